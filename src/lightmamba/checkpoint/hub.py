@@ -1,0 +1,109 @@
+"""A checkpoint's name to a local folder: a folder as it is, a hub id through the hub's cache."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightmamba.errors import InputError
+
+__all__ = ["LocalCopy", "local_copy"]
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+EXAMPLE = "for example state-spaces/mamba2-130m"
+SIDE_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "README.md",
+)
+SAFETENSORS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+PICKLES = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+
+
+@dataclass(frozen=True)
+class LocalCopy:
+    """A folder on this disk and, if it came from the hub, the commit that it is."""
+
+    folder: Path
+    revision: str | None
+
+
+def local_copy(name: str | Path, revision: str | None = None) -> LocalCopy:
+    """Find a checkpoint folder, downloading it if ``name`` is a hub id.
+
+    The environment of huggingface_hub holds: its cache, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, and
+    the login. Safetensors are preferred; ``pytorch_model.bin`` is fetched only without them.
+
+    Parameters
+    ----------
+    name
+        A folder, or ``owner/model`` on the hub. A ``Path`` is always a folder.
+    revision
+        Branch, tag or commit, of a hub id only.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder or model, it is gated, the hub is not reachable, or a revision
+        is given for a folder.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise InputError(
+                f"{folder} is a folder and has no revision {revision!r}; "
+                f"a revision goes with a hub id, {EXAMPLE}"
+            )
+        return LocalCopy(folder, None)
+    if folder.exists():
+        raise InputError(f"{folder} is a file; give the folder that holds config.json")
+    if isinstance(name, Path) or not HUB_ID.fullmatch(name):
+        raise InputError(f"there is no folder {folder}; give one, or a hub id, {EXAMPLE}")
+    return _download(name, revision)
+
+
+def _download(name: str, revision: str | None) -> LocalCopy:
+    try:
+        from huggingface_hub import errors, is_offline_mode, snapshot_download
+    except ImportError as error:
+        raise InputError(
+            f"there is no folder {name}, and hub ids need huggingface_hub: "
+            "pip install 'lightmamba[torch]'"
+        ) from error
+
+    wanted = f"{name} (revision {revision})" if revision else name
+    try:
+        patterns = [*SIDE_FILES, *SAFETENSORS]
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        commit = folder.name
+        if not any(folder.glob("model*.safetensors")):
+            snapshot_download(name, revision=commit, allow_patterns=list(PICKLES))
+        return LocalCopy(folder, commit)
+    except errors.GatedRepoError as error:
+        reason = "is gated on the hub; accept its terms on its page, then run `hf auth login`"
+        raise InputError(f"{wanted} {reason}") from error
+    except errors.RevisionNotFoundError as error:
+        raise InputError(
+            f"{name} has no revision {revision!r} on the hub; "
+            "give a branch, a tag or a commit, for example main"
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise InputError(
+            f"{name} is neither a folder here nor a public model on the hub; give one, {EXAMPLE}, "
+            "or run `hf auth login` if it is private"
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        reason = (
+            "HF_HUB_OFFLINE forbids the network; unset it"
+            if is_offline_mode()
+            else "the hub cannot be reached; connect to the network"
+        )
+        raise InputError(
+            f"{wanted} is no folder here and not in the hub's cache, and {reason}, "
+            "or give a local folder"
+        ) from error
+    except Exception as error:  # a download can break off in many ways, none of them ours
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"{wanted} could not be downloaded ({reason}); try again") from error

@@ -1,0 +1,120 @@
+"""Load a published checkpoint: folder or hub id to float model, with all that stands beside it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightmamba.checkpoint.files import sha256
+from lightmamba.checkpoint.hub import local_copy
+from lightmamba.checkpoint.layout_config import read_config
+from lightmamba.checkpoint.sidecar import (
+    parse_tokenizer,
+    read_chat_template,
+    read_licence,
+    read_optional_json,
+    resolve_special_ids,
+    tokenizer_size,
+)
+from lightmamba.checkpoint.tensors import build_model, find_weights
+from lightmamba.config import Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.mamba2 import Mamba2
+
+__all__ = ["Checkpoint", "Source", "load_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint came from."""
+
+    name: str  # folder or hub id, as given
+    revision: str | None  # commit on the hub; None for a folder
+    licence: str | None  # of README.md's front matter or config.json
+    hashes: dict[str, str]  # sha256 of config.json and of each weight file
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A float model and what stands beside it."""
+
+    config: Mamba2Config
+    model: Mamba2
+    source: Source
+    tokenizer: bytes | None  # tokenizer.json
+    chat_template: str | None
+    generation_config: dict[str, Any]
+    special_ids: dict[str, int]  # bos, eos, pad, where known
+    valid_vocab: int  # ids from here on are padding
+
+    def __post_init__(self) -> None:
+        if not 0 < self.valid_vocab <= self.config.vocab_size:
+            raise ValueError(
+                f"valid_vocab must be in 1..{self.config.vocab_size}, not {self.valid_vocab}"
+            )
+
+
+def load_checkpoint(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    tokenizer: Path | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Checkpoint:
+    """Load a Mamba2 checkpoint in transformers' or mamba_ssm's layout.
+
+    Weights in bf16, fp16 or fp32 are read tensor by tensor from ``model.safetensors`` or
+    ``pytorch_model.bin``, single or sharded; nothing of a checkpoint is ever run as code.
+
+    Parameters
+    ----------
+    name
+        A folder, or an id on the Hugging Face hub like ``state-spaces/mamba2-130m``.
+    revision
+        Branch, tag or commit of a hub id; the resolved commit is kept in ``source``.
+    tokenizer
+        A tokenizer.json to use instead of the folder's own, or where it has none.
+    dtype
+        Floating-point type of the model's parameters.
+
+    Raises
+    ------
+    InputError
+        With one sentence, for everything that is wrong with the checkpoint or its name.
+    """
+    if not dtype.is_floating_point:
+        raise InputError(f"dtype must be a floating-point type like torch.float32, not {dtype}")
+    local = local_copy(name, revision)
+    folder = local.folder
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} has no config.json; a checkpoint folder holds it and weights")
+    written = read_config(folder / "config.json")
+    config = written.config
+    tokenizer_path = Path(tokenizer or folder / "tokenizer.json")
+    data, parsed = (
+        parse_tokenizer(tokenizer_path, config.vocab_size)
+        if tokenizer or tokenizer_path.is_file()
+        else (None, None)
+    )
+    generation_config = read_optional_json(folder / "generation_config.json")
+    tokenizer_config = read_optional_json(folder / "tokenizer_config.json")
+    weights = find_weights(folder)
+    hashed = (folder / "config.json", *weights.files)
+    return Checkpoint(
+        config=config,
+        model=build_model(config, weights, dtype),
+        source=Source(
+            name=str(name),
+            revision=local.revision,
+            licence=read_licence(folder) or written.licence,
+            hashes={path.name: sha256(path) for path in hashed},
+        ),
+        tokenizer=data,
+        chat_template=read_chat_template(folder, tokenizer_config),
+        generation_config=generation_config,
+        special_ids=resolve_special_ids(
+            written.special_ids, generation_config, tokenizer_config, parsed, config.vocab_size
+        ),
+        valid_vocab=tokenizer_size(parsed) if parsed else written.valid_vocab,
+    )

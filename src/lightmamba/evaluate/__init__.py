@@ -1,0 +1,35 @@
+"""How good a model is: perplexity, comparison with a reference, tasks.
+
+Takes any model by protocol, so that a float checkpoint and the integer engine are measured by the
+same code. ``harness`` runs the tasks of lm-eval and imports it only when called.
+"""
+
+from lightmamba.evaluate.comparison import Comparison, LayerError, compare
+from lightmamba.evaluate.contamination import OVERLAP_LIMIT, check_overlap, overlap
+from lightmamba.evaluate.harness import run_tasks
+from lightmamba.evaluate.likelihood import Perplexity, perplexity
+from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer, Traced
+from lightmamba.evaluate.scoring import Request, Score, score
+from lightmamba.evaluate.tasks import Estimate, TaskResult, evaluate_file
+
+__all__ = [
+    "OVERLAP_LIMIT",
+    "Comparison",
+    "Estimate",
+    "LanguageModel",
+    "LayerError",
+    "Perplexity",
+    "Progress",
+    "Request",
+    "Score",
+    "TaskResult",
+    "Tokenizer",
+    "Traced",
+    "check_overlap",
+    "compare",
+    "evaluate_file",
+    "overlap",
+    "perplexity",
+    "run_tasks",
+    "score",
+]

@@ -1,0 +1,135 @@
+"""lm-eval's tasks on a model of ours; the extra ``evaluation`` brings lm-eval."""
+
+import contextlib
+import difflib
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightmamba.errors import InputError
+from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer
+from lightmamba.evaluate.tasks import Estimate, TaskResult
+
+__all__ = ["run_tasks"]
+
+BOOTSTRAP_ITERATIONS = 1000  # for the standard errors that have no formula
+
+
+def run_tasks(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    names: Sequence[str],
+    *,
+    limit: int | None = None,
+    include_path: str | Path | None = None,
+    batch: int = 8,
+    eot_id: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[TaskResult, ...]:
+    """Run tasks of lm-eval, by name or from local YAML files.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Read anew from its empty state for every request.
+    tokenizer : Tokenizer
+        Of the model's vocabulary.
+    names : sequence of str
+        Tasks, groups, tags, patterns such as "arc_*", or paths of YAML files.
+    limit : int, optional
+        Rows per task; all by default.
+    include_path : str or Path, optional
+        A folder of more task YAML files, whose tasks are then known by name.
+    batch : int
+        Continuations scored together.
+    eot_id : int, optional
+        End-of-text id: stands for an empty context and ends generated text.
+    progress : callable (done, total), optional
+        Told how many requests of one kind are answered.
+
+    Returns
+    -------
+    tuple of TaskResult
+        One per task and per group that has metrics. A metric that a filter was applied to is called
+        "metric,filter".
+
+    Raises
+    ------
+    InputError
+        If lm-eval is missing, a task is not known, or its data cannot be loaded.
+    """
+    if find_spec("lm_eval") is None:
+        raise InputError(
+            "lm-eval is not installed, which runs tasks by name; "
+            "install it with: pip install 'lightmamba[evaluation]'"
+        )
+    if include_path is not None and not Path(include_path).is_dir():
+        raise InputError(f"{include_path} is not a folder of task YAML files")
+    if limit is not None and limit < 1:
+        raise InputError(f"the limit must be at least 1 row, not {limit}")
+
+    with contextlib.redirect_stdout(sys.stderr):  # lm-eval prints, and stdout is for the results
+        from lm_eval import simple_evaluate
+        from lm_eval.tasks import TaskManager
+
+        from lightmamba.evaluate.lm_adapter import HarnessModel
+
+        manager = TaskManager(include_path=None if include_path is None else str(include_path))
+        chosen = [name for given in names for name in _resolve(given, manager)]
+        try:
+            output = simple_evaluate(
+                model=HarnessModel(model, tokenizer, batch=batch, eot_id=eot_id, progress=progress),
+                tasks=chosen,
+                limit=limit,
+                task_manager=manager,
+                log_samples=False,
+                bootstrap_iters=BOOTSTRAP_ITERATIONS,
+            )
+        except OSError as error:
+            reason = str(error).split("\n")[0]
+            raise InputError(
+                f"the data of {', '.join(chosen)} cannot be loaded: {reason}"
+            ) from error
+    return tuple(
+        TaskResult(name, _rows(name, output), metrics)
+        for name, values in output["results"].items()
+        if (metrics := _metrics(values))
+    )
+
+
+def _resolve(name: str, manager: Any) -> list[str]:
+    if Path(name).suffix in {".yaml", ".yml"}:
+        if not Path(name).is_file():
+            raise InputError(f"the task file {name} does not exist")
+        return [name]
+    matches: list[str] = manager.match_tasks([name])
+    if not matches:
+        close = difflib.get_close_matches(name, manager.all_tasks, n=3) or ["arc_easy"]
+        raise InputError(f"no task is called {name!r}; try {', '.join(close)}, or a YAML file")
+    return matches
+
+
+def _metrics(values: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Pick "metric,filter" and "metric_stderr,filter" out of a task's results."""
+    metrics = {}
+    spread: float | None
+    for key, value in values.items():
+        metric, comma, kind = key.partition(",")
+        if not comma or metric.endswith("_stderr"):
+            continue
+        error = values.get(f"{metric}_stderr,{kind}")
+        if not isinstance(error, float) or math.isnan(error):  # "N/A", or of a single row
+            error = None
+        metrics[metric if kind == "none" else key] = Estimate(float(value), error)
+    return metrics
+
+
+def _rows(name: str, output: Mapping[str, Any]) -> int:
+    """Rows evaluated of a task, or of all the tasks of a group."""
+    counts = output["n-samples"]
+    if name in counts:
+        return int(counts[name]["effective"])
+    return sum(_rows(each, output) for each in output["group_subtasks"].get(name, []))

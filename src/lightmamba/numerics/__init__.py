@@ -1,0 +1,1 @@
+"""The arithmetic, said once: what the quantizer, the engine and the gates take."""

@@ -1,0 +1,167 @@
+"""Dynamic block quantization: a scale found from the largest magnitude of each block."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.primitives import Ints, bit_length, round_shift, saturate
+
+__all__ = [
+    "MAX_CODE", "RECIPROCALS", "BlockQuant", "Pow2Block", "block_magnitude", "dither",
+    "divide_by_scale", "scale_index",
+]  # fmt: skip
+
+MAX_CODE = 63  # 16 exponents of 4 mantissas
+RECIPROCALS = tuple(round(Fraction(4 << 16, 4 + m)) for m in range(4))
+
+
+def block_magnitude(x: Ints, block: int) -> Ints:
+    """Largest magnitude of each run of ``block`` along the last axis, (..., n / block)."""
+    return np.abs(x.reshape(*x.shape[:-1], -1, block)).max(-1)
+
+
+def divide_by_scale(x: Ints, reciprocal: Ints, shift: Ints) -> Ints:
+    """Divide by (4 + m)/4·2^shift through the reciprocal of the mantissa, without a division."""
+    return round_shift(x * reciprocal, shift + 16)
+
+
+def scale_index(magnitude: Ints, offset: int, a: int, b: int, c: int, d: int) -> Ints:
+    """Scale index 4 * exponent + m of absmax (up to 2^31); see :attr:`BlockQuant.thresholds`."""
+    k = bit_length(magnitude)
+    n = magnitude << (32 - k)
+    return 4 * k + offset + (n >= a) * 1 + (n >= b) * 1 + (n >= c) * 1 + (n >= d) * 1
+
+
+@dataclass(frozen=True)
+class BlockQuant:
+    """Quantize blocks to ``bits`` with a scale (4 + m)/4·2^e, m in 0..3.
+
+    The (m, e) nearest to absmax / qmax is taken, so that the largest value of a block may saturate
+    (that clipping is intended, and counted apart from overflows). e has 4 bits above a base per
+    tensor; a block that would need more or less is clamped and counted. A scale travels as
+    ``code = m + 4 * e``, 6 bits.
+
+    Parameters
+    ----------
+    bits : int
+        4 or 8.
+    block : int
+        Values that share a scale.
+    qmax : int
+        Largest value; 119 where an 8-bit value is split into two signed nibbles.
+    """
+
+    bits: int
+    block: int = 32
+    qmax: int = 0  # 0: the largest that the bits hold
+
+    def __post_init__(self) -> None:
+        if self.bits not in (4, 8):
+            raise ValueError(f"activation bits must be 4 or 8, not {self.bits}")
+        if self.block < 1:
+            raise ValueError(f"block must be positive, not {self.block}")
+        if self.qmax == 0:
+            object.__setattr__(self, "qmax", IntFormat(self.bits).max)
+        if not 1 <= self.qmax <= IntFormat(self.bits).max:
+            raise ValueError(f"qmax {self.qmax} does not fit {self.bits} bits")
+
+    @property
+    def qmin(self) -> int:
+        """Smallest value, one below -qmax where the bits hold it."""
+        return IntFormat(self.bits).min
+
+    @cached_property
+    def thresholds(self) -> tuple[int, tuple[int, int, int, int]]:
+        """(offset, four thresholds) of the scale search within an octave of absmax.
+
+        With absmax normalized to n in 2^31..2^32 - 1 and k its bit length, the scale index
+        ``4 * exponent + m`` is ``4 * k + offset`` plus the number of thresholds that n reaches.
+        A threshold is the midpoint between two neighbouring scales, times qmax.
+        """
+
+        def middle(index: int) -> Fraction:
+            m, e = index % 4, index // 4
+            return self.qmax * Fraction(2 * (4 + m) + 1, 8) * Fraction(2) ** e
+
+        index = -128
+        while middle(index) < 1:  # absmax 1 has k = 1
+            index += 1
+        return index - 4, tuple(int(middle(index + i) * (1 << 31)) for i in range(4))  # type: ignore[return-value]
+
+    def index(self, magnitude: Ints) -> Ints:
+        """Scale index 4 * exponent + m of each absmax, before clamping."""
+        offset, thresholds = self.thresholds
+        return scale_index(magnitude, offset, *thresholds)
+
+    def __call__(self, x: Ints, base: int) -> tuple[NDArray[np.int8], NDArray[np.uint8], int, int]:
+        """Quantize (..., n) int32 values with scale exponents from ``base`` on.
+
+        Returns
+        -------
+        q, code
+            (..., n) integers and (..., n / block) codes.
+        clipped
+            How many values saturated, as intended.
+        clamped
+            How many non-zero blocks wanted a scale outside the 16 exponents.
+        """
+        magnitude = block_magnitude(x, self.block)
+        index = self.index(magnitude) - 4 * base
+        code = saturate(index, 0, MAX_CODE) * (magnitude > 0)
+        reciprocal, shift = np.array(RECIPROCALS)[code & 3], (code >> 2) + base
+        blocks = x.reshape(*x.shape[:-1], -1, self.block)
+        wide = divide_by_scale(blocks, reciprocal[..., None], shift[..., None])
+        q = saturate(wide, self.qmin, self.qmax)
+        clamped = np.count_nonzero((magnitude > 0) & (code != index))
+        return (
+            q.reshape(x.shape).astype(np.int8),
+            code.astype(np.uint8),
+            int(np.count_nonzero(q != wide)),
+            int(clamped),
+        )
+
+    @staticmethod
+    def multiplier(code: NDArray[np.uint8]) -> Ints:
+        """Integer (4 + m)·2^e of each code; at most 7 << 15, 18 bits."""
+        wide = code.astype(np.int64)
+        return (4 + (wide & 3)) << (wide >> 2)
+
+
+@dataclass(frozen=True)
+class Pow2Block:
+    """Quantize blocks to ``bits`` with a scale 2^e, the smallest that holds absmax.
+
+    ``block`` values share a scale; a shorter last block is padded with zeros by the caller, which
+    changes no scale.
+    """
+
+    bits: int = 8
+    block: int = 32
+
+    def exponent(self, magnitude: Ints) -> Ints:
+        """Exponent e >= 0 with absmax < 2^(bits - 1 + e)."""
+        return np.maximum(bit_length(magnitude) - (self.bits - 1), 0)
+
+    @property
+    def form(self) -> IntFormat:
+        """Format of a quantized value: symmetric, since rounding up may reach 2^(bits - 1)."""
+        return IntFormat(self.bits, symmetric=True)
+
+    def __call__(self, x: Ints) -> tuple[Ints, Ints]:
+        """Round half up to (..., n) integers and (..., n / block) exponents."""
+        e = self.exponent(block_magnitude(x, self.block))
+        blocks = x.reshape(*x.shape[:-1], -1, self.block)
+        return self.form(round_shift(blocks, e[..., None])).reshape(x.shape), e
+
+
+def dither(index: Ints, token: Ints) -> Ints:
+    """Deterministic dither in 0..255 of a state element: ``index`` is p·d_state + n in its head.
+
+    The one exception to rounding half up: a plainly rounded INT8 state sticks where it should
+    decay (docs/decisions/0003).
+    """
+    return (159 * index + 193 * token) & 255

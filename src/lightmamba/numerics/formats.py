@@ -1,0 +1,110 @@
+"""Integer formats, packing of sub-byte words, and the scales of weight groups."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.numerics.primitives import Ints, saturate
+
+__all__ = ["GroupScale", "IntFormat", "pack", "unpack"]
+
+
+@dataclass(frozen=True)
+class IntFormat:
+    """Two's-complement integer of ``bits`` bits; ``symmetric`` leaves the lowest value out."""
+
+    bits: int
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 62:
+            raise ValueError(f"bits must be in 2..62, not {self.bits}")
+
+    @property
+    def min(self) -> int:
+        """Lowest value."""
+        return -(1 << (self.bits - 1)) + self.symmetric
+
+    @property
+    def max(self) -> int:
+        """Highest value."""
+        return (1 << (self.bits - 1)) - 1
+
+    def __call__(self, x: Ints) -> Ints:
+        """Saturate ``x`` to the format."""
+        return saturate(x, self.min, self.max)
+
+    def overflows(self, x: Ints) -> int:
+        """Count the values of ``x`` that the format cannot hold."""
+        return int(np.count_nonzero((x < self.min) | (x > self.max)))
+
+
+def pack(q: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
+    """Pack (..., n) signed integers into (..., n * bits / 8) bytes, the first in the low bits.
+
+    Raises
+    ------
+    ValueError
+        If ``bits`` is neither 4 nor 8, a value does not fit, or n is odd at 4 bits.
+    """
+    form = IntFormat(bits)
+    if form.overflows(q):
+        raise ValueError(f"values {q.min()}..{q.max()} do not fit {bits} bits")
+    if bits == 8:
+        return q.astype(np.int8).view(np.uint8)
+    if bits != 4 or q.shape[-1] % 2:
+        raise ValueError(f"cannot pack {q.shape[-1]} values of {bits} bits")
+    nibbles = q.astype(np.uint8) & 15
+    return nibbles[..., 0::2] | (nibbles[..., 1::2] << 4)
+
+
+def unpack(words: NDArray[np.uint8], bits: int) -> NDArray[np.int8]:
+    """Invert :func:`pack`."""
+    if bits == 8:
+        return words.view(np.int8)
+    out = np.empty((*words.shape[:-1], words.shape[-1] * 2), dtype=np.int8)
+    signed = words.view(np.int8)
+    out[..., 0::2] = (signed << 4) >> 4
+    out[..., 1::2] = signed >> 4
+    return out
+
+
+@dataclass(frozen=True)
+class GroupScale:
+    """Scale of a weight group in one byte: (32 + m)·2^e above a base per tensor.
+
+    The byte is ``m + 32 * e`` with m in 0..31 and e in 0..7; the base exponent is the tensor's.
+    """
+
+    mantissa_bits: int = 5
+    exponent_bits: int = 3
+
+    @property
+    def one(self) -> int:
+        """Mantissa of a power of two: 32."""
+        return 1 << self.mantissa_bits
+
+    def multiplier(self, code: NDArray[np.uint8]) -> Ints:
+        """Integer (32 + m)·2^e of each code; at most 63 << 7, 13 bits."""
+        wide = code.astype(np.int64)
+        return (self.one + (wide & (self.one - 1))) << (wide >> self.mantissa_bits)
+
+    def table(self) -> NDArray[np.float64]:
+        """Every multiplier by code, as float, for searches."""
+        return self.multiplier(np.arange(256, dtype=np.uint8)).astype(np.float64)
+
+    def encode(self, scale: NDArray[np.float64], base: int) -> NDArray[np.uint8]:
+        """Code of the nearest representable scale to each (positive) ``scale``."""
+        levels, codes = np.unique(self.table(), return_index=True)
+        middles = (levels[1:] + levels[:-1]) / 2
+        index = np.searchsorted(middles, scale * float(Fraction(2) ** -base))
+        return codes[index].astype(np.uint8)
+
+    def base(self, largest: float) -> int:
+        """Base exponent that puts the largest scale of a tensor into the top octave."""
+        if largest <= 0:
+            return 0
+        top = self.one << ((1 << self.exponent_bits) - 1)
+        return int(np.ceil(np.log2(largest / (top * (2 - 1 / self.one)))))

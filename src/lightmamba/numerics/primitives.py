@@ -1,0 +1,38 @@
+"""Shift, saturate, bit length: the words in which every operation is written.
+
+Each function is plain arithmetic that numpy broadcasts over arrays and that a compiler takes for
+single numbers, so the reference and the compiled engine run the very same text. Values are 64-bit;
+no argument may need more, which the tests prove from the shapes of the models.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Ints", "bit_length", "round_shift", "saturate"]
+
+Ints = NDArray[np.int64]
+
+
+def round_shift(x: ArrayLike, shift: ArrayLike) -> Ints:
+    """Divide ``x`` by ``2**shift`` and round half up; a negative shift multiplies.
+
+    ``shift`` may be an array; it must lie in -62..62 and a product must fit 63 bits.
+    """
+    right = np.maximum(shift, 0)
+    left = right - shift
+    return ((x << left) + ((1 << right) >> 1)) >> right
+
+
+def saturate(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> Ints:
+    """Clamp ``x`` to ``low..high``."""
+    return np.minimum(np.maximum(x, low), high)
+
+
+def bit_length(x: ArrayLike) -> Ints:
+    """Count the bits that ``x`` in ``0..2**63 - 1`` needs; 0 needs none."""
+    count = x * 0
+    for step in (32, 16, 8, 4, 2, 1):
+        part = ((x >> step) > 0) * step
+        x = x >> part
+        count = count + part
+    return count + (x > 0) * 1

@@ -1,0 +1,138 @@
+"""One step of the state-space model: discretization, update of an INT8 state, output.
+
+h = exp(dt·A)·h + (dt·x)⊗B, y = h·C + D·x (LightMamba, section III; Mamba2, arXiv 2405.21060,
+equation 2). Scales are powers of two, so that every rescaling is a shift.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightmamba.numerics.blocks import Pow2Block, block_magnitude, dither
+from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.primitives import Ints, round_shift, saturate
+from lightmamba.numerics.tables import Exp2, Softplus
+
+__all__ = ["Discretize", "SsmStep", "merge", "round_dithered"]
+
+
+@dataclass(frozen=True)
+class Discretize:
+    """dt = softplus(dt + bias) clamped, and the decay exp(dt·A) = 2^-(dt·|A|·log2 e).
+
+    dt is a 16-bit mantissa and a right shift; |A|·log2 e is a 15-bit mantissa and a right shift per
+    head; the decay has 24 fractional bits and is below 1.
+    """
+
+    softplus: Softplus = Softplus()
+    exp2: Exp2 = Exp2()
+    input: IntFormat = IntFormat(16)
+
+    def __call__(
+        self, dt: Ints, bias: Ints, limits: tuple[int, int], A: Ints, A_shift: Ints
+    ) -> tuple[Ints, Ints, Ints, int]:
+        """Map (..., nheads) rows in Q5.11 to dt mantissa, dt shift, decay, overflows."""
+        biased = dt + bias
+        clamped = saturate(self.input(biased), *limits)
+        mantissa, shift = self.softplus(clamped)
+        exponent = round_shift(mantissa * A, saturate(shift + A_shift - 24, -30, 62))
+        decay = self.exp2(np.minimum(exponent, self.exp2.top))
+        return mantissa, shift, decay, self.input.overflows(biased)
+
+
+def merge(decay: Ints, h: Ints, h_exp: Ints, product: Ints, shift: Ints) -> Ints:
+    """decay·h and dt·x·B, each rounded into the frame, added and not yet saturated."""
+    return round_shift(decay * h, 24 - h_exp) + round_shift(product, shift)
+
+
+def round_dithered(v: Ints, exponent: Ints, d: Ints) -> Ints:
+    """floor(v / 2^exponent + d / 256)."""
+    return (v + ((d << exponent) >> 8)) >> exponent
+
+
+@dataclass(frozen=True)
+class SsmStep:
+    """Update the state of every head by one token and read y from it.
+
+    The state is ``bits`` wide with a power-of-two scale per ``block`` along d_state, quantized once
+    per step; the quantized state is both what is stored and what meets C. Sums are taken in a
+    32-bit frame with one static exponent per layer.
+
+    Parameters
+    ----------
+    bits : int
+        Width of a stored state element, 8 to 16.
+    rounding : str
+        "dither" (the default; see :func:`~lightmamba.numerics.blocks.dither`) or "half_up".
+    """
+
+    bits: int = 8
+    block: int = 32
+    rounding: str = "dither"
+    frame: IntFormat = IntFormat(32, symmetric=True)
+    out: IntFormat = IntFormat(24)
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.bits <= 16:
+            raise ValueError(f"state bits must be in 8..16, not {self.bits}")
+        if self.rounding not in ("dither", "half_up"):
+            raise ValueError(f"rounding must be 'dither' or 'half_up', not {self.rounding!r}")
+
+    @property
+    def scale(self) -> Pow2Block:
+        """How a block of the state is quantized."""
+        return Pow2Block(self.bits, self.block)
+
+    def update(
+        self, h: Ints, h_exp: Ints, decay: Ints, dtx: Ints, B: Ints, shift: Ints, token: Ints
+    ) -> tuple[Ints, Ints, int]:
+        """Advance the state.
+
+        Parameters
+        ----------
+        h : (batch, nheads, headdim, d_state)
+        h_exp : (batch, nheads, headdim, d_state / block), exponents above the frame's
+        decay : (batch, nheads), 24 fractional bits
+        dtx : (batch, nheads, headdim), 24-bit products of dt's mantissa and x
+        B : (batch, nheads, d_state)
+        shift : (batch, nheads, headdim, d_state / block)
+            Right shift of dtx·B into the frame, -31 to 62.
+        token : (batch,)
+            Position, for the dither.
+
+        Returns
+        -------
+        h, h_exp, overflows of the frame
+        """
+        per = self.block
+        total = merge(
+            decay[..., None, None], h, np.repeat(h_exp, per, axis=-1),
+            dtx[..., None] * B[..., None, :], np.repeat(shift, per, axis=-1),
+        )  # fmt: skip
+        v = self.frame(total)
+        e = self.scale.exponent(block_magnitude(v, per))
+        wide = np.repeat(e, per, axis=-1)
+        if self.rounding == "dither":
+            headdim, d_state = h.shape[-2:]
+            index = np.arange(headdim * d_state).reshape(headdim, d_state)
+            q = round_dithered(v, wide, dither(index, token[:, None, None, None]))
+        else:
+            q = round_shift(v, wide)
+        return self.scale.form(q), e, self.frame.overflows(total)
+
+    def read(
+        self, h: Ints, h_exp: Ints, C: Ints, C_exp: Ints, shift: int
+    ) -> tuple[Ints, int]:
+        """Contract the state with C: (batch, nheads, headdim) in y's format, and overflows.
+
+        C is (batch, nheads, d_state), C_exp (batch, nheads, d_state / block).
+        """
+        products = h * C[..., None, :]
+        sums = products.reshape(*h.shape[:-1], -1, self.block).sum(-1)
+        y = round_shift((sums << (h_exp + C_exp[..., None, :])).sum(-1), shift)
+        return self.out(y), self.out.overflows(y)
+
+    def skip(self, y: Ints, D: Ints, x: Ints, shift: Ints) -> tuple[Ints, int]:
+        """Add D·x: D (nheads,) int16, x and shift (batch, nheads, headdim)."""
+        total = y + round_shift(D[:, None] * x, saturate(shift, -31, 62))
+        return self.out(total), self.out.overflows(total)

@@ -1,0 +1,16 @@
+"""The waist: the quantized model, in memory and as a file. Nothing below it knows of floats."""
+
+from lightmamba.qmodel.file import load, save, to_bytes
+from lightmamba.qmodel.formats import Formats
+from lightmamba.qmodel.model import (
+    Exponents,
+    QuantizedLayer,
+    QuantizedLinear,
+    QuantizedModel,
+    Table,
+)
+
+__all__ = [
+    "Exponents", "Formats", "QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table",
+    "load", "save", "to_bytes",
+]  # fmt: skip

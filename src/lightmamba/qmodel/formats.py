@@ -1,0 +1,74 @@
+"""Which arithmetic a quantized model is for: the numerics objects, chosen by a few numbers."""
+
+from dataclasses import dataclass
+
+from lightmamba.config import Mamba2Config
+from lightmamba.numerics.blocks import BlockQuant, Pow2Block
+from lightmamba.numerics.gate import OnlineHadamard
+from lightmamba.numerics.linear import Projection
+from lightmamba.numerics.ssm import SsmStep
+
+__all__ = ["Formats"]
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Bit-widths, blocks and groups of one quantized model; all of it is data."""
+
+    weight_bits: int = 4
+    act_bits: int = 4
+    block: int = 32  # inputs of in_proj and out_proj that share a scale
+    group: int = 128  # weights along the input axis that share a scale
+    head_weight_bits: int = 4
+    head_act_bits: int = 8
+    head_block: int = 32
+    head_qmax: int = 119  # so that a value splits into two signed nibbles
+    state_bits: int = 8
+    state_rounding: str = "dither"
+    hadamard: int = 128  # on-line transform before out_proj: order, 0 a whole norm group, 1 none
+
+    def __post_init__(self) -> None:
+        if self.hadamard < 0 or (self.hadamard & (self.hadamard - 1)) or self.hadamard > 128:
+            raise ValueError(
+                f"hadamard must be 0 (whole group), 1 (none) or a power of two up to 128, "
+                f"not {self.hadamard}"
+            )
+        _ = self.projection, self.head, SsmStep(self.state_bits, 32, self.state_rounding)
+
+    @property
+    def projection(self) -> Projection:
+        """Arithmetic of in_proj and out_proj."""
+        act = BlockQuant(self.act_bits, self.block)
+        return Projection(act, self.weight_bits, self.group)
+
+    @property
+    def head(self) -> Projection:
+        """Arithmetic of the head."""
+        act = BlockQuant(self.head_act_bits, self.head_block, min(self.head_qmax, 127))
+        return Projection(act, self.head_weight_bits, self.group)
+
+    @property
+    def transform(self) -> OnlineHadamard:
+        """Transform between gate and out_proj."""
+        return OnlineHadamard(self.hadamard, pad=self.group)
+
+    def x_block(self, config: Mamba2Config) -> Pow2Block:
+        """Blocks of x along headdim, restarting at every head."""
+        return Pow2Block(8, min(32, config.headdim))
+
+    def ssm(self, config: Mamba2Config) -> SsmStep:
+        """Arithmetic of the state, with blocks along d_state."""
+        return SsmStep(self.state_bits, min(32, config.d_state), self.state_rounding)
+
+    def in_channels(self, config: Mamba2Config) -> int:
+        """Columns of in_proj and the head: d_model, zero-padded to whole groups."""
+        return -(-config.d_model // self.group) * self.group
+
+    def out_channels(self, config: Mamba2Config) -> int:
+        """Columns of out_proj: each norm group zero-padded to whole groups."""
+        return config.ngroups * self.transform.padded(config.group_dim)
+
+    def padded_state(self, config: Mamba2Config) -> int:
+        """d_state, zero-padded to whole blocks."""
+        block = self.ssm(config).block
+        return -(-config.d_state // block) * block

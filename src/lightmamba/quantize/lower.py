@@ -1,0 +1,122 @@
+"""From a float layer and its ranges to the integers of a quantized layer."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightmamba.config import Mamba2Config
+from lightmamba.mamba2 import Mamba2Layer, Mixer
+from lightmamba.numerics.formats import GroupScale, IntFormat
+from lightmamba.numerics.tables import Q5_11
+from lightmamba.qmodel import Exponents, Formats, QuantizedLayer, QuantizedLinear, Table
+from lightmamba.quantize.calibrate import LayerTrace
+
+__all__ = ["exponent_for", "lower_embedding", "lower_layer", "pad_columns"]
+
+HEADROOM_WIDE = 8.0  # of values that have bits to spare
+HEADROOM_16 = 2.0  # of int16 values
+
+
+def numpy64(tensor: torch.Tensor) -> NDArray[np.float64]:
+    """Float64 copy of a tensor."""
+    return tensor.detach().double().cpu().numpy()
+
+
+def exponent_for(largest: float, bits: int, headroom: float = 1.0) -> int:
+    """Smallest exponent at which ``largest`` times ``headroom`` fits ``bits``."""
+    if largest <= 0:
+        return -bits
+    return math.ceil(math.log2(largest * headroom / IntFormat(bits).max))
+
+
+def to_fixed(value: NDArray[np.float64], exponent: int | NDArray, bits: int) -> NDArray[np.int64]:
+    """Round half up to integers of an exponent, saturated to ``bits``."""
+    form = IntFormat(bits)
+    wide = np.floor(value * 2.0 ** -np.asarray(exponent, dtype=np.float64) + 0.5)
+    return wide.clip(form.min, form.max).astype(np.int64)
+
+
+def pad_columns(weight: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
+    """Zero-pad (rows, n) to (rows, channels)."""
+    return np.pad(weight, [(0, 0), (0, channels - weight.shape[1])])
+
+
+def lower_embedding(weight: torch.Tensor, formats: Formats, channels: int) -> Table:
+    """Embedding rows to int8 with a scale per group, round to nearest."""
+    scale_format, form = GroupScale(), IntFormat(8, symmetric=True)
+    padded = pad_columns(numpy64(weight), channels)
+    groups = padded.reshape(len(padded), -1, formats.group)
+    largest = np.abs(groups).max(-1)
+    base = scale_format.base(float(largest.max()) / form.max)
+    code = scale_format.encode(np.maximum(largest / form.max, 1e-300), base)
+    scale = scale_format.multiplier(code)[..., None] * 2.0**base
+    q = np.floor(groups / scale + 0.5).clip(form.min, form.max)
+    return Table(q.reshape(padded.shape).astype(np.int8), code, base)
+
+
+def layer_exponents(
+    config: Mamba2Config, formats: Formats, mixer: Mixer, trace: LayerTrace
+) -> Exponents:
+    """Static exponents of a layer from the ranges seen in calibration."""
+    splits, edge = config.splits(), config.d_inner
+    middle = edge + config.ngroups * config.d_state
+    conv = {"x": slice(edge), "B": slice(edge, middle), "C": slice(middle, None)}
+    weight = numpy64(mixer.norm)
+    gate = trace.ranges["gate"]
+    size = formats.transform.size(config.group_dim)
+    return Exponents(
+        **{k: exponent_for(trace.largest("rows", splits[k]), 16, HEADROOM_16) for k in "zxBC"},
+        **{
+            f"conv_{k}": exponent_for(trace.largest("conv", conv[k]), 16, HEADROOM_16)
+            for k in "xBC"
+        },
+        state=exponent_for(trace.largest("state"), 32, HEADROOM_WIDE),
+        y=exponent_for(trace.largest("y"), 24, HEADROOM_WIDE),
+        D=exponent_for(float(mixer.D.detach().abs().max()), 16),
+        gate=exponent_for(float(gate.max()), 24, HEADROOM_WIDE),
+        gate_weight=exponent_for(float(np.abs(weight).max()), 16),
+        weighted=exponent_for(float((gate * np.abs(weight)).max()), 24, HEADROOM_WIDE),
+        hadamard_shift=max(0, math.ceil(math.log2(size)) - 8),
+    )
+
+
+def lower_layer(
+    config: Mamba2Config,
+    formats: Formats,
+    layer: Mamba2Layer,
+    trace: LayerTrace,
+    in_proj: QuantizedLinear,
+    out_proj: QuantizedLinear,
+) -> QuantizedLayer:
+    """Everything of a layer but the two projections, which come quantized."""
+    mixer = layer.mixer
+    e = layer_exponents(config, formats, mixer, trace)
+    row_exp = e.of_rows(config)[config.splits()["x"].start : config.splits()["C"].stop]
+    inputs = trace.ranges["rows"][config.splits()["x"].start : config.splits()["C"].stop]
+    in_exp = np.array([exponent_for(v, 8) for v in inputs])
+    in_shift = np.clip(in_exp - row_exp, 0, 15)
+    taps = numpy64(mixer.conv1d.weight)[:, 0].T
+    weight_exp = np.array([exponent_for(v, 8) for v in np.abs(taps).max(0)])
+    unit = row_exp + in_shift + weight_exp
+    bias = np.zeros(config.conv_dim)
+    if mixer.conv1d.bias is not None:
+        bias = numpy64(mixer.conv1d.bias)
+    A = np.exp(numpy64(mixer.A_log)) * math.log2(math.e)
+    A_shift = 15 - np.frexp(A * (1 + 2.0**-16))[1]
+    return QuantizedLayer(
+        in_proj=in_proj,
+        out_proj=out_proj,
+        conv_weight=to_fixed(taps, weight_exp, 8).astype(np.int8),
+        conv_bias=to_fixed(bias, unit, 24).astype(np.int32),
+        conv_in_shift=in_shift.astype(np.int8),
+        conv_out_shift=np.clip(e.of_conv(config) - unit, -24, 40).astype(np.int8),
+        dt_bias=to_fixed(numpy64(mixer.dt_bias), Q5_11, 16).astype(np.int16),
+        A=to_fixed(A, -A_shift, 16).astype(np.int16),
+        A_shift=A_shift.astype(np.int8),
+        D=to_fixed(numpy64(mixer.D), e.D, 16).astype(np.int16),
+        gate_weight=to_fixed(numpy64(mixer.norm), e.gate_weight, 16).astype(np.int16),
+        exponents=e,
+        eps_gate=max(1, round(config.eps * config.group_dim * 2.0 ** (-2 * e.gate))),
+    )

@@ -1,0 +1,200 @@
+"""From a prompt to tokens and text, step by step.
+
+The decoder computes logits: the integer engine, simulated gates or a board. Sampling and text are
+the same for all of them, so equal logits give equal text.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.errors import InputError
+from lightmamba.numerics.sampling import Sampler, SamplingOptions
+from lightmamba.runtime.stopping import StopMatcher
+from lightmamba.tokenizer import StreamDecoder, Tokenizer, check_vocab
+
+__all__ = ["Decoder", "FinishReason", "Generation", "Step", "generate"]
+
+FinishReason = Literal["length", "stop", "eos"]
+
+
+class Decoder(Protocol):
+    """What turns ids into logits and carries the state of the sequences."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Logits per token, padding included."""
+        ...
+
+    @property
+    def valid_vocab(self) -> int:
+        """Ids that may be drawn or given: 0 to ``valid_vocab - 1``."""
+        ...
+
+    @property
+    def logit_exponent(self) -> int:
+        """A logit's value is ``q * 2**logit_exponent``."""
+        ...
+
+    def empty_state(self, batch: int) -> Any:
+        """Make the state of ``batch`` sequences before their first token."""
+        ...
+
+    def forward(
+        self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
+    ) -> tuple[NDArray[np.int32], Any]:
+        """Take ids (batch, seqlen) to logits (batch, 1 or seqlen, vocab) and the new state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One generated token.
+
+    Parameters
+    ----------
+    token_id : int
+    text : str
+        What became certain with this token; the pieces of all steps are the whole text.
+    finish_reason : "length", "stop", "eos" or None
+        On the last step, why it is the last: ``max_tokens``, a stop string or a stop id.
+    """
+
+    token_id: int
+    text: str
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """All steps together.
+
+    Parameters
+    ----------
+    token_ids : tuple of int
+        Every id that was drawn, those of the stop included.
+    text : str
+        Without the stop.
+    finish_reason : "length", "stop", "eos" or None
+        None if the steps were abandoned.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason | None
+
+    @classmethod
+    def from_steps(cls, steps: Iterable[Step]) -> "Generation":
+        """Summarize the steps of one :func:`generate`, running it to its end if need be."""
+        taken = tuple(steps)
+        return cls(
+            token_ids=tuple(step.token_id for step in taken),
+            text="".join(step.text for step in taken),
+            finish_reason=taken[-1].finish_reason if taken else None,
+        )
+
+
+def generate(
+    decoder: Decoder,
+    prompt_ids: Sequence[int] | NDArray[np.int64],
+    *,
+    max_tokens: int,
+    sampling: SamplingOptions,
+    stop_ids: Collection[int] = (),
+    stop_strings: Sequence[str] = (),
+    tokenizer: Tokenizer | None = None,
+) -> Iterator[Step]:
+    """Continue a prompt, one token per step, as each is drawn.
+
+    The arguments are checked at once, the decoder runs as the steps are taken. The repetition
+    penalty counts the prompt.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        Computes the logits.
+    prompt_ids : sequence of int, shape (seqlen,)
+        What to continue, at least one id.
+    max_tokens : int
+        Tokens to generate at most.
+    sampling : SamplingOptions
+        How to choose each token.
+    stop_ids : collection of int
+        Ids that end the text, such as the end-of-text token; their own text is left out.
+    stop_strings : sequence of str
+        Strings that end the text and are left out; they need a tokenizer.
+    tokenizer : Tokenizer, optional
+        Without one the steps have no text.
+
+    Returns
+    -------
+    Iterator[Step]
+
+    Raises
+    ------
+    InputError
+        If the prompt is empty, an id is not the model's, ``max_tokens`` is below 1, a stop string
+        is empty or lacks a tokenizer, or the tokenizer is not the model's.
+    """
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        raise InputError(f"max_tokens must be a whole number from 1 on, not {max_tokens!r}; try 64")
+    prompt = _checked_ids("the prompt's", prompt_ids, decoder.valid_vocab)
+    if not len(prompt):
+        raise InputError("the prompt has no tokens; give at least one, such as 'The'")
+    stops = frozenset(_checked_ids("stop", list(stop_ids), decoder.valid_vocab).tolist())
+    matcher = StopMatcher(stop_strings)
+    if tokenizer is not None:
+        check_vocab(tokenizer, decoder.valid_vocab)
+    elif stop_strings:
+        raise InputError("stop strings need a tokenizer, and the model has none; give stop ids")
+    sampler = Sampler(sampling, decoder.logit_exponent, decoder.valid_vocab)
+    text = None if tokenizer is None else StreamDecoder(tokenizer)
+    return _steps(decoder, prompt, max_tokens, sampler, stops, matcher, text)
+
+
+def _steps(
+    decoder: Decoder,
+    prompt: NDArray[np.int64],
+    max_tokens: int,
+    sampler: Sampler,
+    stop_ids: frozenset[int],
+    matcher: StopMatcher,
+    text: StreamDecoder | None,
+) -> Iterator[Step]:
+    sampler_state = sampler.observe(sampler.empty_state(1), prompt[None])
+    logits, state = decoder.forward(prompt[None], decoder.empty_state(1))
+    for left in range(max_tokens - 1, -1, -1):
+        ids, sampler_state = sampler(logits[:, -1], sampler_state)
+        token_id = int(ids[0])
+        reason: FinishReason | None = "eos" if token_id in stop_ids else None
+        piece = ""
+        if text is not None and reason is None:
+            piece = matcher.push(text.push(token_id))
+        if matcher.stopped:
+            reason = "stop"
+        elif reason is None and not left:
+            reason = "length"
+        if text is not None and reason in ("eos", "length"):
+            piece += matcher.push(text.finish()) + matcher.finish()
+        yield Step(token_id, piece, reason)
+        if reason is not None:
+            return
+        logits, state = decoder.forward(ids[:, None], state)
+
+
+def _checked_ids(
+    whose: str, ids: Sequence[int] | NDArray[np.int64], valid_vocab: int
+) -> NDArray[np.int64]:
+    """Copy ids to an array (seqlen,), or say which one the model does not know."""
+    array = np.asarray(ids if len(ids) else np.empty(0, dtype=np.int64))
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{whose} ids must be one row of whole numbers, such as [1, 2, 3]")
+    bad = array[(array < 0) | (array >= valid_vocab)]
+    if len(bad):
+        raise InputError(
+            f"{whose} token id {bad[0]} is out of range; the model's ids are 0 to {valid_vocab - 1}"
+        )
+    return array.astype(np.int64)

@@ -1,0 +1,166 @@
+"""Text to token ids and back, with the checkpoint's own tokenizer.json."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from lightmamba.errors import InputError
+
+__all__ = ["StreamDecoder", "Tokenizer", "check_vocab"]
+
+_REPLACEMENT = "\ufffd"  # what a decoder writes for bytes that are no character, or not yet
+_LONGEST_CHARACTER = 4  # bytes, so at most as many ids
+
+
+class Tokenizer:
+    """A tokenizer.json, without its truncation and padding.
+
+    Parameters
+    ----------
+    inner : tokenizers.Tokenizer
+        The library's tokenizer; it becomes this object's own.
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+        inner.no_truncation()
+        inner.no_padding()
+        self._inner = inner
+        self._vocab_size = 1 + max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Tokenizer":
+        """Read the content of a tokenizer.json.
+
+        Raises
+        ------
+        InputError
+            If ``data`` is something else.
+        """
+        try:
+            inner = tokenizers.Tokenizer.from_buffer(data)
+        except ValueError as error:
+            raise InputError(
+                f"the tokenizer is not a tokenizer.json of the tokenizers library ({error}); "
+                "give the file tokenizer.json of the checkpoint's folder"
+            ) from None
+        return cls(inner)
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id, added tokens included."""
+        return self._vocab_size
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> NDArray[np.int64]:
+        """Turn text into ids, shape (seqlen,).
+
+        ``add_special_tokens`` keeps what the tokenizer puts around a text by itself, such as a
+        token for the beginning.
+
+        Raises
+        ------
+        InputError
+            If the text is not valid Unicode.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the text is not valid Unicode at character {error.start}; give it as UTF-8"
+            ) from None
+        ids = self._inner.encode(text, add_special_tokens=add_special_tokens).ids
+        return np.array(ids, dtype=np.int64)
+
+    def decode(self, ids: Sequence[int] | NDArray[np.int64]) -> str:
+        """Turn ids, shape (seqlen,), into text; special tokens have none.
+
+        Raises
+        ------
+        InputError
+            If an id is not in the vocabulary.
+        """
+        numbers = [int(token_id) for token_id in ids]
+        for token_id in numbers:
+            if not 0 <= token_id < self.vocab_size:
+                raise InputError(
+                    f"token id {token_id} is not in the tokenizer's vocabulary; "
+                    f"its ids are 0 to {self.vocab_size - 1}"
+                )
+        return self._inner.decode(numbers, skip_special_tokens=True)
+
+
+class StreamDecoder:
+    """Ids in, one by one; text out, as soon as it is certain.
+
+    Never gives half a character. What :meth:`push` and, at the end, :meth:`finish` return is
+    together ``tokenizer.decode`` of all the ids, whatever they are for a byte-level tokenizer. One
+    that falls back to bytes by spelling them out (``<0xE2>``) rewrites text already given when a
+    run of bytes turns out not to be UTF-8; then only the replacement characters may differ.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._window: list[int] = []  # the last ids: enough to decode the next one beside them
+        self._given = 0  # characters of the window's text that were returned
+        self._text = ""  # of the window
+
+    def push(self, token_id: int) -> str:
+        """Add one id and return the text that is certain now, often its own, sometimes none.
+
+        Raises
+        ------
+        InputError
+            If the id is not in the vocabulary; the stream stays as it was.
+        """
+        text = self._tokenizer.decode([*self._window, token_id])
+        self._window.append(token_id)
+        self._text = text
+        certain = text.rstrip(_REPLACEMENT)
+        piece = certain[self._given :]
+        self._given += len(piece)
+        if certain == text:
+            self._shorten()
+        return piece
+
+    def finish(self) -> str:
+        """Return what was held back: an unfinished character, as a replacement character."""
+        piece = self._text[self._given :]
+        self._window, self._given, self._text = [], 0, ""
+        return piece
+
+    def _shorten(self) -> None:
+        """Keep only the last ids, the fewest whose text alone is the end of the text so far."""
+        for count in range(1, min(_LONGEST_CHARACTER, len(self._window) - 1) + 1):
+            text = self._tokenizer.decode(self._window[-count:])
+            if text and self._text.endswith(text):
+                self._window, self._given, self._text = self._window[-count:], len(text), text
+                return
+
+
+def check_vocab(tokenizer: Tokenizer, valid_vocab: int, *, padding: int = 0) -> None:
+    """Refuse a tokenizer that is not the model's.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+        Whose ids the text becomes.
+    valid_vocab : int
+        Ids that the model knows.
+    padding : int
+        How many of them, at the end, may be padding that the tokenizer lacks.
+
+    Raises
+    ------
+    InputError
+        If the vocabularies differ in size.
+    """
+    if not valid_vocab - padding <= tokenizer.vocab_size <= valid_vocab:
+        raise InputError(
+            f"the tokenizer has {tokenizer.vocab_size:,} ids and the model {valid_vocab:,}, so "
+            "they do not belong together; give the tokenizer.json of the model's own checkpoint"
+        )

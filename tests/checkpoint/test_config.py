@@ -1,0 +1,223 @@
+"""config.json as it occurs, in both layouts, and what is refused by name."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from lightmamba.checkpoint.layout_config import read_config
+from lightmamba.config import Mamba2Config
+from lightmamba.errors import InputError
+
+HF: dict[str, Any] = {
+    "model_type": "mamba2",
+    "hidden_size": 32,
+    "num_heads": 4,
+    "head_dim": 16,
+    "n_groups": 2,
+    "num_hidden_layers": 3,
+    "state_size": 16,
+    "vocab_size": 64,
+}
+SSM: dict[str, Any] = {
+    "d_model": 32,
+    "n_layer": 3,
+    "vocab_size": 61,
+    "ssm_cfg": {"layer": "Mamba2", "d_state": 16, "headdim": 16},
+}
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(raw):
+        path = tmp_path / "config.json"
+        path.write_text(raw if isinstance(raw, str) else json.dumps(raw))
+        return read_config(path)
+
+    return read
+
+
+def refusal(read, raw):
+    with pytest.raises(InputError) as caught:
+        read(raw)
+    sentence = str(caught.value)
+    assert "config.json" in sentence
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_transformers_keys(read):
+    written = HF | {
+        "expand": 2.0,
+        "conv_kernel": 3,
+        "chunk_size": 8,
+        "use_conv_bias": False,
+        "tie_word_embeddings": True,
+        "layer_norm_epsilon": 1e-6,
+        "time_step_limit": [0.01, 0.1],
+        "time_step_min": 0.02,  # steers training only
+        "eos_token_id": [3, 4],
+        "bos_token_id": None,
+        "license": "mit",
+    }
+    found = read(written)
+    assert found.config == Mamba2Config(
+        d_model=32, n_layer=3, vocab_size=64, d_state=16, headdim=16, ngroups=2, d_conv=3,
+        chunk_size=8, conv_bias=False, tie_embeddings=True, eps=1e-6, dt_limit=(0.01, 0.1),
+    )  # fmt: skip
+    assert found.valid_vocab == 64
+    assert found.special_ids == {"bos": None, "eos": [3, 4], "pad": None}
+    assert found.licence == "mit"
+
+
+def test_transformers_defaults(read):
+    """Missing keys and null mean what transformers' Mamba2Config would say."""
+    from transformers import Mamba2Config as Theirs
+
+    theirs = Theirs()
+    expected = Mamba2Config(
+        d_model=theirs.hidden_size, n_layer=theirs.num_hidden_layers, vocab_size=theirs.vocab_size,
+        d_state=theirs.state_size, headdim=theirs.head_dim, ngroups=theirs.n_groups,
+        expand=theirs.expand, d_conv=theirs.conv_kernel, chunk_size=theirs.chunk_size,
+        conv_bias=theirs.use_conv_bias, tie_embeddings=theirs.tie_word_embeddings,
+        eps=theirs.layer_norm_epsilon, dt_limit=(theirs.time_step_limit[0], theirs.time_step_limit[1]),
+    )  # fmt: skip
+    assert expected.ngroups == 8
+    assert read({"model_type": "mamba2"}).config == expected
+    assert read({"architectures": ["Mamba2ForCausalLM"], "n_groups": None}).config == expected
+
+
+def test_mamba_ssm_keys(read):
+    ssm_cfg = SSM["ssm_cfg"] | {
+        "ngroups": 2, "expand": 4, "d_conv": 3, "conv_bias": False, "chunk_size": 8, "d_ssm": 128,
+        "dt_limit": [0.0, 0.1], "D_has_hdim": False, "A_init_range": [1, 16],
+    }  # fmt: skip
+    written = SSM | {
+        "ssm_cfg": ssm_cfg,
+        "pad_vocab_size_multiple": 16,
+        "tie_embeddings": False,
+        "attn_layer_idx": [],
+        "d_intermediate": 0,
+        "rms_norm": True,
+    }
+    found = read(written)
+    assert found.config == Mamba2Config(
+        d_model=32, n_layer=3, vocab_size=64, d_state=16, headdim=16, ngroups=2, expand=4, d_conv=3,
+        chunk_size=8, conv_bias=False, tie_embeddings=False, dt_limit=(0.0, 0.1),
+    )  # fmt: skip
+    assert found.valid_vocab == 61
+
+
+def test_mamba_ssm_defaults(read):
+    """The published mamba2-130m says no more than this."""
+    found = read(
+        {
+            "d_model": 768,
+            "n_layer": 24,
+            "vocab_size": 50277,
+            "ssm_cfg": {"layer": "Mamba2"},
+            "pad_vocab_size_multiple": 16,
+        }
+    )
+    assert found.config == Mamba2Config(d_model=768, n_layer=24, vocab_size=50288, chunk_size=256)
+    assert found.valid_vocab == 50277
+    assert read(SSM).config.vocab_size == 64  # padded to a multiple of 8 by default
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ('[0.0, {"__float__": "Infinity"}]', (0.0, math.inf)),
+        ("[0.0, Infinity]", (0.0, math.inf)),
+        ("[0, 1]", (0.0, 1.0)),
+        ("null", (0.0, math.inf)),
+        ("[0.001, null]", (0.001, math.inf)),
+        ('[0.001, "inf"]', (0.001, math.inf)),
+    ],
+)
+def test_dt_limit_forms(read, limit, expected):
+    hf = json.dumps(HF | {"time_step_limit": "LIMIT"}).replace('"LIMIT"', limit)
+    assert read(hf).config.dt_limit == expected
+    ssm = json.dumps(SSM | {"ssm_cfg": SSM["ssm_cfg"] | {"dt_limit": "LIMIT"}})
+    assert read(ssm.replace('"LIMIT"', limit)).config.dt_limit == expected
+
+
+@pytest.mark.parametrize("limit", ["[0.1]", "[0.2, 0.1]", '["a", 1]', "3", "[NaN, 1]", "[-1, 1]"])
+def test_wrong_dt_limit(read, limit):
+    raw = json.dumps(HF | {"time_step_limit": "LIMIT"}).replace('"LIMIT"', limit)
+    assert "limit" in refusal(read, raw)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"use_bias": True}, "use_bias is true"),
+        ({"hidden_act": "gelu"}, 'hidden_act is "gelu"'),
+        ({"attn_layer_idx": [1, 2]}, "attn_layer_idx is [1, 2]"),
+        ({"d_intermediate": 64}, "d_intermediate is 64"),
+        ({"rms_norm": False}, "rms_norm is false"),
+        ({"norm_before_gate": True}, "norm_before_gate is true"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+    ],
+)
+@pytest.mark.parametrize("layout", [HF, SSM], ids=["transformers", "mamba_ssm"])
+def test_refused_by_name(read, layout, change, named):
+    sentence = refusal(read, layout | change)
+    assert named in sentence
+    assert "must be" in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"bias": True}, "ssm_cfg.bias is true"),
+        ({"rmsnorm": False}, "ssm_cfg.rmsnorm is false"),
+        ({"norm_before_gate": True}, "ssm_cfg.norm_before_gate is true"),
+        ({"D_has_hdim": True}, "ssm_cfg.D_has_hdim is true"),
+        ({"d_ssm": 32}, "ssm_cfg.d_ssm is 32; it must be 64"),
+        ({"layer": "Mamba1"}, "Mamba-1"),
+        ({"layer": None}, "Mamba-1"),
+        ({"layer": "Mamba3"}, 'ssm_cfg.layer is "Mamba3"'),
+        ({"state_size": 16}, "ssm_cfg.state_size"),
+    ],
+)
+def test_refused_in_ssm_cfg(read, change, named):
+    assert named in refusal(read, SSM | {"ssm_cfg": SSM["ssm_cfg"] | change})
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        ({"model_type": "mamba", "d_model": 768, "ssm_cfg": {}}, "Mamba-1"),
+        ({"d_model": 768, "n_layer": 24, "ssm_cfg": {}}, "Mamba-1"),
+        ({"model_type": "llama", "hidden_size": 64}, "llama"),
+        ({"architectures": ["GPT2LMHeadModel"]}, "no model_type"),
+        (HF | {"num_heads": 5}, "num_heads 5 × head_dim 16 = 80 must equal expand 2"),
+        (HF | {"n_groups": 3}, "ngroups 3 does not divide"),
+        (HF | {"hidden_size": "wide"}, "hidden_size"),
+        (HF | {"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        (HF | {"vocab_size": 10**12}, "vocab_size"),
+        (HF | {"vocab_size": True}, "vocab_size"),
+        (HF | {"expand": 1.5}, "expand is 1.5"),
+        (HF | {"tie_word_embeddings": 1}, "tie_word_embeddings"),
+        (HF | {"layer_norm_epsilon": "small"}, "layer_norm_epsilon"),
+        (HF | {"layer_norm_epsilon": 2.0}, "eps"),
+        (SSM | {"ssm_cfg": ["Mamba2"]}, "ssm_cfg"),
+        ("[]", "JSON object"),
+        ('{"model_type": "mam', "not valid JSON"),
+        ('{"model_type": {"__float__": []}}', "not valid JSON"),
+    ],
+)
+def test_not_a_mamba2(read, raw, named):
+    assert named in refusal(read, raw)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read .*config\.json: No such file"):
+        read_config(tmp_path / "config.json")
+
+
+def test_mamba_ssm_config_with_a_model_type(read):
+    """Some uploads add transformers' tag to mamba_ssm's file."""
+    assert read(SSM | {"model_type": "mamba2"}) == read(SSM)

@@ -1,0 +1,101 @@
+"""Saved checkpoints: transformers loads them, and so do we; an old one survives a failure."""
+
+import math
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from lightmamba.checkpoint import load_checkpoint, save_checkpoint
+from lightmamba.errors import InputError
+
+from ..support.models import TINY, random_model, write_tokenizer
+
+CONFIGS = {
+    "untied, one group": TINY,
+    "tied, two groups, no conv bias": replace(
+        TINY, tie_embeddings=True, ngroups=2, conv_bias=False, dt_limit=(0.01, 0.1), eps=1e-3
+    ),
+    "lower limit only": replace(TINY, dt_limit=(0.01, math.inf), expand=4, d_conv=3, chunk_size=5),
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_transformers_loads_it(tmp_path, config):
+    from transformers import Mamba2ForCausalLM
+
+    save_checkpoint(random_model(config, dtype=torch.bfloat16), tmp_path)
+    theirs, report = Mamba2ForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(report.values()), report
+    ours = load_checkpoint(tmp_path)
+    assert ours.config == config
+    assert ours.special_ids == {"bos": 0, "eos": 0, "pad": 0}
+    generation = theirs.generation_config
+    assert (generation.bos_token_id, generation.eos_token_id, generation.pad_token_id) == (0, 0, 0)
+    ids = torch.arange(21)[None] % config.vocab_size
+    with torch.no_grad():
+        expected = theirs.eval()(ids).logits
+    actual, _ = ours.model(ids)
+    atol = 1e-4 * max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(actual, expected, rtol=0, atol=atol)
+
+
+def test_bf16_and_back(tmp_path):
+    """What comes back is each weight rounded to bf16; the file holds nothing wider."""
+    model = random_model()
+    save_checkpoint(model, tmp_path)
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        names = file.keys()
+        assert {file.get_slice(name).get_dtype() for name in names} == {"BF16"}
+    back = load_checkpoint(tmp_path).model
+    for (name, saved), loaded in zip(model.named_parameters(), back.parameters(), strict=True):
+        torch.testing.assert_close(loaded, saved.bfloat16().float(), rtol=0, atol=0, msg=name)
+
+
+def test_same_model_same_bytes(tmp_path):
+    for folder in ("one", "two"):
+        save_checkpoint(random_model(), tmp_path / folder)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_files(tmp_path):
+    tokenizer = write_tokenizer(tmp_path / "source.json", 60)
+    save_checkpoint(random_model(), tmp_path / "new" / "folder", tokenizer=tokenizer)
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {
+        "model.safetensors",
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+    }
+    found = load_checkpoint(tmp_path / "new" / "folder")
+    assert (found.tokenizer, found.valid_vocab) == (tokenizer.read_bytes(), 60)
+
+
+def test_tokenizer_of_another_vocabulary(tmp_path):
+    tokenizer = write_tokenizer(tmp_path / "source.json", 65)
+    with pytest.raises(InputError, match="65 ids but the model has 64"):
+        save_checkpoint(random_model(), tmp_path / "out", tokenizer=tokenizer)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match="cannot write a checkpoint to .*out: "):
+        save_checkpoint(random_model(), tmp_path / "out")
+
+
+@pytest.mark.parametrize("full", ["model.safetensors", "config.json"])
+def test_full_disk_leaves_the_old_files(tmp_path, full):
+    """A device that is always full stands where one file is written aside."""
+    save_checkpoint(random_model(seed=1), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    os.symlink("/dev/full", tmp_path / f".{full}.part")
+    with pytest.raises(InputError, match="cannot write a checkpoint"):
+        save_checkpoint(random_model(seed=2), tmp_path)
+    (tmp_path / f".{full}.part").unlink(missing_ok=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -1,0 +1,91 @@
+"""Models whose every probability can be looked up, and a tokenizer that joins blanks to words."""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+
+VOCAB, PADDED = 7, 9
+
+
+class TableModel:
+    """The next token depends on the last two: logits[t] = table[ids[t - 1], ids[t]].
+
+    The state is the last id of each row, and begins as an id of its own, ``VOCAB``; a reader that
+    loses the state, or runs it on into the next window, gets other numbers. The columns of the
+    padding hold the largest logits of all.
+    """
+
+    def __init__(self, table):
+        self.table = np.asarray(table, np.float64)
+        self.valid_vocab = self.table.shape[-1]
+        self.vocab_size = self.valid_vocab + PADDED - VOCAB
+        self.shapes = []  # of every call
+
+    @classmethod
+    def random(cls, seed, vocab=VOCAB):
+        return cls(np.random.default_rng(seed).normal(scale=2, size=(vocab + 1, vocab, vocab)))
+
+    @classmethod
+    def memoryless(cls, probabilities):
+        """Predict the same distribution always."""
+        p = np.asarray(probabilities, np.float64)
+        return cls(np.broadcast_to(np.log(p), (len(p) + 1, len(p), len(p))))
+
+    def empty_state(self, batch):
+        return np.full(batch, self.valid_vocab)
+
+    def logits(self, ids, state):
+        self.shapes.append(ids.shape)
+        before = np.concatenate([state[:, None], ids[:, :-1]], axis=1)
+        padding = np.full((*ids.shape, self.vocab_size - self.valid_vocab), 50.0)
+        return np.concatenate([self.table[before, ids], padding], axis=-1), ids[:, -1]
+
+    def log_probability(self, ids):
+        """Score each id after the first, one by one, in plain Python."""
+        found, before = [], self.valid_vocab
+        for this, target in pairwise(ids):
+            row = self.table[before, this]
+            found.append(row[target] - np.log(np.exp(row).sum()))
+            before = this
+        return found
+
+    def greedy(self, ids):
+        """Tell for each id after the first whether it is the likeliest."""
+        befores = [self.valid_vocab, *ids[:-2]]
+        rows = [self.table[b, t] for b, t in zip(befores, ids[:-1], strict=True)]
+        return [int(np.argmax(row)) == target for row, target in zip(rows, ids[1:], strict=True)]
+
+
+class TracedModel(TableModel):
+    """Shows two layers: the ids times ``gain``, and a silent one."""
+
+    gain = 1.0
+
+    def trace(self, ids):
+        return [
+            ("layer.0", ids[..., None] * np.array([self.gain, 2 * self.gain])),
+            ("layer.1", np.zeros((*ids.shape, 3))),
+        ]
+
+
+class BlankTokenizer:
+    """One id per printable character or newline, another where a blank stands before it."""
+
+    vocab = 2 * 96
+
+    def encode(self, text):
+        return [self._id(piece) for piece in re.findall(r" ?[^ ]| ", text)]
+
+    def decode(self, ids):
+        return "".join(" " * (i >= 96) + ("\n" if i % 96 == 95 else chr(i % 96 + 32)) for i in ids)
+
+    @staticmethod
+    def _id(piece):
+        last = piece[-1]
+        code = 95 if last == "\n" else (ord(last) - 32) % 95
+        return code + 96 * (len(piece) == 2)
+
+
+def random_ids(seed, count, vocab=VOCAB):
+    return np.random.default_rng(seed).integers(0, vocab, count)

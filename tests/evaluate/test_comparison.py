@@ -1,0 +1,95 @@
+"""Two models side by side, where every answer is known."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lightmamba.errors import InputError
+from lightmamba.evaluate import compare, perplexity
+
+from .fakes import VOCAB, TableModel, TracedModel, random_ids
+
+
+def test_a_model_equals_itself():
+    model = TableModel.random(0)
+    result = compare(model, TableModel.random(0), random_ids(1, 500), window=100)
+    assert (result.ratio, result.ratio_standard_error) == (1, 0)
+    assert (result.kl, result.kl_standard_error) == (0, 0)
+    assert (result.top1_agreement, result.first_divergence) == (1, None)
+    assert result.layers == ()
+
+
+def test_worked_values():
+    """KL(reference ‖ model) is Σ p log(p/q); each token that comes shifts the ratio by p/q."""
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.5, 0.2])
+    ids = np.array([2, 0, 0, 1, 2, 0])
+    result = compare(TableModel.memoryless(q), TableModel.memoryless(p), ids)
+    assert math.isclose(result.kl, 0.5 * math.log(0.5 / 0.3) + 0.3 * math.log(0.3 / 0.5))
+    assert math.isclose(result.ratio, (5 / 3) ** ((3 - 1) / 5))  # 0 came three times, 1 once
+    assert (result.top1_agreement, result.first_divergence) == (0, 1)
+
+
+def test_an_impossible_token_costs_no_divergence():
+    with np.errstate(divide="ignore"):
+        reference = TableModel.memoryless([0.5, 0.5, 0.0])
+    result = compare(TableModel.memoryless([0.4, 0.4, 0.2]), reference, [0, 1, 0, 0, 1])
+    assert math.isclose(result.kl, math.log(0.5 / 0.4))
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_both_perplexities_are_those_of_each_alone(batch):
+    model, reference, ids = TableModel.random(0), TableModel.random(1), random_ids(2, 730)
+    both = compare(model, reference, ids, window=200, batch=batch, text_bytes=900)
+    for got, alone in ((both.model, model), (both.reference, reference)):
+        want = perplexity(alone, ids, window=200, text_bytes=900)
+        assert_allclose(got.nll, want.nll, rtol=1e-13)
+        assert got.bits_per_byte == pytest.approx(want.bits_per_byte)
+        assert math.isclose(got.standard_error, want.standard_error)
+    assert math.isclose(both.ratio, both.model.perplexity / both.reference.perplexity)
+
+
+def test_what_both_find_hard_cancels_in_the_paired_error():
+    reference, ids = TableModel.random(0), random_ids(1, 5000)
+    model = TableModel(reference.table + np.random.default_rng(2).normal(0, 0.02, VOCAB))
+    result = compare(model, reference, ids, window=500)
+    unpaired = math.hypot(
+        result.model.standard_error / result.model.perplexity,
+        result.reference.standard_error / result.reference.perplexity,
+    )
+    assert 0 < result.ratio_standard_error < unpaired / 10
+
+
+def test_the_first_divergence_is_a_position_in_the_text():
+    """The models differ only after 5, 6, which is read at positions 46 and 47: third window."""
+    reference = TableModel.random(0)
+    model = TableModel.random(0)
+    model.table[5, 6] = -model.table[5, 6]
+    ids = random_ids(1, 60, 5)
+    ids[46:48] = 5, 6
+    result = compare(model, reference, ids, window=20, batch=2)
+    assert result.first_divergence == 48
+    assert math.isclose(result.top1_agreement, 56 / 57)
+
+
+def test_layers_of_traced_models():
+    quiet = TracedModel.random(0)
+    quiet.gain = 0.9
+    layers = compare(quiet, TracedModel.random(0), random_ids(1, 50)).layers
+    assert [layer.name for layer in layers] == ["layer.0", "layer.1"]
+    assert math.isclose(layers[0].relative_error, 0.1)
+    assert math.isclose(layers[0].snr_db, 20)
+    assert (layers[1].relative_error, layers[1].snr_db) == (0, math.inf)
+
+
+def test_traces_of_other_tensors_are_not_compared():
+    other = TracedModel.random(0)
+    other.trace = lambda ids: [("embedding", np.zeros((*ids.shape, 2)))] * 2
+    with pytest.raises(ValueError, match=r"where the reference has layer\.0"):
+        compare(other, TracedModel.random(0), [1, 2, 3])
+
+
+def test_another_vocabulary_is_refused():
+    with pytest.raises(InputError, match="the model knows 8 token ids and its reference 7"):
+        compare(TableModel.random(0, vocab=8), TableModel.random(0), [1, 2, 3])

@@ -1,0 +1,87 @@
+"""Batched scores against one-by-one sums."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightmamba.errors import InputError
+from lightmamba.evaluate import Request, score
+from lightmamba.evaluate.scoring import encode_pair
+
+from .fakes import VOCAB, BlankTokenizer, TableModel, random_ids
+
+ids = st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=9).map(tuple)
+requests = st.lists(st.builds(Request, ids, ids), min_size=1, max_size=7)
+
+
+def one_by_one(model, request):
+    everything = [*request.context, *request.continuation]
+    count = len(request.continuation)
+    return (
+        sum(model.log_probability(everything)[-count:]),
+        all(model.greedy(everything)[-count:]),
+    )
+
+
+@given(requests=requests, batch=st.integers(1, 4))
+def test_equals_one_by_one(requests, batch):
+    model = TableModel.random(0)
+    for got, request in zip(score(model, requests, batch=batch), requests, strict=True):
+        log_likelihood, is_greedy = one_by_one(model, request)
+        assert math.isclose(got.log_likelihood, log_likelihood, rel_tol=1e-12)
+        assert got.is_greedy == is_greedy
+
+
+@pytest.mark.parametrize("context", [1, 63, 64, 65, 130])
+def test_long_requests_cross_pieces(context):
+    model, text = TableModel.random(0), tuple(random_ids(1, 200).tolist())
+    requests = [Request(text[:context], text[context:]), Request(text[:3], text[3:5])]
+    for got, request in zip(score(model, requests), requests, strict=True):
+        assert math.isclose(got.log_likelihood, one_by_one(model, request)[0], rel_tol=1e-12)
+
+
+def test_a_greedy_continuation_is_known():
+    model, text = TableModel.random(0), [1, 2]
+    for _ in range(4):
+        text.append(int(model.table[text[-2], text[-1]].argmax()))
+    wrong = [*text[:-1], (text[-1] + 1) % VOCAB]
+    greedy = [each.is_greedy for each in score(model, [_cut(text), _cut(wrong)])]
+    assert greedy == [True, False]
+
+
+def test_the_cut_is_where_the_context_ends():
+    tokenizer = BlankTokenizer()
+    for context, continuation in (("ab", " cd"), ("ab ", "cd")):
+        request = encode_pair(tokenizer, context, continuation)
+        assert tokenizer.decode(request.context) == "ab"
+        assert tokenizer.decode(request.continuation) == " cd"
+        assert len(request.continuation) == 2  # the blank is joined to the c
+
+
+def test_the_end_of_text_stands_for_an_empty_context():
+    assert encode_pair(BlankTokenizer(), "", "cd", eot_id=5).context == (5,)
+    with pytest.raises(InputError, match="the context has no token"):
+        encode_pair(BlankTokenizer(), "", "cd")
+    with pytest.raises(InputError, match="the continuation has no token"):
+        encode_pair(BlankTokenizer(), "cd", "")
+
+
+def test_progress_and_refusals():
+    model, seen = TableModel.random(0), []
+    request = Request((0,), (1,))
+    score(model, [request] * 5, batch=2, progress=lambda *step: seen.append(step))
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+    with pytest.raises(InputError, match="token id 7 at position 1 is out of range"):
+        score(model, [Request((0,), (7,))])
+    with pytest.raises(InputError, match="the batch must be at least 1"):
+        score(model, [request], batch=0)
+    model.table[:] = np.nan
+    with pytest.raises(InputError, match="no finite log-likelihood"):
+        score(model, [request])
+
+
+def _cut(text):
+    return Request(tuple(text[:2]), tuple(text[2:]))

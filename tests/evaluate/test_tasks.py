@@ -1,0 +1,157 @@
+"""Task files: their forms, their prompts, and their metrics against one-by-one sums."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.errors import InputError
+from lightmamba.evaluate import evaluate_file
+from lightmamba.evaluate.tasks import read_rows
+
+from .fakes import BlankTokenizer, TableModel
+
+CHOICES: list[dict[str, Any]] = [
+    {"query": "Question: What is wet?\n", "choices": ["Fire.", "The deep sea."], "gold": 1},
+    {"query": "Birds can", "choices": ["fly", "run", "do long division"], "gold": 0},
+    {"query": "Question: Two and two?", "choices": ["four", "éééé", "one"], "gold": 0},
+    {"query": "Snow is", "choices": ["ñañaña", "white and cold", "hot"], "gold": 1},
+    {"query": "He ate", "choices": ["soup", "a small stone"], "gold": 0},
+]
+CONTEXTS: list[dict[str, Any]] = [
+    {"context_options": ["Ann hit Bob, so Ann", "Ann hit Bob, so Bob"], "continuation": "cried."},
+    {
+        "context_options": ["The cup fell on it: it", "The cup fell: the cup"],
+        "continuation": "hurt.",
+    },
+]
+TEXTS = [{"text": "He sat down on the\nred chair"}, {"text": "We said no"}, {"text": "I am I"}]
+
+
+@pytest.fixture
+def model():
+    return TableModel.random(3, BlankTokenizer.vocab)
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def sum_of(model, context, continuation):
+    """Log-likelihood and greediness of a continuation, one token at a time."""
+    tokenizer = BlankTokenizer()
+    ids = tokenizer.encode(context + continuation)
+    cut = len(tokenizer.encode(context)) - 1
+    return sum(model.log_probability(ids)[cut:]), all(model.greedy(ids)[cut:])
+
+
+def assert_mean(estimate, values):
+    assert math.isclose(estimate.value, np.mean(values))
+    assert math.isclose(
+        estimate.standard_error, np.std(values, ddof=1) / math.sqrt(len(values)), abs_tol=1e-12
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_multiple_choice(tmp_path, model, batch):
+    hits: dict[str, list[bool]] = {"acc": [], "acc_norm": [], "acc_bytes": []}
+    for row in CHOICES:
+        query = row["query"].strip() + "\nAnswer:" * row["query"].startswith("Question:")
+        sums = np.array([sum_of(model, query, f" {choice}")[0] for choice in row["choices"]])
+        sizes = {
+            "acc": [1] * len(sums),
+            "acc_norm": [len(choice) for choice in row["choices"]],
+            "acc_bytes": [len(choice.encode()) for choice in row["choices"]],
+        }
+        for name, size in sizes.items():
+            hits[name].append(np.argmax(sums / size) == row["gold"])
+    assert len({tuple(each) for each in hits.values()}) == 3  # the three are told apart
+    result = evaluate_file(
+        model, BlankTokenizer(), write(tmp_path / "quiz.jsonl", CHOICES), batch=batch
+    )
+    assert (result.name, result.rows) == ("quiz", len(CHOICES))
+    for name, values in hits.items():
+        assert_mean(result.metrics[name], values)
+
+
+@pytest.mark.parametrize("gold", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_which_context(tmp_path, model, gold):
+    rows = [row | {"gold": right} for row, right in zip(CONTEXTS, gold, strict=True)]
+    hits = []
+    for row in rows:
+        end = f" {row['continuation']}"
+        sums = [sum_of(model, context, end)[0] for context in row["context_options"]]
+        hits.append(np.argmax(sums) == row["gold"])
+    result = evaluate_file(model, BlankTokenizer(), write(tmp_path / "who.jsonl", rows))
+    assert_mean(result.metrics["acc"], hits)
+    assert result.metrics["acc_norm"] == result.metrics["acc"]
+
+
+def test_last_word(tmp_path, model):
+    pairs = [("He sat down on the\nred", " chair"), ("We said", " no"), ("I am", " I")]
+    _expect(model, *pairs[2])
+    sums, greedy = zip(*(sum_of(model, *pair) for pair in pairs), strict=True)
+    assert set(greedy) == {True, False}
+    result = evaluate_file(model, BlankTokenizer(), write(tmp_path / "last.jsonl", TEXTS))
+    assert_mean(result.metrics["acc"], greedy)
+    perplexity = result.metrics["perplexity"]
+    assert math.isclose(perplexity.value, math.exp(-np.mean(sums)))
+    spread = np.std(sums, ddof=1) / math.sqrt(3)
+    assert perplexity.standard_error == pytest.approx(perplexity.value * spread)
+
+
+def test_limit(tmp_path, model):
+    path = write(tmp_path / "quiz.jsonl", CHOICES)
+    assert evaluate_file(model, BlankTokenizer(), path, limit=2).rows == 2
+    assert evaluate_file(model, BlankTokenizer(), path, limit=99).rows == len(CHOICES)
+    one = evaluate_file(model, BlankTokenizer(), path, limit=1)
+    assert one.metrics["acc"].standard_error is None
+    with pytest.raises(InputError, match="the limit must be at least 1 row, not 0"):
+        read_rows(path, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("{", "line 2 is not JSON"),
+        ("[1]", "line 2 is no task row; a row looks like"),
+        ('{"query": "a", "gold": 0}', "line 2 is no task row"),
+        ('{"query": "a", "choices": [], "gold": 0}', "line 2 is no task row"),
+        ('{"query": "a", "choices": ["b"], "gold": 0}', "line 2 must have two choices or more"),
+        ('{"query": "a", "choices": ["b", 1], "gold": 0}', "line 2 must have two choices or more"),
+        ('{"query": "a", "choices": ["b", ""], "gold": 0}', "line 2 must have two choices or more"),
+        ('{"query": "a", "choices": ["b", "c"], "gold": 2}', "gold 2; it must be one of 0 to 1"),
+        ('{"query": "a", "choices": ["b", "c"], "gold": "1"}', "gold '1'; it must be one of"),
+        ('{"context_options": ["a", 2], "continuation": "c", "gold": 0}', "line 2 must have two"),
+        ('{"context_options": ["a", "b"], "continuation": " ", "gold": 0}', "none of them empty"),
+        ('{"text": "word"}', "line 2 has no last word after a context"),
+        ('{"text": "the cat sat"}', "line 2 is of another kind than the rows before it"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, line, sentence):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(CHOICES[0]) + "\n" + line + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=sentence) as caught:
+        read_rows(path)
+    assert "bad.jsonl" in str(caught.value)
+
+
+def test_bad_files_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"none.jsonl cannot be read: No such file"):
+        read_rows(tmp_path / "none.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    with pytest.raises(InputError, match=r"empty.jsonl has no rows"):
+        read_rows(tmp_path / "empty.jsonl")
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"binary.jsonl is not UTF-8"):
+        read_rows(tmp_path / "binary.jsonl")
+
+
+def _expect(model, context, continuation):
+    """Make the continuation the likeliest."""
+    ids = BlankTokenizer().encode(context + continuation)
+    for before, this, target in zip(ids, ids[1:], ids[2:], strict=False):
+        model.table[before, this, target] = 30

@@ -1,0 +1,384 @@
+import dataclasses
+import decimal
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightmamba.errors import InputError
+from lightmamba.numerics import sampling
+from lightmamba.numerics.sampling import (
+    Sampler,
+    SamplingOptions,
+    exp2_weight,
+    philox,
+    uniform_below,
+)
+
+GOLDEN_IDS = [11, 55, 47, 9, 99, 69, 39, 9, 28, 85, 96, 99, 90, 71, 20, 69, 14, 28, 30, 25]
+INT32 = st.integers(-(1 << 31), (1 << 31) - 1)
+ONE = 1 << 31  # weight of the most probable id
+
+
+def make_sampler(exponent=0, vocab=4, **options):
+    return Sampler(SamplingOptions(**options), exponent, vocab)
+
+
+def scores(*values):
+    return np.array(values, dtype=np.int64)
+
+
+def draw_many(sampler, logits, count):
+    """Ids (batch, count) from the same logits (batch, vocab), again and again."""
+    state, drawn = sampler.empty_state(len(logits)), []
+    for _ in range(count):
+        ids, state = sampler(logits, state)
+        drawn.append(ids)
+    return np.stack(drawn, axis=1)
+
+
+# --- the exponential
+
+
+def test_exp2_weight_over_all_inputs():
+    x = np.arange(33 << 16)
+    exact = 2.0 ** (31 - x / (1 << 16))
+    error = np.abs(exp2_weight(x) - exact)
+    assert error.max() <= 1.4
+    assert (error / exact)[: 1 << 16].max() <= 1.1e-9
+    assert not exp2_weight(x[32 << 16 :]).any()
+    assert (np.diff(exp2_weight(x)) <= 0).all()
+
+
+def test_exp2_weight_worked_values():
+    x = np.array([0, 1 << 16, 31 << 16, 1 << 15, 1 << 40])
+    # 2**31 / sqrt(2) = 1518500249.99
+    np.testing.assert_array_equal(exp2_weight(x), [ONE, ONE >> 1, 1, 1518500250, 0])
+
+
+def test_exp2_tables_do_not_depend_on_the_decimal_context():
+    tables = sampling._exp2_tables()
+    sampling._exp2_tables.cache_clear()
+    with decimal.localcontext(prec=3, rounding=decimal.ROUND_UP):
+        for again, table in zip(sampling._exp2_tables(), tables, strict=True):
+            np.testing.assert_array_equal(again, table)
+
+
+# --- the generator
+
+
+def test_philox_published_answers():
+    """Random123's kat_vectors: zeros, and the digits of pi."""
+    assert philox((0, 0, 0, 0), (0, 0)) == (
+        0x16554D9ECA36314C,
+        0xDB20FE9D672D0FDC,
+        0xD7E772CEE186176B,
+        0x7E68B68AEC7BA23B,
+    )
+    counter = (0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89)
+    assert philox(counter, (0x452821E638D01377, 0xBE5466CF34E90C6C)) == (
+        0xA528F45403E61D95,
+        0x38C72DBD566E9788,
+        0xA5A1610E72FD18B5,
+        0x57BD43B5E52B7FE6,
+    )
+
+
+@given(words=st.lists(st.integers(0, (1 << 64) - 2), min_size=6, max_size=6))
+def test_philox_equals_numpy(words):
+    """numpy counts up before each block."""
+    a, b, c, d, key0, key1 = words
+    unsigned = np.array(words, dtype=np.uint64)
+    generator = np.random.Philox(counter=unsigned[:4], key=unsigned[4:])
+    assert list(philox((a + 1, b, c, d), (key0, key1))) == generator.random_raw(4).tolist()
+
+
+def test_uniform_below_is_unbiased():
+    """Modulo alone would give the lowest third of this bound half of the draws."""
+    bound = 3 << 62
+    draws = [uniform_below(bound, seed=1, row=0, draw=i) for i in range(3000)]
+    counts = np.bincount([draw >> 62 for draw in draws], minlength=3)
+    assert ((counts - 1000) ** 2 / 1000).sum() < 13.8  # chi-square, 2 degrees, p = 0.001
+    assert uniform_below(1, seed=1, row=0, draw=0) == 0
+
+
+def test_streams_differ_by_seed_row_and_draw():
+    first = {"seed": 5, "row": 5, "draw": 5}
+    words = [uniform_below(1 << 64, **first)]
+    words += [uniform_below(1 << 64, **{**first, name: 6}) for name in first]
+    assert len(set(words)) == 4
+
+
+# --- weights and filters
+
+
+@given(
+    logits=st.lists(INT32, min_size=1, max_size=9),
+    exponent=st.integers(-40, 0),
+    temperature=st.sampled_from([0.01, 0.3, 0.7, 1, 1.7, 100]),
+)
+def test_weights_equal_float_softmax(logits, exponent, temperature):
+    sampler = make_sampler(exponent, len(logits), temperature=temperature)
+    ids, weights = sampler.candidates(scores(*logits))
+    exact = np.exp((np.array(logits) - max(logits)) * 2.0**exponent / temperature)
+    found = np.zeros(len(logits))
+    found[ids] = weights / ONE
+    # 7e-6: 16 fractional bits of the exponent and 24 of the multiplier; then one unit
+    np.testing.assert_allclose(found, exact, rtol=7e-6, atol=2.0**-31)
+
+
+def test_extreme_logits_do_not_wrap():
+    """A penalized int32 minimum and maximum, the largest products there are."""
+    sampler = make_sampler(-40, 2, temperature=100, repetition_penalty=100)
+    extremes = scores(-(1 << 31), (1 << 31) - 1)
+    penalized = sampler.penalize(extremes, np.array([True, False]))
+    np.testing.assert_array_equal(penalized, [-100 << 31, (1 << 31) - 1])
+    multiplier, shift = sampler.scale
+    assert 202 * (1 << 31) * multiplier + (1 << shift) < 1 << 63
+    ids, weights = sampler.candidates(penalized)
+    # exp(-101 * 2**31 / 2**40 / 100) = 0.998029
+    np.testing.assert_array_equal(ids, [1, 0])
+    assert weights[1] / ONE == pytest.approx(0.998029, rel=7e-6)
+
+
+def test_scale_fits_at_both_ends():
+    """24 bits of multiplier, and a shift that an int64 product survives, for all options."""
+    for exponent in range(-40, 1):
+        for temperature in (0.01, 0.99, 1, 100):
+            sampler = make_sampler(exponent, temperature=temperature)
+            multiplier, shift = sampler.scale
+            assert 1 << 23 <= multiplier <= 1 << 24
+            assert 0 <= shift <= 54
+
+
+def test_penalty_worked_values():
+    """CTRL: 10 / 1.25 = 8, -10 * 1.25 = -12.5 and half up is -12; unseen ids keep theirs."""
+    sampler = make_sampler(vocab=5, repetition_penalty=1.25)
+    seen = np.array([True, True, False, False, True])
+    np.testing.assert_array_equal(
+        sampler.penalize(scores(10, -10, 10, -10, 0), seen), [8, -12, 10, -10, 0]
+    )
+    raising = make_sampler(vocab=2, repetition_penalty=0.5)
+    np.testing.assert_array_equal(raising.penalize(scores(10, -10), seen[:2]), [20, -5])
+
+
+# Powers of two: with temperature log2(e) one step of the logit is a factor of two.
+HALVES = {"temperature": 1.4426950408889634, "exponent": 0}
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, [3, 1, 0, 2]),
+        ({"top_k": 2}, [3, 1]),
+        ({"top_k": 9}, [3, 1, 0, 2]),
+        # probabilities 8/15, 4/15, 2/15, 1/15
+        ({"top_p": 0.53}, [3]),
+        ({"top_p": 0.53333333333}, [3]),
+        ({"top_p": 0.53333333334}, [3, 1]),
+        ({"top_p": 0.8}, [3, 1]),  # exactly reached by 12/15
+        ({"top_p": 0.81}, [3, 1, 0]),
+        ({"top_p": 1e-9}, [3]),
+        ({"min_p": 0.25}, [3, 1, 0]),
+        ({"min_p": 0.26}, [3, 1]),
+        ({"min_p": 1}, [3]),
+        # top-k first: of 8/12 and 4/12 the first reaches 0.66 alone
+        ({"top_k": 2, "top_p": 0.66}, [3]),
+        ({"top_k": 3, "top_p": 0.95, "min_p": 0.5}, [3, 1]),
+        # top-p before min-p: after min-p 0.5 the probabilities 2/3, 1/3 would leave id 3 alone
+        ({"top_p": 0.6, "min_p": 0.5}, [3, 1]),
+    ],
+)
+def test_filters_worked_values(options, kept):
+    ids, weights = make_sampler(**HALVES, **options).candidates(scores(7, 8, 6, 9))
+    np.testing.assert_array_equal(ids, kept)
+    np.testing.assert_array_equal(weights, [ONE, ONE >> 1, ONE >> 2, ONE >> 3][: len(kept)])
+
+
+def test_equal_logits_come_by_id():
+    ids, _ = make_sampler(vocab=6, top_k=3).candidates(scores(1, 5, 5, 0, 5, 5))
+    np.testing.assert_array_equal(ids, [1, 2, 4])
+
+
+def test_options_are_the_decimals_that_were_written():
+    """0.1 is a tenth, not the binary number near it: ten equal ids, and one reaches 0.1."""
+    ids, _ = make_sampler(vocab=10, top_p=0.1).candidates(scores(*[0] * 10))
+    np.testing.assert_array_equal(ids, [0])
+    for value in (np.float32(0.7), decimal.Decimal("0.7"), Fraction(7, 10)):
+        same = make_sampler(temperature=value)
+        assert same.scale == make_sampler(temperature=0.7).scale
+
+
+# --- draws
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"top_k": 1}])
+def test_greedy_takes_the_lowest_of_the_largest(options):
+    sampler = make_sampler(vocab=3, **options)
+    ids, state = sampler(np.array([[1, 4, 4, 9], [7, 7, 7, 9]]), sampler.empty_state(2))
+    np.testing.assert_array_equal(ids, [1, 0])
+    np.testing.assert_array_equal(state.draws, [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected"), [(0, 2), (ONE - 1, 2), (ONE, 0), (3 * ONE // 2 - 1, 0), (3 * ONE // 2, 1)]
+)
+def test_a_draw_falls_into_the_candidates_share(monkeypatch, draw, expected):
+    """Shares 2**31, 2**30, 2**29 of the ids 2, 0, 1, one after the other."""
+    monkeypatch.setattr(sampling, "uniform_below", lambda bound, **_: draw)
+    sampler = make_sampler(vocab=3, **HALVES)
+    ids, _ = sampler(np.array([[8, 7, 9]]), sampler.empty_state(1))
+    np.testing.assert_array_equal(ids, [expected])
+
+
+def test_padded_ids_are_never_drawn():
+    logits = np.array([[0, 0, 0, 1 << 20, 1 << 20]], dtype=np.int32)
+    assert set(draw_many(make_sampler(vocab=3), logits, 100)[0]) == {0, 1, 2}
+
+
+def test_distribution():
+    """Chi-square of 4,000 draws against float64, with a penalty and a temperature."""
+    sampler = make_sampler(-8, 8, temperature=0.8, repetition_penalty=1.3, seed=11)
+    logits = np.array([[300, -200, 100, 0, 350, 350, -400, 200]])
+    state = sampler.observe(sampler.empty_state(1), np.array([[0, 1, 0]]))
+    counts = np.zeros(8)
+    for draw in range(4000):
+        ids, _ = sampler(logits, dataclasses.replace(state, draws=np.array([draw])))
+        counts[ids] += 1
+    penalized = np.array([300 / 1.3, -200 * 1.3, 100, 0, 350, 350, -400, 200])
+    expected = np.exp(penalized / 256 / 0.8)
+    expected *= 4000 / expected.sum()
+    assert ((counts - expected) ** 2 / expected).sum() < 24.3  # 7 degrees, p = 0.001
+
+
+def test_draws_are_independent_in_time_and_between_rows():
+    """Pairs of consecutive draws, and of neighbouring rows, of four equal ids: 16 equal cells."""
+    drawn = draw_many(make_sampler(seed=3), np.zeros((2, 4), dtype=np.int32), 1601)
+    for first, second in ((drawn[0, :-1], drawn[0, 1:]), (drawn[0, :-1], drawn[1, :-1])):
+        counts = np.bincount(first * 4 + second, minlength=16)
+        assert ((counts - 100) ** 2 / 100).sum() < 37.7  # 15 degrees, p = 0.001
+
+
+def test_golden_ids():
+    """A change of these twenty is a change of every seeded text."""
+    logits = np.arange(-500, 500, 10, dtype=np.int32)[None] * 37 % 1009
+    sampler = make_sampler(
+        -7, 100, temperature=0.9, top_k=50, top_p=0.95, repetition_penalty=1.1, seed=2024
+    )
+    np.testing.assert_array_equal(draw_many(sampler, logits, 20)[0], GOLDEN_IDS)
+
+
+def test_rows_do_not_disturb_each_other():
+    logits = np.array([[0, 5, 3, 2], [1, 1, 1, 1]], dtype=np.int32)
+    both = draw_many(make_sampler(-2, seed=9), logits, 30)
+    alone = draw_many(make_sampler(-2, seed=9), logits[:1], 30)
+    np.testing.assert_array_equal(both[0], alone[0])
+    twins = draw_many(make_sampler(-2, seed=9), logits[[1, 1]], 30)
+    assert (twins[0] != twins[1]).any()
+
+
+def test_saved_state_continues_the_stream():
+    sampler = make_sampler(-2, seed=9, repetition_penalty=1.5)
+    logits = np.array([[4, 5, 3, 2]], dtype=np.int32)
+    whole = draw_many(sampler, logits, 10)[0]
+    state = sampler.empty_state(1)
+    for _ in range(4):
+        _, state = sampler(logits, state)
+    again = dataclasses.replace(state, draws=state.draws.copy(), seen=state.seen.copy())
+    for expected in whole[4:]:
+        ids, again = sampler(logits, again)
+        assert ids[0] == expected
+    np.testing.assert_array_equal(state.draws, [4])  # a call leaves the state it was given
+
+
+def test_drawn_ids_are_penalized():
+    sampler = make_sampler(vocab=3, temperature=0, repetition_penalty=2)
+    ids = draw_many(sampler, np.array([[10, 9, 8]]), 4)[0]
+    np.testing.assert_array_equal(ids, [0, 1, 2, 0])
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(-128, 127), min_size=4, max_size=4), min_size=2, max_size=2)
+)
+def test_every_integer_type_gives_the_same(rows):
+    sampler = make_sampler(-4, seed=1, repetition_penalty=1.2)
+    expected = draw_many(sampler, np.array(rows, dtype=np.int32), 5)
+    strided = np.array(rows, dtype=np.int32, order="F")[:, ::-1][:, ::-1]
+    np.testing.assert_array_equal(draw_many(sampler, strided, 5), expected)
+    for dtype in ("int8", "int16", "int64", ">i4", ">i8"):
+        np.testing.assert_array_equal(draw_many(sampler, np.array(rows, dtype=dtype), 5), expected)
+    expected = draw_many(sampler, np.abs(rows).astype(np.int32), 5)
+    for dtype in ("uint8", "uint64"):
+        np.testing.assert_array_equal(draw_many(sampler, np.abs(rows).astype(dtype), 5), expected)
+
+
+def test_everything_is_an_integer():
+    sampler = make_sampler(-4, top_k=3, top_p=0.9, min_p=0.1, repetition_penalty=1.2)
+    state = sampler.observe(sampler.empty_state(1), np.array([[0]]))
+    penalized = sampler.penalize(scores(4, 5, 3, 2), state.seen[0])
+    candidates, weights = sampler.candidates(penalized)
+    ids, state = sampler(np.array([[4, 5, 3, 2]], dtype=np.int32), state)
+    for array in (penalized, candidates, weights, exp2_weight(penalized), ids, state.draws):
+        assert array.dtype == np.int64
+    assert all(isinstance(number, int) for number in (*sampler.scale, *sampler.penalties))
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"temperature": -1}, "temperature must be 0"),
+        ({"temperature": 0.001}, "temperature must be 0"),
+        ({"temperature": 101}, "temperature must be 0"),
+        ({"temperature": float("nan")}, "temperature must be finite"),
+        ({"temperature": "hot"}, "temperature must be a number"),
+        ({"top_p": 0}, "top_p must be above 0"),
+        ({"top_p": 1.5}, "top_p must be above 0"),
+        ({"top_p": True}, "top_p must be a number"),
+        ({"min_p": -0.1}, "min_p must be from 0 to 1"),
+        ({"min_p": 1.1}, "min_p must be from 0 to 1"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be from 0.01"),
+        ({"repetition_penalty": float("inf")}, "repetition_penalty must be finite"),
+        ({"top_k": -1}, "top_k must be a whole number"),
+        ({"top_k": 2.5}, "top_k must be a whole number"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"seed": 1 << 64}, "seed must be a whole number"),
+    ],
+)
+def test_options_out_of_range(options, sentence):
+    with pytest.raises(InputError, match=f"^{sentence}.*; try [0-9.]+$"):
+        SamplingOptions(**options)
+
+
+def test_options_at_their_limits():
+    for low, high in pairwise([0.01, 1, 100]):
+        SamplingOptions(temperature=low, repetition_penalty=high, seed=(1 << 64) - 1)
+        SamplingOptions(temperature=high, repetition_penalty=low, top_p=1, min_p=1)
+
+
+@pytest.mark.parametrize(
+    ("logits", "sentence"),
+    [
+        (np.zeros((1, 4)), "logits must be integers, not float64"),
+        (np.zeros((1, 3), dtype=np.int32), r"the shape \(1, 4 or more\), not \(1, 3\)"),
+        (np.zeros((2, 4), dtype=np.int32), r"the shape \(1, 4 or more\), not \(2, 4\)"),
+        (np.zeros(4, dtype=np.int32), "the shape"),
+        (np.array([[0, 0, 0, 1 << 31]]), "logits must fit int32"),
+        (np.array([[0, 0, 0, -(1 << 31) - 1]]), "logits must fit int32"),
+    ],
+)
+def test_wrong_logits(logits, sentence):
+    sampler = make_sampler()
+    with pytest.raises(ValueError, match=sentence):
+        sampler(logits, sampler.empty_state(1))
+
+
+@pytest.mark.parametrize(("exponent", "vocab"), [(1, 4), (-41, 4), (0, 0), (0, 1 << 31)])
+def test_sampler_out_of_range(exponent, vocab):
+    with pytest.raises(ValueError, match="must be in"):
+        make_sampler(exponent, vocab)

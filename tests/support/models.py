@@ -1,0 +1,246 @@
+"""Tiny random Mamba2 checkpoints on disk, in both layouts, for every test that needs one."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+
+from lightmamba.config import Mamba2Config
+from lightmamba.mamba2 import Mamba2
+
+__all__ = ["TINY", "random_model", "transformers_model", "transformers_names"]
+__all__ += ["write_state_spaces", "write_tokenizer", "write_transformers"]
+
+TINY = Mamba2Config(
+    d_model=32, n_layer=2, vocab_size=64, d_state=16, headdim=16, chunk_size=8, tie_embeddings=False
+)
+
+
+def random_model(
+    config: Mamba2Config = TINY, *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Mamba2:
+    """Float model in which every parameter is random, norms and biases included.
+
+    The values are exact in ``dtype``; the model itself computes in float32 (float64 if that is
+    ``dtype``), so a checkpoint written in ``dtype`` holds exactly these weights.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(shape: torch.Size, std: float, mean: float = 0.0) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64) * std + mean
+
+    def uniform(shape: torch.Size, low: float, high: float) -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=torch.float64) * (high - low) + low
+
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    model = Mamba2(config).to(wide).requires_grad_(False).eval()
+    for name, parameter in model.named_parameters():
+        shape = parameter.shape
+        match name.rpartition(".mixer.")[2]:
+            case "embedding.weight":
+                value = normal(shape, 1.0)
+            case "conv1d.weight":
+                value = normal(shape, 1 / math.sqrt(config.d_conv))
+            case "conv1d.bias":
+                value = normal(shape, 0.2)
+            case "dt_bias":  # softplus of it from 0.001 to 0.3
+                value = uniform(shape, math.log(1e-3), math.log(0.3)).exp().expm1().log()
+            case "A_log":
+                value = uniform(shape, 1.0, 16.0).log()
+            case "D":
+                value = normal(shape, 0.3, 1.0)
+            case "in_proj.weight" | "out_proj.weight" | "lm_head.weight":
+                value = normal(shape, 1 / math.sqrt(shape[1]))
+            case _:  # every norm
+                value = normal(shape, 0.3, 1.0)
+        parameter.copy_(value.to(dtype))
+    return model
+
+
+def transformers_names(model: Mamba2) -> dict[str, Tensor]:
+    """Weights under transformers' names, a tied head left out."""
+    names = {}
+    for own, parameter in model.named_parameters():
+        name = own if own == "lm_head.weight" else f"backbone.{own}"
+        name = name.replace("embedding.weight", "embeddings.weight")
+        is_norm = name.endswith((".norm", ".norm_f"))
+        names[f"{name}.weight" if is_norm else name] = parameter.data
+    return names
+
+
+def transformers_model(model: Mamba2, **config: Any) -> Any:
+    """transformers' Mamba2ForCausalLM with the same weights; ``config`` overrides its fields."""
+    from transformers import Mamba2Config as TransformersConfig
+    from transformers import Mamba2ForCausalLM
+
+    c = model.config
+    fields: dict[str, Any] = {
+        "hidden_size": c.d_model,
+        "num_hidden_layers": c.n_layer,
+        "vocab_size": c.vocab_size,
+        "state_size": c.d_state,
+        "head_dim": c.headdim,
+        "num_heads": c.nheads,
+        "n_groups": c.ngroups,
+        "expand": c.expand,
+        "conv_kernel": c.d_conv,
+        "chunk_size": c.chunk_size,
+        "use_conv_bias": c.conv_bias,
+        "tie_word_embeddings": c.tie_embeddings,
+        "layer_norm_epsilon": c.eps,
+        "time_step_limit": c.dt_limit,
+    }
+    theirs = Mamba2ForCausalLM(TransformersConfig(**fields | config)).eval()
+    weights = transformers_names(model)
+    if c.tie_embeddings:
+        weights["lm_head.weight"] = model.embedding.weight.data
+    theirs.load_state_dict(weights, strict=True)
+    return theirs
+
+
+def write_transformers(
+    folder: Path,
+    config: Mamba2Config = TINY,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    sharded: bool = False,
+    pickled: bool = False,
+    tokenizer: bool = False,
+    **overrides: Any,
+) -> Mamba2:
+    """Have transformers save a random model to ``folder``, and return the same model as ours.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    config, seed, dtype
+        Of the random model; ``dtype`` is that of the file.
+    sharded
+        Several files with an index.
+    pickled
+        ``pytorch_model.bin``, which transformers itself no longer writes.
+    tokenizer
+        With a tokenizer.json of ``vocab_size - 3`` ids.
+    overrides
+        Fields of transformers' config.
+    """
+    model = random_model(config, seed=seed, dtype=dtype)
+    theirs = transformers_model(model, **overrides).to(dtype)
+    if sharded and not pickled:
+        theirs.save_pretrained(folder, max_shard_size="12KB")
+        assert len(list(folder.glob("model-*.safetensors"))) > 1, "one shard only"
+    else:
+        theirs.save_pretrained(folder)
+    if pickled:
+        (folder / "model.safetensors").unlink()
+        tensors = {name: tensor.to(dtype) for name, tensor in transformers_names(model).items()}
+        _write_pickled(folder, tensors, sharded=sharded)
+    if tokenizer:
+        write_tokenizer(folder / "tokenizer.json", config.vocab_size - 3)
+    return model
+
+
+def write_state_spaces(
+    folder: Path,
+    config: Mamba2Config = TINY,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    sharded: bool = False,
+    pickled: bool = True,
+    tokenizer: bool = False,
+    padding: int = 0,
+    ssm_cfg: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> Mamba2:
+    """Write a random model to ``folder`` as mamba_ssm's save_pretrained does, and return it.
+
+    Needs no transformers.
+
+    Parameters
+    ----------
+    folder, config, seed, dtype, sharded, pickled, tokenizer
+        As for `write_transformers`; mamba_ssm itself writes one pickled file.
+    padding
+        Rows of the vocabulary that are padding; ``pad_vocab_size_multiple`` is chosen to give them.
+    ssm_cfg, overrides
+        Further keys of config.json's ssm_cfg and of config.json itself.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model = random_model(config, seed=seed, dtype=dtype)
+    low, high = config.dt_limit
+    written = {
+        "d_model": config.d_model,
+        "d_intermediate": 0,
+        "n_layer": config.n_layer,
+        "vocab_size": config.vocab_size - padding,
+        "ssm_cfg": {
+            "layer": "Mamba2",
+            "d_state": config.d_state,
+            "headdim": config.headdim,
+            "ngroups": config.ngroups,
+            "expand": config.expand,
+            "d_conv": config.d_conv,
+            "chunk_size": config.chunk_size,
+            "conv_bias": config.conv_bias,
+            "dt_limit": [low, high],
+            **(ssm_cfg or {}),
+        },
+        "attn_layer_idx": [],
+        "attn_cfg": {},
+        "rms_norm": True,
+        "residual_in_fp32": True,
+        "fused_add_norm": True,
+        "pad_vocab_size_multiple": config.vocab_size if padding else 1,
+        "tie_embeddings": config.tie_embeddings,
+    }
+    (folder / "config.json").write_text(json.dumps(written | overrides, indent=2))
+    tensors = {
+        name.replace("embeddings.", "embedding."): tensor.to(dtype)
+        for name, tensor in transformers_names(model).items()
+    }
+    if pickled:
+        if config.tie_embeddings:  # mamba_ssm saves the tied head too
+            tensors["lm_head.weight"] = tensors["backbone.embedding.weight"]
+        _write_pickled(folder, tensors, sharded=sharded)
+    else:
+        save_file(tensors, folder / "model.safetensors")
+    if tokenizer:
+        write_tokenizer(folder / "tokenizer.json", config.vocab_size - max(padding, 3))
+    return model
+
+
+def _write_pickled(folder: Path, tensors: dict[str, Tensor], *, sharded: bool) -> None:
+    if not sharded:
+        torch.save(tensors, folder / "pytorch_model.bin")
+        return
+    names = sorted(tensors)
+    half = len(names) // 2
+    weight_map: dict[str, str] = {}
+    for part, shard in enumerate((names[:half], names[half:]), 1):
+        file = f"pytorch_model-{part:05d}-of-00002.bin"
+        torch.save({name: tensors[name] for name in shard}, folder / file)
+        weight_map |= dict.fromkeys(shard, file)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
+def write_tokenizer(path: Path, size: int) -> Path:
+    """Write a tokenizer.json with ``size`` ids: ``<|endoftext|>``, then single characters."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["<|endoftext|>", *alphabet]
+    words += [f"word{n}" for n in range(size - len(words))]
+    vocab = {word: number for number, word in enumerate(words[:size])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.save(str(path))
+    return path

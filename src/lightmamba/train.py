@@ -21,13 +21,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lightmamba.checkpoint import save_checkpoint
 from lightmamba.config import Mamba2Config
+from lightmamba.data import split_heldout
 from lightmamba.mamba2 import Mamba2
 
-__all__ = ["TrainOptions", "initialize", "split_heldout", "train", "train_tokenizer"]
-
-HELDOUT = 0.03  # the last part of the main text, by characters, that nothing here may see
-VALIDATION = 0.005  # the part before it, to watch a run by
+__all__ = ["TrainOptions", "initialize", "train", "train_tokenizer"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,6 @@ class TrainOptions:
     dropout: float = 0.1
     extra_share: float = 0.2  # share of the windows drawn from the extra texts
     seed: int = 1
-
-
-def split_heldout(text: str) -> tuple[str, str, str]:
-    """Cut a text into (training, validation, held-out) by characters."""
-    held = int(len(text) * (1 - HELDOUT))
-    valid = int(len(text) * (1 - HELDOUT - VALIDATION))
-    return text[:valid], text[valid:held], text[held:]
 
 
 def train_tokenizer(text: str, vocab_size: int) -> Tokenizer:
@@ -229,9 +221,6 @@ def main() -> None:
     options = TrainOptions(**given)
     more = extra.read_text(encoding="utf-8") if extra else ""
     model = train(text.read_text(encoding="utf-8"), more, out, options, compiled=compiled)
-
-    from lightmamba.checkpoint import save_checkpoint
-
     save_checkpoint(model, out / "checkpoint", tokenizer=out / "tokenizer.json")
 
 

@@ -81,9 +81,10 @@ def test_transformers_defaults(read):
         d_state=theirs.state_size, headdim=theirs.head_dim, ngroups=theirs.n_groups,
         expand=theirs.expand, d_conv=theirs.conv_kernel, chunk_size=theirs.chunk_size,
         conv_bias=theirs.use_conv_bias, tie_embeddings=theirs.tie_word_embeddings,
-        eps=theirs.layer_norm_epsilon, dt_limit=(theirs.time_step_limit[0], theirs.time_step_limit[1]),
+        eps=theirs.layer_norm_epsilon, dt_limit=(0.0, math.inf),
     )  # fmt: skip
     assert expected.ngroups == 8
+    assert expected.dt_limit == tuple(theirs.time_step_limit)
     assert read({"model_type": "mamba2"}).config == expected
     assert read({"architectures": ["Mamba2ForCausalLM"], "n_groups": None}).config == expected
 

@@ -78,7 +78,8 @@ def test_dtype_must_be_floating(tmp_path):
 def test_one_tensor_at_a_time(tmp_path, sharded, monkeypatch):
     """Of what was read before, nothing is alive when the next tensor is read."""
     write_transformers(tmp_path, sharded=sharded)
-    alive, most = weakref.WeakSet(), []
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    most: list[int] = []
     read = tensors._read_safetensors
 
     def watched(path, name):
@@ -152,8 +153,7 @@ def test_named_chat_templates(tmp_path):
 
 def test_special_ids(tmp_path):
     """The generation config outweighs the config; ids outside the vocabulary mean none."""
-    ids = {"bos_token_id": 7, "eos_token_id": 8, "pad_token_id": TINY.vocab_size}
-    write_state_spaces(tmp_path, **ids)
+    write_state_spaces(tmp_path, bos_token_id=7, eos_token_id=8, pad_token_id=TINY.vocab_size)
     generation = {"eos_token_id": [9, 10], "temperature": 0.5}
     (tmp_path / "generation_config.json").write_text(json.dumps(generation))
     found = load_checkpoint(tmp_path)

@@ -2,7 +2,10 @@
 
 import math
 import os
+import resource
+import signal
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -27,9 +30,10 @@ def test_transformers_loads_it(tmp_path, config):
     from transformers import Mamba2ForCausalLM
 
     save_checkpoint(random_model(config, dtype=torch.bfloat16), tmp_path)
-    theirs, report = Mamba2ForCausalLM.from_pretrained(
+    loaded: Any = Mamba2ForCausalLM.from_pretrained(
         tmp_path, dtype=torch.float32, output_loading_info=True
     )
+    theirs, report = loaded
     assert not any(report.values()), report
     ours = load_checkpoint(tmp_path)
     assert ours.config == config
@@ -85,17 +89,41 @@ def test_tokenizer_of_another_vocabulary(tmp_path):
 
 def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(InputError, match="cannot write a checkpoint to .*out: "):
+    with pytest.raises(InputError, match=r"cannot write a checkpoint to .*out: "):
         save_checkpoint(random_model(), tmp_path / "out")
 
 
-@pytest.mark.parametrize("full", ["model.safetensors", "config.json"])
-def test_full_disk_leaves_the_old_files(tmp_path, full):
-    """A device that is always full stands where one file is written aside."""
+@pytest.fixture
+def small_files():
+    """No file may grow beyond 1,000 bytes, as on a disk that is full."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.fixture
+def old_files(tmp_path):
     save_checkpoint(random_model(seed=1), tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    os.symlink("/dev/full", tmp_path / f".{full}.part")
+    return {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_full_disk_leaves_the_old_files(tmp_path, old_files, small_files):
     with pytest.raises(InputError, match="cannot write a checkpoint"):
         save_checkpoint(random_model(seed=2), tmp_path)
-    (tmp_path / f".{full}.part").unlink(missing_ok=True)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old_files
+
+
+def test_failure_after_the_weights_leaves_the_old_files(tmp_path, old_files):
+    """A device that is always full stands where the config is written aside."""
+    os.symlink("/dev/full", tmp_path / ".config.json.part")
+    with pytest.raises(InputError, match="cannot write a checkpoint"):
+        save_checkpoint(random_model(seed=2), tmp_path)
+    (tmp_path / ".config.json.part").unlink()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old_files
+
+
+def test_every_file_has_the_same_mode(tmp_path, old_files):
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1

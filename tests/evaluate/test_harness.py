@@ -138,11 +138,15 @@ def test_generation_is_greedy_and_stops(model):
     def generate(**settings):
         return lm.generate_until(instances(("Birds", settings)))[0]
 
+    model.shapes.clear()
     assert generate(max_gen_toks=20) == text
+    assert model.shapes == [(1, 5)] + [(1, 1)] * 19
     assert generate(max_gen_toks=20, temperature=0, do_sample=True) == text
     assert generate(max_gen_toks=20, until=text[4:6]) == text[: text.index(text[4:6])]
-    assert generate(max_gen_toks=20, until=["~~", text[9], text[4:6]]) == min(
-        text[: text.index(text[9])], text[: text.index(text[4:6])], key=len
+    last = max(i for i in range(1, 20) if text.index(text[i]) == i)  # a letter's first place
+    assert (
+        generate(max_gen_toks=20, until=["~~", text[last], text[last - 1 : last + 1]])
+        == (text[: last - 1])
     )
     lm = adapter(model, eot_id=written[10])
     assert generate(max_gen_toks=20) == tokenizer.decode(written[5 : written.index(written[10], 5)])

@@ -44,12 +44,21 @@ def test_long_requests_cross_pieces(context):
 
 
 def test_a_greedy_continuation_is_known():
-    model, text = TableModel.random(0), [1, 2]
-    for _ in range(4):
+    """One wrong token is enough, in whichever piece it lies."""
+    model = TableModel.random(0)
+    text = greedy_text(model, [1, 2])
+    wrong = (text[2] + 1) % VOCAB
+    early = greedy_text(model, [1, 2, wrong])
+    late = [*text[:-1], (text[-1] + 1) % VOCAB]
+    scores = score(model, [Request((1, 2), tuple(each[2:])) for each in (text, early, late)])
+    assert [each.is_greedy for each in scores] == [True, False, False]
+
+
+def greedy_text(model, ids):
+    text = list(ids)
+    while len(text) < 100:
         text.append(int(model.table[text[-2], text[-1]].argmax()))
-    wrong = [*text[:-1], (text[-1] + 1) % VOCAB]
-    greedy = [each.is_greedy for each in score(model, [_cut(text), _cut(wrong)])]
-    assert greedy == [True, False]
+    return text
 
 
 def test_the_cut_is_where_the_context_ends():
@@ -81,7 +90,3 @@ def test_progress_and_refusals():
     model.table[:] = np.nan
     with pytest.raises(InputError, match="no finite log-likelihood"):
         score(model, [request])
-
-
-def _cut(text):
-    return Request(tuple(text[:2]), tuple(text[2:]))

@@ -73,7 +73,6 @@ def _download(name: str, revision: str | None) -> LocalCopy:
             "pip install 'lightmamba[torch]'"
         ) from error
 
-    wanted = f"{name} (revision {revision})" if revision else name
     try:
         patterns = [*SIDE_FILES, *SAFETENSORS]
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
@@ -81,29 +80,38 @@ def _download(name: str, revision: str | None) -> LocalCopy:
         if not any(folder.glob("model*.safetensors")):
             snapshot_download(name, revision=commit, allow_patterns=list(PICKLES))
         return LocalCopy(folder, commit)
-    except errors.GatedRepoError as error:
-        reason = "is gated on the hub; accept its terms on its page, then run `hf auth login`"
-        raise InputError(f"{wanted} {reason}") from error
-    except errors.RevisionNotFoundError as error:
-        raise InputError(
-            f"{name} has no revision {revision!r} on the hub; "
-            "give a branch, a tag or a commit, for example main"
-        ) from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise InputError(
-            f"{name} is neither a folder here nor a public model on the hub; give one, {EXAMPLE}, "
-            "or run `hf auth login` if it is private"
-        ) from error
-    except errors.LocalEntryNotFoundError as error:
-        reason = (
-            "HF_HUB_OFFLINE forbids the network; unset it"
-            if is_offline_mode()
-            else "the hub cannot be reached; connect to the network"
-        )
-        raise InputError(
-            f"{wanted} is no folder here and not in the hub's cache, and {reason}, "
-            "or give a local folder"
-        ) from error
-    except Exception as error:  # a download can break off in many ways, none of them ours
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"{wanted} could not be downloaded ({reason}); try again") from error
+    except Exception as error:  # besides huggingface_hub's own, a download can break off anyhow
+        status = _status(error)
+        if isinstance(error, errors.GatedRepoError):
+            reason = "is gated on the hub; accept its terms on its page, then run `hf auth login`"
+        elif isinstance(error, errors.RevisionNotFoundError):
+            reason = (
+                f"has no revision {revision!r} on the hub; "
+                "give a branch, a tag or a commit, for example main"
+            )
+        elif isinstance(error, errors.RepositoryNotFoundError) or status == 401:
+            reason = (
+                f"is neither a folder here nor a public model on the hub; give one, {EXAMPLE}, "
+                "or run `hf auth login` if it is private"
+            )
+        elif isinstance(error, errors.LocalEntryNotFoundError):
+            why = "the hub cannot be reached; connect to the network"
+            if is_offline_mode():
+                why = "HF_HUB_OFFLINE forbids the network; unset it"
+            elif status is not None:
+                why = f"the hub refuses it with status {status}; try again later"
+            reason = f"is no folder here and not in the hub's cache, and {why}, or give a folder"
+        else:
+            what = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = f"could not be downloaded ({what}); try again"
+        raise InputError(f"{name} {reason}") from error
+
+
+def _status(error: BaseException | None) -> int | None:
+    """HTTP status behind an error of huggingface_hub, if one is."""
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__
+    return None

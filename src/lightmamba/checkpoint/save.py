@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,7 @@ def save_checkpoint(model: Mamba2, folder: Path, *, tokenizer: Path | None = Non
         If the folder cannot be written, or the tokenizer does not fit the model.
     """
     config = model.config
-    texts = {
-        "config.json": _config_json(config),
-        "generation_config.json": IDS,
-    }
+    texts = {"config.json": _config_json(config), "generation_config.json": IDS}
     data = {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in texts.items()}
     if tokenizer is not None:
         data["tokenizer.json"], _ = parse_tokenizer(tokenizer, config.vocab_size)
@@ -59,6 +57,7 @@ def save_checkpoint(model: Mamba2, folder: Path, *, tokenizer: Path | None = Non
         save_file(weights, parts["model.safetensors"], metadata={"format": "pt"})
         for name, content in data.items():
             parts[name].write_bytes(content)
+        shutil.copymode(parts["config.json"], parts["model.safetensors"])  # save_file says 0600
         for name, part in parts.items():
             os.replace(part, folder / name)
     except (OSError, SafetensorError) as error:

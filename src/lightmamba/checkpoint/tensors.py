@@ -24,6 +24,7 @@ from lightmamba.mamba2 import Mamba2
 __all__ = ["StoredTensor", "Weights", "build_model", "find_weights", "published_names"]
 
 SINGLE = ("model.safetensors", "pytorch_model.bin")
+PART = 2**20  # values looked at together, so that checks need no memory to speak of
 DTYPES = ("BF16", "F16", "F32")
 TORCH_DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 
@@ -85,7 +86,7 @@ def _sharded(index: Path) -> Weights:
         raise InputError(f'{index} must hold "weight_map", an object from tensor to file name')
     files: dict[str, dict[str, StoredTensor]] = {}
     for tensor, file in weight_map.items():
-        if not isinstance(file, str) or Path(file).name != file:
+        if not isinstance(file, str) or not file or Path(file).name != file:
             raise InputError(f"{index} puts {tensor} in {file!r}, which is no file name")
         if file not in files:
             if not (index.parent / file).is_file():
@@ -117,7 +118,7 @@ def _named_errors(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
             f"{path} is truncated or damaged ({reason}); copy or download it again"
         ) from error
@@ -165,7 +166,8 @@ def _itself(tensor: Tensor) -> Tensor:
 def build_model(config: Mamba2Config, weights: Weights, dtype: torch.dtype) -> Mamba2:
     """Make the float model and fill it tensor by tensor.
 
-    Memory: the model and one tensor as it is stored.
+    Memory: the model and one tensor as it is stored. (Pages of a mapped ``pytorch_model.bin`` count
+    as resident too, but the system takes them back when it needs them.)
 
     Parameters
     ----------
@@ -191,7 +193,7 @@ def build_model(config: Mamba2Config, weights: Weights, dtype: torch.dtype) -> M
     if (
         config.tie_embeddings
         and head is not None
-        and not torch.equal(head.read().to(dtype), model.embedding.weight)
+        and not _equal(head.read(), model.embedding.weight)
     ):
         raise InputError(
             f"{head.file}: {head.name} differs from the embedding although config.json ties them; "
@@ -202,9 +204,16 @@ def build_model(config: Mamba2Config, weights: Weights, dtype: torch.dtype) -> M
 
 def _finite(stored: StoredTensor) -> Tensor:
     tensor = stored.read()
-    if not torch.isfinite(tensor).all():
+    if not all(torch.isfinite(part).all() for part in tensor.flatten().split(PART)):
         raise InputError(f"{stored.file}: {stored.name} holds NaN or infinity; weights are finite")
     return tensor
+
+
+def _equal(stored: Tensor, parameter: Tensor) -> bool:
+    if stored.shape != parameter.shape:
+        return False
+    parts = zip(stored.flatten().split(PART), parameter.flatten().split(PART), strict=True)
+    return all(torch.equal(a.to(b.dtype), b) for a, b in parts)
 
 
 def _expected(config: Mamba2Config) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -15,6 +15,7 @@ from lightmamba.evaluate.tasks import Estimate, TaskResult
 
 __all__ = ["run_tasks"]
 
+TASK_FILE = {".yaml", ".yml"}
 BOOTSTRAP_ITERATIONS = 1000  # for the standard errors that have no formula
 
 
@@ -68,16 +69,18 @@ def run_tasks(
         )
     if include_path is not None and not Path(include_path).is_dir():
         raise InputError(f"{include_path} is not a folder of task YAML files")
+    for name in names:
+        if Path(name).suffix in TASK_FILE and not Path(name).is_file():
+            raise InputError(f"the task file {name} does not exist")
     if limit is not None and limit < 1:
         raise InputError(f"the limit must be at least 1 row, not {limit}")
 
     with contextlib.redirect_stdout(sys.stderr):  # lm-eval prints, and stdout is for the results
         from lm_eval import simple_evaluate
-        from lm_eval.tasks import TaskManager
 
         from lightmamba.evaluate.lm_adapter import HarnessModel
 
-        manager = TaskManager(include_path=None if include_path is None else str(include_path))
+        manager = _task_manager(names, include_path)
         chosen = [name for given in names for name in _resolve(given, manager)]
         try:
             output = simple_evaluate(
@@ -100,10 +103,17 @@ def run_tasks(
     )
 
 
+def _task_manager(names: Sequence[str], include_path: str | Path | None) -> Any:
+    """Index the task files: lm-eval's own thousands take seconds, so only where they are needed."""
+    from lm_eval.tasks import TaskManager
+
+    folder = None if include_path is None else str(include_path)
+    local = TaskManager(include_path=folder, include_defaults=False)
+    return local if set(names) <= set(local.all_subtasks) else TaskManager(include_path=folder)
+
+
 def _resolve(name: str, manager: Any) -> list[str]:
-    if Path(name).suffix in {".yaml", ".yml"}:
-        if not Path(name).is_file():
-            raise InputError(f"the task file {name} does not exist")
+    if Path(name).suffix in TASK_FILE:
         return [name]
     matches: list[str] = manager.match_tasks([name])
     if not matches:
@@ -115,7 +125,6 @@ def _resolve(name: str, manager: Any) -> list[str]:
 def _metrics(values: Mapping[str, Any]) -> dict[str, Estimate]:
     """Pick "metric,filter" and "metric_stderr,filter" out of a task's results."""
     metrics = {}
-    spread: float | None
     for key, value in values.items():
         metric, comma, kind = key.partition(",")
         if not comma or metric.endswith("_stderr"):

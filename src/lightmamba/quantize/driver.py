@@ -120,7 +120,9 @@ class _Lowering:
     def _engine(self) -> Engine:
         return Engine(replace(self.model, layers=tuple(self.layers)))
 
-    def _quantize(self, name: str, inputs: Inputs, target: Target, *, head: bool = False) -> QuantizedLinear:
+    def _quantize(
+        self, name: str, inputs: Inputs, target: Target, *, head: bool = False
+    ) -> QuantizedLinear:
         f, work = self.formats, self.work
         linear, self.errors[name] = quantize_projection(
             f.head if head else f.projection, target, inputs,

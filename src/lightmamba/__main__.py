@@ -1,0 +1,5 @@
+"""``python -m lightmamba``."""
+
+from lightmamba.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,58 @@
+"""``lightmamba generate``."""
+
+import argparse
+import time
+from typing import Any
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="quantized model")
+    parser.add_argument("--device", choices=("engine",), default="engine", help="what runs it")
+    parser.add_argument("--prompt", required=True, help="text to go on from")
+    parser.add_argument("--max-tokens", type=int, default=100, help="(100)")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest (0)")
+    parser.add_argument("--top-k", type=int, default=0, help="only the K likeliest (all)")
+    parser.add_argument("--top-p", type=float, default=1.0, help="only the likeliest P (1)")
+    parser.add_argument("--min-p", type=float, default=0.0, help="at least P of the best (0)")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="(1)")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same text (0)")
+    parser.add_argument("--stop", action="append", default=[], help="end at this text; repeatable")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.cli.models import open_engine, tokenizer_of
+    from lightmamba.numerics.sampling import SamplingOptions
+    from lightmamba.runtime import Generation, generate
+
+    sampling = SamplingOptions(
+        temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, min_p=args.min_p,
+        repetition_penalty=args.repetition_penalty, seed=args.seed,
+    )  # fmt: skip
+    engine = open_engine(args.file, threads=1)
+    model = engine.model
+    tokenizer = tokenizer_of(model.tokenizer, model.valid_vocab, args.file)
+    eos = model.special_ids.get("eos")
+    prompt = tokenizer.encode(args.prompt)
+    steps, start = [], time.perf_counter()
+    if not args.json:
+        print(args.prompt, end="", flush=True)
+    for step in generate(
+        engine, prompt, max_tokens=args.max_tokens, sampling=sampling,
+        stop_ids=() if eos is None else (eos,), stop_strings=args.stop, tokenizer=tokenizer,
+    ):  # fmt: skip
+        steps.append(step)
+        if not args.json:
+            print(step.text, end="", flush=True)
+    seconds = time.perf_counter() - start
+    if not args.json:
+        print()
+    out = Generation.from_steps(steps)
+    return {
+        "text": out.text,
+        "token_ids": [int(i) for i in out.token_ids],
+        "finish_reason": out.finish_reason,
+        "prompt_tokens": len(prompt),
+        "tokens_per_second": len(out.token_ids) / seconds,
+    }

@@ -1,0 +1,82 @@
+"""Find the verb, run it, print what it gives: a table for people, one JSON object for machines."""
+
+import argparse
+import json
+import os
+import sys
+from importlib import import_module, metadata
+from typing import Any
+
+from lightmamba.errors import InputError
+
+__all__ = ["main"]
+
+VERBS = {
+    "demo": "the whole chain on the bundled model, and what it shows",
+    "quantize": "a checkpoint to a quantized model file, by a recipe",
+    "inspect": "shapes, formats, ranges and errors of a file or checkpoint",
+    "evaluate": "perplexity, comparison with a float checkpoint, tasks",
+    "generate": "text from a quantized model, in exact integers",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors as one sentence with where to look for a right example."""
+
+    def error(self, message: str) -> Any:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def build_parser(verb: str | None) -> argparse.ArgumentParser:
+    """Parser of all verbs, with the arguments of ``verb`` only: the others are not imported."""
+    parser = _Parser(
+        prog="lightmamba",
+        description="Quantize Mamba2 to 4 bits and run it in exact integers, as the gates will.",
+        epilog="lightmamba VERB --help tells more; every verb takes --json.",
+    )
+    parser.add_argument("--version", action="version", version=metadata.version("lightmamba"))
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        sub = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
+        sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="(all cores)")
+        if name == verb:
+            import_module(f"lightmamba.cli.{name}").add_arguments(sub)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run ``lightmamba``: 0 if all went well, 2 for bad input, 1 for a failed comparison."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verb = next((a for a in arguments if a in VERBS), None)
+    args = build_parser(verb).parse_args(arguments)
+    if args.threads < 1:
+        print("lightmamba: --threads must be at least 1", file=sys.stderr)
+        return 2
+    try:
+        result = import_module(f"lightmamba.cli.{args.verb}").run(args)
+    except InputError as error:
+        print(f"lightmamba {args.verb}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        extra = {"torch": "torch", "matplotlib": "plot", "huggingface_hub": "torch"}.get(
+            (error.name or "").partition(".")[0]
+        )
+        if extra is None:
+            raise
+        print(
+            f"lightmamba {args.verb}: {error.name} is not installed; "
+            f"try: pip install 'lightmamba[{extra}]'",
+            file=sys.stderr,
+        )
+        return 2
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # the reader went away; nothing is lost
+        return 0
+    except KeyboardInterrupt:
+        print(f"\nlightmamba {args.verb}: stopped", file=sys.stderr)
+        return 130
+    if args.json:
+        print(json.dumps(result))
+    return 0

@@ -1,0 +1,62 @@
+"""``lightmamba quantize``."""
+
+import argparse
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CKPT", help="folder, or hub id")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--recipe", default="w4a4", help="a shipped name or a TOML file (w4a4)")
+    parser.add_argument("--calibration", type=Path, metavar="TEXT", help="(the shipped novels)")
+    parser.add_argument("--calibration-ids", type=Path, metavar="FILE", help="token ids instead")
+    parser.add_argument("--sequences", type=int, default=64, help="of calibration (64)")
+    parser.add_argument("--seqlen", type=int, default=512, help="tokens of each (512)")
+    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="a tokenizer.json")
+    parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    parser.add_argument("--seed", type=int, default=0, help="of rotation and sampling (0)")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.cli.show import fields, progress
+    from lightmamba.errors import InputError
+    from lightmamba.qmodel import save
+
+    output: Path = args.output
+    if output.exists() and not args.force:
+        raise InputError(f"{output} exists; give another name, or --force to replace it")
+    if not output.parent.is_dir():
+        raise InputError(f"there is no folder {output.parent} to write {output.name} into")
+
+    from lightmamba.checkpoint import load_checkpoint
+    from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
+
+    start = time.perf_counter()
+    recipe = Recipe.load(args.recipe)
+    calibration = Calibration(args.calibration, args.calibration_ids, args.sequences, args.seqlen)
+    checkpoint = load_checkpoint(args.checkpoint, revision=args.revision, tokenizer=args.tokenizer)
+    with progress(f"quantizing by {recipe.name}") as bar:
+        model = quantize_checkpoint(
+            checkpoint, recipe, calibration, seed=args.seed, threads=args.threads,
+            progress=lambda _, done, total: bar(done, total),
+        )  # fmt: skip
+    size = save(model, output, force=args.force)
+    worst = max(model.origin["errors"], key=model.origin["errors"].get)
+    result = {
+        "output": str(output),
+        "bytes": size,
+        "seconds": time.perf_counter() - start,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "recipe": recipe.name,
+    }
+    if not args.json:
+        shown = {**result, "least exact tensor": f"{worst} ({model.origin['errors'][worst]:.3g})"}
+        fields("quantized", shown)
+        print(output)
+    return result

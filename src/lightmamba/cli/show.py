@@ -1,0 +1,52 @@
+"""Tables and progress bars, on stderr, so that stdout stays for results."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["console", "fields", "progress", "table"]
+
+console = Console(stderr=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while the block runs; call what it gives with (done, total)."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; the first column is text, the others are figures."""
+    out = Table(title=title, title_justify="left", header_style="bold")
+    for i, name in enumerate(header):
+        out.add_column(name, justify="right" if i else "left", no_wrap=i == 0)
+    for row in rows:
+        out.add_row(*(figure(cell) for cell in row))
+    console.print(out)
+
+
+def fields(title: str, values: Mapping[str, object]) -> None:
+    """Print names and values."""
+    table(title, ("", "value"), list(values.items()))
+
+
+def figure(value: object) -> str:
+    """A number as people read it."""
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.3e}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)

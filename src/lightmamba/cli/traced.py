@@ -1,0 +1,44 @@
+"""The engine's layers in the checkpoint's own basis and units, for comparison by layer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.engine import Engine
+from lightmamba.numerics.hadamard import random_rotation
+from lightmamba.quantize.recipe import Recipe, Rotate
+
+__all__ = ["TracedEngine"]
+
+
+class TracedEngine:
+    """An engine that hands out its residual stream, turned back if the recipe rotated it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.vocab_size, self.valid_vocab = engine.vocab_size, engine.valid_vocab
+        origin = engine.model.origin
+        recipe = Recipe.parse(origin["recipe"], "the file's recipe")
+        rotated = any(isinstance(step, Rotate) for step in recipe.passes)
+        self.back = random_rotation(engine.config.d_model, origin["seed"]).T if rotated else None
+
+    def empty_state(self, batch: int) -> Any:
+        return self.engine.empty_state(batch)
+
+    def logits(self, ids: NDArray[np.int64], state: Any) -> tuple[NDArray[np.float64], Any]:
+        return self.engine.logits(ids, state)
+
+    def trace(self, ids: NDArray[np.int64]) -> Sequence[tuple[str, NDArray[np.float64]]]:
+        """Residual stream after every layer, (batch, seqlen, d_model)."""
+        out: list[tuple[str, NDArray[np.float64]]] = []
+        unit = 2.0**self.engine.model.residual_exp
+
+        def observe(name: str, value: NDArray[Any]) -> None:
+            if name.endswith(".residual"):
+                real = value.reshape(*ids.shape, -1) * unit
+                out.append((name, real if self.back is None else real @ self.back))
+
+        self.engine.forward(ids, self.engine.empty_state(len(ids)), observe=observe)
+        return out

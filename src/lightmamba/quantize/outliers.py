@@ -1,0 +1,82 @@
+"""A twin of a model with the same function and heavy outliers, to test quantizers on.
+
+Small models have few outliers. Two rewrites that keep the function make them: the residual stream
+turned into its principal axes, so that a few channels carry most of it, and scattered channels of
+the gated norm scaled up, with the columns of out_proj scaled down.
+"""
+
+import copy
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightmamba.mamba2 import Mamba2
+from lightmamba.quantize.transforms import fuse_norms, layers_of, rotate_residual, set_parameter
+
+__all__ = ["make_outlier_twin"]
+
+BATCH = 8  # sequences that are looked at together
+
+
+@torch.no_grad()
+def make_outlier_twin(
+    model: Mamba2, ids: NDArray[np.int64], seed: int, factor: float = 50.0, share: float = 1 / 32
+) -> Mamba2:
+    """Copy a model into one with the same logits and heavy outliers.
+
+    Parameters
+    ----------
+    model : Mamba2
+        Left as it is.
+    ids : (sequences, seqlen)
+        Tokens on which the principal axes of the residual stream are found.
+    seed : int
+        Of the scattered channels and their factors.
+    factor : float
+        Most that a channel of the gated norm is scaled up; log-uniform from 1 on.
+    share : float
+        Share of the gated norm's channels that is scaled, in each layer.
+
+    Returns
+    -------
+    Mamba2
+        With norms fused and the head untied.
+
+    Raises
+    ------
+    ValueError
+        If ``factor`` is below 1 or ``share`` outside 0 to 1.
+    """
+    if factor < 1 or not 0 <= share <= 1:
+        raise ValueError(f"factor must be >= 1 and share in 0..1, not {factor} and {share}")
+    twin = copy.deepcopy(model)
+    twin.config = replace(model.config, tie_embeddings=False)
+    fuse_norms(twin)
+    rotate_residual(twin, _principal_axes(twin, ids))
+    rng = np.random.default_rng(seed)
+    count = math.ceil(share * twin.config.d_inner)
+    for layer in layers_of(twin):
+        scale = np.ones(twin.config.d_inner)
+        channels = rng.choice(twin.config.d_inner, count, replace=False)
+        scale[channels] = np.exp(rng.uniform(0.0, math.log(factor), count))
+        up, mixer = torch.from_numpy(scale), layer.mixer
+        set_parameter(mixer.norm, mixer.norm.double() * up)
+        set_parameter(mixer.out_proj.weight, mixer.out_proj.weight.double() / up)
+    return twin
+
+
+def _principal_axes(model: Mamba2, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Orthogonal (d_model, d_model): column k is the axis with the k-th most energy."""
+    moments = torch.zeros(model.config.d_model, model.config.d_model, dtype=torch.float64)
+    for start in range(0, len(ids), BATCH):
+        u = model.embedding(torch.from_numpy(ids[start : start + BATCH]))
+        for layer in layers_of(model):
+            u, _ = layer(u, layer.mixer.empty_cache(len(u)))
+            flat = u.flatten(0, 1).double()
+            flat = flat / flat.square().mean(-1, keepdim=True).sqrt()  # as the projections see it
+            moments += flat.T @ flat
+    _, axes = np.linalg.eigh(moments.numpy())
+    return np.ascontiguousarray(axes[:, ::-1])

@@ -1,0 +1,53 @@
+"""Ranges by channel of the projections' inputs and weights, before and after rotation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightmamba.mamba2 import Mamba2
+from lightmamba.numerics.gate import OnlineHadamard
+from lightmamba.numerics.hadamard import random_rotation
+from lightmamba.quantize.calibrate import trace_layer
+from lightmamba.quantize.lower import numpy64
+from lightmamba.quantize.transforms import fuse_norms, insert_hadamard, rotate_residual
+
+__all__ = ["ChannelRanges", "channel_ranges", "rotate"]
+
+
+@dataclass(frozen=True)
+class ChannelRanges:
+    """One projection of one layer."""
+
+    activation_max: NDArray[np.float64]  # (channels,), largest magnitude over the tokens
+    activation_median: NDArray[np.float64]  # (channels,)
+    weight_max: NDArray[np.float64]  # (channels,), largest magnitude over the rows
+
+    @property
+    def peak(self) -> float:
+        """Largest activation over the root mean square of the channel maxima."""
+        largest = self.activation_max
+        return float(largest.max() / np.sqrt((largest**2).mean()))
+
+
+@torch.no_grad()
+def channel_ranges(model: Mamba2, ids: NDArray[np.int64]) -> list[dict[str, ChannelRanges]]:
+    """Ranges of in_proj and out_proj of every layer over (sequences, seqlen) ids."""
+    u, out = model.embedding(torch.from_numpy(ids)), []
+    for layer in model.layers:
+        u, trace = trace_layer(layer, u)
+        found = {}
+        for name in ("in_proj", "out_proj"):
+            seen = np.abs(np.concatenate(trace.inputs(f"{name}.input")))  # (tokens, channels)
+            weight = np.abs(numpy64(getattr(layer.mixer, name).weight))
+            found[name] = ChannelRanges(seen.max(0), np.median(seen, 0), weight.max(0))
+        out.append(found)
+    return out
+
+
+def rotate(model: Mamba2, seed: int) -> None:
+    """Apply the rotations of the project's recipes, in place."""
+    fuse_norms(model)
+    rotate_residual(model, random_rotation(model.config.d_model, seed))
+    insert_hadamard(model, OnlineHadamard())

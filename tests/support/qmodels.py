@@ -20,6 +20,7 @@ from lightmamba.qmodel import (
     QuantizedLinear,
     QuantizedModel,
     Table,
+    validate,
 )
 from lightmamba.qmodel.model import RMS_SHIFT
 
@@ -35,7 +36,7 @@ STATE_EXP = -22
 Y_EXP = GATE_EXP = -12  # int24: up to 2,048
 UNIT_EXP = -13  # int16 D and norm weights: up to 4
 CODES = 5, 6, 7  # octaves of the weight scales in use
-MIXED = 4.0  # typical y·silu(z)
+MIXED = 8.0  # typical y·silu(z)
 
 
 def random_model(
@@ -85,21 +86,20 @@ def random_model(
         special_ids={"eos": 0},
         calibration_windows=rng.integers(0, 1 << 64, 5, dtype=np.uint64),
     )
-    model.validate()
+    validate(model)
     return model
 
 
-def _integers(
-    rng: np.random.Generator, shape: tuple[int, ...], bits: int
-) -> NDArray[np.int8]:
+def _integers(rng: np.random.Generator, shape: tuple[int, ...], bits: int) -> NDArray[np.int8]:
     """Normal weights that use their bits: about 3 standard deviations."""
     top = (1 << (bits - 1)) - 1
     wide = np.rint(rng.standard_normal(shape, dtype=np.float32) * (top / 3))
-    return wide.clip(-top - 1, top).astype(np.int8)
+    return np.asarray(wide.clip(-top - 1, top), dtype=np.int8)
 
 
 def _codes(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    return (rng.integers(0, 32, shape) + 32 * rng.choice(CODES, shape)).astype(np.uint8)
+    octaves = rng.choice(np.array(CODES), shape)
+    return np.asarray(rng.integers(0, 32, shape) + 32 * octaves, dtype=np.uint8)
 
 
 def _deviation(bits: int) -> float:
@@ -149,7 +149,7 @@ def _linear(
         code=code,
         base=round(math.log2(gain / weight)),
         act_base=act_base,
-        acc_shift=max(0, math.ceil(math.log2(seen)) + 4 - 39),
+        acc_shift=max(0, math.ceil(math.log2(seen)) + 5 - 39),
     )
 
 
@@ -215,7 +215,9 @@ def _layer(
     unit = ROWS_EXP + in_shift + weight_exp
     bias = 0.2 * rng.standard_normal(c.conv_dim) * c.conv_bias
 
-    def fixed(value: NDArray[np.float64], exponent: NDArray[np.int64] | int, bits: int) -> NDArray:
+    def fixed(
+        value: NDArray[np.float64], exponent: NDArray[np.int64] | int, bits: int
+    ) -> NDArray[np.float64]:
         top = 1 << (bits - 1)
         return np.rint(value * 2.0 ** -np.asarray(exponent, float)).clip(-top, top - 1)
 

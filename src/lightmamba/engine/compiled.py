@@ -1,261 +1,87 @@
-"""The engine's operations as compiled loops over the same functions; bit-identical, fast.
+"""The operations of the reference by compiled loops; bit-identical, fast.
 
 Sums of a block of products run through float32 matrix products: they stay below 2^24, so they are
 exact (proved in tests/numerics/test_bounds.py).
 """
 
+import threading
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.engine.jit import kernel, scalar
-from lightmamba.engine.reference import CONV, EPILOGUE, GATE, NORM, PART, SILU, Scan
-from lightmamba.numerics import blocks, conv, primitives, ssm, tables
-from lightmamba.numerics.blocks import MAX_CODE, RECIPROCALS, BlockQuant, Pow2Block
+from lightmamba.engine import kernels
+from lightmamba.engine.constants import LayerConstants
+from lightmamba.engine.reference import DISCRETIZE, EPILOGUE, GATE, NORM, PART, SILU, Scan
+from lightmamba.numerics.blocks import RECIPROCALS, BlockQuant
 from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.hadamard import hadamard, has_hadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
-from lightmamba.numerics.ssm import SsmStep
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear
+from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 
 __all__ = ["Compiled"]
 
-bit_length = scalar(primitives.bit_length)
-round_shift = scalar(primitives.round_shift)
-saturate = scalar(primitives.saturate)
-interpolate = scalar(tables.interpolate)
-scale_index = scalar(blocks.scale_index)
-divide_by_scale = scalar(blocks.divide_by_scale)
-dither = scalar(blocks.dither)
-gate_by_sigmoid = scalar(conv.gate_by_sigmoid)
-merge = scalar(ssm.merge)
-round_dithered = scalar(ssm.round_dithered)
-
 RECIPROCAL_TABLE = np.array(RECIPROCALS)
-SIGMOID = SILU.sigmoid.nodes
-TILE = 64  # vectors whose block sums lie in memory at once
-
-
-@kernel
-def _silu(x, shift, base, delta, bits):  # type: ignore[no-untyped-def]
-    offset = saturate(round_shift(x, shift), -32768, 32767) + 32768
-    segment, fraction = offset >> bits, offset & ((1 << bits) - 1)
-    return gate_by_sigmoid(x, interpolate(base[segment], delta[segment], fraction, bits))
-
-
-@kernel
-def _square_sum(x, shift, groups, low, high):  # type: ignore[no-untyped-def]
-    vectors, channels = x.shape
-    size = channels // groups
-    out = np.zeros((vectors, groups), dtype=np.int64)
-    for v in range(vectors):
-        for g in range(groups):
-            total = 0
-            for i in range(g * size, (g + 1) * size):
-                value = saturate(round_shift(x[v, i], shift), low, high)
-                total += value * value
-            out[v, g] = total
-    return out
-
-
-@kernel
-def _quantize(x, block, base, thresholds, low, high, reciprocals):  # type: ignore[no-untyped-def]
-    vectors, channels = x.shape
-    offset, a, b, c, d = thresholds
-    q = np.empty((vectors, channels), dtype=np.int8)
-    codes = np.empty((vectors, channels // block), dtype=np.uint8)
-    clipped = clamped = 0
-    for v in range(vectors):
-        for n in range(channels // block):
-            magnitude = 0
-            for i in range(n * block, (n + 1) * block):
-                magnitude = max(magnitude, abs(x[v, i]))
-            code = 0
-            if magnitude > 0:
-                index = scale_index(magnitude, offset, a, b, c, d) - 4 * base
-                code = saturate(index, 0, MAX_CODE)
-                clamped += code != index
-            codes[v, n] = code
-            reciprocal, shift = reciprocals[code & 3], (code >> 2) + base
-            for i in range(n * block, (n + 1) * block):
-                wide = divide_by_scale(x[v, i], reciprocal, shift)
-                value = saturate(wide, low, high)
-                clipped += value != wide
-                q[v, i] = value
-    return q, codes, clipped, clamped
-
-
-@kernel
-def _combine(sums, act, scale, acc_shift, mantissa, j, row_shift, forms, out):  # type: ignore[no-untyped-def]
-    blocks, vectors, rows = sums.shape
-    groups, parts = len(scale), mantissa.shape[1]
-    per_group, per_part = blocks // groups, groups // parts
-    wide_low, wide_high, low, high = forms
-    lost = 0
-    acc = np.empty(rows, dtype=np.int64)
-    for v in range(vectors):
-        for part in range(parts):
-            acc[:] = 0
-            for g in range(part * per_part, (part + 1) * per_part):
-                for r in range(rows):
-                    total = 0
-                    for b in range(g * per_group, (g + 1) * per_group):
-                        total += np.int64(sums[b, v, r]) * act[v, b]
-                    acc[r] += total * scale[g, r]
-            for r in range(rows):
-                rounded = round_shift(acc[r], acc_shift)
-                wide = saturate(rounded, wide_low, wide_high)
-                shift = saturate(j[v, part] + row_shift[r], 0, 62)
-                scaled = round_shift(wide * mantissa[v, part], shift)
-                value = saturate(scaled, low, high)
-                lost += (wide != rounded) + (value != scaled)
-                out[v, r] += value
-    return lost
-
-
-@kernel
-def _conv(x, state, in_shift, weight, bias, out_shift, silu_shift, base, delta, bits):  # type: ignore[no-untyped-def]
-    batch, seqlen, channels = x.shape
-    taps = len(weight)
-    window = np.empty((taps - 1 + seqlen, channels), dtype=np.int8)
-    out = np.empty((batch, seqlen, channels), dtype=np.int64)
-    after = np.empty_like(state)
-    lost_in = lost_out = 0
-    for s in range(batch):
-        window[: taps - 1] = state[s]
-        for t in range(seqlen):
-            for c in range(channels):
-                shifted = round_shift(x[s, t, c], in_shift[c])
-                value = saturate(shifted, -128, 127)
-                lost_in += value != shifted
-                window[taps - 1 + t, c] = value
-        for t in range(seqlen):
-            for c in range(channels):
-                acc = np.int64(bias[c])
-                for k in range(taps):
-                    acc += np.int64(window[t + k, c]) * np.int64(weight[k, c])
-                wide = round_shift(acc, np.int64(out_shift[c]))
-                value = saturate(wide, -32768, 32767)
-                lost_out += value != wide
-                out[s, t, c] = _silu(value, silu_shift[c], base, delta, bits)
-        after[s] = window[seqlen:]
-    return out, after, lost_in, lost_out
-
-
-@kernel
-def _pow2(x, block, bits, high):  # type: ignore[no-untyped-def]
-    vectors, channels = x.shape
-    q = np.empty((vectors, channels), dtype=np.int64)
-    exponents = np.empty((vectors, channels // block), dtype=np.int64)
-    for v in range(vectors):
-        for n in range(channels // block):
-            magnitude = 0
-            for i in range(n * block, (n + 1) * block):
-                magnitude = max(magnitude, abs(x[v, i]))
-            e = max(bit_length(magnitude) - (bits - 1), 0)
-            exponents[v, n] = e
-            for i in range(n * block, (n + 1) * block):
-                q[v, i] = saturate(round_shift(x[v, i], e), -high, high)
-    return q, exponents
-
-
-@kernel
-def _scan(  # type: ignore[no-untyped-def]
-    dt, dt_shift, decay, x, x_exp, B, B_exp, C, C_exp, h, h_exp, position, numbers, D, y
-):
-    batch, seqlen, nheads = dt.shape
-    headdim, d_state = h.shape[2:]
-    frame_shift, y_shift, D_shift, bits, block, dithered = numbers
-    per_group, x_block = nheads // B.shape[2], x.shape[3] // x_exp.shape[3]
-    high, frame, y_high = (1 << (bits - 1)) - 1, (1 << 31) - 1, (1 << 23) - 1
-    v = np.empty(block, dtype=np.int64)
-    lost_h = lost_y = 0
-    for s in range(batch):
-        for head in range(nheads):
-            g = head // per_group
-            for p in range(headdim):
-                for t in range(seqlen):
-                    a = decay[s, t, head]
-                    exp = x_exp[s, t, head, p // x_block]
-                    dtx = dt[s, t, head] * x[s, t, head, p]
-                    row_shift = frame_shift + dt_shift[s, t, head] - exp
-                    token = position[s] + t
-                    total = 0
-                    for n in range(d_state // block):
-                        shift = saturate(row_shift - B_exp[s, t, g, n], -31, 62)
-                        k = np.int64(h_exp[s, head, p, n])
-                        at = n * block
-                        magnitude = 0
-                        for i in range(block):
-                            product = dtx * B[s, t, g, at + i]
-                            wide = merge(a, np.int64(h[s, head, p, at + i]), k, product, shift)
-                            kept = saturate(wide, -frame, frame)
-                            lost_h += kept != wide
-                            magnitude = max(magnitude, abs(kept))
-                            v[i] = kept
-                        e = max(bit_length(magnitude) - (bits - 1), 0)
-                        h_exp[s, head, p, n] = e
-                        dot = 0
-                        for i in range(block):
-                            if dithered:
-                                d = dither(p * d_state + at + i, token)
-                                q = round_dithered(v[i], e, d)
-                            else:
-                                q = round_shift(v[i], e)
-                            q = saturate(q, -high, high)
-                            h[s, head, p, at + i] = q
-                            dot += q * C[s, t, g, at + i]
-                        total += dot << (e + C_exp[s, t, g, n])
-                    wide = round_shift(total, y_shift)
-                    read = saturate(wide, -y_high - 1, y_high)
-                    skip = round_shift(D[head] * x[s, t, head, p], saturate(D_shift - exp, -31, 62))
-                    out = saturate(read + skip, -y_high - 1, y_high)
-                    lost_y += (read != wide) + (out != read + skip)
-                    y[s, t, head, p] = out
-    return lost_h, lost_y
-
-
-@kernel
-def _gate(y, z, silu_shift, shift, weight, weight_shift, low, high, base, delta, bits):  # type: ignore[no-untyped-def]
-    g, weighted = np.empty_like(y), np.empty_like(y)
-    lost = 0
-    for v in range(y.shape[0]):
-        for i in range(y.shape[1]):
-            product = round_shift(y[v, i] * _silu(z[v, i], silu_shift, base, delta, bits), shift)
-            kept = saturate(product, low, high)
-            scaled = round_shift(kept * weight[i], weight_shift)
-            value = saturate(scaled, low, high)
-            lost += (kept != product) + (value != scaled)
-            g[v, i], weighted[v, i] = kept, value
-    return g, weighted, lost
+SIGMOID, RSQRT = SILU.sigmoid, NORM.rsqrt
+SIGMOID_TABLE = SIGMOID.nodes.base, SIGMOID.nodes.delta, SIGMOID.bits
+RSQRT_TABLE = RSQRT.nodes.base, RSQRT.nodes.delta, RSQRT.bits
+SOFTPLUS, EXP2 = DISCRETIZE.softplus, DISCRETIZE.exp2
+SOFTPLUS_TABLE = SOFTPLUS.nodes.base, SOFTPLUS.nodes.delta, SOFTPLUS.shifts, SOFTPLUS.bits
+EXP2_TABLE = EXP2.nodes.base, EXP2.nodes.delta, EXP2.bits, EXP2.top, EXP2.one
+TILE = 32  # vectors whose block sums lie in memory at once
+Weights = tuple[NDArray[np.float32], Ints]
 
 
 class Compiled:
     """The operations of :class:`~lightmamba.engine.reference.Reference`, compiled."""
 
-    def __init__(self) -> None:
-        self._weights: dict[int, tuple[QuantizedLinear, NDArray[np.float32], Ints]] = {}
+    def __init__(self, model: QuantizedModel) -> None:
+        c, f = model.config, model.formats
+        self.config, self.ssm = c, f.ssm(c)
+        self.x_block, self.bc_block = f.x_block(c).block, f.bc_block(c).block
+        self.dt_limits = model.dt_limits
+        self.padded, self.hadamard_out = f.transform.padded(c.group_dim), f.transform.out
+        core = order = f.transform.size(c.group_dim)
+        while core % 2 == 0 and has_hadamard(core // 2):
+            core //= 2
+        self.core, self.power = hadamard(core), order // core
+        self._weights: dict[int, tuple[QuantizedLinear, Weights]] = {}
+        self._scratch = threading.local()
 
     def rms(self, x: Ints, shift: int, groups: int, eps: int) -> tuple[Ints, Ints]:
-        sums = _square_sum(x, shift, groups, NORM.square.min, NORM.square.max)
-        return NORM.rsqrt(sums + eps)
+        low, high = NORM.square.min, NORM.square.max
+        out: tuple[Ints, Ints] = kernels.rms(x, shift, groups, eps, low, high, RSQRT_TABLE)
+        return out
 
-    def quantize(self, act: BlockQuant, x: Ints, base: int) -> Any:
+    def quantize(
+        self, act: BlockQuant, x: Ints, channels: int, base: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.uint8], int, int]:
         offset, thresholds = act.thresholds
-        return _quantize(
-            x, act.block, base, (offset, *thresholds), act.qmin, act.qmax, RECIPROCAL_TABLE
-        )
+        out: tuple[NDArray[np.int8], NDArray[np.uint8], int, int] = kernels.quantize(
+            x, channels, act.block, base, (offset, *thresholds), act.qmin, act.qmax,
+            RECIPROCAL_TABLE,
+        )  # fmt: skip
+        return out
 
-    def _prepared(self, op: Projection, linear: QuantizedLinear) -> tuple[NDArray[Any], Ints]:
+    def _prepared(self, op: Projection, linear: QuantizedLinear) -> Weights:
         kept = self._weights.get(id(linear))
         if kept is None:
             rows, channels = linear.q.shape
             blocks = linear.q.reshape(rows, channels // op.act.block, op.act.block)
             weights = np.ascontiguousarray(blocks.transpose(1, 2, 0).astype(np.float32))
             scale = np.ascontiguousarray(op.scale.multiplier(linear.code).T)
-            kept = self._weights[id(linear)] = linear, weights, scale
-        return kept[1:]
+            kept = self._weights[id(linear)] = linear, (weights, scale)
+        return kept[1]
+
+    def _sums(self, blocks: int, vectors: int, rows: int) -> NDArray[np.float32]:
+        """Memory for block sums, kept for the next call of this thread."""
+        size = blocks * vectors * rows
+        kept = getattr(self._scratch, "sums", None)
+        if kept is None or kept.size < size:
+            kept = self._scratch.sums = np.empty(size, dtype=np.float32)
+        return kept[:size].reshape(blocks, vectors, rows)
 
     def linear(
         self,
@@ -266,63 +92,84 @@ class Compiled:
         rms: tuple[Ints, Ints],
         row_shift: Ints,
         out: IntFormat,
-    ) -> tuple[Ints, int]:
+    ) -> tuple[NDArray[Any], int]:
         weights, scale = self._prepared(op, linear)
         mantissa, j = rms
-        form = out if mantissa.shape[1] == 1 else PART
-        forms = EPILOGUE.wide.min, EPILOGUE.wide.max, form.min, form.max
-        rows, lost = np.zeros((len(q), len(linear.q)), dtype=np.int64), 0
-        act = BlockQuant.multiplier(code)
+        single = mantissa.shape[1] == 1
+        form = out if single else PART
+        limits = EPILOGUE.wide.min, EPILOGUE.wide.max, form.min, form.max
+        rows = np.zeros((len(q), len(linear.q)), dtype=np.int32 if single else np.int64)
+        act = BlockQuant.multiplier(code).astype(np.float64)
+        lost = 0
         for start in range(0, len(q), TILE):
             tile = slice(start, start + TILE)
-            blocks = q[tile].reshape(-1, len(weights), op.act.block)
-            sums = blocks.transpose(1, 0, 2).astype(np.float32) @ weights
-            lost += _combine(
+            part = np.ascontiguousarray(
+                q[tile].reshape(-1, len(weights), op.act.block).transpose(1, 0, 2), np.float32
+            )
+            sums = self._sums(len(weights), part.shape[1], rows.shape[1])
+            np.matmul(part, weights, out=sums)
+            lost += kernels.combine(
                 sums, act[tile], scale, linear.acc_shift, mantissa[tile], j[tile], row_shift,
-                forms, rows[tile],
+                limits, rows[tile],
             )  # fmt: skip
         return rows, lost
 
-    def conv(
-        self, layer: QuantizedLayer, x: Ints, state: NDArray[np.int8], silu_shift: Ints
-    ) -> tuple[Ints, NDArray[np.int8], int, int]:
-        return _conv(  # type: ignore[no-any-return]
-            np.ascontiguousarray(x), state, layer.conv_in_shift.astype(np.int64),
-            layer.conv_weight, layer.conv_bias, layer.conv_out_shift, silu_shift,
-            SIGMOID.base, SIGMOID.delta, SIGMOID.bits,
-        )  # fmt: skip
+    def front(
+        self, k: LayerConstants, rows: Ints, state: NDArray[np.int8]
+    ) -> tuple[Scan, NDArray[np.int16], NDArray[np.int8], Counter[str]]:
+        c, lead = self.config, rows.shape[:2]
 
-    def blocks(self, op: Pow2Block, x: Ints) -> tuple[Ints, Ints]:
-        flat = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
-        q, e = _pow2(flat, op.block, op.bits, op.form.max)
-        return q.reshape(x.shape), e.reshape(*x.shape[:-1], -1)
+        def blocks(heads: int, width: int, block: int) -> tuple[NDArray[Any], NDArray[Any]]:
+            count = -(-width // block)
+            q = np.zeros((*lead, heads, count * block), dtype=np.int8)
+            return q, np.empty((*lead, heads, count), dtype=np.int8)
+
+        x = blocks(c.nheads, c.headdim, self.x_block)
+        B = blocks(c.ngroups, c.d_state, self.bc_block)
+        C = blocks(c.ngroups, c.d_state, self.bc_block)
+        steps = tuple(np.empty((*lead, c.nheads), dtype=np.int64) for _ in range(3))
+        xBC = np.empty((*lead, c.conv_dim), dtype=np.int16)
+        conv = (
+            k.conv_in_shift, k.conv_weight, k.conv_bias, k.conv_out_shift, k.conv_silu_shift
+        )  # fmt: skip
+        after, lost_in, lost_out, lost_dt = kernels.front(
+            rows, state, (c.d_inner, c.headdim, c.d_state, self.x_block, self.bc_block),
+            conv, SIGMOID_TABLE, (k.dt_bias, k.A, k.A_shift, *self.dt_limits),
+            SOFTPLUS_TABLE, EXP2_TABLE, xBC, x, B, C, steps,
+        )  # fmt: skip
+        lost = Counter({"conv.input": lost_in, "conv": lost_out, "dt": lost_dt})
+        return Scan(*x, *B, *C, *steps), xBC, after, lost
 
     def scan(
         self,
-        op: SsmStep,
+        k: LayerConstants,
         scan: Scan,
         h: NDArray[np.int16],
         h_exp: NDArray[np.uint8],
         position: NDArray[np.int64],
-        headdim: int,
-        frame_shift: int,
-        y_shift: int,
-        D: Ints,
-        D_shift: int,
-    ) -> tuple[Ints, int, int]:
-        y = np.empty((*scan.dt.shape, headdim), dtype=np.int64)
-        dithered = op.rounding == "dither"
-        numbers = frame_shift, y_shift, D_shift, op.bits, op.block, dithered
-        lost_h, lost_y = _scan(
-            scan.dt, scan.dt_shift, scan.decay, scan.x, scan.x_exp, scan.B, scan.B_exp, scan.C,
-            scan.C_exp, h, h_exp, position, numbers, D, y,
+    ) -> tuple[NDArray[np.int32], int, int]:
+        y = np.empty((*scan.dt.shape, self.config.headdim), dtype=np.int32)
+        dithered = self.ssm.rounding == "dither"
+        numbers = k.frame, k.y, k.D_shift, self.ssm.bits, self.ssm.block, dithered
+        lost_h, lost_y = kernels.scan(
+            scan.x, scan.x_exp, scan.B, scan.B_exp, scan.C, scan.C_exp, scan.dt, scan.dt_shift,
+            scan.decay, h, h_exp, position, numbers, k.D, y,
         )  # fmt: skip
         return y, lost_h, lost_y
 
     def gate(
-        self, y: Ints, z: Ints, silu_shift: int, shift: int, weight: Ints, weight_shift: int
-    ) -> tuple[Ints, Ints, int]:
-        return _gate(  # type: ignore[no-any-return]
-            y, np.ascontiguousarray(z), silu_shift, shift, weight, weight_shift,
-            GATE.out.min, GATE.out.max, SIGMOID.base, SIGMOID.delta, SIGMOID.bits,
+        self, k: LayerConstants, y: Ints, z: Ints
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+        out: tuple[NDArray[np.int32], NDArray[np.int32], int] = kernels.gate(
+            y, np.ascontiguousarray(z), k.z_silu, k.gate, k.gate_weight, k.weighted,
+            GATE.out.min, GATE.out.max, SIGMOID_TABLE,
         )  # fmt: skip
+        return out
+
+    def hadamard(self, k: LayerConstants, x: Ints) -> tuple[NDArray[np.int32], int]:
+        form = self.hadamard_out
+        out: tuple[NDArray[np.int32], int] = kernels.hadamard(
+            x, self.config.ngroups, self.padded, self.core, self.power, k.hadamard,
+            form.min, form.max,
+        )  # fmt: skip
+        return out

@@ -1,15 +1,24 @@
-"""Compile the very functions of ``numerics/`` for single numbers, so the arithmetic is said once."""
+"""Compile the functions of ``numerics/`` for single numbers, so the arithmetic is said once.
+
+Beside them: operations on 32-bit lanes, because numba itself widens every integer to 64 bits.
+"""
 
 import hashlib
+import os
+import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+from llvmlite import ir
+from numba.core import types as numba_types
+from numba.extending import intrinsic
 
-__all__ = ["kernel", "scalar"]
+from lightmamba.numerics import primitives
+
+__all__ = ["add32", "and32", "kernel", "max32", "min32", "mul32", "sar32", "scalar", "shl32"]
 
 _SOURCES = Path(__file__).parent.parent / "numerics"
 
@@ -22,8 +31,53 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-config.CACHE_DIR = str(Path.home() / ".cache" / "lightmamba" / "kernels" / _fingerprint())
-_compiled: dict[Callable[..., Any], Any] = {}
+def _cache_folder() -> Path:
+    """Folder for compiled kernels: under the home, or a temporary one where that is closed."""
+    folder = Path.home() / ".cache" / "lightmamba" / "kernels" / _fingerprint()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="lightmamba-kernels-"))
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp())
+
+
+numba.config.CACHE_DIR = str(_cache_folder())
+kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+def _lanes(build: Callable[[Any, Any, Any], Any], name: str) -> Any:
+    """Two int32 in, one out, wrapping: what a vector unit does 16 at a time."""
+
+    def typed(typing: Any, a: Any, b: Any) -> Any:
+        int32 = numba_types.int32
+        return int32(int32, int32), lambda context, builder, sig, args: build(builder, *args)
+
+    typed.__name__ = name
+    return intrinsic(typed)
+
+
+add32 = _lanes(lambda b, x, y: b.add(x, y), "add32")
+mul32 = _lanes(lambda b, x, y: b.mul(x, y), "mul32")
+and32 = _lanes(lambda b, x, y: b.and_(x, y), "and32")
+shl32 = _lanes(lambda b, x, y: b.shl(x, y), "shl32")
+sar32 = _lanes(lambda b, x, y: b.ashr(x, y), "sar32")
+max32 = _lanes(lambda b, x, y: b.select(b.icmp_signed(">", x, y), x, y), "max32")
+min32 = _lanes(lambda b, x, y: b.select(b.icmp_signed("<", x, y), x, y), "min32")
+
+
+@intrinsic
+def _bit_length(typing: Any, x: Any) -> Any:
+    """:func:`lightmamba.numerics.primitives.bit_length` as one machine instruction."""
+    int64 = numba_types.int64
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        zeros = builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(ir.IntType(64), 64), zeros)
+
+    return int64(int64), build
+
+
+_compiled: dict[Callable[..., Any], Any] = {primitives.bit_length: _bit_length}
 
 
 def scalar(function: Callable[..., Any]) -> Any:
@@ -37,6 +91,3 @@ def scalar(function: Callable[..., Any]) -> Any:
         copy = types.FunctionType(function.__code__, scope, function.__name__)
         _compiled[function] = numba.njit(copy, error_model="numpy", inline="never")
     return _compiled[function]
-
-
-kernel = numba.njit(nogil=True, cache=True, error_model="numpy")

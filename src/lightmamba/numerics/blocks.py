@@ -19,9 +19,11 @@ MAX_CODE = 63  # 16 exponents of 4 mantissas
 RECIPROCALS = tuple(round(Fraction(4 << 16, 4 + m)) for m in range(4))
 
 
-def block_magnitude(x: Ints, block: int) -> Ints:
+def block_magnitude(x: NDArray[np.integer], block: int) -> Ints:
     """Largest magnitude of each run of ``block`` along the last axis, (..., n / block)."""
-    return np.abs(x.reshape(*x.shape[:-1], -1, block)).max(-1)
+    blocks = x.reshape(*x.shape[:-1], -1, block)
+    magnitude: Ints = np.abs(blocks, dtype=np.int64).max(-1)  # 64 bits: |-2^31| does not wrap
+    return magnitude
 
 
 def divide_by_scale(x: Ints, reciprocal: Ints, shift: Ints) -> Ints:
@@ -33,7 +35,8 @@ def scale_index(magnitude: Ints, offset: int, a: int, b: int, c: int, d: int) ->
     """Scale index 4 * exponent + m of absmax (up to 2^31); see :attr:`BlockQuant.thresholds`."""
     k = bit_length(magnitude)
     n = magnitude << (32 - k)
-    return 4 * k + offset + (n >= a) * 1 + (n >= b) * 1 + (n >= c) * 1 + (n >= d) * 1
+    reached: Ints = (n >= a) * 1 + (n >= b) * 1 + (n >= c) * 1 + (n >= d) * 1
+    return 4 * k + offset + reached
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class BlockQuant:
         index = -128
         while middle(index) < 1:  # absmax 1 has k = 1
             index += 1
-        return index - 4, tuple(int(middle(index + i) * (1 << 31)) for i in range(4))  # type: ignore[return-value]
+        a, b, c, d = (int(middle(index + i) * (1 << 31)) for i in range(4))
+        return index - 4, (a, b, c, d)
 
     def index(self, magnitude: Ints) -> Ints:
         """Scale index 4 * exponent + m of each absmax, before clamping."""

@@ -1,12 +1,12 @@
 """Causal convolution and SiLU."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.numerics.formats import IntFormat
-from lightmamba.numerics.primitives import Ints, round_shift
+from lightmamba.numerics.formats import INT8, INT16, INT24, IntFormat
+from lightmamba.numerics.primitives import Int, Ints, round_shift
 from lightmamba.numerics.tables import Sigmoid
 
 __all__ = ["CausalConv", "Silu", "gate_by_sigmoid"]
@@ -21,10 +21,10 @@ def gate_by_sigmoid(x: Ints, sigma: Ints) -> Ints:
 class Silu:
     """x·σ(x), the factor σ from the table and x at its full width; the result is no wider."""
 
-    sigmoid: Sigmoid = Sigmoid()
-    table: IntFormat = IntFormat(16)
+    sigmoid: Sigmoid = field(default=Sigmoid())
+    table: IntFormat = INT16
 
-    def __call__(self, x: Ints, shift: Ints) -> Ints:
+    def __call__(self, x: Ints, shift: Int) -> Ints:
         """Map x of exponent e, with ``shift`` = -11 - e, to the same exponent."""
         return gate_by_sigmoid(x, self.sigmoid(self.table(round_shift(x, shift))))
 
@@ -36,10 +36,10 @@ class CausalConv:
     A sum of four products and the bias fits 25 bits.
     """
 
-    input: IntFormat = IntFormat(8)
-    weight: IntFormat = IntFormat(8)
-    bias: IntFormat = IntFormat(24)
-    out: IntFormat = IntFormat(16)
+    input: IntFormat = INT8
+    weight: IntFormat = INT8
+    bias: IntFormat = INT24
+    out: IntFormat = INT16
 
     def __call__(
         self,
@@ -61,6 +61,7 @@ class CausalConv:
         in_shift, bias, out_shift : (channels,)
             Shift to int8, bias in units of the sum, shift to the output's exponent.
         weight : (taps, channels)
+            The oldest tap first.
 
         Returns
         -------
@@ -69,7 +70,9 @@ class CausalConv:
         taps, seqlen = len(weight), x.shape[1]
         shifted = round_shift(x, in_shift)
         window = np.concatenate([state, self.input(shifted).astype(np.int8)], axis=1)
-        acc = bias + sum(window[:, k : k + seqlen].astype(np.int64) * weight[k] for k in range(taps))
+        acc = bias[None, None]
+        for k in range(taps):
+            acc = acc + window[:, k : k + seqlen].astype(np.int64) * weight[k]
         wide = round_shift(acc, out_shift)
         lost = self.input.overflows(shifted), self.out.overflows(wide)
         return self.out(wide), window[:, seqlen:], lost

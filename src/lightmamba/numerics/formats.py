@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lightmamba.numerics.primitives import Ints, saturate
 
-__all__ = ["GroupScale", "IntFormat", "pack", "unpack"]
+__all__ = ["INT8", "INT16", "INT24", "INT32", "GroupScale", "IntFormat", "pack", "unpack"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,12 @@ class IntFormat:
         """Saturate ``x`` to the format."""
         return saturate(x, self.min, self.max)
 
-    def overflows(self, x: Ints) -> int:
+    def overflows(self, x: NDArray[np.integer]) -> int:
         """Count the values of ``x`` that the format cannot hold."""
         return int(np.count_nonzero((x < self.min) | (x > self.max)))
+
+
+INT8, INT16, INT24, INT32 = IntFormat(8), IntFormat(16), IntFormat(24), IntFormat(32)
 
 
 def pack(q: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
@@ -56,8 +59,8 @@ def pack(q: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
         return q.astype(np.int8).view(np.uint8)
     if bits != 4 or q.shape[-1] % 2:
         raise ValueError(f"cannot pack {q.shape[-1]} values of {bits} bits")
-    nibbles = q.astype(np.uint8) & 15
-    return nibbles[..., 0::2] | (nibbles[..., 1::2] << 4)
+    nibbles = q.astype(np.uint8) & np.uint8(15)
+    return nibbles[..., 0::2] | (nibbles[..., 1::2] << np.uint8(4))
 
 
 def unpack(words: NDArray[np.uint8], bits: int) -> NDArray[np.int8]:

@@ -1,11 +1,11 @@
 """The gate between the state-space model and out_proj: y·silu(z), norm weight, Hadamard."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from lightmamba.numerics.conv import Silu
-from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.formats import INT24, INT32, IntFormat
 from lightmamba.numerics.hadamard import fast_hadamard
 from lightmamba.numerics.primitives import Ints, round_shift
 
@@ -16,8 +16,8 @@ __all__ = ["Gate", "OnlineHadamard"]
 class Gate:
     """g = y·silu(z) in int24, whose squares make the rms, and g·w, which goes on."""
 
-    silu: Silu = Silu()
-    out: IntFormat = IntFormat(24)
+    silu: Silu = field(default=Silu())
+    out: IntFormat = INT24
 
     def __call__(
         self, y: Ints, z: Ints, silu_shift: int, shift: int, weight: Ints, weight_shift: int
@@ -40,7 +40,7 @@ class OnlineHadamard:
 
     order: int = 128
     pad: int = 128  # a norm group is padded to a multiple of this
-    out: IntFormat = IntFormat(32)
+    out: IntFormat = INT32
 
     def padded(self, group_dim: int) -> int:
         """Channels of a norm group after padding."""

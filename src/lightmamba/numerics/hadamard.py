@@ -6,8 +6,7 @@ Applications", chapter 2). Only prime q are built: they give 12, 20, 24, 28, 36,
 """
 
 from functools import lru_cache
-
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +22,16 @@ def _is_prime(n: int) -> bool:
 
 def _jacobsthal(q: int) -> NDArray[np.int64]:
     squares = {(i * i) % q for i in range(1, q)}
-    character = np.array([0] + [1 if i in squares else -1 for i in range(1, q)])
-    return character[(np.arange(q)[:, None] - np.arange(q)[None]) % q]
+    character = np.array([0] + [1 if i in squares else -1 for i in range(1, q)], dtype=np.int64)
+    matrix: NDArray[np.int64] = character[(np.arange(q)[:, None] - np.arange(q)[None]) % q]
+    return matrix
 
 
 @lru_cache
 def _core(order: int) -> NDArray[np.int64] | None:
-    """Paley matrix of this order, or None."""
+    """Paley matrix of this order, or None; that of order 1 is 1."""
+    if order == 1:
+        return np.ones((1, 1), dtype=np.int64)
     q = order - 1
     if q % 4 == 3 and _is_prime(q):
         skew = np.zeros((order, order), dtype=np.int64)
@@ -47,22 +49,24 @@ def _core(order: int) -> NDArray[np.int64] | None:
 
 
 @lru_cache
-def _split(order: int) -> tuple[int, int] | None:
-    """(core, power) with order = core * power, the smallest core that has a matrix."""
-    odd = order
-    while odd % 2 == 0:
-        odd //= 2
-    core = odd
-    while core <= order:
-        if core == 1 or _core(core) is not None:
-            return core, order // core
-        core *= 2
+def _split(order: int) -> tuple[NDArray[np.int64], int] | None:
+    """(core, power) with order = len(core) * power, the smallest core that has a matrix."""
+    if order < 1:
+        return None
+    size = order
+    while size % 2 == 0:
+        size //= 2
+    while size <= order:
+        core = _core(size)
+        if core is not None:
+            return core, order // size
+        size *= 2
     return None
 
 
 def has_hadamard(order: int) -> bool:
     """Tell whether :func:`hadamard` can build this order."""
-    return order > 0 and _split(order) is not None
+    return _split(order) is not None
 
 
 def hadamard(order: int) -> NDArray[np.int64]:
@@ -73,15 +77,16 @@ def hadamard(order: int) -> NDArray[np.int64]:
     ValueError
         If neither construction reaches the order; the sentence names the nearest that one does.
     """
-    split = _split(order) if order > 0 else None
+    split = _split(order)
     if split is None:
         near = next(n for n in range(max(order, 1), 2 * max(order, 1) + 1) if has_hadamard(n))
         raise ValueError(f"no Hadamard matrix of order {order} is built here; try {near}")
     core, power = split
     matrix = np.ones((1, 1), dtype=np.int64)
-    while matrix.shape[0] < power:
+    while len(matrix) < power:
         matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-    return matrix if core == 1 else np.kron(_core(core), matrix)
+    whole: NDArray[np.int64] = np.kron(core, matrix)
+    return whole
 
 
 def fast_hadamard(x: NDArray[T], order: int) -> NDArray[T]:
@@ -93,15 +98,15 @@ def fast_hadamard(x: NDArray[T], order: int) -> NDArray[T]:
     if split is None or x.shape[-1] % order:
         raise ValueError(f"a last axis of {x.shape[-1]} has no Hadamard transform of {order}")
     core, power = split
-    y = x.reshape(*x.shape[:-1], -1, core, power)
+    y: NDArray[Any] = x.reshape(*x.shape[:-1], -1, len(core), power)
     half = 1
     while half < power:
         pairs = y.reshape(*y.shape[:-1], -1, 2, half)
         first, second = pairs[..., 0, :], pairs[..., 1, :]
         y = np.stack([first + second, first - second], axis=-2).reshape(y.shape)
         half *= 2
-    if core > 1:
-        y = np.einsum("ij,...jk->...ik", _core(core).astype(x.dtype), y)
+    if len(core) > 1:
+        y = np.einsum("ij,...jk->...ik", core.astype(x.dtype), y)
     return y.reshape(x.shape)
 
 
@@ -113,6 +118,8 @@ def random_rotation(order: int, seed: int) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
     if has_hadamard(order):
         signs = rng.choice([-1.0, 1.0], order)
-        return signs[:, None] * hadamard(order).T / np.sqrt(order)
-    q, r = np.linalg.qr(rng.standard_normal((order, order)))
-    return q * np.sign(np.diag(r))
+        rotation: NDArray[np.float64] = signs[:, None] * hadamard(order).T / np.sqrt(order)
+    else:
+        q, r = np.linalg.qr(rng.standard_normal((order, order)))
+        rotation = q * np.sign(np.diag(r))
+    return rotation

@@ -4,17 +4,19 @@ The norm in front of a projection never delays it: the input is quantized as it 
 reciprocal of its rms multiplies the finished sum (docs/reference/numerics.md).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.numerics.blocks import BlockQuant
-from lightmamba.numerics.formats import GroupScale, IntFormat
+from lightmamba.numerics.formats import INT24, GroupScale, IntFormat
 from lightmamba.numerics.primitives import Ints, round_shift, saturate
 from lightmamba.numerics.tables import Rsqrt
 
 __all__ = ["Epilogue", "Projection", "RmsNorm"]
+
+EXACT = 1 << 24  # whole numbers up to here are exact in float32
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class RmsNorm:
     to int24 before squaring, so a sum of 2^14 of them fits 60 bits.
     """
 
-    square: IntFormat = IntFormat(24)
-    rsqrt: Rsqrt = Rsqrt()
+    square: IntFormat = INT24
+    rsqrt: Rsqrt = field(default=Rsqrt())
 
     def __call__(self, x: Ints, shift: int, groups: int, eps: int) -> tuple[Ints, Ints]:
         """Map (..., channels) to (mantissa, j), each (..., groups); see :class:`Rsqrt`.
@@ -44,7 +46,7 @@ class Projection:
     """Integer matrix product with a scale per activation block and per weight group.
 
     acc = sum over groups of (32 + M)·2^E · sum over its blocks of (4 + m)·2^e · sum of q·w. The sum
-    of a block is below 2^24, so it may run through float32 hardware and stay exact.
+    of a block is at most 2^24, so it may run through float32 hardware and stay exact.
 
     Parameters
     ----------
@@ -59,26 +61,35 @@ class Projection:
     act: BlockQuant
     bits: int
     group: int = 128
-    scale: GroupScale = GroupScale()
+    scale: GroupScale = field(default=GroupScale())
 
     def __post_init__(self) -> None:
         if self.bits not in (4, 8):
             raise ValueError(f"weight bits must be 4 or 8, not {self.bits}")
         if self.group % self.act.block:
             raise ValueError(f"block {self.act.block} must divide the group of {self.group}")
+        if self.act.block * self.largest_product > EXACT:
+            raise ValueError(
+                f"{self.act.block} products of {self.act.bits} and {self.bits} bits may exceed "
+                f"2^24; make the block {EXACT // self.largest_product} or smaller"
+            )
+
+    @property
+    def largest_product(self) -> int:
+        """Largest magnitude of one product q·w."""
+        return -self.act.qmin << (self.bits - 1)
 
     def accumulator_bits(self, channels: int) -> int:
         """Width that holds any sum over ``channels`` inputs, the sign included."""
-        block_sum = self.act.block * -self.act.qmin * (1 << (self.bits - 1))
-        group_sum = (self.group // self.act.block) * block_sum * (7 << 15)
+        group_sum = self.group * self.largest_product * (7 << 15)
         return (-(-channels // self.group) * group_sum * (63 << 7)).bit_length() + 1
 
     def block_sums(self, q: NDArray[np.int8], weight: NDArray[np.int8]) -> NDArray[np.float32]:
         """Sums of q·w, (blocks, vectors, rows), of (vectors, channels) and (rows, channels)."""
         block = self.act.block
-        blocks = q.reshape(len(q), -1, block).transpose(1, 0, 2).astype(np.float32)
-        weights = weight.reshape(len(weight), -1, block).transpose(1, 2, 0).astype(np.float32)
-        return blocks @ weights
+        blocks = q.reshape(len(q), -1, block).transpose(1, 0, 2)
+        weights = weight.reshape(len(weight), -1, block).transpose(1, 2, 0)
+        return blocks.astype(np.float32, order="C") @ weights.astype(np.float32, order="C")
 
     def __call__(
         self,
@@ -97,21 +108,22 @@ class Projection:
         per_group = self.group // self.act.block
         groups = sums.reshape(-1, per_group, *sums.shape[1:]).sum(1)
         groups *= self.scale.multiplier(weight_code).T[:, None, :]
-        return groups.reshape(parts, -1, *groups.shape[1:]).sum(1).transpose(1, 0, 2)
+        total: Ints = groups.reshape(parts, -1, *groups.shape[1:]).sum(1)
+        return total.transpose(1, 0, 2)
 
 
 @dataclass(frozen=True)
 class Epilogue:
     """Bring a finished sum to the format of its row: static shift, times 1/rms, dynamic shift."""
 
-    wide: IntFormat = IntFormat(40)
+    wide: IntFormat = field(default=IntFormat(40))
 
     def __call__(
         self, acc: Ints, acc_shift: int, mantissa: Ints, shift: Ints, out: IntFormat
     ) -> tuple[Ints, int]:
         """Saturated rows, and how often either saturation struck.
 
-        ``shift`` is the row's static shift plus the j of the rms; it is never negative.
+        ``shift`` is the row's static shift plus the j of the rms, limited to 0..62.
         """
         rounded = round_shift(acc, acc_shift)
         wide = self.wide(rounded)

@@ -6,29 +6,32 @@ no argument may need more, which the tests prove from the shapes of the models.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-__all__ = ["Ints", "bit_length", "round_shift", "saturate"]
+__all__ = ["Int", "Ints", "bit_length", "round_shift", "saturate"]
 
 Ints = NDArray[np.int64]
+Int = Ints | int  # where one number for all will do
 
 
-def round_shift(x: ArrayLike, shift: ArrayLike) -> Ints:
+def round_shift(x: Ints, shift: Int) -> Ints:
     """Divide ``x`` by ``2**shift`` and round half up; a negative shift multiplies.
 
-    ``shift`` may be an array; it must lie in -62..62 and a product must fit 63 bits.
+    ``shift`` may be an array. It must lie in -62..62; ``x`` must be below 2^62 in magnitude, and so
+    must ``x << -shift`` where the shift is negative.
     """
-    right = np.maximum(shift, 0)
-    left = right - shift
+    right: Ints = np.maximum(shift, 0)
+    left: Ints = right - shift
     return ((x << left) + ((1 << right) >> 1)) >> right
 
 
-def saturate(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> Ints:
+def saturate(x: Ints, low: Int, high: Int) -> Ints:
     """Clamp ``x`` to ``low..high``."""
-    return np.minimum(np.maximum(x, low), high)
+    kept: Ints = np.minimum(np.maximum(x, low), high)
+    return kept
 
 
-def bit_length(x: ArrayLike) -> Ints:
+def bit_length(x: Ints) -> Ints:
     """Count the bits that ``x`` in ``0..2**63 - 1`` needs; 0 needs none."""
     count = x * 0
     for step in (32, 16, 8, 4, 2, 1):

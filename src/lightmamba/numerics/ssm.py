@@ -4,12 +4,12 @@ h = exp(dt·A)·h + (dt·x)⊗B, y = h·C + D·x (LightMamba, section III; Mamba
 equation 2). Scales are powers of two, so that every rescaling is a shift.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from lightmamba.numerics.blocks import Pow2Block, block_magnitude, dither
-from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.formats import INT16, INT24, IntFormat
 from lightmamba.numerics.primitives import Ints, round_shift, saturate
 from lightmamba.numerics.tables import Exp2, Softplus
 
@@ -22,11 +22,14 @@ class Discretize:
 
     dt is a 16-bit mantissa and a right shift; |A|·log2 e is a 15-bit mantissa and a right shift per
     head; the decay has 24 fractional bits and is below 1.
+
+    The decay is within 2.2 units of 2^-24 of that of its dt and A (tested over every dt), and
+    within 6.6e-5 of exp(dt·A) of the real dt and A.
     """
 
-    softplus: Softplus = Softplus()
-    exp2: Exp2 = Exp2()
-    input: IntFormat = IntFormat(16)
+    softplus: Softplus = field(default=Softplus())
+    exp2: Exp2 = field(default=Exp2())
+    input: IntFormat = INT16
 
     def __call__(
         self, dt: Ints, bias: Ints, limits: tuple[int, int], A: Ints, A_shift: Ints
@@ -69,8 +72,8 @@ class SsmStep:
     bits: int = 8
     block: int = 32
     rounding: str = "dither"
-    frame: IntFormat = IntFormat(32, symmetric=True)
-    out: IntFormat = IntFormat(24)
+    frame: IntFormat = field(default=IntFormat(32, symmetric=True))
+    out: IntFormat = INT24
 
     def __post_init__(self) -> None:
         if not 8 <= self.bits <= 16:
@@ -91,10 +94,15 @@ class SsmStep:
         Parameters
         ----------
         h : (batch, nheads, headdim, d_state)
-        h_exp : (batch, nheads, headdim, d_state / block), exponents above the frame's
-        decay : (batch, nheads), 24 fractional bits
-        dtx : (batch, nheads, headdim), 24-bit products of dt's mantissa and x
+            Stored state, ``bits`` wide.
+        h_exp : (batch, nheads, headdim, d_state / block)
+            Exponents above the frame's, 0 to 32 - bits.
+        decay : (batch, nheads)
+            exp(dt·A) with 24 fractional bits.
+        dtx : (batch, nheads, headdim)
+            24-bit products of dt's mantissa and x.
         B : (batch, nheads, d_state)
+            int8.
         shift : (batch, nheads, headdim, d_state / block)
             Right shift of dtx·B into the frame, -31 to 62.
         token : (batch,)
@@ -120,9 +128,7 @@ class SsmStep:
             q = round_shift(v, wide)
         return self.scale.form(q), e, self.frame.overflows(total)
 
-    def read(
-        self, h: Ints, h_exp: Ints, C: Ints, C_exp: Ints, shift: int
-    ) -> tuple[Ints, int]:
+    def read(self, h: Ints, h_exp: Ints, C: Ints, C_exp: Ints, shift: int) -> tuple[Ints, int]:
         """Contract the state with C: (batch, nheads, headdim) in y's format, and overflows.
 
         C is (batch, nheads, d_state), C_exp (batch, nheads, d_state / block).

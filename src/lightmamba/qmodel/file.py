@@ -1,13 +1,9 @@
-"""The quantized model file: safetensors with one metadata entry (docs/reference/quantized-model.md).
-
-Reading checks every tensor's name, type and shape against the sizes in the metadata.
-"""
+"""The quantized model file: safetensors and metadata (docs/reference/quantized-model.md)."""
 
 import json
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,10 @@ from safetensors.numpy import save as serialize
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.numerics.formats import pack, unpack
+from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.formats import Formats
+from lightmamba.qmodel.header import build, take
+from lightmamba.qmodel.layout import describe, layer_vectors, matrices, tensors
 from lightmamba.qmodel.model import (
     Exponents,
     QuantizedLayer,
@@ -31,78 +30,23 @@ from lightmamba.qmodel.model import (
 __all__ = ["KEY", "VERSION", "load", "save", "to_bytes"]
 
 KEY, VERSION = "lightmamba", 1
-Shape = tuple[int, ...]
-
-# Vectors of one layer: name -> (type, shape).
-VECTORS: dict[str, tuple[str, Callable[[Mamba2Config], Shape]]] = {
-    "conv_weight": ("int8", lambda c: (c.d_conv, c.conv_dim)),
-    "conv_bias": ("int32", lambda c: (c.conv_dim,)),
-    "conv_in_shift": ("int8", lambda c: (c.conv_dim,)),
-    "conv_out_shift": ("int8", lambda c: (c.conv_dim,)),
-    "dt_bias": ("int16", lambda c: (c.nheads,)),
-    "A": ("int16", lambda c: (c.nheads,)),
-    "A_shift": ("int8", lambda c: (c.nheads,)),
-    "D": ("int16", lambda c: (c.nheads,)),
-    "gate_weight": ("int16", lambda c: (c.d_inner,)),
-}
-OPTIONAL = {"input_scale": "int16", "input_shift": "int16", "bias": "int32"}
 NUMBERS = ("base", "act_base", "acc_shift", "input_scale_exp", "input_shift_exp")
-
-
-def _linear_out(tensors: dict[str, Any], name: str, linear: QuantizedLinear, bits: int) -> None:
-    tensors[f"{name}.q"] = pack(linear.q, bits)
-    tensors[f"{name}.code"] = linear.code
-    for extra in OPTIONAL:
-        if (value := getattr(linear, extra)) is not None:
-            tensors[f"{name}.{extra}"] = value
+WHOLE = ("valid_vocab", "residual_exp", "logit_exp", "eps")
+OBJECTS = ("origin", "generation_config", "special_ids")
+Tensors = dict[str, NDArray[Any]]
 
 
 def to_bytes(model: QuantizedModel) -> bytes:
-    """Serialize; the same model always gives the same bytes."""
-    f = model.formats
-    tensors: dict[str, NDArray[Any]] = {
-        "embedding.q": pack(model.embedding.q, 8),
-        "embedding.code": model.embedding.code,
-        "calibration_windows": model.calibration_windows,
-    }
-    if model.tokenizer is not None:
-        tensors["tokenizer"] = np.frombuffer(model.tokenizer, dtype=np.uint8)
-    _linear_out(tensors, "head", model.head, f.head_weight_bits)
-    layers = []
-    for i, layer in enumerate(model.layers):
-        for name in VECTORS:
-            tensors[f"layers.{i}.{name}"] = getattr(layer, name)
-        for name in ("in_proj", "out_proj"):
-            _linear_out(tensors, f"layers.{i}.{name}", getattr(layer, name), f.weight_bits)
-        layers.append(
-            {
-                "exponents": asdict(layer.exponents),
-                "eps_gate": layer.eps_gate,
-                "in_proj": {n: getattr(layer.in_proj, n) for n in NUMBERS},
-                "out_proj": {n: getattr(layer.out_proj, n) for n in NUMBERS},
-            }
-        )
-    config = asdict(model.config)
-    config["dt_limit"] = [repr(float(x)) for x in model.config.dt_limit]
-    header = {
-        "version": VERSION,
-        "config": config,
-        "formats": asdict(f),
-        "valid_vocab": model.valid_vocab,
-        "embedding": {"base": model.embedding.base},
-        "head": {n: getattr(model.head, n) for n in NUMBERS},
-        "layers": layers,
-        "residual_exp": model.residual_exp,
-        "logit_exp": model.logit_exp,
-        "eps": model.eps,
-        "dt_limits": list(model.dt_limits),
-        "origin": model.origin,
-        "chat_template": model.chat_template,
-        "generation_config": model.generation_config,
-        "special_ids": model.special_ids,
-    }
-    contiguous = {name: np.ascontiguousarray(t) for name, t in tensors.items()}
-    return serialize(contiguous, {KEY: json.dumps(header, sort_keys=True, allow_nan=False)})
+    """Serialize; the same model always gives the same bytes.
+
+    Raises
+    ------
+    InputError
+        If the model is not valid (:func:`~lightmamba.qmodel.validate`).
+    """
+    validate(model)
+    metadata = {KEY: json.dumps(_header(model), sort_keys=True, allow_nan=False)}
+    return serialize({n: np.ascontiguousarray(t) for n, t in _tensors(model).items()}, metadata)
 
 
 def save(model: QuantizedModel, path: Path, *, force: bool = False) -> int:
@@ -113,8 +57,12 @@ def save(model: QuantizedModel, path: Path, *, force: bool = False) -> int:
     Raises
     ------
     InputError
-        If the file exists and ``force`` is not given, or it cannot be written.
+        If the file exists and ``force`` is not given, it cannot be written, or the model is not
+        valid.
     """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file, such as {path / 'm.st'}")
     if path.exists() and not force:
         raise InputError(f"{path} exists; give another name, or --force to replace it")
     data = to_bytes(model)
@@ -130,40 +78,10 @@ def save(model: QuantizedModel, path: Path, *, force: bool = False) -> int:
         Path(aside).chmod(0o644)
         Path(aside).replace(path)
     except OSError as error:
-        Path(aside).unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {error.strerror}; nothing was replaced") from error
+    finally:
+        Path(aside).unlink(missing_ok=True)
     return len(data)
-
-
-class _Reader:
-    """Tensors of an open file, each checked as it is taken."""
-
-    def __init__(self, path: Path, handle: Any) -> None:
-        self.path, self.handle, self.names = path, handle, set(handle.keys())
-
-    def take(self, name: str, kind: str, shape: Shape | None) -> NDArray[Any]:
-        if name not in self.names:
-            raise InputError(f"{self.path} lacks the tensor {name}; quantize the checkpoint again")
-        self.names.remove(name)
-        tensor: NDArray[Any] = self.handle.get_tensor(name)
-        if tensor.dtype != kind or (shape is not None and tensor.shape != shape):
-            raise InputError(
-                f"{self.path}: {name} is {tensor.dtype} {tensor.shape}, expected {kind} {shape}"
-            )
-        return tensor
-
-    def linear(
-        self, name: str, shape: tuple[int, int], bits: int, group: int, numbers: dict[str, int]
-    ) -> QuantizedLinear:
-        rows, channels = shape
-        packed = self.take(f"{name}.q", "uint8", (rows, channels * bits // 8))
-        extras = {
-            extra: self.take(f"{name}.{extra}", kind, (rows if extra == "bias" else channels,))
-            for extra, kind in OPTIONAL.items()
-            if f"{name}.{extra}" in self.names
-        }
-        code = self.take(f"{name}.code", "uint8", (rows, channels // group))
-        return QuantizedLinear(unpack(packed, bits), code, **numbers, **extras)
 
 
 def load(path: Path) -> QuantizedModel:
@@ -179,67 +97,159 @@ def load(path: Path) -> QuantizedModel:
         raise InputError(f"{path} is no file; make one with: lightmamba quantize CKPT -o {path}")
     try:
         with safe_open(path, framework="numpy") as handle:
-            metadata = handle.metadata() or {}
-            if KEY not in metadata:
-                raise InputError(
-                    f"{path} is a safetensors file but no quantized model; "
-                    f"make one with: lightmamba quantize CKPT -o FILE"
-                )
-            return _read(path, json.loads(metadata[KEY]), _Reader(path, handle))
+            return _read(handle)
     except SafetensorError as error:
         raise InputError(f"{path} is damaged or no quantized model ({error})") from error
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} has metadata that does not fit ({error!r})") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
-def _read(path: Path, header: dict[str, Any], reader: _Reader) -> QuantizedModel:
-    if header["version"] != VERSION:
-        raise InputError(f"{path} is of version {header['version']}; this program reads {VERSION}")
-    sizes = header["config"]
-    low, high = (float(x) for x in sizes.pop("dt_limit"))
-    c, f = Mamba2Config(**sizes, dt_limit=(low, high)), Formats(**header["formats"])
-    inner, outer = f.in_channels(c), f.out_channels(c)
+def _linear_numbers(linear: QuantizedLinear) -> dict[str, int]:
+    return {name: getattr(linear, name) for name in NUMBERS}
+
+
+def _header(model: QuantizedModel) -> dict[str, Any]:
+    config = asdict(model.config)
+    config["dt_limit"] = [repr(float(x)) for x in model.config.dt_limit]
+    layers = [
+        {
+            "exponents": asdict(layer.exponents),
+            "eps_gate": layer.eps_gate,
+            "in_proj": _linear_numbers(layer.in_proj),
+            "out_proj": _linear_numbers(layer.out_proj),
+        }
+        for layer in model.layers
+    ]
+    return {
+        "version": VERSION,
+        "config": config,
+        "formats": asdict(model.formats),
+        "embedding": {"base": model.embedding.base},
+        "head": _linear_numbers(model.head),
+        "layers": layers,
+        "dt_limits": list(model.dt_limits),
+        "chat_template": model.chat_template,
+        **{name: getattr(model, name) for name in (*WHOLE, *OBJECTS)},
+    }
+
+
+def _tensors(model: QuantizedModel) -> Tensors:
+    out: Tensors = {"calibration_windows": model.calibration_windows}
+    if model.tokenizer is not None:
+        out["tokenizer"] = np.frombuffer(model.tokenizer, dtype=np.uint8)
+    for name, matrix in matrices(model.config, model.formats).items():
+        parts = name.split(".")  # "head", or "layers", its number and "in_proj"
+        owner = model.layers[int(parts[1])] if len(parts) > 1 else model
+        value = getattr(owner, parts[-1])
+        out[f"{name}.q"] = pack(value.q, matrix.bits)
+        out[f"{name}.code"] = value.code
+        for extra in matrix.extras():
+            if (vector := getattr(value, extra, None)) is not None:
+                out[f"{name}.{extra}"] = vector
+    for i, layer in enumerate(model.layers):
+        for name in layer_vectors(model.config):
+            out[f"layers.{i}.{name}"] = getattr(layer, name)
+    return out
+
+
+def _read(handle: Any) -> QuantizedModel:
+    """Model of an open file."""
+    text = (handle.metadata() or {}).get(KEY)
+    if text is None:
+        raise InputError(
+            "a safetensors file, but no quantized model; "
+            "make one with: lightmamba quantize CKPT -o FILE"
+        )
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"its metadata is no JSON ({error})") from error
+    if (version := take(header, "version", int)) != VERSION:
+        raise InputError(f"of version {version}, but this program reads version {VERSION}")
+    c, f = _config(take(header, "config", dict)), build(Formats, header.get("formats"), "formats")
+    numbers = take(header, "layers", list)
+    if len(numbers) != c.n_layer:
+        raise InputError(f"has numbers for {len(numbers)} layers, expected {c.n_layer}")
+    found = _checked(handle, c, f)
     layers = []
-    for i, numbers in enumerate(header["layers"]):
+    for i, entry in enumerate(numbers):
         at = f"layers.{i}"
-        vectors = {n: reader.take(f"{at}.{n}", k, s(c)) for n, (k, s) in VECTORS.items()}
         layers.append(
             QuantizedLayer(
-                in_proj=reader.linear(
-                    f"{at}.in_proj", (c.d_in_proj, inner), f.weight_bits, f.group,
-                    numbers["in_proj"],
-                ),
-                out_proj=reader.linear(
-                    f"{at}.out_proj", (c.d_model, outer), f.weight_bits, f.group,
-                    numbers["out_proj"],
-                ),
-                exponents=Exponents(**numbers["exponents"]),
-                eps_gate=numbers["eps_gate"],
-                **vectors,
+                in_proj=_linear(found, f"{at}.in_proj", entry, f.weight_bits),
+                out_proj=_linear(found, f"{at}.out_proj", entry, f.weight_bits),
+                exponents=build(Exponents, take(entry, "exponents", dict, at), f"{at}.exponents"),
+                eps_gate=take(entry, "eps_gate", int, at),
+                **{name: found[f"{at}.{name}"] for name in layer_vectors(c)},
             )
-        )  # fmt: skip
-    if len(layers) != c.n_layer:
-        raise InputError(f"{path} has numbers for {len(layers)} layers, expected {c.n_layer}")
-    table = Table(
-        unpack(reader.take("embedding.q", "uint8", (c.vocab_size, inner)), 8),
-        reader.take("embedding.code", "uint8", (c.vocab_size, inner // f.group)),
-        header["embedding"]["base"],
+        )
+    base = take(take(header, "embedding", dict), "base", int, "embedding")
+    tokenizer = found.get("tokenizer")
+    rest: dict[str, Any] = {name: take(header, name, int) for name in WHOLE}
+    rest |= {name: take(header, name, dict) for name in OBJECTS}
+    model = QuantizedModel(
+        config=c,
+        formats=f,
+        embedding=Table(unpack(found["embedding.q"], 8), found["embedding.code"], base),
+        layers=tuple(layers),
+        head=_linear(found, "head", header, f.head_weight_bits),
+        dt_limits=_pair(header),
+        tokenizer=None if tokenizer is None else tokenizer.tobytes(),
+        chat_template=header.get("chat_template") and take(header, "chat_template", str),
+        calibration_windows=found["calibration_windows"],
+        **rest,
     )
-    head = reader.linear(
-        "head", (c.vocab_size, inner), f.head_weight_bits, f.group, header["head"]
-    )
-    tokenizer = None
-    if "tokenizer" in reader.names:
-        tokenizer = reader.take("tokenizer", "uint8", None).tobytes()
-    windows = reader.take("calibration_windows", "uint64", None)
-    if reader.names:
-        raise InputError(f"{path} has an unknown tensor {min(reader.names)}")
-    plain = {x.name for x in fields(QuantizedModel)} & set(header)
-    rest = {n: header[n] for n in plain - {"config", "formats", "embedding", "head", "layers"}}
-    return QuantizedModel(
-        config=c, formats=f, embedding=table, layers=tuple(layers), head=head,
-        tokenizer=tokenizer, calibration_windows=windows,
-        **{**rest, "dt_limits": tuple(header["dt_limits"])},
+    for name, number in model.special_ids.items():
+        take(model.special_ids, name, int, "special_ids")
+        if not 0 <= number < c.vocab_size:
+            raise InputError(f"special id {name} is {number}, expected 0 to {c.vocab_size - 1}")
+    validate(model)
+    return model
+
+
+def _config(sizes: dict[str, Any]) -> Mamba2Config:
+    texts = take(sizes, "dt_limit", list, "config")
+    try:
+        low, high = (float(text) for text in texts)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"metadata config.dt_limit is {texts}, expected two numbers") from error
+    return build(Mamba2Config, sizes, "config", dt_limit=(low, high))
+
+
+def _pair(header: dict[str, Any]) -> tuple[int, int]:
+    match take(header, "dt_limits", list):
+        case [int(low), int(high)]:
+            return low, high
+        case other:
+            raise InputError(f"metadata dt_limits is {other}, expected two whole numbers")
+
+
+def _checked(handle: Any, c: Mamba2Config, f: Formats) -> Tensors:
+    """Every tensor, each of the right type and shape, none missing and none too many."""
+    must, may = tensors(c, f)
+    names = set(handle.keys())
+    if missing := set(must) - names:
+        raise InputError(f"lacks the tensor {min(missing)}; quantize the checkpoint again")
+    if unknown := names - set(must) - set(may):
+        raise InputError(f"has the unknown tensor {min(unknown)}")
+    found = {}
+    for name in sorted(names):
+        tensor, spec = handle.get_tensor(name), must.get(name) or may[name]
+        if not spec.fits(str(tensor.dtype), tensor.shape):
+            got = describe(str(tensor.dtype), tensor.shape)
+            raise InputError(f"{name} is {got}, expected {spec}")
+        found[name] = tensor
+    return found
+
+
+def _linear(found: Tensors, name: str, entry: Any, bits: int) -> QuantizedLinear:
+    """Projection of this name; its numbers lie in ``entry`` under the last part of the name."""
+    numbers = take(entry, name.split(".")[-1], dict)
+    q = unpack(found[f"{name}.q"], bits)
+    return build(
+        QuantizedLinear, numbers, name, q=q, code=found[f"{name}.code"],
+        input_scale=found.get(f"{name}.input_scale"),
+        input_shift=found.get(f"{name}.input_shift"), bias=found.get(f"{name}.bias"),
     )  # fmt: skip

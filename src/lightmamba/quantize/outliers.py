@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightmamba.mamba2 import Mamba2
+from lightmamba.mamba2 import Mamba2, rms_norm
 from lightmamba.quantize.transforms import fuse_norms, layers_of, rotate_residual, set_parameter
 
 __all__ = ["make_outlier_twin"]
@@ -69,14 +69,21 @@ def make_outlier_twin(
 
 
 def _principal_axes(model: Mamba2, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Orthogonal (d_model, d_model): column k is the axis with the k-th most energy."""
-    moments = torch.zeros(model.config.d_model, model.config.d_model, dtype=torch.float64)
+    """Orthogonal (d_model, d_model): column k is the axis with the k-th most energy.
+
+    The energy is that of the normalized stream, which the projections see, over all layers.
+    """
+    c = model.config
+    one = torch.ones(c.d_model, dtype=torch.float64)
+    moments = torch.zeros(c.d_model, c.d_model, dtype=torch.float64)
     for start in range(0, len(ids), BATCH):
         u = model.embedding(torch.from_numpy(ids[start : start + BATCH]))
+        streams = [u]
         for layer in layers_of(model):
             u, _ = layer(u, layer.mixer.empty_cache(len(u)))
-            flat = u.flatten(0, 1).double()
-            flat = flat / flat.square().mean(-1, keepdim=True).sqrt()  # as the projections see it
+            streams.append(u)
+        for stream in streams:
+            flat = rms_norm(stream.double(), one, c.eps).flatten(0, 1)
             moments += flat.T @ flat
     _, axes = np.linalg.eigh(moments.numpy())
     return np.ascontiguousarray(axes[:, ::-1])

@@ -1,15 +1,16 @@
 """A recipe is data: an ordered tuple of small frozen passes, in TOML and in memory.
 
-Passes that keep the function rewrite the float model where they stand; passes that lose say what
-the lowering is to do. Adding a pass is a dataclass with ``apply`` and its name in ``PASSES``.
+Passes that lose say what the lowering is to do; passes that keep the function rewrite the float
+model where they stand, some by the error that the formats cost, so the formats come first. Adding a
+pass is a dataclass with ``apply`` and its name in ``PASSES``.
 """
 
+import json
 import tomllib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lightmamba.errors import InputError
 from lightmamba.qmodel.formats import Formats
@@ -17,20 +18,32 @@ from lightmamba.qmodel.formats import Formats
 if TYPE_CHECKING:
     from lightmamba.quantize.work import Work
 
-__all__ = ["PASSES", "Pass", "Recipe", "recipe_names"]
+__all__ = [
+    "PASSES", "FuseNorms", "OnlineHadamard", "OutlierSuppression", "Pass", "QuantizeActivations",
+    "QuantizeHead", "QuantizeState", "QuantizeWeights", "Recipe", "Rotate", "SmoothQuant",
+    "recipe_names",
+]  # fmt: skip
 
-
-class Pass(Protocol):
-    """One step of a recipe."""
-
-    preserves: ClassVar[bool]  # whether logits stay as they are
-
-    def apply(self, work: "Work") -> None:
-        """Rewrite ``work.model``, or set down in ``work`` what the lowering is to do."""
+LARGEST_GROUP = 1024  # at 8 bits, sums of a block stay below 2^24 up to here
 
 
 @dataclass(frozen=True)
-class FuseNorms:
+class Pass:
+    """One step of a recipe."""
+
+    preserves: ClassVar[bool] = False  # whether logits stay as they are
+
+    def formats(self, before: Formats) -> Formats:
+        """Formats of the model after this pass."""
+        return before
+
+    def apply(self, work: "Work") -> None:
+        """Rewrite ``work.model``, or set down in ``work`` what the lowering is to do."""
+        work.formats = self.formats(work.formats)
+
+
+@dataclass(frozen=True)
+class FuseNorms(Pass):
     """Move the residual norms' weights into in_proj and the head."""
 
     preserves: ClassVar[bool] = True
@@ -42,7 +55,7 @@ class FuseNorms:
 
 
 @dataclass(frozen=True)
-class Rotate:
+class Rotate(Pass):
     """Turn the residual stream off line by a random-sign Hadamard matrix."""
 
     preserves: ClassVar[bool] = True
@@ -55,12 +68,12 @@ class Rotate:
 
 
 @dataclass(frozen=True)
-class OnlineHadamard:
+class OnlineHadamard(Pass):
     """Transform the input of out_proj on line, inside its norm groups.
 
     ``order`` is 128 for blocks, 0 for a whole norm group (the paper's). ``gate_weight`` keeps the
-    gated norm's weight apart ("keep", the paper's choice), folds it into out_proj ("fold"), or takes
-    the one with less error, layer by layer ("measure").
+    gated norm's weight apart ("keep", the paper's choice), folds it into out_proj ("fold"), or
+    takes the one with less error, layer by layer ("measure").
     """
 
     order: int = 128
@@ -71,20 +84,30 @@ class OnlineHadamard:
         if self.gate_weight not in ("keep", "fold", "measure"):
             raise ValueError(f"gate_weight must be keep, fold or measure, not {self.gate_weight!r}")
 
+    def formats(self, before: Formats) -> Formats:
+        """Formats with the transform."""
+        if self.order > 0 and before.group % self.order:
+            raise ValueError(f"order {self.order} must divide the group of {before.group} weights")
+        return replace(before, hadamard=self.order)
+
     def apply(self, work: "Work") -> None:
         from lightmamba.quantize.transforms import insert_hadamard
 
-        work.formats = replace(work.formats, hadamard=self.order)
+        super().apply(work)
         work.place_gate_weights(self.gate_weight)
         insert_hadamard(work.model, work.formats.transform)
 
 
 @dataclass(frozen=True)
-class SmoothQuant:
+class SmoothQuant(Pass):
     """Move range from activations into weights, channel by channel (arXiv 2211.10438)."""
 
     alpha: float = 0.5
     preserves: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must lie between 0 and 1, not {self.alpha}")
 
     def apply(self, work: "Work") -> None:
         from lightmamba.quantize.smooth import smooth
@@ -93,11 +116,18 @@ class SmoothQuant:
 
 
 @dataclass(frozen=True)
-class OutlierSuppression:
-    """Shift channels to their middle, then scale the large ones down (OS+, arXiv 2304.09145)."""
+class OutlierSuppression(Pass):
+    """Shift channels to their middle, then scale the large ones down (OS+, arXiv 2304.09145).
+
+    ``steps`` thresholds are tried for each projection.
+    """
 
     steps: int = 20
     preserves: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, not {self.steps}")
 
     def apply(self, work: "Work") -> None:
         from lightmamba.quantize.smooth import suppress_outliers
@@ -106,89 +136,129 @@ class OutlierSuppression:
 
 
 @dataclass(frozen=True)
-class QuantizeWeights:
+class QuantizeWeights(Pass):
     """Projections to ``bits``, a scale per row and ``group`` input channels."""
 
     bits: int = 4
     group: int = 128
     rounding: str = "gptq"  # rtn, mse or gptq
     correct: bool = True  # aim at the float outputs on the quantized inputs (gptq only)
-    preserves: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.rounding not in ("rtn", "mse", "gptq"):
+            raise ValueError(f"rounding must be rtn, mse or gptq, not {self.rounding!r}")
+        if not 2 <= self.group <= LARGEST_GROUP or self.group % 2:
+            raise ValueError(f"group must be even, from 2 to {LARGEST_GROUP}, not {self.group}")
+
+    def formats(self, before: Formats) -> Formats:
+        """Formats with these weights."""
+        return replace(before, weight_bits=self.bits, group=self.group)
 
     def apply(self, work: "Work") -> None:
-        work.formats = replace(work.formats, weight_bits=self.bits, group=self.group)
+        super().apply(work)
         work.rounding, work.correct = self.rounding, self.correct and self.rounding == "gptq"
 
 
 @dataclass(frozen=True)
-class QuantizeActivations:
+class QuantizeActivations(Pass):
     """Inputs of the projections to ``bits``, a dynamic scale per token and ``block`` channels."""
 
     bits: int = 4
     block: int = 32
-    preserves: ClassVar[bool] = False
 
-    def apply(self, work: "Work") -> None:
-        work.formats = replace(work.formats, act_bits=self.bits, block=self.block)
+    def formats(self, before: Formats) -> Formats:
+        """Formats with these activations."""
+        return replace(before, act_bits=self.bits, block=self.block)
 
 
 @dataclass(frozen=True)
-class QuantizeHead:
+class QuantizeHead(Pass):
     """The head's weights and input, with formats of their own."""
 
     weight_bits: int = 4
     act_bits: int = 8
     block: int = 32
-    preserves: ClassVar[bool] = False
 
-    def apply(self, work: "Work") -> None:
-        qmax = 119 if self.act_bits == 8 else 7
-        work.formats = replace(
-            work.formats, head_weight_bits=self.weight_bits, head_act_bits=self.act_bits,
-            head_block=self.block, head_qmax=qmax,
+    def formats(self, before: Formats) -> Formats:
+        """Formats with this head; 8-bit values split into two signed nibbles up to 119."""
+        return replace(
+            before, head_weight_bits=self.weight_bits, head_act_bits=self.act_bits,
+            head_block=self.block, head_qmax=119 if self.act_bits == 8 else 7,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class QuantizeState:
+class QuantizeState(Pass):
     """The SSM and its state in integers with power-of-two scales."""
 
     bits: int = 8
     rounding: str = "dither"
-    preserves: ClassVar[bool] = False
 
-    def apply(self, work: "Work") -> None:
-        work.formats = replace(work.formats, state_bits=self.bits, state_rounding=self.rounding)
+    def formats(self, before: Formats) -> Formats:
+        """Formats with this state."""
+        return replace(before, state_bits=self.bits, state_rounding=self.rounding)
 
 
-PASSES: dict[str, type[Any]] = {
+PASSES: dict[str, type[Pass]] = {
+    "quantize_weights": QuantizeWeights,
+    "quantize_activations": QuantizeActivations,
+    "quantize_head": QuantizeHead,
+    "quantize_state": QuantizeState,
     "fuse_norms": FuseNorms,
     "rotate": Rotate,
     "online_hadamard": OnlineHadamard,
     "smoothquant": SmoothQuant,
     "outlier_suppression": OutlierSuppression,
-    "quantize_weights": QuantizeWeights,
-    "quantize_activations": QuantizeActivations,
-    "quantize_head": QuantizeHead,
-    "quantize_state": QuantizeState,
 }
 NAMES = {kind: name for name, kind in PASSES.items()}
+# (pass, what must not follow it): a later one would undo it, or it measures with its formats.
+NOT_BEFORE: tuple[tuple[type[Pass], type[Pass]], ...] = (
+    (Rotate, FuseNorms),
+    *((scaling, earlier) for scaling in (SmoothQuant, OutlierSuppression)
+      for earlier in (FuseNorms, Rotate)),
+    *((measuring, formats) for measuring in (OnlineHadamard, OutlierSuppression)
+      for formats in (QuantizeWeights, QuantizeActivations)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Named passes, in order."""
+    """Named passes, in order.
+
+    Raises
+    ------
+    ValueError
+        For passes that cannot work together; the sentence says which and why.
+    """
 
     name: str
-    passes: tuple[Any, ...]
+    passes: tuple[Pass, ...]
 
     def __post_init__(self) -> None:
+        kinds = [type(step) for step in self.passes]
+        for kind in kinds:
+            if kinds.count(kind) > 1:
+                raise ValueError(f"{NAMES[kind]} stands there more than once; keep one")
+        for late, early in NOT_BEFORE:
+            if late in kinds and early in kinds[kinds.index(late) :]:
+                raise ValueError(f"{NAMES[late]} must come after {NAMES[early]}")
+        if Rotate in kinds and FuseNorms not in kinds:
+            raise ValueError("rotate needs fuse_norms before it")
+        for scaling in {SmoothQuant, OutlierSuppression} & set(kinds):
+            if OnlineHadamard in kinds:
+                raise ValueError(f"{NAMES[scaling]} and online_hadamard exclude each other")
+        _ = self.formats
+
+    @property
+    def formats(self) -> Formats:
+        """Formats of a model made by this recipe."""
         formats = Formats(hadamard=1)
-        for step in self.passes:  # a combination of numbers that cannot work is found at once
-            if isinstance(step, QuantizeWeights):
-                formats = replace(formats, weight_bits=step.bits, group=step.group, block=step.group)
-            if isinstance(step, QuantizeState):
-                formats = replace(formats, state_bits=step.bits, state_rounding=step.rounding)
+        for step in self.passes:
+            try:
+                formats = step.formats(formats)
+            except ValueError as error:
+                raise ValueError(f"{NAMES[type(step)]}: {error}") from error
+        return formats
 
     @staticmethod
     def parse(text: str, where: str) -> "Recipe":
@@ -203,23 +273,35 @@ class Recipe:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"{where} is no TOML: {error}") from error
-        unknown = sorted(set(data) - {"name", "pass"})
-        if unknown or not isinstance(data.get("name"), str) or not data.get("pass"):
+        unknown, entries = sorted(set(data) - {"name", "pass"}), data.get("pass")
+        if unknown or not isinstance(data.get("name"), str) or not _tables(entries):
             wrong = f"unknown key {unknown[0]!r}" if unknown else "name or passes missing"
             raise InputError(f'{where}: {wrong}; write name = "mine" and [[pass]] tables')
-        return Recipe(data["name"], tuple(_pass(entry, where) for entry in data["pass"]))
+        try:
+            return Recipe(data["name"], tuple(_pass(entry) for entry in data["pass"]))
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from error
 
     @staticmethod
     def load(name: str) -> "Recipe":
-        """A shipped recipe by name, or one from a TOML file."""
-        shipped = resources.files("lightmamba.quantize") / "recipes" / f"{name}.toml"
+        """A shipped recipe by name, or one from a TOML file.
+
+        Raises
+        ------
+        InputError
+            If there is neither, or :meth:`parse` refuses it.
+        """
         if name in recipe_names():
+            shipped = resources.files("lightmamba.quantize") / "recipes" / f"{name}.toml"
             return Recipe.parse(shipped.read_text(encoding="utf-8"), name)
         path = Path(name)
         if not path.is_file():
             known = ", ".join(recipe_names())
             raise InputError(f"no recipe or file {name!r}; shipped recipes: {known}")
-        return Recipe.parse(path.read_text(encoding="utf-8"), name)
+        try:
+            return Recipe.parse(path.read_text(encoding="utf-8"), name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read {name} as a recipe: {error}") from error
 
     def to_toml(self) -> str:
         """Text that :meth:`parse` reads back to an equal recipe."""
@@ -236,23 +318,33 @@ def recipe_names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
 
 
-def _pass(entry: Mapping[str, Any], where: str) -> Any:
-    kind = entry.get("kind")
-    if kind not in PASSES:
-        raise InputError(f"{where}: no pass {kind!r}; known: {', '.join(PASSES)}")
-    known = {f.name: f.type for f in fields(PASSES[kind])}
-    given = {k: v for k, v in entry.items() if k != "kind"}
+def _tables(entries: Any) -> bool:
+    return isinstance(entries, list) and bool(entries) and all(isinstance(e, dict) for e in entries)
+
+
+def _pass(entry: dict[str, Any]) -> Pass:
+    given = dict(entry)
+    kind = given.pop("kind", None)
+    if not isinstance(kind, str) or kind not in PASSES:
+        raise ValueError(f"no pass {kind!r}; known: {', '.join(PASSES)}")
+    defaults = {f.name: f.default for f in fields(PASSES[kind])}
     for key, value in given.items():
-        if key not in known:
-            raise InputError(f"{where}: {kind} has no key {key!r}; known: {', '.join(known) or '-'}")
-        default = PASSES[kind].__dataclass_fields__[key].default
-        if type(value) is not type(default):
-            raise InputError(f"{where}: {kind}.{key} must be like {default!r}, not {value!r}")
+        if key not in defaults:
+            known = ", ".join(defaults) or "none"
+            raise ValueError(f"{kind} has no key {key!r}; known: {known}")
+        default = defaults[key]
+        if type(default) is float and type(value) is int:
+            given[key] = float(value)
+        elif type(value) is not type(default):
+            raise ValueError(f"{kind}.{key} must be like {_value(default)}, not {value!r}")
     try:
         return PASSES[kind](**given)
     except ValueError as error:
-        raise InputError(f"{where}: {kind}: {error}") from error
+        raise ValueError(f"{kind}: {error}") from error
 
 
 def _value(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+    """TOML of a text, truth value or number."""
+    if isinstance(value, str):  # JSON's escapes are TOML's, but for one character
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower() if isinstance(value, bool) else repr(value)

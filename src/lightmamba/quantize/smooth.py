@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from lightmamba.mamba2 import Mamba2Layer
 from lightmamba.numerics.gate import OnlineHadamard
@@ -35,7 +35,7 @@ class _Site:
 
     owner: nn.Module
     slot: str  # attribute of owner: before_in or before_out
-    norm: nn.Parameter
+    norm: Tensor
     linear: nn.Linear
     groups: int  # of the norm, each padded by itself
 
@@ -130,9 +130,9 @@ def _best_scale(site: _Site, x: Array, formats: Formats, steps: int) -> Array:
 
     sample = x[:: -(-len(x) // TOKENS)]
     wanted = sample @ weight.T
-    best, chosen = np.inf, np.ones_like(largest)
+    best, chosen = np.inf, np.ones(len(largest))
     for threshold in np.geomspace(top, max(float(np.median(largest)), top * 1e-4), steps):
-        scale = np.maximum(1.0, largest / threshold)
+        scale: Array = np.maximum(1.0, largest / threshold)
         packed = quantize_weights(
             padded(weight * scale), bits=op.bits, group=op.group, rounding="rtn"
         )

@@ -43,7 +43,8 @@ class GroupedHadamard(nn.Module):
         if self.size == 1:
             return padded.flatten(-2)
         blocks = padded.unflatten(-1, (-1, self.size))
-        return (blocks @ _orthogonal(self.size, y.dtype)).flatten(-3)
+        mixed: Tensor = blocks @ _orthogonal(self.size, y.dtype)
+        return mixed.flatten(-3)
 
 
 class Shift(nn.Module):
@@ -57,7 +58,8 @@ class Shift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., channels) to the same shape."""
-        return x - self.shift
+        shifted: Tensor = x - self.shift
+        return shifted
 
 
 def layers_of(model: Mamba2) -> list[Mamba2Layer]:
@@ -65,7 +67,7 @@ def layers_of(model: Mamba2) -> list[Mamba2Layer]:
     return [layer for layer in model.layers if isinstance(layer, Mamba2Layer)]
 
 
-def set_parameter(parameter: nn.Parameter, value: Tensor) -> None:
+def set_parameter(parameter: Tensor, value: Tensor) -> None:
     """Give a parameter a new value, in the type that it has."""
     parameter.data = value.to(parameter.dtype)
 

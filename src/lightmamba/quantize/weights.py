@@ -59,14 +59,17 @@ class PackedWeights:
     def dequantize(self) -> Array:
         """Real values of the integers, (rows, channels)."""
         scale = SCALE.multiplier(self.code) * 2.0**self.base
-        return self.q * np.repeat(scale, self.q.shape[1] // self.code.shape[1], axis=1)
+        group = self.q.shape[1] // self.code.shape[1]
+        return self.q.astype(np.float64) * np.repeat(scale, group, axis=1)
 
 
 def _base(weight: Array, qmax: int, spare: float) -> int:
     return SCALE.base(float(np.abs(weight).max()) * spare / qmax)
 
 
-def _search(group: Array, importance: Array, base: int, form: IntFormat, search: bool) -> NDArray[np.uint8]:
+def _search(
+    group: Array, importance: Array, base: int, form: IntFormat, search: bool
+) -> NDArray[np.uint8]:
     """Scale code of each row of a (rows, group_size) piece.
 
     With ``search``, the clip ratio with the least squared error, weighted by ``importance``.
@@ -92,13 +95,24 @@ def quantize_weights(
 
     Parameters
     ----------
+    weight : (rows, channels)
+        Left as it is.
+    bits : int
+        4 or 8.
+    group : int
+        Channels that share a scale; it divides them.
     rounding : str
         "rtn" (scale from the largest magnitude), "mse" (clip ratio searched) or "gptq".
     hessian : (channels, channels)
         Second moments of the inputs, for "gptq".
+
+    Raises
+    ------
+    ValueError
+        For another rounding, or "gptq" without moments.
     """
     form = IntFormat(bits)
-    rows, channels = weight.shape
+    rows = len(weight)
     if rounding in ("rtn", "mse"):
         base = _base(weight, form.max, 1.0)
         pieces = weight.reshape(rows, -1, group)

@@ -1,0 +1,31 @@
+# Everything a newcomer or CI calls. `make demo` and `make test` set up what they need first.
+PYTHON := .venv/bin/python
+STAMP := .venv/.ready
+
+.PHONY: help setup demo test test-all check format golden clean
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(STAMP): pyproject.toml scripts/setup
+	@scripts/setup && touch $(STAMP)
+
+setup: $(STAMP)  ## virtual environment in .venv with all that the project needs
+
+demo: $(STAMP)   ## quantize the bundled model, measure it, let it write
+	@.venv/bin/lightmamba demo $(ARGS)
+
+test: $(STAMP)   ## all tests but the slow ones
+	@$(PYTHON) -m pytest -n 2 -q -m "not slow" $(ARGS)
+
+test-all: $(STAMP) ## all tests
+	@$(PYTHON) -m pytest -n 2 -q $(ARGS)
+
+check: $(STAMP)  ## lint, format, types, import rules
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache | grep -v '^[ ╔╗╚╝═║╣╠╩╦╬]' | tail -5
+
+format: $(STAMP) ## format the code
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+clean:           ## remove the environment and caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

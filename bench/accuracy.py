@@ -1,0 +1,104 @@
+"""All methods at all widths, on the bundled model and on its twin with heavy outliers.
+
+    python -m bench.accuracy                # everything, about an hour on two cores
+    python -m bench.accuracy --only w4a4 --models bundled
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bench.common import bundled, encode, figures, write_results
+from lightmamba.checkpoint import Checkpoint
+from lightmamba.engine import Engine
+from lightmamba.evaluate import compare
+from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
+from lightmamba.quantize.outliers import make_outlier_twin
+from lightmamba.quantize.recipe import QuantizeActivations, QuantizeHead
+from lightmamba.reference import FloatModel
+
+WIDTHS = ("w8a8", "w4a8", "w4a4")
+METHODS = ("rtn", "rtn32", "smoothquant", "osplus", "ours")
+
+
+def recipe_of(method: str, width: str) -> Recipe:
+    """A shipped recipe; ``rtn32`` is RTN with the project's activation blocks of 32."""
+    if method == "ours":
+        return Recipe.load(width)
+    if method != "rtn32":
+        return Recipe.load(f"{method}-{width}")
+    plain = Recipe.load(f"rtn-{width}")
+    passes = tuple(
+        replace(p, block=32) if isinstance(p, QuantizeActivations | QuantizeHead) else p
+        for p in plain.passes
+    )
+    return Recipe(f"rtn32-{width}", passes)
+
+
+def source(model: str) -> Checkpoint:
+    """The bundled checkpoint, or its twin of the same function with heavy outliers."""
+    checkpoint = bundled()
+    if model == "bundled":
+        return checkpoint
+    ids, _ = Calibration(sequences=8).tokens(checkpoint, 0)
+    return replace(checkpoint, model=make_outlier_twin(checkpoint.model, ids, seed=0))
+
+
+def measure(model: str, recipe: Recipe, tokens: int | None, threads: int) -> dict[str, Any]:
+    """Quantize and compare with the bundled float model, on the whole unseen text."""
+    start = time.perf_counter()
+    quantized = quantize_checkpoint(source(model), recipe, threads=threads)
+    seconds = time.perf_counter() - start
+    ids, size = encode(2)
+    ids = ids[:tokens]
+    reference = bundled()
+    engine = Engine(quantized, threads=threads)
+    found = compare(
+        engine, FloatModel(reference.model, reference.valid_vocab), ids,
+        text_bytes=None if tokens else size, batch=16,
+    )  # fmt: skip
+    counters = dict(engine.counters)
+    clipped = counters.pop("clipped", 0)
+    return {
+        "model": model,
+        "recipe": recipe.name,
+        **figures(found),
+        "overflows": int(np.sum(list(counters.values()))),
+        "overflows_by_kind": {k: v for k, v in counters.items() if v},
+        "clipped": clipped,
+        "bytes_per_token": sum(quantized.bytes_per_token().values()),
+        "gate_weight_folded": quantized.origin.get("gate_weight_folded"),
+        "seconds_to_quantize": seconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", default=WIDTHS, help="widths")
+    parser.add_argument("--methods", nargs="*", default=METHODS)
+    parser.add_argument("--models", nargs="*", default=("bundled", "outliers"))
+    parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--name", default="accuracy", help="of the results file")
+    args = parser.parse_args()
+    rows = []
+    for model in args.models:
+        for method in args.methods:
+            for width in args.only:
+                row = measure(model, recipe_of(method, width), args.tokens, args.threads)
+                row |= {"method": method, "width": width}
+                rows.append(row)
+                print(
+                    f"{model:9} {method:12} {width}  {row['ratio']:.4f} x ± "
+                    f"{row['ratio_standard_error']:.4f}  KL {row['kl']:.4f}  top-1 "
+                    f"{row['top1_agreement']:.4f}  overflows {row['overflows']}",
+                    flush=True,
+                )
+                write_results(args.name, "python -m bench.accuracy", rows)
+
+
+if __name__ == "__main__":
+    main()

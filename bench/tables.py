@@ -1,0 +1,158 @@
+"""Write the tables of the docs from the results files: ``python -m bench.tables``.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in README.md and docs/.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from bench.common import RESULTS
+
+ROOT = RESULTS.parent.parent
+MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+METHODS = {
+    "rtn": "RTN, blocks of 128",
+    "rtn32": "RTN, blocks of 32",
+    "smoothquant": "SmoothQuant",
+    "osplus": "Outlier Suppression+",
+    "ours": "**ours**",
+}
+
+
+def load(name: str) -> dict[str, Any]:
+    """One results file."""
+    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return record
+
+
+def lines(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    body = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in body) + "\n"
+
+
+def foot(record: dict[str, Any]) -> str:
+    """Where the numbers come from."""
+    return (
+        f"\nMeasured by `{record['command']}` on {record['machine']}, "
+        f"{record['date']}, commit {record['commit']}.\n"
+    )
+
+
+def accuracy(model: str) -> str:
+    """Methods by widths on one model."""
+    record = load("accuracy")
+    found = {(r["method"], r["width"]): r for r in record["results"] if r["model"] == model}
+    widths = ("w8a8", "w4a8", "w4a4")
+    header = ["× float perplexity (KL in nats, top-1 agreement)", *(w.upper() for w in widths)]
+    rows = []
+    for method, name in METHODS.items():
+        cells = []
+        for width in widths:
+            r = found.get((method, width))
+            cells.append(
+                f"{r['ratio']:.4f} ± {r['ratio_standard_error']:.4f} "
+                f"({r['kl']:.4f}, {r['top1_agreement']:.3f})"
+                if r
+                else "not run"
+            )
+        rows.append([name, *cells])
+    return lines(header, rows) + foot(record)
+
+
+def summary() -> str:
+    """The recipes on the bundled model, for the README."""
+    record = load("accuracy")
+    ours = [r for r in record["results"] if r["method"] == "ours" and r["model"] == "bundled"]
+    first = ours[0]
+    rows = [["float (bf16 weights)", f"{first['reference_perplexity']:.2f}", "1", "0", "1", ""]]
+    for r in ours:
+        rows.append(
+            [
+                f"`{r['width']}`, exact integers",
+                f"{r['perplexity']:.2f}",
+                f"{r['ratio']:.4f} ± {r['ratio_standard_error']:.4f}",
+                f"{r['kl']:.4f}",
+                f"{r['top1_agreement']:.3f}",
+                f"{r['bytes_per_token'] / 1e6:.2f} MB",
+            ]
+        )
+    header = ["", "perplexity", "× float", "KL, nats", "top-1 agreement", "bytes per token"]
+    return lines(header, rows) + foot(record)
+
+
+def drift() -> str:
+    """The state formats by position."""
+    record = load("drift")
+    rows = [
+        [
+            r["state"],
+            f"{r['by_position'][0]['ratio']:.4f}",
+            f"{r['by_position'][-1]['ratio']:.4f}",
+            f"{100 * r['change']:+.3f} % ± {100 * r['standard_error']:.3f}",
+            str(r["overflows"]),
+        ]
+        for r in record["results"]["bundled"]
+    ]
+    header = ["state", "× float, first thousand", "last thousand", "change", "overflows"]
+    return lines(header, rows) + foot(record)
+
+
+def slow() -> str:
+    """SNR of y by decay and state format."""
+    record = load("drift")
+    found = {(r["decay"], r["state"]): r["snr_db"] for r in record["results"]["slow_decay"]}
+    decays = list(dict.fromkeys(decay for decay, _ in found))
+    states = list(dict.fromkeys(state for _, state in found))
+    rows = [[s, *(f"{found[d, s]:.1f}" for d in decays)] for s in states]
+    return lines(["state, SNR of y in dB at dt·A =", *(f"{d:g}" for d in decays)], rows)
+
+
+def choices() -> str:
+    """What single choices are worth."""
+    record = load("choices")
+    rows = [
+        [
+            r["choice"],
+            f"{r['ratio']:.4f} ± {r['ratio_standard_error']:.4f}",
+            f"{r['kl']:.4f}",
+            f"{r['top1_agreement']:.3f}",
+            f"{r['bytes_per_token'] / 1e6:.3f}",
+        ]
+        for r in record["results"]
+    ]
+    header = ["W4A4, bundled model", "× float", "KL, nats", "top-1", "MB per token"]
+    return lines(header, rows) + foot(record)
+
+
+def speed() -> str:
+    """Wall time of what people wait for."""
+    record = load("speed")
+    rows = [[r["what"], r["value"]] for r in record["results"]]
+    return lines(["what", "median"], rows) + foot(record)
+
+
+TABLES = {
+    "accuracy-bundled": lambda: accuracy("bundled"),
+    "accuracy-outliers": lambda: accuracy("outliers"),
+    "summary": summary,
+    "drift": drift,
+    "slow-decay": slow,
+    "choices": choices,
+    "speed": speed,
+}
+
+
+def main() -> None:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        new = MARK.sub(lambda m: m[1] + TABLES[m[2]]() + m[3], text)
+        if new != text:
+            path.write_text(new, encoding="utf-8")
+            print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

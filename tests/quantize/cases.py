@@ -1,0 +1,62 @@
+"""Random float models of every kind of shape, and the law that a rewrite must obey."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightmamba.config import Mamba2Config
+from lightmamba.mamba2 import Mamba2
+from tests.support.models import random_model
+
+__all__ = ["SHAPES", "assert_same_function", "token_ids", "wild_model"]
+
+shape = partial(Mamba2Config, n_layer=2, vocab_size=61, d_state=16, chunk_size=8)
+SHAPES = {
+    "tied": shape(d_model=64, headdim=16),
+    "192-two-groups": shape(d_model=192, headdim=32, ngroups=2, tie_embeddings=False),
+    "80-no-conv-bias": shape(
+        d_model=80, headdim=16, ngroups=2, conv_bias=False, tie_embeddings=False
+    ),
+    "eight-groups": shape(d_model=64, headdim=16, ngroups=8),
+    "52-without-hadamard": shape(d_model=52, headdim=8),
+    "48-dt-limit": shape(d_model=48, headdim=32, dt_limit=(1e-3, 0.1)),
+}
+
+
+def wild_model(config: Mamba2Config, seed: int = 0, dtype: torch.dtype = torch.float64) -> Mamba2:
+    """Random model whose norm weights lie far from 1 and have either sign."""
+    model = random_model(config, seed=seed, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed + 1)
+    for name, parameter in model.named_parameters():
+        if name.endswith((".norm", "norm_f")):
+            spread = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            sign = torch.rand(parameter.shape, generator=generator).lt(0.5) * 2.0 - 1.0
+            parameter.mul_(spread.exp() * sign)
+    return model.to(dtype)
+
+
+def token_ids(config: Mamba2Config, sequences: int, seqlen: int, seed: int) -> NDArray[np.int64]:
+    """Random token ids (sequences, seqlen)."""
+    return np.random.default_rng(seed).integers(0, config.vocab_size, (sequences, seqlen))
+
+
+@torch.no_grad()
+def _logits(model: Mamba2, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    caches, steps = None, []
+    for token in ids.T:
+        logits, caches = model.step(token, caches)
+        steps.append(logits)
+    return {"chunked": model(ids)[0], "step": torch.stack(steps, 1)}
+
+
+def assert_same_function(before: Mamba2, after: Mamba2) -> None:
+    """Hold the law: logits before = logits after to 1e-9 × max(1, max |logit|), on both paths."""
+    ids = torch.from_numpy(token_ids(before.config, 2, 21, seed=99))
+    for path, wanted in _logits(before, ids).items():
+        got = _logits(after, ids)[path]
+        assert got.dtype == torch.float64
+        tolerance = 1e-9 * max(1.0, float(wanted.abs().max()))
+        worst = float((got - wanted).abs().max())
+        assert worst <= tolerance, f"{path}: logits differ by {worst:.2e}, allowed {tolerance:.2e}"

@@ -1,0 +1,166 @@
+"""Whole recipes on tiny models: float in, exact integers out, near the floats and repeatable."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from lightmamba.engine import Engine
+from lightmamba.mamba2 import Mamba2
+from lightmamba.qmodel import QuantizedModel, to_bytes
+from lightmamba.quantize.driver import lower_model
+from lightmamba.quantize.recipe import OnlineHadamard, QuantizeWeights, Recipe, recipe_names
+from lightmamba.quantize.transforms import layers_of
+from lightmamba.quantize.work import Work
+from tests.quantize.cases import SHAPES, token_ids
+from tests.support.models import random_model
+
+MODELS = {name: SHAPES[name] for name in ("tied", "192-two-groups", "80-no-conv-bias")}
+WIDTHS = ("w4a4", "w4a8", "w8a8")
+W8A8_ERROR = 8e-3  # of the squared logits; the 8-bit state alone costs about 1e-3
+
+
+def quantized(name, recipe, threads=1) -> QuantizedModel:
+    config = MODELS[name]
+    work = Work(random_model(config, seed=1), token_ids(config, 8, 64, seed=2), seed=3)
+    return lower_model(work, recipe, valid_vocab=config.vocab_size, threads=threads)
+
+
+@cache
+def shipped(name: str, recipe: str) -> QuantizedModel:
+    return quantized(name, Recipe.load(recipe))
+
+
+@torch.no_grad()
+def logit_error(name, model) -> float:
+    """Squared error of the engine's logits on other tokens, relative to the float ones."""
+    config = MODELS[name]
+    ids = token_ids(config, 4, 48, seed=9)
+    wanted = random_model(config, seed=1)(torch.from_numpy(ids))[0].double().numpy()
+    engine = Engine(model)
+    got, _ = engine.logits(ids, engine.empty_state(len(ids)))
+    return float(((got - wanted) ** 2).sum() / (wanted**2).sum())
+
+
+@pytest.mark.parametrize("recipe", [r for r in recipe_names() if r.endswith("w8a8")])
+@pytest.mark.parametrize("name", MODELS)
+def test_eight_bits_stay_near_the_floats(name, recipe):
+    assert logit_error(name, shipped(name, recipe)) < W8A8_ERROR
+
+
+@pytest.mark.parametrize("method", ["", "rtn-", "smoothquant-", "osplus-"])
+@pytest.mark.parametrize("name", MODELS)
+def test_more_bits_cost_less(name, method):
+    w4a4, w4a8, w8a8 = (logit_error(name, shipped(name, method + width)) for width in WIDTHS)
+    assert w8a8 < 0.2 * w4a8
+    assert w4a8 < w4a4 < 0.5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_recipe_beats_rounding(name):
+    for width in ("w4a4", "w4a8"):
+        ours, plain = (logit_error(name, shipped(name, m + width)) for m in ("", "rtn-"))
+        assert ours < 0.75 * plain
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "padded"),
+    [("tied", 128, 128), ("192-two-groups", 128, 256), ("80-no-conv-bias", 32, 96)],
+)
+def test_the_papers_transform_of_a_whole_norm_group(name, group, padded):
+    """Order 96 = 12·8 is not symmetric, so that a transform of the wrong side would show."""
+    passes = tuple(
+        replace(step, group=group) if isinstance(step, QuantizeWeights)
+        else OnlineHadamard(0, "keep") if isinstance(step, OnlineHadamard) else step
+        for step in Recipe.load("w8a8").passes
+    )  # fmt: skip
+    model = quantized(name, Recipe("whole", passes))
+    assert model.formats.transform.size(model.config.group_dim) == padded
+    assert logit_error(name, model) < W8A8_ERROR
+
+
+@pytest.mark.parametrize("method", ["", "rtn-", "smoothquant-", "osplus-"])
+def test_only_the_default_recipes_fit_the_gates(method):
+    for width in WIDTHS:
+        model = shipped("192-two-groups", method + width)
+        assert model.plain == (method == "")
+        linears = [x for layer in model.layers for x in (layer.in_proj, layer.out_proj)]
+        assert all((x.input_shift is not None) == (method == "osplus-") for x in linears)
+        assert all((x.bias is not None) == (method == "osplus-") for x in linears)
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_lossy_passes_report_their_error_by_tensor(recipe):
+    model = shipped("192-two-groups", recipe)
+    errors = model.origin["errors"]
+    names = [
+        f"layers.{i}.{p}" for i in range(model.config.n_layer) for p in ("in_proj", "out_proj")
+    ]
+    assert sorted(errors) == sorted([*names, "head"])
+    limit = 0.01 if recipe.endswith("w8a8") else 0.5
+    assert all(0 < error < limit for error in errors.values())
+
+
+@pytest.mark.parametrize("recipe", ["w4a4", "osplus-w4a8"])
+def test_the_same_bytes_every_time_on_any_number_of_threads(recipe):
+    first = to_bytes(shipped("80-no-conv-bias", recipe))
+    for threads in (1, 2):
+        again = to_bytes(quantized("80-no-conv-bias", Recipe.load(recipe), threads))
+        assert again == first
+
+
+def test_the_seed_turns_the_model_another_way():
+    config = MODELS["tied"]
+    models = [
+        lower_model(
+            Work(random_model(config, seed=1), token_ids(config, 2, 40, seed=2), seed=seed),
+            Recipe.load("w8a8"),
+            valid_vocab=config.vocab_size,
+        )
+        for seed in (0, 1)
+    ]
+    assert (models[0].embedding.q != models[1].embedding.q).any()
+
+
+def with_outliers(where) -> Mamba2:
+    """Random model with every tenth channel 30 times as heavy before or after the gated norm."""
+    model = random_model(MODELS["192-two-groups"], seed=1)
+    for layer in layers_of(model):
+        mixer, channels = layer.mixer, slice(0, model.config.d_inner, 10)
+        if where == "before":  # large values that the norm's weight brings down
+            mixer.conv1d.weight[channels] *= 30
+            mixer.norm[channels] /= 30
+        else:  # small values that it lifts, for columns that are small
+            mixer.norm[channels] *= 30
+            mixer.out_proj.weight[:, channels] /= 30
+    return model
+
+
+@pytest.mark.parametrize(("where", "better"), [("before", "keep"), ("after", "fold")])
+def test_gate_weights_are_placed_where_the_error_is_less(where, better):
+    errors, models = {}, {}
+    for mode in ("keep", "fold", "measure"):
+        passes = tuple(
+            OnlineHadamard(128, mode) if isinstance(step, OnlineHadamard) else step
+            for step in Recipe.load("w4a4").passes
+        )
+        model = with_outliers(where)
+        work = Work(model, token_ids(model.config, 4, 64, seed=2), seed=3)
+        models[mode] = lower_model(work, Recipe(mode, passes), valid_vocab=61)
+        errors[mode] = models[mode].origin["errors"]["layers.0.out_proj"]
+    other = {"keep": "fold", "fold": "keep"}[better]
+    assert errors["measure"] == errors[better] < 0.8 * errors[other]
+    folded = {mode: m.origin["gate_weight_folded"] for mode, m in models.items()}
+    assert folded == {"keep": [], "fold": [0, 1], "measure": [0, 1] if better == "fold" else []}
+    for layer in models["fold"].layers:
+        assert (layer.gate_weight == layer.gate_weight[0]).all()
+
+
+def test_sequences_of_any_length_can_calibrate():
+    config = MODELS["tied"]
+    work = Work(random_model(config, seed=1), token_ids(config, 3, 33, seed=2), seed=3)
+    model = lower_model(work, Recipe.load("osplus-w8a8"), valid_vocab=config.vocab_size)
+    np.testing.assert_array_equal(model.valid_vocab, config.vocab_size)
+    assert logit_error("tied", model) < 2 * W8A8_ERROR

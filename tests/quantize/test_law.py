@@ -1,0 +1,154 @@
+"""Passes that keep the function, alone and together, on random models in float64."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from lightmamba.errors import InputError
+from lightmamba.numerics.gate import OnlineHadamard as HadamardOp
+from lightmamba.numerics.hadamard import has_hadamard, random_rotation
+from lightmamba.quantize.recipe import (
+    FuseNorms,
+    OnlineHadamard,
+    OutlierSuppression,
+    Pass,
+    QuantizeWeights,
+    Rotate,
+    SmoothQuant,
+)
+from lightmamba.quantize.transforms import (
+    GroupedHadamard,
+    Shift,
+    fold_gate_weight,
+    fuse_norms,
+    insert_hadamard,
+    layers_of,
+    rotate_residual,
+)
+from lightmamba.quantize.work import Work
+from tests.quantize.cases import SHAPES, assert_same_function, token_ids, wild_model
+
+PASSES: dict[str, tuple[Pass, ...]] = {
+    "fuse": (FuseNorms(),),
+    "rotate": (FuseNorms(), Rotate()),
+    "hadamard-keep": (OnlineHadamard(gate_weight="keep"),),
+    "hadamard-fold": (OnlineHadamard(gate_weight="fold"),),
+    "hadamard-measure": (OnlineHadamard(gate_weight="measure"),),
+    "hadamard-16": (QuantizeWeights(group=32), OnlineHadamard(order=16, gate_weight="keep")),
+    "hadamard-whole-group": (QuantizeWeights(group=32), OnlineHadamard(order=0)),
+    "no-transform": (OnlineHadamard(order=1, gate_weight="fold"),),
+    "smoothquant": (SmoothQuant(),),
+    "osplus": (OutlierSuppression(steps=4),),
+    "scalings": (SmoothQuant(alpha=0.7), OutlierSuppression(steps=3)),
+    "scalings-swapped": (OutlierSuppression(steps=3), SmoothQuant(alpha=0.3)),
+    "scaled-after-rotation": (FuseNorms(), Rotate(), SmoothQuant(), OutlierSuppression(steps=3)),
+    "all-rotations": (FuseNorms(), Rotate(), OnlineHadamard()),
+}
+
+
+@pytest.mark.parametrize("passes", PASSES.values(), ids=PASSES)
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_logits_stay(config, passes):
+    before = wild_model(config)
+    work = Work(copy.deepcopy(before), token_ids(config, 3, 40, seed=5), seed=7)
+    for step in passes:
+        step.apply(work)
+    changed = [
+        name
+        for name, parameter in work.model.named_parameters()
+        if name not in dict(before.named_parameters())
+        or not torch.equal(parameter, dict(before.named_parameters())[name])
+    ]
+    assert changed
+    assert_same_function(before, work.model)
+
+
+def test_channels_can_be_shifted_again():
+    config = SHAPES["80-no-conv-bias"]
+    before = wild_model(config)
+    work = Work(copy.deepcopy(before), token_ids(config, 3, 40, seed=5), seed=7)
+    for seed in (5, 6):  # other tokens have other middles
+        work.ids = token_ids(config, 3, 40, seed)
+        OutlierSuppression(steps=2).apply(work)
+        assert_same_function(before, work.model)
+
+
+def test_shapes_cover_a_size_without_hadamard():
+    assert not has_hadamard(SHAPES["52-without-hadamard"].d_model)
+    assert all(has_hadamard(c.d_model) for name, c in SHAPES.items() if "without" not in name)
+
+
+def test_fused_norms_are_one_and_the_head_is_untied():
+    model = wild_model(SHAPES["tied"])
+    fuse_norms(model)
+    norms = [model.norm_f, *(layer.norm for layer in layers_of(model))]
+    assert all(bool((norm == 1).all()) for norm in norms)
+    assert model.lm_head.weight is not model.embedding.weight
+    assert not bool((layers_of(model)[0].mixer.norm == 1).any())  # the gated norm is kept
+
+
+def test_rotation_turns_the_residual_stream():
+    model = wild_model(SHAPES["tied"])
+    fuse_norms(model)
+    rotation = random_rotation(model.config.d_model, 3)
+    before = model.embedding.weight.detach().numpy().copy()
+    rotate_residual(model, rotation)
+    np.testing.assert_allclose(model.embedding.weight.numpy(), before @ rotation, atol=1e-12)
+
+
+@pytest.mark.parametrize("which", ["layer", "norm_f"])
+def test_rotation_of_an_unfused_model_is_refused(which):
+    model = wild_model(SHAPES["tied"])
+    fuse_norms(model)
+    norm = model.norm_f if which == "norm_f" else layers_of(model)[1].norm
+    norm.data[5] = 2.0
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="must be fused before"):
+        rotate_residual(model, random_rotation(64, 0))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("order", "pad", "groups", "group_dim"),
+    [(128, 128, 2, 192), (16, 32, 3, 40), (0, 32, 1, 96), (0, 4, 2, 20), (1, 128, 2, 80)],
+)
+def test_float_transform_is_the_integer_one(order, pad, groups, group_dim):
+    """Orders 96 = 12·8 and 20 are not symmetric: a transposed matrix would show."""
+    op = HadamardOp(order, pad)
+    x = np.random.default_rng(1).integers(-1000, 1000, (3, groups * group_dim))
+    wanted, lost = op(x, groups, 0)
+    transform = GroupedHadamard(op, groups, group_dim)
+    got = transform(torch.from_numpy(x.astype(np.float64))).numpy() * np.sqrt(transform.size)
+    assert lost == 0
+    np.testing.assert_allclose(got, wanted, atol=1e-8)
+
+
+def test_passes_that_would_undo_one_another_are_refused():
+    config = SHAPES["tied"]
+    work = Work(wild_model(config), token_ids(config, 2, 33, seed=0), seed=0)
+    insert_hadamard(work.model, HadamardOp(128))
+    with pytest.raises(ValueError, match="transformed or shifted already"):
+        insert_hadamard(work.model, HadamardOp(128))
+    with pytest.raises(ValueError, match="before its output is transformed"):
+        fold_gate_weight(work.model, 0)
+    with pytest.raises(ValueError, match="behind an on-line Hadamard"):
+        SmoothQuant().apply(work)
+
+    work = Work(wild_model(config), token_ids(config, 2, 33, seed=0), seed=0)
+    fuse_norms(work.model)
+    OutlierSuppression(steps=1).apply(work)
+    assert isinstance(layers_of(work.model)[0].before_in, Shift)
+    with pytest.raises(ValueError, match="before channels are shifted"):
+        fuse_norms(work.model)
+    with pytest.raises(ValueError, match="before channels are shifted"):
+        rotate_residual(work.model, random_rotation(64, 0))
+    with pytest.raises(ValueError, match="transformed or shifted already"):
+        insert_hadamard(work.model, HadamardOp(128))
+
+
+def test_norm_group_without_a_hadamard_matrix_is_bad_input():
+    model = wild_model(SHAPES["48-dt-limit"])  # a norm group of 96, padded to 100
+    with pytest.raises(InputError, match="write order = 128"):
+        insert_hadamard(model, HadamardOp(0, pad=100 // 2))

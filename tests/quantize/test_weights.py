@@ -1,0 +1,220 @@
+"""Weights to integers: bounds, order of merit, an independent GPTQ, and the target correction."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lightmamba.quantize.weights import (
+    SCALE,
+    Moments,
+    PackedWeights,
+    correct_target,
+    quantize_weights,
+)
+
+WEIGHTS = hnp.arrays(np.float64, (3, 8), elements=st.floats(-1e3, 1e3, width=32))
+
+
+def scales(packed: PackedWeights):
+    """Scale of every weight."""
+    group = packed.q.shape[1] // packed.code.shape[1]
+    return np.repeat(SCALE.multiplier(packed.code) * 2.0**packed.base, group, axis=1)
+
+
+def correlated(rng, tokens, channels):
+    """Inputs with a few strong directions, as activations have them."""
+    directions = rng.standard_normal((channels // 4, channels))
+    x = rng.standard_normal((tokens, channels // 4)) @ directions
+    return x + 0.1 * rng.standard_normal((tokens, channels))
+
+
+def moments_of(x_q, x_f):
+    moments = Moments.zeros(x_q.shape[1])
+    moments.add(x_q, x_f)
+    return moments
+
+
+def test_worked_values():
+    """Two rows by hand: absmax 7 gives scale 1, absmax 1 the scale 592/4096 nearest to 1/7."""
+    weight = np.array([[7.0, -3.5], [1.0, 0.5]])
+    packed = quantize_weights(weight, bits=4, group=2, rounding="rtn")
+    assert packed.base == -12
+    np.testing.assert_array_equal(packed.code, [[7 * 32], [4 * 32 + 5]])
+    np.testing.assert_array_equal(packed.q, [[7, -3], [7, 3]])  # half up: -3.5 becomes -3
+    small = 592 / 4096
+    np.testing.assert_array_equal(packed.dequantize(), [[7.0, -3.0], [7 * small, 3 * small]])
+
+
+@pytest.mark.parametrize("rounding", ["rtn", "mse"])
+@pytest.mark.parametrize("bits", [4, 8])
+@given(weight=WEIGHTS)
+def test_half_a_step_inside_the_clipping_range(weight, bits, rounding):
+    packed = quantize_weights(weight, bits=bits, group=4, rounding=rounding)
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    step = scales(packed)
+    inside = (weight >= (low - 0.5) * step) & (weight <= (high + 0.5) * step)
+    error = np.abs(packed.dequantize() - weight)
+    assert (error[inside] <= step[inside] / 2 * (1 + 1e-12)).all()
+    clipped = np.where(weight > 0, high, low)
+    np.testing.assert_array_equal(packed.q[~inside], clipped[~inside])
+
+
+@given(weight=WEIGHTS)
+def test_rounding_to_nearest_clips_less_than_a_step_of_its_scale(weight):
+    """The scale is within 1/64 of absmax/7 unless a row is 2^7 below the tensor's largest."""
+    packed = quantize_weights(weight, bits=4, group=8, rounding="rtn")
+    wanted = np.abs(weight).max(1) / 7
+    fine = wanted > wanted.max() * 2.0**-7
+    got = scales(packed)[:, 0]
+    assert (np.abs(got - wanted)[fine] <= wanted[fine] / 64 * (1 + 1e-9)).all()
+
+
+@given(weight=WEIGHTS)
+def test_clipping_search_never_loses(weight):
+    errors = {}
+    for rounding in ("rtn", "mse"):
+        packed = quantize_weights(weight, bits=4, group=4, rounding=rounding)
+        errors[rounding] = ((packed.dequantize() - weight) ** 2).reshape(3, 2, 4).sum(-1)
+    assert (errors["mse"] <= errors["rtn"]).all()
+
+
+def test_clipping_search_wins_on_heavy_tails():
+    weight = np.random.default_rng(0).standard_normal((64, 256)) ** 3
+    errors = [
+        ((quantize_weights(weight, bits=4, group=128, rounding=r).dequantize() - weight) ** 2).sum()
+        for r in ("rtn", "mse")
+    ]
+    assert errors[1] < 0.9 * errors[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gptq_beats_rounding_on_correlated_inputs(seed):
+    rng = np.random.default_rng(seed)
+    weight, x = rng.standard_normal((24, 64)), correlated(rng, 500, 64)
+    moments = moments_of(x, x)
+    errors = {
+        rounding: moments.error(
+            weight,
+            quantize_weights(
+                weight, bits=4, group=32, rounding=rounding, hessian=moments.qq
+            ).dequantize(),
+        )
+        for rounding in ("mse", "gptq")
+    }
+    assert errors["gptq"] < 0.6 * errors["mse"]
+
+
+def naive_gptq(weight, hessian, packed):
+    """Optimal brain surgeon, one column at a time, each time inverting what is left."""
+    left, step, q = weight.copy(), scales(packed), np.zeros(weight.shape)
+    damped = hessian + 0.01 * np.diag(hessian).mean() * np.eye(len(hessian))
+    for k in range(weight.shape[1]):
+        inverse = np.linalg.inv(damped[k:, k:])
+        q[:, k] = np.floor(left[:, k] / step[:, k] + 0.5).clip(-8, 7)
+        error = (left[:, k] - q[:, k] * step[:, k]) / inverse[0, 0]
+        left[:, k:] -= np.outer(error, inverse[0])
+    return q
+
+
+def test_gptq_is_optimal_brain_surgery():
+    rng = np.random.default_rng(5)
+    weight, x = rng.standard_normal((6, 16)), correlated(rng, 60, 16)
+    packed = quantize_weights(weight, bits=4, group=4, rounding="gptq", hessian=x.T @ x)
+    np.testing.assert_array_equal(packed.q, naive_gptq(weight, x.T @ x, packed))
+
+
+def test_gptq_on_independent_inputs_only_rounds():
+    rng = np.random.default_rng(6)
+    weight = rng.standard_normal((8, 32))
+    packed = quantize_weights(
+        weight, bits=4, group=16, rounding="gptq", hessian=np.diag(rng.uniform(0.1, 9, 32))
+    )
+    rounded = np.floor(weight / scales(packed) + 0.5).clip(-8, 7)
+    np.testing.assert_array_equal(packed.q, rounded)
+
+
+def test_dead_channels_are_zero():
+    rng = np.random.default_rng(7)
+    x = correlated(rng, 100, 32)
+    x[:, [3, 20]] = 0
+    weight = rng.standard_normal((8, 32))
+    before = weight.copy()
+    packed = quantize_weights(weight, bits=4, group=16, rounding="gptq", hessian=x.T @ x)
+    assert not packed.q[:, [3, 20]].any()
+    assert packed.q[:, [2, 19]].any()
+    np.testing.assert_array_equal(weight, before)
+
+
+def test_channels_that_are_all_dead():
+    packed = quantize_weights(
+        np.ones((2, 8)), bits=4, group=8, rounding="gptq", hessian=np.zeros((8, 8))
+    )
+    assert not packed.q.any()
+
+
+@pytest.mark.parametrize("rounding", ["rtn", "mse", "gptq"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_integers_fit_and_come_out_the_same_twice(rounding, bits):
+    rng = np.random.default_rng(8)
+    weight, x = rng.standard_normal((8, 64)) * 1e4, correlated(rng, 200, 64)
+    weight[:4] *= 1e-6  # spread beyond the eight octaves of a group scale
+    once, again = (
+        quantize_weights(weight, bits=bits, group=32, rounding=rounding, hessian=x.T @ x)
+        for _ in range(2)
+    )
+    assert once.q.dtype == np.int8
+    assert once.code.dtype == np.uint8
+    assert once.q.min() >= -(1 << (bits - 1))
+    assert once.q.max() <= (1 << (bits - 1)) - 1
+    assert np.abs(once.q).max() >= 1 << (bits - 2)  # the range is used
+    assert (once.code.max() >> 5) == 7  # and the largest scale lies in the top octave
+    for name in ("q", "code", "base"):
+        np.testing.assert_array_equal(getattr(once, name), getattr(again, name))
+
+
+@pytest.mark.parametrize(("rounding", "hessian"), [("nearest", np.eye(4)), ("gptq", None)])
+def test_unknown_rounding_is_refused(rounding, hessian):
+    with pytest.raises(ValueError, match="rounding must be rtn, mse or gptq"):
+        quantize_weights(np.ones((2, 4)), bits=4, group=4, rounding=rounding, hessian=hessian)
+
+
+def test_moments_give_the_direct_error():
+    rng = np.random.default_rng(9)
+    x_f = rng.standard_normal((50, 12))
+    x_q = x_f + 0.1 * rng.standard_normal((50, 12))
+    weight = rng.standard_normal((5, 12))
+    quantized = np.round(weight * 4) / 4
+    parts = moments_of(x_q[:20], x_f[:20]) + moments_of(x_q[20:], x_f[20:])
+    wanted = ((x_f @ weight.T - x_q @ quantized.T) ** 2).sum() / ((x_f @ weight.T) ** 2).sum()
+    assert parts.error(weight, quantized) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_target_correction_aims_at_the_float_outputs():
+    rng = np.random.default_rng(10)
+    x_f = correlated(rng, 400, 16)
+    x_q = np.round(x_f * 0.7) + 0.2  # a path with a gain and an offset of its own
+    weight, moments = rng.standard_normal((6, 16)), moments_of(x_q, x_f)
+    errors = [moments.error(weight, correct_target(weight, moments, c)) for c in (0.0, 0.5, 1.0)]
+    assert errors[0] == moments.error(weight, weight)
+    assert errors[2] < errors[1] < errors[0]
+    assert errors[2] < 0.2 * errors[0]
+
+
+def test_target_correction_at_full_strength_is_damped_least_squares():
+    rng = np.random.default_rng(11)
+    x_f, noise = rng.standard_normal((2, 300, 8))
+    x_q = x_f + 0.3 * noise
+    weight, moments = rng.standard_normal((4, 8)), moments_of(x_q, x_f)
+    damping = 0.01 * np.diag(moments.qq).mean()
+    # |V x_q - W x_f|² + λ|V - W|² is least where each row of V solves the stacked system.
+    stacked = np.vstack([x_q, np.sqrt(damping) * np.eye(8)])
+    wanted = np.vstack([x_f @ weight.T, np.sqrt(damping) * weight.T])
+    solution = np.linalg.lstsq(stacked, wanted, rcond=None)[0].T
+    np.testing.assert_allclose(correct_target(weight, moments, 1.0), solution, atol=1e-9)
+
+
+def test_target_correction_without_inputs_changes_nothing():
+    weight = np.arange(12.0).reshape(3, 4)
+    np.testing.assert_array_equal(correct_target(weight, Moments.zeros(4), 1.0), weight)

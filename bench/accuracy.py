@@ -1,7 +1,7 @@
 """All methods at all widths, on the bundled model and on its twin with heavy outliers.
 
-    python -m bench.accuracy                # everything, about an hour on two cores
-    python -m bench.accuracy --only w4a4 --models bundled
+python -m bench.accuracy                # everything, about an hour on two cores
+python -m bench.accuracy --only w4a4 --models bundled
 """
 
 import argparse

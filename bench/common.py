@@ -67,6 +67,8 @@ def _machine() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x]
+        names = [
+            x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
+        ]
         cpu = f"{len(names)} x {names[0]}" if names else cpu
     return f"{cpu}, Python {platform.python_version()}, numpy {np.__version__}"

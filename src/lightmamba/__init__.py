@@ -1,1 +1,30 @@
-"""Quantize Mamba2 to 4 bits and run it in exact integers, as the gates will."""
+"""Quantize Mamba2 to 4 bits and run it in exact integers, as the gates will.
+
+The names below load what they need when they are first used: this import itself loads neither numpy
+nor torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Mamba2Config": "config",
+    "load_checkpoint": "checkpoint",
+    "Recipe": "quantize",
+    "quantize_checkpoint": "quantize",
+    "QuantizedModel": "qmodel",
+    "Engine": "engine",
+    "generate": "runtime",
+    "perplexity": "evaluate",
+}
+
+__all__ = [
+    "Engine", "Mamba2Config", "QuantizedModel", "Recipe", "generate", "load_checkpoint",
+    "perplexity", "quantize_checkpoint",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

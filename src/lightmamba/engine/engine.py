@@ -6,25 +6,28 @@ This is the golden model: gates and boards are held to it by equality.
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.engine.comparison import rescale_input
+from lightmamba.engine.constants import LayerConstants
+from lightmamba.engine.reference import Reference
+from lightmamba.engine.state import State
 from lightmamba.errors import InputError
 from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints, round_shift
-from lightmamba.numerics.ssm import Discretize
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
+from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.model import RMS_SHIFT
-
-from lightmamba.engine.reference import Reference, Scan
-from lightmamba.engine.state import State
 
 __all__ = ["Engine", "Observe"]
 
 INT16, INT32 = IntFormat(16), IntFormat(32)
-DISCRETIZE = Discretize()
+PIECE = 256  # tokens that go through all layers together, so that they stay in the cache
+Values = dict[str, NDArray[Any]]
 Observe = Callable[[str, NDArray[Any]], None]
 
 
@@ -41,16 +44,20 @@ class Engine:
     """
 
     def __init__(self, model: QuantizedModel, *, compiled: bool = True, threads: int = 1) -> None:
+        if threads < 1:
+            raise InputError(f"threads must be at least 1, not {threads}")
         self.model = model
         self.config, self.formats = model.config, model.formats
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
         self.threads = threads
-        self.ops: Any = Reference()
+        self.projection, self.head_projection = self.formats.projection, self.formats.head
+        self.constants = [LayerConstants.of(model, layer) for layer in model.layers]
+        self.ops: Any = Reference(model)
         if compiled:
             from lightmamba.engine.compiled import Compiled
 
-            self.ops = Compiled()
+            self.ops = Compiled(model)
         self.counters: Counter[str] = Counter()  # what saturated, by kind
 
     def empty_state(self, batch: int) -> State:
@@ -59,13 +66,13 @@ class Engine:
 
     def step(self, ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.int32], State]:
         """Logits (batch, vocab_size) after one token each, (batch,)."""
-        logits, state = self.forward(ids[:, None], state)
+        logits, state = self.forward(np.asarray(ids)[:, None], state)
         return logits[:, 0], state
 
     def logits(self, ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float64], State]:
         """Real-valued logits of every position, for evaluation."""
         logits, state = self.forward(ids, state, last_only=False)
-        return logits * 2.0**self.logit_exponent, state
+        return logits.astype(np.float64) * 2.0**self.logit_exponent, state
 
     def forward(
         self,
@@ -77,6 +84,9 @@ class Engine:
     ) -> tuple[NDArray[np.int32], State]:
         """Feed (batch, seqlen) token ids.
 
+        ``observe`` is called with the name and the values of every observable
+        (docs/reference/observables.md).
+
         Returns
         -------
         logits : (batch, 1 or seqlen, vocab_size)
@@ -87,33 +97,50 @@ class Engine:
         Raises
         ------
         InputError
-            If an id is outside the vocabulary, or there is none.
+            If an id is outside the vocabulary, there is none, or the state is of another batch.
         """
-        ids = np.asarray(ids)
-        if ids.ndim != 2 or ids.size == 0:
-            raise InputError(f"ids must be (batch, seqlen) with at least one token, not {ids.shape}")
-        if ids.min() < 0 or ids.max() >= self.vocab_size:
-            bad = ids[(ids < 0) | (ids >= self.vocab_size)][0]
-            raise InputError(f"token id {bad} is outside the vocabulary of {self.vocab_size}")
-        batch = len(ids)
-        workers = min(self.threads, batch)
-        if workers == 1 or observe is not None:
-            logits, after, lost = self._run(ids, state.take(slice(None)), last_only, observe)
+        ids = self._checked(np.asarray(ids), state)
+        batch, seqlen = ids.shape
+        after = state.take(slice(None))
+        pieces = max(min(self.threads, batch), min(batch, -(-batch * seqlen // PIECE)))
+        if pieces == 1 or observe is not None:
+            logits, lost = self._run(ids, after, last_only, observe)
             self.counters.update(lost)
             return logits, after
-        edges = [batch * w // workers for w in range(workers + 1)]
-        rows = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
-        with ThreadPoolExecutor(workers) as pool:
-            parts = list(
-                pool.map(lambda r: self._run(ids[r], state.take(r), last_only, None), rows)
-            )
-        for _, _, lost in parts:
+        edges = [batch * n // pieces for n in range(pieces + 1)]
+        rows = [slice(a, b) for a, b in pairwise(edges)]
+
+        def run(part: slice) -> tuple[NDArray[np.int32], Counter[str]]:
+            return self._run(ids[part], after.view(part), last_only, None)
+
+        if self.threads == 1:
+            parts = [run(part) for part in rows]
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                parts = list(pool.map(run, rows))
+        for _, lost in parts:
             self.counters.update(lost)
-        return np.concatenate([p[0] for p in parts]), State.join([p[1] for p in parts])
+        return np.concatenate([logits for logits, _ in parts]), after
+
+    def _checked(self, ids: NDArray[Any], state: State) -> NDArray[np.int64]:
+        if ids.ndim != 2 or ids.size == 0:
+            raise InputError(f"ids must be (batch, seqlen), at least one token, not {ids.shape}")
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise InputError(f"token ids must be whole numbers, not {ids.dtype}")
+        outside = ids[(ids < 0) | (ids >= self.vocab_size)]
+        if outside.size:
+            raise InputError(
+                f"token id {outside[0]} is outside the vocabulary of {self.vocab_size}; "
+                f"ids go from 0 to {self.vocab_size - 1}"
+            )
+        if len(state) != len(ids):
+            raise InputError(f"the state is of {len(state)} sequences, but the ids of {len(ids)}")
+        return ids.astype(np.int64, copy=False)
 
     def _run(
         self, ids: NDArray[np.int64], state: State, last_only: bool, observe: Observe | None
-    ) -> tuple[NDArray[np.int32], State, Counter[str]]:
+    ) -> tuple[NDArray[np.int32], Counter[str]]:
+        """Logits, and what saturated; advances ``state``."""
         lost: Counter[str] = Counter()
         u = self.embed(ids, lost)
         if observe:
@@ -121,162 +148,126 @@ class Engine:
         for i in range(self.config.n_layer):
             u = self.layer(i, u, state, lost, observe)
         state.position += ids.shape[1]
-        return self.head(u[:, -1:] if last_only else u, lost, observe), state, lost
+        return self.head(u[:, -1:] if last_only else u, lost, observe), lost
 
     def embed(self, ids: NDArray[np.int64], lost: Counter[str]) -> Ints:
         """Residual stream (batch, seqlen, d_model) of token ids."""
         table, f = self.model.embedding, self.formats
-        scale = np.repeat(f.projection.scale.multiplier(table.code[ids]), f.group, axis=-1)
+        scale = np.repeat(self.projection.scale.multiplier(table.code[ids]), f.group, axis=-1)
         wide = round_shift(
             table.q[ids].astype(np.int64) * scale, self.model.residual_exp - table.base
         )[..., : self.config.d_model]
         lost["embedding"] += INT32.overflows(wide)
         return INT32(wide)
 
-    def head(self, u: Ints, lost: Counter[str], observe: Observe | None = None) -> NDArray[np.int32]:
+    def head(
+        self, u: Ints, lost: Counter[str], observe: Observe | None = None
+    ) -> NDArray[np.int32]:
         """Logits (batch, seqlen, vocab_size) of the last residual stream."""
-        m, op = self.model, self.formats.head
+        m, op, lead = self.model, self.head_projection, u.shape[:-1]
         flat = u.reshape(-1, u.shape[-1])
         rms = self.ops.rms(flat, RMS_SHIFT, 1, m.eps)
-        q, code = self._quantize(op.act, m.head, flat, rms, lost, "head")
+        q, code = self._quantize(op, m.head, flat, rms, lost, "head")
         shift = np.full(self.vocab_size, m.head_shift())
         rows, over = self.ops.linear(op, m.head, q, code, rms, shift, INT32)
         lost["head"] += over
         if observe:
-            for name, value in {"q": q, "code": code, "logits": rows}.items():
-                observe(f"head.{name}", value)
-        return rows.reshape(*u.shape[:-1], -1).astype(np.int32)
+            names = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "logits": rows}
+            for name, value in names.items():
+                observe(f"head.{name}", value.reshape(*lead, -1))
+        out: NDArray[np.int32] = rows.reshape(*lead, -1).astype(np.int32, copy=False)
+        return out
 
     def _quantize(
-        self, act: Any, linear: QuantizedLinear, x: Ints, rms: Any, lost: Counter[str], kind: str
+        self,
+        op: Projection,
+        linear: QuantizedLinear,
+        x: Ints,
+        rms: tuple[Ints, Ints],
+        lost: Counter[str],
+        kind: str,
     ) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
         """Quantize the input of a projection, zero-padded to its columns."""
-        width = linear.q.shape[1] - x.shape[1]
-        padded = np.pad(x, [(0, 0), (0, width)]) if width else x
+        channels = linear.q.shape[1]
         if not linear.plain:
-            from lightmamba.engine.comparison import rescale_input
-
-            padded, over = rescale_input(linear, padded, rms)
+            wide = np.pad(x.astype(np.int64), [(0, 0), (0, channels - x.shape[1])])
+            x, over = rescale_input(linear, wide, rms)
             lost[f"{kind}.input"] += over
-        q, code, clipped, clamped = self.ops.quantize(act, padded, linear.act_base)
+        q, code, clipped, clamped = self.ops.quantize(op.act, x, channels, linear.act_base)
         lost["clipped"] += clipped
         lost[f"{kind}.scale"] += clamped
         return q, code
 
-    def in_proj(
-        self, i: int, u: Ints, lost: Counter[str]
-    ) -> tuple[Ints, dict[str, NDArray[Any]]]:
+    def in_proj(self, i: int, u: Ints, lost: Counter[str]) -> tuple[Ints, Values]:
         """Rows z, x, B, C, dt, (vectors, d_in_proj), of (vectors, d_model)."""
-        layer, op = self.model.layers[i], self.formats.projection
+        linear, op = self.model.layers[i].in_proj, self.projection
         rms = self.ops.rms(u, RMS_SHIFT, 1, self.model.eps)
-        q, code = self._quantize(op.act, layer.in_proj, u, rms, lost, "in_proj")
-        shift = self.model.in_shift(layer)
-        rows, over = self.ops.linear(op, layer.in_proj, q, code, rms, shift, INT16)
-        if layer.in_proj.bias is not None:
-            rows = rows + layer.in_proj.bias
+        q, code = self._quantize(op, linear, u, rms, lost, "in_proj")
+        shift = self.constants[i].in_shift
+        rows, over = self.ops.linear(op, linear, q, code, rms, shift, INT16)
+        if linear.bias is not None:
+            rows = rows.astype(np.int64) + linear.bias
             over += INT16.overflows(rows)
             rows = INT16(rows)
         lost["in_proj"] += over
         names = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows}
         return rows, {f"in_proj.{n}": v for n, v in names.items()}
 
-    def mix(
-        self, i: int, rows: Ints, state: State, lost: Counter[str]
-    ) -> tuple[Ints, dict[str, NDArray[Any]]]:
+    def mix(self, i: int, rows: Ints, state: State, lost: Counter[str]) -> tuple[Ints, Values]:
         """Convolution, SSM and y of (batch, seqlen, d_in_proj) rows; advances the state."""
-        c, f, layer = self.config, self.formats, self.model.layers[i]
-        e, split = layer.exponents, c.splits()
-        silu_shift = self.model.silu_shift(e.of_conv(c))
-        xBC = rows[..., split["x"].start : split["C"].stop]
-        xBC, state.conv[i], lost_in, lost_out = self.ops.conv(layer, xBC, state.conv[i], silu_shift)
-        lost["conv.input"] += lost_in
-        lost["conv"] += lost_out
-        dt, dt_shift, decay, over = DISCRETIZE(
-            rows[..., split["dt"]], layer.dt_bias.astype(np.int64), self.model.dt_limits,
-            layer.A.astype(np.int64), layer.A_shift.astype(np.int64),
-        )  # fmt: skip
-        lost["dt"] += over
-        ssm = f.ssm(c)
-        lead = rows.shape[:-1]
-        edge = c.d_inner + c.ngroups * c.d_state
-        blocks = {
-            "x": self._blocks(f.x_block(c), xBC[..., : c.d_inner].reshape(*lead, c.nheads, -1)),
-            "B": self._blocks(
-                self._bc_block(), xBC[..., c.d_inner : edge].reshape(*lead, c.ngroups, -1)
-            ),
-            "C": self._blocks(self._bc_block(), xBC[..., edge:].reshape(*lead, c.ngroups, -1)),
-        }
-        scan = Scan(dt, dt_shift, decay, **blocks)
-        y, lost_h, lost_y = self.ops.scan(
-            ssm, scan, state.h[i], state.h_exp[i], state.position, c.headdim,
-            e.state - e.conv_x - e.conv_B, e.y - e.state - e.conv_C,
-            layer.D.astype(np.int64), e.y - e.D - e.conv_x,
-        )  # fmt: skip
+        k, h, h_exp = self.constants[i], state.h[i], state.h_exp[i]
+        scan, xBC, after, lost_front = self.ops.front(k, rows, state.conv[i])
+        state.conv[i][:] = after
+        y, lost_h, lost_y = self.ops.scan(k, scan, h, h_exp, state.position)
+        lost.update(lost_front)
         lost["ssm.h"] += lost_h
         lost["ssm.y"] += lost_y
-        names = {"conv.out": xBC, "conv.state": state.conv[i], "ssm.dt": dt, "ssm.decay": decay}
-        for name, (q, exp) in blocks.items():
-            names |= {f"ssm.{name}": q, f"ssm.{name}_exp": exp}
-        names |= {"ssm.h": state.h[i], "ssm.h_exp": state.h_exp[i], "ssm.y": y}
-        return y.reshape(*lead, c.d_inner), names
-
-    def _bc_block(self) -> Any:
-        from lightmamba.numerics.blocks import Pow2Block
-
-        return Pow2Block(8, self.formats.ssm(self.config).block)
-
-    def _blocks(self, op: Any, x: Ints) -> tuple[Ints, Ints]:
-        width = -x.shape[-1] % op.block
-        padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width)]) if width else x
-        return self.ops.blocks(op, padded)
+        names = {"conv.out": xBC, "conv.state": after}
+        names |= {f"ssm.{n}": v for n, v in vars(scan).items()}
+        names |= {"ssm.h": h, "ssm.h_exp": h_exp, "ssm.y": y}
+        return y.reshape(*rows.shape[:-1], self.config.d_inner), names
 
     def gate(
         self, i: int, y: Ints, z: Ints, lost: Counter[str]
-    ) -> tuple[Ints, tuple[Ints, Ints], dict[str, NDArray[Any]]]:
+    ) -> tuple[Ints, tuple[Ints, Ints], Values]:
         """Input of out_proj before quantization, and its rms, of (vectors, d_inner)."""
-        c, layer = self.config, self.model.layers[i]
-        e = layer.exponents
-        g, weighted, over = self.ops.gate(
-            y, z, self.model.silu_shift(e.z), e.gate - e.y - e.z,
-            layer.gate_weight.astype(np.int64), e.weighted - e.gate - e.gate_weight,
-        )  # fmt: skip
+        k = self.constants[i]
+        g, weighted, over = self.ops.gate(k, y, z)
         lost["gate"] += over
-        rms = self.ops.rms(g, 0, c.ngroups, layer.eps_gate)
-        mixed, over = self.formats.transform(weighted, c.ngroups, e.hadamard_shift)
+        rms = self.ops.rms(g, 0, self.config.ngroups, self.model.layers[i].eps_gate)
+        mixed, over = self.ops.hadamard(k, weighted)
         lost["hadamard"] += over
         return mixed, rms, {"gate.g": g, "gate.weighted": weighted, "hadamard.out": mixed}
 
     def out_proj(
         self, i: int, x: Ints, rms: tuple[Ints, Ints], u: Ints, lost: Counter[str]
-    ) -> tuple[Ints, dict[str, NDArray[Any]]]:
+    ) -> tuple[Ints, Values]:
         """Residual stream (vectors, d_model) after the layer."""
-        layer, op = self.model.layers[i], self.formats.projection
-        q, code = self._quantize(op.act, layer.out_proj, x, rms, lost, "out_proj")
-        shift = np.full(self.config.d_model, self.model.out_shift(layer))
-        rows, over = self.ops.linear(op, layer.out_proj, q, code, rms, shift, INT32)
-        if layer.out_proj.bias is not None:
-            rows = rows + layer.out_proj.bias
-        total = u + rows
+        linear, op = self.model.layers[i].out_proj, self.projection
+        q, code = self._quantize(op, linear, x, rms, lost, "out_proj")
+        shift = self.constants[i].out_shift
+        rows, over = self.ops.linear(op, linear, q, code, rms, shift, INT32)
+        if linear.bias is not None:
+            rows = rows.astype(np.int64) + linear.bias
+        total = u.astype(np.int64, copy=False) + rows
         lost["out_proj"] += over
         lost["residual"] += INT32.overflows(total)
-        return INT32(total), {
-            "out_proj.rms": rms[0], "out_proj.rms_shift": rms[1], "out_proj.q": q,
-            "out_proj.code": code, "out_proj.rows": rows,
-        }  # fmt: skip
+        names = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows}
+        after = INT32(total)
+        return after, {f"out_proj.{n}": v for n, v in names.items()} | {"residual": after}
 
     def layer(
         self, i: int, u: Ints, state: State, lost: Counter[str], observe: Observe | None = None
     ) -> Ints:
         """Residual stream (batch, seqlen, d_model) after layer ``i``; advances its state."""
-        c = self.config
-        lead, flat = u.shape[:-1], u.reshape(-1, c.d_model)
+        c, lead = self.config, u.shape[:-1]
+        flat = u.reshape(-1, c.d_model)
         rows, first = self.in_proj(i, flat, lost)
         y, second = self.mix(i, rows.reshape(*lead, -1), state, lost)
-        mixed, rms, third = self.gate(
-            i, y.reshape(-1, c.d_inner), rows[:, c.splits()["z"]], lost
-        )
+        mixed, rms, third = self.gate(i, y.reshape(-1, c.d_inner), rows[:, : c.d_inner], lost)
         out, fourth = self.out_proj(i, mixed, rms, flat, lost)
         if observe:
-            for name, value in {**first, **second, **third, **fourth, "residual": out}.items():
+            shaped = {n: v.reshape(*lead, -1) for n, v in {**first, **third, **fourth}.items()}
+            for name, value in {**shaped, **second}.items():
                 observe(f"layer.{i}.{name}", value)
         return out.reshape(u.shape)

@@ -1,6 +1,8 @@
 """What a sequence leaves behind: convolution inputs, the SSM state, the position."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +10,8 @@ from numpy.typing import NDArray
 from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["State"]
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass
@@ -26,7 +30,7 @@ class State:
         d_state = f.padded_state(c)
         blocks = d_state // f.ssm(c).block
 
-        def zeros(kind: type, *shape: int) -> list[NDArray]:
+        def zeros(kind: type[T], *shape: int) -> list[NDArray[T]]:
             return [np.zeros((batch, *shape), dtype=kind) for _ in range(c.n_layer)]
 
         return State(
@@ -36,18 +40,35 @@ class State:
             position=np.zeros(batch, dtype=np.int64),
         )
 
+    def __len__(self) -> int:
+        return len(self.position)
+
     def take(self, rows: slice) -> "State":
         """Copy of some of the sequences."""
+        return self._map(lambda x: x[rows].copy())
+
+    def view(self, rows: slice) -> "State":
+        """Some of the sequences themselves: what is written there is written here."""
+        return self._map(lambda x: x[rows])
+
+    def _map(self, change: Callable[[Any], Any]) -> "State":
         return State(
-            *([x[rows].copy() for x in part] for part in (self.conv, self.h, self.h_exp)),
-            self.position[rows].copy(),
+            conv=[change(x) for x in self.conv],
+            h=[change(x) for x in self.h],
+            h_exp=[change(x) for x in self.h_exp],
+            position=change(self.position),
         )
 
     @staticmethod
     def join(parts: "list[State]") -> "State":
         """Put sequences side by side again."""
-        joined = (
-            [np.concatenate(layer) for layer in zip(*(getattr(p, name) for p in parts), strict=True)]
-            for name in ("conv", "h", "h_exp")
+
+        def side_by_side(layers: list[list[NDArray[T]]]) -> list[NDArray[T]]:
+            return [np.concatenate(layer) for layer in zip(*layers, strict=True)]
+
+        return State(
+            conv=side_by_side([p.conv for p in parts]),
+            h=side_by_side([p.h for p in parts]),
+            h_exp=side_by_side([p.h_exp for p in parts]),
+            position=np.concatenate([p.position for p in parts]),
         )
-        return State(*joined, np.concatenate([p.position for p in parts]))

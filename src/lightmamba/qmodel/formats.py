@@ -56,6 +56,10 @@ class Formats:
         """Blocks of x along headdim, restarting at every head."""
         return Pow2Block(8, min(32, config.headdim))
 
+    def bc_block(self, config: Mamba2Config) -> Pow2Block:
+        """Blocks of B and C along d_state, the same as those of the state."""
+        return Pow2Block(8, self.ssm(config).block)
+
     def ssm(self, config: Mamba2Config) -> SsmStep:
         """Arithmetic of the state, with blocks along d_state."""
         return SsmStep(self.state_bits, min(32, config.d_state), self.state_rounding)

@@ -102,17 +102,15 @@ def test_worked_dither():
 
 @given(st.integers(-FRAME, FRAME), st.integers(0, 24), st.integers(0, 255))
 def test_dither_is_the_floor_of_the_exact_sum(v, exponent, d):
-    exact = v * power(-exponent) + (Fraction(d, 256) if exponent < 8 else 0)
-    if exponent >= 8:
-        exact += Fraction(d, 256)
+    exact = v * power(-exponent) + Fraction(2 * d + 1, 512)
     assert int(round_dithered(np.array(v), exponent, d)) == math.floor(exact)
 
 
 @given(st.integers(-FRAME, FRAME), st.integers(0, 24))
 def test_the_mean_over_256_thresholds_is_the_value(v, exponent):
-    """To the 256th of a unit below: exactly that where the exponent is at most 8."""
+    """To half a 256th of a unit on either side: exactly that where the exponent is at most 8."""
     total = int(round_dithered(np.full(256, v), exponent, np.arange(256)).sum())
-    assert total == math.floor(256 * v * power(-exponent))
+    assert total == math.floor(256 * v * power(-exponent) + Fraction(1, 2))
     if exponent <= 8:
         assert Fraction(total, 256) == v * power(-exponent)
 
@@ -163,7 +161,9 @@ def test_an_update_is_exact_arithmetic(bits, rounding, block):
             at = n * block + i
             d = (159 * (p * 64 + at) + 193 * int(s["token"][b])) % 256
             exact = v * power(-e)
-            q = math.floor(exact + (Fraction(d, 256) if rounding == "dither" else Fraction(1, 2)))
+            q = math.floor(
+                exact + (Fraction(2 * d + 1, 512) if rounding == "dither" else Fraction(1, 2))
+            )
             assert got[b, head, p, at] == clamp(q, -high, high)
     assert lost == count
     assert count > 0

@@ -236,8 +236,8 @@ def scan(x, x_exp, B, B_exp, C, C_exp, dt, dt_shift, decay, h, h_exp, position, 
 
     Where a stored element has 8 bits and neither term is near the top of the frame, a block runs
     in 32-bit lanes: decay·h is below 127·2^24 + 2^23, dt·x·B plus its half below 2^16·127² + 2^30,
-    their shifted sum below 2^30, and a dither of 255·2^23 is added to it. Half up is a dither of
-    128 / 256.
+    their shifted sum below 2^30, and a dither below 2^23 is added to it. Half up is a dither of
+    128 / 256, not centred.
     """
     batch, seqlen, nheads = dt.shape
     headdim, d_state = h.shape[2:]
@@ -282,9 +282,11 @@ def scan(x, x_exp, B, B_exp, C, C_exp, dt, dt_shift, decay, h, h_exp, position, 
                                 w[i] = kept
                             e = max(bit_length(np.int64(largest)) - 7, 0)
                             e32, first32, dot32 = i32(e), i32(first), i32(0)
+                            centre = i32((1 << e) >> 9) if dithered else i32(0)
                             for i in range(LANES):
                                 d = and32(add32(ramp[i], first32), i32(255))
-                                q = sar32(add32(w[i], sar32(shl32(d, e32), i32(8))), e32)
+                                d = add32(sar32(shl32(d, e32), i32(8)), centre)
+                                q = sar32(add32(w[i], d), e32)
                                 q = max32(min32(q, i32(127)), i32(-127))
                                 h[s, head, p, at + i] = q
                                 dot32 = add32(dot32, mul32(q, i32(C[s, t, g, at + i])))

@@ -49,8 +49,11 @@ def merge(decay: Ints, h: Ints, h_exp: Ints, product: Ints, shift: Ints) -> Ints
 
 
 def round_dithered(v: Ints, exponent: Ints, d: Ints) -> Ints:
-    """floor(v / 2^exponent + d / 256)."""
-    return (v + ((d << exponent) >> 8)) >> exponent
+    """floor(v / 2^exponent + (2d + 1) / 512): the thresholds lie evenly, so no step leans.
+
+    (Up to an exponent of 8 the half unit of d drops out of the whole numbers.)
+    """
+    return (v + ((d << exponent) >> 8) + ((1 << exponent) >> 9)) >> exponent
 
 
 @dataclass(frozen=True)

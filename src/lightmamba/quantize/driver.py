@@ -22,12 +22,11 @@ from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.quantize.calibrate import LayerTrace, trace_layer
 from lightmamba.quantize.lower import (
-    HEADROOM_WIDE,
-    exponent_for,
     layer_exponents,
     lower_embedding,
     lower_layer,
     numpy64,
+    square_exponent,
 )
 from lightmamba.quantize.project import NO_CODE, NO_Q, Inputs, Target, quantize_projection
 from lightmamba.quantize.recipe import Recipe
@@ -99,7 +98,7 @@ class _Lowering:
                 largest = max(largest, float(u.abs().max()))
                 u, _ = layer(u, layer.mixer.empty_cache(len(u)))
             largest = max(largest, float(u.abs().max()))
-        return exponent_for(largest, 32, HEADROOM_WIDE)
+        return square_exponent(largest, 32, RMS_SHIFT, self.config.eps * self.config.d_model)
 
     def run(self) -> QuantizedModel:
         n, ids = self.config.n_layer, self.work.ids

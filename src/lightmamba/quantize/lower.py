@@ -25,10 +25,19 @@ def numpy64(tensor: torch.Tensor) -> NDArray[np.float64]:
 
 
 def exponent_for(largest: float, bits: int, headroom: float = 1.0) -> int:
-    """Smallest exponent at which ``largest`` times ``headroom`` fits ``bits``."""
+    """Smallest exponent, but none below -60, at which ``largest`` times ``headroom`` fits."""
     if largest <= 0:
         return -bits
-    return math.ceil(math.log2(largest * headroom / IntFormat(bits).max))
+    return max(-60, math.ceil(math.log2(largest * headroom / IntFormat(bits).max)))
+
+
+def square_exponent(largest: float, bits: int, spare: int, eps: float) -> int:
+    """The same for values that are squared ``spare`` bits narrower, with room for ``eps``.
+
+    ``eps`` is the checkpoint's epsilon times the channels of a group: its integer stays below 2^58.
+    """
+    least = math.ceil((math.log2(eps) - 58) / 2) - spare
+    return max(least, exponent_for(largest, bits, HEADROOM_WIDE))
 
 
 def to_fixed(value: NDArray[np.float64], exponent: int | NDArray, bits: int) -> NDArray[np.int64]:
@@ -75,7 +84,7 @@ def layer_exponents(
         state=exponent_for(trace.largest("state"), 32, HEADROOM_WIDE),
         y=exponent_for(trace.largest("y"), 24, HEADROOM_WIDE),
         D=exponent_for(float(mixer.D.detach().abs().max()), 16),
-        gate=exponent_for(float(gate.max()), 24, HEADROOM_WIDE),
+        gate=square_exponent(float(gate.max()), 24, 0, config.eps * config.group_dim),
         gate_weight=exponent_for(float(np.abs(weight).max()), 16),
         weighted=exponent_for(float((gate * np.abs(weight)).max()), 24, HEADROOM_WIDE),
         hadamard_shift=max(0, math.ceil(math.log2(size)) - 8),

@@ -122,12 +122,13 @@ def quantize_projection(
         q, code, _, _ = act(prepared(rows), linear.act_base)
         scale = BlockQuant.multiplier(code) * 2.0 ** (linear.act_base - 2)
         seen = inputs.normalized(q * np.repeat(scale, act.block, axis=1), rows)
-        (fit, check)[index % 2].add(seen, inputs.wanted[rows].astype(np.float64))
+        (fit, check)[index % 2].add(seen.astype(np.float32), inputs.wanted[rows])
     whole = fit + check
 
     weight = target.weight
     if correct:
-        errors = [check.error(weight, correct_target(weight, fit, c)) for c in STRENGTHS]
+        whole_way = correct_target(weight, fit, 1.0) - weight
+        errors = [check.error(weight, weight + c * whole_way) for c in STRENGTHS]
         weight = correct_target(weight, whole, STRENGTHS[int(np.argmin(errors))])
     packed = quantize_weights(
         weight * inputs.gain, bits=op.bits, group=op.group, rounding=rounding, hessian=whole.qq

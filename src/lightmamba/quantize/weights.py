@@ -5,6 +5,7 @@ an output, a column an input channel, and a scale is kept per row and group of c
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,8 @@ class Moments:
         """Moments of nothing."""
         return Moments(*(np.zeros((channels, channels)) for _ in range(3)))
 
-    def add(self, x_q: Array, x_f: Array) -> None:
-        """Add (tokens, channels) inputs."""
+    def add(self, x_q: NDArray[Any], x_f: NDArray[Any]) -> None:
+        """Add (tokens, channels) inputs, multiplied in the width in which they come."""
         self.qq += x_q.T @ x_q
         self.fq += x_f.T @ x_q
         self.ff += x_f.T @ x_f

@@ -1,11 +1,12 @@
 """Floating-point Mamba2 in one file: the chunked form, the recurrent step, and the cache between.
 
-Source of the maths: Dao and Gu, "Transformers are SSMs" (arXiv 2405.21060), Listing 1 and section 7.
+Source of the maths: Dao and Gu, "Transformers are SSMs" (arXiv 2405.21060), Listing 1, section 7.
 Shapes use words: ``(batch, seqlen, nheads, headdim)``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ class Cache:
 def rms_norm(x: Tensor, weight: Tensor, eps: float, groups: int = 1) -> Tensor:
     """Divide (..., channels) by its root mean square, one per group, and scale by ``weight``."""
     grouped = x.unflatten(-1, (groups, -1))
-    scaled = grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + eps)
+    scaled: Tensor = grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + eps)
     return scaled.flatten(-2) * weight
 
 
@@ -123,7 +124,8 @@ class Mixer(nn.Module):
     def _split(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         c = self.config
         rows = self._see("rows", self.in_proj(self._see("in_proj.input", u)))
-        return rows.split([c.d_inner, c.conv_dim, c.nheads], -1)
+        z, xBC, dt = rows.split([c.d_inner, c.conv_dim, c.nheads], -1)
+        return z, xBC, dt
 
     def _dt(self, dt: Tensor) -> Tensor:
         return F.softplus(dt + self.dt_bias).clamp(*self.config.dt_limit)
@@ -133,7 +135,8 @@ class Mixer(nn.Module):
         y = self._see("gate", y * F.silu(z))
         y = rms_norm(y, self.norm, self.config.eps, self.config.ngroups)
         y = self._see("out_proj.input", self.before_out(self._see("gate.normed", y)))
-        return self.out_proj(y)
+        out: Tensor = self.out_proj(y)
+        return out
 
     def forward(self, u: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Map (batch, seqlen, d_model) in chunks; the cache carries what came before."""
@@ -194,7 +197,8 @@ class Mamba2(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.layers = nn.ModuleList(Mamba2Layer(config) for _ in range(config.n_layer))
+        layers = nn.ModuleList(Mamba2Layer(config) for _ in range(config.n_layer))
+        self.layers = cast(Sequence[Mamba2Layer], layers)  # a list of modules forgets their type
         self.norm_f = nn.Parameter(torch.ones(config.d_model))
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:

@@ -32,8 +32,8 @@ SCALES = [(index, scale(index)) for index in range(-60, 132)]
 
 
 def nearest(magnitude, qmax):
-    """Index of the scale nearest to magnitude / qmax; of two as near, the larger."""
-    wanted = Fraction(magnitude, qmax)
+    """Index of the scale nearest to magnitude / (qmax + 1/2); of two as near, the larger."""
+    wanted = magnitude / (qmax + Fraction(1, 2))
     return min(SCALES, key=lambda item: (abs(item[1] - wanted), -item[1]))[0]
 
 
@@ -41,7 +41,7 @@ def edges(op):
     """Magnitudes around every midpoint of two scales in every octave, and around powers of two."""
     found = {1, 2, 3, TOP - 1, TOP}
     for (_, low), (_, high) in pairwise(SCALES):
-        middle = int((low + high) / 2 * op.qmax)
+        middle = int((low + high) / 2 * (op.qmax + Fraction(1, 2)))
         found |= {middle - 1, middle, middle + 1, middle + 2}
     found |= {(1 << k) + d for k in range(32) for d in (-1, 0, 1)}
     return sorted(m for m in found if 1 <= m <= TOP)
@@ -71,10 +71,10 @@ def test_worked_block():
 
 
 def test_a_tie_takes_the_larger_scale():
-    """63/7 = 9 lies between 8 and 10 = 1.25·2^3; 9·7 > 8.5·7 would clip."""
-    q, code, clipped, _ = BlockQuant(4, block=2)(np.array([[63, -32]]), 0)
-    assert code.tolist() == [[3 * 4 + 1]]
-    assert q.tolist() == [[6, -3]]
+    """135/7.5 = 18 lies between 16 and 20 = 1.25·2^4, which 135 is 6.75 times."""
+    q, code, clipped, _ = BlockQuant(4, block=2)(np.array([[135, -64]]), 0)
+    assert code.tolist() == [[4 * 4 + 1]]
+    assert q.tolist() == [[7, -3]]
     assert clipped == 0
 
 
@@ -131,9 +131,9 @@ def test_a_block_beyond_the_16_exponents_is_clamped_and_counted():
     op = BlockQuant(4, block=2)
     x = np.array([[7, 0, 7 << 16, 0, 7 << 15, 0, 0, 0, 3, 1]])
     q, code, clipped, clamped = op(x, 0)
-    assert code.tolist() == [[0, 63, 60, 0, 0]]  # 63: 1.75·2^15
+    assert code.tolist() == [[0, 63, 59, 0, 0]]  # 63: 1.75·2^15; 59: 1.75·2^14
     assert q[0].tolist() == [7, 0, 7, 0, 7, 0, 0, 0, 3, 1]
-    assert (clipped, clamped) == (1, 2)  # 7·2^16 and 3: its scale would be 1/2
+    assert (clipped, clamped) == (2, 2)  # clamped: 7·2^16, and 3, whose scale would be 0.4
 
 
 def test_clipping_counts_both_ends():

@@ -31,7 +31,7 @@ TINY = Mamba2Config(d_model=32, n_layer=2, vocab_size=61, d_state=16, headdim=16
 RESIDUAL_EXP = -20
 LOGIT_EXP = -16
 ROWS_EXP = -12  # int16: up to 8
-CONV_EXP = -12
+CONV_EXP = -11  # int16: up to 16
 STATE_EXP = -22
 Y_EXP = GATE_EXP = -12  # int24: up to 2,048
 UNIT_EXP = -13  # int16 D and norm weights: up to 4
@@ -208,10 +208,10 @@ def _layer(
     A = np.exp2(rng.uniform(-6, 4, c.nheads)) * math.log2(math.e)
     A_shift = 15 - np.frexp(A * (1 + 2.0**-16))[1]
     dt = np.exp(rng.uniform(math.log(1e-3), math.log(0.3), c.nheads))
-    # Inputs of the convolution have 8 bits for ±8; taps ±1 for 7 bits, some of 6 and some of 8.
+    # Inputs of the convolution have 8 bits for ±8 or ±16; taps 8 for ±1 to ±4.
     weight_exp = rng.integers(-7, -4, c.conv_dim)
     taps = rng.standard_normal((c.d_conv, c.conv_dim)) / math.sqrt(c.d_conv)
-    in_shift = rng.integers(7, 9, c.conv_dim)
+    in_shift = rng.integers(8, 10, c.conv_dim)
     unit = ROWS_EXP + in_shift + weight_exp
     bias = 0.2 * rng.standard_normal(c.conv_dim) * c.conv_bias
 

@@ -1,6 +1,11 @@
 """The integer engine: a quantized model's tokens, bit-exact, with numpy and a compiled path."""
 
+from lightmamba.engine.blas import one_blas_thread
+from lightmamba.engine.digest import Difference, Digests, digest, first_difference
 from lightmamba.engine.engine import Engine, Observe
 from lightmamba.engine.state import State
 
-__all__ = ["Engine", "Observe", "State"]
+__all__ = [
+    "Difference", "Digests", "Engine", "Observe", "State", "digest", "first_difference",
+    "one_blas_thread",
+]  # fmt: skip

@@ -23,7 +23,7 @@ def rescale_input(linear: QuantizedLinear, x: Ints, rms: tuple[Ints, Ints]) -> t
         wide = round_shift(wide * linear.input_scale, -linear.input_scale_exp)
     if linear.input_shift is not None:
         mantissa, j = rms
-        root = (np.int64(1) << (23 + ROOT_BITS + j)) // mantissa  # (vectors, groups)
-        spread = np.repeat(root, x.shape[1] // root.shape[1], axis=1)
+        root: Ints = (np.int64(1) << (23 + ROOT_BITS + j)) // mantissa  # (vectors, groups)
+        spread: Ints = np.repeat(root, x.shape[1] // root.shape[1], axis=1)
         wide = wide - round_shift(spread * linear.input_shift, -linear.input_shift_exp)
     return INT32(wide), INT32.overflows(wide)

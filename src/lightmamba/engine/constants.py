@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightmamba.numerics.primitives import Ints
+from lightmamba.numerics.tables import Q5_11
 from lightmamba.qmodel import QuantizedLayer, QuantizedModel
 
 __all__ = ["LayerConstants"]
@@ -45,7 +46,7 @@ class LayerConstants:
             conv_weight=layer.conv_weight.astype(np.int64),
             conv_bias=layer.conv_bias.astype(np.int64),
             conv_out_shift=layer.conv_out_shift.astype(np.int64),
-            conv_silu_shift=model.silu_shift(e.of_conv(c)),
+            conv_silu_shift=Q5_11 - e.of_conv(c),
             dt_bias=layer.dt_bias.astype(np.int64),
             A=layer.A.astype(np.int64),
             A_shift=layer.A_shift.astype(np.int64),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.engine.blas import one_blas_thread
 from lightmamba.engine.comparison import rescale_input
 from lightmamba.engine.constants import LayerConstants
 from lightmamba.engine.reference import Reference
@@ -100,18 +101,26 @@ class Engine:
             If an id is outside the vocabulary, there is none, or the state is of another batch.
         """
         ids = self._checked(np.asarray(ids), state)
-        batch, seqlen = ids.shape
         after = state.take(slice(None))
-        pieces = max(min(self.threads, batch), min(batch, -(-batch * seqlen // PIECE)))
+        with one_blas_thread():
+            logits = self._pieces(ids, after, last_only, observe)
+        return logits, after
+
+    def _pieces(
+        self, ids: NDArray[np.int64], state: State, last_only: bool, observe: Observe | None
+    ) -> NDArray[np.int32]:
+        """Logits; advances ``state``, a few sequences at a time, shared among the threads."""
+        batch, seqlen = ids.shape
+        pieces = min(batch, max(self.threads, -(-batch * seqlen // PIECE)))
         if pieces == 1 or observe is not None:
-            logits, lost = self._run(ids, after, last_only, observe)
+            logits, lost = self._run(ids, state, last_only, observe)
             self.counters.update(lost)
-            return logits, after
+            return logits
         edges = [batch * n // pieces for n in range(pieces + 1)]
         rows = [slice(a, b) for a, b in pairwise(edges)]
 
         def run(part: slice) -> tuple[NDArray[np.int32], Counter[str]]:
-            return self._run(ids[part], after.view(part), last_only, None)
+            return self._run(ids[part], state.view(part), last_only, None)
 
         if self.threads == 1:
             parts = [run(part) for part in rows]
@@ -120,7 +129,7 @@ class Engine:
                 parts = list(pool.map(run, rows))
         for _, lost in parts:
             self.counters.update(lost)
-        return np.concatenate([logits for logits, _ in parts]), after
+        return np.concatenate([logits for logits, _ in parts])
 
     def _checked(self, ids: NDArray[Any], state: State) -> NDArray[np.int64]:
         if ids.ndim != 2 or ids.size == 0:
@@ -143,7 +152,7 @@ class Engine:
         """Logits, and what saturated; advances ``state``."""
         lost: Counter[str] = Counter()
         u = self.embed(ids, lost)
-        if observe:
+        if observe is not None:
             observe("embedding", u)
         for i in range(self.config.n_layer):
             u = self.layer(i, u, state, lost, observe)
@@ -171,7 +180,7 @@ class Engine:
         shift = np.full(self.vocab_size, m.head_shift())
         rows, over = self.ops.linear(op, m.head, q, code, rms, shift, INT32)
         lost["head"] += over
-        if observe:
+        if observe is not None:
             names = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "logits": rows}
             for name, value in names.items():
                 observe(f"head.{name}", value.reshape(*lead, -1))
@@ -266,8 +275,9 @@ class Engine:
         y, second = self.mix(i, rows.reshape(*lead, -1), state, lost)
         mixed, rms, third = self.gate(i, y.reshape(-1, c.d_inner), rows[:, : c.d_inner], lost)
         out, fourth = self.out_proj(i, mixed, rms, flat, lost)
-        if observe:
-            shaped = {n: v.reshape(*lead, -1) for n, v in {**first, **third, **fourth}.items()}
-            for name, value in {**shaped, **second}.items():
-                observe(f"layer.{i}.{name}", value)
+        if observe is not None:
+            for part in (first, second, third, fourth):
+                for name, value in part.items():
+                    shaped = value if part is second else value.reshape(*lead, -1)
+                    observe(f"layer.{i}.{name}", shaped)
         return out.reshape(u.shape)

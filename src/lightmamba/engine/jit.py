@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from llvmlite import ir
 from numba.core import types as numba_types
 from numba.extending import intrinsic
 
@@ -41,7 +40,7 @@ def _cache_folder() -> Path:
     return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp())
 
 
-numba.config.CACHE_DIR = str(_cache_folder())
+vars(numba.config)["CACHE_DIR"] = str(_cache_folder())
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -71,8 +70,8 @@ def _bit_length(typing: Any, x: Any) -> Any:
     int64 = numba_types.int64
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        zeros = builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
-        return builder.sub(ir.Constant(ir.IntType(64), 64), zeros)
+        zeros = builder.ctlz(args[0], context.get_constant(numba_types.boolean, False))
+        return builder.sub(context.get_constant(int64, 64), zeros)
 
     return int64(int64), build
 

@@ -79,7 +79,7 @@ def quantize(x, channels, block, base, thresholds, low, high, reciprocals):
     for v in range(vectors):
         for n in range(-(-given // block)):
             stop = min((n + 1) * block, given)
-            magnitude = 0
+            magnitude = np.int64(0)
             for i in range(n * block, stop):
                 magnitude = max(magnitude, abs(np.int64(x[v, i])))
             code = 0
@@ -180,7 +180,7 @@ def pow2_blocks(x, start, width, block, q, exponents):
                 first = start + head * width
                 for n in range(padded // block):
                     at, stop = n * block, min((n + 1) * block, width)
-                    magnitude = 0
+                    magnitude = np.int64(0)
                     for i in range(at, stop):
                         magnitude = max(magnitude, abs(np.int64(x[s, t, first + i])))
                     e = max(bit_length(magnitude) - 7, 0)
@@ -301,7 +301,7 @@ def scan(x, x_exp, B, B_exp, C, C_exp, dt, dt_shift, decay, h, h_exp, position, 
                                 magnitude = max(magnitude, abs(held))
                                 v[i] = held
                             e = max(bit_length(magnitude) - (bits - 1), 0)
-                            dot = 0
+                            dot = np.int64(0)
                             for i in range(block):
                                 if dithered:
                                     d = dither(p * d_state + at + i, token)

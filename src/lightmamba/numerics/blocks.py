@@ -43,8 +43,9 @@ def scale_index(magnitude: Ints, offset: int, a: int, b: int, c: int, d: int) ->
 class BlockQuant:
     """Quantize blocks to ``bits`` with a scale (4 + m)/4·2^e, m in 0..3.
 
-    The (m, e) nearest to absmax / qmax is taken, so that the largest value of a block may saturate
-    (that clipping is intended, and counted apart from overflows). e has 4 bits above a base per
+    The (m, e) nearest to absmax / (qmax + 1/2) is taken: the range with its rounding, which at 4
+    bits is 0.4 dB better on normal values than absmax / qmax. The largest value of a block may
+    saturate; that clipping is intended, and counted apart from overflows. e has 4 bits above a base per
     tensor; a block that would need more or less is clamped and counted. A scale travels as
     ``code = m + 4 * e``, 6 bits.
 
@@ -73,6 +74,11 @@ class BlockQuant:
             raise ValueError(f"qmax {self.qmax} does not fit {self.bits} bits")
 
     @property
+    def reach(self) -> Fraction:
+        """What the largest magnitude of a block is scaled to: qmax and half a step."""
+        return Fraction(2 * self.qmax + 1, 2)
+
+    @property
     def qmin(self) -> int:
         """Smallest value, one below -qmax where the bits hold it."""
         return IntFormat(self.bits).min
@@ -83,12 +89,12 @@ class BlockQuant:
 
         With absmax normalized to n in 2^31..2^32 - 1 and k its bit length, the scale index
         ``4 * exponent + m`` is ``4 * k + offset`` plus the number of thresholds that n reaches.
-        A threshold is the midpoint between two neighbouring scales, times qmax.
+        A threshold is the midpoint between two neighbouring scales, times the reach.
         """
 
         def middle(index: int) -> Fraction:
             m, e = index % 4, index // 4
-            return self.qmax * Fraction(2 * (4 + m) + 1, 8) * Fraction(2) ** e
+            return self.reach * Fraction(2 * (4 + m) + 1, 8) * Fraction(2) ** e
 
         index = -128
         while middle(index) < 1:  # absmax 1 has k = 1

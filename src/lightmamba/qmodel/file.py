@@ -215,7 +215,8 @@ def _config(sizes: dict[str, Any]) -> Mamba2Config:
         low, high = (float(text) for text in texts)
     except (ValueError, TypeError) as error:
         raise InputError(f"metadata config.dt_limit is {texts}, expected two numbers") from error
-    return build(Mamba2Config, sizes, "config", dt_limit=(low, high))
+    others = {name: size for name, size in sizes.items() if name != "dt_limit"}
+    return build(Mamba2Config, others, "config", dt_limit=(low, high))
 
 
 def _pair(header: dict[str, Any]) -> tuple[int, int]:
@@ -246,7 +247,8 @@ def _checked(handle: Any, c: Mamba2Config, f: Formats) -> Tensors:
 
 def _linear(found: Tensors, name: str, entry: Any, bits: int) -> QuantizedLinear:
     """Projection of this name; its numbers lie in ``entry`` under the last part of the name."""
-    numbers = take(entry, name.split(".")[-1], dict)
+    owner, _, part = name.rpartition(".")
+    numbers = take(entry, part, dict, owner)
     q = unpack(found[f"{name}.q"], bits)
     return build(
         QuantizedLinear, numbers, name, q=q, code=found[f"{name}.code"],

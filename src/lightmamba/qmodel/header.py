@@ -44,7 +44,7 @@ def build(kind: Callable[..., T], data: Any, where: str, **given: Any) -> T:
     hints = get_type_hints(kind)
     names = [f.name for f in fields(cast(Any, kind)) if f.name not in given]
     values = {n: take(data, n, get_origin(hints[n]) or hints[n], where) for n in names}
-    if unknown := set(data) - set(names) - set(given):
+    if unknown := set(data) - set(names):
         raise InputError(f"metadata {where} has the unknown entry {min(unknown)!r}")
     try:
         return kind(**values, **given)

@@ -1,0 +1,131 @@
+"""However tokens are fed, the integers are the same."""
+
+import numpy as np
+import pytest
+
+from lightmamba.engine import Engine, State
+from tests.engine.models import assert_same_state, case, config, tokens
+from tests.support.qmodels import random_model
+
+
+@pytest.mark.parametrize("splits", [[1] * 9, [9], [4, 5], [1, 7, 1]])
+@pytest.mark.parametrize("name", ["w4a4", "w4a8-groups"])
+def test_any_split_of_a_sequence(name, splits):
+    model = case(name)
+    engine, ids = Engine(model), tokens(model, 3, 9)
+    whole, after = engine.forward(ids, engine.empty_state(3), last_only=False)
+    state, at, pieces = engine.empty_state(3), 0, []
+    for size in splits:
+        logits, state = engine.forward(ids[:, at : at + size], state, last_only=False)
+        pieces.append(logits)
+        at += size
+    np.testing.assert_array_equal(np.concatenate(pieces, 1), whole)
+    assert_same_state(state, after)
+
+
+def test_step_is_a_piece_of_one():
+    model = case("w4a4")
+    engine, ids = Engine(model), tokens(model, 2, 1)
+    stepped, first = engine.step(ids[:, 0], engine.empty_state(2))
+    fed, second = engine.forward(ids, engine.empty_state(2))
+    assert stepped.shape == (2, model.config.vocab_size)
+    np.testing.assert_array_equal(stepped, fed[:, 0])
+    assert_same_state(first, second)
+
+
+def test_last_only():
+    model = case("w4a4")
+    engine, ids = Engine(model), tokens(model, 2, 5)
+    last, _ = engine.forward(ids, engine.empty_state(2))
+    every, _ = engine.forward(ids, engine.empty_state(2), last_only=False)
+    assert last.dtype == every.dtype == np.int32
+    assert last.shape == (2, 1, model.config.vocab_size)
+    np.testing.assert_array_equal(last, every[:, -1:])
+
+
+def test_rows_of_a_batch_are_alone():
+    model = case("w4a4")
+    engine, ids = Engine(model), tokens(model, 3, 6)
+    together, after = engine.forward(ids, engine.empty_state(3))
+    for row in range(3):
+        alone, state = engine.forward(ids[row : row + 1], engine.empty_state(1))
+        np.testing.assert_array_equal(alone[0], together[row])
+        assert_same_state(state, after.take(slice(row, row + 1)))
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_threads_change_nothing(batch):
+    """Nor do the pieces that a large batch is cut into."""
+    model = case("w4a8-groups")
+    ids = tokens(model, batch, 120)
+    results = []
+    for threads in (1, 2):
+        engine = Engine(model, threads=threads)
+        logits, state = engine.forward(ids, engine.empty_state(batch), last_only=False)
+        results.append((logits, state, engine.counters))
+    (first, before, ours), (second, after, theirs) = results
+    np.testing.assert_array_equal(first, second)
+    assert_same_state(before, after)
+    assert ours == theirs
+    alone, _ = Engine(model).forward(ids[-1:], Engine(model).empty_state(1), last_only=False)
+    np.testing.assert_array_equal(alone[0], first[-1])
+
+
+def test_the_given_state_is_left_alone():
+    model = case("w4a4")
+    engine, ids = Engine(model), tokens(model, 2, 4)
+    _, state = engine.forward(ids, engine.empty_state(2))
+    kept = state.take(slice(None))
+    first, _ = engine.forward(ids, state)
+    assert_same_state(state, kept)
+    second, _ = engine.forward(ids, state)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_take_and_join():
+    model = case("w4a4")
+    engine, ids = Engine(model), tokens(model, 3, 4)
+    _, state = engine.forward(ids, engine.empty_state(3))
+    assert len(state) == 3
+    parts = [state.take(slice(0, 1)), state.take(slice(1, 3))]
+    assert_same_state(State.join(parts), state)
+    parts[1].h[0][:] = 0
+    assert state.h[0][1:].any(), "take must copy"
+    swapped = State.join([state.take(slice(1, 3)), state.take(slice(0, 1))])
+    logits, _ = engine.forward(ids[[1, 2, 0]], swapped)
+    wanted, _ = engine.forward(ids, state)
+    np.testing.assert_array_equal(logits, wanted[[1, 2, 0]])
+
+
+def test_a_view_writes_through():
+    state = State.empty(case("w4a4"), 3)
+    state.view(slice(1, 2)).position += 7
+    np.testing.assert_array_equal(state.position, [0, 7, 0])
+
+
+def test_a_saved_state_goes_on(tmp_path):
+    model = case("w4a4")
+    engine, ids = Engine(model), tokens(model, 2, 4)
+    _, state = engine.forward(ids, engine.empty_state(2))
+    arrays = {f"{p}{i}": v for p in ("conv", "h", "h_exp") for i, v in enumerate(vars(state)[p])}
+    np.savez(tmp_path / "state.npz", position=state.position, **arrays)
+    with np.load(tmp_path / "state.npz") as file:
+        layers = range(model.config.n_layer)
+        loaded = State(
+            conv=[file[f"conv{i}"] for i in layers],
+            h=[file[f"h{i}"] for i in layers],
+            h_exp=[file[f"h_exp{i}"] for i in layers],
+            position=file["position"],
+        )
+    first, second = engine.forward(ids, state), engine.forward(ids, loaded)
+    np.testing.assert_array_equal(first[0], second[0])
+    assert_same_state(first[1], second[1])
+
+
+def test_real_valued_logits():
+    model = random_model(config(headdim=16))
+    engine, ids = Engine(model), tokens(model, 1, 3)
+    real, _ = engine.logits(ids, engine.empty_state(1))
+    integers, _ = engine.forward(ids, engine.empty_state(1), last_only=False)
+    assert real.dtype == np.float64
+    np.testing.assert_array_equal(real * 2.0**-model.logit_exp, integers)

@@ -1,0 +1,227 @@
+"""Whatever is wrong with a file gets one sentence that names the file and the fault."""
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from lightmamba.errors import InputError
+from lightmamba.qmodel import load
+from tests.golden.tiny import FILE
+from tests.qmodel.surgery import write, write_header
+
+
+def refuse(path: Any, sentence: str) -> None:
+    """Load must raise one sentence about this file."""
+    with pytest.raises(InputError, match=sentence) as caught:
+        load(path)
+    text = str(caught.value)
+    assert str(path) in text
+    assert "\n" not in text
+    assert len(text) < 400 + len(str(path))
+
+
+def test_missing(tmp_path):
+    refuse(tmp_path / "m.st", "is no file; make one with: lightmamba quantize CKPT -o")
+
+
+def test_folder(tmp_path):
+    refuse(tmp_path, "is no file")
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 100, -1, -500])
+def test_cut_short(tmp_path, size):
+    path = tmp_path / "m.st"
+    path.write_bytes(FILE.read_bytes()[:size])
+    refuse(path, "is damaged or no quantized model")
+
+
+def test_another_kind_of_file(tmp_path):
+    path = tmp_path / "m.st"
+    path.write_text("Emma Woodhouse, handsome, clever, and rich, with a comfortable home")
+    refuse(path, "is damaged or no quantized model")
+
+
+def test_unreadable(tmp_path, monkeypatch):
+    def deny(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("lightmamba.qmodel.file.safe_open", deny)
+    refuse(FILE, "cannot be read: Permission denied")
+
+
+@pytest.mark.parametrize("length", [0, 7, 1 << 20, 1 << 40, (1 << 64) - 1])
+def test_a_length_that_lies(tmp_path, length):
+    path = tmp_path / "m.st"
+    path.write_bytes(struct.pack("<Q", length) + FILE.read_bytes()[8:])
+    refuse(path, "is damaged or no quantized model")
+
+
+def change(tensor: str, **entries: Any) -> Any:
+    return lambda header: header[tensor].update(entries)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        change("embedding.q", data_offsets=[345, 370]),  # overlaps the next
+        change("embedding.q", data_offsets=[346, 369]),  # a hole
+        change("embedding.q", data_offsets=[369, 345]),
+        change("tokenizer", data_offsets=[534, 1 << 40]),
+        change("embedding.q", shape=[3, 9]),
+        change("embedding.q", shape=[1 << 62, 8]),
+        change("embedding.q", dtype="F17"),
+        lambda header: header.pop("tokenizer"),  # bytes without a tensor
+    ],
+)
+def test_a_header_that_lies(tmp_path, lie):
+    refuse(write_header(tmp_path / "m.st", lie), "is damaged or no quantized model")
+
+
+def test_not_a_quantized_model(tmp_path):
+    path = tmp_path / "m.st"
+    path.write_bytes(save({"weight": np.zeros(3)}, {"format": "pt"}))
+    refuse(path, "a safetensors file, but no quantized model; make one with: lightmamba quantize")
+    path.write_bytes(save({"weight": np.zeros(3)}))
+    refuse(path, "a safetensors file, but no quantized model")
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "", "nonsense"])
+def test_metadata_that_is_no_json(tmp_path, text):
+    path = tmp_path / "m.st"
+    path.write_bytes(save({"weight": np.zeros(3)}, {"lightmamba": text}))
+    refuse(path, "its metadata is no JSON")
+
+
+@pytest.mark.parametrize("value", [[], 3, None, "text"])
+def test_metadata_that_is_no_object(tmp_path, value):
+    path = tmp_path / "m.st"
+    path.write_bytes(save({"weight": np.zeros(3)}, {"lightmamba": json.dumps(value)}))
+    refuse(path, r"metadata entry is .*, expected an object")
+
+
+METADATA = [
+    (lambda h: h.update(version=2), "of version 2, but this program reads version 1"),
+    (lambda h: h.update(version="1"), "metadata version is '1', expected a whole number"),
+    (lambda h: h.pop("version"), "the metadata lacks version"),
+    (lambda h: h.pop("config"), "the metadata lacks config"),
+    (lambda h: h.pop("formats"), "formats is None, expected an object"),
+    (lambda h: h.pop("eps"), "the metadata lacks eps"),
+    (lambda h: h.pop("origin"), "the metadata lacks origin"),
+    (lambda h: h.pop("head"), "the metadata lacks head"),
+    (lambda h: h.update(eps=1.5), "metadata eps is 1.5, expected a whole number"),
+    (lambda h: h.update(eps=True), "metadata eps is True, expected a whole number"),
+    (lambda h: h.update(origin=[]), r"metadata origin is \[\], expected an object"),
+    (lambda h: h.update(chat_template=5), "metadata chat_template is 5, expected a string"),
+    (lambda h: h["config"].pop("d_model"), "the metadata lacks config.d_model"),
+    (lambda h: h["config"].update(d_model="4"), "config.d_model is '4', expected a whole number"),
+    (lambda h: h["config"].update(conv_bias=1), "config.conv_bias is 1, expected true or false"),
+    (lambda h: h["config"].update(eps="x"), "config.eps is 'x', expected a number"),
+    (lambda h: h["config"].update(hidden=4), "config has the unknown entry 'hidden'"),
+    (lambda h: h["config"].update(headdim=3), "config does not fit: headdim 3 does not divide"),
+    (lambda h: h["config"].update(dt_limit=["0"]), "config.dt_limit is .*, expected two numbers"),
+    (lambda h: h["config"].update(dt_limit=["a", "b"]), "dt_limit is .*, expected two numbers"),
+    (lambda h: h["config"].update(dt_limit=["1", "0"]), "config does not fit: dt_limit must be"),
+    (lambda h: h["formats"].update(act_bits=5), "formats does not fit: activation bits must be 4"),
+    (lambda h: h["formats"].update(hadamard=3), "formats does not fit: hadamard must be"),
+    (lambda h: h["formats"].update(block=5), "formats does not fit: block 5 must divide"),
+    (lambda h: h["formats"].update(state_rounding=8), "state_rounding is 8, expected a string"),
+    (lambda h: h["layers"].append({}), "has numbers for 2 layers, expected 1"),
+    (lambda h: h["config"].update(n_layer=1 << 40), "has numbers for 1 layers, expected 1099"),
+    (lambda h: h.update(layers={}), "metadata layers is {}, expected a list"),
+    (lambda h: h.update(layers=[7]), "metadata layers.0 is 7, expected an object"),
+    (lambda h: h["layers"][0].pop("eps_gate"), "the metadata lacks layers.0.eps_gate"),
+    (lambda h: h["layers"][0]["exponents"].pop("y"), "the metadata lacks layers.0.exponents.y"),
+    (lambda h: h["layers"][0]["exponents"].update(y=0.5), "layers.0.exponents.y is 0.5, expected"),
+    (lambda h: h["layers"][0]["in_proj"].pop("base"), "the metadata lacks layers.0.in_proj.base"),
+    (lambda h: h["head"].update(q=1), "head has the unknown entry 'q'"),
+    (lambda h: h.update(dt_limits=[1]), r"dt_limits is \[1\], expected two whole numbers"),
+    (lambda h: h.update(dt_limits=[0, 1.5]), "dt_limits is .*, expected two whole numbers"),
+    (lambda h: h.update(special_ids={"eos": "x"}), "special_ids.eos is 'x', expected a whole"),
+    (lambda h: h.update(special_ids={"eos": 3}), "special id eos is 3, expected 0 to 2"),
+    (lambda h: h.update(embedding={}), "the metadata lacks embedding.base"),
+    (lambda h: h["head"].update(acc_shift=63), "head.acc_shift is 63, expected 0 to 62"),
+]
+
+
+@pytest.mark.parametrize(("lie", "sentence"), METADATA, ids=[s for _, s in METADATA])
+def test_metadata_that_does_not_fit(tmp_path, lie, sentence):
+    refuse(write(tmp_path / "m.st", metadata=lie), sentence)
+
+
+TENSORS = [
+    (lambda t: t.pop("layers.0.D"), "lacks the tensor layers.0.D; quantize the checkpoint again"),
+    (lambda t: t.pop("embedding.q"), "lacks the tensor embedding.q"),
+    (lambda t: t.pop("calibration_windows"), "lacks the tensor calibration_windows"),
+    (lambda t: t.update(extra=np.zeros(1)), "has the unknown tensor extra"),
+    (
+        lambda t: t.update({"layers.1.D": t["layers.0.D"]}),
+        "has the unknown tensor layers.1.D",
+    ),
+    (
+        lambda t: t.update({"embedding.bias": np.zeros(3, np.int32)}),
+        "has the unknown tensor embedding.bias",
+    ),
+    (
+        lambda t: t.update({"layers.0.D": t["layers.0.D"].astype(np.int32)}),
+        r"layers.0.D is int32 \(2\), expected int16 \(2\)",
+    ),
+    (
+        lambda t: t.update({"layers.0.D": t["layers.0.D"].astype(np.float16)}),
+        "layers.0.D is float16",
+    ),
+    (
+        lambda t: t.update({"head.q": t["head.q"][:2]}),
+        r"head.q is uint8 \(2, 4\), expected uint8 \(3, 4\)",
+    ),
+    (
+        lambda t: t.update({"head.q": t["head.q"].ravel()}),
+        r"head.q is uint8 \(12\), expected uint8 \(3, 4\)",
+    ),
+    (
+        lambda t: t.update({"layers.0.conv_weight": t["layers.0.conv_weight"].T.copy()}),
+        r"conv_weight is int8 \(16, 4\), expected int8 \(4, 16\)",
+    ),
+    (
+        lambda t: t.update({"layers.0.in_proj.bias": np.zeros(25, np.int32)}),
+        r"in_proj.bias is int32 \(25\), expected int32 \(26\)",
+    ),
+    (
+        lambda t: t.update(tokenizer=np.zeros((2, 2), np.uint8)),
+        r"tokenizer is uint8 \(2, 2\), expected uint8 \(any\)",
+    ),
+    (
+        lambda t: t["layers.0.conv_in_shift"].fill(-1),
+        "layers.0.conv_in_shift is -1, expected 0 to 15",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lie", "sentence"), TENSORS, ids=[s for _, s in TENSORS])
+def test_tensors_that_do_not_fit(tmp_path, lie, sentence):
+    refuse(write(tmp_path / "m.st", tensors=lie), sentence)
+
+
+def test_surgery_without_a_cut_loads(tmp_path):
+    """Or all of the above would be vacuous."""
+    load(write(tmp_path / "m.st"))
+    load(write_header(tmp_path / "n.st", lambda _: None))
+
+
+def test_the_optional_parts_are_optional(tmp_path):
+    names = [
+        "tokenizer",
+        *(f"layers.0.in_proj.{x}" for x in ("input_scale", "input_shift", "bias")),
+    ]
+
+    def strip(tensors: dict[str, Any]) -> None:
+        for name in names:
+            del tensors[name]
+
+    model = load(write(tmp_path / "m.st", lambda h: h.update(chat_template=None), strip))
+    assert model.tokenizer is None
+    assert model.chat_template is None
+    assert model.plain

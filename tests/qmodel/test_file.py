@@ -1,0 +1,168 @@
+"""The file: its exact bytes, round trips, who can read it, and how it is written."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from lightmamba.errors import InputError
+from lightmamba.qmodel import load, save, to_bytes
+from tests.engine.models import CASES, case
+from tests.golden.tiny import FILE, HEADER, header_text, tiny_model
+from tests.qmodel.surgery import assert_same_model
+
+PLAIN_READER = """
+import sys
+for name in ("torch", "numba", "scipy", "transformers", "tokenizers"):
+    sys.modules[name] = None  # importing it fails
+from lightmamba.qmodel import load
+model = load(sys.argv[1])
+print(model.config.d_model, int(model.layers[0].in_proj.q.sum()), model.tokenizer.decode())
+print(sorted({name.split(".")[0] for name, module in sys.modules.items() if module}))
+"""
+
+
+def test_golden_bytes():
+    """``python -m tests.golden`` writes them anew."""
+    data = to_bytes(tiny_model())
+    assert header_text(data) == HEADER.read_text()
+    assert data == FILE.read_bytes()
+
+
+def test_golden_worked_values():
+    """Checked by eye: the first of two weights lies in the low bits."""
+    with safe_open(FILE, framework="numpy") as file:
+        q, code = file.get_tensor("head.q"), file.get_tensor("head.code")
+        metadata = json.loads(file.metadata()["lightmamba"])
+    np.testing.assert_array_equal(q[0], [0x98, 0xBA, 0xDC, 0xFE])  # -8, -7 ... -1
+    np.testing.assert_array_equal(q[1], [0x10, 0x32, 0x54, 0x76])  # 0 ... 7
+    np.testing.assert_array_equal(code, [[160], [161], [162]])
+    # 160 is (32 + 0) * 2^5, so the first weight of the head is -8 * 1024 * 2^-13 = -1
+    assert metadata["head"]["base"] == -13
+    assert metadata["config"]["dt_limit"] == ["0.0", "0.5"]
+
+
+def test_golden_loads():
+    assert_same_model(load(FILE), tiny_model())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_round_trip(name, tmp_path):
+    model = case(name, comparison=CASES[name][1].group == 128)
+    assert save(model, tmp_path / "m.st") == (tmp_path / "m.st").stat().st_size
+    assert_same_model(load(tmp_path / "m.st"), model)
+
+
+def test_same_bytes_every_time(tmp_path):
+    model = case("w4a8-groups")
+    data = to_bytes(model)
+    assert to_bytes(model) == data == to_bytes(case("w4a8-groups"))
+    save(model, tmp_path / "m.st")
+    assert (tmp_path / "m.st").read_bytes() == data
+    assert to_bytes(load(tmp_path / "m.st")) == data
+    reordered = replace(model, origin=dict(reversed(model.origin.items())))
+    assert list(reordered.origin) != list(model.origin)
+    assert to_bytes(reordered) == data
+
+
+def test_infinite_limits_survive(tmp_path):
+    save(case("w4a4"), tmp_path / "m.st")
+    assert load(tmp_path / "m.st").config.dt_limit == (0.0, float("inf"))
+
+
+def test_loads_with_numpy_alone():
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN_READER, str(FILE)], capture_output=True, text=True, check=True
+    )
+    first, modules = done.stdout.splitlines()
+    assert first == f'4 {int(tiny_model().layers[0].in_proj.q.sum())} {{"a": 0}}'
+    assert "safetensors" in modules
+    for other in ("torch", "numba", "scipy", "transformers", "tokenizers"):
+        assert f"'{other}'" not in modules
+
+
+def test_an_existing_file_is_kept(tmp_path):
+    path = tmp_path / "m.st"
+    path.write_text("mine")
+    with pytest.raises(InputError, match=r"m.st exists; give another name, or --force"):
+        save(tiny_model(), path)
+    assert path.read_text() == "mine"
+    save(tiny_model(), path, force=True)
+    assert path.read_bytes() == FILE.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert os.listdir(tmp_path) == ["m.st"]
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(InputError, match="is a folder; give the name of a file, such as"):
+        save(tiny_model(), tmp_path, force=True)
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(InputError, match=r"cannot write .*no/m.st: No such file or directory"):
+        save(tiny_model(), tmp_path / "no" / "m.st")
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "no").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*: Not a directory; choose another place"):
+        save(tiny_model(), tmp_path / "no" / "m.st")
+
+
+def test_a_closed_folder(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(InputError, match=r"m\.st: Permission denied; choose another place"):
+        save(tiny_model(), tmp_path / "m.st")
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, moment):
+    path = tmp_path / "m.st"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, moment, full)
+    with pytest.raises(InputError, match="No space left on device; nothing was replaced"):
+        save(tiny_model(), path, force=True)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["m.st"]
+
+
+def test_a_disk_that_fills_while_writing(tmp_path, monkeypatch):
+    """A real write that fails: the file is /dev/full."""
+    path = tmp_path / "m.st"
+    path.write_text("old")
+    full = os.open("/dev/full", os.O_WRONLY)
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: (full, str(tmp_path / "aside")))
+    with pytest.raises(InputError, match="No space left on device; nothing was replaced"):
+        save(tiny_model(), path, force=True)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["m.st"]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(tiny_model(), tmp_path / "m.st")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_invalid_model_is_not_written(tmp_path):
+    with pytest.raises(InputError, match="valid_vocab is 4, expected 1 to 3"):
+        save(replace(tiny_model(), valid_vocab=4), tmp_path / "m.st")
+    assert os.listdir(tmp_path) == []

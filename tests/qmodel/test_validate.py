@@ -1,0 +1,141 @@
+"""What the engine relies on is checked, one sentence each; sizes of a model."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.qmodel import Formats, QuantizedModel, load, to_bytes, validate
+from tests.engine.models import CASES, case
+from tests.golden.tiny import tiny_model
+from tests.support.qmodels import random_model
+
+
+def layer(model: QuantizedModel, **changes: Any) -> QuantizedModel:
+    return replace(model, layers=(replace(model.layers[0], **changes),))
+
+
+def exponents(model: QuantizedModel, **changes: int) -> QuantizedModel:
+    return layer(model, exponents=replace(model.layers[0].exponents, **changes))
+
+
+def linear(model: QuantizedModel, part: str, **changes: Any) -> QuantizedModel:
+    return layer(model, **{part: replace(getattr(model.layers[0], part), **changes)})
+
+
+M = tiny_model()
+WRONG: list[tuple[QuantizedModel, str]] = [
+    (replace(M, layers=()), "the model has 0 layers, expected 1"),
+    (replace(M, valid_vocab=4), "valid_vocab is 4, expected 1 to 3"),
+    (replace(M, valid_vocab=0), "valid_vocab is 0, expected 1 to 3"),
+    (replace(M, residual_exp=-65), "residual_exp is -65, expected -64 to 64"),
+    (replace(M, logit_exp=65), "logit_exp is 65, expected -64 to 64"),
+    (replace(M, eps=0), "eps is 0, expected 1 to"),
+    (replace(M, eps=1 << 61), "eps is 2305843009213693952, expected 1 to"),
+    (replace(M, eps=10**30), "eps is 1000000000000000000000000000000, expected 1 to"),
+    (replace(M, dt_limits=(-32769, 0)), "dt_limits is -32769, expected -32768 to 32767"),
+    (replace(M, dt_limits=(5, 4)), "dt_limits are 5 and 4, expected the lower one first"),
+    (
+        replace(M, embedding=replace(M.embedding, base=30)),
+        r"the embedding's shift \(residual_exp - base\) is -50, expected -40 to 62",
+    ),
+    (replace(M, head=replace(M.head, base=-70)), "head.base is -70, expected -64 to 64"),
+    (replace(M, head=replace(M.head, act_base=32)), "head.act_base is 32, expected 0 to 31"),
+    (replace(M, head=replace(M.head, act_base=-1)), "head.act_base is -1, expected 0 to 31"),
+    (replace(M, head=replace(M.head, acc_shift=63)), "head.acc_shift is 63, expected 0 to 62"),
+    (replace(M, logit_exp=-37), "the static shift of the head is 5, expected 7 to 62"),
+    (linear(M, "in_proj", base=14), "static shift of layers.0.in_proj is 3, expected 7 to 62"),
+    (linear(M, "in_proj", base=-50), "static shift of layers.0.in_proj is 67, expected 7 to"),
+    (linear(M, "out_proj", base=-5), "static shift of layers.0.out_proj is 6, expected 7 to 62"),
+    (linear(M, "in_proj", input_scale_exp=9), "in_proj.input_scale_exp is 9, expected -62 to 8"),
+    (linear(M, "in_proj", input_shift_exp=1), "in_proj.input_shift_exp is 1, expected -62 to 0"),
+    (
+        linear(M, "in_proj", q=M.layers[0].in_proj.q + np.int8(1)),
+        "layers.0.in_proj.q is 8, expected -8 to 7",
+    ),
+    (
+        linear(M, "in_proj", q=M.layers[0].in_proj.q[:5]),
+        r"in_proj.q is int8 \(5, 8\), expected int8 \(26, 8\)",
+    ),
+    (
+        linear(M, "in_proj", bias=np.zeros(26)),
+        r"in_proj.bias is float64 \(26\), expected int32 \(26\)",
+    ),
+    (layer(M, eps_gate=0), "layers.0.eps_gate is 0, expected 1 to"),
+    (
+        layer(M, D=np.zeros(3, np.int16)),
+        r"layers.0.D is int16 \(3\), expected int16 \(2\)",
+    ),
+    (layer(M, A=np.array([-1, 5], np.int16)), "layers.0.A is -1, expected 0 to 32767"),
+    (layer(M, A_shift=np.array([0, 48], np.int8)), "layers.0.A_shift is 48, expected -17 to 47"),
+    (
+        layer(M, conv_bias=np.full(16, 1 << 23, np.int32)),
+        "layers.0.conv_bias is 8388608, expected -8388608 to 8388607",
+    ),
+    (layer(M, conv_in_shift=np.full(16, 16, np.int8)), "conv_in_shift is 16, expected 0 to 15"),
+    (layer(M, conv_out_shift=np.full(16, -25, np.int8)), "conv_out_shift is -25, expected -24 to"),
+    (exponents(M, D=-65), "layers.0.exponents.D is -65, expected -64 to 64"),
+    (exponents(M, hadamard_shift=32), "exponents.hadamard_shift is 32, expected 0 to 31"),
+    (exponents(M, z=21), "shift of layers.0.z to the sigmoid's input is -32, expected -31 to 62"),
+    (exponents(M, conv_B=25), "shift of layers.0.conv_B to the sigmoid's input is -36"),
+    (exponents(M, state=0), "the shift of layers.0's y is -1, expected 0 to 62"),
+    (
+        exponents(M, gate=-46, y=0, weighted=-46, gate_weight=0),
+        "the shift of layers.0's gate is -34, expected -20 to 62",
+    ),
+    (exponents(M, gate_weight=50), "the shift of layers.0's norm weight is -50, expected -20"),
+]
+
+
+@pytest.mark.parametrize(("model", "sentence"), WRONG, ids=[s for _, s in WRONG])
+def test_one_sentence_each(model, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        validate(model)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=sentence):
+        to_bytes(model)
+
+
+def test_the_hand_made_model_is_valid():
+    validate(M)
+
+
+def test_sums_must_fit():
+    """W8A8 over a million channels would need more than 63 bits."""
+    wide = Mamba2Config(d_model=1 << 15, n_layer=1, vocab_size=2, headdim=64)
+    with pytest.raises(InputError, match="d_model has 32768 channels, expected at most 16384"):
+        validate(replace(M, config=wide))
+    tall = replace(wide, d_model=1 << 14, expand=32, ngroups=32)
+    with pytest.raises(InputError, match=r"sums of out_proj over 524288 channels need 6. bits"):
+        validate(replace(M, config=tall, formats=Formats(weight_bits=8, act_bits=8)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_random_models_are_valid(name):
+    validate(case(name))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("weight_bits", "act_bits"), [(4, 4), (4, 8), (8, 8)])
+def test_sums_of_every_shape_fit(shape, weight_bits, act_bits):
+    formats = Formats(weight_bits=weight_bits, act_bits=act_bits)
+    c = SHAPES[shape]
+    assert formats.projection.accumulator_bits(formats.in_channels(c)) <= 63
+    assert formats.projection.accumulator_bits(formats.out_channels(c)) <= 63
+
+
+def test_bytes_per_token_are_those_of_the_file(tmp_path):
+    """What a decoder moves for the weights is what the file holds of them."""
+    model = random_model(SHAPES["demo"])
+    (tmp_path / "m.st").write_bytes(to_bytes(model))
+    layers = load(tmp_path / "m.st").layers
+    projections = [p for x in layers for p in (x.in_proj, x.out_proj)]
+    moved = model.bytes_per_token()
+    assert moved["projections"] == sum(p.q.size // 2 + p.code.size for p in projections)
+    assert moved["head"] == model.head.q.size // 2 + model.head.code.size
+    assert moved["embedding"] == 256 + 2
+    assert moved["state"] == 6 * 2 * (8 * 64 * 128 + 8 * 64 * 4)
+    assert moved["conv_state"] == 6 * 4 * 768

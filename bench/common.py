@@ -36,7 +36,7 @@ def encode(part: int, characters: int | None = None) -> tuple[NDArray[np.int64],
 
 def figures(found: Comparison) -> dict[str, Any]:
     """The numbers of a comparison that a table shows."""
-    out = {k: v for k, v in asdict(found).items() if isinstance(v, int | float)}
+    out: dict[str, Any] = {k: v for k, v in asdict(found).items() if isinstance(v, int | float)}
     out["perplexity"] = found.model.perplexity
     out["standard_error"] = found.model.standard_error
     out["bits_per_byte"] = found.model.bits_per_byte

@@ -5,7 +5,6 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in README.m
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from bench.common import RESULTS

@@ -39,12 +39,18 @@ def ssd_chunked(
 
     Parameters
     ----------
-    x : (batch, seqlen, nheads, headdim)
-    dt : (batch, seqlen, nheads)
-    A : (nheads,), negative
-    B, C : (batch, seqlen, ngroups, d_state)
-    state : (batch, nheads, headdim, d_state)
-        h before the first token.
+    x
+        (batch, seqlen, nheads, headdim)
+    dt
+        (batch, seqlen, nheads)
+    A
+        (nheads,), negative.
+    B, C
+        (batch, seqlen, ngroups, d_state)
+    state
+        (batch, nheads, headdim, d_state), h before the first token.
+    chunk_size
+        Tokens that are taken together.
 
     Returns
     -------

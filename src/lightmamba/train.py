@@ -12,6 +12,7 @@ import math
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ def optimizers(model: Mamba2, o: TrainOptions) -> list[torch.optim.Optimizer]:
     muon = torch.optim.Muon(
         matrices, lr=o.lr, weight_decay=o.weight_decay, adjust_lr_fn="match_rms_adamw"
     )
-    groups = [{"params": plain, "weight_decay": 0.0}, {"params": tables}]
+    groups: list[dict[str, Any]] = [{"params": plain, "weight_decay": 0.0}, {"params": tables}]
     adamw = torch.optim.AdamW(groups, lr=o.lr, betas=(0.9, 0.98), weight_decay=o.weight_decay)
     return [muon, adamw]
 

@@ -20,7 +20,8 @@ NAMES = [
     "ssm.x", "ssm.x_exp", "ssm.B", "ssm.B_exp", "ssm.C", "ssm.C_exp",
     "ssm.dt", "ssm.dt_shift", "ssm.decay", "ssm.h", "ssm.h_exp", "ssm.y",
     "gate.g", "gate.weighted", "hadamard.out",
-    "out_proj.rms", "out_proj.rms_shift", "out_proj.q", "out_proj.code", "out_proj.rows", "residual",
+    "out_proj.rms", "out_proj.rms_shift", "out_proj.q", "out_proj.code", "out_proj.rows",
+    "residual",
 ]  # fmt: skip
 
 

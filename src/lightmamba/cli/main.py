@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         result = import_module(f"lightmamba.cli.{args.verb}").run(args)
+        if args.json:
+            print(json.dumps(result), flush=True)
     except InputError as error:
         print(f"lightmamba {args.verb}: {error}", file=sys.stderr)
         return 2
@@ -77,6 +79,4 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nlightmamba {args.verb}: stopped", file=sys.stderr)
         return 130
-    if args.json:
-        print(json.dumps(result))
     return 0

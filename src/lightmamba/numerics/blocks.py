@@ -45,8 +45,8 @@ class BlockQuant:
 
     The (m, e) nearest to absmax / (qmax + 1/2) is taken: the range with its rounding, which at 4
     bits is 0.4 dB better on normal values than absmax / qmax. The largest value of a block may
-    saturate; that clipping is intended, and counted apart from overflows. e has 4 bits above a base per
-    tensor; a block that would need more or less is clamped and counted. A scale travels as
+    saturate; that clipping is intended, and counted apart from overflows. e has 4 bits above a base
+    per tensor; a block that would need more or less is clamped and counted. A scale travels as
     ``code = m + 4 * e``, 6 bits.
 
     Parameters

@@ -53,7 +53,8 @@ def round_dithered(v: Ints, exponent: Ints, d: Ints) -> Ints:
 
     (Up to an exponent of 8 the half unit of d drops out of the whole numbers.)
     """
-    return (v + ((d << exponent) >> 8) + ((1 << exponent) >> 9)) >> exponent
+    wide: Ints = v + ((d << exponent) >> 8) + ((1 << exponent) >> 9)
+    return wide >> exponent
 
 
 @dataclass(frozen=True)

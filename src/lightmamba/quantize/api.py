@@ -29,8 +29,8 @@ Progress = Callable[[str, int, int], None]
 class Calibration:
     """What the ranges and the rounding are measured on.
 
-    At most one of ``text`` and ``ids`` is given. With neither, the shipped novels are taken, or, for
-    a model without a tokenizer, sequences sampled from the model itself.
+    At most one of ``text`` and ``ids`` is given. With neither, the shipped novels are taken, or,
+    for a model without a tokenizer, sequences sampled from the model itself.
     """
 
     text: Path | None = None

@@ -6,8 +6,10 @@ in exact integers from the engine, and aims at the outputs of the float model.
 
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +38,8 @@ __all__ = ["lower_model"]
 
 BATCH = 8  # sequences that go through the engine at once
 LOGIT_EXP = -16
+N = TypeVar("N", bound=np.generic)
+T = TypeVar("T")
 BLANK = QuantizedLinear(NO_Q, NO_CODE, 0, 0, 0)
 
 
@@ -48,7 +52,7 @@ def lower_model(
     return _Lowering(work, valid_vocab, threads).run()
 
 
-def pad_groups(x: NDArray, groups: int, channels: int) -> NDArray:
+def pad_groups(x: NDArray[N], groups: int, channels: int) -> NDArray[N]:
     """Zero-pad each of ``groups`` runs of the last axis to ``channels`` together."""
     grouped = x.reshape(*x.shape[:-1], groups, -1)
     width = channels // groups - grouped.shape[-1]
@@ -129,7 +133,7 @@ class _Lowering:
         )  # fmt: skip
         return linear
 
-    def _residual_inputs(self, u_q: Ints, wanted: NDArray[np.float32]) -> Inputs:
+    def _residual_inputs(self, u_q: NDArray[np.int32], wanted: NDArray[np.float32]) -> Inputs:
         c, f = self.config, self.formats
         flat = u_q.reshape(-1, c.d_model)
         engine = self._engine()
@@ -148,7 +152,7 @@ class _Lowering:
     def _norm(self, weight: Tensor) -> Tensor | None:
         return None if bool((weight == 1).all()) else weight
 
-    def _layer(self, i: int, trace: LayerTrace, u_q: Ints) -> Ints:
+    def _layer(self, i: int, trace: LayerTrace, u_q: NDArray[np.int32]) -> NDArray[np.int32]:
         c, f, layer = self.config, self.formats, self.work.model.layers[i]
         mixer, channels = layer.mixer, f.in_channels(c)
         e = layer_exponents(c, f, mixer, trace)
@@ -195,7 +199,9 @@ class _Lowering:
 
         return np.concatenate(self._map(finish, inputs.batches())).reshape(u_q.shape)
 
-    def _through_mixer(self, i: int, u_q: Ints) -> tuple[NDArray[np.int32], tuple[Ints, Ints]]:
+    def _through_mixer(
+        self, i: int, u_q: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], tuple[Ints, Ints]]:
         """Inputs of out_proj, (vectors, channels), and their rms, by the engine."""
         c, engine = self.config, self._engine()
 
@@ -213,12 +219,12 @@ class _Lowering:
         mixed, mantissa, j = (np.concatenate(x) for x in zip(*parts, strict=True))
         return mixed, (mantissa, j)
 
-    def _map(self, work, pieces) -> list:
+    def _map(self, work: Callable[[slice], T], pieces: Iterable[slice]) -> list[T]:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(work, pieces))
 
     @torch.no_grad()
-    def _head(self, u: Tensor, u_q: Ints) -> QuantizedLinear:
+    def _head(self, u: Tensor, u_q: NDArray[np.int32]) -> QuantizedLinear:
         model, c = self.work.model, self.config
         channels = self.formats.in_channels(c)
         wanted = torch.cat([rms_norm(part, model.norm_f, c.eps) for part in u.split(BATCH)])

@@ -40,7 +40,9 @@ def square_exponent(largest: float, bits: int, spare: int, eps: float) -> int:
     return max(least, exponent_for(largest, bits, HEADROOM_WIDE))
 
 
-def to_fixed(value: NDArray[np.float64], exponent: int | NDArray, bits: int) -> NDArray[np.int64]:
+def to_fixed(
+    value: NDArray[np.float64], exponent: int | NDArray[np.int64], bits: int
+) -> NDArray[np.int64]:
     """Round half up to integers of an exponent, saturated to ``bits``."""
     form = IntFormat(bits)
     wide = np.floor(value * 2.0 ** -np.asarray(exponent, dtype=np.float64) + 0.5)

@@ -46,7 +46,8 @@ class Inputs:
     gain: float
 
     def batches(self, size: int = 4096) -> Iterator[slice]:
-        """Runs of vectors."""
+        """Runs of at most ``size`` vectors; eight of them, or more."""
+        size = min(size, -(-len(self.x) // 8))
         for start in range(0, len(self.x), size):
             yield slice(start, start + size)
 
@@ -108,7 +109,8 @@ def quantize_projection(
         x = inputs.x[rows].astype(np.int64)
         if linear.plain:
             return x
-        return rescale_input(linear, x, tuple(part[rows] for part in inputs.rms))[0]
+        mantissa, j = inputs.rms
+        return rescale_input(linear, x, (mantissa[rows], j[rows]))[0]
 
     act = op.act
     largest = max(
@@ -120,8 +122,9 @@ def quantize_projection(
     fit, check = Moments.zeros(channels), Moments.zeros(channels)
     for index, rows in enumerate(inputs.batches()):
         q, code, _, _ = act(prepared(rows), linear.act_base)
-        scale = BlockQuant.multiplier(code) * 2.0 ** (linear.act_base - 2)
-        seen = inputs.normalized(q * np.repeat(scale, act.block, axis=1), rows)
+        scale = BlockQuant.multiplier(code).astype(np.float64) * 2.0 ** (linear.act_base - 2)
+        real: Array = q.astype(np.float64) * np.repeat(scale, act.block, axis=1)
+        seen = inputs.normalized(real, rows)
         (fit, check)[index % 2].add(seen.astype(np.float32), inputs.wanted[rows])
     whole = fit + check
 

@@ -17,6 +17,7 @@ __all__ = ["Moments", "PackedWeights", "correct_target", "quantize_weights"]
 Array = NDArray[np.float64]
 SCALE = GroupScale()
 CLIP_RATIOS = np.linspace(1.0, 0.5, 21)
+DAMPING = 0.01  # share of the mean diagonal added to a Hessian
 
 
 @dataclass
@@ -139,7 +140,7 @@ def _gptq(weight: Array, hessian: Array, form: IntFormat, group: int) -> PackedW
     hessian[dead, dead] = 1
     weight[:, dead] = 0
     importance = np.diag(hessian).copy()
-    hessian[np.diag_indices(channels)] += 0.01 * importance[~dead].mean() if (~dead).any() else 1
+    hessian[np.diag_indices(channels)] += DAMPING * importance[~dead].mean() if (~dead).any() else 1
     # Upper Cholesky factor of the inverse: row k holds how the error of column k spreads on.
     upper = np.linalg.cholesky(np.linalg.inv(hessian)).T
     base = _base(weight, form.max, 1.5)
@@ -170,6 +171,6 @@ def correct_target(weight: Array, moments: Moments, strength: float) -> Array:
         return weight
     damped = moments.qq.copy()
     mean = np.diag(damped).mean()
-    damped[np.diag_indices(len(damped))] += 0.01 * mean if mean > 0 else 1.0
+    damped[np.diag_indices(len(damped))] += DAMPING * mean if mean > 0 else 1.0
     change = np.linalg.solve(damped, (moments.fq - moments.qq).T).T
     return weight + strength * weight @ change

@@ -36,7 +36,8 @@ class Work:
     def embedded(self, sequences: int | None = None) -> torch.Tensor:
         """Float residual stream (sequences, seqlen, d_model) of the calibration ids."""
         with torch.no_grad():
-            return self.model.embedding(torch.from_numpy(self.ids[:sequences]))
+            u: torch.Tensor = self.model.embedding(torch.from_numpy(self.ids[:sequences]))
+            return u
 
     def place_gate_weights(self, mode: str) -> None:
         """Fold the gated norm's weight into out_proj, or not, layer by layer."""
@@ -74,4 +75,5 @@ def fake_quantize(x: NDArray[np.float64], act: BlockQuant) -> NDArray[np.float64
     wide = np.floor(x / unit + 0.5).astype(np.int64)
     q, code, _, _ = act(wide, 10)
     scale = BlockQuant.multiplier(code) * (unit * 2.0 ** (10 - 2))
-    return q * np.repeat(scale, act.block, axis=-1)
+    real: NDArray[np.float64] = q * np.repeat(scale, act.block, axis=-1)
+    return real

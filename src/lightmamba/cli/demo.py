@@ -2,6 +2,8 @@
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 __all__ = ["add_arguments", "run"]
@@ -14,6 +16,10 @@ SEQUENCES = 24  # of calibration: enough for this small model, and quick
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=120, help="of the passage (120)")
+
+
+def _pass_on(bar: Callable[[int, int], None], _: str, done: int, total: int) -> None:
+    bar(done, total)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         with progress(f"quantizing to {name}") as bar:
             model = quantize_checkpoint(
                 fresh, Recipe.load(name), Calibration(sequences=SEQUENCES), threads=args.threads,
-                progress=lambda _, done, total, bar=bar: bar(done, total),
+                progress=partial(_pass_on, bar),
             )  # fmt: skip
         engine = Engine(model, threads=args.threads)
         with progress(f"{name} in exact integers") as bar:

@@ -43,7 +43,7 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.qmodel import load
 
     model = load(Path(args.model))
-    result = {
+    result: dict[str, Any] = {
         "kind": "quantized model",
         "config": _config(model.config),
         "formats": asdict(model.formats),

@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # the reader went away; nothing is lost
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away
         return 0
     except KeyboardInterrupt:
         print(f"\nlightmamba {args.verb}: stopped", file=sys.stderr)

@@ -70,7 +70,7 @@ class Traced(Protocol):
 class Tokenizer(Protocol):
     """Text to ids and back."""
 
-    def encode(self, text: str) -> Sequence[int]:
+    def encode(self, text: str) -> Sequence[int] | NDArray[np.int64]:
         """Map text to ids, without special ids around it."""
         ...
 

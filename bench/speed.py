@@ -1,0 +1,77 @@
+"""What people wait for: ``python -m bench.speed``. Medians; run it on an idle machine."""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from bench.common import bundled, encode, write_results
+from lightmamba.data import demo_file
+from lightmamba.engine import Engine
+from lightmamba.evaluate import perplexity
+from lightmamba.qmodel import load
+from lightmamba.reference import FloatModel
+
+
+def seconds(run: Callable[[], Any], times: int) -> float:
+    """Median wall time, after one run that does not count."""
+    run()
+    out = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        out.append(time.perf_counter() - start)
+    return median(out)
+
+
+def command(*words: str) -> Callable[[], Any]:
+    """A process, its output thrown away."""
+    return lambda: subprocess.run(words, check=True, capture_output=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    ids, _ = encode(2)
+    model, script = load(demo_file()), str(Path(sys.executable).parent / "lightmamba")
+    engine, single = Engine(model, threads=args.threads), Engine(model)
+    checkpoint = bundled()
+    reference = FloatModel(checkpoint.model, checkpoint.valid_vocab)
+
+    def steps(count: int = 200) -> None:
+        state = single.empty_state(1)
+        for token in ids[:count]:
+            _, state = single.step(np.array([token]), state)
+
+    def rate(run: Callable[[], Any], tokens: int) -> float:
+        return tokens / seconds(run, args.times)
+
+    exact = rate(lambda: perplexity(engine, ids, batch=16), len(ids))
+    floats = rate(lambda: perplexity(reference, ids, batch=16), len(ids))
+    rows = {
+        f"exact-integer evaluation, {args.threads} threads": f"{exact:,.0f} tokens/s",
+        "the same by the float model": f"{floats:,.0f} tokens/s",
+        "ratio of the two": f"{exact / floats:.2f}",
+        "generation, one token at a time, 1 thread": f"{rate(steps, 200):,.0f} tokens/s",
+        "`lightmamba --help`": f"{seconds(command(script, '--help'), args.times):.3f} s",
+        "`import lightmamba`": (
+            f"{seconds(command(sys.executable, '-c', 'import lightmamba'), args.times):.3f} s"
+        ),
+        "`lightmamba demo`": f"{seconds(command(script, 'demo', '--json'), 1):.0f} s",
+    }
+    for what, value in rows.items():
+        print(f"{what:50} {value}")
+    results = [{"what": what, "value": value} for what, value in rows.items()]
+    write_results("speed", "python -m bench.speed", results)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,20 +9,51 @@ from lightmamba.errors import InputError
 
 __all__ = ["read_ids", "read_text"]
 
+LONGEST = 18  # digits of an id: all of them fit an int64
+
 
 def read_text(path: Path) -> str:
-    """Read UTF-8 text."""
+    """Read UTF-8 text.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it cannot be read, or it is something else.
+    """
+    path = Path(path)
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path} as UTF-8 text: {error}") from error
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; give a file of UTF-8 text"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}; "
+            f"convert it, or give another file"
+        ) from error
 
 
 def read_ids(path: Path, valid_vocab: int) -> NDArray[np.int64]:
-    """Read whitespace-separated token ids."""
+    """Read whitespace-separated token ids, shape (seqlen,).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, holds no id, or something that is none of the model's.
+    """
     words = read_text(path).split()
-    bad = next((w for w in words if not w.isdigit() or int(w) >= valid_vocab), None)
-    if bad is not None or not words:
-        wrong = f"{bad!r} is none" if words else "there are none"
-        raise InputError(f"{path} must hold token ids 0..{valid_vocab - 1} like '1 2 3'; {wrong}")
+    if not words:
+        raise InputError(f"{path} holds no token ids; write them like '1 2 3'")
+    bad = next((i for i, word in enumerate(words) if not _is_id(word, valid_vocab)), None)
+    if bad is not None:
+        raise InputError(
+            f"{path} must hold token ids from 0 to {valid_vocab - 1} like '1 2 3', "
+            f"but word {bad + 1} is {words[bad][:40]!r}"
+        )
     return np.array(words, dtype=np.int64)
+
+
+def _is_id(word: str, valid_vocab: int) -> bool:
+    digits = word.isascii() and word.isdigit() and len(word) <= LONGEST
+    return digits and int(word) < valid_vocab

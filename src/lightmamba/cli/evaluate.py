@@ -2,7 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightmamba.cli.models import Opened
+    from lightmamba.evaluate import Comparison
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,29 +28,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    _check(args)
+
     from lightmamba.cli.models import is_file, open_engine, open_float
     from lightmamba.cli.show import fields
-    from lightmamba.errors import InputError
 
-    if bool(args.text) == bool(args.ids) and not args.task:
-        raise InputError("give one of --text FILE, --ids FILE, or --task NAME")
-    if args.text and args.ids:
-        raise InputError("give --text FILE or --ids FILE, not both")
-    if is_file(args.model):
-        model: Any = open_engine(args.model, args.threads)
-        tokenizer = model.model.tokenizer
+    quantized = is_file(args.model)
+    if quantized:
+        opened = open_engine(args.model, args.threads)
     else:
-        model, tokenizer = open_float(args.model, args.revision, args.tokenizer)
+        opened = open_float(args.model, args.revision, args.tokenizer, args.threads)
     result: dict[str, Any] = {"model": args.model}
     if args.text or args.ids:
-        result |= _text(args, model, tokenizer)
+        result |= _text(args, opened, quantized)
     if args.task:
-        result["tasks"] = _tasks(args, model, tokenizer)
-    if hasattr(model, "counters"):
-        clipped = model.counters.pop("clipped", 0)
+        result["tasks"] = _tasks(args, opened)
+    if quantized:
+        counters = dict(opened.model.counters)
+        clipped = counters.pop("clipped", 0)
         result |= {
-            "overflows": sum(model.counters.values()),
-            "overflows_by_kind": {k: v for k, v in model.counters.items() if v},
+            "overflows": sum(counters.values()),
+            "overflows_by_kind": {k: v for k, v in counters.items() if v},
             "clipped": clipped,
         }
     if not args.json:
@@ -56,82 +58,108 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _text(args: argparse.Namespace, model: Any, tokenizer: bytes | None) -> dict[str, Any]:
+def _check(args: argparse.Namespace) -> None:
+    """Refuse before anything is read what cannot go well."""
+    from lightmamba.errors import InputError
+
+    if args.text and args.ids:
+        raise InputError("give --text FILE or --ids FILE, not both")
+    if not (args.text or args.ids or args.task):
+        raise InputError(
+            "there is nothing to evaluate; give --text FILE, --ids FILE or --task NAME"
+        )
+    if args.against and not (args.text or args.ids):
+        raise InputError("--against compares on a text; give --text FILE or --ids FILE too")
+    for name, least, right in (("window", 2, 1024), ("batch", 1, 16), ("limit", 1, 100)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name} must be at least {least}, not {value}; try {right}")
+
+
+def _text(args: argparse.Namespace, opened: "Opened", quantized: bool) -> dict[str, Any]:
     from lightmamba.cli.models import open_float, tokenizer_of
-    from lightmamba.cli.show import progress, table
+    from lightmamba.cli.show import progress
     from lightmamba.evaluate import check_overlap, compare, perplexity
     from lightmamba.inputs import read_ids, read_text
 
-    size = None
+    model, size = opened.model, None
     if args.text:
         text = read_text(args.text)
-        ids = tokenizer_of(tokenizer, model.valid_vocab, args.model).encode(text)
+        ids = tokenizer_of(opened.tokenizer, model.valid_vocab, args.model).encode(text)
         size = len(text.encode())
     else:
         ids = read_ids(args.ids, model.valid_vocab)
-    share = None
-    if hasattr(model, "model") and hasattr(model.model, "calibration_windows"):
-        share = check_overlap(ids, model.model.calibration_windows, allow=args.allow_overlap)
+    result: dict[str, Any] = {}
+    if quantized:
+        hashes = model.model.calibration_windows
+        result["calibration_overlap"] = check_overlap(ids, hashes, allow=args.allow_overlap)
     options = {"window": args.window, "text_bytes": size, "batch": args.batch}
-    if not args.against:
+    if args.against:
+        engine = model if quantized else None
+        reference = open_float(args.against, args.revision, args.tokenizer, args.threads, engine)
+        with progress(f"evaluating against {args.against}") as bar:
+            shown = _traced(model) if quantized else model
+            both = compare(shown, reference.model, ids, **options, progress=bar)
+        found = both.model
+        result |= _comparison(both, args.json)
+    else:
         with progress("evaluating") as bar:
             found = perplexity(model, ids, **options, progress=bar)
-        result: dict[str, Any] = {}
-    else:
-        reference, _ = open_float(args.against, args.revision, args.tokenizer)
-        with progress(f"evaluating against {args.against}") as bar:
-            both = compare(_traced(model), reference, ids, **options, progress=bar)
-        found = both.model
-        result = {
-            "reference_perplexity": both.reference.perplexity,
-            "ratio": both.ratio,
-            "ratio_standard_error": both.ratio_standard_error,
-            "kl": both.kl,
-            "kl_standard_error": both.kl_standard_error,
-            "top1_agreement": both.top1_agreement,
-            "first_divergence": both.first_divergence,
-            "layers": [{"name": e.name, "relative_error": e.relative_error} for e in both.layers],
-        }
-        if not args.json:
-            rows = [(e.name, e.snr_db) for e in both.layers]
-            table("against the float model, by layer", ("tensor", "SNR, dB"), rows)
     return {
         "perplexity": found.perplexity,
         "standard_error": found.standard_error,
         "bits_per_byte": found.bits_per_byte,
         "tokens": found.tokens,
-        **({} if share is None else {"calibration_overlap": share}),
         **result,
     }
 
 
-def _traced(model: Any) -> Any:
-    """An engine that also shows its layers in the checkpoint's basis; a float model as it is."""
-    if not hasattr(model, "ops"):
-        return model
-    from lightmamba.cli.traced import TracedEngine
+def _comparison(both: "Comparison", quiet: bool) -> dict[str, Any]:
+    from lightmamba.cli.show import table
 
-    return TracedEngine(model)
+    if both.layers and not quiet:
+        rows = [(e.name, e.snr_db) for e in both.layers]
+        table("against the float model, by layer", ("tensor", "SNR, dB"), rows)
+    return {
+        "reference_perplexity": both.reference.perplexity,
+        "ratio": both.ratio,
+        "ratio_standard_error": both.ratio_standard_error,
+        "kl": both.kl,
+        "kl_standard_error": both.kl_standard_error,
+        "top1_agreement": both.top1_agreement,
+        "first_divergence": both.first_divergence,
+        "layers": [
+            {"name": e.name, "relative_error": e.relative_error, "snr_db": e.snr_db}
+            for e in both.layers
+        ],
+    }
 
 
-def _tasks(args: argparse.Namespace, model: Any, data: bytes | None) -> list[dict[str, Any]]:
-    from lightmamba.cli.models import tokenizer_of
+def _traced(engine: Any) -> Any:
+    """The engine, showing its layers in the checkpoint's basis if its file tells which that is."""
+    from lightmamba.cli.traced import TracedEngine, knows_its_basis
+
+    return TracedEngine(engine) if knows_its_basis(engine) else engine
+
+
+def _tasks(args: argparse.Namespace, opened: "Opened") -> list[dict[str, Any]]:
+    from lightmamba.cli.models import BareTokenizer, tokenizer_of
     from lightmamba.cli.show import progress
     from lightmamba.evaluate import evaluate_file, run_tasks
 
-    tokenizer = tokenizer_of(data, model.valid_vocab, args.model)
+    model = opened.model
+    tokenizer = BareTokenizer(tokenizer_of(opened.tokenizer, model.valid_vocab, args.model))
+    options = {"limit": args.limit, "eot_id": opened.special_ids.get("eos")}
     found, names = [], []
     for task in args.task:
         if task.endswith(".jsonl"):
             with progress(task) as bar:
-                found.append(
-                    evaluate_file(model, tokenizer, Path(task), limit=args.limit, progress=bar)
-                )
+                found.append(evaluate_file(model, tokenizer, Path(task), **options, progress=bar))
         else:
             names.append(task)
     if names:
         with progress(", ".join(names)) as bar:
-            found.extend(run_tasks(model, tokenizer, names, limit=args.limit, progress=bar))
+            found.extend(run_tasks(model, tokenizer, names, **options, progress=bar))
     return [
         {
             "name": t.name,

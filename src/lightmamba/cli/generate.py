@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.models import open_engine, tokenizer_of
+    from lightmamba.cli.show import console
     from lightmamba.numerics.sampling import SamplingOptions
     from lightmamba.runtime import Generation, generate
 
@@ -30,29 +31,35 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, min_p=args.min_p,
         repetition_penalty=args.repetition_penalty, seed=args.seed,
     )  # fmt: skip
-    engine = open_engine(args.file, threads=1)
-    model = engine.model
-    tokenizer = tokenizer_of(model.tokenizer, model.valid_vocab, args.file)
-    eos = model.special_ids.get("eos")
+    opened = open_engine(args.file, threads=1)
+    engine = opened.model
+    tokenizer = tokenizer_of(opened.tokenizer, engine.valid_vocab, args.file)
+    eos = opened.special_ids.get("eos", engine.valid_vocab)
     prompt = tokenizer.encode(args.prompt)
+    coming = generate(
+        engine, prompt, max_tokens=args.max_tokens, sampling=sampling,
+        stop_ids=(eos,) if eos < engine.valid_vocab else (), stop_strings=args.stop,
+        tokenizer=tokenizer,
+    )  # fmt: skip
     steps, start = [], time.perf_counter()
     if not args.json:
         print(args.prompt, end="", flush=True)
-    for step in generate(
-        engine, prompt, max_tokens=args.max_tokens, sampling=sampling,
-        stop_ids=() if eos is None else (eos,), stop_strings=args.stop, tokenizer=tokenizer,
-    ):  # fmt: skip
+    for step in coming:
         steps.append(step)
         if not args.json:
             print(step.text, end="", flush=True)
     seconds = time.perf_counter() - start
-    if not args.json:
-        print()
     out = Generation.from_steps(steps)
+    rate = len(out.token_ids) / seconds
+    if not args.json:
+        print(flush=True)
+        why = {"length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text"}
+        ended = why.get(out.finish_reason or "", "")
+        console.print(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
     return {
         "text": out.text,
-        "token_ids": [int(i) for i in out.token_ids],
+        "token_ids": list(out.token_ids),
         "finish_reason": out.finish_reason,
         "prompt_tokens": len(prompt),
-        "tokens_per_second": len(out.token_ids) / seconds,
+        "tokens_per_second": rate,
     }

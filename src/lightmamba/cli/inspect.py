@@ -22,6 +22,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.models import is_file
     from lightmamba.errors import InputError
 
+    if args.layer is not None and not args.plot:
+        raise InputError("--layer chooses what --plot draws; give --plot PNG too")
+    if args.plot and not args.plot.parent.is_dir():
+        raise InputError(f"there is no folder {args.plot.parent} to draw {args.plot.name} into")
     if is_file(args.model):
         if args.plot:
             raise InputError(
@@ -60,9 +64,11 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
         fields("formats", result["formats"])
         parts = model.bytes_per_token()
         fields("bytes that one token moves", {**parts, "together": sum(parts.values())})
-        names = list(asdict(model.layers[0].exponents))
-        rows = [(f"layer {i}", *layer.values()) for i, layer in enumerate(result["layers"])]
-        table("static exponents (value = q * 2**exponent)", ("", *names), rows)
+        rows = [
+            (name, " ".join(str(layer[name]) for layer in result["layers"]))
+            for name in result["layers"][0]
+        ]
+        table("static exponents (value = q * 2**exponent)", ("", "layer by layer"), rows)
         errors = sorted(model.origin.get("errors", {}).items(), key=lambda item: -item[1])
         table("relative squared error of the outputs", ("tensor", "error"), errors)
         print(model.origin.get("recipe", ""), end="")
@@ -70,9 +76,13 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
     from lightmamba.checkpoint import load_checkpoint
     from lightmamba.cli.show import fields
+    from lightmamba.errors import InputError
 
+    torch.set_num_threads(args.threads)
     checkpoint = load_checkpoint(args.model, revision=args.revision, tokenizer=args.tokenizer)
     result: dict[str, Any] = {
         "kind": "float checkpoint",
@@ -82,6 +92,9 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
         "tokenizer": checkpoint.tokenizer is not None,
         "source": asdict(checkpoint.source),
     }
+    layers = checkpoint.config.n_layer
+    if args.layer is not None and not 0 <= args.layer < layers:
+        raise InputError(f"--layer must be 0 to {layers - 1}, not {args.layer}")
     if args.plot:
         result |= _plot(args, checkpoint)
     if not args.json:
@@ -89,14 +102,14 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
         flat = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
         fields("checkpoint", {**flat, **checkpoint.source.hashes})
         if args.plot:
-            fields("largest activation over the rms of the channels' maxima", result["peaks"])
+            title = "largest activation over the rms of the channels' maxima, worst layer"
+            fields(title, result["peaks"])
             print(args.plot)
     return result
 
 
 def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
     from lightmamba.cli.plot import plot_ranges
-    from lightmamba.errors import InputError
     from lightmamba.quantize import Calibration
     from lightmamba.quantize.ranges import channel_ranges, rotate
 
@@ -107,9 +120,8 @@ def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
     layer = args.layer
     if layer is None:
         layer = max(range(len(before)), key=lambda i: before[i]["out_proj"].peak)
-    if not 0 <= layer < len(before):
-        raise InputError(f"--layer must be 0..{len(before) - 1}, not {layer}")
-    plot_ranges(args.plot, before[layer], after[layer], f"{args.model}, layer {layer}")
+    name = Path(args.model).resolve().name if Path(args.model).exists() else args.model
+    plot_ranges(args.plot, before[layer], after[layer], f"{name}, layer {layer}")
     peaks = {}
     for name in ("in_proj", "out_proj"):
         peaks[f"{name} before"] = max(x[name].peak for x in before)

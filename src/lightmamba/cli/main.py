@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 from importlib import import_module, metadata
@@ -9,7 +10,7 @@ from typing import Any
 
 from lightmamba.errors import InputError
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 VERBS = {
     "demo": "the whole chain on the bundled model, and what it shows",
@@ -18,13 +19,14 @@ VERBS = {
     "evaluate": "perplexity, comparison with a float checkpoint, tasks",
     "generate": "text from a quantized model, in exact integers",
 }
+EXTRAS = {"torch": "torch", "huggingface_hub": "torch", "matplotlib": "plot"}
 
 
 class _Parser(argparse.ArgumentParser):
     """Argument errors as one sentence with where to look for a right example."""
 
     def error(self, message: str) -> Any:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        print(f"{self.prog}: {_line(message)}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -51,32 +53,52 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = next((a for a in arguments if a in VERBS), None)
     args = build_parser(verb).parse_args(arguments)
-    if args.threads < 1:
-        print("lightmamba: --threads must be at least 1", file=sys.stderr)
-        return 2
     try:
+        if args.threads < 1:
+            raise InputError(f"--threads must be at least 1, not {args.threads}")
         result = import_module(f"lightmamba.cli.{args.verb}").run(args)
         if args.json:
-            print(json.dumps(result), flush=True)
+            print(json.dumps(_plain(result), allow_nan=False))
+        sys.stdout.flush()
     except InputError as error:
-        print(f"lightmamba {args.verb}: {error}", file=sys.stderr)
-        return 2
+        return _fail(args.verb, str(error))
     except ModuleNotFoundError as error:
-        extra = {"torch": "torch", "matplotlib": "plot", "huggingface_hub": "torch"}.get(
-            (error.name or "").partition(".")[0]
-        )
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        print(
-            f"lightmamba {args.verb}: {error.name} is not installed; "
-            f"try: pip install 'lightmamba[{extra}]'",
-            file=sys.stderr,
-        )
-        return 2
+        hint = f"pip install 'lightmamba[{extra}]'"
+        return _fail(args.verb, f"{error.name} is not installed; try: {hint}")
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away
-        return 0
+        _close_stdout()  # the reader went away; nothing is lost
+    except OSError as error:
+        _close_stdout()
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(args.verb, f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
         print(f"\nlightmamba {args.verb}: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _fail(verb: str, message: str) -> int:
+    print(f"lightmamba {verb}: {_line(message)}", file=sys.stderr)
+    return 2
+
+
+def _line(text: str) -> str:
+    """Text of others, which may hold line breaks, as one line."""
+    return " ".join(text.split())
+
+
+def _close_stdout() -> None:
+    """Let what is still to be flushed go nowhere, so that Python's exit does not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON has a word for: infinity and NaN become null."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

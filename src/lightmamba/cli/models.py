@@ -1,40 +1,86 @@
 """Open what a user names: a quantized file, a checkpoint folder, a hub id."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightmamba.errors import InputError
 
 if TYPE_CHECKING:
-    from lightmamba.engine import Engine
-    from lightmamba.reference import FloatModel
     from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["is_file", "open_engine", "open_float", "tokenizer_of"]
+__all__ = ["BareTokenizer", "Opened", "is_file", "open_engine", "open_float", "tokenizer_of"]
+
+SUFFIXES = (".safetensors", ".st")
 
 
 def is_file(name: str) -> bool:
-    """Whether ``name`` is meant as a quantized file rather than a checkpoint."""
-    return Path(name).is_file() or name.endswith(".safetensors")
+    """Whether ``name`` means a quantized file rather than a checkpoint.
+
+    Raises
+    ------
+    InputError
+        If it is neither a file, a folder, nor what a hub id looks like.
+    """
+    path = Path(name).expanduser()
+    if path.is_file() or (path.suffix in SUFFIXES and not path.is_dir()):
+        return True
+    if not path.exists() and name.count("/") != 1:
+        raise InputError(
+            f"there is no file or folder {name}; give a quantized file, a checkpoint's folder, "
+            f"or a hub id, for example state-spaces/mamba2-130m"
+        )
+    return False
 
 
-def open_engine(name: str, threads: int) -> "Engine":
+@dataclass(frozen=True)
+class Opened:
+    """A model that gives logits, and what came with it.
+
+    Parameters
+    ----------
+    model
+        The integer engine of a quantized file, or the float model of a checkpoint.
+    tokenizer
+        Content of its tokenizer.json.
+    special_ids
+        By "bos", "eos" and "pad", where known.
+    """
+
+    model: Any
+    tokenizer: bytes | None
+    special_ids: dict[str, int]
+
+
+def open_engine(name: str, threads: int) -> Opened:
     """Integer engine of a quantized file."""
     from lightmamba.engine import Engine
     from lightmamba.qmodel import load
 
-    return Engine(load(Path(name)), threads=threads)
+    model = load(Path(name))
+    return Opened(Engine(model, threads=threads), model.tokenizer, model.special_ids)
 
 
 def open_float(
-    name: str, revision: str | None, tokenizer: Path | None
-) -> tuple["FloatModel", bytes | None]:
-    """Float model of a checkpoint, and its tokenizer."""
+    name: str, revision: str | None, tokenizer: Path | None, threads: int, engine: Any = None
+) -> Opened:
+    """Float model of a checkpoint.
+
+    With the ``engine`` of a file made from it, a checkpoint without a tokenizer takes over what the
+    file knows of the vocabulary's padding.
+    """
+    import torch
+
     from lightmamba.checkpoint import load_checkpoint
     from lightmamba.reference import FloatModel
 
-    checkpoint = load_checkpoint(name, revision=revision, tokenizer=tokenizer)
-    return FloatModel(checkpoint.model, checkpoint.valid_vocab), checkpoint.tokenizer
+    torch.set_num_threads(threads)
+    found = load_checkpoint(name, revision=revision, tokenizer=tokenizer)
+    valid = found.valid_vocab
+    if engine is not None and found.tokenizer is None:
+        same = engine.vocab_size == found.config.vocab_size
+        valid = engine.valid_vocab if same else valid
+    return Opened(FloatModel(found.model, valid), found.tokenizer, found.special_ids)
 
 
 def tokenizer_of(data: bytes | None, valid_vocab: int, name: str) -> "Tokenizer":
@@ -48,10 +94,26 @@ def tokenizer_of(data: bytes | None, valid_vocab: int, name: str) -> "Tokenizer"
     from lightmamba.tokenizer import Tokenizer, check_vocab
 
     if data is None:
-        raise InputError(
-            f"{name} has no tokenizer, so text cannot be read; use ids (--ids FILE), or give "
-            f"--tokenizer FILE when quantizing"
-        )
+        how = f"quantize again with --tokenizer FILE, a tokenizer.json, to make {name}"
+        if Path(name).is_dir() or not is_file(name):
+            how = "give one with --tokenizer FILE, a tokenizer.json"
+        raise InputError(f"{name} has no tokenizer, so text cannot be read; {how}")
     tokenizer = Tokenizer.from_bytes(data)
     check_vocab(tokenizer, valid_vocab)
     return tokenizer
+
+
+class BareTokenizer:
+    """A tokenizer that puts no special ids around a text, as tasks want it."""
+
+    def __init__(self, tokenizer: "Tokenizer") -> None:
+        self._tokenizer = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Map text to ids."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).tolist()
+        return ids
+
+    def decode(self, ids: Any) -> str:
+        """Map ids to text."""
+        return self._tokenizer.decode(ids)

@@ -2,6 +2,7 @@
 
 import argparse
 import resource
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import fields, progress
-    from lightmamba.errors import InputError
-    from lightmamba.qmodel import save
+    _check(args)
 
-    output: Path = args.output
-    if output.exists() and not args.force:
-        raise InputError(f"{output} exists; give another name, or --force to replace it")
-    if not output.parent.is_dir():
-        raise InputError(f"there is no folder {output.parent} to write {output.name} into")
+    import torch
 
     from lightmamba.checkpoint import load_checkpoint
+    from lightmamba.cli.show import fields, progress
+    from lightmamba.qmodel import save
     from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
 
     start = time.perf_counter()
+    torch.set_num_threads(args.threads)
     recipe = Recipe.load(args.recipe)
     calibration = Calibration(args.calibration, args.calibration_ids, args.sequences, args.seqlen)
     checkpoint = load_checkpoint(args.checkpoint, revision=args.revision, tokenizer=args.tokenizer)
@@ -46,17 +44,42 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             checkpoint, recipe, calibration, seed=args.seed, threads=args.threads,
             progress=lambda _, done, total: bar(done, total),
         )  # fmt: skip
-    size = save(model, output, force=args.force)
-    worst = max(model.origin["errors"], key=model.origin["errors"].get)
+    size = save(model, args.output, force=args.force)
     result = {
-        "output": str(output),
+        "output": str(args.output),
         "bytes": size,
         "seconds": time.perf_counter() - start,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "recipe": recipe.name,
     }
     if not args.json:
+        worst = max(model.origin["errors"], key=model.origin["errors"].get)
         shown = {**result, "least exact tensor": f"{worst} ({model.origin['errors'][worst]:.3g})"}
         fields("quantized", shown)
-        print(output)
+        print(args.output)
     return result
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse before the work what would only show after it."""
+    from lightmamba.errors import InputError
+
+    output: Path = args.output
+    if output.is_dir():
+        example = output / "m.safetensors"
+        raise InputError(f"{output} is a folder; give the name of a file, such as {example}")
+    if output.exists() and not args.force:
+        raise InputError(f"{output} exists; give another name, or --force to replace it")
+    if not output.parent.is_dir():
+        raise InputError(
+            f"there is no folder {output.parent} to write {output.name} into; "
+            f"make it, or give another place"
+        )
+    try:
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {output.parent}: {error.strerror}; give another place"
+        ) from error
+    if not 0 <= args.seed < 1 << 63:
+        raise InputError(f"--seed must be from 0 to 2**63 - 1, not {args.seed}; try 0")

@@ -9,17 +9,18 @@ from rich.table import Table
 
 __all__ = ["console", "fields", "progress", "table"]
 
-console = Console(stderr=True)
+console = Console(stderr=True, highlight=False)
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while the block runs; call what it gives with (done, total)."""
+    """Show a bar on a terminal while the block runs; call what it gives with (done, total)."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as bar:
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task(what, total=None)
 
         def update(done: int, total: int) -> None:
@@ -30,21 +31,24 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; the first column is text, the others are figures."""
-    out = Table(title=title, title_justify="left", header_style="bold")
+    out = Table(header_style="bold", show_header=any(header))
     for i, name in enumerate(header):
-        out.add_column(name, justify="right" if i else "left", no_wrap=i == 0)
+        out.add_column(name, justify="right" if i else "left", no_wrap=i == 0, overflow="fold")
     for row in rows:
         out.add_row(*(figure(cell) for cell in row))
-    console.print(out)
+    console.print(title, style="italic", markup=False)
+    console.print(out, markup=False)
 
 
 def fields(title: str, values: Mapping[str, object]) -> None:
     """Print names and values."""
-    table(title, ("", "value"), list(values.items()))
+    table(title, ("", ""), list(values.items()))
 
 
 def figure(value: object) -> str:
     """A number as people read it."""
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.3e}"
     if isinstance(value, int) and not isinstance(value, bool):

@@ -10,11 +10,22 @@ from lightmamba.engine import Engine
 from lightmamba.numerics.hadamard import random_rotation
 from lightmamba.quantize.recipe import Recipe, Rotate
 
-__all__ = ["TracedEngine"]
+__all__ = ["TracedEngine", "knows_its_basis"]
+
+
+def knows_its_basis(engine: Engine) -> bool:
+    """Whether the file says by which recipe and seed it was made."""
+    return {"recipe", "seed"} <= engine.model.origin.keys()
 
 
 class TracedEngine:
-    """An engine that hands out its residual stream, turned back if the recipe rotated it."""
+    """An engine that hands out its residual stream, turned back if the recipe rotated it.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of a file that ``knows_its_basis``.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -31,7 +42,7 @@ class TracedEngine:
         return self.engine.logits(ids, state)
 
     def trace(self, ids: NDArray[np.int64]) -> Sequence[tuple[str, NDArray[np.float64]]]:
-        """Residual stream after every layer, (batch, seqlen, d_model)."""
+        """Residual stream after every layer, (batch, seqlen, d_model); counts no saturation."""
         out: list[tuple[str, NDArray[np.float64]]] = []
         unit = 2.0**self.engine.model.residual_exp
 
@@ -40,5 +51,7 @@ class TracedEngine:
                 real = value.reshape(*ids.shape, -1) * unit
                 out.append((name, real if self.back is None else real @ self.back))
 
+        counted = self.engine.counters.copy()
         self.engine.forward(ids, self.engine.empty_state(len(ids)), observe=observe)
+        self.engine.counters = counted
         return out

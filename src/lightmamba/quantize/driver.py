@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightmamba.engine import Engine, State
+from lightmamba.engine.blas import one_blas_thread
 from lightmamba.mamba2 import rms_norm
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.tables import tables
@@ -220,7 +221,7 @@ class _Lowering:
         return mixed, (mantissa, j)
 
     def _map(self, work: Callable[[slice], T], pieces: Iterable[slice]) -> list[T]:
-        with ThreadPoolExecutor(self.threads) as pool:
+        with one_blas_thread(), ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(work, pieces))
 
     @torch.no_grad()

@@ -50,7 +50,9 @@ def source(model: str) -> Checkpoint:
 def measure(model: str, recipe: Recipe, tokens: int | None, threads: int) -> dict[str, Any]:
     """Quantize and compare with the bundled float model, on the whole unseen text."""
     start = time.perf_counter()
-    quantized = quantize_checkpoint(source(model), recipe, threads=threads)
+    learns = any(getattr(step, "rounding", "") == "gptq" for step in recipe.passes)
+    calibration = Calibration(sequences=160 if learns else 32)  # without GPTQ: ranges only
+    quantized = quantize_checkpoint(source(model), recipe, calibration, threads=threads)
     seconds = time.perf_counter() - start
     ids, size = encode(2)
     ids = ids[:tokens]

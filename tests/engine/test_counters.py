@@ -125,6 +125,11 @@ def test_clipping_is_not_an_overflow():
     _, _, lost = run(model, tokens(model, 2, 12))
     assert lost["clipped"] > 20
     assert lost["in_proj.scale"] == lost["out_proj.scale"] == lost["head.scale"] == 0
+    coarse = SATURATE["in_proj.scale"](random_model(config(headdim=16)))
+    seen, _, lost = run(coarse, tokens(coarse, 2, 12))
+    blocks = seen["layer.0.in_proj.code"].size + seen["layer.1.in_proj.code"].size
+    assert lost["in_proj.scale"] == blocks // 4, "of four blocks of 32, three are padding"
+    assert lost["clipped"] < blocks, "tiny values clip nothing there"
 
 
 def test_counters_add_up_over_calls():

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="w4a4", help="a shipped name or a TOML file (w4a4)")
     parser.add_argument("--calibration", type=Path, metavar="TEXT", help="(the shipped novels)")
     parser.add_argument("--calibration-ids", type=Path, metavar="FILE", help="token ids instead")
-    parser.add_argument("--sequences", type=int, default=64, help="of calibration (64)")
+    parser.add_argument("--sequences", type=int, default=160, help="of calibration (160)")
     parser.add_argument("--seqlen", type=int, default=512, help="tokens of each (512)")
     parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="a tokenizer.json")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")

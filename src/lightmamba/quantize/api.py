@@ -35,7 +35,7 @@ class Calibration:
 
     text: Path | None = None
     ids: Path | None = None  # whitespace-separated numbers
-    sequences: int = 64
+    sequences: int = 160
     seqlen: int = 512
 
     def __post_init__(self) -> None:

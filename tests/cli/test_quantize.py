@@ -1,0 +1,92 @@
+"""``lightmamba quantize``."""
+
+import errno
+import os
+
+import pytest
+
+from lightmamba.qmodel import load
+
+FEW = ("--sequences", "4", "--seqlen", "64")
+
+
+def test_a_checkpoint_of_transformers_without_a_tokenizer(run, world, tmp_path):
+    """Calibrated, for want of text, on sequences sampled from the model itself."""
+    file = tmp_path / "m.safetensors"
+    found = run("quantize", world.plain, "-o", file, *FEW, "--json").json
+    assert {"output", "bytes", "seconds", "peak_rss_bytes", "recipe"} <= found.keys()
+    assert found["output"] == str(file)
+    assert found["bytes"] == file.stat().st_size
+    assert found["recipe"] == "w4a4"
+    assert found["seconds"] > 0
+    assert found["peak_rss_bytes"] > 10 * 2**20
+    model = load(file)
+    assert (model.config.ngroups, model.config.d_model, model.valid_vocab) == (2, 192, 300)
+    assert (model.formats.weight_bits, model.formats.act_bits) == (4, 4)
+    assert model.tokenizer is None
+    assert model.origin["calibration"]["kind"] == "sampled from the model"
+
+
+def test_people_get_a_table_and_the_path(run, world, tmp_path):
+    file = tmp_path / "m.safetensors"
+    said = run("quantize", world.worded, "-o", file, *FEW, "--recipe", "rtn-w8a8")
+    assert said.status == 0
+    assert said.out == f"{file}\n"
+    assert "rtn-w8a8" in said.err
+    assert "least exact tensor" in said.err
+
+
+def test_options_reach_the_quantizer(run, world, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('name = "mine"\n[[pass]]\nkind = "quantize_weights"\nbits = 8\n')
+    tokenizer = world.worded / "tokenizer.json"
+    file = tmp_path / "m.safetensors"
+    options = ("--recipe", recipe, "--seed", "5", "--tokenizer", tokenizer)
+    found = run("quantize", world.plain, "-o", file, *FEW, *options,
+                "--calibration", world.text, "--json").json  # fmt: skip
+    assert found["recipe"] == "mine"
+    model = load(file)
+    assert model.tokenizer == tokenizer.read_bytes()
+    assert model.valid_vocab == 261
+    assert model.origin["seed"] == 5
+    assert model.origin["calibration"] == {"kind": "text", "sequences": 4, "seqlen": 64}
+
+
+def test_the_same_input_gives_the_same_bytes_and_another_seed_others(run, world, tmp_path):
+    made = []
+    for number, seed in enumerate((0, 0, 1)):
+        file = tmp_path / f"{number}.safetensors"
+        assert run("quantize", world.worded, "-o", file, *FEW, "--seed", seed, "--json").json
+        made.append(file.read_bytes())
+    assert made[0] == made[1] != made[2]
+
+
+def test_an_existing_file_is_kept_unless_forced(run, world, tmp_path):
+    file = tmp_path / "m.safetensors"
+    file.write_bytes(b"old")
+    said = run("quantize", world.worded, "-o", file, *FEW)
+    assert "--force" in said.refusal
+    assert file.read_bytes() == b"old"
+    assert run("quantize", world.worded, "-o", file, *FEW, "--force", "--json").json
+    assert load(file).config.d_model == 64
+
+
+def test_a_full_disk_leaves_the_old_file(run, world, tmp_path, monkeypatch):
+    file = tmp_path / "m.safetensors"
+    file.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lightmamba.qmodel.file.os.fsync", full)
+    said = run("quantize", world.worded, "-o", file, *FEW, "--force")
+    assert "No space left on device" in said.refusal
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("output", ["{root}", "{root}/none/m.safetensors", "/proc/m.safetensors"])
+def test_an_unwritable_output_is_refused_before_the_work(run, world, monkeypatch, output):
+    monkeypatch.setattr("lightmamba.checkpoint.load_checkpoint", lambda *_, **__: 1 / 0)
+    said = run("quantize", world.worded, "-o", output.format(root=world.root), "--force")
+    assert "give" in said.refusal

@@ -34,6 +34,7 @@ def test_everything_once(tmp_path):
     assert len(np.unique(fast)) > 1000
     assert engine.counters == truth.counters
 
+    assert model.tokenizer is not None
     reader = Tokenizer.from_bytes(model.tokenizer)
     options = SamplingOptions(temperature=0.9, top_p=0.95, seed=5)
     texts = [

@@ -17,8 +17,9 @@ PLAIN = Mamba2Config(
     tie_embeddings=False,
 )  # fmt: skip
 WORDED = Mamba2Config(
-    d_model=64, n_layer=2, vocab_size=264, d_state=16, headdim=32, chunk_size=16
-)
+    d_model=64, n_layer=2, vocab_size=264, d_state=16, headdim=32, chunk_size=16,
+    tie_embeddings=False,
+)  # fmt: skip
 SENTENCES = (
     "It was a dark and stormy night.",
     "The rain fell in torrents, except at occasional intervals.",

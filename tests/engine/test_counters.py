@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightmamba.engine import Engine, State, one_blas_thread
 from lightmamba.errors import InputError
@@ -129,7 +130,7 @@ def test_clipping_is_not_an_overflow():
     seen, _, lost = run(coarse, tokens(coarse, 2, 12))
     blocks = seen["layer.0.in_proj.code"].size + seen["layer.1.in_proj.code"].size
     assert lost["in_proj.scale"] == blocks // 4, "of four blocks of 32, three are padding"
-    assert lost["clipped"] < blocks, "tiny values clip nothing there"
+    assert lost["clipped"] < blocks // 8, "tiny values clip nothing there"
 
 
 def test_counters_add_up_over_calls():
@@ -187,15 +188,16 @@ def test_bad_threads():
 
 
 def test_blas_threads_come_back():
-    from threadpoolctl import threadpool_info
+    """Of numpy's own BLAS, which is the engine's; started from two, whatever the environment."""
 
     def count() -> list[int]:
-        return [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
+        return [p["num_threads"] for p in threadpool_info() if "numpy" in p["filepath"]]
 
-    before = count()
-    with one_blas_thread():
-        assert set(count()) == {1}
-    assert count() == before
+    with threadpool_limits(2, user_api="blas"):
+        assert set(count()) == {2}
+        with one_blas_thread():
+            assert set(count()) == {1}
+        assert set(count()) == {2}
 
 
 def test_models_of_these_tests_are_valid():

@@ -89,6 +89,13 @@ def test_the_first_difference_is_found():
     assert str(found).startswith("token 0, layer.1.gate.weighted[0, 0, 5]: ")
 
 
+def test_the_first_of_several_values():
+    ours, theirs = Digests(keep=True), Digests(keep=True)
+    ours("embedding", np.array([[1, 2], [3, 4]]))
+    theirs("embedding", np.array([[1, 5], [3, 6]]))
+    assert str(first_difference(ours, theirs)) == "token 0, embedding[0, 1]: 2 here, 5 there"
+
+
 def test_what_cannot_be_located():
     x = np.array([[1, 2]])
     ours, theirs = Digests(keep=True), Digests()

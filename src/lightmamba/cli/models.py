@@ -57,6 +57,11 @@ def open_engine(name: str, threads: int) -> Opened:
     from lightmamba.engine import Engine
     from lightmamba.qmodel import load
 
+    if Path(name).is_dir():
+        raise InputError(
+            f"{name} is a folder, not a quantized file; "
+            f"make one with: lightmamba quantize {name} -o m.safetensors"
+        )
     model = load(Path(name))
     return Opened(Engine(model, threads=threads), model.tokenizer, model.special_ids)
 

@@ -22,8 +22,8 @@ INK, BAND, RULE = "#1f4e79", "#9dc3e6", "#c00000"
 FLOOR = {"input": 0.01, "weight": 0.1}  # of the axes: what lies below is as good as nothing
 NOTE = (
     "Magnitudes per input channel over the rms of the channels' maxima, log scale: the flatter, "
-    "the fewer quantization steps go to a few outliers.\nThe off-line rotation carries the norm weight "
-    "from in_proj's input into its weight."
+    "the fewer quantization steps go to\na few outliers. The off-line rotation carries the norm "
+    "weight from in_proj's input into its weight."
 )
 
 

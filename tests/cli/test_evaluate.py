@@ -1,0 +1,145 @@
+"""``lightmamba evaluate``."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lightmamba.qmodel import load, save
+from tests.cli.conftest import WORDED, write_ids
+from tests.support.models import write_state_spaces
+from tests.support.qmodels import TINY, random_model
+
+KEYS = {"perplexity", "bits_per_byte", "standard_error", "tokens"}
+AGAINST = KEYS | {"overflows", "ratio", "kl", "top1_agreement", "layers"}
+
+
+def test_ids_on_a_quantized_file(run, world):
+    found = run("evaluate", world.plain_file, "--ids", world.ids, "--window", 100, "--json").json
+    assert found.keys() >= KEYS | {"overflows", "clipped", "calibration_overlap"}
+    assert found["tokens"] == 700 - 7  # all but the first of each window
+    assert found["bits_per_byte"] is None
+    assert found["calibration_overlap"] == 0
+    assert found["overflows"] == sum(found["overflows_by_kind"].values())
+    assert found["clipped"] > 0
+    assert 0 < found["standard_error"] < found["perplexity"] < 3000
+
+
+def test_a_checkpoint_is_evaluated_in_floats(run, world):
+    exact = run("evaluate", world.plain, "--ids", world.ids, "--json").json
+    integer = run("evaluate", world.plain_file, "--ids", world.ids, "--json").json
+    assert exact.keys() >= KEYS
+    assert "overflows" not in exact
+    assert exact["perplexity"] == pytest.approx(integer["perplexity"], rel=0.05)
+    assert exact["perplexity"] != integer["perplexity"]
+
+
+def test_against_the_checkpoint_in_its_own_basis(run, world):
+    """The file's residual stream is rotated: only turned back can it be near the float one."""
+    against = ("--ids", world.ids, "--against", world.plain, "--json")
+    found = run("evaluate", world.plain_file, *against).json
+    assert found.keys() >= AGAINST
+    assert found["ratio"] == pytest.approx(found["perplexity"] / found["reference_perplexity"])
+    assert 0 < found["kl"] < 0.05
+    assert 0.8 < found["top1_agreement"] < 1
+    assert [layer["name"] for layer in found["layers"]] == ["layer.0.residual", "layer.1.residual"]
+    for layer in found["layers"]:
+        assert layer["snr_db"] > 20
+        assert layer["snr_db"] == pytest.approx(-20 * math.log10(layer["relative_error"]))
+
+
+def test_what_is_traced_counts_no_saturation(run, world):
+    """The first tokens are read once more for the layers, but not counted once more."""
+    alone = run("evaluate", world.worded_file, "--text", world.text, "--json").json
+    against = ("--text", world.text, "--against", world.worded, "--json")
+    both = run("evaluate", world.worded_file, *against).json
+    assert (both["clipped"], both["overflows"]) == (alone["clipped"], alone["overflows"])
+    assert both["perplexity"] == alone["perplexity"]
+
+
+def test_a_float_model_against_itself(run, world):
+    against = ("--ids", world.ids, "--against", world.plain, "--json")
+    found = run("evaluate", world.plain, *against).json
+    assert (found["ratio"], found["top1_agreement"], found["first_divergence"]) == (1, 1, None)
+    assert found["layers"][0] == {"name": "layer.0.residual", "relative_error": 0, "snr_db": None}
+
+
+def test_bits_per_byte_of_text(run, world):
+    found = run("evaluate", world.worded_file, "--text", world.text, "--json").json
+    bits = found["tokens"] * math.log2(found["perplexity"])
+    assert found["bits_per_byte"] == pytest.approx(bits / world.text.stat().st_size)
+
+
+def test_the_reference_may_lack_the_tokenizer_that_the_file_has(run, world, tmp_path):
+    """Then the file knows which ids are padding."""
+    write_state_spaces(tmp_path / "bare", WORDED)
+    against = ("--text", world.text, "--against", tmp_path / "bare", "--json")
+    assert run("evaluate", world.worded_file, *against).json["ratio"] > 0
+
+
+def test_a_file_that_does_not_say_how_it_was_made_has_no_layers(run, world, tmp_path):
+    anonymous = replace(load(world.plain_file), origin={})
+    save(anonymous, tmp_path / "m.safetensors")
+    against = ("--ids", world.ids, "--against", world.plain, "--json")
+    found = run("evaluate", tmp_path / "m.safetensors", *against).json
+    assert found["layers"] == []
+    assert found["kl"] < 0.05
+
+
+def test_calibration_text_is_refused_or_marked(run, world):
+    said = run("evaluate", world.plain_file, "--ids", world.calibration)
+    assert "--allow-overlap" in said.refusal
+    allowed = ("--ids", world.calibration, "--allow-overlap", "--json")
+    assert run("evaluate", world.plain_file, *allowed).json["calibration_overlap"] > 0.4
+
+
+def test_threads_and_batch_change_no_number(run, world):
+    options = (("--threads", 1, "--batch", 16), ("--threads", 2, "--batch", 3))
+    one, two = (
+        run("evaluate", world.plain_file, "--ids", world.ids, "--window", 64, *o, "--json").json
+        for o in options
+    )
+    assert one == two
+
+
+def test_tasks_from_local_files(run, world, tmp_path):
+    choices = tmp_path / "choices.jsonl"
+    rows = [
+        {"query": "The sky is", "choices": ["blue", "made of tin"], "gold": gold}
+        for gold in (0, 1, 0)
+    ]
+    choices.write_text("\n".join(map(json.dumps, rows)))
+    words = tmp_path / "words.jsonl"
+    words.write_text('{"text": "The cat sat."}\n{"text": "It was night."}\n')
+    tasks = ("--task", choices, "--task", words)
+    found = run("evaluate", world.worded_file, *tasks, "--json").json
+    one, two = found["tasks"]
+    assert (one["name"], one["rows"]) == ("choices", 3)
+    assert one["metrics"]["acc"] in (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (two["name"], two["rows"], set(two["metrics"])) == ("words", 2, {"acc", "perplexity"})
+    assert found["overflows"] >= 0
+    assert "perplexity" not in found  # of no text
+    limited = run("evaluate", world.worded, *tasks, "--limit", 1, "--text", world.text, "--json")
+    assert [task["rows"] for task in limited.json["tasks"]] == [1, 1]
+    assert limited.json["perplexity"] > 1
+
+
+def test_people_get_tables(run, world, tmp_path):
+    words = tmp_path / "words.jsonl"
+    words.write_text('{"text": "The cat sat."}\n')
+    said = run("evaluate", world.worded_file, "--text", world.text, "--against", world.worded,
+               "--task", words)  # fmt: skip
+    assert said.status == 0
+    assert said.out == ""
+    for word in ("perplexity", "ratio", "SNR", "layer.1.residual", "words (1 rows)", "acc"):
+        assert word in said.err
+
+
+def test_a_handmade_model_from_integers(run, tmp_path):
+    save(random_model(TINY), tmp_path / "m.safetensors")
+    ids = write_ids(tmp_path / "ids.txt", 0, 50, vocab=58)
+    found = run("evaluate", tmp_path / "m.safetensors", "--ids", ids, "--json").json
+    assert np.isfinite(found["perplexity"])
+    assert found["tokens"] == 49

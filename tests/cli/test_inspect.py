@@ -1,0 +1,77 @@
+"""``lightmamba inspect``."""
+
+import pytest
+import torch
+
+from lightmamba.checkpoint import save_checkpoint
+from lightmamba.config import Mamba2Config
+from tests.support.models import random_model
+
+
+def test_a_quantized_file(run, world):
+    found = run("inspect", world.plain_file, "--json").json
+    assert found["kind"] == "quantized model"
+    assert found["config"]["d_model"] == 192
+    assert found["config"]["dt_limit"] == ["0.0", "inf"]
+    assert (found["formats"]["weight_bits"], found["formats"]["act_bits"]) == (8, 8)
+    assert len(found["layers"]) == 2
+    assert found["runs_in_gates"] is True
+    assert found["bytes_per_token"]["projections"] > 100_000
+    assert found["origin"]["errors"]["layers.1.out_proj"] < 0.05
+    assert 'name = "w8a8"' in found["origin"]["recipe"]
+
+
+def test_a_checkpoint(run, world):
+    found = run("inspect", world.plain, "--json").json
+    assert found["kind"] == "float checkpoint"
+    assert found["config"]["ngroups"] == 2
+    assert found["tokenizer"] is False
+    assert found["valid_vocab"] == 300
+    assert found["parameters"] == 616_304
+    assert set(found["source"]["hashes"]) == {"config.json", "model.safetensors"}
+
+
+def test_people_get_tables(run, world):
+    said = run("inspect", world.worded_file)
+    assert said.out.startswith('name = "w4a4"\n')  # the recipe, to be kept as a file
+    for word in ("d_model", "weight_bits", "projections", "conv_x", "layers.0.in_proj"):
+        assert word in said.err
+    said = run("inspect", world.worded)
+    assert (said.status, said.out) == (0, "")
+    assert "d_state" in said.err
+
+
+@pytest.fixture(scope="module")
+def heavy(tmp_path_factory):
+    """A checkpoint with a few channels that its norms make 30 times as large."""
+    folder = tmp_path_factory.mktemp("heavy")
+    model = random_model(Mamba2Config(d_model=256, n_layer=2, vocab_size=300, d_state=16))
+    generator = torch.Generator().manual_seed(1)
+    for layer in model.layers:
+        layer.norm[torch.randperm(256, generator=generator)[:8]] *= 30
+        layer.mixer.norm[torch.randperm(512, generator=generator)[:12]] *= 30
+    save_checkpoint(model, folder)
+    return folder
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_the_picture_of_outliers_before_and_after(run, heavy, tmp_path, layer):
+    png = tmp_path / "ranges.png"
+    chosen = () if layer is None else ("--layer", layer)
+    found = run("inspect", heavy, "--plot", png, *chosen, "--json").json
+    assert found["layer"] in ((0, 1) if layer is None else (layer,))
+    peaks = found["peaks"]
+    for name in ("in_proj", "out_proj"):
+        assert peaks[f"{name} before"] > 5
+        assert peaks[f"{name} after"] < 0.4 * peaks[f"{name} before"]
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert png.stat().st_size > 20_000
+
+
+def test_people_get_the_peaks_and_the_path(run, heavy, tmp_path):
+    svg = tmp_path / "ranges.svg"
+    said = run("inspect", heavy, "--plot", svg, "--layer", 0)
+    assert said.out == f"{svg}\n"
+    assert "out_proj after" in said.err
+    drawn = svg.read_text()
+    assert drawn.startswith("<?xml")

@@ -1,0 +1,82 @@
+"""The program around the verbs: help, version, pipes, and the installed script."""
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from lightmamba.cli import main
+from lightmamba.cli.main import VERBS
+
+LIGHT = """
+import sys
+from lightmamba.cli import main
+try:
+    main({arguments!r})
+except SystemExit as end:
+    assert end.code == 0
+heavy = {{"numpy", "torch", "rich", "numba", "tokenizers", "safetensors"}} & set(sys.modules)
+sys.exit(f"imported {{heavy}}" if heavy else 0)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([v, "--help"] for v in VERBS)])
+def test_help_loads_nothing_heavy(arguments):
+    script = LIGHT.format(arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_verb(run):
+    said = run("--help")
+    assert said.status == 0
+    assert all(verb in said.out for verb in VERBS)
+    assert run("--version").out == f"{metadata.version('lightmamba')}\n"
+    for verb in VERBS:
+        said = run(verb, "--help")
+        assert said.status == 0
+        assert "--json" in said.out
+        assert "--threads" in said.out
+
+
+def test_the_installed_script(world):
+    script = Path(sys.executable).with_name("lightmamba")
+    program = str(script) if script.exists() else shutil.which("lightmamba")
+    assert program is not None
+    done = subprocess.run(
+        [program, "inspect", world.plain_file, "--json"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["kind"] == "quantized model"
+
+
+def test_a_reader_that_goes_away_is_no_error(world):
+    command = [sys.executable, "-m", "lightmamba", "inspect", str(world.plain_file), "--json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    assert (child.stderr.read(), child.wait()) == (b"", 0)
+    child.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_behind_stdout_is_one_sentence(world):
+    command = [sys.executable, "-m", "lightmamba", "inspect", str(world.plain_file), "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "lightmamba inspect: No space left on device\n"
+
+
+def test_an_interrupt_is_said_shortly(world, capsys, monkeypatch):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightmamba.cli.inspect.run", interrupted)
+    assert main(["inspect", str(world.plain_file)]) == 130
+    assert capsys.readouterr().err == "\nlightmamba inspect: stopped\n"

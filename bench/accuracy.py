@@ -5,13 +5,14 @@ python -m bench.accuracy --only w4a4 --models bundled
 """
 
 import argparse
+import json
 import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bench.common import bundled, encode, figures, write_results
+from bench.common import RESULTS, bundled, commit, encode, figures, write_results
 from lightmamba.checkpoint import Checkpoint
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
@@ -77,6 +78,15 @@ def measure(model: str, recipe: Recipe, tokens: int | None, threads: int) -> dic
     }
 
 
+def kept_rows(name: str) -> list[dict[str, Any]]:
+    """Rows of earlier runs, which this one replaces one by one; each names its commit."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=WIDTHS, help="widths")
@@ -86,12 +96,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="accuracy", help="of the results file")
     args = parser.parse_args()
-    rows = []
+    rows = kept_rows(args.name)
     for model in args.models:
         for method in args.methods:
             for width in args.only:
                 row = measure(model, recipe_of(method, width), args.tokens, args.threads)
-                row |= {"method": method, "width": width}
+                row |= {"method": method, "width": width, "commit": commit()}
+                key = model, method, width
+                rows = [r for r in rows if (r["model"], r["method"], r["width"]) != key]
                 rows.append(row)
                 print(
                     f"{model:9} {method:12} {width}  {row['ratio']:.4f} x ± "

@@ -16,7 +16,7 @@ from lightmamba.data import austen, demo_checkpoint
 from lightmamba.evaluate import Comparison
 from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["RESULTS", "bundled", "encode", "figures", "write_results"]
+__all__ = ["RESULTS", "bundled", "commit", "encode", "figures", "write_results"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -45,16 +45,19 @@ def figures(found: Comparison) -> dict[str, Any]:
     return out
 
 
+def commit() -> str:
+    """Short hash of the commit at hand."""
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def write_results(name: str, command: str, results: Any) -> None:
     """Write ``results`` with the machine, the date and the commit that made them."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     RESULTS.mkdir(exist_ok=True)
     record = {
         "command": command,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit,
+        "commit": commit(),
         "machine": _machine(),
         "results": results,
     }

@@ -7,6 +7,7 @@ the state-space step with decays down to dt·A = 1e-4 against float64, where pla
 """
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -52,25 +53,24 @@ def change(excess: NDArray[np.float64]) -> tuple[float, float]:
     return float(np.expm1(moved.mean())), float(moved.std(ddof=1) / np.sqrt(len(moved)))
 
 
-def real_model(streams: int, length: int, threads: int) -> list[dict[str, Any]]:
-    """Part one."""
+def real_model(streams: int, length: int, threads: int) -> Iterator[dict[str, Any]]:
+    """Part one, format by format."""
     ids, _ = encode(0, 3_900_000)
     starts = np.linspace(0, len(ids) - length, streams).astype(np.int64)
     text = np.stack([ids[s : s + length] for s in starts])
     checkpoint = bundled()
     base = losses(FloatModel(checkpoint.model, checkpoint.valid_vocab), text)
     model: QuantizedModel = quantize_checkpoint(bundled(), Recipe.load("w4a4"), threads=threads)
-    rows = []
     for name, (bits, rounding) in FORMATS.items():
         formats = replace(model.formats, state_bits=bits, state_rounding=rounding)
         engine = Engine(replace(model, formats=formats), threads=threads)
         excess = losses(engine, text) - base
         moved, error = change(excess)
-        rows.append({"state": name, "by_position": by_position(excess), "change": moved,
-                     "standard_error": error, "overflows": engine.counters["ssm.h"]})  # fmt: skip
+        row = {"state": name, "by_position": by_position(excess), "change": moved,
+               "standard_error": error, "overflows": engine.counters["ssm.h"]}  # fmt: skip
         print(f"bundled, state {name}: last over first thousand {moved:+.5f} ± {error:.5f}",
               flush=True)  # fmt: skip
-    return rows
+        yield row
 
 
 def slow_decay(tokens: int) -> list[dict[str, Any]]:
@@ -114,8 +114,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     slow = slow_decay(args.slow_tokens)
-    real = real_model(args.streams, args.length, args.threads)
-    write_results("drift", "python -m bench.drift", {"bundled": real, "slow_decay": slow})
+    real: list[dict[str, Any]] = []
+    for row in real_model(args.streams, args.length, args.threads):
+        real.append(row)
+        write_results("drift", "python -m bench.drift", {"bundled": real, "slow_decay": slow})
 
 
 if __name__ == "__main__":

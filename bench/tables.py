@@ -34,9 +34,12 @@ def lines(header: list[str], rows: list[list[str]]) -> str:
 
 def foot(record: dict[str, Any]) -> str:
     """Where the numbers come from."""
+    rows = record["results"]
+    commits = {r["commit"] for r in rows if "commit" in r} if isinstance(rows, list) else set()
+    made_at = ", ".join(sorted(commits | {record["commit"]}))
     return (
         f"\nMeasured by `{record['command']}` on {record['machine']}, "
-        f"{record['date']}, commit {record['commit']}.\n"
+        f"{record['date']}, commits {made_at}.\n"
     )
 
 
@@ -144,10 +147,18 @@ TABLES = {
 }
 
 
+def made(name: str) -> str:
+    """A table by name; a benchmark that has no results yet is said to have none."""
+    try:
+        return TABLES[name]()
+    except FileNotFoundError:
+        return "Not run yet.\n"
+
+
 def main() -> None:
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         text = path.read_text(encoding="utf-8")
-        new = MARK.sub(lambda m: m[1] + TABLES[m[2]]() + m[3], text)
+        new = MARK.sub(lambda m: m[1] + made(m[2]) + m[3], text)
         if new != text:
             path.write_text(new, encoding="utf-8")
             print(path.relative_to(ROOT))

@@ -2,7 +2,8 @@
 
     python -m bench.drift        # 32 streams of 10,000 tokens, half an hour on two cores
 
-Part one runs the bundled model, W4A4, with four formats of the state. Part two drives one head of
+Part one runs the bundled model, W4A4 or by another recipe, with four formats of the state. Part two
+drives one head of
 the state-space step with decays down to dt·A = 1e-4 against float64, where plain rounding sticks.
 """
 
@@ -53,17 +54,20 @@ def change(excess: NDArray[np.float64]) -> tuple[float, float]:
     return float(np.expm1(moved.mean())), float(moved.std(ddof=1) / np.sqrt(len(moved)))
 
 
-def real_model(streams: int, length: int, threads: int) -> Iterator[dict[str, Any]]:
+def real_model(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Part one, format by format."""
     ids, _ = encode(0, 3_900_000)
-    starts = np.linspace(0, len(ids) - length, streams).astype(np.int64)
-    text = np.stack([ids[s : s + length] for s in starts])
+    starts = np.linspace(0, len(ids) - args.length, args.streams).astype(np.int64)
+    text = np.stack([ids[s : s + args.length] for s in starts])
     checkpoint = bundled()
     base = losses(FloatModel(checkpoint.model, checkpoint.valid_vocab), text)
-    model: QuantizedModel = quantize_checkpoint(bundled(), Recipe.load("w4a4"), threads=threads)
-    for name, (bits, rounding) in FORMATS.items():
+    model: QuantizedModel = quantize_checkpoint(
+        bundled(), Recipe.load(args.recipe), threads=args.threads
+    )
+    for name in args.states:
+        bits, rounding = FORMATS[name]
         formats = replace(model.formats, state_bits=bits, state_rounding=rounding)
-        engine = Engine(replace(model, formats=formats), threads=threads)
+        engine = Engine(replace(model, formats=formats), threads=args.threads)
         excess = losses(engine, text) - base
         moved, error = change(excess)
         row = {"state": name, "by_position": by_position(excess), "change": moved,
@@ -110,14 +114,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=32)
     parser.add_argument("--length", type=int, default=10_001)
+    parser.add_argument("--recipe", default="w4a4")
+    parser.add_argument("--states", nargs="*", default=list(FORMATS), choices=list(FORMATS))
+    parser.add_argument("--name", default="drift", help="of the results file")
     parser.add_argument("--slow-tokens", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    slow = slow_decay(args.slow_tokens)
+    slow = slow_decay(args.slow_tokens) if args.slow_tokens else []
     real: list[dict[str, Any]] = []
-    for row in real_model(args.streams, args.length, args.threads):
+    for row in real_model(args):
         real.append(row)
-        write_results("drift", "python -m bench.drift", {"bundled": real, "slow_decay": slow})
+        write_results(
+            args.name,
+            f"python -m bench.drift --recipe {args.recipe}",
+            {"bundled": real, "slow_decay": slow},
+        )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m bench.drift        # 32 streams of 10,000 tokens, half an hour on two cores
 
 Part one runs the bundled model, W4A4 or by another recipe, with four formats of the state. Part two
-drives one head of
-the state-space step with decays down to dt·A = 1e-4 against float64, where plain rounding sticks.
+drives one head of the state-space step with decays down to dt·A = 1e-4 against float64, where plain
+rounding sticks.
 """
 
 import argparse

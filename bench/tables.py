@@ -85,9 +85,9 @@ def summary() -> str:
     return lines(header, rows) + foot(record)
 
 
-def drift() -> str:
+def drift(name: str) -> str:
     """The state formats by position."""
-    record = load("drift")
+    record = load(name)
     rows = [
         [
             r["state"],
@@ -140,7 +140,8 @@ TABLES = {
     "accuracy-bundled": lambda: accuracy("bundled"),
     "accuracy-outliers": lambda: accuracy("outliers"),
     "summary": summary,
-    "drift": drift,
+    "drift": lambda: drift("drift"),
+    "drift-w8a8": lambda: drift("drift-w8a8"),
     "slow-decay": slow,
     "choices": choices,
     "speed": speed,

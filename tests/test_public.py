@@ -3,9 +3,11 @@
 import importlib
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,20 +19,36 @@ ROOT = Path(__file__).parent.parent
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(lightmamba.__path__, "lightmamba.")
-    if not name.endswith(("__main__", "cli.plot", "evaluate.lm_adapter"))  # extras, or a program
+    if not name.endswith("__main__")  # a program: it ends when imported
 ]
+EXTRAS = {"lightmamba.cli.plot": "matplotlib", "lightmamba.evaluate.lm_adapter": "lm_eval"}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NO_RUN: set[str] = set()  # pages with a block "python no-run", each for a reason to be told here
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#([^)]*))?\)")
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+def blocks(page: Path, *kinds: str) -> list[str]:
+    """Fenced blocks of these kinds."""
+    return [code for kind, code in BLOCK.findall(page.read_text(encoding="utf-8")) if kind in kinds]
 
 
 @pytest.mark.parametrize("name", ["lightmamba", *MODULES])
 def test_every_public_name_resolves(name):
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
     module = importlib.import_module(name)
     names = getattr(module, "__all__", [])
     assert len(names) == len(set(names))
     for public in names:
         getattr(module, public)
+
+
+def test_every_module_says_what_is_public():
+    modules = {name: importlib.import_module(name) for name in MODULES if name not in EXTRAS}
+    silent = {name for name, module in modules.items() if not hasattr(module, "__all__")}
+    assert silent == {"lightmamba.numerics"}  # a folder of modules, with no name of its own
 
 
 @pytest.mark.parametrize(
@@ -52,24 +70,56 @@ def test_imports_are_light(code, unwanted):
     assert not unwanted & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_pages_run_and_their_links_resolve(page, monkeypatch, tmp_path):
-    text = page.read_text(encoding="utf-8")
-    for target in LINK.findall(text):
+@pages
+def test_links_resolve(page):
+    for target, heading in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        if heading:
+            text = (page.parent / target).read_text(encoding="utf-8")
+            anchors = {_anchor(line) for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+            assert heading in anchors, f"{page.name} links to {target}#{heading}"
+
+
+def _anchor(heading: str) -> str:
+    """The anchor that a heading gets on the web."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pages
+def test_python_blocks_run(page, monkeypatch, tmp_path):
+    """All those of a page one after the other, in one namespace."""
     monkeypatch.chdir(tmp_path)
-    scope = {"__name__": "page"}
-    for block in PYTHON.findall(text):
-        exec(compile(block, str(page), "exec"), scope)
+    scope: dict[str, Any] = {"__name__": "page"}
+    for code in blocks(page, "python"):
+        exec(compile(code, str(page), "exec"), scope)
 
 
-def test_the_readme_names_commands_that_exist():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^lightmamba (.+)$", text, re.MULTILINE)
-    assert len(commands) >= 4
-    for command in commands:
-        words = [w.strip('"') for w in re.findall(r'"[^"]*"|\S+', command)]
-        assert build_parser(words[0]).parse_args(words).verb in VERBS
+def test_no_block_escapes():
+    """Every block is of a known kind, so that none is left out because its name is misspelt."""
+    assert sum(len(blocks(page, "python")) for page in PAGES) >= 15
+    kinds = {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text(encoding="utf-8"))}
+    assert kinds <= {"", "python", "python no-run", "toml"}
+    assert {str(p.relative_to(ROOT)) for p in PAGES if blocks(p, "python no-run")} == NO_RUN
+
+
+@pages
+def test_recipes_on_the_pages_are_read(page):
+    for text in blocks(page, "toml"):
+        if re.search(r"^name\b", text, re.MULTILINE):
+            assert Recipe.parse(text, page.name).passes
+
+
+def test_commands_on_the_pages_are_understood():
+    seen = set()
+    for page in PAGES:
+        for block in blocks(page, ""):
+            joined = block.replace("\\\n", " ")
+            for command in re.findall(r"^ *lightmamba (.+)$", joined, re.MULTILINE):
+                words = shlex.split(re.split(r" [>|] ", command)[0], comments=True)
+                parsed = build_parser(words[0]).parse_args(words)
+                seen.add((page.name, parsed.verb))
+    assert {verb for _, verb in seen} >= VERBS.keys() - {"demo"}
+    assert {verb for name, verb in seen if name == "README.md"} >= VERBS.keys() - {"demo"}
 
 
 def test_every_shipped_recipe_reads_back():

@@ -19,14 +19,16 @@ try:
     main({arguments!r})
 except SystemExit as end:
     assert end.code == 0
+verbs = [v for v in {verbs!r} if v not in {arguments!r}]
 heavy = {{"numpy", "torch", "rich", "numba", "tokenizers", "safetensors"}} & set(sys.modules)
+heavy |= {{f"lightmamba.cli.{{verb}}" for verb in verbs}} & set(sys.modules)
 sys.exit(f"imported {{heavy}}" if heavy else 0)
 """
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([v, "--help"] for v in VERBS)])
 def test_help_loads_nothing_heavy(arguments):
-    script = LIGHT.format(arguments=arguments)
+    script = LIGHT.format(arguments=arguments, verbs=list(VERBS))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -66,11 +68,12 @@ def test_a_reader_that_goes_away_is_no_error(world):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_full_disk_behind_stdout_is_one_sentence(world):
-    command = [sys.executable, "-m", "lightmamba", "inspect", str(world.plain_file), "--json"]
+    words = ["generate", str(world.worded_file), "--prompt", "x", "--max-tokens", "1", "--json"]
+    command = [sys.executable, "-m", "lightmamba", *words]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
-    assert done.stderr == "lightmamba inspect: No space left on device\n"
+    assert done.stderr == "lightmamba generate: No space left on device\n"
 
 
 def test_an_interrupt_is_said_shortly(world, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """The program around the verbs: help, version, pipes, and the installed script."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,11 @@ def test_help_loads_nothing_heavy(arguments):
     assert done.returncode == 0, done.stderr
 
 
+def buffered() -> dict[str, str]:
+    """The environment of a program whose output waits for a flush, as a user's does."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def test_help_names_every_verb(run):
     said = run("--help")
     assert said.status == 0
@@ -58,7 +64,9 @@ def test_the_installed_script(world):
 
 def test_a_reader_that_goes_away_is_no_error(world):
     command = [sys.executable, "-m", "lightmamba", "inspect", str(world.plain_file), "--json"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered()
+    )
     assert child.stdout is not None
     assert child.stderr is not None
     child.stdout.close()
@@ -71,7 +79,9 @@ def test_a_full_disk_behind_stdout_is_one_sentence(world):
     words = ["generate", str(world.worded_file), "--prompt", "x", "--max-tokens", "1", "--json"]
     command = [sys.executable, "-m", "lightmamba", *words]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered()
+        )
     assert done.returncode == 2
     assert done.stderr == "lightmamba generate: No space left on device\n"
 

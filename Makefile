@@ -16,10 +16,10 @@ demo: $(STAMP)   ## quantize the bundled model, measure it, let it write
 	@.venv/bin/lightmamba demo $(ARGS)
 
 test: $(STAMP)   ## all tests but the slow ones
-	@$(PYTHON) -m pytest -n 2 -q -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -q -m "not slow" $(ARGS)
 
 test-all: $(STAMP) ## all tests
-	@$(PYTHON) -m pytest -n 2 -q $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -q $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, import rules
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache | grep -v '^[ ╔╗╚╝═║╣╠╩╦╬]' | tail -5

@@ -22,7 +22,7 @@ test-all: $(STAMP) ## all tests
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -q $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, import rules
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache | grep -v '^[ ╔╗╚╝═║╣╠╩╦╬]' | tail -5
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache
 
 format: $(STAMP) ## format the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

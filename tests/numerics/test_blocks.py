@@ -212,3 +212,9 @@ def test_dither_takes_every_value_once_along_tokens_and_along_the_state():
     assert set(dither(np.array(77), np.arange(1000, 1256)).tolist()) == every
     assert set(dither(np.arange(256), np.array(123456)).tolist()) == every
     assert dither(np.array([1, 2]), np.array([[0], [1]])).tolist() == [[159, 62], [96, 255]]
+
+
+def test_worked_dequantization():
+    """Codes 1 and 6 above a base of 3: scales 1.25·2^3 = 10 and 1.5·2^4 = 24."""
+    q, code = np.array([[1, -2, 7, -8]], np.int8), np.array([[1, 6]], np.uint8)
+    assert BlockQuant(4, block=2).dequantize(q, code, 3).tolist() == [[10, -20, 168, -192]]

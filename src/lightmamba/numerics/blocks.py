@@ -134,6 +134,13 @@ class BlockQuant:
             int(clamped),
         )
 
+    def dequantize(
+        self, q: NDArray[np.int8], code: NDArray[np.uint8], base: int
+    ) -> NDArray[np.float64]:
+        """Real values, in units of what was quantized, of (..., n) integers and their codes."""
+        scale = self.multiplier(code).astype(np.float64) * 2.0 ** (base - 2)
+        return q.astype(np.float64) * np.repeat(scale, self.block, axis=-1)
+
     @staticmethod
     def multiplier(code: NDArray[np.uint8]) -> Ints:
         """Integer (4 + m)·2^e of each code; at most 7 << 15, 18 bits."""

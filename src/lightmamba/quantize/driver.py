@@ -29,6 +29,7 @@ from lightmamba.quantize.lower import (
     lower_embedding,
     lower_layer,
     numpy64,
+    pad_groups,
     square_exponent,
 )
 from lightmamba.quantize.project import NO_CODE, NO_Q, Inputs, Target, quantize_projection
@@ -39,7 +40,6 @@ __all__ = ["lower_model"]
 
 BATCH = 8  # sequences that go through the engine at once
 LOGIT_EXP = -16
-N = TypeVar("N", bound=np.generic)
 T = TypeVar("T")
 BLANK = QuantizedLinear(NO_Q, NO_CODE, 0, 0, 0)
 
@@ -51,16 +51,6 @@ def lower_model(
     for step in recipe.passes:
         step.apply(work)
     return _Lowering(work, valid_vocab, threads).run()
-
-
-def pad_groups(x: NDArray[N], groups: int, channels: int) -> NDArray[N]:
-    """Zero-pad each of ``groups`` runs of the last axis to ``channels`` together."""
-    grouped = x.reshape(*x.shape[:-1], groups, -1)
-    width = channels // groups - grouped.shape[-1]
-    if width == 0:
-        return x
-    padded = np.pad(grouped, [(0, 0)] * (grouped.ndim - 1) + [(0, width)])
-    return padded.reshape(*x.shape[:-1], channels)
 
 
 def _real(tensor: Tensor | None, groups: int, channels: int) -> NDArray[np.float64] | None:
@@ -169,7 +159,7 @@ class _Lowering:
                 row_exponent=e.of_rows(c),
             ),
         )
-        self.layers.append(lower_layer(c, f, layer, trace, in_proj, BLANK))
+        self.layers.append(lower_layer(c, mixer, trace, e, in_proj, BLANK))
         mixed, rms = self._through_mixer(i, u_q)
 
         channels, groups, bias = f.out_channels(c), c.ngroups, mixer.out_proj.bias

@@ -1,22 +1,24 @@
 """From a float layer and its ranges to the integers of a quantized layer."""
 
 import math
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lightmamba.config import Mamba2Config
-from lightmamba.mamba2 import Mamba2Layer, Mixer
+from lightmamba.mamba2 import Mixer
 from lightmamba.numerics.formats import GroupScale, IntFormat
 from lightmamba.numerics.tables import Q5_11
 from lightmamba.qmodel import Exponents, Formats, QuantizedLayer, QuantizedLinear, Table
 from lightmamba.quantize.calibrate import LayerTrace
 
-__all__ = ["exponent_for", "lower_embedding", "lower_layer", "pad_columns"]
+__all__ = ["exponent_for", "layer_exponents", "lower_embedding", "lower_layer", "pad_groups"]
 
 HEADROOM_WIDE = 8.0  # of values that have bits to spare
 HEADROOM_16 = 2.0  # of int16 values
+N = TypeVar("N", bound=np.generic)
 
 
 def numpy64(tensor: torch.Tensor) -> NDArray[np.float64]:
@@ -49,15 +51,20 @@ def to_fixed(
     return wide.clip(form.min, form.max).astype(np.int64)
 
 
-def pad_columns(weight: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
-    """Zero-pad (rows, n) to (rows, channels)."""
-    return np.pad(weight, [(0, 0), (0, channels - weight.shape[1])])
+def pad_groups(x: NDArray[N], groups: int, channels: int) -> NDArray[N]:
+    """Zero-pad each of ``groups`` runs of the last axis to ``channels`` together."""
+    grouped = x.reshape(*x.shape[:-1], groups, -1)
+    width = channels // groups - grouped.shape[-1]
+    if width == 0:
+        return x
+    padded = np.pad(grouped, [(0, 0)] * (grouped.ndim - 1) + [(0, width)])
+    return padded.reshape(*x.shape[:-1], channels)
 
 
 def lower_embedding(weight: torch.Tensor, formats: Formats, channels: int) -> Table:
     """Embedding rows to int8 with a scale per group, round to nearest."""
     scale_format, form = GroupScale(), IntFormat(8, symmetric=True)
-    padded = pad_columns(numpy64(weight), channels)
+    padded = pad_groups(numpy64(weight), 1, channels)
     groups = padded.reshape(len(padded), -1, formats.group)
     largest = np.abs(groups).max(-1)
     base = scale_format.base(float(largest.max()) / form.max)
@@ -95,15 +102,13 @@ def layer_exponents(
 
 def lower_layer(
     config: Mamba2Config,
-    formats: Formats,
-    layer: Mamba2Layer,
+    mixer: Mixer,
     trace: LayerTrace,
+    e: Exponents,
     in_proj: QuantizedLinear,
     out_proj: QuantizedLinear,
 ) -> QuantizedLayer:
     """Everything of a layer but the two projections, which come quantized."""
-    mixer = layer.mixer
-    e = layer_exponents(config, formats, mixer, trace)
     row_exp = e.of_rows(config)[config.splits()["x"].start : config.splits()["C"].stop]
     inputs = trace.ranges["rows"][config.splits()["x"].start : config.splits()["C"].stop]
     in_exp = np.array([exponent_for(v, 8) for v in inputs])

@@ -88,9 +88,8 @@ def _surroundings(target: Target, inputs: Inputs) -> QuantizedLinear:
     return linear
 
 
-def _activation_base(act: BlockQuant, magnitude: Ints) -> int:
-    """Lowest scale exponent: the largest block lies one octave below the top."""
-    largest = int(magnitude.max(initial=1))
+def _activation_base(act: BlockQuant, largest: int) -> int:
+    """Lowest scale exponent: the largest magnitude lies one octave below the top."""
     return max(0, int(act.index(np.array(max(largest, 1)))) // 4 + 2 - 16)
 
 
@@ -116,15 +115,13 @@ def quantize_projection(
     largest = max(
         int(block_magnitude(prepared(rows), act.block).max()) for rows in inputs.batches()
     )
-    linear = replace(linear, act_base=_activation_base(act, np.array([largest])))
+    linear = replace(linear, act_base=_activation_base(act, largest))
 
     channels = target.weight.shape[1]
     fit, check = Moments.zeros(channels), Moments.zeros(channels)
     for index, rows in enumerate(inputs.batches()):
         q, code, _, _ = act(prepared(rows), linear.act_base)
-        scale = BlockQuant.multiplier(code).astype(np.float64) * 2.0 ** (linear.act_base - 2)
-        real: Array = q.astype(np.float64) * np.repeat(scale, act.block, axis=1)
-        seen = inputs.normalized(real, rows)
+        seen = inputs.normalized(act.dequantize(q, code, linear.act_base), rows)
         (fit, check)[index % 2].add(seen.astype(np.float32), inputs.wanted[rows])
     whole = fit + check
 

@@ -71,9 +71,7 @@ class Work:
 
 def fake_quantize(x: NDArray[np.float64], act: BlockQuant) -> NDArray[np.float64]:
     """Quantize and dequantize (tokens, channels), with the arithmetic that the engine has."""
-    unit = 2.0 ** (np.ceil(np.log2(max(np.abs(x).max(), 1e-300))) - 28)
+    unit = float(2.0 ** (np.ceil(np.log2(max(np.abs(x).max(), 1e-300))) - 28))
     wide = np.floor(x / unit + 0.5).astype(np.int64)
     q, code, _, _ = act(wide, 10)
-    scale = BlockQuant.multiplier(code) * (unit * 2.0 ** (10 - 2))
-    real: NDArray[np.float64] = q * np.repeat(scale, act.block, axis=-1)
-    return real
+    return act.dequantize(q, code, 10) * unit

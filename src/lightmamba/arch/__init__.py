@@ -1,0 +1,1 @@
+"""The hardware contract: what compiler, gates, runtime and docs all agree on, as data."""

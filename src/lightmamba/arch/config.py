@@ -1,0 +1,177 @@
+"""What a machine is built with: widths, depths and capacities, validated once."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+from lightmamba.numerics.blocks import BlockQuant
+from lightmamba.numerics.linear import Projection
+from lightmamba.numerics.ssm import SsmStep
+
+__all__ = ["ArchConfig"]
+
+BLOCK = 32  # activations, and state elements, that share a scale
+GROUP = 128  # weights that share a scale
+WORD_BITS = 64  # of the small streams: parameters, embedding, conv state, logits
+SCALE_PERIOD = {4: 64, 8: 128}  # weight beats that one scale beat covers, by weight bits
+
+
+@dataclass(frozen=True)
+class ArchConfig:
+    """Every build parameter of the gates.
+
+    The first part is the target's choice, the second what the shape of the model needs; any model
+    that needs no more runs on the same gates.
+
+    Raises
+    ------
+    ValueError
+        One sentence that names the parameter, its value and what would be right.
+    """
+
+    lanes: int = 4
+    port_bits: int = 128  # read port of a lane: 128, 256 or 512
+    multiplier_bits: int = 4  # activation width of the multipliers, 4 or 8
+    state_elements: int = 64  # S: state elements per cycle, 32, 64 or 128
+    state_port_bits: int = 256
+    aux_port_bits: int = 128  # parameters, embedding, conv state, logits
+    shared_port: bool = False  # one memory port for everything, as wide as a lane's
+    burst_beats: int = 16  # beats of a whole burst, at most 4 KiB
+    weight_fifo: int = 256  # beats per lane
+    state_fifo: int = 64  # words of S elements, each way
+    aux_fifo: int = 128  # words of 64 bits per consumer
+    x_queue: int = 256  # rows of x before the SSM
+    z_queue: int = 512  # rows of z before the gate
+    weight_bits: int = 4
+    act_bits: int = 4
+    head_act_bits: int = 8
+    head_qmax: int = 119
+
+    in_channels: int = 256  # d_model, padded to whole groups
+    out_channels: int = 512  # d_inner, every norm group padded to whole groups
+    heads: int = 8
+    groups: int = 1
+    padded_state: int = 128  # d_state, padded to whole blocks
+    program: int = 16  # instructions
+
+    def __post_init__(self) -> None:
+        def among(name: str, *allowed: int) -> None:
+            if getattr(self, name) not in allowed:
+                wanted = ", ".join(map(str, allowed))
+                raise ValueError(f"{name} must be one of {wanted}, not {getattr(self, name)}")
+
+        def within(name: str, low: int, high: int) -> None:
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be in {low}..{high}, not {getattr(self, name)}")
+
+        among("port_bits", 128, 256, 512)
+        among("state_port_bits", 128, 256, 512)
+        among("aux_port_bits", 64, 128, 256, 512)
+        among("state_elements", 32, 64, 128)
+        for name in ("multiplier_bits", "weight_bits", "act_bits"):
+            among(name, 4, 8)
+        among("head_act_bits", 8)
+        within("lanes", 1, 64)
+        within("burst_beats", 1, min(256, 4096 * 8 // max(self.port_bits, self.state_port_bits)))
+        within("weight_fifo", 2 * self.burst_beats, 1 << 14)
+        within("state_fifo", 2 * self.burst_beats * self.state_port_bits // (8 * self.state_elements) + 2, 1 << 16)
+        within("aux_fifo", 2 * self.burst_beats * self.aux_port_bits // WORD_BITS, 1 << 14)
+        within("x_queue", 2, 1 << 14)
+        within("z_queue", 2, 1 << 14)
+        within("in_channels", GROUP, 1 << 14)
+        within("out_channels", GROUP, 1 << 15)
+        within("groups", 1, 15)
+        within("padded_state", BLOCK, 256)
+        within("program", 2, 1 << 10)
+        if self.padded_state % self.state_elements:
+            raise ValueError(
+                f"state_elements {self.state_elements} must divide the padded d_state "
+                f"{self.padded_state}; try {self.padded_state & -self.padded_state & 224}"
+            )
+        if self.act_bits > self.multiplier_bits:
+            raise ValueError(
+                f"act_bits {self.act_bits} need multiplier_bits {self.act_bits}, "
+                f"not {self.multiplier_bits}"
+            )
+        if self.head_twice and self.head_qmax > 119:
+            raise ValueError(
+                f"two passes of 4 bits hold activations up to 119, not {self.head_qmax}; "
+                f"set multiplier_bits to 8"
+            )
+        if self.shared_port and not self.port_bits == self.state_port_bits == self.aux_port_bits:
+            raise ValueError("a shared port has one width: set all three *port_bits to it")
+
+    @property
+    def products(self) -> int:
+        """Weights per beat, and multipliers per lane (W at 4 bits)."""
+        return self.port_bits // self.weight_bits
+
+    @property
+    def head_twice(self) -> bool:
+        """Whether the head's 8-bit activations need two passes of the multipliers."""
+        return self.head_act_bits > self.multiplier_bits
+
+    @property
+    def scale_period(self) -> int:
+        """Weight beats after each scale beat."""
+        return SCALE_PERIOD[self.weight_bits]
+
+    @property
+    def codes(self) -> int:
+        """Activation scales per beat."""
+        return max(1, self.products // BLOCK)
+
+    @property
+    def in_words(self) -> int:
+        """Beats of a row of in_proj or the head."""
+        return self.in_channels // self.products
+
+    @property
+    def out_words(self) -> int:
+        """Beats of a row of out_proj."""
+        return self.out_channels // self.products
+
+    @property
+    def row_words(self) -> int:
+        """Words of S elements of a row of the state."""
+        return self.padded_state // self.state_elements
+
+    @property
+    def bc_words(self) -> int:
+        """Words of S elements of B, and of C."""
+        return self.groups * self.row_words
+
+    @property
+    def projection(self) -> Projection:
+        """Arithmetic of in_proj and out_proj."""
+        return Projection(BlockQuant(self.act_bits, BLOCK), self.weight_bits, GROUP)
+
+    @property
+    def head(self) -> Projection:
+        """Arithmetic of the head."""
+        act = BlockQuant(self.head_act_bits, BLOCK, self.head_qmax)
+        return Projection(act, self.weight_bits, GROUP)
+
+    @property
+    def ssm(self) -> SsmStep:
+        """Arithmetic of the state; a command may ask for half up instead of dither."""
+        return SsmStep(8, BLOCK)
+
+    @property
+    def acc_bits(self) -> int:
+        """Width of a row's sum in a lane, of either projection."""
+        widest = max(self.in_channels, self.out_channels)
+        return max(
+            self.projection.accumulator_bits(widest), self.head.accumulator_bits(self.in_channels)
+        )
+
+    def to_json(self) -> str:
+        """One line of JSON, for the manifest."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, int]) -> "ArchConfig":
+        """Invert :func:`dataclasses.asdict`; unknown keys are refused."""
+        known = {field.name for field in fields(cls)}
+        if unknown := set(values) - known:
+            raise ValueError(f"unknown parameters {sorted(unknown)}; known are {sorted(known)}")
+        return cls(**values)  # type: ignore[arg-type]

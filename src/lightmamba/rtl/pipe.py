@@ -1,0 +1,151 @@
+"""Feed-forward pipelines: values that know their cycle, and a queue that takes what comes out.
+
+A datapath here has no stall inside: a beat is issued only when the queue at the end has room for
+it, so no ready net runs through the arithmetic, and its registers need neither enable nor reset.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
+from amaranth.lib import fifo
+from amaranth.lib.wiring import PureInterface
+
+__all__ = ["Pipe", "Queue", "Timed"]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A value and how many cycles after the issue it holds."""
+
+    value: Value
+    stage: int
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+class Pipe:
+    """Build a pipeline in ``m``; every register is reset-less."""
+
+    def __init__(self, m: Module) -> None:
+        self.m = m
+        self._delayed: dict[int, list[tuple[Value, int, Value]]] = {}
+
+    def input(self, value: Any, stage: int = 0) -> Timed:
+        """Value that holds ``stage`` cycles after the issue."""
+        return Timed(Value.cast(value), stage)
+
+    def delay(self, timed: Timed, stage: int) -> Timed:
+        """The same value at a later cycle."""
+        if stage < timed.stage:
+            raise ValueError(f"a value of cycle {timed.stage} cannot be had at cycle {stage}")
+        value = timed.value
+        for at in range(timed.stage + 1, stage + 1):
+            value = self._register(value, at)
+        return Timed(value, stage)
+
+    def _register(self, value: Value, stage: int) -> Value:
+        known = self._delayed.setdefault(id(value), [])
+        for source, at, register in known:
+            if source is value and at == stage:
+                return register
+        register = Signal(value.shape(), reset_less=True, name=f"stage{stage}")
+        self.m.d.sync += register.eq(value)
+        known.append((value, stage, register))
+        return register
+
+    def align(self, *timed: Timed) -> list[Timed]:
+        """Delay all to the latest of them."""
+        latest = max(t.stage for t in timed)
+        return [self.delay(t, latest) for t in timed]
+
+    def comb(self, f: Callable[..., Any], *timed: Timed) -> Timed:
+        """``f`` of the values, in the latest of their cycles."""
+        aligned = self.align(*timed)
+        return Timed(Value.cast(f(*(t.value for t in aligned))), aligned[0].stage)
+
+    def step(
+        self, f: Callable[..., Any], *timed: Timed, shape: Shape | int | None = None
+    ) -> Timed:
+        """``f`` of the values, registered: one cycle after the latest of them."""
+        result = self.comb(f, *timed)
+        register = Signal(
+            result.value.shape() if shape is None else shape,
+            reset_less=True,
+            name=f"stage{result.stage + 1}",
+        )
+        self.m.d.sync += register.eq(result.value)
+        return Timed(register, result.stage + 1)
+
+    def valid(self, issue: Value, stage: int) -> Signal:
+        """``issue`` so many cycles later; this one resets, since it must begin at 0."""
+        value: Any = issue
+        for at in range(1, stage + 1):
+            register = Signal(name=f"valid{at}")
+            self.m.d.sync += register.eq(value)
+            value = register
+        return value
+
+
+class Queue:
+    """Queue at the end of a pipeline, with the credit that gates its issue.
+
+    Parameters
+    ----------
+    m : Module
+    o : stream interface
+        Where results go.
+    latency : int
+        Cycles from an issue to its result.
+    extra : int
+        Entries beyond those that full throughput needs.
+
+    Attributes
+    ----------
+    room : Signal
+        A beat may be issued in this cycle. Registered, so it delays nothing.
+    busy : Signal
+        Something is in flight or waits in the queue.
+    """
+
+    def __init__(self, m: Module, o: PureInterface, *, latency: int, extra: int = 0) -> None:
+        self.m, self.o, self.latency = m, o, latency
+        self.depth = latency + 4 + extra
+        payload = Value.cast(o.payload)
+        queue = fifo.SyncFIFOBuffered(width=len(payload), depth=self.depth)
+        m.submodules += queue
+        self._queue = queue
+        self._credit = Signal(range(self.depth + 1), init=self.depth)
+        self.room, self.busy = Signal(), Signal()
+        m.d.comb += [
+            self.room.eq(self._credit != 0),
+            self.busy.eq(self._credit != self.depth),
+            o.valid.eq(queue.r_rdy),
+            payload.eq(queue.r_data),
+            queue.r_en.eq(o.ready),
+        ]
+
+    def connect(self, issue: Value, arrives: Value, result: Any) -> None:
+        """Say when a beat is issued, when a result arrives, and what it is."""
+        leaves = self._queue.r_rdy & self.o.ready
+        self.m.d.sync += self._credit.eq(self._credit - issue + leaves)
+        self.m.d.comb += [
+            self._queue.w_en.eq(arrives),
+            self._queue.w_data.eq(Value.cast(result)),
+        ]
+
+
+def select(m: Module, index: Value, values: list[Value]) -> Value:
+    """Pick one of ``values`` (a balanced tree of multiplexers)."""
+    while len(values) > 1:
+        bit, index = index[0], index[1:]
+        pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
+        values = [Mux(bit, p[1], p[0]) if len(p) == 2 else p[0] for p in pairs]
+    return values[0]
+
+
+def any_bit(value: Value) -> Value:
+    """Whether any bit is set."""
+    return Cat(value).any()

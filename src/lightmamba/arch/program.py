@@ -158,8 +158,8 @@ OPERATIONS: Mapping[Op, tuple[str, ...]] = {
     Op.END: (),
     Op.EMBED: ("embed", "residual", "rms_in", "quant_in"),
     Op.IN: (
-        "lanes", "epilogue", "discretize", "conv", "blocks", "bc", "ssm", "gate", "rms_out", "hadamard",
-        "quant_out",
+        "lanes", "epilogue", "discretize", "conv", "blocks", "bc", "ssm", "gate", "rms_out",
+        "hadamard", "quant_out",
     ),
     Op.OUT: ("lanes", "epilogue", "residual", "rms_in", "quant_in"),
     Op.LAST_OUT: ("lanes", "epilogue", "residual"),

@@ -1,1 +1,1 @@
-"""The accelerator in Amaranth: one file each block, its arithmetic the numerics object it is given."""
+"""The accelerator in Amaranth: one file each block, its arithmetic a numerics object."""

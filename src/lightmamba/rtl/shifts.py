@@ -1,6 +1,6 @@
 """Shift, round, saturate, normalize: the pipelined forms of ``numerics.primitives``."""
 
-from amaranth.hdl import Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Mux, Value, signed
 
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.rtl.pipe import Pipe, Timed

@@ -27,8 +27,12 @@ def interpolate(pipe: Pipe, nodes: Any, offset: Timed, extra: list[int] | None =
 
     Parameters
     ----------
+    pipe
+        Where it is built.
     nodes
         ``nodes`` of one of ``numerics.tables``: base, delta, bits of the fraction.
+    offset
+        Index of the segment, then the fraction within it.
     extra
         Another number per segment, up to 8 bits; it is returned beside the value.
 

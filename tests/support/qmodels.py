@@ -1,42 +1,19 @@
-"""Random quantized models made straight from integers, for every test below the waist.
-
-Their activations keep healthy ranges through any number of layers: the exponents follow from the
-sizes by the same sums of variances that a calibration would measure, so hardly anything saturates
-and nothing dies out. Decays are slow and fast, dt is small and large.
-"""
+"""Random quantized models for every test below the waist, plain or as a comparison recipe's."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.config import Mamba2Config
-from lightmamba.numerics.linear import Projection
-from lightmamba.numerics.tables import Q5_11, tables
-from lightmamba.qmodel import (
-    Exponents,
-    Formats,
-    QuantizedLayer,
-    QuantizedLinear,
-    QuantizedModel,
-    Table,
-    validate,
-)
+from lightmamba.qmodel import Formats, QuantizedLinear, QuantizedModel, synthetic, validate
 from lightmamba.qmodel.model import RMS_SHIFT
+from lightmamba.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP, UNIT_EXP
 
 __all__ = ["TINY", "random_model"]
 
 TINY = Mamba2Config(d_model=32, n_layer=2, vocab_size=61, d_state=16, headdim=16)
-
-RESIDUAL_EXP = -20
-LOGIT_EXP = -16
-ROWS_EXP = -12  # int16: up to 8
-CONV_EXP = -11  # int16: up to 16
-STATE_EXP = -22
-Y_EXP = GATE_EXP = -12  # int24: up to 2,048
-UNIT_EXP = -13  # int16 D and norm weights: up to 4
-CODES = 5, 6, 7  # octaves of the weight scales in use
-MIXED = 8.0  # typical y·silu(z)
 
 
 def random_model(
@@ -45,112 +22,25 @@ def random_model(
     seed: int = 0,
     comparison: bool = False,
 ) -> QuantizedModel:
-    """Make a quantized model of any shape.
+    """Make a valid quantized model of any shape, as :func:`synthetic.random_model` does.
 
-    Parameters
-    ----------
-    config, formats
-        Sizes and arithmetic; W4A4 with the default formats.
-    seed
-        The same seed gives the same model.
-    comparison
-        Give the projections an input scale, an input shift and a bias, which the gates lack.
-
-    Returns
-    -------
-    QuantizedModel
-        Valid, with the three last ids of the vocabulary as padding, and without a tokenizer.
+    ``comparison`` gives its projections an input scale, an input shift and a bias, which the gates
+    lack.
     """
-    f = formats or Formats()
-    rng = np.random.default_rng(seed)
-    layers = tuple(_layer(rng, config, f, comparison) for _ in range(config.n_layer))
-    head = _linear(
-        rng, f.head, (config.vocab_size, f.in_channels(config)), _residual_columns(config, f),
-        gain=2.0, size=2.0 ** (1 - RESIDUAL_EXP),
-    )  # fmt: skip
-    if comparison:
-        head = _extras(rng, head, config, LOGIT_EXP, rows=False)
-    model = QuantizedModel(
-        config=config,
-        formats=f,
-        valid_vocab=max(1, config.vocab_size - 3),
-        embedding=_embedding(rng, config, f),
-        layers=layers,
-        head=head,
-        residual_exp=RESIDUAL_EXP,
-        logit_exp=LOGIT_EXP,
-        eps=max(1, round(config.eps * config.d_model * 2.0 ** (-2 * (RESIDUAL_EXP + RMS_SHIFT)))),
-        dt_limits=tables()[1].limits(*config.dt_limit),
-        origin={"source": "random", "seed": seed},
-        generation_config={"temperature": 1.0},
-        special_ids={"eos": 0},
-        calibration_windows=rng.integers(0, 1 << 64, 5, dtype=np.uint64),
-    )
+    model = synthetic.random_model(config, formats, seed)
+    if not comparison:
+        return model
+    rng = np.random.default_rng([seed, config.n_layer])
+    layers = []
+    for layer in model.layers:
+        out_bias = np.rint(rng.standard_normal(config.d_model) * 0.1 * 2.0**-RESIDUAL_EXP)
+        in_proj = _extras(rng, layer.in_proj, config, layer.exponents.of_rows(config))
+        out_proj = replace(layer.out_proj, bias=out_bias.astype(np.int32))
+        layers.append(replace(layer, in_proj=in_proj, out_proj=out_proj))
+    head = _extras(rng, model.head, config, LOGIT_EXP, rows=False)
+    model = replace(model, layers=tuple(layers), head=head)
     validate(model)
     return model
-
-
-def _integers(rng: np.random.Generator, shape: tuple[int, ...], bits: int) -> NDArray[np.int8]:
-    """Normal weights that use their bits: about 3 standard deviations."""
-    top = (1 << (bits - 1)) - 1
-    wide = np.rint(rng.standard_normal(shape, dtype=np.float32) * (top / 3))
-    return np.asarray(wide.clip(-top - 1, top), dtype=np.int8)
-
-
-def _codes(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    octaves = rng.choice(np.array(CODES), shape)
-    return np.asarray(rng.integers(0, 32, shape) + 32 * octaves, dtype=np.uint8)
-
-
-def _deviation(bits: int) -> float:
-    """Standard deviation of an integer weight times its code."""
-    multiplier = math.sqrt(sum((48 << e) ** 2 for e in CODES) / len(CODES))
-    return ((1 << (bits - 1)) - 1) / 3 * multiplier
-
-
-def _embedding(rng: np.random.Generator, config: Mamba2Config, f: Formats) -> Table:
-    channels = f.in_channels(config)
-    q = _integers(rng, (config.vocab_size, channels), 8)
-    q[:, config.d_model :] = 0
-    code = _codes(rng, (config.vocab_size, channels // f.group))
-    return Table(q, code, -round(math.log2(_deviation(8))))
-
-
-def _residual_columns(config: Mamba2Config, f: Formats) -> NDArray[np.bool_]:
-    """Which columns of in_proj and the head are no padding."""
-    return np.arange(f.in_channels(config)) < config.d_model
-
-
-def _mixed_columns(config: Mamba2Config, f: Formats) -> NDArray[np.bool_]:
-    """Which columns of out_proj can be other than zero: the transform mixes padding in."""
-    transform = f.transform
-    padded, size = transform.padded(config.group_dim), transform.size(config.group_dim)
-    used = np.arange(padded) // size * size < config.group_dim
-    return np.tile(used, config.ngroups)
-
-
-def _linear(
-    rng: np.random.Generator,
-    op: Projection,
-    shape: tuple[int, int],
-    columns: NDArray[np.bool_],
-    gain: float,
-    size: float,
-) -> QuantizedLinear:
-    """Weights of a real deviation of ``gain``, for integer inputs of a deviation of ``size``."""
-    rows, channels = shape
-    q = _integers(rng, shape, op.bits) * columns
-    code = _codes(rng, (rows, channels // op.group))
-    weight = _deviation(op.bits)
-    act_base = max(0, math.ceil(math.log2(8 * size / op.act.qmax)) + 2 - 15)
-    seen = math.sqrt(columns.sum()) * size * 2.0 ** (2 - act_base) * weight
-    return QuantizedLinear(
-        q=q,
-        code=code,
-        base=round(math.log2(gain / weight)),
-        act_base=act_base,
-        acc_shift=max(0, math.ceil(math.log2(seen)) + 5 - 39),
-    )
 
 
 def _extras(
@@ -169,70 +59,9 @@ def _extras(
     shift_exp = round(math.log2(0.2 / math.sqrt(config.d_model))) - 15 + RMS_SHIFT - 13
     shift = np.rint(rng.standard_normal(channels) * (1 << 13)) * real
     bias = np.rint(rng.standard_normal(count) * 0.1 * 2.0 ** -np.asarray(row_exp, float))
-    return QuantizedLinear(
-        linear.q, linear.code, linear.base, linear.act_base, linear.acc_shift,
+    return replace(
+        linear,
         input_scale=scale.clip(-32768, 32767).astype(np.int16), input_scale_exp=UNIT_EXP,
         input_shift=shift.clip(-32768, 32767).astype(np.int16), input_shift_exp=shift_exp,
         bias=bias.astype(np.int32) if rows else None,
     )  # fmt: skip
-
-
-def _layer(
-    rng: np.random.Generator, c: Mamba2Config, f: Formats, comparison: bool
-) -> QuantizedLayer:
-    size = f.transform.size(c.group_dim)
-    e = Exponents(
-        z=ROWS_EXP, x=ROWS_EXP, B=ROWS_EXP, C=ROWS_EXP,
-        conv_x=CONV_EXP, conv_B=CONV_EXP, conv_C=CONV_EXP,
-        state=STATE_EXP, y=Y_EXP, D=UNIT_EXP,
-        gate=GATE_EXP, gate_weight=UNIT_EXP, weighted=GATE_EXP,
-        hadamard_shift=max(0, math.ceil(math.log2(size)) - 8),
-    )  # fmt: skip
-    in_proj = _linear(
-        rng, f.projection, (c.d_in_proj, f.in_channels(c)), _residual_columns(c, f),
-        gain=1.0, size=2.0 ** (1 - RESIDUAL_EXP),
-    )  # fmt: skip
-    out_proj = _linear(
-        rng, f.projection, (c.d_model, f.out_channels(c)), _mixed_columns(c, f),
-        gain=0.4 / math.sqrt(size * c.ngroups),
-        size=MIXED * math.sqrt(size) * 2.0 ** -(GATE_EXP + e.hadamard_shift),
-    )  # fmt: skip
-    if comparison:
-        in_proj = _extras(rng, in_proj, c, e.of_rows(c))
-        out_bias = np.rint(rng.standard_normal(c.d_model) * 0.1 * 2.0**-RESIDUAL_EXP)
-        out_proj = QuantizedLinear(
-            out_proj.q, out_proj.code, out_proj.base, out_proj.act_base, out_proj.acc_shift,
-            bias=out_bias.astype(np.int32),
-        )  # fmt: skip
-    # A from 1/64 to 16 and dt from 0.001 to 0.3, both spread evenly over the octaves.
-    A = np.exp2(rng.uniform(-6, 4, c.nheads)) * math.log2(math.e)
-    A_shift = 15 - np.frexp(A * (1 + 2.0**-16))[1]
-    dt = np.exp(rng.uniform(math.log(1e-3), math.log(0.3), c.nheads))
-    # Inputs of the convolution have 8 bits for ±8 or ±16; taps 8 for ±1 to ±4.
-    weight_exp = rng.integers(-7, -4, c.conv_dim)
-    taps = rng.standard_normal((c.d_conv, c.conv_dim)) / math.sqrt(c.d_conv)
-    in_shift = rng.integers(8, 10, c.conv_dim)
-    unit = ROWS_EXP + in_shift + weight_exp
-    bias = 0.2 * rng.standard_normal(c.conv_dim) * c.conv_bias
-
-    def fixed(
-        value: NDArray[np.float64], exponent: NDArray[np.int64] | int, bits: int
-    ) -> NDArray[np.float64]:
-        top = 1 << (bits - 1)
-        return np.rint(value * 2.0 ** -np.asarray(exponent, float)).clip(-top, top - 1)
-
-    return QuantizedLayer(
-        in_proj=in_proj,
-        out_proj=out_proj,
-        conv_weight=fixed(taps, weight_exp, 8).astype(np.int8),
-        conv_bias=fixed(bias, unit, 24).astype(np.int32),
-        conv_in_shift=in_shift.astype(np.int8),
-        conv_out_shift=(CONV_EXP - unit).astype(np.int8),
-        dt_bias=fixed(np.log(np.expm1(dt)), Q5_11, 16).astype(np.int16),
-        A=fixed(A, -A_shift, 16).astype(np.int16),
-        A_shift=A_shift.astype(np.int8),
-        D=fixed(1 + 0.3 * rng.standard_normal(c.nheads), UNIT_EXP, 16).astype(np.int16),
-        gate_weight=fixed(1 + 0.3 * rng.standard_normal(c.d_inner), UNIT_EXP, 16).astype(np.int16),
-        exponents=e,
-        eps_gate=max(1, round(c.eps * c.group_dim * 2.0 ** (-2 * GATE_EXP))),
-    )

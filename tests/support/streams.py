@@ -42,11 +42,14 @@ def drive(
     outputs: Mapping[str, int],
     *,
     stalls: float = 0.0,
+    slow: Mapping[str, float] | None = None,
     seed: int = 0,
     counts: Iterable[str] = (),
+    probes: Iterable[str] = (),
     hold: Mapping[str, int] | None = None,
     limit: int | None = None,
     settle: int = 0,
+    beside: Iterable[Any] = (),
 ) -> Run:
     """Simulate ``dut`` until every output has given what is asked of it.
 
@@ -60,16 +63,22 @@ def drive(
         How many transfers to take from each output stream.
     stalls : float
         Chance of an idle cycle before each transfer, on every port.
+    slow : {port: chance}
+        Ports that stall with another chance; one slow output fills everything before it.
     seed : int
         Of the stalls.
     counts : names of plain outputs
         Their values are summed over all cycles (loss counters, pulses).
+    probes : names of struct outputs
+        What they hold in every cycle in which their member ``valid`` is 1 is kept, as an output.
     hold : {port: value}
         Plain inputs, held from the start.
     limit : int
         Cycles after which the run counts as stuck.
     settle : int
         Further cycles after the last transfer, in which nothing more may come out.
+    beside : testbenches
+        Processes that run along, a memory for example; the run does not wait for them.
 
     Raises
     ------
@@ -78,10 +87,13 @@ def drive(
         run is stuck; the message tells how far each port came.
     """
     run = Run(
-        {p: [] for p in outputs}, {p: [] for p in [*inputs, *outputs]}, dict.fromkeys(counts, 0)
+        {p: [] for p in [*outputs, *probes]},
+        {p: [] for p in [*inputs, *outputs]},
+        dict.fromkeys(counts, 0),
     )
     total = sum(map(len, inputs.values())) + sum(outputs.values())
-    limit = limit or 500 + int(total * 8 / (1 - stalls) ** 2)
+    chance = dict.fromkeys([*inputs, *outputs], stalls) | dict(slow or {})
+    limit = limit or 500 + int(total * 8 / (1 - max(chance.values(), default=0.0)) ** 2)
 
     def port(name: str) -> Any:
         found = dut
@@ -95,7 +107,7 @@ def drive(
         async def process(ctx: Any) -> None:
             target = port(name)
             for value in values:
-                while rng.random() < stalls:
+                while rng.random() < chance[name]:
                     await ctx.tick()
                 ctx.set(target.payload, value)
                 ctx.set(target.valid, 1)
@@ -110,7 +122,7 @@ def drive(
         async def process(ctx: Any) -> None:
             target = port(name)
             for _ in range(count):
-                while rng.random() < stalls:
+                while rng.random() < chance[name]:
                     await ctx.tick()
                 ctx.set(target.ready, 1)
                 (payload,) = await ctx.tick().sample(target.payload).until(target.valid)
@@ -127,7 +139,7 @@ def drive(
     async def monitor(ctx: Any) -> None:
         names = [*inputs, *outputs]
         streams = [port(name) for name in names]
-        plain = [port(name) for name in counts]
+        plain = [port(name) for name in [*counts, *probes]]
         offered: dict[str, int | None] = dict.fromkeys(names)
         signals = [
             s for stream in streams
@@ -143,8 +155,13 @@ def drive(
                 offered[name] = payload if valid and not ready else None
                 if valid and ready:
                     run.cycles[name].append(run.total)
-            for name, value in zip(counts, values[3 * len(names) :], strict=True):
+            watched = values[3 * len(names) :]
+            for name, value in zip(counts, watched, strict=False):
                 run.counts[name] += int(value)
+            for name, value in zip(probes, watched[len(run.counts) :], strict=True):
+                shown = _plain(value)
+                if shown.pop("valid"):
+                    run.out[name].append(shown)
             run.total += 1
             done = all(len(run.cycles[p]) == len(v) for p, v in inputs.items()) and all(
                 len(run.cycles[p]) >= n for p, n in outputs.items()
@@ -170,6 +187,8 @@ def drive(
         simulator.add_testbench(source(name, values))
     for name, count in outputs.items():
         simulator.add_testbench(sink(name, count))
+    for process in beside:
+        simulator.add_testbench(process, background=True)
     simulator.add_testbench(monitor)
     simulator.run()
     return run

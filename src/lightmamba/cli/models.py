@@ -9,7 +9,15 @@ from lightmamba.errors import InputError
 if TYPE_CHECKING:
     from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["BareTokenizer", "Opened", "is_file", "open_engine", "open_float", "tokenizer_of"]
+__all__ = [
+    "BareTokenizer",
+    "Opened",
+    "is_file",
+    "open_engine",
+    "open_float",
+    "prompt_ids",
+    "tokenizer_of",
+]
 
 SUFFIXES = (".safetensors", ".st")
 
@@ -106,6 +114,40 @@ def tokenizer_of(data: bytes | None, valid_vocab: int, name: str) -> "Tokenizer"
     tokenizer = Tokenizer.from_bytes(data)
     check_vocab(tokenizer, valid_vocab)
     return tokenizer
+
+
+def prompt_ids(
+    text: str | None, numbers: str | None, tokenizer: "Tokenizer | None", valid_vocab: int
+) -> list[int]:
+    """Ids of a prompt, given as text or as numbers; without either, id 0.
+
+    Raises
+    ------
+    InputError
+        If both are given, text without a tokenizer, something else than numbers, or an id that the
+        model does not have.
+    """
+    if text is not None and numbers is not None:
+        raise InputError("give either --prompt or --prompt-ids, not both")
+    if text is not None:
+        if tokenizer is None:
+            raise InputError(
+                'the model has no tokenizer, so text cannot be read; try --prompt-ids "1 2 3"'
+            )
+        ids = [int(i) for i in tokenizer.encode(text)]
+    else:
+        words = "0" if numbers is None else numbers
+        try:
+            ids = [int(word) for word in words.split()]
+        except ValueError:
+            raise InputError(
+                f'--prompt-ids takes numbers, such as "1 2 3", not {words!r}'
+            ) from None
+    if not ids:
+        raise InputError("the prompt has no tokens; give at least one, such as --prompt 'The'")
+    if wrong := [i for i in ids if not 0 <= i < valid_vocab]:
+        raise InputError(f"token id {wrong[0]} is out of range; ids are 0 to {valid_vocab - 1}")
+    return ids
 
 
 class BareTokenizer:

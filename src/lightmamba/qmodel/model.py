@@ -3,6 +3,7 @@
 A real value is always ``q * 2**exponent`` (times a scale code, where one is kept beside q).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,7 +115,7 @@ class QuantizedModel:
     formats: Formats
     valid_vocab: int  # ids from here on are padding
     embedding: Table
-    layers: tuple[QuantizedLayer, ...]
+    layers: Sequence[QuantizedLayer]
     head: QuantizedLinear
     residual_exp: int  # of the int32 residual stream
     logit_exp: int  # of the int32 logits

@@ -66,9 +66,7 @@ class Pipe:
         aligned = self.align(*timed)
         return Timed(Value.cast(f(*(t.value for t in aligned))), aligned[0].stage)
 
-    def step(
-        self, f: Callable[..., Any], *timed: Timed, shape: Shape | int | None = None
-    ) -> Timed:
+    def step(self, f: Callable[..., Any], *timed: Timed, shape: Shape | int | None = None) -> Timed:
         """``f`` of the values, registered: one cycle after the latest of them."""
         result = self.comb(f, *timed)
         register = Signal(

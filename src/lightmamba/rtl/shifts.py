@@ -95,5 +95,3 @@ def magnitude(value: Value) -> Value:
     """Absolute value of a signed value, unsigned and of as many bits."""
     signed_value = value.as_signed()
     return Mux(signed_value < 0, -signed_value, signed_value)[: len(value)].as_unsigned()
-
-

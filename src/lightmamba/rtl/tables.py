@@ -65,5 +65,3 @@ def sigmoid(pipe: Pipe, x: Timed, nodes: Any) -> Timed:
     """σ of a signed 16-bit Q5.11 value, 16 fractional bits, unsigned. Four cycles."""
     offset = pipe.comb(lambda v: Cat(v[:15], ~v[15]), x)
     return pipe.comb(lambda v: v[:16], interpolate(pipe, nodes, offset))
-
-

@@ -1,0 +1,295 @@
+"""The build directory: what a machine is, what its memories hold, and the hashes of it all.
+
+``manifest.json`` describes it; ``program.bin`` is the program in 32-bit words; ``images/NAME.bin``
+are the first contents of memory regions; ``top.v`` is the machine, ``model.safetensors`` the model
+it was compiled from, where they are kept. The page docs/reference/build-directory.md is the format.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.program import INSTRUCTION_BITS, Instruction, words32
+from lightmamba.arch.registers import REGISTERS
+from lightmamba.arch.target import Target
+from lightmamba.errors import InputError
+
+__all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
+
+VERSION = 1
+MANIFEST, PROGRAM, VERILOG, MODEL = "manifest.json", "program.bin", "top.v", "model.safetensors"
+CHUNK = 1 << 22  # bytes that are hashed at once
+
+
+def build_hash(config: ArchConfig) -> int:
+    """First 32 bits of the hash of the build parameters: what the register ``hash`` reads."""
+    return int(hashlib.sha256(config.to_json().encode()).hexdigest()[:8], 16)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A straight piece of a channel's memory; without a file it begins as zeros."""
+
+    name: str
+    channel: str
+    address: int
+    bytes: int
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Size and hash of a file of the build."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A build directory, opened.
+
+    Parameters
+    ----------
+    order : str
+        Row order of in_proj, "reordered" or "naive".
+    registers : {name: value or values}
+        What the host writes before the first token, by the names of ``arch/registers.py``.
+    model : dict
+        ``config`` and ``formats`` as plain values, ``kind`` "file" or "random", and what else it
+        takes to get the model back.
+    files : {name: Stored}
+        Every file but the manifest.
+    """
+
+    path: Path
+    target: Target
+    arch: ArchConfig
+    order: str
+    regions: tuple[Region, ...]
+    registers: Mapping[str, int | list[int]]
+    model: Mapping[str, Any]
+    files: Mapping[str, Stored]
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of all images together."""
+        return sum(self.files[region.file].bytes for region in self.regions if region.file)
+
+    @property
+    def verilog(self) -> Path | None:
+        """The machine in Verilog, if it was written."""
+        return self.path / VERILOG if VERILOG in self.files else None
+
+    def region(self, name: str) -> Region:
+        """The region of this name."""
+        return next(region for region in self.regions if region.name == name)
+
+    def image(self, region: Region) -> NDArray[np.uint8]:
+        """First contents of a region, mapped from its file; empty without one."""
+        if region.file is None or not region.bytes:
+            return np.zeros(0, dtype=np.uint8)
+        return np.memmap(self.path / region.file, dtype=np.uint8, mode="r")
+
+    def program_words(self) -> list[int]:
+        """Program as the host loads it, 32 bits each."""
+        words: list[int] = np.fromfile(self.path / PROGRAM, dtype="<u4").tolist()
+        return words
+
+    def program(self) -> list[Instruction]:
+        """Program, decoded."""
+        words, per = self.program_words(), INSTRUCTION_BITS // 32
+        return [
+            Instruction.decode(sum(word << 32 * i for i, word in enumerate(words[at : at + per])))
+            for at in range(0, len(words), per)
+        ]
+
+    def verify(self) -> None:
+        """Hash every file.
+
+        Raises
+        ------
+        InputError
+            If one is not what was written.
+        """
+        for name, stored in self.files.items():
+            with open(self.path / name, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != stored.sha256:
+                    raise InputError(f"{self.path / name} has changed since it was compiled; "
+                                     f"compile again with --force")  # fmt: skip
+
+    @staticmethod
+    def read(path: Path) -> "Artifact":
+        """Open a build directory; sizes of all files are checked, hashes by :meth:`verify`.
+
+        Raises
+        ------
+        InputError
+            If it is none, of another version, or incomplete.
+        """
+        path = Path(path)
+        try:
+            values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(
+                f"{path} is no build directory; make one with: "
+                f"lightmamba compile FILE --target tiny -o {path}"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path / MANIFEST} is damaged ({error}); compile again") from error
+        version = values.get("version") if isinstance(values, dict) else None
+        if version != VERSION:
+            raise InputError(f"{path} is of version {version}, but this program reads {VERSION}")
+        try:
+            artifact = Artifact(
+                path=path,
+                target=Target.from_dict(values["target"]),
+                arch=ArchConfig.from_dict(values["arch"]),
+                order=values["order"],
+                regions=tuple(Region(**region) for region in values["regions"]),
+                registers=values["registers"],
+                model=values["model"],
+                files={name: Stored(**stored) for name, stored in values["files"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path / MANIFEST} is damaged ({error}); compile again") from error
+        for name, stored in artifact.files.items():
+            file = path / name
+            if not file.is_file() or file.stat().st_size != stored.bytes:
+                raise InputError(f"{file} is missing or cut short; compile again with --force")
+        return artifact
+
+
+class ArtifactWriter:
+    """Write a build directory aside, then rename it, so that a failure leaves the old one whole.
+
+    Use as a context manager; without :meth:`finish` nothing stays.
+
+    Raises
+    ------
+    InputError
+        If ``path`` exists and ``force`` is not given, is something else than a build directory, or
+        there is no folder to write it into.
+    """
+
+    def __init__(self, path: Path, *, force: bool = False) -> None:
+        self.path = Path(path)
+        self.check(self.path, force=force)
+        self._files: dict[str, Any] = {}  # hashes
+
+    @staticmethod
+    def check(path: Path, *, force: bool) -> None:
+        """Refuse before the work what would only show after it."""
+        if path.exists() and not (path / MANIFEST).is_file():
+            raise InputError(f"{path} exists and is no build directory; give another name")
+        if path.exists() and not force:
+            raise InputError(f"{path} exists; give another name, or --force to replace it")
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"there is no folder {path.parent} to write {path.name} into; "
+                             f"make it, or give another place")  # fmt: skip
+
+    def __enter__(self) -> Self:
+        parent = self.path.absolute().parent
+        try:
+            self._aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{self.path.name}."))
+        except OSError as error:
+            raise InputError(
+                f"cannot write into {parent}: {error.strerror}; give another place"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    def append(self, name: str, data: bytes | NDArray[np.uint8]) -> None:
+        """Add bytes to the end of a file, which begins empty."""
+        if name not in self._files:
+            (self._aside / name).parent.mkdir(exist_ok=True)
+            self._files[name] = hashlib.sha256()
+        plain = data if isinstance(data, bytes) else np.ascontiguousarray(data).data
+        with open(self._aside / name, "ab") as file:
+            file.write(plain)
+        self._files[name].update(plain)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file so far."""
+        return (self._aside / name).stat().st_size if name in self._files else 0
+
+    def copy(self, name: str, source: Path) -> None:
+        """Take over a file."""
+        with open(source, "rb") as file:
+            while chunk := file.read(CHUNK):
+                self.append(name, chunk)
+
+    def finish(
+        self,
+        *,
+        target: Target,
+        arch: ArchConfig,
+        order: str,
+        regions: Sequence[Region],
+        registers: Mapping[str, int | list[int]],
+        program: Sequence[Instruction],
+        model: Mapping[str, Any],
+        verilog: str | None = None,
+    ) -> Artifact:
+        """Write program, Verilog and manifest, and put the whole in its place.
+
+        Raises
+        ------
+        ValueError
+            If an image is not as long as its region, or a register is not one of the map's.
+        """
+        known = {register.name for register in REGISTERS}
+        if unknown := set(registers) - known:
+            raise ValueError(f"there are no registers {sorted(unknown)}")
+        self.append(PROGRAM, np.array(words32(program), dtype="<u4").view(np.uint8))
+        if verilog is not None:
+            self.append(VERILOG, verilog.encode())
+        files = {}
+        for name, digest in sorted(self._files.items()):
+            files[name] = Stored(self.size(name), digest.hexdigest())
+        for region in regions:
+            if region.file is not None and files[region.file].bytes != region.bytes:
+                raise ValueError(f"{region.file} has {files[region.file].bytes} bytes, "
+                                 f"but its region {region.bytes}")  # fmt: skip
+        values = {
+            "version": VERSION,
+            "target": target.to_dict(),
+            "arch": asdict(arch),
+            "hash": build_hash(arch),
+            "order": order,
+            "regions": [asdict(region) for region in regions],
+            "registers": registers,
+            "model": model,
+            "files": {name: asdict(stored) for name, stored in files.items()},
+        }
+        text = json.dumps(values, sort_keys=True, indent=1, allow_nan=False)
+        (self._aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        self._aside.chmod(0o755)
+        self._replace()
+        return Artifact.read(self.path)
+
+    def _replace(self) -> None:
+        if self.path.exists():
+            old = Path(tempfile.mkdtemp(dir=self._aside.parent, prefix=f".{self.path.name}."))
+            self.path.replace(old / "old")
+            self._aside.replace(self.path)
+            shutil.rmtree(old)
+        else:
+            self._aside.replace(self.path)

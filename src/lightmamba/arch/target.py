@@ -1,0 +1,285 @@
+"""Targets: what a board gives and what is chosen for it, read from TOML."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.ports import ports
+from lightmamba.errors import InputError
+
+__all__ = ["CHOICES", "Channel", "Resources", "Target", "target_names"]
+
+T = TypeVar("T")
+_NAMES = [field.name for field in fields(ArchConfig)]
+CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides; models the rest
+EXAMPLES = {
+    "": "clock_mhz = 100",
+    "machine": "lanes = 4",
+    "channel": 'ports = ["lane0", "lane1"]',
+    "resources": "lut = 83640",
+}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One memory, with an address space of its own, and the ports that share it.
+
+    Parameters
+    ----------
+    gb_per_s : float
+        What its data sheet says, reads and writes together, in 10^9 bytes.
+    attainable_gb_per_s : float
+        The mean that long bursts reach, refresh included.
+    latency_ns : float
+        From an address to its first data, when nothing else is under way.
+    refresh_interval_ns, refresh_ns : float
+        Every so often it stands still for so long; 0: never.
+    source : str
+        Where the numbers are from, and which of them are choices.
+    """
+
+    name: str
+    ports: tuple[str, ...]
+    gb_per_s: float
+    attainable_gb_per_s: float
+    latency_ns: float
+    source: str
+    refresh_interval_ns: float = 0.0
+    refresh_ns: float = 0.0
+
+    def __post_init__(self) -> None:
+        at = f"channel {self.name}"
+        if not 0 < self.attainable_gb_per_s <= self.gb_per_s:
+            raise ValueError(
+                f"{at}: attainable_gb_per_s must be above 0 and at most gb_per_s "
+                f"{self.gb_per_s}, not {self.attainable_gb_per_s}"
+            )
+        if self.latency_ns < 0:
+            raise ValueError(f"{at}: latency_ns must not be negative, not {self.latency_ns}")
+        idle = self.refresh_interval_ns == self.refresh_ns == 0
+        if not idle and not 0 < self.refresh_ns < self.refresh_interval_ns:
+            raise ValueError(
+                f"{at}: refresh_ns {self.refresh_ns} must be above 0 and below "
+                f"refresh_interval_ns {self.refresh_interval_ns}, or both 0"
+            )
+        if not self.source.strip():
+            raise ValueError(f"{at}: say in source where its numbers are from")
+
+    def bytes_per_cycle(self, clock_mhz: float) -> float:
+        """Attainable bytes per cycle of this clock, reads and writes together."""
+        return self.attainable_gb_per_s * 1e3 / clock_mhz
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the device has."""
+
+    lut: int
+    ff: int
+    dsp: int
+    bram18: int
+    uram: int
+    source: str
+
+    def __post_init__(self) -> None:
+        if low := [n for n, v in asdict(self).items() if isinstance(v, int) and v < 0]:
+            raise ValueError(f"resources: {low[0]} must not be negative")
+        if not self.source.strip():
+            raise ValueError("resources: say in source where the numbers are from")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A board, or the idea of one.
+
+    Parameters
+    ----------
+    machine : ArchConfig
+        Holds the choices (:data:`CHOICES`); what models decide stands at its defaults.
+    resources : Resources or None
+        None where no device is meant.
+
+    Raises
+    ------
+    ValueError
+        One sentence that names what is wrong and what would be right.
+    """
+
+    name: str
+    about: str
+    clock_mhz: float
+    machine: ArchConfig
+    channels: tuple[Channel, ...]
+    resources: Resources | None = None
+
+    def __post_init__(self) -> None:
+        if not self.clock_mhz > 0:
+            raise ValueError(f"clock_mhz must be above 0, not {self.clock_mhz}; try 100")
+        names = [channel.name for channel in self.channels]
+        if len(set(names)) < len(names):
+            raise ValueError(f"channels need names of their own, not {', '.join(names)}")
+        wanted = [port.name for port in ports(self.machine)]
+        given = [port for channel in self.channels for port in channel.ports]
+        if unknown := [port for port in given if port not in wanted]:
+            raise ValueError(
+                f"there is no port {unknown[0]}; the ports of this machine are {', '.join(wanted)}"
+            )
+        for port in wanted:
+            if given.count(port) != 1:
+                raise ValueError(
+                    f"port {port} is on {given.count(port)} channels, but must be on one"
+                )
+        if not self.machine.shared_port and self.channel_of("state_read") != self.channel_of(
+            "state_write"
+        ):
+            raise ValueError(
+                "state_read and state_write must be on the same channel: "
+                "a token reads what the last one wrote"
+            )
+
+    def channel_of(self, port: str) -> Channel:
+        """The channel that a port is on."""
+        return next(channel for channel in self.channels if port in channel.ports)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the manifest; :meth:`from_dict` takes them back."""
+        machine = asdict(self.machine)
+        values: dict[str, Any] = {
+            "name": self.name,
+            "about": self.about,
+            "clock_mhz": self.clock_mhz,
+            "machine": {name: machine[name] for name in CHOICES},
+            "channel": [asdict(c) | {"ports": list(c.ports)} for c in self.channels],
+        }
+        return values | ({"resources": asdict(self.resources)} if self.resources else {})
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "Target":
+        """Build from plain values.
+
+        A channel with a ``count`` stands for so many, with the number for each * in its texts.
+
+        Raises
+        ------
+        ValueError
+            One sentence, as for the class; unknown keys are refused.
+        """
+        known = {"machine", "channel", "resources"}
+        top = {name: value for name, value in values.items() if name not in known}
+        machine = _checked(values.get("machine", {}), dict, "machine")
+        if unknown := set(machine) - set(CHOICES):
+            raise ValueError(_unknown("machine", min(unknown), CHOICES))
+        for name, value in machine.items():
+            _checked(value, bool if name == "shared_port" else int, f"machine.{name}")
+        entries = _checked(values.get("channel", []), list, "channel")
+        resources = values.get("resources")
+        return _build(
+            Target, top, "", machine=ArchConfig(**machine),
+            channels=tuple(channel for entry in entries for channel in _channels(entry)),
+            resources=None if resources is None else _build(Resources, resources, "resources"),
+        )  # fmt: skip
+
+    @staticmethod
+    def parse(text: str, where: str) -> "Target":
+        """Read TOML.
+
+        Raises
+        ------
+        InputError
+            One sentence that begins with ``where``.
+        """
+        try:
+            return Target.from_dict(tomllib.loads(text))
+        except ValueError as error:  # of TOML's syntax too
+            raise InputError(f"{where}: {error}") from error
+
+    @staticmethod
+    def load(name: str) -> "Target":
+        """Read a shipped target by name, or a TOML file.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name, or it is not right.
+        """
+        path = Path(name)
+        if name in target_names():
+            text = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
+        elif path.is_file():
+            try:
+                text = path.read_text(encoding="utf-8")
+            except ValueError as error:
+                raise InputError(f"{name} is not UTF-8 text; give a TOML file") from error
+        else:
+            shipped = ", ".join(target_names())
+            raise InputError(f"there is no target {name}; shipped are {shipped}, or give a TOML")
+        return Target.parse(text, name)
+
+
+def target_names() -> list[str]:
+    """Names of the shipped targets."""
+    names = [entry.name for entry in _folder().iterdir()]
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def _folder() -> Any:
+    return resources.files("lightmamba.arch") / "targets"
+
+
+def _unknown(where: str, key: str, known: Any) -> str:
+    within = f"[{where}]" if where else "a target"
+    return f"{within} has no key {key}; it has {', '.join(known)}, for example {EXAMPLES[where]}"
+
+
+def _checked(value: Any, kind: Any, name: str) -> Any:
+    """The value, if it is of this type."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text",
+             dict: "a table", list: "a list"}  # fmt: skip
+    wide = (int, float) if kind is float else kind
+    if not isinstance(value, wide) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{name} must be {words[kind]}, not {value!r}")
+    return float(value) if kind is float else value
+
+
+def _build(kind: type[T], values: Any, where: str, **given: Any) -> T:
+    """Dataclass from a table with its fields, all but those ``given``."""
+    table = _checked(values, dict, where)
+    known = {f.name: f for f in fields(cast(Any, kind)) if f.name not in given}
+    if unknown := set(table) - set(known):
+        raise ValueError(_unknown(where, min(unknown), known))
+    found: dict[str, Any] = {}
+    for name, field in known.items():
+        full = f"{where}.{name}" if where else name
+        if name in table:
+            wanted = list if field.type == tuple[str, ...] else field.type
+            found[name] = _checked(table[name], wanted, full)
+        elif field.default is MISSING:
+            raise ValueError(f"{full} is missing; a right example is {EXAMPLES[where]}")
+    if "ports" in found:
+        found["ports"] = tuple(_checked(port, str, f"{where}.ports") for port in found["ports"])
+    return kind(**found, **given)
+
+
+def _channels(entry: Any) -> list[Channel]:
+    """The channels that one [[channel]] stands for."""
+    table = dict(_checked(entry, dict, "channel"))
+    count = _checked(table.pop("count", 1), int, "channel.count")
+    if not 1 <= count <= 64:
+        raise ValueError(f"channel.count must be in 1..64, not {count}")
+    one = _build(Channel, table, "channel")
+    if count == 1:
+        return [one]
+    return [
+        Channel(
+            **asdict(one)
+            | {
+                "name": one.name.replace("*", str(n)),
+                "ports": tuple(port.replace("*", str(n)) for port in one.ports),
+            }
+        )
+        for n in range(count)
+    ]

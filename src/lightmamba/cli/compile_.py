@@ -1,0 +1,96 @@
+"""``lightmamba compile``; the verb's own name would hide a builtin."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightmamba.qmodel import QuantizedModel
+
+__all__ = ["FORMATS", "add_arguments", "run"]
+
+FORMATS = {"w4a4": (4, 4), "w4a8": (4, 8), "w8a8": (8, 8)}  # bits of weights and activations
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="FILE or SHAPE",
+                        help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
+    parser.add_argument("--target", required=True, metavar="NAME", help="or a TOML file")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUILD")
+    parser.add_argument("--order", default="reordered", help="of in_proj: reordered or naive")
+    parser.add_argument("--format", help="of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
+    parser.add_argument("--seed", type=int, help="of a SHAPE's random weights (0)")
+    parser.add_argument("--no-verilog", action="store_true", help="images and program only")
+    parser.add_argument("--force", action="store_true", help="replace an existing build")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.arch.artifact import ArtifactWriter
+    from lightmamba.arch.target import Target
+    from lightmamba.cli.show import fields, progress
+    from lightmamba.compiler import build, plan
+
+    start = time.perf_counter()
+    ArtifactWriter.check(args.output, force=args.force)
+    target = Target.load(args.target)
+    model, source = _open(args)
+    plan(model.config, model.formats, target, args.order)  # refuse before the slow steps
+    with progress(f"compiling for {target.name}") as bar:
+        artifact = build(
+            model, target, args.output, order=args.order, force=args.force, source=source,
+            verilog=None if args.no_verilog else _verilog, progress=bar,
+        )  # fmt: skip
+    result = {
+        "build": str(args.output),
+        "target": target.name,
+        "lanes": artifact.arch.lanes,
+        "image_bytes": artifact.image_bytes,
+        "order": artifact.order,
+        "instructions": len(artifact.program()),
+        "verilog_bytes": 0 if artifact.verilog is None else artifact.verilog.stat().st_size,
+        "seconds": time.perf_counter() - start,
+    }
+    if not args.json:
+        fields("compiled", result)
+        print(args.output)
+    return result
+
+
+def _verilog(arch: Any) -> str:
+    """The gates, from the layer that the compiler does not know."""
+    from lightmamba.arch.artifact import build_hash
+    from lightmamba.rtl.top import to_verilog
+
+    return to_verilog(arch, build_hash=build_hash(arch))
+
+
+def _open(args: argparse.Namespace) -> "tuple[QuantizedModel, Path | None]":
+    """Model, and the file that it came from."""
+    from lightmamba.config import SHAPES
+    from lightmamba.errors import InputError
+    from lightmamba.qmodel import Formats, load
+    from lightmamba.qmodel.synthetic import random_model
+
+    path = Path(args.model)
+    if args.model not in SHAPES or path.is_file():
+        if path.is_dir():
+            raise InputError(
+                f"{path} is a folder, not a quantized file; "
+                f"make one with: lightmamba quantize {path} -o m.safetensors"
+            )
+        if not path.exists():
+            raise InputError(
+                f"there is no file {path}; give a quantized file, or a shape: {', '.join(SHAPES)}"
+            )
+        if args.format is not None or args.seed is not None:
+            raise InputError(f"--format and --seed are for shapes, but {path} is a file")
+        return load(path), path
+    name, seed = args.format or "w4a4", args.seed or 0
+    if name not in FORMATS:
+        raise InputError(f"--format must be one of {', '.join(FORMATS)}, not {name}")
+    if not 0 <= seed < 1 << 63:
+        raise InputError(f"--seed must be from 0 to 2**63 - 1, not {seed}; try 0")
+    weights, activations = FORMATS[name]
+    formats = Formats(weights, activations, head_weight_bits=weights)
+    return random_model(SHAPES[args.model], formats, seed, lazy=True), None

@@ -1,0 +1,8 @@
+"""From a quantized model and a target to a build directory: images, program, register values."""
+
+from lightmamba.compiler.driver import build
+from lightmamba.compiler.layout import row_order
+from lightmamba.compiler.plan import ORDERS, plan
+from lightmamba.compiler.source import open_model
+
+__all__ = ["ORDERS", "build", "open_model", "plan", "row_order"]

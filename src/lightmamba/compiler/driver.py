@@ -1,0 +1,141 @@
+"""Compile: a quantized model and a target to a build directory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lightmamba.arch.artifact import Artifact, ArtifactWriter
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.target import Target
+from lightmamba.compiler.layout import (
+    conv_order,
+    conv_words,
+    embedding_rows,
+    gate_words,
+    head_words,
+    lane_images,
+    row_order,
+)
+from lightmamba.compiler.memory import Memory, image
+from lightmamba.compiler.plan import ORDERS, plan
+from lightmamba.compiler.program import LayerNumbers, program
+from lightmamba.compiler.source import describe, keep
+from lightmamba.errors import InputError
+from lightmamba.numerics.primitives import Ints
+from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
+from lightmamba.qmodel.synthetic import RandomLayers
+
+__all__ = ["build"]
+
+ROWS = 4096  # of the embedding that are laid out at once
+
+
+def build(
+    model: QuantizedModel,
+    target: Target,
+    out: Path,
+    *,
+    order: str = ORDERS[0],
+    force: bool = False,
+    source: Path | None = None,
+    verilog: Callable[[ArchConfig], str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Artifact:
+    """Write a build directory; layers go to disk one by one.
+
+    Parameters
+    ----------
+    model, target
+        What runs where.
+    out
+        Directory to make.
+    order
+        Row order of in_proj: "reordered", or "naive", which needs deeper queues.
+    force
+        Replace a build directory that is there.
+    source
+        File that the model was read from, to be copied; without one the model is written anew, and
+        a random one is kept as its seed.
+    verilog
+        Gives the machine of these build parameters in Verilog; without it there is none.
+    progress
+        Called with (done, total).
+
+    Raises
+    ------
+    InputError
+        If the gates cannot run the model, or the directory cannot be made.
+    """
+    arch = plan(model.config, model.formats, target, order)
+    _plain(model)
+    memory = Memory(model.config, arch, target)
+    regions = memory.regions()
+    with ArtifactWriter(Path(out), force=force) as writer:
+        images = _Images(writer, memory, row_order(model.config, order))
+        numbers = []
+        for i, layer in enumerate(model.layers):
+            numbers.append(LayerNumbers.of(model, layer))
+            images.layer(layer)
+            if progress is not None:
+                progress(i + 1, model.config.n_layer + 1)
+        images.rest(model)
+        keep(writer, model, source)
+        return writer.finish(
+            target=target, arch=arch, order=order, regions=regions,
+            registers=memory.registers(regions), model=describe(model),
+            program=program(model, numbers, arch, order),
+            verilog=None if verilog is None else verilog(arch),
+        )  # fmt: skip
+
+
+def _plain(model: QuantizedModel) -> None:
+    """Refuse what only the comparison recipes have; a random model has none of it."""
+    linears: list[tuple[str, QuantizedLinear]] = [("the head", model.head)]
+    if not isinstance(model.layers, RandomLayers):
+        for i, layer in enumerate(model.layers):
+            linears += [(f"layers.{i}.in_proj", layer.in_proj)]
+            linears += [(f"layers.{i}.out_proj", layer.out_proj)]
+    for name, linear in linears:
+        if not linear.plain:
+            raise InputError(
+                f"{name} has an input scale, an input shift or a bias, as the comparison recipes "
+                f"make them, but the gates have none; quantize with w4a4, w4a8 or w8a8"
+            )
+
+
+class _Images:
+    """Lay out and write, part by part."""
+
+    def __init__(self, writer: ArtifactWriter, memory: Memory, rows: Ints) -> None:
+        self.writer, self.memory, self.arch = writer, memory, memory.arch
+        self.rows, self.channels = rows, conv_order(memory.config, rows)
+        self.gates = rows[rows < memory.config.d_inner]
+
+    def layer(self, layer: QuantizedLayer) -> None:
+        """Write weights and parameters of the next layer."""
+        self._linear(layer.in_proj, self.rows)
+        self._linear(layer.out_proj)
+        for name, words in (
+            ("conv_params", conv_words(layer, self.channels)),
+            ("head_params", head_words(layer)),
+            ("gate_params", gate_words(layer, self.gates)),
+        ):
+            self.writer.append(image(name), words.astype("<u8").view(np.uint8))
+
+    def rest(self, model: QuantizedModel) -> None:
+        """Write head and embedding, and fill the streams up to whole beats."""
+        self._linear(model.head)
+        table = model.embedding
+        for at in range(0, len(table.q), ROWS):
+            rows = slice(at, at + ROWS)
+            part = embedding_rows(table.q[rows], table.code[rows], self.memory.embedding_stride)
+            self.writer.append(image("embedding"), part)
+        for region in self.memory.regions():
+            if region.file is not None:
+                missing = region.bytes - self.writer.size(region.file)
+                self.writer.append(region.file, bytes(missing))
+
+    def _linear(self, linear: QuantizedLinear, order: Ints | None = None) -> None:
+        for n, lane in enumerate(lane_images(self.arch, linear.q, linear.code, order)):
+            self.writer.append(image(f"lane{n}"), lane)

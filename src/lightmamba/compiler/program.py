@@ -1,0 +1,253 @@
+"""The program of one token: which unit is told what, with every number of the model in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.program import Condition, Instruction, Kind, Op
+from lightmamba.config import Mamba2Config
+from lightmamba.engine.constants import LayerConstants
+from lightmamba.errors import InputError
+from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
+
+__all__ = ["LayerNumbers", "LinearNumbers", "program"]
+
+Commands = dict[str, dict[str, int]]
+SECTIONS = ("first", "second", "third", "fourth", "fifth")
+SHIFTS = ("dt", "B", "C", "x", "z")
+
+
+@dataclass(frozen=True)
+class LinearNumbers:
+    """Static numbers of a projection."""
+
+    act_base: int
+    acc_shift: int
+
+    @staticmethod
+    def of(linear: QuantizedLinear) -> "LinearNumbers":
+        """Those of one projection."""
+        return LinearNumbers(linear.act_base, linear.acc_shift)
+
+
+@dataclass(frozen=True)
+class LayerNumbers:
+    """What the program needs of a layer: all but its matrices."""
+
+    in_proj: LinearNumbers
+    out_proj: LinearNumbers
+    constants: LayerConstants
+    eps_gate: int
+
+    @staticmethod
+    def of(model: QuantizedModel, layer: QuantizedLayer) -> "LayerNumbers":
+        """Those of one layer."""
+        return LayerNumbers(
+            LinearNumbers.of(layer.in_proj),
+            LinearNumbers.of(layer.out_proj),
+            LayerConstants.of(model, layer),
+            layer.eps_gate,
+        )
+
+
+def program(
+    model: QuantizedModel, layers: Sequence[LayerNumbers], arch: ArchConfig, order: str
+) -> list[Instruction]:
+    """Instructions of a token.
+
+    Parameters
+    ----------
+    model
+        Its layers are not looked at.
+    layers
+        Their numbers, in order.
+    arch, order
+        The machine, and the row order of in_proj.
+
+    Raises
+    ------
+    InputError
+        If a number does not fit its field.
+    """
+    writer = _Writer(model, arch, order)
+    bases = [layer.in_proj.act_base for layer in layers]
+    found = [Instruction(Op.EMBED, writer.embed(bases[0]))]
+    for layer, base in zip(layers, [*bases[1:], None], strict=True):
+        found.append(Instruction(Op.IN, writer.in_proj(layer)))
+        if base is not None:
+            found.append(Instruction(Op.OUT, writer.out_proj(layer, base)))
+            continue
+        head = writer.out_proj(layer, model.head.act_base, head=True)
+        found.append(Instruction(Op.OUT, head, Condition.HEAD))
+        last = writer.out_proj(layer, 0, last=True)
+        found.append(Instruction(Op.LAST_OUT, last, Condition.NO_HEAD))
+    found += [Instruction(Op.HEAD, writer.head(), Condition.HEAD), Instruction(Op.END, {})]
+    for instruction in found:
+        try:
+            instruction.encode()
+        except ValueError as error:
+            raise InputError(f"the program cannot say this model: {error}") from error
+    return found
+
+
+class _Writer:
+    """Commands of each instruction."""
+
+    def __init__(self, model: QuantizedModel, arch: ArchConfig, order: str) -> None:
+        self.model, self.arch, self.order = model, arch, order
+        self.config: Mamba2Config = model.config
+
+    def embed(self, base: int) -> Commands:
+        model, d_model = self.model, self.config.d_model
+        return {
+            "embed": {
+                "count": d_model,
+                "groups": self.arch.in_channels // model.formats.group,
+                "shift": model.residual_exp - model.embedding.base,
+            },
+            "residual": {"count": d_model, "add": 0, "emit": 1},
+            **self._pass_on(base, head=False),
+        }
+
+    def in_proj(self, layer: LayerNumbers) -> Commands:
+        c, f, k = self.config, self.model.formats, layer.constants
+        size = f.transform.size(c.group_dim)
+        return {
+            "lanes": self._lanes(c.d_in_proj, self.arch.in_channels, parts=1, gated=0),
+            "epilogue": self._in_epilogue(layer),
+            "discretize": {
+                "count": c.nheads,
+                "low": self.model.dt_limits[0],
+                "high": self.model.dt_limits[1],
+            },
+            "conv": {
+                "count": c.conv_dim,
+                **{
+                    f"silu_{kind}": int(k.conv_silu_shift[c.splits()[kind].start - c.d_inner])
+                    for kind in ("B", "C", "x")
+                },
+            },
+            "blocks": {"count": c.conv_dim, "headdim": c.headdim, "d_state": c.d_state},
+            "bc": {"groups": c.ngroups, "d_state": c.d_state},
+            "ssm": {
+                "heads": c.nheads,
+                "per_group": c.nheads // c.ngroups,
+                "headdim": c.headdim,
+                "words": self.arch.row_words,
+                "stride": f.padded_state(c),
+                "frame": k.frame,
+                "y": k.y,
+                "D_shift": k.D_shift,
+                "dither": int(f.state_rounding == "dither"),
+            },
+            "gate": {
+                "count": c.d_inner,
+                "group_dim": c.group_dim,
+                "silu": k.z_silu,
+                "shift": k.gate,
+                "weighted": k.weighted,
+            },
+            "rms_out": {"count": c.ngroups, "eps": layer.eps_gate},
+            "hadamard": {
+                "groups": c.ngroups,
+                "group_dim": c.group_dim,
+                "pad": self.arch.out_channels // c.ngroups - c.group_dim,
+                "order_log2": size.bit_length() - 1,
+                "shift": k.hadamard,
+            },
+            "quant_out": {
+                "count": self.arch.out_channels,
+                "pad": 0,
+                "base": layer.out_proj.act_base,
+                "head": 0,
+            },
+        }
+
+    def out_proj(
+        self, layer: LayerNumbers, base: int, *, head: bool = False, last: bool = False
+    ) -> Commands:
+        c = self.config
+        commands: Commands = {
+            "lanes": self._lanes(c.d_model, self.arch.out_channels, parts=c.ngroups, gated=1),
+            "epilogue": self._epilogue(
+                c.d_model, Kind.OUT, layer.out_proj.acc_shift, int(layer.constants.out_shift[0]),
+                parts=c.ngroups, gated=1,
+            ),
+            "residual": {"count": c.d_model, "add": 1, "emit": int(not last)},
+        }  # fmt: skip
+        return commands if last else commands | self._pass_on(base, head=head)
+
+    def head(self) -> Commands:
+        c, m = self.config, self.model
+        return {
+            "lanes": self._lanes(c.vocab_size, self.arch.in_channels, parts=1, gated=0)
+            | {"twice": int(self.arch.head_twice)},
+            "epilogue": self._epilogue(
+                c.vocab_size, Kind.LOGIT, m.head.acc_shift, m.head_shift(), parts=1, gated=0
+            ),
+            "head": {"rows": c.vocab_size, "valid": m.valid_vocab},
+        }
+
+    def _pass_on(self, base: int, *, head: bool) -> Commands:
+        """Norm and quantization of the residual stream for the projection that comes next."""
+        d_model = self.config.d_model
+        pad = self.arch.in_channels - d_model
+        return {
+            "rms_in": {"count": 1, "eps": self.model.eps},
+            "quant_in": {"count": d_model, "pad": pad, "base": base, "head": int(head)},
+        }
+
+    def _lanes(self, rows: int, channels: int, *, parts: int, gated: int) -> dict[str, int]:
+        return {
+            "gated": gated,
+            "slots": -(-rows // self.arch.lanes),
+            "words": channels // parts // self.arch.products,
+            "parts": parts,
+            "twice": 0,
+        }
+
+    def _in_epilogue(self, layer: LayerNumbers) -> dict[str, int]:
+        c, splits = self.config, self.config.splits()
+        size = {kind: part.stop - part.start for kind, part in splits.items()}
+        heads = self.order != "naive"
+        kinds = ("dt", "B", "C") if heads else ("z", "x", "B", "C", "dt")
+        sections = [(Kind[kind.upper()], size[kind]) for kind in kinds]
+        return {
+            "rows": c.d_in_proj,
+            "parts": 1,
+            "gated": 0,
+            "acc_shift": layer.in_proj.acc_shift,
+            "narrow": 1,
+            **_sections(sections),
+            "heads": c.nheads if heads else 0,
+            "headdim": c.headdim,
+            **{
+                f"shift_{kind}": int(layer.constants.in_shift[splits[kind].start])
+                for kind in SHIFTS
+            },
+        }
+
+    def _epilogue(
+        self, rows: int, kind: Kind, acc_shift: int, shift: int, *, parts: int, gated: int
+    ) -> dict[str, int]:
+        """Epilogue of rows of one kind, which may take its shift from any of the five fields."""
+        return {
+            "rows": rows,
+            "parts": parts,
+            "gated": gated,
+            "acc_shift": acc_shift,
+            "narrow": 0,
+            **_sections([(kind, rows)]),
+            "heads": 0,
+            "headdim": 0,
+            **{f"shift_{name}": shift for name in SHIFTS},
+        }
+
+
+def _sections(sections: Sequence[tuple[Kind, int]]) -> dict[str, int]:
+    """Kind and rows of each section; the rest are skipped."""
+    whole = [*sections, *[(Kind.DT, 0)] * (len(SECTIONS) - len(sections))]
+    found: dict[str, int] = {}
+    for name, (kind, count) in zip(SECTIONS, whole, strict=True):
+        found |= {f"{name}_kind": int(kind), f"{name}_count": count}
+    return found

@@ -1,0 +1,135 @@
+"""Store of B and C of one layer, in words as wide as those of the state."""
+
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from lightmamba.arch.config import BLOCK, ArchConfig
+from lightmamba.arch.program import Kind
+from lightmamba.rtl.job import Job
+from lightmamba.rtl.layouts import BLOCKED, command, i_stream, o_stream
+
+__all__ = ["BCStore", "bc_layout"]
+
+
+def bc_layout(elements: int) -> data.StructLayout:
+    """Word of B or C: elements, and the exponent of each block of 32."""
+    return data.StructLayout(
+        {
+            "q": data.ArrayLayout(signed(8), elements),
+            "exp": data.ArrayLayout(unsigned(4), elements // BLOCK),
+        }
+    )
+
+
+class BCStore(wiring.Component):
+    """Take B and C of all groups, then let them be read for as long as the token is not taken.
+
+    One element per cycle. A group fills whole words, its last one padded with zeros, and has
+    ``config.row_words`` of them. B may come before C or after it, each all groups in a run.
+
+    ``o_ready`` offers its token in the cycle after the last element (``latency`` 1). Nothing of
+    the next job is taken before it is; so whoever reads takes it when he has finished.
+
+    Members
+    -------
+    command : In(stream of command("bc"))
+    i : In(stream of BLOCKED)
+        Elements of kind B and C.
+    o_ready : Out(stream of 1)
+        All of a job is stored.
+    address : In(range(config.bc_words))
+        Word to read: group·row_words + word.
+    B, C : Out(bc_layout(S))
+        What stands there, one cycle later.
+    busy : Out(1)
+        A command is not finished, or its token is not taken.
+    """
+
+    latency, interval = 1, 1
+
+    def __init__(self, config: ArchConfig) -> None:
+        self.config = config
+        self.depth = max(2, config.bc_words)
+        layout = bc_layout(config.state_elements)
+        super().__init__(
+            {
+                "command": i_stream(command("bc")),
+                "i": i_stream(BLOCKED),
+                "o_ready": o_stream(1),
+                "address": In(range(self.depth)),
+                "B": Out(layout),
+                "C": Out(layout),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        job = Job(m, self.command, self.busy)
+        size = self.config.state_elements
+        taken = Signal()
+        m.d.comb += [
+            self.i.ready.eq(job.active & ~self.o_ready.valid),
+            taken.eq(self.i.valid & self.i.ready),
+        ]
+
+        element = Signal(9)  # within its group
+        group, base = Signal(4), Signal(range(self.depth + 1))
+        word = Signal(range(self.depth + 1))
+        second = Signal()  # one of B and C is complete
+        place = element[: size.bit_length() - 1]
+        end_of_group, end_of_run = Signal(), Signal()
+        m.d.comb += [
+            end_of_group.eq(element == job.fields.d_state - 1),
+            end_of_run.eq(end_of_group & (group == job.fields.groups - 1)),
+        ]
+        with m.If(taken):
+            m.d.sync += element.eq(element + 1)
+            with m.If(place == size - 1):
+                m.d.sync += word.eq(word + 1)
+            with m.If(end_of_group):
+                m.d.sync += [
+                    element.eq(0),
+                    group.eq(group + 1),
+                    base.eq(base + self.config.row_words),
+                    word.eq(base + self.config.row_words),
+                ]
+            with m.If(end_of_run):
+                m.d.sync += [
+                    group.eq(0), base.eq(0), word.eq(0), second.eq(~second),
+                    self.o_ready.valid.eq(second),
+                ]  # fmt: skip
+        released = self.o_ready.valid & self.o_ready.ready
+        with m.If(released):
+            m.d.sync += self.o_ready.valid.eq(0)
+        job.end(released)
+
+        for kind in (Kind.B, Kind.C):
+            ours = taken & (self.i.payload.kind == kind)
+            m.d.comb += Value.cast(getattr(self, kind.name)).eq(
+                self._memory(m, kind.name, ours, word, place)
+            )
+        return m
+
+    def _memory(self, m: Module, name: str, write: Value, word: Value, place: Value) -> Value:
+        """Elements and exponents of one kind; the first element of a word clears the others."""
+        size, payload = self.config.state_elements, self.i.payload
+        parts = []
+        for part, count, width, at, value in (
+            ("q", size, 8, place, payload.q),
+            ("exp", size // BLOCK, 4, place[BLOCK.bit_length() - 1 :], payload.exp),
+        ):
+            store = memory.Memory(shape=unsigned(count * width), depth=self.depth, init=[])
+            m.submodules[f"{name}_{part}"] = store
+            enter, read = store.write_port(granularity=width), store.read_port()
+            first = place == 0
+            chosen = Cat(at == n for n in range(count)) if count > 1 else C(1, 1)
+            m.d.comb += [
+                enter.addr.eq(word),
+                enter.data.eq(Cat(value if n == 0 else Mux(first, 0, value) for n in range(count))),
+                enter.en.eq(Mux(write, Mux(first, ~C(0, count), chosen), 0)),
+                read.addr.eq(self.address),
+            ]
+            parts.append(read.data)
+        return Cat(parts)

@@ -1,0 +1,85 @@
+"""Counters that host and simulator read: what every cycle went to, losses, traffic."""
+
+from amaranth.hdl import Array, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from lightmamba.arch.counters import COUNTER_BITS
+
+__all__ = ["Counters", "Traffic"]
+
+
+class Counters(wiring.Component):
+    """One accumulator per name; each adds its event of this cycle while ``enable`` is 1.
+
+    An event reaches its counter two cycles later; a read takes one cycle more.
+
+    Members
+    -------
+    enable : In
+    index : In(u8)
+    value : Out(u64)
+        Counter of that index.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.events: dict[str, tuple[Value, bool]] = {}
+        super().__init__({"enable": In(1), "index": In(8), "value": Out(64)})
+
+    def count(self, name: str, event: Value, *, always: bool = False) -> None:
+        """Add ``event`` (unsigned) to a counter each cycle; ``always``: between tokens too."""
+        if name not in self.names:
+            raise ValueError(f"{name} is no counter")
+        if name in self.events:
+            event = self.events[name][0] + event
+        self.events[name] = Value.cast(event), always
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if missing := set(self.names) - set(self.events):
+            raise ValueError(f"nothing counts {sorted(missing)}")
+        totals = []
+        for name in self.names:
+            event, always = self.events[name]
+            label = name.replace(".", "_")
+            now = Signal(event.shape(), name=f"event_{label}")
+            total = Signal(COUNTER_BITS, name=f"count_{label}")
+            m.d.sync += total.eq(total + now)
+            with m.If(self.enable | always):
+                m.d.sync += now.eq(event)
+            with m.Else():
+                m.d.sync += now.eq(0)
+            totals.append(total)
+        m.d.sync += self.value.eq(Array(totals)[self.index])
+        return m
+
+
+class Traffic(wiring.Component):
+    """Watch one memory port: beats read and written, and cycles in which it owed data.
+
+    Members
+    -------
+    asked : In, length : In(u8)
+        A read address was taken, of so many beats less one.
+    read, written : In
+        A beat was read or written.
+    wait : Out
+        Beats are owed and none came in this cycle.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {"asked": In(1), "length": In(8), "read": In(1), "written": In(1), "wait": Out(1)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        owed, asked = Signal(16), Signal(9)
+        with m.If(self.asked):
+            m.d.sync += asked.eq(self.length + 1)
+        with m.Else():
+            m.d.sync += asked.eq(0)
+        m.d.sync += owed.eq(owed + asked - self.read)
+        m.d.comb += self.wait.eq((owed != 0) & ~self.read)
+        return m

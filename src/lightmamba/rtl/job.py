@@ -1,0 +1,46 @@
+"""What every unit does with its commands: take one when idle, keep it, be busy until it is done."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal, Value
+
+__all__ = ["Job"]
+
+
+class Job:
+    """The command that a unit works on.
+
+    Parameters
+    ----------
+    m : Module
+    command : stream interface
+        Where commands come from; one is taken whenever the unit is idle.
+    busy : Signal
+        Output of the unit: 1 from the transfer of a command until :meth:`end`.
+
+    Attributes
+    ----------
+    fields : data.View
+        The command, stable while the unit works.
+    start : Signal
+        A command is taken in this cycle; its values are in ``command.payload``.
+    active : Signal
+        The unit works. Registered: first 1 in the cycle after ``start``.
+    """
+
+    def __init__(self, m: Module, command: Any, busy: Any) -> None:
+        self.m = m
+        self.active, self.start = Signal(), Signal()
+        self.fields: Any = Signal(command.payload.shape(), reset_less=True)
+        m.d.comb += [
+            command.ready.eq(~self.active),
+            self.start.eq(command.valid & ~self.active),
+            busy.eq(self.active | command.valid),
+        ]
+        with m.If(self.start):
+            m.d.sync += [self.active.eq(1), self.fields.eq(command.payload)]
+
+    def end(self, done: Value) -> None:
+        """Be idle from the cycle after ``done``."""
+        with self.m.If(self.active & done):
+            self.m.d.sync += self.active.eq(0)

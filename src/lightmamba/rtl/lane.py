@@ -1,0 +1,218 @@
+"""Lane: the multipliers of one memory channel, from a beat of weights to the sum of a row."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
+from lightmamba.rtl.pipe import Pipe, Timed, select
+from lightmamba.rtl.shifts import add_tree
+
+__all__ = ["Lane", "control", "delays", "split_product"]
+
+LEVELS = 2  # of the adder tree between registers
+SPLIT = 17  # a wide factor is multiplied in two pieces, the lower one of so many bits
+GROUP_STEPS = 4  # from the last beat of a group to the group's scaled sum
+CODE_MAX, GROUP_CODE_BITS = 7 << 15, 13  # largest block multiplier, bits of a group's multiplier
+
+
+def tree_steps(terms: int, levels: int) -> int:
+    """Cycles of ``add_tree``."""
+    return -(-(terms - 1).bit_length() // levels)
+
+
+def control(config: ArchConfig) -> data.StructLayout:
+    """What all lanes are told, each field at its own cycle (see :func:`delays`).
+
+    Fields: ``load``, the beat is one of scales; ``group``, which of them; ``code``, block scales;
+    ``upper``, this pass is of upper nibbles; ``add``, the beat counts; ``first``, it begins a
+    group; ``finish``, it ended a group; ``fresh``, that group was the first of a part.
+    """
+    return data.StructLayout(
+        {
+            "load": 1,
+            "group": range(config.port_bits // 8),
+            "code": data.ArrayLayout(6, config.codes),
+            "upper": 1,
+            "add": 1,
+            "first": 1,
+            "finish": 1,
+            "fresh": 1,
+        }
+    )
+
+
+def delays(config: ArchConfig) -> Mapping[str, int]:
+    """Cycles after the issue of a beat in which a lane wants each field of :func:`control`."""
+    code = 2 + tree_steps(min(BLOCK, config.products), LEVELS)
+    upper = code + 4 + tree_steps(config.codes, 1)
+    add = upper + config.head_twice
+    finish = add + GROUP_STEPS
+    return {
+        "load": 1,
+        "group": 2,
+        "code": code,
+        "upper": upper,
+        "add": add,
+        "first": add,
+        "finish": finish,
+        "fresh": finish,
+    }
+
+
+class Lane(wiring.Component):
+    """Multiply a beat of weights with a word of activations; sum them with both scales.
+
+    One beat per cycle, without a stall. The sum of a part is on ``sum`` ``latency`` cycles after
+    the issue of the part's last beat, for that cycle only.
+
+    sum = Σ over groups of (32 + M)·2^E · Σ over their blocks of (4 + m)·2^e · Σ q·w. An activation
+    of 8 bits that meets multipliers of 4 is 16·upper + lower, both signed, in two passes.
+
+    Source: ``numerics.linear.Projection``.
+
+    Parameters
+    ----------
+    config : ArchConfig
+        Widths; ``config.projection`` and ``config.head`` are the arithmetic.
+
+    Members
+    -------
+    beat : In(port_bits)
+        Weights, the first in the lowest bits, or one scale byte per group.
+    q : In(products x signed(multiplier_bits))
+        Activations, or their nibbles.
+    control : In(control(config))
+        Each field so many cycles after the issue as :func:`delays` says.
+    sum : Out(signed(acc_bits))
+        Sum of a part.
+    """
+
+    interval = 1
+
+    beat: Any
+    q: Any
+    control: Any
+    sum: Any
+
+    def __init__(self, config: ArchConfig) -> None:
+        self.config = config
+        self.latency = delays(config)["finish"] + 1
+        super().__init__(
+            {
+                "beat": In(config.port_bits),
+                "q": In(data.ArrayLayout(signed(config.multiplier_bits), config.products)),
+                "control": In(control(config)),
+                "sum": Out(signed(config.acc_bits)),
+            }
+        )
+
+    @property
+    def group_bits(self) -> int:
+        """Width that holds any sum of a group, before its own scale."""
+        largest = max(f.largest_product for f in (self.config.projection, self.config.head))
+        return (GROUP * largest * CODE_MAX).bit_length() + 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pipe, at, told = Pipe(m), delays(self.config), self.control
+        weights = pipe.step(lambda v: v, pipe.input(self.beat))
+        code = self._group_code(pipe, weights)
+
+        value = self._products(pipe, weights)
+        if self.config.head_twice:
+            value = pipe.step(
+                lambda v, up: Mux(up, v.shift_left(4), v),
+                value, Timed(told.upper, at["upper"]), shape=signed(self.group_bits),
+            )  # fmt: skip
+        group = Signal(signed(self.group_bits), reset_less=True)
+        with m.If(told.add):
+            m.d.sync += group.eq(Mux(told.first, 0, group) + value.value)
+
+        scaled = _group_scaled(pipe, Timed(group, value.stage + 1), code)
+        total = Signal(signed(self.config.acc_bits), reset_less=True)
+        with m.If(told.finish):
+            m.d.sync += total.eq(Mux(told.fresh, 0, total) + scaled.value)
+        m.d.comb += self.sum.eq(total)
+        return m
+
+    def _group_code(self, pipe: Pipe, weights: Timed) -> Timed:
+        """Scale byte of the group that a beat belongs to; the bytes are kept until the next."""
+        count, m = self.config.port_bits // 8, pipe.m
+        codes = Signal(self.config.port_bits, reset_less=True)
+        with m.If(self.control.load):
+            m.d.sync += codes.eq(weights.value)
+        index = Timed(self.control.group, delays(self.config)["group"])
+        near = [
+            pipe.step(
+                lambda i, n=n: select(
+                    m, i[:3], [codes[8 * k : 8 * k + 8] for k in range(n, n + 8)]
+                ),
+                index,
+            )
+            for n in range(0, count, 8)
+        ]
+        far = pipe.comb(lambda i: i[3:], index)
+        return pipe.step(lambda i, *bytes_: select(m, i, list(bytes_)), far, *near)
+
+    def _products(self, pipe: Pipe, weights: Timed) -> Timed:
+        """Sum of all products of a beat, each block times its scale."""
+        bits, width = self.config.weight_bits, self.config.multiplier_bits
+        q = pipe.step(lambda v: v, pipe.input(Value.cast(self.q)))
+        products = [
+            pipe.step(
+                lambda w, a, n=n: (
+                    w.word_select(n, bits).as_signed() * a.word_select(n, width).as_signed()
+                ),
+                weights,
+                q,
+            )
+            for n in range(self.config.products)
+        ]
+        block = min(BLOCK, self.config.products)
+        sums = [
+            _block_scaled(
+                pipe,
+                add_tree(pipe, products[n * block : (n + 1) * block], LEVELS),
+                Timed(self.control.code[n], delays(self.config)["code"]),
+            )
+            for n in range(self.config.codes)
+        ]
+        return add_tree(pipe, sums, levels=1)
+
+
+def _block_scaled(pipe: Pipe, x: Timed, code: Timed) -> Timed:
+    """x·(4 + m)·2^e with code = m + 4·e. Four cycles, each one addition or two multiplexers."""
+    part = pipe.step(
+        lambda v, c: Mux(c[0], v, 0) + Mux(c[1], v.shift_left(1), 0), x, code
+    )  # m times x
+    bits = len(x) + 2  # a power of two of products reaches half of what x can hold, so 7·x fits
+    value = pipe.step(lambda v, p: v.shift_left(2) + p, x, part, shape=signed(bits))
+    value = pipe.step(lambda v, c: _shifted(v, c[2:4], 1), value, code)
+    return pipe.step(lambda v, c: _shifted(v, c[4:6], 4), value, code)
+
+
+def _group_scaled(pipe: Pipe, x: Timed, code: Timed) -> Timed:
+    """x·(32 + M)·2^E with code = M + 32·E. Three cycles."""
+    product = split_product(pipe, x, pipe.comb(lambda c: Cat(c[:5], Const(1, 1)), code))
+    return pipe.step(lambda v, c: _shifted(v, c[5:8], 1), product, code)
+
+
+def split_product(pipe: Pipe, x: Timed, factor: Timed) -> Timed:
+    """Signed times unsigned, in two pieces and then their sum. Two cycles."""
+    low = pipe.step(lambda v, f: v[:SPLIT] * f, x, factor)
+    high = pipe.step(lambda v, f: v[SPLIT:].as_signed() * f, x, factor)
+    return pipe.step(
+        lambda low, high: Cat(low[:SPLIT], high + low[SPLIT:]),
+        low, high, shape=signed(len(x) + len(factor)),
+    )  # fmt: skip
+
+
+def _shifted(value: Value, amount: Value, unit: int) -> Value:
+    """``value`` times 2^(unit·amount)."""
+    for place in range(len(amount)):
+        value = Mux(amount[place], value.shift_left(unit << place), value)
+    return value

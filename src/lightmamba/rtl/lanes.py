@@ -1,0 +1,270 @@
+"""Lanes: one datapath per memory channel, all in step, and the control that they share."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from lightmamba.arch.config import GROUP, ArchConfig
+from lightmamba.rtl.activations import ActivationBuffer
+from lightmamba.rtl.job import Job
+from lightmamba.rtl.lane import Lane, control, delays
+from lightmamba.rtl.layouts import command, i_stream, o_stream
+from lightmamba.rtl.pipe import Pipe, Queue
+
+__all__ = ["Lanes"]
+
+OUTPUTS = 4  # parts in flight or waiting for the epilogue: full rate for parts of 6 beats or more
+
+
+class Lanes(wiring.Component):
+    """Multiply a matrix, spread over the lanes, with the vector in the activation buffer.
+
+    Per slot, per part, per word one beat of every lane; with ``twice`` each beat is used in two
+    cycles running, for the upper and the lower nibbles. One beat per cycle, sustained; where
+    nothing is waited for, the sums of a part are valid on ``o`` ``latency`` cycles after the
+    transfer of its last beat (one more with ``twice``). A scale beat precedes every
+    ``scale_period`` beats of weights of a job, the first included. Slots, words and parts are at
+    least 1; the words of a part are whole groups of 128.
+
+    No beat is taken that the job does not need. The vector's memory is released with the last beat.
+
+    Source: ``numerics.linear.Projection``.
+
+    Parameters
+    ----------
+    config : ArchConfig
+    buffer : ActivationBuffer
+        Its read side is driven from here.
+
+    Members
+    -------
+    command : In(stream of command("lanes"))
+    i_beat : In(stream of port_bits) per lane
+        Weights and their scales.
+    o : Out(stream of lanes x signed(acc_bits))
+        Sums of a part, one row per lane.
+    busy : Out(1)
+        A command is not finished, or its results are not taken.
+    multiplying, scale, wait_activation, wait_memory, wait_epilogue : Out(1)
+        What this cycle goes to, at most one of them: a beat of weights, a beat of scales, or what
+        is missing. None is set where there is nothing to issue.
+    """
+
+    interval = 1
+
+    command: Any
+    i_beat: Any
+    o: Any
+    busy: Any
+    multiplying: Any
+    scale: Any
+    wait_activation: Any
+    wait_memory: Any
+    wait_epilogue: Any
+
+    def __init__(self, config: ArchConfig, buffer: ActivationBuffer) -> None:
+        self.config, self.buffer = config, buffer
+        self.steps = delays(config)["finish"] + 1  # from an issue to the lanes' sums
+        self.latency = 1 + self.steps + 2
+        super().__init__(
+            {
+                "command": i_stream(command("lanes")),
+                "i_beat": In(stream.Signature(config.port_bits)).array(config.lanes),
+                "o": o_stream(data.ArrayLayout(signed(config.acc_bits), config.lanes)),
+                "busy": Out(1),
+                "multiplying": Out(1),
+                "scale": Out(1),
+                "wait_activation": Out(1),
+                "wait_memory": Out(1),
+                "wait_epilogue": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self.config
+        job = Job(m, self.command, self.busy)
+        queue = Queue(m, self.o, latency=self.steps, extra=OUTPUTS - self.steps - 4)
+
+        multiplying, scale = Signal(), Signal()  # a beat of weights, of scales is issued
+        working = Signal()  # beats of the job are still to be issued
+        loaded, operand = self._operands(m, job, multiplying)
+        last = Signal()  # nothing of the part comes after this
+        finishing = Signal()  # nor of the job
+        used = Signal()  # the beats have done their work
+        m.d.comb += [
+            last.eq(operand.part_end & ~operand.upper),
+            finishing.eq(multiplying & last & operand.job_end),
+            used.eq(scale | (multiplying & ~operand.upper)),
+        ]
+        beats, here = self._beats(m, working, used, finishing)
+
+        period = Signal(range(c.scale_period + 1))  # beats of weights until one of scales is due
+        due = Signal()
+        m.d.comb += [
+            due.eq(period == 0),
+            scale.eq(working & due & here),
+            multiplying.eq(working & ~due & here & loaded & (~last | queue.room)),
+        ]
+        with m.If(job.start):
+            m.d.sync += [working.eq(1), period.eq(0)]
+        with m.Elif(finishing):
+            m.d.sync += working.eq(0)
+        with m.Elif(scale):
+            m.d.sync += period.eq(c.scale_period)
+        with m.Elif(used):
+            m.d.sync += period.eq(period - 1)
+        m.d.comb += [self.buffer.release.eq(finishing), self.buffer.gated.eq(job.fields.gated)]
+        job.end(~working & ~queue.busy)
+
+        m.d.comb += [self.multiplying.eq(multiplying), self.scale.eq(scale)]
+        with m.If(working & ~scale & ~multiplying):
+            m.d.comb += [
+                self.wait_activation.eq(~due & ~loaded),
+                self.wait_memory.eq((due | loaded) & ~here),
+                self.wait_epilogue.eq(~due & loaded & here),
+            ]
+
+        told = self._control(m, job, scale, multiplying, operand)
+        lanes = [Lane(c) for _ in range(c.lanes)]
+        for n, lane in enumerate(lanes):
+            m.submodules[f"lane{n}"] = lane
+            m.d.comb += [
+                lane.beat.eq(beats[n]),
+                Value.cast(lane.q).eq(operand.q),
+                Value.cast(lane.control).eq(told),
+            ]
+        issue = multiplying & last
+        queue.connect(issue, Pipe(m).valid(issue, self.steps), Cat(lane.sum for lane in lanes))
+        return m
+
+    def _beats(
+        self, m: Module, working: Value, used: Value, finishing: Value
+    ) -> tuple[list[Signal], Value]:
+        """Beat that each lane holds, and whether all hold one.
+
+        A beat is replaced in the cycle in which it is used. Ready depends on what is held only.
+        """
+        count = self.config.lanes
+        beats = [
+            Signal(self.config.port_bits, reset_less=True, name=f"beat{n}") for n in range(count)
+        ]
+        full = Signal(count)
+        for n, (i, beat) in enumerate(zip(self.i_beat, beats, strict=True)):
+            m.d.comb += i.ready.eq(working & (~full[n] | (used & ~finishing)))
+            with m.If(i.ready):
+                m.d.sync += [beat.eq(i.payload), full[n].eq(i.valid)]
+            with m.Elif(used):
+                m.d.sync += full[n].eq(0)
+        return beats, full.all()
+
+    def _operands(self, m: Module, job: Job, multiplying: Value) -> tuple[Signal, Any]:
+        """Walk the vector ahead of the beats: whether an operand is there, and what it is.
+
+        Two registers follow the address: the memory's own, and the operand's. Each takes the next
+        when it is empty or its content goes on.
+        """
+        c, buffer, given = self.config, self.buffer, self.command.payload
+        operand = Signal(
+            data.StructLayout(
+                {
+                    "q": c.products * c.multiplier_bits,
+                    "code": len(Value.cast(buffer.code)),
+                    "upper": 1,  # the lower nibbles follow, with the same beat
+                    "part_end": 1,
+                    "job_end": 1,
+                }
+            ),
+            reset_less=True,
+        )
+        read, loaded = Signal(), Signal()  # the memory's register, the operand's hold something
+        load, leaves, second, upper = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            upper.eq(job.fields.twice & ~second),
+            load.eq(read & (~loaded | multiplying)),
+            leaves.eq(load & ~upper),
+            buffer.upper.eq(upper),
+        ]
+
+        walking = Signal()
+        left = {name: Signal.like(given[name], name=name) for name in ("words", "parts", "slots")}
+        ends = {name: count == 1 for name, count in left.items()}
+        part_end, slot_end, job_end = Signal(), Signal(), Signal()
+        m.d.comb += [
+            buffer.enable.eq(walking & buffer.filled & (~read | leaves)),
+            part_end.eq(ends["words"]),
+            slot_end.eq(part_end & ends["parts"]),
+            job_end.eq(slot_end & ends["slots"]),
+        ]
+        address = Signal.like(buffer.address)
+        m.d.comb += buffer.address.eq(address)
+        read_ends = Signal(2, reset_less=True)
+        with m.If(job.start):
+            m.d.sync += [walking.eq(1), address.eq(0), second.eq(0)]
+            m.d.sync += [count.eq(given[name]) for name, count in left.items()]
+        with m.Elif(buffer.enable):
+            m.d.sync += [
+                address.eq(Mux(slot_end, 0, address + 1)),
+                left["words"].eq(Mux(part_end, job.fields.words, left["words"] - 1)),
+                read_ends.eq(Cat(part_end, job_end)),
+            ]
+            with m.If(part_end):
+                m.d.sync += left["parts"].eq(Mux(slot_end, job.fields.parts, left["parts"] - 1))
+            with m.If(slot_end):
+                m.d.sync += left["slots"].eq(left["slots"] - 1)
+            with m.If(job_end):
+                m.d.sync += walking.eq(0)
+
+        with m.If(buffer.enable):
+            m.d.sync += read.eq(1)
+        with m.Elif(leaves):
+            m.d.sync += read.eq(0)
+        with m.If(load):
+            m.d.sync += [
+                loaded.eq(1),
+                second.eq(upper),
+                operand.q.eq(Value.cast(buffer.q)),
+                operand.code.eq(Value.cast(buffer.code)),
+                operand.upper.eq(upper),
+                Cat(operand.part_end, operand.job_end).eq(read_ends),
+            ]
+        with m.Elif(multiplying):
+            m.d.sync += loaded.eq(0)
+        return loaded, operand
+
+    def _control(
+        self, m: Module, job: Job, scale: Value, multiplying: Value, operand: Any
+    ) -> Value:
+        """What all lanes are told: counted once, delayed once."""
+        c = self.config
+        beat = Signal(range(GROUP // c.products))  # of its group
+        group = Signal(range(c.port_bits // 8))  # of its scale beat
+        fresh = Signal()  # the group is the first of its part
+        finish = Signal()
+        m.d.comb += finish.eq(multiplying & ~operand.upper & (beat == GROUP // c.products - 1))
+        with m.If(job.start):
+            m.d.sync += [beat.eq(0), fresh.eq(1)]
+        with m.Elif(multiplying & ~operand.upper):
+            m.d.sync += beat.eq(Mux(finish, 0, beat + 1))
+        with m.If(scale):
+            m.d.sync += group.eq(0)
+        with m.Elif(finish):
+            m.d.sync += [group.eq(group + 1), fresh.eq(operand.part_end)]
+
+        pipe, told = Pipe(m), Signal(control(c))
+        issued = {
+            "load": scale,
+            "group": group,
+            "code": operand.code,
+            "upper": operand.upper,
+            "add": multiplying,
+            "first": (beat == 0) & (operand.upper | ~job.fields.twice),
+            "finish": finish,
+            "fresh": fresh,
+        }
+        for name, stage in delays(c).items():
+            field = pipe.delay(pipe.input(issued[name]), stage)
+            m.d.comb += Value.cast(told[name]).eq(field.value)
+        return Value.cast(told)

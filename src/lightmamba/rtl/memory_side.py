@@ -1,0 +1,267 @@
+"""The side of the memory: what reads and writes, ahead of the units, and through which port."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
+
+from lightmamba.arch.config import WORD_BITS, ArchConfig
+from lightmamba.arch.ports import ports
+from lightmamba.arch.program import Op
+from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
+from lightmamba.rtl.counters import Counters, Traffic
+from lightmamba.rtl.prefetch import LayerWalk, Segments
+from lightmamba.rtl.reader import Reader, WordReader
+from lightmamba.rtl.state import StatePacker, StateUnpacker
+from lightmamba.rtl.streams import Fork, join
+from lightmamba.rtl.units import Units
+from lightmamba.rtl.writer import WordWriter, Writer
+
+__all__ = ["READ_CHANNELS", "WRITE_CHANNELS", "MemorySide"]
+
+STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
+READ_CHANNELS = (
+    "araddr", "arlen", "arsize", "arburst", "arid", "arvalid", "arready",
+    "rdata", "rresp", "rlast", "rid", "rvalid", "rready",
+)  # fmt: skip
+WRITE_CHANNELS = (
+    "awaddr", "awlen", "awsize", "awburst", "awid", "awvalid", "awready",
+    "wdata", "wstrb", "wlast", "wvalid", "wready", "bresp", "bid", "bvalid", "bready",
+)  # fmt: skip
+FROM_MEMORY = (
+    "arready", "rdata", "rresp", "rlast", "rid", "rvalid",
+    "awready", "wready", "bresp", "bid", "bvalid",
+)  # fmt: skip
+
+
+class MemorySide(Elaboratable):
+    """Readers, writers and their commands, between the units and the masters of the top level.
+
+    Parameters
+    ----------
+    config : ArchConfig
+    masters : {port name: AXI4 interface}
+        Members of the top level.
+    host, sequencer, units
+        Where bases come from, when a token begins, and who takes and gives the data.
+
+    Attributes
+    ----------
+    drained, error, writes_pending : Signal
+        No read is outstanding; a response was not OKAY; a write of this token has no answer yet.
+    """
+
+    def __init__(
+        self,
+        config: ArchConfig,
+        masters: Mapping[str, Any],
+        host: Any,
+        sequencer: Any,
+        units: Units,
+    ) -> None:
+        self.config, self.masters = config, masters
+        self.host, self.sequencer, self.units = host, sequencer, units
+        self.drained, self.error, self.writes_pending = Signal(), Signal(), Signal()
+        aux, burst = config.aux_port_bits, config.burst_beats
+        words = config.aux_fifo * WORD_BITS // aux
+        state = config.state_fifo * config.state_elements * 8 // config.state_port_bits
+        self.readers: dict[str, Any] = {
+            **{
+                f"lane{n}": Reader(config.port_bits, config.weight_fifo, burst)
+                for n in range(config.lanes)
+            },
+            "state": Reader(config.state_port_bits, state, burst),
+            **{
+                name: WordReader(aux, words, burst) for name in ("embedding", *STATIC, "conv_state")
+            },
+        }
+        self.writers: dict[str, Any] = {
+            "state": Writer(config.state_port_bits, state, burst),
+            "conv_state": WordWriter(aux, words, burst),
+            "logits": WordWriter(aux, words, burst),
+        }
+        self.traffic = {port.name: Traffic() for port in ports(config)}
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name, part in self.readers.items():
+            m.submodules[f"read_{name}"] = part
+            m.d.comb += part.flush.eq(~self.host.control[0])
+        for name, part in self.writers.items():
+            m.submodules[f"write_{name}"] = part
+        m.d.sync += [
+            self.drained.eq(Cat(part.drained for part in self.readers.values()).all()),
+            self.error.eq(
+                Cat(part.error for part in (*self.readers.values(), *self.writers.values())).any()
+            ),
+        ]
+        self._ports(m)
+        self._static(m)
+        self._layers(m)
+        self._embedding(m)
+        self._pending(m)
+        return m
+
+    def _ports(self, m: Module) -> None:
+        for port in ports(self.config):
+            master, watch = self.masters[port.name], self.traffic[port.name]
+            m.submodules[f"traffic_{port.name}"] = watch
+            if port.readers:
+                clients = [self.readers[name].axi for name in port.readers]
+                arbiter = ReadArbiter(port.bits, len(clients)) if len(clients) > 1 else None
+                self._attach(
+                    m, f"arbiter_{port.name}_read", arbiter, clients, master, READ_CHANNELS
+                )
+                m.d.comb += [
+                    watch.asked.eq(master.arvalid & master.arready),
+                    watch.length.eq(master.arlen),
+                    watch.read.eq(master.rvalid & master.rready),
+                ]
+            if port.writers:
+                clients = [self.writers[name].axi for name in port.writers]
+                arbiter = WriteArbiter(port.bits, len(clients)) if len(clients) > 1 else None
+                self._attach(
+                    m, f"arbiter_{port.name}_write", arbiter, clients, master, WRITE_CHANNELS
+                )
+                m.d.comb += watch.written.eq(master.wvalid & master.wready)
+
+    @staticmethod
+    def _attach(
+        m: Module, name: str, arbiter: Any, clients: list[Any], master: Any, channels: Any
+    ) -> None:
+        source = clients[0]
+        if arbiter is not None:
+            m.submodules[name] = arbiter
+            for n, client in enumerate(clients):
+                _wire(m, client, getattr(arbiter, f"i{n}"), channels)
+            source = arbiter.o
+        _wire(m, source, master, channels)
+
+    def _static(self, m: Module) -> None:
+        """Streams that are the same for every token: read ahead, across tokens."""
+        host, sequencer, units = self.host, self.sequencer, self.units
+        for n in range(self.config.lanes):
+            walk = Segments(self.config.port_bits // 8)
+            m.submodules[f"segments_lane{n}"] = walk
+            m.d.comb += [
+                walk.base.eq(host.lane_base[n]),
+                walk.layers_count.eq(host.layers_beats),
+                walk.head_count.eq(host.head_beats),
+                walk.head.eq(sequencer.begin_head),
+            ]
+            self._start(m, walk)
+            join(m, walk.o, self.readers[f"lane{n}"].command)
+            join(m, self.readers[f"lane{n}"].o, units.lanes.i_beat[n])
+        for name in STATIC:
+            walk = Segments(WORD_BITS // 8)
+            m.submodules[f"segments_{name}"] = walk
+            m.d.comb += [
+                walk.base.eq(getattr(host, f"{name}_base")),
+                walk.layers_count.eq(getattr(host, f"{name}_words")),
+            ]
+            self._start(m, walk)
+            join(m, walk.o, self.readers[name].command)
+        join(m, self.readers["conv_params"].o, units.conv.i_param)
+        join(m, self.readers["head_params"].o, units.discretize.i_param)
+        join(m, self.readers["gate_params"].o, units.gate.i_weight)
+        join(m, self.readers["embedding"].o, units.embed.i_word)
+
+    def _start(self, m: Module, walk: Any) -> None:
+        m.d.comb += [walk.run.eq(self.host.control[0]), walk.start.eq(self.sequencer.begin)]
+
+    def _layers(self, m: Module) -> None:
+        """State and convolution state: layer by layer, after the start of the token."""
+        host, units = self.host, self.units
+        m.submodules.unpacker = unpacker = StateUnpacker(self.config)
+        m.submodules.packer = packer = StatePacker(self.config)
+        join(m, self.readers["state"].o, unpacker.i)
+        join(m, unpacker.o, units.ssm.i_state)
+        join(m, units.ssm.o_state, packer.i)
+        join(m, packer.o, self.writers["state"].i)
+        join(m, self.readers["conv_state"].o, units.conv.i_state)
+        join(m, units.conv.o_state, self.writers["conv_state"].i)
+        counts = {
+            "state": (host.state_base, host.state_stride, host.state_beats),
+            "conv_state": (host.conv_base, host.conv_stride, host.conv_state_words),
+        }
+        for name, (base, stride, count) in counts.items():
+            walk = LayerWalk()
+            m.submodules[f"walk_{name}"] = walk
+            m.d.comb += [
+                walk.fresh.eq(self.sequencer.begin_fresh),
+                walk.layers.eq(host.layers),
+                walk.base.eq(base),
+                walk.stride.eq(stride),
+                walk.count.eq(count),
+                walk.written.eq(self.writers[name].done),
+            ]
+            self._start(m, walk)
+            also = {"state": (unpacker, packer)}.get(name, (None, None))
+            self._command(m, f"{name}_read", walk.o, self.readers[name].command, also[0])
+            self._command(m, f"{name}_write", walk.o_write, self.writers[name].command, also[1])
+
+    def _command(self, m: Module, name: str, source: Any, target: Any, also: Any) -> None:
+        """Hand a command on; ``also`` gets one too, of a layer's words of state."""
+        if also is None:
+            join(m, source, target)
+            return
+        m.submodules[f"fork_{name}"] = fork = Fork(source.payload.shape(), 2)
+        join(m, source, fork.i)
+        join(m, fork.o0, target)
+        m.d.comb += [
+            also.command.valid.eq(fork.o1.valid),
+            also.command.payload.words.eq(self.host.state_words),
+            fork.o1.ready.eq(also.command.ready),
+        ]
+
+    def _embedding(self, m: Module) -> None:
+        """One row of the table per token; the logits of a head."""
+        host, sequencer = self.host, self.sequencer
+        row, logits = self.readers["embedding"].command, self.writers["logits"].command
+        offset = Signal(len(row.payload.address), reset_less=True)
+        m.d.sync += offset.eq(sequencer.begin_token * host.embedding_stride)
+        m.d.sync += [
+            row.payload.address.eq(host.embedding_base + offset),
+            row.payload.count.eq(host.embedding_words),
+            logits.payload.address.eq(host.logits_base),
+            logits.payload.count.eq(host.logits_words),
+        ]
+        # The address is ready three cycles after `begin`, long before the first dispatch.
+        with m.If(sequencer.dispatch & (sequencer.op == Op.EMBED)):
+            m.d.sync += row.valid.eq(1)
+        with m.Elif(row.ready):
+            m.d.sync += row.valid.eq(0)
+        with m.If(sequencer.dispatch & (sequencer.op == Op.HEAD)):
+            m.d.sync += logits.valid.eq(1)
+        with m.Elif(logits.ready):
+            m.d.sync += logits.valid.eq(0)
+        join(m, self.units.head.o_word, self.writers["logits"].i)
+
+    def _pending(self, m: Module) -> None:
+        """Writes of the running token that are not answered."""
+        sequencer, owed = self.sequencer, []
+        for name in ("state", "conv_state"):
+            left = Signal(16, name=f"unwritten_{name}")
+            begun = Value.cast(sequencer.begin).replicate(len(self.host.layers))
+            m.d.sync += left.eq(left + (self.host.layers & begun) - self.writers[name].done)
+            owed.append(left.any())
+        logits = Signal()
+        with m.If(sequencer.dispatch & (sequencer.op == Op.HEAD)):
+            m.d.sync += logits.eq(1)
+        with m.Elif(self.writers["logits"].done):
+            m.d.sync += logits.eq(0)
+        m.d.comb += self.writes_pending.eq(Cat(owed).any() | logits)
+
+    def count(self, counters: Counters) -> None:
+        """Connect the traffic of every port."""
+        for name, watch in self.traffic.items():
+            counters.count(f"{name}.beats_read", watch.read, always=True)
+            counters.count(f"{name}.beats_written", watch.written, always=True)
+            counters.count(f"{name}.wait", watch.wait)
+
+
+def _wire(m: Module, source: Any, target: Any, channels: tuple[str, ...]) -> None:
+    """Connect one master's channels to the next one on the way to the memory."""
+    for name in channels:
+        ours, theirs = getattr(source, name), getattr(target, name)
+        m.d.comb += ours.eq(theirs) if name in FROM_MEMORY else theirs.eq(ours)

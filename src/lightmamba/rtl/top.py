@@ -1,0 +1,169 @@
+"""The whole accelerator, and its Verilog."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from amaranth.back import verilog
+from amaranth.hdl import Cat, Const, Module, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.counters import counters
+from lightmamba.arch.ports import ports
+from lightmamba.arch.probes import Probe, probes
+from lightmamba.arch.program import COMMANDS
+from lightmamba.rtl.axi import lite_slave, master
+from lightmamba.rtl.counters import Counters
+from lightmamba.rtl.host import HostPort
+from lightmamba.rtl.memory_side import MemorySide
+from lightmamba.rtl.sequencer import Sequencer
+from lightmamba.rtl.streams import join
+from lightmamba.rtl.units import Units
+
+__all__ = ["Top", "to_verilog"]
+
+MAGIC = 0x4C4D4231
+
+
+class Top(wiring.Component):
+    """The accelerator: units, memory side, sequencer, host port and counters.
+
+    Parameters
+    ----------
+    config : ArchConfig
+    observed : bool
+        Give it the probes that the simulator reads.
+    build_hash : int
+        What the register ``hash`` says, 32 bits.
+
+    Members
+    -------
+    PORT : Out(AXI4 master)
+        One for each of :func:`lightmamba.arch.ports.ports`.
+    host : In(AXI4-Lite slave)
+    interrupt : Out
+    probe_NAME : Out
+        ``valid`` and ``value``, one for each of :func:`lightmamba.arch.probes.probes`.
+    """
+
+    def __init__(self, config: ArchConfig, *, observed: bool = False, build_hash: int = 0) -> None:
+        self.config, self.observed, self.build_hash = config, observed, build_hash
+        members: dict[str, Any] = {
+            port.name: Out(master(port.bits, read=bool(port.readers), write=bool(port.writers)))
+            for port in ports(config)
+        }
+        members |= {"host": In(lite_slave()), "interrupt": Out(1)}
+        if observed:
+            for probe in probes(config):
+                shown = wiring.Signature({"valid": Out(1), "value": Out(8 * probe.bytes)})
+                members[f"probe_{probe.name}"] = Out(shown)
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.host_port = host = HostPort()
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.units = units = Units(config)
+        masters = {port.name: getattr(self, port.name) for port in ports(config)}
+        m.submodules.memory = memory = MemorySide(config, masters, host, sequencer, units)
+        m.submodules.counters = count = Counters(counters(config))
+        wiring.connect(m, wiring.flipped(self.host), host.bus)
+
+        for unit in COMMANDS:
+            join(m, getattr(sequencer, f"command_{unit}"), getattr(units, unit).command)
+        m.d.comb += [
+            sequencer.program_write.eq(host.program_data_write),
+            sequencer.program_index.eq(host.program_index),
+            sequencer.program_data.eq(host.program_data),
+            sequencer.start.eq(host.start_write),
+            sequencer.fresh.eq(host.start[0]),
+            sequencer.head.eq(host.start[1]),
+            sequencer.token.eq(host.token),
+            sequencer.position.eq(host.position),
+            sequencer.chain.eq(host.chain),
+            sequencer.next.eq(units.head.next),
+            sequencer.units_busy.eq(units.busy),
+            sequencer.writes_pending.eq(memory.writes_pending),
+            units.ssm.token.eq(sequencer.begin_position),
+            host.magic.eq(MAGIC),
+            host.hash.eq(self.build_hash),
+            host.done.eq(sequencer.done),
+            host.status.eq(
+                Cat(
+                    sequencer.busy, host.done_latch, memory.drained, memory.error, sequencer.illegal
+                )
+            ),
+            host.next.eq(units.head.next),
+            host.finished.eq(sequencer.finished),
+            count.enable.eq(sequencer.busy),
+            count.index.eq(host.counter_index),
+            host.counter_value.eq(count.value),
+            self.interrupt.eq(host.interrupt_out),
+        ]
+        units.count(count)
+        memory.count(count)
+        if self.observed:
+            found = dict(self._seen(units))
+            for probe in probes(config):
+                self._show(m, probe, *found[probe.name])
+        return m
+
+    @staticmethod
+    def _seen(units: Units) -> Iterator[tuple[str, tuple[Value, list[Value]]]]:
+        """When each probe has something to show, and its fields."""
+
+        def passes(stream: Any, *fields: str) -> tuple[Value, list[Value]]:
+            payload = stream.payload
+            values = [getattr(payload, f) for f in fields] if fields else [payload]
+            return stream.valid & stream.ready, values
+
+        def shown(probe: Any, *fields: str) -> tuple[Value, list[Value]]:
+            return probe.valid, [getattr(probe, f) for f in fields]
+
+        yield "residual", shown(units.residual.probe, "value")
+        yield "rms_in", passes(units.rms_in.o, "mantissa", "j")
+        yield "quant_in", passes(units.quant_in.o, "q", "code")
+        yield "rows", shown(units.epilogue.probe, "kind", "value")
+        yield "heads", passes(units.discretize.o, "dt", "shift", "decay")
+        yield "conv", passes(units.conv.o, "kind", "value")
+        yield "conv_state", passes(units.conv.o_state)
+        yield "x", passes(units.blocks.o_x, "q", "exp")
+        yield "bc", passes(units.blocks.o_bc, "kind", "q", "exp")
+        yield "state", passes(units.ssm.o_state, "q", "exp")
+        yield "y", passes(units.ssm.o_y)
+        yield "gate", shown(units.gate.probe, "g", "weighted")
+        yield "rms_out", passes(units.rms_out.o, "mantissa", "j")
+        yield "hadamard", passes(units.hadamard.o)
+        yield "quant_out", passes(units.quant_out.o, "q", "code")
+
+    def _show(self, m: Module, probe: Probe, valid: Value, values: list[Value]) -> None:
+        """Register a probe, each number extended to the bits that memory has for it."""
+        port, parts = getattr(self, f"probe_{probe.name}"), []
+        for element, value in zip(probe.elements, values, strict=True):
+            bits = 8 * int(element.dtype[1])
+            whole = Value.cast(value)
+            if element.count == 1:
+                parts.append(_extend(whole, bits, element.dtype[0] == "i"))
+                continue
+            each = len(whole) // element.count
+            parts += [
+                _extend(whole[n * each : (n + 1) * each], bits, element.dtype[0] == "i")
+                for n in range(element.count)
+            ]
+        m.d.sync += [port.valid.eq(valid), port.value.eq(Cat(parts))]
+
+
+def _extend(value: Value, bits: int, is_signed: bool) -> Value:
+    if len(value) >= bits:
+        return value[:bits]
+    sign = value[-1] if is_signed else Const(0, 1)
+    return Cat(value, sign.replicate(bits - len(value)))
+
+
+def to_verilog(config: ArchConfig, *, observed: bool = False, build_hash: int = 0) -> str:
+    """Verilog of a machine; the same text on every run."""
+    top = Top(config, observed=observed, build_hash=build_hash)
+    text: str = verilog.convert(top, name="lightmamba", strip_internal_attrs=True)
+    return text

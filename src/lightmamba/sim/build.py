@@ -1,0 +1,254 @@
+"""From Verilog to a simulator: a shared object, kept in a cache by what it was made from."""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lightmamba.arch.ports import Port
+from lightmamba.errors import InputError
+from lightmamba.sim.tools import Compiler, Verilator, find_compiler, find_verilator, processor, run
+
+__all__ = ["build_simulator", "cache_folder"]
+
+FOLDER = Path(__file__).parent
+HARNESS = FOLDER / "harness.cpp"
+SOURCES = (HARNESS, *sorted(FOLDER.glob("*.hpp")))
+VERILATOR_FLAGS = (
+    "--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
+    "-Wno-fatal", "-Wno-lint", "-Wno-style", "--prefix", "Vtop",
+)  # fmt: skip
+COMPILER_FLAGS = (
+    "-std=c++20", "-march=native", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-w",
+    "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_VCD=0",
+)  # fmt: skip
+FAST, SLOW = "-O2", "-O1"  # -O3 compiles as long and runs no faster; -march=native doubles clang's speed
+UNIT_BYTES = 300_000  # of C++ that one compiler takes at a time
+
+READ = ("araddr", "arlen", "arvalid", "arready", "rdata", "rlast", "rvalid", "rready")
+READ_OPTIONAL = ("arsize", "arburst", "arid", "rresp", "rid")
+WRITE = ("awaddr", "awlen", "awvalid", "awready", "wdata", "wlast", "wvalid", "wready")
+WRITE += ("bvalid", "bready")
+WRITE_OPTIONAL = ("awsize", "awburst", "awid", "wstrb", "bresp", "bid")
+HOST = ("awaddr", "awvalid", "awready", "wdata", "wvalid", "wready", "bvalid", "bready")
+HOST += ("araddr", "arvalid", "arready", "rdata", "rvalid", "rready")
+HOST_OPTIONAL = ("wstrb", "bresp", "rresp")
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """Folder of the built simulators: given, under the user's cache, or else a temporary one."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = cache or Path(home) / "lightmamba" / "simulators"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if cache is not None:
+            raise InputError(f"cannot make the cache folder {cache}: {error.strerror}") from error
+        return Path(tempfile.mkdtemp(prefix="lightmamba-simulators-"))
+    if os.access(folder, os.W_OK):
+        return folder
+    return Path(tempfile.mkdtemp(prefix="lightmamba-simulators-"))
+
+
+def build_simulator(
+    verilog: str,
+    ports: Iterable[Port],
+    probes: Iterable[tuple[str, int]] = (),
+    *,
+    top: str = "top",
+    trace: bool = False,
+    cache: Path | None = None,
+    jobs: int = 2,
+) -> Path:
+    """Make the simulator of a design, or find it in the cache.
+
+    Parameters
+    ----------
+    verilog
+        Source text of all modules.
+    ports
+        AXI4 masters of the top level. Those with readers have ``{name}__ar*`` and ``{name}__r*``,
+        those with writers ``{name}__aw*``, ``{name}__w*`` and ``{name}__b*``.
+    probes
+        Name and size in bytes of each ``probe_{name}__value``.
+    top
+        Name of the top module. It has ``clk``, ``rst``, ``interrupt`` and an AXI4-Lite slave
+        ``host__*``.
+    trace
+        Whether it can write waveforms, which costs speed.
+    cache
+        Folder to keep it in, by default ``$XDG_CACHE_HOME/lightmamba/simulators`` or the same
+        under ``~/.cache``.
+    jobs
+        Compilers that run at a time.
+
+    Returns
+    -------
+    Path
+        Shared object with the interface of ``harness.cpp``.
+
+    Raises
+    ------
+    InputError
+        If a tool is missing or fails.
+    ValueError
+        If the top level lacks a signal, or one has another width.
+    """
+    ports, probes = tuple(ports), tuple(probes)
+    verilator, compiler = find_verilator(), find_compiler()
+    key = hashlib.sha256()
+    for part in (
+        verilog, top, ports, probes, trace, verilator.version, compiler.version, processor(),
+    ):  # fmt: skip
+        key.update(repr(part).encode())
+    for source in (*SOURCES, Path(__file__)):
+        key.update(source.read_bytes())
+    folder = cache_folder(cache)
+    library = folder / f"{top}-{key.hexdigest()[:20]}.so"
+    if library.is_file():
+        return library
+
+    work = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
+    try:
+        (work / "top.v").write_text(verilog)
+        _verilate(verilator, work, top, trace)
+        header = (work / "Vtop.h").read_text()
+        (work / "design.hpp").write_text(_design(header, ports, probes))
+        _compile(verilator, compiler, work, folder, trace, jobs)
+        (work / "simulator.so").replace(library)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return library
+
+
+def _verilate(verilator: Verilator, work: Path, top: str, trace: bool) -> None:
+    run(
+        [
+            verilator.program,
+            *VERILATOR_FLAGS,
+            *(["--trace-fst"] if trace else []),
+            *("--top-module", top, "--Mdir", str(work), str(work / "top.v")),
+        ],
+        {"VERILATOR_ROOT": str(verilator.root)},
+    )
+
+
+def _compile(
+    verilator: Verilator, compiler: Compiler, work: Path, folder: Path, trace: bool, jobs: int
+) -> None:
+    """Compile the parts, the largest first, and link them."""
+    base = [compiler.program, *COMPILER_FLAGS]
+    base += [f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_FST={int(trace)}"]
+    if compiler.gnu:
+        base.append("-fno-gnu-unique")  # two simulators in a process share nothing
+    base += ["-isystem", str(verilator.include), "-isystem", str(verilator.include / "vltstd")]
+    own = [*base, "-I", str(work), "-I", str(FOLDER)]
+
+    parts = (work / "Vtop_classes.mk").read_text()
+    runtime = [verilator.include / f"{name}.cpp" for name in _listed(parts, "VM_GLOBAL_FAST")]
+    todo = [(HARNESS, work / "harness.o", [*own, FAST])]
+    for kind, level in (("FAST", FAST), ("SLOW", SLOW)):
+        names = _listed(parts, f"VM_CLASSES_{kind}") + _listed(parts, f"VM_SUPPORT_{kind}")
+        for unit in _units([work / f"{name}.cpp" for name in names], work, kind):
+            todo.append((unit, unit.with_suffix(".o"), [*own, level]))
+    # Verilator's own part is the same for every design.
+    same = hashlib.sha256(repr((verilator, compiler, processor(), base)).encode()).hexdigest()[:20]
+    shared = folder / f"runtime-{same}"
+    shared.mkdir(exist_ok=True)
+    todo += [(source, shared / f"{source.stem}.o", [*base, SLOW]) for source in runtime]
+
+    def compile_one(job: tuple[Path, Path, list[str]]) -> str:
+        source, target, command = job
+        if not target.is_file():
+            fresh = work / f"new-{target.name}"
+            run([*command, "-c", str(source), "-o", str(fresh)])
+            fresh.replace(target)
+        return str(target)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        objects = list(pool.map(compile_one, todo))
+    libraries = ["-lz"] if trace else []
+    output = str(work / "simulator.so")
+    run([compiler.program, "-shared", "-o", output, *objects, *libraries, "-lpthread"])
+
+
+def _listed(parts: str, name: str) -> list[str]:
+    """Names in one of the lists of Verilator's makefile."""
+    found = re.search(rf"^{name} \+= \\\n((?:[ \t]+.*\n)*)", parts, re.MULTILINE)
+    return re.findall(r"[\w$]+", found[1] if found else "")
+
+
+def _units(files: Sequence[Path], work: Path, kind: str) -> list[Path]:
+    """Join small files, for each pays for the same large headers."""
+    units: list[Path] = []
+    left = 0
+    for file in files:
+        size = file.stat().st_size
+        if not units or size > left:
+            units.append(work / f"{kind}{len(units)}.cpp")
+            left = UNIT_BYTES
+        left -= size
+        with units[-1].open("a") as unit:
+            unit.write(f'#include "{file.name}"\n')
+    return units
+
+
+def _design(header: str, ports: Sequence[Port], probes: Sequence[tuple[str, int]]) -> str:
+    """C++ that names the signals of a top level, from the header that Verilator made."""
+    members = {  # Verilator rewrites double underscores, and words that C++ knows
+        member.removeprefix("__SYM__").replace("___05F", "__"): (member, int(high) - int(low) + 1)
+        for member, high, low in re.findall(r"VL_(?:IN|OUT)\w*\(&(\w+),(\d+),(\d+)", header)
+    }
+    lines: list[str] = []
+
+    def bind(target: str, name: str, bits: int | None = None) -> None:
+        if name not in members:
+            raise ValueError(f"the top level has no {name}")
+        member, width = members[name]
+        if bits is not None and width != bits:
+            raise ValueError(f"{name} has {width} bits, expected {bits}")
+        lines.append(f"  {target} = signal(top.{member});")
+
+    def bind_all(target: str, prefix: str, signals: Sequence[str], optional: Sequence[str]) -> None:
+        for name in (*signals, *(n for n in optional if f"{prefix}__{n}" in members)):
+            bind(f"{target}.{name}", f"{prefix}__{name}")
+
+    for name in ("clk", "rst", "interrupt"):
+        bind(f"clock.{name}", name, 1)
+    bind_all("host", "host", HOST, HOST_OPTIONAL)
+    for n, port in enumerate(ports):
+        lines.append(f'  ports[{n}].name = "{port.name}", ports[{n}].bytes = {port.bits // 8};')
+        if port.readers:
+            bind_all(f"ports[{n}]", port.name, READ, READ_OPTIONAL)
+            bind(f"ports[{n}].rdata", f"{port.name}__rdata", port.bits)
+        if port.writers:
+            bind_all(f"ports[{n}]", port.name, WRITE, WRITE_OPTIONAL)
+            bind(f"ports[{n}].wdata", f"{port.name}__wdata", port.bits)
+    for n, (name, size) in enumerate(probes):
+        lines.append(f"  probes[{n}].bytes = {size};")
+        bind(f"probes[{n}].valid", f"probe_{name}__valid", 1)
+        bind(f"probes[{n}].value", f"probe_{name}__value", 8 * size)
+    return DESIGN.format(ports=len(ports), probes=len(probes), lines="\n".join(lines))
+
+
+DESIGN = """\
+// Made by lightmamba.sim.build: where the signals of this top level lie.
+#pragma once
+#include "Vtop.h"
+#include "signals.hpp"
+
+namespace lightmamba {{
+
+inline void connect(Vtop& top, Clock& clock, HostSignals& host, std::vector<PortSignals>& ports,
+                    std::vector<ProbeSignals>& probes) {{
+  ports.resize({ports});
+  probes.resize({probes});
+{lines}
+}}
+
+}}  // namespace lightmamba
+"""

@@ -1,0 +1,194 @@
+"""A simulated machine as a device, with what only a simulation can show."""
+
+import hashlib
+import importlib.metadata
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.artifact import Artifact, Region, build_hash
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.ports import ports
+from lightmamba.arch.probes import Probe, probes
+from lightmamba.errors import InputError
+from lightmamba.runtime.device import Device, DeviceError
+from lightmamba.sim.build import build_simulator, cache_folder
+from lightmamba.sim.observe import Record
+from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
+
+__all__ = ["SimDevice", "machine_verilog", "open_device"]
+
+TOP = "lightmamba"
+SLICE = 1 << 18  # cycles between two chances to interrupt from the keyboard
+PACKAGE = Path(__file__).parent.parent
+
+
+class SimDevice(Device):
+    """The gates in Verilator.
+
+    Parameters
+    ----------
+    simulator
+        The machine and its memory.
+    observed
+        Probes that it was built with.
+    watchdog
+        Cycles without any transfer after which it counts as stuck.
+    """
+
+    def __init__(
+        self, simulator: Simulator, observed: Sequence[Probe] = (), *, watchdog: int = 50_000
+    ) -> None:
+        super().__init__()
+        self.simulator, self.observed, self.watchdog = simulator, tuple(observed), watchdog
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.simulator.close()
+
+    def read32(self, offset: int) -> int:
+        """Read a register, stepping the clock until it answers."""
+        return self.simulator.host_read(offset)
+
+    def write32(self, offset: int, value: int) -> None:
+        """Write a register, stepping the clock until it answers."""
+        self.simulator.host_write(offset, value)
+
+    def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
+        """Copy bytes out of a channel's memory; takes no cycles."""
+        return self.simulator.read_memory(channel, address, count)
+
+    def write_memory(self, channel: str, address: int, values: NDArray[np.uint8]) -> None:
+        """Copy bytes into a channel's memory; takes no cycles."""
+        self.simulator.write_memory(channel, address, values)
+
+    def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
+        """Map the images instead of copying them; what the gates write stays in this process."""
+        self.simulator.unmap_all()
+        for region in regions:
+            file = artifact.path / region.file if region.file else None
+            if region.bytes:
+                self.simulator.map(region.channel, region.address, region.bytes, file)
+
+    def reset_machine(self) -> None:
+        """Reset the gates and the memory's queues."""
+        self.simulator.reset()
+
+    def wait_interrupt(self) -> None:
+        """Step until the interrupt."""
+        status = Status.CYCLES
+        while status == Status.CYCLES:
+            status = self.simulator.run(SLICE, watchdog=self.watchdog)
+        messages = self.simulator.messages()
+        if status == Status.INTERRUPT and not messages:
+            return
+        why = {
+            Status.INTERRUPT: "memory was asked for what it does not have",
+            Status.STUCK: f"nothing moved for {self.watchdog} cycles",
+            Status.VIOLATED: "the gates broke the rules of AXI",
+            Status.FINISHED: "the simulation ended by itself",
+        }[status]
+        more = f"; {messages[0]}" if messages else ""
+        raise DeviceError(f"in cycle {self.simulator.cycle}: {why}{more}")
+
+    def probes(self) -> dict[str, Record]:
+        """What each probe recorded since the last call."""
+        found = {}
+        for probe in self.observed:
+            records, cycles = self.simulator.take(probe.name)
+            found[probe.name] = Record(records.view(probe.dtype)[:, 0], cycles)
+        return found
+
+
+def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | None = None) -> str:
+    """Verilog of a machine; making it takes long, so it is kept in the cache.
+
+    Raises
+    ------
+    InputError
+        If Amaranth is not installed.
+    """
+    try:
+        amaranth = importlib.metadata.version("amaranth")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise InputError(
+            "simulation makes the gates with amaranth, and it is not here; "
+            "install it with: pip install 'lightmamba[gates]'"
+        ) from error
+    key = hashlib.sha256(repr((arch, observed, amaranth)).encode())
+    for folder in ("rtl", "arch", "numerics"):
+        for file in sorted((PACKAGE / folder).glob("*.py")):
+            key.update(file.read_bytes())
+    path = cache_folder(cache) / f"{TOP}-{key.hexdigest()[:20]}.v"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+
+    from lightmamba.rtl.top import to_verilog  # pulls in Amaranth: not before it is needed
+
+    text = to_verilog(arch, observed=observed, build_hash=build_hash(arch))
+    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+    return text
+
+
+def open_device(
+    artifact: Artifact,
+    *,
+    observed: bool = True,
+    waves: Path | None = None,
+    stalls: float = 0.0,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> SimDevice:
+    """Simulate the machine of a build, with the build loaded.
+
+    Parameters
+    ----------
+    artifact
+        The build.
+    observed
+        Give the gates probes; without them they run faster.
+    waves
+        FST file to write all signals to, from the reset on.
+    stalls
+        Probability that a channel of memory or host does nothing in a cycle.
+    seed
+        Of the stalls.
+    cache
+        Folder of built simulators.
+
+    Raises
+    ------
+    InputError
+        If a tool is missing, or an argument is wrong.
+    """
+    if not 0 <= stalls <= 0.9:
+        raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")
+    arch, target = artifact.arch, artifact.target
+    seen = probes(arch) if observed else ()
+    sizes = [(probe.name, probe.bytes) for probe in seen]
+    library = build_simulator(
+        machine_verilog(arch, observed=observed, cache=cache),
+        ports(arch), sizes, top=TOP, trace=waves is not None, cache=cache,
+    )  # fmt: skip
+    memory = from_target(target.channels, target.clock_mhz, stalls=Stalls.all(stalls), seed=seed)
+    simulator = Simulator(library, [port.name for port in ports(arch)], memory, sizes)
+    if waves is not None:
+        simulator.trace(waves)
+    simulator.host_stall(stalls, seed)
+    device = SimDevice(simulator, seen)
+    device.load(artifact)
+    return device

@@ -1,0 +1,187 @@
+"""From the records that the probes of one token left to the observables that the engine names."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.program import Kind
+from lightmamba.config import Mamba2Config
+from lightmamba.qmodel import Formats
+
+__all__ = ["Record", "observables"]
+
+Values = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one probe saw: records in order, and the cycle of each."""
+
+    records: Values  # structured
+    cycles: NDArray[np.uint64]
+
+    def __getitem__(self, field: str) -> Values:
+        values: Values = self.records[field]
+        return values
+
+    def where(self, keep: NDArray[np.bool_]) -> "Record":
+        """Only some of the records."""
+        return Record(self.records[keep], self.cycles[keep])
+
+    def reshape(self, *shape: int) -> "Record":
+        """Arranged in axes."""
+        return Record(self.records.reshape(shape), self.cycles.reshape(shape))
+
+    def take(self, index: Any) -> "Record":
+        """Indexed along its axes."""
+        return Record(self.records[index], self.cycles[index])
+
+
+def observables(
+    config: Mamba2Config,
+    formats: Formats,
+    probes: Mapping[str, Record],
+    *,
+    rows: NDArray[np.int64],
+    head: bool,
+) -> Iterator[tuple[str, Values, Values]]:
+    """Yield name, values and cycles of every observable of one token, in the engine's order.
+
+    Parameters
+    ----------
+    config, formats
+        Of the model that ran.
+    probes
+        Everything that the probes recorded during the token.
+    rows : (d_in_proj,)
+        Row of in_proj, in its natural order, that was computed at each place.
+    head
+        Whether the logits were wanted.
+
+    Raises
+    ------
+    ValueError
+        If a probe saw fewer or more records than the token has.
+    """
+    c, f, layers = config, formats, config.n_layer
+    inputs = layers + head  # projections of the residual stream
+    every = probes["rows"]
+    place = np.argsort(rows)  # where each natural row was computed
+    xbc = np.flatnonzero((rows >= c.d_inner) & (rows < c.d_inner + c.conv_dim))
+    channel = np.argsort(rows[xbc])  # where each channel of the convolution was computed
+
+    residual = _shape("residual", probes["residual"], layers + 1, c.d_model)
+    in_rms = _shape("rms_in", probes["rms_in"], inputs, 1)
+    in_q = _shape("quant_in", probes["quant_in"], inputs, f.in_channels(c))
+    in_rows = _shape("rows", every.where(every["kind"] <= Kind.Z), layers, c.d_in_proj)
+    out_rows = _shape("rows", every.where(every["kind"] == Kind.OUT), layers, c.d_model)
+    conv = _shape("conv", probes["conv"], layers, c.conv_dim)
+    state = _shape("conv_state", probes["conv_state"], layers, -(-c.conv_dim // 2))
+    heads = _shape("heads", probes["heads"], layers, c.nheads)
+    x = _shape("x", probes["x"], layers, c.nheads, c.headdim)
+    bc = probes["bc"]
+    B, C = (
+        _shape("bc", bc.where(bc["kind"] == kind), layers, c.ngroups, c.d_state)
+        for kind in (Kind.B, Kind.C)
+    )
+    width = probes["state"]["q"].shape[-1]
+    words = -(-c.d_state // 32) * 32 // width
+    h = _shape("state", probes["state"], layers, c.nheads, c.headdim, words)
+    y = _shape("y", probes["y"], layers, c.nheads, c.headdim)
+    gate = _shape("gate", probes["gate"], layers, c.d_inner)
+    mixed = _shape("hadamard", probes["hadamard"], layers, f.out_channels(c))
+    out_rms = _shape("rms_out", probes["rms_out"], layers, c.ngroups)
+    out_q = _shape("quant_out", probes["quant_out"], layers, f.out_channels(c))
+
+    yield from _named("embedding", residual.take(0), "value", 2)
+    for i in range(layers):
+        at = f"layer.{i}"
+        yield from _named(f"{at}.in_proj.rms", in_rms.take(i), "mantissa", 2)
+        yield from _named(f"{at}.in_proj.rms_shift", in_rms.take(i), "j", 2)
+        yield from _coded(f"{at}.in_proj", in_q.take(i), f.block)
+        yield from _named(f"{at}.in_proj.rows", in_rows.take((i, place)), "value", 2)
+        yield from _named(f"{at}.conv.out", conv.take((i, channel)), "value", 2)
+        yield _conv_state(f"{at}.conv.state", state.take(i), channel, c.d_conv - 1)
+        yield from _blocks(f"{at}.ssm.x", x.take(i), f.x_block(c).block)
+        yield from _blocks(f"{at}.ssm.B", B.take(i), f.bc_block(c).block)
+        yield from _blocks(f"{at}.ssm.C", C.take(i), f.bc_block(c).block)
+        for name, field in (("dt", "dt"), ("dt_shift", "shift"), ("decay", "decay")):
+            yield from _named(f"{at}.ssm.{name}", heads.take(i), field, 2)
+        yield from _state(f"{at}.ssm", h.take(i), f.padded_state(c), f.ssm(c).block)
+        yield from _named(f"{at}.ssm.y", y.take(i), "value", 2)
+        yield from _named(f"{at}.gate.g", gate.take(i), "g", 2)
+        yield from _named(f"{at}.gate.weighted", gate.take(i), "weighted", 2)
+        yield from _named(f"{at}.hadamard.out", mixed.take(i), "value", 2)
+        yield from _named(f"{at}.out_proj.rms", out_rms.take(i), "mantissa", 2)
+        yield from _named(f"{at}.out_proj.rms_shift", out_rms.take(i), "j", 2)
+        yield from _coded(f"{at}.out_proj", out_q.take(i), f.block)
+        yield from _named(f"{at}.out_proj.rows", out_rows.take(i), "value", 2)
+        yield from _named(f"{at}.residual", residual.take(i + 1), "value", 2)
+    if head:
+        logits = _shape("rows", every.where(every["kind"] == Kind.LOGIT), c.vocab_size)
+        yield from _named("head.rms", in_rms.take(layers), "mantissa", 2)
+        yield from _named("head.rms_shift", in_rms.take(layers), "j", 2)
+        yield from _coded("head", in_q.take(layers), f.head_block)
+        yield from _named("head.logits", logits, "value", 2)
+
+
+Found = Iterator[tuple[str, Values, Values]]
+
+
+def _shape(name: str, record: Record, *shape: int) -> Record:
+    expected = int(np.prod(shape))
+    if len(record.cycles) != expected:
+        raise ValueError(f"probe {name} saw {len(record.cycles)} records, expected {expected}")
+    return record.reshape(*shape)
+
+
+def _lead(values: Values, axes: int) -> Values:
+    """Put axes of one in front: batch, and seqlen where it has one."""
+    return values.reshape((1,) * axes + values.shape)
+
+
+def _named(name: str, record: Record, field: str, axes: int) -> Found:
+    yield name, _lead(record[field].astype(np.int64), axes), _lead(record.cycles, axes)
+
+
+def _coded(name: str, record: Record, block: int) -> Found:
+    yield from _named(f"{name}.q", record, "q", 2)
+    yield from _named(f"{name}.code", record.take(np.s_[::block]), "code", 2)
+
+
+def _pad(values: Values, width: int) -> Values:
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, width - values.shape[-1])])
+
+
+def _blocks(name: str, record: Record, block: int) -> Found:
+    """Values along the last axis, zero-padded to whole blocks, and an exponent for each block."""
+    width = -(-record.records.shape[-1] // block) * block
+    q, cycles = record["q"].astype(np.int64), record.cycles
+    yield name, _lead(_pad(q, width), 2), _lead(_pad(cycles, width), 2)
+    first = record.take(np.s_[..., ::block])
+    yield from _named(f"{name}_exp", first, "exp", 2)
+
+
+def _state(name: str, record: Record, padded: int, block: int) -> Found:
+    """State and exponents, cropped to what the model has."""
+    lead = record.records.shape[:-1]
+    q = record["q"].astype(np.int64).reshape(*lead, -1)[..., :padded]
+    exp = record["exp"].astype(np.int64).reshape(*lead, -1)[..., : padded // block]
+    words = record.cycles.shape[-1]
+    per = q.shape[-1] // words if q.shape[-1] >= words else 1
+    cycles = np.repeat(record.cycles, max(1, per), axis=-1)[..., : q.shape[-1]]
+    yield f"{name}.h", _lead(q, 1), _lead(cycles, 1)
+    steps = np.arange(exp.shape[-1]) * words // max(1, exp.shape[-1])
+    yield f"{name}.h_exp", _lead(exp, 1), _lead(record.cycles[..., steps], 1)
+
+
+def _conv_state(
+    name: str, record: Record, channel: NDArray[np.int64], taps: int
+) -> tuple[str, Values, Values]:
+    """Last inputs, (1, taps, channels): two channels in a word, three int8 and a zero each."""
+    inputs = record["taps"].astype(np.int64).reshape(-1, 4)[channel, 3 - taps : 3]
+    cycles = np.repeat(record.cycles, 2)[channel]
+    return name, _lead(inputs.T, 1), _lead(np.broadcast_to(cycles, inputs.T.shape), 1)

@@ -1,0 +1,350 @@
+"""A running simulator: the shared object of :mod:`lightmamba.sim.build`, called with ctypes."""
+
+import ctypes
+import math
+from collections.abc import Mapping, Sequence
+from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_int64, c_uint32, c_uint64, c_void_p
+from dataclasses import astuple, dataclass
+from enum import IntEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.target import Channel
+
+__all__ = ["MemoryChannel", "PortCounters", "Simulator", "Stalls", "Status", "from_target"]
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """Probabilities that a channel of AXI does nothing in a cycle; for tests."""
+
+    ar: float = 0.0
+    r: float = 0.0
+    aw: float = 0.0
+    w: float = 0.0
+    b: float = 0.0
+
+    def __post_init__(self) -> None:
+        if worst := [p for p in astuple(self) if not 0 <= p < 1]:
+            raise ValueError(f"a probability of stalling must be in 0..1, below 1, not {worst[0]}")
+
+    @staticmethod
+    def all(probability: float) -> "Stalls":
+        """The same on every channel."""
+        return Stalls(*5 * [probability])
+
+
+@dataclass(frozen=True)
+class MemoryChannel:
+    """One memory of the model, with an address space of its own; ports may share it.
+
+    Parameters
+    ----------
+    name
+        Ports whose channels are equal share one, so different memories need different names.
+    bytes_per_cycle
+        Rate that reads and writes share.
+    latency
+        Cycles from an address (of a write: from its last data) to the first beat served.
+    refresh_every, refresh_for
+        Of every so many cycles it stands still for so many; 0: never.
+    refresh_phase
+        Cycle of that rhythm in which it begins.
+    outstanding
+        Bursts that each port may have under way, in each direction.
+    stalls, seed
+        Random stalls; the same seed gives the same run.
+    """
+
+    name: str
+    bytes_per_cycle: float | Fraction
+    latency: int = 1
+    refresh_every: int = 0
+    refresh_for: int = 0
+    refresh_phase: int = 0
+    outstanding: int = 64
+    stalls: Stalls = Stalls()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bytes_per_cycle <= 1 << 20:
+            raise ValueError(f"{self.name}: bytes_per_cycle must be above 0 and at most 2**20")
+        if self.latency < 1 or self.outstanding < 1:
+            raise ValueError(f"{self.name}: latency and outstanding must be at least 1")
+        if not 0 <= self.refresh_for <= max(0, self.refresh_every - 1):
+            raise ValueError(f"{self.name}: refresh_for must be below refresh_every")
+
+
+def from_target(
+    channels: Sequence[Channel], clock_mhz: float, *, stalls: Stalls | None = None, seed: int = 0
+) -> dict[str, MemoryChannel]:
+    """Memory of each port of a target, in cycles of its clock.
+
+    The rate between refreshes is such that the mean is the attainable one; the refreshes of the
+    channels are spread evenly.
+    """
+    found = {}
+    for n, channel in enumerate(channels):
+        every = round(channel.refresh_interval_ns * clock_mhz / 1e3)
+        pause = math.ceil(channel.refresh_ns * clock_mhz / 1e3)
+        rate = Fraction(channel.bytes_per_cycle(clock_mhz))
+        memory = MemoryChannel(
+            name=channel.name,
+            bytes_per_cycle=rate * Fraction(every, every - pause) if pause else rate,
+            latency=max(1, math.ceil(channel.latency_ns * clock_mhz / 1e3)),
+            refresh_every=every,
+            refresh_for=pause,
+            refresh_phase=n * every // len(channels),
+            stalls=stalls or Stalls(),
+            seed=seed + n,
+        )
+        found |= dict.fromkeys(channel.ports, memory)
+    return found
+
+
+class Status(IntEnum):
+    """Why a run ended."""
+
+    INTERRUPT = 0
+    CYCLES = 1  # as many as it was given
+    STUCK = 2  # nothing moved for too long
+    VIOLATED = 3  # the protocol was broken; messages say how
+    FINISHED = 4  # the design called $finish
+
+
+class _ChannelConfig(ctypes.Structure):
+    _fields_ = (
+        *((name, c_int64) for name in ("rate", "byte_cost")),
+        *((name, c_uint64) for name in ("latency", "every", "pause", "phase", "outstanding")),
+        *((name, c_double) for name in ("ar", "r", "aw", "w", "b")),
+        ("seed", c_uint64),
+    )
+
+
+@dataclass(frozen=True)
+class PortCounters:
+    """What a port did since the simulator was made.
+
+    Parameters
+    ----------
+    bytes_read, bytes_written, read_bursts, write_bursts : int
+    wait : int
+        Cycles in which data were owed and none were there.
+    blocked : int
+        Cycles in which data were there and the machine did not take them.
+    write_wait : int
+        Cycles in which a beat to write was not taken.
+    """
+
+    bytes_read: int
+    bytes_written: int
+    read_bursts: int
+    write_bursts: int
+    wait: int
+    blocked: int
+    write_wait: int
+
+
+_SIGNATURES: Mapping[str, tuple[Any, ...]] = {  # result, then arguments after the machine
+    "lm_destroy": (None,),
+    "lm_error": (c_char_p,),
+    "lm_messages": (c_char_p,),
+    "lm_forget_messages": (None,),
+    "lm_channel": (None, POINTER(_ChannelConfig)),
+    "lm_attach": (None, c_uint64, c_uint64),
+    "lm_map": (c_int, c_uint64, c_uint64, c_uint64, c_char_p),
+    "lm_unmap_all": (None, c_uint64),
+    "lm_memory_read": (c_int, c_uint64, c_uint64, c_void_p, c_uint64),
+    "lm_memory_write": (c_int, c_uint64, c_uint64, c_void_p, c_uint64),
+    "lm_reset": (None, c_uint64),
+    "lm_cycle": (c_uint64,),
+    "lm_run": (c_int, c_uint64, c_uint64),
+    "lm_host_write": (c_int, c_uint64, c_uint32),
+    "lm_host_read": (c_int, c_uint64, POINTER(c_uint32)),
+    "lm_host_stall": (None, c_double, c_uint64),
+    "lm_counters": (None, c_uint64, c_void_p),
+    "lm_probing": (None, c_int),
+    "lm_probe_count": (c_uint64, c_uint64),
+    "lm_probe_take": (None, c_uint64, c_void_p, c_void_p),
+    "lm_trace": (c_int, c_char_p),
+}
+
+
+class Simulator:
+    """One machine with its memory.
+
+    Parameters
+    ----------
+    library
+        What :func:`lightmamba.sim.build.build_simulator` made.
+    ports
+        Names of the ports that it was built with, in that order.
+    probes
+        Names and sizes likewise.
+    channels
+        Memory of each port. Equal ones are the same memory.
+    """
+
+    def __init__(
+        self,
+        library: Path,
+        ports: Sequence[str],
+        channels: Mapping[str, MemoryChannel],
+        probes: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        if set(channels) != set(ports):
+            raise ValueError(f"channels must name every port: {', '.join(ports)}")
+        self._library = _load(library)
+        self._machine = c_void_p(self._library.lm_create())
+        self._ports = {name: n for n, name in enumerate(ports)}
+        self._probes = {name: (n, size) for n, (name, size) in enumerate(probes)}
+        self._memories: dict[str, int] = {}
+        for channel in dict.fromkeys(channels.values()):
+            if channel.name in self._memories:
+                raise ValueError(f"two channels are called {channel.name}")
+            self._memories[channel.name] = len(self._memories)
+            self._call("channel", byref(_config(channel)))
+        for name, place in self._ports.items():
+            self._call("attach", place, self._memories[channels[name].name])
+        self.reset()
+
+    def close(self) -> None:
+        """Free everything; waveforms are complete only then."""
+        if self._machine:
+            self._call("destroy")
+            self._machine = c_void_p()
+
+    def __del__(self) -> None:
+        if getattr(self, "_machine", None):
+            self.close()
+
+    def reset(self, cycles: int = 4) -> None:
+        """Reset the machine; what memory had under way is forgotten, its bytes stay."""
+        self._call("reset", cycles)
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since the simulator was made."""
+        return int(self._call("cycle"))
+
+    def run(self, cycles: int, *, watchdog: int = 50_000) -> Status:
+        """Step until the interrupt, at most so many cycles.
+
+        Parameters
+        ----------
+        cycles
+            Most cycles.
+        watchdog
+            Give up when nothing moved (no transfer, no record) for longer; 0: never.
+        """
+        return Status(self._call("run", cycles, watchdog))
+
+    def host_write(self, address: int, value: int) -> None:
+        """Write a register through the host port, stepping the clock."""
+        self._check(self._call("host_write", address, value), f"writing register {address:#x}")
+
+    def host_read(self, address: int) -> int:
+        """Read a register through the host port, stepping the clock."""
+        value = c_uint32()
+        failed = self._call("host_read", address, byref(value))
+        self._check(failed, f"reading register {address:#x}")
+        return value.value
+
+    def host_stall(self, probability: float, seed: int = 0) -> None:
+        """Let the host port's channels stall at random."""
+        self._call("host_stall", probability, seed)
+
+    def map(self, memory: str, address: int, count: int, file: Path | None = None) -> None:
+        """Give the channel of this name a region: zeros, or a private copy of a file, then zeros."""
+        path = None if file is None else str(file).encode()
+        failed = self._call("map", self._memories[memory], address, count, path)
+        self._check(failed, f"the region of {count} bytes at {address:#x} of {memory}")
+
+    def unmap_all(self) -> None:
+        """Forget every region; reset afterwards, for bursts may be under way."""
+        for place in self._memories.values():
+            self._call("unmap_all", place)
+
+    def read_memory(self, memory: str, address: int, count: int) -> NDArray[np.uint8]:
+        """Copy bytes out of a channel's memory."""
+        values = np.empty(count, np.uint8)
+        failed = self._call(
+            "memory_read", self._memories[memory], address, values.ctypes.data, count
+        )
+        self._check(failed, f"reading {count} bytes at {address:#x} of {memory}")
+        return values
+
+    def write_memory(self, memory: str, address: int, values: NDArray[Any] | bytes) -> None:
+        """Copy bytes into a channel's memory."""
+        raw = np.frombuffer(values, np.uint8) if isinstance(values, bytes) else values
+        raw = np.ascontiguousarray(raw)
+        failed = self._call(
+            "memory_write", self._memories[memory], address, raw.ctypes.data, raw.nbytes
+        )
+        self._check(failed, f"writing {raw.nbytes} bytes at {address:#x} of {memory}")
+
+    def counters(self, port: str) -> PortCounters:
+        """What a port did so far."""
+        values = np.zeros(7, np.uint64)
+        self._call("counters", self._ports[port], values.ctypes.data)
+        return PortCounters(*values.tolist())
+
+    def probing(self, on: bool) -> None:
+        """Switch all probes on or off."""
+        self._call("probing", on)
+
+    def take(self, probe: str) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+        """Records of a probe since the last call, (records, bytes), and the cycle of each."""
+        place, size = self._probes[probe]
+        count = int(self._call("probe_count", place))
+        records, low = np.empty((count, size), np.uint8), np.empty(count, np.uint32)
+        self._call("probe_take", place, records.ctypes.data, low.ctypes.data)
+        # The simulator keeps 32 bits of a cycle; the others follow from now.
+        age = (np.uint32(self.cycle & 0xFFFFFFFF) - low).astype(np.uint64)
+        return records, np.uint64(self.cycle) - age
+
+    def trace(self, file: Path | None) -> None:
+        """Write waveforms from now on to an FST file; None ends it."""
+        if self._call("trace", None if file is None else str(file).encode()):
+            raise ValueError(f"cannot write waveforms to {file}; was it built with trace=True?")
+
+    def messages(self) -> list[str]:
+        """What went wrong so far: bursts outside memory, breaches of the protocol."""
+        text: bytes = self._call("messages")
+        return text.decode(errors="replace").splitlines()
+
+    def forget_messages(self) -> None:
+        """Begin a new list of messages; a broken protocol no longer ends runs."""
+        self._call("forget_messages")
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        if not self._machine:
+            raise ValueError("the simulator is closed")
+        return getattr(self._library, f"lm_{name}")(self._machine, *arguments)
+
+    def _check(self, failed: int, doing: str) -> None:
+        if failed:
+            raise ValueError(f"{doing}: {self._call('error').decode(errors='replace')}")
+
+
+def _load(library: Path) -> ctypes.CDLL:
+    loaded = ctypes.CDLL(str(library))
+    loaded.lm_create.restype = c_void_p
+    for name, (result, *arguments) in _SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, [c_void_p, *arguments]
+    return loaded
+
+
+def _config(channel: MemoryChannel) -> _ChannelConfig:
+    rate = Fraction(channel.bytes_per_cycle).limit_denominator(1 << 16)
+    return _ChannelConfig(
+        rate.numerator, rate.denominator, channel.latency,
+        channel.refresh_every if channel.refresh_for else 0, channel.refresh_for,
+        channel.refresh_phase, channel.outstanding, *astuple(channel.stalls),
+        channel.seed & (1 << 64) - 1,
+    )  # fmt: skip

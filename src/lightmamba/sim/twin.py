@@ -1,0 +1,160 @@
+"""Gates and engine side by side, token by token: every observable compared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.counters import CYCLES, LOSSES
+from lightmamba.engine import Difference, Digests, Engine, first_difference
+from lightmamba.errors import InputError
+from lightmamba.sim.observe import Record, observables
+
+__all__ = ["Observed", "Twin", "TwinStep"]
+
+
+class Observed(Protocol):
+    """A device whose streams can be watched."""
+
+    def start(self, token: int, *, fresh: bool, head: bool) -> None:
+        """Begin one token."""
+
+    def wait(self) -> int:
+        """Run until it is done; the cycles that it took."""
+
+    def next_token(self) -> int:
+        """Arg-max of the last logits."""
+
+    def counters(self) -> Mapping[str, int]:
+        """All counters by name."""
+
+    def probes(self) -> Mapping[str, Record]:
+        """What the probes recorded since the last call."""
+
+
+@dataclass(frozen=True)
+class TwinStep:
+    """One token on both.
+
+    Parameters
+    ----------
+    token, next_token : int
+        What went in, and the arg-max that came out; -1 where no logits were wanted.
+    cycles : int
+        From the start to done.
+    counters : {name: int}
+        What this token added to each counter of the gates.
+    difference : Difference or None
+        Where the two first part, if they do; "here" is the engine, "there" the gates.
+    cycle : int or None
+        The cycle in which the gates gave the value that differs.
+    """
+
+    token: int
+    next_token: int
+    cycles: int
+    counters: dict[str, int]
+    difference: Difference | None
+    cycle: int | None
+
+    @property
+    def stalls(self) -> dict[str, int]:
+        """Cycles by what the lanes did in them; they add up to all that were counted."""
+        return {name: self.counters[name] for name in CYCLES}
+
+
+class Twin:
+    """Feed the same tokens to a device and to the engine.
+
+    Parameters
+    ----------
+    device : Observed
+        Loaded with the model.
+    engine : Engine
+        Of the same model.
+    rows : (d_in_proj,)
+        Row of in_proj that is computed at each place (the order of the build).
+    """
+
+    def __init__(self, device: Observed, engine: Engine, rows: NDArray[np.int64]) -> None:
+        self.device, self.engine, self.rows = device, engine, rows
+        self.state = engine.empty_state(1)
+        self.fresh = True
+        self.steps = 0
+        self._before = dict(device.counters())
+
+    def restart(self) -> None:
+        """Begin a new sequence on both."""
+        self.state, self.fresh = self.engine.empty_state(1), True
+
+    def step(self, token: int, *, head: bool = True) -> TwinStep:
+        """Run one token on both and compare all that can be seen."""
+        lost = self.engine.counters.copy()
+        ours = Digests(keep=True, first=self.steps)
+
+        def observe(name: str, value: NDArray[Any]) -> None:
+            if head or not name.startswith("head."):
+                ours(name, value)
+
+        ids = np.array([[token]], dtype=np.int64)
+        _, self.state = self.engine.forward(ids, self.state, observe=observe)
+        lost = self.engine.counters - lost
+
+        self.device.probes()
+        self.device.start(token, fresh=self.fresh, head=head)
+        cycles = self.device.wait()
+        self.fresh = False
+        theirs, when = Digests(keep=True, first=self.steps), dict[str, NDArray[Any]]()
+        try:
+            for name, value, cycle in observables(
+                self.engine.config, self.engine.formats, self.device.probes(),
+                rows=self.rows, head=head,
+            ):  # fmt: skip
+                theirs(name, value)
+                when[name] = cycle
+            difference = first_difference(ours, theirs)
+        except ValueError as error:
+            difference = Difference(self.steps, "probes", reason=str(error))
+        after = dict(self.device.counters())
+        counters = {name: after[name] - self._before[name] for name in after}
+        self._before = after
+        if difference is None:
+            difference = self._losses(lost, counters, head)
+        cycle_of = None
+        if difference is not None and difference.index and difference.name in when:
+            cycle_of = int(when[difference.name][difference.index])
+        self.steps += 1
+        return TwinStep(
+            token, self.device.next_token() if head else -1, cycles, counters, difference, cycle_of
+        )
+
+    def _losses(
+        self, lost: Mapping[str, int], counters: Mapping[str, int], head: bool
+    ) -> Difference | None:
+        """Saturation counters that differ; the engine always computes its head."""
+        for name in LOSSES:
+            if not head and (name.startswith("head") or name == "clipped"):
+                continue
+            if lost.get(name, 0) != counters[name]:
+                return Difference(
+                    self.steps, f"counter {name}", (), int(lost.get(name, 0)), counters[name]
+                )
+        return None
+
+    def prompt(self, ids: Sequence[int]) -> TwinStep:
+        """Feed a prompt; logits are wanted of its last token only.
+
+        Raises
+        ------
+        InputError
+            If it is empty.
+        """
+        if not len(ids):
+            raise InputError("the prompt has no tokens; give at least one, such as --prompt 'The'")
+        for token in ids[:-1]:
+            step = self.step(int(token), head=False)
+            if step.difference is not None:
+                return step
+        return self.step(int(ids[-1]))

@@ -1,0 +1,149 @@
+"""Targets: the shipped ones, and what a TOML must not say."""
+
+import re
+from dataclasses import asdict
+
+import pytest
+
+from lightmamba.arch.target import CHOICES, Channel, Target, target_names
+from lightmamba.errors import InputError
+
+GOOD = """
+name = "mine"
+about = "a board"
+clock_mhz = 100
+[machine]
+lanes = 2
+[[channel]]
+count = 2
+name = "bank*"
+ports = ["lane*"]
+gb_per_s = 1.6
+attainable_gb_per_s = 1.5
+latency_ns = 100
+source = "channel * of the data sheet"
+[[channel]]
+name = "rest"
+ports = ["state_read", "state_write", "aux"]
+gb_per_s = 8
+attainable_gb_per_s = 7.5
+latency_ns = 0
+refresh_interval_ns = 7800
+refresh_ns = 350
+source = "the data sheet"
+[resources]
+lut = 10
+ff = 20
+dsp = 3
+bram18 = 4
+uram = 0
+source = "the data sheet"
+"""
+
+
+def test_reads():
+    found = Target.parse(GOOD, "mine.toml")
+    assert [c.name for c in found.channels] == ["bank0", "bank1", "rest"]
+    assert found.channel_of("lane1").ports == ("lane1",)
+    assert found.channel_of("aux").refresh_ns == 350
+    assert found.channels[0].bytes_per_cycle(found.clock_mhz) == 15
+    assert found.machine.lanes == 2
+    assert found.resources is not None
+    assert found.resources.lut == 10
+    assert Target.from_dict(found.to_dict()) == found
+
+
+WRONG = [
+    ("clock_mhz = 100", "clock = 100", "a target has no key clock; it has name, about, clock_mhz, "
+     "for example clock_mhz = 100"),
+    ("clock_mhz = 100", "", "clock_mhz is missing; a right example is clock_mhz = 100"),
+    ("clock_mhz = 100", "clock_mhz = 0", "clock_mhz must be above 0, not 0.0; try 100"),
+    ("clock_mhz = 100", 'clock_mhz = "fast"', "clock_mhz must be a number, not 'fast'"),
+    ("lanes = 2", "lane = 2", "[machine] has no key lane; it has lanes, port_bits"),
+    ("lanes = 2", "weight_bits = 8", "[machine] has no key weight_bits"),
+    ("lanes = 2", 'lanes = "2"', "machine.lanes must be a whole number, not '2'"),
+    ("lanes = 2", "lanes = true", "machine.lanes must be a whole number, not True"),
+    ("lanes = 2", "shared_port = 1", "machine.shared_port must be true or false, not 1"),
+    ("lanes = 2", "lanes = 2\nport_bits = 100", "port_bits must be one of 128, 256, 512, not 100"),
+    ("lanes = 2", "lanes = 3", "port lane2 is on 0 channels, but must be on one"),
+    ("lanes = 2", "lanes = 1", "there is no port lane1; the ports of this machine are lane0, "
+     "state_read"),
+    ("[machine]\nlanes = 2", "machine = 2", "machine must be a table, not 2"),
+    ('name = "bank*"', 'name = "bank"', "channels need names of their own, not bank, bank, rest"),
+    ("count = 2", "count = 0", "channel.count must be in 1..64, not 0"),
+    ("count = 2", "amount = 2", "[channel] has no key amount"),
+    ("gb_per_s = 1.6\nattainable_gb_per_s = 1.5", "gb_per_s = 1.6\nattainable_gb_per_s = 1.7",
+     "channel bank*: attainable_gb_per_s must be above 0 and at most gb_per_s 1.6, not 1.7"),
+    ("latency_ns = 100", "latency_ns = -1", "channel bank*: latency_ns must not be negative"),
+    ("latency_ns = 100\n", "", "channel.latency_ns is missing"),
+    ("refresh_ns = 350", "refresh_ns = 7800", "channel rest: refresh_ns 7800.0 must be above 0 and "
+     "below refresh_interval_ns 7800.0, or both 0"),
+    ('source = "channel * of the data sheet"', 'source = ""', "channel bank*: say in source where"),
+    ('ports = ["state_read", "state_write", "aux"]', 'ports = ["state_read", "aux"]',
+     "port state_write is on 0 channels, but must be on one"),
+    ('ports = ["state_read", "state_write", "aux"]', 'ports = "aux"',
+     "channel.ports must be a list, not 'aux'"),
+    ('ports = ["state_read", "state_write", "aux"]', "ports = [1]",
+     "channel.ports must be a text, not 1"),
+    ("lut = 10", "lut = -1", "resources: lut must not be negative"),
+    ("lut = 10", "luts = 10", "[resources] has no key luts; it has lut"),
+    ('name = "mine"', "name = mine", "Invalid value"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), WRONG)
+def test_refusals(old, new, sentence):
+    assert GOOD.count(old) == 1
+    with pytest.raises(InputError, match="^mine.toml: .*" + re.escape(sentence)) as caught:
+        Target.parse(GOOD.replace(old, new), "mine.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_state_is_read_where_it_was_written():
+    moved = GOOD.replace('"state_write", ', "").replace(
+        'ports = ["lane*"]\n', 'ports = ["lane*"]\n', 1
+    )
+    moved += """
+[[channel]]
+name = "other"
+ports = ["state_write"]
+gb_per_s = 1
+attainable_gb_per_s = 1
+latency_ns = 1
+source = "none"
+"""
+    with pytest.raises(InputError, match="state_read and state_write must be on the same channel"):
+        Target.parse(moved, "mine.toml")
+
+
+def test_names_and_files(tmp_path):
+    assert {"tiny", "u280", "vck190-paper", "ecp5"} <= set(target_names())
+    for name in target_names():
+        found = Target.load(name)
+        assert found.name == name
+        assert Target.from_dict(found.to_dict()) == found
+    file = tmp_path / "mine.toml"
+    file.write_text(GOOD)
+    assert Target.load(str(file)).name == "mine"
+    with pytest.raises(InputError, match="there is no target huge; shipped are ecp5, tiny"):
+        Target.load("huge")
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="is not UTF-8 text; give a TOML file"):
+        Target.load(str(file))
+
+
+def test_every_choice_is_the_machines():
+    machine = asdict(Target.load("tiny").machine)
+    assert set(CHOICES) < set(machine)
+    assert not {"weight_bits", "act_bits", "in_channels", "heads", "program"} & set(CHOICES)
+
+
+def test_worked_numbers():
+    """U280: 425 GB/s over 32 lanes of 512 bits at 300 MHz, 0.69 beats per cycle each."""
+    u280 = Target.load("u280")
+    lanes = [u280.channel_of(f"lane{n}") for n in range(32)]
+    assert sum(c.gb_per_s for c in lanes) == 460
+    assert sum(c.attainable_gb_per_s for c in lanes) == 425
+    assert lanes[0].bytes_per_cycle(300) / 64 == pytest.approx(0.69, abs=0.005)
+    with pytest.raises(ValueError, match="say in source"):
+        Channel("x", ("aux",), 1, 1, 0, " ")

@@ -1,0 +1,82 @@
+"""``lightmamba compile``."""
+
+import pytest
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.compiler import open_model
+from lightmamba.qmodel import Formats, load
+
+IMAGES = ("--target", "tiny", "--no-verilog")
+
+
+def test_a_file(run, world, tmp_path):
+    build = tmp_path / "build"
+    found = run("compile", world.worded_file, *IMAGES, "-o", build, "--json").json
+    artifact = Artifact.read(build)
+    artifact.verify()
+    assert found["build"] == str(build)
+    assert found["lanes"] == 4
+    assert (
+        found["image_bytes"]
+        == artifact.image_bytes
+        == sum(file.stat().st_size for file in (build / "images").iterdir())
+    )
+    assert found["order"] == "reordered"
+    assert found["instructions"] == 8
+    assert (build / "model.safetensors").read_bytes() == world.worded_file.read_bytes()
+    assert open_model(artifact).config == load(world.worded_file).config
+
+
+def test_a_shape(run, tmp_path):
+    options = ("--format", "w8a8", "--seed", "3", "--order", "naive")
+    build = tmp_path / "build"
+    found = run("compile", "demo", "--target", "ecp5", "--no-verilog", "-o", build, *options)
+    assert found.status == 2  # queues of ecp5 are too shallow for the naive order
+    assert "x_queue" in found.refusal
+    said = run("compile", "demo", "--target", "ecp5", "--no-verilog", "-o", build, *options[:4])
+    assert (said.status, said.out) == (0, f"{build}\n")
+    assert "image_bytes" in said.err
+    artifact = Artifact.read(build)
+    assert artifact.model["seed"] == 3
+    assert open_model(artifact, lazy=True).formats == Formats(8, 8, head_weight_bits=8)
+    assert artifact.verilog is None
+
+
+def test_the_gates_are_asked_for(run, tmp_path, monkeypatch):
+    pytest.importorskip("amaranth", reason="the gates need the extra 'gates'")
+    monkeypatch.setattr("lightmamba.rtl.top.to_verilog", lambda arch, **told: f"{arch} {told}")
+    found = run("compile", "demo", "--target", "tiny", "-o", tmp_path / "b", "--json").json
+    text = (tmp_path / "b" / "top.v").read_text()
+    assert found["verilog_bytes"] == len(text)
+    assert text.startswith("ArchConfig(lanes=4")
+    assert "build_hash" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("none.st", *IMAGES), "there is no file none.st; give a quantized file, or a shape: "),
+        (("{root}", *IMAGES), "is a folder, not a quantized file; make one with: lightmamba"),
+        (("{plain_file}", *IMAGES), "activations of 8 bits do not fit multiplier_bits 4; set"),
+        (("{worded_file}", *IMAGES, "--seed", "1"), "--format and --seed are for shapes"),
+        (("demo", *IMAGES, "--format", "w2"), "--format must be one of w4a4, w4a8, w8a8, not w2"),
+        (("demo", *IMAGES, "--seed", "-1"), "--seed must be from 0 to 2**63 - 1, not -1; try 0"),
+        (("demo", *IMAGES, "--order", "fast"), "order must be reordered or naive, not 'fast'"),
+        (("demo", "--target", "huge"), "there is no target huge; shipped are"),
+    ],
+)
+def test_refusals(run, world, tmp_path, words, sentence):
+    places = {"root": world.root, "plain_file": world.plain_file, "worded_file": world.worded_file}
+    said = run("compile", *(w.format(**places) for w in words), "-o", tmp_path / "b")
+    assert sentence in said.refusal
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_build_is_kept_unless_forced(run, tmp_path):
+    build = tmp_path / "b"
+    assert run("compile", "demo", *IMAGES, "-o", build, "--json").json
+    before = (build / "manifest.json").read_bytes()
+    assert "--force" in run("compile", "demo", *IMAGES, "-o", build, "--seed", "1").refusal
+    assert (build / "manifest.json").read_bytes() == before
+    assert run("compile", "demo", *IMAGES, "-o", build, "--seed", "1", "--force", "--json").json
+    assert (build / "manifest.json").read_bytes() != before

@@ -1,0 +1,122 @@
+"""The whole of compile: the same bytes every time, and the model comes back."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.compiler import build, open_model
+from lightmamba.engine import Engine
+from lightmamba.errors import InputError
+from lightmamba.qmodel import load, save, to_bytes
+from lightmamba.qmodel.synthetic import random_model
+from tests.compiler.cases import W4A8, compiled, sizes, target
+
+
+def contents(path):
+    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path):
+    compiled("groups", tmp_path / "a")
+    compiled("groups", tmp_path / "b")
+    one = contents(tmp_path / "a")
+    assert one == contents(tmp_path / "b")
+    assert {"manifest.json", "program.bin", "model.safetensors", "images/lane3.bin"} <= set(one)
+    compiled("groups", tmp_path / "c", order="naive")
+    other = contents(tmp_path / "c")
+    assert one["images/lane0.bin"] != other["images/lane0.bin"]
+    assert one["images/embedding.bin"] == other["images/embedding.bin"]
+
+
+def test_the_model_is_kept(tmp_path):
+    model, artifact = compiled("w4a4", tmp_path / "build")
+    assert artifact.model["kind"] == "file"
+    assert to_bytes(open_model(artifact)) == to_bytes(model)
+    file = tmp_path / "m.safetensors"
+    save(replace(model, tokenizer=b"{}"), file)
+    again = build(load(file), target(), tmp_path / "again", source=file)
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == file.read_bytes()
+    again.verify()
+
+
+def test_a_random_model_is_made_again_from_its_seed(tmp_path):
+    config = sizes(n_layer=3, dt_limit=(0.001, float("inf")))
+    model = random_model(config, W4A8, seed=5, lazy=True)
+    artifact = build(model, target(multiplier_bits=8), tmp_path / "lazy")
+    assert "model.safetensors" not in artifact.files
+    assert artifact.model["seed"] == 5
+    whole = random_model(config, W4A8, seed=5)
+    for found in (open_model(artifact), replace(open_model(artifact, lazy=True))):
+        assert (found.config, found.formats) == (config, W4A8)
+        assert to_bytes(replace(found, layers=tuple(found.layers))) == to_bytes(whole)
+    same = build(whole, target(multiplier_bits=8), tmp_path / "whole")
+    images = {name for name in same.files if name.startswith("images/")}
+    assert all(same.files[name] == artifact.files[name] for name in images)
+    ids = np.array([[1, 2, 3]])
+    lazy = Engine(open_model(artifact, lazy=True), compiled=False)
+    eager = Engine(whole, compiled=False)
+    logits = [e.forward(ids, e.empty_state(1))[0] for e in (lazy, eager)]
+    np.testing.assert_array_equal(*logits)
+
+
+def test_layers_are_made_one_by_one(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("lightmamba.qmodel.synthetic._layer", _counted(made))
+    model = random_model(sizes(n_layer=4), lazy=True)
+    seen = []
+    build(model, target(), tmp_path / "b", progress=lambda done, total: seen.append((done, total)))
+    assert len(made) == 4
+    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5)]
+
+
+def _counted(made):
+    from lightmamba.qmodel.synthetic import _layer
+
+    def count(*arguments):
+        made.append(arguments)
+        return _layer(*arguments)
+
+    return count
+
+
+def test_verilog_comes_from_outside(tmp_path):
+    asked = []
+    model = random_model(sizes())
+    artifact = build(
+        model, target(), tmp_path / "b", verilog=lambda arch: asked.append(arch) or "module m;"
+    )
+    assert asked == [artifact.arch]
+    assert artifact.verilog is not None
+    assert artifact.verilog.read_text() == "module m;"
+    assert artifact.verilog.name == "top.v"
+    assert build(model, target(), tmp_path / "c").verilog is None
+
+
+def test_a_failure_leaves_nothing_and_the_old_build_whole(tmp_path):
+    def fail(arch):
+        raise RuntimeError("no gates today")
+
+    model = random_model(sizes())
+    with pytest.raises(RuntimeError, match="no gates today"):
+        build(model, target(), tmp_path / "b", verilog=fail)
+    assert list(tmp_path.iterdir()) == []
+    build(model, target(), tmp_path / "b")
+    before = contents(tmp_path / "b")
+    with pytest.raises(RuntimeError, match="no gates today"):
+        build(model, target(), tmp_path / "b", verilog=fail, force=True)
+    assert list(tmp_path.iterdir()) == [tmp_path / "b"]
+    assert contents(tmp_path / "b") == before
+
+
+def test_a_build_that_does_not_say_its_model(tmp_path):
+    _, artifact = compiled("w4a4", tmp_path / "build")
+    manifest = tmp_path / "build" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    values["model"] = {"kind": "guess"}
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="does not say which model it runs"):
+        open_model(Artifact.read(tmp_path / "build"))
+    assert asdict(artifact.arch) == values["arch"]

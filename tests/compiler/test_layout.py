@@ -1,0 +1,149 @@
+"""Bytes of memory: worked by hand, and taken apart again."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.compiler.layout import (
+    beats,
+    conv_order,
+    conv_words,
+    embedding_rows,
+    gate_words,
+    head_words,
+    lane_images,
+    row_order,
+)
+from tests.compiler.cases import CASES, sizes
+from tests.compiler.machine import Lane
+from tests.support.qmodels import random_model
+
+RNG = np.random.default_rng(7)
+
+
+def test_bytes_of_two_lanes():
+    """Three rows of 128: row r in lane r mod 2; the fourth is missing, so zero."""
+    rows = [np.full(128, value, dtype=np.int8) for value in (1, -1, 2)]
+    rows[2][:2] = 3, -4
+    code = np.array([[0xA0], [0xA1], [0xA2]], dtype=np.uint8)
+    got = lane_images(ArchConfig(lanes=2), np.stack(rows), code)
+    assert got[0].tobytes() == (
+        b"\xa0\xa2" + bytes(14) + b"\x11" * 64 + b"\xc3" + b"\x22" * 63
+    )  # fmt: skip
+    assert got[1].tobytes() == b"\xa1" + bytes(15) + b"\xff" * 64 + bytes(64)
+
+
+def test_order_of_bytes():
+    code = np.array([[1], [2], [3]], dtype=np.uint8)
+    got = lane_images(ArchConfig(lanes=1), np.zeros((3, 128), np.int8), code, np.array([2, 0, 1]))
+    assert got[0, :16].tobytes() == b"\x03\x01\x02" + bytes(13)
+
+
+def test_scale_beats_come_before_every_run():
+    """17 groups of 8 bits on a 128-bit port: 136 weight beats, so runs of 128 and of 8."""
+    q = RNG.integers(-128, 128, (17, 128)).astype(np.int8)
+    code = np.arange(100, 117, dtype=np.uint8)[:, None]
+    got = lane_images(ArchConfig(lanes=1, weight_bits=8, multiplier_bits=8), q, code)
+    lines = got.reshape(-1, 16)
+    assert len(lines) == 138 == beats(ArchConfig(lanes=1, weight_bits=8), 17, 128)
+    assert lines[0].tolist() == list(range(100, 116))
+    assert lines[129].tolist() == [116] + 15 * [0]
+    weights = np.delete(lines, [0, 129], axis=0)
+    assert weights.tobytes() == q.tobytes()
+
+
+@pytest.mark.parametrize("port_bits", [128, 256, 512])
+@pytest.mark.parametrize("weight_bits", [4, 8])
+@pytest.mark.parametrize(("lanes", "rows", "parts"), [(1, 9, 2), (4, 61, 3), (7, 7, 1), (32, 5, 1)])
+def test_images_read_back(port_bits, weight_bits, lanes, rows, parts):
+    arch = ArchConfig(lanes=lanes, port_bits=port_bits, weight_bits=weight_bits)
+    channels, top = 256 * parts, 1 << (weight_bits - 1)
+    q = RNG.integers(-top, top, (rows, channels)).astype(np.int8)
+    code = RNG.integers(0, 256, (rows, channels // 128)).astype(np.uint8)
+    order = RNG.permutation(rows)
+    images = lane_images(arch, q, code, order)
+    assert images.shape == (lanes, beats(arch, rows, channels) * port_bits // 8)
+    slots = -(-rows // lanes)
+    for n, image in enumerate(images):
+        lane = Lane(image.tobytes(), port_bits, weight_bits)
+        found, codes = lane.job(slots, 256 // arch.products, parts)
+        assert lane.at == len(image)
+        for slot in range(slots):
+            place = slot * lanes + n
+            if place < rows:
+                np.testing.assert_array_equal(found[slot], q[order[place]])
+                np.testing.assert_array_equal(codes[slot], code[order[place]])
+            else:
+                assert not found[slot].any()
+                assert not codes[slot].any()
+
+
+def test_rows_in_order():
+    """Two heads of two: dt, B, C, then x and z of each head."""
+    c = sizes(d_model=2, headdim=2, d_state=1, vocab_size=5)
+    # z 0-3, x 4-7, B 8, C 9, dt 10-11
+    assert row_order(c, "reordered").tolist() == [10, 11, 8, 9, 4, 5, 0, 1, 6, 7, 2, 3]
+    assert row_order(c, "naive").tolist() == list(range(12))
+    assert conv_order(c, row_order(c, "reordered")).tolist() == [4, 5, 0, 1, 2, 3]
+    assert conv_order(c, row_order(c, "naive")).tolist() == list(range(6))
+
+
+@pytest.fixture(scope="module")
+def layer():
+    return random_model(sizes(d_model=2, headdim=2, d_state=3, vocab_size=5, d_conv=3)).layers[0]
+
+
+def test_words_of_the_convolution(layer):
+    """Ten channels, the last two first: a header of eight shifts, eight words, a header of two."""
+    layer = replace(
+        layer,
+        conv_weight=np.array([range(1, 11), range(-10, 0), range(11, 21)], dtype=np.int8),
+        conv_bias=np.array([-1, *range(9)], dtype=np.int32),
+        conv_in_shift=np.arange(6, 16, dtype=np.int8),
+        conv_out_shift=np.arange(-5, 5, dtype=np.int8),
+    )
+    channels = np.array([8, 9, 0, 1, 2, 3, 4, 5, 6, 7])
+    words = [f"{word:016x}" for word in conv_words(layer, channels)]
+    assert len(words) == 12
+    assert words[0] == "00fffefdfcfb0403"  # shifts of 8, 9, 0 ... 5: 3, 4, -5 ... 0
+    assert words[1] == "0e00000713fe0900"  # channel 8: in_shift 14, bias 7, taps 0, 9, -2, 19
+    assert words[3] == "06ffffff0bf60100"  # channel 0: in_shift 6, bias -1, taps 0, 1, -10, 11
+    assert words[9] == "0000000000000201"  # shifts of 6 and 7: 1, 2
+    assert words[11] == "0d00000612fd0800"
+
+
+def test_words_of_the_heads(layer):
+    layer = replace(
+        layer,
+        dt_bias=np.array([-2, 3], dtype=np.int16),
+        A=np.array([0x1234, 1], dtype=np.int16),
+        A_shift=np.array([-1, 5], dtype=np.int8),
+        D=np.array([-3, 0x4567], dtype=np.int16),
+    )
+    assert [f"{w:016x}" for w in head_words(layer)] == ["00fffdff1234fffe", "0045670500010003"]
+
+
+def test_words_of_the_gate(layer):
+    layer = replace(layer, gate_weight=np.array([1, -1, 3, 4, 5, 6], dtype=np.int16))
+    words = gate_words(layer, np.array([0, 1, 2, 3, 4, 5]))
+    assert [f"{w:016x}" for w in words] == ["00040003ffff0001", "0000000000060005"]
+
+
+def test_rows_of_the_embedding():
+    q = RNG.integers(-128, 128, (2, 256)).astype(np.int8)
+    code = np.array([[1, 2], [3, 4]], dtype=np.uint8)
+    got = embedding_rows(q, code, 288)
+    assert got.shape == (2, 288)
+    for row in range(2):
+        first, second = q[row, :128].tobytes(), q[row, 128:].tobytes()
+        head = [bytes([c]) + bytes(7) for c in code[row].tolist()]
+        assert got[row].tobytes() == head[0] + first + head[1] + second + bytes(16)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_row_comes_once(name):
+    config = CASES[name][0]
+    for order in ("reordered", "naive"):
+        assert sorted(row_order(config, order)) == list(range(config.d_in_proj))

@@ -1,0 +1,82 @@
+"""Where everything lies, and what the registers say of it."""
+
+import pytest
+
+from lightmamba.compiler import plan
+from lightmamba.compiler.memory import Memory
+from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.errors import InputError
+from tests.compiler.cases import CASES, W4A4, sizes, target
+
+
+def memory(name: str) -> Memory:
+    config, formats, where = CASES[name]
+    return Memory(config, plan(config, formats, where), where)
+
+
+def test_worked_sizes():
+    """The demo shape on tiny, counted by hand."""
+    config, tiny = SHAPES["demo"], target()
+    found = Memory(config, plan(config, W4A4, tiny), tiny)
+    # in_proj: 1,288 rows of 256 on 4 lanes of 32; out_proj: 256 rows of 512; the head: 2,048 of 256.
+    per_layer = (322 * 8 + 41) + (64 * 16 + 16)
+    assert found.layers_beats == 6 * per_layer
+    assert found.head_beats == 512 * 8 + 64
+    # 512 rows of 128 bytes in beats of 32, and a beat of exponents before every 32.
+    assert found.state_beats == 2048 + 64
+    assert found.state_words == 512 * 2
+    assert found.conv_words == 384  # 512 + 2 · 128 channels, two to a word
+    assert found.embedding_stride == 272  # 2 groups of 17 words, whole beats of 16 bytes
+    registers = found.registers(found.regions())
+    assert registers["conv_params_words"] == 6 * (768 + 96)
+    assert registers["head_params_words"] == 6 * 8
+    assert registers["gate_params_words"] == 6 * 128
+    assert registers["embedding_words"] == 34
+    assert registers["state_stride"] == 2112 * 32
+    assert registers["logits_words"] == 1024
+    assert registers["lane_base"] == [0, 0, 0, 0]
+
+
+def test_a_last_beat_may_be_half_full():
+    """33 rows of 32 bytes on a port of 64: 17 beats, and one of exponents."""
+    config = Mamba2Config(d_model=33, n_layer=1, vocab_size=3, d_state=20, headdim=33, expand=1)
+    u280 = target("u280")
+    found = Memory(config, plan(config, W4A4, u280), u280)
+    assert (found.state_beats, found.state_words) == (18, 33)
+    assert found.stream_words["conv_params"] == 33 + 40 + 10
+    assert found.stream_words["gate_params"] == 9
+    assert found.logits_words == 2
+    assert found.conv_stride == 320  # 37 words, whole beats of 64 bytes
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_regions_lie_apart_on_their_channels(name):
+    found = memory(name)
+    regions, where = found.regions(), found.target
+    ports = {f"lane{n}": f"lane{n}" for n in range(found.arch.lanes)} | {"state": "state_read"}
+    end: dict[str, int] = {}
+    for region in regions:
+        port = "memory" if found.arch.shared_port else ports.get(region.name, "aux")
+        assert region.channel == where.channel_of(port).name
+        assert region.address % 4096 == 0
+        assert region.address >= end.get(region.channel, 0)
+        end[region.channel] = region.address + region.bytes
+        bits = getattr(found.arch, f"{'state' if region.name == 'state' else 'aux'}_port_bits")
+        if not region.name.startswith("lane"):
+            assert region.bytes % (bits // 8) == 0
+    assert min(region.address for region in regions) == 0
+    names = {region.name for region in regions if region.file is None}
+    assert names == {"state", "conv_state", "logits"}
+
+
+def test_addresses_have_an_end():
+    config = sizes(d_model=16384, n_layer=500, vocab_size=1 << 19, headdim=128)
+    where = target("u280")
+    found = Memory(config, plan(config, W4A4, where), where)
+    assert found.regions()
+    shared = target("vck190-paper")
+    with pytest.raises(InputError, match=r"channel dram of target .* addresses have 40 bits"):
+        Memory(
+            sizes(d_model=16000, n_layer=510, vocab_size=1 << 19, headdim=250, expand=2, d_state=32),
+            plan(sizes(d_model=16000, headdim=250, vocab_size=1 << 19), W4A4, shared), shared,
+        ).regions()  # fmt: skip

@@ -1,0 +1,110 @@
+"""Which machine for which model, and what is refused, one sentence each."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.compiler import build, plan
+from lightmamba.config import SHAPES
+from lightmamba.errors import InputError
+from lightmamba.qmodel import Formats
+from tests.compiler.cases import CASES, W4A4, W4A8, W8A8, sizes, target
+from tests.support.qmodels import TINY, random_model
+
+
+def test_the_capacities_are_those_of_the_model():
+    arch = plan(sizes(d_model=192, ngroups=2, headdim=16, d_state=16), W4A4, target())
+    assert (arch.in_channels, arch.out_channels) == (256, 512)
+    assert (arch.heads, arch.groups, arch.padded_state, arch.program) == (24, 2, 32, 8)
+    arch = plan(sizes(), W8A8, target(multiplier_bits=8))
+    assert (arch.weight_bits, arch.act_bits, arch.head_act_bits) == (8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "d_state", "got"),
+    [(64, 16, 32), (64, 48, 64), (64, 128, 64), (128, 256, 128), (128, 160, 32), (128, 192, 64),
+     (32, 128, 32)],
+)  # fmt: skip
+def test_the_widest_word_of_state_that_fits(wanted, d_state, got):
+    arch = plan(sizes(d_state=d_state), W4A4, target(state_elements=wanted))
+    assert arch.state_elements == got
+    assert arch.state_fifo * got == 64 * wanted  # it holds as many elements
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["tiny", "u280", "vck190-paper", "ecp5"])
+def test_every_shape_on_every_target(name, shape):
+    assert isinstance(plan(SHAPES[shape], W4A4, target(name)), ArchConfig)
+
+
+REFUSED = [
+    ({}, {"block": 64}, {}, "the model has block 64, but the gates block 32; quantize with that"),
+    ({}, {"head_block": 64}, {}, "has head_block 64, but the gates head_block 32"),
+    ({}, {"group": 64}, {}, "has group 64, but the gates group 128"),
+    ({}, {"head_act_bits": 4, "head_qmax": 7}, {}, "has head_act_bits 4, but the gates"),
+    ({}, {"state_bits": 12}, {}, "has state_bits 12, but the gates state_bits 8"),
+    ({}, {"head_weight_bits": 8}, {}, "all weights are of one width; quantize with "
+     "head_weight_bits 4"),
+    ({"d_model": 128}, {"hadamard": 0}, {}, "order 256 (a whole norm group), but that of the gates "
+     "at most 128; quantize with hadamard 128"),
+    ({"d_conv": 5}, {}, {}, "the model has d_conv 5, but the gates at most 4 taps"),
+    ({"vocab_size": 1 << 20}, {}, {}, "has vocab_size 1048576, but the gates take at most 1048575"),
+    ({"d_model": 16512}, {}, {}, "has d_model 16512, but the gates take at most 16384"),
+    ({"d_model": 256, "headdim": 256}, {}, {}, "has headdim 256, but the gates take at most 255"),
+    ({"d_model": 1024, "headdim": 2}, {}, {}, "has nheads 1024, but the gates take at most 1023"),
+    ({"d_model": 128, "headdim": 16, "ngroups": 16}, {}, {}, "has ngroups 16, but the gates take "
+     "at most 15"),
+    ({"d_state": 257}, {}, {}, "has d_state 257, but the gates take at most 256"),
+    ({"d_model": 16384, "headdim": 128}, {}, {}, "has d_inner 32768, but the gates take at most"),
+    ({"n_layer": 511}, {}, {}, "has n_layer 511, but the gates take at most 510"),
+    ({}, {"act_bits": 8}, {}, "activations of 8 bits do not fit multiplier_bits 4; set "
+     "multiplier_bits = 8 in the [machine] table of a copy of target tiny"),
+    ({}, {"head_qmax": 127}, {}, "has head_qmax 127, but a 4-bit multiplier takes the head's "
+     "activations in two halves, up to 119; quantize with head_qmax 119, or set"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "formats", "machine", "sentence"), REFUSED)
+def test_refusals(config, formats, machine, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)) as caught:
+        plan(sizes(**config), Formats(**formats), target(**machine))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_was_refused_may_be_had_otherwise():
+    assert plan(sizes(), W4A8, target(multiplier_bits=8)).act_bits == 8
+    assert plan(sizes(), Formats(head_qmax=127), target(multiplier_bits=8)).head_qmax == 127
+    assert plan(sizes(), Formats(hadamard=0), target())  # 64 channels, padded to 128
+
+
+@pytest.mark.parametrize("queue", ["x_queue", "z_queue"])
+def test_the_naive_order_needs_deep_queues(queue):
+    config = sizes()
+    assert plan(config, W4A4, target(x_queue=128, z_queue=128), "naive")
+    shallow = target(**{queue: 127})
+    assert plan(config, W4A4, shallow)
+    sentence = f"in the naive order {queue} holds all 128 channels .* set {queue} = 128 in the"
+    with pytest.raises(InputError, match=sentence):
+        plan(config, W4A4, shallow, "naive")
+    with pytest.raises(InputError, match="order must be reordered or naive, not 'fast'"):
+        plan(config, W4A4, shallow, "fast")
+
+
+@pytest.mark.parametrize("part", ["in_proj", "out_proj", "head"])
+def test_comparison_recipes_are_refused(part, tmp_path):
+    model, extra = random_model(TINY), random_model(TINY, comparison=True)
+    if part == "head":
+        model = replace(model, head=extra.head)
+    else:
+        changed = replace(model.layers[1], **{part: getattr(extra.layers[1], part)})
+        model = replace(model, layers=(model.layers[0], changed))
+    name = "the head" if part == "head" else f"layers.1.{part}"
+    with pytest.raises(InputError, match=f"^{name} has an input scale, .* quantize with w4a4"):
+        build(model, target(), tmp_path / "build")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cases_are_not_refused():
+    assert all(plan(*case) for case in CASES.values())

@@ -1,0 +1,101 @@
+"""What the program says of a model; that it says it rightly shows in test_machine.py."""
+
+from dataclasses import replace
+
+import pytest
+
+from lightmamba.arch.program import INSTRUCTION_BITS, Condition, Instruction, Kind, Op, words32
+from lightmamba.compiler import plan
+from lightmamba.compiler.program import LayerNumbers, program
+from lightmamba.errors import InputError
+from tests.compiler.cases import CASES
+from tests.support.qmodels import random_model
+
+
+def written(name, order="reordered", **changes):
+    config, formats, where = CASES[name]
+    model = replace(random_model(config, formats), **changes)
+    numbers = [LayerNumbers.of(model, layer) for layer in model.layers]
+    return model, program(model, numbers, plan(config, formats, where, order), order)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_round_trip(name):
+    _, instructions = written(name)
+    words, per = words32(instructions), INSTRUCTION_BITS // 32
+    assert len(words) == len(instructions) * per
+    for n, instruction in enumerate(instructions):
+        whole = sum(w << 32 * i for i, w in enumerate(words[n * per : (n + 1) * per]))
+        assert Instruction.decode(whole) == instruction
+
+
+def test_sequence():
+    _, instructions = written("w4a4")
+    assert [(i.op, i.when) for i in instructions] == [
+        (Op.EMBED, Condition.ALWAYS),
+        (Op.IN, Condition.ALWAYS),
+        (Op.OUT, Condition.ALWAYS),
+        (Op.IN, Condition.ALWAYS),
+        (Op.OUT, Condition.HEAD),
+        (Op.LAST_OUT, Condition.NO_HEAD),
+        (Op.HEAD, Condition.HEAD),
+        (Op.END, Condition.ALWAYS),
+    ]
+
+
+def test_each_input_has_the_base_of_the_projection_that_reads_it():
+    model, _ = written("w4a4")
+    bases = iter(range(3, 9))
+    layers = tuple(
+        replace(
+            layer,
+            in_proj=replace(layer.in_proj, act_base=next(bases)),
+            out_proj=replace(layer.out_proj, act_base=next(bases)),
+        )
+        for layer in model.layers
+    )
+    head = replace(model.head, act_base=next(bases))
+    _, found = written("w4a4", layers=layers, head=head)
+    told = [(i.op, i.commands["quant_in"]) for i in found if "quant_in" in i.commands]
+    assert [(op, t["base"], t["head"]) for op, t in told] == [
+        (Op.EMBED, 3, 0), (Op.OUT, 5, 0), (Op.OUT, 7, 1),
+    ]  # fmt: skip
+    outs = [i.commands["quant_out"]["base"] for i in found if i.op == Op.IN]
+    assert outs == [4, 6]
+
+
+def test_rows_of_both_orders():
+    """groups: d_inner 384 in 24 heads, two groups of 16."""
+    for order, sections, heads in (
+        ("reordered", [(Kind.DT, 24), (Kind.B, 32), (Kind.C, 32)], 24),
+        ("naive", [(Kind.Z, 384), (Kind.X, 384), (Kind.B, 32), (Kind.C, 32), (Kind.DT, 24)], 0),
+    ):
+        told = written("groups", order)[1][1].commands["epilogue"]
+        names = ("first", "second", "third", "fourth", "fifth")
+        found = [(told[f"{n}_kind"], told[f"{n}_count"]) for n in names if told[f"{n}_count"]]
+        assert found == sections
+        assert (told["heads"], told["headdim"], told["rows"]) == (heads, 16, 856)
+
+
+def test_norm_groups_and_padding():
+    _, found = written("groups")  # 192 channels, and 192 in each of two norm groups
+    assert found[0].commands["quant_in"]["pad"] == 64
+    mix, lanes = found[1].commands["hadamard"], found[2].commands["lanes"]
+    assert (mix["groups"], mix["group_dim"], mix["pad"], mix["order_log2"]) == (2, 192, 64, 7)
+    assert (lanes["parts"], lanes["words"], lanes["gated"]) == (2, 8, 1)
+    assert found[1].commands["quant_out"]["count"] == 512
+    assert found[2].commands["epilogue"]["parts"] == 2
+
+
+def test_two_passes_for_the_head_alone():
+    for name, twice in (("w4a4", 1), ("w4a8", 0)):
+        _, found = written(name)
+        told = {(i.op, i.commands["lanes"]["twice"]) for i in found if "lanes" in i.commands}
+        assert told == {(Op.IN, 0), (Op.OUT, 0), (Op.LAST_OUT, 0), (Op.HEAD, twice)}
+
+
+def test_a_number_that_fits_no_field_is_refused():
+    model, _ = written("w4a4")
+    head = replace(model.head, acc_shift=64)
+    with pytest.raises(InputError, match="cannot say this model: HEAD, epilogue: acc_shift is 64"):
+        written("w4a4", head=head)

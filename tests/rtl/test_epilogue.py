@@ -1,0 +1,211 @@
+"""Rows from the lanes' sums: values, order, kinds, losses."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.program import COMMANDS, Kind
+from lightmamba.numerics.formats import INT16, INT32
+from lightmamba.numerics.linear import Epilogue as Arithmetic
+from lightmamba.rtl.epilogue import Epilogue
+from tests.support.streams import drive
+
+IN, OUT, LOGIT = "in", "out", "head"
+PORTS = {
+    Kind.DT: "o_dt", Kind.B: "o_conv", Kind.C: "o_conv", Kind.X: "o_conv", Kind.Z: "o_z",
+    Kind.OUT: "o_out", Kind.LOGIT: "o_logit",
+}  # fmt: skip
+LOSSES = {**dict.fromkeys(Kind, "lost_in"), Kind.OUT: "lost_out", Kind.LOGIT: "lost_head"}
+SHIFTS = {Kind.DT: "dt", Kind.B: "B", Kind.C: "C", Kind.X: "x", Kind.Z: "z"}
+
+
+def told(**given: int) -> dict[str, int]:
+    """Command with zeros for what is not said."""
+    unknown = set(given) - {field.name for field in COMMANDS["epilogue"]}
+    assert not unknown, unknown
+    return {field.name: given.get(field.name, 0) for field in COMMANDS["epilogue"]}
+
+
+def sections(*runs: tuple[Kind, int]) -> dict[str, int]:
+    names = ("first", "second", "third", "fourth", "fifth")
+    found: dict[str, int] = {}
+    for name, (kind, count) in zip(names, runs, strict=False):
+        found |= {f"{name}_kind": int(kind), f"{name}_count": count}
+    return found
+
+
+def kinds(command: dict[str, int]) -> list[Kind]:
+    """Kind of every row."""
+    runs = [
+        Kind(command[f"{name}_kind"])
+        for name in ("first", "second", "third", "fourth", "fifth")
+        for _ in range(command[f"{name}_count"])
+    ]
+    head = [Kind.X] * command["headdim"] + [Kind.Z] * command["headdim"]
+    return runs + head * command["heads"]
+
+
+def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[str, int], list[Any]]:
+    """Rows by port, losses by name, and what the probe shows."""
+    out: dict[str, list[Any]] = {port: [] for port in dict.fromkeys(PORTS.values())}
+    lost, shown = dict.fromkeys(LOSSES.values(), 0), []
+    for command, sums, rms in jobs:
+        for row, kind in enumerate(kinds(command)):
+            static, total = command[f"shift_{SHIFTS.get(kind, 'dt')}"], 0
+            for part, (mantissa, j) in enumerate(rms):
+                acc = sums[row // lanes * len(rms) + part][row % lanes]
+                value, losses = Arithmetic()(
+                    np.array([acc]), command["acc_shift"], np.array([mantissa]),
+                    np.array([static + j]), INT16 if command["narrow"] else INT32,
+                )  # fmt: skip
+                total += int(value[0])
+                lost[LOSSES[kind]] += losses
+            conv = PORTS[kind] == "o_conv"
+            out[PORTS[kind]].append({"kind": int(kind), "value": total} if conv else total)
+            shown.append({"kind": int(kind), "value": total})
+    return out, lost, shown
+
+
+def run(dut: Epilogue, jobs: list[Any], **options: Any) -> Any:
+    """Do ``jobs`` of (command, sums, rms), and check all that comes out."""
+    out, lost, shown = expected(jobs, dut.config.lanes)
+    inputs: dict[str, list[Any]] = {
+        "command": [command for command, _, _ in jobs],
+        "i": [sums for _, rows, _ in jobs for sums in rows],
+        "i_rms_in": [], "i_rms_out": [],
+    }  # fmt: skip
+    for command, _, rms in jobs:
+        port = "i_rms_out" if command["gated"] else "i_rms_in"
+        inputs[port] += [{"mantissa": m, "j": j} for m, j in rms]
+    got = drive(
+        dut, inputs, {port: len(rows) for port, rows in out.items()},
+        counts=(*lost, "busy"), probes=("probe",), settle=30, **options,
+    )  # fmt: skip
+    for port, rows in out.items():
+        assert got.out[port] == rows, port
+    assert got.out["probe"] == shown
+    assert {name: got.counts[name] for name in lost} == lost
+    return got
+
+
+def draw(config: ArchConfig, rng: np.random.Generator, what: str, **given: int) -> Any:
+    """Random job: sums of every size, some of them too large for the formats."""
+    command = told(
+        gated=int(what == OUT), narrow=int(what == IN), acc_shift=int(rng.choice([0, 1, 9, 62])),
+        **{f"shift_{name}": int(rng.integers(5, 64)) for name in SHIFTS.values()},
+        **given,
+    )  # fmt: skip
+    command["parts"] = command["parts"] or 1
+    command["rows"] = len(kinds(command))
+    transfers = -(-command["rows"] // config.lanes) * command["parts"]
+    top = (1 << (config.acc_bits - 1)) - 1
+    size = rng.integers(0, config.acc_bits, (transfers, config.lanes))
+    sums = rng.integers(-top - 1, top, (transfers, config.lanes), endpoint=True) >> size
+    sums = np.where(rng.random(sums.shape) < 0.1, rng.choice([-top - 1, top, 0], sums.shape), sums)
+    mantissas = rng.choice([0, 1, 1 << 15, 65535, 40000], command["parts"])
+    j = rng.integers(-32, 32, command["parts"])
+    return command, sums.tolist(), [(int(m), int(k)) for m, k in zip(mantissas, j, strict=True)]
+
+
+def small(job: Any) -> Any:
+    """The same with rows so small that two parts of 16 bits add up to no more."""
+    command, sums, rms = job
+    shifts = {f"shift_{name}": 41 for name in SHIFTS.values()} | {"acc_shift": 5}
+    return command | shifts, sums, [(m, abs(j) % 4) for m, j in rms]
+
+
+@pytest.mark.parametrize(("lanes", "stalls"), [(1, 0.3), (3, 0.0), (4, 0.5), (9, 0.1)])
+def test_equals_numerics(lanes, stalls):
+    config = ArchConfig(lanes=lanes)
+    rng = np.random.default_rng(lanes)
+    heads = sections((Kind.DT, 3), (Kind.B, 5), (Kind.C, 1)) | {"heads": 3, "headdim": 5}
+    naive = sections((Kind.Z, 4), (Kind.X, 6), (Kind.B, 2), (Kind.C, 2), (Kind.DT, 1))
+    jobs = [
+        job
+        for _ in range(2)
+        for job in (
+            draw(config, rng, IN, **heads),
+            draw(config, rng, OUT, parts=3, **sections((Kind.OUT, 7))),
+            draw(config, rng, IN, **naive),
+            draw(config, rng, OUT, **sections((Kind.OUT, 2 * lanes))),
+            draw(config, rng, LOGIT, **sections((Kind.LOGIT, 10))),
+            small(draw(config, rng, IN, parts=2, **(heads | {"second_count": 0}))),
+            draw(config, rng, OUT, parts=15, **sections((Kind.OUT, 1))),
+        )
+    ]
+    got = run(Epilogue(config), jobs, stalls=stalls, seed=lanes)
+    rows = sum(command["rows"] * command["parts"] for command, _, _ in jobs)
+    lost = sum(got.counts[name] for name in set(LOSSES.values()))
+    assert rows // 10 < lost < rows
+
+
+def test_worked_values():
+    """Two roundings of halves up, both saturations, a shift that is cut at 0 and at 62."""
+    base = told(rows=3, parts=1, acc_shift=1, narrow=1, shift_dt=4, **sections((Kind.DT, 3)))
+    wide = base | sections((Kind.OUT, 3)) | {"narrow": 0, "gated": 1, "parts": 2}
+    top = 1 << 39
+    jobs = [
+        # (5 / 2 -> 3) * 8 / 16 = 1.5 -> 2; -5 / 2 -> -2, * 8 / 16 = -1; 200001 -> 50001, too large
+        (base, [[5, -5], [200001, 7]], [(8, 0)]),
+        # A shift of 4 - 30 is 0: 2 * 8; of 63 + 31 is 62. 2^39 is one too many for 40 bits.
+        (base, [[3, -3], [1, 7]], [(8, -30)]),
+        (base | {"shift_dt": 63}, [[1 << 40, -(1 << 40)], [1, 7]], [(65535, 31)]),
+        # Parts: 3 + (3·5); each part alone is saturated to int32, their sum is not.
+        (
+            wide | {"shift_dt": 0},
+            [[6, 1 << 44], [6, 1 << 44], [-(1 << 44), 9], [-(1 << 44), 9]],
+            [(1, 0), (5, 0)],
+        ),
+        # Just inside of 40 bits, and just outside.
+        (wide | {"parts": 1, "shift_dt": 23}, [[2 * top - 2, 2 * top], [-2 * top, 0]], [(64, 0)]),
+    ]
+    got = run(Epilogue(ArchConfig(lanes=2, out_channels=1 << 15)), jobs)
+    assert got.out["o_dt"] == [2, -1, 32767, 16, -8, 8, 0, 0, 0]
+    highest, lowest = (1 << 31) - 1, -(1 << 31)
+    assert got.out["o_out"] == [18, 2 * highest, 2 * lowest, (1 << 22), (1 << 22), -(1 << 22)]
+    # 2^44 / 2 is too large for 40 bits too: two losses a part.
+    assert got.counts["lost_in"] == 2
+    assert got.counts["lost_out"] == 4 + 4 + 1
+
+
+def test_a_blocked_row_holds_the_rest():
+    """Rows leave in their order: none passes one whose unit does not take it."""
+    config = ArchConfig(lanes=2)
+    command = told(rows=44, parts=1, narrow=1, **sections((Kind.DT, 2), (Kind.B, 2), (Kind.DT, 40)))
+    taken = drive(
+        Epilogue(config),
+        {"command": [command], "i_rms_in": [{"mantissa": 1, "j": 0}], "i": [[1, 2]] * 9},
+        {"o_dt": 2},
+        settle=60,
+    )
+    assert taken.out["o_dt"] == [1, 2]
+
+
+@pytest.mark.parametrize("lanes", [4, 9])
+def test_latency_and_throughput(lanes):
+    """A row in every cycle, across transfers, runs and heads."""
+    config = ArchConfig(lanes=lanes)
+    command = told(
+        parts=1, narrow=1, acc_shift=3, heads=4, headdim=lanes + 2,
+        **sections(*((kind, 5) for kind in (Kind.DT, Kind.B, Kind.C, Kind.X, Kind.Z))),
+    )  # fmt: skip
+    command["rows"] = len(kinds(command))
+    transfers = -(-command["rows"] // lanes)
+    sums = np.arange(transfers * lanes).reshape(transfers, lanes).tolist()
+    dut = Epilogue(config)
+    got = run(dut, [(command, sums, [(1000, 1)])])
+    leaving = sorted(c for port in set(PORTS.values()) for c in got.cycles.get(port, []))
+    assert np.diff(leaving).tolist() == [dut.interval] * (command["rows"] - 1)
+    first = got.cycles["i"][0]
+    assert leaving[lanes - 1] - first == dut.latency
+    assert leaving[-1] + 1 < got.counts["busy"] + got.cycles["command"][0] <= leaving[-1] + 3
+
+
+def test_waits_for_its_rms():
+    """Nothing of a job is issued before all its records are there."""
+    command = told(rows=2, parts=9, gated=1, **sections((Kind.OUT, 2)))
+    job = command, [[n + 1, -n] for n in range(9)], [(1 << n, -n) for n in range(9)]
+    got = run(Epilogue(ArchConfig(lanes=2)), [job], stalls=0.8)
+    assert got.cycles["i"][0] > got.cycles["i_rms_out"][-1]

@@ -1,0 +1,258 @@
+"""Lanes with their activation buffer: sums of whole projections, timing, what a cycle goes to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from lightmamba.arch.config import GROUP, ArchConfig
+from lightmamba.rtl.activations import ActivationBuffer
+from lightmamba.rtl.lanes import Lanes
+from tests.support.beats import lane_beats
+from tests.support.streams import Run, drive
+
+STATES = tuple(
+    f"lanes.{name}"
+    for name in ("multiplying", "scale", "wait_activation", "wait_memory", "wait_epilogue")
+)
+
+
+class Bench(wiring.Component):
+    """Lanes and their buffer, all streams within reach."""
+
+    def __init__(self, config: ArchConfig) -> None:
+        self.config, self.buffer = config, ActivationBuffer(config)
+        self.lanes = Lanes(config, self.buffer)
+        super().__init__({})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.buffer, m.submodules.lanes = self.buffer, self.lanes
+        return m
+
+
+@dataclass
+class Work:
+    """One job: command, vector, beats, and the sums that must come out."""
+
+    command: dict[str, int]
+    vector: list[dict[str, int]]
+    beats: list[list[int]]
+    sums: list[list[int]]
+
+
+def work(
+    config: ArchConfig,
+    rng: np.random.Generator,
+    rows: int,
+    *,
+    head: bool = False,
+    gated: bool = False,
+    parts: int = 1,
+    extreme: bool = False,
+) -> Work:
+    form = config.head if head else config.projection
+    channels = config.out_channels if gated else config.in_channels
+    low, high = -(1 << (config.weight_bits - 1)), (1 << (config.weight_bits - 1)) - 1
+    if extreme:  # the largest sums of either sign, row by row
+        weight = np.where(np.arange(rows) % 2, low, high)[:, None].repeat(channels, 1)
+        q = np.full(channels, form.act.qmin)
+        code, weight_code = np.full(channels // 32, 63), np.full((rows, channels // GROUP), 255)
+    else:
+        weight = rng.integers(low, high + 1, (rows, channels))
+        q = rng.integers(form.act.qmin, form.act.qmax + 1, channels)
+        code = rng.integers(0, 64, channels // 32)
+        weight_code = rng.integers(0, 256, (rows, channels // GROUP))
+    return job(config, form, q, code, weight, weight_code, head=head, gated=gated, parts=parts)
+
+
+def job(
+    config: ArchConfig,
+    form: Any,
+    q: NDArray[Any],
+    code: NDArray[Any],
+    weight: NDArray[Any],
+    weight_code: NDArray[Any],
+    *,
+    head: bool,
+    gated: bool,
+    parts: int,
+) -> Work:
+    weight, weight_code = weight.astype(np.int8), weight_code.astype(np.uint8)
+    rows, channels = weight.shape
+    slots = -(-rows // config.lanes)
+    sums = form(q.astype(np.int8)[None], code.astype(np.uint8)[None], weight, weight_code, parts)
+    padded = np.pad(sums[0], ((0, 0), (0, slots * config.lanes - rows)))  # (parts, rows)
+    by_slot = padded.reshape(parts, slots, config.lanes).transpose(1, 0, 2)
+    command = {
+        "gated": int(gated),
+        "slots": slots,
+        "words": channels // parts // config.products,
+        "parts": parts,
+        "twice": int(head and config.head_twice),
+    }
+    vector = [{"q": int(v), "code": int(code[n // 32])} for n, v in enumerate(q)]
+    beats = lane_beats(config, weight, weight_code)
+    return Work(command, vector, beats, by_slot.reshape(-1, config.lanes).tolist())
+
+
+def run(dut: Bench, works: list[Work], **options: Any) -> Run:
+    """Do ``works`` one after another; check all sums, and what the cycles went to."""
+    config = dut.config
+    expected = [s for w in works for s in w.sums]
+    got = drive(
+        dut, inputs(config, works), {"lanes.o": len(expected)},
+        counts=[*STATES, "lanes.busy"], settle=30, **options,
+    )  # fmt: skip
+    assert_array_equal(got.out["lanes.o"], expected)
+    words = [len(w.vector) // config.products * w.command["slots"] for w in works]
+    twice = [1 + w.command["twice"] for w in works]
+    assert got.counts["lanes.multiplying"] == sum(n * t for n, t in zip(words, twice, strict=True))
+    assert got.counts["lanes.scale"] == sum(-(-n // config.scale_period) for n in words)
+    assert sum(got.counts[name] for name in STATES) <= got.counts["lanes.busy"]
+    return got
+
+
+def inputs(config: ArchConfig, works: list[Work]) -> dict[str, list[Any]]:
+    """What each stream is given."""
+    given: dict[str, list[Any]] = {
+        "lanes.command": [w.command for w in works],
+        "buffer.i_in": [v for w in works if not w.command["gated"] for v in w.vector],
+        "buffer.i_out": [v for w in works if w.command["gated"] for v in w.vector],
+    }
+    for lane in range(config.lanes):
+        given[f"lanes.i_beat[{lane}]"] = [b for w in works for b in w.beats[lane]]
+    return given
+
+
+def small(bits: tuple[int, int, int], **others: Any) -> ArchConfig:
+    return ArchConfig(
+        **{
+            "lanes": 2, "weight_bits": bits[0], "multiplier_bits": bits[1], "act_bits": bits[2],
+            "in_channels": 256, "out_channels": 512, "head_qmax": 119 if bits[1] == 4 else 127,
+        }
+        | others
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("port_bits", [128, 256, 512])
+@pytest.mark.parametrize("bits", [(4, 4, 4), (4, 8, 8), (8, 8, 8)])
+def test_equals_numerics(bits, port_bits):
+    """Jobs of all three kinds, more beats than a scale beat covers, the largest sums there are."""
+    channels = max(128, port_bits // 2)
+    config = small(
+        bits, port_bits=port_bits, lanes=256 // port_bits or 1, in_channels=channels,
+        out_channels=256,
+    )  # fmt: skip
+    rng = np.random.default_rng(port_bits + sum(bits))
+    long = config.lanes * (config.scale_period // config.in_words) + 2
+    works = [
+        work(config, rng, long),
+        work(config, rng, 3, gated=True, parts=2),
+        work(config, rng, 3, head=True),
+        work(config, rng, 2, head=True, extreme=True),
+        work(config, rng, 2, gated=True, extreme=True),
+    ]
+    widest = max(abs(s) for w in works for sums in w.sums for s in sums)
+    assert widest.bit_length() in (config.acc_bits - 1, config.acc_bits - 2)
+    run(Bench(config), works, stalls=0.2, seed=port_bits)
+
+
+@pytest.mark.parametrize(
+    ("bits", "lanes", "stalls"), [((4, 4, 4), 1, 0.7), ((4, 8, 4), 3, 0.4), ((8, 8, 8), 1, 0.0)]
+)
+def test_lanes_and_stalls(bits, lanes, stalls):
+    """Other numbers of lanes; no stalls at all, and more stalls than transfers."""
+    config, rng = small(bits, lanes=lanes), np.random.default_rng(lanes)
+    works = [
+        work(config, rng, 2 * lanes, gated=True, parts=4),
+        work(config, rng, lanes + 1, head=True),
+        work(config, rng, 1),
+    ]
+    run(Bench(config), works, stalls=stalls, seed=lanes)
+
+
+def test_worked_values():
+    """A row of 128 ones with small scales; one of -1 with mantissas; 16·upper + lower."""
+    config = small((4, 4, 4), lanes=1, in_channels=128)
+    weight = np.array([[1], [-1], [7]]).repeat(128, 1)
+    weight_code = np.array([[0], [1 + 32], [0]])
+    ones = job(
+        config, config.projection, np.ones(128), np.array([0, 0, 0, 2 + 4 * 3]),
+        weight, weight_code, head=False, gated=False, parts=1,
+    )  # fmt: skip
+    # Blocks: 32·1·4 three times and 32·1·(4 + 2)·8; groups: 32, and (32 + 1)·2.
+    sums = [[(3 * 128 + 1536) * 32], [-(3 * 128 + 1536) * 66], [7 * (3 * 128 + 1536) * 32]]
+    wide = job(
+        config, config.head, np.full(128, -121), np.zeros(4), weight[1:2], weight_code[:1],
+        head=True, gated=False, parts=1,
+    )  # fmt: skip
+    assert run(Bench(config), [ones]).out["lanes.o"] == sums
+    assert run(Bench(config), [wide]).out["lanes.o"] == [[121 * 128 * 4 * 32]]
+
+
+@pytest.mark.parametrize(("head", "port_bits"), [(False, 128), (True, 128), (False, 256)])
+def test_latency_and_throughput(head, port_bits):
+    """A beat in every cycle over parts, slots and scale beats; a scale beat takes one more."""
+    config = small((4, 4, 4), port_bits=port_bits, lanes=1, in_channels=2 * port_bits)
+    words, each = config.in_words, 1 + head
+    rows = config.scale_period // words + 2
+    dut = Bench(config)
+    got = run(dut, [work(config, np.random.default_rng(0), rows, head=head)])
+    beats, sums = got.cycles["lanes.i_beat[0]"], np.array(got.cycles["lanes.o"])
+    assert sums[-1] - beats[-1] == dut.lanes.latency + head
+    # The first row waits for the vector to be written; after it the lanes never wait.
+    steps = [words * each * dut.lanes.interval] * (rows - 1)
+    steps[config.scale_period // words - 1] += 1  # the second scale beat
+    assert np.diff(sums).tolist() == steps
+    since = words + 1  # taken when the first row's last beat was used
+    assert beats[-1] - beats[since] == (len(beats) - since - 2) * each + 1
+    assert got.counts["lanes.wait_epilogue"] == got.counts["lanes.wait_memory"] - 1 == 0
+
+
+def test_takes_only_its_own_beats():
+    """Beats of the next job stay where they are until its command comes."""
+    config = small((4, 4, 4), lanes=1)
+    rng = np.random.default_rng(0)
+    works = [work(config, rng, 2), work(config, rng, 2, head=True), work(config, rng, 2)]
+    got = run(Bench(config), works)
+    at = 0
+    for n, w in enumerate(works):
+        assert got.cycles["lanes.i_beat[0]"][at] > got.cycles["lanes.command"][n]
+        at += len(w.beats[0])
+
+
+def test_what_a_cycle_waits_for():
+    """Activations before memory before the epilogue; nothing between jobs."""
+    config = small((4, 4, 4))
+    this = work(config, np.random.default_rng(0), 10)  # five parts
+    given = inputs(config, [this])
+
+    def waits(settle: int = 100, **changed: list[Any]) -> dict[str, int]:
+        names = {"command": "lanes.command", "vector": "buffer.i_in"} | {
+            f"beat{n}": f"lanes.i_beat[{n}]" for n in range(2)
+        }
+        fed = given | {names[name]: values for name, values in changed.items()}
+        got = drive(Bench(config), fed, {}, counts=STATES, settle=settle)
+        return {name: got.counts[name] for name in STATES}
+
+    beats = {f"beat{n}": this.beats[n] for n in range(2)}
+    idle = waits(command=[], beat0=[], beat1=[])
+    assert set(idle.values()) == {0}
+    words = len(this.vector) // config.products
+    missing = waits(beat0=beats["beat0"][:2], beat1=beats["beat1"][:2], vector=[])
+    assert missing["lanes.wait_activation"] > 90
+    assert (missing["lanes.multiplying"], missing["lanes.scale"]) == (0, 1)
+    both = waits(beat0=beats["beat0"][:1], beat1=beats["beat1"][:1], vector=[])
+    assert both["lanes.wait_activation"] > 90 > both["lanes.wait_memory"]
+    hungry = waits(beat0=beats["beat0"][:4], beat1=beats["beat1"][:3])
+    assert hungry["lanes.wait_memory"] > 90
+    assert hungry["lanes.multiplying"] == 2
+    blocked = waits()  # four parts are held, the last beat of the fifth is not issued
+    assert blocked["lanes.wait_epilogue"] > 90
+    assert blocked["lanes.multiplying"] == 5 * words - 1

@@ -1,0 +1,123 @@
+"""The primitives of shifting, against ``numerics.primitives``."""
+
+import numpy as np
+import pytest
+from amaranth.hdl import signed, unsigned
+from numpy.testing import assert_array_equal
+
+from lightmamba.numerics import primitives
+from lightmamba.numerics.formats import INT8, INT16, IntFormat
+from lightmamba.rtl import shifts
+from tests.support.pipelines import Piped
+from tests.support.streams import drive
+
+
+def ends(bits):
+    """Values of a signed width that are most likely to go wrong."""
+    top = 1 << (bits - 1)
+    return [-top, -top + 1, -3, -2, -1, 0, 1, 2, 3, top // 2, top - 2, top - 1]
+
+
+def through(dut, beats, *, stalls=0.0):
+    """Outputs by name, of beats that are dictionaries."""
+    run = drive(dut, {"i": beats}, {"o": len(beats)}, stalls=stalls, settle=8)
+    return {name: np.array([o[name] for o in run.out["o"]]) for name in run.out["o"][0]}
+
+
+@pytest.mark.parametrize(
+    ("bits", "low", "high", "shape"),
+    [
+        (8, 0, 7, unsigned(3)),
+        (25, 0, 31, unsigned(5)),
+        (16, -31, 62, signed(7)),
+        (14, -47, 62, signed(9)),
+        (32, -20, 62, signed(8)),
+        (24, 0, 1, unsigned(1)),
+        (61, 0, 62, unsigned(6)),
+    ],
+)
+def test_round_shift(bits, low, high, shape):
+    rng = np.random.default_rng(bits)
+    edges = [v for v in ends(bits) for _ in range(8)]
+    x = np.array(edges + [int(v) >> int(k) for v, k in zip(
+        rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), 160), rng.integers(0, bits, 160),
+        strict=True,
+    )])  # fmt: skip
+    by = rng.integers(low, high, len(x), endpoint=True)
+    by[::8], by[1::8], by[2::8] = low, high, np.clip(bits - 1, low, high)
+    dut = Piped(
+        {"x": signed(bits), "by": shape},
+        lambda pipe, x, by: {"y": shifts.round_shift(pipe, x, by, low=low, high=high)},
+    )
+    beats = [{"x": int(a), "by": int(b)} for a, b in zip(x, by, strict=True)]
+    assert_array_equal(through(dut, beats)["y"], primitives.round_shift(x, by))
+    assert dut.stage == shifts.shift_latency(low, high)
+    assert len(dut.results[0]) == bits - low
+
+
+def test_round_shift_worked_values():
+    """Ties go up, on both sides of zero."""
+    dut = Piped(
+        {"x": signed(8), "by": signed(4)},
+        lambda pipe, x, by: {"y": shifts.round_shift(pipe, x, by, low=-2, high=7)},
+    )
+    cases = {
+        (3, 1): 2, (-3, 1): -1, (-2, 1): -1, (1, 1): 1, (-1, 1): 0, (5, 2): 1, (6, 2): 2,
+        (-6, 2): -1, (-7, 2): -2, (127, 7): 1, (-64, 7): 0, (-65, 7): -1, (127, -2): 508,
+        (-128, -2): -512, (5, -1): 10, (9, 0): 9,
+    }  # fmt: skip
+    beats = [{"x": x, "by": by} for x, by in cases]
+    assert_array_equal(through(dut, beats)["y"], list(cases.values()))
+
+
+@pytest.mark.parametrize("form", [INT8, IntFormat(8, symmetric=True), INT16])
+def test_saturate(form):
+    def build(pipe, x):
+        value, lost = shifts.saturate(pipe, x, form)
+        over = pipe.comb(lambda v: shifts.is_overflow(v, form), x)
+        return {"value": value, "lost": lost, "over": over}
+
+    x = np.array([*ends(20), form.min - 1, form.min, form.max, form.max + 1, 500, -500])
+    dut = Piped({"x": signed(20)}, build)
+    got = through(dut, [{"x": int(v)} for v in x])
+    assert_array_equal(got["value"], form(x))
+    over = [form.overflows(np.array([v])) for v in x]
+    assert_array_equal(got["lost"], over)
+    assert_array_equal(got["over"], over)
+    assert dut.stage == 1
+    assert len(dut.results[0]) == form.bits
+
+
+@pytest.mark.parametrize(
+    ("count", "levels", "stage"),
+    [(1, 2, 0), (2, 2, 1), (3, 2, 1), (5, 2, 2), (7, 1, 3), (16, 2, 2)],
+)
+def test_add_tree(count, levels, stage):
+    rng = np.random.default_rng(count)
+    x = rng.integers(-8, 8, (40, count))
+    x[0], x[1] = -8, 7
+    names = [f"x{n}" for n in range(count)]
+    dut = Piped(
+        dict.fromkeys(names, signed(4)),
+        lambda pipe, **terms: {"y": shifts.add_tree(pipe, list(terms.values()), levels)},
+    )
+    beats = [dict(zip(names, map(int, row), strict=True)) for row in x]
+    assert_array_equal(through(dut, beats)["y"], x.sum(1))
+    assert dut.stage == stage
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 8, 13, 61])
+def test_bit_length(bits):
+    x = [0, *(v for k in range(bits) for v in {1 << k, (2 << k) - 1})]
+    dut = Piped(
+        {"x": unsigned(bits)},
+        lambda pipe, x: {"y": pipe.step(shifts.bit_length, x)},
+    )
+    got = through(dut, [{"x": v} for v in x])
+    assert_array_equal(got["y"], [v.bit_length() for v in x])
+
+
+def test_magnitude():
+    dut = Piped({"x": signed(8)}, lambda pipe, x: {"y": pipe.comb(shifts.magnitude, x)})
+    got = through(dut, [{"x": v} for v in range(-128, 128)])
+    assert_array_equal(got["y"], np.abs(np.arange(-128, 128)))

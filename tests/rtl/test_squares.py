@@ -1,0 +1,52 @@
+"""The running sum of squares, at its full width."""
+
+import numpy as np
+from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.lib import wiring
+
+from lightmamba.rtl.layouts import i_stream, o_stream
+from lightmamba.rtl.pipe import Pipe, Queue
+from lightmamba.rtl.squares import SUM_BITS, sum_of_squares
+from tests.support.streams import drive
+
+BITS = 30  # wider than any user, so that few beats reach the highest bit
+
+
+class Squares(wiring.Component):
+    """Sums of ``run`` squares each, the running ones too."""
+
+    def __init__(self, run):
+        self.run = run
+        super().__init__({"i": i_stream(signed(BITS)), "o": o_stream(unsigned(SUM_BITS))})
+
+    def elaborate(self, platform):
+        m = Module()
+        pipe, issue, count = Pipe(m), Signal(), Signal(8)
+        total = sum_of_squares(pipe, pipe.input(self.i.payload), issue, count == 0)
+        queue = Queue(m, self.o, latency=total.stage)
+        queue.connect(issue, pipe.valid(issue, total.stage), total.value)
+        m.d.comb += [self.i.ready.eq(queue.room), issue.eq(self.i.valid & queue.room)]
+        with m.If(issue):
+            m.d.sync += count.eq(count + 1)
+            with m.If(count == self.run - 1):
+                m.d.sync += count.eq(0)
+        return m
+
+
+def test_equals_arithmetic():
+    rng = np.random.default_rng(0)
+    top = 1 << (BITS - 1)
+    x = rng.integers(-top, top, (12, 4))
+    x[:3] = np.array([[-top], [top - 1], [1]])
+    for stalls in (0.0, 0.4):
+        got = drive(Squares(4), {"i": x.ravel().tolist()}, {"o": x.size}, stalls=stalls)
+        np.testing.assert_array_equal(got.out["o"], np.cumsum(x**2, axis=1).ravel())
+    assert max(got.out["o"]) == 1 << (SUM_BITS - 1)
+
+
+def test_one_beat_per_sum():
+    """Each beat begins anew; three cycles and the two of the queue."""
+    x = [3, -(1 << 24), 0, 1 << 16, (1 << 16) - 1, 5] * 3
+    got = drive(Squares(1), {"i": x}, {"o": len(x)})
+    assert got.out["o"] == [v * v for v in x]
+    np.testing.assert_array_equal(np.subtract(got.cycles["o"], got.cycles["i"]), 3 + 2)

@@ -1,0 +1,172 @@
+"""The datapath of state elements, without streams, against ``numerics.ssm.SsmStep.update``."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.hdl import C, Module, Signal, signed
+
+from lightmamba.numerics.primitives import bit_length
+from lightmamba.numerics.ssm import SsmStep
+from lightmamba.rtl.pipe import Pipe
+from lightmamba.rtl.ssm_update import (
+    LEFT,
+    Row,
+    dither_of,
+    floor_of,
+    leading_zeros,
+    normalize,
+    shift_right,
+    update,
+)
+
+from ..support.datapath import corners, flow
+
+ELEMENTS = 4  # of a block, to keep it small; ours is the second block of its row
+OP = SsmStep(8, ELEMENTS)
+SHAPES = {
+    "decay": 24, "dtx": signed(24), "shift": signed(10), "dither": 8, "h_exp": 5, "B_exp": 4,
+}  # fmt: skip
+
+
+def gates(values: dict[str, Any], dithered: bool) -> tuple[Any, Any, int]:
+    """Elements, exponents and overflows of one block per cycle."""
+    m = Module()
+    named: dict[str, Any] = {name: Signal(shape, name=name) for name, shape in SHAPES.items()}
+    h, B = ([Signal(signed(8), name=f"{v}{n}") for n in range(ELEMENTS)] for v in "hB")
+    pipe = Pipe(m)
+    dtx, places = normalize(pipe, pipe.input(named["dtx"]))
+    row = Row(
+        decay=pipe.input(named["decay"]),
+        dtx=dtx,
+        places=places,
+        floor=pipe.step(floor_of, places),
+        shift=pipe.input(named["shift"]),
+        dither=pipe.input(named["dither"]),
+        dithered=C(dithered),
+    )
+    new = update(
+        pipe, OP, row, [pipe.input(v) for v in h], pipe.input(named["h_exp"]),
+        [pipe.input(v) for v in B], pipe.input(named["B_exp"]), ELEMENTS,
+    )  # fmt: skip
+    assert {t.stage for t in (*new.q, new.exp)} == {dtx.stage + 16}
+    feeds = [(signal, values[name]) for name, signal in named.items()]
+    feeds += [(v, values["h"][:, n]) for n, v in enumerate(h)]
+    feeds += [(v, values["B"][:, n]) for n, v in enumerate(B)]
+    found = flow(m, feeds, [*new.q, new.exp, *new.over])
+    q, exp, over = found[:ELEMENTS], found[ELEMENTS], found[ELEMENTS + 1 :]
+    return np.array(q).T, np.array(exp), int(np.sum(over))
+
+
+def equal(values: dict[str, Any], dithered: bool = True) -> tuple[Any, Any, int]:
+    """What comes out, which must be what the numerics say; ``shift`` is without B's exponent."""
+    count = len(values["decay"])
+    token = np.arange(count) * 7
+    ours = gates(
+        values | {"shift": values["shift"] + LEFT, "dither": dither_of(0, 1) * token & 255},
+        dithered,
+    )
+    op = replace(OP, rounding="dither" if dithered else "half_up")
+    h, B = np.zeros((2, count, 1, 1, 2 * ELEMENTS), dtype=np.int64)
+    h[..., ELEMENTS:], B[..., ELEMENTS:] = (values[v][:, None, None] for v in "hB")
+    exp, shift = (
+        np.repeat(v[:, None, None, None], 2, axis=3)
+        for v in (values["h_exp"], np.clip(values["shift"] - values["B_exp"], -31, 62))
+    )
+    q, e, lost = op.update(
+        h, exp, values["decay"][:, None], values["dtx"][:, None, None], B[:, :, 0], shift, token
+    )
+    theirs = q[:, 0, 0, ELEMENTS:], e[:, 0, 0, 1], lost
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    assert ours[2] == theirs[2]
+    return ours
+
+
+@pytest.mark.parametrize("dithered", [True, False])
+def test_equals_numerics(dithered: bool) -> None:
+    rng, count = np.random.default_rng(dithered), 1500
+    blank = rng.random((2, count)) < 0.2  # the old state alone, or dt·x·B alone
+    values = {
+        "decay": abs(corners(rng, count, 25)),
+        "dtx": corners(rng, count, 24) * ~blank[0],
+        "shift": rng.integers(-40, 72, count),
+        "h_exp": rng.integers(0, 25, count),
+        "B_exp": rng.integers(0, 10, count),
+        "h": corners(rng, (count, ELEMENTS), 8) * ~blank[1][:, None],
+        "B": corners(rng, (count, ELEMENTS), 8),
+    }
+    # Half of the shifts near where the product just fits the frame, and where it vanishes.
+    size = bit_length(abs(values["dtx"] * abs(values["B"]).max(1)))
+    near = size - 31 + rng.integers(-2, 32, count) + values["B_exp"]
+    values["shift"] = np.where(rng.random(count) < 0.5, np.clip(near, -40, 80), values["shift"])
+    q, exp, lost = equal(values, dithered)
+    assert 100 < lost < count * ELEMENTS / 2
+    assert set(exp) == set(range(25))
+    assert q.min() == -127
+    assert q.max() == 127
+
+
+def worked(**values: int) -> tuple[list[int], int, int]:
+    """One block, half up, its first element as given and the others zero."""
+    base = {"decay": 0, "dtx": 0, "shift": 0, "h_exp": 0, "B_exp": 0, "h": 0, "B": 0} | values
+    arrays = {name: np.array([value]) for name, value in base.items()}
+    for name in "hB":
+        arrays[name] = np.array([[base[name], 0, 0, 0]])
+    q, exp, lost = equal(arrays, dithered=False)
+    return q[0].tolist(), int(exp[0]), lost
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # Half of 100 at its own exponent: 50.
+        ({"decay": 1 << 23, "h": 100, "h_exp": 0}, (50, 0, 0)),
+        # 3/2 rounds up to 2, -3/2 to -1.
+        ({"decay": 1 << 23, "h": 3}, (2, 0, 0)),
+        ({"decay": 1 << 23, "h": -3}, (-1, 0, 0)),
+        # Both parts end in a half: 1/2 + 1/2 is 1 + 1.
+        ({"decay": 1 << 23, "h": 1, "dtx": 1, "B": 1, "shift": 1}, (2, 0, 0)),
+        # -128 in the frame needs an exponent, though its complement 127 does not.
+        ({"dtx": -128, "B": 1}, (-64, 1, 0)),
+        ({"dtx": 127, "B": 1}, (127, 0, 0)),
+        # 255/2 rounds up to 128 and is held at 127.
+        ({"dtx": 255, "B": 1}, (127, 1, 0)),
+        # 2^31 - 1 is kept; 2^31 is cut to it, and so is -2^31 to its opposite.
+        ({"dtx": 1, "B": 1, "shift": -31}, (127, 24, 1)),
+        ({"dtx": -1, "B": 1, "shift": -31}, (-127, 24, 1)),
+        ({"dtx": -1, "B": 1, "shift": -30}, (-64, 24, 0)),
+        # A shift is clipped to -31 before anything else: 2^31 less 2^30 is 2^30.
+        ({"dtx": 1, "B": 1, "shift": -40, "decay": 1 << 23, "h": -128, "h_exp": 24}, (64, 24, 0)),
+    ],
+)
+def test_worked_values(values: dict[str, int], expected: tuple[int, int, int]) -> None:
+    q, exp, lost = worked(**values)
+    assert (q[0], exp, lost) == expected
+    assert q[1:] == [0, 0, 0]
+
+
+def test_normal_form() -> None:
+    """Every power of two and its neighbours: the two top bits differ, and nothing is lost."""
+    values = [s * ((1 << k) + d) for k in range(23) for d in (-1, 0, 1) for s in (1, -1)]
+    m, x = Module(), Signal(signed(24))
+    pipe = Pipe(m)
+    normal, places = normalize(pipe, pipe.input(x))
+    found, moved = flow(m, [(x, values)], [normal, places])
+    for value, up, n in zip(values, found, moved, strict=True):
+        assert up == value << n
+        assert value == 0 or (1 << 22) <= abs(up) <= 1 << 23
+
+
+def test_shift_right_and_leading_zeros() -> None:
+    m, x, a = Module(), Signal(signed(42)), Signal(6)
+    pipe = Pipe(m)
+    moved = shift_right(pipe, pipe.input(x), pipe.input(a))
+    zeros = leading_zeros(pipe, pipe.input(x[:24]))
+    assert (moved.stage, zeros.stage) == (2, 2)
+    values = [-1 << 41, (1 << 41) - 1, -1, 0, *(5 << n for n in range(38))]
+    pairs = [(v, n) for v in values for n in (0, 1, 2, 4, 8, 16, 31, 32, 41)]
+    found = flow(m, [(x, [v for v, _ in pairs]), (a, [n for _, n in pairs])], [moved, zeros])
+    assert found[0] == [v >> n for v, n in pairs]
+    assert found[1] == [24 - (v & 0xFFFFFF).bit_length() for v, _ in pairs]

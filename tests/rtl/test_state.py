@@ -1,0 +1,114 @@
+"""State words to and from memory beats, against a plain packing in numpy."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.rtl.state import StatePacker, StateUnpacker
+
+from ..support.streams import drive
+
+# Beats per word 8, 2, 1 and one half.
+SHAPES = [(128, 128), (64, 256), (32, 256), (32, 512)]
+
+
+def config(elements: int, port: int) -> ArchConfig:
+    return ArchConfig(
+        state_elements=elements, padded_state=128, state_port_bits=port, state_fifo=256
+    )
+
+
+def layer(elements: int, port: int, words: int, seed: int) -> tuple[list[Any], list[int]]:
+    """Random words of a layer, and its image as the memory has it: written down from the page."""
+    rng = np.random.default_rng(seed)
+    q = rng.integers(-128, 128, (words, elements)).astype(np.int8)
+    exp = rng.integers(0, 25, (words, elements // 32)).astype(np.uint8)
+    data, exps = q.tobytes(), exp.tobytes()
+    size, image = port // 8, []
+    for at in range(0, len(data), 32 * size):
+        image.append(exps[at // 32 :][:size].ljust(size, b"\0"))
+        part = data[at : at + 32 * size]
+        image += [part[n : n + size].ljust(size, b"\0") for n in range(0, len(part), size)]
+    words_ = [{"q": a, "exp": b} for a, b in zip(q.tolist(), exp.tolist(), strict=True)]
+    return words_, [int.from_bytes(beat, "little") for beat in image]
+
+
+def layers(elements: int, port: int, counts: list[int]) -> tuple[Any, list[Any], list[int]]:
+    made = [layer(elements, port, count, n) for n, count in enumerate(counts)]
+    commands = [{"words": count} for count in counts]
+    return (
+        commands,
+        [w for words, _ in made for w in words],
+        [b for _, image in made for b in image],
+    )
+
+
+def counts(elements: int, port: int) -> list[int]:
+    """Layers of a word, of a whole period, of one word more, and of two periods and some."""
+    period = 32 * port // (8 * elements)
+    return [1, period, period + 1, 2 * period + 3, 3]
+
+
+@pytest.mark.parametrize(("elements", "port"), SHAPES)
+def test_unpacker_equals_image(elements: int, port: int) -> None:
+    commands, words, beats = layers(elements, port, counts(elements, port))
+    dut = StateUnpacker(config(elements, port))
+    run = drive(
+        dut, {"command": commands, "i": beats}, {"o": len(words)}, stalls=0.3, settle=5,
+    )  # fmt: skip
+    assert run.out["o"] == words
+
+
+@pytest.mark.parametrize(("elements", "port"), SHAPES)
+def test_packer_equals_image(elements: int, port: int) -> None:
+    commands, words, beats = layers(elements, port, counts(elements, port))
+    dut = StatePacker(config(elements, port))
+    run = drive(
+        dut, {"command": commands, "i": words}, {"o": len(beats)}, stalls=0.3, settle=5,
+    )  # fmt: skip
+    assert run.out["o"] == beats
+
+
+def test_worked_image() -> None:
+    """Three words of 32 elements on a port of 512 bits: half a beat is left, and is zero."""
+    words = [{"q": [n + 1] * 32, "exp": [10 + n]} for n in range(3)]
+    one = int.from_bytes(b"\1" * 32, "little")
+    beats = [0x0C0B0A, one | 2 * one << 256, 3 * one]
+    command = [{"words": 3}]
+    packed = drive(
+        StatePacker(config(32, 512)), {"command": command, "i": words}, {"o": 3}, settle=9
+    )
+    assert packed.out["o"] == beats
+    run = drive(
+        StateUnpacker(config(32, 512)), {"command": command, "i": beats}, {"o": 3}, settle=9
+    )
+    assert run.out["o"] == words
+
+
+@pytest.mark.parametrize(("elements", "port"), SHAPES)
+def test_unpacker_latency_and_throughput(elements: int, port: int) -> None:
+    dut = StateUnpacker(config(elements, port))
+    period = 32 * port // (8 * elements)
+    commands, words, beats = layers(elements, port, [3 * period])
+    run = drive(dut, {"command": commands, "i": beats}, {"o": len(words)})
+    assert run.out["o"] == words
+    taken, out = run.cycles["i"], run.cycles["o"]
+    assert out[0] - taken[dut.gear.beats] == dut.latency
+    assert out[-1] - out[0] <= (len(words) - 1) * dut.interval + 2  # two more beats of exponents
+    assert all(b - a >= dut.interval for a, b in pairwise(out))
+
+
+@pytest.mark.parametrize(("elements", "port"), SHAPES)
+def test_packer_latency_and_throughput(elements: int, port: int) -> None:
+    dut = StatePacker(config(elements, port))
+    period = 32 * port // (8 * elements)
+    commands, words, beats = layers(elements, port, [5 * period])
+    run = drive(dut, {"command": commands, "i": words}, {"o": len(beats)})
+    assert run.out["o"] == beats
+    taken, out = run.cycles["i"], run.cycles["o"]
+    assert out[0] - taken[period - 1] == dut.latency
+    assert out[-1] - out[0] <= max(len(beats), len(words) * dut.interval)
+    assert taken[-1] - taken[0] <= (len(words) - 1) * dut.interval + 5

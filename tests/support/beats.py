@@ -1,0 +1,48 @@
+"""Weights as the lanes read them: beats of packed integers, scale beats between them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.config import GROUP, ArchConfig
+
+__all__ = ["lane_beats"]
+
+
+def _number(values: Any, bits: int) -> int:
+    """One integer of many, the first in the lowest bits."""
+    return sum((int(v) & ((1 << bits) - 1)) << (bits * n) for n, v in enumerate(values))
+
+
+def lane_beats(
+    config: ArchConfig, weight: NDArray[np.int8], code: NDArray[np.uint8]
+) -> list[list[int]]:
+    """Beats of each lane for one projection.
+
+    Parameters
+    ----------
+    config
+        Lanes and widths.
+    weight : (rows, channels)
+        Row r goes to lane r mod lanes.
+    code : (rows, channels / 128)
+        Group scales.
+    """
+    slots = -(-len(weight) // config.lanes)
+    missing = ((0, slots * config.lanes - len(weight)), (0, 0))
+    weight, code = np.pad(weight, missing), np.pad(code, missing)
+    per_beat = config.port_bits // 8  # codes, and groups, of a scale beat
+    assert per_beat * GROUP == config.scale_period * config.products
+    lanes = []
+    for lane in range(config.lanes):
+        w = weight[lane :: config.lanes].reshape(-1, config.products)
+        codes = code[lane :: config.lanes].reshape(-1)
+        beats = []
+        for n, word in enumerate(w):
+            if n % config.scale_period == 0:
+                at = n // config.scale_period * per_beat
+                beats.append(_number(codes[at : at + per_beat], 8))
+            beats.append(_number(word, config.weight_bits))
+        lanes.append(beats)
+    return lanes

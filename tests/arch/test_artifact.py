@@ -73,9 +73,9 @@ def test_what_is_no_build_is_never_replaced(tmp_path):
         with pytest.raises(InputError, match="exists and is no build directory; give another name"):
             write(tmp_path / "b", force=force)
     assert (tmp_path / "b" / "letter.txt").read_text() == "dear"
-    with pytest.raises(InputError, match="there is no folder .*none to write b into; make it, or"):
+    with pytest.raises(InputError, match=r"there is no folder .*none to write b into; make it, or"):
         write(tmp_path / "none" / "b")
-    with pytest.raises(InputError, match="cannot write into /proc: .*; give another place"):
+    with pytest.raises(InputError, match=r"cannot write into /proc: .*; give another place"):
         write(Path("/proc/b"))
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_manifest(tmp_path, change, sentence):
 def test_no_manifest_at_all(tmp_path, text):
     write(tmp_path / "b")
     (tmp_path / "b" / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match="is damaged|is of version None"):
+    with pytest.raises(InputError, match=r"is damaged|is of version None"):
         Artifact.read(tmp_path / "b")
     with pytest.raises(
         InputError, match="is no build directory; make one with: lightmamba compile"

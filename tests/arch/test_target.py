@@ -54,8 +54,8 @@ def test_reads():
 
 
 WRONG = [
-    ("clock_mhz = 100", "clock = 100", "a target has no key clock; it has name, about, clock_mhz, "
-     "for example clock_mhz = 100"),
+    ("clock_mhz = 100", "clock = 100", ("a target has no key clock; it has name, about, clock_mhz, "
+     "for example clock_mhz = 100")),
     ("clock_mhz = 100", "", "clock_mhz is missing; a right example is clock_mhz = 100"),
     ("clock_mhz = 100", "clock_mhz = 0", "clock_mhz must be above 0, not 0.0; try 100"),
     ("clock_mhz = 100", 'clock_mhz = "fast"', "clock_mhz must be a number, not 'fast'"),
@@ -66,8 +66,8 @@ WRONG = [
     ("lanes = 2", "shared_port = 1", "machine.shared_port must be true or false, not 1"),
     ("lanes = 2", "lanes = 2\nport_bits = 100", "port_bits must be one of 128, 256, 512, not 100"),
     ("lanes = 2", "lanes = 3", "port lane2 is on 0 channels, but must be on one"),
-    ("lanes = 2", "lanes = 1", "there is no port lane1; the ports of this machine are lane0, "
-     "state_read"),
+    ("lanes = 2", "lanes = 1", ("there is no port lane1; the ports of this machine are lane0, "
+     "state_read")),
     ("[machine]\nlanes = 2", "machine = 2", "machine must be a table, not 2"),
     ('name = "bank*"', 'name = "bank"', "channels need names of their own, not bank, bank, rest"),
     ("count = 2", "count = 0", "channel.count must be in 1..64, not 0"),
@@ -76,8 +76,8 @@ WRONG = [
      "channel bank*: attainable_gb_per_s must be above 0 and at most gb_per_s 1.6, not 1.7"),
     ("latency_ns = 100", "latency_ns = -1", "channel bank*: latency_ns must not be negative"),
     ("latency_ns = 100\n", "", "channel.latency_ns is missing"),
-    ("refresh_ns = 350", "refresh_ns = 7800", "channel rest: refresh_ns 7800.0 must be above 0 and "
-     "below refresh_interval_ns 7800.0, or both 0"),
+    ("refresh_ns = 350", "refresh_ns = 7800", ("channel rest: refresh_ns 7800.0 must be above 0 "
+     "and below refresh_interval_ns 7800.0, or both 0")),
     ('source = "channel * of the data sheet"', 'source = ""', "channel bank*: say in source where"),
     ('ports = ["state_read", "state_write", "aux"]', 'ports = ["state_read", "aux"]',
      "port state_write is on 0 channels, but must be on one"),

@@ -56,5 +56,20 @@ def compiled(
 ) -> tuple[QuantizedModel, Artifact]:
     """A case's model, and its build."""
     config, formats, where = CASES[name]
-    model = random_model(config, formats, seed=len(name))
+    model = _varied(random_model(config, formats, seed=len(name)))
     return model, build(model, where, out, order=order, **options)
+
+
+def _varied(model: QuantizedModel) -> QuantizedModel:
+    """The model with other exponents for each kind and layer; random ones have few different."""
+    layers = []
+    for n, layer in enumerate(model.layers):
+        e, more = layer.exponents, 2 * n
+        e = replace(
+            e, z=e.z - 1, x=e.x + 1, B=e.B + 2, C=e.C - 2, conv_x=e.conv_x + more,
+            conv_B=e.conv_B + 1, conv_C=e.conv_C - 1, D=e.D + 1 - more, y=e.y - 1,
+            gate=e.gate + 1, gate_weight=e.gate_weight - more, weighted=e.weighted + 2,
+            hadamard_shift=e.hadamard_shift + n,
+        )  # fmt: skip
+        layers.append(replace(layer, exponents=e, eps_gate=layer.eps_gate + 1000 * n))
+    return replace(model, layers=tuple(layers))

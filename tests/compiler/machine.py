@@ -1,12 +1,12 @@
 """A machine that knows a build directory and nothing of the model it came from.
 
-It carries out the program, instruction by instruction, on the bytes of the regions, in numpy. Where
-its logits are the engine's, images, program and registers say the model. Nothing here is shared with
-the compiler: memory is taken apart bit by bit, as docs/developer/gates.md describes it.
+It carries out the program, instruction by instruction, on the bytes of the regions, in numpy. If
+its logits are the engine's, images, program and registers say the model. Nothing is shared with the
+compiler: memory is taken apart bit by bit, as docs/developer/gates.md describes it.
 """
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,8 @@ class Machine:
     """Memory, registers, and what is carried out on them."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self.arch, self.registers = artifact.arch, artifact.registers
+        self.arch, self.registers = artifact.arch, cast(dict[str, int], artifact.registers)
+        self.lane_bases = cast(list[int], artifact.registers["lane_base"])
         self.program = artifact.program()
         self.shared = self.arch.shared_port
         self.target = artifact.target
@@ -80,7 +81,8 @@ class Machine:
             data = artifact.image(region).tobytes()
             channel += data + bytes(region.bytes - len(data))
         self.residual = np.zeros(0, dtype=np.int64)
-        self.state: dict[int, Any] = {}
+        self.next = -1  # the likeliest id after the last token whose logits were wanted
+        self.state: dict[tuple[str, int], Any] = {}
 
     def bytes_at(self, port: str, address: int, count: int) -> bytes:
         """Memory as a port sees it."""
@@ -102,7 +104,7 @@ class Machine:
         beats = self.registers["layers_beats"] + self.registers["head_beats"] * head
         self.lanes = [
             Lane(self.bytes_at(f"lane{n}", base, beats * beat), beat * 8, self.arch.weight_bits)
-            for n, base in enumerate(self.registers["lane_base"])
+            for n, base in enumerate(self.lane_bases)
         ]
         names = "conv_params", "head_params", "gate_params"
         self.streams = {name: iter(self.words(name)) for name in names}
@@ -126,6 +128,7 @@ class Machine:
                 case Op.HEAD:
                     logits = self.project(commands)
                     assert len(logits) == commands["head"]["rows"]
+                    self.next = int(np.argmax(logits[: commands["head"]["valid"]]))
         assert all(lane.at == len(lane.data) for lane in self.lanes), "beats are left over"
         assert not any(list(stream) for stream in self.streams.values()), "words are left over"
         assert self.layer == self.registers["layers"]
@@ -179,7 +182,8 @@ class Machine:
             acc, out["acc_shift"], mantissa[:, None], j[:, None] + shift,
             INT16 if out["narrow"] else INT32,
         )  # fmt: skip
-        return rows.sum(0)
+        total: Ints = rows.sum(0)
+        return total
 
     @staticmethod
     def kinds(told: Fields) -> list[int]:

@@ -29,4 +29,5 @@ def _compare(model, artifact):
         got = machine.step(token, position, head=position != 1)
         if position != 1:
             np.testing.assert_array_equal(got, expected[0])
+            assert machine.next == np.argmax(expected[0, : model.valid_vocab])
     assert len(set(expected[0].tolist())) > 4  # not all of it saturated or zero

@@ -18,7 +18,7 @@ def test_worked_sizes():
     """The demo shape on tiny, counted by hand."""
     config, tiny = SHAPES["demo"], target()
     found = Memory(config, plan(config, W4A4, tiny), tiny)
-    # in_proj: 1,288 rows of 256 on 4 lanes of 32; out_proj: 256 rows of 512; the head: 2,048 of 256.
+    # in_proj: 1,288 rows of 256 on 4 lanes of 32; out_proj: 256 of 512; the head: 2,048 of 256.
     per_layer = (322 * 8 + 41) + (64 * 16 + 16)
     assert found.layers_beats == 6 * per_layer
     assert found.head_beats == 512 * 8 + 64
@@ -69,14 +69,11 @@ def test_regions_lie_apart_on_their_channels(name):
     assert names == {"state", "conv_state", "logits"}
 
 
-def test_addresses_have_an_end():
-    config = sizes(d_model=16384, n_layer=500, vocab_size=1 << 19, headdim=128)
-    where = target("u280")
-    found = Memory(config, plan(config, W4A4, where), where)
-    assert found.regions()
-    shared = target("vck190-paper")
-    with pytest.raises(InputError, match=r"channel dram of target .* addresses have 40 bits"):
-        Memory(
-            sizes(d_model=16000, n_layer=510, vocab_size=1 << 19, headdim=250, expand=2, d_state=32),
-            plan(sizes(d_model=16000, headdim=250, vocab_size=1 << 19), W4A4, shared), shared,
-        ).regions()  # fmt: skip
+def test_registers_have_an_end():
+    config, u280 = sizes(d_model=16128, n_layer=500, headdim=128), target("u280")
+    found = Memory(config, plan(config, W4A4, u280), u280)
+    assert found.registers(found.regions())
+    ecp5 = target("ecp5")
+    found = Memory(config, plan(config, W4A4, ecp5), ecp5)
+    with pytest.raises(InputError, match=r"register layers_beats would hold \d+, but has 32 bits"):
+        found.registers(found.regions())

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,14 @@ from tests.support.qmodels import TINY, random_model
 def test_the_capacities_are_those_of_the_model():
     arch = plan(sizes(d_model=192, ngroups=2, headdim=16, d_state=16), W4A4, target())
     assert (arch.in_channels, arch.out_channels) == (256, 512)
-    assert (arch.heads, arch.groups, arch.padded_state, arch.program) == (24, 2, 32, 8)
+    assert (arch.heads, arch.groups, arch.padded_state) == (24, 2, 32)
     arch = plan(sizes(), W8A8, target(multiplier_bits=8))
     assert (arch.weight_bits, arch.act_bits, arch.head_act_bits) == (8, 8, 8)
+
+
+@pytest.mark.parametrize(("layers", "room"), [(1, 32), (14, 32), (15, 64), (510, 1024)])
+def test_the_program_has_room_for_models_of_a_few_layers_more(layers, room):
+    assert plan(sizes(n_layer=layers), W4A4, target()).program == room
 
 
 @pytest.mark.parametrize(
@@ -39,37 +45,37 @@ def test_every_shape_on_every_target(name, shape):
     assert isinstance(plan(SHAPES[shape], W4A4, target(name)), ArchConfig)
 
 
-REFUSED = [
+REFUSED: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
     ({}, {"block": 64}, {}, "the model has block 64, but the gates block 32; quantize with that"),
     ({}, {"head_block": 64}, {}, "has head_block 64, but the gates head_block 32"),
     ({}, {"group": 64}, {}, "has group 64, but the gates group 128"),
     ({}, {"head_act_bits": 4, "head_qmax": 7}, {}, "has head_act_bits 4, but the gates"),
     ({}, {"state_bits": 12}, {}, "has state_bits 12, but the gates state_bits 8"),
-    ({}, {"head_weight_bits": 8}, {}, "all weights are of one width; quantize with "
-     "head_weight_bits 4"),
-    ({"d_model": 128}, {"hadamard": 0}, {}, "order 256 (a whole norm group), but that of the gates "
-     "at most 128; quantize with hadamard 128"),
+    ({}, {"head_weight_bits": 8}, {}, ("all weights are of one width; quantize with "
+     "head_weight_bits 4")),
+    ({"d_model": 128}, {"hadamard": 0}, {}, ("order 256 (a whole norm group), but that of the "
+     "gates at most 128; quantize with hadamard 128")),
     ({"d_conv": 5}, {}, {}, "the model has d_conv 5, but the gates at most 4 taps"),
     ({"vocab_size": 1 << 20}, {}, {}, "has vocab_size 1048576, but the gates take at most 1048575"),
     ({"d_model": 16512}, {}, {}, "has d_model 16512, but the gates take at most 16384"),
     ({"d_model": 256, "headdim": 256}, {}, {}, "has headdim 256, but the gates take at most 255"),
     ({"d_model": 1024, "headdim": 2}, {}, {}, "has nheads 1024, but the gates take at most 1023"),
-    ({"d_model": 128, "headdim": 16, "ngroups": 16}, {}, {}, "has ngroups 16, but the gates take "
-     "at most 15"),
+    ({"d_model": 128, "headdim": 16, "ngroups": 16}, {}, {}, ("has ngroups 16, but the gates take "
+     "at most 15")),
     ({"d_state": 257}, {}, {}, "has d_state 257, but the gates take at most 256"),
     ({"d_model": 16384, "headdim": 128}, {}, {}, "has d_inner 32768, but the gates take at most"),
     ({"n_layer": 511}, {}, {}, "has n_layer 511, but the gates take at most 510"),
-    ({}, {"act_bits": 8}, {}, "activations of 8 bits do not fit multiplier_bits 4; set "
-     "multiplier_bits = 8 in the [machine] table of a copy of target tiny"),
-    ({}, {"head_qmax": 127}, {}, "has head_qmax 127, but a 4-bit multiplier takes the head's "
-     "activations in two halves, up to 119; quantize with head_qmax 119, or set"),
+    ({}, {"act_bits": 8}, {}, ("activations of 8 bits do not fit multiplier_bits 4; set "
+     "multiplier_bits = 8 in the [machine] table of a copy of target tiny")),
+    ({}, {"head_qmax": 127}, {}, ("has head_qmax 127, but a 4-bit multiplier takes the head's "
+     "activations in two halves, up to 119; quantize with head_qmax 119, or set")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("config", "formats", "machine", "sentence"), REFUSED)
 def test_refusals(config, formats, machine, sentence):
     with pytest.raises(InputError, match=re.escape(sentence)) as caught:
-        plan(sizes(**config), Formats(**formats), target(**machine))
+        plan(sizes(**config), Formats(**formats), target("tiny", **machine))
     assert "\n" not in str(caught.value)
 
 
@@ -83,7 +89,7 @@ def test_what_was_refused_may_be_had_otherwise():
 def test_the_naive_order_needs_deep_queues(queue):
     config = sizes()
     assert plan(config, W4A4, target(x_queue=128, z_queue=128), "naive")
-    shallow = target(**{queue: 127})
+    shallow = target("tiny", **{queue: 127})
     assert plan(config, W4A4, shallow)
     sentence = f"in the naive order {queue} holds all 128 channels .* set {queue} = 128 in the"
     with pytest.raises(InputError, match=sentence):

@@ -6,6 +6,7 @@ import pytest
 
 from lightmamba.arch.program import INSTRUCTION_BITS, Condition, Instruction, Kind, Op, words32
 from lightmamba.compiler import plan
+from lightmamba.compiler.plan import instructions as instruction_count
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.errors import InputError
 from tests.compiler.cases import CASES
@@ -24,6 +25,7 @@ def test_round_trip(name):
     _, instructions = written(name)
     words, per = words32(instructions), INSTRUCTION_BITS // 32
     assert len(words) == len(instructions) * per
+    assert len(instructions) == instruction_count(CASES[name][0])
     for n, instruction in enumerate(instructions):
         whole = sum(w << 32 * i for i, w in enumerate(words[n * per : (n + 1) * per]))
         assert Instruction.decode(whole) == instruction

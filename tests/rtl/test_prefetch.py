@@ -74,7 +74,7 @@ HEAD = {"address": 0xFF_1234_5000 + 0x9001 * 32, "count": 0x77, "zero": 0}
 @pytest.mark.parametrize("chance", [1.0, 0.1])
 def test_segments_are_one_token_ahead(chance: float):
     """The layers at once; then head if wanted, and the next token's layers, for each start."""
-    events: dict[int, dict[str, int]] = {5: {"run": 1}}
+    events: dict[int, dict[str, int]] = {5: {"run": 1, "head": 1}}  # no start: no head
     heads = (1, 0, 0, 1, 1, 0)
     events |= {60 * (n + 1): {"start": 1, "head": head} for n, head in enumerate(heads)}
     given = play(Segments(32), STATIC, events, ready={"o": sometimes(2, chance)}, cycles=500)["o"]

@@ -159,12 +159,12 @@ def test_equals_numerics() -> None:
         Job(TWO_WORDS, 1, groups=2, per_group=2, headdim=3, d_state=40, dithered=False),
         Job(TWO_WORDS, 2, groups=1, per_group=2, headdim=4, d_state=31),
         Job(TWO_WORDS, 3, groups=1, per_group=1, headdim=1, d_state=64),
-        Job(TWO_WORDS, 4, groups=2, per_group=3, headdim=4, d_state=33),
+        Job(TWO_WORDS, 4, groups=2, per_group=3, headdim=5, d_state=30),
     ]
     result = run(machine(TWO_WORDS), jobs, token=77, stalls=0.3)
     check(result, jobs, 77)
     elements = sum(job.h.size for job in jobs)
-    assert 0 < result.counts[LOST_H] < elements / 3
+    assert 0 < result.counts[LOST_H] < elements / 2
     assert result.counts[LOST_Y] > 0
 
 

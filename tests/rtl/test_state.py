@@ -72,6 +72,17 @@ def test_packer_equals_image(elements: int, port: int) -> None:
     assert run.out["o"] == beats
 
 
+def test_slow_output() -> None:
+    """Everything before the output fills up, and nothing is lost."""
+    commands, words, beats = layers(32, 256, [100, 30])
+    for dut, i, o in (
+        (StatePacker(config(32, 256)), words, beats),
+        (StateUnpacker(config(32, 256)), beats, words),
+    ):
+        run = drive(dut, {"command": commands, "i": i}, {"o": len(o)}, slow={"o": 0.8}, settle=5)
+        assert run.out["o"] == o
+
+
 def test_worked_image() -> None:
     """Three words of 32 elements on a port of 512 bits: half a beat is left, and is zero."""
     words = [{"q": [n + 1] * 32, "exp": [10 + n]} for n in range(3)]

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from lightmamba.arch.artifact import build_hash
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import Port
 from lightmamba.arch.registers import offsets
 from lightmamba.sim.build import build_simulator
@@ -17,7 +19,8 @@ WRITE, IGNORE_BORDERS, EARLY_LAST, NEVER_FINISH, SLOW_READY = (1 << n for n in r
 def verilog() -> str:
     """Source with the offsets of the registers filled in."""
     text = (Path(__file__).parent / "copier.v").read_text()
-    return re.sub(r"@(\w+)@", lambda found: str(offsets()[found[1]]), text)
+    values = offsets() | {"build_hash": build_hash(ArchConfig())}
+    return re.sub(r"@(\w+)@", lambda found: str(values[found[1]]), text)
 
 
 def build(trace: bool = False, cache: Path | None = None) -> Path:

@@ -2,14 +2,16 @@
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="quantized model")
-    parser.add_argument("--device", choices=("engine",), default="engine", help="what runs it")
+    parser.add_argument("file", metavar="FILE or BUILD", help="quantized model, or a build")
+    parser.add_argument("--device", choices=("engine", "sim"), default="engine",
+                        help="what runs it: the integer engine, or simulated gates")  # fmt: skip
     parser.add_argument("--prompt", required=True, help="text to go on from")
     parser.add_argument("--max-tokens", type=int, default=100, help="(100)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest (0)")
@@ -31,7 +33,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, min_p=args.min_p,
         repetition_penalty=args.repetition_penalty, seed=args.seed,
     )  # fmt: skip
-    opened = open_engine(args.file, threads=1)
+    opened = (
+        _open_simulated(args.file) if args.device == "sim" else open_engine(_model(args.file), 1)
+    )
     engine = opened.model
     tokenizer = tokenizer_of(opened.tokenizer, engine.valid_vocab, args.file)
     eos = opened.special_ids.get("eos", engine.valid_vocab)
@@ -56,10 +60,36 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         why = {"length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text"}
         ended = why.get(out.finish_reason or "", "")
         console.print(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
-    return {
+    result = {
         "text": out.text,
         "token_ids": list(out.token_ids),
         "finish_reason": out.finish_reason,
         "prompt_tokens": len(prompt),
         "tokens_per_second": rate,
     }
+    if args.device == "sim":
+        result["cycles_per_token"] = engine.cycles / engine.tokens
+    return result
+
+
+def _model(name: str) -> str:
+    """Quantized file of a build directory, or the file itself."""
+    from lightmamba.arch.artifact import MANIFEST, MODEL
+
+    path = Path(name)
+    return str(path / MODEL) if (path / MANIFEST).is_file() else name
+
+
+def _open_simulated(name: str) -> Any:
+    """Gates of a build as what makes logits."""
+    from lightmamba.arch.artifact import Artifact
+    from lightmamba.cli.models import Opened
+    from lightmamba.cli.show import working
+    from lightmamba.compiler import open_model
+    from lightmamba.sim import DeviceDecoder, open_device
+
+    artifact = Artifact.read(Path(name))
+    model = open_model(artifact)
+    with working("building the simulator (a minute or two, the first time)"):
+        device = open_device(artifact, observed=False)
+    return Opened(DeviceDecoder(device, model), model.tokenizer, model.special_ids)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["console", "fields", "progress", "table"]
+__all__ = ["console", "fields", "progress", "table", "working"]
 
 console = Console(stderr=True, highlight=False)
 
@@ -27,6 +27,16 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
 
         yield update
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on a terminal that something goes on whose length is not known."""
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

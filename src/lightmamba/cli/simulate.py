@@ -20,66 +20,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.arch.counters import CYCLES
     from lightmamba.cli.models import prompt_ids
-    from lightmamba.cli.show import console, fields, progress, table
-    from lightmamba.sim import open_twin
+    from lightmamba.cli.show import console, fields, progress, table, working
+    from lightmamba.errors import InputError
+    from lightmamba.runtime.device import DeviceError
+    from lightmamba.sim import TwinStep, open_twin
+    from lightmamba.tokenizer import Tokenizer
 
     if args.max_tokens < 1:
-        from lightmamba.errors import InputError
-
         raise InputError(f"--max-tokens must be at least 1, not {args.max_tokens}; try 8")
     start = time.perf_counter()
-    with progress("building the simulator") as bar:
+    with working("building the simulator (a minute or two, the first time)"):
         opened = open_twin(
             Path(args.build), waves=args.waves, stalls=args.stalls, seed=args.seed,
-            cache=args.cache, progress=bar,
+            cache=args.cache,
         )  # fmt: skip
     built = time.perf_counter() - start
-    twin = opened.twin
-    ids = prompt_ids(args.prompt, args.prompt_ids, opened.tokenizer, twin.engine.valid_vocab)
+    twin, data = opened.twin, opened.model.tokenizer
+    tokenizer = None if data is None else Tokenizer.from_bytes(data)
+    ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, twin.engine.valid_vocab)
     total = len(ids) + args.max_tokens - 1
-    steps, token_ids, start = [], [], time.perf_counter()
+    steps: list[TwinStep] = []
+    token_ids: list[int] = []
+    failed: str | None = None
+    start = time.perf_counter()
     with progress("tokens in gates") as bar:
         for n in range(total):
             token = int(ids[n]) if n < len(ids) else token_ids[-1]
-            step = twin.step(token, head=n >= len(ids) - 1)
+            try:
+                step = twin.step(token, head=n >= len(ids) - 1)
+            except DeviceError as error:
+                failed = f"token {n}: {error}"
+                break
             steps.append(step)
             bar(n + 1, total)
             if step.difference is not None:
+                where = "" if step.cycle is None else f" (cycle {step.cycle:,})"
+                failed = f"{step.difference}{where}; here is the engine, there the gates"
                 break
             if n >= len(ids) - 1:
                 token_ids.append(step.next_token)
     seconds = time.perf_counter() - start
-    last, cycles = steps[-1], sum(step.cycles for step in steps)
-    stalls = {name: sum(step.stalls[name] for step in steps) for name in last.stalls}
+    opened.device.simulator.close()
+    cycles = sum(step.cycles for step in steps)
     with_head = [step for step in steps if step.next_token >= 0] or steps
+    counted = {k: sum(step.counters[k] for step in steps) for k in twin.names}
+    stalls = {name: counted[name] for name in CYCLES}
     result: dict[str, Any] = {
         "token_ids": token_ids,
-        "matches_engine": last.difference is None,
+        "matches_engine": failed is None,
         "tokens": len(steps),
-        "cycles_per_token": sum(step.cycles for step in with_head) / len(with_head),
+        "cycles_per_token": sum(s.cycles for s in with_head) / max(1, len(with_head)),
         "stalls": stalls,
-        "counters": {k: sum(step.counters[k] for step in steps) for k in last.counters},
+        "counters": counted,
         "simulated_cycles_per_second": cycles / seconds,
         "build_seconds": built,
     }
-    if last.difference is not None:
-        result["difference"] = str(last.difference)
-        result["cycle"] = last.cycle
+    if failed is not None:
+        result["difference"] = failed
+        result["exit_status"] = 1
     if not args.json:
-        rows = [(name.replace("_", " "), n, 100 * n / cycles) for name, n in stalls.items()]
+        rows = [(name.replace("_", " "), n, 100 * n / max(1, cycles)) for name, n in stalls.items()]
         table(f"{cycles:,} cycles of {len(steps)} tokens", ("", "cycles", "%"), rows)
         shown = {k: result[k] for k in ("cycles_per_token", "simulated_cycles_per_second")}
         fields("simulated", shown)
-        if opened.tokenizer is not None:
-            print(opened.tokenizer.decode(token_ids))
+        if tokenizer is not None:
+            print(tokenizer.decode(token_ids))
         else:
             print(*token_ids)
-        where = "" if last.cycle is None else f" (cycle {last.cycle:,})"
-        verdict = "every observable equals the engine's"
-        if last.difference is not None:
-            verdict = f"the gates differ: {last.difference}{where}; here is the engine"
-        console.print(verdict)
-    if last.difference is not None:
-        result["exit_status"] = 1
+        verdict = "every observable of every token equals the engine's"
+        console.print(verdict if failed is None else f"the gates differ: {failed}")
     return result

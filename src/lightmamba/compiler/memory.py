@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lightmamba.arch.artifact import Region
 from lightmamba.arch.config import GROUP, ArchConfig
 from lightmamba.arch.ports import ADDRESS_BITS
+from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Target
 from lightmamba.compiler.layout import HEADER, WORD, beats
 from lightmamba.config import Mamba2Config
@@ -95,13 +96,7 @@ class Memory:
         return -(-self.config.vocab_size // 2)
 
     def regions(self) -> tuple[Region, ...]:
-        """Place everything: on each channel one after the other, from address 0.
-
-        Raises
-        ------
-        InputError
-            If a channel would need more addresses than there are.
-        """
+        """Place everything: on each channel one after the other, from address 0."""
         c, a = self.config, self.arch
         lane = (self.layers_beats + self.head_beats) * (a.port_bits // 8)
         params = {
@@ -124,19 +119,20 @@ class Memory:
             file = image(name) if kept else None
             regions.append(Region(name, channel, free[channel], size, file))
             free[channel] = _whole(free[channel] + size, PAGE)
-            if free[channel] > 1 << ADDRESS_BITS:
-                raise InputError(
-                    f"channel {channel} of target {self.target.name} would hold "
-                    f"{free[channel]} bytes, but addresses have {ADDRESS_BITS} bits"
-                )
         return tuple(regions)
 
     def registers(self, regions: tuple[Region, ...]) -> dict[str, int | list[int]]:
-        """What the host writes before the first token."""
+        """What the host writes before the first token.
+
+        Raises
+        ------
+        InputError
+            If a register cannot hold its value.
+        """
         base = {region.name: region.address for region in regions}
         layers, words = self.config.n_layer, self.stream_words
         streams = {name: n * (1 if name == "embedding" else layers) for name, n in words.items()}
-        return {
+        found: dict[str, int | list[int]] = {
             "layers": layers,
             "lane_base": [base[f"lane{n}"] for n in range(self.arch.lanes)],
             "layers_beats": self.layers_beats,
@@ -154,6 +150,15 @@ class Memory:
             "logits_base": base["logits"],
             "logits_words": self.logits_words,
         }
+        for register in REGISTERS:
+            bits = ADDRESS_BITS if register.wide else 32
+            value = found.get(register.name, 0)
+            if (most := max(value) if isinstance(value, list) else value) >> bits:
+                raise InputError(
+                    f"register {register.name} would hold {most}, but has {bits} bits; "
+                    f"take a smaller model, or a target with more lanes than {self.arch.lanes}"
+                )
+        return found
 
 
 def _whole(size: int, unit: int) -> int:

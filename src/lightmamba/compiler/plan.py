@@ -14,6 +14,7 @@ __all__ = ["ORDERS", "instructions", "plan"]
 
 ORDERS = ("reordered", "naive")
 TAPS = 4
+PROGRAM_STEP = 32  # so that models of a few layers more run on the same gates
 STATES = (128, 64, 32)
 
 
@@ -50,7 +51,7 @@ def plan(
             heads=config.nheads,
             groups=config.ngroups,
             padded_state=padded,
-            program=instructions(config),
+            program=-(-instructions(config) // PROGRAM_STEP) * PROGRAM_STEP,
         )
     except ValueError as error:
         raise InputError(f"target {target.name}: {error}") from error

@@ -98,7 +98,8 @@ class Device(ABC):
         """
 
     def reset_machine(self) -> None:
-        """Reset the gates, where a device has a way to; registers are lost, memory is not."""
+        """Reset the gates; registers may be lost, memory is not. By default they only stop."""
+        self.write("control", 0)
 
     def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
         """Bring the images of a build into memory."""

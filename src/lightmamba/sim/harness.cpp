@@ -126,6 +126,7 @@ public:
         clock.rst.set(1);
         for (uint64_t n = 0; n < cycles; ++n) tick();
         clock.rst.set(0);
+        for (uint64_t n = 0; n < SETTLE; ++n) tick();
         moved_ = cycle;
     }
 
@@ -167,6 +168,7 @@ public:
 
 private:
     static constexpr uint64_t HOST_CYCLES = 100000;
+    static constexpr uint64_t SETTLE = 8;  // cycles for which a reset may lag behind its input
 
     void step() {
         for (auto& channel : channels) channel->step(cycle);

@@ -87,7 +87,7 @@ def from_target(
     The rate between refreshes is such that the mean is the attainable one; the refreshes of the
     channels are spread evenly.
     """
-    found = {}
+    found: dict[str, MemoryChannel] = {}
     for n, channel in enumerate(channels):
         every = round(channel.refresh_interval_ns * clock_mhz / 1e3)
         pause = math.ceil(channel.refresh_ns * clock_mhz / 1e3)
@@ -259,7 +259,7 @@ class Simulator:
         self._call("host_stall", probability, seed)
 
     def map(self, memory: str, address: int, count: int, file: Path | None = None) -> None:
-        """Give the channel of this name a region: zeros, or a private copy of a file, then zeros."""
+        """Give a channel a region: zeros, or a private copy of a file and zeros after it."""
         path = None if file is None else str(file).encode()
         failed = self._call("map", self._memories[memory], address, count, path)
         self._check(failed, f"the region of {count} bytes at {address:#x} of {memory}")

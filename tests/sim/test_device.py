@@ -1,0 +1,220 @@
+"""The host's side of a device, on the copying machine, whose registers lie as the real ones do."""
+
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.artifact import PROGRAM, Artifact, Region, Stored
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.probes import Element, Probe
+from lightmamba.arch.target import Target
+from lightmamba.errors import InputError
+from lightmamba.runtime.device import DeviceError, DeviceState, Flags
+from lightmamba.sim.device import SimDevice, machine_verilog, open_device
+from lightmamba.sim.simulator import MemoryChannel, Simulator
+
+from .copier import EARLY_LAST, NEVER_FINISH, PORTS, PROBES, SOURCE, TARGET, WRITE, build
+
+VOCAB = 99  # of logits; 25 beats hold one word more
+BEATS = 25
+DATA = np.random.default_rng(1).integers(0, 1 << 31, 4 * BEATS, dtype=np.uint32)
+OBSERVED = (
+    Probe("beat", (Element("sum", "u4", 4), Element("left", "u4"), Element("id", "u4"))),
+    Probe("done", (Element("finished", "u2"),)),
+)
+
+
+def artifact(path: Path, *, mode: int = WRITE, program: int = 7) -> Artifact:
+    (path / "images").mkdir(exist_ok=True)
+    (path / "images" / "lane0.bin").write_bytes(DATA.tobytes())
+    np.array([program, 8, 9], "<u4").tofile(path / PROGRAM)
+    return Artifact(
+        path=path,
+        target=Target.load("tiny"),
+        arch=ArchConfig(),
+        order="reordered",
+        regions=(
+            Region("lane0", "lane0", SOURCE, 4096, "images/lane0.bin"),
+            Region("state", "aux", TARGET - 8192, 4096),
+            Region("conv_state", "aux", TARGET - 4096, 100),
+            Region("logits", "aux", TARGET, 16 * BEATS),
+        ),
+        registers={
+            "layers": mode,
+            "layers_beats": BEATS,
+            "lane_base": [SOURCE, 1, 2, 3],
+            "logits_base": TARGET,
+        },
+        model={"config": {"vocab_size": VOCAB}},
+        files={"images/lane0.bin": Stored(DATA.nbytes, "")},
+    )
+
+
+def device(watchdog: int = 50_000) -> SimDevice:
+    memory = {name: MemoryChannel(name, 16, latency=10) for name in ("lane0", "aux")}
+    sizes = [(probe.name, probe.bytes) for probe in OBSERVED]
+    assert sizes == list(PROBES)
+    simulator = Simulator(build(), [port.name for port in PORTS], memory, sizes)
+    return SimDevice(simulator, OBSERVED, watchdog=watchdog)
+
+
+@pytest.fixture
+def ready(tmp_path):
+    with device() as it:
+        it.load(artifact(tmp_path))
+        yield it
+
+
+def test_a_token(ready):
+    assert ready.status == Flags.DRAINED
+    ready.start(5, fresh=True)
+    assert Flags.BUSY in ready.status
+    cycles = ready.wait()
+    logits = ready.logits()
+    np.testing.assert_array_equal(logits, (DATA + np.uint32(5)).view(np.int32)[:VOCAB])
+    assert logits.dtype == np.int32
+    assert ready.next_token() == np.bitwise_xor.reduce(DATA + np.uint32(5)) & 0xFFFFF
+    assert 25 < cycles < 120
+    counted = ready.counters()
+    assert counted["multiplying"] == cycles
+    assert sum(counted.values()) == cycles
+    assert ready.status == Flags.DRAINED  # done is acknowledged
+    seen = ready.probes()
+    np.testing.assert_array_equal(seen["beat"]["sum"].ravel(), DATA + np.uint32(5))
+    assert seen["done"]["finished"].tolist() == [1]
+    assert len(ready.probes()["beat"].records) == 0
+
+
+def test_program_and_registers_are_written(ready):
+    assert ready.read("program_index") == 3
+    assert ready.read("lane_base") == SOURCE
+    assert [ready.read("lane_base", n) for n in (1, 3)] == [1, 3]
+    assert ready.read("logits_base") == TARGET
+    assert ready.read("control") == 1
+    with pytest.raises(ValueError, match="there are 64 lane_base, not 65"):
+        ready.read("lane_base", 64)
+    with pytest.raises(ValueError, match="token takes 32 bits"):
+        ready.write("token", 1 << 32)
+
+
+def test_position_counts_tokens(ready):
+    for n, fresh in enumerate((True, False, False)):
+        ready.start(1, fresh=fresh)
+        assert ready.read("position") == n
+        ready.wait()
+    assert ready.position == 3
+    ready.start(1, fresh=True)
+    assert ready.read("position") == 0
+
+
+def test_state_is_saved_and_restored(ready):
+    ready.start(0, fresh=True)
+    ready.wait()
+    ready.write_memory("aux", TARGET - 8192, np.arange(4096).astype(np.uint8))
+    saved = ready.save_state()
+    assert {name: len(values) for name, values in saved.memory.items()} == {
+        "state": 4096,
+        "conv_state": 100,
+    }
+    ready.write_memory("aux", TARGET - 8192, np.zeros(4096, np.uint8))
+    ready.start(0, fresh=True)
+    ready.wait()
+    ready.start(0)
+    ready.wait()
+    ready.restore_state(saved)
+    assert ready.position == 1
+    np.testing.assert_array_equal(
+        ready.read_memory("aux", TARGET - 8192, 4096), np.arange(4096).astype(np.uint8)
+    )
+    wrong = DeviceState(1, dict(saved.memory) | {"state": np.zeros(4095, np.uint8)})
+    with pytest.raises(InputError, match=r"the saved state has 4095 bytes.*of another model"):
+        ready.restore_state(wrong)
+
+
+def test_reset_sets_everything_up_again(ready):
+    ready.start(3, fresh=True)
+    ready.reset()
+    assert ready.position == 0
+    ready.start(4)
+    ready.wait()
+    np.testing.assert_array_equal(ready.logits(), (DATA + np.uint32(4)).view(np.int32)[:VOCAB])
+
+
+def test_loading_again_begins_anew(ready, tmp_path):
+    ready.start(3, fresh=True)
+    ready.wait()
+    ready.load(artifact(tmp_path))
+    assert ready.position == 0
+    assert not ready.logits().any()
+    ready.start(6)
+    assert ready.wait() < 120
+    np.testing.assert_array_equal(ready.logits(), (DATA + np.uint32(6)).view(np.int32)[:VOCAB])
+
+
+def test_misuse_is_refused(ready, tmp_path):
+    with pytest.raises(DeviceError, match="load a build first"):
+        device().start(0)
+    with pytest.raises(DeviceError, match="nothing was started"):
+        ready.wait()
+    with pytest.raises(InputError, match="token id 99 is out of range; the model's are 0 to 98"):
+        ready.start(99)
+    with pytest.raises(ValueError, match="a chain of tokens needs logits"):
+        ready.start(1, head=False, chain=3)
+    ready.start(1)
+    for use in (ready.logits, ready.next_token, ready.counters, lambda: ready.start(2)):
+        with pytest.raises(DeviceError, match="a token is running"):
+            use()
+    with pytest.raises(DeviceError, match="a token is running"):
+        ready.load(artifact(tmp_path))
+
+
+def test_another_machine_is_refused(tmp_path):
+    other = replace(artifact(tmp_path), arch=ArchConfig(lanes=2))
+    with pytest.raises(InputError, match=r"is for gates with hash .* but the device has"):
+        device().load(other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"program": 0xBAD}, "an instruction that the gates do not know"),
+        ({"mode": NEVER_FINISH}, "nothing moved for 3000 cycles"),
+        ({"mode": WRITE | EARLY_LAST}, "broke the rules of AXI; .*WLAST before the last beat"),
+    ],
+)
+def test_faults_are_reported(tmp_path, changes: dict[str, int], message: str):
+    it = device(watchdog=3000)
+    it.load(artifact(tmp_path, **changes))
+    it.start(1)
+    with pytest.raises(DeviceError, match=message):
+        it.wait()
+
+
+def test_a_bus_error_is_reported(tmp_path, monkeypatch):
+    it = device()
+    build = artifact(tmp_path)
+    it.load(replace(build, registers={**build.registers, "lane_base": 1 << 30}))
+    it.start(1)
+    with pytest.raises(DeviceError, match=r"asked for what it does not have.*no memory at address"):
+        it.wait()
+    # A board has no messages, but a status.
+    it.reset()
+    it.start(1)
+    monkeypatch.setattr(it, "wait_interrupt", lambda: it.simulator.run(10_000))
+    with pytest.raises(DeviceError, match="memory answered with an error"):
+        it.wait()
+
+
+def test_open_device_checks_first(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"stalls must be a probability in 0..0.9, not 1.5"):
+        open_device(artifact(tmp_path), stalls=1.5)
+
+    def missing(_: str) -> str:
+        raise PackageNotFoundError
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    with pytest.raises(InputError, match="it is not here; install it with: pip install"):
+        machine_verilog(ArchConfig(), cache=tmp_path)

@@ -138,6 +138,63 @@ def speed() -> str:
     return lines(["what", "median"], rows) + foot(record)
 
 
+def gates() -> str:
+    """Where the cycles of the simulated tokens went."""
+    record = load("gates")
+    r = record["results"]
+    total = sum(r["cycles"].values())
+    rows = [
+        [name.replace("_", " "), f"{n / r['tokens']:,.0f}", f"{100 * n / total:.1f}"]
+        for name, n in r["cycles"].items()
+    ]
+    rows.append(["together", f"{total / r['tokens']:,.0f}", "100"])
+    return lines(["cycles of a token (simulated)", "mean", "%"], rows) + foot(record)
+
+
+def gates_long() -> str:
+    """How many tokens were compared."""
+    record = load("gates")
+    r = record["results"]
+    cycles = ", ".join(r["cycles_per_token"])
+    rows = [
+        ["tokens compared, all observables and counters", f"{r['tokens']:,}"],
+        ["mismatches", str(r["mismatches"])],
+        ["cycles per token", cycles],
+        ["simulated cycles per second, comparison included",
+         f"{r['simulated_cycles_per_second']:,.0f}"],
+        ["seconds to build the simulator", f"{r['build_seconds']:.0f}"],
+    ]  # fmt: skip
+    return lines([f"bundled model on `{r['target']}`", "simulated"], rows) + foot(record)
+
+
+def mutants() -> str:
+    """Faults caught by block."""
+    record = load("mutants")
+    found = record["results"]["rows"]
+    rows = []
+    for block in sorted({r["block"] for r in found}):
+        mine = [r for r in found if r["block"] == block]
+        left = "; ".join(
+            r["why"] + (f" ({r['survives']})" if "survives" in r else "")
+            for r in mine
+            if not r["caught"]
+        )
+        rows.append([block, str(len(mine)), str(sum(r["caught"] for r in mine)), left])
+    rows.append(["together", str(len(found)), str(sum(r["caught"] for r in found)), ""])
+    return lines(["block", "planted", "caught", "survived"], rows) + foot(record)
+
+
+def shapes() -> str:
+    """Shapes and machines that were compared with the engine."""
+    record = load("shapes")
+    rows = [
+        [r["case"], str(r["tokens"]), f"{r['cycles']:,}", r["difference"] or "none"]
+        for r in record["results"]
+    ]
+    header = ["shape and machine (simulated, random stalls)", "tokens", "cycles", "difference"]
+    return lines(header, rows) + foot({**record, "results": {}})
+
+
 TABLES = {
     "accuracy-bundled": lambda: accuracy("bundled"),
     "accuracy-outliers": lambda: accuracy("outliers"),
@@ -146,6 +203,10 @@ TABLES = {
     "drift-w8a8": lambda: drift("drift-w8a8"),
     "slow-decay": slow,
     "choices": choices,
+    "gates": gates,
+    "gates-long": gates_long,
+    "mutants": mutants,
+    "shapes": shapes,
     "speed": speed,
 }
 

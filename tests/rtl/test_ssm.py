@@ -136,7 +136,8 @@ def run(
         dut, inputs,
         {SSM + "o_state": len(inputs[SSM + "i_state"]), SSM + "o_y": len(inputs[SSM + "i_x"])},
         stalls=stalls, slow=slow, seed=token,
-        counts=(LOST_H, LOST_Y, SSM + "waiting", SSM + "busy"), hold={SSM + "token": token}, settle=40, limit=20_000,
+        counts=(LOST_H, LOST_Y, SSM + "waiting", SSM + "busy"),
+        hold={SSM + "token": token}, settle=40, limit=20_000,
     )  # fmt: skip
 
 

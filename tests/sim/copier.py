@@ -13,7 +13,7 @@ from lightmamba.sim.simulator import MemoryChannel, Simulator, Status
 PORTS = (Port("lane0", 128, ("lane0",), ()), Port("aux", 128, (), ("logits",)))
 PROBES = (("beat", 24), ("done", 2))
 SOURCE, TARGET = 0x10_0000, 0x4_0020_0000  # the second needs more than 32 bits
-WRITE, IGNORE_BORDERS, EARLY_LAST, NEVER_FINISH, SLOW_READY = (1 << n for n in range(5))
+WRITE, IGNORE_BORDERS, EARLY_LAST, NEVER_FINISH, SLOW_READY, HALF = (1 << n for n in range(6))
 
 
 def verilog() -> str:

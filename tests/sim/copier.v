@@ -3,7 +3,7 @@
 // It has the registers of the real one at their offsets, which copier.py fills in. A run adds
 // `token` to every 32-bit word on its way; `next` is the xor of all words, low 20 bits. The bits of
 // `layers` choose: 0 write (else only read), 1 ignore 4 KiB borders, 2 WLAST a beat early, 3 never
-// finish, 4 take data every other cycle.
+// finish, 4 take data and responses every other cycle, 5 write bytes 4 to 11 of each beat only.
 
 module top(
     input clk, input rst, output interrupt,
@@ -58,8 +58,10 @@ module top(
             if (address == @program_data@) begin
                 program_memory[regs[@program_index@ / 4][5:0]] <= data;
                 regs[@program_index@ / 4] <= regs[@program_index@ / 4] + 1;
-            end else if (address == @start@) start <= 1;
-            else regs[address[9:2]] <= data;
+            end else begin
+                start <= address == @start@;
+                regs[address[9:2]] <= data;
+            end
         end
         if (host__rvalid & host__rready) host__rvalid <= 0;
         if (host__arvalid & host__arready) begin
@@ -90,7 +92,7 @@ module top(
     wire [31:0] asked = ~mode[1] & (border < wanted) ? border : wanted;
     wire ask = (ask_left != 0) & (room >= BURST) & (~lane0__arvalid | lane0__arready);
     wire taken = lane0__rvalid & lane0__rready;
-    reg turn;
+    reg turn, held, held_response;
     assign lane0__arsize = 4, lane0__arburst = 1, lane0__arid = 5;
     assign lane0__rready = ~mode[4] | turn;
 
@@ -106,8 +108,8 @@ module top(
     wire [31:0] burst = write_left < BURST ? write_left : BURST;
     wire open = (write_left != 0) & (promised >= burst) & (~aux__awvalid | aux__awready);
     wire sent = aux__wvalid & aux__wready;
-    assign aux__awsize = 4, aux__awburst = 1, aux__awid = 3, aux__wstrb = 16'hffff;
-    assign aux__bready = 1;
+    assign aux__awsize = 4, aux__awburst = 1, aux__awid = 3, aux__wstrb = mode[5] ? 16'h0ff0 : 16'hffff;
+    assign aux__bready = ~mode[4] | turn;
     assign aux__wvalid = lengths_in != lengths_out;
     assign aux__wdata = queue[head];
     assign aux__wlast = beat + (mode[2] ? 1 : 0) == lengths[lengths_out];
@@ -132,6 +134,10 @@ module top(
         end
         if (probe_done__valid) begin busy <= 0; done <= 1; finished <= 1; end
         if (write & (address == @interrupt@) & data[1]) done <= 0;
+
+        held <= lane0__rvalid & ~lane0__rready;
+        held_response <= aux__bvalid & ~aux__bready;
+        if ((held & ~lane0__rvalid) | (held_response & ~aux__bvalid)) failed <= 1;  // withdrawn
 
         if (lane0__arready) lane0__arvalid <= 0;
         if (ask) begin
@@ -161,7 +167,7 @@ module top(
             if (beat == lengths[lengths_out]) lengths_out <= lengths_out + 1;
         end
         if (rst) begin
-            busy <= 0; done <= 0; failed <= 0; finished <= 0; cycles <= 0; turn <= 0;
+            busy <= 0; done <= 0; failed <= 0; held <= 0; held_response <= 0; finished <= 0; cycles <= 0; turn <= 0;
             ask_left <= 0; take_left <= 0; write_left <= 0; answers <= 0; promised <= 0;
             room <= DEPTH; head <= 0; tail <= 0; beat <= 0; lengths_in <= 0; lengths_out <= 0;
             lane0__arvalid <= 0; aux__awvalid <= 0;

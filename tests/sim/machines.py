@@ -8,7 +8,7 @@ from lightmamba.compiler import build
 from lightmamba.config import Mamba2Config
 from lightmamba.qmodel import Formats, QuantizedModel
 from lightmamba.qmodel.synthetic import random_model
-from lightmamba.sim import OpenedTwin, TwinStep, open_twin
+from lightmamba.sim import OpenedTwin, TwinStep
 
 __all__ = ["compiled", "run", "same"]
 

@@ -10,6 +10,7 @@ import pytest
 from lightmamba.arch.artifact import PROGRAM, Artifact, Region, Stored
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.probes import Element, Probe
+from lightmamba.arch.registers import offsets
 from lightmamba.arch.target import Target
 from lightmamba.errors import InputError
 from lightmamba.runtime.device import DeviceError, DeviceState, Flags
@@ -108,6 +109,15 @@ def test_position_counts_tokens(ready):
     assert ready.position == 3
     ready.start(1, fresh=True)
     assert ready.read("position") == 0
+
+
+def test_flags_of_a_start(ready):
+    for fresh, head, bits in ((True, False, 1), (False, True, 2), (True, True, 3)):
+        ready.start(1, fresh=fresh, head=head)
+        assert ready.simulator.host_read(offsets()["start"]) == bits
+        ready.wait()
+    ready.start(1, chain=4)
+    assert ready.read("chain") == 4
 
 
 def test_state_is_saved_and_restored(ready):

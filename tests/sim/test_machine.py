@@ -16,7 +16,7 @@ from ..support.machines import made_up
 from .machines import compiled, run, same
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is not installed: apt-get install verilator"
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )
 
 # Everything below runs on one small machine, built once.

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.arch.registers import offsets
 from lightmamba.arch.target import Target
 from lightmamba.sim.simulator import MemoryChannel, Simulator, Stalls, Status, from_target
 
 from .copier import (
     EARLY_LAST,
+    HALF,
     IGNORE_BORDERS,
     NEVER_FINISH,
     SLOW_READY,
@@ -23,6 +25,7 @@ from .copier import (
 )
 
 READ = 0
+STATUS, FAILED = offsets()["status"], 8
 LANE = MemoryChannel("lane", bytes_per_cycle=16)
 AUX = MemoryChannel("aux", bytes_per_cycle=16)
 OVERHEAD = 40  # cycles of a copy beside its beats: start, first address, last response
@@ -77,6 +80,24 @@ def test_writes_are_limited_too():
     assert sim.counters("aux").write_wait > 1000
 
 
+def test_strobes_choose_bytes():
+    sim, data = loaded(beats=20)
+    sim.write_memory("aux", TARGET, bytes([0xAA]) * 320)
+    copy(sim, 20, mode=WRITE | HALF)
+    beats = sim.read_memory("aux", TARGET, 320).reshape(20, 16)
+    np.testing.assert_array_equal(beats[:, 4:12], data.view(np.uint8).reshape(20, 16)[:, 4:12])
+    assert (beats[:, :4] == 0xAA).all()
+    assert (beats[:, 12:] == 0xAA).all()
+
+
+@pytest.mark.parametrize("beats", [1, 17])
+def test_answered_writes_are_in_memory(beats: int):
+    """The interrupt follows the last response, which follows the last beat."""
+    sim, data = loaded(aux=replace(AUX, bytes_per_cycle=0.25), beats=beats)
+    assert copy(sim, beats)[0] == Status.INTERRUPT
+    np.testing.assert_array_equal(written(sim, "aux", beats), data)
+
+
 def test_refresh():
     sim, _ = loaded(replace(LANE, refresh_every=390, refresh_for=39, refresh_phase=7))
     _, cycles = copy(sim, 4096, mode=READ)
@@ -114,6 +135,7 @@ def test_data_survive_random_stalls(lane: Stalls, aux: Stalls, mode: int):
     assert copy(sim, 500, mode=mode)[0] == Status.INTERRUPT
     np.testing.assert_array_equal(written(sim, "aux", 500), data)
     assert sim.messages() == []
+    assert not sim.host_read(STATUS) & FAILED
 
 
 def test_stalls_are_reproducible():
@@ -144,7 +166,7 @@ def test_no_memory_is_an_error_response():
     sim, _ = loaded()
     status, _ = copy(sim, 32, source=SOURCE + (1 << 20) - 256)
     assert status == Status.INTERRUPT
-    assert sim.host_read(12) & 8  # the machine saw it
+    assert sim.host_read(STATUS) & FAILED  # the machine saw it
     (message,) = sim.messages()
     assert "lane0: SLVERR, no memory at address 0x200000, 16 beats to read" in message
     assert (written(sim, "aux", 32)[64:] == 0).all()
@@ -155,7 +177,8 @@ def test_no_memory_is_an_error_response():
 @pytest.mark.parametrize(
     ("mode", "source", "message"),
     [
-        (WRITE | IGNORE_BORDERS, SOURCE + 0xFF0, "a burst over a 4 KiB border"),
+        (READ | IGNORE_BORDERS, SOURCE + 0xFF0, "a burst over a 4 KiB border"),
+        (READ | IGNORE_BORDERS, SOURCE + 0xF10, "a burst over a 4 KiB border"),
         (WRITE | EARLY_LAST, SOURCE, "WLAST before the last beat"),
         (READ, SOURCE + 8, "a burst that begins within a beat"),
     ],
@@ -166,6 +189,12 @@ def test_broken_rules_end_the_run(mode: int, source: int, message: str):
     assert status == Status.VIOLATED
     assert message in sim.messages()[0]
     assert cycles < 100
+
+
+def test_a_burst_may_touch_a_border():
+    sim, _ = loaded()
+    assert copy(sim, 32, mode=IGNORE_BORDERS, source=SOURCE + 0xF00)[0] == Status.INTERRUPT
+    assert sim.messages() == []
 
 
 def test_watchdog_and_limit():

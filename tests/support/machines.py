@@ -1,6 +1,7 @@
 """Targets made up for tests: any machine, each port with a memory of its own, or one for all."""
 
 from dataclasses import replace
+from typing import Any
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import ports
@@ -9,11 +10,11 @@ from lightmamba.arch.target import Channel, Target
 __all__ = ["made_up"]
 
 
-def made_up(*, beats: float = 0.9, latency: int = 12, **machine: int) -> Target:
+def made_up(*, beats: float = 0.9, latency: int = 12, **machine: Any) -> Target:
     """Target with these build parameters; ``beats`` per cycle from every memory."""
     config = replace(ArchConfig(), **machine)
     state = ("state_read", "state_write")
-    shares = [(port.name,) for port in ports(config) if port.name not in state]
+    shares: list[tuple[str, ...]] = [(port.name,) for port in ports(config) if port.name not in state]
     if not config.shared_port:
         shares.append(state)
     bits = {port.name: port.bits for port in ports(config)}

@@ -1,4 +1,4 @@
-"""``lightmamba demo``: quantize the bundled model, measure it, let it write."""
+"""``lightmamba demo``: quantize the bundled model, measure it, let it write, run it in gates."""
 
 import argparse
 import time
@@ -16,6 +16,7 @@ SEQUENCES = 24  # of calibration: enough for this small model, and quick
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=120, help="of the passage (120)")
+    parser.add_argument("--gate-tokens", type=int, default=8, help="simulated; 0 for none (8)")
 
 
 def _pass_on(bar: Callable[[int, int], None], _: str, done: int, total: int) -> None:
@@ -26,6 +27,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from lightmamba.checkpoint import load_checkpoint
+    from lightmamba.cli.demo_gates import run_gates
     from lightmamba.cli.show import console, progress, table
     from lightmamba.data import austen, demo_checkpoint
     from lightmamba.engine import Engine
@@ -84,9 +86,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         text += step.text
         if not args.json:
             print(step.text, end="", flush=True)
+    if not args.json:
+        print(flush=True)
+    gates = run_gates(args.gate_tokens, quiet=args.json) if args.gate_tokens > 0 else {}
     seconds = time.perf_counter() - start
     if not args.json:
-        print()
         console.print(f"\n{seconds:.0f} seconds in all.")
     return {
         "perplexity": found,
@@ -96,4 +100,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "tokens": base.tokens,
         "text": text,
         "seconds": seconds,
+        **gates,
+        "exit_status": int(gates.get("tokens_match") is False),
     }

@@ -1,0 +1,143 @@
+"""Random shapes on random machines with random memory stalls, against the engine.
+
+    python -m bench.shapes [CASE ...]
+
+Every case compiles a random model, builds its machine, and compares every observable and counter of
+16 tokens (a prompt whose logits are not wanted among them). The results file keeps the other cases.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.machines import made_up
+
+from bench.common import RESULTS, write_results
+from lightmamba.compiler import build
+from lightmamba.config import Mamba2Config
+from lightmamba.qmodel import Formats
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim import open_twin
+
+TOKENS, PROMPT = 16, (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shape, one machine, one memory."""
+
+    config: Mamba2Config
+    formats: Formats = field(default_factory=Formats)
+    machine: dict[str, int] = field(default_factory=dict)
+    stalls: float = 0.2
+    beats: float = 0.9  # per cycle and port
+    order: str = "reordered"
+
+
+M = Mamba2Config
+W4A8, W8A8 = Formats(4, 8), Formats(8, 8, head_weight_bits=8)
+SHALLOW = {"burst_beats": 4, "weight_fifo": 8, "aux_fifo": 64, "x_queue": 2, "z_queue": 2}
+ONE_PORT = {"shared_port": True, "port_bits": 256, "state_port_bits": 256, "aux_port_bits": 256}
+CASES = {
+    "d_model 192, two groups, headdim 16, d_state 16": Case(
+        M(192, 2, 101, d_state=16, headdim=16, ngroups=2),
+        machine={"lanes": 3, "state_elements": 32, "state_port_bits": 128},
+    ),
+    "one layer, headdim 128, d_state 256, W8A8": Case(
+        M(64, 1, 50, d_state=256, headdim=128, tie_embeddings=False),
+        W8A8,
+        machine={"lanes": 2, "multiplier_bits": 8, "state_elements": 128},
+    ),
+    "eight groups, W4A8, one port for everything": Case(
+        M(128, 2, 77, d_state=64, headdim=32, ngroups=8),
+        W4A8,
+        machine={**ONE_PORT, "lanes": 1, "multiplier_bits": 8, "state_elements": 32},
+    ),
+    "d_state 48, kernel 3, six lanes of 128, shallow queues": Case(
+        M(256, 2, 99, d_state=48, headdim=64, ngroups=2, d_conv=3, conv_bias=False),
+        machine={
+            **SHALLOW, "lanes": 6, "port_bits": 512, "state_elements": 32, "state_fifo": 16,
+        },
+        stalls=0.4,
+    ),
+    "naive order, five lanes of 64": Case(
+        M(96, 2, 61, d_state=32, headdim=64),
+        machine={"lanes": 5, "port_bits": 256, "state_elements": 32},
+        order="naive",
+    ),
+    "one port for everything, four lanes, shallow queues": Case(
+        M(128, 3, 67, d_state=128, headdim=32),
+        machine={
+            **SHALLOW, **ONE_PORT, "port_bits": 128, "state_port_bits": 128, "aux_port_bits": 128,
+            "lanes": 4, "state_fifo": 16, "aux_fifo": 16,
+        },
+        stalls=0.3,
+    ),
+    "six lanes of 32 on slow memory": Case(
+        M(160, 2, 83, d_state=64, headdim=16),
+        machine={"lanes": 6, "state_port_bits": 512, "aux_port_bits": 64},
+        stalls=0.0,
+        beats=0.3,
+    ),
+    "W4A4 on 8-bit multipliers, two groups": Case(
+        M(128, 2, 59, d_state=128, headdim=64, ngroups=2),
+        machine={"lanes": 2, "multiplier_bits": 8, "state_elements": 128, "port_bits": 256},
+    ),
+    "W8A8, one lane, one port": Case(
+        M(64, 2, 33, d_state=32, headdim=32),
+        W8A8,
+        machine={**ONE_PORT, "lanes": 1, "multiplier_bits": 8, "state_elements": 32},
+        stalls=0.5,
+    ),
+}  # fmt: skip
+
+
+def check(name: str, seed: int = 3) -> dict[str, Any]:
+    """Run one case; where and how the gates differ, if they do."""
+    case = CASES[name]
+    model = random_model(case.config, case.formats, seed)
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        target = made_up(beats=case.beats, **case.machine)
+        build(model, target, Path(folder) / "build", order=case.order)
+        opened = open_twin(Path(folder) / "build", stalls=case.stalls, seed=seed)
+        steps, token = [], 0
+        for n in range(TOKENS):
+            token = PROMPT[n] if n < len(PROMPT) else token
+            steps.append(opened.twin.step(token, head=n >= len(PROMPT) - 1))
+            if steps[-1].difference is not None:
+                break
+            token = steps[-1].next_token
+        opened.device.simulator.close()
+    difference = steps[-1].difference
+    return {
+        "case": name,
+        "tokens": len(steps),
+        "difference": None if difference is None else str(difference),
+        "cycles": sum(step.cycles for step in steps),
+        "seconds": time.perf_counter() - begin,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="random shapes in gates against the engine")
+    parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
+    wanted = parser.parse_args().case
+    names = [n for n in CASES if not wanted or any(n.startswith(w) for w in wanted)]
+    path = RESULTS / "shapes.json"
+    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    for name in names:
+        row = check(name)
+        print(row, flush=True)
+        rows = [r for r in rows if r["case"] != name] + [row]
+        write_results("shapes", "python -m bench.shapes", rows)
+        if row["difference"] is not None:
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

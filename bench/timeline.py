@@ -1,0 +1,96 @@
+"""Draw one layer of a simulated token, unit by unit: ``python -m bench.timeline``."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.program import Kind
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build
+from lightmamba.data import demo_file
+from lightmamba.qmodel import load
+from lightmamba.sim import open_device
+from lightmamba.sim.observe import Record
+
+PICTURE = Path(__file__).parents[1] / "docs/explanation/one-token.png"
+BIN = 8  # cycles
+UNITS = (
+    ("rows of dt, B, C", "rows", (Kind.DT, Kind.B, Kind.C)),
+    ("rows of x", "rows", (Kind.X,)),
+    ("rows of z", "rows", (Kind.Z,)),
+    ("convolution", "conv", ()),
+    ("state-space unit", "state", ()),
+    ("gate", "gate", ()),
+    ("Hadamard", "hadamard", ()),
+    ("quantizer of out_proj", "quant_out", ()),
+    ("rows of out_proj", "rows", (Kind.OUT,)),
+    ("quantizer of in_proj", "quant_in", ()),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="timeline of one layer from a simulation")
+    parser.add_argument("-o", "--output", type=Path, default=PICTURE)
+    args = parser.parse_args()
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    model = load(demo_file())
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = build(model, Target.load("tiny"), Path(folder) / "build")
+        device = open_device(artifact)
+        for n in range(2):
+            device.probes()
+            device.start(5, fresh=n == 0)
+            device.wait()
+        seen = device.probes()
+        device.simulator.close()
+    rows = seen["rows"]
+    of_in = rows.cycles[rows["kind"] <= Kind.Z].astype(np.int64).reshape(model.config.n_layer, -1)
+    start, next_in = int(of_in[1][0]), of_in[2]
+    end = int(next_in[0]) + (int(of_in[1][-1]) - start) // 4
+
+    figure, axes = plt.subplots(figsize=(10, 4.2), layout="constrained")
+    for place, (_, probe, kinds) in enumerate(UNITS):
+        record = seen[probe]
+        cycles = record.cycles.astype(np.int64)
+        if kinds:
+            cycles = cycles[np.isin(record["kind"], kinds)]
+        axes.broken_barh(_spans(cycles[(cycles >= start - 200) & (cycles < end)] - start),
+                         (place - 0.4, 0.8), color="#1f4e79")  # fmt: skip
+    for edge, name in ((0, "in_proj"), (_first(rows, Kind.OUT, start), "out_proj"),
+                       (int(next_in[0]) - start, "next layer's in_proj")):  # fmt: skip
+        axes.axvline(edge, color="#c00000", linewidth=0.8)
+        axes.text(edge, -0.75, f" {name}", color="#c00000", fontsize=8, va="bottom")
+    axes.set_yticks(range(len(UNITS)), [name for name, _, _ in UNITS])
+    axes.invert_yaxis()
+    axes.set_xlim(-60, end - start)
+    axes.set_xlabel("cycles from the layer's first row")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(args.output, dpi=130)
+    print(args.output)
+
+
+def _first(rows: Record, kind: Kind, start: int) -> int:
+    cycles = rows.cycles[rows["kind"] == kind].astype(np.int64)
+    return int(cycles[cycles > start][0]) - start
+
+
+def _spans(cycles: NDArray[np.int64]) -> list[tuple[float, float]]:
+    """Stretches in which something passes at least once in every few cycles."""
+    bins = np.unique(cycles // BIN)
+    if not len(bins):
+        return []
+    breaks = np.flatnonzero(np.diff(bins) > 1)
+    first, last = bins[np.r_[0, breaks + 1]], bins[np.r_[breaks, len(bins) - 1]]
+    return [(float(a * BIN), float((b - a + 1) * BIN)) for a, b in zip(first, last, strict=True)]
+
+
+if __name__ == "__main__":
+    main()

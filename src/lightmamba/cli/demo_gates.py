@@ -1,0 +1,72 @@
+"""The end of ``lightmamba demo``: the bundled model in gates, beside the engine."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+__all__ = ["run_gates"]
+
+TARGET = "tiny"
+PROMPT = "It is a truth"
+
+
+def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
+    """Compile the bundled W4A4 model for ``tiny`` and simulate a prompt and ``tokens`` more.
+
+    Returns
+    -------
+    dict
+        ``tokens_match``: every observable of every token was the engine's; None, with the reason in
+        ``gates_not_run``, where Verilator or a compiler is missing. ``cycles_per_token`` of tokens
+        with logits, ``cycles`` of those by what the lanes did, ``gates_text``.
+    """
+    from lightmamba.arch.target import Target
+    from lightmamba.cli.show import console, progress, table, working
+    from lightmamba.compiler import build
+    from lightmamba.data import demo_file
+    from lightmamba.errors import InputError
+    from lightmamba.qmodel import load
+    from lightmamba.sim import open_twin
+    from lightmamba.tokenizer import Tokenizer
+
+    model = load(demo_file())
+    assert model.tokenizer is not None
+    tokenizer = Tokenizer.from_bytes(model.tokenizer)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with working("building the gates and their simulator (a minute, the first time)"):
+                build(model, Target.load(TARGET), Path(folder) / "build", source=demo_file())
+                opened = open_twin(Path(folder) / "build")
+        except InputError as error:
+            console.print(f"The gates were not simulated: {error}", markup=False)
+            return {"tokens_match": None, "gates_not_run": str(error)}
+        ids = [int(i) for i in tokenizer.encode(PROMPT)]
+        first, steps = len(ids) - 1, []
+        with progress("the same model in gates") as bar:
+            for n in range(first + tokens):
+                steps.append(opened.twin.step(ids[n], head=n >= first))
+                bar(n + 1, first + tokens)
+                if steps[-1].difference is not None:
+                    break
+                if n >= first:
+                    ids.append(steps[-1].next_token)
+        opened.device.simulator.close()
+    failed = steps[-1].difference
+    counted = [step for step in steps if step.next_token >= 0] or steps
+    cycles = {k: sum(step.stalls[k] for step in counted) for k in counted[0].stalls}
+    total = sum(cycles.values())
+    text = tokenizer.decode(ids)
+    if not quiet:
+        rows = [(k.replace("_", " "), n // len(counted), 100 * n / total)
+                for k, n in cycles.items()]  # fmt: skip
+        table(f"gates ({TARGET}, simulated): cycles per token", ("", "cycles", "%"), rows)
+        verdict = "every observable equals the engine's"
+        if failed is not None:
+            verdict = f"the gates differ: {failed}; here is the engine"
+        console.print(f"{len(steps)} tokens in gates, {verdict}:\n{text}", markup=False)
+    return {
+        "tokens_match": failed is None,
+        "cycles_per_token": total / len(counted),
+        "cycles": cycles,
+        "gates_text": text,
+    }

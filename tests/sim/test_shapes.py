@@ -1,0 +1,18 @@
+"""Random shapes on random machines: a small one always, all of them in the slow run."""
+
+import shutil
+
+import pytest
+from bench.shapes import CASES, check
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
+QUICK = "W8A8, one lane, one port"
+
+
+@pytest.mark.parametrize(
+    "name", [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+)
+def test_the_gates_equal_the_engine(name):
+    assert check(name)["difference"] is None

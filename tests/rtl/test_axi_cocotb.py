@@ -84,8 +84,9 @@ def test_copies_through_axi_ram(tmp_path: Path):
     )  # fmt: skip
     with contextlib.suppress(SystemExit):  # the runner's way to say that some failed
         runner.test(
-            test_module="tests.support.axi_cocotb", hdl_toplevel="copier", results_xml="results.xml",
+            test_module="tests.support.axi_cocotb", hdl_toplevel="copier",
             build_dir=tmp_path / "build", test_dir=tmp_path, log_file=tmp_path / "run.log",
         )  # fmt: skip
+    (results,) = tmp_path.rglob("*.result.xml")
     log = (tmp_path / "run.log").read_text()
-    assert get_results(tmp_path / "results.xml") == (6, 0), log[-6000:]
+    assert get_results(results) == (6, 0), log[-6000:]

@@ -10,7 +10,13 @@ from lightmamba.qmodel import Formats, QuantizedModel
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import OpenedTwin, TwinStep
 
-__all__ = ["compiled", "run", "same"]
+from ..support.machines import made_up
+
+__all__ = ["CONFIG", "TARGET", "compiled", "run", "same"]
+
+# Nearly all whole-machine tests run on this one, whose simulator is built once and kept.
+CONFIG = Mamba2Config(d_model=64, n_layer=2, vocab_size=53, d_state=16, headdim=16, ngroups=2)
+TARGET = made_up(lanes=2, state_elements=32, state_port_bits=128, x_queue=2, z_queue=2)
 
 
 def compiled(

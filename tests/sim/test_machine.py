@@ -7,21 +7,15 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.config import Mamba2Config
 from lightmamba.engine import Engine
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import DeviceDecoder, Twin, open_twin
 
-from ..support.machines import made_up
-from .machines import compiled, run, same
+from .machines import CONFIG, TARGET, compiled, run, same
 
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )
-
-# Everything below runs on one small machine, built once.
-CONFIG = Mamba2Config(d_model=64, n_layer=2, vocab_size=53, d_state=16, headdim=16, ngroups=2)
-TARGET = made_up(lanes=2, state_elements=32, state_port_bits=128, x_queue=2, z_queue=2)
 
 
 @pytest.fixture(scope="module")

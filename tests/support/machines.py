@@ -14,7 +14,9 @@ def made_up(*, beats: float = 0.9, latency: int = 12, **machine: Any) -> Target:
     """Target with these build parameters; ``beats`` per cycle from every memory."""
     config = replace(ArchConfig(), **machine)
     state = ("state_read", "state_write")
-    shares: list[tuple[str, ...]] = [(port.name,) for port in ports(config) if port.name not in state]
+    shares: list[tuple[str, ...]] = [
+        (port.name,) for port in ports(config) if port.name not in state
+    ]
     if not config.shared_port:
         shares.append(state)
     bits = {port.name: port.bits for port in ports(config)}

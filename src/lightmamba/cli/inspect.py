@@ -9,7 +9,8 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="quantized file, folder, or hub id")
+    parser.add_argument("model", metavar="MODEL",
+                        help="quantized file, build, checkpoint's folder, or hub id")  # fmt: skip
     parser.add_argument("--plot", type=Path, metavar="PNG",
                         help="draw ranges by channel before and after rotation")  # fmt: skip
     parser.add_argument("--layer", type=int, help="layer to draw (the one with the worst peak)")
@@ -26,6 +27,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError("--layer chooses what --plot draws; give --plot PNG too")
     if args.plot and not args.plot.parent.is_dir():
         raise InputError(f"there is no folder {args.plot.parent} to draw {args.plot.name} into")
+    from lightmamba.arch.artifact import MANIFEST
+
+    if (Path(args.model) / MANIFEST).is_file():
+        if args.plot:
+            raise InputError(f"{args.model} is a build; --plot needs the float checkpoint")
+        return _build(args)
     if is_file(args.model):
         if args.plot:
             raise InputError(
@@ -34,6 +41,33 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             )
         return _file(args)
     return _checkpoint(args)
+
+
+def _build(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.arch.artifact import Artifact
+    from lightmamba.cli.show import fields, table
+
+    artifact = Artifact.read(Path(args.model))
+    artifact.verify()
+    result = {
+        "kind": "build",
+        "target": artifact.target.name,
+        "clock_mhz": artifact.target.clock_mhz,
+        "order": artifact.order,
+        "arch": asdict(artifact.arch),
+        "image_bytes": artifact.image_bytes,
+        "instructions": len(artifact.program()),
+        "regions": [asdict(region) for region in artifact.regions],
+        "model": dict(artifact.model),
+        "files": {name: asdict(stored) for name, stored in artifact.files.items()},
+    }
+    if not args.json:
+        fields(f"build parameters, target {artifact.target.name}", result["arch"])
+        rows = [(r.name, r.channel, f"{r.address:#x}", r.bytes) for r in artifact.regions]
+        table("memory", ("region", "channel", "address", "bytes"), rows)
+        console_line = f"{len(artifact.files)} files, hashes as written"
+        fields("program and files", {"instructions": result["instructions"], "": console_line})
+    return result
 
 
 def _config(config: Any) -> dict[str, Any]:

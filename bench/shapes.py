@@ -60,7 +60,7 @@ CASES = {
     "d_state 48, kernel 3, six lanes of 128, shallow queues": Case(
         M(256, 2, 99, d_state=48, headdim=64, ngroups=2, d_conv=3, conv_bias=False),
         machine={
-            **SHALLOW, "lanes": 6, "port_bits": 512, "state_elements": 32, "state_fifo": 16,
+            **SHALLOW, "lanes": 6, "port_bits": 512, "state_elements": 32, "state_fifo": 2,
         },
         stalls=0.4,
     ),
@@ -73,7 +73,7 @@ CASES = {
         M(128, 3, 67, d_state=128, headdim=32),
         machine={
             **SHALLOW, **ONE_PORT, "port_bits": 128, "state_port_bits": 128, "aux_port_bits": 128,
-            "lanes": 4, "state_fifo": 16, "aux_fifo": 16,
+            "lanes": 4, "state_fifo": 2, "aux_fifo": 16,
         },
         stalls=0.3,
     ),

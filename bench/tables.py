@@ -195,6 +195,19 @@ def shapes() -> str:
     return lines(header, rows) + foot({**record, "results": {}})
 
 
+def rates() -> str:
+    """What the lanes and their memory reach."""
+    record = load("rates")
+    rows = [
+        [f"{r['order']}, {r['beats_per_cycle']} beats per cycle", f"{r['cycles']:,}",
+         f"{100 * r['lanes_busy']:.1f}", f"{100 * r['port_of_attainable']:.1f}"]
+        for r in record["results"]
+    ]  # fmt: skip
+    header = ["`tiny`, bundled model (simulated)", "cycles per token", "lanes busy, %",
+              "of what a lane's memory can give, %"]  # fmt: skip
+    return lines(header, rows) + foot({**record, "results": {}})
+
+
 TABLES = {
     "accuracy-bundled": lambda: accuracy("bundled"),
     "accuracy-outliers": lambda: accuracy("outliers"),
@@ -207,6 +220,7 @@ TABLES = {
     "gates-long": gates_long,
     "mutants": mutants,
     "shapes": shapes,
+    "rates": rates,
     "speed": speed,
 }
 

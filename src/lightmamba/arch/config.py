@@ -37,7 +37,7 @@ class ArchConfig:
     shared_port: bool = False  # one memory port for everything, as wide as a lane's
     burst_beats: int = 16  # beats of a whole burst, at most 4 KiB
     weight_fifo: int = 256  # beats per lane
-    state_fifo: int = 64  # words of S elements, each way
+    state_fifo: int = 64  # words of S elements that wait, each way
     aux_fifo: int = 128  # words of 64 bits per consumer
     x_queue: int = 256  # rows of x before the SSM
     z_queue: int = 512  # rows of z before the gate
@@ -73,8 +73,7 @@ class ArchConfig:
         within("lanes", 1, 64)
         within("burst_beats", 1, min(256, 4096 * 8 // max(self.port_bits, self.state_port_bits)))
         within("weight_fifo", 2 * self.burst_beats, 1 << 14)
-        burst_words = self.burst_beats * self.state_port_bits // (8 * self.state_elements)
-        within("state_fifo", 2 * burst_words + 2, 1 << 16)
+        within("state_fifo", 2, 1 << 16)
         within("aux_fifo", 2 * self.burst_beats * self.aux_port_bits // WORD_BITS, 1 << 14)
         within("x_queue", 2, 1 << 14)
         within("z_queue", 2, 1 << 14)

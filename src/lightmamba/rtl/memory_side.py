@@ -13,12 +13,13 @@ from lightmamba.rtl.counters import Counters, Traffic
 from lightmamba.rtl.prefetch import LayerWalk, Segments
 from lightmamba.rtl.reader import Reader, WordReader
 from lightmamba.rtl.state import StatePacker, StateUnpacker
-from lightmamba.rtl.streams import Fork, join
+from lightmamba.rtl.streams import Fork, StreamQueue, join
 from lightmamba.rtl.units import Units
 from lightmamba.rtl.writer import WordWriter, Writer
 
 __all__ = ["READ_CHANNELS", "WRITE_CHANNELS", "MemorySide"]
 
+STATE_BURSTS = 8  # of beats that are under way; words wait in queues of their own
 STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
 READ_CHANNELS = (
     "araddr", "arlen", "arsize", "arburst", "arid", "arvalid", "arready",
@@ -64,7 +65,7 @@ class MemorySide(Elaboratable):
         self.drained, self.error, self.writes_pending = Signal(), Signal(), Signal()
         aux, burst = config.aux_port_bits, config.burst_beats
         words = config.aux_fifo * WORD_BITS // aux
-        state = config.state_fifo * config.state_elements * 8 // config.state_port_bits
+        state = STATE_BURSTS * burst
         self.readers: dict[str, Any] = {
             **{
                 f"lane{n}": Reader(config.port_bits, config.weight_fifo, burst)
@@ -175,8 +176,14 @@ class MemorySide(Elaboratable):
         m.submodules.unpacker = unpacker = StateUnpacker(self.config)
         m.submodules.packer = packer = StatePacker(self.config)
         join(m, self.readers["state"].o, unpacker.i)
-        join(m, unpacker.o, units.ssm.i_state)
-        join(m, units.ssm.o_state, packer.i)
+        # Words wait beside the unit, so that it takes one per cycle however narrow the port is.
+        shape, depth = unpacker.o.payload.shape(), self.config.state_fifo
+        m.submodules.state_ahead = ahead = StreamQueue(shape, depth)
+        m.submodules.state_behind = behind = StreamQueue(shape, depth)
+        join(m, unpacker.o, ahead.i)
+        join(m, ahead.o, units.ssm.i_state)
+        join(m, units.ssm.o_state, behind.i)
+        join(m, behind.o, packer.i)
         join(m, packer.o, self.writers["state"].i)
         join(m, self.readers["conv_state"].o, units.conv.i_state)
         join(m, units.conv.o_state, self.writers["conv_state"].i)

@@ -63,7 +63,7 @@ class Top(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.host_port = host = HostPort()
+        m.submodules.host_port = host = HostPort(config.lanes)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.units = units = Units(config)
         masters = {port.name: getattr(self, port.name) for port in ports(config)}

@@ -208,6 +208,15 @@ def rates() -> str:
     return lines(header, rows) + foot({**record, "results": {}})
 
 
+def bubbles() -> str:
+    """The longest pauses of the lanes."""
+    record = load("bubbles")
+    rows = [[name, str(n)] for name, n in record["results"].items()]
+    return lines(["lanes pause, bundled model on `tiny` (simulated)", "cycles"], rows) + foot(
+        record
+    )
+
+
 TABLES = {
     "accuracy-bundled": lambda: accuracy("bundled"),
     "accuracy-outliers": lambda: accuracy("outliers"),
@@ -220,6 +229,7 @@ TABLES = {
     "gates-long": gates_long,
     "mutants": mutants,
     "shapes": shapes,
+    "bubbles": bubbles,
     "rates": rates,
     "speed": speed,
 }

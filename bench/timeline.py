@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common import write_results
 from lightmamba.arch.program import Kind
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
@@ -75,6 +76,15 @@ def main() -> None:
         axes.spines[side].set_visible(False)
     figure.savefig(args.output, dpi=130)
     print(args.output)
+    arch, out = artifact.arch, rows.cycles[rows["kind"] == Kind.OUT].astype(np.int64)
+    out = out.reshape(model.config.n_layer, -1)
+    results = {
+        "from in_proj to out_proj": int(max(out[:, 0] - of_in[:, -1])) - arch.out_words,
+        "from out_proj to the next in_proj": int(max(of_in[1:, 0] - out[:-1, -1])) - arch.in_words,
+        "work of a head (its words of state)": model.config.headdim * arch.row_words,
+    }
+    print(results)
+    write_results("bubbles", "python -m bench.timeline", results)
 
 
 def _first(rows: Record, kind: Kind, start: int) -> int:

@@ -69,7 +69,7 @@ class ActivationBuffer(wiring.Component):
                 "i_in": i_stream(CODED),
                 "i_out": i_stream(CODED),
                 "gated": In(1),
-                "address": In(range(max(config.in_words, config.out_words))),
+                "address": In(range(max(2, config.in_words, config.out_words))),
                 "filled": Out(1),
                 "enable": In(1),
                 "upper": In(1),
@@ -104,7 +104,7 @@ class ActivationBuffer(wiring.Component):
         """Memory of one vector: whether the word at ``address`` is there; q and codes read."""
         c = self.config
         values, codes = c.products * bits, c.codes * CODE_BITS
-        stored = memory.Memory(shape=values + codes, depth=depth, init=[])
+        stored = memory.Memory(shape=values + codes, depth=max(2, depth), init=[])
         m.submodules[f"{name}_memory"] = stored
         write, read = stored.write_port(), stored.read_port()
 

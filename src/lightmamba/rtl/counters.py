@@ -35,10 +35,15 @@ class Counters(wiring.Component):
             event = self.events[name][0] + event
         self.events[name] = Value.cast(event), always
 
+    @property
+    def missing(self) -> set[str]:
+        """Counters that nothing counts yet."""
+        return set(self.names) - set(self.events)
+
     def elaborate(self, platform: object) -> Module:
+        if self.missing:
+            raise ValueError(f"nothing counts {sorted(self.missing)}")
         m = Module()
-        if missing := set(self.names) - set(self.events):
-            raise ValueError(f"nothing counts {sorted(missing)}")
         totals = []
         for name in self.names:
             event, always = self.events[name]

@@ -117,7 +117,7 @@ class Epilogue(wiring.Component):
         queue = Queue(m, rows, latency=self.steps)
         self._route(m, rows)
 
-        lane = Signal(range(self.config.lanes))
+        lane = Signal(range(max(2, self.config.lanes)))
         part = Signal.like(job.fields.parts)
         working, issue = Signal(), Signal()
         row_end, slot_end, last_part = Signal(), Signal(), Signal()  # of the lanes; of the parts
@@ -264,7 +264,7 @@ class Epilogue(wiring.Component):
     ) -> Timed:
         """Sum of a row's parts so far: one memory entry per lane, an addition per cycle."""
         m = pipe.m
-        sums = memory.Memory(shape=signed(SUM_BITS), depth=self.config.lanes, init=[])
+        sums = memory.Memory(shape=signed(SUM_BITS), depth=max(2, self.config.lanes), init=[])
         m.submodules.sums = sums
         write, read = sums.write_port(), sums.read_port(domain="comb")
         lane, first = pipe.delay(lane, value.stage), pipe.delay(first, value.stage)

@@ -239,7 +239,7 @@ class Lanes(wiring.Component):
     ) -> Value:
         """What all lanes are told: counted once, delayed once."""
         c = self.config
-        beat = Signal(range(GROUP // c.products))  # of its group
+        beat = Signal(range(max(2, GROUP // c.products)))  # of its group
         group = Signal(range(c.port_bits // 8))  # of its scale beat
         fresh = Signal()  # the group is the first of its part
         finish = Signal()

@@ -24,7 +24,7 @@ def join(m: Module, o: Any, i: Any) -> None:
 
 
 class StreamQueue(wiring.Component):
-    """First in, first out: ``depth`` entries of ``shape``, in block memory where it is deep.
+    """First in, first out: ``depth`` entries of ``shape``, three at least.
 
     One transfer per cycle on both sides; latency two cycles.
 
@@ -37,7 +37,7 @@ class StreamQueue(wiring.Component):
     latency, interval = 2, 1
 
     def __init__(self, shape: Any, depth: int) -> None:
-        self.depth = depth
+        self.depth = max(3, depth)  # below that the library's queue has a memory without addresses
         super().__init__({"i": i_stream(shape), "o": o_stream(shape)})
 
     def elaborate(self, platform: object) -> Module:

@@ -1,5 +1,6 @@
 """The whole accelerator, and its Verilog."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -163,7 +164,12 @@ def _extend(value: Value, bits: int, is_signed: bool) -> Value:
 
 
 def to_verilog(config: ArchConfig, *, observed: bool = False, build_hash: int = 0) -> str:
-    """Verilog of a machine; the same text on every run."""
+    """Verilog of a machine; the same text on every run.
+
+    The yosys that comes with Amaranth writes it, unless ``AMARANTH_USE_YOSYS`` says otherwise: the
+    system's own, of whatever version, would give another text.
+    """
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin,system")
     top = Top(config, observed=observed, build_hash=build_hash)
     text: str = verilog.convert(top, name="lightmamba", strip_internal_attrs=True)
     return text

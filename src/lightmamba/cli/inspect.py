@@ -49,7 +49,7 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
 
     artifact = Artifact.read(Path(args.model))
     artifact.verify()
-    result = {
+    result: dict[str, Any] = {
         "kind": "build",
         "target": artifact.target.name,
         "clock_mhz": artifact.target.clock_mhz,

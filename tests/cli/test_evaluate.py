@@ -143,3 +143,8 @@ def test_a_handmade_model_from_integers(run, tmp_path):
     found = run("evaluate", tmp_path / "m.safetensors", "--ids", ids, "--json").json
     assert np.isfinite(found["perplexity"])
     assert found["tokens"] == 49
+
+
+def test_a_quantized_file_has_its_own_tokenizer(run, world):
+    said = run("evaluate", world.worded_file, "--text", world.text, "--tokenizer", world.text)
+    assert "carries its own; quantize again with --tokenizer to change it" in said.refusal

@@ -32,8 +32,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from lightmamba.cli.models import is_file, open_engine, open_float
     from lightmamba.cli.show import fields
+    from lightmamba.errors import InputError
 
     quantized = is_file(args.model)
+    if quantized and args.tokenizer and not args.against:
+        raise InputError(
+            f"--tokenizer is for a checkpoint without one, but {args.model} is a quantized file, "
+            f"which carries its own; quantize again with --tokenizer to change it"
+        )
     if quantized:
         opened = open_engine(args.model, args.threads)
     else:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.lib import stream
 from amaranth.sim import Simulator
 
 from lightmamba.rtl.streams import Fork, StreamQueue, join
@@ -62,5 +62,6 @@ def test_a_fork_waits_for_the_slowest():
 
 
 def test_only_streams_of_one_width_are_joined():
+    narrow, wide = (stream.Signature(bits).create() for bits in (8, 9))
     with pytest.raises(ValueError, match="streams of 8 and 9 bits"):
-        join(Module(), StreamQueue(8, 2).o, StreamQueue(9, 2).i)
+        join(None, narrow, wide)

@@ -9,12 +9,13 @@ nightly, not in CI:
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
-from bench.common import write_results
+from bench.common import RESULTS, write_results
 
 ROOT = Path(__file__).parents[1]
 RTL, MUTANTS = ROOT / "src/lightmamba/rtl", ROOT / "tests/rtl/mutants"
@@ -51,18 +52,20 @@ def fails(tests: Path) -> bool:
 
 
 def main() -> None:
-    """Run the blocks named, or all; write a results file with all of them."""
+    """Run the blocks named, or all; the results file keeps the others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("block", nargs="*", help="file under tests/rtl/mutants (all)")
     blocks = parser.parse_args().block or sorted(p.stem for p in MUTANTS.glob("*.toml"))
+    path = RESULTS / "mutants.json"
+    rows = json.loads(path.read_text())["results"]["rows"] if path.is_file() else []
     for block in blocks:
         if fails(ROOT / "tests/rtl" / f"test_{block}.py"):
             raise SystemExit(f"the test of {block} fails as it is; mend it first")
-    rows = [row for block in blocks for row in run(block)]
-    caught = sum(bool(row["caught"]) for row in rows)
+        rows = [row for row in rows if row["block"] != block] + run(block)
+        caught = sum(bool(row["caught"]) for row in rows)
+        results = {"caught": caught, "planted": len(rows), "rows": rows}
+        write_results("mutants", "python -m bench.mutants", results)
     print(f"{caught} of {len(rows)} caught ({100 * caught / len(rows):.0f} %)")
-    results = {"caught": caught, "planted": len(rows), "rows": rows}
-    write_results("mutants", "python -m bench.mutants", results)
 
 
 if __name__ == "__main__":

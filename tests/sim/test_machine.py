@@ -9,6 +9,7 @@ import pytest
 from lightmamba.arch.artifact import Artifact
 from lightmamba.engine import Engine
 from lightmamba.qmodel.synthetic import random_model
+from lightmamba.runtime.device import DeviceError
 from lightmamba.sim import DeviceDecoder, Twin, open_twin
 
 from .machines import CONFIG, TARGET, compiled, run, same
@@ -130,6 +131,18 @@ def test_what_saturates_is_counted_alike(folder):
     for kind in ("in_proj", "conv", "ssm.h", "ssm.y", "gate"):
         assert counted[kind] > 0, kind
     opened.device.simulator.close()
+
+
+def test_the_watchdog_names_the_units_that_wait(opened):
+    """The gate's parameters never come: it waits for them, and in the end the others for it."""
+    device = opened.device
+    device.watchdog = 2_000
+    device.write("control", 0)
+    device.write("gate_params_words", 0)
+    device.write("control", 1)
+    device.start(1, fresh=True, head=False)
+    with pytest.raises(DeviceError, match=r"nothing moved for 2000 cycles; .*lanes, .*gate, "):
+        device.wait()
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ REGISTERS = (
     Register("position", "rw", "tokens seen before the next start, for the dither"),
     Register("next", "ro", "arg-max of the last logits"),
     Register("finished", "ro", "tokens finished since the last start"),
+    Register("units", "ro", "bit n: unit n has work, in the order of the commands' table"),
     Register("program_index", "rw", "32-bit word of the program to write; counts up by itself"),
     Register("program_data", "wo", "that word"),
     Register("layers", "rw", "number of layers"),

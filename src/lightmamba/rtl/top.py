@@ -97,6 +97,7 @@ class Top(wiring.Component):
                 )
             ),
             host.next.eq(units.head.next),
+            host.units.eq(units.working),
             host.finished.eq(sequencer.finished),
             count.enable.eq(sequencer.busy),
             count.index.eq(host.counter_index),

@@ -40,6 +40,8 @@ class Units(Elaboratable):
     ----------
     busy : Signal
         Some unit has a command that is not finished. Registered.
+    working : Signal
+        Which of them, in the order of the table of commands.
     """
 
     def __init__(self, config: ArchConfig) -> None:
@@ -64,6 +66,7 @@ class Units(Elaboratable):
         self.x_queue = StreamQueue(BLOCKED, config.x_queue)
         self.z_queue = StreamQueue(signed(16), config.z_queue)
         self.busy = Signal()
+        self.working = Signal(len(COMMANDS))
         self.for_head = Signal()  # what quant_in works on is the head's input
 
     def elaborate(self, platform: object) -> Module:
@@ -80,9 +83,8 @@ class Units(Elaboratable):
         ]
         with m.If(self.quant_in.command.valid & self.quant_in.command.ready):
             m.d.sync += self.for_head.eq(self.quant_in.command.payload.head)
-        m.d.sync += self.busy.eq(
-            Cat(getattr(self, u).busy | getattr(self, u).command.valid for u in COMMANDS).any()
-        )
+        working = Cat(getattr(self, u).busy | getattr(self, u).command.valid for u in COMMANDS)
+        m.d.sync += [self.working.eq(working), self.busy.eq(working.any())]
         return m
 
     def _streams(self) -> Iterator[tuple[Any, Any]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact, Region, build_hash
 from lightmamba.arch.counters import CYCLES, counters
+from lightmamba.arch.program import COMMANDS
 from lightmamba.arch.registers import REGISTERS, offsets
 from lightmamba.errors import InputError
 
@@ -130,6 +131,11 @@ class Device(ABC):
     def status(self) -> Flags:
         """What the device says of itself."""
         return Flags(self.read("status"))
+
+    def working_units(self) -> list[str]:
+        """Names of the units that have work, for what is said of a machine that hangs."""
+        mask = self.read("units")
+        return [name for n, name in enumerate(COMMANDS) if mask >> n & 1]
 
     # The order of things.
 

@@ -101,6 +101,9 @@ class SimDevice(Device):
             Status.FINISHED: "the simulation ended by itself",
         }[status]
         more = f"; {messages[0]}" if messages else ""
+        if status == Status.STUCK:
+            working = self.working_units()
+            more += f"; units that have work: {', '.join(working) or 'none'}"
         raise DeviceError(f"in cycle {self.simulator.cycle}: {why}{more}")
 
     def probes(self) -> dict[str, Record]:

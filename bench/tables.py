@@ -162,7 +162,6 @@ def gates_long() -> str:
         ["cycles per token", cycles],
         ["simulated cycles per second, comparison included",
          f"{r['simulated_cycles_per_second']:,.0f}"],
-        ["seconds to build the simulator", f"{r['build_seconds']:.0f}"],
     ]  # fmt: skip
     return lines([f"bundled model on `{r['target']}`", "simulated"], rows) + foot(record)
 

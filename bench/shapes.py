@@ -105,13 +105,7 @@ def check(name: str, seed: int = 3) -> dict[str, Any]:
         target = made_up(beats=case.beats, **case.machine)
         build(model, target, Path(folder) / "build", order=case.order)
         opened = open_twin(Path(folder) / "build", stalls=case.stalls, seed=seed)
-        steps, token = [], 0
-        for n in range(TOKENS):
-            token = PROMPT[n] if n < len(PROMPT) else token
-            steps.append(opened.twin.step(token, head=n >= len(PROMPT) - 1))
-            if steps[-1].difference is not None:
-                break
-            token = steps[-1].next_token
+        steps = list(opened.twin.run(PROMPT, TOKENS))
         opened.device.simulator.close()
     difference = steps[-1].difference
     return {

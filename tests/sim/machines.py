@@ -38,11 +38,10 @@ def compiled(
 
 def run(opened: OpenedTwin, tokens: int, *, prompt: Sequence[int] = (1, 2)) -> list[TwinStep]:
     """A prompt, its logits wanted at the end only, then greedy tokens; all must agree."""
-    steps: list[TwinStep] = []
-    for n in range(tokens):
-        token = prompt[n] if n < len(prompt) else steps[-1].next_token
-        steps.append(opened.twin.step(token, head=n >= len(prompt) - 1))
-        same(steps[-1])
+    steps = list(opened.twin.run(prompt, tokens))
+    for step in steps:
+        same(step)
+    assert len(steps) == tokens
     return steps
 
 

@@ -1,7 +1,9 @@
 """What a machine is built with: widths, depths and capacities, validated once."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
@@ -169,9 +171,9 @@ class ArchConfig:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_dict(cls, values: dict[str, int]) -> "ArchConfig":
+    def from_dict(cls, values: Mapping[str, Any]) -> "ArchConfig":
         """Invert :func:`dataclasses.asdict`; unknown keys are refused."""
         known = {field.name for field in fields(cls)}
         if unknown := set(values) - known:
             raise ValueError(f"unknown parameters {sorted(unknown)}; known are {sorted(known)}")
-        return cls(**values)  # type: ignore[arg-type]
+        return cls(**values)

@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["REGISTERS", "Register", "offsets", "table"]
+__all__ = ["MAGIC", "REGISTERS", "Register", "offsets", "table"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class Register:
 
 STREAMS = ("conv_params", "head_params", "gate_params", "embedding")  # one per consumer
 
+MAGIC = 0x4C4D4231  # LMB1
+
 REGISTERS = (
-    Register("magic", "ro", "0x4c4d4231: LMB1"),
+    Register("magic", "ro", f"{MAGIC:#x}: LMB1"),
     Register("hash", "ro", "first 32 bits of the hash of the build parameters"),
     Register("control", "rw", "bit 0 run: prefetch may begin; 0 drains and discards what was read"),
     Register("status", "ro", "bit 0 busy, 1 done, 2 drained, 3 bus error, 4 illegal instruction"),

@@ -41,21 +41,17 @@ def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
             console.print(f"The gates were not simulated: {error}", markup=False)
             return {"tokens_match": None, "gates_not_run": str(error)}
         ids = [int(i) for i in tokenizer.encode(PROMPT)]
-        first, steps = len(ids) - 1, []
+        total, steps = len(ids) - 1 + tokens, []
         with progress("the same model in gates") as bar:
-            for n in range(first + tokens):
-                steps.append(opened.twin.step(ids[n], head=n >= first))
-                bar(n + 1, first + tokens)
-                if steps[-1].difference is not None:
-                    break
-                if n >= first:
-                    ids.append(steps[-1].next_token)
+            for step in opened.twin.run(ids, total):
+                steps.append(step)
+                bar(len(steps), total)
         opened.device.simulator.close()
     failed = steps[-1].difference
     counted = [step for step in steps if step.next_token >= 0] or steps
     cycles = {k: sum(step.stalls[k] for step in counted) for k in counted[0].stalls}
     total = sum(cycles.values())
-    text = tokenizer.decode(ids)
+    text = tokenizer.decode(ids + [s.next_token for s in steps if s.next_token >= 0])
     if not quiet:
         rows = [(k.replace("_", " "), n // len(counted), 100 * n / total)
                 for k, n in cycles.items()]  # fmt: skip

@@ -42,28 +42,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, twin.engine.valid_vocab)
     total = len(ids) + args.max_tokens - 1
     steps: list[TwinStep] = []
-    token_ids: list[int] = []
     failed: str | None = None
     start = time.perf_counter()
     with progress("tokens in gates") as bar:
-        for n in range(total):
-            token = int(ids[n]) if n < len(ids) else token_ids[-1]
-            try:
-                step = twin.step(token, head=n >= len(ids) - 1)
-            except DeviceError as error:
-                failed = f"token {n}: {error}"
-                break
-            steps.append(step)
-            bar(n + 1, total)
-            if step.difference is not None:
-                where = "" if step.cycle is None else f" (cycle {step.cycle:,})"
-                failed = f"{step.difference}{where}; here is the engine, there the gates"
-                break
-            if n >= len(ids) - 1:
-                token_ids.append(step.next_token)
+        try:
+            for step in twin.run(ids, total):
+                steps.append(step)
+                bar(len(steps), total)
+        except DeviceError as error:
+            failed = f"token {len(steps)}: {error}"
+    if steps and (difference := steps[-1].difference) is not None:
+        cycle = steps[-1].cycle
+        where = "" if cycle is None else f" (cycle {cycle:,})"
+        failed = f"{difference}{where}; here is the engine, there the gates"
     seconds = time.perf_counter() - start
     opened.device.simulator.close()
     cycles = sum(step.cycles for step in steps)
+    token_ids = [s.next_token for s in steps if s.next_token >= 0 and s.difference is None]
     with_head = [step for step in steps if step.next_token >= 0] or steps
     counted = {k: sum(step.counters[k] for step in steps) for k in twin.names}
     stalls = {name: counted[name] for name in CYCLES}

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import WORD_BITS, ArchConfig
 from lightmamba.arch.ports import ports
 from lightmamba.arch.program import Op
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
+from lightmamba.rtl.axi import master as axi_master
 from lightmamba.rtl.counters import Counters, Traffic
 from lightmamba.rtl.prefetch import LayerWalk, Segments
 from lightmamba.rtl.reader import Reader, WordReader
@@ -17,22 +20,10 @@ from lightmamba.rtl.streams import Fork, StreamQueue, join
 from lightmamba.rtl.units import Units
 from lightmamba.rtl.writer import WordWriter, Writer
 
-__all__ = ["READ_CHANNELS", "WRITE_CHANNELS", "MemorySide"]
+__all__ = ["MemorySide"]
 
 STATE_BURSTS = 8  # of beats that are under way; words wait in queues of their own
 STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
-READ_CHANNELS = (
-    "araddr", "arlen", "arsize", "arburst", "arid", "arvalid", "arready",
-    "rdata", "rresp", "rlast", "rid", "rvalid", "rready",
-)  # fmt: skip
-WRITE_CHANNELS = (
-    "awaddr", "awlen", "awsize", "awburst", "awid", "awvalid", "awready",
-    "wdata", "wstrb", "wlast", "wvalid", "wready", "bresp", "bid", "bvalid", "bready",
-)  # fmt: skip
-FROM_MEMORY = (
-    "arready", "rdata", "rresp", "rlast", "rid", "rvalid",
-    "awready", "wready", "bresp", "bid", "bvalid",
-)  # fmt: skip
 
 
 class MemorySide(Elaboratable):
@@ -111,7 +102,12 @@ class MemorySide(Elaboratable):
                 clients = [self.readers[name].axi for name in port.readers]
                 arbiter = ReadArbiter(port.bits, len(clients)) if len(clients) > 1 else None
                 self._attach(
-                    m, f"arbiter_{port.name}_read", arbiter, clients, master, READ_CHANNELS
+                    m,
+                    f"arbiter_{port.name}_read",
+                    arbiter,
+                    clients,
+                    master,
+                    axi_master(port.bits, write=False),
                 )
                 m.d.comb += [
                     watch.asked.eq(master.arvalid & master.arready),
@@ -122,21 +118,26 @@ class MemorySide(Elaboratable):
                 clients = [self.writers[name].axi for name in port.writers]
                 arbiter = WriteArbiter(port.bits, len(clients)) if len(clients) > 1 else None
                 self._attach(
-                    m, f"arbiter_{port.name}_write", arbiter, clients, master, WRITE_CHANNELS
+                    m,
+                    f"arbiter_{port.name}_write",
+                    arbiter,
+                    clients,
+                    master,
+                    axi_master(port.bits, read=False),
                 )
                 m.d.comb += watch.written.eq(master.wvalid & master.wready)
 
     @staticmethod
     def _attach(
-        m: Module, name: str, arbiter: Any, clients: list[Any], master: Any, channels: Any
+        m: Module, name: str, arbiter: Any, clients: list[Any], master: Any, side: Any
     ) -> None:
         source = clients[0]
         if arbiter is not None:
             m.submodules[name] = arbiter
             for n, client in enumerate(clients):
-                _wire(m, client, getattr(arbiter, f"i{n}"), channels)
+                _wire(m, client, getattr(arbiter, f"i{n}"), side)
             source = arbiter.o
-        _wire(m, source, master, channels)
+        _wire(m, source, master, side)
 
     def _static(self, m: Module) -> None:
         """Streams that are the same for every token: read ahead, across tokens."""
@@ -267,8 +268,8 @@ class MemorySide(Elaboratable):
             counters.count(f"{name}.wait", watch.wait)
 
 
-def _wire(m: Module, source: Any, target: Any, channels: tuple[str, ...]) -> None:
-    """Connect one master's channels to the next one on the way to the memory."""
-    for name in channels:
+def _wire(m: Module, source: Any, target: Any, side: wiring.Signature) -> None:
+    """Connect one master's read or write side to the next one on the way to the memory."""
+    for name, member in side.members.items():
         ours, theirs = getattr(source, name), getattr(target, name)
-        m.d.comb += ours.eq(theirs) if name in FROM_MEMORY else theirs.eq(ours)
+        m.d.comb += theirs.eq(ours) if member.flow is Out else ours.eq(theirs)

@@ -14,6 +14,7 @@ from lightmamba.arch.counters import counters
 from lightmamba.arch.ports import ports
 from lightmamba.arch.probes import Probe, probes
 from lightmamba.arch.program import COMMANDS
+from lightmamba.arch.registers import MAGIC
 from lightmamba.rtl.axi import lite_slave, master
 from lightmamba.rtl.counters import Counters
 from lightmamba.rtl.host import HostPort
@@ -23,8 +24,6 @@ from lightmamba.rtl.streams import join
 from lightmamba.rtl.units import Units
 
 __all__ = ["Top", "to_verilog"]
-
-MAGIC = 0x4C4D4231
 
 
 class Top(wiring.Component):

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from lightmamba.arch.artifact import Artifact, Region, build_hash
 from lightmamba.arch.counters import CYCLES, counters
 from lightmamba.arch.program import COMMANDS
-from lightmamba.arch.registers import REGISTERS, offsets
+from lightmamba.arch.registers import MAGIC, REGISTERS, offsets
 from lightmamba.errors import InputError
 
 __all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
 
-MAGIC = 0x4C4D4231
 STATE = ("state", "conv_state")  # regions that a sequence changes
 CHUNK = 1 << 24  # bytes that are written to memory at once
 POLLS = 100_000  # reads of the status before the device counts as hung

@@ -1,6 +1,6 @@
 """Gates and engine side by side, token by token: every observable compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -142,18 +142,23 @@ class Twin:
                 )
         return None
 
-    def prompt(self, ids: Sequence[int]) -> TwinStep:
-        """Feed a prompt; logits are wanted of its last token only.
+    def run(self, prompt: Sequence[int], steps: int) -> Iterator[TwinStep]:
+        """Feed a prompt and go on greedily, ``steps`` tokens in all; the first difference ends it.
+
+        Logits are wanted from the prompt's last token on.
 
         Raises
         ------
         InputError
-            If it is empty.
+            If the prompt is empty.
         """
-        if not len(ids):
+        if not len(prompt):
             raise InputError("the prompt has no tokens; give at least one, such as --prompt 'The'")
-        for token in ids[:-1]:
-            step = self.step(int(token), head=False)
+        token = 0
+        for n in range(steps):
+            token = int(prompt[n]) if n < len(prompt) else token
+            step = self.step(token, head=n >= len(prompt) - 1)
+            yield step
             if step.difference is not None:
-                return step
-        return self.step(int(ids[-1]))
+                return
+            token = step.next_token

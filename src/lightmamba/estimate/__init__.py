@@ -1,0 +1,5 @@
+"""Speed, size and energy of a machine without simulation."""
+
+from lightmamba.estimate.result import Amount, Energy, Estimate
+
+__all__ = ["Amount", "Energy", "Estimate"]

@@ -1,0 +1,110 @@
+"""What an estimate says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["Amount", "Energy", "Estimate"]
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Cells of a device, or what a design takes of them."""
+
+    lut: float = 0
+    ff: float = 0
+    dsp: float = 0
+    bram18: float = 0
+    uram: float = 0
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(
+            self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp,
+            self.bram18 + other.bram18, self.uram + other.uram,
+        )  # fmt: skip
+
+    def times(self, n: float) -> "Amount":
+        """So many of them."""
+        return Amount(n * self.lut, n * self.ff, n * self.dsp, n * self.bram18, n * self.uram)
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Joules of a token: the likely value, and the range that its constants leave open.
+
+    Parameters
+    ----------
+    parts : {name: (low, likely, high)}
+        By where it goes: memory, products, state, the rest of the fabric, static.
+    """
+
+    parts: Mapping[str, tuple[float, float, float]]
+
+    @property
+    def joules(self) -> tuple[float, float, float]:
+        """Sum of all parts: low, likely, high."""
+        low, likely, high = (sum(part[n] for part in self.parts.values()) for n in range(3))
+        return low, likely, high
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A token of a model on a machine, without simulation.
+
+    Parameters
+    ----------
+    clock_mhz : float
+    cycles, prompt_cycles : int
+        From a start to the next one, tokens chained greedily; without logits.
+    stalls : {name: int}
+        Cycles by what the lanes do in them (``arch.counters.CYCLES``); they add up to ``cycles``.
+    channel_bytes : {channel: int}
+        Bytes read and written per token with its head.
+    channel_cycles : {channel: float}
+        Cycles that these take at the channel's attainable rate.
+    unit_cycles : {unit: int}
+        Cycles that each unit works on a token.
+    nominal_bytes_per_cycle : {channel: float}
+        What the data sheet promises.
+    resources : {block: Amount}
+    energy : Energy or None
+        None where the target names no device.
+    """
+
+    clock_mhz: float
+    cycles: int
+    prompt_cycles: int
+    stalls: Mapping[str, int]
+    channel_bytes: Mapping[str, int]
+    channel_cycles: Mapping[str, float]
+    unit_cycles: Mapping[str, int]
+    nominal_bytes_per_cycle: Mapping[str, float]
+    resources: Mapping[str, Amount]
+    energy: Energy | None = None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Greedy decoding, one sequence."""
+        return self.clock_mhz * 1e6 / self.cycles
+
+    @property
+    def bound_cycles(self) -> float:
+        """No machine of these channels and units does a token in fewer."""
+        return max(*self.channel_cycles.values(), *self.unit_cycles.values())
+
+    @property
+    def bound(self) -> str:
+        """The channel or unit that binds."""
+        both = {**self.channel_cycles, **self.unit_cycles}
+        return max(both, key=lambda name: both[name])
+
+    @property
+    def bandwidth_utilization(self) -> float:
+        """Bytes moved per cycle against the nominal rate of the busiest channel."""
+        busiest = max(self.channel_cycles, key=lambda name: self.channel_cycles[name])
+        moved = self.channel_bytes[busiest] / self.cycles
+        return moved / self.nominal_bytes_per_cycle[busiest]
+
+    @property
+    def total(self) -> Amount:
+        """All resources."""
+        return sum(self.resources.values(), Amount())

@@ -1,0 +1,1 @@
+"""Search over targets and formats: what lies on the Pareto front."""

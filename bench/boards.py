@@ -62,7 +62,7 @@ def main() -> None:
                 "share_of_nominal": moved / found[binds] / 1e9
                 / sum(c.gb_per_s for c in target.channels),
             })  # fmt: skip
-            print("{target:14}{shape:14}{tokens_per_second:10.1f}  {binds}".format(**rows[-1]))
+            print(f"{name:14}{shape:14}{1 / found[binds]:10.1f}  {binds}")
     write_results("boards", "python -m bench.boards", rows)
 
 

@@ -31,8 +31,9 @@ FINISHED = data.StructLayout({"valid": 1, "kind": 3, "value": signed(SUM_BITS)})
 class EpilogueRow(wiring.Component):
     """Bring the sums of every second lane to the formats of their rows, one per cycle.
 
-    A row is shown on ``o`` ``latency`` cycles after the issue of its last part. Losses are shown
-    for every part, some cycles earlier. Rows of OUT and LOGIT have the static shift of dt.
+    A row is shown on ``o`` ``latency`` cycles after the issue of its last part; the losses of every
+    part, some cycles earlier. Parts of a row come a slot apart, so two cycles at least where there
+    is more than one pair. Rows of OUT and LOGIT have the static shift of dt.
 
     The kind of a row is that of the first section that ends behind it. It is found while the sum
     is on its way to the multiplier, so it costs no time.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.compiler import build, plan
+from lightmamba.compiler import build, fitting, plan
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
 from lightmamba.qmodel import Formats
@@ -127,3 +127,18 @@ def test_comparison_recipes_are_refused(part, tmp_path):
 
 def test_cases_are_not_refused():
     assert all(plan(*case) for case in CASES.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"heads": 1}, "^the gates have heads 1, but the model needs 2$"),
+        ({"lanes": 3}, "^the gates have lanes 3, but model and target make it 2; compile for"),
+    ],
+)
+def test_gates_that_a_model_does_not_fit(change, sentence):
+    needed = ArchConfig(lanes=2, heads=2)
+    larger = replace(needed, in_channels=512, program=64)
+    assert fitting(larger, needed) is larger
+    with pytest.raises(InputError, match=sentence):
+        fitting(replace(needed, **change), needed)

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
+from lightmamba.compiler import plan
+from lightmamba.config import Mamba2Config
 from lightmamba.engine import Engine
+from lightmamba.qmodel import Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.runtime.device import DeviceError
 from lightmamba.sim import DeviceDecoder, Twin, open_twin
@@ -88,6 +91,17 @@ def test_another_model_is_loaded_without_rebuilding(folder, opened):
         step = twin.step(token)
         same(step)
         token = step.next_token
+
+
+def test_a_smaller_model_runs_on_the_gates_of_a_larger_one(folder, opened):
+    gates = Artifact.read(compiled(folder, CONFIG, TARGET)).arch
+    small = Mamba2Config(d_model=40, n_layer=3, vocab_size=31, d_state=16, headdim=16)
+    path = compiled(folder, small, TARGET, gates=gates)
+    artifact = Artifact.read(path)
+    assert artifact.arch == gates != plan(small, Formats(), TARGET)
+    other = open_twin(path)
+    run(other, 5)
+    other.device.simulator.close()
 
 
 def test_logits_in_memory_and_a_chain_on_chip(opened):

@@ -3,14 +3,9 @@
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lightmamba.qmodel import QuantizedModel
-
-__all__ = ["FORMATS", "add_arguments", "run"]
-
-FORMATS = {"w4a4": (4, 4), "w4a8": (4, 8), "w8a8": (8, 8)}  # bits of weights and activations
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,13 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.artifact import ArtifactWriter
     from lightmamba.arch.target import Target
+    from lightmamba.cli.named import open_named
     from lightmamba.cli.show import fields, progress
     from lightmamba.compiler import build, plan
 
     start = time.perf_counter()
     ArtifactWriter.check(args.output, force=args.force)
     target = Target.load(args.target)
-    model, source = _open(args)
+    model, source = open_named(args.model, args.format, args.seed)
     plan(model.config, model.formats, target, args.order)  # refuse before the slow steps
     with progress(f"compiling for {target.name}") as bar:
         artifact = build(
@@ -63,34 +59,3 @@ def _verilog(arch: Any) -> str:
     from lightmamba.rtl.top import to_verilog
 
     return to_verilog(arch, build_hash=build_hash(arch))
-
-
-def _open(args: argparse.Namespace) -> "tuple[QuantizedModel, Path | None]":
-    """Model, and the file that it came from."""
-    from lightmamba.config import SHAPES
-    from lightmamba.errors import InputError
-    from lightmamba.qmodel import Formats, load
-    from lightmamba.qmodel.synthetic import random_model
-
-    path = Path(args.model)
-    if args.model not in SHAPES or path.is_file():
-        if path.is_dir():
-            raise InputError(
-                f"{path} is a folder, not a quantized file; "
-                f"make one with: lightmamba quantize {path} -o m.safetensors"
-            )
-        if not path.exists():
-            raise InputError(
-                f"there is no file {path}; give a quantized file, or a shape: {', '.join(SHAPES)}"
-            )
-        if args.format is not None or args.seed is not None:
-            raise InputError(f"--format and --seed are for shapes, but {path} is a file")
-        return load(path), path
-    name, seed = args.format or "w4a4", args.seed or 0
-    if name not in FORMATS:
-        raise InputError(f"--format must be one of {', '.join(FORMATS)}, not {name}")
-    if not 0 <= seed < 1 << 63:
-        raise InputError(f"--seed must be from 0 to 2**63 - 1, not {seed}; try 0")
-    weights, activations = FORMATS[name]
-    formats = Formats(weights, activations, head_weight_bits=weights)
-    return random_model(SHAPES[args.model], formats, seed, lazy=True), None

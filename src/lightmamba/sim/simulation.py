@@ -5,8 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.ports import ports
+from lightmamba.arch.target import Target
+from lightmamba.config import Mamba2Config
+from lightmamba.qmodel import Formats
 from lightmamba.runtime.device import DeviceError
 from lightmamba.sim.activity import Activity, activity
 from lightmamba.sim.observe import Record
@@ -103,17 +107,18 @@ class Simulation:
             raise ValueError(str(error)) from error
 
 
-def machine_of(artifact: Artifact) -> dict[str, Any]:
+def machine_of(
+    target: Target, arch: ArchConfig, order: str, config: Mamba2Config, formats: Formats
+) -> dict[str, Any]:
     """What a simulation is of, in plain values: two runs of equal machines are comparable."""
-    target = artifact.target
     return {
         "target": target.name,
         "clock_mhz": target.clock_mhz,
-        "order": artifact.order,
-        "arch": asdict(artifact.arch),
+        "order": order,
+        "arch": asdict(arch),
         "attainable_gb_per_s": {c.name: c.attainable_gb_per_s for c in target.channels},
-        "config": dict(artifact.model["config"]),
-        "formats": dict(artifact.model["formats"]),
+        "config": asdict(config) | {"dt_limit": [repr(float(x)) for x in config.dt_limit]},
+        "formats": asdict(formats),
     }
 
 
@@ -145,7 +150,7 @@ def simulate(
     InputError
         If the prompt is empty.
     """
-    artifact, twin = opened.device.artifact, opened.twin
+    artifact, twin, model = opened.device.artifact, opened.twin, opened.model
     assert artifact is not None, "open_twin loads a build"
     steps: list[TwinStep] = []
     seen: Mapping[str, Record] = {}
@@ -172,7 +177,9 @@ def simulate(
     with_head = [step for step in steps if step.next_token >= 0] or steps
     mean = 1 / max(1, len(with_head))
     return Simulation(
-        machine=machine_of(artifact),
+        machine=machine_of(
+            artifact.target, artifact.arch, artifact.order, model.config, model.formats
+        ),
         token_ids=tuple(s.next_token for s in steps if s.next_token >= 0 and s.difference is None),
         matches_engine=failed is None,
         tokens=len(steps),
@@ -182,7 +189,7 @@ def simulate(
         bytes_per_token=_bytes(artifact, with_head),
         counters={k: sum(step.counters[k] for step in steps) for k in twin.names},
         difference=failed,
-        activity=activity(seen, opened.model.config.n_layer) if seen and failed is None else None,
+        activity=activity(seen, model.config.n_layer) if seen and failed is None else None,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from lightmamba.arch.counters import CYCLES, counters
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
-from lightmamba.config import SHAPES
+from lightmamba.config import SHAPES, Mamba2Config
 from lightmamba.estimate import Amount, Energy, Estimate
 from lightmamba.qmodel import Formats
 from lightmamba.report import Made, Report, Subject, paper
@@ -22,7 +22,7 @@ from lightmamba.report.contents import (
 )
 from lightmamba.sim import Activity, Simulation, Strip
 
-__all__ = ["full", "least", "simulation", "subject"]
+__all__ = ["full", "least", "simulation", "subject", "subject_of"]
 
 MADE = Made("2026-11-24", "lightmamba report x", {"lightmamba": "0.1.0", "Python": "3.11.7"})
 STALLS = dict(zip(CYCLES, (640_123, 10_234, 21_345, 304_567, 1_234, 2_497), strict=True))
@@ -32,9 +32,13 @@ UNITS = {"lanes": 650_357, "ssm": 655_360, "conv": 387_072, "epilogue": 410_123}
 def subject(shape: str = "mamba2-2.7b", target: str = "u280", scheme: str = "w4a4") -> Subject:
     bits = {"w4a4": (4, 4), "w8a8": (8, 8)}[scheme]
     formats = Formats(*bits, head_weight_bits=bits[0])
-    found, config = Target.load(target), SHAPES[shape]
-    arch = plan(config, formats, found)
-    return Subject(shape, config, formats, found, arch, "reordered")
+    return subject_of(shape, SHAPES[shape], formats, Target.load(target))
+
+
+def subject_of(
+    name: str, config: Mamba2Config, formats: Formats, target: Target, order: str = "reordered"
+) -> Subject:
+    return Subject(name, config, formats, target, plan(config, formats, target, order), order)
 
 
 def least(of: Subject | None = None) -> Report:

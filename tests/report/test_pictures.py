@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,13 +42,12 @@ def test_figures(said, words):
 def test_ticks_are_round_within_the_ends_and_few(low, ratio, log, most):
     scale = Scale(low, low * ratio, 0, 100, log)
     ticks = scale.ticks(most)
-    assert len(ticks) <= most + 1
+    assert 2 <= len(ticks) <= max(most + 1, 5)
     assert all(low * (1 - 1e-9) <= t <= low * ratio * (1 + 1e-9) for t in ticks)
     assert ticks == sorted(set(ticks))
-    assert len(ticks) >= 2 or (log and ratio < 10)
     places = [scale(t) for t in ticks]
     assert places == sorted(places)
-    assert 0 <= places[0] <= places[-1] <= 100 if places else log
+    assert 0 <= places[0] <= places[-1] <= 100
 
 
 def test_places_on_an_axis():
@@ -134,7 +134,7 @@ def test_names_of_many_layers_do_not_cover_each_other():
     assert {"layer 0", "head"} <= {words for _, words in found}
     assert len(found) >= 5
     starts = [x for x, words in found if words != "head"]
-    assert all(b - a > 45 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a > 45 for a, b in pairwise(starts))
 
 
 def test_a_panel_keeps_the_largest_of_the_channels_that_share_a_column():

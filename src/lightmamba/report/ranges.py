@@ -77,16 +77,18 @@ def outliers(found: Outliers) -> str:
 
 
 def _panel(d: Drawing, panel: Panel, x: Scale, y: Scale) -> None:
-    largest, median = (_columns(values) for values in (panel.largest, panel.median))
-    step = len(panel.largest) / len(largest)
-    upper = [(x(n * step), y(v)) for n, v in enumerate(largest)]
-    lower = [(x(n * step), y(v)) for n, v in enumerate(median)]
+    count = len(panel.largest)
+    edges = np.arange(min(COLUMNS, count)) * count // min(COLUMNS, count)
+    upper, lower = (
+        [(x(first), y(most)) for first, most in zip(edges, _columns(values, edges), strict=True)]
+        for values in (panel.largest, panel.median)
+    )
     d.path("band", [*upper, *reversed(lower)], close=True)
     d.path("largest", upper)
     d.line("peak", x.start, y(panel.peak), x.end, y(panel.peak))
 
 
-def _columns(values: NDArray[np.float64]) -> list[float]:
-    """Largest of each run of channels."""
-    runs = np.array_split(values, min(COLUMNS, len(values)))
-    return [float(run.max()) for run in runs]
+def _columns(values: NDArray[np.float64], edges: NDArray[np.int64]) -> list[float]:
+    """Largest of each run of channels, which begin at ``edges``."""
+    most: list[float] = np.maximum.reduceat(values, edges).tolist()
+    return most

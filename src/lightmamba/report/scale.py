@@ -46,13 +46,16 @@ class Scale:
         return self.low <= value <= self.high
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Round values within the ends, at most about ``most`` of them."""
-        return self._ratios(most) if self.log else self._even(most)
-
-    def _even(self, most: int) -> list[float]:
+        """Round values within the ends: at least two, and not many more than ``most``."""
+        if self.log and self.high >= 10 * self.low:
+            return self._ratios(most)
         rough = (self.high - self.low) / most
         size = 10.0 ** math.floor(math.log10(rough))
-        step = next(size * s for s in STEPS if size * s >= rough * (1 - 1e-9))
+        n = next(n for n, step in enumerate(STEPS) if size * step >= rough * (1 - 1e-9))
+        found = self._every(size * STEPS[n])
+        return found if len(found) > 2 else self._every(size * STEPS[n] / 2)
+
+    def _every(self, step: float) -> list[float]:
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [n * step for n in range(first, last + 1)]
 
@@ -61,6 +64,6 @@ class Scale:
         decades = range(first, math.ceil(math.log10(self.high)) + 1)
         for parts in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
             found = [p * 10.0**d for d in decades for p in parts if self.holds(p * 10.0**d)]
-            if len(found) <= most:
+            if 2 <= len(found) <= most:
                 return found
         return found[:: -(-len(found) // most)]

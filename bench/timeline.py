@@ -15,7 +15,7 @@ from lightmamba.data import demo_file
 from lightmamba.qmodel import load
 from lightmamba.sim import open_device
 from lightmamba.sim.activity import unit_cycles
-from lightmamba.sim.observe import Record
+from lightmamba.sim.observe import Record, rows_of
 
 PICTURE = Path(__file__).parents[1] / "docs/explanation/one-token.png"
 BIN = 8  # cycles
@@ -40,7 +40,7 @@ def main() -> None:
             device.wait()
         seen = device.probes()
         device.simulator.close()
-    rows = seen["rows"]
+    rows = rows_of(seen)
     of_in = rows.cycles[rows["kind"] <= Kind.Z].astype(np.int64).reshape(model.config.n_layer, -1)
     start, next_in = int(of_in[1][0]), of_in[2]
     end = int(next_in[0]) + (int(of_in[1][-1]) - start) // 4

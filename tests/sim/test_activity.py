@@ -20,8 +20,11 @@ def seen(**probes):
     """Two layers of a model: rows from cycle 1,000 on, everything else as given."""
     kinds = [Kind.B, Kind.X, Kind.X, Kind.Z, Kind.OUT] * 2 + [Kind.LOGIT] * 3
     cycles = [1000, 1001, 1002, 1010, 1100, 1200, 1201, 1202, 1210, 1300, 1400, 1401, 1402]
-    empty = {probe: record() for _, probe, _ in UNITS}
-    return empty | {"rows": record(*cycles, kinds=kinds)} | probes
+    every = record(*cycles, kinds=kinds)
+    odd = np.arange(len(cycles)) % 2 == 1
+    found = {probe: record() for _, probe, _ in UNITS if probe != "rows"}
+    found |= {"rows_first": every.where(~odd), "rows_second": every.where(odd)}
+    return found | probes
 
 
 def test_rows_go_to_their_units():

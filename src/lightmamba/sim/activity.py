@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.program import Kind
-from lightmamba.sim.observe import Record
+from lightmamba.sim.observe import Record, rows_of
 
 __all__ = ["UNITS", "Activity", "Strip", "activity", "unit_cycles"]
 
@@ -94,9 +94,9 @@ class Activity:
 
 def unit_cycles(seen: Mapping[str, Record]) -> dict[str, NDArray[np.int64]]:
     """Cycles in which each unit passed something on, in order; what no probe saw is empty."""
-    found = {}
+    found, rows = {}, rows_of(seen)
     for name, probe, kinds in UNITS:
-        record = seen[probe]
+        record = rows if probe == "rows" else seen[probe]
         cycles = record.cycles.astype(np.int64)
         found[name] = cycles[np.isin(record["kind"], kinds)] if kinds else cycles
     return found
@@ -123,7 +123,7 @@ def activity(seen: Mapping[str, Record], layers: int, layer: int | None = None) 
     if not 0 <= layer < layers:
         raise ValueError(f"layer must be in 0..{layers - 1}, not {layer}")
     found = unit_cycles(seen)
-    rows = seen["rows"]
+    rows = rows_of(seen)
     of_in = np.sort(rows.cycles[rows["kind"] <= Kind.Z].astype(np.int64))
     if not len(of_in) or len(of_in) % layers:
         raise ValueError(f"the probes saw {len(of_in)} rows of in_proj, not those of whole layers")

@@ -11,7 +11,7 @@ from lightmamba.arch.program import INSTRUCTION_BITS
 
 __all__ = ["EPILOGUE_ROWS", "FETCH", "OUTSTANDING", "PARTS", "STATE_BURSTS", "Latency"]
 
-EPILOGUE_ROWS = 1  # that it finishes in a cycle, where there are as many lanes
+EPILOGUE_ROWS = 2  # that it finishes in a cycle, where there are as many lanes
 PARTS = 4  # sums of a slot's part between lanes and epilogue
 FETCH = INSTRUCTION_BITS // 32 + 2  # cycles from one instruction to the next
 STATE_BURSTS = 8  # of beats of the state, under way or waiting, each way
@@ -54,6 +54,6 @@ class Latency:
         several = config.row_words > 1
         return Latency(
             lanes=finish + 4,
-            epilogue=15 + (config.lanes > 8),
+            epilogue=15 + (config.lanes > 16),
             ssm_y=39 + (config.state_elements // BLOCK).bit_length() - 1 + several,
         )

@@ -208,26 +208,39 @@ def router(a, t, now):
     kind = kind_of_job(a, a[p.O_JOB])
     rows, row = _rows(a, kind), a[p.O_ROW]
     count = min(a[p.PER_CYCLE], a[p.LANES] - row % a[p.LANES], rows - row)
-    first = -1
-    while a[p.O_PASSED] < count:
-        target = p.LOGIT if kind == ROWS_OF_HEAD else p.OUT
-        if kind == ROWS_OF_IN:
-            target = t[a[p.KINDS] + row + a[p.O_PASSED]]
-        if not room(a, target):
-            return
-        if target == first:
-            wake(a, p.U_ROUTER, now + 1)
-            return
-        push(a, t, target, now + (a[p.T_QUEUE] if target == p.Z else 0))
-        first = target
-        a[p.O_PASSED] += 1
-    pop(a, p.ROWS, now)
-    wake(a, p.U_ROUTER, now + 1)
-    a[p.O_PASSED] = 0
-    a[p.O_ROW] += count
-    if a[p.O_ROW] == rows:
-        a[p.O_ROW] = 0
-        a[p.O_JOB] += 1
+    before, passed = a[p.O_PASSED], a[p.O_PASSED]  # a bit for each row
+    first = _target(a, t, kind, row)
+    if not before & 1 and room(a, first):
+        _hand(a, t, first, now)
+        passed |= 1
+    if count > 1:
+        second = _target(a, t, kind, row + 1)
+        if not before & 2 and (second != first or before & 1) and room(a, second):
+            _hand(a, t, second, now)
+            passed |= 2
+    a[p.O_PASSED] = passed
+    if passed != before:
+        wake(a, p.U_ROUTER, now + 1)
+    if passed == (1 << count) - 1:
+        pop(a, p.ROWS, now)
+        a[p.O_PASSED] = 0
+        a[p.O_ROW] += count
+        if a[p.O_ROW] == rows:
+            a[p.O_ROW] = 0
+            a[p.O_JOB] += 1
+
+
+@kernel
+def _target(a, t, kind, row):
+    """Queue of the unit that a row goes to."""
+    if kind == ROWS_OF_IN:
+        return t[a[p.KINDS] + row]
+    return p.LOGIT if kind == ROWS_OF_HEAD else p.OUT
+
+
+@kernel
+def _hand(a, t, target, now):
+    push(a, t, target, now + (a[p.T_QUEUE] if target == p.Z else 0))
 
 
 @kernel

@@ -3,7 +3,10 @@
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,14 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.artifact import ArtifactWriter
     from lightmamba.arch.target import Target
-    from lightmamba.cli.named import open_named
     from lightmamba.cli.show import fields, progress
     from lightmamba.compiler import build, plan
 
     start = time.perf_counter()
     ArtifactWriter.check(args.output, force=args.force)
     target = Target.load(args.target)
-    model, source = open_named(args.model, args.format, args.seed)
+    model, source = _open(args)
     plan(model.config, model.formats, target, args.order)  # refuse before the slow steps
     with progress(f"compiling for {target.name}") as bar:
         artifact = build(
@@ -59,3 +61,20 @@ def _verilog(arch: Any) -> str:
     from lightmamba.rtl.top import to_verilog
 
     return to_verilog(arch, build_hash=build_hash(arch))
+
+
+def _open(args: argparse.Namespace) -> "tuple[QuantizedModel, Path | None]":
+    """Model, and the file that it came from."""
+    from lightmamba.cli.models import open_sizes
+    from lightmamba.errors import InputError
+    from lightmamba.qmodel import load
+    from lightmamba.qmodel.synthetic import random_model
+
+    config, formats, path = open_sizes(args.model, args.format)
+    if path is not None:
+        if args.seed is not None:
+            raise InputError(f"--format and --seed are for shapes, but {path} is a file")
+        return load(path), path
+    if not 0 <= (seed := args.seed or 0) < 1 << 63:
+        raise InputError(f"--seed must be from 0 to 2**63 - 1, not {seed}; try 0")
+    return random_model(config, formats, seed, lazy=True), None

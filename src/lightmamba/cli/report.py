@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import replace
 
-    from lightmamba.cli.show import fields
+    from lightmamba.cli.show import fields, working
     from lightmamba.errors import InputError
     from lightmamba.estimate import estimate
     from lightmamba.report import Report, missing, paper, render
@@ -51,10 +51,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         simulation = read_simulation(args.simulation, subject)
     if args.simulate:
         simulation = _simulate(args, subject)
+    with working("estimating"):
+        found = estimate(subject.config, subject.formats, subject.target, subject.order)
     report = Report(
-        subject, _made(args), paper(),
-        estimate(subject.config, subject.formats, subject.target, subject.order),
-        simulation, stored.synthesis, accuracy=stored.accuracy, front=stored.front,
+        subject, _made(args), paper(), found, simulation, stored.synthesis,
+        accuracy=stored.accuracy, front=stored.front,
     )  # fmt: skip
     if args.checkpoint:
         report = replace(report, outliers=_outliers(args))
@@ -77,7 +78,7 @@ def _subject(args: argparse.Namespace) -> "Subject":
     """Model and machine."""
     from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.arch.target import Target
-    from lightmamba.cli.named import sizes_named
+    from lightmamba.cli.models import open_sizes
     from lightmamba.compiler import plan, sizes
     from lightmamba.config import SHAPES
     from lightmamba.errors import InputError
@@ -96,7 +97,7 @@ def _subject(args: argparse.Namespace) -> "Subject":
     if args.target is None:
         raise InputError(f"{args.model} is no build, so say the machine: --target u280")
     target, order = Target.load(args.target), args.order or "reordered"
-    config, formats = sizes_named(args.model, args.format)
+    config, formats, _ = open_sizes(args.model, args.format)
     name = args.model if not path.is_file() else path.stem
     return Subject(name, config, formats, target, plan(config, formats, target, order), order)
 
@@ -104,16 +105,19 @@ def _subject(args: argparse.Namespace) -> "Subject":
 def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
     """Some tokens on the gates of a build, or of one made for them."""
     from lightmamba.arch.artifact import MANIFEST
-    from lightmamba.cli.named import open_named
+    from lightmamba.cli.models import open_sizes
     from lightmamba.cli.show import console, progress, working
     from lightmamba.compiler import build
+    from lightmamba.qmodel import load
+    from lightmamba.qmodel.synthetic import random_model
     from lightmamba.sim import open_twin, simulate
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(args.model)
         with working("building the gates and their simulator (minutes, the first time)"):
             if not (path / MANIFEST).is_file():
-                model, source = open_named(args.model, args.format, None)
+                config, formats, source = open_sizes(args.model, args.format)
+                model = load(source) if source else random_model(config, formats, 0, lazy=True)
                 path = Path(folder) / "build"
                 build(model, subject.target, path, order=subject.order, source=source)
             opened = open_twin(path, cache=args.cache)

@@ -3,6 +3,6 @@
 from lightmamba.compiler.driver import build
 from lightmamba.compiler.layout import row_order
 from lightmamba.compiler.plan import ORDERS, fitting, plan
-from lightmamba.compiler.source import open_model
+from lightmamba.compiler.source import open_model, sizes
 
-__all__ = ["ORDERS", "build", "fitting", "open_model", "plan", "row_order"]
+__all__ = ["ORDERS", "build", "fitting", "open_model", "plan", "row_order", "sizes"]

@@ -10,7 +10,7 @@ from lightmamba.rtl.held import BlockQueue
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import BLOCKED, ROW, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
-from lightmamba.rtl.shifts import bit_length, magnitude, round_shift, saturate
+from lightmamba.rtl.shifts import bit_length, magnitude, round_saturate
 
 __all__ = ["Blocks"]
 
@@ -131,8 +131,7 @@ class Blocks(wiring.Component):
         pipe = Pipe(m)
         value = pipe.step(lambda v: v, pipe.input(row.value), shape=signed(16))
         exponent = pipe.step(lambda v: v, pipe.input(held.number))
-        wide = round_shift(pipe, value, exponent, high=self._max_shift)
-        q, _ = saturate(pipe, wide, self.op.form)
+        q, _ = round_saturate(pipe, value, exponent, self.op.form, high=self._max_shift)
         kind, exponent = (pipe.delay(t, q.stage) for t in (pipe.input(row.kind), exponent))
         result = Signal(BLOCKED)
         m.d.comb += [

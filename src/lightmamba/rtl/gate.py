@@ -9,8 +9,10 @@ from lightmamba.numerics.gate import Gate as Arithmetic
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
-from lightmamba.rtl.shifts import round_shift, saturate
+from lightmamba.rtl.shifts import round_latency, round_saturate
+from lightmamba.rtl.squares import LATENCY as SQUARES
 from lightmamba.rtl.squares import SUM_BITS, sum_of_squares
+from lightmamba.rtl.tables import LATENCY as INTERPOLATION
 from lightmamba.rtl.tables import sigmoid
 
 __all__ = ["Gate"]
@@ -19,6 +21,8 @@ Y_BITS, Z_BITS, WEIGHT_BITS = 24, 16, 16
 # Shifts that matter: one further left saturates like the first, one further right gives 0 as well.
 SILU_SHIFTS = 1 - INT16.bits, Z_BITS
 PRODUCT_SHIFTS = -20, Y_BITS + Z_BITS  # further left is refused by qmodel.check
+SILU = round_latency(*SILU_SHIFTS) + INTERPOLATION + 2  # cycles of z·σ(z)
+SCALED = 1 + round_latency(*PRODUCT_SHIFTS)  # of a product, shifted and saturated
 
 
 class Gate(wiring.Component):
@@ -56,7 +60,9 @@ class Gate(wiring.Component):
         A command is not finished, or its results are not taken.
     """
 
-    latency, sum_latency, interval = 23, 21, 1
+    latency = 1 + SILU + 2 * SCALED + 2
+    sum_latency = 1 + SILU + SCALED + SQUARES + 2
+    interval = 1
 
     def __init__(self, op: Arithmetic | None = None) -> None:
         self.op = op or Arithmetic()
@@ -139,8 +145,8 @@ class Gate(wiring.Component):
         """z·σ(z), of the width of z. Source: ``numerics.conv.Silu``."""
         silu = self.op.silu
         low, high = SILU_SHIFTS
-        steps = round_shift(pipe, z, pipe.input(shift, z.stage), low=low, high=high)
-        narrow, _ = saturate(pipe, steps, silu.table)
+        by = pipe.input(shift, z.stage)
+        narrow, _ = round_saturate(pipe, z, by, silu.table, low=low, high=high)
         sigma = sigmoid(pipe, narrow, silu.sigmoid.nodes)
         product = pipe.step(lambda a, b: a * b, z, sigma)
         return pipe.step(lambda p: (p + (1 << 15)) >> 16, product, shape=signed(Z_BITS))
@@ -149,8 +155,8 @@ class Gate(wiring.Component):
         """a·b shifted right and saturated, and whether it was."""
         low, high = PRODUCT_SHIFTS
         product = pipe.step(lambda x, y: x * y, a, b)
-        wide = round_shift(pipe, product, pipe.input(shift, product.stage), low=low, high=high)
-        return saturate(pipe, wide, self.op.out)
+        by = pipe.input(shift, product.stage)
+        return round_saturate(pipe, product, by, self.op.out, low=low, high=high)
 
 
 def _limit(value: Value, low: int, high: int) -> Value:

@@ -9,12 +9,11 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
 from lightmamba.rtl.pipe import Pipe, Timed, select
-from lightmamba.rtl.shifts import add_tree
+from lightmamba.rtl.shifts import add_tree, split_product
 
 __all__ = ["Lane", "control", "delays", "split_product"]
 
 LEVELS = 2  # of the adder tree between registers
-SPLIT = 17  # a wide factor is multiplied in two pieces, the lower one of so many bits
 GROUP_STEPS = 4  # from the last beat of a group to the group's scaled sum
 CODE_MAX, GROUP_CODE_BITS = 7 << 15, 13  # largest block multiplier, bits of a group's multiplier
 
@@ -199,16 +198,6 @@ def _group_scaled(pipe: Pipe, x: Timed, code: Timed) -> Timed:
     """x·(32 + M)·2^E with code = M + 32·E. Three cycles."""
     product = split_product(pipe, x, pipe.comb(lambda c: Cat(c[:5], Const(1, 1)), code))
     return pipe.step(lambda v, c: _shifted(v, c[5:8], 1), product, code)
-
-
-def split_product(pipe: Pipe, x: Timed, factor: Timed) -> Timed:
-    """Signed times unsigned, in two pieces and then their sum. Two cycles."""
-    low = pipe.step(lambda v, f: v[:SPLIT] * f, x, factor)
-    high = pipe.step(lambda v, f: v[SPLIT:].as_signed() * f, x, factor)
-    return pipe.step(
-        lambda low, high: Cat(low[:SPLIT], high + low[SPLIT:]),
-        low, high, shape=signed(len(x) + len(factor)),
-    )  # fmt: skip
 
 
 def _shifted(value: Value, amount: Value, unit: int) -> Value:

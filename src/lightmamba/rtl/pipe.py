@@ -115,11 +115,12 @@ class Queue:
         queue = fifo.SyncFIFOBuffered(width=len(payload), depth=self.depth)
         m.submodules += queue
         self._queue = queue
-        self._credit = Signal(range(self.depth + 1), init=self.depth)
+        # Credit less one: its sign alone says whether there is room.
+        self._credit = Signal(range(-1, self.depth), init=self.depth - 1)
         self.room, self.busy = Signal(), Signal()
         m.d.comb += [
-            self.room.eq(self._credit != 0),
-            self.busy.eq(self._credit != self.depth),
+            self.room.eq(~self._credit[-1]),
+            self.busy.eq(self._credit != self.depth - 1),
             o.valid.eq(queue.r_rdy),
             payload.eq(queue.r_data),
             queue.r_en.eq(o.ready),

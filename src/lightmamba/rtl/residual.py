@@ -9,6 +9,7 @@ from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
 from lightmamba.rtl.shifts import saturate
+from lightmamba.rtl.squares import LATENCY as SQUARES
 from lightmamba.rtl.squares import SUM_BITS, sum_of_squares
 
 __all__ = ["Residual"]
@@ -50,7 +51,7 @@ class Residual(wiring.Component):
         A command is not finished, or its results are not taken.
     """
 
-    latency, sum_latency, interval = 6, 11, 1
+    latency, sum_latency, interval = 6, 8 + SQUARES, 1
 
     def __init__(self, channels: int) -> None:
         self.channels = channels

@@ -84,9 +84,7 @@ def test_round_saturate(form, bits, low, high, shape):
 
     dut = Piped({"x": signed(bits), "by": shape}, build)
     got = through(dut, [{"x": int(a), "by": int(b)} for a, b in zip(x, by, strict=True)])
-    whole = [
-        primitives.round_shift(np.array([int(a)]), int(b))[0] for a, b in zip(x, by, strict=True)
-    ]
+    whole = [primitives.round_shift(np.array([a]), int(b))[0] for a, b in zip(x, by, strict=True)]
     assert_array_equal(got["value"], form(np.array(whole)))
     assert_array_equal(got["lost"], [form.overflows(np.array([v])) for v in whole])
     assert dut.stage == shifts.round_latency(low, high)

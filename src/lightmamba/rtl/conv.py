@@ -170,12 +170,9 @@ class Conv(wiring.Component):
         taps = [pipe.step(lambda v: v, pipe.input(weights.taps[n])) for n in range(TAPS)]
         bias = pipe.step(lambda v: v, pipe.input(weights.bias))
         # The old inputs wait, not their sum: what waits longer than two cycles is no register.
-        products = [
-            pipe.step(
-                lambda x, w: x * w, pipe.delay(x, window[-1].stage - (x is not window[-1])), w
-            )
-            for x, w in zip(window, taps, strict=True)
-        ]
+        new = window[-1]
+        window = [*(pipe.delay(x, new.stage - 1) for x in window[:-1]), new]
+        products = [pipe.step(lambda x, w: x * w, x, w) for x, w in zip(window, taps, strict=True)]
         older = add_tree(pipe, [*products[:-1], bias])
         acc = pipe.step(lambda a, b: a + b, older, products[-1], shape=ACC)
         shift = pipe.step(_clamp, out_shift)

@@ -8,7 +8,7 @@ from lightmamba.numerics.ssm import Discretize
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import DISCRETE, WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
-from lightmamba.rtl.shifts import round_shift, saturate, shift_cut, shift_latency
+from lightmamba.rtl.shifts import round_shift, saturate, shift_cut
 from lightmamba.rtl.tables import interpolate
 
 __all__ = ["Discretizer"]

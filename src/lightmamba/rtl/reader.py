@@ -17,7 +17,8 @@ AHEAD = 4  # commands whose beats a word reader may ask for before it hands out 
 class Reader(wiring.Component):
     """Read beats in bursts, as many outstanding as the queue has room for.
 
-    The whole room of a burst is reserved before its address goes out, and ``rready`` is always 1.
+    The whole room of a burst is reserved before its address goes out, and ``rready`` is always 1;
+    nothing is asked for unless there is room for the longest burst.
     One beat per cycle, and one address per cycle. ``latency`` cycles lie between a command and its
     first address, ``data_latency`` between a beat from memory and ``o``. A command of zeros waits
     until all that was asked for has come.
@@ -48,7 +49,7 @@ class Reader(wiring.Component):
         A response was not OKAY, since the last ``flush``.
     """
 
-    latency, data_latency, interval = 3, 2, 1
+    latency, data_latency, interval = 1 + Bursts.latency, 2, 1
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.bursts = Bursts(port_bits, burst_beats)
@@ -80,10 +81,16 @@ class Reader(wiring.Component):
         burst = bursts.o.payload
         free = Signal(range(self.depth + 1), init=self.depth)  # beats that may still be asked for
         owed = Signal(range(self.depth + 1))  # beats that memory has yet to send
-        fits, take, ask, make, leave = Signal(), Signal(), Signal(), Signal(), Signal()
+        # Both are of the last cycle, hence careful about what was asked for in it.
+        fits, settled = Signal(), Signal()
+        take, ask, make, leave = Signal(), Signal(), Signal(), Signal()
+        longest = bursts.burst_beats
+        m.d.sync += [
+            fits.eq(Mux(ask, free >= 2 * longest, Mux(make, free > longest, free >= longest))),
+            settled.eq((owed == 0) & ~ask),
+        ]
         m.d.comb += [
-            fits.eq(free >= burst.beats),
-            take.eq(fits & Mux(burst.zero, owed == 0, ~axi.arvalid | axi.arready) & ~self.flush),
+            take.eq(fits & Mux(burst.zero, settled, ~axi.arvalid | axi.arready) & ~self.flush),
             bursts.o.ready.eq(take),
             ask.eq(bursts.o.valid & take & ~burst.zero),
             make.eq(bursts.o.valid & take & burst.zero),
@@ -209,7 +216,7 @@ class WordReader(wiring.Component):
         As those of the reader.
     """
 
-    latency, data_latency, interval = 3, 3, 1
+    latency, data_latency, interval = Reader.latency, 3, 1
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.port_bits, self.depth, self.burst_beats = port_bits, depth, burst_beats

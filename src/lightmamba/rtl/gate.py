@@ -6,7 +6,7 @@ from amaranth.lib.wiring import Out
 
 from lightmamba.numerics.formats import INT16
 from lightmamba.numerics.gate import Gate as Arithmetic
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import round_latency, round_saturate
@@ -100,8 +100,8 @@ class Gate(wiring.Component):
         weighted, over_weighted = self._scaled(pipe, g, weight, weighted_shift)
         squares = sum_of_squares(pipe, g, issue, first)
 
-        left, group_left = Signal(15), Signal(15)
-        last, group_last = left == 1, group_left == 1
+        left, group_left = Countdown(15), Countdown(15)
+        last, group_last = left.last, group_left.last
         found, arrives = pipe.valid(issue, g.stage), pipe.valid(issue, weighted.stage)
         summed = pipe.valid(issue & group_last, squares.stage)
         queue = Queue(m, self.o, latency=weighted.stage)
@@ -111,7 +111,7 @@ class Gate(wiring.Component):
 
         ready = Signal()
         m.d.comb += [
-            ready.eq((left != 0) & queue.room & sums.room),
+            ready.eq(left.some & queue.room & sums.room),
             self.i_y.ready.eq(ready & self.i_z.valid & self.i_weight.valid),
             self.i_z.ready.eq(ready & self.i_y.valid & self.i_weight.valid),
             self.i_weight.ready.eq(ready & self.i_y.valid & self.i_z.valid & ((lane == 3) | last)),
@@ -124,21 +124,20 @@ class Gate(wiring.Component):
         told = self.command.payload
         with m.If(job.start):
             m.d.sync += [
-                left.eq(told.count),
-                group_left.eq(told.group_dim),
+                *left.load(told.count),
+                *group_left.load(told.group_dim),
                 lane.eq(0),
                 silu_shift.eq(_limit(told.silu, *SILU_SHIFTS)),
                 shift.eq(_limit(told.shift, *PRODUCT_SHIFTS)),
                 weighted_shift.eq(_limit(told.weighted, *PRODUCT_SHIFTS)),
             ]
         with m.Elif(issue):
-            m.d.sync += [
-                left.eq(left - 1),
-                group_left.eq(Mux(group_last, job.fields.group_dim, group_left - 1)),
-                first.eq(group_last),
-                lane.eq(lane + 1),
-            ]
-        job.end((left == 0) & ~queue.busy & ~sums.busy)
+            m.d.sync += [*left.step(), first.eq(group_last), lane.eq(lane + 1)]
+            with m.If(group_last):
+                m.d.sync += group_left.load(job.fields.group_dim)
+            with m.Else():
+                m.d.sync += group_left.step()
+        job.end(~left.some & ~queue.busy & ~sums.busy)
         return m
 
     def _silu(self, pipe: Pipe, z: Timed, shift: Value) -> Timed:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import Out
 
 from lightmamba.numerics.blocks import MAX_CODE, RECIPROCALS, BlockQuant
 from lightmamba.rtl.held import BlockQueue
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import CODED, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed, select
 from lightmamba.rtl.shifts import bit_length, magnitude, shift_cut, shift_latency, split_product
@@ -62,14 +62,14 @@ class Quantizer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        coming, zeros = Signal(15), Signal(7)  # values and zeros still to be stored
+        coming, zeros = Countdown(15), Signal(7)  # values and zeros still to be stored
         going = Signal(16)  # of both still to be issued
         place = Signal(range(self.op.block))
         job, told = Job(m, self.command, self.busy), self.command.payload
         self._head, self._base = job.fields.head, job.fields.base
         with m.If(job.start):
             m.d.sync += [
-                coming.eq(told.count),
+                *coming.load(told.count),
                 zeros.eq(told.pad),
                 going.eq(told.count + told.pad),
                 place.eq(0),
@@ -79,7 +79,7 @@ class Quantizer(wiring.Component):
         values, stored, last = Signal(), Signal(), Signal()
         value = Signal(signed(32))
         m.d.comb += [
-            values.eq(coming != 0),
+            values.eq(coming.some),
             self.i.ready.eq(values & held.room),
             stored.eq(Mux(values, self.i.valid, zeros != 0) & held.room),
             value.eq(Mux(values, self.i.payload, 0)),
@@ -88,7 +88,7 @@ class Quantizer(wiring.Component):
         with m.If(stored):
             m.d.sync += place.eq(Mux(last, 0, place + 1))
             with m.If(values):
-                m.d.sync += coming.eq(coming - 1)
+                m.d.sync += coming.step()
             with m.Else():
                 m.d.sync += zeros.eq(zeros - 1)
         held.put(stored, value.as_unsigned(), last)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Signal, signed, unsigned
 from numpy.testing import assert_array_equal
 
 from lightmamba.numerics import primitives
@@ -156,6 +156,39 @@ def test_add_tree(count, levels, stage):
     beats = [dict(zip(names, map(int, row), strict=True)) for row in x]
     assert_array_equal(through(dut, beats)["y"], x.sum(1))
     assert dut.stage == stage
+
+
+@pytest.mark.parametrize("shape", [signed(14), unsigned(14)])
+@pytest.mark.parametrize("stalls", [0.0, 0.4])
+def test_accumulate(shape, stalls):
+    """Runs of one to five terms; in gaps, whatever is there does not count."""
+    rng = np.random.default_rng(9)
+    top = 1 << (14 - shape.signed)
+    x = rng.integers(-top if shape.signed else 0, top, 120)
+    x[5:12], x[20:30] = top - 1, -top if shape.signed else 0
+    first = (np.arange(120) % 15 == np.array([0, 1, 3, 6, 10])[:, None]).any(0)
+
+    def build(pipe, x, first, on):
+        x, first, on = (pipe.delay(t, 2) for t in (x, first, on))
+        counts = pipe.valid(dut_issue, 2) & on.value
+        total = shifts.accumulate(pipe, x, counts, first.value, bits=17, low=6)
+        return {"y": total}
+
+    dut_issue = Signal()
+    dut = Piped({"x": shape, "first": 1, "on": 1}, build)
+    dut.m.d.comb += dut_issue.eq(dut.i.valid & dut.i.ready)
+    on = rng.integers(0, 4, 120) > 0
+    on |= first
+    beats = [
+        {"x": int(a), "first": int(f), "on": int(o)} for a, f, o in zip(x, first, on, strict=True)
+    ]
+    expected, total = [], 0
+    for a, f, o in zip(x.tolist(), first, on, strict=True):
+        total = (a if f else total + a) if o else total
+        expected.append(total)
+    assert_array_equal(through(dut, beats, stalls=stalls)["y"], expected)
+    assert dut.stage == 4
+    assert min(expected) < 0 or not shape.signed
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 8, 13, 61])

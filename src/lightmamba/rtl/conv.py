@@ -173,6 +173,7 @@ class Conv(wiring.Component):
         new = window[-1]
         window = [*(pipe.delay(x, new.stage - 1) for x in window[:-1]), new]
         products = [pipe.step(lambda x, w: x * w, x, w) for x, w in zip(window, taps, strict=True)]
+        bias = pipe.settle(pipe.delay(bias, new.stage - 1))
         older = add_tree(pipe, [*products[:-1], bias])
         acc = pipe.step(lambda a, b: a + b, older, products[-1], shape=ACC)
         shift = pipe.step(_clamp, out_shift)

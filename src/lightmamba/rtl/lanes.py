@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from lightmamba.arch.config import GROUP, ArchConfig
 from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.lane import Lane, control, delays
+from lightmamba.rtl.lane import Lane, control, delays, lane_latency
 from lightmamba.rtl.layouts import command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
 
@@ -66,7 +66,7 @@ class Lanes(wiring.Component):
 
     def __init__(self, config: ArchConfig, buffer: ActivationBuffer) -> None:
         self.config, self.buffer = config, buffer
-        self.steps = delays(config)["finish"] + 1  # from an issue to the lanes' sums
+        self.steps = lane_latency(config)  # from an issue to the lanes' sums
         self.latency = 1 + self.steps + 2
         super().__init__(
             {
@@ -265,6 +265,6 @@ class Lanes(wiring.Component):
             "fresh": fresh,
         }
         for name, stage in delays(c).items():
-            field = pipe.delay(pipe.input(issued[name]), stage)
+            field = pipe.settle(pipe.delay(pipe.input(issued[name]), stage - 1))
             m.d.comb += Value.cast(told[name]).eq(field.value)
         return Value.cast(told)

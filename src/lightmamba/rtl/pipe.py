@@ -56,6 +56,16 @@ class Pipe:
         known.append((value, stage, register))
         return register
 
+    def settle(self, timed: Timed) -> Timed:
+        """The same value a cycle later, in a register that resets.
+
+        A chain of registers without reset may become a shift register of lookup tables, which
+        takes as long as a wide addition to show what it holds.
+        """
+        register = Signal(timed.value.shape(), name=f"settled{timed.stage + 1}")
+        self.m.d.sync += register.eq(timed.value)
+        return Timed(register, timed.stage + 1)
+
     def align(self, *timed: Timed) -> list[Timed]:
         """Delay all to the latest of them."""
         latest = max(t.stage for t in timed)

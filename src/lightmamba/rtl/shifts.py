@@ -1,12 +1,12 @@
 """Shift, round, saturate, normalize: the pipelined forms of ``numerics.primitives``."""
 
-from amaranth.hdl import Cat, Mux, Value, signed
+from amaranth.hdl import Cat, Mux, Signal, Value, signed
 
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.rtl.pipe import Pipe, Timed
 
 __all__ = [
-    "add_tree", "bit_length", "is_overflow", "magnitude", "round_latency", "round_saturate",
+    "accumulate", "add_tree", "bit_length", "is_overflow", "magnitude", "round_latency", "round_saturate",
     "round_shift", "saturate", "shift_cut", "shift_latency", "split_product",
 ]  # fmt: skip
 
@@ -152,6 +152,39 @@ def add_tree(pipe: Pipe, terms: list[Timed], levels: int = 2) -> Timed:
             for p in pairs
         ]  # fmt: skip
     return terms[0]
+
+
+def accumulate(pipe: Pipe, x: Timed, on: Value, first: Value, *, bits: int, low: int) -> Timed:
+    """Running sum of ``x``, of the signedness of ``x``, in two parts. Two cycles.
+
+    Parameters
+    ----------
+    pipe
+        Where it is built.
+    x
+        What is added, one per cycle.
+    on, first
+        In the cycle of ``x``: it counts; it begins a new sum.
+    bits, low
+        Of the sum, and of its lower part, which is added one cycle before the rest, so that no
+        carry runs further.
+    """
+    m, at = pipe.m, x.stage
+    upper = pipe.delay(pipe.comb(lambda v: _signed_like(v, v[low:]), x), at + 1).value
+    on_late, first_late = pipe.valid(on, 1), pipe.valid(first, 1)
+    lower, carry = Signal(low, reset_less=True), Signal(reset_less=True)
+    higher = Signal(type(upper.shape())(bits - low, upper.shape().signed), reset_less=True)
+    with m.If(on):
+        m.d.sync += Cat(lower, carry).eq(Mux(first, 0, lower) + x.value[:low])
+    with m.If(on_late):
+        m.d.sync += higher.eq(Mux(first_late, 0, higher) + upper + carry)
+    settled = pipe.delay(pipe.input(lower, at + 1), at + 2)
+    whole = Cat(settled.value, higher)
+    return pipe.input(_signed_like(x.value, whole), at + 2)
+
+
+def _signed_like(model: Value, value: Value) -> Value:
+    return value.as_signed() if model.shape().signed else value.as_unsigned()
 
 
 def bit_length(value: Value) -> Value:

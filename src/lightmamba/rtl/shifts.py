@@ -127,7 +127,10 @@ def saturate(pipe: Pipe, x: Timed, form: IntFormat) -> tuple[Timed, Timed]:
 
 
 def split_product(pipe: Pipe, x: Timed, factor: Timed) -> Timed:
-    """Signed ``x`` times ``factor`` of up to 17 bits: two pieces, then their sum. Two cycles."""
+    """Signed ``x`` times ``factor``: two pieces, then their sum. Two cycles.
+
+    A piece is one multiplier of 27 x 18 bits for up to 35 bits of ``x``, 26 of ``factor``.
+    """
     sign = factor.value.shape().signed
     low = pipe.step(lambda v, f: v[:SPLIT] * f, x, factor)
     high = pipe.step(lambda v, f: v[SPLIT:].as_signed() * f, x, factor)

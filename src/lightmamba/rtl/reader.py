@@ -1,12 +1,13 @@
 """Readers: commands in, beats or words of memory out, never asked for without room."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import C, Module, Mux, Signal, unsigned
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.config import WORD_BITS
 from lightmamba.rtl.axi import COUNT_BITS, INCREMENTING, READ, Bursts, master
+from lightmamba.rtl.job import Countdown
 from lightmamba.rtl.layouts import WORD, i_stream, o_stream
 
 __all__ = ["Reader", "Unpacker", "WordReader"]
@@ -166,13 +167,13 @@ class Unpacker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         places = exact_log2(self.words)
-        whole = Signal(COUNT_BITS)  # whole beats to come
+        whole = Countdown(COUNT_BITS)  # whole beats to come
         tail = Signal(range(self.words))  # words of the one after them
         beat = Signal(self.port_bits, reset_less=True)
         have = Signal(range(self.words + 1))  # words left in it
         more, free = Signal(), Signal()
         m.d.comb += [
-            more.eq(whole.any() | tail.any()),
+            more.eq(whole.some | tail.any()),
             free.eq((have == 0) | ((have == 1) & self.o.ready)),
             self.command.ready.eq(~more | self.flush),
             self.i.ready.eq((more & free) | self.flush),
@@ -182,19 +183,19 @@ class Unpacker(wiring.Component):
         ]
         with m.If(self.command.valid & ~more):
             m.d.sync += [
-                whole.eq(self.command.payload[places:]),
+                *whole.load(self.command.payload[places:]),
                 tail.eq(self.command.payload[:places]),
             ]
         with m.If(self.i.valid & more & free):
             m.d.sync += beat.eq(self.i.payload)
-            with m.If(whole.any()):
-                m.d.sync += [whole.eq(whole - 1), have.eq(self.words)]
+            with m.If(whole.some):
+                m.d.sync += [*whole.step(), have.eq(self.words)]
             with m.Else():
                 m.d.sync += [tail.eq(0), have.eq(tail)]
         with m.Elif(self.o.valid & self.o.ready):
             m.d.sync += [beat.eq(beat >> WORD_BITS), have.eq(have - 1)]
         with m.If(self.flush):
-            m.d.sync += [whole.eq(0), tail.eq(0), have.eq(0)]
+            m.d.sync += [*whole.load(C(0, 1)), tail.eq(0), have.eq(0)]
         return m
 
 

@@ -13,8 +13,10 @@ from lightmamba.arch.program import Op
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
 from lightmamba.rtl.counters import Counters, Traffic
+from lightmamba.rtl.pipe import Pipe
 from lightmamba.rtl.prefetch import LayerWalk, Segments
 from lightmamba.rtl.reader import Reader, WordReader
+from lightmamba.rtl.shifts import split_product
 from lightmamba.rtl.state import StatePacker, StateUnpacker
 from lightmamba.rtl.streams import Fork, StreamQueue, join
 from lightmamba.rtl.units import Units
@@ -81,8 +83,10 @@ class MemorySide(Elaboratable):
             m.d.comb += part.flush.eq(~self.host.control[0])
         for name, part in self.writers.items():
             m.submodules[f"write_{name}"] = part
+        drained = Signal(len(self.readers))
         m.d.sync += [
-            self.drained.eq(Cat(part.drained for part in self.readers.values()).all()),
+            drained.eq(Cat(part.drained for part in self.readers.values())),
+            self.drained.eq(drained.all()),
             self.error.eq(
                 Cat(part.error for part in (*self.readers.values(), *self.writers.values())).any()
             ),
@@ -226,15 +230,16 @@ class MemorySide(Elaboratable):
         """One row of the table per token; the logits of a head."""
         host, sequencer = self.host, self.sequencer
         row, logits = self.readers["embedding"].command, self.writers["logits"].command
-        offset = Signal(len(row.payload.address), reset_less=True)
-        m.d.sync += offset.eq(sequencer.begin_token * host.embedding_stride)
+        pipe = Pipe(m)
+        stride = pipe.input(Cat(host.embedding_stride, 0).as_signed())
+        offset = split_product(pipe, stride, pipe.input(sequencer.begin_token)).value
         m.d.sync += [
-            row.payload.address.eq(host.embedding_base + offset),
+            row.payload.address.eq(host.embedding_base + offset.as_unsigned()),
             row.payload.count.eq(host.embedding_words),
             logits.payload.address.eq(host.logits_base),
             logits.payload.count.eq(host.logits_words),
         ]
-        # The address is ready three cycles after `begin`, long before the first dispatch.
+        # The address is ready four cycles after `begin`, long before the first dispatch.
         with m.If(sequencer.dispatch & (sequencer.op == Op.EMBED)):
             m.d.sync += row.valid.eq(1)
         with m.Elif(row.ready):

@@ -12,7 +12,7 @@ from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import BLOCKED, DISCRETE, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import add_tree, saturate
-from lightmamba.rtl.ssm_read import Contraction, add_words, contract, finish, skip
+from lightmamba.rtl.ssm_read import SKIP, Contraction, add_words, contract, finish, skip
 from lightmamba.rtl.ssm_update import (
     LEFT,
     Row,
@@ -289,7 +289,11 @@ class Ssm(wiring.Component):
         """y of a row, whose last word is issued."""
         read, lost_read = finish(pipe, self.op, total, fields.y)
         shift = pipe.step(lambda e: fields.D_shift - e, pipe.input(x.exp))
-        D, q = pipe.input(head.D), pipe.input(x.q)
+        # Its operands wait, not D·x: what waits is in no register.
+        D, q, shift = (
+            pipe.delay(t, read.stage - SKIP)
+            for t in (pipe.input(head.D), pipe.input(x.q), shift)
+        )
         y = pipe.step(lambda a, b: a + b, read, skip(pipe, self.op, D, q, shift))
         y, lost_skip = saturate(pipe, y, self.op.out)
         lost = []

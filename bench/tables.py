@@ -207,6 +207,20 @@ def rates() -> str:
     return lines(header, rows) + foot({**record, "results": {}})
 
 
+def estimates() -> str:
+    """Estimated cycles against those in gates."""
+    record = load("estimates")
+    header = ["machine and memory", "cycles", "estimated", "error", "of a prompt's token", "bound"]
+    rows = [
+        [
+            r["case"], f"{r['cycles']:,.0f}", f"{r['estimated']:,}", f"{r['error']:+.2%}",
+            f"{r['prompt_error']:+.2%}", r["bound"],
+        ]
+        for r in record["results"]
+    ]  # fmt: skip
+    return lines(header, rows) + foot(record)
+
+
 def bubbles() -> str:
     """The longest pauses of the lanes."""
     record = load("bubbles")
@@ -230,6 +244,7 @@ TABLES = {
     "shapes": shapes,
     "bubbles": bubbles,
     "rates": rates,
+    "estimates": estimates,
     "speed": speed,
 }
 

@@ -209,6 +209,20 @@ def rates() -> str:
     return lines(header, rows) + foot({**record, "results": {}})
 
 
+def estimates() -> str:
+    """Estimated cycles against those in gates."""
+    record = load("estimates")
+    header = ["machine and memory", "cycles", "estimated", "error", "of a prompt's token", "bound"]
+    rows = [
+        [
+            r["case"], f"{r['cycles']:,.0f}", f"{r['estimated']:,}", f"{r['error']:+.2%}",
+            f"{r['prompt_error']:+.2%}", r["bound"],
+        ]
+        for r in record["results"]
+    ]  # fmt: skip
+    return lines(header, rows) + foot(record)
+
+
 def bubbles() -> str:
     """The longest pauses of the lanes."""
     record = load("bubbles")
@@ -246,6 +260,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "shapes": shapes,
     "bubbles": bubbles,
     "rates": rates,
+    "estimates": estimates,
     "speed": speed,
     "targets": lambda: plain(boards.target_rows()),
     "target-sources": lambda: plain(boards.source_rows()),

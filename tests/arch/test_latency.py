@@ -9,7 +9,6 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.latency import Latency
 from lightmamba.rtl import lanes, memory_side, reader, sequencer, streams, writer
 from lightmamba.rtl.activations import ActivationBuffer
-from lightmamba.rtl.axi import Bursts
 from lightmamba.rtl.units import Units
 
 MACHINES = (

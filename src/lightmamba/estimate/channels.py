@@ -140,9 +140,8 @@ def channel(a, t, place, now):
             moment = max(now * p.FINE, a[port + p.P_LAST] + a[port + p.P_STEP])
             a[port + p.P_LAST] = moment
             arrives = (moment + p.FINE - 1) // p.FINE
-            push(
-                a, t, p.BEATS + client, arrives + a[p.READER_TABLE + client * p.R_SIZE + p.R_DELAY]
-            )
+            delay = a[p.READER_TABLE + client * p.R_SIZE + p.R_DELAY]
+            push(a, t, p.BEATS + client, arrives + delay)
             if t[ring + 1] == 0:
                 a[port + p.P_OPEN] -= 1
                 wake(a, a[p.U_READ] + a[table], arrives + 1)

@@ -1,7 +1,7 @@
 """Where the numbers of a running model lie: one array of tables, one of rings and lists.
 
-The loops of this folder pass two arrays of int64 from hand to hand: ``a`` holds scalars and tables of
-fixed size, ``t`` the queues' times, requests, commands and lists. Plain numbers, so that the
+The loops of this folder pass two arrays of int64 from hand to hand: ``a`` holds scalars and tables
+of fixed size, ``t`` the queues' times, requests, commands and lists. Plain numbers, so that the
 compiled loops have them as constants.
 """
 
@@ -9,8 +9,8 @@ NEVER = 1 << 60  # later than everything
 
 # Queues: those that carry data, in the order of a token; those of the readers' beats follow.
 (
-    EMBED, RESIDUAL, SUM_IN, RMS_IN, QUANT_IN, WORDS_IN, PARTS, ROWS, DT, CONV, OUT, LOGIT, Z, HEADS,
-    CONVOLVED, X, BC, BC_READY, AHEAD, BEHIND, Y, GATED, SUM_OUT, RMS_OUT, MIXED, QUANT_OUT,
+    EMBED, RESIDUAL, SUM_IN, RMS_IN, QUANT_IN, WORDS_IN, PARTS, ROWS, DT, CONV, OUT, LOGIT, Z,
+    HEADS, CONVOLVED, X, BC, BC_READY, AHEAD, BEHIND, Y, GATED, SUM_OUT, RMS_OUT, MIXED, QUANT_OUT,
     WORDS_OUT, CONV_STATE, LOGITS, BEATS,
 ) = range(30)  # fmt: skip
 READERS = 72  # most that a machine has: 64 lanes, and six others

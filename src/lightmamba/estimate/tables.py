@@ -183,7 +183,7 @@ class _Filler:
 
     def _memory(self) -> list[list[int]]:
         """Channels, ports and readers; the readers of each port."""
-        work, arch, target = self.work, self.work.arch, self.work.target
+        arch, target = self.work.arch, self.work.target
         used = [
             port for port in ports(arch)
             if port.writers or any(name in self.readers for name in port.readers)
@@ -208,11 +208,11 @@ class _Filler:
             )  # fmt: skip
         for number, port in enumerate(used):
             row = p.PORT_TABLE + number * p.P_SIZE
-            channel = next(n for n, c in enumerate(channels) if port.name in c.ports)
+            place = next(n for n, c in enumerate(channels) if port.name in c.ports)
             mine = [self.readers.index(name) for name in port.readers if name in self.readers]
             clients.append(mine)
             self.a[row : row + p.P_SIZE] = (
-                channel, port.bits // 8, step, 0, 0, 0, 0, OPEN_BURSTS, -1, 0, 0, 0,
+                place, port.bits // 8, step, 0, 0, 0, 0, OPEN_BURSTS, -1, 0, 0, 0,
             )  # fmt: skip
             for reader in mine:
                 self._reader(reader, number, port.bits, len(mine) > 1)
@@ -246,9 +246,8 @@ class _Filler:
             "state": p.U_UNPACKER, "embedding": p.U_EMBED, "conv_params": p.U_CONV,
             "head_params": p.U_DISCRETIZE, "gate_params": p.U_GATE, "conv_state": p.U_CONV,
         }  # fmt: skip
-        self._queue(
-            p.BEATS + reader, depth + 1, int(self.a[p.U_READ]) + port, units.get(name, p.U_LANES)
-        )
+        source = int(self.a[p.U_READ]) + port
+        self._queue(p.BEATS + reader, depth + 1, source, units.get(name, p.U_LANES))
 
     def _writers(self) -> None:
         arch, memory, aux = self.work.arch, self.work.memory, self.work.arch.aux_port_bits

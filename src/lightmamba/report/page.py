@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-import jinja2
-from markupsafe import Markup
-
 from lightmamba.report import bars, ranges, tables
 from lightmamba.report.contents import Report
 from lightmamba.report.figures import figure, percent, plain
@@ -62,6 +59,9 @@ def missing(report: Report) -> list[str]:
 
 def render(report: Report) -> str:
     """The page as HTML: one file, nothing fetched, no scripts."""
+    import jinja2  # an extra: the rest of this folder works without
+    from markupsafe import Markup
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lightmamba", "report"), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,

@@ -147,7 +147,7 @@ def _slope(
     middles = [
         (px + half * math.cos(turn) - away * math.sin(turn),
          py + half * math.sin(turn) + away * math.cos(turn))
-        for px, py in along[: max(0, len(along) - int(needed) // STEP)]
+        for px, py in along[: max(0, len(along) - int(needed) // STEP - 2)]
     ]  # fmt: skip
     if not middles:
         return along

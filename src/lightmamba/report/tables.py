@@ -94,7 +94,7 @@ def headline(report: Report) -> Table:
     rows = [
         Row((name, *(column.get(name, NONE) for column in columns.values())))
         for name in order
-        if any(name in column for column in columns.values())
+        if any(column.get(name, NONE) != NONE for column in columns.values())
     ]
     return Table(("", *columns), rows)
 

@@ -14,7 +14,7 @@ from lightmamba.numerics.linear import Epilogue as Arithmetic
 from lightmamba.rtl.lane import split_product
 from lightmamba.rtl.layouts import RMS, command
 from lightmamba.rtl.pipe import Pipe, Timed, select
-from lightmamba.rtl.shifts import round_shift, saturate
+from lightmamba.rtl.shifts import is_overflow, round_shift, saturate
 
 __all__ = ["FINISHED", "PAIR", "ROW_BITS", "SUM_BITS", "EpilogueRow"]
 
@@ -167,12 +167,14 @@ class EpilogueRow(wiring.Component):
         wide, lost_wide = saturate(pipe, rounded, self.op.wide)
         product = split_product(pipe, wide, pipe.comb(lambda r: r[:16], rms))
         scaled = round_shift(pipe, product, shift, high=SHIFT_MAX)
-        narrow, lost_narrow = saturate(pipe, scaled, INT16)
         full, lost_full = saturate(pipe, scaled, INT32)
-        value = pipe.step(lambda n, f: Mux(told.narrow, n, f), narrow, full)
-        lost = pipe.step(
-            lambda w, n, f: w + Mux(told.narrow, n, f), lost_wide, lost_narrow, lost_full
-        )
+        # What does not fit int32 does not fit int16 either, cut or not.
+        over = pipe.comb(lambda v: told.narrow & is_overflow(v, INT16), full)
+        value = pipe.step(
+            lambda v, o: Mux(o, Mux(v < 0, INT16.min, INT16.max), v), full, over,
+            shape=signed(32),
+        )  # fmt: skip
+        lost = pipe.step(lambda w, o, f: w + (o | f), lost_wide, over, lost_full)
         return value, lost
 
     def _add_parts(self, pipe: Pipe, value: Timed) -> Timed:

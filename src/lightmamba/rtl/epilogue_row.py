@@ -31,9 +31,9 @@ FINISHED = data.StructLayout({"valid": 1, "kind": 3, "value": signed(SUM_BITS)})
 class EpilogueRow(wiring.Component):
     """Bring the sums of every second lane to the formats of their rows, one per cycle.
 
-    A row is shown on ``o`` ``latency`` cycles after the issue of its last part; the losses of every
-    part, some cycles earlier. Parts of a row come a slot apart, so two cycles at least where there
-    is more than one pair. Rows of OUT and LOGIT have the static shift of dt.
+    A row is shown on ``o`` ``latency`` cycles after the issue of its last part. Losses are shown of
+    every part. Parts of a row come a slot apart, so two cycles at least where there is more than
+    one pair. Rows of OUT and LOGIT have the static shift of dt.
 
     The kind of a row is that of the first section that ends behind it. It is found while the sum
     is on its way to the multiplier, so it costs no time.
@@ -210,17 +210,18 @@ class EpilogueRow(wiring.Component):
         return Timed(total, stage + 1)
 
     def _count(self, pipe: Pipe, kind: Timed, inside: Timed, lost: Timed) -> None:
-        """Say to whose rows the losses of this cycle belong."""
+        """Say to whose rows the losses of the last cycle belong."""
         m = pipe.m
         kind, inside = pipe.delay(kind, lost.stage), pipe.delay(inside, lost.stage)
         valid = pipe.valid(self.issue, lost.stage) & inside.value
+        m.d.sync += [self.lost_in.eq(0), self.lost_out.eq(0), self.lost_head.eq(0)]
         with m.If(valid), m.Switch(kind.value):
             with m.Case(Kind.OUT):
-                m.d.comb += self.lost_out.eq(lost.value)
+                m.d.sync += self.lost_out.eq(lost.value)
             with m.Case(Kind.LOGIT):
-                m.d.comb += self.lost_head.eq(lost.value)
+                m.d.sync += self.lost_head.eq(lost.value)
             with m.Default():
-                m.d.comb += self.lost_in.eq(lost.value)
+                m.d.sync += self.lost_in.eq(lost.value)
 
 
 def _first(flags: Sequence[Value], values: Sequence[Value]) -> Value:

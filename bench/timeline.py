@@ -99,7 +99,7 @@ def _pause(before: NDArray[np.int64], after: NDArray[np.int64], lanes: int) -> i
 
     Rows leave in pairs, the first pair when the lanes are through with the slot.
     """
-    behind = (before.shape[1] - 1) % lanes // PAIR
+    behind: int = (before.shape[1] - 1) % lanes // PAIR
     return int(max(after[:, 0] - before[:, -1])) + behind
 
 

@@ -13,6 +13,7 @@ from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.data import demo_file
 from lightmamba.qmodel import load
+from lightmamba.rtl.epilogue_row import PAIR
 from lightmamba.sim import open_device
 from lightmamba.sim.activity import unit_cycles
 from lightmamba.sim.observe import Record, rows_of
@@ -65,8 +66,9 @@ def main() -> None:
     arch, out = artifact.arch, rows.cycles[rows["kind"] == Kind.OUT].astype(np.int64)
     out = out.reshape(model.config.n_layer, -1)
     results = {
-        "from in_proj to out_proj": int(max(out[:, 0] - of_in[:, -1])) - arch.out_words,
-        "from out_proj to the next in_proj": int(max(of_in[1:, 0] - out[:-1, -1])) - arch.in_words,
+        "from in_proj to out_proj": _pause(of_in, out, arch.lanes) - arch.out_words,
+        "from out_proj to the next in_proj": _pause(out[:-1], of_in[1:], arch.lanes)
+        - arch.in_words,
         "work of a head (its words of state)": model.config.headdim * arch.row_words,
     }
     print(results)
@@ -76,6 +78,15 @@ def main() -> None:
 def _first(rows: Record, kind: Kind, start: int) -> int:
     cycles = rows.cycles[rows["kind"] == kind].astype(np.int64)
     return int(cycles[cycles > start][0]) - start
+
+
+def _pause(before: NDArray[np.int64], after: NDArray[np.int64], lanes: int) -> int:
+    """Longest time from the last slot of a projection to the first of the one that follows.
+
+    Rows leave in pairs, the first pair when the lanes are through with the slot.
+    """
+    behind: int = (before.shape[1] - 1) % lanes // PAIR
+    return int(max(after[:, 0] - before[:, -1])) + behind
 
 
 def _spans(cycles: NDArray[np.int64]) -> list[tuple[float, float]]:

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from lightmamba.arch.config import BLOCK, ArchConfig
 from lightmamba.arch.program import INSTRUCTION_BITS
 
-__all__ = ["EPILOGUE_ROWS", "FETCH", "OUTSTANDING", "PARTS", "STATE_BURSTS", "Latency"]
+__all__ = [
+    "EPILOGUE_ROWS", "FETCH", "OUTSTANDING", "PARTS", "STATE_READ_BURSTS", "STATE_WRITE_BURSTS",
+    "Latency",
+]  # fmt: skip
 
 EPILOGUE_ROWS = 2  # that it finishes in a cycle, where there are as many lanes
 PARTS = 4  # sums of a slot's part between lanes and epilogue
 FETCH = INSTRUCTION_BITS // 32 + 2  # cycles from one instruction to the next
-STATE_BURSTS = 8  # of beats of the state, under way or waiting, each way
+STATE_READ_BURSTS = 20  # of beats of the state, under way or waiting
+STATE_WRITE_BURSTS = 8  # the same of writes
 OUTSTANDING = 16  # bursts of a writer without an answer
 
 

@@ -8,6 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import WORD_BITS, ArchConfig
+from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.arch.ports import ports
 from lightmamba.arch.program import Op
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
@@ -24,7 +25,6 @@ from lightmamba.rtl.writer import WordWriter, Writer
 
 __all__ = ["MemorySide"]
 
-STATE_BURSTS = 8  # of beats that are under way; words wait in queues of their own
 STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
 
 
@@ -58,19 +58,18 @@ class MemorySide(Elaboratable):
         self.drained, self.error, self.writes_pending = Signal(), Signal(), Signal()
         aux, burst = config.aux_port_bits, config.burst_beats
         words = config.aux_fifo * WORD_BITS // aux
-        state = STATE_BURSTS * burst
         self.readers: dict[str, Any] = {
             **{
                 f"lane{n}": Reader(config.port_bits, config.weight_fifo, burst)
                 for n in range(config.lanes)
             },
-            "state": Reader(config.state_port_bits, state, burst),
+            "state": Reader(config.state_port_bits, STATE_READ_BURSTS * burst, burst),
             **{
                 name: WordReader(aux, words, burst) for name in ("embedding", *STATIC, "conv_state")
             },
         }
         self.writers: dict[str, Any] = {
-            "state": Writer(config.state_port_bits, state, burst),
+            "state": Writer(config.state_port_bits, STATE_WRITE_BURSTS * burst, burst),
             "conv_state": WordWriter(aux, words, burst),
             "logits": WordWriter(aux, words, burst),
         }
@@ -185,6 +184,13 @@ class MemorySide(Elaboratable):
         shape, depth = unpacker.o.payload.shape(), self.config.state_fifo
         m.submodules.state_ahead = ahead = StreamQueue(shape, depth)
         m.submodules.state_behind = behind = StreamQueue(shape, depth)
+        # What is ahead of the unit and what is behind it fit into one queue together: else reading
+        # far ahead would keep the channel from the writes that the unit waits for.
+        waiting = Signal(range(2 * depth + 1))
+        m.d.sync += [
+            waiting.eq(ahead.level + behind.level),
+            self.readers["state"].hold.eq(waiting > depth),
+        ]
         join(m, unpacker.o, ahead.i)
         join(m, ahead.o, units.ssm.i_state)
         join(m, units.ssm.o_state, behind.i)

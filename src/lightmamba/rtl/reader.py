@@ -41,6 +41,8 @@ class Reader(wiring.Component):
         Beats, in the order of the commands.
     axi : Out(AXI4 read master)
         Its id is 0.
+    hold : In
+        While 1, nothing new is asked for, two cycles later at most.
     flush : In
         While 1, nothing new is asked for; what is here, what arrives and commands are dropped.
         Hold it until ``drained``.
@@ -62,6 +64,7 @@ class Reader(wiring.Component):
                 "command": i_stream(READ),
                 "o": o_stream(unsigned(port_bits)),
                 "axi": Out(master(port_bits, write=False)),
+                "hold": In(1),
                 "flush": In(1),
                 "drained": Out(1),
                 "error": Out(1),
@@ -87,7 +90,10 @@ class Reader(wiring.Component):
         take, ask, make, leave = Signal(), Signal(), Signal(), Signal()
         longest = bursts.burst_beats
         m.d.sync += [
-            fits.eq(Mux(ask, free >= 2 * longest, Mux(make, free > longest, free >= longest))),
+            fits.eq(
+                Mux(ask, free >= 2 * longest, Mux(make, free > longest, free >= longest))
+                & ~self.hold
+            ),
             settled.eq((owed == 0) & ~ask),
         ]
         m.d.comb += [

@@ -291,8 +291,7 @@ class Ssm(wiring.Component):
         shift = pipe.step(lambda e: fields.D_shift - e, pipe.input(x.exp))
         # Its operands wait, not D·x: what waits is in no register.
         D, q, shift = (
-            pipe.delay(t, read.stage - SKIP)
-            for t in (pipe.input(head.D), pipe.input(x.q), shift)
+            pipe.delay(t, read.stage - SKIP) for t in (pipe.input(head.D), pipe.input(x.q), shift)
         )
         y = pipe.step(lambda a, b: a + b, read, skip(pipe, self.op, D, q, shift))
         y, lost_skip = saturate(pipe, y, self.op.out)

@@ -94,7 +94,7 @@ def _half_up(pipe: Pipe, doubled: Timed, bits: int) -> Timed:
 
 
 def skip(pipe: Pipe, op: SsmStep, D: Timed, x: Timed, shift: Timed) -> Timed:
-    """D·x at y's place, 27 bits, in five cycles. ``shift`` is that of the numerics before it is clipped.
+    """D·x at y's place, 27 bits, in five cycles; ``shift`` is the numerics' before it is clipped.
 
     A product is below 2^22: shifted right by 24 or more it is 0, and shifted left by 25 or more it
     saturates y whatever that is, unless it is 0.

@@ -6,8 +6,8 @@ from lightmamba.numerics.formats import IntFormat
 from lightmamba.rtl.pipe import Pipe, Timed
 
 __all__ = [
-    "accumulate", "add_tree", "bit_length", "is_overflow", "magnitude", "round_latency", "round_saturate",
-    "round_shift", "saturate", "shift_cut", "shift_latency", "split_product",
+    "accumulate", "add_tree", "bit_length", "is_overflow", "magnitude", "round_latency",
+    "round_saturate", "round_shift", "saturate", "shift_cut", "shift_latency", "split_product",
 ]  # fmt: skip
 
 LEVELS = 3  # multiplexer levels of a barrel shifter between registers

@@ -76,7 +76,10 @@ class StateUnpacker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m, gear = Module(), self.gear
         job = Job(m, self.command, self.busy)
-        whole, tail = Countdown(32), Signal(range(gear.words + 1))  # beats to come; words of one more
+        whole, tail = (
+            Countdown(32),
+            Signal(range(gear.words + 1)),
+        )  # beats to come; words of one more
         more = whole.some | tail.any()
         period = Signal(range(PERIOD + 1))  # beats of elements before the next one of exponents
         exps = Signal(gear.port, reset_less=True)

@@ -244,7 +244,7 @@ class WordReader(wiring.Component):
         m = Module()
         m.submodules.reader = reader = self.reader
         m.submodules.unpacker = unpacker = self.unpacker
-        m.submodules.counts = counts = fifo.SyncFIFO(width=COUNT_BITS, depth=AHEAD)
+        m.submodules.counts = counts = fifo.SyncFIFOBuffered(width=COUNT_BITS, depth=AHEAD)
         wiring.connect(m, reader.o, unpacker.i)
         wiring.connect(m, unpacker.o, wiring.flipped(self.o))
         wiring.connect(m, reader.axi, wiring.flipped(self.axi))
@@ -262,7 +262,7 @@ class WordReader(wiring.Component):
             counts.r_en.eq(unpacker.command.ready),
             reader.flush.eq(self.flush),
             unpacker.flush.eq(self.flush),
-            self.drained.eq(reader.drained & ~counts.r_rdy & ~unpacker.busy),
+            self.drained.eq(reader.drained & (counts.level == 0) & ~unpacker.busy),
             self.error.eq(reader.error),
         ]
         return m

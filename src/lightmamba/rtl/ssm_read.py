@@ -16,7 +16,7 @@ TOP = 33  # largest exponent: 24 of the state, 9 of C, which has 16 bits before 
 TERM_BITS = SUM_BITS + TOP
 LOW = 28  # bits of the lower part of a term
 SKIP_LEFT, SKIP_RIGHT = 25, 24  # reach of the shift of D·x
-SKIP = 5  # cycles of it
+SKIP = 5  # cycles of `skip`
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ def _half_up(pipe: Pipe, doubled: Timed, bits: int) -> Timed:
 
 
 def skip(pipe: Pipe, op: SsmStep, D: Timed, x: Timed, shift: Timed) -> Timed:
-    """D·x at y's place, 27 bits, in five cycles; ``shift`` is the numerics' before it is clipped.
+    """D·x at y's place, 27 bits. ``SKIP`` cycles.
+
+    ``shift`` is that of the numerics before it is clipped.
 
     A product is below 2^22: shifted right by 24 or more it is 0, and shifted left by 25 or more it
     saturates y whatever that is, unless it is 0.

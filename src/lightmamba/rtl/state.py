@@ -79,7 +79,7 @@ class StateUnpacker(wiring.Component):
         whole, tail = (
             Countdown(32),
             Signal(range(gear.words + 1)),
-        )  # beats; words of one more
+        )  # beats to come; words of one more
         more = whole.some | tail.any()
         period = Signal(range(PERIOD + 1))  # beats of elements before the next one of exponents
         exps = Signal(gear.port, reset_less=True)

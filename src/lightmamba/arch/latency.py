@@ -31,23 +31,23 @@ class Latency:
     ssm_y: int
     embed: int = 9
     residual: int = 6
-    residual_sum: int = 11
+    residual_sum: int = 12
     rms: int = 15
     quantizer: int = 21
     activations: int = 2
     discretize: int = 26
     conv: int = 23
     blocks: int = 12
-    ssm: int = 25
+    ssm: int = 26
     gate: int = 23
-    gate_sum: int = 21
+    gate_sum: int = 22
     hadamard: int = 14
     head: int = 3
     queue: int = 2  # of a StreamQueue
-    reader: int = 3
+    reader: int = 4
     reader_data: int = 2
     word_reader_data: int = 3
-    writer: int = 2
+    writer: int = 3
 
     @staticmethod
     def of(config: ArchConfig) -> "Latency":
@@ -57,7 +57,7 @@ class Latency:
         finish = code + 4 + (config.codes - 1).bit_length() + config.head_twice + 4
         several = config.row_words > 1
         return Latency(
-            lanes=finish + 4,
+            lanes=finish + 5,
             epilogue=15 + (config.lanes > 16),
-            ssm_y=39 + (config.state_elements // BLOCK).bit_length() - 1 + several,
+            ssm_y=40 + (config.state_elements // BLOCK).bit_length() - 1 + several,
         )

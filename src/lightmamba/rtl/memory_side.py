@@ -81,6 +81,7 @@ class MemorySide(Elaboratable):
             m.d.comb += part.flush.eq(~self.host.control[0])
         for name, part in self.writers.items():
             m.submodules[f"write_{name}"] = part
+            m.d.comb += part.clear.eq(~self.host.control[0])
         m.d.sync += [
             self.drained.eq(Cat(part.drained for part in self.readers.values()).all()),
             self.error.eq(

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,22 +26,24 @@ from bench.common import RESULTS, write_results
 
 ROOT = Path(__file__).parents[1]
 RTL, MUTANTS = ROOT / "src/lightmamba/rtl", ROOT / "tests/rtl/mutants"
-LIMIT = 600  # seconds of one run of a block's tests; a hang counts as caught
+HANG, LEAST = 10, 120  # what takes so many times as long, and so many seconds, hangs: caught
 
 
 def run(block: str, cache: str) -> list[dict[str, object]]:
     """Plant every fault of a block; say for each whether it was caught."""
     source, listed = RTL / f"{block}.py", read(block)
     tests, original = listed["tests"], source.read_text()
-    if fails(tests, cache):
+    begin = time.monotonic()
+    if fails(tests, cache, None):
         raise SystemExit(f"{', '.join(tests)} fails without any fault; mend it first")
+    limit = max(LEAST, HANG * (time.monotonic() - begin))
     rows: list[dict[str, object]] = []
     try:
         for mutant in listed["mutant"]:
             if original.count(mutant["find"]) != 1:
                 raise SystemExit(f"{block}: {mutant['find']!r} does not occur exactly once")
             source.write_text(original.replace(mutant["find"], mutant["replace"]))
-            caught = fails(tests, cache)
+            caught = fails(tests, cache, limit)
             rows.append({"block": block, "why": mutant["why"], "caught": caught})
             if "survives" in mutant:
                 rows[-1]["survives"] = mutant["survives"]
@@ -56,8 +59,8 @@ def read(block: str) -> dict[str, Any]:
     return {"tests": [f"tests/rtl/test_{block}.py"]} | listed
 
 
-def fails(tests: Sequence[str], cache: str) -> bool:
-    """Whether tests fail or hang; simulators that they build are kept in ``cache``.
+def fails(tests: Sequence[str], cache: str, limit: float | None) -> bool:
+    """Whether tests fail or take too many seconds; their simulators are kept in ``cache``.
 
     No bytecode is written: two faults of one length, planted within a second, would share it.
     """
@@ -65,7 +68,7 @@ def fails(tests: Sequence[str], cache: str) -> bool:
     command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
     env = os.environ | {"XDG_CACHE_HOME": cache}
     try:
-        found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=LIMIT)
+        found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=limit)
         return found.returncode != 0
     except subprocess.TimeoutExpired:
         return True

@@ -146,6 +146,8 @@ def main() -> None:
         raise SystemExit(f"there is no row {min(unknown)}; there are {', '.join(ROWS)}")
     path = RESULTS / "full.json"
     rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    if args.work is not None:
+        args.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for name in args.row or ROWS:
             found = measure(name, args.work or Path(folder))

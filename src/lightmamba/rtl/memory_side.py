@@ -82,6 +82,7 @@ class MemorySide(Elaboratable):
             m.d.comb += part.flush.eq(~self.host.control[0])
         for name, part in self.writers.items():
             m.submodules[f"write_{name}"] = part
+            m.d.comb += part.clear.eq(~self.host.control[0])
         drained = Signal(len(self.readers))
         m.d.sync += [
             drained.eq(Cat(part.drained for part in self.readers.values())),

@@ -154,7 +154,7 @@ class Sequencer(wiring.Component):
                         self.begin_fresh.eq(0),
                     ]
                     m.next = "BEGIN"
-                with m.Elif(~self.writes_pending):
+                with m.Elif(~self.writes_pending | self.illegal):  # nobody writes what was left out
                     m.d.sync += [self.busy.eq(0), self.finished.eq(self.finished + 1)]
                     m.d.comb += self.done.eq(1)
                     m.next = "WAIT"

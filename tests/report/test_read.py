@@ -29,7 +29,8 @@ FRONT = {
     "tried": [{"scheme": "w4a4", "tokens_per_second": 50, "device_share": 0.5}],
 }  # fmt: skip
 SYNTHESIS = {
-    "flow": "xcup", "tool": "Yosys 0.52", "target": "u280", "lut": 11, "ff": 22, "dsp": 3, "bram": 4, "uram": 5, "path_ns": 2.5,
+    "flow": "xcup", "tool": "Yosys 0.52", "target": "u280",
+    "lut": 11, "ff": 22, "dsp": 3, "bram": 4, "uram": 5, "path_ns": 2.5,
     "fmax_mhz": None, "blocks": {
         "lane": {"count": 32, "lut": 7, "ff": 8, "dsp": 1, "bram": 2, "uram": 0},
         "ssm": {"lut": 9, "ff": 8, "dsp": 1, "bram": 2, "uram": 0},

@@ -20,7 +20,6 @@ def made_up(monkeypatch):
     monkeypatch.setattr(
         "lightmamba.estimate.estimate",
         lambda *machine: least(subject_of("x", *machine)).estimate,
-        raising=False,
     )
 
 

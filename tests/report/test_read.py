@@ -29,8 +29,12 @@ FRONT = {
     "tried": [{"scheme": "w4a4", "tokens_per_second": 50, "device_share": 0.5}],
 }  # fmt: skip
 SYNTHESIS = {
-    "flow": "xcup", "lut": 11, "ff": 22, "dsp": 3, "bram": 4, "uram": 5, "path_ns": 2.5,
-    "fmax_mhz": None, "blocks": {"lanes": {"lut": 7, "ff": 8, "dsp": 1, "bram": 2, "uram": 0}},
+    "flow": "xcup", "tool": "Yosys 0.52", "target": "u280",
+    "lut": 11, "ff": 22, "dsp": 3, "bram": 4, "uram": 5, "path_ns": 2.5,
+    "fmax_mhz": None, "blocks": {
+        "lane": {"count": 32, "lut": 7, "ff": 8, "dsp": 1, "bram": 2, "uram": 0},
+        "ssm": {"lut": 9, "ff": 8, "dsp": 1, "bram": 2, "uram": 0},
+    },
 }  # fmt: skip
 EVALUATED = {
     "model": "folder/m.safetensors", "perplexity": 27.5, "ratio": 1.01, "tokens": 4096,
@@ -118,10 +122,16 @@ def test_a_front(write):
 
 
 def test_a_synthesis(write):
-    found = read_synthesis(write("synthesis.json", SYNTHESIS))
+    found = read_synthesis(write("synthesis.json", SYNTHESIS), subject())
     assert found.total == Amount(11, 22, 3, 4, 5)
-    assert found.blocks["lanes"].lut == 7
+    assert found.blocks == {"lane × 32": Amount(224, 256, 32, 64, 0), "ssm": Amount(9, 8, 1, 2, 0)}
+    assert found.flow == "Yosys 0.52, xcup"
     assert (found.path_ns, found.fmax_mhz) == (2.5, None)
+
+
+def test_a_synthesis_of_something_else(write):
+    with pytest.raises(InputError, match="it is of target u280, not of tiny"):
+        read_synthesis(write("synthesis.json", SYNTHESIS), subject("demo", "tiny"))
 
 
 @pytest.mark.parametrize(

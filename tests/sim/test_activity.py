@@ -85,5 +85,6 @@ def test_what_cannot_be(layers, layer, sentence):
     ],
 )
 def test_strips_are_checked(values, sentence):
+    start, bin_cycles, busy = values
     with pytest.raises(ValueError, match=sentence):
-        Strip(*values, marks={})
+        Strip(start, bin_cycles, busy, marks={})

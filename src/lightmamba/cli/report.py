@@ -61,15 +61,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         report = replace(report, outliers=_outliers(args))
     page = render(report)
     args.output.write_text(page, encoding="utf-8")
-    result = {
+    lacking = missing(report)
+    result: dict[str, Any] = {
         "output": str(args.output),
         "bytes": len(page.encode()),
-        "missing": missing(report),
+        "missing": lacking,
         "tokens_per_second": report.estimate.tokens_per_second,
         "simulated_tokens_per_second": simulation and simulation.tokens_per_second,
     }
     if not args.json:
-        fields("report", {**result, "missing": ", ".join(result["missing"]) or "nothing"})
+        fields("report", {**result, "missing": ", ".join(lacking) or "nothing"})
         print(args.output)
     return result
 

@@ -80,7 +80,7 @@ def _panel(d: Drawing, panel: Panel, x: Scale, y: Scale) -> None:
     count = len(panel.largest)
     edges = np.arange(min(COLUMNS, count)) * count // min(COLUMNS, count)
     upper, lower = (
-        [(x(first), y(most)) for first, most in zip(edges, _columns(values, edges), strict=True)]
+        [(x(float(n)), y(most)) for n, most in zip(edges, _columns(values, edges), strict=True)]
         for values in (panel.largest, panel.median)
     )
     d.path("band", [*upper, *reversed(lower)], close=True)

@@ -58,10 +58,10 @@ def read_results(folders: list[Path], subject: Subject) -> Results:
     paths = [next((f / n for f in folders if (f / n).is_file()), None) for n in names]
     simulation, synthesis, accuracy, front = paths
     return Results(
-        simulation and read_simulation(simulation, subject),
-        synthesis and read_synthesis(synthesis),
-        read_accuracy(accuracy) if accuracy else (),
-        front and read_front(front),
+        None if simulation is None else read_simulation(simulation, subject),
+        None if synthesis is None else read_synthesis(synthesis, subject),
+        () if accuracy is None else read_accuracy(accuracy),
+        None if front is None else read_front(front),
     )
 
 
@@ -86,15 +86,21 @@ def read_simulation(path: Path, subject: Subject) -> Simulation:
     return found
 
 
-def read_synthesis(path: Path) -> Synthesis:
+def read_synthesis(path: Path, subject: Subject) -> Synthesis:
     """What ``synth --json`` printed.
 
     Raises
     ------
     InputError
-        If it is something else.
+        If it is something else, or of another target than ``subject``.
     """
-    return _read(path, _synthesis, "write one with: lightmamba synth BUILD --flow xcup --json")
+
+    def build(found: Mapping[str, Any]) -> Synthesis:
+        if (target := found["target"]) != subject.target.name:
+            raise ValueError(f"it is of target {target}, not of {subject.target.name}")
+        return _synthesis(found)
+
+    return _read(path, build, "write one with: lightmamba synth BUILD --flow xcup --json")
 
 
 def read_accuracy(path: Path) -> tuple[Accuracy, ...]:
@@ -135,17 +141,22 @@ def _read(path: Path, build: Callable[[Mapping[str, Any]], T], how: str) -> T:
 
 
 def _synthesis(found: Mapping[str, Any]) -> Synthesis:
-    blocks = {str(name): _amount(cells) for name, cells in found["blocks"].items()}
+    """Blocks of which there are several are given once, with their count."""
+    blocks = {}
+    for name, cells in found["blocks"].items():
+        count = int(cells.get("count", 1))
+        blocks[name if count == 1 else f"{name} × {count}"] = _amount(cells).times(count)
     path, fmax = (
-        None if found.get(k) is None else float(found[k]) for k in ("path_ns", "fmax_mhz")
+        None if found.get(name) is None else float(found[name]) for name in ("path_ns", "fmax_mhz")
     )
-    return Synthesis(str(found.get("flow", "yosys")), blocks, _amount(found), path, fmax)
+    words = (str(found[name]) for name in ("tool", "flow") if name in found)
+    return Synthesis(", ".join(words), blocks, _amount(found), path, fmax)
 
 
 def _amount(cells: Mapping[str, Any]) -> Amount:
     bram = cells["bram18"] if "bram18" in cells else cells["bram"]
-    rest = (float(cells[name]) for name in ("lut", "ff", "dsp"))
-    return Amount(*rest, float(bram), float(cells["uram"]))
+    lut, ff, dsp, uram = (float(cells[name]) for name in ("lut", "ff", "dsp", "uram"))
+    return Amount(lut, ff, dsp, float(bram), uram)
 
 
 def _bench(found: Mapping[str, Any]) -> tuple[Accuracy, ...]:

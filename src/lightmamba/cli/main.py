@@ -22,6 +22,7 @@ VERBS = {
     "compile": "a quantized model, or a named shape, to gates, memory images and a program",
     "simulate": "the gates in Verilator against the engine, token by token",
     "report": "one page about a model on a machine: speed, stalls, resources, energy, accuracy",
+    "synth": "cells and speed of the gates, through open synthesis tools",
 }
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
 EXTRAS = {

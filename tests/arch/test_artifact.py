@@ -105,7 +105,7 @@ def test_damage_is_noticed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 2}, "is of version 2, but this program reads 1"),
+        ({"version": 1}, "is of version 1, but this program reads 2"),
         ({"arch": {"lanes": 0}}, "is damaged (lanes must be in 1..64, not 0); compile again"),
         ({"arch": {"colour": 0}}, "is damaged (unknown parameters"),
         ({"regions": [{"name": "a"}]}, "is damaged ("),

@@ -188,11 +188,12 @@ class Machine:
     @staticmethod
     def kinds(told: Fields) -> list[int]:
         """Kind of each row of a projection."""
-        found = []
-        for section in ("first", "second", "third", "fourth", "fifth"):
-            found += told[f"{section}_count"] * [told[f"{section}_kind"]]
-        for _ in range(told["heads"]):
-            found += told["headdim"] * [Kind.X] + told["headdim"] * [Kind.Z]
+        found: list[int] = []
+        for section in ("first", "second", "third", "fourth", "fifth", "sixth"):
+            kind, count = told[f"{section}_kind"], told[f"{section}_end"] - len(found)
+            assert count >= 0
+            assert kind != Kind.XZ or count % 2 == 0
+            found += [Kind.X, Kind.Z] * (count // 2) if kind == Kind.XZ else [kind] * count
         assert len(found) == told["rows"]
         return found
 

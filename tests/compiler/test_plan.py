@@ -99,6 +99,18 @@ def test_the_naive_order_needs_deep_queues(queue):
         plan(config, W4A4, shallow, "fast")
 
 
+@pytest.mark.parametrize("headdim", [32, 66, 128, 255])
+def test_the_reordered_rows_need_room_for_a_head_of_x(headdim):
+    """64 channels wait before the queue; a queue has at least two entries anyway."""
+    config = sizes(d_model=headdim, headdim=headdim)
+    enough = max(2, headdim - 64)
+    assert plan(config, W4A4, target(x_queue=enough, z_queue=2)).x_queue == enough
+    if enough > 2:
+        sentence = f"hold one head of headdim {headdim}, but .* set x_queue = {enough} in the"
+        with pytest.raises(InputError, match=sentence):
+            plan(config, W4A4, target(x_queue=enough - 1))
+
+
 @pytest.mark.parametrize("part", ["in_proj", "out_proj", "head"])
 def test_comparison_recipes_are_refused(part, tmp_path):
     model, extra = random_model(TINY), random_model(TINY, comparison=True)

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.arch.program import INSTRUCTION_BITS, Condition, Instruction, Kind, Op, words32
+from lightmamba.arch.program import (
+    INSTRUCTION_BITS,
+    SECTIONS,
+    Condition,
+    Instruction,
+    Kind,
+    Op,
+    words32,
+)
 from lightmamba.compiler import plan
 from lightmamba.compiler.plan import instructions as instruction_count
 from lightmamba.compiler.program import LayerNumbers, program
@@ -67,16 +75,18 @@ def test_each_input_has_the_base_of_the_projection_that_reads_it():
 
 
 def test_rows_of_both_orders():
-    """groups: d_inner 384 in 24 heads, two groups of 16."""
-    for order, sections, heads in (
-        ("reordered", [(Kind.DT, 24), (Kind.B, 32), (Kind.C, 32)], 24),
-        ("naive", [(Kind.Z, 384), (Kind.X, 384), (Kind.B, 32), (Kind.C, 32), (Kind.DT, 24)], 0),
+    """groups: d_inner 384 in 24 heads of 16, two groups of 16; wide-head: 384 in 3 of 128."""
+    DT, B, C, X, Z, XZ = Kind.DT, Kind.B, Kind.C, Kind.X, Kind.Z, Kind.XZ
+    reordered, naive = [DT, B, C, X, XZ, Z], [Z, X, B, C, DT, DT]
+    for name, order, kinds, ends in (
+        ("groups", "reordered", reordered, [24, 56, 88, 104, 840, 856]),
+        ("groups", "naive", naive, [384, 768, 800, 832, 856, 856]),
+        ("wide-head", "reordered", reordered, [3, 51, 99, 227, 739, 867]),
     ):
-        told = written("groups", order)[1][1].commands["epilogue"]
-        names = ("first", "second", "third", "fourth", "fifth")
-        found = [(told[f"{n}_kind"], told[f"{n}_count"]) for n in names if told[f"{n}_count"]]
-        assert found == sections
-        assert (told["heads"], told["headdim"], told["rows"]) == (heads, 16, 856)
+        told = written(name, order)[1][1].commands["epilogue"]
+        assert [told[f"{section}_kind"] for section in SECTIONS] == kinds
+        assert [told[f"{section}_end"] for section in SECTIONS] == ends
+        assert told["rows"] == ends[-1]
 
 
 def test_norm_groups_and_padding():

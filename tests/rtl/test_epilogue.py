@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.program import COMMANDS, Kind
+from lightmamba.arch.program import COMMANDS, SECTIONS, Kind
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
 from lightmamba.rtl.epilogue import Epilogue
@@ -18,6 +18,7 @@ PORTS = {
     Kind.OUT: "o_out", Kind.LOGIT: "o_logit",
 }  # fmt: skip
 LOSSES = {**dict.fromkeys(Kind, "lost_in"), Kind.OUT: "lost_out", Kind.LOGIT: "lost_head"}
+PROBES = "rows_first", "rows_second"
 SHIFTS = {Kind.DT: "dt", Kind.B: "B", Kind.C: "C", Kind.X: "x", Kind.Z: "z"}
 
 
@@ -29,28 +30,29 @@ def told(**given: int) -> dict[str, int]:
 
 
 def sections(*runs: tuple[Kind, int]) -> dict[str, int]:
-    names = ("first", "second", "third", "fourth", "fifth")
-    found: dict[str, int] = {}
-    for name, (kind, count) in zip(names, runs, strict=False):
-        found |= {f"{name}_kind": int(kind), f"{name}_count": count}
-    return found
+    """Kind and end of each section, the rest empty, and the rows."""
+    found, end = dict[str, int](), 0
+    whole = [*runs, *[(Kind.DT, 0)] * (len(SECTIONS) - len(runs))]
+    for name, (kind, count) in zip(SECTIONS, whole, strict=True):
+        end += count
+        found |= {f"{name}_kind": int(kind), f"{name}_end": end}
+    return found | {"rows": end}
 
 
 def kinds(command: dict[str, int]) -> list[Kind]:
     """Kind of every row."""
-    runs = [
-        Kind(command[f"{name}_kind"])
-        for name in ("first", "second", "third", "fourth", "fifth")
-        for _ in range(command[f"{name}_count"])
-    ]
-    head = [Kind.X] * command["headdim"] + [Kind.Z] * command["headdim"]
-    return runs + head * command["heads"]
+    found: list[Kind] = []
+    for name in SECTIONS:
+        kind, count = Kind(command[f"{name}_kind"]), command[f"{name}_end"] - len(found)
+        run = [Kind.X, Kind.Z] if kind == Kind.XZ else [kind]
+        found += (run * count)[:count]
+    return found
 
 
 def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[str, int], list[Any]]:
-    """Rows by port, losses by name, and what the probe shows."""
+    """Rows by port, losses by name, and what the two probes show."""
     out: dict[str, list[Any]] = {port: [] for port in dict.fromkeys(PORTS.values())}
-    lost, shown = dict.fromkeys(LOSSES.values(), 0), []
+    lost, shown = dict.fromkeys(LOSSES.values(), 0), [[], []]
     for command, sums, rms in jobs:
         for row, kind in enumerate(kinds(command)):
             static, total = command[f"shift_{SHIFTS.get(kind, 'dt')}"], 0
@@ -64,7 +66,7 @@ def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[st
                 lost[LOSSES[kind]] += losses
             conv = PORTS[kind] == "o_conv"
             out[PORTS[kind]].append({"kind": int(kind), "value": total} if conv else total)
-            shown.append({"kind": int(kind), "value": total})
+            shown[row % lanes % 2].append({"kind": int(kind), "value": total})
     return out, lost, shown
 
 
@@ -81,11 +83,11 @@ def run(dut: Epilogue, jobs: list[Any], **options: Any) -> Any:
         inputs[port] += [{"mantissa": m, "j": j} for m, j in rms]
     got = drive(
         dut, inputs, {port: len(rows) for port, rows in out.items()},
-        counts=(*lost, "busy"), probes=("probe",), settle=30, **options,
+        counts=(*lost, "busy"), probes=PROBES, settle=30, **options,
     )  # fmt: skip
     for port, rows in out.items():
         assert got.out[port] == rows, port
-    assert got.out["probe"] == shown
+    assert [got.out[probe] for probe in PROBES] == shown
     assert {name: got.counts[name] for name in lost} == lost
     return got
 
@@ -98,7 +100,6 @@ def draw(config: ArchConfig, rng: np.random.Generator, what: str, **given: int) 
         **given,
     )  # fmt: skip
     command["parts"] = command["parts"] or 1
-    command["rows"] = len(kinds(command))
     transfers = -(-command["rows"] // config.lanes) * command["parts"]
     top = (1 << (config.acc_bits - 1)) - 1
     size = rng.integers(0, config.acc_bits, (transfers, config.lanes))
@@ -116,22 +117,32 @@ def small(job: Any) -> Any:
     return command | shifts, sums, [(m, abs(j) % 4) for m, j in rms]
 
 
-@pytest.mark.parametrize(("lanes", "stalls"), [(1, 0.3), (3, 0.0), (4, 0.5), (9, 0.1)])
+def in_proj(heads: int, headdim: int) -> dict[str, int]:
+    """Sections of a small in_proj, reordered."""
+    turns = 2 * (heads - 1) * headdim
+    return sections((Kind.DT, heads), (Kind.B, 5), (Kind.C, 1), (Kind.X, headdim),
+                    (Kind.XZ, turns), (Kind.Z, headdim))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lanes", "stalls"), [(1, 0.3), (2, 0.2), (3, 0.0), (4, 0.5), (9, 0.1), (32, 0.1)]
+)
 def test_equals_numerics(lanes, stalls):
     config = ArchConfig(lanes=lanes)
     rng = np.random.default_rng(lanes)
-    heads = sections((Kind.DT, 3), (Kind.B, 5), (Kind.C, 1)) | {"heads": 3, "headdim": 5}
     naive = sections((Kind.Z, 4), (Kind.X, 6), (Kind.B, 2), (Kind.C, 2), (Kind.DT, 1))
+    turns = sections((Kind.XZ, 6), (Kind.B, 1), (Kind.XZ, 2 * lanes))
     jobs = [
         job
         for _ in range(2)
         for job in (
-            draw(config, rng, IN, **heads),
+            draw(config, rng, IN, **in_proj(3, 5)),
             draw(config, rng, OUT, parts=3, **sections((Kind.OUT, 7))),
             draw(config, rng, IN, **naive),
             draw(config, rng, OUT, **sections((Kind.OUT, 2 * lanes))),
             draw(config, rng, LOGIT, **sections((Kind.LOGIT, 10))),
-            small(draw(config, rng, IN, parts=2, **(heads | {"second_count": 0}))),
+            small(draw(config, rng, IN, parts=2, **in_proj(1, 6))),
+            draw(config, rng, IN, **turns),
             draw(config, rng, OUT, parts=15, **sections((Kind.OUT, 1))),
         )
     ]
@@ -143,7 +154,7 @@ def test_equals_numerics(lanes, stalls):
 
 def test_worked_values():
     """Two roundings of halves up, both saturations, a shift that is cut at 0 and at 62."""
-    base = told(rows=3, parts=1, acc_shift=1, narrow=1, shift_dt=4, **sections((Kind.DT, 3)))
+    base = told(parts=1, acc_shift=1, narrow=1, shift_dt=4, **sections((Kind.DT, 3)))
     wide = base | sections((Kind.OUT, 3)) | {"narrow": 0, "gated": 1, "parts": 2}
     top = 1 << 39
     jobs = [
@@ -170,42 +181,39 @@ def test_worked_values():
     assert got.counts["lost_out"] == 4 + 4 + 1
 
 
-def test_a_blocked_row_holds_the_rest():
-    """Rows leave in their order: none passes one whose unit does not take it."""
-    config = ArchConfig(lanes=2)
-    command = told(rows=44, parts=1, narrow=1, **sections((Kind.DT, 2), (Kind.B, 2), (Kind.DT, 40)))
-    taken = drive(
-        Epilogue(config),
-        {"command": [command], "i_rms_in": [{"mantissa": 1, "j": 0}], "i": [[1, 2]] * 9},
-        {"o_dt": 2},
-        settle=60,
-    )
-    assert taken.out["o_dt"] == [1, 2]
+@pytest.mark.parametrize(("second", "passed"), [(Kind.Z, [2]), (Kind.X, [])])
+def test_a_blocked_row_holds_the_rest(second, passed):
+    """The second of a pair passes the first on the way to another unit; no later row does."""
+    runs = (Kind.B, 1), (second, 1), (Kind.X, 2), (Kind.Z, 30)
+    command = told(parts=1, narrow=1, **sections(*runs))
+    outputs = {"o_z": len(passed)} if passed else {}
+    given = {"command": [command], "i_rms_in": [{"mantissa": 1, "j": 0}], "i": [[1, 2, 3]] * 6}
+    taken = drive(Epilogue(ArchConfig(lanes=3)), given, outputs, counts=("o_z.valid",), settle=60)
+    assert taken.out == dict.fromkeys(outputs, passed)
+    assert taken.counts["o_z.valid"] == len(passed)
 
 
-@pytest.mark.parametrize("lanes", [4, 9])
-def test_latency_and_throughput(lanes):
-    """A row in every cycle, across transfers, runs and heads."""
-    config = ArchConfig(lanes=lanes)
-    command = told(
-        parts=1, narrow=1, acc_shift=3, heads=4, headdim=lanes + 2,
-        **sections(*((kind, 5) for kind in (Kind.DT, Kind.B, Kind.C, Kind.X, Kind.Z))),
-    )  # fmt: skip
-    command["rows"] = len(kinds(command))
+@pytest.mark.parametrize("lanes", [1, 4, 9, 32])
+@pytest.mark.parametrize("kind", [Kind.XZ, Kind.X])
+def test_latency_and_throughput(lanes, kind):
+    """A pair in every cycle where its rows part, else a row; across transfers and sections."""
+    command = told(parts=1, narrow=1, acc_shift=3, **sections((kind, 4 * lanes), (Kind.XZ, 2)))
     transfers = -(-command["rows"] // lanes)
     sums = np.arange(transfers * lanes).reshape(transfers, lanes).tolist()
-    dut = Epilogue(config)
+    dut = Epilogue(ArchConfig(lanes=lanes))
     got = run(dut, [(command, sums, [(1000, 1)])])
     leaving = sorted(c for port in set(PORTS.values()) for c in got.cycles.get(port, []))
-    assert np.diff(leaving).tolist() == [dut.interval] * (command["rows"] - 1)
-    first = got.cycles["i"][0]
-    assert leaving[lanes - 1] - first == dut.latency
-    assert leaving[-1] + 1 < got.counts["busy"] + got.cycles["command"][0] <= leaving[-1] + 3
+    slot = -(-lanes // 2) if kind == Kind.XZ else lanes  # cycles
+    first = leaving[0]
+    assert leaving[4 * lanes - 1] - first == 4 * slot * dut.interval - 1
+    assert first - got.cycles["i"][0] == dut.latency - (-(-lanes // 2) - 1)
+    ended = got.counts["busy"] + got.cycles["command"][0]
+    assert leaving[-1] + 1 < ended <= leaving[-1] + 3 + -(-lanes // 2)  # dropped pairs pass too
 
 
 def test_waits_for_its_rms():
     """Nothing of a job is issued before all its records are there."""
-    command = told(rows=2, parts=9, gated=1, **sections((Kind.OUT, 2)))
+    command = told(parts=9, gated=1, **sections((Kind.OUT, 2)))
     job = command, [[n + 1, -n] for n in range(9)], [(1 << n, -n) for n in range(9)]
     got = run(Epilogue(ArchConfig(lanes=2)), [job], stalls=0.8)
     assert got.cycles["i"][0] > got.cycles["i_rms_out"][-1]

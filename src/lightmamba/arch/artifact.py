@@ -26,7 +26,7 @@ from lightmamba.errors import InputError
 
 __all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
 
-VERSION = 1
+VERSION = 2
 MANIFEST, PROGRAM, VERILOG, MODEL = "manifest.json", "program.bin", "top.v", "model.safetensors"
 CHUNK = 1 << 22  # bytes that are hashed at once
 

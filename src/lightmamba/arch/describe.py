@@ -27,7 +27,8 @@ def tables() -> dict[str, str]:
         "registers": _lines(("offset", "name", "access", "meaning"), table()),
         "instructions": _lines(("op", "name", "starts, at bit"), _instructions())
         + f"\nAn instruction is {INSTRUCTION_BITS} bits: 4 of opcode, 2 of condition "
-        f"({_names(Condition)}), then the commands. Kinds of rows: {_names(Kind)}.\n",
+        f"({_names(Condition)}), then the commands. Kinds of rows: {_names(Kind)} "
+        "(of a section: X and Z by turns).\n",
         "commands": _lines(("unit", "field", "bits", "signed", "meaning"), _commands()),
         "ports": _lines(
             ("port", "bits", "reads, by id", "writes, by id"),

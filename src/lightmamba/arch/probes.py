@@ -45,6 +45,7 @@ def probes(config: ArchConfig) -> tuple[Probe, ...]:
     """Every probe of a machine."""
     value = Element("value", "i4")
     kind, q = Element("kind", "u1"), Element("q", "i1")
+    row = Element("value", "i8")  # two may be finished in one cycle, in order
     rms = Element("mantissa", "u2"), Element("j", "i1")
     coded = q, Element("code", "u1")
     s = config.state_elements
@@ -52,7 +53,8 @@ def probes(config: ArchConfig) -> tuple[Probe, ...]:
         Probe("residual", (value,)),
         Probe("rms_in", rms),
         Probe("quant_in", coded),
-        Probe("rows", (kind, Element("value", "i8"))),
+        Probe("rows_first", (kind, row)),
+        Probe("rows_second", (kind, row)),
         Probe("heads", (Element("dt", "u2"), Element("shift", "u1"), Element("decay", "u4"))),
         Probe("conv", (kind, Element("value", "i2"))),
         Probe("conv_state", (Element("taps", "i1", 8),)),

@@ -12,13 +12,13 @@ from enum import IntEnum
 from lightmamba.arch.fields import Field, decode, encode, width
 
 __all__ = [
-    "COMMANDS", "INSTRUCTION_BITS", "OPERATIONS", "Condition", "Instruction", "Kind", "Op",
-    "offsets", "words32",
+    "COMMANDS", "INSTRUCTION_BITS", "OPERATIONS", "SECTIONS", "Condition", "Instruction", "Kind",
+    "Op", "offsets", "words32",
 ]  # fmt: skip
 
 
 class Kind(IntEnum):
-    """What a row of a projection is."""
+    """What a row of a projection is, or a section of them."""
 
     DT = 0
     B = 1
@@ -27,6 +27,7 @@ class Kind(IntEnum):
     Z = 4
     OUT = 5
     LOGIT = 6
+    XZ = 7  # only of a section: X and Z by turns, X first
 
 
 class Op(IntEnum):
@@ -61,7 +62,7 @@ _RMS = (
     Field("count", 4, "norm groups"),
     Field("eps", 61, "epsilon in units of the sum"),
 )
-_SECTION = ("first", "second", "third", "fourth", "fifth")
+SECTIONS = ("first", "second", "third", "fourth", "fifth", "sixth")  # of the rows of a projection
 
 COMMANDS: Mapping[str, tuple[Field, ...]] = {
     "embed": (
@@ -93,14 +94,12 @@ COMMANDS: Mapping[str, tuple[Field, ...]] = {
         Field("narrow", 1, "rows are int16, else int32"),
         *(
             field
-            for name in _SECTION
+            for name in SECTIONS
             for field in (
                 Field(f"{name}_kind", 3, "kind of the rows of a section"),
-                Field(f"{name}_count", 20, "rows of a section; 0 skips it"),
+                Field(f"{name}_end", 20, "the row behind its last; rows, if it is not used"),
             )
         ),
-        Field("heads", 10, "after the sections: so many times x and z of one head"),
-        Field("headdim", 8, "rows of x, then of z"),
         *(Field(f"shift_{kind}", 6, f"static right shift of rows of {kind}")
           for kind in ("dt", "B", "C", "x", "z")),
     ),

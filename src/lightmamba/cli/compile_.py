@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightmamba.qmodel import QuantizedModel
 
-__all__ = ["FORMATS", "add_arguments", "run"]
-
-FORMATS = {"w4a4": (4, 4), "w4a8": (4, 8), "w8a8": (8, 8)}  # bits of weights and activations
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,30 +65,16 @@ def _verilog(arch: Any) -> str:
 
 def _open(args: argparse.Namespace) -> "tuple[QuantizedModel, Path | None]":
     """Model, and the file that it came from."""
-    from lightmamba.config import SHAPES
+    from lightmamba.cli.models import open_sizes
     from lightmamba.errors import InputError
-    from lightmamba.qmodel import Formats, load
+    from lightmamba.qmodel import load
     from lightmamba.qmodel.synthetic import random_model
 
-    path = Path(args.model)
-    if args.model not in SHAPES or path.is_file():
-        if path.is_dir():
-            raise InputError(
-                f"{path} is a folder, not a quantized file; "
-                f"make one with: lightmamba quantize {path} -o m.safetensors"
-            )
-        if not path.exists():
-            raise InputError(
-                f"there is no file {path}; give a quantized file, or a shape: {', '.join(SHAPES)}"
-            )
-        if args.format is not None or args.seed is not None:
+    config, formats, path = open_sizes(args.model, args.format)
+    if path is not None:
+        if args.seed is not None:
             raise InputError(f"--format and --seed are for shapes, but {path} is a file")
         return load(path), path
-    name, seed = args.format or "w4a4", args.seed or 0
-    if name not in FORMATS:
-        raise InputError(f"--format must be one of {', '.join(FORMATS)}, not {name}")
-    if not 0 <= seed < 1 << 63:
+    if not 0 <= (seed := args.seed or 0) < 1 << 63:
         raise InputError(f"--seed must be from 0 to 2**63 - 1, not {seed}; try 0")
-    weights, activations = FORMATS[name]
-    formats = Formats(weights, activations, head_weight_bits=weights)
-    return random_model(SHAPES[args.model], formats, seed, lazy=True), None
+    return random_model(config, formats, seed, lazy=True), None

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING, Any
 from lightmamba.errors import InputError
 
 if TYPE_CHECKING:
+    from lightmamba.config import Mamba2Config
+    from lightmamba.qmodel import Formats
     from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
+    "FORMATS",
     "BareTokenizer",
     "Opened",
     "is_file",
     "open_engine",
     "open_float",
+    "open_sizes",
     "prompt_ids",
     "tokenizer_of",
 ]
 
 SUFFIXES = (".safetensors", ".st")
+FORMATS = {"w4a4": (4, 4), "w4a8": (4, 8), "w8a8": (8, 8)}  # bits of weights and activations
 
 
 def is_file(name: str) -> bool:
@@ -72,6 +77,44 @@ def open_engine(name: str, threads: int) -> Opened:
         )
     model = load(Path(name))
     return Opened(Engine(model, threads=threads), model.tokenizer, model.special_ids)
+
+
+def open_sizes(name: str, form: str | None) -> "tuple[Mamba2Config, Formats, Path | None]":
+    """Sizes and arithmetic of a quantized file, or of a named shape, and the file if it is one.
+
+    Parameters
+    ----------
+    name
+        File or shape.
+    form
+        Key of :data:`FORMATS`, for shapes only; w4a4 by default.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the format is not right.
+    """
+    from lightmamba.config import SHAPES
+    from lightmamba.qmodel import Formats, load_sizes
+
+    path = Path(name)
+    if name not in SHAPES or path.is_file():
+        if path.is_dir():
+            raise InputError(
+                f"{path} is a folder, not a quantized file; "
+                f"make one with: lightmamba quantize {path} -o m.safetensors"
+            )
+        if not path.exists():
+            raise InputError(
+                f"there is no file {path}; give a quantized file, or a shape: {', '.join(SHAPES)}"
+            )
+        if form is not None:
+            raise InputError(f"--format is for shapes, but {path} is a file")
+        return *load_sizes(path), path
+    if (key := form or "w4a4") not in FORMATS:
+        raise InputError(f"--format must be one of {', '.join(FORMATS)}, not {form}")
+    weights, activations = FORMATS[key]
+    return SHAPES[name], Formats(weights, activations, head_weight_bits=weights), None
 
 
 def open_float(

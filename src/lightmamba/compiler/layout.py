@@ -25,14 +25,18 @@ HEADER = 8  # channels of the convolution that one word of output shifts precede
 
 
 def row_order(config: Mamba2Config, order: str) -> Ints:
-    """Row of in_proj, in the natural order z, x, B, C, dt, that comes at each place."""
+    """Row of in_proj, in the natural order z, x, B, C, dt, that comes at each place.
+
+    Reordered: dt, B, C, x of the first head, then x of each next head by turns with z of the one
+    before it, and z of the last head.
+    """
     rows = np.arange(config.d_in_proj)
     if order == "naive":
         return rows
     part = {name: rows[place] for name, place in config.splits().items()}
     x, z = (part[name].reshape(config.nheads, config.headdim) for name in ("x", "z"))
-    by_head = np.concatenate([x, z], axis=1).ravel()
-    return np.concatenate([part["dt"], part["B"], part["C"], by_head])
+    turns = np.stack([x[1:], z[:-1]], axis=-1).ravel()
+    return np.concatenate([part["dt"], part["B"], part["C"], x[0], turns, z[-1]])
 
 
 def conv_order(config: Mamba2Config, rows: Ints) -> Ints:

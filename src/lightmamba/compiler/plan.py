@@ -16,6 +16,7 @@ ORDERS = ("reordered", "naive")
 TAPS = 4
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same gates
 STATES = (128, 64, 32)
+WAITING = 2 * BLOCK  # channels of x that rtl/blocks.py holds
 
 
 def plan(
@@ -32,8 +33,7 @@ def plan(
         raise InputError(f"order must be {' or '.join(ORDERS)}, not {order!r}")
     for reason in (*_formats(config, formats), *_sizes(config), *_target(config, formats, target)):
         raise InputError(reason)
-    if order == "naive":
-        _naive(config, target)
+    (_naive if order == "naive" else _reordered)(config, target)
     machine = target.machine
     padded = -(-config.d_state // BLOCK) * BLOCK
     wide = next(s for s in STATES if s <= machine.state_elements and padded % s == 0)
@@ -119,6 +119,20 @@ def _target(c: Mamba2Config, f: Formats, target: Target) -> Iterator[str]:
         yield (
             f"the model has head_qmax {qmax}, but a 4-bit multiplier takes the head's activations "
             f"in two halves, up to 119; quantize with head_qmax 119, or {how}"
+        )
+
+
+def _reordered(c: Mamba2Config, target: Target) -> None:
+    """While x of a head comes by turns with z of the one before, up to a head of x waits for z.
+
+    Rows of z wait for nothing but x that came before them, so z_queue may be as short as it is.
+    """
+    needed, depth = c.headdim - WAITING, target.machine.x_queue
+    if depth < needed:
+        raise InputError(
+            f"x_queue and the {WAITING} channels that wait for their exponents hold one head of "
+            f"headdim {c.headdim}, but x_queue of target {target.name} is {depth}; set x_queue = "
+            f"{needed} in the [machine] table of a copy of it"
         )
 
 

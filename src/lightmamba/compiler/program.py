@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.program import Condition, Instruction, Kind, Op
+from lightmamba.arch.program import SECTIONS, Condition, Instruction, Kind, Op
 from lightmamba.config import Mamba2Config
 from lightmamba.engine.constants import LayerConstants
 from lightmamba.errors import InputError
@@ -13,7 +13,6 @@ from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 __all__ = ["LayerNumbers", "LinearNumbers", "program"]
 
 Commands = dict[str, dict[str, int]]
-SECTIONS = ("first", "second", "third", "fourth", "fifth")
 SHIFTS = ("dt", "B", "C", "x", "z")
 
 
@@ -209,9 +208,11 @@ class _Writer:
     def _in_epilogue(self, layer: LayerNumbers) -> dict[str, int]:
         c, splits = self.config, self.config.splits()
         size = {kind: part.stop - part.start for kind, part in splits.items()}
-        heads = self.order != "naive"
-        kinds = ("dt", "B", "C") if heads else ("z", "x", "B", "C", "dt")
+        kinds = ("z", "x", "B", "C", "dt") if self.order == "naive" else ("dt", "B", "C")
         sections = [(Kind[kind.upper()], size[kind]) for kind in kinds]
+        if self.order != "naive":
+            turns = size["x"] + size["z"] - 2 * c.headdim
+            sections += [(Kind.X, c.headdim), (Kind.XZ, turns), (Kind.Z, c.headdim)]
         return {
             "rows": c.d_in_proj,
             "parts": 1,
@@ -219,8 +220,6 @@ class _Writer:
             "acc_shift": layer.in_proj.acc_shift,
             "narrow": 1,
             **_sections(sections),
-            "heads": c.nheads if heads else 0,
-            "headdim": c.headdim,
             **{
                 f"shift_{kind}": int(layer.constants.in_shift[splits[kind].start])
                 for kind in SHIFTS
@@ -238,16 +237,15 @@ class _Writer:
             "acc_shift": acc_shift,
             "narrow": 0,
             **_sections([(kind, rows)]),
-            "heads": 0,
-            "headdim": 0,
             **{f"shift_{name}": shift for name in SHIFTS},
         }
 
 
 def _sections(sections: Sequence[tuple[Kind, int]]) -> dict[str, int]:
-    """Kind and rows of each section; the rest are skipped."""
+    """Kind and end of each section; the rest are empty."""
     whole = [*sections, *[(Kind.DT, 0)] * (len(SECTIONS) - len(sections))]
-    found: dict[str, int] = {}
+    found, end = dict[str, int](), 0
     for name, (kind, count) in zip(SECTIONS, whole, strict=True):
-        found |= {f"{name}_kind": int(kind), f"{name}_count": count}
+        end += count
+        found |= {f"{name}_kind": int(kind), f"{name}_end": end}
     return found

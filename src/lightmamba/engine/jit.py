@@ -19,14 +19,16 @@ from lightmamba.numerics import primitives
 
 __all__ = ["add32", "and32", "kernel", "max32", "min32", "mul32", "sar32", "scalar", "shl32"]
 
-_SOURCES = Path(__file__).parent.parent / "numerics"
+_PACKAGE = Path(__file__).parent.parent
+_SOURCES = ("numerics", "engine", "estimate")  # folders whose functions are compiled
 
 
 def _fingerprint() -> str:
     """Hash of all that a compiled kernel contains: a changed source never meets a stale cache."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for file in sorted([*_SOURCES.glob("*.py"), *Path(__file__).parent.glob("*.py")]):
-        digest.update(file.read_bytes())
+    for folder in _SOURCES:
+        for file in sorted((_PACKAGE / folder).glob("*.py")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -1,5 +1,6 @@
 """Speed, size and energy of a machine without simulation."""
 
+from lightmamba.estimate.model import estimate
 from lightmamba.estimate.result import Amount, Energy, Estimate
 
-__all__ = ["Amount", "Energy", "Estimate"]
+__all__ = ["Amount", "Energy", "Estimate", "estimate"]

@@ -1,7 +1,7 @@
 """The waist: the quantized model, in memory and as a file. Nothing below it knows of floats."""
 
 from lightmamba.qmodel.check import validate
-from lightmamba.qmodel.file import load, save, to_bytes
+from lightmamba.qmodel.file import load, load_sizes, save, to_bytes
 from lightmamba.qmodel.formats import Formats
 from lightmamba.qmodel.model import (
     Exponents,
@@ -13,5 +13,5 @@ from lightmamba.qmodel.model import (
 
 __all__ = [
     "Exponents", "Formats", "QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table",
-    "load", "save", "to_bytes", "validate",
+    "load", "load_sizes", "save", "to_bytes", "validate",
 ]  # fmt: skip

@@ -3,9 +3,11 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ from lightmamba.qmodel.model import (
     Table,
 )
 
-__all__ = ["KEY", "VERSION", "load", "save", "to_bytes"]
+__all__ = ["KEY", "VERSION", "load", "load_sizes", "save", "to_bytes"]
 
 KEY, VERSION = "lightmamba", 1
 NUMBERS = ("base", "act_base", "acc_shift", "input_scale_exp", "input_shift_exp")
@@ -92,12 +94,30 @@ def load(path: Path) -> QuantizedModel:
     InputError
         If it is missing, not a quantized model, cut short, or not what its metadata says.
     """
-    path = Path(path)
+    with _opened(Path(path)) as handle:
+        return _read(handle)
+
+
+def load_sizes(path: Path) -> tuple[Mamba2Config, Formats]:
+    """Sizes and arithmetic of a file, from its metadata alone.
+
+    Raises
+    ------
+    InputError
+        If it is missing or not a quantized model.
+    """
+    with _opened(Path(path)) as handle:
+        return _sizes(_metadata(handle))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file; what is wrong with it is said with its name."""
     if not path.is_file():
         raise InputError(f"{path} is no file; make one with: lightmamba quantize CKPT -o {path}")
     try:
         with safe_open(path, framework="numpy") as handle:
-            return _read(handle)
+            yield handle
     except SafetensorError as error:
         raise InputError(f"{path} is damaged or no quantized model ({error})") from error
     except OSError as error:
@@ -154,8 +174,8 @@ def _tensors(model: QuantizedModel) -> Tensors:
     return out
 
 
-def _read(handle: Any) -> QuantizedModel:
-    """Model of an open file."""
+def _metadata(handle: Any) -> dict[str, Any]:
+    """The project's entry of an open file's metadata."""
     text = (handle.metadata() or {}).get(KEY)
     if text is None:
         raise InputError(
@@ -168,7 +188,18 @@ def _read(handle: Any) -> QuantizedModel:
         raise InputError(f"its metadata is no JSON ({error})") from error
     if (version := take(header, "version", int)) != VERSION:
         raise InputError(f"of version {version}, but this program reads version {VERSION}")
-    c, f = _config(take(header, "config", dict)), build(Formats, header.get("formats"), "formats")
+    return cast(dict[str, Any], header)
+
+
+def _sizes(header: dict[str, Any]) -> tuple[Mamba2Config, Formats]:
+    config = _config(take(header, "config", dict))
+    return config, build(Formats, header.get("formats"), "formats")
+
+
+def _read(handle: Any) -> QuantizedModel:
+    """Model of an open file."""
+    header = _metadata(handle)
+    c, f = _sizes(header)
     numbers = take(header, "layers", list)
     if len(numbers) != c.n_layer:
         raise InputError(f"has numbers for {len(numbers)} layers, expected {c.n_layer}")

@@ -1,44 +1,39 @@
-"""Epilogue: from the sums of all lanes to rows in their formats, one after another."""
+"""Epilogue: from the sums of all lanes to rows in their formats, two at a time."""
 
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.program import Kind
-from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
+from lightmamba.rtl.epilogue_row import FINISHED, PAIR, ROW_BITS, SUM_BITS, EpilogueRow
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.lane import split_product
 from lightmamba.rtl.layouts import RMS, ROW, command, i_stream, o_stream
-from lightmamba.rtl.pipe import Pipe, Queue, Timed, select
-from lightmamba.rtl.shifts import round_shift, saturate
+from lightmamba.rtl.pipe import Pipe, Queue
 
 __all__ = ["Epilogue"]
 
 PARTS = 16  # norm groups, at most 15
-SUM_BITS = 36  # of 15 parts of 32 bits
-SHIFT_MAX = 62
-NEAR = 8  # lanes that one multiplexer picks from
-SECTIONS = ("first", "second", "third", "fourth", "fifth")
-X, Z = len(SECTIONS), len(SECTIONS) + 1  # the runs of a head, after the sections
-SHIFTS = ("dt", "B", "C", "x", "z", "dt", "dt")  # static shift by kind; OUT and LOGIT have dt's
-
-FINISHED = data.StructLayout({"kind": 3, "value": signed(SUM_BITS)})
-WALK = data.StructLayout({"rows": 20, "section": 3, "left": 20})  # still to come; of a section
+LOSSES = ("lost_in", "lost_out", "lost_head")
 
 
 class Epilogue(wiring.Component):
     """Bring every sum to the format of its row and hand it to the unit that waits for it.
 
-    One row per cycle while the unit that the oldest row goes to takes it: slot by slot, part by
-    part, lane 0 first; ``latency`` cycles from a transfer on ``i`` to the ``valid`` of the last row
-    in it. A job begins with ``parts`` records of 1/rms. Rows beyond ``rows`` are dropped and not
-    counted. An empty section costs a cycle. After the sections come x and z of one head after the
-    other until ``rows`` are through, so ``heads`` itself is not looked at. ``rows`` and ``parts``
-    are at least 1. Rows of OUT and LOGIT have the static shift of dt.
+    Slot by slot, part by part, lane 0 first, in pairs of lanes: 0 and 1, 2 and 3, ...; of an odd
+    number of lanes the last one goes alone. Two rows per cycle where those of a pair go to
+    different units that take them, else one: the second of a pair follows the first to the same
+    unit in the next cycle, and does not wait for it on the way to another. Pairs leave in order, so
+    the order towards each unit is that of the rows. ``latency`` cycles from a transfer on ``i`` to
+    the ``valid`` of the last pair in it.
+
+    A job begins with ``parts`` records of 1/rms. ``rows`` and ``parts`` are at least 1. A section
+    reaches from the ``end`` of the one before it, or row 0, to the row before its own; the last one
+    ends at ``rows``, and rows beyond are dropped and not counted. A section of kind XZ is X and Z
+    by turns, X first. An empty section costs nothing.
 
     Source: ``numerics.linear.Epilogue``.
 
@@ -53,7 +48,7 @@ class Epilogue(wiring.Component):
     -------
     command : In(stream of command("epilogue"))
     i : In(stream of lanes x signed(acc_bits))
-        Sums of one part of a slot. It is taken with its last row.
+        Sums of one part of a slot. It is taken with its last pair.
     i_rms_in, i_rms_out : In(stream of RMS)
         1/rms of the residual stream; of the gate's norm groups.
     o_dt, o_z : Out(stream of s16)
@@ -62,15 +57,15 @@ class Epilogue(wiring.Component):
     o_out : Out(stream of s36)
         Rows of out_proj, their parts added.
     o_logit : Out(stream of s32)
-    lost_in, lost_out, lost_head : Out(2)
+    lost_in, lost_out, lost_head : Out(3)
         Saturations in rows of in_proj, out_proj and the head.
-    probe : Out({valid, kind, value s36})
-        Every finished row.
+    rows_first, rows_second : Out({valid, kind, value s36})
+        Every finished row, those of a pair in the same cycle.
     busy : Out(1)
         A command is not finished, or its results are not taken.
     """
 
-    interval = 1
+    interval = 1  # of a pair
 
     command: Any
     i: Any
@@ -84,12 +79,17 @@ class Epilogue(wiring.Component):
     lost_in: Any
     lost_out: Any
     lost_head: Any
-    probe: Any
+    rows_first: Any
+    rows_second: Any
     busy: Any
 
     def __init__(self, config: ArchConfig, op: Arithmetic | None = None) -> None:
-        self.config, self.op = config, op or Arithmetic()
-        self.steps = 13 + (config.lanes > NEAR)
+        self.config = config
+        self.rows = [
+            EpilogueRow(config, op or Arithmetic(), place)
+            for place in range(min(PAIR, config.lanes))
+        ]
+        self.pairs, self.steps = self.rows[0].pairs, self.rows[0].latency
         self.latency = self.steps + 2
         super().__init__(
             {
@@ -102,72 +102,82 @@ class Epilogue(wiring.Component):
                 "o_z": o_stream(signed(16)),
                 "o_out": o_stream(signed(SUM_BITS)),
                 "o_logit": o_stream(signed(32)),
-                "lost_in": Out(2),
-                "lost_out": Out(2),
-                "lost_head": Out(2),
-                "probe": Out(data.StructLayout({"valid": 1, "kind": 3, "value": signed(SUM_BITS)})),
+                **{name: Out(3) for name in LOSSES},
+                "rows_first": Out(FINISHED),
+                "rows_second": Out(FINISHED),
                 "busy": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pipe, job = Pipe(m), Job(m, self.command, self.busy)
-        rows = stream.Signature(FINISHED).create()
-        queue = Queue(m, rows, latency=self.steps)
-        self._route(m, rows)
+        job = Job(m, self.command, self.busy)
+        pairs = stream.Signature(data.ArrayLayout(FINISHED, len(self.rows))).create()
+        queue = Queue(m, pairs, latency=self.steps)
+        self._route(m, pairs)
 
-        lane = Signal(range(max(2, self.config.lanes)))
-        part = Signal.like(job.fields.parts)
+        index, part = Signal(range(max(2, self.pairs))), Signal.like(job.fields.parts)
         working, issue = Signal(), Signal()
-        row_end, slot_end, last_part = Signal(), Signal(), Signal()  # of the lanes; of the parts
-        walk, known = self._walk(m, job, issue, (lane == 0) & (part == 0), row_end & ~last_part)
+        row_end, last_part = Signal(), Signal()  # of the lanes; of the parts
         taking, rms = self._rms(m, job, part)
-        ready = working & ~taking & queue.room & known
+        ready = working & ~taking & queue.room
         m.d.comb += [
-            row_end.eq(lane == self.config.lanes - 1),
+            row_end.eq(index == self.pairs - 1),
             last_part.eq(part + 1 == job.fields.parts),
-            slot_end.eq(row_end & last_part),
             self.i.ready.eq(ready & row_end),
             issue.eq(ready & self.i.valid),
         ]
         with m.If(job.start):
-            m.d.sync += [working.eq(1), lane.eq(0), part.eq(0)]
+            m.d.sync += [working.eq(1), index.eq(0), part.eq(0)]
         with m.Elif(issue):
-            m.d.sync += lane.eq(Mux(row_end, 0, lane + 1))
+            m.d.sync += index.eq(Mux(row_end, 0, index + 1))
             with m.If(row_end):
                 m.d.sync += part.eq(Mux(last_part, 0, part + 1))
-            with m.If(slot_end & (walk.rows <= 1)):
-                m.d.sync += working.eq(0)
+        row, over = self._walk(m, job, issue, row_end, row_end & last_part)
+        with m.If(issue & row_end & last_part & over):
+            m.d.sync += working.eq(0)
         job.end(~working & ~queue.busy)
 
-        counted = issue & (walk.rows != 0)
-        kinds = [job.fields[f"{name}_kind"] for name in SECTIONS]
-        kind = pipe.step(
-            lambda s: select(m, s, [*kinds, Const(Kind.X, 3), Const(Kind.Z, 3)]),
-            pipe.input(walk.section),
-        )
-        value, lost = self._datapath(pipe, job, pipe.input(lane), kind, rms)
-        self._count(m, pipe.delay(kind, lost.stage).value, pipe.valid(counted, lost.stage), lost)
-        total = self._add_parts(
-            pipe, value, pipe.input(lane), pipe.input(part == 0), pipe.valid(counted, value.stage)
-        )
-
-        emitted = counted & last_part
-        arrives = pipe.valid(emitted, self.steps)
-        finished = self.probe
-        m.d.comb += [
-            finished.valid.eq(arrives),
-            finished.kind.eq(pipe.delay(kind, self.steps).value),
-            finished.value.eq(pipe.delay(total, self.steps).value),
-        ]
-        result = Signal(FINISHED)
-        m.d.comb += [result.kind.eq(finished.kind), result.value.eq(finished.value)]
-        queue.connect(emitted, arrives, result)
+        for n, (name, each) in enumerate(zip(("first", "second"), self.rows, strict=False)):
+            m.submodules[name] = each
+            lanes = range(n, self.config.lanes, PAIR)
+            missing = row_end if len(lanes) < self.pairs else Const(0, 1)
+            m.d.comb += [
+                each.issue.eq(issue & ~missing),
+                each.first.eq(part == 0),
+                each.last.eq(last_part),
+                each.row.eq(row),
+                each.index.eq(index),
+                Value.cast(each.sums).eq(Cat(self.i.payload[lane] for lane in lanes)),
+                Value.cast(each.rms).eq(rms),
+                Value.cast(each.told).eq(Value.cast(job.fields)),
+                Value.cast(getattr(self, f"rows_{name}")).eq(Value.cast(each.o)),
+            ]
+        for name in LOSSES:
+            m.d.comb += getattr(self, name).eq(sum(getattr(each, name) for each in self.rows))
+        emitted = issue & last_part
+        arrives = Pipe(m).valid(emitted, self.steps)
+        queue.connect(emitted, arrives, Cat(Value.cast(each.o) for each in self.rows))
         return m
 
-    def _rms(self, m: Module, job: Job, part: Signal) -> tuple[Signal, Timed]:
-        """Take a job's records of 1/rms; whether that goes on, and the record of ``part``."""
+    def _walk(
+        self, m: Module, job: Job, issue: Value, row_end: Value, slot_end: Value
+    ) -> tuple[Signal, Value]:
+        """Number of a pair's first row; in a slot's last pair, whether the job ends there.
+
+        Each part of a slot goes over the same rows.
+        """
+        row, stop = Signal(ROW_BITS), Signal(signed(ROW_BITS + 1))
+        back = PAIR * (self.pairs - 1)  # to the slot's first row
+        onward = self.config.lanes - back  # to the next slot's
+        with m.If(job.start):
+            m.d.sync += [row.eq(0), stop.eq(self.command.payload.rows - onward)]
+        with m.Elif(issue):
+            m.d.sync += row.eq(row + Mux(slot_end, onward, Mux(row_end, -back, PAIR)))
+        return row, row >= stop
+
+    def _rms(self, m: Module, job: Job, part: Signal) -> tuple[Signal, Value]:
+        """Take a job's records of 1/rms; whether that goes on, and the one of ``part`` next."""
         stored = memory.Memory(shape=RMS, depth=PARTS, init=[])
         m.submodules.rms = stored
         write, read = stored.write_port(), stored.read_port()
@@ -184,120 +194,13 @@ class Epilogue(wiring.Component):
             m.d.sync += count.eq(count + 1)
             with m.If(count + 1 == job.fields.parts):
                 m.d.sync += taking.eq(0)
-        return taking, Timed(Value.cast(read.data), 1)
+        return taking, Value.cast(read.data)
 
-    def _walk(
-        self, m: Module, job: Job, issue: Value, slot_start: Value, again: Value
-    ) -> tuple[Any, Value]:
-        """Section of every row, and rows to come; whether the next row's section is known.
-
-        Each part of a slot walks over the same rows: ``again`` goes back to the slot's first.
-        """
-        told, given = job.fields, self.command.payload
-        walk, saved = (Signal(WALK, reset_less=True, name=name) for name in ("walk", "saved"))
-        onward, turned = Signal(WALK), Signal(WALK)  # one row on; in the next section
-        counts = [told[f"{name}_count"] for name in SECTIONS[1:]] + [told.headdim] * 3
-        m.d.comb += [
-            turned.rows.eq(walk.rows),
-            turned.section.eq(Mux(walk.section == Z, X, walk.section + 1)),
-            turned.left.eq(select(m, walk.section, counts)),
-            onward.eq(walk),
-        ]
-        with m.If(walk.left == 1):
-            m.d.comb += onward.eq(turned)
-        with m.Else():
-            m.d.comb += onward.left.eq(walk.left - 1)
-        m.d.comb += onward.rows.eq(walk.rows - 1)
-
-        over, empty = walk.rows == 0, walk.left == 0
-        with m.If(job.start):
-            m.d.sync += [
-                walk.rows.eq(given.rows),
-                walk.section.eq(0),
-                walk.left.eq(given.first_count),
-            ]
-        with m.Elif(issue):
-            with m.If(slot_start):
-                m.d.sync += saved.eq(walk)
-            with m.If(again):
-                m.d.sync += walk.eq(Mux(slot_start, walk, saved))
-            with m.Elif(~over):
-                m.d.sync += walk.eq(onward)
-        with m.Elif(empty):
-            m.d.sync += walk.eq(turned)
-        return walk, over | ~empty
-
-    def _datapath(
-        self, pipe: Pipe, job: Job, lane: Timed, kind: Timed, rms: Timed
-    ) -> tuple[Timed, Timed]:
-        """Value of a lane's row, and how often it was saturated on the way."""
-        m, told = pipe.m, job.fields
-        sums = [self.i.payload[n] for n in range(self.config.lanes)]
-        near = [
-            pipe.step(lambda n, g=g: select(m, n[:3], sums[g : g + NEAR]), lane)
-            for g in range(0, len(sums), NEAR)
-        ]
-        acc = near[0]
-        if len(near) > 1:
-            far = pipe.comb(lambda n: n[3:], lane)
-            acc = pipe.step(lambda n, *groups: select(m, n, list(groups)), far, *near)
-
-        static = pipe.step(lambda k: select(m, k, [told[f"shift_{name}"] for name in SHIFTS]), kind)
-        j = pipe.comb(lambda r: r[16:].as_signed(), rms)
-        shift = pipe.step(lambda s, j: s + j, static, j)
-        shift = pipe.step(lambda s: Mux(s < 0, 0, Mux(s > SHIFT_MAX, SHIFT_MAX, s)), shift, shape=6)
-
-        rounded = round_shift(pipe, acc, pipe.input(told.acc_shift), high=SHIFT_MAX)
-        wide, lost_wide = saturate(pipe, rounded, self.op.wide)
-        product = split_product(pipe, wide, pipe.comb(lambda r: r[:16], rms))
-        scaled = round_shift(pipe, product, shift, high=SHIFT_MAX)
-        narrow, lost_narrow = saturate(pipe, scaled, INT16)
-        full, lost_full = saturate(pipe, scaled, INT32)
-        value = pipe.step(lambda n, f: Mux(told.narrow, n, f), narrow, full)
-        lost = pipe.step(
-            lambda w, n, f: w + Mux(told.narrow, n, f), lost_wide, lost_narrow, lost_full
-        )
-        return value, lost
-
-    def _add_parts(
-        self, pipe: Pipe, value: Timed, lane: Timed, first: Timed, valid: Value
-    ) -> Timed:
-        """Sum of a row's parts so far: one memory entry per lane, an addition per cycle."""
-        m = pipe.m
-        sums = memory.Memory(shape=signed(SUM_BITS), depth=max(2, self.config.lanes), init=[])
-        m.submodules.sums = sums
-        write, read = sums.write_port(), sums.read_port(domain="comb")
-        lane, first = pipe.delay(lane, value.stage), pipe.delay(first, value.stage)
-        total = Mux(first.value, 0, read.data) + value.value
-        m.d.comb += [
-            read.addr.eq(lane.value),
-            write.addr.eq(lane.value),
-            write.data.eq(total),
-            write.en.eq(valid),
-        ]
-        return pipe.step(lambda v: v, Timed(total, value.stage), shape=signed(SUM_BITS))
-
-    def _count(self, m: Module, kind: Value, valid: Value, lost: Timed) -> None:
-        """Say to whose rows the losses of this cycle belong."""
-        with m.If(valid), m.Switch(kind):
-            with m.Case(Kind.OUT):
-                m.d.comb += self.lost_out.eq(lost.value)
-            with m.Case(Kind.LOGIT):
-                m.d.comb += self.lost_head.eq(lost.value)
-            with m.Default():
-                m.d.comb += self.lost_in.eq(lost.value)
-
-    def _route(self, m: Module, rows: Any) -> None:
-        """Offer the oldest row to the unit that it belongs to."""
-        value = rows.payload.value
-        m.d.comb += [
-            self.o_dt.payload.eq(value),
-            self.o_conv.payload.kind.eq(rows.payload.kind),
-            self.o_conv.payload.value.eq(value),
-            self.o_z.payload.eq(value),
-            self.o_out.payload.eq(value),
-            self.o_logit.payload.eq(value),
-        ]
+    def _route(self, m: Module, pairs: Any) -> None:
+        """Offer the rows of the oldest pair to the units that they belong to."""
+        rows = [pairs.payload[n] for n in range(len(self.rows))]
+        gone = Signal(len(rows))  # taken in an earlier cycle
+        takes: list[list[Value]] = [[] for _ in rows]  # in this one, if the pair is there
         ways = {
             (Kind.DT,): self.o_dt,
             (Kind.B, Kind.C, Kind.X): self.o_conv,
@@ -305,7 +208,18 @@ class Epilogue(wiring.Component):
             (Kind.OUT,): self.o_out,
             (Kind.LOGIT,): self.o_logit,
         }
-        with m.Switch(rows.payload.kind):
-            for kinds, o in ways.items():
-                with m.Case(*kinds):
-                    m.d.comb += [o.valid.eq(rows.valid), rows.ready.eq(o.ready)]
+        for kinds, o in ways.items():
+            asks = [row.valid & ~gone[n] & row.kind.matches(*kinds) for n, row in enumerate(rows)]
+            chosen = Mux(asks[0], Value.cast(rows[0]), Value.cast(rows[-1]))
+            row = data.View(FINISHED, chosen)
+            m.d.comb += o.valid.eq(pairs.valid & Cat(asks).any())
+            if o is self.o_conv:
+                m.d.comb += [o.payload.kind.eq(row.kind), o.payload.value.eq(row.value)]
+            else:
+                m.d.comb += o.payload.eq(row.value)
+            for n, ask in enumerate(asks):
+                takes[n].append(ask & ~Cat(asks[:n]).any() & o.ready)
+        over = [~row.valid | gone[n] | Cat(takes[n]).any() for n, row in enumerate(rows)]
+        m.d.comb += pairs.ready.eq(Cat(over).all())
+        with m.If(pairs.valid):
+            m.d.sync += gone.eq(Mux(pairs.ready, 0, Cat(over)))

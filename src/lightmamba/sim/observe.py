@@ -11,7 +11,7 @@ from lightmamba.arch.program import Kind
 from lightmamba.config import Mamba2Config
 from lightmamba.qmodel import Formats
 
-__all__ = ["Record", "observables"]
+__all__ = ["Record", "observables", "rows_of"]
 
 Values = NDArray[Any]
 
@@ -38,6 +38,14 @@ class Record:
     def take(self, index: Any) -> "Record":
         """Indexed along its axes."""
         return Record(self.records[index], self.cycles[index])
+
+
+def rows_of(probes: Mapping[str, Record]) -> Record:
+    """Every row that the epilogue finished, in order: the first of a cycle before the second."""
+    both = [probes[name] for name in ("rows_first", "rows_second")]
+    cycles = np.concatenate([record.cycles for record in both])
+    order = np.argsort(cycles, kind="stable")
+    return Record(np.concatenate([record.records for record in both])[order], cycles[order])
 
 
 def observables(
@@ -68,7 +76,7 @@ def observables(
     """
     c, f, layers = config, formats, config.n_layer
     inputs = layers + head  # projections of the residual stream
-    every = probes["rows"]
+    every = rows_of(probes)
     place = np.argsort(rows)  # where each natural row was computed
     xbc = np.flatnonzero((rows >= c.d_inner) & (rows < c.d_inner + c.conv_dim))
     channel = np.argsort(rows[xbc])  # where each channel of the convolution was computed

@@ -1,7 +1,6 @@
 """A running simulator: the shared object of :mod:`lightmamba.sim.build`, called with ctypes."""
 
 import ctypes
-import math
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_int64, c_uint32, c_uint64, c_void_p
 from dataclasses import astuple, dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.pace import paces
 from lightmamba.arch.target import Channel
 
 __all__ = ["MemoryChannel", "PortCounters", "Simulator", "Stalls", "Status", "from_target"]
@@ -88,17 +88,16 @@ def from_target(
     channels are spread evenly.
     """
     found: dict[str, MemoryChannel] = {}
-    for n, channel in enumerate(channels):
-        every = round(channel.refresh_interval_ns * clock_mhz / 1e3)
-        pause = math.ceil(channel.refresh_ns * clock_mhz / 1e3)
-        rate = Fraction(channel.bytes_per_cycle(clock_mhz))
+    for n, (channel, pace) in enumerate(
+        zip(channels, paces(channels, clock_mhz), strict=True)
+    ):
         memory = MemoryChannel(
             name=channel.name,
-            bytes_per_cycle=rate * Fraction(every, every - pause) if pause else rate,
-            latency=max(1, math.ceil(channel.latency_ns * clock_mhz / 1e3)),
-            refresh_every=every,
-            refresh_for=pause,
-            refresh_phase=n * every // len(channels),
+            bytes_per_cycle=pace.bytes_per_cycle,
+            latency=pace.latency,
+            refresh_every=pace.refresh_every,
+            refresh_for=pace.refresh_for,
+            refresh_phase=pace.refresh_phase,
             stalls=stalls or Stalls(),
             seed=seed + n,
         )

@@ -1,0 +1,163 @@
+"""Cycles of a token, estimated and in gates: ``python -m bench.estimates [CASE ...]``.
+
+Every case compiles a random model, builds its machine, lets it decode greedily, and compares cycles
+and stalls of a token with the estimate's. The results file keeps the other cases.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tests.support.machines import made_up
+
+from bench.common import RESULTS, write_results
+from lightmamba.arch.counters import CYCLES
+from lightmamba.arch.target import Channel, Target
+from lightmamba.compiler import build
+from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.estimate import estimate
+from lightmamba.qmodel import Formats
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim import SimDevice, open_device
+
+CHAIN = 2  # tokens that are measured, one after the other
+SEED = 1
+DEMO = SHAPES["demo"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shape, one machine, one memory."""
+
+    config: Mamba2Config
+    target: Target
+    formats: Formats = field(default_factory=Formats)
+    order: str = "reordered"
+    stalls: float = 0.0
+
+
+def memory(target: Target, name: str = "", **values: Any) -> Target:
+    """The same target with other values for the channels whose names begin so.
+
+    ``beats`` stands for a share of the nominal rate.
+    """
+
+    def changed(channel: Channel) -> Channel:
+        given = dict(values)
+        if "beats" in given:
+            given["attainable_gb_per_s"] = given.pop("beats") * channel.gb_per_s
+        return replace(channel, **given) if channel.name.startswith(name) else channel
+
+    return replace(target, channels=tuple(map(changed, target.channels)))
+
+
+def cases() -> Mapping[str, Case]:
+    """All of them; those with the same beginning share a machine."""
+    tiny, paper, ecp5 = (Target.load(name) for name in ("tiny", "vck190-paper", "ecp5"))
+    refresh = {"refresh_interval_ns": 3900.0, "refresh_ns": 350.0}
+    w8a8, w4a8 = Formats(8, 8, head_weight_bits=8), Formats(4, 8)
+    groups8 = Mamba2Config(256, 4, 4096, d_state=64, headdim=32, ngroups=8)
+    groups2 = Mamba2Config(192, 8, 4096, d_state=128, headdim=64, ngroups=2)
+    narrow = Mamba2Config(512, 3, 4096, d_state=32, headdim=64)
+    m130, m370 = (replace(SHAPES[f"mamba2-{size}"], n_layer=2, vocab_size=4096)
+                  for size in ("130m", "370m"))  # fmt: skip
+    eight = made_up(lanes=4, multiplier_bits=8, state_elements=64, beats=0.95)
+    six = made_up(lanes=6, state_elements=32, state_port_bits=128, x_queue=128)
+    three = made_up(lanes=3, port_bits=256, multiplier_bits=8, state_elements=128)
+    wide = made_up(lanes=4, port_bits=256, state_elements=128, state_fifo=512, beats=0.95)
+    two = made_up(lanes=2, port_bits=512, state_elements=128, state_fifo=1024, beats=0.9)
+    many = made_up(lanes=16, port_bits=256, state_elements=32, weight_fifo=64)
+    return {
+        "tiny": Case(DEMO, tiny),
+        "tiny, naive order": Case(DEMO, tiny, order="naive"),
+        "tiny, slow lanes": Case(DEMO, memory(tiny, "lane", beats=0.5)),
+        "tiny, slow lanes, naive order": Case(DEMO, memory(tiny, "lane", beats=0.5), order="naive"),
+        "tiny, slow state": Case(DEMO, memory(tiny, "state", beats=0.25)),
+        "tiny, slow aux": Case(DEMO, memory(tiny, "aux", beats=0.15)),
+        "tiny, refresh": Case(DEMO, memory(tiny, beats=0.8, **refresh)),
+        "tiny, stalls": Case(DEMO, tiny, stalls=0.2),
+        "tiny, 12 layers, far memory": Case(
+            replace(DEMO, n_layer=12, vocab_size=4096), memory(tiny, latency_ns=1000.0)
+        ),
+        "vck190-paper": Case(DEMO, paper),
+        "vck190-paper, half the rate": Case(DEMO, memory(paper, beats=0.5)),
+        "vck190-paper, W4A8": Case(DEMO, paper, w4a8),
+        "ecp5": Case(DEMO, ecp5),
+        "W8A8": Case(DEMO, eight, w8a8),
+        "W8A8, slow lanes": Case(DEMO, memory(eight, "lane", beats=0.6), w8a8),
+        "eight groups, six lanes": Case(groups8, six),
+        "eight groups, six lanes, slow state": Case(groups8, memory(six, "state", beats=0.3)),
+        "two groups, head once": Case(groups2, three),
+        "two groups, head once, slow lanes": Case(groups2, memory(three, "lane", beats=0.4)),
+        "130m wide": Case(m130, wide),
+        "130m wide, refresh": Case(m130, memory(wide, beats=0.7, **refresh)),
+        "130m wide, slow state": Case(m130, memory(wide, "state", beats=0.2)),
+        "370m wide": Case(m370, two),
+        "370m wide, slow lanes, stalls": Case(m370, memory(two, "lane", beats=0.6), stalls=0.1),
+        "sixteen lanes": Case(narrow, many),
+        "sixteen lanes, slow": Case(narrow, memory(many, "lane", beats=0.5)),
+    }  # fmt: skip
+
+
+def tokens(device: SimDevice) -> tuple[dict[str, float], int]:
+    """Stalls of a token in a chain of them; cycles of one without logits."""
+
+    def run(**how: Any) -> tuple[int, dict[str, int]]:
+        before = device.counters()
+        device.start(1, **how)
+        cycles, after = device.wait(), device.counters()
+        return cycles, {name: after[name] - before[name] for name in CYCLES}
+
+    run(fresh=True, chain=1)
+    (_, one), (_, more) = run(), run(chain=CHAIN)
+    run(head=False)
+    prompt, _ = run(head=False)
+    return {name: (more[name] - one[name]) / CHAIN for name in CYCLES}, prompt
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """A case in gates and estimated."""
+    begin = time.perf_counter()
+    found = estimate(case.config, case.formats, case.target, case.order, stalls=case.stalls)
+    seconds = time.perf_counter() - begin
+    model = random_model(case.config, case.formats, SEED)
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = build(model, case.target, Path(folder) / "build", order=case.order)
+        with open_device(artifact, observed=False, stalls=case.stalls, seed=SEED) as device:
+            stalls, prompt = tokens(device)
+    cycles = sum(stalls.values())
+    return {
+        "cycles": cycles,
+        "estimated": found.cycles,
+        "error": found.cycles / cycles - 1,
+        "prompt_cycles": prompt,
+        "prompt_error": found.prompt_cycles / prompt - 1,
+        "bound": found.bound,
+        "stalls": stalls,
+        "estimated_stalls": dict(found.stalls),
+        "seconds_of_estimate": seconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="estimated cycles against the gates")
+    parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
+    wanted = parser.parse_args().case
+    path = RESULTS / "estimates.json"
+    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    for name, case in cases().items():
+        if wanted and not any(name.startswith(w) for w in wanted):
+            continue
+        row = {"case": name, **measure(case)}
+        print(f"{name}: {row['cycles']:,.0f}, error {row['error']:+.2%}", flush=True)
+        rows = [r for r in rows if r["case"] != name] + [row]
+        write_results("estimates", "python -m bench.estimates", rows)
+
+
+if __name__ == "__main__":
+    main()

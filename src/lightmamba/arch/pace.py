@@ -1,0 +1,50 @@
+"""Memory channels in cycles of a machine's clock."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from lightmamba.arch.target import Channel
+
+__all__ = ["Pace", "paces"]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a channel brings, in cycles.
+
+    Parameters
+    ----------
+    bytes_per_cycle : Fraction
+        Between refreshes, so that the mean is the attainable rate.
+    latency : int
+        From an address to the first beat.
+    refresh_every, refresh_for, refresh_phase : int
+        Of every so many cycles it stands still for so many; where in that rhythm it begins.
+    """
+
+    bytes_per_cycle: Fraction
+    latency: int
+    refresh_every: int
+    refresh_for: int
+    refresh_phase: int
+
+
+def paces(channels: Sequence[Channel], clock_mhz: float) -> tuple[Pace, ...]:
+    """Pace of each channel; their refreshes are spread evenly."""
+    found = []
+    for n, channel in enumerate(channels):
+        every = round(channel.refresh_interval_ns * clock_mhz / 1e3)
+        pause = math.ceil(channel.refresh_ns * clock_mhz / 1e3)
+        rate = Fraction(channel.bytes_per_cycle(clock_mhz))
+        found.append(
+            Pace(
+                bytes_per_cycle=rate * Fraction(every, every - pause) if pause else rate,
+                latency=max(1, math.ceil(channel.latency_ns * clock_mhz / 1e3)),
+                refresh_every=every,
+                refresh_for=pause,
+                refresh_phase=n * every // len(channels),
+            )
+        )
+    return tuple(found)

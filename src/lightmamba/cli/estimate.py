@@ -1,0 +1,81 @@
+"""``lightmamba estimate``."""
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightmamba.estimate import Estimate
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="FILE or SHAPE",
+                        help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
+    parser.add_argument("--target", required=True, metavar="NAME", help="or a TOML file")
+    parser.add_argument("--order", default="reordered", help="of in_proj: reordered or naive")
+    parser.add_argument("--format", help="of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.arch.target import Target
+    from lightmamba.cli.models import open_sizes
+    from lightmamba.cli.show import working
+
+    config, formats, _ = open_sizes(args.model, args.format)
+    target = Target.load(args.target)
+    with working("estimating"):  # the loops are compiled once, which takes longer
+        from lightmamba.estimate import estimate
+
+        found = estimate(config, formats, target, args.order)
+    if not args.json:
+        _show(found, f"{args.model} on {target.name}")
+    return _plain(found)
+
+
+def _plain(found: "Estimate") -> dict[str, Any]:
+    energy = found.energy
+    low, likely, high = energy.joules if energy else (None, None, None)
+    return {
+        "tokens_per_second": found.tokens_per_second,
+        "cycles_per_token": found.cycles,
+        "prompt_cycles_per_token": found.prompt_cycles,
+        "bytes_per_token": sum(found.channel_bytes.values()),
+        "bandwidth_utilization": found.bandwidth_utilization,
+        "bound": found.bound,
+        "bound_cycles": found.bound_cycles,
+        "stalls": dict(found.stalls),
+        "channels": {
+            name: {
+                "bytes": moved,
+                "cycles": found.channel_cycles[name],
+                "nominal_bytes_per_cycle": found.nominal_bytes_per_cycle[name],
+            }
+            for name, moved in found.channel_bytes.items()
+        },
+        "units": dict(found.unit_cycles),
+        "resources": {
+            "total": asdict(found.total),
+            "blocks": {name: asdict(amount) for name, amount in found.resources.items()},
+        },
+        "tokens_per_joule": likely and 1 / likely,
+        "tokens_per_joule_range": energy and [1 / (high or 1), 1 / (low or 1)],
+    }
+
+
+def _show(found: "Estimate", title: str) -> None:
+    """Tables: the token, what binds, and what the lanes do in its cycles."""
+    from lightmamba.cli.show import fields, figure, table
+
+    plain = _plain(found)
+    short = {n: v for n, v in plain.items() if not isinstance(v, dict | list)}
+    fields(title, short | {f"resources: {n}": v for n, v in asdict(found.total).items()})
+    cycles = {n: (v, figure(v / found.cycles)) for n, v in found.stalls.items()}
+    table("cycles of a token by what the lanes do", ("", "cycles", "of all"),
+          [(n, *v) for n, v in cycles.items()])  # fmt: skip
+    busy = {**found.unit_cycles, **found.channel_cycles}
+    order = sorted(busy, key=lambda name: -busy[name])
+    table("busiest channels and units", ("", "cycles", "of all"),
+          [(n, round(busy[n]), figure(busy[n] / found.cycles)) for n in order[:8]])  # fmt: skip
+    print(f"{found.tokens_per_second:.4g} tokens per second")

@@ -1,0 +1,240 @@
+"""Memory of a running model: channels as in sim/memory.hpp, ports, readers and writers."""
+
+from lightmamba.engine.jit import kernel
+from lightmamba.estimate import places as p
+from lightmamba.estimate.queues import push, wake, when
+
+__all__ = [
+    "channel", "command", "read_port", "store", "take_beat", "take_word", "word_when",
+    "write_port",
+]  # fmt: skip
+
+
+@kernel
+def command(a, t, reader, beats, at):
+    """Tell a reader to read so many beats, not before ``at``."""
+    row = p.READER_TABLE + reader * p.R_SIZE
+    place = (a[row + p.R_FIRST] + a[row + p.R_COMMANDS]) % p.COMMAND_RING
+    ring = p.COMMANDS + (reader * p.COMMAND_RING + place) * 2
+    t[ring], t[ring + 1] = beats, at
+    a[row + p.R_COMMANDS] += 1
+    wake(a, a[p.U_READ] + a[row + p.R_PORT], at)
+
+
+@kernel
+def _burst(a, t, reader, now):
+    """Beats of the burst that a reader asks for in this cycle, or 0; the room is reserved."""
+    row = p.READER_TABLE + reader * p.R_SIZE
+    unit = a[p.U_READ] + a[row + p.R_PORT]
+    if a[row + p.R_LEFT] == 0:
+        if a[row + p.R_COMMANDS] == 0 or a[row + p.R_CREDIT] == 0:
+            return 0
+        place = a[row + p.R_FIRST] % p.COMMAND_RING
+        ring = p.COMMANDS + (reader * p.COMMAND_RING + place) * 2
+        if t[ring + 1] > now:
+            wake(a, unit, t[ring + 1])
+            return 0
+        a[row + p.R_FIRST] += 1
+        a[row + p.R_COMMANDS] -= 1
+        a[row + p.R_CREDIT] -= 1
+        a[row + p.R_LEFT] = t[ring]
+        a[row + p.R_READY] = now + a[p.T_COMMAND]
+    if a[row + p.R_READY] > now:
+        wake(a, unit, a[row + p.R_READY])
+        return 0
+    beats = min(a[row + p.R_BURST], a[row + p.R_LEFT])
+    if a[row + p.R_FREE] < beats:
+        return 0
+    a[row + p.R_FREE] -= beats
+    a[row + p.R_LEFT] -= beats
+    return beats
+
+
+@kernel
+def _request(a, t, place, client, beats, at):
+    """Put a burst behind those that a channel has."""
+    row = p.CHANNEL_TABLE + place * p.C_SIZE
+    slot = (a[row + p.C_HEAD] + a[row + p.C_COUNT]) % p.REQUEST_RING
+    ring = a[row + p.C_RING] + slot * p.REQUEST
+    t[ring], t[ring + 1], t[ring + 2] = client, beats, at
+    a[row + p.C_COUNT] += 1
+    wake(a, p.U_CHANNEL + place, at)
+
+
+@kernel
+def read_port(a, t, port, now):
+    """Send one address: clients take turns."""
+    row = p.PORT_TABLE + port * p.P_SIZE
+    if a[row + p.P_ASK] > now:
+        wake(a, a[p.U_READ] + port, a[row + p.P_ASK])
+        return
+    if a[row + p.P_OPEN] >= a[row + p.P_MOST]:
+        return
+    clients = p.CLIENTS + port * (p.READERS + 1)
+    count = t[clients]
+    for k in range(count):
+        turn = (a[row + p.P_TURN] + 1 + k) % count
+        reader = t[clients + 1 + turn]
+        beats = _burst(a, t, reader, now)
+        if beats > 0:
+            place = a[row + p.P_CHANNEL]
+            latency = a[p.CHANNEL_TABLE + place * p.C_SIZE + p.C_LATENCY]
+            delay = a[p.T_READ] + (2 if count > 1 else 0)
+            _request(a, t, place, reader, beats, now + delay + latency)
+            a[row + p.P_TURN] = turn
+            a[row + p.P_ASK] = now + 1
+            a[row + p.P_OPEN] += 1
+            wake(a, a[p.U_READ] + port, now + 1)
+            return
+
+
+@kernel
+def _stands_still(a, row, cycle):
+    """Cycles of refresh before this one."""
+    shifted = cycle + a[row + p.C_PHASE]
+    every, pause = a[row + p.C_EVERY], a[row + p.C_PAUSE]
+    return shifted // every * pause + min(shifted % every, pause)
+
+
+@kernel
+def channel(a, t, place, now):
+    """Serve as many beats as the credit allows, in the order of the requests."""
+    row = p.CHANNEL_TABLE + place * p.C_SIZE
+    rate = a[row + p.C_RATE]
+    before = a[row + p.C_TIME]
+    passed = now - before
+    if a[row + p.C_EVERY]:
+        passed -= _stands_still(a, row, now + 1) - _stands_still(a, row, before + 1)
+    a[row + p.C_TIME] = now
+    a[row + p.C_CREDIT] = min(a[row + p.C_CREDIT] + passed * rate, a[row + p.C_LIMIT])
+    unit = p.U_CHANNEL + place
+    if a[row + p.C_EVERY]:
+        turn = (now + a[row + p.C_PHASE]) % a[row + p.C_EVERY]
+        if turn < a[row + p.C_PAUSE]:
+            wake(a, unit, now + a[row + p.C_PAUSE] - turn)
+            return
+    while a[row + p.C_COUNT]:
+        slot = a[row + p.C_HEAD] % p.REQUEST_RING
+        ring = a[row + p.C_RING] + slot * p.REQUEST
+        if t[ring + 2] > now:
+            wake(a, unit, t[ring + 2])
+            return
+        client = t[ring]
+        table = p.READER_TABLE + client * p.R_SIZE + p.R_PORT
+        if client < 0:
+            table = p.WRITER_TABLE + (-1 - client) * p.W_SIZE + p.W_PORT
+        port = p.PORT_TABLE + a[table] * p.P_SIZE
+        missing = a[row + p.C_COST] * a[port + p.P_BYTES] - a[row + p.C_CREDIT]
+        if missing > 0:
+            wake(a, unit, now + (missing + rate - 1) // rate)
+            return
+        a[row + p.C_CREDIT] = -missing
+        t[ring + 1] -= 1
+        if t[ring + 1] == 0:
+            a[row + p.C_HEAD] += 1
+            a[row + p.C_COUNT] -= 1
+        if client < 0:
+            _written(a, -1 - client, t[ring + 1] == 0, now)
+        else:
+            # The port brings a beat per cycle, at most.
+            moment = max(now * p.FINE, a[port + p.P_LAST] + a[port + p.P_STEP])
+            a[port + p.P_LAST] = moment
+            arrives = (moment + p.FINE - 1) // p.FINE
+            push(a, t, p.BEATS + client, arrives + a[p.READER_TABLE + client * p.R_SIZE + p.R_DELAY])
+            if t[ring + 1] == 0:
+                a[port + p.P_OPEN] -= 1
+                wake(a, a[p.U_READ] + a[table], arrives + 1)
+
+
+@kernel
+def _written(a, writer, last, now):
+    """A beat is in memory; when it is the last one of a command, the reader may have it."""
+    row = p.WRITER_TABLE + writer * p.W_SIZE
+    a[row + p.W_DONE] += 1
+    if last:
+        a[row + p.W_OPEN] -= 1
+        wake(a, a[p.U_WRITE] + a[row + p.W_PORT], now + 1)
+    if a[row + p.W_DONE] % a[row + p.W_COMMAND] == 0:
+        reader = a[row + p.W_READER]
+        if reader >= 0:
+            table = p.READER_TABLE + reader * p.R_SIZE
+            a[table + p.R_CREDIT] += 1
+            wake(a, a[p.U_READ] + a[table + p.R_PORT], now + 3)
+        wake(a, p.U_SEQUENCER, now + 2)
+
+
+@kernel
+def take_beat(a, reader, now):
+    """Take the oldest beat of a reader, which frees its room."""
+    queue = p.QUEUE_TABLE + (p.BEATS + reader) * p.Q_SIZE
+    a[queue + p.Q_HEAD] += 1
+    a[queue + p.Q_COUNT] -= 1
+    row = p.READER_TABLE + reader * p.R_SIZE
+    a[row + p.R_FREE] += 1
+    free = a[row + p.R_FREE]
+    if free >= a[row + p.R_BURST] or (a[row + p.R_LEFT] and free >= a[row + p.R_LEFT]):
+        wake(a, a[p.U_READ] + a[row + p.R_PORT], now + 1)
+
+
+@kernel
+def word_when(a, t, reader):
+    """First cycle in which a reader's next word may be taken."""
+    if a[p.READER_TABLE + reader * p.R_SIZE + p.R_HAVE]:
+        return 0
+    return when(a, t, p.BEATS + reader)
+
+
+@kernel
+def take_word(a, reader, now):
+    """Take a word; the next segment begins with a new beat."""
+    row = p.READER_TABLE + reader * p.R_SIZE
+    if a[row + p.R_HAVE] == 0:
+        take_beat(a, reader, now)
+        a[row + p.R_HAVE] = min(a[row + p.R_PER_BEAT], a[row + p.R_WORDS] - a[row + p.R_COUNT])
+    a[row + p.R_HAVE] -= 1
+    a[row + p.R_COUNT] += 1
+    if a[row + p.R_COUNT] == a[row + p.R_WORDS]:
+        a[row + p.R_COUNT] = 0
+
+
+@kernel
+def store(a, writer, now):
+    """Give a writer a beat."""
+    row = p.WRITER_TABLE + writer * p.W_SIZE
+    a[row + p.W_STORED] += 1
+    if a[row + p.W_STORED] >= min(a[row + p.W_BURST], a[row + p.W_LEFT]):
+        wake(a, a[p.U_WRITE] + a[row + p.W_PORT], now + 1)
+
+
+@kernel
+def write_port(a, t, port, now):
+    """Bring one burst after the other to the channel, each when all of it is there."""
+    row = p.PORT_TABLE + port * p.P_SIZE
+    unit = a[p.U_WRITE] + port
+    place = a[row + p.P_CHANNEL]
+    if a[row + p.P_WRITER] >= 0:
+        done = (a[row + p.P_FINISH] + p.FINE - 1) // p.FINE
+        if done > now:
+            wake(a, unit, done)
+            return
+        latency = a[p.CHANNEL_TABLE + place * p.C_SIZE + p.C_LATENCY]
+        _request(a, t, place, -1 - a[row + p.P_WRITER], a[row + p.P_BEATS], now + latency)
+        a[row + p.P_WRITER] = -1
+    for k in range(p.WRITERS):
+        writer = (a[row + p.P_WRITE_TURN] + 1 + k) % p.WRITERS
+        table = p.WRITER_TABLE + writer * p.W_SIZE
+        beats = min(a[table + p.W_BURST], a[table + p.W_LEFT])
+        mine = a[table + p.W_PORT] == port and a[table + p.W_OPEN] < a[table + p.W_MOST]
+        if mine and a[table + p.W_STORED] >= beats:
+            begin = max((now + a[p.T_WRITE]) * p.FINE, a[row + p.P_FINISH])
+            a[row + p.P_FINISH] = begin + beats * a[row + p.P_STEP]
+            a[row + p.P_WRITER], a[row + p.P_BEATS] = writer, beats
+            a[row + p.P_WRITE_TURN] = writer
+            a[table + p.W_STORED] -= beats
+            a[table + p.W_OPEN] += 1
+            a[table + p.W_LEFT] -= beats
+            if a[table + p.W_LEFT] == 0:
+                a[table + p.W_LEFT] = a[table + p.W_COMMAND]
+            wake(a, p.U_PACKER + writer, now + 1)
+            wake(a, unit, (a[row + p.P_FINISH] + p.FINE - 1) // p.FINE)
+            return

@@ -1,0 +1,147 @@
+"""Estimate a token: run a few of its layers, which are alike, and count the others."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.counters import CYCLES
+from lightmamba.arch.target import Target
+from lightmamba.config import Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.estimate import places as p
+from lightmamba.estimate.loop import run
+from lightmamba.estimate.quantities import Quantities
+from lightmamba.estimate.result import Estimate
+from lightmamba.estimate.tables import Run, fill
+from lightmamba.estimate.workload import Workload
+from lightmamba.qmodel import Formats
+
+__all__ = ["estimate"]
+
+Values = NDArray[np.float64]
+BUDGET = 1_000_000  # cycles of a token that are run, about
+SHORT = 500_000  # so short a token is run a second time, after one, and without its head
+FEWEST, MOST = 3, 8  # layers that are run, of many
+HEAD_SHARE = 4  # of the budget: one part in so many for the head
+LANES = 3  # that are looked at, of those on channels of their own
+
+
+def estimate(
+    config: Mamba2Config,
+    formats: Formats,
+    target: Target,
+    order: str = "reordered",
+    *,
+    stalls: float = 0.0,
+) -> Estimate:
+    """Cycles, traffic and stalls of one token, without simulating the gates.
+
+    Parameters
+    ----------
+    config, formats, target, order
+        As for the compiler.
+    stalls
+        Probability that a channel of memory does nothing in a cycle; its mean is looked at.
+
+    Raises
+    ------
+    InputError
+        If the gates of the target cannot run the model.
+    """
+    if not 0 <= stalls <= 0.9:
+        raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")
+    work = Workload.of(config, formats, target, order)
+    counts = Quantities.of(work)
+    channels = {channel.name: channel for channel in target.channels}
+    channel_cycles = {
+        name: sum(both) / channels[name].bytes_per_cycle(target.clock_mhz)
+        for name, both in counts.channel_bytes.items()
+    }
+    bound = max(*channel_cycles.values(), *counts.unit_cycles.values())
+    token, prompt = _tokens(work, _runs(work, counts, bound, stalls))
+    whole = _integers(token)
+    return Estimate(
+        clock_mhz=target.clock_mhz,
+        cycles=int(whole.sum()),
+        prompt_cycles=int(_integers(prompt).sum()),
+        stalls=dict(zip(CYCLES, whole.tolist(), strict=True)),
+        channel_bytes={name: sum(both) for name, both in counts.channel_bytes.items()},
+        channel_cycles=channel_cycles,
+        unit_cycles=counts.unit_cycles,
+        nominal_bytes_per_cycle={
+            name: channel.gb_per_s * 1e3 / target.clock_mhz for name, channel in channels.items()
+        },
+        resources={},
+    )
+
+
+def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Run:
+    """Layers, rows of the head and tokens that are run: as many as the budget allows."""
+    c, lanes = work.config, counts.unit_cycles["lanes"]
+    slower = bound / lanes  # than lanes that never wait
+    layer = slower * (work.in_beats + work.out_beats)
+    head = slower * (lanes - c.n_layer * (work.in_beats + work.out_beats))
+    layers = min(c.n_layer, max(FEWEST, min(MOST, int(BUDGET / layer))))
+    share = min(1.0, BUDGET / HEAD_SHARE / head)
+    step = 2 * work.arch.lanes
+    vocab = c.vocab_size if share == 1 else max(1, int(share * c.vocab_size / step)) * step
+    short = layers * layer + share * head < SHORT
+    return Run(layers, vocab, (True, True, False) if short else (True,), _looked_at(work), stalls)
+
+
+def _looked_at(work: Workload) -> tuple[int, ...]:
+    """Lanes that stand for all: those that share a channel with others, some of those alone."""
+    alike: dict[object, list[tuple[int, ...]]] = {}
+    found: list[int] = []
+    for channel in work.target.channels:
+        lanes = tuple(n for n in range(work.arch.lanes) if f"lane{n}" in channel.ports)
+        if len(lanes) < len(channel.ports):
+            found += lanes
+        else:
+            same = replace(channel, name="", ports=channel.ports[:0], source="-")
+            alike.setdefault((same, len(lanes)), []).append(lanes)
+    for (channel, _), groups in alike.items():
+        moves = getattr(channel, "refresh_ns", 0) > 0  # at other times on other channels
+        some = min(len(groups), LANES if moves else 1)
+        for n in range(some):
+            found += groups[n * len(groups) // some]
+    if work.arch.shared_port:
+        return tuple(range(work.arch.lanes))
+    return tuple(sorted(found))
+
+
+def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
+    """Stalls of a token with its head and of one without, each as long as the whole model's."""
+    a, t = fill(work, sample)
+    if not run(a, t):
+        raise InputError(
+            f"this machine would hang: a queue of target {work.target.name} is too short for the "
+            f"model; try x_queue = {work.config.headdim} and z_queue = {2 * work.config.headdim}"
+        )
+    layers, records = sample.layers, 4 * sample.layers + 4
+    first = int(a[p.RECORDS])
+    kept = t[first : first + len(sample.heads) * records * p.RECORD]
+    seen = kept.reshape(len(sample.heads), records, p.RECORD)[:, :, 1:].astype(np.float64)
+    token = seen[max(n for n, head in enumerate(sample.heads) if head)]
+
+    some = max(1, layers // 4)  # of the layers, the later ones: the first may begin with more
+    layer = (token[4 * layers] - token[4 * (layers - some)]) / some
+    missing = (work.config.n_layer - layers) * layer
+    whole = token[-1] - token[0] + missing
+    if sample.vocab < work.config.vocab_size:
+        slots = sample.vocab // work.arch.lanes
+        rest = -(-work.config.vocab_size // work.arch.lanes) - slots
+        whole += rest / (slots - slots // 2) * (token[4 * layers + 2] - token[4 * layers + 1])
+    if sample.heads[-1]:  # no token without a head was run: the layers, and the time to drain
+        prompt = token[4 * layers] - token[0] + missing
+        prompt[p.IDLE] += int(sum(a[n] for n in (p.T_LANES, p.T_EPILOGUE, p.T_RESIDUAL_SUM)))
+    else:
+        prompt = seen[-1, -1] - seen[-1, 0] + missing
+    return whole, prompt
+
+
+def _integers(values: Values) -> NDArray[np.int64]:
+    """Whole numbers with the rounded sum of all, each nearly its own."""
+    edges = np.rint(np.concatenate([[0.0], np.cumsum(values)])).astype(np.int64)
+    return np.diff(edges)

@@ -1,0 +1,117 @@
+"""What a token costs in bytes, beats, products and steps of each unit: counted, not simulated."""
+
+from dataclasses import dataclass
+
+from lightmamba.arch.ports import ports
+from lightmamba.compiler.layout import HEADER
+from lightmamba.estimate.workload import Workload
+
+__all__ = ["Quantities"]
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """Counts of one token with its head.
+
+    Parameters
+    ----------
+    port_beats : {port: (read, written)}
+        Beats of each port.
+    channel_bytes : {channel: (read, written)}
+        Bytes of each channel.
+    unit_cycles : {unit: cycles}
+        Cycles in which a unit, or a port, has something to do: none does its part in fewer.
+    products : {kind: count}
+        Multiplications of weights and activations: "projections", and "head", whose activations
+        have 8 bits.
+    state_elements : int
+        Elements of the state that are updated.
+    """
+
+    port_beats: dict[str, tuple[int, int]]
+    channel_bytes: dict[str, tuple[int, int]]
+    unit_cycles: dict[str, int]
+    products: dict[str, int]
+    state_elements: int
+
+    @staticmethod
+    def of(work: Workload) -> "Quantities":
+        """Count them."""
+        beats = _port_beats(work)
+        moved: dict[str, tuple[int, int]] = {}
+        for port in ports(work.arch):
+            channel, size = work.target.channel_of(port.name).name, port.bits // 8
+            read, written = moved.get(channel, (0, 0))
+            more = beats[port.name]
+            moved[channel] = read + more[0] * size, written + more[1] * size
+        c, a = work.config, work.arch
+        in_out = c.d_in_proj * a.in_channels + c.d_model * a.out_channels
+        return Quantities(
+            port_beats=beats,
+            channel_bytes=moved,
+            unit_cycles=_unit_cycles(work) | _port_cycles(beats, a.lanes),
+            products={
+                "projections": c.n_layer * in_out,
+                "head": c.vocab_size * a.in_channels,
+            },
+            state_elements=c.n_layer * c.d_inner * a.padded_state,
+        )
+
+
+def _port_beats(work: Workload) -> dict[str, tuple[int, int]]:
+    c, a, m = work.config, work.arch, work.memory
+    per_beat = a.aux_port_bits // 64
+
+    def whole(words: int) -> int:
+        return -(-words // per_beat)
+
+    lane = m.layers_beats + m.head_beats
+    state = c.n_layer * m.state_beats
+    words = dict(m.stream_words)
+    read = whole(words.pop("embedding")) + c.n_layer * whole(m.conv_words)
+    read += sum(whole(c.n_layer * count) for count in words.values())
+    written = c.n_layer * whole(m.conv_words) + whole(m.logits_words)
+    if a.shared_port:
+        return {"memory": (a.lanes * lane + state + read, state + written)}
+    lanes = {f"lane{n}": (lane, 0) for n in range(a.lanes)}
+    return lanes | {"state_read": (state, 0), "state_write": (0, state), "aux": (read, written)}
+
+
+def _port_cycles(beats: dict[str, tuple[int, int]], lanes: int) -> dict[str, int]:
+    """Reads and writes of a port go side by side; a lane's port is as busy as the lanes."""
+    own = {f"lane{n}" for n in range(lanes)}
+    return {f"port {name}": max(both) for name, both in beats.items() if name not in own}
+
+
+def _unit_cycles(work: Workload) -> dict[str, int]:
+    c, a, f = work.config, work.arch, work.formats
+    pairs = -(-a.lanes // work.rows_per_cycle)
+
+    def epilogue(rows: int, parts: int) -> int:
+        return -(-rows // a.lanes) * parts * pairs
+
+    weights = -(-c.vocab_size // a.lanes) * a.in_words
+    layer = {
+        "lanes": work.in_beats + work.out_beats,
+        "epilogue": epilogue(c.d_in_proj, 1) + epilogue(c.d_model, c.ngroups),
+        "discretize": c.nheads,
+        "conv": c.conv_dim + -(-c.conv_dim // HEADER),
+        "blocks": c.conv_dim,
+        "bc": 2 * c.ngroups * c.d_state,
+        "ssm": c.d_inner * a.row_words,
+        "gate": c.d_inner,
+        "hadamard": a.out_channels + f.transform.size(c.group_dim) - 1,
+        "quant_out": a.out_channels,
+        "residual": c.d_model,
+        "quant_in": a.in_channels,
+    }
+    once = {
+        "lanes": work.head_beats(c.vocab_size) + a.head_twice * weights,
+        "epilogue": epilogue(c.vocab_size, 1),
+        "residual": c.d_model,
+        "quant_in": a.in_channels,
+        "embed": a.in_channels,
+        "head": c.vocab_size,
+    }
+    names = dict.fromkeys([*layer, *once])
+    return {n: c.n_layer * layer.get(n, 0) + once.get(n, 0) for n in names}

@@ -85,8 +85,8 @@ def test_a_file_has_its_own_scheme(run, base, world, tmp_path):
     content = json.loads((tmp_path / "front" / "front.json").read_text())
     assert {point["scheme"] for point in content["points"]} == {"w8a8"}
     toml = tmp_path / "front" / found["best"]["device_share"]["target"]
-    words = ("--target", toml, "--no-verilog", "-o", tmp_path / "build", "--json")
-    assert run("compile", world.plain_file, *words).json["lanes"] >= 1
+    images = ("--target", toml, "--no-verilog", "-o", tmp_path / "build", "--json")
+    assert run("compile", world.plain_file, *images).json["lanes"] >= 1
 
 
 def test_what_does_not_fit_is_left_out(run, base, tmp_path):
@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_left_out(run, base, tmp_path):
         ("demo --target {base} --fill 2", "--fill must be above 0 and at most 1, not 2; try 0.8"),
         ("none --target {base}", "there is no file none; give a quantized file, or a shape: "),
         ("demo --target huge", "there is no target huge"),
-        ("demo --target {base} --trials 0", "--trials must be at least 1, not 0; try 400"),
+        ("demo --target {base} --trials 0", "--trials must be at least 1, not 0; try 300"),
         ("demo --target {base} --seed -1", "--seed must be at least 0"),
         ("demo --target {base} --accuracy-tokens 9", "--accuracy-tokens must be at least 256"),
         ("demo --target {base} --objectives speed", "a front needs at least two objectives"),

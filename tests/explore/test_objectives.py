@@ -66,6 +66,7 @@ def test_objectives_by_name():
 
 def test_share_of_a_device():
     device = target(lut=1000, bram18=100, uram=10).resources
+    assert device is not None
     assert device_share(Amount(lut=500, uram=9), device) == (0.9, "uram")
     assert device_share(Amount(), device) == (0.0, "lut")
     without = replace(device, uram=0)

@@ -35,6 +35,11 @@ def test_what_is_refused_is_a_verdict():
     assert not deep.feasible(verdict)
     with pytest.raises(ValueError, match="this machine was refused: the model has n_layer"):
         _ = verdict.share
+
+    def hangs(*_):
+        raise InputError("this machine would hang")
+
+    assert replace(asked, estimate=hangs).judge(asked.space.of_base("w4a4")).refused is not None
     wide = asked.judge(asked.space.of_base("w4a4") | {"lanes": 100})
     assert wide.refused == "lanes must be in 1..64, not 100"
 

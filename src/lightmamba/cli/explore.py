@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, metavar="NAME",
                         help="whose memories and device are given; or a TOML file")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
-    parser.add_argument("--trials", type=int, default=400, help="machines to try in all (400)")
+    parser.add_argument("--trials", type=int, default=300, help="machines to try in all (300)")
     parser.add_argument("--seed", type=int, default=0, help="of the search (0)")
     parser.add_argument("--study", type=Path, metavar="FILE", help="keeps the search, to go on")
     parser.add_argument("--objectives", default="speed,size,energy,accuracy", metavar="A,B",
@@ -89,7 +89,7 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse before anything is read what cannot go well."""
     from lightmamba.errors import InputError
 
-    for name, least, right in (("trials", 1, 400), ("seed", 0, 0), ("accuracy_tokens", 256, 8208)):
+    for name, least, right in (("trials", 1, 300), ("seed", 0, 0), ("accuracy_tokens", 256, 8208)):
         if (value := getattr(args, name)) < least:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} must be at least {least}, not {value}; try {right}")

@@ -105,9 +105,9 @@ class Problem:
             formats = self.formats[candidate.scheme]
             memory = Memory(self.config, plan(self.config, formats, target, ORDERS[0]), target)
             memory.registers(memory.regions())
+            found = self.estimate(self.config, formats, target, ORDERS[0])
         except ValueError as error:  # InputError is one
             return Verdict(refused=str(error))
-        found = self.estimate(self.config, formats, target, ORDERS[0])
         assert target.resources is not None
         share, fullest = device_share(found.total, target.resources)
         values = {"tokens_per_second": found.tokens_per_second, "device_share": share}

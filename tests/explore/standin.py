@@ -25,7 +25,7 @@ def estimate(config: Mamba2Config, formats: Formats, target: Target, order: str)
     shared = target.channel_of("memory" if arch.shared_port else "lane0")
     rate = shared.bytes_per_cycle(target.clock_mhz) / len(shared.ports)
     per_beat = max(1.0, arch.port_bits / 8 / rate) + 8 / arch.burst_beats + 16 / arch.weight_fifo
-    state = config.n_layer * memory.state_words * (1 + 16 / arch.state_fifo)
+    state = int(config.n_layer * memory.state_words * (1 + 16 / arch.state_fifo))
     cycles = int(max(beats * per_beat, state)) + 1
     products = arch.lanes * arch.products
     fifos = arch.lanes * arch.weight_fifo * arch.port_bits + arch.state_fifo * arch.state_elements

@@ -16,6 +16,7 @@ def test_a_verdict_is_the_estimate():
     verdict = asked.judge(chosen)
     of_base = asked.space.target(asked.space.candidate(chosen))
     found = estimate(SMALL, asked.formats["w4a8"], of_base, "reordered")
+    assert found.energy is not None
     assert verdict.values == {
         "tokens_per_second": found.tokens_per_second,
         "device_share": max(found.total.lut / 40_000, found.total.bram18 / 400),

@@ -82,7 +82,7 @@ def test_the_front_is_one(whole):
 def test_the_base_is_tried_first(whole):
     space = problem().space
     for (_, params), scheme in zip(whole[0], space.options["scheme"], strict=False):
-        assert params == space.of_base(scheme)
+        assert params == space.of_base(str(scheme))
 
 
 def test_what_does_not_fit_is_a_constraint():

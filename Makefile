@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test test-all check format golden clean
+.PHONY: help setup demo test test-board test-all check format golden clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -17,6 +17,9 @@ demo: $(STAMP)   ## quantize the bundled model, measure it, let it write
 
 test: $(STAMP)   ## all tests but the slow ones
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -q -m "not slow" $(ARGS)
+
+test-board: $(STAMP) ## a token of Mamba2-130m on all 32 lanes of the u280 target (minutes)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m board $(ARGS)
 
 test-all: $(STAMP) ## all tests
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -q $(ARGS)

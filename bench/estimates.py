@@ -59,11 +59,11 @@ def memory(target: Target, name: str = "", **values: Any) -> Target:
 def cases() -> Mapping[str, Case]:
     """All of them; those with the same beginning share a machine."""
     tiny, paper, ecp5 = (Target.load(name) for name in ("tiny", "vck190-paper", "ecp5"))
-    refresh = {"refresh_interval_ns": 3900.0, "refresh_ns": 350.0}
+    refresh: dict[str, Any] = {"refresh_interval_ns": 3900.0, "refresh_ns": 350.0}
     w8a8, w4a8 = Formats(8, 8, head_weight_bits=8), Formats(4, 8)
     groups8 = Mamba2Config(256, 4, 4096, d_state=64, headdim=32, ngroups=8)
     groups2 = Mamba2Config(192, 8, 4096, d_state=128, headdim=64, ngroups=2)
-    narrow = Mamba2Config(512, 3, 4096, d_state=32, headdim=64)
+    narrow = Mamba2Config(512, 6, 8192, d_state=32, headdim=64)
     m130, m370 = (replace(SHAPES[f"mamba2-{size}"], n_layer=2, vocab_size=4096)
                   for size in ("130m", "370m"))  # fmt: skip
     eight = made_up(lanes=4, multiplier_bits=8, state_elements=64, beats=0.95)

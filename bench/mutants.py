@@ -1,38 +1,49 @@
 """Plant faults in the gates, one at a time, and see which ones the tests catch.
 
 Each file ``tests/rtl/mutants/BLOCK.toml`` lists exact pieces of the block's source, what to put in
-their place, and why that is a fault. A fault is caught when the block's own test fails; one that
-cannot be has the reason under ``survives``. The source is restored whatever happens. By hand or
-nightly, not in CI:
+their place, and why that is a fault. A fault is caught when the block's tests fail: those of
+``tests/rtl/test_BLOCK.py``, or those named by ``tests`` at the top of the list, none of the slow
+ones. One that cannot be caught has the reason under ``survives``. The source is restored whatever
+happens, and simulators of faulty machines are kept only as long as their block's list runs. By
+hand or nightly, not in CI:
 
     python -m bench.mutants [BLOCK ...]
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.common import RESULTS, write_results
 
 ROOT = Path(__file__).parents[1]
 RTL, MUTANTS = ROOT / "src/lightmamba/rtl", ROOT / "tests/rtl/mutants"
-LIMIT = 600  # seconds of one run of a block's test; a hang counts as caught
+HANG, LEAST = 10, 120  # what takes so many times as long, and so many seconds, hangs: caught
 
 
-def run(block: str) -> list[dict[str, object]]:
+def run(block: str, cache: str) -> list[dict[str, object]]:
     """Plant every fault of a block; say for each whether it was caught."""
-    source, tests = RTL / f"{block}.py", ROOT / "tests/rtl" / f"test_{block}.py"
-    original = source.read_text()
+    source, listed = RTL / f"{block}.py", read(block)
+    tests, original = listed["tests"], source.read_text()
+    begin = time.monotonic()
+    if fails(tests, cache, None):
+        raise SystemExit(f"{', '.join(tests)} fails without any fault; mend it first")
+    limit = max(LEAST, HANG * (time.monotonic() - begin))
     rows: list[dict[str, object]] = []
     try:
-        for mutant in tomllib.loads((MUTANTS / f"{block}.toml").read_text())["mutant"]:
+        for mutant in listed["mutant"]:
             if original.count(mutant["find"]) != 1:
                 raise SystemExit(f"{block}: {mutant['find']!r} does not occur exactly once")
             source.write_text(original.replace(mutant["find"], mutant["replace"]))
-            caught = fails(tests)
+            caught = fails(tests, cache, limit)
             rows.append({"block": block, "why": mutant["why"], "caught": caught})
             if "survives" in mutant:
                 rows[-1]["survives"] = mutant["survives"]
@@ -42,11 +53,23 @@ def run(block: str) -> list[dict[str, object]]:
     return rows
 
 
-def fails(tests: Path) -> bool:
-    """Whether a test file fails or hangs."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(tests)]
+def read(block: str) -> dict[str, Any]:
+    """A block's list, and the files of its tests."""
+    listed = tomllib.loads((MUTANTS / f"{block}.toml").read_text())
+    return {"tests": [f"tests/rtl/test_{block}.py"]} | listed
+
+
+def fails(tests: Sequence[str], cache: str, limit: float | None) -> bool:
+    """Whether tests fail or take too many seconds; their simulators are kept in ``cache``.
+
+    No bytecode is written: two faults of one length, planted within a second, would share it.
+    """
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
+    command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
+    env = os.environ | {"XDG_CACHE_HOME": cache}
     try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=LIMIT).returncode != 0
+        found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=limit)
+        return found.returncode != 0
     except subprocess.TimeoutExpired:
         return True
 
@@ -59,9 +82,8 @@ def main() -> None:
     path = RESULTS / "mutants.json"
     rows = json.loads(path.read_text())["results"]["rows"] if path.is_file() else []
     for block in blocks:
-        if fails(ROOT / "tests/rtl" / f"test_{block}.py"):
-            raise SystemExit(f"the test of {block} fails as it is; mend it first")
-        rows = [row for row in rows if row["block"] != block] + run(block)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+            rows = [row for row in rows if row["block"] != block] + run(block, cache)
         caught = sum(bool(row["caught"]) for row in rows)
         results = {"caught": caught, "planted": len(rows), "rows": rows}
         write_results("mutants", "python -m bench.mutants", results)

@@ -83,6 +83,10 @@ CASES = {
         stalls=0.0,
         beats=0.3,
     ),
+    "three heads of 128, queues of x and z as short as can be": Case(
+        M(192, 2, 71, d_state=64, headdim=128),
+        machine={"lanes": 3, "x_queue": 64, "z_queue": 2},
+    ),
     "W4A4 on 8-bit multipliers, two groups": Case(
         M(128, 2, 59, d_state=128, headdim=64, ngroups=2),
         machine={"lanes": 2, "multiplier_bits": 8, "state_elements": 128, "port_bits": 256},

@@ -5,8 +5,10 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in README.m
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
+from bench import board_tables as boards
 from bench.common import RESULTS
 from lightmamba.arch.describe import tables
 
@@ -207,6 +209,20 @@ def rates() -> str:
     return lines(header, rows) + foot({**record, "results": {}})
 
 
+def estimates() -> str:
+    """Estimated cycles against those in gates."""
+    record = load("estimates")
+    header = ["machine and memory", "cycles", "estimated", "error", "of a prompt's token", "bound"]
+    rows = [
+        [
+            r["case"], f"{r['cycles']:,.0f}", f"{r['estimated']:,}", f"{r['error']:+.2%}",
+            f"{r['prompt_error']:+.2%}", r["bound"],
+        ]
+        for r in record["results"]
+    ]  # fmt: skip
+    return lines(header, rows) + foot(record)
+
+
 def bubbles() -> str:
     """The longest pauses of the lanes."""
     record = load("bubbles")
@@ -216,7 +232,21 @@ def bubbles() -> str:
     )
 
 
-TABLES = {
+def computed(name: str, make: Callable[[Any], list[list[str]]]) -> str:
+    """A table of a results file in which nothing was measured."""
+    record = load(name)
+    header, *rows = make(record["results"])
+    made_by = f"\nComputed by `{record['command']}`, {record['date']}, commit {record['commit']}.\n"
+    return lines(header, rows) + made_by
+
+
+def plain(rows: list[list[str]]) -> str:
+    """A table of words."""
+    body = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in body) + "\n"
+
+
+TABLES: dict[str, Callable[[], str]] = {
     "accuracy-bundled": lambda: accuracy("bundled"),
     "accuracy-outliers": lambda: accuracy("outliers"),
     "summary": summary,
@@ -230,7 +260,14 @@ TABLES = {
     "shapes": shapes,
     "bubbles": bubbles,
     "rates": rates,
+    "estimates": estimates,
     "speed": speed,
+    "targets": lambda: plain(boards.target_rows()),
+    "target-sources": lambda: plain(boards.source_rows()),
+    "bounds": lambda: computed("boards", boards.bound_rows),
+    "energy-constants": lambda: plain(boards.constant_rows()),
+    "energy-floor": lambda: computed("energy", boards.floor_rows),
+    "energy-paper": lambda: computed("energy", boards.paper_rows),
 }
 
 

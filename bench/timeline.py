@@ -13,23 +13,13 @@ from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.data import demo_file
 from lightmamba.qmodel import load
+from lightmamba.rtl.epilogue_row import PAIR
 from lightmamba.sim import open_device
+from lightmamba.sim.activity import unit_cycles
 from lightmamba.sim.observe import Record, rows_of
 
 PICTURE = Path(__file__).parents[1] / "docs/explanation/one-token.png"
 BIN = 8  # cycles
-UNITS = (
-    ("rows of dt, B, C", "rows", (Kind.DT, Kind.B, Kind.C)),
-    ("rows of x", "rows", (Kind.X,)),
-    ("rows of z", "rows", (Kind.Z,)),
-    ("convolution", "conv", ()),
-    ("state-space unit", "state", ()),
-    ("gate", "gate", ()),
-    ("Hadamard", "hadamard", ()),
-    ("quantizer of out_proj", "quant_out", ()),
-    ("rows of out_proj", "rows", (Kind.OUT,)),
-    ("quantizer of in_proj", "quant_in", ()),
-)
 
 
 def main() -> None:
@@ -49,26 +39,23 @@ def main() -> None:
             device.probes()
             device.start(5, fresh=n == 0)
             device.wait()
-        seen = dict(device.probes())
+        seen = device.probes()
         device.simulator.close()
-    rows = seen["rows"] = rows_of(seen)
+    rows = rows_of(seen)
     of_in = rows.cycles[rows["kind"] <= Kind.Z].astype(np.int64).reshape(model.config.n_layer, -1)
     start, next_in = int(of_in[1][0]), of_in[2]
     end = int(next_in[0]) + (int(of_in[1][-1]) - start) // 4
 
     figure, axes = plt.subplots(figsize=(10, 4.2), layout="constrained")
-    for place, (_, probe, kinds) in enumerate(UNITS):
-        record = seen[probe]
-        cycles = record.cycles.astype(np.int64)
-        if kinds:
-            cycles = cycles[np.isin(record["kind"], kinds)]
+    units = {name: x for name, x in unit_cycles(seen).items() if name != "rows of the head"}
+    for place, cycles in enumerate(units.values()):
         axes.broken_barh(_spans(cycles[(cycles >= start - 200) & (cycles < end)] - start),
                          (place - 0.4, 0.8), color="#1f4e79")  # fmt: skip
     for edge, name in ((0, "in_proj"), (_first(rows, Kind.OUT, start), "out_proj"),
                        (int(next_in[0]) - start, "next layer's in_proj")):  # fmt: skip
         axes.axvline(edge, color="#c00000", linewidth=0.8)
         axes.text(edge, -0.75, f" {name}", color="#c00000", fontsize=8, va="bottom")
-    axes.set_yticks(range(len(UNITS)), [name for name, _, _ in UNITS])
+    axes.set_yticks(range(len(units)), list(units))
     axes.invert_yaxis()
     axes.set_xlim(-60, end - start)
     axes.set_xlabel("cycles from the layer's first row")
@@ -79,8 +66,9 @@ def main() -> None:
     arch, out = artifact.arch, rows.cycles[rows["kind"] == Kind.OUT].astype(np.int64)
     out = out.reshape(model.config.n_layer, -1)
     results = {
-        "from in_proj to out_proj": int(max(out[:, 0] - of_in[:, -1])) - arch.out_words,
-        "from out_proj to the next in_proj": int(max(of_in[1:, 0] - out[:-1, -1])) - arch.in_words,
+        "from in_proj to out_proj": _pause(of_in, out, arch.lanes) - arch.out_words,
+        "from out_proj to the next in_proj": _pause(out[:-1], of_in[1:], arch.lanes)
+        - arch.in_words,
         "work of a head (its words of state)": model.config.headdim * arch.row_words,
     }
     print(results)
@@ -90,6 +78,15 @@ def main() -> None:
 def _first(rows: Record, kind: Kind, start: int) -> int:
     cycles = rows.cycles[rows["kind"] == kind].astype(np.int64)
     return int(cycles[cycles > start][0]) - start
+
+
+def _pause(before: NDArray[np.int64], after: NDArray[np.int64], lanes: int) -> int:
+    """Longest time from the last slot of a projection to the first of the one that follows.
+
+    Rows leave in pairs, the first pair when the lanes are through with the slot.
+    """
+    behind: int = (before.shape[1] - 1) % lanes // PAIR
+    return int(max(after[:, 0] - before[:, -1])) + behind
 
 
 def _spans(cycles: NDArray[np.int64]) -> list[tuple[float, float]]:

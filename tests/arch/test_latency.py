@@ -7,9 +7,8 @@ import pytest
 from lightmamba.arch import latency
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.latency import Latency
-from lightmamba.rtl import lanes, memory_side, reader, sequencer, streams, writer
+from lightmamba.rtl import lanes, reader, sequencer, streams, writer
 from lightmamba.rtl.activations import ActivationBuffer
-from lightmamba.rtl.axi import Bursts
 from lightmamba.rtl.units import Units
 
 MACHINES = (
@@ -52,6 +51,5 @@ def test_latencies_are_those_of_the_units(config: ArchConfig) -> None:
 
 def test_depths_are_those_of_the_gates() -> None:
     assert latency.PARTS == lanes.OUTPUTS
-    assert latency.STATE_BURSTS == memory_side.STATE_BURSTS
     assert latency.FETCH == sequencer.WORDS + 2
     assert latency.OUTSTANDING == writer.OUTSTANDING

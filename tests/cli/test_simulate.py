@@ -7,6 +7,7 @@ import pytest
 
 from lightmamba.arch.artifact import MANIFEST
 from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim import Simulation
 from tests.sim.machines import CONFIG, TARGET, compiled
 
 needs_verilator = pytest.mark.skipif(
@@ -33,6 +34,31 @@ def test_the_gates_match(run, build):
 
 
 @needs_verilator
+def test_what_is_stored_says_which_unit_worked_when(run, build, tmp_path):
+    file = tmp_path / "simulation.json"
+    words = ("simulate", build, "--prompt-ids", "3 5", "--max-tokens", "2", "--json")
+    found = run(*words, "--timeline", file).json
+    stored = Simulation.from_dict(json.loads(file.read_text()))
+    assert stored.cycles_per_token == found["cycles_per_token"]
+    assert sum(stored.stalls_per_token.values()) == pytest.approx(found["cycles_per_token"])
+    assert stored.machine["target"] == TARGET.name
+    rows = stored.machine["arch"]["lanes"] * 16  # bytes of a beat of all lanes
+    lanes = sum(stored.bytes_per_token[f"lane{n}"] for n in range(2))
+    multiplied = stored.stalls_per_token["multiplying"] + stored.stalls_per_token["scale"]
+    assert lanes <= rows * multiplied * 1.02  # the head's beats are used twice
+    assert lanes >= 0.7 * rows * multiplied
+    seen = stored.activity
+    assert seen is not None
+    assert seen.layer == 1
+    spent = {name: sum(x) * seen.token.bin_cycles for name, x in seen.token.busy.items()}
+    assert spent["rows of out_proj"] == pytest.approx(2 * 64, abs=1)
+    assert spent["rows of the head"] == pytest.approx(53, abs=1)
+    assert seen.token.marks["layer 1"] == seen.of_layer.marks["in_proj"] == seen.of_layer.start
+    assert 0.8 * found["cycles_per_token"] < seen.token.cycles < 1.02 * found["cycles_per_token"]
+    assert "activity" not in found
+
+
+@needs_verilator
 def test_a_difference_is_named_and_fails(run, build, monkeypatch):
     """The engine is given another model than the gates."""
     monkeypatch.setattr("lightmamba.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9))
@@ -56,6 +82,7 @@ def test_a_difference_is_named_and_fails(run, build, monkeypatch):
         (("--prompt-ids", " "), "the prompt has no tokens"),
         (("--prompt-ids", "1", "--prompt", "It"), "give either --prompt or --prompt-ids, not both"),
         (("--max-tokens", "0"), "--max-tokens must be at least 1, not 0"),
+        (("--timeline", "no/such/x.json"), "there is no folder no/such for x.json"),
         (("--stalls", "1"), "stalls must be a probability in 0..0.9, not 1.0"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.compiler import build, plan
+from lightmamba.compiler import build, fitting, plan
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
 from lightmamba.qmodel import Formats
@@ -41,7 +41,7 @@ def test_the_widest_word_of_state_that_fits(wanted, d_state, got):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["tiny", "u280", "vck190-paper", "ecp5"])
+@pytest.mark.parametrize("name", ["tiny", "u280", "vck190", "vck190-paper", "kv260", "ecp5"])
 def test_every_shape_on_every_target(name, shape):
     assert isinstance(plan(SHAPES[shape], W4A4, target(name)), ArchConfig)
 
@@ -127,3 +127,18 @@ def test_comparison_recipes_are_refused(part, tmp_path):
 
 def test_cases_are_not_refused():
     assert all(plan(*case) for case in CASES.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"heads": 1}, "^the gates have heads 1, but the model needs 2$"),
+        ({"lanes": 3}, "^the gates have lanes 3, but model and target make it 2; compile for"),
+    ],
+)
+def test_gates_that_a_model_does_not_fit(change, sentence):
+    needed = ArchConfig(lanes=2, heads=2)
+    larger = replace(needed, in_channels=512, program=64)
+    assert fitting(larger, needed) is larger
+    with pytest.raises(InputError, match=sentence):
+        fitting(replace(needed, **change), needed)

@@ -52,7 +52,8 @@ def kinds(command: dict[str, int]) -> list[Kind]:
 def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[str, int], list[Any]]:
     """Rows by port, losses by name, and what the two probes show."""
     out: dict[str, list[Any]] = {port: [] for port in dict.fromkeys(PORTS.values())}
-    lost, shown = dict.fromkeys(LOSSES.values(), 0), [[], []]
+    lost = dict.fromkeys(LOSSES.values(), 0)
+    shown: list[list[Any]] = [[], []]
     for command, sums, rms in jobs:
         for row, kind in enumerate(kinds(command)):
             static, total = command[f"shift_{SHIFTS.get(kind, 'dt')}"], 0
@@ -187,8 +188,13 @@ def test_a_blocked_row_holds_the_rest(second, passed):
     runs = (Kind.B, 1), (second, 1), (Kind.X, 2), (Kind.Z, 30)
     command = told(parts=1, narrow=1, **sections(*runs))
     outputs = {"o_z": len(passed)} if passed else {}
-    given = {"command": [command], "i_rms_in": [{"mantissa": 1, "j": 0}], "i": [[1, 2, 3]] * 6}
-    taken = drive(Epilogue(ArchConfig(lanes=3)), given, outputs, counts=("o_z.valid",), settle=60)
+    taken = drive(
+        Epilogue(ArchConfig(lanes=3)),
+        {"command": [command], "i_rms_in": [{"mantissa": 1, "j": 0}], "i": [[1, 2, 3]] * 6},
+        outputs,
+        counts=("o_z.valid",),
+        settle=60,
+    )
     assert taken.out == dict.fromkeys(outputs, passed)
     assert taken.counts["o_z.valid"] == len(passed)
 

@@ -56,8 +56,10 @@ def test_what_is_written_shows_and_reads_back(lanes: int):
             assert (ctx.get(member(dut, name, n)) >> low) & 0xFFFFFFFF == values[at], name
         for at, name, *_ in wanted:
             assert await lite_read(ctx, dut.bus, at) == values[at], name
-        # What is no register, or not there.
-        for at in (END, END + 64, 0xFFC, *([AT["lane_base"] + 8 * lanes] if lanes < 64 else [])):
+        # What is no register, or not there; every bit of an address counts.
+        beyond = [END, END + 64, 0xFFC, *([AT["lane_base"] + 8 * lanes] if lanes < 64 else [])]
+        beyond += [0x400 | AT["chain"], 0x800 | AT["chain"], 0xC00 | AT["lane_base"]]
+        for at in beyond:
             assert await lite_write(ctx, dut.bus, at, 0xFFFFFFFF) == 0
             assert await lite_read(ctx, dut.bus, at) == 0
         for at, name, *_ in wanted:

@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import command, i_stream
 from tests.support.streams import drive
 
@@ -35,6 +35,37 @@ class Unit(wiring.Component):
             self.told.eq(job.fields),
         ]
         return m
+
+
+def test_countdown():
+    """Its registers say what a comparison of the count would, from any beginning."""
+    m, left = Module(), Countdown(4)
+    load, step, count = Signal(), Signal(), Signal(4)
+    with m.If(load):
+        m.d.sync += left.load(count)
+    with m.Elif(step):
+        m.d.sync += left.step()
+    seen = []
+
+    async def bench(ctx: Any) -> None:
+        for begin in (0, 1, 2, 5, 15):
+            ctx.set(load, 1)
+            ctx.set(count, begin)
+            await ctx.tick()
+            ctx.set(load, 0)
+            for expected in range(begin, -1, -1):
+                seen.append((ctx.get(left.some), ctx.get(left.last), expected))
+                ctx.set(step, int(expected > 0))
+                await ctx.tick()
+                ctx.set(step, 0)
+                await ctx.tick()
+
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert len(seen) == 28
+    assert all(some == (n > 0) and last == (n == 1) for some, last, n in seen)
 
 
 def test_one_command_cycle_by_cycle():

@@ -1,5 +1,7 @@
 """The sequencer against the program that it walks."""
 
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,9 @@ from lightmamba.arch.program import COMMANDS, OPERATIONS, Condition, Instruction
 from lightmamba.rtl.sequencer import Sequencer
 
 CONFIG = ArchConfig(program=8)
+OPS = (Op.EMBED, Op.IN, Op.OUT, Op.IN, Op.LAST_OUT, Op.HEAD, Op.END)
+TOKEN = {"token": 7, "position": 40, "fresh": 1}
+LIMIT = 5000  # cycles
 
 
 def random_commands(rng: np.random.Generator, op: Op) -> dict[str, dict[str, int]]:
@@ -22,73 +27,128 @@ def random_commands(rng: np.random.Generator, op: Op) -> dict[str, dict[str, int
     }
 
 
-def program(rng: np.random.Generator) -> list[Instruction]:
-    when = {Op.LAST_OUT: Condition.NO_HEAD, Op.HEAD: Condition.HEAD}
-    ops = (Op.EMBED, Op.IN, Op.OUT, Op.IN, Op.LAST_OUT, Op.HEAD, Op.END)
+def program(seed: int, ops: Collection[Op] = OPS) -> list[Instruction]:
+    rng, when = (
+        np.random.default_rng(seed),
+        {Op.LAST_OUT: Condition.NO_HEAD, Op.HEAD: Condition.HEAD},
+    )
     return [Instruction(op, random_commands(rng, op), when.get(op, Condition.ALWAYS)) for op in ops]
 
 
-def run(
-    instructions: list[int], *, head: int, stalls: float = 0.0, chain: int = 0, work: int = 0
-) -> tuple[dict[str, list[int]], list[dict[str, int]], int, Any]:
-    """Commands by unit, what ``begin`` said of each token, cycles until done, illegal."""
-    dut, rng = Sequencer(CONFIG), np.random.default_rng(5)
-    seen: dict[str, list[int]] = {unit: [] for unit in COMMANDS}
-    begun: list[dict[str, int]] = []
-    length, illegal = 0, 0
+@dataclass
+class Seen:
+    """What happened between a start and its end."""
 
-    async def bench(ctx: Any) -> None:
-        nonlocal length, illegal
-        ctx.set(dut.program_write, 1)
-        for index, word in enumerate(instructions):
-            ctx.set(dut.program_index, index)
-            ctx.set(dut.program_data, word)
+    commands: dict[str, list[int]] = field(default_factory=lambda: {unit: [] for unit in COMMANDS})
+    begun: list[dict[str, int]] = field(default_factory=list)  # what ``begin`` said of each token
+    dispatched: list[tuple[int, int]] = field(default_factory=list)  # cycle and opcode
+    cycles: int = 0
+    finished: int = 0
+    illegal: int = 0
+
+
+class Host:
+    """Starts tokens and plays the units.
+
+    Parameters
+    ----------
+    stalls : float
+        Chance that a unit takes no command in a cycle.
+    work : int
+        Cycles for which a unit is busy with a command.
+    slow : {unit: cycle}
+        Units that take nothing before that cycle of a start.
+    pending : int
+        Cycle of a start until which writes are not answered.
+    """
+
+    def __init__(
+        self, *, stalls: float = 0.0, work: int = 0, slow: dict[str, int] | None = None,
+        pending: int = 0,
+    ) -> None:  # fmt: skip
+        self.dut, self.rng = Sequencer(CONFIG), np.random.default_rng(5)
+        self.stalls, self.work, self.slow, self.pending = stalls, work, slow or {}, pending
+        self.ports = {unit: getattr(self.dut, f"command_{unit}") for unit in COMMANDS}
+
+    async def write(self, ctx: Any, words: list[int]) -> None:
+        """Write a program; what stands at the inputs afterwards is not part of it."""
+        ctx.set(self.dut.program_write, 1)
+        for index, word in enumerate(words):
+            ctx.set(self.dut.program_index, index)
+            ctx.set(self.dut.program_data, word)
             await ctx.tick()
-        ctx.set(dut.program_write, 0)
-        ctx.set(dut.start, 1)
-        ctx.set(dut.fresh, 1)
-        ctx.set(dut.head, head)
-        ctx.set(dut.token, 7)
-        ctx.set(dut.position, 40)
-        ctx.set(dut.chain, chain)
-        ctx.set(dut.next, 9)
+        ctx.set(self.dut.program_write, 0)
+        ctx.set(self.dut.program_index, 1)
+        ctx.set(self.dut.program_data, 0xDEADBEEF)
+
+    async def start(self, ctx: Any, *, head: int, chain: int) -> Seen:
+        """Run one start until it is done."""
+        dut, seen, left = self.dut, Seen(), 0
+        told = {**TOKEN, "head": head, "chain": chain}
+        assert not ctx.get(dut.busy)
+        for name, value in {**told, "next": 9, "start": 1}.items():
+            ctx.set(getattr(dut, name), value)
         await ctx.tick()
+        for name, value in told.items():  # they count in the cycle of the start only
+            ctx.set(getattr(dut, name), 1 - value if value < 2 else value + 5)
         ctx.set(dut.start, 0)
-        busy = 0
-        while length < 5000:
-            for unit in COMMANDS:
-                ctx.set(getattr(dut, f"command_{unit}").ready, int(rng.random() >= stalls))
-            ctx.set(dut.units_busy, int(busy > 0))
+        for cycle in range(LIMIT):
+            assert ctx.get(dut.busy)
+            for unit, port in self.ports.items():
+                able = self.rng.random() >= self.stalls and cycle >= self.slow.get(unit, 0)
+                ctx.set(port.ready, int(able))
+            ctx.set(dut.writes_pending, int(cycle < self.pending))
             if ctx.get(dut.begin):
-                names = ("token", "position", "fresh", "head")
-                begun.append({n: ctx.get(getattr(dut, f"begin_{n}")) for n in names})
-            for unit, commands in seen.items():
-                port = getattr(dut, f"command_{unit}")
+                flags = (*TOKEN, "head")
+                seen.begun.append({n: ctx.get(getattr(dut, f"begin_{n}")) for n in flags})
+            if ctx.get(dut.dispatch):
+                seen.dispatched.append((cycle, ctx.get(dut.op)))
+            waits = False
+            for unit, port in self.ports.items():
+                waits |= bool(ctx.get(port.valid))
                 if ctx.get(port.valid) and ctx.get(port.ready):
-                    commands.append(ctx.get(Value.cast(port.payload)))
-                    busy = work
-            busy -= busy > 0
-            if ctx.get(dut.done):
-                illegal = ctx.get(dut.illegal)
-                assert ctx.get(dut.finished) == chain * bool(head)
-                assert busy == 0
-                return
+                    seen.commands[unit].append(ctx.get(Value.cast(port.payload)))
+                    left = self.work
+            done = ctx.get(dut.done)
+            if done:
+                unwritten = cycle < self.pending and not ctx.get(dut.illegal)
+                early = left or waits or unwritten
+                assert not early, "done too early"
+            left, works = left - (left > 0), left > 0 or waits
             await ctx.tick()
-            length += 1
+            ctx.set(dut.units_busy, int(works))  # a cycle late, as the units say it
+            if done:
+                assert not ctx.get(dut.busy)
+                seen.cycles, seen.finished = cycle, ctx.get(dut.finished)
+                seen.illegal = ctx.get(dut.illegal)
+                return seen
         raise AssertionError("never done")
 
-    simulator = Simulator(dut)
+
+def run(words: list[int], *, head: int, chain: int = 0, starts: int = 1, **host: Any) -> list[Seen]:
+    """Write a program once, and start it so many times."""
+    player, found = Host(**host), list[Seen]()
+
+    async def bench(ctx: Any) -> None:
+        await player.write(ctx, words)
+        for _ in range(starts):
+            found.append(await player.start(ctx, head=head, chain=chain))
+
+    simulator = Simulator(player.dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    return seen, begun, length, illegal
+    return found
+
+
+def carried_out(instructions: list[Instruction], head: bool) -> list[Instruction]:
+    skipped = Condition.NO_HEAD if head else Condition.HEAD
+    return [instruction for instruction in instructions if instruction.when != skipped]
 
 
 def expected(instructions: list[Instruction], head: bool) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {unit: [] for unit in COMMANDS}
-    for instruction in instructions:
-        if instruction.when == (Condition.NO_HEAD if head else Condition.HEAD):
-            continue
+    for instruction in carried_out(instructions, head):
         for unit, values in instruction.commands.items():
             found[unit].append(encode(COMMANDS[unit], values))
     return found
@@ -97,33 +157,66 @@ def expected(instructions: list[Instruction], head: bool) -> dict[str, list[int]
 @pytest.mark.parametrize("head", [False, True])
 @pytest.mark.parametrize("stalls", [0.0, 0.6])
 def test_every_unit_gets_its_commands_in_order(head, stalls):
-    instructions = program(np.random.default_rng(int(head)))
-    seen, begun, _, illegal = run(words32(instructions), head=head, stalls=stalls, work=30)
-    assert seen == expected(instructions, head)
-    assert begun == [{"token": 7, "position": 40, "fresh": 1, "head": int(head)}]
-    assert not illegal
+    instructions = program(int(head))
+    (seen,) = run(words32(instructions), head=int(head), stalls=stalls, work=30)
+    assert seen.commands == expected(instructions, head)
+    assert seen.begun == [{**TOKEN, "head": int(head)}]
+    ops = [instruction.op for instruction in carried_out(instructions, head)]
+    assert [op for _, op in seen.dispatched] == ops[:-1]  # END starts nobody
+    assert (seen.finished, seen.illegal) == (1, 0)
+
+
+@pytest.mark.parametrize(("unit", "before"), [("lanes", 3), ("residual", 4), ("ssm", 5)])
+def test_a_full_queue_holds_the_program(unit, before):
+    """Worked: two commands wait before a unit; the instruction with the third one waits too."""
+    ops = (Op.EMBED, Op.IN, Op.OUT, Op.IN, Op.OUT, Op.IN, Op.OUT, Op.END)
+    instructions = program(6, ops)
+    (seen,) = run(words32(instructions), head=1, slow={unit: 500})
+    assert seen.commands == expected(instructions, True)
+    assert [op for _, op in seen.dispatched] == list(ops[:-1])
+    assert sum(cycle < 500 for cycle, _ in seen.dispatched) == before
 
 
 def test_a_chain_feeds_the_arg_max_back():
-    instructions = program(np.random.default_rng(2))
-    seen, begun, _, _ = run(words32(instructions), head=1, chain=2)
-    assert seen == {unit: 3 * commands for unit, commands in expected(instructions, True).items()}
-    assert [b["token"] for b in begun] == [7, 9, 9]
-    assert [b["position"] for b in begun] == [40, 41, 42]
-    assert [b["fresh"] for b in begun] == [1, 0, 0]
+    instructions = program(2)
+    (seen,) = run(words32(instructions), head=1, chain=2)
+    once = expected(instructions, True)
+    assert seen.commands == {unit: 3 * commands for unit, commands in once.items()}
+    assert [b["token"] for b in seen.begun] == [7, 9, 9]
+    assert [b["position"] for b in seen.begun] == [40, 41, 42]
+    assert [b["fresh"] for b in seen.begun] == [1, 0, 0]
+    assert [b["head"] for b in seen.begun] == [1, 1, 1]
+    assert seen.finished == 3
+
+
+def test_a_second_start_begins_anew():
+    instructions = program(7)
+    first, second = run(words32(instructions), head=1, chain=1, starts=2, work=9)
+    assert first.commands == second.commands
+    assert first.begun == second.begun
+    assert (first.finished, second.finished) == (2, 2)
 
 
 def test_without_a_head_a_chain_ends():
-    _, begun, _, _ = run(words32(program(np.random.default_rng(3))), head=0, chain=2)
-    assert len(begun) == 1
+    (seen,) = run(words32(program(3)), head=0, chain=2)
+    assert len(seen.begun) == 1
 
 
-def test_an_unknown_opcode_ends_the_token_and_says_so():
-    _, _, _, illegal = run([15, *[0] * 18], head=1)
-    assert illegal
+def test_done_waits_for_writes():
+    (seen,) = run(words32(program(8)), head=1, pending=700)
+    assert 700 <= seen.cycles <= 701
 
 
-def test_fetch_takes_twenty_cycles_an_instruction():
-    """Worked: seven instructions of 20 cycles and a few at both ends, when no unit waits."""
-    _, _, length, _ = run(words32(program(np.random.default_rng(4))), head=0)
-    assert 7 * 20 <= length <= 7 * 21 + 10
+@pytest.mark.parametrize("op", [max(Op) + 1, 15])
+def test_an_unknown_opcode_ends_the_token_and_says_so(op):
+    """It does not wait for writes: what it left out may never be written."""
+    (seen,) = run([op, *[0] * 18], head=1, chain=2, pending=LIMIT)
+    assert seen.illegal
+    assert len(seen.begun) == seen.finished == 1
+    assert not seen.dispatched
+
+
+def test_fetch_takes_twenty_one_cycles_an_instruction():
+    """Worked: seven instructions of 21 cycles and a few at both ends, when no unit waits."""
+    (seen,) = run(words32(program(4)), head=0)
+    assert 7 * 21 <= seen.cycles <= 7 * 22 + 10

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Signal, signed, unsigned
 from numpy.testing import assert_array_equal
 
 from lightmamba.numerics import primitives
@@ -55,6 +55,58 @@ def test_round_shift(bits, low, high, shape):
     assert len(dut.results[0]) == bits - low
 
 
+@pytest.mark.parametrize("form", [INT8, IntFormat(8, symmetric=True), INT16, IntFormat(32)])
+@pytest.mark.parametrize(
+    ("bits", "low", "high", "shape"),
+    [
+        (8, 0, 7, unsigned(3)),
+        (16, -31, 62, signed(7)),
+        (40, -20, 62, signed(8)),
+        (13, -3, 4, signed(4)),
+    ],
+)
+def test_round_saturate(form, bits, low, high, shape):
+    """At random, and just beside every value at which saturation begins."""
+    rng = np.random.default_rng(bits)
+    near = [
+        (end << by) + (half << by >> 1) + d
+        for end in (form.min, form.max) for by in range(max(bits - form.bits, 0) + 1)
+        for half in (-1, 0, 1) for d in (-1, 0, 1)
+    ]  # fmt: skip
+    x = np.array([v for v in [*ends(bits), *near] if -1 << (bits - 1) <= v < 1 << (bits - 1)])
+    x = np.repeat(np.unique(x), 6)
+    by = rng.integers(low, high, len(x), endpoint=True)
+    by[::6], by[1::6], by[2::6], by[3::6] = 0, low, 1, np.clip(bits - form.bits, low, high)
+
+    def build(pipe, x, by):
+        value, lost = shifts.round_saturate(pipe, x, by, form, low=low, high=high)
+        return {"value": value, "lost": lost}
+
+    dut = Piped({"x": signed(bits), "by": shape}, build)
+    got = through(dut, [{"x": int(a), "by": int(b)} for a, b in zip(x, by, strict=True)])
+    whole = [primitives.round_shift(np.array([a]), int(b))[0] for a, b in zip(x, by, strict=True)]
+    assert_array_equal(got["value"], form(np.array(whole)))
+    assert_array_equal(got["lost"], [form.overflows(np.array([v])) for v in whole])
+    assert dut.stage == shifts.round_latency(low, high)
+    assert len(dut.results[0]) == form.bits
+
+
+@pytest.mark.parametrize("factor", [unsigned(6), unsigned(17), signed(17), signed(24)])
+def test_split_product(factor):
+    rng = np.random.default_rng(5)
+    top = 1 << (factor.width - factor.signed)
+    x = np.repeat([*ends(32), *rng.integers(-(1 << 31), 1 << 31, 20)], 4)
+    f = rng.integers(-top if factor.signed else 0, top, len(x))
+    f[::4], f[1::4] = top - 1, -top if factor.signed else 0
+    dut = Piped(
+        {"x": signed(32), "f": factor},
+        lambda pipe, x, f: {"y": shifts.split_product(pipe, x, f)},
+    )
+    got = through(dut, [{"x": int(a), "f": int(b)} for a, b in zip(x, f, strict=True)])
+    assert_array_equal(got["y"], [int(a) * int(b) for a, b in zip(x, f, strict=True)])
+    assert dut.stage == 2
+
+
 def test_round_shift_worked_values():
     """Ties go up, on both sides of zero."""
     dut = Piped(
@@ -104,6 +156,39 @@ def test_add_tree(count, levels, stage):
     beats = [dict(zip(names, map(int, row), strict=True)) for row in x]
     assert_array_equal(through(dut, beats)["y"], x.sum(1))
     assert dut.stage == stage
+
+
+@pytest.mark.parametrize("shape", [signed(14), unsigned(14)])
+@pytest.mark.parametrize("stalls", [0.0, 0.4])
+def test_accumulate(shape, stalls):
+    """Runs of one to five terms; in gaps, whatever is there does not count."""
+    rng = np.random.default_rng(9)
+    top = 1 << (14 - shape.signed)
+    x = rng.integers(-top if shape.signed else 0, top, 120)
+    x[5:12], x[20:30] = top - 1, -top if shape.signed else 0
+    first = (np.arange(120) % 15 == np.array([0, 1, 3, 6, 10])[:, None]).any(0)
+
+    def build(pipe, x, first, on):
+        x, first, on = (pipe.delay(t, 2) for t in (x, first, on))
+        counts = pipe.valid(dut_issue, 2) & on.value
+        total = shifts.accumulate(pipe, x, counts, first.value, bits=17, low=6)
+        return {"y": total}
+
+    dut_issue = Signal()
+    dut = Piped({"x": shape, "first": 1, "on": 1}, build)
+    dut.m.d.comb += dut_issue.eq(dut.i.valid & dut.i.ready)
+    on = rng.integers(0, 4, 120) > 0
+    on |= first
+    beats = [
+        {"x": int(a), "first": int(f), "on": int(o)} for a, f, o in zip(x, first, on, strict=True)
+    ]
+    expected, total = [], 0
+    for a, f, o in zip(x.tolist(), first, on, strict=True):
+        total = (a if f else total + a) if o else total
+        expected.append(total)
+    assert_array_equal(through(dut, beats, stalls=stalls)["y"], expected)
+    assert dut.stage == 4
+    assert min(expected) < 0 or not shape.signed
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 8, 13, 61])

@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 
 from lightmamba.rtl.layouts import i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
-from lightmamba.rtl.squares import SUM_BITS, sum_of_squares
+from lightmamba.rtl.squares import LATENCY, SUM_BITS, sum_of_squares
 from tests.support.streams import drive
 
 BITS = 30  # wider than any user, so that few beats reach the highest bit
@@ -45,8 +45,8 @@ def test_equals_arithmetic():
 
 
 def test_one_beat_per_sum():
-    """Each beat begins anew; three cycles and the two of the queue."""
+    """Each beat begins anew; its cycles and the two of the queue."""
     x = [3, -(1 << 24), 0, 1 << 16, (1 << 16) - 1, 5] * 3
     got = drive(Squares(1), {"i": x}, {"o": len(x)})
     assert got.out["o"] == [v * v for v in x]
-    np.testing.assert_array_equal(np.subtract(got.cycles["o"], got.cycles["i"]), 3 + 2)
+    np.testing.assert_array_equal(np.subtract(got.cycles["o"], got.cycles["i"]), LATENCY + 2)

@@ -12,6 +12,7 @@ from lightmamba.numerics.ssm import SsmStep
 from lightmamba.rtl.pipe import Pipe
 from lightmamba.rtl.ssm_update import (
     LEFT,
+    UPDATE,
     Row,
     dither_of,
     floor_of,
@@ -50,7 +51,7 @@ def gates(values: dict[str, Any], dithered: bool) -> tuple[Any, Any, int]:
         pipe, OP, row, [pipe.input(v) for v in h], pipe.input(named["h_exp"]),
         [pipe.input(v) for v in B], pipe.input(named["B_exp"]), ELEMENTS,
     )  # fmt: skip
-    assert {t.stage for t in (*new.q, new.exp)} == {dtx.stage + 16}
+    assert {t.stage for t in (*new.q, new.exp)} == {dtx.stage + UPDATE}
     feeds = [(signal, values[name]) for name, signal in named.items()]
     feeds += [(v, values["h"][:, n]) for n, v in enumerate(h)]
     feeds += [(v, values["B"][:, n]) for n, v in enumerate(B)]

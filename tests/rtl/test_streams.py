@@ -1,10 +1,14 @@
-"""Queue and fork, under random stalls."""
+"""Queue, fork and join, under random stalls."""
+
+from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.lib import stream
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
 from amaranth.sim import Simulator
 
+from lightmamba.rtl.layouts import i_stream, o_stream
 from lightmamba.rtl.streams import Fork, StreamQueue, join
 
 from ..support.streams import drive
@@ -19,29 +23,34 @@ def test_a_queue_keeps_order(depth, stalls):
     assert run.out["o"] == WORDS
 
 
-def taken(dut, ready):
-    """Transfers on ``i`` in twenty cycles of constant valid, with these outputs ready."""
-    count = 0
+def ready(dut: Any, outputs: dict[str, set[int]]) -> list[int]:
+    """Cycles, of twenty, in which a constant offer on ``i`` is taken; when each output is ready."""
+    taken = []
 
     async def bench(ctx):
-        nonlocal count
         ctx.set(dut.i.valid, 1)
-        for name in ready:
-            ctx.set(getattr(dut, name).ready, 1)
-        for _ in range(20):
-            count += ctx.get(dut.i.ready)
+        for cycle in range(20):
+            for name, cycles in outputs.items():
+                ctx.set(getattr(dut, name).ready, int(cycle in cycles))
+            if ctx.get(dut.i.ready):
+                taken.append(cycle)
             await ctx.tick()
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    return count
+    return taken
 
 
-def test_a_queue_holds_its_depth_and_no_more():
-    assert taken(StreamQueue(8, 5), ()) == 5
-    assert taken(StreamQueue(8, 5), ("o",)) == 20
+ALWAYS = set(range(20))
+
+
+@pytest.mark.parametrize(("depth", "held"), [(5, 5), (3, 3), (1, 3)])
+def test_a_queue_holds_its_depth_and_no_more(depth, held):
+    """Three at least."""
+    assert ready(StreamQueue(8, depth), {}) == list(range(held))
+    assert len(ready(StreamQueue(8, depth), {"o": ALWAYS})) == 20
 
 
 def test_latency_and_throughput_of_a_queue():
@@ -57,8 +66,35 @@ def test_a_fork_gives_everything_to_everyone_once(stalls):
 
 
 def test_a_fork_waits_for_the_slowest():
-    assert taken(Fork(8, 2), ("o0",)) == 0
-    assert taken(Fork(8, 2), ("o0", "o1")) == 20
+    assert ready(Fork(8, 2), {"o0": ALWAYS}) == []
+    assert ready(Fork(8, 2), {"o0": ALWAYS, "o1": ALWAYS}) == list(range(20))
+
+
+def test_the_outputs_of_a_fork_need_not_meet():
+    """Worked: each beat is taken by one output, then by the other, and in cycle 9 by both."""
+    assert ready(Fork(8, 2), {"o0": {1, 4, 9}, "o1": {3, 7, 9}}) == [3, 7, 9]
+
+
+class Joined(wiring.Component):
+    """Two queues, one behind the other."""
+
+    def __init__(self) -> None:
+        super().__init__({"i": i_stream(8), "o": o_stream(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.first = first = StreamQueue(8, 3)
+        m.submodules.second = second = StreamQueue(8, 3)
+        join(m, first.o, second.i)
+        wiring.connect(m, wiring.flipped(self.i), first.i)
+        wiring.connect(m, second.o, wiring.flipped(self.o))
+        return m
+
+
+@pytest.mark.parametrize("slow", ["i", "o"])
+def test_joined_streams_pass_everything_on(slow):
+    run = drive(Joined(), {"i": WORDS}, {"o": 40}, slow={slow: 0.7}, settle=3)
+    assert run.out["o"] == WORDS
 
 
 def test_only_streams_of_one_width_are_joined():

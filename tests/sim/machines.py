@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.config import Mamba2Config
@@ -28,11 +29,12 @@ def compiled(
     seed: int = 0,
     order: str = "reordered",
     model: QuantizedModel | None = None,
+    gates: ArchConfig | None = None,
 ) -> Path:
     """Build directory of a random model, or of the one given."""
     model = model or random_model(config, formats, seed)
     name = f"{config.d_model}-{config.n_layer}-{target.name}-{seed}-{order}".replace(" ", "-")
-    build(model, target, folder / name, order=order, force=True)
+    build(model, target, folder / name, order=order, gates=gates, force=True)
     return folder / name
 
 

@@ -8,7 +8,7 @@ from lightmamba.arch.ports import Port
 from lightmamba.errors import InputError
 from lightmamba.sim import build as module
 from lightmamba.sim import tools
-from lightmamba.sim.build import build_simulator, cache_folder
+from lightmamba.sim.build import build_simulator
 from lightmamba.sim.simulator import MemoryChannel
 
 from . import copier
@@ -24,15 +24,6 @@ def test_a_second_build_is_found(monkeypatch):
     assert copier.build() == first
     with pytest.raises(AssertionError, match="a tool was called"):
         build_simulator(copier.verilog() + "\n", copier.PORTS, copier.PROBES)
-
-
-def test_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "lightmamba" / "simulators"
-    assert cache_folder(tmp_path / "other") == tmp_path / "other"
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot make the cache folder"):
-        cache_folder(tmp_path / "file")
 
 
 def test_missing_tools_are_named(tmp_path, monkeypatch):

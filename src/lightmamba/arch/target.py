@@ -5,22 +5,24 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import ports
 from lightmamba.errors import InputError
 
-__all__ = ["CHOICES", "Channel", "Resources", "Target", "target_names"]
+__all__ = ["CHOICES", "KINDS", "Channel", "Power", "Resources", "Target", "target_names"]
 
 T = TypeVar("T")
 _NAMES = [field.name for field in fields(ArchConfig)]
 CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides; models the rest
+KINDS = ("hbm2", "ddr3", "ddr4", "lpddr4")  # memories whose energy is known
 EXAMPLES = {
     "": "clock_mhz = 100",
     "machine": "lanes = 4",
     "channel": 'ports = ["lane0", "lane1"]',
     "resources": "lut = 83640",
+    "power": "static_watts = [6.4, 12, 25]",
 }
 
 
@@ -38,6 +40,8 @@ class Channel:
         From an address to its first data, when nothing else is under way.
     refresh_interval_ns, refresh_ns : float
         Every so often it stands still for so long; 0: never.
+    kind : str
+        One of :data:`KINDS`, for its energy; empty where no memory is meant.
     source : str
         Where the numbers are from, and which of them are choices.
     """
@@ -50,9 +54,12 @@ class Channel:
     source: str
     refresh_interval_ns: float = 0.0
     refresh_ns: float = 0.0
+    kind: str = ""
 
     def __post_init__(self) -> None:
         at = f"channel {self.name}"
+        if self.kind and self.kind not in KINDS:
+            raise ValueError(f"{at}: kind must be one of {', '.join(KINDS)}, not {self.kind}")
         if not 0 < self.attainable_gb_per_s <= self.gb_per_s:
             raise ValueError(
                 f"{at}: attainable_gb_per_s must be above 0 and at most gb_per_s "
@@ -93,6 +100,36 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Power:
+    """What is drawn whether a token is computed or not, and what the device is made of.
+
+    Parameters
+    ----------
+    static_watts : (low, likely, high)
+        Leakage, and what stands beside the machine on the board and cannot be switched off.
+    cell_scale : float
+        Energy of a cell of the fabric against one of UltraScale+ (16 nm).
+    """
+
+    static_watts: tuple[float, ...]
+    source: str
+    cell_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if len(self.static_watts) != 3 or not (
+            0 <= self.static_watts[0] <= self.static_watts[1] <= self.static_watts[2]
+        ):
+            raise ValueError(
+                f"power: static_watts must be low, likely and high in this order, for example "
+                f"[6.4, 12, 25], not {list(self.static_watts)}"
+            )
+        if not self.cell_scale > 0:
+            raise ValueError(f"power: cell_scale must be above 0, not {self.cell_scale}; try 1")
+        if not self.source.strip():
+            raise ValueError("power: say in source where the numbers are from")
+
+
+@dataclass(frozen=True)
 class Target:
     """A board, or the idea of one.
 
@@ -102,6 +139,8 @@ class Target:
         Holds the choices (:data:`CHOICES`); what models decide stands at its defaults.
     resources : Resources or None
         None where no device is meant.
+    power : Power or None
+        None where nothing is known of it.
 
     Raises
     ------
@@ -115,6 +154,7 @@ class Target:
     machine: ArchConfig
     channels: tuple[Channel, ...]
     resources: Resources | None = None
+    power: Power | None = None
 
     def __post_init__(self) -> None:
         if not self.clock_mhz > 0:
@@ -155,7 +195,11 @@ class Target:
             "machine": {name: machine[name] for name in CHOICES},
             "channel": [asdict(c) | {"ports": list(c.ports)} for c in self.channels],
         }
-        return values | ({"resources": asdict(self.resources)} if self.resources else {})
+        if self.resources:
+            values["resources"] = asdict(self.resources)
+        if self.power:
+            values["power"] = asdict(self.power) | {"static_watts": [*self.power.static_watts]}
+        return values
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Target":
@@ -168,7 +212,7 @@ class Target:
         ValueError
             One sentence, as for the class; unknown keys are refused.
         """
-        known = {"machine", "channel", "resources"}
+        known = {"machine", "channel", "resources", "power"}
         top = {name: value for name, value in values.items() if name not in known}
         machine = _checked(values.get("machine", {}), dict, "machine")
         if unknown := set(machine) - set(CHOICES):
@@ -176,11 +220,12 @@ class Target:
         for name, value in machine.items():
             _checked(value, bool if name == "shared_port" else int, f"machine.{name}")
         entries = _checked(values.get("channel", []), list, "channel")
-        resources = values.get("resources")
+        resources, power = values.get("resources"), values.get("power")
         return _build(
             Target, top, "", machine=ArchConfig(**machine),
             channels=tuple(channel for entry in entries for channel in _channels(entry)),
             resources=None if resources is None else _build(Resources, resources, "resources"),
+            power=None if power is None else _build(Power, power, "power"),
         )  # fmt: skip
 
     @staticmethod
@@ -254,13 +299,14 @@ def _build(kind: type[T], values: Any, where: str, **given: Any) -> T:
     found: dict[str, Any] = {}
     for name, field in known.items():
         full = f"{where}.{name}" if where else name
-        if name in table:
-            wanted = list if field.type == tuple[str, ...] else field.type
-            found[name] = _checked(table[name], wanted, full)
+        if name in table and get_origin(field.type) is tuple:
+            item = get_args(field.type)[0]
+            entries = _checked(table[name], list, full)
+            found[name] = tuple(_checked(entry, item, full) for entry in entries)
+        elif name in table:
+            found[name] = _checked(table[name], field.type, full)
         elif field.default is MISSING:
             raise ValueError(f"{full} is missing; a right example is {EXAMPLES[where]}")
-    if "ports" in found:
-        found["ports"] = tuple(_checked(port, str, f"{where}.ports") for port in found["ports"])
     return kind(**found, **given)
 
 

@@ -17,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, metavar="NAME", help="or a TOML file")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUILD")
     parser.add_argument("--order", default="reordered", help="of in_proj: reordered or naive")
+    parser.add_argument("--gates", type=Path, metavar="BUILD",
+                        help="take the gates of this build, of a model as large")  # fmt: skip
     parser.add_argument("--format", help="of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
     parser.add_argument("--seed", type=int, help="of a SHAPE's random weights (0)")
     parser.add_argument("--no-verilog", action="store_true", help="images and program only")
@@ -24,20 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.arch.artifact import ArtifactWriter
+    from lightmamba.arch.artifact import Artifact, ArtifactWriter
     from lightmamba.arch.target import Target
     from lightmamba.cli.show import fields, progress
-    from lightmamba.compiler import build, plan
+    from lightmamba.compiler import build, fitting, plan
 
     start = time.perf_counter()
     ArtifactWriter.check(args.output, force=args.force)
     target = Target.load(args.target)
     model, source = _open(args)
-    plan(model.config, model.formats, target, args.order)  # refuse before the slow steps
+    # Refuse before the slow steps.
+    needed = plan(model.config, model.formats, target, args.order)
+    gates = None if args.gates is None else fitting(Artifact.read(args.gates).arch, needed)
     with progress(f"compiling for {target.name}") as bar:
         artifact = build(
-            model, target, args.output, order=args.order, force=args.force, source=source,
-            verilog=None if args.no_verilog else _verilog, progress=bar,
+            model, target, args.output, order=args.order, gates=gates, force=args.force,
+            source=source, verilog=None if args.no_verilog else _verilog, progress=bar,
         )  # fmt: skip
     result = {
         "build": str(args.output),

@@ -144,13 +144,9 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
 
 def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
     from lightmamba.cli.plot import plot_ranges
-    from lightmamba.quantize import Calibration
-    from lightmamba.quantize.ranges import channel_ranges, rotate
+    from lightmamba.quantize.ranges import ranges_of
 
-    ids, _ = Calibration(sequences=8, seqlen=256).tokens(checkpoint, args.seed)
-    before = channel_ranges(checkpoint.model, ids)
-    rotate(checkpoint.model, args.seed)
-    after = channel_ranges(checkpoint.model, ids)
+    before, after = ranges_of(checkpoint, args.seed)
     layer = args.layer
     if layer is None:
         layer = max(range(len(before)), key=lambda i: before[i]["out_proj"].peak)

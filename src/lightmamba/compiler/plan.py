@@ -1,7 +1,7 @@
 """Whether a machine can run a model, and with which build parameters."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
 from lightmamba.arch.program import COMMANDS
@@ -10,12 +10,13 @@ from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.qmodel import Formats
 
-__all__ = ["ORDERS", "instructions", "plan"]
+__all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
 ORDERS = ("reordered", "naive")
 TAPS = 4
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same gates
 STATES = (128, 64, 32)
+CAPACITIES = ("in_channels", "out_channels", "heads", "groups", "padded_state", "program")
 WAITING = 2 * BLOCK  # channels of x that rtl/blocks.py holds
 
 
@@ -55,6 +56,26 @@ def plan(
         )
     except ValueError as error:
         raise InputError(f"target {target.name}: {error}") from error
+
+
+def fitting(gates: ArchConfig, needed: ArchConfig) -> ArchConfig:
+    """The gates, if a model that needs ``needed`` runs on them too.
+
+    Raises
+    ------
+    InputError
+        If they are too small for it, or built otherwise.
+    """
+    for name, value in asdict(gates).items():
+        wanted = getattr(needed, name)
+        if name in CAPACITIES and value < wanted:
+            raise InputError(f"the gates have {name} {value}, but the model needs {wanted}")
+        if name not in CAPACITIES and value != wanted:
+            raise InputError(
+                f"the gates have {name} {value}, but model and target make it {wanted}; "
+                f"compile for the target and formats that the gates were made for"
+            )
+    return gates
 
 
 def instructions(config: Mamba2Config) -> int:

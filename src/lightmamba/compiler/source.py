@@ -13,7 +13,7 @@ from lightmamba.errors import InputError
 from lightmamba.qmodel import Formats, QuantizedModel, load, to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
 
-__all__ = ["describe", "keep", "open_model"]
+__all__ = ["describe", "keep", "open_model", "sizes"]
 
 
 def describe(model: QuantizedModel) -> dict[str, Any]:

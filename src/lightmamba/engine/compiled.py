@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lightmamba.engine import kernels
 from lightmamba.engine.constants import LayerConstants
+from lightmamba.engine.direct import block_sums
 from lightmamba.engine.reference import DISCRETIZE, EPILOGUE, GATE, NORM, PART, SILU, Scan
 from lightmamba.numerics.blocks import RECIPROCALS, BlockQuant
 from lightmamba.numerics.formats import IntFormat
@@ -31,6 +32,7 @@ SOFTPLUS, EXP2 = DISCRETIZE.softplus, DISCRETIZE.exp2
 SOFTPLUS_TABLE = SOFTPLUS.nodes.base, SOFTPLUS.nodes.delta, SOFTPLUS.shifts, SOFTPLUS.bits
 EXP2_TABLE = EXP2.nodes.base, EXP2.nodes.delta, EXP2.bits, EXP2.top, EXP2.one
 TILE = 32  # vectors whose block sums lie in memory at once
+FEW = 2  # vectors for which weights are taken as they are stored
 Weights = tuple[NDArray[np.float32], Ints]
 
 
@@ -93,7 +95,6 @@ class Compiled:
         row_shift: Ints,
         out: IntFormat,
     ) -> tuple[NDArray[Any], int]:
-        weights, scale = self._prepared(op, linear)
         mantissa, j = rms
         single = mantissa.shape[1] == 1
         form = out if single else PART
@@ -103,16 +104,26 @@ class Compiled:
         lost = 0
         for start in range(0, len(q), TILE):
             tile = slice(start, start + TILE)
-            part = np.ascontiguousarray(
-                q[tile].reshape(-1, len(weights), op.act.block).transpose(1, 0, 2), np.float32
-            )
-            sums = self._sums(len(weights), part.shape[1], rows.shape[1])
-            np.matmul(part, weights, out=sums)
+            sums, scale = self._block_sums(op, linear, q[tile])
             lost += kernels.combine(
                 sums, act[tile], scale, linear.acc_shift, mantissa[tile], j[tile], row_shift,
                 limits, rows[tile],
             )  # fmt: skip
         return rows, lost
+
+    def _block_sums(
+        self, op: Projection, linear: QuantizedLinear, q: NDArray[np.int8]
+    ) -> tuple[NDArray[np.float32], Ints]:
+        """Sums of blocks (blocks, vectors, rows), and the scales of their groups."""
+        blocks, vectors, rows = q.shape[1] // op.act.block, len(q), len(linear.q)
+        sums = self._sums(blocks, vectors, rows)
+        if vectors <= FEW:
+            block_sums(np.ascontiguousarray(q), linear.q, op.act.block, sums)
+            return sums, np.ascontiguousarray(op.scale.multiplier(linear.code).T)
+        weights, scale = self._prepared(op, linear)
+        part = q.reshape(vectors, blocks, op.act.block).transpose(1, 0, 2)
+        np.matmul(np.ascontiguousarray(part, np.float32), weights, out=sums)
+        return sums, scale
 
     def front(
         self, k: LayerConstants, rows: Ints, state: NDArray[np.int8]

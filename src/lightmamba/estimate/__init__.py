@@ -1,6 +1,7 @@
 """Speed, size and energy of a machine without simulation."""
 
+from lightmamba.estimate.energy import energy
 from lightmamba.estimate.model import estimate
 from lightmamba.estimate.result import Amount, Energy, Estimate
 
-__all__ = ["Amount", "Energy", "Estimate", "estimate"]
+__all__ = ["Amount", "Energy", "Estimate", "energy", "estimate"]

@@ -22,6 +22,13 @@ def command(a, t, reader, beats, at):
 
 
 @kernel
+def state_words(a):
+    """Words of state that wait before and behind the SSM."""
+    ahead, behind = p.QUEUE_TABLE + p.AHEAD * p.Q_SIZE, p.QUEUE_TABLE + p.BEHIND * p.Q_SIZE
+    return a[ahead + p.Q_COUNT] + a[behind + p.Q_COUNT]
+
+
+@kernel
 def _burst(a, t, reader, now):
     """Beats of the burst that a reader asks for in this cycle, or 0; the room is reserved."""
     row = p.READER_TABLE + reader * p.R_SIZE
@@ -45,6 +52,8 @@ def _burst(a, t, reader, now):
     beats = min(a[row + p.R_BURST], a[row + p.R_LEFT])
     if a[row + p.R_FREE] < beats:
         return 0
+    if reader == a[p.LANE_READERS] + p.STATE and state_words(a) > a[p.STATE_FIFO]:
+        return 0  # the packer wakes it
     a[row + p.R_FREE] -= beats
     a[row + p.R_LEFT] -= beats
     return beats
@@ -140,7 +149,8 @@ def channel(a, t, place, now):
             moment = max(now * p.FINE, a[port + p.P_LAST] + a[port + p.P_STEP])
             a[port + p.P_LAST] = moment
             arrives = (moment + p.FINE - 1) // p.FINE
-            push(a, t, p.BEATS + client, arrives + a[p.READER_TABLE + client * p.R_SIZE + p.R_DELAY])
+            delay = a[p.READER_TABLE + client * p.R_SIZE + p.R_DELAY]
+            push(a, t, p.BEATS + client, arrives + delay)
             if t[ring + 1] == 0:
                 a[port + p.P_OPEN] -= 1
                 wake(a, a[p.U_READ] + a[table], arrives + 1)

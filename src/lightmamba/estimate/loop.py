@@ -4,10 +4,28 @@ from lightmamba.engine.jit import kernel
 from lightmamba.estimate import places as p
 from lightmamba.estimate.channels import channel, command, read_port, write_port
 from lightmamba.estimate.front import (
-    block_unit, embed, epilogue, head, lanes, record, residual, rms, router, words_in,
+    block_unit,
+    embed,
+    epilogue,
+    head,
+    lanes,
+    record,
+    residual,
+    rms,
+    router,
+    words_in,
 )  # fmt: skip
 from lightmamba.estimate.middle import (
-    bc, blocks, conv, discretize, gate, hadamard, packer, ssm, unpacker, word_writer,
+    bc,
+    blocks,
+    conv,
+    discretize,
+    gate,
+    hadamard,
+    packer,
+    ssm,
+    unpacker,
+    word_writer,
 )  # fmt: skip
 from lightmamba.estimate.queues import wake
 
@@ -101,8 +119,7 @@ def _sequencer(a, t, now):
     if a[p.RUNNING] == p.BUSY:
         return
     if a[p.RUNNING] == p.ENDING:
-        chained = a[p.HEADED] and a[p.TOKEN] + 1 < a[p.TOKENS] and t[a[p.PLAN] + a[p.TOKEN] + 1]
-        if not chained:
+        if not a[p.HEADED]:  # else the next one is chained to it, and waits for no answer
             for writer in range(p.WRITERS):
                 row = p.WRITER_TABLE + writer * p.W_SIZE
                 if a[row + p.W_DONE] < a[row + p.W_DUE]:

@@ -10,6 +10,7 @@ __all__ = [
     "word_writer",
 ]  # fmt: skip
 
+HELD = 3  # cycles from a word that leaves to a reader that sees it
 HEADER = 8  # channels of the convolution behind each header
 WEIGHTS = 4  # of the gate's norm in a word
 LAST_OF_BLOCK, OF_X = 1, 2  # marks of a channel of the convolution
@@ -249,6 +250,8 @@ def packer(a, t, now):
     if a[p.PK_BEATS] + beats > 2 * p.EXPONENTS or (ends and a[p.PK_HELD]):
         return
     pop(a, p.BEHIND, now)
+    reader = p.READER_TABLE + (a[p.LANE_READERS] + p.STATE) * p.R_SIZE
+    wake(a, a[p.U_READ] + a[reader + p.R_PORT], now + HELD)
     a[p.PK_NEXT] = now + beats
     wake(a, p.U_PACKER, now + beats)
     a[p.PK_FILL] += 1

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.counters import CYCLES
-from lightmamba.arch.target import Target
+from lightmamba.arch.target import Channel, Target
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.estimate import places as p
@@ -60,11 +60,11 @@ def estimate(
     }
     bound = max(*channel_cycles.values(), *counts.unit_cycles.values())
     token, prompt = _tokens(work, _runs(work, counts, bound, stalls))
-    whole = _integers(token)
-    return Estimate(
+    whole = integers(token)
+    found = Estimate(
         clock_mhz=target.clock_mhz,
         cycles=int(whole.sum()),
-        prompt_cycles=int(_integers(prompt).sum()),
+        prompt_cycles=int(integers(prompt).sum()),
         stalls=dict(zip(CYCLES, whole.tolist(), strict=True)),
         channel_bytes={name: sum(both) for name, both in counts.channel_bytes.items()},
         channel_cycles=channel_cycles,
@@ -72,8 +72,9 @@ def estimate(
         nominal_bytes_per_cycle={
             name: channel.gb_per_s * 1e3 / target.clock_mhz for name, channel in channels.items()
         },
-        resources={},
+        resources={},  # resources(work.arch)
     )
+    return replace(found, energy=None)  # energy(found, target)
 
 
 def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Run:
@@ -92,22 +93,22 @@ def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Ru
 
 def _looked_at(work: Workload) -> tuple[int, ...]:
     """Lanes that stand for all: those that share a channel with others, some of those alone."""
-    alike: dict[object, list[tuple[int, ...]]] = {}
+    if work.arch.shared_port:
+        return tuple(range(work.arch.lanes))
+    alike: dict[tuple[Channel, int], list[tuple[int, ...]]] = {}
     found: list[int] = []
     for channel in work.target.channels:
         lanes = tuple(n for n in range(work.arch.lanes) if f"lane{n}" in channel.ports)
         if len(lanes) < len(channel.ports):
             found += lanes
         else:
-            same = replace(channel, name="", ports=channel.ports[:0], source="-")
+            same = replace(channel, name="", ports=(), source="-")
             alike.setdefault((same, len(lanes)), []).append(lanes)
     for (channel, _), groups in alike.items():
-        moves = getattr(channel, "refresh_ns", 0) > 0  # at other times on other channels
-        some = min(len(groups), LANES if moves else 1)
+        # Refreshes come at other times on other channels.
+        some = min(len(groups), LANES if channel.refresh_ns else 1)
         for n in range(some):
             found += groups[n * len(groups) // some]
-    if work.arch.shared_port:
-        return tuple(range(work.arch.lanes))
     return tuple(sorted(found))
 
 
@@ -125,9 +126,12 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
     seen = kept.reshape(len(sample.heads), records, p.RECORD)[:, :, 1:].astype(np.float64)
     token = seen[max(n for n, head in enumerate(sample.heads) if head)]
 
-    some = max(1, layers // 4)  # of the layers, the later ones: the first may begin with more
-    layer = (token[4 * layers] - token[4 * (layers - some)]) / some
-    missing = (work.config.n_layer - layers) * layer
+    missing = np.zeros(len(CYCLES))
+    if layers < work.config.n_layer:
+        # The first layers begin with what was read ahead, the last one reads nothing ahead.
+        begin, end = layers // 2, layers - 1
+        layer = (token[4 * end] - token[4 * begin]) / (end - begin)
+        missing = (work.config.n_layer - layers) * layer
     whole = token[-1] - token[0] + missing
     if sample.vocab < work.config.vocab_size:
         slots = sample.vocab // work.arch.lanes
@@ -141,7 +145,8 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
     return whole, prompt
 
 
-def _integers(values: Values) -> NDArray[np.int64]:
+def integers(values: Values) -> NDArray[np.int64]:
     """Whole numbers with the rounded sum of all, each nearly its own."""
     edges = np.rint(np.concatenate([[0.0], np.cumsum(values)])).astype(np.int64)
-    return np.diff(edges)
+    found: NDArray[np.int64] = np.diff(edges)
+    return found

@@ -1,7 +1,7 @@
 """Where the numbers of a running model lie: one array of tables, one of rings and lists.
 
-The loops of this folder pass two arrays of int64 from hand to hand: ``a`` holds scalars and tables of
-fixed size, ``t`` the queues' times, requests, commands and lists. Plain numbers, so that the
+The loops of this folder pass two arrays of int64 from hand to hand: ``a`` holds scalars and tables
+of fixed size, ``t`` the queues' times, requests, commands and lists. Plain numbers, so that the
 compiled loops have them as constants.
 """
 
@@ -9,8 +9,8 @@ NEVER = 1 << 60  # later than everything
 
 # Queues: those that carry data, in the order of a token; those of the readers' beats follow.
 (
-    EMBED, RESIDUAL, SUM_IN, RMS_IN, QUANT_IN, WORDS_IN, PARTS, ROWS, DT, CONV, OUT, LOGIT, Z, HEADS,
-    CONVOLVED, X, BC, BC_READY, AHEAD, BEHIND, Y, GATED, SUM_OUT, RMS_OUT, MIXED, QUANT_OUT,
+    EMBED, RESIDUAL, SUM_IN, RMS_IN, QUANT_IN, WORDS_IN, PARTS, ROWS, DT, CONV, OUT, LOGIT, Z,
+    HEADS, CONVOLVED, X, BC, BC_READY, AHEAD, BEHIND, Y, GATED, SUM_OUT, RMS_OUT, MIXED, QUANT_OUT,
     WORDS_OUT, CONV_STATE, LOGITS, BEATS,
 ) = range(30)  # fmt: skip
 READERS = 72  # most that a machine has: 64 lanes, and six others
@@ -74,12 +74,13 @@ STATE, EMBEDDING, CONV_PARAMS, HEAD_PARAMS, GATE_PARAMS, CONV_READ = range(6)
     OUT_CHANNELS, IN_WORDS, OUT_WORDS, PRODUCTS, IN_ROWS, VOCAB, GROUPS, GROUP_DIM, PAD, ORDER,
     HEADDIM, N_HEADS, CONV_DIM, BC_COUNT, ROW_WORDS, STATE_WORDS, WORD_BEATS, BEAT_WORDS, BLOCK,
     GROUP, KINDS, MARKS, RECORDS, PLAN, HEAD_BEATS, LAYERS_BEATS, U_READ, U_WRITE, U_END,
-) = range(38)  # fmt: skip
+    STATE_FIFO,
+) = range(39)  # fmt: skip
 (
     T_EMBED, T_RESIDUAL, T_RESIDUAL_SUM, T_RMS, T_QUANTIZER, T_WORD, T_LANES, T_EPILOGUE, T_QUEUE,
     T_DISCRETIZE, T_CONV, T_CONV_STATE, T_BLOCKS, T_SSM, T_Y, T_GATE, T_GATE_SUM, T_HADAMARD,
     T_HEAD, T_FETCH, T_READ, T_COMMAND, T_WRITE, T_DRAIN,
-) = range(38, 62)  # fmt: skip
+) = range(39, 63)  # fmt: skip
 (
     TOKEN, BEGUN, HEADED, RUNNING, L_JOB, L_WORKING, L_SLOT, L_PART, L_WORD, L_PERIOD, L_SECOND,
     L_REASON, L_SINCE, E_JOB, E_WORKING, E_TAKING, E_SLOT, E_PART, E_PAIR, O_JOB, O_ROW, O_PASSED,
@@ -87,10 +88,10 @@ STATE, EMBEDDING, CONV_PARAMS, HEAD_PARAMS, GATE_PARAMS, CONV_READ = range(6)
     B_COUNT, B_SIZE, BC_SEEN, S_STATE, S_WORD, S_ROW, S_HEAD, G_COUNT, H_PLACE, H_GROUP, H_EARLY,
     H_FLUSH, HD_COUNT, UN_HAVE, UN_PERIOD, UN_PART, UN_WORDS, PK_FILL, PK_BEATS, PK_GROUPED,
     PK_HELD, PK_SENDING, PK_WORDS, PK_NEXT,
-) = range(62, 117)  # fmt: skip
-STALLS = 117  # cycles by what the lanes did, as in arch.counters.CYCLES
+) = range(63, 118)  # fmt: skip
+STALLS = 118  # cycles by what the lanes did, as in arch.counters.CYCLES
 MULTIPLYING, SCALE, WAIT_ACTIVATION, WAIT_MEMORY, WAIT_EPILOGUE, IDLE = range(6)
-SCALARS = 123
+SCALARS = 124
 
 WAITING, BUSY, ENDING, OVER = range(4)  # what RUNNING says of the token
 RECORD = 7  # words of a record: the cycle, and the stalls up to it

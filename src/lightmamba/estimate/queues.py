@@ -2,7 +2,17 @@
 
 from lightmamba.engine.jit import kernel
 from lightmamba.estimate.places import (
-    NEVER, Q_COUNT, Q_FROM, Q_HEAD, Q_MASK, Q_RING, Q_ROOM, Q_SIZE, Q_TO, QUEUE_TABLE, WAKE,
+    NEVER,
+    Q_COUNT,
+    Q_FROM,
+    Q_HEAD,
+    Q_MASK,
+    Q_RING,
+    Q_ROOM,
+    Q_SIZE,
+    Q_TO,
+    QUEUE_TABLE,
+    WAKE,
 )  # fmt: skip
 
 __all__ = ["clear", "entry", "pop", "push", "release", "room", "wake", "when"]

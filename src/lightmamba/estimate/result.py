@@ -3,28 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lightmamba.arch.amount import Amount
+
 __all__ = ["Amount", "Energy", "Estimate"]
-
-
-@dataclass(frozen=True)
-class Amount:
-    """Cells of a device, or what a design takes of them."""
-
-    lut: float = 0
-    ff: float = 0
-    dsp: float = 0
-    bram18: float = 0
-    uram: float = 0
-
-    def __add__(self, other: "Amount") -> "Amount":
-        return Amount(
-            self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp,
-            self.bram18 + other.bram18, self.uram + other.uram,
-        )  # fmt: skip
-
-    def times(self, n: float) -> "Amount":
-        """So many of them."""
-        return Amount(n * self.lut, n * self.ff, n * self.dsp, n * self.bram18, n * self.uram)
 
 
 @dataclass(frozen=True)
@@ -44,6 +25,12 @@ class Energy:
         """Sum of all parts: low, likely, high."""
         low, likely, high = (sum(part[n] for part in self.parts.values()) for n in range(3))
         return low, likely, high
+
+    @property
+    def tokens_per_joule(self) -> tuple[float, float, float]:
+        """The same the other way round: low, likely, high."""
+        low, likely, high = self.joules
+        return 1 / high, 1 / likely, 1 / low
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import BLOCK, GROUP, WORD_BITS
-from lightmamba.arch.latency import FETCH, OUTSTANDING, PARTS, STATE_BURSTS, Latency
+from lightmamba.arch.latency import (
+    FETCH,
+    OUTSTANDING,
+    PARTS,
+    STATE_READ_BURSTS,
+    STATE_WRITE_BURSTS,
+    Latency,
+)
 from lightmamba.arch.pace import paces
 from lightmamba.arch.ports import ports
 from lightmamba.arch.program import Kind
@@ -99,6 +106,7 @@ class _Filler:
         word, port = a.state_elements * 8, a.state_port_bits
         sizes = {
             p.LAYERS: run.layers, p.TOKENS: len(run.heads), p.LANE_READERS: self.first,
+            p.STATE_FIFO: max(3, self.work.arch.state_fifo),
             p.LANES: a.lanes, p.PER_CYCLE: work.rows_per_cycle, p.PERIOD: a.scale_period,
             p.TWICE: a.head_twice,
             p.D_MODEL: c.d_model, p.IN_CHANNELS: a.in_channels, p.OUT_CHANNELS: a.out_channels,
@@ -183,7 +191,7 @@ class _Filler:
 
     def _memory(self) -> list[list[int]]:
         """Channels, ports and readers; the readers of each port."""
-        work, arch, target = self.work, self.work.arch, self.work.target
+        arch, target = self.work.arch, self.work.target
         used = [
             port for port in ports(arch)
             if port.writers or any(name in self.readers for name in port.readers)
@@ -208,11 +216,11 @@ class _Filler:
             )  # fmt: skip
         for number, port in enumerate(used):
             row = p.PORT_TABLE + number * p.P_SIZE
-            channel = next(n for n, c in enumerate(channels) if port.name in c.ports)
+            place = next(n for n, c in enumerate(channels) if port.name in c.ports)
             mine = [self.readers.index(name) for name in port.readers if name in self.readers]
             clients.append(mine)
             self.a[row : row + p.P_SIZE] = (
-                channel, port.bits // 8, step, 0, 0, 0, 0, OPEN_BURSTS, -1, 0, 0, 0,
+                place, port.bits // 8, step, 0, 0, 0, 0, OPEN_BURSTS, -1, 0, 0, 0,
             )  # fmt: skip
             for reader in mine:
                 self._reader(reader, number, port.bits, len(mine) > 1)
@@ -225,7 +233,7 @@ class _Filler:
         arch, memory, name = self.work.arch, self.work.memory, self.readers[reader]
         burst = min(arch.burst_beats, 4096 * 8 // bits)
         per_beat, words = bits // WORD_BITS, 0
-        depth = arch.weight_fifo if reader < self.first else STATE_BURSTS * arch.burst_beats
+        depth = arch.weight_fifo if reader < self.first else STATE_READ_BURSTS * arch.burst_beats
         data, credit, segment = self.late.reader_data, p.NEVER, 0
         if name == "state":
             credit, segment = self.run.layers, memory.state_beats
@@ -246,7 +254,8 @@ class _Filler:
             "state": p.U_UNPACKER, "embedding": p.U_EMBED, "conv_params": p.U_CONV,
             "head_params": p.U_DISCRETIZE, "gate_params": p.U_GATE, "conv_state": p.U_CONV,
         }  # fmt: skip
-        self._queue(p.BEATS + reader, depth + 1, int(self.a[p.U_READ]) + port, units.get(name, p.U_LANES))
+        source = int(self.a[p.U_READ]) + port
+        self._queue(p.BEATS + reader, depth + 1, source, units.get(name, p.U_LANES))
 
     def _writers(self) -> None:
         arch, memory, aux = self.work.arch, self.work.memory, self.work.arch.aux_port_bits
@@ -256,7 +265,9 @@ class _Filler:
              (-1, aux, logits))
         ):  # fmt: skip
             beats = -(-words // (aux // WORD_BITS)) if words else memory.state_beats
-            depth = arch.aux_fifo * WORD_BITS // aux if words else STATE_BURSTS * arch.burst_beats
+            depth = (
+                arch.aux_fifo * WORD_BITS // aux if words else STATE_WRITE_BURSTS * arch.burst_beats
+            )
             row = p.WRITER_TABLE + writer * p.W_SIZE
             port = self.a[row + p.W_PORT]
             self.a[row : row + p.W_SIZE] = (
@@ -264,5 +275,3 @@ class _Filler:
                 self.first + reader if reader >= 0 else -1, bits // WORD_BITS, 0, words, 0, 0,
                 OUTSTANDING,
             )  # fmt: skip
-
-

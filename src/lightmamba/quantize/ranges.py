@@ -6,14 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightmamba.checkpoint import Checkpoint
 from lightmamba.mamba2 import Mamba2
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.hadamard import random_rotation
+from lightmamba.quantize.api import Calibration
 from lightmamba.quantize.calibrate import trace_layer
 from lightmamba.quantize.lower import numpy64
 from lightmamba.quantize.transforms import fuse_norms, insert_hadamard, rotate_residual
 
-__all__ = ["ChannelRanges", "channel_ranges", "rotate"]
+__all__ = ["ChannelRanges", "channel_ranges", "ranges_of", "rotate"]
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,16 @@ def rotate(model: Mamba2, seed: int) -> None:
     fuse_norms(model)
     rotate_residual(model, random_rotation(model.config.d_model, seed))
     insert_hadamard(model, OnlineHadamard())
+
+
+def ranges_of(
+    checkpoint: Checkpoint, seed: int
+) -> tuple[list[dict[str, ChannelRanges]], list[dict[str, ChannelRanges]]]:
+    """Ranges of every layer before and after the rotations, which stay in the checkpoint's model.
+
+    They are taken over a short calibration: shipped novels, or ids that the model samples.
+    """
+    ids, _ = Calibration(sequences=8, seqlen=256).tokens(checkpoint, seed)
+    before = channel_ranges(checkpoint.model, ids)
+    rotate(checkpoint.model, seed)
+    return before, channel_ranges(checkpoint.model, ids)

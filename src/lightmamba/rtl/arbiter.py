@@ -140,12 +140,12 @@ def _take_turns(m: Module, channel: str, clients: list[Any], o: Any, room: Value
 
     n = len(clients)
     choice, taken, passed = Signal(n), Signal(n), Signal()
-    later, after = Signal(n), Signal(n)  # clients behind the last one taken, a cycle late and now
+    later, after = Signal(n), Signal(n)  # clients behind the last choice, a cycle late and now
     requests, behind = Signal(n), Signal(n)
     m.d.comb += [
         taken.eq(Mux(room & (~of(o, "valid") | of(o, "ready")), choice, 0)),
         passed.eq(taken.any()),
-        after.eq(Mux(passed, -(choice << 1), later)),
+        after.eq(Mux(choice.any(), Cat(choice[:k].any() for k in range(n)), later)),
         requests.eq(Cat(of(client, "valid") for client in clients) & ~choice),
         behind.eq(requests & after),
         of(o, "burst").eq(INCREMENTING),

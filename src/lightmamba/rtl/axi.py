@@ -96,7 +96,7 @@ def lite_slave() -> wiring.Signature:
 class Bursts(wiring.Component):
     """Cut a range of beats into bursts that stay within a page of 4 KiB.
 
-    One burst per cycle; a command costs one cycle more, and ``latency`` cycles lie between its
+    One burst per cycle; a command costs two cycles more, and ``latency`` cycles lie between its
     transfer and its first burst. A command of no beats makes no burst. Beats of a ``zero`` command
     come as bursts of one.
 
@@ -119,7 +119,7 @@ class Bursts(wiring.Component):
         A command is under way.
     """
 
-    latency, interval = 2, 1
+    latency, interval = 3, 1
 
     def __init__(self, port_bits: int, burst_beats: int) -> None:
         if not 1 <= burst_beats <= LONGEST:
@@ -139,47 +139,47 @@ class Bursts(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         command, burst = self.command.payload, self.o.payload
-        active, zero = Signal(), Signal(reset_less=True)
+        active, begun, zero = Signal(), Signal(), Signal(reset_less=True)
         address = Signal(ADDRESS_BITS, reset_less=True)
         left = Signal(COUNT_BITS, reset_less=True)
         # Beats to the end of the page, and what a burst from here may have at most: they do not
         # depend on `left`, so the next ones are known before it is.
         room = Signal(range(self.page_beats + 1), reset_less=True)
         most = Signal(range(self.burst_beats + 1), reset_less=True)
-        next_room = Signal.like(room)
-        next_zero = Signal()
+        whole, next_room, next_most = self.burst_beats, Signal.like(room), Signal.like(most)
         last, step = Signal(), Signal()
-        with m.If(active):
+        place = address[self.size : PAGE.bit_length() - 1]
+        first, after = self.page_beats - place, room - whole
+        with m.If(begun):
             m.d.comb += [
-                next_room.eq(Mux(room == most, self.page_beats, room - most)),
-                next_zero.eq(zero),
+                next_room.eq(Mux(room <= whole, self.page_beats, after)),
+                next_most.eq(Mux((room > whole) & (room < 2 * whole), after, whole)),
             ]
         with m.Else():
-            m.d.comb += [
-                next_room.eq(self.page_beats - command.address[self.size : PAGE.bit_length() - 1]),
-                next_zero.eq(command.zero),
-            ]
-        next_most = Mux(next_room < self.burst_beats, next_room, self.burst_beats)
+            m.d.comb += [next_room.eq(first), next_most.eq(Mux(first < whole, first, whole))]
 
         m.d.comb += [
             self.command.ready.eq(~active | self.flush),
             self.busy.eq(active | self.o.valid),
             last.eq(left <= most),
-            step.eq(active & (~self.o.valid | self.o.ready)),
+            step.eq(begun & (~self.o.valid | self.o.ready)),
         ]
-        with m.If(~active | step):
-            m.d.sync += [room.eq(next_room), most.eq(Mux(next_zero, 1, next_most))]
+        with m.If(~begun | step):
+            m.d.sync += [room.eq(next_room), most.eq(Mux(zero, 1, next_most))]
         with m.If(~active):
             m.d.sync += [
-                active.eq(self.command.valid & command.count.any()),
+                active.eq(self.command.valid),
                 address.eq(command.address),
                 left.eq(command.count),
                 zero.eq(command.zero),
             ]
+        with m.Elif(~begun):
+            m.d.sync += [active.eq(left.any()), begun.eq(left.any())]
         with m.If(step):
             m.d.sync += [
                 self.o.valid.eq(1),
                 active.eq(~last),
+                begun.eq(~last),
                 left.eq(left - most),
                 address.eq(address + (most << self.size)),
                 burst.address.eq(address),
@@ -190,5 +190,5 @@ class Bursts(wiring.Component):
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(self.flush):
-            m.d.sync += [active.eq(0), self.o.valid.eq(0)]
+            m.d.sync += [active.eq(0), begun.eq(0), self.o.valid.eq(0)]
         return m

@@ -75,15 +75,19 @@ class BCStore(wiring.Component):
         ]
 
         element = Signal(9)  # within its group
+        element_end, group_end = Signal(9), Signal(4)  # last of a group; last group
         group, base = Signal(4), Signal(range(self.depth + 1))
         word = Signal(range(self.depth + 1))
         second = Signal()  # one of B and C is complete
         place = element[: size.bit_length() - 1]
         end_of_group, end_of_run = Signal(), Signal()
         m.d.comb += [
-            end_of_group.eq(element == job.fields.d_state - 1),
-            end_of_run.eq(end_of_group & (group == job.fields.groups - 1)),
+            end_of_group.eq(element == element_end),
+            end_of_run.eq(end_of_group & (group == group_end)),
         ]
+        with m.If(job.start):
+            told = self.command.payload
+            m.d.sync += [element_end.eq(told.d_state - 1), group_end.eq(told.groups - 1)]
         with m.If(taken):
             m.d.sync += element.eq(element + 1)
             with m.If(place == size - 1):

@@ -7,10 +7,10 @@ from amaranth.lib.wiring import Out
 from lightmamba.arch.program import Kind
 from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.rtl.held import BlockQueue
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import BLOCKED, ROW, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
-from lightmamba.rtl.shifts import bit_length, magnitude, round_shift, saturate
+from lightmamba.rtl.shifts import bit_length, magnitude, round_saturate
 
 __all__ = ["Blocks"]
 
@@ -64,13 +64,13 @@ class Blocks(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        coming, going = Signal(16), Signal(16)  # channels still to come, and to be issued
+        coming, going = Countdown(16), Signal(16)  # channels still to come, and to be issued
         head_end, group_end = Signal(8), Signal(8)  # last position in a head, in a group
         position = Signal(8)  # in the head or group
         job, told = Job(m, self.command, self.busy), self.command.payload
         with m.If(job.start):
             m.d.sync += [
-                coming.eq(told.count),
+                *coming.load(told.count),
                 going.eq(told.count),
                 head_end.eq(told.headdim - 1),
                 group_end.eq(told.d_state - 1),
@@ -86,13 +86,13 @@ class Blocks(wiring.Component):
         taken, whole, last = Signal(), Signal(), Signal()
         row = self.i.payload
         m.d.comb += [
-            self.i.ready.eq((coming != 0) & held.room),
+            self.i.ready.eq(coming.some & held.room),
             taken.eq(self.i.valid & self.i.ready),
             whole.eq(position == Mux(row.kind == Kind.X, head_end, group_end)),
             last.eq(whole | position[: (self.op.block - 1).bit_length()].all()),
         ]
         with m.If(taken):
-            m.d.sync += [coming.eq(coming - 1), position.eq(Mux(whole, 0, position + 1))]
+            m.d.sync += [*coming.step(), position.eq(Mux(whole, 0, position + 1))]
         held.put(taken, row.as_value(), last)
         self._exponents(m, held, taken, last)
 
@@ -131,8 +131,7 @@ class Blocks(wiring.Component):
         pipe = Pipe(m)
         value = pipe.step(lambda v: v, pipe.input(row.value), shape=signed(16))
         exponent = pipe.step(lambda v: v, pipe.input(held.number))
-        wide = round_shift(pipe, value, exponent, high=self._max_shift)
-        q, _ = saturate(pipe, wide, self.op.form)
+        q, _ = round_saturate(pipe, value, exponent, self.op.form, high=self._max_shift)
         kind, exponent = (pipe.delay(t, q.stage) for t in (pipe.input(row.kind), exponent))
         result = Signal(BLOCKED)
         m.d.comb += [

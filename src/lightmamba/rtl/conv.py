@@ -11,7 +11,7 @@ from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import ROW, WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
-from lightmamba.rtl.shifts import add_tree, round_shift, saturate
+from lightmamba.rtl.shifts import add_tree, round_saturate
 from lightmamba.rtl.tables import sigmoid
 
 __all__ = ["Conv"]
@@ -146,7 +146,7 @@ class Conv(wiring.Component):
         """Input as int8, and whether it did not fit."""
         row = pipe.step(lambda v: v, pipe.input(self.i.payload.value))
         in_shift = pipe.step(lambda v: v, pipe.input(weights.in_shift))
-        return saturate(pipe, round_shift(pipe, row, in_shift, high=MAX_IN_SHIFT), self.op.input)
+        return round_saturate(pipe, row, in_shift, self.op.input, high=MAX_IN_SHIFT)
 
     def _next_state(
         self, pipe: Pipe, states: Queue, issue: Value, valid: Value, half: Value, odd: Value,
@@ -169,12 +169,15 @@ class Conv(wiring.Component):
         """Sum of the products and the bias, shifted to int16, and whether it did not fit."""
         taps = [pipe.step(lambda v: v, pipe.input(weights.taps[n])) for n in range(TAPS)]
         bias = pipe.step(lambda v: v, pipe.input(weights.bias))
-        # The products of the old inputs wait, summed, for that of the new one.
+        # The old inputs wait, not their sum: what waits longer than two cycles is no register.
+        new = window[-1]
+        window = [*(pipe.delay(x, new.stage - 1) for x in window[:-1]), new]
         products = [pipe.step(lambda x, w: x * w, x, w) for x, w in zip(window, taps, strict=True)]
+        bias = pipe.settle(pipe.delay(bias, new.stage - 1))
         older = add_tree(pipe, [*products[:-1], bias])
         acc = pipe.step(lambda a, b: a + b, older, products[-1], shape=ACC)
         shift = pipe.step(_clamp, out_shift)
-        return saturate(pipe, round_shift(pipe, acc, shift, low=LOW, high=HIGH), self.op.out)
+        return round_saturate(pipe, acc, shift, self.op.out, low=LOW, high=HIGH)
 
     def _activate(self, pipe: Pipe, value: Timed, kind: Timed) -> Timed:
         """x·σ(x), the factor from the table."""
@@ -183,8 +186,7 @@ class Conv(wiring.Component):
             lambda k: Mux(k == Kind.X, shift_x, Mux(k == Kind.B, shift_B, shift_C)),
             pipe.delay(kind, value.stage - 1),
         )
-        wide = round_shift(pipe, value, shift, low=LOW, high=HIGH)
-        x, _ = saturate(pipe, wide, self.silu.table)
+        x, _ = round_saturate(pipe, value, shift, self.silu.table, low=LOW, high=HIGH)
         sigma = sigmoid(pipe, x, self.silu.sigmoid.nodes)
         product = pipe.step(lambda v, s: v * s, value, sigma)
         return pipe.step(lambda p: (p + (1 << 15)) >> 16, product, shape=signed(16))

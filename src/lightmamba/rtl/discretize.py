@@ -8,7 +8,7 @@ from lightmamba.numerics.ssm import Discretize
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import DISCRETE, WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
-from lightmamba.rtl.shifts import is_overflow, round_shift, saturate
+from lightmamba.rtl.shifts import round_shift, saturate, shift_cut
 from lightmamba.rtl.tables import interpolate
 
 __all__ = ["Discretizer"]
@@ -100,8 +100,7 @@ class Discretizer(wiring.Component):
         """Biased and limited row as an offset above -32768, and whether it overflowed."""
         form, fields = self.op.input, job.fields
         biased = pipe.step(lambda r, w: r + w[:16].as_signed(), row, word)
-        lost = pipe.step(lambda b: is_overflow(b, form), biased)
-        kept, _ = saturate(pipe, biased, form)
+        kept, lost = saturate(pipe, biased, form)
         low = pipe.step(lambda k: Mux(k < fields.low, fields.low, k), kept, shape=signed(16))
         limited = pipe.step(lambda k: Mux(k > fields.high, fields.high, k), low, shape=signed(16))
         return pipe.comb(lambda v: Cat(v[:15], ~v[15]), limited), lost
@@ -114,9 +113,10 @@ class Discretizer(wiring.Component):
         by = pipe.step(
             lambda v: Mux(v < low, low, Mux(v > high, high, v)), by, shape=signed(7)
         )  # fmt: skip
-        exponent = round_shift(pipe, product, by, low=low, high=high)
+        twice = shift_cut(pipe, product, by, 32, low=low, high=high)  # never negative
         t = pipe.step(
-            lambda v: Mux(v[29:].any(), exp2.top, v[:29]), exponent, shape=unsigned(29)
+            lambda v: Mux(v[30:].any() | v[:30].all(), exp2.top, (v[:30] + 1) >> 1),
+            twice, shape=unsigned(29),
         )  # fmt: skip
         value = interpolate(pipe, exp2.nodes, pipe.comb(lambda t: t[:24], t))
         value = pipe.comb(lambda v: Cat(v[:25], 0).as_signed(), value)

@@ -8,7 +8,7 @@ from lightmamba.numerics.formats import INT32, GroupScale
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
-from lightmamba.rtl.shifts import round_shift, saturate
+from lightmamba.rtl.shifts import round_latency, round_saturate
 
 __all__ = ["Embedder"]
 
@@ -16,7 +16,8 @@ SCALE = GroupScale()
 SHIFTS = (-40, 62)  # right shift to the residual stream, as qmodel.check allows it
 WORDS = 16  # of int8 in a group, after the word of its scale
 BYTES = 8  # in a word
-DATAPATH = 6  # cycles from a byte to its channel, without the queue
+LEFT = SHIFTS[0] + 1 - (1 << SCALE.exponent_bits)  # reach of the shift with a code's exponent
+DATAPATH = 1 + round_latency(LEFT, SHIFTS[1])  # cycles from a byte to its channel, no queue
 
 
 class Embedder(wiring.Component):
@@ -115,10 +116,7 @@ class Embedder(wiring.Component):
         q, c = pipe.input(word[:8].as_signed()), pipe.input(code)
         product = pipe.step(lambda q, c: q * Cat(c[:bits], Const(1, 1)), q, c)
         shift = pipe.step(lambda c: job.fields.shift - c[bits:], c)
-        low, high = SHIFTS
-        low -= (1 << self.scale.exponent_bits) - 1
-        wide = round_shift(pipe, product, shift, low=low, high=high)
-        channel, lost = saturate(pipe, wide, INT32)
+        channel, lost = round_saturate(pipe, product, shift, INT32, low=LEFT, high=SHIFTS[1])
         arrives = pipe.valid(issue, DATAPATH)
         m.d.comb += self.lost.eq(lost.value & arrives)
         queue.connect(issue, arrives, channel.value)

@@ -18,6 +18,14 @@ __all__ = ["Epilogue"]
 
 PARTS = 16  # norm groups, at most 15
 LOSSES = ("lost_in", "lost_out", "lost_head")
+WAYS = {
+    "o_dt": (Kind.DT,),
+    "o_conv": (Kind.B, Kind.C, Kind.X),
+    "o_z": (Kind.Z,),
+    "o_out": (Kind.OUT,),
+    "o_logit": (Kind.LOGIT,),
+}
+QUEUED = data.StructLayout({"ways": len(WAYS), "kind": 3, "value": signed(SUM_BITS)})
 
 
 class Epilogue(wiring.Component):
@@ -112,27 +120,33 @@ class Epilogue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         job = Job(m, self.command, self.busy)
-        pairs = stream.Signature(data.ArrayLayout(FINISHED, len(self.rows))).create()
+        pairs = stream.Signature(data.ArrayLayout(QUEUED, len(self.rows))).create()
         queue = Queue(m, pairs, latency=self.steps)
         self._route(m, pairs)
 
         index, part = Signal(range(max(2, self.pairs))), Signal.like(job.fields.parts)
         working, issue = Signal(), Signal()
-        row_end, last_part = Signal(), Signal()  # of the lanes; of the parts
+        row_end, last_part = Signal(), Signal()  # of the lanes; of the parts; both registered
         taking, rms = self._rms(m, job, part)
         ready = working & ~taking & queue.room
         m.d.comb += [
-            row_end.eq(index == self.pairs - 1),
-            last_part.eq(part + 1 == job.fields.parts),
             self.i.ready.eq(ready & row_end),
             issue.eq(ready & self.i.valid),
         ]
         with m.If(job.start):
-            m.d.sync += [working.eq(1), index.eq(0), part.eq(0)]
+            m.d.sync += [
+                working.eq(1),
+                index.eq(0),
+                part.eq(0),
+                row_end.eq(self.pairs == 1),
+                last_part.eq(self.command.payload.parts == 1),
+            ]
         with m.Elif(issue):
             m.d.sync += index.eq(Mux(row_end, 0, index + 1))
+            m.d.sync += row_end.eq(index == (self.pairs - 2) % self.pairs)
             with m.If(row_end):
                 m.d.sync += part.eq(Mux(last_part, 0, part + 1))
+                m.d.sync += last_part.eq(Mux(last_part, 1, part + 2) == job.fields.parts)
         row, over = self._walk(m, job, issue, row_end, row_end & last_part)
         with m.If(issue & row_end & last_part & over):
             m.d.sync += working.eq(0)
@@ -157,7 +171,7 @@ class Epilogue(wiring.Component):
             m.d.comb += getattr(self, name).eq(sum(getattr(each, name) for each in self.rows))
         emitted = issue & last_part
         arrives = Pipe(m).valid(emitted, self.steps)
-        queue.connect(emitted, arrives, Cat(Value.cast(each.o) for each in self.rows))
+        queue.connect(emitted, arrives, Cat(_queued(each.o) for each in self.rows))
         return m
 
     def _walk(
@@ -201,25 +215,24 @@ class Epilogue(wiring.Component):
         rows = [pairs.payload[n] for n in range(len(self.rows))]
         gone = Signal(len(rows))  # taken in an earlier cycle
         takes: list[list[Value]] = [[] for _ in rows]  # in this one, if the pair is there
-        ways = {
-            (Kind.DT,): self.o_dt,
-            (Kind.B, Kind.C, Kind.X): self.o_conv,
-            (Kind.Z,): self.o_z,
-            (Kind.OUT,): self.o_out,
-            (Kind.LOGIT,): self.o_logit,
-        }
-        for kinds, o in ways.items():
-            asks = [row.valid & ~gone[n] & row.kind.matches(*kinds) for n, row in enumerate(rows)]
-            chosen = Mux(asks[0], Value.cast(rows[0]), Value.cast(rows[-1]))
-            row = data.View(FINISHED, chosen)
+        for way, name in enumerate(WAYS):
+            o = getattr(self, name)
+            asks = [row.ways[way] & ~gone[n] for n, row in enumerate(rows)]
+            chosen = data.View(QUEUED, Mux(asks[0], Value.cast(rows[0]), Value.cast(rows[-1])))
             m.d.comb += o.valid.eq(pairs.valid & Cat(asks).any())
-            if o is self.o_conv:
-                m.d.comb += [o.payload.kind.eq(row.kind), o.payload.value.eq(row.value)]
+            if name == "o_conv":
+                m.d.comb += [o.payload.kind.eq(chosen.kind), o.payload.value.eq(chosen.value)]
             else:
-                m.d.comb += o.payload.eq(row.value)
+                m.d.comb += o.payload.eq(chosen.value)
             for n, ask in enumerate(asks):
                 takes[n].append(ask & ~Cat(asks[:n]).any() & o.ready)
-        over = [~row.valid | gone[n] | Cat(takes[n]).any() for n, row in enumerate(rows)]
+        over = [~row.ways.any() | gone[n] | Cat(takes[n]).any() for n, row in enumerate(rows)]
         m.d.comb += pairs.ready.eq(Cat(over).all())
         with m.If(pairs.valid):
             m.d.sync += gone.eq(Mux(pairs.ready, 0, Cat(over)))
+
+
+def _queued(row: Any) -> Value:
+    """A finished row as it waits for its unit."""
+    ways = Cat(row.valid & row.kind.matches(*kinds) for kinds in WAYS.values())
+    return Cat(ways, row.kind, row.value)

@@ -14,7 +14,7 @@ from lightmamba.numerics.linear import Epilogue as Arithmetic
 from lightmamba.rtl.lane import split_product
 from lightmamba.rtl.layouts import RMS, command
 from lightmamba.rtl.pipe import Pipe, Timed, select
-from lightmamba.rtl.shifts import round_shift, saturate
+from lightmamba.rtl.shifts import is_overflow, round_shift, saturate
 
 __all__ = ["FINISHED", "PAIR", "ROW_BITS", "SUM_BITS", "EpilogueRow"]
 
@@ -31,8 +31,9 @@ FINISHED = data.StructLayout({"valid": 1, "kind": 3, "value": signed(SUM_BITS)})
 class EpilogueRow(wiring.Component):
     """Bring the sums of every second lane to the formats of their rows, one per cycle.
 
-    A row is shown on ``o`` ``latency`` cycles after the issue of its last part. Losses are shown
-    for every part, some cycles earlier. Rows of OUT and LOGIT have the static shift of dt.
+    A row is shown on ``o`` ``latency`` cycles after the issue of its last part. Losses are shown of
+    every part. Parts of a row come a slot apart, so two cycles at least where there is more than
+    one pair. Rows of OUT and LOGIT have the static shift of dt.
 
     The kind of a row is that of the first section that ends behind it. It is found while the sum
     is on its way to the multiplier, so it costs no time.
@@ -166,12 +167,14 @@ class EpilogueRow(wiring.Component):
         wide, lost_wide = saturate(pipe, rounded, self.op.wide)
         product = split_product(pipe, wide, pipe.comb(lambda r: r[:16], rms))
         scaled = round_shift(pipe, product, shift, high=SHIFT_MAX)
-        narrow, lost_narrow = saturate(pipe, scaled, INT16)
         full, lost_full = saturate(pipe, scaled, INT32)
-        value = pipe.step(lambda n, f: Mux(told.narrow, n, f), narrow, full)
-        lost = pipe.step(
-            lambda w, n, f: w + Mux(told.narrow, n, f), lost_wide, lost_narrow, lost_full
-        )
+        # What does not fit int32 does not fit int16 either, cut or not.
+        over = pipe.comb(lambda v: told.narrow & is_overflow(v, INT16), full)
+        value = pipe.step(
+            lambda v, o: Mux(o, Mux(v < 0, INT16.min, INT16.max), v), full, over,
+            shape=signed(32),
+        )  # fmt: skip
+        lost = pipe.step(lambda w, o, f: w + (o | f), lost_wide, over, lost_full)
         return value, lost
 
     def _add_parts(self, pipe: Pipe, value: Timed) -> Timed:
@@ -207,17 +210,18 @@ class EpilogueRow(wiring.Component):
         return Timed(total, stage + 1)
 
     def _count(self, pipe: Pipe, kind: Timed, inside: Timed, lost: Timed) -> None:
-        """Say to whose rows the losses of this cycle belong."""
+        """Say to whose rows the losses of the last cycle belong."""
         m = pipe.m
         kind, inside = pipe.delay(kind, lost.stage), pipe.delay(inside, lost.stage)
         valid = pipe.valid(self.issue, lost.stage) & inside.value
+        m.d.sync += [self.lost_in.eq(0), self.lost_out.eq(0), self.lost_head.eq(0)]
         with m.If(valid), m.Switch(kind.value):
             with m.Case(Kind.OUT):
-                m.d.comb += self.lost_out.eq(lost.value)
+                m.d.sync += self.lost_out.eq(lost.value)
             with m.Case(Kind.LOGIT):
-                m.d.comb += self.lost_head.eq(lost.value)
+                m.d.sync += self.lost_head.eq(lost.value)
             with m.Default():
-                m.d.comb += self.lost_in.eq(lost.value)
+                m.d.sync += self.lost_in.eq(lost.value)
 
 
 def _first(flags: Sequence[Value], values: Sequence[Value]) -> Value:

@@ -6,11 +6,13 @@ from amaranth.lib.wiring import Out
 
 from lightmamba.numerics.formats import INT16
 from lightmamba.numerics.gate import Gate as Arithmetic
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
-from lightmamba.rtl.shifts import round_shift, saturate
+from lightmamba.rtl.shifts import round_latency, round_saturate
+from lightmamba.rtl.squares import LATENCY as SQUARES
 from lightmamba.rtl.squares import SUM_BITS, sum_of_squares
+from lightmamba.rtl.tables import LATENCY as INTERPOLATION
 from lightmamba.rtl.tables import sigmoid
 
 __all__ = ["Gate"]
@@ -19,6 +21,8 @@ Y_BITS, Z_BITS, WEIGHT_BITS = 24, 16, 16
 # Shifts that matter: one further left saturates like the first, one further right gives 0 as well.
 SILU_SHIFTS = 1 - INT16.bits, Z_BITS
 PRODUCT_SHIFTS = -20, Y_BITS + Z_BITS  # further left is refused by qmodel.check
+SILU = round_latency(*SILU_SHIFTS) + INTERPOLATION + 2  # cycles of z·σ(z)
+SCALED = 1 + round_latency(*PRODUCT_SHIFTS)  # of a product, shifted and saturated
 
 
 class Gate(wiring.Component):
@@ -56,7 +60,9 @@ class Gate(wiring.Component):
         A command is not finished, or its results are not taken.
     """
 
-    latency, sum_latency, interval = 23, 21, 1
+    latency = 1 + SILU + 2 * SCALED + 2
+    sum_latency = 1 + SILU + SCALED + SQUARES + 2
+    interval = 1
 
     def __init__(self, op: Arithmetic | None = None) -> None:
         self.op = op or Arithmetic()
@@ -94,8 +100,8 @@ class Gate(wiring.Component):
         weighted, over_weighted = self._scaled(pipe, g, weight, weighted_shift)
         squares = sum_of_squares(pipe, g, issue, first)
 
-        left, group_left = Signal(15), Signal(15)
-        last, group_last = left == 1, group_left == 1
+        left, group_left = Countdown(15), Countdown(15)
+        last, group_last = left.last, group_left.last
         found, arrives = pipe.valid(issue, g.stage), pipe.valid(issue, weighted.stage)
         summed = pipe.valid(issue & group_last, squares.stage)
         queue = Queue(m, self.o, latency=weighted.stage)
@@ -105,7 +111,7 @@ class Gate(wiring.Component):
 
         ready = Signal()
         m.d.comb += [
-            ready.eq((left != 0) & queue.room & sums.room),
+            ready.eq(left.some & queue.room & sums.room),
             self.i_y.ready.eq(ready & self.i_z.valid & self.i_weight.valid),
             self.i_z.ready.eq(ready & self.i_y.valid & self.i_weight.valid),
             self.i_weight.ready.eq(ready & self.i_y.valid & self.i_z.valid & ((lane == 3) | last)),
@@ -118,29 +124,28 @@ class Gate(wiring.Component):
         told = self.command.payload
         with m.If(job.start):
             m.d.sync += [
-                left.eq(told.count),
-                group_left.eq(told.group_dim),
+                *left.load(told.count),
+                *group_left.load(told.group_dim),
                 lane.eq(0),
                 silu_shift.eq(_limit(told.silu, *SILU_SHIFTS)),
                 shift.eq(_limit(told.shift, *PRODUCT_SHIFTS)),
                 weighted_shift.eq(_limit(told.weighted, *PRODUCT_SHIFTS)),
             ]
         with m.Elif(issue):
-            m.d.sync += [
-                left.eq(left - 1),
-                group_left.eq(Mux(group_last, job.fields.group_dim, group_left - 1)),
-                first.eq(group_last),
-                lane.eq(lane + 1),
-            ]
-        job.end((left == 0) & ~queue.busy & ~sums.busy)
+            m.d.sync += [*left.step(), first.eq(group_last), lane.eq(lane + 1)]
+            with m.If(group_last):
+                m.d.sync += group_left.load(job.fields.group_dim)
+            with m.Else():
+                m.d.sync += group_left.step()
+        job.end(~left.some & ~queue.busy & ~sums.busy)
         return m
 
     def _silu(self, pipe: Pipe, z: Timed, shift: Value) -> Timed:
         """z·σ(z), of the width of z. Source: ``numerics.conv.Silu``."""
         silu = self.op.silu
         low, high = SILU_SHIFTS
-        steps = round_shift(pipe, z, pipe.input(shift, z.stage), low=low, high=high)
-        narrow, _ = saturate(pipe, steps, silu.table)
+        by = pipe.input(shift, z.stage)
+        narrow, _ = round_saturate(pipe, z, by, silu.table, low=low, high=high)
         sigma = sigmoid(pipe, narrow, silu.sigmoid.nodes)
         product = pipe.step(lambda a, b: a * b, z, sigma)
         return pipe.step(lambda p: (p + (1 << 15)) >> 16, product, shape=signed(Z_BITS))
@@ -149,8 +154,8 @@ class Gate(wiring.Component):
         """a·b shifted right and saturated, and whether it was."""
         low, high = PRODUCT_SHIFTS
         product = pipe.step(lambda x, y: x * y, a, b)
-        wide = round_shift(pipe, product, pipe.input(shift, product.stage), low=low, high=high)
-        return saturate(pipe, wide, self.op.out)
+        by = pipe.input(shift, product.stage)
+        return round_saturate(pipe, product, by, self.op.out, low=low, high=high)
 
 
 def _limit(value: Value, low: int, high: int) -> Value:

@@ -13,11 +13,11 @@ from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
-from lightmamba.rtl.shifts import round_shift, saturate
+from lightmamba.rtl.shifts import round_saturate
 
 __all__ = ["Butterfly", "HadamardUnit"]
 
-REGISTERS = 4  # delays up to here are registers, longer ones a memory
+REGISTERS = 2  # delays up to here are registers, longer ones a memory
 SHIFTS = 0, 31
 
 
@@ -66,9 +66,12 @@ class Butterfly(wiring.Component):
         second, full = count[-1], Signal()
         oldest, newest = Signal(signed(self.bits + 1)), Signal(signed(self.bits + 1))
         result = Signal(signed(self.bits + 1), reset_less=True)
-        m.d.comb += [newest.eq(Mux(second, oldest - self.i, self.i)), self.o.eq(result)]
+        # One addition each, all choices before it: oldest - i, or i; oldest + i, oldest, or i.
+        kept, given = Mux(second, oldest, 0), Mux(second, ~self.i, self.i)
+        carried = Cat(second, kept).as_signed() + Cat(second, given).as_signed()
+        m.d.comb += [newest.eq(carried[1:].as_signed()), self.o.eq(result)]
         m.d.sync += [
-            result.eq(Mux(self.on, Mux(second, oldest + self.i, oldest), self.i)),
+            result.eq(Mux(self.on, oldest, 0) + Mux(second | ~self.on, self.i, 0)),
             self.o_valid.eq(self.i_valid & (~self.on | second | full)),
         ]
         with m.If(self.restart):
@@ -163,8 +166,8 @@ class HadamardUnit(wiring.Component):
 
         mixed = pipe.input(value, 1 + self.stages)
         shift = pipe.input(job.fields.shift, mixed.stage)
-        wide = round_shift(pipe, mixed, shift, low=SHIFTS[0], high=SHIFTS[1])
-        result, over = saturate(pipe, wide, self.op.out)
+        low, high = SHIFTS
+        result, over = round_saturate(pipe, mixed, shift, self.op.out, low=low, high=high)
         arrives = pipe.valid(valid, result.stage - mixed.stage)
         queue = Queue(m, self.o, latency=result.stage)
         queue.connect(issue, arrives, result.value)

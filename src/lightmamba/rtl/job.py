@@ -1,10 +1,10 @@
-"""What every unit does with its commands: take one when idle, keep it, be busy until it is done."""
+"""What every unit does with its commands: take one when idle, be busy until it is done; count."""
 
 from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
 
-__all__ = ["Job"]
+__all__ = ["Countdown", "Job"]
 
 
 class Job:
@@ -44,3 +44,32 @@ class Job:
         """Be idle from the cycle after ``done``."""
         with self.m.If(self.active & done):
             self.m.d.sync += self.active.eq(0)
+
+
+class Countdown:
+    """What is left of a job, with its two comparisons in registers.
+
+    Parameters
+    ----------
+    bits : int
+        Of the count.
+
+    Attributes
+    ----------
+    some, last : Signal
+        More than none is left; exactly one.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self.some, self.last = Signal(), Signal()
+        self._left = Signal(bits)
+
+    def load(self, count: Value) -> list[Any]:
+        """Assignments that begin anew."""
+        return [self._left.eq(count), self.some.eq(count != 0), self.last.eq(count == 1)]
+
+    def step(self) -> list[Any]:
+        """Assignments that take one off; some is left."""
+        return [
+            self._left.eq(self._left - 1), self.some.eq(~self.last), self.last.eq(self._left == 2)
+        ]  # fmt: skip

@@ -9,12 +9,12 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
 from lightmamba.rtl.pipe import Pipe, Timed, select
-from lightmamba.rtl.shifts import add_tree
+from lightmamba.rtl.shifts import accumulate, add_tree, split_product
 
-__all__ = ["Lane", "control", "delays", "split_product"]
+__all__ = ["Lane", "control", "delays", "lane_latency", "split_product"]
 
 LEVELS = 2  # of the adder tree between registers
-SPLIT = 17  # a wide factor is multiplied in two pieces, the lower one of so many bits
+SUM_LOW = 28  # bits of a sum that are added a cycle before the others
 GROUP_STEPS = 4  # from the last beat of a group to the group's scaled sum
 CODE_MAX, GROUP_CODE_BITS = 7 << 15, 13  # largest block multiplier, bits of a group's multiplier
 
@@ -63,6 +63,11 @@ def delays(config: ArchConfig) -> Mapping[str, int]:
     }
 
 
+def lane_latency(config: ArchConfig) -> int:
+    """Cycles from the issue of a part's last beat to its sum."""
+    return delays(config)["finish"] + 2
+
+
 class Lane(wiring.Component):
     """Multiply a beat of weights with a word of activations; sum them with both scales.
 
@@ -100,7 +105,7 @@ class Lane(wiring.Component):
 
     def __init__(self, config: ArchConfig) -> None:
         self.config = config
-        self.latency = delays(config)["finish"] + 1
+        self.latency = lane_latency(config)
         super().__init__(
             {
                 "beat": In(config.port_bits),
@@ -133,10 +138,10 @@ class Lane(wiring.Component):
             m.d.sync += group.eq(Mux(told.first, 0, group) + value.value)
 
         scaled = _group_scaled(pipe, Timed(group, value.stage + 1), code)
-        total = Signal(signed(self.config.acc_bits), reset_less=True)
-        with m.If(told.finish):
-            m.d.sync += total.eq(Mux(told.fresh, 0, total) + scaled.value)
-        m.d.comb += self.sum.eq(total)
+        total = accumulate(
+            pipe, scaled, told.finish, told.fresh, bits=self.config.acc_bits, low=SUM_LOW
+        )
+        m.d.comb += self.sum.eq(total.value)
         return m
 
     def _group_code(self, pipe: Pipe, weights: Timed) -> Timed:
@@ -199,16 +204,6 @@ def _group_scaled(pipe: Pipe, x: Timed, code: Timed) -> Timed:
     """x·(32 + M)·2^E with code = M + 32·E. Three cycles."""
     product = split_product(pipe, x, pipe.comb(lambda c: Cat(c[:5], Const(1, 1)), code))
     return pipe.step(lambda v, c: _shifted(v, c[5:8], 1), product, code)
-
-
-def split_product(pipe: Pipe, x: Timed, factor: Timed) -> Timed:
-    """Signed times unsigned, in two pieces and then their sum. Two cycles."""
-    low = pipe.step(lambda v, f: v[:SPLIT] * f, x, factor)
-    high = pipe.step(lambda v, f: v[SPLIT:].as_signed() * f, x, factor)
-    return pipe.step(
-        lambda low, high: Cat(low[:SPLIT], high + low[SPLIT:]),
-        low, high, shape=signed(len(x) + len(factor)),
-    )  # fmt: skip
 
 
 def _shifted(value: Value, amount: Value, unit: int) -> Value:

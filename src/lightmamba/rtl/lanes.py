@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from lightmamba.arch.config import GROUP, ArchConfig
 from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.lane import Lane, control, delays
+from lightmamba.rtl.lane import Lane, control, delays, lane_latency
 from lightmamba.rtl.layouts import command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
 
@@ -66,7 +66,7 @@ class Lanes(wiring.Component):
 
     def __init__(self, config: ArchConfig, buffer: ActivationBuffer) -> None:
         self.config, self.buffer = config, buffer
-        self.steps = delays(config)["finish"] + 1  # from an issue to the lanes' sums
+        self.steps = lane_latency(config)  # from an issue to the lanes' sums
         self.latency = 1 + self.steps + 2
         super().__init__(
             {
@@ -91,31 +91,29 @@ class Lanes(wiring.Component):
         multiplying, scale = Signal(), Signal()  # a beat of weights, of scales is issued
         working = Signal()  # beats of the job are still to be issued
         loaded, operand = self._operands(m, job, multiplying)
-        last = Signal()  # nothing of the part comes after this
-        finishing = Signal()  # nor of the job
-        used = Signal()  # the beats have done their work
+        finishing = Signal()  # nothing of the job comes after this
+        used, replaced = Signal(), Signal()  # beats have done their work; and the next are taken
+        due = Signal()  # the next beat is one of scales
+        here = self._beats(m, working, used, replaced)
+        # What gates every lane is one lookup: `here` implies `working`.
+        sure = loaded & (~operand.last | queue.room)
         m.d.comb += [
-            last.eq(operand.part_end & ~operand.upper),
-            finishing.eq(multiplying & last & operand.job_end),
-            used.eq(scale | (multiplying & ~operand.upper)),
+            scale.eq(here & due),
+            multiplying.eq(here & ~due & sure),
+            used.eq(here & (due | (sure & ~operand.upper))),
+            replaced.eq(here & (due | (sure & ~operand.keep))),
+            finishing.eq(multiplying & operand.final),
         ]
-        beats, here = self._beats(m, working, used, finishing)
 
         period = Signal(range(c.scale_period + 1))  # beats of weights until one of scales is due
-        due = Signal()
-        m.d.comb += [
-            due.eq(period == 0),
-            scale.eq(working & due & here),
-            multiplying.eq(working & ~due & here & loaded & (~last | queue.room)),
-        ]
         with m.If(job.start):
-            m.d.sync += [working.eq(1), period.eq(0)]
+            m.d.sync += [working.eq(1), due.eq(1)]
         with m.Elif(finishing):
             m.d.sync += working.eq(0)
         with m.Elif(scale):
-            m.d.sync += period.eq(c.scale_period)
+            m.d.sync += [period.eq(c.scale_period), due.eq(0)]
         with m.Elif(used):
-            m.d.sync += period.eq(period - 1)
+            m.d.sync += [period.eq(period - 1), due.eq(period == 1)]
         m.d.comb += [self.buffer.release.eq(finishing), self.buffer.gated.eq(job.fields.gated)]
         job.end(~working & ~queue.busy)
 
@@ -132,33 +130,35 @@ class Lanes(wiring.Component):
         for n, lane in enumerate(lanes):
             m.submodules[f"lane{n}"] = lane
             m.d.comb += [
-                lane.beat.eq(beats[n]),
+                lane.beat.eq(self._beat[n]),
                 Value.cast(lane.q).eq(operand.q),
                 Value.cast(lane.control).eq(told),
             ]
-        issue = multiplying & last
+        issue = multiplying & operand.last
         queue.connect(issue, Pipe(m).valid(issue, self.steps), Cat(lane.sum for lane in lanes))
         return m
 
-    def _beats(
-        self, m: Module, working: Value, used: Value, finishing: Value
-    ) -> tuple[list[Signal], Value]:
-        """Beat that each lane holds, and whether all hold one.
+    def _beats(self, m: Module, working: Value, used: Value, replaced: Value) -> Signal:
+        """Whether all lanes hold a beat (``_beat``).
 
-        A beat is replaced in the cycle in which it is used. Ready depends on what is held only.
+        A beat is replaced in the cycle in which it is used, unless the job ends with it.
         """
         count = self.config.lanes
-        beats = [
+        self._beat = [
             Signal(self.config.port_bits, reset_less=True, name=f"beat{n}") for n in range(count)
         ]
-        full = Signal(count)
-        for n, (i, beat) in enumerate(zip(self.i_beat, beats, strict=True)):
-            m.d.comb += i.ready.eq(working & (~full[n] | (used & ~finishing)))
+        full, here = Signal(count), Signal()
+        for n, (i, beat) in enumerate(zip(self.i_beat, self._beat, strict=True)):
+            m.d.comb += i.ready.eq(replaced | (working & ~full[n]))
             with m.If(i.ready):
                 m.d.sync += [beat.eq(i.payload), full[n].eq(i.valid)]
             with m.Elif(used):
                 m.d.sync += full[n].eq(0)
-        return beats, full.all()
+        offered = Cat(i.valid for i in self.i_beat)
+        m.d.sync += here.eq(
+            Mux(replaced, offered.all(), working & ~used & (full | offered).all())
+        )  # fmt: skip
+        return here
 
     def _operands(self, m: Module, job: Job, multiplying: Value) -> tuple[Signal, Any]:
         """Walk the vector ahead of the beats: whether an operand is there, and what it is.
@@ -174,7 +174,9 @@ class Lanes(wiring.Component):
                     "code": len(Value.cast(buffer.code)),
                     "upper": 1,  # the lower nibbles follow, with the same beat
                     "part_end": 1,
-                    "job_end": 1,
+                    "last": 1,  # nothing of the part comes after this
+                    "final": 1,  # nor of the job
+                    "keep": 1,  # the beat is not replaced after this
                 }
             ),
             reset_less=True,
@@ -228,7 +230,10 @@ class Lanes(wiring.Component):
                 operand.q.eq(Value.cast(buffer.q)),
                 operand.code.eq(Value.cast(buffer.code)),
                 operand.upper.eq(upper),
-                Cat(operand.part_end, operand.job_end).eq(read_ends),
+                operand.part_end.eq(read_ends[0]),
+                operand.last.eq(read_ends[0] & ~upper),
+                operand.final.eq(read_ends[1] & ~upper),
+                operand.keep.eq(read_ends[1] | upper),
             ]
         with m.Elif(multiplying):
             m.d.sync += loaded.eq(0)
@@ -265,6 +270,6 @@ class Lanes(wiring.Component):
             "fresh": fresh,
         }
         for name, stage in delays(c).items():
-            field = pipe.delay(pipe.input(issued[name]), stage)
+            field = pipe.settle(pipe.delay(pipe.input(issued[name]), stage - 1))
             m.d.comb += Value.cast(told[name]).eq(field.value)
         return Value.cast(told)

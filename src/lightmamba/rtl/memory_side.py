@@ -8,13 +8,16 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import WORD_BITS, ArchConfig
+from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.arch.ports import ports
 from lightmamba.arch.program import Op
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
 from lightmamba.rtl.counters import Counters, Traffic
+from lightmamba.rtl.pipe import Pipe
 from lightmamba.rtl.prefetch import LayerWalk, Segments
 from lightmamba.rtl.reader import Reader, WordReader
+from lightmamba.rtl.shifts import split_product
 from lightmamba.rtl.state import StatePacker, StateUnpacker
 from lightmamba.rtl.streams import Fork, StreamQueue, join
 from lightmamba.rtl.units import Units
@@ -22,7 +25,6 @@ from lightmamba.rtl.writer import WordWriter, Writer
 
 __all__ = ["MemorySide"]
 
-STATE_BURSTS = 8  # of beats that are under way; words wait in queues of their own
 STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
 
 
@@ -56,19 +58,18 @@ class MemorySide(Elaboratable):
         self.drained, self.error, self.writes_pending = Signal(), Signal(), Signal()
         aux, burst = config.aux_port_bits, config.burst_beats
         words = config.aux_fifo * WORD_BITS // aux
-        state = STATE_BURSTS * burst
         self.readers: dict[str, Any] = {
             **{
                 f"lane{n}": Reader(config.port_bits, config.weight_fifo, burst)
                 for n in range(config.lanes)
             },
-            "state": Reader(config.state_port_bits, state, burst),
+            "state": Reader(config.state_port_bits, STATE_READ_BURSTS * burst, burst),
             **{
                 name: WordReader(aux, words, burst) for name in ("embedding", *STATIC, "conv_state")
             },
         }
         self.writers: dict[str, Any] = {
-            "state": Writer(config.state_port_bits, state, burst),
+            "state": Writer(config.state_port_bits, STATE_WRITE_BURSTS * burst, burst),
             "conv_state": WordWriter(aux, words, burst),
             "logits": WordWriter(aux, words, burst),
         }
@@ -81,8 +82,11 @@ class MemorySide(Elaboratable):
             m.d.comb += part.flush.eq(~self.host.control[0])
         for name, part in self.writers.items():
             m.submodules[f"write_{name}"] = part
+            m.d.comb += part.clear.eq(~self.host.control[0])
+        drained = Signal(len(self.readers))
         m.d.sync += [
-            self.drained.eq(Cat(part.drained for part in self.readers.values()).all()),
+            drained.eq(Cat(part.drained for part in self.readers.values())),
+            self.drained.eq(drained.all()),
             self.error.eq(
                 Cat(part.error for part in (*self.readers.values(), *self.writers.values())).any()
             ),
@@ -181,6 +185,13 @@ class MemorySide(Elaboratable):
         shape, depth = unpacker.o.payload.shape(), self.config.state_fifo
         m.submodules.state_ahead = ahead = StreamQueue(shape, depth)
         m.submodules.state_behind = behind = StreamQueue(shape, depth)
+        # What is ahead of the unit and what is behind it fit into one queue together: else reading
+        # far ahead would keep the channel from the writes that the unit waits for.
+        waiting = Signal(range(2 * depth + 1))
+        m.d.sync += [
+            waiting.eq(ahead.level + behind.level),
+            self.readers["state"].hold.eq(waiting > depth),
+        ]
         join(m, unpacker.o, ahead.i)
         join(m, ahead.o, units.ssm.i_state)
         join(m, units.ssm.o_state, behind.i)
@@ -226,15 +237,16 @@ class MemorySide(Elaboratable):
         """One row of the table per token; the logits of a head."""
         host, sequencer = self.host, self.sequencer
         row, logits = self.readers["embedding"].command, self.writers["logits"].command
-        offset = Signal(len(row.payload.address), reset_less=True)
-        m.d.sync += offset.eq(sequencer.begin_token * host.embedding_stride)
+        pipe = Pipe(m)
+        stride = pipe.input(Cat(host.embedding_stride, 0).as_signed())
+        offset = split_product(pipe, stride, pipe.input(sequencer.begin_token)).value
         m.d.sync += [
-            row.payload.address.eq(host.embedding_base + offset),
+            row.payload.address.eq(host.embedding_base + offset.as_unsigned()),
             row.payload.count.eq(host.embedding_words),
             logits.payload.address.eq(host.logits_base),
             logits.payload.count.eq(host.logits_words),
         ]
-        # The address is ready three cycles after `begin`, long before the first dispatch.
+        # The address is ready four cycles after `begin`, long before the first dispatch.
         with m.If(sequencer.dispatch & (sequencer.op == Op.EMBED)):
             m.d.sync += row.valid.eq(1)
         with m.Elif(row.ready):

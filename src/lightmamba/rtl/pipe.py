@@ -56,6 +56,16 @@ class Pipe:
         known.append((value, stage, register))
         return register
 
+    def settle(self, timed: Timed) -> Timed:
+        """The same value a cycle later, in a register that resets.
+
+        A chain of registers without reset may become a shift register of lookup tables, which
+        takes as long as a wide addition to show what it holds.
+        """
+        register = Signal(timed.value.shape(), name=f"settled{timed.stage + 1}")
+        self.m.d.sync += register.eq(timed.value)
+        return Timed(register, timed.stage + 1)
+
     def align(self, *timed: Timed) -> list[Timed]:
         """Delay all to the latest of them."""
         latest = max(t.stage for t in timed)
@@ -115,11 +125,12 @@ class Queue:
         queue = fifo.SyncFIFOBuffered(width=len(payload), depth=self.depth)
         m.submodules += queue
         self._queue = queue
-        self._credit = Signal(range(self.depth + 1), init=self.depth)
+        # Credit less one: its sign alone says whether there is room.
+        self._credit = Signal(range(-1, self.depth), init=self.depth - 1)
         self.room, self.busy = Signal(), Signal()
         m.d.comb += [
-            self.room.eq(self._credit != 0),
-            self.busy.eq(self._credit != self.depth),
+            self.room.eq(~self._credit[-1]),
+            self.busy.eq(self._credit != self.depth - 1),
             o.valid.eq(queue.r_rdy),
             payload.eq(queue.r_data),
             queue.r_en.eq(o.ready),

@@ -149,7 +149,7 @@ class LayerWalk(wiring.Component):
         m = Module()
         m.submodules.reads = reads = _Walk()
         m.submodules.writes = writes = _Walk()
-        credit = Signal(LAYER_BITS)
+        credit = Signal(LAYER_BITS + 1)  # less one: its highest bit says that there is none
         for walk, o in ((reads, self.o), (writes, self.o_write)):
             m.d.comb += [
                 walk.run.eq(self.run),
@@ -165,13 +165,13 @@ class LayerWalk(wiring.Component):
             ]
         m.d.comb += [
             self.o.payload.zero.eq(reads.o.payload.zero),
-            reads.allowed.eq(credit != 0),
+            reads.allowed.eq(~credit[-1]),
             writes.allowed.eq(1),
         ]
         with m.If(self.run):
             m.d.sync += credit.eq(credit + self.written - (self.o.valid & self.o.ready))
         with m.Else():
-            m.d.sync += credit.eq(self.layers)
+            m.d.sync += credit.eq(self.layers - 1)
         return m
 
 

@@ -1,15 +1,15 @@
 """Block quantizer: the arithmetic is :class:`lightmamba.numerics.blocks.BlockQuant`."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.numerics.blocks import MAX_CODE, RECIPROCALS, BlockQuant
 from lightmamba.rtl.held import BlockQueue
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import CODED, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed, select
-from lightmamba.rtl.shifts import bit_length, magnitude, round_shift
+from lightmamba.rtl.shifts import bit_length, magnitude, shift_cut, shift_latency, split_product
 
 __all__ = ["Quantizer"]
 
@@ -43,8 +43,9 @@ class Quantizer(wiring.Component):
         A command is not finished.
     """
 
-    latency, interval = 21, 1
-    _find, _divide = 10, 7  # cycles from a block's last value to its code; from issue to result
+    # Cycles from a block's last value to its code; from issue to result.
+    _find, _divide = 10, 3 + shift_latency(0, MAX_SHIFT + 1) + 1
+    latency, interval = _find + BlockQueue.latency + _divide + 2, 1
 
     def __init__(self, op: BlockQuant, head_op: BlockQuant) -> None:
         self.op, self.head_op = op, head_op
@@ -61,14 +62,14 @@ class Quantizer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        coming, zeros = Signal(15), Signal(7)  # values and zeros still to be stored
+        coming, zeros = Countdown(15), Signal(7)  # values and zeros still to be stored
         going = Signal(16)  # of both still to be issued
         place = Signal(range(self.op.block))
         job, told = Job(m, self.command, self.busy), self.command.payload
         self._head, self._base = job.fields.head, job.fields.base
         with m.If(job.start):
             m.d.sync += [
-                coming.eq(told.count),
+                *coming.load(told.count),
                 zeros.eq(told.pad),
                 going.eq(told.count + told.pad),
                 place.eq(0),
@@ -78,7 +79,7 @@ class Quantizer(wiring.Component):
         values, stored, last = Signal(), Signal(), Signal()
         value = Signal(signed(32))
         m.d.comb += [
-            values.eq(coming != 0),
+            values.eq(coming.some),
             self.i.ready.eq(values & held.room),
             stored.eq(Mux(values, self.i.valid, zeros != 0) & held.room),
             value.eq(Mux(values, self.i.payload, 0)),
@@ -87,7 +88,7 @@ class Quantizer(wiring.Component):
         with m.If(stored):
             m.d.sync += place.eq(Mux(last, 0, place + 1))
             with m.If(values):
-                m.d.sync += coming.eq(coming - 1)
+                m.d.sync += coming.step()
             with m.Else():
                 m.d.sync += zeros.eq(zeros - 1)
         held.put(stored, value.as_unsigned(), last)
@@ -144,17 +145,21 @@ class Quantizer(wiring.Component):
         code = pipe.step(lambda v: v, pipe.input(held.number))
         reciprocals: list[Value] = [Const(r, 17) for r in RECIPROCALS]
         factor = pipe.step(lambda v: select(m, v[:2], reciprocals), pipe.input(held.number))
-        product = pipe.step(lambda v, r: v * r, value, factor)
-        product = pipe.step(lambda v: v, product, shape=signed(49))  # the multiplier's second
+        product = split_product(pipe, value, factor)
         # Of the 16 fractional bits of a reciprocal, all but the first below the point are dropped.
         product = pipe.comb(lambda v: v[15:].as_signed(), product)
         shift = pipe.step(lambda v: (v[2:] + self._base) + 1, code)
-        wide = round_shift(pipe, product, shift, high=MAX_SHIFT + 1)
-
+        # Rounding adds 1 to what is here and drops a bit; so its bounds are these.
+        twice = shift_cut(pipe, product, shift, 11, high=MAX_SHIFT + 1)
         high = self._by_format(self.op.qmax, self.head_op.qmax)
         low = self._by_format(self.op.qmin, self.head_op.qmin)
-        q = pipe.step(lambda v: Mux(v > high, high, Mux(v < low, low, v)), wide, shape=signed(8))
-        clips = pipe.step(lambda v: (v > high) | (v < low), wide)
+        above = pipe.comb(lambda v: v > Cat(C(0, 1), high).as_signed(), twice)
+        below = pipe.comb(lambda v: v < Cat(C(1, 1), low - 1).as_signed(), twice)
+        q = pipe.step(
+            lambda v, a, b: Mux(a, high, Mux(b, low, (v + 1) >> 1)), twice, above, below,
+            shape=signed(8),
+        )  # fmt: skip
+        clips = pipe.step(lambda a, b: a | b, above, below)
         result = Signal(CODED)
         arrives = pipe.valid(issue, q.stage)
         m.d.comb += [

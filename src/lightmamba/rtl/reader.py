@@ -1,12 +1,13 @@
 """Readers: commands in, beats or words of memory out, never asked for without room."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import C, Module, Mux, Signal, unsigned
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.config import WORD_BITS
 from lightmamba.rtl.axi import COUNT_BITS, INCREMENTING, READ, Bursts, master
+from lightmamba.rtl.job import Countdown
 from lightmamba.rtl.layouts import WORD, i_stream, o_stream
 
 __all__ = ["Reader", "Unpacker", "WordReader"]
@@ -17,7 +18,8 @@ AHEAD = 4  # commands whose beats a word reader may ask for before it hands out 
 class Reader(wiring.Component):
     """Read beats in bursts, as many outstanding as the queue has room for.
 
-    The whole room of a burst is reserved before its address goes out, and ``rready`` is always 1.
+    The whole room of a burst is reserved before its address goes out, and ``rready`` is always 1;
+    nothing is asked for unless there is room for the longest burst.
     One beat per cycle, and one address per cycle. ``latency`` cycles lie between a command and its
     first address, ``data_latency`` between a beat from memory and ``o``. A command of zeros waits
     until all that was asked for has come.
@@ -39,6 +41,8 @@ class Reader(wiring.Component):
         Beats, in the order of the commands.
     axi : Out(AXI4 read master)
         Its id is 0.
+    hold : In
+        While 1, nothing new is asked for, two cycles later at most.
     flush : In
         While 1, nothing new is asked for; what is here, what arrives and commands are dropped.
         Hold it until ``drained``.
@@ -48,7 +52,7 @@ class Reader(wiring.Component):
         A response was not OKAY, since the last ``flush``.
     """
 
-    latency, data_latency, interval = 3, 2, 1
+    latency, data_latency, interval = 1 + Bursts.latency, 2, 1
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.bursts = Bursts(port_bits, burst_beats)
@@ -60,6 +64,7 @@ class Reader(wiring.Component):
                 "command": i_stream(READ),
                 "o": o_stream(unsigned(port_bits)),
                 "axi": Out(master(port_bits, write=False)),
+                "hold": In(1),
                 "flush": In(1),
                 "drained": Out(1),
                 "error": Out(1),
@@ -80,13 +85,22 @@ class Reader(wiring.Component):
         burst = bursts.o.payload
         free = Signal(range(self.depth + 1), init=self.depth)  # beats that may still be asked for
         owed = Signal(range(self.depth + 1))  # beats that memory has yet to send
-        fits, take, ask, make, leave = Signal(), Signal(), Signal(), Signal(), Signal()
+        # Both are of the last cycle, hence careful about what was asked for in it.
+        fits, settled = Signal(), Signal()
+        ask, make, leave = Signal(), Signal(), Signal()  # a burst; a zero; a beat goes
+        longest = bursts.burst_beats
+        m.d.sync += [
+            fits.eq(
+                Mux(ask, free >= 2 * longest, Mux(make, free > longest, free >= longest))
+                & ~self.hold
+            ),
+            settled.eq((owed == 0) & ~ask),
+        ]
+        may = bursts.o.valid & fits & ~self.flush
         m.d.comb += [
-            fits.eq(free >= burst.beats),
-            take.eq(fits & Mux(burst.zero, owed == 0, ~axi.arvalid | axi.arready) & ~self.flush),
-            bursts.o.ready.eq(take),
-            ask.eq(bursts.o.valid & take & ~burst.zero),
-            make.eq(bursts.o.valid & take & burst.zero),
+            ask.eq(may & ~burst.zero & (~axi.arvalid | axi.arready)),
+            make.eq(may & burst.zero & settled),
+            bursts.o.ready.eq(ask | make),
             leave.eq(queue.r_rdy & queue.r_en),
         ]
         m.d.sync += [
@@ -159,13 +173,13 @@ class Unpacker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         places = exact_log2(self.words)
-        whole = Signal(COUNT_BITS)  # whole beats to come
+        whole = Countdown(COUNT_BITS)  # whole beats to come
         tail = Signal(range(self.words))  # words of the one after them
         beat = Signal(self.port_bits, reset_less=True)
         have = Signal(range(self.words + 1))  # words left in it
         more, free = Signal(), Signal()
         m.d.comb += [
-            more.eq(whole.any() | tail.any()),
+            more.eq(whole.some | tail.any()),
             free.eq((have == 0) | ((have == 1) & self.o.ready)),
             self.command.ready.eq(~more | self.flush),
             self.i.ready.eq((more & free) | self.flush),
@@ -175,19 +189,19 @@ class Unpacker(wiring.Component):
         ]
         with m.If(self.command.valid & ~more):
             m.d.sync += [
-                whole.eq(self.command.payload[places:]),
+                *whole.load(self.command.payload[places:]),
                 tail.eq(self.command.payload[:places]),
             ]
         with m.If(self.i.valid & more & free):
             m.d.sync += beat.eq(self.i.payload)
-            with m.If(whole.any()):
-                m.d.sync += [whole.eq(whole - 1), have.eq(self.words)]
+            with m.If(whole.some):
+                m.d.sync += [*whole.step(), have.eq(self.words)]
             with m.Else():
                 m.d.sync += [tail.eq(0), have.eq(tail)]
         with m.Elif(self.o.valid & self.o.ready):
             m.d.sync += [beat.eq(beat >> WORD_BITS), have.eq(have - 1)]
         with m.If(self.flush):
-            m.d.sync += [whole.eq(0), tail.eq(0), have.eq(0)]
+            m.d.sync += [*whole.load(C(0, 1)), tail.eq(0), have.eq(0)]
         return m
 
 
@@ -209,7 +223,7 @@ class WordReader(wiring.Component):
         As those of the reader.
     """
 
-    latency, data_latency, interval = 3, 3, 1
+    latency, data_latency, interval = Reader.latency, 3, 1
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.port_bits, self.depth, self.burst_beats = port_bits, depth, burst_beats
@@ -230,7 +244,7 @@ class WordReader(wiring.Component):
         m = Module()
         m.submodules.reader = reader = self.reader
         m.submodules.unpacker = unpacker = self.unpacker
-        m.submodules.counts = counts = fifo.SyncFIFO(width=COUNT_BITS, depth=AHEAD)
+        m.submodules.counts = counts = fifo.SyncFIFOBuffered(width=COUNT_BITS, depth=AHEAD)
         wiring.connect(m, reader.o, unpacker.i)
         wiring.connect(m, unpacker.o, wiring.flipped(self.o))
         wiring.connect(m, reader.axi, wiring.flipped(self.axi))
@@ -248,7 +262,7 @@ class WordReader(wiring.Component):
             counts.r_en.eq(unpacker.command.ready),
             reader.flush.eq(self.flush),
             unpacker.flush.eq(self.flush),
-            self.drained.eq(reader.drained & ~counts.r_rdy & ~unpacker.busy),
+            self.drained.eq(reader.drained & (counts.level == 0) & ~unpacker.busy),
             self.error.eq(reader.error),
         ]
         return m

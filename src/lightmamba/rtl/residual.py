@@ -5,10 +5,11 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.numerics.formats import INT24, INT32
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
 from lightmamba.rtl.shifts import saturate
+from lightmamba.rtl.squares import LATENCY as SQUARES
 from lightmamba.rtl.squares import SUM_BITS, sum_of_squares
 
 __all__ = ["Residual"]
@@ -50,7 +51,7 @@ class Residual(wiring.Component):
         A command is not finished, or its results are not taken.
     """
 
-    latency, sum_latency, interval = 6, 11, 1
+    latency, sum_latency, interval = 6, 8 + SQUARES, 1
 
     def __init__(self, channels: int) -> None:
         self.channels = channels
@@ -71,7 +72,7 @@ class Residual(wiring.Component):
         m = Module()
         pipe, job = Pipe(m), Job(m, self.command, self.busy)
         add, emit = job.fields.add, job.fields.emit
-        left, index = Signal(15), Signal(range(self.channels))
+        left, index = Countdown(15), Signal(range(self.channels))
         issue, written = Signal(), Signal()
 
         m.submodules.stream = stream = memory.Memory(
@@ -101,7 +102,7 @@ class Residual(wiring.Component):
             self.lost.eq(arrives & over.value),
         ]
 
-        last = left == 1
+        last = left.last
         done = pipe.valid(issue & last, squares.stage)
         queue = Queue(m, self.o, latency=value.stage)
         queue.connect(issue & emit, arrives & emit, value.value)
@@ -110,15 +111,15 @@ class Residual(wiring.Component):
 
         ready = Signal()
         m.d.comb += [
-            ready.eq((left != 0) & (~emit | (queue.room & sums.room))),
+            ready.eq(left.some & (~emit | (queue.room & sums.room))),
             self.i_row.ready.eq(ready & add),
             self.i_embed.ready.eq(ready & ~add),
             issue.eq(ready & Mux(add, self.i_row.valid, self.i_embed.valid)),
         ]
         with m.If(job.start):
-            m.d.sync += [left.eq(self.command.payload.count), index.eq(0), written.eq(0)]
+            m.d.sync += [*left.load(self.command.payload.count), index.eq(0), written.eq(0)]
         with m.Elif(issue):
-            m.d.sync += [left.eq(left - 1), index.eq(index + 1)]
+            m.d.sync += [*left.step(), index.eq(index + 1)]
         with m.Elif(done):
             m.d.sync += written.eq(1)
         job.end(written & ~queue.busy & ~sums.busy)

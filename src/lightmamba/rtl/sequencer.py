@@ -26,8 +26,9 @@ QUEUE = 2  # commands that wait before each unit
 class Sequencer(wiring.Component):
     """Run one token, or a chain of them, from the program in its memory.
 
-    An instruction is fetched word by word (19 cycles, while the units work) and dispatched in one
-    cycle, when the queue of every unit that it starts has room. A token ends when no unit is busy.
+    An instruction is fetched word by word (19 cycles, while the units work) and dispatched two
+    cycles later, when the queue of every unit that it starts has room. A token ends when no unit is
+    busy.
 
     Members
     -------
@@ -98,12 +99,17 @@ class Sequencer(wiring.Component):
             | ((when == Condition.HEAD) & self.begin_head)
             | ((when == Condition.NO_HEAD) & ~self.begin_head)
         )
-        room = Signal()
+        room = Signal()  # for an instruction with commands
         with m.Switch(op):
             for known, units in OPERATIONS.items():
                 with m.Case(known):
-                    m.d.comb += room.eq(Cat(rooms[unit] for unit in units).all() if units else 1)
+                    m.d.comb += room.eq(Cat(rooms[unit] for unit in units).all() if units else 0)
         m.d.comb += self.op.eq(op)
+        # What is known of an instruction is a cycle old: room that there was is still there.
+        held, go, skip = Signal(), Signal(), Signal()
+        m.d.sync += [
+            held.eq(fetched & ~self._take & ~self.begin), go.eq(wanted & room), skip.eq(~wanted)
+        ]  # fmt: skip
 
         left, drained = Signal(32), Signal()
         m.d.sync += drained.eq(~self.units_busy)
@@ -122,8 +128,10 @@ class Sequencer(wiring.Component):
             with m.State("BEGIN"):
                 m.d.comb += self.begin.eq(1)
                 m.next = "RUN"
-            with m.State("RUN"), m.If(fetched):
-                with m.If(~wanted):
+            with m.State("RUN"), m.If(held):
+                with m.If(go):
+                    m.d.comb += [self._take.eq(1), self.dispatch.eq(1)]
+                with m.Elif(skip):
                     m.d.comb += self._take.eq(1)
                 with m.Elif(op == Op.END):
                     m.d.comb += self._take.eq(1)
@@ -132,8 +140,6 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.illegal.eq(1)
                     m.d.comb += self._take.eq(1)
                     m.next = "SETTLE"
-                with m.Elif(room):
-                    m.d.comb += [self._take.eq(1), self.dispatch.eq(1)]
             with m.State("SETTLE"):  # the last command reaches its unit, `drained` follows
                 m.next = "LATER"
             with m.State("LATER"):
@@ -148,7 +154,7 @@ class Sequencer(wiring.Component):
                         self.begin_fresh.eq(0),
                     ]
                     m.next = "BEGIN"
-                with m.Elif(~self.writes_pending):
+                with m.Elif(~self.writes_pending | self.illegal):  # nobody writes what was left out
                     m.d.sync += [self.busy.eq(0), self.finished.eq(self.finished + 1)]
                     m.d.comb += self.done.eq(1)
                     m.next = "WAIT"

@@ -12,9 +12,10 @@ from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import BLOCKED, DISCRETE, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import add_tree, saturate
-from lightmamba.rtl.ssm_read import Contraction, add_words, contract, finish, skip
+from lightmamba.rtl.ssm_read import SKIP, Contraction, add_words, contract, finish, skip
 from lightmamba.rtl.ssm_update import (
     LEFT,
+    UPDATE,
     Row,
     Updated,
     dither_of,
@@ -170,8 +171,8 @@ class Ssm(wiring.Component):
         size = self.elements = config.state_elements
         state, bc = state_layout(size), bc_layout(size)
         several = config.row_words > 1  # words of a row are added up in a cycle of their own
-        self.latency = 25
-        self.y_latency = 39 + (size // BLOCK).bit_length() - 1 + several
+        self.latency = 9 + UPDATE
+        self.y_latency = 23 + UPDATE + (size // BLOCK).bit_length() - 1 + several
         super().__init__(
             {
                 "command": i_stream(command("ssm")),
@@ -289,7 +290,8 @@ class Ssm(wiring.Component):
         """y of a row, whose last word is issued."""
         read, lost_read = finish(pipe, self.op, total, fields.y)
         shift = pipe.step(lambda e: fields.D_shift - e, pipe.input(x.exp))
-        D, q = pipe.input(head.D), pipe.input(x.q)
+        # The factors of D·x wait, not the product: what waits is in no register.
+        D, q = (pipe.delay(pipe.input(v), read.stage - SKIP) for v in (head.D, x.q))
         y = pipe.step(lambda a, b: a + b, read, skip(pipe, self.op, D, q, shift))
         y, lost_skip = saturate(pipe, y, self.op.out)
         lost = []

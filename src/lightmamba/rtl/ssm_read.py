@@ -9,13 +9,14 @@ from lightmamba.rtl.pipe import Pipe, Timed
 from lightmamba.rtl.shifts import add_tree, saturate
 from lightmamba.rtl.ssm_update import Updated, shift_right
 
-__all__ = ["Contraction", "add_words", "contract", "finish", "skip"]
+__all__ = ["SKIP", "Contraction", "add_words", "contract", "finish", "skip"]
 
 SUM_BITS = 20  # of 32 products of 7-bit magnitudes: 32·127² < 2^19
 TOP = 33  # largest exponent: 24 of the state, 9 of C, which has 16 bits before it is quantized
 TERM_BITS = SUM_BITS + TOP
 LOW = 28  # bits of the lower part of a term
 SKIP_LEFT, SKIP_RIGHT = 25, 24  # reach of the shift of D·x
+SKIP = 5  # cycles of `skip`
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ def add_words(
     low = add_tree(pipe, [block.low for block in blocks], levels=1)
     high = add_tree(pipe, [block.high for block in blocks], levels=1)
     if words > 1:
-        valid, first = pipe.valid(issue, low.stage), pipe.delay(first, low.stage)
+        valid, begins = pipe.valid(issue, low.stage), pipe.valid(first.value, low.stage)
         growth = (words - 1).bit_length()
         sums = []
         for part in (low, high):
             shape = part.value.shape()
             total = Signal(type(shape)(shape.width + growth, shape.signed), reset_less=True)
             with pipe.m.If(valid):
-                pipe.m.d.sync += total.eq(Mux(first.value, 0, total) + part.value)
+                pipe.m.d.sync += total.eq(Mux(begins, 0, total) + part.value)
             sums.append(Timed(total, part.stage + 1))
         low, high = sums
     bits = TERM_BITS + (len(blocks) * words - 1).bit_length()
@@ -93,7 +94,9 @@ def _half_up(pipe: Pipe, doubled: Timed, bits: int) -> Timed:
 
 
 def skip(pipe: Pipe, op: SsmStep, D: Timed, x: Timed, shift: Timed) -> Timed:
-    """D·x at y's place, 27 bits. ``shift`` is that of the numerics before it is clipped.
+    """D·x at y's place, 27 bits. ``SKIP`` cycles.
+
+    ``shift`` is that of the numerics before it is clipped.
 
     A product is below 2^22: shifted right by 24 or more it is 0, and shifted left by 25 or more it
     saturates y whatever that is, unless it is 0.

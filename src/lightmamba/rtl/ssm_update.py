@@ -16,13 +16,14 @@ from lightmamba.rtl.pipe import Pipe, Timed
 from lightmamba.rtl.shifts import LEVELS, saturate
 
 __all__ = [
-    "LEFT", "Row", "Updated", "dither_of", "floor_of", "leading_zeros", "normalize", "shift_right",
-    "update",
+    "LEFT", "UPDATE", "Row", "Updated", "dither_of", "floor_of", "leading_zeros", "normalize",
+    "shift_right", "update",
 ]  # fmt: skip
 
 LEFT, RIGHT = 10, 31  # reach of the shift of a normal dt·x·B into the frame; see `Row`
 DECAY_BITS = 24
 STORED = 7  # bits of a stored magnitude
+UPDATE = 17  # cycles of `update`
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,15 @@ def floor_of(places: Value) -> Value:
     return Mux(places >= 31 - LEFT, places - (31 - LEFT), 0)[:4]
 
 
-def shift_right(pipe: Pipe, x: Timed, amount: Timed) -> Timed:
-    """``x >> amount`` of a signed ``x``, floor; ``amount`` has five or six bits. Two cycles.
+def shift_right(pipe: Pipe, x: Timed, amount: Timed, unit: int = 1) -> Timed:
+    """``x >> unit·amount`` of a signed ``x``, floor. One cycle, or two above four bits of amount.
 
     Four bits of ``amount`` are two multiplexers of four inputs, one lookup table each.
     """
     x, amount = pipe.align(x, amount)
     bits = len(x)
     for place in reversed(range(len(amount))):
-        far = min(1 << place, bits - 1)
+        far = min(unit << place, bits - 1)
 
         def move(v: Value, a: Value, far: int = far, place: int = place) -> Value:
             return Mux(a[place], v[far:].as_signed(), v.as_signed())
@@ -124,8 +125,8 @@ def update(
 ) -> Updated:  # fmt: skip
     """Advance one block; ``first`` is the place of its first element in the word.
 
-    Source: ``numerics.ssm.SsmStep.update``. 16 cycles from ``dtx``, ``h`` and ``B`` to ``q``;
-    ``B_exp`` must be there a cycle earlier.
+    Source: ``numerics.ssm.SsmStep.update``. ``UPDATE`` cycles from ``dtx``, ``h`` and ``B`` to
+    ``q``; ``B_exp`` must be there a cycle earlier.
     """
     wanted = pipe.step(lambda s, e: s - e, row.shift, B_exp)
     wanted = pipe.step(lambda s, n: s + n, wanted, row.places)
@@ -134,8 +135,16 @@ def update(
         wanted, row.floor, shape=6,
     )  # fmt: skip
     down = pipe.step(lambda e: DECAY_BITS - e, h_exp, shape=5)
-    h = [pipe.delay(element, row.dtx.stage) for element in h]
-    totals = [_merge(pipe, row, element, down, b, right) for element, b in zip(h, B, strict=True)]
+    # Both go right, by 2·c - f and 4·c - f; the f goes up before the multipliers, once for all.
+    dtx = pipe.step(_up_by_negative, row.dtx, right, shape=signed(27))
+    decay = pipe.step(lambda d, n: Mux(n[0], d << 1, d), row.decay, down)
+    decay = pipe.delay(decay, dtx.stage)
+    twos = pipe.step(lambda n: (n + 1) >> 1, down, shape=4)
+    fours = pipe.step(lambda n: (n + 3) >> 2, right, shape=4)
+    totals = [
+        _merge(pipe, decay, pipe.delay(element, dtx.stage), twos, dtx, b, fours)
+        for element, b in zip(h, B, strict=True)
+    ]
     framed = [_saturate_frame(pipe, op, total) for total in totals]
     v = [value for value, _ in framed]
 
@@ -157,17 +166,28 @@ def update(
     return Updated(q, pipe.delay(exp, q[0].stage), [over for _, over in framed])
 
 
-def _merge(pipe: Pipe, row: Row, h: Timed, down: Timed, B: Timed, right: Timed) -> Timed:
+def _up_by_negative(value: Value, amount: Value) -> Value:
+    """``value`` times 2^f, where amount + f is the next multiple of four."""
+    once = Mux(amount[0], value << 1, value)
+    return Mux(amount[0] ^ amount[1], once << 2, once)
+
+
+def _merge(
+    pipe: Pipe, decay: Timed, h: Timed, twos: Timed, dtx: Timed, B: Timed, fours: Timed
+) -> Timed:
     """decay·h and dtx·B in the frame, added: at most 2^31 + 127·2^33, which 41 bits hold.
 
     Both keep one bit below the point, which is what half up adds: round(a) + round(b) =
     (floor(a) + b's bit) + floor(b) + a's bit; the last goes into the addition as a carry.
     """
-    kept = pipe.step(lambda d, x: d * x, row.decay, h)
-    grown = pipe.step(lambda d, x: (d * x)[:31].as_signed(), row.dtx, B)  # |B| <= 127
-    kept, grown = (pipe.delay(product, right.stage) for product in (kept, grown))
-    a = shift_right(pipe, pipe.comb(lambda p: Cat(C(0, 1), p).as_signed(), kept), down)
-    b = shift_right(pipe, pipe.comb(lambda p: Cat(C(0, LEFT + 1), p).as_signed(), grown), right)
+    kept = pipe.step(lambda d, x: d * x, decay, h)
+    grown = pipe.step(lambda d, x: (d * x)[:34].as_signed(), dtx, B)  # |B| <= 127
+    a = shift_right(pipe, pipe.comb(lambda p: Cat(C(0, 1), p).as_signed(), kept), twos, 2)
+    b = shift_right(
+        pipe, pipe.comb(lambda p: Cat(C(0, LEFT + 1), p).as_signed(), grown), fours, 4
+    )  # fmt: skip
+    a = pipe.comb(lambda v: v[: DECAY_BITS + 9].as_signed(), a)
+    b = pipe.comb(lambda v: v[: 32 + LEFT].as_signed(), b)
     rounded = pipe.step(lambda a, b: a[1:].as_signed() + b[0], a, b)
     return pipe.step(
         lambda s, a, b: (Cat(a[0], s).as_signed() + Cat(a[0], b[1:]).as_signed())[1:].as_signed(),

@@ -8,9 +8,10 @@ padded with zeros. Exponents of 32 beats fill one beat at every width.
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import Out
+from amaranth.utils import exact_log2
 
 from lightmamba.arch.config import BLOCK, ArchConfig
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import i_stream, o_stream
 
 __all__ = ["STATE_COMMAND", "StatePacker", "StateUnpacker", "state_layout"]
@@ -75,7 +76,11 @@ class StateUnpacker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m, gear = Module(), self.gear
         job = Job(m, self.command, self.busy)
-        left, more = Signal(32), Signal()  # words that no beat has brought yet; any of them
+        whole, tail = (
+            Countdown(32),
+            Signal(range(gear.words + 1)),
+        )  # beats to come; words of one more
+        more = whole.some | tail.any()
         period = Signal(range(PERIOD + 1))  # beats of elements before the next one of exponents
         exps = Signal(gear.port, reset_less=True)
         chunk = Signal(max(gear.port, gear.word), reset_less=True)
@@ -108,16 +113,14 @@ class StateUnpacker(wiring.Component):
                 part.eq(part + 1),
             ]
             with m.If(part == gear.beats - 1):
-                brought = Mux(left < gear.words, left[:1], gear.words)
-                m.d.sync += [
-                    part.eq(0),
-                    have.eq(brought),
-                    left.eq(left - brought),
-                    more.eq(left > gear.words),
-                ]
+                m.d.sync += part.eq(0)
+                with m.If(whole.some):
+                    m.d.sync += [*whole.step(), have.eq(gear.words)]
+                with m.Else():
+                    m.d.sync += [have.eq(tail), tail.eq(0)]
         with m.If(job.start):
-            words = self.command.payload.words
-            m.d.sync += [left.eq(words), more.eq(words != 0), period.eq(0)]
+            words, places = self.command.payload.words, exact_log2(gear.words)
+            m.d.sync += [*whole.load(words[places:]), tail.eq(words[:places]), period.eq(0)]
         job.end(~more & (have == 0) & ~self.o.valid)
         return m
 

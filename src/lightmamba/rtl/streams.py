@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import Out
 
 from lightmamba.rtl.layouts import i_stream, o_stream
 
@@ -32,19 +33,24 @@ class StreamQueue(wiring.Component):
     -------
     i : In(stream of shape)
     o : Out(stream of shape)
+    level : Out
+        Entries.
     """
 
     latency, interval = 2, 1
 
     def __init__(self, shape: Any, depth: int) -> None:
         self.depth = max(3, depth)  # below that the library's queue has a memory without addresses
-        super().__init__({"i": i_stream(shape), "o": o_stream(shape)})
+        super().__init__(
+            {"i": i_stream(shape), "o": o_stream(shape), "level": Out(range(self.depth + 1))}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = len(Value.cast(self.i.payload))
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=width, depth=self.depth)
         m.d.comb += [
+            self.level.eq(queue.level),
             self.i.ready.eq(queue.w_rdy),
             queue.w_en.eq(self.i.valid),
             queue.w_data.eq(Value.cast(self.i.payload)),

@@ -19,8 +19,8 @@ class Writer(wiring.Component):
     """Write beats in bursts, several outstanding.
 
     An address goes out when its whole burst is buffered, so data never wait for a unit. All bytes
-    are written. One beat per cycle; ``latency`` cycles lie between the last beat of a burst and its
-    address, when nothing is before it.
+    are written. One beat per cycle, one address every other cycle; ``latency`` cycles lie between
+    the last beat of a burst and its address, when nothing is before it.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Writer(wiring.Component):
     clear : In
     """
 
-    latency, interval = 2, 1
+    latency, interval = 3, 1
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.bursts = Bursts(port_bits, burst_beats)
@@ -87,13 +87,12 @@ class Writer(wiring.Component):
 
         # Addresses.
         stored = Signal(range(self.depth + 1))  # beats buffered that no address has claimed
-        take, ask = Signal(), Signal()
+        whole, ask = Signal(), Signal()  # a burst is buffered; its address goes
+        complete = (stored >= burst.beats) & lengths.w_rdy & lasts.w_rdy
+        m.d.sync += whole.eq(bursts.o.valid & complete & ~ask)
         m.d.comb += [
-            take.eq(
-                (stored >= burst.beats) & (~axi.awvalid | axi.awready) & lengths.w_rdy & lasts.w_rdy
-            ),
-            bursts.o.ready.eq(take),
-            ask.eq(bursts.o.valid & take),
+            ask.eq(whole & (~axi.awvalid | axi.awready)),
+            bursts.o.ready.eq(ask),
             lengths.w_en.eq(ask),
             lengths.w_data.eq(burst.beats),
             lasts.w_en.eq(ask),
@@ -222,7 +221,7 @@ class WordWriter(wiring.Component):
         As those of the writer.
     """
 
-    latency, interval = 3, 1
+    latency, interval = Writer.latency + Packer.latency, 1
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.port_bits, self.depth, self.burst_beats = port_bits, depth, burst_beats

@@ -1,7 +1,6 @@
 """From Verilog to a simulator: a shared object, kept in a cache by what it was made from."""
 
 import hashlib
-import os
 import re
 import shutil
 import tempfile
@@ -10,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lightmamba.arch.ports import Port
-from lightmamba.errors import InputError
-from lightmamba.sim.tools import Compiler, Verilator, find_compiler, find_verilator, processor, run
+from lightmamba.sim.tools import Compiler, Verilator, find_compiler, find_verilator, processor
+from lightmamba.tools import cache_folder, run
 
-__all__ = ["build_simulator", "cache_folder"]
+__all__ = ["CACHE", "build_simulator"]
 
+CACHE = "simulators"  # folder of the user's cache
 FOLDER = Path(__file__).parent
 HARNESS = FOLDER / "harness.cpp"
 SOURCES = (HARNESS, *sorted(FOLDER.glob("*.hpp")))
@@ -43,21 +43,6 @@ HOST = (
     "araddr", "arvalid", "arready", "rdata", "rvalid", "rready",
 )  # fmt: skip
 HOST_OPTIONAL = ("wstrb", "bresp", "rresp")
-
-
-def cache_folder(cache: Path | None = None) -> Path:
-    """Folder of the built simulators: given, under the user's cache, or else a temporary one."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = cache or Path(home) / "lightmamba" / "simulators"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if cache is not None:
-            raise InputError(f"cannot make the cache folder {cache}: {error.strerror}") from error
-        return Path(tempfile.mkdtemp(prefix="lightmamba-simulators-"))
-    if os.access(folder, os.W_OK):
-        return folder
-    return Path(tempfile.mkdtemp(prefix="lightmamba-simulators-"))
 
 
 def build_simulator(
@@ -113,7 +98,7 @@ def build_simulator(
         key.update(repr(part).encode())
     for source in (*SOURCES, Path(__file__)):
         key.update(source.read_bytes())
-    folder = cache_folder(cache)
+    folder = cache_folder(CACHE, cache)
     library = folder / f"{top}-{key.hexdigest()[:20]}.so"
     if library.is_file():
         return library

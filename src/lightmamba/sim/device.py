@@ -17,9 +17,10 @@ from lightmamba.arch.ports import ports
 from lightmamba.arch.probes import Probe, probes
 from lightmamba.errors import InputError
 from lightmamba.runtime.device import Device, DeviceError
-from lightmamba.sim.build import build_simulator, cache_folder
+from lightmamba.sim.build import CACHE, build_simulator
 from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
+from lightmamba.tools import cache_folder
 
 __all__ = ["SimDevice", "machine_verilog", "open_device"]
 
@@ -134,7 +135,7 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
     for folder in ("rtl", "arch", "numerics"):
         for file in sorted((PACKAGE / folder).glob("*.py")):
             key.update(file.read_bytes())
-    path = cache_folder(cache) / f"{TOP}-{key.hexdigest()[:20]}.v"
+    path = cache_folder(CACHE, cache) / f"{TOP}-{key.hexdigest()[:20]}.v"
     if path.is_file():
         return path.read_text(encoding="utf-8")
 

@@ -88,9 +88,7 @@ def from_target(
     channels are spread evenly.
     """
     found: dict[str, MemoryChannel] = {}
-    for n, (channel, pace) in enumerate(
-        zip(channels, paces(channels, clock_mhz), strict=True)
-    ):
+    for n, (channel, pace) in enumerate(zip(channels, paces(channels, clock_mhz), strict=True)):
         memory = MemoryChannel(
             name=channel.name,
             bytes_per_cycle=pace.bytes_per_cycle,

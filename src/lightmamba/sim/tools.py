@@ -3,17 +3,15 @@
 import functools
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.errors import InputError
+from lightmamba.tools import run
 
-__all__ = ["Compiler", "Verilator", "find_compiler", "find_verilator", "processor", "run"]
+__all__ = ["Compiler", "Verilator", "find_compiler", "find_verilator", "processor"]
 
 INSTALL = "install it with: apt-get install verilator g++"
 # clang makes simulators about twice as fast as g++ (12 and 19 compared).
@@ -45,31 +43,6 @@ class Compiler:
     def gnu(self) -> bool:
         """Whether it is g++."""
         return "clang" not in self.version
-
-
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """Run a program and return what it printed.
-
-    Raises
-    ------
-    InputError
-        If it fails: its first complaint, on one line.
-    """
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env=None if environment is None else {**os.environ, **environment},
-    )
-    if done.returncode:
-        lines = (done.stderr + done.stdout).splitlines()
-        said = next((line for line in lines if "rror" in line), lines[0] if lines else "no message")
-        raise InputError(
-            f"{Path(command[0]).name} failed with status {done.returncode}: {said.strip()}"
-        )
-    return done.stdout
 
 
 def find_verilator(path: str | None = None) -> Verilator:

@@ -1,6 +1,6 @@
 """Gates and engine side by side, token by token: every observable compared."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,6 +76,11 @@ class Twin:
         Of the same model.
     rows : (d_in_proj,)
         Row of in_proj that is computed at each place (the order of the build).
+
+    Attributes
+    ----------
+    watch
+        Called with what the probes recorded of each token, if set.
     """
 
     def __init__(self, device: Observed, engine: Engine, rows: NDArray[np.int64]) -> None:
@@ -84,6 +89,7 @@ class Twin:
         self.fresh = True
         self.steps = 0
         self.names = tuple(device.counters())
+        self.watch: Callable[[Mapping[str, Record]], None] | None = None
 
     def restart(self) -> None:
         """Begin a new sequence on both."""
@@ -107,12 +113,14 @@ class Twin:
         self.device.start(token, fresh=self.fresh, head=head)
         cycles = self.device.wait()
         self.fresh = False
+        seen = self.device.probes()
+        if self.watch is not None:
+            self.watch(seen)
         theirs, when = Digests(keep=True, first=self.steps), dict[str, NDArray[Any]]()
         try:
             for name, value, cycle in observables(
-                self.engine.config, self.engine.formats, self.device.probes(),
-                rows=self.rows, head=head,
-            ):  # fmt: skip
+                self.engine.config, self.engine.formats, seen, rows=self.rows, head=head
+            ):
                 theirs(name, value)
                 when[name] = cycle
             difference = first_difference(ours, theirs)

@@ -1,1 +1,7 @@
 """The gates through open synthesis tools: cells by block, the longest path, place and route."""
+
+from lightmamba.synth.ecp5 import Placed, place
+from lightmamba.synth.result import BlockReport, LongestPath, Synthesis
+from lightmamba.synth.xcup import synthesize
+
+__all__ = ["BlockReport", "LongestPath", "Placed", "Synthesis", "place", "synthesize"]

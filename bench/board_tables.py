@@ -1,0 +1,126 @@
+"""Tables of targets and of the energy model, for :mod:`bench.tables`."""
+
+import re
+from collections import Counter
+from typing import Any
+
+from lightmamba.arch.target import Channel, Target, target_names
+from lightmamba.config import SHAPES
+from lightmamba.estimate.energy import constants
+
+__all__ = ["bound_rows", "constant_rows", "floor_rows", "paper_rows", "source_rows", "target_rows"]
+
+Rows = list[list[str]]
+
+
+def _targets() -> list[Target]:
+    return [Target.load(name) for name in target_names()]
+
+
+def _memory(channels: tuple[Channel, ...]) -> str:
+    """Channels that are alike, together: their number, kind, GB/s by data sheet and attained."""
+    alike = Counter((c.name.rstrip("0123456789"), c.gb_per_s, c.attainable_gb_per_s,
+                     c.kind or c.name.rstrip("0123456789")) for c in channels)  # fmt: skip
+    return "; ".join(
+        f"{f'{n} x ' if n > 1 else ''}{kind} {nominal:.4g}, {attained:.4g}"
+        for (_, nominal, attained, kind), n in alike.items()
+    )
+
+
+def _group(channel: str) -> str:
+    """Name of channels that are alike, without their number."""
+    return re.sub(r"^(hbm|lane|lpddr4-)\d+$", lambda found: found[1].rstrip("-"), channel)
+
+
+def target_rows() -> Rows:
+    """Every target: its machine, its memory, its device."""
+    return [
+        ["target", "MHz", "lanes x weights", "S", "GB/s by data sheet, attainable", "LUT", "DSP",
+         "BRAM18", "URAM"],
+        *(
+            [f"`{t.name}`", f"{t.clock_mhz:g}", f"{t.machine.lanes} x {t.machine.port_bits // 4}",
+             str(t.machine.state_elements), _memory(t.channels),
+             *(f"{v:,}" for v in (t.resources.lut, t.resources.dsp, t.resources.bram18,
+                                  t.resources.uram))]
+            if t.resources
+            else [f"`{t.name}`", f"{t.clock_mhz:g}",
+                  f"{t.machine.lanes} x {t.machine.port_bits // 4}",
+                  str(t.machine.state_elements), _memory(t.channels), "", "", "", ""]
+            for t in _targets()
+        ),
+    ]  # fmt: skip
+
+
+def source_rows() -> Rows:
+    """Where the numbers of every target are from."""
+    rows = [["target", "of", "source"]]
+    for t in _targets():
+        said: dict[str, str] = {}
+        for channel in t.channels:
+            said.setdefault(channel.source.strip(), channel.kind or channel.name)
+        for source, kind in said.items():
+            rows.append([f"`{t.name}`", kind, source])
+        for name, part in (("device", t.resources), ("power", t.power)):
+            if part:
+                rows.append([f"`{t.name}`", name, part.source.strip()])
+    return rows
+
+
+def bound_rows(results: Any) -> Rows:
+    """Tokens per second that the memory allows, and the channel that binds."""
+    shapes = [shape for shape in SHAPES if shape != "demo"]
+    found = {(r["target"], r["shape"]): r for r in results}
+    return [
+        ["tokens per second at most", *shapes],
+        *(
+            [f"`{name}`"]
+            + [
+                f"{found[name, shape]['tokens_per_second']:.4g} "
+                f"({_group(found[name, shape]['binds'])})"
+                for shape in shapes
+            ]
+            for name in target_names()
+        ),
+    ]
+
+
+def constant_rows() -> Rows:
+    """Constants of the energy model."""
+    return [
+        ["constant", "low, likely, high", "unit", "source"],
+        *(
+            [f"`{name}`", ", ".join(f"{v:g}" for v in c.value), c.unit, c.source.strip()]
+            for name, c in constants().items()
+        ),
+    ]
+
+
+def _three(values: list[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)
+
+
+def paper_rows(results: Any) -> Rows:
+    """The paper's machine by our constants, beside what the paper says."""
+    return [
+        ["", "watts, cells only", "watts, all", "tokens/J, all", "paper, watts", "paper, tokens/J"],
+        *(
+            [r["machine"], _three(r["watts_in_cells"]), _three(r["watts"]),
+             _three(r["tokens_per_joule"]), f"{r['paper_watts']:.2f}",
+             f"{r['paper_tokens_per_joule']:g}"]
+            for r in results["paper"]
+        ),
+    ]  # fmt: skip
+
+
+def floor_rows(results: Any) -> Rows:
+    """What a token costs before any cell works."""
+    return [
+        ["2.7B, W4A4", "tokens per second at most", "memory, mJ", "static, mJ",
+         "tokens/J at most, without cells"],
+        *(
+            [f"`{r['target']}`", f"{r['tokens_per_second']:.4g}",
+             *(_three([1e3 * v for v in r[part]]) for part in ("memory", "static")),
+             _three(r["tokens_per_joule"])]
+            for r in results["floor"]
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,70 @@
+"""Which memory binds on each target, and at how many tokens per second: ``python -m bench.boards``.
+
+No schedule: every byte of a token at the attainable rate of its channel, every beat at the clock.
+No machine of that target is faster; how near it comes, `lightmamba estimate` and `simulate` say.
+"""
+
+from bench.common import write_results
+from lightmamba.arch.target import Target, target_names
+from lightmamba.compiler.memory import Memory
+from lightmamba.compiler.plan import plan
+from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.qmodel import Formats
+
+__all__ = ["bounds", "port_bytes"]
+
+
+def port_bytes(memory: Memory) -> dict[str, int]:
+    """Bytes of a token with its head through each port, both ways, in whole beats."""
+    arch, layers = memory.arch, memory.config.n_layer
+    lane = (memory.layers_beats + memory.head_beats) * arch.port_bits // 8
+    state = layers * memory.state_beats * memory.state_beat
+    words = {
+        name: count * (1 if name == "embedding" else layers)
+        for name, count in memory.stream_words.items()
+    }
+    beat = memory.aux_beat
+    small = sum(-(-8 * count // beat) * beat for count in (*words.values(), memory.logits_words))
+    found = {f"lane{n}": lane for n in range(arch.lanes)}
+    found |= {"state_read": state, "state_write": state}
+    found["aux"] = small + 2 * layers * memory.conv_stride
+    return {"memory": sum(found.values())} if arch.shared_port else found
+
+
+def bounds(
+    config: Mamba2Config, target: Target, formats: Formats | None = None
+) -> dict[str, float]:
+    """Seconds of a token that each channel and the lanes need at least."""
+    arch = plan(config, formats or Formats(), target)
+    memory = Memory(config, arch, target)
+    moved = port_bytes(memory)
+    found = {
+        c.name: sum(moved[port] for port in c.ports) / (c.attainable_gb_per_s * 1e9)
+        for c in target.channels
+    }
+    passes = 2 if arch.head_twice else 1
+    beats = memory.layers_beats + passes * memory.head_beats
+    return found | {"lanes": beats / (target.clock_mhz * 1e6)}
+
+
+def main() -> None:
+    rows = []
+    for name in target_names():
+        target = Target.load(name)
+        for shape, config in SHAPES.items():
+            found = bounds(config, target)
+            binds = max(found, key=lambda place: found[place])
+            memory = Memory(config, plan(config, Formats(), target), target)
+            moved = sum(port_bytes(memory).values())
+            rows.append({
+                "target": name, "shape": shape, "tokens_per_second": 1 / found[binds],
+                "binds": binds, "bytes_per_token": moved,
+                "share_of_nominal": moved / found[binds] / 1e9
+                / sum(c.gb_per_s for c in target.channels),
+            })  # fmt: skip
+            print(f"{name:14}{shape:14}{1 / found[binds]:10.1f}  {binds}")
+    write_results("boards", "python -m bench.boards", rows)
+
+
+if __name__ == "__main__":
+    main()

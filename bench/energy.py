@@ -1,0 +1,100 @@
+"""What the energy model rests on, and what it says: ``python -m bench.energy``.
+
+How often the bits of weight beats toggle, in the lane images of the bundled model; the energy that
+our constants give a machine of the paper's resources, at its speed and bandwidth; and what a token
+costs on each target before any cell works.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from bench.boards import bounds, port_bytes
+from bench.common import write_results
+from lightmamba.arch.target import Target, target_names
+from lightmamba.compiler import plan
+from lightmamba.compiler.layout import lane_images
+from lightmamba.compiler.memory import Memory
+from lightmamba.config import SHAPES
+from lightmamba.data import demo_file
+from lightmamba.estimate import Amount, Estimate, energy
+from lightmamba.qmodel import Formats, QuantizedModel, load
+
+__all__ = ["floor", "paper", "toggles"]
+
+# arXiv 2502.15260: LUT, FF, DSP, BRAM, URAM; tokens per second; tokens per joule; 400 MHz, 12 GB/s
+PAPER = {
+    "W4A4": (Amount(107e3, 130e3, 228, 912, 61), 7.21, 2.25),
+    "W8A8": (Amount(111e3, 134e3, 228, 914, 61), 3.61, 1.45),
+}
+
+
+def toggles(model: QuantizedModel, target: Target) -> float:
+    """Share of the bits of a lane's beats that differ from the beat before."""
+    arch = plan(model.config, model.formats, target)
+    changed = bits = 0
+    for layer in model.layers:
+        for linear in (layer.in_proj, layer.out_proj):
+            image = lane_images(arch, linear.q, linear.code)
+            beats = image.reshape(arch.lanes, -1, arch.port_bits // 8)
+            pairs = beats[:, 1:] ^ beats[:, :-1]
+            changed += int(np.bitwise_count(pairs).sum())
+            bits += 8 * pairs.size
+    return changed / bits
+
+
+def paper(width: str) -> dict[str, Any]:
+    """Our constants on the paper's machine: watts in all, in the cells alone, and its own claim."""
+    amount, rate, per_joule = PAPER[width]
+    target = Target.load("vck190-paper")
+    got = energy(_estimate(400, rate, {"dram": round(12e9 / rate)}, amount), target)
+    assert got is not None
+    cells = [sum(got.parts[p][n] for p in ("products", "state", "fabric")) for n in range(3)]
+    return {
+        "machine": f"paper, {width}",
+        "watts": [rate * joules for joules in got.joules],
+        "watts_in_cells": [rate * joules for joules in cells],
+        "tokens_per_joule": list(got.tokens_per_joule),
+        "paper_watts": rate / per_joule,
+        "paper_tokens_per_joule": per_joule,
+    }
+
+
+def floor(name: str) -> dict[str, Any]:
+    """A token of the largest shape at the speed that the target's memory allows, without cells."""
+    target, config = Target.load(name), SHAPES["mamba2-2.7b"]
+    moved = port_bytes(Memory(config, plan(config, Formats(), target), target))
+    rate = 1 / max(bounds(config, target).values())
+    by_channel = {c.name: sum(moved[port] for port in c.ports) for c in target.channels}
+    got = energy(_estimate(target.clock_mhz, rate, by_channel, Amount()), target)
+    assert got is not None
+    return {
+        "target": name,
+        "tokens_per_second": rate,
+        "memory": got.parts["memory"],
+        "static": got.parts["static"],
+        "tokens_per_joule": got.tokens_per_joule,
+    }
+
+
+def _estimate(mhz: float, rate: float, moved: dict[str, int], amount: Amount) -> Estimate:
+    """As many tokens per second; every cell of the machine at work in every cycle."""
+    return Estimate(
+        clock_mhz=mhz, cycles=round(mhz * 1e6 / rate), prompt_cycles=0, stalls={},
+        channel_bytes=moved, channel_cycles={}, unit_cycles={}, nominal_bytes_per_cycle={},
+        resources={"machine": amount},
+    )  # fmt: skip
+
+
+def main() -> None:
+    model = load(demo_file())
+    results = {
+        "toggles": {name: toggles(model, Target.load(name)) for name in ("tiny", "u280")},
+        "paper": [paper(width) for width in PAPER],
+        "floor": [floor(name) for name in target_names() if Target.load(name).power],
+    }
+    write_results("energy", "python -m bench.energy", results)
+
+
+if __name__ == "__main__":
+    main()

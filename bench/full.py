@@ -1,0 +1,161 @@
+"""Whole tokens of full-size models in the gates of their boards, against the engine.
+
+    python -m bench.full [ROW ...] [--work FOLDER]
+
+Every row compiles a shape with random weights, simulates tokens with every observable of every
+layer compared, then a chain of greedy tokens without the host in between, whose cycles count. Rows
+that share a machine share its simulator. The results file keeps the rows that are not named.
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.common import RESULTS, commit, write_results
+from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.counters import CYCLES
+from lightmamba.arch.ports import ports
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build
+from lightmamba.config import SHAPES
+from lightmamba.qmodel import Formats
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim import open_twin
+
+
+@dataclass(frozen=True)
+class Row:
+    """A shape on a target; ``gates`` names the row whose machine it runs on."""
+
+    shape: str
+    target: str
+    gates: str | None = None
+    compared: int = 2  # tokens; the first begins a sequence and reads no state
+    chained: int = 3
+
+
+LARGEST = "mamba2-2.7b on u280"
+ROWS = {
+    LARGEST: Row("mamba2-2.7b", "u280"),
+    **{
+        f"mamba2-{size} on u280": Row(f"mamba2-{size}", "u280", LARGEST)
+        for size in ("1.3b", "780m", "370m", "130m")
+    },
+    "mamba2-2.7b on vck190": Row("mamba2-2.7b", "vck190", chained=2),
+    "mamba2-2.7b on kv260": Row("mamba2-2.7b", "kv260", chained=0),
+    "mamba2-2.7b on vck190-paper": Row("mamba2-2.7b", "vck190-paper", chained=0),
+}
+
+
+def measure(name: str, work: Path) -> dict[str, Any]:
+    """Compile and simulate a row."""
+    row, start = ROWS[name], time.perf_counter()
+    target, path = Target.load(row.target), work / name.replace(" ", "-")
+    gates = None if row.gates is None else machine(row.gates, work)
+    model = random_model(SHAPES[row.shape], Formats(), lazy=True)
+    build(model, target, path, gates=gates, force=True)
+    compiled = time.perf_counter()
+    opened = open_twin(path)
+    opened_at = time.perf_counter()
+    cycles = []
+    for n in range(row.compared):
+        step = opened.twin.step(5 + n)
+        if step.difference is not None:
+            raise SystemExit(f"{name}: {step.difference} (cycle {step.cycle})")
+        cycles.append(step.cycles)
+        print(f"{name}: token {n}, {step.cycles:,} cycles, equal", flush=True)
+    compared = time.perf_counter()
+    counted, per_token = step.counters, float(cycles[-1])
+    if row.chained:
+        before = opened.device.counters()
+        opened.device.start(5, chain=row.chained - 1)
+        per_token = opened.device.wait() / row.chained
+        after = opened.device.counters()
+        counted = {k: (after[k] - before[k]) // row.chained for k in after}
+    opened.device.simulator.close()
+    artifact = Artifact.read(path)
+    return {
+        "name": name,
+        "shape": row.shape,
+        "target": row.target,
+        "clock_mhz": target.clock_mhz,
+        "compared_cycles": cycles,
+        "cycles_per_token": per_token,
+        "tokens_per_second": target.clock_mhz * 1e6 / per_token,
+        "stalls": {k: counted[k] for k in CYCLES},
+        "ssm_busy": counted["ssm_busy"],
+        **used(artifact, target, counted, per_token),
+        "image_bytes": artifact.image_bytes,
+        "compile_seconds": compiled - start,
+        "simulator_seconds": opened_at - compiled,
+        "seconds_per_compared_token": (compared - opened_at) / row.compared,
+        "simulated_cycles_per_second": sum(cycles) / (compared - opened_at),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "commit": commit(),
+    }
+
+
+def machine(name: str, work: Path) -> Any:
+    """Build parameters of a row's gates."""
+    path = work / name.replace(" ", "-")
+    if path.is_dir():
+        return Artifact.read(path).arch
+    from lightmamba.compiler import plan
+
+    row = ROWS[name]
+    return plan(SHAPES[row.shape], Formats(), Target.load(row.target))
+
+
+def used(
+    artifact: Artifact, target: Target, counted: Mapping[str, int], cycles: float
+) -> dict[str, Any]:
+    """Bytes that the busiest channel moved, against what it could."""
+    moved: dict[str, int] = defaultdict(int)
+    for port in ports(artifact.arch):
+        beats = counted[f"{port.name}.beats_read"] + counted[f"{port.name}.beats_written"]
+        moved[target.channel_of(port.name).name] += beats * port.bits // 8
+    share = {
+        c.name: moved[c.name] / c.bytes_per_cycle(target.clock_mhz) / cycles
+        for c in target.channels
+    }
+    busiest = max(target.channels, key=lambda c: share[c.name])
+    return {
+        "bytes_per_token": sum(moved.values()),
+        "busiest_channel": busiest.name,
+        "of_attainable": share[busiest.name],
+        "of_nominal": share[busiest.name] * busiest.attainable_gb_per_s / busiest.gb_per_s,
+        "of_all_nominal": sum(moved.values()) * target.clock_mhz * 1e-3
+        / cycles / sum(c.gb_per_s for c in target.channels),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run the rows named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("row", nargs="*", help=f"of: {', '.join(ROWS)}")
+    parser.add_argument("--work", type=Path, help="folder for the builds (a temporary one)")
+    args = parser.parse_args()
+    if unknown := set(args.row) - set(ROWS):
+        raise SystemExit(f"there is no row {min(unknown)}; there are {', '.join(ROWS)}")
+    path = RESULTS / "full.json"
+    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    if args.work is not None:
+        args.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.row or ROWS:
+            found = measure(name, args.work or Path(folder))
+            print(json.dumps(found), flush=True)
+            rows = [row for row in rows if row["name"] != name] + [found]
+            rows.sort(key=lambda row: list(ROWS).index(row["name"]))
+            write_results("full", "python -m bench.full", rows)
+
+
+if __name__ == "__main__":
+    main()

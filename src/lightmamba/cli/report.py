@@ -1,0 +1,173 @@
+"""``lightmamba report``: one self-contained page."""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightmamba.report.contents import Made, Outliers, Subject
+    from lightmamba.sim import Simulation
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL",
+                        help="BUILD, FILE, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
+    parser.add_argument("--target", metavar="NAME", help="or a TOML file; a build has its own")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML")
+    parser.add_argument("--order", help="of in_proj, without a build: reordered or naive")
+    parser.add_argument("--format", help="of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
+    parser.add_argument("--simulate", type=int, metavar="N", help="simulate N tokens for the page")
+    parser.add_argument("--simulation", type=Path, metavar="FILE",
+                        help="or take those that simulate --timeline wrote")  # fmt: skip
+    parser.add_argument("--results", type=Path, nargs="+", default=[], metavar="DIR",
+                        help="with {simulation,synthesis,accuracy,front}.json")  # fmt: skip
+    parser.add_argument("--checkpoint", metavar="CKPT",
+                        help="float checkpoint for outliers; bundled: the shipped one")  # fmt: skip
+    parser.add_argument("--cache", type=Path, help="where compiled simulators are kept")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from dataclasses import replace
+
+    from lightmamba.cli.show import fields, working
+    from lightmamba.errors import InputError
+    from lightmamba.estimate import estimate
+    from lightmamba.report import Report, missing, paper, render
+    from lightmamba.report.read import read_results, read_simulation
+
+    if not args.output.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {args.output.parent} for {args.output.name}")
+    if args.simulate is not None and args.simulation:
+        raise InputError("give either --simulate or --simulation, not both")
+    if args.simulate is not None and args.simulate < 1:
+        raise InputError(f"--simulate must be at least 1, not {args.simulate}; try 4")
+    subject = _subject(args)
+    stored = read_results(args.results, subject)
+    simulation = stored.simulation
+    if args.simulation:
+        simulation = read_simulation(args.simulation, subject)
+    if args.simulate:
+        simulation = _simulate(args, subject)
+    with working("estimating"):
+        found = estimate(subject.config, subject.formats, subject.target, subject.order)
+    report = Report(
+        subject, _made(args), paper(), found, simulation, stored.synthesis,
+        accuracy=stored.accuracy, front=stored.front,
+    )  # fmt: skip
+    if args.checkpoint:
+        report = replace(report, outliers=_outliers(args))
+    page = render(report)
+    args.output.write_text(page, encoding="utf-8")
+    lacking = missing(report)
+    result: dict[str, Any] = {
+        "output": str(args.output),
+        "bytes": len(page.encode()),
+        "missing": lacking,
+        "tokens_per_second": report.estimate.tokens_per_second,
+        "simulated_tokens_per_second": simulation and simulation.tokens_per_second,
+    }
+    if not args.json:
+        fields("report", {**result, "missing": ", ".join(lacking) or "nothing"})
+        print(args.output)
+    return result
+
+
+def _subject(args: argparse.Namespace) -> "Subject":
+    """Model and machine."""
+    from lightmamba.arch.artifact import MANIFEST, Artifact
+    from lightmamba.arch.target import Target
+    from lightmamba.cli.models import open_sizes
+    from lightmamba.compiler import plan, sizes
+    from lightmamba.config import SHAPES
+    from lightmamba.errors import InputError
+    from lightmamba.report import Subject
+
+    path = Path(args.model)
+    if (path / MANIFEST).is_file():
+        given = {"--target": args.target, "--order": args.order, "--format": args.format}
+        if wrong := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{path} is a build, which has its own; leave {wrong[0]} out")
+        artifact = Artifact.read(path)
+        config, formats = sizes(artifact.model)
+        shapes = [shape for shape, known in SHAPES.items() if known == config]
+        name = shapes[0] if shapes else path.resolve().name
+        return Subject(name, config, formats, artifact.target, artifact.arch, artifact.order)
+    if args.target is None:
+        raise InputError(f"{args.model} is no build, so say the machine: --target u280")
+    target, order = Target.load(args.target), args.order or "reordered"
+    config, formats, _ = open_sizes(args.model, args.format)
+    name = args.model if not path.is_file() else path.stem
+    return Subject(name, config, formats, target, plan(config, formats, target, order), order)
+
+
+def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
+    """Some tokens on the gates of a build, or of one made for them."""
+    from lightmamba.arch.artifact import MANIFEST
+    from lightmamba.cli.models import open_sizes
+    from lightmamba.cli.show import console, progress, working
+    from lightmamba.compiler import build
+    from lightmamba.qmodel import load
+    from lightmamba.qmodel.synthetic import random_model
+    from lightmamba.sim import open_twin, simulate
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(args.model)
+        with working("building the gates and their simulator (minutes, the first time)"):
+            if not (path / MANIFEST).is_file():
+                config, formats, source = open_sizes(args.model, args.format)
+                model = load(source) if source else random_model(config, formats, 0, lazy=True)
+                path = Path(folder) / "build"
+                build(model, subject.target, path, order=subject.order, source=source)
+            opened = open_twin(path, cache=args.cache)
+        with progress("tokens in gates") as bar:
+            found = simulate(opened, [0], args.simulate, watch=True, progress=bar)
+        opened.device.simulator.close()
+    if found.difference is not None:
+        console.print(f"the gates differ: {found.difference}", markup=False)
+    return found
+
+
+def _outliers(args: argparse.Namespace) -> "Outliers":
+    """Ranges of a float checkpoint, before and after the rotations."""
+    import torch
+
+    from lightmamba.checkpoint import load_checkpoint
+    from lightmamba.cli.show import working
+    from lightmamba.data import demo_checkpoint
+    from lightmamba.report.measure import measure_outliers
+
+    torch.set_num_threads(args.threads)
+    bundled = args.checkpoint == "bundled" and not Path(args.checkpoint).exists()
+    source = str(demo_checkpoint()) if bundled else args.checkpoint
+    name = "the bundled checkpoint" if bundled else Path(args.checkpoint).name
+    with working("ranges of the checkpoint before and after rotation"):
+        return measure_outliers(load_checkpoint(source), name)
+
+
+def _made(args: argparse.Namespace) -> "Made":
+    """Date, versions, and the command as it was given."""
+    import platform
+    import shlex
+    from datetime import UTC, datetime
+    from importlib import metadata
+
+    import numpy as np
+
+    from lightmamba.report import Made
+
+    words = ["lightmamba", "report", args.model]
+    for flag in ("target", "order", "format", "simulate", "simulation", "checkpoint"):
+        if (value := getattr(args, flag)) is not None:
+            words += [f"--{flag}", str(value)]
+    words += ["-o", args.output.name]
+    if args.results:
+        words += ["--results", *map(str, args.results)]
+    versions = {
+        "lightmamba": metadata.version("lightmamba"),
+        "Python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+    return Made(datetime.now(UTC).strftime("%Y-%m-%d"), shlex.join(words), versions)

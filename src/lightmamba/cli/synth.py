@@ -1,0 +1,106 @@
+"""``lightmamba synth``: the gates through open synthesis tools."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightmamba.arch.target import Resources
+
+__all__ = ["add_arguments", "run"]
+
+TOP = "lightmamba"  # as compile names it
+FLOWS = ("xcup", "ecp5")
+CELLS = ("lut", "ff", "dsp", "bram", "uram")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("build", metavar="BUILD", help="folder that compile made")
+    parser.add_argument("--flow", default=FLOWS[0],
+                        help="xcup: UltraScale+, cells and longest path of every block; "
+                             "ecp5: an ECP5-85, placed and routed (xcup)")  # fmt: skip
+    parser.add_argument("--flat", action="store_true",
+                        help="xcup: all as one block; small machines only")  # fmt: skip
+    parser.add_argument("--goal", type=float, metavar="MHZ",
+                        help="ecp5: clock that the router aims at (125)")  # fmt: skip
+    parser.add_argument("--seed", type=int, help="ecp5: of the placement (1)")
+    parser.add_argument("--cache", type=Path, help="xcup: where results of blocks are kept")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.arch.artifact import Artifact
+    from lightmamba.errors import InputError
+
+    if args.flow not in FLOWS:
+        raise InputError(f"--flow must be one of {', '.join(FLOWS)}, not {args.flow}")
+    if args.flow == "xcup" and (args.goal is not None or args.seed is not None):
+        raise InputError("--goal and --seed are for --flow ecp5; xcup does not place")
+    if args.flow == "ecp5" and (args.flat or args.cache):
+        raise InputError("--flat and --cache are for --flow xcup; ecp5 is flat, and not kept")
+    if args.goal is not None and not args.goal > 0:
+        raise InputError(f"--goal must be above 0, not {args.goal}; try 125")
+    artifact = Artifact.read(Path(args.build))
+    if artifact.verilog is None:
+        raise InputError(
+            f"{args.build} has no Verilog to synthesize; compile it again without --no-verilog"
+        )
+    verilog, start = artifact.verilog.read_text(encoding="utf-8"), time.perf_counter()
+    result = {"build": args.build, "flow": args.flow, "target": artifact.target.name}
+    result |= _xcup(args, verilog) if args.flow == "xcup" else _ecp5(args, verilog)
+    result["seconds"] = time.perf_counter() - start
+    if not args.json:
+        _show(result, artifact.target.resources if args.flow == "xcup" else None)
+    return result
+
+
+def _xcup(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
+    from lightmamba.cli.show import progress
+    from lightmamba.synth import synthesize
+
+    with progress("blocks through yosys") as bar:
+        found = synthesize(
+            verilog, TOP, flat=args.flat, jobs=args.threads, cache=args.cache, progress=bar
+        )
+    return found.as_dict()
+
+
+def _ecp5(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
+    from lightmamba.cli.show import working
+    from lightmamba.synth import place
+
+    goal = 125.0 if args.goal is None else args.goal
+    with working("yosys and nextpnr (ten minutes or so)"):
+        return place(
+            verilog, TOP, goal_mhz=goal, seed=1 if args.seed is None else args.seed
+        ).as_dict()
+
+
+def _show(result: dict[str, Any], device: "Resources | None") -> None:
+    from dataclasses import asdict
+
+    from lightmamba.cli.show import fields, table
+
+    rows = [
+        (f"{name} x {block['count']}" if block["count"] > 1 else name,
+         *(block[cell] * block["count"] for cell in CELLS),
+         block["path_ns"], block["lut_levels"], block["carry4"])
+        for name, block in sorted(
+            result["blocks"].items(), key=lambda item: -item[1]["lut"] * item[1]["count"]
+        )
+    ]  # fmt: skip
+    if rows:
+        table(
+            "blocks, with all that are equal; the longest path of each in ns, LUTs and carries",
+            ("", *CELLS, "ns", "levels", "CARRY4"), rows,
+        )  # fmt: skip
+    has = result.get("available", {})
+    if device is not None:
+        has = {name.removesuffix("18"): n for name, n in asdict(device).items()}
+    table(
+        "machine", ("", "cells", "% of the device"),
+        [(cell, result[cell], 100 * result[cell] / has[cell] if has.get(cell) else None)
+         for cell in CELLS],
+    )  # fmt: skip
+    fields("speed", {key: result[key] for key in ("path_ns", "lut_levels", "fmax_mhz")})
+    print("\n".join(["longest path:", *(f"  {step}" for step in result["path"])]))

@@ -1,0 +1,212 @@
+"""All that a page is made of: what is given stands on it, what is not is named."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.target import Target
+from lightmamba.config import Mamba2Config
+from lightmamba.estimate.result import Amount, Estimate
+from lightmamba.qmodel import Formats
+from lightmamba.report.paper import Paper, Platform, weights
+from lightmamba.sim import Simulation, machine_of
+
+__all__ = [
+    "Accuracy", "Front", "FrontPoint", "Made", "Outliers", "Panel", "Report", "Score", "Subject",
+    "Synthesis",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model on a machine.
+
+    Parameters
+    ----------
+    name : str
+        Of the model: a shape, a file or a build.
+    arch : ArchConfig
+        Of the machine, as :func:`lightmamba.compiler.plan` gives it.
+    order : str
+        Row order of in_proj.
+    """
+
+    name: str
+    config: Mamba2Config
+    formats: Formats
+    target: Target
+    arch: ArchConfig
+    order: str
+
+    @property
+    def scheme(self) -> str:
+        """Bits of weights and activations, such as W4A4."""
+        return f"W{self.formats.weight_bits}A{self.formats.act_bits}"
+
+    @property
+    def weights(self) -> int:
+        """Of projections and head."""
+        return weights(self.config)
+
+    @property
+    def products_per_cycle(self) -> int:
+        """Multipliers of all lanes."""
+        return self.arch.lanes * self.arch.port_bits // self.arch.weight_bits
+
+    @property
+    def compute_bound(self) -> float:
+        """Tokens per second if every multiplier worked always; the head may take two passes."""
+        head = self.config.vocab_size * self.config.d_model
+        products = self.weights + head * self.arch.head_twice
+        cycles = products / self.products_per_cycle
+        return self.target.clock_mhz * 1e6 / cycles
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What a simulation of it says that it is of."""
+        return machine_of(self.target, self.arch, self.order, self.config, self.formats)
+
+
+@dataclass(frozen=True)
+class Made:
+    """When and with what a page was made; ``versions`` by program."""
+
+    date: str
+    command: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Cells by block as a synthesis tool counted them, and the flow's name.
+
+    Parameters
+    ----------
+    path_ns : float or None
+        Longest path between registers.
+    fmax_mhz : float or None
+        What that allows, or what was reached after place and route.
+    """
+
+    flow: str
+    blocks: Mapping[str, Amount]
+    total: Amount
+    path_ns: float | None = None
+    fmax_mhz: float | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Magnitudes at one projection's input, by channel, over their root mean square.
+
+    Parameters
+    ----------
+    largest, median : (channels,)
+        Over all tokens.
+    """
+
+    largest: NDArray[np.float64]
+    median: NDArray[np.float64]
+
+    @property
+    def peak(self) -> float:
+        """The largest of all channels."""
+        return float(self.largest.max())
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """One layer of a float checkpoint before and after the rotations.
+
+    Parameters
+    ----------
+    panels : {projection: (before, after)}
+    peaks : {projection: (before, after)}
+        The worst of all layers.
+    """
+
+    checkpoint: str
+    layer: int
+    panels: Mapping[str, tuple[Panel, Panel]]
+    peaks: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A quantized model beside the float one on the same text.
+
+    Parameters
+    ----------
+    ratio, ratio_error : float
+        Of the perplexities, and its standard error.
+    kl : float
+        Mean divergence from the float model in nats per token.
+    agreement : float
+        Share of tokens for which both find the same id likeliest.
+    """
+
+    method: str
+    scheme: str
+    perplexity: float
+    ratio: float
+    ratio_error: float
+    kl: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Scores of one model, and where they are from."""
+
+    model: str
+    reference: float  # perplexity of the float model
+    scores: tuple[Score, ...]
+    origin: str
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One machine of a front: its figures by the names of :mod:`lightmamba.explore`."""
+
+    name: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Front:
+    """Machines that no other one beats, and the figures of all that were tried and fit."""
+
+    points: tuple[FrontPoint, ...]
+    origin: str
+    tried: tuple[Mapping[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything for one page.
+
+    Parameters
+    ----------
+    accuracy : tuple of Accuracy
+        One for each model that was measured; none: it was not.
+    """
+
+    subject: Subject
+    made: Made
+    paper: Paper
+    estimate: Estimate
+    simulation: Simulation | None = None
+    synthesis: Synthesis | None = None
+    outliers: Outliers | None = None
+    accuracy: tuple[Accuracy, ...] = ()
+    front: Front | None = None
+
+    @property
+    def claim(self) -> Platform | None:
+        """The paper's row for the same model, scheme and board."""
+        s = self.subject
+        return self.paper.of(s.config, s.target.name, s.scheme)

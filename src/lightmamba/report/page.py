@@ -1,0 +1,172 @@
+"""The page itself: which sections stand on it, and what is said of those that do not."""
+
+from dataclasses import dataclass
+
+from lightmamba.report import bars, ranges, tables
+from lightmamba.report.contents import Report
+from lightmamba.report.figures import figure, percent, plain
+from lightmamba.report.pareto import pareto
+from lightmamba.report.roofline import roofline
+from lightmamba.report.tables import Table
+from lightmamba.report.timeline import timelines
+
+__all__ = ["MISSING", "Big", "missing", "render"]
+
+# What is left out when its data is not given, and which command gives it.
+MISSING = {
+    "simulation": ("Simulated numbers", "lightmamba simulate BUILD --json --timeline FILE",
+                   "then report … --simulation FILE; or report … --simulate 4"),
+    "timeline": ("Timeline of a token", "lightmamba simulate BUILD --timeline FILE",
+                 "the file given with --simulation has no activity"),
+    "resources": ("Resources", "lightmamba synth BUILD --flow xcup --json",
+                  "into FOLDER/synthesis.json, then report … --results FOLDER"),
+    "energy": ("Energy", "lightmamba report … --target NAME",
+               "with a target that names a device and its memories"),
+    "outliers": ("Outliers before and after rotation", "lightmamba report … --checkpoint CKPT",
+                 "with the float checkpoint that was quantized; random weights have none"),
+    "accuracy": ("Accuracy", "lightmamba evaluate FILE --text TEXT --against CKPT --json",
+                 "into FOLDER/accuracy.json, then report … --results FOLDER"),
+    "front": ("Pareto front", "lightmamba explore SHAPE --target NAME --out FOLDER",
+              "then report … --results FOLDER"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Big:
+    """A number that is read first."""
+
+    value: str
+    words: str
+    origin: str
+    note: str = ""
+
+
+def missing(report: Report) -> list[str]:
+    """Names of the sections that have no data."""
+    activity = report.simulation.activity if report.simulation else None
+    device = report.estimate.resources or report.synthesis
+    given = {
+        "simulation": report.simulation,
+        "timeline": activity or report.simulation is None,  # else it is said once
+        "resources": device,
+        "energy": report.estimate.energy,
+        "outliers": report.outliers,
+        "accuracy": report.accuracy,
+        "front": report.front,
+    }
+    return [name for name in MISSING if not given[name]]
+
+
+def render(report: Report) -> str:
+    """The page as HTML: one file, nothing fetched, no scripts."""
+    import jinja2  # an extra: the rest of this folder works without
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lightmamba", "report"), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    pictures = {name: Markup(svg) for name, svg in _pictures(report).items()}
+    return environment.get_template("page.html").render(
+        report=report, subject=report.subject, made=report.made, estimate=report.estimate,
+        simulation=report.simulation, claim=report.claim, paper=report.paper,
+        bigs=_bigs(report), pictures=pictures, tables=_tables(report),
+        accuracy=[(found, tables.accuracy(found)) for found in report.accuracy],
+        left_out=[MISSING[name] for name in missing(report)], sources=_sources(report),
+        figure=figure, percent=percent,
+    )  # fmt: skip
+
+
+def _pictures(report: Report) -> dict[str, str]:
+    e, sim, claim = report.estimate, report.simulation, report.claim
+    found = {"roofline": roofline(report)}
+    cycles = {"estimated": e.stalls} | ({"simulated": sim.stalls_per_token} if sim else {})
+    found["stalls"] = bars.stalls(cycles)
+    if (both := timelines(report)) is not None:
+        found["token"], found["layer"] = both
+    amounts = {
+        "estimated": e.total if e.resources else None,
+        "synthesized": report.synthesis.total if report.synthesis else None,
+        "claimed": claim.amount if claim else None,
+    }
+    given = {origin: amount for origin, amount in amounts.items() if amount is not None}
+    if (device := report.subject.target.resources) is not None and len(given) > bool(claim):
+        found["shares"] = bars.shares(device, given)
+    if e.energy is not None:
+        joules = 1 / claim.tokens_per_joule if claim and claim.tokens_per_joule else None
+        found["energy"] = ranges.energy(e.energy, joules)
+    if report.outliers is not None:
+        found["outliers"] = ranges.outliers(report.outliers)
+    if report.front is not None:
+        here = {"tokens_per_second": e.tokens_per_second}
+        found["front"] = pareto(report.front, here | _share(report))
+    return found
+
+
+def _share(report: Report) -> dict[str, float]:
+    """Largest share of the device, if there is one."""
+    device = report.subject.target.resources
+    if device is None or not report.estimate.resources:
+        return {}
+    total = report.estimate.total
+    parts = [
+        getattr(total, cell) / there for cell in bars.CELLS if (there := getattr(device, cell))
+    ]
+    return {"device_share": max(parts)}
+
+
+def _tables(report: Report) -> dict[str, Table]:
+    found = {
+        "headline": tables.headline(report),
+        "lanes": tables.lanes(report),
+        "traffic": tables.traffic(report),
+        "bounds": tables.bounds(report),
+        "claimed_accuracy": tables.claimed_accuracy(report),
+    }
+    if report.estimate.resources or report.synthesis:
+        found["resources"] = tables.resources(report)
+    if report.front is not None:
+        found["front"] = tables.front(report.front)
+    return found
+
+
+def _sources(report: Report) -> list[tuple[str, str]]:
+    """What the target says of its numbers, each text once, and of which channels."""
+    of: dict[str, list[str]] = {}
+    for channel in report.subject.target.channels:
+        of.setdefault(" ".join(channel.source.split()), []).append(channel.name)
+    found = [
+        (text, names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}")
+        for text, names in of.items()
+    ]
+    device = report.subject.target.resources
+    return found if device is None else [*found, (" ".join(device.source.split()), "device")]
+
+
+def _bigs(report: Report) -> list[Big]:
+    """At most four."""
+    e, sim, claim = report.estimate, report.simulation, report.claim
+    origin, speed = "estimated", e.tokens_per_second
+    if sim is not None:
+        origin, speed = "simulated", sim.tokens_per_second
+    note = ""
+    if claim is not None:
+        times = figure(speed / claim.tokens_per_second, 2)
+        note = f"{times} × the paper’s {plain(claim.tokens_per_second)}"
+    elif sim is not None:
+        note = f"estimated: {figure(e.tokens_per_second)}"
+    found = [Big(figure(speed), "tokens per second", origin, note)]
+    used = percent(e.bandwidth_utilization, 0)
+    found.append(
+        Big(used, "of the nominal bandwidth", "estimated", f"bound by {e.bound.replace('_', ' ')}")
+    )
+    if e.energy is not None:
+        low, likely, high = e.energy.joules
+        between = f"between {figure(1 / high, 2)} and {figure(1 / low, 2)}"
+        found.append(Big(figure(1 / likely, 2), "tokens per joule", "estimated", between))
+    if share := _share(report):
+        found.append(Big(percent(share["device_share"], 0), "of the device", "estimated"))
+    elif sim is not None:
+        equal = "all equal to the engine’s" if sim.matches_engine else "the gates differ"
+        found.append(Big(f"{sim.tokens:,}", "tokens in gates", "simulated", equal))
+    return found

@@ -1,0 +1,204 @@
+"""Some tokens on the gates, beside the engine: what was found, and how it is stored."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.counters import CYCLES
+from lightmamba.arch.ports import ports
+from lightmamba.arch.target import Target
+from lightmamba.config import Mamba2Config
+from lightmamba.qmodel import Formats
+from lightmamba.runtime.device import DeviceError
+from lightmamba.sim.activity import Activity, activity
+from lightmamba.sim.observe import Record
+from lightmamba.sim.opened import OpenedTwin
+from lightmamba.sim.twin import TwinStep
+
+__all__ = ["Simulation", "machine_of", "simulate"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Some tokens on the gates.
+
+    Parameters
+    ----------
+    machine : dict
+        What ran, as :func:`machine_of` says it.
+    token_ids : ids
+        What the gates generated, as far as they agreed with the engine.
+    matches_engine : bool
+        Every observable of every token was equal.
+    tokens, cycles : int
+        Of the whole run, the prompt's included.
+    cycles_per_token : float
+        Mean over tokens with logits; so are the next two.
+    stalls_per_token : {name: cycles}
+        By what the lanes did (``arch.counters.CYCLES``).
+    bytes_per_token : {channel: bytes}
+        Read and written.
+    counters : {name: count}
+        Over the whole run.
+    difference : str or None
+        The first one, where there is one.
+    activity : Activity or None
+        Which unit worked when in the last token, if that was asked for.
+    """
+
+    machine: Mapping[str, Any]
+    token_ids: tuple[int, ...]
+    matches_engine: bool
+    tokens: int
+    cycles: int
+    cycles_per_token: float
+    stalls_per_token: Mapping[str, float]
+    bytes_per_token: Mapping[str, float]
+    counters: Mapping[str, int]
+    difference: str | None = None
+    activity: Activity | None = None
+
+    @property
+    def stalls(self) -> dict[str, int]:
+        """Cycles of the whole run by what the lanes did in them."""
+        return {name: self.counters[name] for name in CYCLES}
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Greedy decoding at the machine's clock."""
+        return float(self.machine["clock_mhz"]) * 1e6 / self.cycles_per_token
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; :meth:`from_dict` takes them back."""
+        values = asdict(self) | {"stalls": self.stalls}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "Simulation":
+        """Build from plain values.
+
+        Raises
+        ------
+        ValueError
+            If something is missing, or not of its type.
+        """
+        try:
+            seen = values.get("activity")
+            return Simulation(
+                machine=dict(values["machine"]),
+                token_ids=tuple(map(int, values["token_ids"])),
+                matches_engine=bool(values["matches_engine"]),
+                tokens=int(values["tokens"]),
+                cycles=int(values["cycles"]),
+                cycles_per_token=float(values["cycles_per_token"]),
+                stalls_per_token={k: float(values["stalls_per_token"][k]) for k in CYCLES},
+                bytes_per_token={k: float(v) for k, v in values["bytes_per_token"].items()},
+                counters={k: int(v) for k, v in values["counters"].items()},
+                difference=values.get("difference"),
+                activity=None if seen is None else Activity.from_dict(seen),
+            )
+        except KeyError as error:
+            raise ValueError(f"key {error} is missing") from error
+        except (TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from error
+
+
+def machine_of(
+    target: Target, arch: ArchConfig, order: str, config: Mamba2Config, formats: Formats
+) -> dict[str, Any]:
+    """What a simulation is of, in plain values: two runs of equal machines are comparable."""
+    return {
+        "target": target.name,
+        "clock_mhz": target.clock_mhz,
+        "order": order,
+        "arch": asdict(arch),
+        "attainable_gb_per_s": {c.name: c.attainable_gb_per_s for c in target.channels},
+        "config": asdict(config) | {"dt_limit": [repr(float(x)) for x in config.dt_limit]},
+        "formats": asdict(formats),
+    }
+
+
+def simulate(
+    opened: OpenedTwin,
+    prompt: Sequence[int],
+    tokens: int,
+    *,
+    watch: bool = False,
+    progress: Progress | None = None,
+) -> Simulation:
+    """Feed a prompt and go on greedily, ``tokens`` in all; the first difference ends it.
+
+    Parameters
+    ----------
+    opened
+        Gates and engine; left at the end of the sequence.
+    prompt : ids
+        At least one; logits are wanted from its last token on.
+    tokens : int
+        Fed in all.
+    watch
+        Keep which unit worked when in the last token.
+    progress
+        Called with tokens done and tokens in all.
+
+    Raises
+    ------
+    InputError
+        If the prompt is empty.
+    """
+    artifact, twin, model = opened.device.artifact, opened.twin, opened.model
+    assert artifact is not None, "open_twin loads a build"
+    steps: list[TwinStep] = []
+    seen: Mapping[str, Record] = {}
+
+    def keep(records: Mapping[str, Record]) -> None:
+        nonlocal seen
+        seen = records
+
+    twin.watch = keep if watch else None
+    failed: str | None = None
+    try:
+        for step in twin.run(prompt, tokens):
+            steps.append(step)
+            if progress is not None:
+                progress(len(steps), tokens)
+    except DeviceError as error:
+        failed = f"token {len(steps)}: {error}"
+    finally:
+        twin.watch = None
+    if steps and (difference := steps[-1].difference) is not None:
+        cycle = steps[-1].cycle
+        where = "" if cycle is None else f" (cycle {cycle:,})"
+        failed = f"{difference}{where}; here is the engine, there the gates"
+    with_head = [step for step in steps if step.next_token >= 0] or steps
+    mean = 1 / max(1, len(with_head))
+    return Simulation(
+        machine=machine_of(
+            artifact.target, artifact.arch, artifact.order, model.config, model.formats
+        ),
+        token_ids=tuple(s.next_token for s in steps if s.next_token >= 0 and s.difference is None),
+        matches_engine=failed is None,
+        tokens=len(steps),
+        cycles=sum(step.cycles for step in steps),
+        cycles_per_token=mean * sum(step.cycles for step in with_head),
+        stalls_per_token={k: mean * sum(s.counters[k] for s in with_head) for k in CYCLES},
+        bytes_per_token=_bytes(artifact, with_head),
+        counters={k: sum(step.counters[k] for step in steps) for k in twin.names},
+        difference=failed,
+        activity=activity(seen, model.config.n_layer) if seen and failed is None else None,
+    )
+
+
+def _bytes(artifact: Artifact, steps: Sequence[TwinStep]) -> dict[str, float]:
+    """Mean bytes of a token by channel."""
+    moved = dict.fromkeys((channel.name for channel in artifact.target.channels), 0.0)
+    for port in ports(artifact.arch):
+        names = (f"{port.name}.beats_read", f"{port.name}.beats_written")
+        beats = sum(step.counters[name] for step in steps for name in names)
+        channel = artifact.target.channel_of(port.name).name
+        moved[channel] += beats * port.bits // 8 / max(1, len(steps))
+    return moved

@@ -1,0 +1,128 @@
+"""ECP5 through yosys and nextpnr: placed and routed, in a frame that stands for its pins."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightmamba.arch.amount import Amount
+from lightmamba.errors import InputError
+from lightmamba.synth.harness import NAME, Harness
+from lightmamba.synth.result import LongestPath, cells
+from lightmamba.synth.tools import find_nextpnr, find_yosys
+
+__all__ = ["Placed", "place"]
+
+DEVICE = ("--85k", "--speed", "6", "--package", "CABGA381")
+KINDS = {
+    "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram18": "DP16KD",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A machine on an ECP5-85.
+
+    Parameters
+    ----------
+    tools : str
+    amount : Amount
+        LUTs of four inputs, carries among them; block RAMs of 18 kbit; without the frame's own.
+    available : Amount
+        What the device has.
+    fmax_mhz : float
+        After routing.
+    path : LongestPath
+        After routing, with routing.
+    frame : Amount
+        What the frame took.
+    """
+
+    tools: str
+    amount: Amount
+    available: Amount
+    fmax_mhz: float
+    path: LongestPath
+    frame: Amount
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, by the names of the command line."""
+        return {
+            **cells(self.amount),
+            "path_ns": self.path.ns,
+            "lut_levels": sum(step.startswith("logic") for step in self.path.cells),
+            "path": list(self.path.cells),
+            "fmax_mhz": self.fmax_mhz,
+            "tool": self.tools,
+            "available": cells(self.available),
+            "frame": cells(self.frame),
+            "blocks": {},
+        }
+
+
+def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> Placed:
+    """Synthesize, place and route a machine for an LFE5U-85F of speed grade 6.
+
+    Parameters
+    ----------
+    verilog, top
+        What :func:`lightmamba.rtl.top.to_verilog` gives, and the name of its top module.
+    goal_mhz
+        Clock that the router aims at.
+    seed
+        Of the placement.
+
+    Raises
+    ------
+    InputError
+        If a tool is missing or fails, or the machine does not fit.
+    """
+    yosys, nextpnr = find_yosys(), find_nextpnr()
+    frame = Harness.of(verilog, top)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        (work / "machine.v").write_text(verilog)
+        (work / "frame.v").write_text(frame.verilog)
+        script = f"read_verilog machine.v frame.v; synth_ecp5 -top {NAME} -json netlist.json"
+        yosys.run(["-q", "-p", script], work)
+        nextpnr.run(
+            [
+                *DEVICE, "--json", "netlist.json", "--report", "report.json", "--seed", str(seed),
+                "--freq", str(goal_mhz), "--timing-allow-fail", "--quiet",
+            ],
+            work,
+        )  # fmt: skip
+        report = json.loads((work / "report.json").read_text())
+    return _placed(report, frame, f"{yosys.version}; {nextpnr.version}")
+
+
+def _placed(report: dict[str, Any], frame: Harness, tools: str) -> Placed:
+    """Read nextpnr's report."""
+    used, available = (
+        Amount(**{k: report["utilization"][name][which] for k, name in KINDS.items()})
+        for which in ("used", "available")
+    )
+    own = Amount(lut=frame.lut, ff=frame.ff)
+    clocks = report["fmax"]
+    if len(clocks) != 1:
+        raise InputError(f"a machine has one clock, but nextpnr found {', '.join(clocks)}")
+    return Placed(
+        tools=tools,
+        amount=used + own.times(-1),
+        available=available,
+        fmax_mhz=next(iter(clocks.values()))["achieved"],
+        path=_path(report["critical_paths"]),
+        frame=own,
+    )
+
+
+def _path(paths: list[dict[str, Any]]) -> LongestPath:
+    """The longest path from a clock edge to a clock edge."""
+    inner = [p["path"] for p in paths if not {p["from"], p["to"]} & {"<async>"}]
+    slowest = max(inner, key=lambda path: sum(step["delay"] for step in path), default=[])
+    named = tuple(
+        f"{step['type']} {step['delay']:.2f} ns {step['to']['cell']}.{step['to']['port']}"
+        for step in slowest
+    )
+    return LongestPath(sum(step["delay"] for step in slowest), named)

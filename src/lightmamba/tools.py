@@ -1,0 +1,56 @@
+"""Programs beside the interpreter: how they are run, and where their results are kept."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lightmamba.errors import InputError
+
+__all__ = ["cache_folder", "run"]
+
+
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> str:
+    """Run a program, in ``folder`` if one is given, and return what it printed.
+
+    Raises
+    ------
+    InputError
+        If it fails: its first complaint, on one line.
+    """
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        cwd=folder,
+        env=None if environment is None else {**os.environ, **environment},
+    )
+    if done.returncode:
+        lines = (done.stderr + done.stdout).splitlines()
+        said = next((line for line in lines if "rror" in line), lines[0] if lines else "no message")
+        raise InputError(
+            f"{Path(command[0]).name} failed with status {done.returncode}: {said.strip()}"
+        )
+    return done.stdout
+
+
+def cache_folder(name: str, cache: Path | None = None) -> Path:
+    """Folder of what was made once: given, ``name`` in the user's cache, or a temporary one."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = cache or Path(home) / "lightmamba" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if cache is not None:
+            raise InputError(f"cannot make the cache folder {cache}: {error.strerror}") from error
+        return Path(tempfile.mkdtemp(prefix=f"lightmamba-{name}-"))
+    if os.access(folder, os.W_OK):
+        return folder
+    return Path(tempfile.mkdtemp(prefix=f"lightmamba-{name}-"))

@@ -1,0 +1,75 @@
+"""The shipped targets against their data sheets, and what their memories allow."""
+
+import pytest
+from bench.boards import bounds, port_bytes
+
+from lightmamba.arch.target import Target, target_names
+from lightmamba.compiler.memory import Memory
+from lightmamba.compiler.plan import plan
+from lightmamba.config import SHAPES
+from lightmamba.qmodel import Formats
+
+LARGEST = SHAPES["mamba2-2.7b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "nominal", "moved", "tokens", "binds"),
+    [
+        # two stacks of HBM2; 425 of 460 GB/s for the weights, 0.69 beats per lane and cycle
+        ("u280", {"hbm": 460.0, "ddr4": 38.4}, 1.466, 309.6, "hbm0"),
+        # two controllers of 2 x 32 bits at 3906 MT/s and one of 64 at 3200
+        ("vck190", {"lpddr4": 62.5, "ddr4": 25.6}, 1.465, 48.4, "lpddr4-0"),
+        ("vck190-paper", {"dram": 12.8}, 1.465, 8.19, "dram"),
+        ("kv260", {"ddr4": 19.2}, 1.465, 12.2, "ddr4"),
+        ("ecp5", {"ddr3": 1.6}, 1.465, 0.546, "ddr3"),
+    ],
+)
+def test_what_the_memory_of_a_board_allows(name, nominal, moved, tokens, binds):
+    """Nominal GB/s by memory; GB a token, tokens per second and what binds them at 2.7B, W4A4."""
+    target = Target.load(name)
+    for start, total in nominal.items():
+        chosen = [c.gb_per_s for c in target.channels if c.name.startswith(start)]
+        assert sum(chosen) == pytest.approx(total)
+    assert sum(nominal.values()) == pytest.approx(sum(c.gb_per_s for c in target.channels))
+    memory = Memory(LARGEST, plan(LARGEST, Formats(), target), target)
+    assert sum(port_bytes(memory).values()) / 1e9 == pytest.approx(moved, abs=0.001)
+    found = bounds(LARGEST, target)
+    assert max(found, key=lambda place: found[place]) == binds
+    assert 1 / found[binds] == pytest.approx(tokens, rel=0.005)
+
+
+def test_vck190_uses_three_quarters_of_all_its_memory():
+    target = Target.load("vck190")
+    memory = Memory(LARGEST, plan(LARGEST, Formats(), target), target)
+    rate = 1 / max(bounds(LARGEST, target).values())
+    nominal = sum(c.gb_per_s for c in target.channels)
+    assert rate * sum(port_bytes(memory).values()) / 1e9 > 0.75 * nominal
+    assert rate > 28.8  # four times the paper's machine on the same board
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_lanes_are_as_wide_as_their_memory(name):
+    """A beat per cycle is at least what the memory gives, and no port outruns its clock."""
+    target = Target.load(name)
+    for channel in target.channels:
+        lanes = [port for port in channel.ports if port.startswith("lane")]
+        wide = max(1, len(lanes)) * target.machine.port_bits / 8 * target.clock_mhz / 1e3
+        if lanes and name != "tiny":
+            assert wide >= 0.9 * channel.attainable_gb_per_s
+        assert channel.kind or name == "tiny"
+    assert (target.resources is None) == (target.power is None) == (name == "tiny")
+
+
+def test_bytes_of_a_token_by_hand():
+    """mamba2-130m on one lane of 32 weights: rows and scales, states, parameters, logits."""
+    shape = SHAPES["mamba2-130m"]
+    target = Target.load("ecp5")
+    memory = Memory(shape, plan(shape, Formats(), target), target)
+    rows = {"in": 3352 * 768, "out": 768 * 1536}  # weights of a layer
+    beats = sum(n // 32 + -(-n // 32 // 64) for n in rows.values())
+    head = 50288 * 768 // 32
+    lane = 16 * (24 * beats + head + -(-head // 64))
+    state = 24 * 2 * (1536 * 128 + -(-1536 * 128 // 16 // 32) * 16)
+    conv = 24 * 2 * 1792 * 4
+    params = 24 * 8 * (1792 + 1792 // 8 + 24 + 1536 // 4) + 8 * (6 * 17) + 4 * 50288
+    assert port_bytes(memory)["memory"] == lane + state + conv + params

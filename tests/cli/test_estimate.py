@@ -1,0 +1,51 @@
+"""``lightmamba estimate``."""
+
+import pytest
+
+from lightmamba.arch.target import Target
+from lightmamba.config import SHAPES
+from lightmamba.estimate import estimate
+from lightmamba.qmodel import Formats, load
+
+
+def test_a_shape(run):
+    found = run("estimate", "demo", "--target", "tiny", "--json").json
+    wanted = estimate(SHAPES["demo"], Formats(), Target.load("tiny"))
+    assert found["cycles_per_token"] == wanted.cycles == sum(found["stalls"].values())
+    assert found["tokens_per_second"] == pytest.approx(100e6 / wanted.cycles)
+    assert found["bytes_per_token"] == sum(c["bytes"] for c in found["channels"].values())
+    assert found["bound"] in {**found["channels"], **found["units"]}
+    assert 0 < found["bandwidth_utilization"] < 1
+    assert {"resources", "tokens_per_joule", "prompt_cycles_per_token"} <= set(found)
+
+
+def test_a_file(run, world):
+    found = run("estimate", world.worded_file, "--target", "tiny", "--json").json
+    model = load(world.worded_file)
+    assert found["cycles_per_token"] == estimate(
+        model.config, model.formats, Target.load("tiny")
+    ).cycles  # fmt: skip
+
+
+def test_tables_for_people(run):
+    said = run("estimate", "demo", "--target", "ecp5", "--order", "reordered")
+    assert said.out.endswith("tokens per second\n")
+    assert "wait_memory" in said.err
+    assert "ddr3" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("none.st",), "there is no file none.st; give a quantized file, or a shape: "),
+        (("{root}",), "is a folder, not a quantized file; make one with: lightmamba"),
+        (("{plain_file}",), "activations of 8 bits do not fit multiplier_bits 4; set"),
+        (("{worded_file}", "--format", "w8a8"), "--format is for shapes"),
+        (("demo", "--format", "w2"), "--format must be one of w4a4, w4a8, w8a8, not w2"),
+        (("demo", "--order", "fast"), "order must be reordered or naive, not 'fast'"),
+    ],
+)
+def test_refusals(run, world, words, sentence):
+    places = {"root": world.root, "plain_file": world.plain_file, "worded_file": world.worded_file}
+    said = run("estimate", *(w.format(**places) for w in words), "--target", "tiny")
+    assert sentence in said.refusal

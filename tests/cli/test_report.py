@@ -1,0 +1,120 @@
+"""``lightmamba report``."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.report.cases import least, subject_of
+from tests.report.reading import read
+from tests.sim.machines import CONFIG, TARGET, compiled
+
+needs_verilator = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
+
+
+@pytest.fixture(autouse=True)
+def made_up(monkeypatch):
+    """An estimate whose numbers are known."""
+    monkeypatch.setattr(
+        "lightmamba.estimate.estimate",
+        lambda *machine: least(subject_of("x", *machine)).estimate,
+    )
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    return compiled(tmp_path_factory.mktemp("builds"), CONFIG, TARGET)
+
+
+def test_a_shape(run, tmp_path):
+    page = tmp_path / "page.html"
+    words = ("report", "mamba2-2.7b", "--target", "u280", "-o", page)
+    found = run(*words, "--json").json
+    assert found["output"] == str(page)
+    assert found["bytes"] == page.stat().st_size
+    assert found["missing"] == [
+        "simulation",
+        "resources",
+        "energy",
+        "outliers",
+        "accuracy",
+        "front",
+    ]
+    text = read(page.read_text()).text
+    assert "mamba2-2.7b on u280" in text
+    assert "lightmamba report mamba2-2.7b --target u280 -o page.html" in text
+    assert f"{found['tokens_per_second']:.0f}" in text
+    said = run(*words, "--format", "w8a8", "--target", "vck190-paper")
+    assert (said.status, said.out) == (0, f"{page}\n")
+    assert "W8A8" in page.read_text()
+    assert read(page.read_text()).row("tokens/s")[1] == "3.61"  # the paper's, of the same bits
+
+
+def test_a_file_with_results_and_its_checkpoint(run, world, tmp_path):
+    page, folder = tmp_path / "page.html", tmp_path / "results"
+    folder.mkdir()
+    evaluated = {
+        "model": "m", "perplexity": 27.5, "ratio": 1.2345, "ratio_standard_error": 0.002,
+        "tokens": 5, "kl": 0.05, "top1_agreement": 0.84, "reference_perplexity": 27.2,
+    }  # fmt: skip
+    (folder / "accuracy.json").write_text(json.dumps(evaluated))
+    found = run(
+        "report", world.worded_file, "--target", "tiny", "-o", page, "--results", folder,
+        "--checkpoint", world.worded, "--json",
+    ).json  # fmt: skip
+    assert found["missing"] == ["simulation", "resources", "energy", "front"]
+    text = read(page.read_text()).text
+    assert f"{world.worded_file.stem} on tiny" in text
+    assert "1.2345 ± 0.0020" in text
+    assert f"Inputs of the projections of {world.worded.name}, layer" in text
+
+
+@needs_verilator
+def test_simulated_for_the_page_and_from_a_file(run, build, tmp_path):
+    page, stored = tmp_path / "page.html", tmp_path / "stored.json"
+    found = run("report", build, "-o", page, "--simulate", "2", "--json").json
+    assert "simulation" not in found["missing"]
+    assert "timeline" not in found["missing"]
+    first = read(page.read_text())
+    assert "A token in time" in first.text
+    assert "state-space unit" in first.text
+    run("simulate", build, "--max-tokens", "2", "--timeline", stored, "--json")
+    again = run("report", build, "-o", page, "--simulation", stored, "--json").json
+    assert again["simulated_tokens_per_second"] == found["simulated_tokens_per_second"]
+    for name in ("cycles per token", "multiplying", "bytes per token"):
+        assert read(page.read_text()).row(name) == first.row(name)
+    cycles = json.loads(stored.read_text())["cycles_per_token"]
+    assert f"{cycles:,.0f}" in first.row("cycles per token")
+    words = ("report", "demo", "--target", "tiny", "-o", page, "--simulation", stored)
+    assert "is of another target than demo on tiny" in run(*words).refusal
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("demo",), "demo is no build, so say the machine: --target u280"),
+        (("none.st", "--target", "tiny"), "there is no file none.st; give a quantized file, or a"),
+        (("demo", "--target", "moon"), "there is no target moon; shipped are"),
+        (("demo", "--target", "tiny", "--format", "w9"), "--format must be one of w4a4, w4a8"),
+        (("demo", "--target", "tiny", "--simulate", "0"), "--simulate must be at least 1, not 0"),
+        (
+            ("demo", "--target", "tiny", "--simulate", "1", "--simulation", "x"),
+            "give either --simulate or --simulation, not both",
+        ),
+        (("demo", "--target", "tiny", "--simulation", "x"), "cannot read x: No such file"),
+        (("demo", "--target", "tiny", "--results", "."), "has none of simulation.json"),
+        (("{build}", "--target", "tiny"), "is a build, which has its own; leave --target out"),
+    ],
+)
+def test_refusals(run, build, tmp_path, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    words = [word.format(build=build) for word in words]
+    assert sentence in run("report", *words, "-o", "page.html").refusal
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_no_folder_for_the_page(run, tmp_path):
+    words = ("report", "demo", "--target", "tiny", "-o", tmp_path / "no" / "page.html")
+    assert "there is no folder" in run(*words).refusal

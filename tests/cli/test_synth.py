@@ -1,0 +1,52 @@
+"""``lightmamba synth``."""
+
+import pytest
+
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build
+from lightmamba.config import Mamba2Config
+from lightmamba.qmodel.synthetic import random_model
+from tests.synth.machines import Machine, needs_yosys, text
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A build whose machine is a small one."""
+    path = tmp_path_factory.mktemp("synth") / "build"
+    model = random_model(Mamba2Config(d_model=64, n_layer=1, vocab_size=64, d_state=64, headdim=32))
+    build(model, Target.load("tiny"), path, verilog=lambda arch: text(Machine()))
+    return path
+
+
+@needs_yosys
+def test_xcup(run, built, tmp_path):
+    found = run("synth", built, "--flow", "xcup", "--cache", tmp_path, "--json").json
+    assert found["ff"] == 2 * 36 + 12 + 9
+    assert (found["dsp"], found["bram"], found["uram"]) == (0, 1, 0)
+    assert found["fmax_mhz"] == pytest.approx(1000 / found["path_ns"])
+    assert found["path_block"] in found["blocks"]
+    lane = found["blocks"]["units.lanes.lane*"]
+    assert (lane["count"], lane["lut"], lane["carry4"]) == (2, 12, 3)
+    said = run("synth", built, "--cache", tmp_path)
+    assert said.status == 0
+    assert "units.lanes.lane* x 2" in said.err
+    assert said.out.startswith("longest path:\n  ")
+
+
+def test_a_build_without_verilog(run, world, tmp_path):
+    build_path = tmp_path / "build"
+    run("compile", world.worded_file, "--target", "tiny", "--no-verilog", "-o", build_path)
+    assert "compile it again without --no-verilog" in run("synth", build_path).refusal
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--flow", "vivado"], "--flow must be one of xcup, ecp5, not vivado"),
+        (["--seed", "2"], "--goal and --seed are for --flow ecp5"),
+        (["--flow", "ecp5", "--flat"], "--flat and --cache are for --flow xcup"),
+        (["--flow", "ecp5", "--goal", "0"], "--goal must be above 0"),
+    ],
+)
+def test_options_that_do_not_fit(run, tmp_path, options, said):
+    assert said in run("synth", tmp_path, *options).refusal

@@ -1,0 +1,160 @@
+"""Estimates: worked by hand where one thing binds, and what must hold of any."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.counters import CYCLES
+from lightmamba.arch.target import Target, target_names
+from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.estimate import Estimate, estimate, model
+from lightmamba.qmodel import Formats
+from tests.support.machines import made_up
+
+DEMO, W4A4 = SHAPES["demo"], Formats()
+FAST = made_up(lanes=4, beats=1.0, latency=1, state_elements=64, state_fifo=512)
+
+
+def of(config: Mamba2Config = DEMO, target: Target = FAST, **how: Any) -> Estimate:
+    return estimate(config, W4A4, target, **how)
+
+
+def slower(target: Target, beats: float, name: str = "") -> Target:
+    """Channels whose names begin so, at this share of their nominal rate."""
+    return replace(target, channels=tuple(
+        replace(c, attainable_gb_per_s=beats * c.gb_per_s) if c.name.startswith(name) else c
+        for c in target.channels
+    ))  # fmt: skip
+
+
+def test_rows_of_the_head_take_their_beats_twice():
+    # 512 slots more of 256 / 32 = 8 beats, each in two passes, and a scale beat to 64.
+    more = of(replace(DEMO, vocab_size=4096)).stalls
+    less = of(replace(DEMO, vocab_size=2048)).stalls
+    change = {name: more[name] - less[name] for name in CYCLES}
+    wanted = dict.fromkeys(CYCLES, 0) | {"multiplying": 512 * 8 * 2, "scale": 512 * 8 // 64}
+    assert change == wanted
+
+
+def test_rows_of_one_unit_leave_one_by_one():
+    # 16 lanes bring 16 rows in 2 x 2 cycles: the head takes one of them per cycle.
+    wide = made_up(lanes=16, port_bits=512, beats=1.0, latency=1)
+    more, less = (of(replace(DEMO, vocab_size=rows), wide).cycles for rows in (4096, 2048))
+    assert more - less == 2048
+
+
+def test_rows_of_two_units_leave_together():
+    # Lanes bring rows faster than they leave: dt (8); B, C and x (768 in 9 cycles to 8), beside
+    # them all of z but that of the last head (64); out_proj (256); and the time to fill and drain.
+    wide = made_up(
+        lanes=16, port_bits=512, beats=1.0, latency=1, state_elements=128, state_port_bits=512,
+        state_fifo=512,
+    )  # fmt: skip
+    four, five = (of(replace(DEMO, n_layer=layers), wide).cycles for layers in (4, 5))
+    rows = 8 + 768 * 9 // 8 + 64 + 256
+    assert rows + 300 < five - four < rows + 450
+
+
+def test_layers_are_alike():
+    cycles = [of(replace(DEMO, n_layer=layers)).cycles for layers in (3, 4, 5, 6)]
+    assert len(set(np.diff(cycles))) == 1
+    # 322 and 64 slots of 8 and 16 beats, scales; what remains is the time to fill and to drain.
+    config, slots = DEMO, (-(-DEMO.d_in_proj // 4), DEMO.d_model // 4)
+    weights = slots[0] * 8 + slots[1] * 16
+    beats = weights + -(-slots[0] * 8 // 64) + slots[1] * 16 // 64
+    assert config.ngroups == 1
+    assert 0 < cycles[1] - cycles[0] - beats < 500
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_slow_lanes_take_the_time_of_their_beats(share):
+    found = of(target=slower(FAST, share, "lane"))
+    beats = found.unit_cycles["lanes"] - 512 * 8  # the second passes of the head take no beats
+    assert found.channel_cycles["lane0"] == pytest.approx(beats / share)
+    assert found.bound.startswith("lane")
+    assert found.cycles == pytest.approx(beats / share, rel=0.005)
+
+
+def test_refresh_is_part_of_the_attainable_rate():
+    slow = slower(FAST, 0.3, "lane")
+    refreshed = replace(slow, channels=tuple(
+        replace(c, refresh_interval_ns=3900.0, refresh_ns=300.0) for c in slow.channels
+    ))  # fmt: skip
+    assert of(target=refreshed).cycles == pytest.approx(of(target=slow).cycles, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["", "lane", "state", "aux"])
+def test_more_bandwidth_is_never_slower(name):
+    cycles = [of(target=slower(FAST, share, name)).cycles for share in (0.1, 0.2, 0.4, 0.7, 1.0)]
+    # A few cycles more can come of another order of requests.
+    assert all(after <= before * 1.001 for before, after in pairwise(cycles))
+    assert cycles[-1] < cycles[0]
+
+
+def test_stalls_of_memory_cost_their_mean():
+    slow = of(target=FAST, stalls=0.5)
+    assert slow.cycles == pytest.approx(of(target=slower(FAST, 0.5)).cycles, rel=0.02)
+
+
+def test_the_naive_order_waits_for_the_state():
+    target = replace(FAST, machine=replace(FAST.machine, x_queue=512, z_queue=512))
+    naive, reordered = of(target=target, order="naive"), of(target=target)
+    # All of the state is worked on when in_proj is through, instead of beside it.
+    more = naive.stalls["wait_activation"] - reordered.stalls["wait_activation"]
+    assert more > 0.5 * naive.unit_cycles["ssm"]
+
+
+@pytest.mark.parametrize("name", target_names())
+@pytest.mark.parametrize("shape", ["demo", "mamba2-130m", "mamba2-2.7b"])
+def test_shipped_targets(name, shape):
+    found = estimate(SHAPES[shape], W4A4, Target.load(name))
+    assert tuple(found.stalls) == CYCLES
+    assert sum(found.stalls.values()) == found.cycles
+    assert found.stalls["multiplying"] + found.stalls["scale"] == pytest.approx(
+        found.unit_cycles["lanes"], rel=1e-4
+    )
+    assert found.prompt_cycles < found.cycles
+    assert found.bound in {**found.channel_cycles, **found.unit_cycles}
+    assert found.cycles > 0.998 * found.bound_cycles
+    assert 0 < found.bandwidth_utilization < 1
+    # Every weight is read once.
+    c = SHAPES[shape]
+    rows = c.n_layer * (c.d_in_proj + c.d_inner) + c.vocab_size
+    assert sum(found.channel_bytes.values()) > rows * c.d_model / 2
+
+
+def test_a_few_layers_stand_for_all(monkeypatch):
+    config = replace(SHAPES["mamba2-130m"], n_layer=12, vocab_size=8192)
+    target = Target.load("vck190-paper")
+    found = estimate(config, W4A4, target)
+    monkeypatch.setattr(model, "BUDGET", 1 << 40)
+    monkeypatch.setattr(model, "MOST", 12)
+    assert found.cycles == pytest.approx(estimate(config, W4A4, target).cycles, rel=0.002)
+
+
+def test_lanes_that_are_alike_are_looked_at_once(monkeypatch):
+    target = replace(FAST, channels=tuple(
+        replace(c, attainable_gb_per_s=0.6 * c.gb_per_s, refresh_interval_ns=3900.0,
+                refresh_ns=260.0) for c in FAST.channels
+    ))  # fmt: skip
+    some = of(target=target).cycles
+    monkeypatch.setattr(model, "LANES", 4)
+    assert some == pytest.approx(of(target=target).cycles, rel=0.005)
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="stalls must be a probability"):
+        of(stalls=1.0)
+    with pytest.raises(InputError, match="multiplier_bits = 8"):
+        estimate(DEMO, Formats(8, 8, head_weight_bits=8), FAST)
+
+
+def test_whole_numbers_keep_the_sum():
+    values = np.array([0.5, 0.5, 0.5, 10.49, 0.0, 0.51])
+    found = model.integers(values)
+    assert found.sum() == round(values.sum())
+    assert np.all(np.abs(found - values) <= 1)

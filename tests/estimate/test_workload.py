@@ -1,0 +1,68 @@
+"""The numbers of a workload are the compiler's."""
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.program import SECTIONS, Kind, Op
+from lightmamba.compiler import plan
+from lightmamba.compiler.program import LayerNumbers, program
+from lightmamba.config import Mamba2Config
+from lightmamba.estimate.quantities import Quantities
+from lightmamba.estimate.workload import Workload
+from lightmamba.qmodel import Formats
+from lightmamba.qmodel.synthetic import random_model
+from tests.support.machines import made_up
+
+CONFIG = Mamba2Config(96, 2, 61, d_state=48, headdim=48, ngroups=2)
+TARGET = made_up(lanes=3, state_elements=32, x_queue=192, z_queue=192)
+
+
+def commands(order):
+    model = random_model(CONFIG, Formats(), 0)
+    arch = plan(CONFIG, Formats(), TARGET, order)
+    numbers = [LayerNumbers.of(model, layer) for layer in model.layers]
+    return {i.op: i.commands for i in program(model, numbers, arch, order)}
+
+
+@pytest.mark.parametrize("order", ["reordered", "naive"])
+def test_rows_are_those_of_the_program(order):
+    told = commands(order)[Op.IN]["epilogue"]
+    begin, wanted = 0, []
+    for name in SECTIONS:
+        kind, end = Kind(told[f"{name}_kind"]), told[f"{name}_end"]
+        turns = (Kind.X, Kind.Z) if kind is Kind.XZ else (kind, kind)
+        wanted += [turns[(row - begin) % 2] for row in range(begin, end)]
+        begin = end
+    np.testing.assert_array_equal(Workload.of(CONFIG, Formats(), TARGET, order).kinds(), wanted)
+
+
+def test_lanes_work_as_the_program_says():
+    work = Workload.of(CONFIG, Formats(), TARGET, "reordered")
+    found, period = commands("reordered"), work.arch.scale_period
+    for op, beats in (
+        (Op.IN, work.in_beats), (Op.OUT, work.out_beats), (Op.HEAD, work.head_beats(61)),
+    ):  # fmt: skip
+        told = found[op]["lanes"]
+        weights = told["slots"] * told["words"] * told["parts"]
+        assert beats == weights + -(-weights // period)
+
+
+def test_blocks_end_with_heads_and_groups():
+    work = Workload.of(CONFIG, Formats(), TARGET, "naive")
+    # x: four heads of 48; B and C: two groups of 48; each a block of 32 and one of 16.
+    sizes = np.diff(np.flatnonzero(work.block_ends()), prepend=-1)
+    np.testing.assert_array_equal(sizes, [32, 16] * 8)
+
+
+def test_units_count_what_the_commands_say():
+    work = Workload.of(CONFIG, Formats(), TARGET, "reordered")
+    found, told = Quantities.of(work).unit_cycles, commands("reordered")
+    layers, once = CONFIG.n_layer, told[Op.IN]
+    assert found["conv"] == layers * (once["conv"]["count"] + -(-once["conv"]["count"] // 8))
+    assert found["ssm"] == layers * once["ssm"]["heads"] * 48 * once["ssm"]["words"]
+    assert found["gate"] == layers * once["gate"]["count"]
+    assert found["quant_out"] == layers * once["quant_out"]["count"]
+    assert found["quant_in"] == (layers + 1) * 128
+    # Two rows per cycle, three lanes: two cycles to a part of a slot.
+    slots = [told[op]["lanes"]["slots"] * told[op]["lanes"]["parts"] for op in (Op.IN, Op.OUT)]
+    assert found["epilogue"] == 2 * (layers * sum(slots) + told[Op.HEAD]["lanes"]["slots"])

@@ -1,0 +1,53 @@
+"""Estimates against the gates, on a machine that other tests build too."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.counters import CYCLES
+from lightmamba.estimate import estimate
+from lightmamba.estimate.quantities import Quantities
+from lightmamba.estimate.workload import Workload
+from lightmamba.qmodel import Formats
+from lightmamba.sim import open_device
+
+from .machines import CONFIG, TARGET, compiled
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
+DEEPER = replace(CONFIG, n_layer=6, vocab_size=401)  # of the same gates
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    """What the gates count of one token in a sequence, of another without its logits."""
+    path = compiled(tmp_path_factory.mktemp("builds"), DEEPER, TARGET)
+    found = []
+    with open_device(Artifact.read(path)) as device:
+        device.start(1, fresh=True)
+        device.wait()
+        for head in (True, False):
+            before = device.counters()
+            device.start(2, head=head)
+            device.wait()
+            found.append({name: n - before[name] for name, n in device.counters().items()})
+    return found
+
+
+def test_cycles(counted):
+    found = estimate(DEEPER, Formats(), TARGET)
+    (token, prompt) = (sum(counts[name] for name in CYCLES) for counts in counted)
+    assert found.cycles == pytest.approx(token, rel=0.01)  # the answers of its last writes too
+    assert found.prompt_cycles == pytest.approx(prompt, rel=0.01)
+    for name in ("multiplying", "scale"):
+        assert found.stalls[name] == counted[0][name]
+
+
+def test_beats_of_every_port(counted):
+    work = Workload.of(DEEPER, Formats(), TARGET, "reordered")
+    counts = counted[0]
+    for port, (read, written) in Quantities.of(work).port_beats.items():
+        assert (counts[f"{port}.beats_read"], counts[f"{port}.beats_written"]) == (read, written)

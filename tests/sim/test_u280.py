@@ -1,0 +1,40 @@
+"""A real shape on a whole board, as CI can afford it: cycles of a token must not creep up."""
+
+import json
+import shutil
+
+import pytest
+from bench.common import RESULTS
+from bench.full import ROWS
+
+from lightmamba.arch.target import Target
+from lightmamba.config import SHAPES
+from lightmamba.estimate import estimate
+from lightmamba.qmodel import Formats
+from lightmamba.sim import open_twin
+
+from .machines import compiled, same
+
+NAME = "mamba2-130m on u280"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.board,
+    pytest.mark.skipif(
+        shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+    ),
+]
+
+
+def test_a_token_of_130m_on_32_lanes(tmp_path):
+    """Every observable of 24 layers; cycles as recorded and as estimated."""
+    row = ROWS[NAME]
+    config, target = SHAPES[row.shape], Target.load(row.target)
+    opened = open_twin(compiled(tmp_path, config, target, Formats()))
+    for token in (5, 6):
+        step = opened.twin.step(token)
+        same(step)
+    opened.device.simulator.close()
+    recorded = json.loads((RESULTS / "full.json").read_text())["results"]
+    expected = next(r for r in recorded if r["name"] == NAME)["compared_cycles"][1]
+    assert step.cycles == pytest.approx(expected, rel=0.002)
+    assert step.cycles == pytest.approx(estimate(config, Formats(), target).cycles, rel=0.01)

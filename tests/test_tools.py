@@ -1,0 +1,24 @@
+"""Programs beside the interpreter, and the folders of what they made."""
+
+import sys
+
+import pytest
+
+from lightmamba.errors import InputError
+from lightmamba.tools import cache_folder, run
+
+
+def test_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder("simulators") == tmp_path / "lightmamba" / "simulators"
+    assert cache_folder("simulators", tmp_path / "other") == tmp_path / "other"
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot make the cache folder"):
+        cache_folder("simulators", tmp_path / "file")
+
+
+def test_run_says_the_first_complaint(tmp_path):
+    assert run([sys.executable, "-c", "print(1)"]) == "1\n"
+    code = "import os, sys; sys.exit(f'fine\\nError: {os.getcwd()}')"
+    with pytest.raises(InputError, match=f"failed with status 1: Error: {tmp_path}$"):
+        run([sys.executable, "-c", code], folder=tmp_path)

@@ -21,7 +21,14 @@ MODULES = [
     for _, name, _ in pkgutil.walk_packages(lightmamba.__path__, "lightmamba.")
     if not name.endswith("__main__")  # a program: it ends when imported
 ]
-EXTRAS = {"lightmamba.cli.plot": "matplotlib", "lightmamba.evaluate.lm_adapter": "lm_eval"}
+EXTRAS = {
+    "lightmamba.cli.plot": "matplotlib",
+    "lightmamba.evaluate.lm_adapter": "lm_eval",
+    "lightmamba.explore.files": "optuna",
+    "lightmamba.explore.journal": "optuna",
+    "lightmamba.explore.picture": "matplotlib",
+    "lightmamba.explore.study": "optuna",
+}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NO_RUN: set[str] = set()  # pages with a block "python no-run", each for a reason to be told here

@@ -1,0 +1,170 @@
+"""``lightmamba explore``: a search over machines for one model, on the board of a target."""
+
+import argparse
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from lightmamba.explore.problem import Problem
+    from lightmamba.explore.scheme import Scheme
+
+__all__ = ["add_arguments", "run"]
+
+SHORT = {
+    "tokens_per_second": "tok/s",
+    "device_share": "share",
+    "tokens_per_joule": "tok/J",
+    "perplexity_ratio": "ppl x",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="FILE or SHAPE",
+                        help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
+    parser.add_argument("--target", required=True, metavar="NAME",
+                        help="whose memories and device are given; or a TOML file")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--trials", type=int, default=300, help="machines to try in all (300)")
+    parser.add_argument("--seed", type=int, default=0, help="of the search (0)")
+    parser.add_argument("--study", type=Path, metavar="FILE", help="keeps the search, to go on")
+    parser.add_argument("--objectives", default="speed,size,energy,accuracy", metavar="A,B",
+                        help="two or more (speed,size,energy,accuracy)")  # fmt: skip
+    parser.add_argument("--schemes", metavar="A,B",
+                        help="w4a4,w4a8,w8a8 for a SHAPE, its own for a FILE; -blockN and -groupN "
+                             "such as w4a4-block16: accuracy only")  # fmt: skip
+    parser.add_argument("--only", action="append", default=[], metavar="NAME=A,B",
+                        help="values of one choice, such as lanes=8,16; repeatable")  # fmt: skip
+    parser.add_argument("--fill", type=float, default=1.0, help="of the device at most (1.0)")
+    parser.add_argument("--checkpoint", metavar="CKPT", help="whose accuracy (the bundled model)")
+    parser.add_argument("--accuracy-tokens", type=int, default=8208, help="of its text (8208)")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.cli.explore_problem import problem_of
+    from lightmamba.cli.show import console, progress
+    from lightmamba.explore.files import PICTURE, check_folder, write
+    from lightmamba.explore.picture import draw
+    from lightmamba.explore.study import Search, claim, open_study
+
+    start = time.perf_counter()
+    _check(args)
+    check_folder(args.out)
+    problem, others = problem_of(args)
+    problem, left_out = problem.possible()
+    if not args.json:
+        for scheme, reason in left_out.items():
+            console.print(f"{scheme} is left out: {reason}", markup=False)
+    with open_study(args.study, len(problem.objectives)) as study:
+        claim(study, problem, args.seed, str(args.study))
+        accuracy = _accuracy(args, problem, others, study)
+        ratios = {name: found["ratio"] for name, found in accuracy.items()}
+        problem = replace(problem, ratios=ratios)
+        search = Search(problem, study, seed=args.seed)
+        with progress("searching") as bar:
+            search.run(args.trials, bar)
+        more = {**search.counts(), "base": _base(problem), "accuracy": accuracy,
+                "left_out": left_out, "seed": args.seed}  # fmt: skip
+        content = write(search, args.out, more)
+    draw(args.out / PICTURE, content)
+    if not args.json:
+        _show(content, problem)
+        print(args.out)
+    points = {point["name"]: point for point in content["points"]}
+    return {
+        "out": str(args.out),
+        **more,
+        "points": len(points),
+        "best": {key: points[name] for key, name in content["best"].items()},
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse before anything is read what cannot go well."""
+    from lightmamba.errors import InputError
+
+    for name, least, right in (("trials", 1, 300), ("seed", 0, 0), ("accuracy_tokens", 256, 8208)):
+        if (value := getattr(args, name)) < least:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} must be at least {least}, not {value}; try {right}")
+
+
+def _accuracy(
+    args: argparse.Namespace, problem: "Problem", others: "list[Scheme]", study: "Study"
+) -> dict[str, Any]:
+    """Measured ratio of each scheme, which the study keeps."""
+    from lightmamba.explore.objectives import OBJECTIVES
+    from lightmamba.explore.scheme import Scheme
+    from lightmamba.explore.study import remember
+
+    searched = [Scheme.parse(str(name)) for name in problem.space.options["scheme"]]
+    wanted = [*(searched if OBJECTIVES["accuracy"] in problem.objectives else ()), *others]
+    return {
+        scheme.name: {
+            **remember(study, f"accuracy {scheme.name}", partial(_measure, args, scheme)),
+            "accuracy_only": not scheme.in_gates,
+        }
+        for scheme in wanted
+    }
+
+
+def _measure(args: argparse.Namespace, scheme: "Scheme") -> dict[str, Any]:
+    from lightmamba.cli.show import progress
+    from lightmamba.data import demo_checkpoint
+    from lightmamba.explore.accuracy import measure
+
+    with progress(f"accuracy of {scheme.name}") as bar:
+        found = measure(
+            scheme, args.checkpoint or demo_checkpoint(), tokens=args.accuracy_tokens,
+            threads=args.threads, progress=bar,
+        )  # fmt: skip
+    return asdict(found)
+
+
+def _base(problem: "Problem") -> dict[str, Any] | None:
+    """The base target's own figures, in the first scheme in which it fits."""
+    from lightmamba.explore.files import describe
+    from lightmamba.explore.study import Tried
+
+    for scheme in problem.space.options["scheme"]:
+        choice = problem.space.of_base(str(scheme))
+        verdict = problem.judge(choice)
+        if problem.feasible(verdict):
+            return describe(Tried(problem.space.candidate(choice), verdict), "base")
+    return None
+
+
+def _show(content: Mapping[str, Any], problem: "Problem") -> None:
+    from lightmamba.cli.show import console, table
+
+    if accuracy := content["accuracy"]:
+        rows: list[tuple[object, ...]] = [
+            (name, one["ratio"], one["standard_error"], one["kl"],
+             "no: accuracy only" if one["accuracy_only"] else "yes")
+            for name, one in accuracy.items()
+        ]  # fmt: skip
+        table(
+            f"perplexity, {problem.measured_on}", ("", "x float", "±", "KL, nats", "in gates"), rows
+        )
+    points = {point["name"]: point for point in content["points"]}
+    shown = {f"best in {key.replace('_', ' ')}": points[n] for key, n in content["best"].items()}
+    if content["base"]:
+        shown = {"the target as it is": content["base"], **shown}
+    rows = [
+        (what, one["name"], one["scheme"], one["clock_mhz"],
+         f"{one['machine']['lanes']} x {one['machine']['port_bits']}",
+         *(one[o.key] for o in problem.objectives), one["bound"])
+        for what, one in shown.items()
+    ]  # fmt: skip
+    figures = [SHORT[o.key] for o in problem.objectives]
+    table("estimated", ("", "point", "scheme", "MHz", "lanes", *figures, "bound by"), rows)
+    console.print(
+        f"{content['trials']:,} trials: {content['machines']:,} machines, {content['fitting']:,} "
+        f"fit, {len(points):,} are not beaten"
+    )

@@ -1,0 +1,152 @@
+"""What a search leaves behind: a target per point of the front, and all of it as JSON."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightmamba.arch.target import CHOICES
+from lightmamba.errors import InputError
+from lightmamba.explore.problem import Problem
+from lightmamba.explore.study import Search, Tried
+
+__all__ = ["FRONT", "PICTURE", "TARGETS", "best", "check_folder", "describe", "to_toml", "write"]
+
+FRONT, PICTURE = "front.json", "front.png"
+TARGETS = "targets"
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder that holds anything but an earlier front.
+
+    Raises
+    ------
+    InputError
+        One sentence.
+    """
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent} to make {out.name} in")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder to make, such as --out front")
+    if out.is_dir() and any(out.iterdir()) and not (out / FRONT).is_file():
+        raise InputError(f"{out} holds other things than a front; give a new folder")
+
+
+def describe(one: Tried, name: str) -> dict[str, Any]:
+    """Plain values of one machine."""
+    machine = one.candidate.machine
+    return {
+        "name": name,
+        "scheme": one.candidate.scheme,
+        "clock_mhz": one.candidate.clock_mhz,
+        **one.verdict.known,
+        "cycles_per_token": one.verdict.cycles,
+        "fullest": one.verdict.fullest,
+        "bound": one.verdict.bound,
+        "machine": {choice: getattr(machine, choice) for choice in CHOICES},
+    }
+
+
+def names(search: Search) -> list[str]:
+    """A name for each point of the front: p1 is the fastest."""
+    digits = len(str(len(search.front)))
+    return [f"p{n + 1:0{digits}}" for n in range(len(search.front))]
+
+
+def best(search: Search) -> dict[str, str]:
+    """The point that is best in each objective, the others deciding between equals."""
+    objectives, points = search.problem.objectives, search.front
+    found = {}
+    for objective in objectives:
+        order = [objective, *(o for o in objectives if o is not objective)]
+        costs = [tuple(o.cost(one.verdict.known) for o in order) for one in points]
+        found[objective.key] = names(search)[costs.index(min(costs))]
+    return found
+
+
+def write(search: Search, out: Path, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``front.json`` and ``targets/NAME.toml``; an earlier front there is replaced.
+
+    Parameters
+    ----------
+    search, out
+        What was found, and the folder for it.
+    more
+        What else is to stand in the JSON.
+
+    Returns
+    -------
+    dict
+        The content of ``front.json``.
+    """
+    problem, points = search.problem, search.front
+    (out / TARGETS).mkdir(parents=True, exist_ok=True)
+    for old in (out / TARGETS).glob("p*.toml"):
+        old.unlink()
+    entries = []
+    for name, one in zip(names(search), points, strict=True):
+        file = f"{TARGETS}/{name}.toml"
+        (out / file).write_text(_target(problem, one, name), encoding="utf-8")
+        entries.append(describe(one, name) | {"target": file})
+    content = {
+        "model": problem.name,
+        "base_target": problem.space.base.name,
+        "objectives": [
+            {"name": o.key, "label": o.label, "better": "more" if o.more else "less"}
+            for o in problem.objectives
+        ],
+        "points": entries,
+        "best": best(search),
+        "tried": [_figures(one) for one in search.feasible],
+        **more,
+    }
+    text = json.dumps(content, indent=1, allow_nan=False)
+    (out / FRONT).write_text(text + "\n", encoding="utf-8")
+    return content
+
+
+def _figures(one: Tried) -> dict[str, Any]:
+    """A machine that fits, for pictures of all that were tried."""
+    return {"scheme": one.candidate.scheme, **one.verdict.known}
+
+
+def _target(problem: Problem, one: Tried, name: str) -> str:
+    base, scheme = problem.space.base, one.candidate.scheme
+    target = problem.space.target(one.candidate, f"{base.name}-{name}")
+    about = f"explored from {base.name} for {problem.name}, {scheme}"
+    values = target.to_dict() | {"about": about}
+    figures = ", ".join(f"{o.label} {abs(o.cost(one.verdict.known)):g}" for o in problem.objectives)
+    return (
+        f"# Found by lightmamba explore from target {base.name}, for {problem.name} in {scheme}.\n"
+        f"# Estimated: {figures}.\n{to_toml(values)}"
+    )
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Plain values of a target as TOML that :meth:`Target.parse` reads back."""
+    tables = {k: v for k, v in values.items() if isinstance(v, Mapping)}
+    lists = {k: v for k, v in values.items() if _is_tables(v)}
+    flat = {k: v for k, v in values.items() if k not in tables and k not in lists}
+    parts = [_lines(flat), *(f"[{name}]\n{_lines(table)}" for name, table in tables.items())]
+    parts += [
+        f"[[{name}]]\n{_lines(entry)}" for name, entries in lists.items() for entry in entries
+    ]
+    return "\n".join(parts)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)
+
+
+def _lines(table: Mapping[str, Any]) -> str:
+    return "".join(f"{k} = {_value(v)}\n" for k, v in table.items() if v is not None)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):  # JSON's escapes are TOML's, but for one character
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return repr(value)

@@ -1,0 +1,179 @@
+"""A search, said once: which machines, for which model, judged by what."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.target import Target
+from lightmamba.compiler import ORDERS, plan
+from lightmamba.compiler.memory import Memory
+from lightmamba.config import Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.estimate.result import Estimate
+from lightmamba.explore.objectives import OBJECTIVES, Objective, device_share
+from lightmamba.explore.space import Space, Value
+from lightmamba.qmodel import Formats
+
+__all__ = ["Estimator", "Problem", "Verdict"]
+
+Estimator = Callable[[Mamba2Config, Formats, Target, str], Estimate]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a candidate.
+
+    Parameters
+    ----------
+    refused : str or None
+        Why there is no such machine; nothing else is known then.
+    values : {objective's key: figure}
+    fullest : str
+        What it takes the largest share of: lut, ff, dsp, bram18 or uram.
+    bound : str
+        Channel or unit that binds its speed.
+    """
+
+    refused: str | None = None
+    values: Mapping[str, float] | None = None
+    cycles: int = 0
+    fullest: str = ""
+    bound: str = ""
+
+    @property
+    def known(self) -> Mapping[str, float]:
+        """The figures of a machine that was not refused."""
+        if self.values is None:
+            raise ValueError(f"this machine was refused: {self.refused}")
+        return self.values
+
+    @property
+    def share(self) -> float:
+        """Largest share of the device."""
+        return self.known["device_share"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that a search depends on but its seed.
+
+    Parameters
+    ----------
+    name : str
+        Of the model, for people.
+    formats : {scheme: Formats}
+    estimate : function
+        As :func:`lightmamba.estimate.estimate`.
+    ratios : {scheme: float}
+        Perplexity over that of the float model, where accuracy is an objective.
+    measured_on : str
+        Model and text of the ratios.
+    fill : float
+        Largest share of the device that a machine may take.
+
+    Raises
+    ------
+    InputError
+        If the base names no device, or ``fill`` is out of range.
+    """
+
+    name: str
+    config: Mamba2Config
+    space: Space
+    formats: Mapping[str, Formats]
+    objectives: tuple[Objective, ...]
+    estimate: Estimator
+    ratios: Mapping[str, float]
+    measured_on: str = ""
+    fill: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.space.base.resources is None:
+            raise InputError(
+                f"target {self.space.base.name} names no device, so that no machine has a share "
+                f"of it; take u280, or add a [resources] table to a copy of the target"
+            )
+        if not 0 < self.fill <= 1:
+            raise InputError(f"--fill must be above 0 and at most 1, not {self.fill:g}; try 0.8")
+
+    def judge(self, chosen: Mapping[str, Value]) -> Verdict:
+        """Estimate one choice; what is refused is a verdict too."""
+        try:
+            candidate = self.space.candidate(chosen)
+            target = self.space.target(candidate)
+            formats = self.formats[candidate.scheme]
+            memory = Memory(self.config, plan(self.config, formats, target, ORDERS[0]), target)
+            memory.registers(memory.regions())
+            found = self.estimate(self.config, formats, target, ORDERS[0])
+        except ValueError as error:  # InputError is one
+            return Verdict(refused=str(error))
+        assert target.resources is not None
+        share, fullest = device_share(found.total, target.resources)
+        values = {"tokens_per_second": found.tokens_per_second, "device_share": share}
+        if found.energy is not None:
+            values["tokens_per_joule"] = 1 / found.energy.joules[1]
+        elif OBJECTIVES["energy"] in self.objectives:
+            raise InputError(
+                f"no energy is known for target {target.name}; "
+                f"leave it out: --objectives speed,size,accuracy"
+            )
+        if candidate.scheme in self.ratios:
+            values["perplexity_ratio"] = self.ratios[candidate.scheme]
+        return Verdict(None, values, found.cycles, fullest, found.bound)
+
+    def possible(self) -> tuple["Problem", dict[str, str]]:
+        """Leave out the schemes that no machine of the device can have.
+
+        Tried are the smallest machine and the base's own.
+
+        Returns
+        -------
+        problem, reasons : Problem, {scheme: str}
+            Without those schemes, and why.
+
+        Raises
+        ------
+        InputError
+            If none is left.
+        """
+        reasons: dict[str, str] = {}
+        for scheme in map(str, self.space.options["scheme"]):
+            tried = [self.space.smallest(scheme), self.space.of_base(scheme)]
+            verdicts = [self.judge(chosen) for chosen in tried]
+            if not any(self.feasible(verdict) for verdict in verdicts):
+                reasons[scheme] = self._why(tried[0], verdicts)
+        left = tuple(s for s in self.space.options["scheme"] if s not in reasons)
+        if not left:
+            raise InputError(f"{next(iter(reasons.values()))}; so there is nothing to search")
+        options = {**self.space.options, "scheme": left}
+        return replace(self, space=Space(self.space.base, options)), reasons
+
+    def feasible(self, verdict: Verdict) -> bool:
+        """Whether there is such a machine, and it fits."""
+        return verdict.refused is None and verdict.share <= self.fill
+
+    def _why(self, chosen: Mapping[str, Value], verdicts: list[Verdict]) -> str:
+        if any(verdict.refused for verdict in verdicts):
+            return next(str(v.refused) for v in verdicts if v.refused)
+        machine: ArchConfig = self.space.candidate(chosen).machine
+        base, least = self.space.base.name, verdicts[0]
+        limit = "" if self.fill == 1 else f", of which --fill allows {self.fill:g}"
+        return (
+            f"even the smallest {chosen['scheme']} machine ({machine.lanes} lane"
+            f"{'s' if machine.lanes > 1 else ''} of {machine.port_bits} bits) takes "
+            f"{least.share:.3g} times the {least.fullest} of target {base}{limit}"
+        )
+
+    def signature(self) -> dict[str, Any]:
+        """Plain values of all that the results depend on, by what people call it."""
+        config = asdict(self.config) | {"dt_limit": [repr(x) for x in self.config.dt_limit]}
+        return {
+            "model": config,
+            "base target": self.space.base.to_dict(),
+            "options": {name: list(values) for name, values in self.space.options.items()},
+            "formats": {name: asdict(f) for name, f in self.formats.items()},
+            "objectives": [objective.key for objective in self.objectives],
+            "largest share": self.fill,
+            "text or model of the accuracy": self.measured_on,
+        }

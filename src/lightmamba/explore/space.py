@@ -1,0 +1,167 @@
+"""The machines that are searched: what may be chosen, and the target of a choice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lightmamba.arch.config import BLOCK, WORD_BITS, ArchConfig
+from lightmamba.arch.target import Channel, Target
+from lightmamba.config import Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.explore.scheme import Scheme
+
+__all__ = ["OPTIONS", "Candidate", "Space", "Value"]
+
+Value = int | float | str
+PORTS = (128, 256, 512)
+FIFOS = (64, 128, 256, 512, 1024)
+OPTIONS: dict[str, tuple[int, ...]] = {
+    "lanes": (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64),
+    "port_bits": PORTS,
+    "multiplier_bits": (4, 8),
+    "state_elements": (32, 64, 128),
+    "state_port_bits": PORTS,
+    "aux_port_bits": (64, *PORTS),
+    "burst_beats": (8, 16, 32, 64),
+    "weight_fifo": FIFOS,
+    "state_fifo": (*FIFOS, 2048, 4096, 8192),
+    "aux_fifo": FIFOS,
+    "x_queue": FIFOS,
+    "z_queue": FIFOS,
+}
+CLOCKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the base target's
+PAGE_BITS = 4096 * 8  # a burst stays inside 4 KiB
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One choice: a scheme, a clock, and the machine that is built."""
+
+    scheme: str
+    clock_mhz: float
+    machine: ArchConfig
+
+
+@dataclass(frozen=True)
+class Space:
+    """All choices around a base target, whose channels and device stay.
+
+    Parameters
+    ----------
+    base : Target
+    options : {name: values}
+        Of ``scheme``, ``clock_mhz`` and the target's choices; what is not named stays as the base
+        has it.
+    """
+
+    base: Target
+    options: Mapping[str, tuple[Value, ...]]
+
+    @staticmethod
+    def around(
+        base: Target,
+        config: Mamba2Config,
+        schemes: Sequence[str],
+        only: Mapping[str, tuple[Value, ...]] | None = None,
+    ) -> "Space":
+        """The usual values, those of the base among them; ``only`` narrows some.
+
+        Raises
+        ------
+        InputError
+            If ``only`` names what is not searched, or no value of it.
+        """
+        options: dict[str, tuple[Value, ...]] = {
+            "scheme": tuple(schemes),
+            "clock_mhz": tuple(round(share * base.clock_mhz, 3) for share in CLOCKS),
+        }
+        padded = -(-config.d_state // BLOCK) * BLOCK
+        for name, usual in OPTIONS.items():
+            if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
+                continue  # as wide as the lanes' port
+            options[name] = tuple(sorted({*usual, getattr(base.machine, name)}))
+        wide = {s for s in OPTIONS["state_elements"] if padded % s == 0}
+        options["state_elements"] = tuple(sorted(wide))
+        for name, values in (only or {}).items():
+            if name not in options or name == "scheme":
+                known = ", ".join(n for n in options if n != "scheme")
+                raise InputError(
+                    f"{name} is not searched on target {base.name}; searched are {known}, "
+                    f"for example lanes=8,16"
+                )
+            if name == "clock_mhz" and max(float(v) for v in values) > base.clock_mhz:
+                raise InputError(
+                    f"clock_mhz may be at most that of target {base.name}, {base.clock_mhz:g}"
+                )
+            options[name] = values
+        return Space(base, options)
+
+    def candidate(self, chosen: Mapping[str, Value]) -> Candidate:
+        """The machine of a choice: what cannot go together is moved to the nearest that can.
+
+        Multipliers are as wide as the scheme's activations at least, bursts end at 4 KiB, queues
+        hold two bursts.
+        """
+        rest = dict(chosen)
+        scheme, clock = str(rest.pop("scheme")), float(rest.pop("clock_mhz"))
+        sizes = {name: int(value) for name, value in rest.items()}
+        given = {name: getattr(self.base.machine, name) for name in OPTIONS} | sizes
+        if self.base.machine.shared_port:
+            given |= dict.fromkeys(("state_port_bits", "aux_port_bits"), given["port_bits"])
+        given["multiplier_bits"] = max(given["multiplier_bits"], Scheme.parse(scheme).act_bits)
+        widest = max(given["port_bits"], given["state_port_bits"])
+        burst = given["burst_beats"] = min(given["burst_beats"], PAGE_BITS // widest)
+        given["weight_fifo"] = max(given["weight_fifo"], 2 * burst)
+        words = 2 * burst * given["aux_port_bits"] // WORD_BITS
+        given["aux_fifo"] = max(given["aux_fifo"], words)
+        return Candidate(scheme, clock, replace(self.base.machine, **given))
+
+    def of_base(self, scheme: str) -> dict[str, Value]:
+        """The choice that is nearest to the base target itself."""
+        machine = self.base.machine
+        own = {name: getattr(machine, name) for name in OPTIONS}
+        own |= {"scheme": scheme, "clock_mhz": self.base.clock_mhz}
+        found = {}
+        for name, values in self.options.items():
+            wanted = own[name]
+            at_most = [v for v in values if isinstance(v, str) or v <= wanted]
+            found[name] = wanted if wanted in values else (at_most or list(values[:1]))[-1]
+        return found
+
+    def smallest(self, scheme: str) -> dict[str, Value]:
+        """The choice with the least of everything."""
+        least = {name: min(values) for name, values in self.options.items() if name != "scheme"}
+        return {"scheme": scheme, **least}
+
+    def target(self, candidate: Candidate, name: str | None = None) -> Target:
+        """The base's memories and device with this machine.
+
+        Raises
+        ------
+        ValueError
+            If the two do not go together.
+        """
+        base = self.base
+        return replace(
+            base, name=name or base.name, clock_mhz=candidate.clock_mhz,
+            machine=candidate.machine, channels=_channels(base, candidate.machine.lanes),
+        )  # fmt: skip
+
+
+def _channels(base: Target, lanes: int) -> tuple[Channel, ...]:
+    """Deal lanes to the channels that had some: each to the one that has most left for it."""
+    if base.machine.shared_port or lanes == base.machine.lanes:
+        return base.channels
+    rest = {c.name: [p for p in c.ports if not _is_lane(p)] for c in base.channels}
+    dealt: dict[str, list[str]] = {
+        c.name: [] for c in base.channels if any(_is_lane(p) for p in c.ports)
+    }
+    rate = {c.name: c.attainable_gb_per_s for c in base.channels}
+    for n in range(lanes):
+        best = max(dealt, key=lambda name: rate[name] / (len(dealt[name]) + 1))
+        dealt[best].append(f"lane{n}")
+    ports = {name: (*dealt.get(name, ()), *others) for name, others in rest.items()}
+    return tuple(replace(c, ports=ports[c.name]) for c in base.channels if ports[c.name])
+
+
+def _is_lane(port: str) -> bool:
+    return port.startswith("lane")

@@ -1,0 +1,133 @@
+"""``lightmamba explore``, with an estimate that is made up and exact."""
+
+import json
+
+import pytest
+
+import lightmamba.estimate
+from lightmamba.arch.target import Target
+from lightmamba.explore import accuracy
+from lightmamba.explore.accuracy import Measured
+from lightmamba.explore.files import to_toml
+from tests.explore import standin
+
+RATIOS = {"w4a4": 1.05, "w4a8": 1.01, "w8a8": 1.001, "w4a4-block16": 1.04}
+FEW = ("--trials", "40")
+FAST = (*FEW, "--objectives", "speed,size,energy")
+
+
+@pytest.fixture
+def base(tmp_path, monkeypatch):
+    """A target with a device, and the made-up estimate of it."""
+    monkeypatch.setattr(lightmamba.estimate, "estimate", standin.estimate, raising=False)
+    file = tmp_path / "base.toml"
+    file.write_text(to_toml(standin.target().to_dict()))
+    return file
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Names of the schemes whose accuracy was asked for; the numbers are made up."""
+    asked = []
+
+    def measure(scheme, checkpoint, *, tokens, threads, progress):
+        asked.append((scheme.name, tokens))
+        return Measured(RATIOS[scheme.name], 0.001, 0.01, 10.0, 9.0, tokens)
+
+    monkeypatch.setattr(accuracy, "measure", measure)
+    return asked
+
+
+def test_a_point_compiles(run, base, tmp_path):
+    out = tmp_path / "front"
+    found = run("explore", "demo", "--target", base, "--out", out, *FAST, "--json").json
+    assert found["out"] == str(out)
+    assert found["trials"] == 40
+    assert found["trials"] >= found["machines"] >= found["fitting"] >= found["points"] > 1
+    assert set(found["best"]) == {"tokens_per_second", "device_share", "tokens_per_joule"}
+    assert found["base"]["machine"]["lanes"] == 4
+    content = json.loads((out / "front.json").read_text())
+    assert len(content["points"]) == found["points"]
+    assert (out / "front.png").read_bytes().startswith(b"\x89PNG")
+    fastest = found["best"]["tokens_per_second"]
+    toml = out / fastest["target"]
+    assert Target.load(str(toml)).clock_mhz == fastest["clock_mhz"]
+    words = ("demo", "--format", fastest["scheme"], "--target", toml, "--no-verilog")
+    built = run("compile", *words, "-o", tmp_path / "build", "--json").json
+    assert built["lanes"] == fastest["machine"]["lanes"]
+    assert built["target"] == f"tiny-{fastest['name']}"
+
+
+def test_a_study_goes_on(run, base, measured, tmp_path):
+    words = ("explore", "demo", "--target", base, "--study", tmp_path / "study", "--json")
+    schemes = ("--schemes", "w4a4,w8a8,w4a4-block16", "--accuracy-tokens", "300")
+    half = run(*words, *schemes, "--out", tmp_path / "a", "--trials", "20").json
+    assert half["trials"] == 20
+    more = run(*words, *schemes, "--out", tmp_path / "a", *FEW).json
+    assert more["trials"] == 40
+    assert measured == [("w4a4", 300), ("w8a8", 300), ("w4a4-block16", 300)]  # once each
+    assert {name: one["accuracy_only"] for name, one in more["accuracy"].items()} == {
+        "w4a4": False, "w8a8": False, "w4a4-block16": True,
+    }  # fmt: skip
+    assert more["accuracy"]["w4a4-block16"]["ratio"] == 1.04
+    assert more["best"]["perplexity_ratio"]["scheme"] == "w8a8"
+    again = run(*words[:-1], *schemes, "--out", tmp_path / "b", *FEW)
+    assert again.out == f"{tmp_path / 'b'}\n"
+    assert "no: accuracy only" in again.err
+    assert (tmp_path / "a/front.json").read_text() == (tmp_path / "b/front.json").read_text()
+    other = run(*words, *schemes, "--out", tmp_path / "b", *FEW, "--seed", "1")
+    assert "study is of another search: its seed differs" in other.refusal
+
+
+def test_a_file_has_its_own_scheme(run, base, world, tmp_path):
+    words = ("--target", base, "--out", tmp_path / "front", *FAST, "--json")
+    found = run("explore", world.plain_file, *words).json
+    content = json.loads((tmp_path / "front" / "front.json").read_text())
+    assert {point["scheme"] for point in content["points"]} == {"w8a8"}
+    toml = tmp_path / "front" / found["best"]["device_share"]["target"]
+    images = ("--target", toml, "--no-verilog", "-o", tmp_path / "build", "--json")
+    assert run("compile", world.plain_file, *images).json["lanes"] >= 1
+
+
+def test_what_does_not_fit_is_left_out(run, base, tmp_path):
+    base.write_text(to_toml(standin.target(lut=4100).to_dict()))
+    words = ("--target", base, "--out", tmp_path / "front", *FAST)
+    said = run("explore", "demo", *words, "--only", "lanes=1,2", "--only", "clock_mhz=80,100")
+    assert said.status == 0
+    assert "w4a8 is left out: even the smallest w4a8 machine" in said.err
+    content = json.loads((tmp_path / "front" / "front.json").read_text())
+    assert set(content["left_out"]) == {"w4a8"}
+    assert {point["machine"]["lanes"] for point in content["points"]} <= {1, 2}
+    assert {point["clock_mhz"] for point in content["points"]} <= {80, 100}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("demo --target tiny", "target tiny names no device, so that no machine has a share of it"),
+        (
+            "demo --target {base} --fill 0.001",
+            "even the smallest w4a4 machine (1 lane of 128 bits)",
+        ),
+        ("demo --target {base} --fill 2", "--fill must be above 0 and at most 1, not 2; try 0.8"),
+        ("none --target {base}", "there is no file none; give a quantized file, or a shape: "),
+        ("demo --target huge", "there is no target huge"),
+        ("demo --target {base} --trials 0", "--trials must be at least 1, not 0; try 300"),
+        ("demo --target {base} --seed -1", "--seed must be at least 0"),
+        ("demo --target {base} --accuracy-tokens 9", "--accuracy-tokens must be at least 256"),
+        ("demo --target {base} --objectives speed", "a front needs at least two objectives"),
+        ("demo --target {base} --objectives a,b", "there is no objective 'a'; choose from speed"),
+        ("demo --target {base} --schemes w5a5", "there are recipes for w4a4, w4a8, w8a8, not for"),
+        ("demo --target {base} --schemes w4a4-block16", "name one that they have too, for example"),
+        ("demo --target {base} --only lanes", "--only takes a choice and numbers, such as lanes=8"),
+        ("demo --target {base} --only wings=2", "wings is not searched on target tiny; searched"),
+        ("demo --target {base} --only lanes=100", "lanes must be in 1..64, not 100; so there is"),
+        ("demo --target {base} --study {root}", "cannot keep the study in"),
+        ("demo --target {base} --study {base}", "is no study; give the file of one, or a new one"),
+    ],
+)
+def test_refusals(run, base, tmp_path, words, sentence):
+    filled = [word.format(base=base, root=tmp_path) for word in words.split()]
+    said = run("explore", *filled, "--out", tmp_path / "front")
+    assert sentence in said.refusal
+    assert list(tmp_path.iterdir()) == [base]

@@ -1,0 +1,48 @@
+"""Accuracy is really measured."""
+
+import pytest
+
+from lightmamba.errors import InputError
+from lightmamba.explore.accuracy import measure, recipe
+from lightmamba.explore.scheme import SCHEMES, Scheme
+from lightmamba.quantize import Calibration, Recipe
+from tests.cli.conftest import WORDED
+from tests.support.models import write_state_spaces
+
+FEW = Calibration(sequences=8, seqlen=128)
+
+
+@pytest.mark.parametrize("name", [*SCHEMES, "w4a4-block16", "w4a8-group64", "w8a8-block8-group32"])
+def test_a_recipe_makes_its_scheme(name):
+    scheme = Scheme.parse(name)
+    assert recipe(scheme).formats == scheme.formats
+    if name in SCHEMES:
+        assert recipe(scheme) == Recipe.load(name)
+
+
+def test_measured_on_a_checkpoint(tmp_path):
+    checkpoint = tmp_path / "ck"
+    write_state_spaces(checkpoint, WORDED, tokenizer=True)
+    seen = []
+    found = {
+        name: measure(
+            Scheme.parse(name), checkpoint, tokens=600, calibration=FEW,
+            progress=lambda *done: seen.append(done),
+        )
+        for name in ("w4a4", "w8a8", "w4a4-block16")
+    }  # fmt: skip
+    assert {one.tokens for one in found.values()} == {599}
+    assert len({one.float_perplexity for one in found.values()}) == 1
+    assert len({one.ratio for one in found.values()}) == 3
+    for one in found.values():
+        assert one.ratio == pytest.approx(one.perplexity / one.float_perplexity)
+        assert 0 < one.standard_error < 0.1
+    assert 0 < found["w8a8"].kl < found["w4a4-block16"].kl < found["w4a4"].kl
+    assert seen[-1] == (100, 100)
+    assert all(0 <= done <= total for done, total in seen)
+
+
+def test_a_checkpoint_without_words(tmp_path):
+    write_state_spaces(tmp_path / "ck", WORDED)
+    with pytest.raises(InputError, match="has no tokenizer, so its accuracy cannot be measured"):
+        measure(Scheme(), tmp_path / "ck", tokens=600)

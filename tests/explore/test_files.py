@@ -1,0 +1,108 @@
+"""What a search leaves behind."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lightmamba.arch.target import Channel, Target, target_names
+from lightmamba.errors import InputError
+from lightmamba.explore.files import check_folder, to_toml, write
+from lightmamba.explore.objectives import front
+from lightmamba.explore.picture import draw
+from lightmamba.explore.study import Search, open_study
+from tests.explore.standin import problem
+
+TRIALS = 40
+
+
+@pytest.fixture(scope="module")
+def found():
+    with open_study(None, 4) as study:
+        search = Search(problem(), study)
+        search.run(TRIALS)
+        yield search
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_targets_read_back(name):
+    target = Target.load(name)
+    assert Target.parse(to_toml(target.to_dict()), name) == target
+
+
+def test_odd_texts_read_back():
+    target = Target.load("tiny")
+    source = 'a "quoted" \\ one,\nof two lines\x7f, µ [x]'
+    channels = tuple(replace(c, source=source) for c in target.channels)
+    odd = replace(target, about=source, clock_mhz=0.1, channels=channels)
+    assert Target.parse(to_toml(odd.to_dict()), "odd") == odd
+    assert isinstance(odd.channels[0], Channel)
+
+
+def test_every_point_is_a_target(found, tmp_path):
+    content = write(found, tmp_path / "out", {"seed": 0})
+    assert json.loads((tmp_path / "out" / "front.json").read_text()) == content
+    points = content["points"]
+    assert len(points) == len(found.front) == len(list((tmp_path / "out/targets").iterdir()))
+    assert front(points, problem().objectives) == list(range(len(points)))
+    for point, one in zip(points, found.front, strict=True):
+        target = Target.load(str(tmp_path / "out" / point["target"]))
+        assert target.machine == one.candidate.machine
+        assert target.clock_mhz == point["clock_mhz"]
+        assert target.name == f"tiny-{point['name']}"
+        assert point["tokens_per_second"] == one.verdict.known["tokens_per_second"]
+        assert point["machine"]["lanes"] == target.machine.lanes
+    assert content["seed"] == 0
+    assert len(content["tried"]) == len(found.feasible)
+
+
+def test_the_best_are_the_best(found, tmp_path):
+    content = write(found, tmp_path / "out", {})
+    points = {point["name"]: point for point in content["points"]}
+    best = {key: points[name] for key, name in content["best"].items()}
+    for key, better in (
+        ("tokens_per_second", max), ("tokens_per_joule", max), ("device_share", min),
+        ("perplexity_ratio", min),
+    ):  # fmt: skip
+        extreme = better(point[key] for point in points.values())
+        assert best[key][key] == pytest.approx(extreme, rel=0.005)
+    equal = [p for p in points.values() if p["scheme"] == "w8a8"]  # all as accurate
+    assert best["perplexity_ratio"]["tokens_per_second"] == pytest.approx(
+        max(p["tokens_per_second"] for p in equal), rel=0.005
+    )
+
+
+def test_an_earlier_front_is_replaced(found, tmp_path):
+    out = tmp_path / "out"
+    write(found, out, {})
+    (out / "targets" / "p999.toml").write_text("")
+    check_folder(out)
+    write(found, out, {})
+    assert not (out / "targets" / "p999.toml").exists()
+
+
+def test_other_folders_are_refused(tmp_path):
+    check_folder(tmp_path / "new")
+    check_folder(tmp_path)  # empty
+    (tmp_path / "file").write_text("")
+    for out, sentence in (
+        (tmp_path, "holds other things than a front; give a new folder"),
+        (tmp_path / "file", "file is a file; give a folder to make"),
+        (tmp_path / "no" / "out", "there is no folder .*no to make out in"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            check_folder(out)
+
+
+@pytest.mark.parametrize("energy", [True, False])
+def test_a_picture(found, tmp_path, energy):
+    content = write(found, tmp_path / "out", {"fitting": 1})
+    if not energy:
+        content["points"] = [
+            {k: v for k, v in p.items() if k != "tokens_per_joule"} for p in content["points"]
+        ]
+        content["best"] = {"tokens_per_second": content["points"][0]["name"]}
+    draw(tmp_path / "front.png", content)
+    data = (tmp_path / "front.png").read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert (int.from_bytes(data[16:20]) > 1000) == energy  # pixels: two panels, or one

@@ -1,0 +1,46 @@
+"""Schemes by name."""
+
+import pytest
+
+from lightmamba.errors import InputError
+from lightmamba.explore.scheme import SCHEMES, Scheme
+from lightmamba.qmodel import Formats
+from lightmamba.quantize import Recipe
+
+
+@pytest.mark.parametrize(
+    "name", [*SCHEMES, "w4a4-block16", "w8a8-group64", "w4a8-block64-group256"]
+)
+def test_names_read_back(name):
+    scheme = Scheme.parse(name)
+    assert scheme.name == name
+    assert scheme.in_gates == (name in SCHEMES)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_gates_schemes_are_the_recipes(name):
+    assert Scheme.parse(name).formats == Recipe.load(name).formats
+
+
+def test_worked():
+    found = Scheme.parse("w4a4-block16-group64").formats
+    assert found == Formats(4, 4, block=16, group=64, head_block=16, hadamard=64)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("4bit", "there is no scheme '4bit'; write it like w4a4, w8a8"),
+        ("", "there is no scheme ''"),
+        ("w4a4-block", "there is no scheme 'w4a4-block'"),
+        ("w2a8", "there are recipes for w4a4, w4a8, w8a8, not for w2a8"),
+        ("w4a4-block0", "scheme w4a4-block0: "),
+        ("w4a4-group0", "scheme w4a4-group0: group must be even, from 2 to 1024, not 0"),
+        ("w4a4-group2048", "group must be even, from 2 to 1024, not 2048"),
+        ("w4a4-block24", "scheme w4a4-block24: "),
+    ],
+)
+def test_refusals(name, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        Scheme.parse(name)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,97 @@
+"""Choices around a target, and the targets they give."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightmamba.arch.ports import ports
+from lightmamba.arch.target import Target
+from lightmamba.config import Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.explore.space import Space
+from tests.explore.standin import RATIOS, SMALL, target
+
+BASES = {"tiny": target(), **{name: Target.load(name) for name in ("u280", "ecp5")}}
+
+
+def space(base="tiny", config=SMALL, **only):
+    return Space.around(BASES[base], config, tuple(RATIOS), only)
+
+
+@given(st.sampled_from(sorted(BASES)), st.data())
+def test_every_choice_is_a_target(name, data):
+    """Whatever is chosen goes together, on the memories of the base."""
+    around = space(name)
+    chosen = {n: data.draw(st.sampled_from(v)) for n, v in around.options.items()}
+    candidate = around.candidate(chosen)
+    found = around.target(candidate, "mine")
+    assert (found.name, found.clock_mhz) == ("mine", chosen["clock_mhz"])
+    assert found.resources == around.base.resources
+    assert found.machine.lanes == chosen["lanes"]
+    given = {c.name: replace(c, ports=()) for c in around.base.channels}
+    assert all(replace(c, ports=()) == given[c.name] for c in found.channels)
+    assert {p for c in found.channels for p in c.ports} == {p.name for p in ports(found.machine)}
+    assert Target.from_dict(found.to_dict()) == found
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_the_base_is_among_them(name):
+    around = space(name)
+    own = around.of_base("w4a4")
+    assert all(own[n] in around.options[n] for n in around.options)
+    assert around.target(around.candidate(own)) == BASES[name]
+    assert max(around.options["clock_mhz"]) == BASES[name].clock_mhz
+
+
+def test_what_cannot_go_together_is_moved():
+    around = space()
+    chosen = around.smallest("w4a8") | {"burst_beats": 64, "port_bits": 512, "aux_port_bits": 256}
+    found = around.candidate(chosen).machine
+    assert found.multiplier_bits == 8
+    assert found.weight_fifo == 128
+    assert found.aux_fifo == 512
+    assert around.candidate(around.smallest("w4a4")).machine.multiplier_bits == 4
+    shared = space("ecp5")
+    assert "aux_port_bits" not in shared.options
+    machine = shared.candidate(shared.smallest("w4a4") | {"port_bits": 256}).machine
+    assert (machine.state_port_bits, machine.aux_port_bits) == (256, 256)
+
+
+def test_lanes_are_dealt_by_bandwidth():
+    base = BASES["tiny"]
+    fast = replace(base.channels[2], gb_per_s=5, attainable_gb_per_s=4.8)
+    base = replace(base, channels=(*base.channels[:2], fast, *base.channels[3:]))
+    around = Space.around(base, SMALL, ("w4a4",))
+    own = around.of_base("w4a4")
+
+    def dealt(lanes):
+        found = around.target(around.candidate(own | {"lanes": lanes}))
+        return {c.name: len(c.ports) for c in found.channels if c.name.startswith("lane")}
+
+    assert dealt(1) == {"lane2": 1}
+    assert dealt(6) == {"lane0": 1, "lane1": 1, "lane2": 3, "lane3": 1}
+    assert dealt(4) == {"lane0": 1, "lane1": 1, "lane2": 1, "lane3": 1}  # as the base has them
+
+
+def test_state_elements_divide_the_state():
+    small = Mamba2Config(d_model=256, n_layer=2, vocab_size=512, d_state=80)
+    around = space(config=small)
+    assert around.options["state_elements"] == (32,)
+    assert around.of_base("w4a4")["state_elements"] == 32
+
+
+def test_narrowed():
+    around = space(lanes=(8,), clock_mhz=(50.0, 75.0))
+    assert around.options["lanes"] == (8,)
+    assert around.of_base("w4a4")["lanes"] == 8
+    assert around.of_base("w4a4")["clock_mhz"] == 75
+    assert space(lanes=(2, 3)).of_base("w4a4")["lanes"] == 3
+    for only, sentence in (
+        ({"lane": (1,)}, "lane is not searched on target tiny; searched are clock_mhz, lanes"),
+        ({"scheme": (1,)}, "scheme is not searched"),
+        ({"clock_mhz": (50.0, 101.0)}, "clock_mhz may be at most that of target tiny, 100"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            space(**only)

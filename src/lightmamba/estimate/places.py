@@ -109,3 +109,5 @@ TABLES = WRITER_TABLE + WRITERS * W_SIZE
 COMMANDS = 0
 CLIENTS = COMMANDS + READERS * COMMAND_RING * 2
 FREE = CLIENTS + PORTS * (READERS + 1)
+
+__all__ = sorted(name for name in globals() if name.isupper())

@@ -3,13 +3,15 @@
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in README.md and docs/.
 """
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 from bench import board_tables as boards
 from bench.common import RESULTS
+from bench.full_tables import FULL
+from bench.markdown import foot, lines, load
+from bench.synth_tables import SYNTH
 from lightmamba.arch.describe import tables
 
 ROOT = RESULTS.parent.parent
@@ -22,29 +24,6 @@ METHODS = {
     "osplus": "Outlier Suppression+",
     "ours": "**ours**",
 }
-
-
-def load(name: str) -> dict[str, Any]:
-    """One results file."""
-    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return record
-
-
-def lines(header: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    body = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in body) + "\n"
-
-
-def foot(record: dict[str, Any]) -> str:
-    """Where the numbers come from."""
-    rows = record["results"]
-    commits = {r["commit"] for r in rows if "commit" in r} if isinstance(rows, list) else set()
-    made_at = ", ".join(sorted(commits | {record["commit"]}))
-    return (
-        f"\nMeasured by `{record['command']}` on {record['machine']}, "
-        f"{record['date']}, commits {made_at}.\n"
-    )
 
 
 def accuracy(model: str) -> str:
@@ -268,6 +247,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "energy-constants": lambda: plain(boards.constant_rows()),
     "energy-floor": lambda: computed("energy", boards.floor_rows),
     "energy-paper": lambda: computed("energy", boards.paper_rows),
+    **SYNTH,
+    **FULL,
 }
 
 

@@ -35,8 +35,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _plain(found: "Estimate") -> dict[str, Any]:
-    energy = found.energy
-    low, likely, high = energy.joules if energy else (None, None, None)
+    per_joule = found.energy.tokens_per_joule if found.energy else None
     return {
         "tokens_per_second": found.tokens_per_second,
         "cycles_per_token": found.cycles,
@@ -59,8 +58,8 @@ def _plain(found: "Estimate") -> dict[str, Any]:
             "total": asdict(found.total),
             "blocks": {name: asdict(amount) for name, amount in found.resources.items()},
         },
-        "tokens_per_joule": likely and 1 / likely,
-        "tokens_per_joule_range": energy and [1 / (high or 1), 1 / (low or 1)],
+        "tokens_per_joule": per_joule and per_joule[1],
+        "tokens_per_joule_range": per_joule and [per_joule[0], per_joule[2]],
     }
 
 

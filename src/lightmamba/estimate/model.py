@@ -10,8 +10,10 @@ from lightmamba.arch.target import Channel, Target
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.estimate import places as p
+from lightmamba.estimate.energy import energy
 from lightmamba.estimate.loop import run
 from lightmamba.estimate.quantities import Quantities
+from lightmamba.estimate.resources import resources
 from lightmamba.estimate.result import Estimate
 from lightmamba.estimate.tables import Run, fill
 from lightmamba.estimate.workload import Workload
@@ -72,9 +74,9 @@ def estimate(
         nominal_bytes_per_cycle={
             name: channel.gb_per_s * 1e3 / target.clock_mhz for name, channel in channels.items()
         },
-        resources={},  # resources(work.arch)
+        resources=resources(work.arch),
     )
-    return replace(found, energy=None)  # energy(found, target)
+    return replace(found, energy=energy(found, target))
 
 
 def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Run:

@@ -1,0 +1,94 @@
+"""Tables of whole tokens in gates at full size, and of the goals, for :mod:`bench.tables`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.common import RESULTS
+from bench.markdown import foot, lines, load
+
+__all__ = ["FULL"]
+
+# Decoding of Mamba2-2.7B in the paper, tokens per second (arXiv 2502.15260).
+PAPER = {"mamba2-2.7b on u280": 93.0, "mamba2-2.7b on vck190-paper": 7.21}
+U280 = "u280, mamba2-2.7b"
+
+
+def rows_by_name() -> dict[str, dict[str, Any]]:
+    """What each row of :mod:`bench.full` measured."""
+    return {row["name"]: row for row in load("full")["results"]}
+
+
+def full() -> str:
+    """Speed of every row, and how much of its memory it uses."""
+    body = [
+        [
+            name, f"{PAPER[name]:g}" if name in PAPER else "", f"**{r['tokens_per_second']:,.4g}**",
+            f"{r['cycles_per_token']:,.0f}", r["busiest_channel"],
+            f"{100 * r['of_attainable']:.1f}", f"{100 * r['of_nominal']:.1f}",
+        ]
+        for name, r in rows_by_name().items()
+    ]  # fmt: skip
+    header = ["tokens per second, W4A4 (simulated)", "paper", "here", "cycles of a token",
+              "busiest channel", "% of attainable", "% of nominal"]  # fmt: skip
+    return lines(header, body) + foot(load("full"))
+
+
+def waits() -> str:
+    """What the lanes do in the cycles of a token."""
+    found = rows_by_name()
+    names = list(next(iter(found.values()))["stalls"])
+    body = [
+        [name, *(f"{100 * r['stalls'][n] / sum(r['stalls'].values()):.1f}" for n in names)]
+        for name, r in found.items()
+    ]
+    header = ["% of a token's cycles (simulated)", *(n.replace("_", " ") for n in names)]
+    return lines(header, body)
+
+
+def goals() -> str:
+    """What was aimed at and what was reached, each with where it is from."""
+    found, body = rows_by_name(), []
+
+    def row(what: str, paper: str, goal: str, reached: str, origin: str) -> None:
+        body.append([what, paper, goal, reached, origin])
+
+    for name, goal in (("u280", 300), ("vck190-paper", 8.0), ("vck190", 28.8)):
+        if r := found.get(f"mamba2-2.7b on {name}"):
+            paper = PAPER.get(r["name"])
+            row(f"2.7B on `{name}`, tokens/s", f"{paper:g}" if paper else "–", f"≥ {goal:g}",
+                f"{r['tokens_per_second']:.2f}", "simulated")  # fmt: skip
+            row("its busiest channel, bound / measured", "", "≥ 0.97" if paper else "",
+                f"{r['of_attainable']:.3f}", "simulated")  # fmt: skip
+    if r := found.get("mamba2-2.7b on vck190"):
+        row("all memory of the `vck190`, of nominal", "–", "≥ 75 %",
+            f"{100 * r['of_all_nominal']:.1f} %", "simulated")  # fmt: skip
+    if r := found.get("mamba2-2.7b on u280"):
+        row("one 2.7B token on two cores, compared, s", "–", "≤ 300",
+            f"{r['seconds_per_compared_token']:.0f}", "measured")  # fmt: skip
+        row("its simulator in C++, s", "–", "≤ 600", f"{r['simulator_seconds']:.0f}", "measured")
+    if exists("synth"):
+        m = load("synth")["results"]["machines"][U280]
+        for cell, paper, name in (("lut", 297_000, "LUT"), ("dsp", 1164, "DSP"),
+                                  ("bram", 912, "BRAM of 18 kbit")):  # fmt: skip
+            row(f"`u280`, W4A4, {name}", f"{paper:,}", f"≤ {paper:,}", f"{m[cell]:,}",
+                "synthesized (yosys)")  # fmt: skip
+        row("longest path, yosys `sta`, ns", "–", "≤ 3.0", f"{m['path_ns']:.2f}", "synthesized")
+    if exists("ecp5"):
+        (placed,) = load("ecp5")["results"].values()
+        row("LFE5U-85F, placed and routed, MHz", "–", "≥ 120", f"{placed['fmax_mhz']:.1f}",
+            "nextpnr")  # fmt: skip
+    if exists("estimates"):
+        worst = max(abs(r["error"]) for r in load("estimates")["results"])
+        count = len(load("estimates")["results"])
+        row(f"estimate against gates, worst of {count}", "–", "≤ 1 %", f"{100 * worst:.2f} %",
+            "simulated")  # fmt: skip
+    return lines(["figure", "paper", "goal", "reached", ""], body)
+
+
+def exists(name: str) -> bool:
+    """Whether a results file is there."""
+    return Path(RESULTS / f"{name}.json").is_file()
+
+
+FULL: dict[str, Callable[[], str]] = {"full": full, "full-waits": waits, "goals": goals}

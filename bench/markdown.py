@@ -1,0 +1,31 @@
+"""Results files as tables in Markdown."""
+
+import json
+from typing import Any
+
+from bench.common import RESULTS
+
+__all__ = ["foot", "lines", "load"]
+
+
+def load(name: str) -> dict[str, Any]:
+    """One results file."""
+    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return record
+
+
+def lines(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    body = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in body) + "\n"
+
+
+def foot(record: dict[str, Any]) -> str:
+    """Where the numbers come from."""
+    rows = record["results"]
+    commits = {r["commit"] for r in rows if "commit" in r} if isinstance(rows, list) else set()
+    made_at = ", ".join(sorted(commits | {record["commit"]}))
+    return (
+        f"\nMeasured by `{record['command']}` on {record['machine']}, "
+        f"{record['date']}, commits {made_at}.\n"
+    )

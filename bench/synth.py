@@ -1,0 +1,165 @@
+"""Cells of machines through yosys, block by block, and the model that `estimate` predicts with.
+
+    python -m bench.synth [MACHINE ...] [--jobs 1] [--no-place]
+
+Synthesizes the machines (those named, or all; the results file keeps the others), then fits the
+cells of every group of blocks and writes src/lightmamba/estimate/resources.json. Blocks that were
+synthesized before, of the same text, come from the cache. In the end the machine of the target ecp5
+is placed and routed for the bundled model (bench/results/ecp5.json).
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lightmamba.estimate
+from bench.common import RESULTS, write_results
+from lightmamba.arch.amount import Amount
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.target import Target
+from lightmamba.compiler import plan
+from lightmamba.config import SHAPES
+from lightmamba.estimate.resources import CELLS, FILE, GROUPS, Group, group_of, resources
+from lightmamba.qmodel import Formats
+from lightmamba.rtl.top import to_verilog
+from lightmamba.synth import place, synthesize
+
+W4A8, W8A8 = Formats(4, 8), Formats(8, 8, head_weight_bits=8)
+# Small machines that differ in everything that a group is a sum over.
+WIDE = {"lanes": 2, "port_bits": 256, "state_elements": 32, "state_port_bits": 128}
+MANY = {"lanes": 9, "state_elements": 32, "state_port_bits": 512, "aux_port_bits": 256,
+        "aux_fifo": 256}  # fmt: skip
+FIRM = {"lanes": 3, "multiplier_bits": 8, "act_bits": 8, "state_elements": 128}
+WHOLE = {"weight_bits": 8, "multiplier_bits": 8, "act_bits": 8, "head_qmax": 127}
+PLACED = "ecp5, demo"
+
+
+def machines() -> dict[str, ArchConfig]:
+    """Those of the targets, and small ones for the fit."""
+
+    def of(target: str, shape: str, formats: Formats | None = None) -> ArchConfig:
+        return plan(SHAPES[shape], formats or Formats(), Target.load(target))
+
+    base = ArchConfig()
+    return {
+        "u280, mamba2-2.7b": of("u280", "mamba2-2.7b"),
+        "vck190-paper, mamba2-2.7b": of("vck190-paper", "mamba2-2.7b"),
+        "tiny, demo": of("tiny", "demo"),
+        PLACED: of("ecp5", "demo"),
+        "two lanes of 64": replace(base, **WIDE, aux_port_bits=64),
+        "nine lanes of 32": replace(base, **MANY),
+        "W4A4 on 8 bits": replace(base, multiplier_bits=8, port_bits=512, lanes=2),
+        "W4A8": replace(base, **FIRM),
+        "W4A8, wide": replace(base, **FIRM | {"port_bits": 256, "lanes": 1}),
+        "W8A8": replace(base, **WHOLE, lanes=2),
+        "W8A8, wide": replace(
+            base, **WHOLE, lanes=1, port_bits=512, aux_port_bits=512, aux_fifo=512
+        ),
+    }
+
+
+def measure(arch: ArchConfig, jobs: int) -> dict[str, Any]:
+    """Synthesize one machine."""
+    begin = time.perf_counter()
+    found = synthesize(to_verilog(arch), "lightmamba", jobs=jobs, progress=_say)
+    return {"arch": asdict(arch), **found.as_dict(), "seconds": time.perf_counter() - begin}
+
+
+def _say(done: int, total: int) -> None:
+    print(f"  {done} of {total} blocks", flush=True)
+
+
+def grouped(result: dict[str, Any]) -> dict[str, Amount]:
+    """Cells of a measured machine by group."""
+    sums: dict[str, Amount] = defaultdict(Amount)
+    for name, block in result["blocks"].items():
+        amount = Amount(
+            block["lut"], block["ff"], block["dsp"], block["bram"], block["uram"]
+        ).times(block["count"])
+        sums[group_of(name)] += amount
+    return sums
+
+
+def fit(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Factors of every group and kind: least squares of the relative error, none negative."""
+    out: dict[str, dict[str, dict[str, list[float]]]] = {}
+    known = [(ArchConfig.from_dict(r["arch"]), grouped(r)) for r in results.values()]
+    for group in GROUPS:
+        kinds = defaultdict(list)
+        for arch, sums in known:
+            kinds[group.kind(arch)].append((arch, sums.get(group.name, Amount())))
+        out[group.name] = {kind: _factors(group, seen) for kind, seen in sorted(kinds.items())}
+    return out
+
+
+def _factors(group: Group, seen: Sequence[tuple[ArchConfig, Amount]]) -> dict[str, list[float]]:
+    sizes = np.array([group.sizes(arch) for arch, _ in seen])
+    rests = np.array([astuple(a + group.counted(arch).times(-1)) for arch, a in seen])
+    return {
+        cell: [round(f, 4) for f in _positive(sizes, rests[:, n])] for n, cell in enumerate(CELLS)
+    }
+
+
+def _positive(sizes: Any, wanted: Any) -> list[float]:
+    """Factors that are not negative: the most negative is taken out until there is none."""
+    weights = 1 / np.maximum(1.0, np.abs(wanted))
+    kept = list(range(sizes.shape[1]))
+    factors = np.zeros(sizes.shape[1])
+    while kept:
+        found = np.linalg.lstsq(sizes[:, kept] * weights[:, None], wanted * weights, rcond=None)[0]
+        if found.min() >= -1e-9:
+            factors[kept] = np.maximum(found, 0.0)
+            break
+        kept.pop(int(found.argmin()))
+    values: list[float] = factors.tolist()
+    return values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="cells of machines, and the model of them")
+    parser.add_argument("machine", nargs="*", help="beginning of a machine's name (all)")
+    parser.add_argument("--no-place", action="store_true", help="without place and route")
+    parser.add_argument("--jobs", type=int, default=1, help="blocks at a time (1)")
+    args = parser.parse_args()
+    every = machines()
+    path = RESULTS / "synth.json"
+    results = json.loads(path.read_text())["results"]["machines"] if path.is_file() else {}
+    results = {name: result for name, result in results.items() if name in every}
+    for name, arch in every.items():
+        if args.machine and not any(name.startswith(wanted) for wanted in args.machine):
+            continue
+        print(name, flush=True)
+        results[name] = measure(arch, args.jobs)
+        groups = fit(results)
+        model = Path(lightmamba.estimate.__file__).with_name(FILE)
+        made = "python -m bench.synth; factors of the sizes in resources.py"
+        model.write_text(json.dumps({"made_by": made, "groups": groups}, indent=1) + "\n")
+        write_results("synth", "python -m bench.synth", {"machines": results})
+    check(results)
+    if not args.no_place:
+        begin = time.perf_counter()
+        found = place(to_verilog(every[PLACED]), "lightmamba").as_dict()
+        found["seconds"] = time.perf_counter() - begin
+        write_results("ecp5", "python -m bench.synth", {PLACED: found})
+
+
+def check(results: dict[str, dict[str, Any]]) -> None:
+    """Print the measured and the predicted cells of every machine."""
+    for name, result in results.items():
+        predicted = sum(resources(ArchConfig.from_dict(result["arch"])).values(), Amount())
+        measured = sum(grouped(result).values(), Amount())
+        for cell in CELLS:
+            here, there = getattr(measured, cell), getattr(predicted, cell)
+            error = f"{100 * (there / here - 1):+.1f} %" if here else ""
+            print(f"{name:28} {cell:7} {here:10,.0f} {there:10,.0f} {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Tables of what synthesis said."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from bench.markdown import foot, lines, load
+from lightmamba.arch.amount import Amount
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.target import Target
+from lightmamba.estimate.resources import CELLS, GROUPS, group_of, resources
+
+__all__ = ["SYNTH"]
+
+U280, VCK190 = "u280, mamba2-2.7b", "vck190-paper, mamba2-2.7b"
+PAPER = {  # arXiv 2502.15260, W4A4, after Vivado
+    U280: ("U280", Amount(297_000, 394_000, 1164, 912, 61)),
+    VCK190: ("VCK190", Amount(107_000, 130_000, 228, 912, 61)),
+}
+HEADER = ["LUT", "FF", "DSP", "BRAM (18 kbit)", "URAM"]
+
+
+def amount(block: dict[str, Any]) -> Amount:
+    """Cells of a machine, or of all blocks equal to one."""
+    found = Amount(*(block[cell] for cell in ("lut", "ff", "dsp", "bram", "uram")))
+    return found.times(block.get("count", 1))
+
+
+def figures(cells: Amount) -> list[str]:
+    return [f"{getattr(cells, cell):,.0f}" for cell in CELLS]
+
+
+def u280() -> str:
+    """The full machine by groups of blocks, beside the paper's and the device."""
+    record = load("synth")
+    result = record["results"]["machines"][U280]
+    sums: dict[str, Amount] = defaultdict(Amount)
+    slowest: dict[str, tuple[float, str]] = {}
+    for name, block in result["blocks"].items():
+        group = group_of(name)
+        sums[group] += amount(block)
+        path = f"{block['path_ns']:.2f} ({block['lut_levels']} LUTs, {block['carry4']} carries)"
+        slowest[group] = max(slowest.get(group, (0.0, "")), (block["path_ns"], path))
+    rows = [[g.name, *figures(sums[g.name]), slowest[g.name][1]] for g in GROUPS if g.name in sums]
+    total, device = sum(sums.values(), Amount()), Target.load("u280").resources
+    assert device is not None
+    shares = [f"{100 * getattr(total, c) / getattr(device, c):.1f} %" for c in CELLS]
+    rows += [
+        ["**machine**", *figures(total), f"{result['path_ns']:.2f}, in {result['path_block']}"],
+        ["of the device", *shares, ""],
+        ["paper, with Vivado", *figures(PAPER[U280][1]), ""],
+    ]
+    header = ["`u280`, Mamba2-2.7B, W4A4 (synthesized)", *HEADER, "longest path, ns"]
+    return lines(header, rows) + foot(record)
+
+
+def machines() -> str:
+    """All machines, and the paper's."""
+    record = load("synth")
+    rows = []
+    for name, result in record["results"]["machines"].items():
+        path = f"{result['path_ns']:.2f}, in {result['path_block']}"
+        rows.append([name, *figures(amount(result)), path])
+        if name in PAPER:
+            rows.append([f"paper, {PAPER[name][0]}, with Vivado", *figures(PAPER[name][1]), ""])
+    header = ["machine (synthesized)", *HEADER, "longest path, ns"]
+    return lines(header, rows) + foot(record)
+
+
+def ecp5() -> str:
+    """Place and route."""
+    record = load("ecp5")
+    rows = [
+        [f"{name}, {what}", *(f"{result[kind][cell]:,}" for cell in ("lut", "ff", "dsp", "bram")),
+         f"{result['fmax_mhz']:.1f}" if what == "machine" else ""]
+        for name, full in record["results"].items()
+        for result in [{**full, "cells": full}]
+        for what, kind in (("machine", "cells"), ("frame", "frame"), ("device", "available"))
+    ]  # fmt: skip
+    header = ["LFE5U-85F, speed 6 (placed and routed)", "LUT4 and carry", "FF", "multipliers",
+              "BRAM (18 kbit)", "MHz"]  # fmt: skip
+    return lines(header, rows) + foot(record)
+
+
+def model() -> str:
+    """Measured and predicted."""
+    record = load("synth")
+    rows = []
+    for name, result in record["results"]["machines"].items():
+        measured = amount(result)
+        predicted = sum(resources(ArchConfig.from_dict(result["arch"])).values(), Amount())
+        cells = []
+        for cell in CELLS:
+            here, there = getattr(measured, cell), getattr(predicted, cell)
+            cells.append(f"{100 * (there / here - 1):+.1f} %" if here else f"{there - here:+.0f}")
+        rows.append([name, *cells])
+    return lines(["predicted against synthesized", *HEADER], rows) + foot(record)
+
+
+SYNTH: dict[str, Callable[[], str]] = {
+    "synth-u280": u280,
+    "synth-machines": machines,
+    "synth-ecp5": ecp5,
+    "synth-model": model,
+}

@@ -1,0 +1,73 @@
+"""The model of the cells against synthesis, and against itself."""
+
+import json
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import pytest
+
+from lightmamba.arch.amount import Amount
+from lightmamba.arch.config import ArchConfig
+from lightmamba.estimate.resources import CELLS, GROUPS, group_of, resources
+from lightmamba.rtl.top import to_verilog
+from lightmamba.synth import synthesize
+from tests.synth.machines import needs_yosys
+
+STORED = Path(__file__).parents[2] / "bench" / "results" / "synth.json"
+
+
+def total(arch: ArchConfig) -> Amount:
+    return sum(resources(arch).values(), Amount())
+
+
+@pytest.mark.parametrize("name", ["u280", "tiny", "vck190-paper", "ecp5"])
+def test_machines_that_it_was_fitted_to(name):
+    """A few sizes per group cannot bend to every machine; these four must come out near."""
+    machines = json.loads(STORED.read_text())["results"]["machines"]
+    result = next(result for full, result in machines.items() if full.startswith(f"{name},"))
+    predicted = total(ArchConfig.from_dict(result["arch"]))
+    for cell, key in zip(CELLS, ("lut", "ff", "dsp", "bram", "uram"), strict=True):
+        assert getattr(predicted, cell) == pytest.approx(result[key], rel=0.05, abs=0.5), cell
+
+
+@needs_yosys
+@pytest.mark.slow
+def test_a_machine_that_it_was_not_fitted_to():
+    arch = replace(
+        ArchConfig(), lanes=3, port_bits=256, state_elements=32, state_port_bits=256,
+        aux_port_bits=128, weight_fifo=100, state_fifo=300, x_queue=40, z_queue=600,
+    )  # fmt: skip
+    found, predicted = synthesize(to_verilog(arch), "lightmamba").total, total(arch)
+    for cell in CELLS:
+        here, there = getattr(found, cell), getattr(predicted, cell)
+        assert there == pytest.approx(here, rel=0.05, abs=0.5), cell
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"lanes": 5}, {"port_bits": 256}, {"state_elements": 128}, {"state_port_bits": 512},
+        {"aux_port_bits": 256}, {"weight_fifo": 1024}, {"state_fifo": 4096}, {"x_queue": 2000},
+        {"in_channels": 1 << 12},
+    ],
+)  # fmt: skip
+def test_more_of_anything_takes_no_fewer_cells(more):
+    small, large = total(ArchConfig()), total(replace(ArchConfig(), **more))
+    grown = [b - a for a, b in zip(astuple(small), astuple(large), strict=True)]
+    assert max(grown) > 0
+    # A memory may leave LUTs for block RAM, or block RAM for UltraRAM.
+    assert large.lut > small.lut or large.bram18 > small.bram18 or large.uram > small.uram
+
+
+def test_every_block_has_a_group():
+    assert group_of("units.lanes.lane*") == "lanes"
+    assert group_of("units.lanes") == "lane control"
+    assert group_of("memory.read_lane*") == "weight readers"
+    assert group_of("memory.read_conv_params") == "other readers and writers"
+    assert group_of("something.new") == GROUPS[-1].name
+
+
+def test_arithmetic_that_was_not_measured_is_refused():
+    arch = replace(ArchConfig(), weight_bits=8)
+    with pytest.raises(ValueError, match="no machine with lanes of 8 x 4 bits was synthesized"):
+        resources(arch)

@@ -8,11 +8,14 @@ from lightmamba.arch.counters import COUNTER_BITS
 
 __all__ = ["Counters", "Traffic"]
 
+NEAR_LOG2 = 4  # of the counters that one multiplexer picks from
+NEAR = 1 << NEAR_LOG2
+
 
 class Counters(wiring.Component):
     """One accumulator per name; each adds its event of this cycle while ``enable`` is 1.
 
-    An event reaches its counter two cycles later; a read takes one cycle more.
+    An event reaches its counter two cycles later; a read takes two cycles more.
 
     Members
     -------
@@ -56,7 +59,12 @@ class Counters(wiring.Component):
             with m.Else():
                 m.d.sync += now.eq(0)
             totals.append(total)
-        m.d.sync += self.value.eq(Array(totals)[self.index])
+        near = Array(Signal(COUNTER_BITS, name=f"near{n}") for n in range(0, len(totals), NEAR))
+        far = Signal(range(len(near)))
+        for n, chosen in enumerate(near):
+            some = Array(totals[n * NEAR : (n + 1) * NEAR])
+            m.d.sync += chosen.eq(some[self.index[:NEAR_LOG2]])
+        m.d.sync += [far.eq(self.index[NEAR_LOG2:]), self.value.eq(near[far])]
         return m
 
 

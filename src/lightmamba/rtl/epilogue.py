@@ -121,7 +121,7 @@ class Epilogue(wiring.Component):
         m = Module()
         job = Job(m, self.command, self.busy)
         pairs = stream.Signature(data.ArrayLayout(QUEUED, len(self.rows))).create()
-        queue = Queue(m, pairs, latency=self.steps)
+        queue = Queue(m, pairs, latency=self.steps, settle=True)
         self._route(m, pairs)
 
         index, part = Signal(range(max(2, self.pairs))), Signal.like(job.fields.parts)

@@ -109,6 +109,8 @@ class Queue:
         Cycles from an issue to its result.
     extra : int
         Entries beyond those that full throughput needs.
+    settle : bool
+        Credit comes back a cycle later, for an ``o`` whose ready takes long.
 
     Attributes
     ----------
@@ -118,9 +120,11 @@ class Queue:
         Something is in flight or waits in the queue.
     """
 
-    def __init__(self, m: Module, o: PureInterface, *, latency: int, extra: int = 0) -> None:
-        self.m, self.o, self.latency = m, o, latency
-        self.depth = latency + 4 + extra
+    def __init__(
+        self, m: Module, o: PureInterface, *, latency: int, extra: int = 0, settle: bool = False
+    ) -> None:
+        self.m, self.o, self.latency, self.settle = m, o, latency, settle
+        self.depth = latency + 4 + settle + extra
         payload = Value.cast(o.payload)
         queue = fifo.SyncFIFOBuffered(width=len(payload), depth=self.depth)
         m.submodules += queue
@@ -138,7 +142,11 @@ class Queue:
 
     def connect(self, issue: Value, arrives: Value, result: Any) -> None:
         """Say when a beat is issued, when a result arrives, and what it is."""
-        leaves = self._queue.r_rdy & self.o.ready
+        leaves: Value = self._queue.r_rdy & self.o.ready
+        if self.settle:
+            left = Signal()
+            self.m.d.sync += left.eq(leaves)
+            leaves = left
         self.m.d.sync += self._credit.eq(self._credit - issue + leaves)
         self.m.d.comb += [
             self._queue.w_en.eq(arrives),

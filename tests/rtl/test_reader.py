@@ -195,6 +195,34 @@ def test_an_error_stays(make: Any, bad: int):
     assert since == store.sent[bad] + 1
 
 
+def test_nothing_new_is_asked_for_while_held():
+    dut, asked = Reader(128, 64, 4), []
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.axi.arready, 1)
+        ctx.set(dut.hold, 1)
+        ctx.set(dut.command.payload, command(0, 64))
+        ctx.set(dut.command.valid, 1)
+        for cycle in range(60):
+            await ctx.tick()
+            asked.append(ctx.get(dut.axi.arvalid))
+            if cycle == 0:
+                ctx.set(dut.command.valid, 0)
+            if cycle in (29, 34):
+                ctx.set(dut.hold, cycle == 34)
+            if cycle == 44:
+                ctx.set(dut.hold, 0)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert sum(asked[:30]) == 0
+    assert 0 < sum(asked[30:37]) < 8
+    assert sum(asked[37:45]) == 0
+    assert sum(asked) == 64 // 4
+
+
 def test_refuses_a_queue_smaller_than_a_burst():
     refuses(lambda: Reader(128, 15, 16), "depth must hold a burst of 16 beats, not 15")
     drive(Reader(512, 64, 256), {"command": [command(0, 0)]}, {})  # a page has 64

@@ -89,11 +89,9 @@ class Reader(wiring.Component):
         fits, settled = Signal(), Signal()
         ask, make, leave = Signal(), Signal(), Signal()  # a burst; a zero; a beat goes
         longest = bursts.burst_beats
+        room = Mux(ask, free >= 2 * longest, Mux(make, free > longest, free >= longest))
         m.d.sync += [
-            fits.eq(
-                Mux(ask, free >= 2 * longest, Mux(make, free > longest, free >= longest))
-                & ~self.hold
-            ),
+            fits.eq(room & ~self.hold),
             settled.eq((owed == 0) & ~ask),
         ]
         may = bursts.o.valid & fits & ~self.flush

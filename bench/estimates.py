@@ -1,7 +1,8 @@
 """Cycles of a token, estimated and in gates: ``python -m bench.estimates [CASE ...]``.
 
 Every case compiles a random model, builds its machine, lets it decode greedily, and compares cycles
-and stalls of a token with the estimate's. The results file keeps the other cases.
+and stalls of a token with the estimate's. The results file keeps the other cases, and takes over
+the whole models that ``bench.full`` has measured.
 """
 
 import argparse
@@ -149,13 +150,37 @@ def measure(case: Case) -> dict[str, Any]:
     }
 
 
+def full_size() -> list[dict[str, Any]]:
+    """Whole models in gates, as ``bench.full`` measured them, and estimated."""
+    path = RESULTS / "full.json"
+    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    found = []
+    for row in rows:
+        guess = estimate(SHAPES[row["shape"]], Formats(), Target.load(row["target"]))
+        found.append(
+            {
+                "case": f"{row['name']} (bench.full)",
+                "cycles": row["cycles_per_token"],
+                "estimated": guess.cycles,
+                "error": guess.cycles / row["cycles_per_token"] - 1,
+                "prompt_error": None,
+                "bound": guess.bound,
+                "stalls": row["stalls"],
+                "estimated_stalls": dict(guess.stalls),
+                "commit": row["commit"],
+            }
+        )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="estimated cycles against the gates")
     parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
     wanted = parser.parse_args().case
     path, known = RESULTS / "estimates.json", cases()
     rows = json.loads(path.read_text())["results"] if path.is_file() else []
-    rows = [row for row in rows if row["case"] in known]
+    rows = [row for row in rows if row["case"] in known] + full_size()
+    write_results("estimates", "python -m bench.estimates", rows)
     for name, case in known.items():
         if wanted and not any(name.startswith(w) for w in wanted):
             continue

@@ -195,7 +195,7 @@ def estimates() -> str:
     rows = [
         [
             r["case"], f"{r['cycles']:,.0f}", f"{r['estimated']:,}", f"{r['error']:+.2%}",
-            f"{r['prompt_error']:+.2%}", r["bound"],
+            "" if r["prompt_error"] is None else f"{r['prompt_error']:+.2%}", r["bound"],
         ]
         for r in record["results"]
     ]  # fmt: skip

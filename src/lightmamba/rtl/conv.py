@@ -171,10 +171,10 @@ class Conv(wiring.Component):
         bias = pipe.step(lambda v: v, pipe.input(weights.bias))
         # The old inputs wait, not their sum: what waits longer than two cycles is no register.
         new = window[-1]
-        window = [*(pipe.delay(x, new.stage - 1) for x in window[:-1]), new]
+        window = [*(pipe.delay(x, new.stage - 2) for x in window[:-1]), new]
         products = [pipe.step(lambda x, w: x * w, x, w) for x, w in zip(window, taps, strict=True)]
-        bias = pipe.settle(pipe.delay(bias, new.stage - 1))
-        older = add_tree(pipe, [*products[:-1], bias])
+        bias = pipe.settle(pipe.delay(bias, new.stage - 2))
+        older = add_tree(pipe, [*products[:-1], bias], levels=1)
         acc = pipe.step(lambda a, b: a + b, older, products[-1], shape=ACC)
         shift = pipe.step(_clamp, out_shift)
         return round_saturate(pipe, acc, shift, self.op.out, low=LOW, high=HIGH)

@@ -33,11 +33,16 @@ from lightmamba.synth import place, synthesize
 
 W4A8, W8A8 = Formats(4, 8), Formats(8, 8, head_weight_bits=8)
 # Small machines that differ in everything that a group is a sum over.
-WIDE = {"lanes": 2, "port_bits": 256, "state_elements": 32, "state_port_bits": 128}
-MANY = {"lanes": 9, "state_elements": 32, "state_port_bits": 512, "aux_port_bits": 256,
-        "aux_fifo": 256}  # fmt: skip
-FIRM = {"lanes": 3, "multiplier_bits": 8, "act_bits": 8, "state_elements": 128}
-WHOLE = {"weight_bits": 8, "multiplier_bits": 8, "act_bits": 8, "head_qmax": 127}
+WIDE: dict[str, Any] = {"lanes": 2, "port_bits": 256, "state_elements": 32, "state_port_bits": 128}
+MANY: dict[str, Any] = {
+    "lanes": 9,
+    "state_elements": 32,
+    "state_port_bits": 512,
+    "aux_port_bits": 256,
+    "aux_fifo": 256,
+}
+FIRM: dict[str, Any] = {"lanes": 3, "multiplier_bits": 8, "act_bits": 8, "state_elements": 128}
+WHOLE: dict[str, Any] = {"weight_bits": 8, "multiplier_bits": 8, "act_bits": 8, "head_qmax": 127}
 PLACED = "ecp5, demo"
 
 

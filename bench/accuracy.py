@@ -16,6 +16,7 @@ from bench.common import RESULTS, bundled, commit, encode, figures, write_result
 from lightmamba.checkpoint import Checkpoint
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
+from lightmamba.qmodel import QuantizedModel
 from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
 from lightmamba.quantize.outliers import make_outlier_twin
 from lightmamba.quantize.recipe import QuantizeActivations, QuantizeHead
@@ -55,6 +56,17 @@ def measure(model: str, recipe: Recipe, tokens: int | None, threads: int) -> dic
     calibration = Calibration(sequences=160 if learns else 32)  # without GPTQ: ranges only
     quantized = quantize_checkpoint(source(model), recipe, calibration, threads=threads)
     seconds = time.perf_counter() - start
+    return {
+        "model": model,
+        "recipe": recipe.name,
+        **compared(quantized, tokens, threads),
+        "gate_weight_folded": quantized.origin.get("gate_weight_folded"),
+        "seconds_to_quantize": seconds,
+    }
+
+
+def compared(quantized: QuantizedModel, tokens: int | None, threads: int) -> dict[str, Any]:
+    """A quantized model beside the bundled float one, on the unseen text, and what saturated."""
     ids, size = encode(2)
     ids = ids[:tokens]
     reference = bundled()
@@ -66,15 +78,11 @@ def measure(model: str, recipe: Recipe, tokens: int | None, threads: int) -> dic
     counters = dict(engine.counters)
     clipped = counters.pop("clipped", 0)
     return {
-        "model": model,
-        "recipe": recipe.name,
         **figures(found),
         "overflows": int(np.sum(list(counters.values()))),
         "overflows_by_kind": {k: v for k, v in counters.items() if v},
         "clipped": clipped,
         "bytes_per_token": sum(quantized.bytes_per_token().values()),
-        "gate_weight_folded": quantized.origin.get("gate_weight_folded"),
-        "seconds_to_quantize": seconds,
     }
 
 

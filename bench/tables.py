@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench import board_tables as boards
+from bench.ablation_tables import ABLATION
 from bench.common import RESULTS
 from bench.full_tables import FULL
 from bench.markdown import foot, lines, load
@@ -249,6 +250,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "energy-paper": lambda: computed("energy", boards.paper_rows),
     **SYNTH,
     **FULL,
+    **ABLATION,
 }
 
 

@@ -1,0 +1,99 @@
+"""Scales of activation blocks: a mantissa of two bits against bare powers of two.
+
+``python -m bench.scales`` quantizes the bundled model by the shipped W4A4 recipe, but with powers
+of two, calibrated for them, on projections and head. With the mantissa: :mod:`bench.choices`.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from bench.accuracy import compared
+from bench.common import bundled, write_results
+from lightmamba.numerics.blocks import BlockQuant
+from lightmamba.numerics.linear import Projection
+from lightmamba.qmodel import Formats
+from lightmamba.quantize import Calibration, Recipe
+from lightmamba.quantize.driver import lower_model
+from lightmamba.quantize.work import Work
+
+__all__ = ["RULES", "PowerFormats", "PowerQuant"]
+
+RULES = {  # where, between two powers of two, the larger one is taken
+    "nearest": Fraction(3, 2),
+    "smallest that holds the largest value": Fraction(1),
+}
+
+
+@dataclass(frozen=True)
+class PowerQuant(BlockQuant):
+    """Quantize blocks with a scale 2^e: the codes of :class:`BlockQuant` whose mantissa is 0.
+
+    Parameters
+    ----------
+    edge : Fraction
+        2^(e + 1) is taken from absmax = edge * 2^e * (qmax + 1/2) on.
+    """
+
+    edge: Fraction = RULES["nearest"]
+
+    @cached_property
+    def thresholds(self) -> tuple[int, tuple[int, int, int, int]]:
+        """As of :class:`BlockQuant`, but all four are one, so that a step is a whole octave."""
+        exponent = -32
+        while (middle := self.edge * self.reach * Fraction(2) ** exponent) < 1:
+            exponent += 1
+        place = int(middle * (1 << 31))
+        return 4 * exponent - 4, (place, place, place, place)
+
+
+@dataclass(frozen=True)
+class PowerFormats(Formats):
+    """Formats with such scales; ``edge`` as of :class:`PowerQuant`."""
+
+    edge: Fraction = RULES["nearest"]
+
+    @property
+    def projection(self) -> Projection:
+        """Arithmetic of in_proj and out_proj."""
+        act = PowerQuant(self.act_bits, self.block, edge=self.edge)
+        return Projection(act, self.weight_bits, self.group)
+
+    @property
+    def head(self) -> Projection:
+        """Arithmetic of the head."""
+        act = PowerQuant(
+            self.head_act_bits, self.head_block, min(self.head_qmax, 127), edge=self.edge
+        )
+        return Projection(act, self.head_weight_bits, self.group)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="activation scales that are powers of two")
+    parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    rows = []
+    for rule, edge in RULES.items():
+        start, checkpoint = time.perf_counter(), bundled()
+        ids, _ = Calibration(sequences=160).tokens(checkpoint, 0)  # as bench.accuracy has it
+        work = Work(checkpoint.model, ids, 0, PowerFormats(hadamard=1, edge=edge))
+        model = lower_model(
+            work, Recipe.load("w4a4"), valid_vocab=checkpoint.valid_vocab, threads=args.threads
+        )
+        seconds = time.perf_counter() - start
+        row = {
+            "model": "bundled",
+            "scale": rule,
+            **compared(model, args.tokens, args.threads),
+            "seconds_to_quantize": seconds,
+        }
+        rows.append(row)
+        print(f"2^e, {rule:40} {row['ratio']:.4f} x  KL {row['kl']:.4f}", flush=True)
+        write_results("scales", "python -m bench.scales", rows)
+
+
+if __name__ == "__main__":
+    main()

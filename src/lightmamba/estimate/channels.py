@@ -22,10 +22,14 @@ def command(a, t, reader, beats, at):
 
 
 @kernel
-def state_words(a):
-    """Words of state that wait before and behind the SSM."""
+def state_words(a, t, now):
+    """Words of state that wait before and behind the SSM; not those that are in it."""
     ahead, behind = p.QUEUE_TABLE + p.AHEAD * p.Q_SIZE, p.QUEUE_TABLE + p.BEHIND * p.Q_SIZE
-    return a[ahead + p.Q_COUNT] + a[behind + p.Q_COUNT]
+    ring, mask, head = a[behind + p.Q_RING], a[behind + p.Q_MASK], a[behind + p.Q_HEAD]
+    stored = a[behind + p.Q_COUNT]
+    while stored and t[ring + ((head + stored - 1) & mask)] > now + a[p.T_QUEUE]:
+        stored -= 1
+    return a[ahead + p.Q_COUNT] + stored
 
 
 @kernel
@@ -52,7 +56,7 @@ def _burst(a, t, reader, now):
     beats = min(a[row + p.R_BURST], a[row + p.R_LEFT])
     if a[row + p.R_FREE] < beats:
         return 0
-    if reader == a[p.LANE_READERS] + p.STATE and state_words(a) > a[p.STATE_FIFO]:
+    if reader == a[p.LANE_READERS] + p.STATE and state_words(a, t, now) > a[p.STATE_FIFO]:
         return 0  # the packer wakes it
     a[row + p.R_FREE] -= beats
     a[row + p.R_LEFT] -= beats

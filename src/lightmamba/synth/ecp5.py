@@ -120,7 +120,9 @@ def _placed(report: dict[str, Any], frame: Harness, tools: str) -> Placed:
 def _path(paths: list[dict[str, Any]]) -> LongestPath:
     """The longest path from a clock edge to a clock edge."""
     inner = [p["path"] for p in paths if not {p["from"], p["to"]} & {"<async>"}]
-    slowest = max(inner, key=lambda path: sum(step["delay"] for step in path), default=[])
+    slowest: list[dict[str, Any]] = max(
+        inner, key=lambda path: sum(step["delay"] for step in path), default=[]
+    )
     named = tuple(
         f"{step['type']} {step['delay']:.2f} ns {step['to']['cell']}.{step['to']['port']}"
         for step in slowest

@@ -13,6 +13,7 @@ from lightmamba.engine import Engine
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.runtime.device import Device, DeviceError, Flags
 from lightmamba.sim import DeviceDecoder, SimDevice, Twin, open_twin
+from lightmamba.sim.simulator import Stalls
 
 from .machines import CONFIG, TARGET, compiled, run, same
 
@@ -231,10 +232,11 @@ def test_done_means_that_everything_is_written(folder, opened):
     slow.simulator.close()
 
 
-def test_a_chain_waits_for_the_state_of_its_last_token(folder):
-    """One layer, slow memory: the next token could read its state before it is written."""
+def test_a_chain_waits_for_the_state_of_its_last_token(folder, monkeypatch):
+    """One layer, and only writes are slow: the next token could read its state too early."""
+    monkeypatch.setattr(Stalls, "all", lambda p: Stalls(aw=p, w=p, b=p))
     one = replace(CONFIG, n_layer=1)
-    opened = open_twin(compiled(folder, one, TARGET, seed=6), stalls=0.8, seed=2)
+    opened = open_twin(compiled(folder, one, TARGET, seed=6), stalls=0.9, seed=2)
     engine, device = Engine(opened.model), opened.device
     logits, state = engine.step(np.array([6]), engine.empty_state(1))
     for _ in range(4):

@@ -13,6 +13,7 @@ hand or nightly, not in CI:
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,9 +70,11 @@ def fails(tests: Sequence[str], cache: str, limit: float | None) -> bool:
     env = os.environ | {"XDG_CACHE_HOME": cache}
     try:
         found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=limit)
-        return found.returncode != 0
     except subprocess.TimeoutExpired:
         return True
+    if found.returncode in (-signal.SIGTERM, -signal.SIGKILL):
+        raise SystemExit(f"somebody ended the run of {', '.join(tests)}; start again")
+    return found.returncode != 0
 
 
 def main() -> None:

@@ -31,17 +31,11 @@ from lightmamba.qmodel import Formats
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import place, synthesize
 
-W4A8, W8A8 = Formats(4, 8), Formats(8, 8, head_weight_bits=8)
-# Small machines that differ in everything that a group is a sum over.
-WIDE: dict[str, Any] = {"lanes": 2, "port_bits": 256, "state_elements": 32, "state_port_bits": 128}
-MANY: dict[str, Any] = {
-    "lanes": 9,
-    "state_elements": 32,
-    "state_port_bits": 512,
-    "aux_port_bits": 256,
-    "aux_fifo": 256,
-}
-FIRM: dict[str, Any] = {"lanes": 3, "multiplier_bits": 8, "act_bits": 8, "state_elements": 128}
+# Small machines that differ in everything that a group is a sum over. All have the smallest SSM
+# unit, the block that takes longest; those of the targets have the others.
+SMALL = replace(ArchConfig(), state_elements=32, state_port_bits=128)
+MANY: dict[str, Any] = {"lanes": 9, "state_port_bits": 512, "aux_port_bits": 256, "aux_fifo": 256}
+FIRM: dict[str, Any] = {"multiplier_bits": 8, "act_bits": 8}
 WHOLE: dict[str, Any] = {"weight_bits": 8, "multiplier_bits": 8, "act_bits": 8, "head_qmax": 127}
 PLACED = "ecp5, demo"
 
@@ -52,20 +46,19 @@ def machines() -> dict[str, ArchConfig]:
     def of(target: str, shape: str, formats: Formats | None = None) -> ArchConfig:
         return plan(SHAPES[shape], formats or Formats(), Target.load(target))
 
-    base = ArchConfig()
     return {
         "u280, mamba2-2.7b": of("u280", "mamba2-2.7b"),
         "vck190-paper, mamba2-2.7b": of("vck190-paper", "mamba2-2.7b"),
         "tiny, demo": of("tiny", "demo"),
         PLACED: of("ecp5", "demo"),
-        "two lanes of 64": replace(base, **WIDE, aux_port_bits=64),
-        "nine lanes of 32": replace(base, **MANY),
-        "W4A4 on 8 bits": replace(base, multiplier_bits=8, port_bits=512, lanes=2),
-        "W4A8": replace(base, **FIRM),
-        "W4A8, wide": replace(base, **FIRM | {"port_bits": 256, "lanes": 1}),
-        "W8A8": replace(base, **WHOLE, lanes=2),
+        "two lanes of 64": replace(SMALL, lanes=2, port_bits=256, aux_port_bits=64),
+        "nine lanes of 32": replace(SMALL, **MANY),
+        "W4A4 on 8 bits": replace(SMALL, multiplier_bits=8, port_bits=512, lanes=2),
+        "W4A8": replace(SMALL, **FIRM, lanes=3),
+        "W4A8, wide": replace(SMALL, **FIRM, lanes=1, port_bits=256),
+        "W8A8": replace(SMALL, **WHOLE, lanes=2),
         "W8A8, wide": replace(
-            base, **WHOLE, lanes=1, port_bits=512, aux_port_bits=512, aux_fifo=512
+            SMALL, **WHOLE, lanes=1, port_bits=512, aux_port_bits=256, aux_fifo=128
         ),
     }
 

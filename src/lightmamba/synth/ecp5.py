@@ -9,11 +9,36 @@ from typing import Any
 from lightmamba.arch.amount import Amount
 from lightmamba.errors import InputError
 from lightmamba.synth.harness import NAME, Harness
+from lightmamba.synth.hierarchy import lean
 from lightmamba.synth.result import LongestPath, cells
 from lightmamba.synth.tools import find_nextpnr, find_yosys
 
 __all__ = ["Placed", "place"]
 
+# Multipliers first, of nine bits by eight and more only: the device has 156, and yosys by itself
+# would take one for each product of four bits.
+SCRIPT = f"""
+read_verilog machine.v frame.v
+read_verilog -lib -specify +/ecp5/cells_sim.v +/ecp5/cells_bb.v
+hierarchy -check -top {NAME}
+proc
+flatten
+opt_expr
+opt_clean
+opt -nodffe -nosdff
+wreduce
+peepopt
+opt_clean
+techmap -map +/mul2dsp.v -map +/ecp5/dsp_map.v -D DSP_A_MAXWIDTH=18 -D DSP_B_MAXWIDTH=18 \\
+  -D DSP_A_MINWIDTH=9 -D DSP_B_MINWIDTH=8 -D DSP_NAME=$__MUL18X18
+select a:mul2dsp
+setattr -unset mul2dsp
+opt_expr -fine
+wreduce
+select -clear
+chtype -set $mul t:$__soft_mul
+synth_ecp5 -nodsp -top {NAME} -json netlist.json
+"""
 DEVICE = ("--85k", "--speed", "6", "--package", "CABGA381")
 KINDS = {
     "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram18": "DP16KD",
@@ -82,10 +107,10 @@ def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> 
     frame = Harness.of(verilog, top)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        (work / "machine.v").write_text(verilog)
+        (work / "machine.v").write_text(lean(verilog))
         (work / "frame.v").write_text(frame.verilog)
-        script = f"read_verilog machine.v frame.v; synth_ecp5 -top {NAME} -json netlist.json"
-        yosys.run(["-q", "-p", script], work)
+        (work / "script.ys").write_text(SCRIPT)
+        yosys.run(["-q", "-s", "script.ys"], work)
         nextpnr.run(
             [
                 *DEVICE, "--json", "netlist.json", "--report", "report.json", "--seed", str(seed),
@@ -120,11 +145,13 @@ def _placed(report: dict[str, Any], frame: Harness, tools: str) -> Placed:
 def _path(paths: list[dict[str, Any]]) -> LongestPath:
     """The longest path from a clock edge to a clock edge."""
     inner = [p["path"] for p in paths if not {p["from"], p["to"]} & {"<async>"}]
-    slowest: list[dict[str, Any]] = max(
-        inner, key=lambda path: sum(step["delay"] for step in path), default=[]
-    )
+    slowest: list[dict[str, Any]] = max(inner, key=_delay, default=[])
     named = tuple(
         f"{step['type']} {step['delay']:.2f} ns {step['to']['cell']}.{step['to']['port']}"
         for step in slowest
     )
-    return LongestPath(sum(step["delay"] for step in slowest), named)
+    return LongestPath(_delay(slowest), named)
+
+
+def _delay(path: list[dict[str, Any]]) -> float:
+    return sum((step["delay"] for step in path), 0.0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["Block", "Module", "blocks", "modules", "whole"]
+__all__ = ["Block", "Module", "blocks", "lean", "modules", "whole"]
 
 TOP = "top"  # name of the block that holds the others
 CONTAINERS = ("units", "memory")  # wiring: what they hold are blocks
@@ -85,7 +85,7 @@ class Block:
 def modules(verilog: str) -> dict[str, Module]:
     """All modules of a text by name; memories that begin as zeros lose their contents."""
     found = re.finditer(
-        rf"^module ({NAME}).*?\);\n(.*?)^endmodule$", _lean(verilog), re.MULTILINE | re.DOTALL
+        rf"^module ({NAME}).*?\);\n(.*?)^endmodule$", lean(verilog), re.MULTILINE | re.DOTALL
     )
     return {_plain(m[1]): Module(m[1], m[2]) for m in found}
 
@@ -149,7 +149,7 @@ def _renumbered(text: str) -> str:
     return re.sub(r"(?<=\w)\$(\d+)", lambda m: f"${seen.setdefault(m[1], str(len(seen)))}", text)
 
 
-def _lean(verilog: str) -> str:
+def lean(verilog: str) -> str:
     return SOURCE.sub("", ZEROS.sub("", verilog))
 
 

@@ -117,7 +117,8 @@ def test_shipped_targets(name, shape):
     assert found.stalls["multiplying"] + found.stalls["scale"] == pytest.approx(
         found.unit_cycles["lanes"], rel=1e-4
     )
-    assert found.prompt_cycles < found.cycles
+    # It waits for the answers of its writes, which a token of a chain does not.
+    assert found.prompt_cycles < 1.1 * found.cycles
     assert found.bound in {**found.channel_cycles, **found.unit_cycles}
     assert found.cycles > 0.998 * found.bound_cycles
     assert 0 < found.bandwidth_utilization < 1

@@ -8,9 +8,12 @@ happens, and simulators of faulty machines are kept only as long as their block'
 hand or nightly, not in CI:
 
     python -m bench.mutants [BLOCK ...]
+
+Without a name, the blocks whose source, list or tests are not those of the results file.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import signal
@@ -32,7 +35,7 @@ HANG, LEAST = 10, 120  # what takes so many times as long, and so many seconds, 
 
 def run(block: str, cache: str) -> list[dict[str, object]]:
     """Plant every fault of a block; say for each whether it was caught."""
-    source, listed = RTL / f"{block}.py", read(block)
+    source, listed, of = RTL / f"{block}.py", read(block), fingerprint(block)
     tests, original = listed["tests"], source.read_text()
     begin = time.monotonic()
     if fails(tests, cache, None):
@@ -45,7 +48,7 @@ def run(block: str, cache: str) -> list[dict[str, object]]:
                 raise SystemExit(f"{block}: {mutant['find']!r} does not occur exactly once")
             source.write_text(original.replace(mutant["find"], mutant["replace"]))
             caught = fails(tests, cache, limit)
-            rows.append({"block": block, "why": mutant["why"], "caught": caught})
+            rows.append({"block": block, "why": mutant["why"], "caught": caught, "of": of})
             if "survives" in mutant:
                 rows[-1]["survives"] = mutant["survives"]
             print(f"{block:12} {'caught' if caught else 'SURVIVED':9} {mutant['why']}", flush=True)
@@ -58,6 +61,16 @@ def read(block: str) -> dict[str, Any]:
     """A block's list, and the files of its tests."""
     listed = tomllib.loads((MUTANTS / f"{block}.toml").read_text())
     return {"tests": [f"tests/rtl/test_{block}.py"]} | listed
+
+
+def fingerprint(block: str) -> str:
+    """Hash of a block's source, its list and its tests."""
+    files = [
+        RTL / f"{block}.py",
+        MUTANTS / f"{block}.toml",
+        *map(ROOT.joinpath, read(block)["tests"]),
+    ]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def fails(tests: Sequence[str], cache: str, limit: float | None) -> bool:
@@ -78,12 +91,18 @@ def fails(tests: Sequence[str], cache: str, limit: float | None) -> bool:
 
 
 def main() -> None:
-    """Run the blocks named, or all; the results file keeps the others."""
+    """Run the blocks named, or those that changed; the results file keeps the others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("block", nargs="*", help="file under tests/rtl/mutants (all)")
-    blocks = parser.parse_args().block or sorted(p.stem for p in MUTANTS.glob("*.toml"))
+    parser.add_argument(
+        "block", nargs="*", help="file under tests/rtl/mutants (those that changed)"
+    )
+    known = sorted(p.stem for p in MUTANTS.glob("*.toml"))
     path = RESULTS / "mutants.json"
     rows = json.loads(path.read_text())["results"]["rows"] if path.is_file() else []
+    rows = [row for row in rows if row["block"] in known]
+    done = {row["block"]: row.get("of") for row in rows}
+    changed = [block for block in known if done.get(block) != fingerprint(block)]
+    blocks = parser.parse_args().block or changed
     for block in blocks:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
             rows = [row for row in rows if row["block"] != block] + run(block, cache)

@@ -12,6 +12,7 @@ from bench.ablation_tables import ABLATION
 from bench.common import RESULTS
 from bench.full_tables import FULL
 from bench.markdown import foot, lines, load
+from bench.mutants import fingerprint
 from bench.synth_tables import SYNTH
 from lightmamba.arch.describe import tables
 
@@ -160,7 +161,9 @@ def mutants() -> str:
             for r in mine
             if not r["caught"]
         )
-        rows.append([block, str(len(mine)), str(sum(r["caught"] for r in mine)), left])
+        changed = "" if mine[0].get("of") == fingerprint(block) else " (of an earlier source)"
+        caught = sum(r["caught"] for r in mine)
+        rows.append([block + changed, str(len(mine)), str(caught), left])
     rows.append(["together", str(len(found)), str(sum(r["caught"] for r in found)), ""])
     return lines(["block", "planted", "caught", "survived"], rows) + foot(record)
 

@@ -50,7 +50,7 @@ def kinds(command: dict[str, int]) -> list[Kind]:
 
 
 def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[str, int], list[Any]]:
-    """Rows by port, losses by name, and what the two probes show."""
+    """Rows by port (logits by transfer), losses by name, and what the two probes show."""
     out: dict[str, list[Any]] = {port: [] for port in dict.fromkeys(PORTS.values())}
     lost = dict.fromkeys(LOSSES.values(), 0)
     shown: list[list[Any]] = [[], []]
@@ -65,8 +65,13 @@ def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[st
                 )  # fmt: skip
                 total += int(value[0])
                 lost[LOSSES[kind]] += losses
-            conv = PORTS[kind] == "o_conv"
-            out[PORTS[kind]].append({"kind": int(kind), "value": total} if conv else total)
+            conv, second = PORTS[kind] == "o_conv", row % lanes % 2
+            if kind == Kind.LOGIT and second:
+                out["o_logit"][-1].append(total)
+            elif kind == Kind.LOGIT:
+                out["o_logit"].append([total])
+            else:
+                out[PORTS[kind]].append({"kind": int(kind), "value": total} if conv else total)
             shown[row % lanes % 2].append({"kind": int(kind), "value": total})
     return out, lost, shown
 
@@ -86,6 +91,8 @@ def run(dut: Epilogue, jobs: list[Any], **options: Any) -> Any:
         dut, inputs, {port: len(rows) for port, rows in out.items()},
         counts=(*lost, "busy"), probes=PROBES, settle=30, **options,
     )  # fmt: skip
+    logits = got.out["o_logit"]
+    got.out["o_logit"] = [[x["first"], x["second"]][: 1 + x["both"]] for x in logits]
     for port, rows in out.items():
         assert got.out[port] == rows, port
     assert [got.out[probe] for probe in PROBES] == shown
@@ -197,6 +204,18 @@ def test_a_blocked_row_holds_the_rest(second, passed):
     )
     assert taken.out == dict.fromkeys(outputs, passed)
     assert taken.counts["o_z.valid"] == len(passed)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 9, 32])
+def test_logits_leave_in_pairs(lanes):
+    """Both of a pair in one transfer, the last of an odd slot or job alone; a pair per cycle."""
+    rows = 3 * lanes + 1
+    command = told(parts=1, acc_shift=3, **sections((Kind.LOGIT, rows)))
+    sums = np.arange(4 * lanes).reshape(4, lanes).tolist()
+    got = run(Epilogue(ArchConfig(lanes=lanes)), [(command, sums, [(1000, 1)])])
+    sizes = [len(x) for x in got.out["o_logit"]]
+    assert sizes == 3 * ([2] * (lanes // 2) + [1] * (lanes % 2)) + [1]
+    assert np.ptp(got.cycles["o_logit"]) == len(sizes) - 1
 
 
 @pytest.mark.parametrize("lanes", [1, 4, 9, 32])

@@ -36,13 +36,26 @@ class Watched(wiring.Component):
         return m
 
 
-def run(jobs, **options):
+def transfers(x, lanes):
+    """Logits as an epilogue of so many lanes hands them on: pairs, the last of an odd slot alone.
+
+    What stands beside a lone one is the largest there is, and must not count.
+    """
+    found = []
+    for slot in range(0, len(x), lanes):
+        part = [int(v) for v in x[slot : slot + lanes]]
+        for first, *rest in (part[n : n + 2] for n in range(0, len(part), 2)):
+            found.append({"first": first, "second": [*rest, HIGH][0], "both": len(rest)})
+    return found
+
+
+def run(jobs, lanes=2, **options):
     """Words, arg-maxes and the run of jobs (valid, logits)."""
     result = drive(
         Watched(),
         {
             "head.command": [{"rows": len(x), "valid": valid} for valid, x in jobs],
-            "head.i": [int(v) for _, x in jobs for v in x],
+            "head.i": [part for _, x in jobs for part in transfers(x, lanes)],
         },
         {"head.o_word": sum(-(-len(x) // 2) for _, x in jobs), "o_next": len(jobs)},
         counts=["head.done", "head.busy", "moved"], settle=20, **options,
@@ -70,14 +83,15 @@ def logits(rng, count):
     return x
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3, 9])
 @pytest.mark.parametrize(("seed", "stalls"), [(1, 0.0), (2, 0.3), (3, 0.7)])
-def test_equals_numpy(seed, stalls):
+def test_equals_numpy(seed, stalls, lanes):
     rng = np.random.default_rng(seed)
     jobs = []
     for rows in (1, 2, 3, 8, 33, 64, 7, 20, 1, 2, 45):
         x = logits(rng, rows)
         jobs.append((int(rng.choice([rows, int(rng.integers(1, rows, endpoint=True))])), x))
-    words, best, _ = run(jobs, stalls=stalls, seed=seed)
+    words, best, _ = run(jobs, lanes, stalls=stalls, seed=seed)
     assert (words, best) == expected(jobs)
 
 
@@ -98,11 +112,21 @@ def test_worked_values():
     assert best == [2, 1, 1, 0, 1, 0]
 
 
-@pytest.mark.parametrize("rows", [16, 17])
-def test_latency_and_throughput(rows):
-    _, _, result = run([(rows, range(rows))])
+@pytest.mark.parametrize(
+    ("lanes", "rows", "last"),  # last transfer of each word, and cycles that it takes longer
+    [
+        (2, 16, [*range(8)]),
+        (2, 17, [*range(9)]),
+        (1, 5, [1, 3, 4]),
+        (3, 9, [0, 2, 3, 4, 5]),
+        (3, 5, [0, 2, (2, 1)]),
+    ],
+)  # fmt: skip
+def test_latency_and_throughput(lanes, rows, last):
+    _, _, result = run([(rows, range(rows))], lanes)
     i, o = np.array(result.cycles["head.i"]), np.array(result.cycles["head.o_word"])
-    assert_array_equal(o - np.append(i[1::2], i[-1:] if rows % 2 else []), Head.latency)
+    late = [x if isinstance(x, tuple) else (x, 0) for x in last]
+    assert_array_equal(o, [i[n] + Head.latency + more for n, more in late])
     assert_array_equal(np.diff(i), Head.interval)
     assert result.cycles["o_next"][0] - StreamQueue.latency - i[-1] == Head.done_latency
     assert result.counts["head.busy"] == o[-1] - result.cycles["head.command"][0] + 2
@@ -110,8 +134,9 @@ def test_latency_and_throughput(rows):
 
 def test_a_slow_output_holds_logits_back():
     x = np.random.default_rng(7).integers(LOW, HIGH, 40, endpoint=True)
-    words, best, _ = run([(40, x)], slow={"head.o_word": 0.8})
-    assert (words, best) == expected([(40, x)])
+    for lanes in (2, 3):
+        words, best, _ = run([(40, x)], lanes, slow={"head.o_word": 0.8})
+        assert (words, best) == expected([(40, x)])
 
 
 def test_one_job_after_the_other():

@@ -42,6 +42,8 @@ class Seen:
     commands: dict[str, list[int]] = field(default_factory=lambda: {unit: [] for unit in COMMANDS})
     begun: list[dict[str, int]] = field(default_factory=list)  # what ``begin`` said of each token
     dispatched: list[tuple[int, int]] = field(default_factory=list)  # cycle and opcode
+    states: list[tuple[int, int]] = field(default_factory=list)  # cycle and ``state_fresh``
+    starts: list[int] = field(default_factory=list)  # cycles of ``begin``
     cycles: int = 0
     finished: int = 0
     illegal: int = 0
@@ -100,9 +102,12 @@ class Host:
             ctx.set(dut.writes_pending, int(cycle < self.pending))
             if ctx.get(dut.begin):
                 flags = (*TOKEN, "head")
+                seen.starts.append(cycle)
                 seen.begun.append({n: ctx.get(getattr(dut, f"begin_{n}")) for n in flags})
             if ctx.get(dut.dispatch):
                 seen.dispatched.append((cycle, ctx.get(dut.op)))
+            if ctx.get(dut.state):
+                seen.states.append((cycle, ctx.get(dut.state_fresh)))
             waits = False
             for unit, port in self.ports.items():
                 waits |= bool(ctx.get(port.valid))
@@ -189,11 +194,30 @@ def test_a_chain_feeds_the_arg_max_back():
     assert seen.finished == 3
 
 
+def test_a_chain_asks_for_the_next_state_with_the_head():
+    """Once for each token: the first with its beginning, the others with the head before them."""
+    (seen,) = run(words32(program(2)), head=1, chain=2, work=25)
+    heads = [cycle for cycle, op in seen.dispatched if op == Op.HEAD]
+    assert seen.states == [(seen.starts[0], 1), (heads[0], 0), (heads[1], 0)]
+    assert heads[0] < seen.starts[1] < heads[1] < seen.starts[2]
+
+
+def test_a_start_asks_for_its_state_whatever_was_before():
+    """Also after a chain that an unknown opcode ended behind its head."""
+    ops = (Op.EMBED, Op.HEAD)
+    words = [*words32(program(2, ops)), 15, *[0] * 18]
+    first, second = run(words, head=1, chain=1, starts=2)
+    assert first.illegal
+    assert len(first.states) == 2
+    assert second.states[0] == (second.starts[0], 1)
+
+
 def test_a_second_start_begins_anew():
     instructions = program(7)
     first, second = run(words32(instructions), head=1, chain=1, starts=2, work=9)
     assert first.commands == second.commands
     assert first.begun == second.begun
+    assert first.states == second.states
     assert (first.finished, second.finished) == (2, 2)
 
 

@@ -11,7 +11,7 @@ from lightmamba.arch.program import Kind
 from lightmamba.numerics.linear import Epilogue as Arithmetic
 from lightmamba.rtl.epilogue_row import FINISHED, PAIR, ROW_BITS, SUM_BITS, EpilogueRow
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.layouts import RMS, ROW, command, i_stream, o_stream
+from lightmamba.rtl.layouts import LOGITS, RMS, ROW, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
 
 __all__ = ["Epilogue"]
@@ -33,9 +33,9 @@ class Epilogue(wiring.Component):
 
     Slot by slot, part by part, lane 0 first, in pairs of lanes: 0 and 1, 2 and 3, ...; of an odd
     number of lanes the last one goes alone. Two rows per cycle where those of a pair go to
-    different units that take them, else one: the second of a pair follows the first to the same
-    unit in the next cycle, and does not wait for it on the way to another. Pairs leave in order, so
-    the order towards each unit is that of the rows. ``latency`` cycles from a transfer on ``i`` to
+    different units that take them, or are logits, which leave together; else one: the second of a
+    pair follows the first to the same unit in the next cycle, and does not wait for it on the way
+    to another. Pairs leave in order, so the order towards each unit is that of the rows. ``latency`` cycles from a transfer on ``i`` to
     the ``valid`` of the last pair in it.
 
     A job begins with ``parts`` records of 1/rms. ``rows`` and ``parts`` are at least 1. A section
@@ -64,7 +64,8 @@ class Epilogue(wiring.Component):
         Rows of x, B and C.
     o_out : Out(stream of s36)
         Rows of out_proj, their parts added.
-    o_logit : Out(stream of s32)
+    o_logit : Out(stream of LOGITS)
+        A pair of logits, or one where a slot or the job ends with it.
     lost_in, lost_out, lost_head : Out(3)
         Saturations in rows of in_proj, out_proj and the head.
     rows_first, rows_second : Out({valid, kind, value s36})
@@ -109,7 +110,7 @@ class Epilogue(wiring.Component):
                 "o_conv": o_stream(ROW),
                 "o_z": o_stream(signed(16)),
                 "o_out": o_stream(signed(SUM_BITS)),
-                "o_logit": o_stream(signed(32)),
+                "o_logit": o_stream(LOGITS),
                 **{name: Out(3) for name in LOSSES},
                 "rows_first": Out(FINISHED),
                 "rows_second": Out(FINISHED),
@@ -220,12 +221,20 @@ class Epilogue(wiring.Component):
             asks = [row.ways[way] & ~gone[n] for n, row in enumerate(rows)]
             chosen = data.View(QUEUED, Mux(asks[0], Value.cast(rows[0]), Value.cast(rows[-1])))
             m.d.comb += o.valid.eq(pairs.valid & Cat(asks).any())
-            if name == "o_conv":
+            together = name == "o_logit"
+            if together:
+                m.d.comb += [
+                    o.payload.first.eq(rows[0].value),
+                    o.payload.second.eq(rows[-1].value),
+                    o.payload.both.eq(Cat(asks[1:]).any()),
+                ]
+            elif name == "o_conv":
                 m.d.comb += [o.payload.kind.eq(chosen.kind), o.payload.value.eq(chosen.value)]
             else:
                 m.d.comb += o.payload.eq(chosen.value)
             for n, ask in enumerate(asks):
-                takes[n].append(ask & ~Cat(asks[:n]).any() & o.ready)
+                before = Const(0, 1) if together else Cat(asks[:n]).any()
+                takes[n].append(ask & ~before & o.ready)
         over = [~row.ways.any() | gone[n] | Cat(takes[n]).any() for n, row in enumerate(rows)]
         m.d.comb += pairs.ready.eq(Cat(over).all())
         with m.If(pairs.valid):

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream
+from lightmamba.rtl.layouts import LOGITS, WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
 
 __all__ = ["Head"]
@@ -14,15 +14,16 @@ __all__ = ["Head"]
 class Head(wiring.Component):
     """Pack two logits per word and find the lowest id of the largest one.
 
-    ``latency`` cycles from the transfer of a word's last logit to ``o_word.valid``; one logit per
-    cycle. ``done`` pulses ``done_latency`` cycles after the transfer of a job's last logit. A job
-    is over when its last word has been taken.
+    ``latency`` cycles from the transfer of a word's last logit to ``o_word.valid``; one logit or
+    two per cycle. Where the last transfer of a job gives a word its second half and another word
+    its first, that other one follows a cycle later. ``done`` pulses ``done_latency`` cycles after
+    the transfer of a job's last logit. A job is over when its last word has been taken.
 
     Members
     -------
     command : In(stream of head)
         ``rows`` logits, at least one; ids from ``valid`` on never win.
-    i : In(stream of signed(32))
+    i : In(stream of LOGITS)
         Logits, by id.
     o_word : Out(stream of unsigned(64))
         Two logits, the first in the low half; an odd last one alone, with zeros above it.
@@ -35,13 +36,13 @@ class Head(wiring.Component):
     """
 
     latency, interval = 3, 1
-    done_latency = 3
+    done_latency = 4
 
     def __init__(self) -> None:
         super().__init__(
             {
                 "command": i_stream(command("head")),
-                "i": i_stream(signed(32)),
+                "i": i_stream(LOGITS),
                 "o_word": o_stream(WORD),
                 "next": Out(20),
                 "done": Out(1),
@@ -52,30 +53,23 @@ class Head(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pipe, job = Pipe(m), Job(m, self.command, self.busy)
-        queue = Queue(m, self.o_word, latency=1)
+        told, given = self.command.payload, self.i.payload
 
-        told = self.command.payload
         left, index = Signal.like(told.rows), Signal.like(told.rows)
-        take, last = Signal(), Signal()
+        take, last, count = Signal(), Signal(), Mux(given.both, 2, 1)
+        queue, alone = self._pack(m, pipe, take, last)
         m.d.comb += [
             self.i.ready.eq((left != 0) & queue.room),
             take.eq(self.i.valid & self.i.ready),
-            last.eq(take & (left == 1)),
+            last.eq(take & (left == count)),
         ]
         with m.If(job.start):
             m.d.sync += [left.eq(told.rows), index.eq(0)]
         with m.Elif(take):
-            m.d.sync += [left.eq(left - 1), index.eq(index + 1)]
+            m.d.sync += [left.eq(left - count), index.eq(index + count)]
         # A job ends later than its search: the last word takes longer to leave.
-        job.end((left == 0) & ~queue.busy)
+        job.end((left == 0) & ~alone & ~queue.busy)
 
-        first, second = Signal(32, reset_less=True), index[0]
-        with m.If(take):
-            m.d.sync += first.eq(self.i.payload)
-        word = Mux(second, Cat(first, self.i.payload), self.i.payload[:32])
-        issue = take & (second | (left == 1))
-        packed = pipe.step(lambda w: w, pipe.input(word))
-        queue.connect(issue, pipe.valid(issue, packed.stage), packed.value)
         best = self._search(m, pipe, job, take, index)
         final = pipe.valid(last, self.done_latency - 1)
         m.d.sync += self.done.eq(final)
@@ -83,15 +77,43 @@ class Head(wiring.Component):
             m.d.sync += self.next.eq(best)
         return m
 
+    def _pack(self, m: Module, pipe: Pipe, take: Signal, last: Signal) -> tuple[Queue, Signal]:
+        """Logits into words; the queue of these, and whether a half is left behind a job's last."""
+        queue, given = Queue(m, self.o_word, latency=1), self.i.payload
+        kept = Signal(32, reset_less=True)  # a first half
+        odd, alone = Signal(), Signal()  # which waits for its second; which has none
+        with m.If(take):
+            m.d.sync += [
+                kept.eq(Mux(odd, given.second, given.first)),
+                odd.eq((odd == given.both) & ~last),
+                alone.eq(odd & given.both & last),
+            ]
+        with m.Elif(queue.room):
+            m.d.sync += alone.eq(0)
+        low = Mux(odd | alone, kept, given.first)
+        high = Mux(alone, 0, Mux(odd, given.first, Mux(given.both, given.second, 0)))
+        issue = (take & (odd | given.both | last)) | (alone & queue.room)
+        packed = pipe.step(lambda *word: Cat(word), pipe.input(low[:32]), pipe.input(high[:32]))
+        queue.connect(issue, pipe.valid(issue, packed.stage), packed.value)
+        return queue, alone
+
     def _search(self, m: Module, pipe: Pipe, job: Job, take: Signal, index: Signal) -> Signal:
-        """Id of the first of the largest, two cycles after the transfer."""
-        value = pipe.step(lambda v: v, pipe.input(self.i.payload)).value
-        name = pipe.step(lambda v: v, pipe.input(index)).value
-        counts = pipe.valid(take & (index < job.fields.valid), 1)
+        """Id of the first of the largest, three cycles after the transfer."""
+        given, end = self.i.payload, Signal.like(index)  # of the ids that may be second
+        with m.If(job.start):
+            m.d.sync += end.eq(self.command.payload.valid - 1)
+        first, second = pipe.input(given.first), pipe.input(given.second)
+        name, beside = pipe.input(index), pipe.step(lambda n: n + 1, pipe.input(index))
+        counts = pipe.valid(take & (index <= end), 2)
+        both = pipe.step(lambda two, n: two & (n < end), pipe.input(given.both), name)
+        wins = pipe.comb(lambda b, x, y: b & (y.as_signed() > x.as_signed()), both, first, second)
+        value = pipe.step(lambda w, x, y: Mux(w, y, x), wins, first, second).value.as_signed()
+        name = pipe.step(lambda w, x, y: Mux(w, y, x), wins, name, beside)
+
         none = Signal()  # of this job's logits has been seen
         best, best_name = Signal(signed(32), reset_less=True), Signal.like(index, reset_less=True)
         with m.If(job.start):
             m.d.sync += none.eq(1)
         with m.Elif(counts & (none | (value > best))):
-            m.d.sync += [none.eq(0), best.eq(value), best_name.eq(name)]
+            m.d.sync += [none.eq(0), best.eq(value), best_name.eq(name.value)]
         return best_name

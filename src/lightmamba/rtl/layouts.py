@@ -8,7 +8,7 @@ from lightmamba.arch.fields import Field
 from lightmamba.arch.program import COMMANDS
 
 __all__ = [
-    "BLOCKED", "CODED", "DISCRETE", "RMS", "ROW", "WORD", "command", "i_stream", "o_stream",
+    "BLOCKED", "CODED", "DISCRETE", "LOGITS", "RMS", "ROW", "WORD", "command", "i_stream", "o_stream",
     "record",
 ]  # fmt: skip
 
@@ -19,6 +19,9 @@ RMS = data.StructLayout({"mantissa": unsigned(16), "j": signed(6)})  # value m·
 DISCRETE = data.StructLayout(
     {"dt": unsigned(16), "shift": unsigned(6), "decay": unsigned(24), "D": signed(16)}
 )  # of one head
+LOGITS = data.StructLayout(
+    {"first": signed(32), "second": signed(32), "both": unsigned(1)}
+)  # of neighbouring ids; ``second`` counts only with ``both``
 BLOCKED = data.StructLayout(
     {"kind": unsigned(3), "q": signed(8), "exp": unsigned(4)}
 )  # x, B or C, with the exponent of its block

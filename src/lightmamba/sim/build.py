@@ -188,7 +188,7 @@ def _compile(
 
     with ThreadPoolExecutor(jobs) as pool:
         objects = list(pool.map(compile_one, todo))
-    libraries = ["-lz"] if trace else []
+    libraries = [*(["-lz"] if trace else []), *compiler.libraries]
     output = str(work / "simulator.so")
     run([compiler.program, "-shared", "-o", output, *objects, *libraries, "-lpthread"])
 

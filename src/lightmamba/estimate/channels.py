@@ -5,7 +5,7 @@ from lightmamba.estimate import places as p
 from lightmamba.estimate.queues import push, wake, when
 
 __all__ = [
-    "channel", "command", "read_port", "store", "take_beat", "take_word", "word_when",
+    "channel", "command", "read_port", "states", "store", "take_beat", "take_word", "word_when",
     "write_port",
 ]  # fmt: skip
 
@@ -19,6 +19,19 @@ def command(a, t, reader, beats, at):
     t[ring], t[ring + 1] = beats, at
     a[row + p.R_COMMANDS] += 1
     wake(a, a[p.U_READ] + a[row + p.R_PORT], at)
+
+
+@kernel
+def states(a, t, at):
+    """Ask for the state of every layer, and owe its writes."""
+    first = a[p.LANE_READERS]
+    for name in (p.STATE, p.CONV_READ):
+        writer = p.STATE_WRITER if name == p.STATE else p.CONV_WRITER
+        row = p.WRITER_TABLE + writer * p.W_SIZE
+        beats = a[p.READER_TABLE + (first + name) * p.R_SIZE + p.R_SEGMENT]
+        for _ in range(a[p.LAYERS]):
+            command(a, t, first + name, beats, at)
+            a[row + p.W_DUE] += a[row + p.W_COMMAND]
 
 
 @kernel

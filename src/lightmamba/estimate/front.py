@@ -2,7 +2,7 @@
 
 from lightmamba.engine.jit import kernel
 from lightmamba.estimate import places as p
-from lightmamba.estimate.channels import take_beat, take_word, word_when
+from lightmamba.estimate.channels import states, take_beat, take_word, word_when
 from lightmamba.estimate.queues import clear, entry, pop, push, release, room, wake, when
 
 __all__ = [
@@ -36,6 +36,12 @@ def _rows(a, kind):
 def _starts(a, job):
     """First cycle in which a unit can have the command of a projection."""
     return a[p.BEGUN] + (job + 2) * a[p.T_FETCH]
+
+
+@kernel
+def chained(a, t):
+    """Whether another token follows the running one without the host in between."""
+    return a[p.HEADED] and a[p.TOKEN] + 1 < a[p.TOKENS] and t[a[p.PLAN] + a[p.TOKEN] + 1]
 
 
 @kernel
@@ -159,6 +165,10 @@ def epilogue(a, t, now):
             a[p.E_WORKING], a[p.E_SLOT], a[p.E_PART], a[p.E_PAIR] = 1, 0, 0, 0
             a[p.E_TAKING] = a[p.GROUPS] if gated else 1
             begin = now + 1
+            if a[p.E_JOB] == 2 * a[p.LAYERS] - 2 and chained(a, t):
+                # Room for the head's command: with it, the next token's state is asked for.
+                states(a, t, max(now + 4, _starts(a, 2 * a[p.LAYERS] + 1)))
+                a[p.EARLY] = 1
         wake(a, p.U_EPILOGUE, begin)
         return
     kind = kind_of_job(a, a[p.E_JOB])
@@ -200,7 +210,7 @@ def epilogue(a, t, now):
 
 @kernel
 def router(a, t, now):
-    """Hand the rows of one cycle to their units: the second too, if it goes elsewhere."""
+    """Hand the rows of one cycle to their units: the second too, if it may go with the first."""
     ready = when(a, t, p.ROWS)
     if ready > now:
         wake(a, p.U_ROUTER, ready)
@@ -215,7 +225,8 @@ def router(a, t, now):
         passed |= 1
     if count > 1:
         second = _target(a, t, kind, row + 1)
-        if not before & 2 and (second != first or before & 1) and room(a, second):
+        apart = second != first or before & 1 or kind == ROWS_OF_HEAD  # logits go in pairs
+        if not before & 2 and apart and room(a, second):
             _hand(a, t, second, now)
             passed |= 2
     a[p.O_PASSED] = passed
@@ -354,17 +365,22 @@ def words_in(a, t, source, target, unit, place, now):
 
 @kernel
 def head(a, t, now):
-    """Two logits to a word."""
+    """Two logits to a word, as many in a cycle as the epilogue hands on."""
     ready = when(a, t, p.LOGIT)
     if ready > now:
         wake(a, p.U_HEAD, ready)
         return
     if not room(a, p.LOGITS):
         return
-    pop(a, p.LOGIT, now)
     wake(a, p.U_HEAD, now + 1)
-    a[p.HD_COUNT] += 1
-    if a[p.HD_COUNT] % 2 == 0 or a[p.HD_COUNT] == a[p.VOCAB]:
+    words = a[p.HD_COUNT] // 2
+    for _ in range(a[p.PER_CYCLE]):
+        if when(a, t, p.LOGIT) <= now:
+            pop(a, p.LOGIT, now)
+            a[p.HD_COUNT] += 1
+    if a[p.HD_COUNT] // 2 > words:
         push(a, t, p.LOGITS, now + a[p.T_HEAD])
     if a[p.HD_COUNT] == a[p.VOCAB]:
+        if a[p.VOCAB] % 2:
+            push(a, t, p.LOGITS, now + a[p.T_HEAD])
         a[p.HD_COUNT] = 0

@@ -2,7 +2,7 @@
 
 from lightmamba.engine.jit import kernel
 from lightmamba.estimate import places as p
-from lightmamba.estimate.channels import channel, command, read_port, write_port
+from lightmamba.estimate.channels import channel, command, read_port, states, write_port
 from lightmamba.estimate.front import (
     block_unit,
     embed,
@@ -138,13 +138,9 @@ def _sequencer(a, t, now):
         for lane in range(first):
             command(a, t, lane, a[p.HEAD_BEATS], now + 2)
     _prefetch(a, t, now + 2)
-    for name in (p.STATE, p.CONV_READ):
-        writer = p.STATE_WRITER if name == p.STATE else p.CONV_WRITER
-        row = p.WRITER_TABLE + writer * p.W_SIZE
-        beats = a[p.READER_TABLE + (first + name) * p.R_SIZE + p.R_SEGMENT]
-        for _ in range(a[p.LAYERS]):
-            command(a, t, first + name, beats, now + 2)
-            a[row + p.W_DUE] += a[row + p.W_COMMAND]
+    if not a[p.EARLY]:
+        states(a, t, now + 2)
+    a[p.EARLY] = 0
     reader = first + p.EMBEDDING
     beats = a[p.READER_TABLE + reader * p.R_SIZE + p.R_SEGMENT]
     command(a, t, reader, beats, now + a[p.T_FETCH] + 1)

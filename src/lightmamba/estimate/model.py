@@ -22,8 +22,8 @@ from lightmamba.qmodel import Formats
 __all__ = ["estimate"]
 
 Values = NDArray[np.float64]
-BUDGET = 1_000_000  # cycles of a token that are run, about
-SHORT = 500_000  # so short a token is run a second time, after one, and without its head
+BUDGET = 500_000  # cycles of a token that are run, about; twice, for what one leaves to the next
+SHORT = 300_000  # so short a token has others behind it: one with its head, one without
 FEWEST, MOST = 3, 64  # layers that are run: what is read ahead of a head is felt many layers later
 HEAD_SHARE = 4  # of the budget: one part in so many for the head
 LANES = 3  # that are looked at, of those on channels of their own
@@ -90,7 +90,8 @@ def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Ru
     step = 2 * work.arch.lanes
     vocab = c.vocab_size if share == 1 else max(1, int(share * c.vocab_size / step)) * step
     short = layers * layer + share * head < SHORT
-    return Run(layers, vocab, (True, True, False) if short else (True,), _looked_at(work), stalls)
+    heads = (True, True, True, False) if short else (True, True)
+    return Run(layers, vocab, heads, _looked_at(work), stalls)
 
 
 def _looked_at(work: Workload) -> tuple[int, ...]:
@@ -126,7 +127,7 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
     first = int(a[p.RECORDS])
     kept = t[first : first + len(sample.heads) * records * p.RECORD]
     seen = kept.reshape(len(sample.heads), records, p.RECORD)[:, :, 1:].astype(np.float64)
-    token = seen[max(n for n, head in enumerate(sample.heads) if head)]
+    token = seen[1]  # behind another one, as in a chain
 
     missing = np.zeros(len(CYCLES))
     if layers < work.config.n_layer:

@@ -36,7 +36,7 @@ UNITS = U_CHANNEL + CHANNELS + 2 * PORTS
     R_WORDS, R_COUNT, R_DELAY, R_SEGMENT,
 ) = range(14)  # fmt: skip
 R_SIZE = 14
-COMMAND_RING = 64  # commands that may wait, a beat count and an earliest cycle each
+COMMAND_RING = 128  # commands that may wait, a beat count and an earliest cycle each
 
 # Columns of a port: of reading (whose turn, when its last beat came) and of writing.
 (
@@ -87,11 +87,11 @@ STATE, EMBEDDING, CONV_PARAMS, HEAD_PARAMS, GATE_PARAMS, CONV_READ = range(6)
     RES_JOB, RES_COUNT, QI_COUNT, QO_COUNT, WI_PLACE, WO_PLACE, EM_COUNT, V_COUNT, V_HEADED,
     B_COUNT, B_SIZE, BC_SEEN, S_STATE, S_WORD, S_ROW, S_HEAD, G_COUNT, H_PLACE, H_GROUP, H_EARLY,
     H_FLUSH, HD_COUNT, UN_HAVE, UN_PERIOD, UN_PART, UN_WORDS, PK_FILL, PK_BEATS, PK_GROUPED,
-    PK_HELD, PK_SENDING, PK_WORDS, PK_NEXT,
-) = range(63, 118)  # fmt: skip
-STALLS = 118  # cycles by what the lanes did, as in arch.counters.CYCLES
+    PK_HELD, PK_SENDING, PK_WORDS, PK_NEXT, EARLY,
+) = range(63, 119)  # fmt: skip
+STALLS = 119  # cycles by what the lanes did, as in arch.counters.CYCLES
 MULTIPLYING, SCALE, WAIT_ACTIVATION, WAIT_MEMORY, WAIT_EPILOGUE, IDLE = range(6)
-SCALARS = 124
+SCALARS = 125
 
 WAITING, BUSY, ENDING, OVER = range(4)  # what RUNNING says of the token
 RECORD = 7  # words of a record: the cycle, and the stalls up to it

@@ -111,7 +111,7 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
         "residual": c.d_model,
         "quant_in": a.in_channels,
         "embed": a.in_channels,
-        "head": c.vocab_size,
+        "head": epilogue(c.vocab_size, 1),
     }
     names = dict.fromkeys([*layer, *once])
     return {n: c.n_layer * layer.get(n, 0) + once.get(n, 0) for n in names}

@@ -160,7 +160,7 @@ class _Filler:
             p.DT: (1, p.U_ROUTER, p.U_DISCRETIZE),
             p.CONV: (1, p.U_ROUTER, p.U_CONV),
             p.OUT: (1, p.U_ROUTER, p.U_RESIDUAL),
-            p.LOGIT: (1, p.U_ROUTER, p.U_HEAD),
+            p.LOGIT: (self.work.rows_per_cycle, p.U_ROUTER, p.U_HEAD),
             p.Z: (max(3, a.z_queue), p.U_ROUTER, p.U_GATE),
             p.HEADS: (heads + late.discretize + own, p.U_DISCRETIZE, p.U_SSM),
             p.CONVOLVED: (late.conv + own, p.U_CONV, p.U_BLOCKS),

@@ -35,8 +35,8 @@ class Epilogue(wiring.Component):
     number of lanes the last one goes alone. Two rows per cycle where those of a pair go to
     different units that take them, or are logits, which leave together; else one: the second of a
     pair follows the first to the same unit in the next cycle, and does not wait for it on the way
-    to another. Pairs leave in order, so the order towards each unit is that of the rows. ``latency`` cycles from a transfer on ``i`` to
-    the ``valid`` of the last pair in it.
+    to another. Pairs leave in order, so the order towards each unit is that of the rows.
+    ``latency`` cycles from a transfer on ``i`` to the ``valid`` of the last pair in it.
 
     A job begins with ``parts`` records of 1/rms. ``rows`` and ``parts`` are at least 1. A section
     reaches from the ``end`` of the one before it, or row 0, to the row before its own; the last one

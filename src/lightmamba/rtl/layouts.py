@@ -8,8 +8,8 @@ from lightmamba.arch.fields import Field
 from lightmamba.arch.program import COMMANDS
 
 __all__ = [
-    "BLOCKED", "CODED", "DISCRETE", "LOGITS", "RMS", "ROW", "WORD", "command", "i_stream", "o_stream",
-    "record",
+    "BLOCKED", "CODED", "DISCRETE", "LOGITS", "RMS", "ROW", "WORD", "command", "i_stream",
+    "o_stream", "record",
 ]  # fmt: skip
 
 WORD = unsigned(64)  # of the small streams

@@ -22,8 +22,8 @@ from lightmamba.qmodel import Formats
 __all__ = ["estimate"]
 
 Values = NDArray[np.float64]
-BUDGET = 500_000  # cycles of a token that are run, about; twice, for what one leaves to the next
-SHORT = 300_000  # so short a token has others behind it: one with its head, one without
+BUDGET = 500_000  # cycles of a token that are run, about
+TOKENS = 8  # most tokens of a chain that are run, two at least: each leaves state to the next
 FEWEST, MOST = 3, 64  # layers that are run: what is read ahead of a head is felt many layers later
 HEAD_SHARE = 4  # of the budget: one part in so many for the head
 LANES = 3  # that are looked at, of those on channels of their own
@@ -62,6 +62,8 @@ def estimate(
     }
     bound = max(*channel_cycles.values(), *counts.unit_cycles.values())
     token, prompt = _tokens(work, _runs(work, counts, bound, stalls))
+    # The queues that are run may still be filling: no chain is faster than its bound for long.
+    token[p.WAIT_ACTIVATION] += max(0.0, bound - token.sum())
     whole = integers(token)
     found = Estimate(
         clock_mhz=target.clock_mhz,
@@ -89,9 +91,9 @@ def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Ru
     share = min(1.0, BUDGET / HEAD_SHARE / head)
     step = 2 * work.arch.lanes
     vocab = c.vocab_size if share == 1 else max(1, int(share * c.vocab_size / step)) * step
-    short = layers * layer + share * head < SHORT
-    heads = (True, True, True, False) if short else (True, True)
-    return Run(layers, vocab, heads, _looked_at(work), stalls)
+    chain = max(2, min(TOKENS, int(BUDGET / (layers * layer + share * head))))
+    prompt = (False,) if chain > 2 else ()
+    return Run(layers, vocab, (True,) * chain + prompt, _looked_at(work), stalls)
 
 
 def _looked_at(work: Workload) -> tuple[int, ...]:
@@ -127,7 +129,7 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
     first = int(a[p.RECORDS])
     kept = t[first : first + len(sample.heads) * records * p.RECORD]
     seen = kept.reshape(len(sample.heads), records, p.RECORD)[:, :, 1:].astype(np.float64)
-    token = seen[1]  # behind another one, as in a chain
+    token = seen[max(1, sum(sample.heads) - 2)]  # behind others, and before one if there is
 
     missing = np.zeros(len(CYCLES))
     if layers < work.config.n_layer:

@@ -23,24 +23,26 @@ DEEPER = replace(CONFIG, n_layer=6, vocab_size=401)  # of the same gates
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory):
-    """What the gates count of one token in a sequence, of another without its logits."""
+    """What the gates count of a token of a chain, of one alone, of another without its logits."""
     path = compiled(tmp_path_factory.mktemp("builds"), DEEPER, TARGET)
     found = []
     with open_device(Artifact.read(path)) as device:
         device.start(1, fresh=True)
         device.wait()
-        for head in (True, False):
+        for how in ({"chain": 3}, {"chain": 5}, {}, {"head": False}):
             before = device.counters()
-            device.start(2, head=head)
+            device.start(2, **how)
             device.wait()
             found.append({name: n - before[name] for name, n in device.counters().items()})
-    return found
+    short, long, *alone = found
+    return [{name: (n - short[name]) / 2 for name, n in long.items()}, *alone]
 
 
 def test_cycles(counted):
     found = estimate(DEEPER, Formats(), TARGET)
-    (token, prompt) = (sum(counts[name] for name in CYCLES) for counts in counted)
-    assert found.cycles == pytest.approx(token, rel=0.01)  # the answers of its last writes too
+    token, alone, prompt = (sum(counts[name] for name in CYCLES) for counts in counted)
+    assert found.cycles == pytest.approx(token, rel=0.01)
+    assert token < alone  # which asks for its state when it begins
     assert found.prompt_cycles == pytest.approx(prompt, rel=0.01)
     for name in ("multiplying", "scale"):
         assert found.stalls[name] == counted[0][name]

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from bench.common import RESULTS
-from bench.full import ROWS
+from bench.full import ROWS, chain
 
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
@@ -33,8 +33,10 @@ def test_a_token_of_130m_on_32_lanes(tmp_path):
     for token in (5, 6):
         step = opened.twin.step(token)
         same(step)
+    (short, _), (long, _) = (chain(opened.device, tokens) for tokens in (3, 5))
     opened.device.simulator.close()
     recorded = json.loads((RESULTS / "full.json").read_text())["results"]
     expected = next(r for r in recorded if r["name"] == NAME)["compared_cycles"][1]
     assert step.cycles == pytest.approx(expected, rel=0.002)
-    assert step.cycles == pytest.approx(estimate(config, Formats(), target).cycles, rel=0.01)
+    # The queues of the state are still filling, so these two are a little faster than a long chain.
+    assert (long - short) / 2 == pytest.approx(estimate(config, Formats(), target).cycles, rel=0.02)

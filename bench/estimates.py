@@ -24,9 +24,9 @@ from lightmamba.config import SHAPES, Mamba2Config
 from lightmamba.estimate import estimate
 from lightmamba.qmodel import Formats
 from lightmamba.qmodel.synthetic import random_model
-from lightmamba.sim import SimDevice, open_device
+from lightmamba.sim import SimDevice, chained, open_device
 
-CHAIN = 2  # tokens that are measured, one after the other
+WARM, CHAIN = 6, 4  # tokens of a chain that are run, and then those that are measured
 SEED = 1
 DEMO = SHAPES["demo"]
 
@@ -113,17 +113,13 @@ def cases() -> Mapping[str, Case]:
 def tokens(device: SimDevice) -> tuple[dict[str, float], int]:
     """Stalls of a token in a chain of them; cycles of one without logits."""
 
-    def run(**how: Any) -> tuple[int, dict[str, int]]:
-        before = device.counters()
-        device.start(1, **how)
-        cycles, after = device.wait(), device.counters()
-        return cycles, {name: after[name] - before[name] for name in CYCLES}
-
-    run(fresh=True, chain=1)
-    (_, one), (_, more) = run(), run(chain=CHAIN)
-    run(head=False)
-    prompt, _ = run(head=False)
-    return {name: (more[name] - one[name]) / CHAIN for name in CYCLES}, prompt
+    device.start(1, fresh=True)
+    device.wait()
+    _, means = chained(device, WARM, CHAIN)
+    for _ in range(2):
+        device.start(1, head=False)
+        prompt = device.wait()
+    return {name: means[name] for name in CYCLES}, prompt
 
 
 def measure(case: Case) -> dict[str, Any]:

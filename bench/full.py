@@ -28,7 +28,7 @@ from lightmamba.compiler import build
 from lightmamba.config import SHAPES
 from lightmamba.qmodel import Formats
 from lightmamba.qmodel.synthetic import random_model
-from lightmamba.sim import open_twin
+from lightmamba.sim import chained, open_twin
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,8 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     compared = time.perf_counter()
     counted, per_token = step.counters, float(cycles[-1])
     if row.chained:
-        (short, less), (long, more) = (
-            chain(opened.device, tokens) for tokens in (row.warm, row.warm + row.chained)
-        )
-        per_token = (long - short) / row.chained
-        counted = {k: (more[k] - less[k]) // row.chained for k in more}
+        per_token, means = chained(opened.device, row.warm, row.chained)
+        counted = {k: round(mean) for k, mean in means.items()}
         print(f"{name}: {per_token:,.0f} cycles a token of a chain", flush=True)
     opened.device.simulator.close()
     artifact = Artifact.read(path)
@@ -103,15 +100,6 @@ def measure(name: str, work: Path) -> dict[str, Any]:
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "commit": commit(),
     }
-
-
-def chain(device: Any, tokens: int) -> tuple[int, dict[str, int]]:
-    """Cycles and counts of so many tokens, one after the other, greedily."""
-    before = device.counters()
-    device.start(5, chain=tokens - 1)
-    cycles = device.wait()
-    after = device.counters()
-    return cycles, {name: after[name] - before[name] for name in after}
 
 
 def machine(name: str, work: Path) -> Any:

@@ -19,7 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML")
     parser.add_argument("--order", help="of in_proj, without a build: reordered or naive")
     parser.add_argument("--format", help="of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
-    parser.add_argument("--simulate", type=int, metavar="N", help="simulate N tokens for the page")
+    parser.add_argument(
+        "--simulate",
+        type=int,
+        metavar="N",
+        help="simulate N tokens for the page, and a chain of as many",
+    )
     parser.add_argument("--simulation", type=Path, metavar="FILE",
                         help="or take those that simulate --timeline wrote")  # fmt: skip
     parser.add_argument("--results", type=Path, nargs="+", default=[], metavar="DIR",
@@ -124,6 +129,9 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
             opened = open_twin(path, cache=args.cache)
         with progress("tokens in gates") as bar:
             found = simulate(opened, [0], args.simulate, watch=True, progress=bar)
+        if found.matches_engine:
+            with working("a chain in gates"):
+                found = found.with_chain(opened.device, args.simulate)
         opened.device.simulator.close()
     if found.difference is not None:
         console.print(f"the gates differ: {found.difference}", markup=False)

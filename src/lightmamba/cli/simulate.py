@@ -13,6 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=8, help="tokens to generate (8)")
     parser.add_argument("--prompt", help="text to go on from")
     parser.add_argument("--prompt-ids", metavar='"1 2 3"', help="token ids instead (0)")
+    parser.add_argument("--chain", type=int, default=0, metavar="N",
+                        help="then N tokens in a chain, whose cycles count (0)")  # fmt: skip
     parser.add_argument("--waves", type=Path, metavar="FILE", help="write an FST of all signals")
     parser.add_argument("--timeline", type=Path, metavar="FILE",
                         help="write the result, and which unit worked when, as JSON")  # fmt: skip
@@ -32,6 +34,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.max_tokens < 1:
         raise InputError(f"--max-tokens must be at least 1, not {args.max_tokens}; try 8")
+    if args.chain < 0:
+        raise InputError(f"--chain must be at least 0, not {args.chain}; try 4")
     if args.timeline and not args.timeline.absolute().parent.is_dir():
         raise InputError(f"there is no folder {args.timeline.parent} for {args.timeline.name}")
     start = time.perf_counter()
@@ -49,6 +53,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with progress("tokens in gates") as bar:
         found = simulate(opened, ids, total, watch=args.timeline is not None, progress=bar)
     seconds = time.perf_counter() - start
+    if args.chain and found.matches_engine:
+        with working("a chain in gates"):
+            found = found.with_chain(opened.device, args.chain)
     opened.device.simulator.close()
     result: dict[str, Any] = found.to_dict() | {
         "simulated_cycles_per_second": found.cycles / seconds,

@@ -1,7 +1,7 @@
 """Some tokens on the gates, beside the engine: what was found, and how it is stored."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lightmamba.arch.artifact import Artifact
@@ -13,11 +13,12 @@ from lightmamba.config import Mamba2Config
 from lightmamba.qmodel import Formats
 from lightmamba.runtime.device import DeviceError
 from lightmamba.sim.activity import Activity, activity
+from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record
 from lightmamba.sim.opened import OpenedTwin
 from lightmamba.sim.twin import TwinStep
 
-__all__ = ["Simulation", "machine_of", "simulate"]
+__all__ = ["Simulation", "chained", "machine_of", "simulate"]
 
 Progress = Callable[[int, int], None]
 
@@ -37,13 +38,17 @@ class Simulation:
     tokens, cycles : int
         Of the whole run, the prompt's included.
     cycles_per_token : float
-        Mean over tokens with logits; so are the next two.
+        Mean over tokens with logits, without a sequence's first, which reads no state, where there
+        are others; so are the next two.
     stalls_per_token : {name: cycles}
         By what the lanes did (``arch.counters.CYCLES``).
     bytes_per_token : {channel: bytes}
         Read and written.
     counters : {name: count}
         Over the whole run.
+    chain : int
+        Tokens of a chain, without the host in between, that cycles and stalls are of; 0: those
+        that were compared.
     difference : str or None
         The first one, where there is one.
     activity : Activity or None
@@ -59,6 +64,7 @@ class Simulation:
     stalls_per_token: Mapping[str, float]
     bytes_per_token: Mapping[str, float]
     counters: Mapping[str, int]
+    chain: int = 0
     difference: str | None = None
     activity: Activity | None = None
 
@@ -71,6 +77,12 @@ class Simulation:
     def tokens_per_second(self) -> float:
         """Greedy decoding at the machine's clock."""
         return float(self.machine["clock_mhz"]) * 1e6 / self.cycles_per_token
+
+    def with_chain(self, device: SimDevice, tokens: int) -> "Simulation":
+        """The same with cycles and stalls of a chain on that device, behind as many tokens more."""
+        cycles, means = chained(device, tokens, tokens)
+        stalls = {name: means[name] for name in CYCLES}
+        return replace(self, cycles_per_token=cycles, stalls_per_token=stalls, chain=tokens)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; :meth:`from_dict` takes them back."""
@@ -98,6 +110,7 @@ class Simulation:
                 stalls_per_token={k: float(values["stalls_per_token"][k]) for k in CYCLES},
                 bytes_per_token={k: float(v) for k, v in values["bytes_per_token"].items()},
                 counters={k: int(v) for k, v in values["counters"].items()},
+                chain=int(values.get("chain", 0)),
                 difference=values.get("difference"),
                 activity=None if seen is None else Activity.from_dict(seen),
             )
@@ -131,6 +144,9 @@ def simulate(
     progress: Progress | None = None,
 ) -> Simulation:
     """Feed a prompt and go on greedily, ``tokens`` in all; the first difference ends it.
+
+    Each token is started by itself, to be compared. Those of a chain are faster: see
+    :func:`chained`.
 
     Parameters
     ----------
@@ -175,6 +191,8 @@ def simulate(
         where = "" if cycle is None else f" (cycle {cycle:,})"
         failed = f"{difference}{where}; here is the engine, there the gates"
     with_head = [step for step in steps if step.next_token >= 0] or steps
+    if len(with_head) == len(steps) > 1:
+        with_head = with_head[1:]
     mean = 1 / max(1, len(with_head))
     return Simulation(
         machine=machine_of(
@@ -191,6 +209,22 @@ def simulate(
         difference=failed,
         activity=activity(seen, model.config.n_layer) if seen and failed is None else None,
     )
+
+
+def chained(device: SimDevice, warm: int, tokens: int) -> tuple[float, dict[str, float]]:
+    """Cycles and counts of a token of a chain: the difference of two, one ``tokens`` longer.
+
+    Neither the beginning with empty queues nor the end counts. A chain needs no host in between,
+    and reads the state of its next token while the head runs.
+    """
+    runs = []
+    for length in (warm, warm + tokens):
+        before = device.counters()
+        device.start(0, chain=length - 1)
+        cycles, after = device.wait(), device.counters()
+        runs.append((cycles, {name: after[name] - before[name] for name in after}))
+    (short, less), (long, more) = runs
+    return (long - short) / tokens, {name: (more[name] - less[name]) / tokens for name in more}
 
 
 def _bytes(artifact: Artifact, steps: Sequence[TwinStep]) -> dict[str, float]:

@@ -101,6 +101,23 @@ def test_latency():
     assert seen == [0, 0, 0, 0, 1, 1, 1, 1, 1, 0]
 
 
+def test_a_carry_comes_a_cycle_later():
+    """Worked: a lower half full of ones and one more event, in cycle 2."""
+    event, seen, most = Signal(24), [], (1 << 24) - 1
+    dut = Counters(("one",))
+    dut.count("one", event)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.enable, 1)
+        for cycle in range(9):
+            ctx.set(event, {0: most, 2: 1}.get(cycle, 0))
+            seen.append(ctx.get(dut.value))
+            await ctx.tick()
+
+    simulate(dut, bench)
+    assert seen == [0, 0, 0, 0, most, most, 0, most + 1, most + 1]
+
+
 def test_a_counter_that_nothing_counts_is_found():
     dut = Counters(("a", "b"))
     dut.count("a", Signal())

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import Out
 
 from lightmamba.arch.program import Kind
 from lightmamba.numerics.conv import CausalConv, Silu
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import ROW, WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import add_tree, round_saturate
@@ -83,32 +83,31 @@ class Conv(wiring.Component):
         m = Module()
         rows = Queue(m, self.o, latency=self._result)
         states = Queue(m, self.o_state, latency=self._shifted + 1)
-        left = Signal(16)  # channels still to be issued
+        left = Countdown(16)  # channels still to be issued
         self._silu_shifts = {k: Signal(signed(6), name=name) for k, name in KINDS.items()}
         job = Job(m, self.command, self.busy)
-        job.end((left == 0) & ~rows.busy & ~states.busy)
+        job.end(~left.some & ~rows.busy & ~states.busy)
 
         channel = Signal(range(HEADER))  # within its header
         headed = Signal()  # the header of this channel is there
         shifts = Signal(data.ArrayLayout(signed(8), HEADER), reset_less=True)
-        last, ends_word, issue = Signal(), Signal(), Signal()
-        may = (left != 0) & headed & rows.room & states.room
+        ends_word, issue = Signal(), Signal()
+        may = left.some & headed & rows.room & states.room
         i, param, state = self.i, self.i_param, self.i_state
         m.d.comb += [
-            last.eq(left == 1),
-            ends_word.eq(channel[0] | last),
+            ends_word.eq(channel[0] | left.last),
             issue.eq(may & i.valid & param.valid & state.valid),
             i.ready.eq(may & param.valid & state.valid),
-            param.ready.eq(Mux(headed, may & i.valid & state.valid, left != 0)),
+            param.ready.eq(Mux(headed, may & i.valid & state.valid, left.some)),
             state.ready.eq(may & i.valid & param.valid & ends_word),
         ]
         told = self.command.payload
         with m.If(job.start):
-            m.d.sync += [left.eq(told.count), headed.eq(0), channel.eq(0)]
+            m.d.sync += [*left.load(told.count), headed.eq(0), channel.eq(0)]
             for k, name in KINDS.items():
                 m.d.sync += self._silu_shifts[k].eq(_clamp(told[name]))
         with m.If(issue):
-            m.d.sync += [left.eq(left - 1), channel.eq(channel + 1)]
+            m.d.sync += [*left.step(), channel.eq(channel + 1)]
             with m.If(channel == HEADER - 1):
                 m.d.sync += headed.eq(0)
         with m.Elif(~headed & param.ready & param.valid):

@@ -1,6 +1,6 @@
 """Counters that host and simulator read: what every cycle went to, losses, traffic."""
 
-from amaranth.hdl import Array, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,12 +10,15 @@ __all__ = ["Counters", "Traffic"]
 
 NEAR_LOG2 = 4  # of the counters that one multiplexer picks from
 NEAR = 1 << NEAR_LOG2
+LOW = COUNTER_BITS // 2  # bits of a counter whose carry goes on a cycle later
 
 
 class Counters(wiring.Component):
     """One accumulator per name; each adds its event of this cycle while ``enable`` is 1.
 
-    An event reaches its counter two cycles later; a read takes two cycles more.
+    An event reaches its counter two cycles later, and a carry the counter's upper half three cycles
+    later: a total is exact unless something was counted in the last cycle. A read takes two cycles
+    more.
 
     Members
     -------
@@ -52,13 +55,17 @@ class Counters(wiring.Component):
             event, always = self.events[name]
             label = name.replace(".", "_")
             now = Signal(event.shape(), name=f"event_{label}")
-            total = Signal(COUNTER_BITS, name=f"count_{label}")
-            m.d.sync += total.eq(total + now)
+            low, high = (Signal(LOW, name=f"{half}_{label}") for half in ("low", "high"))
+            carry = Signal(name=f"carry_{label}")
+            m.d.sync += [
+                Cat(low, carry).eq(low + now[:LOW]),
+                high.eq(high + now[LOW:] + carry),
+            ]
             with m.If(self.enable | always):
                 m.d.sync += now.eq(event)
             with m.Else():
                 m.d.sync += now.eq(0)
-            totals.append(total)
+            totals.append(Cat(low, high))
         near = Array(Signal(COUNTER_BITS, name=f"near{n}") for n in range(0, len(totals), NEAR))
         far = Signal(range(len(near)))
         for n, chosen in enumerate(near):

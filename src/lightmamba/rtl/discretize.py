@@ -109,6 +109,7 @@ class Discretizer(wiring.Component):
         """2^-(dt·A), 24 fractional bits. 14 cycles."""
         exp2, (low, high) = self.op.exp2, SHIFTS
         product = pipe.step(lambda d, a: Cat(d * a, 0).as_signed(), dt, A)
+        A_shift = pipe.settle(pipe.delay(A_shift, shift.stage - 1))
         by = pipe.step(lambda s, a: s + a - 24, shift, A_shift)
         by = pipe.step(
             lambda v: Mux(v < low, low, Mux(v > high, high, v)), by, shape=signed(7)

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import WORD_BITS, ArchConfig
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
-from lightmamba.arch.ports import ports
+from lightmamba.arch.ports import ADDRESS_BITS, ports
 from lightmamba.arch.program import Op
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
@@ -17,7 +17,7 @@ from lightmamba.rtl.counters import Counters, Traffic
 from lightmamba.rtl.pipe import Pipe
 from lightmamba.rtl.prefetch import LayerWalk, Segments
 from lightmamba.rtl.reader import Reader, WordReader
-from lightmamba.rtl.shifts import split_product
+from lightmamba.rtl.shifts import SPLIT
 from lightmamba.rtl.state import StatePacker, StateUnpacker
 from lightmamba.rtl.streams import Fork, StreamQueue, join
 from lightmamba.rtl.units import Units
@@ -237,11 +237,16 @@ class MemorySide(Elaboratable):
         """One row of the table per token; the logits of a head."""
         host, sequencer = self.host, self.sequencer
         row, logits = self.readers["embedding"].command, self.writers["logits"].command
+        # Base + stride * token, in two parts; all three stay as they are.
+        base, stride, token = host.embedding_base, host.embedding_stride, sequencer.begin_token
         pipe = Pipe(m)
-        stride = pipe.input(Cat(host.embedding_stride, 0).as_signed())
-        offset = split_product(pipe, stride, pipe.input(sequencer.begin_token)).value
+        low = pipe.step(lambda t: stride[:SPLIT] * t, pipe.input(token))
+        high = pipe.step(lambda t: stride[SPLIT:] * t, pipe.input(token))
+        below = pipe.step(lambda p: base[:SPLIT] + p[:SPLIT], low)
+        above = pipe.step(lambda p, q: p[SPLIT:] + q, low, high, shape=ADDRESS_BITS - SPLIT)
+        above = pipe.step(lambda v, b: base[SPLIT:ADDRESS_BITS] + v + b[SPLIT], above, below)
         m.d.sync += [
-            row.payload.address.eq(host.embedding_base + offset.as_unsigned()),
+            row.payload.address.eq(Cat(pipe.delay(below, above.stage).value[:SPLIT], above.value)),
             row.payload.count.eq(host.embedding_words),
             logits.payload.address.eq(host.logits_base),
             logits.payload.count.eq(host.logits_words),

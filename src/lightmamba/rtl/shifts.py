@@ -6,7 +6,7 @@ from lightmamba.numerics.formats import IntFormat
 from lightmamba.rtl.pipe import Pipe, Timed
 
 __all__ = [
-    "accumulate", "add_tree", "bit_length", "is_overflow", "magnitude", "round_latency",
+    "SPLIT", "accumulate", "add_tree", "bit_length", "is_overflow", "magnitude", "round_latency",
     "round_saturate", "round_shift", "saturate", "shift_cut", "shift_latency", "split_product",
 ]  # fmt: skip
 

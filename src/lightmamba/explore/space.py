@@ -23,7 +23,7 @@ OPTIONS: dict[str, tuple[int, ...]] = {
     "aux_port_bits": (64, *PORTS),
     "burst_beats": (8, 16, 32, 64),
     "weight_fifo": FIFOS,
-    "state_fifo": (*FIFOS, 2048, 4096, 8192),
+    "state_fifo": (*FIFOS, 2048, 4096, 8192, 16384),
     "aux_fifo": FIFOS,
     "x_queue": FIFOS,
     "z_queue": FIFOS,

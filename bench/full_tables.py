@@ -71,6 +71,12 @@ def goals() -> str:
         over = sorted(1 / r["of_attainable"] for r in small)
         row("smaller shapes on `u280`, cycles / bound of the busiest channel", "–", "≤ 1.03",
             f"{over[0]:.2f} to {over[-1]:.2f}", "simulated")  # fmt: skip
+    if exists("gates"):
+        r = load("gates")["results"]
+        later = {int(n): c for n, c in r["cycles_per_token"].items() if c > 1}
+        spread = max(later) / min(later) - 1
+        row(f"cycles of tokens 1 to {r['tokens'] - 1:,} on `{r['target']}`, spread", "–",
+            "≤ 0.1 %", f"{100 * spread:.2f} %", "simulated")  # fmt: skip
     if exists("synth"):
         m = load("synth")["results"]["machines"][U280]
         for cell, paper, name in (("lut", 297_000, "LUT"), ("dsp", 1164, "DSP"),
@@ -78,6 +84,9 @@ def goals() -> str:
             row(f"`u280`, W4A4, {name}", f"{paper:,}", f"≤ {paper:,}", f"{m[cell]:,}",
                 "synthesized (yosys)")  # fmt: skip
         row("longest path, yosys `sta`, ns", "–", "≤ 3.0", f"{m['path_ns']:.2f}", "synthesized")
+        most = [max(b[what] for b in m["blocks"].values()) for what in ("lut_levels", "carry4")]
+        row("a block's longest path: most LUTs, most CARRY4", "–", "≤ 4, ≤ 8",
+            f"{most[0]}, {most[1]}", "synthesized")  # fmt: skip
     if exists("ecp5"):
         (placed,) = load("ecp5")["results"].values()
         row("LFE5U-85F, placed and routed, MHz", "–", "≥ 120", f"{placed['fmax_mhz']:.1f}",

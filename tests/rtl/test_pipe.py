@@ -58,23 +58,30 @@ def test_a_pipe_delays_and_aligns():
     assert_array_equal(got["a"], a)
 
 
+SETTLE = pytest.mark.parametrize("settle", [False, True])
+
+
+@SETTLE
 @pytest.mark.parametrize("stage", [0, 1, 5])
-def test_a_queue_keeps_up(stage):
+def test_a_queue_keeps_up(stage, settle):
     """One beat per cycle, the result two cycles after the pipeline, busy until it is taken."""
-    dut = Piped({"x": unsigned(8)}, lambda pipe, x: {"x": pipe.delay(x, stage)})
+    dut = Piped({"x": unsigned(8)}, lambda pipe, x: {"x": pipe.delay(x, stage)}, settle=settle)
     beats = [{"x": v} for v in range(40)]
     run = drive(dut, {"i": beats}, {"o": 40}, counts=["busy"], settle=10)
     i, o = np.array(run.cycles["i"]), np.array(run.cycles["o"])
     assert run.out["o"] == beats
     assert_array_equal(o - i, stage + 2)
     assert_array_equal(np.diff(i), 1)
-    assert run.counts["busy"] == o[-1] - i[0]
+    assert run.counts["busy"] == o[-1] - i[0] + settle
 
 
+@SETTLE
 @pytest.mark.parametrize("extra", [0, 3])
-def test_a_full_queue_issues_nothing(extra):
+def test_a_full_queue_issues_nothing(extra, settle):
     """A stuck output takes exactly as many beats as the queue is deep, and loses none."""
-    dut = Piped({"x": unsigned(8)}, lambda pipe, x: {"x": pipe.delay(x, 2)}, extra=extra)
+    dut = Piped(
+        {"x": unsigned(8)}, lambda pipe, x: {"x": pipe.delay(x, 2)}, extra=extra, settle=settle
+    )
     taken = []
 
     async def bench(ctx):
@@ -92,12 +99,14 @@ def test_a_full_queue_issues_nothing(extra):
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    assert taken[:30] == [1] * (6 + extra) + [0] * (24 - extra)
+    depth = 6 + settle + extra
+    assert taken[:30] == [1] * depth + [0] * (30 - depth)
     assert sum(taken) == 0
 
 
+@SETTLE
 @pytest.mark.parametrize("stalls", [0.3, 0.8])
-def test_stalls_lose_nothing(stalls):
-    dut = Piped({"x": unsigned(8)}, lambda pipe, x: {"x": pipe.delay(x, 2)})
+def test_stalls_lose_nothing(stalls, settle):
+    dut = Piped({"x": unsigned(8)}, lambda pipe, x: {"x": pipe.delay(x, 2)}, settle=settle)
     beats = [{"x": v} for v in range(100)]
     assert drive(dut, {"i": beats}, {"o": 100}, stalls=stalls, settle=5).out["o"] == beats

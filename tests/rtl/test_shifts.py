@@ -55,7 +55,9 @@ def test_round_shift(bits, low, high, shape):
     assert len(dut.results[0]) == bits - low
 
 
-@pytest.mark.parametrize("form", [INT8, IntFormat(8, symmetric=True), INT16, IntFormat(32)])
+@pytest.mark.parametrize(
+    "form", [INT8, IntFormat(8, symmetric=True), INT16, IntFormat(32), IntFormat(40)]
+)
 @pytest.mark.parametrize(
     ("bits", "low", "high", "shape"),
     [

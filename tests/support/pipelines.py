@@ -20,7 +20,7 @@ class Piped(wiring.Component):
     inputs : {name: shape}
     build
         Given the pipe and the inputs by name, returns the outputs by name.
-    extra : int
+    extra, settle
         Of the queue at the end.
 
     Attributes
@@ -35,8 +35,9 @@ class Piped(wiring.Component):
         build: Callable[..., Mapping[str, Timed]],
         *,
         extra: int = 0,
+        settle: bool = False,
     ) -> None:
-        self.m, self.extra = Module(), extra
+        self.m, self.extra, self.settle = Module(), extra, settle
         self.given: Any = Signal(data.StructLayout(inputs))
         self.pipe = Pipe(self.m)
         made = build(self.pipe, **{name: self.pipe.input(self.given[name]) for name in inputs})
@@ -50,7 +51,7 @@ class Piped(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m, issue = self.m, Signal()
-        queue = Queue(m, self.o, latency=self.stage, extra=self.extra)
+        queue = Queue(m, self.o, latency=self.stage, extra=self.extra, settle=self.settle)
         m.d.comb += [
             self.given.eq(self.i.payload),
             self.i.ready.eq(queue.room),

@@ -31,8 +31,8 @@ class EpilogueRow(wiring.Component):
     """Bring the sums of every second lane to the formats of their rows, one per cycle.
 
     A row is shown on ``o`` ``latency`` cycles after the issue of its last part. Losses are shown of
-    every part. Parts of a row come a slot apart, so two cycles at least where there is more than
-    one pair. Rows of OUT and LOGIT have the static shift of dt.
+    every part. Parts of a row come a slot apart, a cycle at least for each pair. Rows of OUT and
+    LOGIT have the static shift of dt.
 
     The kind of a row is that of the first section that ends behind it. It is found while the sum
     is on its way to the multiplier, so it costs no time.
@@ -189,16 +189,18 @@ class EpilogueRow(wiring.Component):
         first, index = pipe.input(self.first), pipe.input(self.index)
         valid = pipe.valid(self.issue, stage)
         if self.pairs == 1:
-            before = pipe.comb(lambda fresh: Mux(fresh, 0, total), pipe.delay(first, stage))
+            first = pipe.settle(pipe.delay(first, stage - 1))
+            before = pipe.comb(lambda fresh: Mux(fresh, 0, total), first)
         else:
             sums = memory.Memory(shape=signed(SUM_BITS), depth=self.pairs, init=[])
             m.submodules.sums = sums
+            late = int(self.pairs > 2)  # there is time to write what is registered
             write, read = sums.write_port(), sums.read_port(domain="comb")
             m.d.comb += [
                 read.addr.eq(pipe.delay(index, stage - 1).value),
-                write.addr.eq(pipe.delay(index, stage).value),
-                write.data.eq(summed),
-                write.en.eq(valid),
+                write.addr.eq(pipe.delay(index, stage + late).value),
+                write.data.eq(total if late else summed),
+                write.en.eq(pipe.valid(valid, late)),
             ]
             before = pipe.step(
                 lambda fresh, v: Mux(fresh, 0, v), first, Timed(read.data, stage - 1)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
-from amaranth.lib import fifo
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Shape, Signal, Value
+from amaranth.lib import fifo, memory
 from amaranth.lib.wiring import PureInterface
 
 __all__ = ["Pipe", "Queue", "Timed"]
@@ -97,6 +97,46 @@ class Pipe:
         return value
 
 
+class _Ring(Elaboratable):
+    """First in, first out, for a reader whose ready takes long: it ends in no counter.
+
+    One transfer per cycle on both sides, two cycles from ``w_en`` to ``r_rdy``. There is room
+    whenever something is written.
+    """
+
+    def __init__(self, *, width: int, depth: int) -> None:
+        self.width, self.depth = width, depth
+        self.w_en, self.w_data = Signal(), Signal(width)
+        self.r_rdy, self.r_en, self.r_data = Signal(), Signal(), Signal(width)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.storage = storage = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        write, read = storage.write_port(), storage.read_port()
+        take, some = Signal(), Signal()  # an entry goes to the output; there is one
+        wrote, took = Signal(), Signal()  # in the last cycle, which ``level`` does not know of
+        level, entries = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
+        m.d.comb += [
+            take.eq(some & (~self.r_rdy | self.r_en)),
+            entries.eq(level + wrote - took),
+            write.en.eq(self.w_en),
+            write.data.eq(self.w_data),
+            read.en.eq(take),
+            self.r_data.eq(read.data),
+        ]
+        m.d.sync += [
+            level.eq(entries),
+            wrote.eq(self.w_en),
+            took.eq(take),
+            some.eq(self.w_en | (entries > 1) | ((entries == 1) & ~take)),
+            self.r_rdy.eq(some | (self.r_rdy & ~self.r_en)),
+        ]
+        for moves, place in ((self.w_en, write.addr), (take, read.addr)):
+            with m.If(moves):
+                m.d.sync += place.eq(Mux(place == self.depth - 1, 0, place + 1))
+        return m
+
+
 class Queue:
     """Queue at the end of a pipeline, with the credit that gates its issue.
 
@@ -110,7 +150,7 @@ class Queue:
     extra : int
         Entries beyond those that full throughput needs.
     settle : bool
-        Credit comes back a cycle later, for an ``o`` whose ready takes long.
+        For an ``o`` whose ready takes long: credit comes back a cycle later.
 
     Attributes
     ----------
@@ -126,7 +166,8 @@ class Queue:
         self.m, self.o, self.latency, self.settle = m, o, latency, settle
         self.depth = latency + 4 + settle + extra
         payload = Value.cast(o.payload)
-        queue = fifo.SyncFIFOBuffered(width=len(payload), depth=self.depth)
+        kind = _Ring if settle else fifo.SyncFIFOBuffered
+        queue = kind(width=len(payload), depth=self.depth)
         m.submodules += queue
         self._queue = queue
         # Credit less one: its sign alone says whether there is room.

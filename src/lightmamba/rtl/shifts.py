@@ -11,6 +11,7 @@ __all__ = [
 ]  # fmt: skip
 
 LEVELS = 3  # multiplexer levels of a barrel shifter between registers
+CARRY = 32  # bits that a carry goes through before a multiplexer
 SPLIT = 17  # a wide factor is multiplied in two pieces, the lower one of so many bits
 
 
@@ -83,9 +84,17 @@ def round_saturate(
     zeros = pipe.step(lambda v: ~v[:bits].any() & int(form.symmetric), doubled)
     over = pipe.comb(lambda v, o: ~v[-1] & (v[bits] | o), kept, ones)
     under = pipe.comb(lambda v, o, z: v[-1] & ((~v[bits] & ~o) | z), kept, ones, zeros)
+    if bits <= CARRY:
+        near = pipe.comb(lambda v: v[1:].as_signed() + v[0], kept)
+    else:  # the upper half knows beforehand whether the lower one carries
+        half = bits // 2
+        carry = pipe.step(lambda v: _cut(v, bits + 2)[: half + 1].all(), doubled)
+        near = pipe.comb(
+            lambda v, c: Cat((v[1:] + v[0])[:half], v[half + 1 :] + c).as_signed(), kept, carry
+        )
     value = pipe.step(
-        lambda v, o, u: Mux(o | u, Mux(v[-1], form.min, form.max), (v[1:].as_signed() + v[0])),
-        kept, over, under, shape=signed(bits),
+        lambda v, o, u, near: Mux(o | u, Mux(v[-1], form.min, form.max), near),
+        kept, over, under, near, shape=signed(bits),
     )  # fmt: skip
     return value, pipe.step(lambda o, u: o | u, over, under)
 

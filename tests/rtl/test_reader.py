@@ -290,3 +290,13 @@ def test_words_are_read_ahead_of_the_words_handed_out():
     drive(dut, {"command": [command(64 * k, 5) for k in range(5)]}, {}, settle=60,
           beside=[store.reads(dut.axi)])  # fmt: skip
     assert [b.beats for b in store.asked] == [3] * 5
+
+
+def test_every_command_keeps_its_count():
+    """Ten of them whose beats all fit into the queue, while words leave slowly."""
+    store, dut = memory(), WordReader(128, 32, 8)
+    commands = [command(64 * k, 5 - k % 2) for k in range(10)]
+    expected = pieces(commands, 8)
+    run = drive(dut, {"command": commands}, {"o": len(expected)}, slow={"o": 0.95}, settle=40,
+                beside=[store.reads(dut.axi)], limit=8000)  # fmt: skip
+    assert run.out["o"] == expected

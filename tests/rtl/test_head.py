@@ -132,11 +132,13 @@ def test_latency_and_throughput(lanes, rows, last):
     assert result.counts["head.busy"] == o[-1] - result.cycles["head.command"][0] + 2
 
 
-def test_a_slow_output_holds_logits_back():
-    x = np.random.default_rng(7).integers(LOW, HIGH, 40, endpoint=True)
-    for lanes in (2, 3):
-        words, best, _ = run([(40, x)], lanes, slow={"head.o_word": 0.8})
-        assert (words, best) == expected([(40, x)])
+@pytest.mark.parametrize(("lanes", "rows"), [(2, 40), (3, 40), (3, 41), (3, 5)])
+def test_a_slow_output_holds_logits_back(lanes, rows):
+    """Also the half that 41 rows of three lanes leave behind their last pair."""
+    x = np.random.default_rng(7).integers(LOW, HIGH, rows, endpoint=True)
+    for seed in range(3):
+        words, best, _ = run([(rows, x)], lanes, slow={"head.o_word": 0.9}, seed=seed)
+        assert (words, best) == expected([(rows, x)])
 
 
 def test_one_job_after_the_other():

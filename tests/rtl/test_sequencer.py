@@ -202,6 +202,11 @@ def test_a_chain_asks_for_the_next_state_with_the_head():
     assert heads[0] < seen.starts[1] < heads[1] < seen.starts[2]
 
 
+def test_without_a_head_in_the_program_every_token_asks_at_its_beginning():
+    (seen,) = run(words32(program(9, (Op.EMBED, Op.IN, Op.OUT, Op.END))), head=1, chain=2)
+    assert seen.states == [(seen.starts[0], 1), (seen.starts[1], 0), (seen.starts[2], 0)]
+
+
 def test_a_start_asks_for_its_state_whatever_was_before():
     """Also after a chain that an unknown opcode ended behind its head."""
     ops = (Op.EMBED, Op.HEAD)

@@ -106,8 +106,8 @@ class Head(wiring.Component):
         name, beside = pipe.input(index), pipe.step(lambda n: n + 1, pipe.input(index))
         counts = pipe.valid(take & (index <= end), 2)
         both = pipe.step(lambda two, n: two & (n < end), pipe.input(given.both), name)
-        wins = pipe.comb(lambda b, x, y: b & (y.as_signed() > x.as_signed()), both, first, second)
-        value = pipe.step(lambda w, x, y: Mux(w, y, x), wins, first, second).value.as_signed()
+        wins = pipe.comb(lambda b, x, y: b & (y > x), both, first, second)
+        value = pipe.step(lambda w, x, y: Mux(w, y, x), wins, first, second).value
         name = pipe.step(lambda w, x, y: Mux(w, y, x), wins, name, beside)
 
         none = Signal()  # of this job's logits has been seen

@@ -36,9 +36,10 @@ def product(**more: Any) -> dict[str, Any]:
     }
 
 
-def absorbed(cells: dict[str, Any]) -> dict[str, Any]:
+def absorbed(cells: dict[str, Any], *fixed: str) -> dict[str, Any]:
     ports = {"i": {"bits": [10, 11]}, "o": {"bits": [15]}}
-    absorb({"modules": {"top": {"ports": ports, "cells": cells}}}, "top")
+    module = {"ports": ports, "cells": cells, "netnames": {"result": {"bits": [15]}}}
+    absorb({"modules": {"top": module}}, "top", fixed)
     return cells
 
 
@@ -76,11 +77,11 @@ def test_a_register_that_is_reset_leaves_its_reset_behind():
     assert cells["times"]["connections"]["A0"] == gate["connections"]["Z"]
 
 
-def test_a_register_that_is_held_or_begins_at_1_stays():
+def test_a_register_that_is_held_or_begins_at_1_stays_and_that_of_the_other_operand():
     for more in ({"CEMUX": "CE"}, {"REGSET": "SET"}, {"CLKMUX": "INV"}):
         cells = absorbed(product(**more))
-        assert set(cells) == {"a", "times"}
-        assert "REG_INPUTA_CLK" not in cells["times"]["parameters"]
+        assert set(cells) == {"a", "b", "times"}
+        assert cells["times"]["parameters"] == {"REG_OUTPUT_CLK": "CLK0"}
 
 
 def test_a_product_that_something_else_reads_keeps_its_register():
@@ -89,6 +90,11 @@ def test_a_product_that_something_else_reads_keeps_its_register():
     absorbed(cells)
     assert "REG_OUTPUT_CLK" not in cells["times"]["parameters"]
     assert "p" in cells
+
+
+def test_registers_of_a_fixed_signal_stay():
+    cells = absorbed(product(), "result")
+    assert set(cells) == {"times", "p"}
 
 
 def test_the_register_behind_a_ram_moves_in_where_reads_are_not_held():
@@ -105,7 +111,8 @@ def test_registers_are_named_after_their_signals():
         "sum": {"hide_name": 0, "bits": [14, 15]},
         "block.sum": {"hide_name": 0, "bits": [14]},
         "$new": {"hide_name": 1, "bits": [16]},
+        "o": {"hide_name": 0, "bits": [15]},
     }
-    module = {"cells": cells, "netnames": nets}
+    module = {"ports": {"o": {"bits": [15]}}, "cells": cells, "netnames": nets}
     name_registers({"modules": {"top": module}}, "top")
     assert list(module["cells"]) == ["sum[0]", "sum[1]", "$auto$3"]

@@ -19,7 +19,7 @@ Cell = dict[str, Any]
 class _Netlist:
     """Cells of a module, and who drives and reads each bit."""
 
-    def __init__(self, module: dict[str, Any]) -> None:
+    def __init__(self, module: dict[str, Any], fixed: tuple[str, ...]) -> None:
         self.cells: dict[str, Cell] = module["cells"]
         self.driver: dict[Any, str] = {}
         self.readers: dict[Any, set[str]] = defaultdict(set)
@@ -28,6 +28,9 @@ class _Netlist:
             bit for c in self.cells.values() for bits in c["connections"].values()
             for bit in bits if not isinstance(bit, str)
         )  # fmt: skip
+        self.fixed = {
+            bit for net in fixed for bit in module["netnames"].get(net, {"bits": []})["bits"]
+        }
         self.kept = {bit for port in module["ports"].values() for bit in port["bits"]}
         for name, cell in self.cells.items():
             for port, bits in cell["connections"].items():
@@ -46,6 +49,8 @@ class _Netlist:
         if cell is None or cell["type"] != FF:
             return None
         parameters, pins = cell["parameters"], cell["connections"]
+        if pins["Q"][0] in self.fixed:
+            return None
         free = pins.get("LSR", ["0"]) == ["0"]
         if cleared and parameters.get("SRMODE") == "LSR_OVER_CE" and parameters["LSRMUX"] == "LSR":
             free = True
@@ -150,7 +155,7 @@ class _Netlist:
                     self.readers[bit].discard(name)
 
 
-def absorb(netlist: dict[str, Any], top: str) -> None:
+def absorb(netlist: dict[str, Any], top: str, fixed: tuple[str, ...] = ()) -> None:
     """Move registers of the module ``top`` into the cells next to them, in place.
 
     Parameters
@@ -159,8 +164,10 @@ def absorb(netlist: dict[str, Any], top: str) -> None:
         What yosys' ``write_json`` writes.
     top
         Name of a flat module in it.
+    fixed
+        Signals whose registers stay where they are.
     """
-    known = _Netlist(netlist["modules"][top])
+    known = _Netlist(netlist["modules"][top], fixed)
     kinds = {name: cell["type"] for name, cell in known.cells.items()}
     for name, kind in kinds.items():
         if kind == MULTIPLIER:
@@ -176,7 +183,7 @@ def name_registers(netlist: dict[str, Any], top: str) -> None:
     names: dict[Any, str] = {}
     for net, about in sorted(module["netnames"].items(), key=lambda item: -len(item[0])):
         bits = about["bits"]
-        if not about["hide_name"]:
+        if not about["hide_name"] and net not in module["ports"]:
             names |= {bit: f"{net}[{n}]" if bits[1:] else net for n, bit in enumerate(bits)}
     cells, module["cells"] = module["cells"], {}
     for old, cell in cells.items():
@@ -196,11 +203,11 @@ def _multiplier(known: _Netlist, name: str) -> None:
         cell["parameters"][f"REG_{register}_CLK"] = "CLK0"
         return True
 
-    for operand, width in OPERANDS.items():
-        names = [f"{operand}{n}" for n in range(width)]
-        found = known.before([pins[pin][0] for pin in names])
-        if found and clocked(f"INPUT{operand}", found[1]):
-            known.rewire(name, names, found[0])
+    # Both operands or none: nextpnr knows no times of a multiplier with one in a register.
+    names = [f"{operand}{n}" for operand, width in OPERANDS.items() for n in range(width)]
+    found = known.before([pins[pin][0] for pin in names])
+    if found and all(clocked(f"INPUT{operand}", found[1]) for operand in OPERANDS):
+        known.rewire(name, names, found[0])
     names = [pin for pin in PRODUCT if pin in pins]
     found = known.after([pins[pin][0] for pin in names])
     if found and clocked("OUTPUT", found[1]):

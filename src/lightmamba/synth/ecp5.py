@@ -17,14 +17,15 @@ from lightmamba.synth.tools import find_nextpnr, find_yosys
 __all__ = ["Placed", "place"]
 
 # As `synth_ecp5`, but for this:
-# - Multipliers and memories are mapped before the machine is flattened, which is much faster.
+# - The machine is flattened late, when LUTs are to be mapped, which is much faster.
 # - The device has 156 multipliers, and `synth_ecp5` would take one for each product of four bits:
 #   only products of 15 bits by seven and more get them, and their pieces of five bits and more.
 # - Memories are never read and written at one place in the same cycle, or what is read then is
 #   not used; so nothing is added that would give the old value (-no-rw-check).
 # - Narrow queues of up to 64 entries lie in LUTs, which are quicker to read than block RAM.
 # - The mapping to LUTs knows that wires are not much faster than LUTs (-W, -D, in ps).
-# - No pass names cells after their neighbours: it would take minutes.
+# - No pass names cells after their neighbours (autoname), which takes minutes; `name_registers`
+#   names those that matter.
 SCRIPT = f"""
 read_verilog machine.v frame.v
 read_verilog -lib -specify +/ecp5/cells_sim.v +/ecp5/cells_bb.v
@@ -45,15 +46,19 @@ opt_expr -fine
 wreduce
 select -clear
 chtype -set $mul t:$__soft_mul
+opt
 memory -nomap -no-rw-check
 setattr -set ram_style "distributed" t:$mem_v2 r:SIZE<=64 %i r:WIDTH<=40 %i
 opt_clean
 memory_libmap -lib +/ecp5/lutrams.txt -lib +/ecp5/brams.txt
 techmap -map +/ecp5/lutrams_map.v -map +/ecp5/brams_map.v
+synth_ecp5 -noflatten -nodsp -top {NAME} -run coarse:map_ffs
 flatten
-synth_ecp5 -nodsp -top {NAME} -run coarse:map_luts
+opt -fast
+opt_clean
+synth_ecp5 -nodsp -top {NAME} -run map_ffs:map_luts
 techmap -map +/ecp5/latches_map.v
-abc9 -W 300 -D 4000
+abc9 -W 300 -D 3600
 clean
 synth_ecp5 -nodsp -top {NAME} -run map_cells:check
 blackbox =A:whitebox
@@ -132,7 +137,7 @@ def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> 
         (work / "script.ys").write_text(SCRIPT)
         yosys.run(["-q", "-s", "script.ys"], work)
         netlist = json.loads((work / "netlist.json").read_text())
-        absorb(netlist, NAME)
+        absorb(netlist, NAME, frame.registers)
         name_registers(netlist, NAME)
         (work / "netlist.json").write_text(json.dumps(netlist))
         nextpnr.run(

@@ -7,7 +7,7 @@ from lightmamba.synth.harness import Harness
 
 from .machines import Machine, needs_nextpnr, text
 
-MACHINE_FF = 2 * 36 + 9
+MACHINE_FF = 2 * 36 + 12 + 9 - 12  # both lanes hold b, and it is kept once
 
 
 def test_the_frame_has_a_register_at_every_bit():

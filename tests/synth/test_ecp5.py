@@ -7,13 +7,14 @@ from lightmamba.synth.harness import Harness
 
 from .machines import Machine, needs_nextpnr, text
 
-MACHINE_FF = 2 * 36 + 12 + 9
+MACHINE_FF = 2 * 36 + 12 + 9 - 12  # both lanes hold b, and it is kept once
 
 
 def test_the_frame_has_a_register_at_every_bit():
     frame = Harness.of(text(Machine()), "lightmamba")
     assert frame.inputs == 24
     assert frame.levels == (12, 3, 1)
+    assert frame.registers == ("reset", "given", "level0", "level1", "level2")
     assert (frame.ff, frame.lut) == (1 + 24 + 12 + 3 + 1, 4)
     for bits in (".a (given[11:0])", ".b (given[23:12])", ".q (outputs[11:0])", ".rst(reset)"):
         assert bits in frame.verilog

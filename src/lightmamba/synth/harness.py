@@ -51,6 +51,11 @@ class Harness:
         return tuple(counts)
 
     @property
+    def registers(self) -> tuple[str, ...]:
+        """Names of the frame's registers."""
+        return ("reset", "given", *(f"level{n}" for n in range(len(self.levels))))
+
+    @property
     def ff(self) -> int:
         """Flip-flops that the frame takes; the reset has one too."""
         return 1 + self.inputs + sum(self.levels)

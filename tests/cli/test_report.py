@@ -80,7 +80,7 @@ def test_simulated_for_the_page_and_from_a_file(run, build, tmp_path):
     first = read(page.read_text())
     assert "A token in time" in first.text
     assert "state-space unit" in first.text
-    run("simulate", build, "--max-tokens", "2", "--timeline", stored, "--json")
+    run("simulate", build, "--max-tokens", "2", "--chain", "2", "--timeline", stored, "--json")
     again = run("report", build, "-o", page, "--simulation", stored, "--json").json
     assert again["simulated_tokens_per_second"] == found["simulated_tokens_per_second"]
     for name in ("cycles per token", "multiplying", "bytes per token"):

@@ -19,12 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML")
     parser.add_argument("--order", help="of in_proj, without a build: reordered or naive")
     parser.add_argument("--format", help="of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
-    parser.add_argument(
-        "--simulate",
-        type=int,
-        metavar="N",
-        help="simulate N tokens for the page, and a chain of as many",
-    )
+    parser.add_argument("--simulate", type=int, metavar="N",
+                        help="simulate N tokens for the page, and a chain of as many")  # fmt: skip
     parser.add_argument("--simulation", type=Path, metavar="FILE",
                         help="or take those that simulate --timeline wrote")  # fmt: skip
     parser.add_argument("--results", type=Path, nargs="+", default=[], metavar="DIR",

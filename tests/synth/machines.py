@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from amaranth.back import verilog
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.errors import InputError
+from lightmamba.rtl.verilog import written
 from lightmamba.synth.tools import find_nextpnr, find_yosys
 
 __all__ = ["Adder", "Machine", "Store", "needs_nextpnr", "needs_yosys", "text"]
@@ -125,5 +125,4 @@ class Machine(wiring.Component):
 
 def text(component: Any) -> str:
     """Verilog with ``lightmamba`` at its top."""
-    written: str = verilog.convert(component, name="lightmamba", strip_internal_attrs=True)
-    return written
+    return written(component, "lightmamba")

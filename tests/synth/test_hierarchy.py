@@ -40,11 +40,3 @@ def test_whole_is_one_block():
     block = whole(text(Machine()), "lightmamba")
     assert (block.name, dict(block.cut)) == ("top", {})
     assert len(modules(block.verilog)) == len(modules(text(Machine())))
-
-
-def test_zeros_of_memories_are_left_out_and_other_contents_kept():
-    zeros = "  initial begin\n    m[0] = 8'h00;\n    m[1] = 8'h00;\n  end\n"
-    kept = "  initial begin\n    m[0] = 8'h00;\n    m[1] = 8'h01;\n  end\n"
-    frame = "module a(clk);\n  input clk;\n{}endmodule\n"
-    assert "initial" not in modules(frame.format(zeros))["a"].body
-    assert kept in modules(frame.format(kept))["a"].body

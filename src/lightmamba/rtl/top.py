@@ -1,10 +1,8 @@
 """The whole accelerator, and its Verilog."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
-from amaranth.back import verilog
 from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -22,6 +20,7 @@ from lightmamba.rtl.memory_side import MemorySide
 from lightmamba.rtl.sequencer import Sequencer
 from lightmamba.rtl.streams import join
 from lightmamba.rtl.units import Units
+from lightmamba.rtl.verilog import written
 
 __all__ = ["Top", "to_verilog"]
 
@@ -165,12 +164,5 @@ def _extend(value: Value, bits: int, is_signed: bool) -> Value:
 
 
 def to_verilog(config: ArchConfig, *, observed: bool = False, build_hash: int = 0) -> str:
-    """Verilog of a machine; the same text on every run.
-
-    The yosys that comes with Amaranth writes it, unless ``AMARANTH_USE_YOSYS`` says otherwise: the
-    system's own, of whatever version, would give another text.
-    """
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin,system")
-    top = Top(config, observed=observed, build_hash=build_hash)
-    text: str = verilog.convert(top, name="lightmamba", strip_internal_attrs=True)
-    return text
+    """Verilog of a machine; the same text on every run and every machine."""
+    return written(Top(config, observed=observed, build_hash=build_hash), "lightmamba")

@@ -10,7 +10,6 @@ from lightmamba.arch.amount import Amount
 from lightmamba.errors import InputError
 from lightmamba.synth.absorb import absorb, name_registers
 from lightmamba.synth.harness import NAME, Harness
-from lightmamba.synth.hierarchy import lean
 from lightmamba.synth.result import LongestPath, cells
 from lightmamba.synth.tools import find_nextpnr, find_yosys
 
@@ -132,7 +131,7 @@ def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> 
     frame = Harness.of(verilog, top)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        (work / "machine.v").write_text(lean(verilog))
+        (work / "machine.v").write_text(verilog)
         (work / "frame.v").write_text(frame.verilog)
         (work / "script.ys").write_text(SCRIPT)
         yosys.run(["-q", "-s", "script.ys"], work)

@@ -9,15 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["Block", "Module", "blocks", "lean", "modules", "whole"]
+__all__ = ["Block", "Module", "blocks", "modules", "whole"]
 
 TOP = "top"  # name of the block that holds the others
 CONTAINERS = ("units", "memory")  # wiring: what they hold are blocks
 REPEATED = re.compile(r"^(lanes|ssm)\.(lane|block)\d+$")  # synthesized once, within a unit
 Ports = tuple[tuple[str, int, str], ...]  # direction, width and name of each
 NAME = r"(?:\\\S+(?= )|\w+)"
-ZEROS = re.compile(r"^  initial begin\n(?:    \S+ ?\[\d+\] = \d+'[hbd]0+;\n)+  end\n", re.MULTILINE)
-SOURCE = re.compile(r"^ *\(\* src = .* \*\)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,9 @@ class Block:
 
 
 def modules(verilog: str) -> dict[str, Module]:
-    """All modules of a text by name; memories that begin as zeros lose their contents."""
+    """All modules of a text by name."""
     found = re.finditer(
-        rf"^module ({NAME}).*?\);\n(.*?)^endmodule$", lean(verilog), re.MULTILINE | re.DOTALL
+        rf"^module ({NAME}).*?\);\n(.*?)^endmodule$", verilog, re.MULTILINE | re.DOTALL
     )
     return {_plain(m[1]): Module(m[1], m[2]) for m in found}
 
@@ -147,10 +145,6 @@ def _renumbered(text: str) -> str:
     seen: dict[str, str] = {}
     text = re.sub(r"dump_module\$\d+", "dump_module", text)
     return re.sub(r"(?<=\w)\$(\d+)", lambda m: f"${seen.setdefault(m[1], str(len(seen)))}", text)
-
-
-def lean(verilog: str) -> str:
-    return SOURCE.sub("", ZEROS.sub("", verilog))
 
 
 def _plain(name: str) -> str:

@@ -1,0 +1,60 @@
+"""Verilog of a component."""
+
+from typing import Any
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import memory, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from lightmamba.rtl.verilog import written
+
+
+class Table(wiring.Component):
+    """A memory of four bytes that begins with ``init``."""
+
+    def __init__(self, *init: int) -> None:
+        self.init = init
+        super().__init__({"address": In(2), "data": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.table = table = memory.Memory(shape=8, depth=4, init=self.init)
+        read, write = table.read_port(), table.write_port()
+        m.d.comb += [read.addr.eq(self.address), self.data.eq(read.data), read.en.eq(1)]
+        m.d.comb += [write.addr.eq(self.address), write.en.eq(self.address == 3)]
+        return m
+
+
+def text(component: Any) -> str:
+    return written(component, "table")
+
+
+def test_a_memory_of_zeros_has_no_contents():
+    assert "reg [7:0] \\table  [3:0];" in text(Table())
+    assert "\\table [0]" not in text(Table())
+
+
+@pytest.mark.parametrize("init", [(1, 0, 0, 0), (0, 0, 0, 9)])
+def test_other_contents_are_kept_whole(init):
+    for at, value in enumerate(init):
+        assert f"\\table [{at}] = 8'h{value:02x};" in text(Table(*init))
+
+
+class Queue(wiring.Component):
+    """A queue of a library, whose memory Amaranth gives the place where it was written."""
+
+    def __init__(self) -> None:
+        super().__init__({"data": In(2), "moves": In(1), "out": Out(2)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.queue = queue = SyncFIFOBuffered(width=2, depth=4)
+        m.d.comb += [queue.w_data.eq(self.data), queue.w_en.eq(self.moves)]
+        m.d.comb += [queue.r_en.eq(self.moves), self.out.eq(queue.r_data)]
+        return m
+
+
+def test_it_names_no_place_of_this_machine():
+    assert ".py" not in text(Queue())

@@ -1,5 +1,6 @@
 """Queue, fork and join, under random stalls."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from amaranth.sim import Simulator
 
 from lightmamba.rtl.layouts import i_stream, o_stream
 from lightmamba.rtl.streams import Fork, StreamQueue, join
+from lightmamba.rtl.verilog import written
 
 from ..support.streams import drive
 
@@ -21,6 +23,20 @@ WORDS = [int(x) for x in np.random.default_rng(1).integers(0, 256, 40)]
 def test_a_queue_keeps_order(depth, stalls):
     run = drive(StreamQueue(8, depth), {"i": WORDS}, {"o": 40}, stalls=stalls, settle=3)
     assert run.out["o"] == WORDS
+
+
+@pytest.mark.parametrize("stalls", [0.0, 0.5])
+@pytest.mark.parametrize(("bits", "widths"), [(0, [72, 72, 6]), (1152, [144, 6]), (1728, [150])])
+def test_a_large_queue_is_several_memories(monkeypatch, bits, widths, stalls):
+    """Worked: 150 bits and eight entries; a memory has whole columns of 72 bits."""
+    monkeypatch.setattr("lightmamba.rtl.streams.MEMORY_BITS", bits)
+    words = [(w << 142) | (w << 70) | w for w in WORDS]
+    queue = StreamQueue(150, 8)
+    run = drive(queue, {"i": words}, {"o": 40}, stalls=stalls, settle=3)
+    assert run.out["o"] == words
+    assert drive(StreamQueue(73, 8), {"i": [1 << 72, 0]}, {"o": 2}).out["o"] == [1 << 72, 0]
+    found = re.findall(r"reg \[(\d+):0\] storage \[", written(StreamQueue(150, 8), "queue"))
+    assert sorted((int(high) + 1 for high in found), reverse=True) == widths
 
 
 def ready(dut: Any, outputs: dict[str, set[int]]) -> list[int]:

@@ -10,6 +10,9 @@ from lightmamba.rtl.layouts import i_stream, o_stream
 
 __all__ = ["Fork", "StreamQueue", "join"]
 
+MEMORY_BITS = 1 << 24  # of one memory; yosys reads none with more
+COLUMN = 72  # bits of a word of UltraRAM, and of two block RAMs
+
 
 def join(m: Module, o: Any, i: Any) -> None:
     """Wire an output stream to an input stream of the same width."""
@@ -27,7 +30,8 @@ def join(m: Module, o: Any, i: Any) -> None:
 class StreamQueue(wiring.Component):
     """First in, first out: ``depth`` entries of ``shape``, three at least.
 
-    One transfer per cycle on both sides; latency two cycles.
+    One transfer per cycle on both sides; latency two cycles. A queue of more than
+    :data:`MEMORY_BITS` is several side by side.
 
     Members
     -------
@@ -47,17 +51,25 @@ class StreamQueue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = len(Value.cast(self.i.payload))
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=width, depth=self.depth)
-        m.d.comb += [
-            self.level.eq(queue.level),
-            self.i.ready.eq(queue.w_rdy),
-            queue.w_en.eq(self.i.valid),
-            queue.w_data.eq(Value.cast(self.i.payload)),
-            self.o.valid.eq(queue.r_rdy),
-            Value.cast(self.o.payload).eq(queue.r_data),
-            queue.r_en.eq(self.o.ready),
-        ]
+        given, taken = Value.cast(self.i.payload), Value.cast(self.o.payload)
+        piece = max(1, MEMORY_BITS // self.depth // COLUMN) * COLUMN
+        # Side by side: they move together, so the first one speaks for all.
+        for low in range(0, len(given), piece):
+            bits = slice(low, low + piece)
+            queue = fifo.SyncFIFOBuffered(width=len(given[bits]), depth=self.depth)
+            m.submodules[f"queue{low or ''}"] = queue
+            m.d.comb += [
+                queue.w_en.eq(self.i.valid),
+                queue.w_data.eq(given[bits]),
+                queue.r_en.eq(self.o.ready),
+                taken[bits].eq(queue.r_data),
+            ]
+            if not low:
+                m.d.comb += [
+                    self.level.eq(queue.level),
+                    self.i.ready.eq(queue.w_rdy),
+                    self.o.valid.eq(queue.r_rdy),
+                ]
         return m
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 
 from lightmamba.rtl.layouts import i_stream, o_stream
@@ -35,8 +37,58 @@ def test_a_large_queue_is_several_memories(monkeypatch, bits, widths, stalls):
     run = drive(queue, {"i": words}, {"o": 40}, stalls=stalls, settle=3)
     assert run.out["o"] == words
     assert drive(StreamQueue(73, 8), {"i": [1 << 72, 0]}, {"o": 2}).out["o"] == [1 << 72, 0]
-    found = re.findall(r"reg \[(\d+):0\] storage \[", written(StreamQueue(150, 8), "queue"))
+    found = re.findall(r"reg \[(\d+):0\] \\?storage\d ", written(StreamQueue(150, 8), "queue"))
     assert sorted((int(high) + 1 for high in found), reverse=True) == widths
+
+
+class Both(wiring.Component):
+    """A queue and that of Amaranth's library, given the same; whether they differ."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        super().__init__({"i": i_stream(8), "o": o_stream(8), "differ": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.ours = ours = StreamQueue(8, self.depth)
+        m.submodules.theirs = theirs = SyncFIFOBuffered(width=8, depth=self.depth)
+        join(m, self.i, ours.i)
+        join(m, ours.o, self.o)
+        m.d.comb += [
+            theirs.w_en.eq(self.i.valid),
+            theirs.w_data.eq(self.i.payload),
+            theirs.r_en.eq(self.o.ready),
+            self.differ.eq(
+                (theirs.w_rdy != ours.i.ready)
+                | (theirs.r_rdy != ours.o.valid)
+                | (theirs.level != ours.level)
+                | (theirs.r_rdy & (theirs.r_data != ours.o.payload))
+            ),
+        ]
+        return m
+
+
+@pytest.mark.parametrize("depth", [3, 4, 5, 9])
+def test_a_queue_moves_in_every_cycle_as_the_one_of_the_library(depth):
+    """Half a thousand cycles in which both sides are slow by turns."""
+    dut, rng = Both(depth), np.random.default_rng(depth)
+    counts: set[tuple[int, int]] = set()
+
+    async def bench(ctx):
+        for cycle in range(500):
+            fast = (cycle // 25) % 3
+            ctx.set(dut.i.valid, int(rng.random() < (0.5, 0.9, 0.2)[fast]))
+            ctx.set(dut.o.ready, int(rng.random() < (0.5, 0.2, 0.9)[fast]))
+            ctx.set(dut.i.payload, int(rng.integers(256)))
+            assert not ctx.get(dut.differ)
+            counts.add((ctx.get(dut.i.ready), ctx.get(dut.o.valid)))
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert counts == {(0, 1), (1, 0), (1, 1)}  # it was full, empty, and neither
 
 
 def ready(dut: Any, outputs: dict[str, set[int]]) -> list[int]:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import fifo, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.rtl.layouts import i_stream, o_stream
@@ -30,8 +30,8 @@ def join(m: Module, o: Any, i: Any) -> None:
 class StreamQueue(wiring.Component):
     """First in, first out: ``depth`` entries of ``shape``, three at least.
 
-    One transfer per cycle on both sides; latency two cycles. A queue of more than
-    :data:`MEMORY_BITS` is several side by side.
+    One transfer per cycle on both sides; latency two cycles. More than :data:`MEMORY_BITS` lie in
+    several memories side by side.
 
     Members
     -------
@@ -44,32 +44,44 @@ class StreamQueue(wiring.Component):
     latency, interval = 2, 1
 
     def __init__(self, shape: Any, depth: int) -> None:
-        self.depth = max(3, depth)  # below that the library's queue has a memory without addresses
+        self.depth = max(3, depth)  # below that the memory has no addresses
         super().__init__(
             {"i": i_stream(shape), "o": o_stream(shape), "level": Out(range(self.depth + 1))}
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        given, taken = Value.cast(self.i.payload), Value.cast(self.o.payload)
+        i, o, rows = self.i, self.o, self.depth - 1  # one entry is at the output
+        inside = Signal(range(rows + 1))  # entries of the memory
+        # Registered, for a comparison before the count would make the longest path of a machine.
+        room, some = Signal(init=1), Signal()  # inside != rows; inside != 0
+        write, take = i.valid & room, some & (~o.valid | o.ready)
+        m.d.comb += [i.ready.eq(room), self.level.eq(inside + o.valid)]
+        m.d.sync += [
+            inside.eq(inside + write - take),
+            room.eq(take | ((inside != rows) & ~((inside == rows - 1) & write))),
+            some.eq(write | (inside > 1) | ((inside == 1) & ~take)),
+            o.valid.eq(some | (o.valid & ~o.ready)),
+        ]
+        places = []
+        for moves in (write, take):
+            places.append(place := Signal(range(rows)))
+            with m.If(moves):
+                m.d.sync += place.eq(Mux(place == rows - 1, 0, place + 1))
+
+        given, taken = Value.cast(i.payload), Value.cast(o.payload)
         piece = max(1, MEMORY_BITS // self.depth // COLUMN) * COLUMN
-        # Side by side: they move together, so the first one speaks for all.
-        for low in range(0, len(given), piece):
+        for n, low in enumerate(range(0, len(given), piece)):
             bits = slice(low, low + piece)
-            queue = fifo.SyncFIFOBuffered(width=len(given[bits]), depth=self.depth)
-            m.submodules[f"queue{low or ''}"] = queue
+            storage = memory.Memory(shape=len(given[bits]), depth=rows, init=[])
+            m.submodules[f"storage{n}"] = storage
+            writes, reads = storage.write_port(), storage.read_port()
             m.d.comb += [
-                queue.w_en.eq(self.i.valid),
-                queue.w_data.eq(given[bits]),
-                queue.r_en.eq(self.o.ready),
-                taken[bits].eq(queue.r_data),
+                Cat(writes.addr, reads.addr).eq(Cat(places)),
+                Cat(writes.en, reads.en).eq(Cat(write, take)),
+                writes.data.eq(given[bits]),
+                taken[bits].eq(reads.data),
             ]
-            if not low:
-                m.d.comb += [
-                    self.level.eq(queue.level),
-                    self.i.ready.eq(queue.w_rdy),
-                    self.o.valid.eq(queue.r_rdy),
-                ]
         return m
 
 

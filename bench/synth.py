@@ -1,11 +1,10 @@
 """Cells of machines through yosys, block by block, and the model that `estimate` predicts with.
 
-    python -m bench.synth [MACHINE ...] [--jobs 1] [--no-place]
+    python -m bench.synth [MACHINE ...] [--jobs 1]
 
 Synthesizes the machines (those named, or all; the results file keeps the others), then fits the
 cells of every group of blocks and writes src/lightmamba/estimate/resources.json. Blocks that were
-synthesized before, of the same text, come from the cache. In the end the machine of the target ecp5
-is placed and routed for the bundled model (bench/results/ecp5.json).
+synthesized before, of the same text, come from the cache.
 """
 
 import argparse
@@ -29,7 +28,7 @@ from lightmamba.config import SHAPES
 from lightmamba.estimate.resources import CELLS, FILE, GROUPS, Group, group_of, resources
 from lightmamba.qmodel import Formats
 from lightmamba.rtl.top import to_verilog
-from lightmamba.synth import place, synthesize
+from lightmamba.synth import synthesize
 
 # Small machines that differ in everything that a group is a sum over. All have the smallest SSM
 # unit, the block that takes longest; those of the targets have the others.
@@ -123,7 +122,6 @@ def _positive(sizes: Any, wanted: Any) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="cells of machines, and the model of them")
     parser.add_argument("machine", nargs="*", help="beginning of a machine's name (all)")
-    parser.add_argument("--no-place", action="store_true", help="without place and route")
     parser.add_argument("--jobs", type=int, default=1, help="blocks at a time (1)")
     args = parser.parse_args()
     every = machines()
@@ -141,11 +139,6 @@ def main() -> None:
         model.write_text(json.dumps({"made_by": made, "groups": groups}, indent=1) + "\n")
         write_results("synth", "python -m bench.synth", {"machines": results})
     check(results)
-    if not args.no_place:
-        begin = time.perf_counter()
-        found = place(to_verilog(every[PLACED]), "lightmamba").as_dict()
-        found["seconds"] = time.perf_counter() - begin
-        write_results("ecp5", "python -m bench.synth", {PLACED: found})
 
 
 def check(results: dict[str, dict[str, Any]]) -> None:

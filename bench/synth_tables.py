@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.markdown import foot, lines, load
+from bench.placed import WHOLE
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
@@ -68,18 +69,17 @@ def machines() -> str:
 
 
 def ecp5() -> str:
-    """Place and route."""
+    """Place and route, block by block, slowest first; then the whole."""
     record = load("ecp5")
-    rows = [
-        [f"{name}, {what}", *(f"{result[kind][cell]:,}" for cell in ("lut", "ff", "dsp", "bram")),
-         f"{result['fmax_mhz']:.1f}" if what == "machine" else ""]
-        for name, full in record["results"].items()
-        for result in [{**full, "cells": full}]
-        for what, kind in (("machine", "cells"), ("frame", "frame"), ("device", "available"))
-    ]  # fmt: skip
+    rows = sorted(record["results"], key=lambda r: (r["block"] == WHOLE, r["fmax_mhz"] or 0))
+    body = []
+    for r in rows:
+        counts = [f"{r[cell]:,}" if cell in r else "" for cell in ("lut", "ff", "dsp", "bram")]
+        mhz = f"{r['fmax_mhz']:.1f}" if r["fmax_mhz"] else "no way found"
+        body.append([r["block"], *counts, mhz])
     header = ["LFE5U-85F, speed 6 (placed and routed)", "LUT4 and carry", "FF", "multipliers",
               "BRAM (18 kbit)", "MHz"]  # fmt: skip
-    return lines(header, rows) + foot(record)
+    return lines(header, body) + foot(record)
 
 
 def model() -> str:

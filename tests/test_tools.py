@@ -22,3 +22,9 @@ def test_run_says_the_first_complaint(tmp_path):
     code = "import os, sys; sys.exit(f'fine\\nError: {os.getcwd()}')"
     with pytest.raises(InputError, match=f"failed with status 1: Error: {tmp_path}$"):
         run([sys.executable, "-c", code], folder=tmp_path)
+
+
+def test_run_ends_what_takes_too_long():
+    code = "import time; time.sleep(60)"
+    with pytest.raises(InputError, match=r"^python\S* was stopped: it took more than 1 s$"):
+        run([sys.executable, "-c", code], limit_s=1)

@@ -15,23 +15,29 @@ def run(
     command: Sequence[str],
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    limit_s: float | None = None,
 ) -> str:
     """Run a program, in ``folder`` if one is given, and return what it printed.
 
     Raises
     ------
     InputError
-        If it fails: its first complaint, on one line.
+        If it fails: its first complaint, on one line. If it takes more than ``limit_s`` seconds.
     """
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        cwd=folder,
-        env=None if environment is None else {**os.environ, **environment},
-    )
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            cwd=folder,
+            env=None if environment is None else {**os.environ, **environment},
+            timeout=limit_s,
+        )
+    except subprocess.TimeoutExpired as error:
+        name = Path(command[0]).name
+        raise InputError(f"{name} was stopped: it took more than {limit_s:,.0f} s") from error
     if done.returncode:
         lines = (done.stderr + done.stdout).splitlines()
         said = next((line for line in lines if "rror" in line), lines[0] if lines else "no message")

@@ -9,6 +9,7 @@ from typing import Any
 from lightmamba.arch.amount import Amount
 from lightmamba.errors import InputError
 from lightmamba.synth.absorb import absorb, name_registers
+from lightmamba.synth.fanout import lift, spread
 from lightmamba.synth.harness import NAME, Harness
 from lightmamba.synth.result import LongestPath, cells
 from lightmamba.synth.tools import find_nextpnr, find_yosys
@@ -63,6 +64,7 @@ synth_ecp5 -nodsp -top {NAME} -run map_cells:check
 blackbox =A:whitebox
 write_json netlist.json
 """
+LIMIT_S = 5400.0
 DEVICE = ("--85k", "--speed", "6", "--package", "CABGA381")
 KINDS = {
     "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram18": "DP16KD",
@@ -110,7 +112,9 @@ class Placed:
         }
 
 
-def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> Placed:
+def place(
+    verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1, limit_s: float = LIMIT_S
+) -> Placed:
     """Synthesize, place and route a machine for an LFE5U-85F of speed grade 6.
 
     Parameters
@@ -121,11 +125,13 @@ def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> 
         Clock that the router aims at.
     seed
         Of the placement.
+    limit_s
+        Seconds that nextpnr may take: its router goes on for ever where wires are too many.
 
     Raises
     ------
     InputError
-        If a tool is missing or fails, or the machine does not fit.
+        If a tool is missing or fails or takes too long, or the machine does not fit.
     """
     yosys, nextpnr = find_yosys(), find_nextpnr()
     frame = Harness.of(verilog, top)
@@ -138,6 +144,8 @@ def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> 
         netlist = json.loads((work / "netlist.json").read_text())
         absorb(netlist, NAME, frame.registers)
         name_registers(netlist, NAME)
+        lift(netlist, NAME, "reset")
+        spread(netlist, NAME)
         (work / "netlist.json").write_text(json.dumps(netlist))
         nextpnr.run(
             [
@@ -145,6 +153,7 @@ def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> 
                 "--freq", str(goal_mhz), "--timing-allow-fail", "--quiet",
             ],
             work,
+            limit_s,
         )  # fmt: skip
         report = json.loads((work / "report.json").read_text())
     return _placed(report, frame, f"{yosys.version}; {nextpnr.version}")

@@ -22,15 +22,15 @@ class Tool:
     command: tuple[str, ...]
     version: str
 
-    def run(self, arguments: Sequence[str], folder: Path) -> str:
+    def run(self, arguments: Sequence[str], folder: Path, limit_s: float | None = None) -> str:
         """Run it in a folder that holds all its files; what it printed.
 
         Raises
         ------
         InputError
-            If it fails: its first complaint.
+            If it fails: its first complaint. If it takes more than ``limit_s`` seconds.
         """
-        return run([*self.command, *arguments], folder=folder)
+        return run([*self.command, *arguments], folder=folder, limit_s=limit_s)
 
 
 def find_yosys(path: str | None = None) -> Tool:

@@ -1,0 +1,78 @@
+"""The machine of the target ecp5 through yosys and nextpnr, whole or block by block.
+
+    python -m bench.placed [BLOCK ...] [--whole]
+
+Each block that holds no other is placed and routed alone, in a frame of registers, which says what
+its own logic allows; the whole machine adds the ways between blocks. Without names, the blocks that
+changed since the results file was written; it keeps the others.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from typing import Any
+
+from bench.common import RESULTS, commit, write_results
+from bench.synth import PLACED, machines
+from lightmamba.errors import InputError
+from lightmamba.rtl.top import to_verilog
+from lightmamba.synth import place
+from lightmamba.synth.ecp5 import LIMIT_S
+from lightmamba.synth.hierarchy import TOP, Block, blocks, whole
+
+COMMAND = "python -m bench.placed"
+WHOLE = "machine"
+
+
+def parts(verilog: str, top: str) -> dict[str, Block]:
+    """Blocks that hold no other by name, equal ones once; and the whole."""
+    found: dict[str, Block] = {}
+    for block in blocks(verilog, top):
+        if not block.cut and block.verilog not in {b.verilog for b in found.values()}:
+            found[block.name] = block
+    return found | {WHOLE: whole(verilog, top)}
+
+
+def measure(block: Block, limit_s: float) -> dict[str, Any]:
+    """Place and route one; without a frequency where nextpnr finds no way, or none in time."""
+    begin = time.perf_counter()
+    row: dict[str, Any] = {"block": block.name, "of": fingerprint(block), "commit": commit()}
+    try:
+        row |= place(block.verilog, TOP, limit_s=limit_s).as_dict()
+    except InputError as error:
+        row |= {"fmax_mhz": None, "error": str(error)}
+    return row | {"seconds": time.perf_counter() - begin}
+
+
+def fingerprint(block: Block) -> str:
+    """Hash of a block's text."""
+    return hashlib.sha256(block.verilog.encode()).hexdigest()[:12]
+
+
+def main() -> None:
+    """Run the blocks named, or those that changed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("block", nargs="*", help="name of a block (those that changed)")
+    parser.add_argument("--whole", action="store_true", help="the machine too, which takes an hour")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for nextpnr (5400)")
+    args = parser.parse_args()
+    known = parts(to_verilog(machines()[PLACED]), "lightmamba")
+    if unknown := set(args.block) - set(known):
+        raise SystemExit(f"there is no block {min(unknown)}; there are {', '.join(known)}")
+    path = RESULTS / "ecp5.json"
+    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    rows = [row for row in rows if row["block"] in known]
+    done = {row["block"]: row["of"] for row in rows}
+    wanted = args.block or [n for n, b in known.items() if done.get(n) != fingerprint(b)]
+    for name in sorted(wanted, key=lambda n: len(known[n].verilog)):
+        if name == WHOLE and not (args.whole or args.block):
+            continue
+        row = measure(known[name], args.limit) | {"block": name}
+        rows = [r for r in rows if r["block"] != name] + [row]
+        print(f"{name:32} {row['fmax_mhz'] or 0:6.1f} MHz {row['seconds']:6.0f} s", flush=True)
+        write_results("ecp5", COMMAND, rows)
+
+
+if __name__ == "__main__":
+    main()

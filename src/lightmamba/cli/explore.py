@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-SHORT = {
-    "tokens_per_second": "tok/s",
-    "device_share": "share",
-    "tokens_per_joule": "tok/J",
-    "perplexity_ratio": "ppl x",
+SHORT = {  # what a column is called, what the best of it is, and how a figure is written
+    "tokens_per_second": ("tok/s", "fastest", "{:.4g}"),
+    "device_share": ("share", "smallest", "{:.1%}"),
+    "tokens_per_joule": ("tok/J", "most efficient", "{:.3g}"),
+    "perplexity_ratio": ("ppl x", "most accurate", "{:.3f}"),
 }
 
 
@@ -153,17 +153,17 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
             f"perplexity, {problem.measured_on}", ("", "x float", "±", "KL, nats", "in gates"), rows
         )
     points = {point["name"]: point for point in content["points"]}
-    shown = {f"best in {key.replace('_', ' ')}": points[n] for key, n in content["best"].items()}
+    shown = {f"{name} {SHORT[key][1]}": points[name] for key, name in content["best"].items()}
     if content["base"]:
-        shown = {"the target as it is": content["base"], **shown}
+        shown = {"base, as it is": content["base"], **shown}
     rows = [
-        (what, one["name"], one["scheme"], one["clock_mhz"],
-         f"{one['machine']['lanes']} x {one['machine']['port_bits']}",
-         *(one[o.key] for o in problem.objectives), one["bound"])
+        (what, one["scheme"], one["clock_mhz"],
+         f"{one['machine']['lanes']}x{one['machine']['port_bits']}",
+         *(SHORT[o.key][2].format(one[o.key]) for o in problem.objectives))
         for what, one in shown.items()
     ]  # fmt: skip
-    figures = [SHORT[o.key] for o in problem.objectives]
-    table("estimated", ("", "point", "scheme", "MHz", "lanes", *figures, "bound by"), rows)
+    figures = [SHORT[o.key][0] for o in problem.objectives]
+    table("estimated", ("", "scheme", "MHz", "lanes", *figures), rows)
     console.print(
         f"{content['trials']:,} trials: {content['machines']:,} machines, {content['fitting']:,} "
         f"fit, {len(points):,} are not beaten"

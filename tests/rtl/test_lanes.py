@@ -177,6 +177,14 @@ def test_lanes_and_stalls(bits, lanes, stalls):
     run(Bench(config), works, stalls=stalls, seed=lanes)
 
 
+def test_a_slow_consumer_holds_up_the_end_of_a_job():
+    """The last row of a head waits for room between its two passes; nothing of it is lost."""
+    config = small((4, 4, 4), lanes=1, in_channels=128)
+    works = [work(config, np.random.default_rng(n), 30, head=True) for n in range(2)]
+    got = run(Bench(config), works, slow={"lanes.o": 0.96})
+    assert got.counts["lanes.wait_epilogue"] > 100
+
+
 def test_worked_values():
     """A row of 128 ones with small scales; one of -1 with mantissas; 16·upper + lower."""
     config = small((4, 4, 4), lanes=1, in_channels=128)

@@ -155,12 +155,13 @@ def check(result: Run, jobs: list[Job], token: int = 0) -> None:
 
 
 def test_equals_numerics() -> None:
-    """Jobs back to back: groups, heads that share them, words left out, half up and dither."""
+    """Jobs back to back: groups, heads that share them, words left out, half up, dither."""
     jobs = [
         Job(TWO_WORDS, 1, groups=2, per_group=2, headdim=3, d_state=40, dithered=False),
         Job(TWO_WORDS, 2, groups=1, per_group=2, headdim=4, d_state=31),
         Job(TWO_WORDS, 3, groups=1, per_group=1, headdim=1, d_state=64),
         Job(TWO_WORDS, 4, groups=2, per_group=3, headdim=5, d_state=30),
+        Job(TWO_WORDS, 5, groups=1, per_group=2, headdim=6, d_state=50),
     ]
     result = run(machine(TWO_WORDS), jobs, token=77, stalls=0.3)
     check(result, jobs, 77)

@@ -1,0 +1,41 @@
+"""A token is done when all that it writes lies in memory."""
+
+import shutil
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.sim import open_twin
+from lightmamba.sim.simulator import Stalls, from_target
+
+from .machines import CONFIG, TARGET, compiled
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
+
+
+@pytest.mark.parametrize("port", ["state_write", "aux"])
+def test_done_waits_for_each_writer(tmp_path, monkeypatch, port):
+    """Only one memory is slow to write: nothing else keeps the machine from being done."""
+
+    def one_slow(*target: Any, **_: Any) -> Any:
+        memory = from_target(*target)
+        slow = memory[port]
+        late = replace(slow, stalls=Stalls(aw=0.97, w=0.97, b=0.97))
+        return {name: late if channel == slow else channel for name, channel in memory.items()}
+
+    path = compiled(tmp_path, CONFIG, TARGET)
+    fast = open_twin(path).device
+    monkeypatch.setattr("lightmamba.sim.device.from_target", one_slow)
+    slow = open_twin(path).device
+    saved = []
+    for device in (fast, slow):
+        device.start(4, fresh=True, head=False)
+        device.wait()
+        saved.append(device.save_state().memory)
+        device.simulator.close()
+    for name, state in saved[0].items():
+        np.testing.assert_array_equal(state, saved[1][name])

@@ -51,7 +51,8 @@ def _cells(row: dict[str, Any]) -> str:
 def _ratio(row: dict[str, Any] | None) -> str:
     if row is None:
         return "not run"
-    return f"{row['ratio']:.4f} ± {row['ratio_standard_error']:.4f} (measured)"
+    ratio = f"{row['ratio']:.4f} ± {row['ratio_standard_error']:.4f}"
+    return f"{ratio}, KL {row['kl']:.4f} (measured)"
 
 
 def _measured(name: str, key: str, wanted: str) -> dict[str, Any] | None:
@@ -87,7 +88,7 @@ def widths() -> str:
             ratio, _paper(PAPER_SHOTS, name),
         ])  # fmt: skip
     header = ["Mamba2-2.7B, tokens per second", *_boards(), "MB per token",
-              *(f"LUT, DSP of `{board}`" for board in BOARDS), "× float, bundled model",
+              *(f"LUT, DSP of `{board}`" for board in BOARDS), "× float, KL in nats, bundled model",
               "zero-shot, 2.7B"]  # fmt: skip
     return lines(header, body) + _foot()
 
@@ -108,7 +109,7 @@ def choices() -> str:
                                      where[1]))  # fmt: skip
         speeds = ["the same gates" if name in SAME else _speed(row) for row in rows]
         body.append([words, speeds[0], _paper(PAPER_CHOICES, name), speeds[1], ratio])
-    header = ["Mamba2-2.7B, tokens per second", *_boards(), "× float, bundled model"]
+    header = ["Mamba2-2.7B, tokens per second", *_boards(), "× float, KL in nats, bundled model"]
     return lines(header, body) + _foot()
 
 

@@ -37,9 +37,10 @@ class Axis:
         return percent(value) if self.share else figure(value, self.digits)
 
 
+FEW = 12  # points whose names have room
 AXES = (
     Axis("tokens_per_second", "tokens/s", log=True),
-    Axis("device_share", "largest share of the device", share=True),
+    Axis("device_share", "largest share of the device", share=True, log=True),
     Axis("tokens_per_joule", "tokens/J"),
     Axis("perplexity_ratio", "perplexity, × float", digits=4),
 )
@@ -78,10 +79,15 @@ def pareto(front: Front, here: Mapping[str, float]) -> str:
     spots = [(x(a), y(b)) for a, b in values]
     for spot in spots:
         d.mark("estimated", *spot)
-    names = [p.name.partition(":")[0] for p in front.points]
+    names = {n: p.name.partition(":")[0] for n, p in enumerate(front.points)}
+    if len(names) > FEW:  # the table names all
+        ends = {max(names, key=lambda n: values[n][0]), min(names, key=lambda n: values[n][1])}
+        names = {n: names[n] for n in sorted(ends)}
     own = [(x(a), y(b)) for a, b in ours]
     room = (LEFT, TOP, RIGHT, BOTTOM)
-    for label in place([*own, *spots], [*(["this page"] * len(own)), *names], room):
+    for label in place(
+        [*own, *(spots[n] for n in names)], [*(["this page"] * len(own)), *names.values()], room
+    ):
         d.text("label", label.x, label.y, label.words, anchor=label.anchor)
     for spot in own:
         d.mark("here", *spot)

@@ -90,10 +90,9 @@ def goals() -> str:
             f"{most[0]}, {most[1]}", "synthesized")  # fmt: skip
     if exists("ecp5"):
         placed = {r["block"]: r["fmax_mhz"] for r in load("ecp5")["results"]}
-        found_way = "not run to the end" if WHOLE not in placed else "no way found"
-        if whole := placed.pop(WHOLE, None):
-            found_way = f"{whole:.1f}"
-        row("LFE5U-85F, placed and routed, MHz", "–", "≥ 120", found_way, "nextpnr")
+        whole = placed.pop(WHOLE, "not run to the end")
+        reached = f"{whole:.1f}" if isinstance(whole, float) else whole or "no way found"
+        row("LFE5U-85F, placed and routed, MHz", "–", "≥ 120", reached, "nextpnr")
         alone = sorted(mhz or 0 for mhz in placed.values())
         fast = sum(mhz >= 120 for mhz in alone)
         row(f"its blocks alone, the slowest of {len(alone)}, MHz", "–", "",

@@ -27,17 +27,17 @@ WHOLE = "machine"
 
 def parts(verilog: str, top: str) -> dict[str, Block]:
     """Blocks that hold no other by name, equal ones once; and the whole."""
-    found: dict[str, Block] = {}
+    distinct: dict[str, Block] = {}
     for block in blocks(verilog, top):
-        if not block.cut and block.verilog not in {b.verilog for b in found.values()}:
-            found[block.name] = block
-    return found | {WHOLE: whole(verilog, top)}
+        if not block.cut:
+            distinct.setdefault(block.verilog, block)
+    return {b.name: b for b in distinct.values()} | {WHOLE: whole(verilog, top)}
 
 
-def measure(block: Block, limit_s: float) -> dict[str, Any]:
+def measure(name: str, block: Block, limit_s: float) -> dict[str, Any]:
     """Place and route one; without a frequency where nextpnr finds no way, or none in time."""
     begin = time.perf_counter()
-    row: dict[str, Any] = {"block": block.name, "of": fingerprint(block), "commit": commit()}
+    row: dict[str, Any] = {"block": name, "of": fingerprint(block), "commit": commit()}
     try:
         row |= place(block.verilog, TOP, limit_s=limit_s).as_dict()
     except InputError as error:
@@ -68,7 +68,7 @@ def main() -> None:
     for name in sorted(wanted, key=lambda n: len(known[n].verilog)):
         if name == WHOLE and not (args.whole or args.block):
             continue
-        row = measure(known[name], args.limit) | {"block": name}
+        row = measure(name, known[name], args.limit)
         rows = [r for r in rows if r["block"] != name] + [row]
         print(f"{name:32} {row['fmax_mhz'] or 0:6.1f} MHz {row['seconds']:6.0f} s", flush=True)
         write_results("ecp5", COMMAND, rows)

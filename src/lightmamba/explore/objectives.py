@@ -22,12 +22,15 @@ class Objective:
         Its name in ``values``.
     label : str
         For people, with its unit.
+    best : str
+        What the machine is that has the best of it.
     digits : int
         That count: an estimate is not better than 1 %.
     """
 
     key: str
     label: str
+    best: str
     more: bool
     digits: int = 3
 
@@ -38,10 +41,12 @@ class Objective:
 
 
 OBJECTIVES = {
-    "speed": Objective("tokens_per_second", "tokens/s", True),
-    "size": Objective("device_share", "largest share of the device", False),
-    "energy": Objective("tokens_per_joule", "tokens/J", True),
-    "accuracy": Objective("perplexity_ratio", "perplexity, x float", False, digits=4),
+    "speed": Objective("tokens_per_second", "tokens/s", "fastest", True),
+    "size": Objective("device_share", "largest share of the device", "smallest", False),
+    "energy": Objective("tokens_per_joule", "tokens/J", "most efficient", True),
+    "accuracy": Objective(
+        "perplexity_ratio", "perplexity, x float", "most accurate", False, digits=4
+    ),
 }
 
 

@@ -18,11 +18,11 @@ __all__ = ["draw"]
 COLOURS = ("#1f4e79", "#c55a11", "#548235", "#7f6000")
 GREY = "#b8b8b8"
 SPEED = OBJECTIVES["speed"]
-WORDS = {  # and where the name of the best point stands, in points
-    "tokens_per_second": ("fastest", (0, 8), "center", "bottom"),
-    "device_share": ("smallest", (-7, 0), "right", "center"),
-    "tokens_per_joule": ("most efficient", (7, 0), "left", "center"),
-    "perplexity_ratio": ("most accurate", (0, -8), "center", "top"),
+PLACES = {  # where the name of the best point stands, in points
+    "tokens_per_second": ((0, 8), "center", "bottom"),
+    "device_share": ((-7, 0), "right", "center"),
+    "tokens_per_joule": ((7, 0), "left", "center"),
+    "perplexity_ratio": ((0, -8), "center", "top"),
 }
 
 
@@ -106,7 +106,7 @@ def _words(axis: Any, content: Mapping[str, Any], across: Objective) -> None:
     """Name the best points, each once."""
     points = {point["name"]: point for point in content["points"]}
     for name, key in {name: key for key, name in reversed(content["best"].items())}.items():
-        _, offset, ha, va = WORDS[key]
+        offset, ha, va = PLACES[key]
         (x,), (y,) = _places([points[name]], across)
         axis.annotate(
             name, (x, y), xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=9,
@@ -116,9 +116,10 @@ def _words(axis: Any, content: Mapping[str, Any], across: Objective) -> None:
 
 def _caption(best: Mapping[str, str]) -> str:
     """What each named point is best in."""
+    words = {o.key: o.best for o in OBJECTIVES.values()}
     found: dict[str, list[str]] = {}
     for key, name in best.items():
-        found.setdefault(name, []).append(WORDS[key][0])
+        found.setdefault(name, []).append(words[key])
     return "Lines join what no other of a scheme beats in the two figures shown.  " + ",  ".join(
         f"{name} {' and '.join(words)}" for name, words in found.items()
     )

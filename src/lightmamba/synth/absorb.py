@@ -8,7 +8,7 @@ in, and so does :func:`absorb`: those that are always enabled and begin at 0, as
 from collections import defaultdict
 from typing import Any
 
-__all__ = ["absorb", "name_registers"]
+__all__ = ["absorb", "last_bit", "name_registers"]
 
 FF, MULTIPLIER, RAM = "TRELLIS_FF", "MULT18X18D", "DP16KD"
 OPERANDS = {"A": 18, "B": 18}
@@ -24,10 +24,7 @@ class _Netlist:
         self.driver: dict[Any, str] = {}
         self.readers: dict[Any, set[str]] = defaultdict(set)
         self.gated: dict[str, int] = {}
-        self.fresh = max(
-            bit for c in self.cells.values() for bits in c["connections"].values()
-            for bit in bits if not isinstance(bit, str)
-        )  # fmt: skip
+        self.fresh = last_bit(module)
         self.fixed = {
             bit for net in fixed for bit in module["netnames"].get(net, {"bits": []})["bits"]
         }
@@ -153,6 +150,14 @@ class _Netlist:
                     self.driver.pop(bit, None)
                 else:
                     self.readers[bit].discard(name)
+
+
+def last_bit(module: dict[str, Any]) -> int:
+    """Highest number of a bit, of named ones that nothing drives too."""
+    pins = [bits for cell in module["cells"].values() for bits in cell["connections"].values()]
+    pins += [net["bits"] for net in module["netnames"].values()]
+    last: int = max(bit for bits in pins for bit in bits if not isinstance(bit, str))
+    return last
 
 
 def absorb(netlist: dict[str, Any], top: str, fixed: tuple[str, ...] = ()) -> None:

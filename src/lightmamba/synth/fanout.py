@@ -11,6 +11,8 @@ from collections import defaultdict
 from itertools import groupby
 from typing import Any
 
+from lightmamba.synth.absorb import last_bit
+
 __all__ = ["lift", "spread"]
 
 FF, LOGIC = "TRELLIS_FF", ("LUT4", "PFUMX", "L6MUX21", "CCU2C")
@@ -59,8 +61,7 @@ def spread(netlist: dict[str, Any], top: str, most: int = 64) -> int:
                     found.append(belongs(driver[bit], depth - 1))
         return min((f for f in found if f), key=_order, default="")
 
-    fresh = _last(module)
-    added = 0
+    first = fresh = last_bit(module)
     many = [(bit, pins) for bit, pins in readers.items() if len(pins) > most]
     places = {cell: belongs(cell) for _, pins in many for cell, _, _ in pins}
     for bit, pins in many:
@@ -77,13 +78,12 @@ def spread(netlist: dict[str, Any], top: str, most: int = 64) -> int:
                 parts[-1] += together[at : at + most]
         for count, part in enumerate(parts[1:], 1):
             fresh += 1
-            added += 1
             pin_of = cells[name]["connections"]
             cells[f"{name}_copy{count}"] = cells[name] | {"connections": pin_of | {"Q": [fresh]}}
             for reader, port, n in part:
                 bits = cells[reader]["connections"][port] = list(cells[reader]["connections"][port])
                 bits[n] = fresh
-    return added
+    return fresh - first
 
 
 def lift(netlist: dict[str, Any], top: str, signal: str) -> int:
@@ -102,7 +102,7 @@ def lift(netlist: dict[str, Any], top: str, signal: str) -> int:
     readers = [c["connections"] for c in cells.values() if c["connections"].get("LSR") == [source]]
     if not readers:
         return 0
-    fresh = 1 + _last(module)
+    fresh = 1 + last_bit(module)
     for pins in readers:
         pins["LSR"] = [fresh]
     cells[f"{signal}_buffer"] = {
@@ -114,14 +114,6 @@ def lift(netlist: dict[str, Any], top: str, signal: str) -> int:
         "connections": {"CLKI": [source], "CE": ["1"], "CLKO": [fresh]},
     }
     return len(readers)
-
-
-def _last(module: dict[str, Any]) -> int:
-    """Highest number of a bit, of named ones that nothing drives too."""
-    pins = [bits for cell in module["cells"].values() for bits in cell["connections"].values()]
-    pins += [net["bits"] for net in module["netnames"].values()]
-    last: int = max(bit for bits in pins for bit in bits if not isinstance(bit, str))
-    return last
 
 
 def _order(name: str) -> list[tuple[int, str]]:

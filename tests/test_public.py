@@ -20,6 +20,7 @@ MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(lightmamba.__path__, "lightmamba.")
     if not name.endswith("__main__")  # a program: it ends when imported
+    and not name.startswith("lightmamba.native._")  # libraries that ctypes opens
 ]
 EXTRAS = {
     "lightmamba.cli.plot": "matplotlib",

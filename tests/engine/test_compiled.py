@@ -1,17 +1,26 @@
 """The compiled operations give the integers of the reference, all of them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from lightmamba import native
 from lightmamba.engine import Engine
+from lightmamba.engine.engine import _has_kernels
+from lightmamba.engine.native import Native
+from lightmamba.engine.reference import Reference
+from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel
 from tests.engine.models import CASES, assert_same_state, case, config, run, tokens
 from tests.support.qmodels import random_model
 
+ISAS = native.usable_isas()
 
-def assert_equal_paths(model: QuantizedModel, batch: int, seqlen: int) -> None:
+
+def assert_equal_paths(model: QuantizedModel, batch: int, seqlen: int, **options: Any) -> None:
     ids = tokens(model, batch, seqlen)
-    fast, fast_state, fast_lost = run(model, ids)
+    fast, fast_state, fast_lost = run(model, ids, **options)
     slow, slow_state, slow_lost = run(model, ids, compiled=False)
     assert list(fast) == list(slow)
     for name in slow:
@@ -21,9 +30,47 @@ def assert_equal_paths(model: QuantizedModel, batch: int, seqlen: int) -> None:
     assert fast_lost["clipped"] > 0
 
 
+def test_the_kernels_are_there():
+    """Or all tests of this file would hold numpy to itself."""
+    assert native.available()
+    assert ISAS[0] == "portable"
+    assert isinstance(Engine(case("w4a4")).ops, Native)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("name", CASES)
-def test_equals_reference(name):
-    assert_equal_paths(case(name), batch=2, seqlen=12)
+def test_equals_reference(name, isa):
+    assert_equal_paths(case(name), batch=2, seqlen=12, isa=isa, threads=1 + len(name) % 2)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", ["w4a4", "w4a8-groups", "state-12", "three-taps"])
+def test_whole_passes_equal_layers_one_by_one(name, isa):
+    """Without an observer, all layers are one call; sequences of a batch are slots of a pass."""
+    model = case(name)
+    ids = tokens(model, 3, 100)
+    whole, slow = Engine(model, isa=isa, threads=2), Engine(model, compiled=False)
+    ours, state = whole.forward(ids, whole.empty_state(3), last_only=False)
+    theirs, wanted = slow.forward(ids, slow.empty_state(3), last_only=False)
+    np.testing.assert_array_equal(ours, theirs)
+    assert_same_state(state, wanted)
+    assert whole.counters == slow.counters
+
+
+def test_an_unknown_instruction_set():
+    with pytest.raises(InputError, match="no avx1024 kernels for this processor; there are: "):
+        Engine(case("w4a4"), isa="avx1024")
+
+
+def test_without_kernels_numpy_runs_and_says_so(monkeypatch):
+    monkeypatch.setattr(native, "available", lambda: False)
+    _has_kernels.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="compiled kernels were not built"):
+            assert isinstance(Engine(case("w4a4")).ops, Reference)
+        Engine(case("w4a4"))  # a second warning would be an error here
+    finally:
+        _has_kernels.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["w4a4", "w4a8-groups", "blocks-of-128"])

@@ -97,7 +97,7 @@ def test_a_whole_group_transform_saturates_alike():
     results = []
     for compiled in (True, False):
         engine = Engine(model, compiled=compiled)
-        constants = replace(engine.constants[0], hadamard=0)
+        constants = replace(engine.constants(0), hadamard=0)
         results.append(engine.ops.hadamard(constants, x))
     (fast, lost), (slow, also_lost) = results
     np.testing.assert_array_equal(fast, slow)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lightmamba import native
 from lightmamba.engine import State
-from lightmamba.engine.compiled import Compiled
 from lightmamba.engine.constants import LayerConstants
+from lightmamba.engine.native import Native
 from lightmamba.engine.reference import Reference, Scan
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.qmodel import Formats
@@ -40,18 +41,26 @@ def same(ours: Any, theirs: Any) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-def operations(name: str) -> tuple[Compiled, Reference, LayerConstants]:
+@pytest.fixture(params=native.usable_isas())
+def isa(request: pytest.FixtureRequest) -> str:
+    """Every instruction set of this processor."""
+    return str(request.param)
+
+
+def operations(name: str, isa: str) -> tuple[Native, Reference, LayerConstants]:
     """Both kinds, and the constants of a layer."""
     model = case(name)
-    return Compiled(model), Reference(model), LayerConstants.of(model, model.layers[0])
+    return Native(model, 2, isa), Reference(model), LayerConstants.of(model, model.layers[0])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", ["half-up", "w4a8-groups", "state-16", "half-up-12", "headdim-48"])
-def test_scan(name, seed):
+@pytest.mark.parametrize(
+    "name", ["half-up", "w4a8-groups", "state-16", "half-up-12", "headdim-48", "headdim-128"]
+)
+def test_scan(name, seed, isa):
     """Frames from one that everything overflows to one that nothing reaches."""
     rng = np.random.default_rng(seed)
-    fast, slow, k = operations(name)
+    fast, slow, k = operations(name, isa)
     model = case(name)
     c, bits = model.config, model.formats.state_bits
     lead, padded, block = (2, 5), model.formats.padded_state(c), model.formats.ssm(c).block
@@ -77,7 +86,7 @@ def test_scan(name, seed):
         for ops in (fast, slow):
             state = State.empty(model, 2)
             start = np.random.default_rng(seed)
-            h = values(start, state.h[0].shape, bits, low=1).astype(np.int16)
+            h = values(start, state.h[0].shape, bits, low=1).astype(state.h[0].dtype)
             h_exp = start.integers(0, 33 - bits, state.h_exp[0].shape).astype(np.uint8)
             k = replace(k, frame=frame)
             results.append((ops.scan(k, scan, h, h_exp, np.array([0, 1 << 33])), h, h_exp))
@@ -86,8 +95,8 @@ def test_scan(name, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", ["w4a4", "eight-groups"])
-def test_rms(name, seed):
-    fast, slow, _ = operations(name)
+def test_rms(name, seed, isa):
+    fast, slow, _ = operations(name, isa)
     rng = np.random.default_rng(seed)
     for bits, shift in ((32, 8), (24, 0), (6, 0)):
         x = values(rng, (7, 256), bits)
@@ -99,8 +108,8 @@ def test_rms(name, seed):
 
 @pytest.mark.parametrize("base", [0, 3, 12, 31])
 @pytest.mark.parametrize("name", ["w4a4", "w8a8", "blocks-of-128"])
-def test_quantize(name, base):
-    fast, slow, _ = operations(name)
+def test_quantize(name, base, isa):
+    fast, slow, _ = operations(name, isa)
     formats = CASES[name][1]
     rng = np.random.default_rng(base)
     x = values(rng, (9, 100), 32)
@@ -110,22 +119,26 @@ def test_quantize(name, base):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", ["w4a4", "w8a8", "eight-groups", "blocks-of-128", "three-taps"])
-def test_linear(name, seed):
+@pytest.mark.parametrize(
+    "name", ["w4a4", "w8a8", "w4a8-groups", "eight-groups", "blocks-of-128", "three-taps"]
+)
+def test_linear(name, seed, isa):
     """Largest weights, scales and inputs; more vectors than lie in memory at once."""
-    fast, slow, _ = operations(name)
+    fast, slow, _ = operations(name, isa)
     model, rng = case(name), np.random.default_rng(seed)
     op, linear, groups = model.formats.projection, model.layers[0].out_proj, model.config.ngroups
-    rows, channels = linear.q.shape
+    rows, channels = linear.shape
     bits = model.formats.weight_bits
-    linear = replace(
-        linear, q=values(rng, (rows, channels), bits).astype(np.int8),
+    weights = values(rng, (rows, channels), bits).astype(np.int8)
+    weights[0] = -(1 << (bits - 1))
+    linear = linear.with_weights(
+        weights, bits,
         code=rng.choice([0, 31, 224, 255], linear.code.shape).astype(np.uint8),
         acc_shift=int(rng.choice([0, 7, 20])),
     )  # fmt: skip
     vectors = 70
     q = values(rng, (vectors, channels), op.act.bits).astype(np.int8)
-    q[0], linear.q[0] = op.act.qmin, -(1 << (bits - 1))
+    q[0] = op.act.qmin
     code = rng.choice([0, 3, 60, 63], (vectors, channels // op.act.block)).astype(np.uint8)
     code[0] = 63
     rms = rng.choice([32768, 65535], (vectors, groups)), rng.integers(-7, 24, (vectors, groups))
@@ -139,9 +152,9 @@ def test_linear(name, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", ["w4a8-groups", "three-taps", "headdim-48"])
-def test_front(name, seed):
+def test_front(name, seed, isa):
     """Rows of int16 as they may come, a state of int8, and biases and taps at their ends."""
-    fast, slow, k = operations(name)
+    fast, slow, k = operations(name, isa)
     c, rng = case(name).config, np.random.default_rng(seed)
     rows = values(rng, (2, 6, c.d_in_proj), 16)
     state = values(rng, (2, c.d_conv - 1, c.conv_dim), 8).astype(np.int8)
@@ -162,12 +175,12 @@ def test_front(name, seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_gate_and_hadamard(seed):
+def test_gate_and_hadamard(seed, isa):
     rng = np.random.default_rng(seed)
     for hadamard, d_model in ((128, 72), (0, 192), (0, 64), (1, 72), (4, 72)):
         model = random_model(config(d_model=d_model, headdim=24 if d_model == 72 else 32),
                              Formats(hadamard=hadamard))  # fmt: skip
-        fast, slow = Compiled(model), Reference(model)
+        fast, slow = Native(model, isa=isa), Reference(model)
         k = LayerConstants.of(model, model.layers[0])
         k = replace(
             k, z_silu=int(rng.integers(-31, 63)), gate=int(rng.integers(-20, 40)),

@@ -158,8 +158,9 @@ def test_integers_mean_what_they_say(name):
     assert decibels(logits[0] * 2.0**model.logit_exp, wanted) > 20
     for i, layer in enumerate(model.layers):
         e = layer.exponents
-        blocks = np.repeat(state.h_exp[i][0].astype(int), model.formats.ssm(sizes).block, axis=-1)
-        h = (state.h[i][0] * 2.0 ** (blocks + e.state))[..., : sizes.d_state]
+        stored, exponents = (part[0] for part in state.natural(i))
+        blocks = np.repeat(exponents.astype(int), model.formats.ssm(sizes).block, axis=-1)
+        h = (stored * 2.0 ** (blocks + e.state))[..., : sizes.d_state]
         assert decibels(h, witness.h[i]) > 18, f"state of layer {i}"
         g = seen[f"layer.{i}.gate.g"][0, -1] * 2.0**e.gate
         assert decibels(g, witness.g[i]) > 18, f"gate of layer {i}"

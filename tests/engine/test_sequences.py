@@ -71,15 +71,20 @@ def test_threads_change_nothing(batch):
     np.testing.assert_array_equal(alone[0], first[-1])
 
 
-def test_the_given_state_is_left_alone():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_fork_goes_its_own_way(compiled):
+    """The given state goes on in place; its fork stays where it was."""
     model = case("w4a4")
-    engine, ids = Engine(model), tokens(model, 2, 4)
+    engine, ids = Engine(model, compiled=compiled), tokens(model, 2, 4)
     _, state = engine.forward(ids, engine.empty_state(2))
-    kept = state.take(slice(None))
-    first, _ = engine.forward(ids, state)
-    assert_same_state(state, kept)
-    second, _ = engine.forward(ids, state)
+    fork, kept = state.fork(), state.fork()
+    first, after = engine.forward(ids, state)
+    assert after is state
+    assert_same_state(fork, kept)
+    assert (state.h[0] != kept.h[0]).any()
+    second, _ = engine.forward(ids, fork)
     np.testing.assert_array_equal(first, second)
+    assert_same_state(fork, state)
 
 
 def test_take_and_join():

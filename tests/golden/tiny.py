@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.config import Mamba2Config
+from lightmamba.numerics.formats import pack
 from lightmamba.qmodel import (
     Exponents,
     Formats,
@@ -38,7 +39,8 @@ def ramp(shape: tuple[int, ...], low: int, high: int, dtype: str) -> NDArray[Any
 def linear(rows: int, channels: int, base: int, **extras: Any) -> QuantizedLinear:
     """Weights -8..7 in turn, codes from 160 on."""
     return QuantizedLinear(
-        ramp((rows, channels), -8, 7, "int8"), ramp((rows, channels // 8), 160, 199, "uint8"),
+        pack(ramp((rows, channels), -8, 7, "int8"), 4),
+        ramp((rows, channels // 8), 160, 199, "uint8"),
         base=base, act_base=3, acc_shift=1, **extras,
     )  # fmt: skip
 

@@ -53,12 +53,12 @@ WRONG: list[tuple[QuantizedModel, str]] = [
     (linear(M, "in_proj", input_scale_exp=9), "in_proj.input_scale_exp is 9, expected -62 to 8"),
     (linear(M, "in_proj", input_shift_exp=1), "in_proj.input_shift_exp is 1, expected -62 to 0"),
     (
-        linear(M, "in_proj", q=M.layers[0].in_proj.q + np.int8(1)),
-        "layers.0.in_proj.q is 8, expected -8 to 7",
+        linear(M, "in_proj", bits=8),
+        "layers.0.in_proj.bits is 8, expected 4 to 4",
     ),
     (
-        linear(M, "in_proj", q=M.layers[0].in_proj.q[:5]),
-        r"in_proj.q is int8 \(5, 8\), expected int8 \(26, 8\)",
+        linear(M, "in_proj", words=M.layers[0].in_proj.words[:5]),
+        r"in_proj.q is uint8 \(5, 4\), expected uint8 \(26, 4\)",
     ),
     (
         linear(M, "in_proj", bias=np.zeros(26)),

@@ -3,20 +3,21 @@
 This is the golden model: gates and boards are held to it by equality.
 """
 
+import warnings
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba import native
 from lightmamba.engine.blas import one_blas_thread
 from lightmamba.engine.comparison import rescale_input
 from lightmamba.engine.constants import LayerConstants
 from lightmamba.engine.reference import Reference
-from lightmamba.engine.state import State
+from lightmamba.engine.state import State, natural
 from lightmamba.errors import InputError
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.linear import Projection
@@ -28,6 +29,7 @@ __all__ = ["Engine", "Observe"]
 
 INT16, INT32 = IntFormat(16), IntFormat(32)
 PIECE = 256  # tokens that go through all layers together, so that they stay in the cache
+Slots = list[tuple[int, int, int]]  # sequence, first vector, vectors
 Values = dict[str, NDArray[Any]]
 Observe = Callable[[str, NDArray[Any]], None]
 
@@ -39,12 +41,27 @@ class Engine:
     ----------
     model : QuantizedModel
     compiled : bool
-        Use the compiled operations; they give the same integers, faster.
+        Use the compiled kernels; they give the same integers, faster. Without a library
+        (:func:`lightmamba.native.available`) numpy is used, and a warning says so once.
     threads : int
-        Sequences of a batch are shared among them.
+        Share the work of every step, of one sequence too.
+    isa : str, optional
+        Instruction set of the kernels: "avx512", "avx2" or "portable"; by default the best.
+
+    Raises
+    ------
+    InputError
+        For less than one thread, or an instruction set that this processor does not have.
     """
 
-    def __init__(self, model: QuantizedModel, *, compiled: bool = True, threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: QuantizedModel,
+        *,
+        compiled: bool = True,
+        threads: int = 1,
+        isa: str | None = None,
+    ) -> None:
         if threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
         self.model = model
@@ -53,13 +70,21 @@ class Engine:
         self.logit_exponent = model.logit_exp
         self.threads = threads
         self.projection, self.head_projection = self.formats.projection, self.formats.head
-        self.constants = [LayerConstants.of(model, layer) for layer in model.layers]
+        self._constants: dict[int, LayerConstants] = {}
         self.ops: Any = Reference(model)
-        if compiled:
-            from lightmamba.engine.compiled import Compiled
+        if compiled and _has_kernels():
+            from lightmamba.engine.described import Description
+            from lightmamba.engine.native import Native
 
-            self.ops = Compiled(model)
+            if Description.fits(model):
+                self.ops = Native(model, threads, isa)
         self.counters: Counter[str] = Counter()  # what saturated, by kind
+
+    def constants(self, layer: int) -> LayerConstants:
+        """Static numbers of a layer, computed once."""
+        if layer not in self._constants:
+            self._constants[layer] = LayerConstants.of(self.model, self.model.layers[layer])
+        return self._constants[layer]
 
     def empty_state(self, batch: int) -> State:
         """State of ``batch`` sequences that have not begun."""
@@ -93,7 +118,8 @@ class Engine:
         logits : (batch, 1 or seqlen, vocab_size)
             In units of ``2**logit_exponent``.
         state : State
-            A new one; the one given is left as it is.
+            The one given, after these tokens. A caller that wants to go on from before them too
+            feeds ``state.fork()``.
 
         Raises
         ------
@@ -101,35 +127,66 @@ class Engine:
             If an id is outside the vocabulary, there is none, or the state is of another batch.
         """
         ids = self._checked(np.asarray(ids), state)
-        after = state.take(slice(None))
+        if hasattr(self.ops, "run") and self.model.plain:
+            return self._passes(ids, state, last_only, observe), state
         with one_blas_thread():
-            logits = self._pieces(ids, after, last_only, observe)
-        return logits, after
+            logits, lost = self._run(ids, state, last_only, observe)
+        self.counters.update(lost)
+        return logits, state
 
-    def _pieces(
+    def _passes(
         self, ids: NDArray[np.int64], state: State, last_only: bool, observe: Observe | None
     ) -> NDArray[np.int32]:
-        """Logits; advances ``state``, a few sequences at a time, shared among the threads."""
+        """Logits by whole passes of the compiled kernels; advances ``state``."""
         batch, seqlen = ids.shape
-        pieces = min(batch, max(self.threads, -(-batch * seqlen // PIECE)))
-        if pieces == 1 or observe is not None:
-            logits, lost = self._run(ids, state, last_only, observe)
-            self.counters.update(lost)
-            return logits
-        edges = [batch * n // pieces for n in range(pieces + 1)]
-        rows = [slice(a, b) for a, b in pairwise(edges)]
+        logits = np.empty((batch, 1 if last_only else seqlen, self.vocab_size), dtype=np.int32)
+        for rows, span in _pieces(batch, seqlen, observe is not None):
+            part = ids[rows, span]
+            few, tokens = part.shape
+            slots = [(rows.start + n, n * tokens, tokens) for n in range(few)]
+            wanted = np.arange(few * tokens).reshape(few, tokens)
+            if last_only:
+                wanted = wanted[:, tokens - 1 :] if span.stop == seqlen else wanted[:, :0]
+            out = self._pass(state, slots, part, wanted, observe)
+            if out is not None:
+                logits[rows, slice(None) if last_only else span] = out
+            state.position[rows] += tokens
+            self.counters.update(self.ops.workspace(part.size).take_lost())
+        return logits
 
-        def run(part: slice) -> tuple[NDArray[np.int32], Counter[str]]:
-            return self._run(ids[part], state.view(part), last_only, None)
-
-        if self.threads == 1:
-            parts = [run(part) for part in rows]
+    def _pass(
+        self,
+        state: State,
+        slots: Slots,
+        ids: NDArray[np.int64],
+        wanted: NDArray[np.int64],
+        observe: Observe | None,
+    ) -> NDArray[np.int32] | None:
+        """Logits (sequences, wanted, vocab_size) of one pass, or None if none are wanted."""
+        constants = [self.constants(i) for i in range(self.config.n_layer)]
+        flat, want = ids.ravel(), wanted.ravel() if wanted.size else None
+        if observe is None:
+            layers = range(self.config.n_layer)
+            logits = self.ops.run(constants, state, slots, layers, flat, want)
         else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                parts = list(pool.map(run, rows))
-        for _, lost in parts:
-            self.counters.update(lost)
-        return np.concatenate([logits for logits, _ in parts])
+            work = self.ops.workspace(ids.size)
+            self.ops.run(constants, state, slots, range(0), flat, None)
+            observe("embedding", work.arrays["u"][: ids.size].reshape(*ids.shape, -1).copy())
+            for i in range(self.config.n_layer):
+                self.ops.run(constants, state, slots, range(i, i + 1), None, None)
+                of_state = {
+                    "conv.state": state.conv[i].copy(), "ssm.h": natural(state.h[i]),
+                    "ssm.h_exp": natural(state.h_exp[i]),
+                }  # fmt: skip
+                for name, value in work.observables(*ids.shape):
+                    observe(f"layer.{i}.{name}", of_state.get(name, value))
+            logits = self.ops.run(constants, state, slots, range(0), None, want)
+            for name in ("rms", "rms_shift", "q", "code") if wanted.size else ():
+                part = work.arrays[f"head_{name}"][: wanted.size].copy()
+                observe(f"head.{name}", part.reshape(*wanted.shape, -1))
+            if logits is not None:
+                observe("head.logits", logits.reshape(*wanted.shape, -1))
+        return None if logits is None else logits.reshape(*wanted.shape, -1)
 
     def _checked(self, ids: NDArray[Any], state: State) -> NDArray[np.int64]:
         if ids.ndim != 2 or ids.size == 0:
@@ -197,7 +254,7 @@ class Engine:
         kind: str,
     ) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
         """Quantize the input of a projection, zero-padded to its columns."""
-        channels = linear.q.shape[1]
+        channels = linear.shape[1]
         if not linear.plain:
             wide = np.pad(x.astype(np.int64), [(0, 0), (0, channels - x.shape[1])])
             x, over = rescale_input(linear, wide, rms)
@@ -212,7 +269,7 @@ class Engine:
         linear, op = self.model.layers[i].in_proj, self.projection
         rms = self.ops.rms(u, RMS_SHIFT, 1, self.model.eps)
         q, code = self._quantize(op, linear, u, rms, lost, "in_proj")
-        shift = self.constants[i].in_shift
+        shift = self.constants(i).in_shift
         rows, over = self.ops.linear(op, linear, q, code, rms, shift, INT16)
         if linear.bias is not None:
             rows = rows.astype(np.int64) + linear.bias
@@ -224,7 +281,7 @@ class Engine:
 
     def mix(self, i: int, rows: Ints, state: State, lost: Counter[str]) -> tuple[Ints, Values]:
         """Convolution, SSM and y of (batch, seqlen, d_in_proj) rows; advances the state."""
-        k, h, h_exp = self.constants[i], state.h[i], state.h_exp[i]
+        k, h, h_exp = self.constants(i), state.h[i], state.h_exp[i]
         scan, xBC, after, lost_front = self.ops.front(k, rows, state.conv[i])
         state.conv[i][:] = after
         y, lost_h, lost_y = self.ops.scan(k, scan, h, h_exp, state.position)
@@ -233,14 +290,14 @@ class Engine:
         lost["ssm.y"] += lost_y
         names = {"conv.out": xBC, "conv.state": after}
         names |= {f"ssm.{n}": v for n, v in vars(scan).items()}
-        names |= {"ssm.h": h, "ssm.h_exp": h_exp, "ssm.y": y}
+        names |= {"ssm.h": natural(h), "ssm.h_exp": natural(h_exp), "ssm.y": y}
         return y.reshape(*rows.shape[:-1], self.config.d_inner), names
 
     def gate(
         self, i: int, y: Ints, z: Ints, lost: Counter[str]
     ) -> tuple[Ints, tuple[Ints, Ints], Values]:
         """Input of out_proj before quantization, and its rms, of (vectors, d_inner)."""
-        k = self.constants[i]
+        k = self.constants(i)
         g, weighted, over = self.ops.gate(k, y, z)
         lost["gate"] += over
         rms = self.ops.rms(g, 0, self.config.ngroups, self.model.layers[i].eps_gate)
@@ -254,7 +311,7 @@ class Engine:
         """Residual stream (vectors, d_model) after the layer."""
         linear, op = self.model.layers[i].out_proj, self.projection
         q, code = self._quantize(op, linear, x, rms, lost, "out_proj")
-        shift = self.constants[i].out_shift
+        shift = self.constants(i).out_shift
         rows, over = self.ops.linear(op, linear, q, code, rms, shift, INT32)
         if linear.bias is not None:
             rows = rows.astype(np.int64) + linear.bias
@@ -281,3 +338,26 @@ class Engine:
                     shaped = value if part is second else value.reshape(*lead, -1)
                     observe(f"layer.{i}.{name}", shaped)
         return out.reshape(u.shape)
+
+
+def _pieces(batch: int, seqlen: int, whole: bool) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of ids that go through all layers together, about ``PIECE`` tokens."""
+    rows = batch if whole else min(batch, PIECE)
+    columns = seqlen if whole else max(1, PIECE // rows)
+    for row in range(0, batch, rows):
+        for column in range(0, seqlen, columns):
+            yield (
+                slice(row, min(row + rows, batch)),
+                slice(column, min(column + columns, seqlen)),
+            )
+
+
+@lru_cache
+def _has_kernels() -> bool:
+    if not native.available():
+        warnings.warn(
+            "the compiled kernels were not built, so the engine runs on numpy, many times slower; "
+            "install a C++ compiler and then lightmamba again",
+            stacklevel=3,
+        )
+    return native.available()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.engine.constants import LayerConstants
+from lightmamba.engine.state import natural, put_natural
 from lightmamba.numerics.blocks import BlockQuant, Pow2Block
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.numerics.formats import IntFormat
@@ -106,15 +107,19 @@ class Reference:
         self,
         k: LayerConstants,
         scan: Scan,
-        h: NDArray[np.int16],
+        h: NDArray[Any],
         h_exp: NDArray[np.uint8],
         position: NDArray[np.int64],
     ) -> tuple[Ints, int, int]:
-        """Run the recurrence, updating h and h_exp: y (batch, seqlen, nheads, headdim)."""
+        """Run the recurrence, updating h and h_exp in their tiles (:class:`State`).
+
+        Returns y (batch, seqlen, nheads, headdim), and overflows of h and y.
+        """
         batch, seqlen, nheads = scan.dt.shape
         headdim, per_group = self.config.headdim, nheads // scan.B.shape[2]
         y = np.empty((batch, seqlen, nheads, headdim), dtype=np.int64)
         lost_h = lost_y = 0
+        old, old_exp = natural(h).astype(np.int64), natural(h_exp).astype(np.int64)
         for t in range(seqlen):
             x = scan.x[:, t, :, :headdim]
             x_exp = np.repeat(scan.x_exp[:, t], self.x_block.block, axis=-1)[..., :headdim]
@@ -124,15 +129,16 @@ class Reference:
             )
             dt_shift = scan.dt_shift[:, t, :, None, None]
             shift = k.frame + dt_shift - x_exp[..., None] - B_exp[:, :, None]
-            new, exponents, lost = self.ssm.update(
-                h.astype(np.int64), h_exp.astype(np.int64), scan.decay[:, t],
+            old, old_exp, lost = self.ssm.update(
+                old, old_exp, scan.decay[:, t],
                 scan.dt[:, t, :, None] * x, B, np.clip(shift, -31, 62), position + t,
             )  # fmt: skip
-            h[:], h_exp[:] = new, exponents
-            out, lost_read = self.ssm.read(new, exponents, C, C_exp, k.y)
+            out, lost_read = self.ssm.read(old, old_exp, C, C_exp, k.y)
             y[:, t], lost_skip = self.ssm.skip(out, k.D, x, k.D_shift - x_exp)
             lost_h += lost
             lost_y += lost_read + lost_skip
+        put_natural(h, old)
+        put_natural(h_exp, old_exp)
         return y, lost_h, lost_y
 
     def gate(self, k: LayerConstants, y: Ints, z: Ints) -> tuple[Ints, Ints, int]:

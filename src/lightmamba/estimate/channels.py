@@ -1,7 +1,7 @@
 """Memory of a running model: channels as in sim/memory.hpp, ports, readers and writers."""
 
-from lightmamba.engine.jit import kernel
 from lightmamba.estimate import places as p
+from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.queues import push, wake, when
 
 __all__ = [

@@ -1,8 +1,8 @@
 """Lanes, epilogue and residual stream of a running model: from beats to rows, and round again."""
 
-from lightmamba.engine.jit import kernel
 from lightmamba.estimate import places as p
 from lightmamba.estimate.channels import states, take_beat, take_word, word_when
+from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.queues import clear, entry, pop, push, release, room, wake, when
 
 __all__ = [

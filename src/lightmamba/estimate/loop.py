@@ -1,6 +1,5 @@
 """The clock of a running model: from each cycle in which something happens to the next."""
 
-from lightmamba.engine.jit import kernel
 from lightmamba.estimate import places as p
 from lightmamba.estimate.channels import channel, command, read_port, states, write_port
 from lightmamba.estimate.front import (
@@ -15,6 +14,7 @@ from lightmamba.estimate.front import (
     router,
     words_in,
 )  # fmt: skip
+from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.middle import (
     bc,
     blocks,

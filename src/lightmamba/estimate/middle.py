@@ -1,8 +1,8 @@
 """Units between in_proj and out_proj of a running model, and the streams of the state."""
 
-from lightmamba.engine.jit import kernel
 from lightmamba.estimate import places as p
 from lightmamba.estimate.channels import store, take_beat, take_word, word_when
+from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.queues import pop, push, release, room, wake, when
 
 __all__ = [

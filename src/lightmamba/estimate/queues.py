@@ -1,6 +1,6 @@
 """Queues of a running model: when each entry may be taken, and whom that wakes."""
 
-from lightmamba.engine.jit import kernel
+from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.places import (
     NEVER,
     Q_COUNT,

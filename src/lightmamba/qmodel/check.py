@@ -48,10 +48,12 @@ def validate(model: QuantizedModel) -> None:
         raise InputError(f"dt_limits are {low} and {high}, expected the lower one first")
     for name, matrix in _matrices(model):
         specs = matrices(c, f)[name]
-        _integers(f"{name}.q", matrix.q, (specs.rows, specs.channels), specs.bits)
+        q = matrix.words if isinstance(matrix, QuantizedLinear) else matrix.q.view(np.uint8)
+        _tensor(f"{name}.q", q, specs.required()["q"])
         _tensor(f"{name}.code", matrix.code, specs.required()["code"])
         _within(f"{name}.base", matrix.base, *EXPONENT)
         if isinstance(matrix, QuantizedLinear):
+            _within(f"{name}.bits", matrix.bits, specs.bits, specs.bits)
             for extra, spec in specs.extras().items():
                 if (value := getattr(matrix, extra)) is not None:
                     _tensor(f"{name}.{extra}", value, spec)
@@ -73,13 +75,6 @@ def _within(what: str, value: ArrayLike, low: int, high: int) -> None:
 def _tensor(what: str, value: NDArray[np.generic], spec: Spec) -> None:
     if not spec.fits(str(value.dtype), value.shape):
         raise InputError(f"{what} is {describe(str(value.dtype), value.shape)}, expected {spec}")
-
-
-def _integers(what: str, q: NDArray[np.int8], shape: tuple[int, int], bits: int) -> None:
-    _tensor(what, q, Spec("int8", shape))
-    if bits < 8:
-        top = 1 << (bits - 1)
-        _within(what, [q.min(), q.max()], -top, top - 1)
 
 
 def _matrices(model: QuantizedModel) -> Iterator[tuple[str, QuantizedLinear | Table]]:

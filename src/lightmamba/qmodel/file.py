@@ -16,7 +16,7 @@ from safetensors.numpy import save as serialize
 
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
-from lightmamba.numerics.formats import pack, unpack
+from lightmamba.numerics.formats import pack
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.formats import Formats
 from lightmamba.qmodel.header import build, take
@@ -94,8 +94,9 @@ def load(path: Path) -> QuantizedModel:
     InputError
         If it is missing, not a quantized model, cut short, or not what its metadata says.
     """
-    with _opened(Path(path)) as handle:
-        return _read(handle)
+    path = Path(path)
+    with _opened(path) as handle:
+        return _read(handle, _mapped(path))
 
 
 def load_sizes(path: Path) -> tuple[Mamba2Config, Formats]:
@@ -163,7 +164,7 @@ def _tensors(model: QuantizedModel) -> Tensors:
         parts = name.split(".")  # "head", or "layers", its number and "in_proj"
         owner = model.layers[int(parts[1])] if len(parts) > 1 else model
         value = getattr(owner, parts[-1])
-        out[f"{name}.q"] = pack(value.q, matrix.bits)
+        out[f"{name}.q"] = value.words if isinstance(value, QuantizedLinear) else pack(value.q, 8)
         out[f"{name}.code"] = value.code
         for extra in matrix.extras():
             if (vector := getattr(value, extra, None)) is not None:
@@ -196,14 +197,31 @@ def _sizes(header: dict[str, Any]) -> tuple[Mamba2Config, Formats]:
     return config, build(Formats, header.get("formats"), "formats")
 
 
-def _read(handle: Any) -> QuantizedModel:
+def _mapped(path: Path) -> Tensors:
+    """Packed integers of a file that safetensors has opened, left on the disk until they are read.
+
+    They are by far the largest part of a file, and an engine reads them once, to repack them.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+    found = {}
+    for name, entry in header.items():
+        if name.endswith(".q") and entry["dtype"] == "U8":
+            start, stop = (8 + size + offset for offset in entry["data_offsets"])
+            found[name] = data[start:stop].reshape(entry["shape"])
+    return found
+
+
+def _read(handle: Any, mapped: Tensors) -> QuantizedModel:
     """Model of an open file."""
     header = _metadata(handle)
     c, f = _sizes(header)
     numbers = take(header, "layers", list)
     if len(numbers) != c.n_layer:
         raise InputError(f"has numbers for {len(numbers)} layers, expected {c.n_layer}")
-    found = _checked(handle, c, f)
+    found = _checked(handle, mapped, c, f)
     layers = []
     for i, entry in enumerate(numbers):
         at = f"layers.{i}"
@@ -223,7 +241,7 @@ def _read(handle: Any) -> QuantizedModel:
     model = QuantizedModel(
         config=c,
         formats=f,
-        embedding=Table(unpack(found["embedding.q"], 8), found["embedding.code"], base),
+        embedding=Table(found["embedding.q"].view(np.int8), found["embedding.code"], base),
         layers=tuple(layers),
         head=_linear(found, "head", header, f.head_weight_bits),
         dt_limits=_pair(header),
@@ -258,7 +276,7 @@ def _pair(header: dict[str, Any]) -> tuple[int, int]:
             raise InputError(f"metadata dt_limits is {other}, expected two whole numbers")
 
 
-def _checked(handle: Any, c: Mamba2Config, f: Formats) -> Tensors:
+def _checked(handle: Any, mapped: Tensors, c: Mamba2Config, f: Formats) -> Tensors:
     """Every tensor, each of the right type and shape, none missing and none too many."""
     must, may = tensors(c, f)
     names = set(handle.keys())
@@ -268,7 +286,9 @@ def _checked(handle: Any, c: Mamba2Config, f: Formats) -> Tensors:
         raise InputError(f"has the unknown tensor {min(unknown)}")
     found = {}
     for name in sorted(names):
-        tensor, spec = handle.get_tensor(name), must.get(name) or may[name]
+        tensor, spec = mapped.get(name), must.get(name) or may[name]
+        if tensor is None:
+            tensor = handle.get_tensor(name)
         if not spec.fits(str(tensor.dtype), tensor.shape):
             got = describe(str(tensor.dtype), tensor.shape)
             raise InputError(f"{name} is {got}, expected {spec}")
@@ -280,9 +300,9 @@ def _linear(found: Tensors, name: str, entry: Any, bits: int) -> QuantizedLinear
     """Projection of this name; its numbers lie in ``entry`` under the last part of the name."""
     owner, _, part = name.rpartition(".")
     numbers = take(entry, part, dict, owner)
-    q = unpack(found[f"{name}.q"], bits)
+    words = found[f"{name}.q"]
     return build(
-        QuantizedLinear, numbers, name, q=q, code=found[f"{name}.code"],
+        QuantizedLinear, numbers, name, words=words, bits=bits, code=found[f"{name}.code"],
         input_scale=found.get(f"{name}.input_scale"),
         input_shift=found.get(f"{name}.input_shift"), bias=found.get(f"{name}.bias"),
     )  # fmt: skip

@@ -4,13 +4,14 @@ A real value is always ``q * 2**exponent`` (times a scale code, where one is kep
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.config import Mamba2Config
+from lightmamba.numerics.formats import pack, unpack
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.tables import Q5_11
 from lightmamba.qmodel.formats import Formats
@@ -31,9 +32,12 @@ class Table:
 
 @dataclass(frozen=True)
 class QuantizedLinear:
-    """Weights of one projection with the static numbers that its arithmetic needs."""
+    """Weights of one projection with the static numbers that its arithmetic needs.
 
-    q: NDArray[np.int8]  # (rows, channels)
+    The integers stay packed as in the file (:func:`~lightmamba.numerics.formats.pack`).
+    """
+
+    words: NDArray[np.uint8]  # (rows, channels * bits / 8)
     code: NDArray[np.uint8]  # (rows, channels / group)
     base: int  # exponent of the weight scales
     act_base: int  # shift of the smallest activation scale, in units of the input
@@ -44,6 +48,21 @@ class QuantizedLinear:
     input_shift: NDArray[np.int16] | None = None  # (channels,), subtracted times the rms
     input_shift_exp: int = 0
     bias: NDArray[np.int32] | None = None  # (rows,), in units of the row's output
+    bits: int = 4  # of a weight
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and channels."""
+        return self.words.shape[0], self.words.shape[1] * 8 // self.bits
+
+    @property
+    def q(self) -> NDArray[np.int8]:
+        """Integers (rows, channels), unpacked anew."""
+        return unpack(self.words, self.bits)
+
+    def with_weights(self, q: NDArray[np.int8], bits: int, **changes: Any) -> "QuantizedLinear":
+        """Copy with these integers of ``bits``, and other changes."""
+        return replace(self, words=pack(q, bits), bits=bits, **changes)
 
     @property
     def plain(self) -> bool:

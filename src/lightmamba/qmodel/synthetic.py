@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.config import Mamba2Config
+from lightmamba.numerics.formats import pack
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.tables import Q5_11, tables
 from lightmamba.qmodel.check import validate
@@ -180,7 +181,8 @@ def _linear(
     act_base = max(0, math.ceil(math.log2(8 * size / op.act.qmax)) + 2 - 15)
     seen = math.sqrt(columns.sum()) * size * 2.0 ** (2 - act_base) * weight
     return QuantizedLinear(
-        q=q,
+        words=pack(q, op.bits),
+        bits=op.bits,
         code=code,
         base=round(math.log2(gain / weight)),
         act_base=act_base,

@@ -32,7 +32,7 @@ from lightmamba.quantize.lower import (
     pad_groups,
     square_exponent,
 )
-from lightmamba.quantize.project import NO_CODE, NO_Q, Inputs, Target, quantize_projection
+from lightmamba.quantize.project import NO_CODE, NO_WORDS, Inputs, Target, quantize_projection
 from lightmamba.quantize.recipe import Recipe
 from lightmamba.quantize.work import Work
 
@@ -41,7 +41,7 @@ __all__ = ["lower_model"]
 BATCH = 8  # sequences that go through the engine at once
 LOGIT_EXP = -16
 T = TypeVar("T")
-BLANK = QuantizedLinear(NO_Q, NO_CODE, 0, 0, 0)
+BLANK = QuantizedLinear(NO_WORDS, NO_CODE, 0, 0, 0)
 
 
 def lower_model(

@@ -19,7 +19,7 @@ __all__ = ["Inputs", "Target", "quantize_projection"]
 
 Array = NDArray[np.float64]
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the target correction
-NO_Q, NO_CODE = np.zeros((0, 0), np.int8), np.zeros((0, 0), np.uint8)
+NO_WORDS = NO_CODE = np.zeros((0, 0), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Target:
 
 def _surroundings(target: Target, inputs: Inputs) -> QuantizedLinear:
     """A projection without weights yet, with its input scale, shift and bias as integers."""
-    linear = QuantizedLinear(NO_Q, NO_CODE, 0, 0, 0)
+    linear = QuantizedLinear(NO_WORDS, NO_CODE, 0, 0, 0)
     if target.input_scale is not None:
         e = exponent_for(float(np.abs(target.input_scale).max()), 16)
         q = to_fixed(target.input_scale, e, 16).astype(np.int16)
@@ -133,7 +133,7 @@ def quantize_projection(
     packed = quantize_weights(
         weight * inputs.gain, bits=op.bits, group=op.group, rounding=rounding, hessian=whole.qq
     )
-    linear = replace(linear, q=packed.q, code=packed.code, base=packed.base)
+    linear = linear.with_weights(packed.q, op.bits, code=packed.code, base=packed.base)
     rows = next(inputs.batches(1024))
     q, code, _, _ = act(prepared(rows), linear.act_base)
     acc = op(q, code, linear.q, linear.code, inputs.rms[0].shape[1])

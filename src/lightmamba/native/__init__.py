@@ -1,0 +1,31 @@
+"""The compiled kernels of the integer engine: a C++ library, found, opened and described.
+
+The library holds the same kernels for several instruction sets; :func:`best_isa` tells which one
+this processor runs. Where there is no library (an installation without a compiler),
+:func:`available` is False and the engine runs on numpy.
+"""
+
+from lightmamba.native.library import ISAS, Context, available, best_isa, context, usable_isas
+from lightmamba.native.structs import (
+    Blocks,
+    Layer,
+    Linear,
+    LinearOp,
+    Lost,
+    Model,
+    PackOp,
+    Panel,
+    Phase,
+    QuantizeOp,
+    RmsOp,
+    Sequences,
+    Slot,
+    Tables,
+    Work,
+)
+
+__all__ = [
+    "ISAS", "Blocks", "Context", "Layer", "Linear", "LinearOp", "Lost", "Model", "PackOp", "Panel",
+    "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Work", "available", "best_isa",
+    "context", "usable_isas",
+]  # fmt: skip

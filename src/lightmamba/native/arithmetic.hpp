@@ -1,0 +1,181 @@
+// The words of numerics/primitives.py, for single numbers and for vectors of 16 or 8 lanes.
+// Vectors are the compiler's own (vector_size): one source for AVX-512, AVX2 and anything else.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline))  // large: one copy is enough
+
+namespace lightmamba {
+namespace {
+
+typedef int8_t i8x16 __attribute__((vector_size(16)));
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+typedef int16_t i16x16 __attribute__((vector_size(32)));
+typedef int32_t i32x8 __attribute__((vector_size(32)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef int64_t i64x8 __attribute__((vector_size(64)));
+
+template <class V>
+INLINE V load(const void* at) {
+    V v;
+    std::memcpy(&v, at, sizeof v);
+    return v;
+}
+
+template <class V>
+INLINE void store(void* at, V v) {
+    std::memcpy(at, &v, sizeof v);
+}
+
+template <class V, class U>
+INLINE V convert(U v) {
+    return __builtin_convertvector(v, V);
+}
+
+INLINE i32x16 all(int32_t x) { return i32x16{} + x; }
+INLINE i64x8 all64(int64_t x) { return i64x8{} + x; }
+
+INLINE i64x8 lower(i32x16 v) {
+    i32x8 half;
+    std::memcpy(&half, &v, sizeof half);
+    return convert<i64x8>(half);
+}
+
+INLINE i64x8 upper(i32x16 v) {
+    i32x8 half;
+    std::memcpy(&half, reinterpret_cast<const char*>(&v) + sizeof half, sizeof half);
+    return convert<i64x8>(half);
+}
+
+// Divide by 2^shift, rounding half up; a negative shift multiplies. -62 <= shift <= 62.
+INLINE int64_t round_shift(int64_t x, int64_t shift) {
+    return shift >= 0 ? (x + ((int64_t(1) << shift) >> 1)) >> shift : x << -shift;
+}
+
+INLINE i64x8 round_shift(i64x8 x, int64_t shift) {
+    return shift >= 0 ? (x + ((int64_t(1) << shift) >> 1)) >> shift : x << -shift;
+}
+
+// The same with a shift per lane, 0 to 62.
+INLINE i64x8 round_right(i64x8 x, i64x8 shift) { return (x + ((all64(1) << shift) >> 1)) >> shift; }
+
+INLINE int64_t saturate(int64_t x, int64_t low, int64_t high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+template <class V>
+INLINE V clamp(V x, V low, V high) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(x[0]) == 8) {
+        return (V)_mm512_min_epi64(_mm512_max_epi64((__m512i)x, (__m512i)low), (__m512i)high);
+    } else if constexpr (sizeof(x) == 64 && sizeof(x[0]) == 4) {
+        return (V)_mm512_min_epi32(_mm512_max_epi32((__m512i)x, (__m512i)low), (__m512i)high);
+    }
+#endif
+    x = x < low ? low : x;
+    return x > high ? high : x;
+}
+
+INLINE int bit_length(uint64_t x) { return x == 0 ? 0 : 64 - __builtin_clzll(x); }
+
+INLINE i32x16 bit_length(i32x16 x) {
+#if defined(__AVX512CD__)
+    return 32 - (i32x16)_mm512_lzcnt_epi32((__m512i)x);
+#else
+    i32x16 out;
+    for (int i = 0; i < 16; ++i) out[i] = bit_length(uint64_t(uint32_t(x[i])));
+    return out;
+#endif
+}
+
+// Logical right shift by 0 to 32, where 32 gives 0.
+INLINE i32x16 shift_out(i32x16 x, i32x16 by) {
+#if defined(__AVX512F__)
+    return (i32x16)_mm512_srlv_epi32((__m512i)x, (__m512i)by);
+#elif defined(__AVX2__)
+    i32x16 out;
+    for (int half = 0; half < 2; ++half) {
+        const __m256i v = load<__m256i>((char*)&x + 32 * half);
+        const __m256i s = load<__m256i>((char*)&by + 32 * half);
+        store((char*)&out + 32 * half, _mm256_srlv_epi32(v, s));
+    }
+    return out;
+#else
+    const u32x16 once = (u32x16)x >> 1;
+    return by == 0 ? x : (i32x16)(once >> (u32x16)((by - 1) & 31));
+#endif
+}
+
+// Arithmetic right shift, lane by lane, by 0 to 31.
+INLINE i32x16 shift_right(i32x16 x, i32x16 by) {
+#if defined(__AVX512F__)
+    return (i32x16)_mm512_srav_epi32((__m512i)x, (__m512i)by);
+#else
+    return x >> by;
+#endif
+}
+
+INLINE i32x16 shift_left(i32x16 x, i32x16 by) {
+#if defined(__AVX512F__)
+    return (i32x16)_mm512_sllv_epi32((__m512i)x, (__m512i)by);
+#else
+    return x << by;
+#endif
+}
+
+// 16 values that fit int8 after the other 16, four times.
+INLINE void store_bytes(int8_t* to, const i32x16 q[4]) {
+#if defined(__AVX512BW__)
+    const __m512i first = _mm512_packs_epi32((__m512i)q[0], (__m512i)q[1]);
+    const __m512i second = _mm512_packs_epi32((__m512i)q[2], (__m512i)q[3]);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(first, second)));
+#else
+    for (int i = 0; i < 4; ++i) store(to + 16 * i, convert<i8x16>(q[i]));
+#endif
+}
+
+// Whether any lane of a comparison is true.
+INLINE bool any_lane(i32x16 x) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)x, (__m512i)x) != 0;
+#else
+    int32_t all = 0;
+    for (int i = 0; i < 16; ++i) all |= x[i];
+    return all != 0;
+#endif
+}
+
+INLINE i32x16 magnitude(i32x16 x) {
+#if defined(__AVX512F__)
+    return (i32x16)_mm512_abs_epi32((__m512i)x);
+#else
+    return x < 0 ? -x : x;
+#endif
+}
+
+INLINE int64_t sum(i64x8 v) {
+    int64_t total = 0;
+    for (int i = 0; i < 8; ++i) total += v[i];
+    return total;
+}
+
+// Value between two nodes, rounded half up.
+INLINE int64_t interpolate(int64_t base, int64_t delta, int64_t fraction, int64_t bits) {
+    return base + ((delta * fraction + ((int64_t(1) << bits) >> 1)) >> bits);
+}
+
+// Counts that items of several threads add up.
+INLINE void add_lost(int64_t* lost, int kind, int64_t count) {
+    if (count != 0) __atomic_fetch_add(lost + kind, count, __ATOMIC_RELAXED);
+}
+
+}  // namespace
+}  // namespace lightmamba

@@ -1,0 +1,177 @@
+// Between in_proj and the state: convolution, SiLU, blocks of x, B and C, dt and decay.
+// Source: numerics/conv.py, blocks.py (Pow2Block), ssm.py (Discretize).
+#pragma once
+#include "arithmetic.hpp"
+#include "types.hpp"
+
+namespace lightmamba {
+namespace {
+
+constexpr int64_t LOW16 = -32768, HIGH16 = 32767;
+constexpr int MAX_TAPS = 16;
+
+INLINE i32x16 gather(const int32_t* table, i32x16 at) {
+#if defined(__AVX512F__)
+    return (i32x16)_mm512_i32gather_epi32((__m512i)at, table, 4);
+#else
+    i32x16 out;
+    for (int i = 0; i < 16; ++i) out[i] = table[at[i]];
+    return out;
+#endif
+}
+
+INLINE int64_t silu(const Tables& t, int64_t x, int64_t shift) {
+    const int64_t offset = saturate(round_shift(x, shift), LOW16, HIGH16) - LOW16;
+    const uint32_t node = t.sigmoid[offset >> t.sigmoid_bits];
+    const int64_t fraction = offset & ((1 << t.sigmoid_bits) - 1);
+    return round_shift(x * interpolate(node >> 16, node & 0xFFFF, fraction, t.sigmoid_bits), 16);
+}
+
+// The same for int16 values in 32 bits: beyond 20 to the right all is 0, beyond 16 to the left all
+// but 0 saturates.
+INLINE i32x16 silu(const Tables& t, i32x16 x, i32x16 shift) {
+    const int bits = t.sigmoid_bits;
+    const i32x16 right = clamp(shift, all(0), all(20)), left = clamp(-shift, all(0), all(16));
+    const i32x16 wide = ((x << left) + ((all(1) << right) >> 1)) >> right;
+    const i32x16 offset = clamp(wide, all(LOW16), all(HIGH16)) - int32_t(LOW16);
+    const i32x16 node = gather(t.sigmoid, offset >> bits), base = (i32x16)((u32x16)node >> 16);
+    const i32x16 product = (node & 0xFFFF) * (offset & ((1 << bits) - 1));
+    const i32x16 sigma = base + ((product + (1 << bits >> 1)) >> bits);
+    return (x * sigma + 32768) >> 16;
+}
+
+// Convolution and SiLU of channels begin .. begin + count - 1 of one slot; advances its state.
+APART void convolve(
+    const Model& m, const Layer& k, const Work& w, int8_t* state, const Slot& slot, int64_t begin,
+    int64_t count, int8_t* window
+) {
+    const int64_t taps = m.d_conv, dim = m.conv_dim, width = m.d_in_proj;
+    int64_t lost_in = 0, lost_out = 0;
+    for (int64_t t = 0; t < taps - 1; ++t) {
+        std::memcpy(window + t * count, state + t * dim + begin, count);
+    }
+    for (int64_t t = 0; t < slot.count; ++t) {
+        const int16_t* row = w.rows + (slot.first + t) * width + m.d_inner + begin;
+        int16_t* out = w.conv + (slot.first + t) * dim + begin;
+        int8_t* now = window + (taps - 1 + t) * count;
+        int64_t c = 0;
+        for (; c + 16 <= count; c += 16) {
+            const int64_t at = begin + c;
+            const i32x16 out_shift = load<i32x16>(k.conv_out_shift + at);
+            bool far = false;
+            for (int i = 0; i < 16; ++i) far |= out_shift[i] < -4;
+            if (far) break;  // 32 bits might not do
+            const i32x16 in_shift = load<i32x16>(k.conv_in_shift + at);
+            const i32x16 x = convert<i32x16>(load<i16x16>(row + c));
+            const i32x16 shifted = (x + ((all(1) << in_shift) >> 1)) >> in_shift;
+            const i32x16 kept = clamp(shifted, all(-128), all(127));
+            store(now + c, convert<i8x16>(kept));
+            i32x16 acc = load<i32x16>(k.conv_bias + at);
+            for (int64_t tap = 0; tap < taps; ++tap) {
+                const i32x16 one = convert<i32x16>(load<i8x16>(now + c - (taps - 1 - tap) * count));
+                acc += one * load<i32x16>(k.conv_weight + tap * dim + at);
+            }
+            const i32x16 right = clamp(out_shift, all(0), all(28));
+            const i32x16 left = clamp(-out_shift, all(0), all(4));
+            const i32x16 wide = ((acc << left) + ((all(1) << right) >> 1)) >> right;
+            const i32x16 value = clamp(wide, all(LOW16), all(HIGH16));
+            const i32x16 bad_in = kept != shifted, bad_out = value != wide;
+            for (int i = 0; i < 16; ++i) {
+                lost_in -= bad_in[i];
+                lost_out -= bad_out[i];
+            }
+            const i32x16 soft = silu(m.tables, value, load<i32x16>(k.conv_silu_shift + at));
+            store(out + c, convert<i16x16>(soft));
+        }
+        for (; c < count; ++c) {
+            const int64_t at = begin + c;
+            const int64_t shifted = round_shift(row[c], k.conv_in_shift[at]);
+            now[c] = saturate(shifted, -128, 127);
+            lost_in += now[c] != shifted;
+            int64_t acc = k.conv_bias[at];
+            for (int64_t tap = 0; tap < taps; ++tap) {
+                acc += now[c - (taps - 1 - tap) * count] * k.conv_weight[tap * dim + at];
+            }
+            const int64_t wide = round_shift(acc, k.conv_out_shift[at]);
+            const int64_t value = saturate(wide, LOW16, HIGH16);
+            lost_out += value != wide;
+            out[c] = silu(m.tables, value, k.conv_silu_shift[at]);
+        }
+    }
+    for (int64_t t = 0; t < taps - 1; ++t) {
+        std::memcpy(state + t * dim + begin, window + (slot.count + t) * count, count);
+    }
+    add_lost(w.lost, LOST_CONV_INPUT, lost_in);
+    add_lost(w.lost, LOST_CONV, lost_out);
+}
+
+// n int16 values to int8 with a power of two per block, zero-padded to whole blocks.
+INLINE void pow2_blocks(const int16_t* x, int64_t n, int64_t block, int8_t* q, int8_t* exponent) {
+    for (int64_t start = 0; start < n; start += block) {
+        const int64_t stop = start + block < n ? start + block : n;
+        int32_t largest = 0;
+        for (int64_t i = start; i < stop; ++i) {
+            const int32_t size = x[i] < 0 ? -int32_t(x[i]) : x[i];
+            largest = largest < size ? size : largest;
+        }
+        const int bits = bit_length(uint64_t(largest)), e = bits > 7 ? bits - 7 : 0;
+        const int32_t half = (1 << e) >> 1;
+        *exponent++ = e;
+        for (int64_t i = start; i < stop; ++i) {
+            const int32_t wide = (x[i] + half) >> e;
+            q[i] = wide < -127 ? -127 : wide > 127 ? 127 : wide;
+        }
+        for (int64_t i = stop; i < start + block; ++i) q[i] = 0;
+    }
+}
+
+// dt and exp(dt * A) of one head and vector.
+INLINE int64_t discretize(const Model& m, const Layer& k, const Work& w, int64_t v, int64_t head) {
+    const Tables& t = m.tables;
+    const int64_t row = w.rows[v * m.d_in_proj + m.d_inner + m.conv_dim + head];
+    const int64_t biased = row + k.dt_bias[head], kept = saturate(biased, LOW16, HIGH16);
+    const int64_t offset = saturate(kept, m.dt_low, m.dt_high) - LOW16;
+    const int64_t n = offset >> t.softplus_bits, fraction = offset & ((1 << t.softplus_bits) - 1);
+    const int64_t mantissa =
+        interpolate(t.softplus_base[n], t.softplus_delta[n], fraction, t.softplus_bits);
+    const int64_t shift = saturate(t.softplus_shift[n] + k.A_shift[head] - 24, -30, 62);
+    constexpr int64_t TOP = (int64_t(32) << 24) - 1, ONE = (1 << 24) - 1;
+    const int64_t wanted = round_shift(mantissa * k.A[head], shift);
+    const int64_t power = wanted < TOP ? wanted : TOP;
+    const int64_t segment = (power & ONE) >> t.exp2_bits, rest = power & ((1 << t.exp2_bits) - 1);
+    const int64_t value = interpolate(t.exp2_base[segment], t.exp2_delta[segment], rest, t.exp2_bits);
+    const int64_t at = v * m.nheads + head;
+    w.dt[at] = mantissa;
+    w.dt_shift[at] = t.softplus_shift[n];
+    w.decay[at] = saturate(round_shift(value, power >> 24), 0, ONE);
+    return kept != biased;
+}
+
+// One item of the front of a layer: the channels of a head, or of a group's B or C, of one slot.
+APART void front_item(
+    const Model& m, const Layer& k, const Work& w, const Sequences& states, int64_t layer,
+    const Slot& slot, int64_t item, int8_t* window
+) {
+    const bool head = item < m.nheads;
+    const int64_t part = head ? item : item - m.nheads, count = head ? m.headdim : m.d_state;
+    const int64_t block = head ? m.x_block : m.bc_block, blocks = (count + block - 1) / block;
+    const int64_t lanes = head ? m.nheads : m.ngroups;
+    const int64_t begin = head ? part * count : m.d_inner + part * count;
+    int8_t* state = states.conv[layer] + slot.sequence * (m.d_conv - 1) * m.conv_dim;
+    convolve(m, k, w, state, slot, begin, count, window);
+    const bool B = !head && part < m.ngroups;
+    const int64_t lane = head || B ? part : part - m.ngroups;
+    int8_t* q = head ? w.x : B ? w.B : w.C;
+    int8_t* exponent = head ? w.x_exp : B ? w.B_exp : w.C_exp;
+    int64_t lost = 0;
+    for (int64_t v = slot.first; v < slot.first + slot.count; ++v) {
+        const int64_t at = v * lanes + lane;
+        const int16_t* from = w.conv + v * m.conv_dim + begin;
+        pow2_blocks(from, count, block, q + at * blocks * block, exponent + at * blocks);
+        if (head) lost += discretize(m, k, w, v, part);
+    }
+    add_lost(w.lost, LOST_DT, lost);
+}
+
+}  // namespace
+}  // namespace lightmamba

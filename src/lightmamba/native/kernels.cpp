@@ -1,0 +1,184 @@
+// The phases of a pass, and single operations over arrays.
+#include "kernels.hpp"
+
+#include "front.hpp"
+#include "gate.hpp"
+#include "project.hpp"
+#include "quantize.hpp"
+#include "scan.hpp"
+
+namespace lightmamba {
+namespace {
+
+int64_t tiles(const Linear& f) { return (f.rows + ROWS - 1) / ROWS; }
+
+}  // namespace
+
+int64_t items(const Job& job, int phase) {
+    const Model& m = *job.model;
+    const Work& w = *job.work;
+    switch (phase) {
+        case EMBED: case NORM: case QUANTIZE: case RESIDUAL: return w.vectors;
+        case IN_PROJ: return tiles(job.layer->in_proj);
+        case FRONT: return job.n_slots * (m.nheads + 2 * m.ngroups);
+        case SCAN: case MIX: return job.n_slots * m.nheads;
+        case GATE: return w.vectors * m.nheads;
+        case HADAMARD: return w.vectors * m.ngroups;
+        case OUT_PROJ: return tiles(job.layer->out_proj);
+        case HEAD_NORM: return w.wanted;
+        case HEAD: return tiles(m.head);
+    }
+    return 0;
+}
+
+int64_t scratch(const Job& job) {
+    const Model& m = *job.model;
+    int64_t longest = 1;
+    for (int64_t i = 0; i < job.n_slots; ++i) {
+        longest = longest < job.slots[i].count ? job.slots[i].count : longest;
+    }
+    const int64_t width = m.headdim > m.d_state ? m.headdim : m.d_state;
+    const int64_t window = (m.d_conv - 1 + longest) * width, scan = scan_scratch(m, longest);
+    const int64_t line = 8 * m.padded_group;
+    const int64_t most = window > scan ? window : scan;
+    return most > line ? most : line;
+}
+
+static void item(const Job& job, int phase, int64_t i, void* space) {
+    const Model& m = *job.model;
+    const Layer& k = *job.layer;
+    const Work& w = *job.work;
+    switch (phase) {
+        case EMBED: return embed(m, w, i);
+        case NORM:
+            if (job.after_layer) add_residual(m, w, i);
+            return normalize(m, k.in_proj, w, i, i, w.in_rms, w.in_rms_shift, w.in_q, w.in_code, LOST_IN_SCALE);
+        case IN_PROJ:
+            return project_tile(
+                k.in_proj, w.in_q, w.in_code, w.panel, {w.in_rms, w.in_rms_shift, 1}, i, w.vectors,
+                w.rows, w.lost, LOST_IN
+            );
+        case FRONT: {
+            const int64_t per_slot = m.nheads + 2 * m.ngroups;
+            return front_item(
+                m, k, w, *job.states, job.index, job.slots[i / per_slot], i % per_slot, (int8_t*)space
+            );
+        }
+        case SCAN: case MIX: {
+            const Slot& slot = job.slots[i / m.nheads];
+            const int64_t head = i % m.nheads;
+            scan_item(m, k, w, *job.states, job.index, slot, head, space);
+            for (int64_t t = 0; phase == MIX && t < slot.count; ++t) {
+                gate_item(m, k, w, slot.first + t, head);
+            }
+            return;
+        }
+        case GATE: return gate_item(m, k, w, i / m.nheads, i % m.nheads);
+        case HADAMARD:
+            return hadamard_item(m, k, w, i / m.ngroups, i % m.ngroups, (int64_t*)space);
+        case QUANTIZE: {
+            const Linear& f = k.out_proj;
+            int8_t* q = w.out_q + i * f.channels;
+            uint8_t* code = w.out_code + i * (f.channels / f.act.block);
+            int64_t clipped = 0, clamped = 0;
+            gate_rms(m, k, w, i);
+            quantize(f.act, w.mixed + i * f.channels, f.channels, f.channels, q, code, &clipped, &clamped);
+            if (f.panels) make_panel(f, q, code, w.panel, i);
+            add_lost(w.lost, LOST_CLIPPED, clipped);
+            return add_lost(w.lost, LOST_OUT_SCALE, clamped);
+        }
+        case OUT_PROJ:
+            return project_tile(
+                k.out_proj, w.out_q, w.out_code, w.panel, {w.out_rms, w.out_rms_shift, m.ngroups}, i,
+                w.vectors, w.out_rows, w.lost, LOST_OUT
+            );
+        case RESIDUAL: return add_residual(m, w, i);
+        case HEAD_NORM:
+            return normalize(
+                m, m.head, w, w.want[i], i, w.head_rms, w.head_rms_shift, w.head_q, w.head_code,
+                LOST_HEAD_SCALE
+            );
+        case HEAD:
+            return project_tile(
+                m.head, w.head_q, w.head_code, w.panel, {w.head_rms, w.head_rms_shift, 1}, i,
+                w.wanted, w.logits, w.lost, LOST_HEAD
+            );
+    }
+}
+
+void run_phase(const Job& job, int which, int64_t begin, int64_t end, void* space) {
+    for (int64_t i = begin; i < end; ++i) item(job, which, i, space);
+}
+
+void run_rms(const Model& m, const RmsOp& op, int64_t begin, int64_t end) {
+    const int64_t size = op.channels / op.groups;
+    for (int64_t i = begin * op.groups; i < end * op.groups; ++i) {
+        const int64_t total = squares(op.x + i * size, size, op.shift) + op.eps;
+        reciprocal_root(m.tables, total, op.mantissa + i, op.j + i);
+    }
+}
+
+void run_quantize(const QuantizeOp& op, int64_t begin, int64_t end) {
+    int64_t clipped = 0, clamped = 0;
+    for (int64_t v = begin; v < end; ++v) {
+        quantize(
+            op.format, op.x + v * op.given, op.given, op.channels, op.q + v * op.channels,
+            op.code + v * (op.channels / op.format.block), &clipped, &clamped
+        );
+    }
+    add_lost(op.lost, 0, clipped);
+    add_lost(op.lost, 1, clamped);
+}
+
+void make_panels(const LinearOp& op, int64_t begin, int64_t end) {
+    const Linear& f = op.linear;
+    for (int64_t v = begin; v < end; ++v) {
+        make_panel(f, op.q + v * f.channels, op.code + v * (f.channels / f.act.block), op.panel, v);
+    }
+}
+
+template <class Out>
+static void linear_tiles(const LinearOp& op, int64_t begin, int64_t end) {
+    const Rms rms = {op.mantissa, op.j, op.groups};
+    for (int64_t tile = begin; tile < end; ++tile) {
+        project_tile(
+            op.linear, op.q, op.code, op.panel, rms, tile, op.vectors, (Out*)op.out, op.lost, 0
+        );
+    }
+}
+
+void run_linear(const LinearOp& op, int64_t begin, int64_t end) {
+    if (op.out_bytes == 2) linear_tiles<int16_t>(op, begin, end);
+    else if (op.out_bytes == 4) linear_tiles<int32_t>(op, begin, end);
+    else linear_tiles<int64_t>(op, begin, end);
+}
+
+// Four nibbles, each in the low half of a byte of its own.
+static uint32_t spread(uint32_t x) {
+    x = (x | x << 8) & 0x00FF00FF;
+    return (x | x << 4) & 0x0F0F0F0F;
+}
+
+// Rows as in the file to panels (project.hpp); rows beyond the last are zeros.
+void pack(const PackOp& op, int64_t begin, int64_t end) {
+    const int64_t bytes = op.channels * op.bits / 8, groups = op.channels / op.group;
+    const int64_t chunk = 64, chunks = op.channels * op.bits * ROWS / 8 / chunk;
+    for (int64_t tile = begin; tile < end; ++tile) {
+        for (int r = 0; r < ROWS; ++r) {
+            const int64_t row = tile * ROWS + r;
+            const bool real = row < op.rows;
+            const uint8_t* from = op.weights + (real ? row : 0) * bytes;
+            uint8_t* to = op.to + tile * chunks * chunk + 4 * r;
+            for (int64_t s = 0; s < chunks; ++s, from += 4, to += chunk) {
+                const uint32_t four = real ? load<uint32_t>(from) : 0;
+                const uint32_t apart = spread(four & 0xFFFF) | spread(four >> 16) << 4;
+                store(to, op.bits == 4 ? apart ^ 0x88888888 : four ^ 0x80808080);
+            }
+            for (int64_t g = 0; g < groups; ++g) {
+                op.to_codes[(tile * groups + g) * ROWS + r] = real ? op.codes[row * groups + g] : 0;
+            }
+        }
+    }
+}
+
+}  // namespace lightmamba

@@ -1,0 +1,76 @@
+// The functions of the kernels. The library is built once per instruction set.
+#pragma once
+#include "types.hpp"
+
+namespace lightmamba {
+
+// Steps between two barriers. Each is a number of independent items.
+enum Phase {
+    EMBED,      // by vector
+    NORM,       // by vector: residual of the layer before (if any), rms and input of in_proj
+    IN_PROJ,    // by tile of rows
+    FRONT,      // by slot, head or group's B or C
+    SCAN,       // by slot and head
+    GATE,       // by vector and head
+    MIX,        // by slot and head: SCAN and GATE
+    HADAMARD,   // by vector and norm group
+    QUANTIZE,   // by vector: rms and input of out_proj
+    OUT_PROJ,   // by tile of rows
+    RESIDUAL,   // by vector
+    HEAD_NORM,  // by wanted vector
+    HEAD,       // by tile of rows
+};
+
+struct Job {
+    const Model* model;
+    const Layer* layer;
+    const Work* work;
+    const Sequences* states;
+    const Slot* slots;
+    int64_t n_slots, index;  // index: of the layer
+    bool after_layer;        // NORM adds the layer before first
+};
+
+// Single operations over arrays, for callers that go step by step.
+struct RmsOp {
+    const int32_t* x;
+    int64_t channels, groups, shift, eps;
+    int32_t *mantissa, *j;
+};
+
+struct QuantizeOp {
+    Blocks format;
+    const int32_t* x;
+    int64_t given, channels;
+    int8_t* q;
+    uint8_t* code;
+    int64_t* lost;  // clipped, clamped
+};
+
+struct LinearOp {
+    Linear linear;
+    const int8_t* q;
+    const uint8_t* code;
+    Panel panel;
+    const int32_t *mantissa, *j;
+    int64_t groups, vectors, out_bytes;  // 2, 4 or 8
+    void* out;
+    int64_t* lost;
+};
+
+struct PackOp {
+    const uint8_t *weights, *codes;
+    int64_t rows, channels, group, bits;
+    uint8_t *to, *to_codes;
+};
+
+int64_t items(const Job& job, int phase);
+int64_t scratch(const Job& job);  // bytes per thread
+void run_phase(const Job& job, int phase, int64_t begin, int64_t end, void* scratch);
+void run_rms(const Model& model, const RmsOp& op, int64_t begin, int64_t end);  // by vector
+void run_quantize(const QuantizeOp& op, int64_t begin, int64_t end);           // by vector
+void make_panels(const LinearOp& op, int64_t begin, int64_t end);              // by vector
+void run_linear(const LinearOp& op, int64_t begin, int64_t end);               // by tile
+void pack(const PackOp& op, int64_t begin, int64_t end);                       // by tile
+
+}  // namespace lightmamba

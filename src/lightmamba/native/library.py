@@ -1,0 +1,86 @@
+"""Find the libraries, one per instruction set, and open each once per process and pool size."""
+
+import ctypes
+import os
+import threading
+from functools import lru_cache
+from pathlib import Path
+from sysconfig import get_config_var
+from typing import Any
+
+from lightmamba.errors import InputError
+
+__all__ = ["ISAS", "Context", "available", "best_isa", "context", "usable_isas"]
+
+ISAS = ("portable", "avx2", "avx512")  # each includes those before it
+
+
+def _path(isa: str) -> Path:
+    return Path(__file__).with_name(f"_{isa}{get_config_var('EXT_SUFFIX')}")
+
+
+@lru_cache
+def _library(isa: str) -> Any:
+    library = ctypes.CDLL(str(_path(isa)))
+    library.lightmamba_open.restype = ctypes.c_void_p
+    return library
+
+
+def available() -> bool:
+    """Tell whether the libraries were built."""
+    return _path("portable").is_file()
+
+
+def usable_isas() -> tuple[str, ...]:
+    """The instruction sets that were built and that this processor runs, the best last."""
+    best = _library("portable").lightmamba_best_isa() if available() else -1
+    return tuple(isa for isa in ISAS[: best + 1] if _path(isa).is_file())
+
+
+def best_isa() -> str:
+    """The best of :func:`usable_isas`."""
+    return usable_isas()[-1]
+
+
+class Context:
+    """The kernels of one instruction set and a pool of threads that stay.
+
+    One call runs at a time; others wait. While a call runs, other Python threads go on.
+    """
+
+    def __init__(self, isa: str, threads: int) -> None:
+        self.isa, self.threads = isa, threads
+        self._lock, self._library = threading.Lock(), _library(isa)
+        self._handle = ctypes.c_void_p(self._library.lightmamba_open(threads))
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call ``lightmamba_<name>`` with structs by reference and whole numbers as int64."""
+        given = [_given(argument) for argument in arguments]
+        with self._lock:
+            self._library[f"lightmamba_{name}"](self._handle, *given)
+
+
+def _given(argument: Any) -> Any:
+    if isinstance(argument, int):
+        return ctypes.c_int64(argument)
+    return ctypes.byref(argument) if isinstance(argument, ctypes.Structure) else argument
+
+
+@lru_cache
+def _context(process: int, isa: str, threads: int) -> Context:
+    return Context(isa, threads)
+
+
+def context(isa: str | None, threads: int) -> Context:
+    """The context of this process for an instruction set (None: the best) and threads.
+
+    Raises
+    ------
+    InputError
+        If this processor does not have it, or it was not built.
+    """
+    chosen = isa or best_isa()
+    if chosen not in usable_isas():
+        usable = ", ".join(usable_isas())
+        raise InputError(f"there are no {chosen} kernels for this processor; there are: {usable}")
+    return _context(os.getpid(), chosen, threads)

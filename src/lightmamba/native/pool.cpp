@@ -1,0 +1,90 @@
+#include "pool.hpp"
+
+#include <algorithm>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace lightmamba {
+namespace {
+
+constexpr int SPINS = 2000;  // some ten microseconds; then the thread sleeps
+
+void pause() {
+#if defined(__x86_64__)
+    _mm_pause();
+#endif
+}
+
+// Wait until a counter is no longer `old`.
+void wait(const std::atomic<uint32_t>& counter, uint32_t old) {
+    for (int i = 0; i < SPINS; ++i) {
+        if (counter.load(std::memory_order_acquire) != old) return;
+        pause();
+    }
+    while (counter.load(std::memory_order_acquire) == old) counter.wait(old);
+}
+
+}  // namespace
+
+Pool::Pool(int threads) : memory_(threads), memory_bytes_(threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(i); });
+}
+
+Pool::~Pool() {
+    closing_ = true;
+    call_.fetch_add(1);
+    call_.notify_all();
+    for (auto& worker : workers_) worker.join();
+}
+
+void Pool::serve(int thread) {
+    for (uint32_t seen = 0;; ++seen) {
+        wait(call_, seen);
+        if (closing_) return;
+        (*body_)(thread);
+        barrier();
+    }
+}
+
+void Pool::run(const std::function<void(int)>& body) {
+    body_ = &body;
+    call_.fetch_add(1, std::memory_order_release);
+    call_.notify_all();
+    body(0);
+    barrier();
+}
+
+void Pool::share(int64_t items, const std::function<void(int64_t, int64_t)>& work) {
+    const int64_t chunk = std::max<int64_t>(1, items / (8 * size()));
+    for (;;) {
+        const int64_t begin = next_.fetch_add(chunk, std::memory_order_relaxed);
+        if (begin >= items) break;
+        work(begin, std::min(begin + chunk, items));
+    }
+    barrier();
+}
+
+void Pool::barrier() {
+    const uint32_t round = round_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
+        arrived_.store(0, std::memory_order_relaxed);
+        next_.store(0, std::memory_order_relaxed);
+        round_.store(round + 1, std::memory_order_release);
+        if (size() > 1) round_.notify_all();
+    } else {
+        wait(round_, round);
+    }
+}
+
+void* Pool::scratch(int thread, int64_t bytes) {
+    if (memory_bytes_[thread] < bytes) {
+        memory_[thread] = std::make_unique<char[]>(bytes + 64);
+        memory_bytes_[thread] = bytes;
+    }
+    const auto at = reinterpret_cast<uintptr_t>(memory_[thread].get());
+    return reinterpret_cast<void*>((at + 63) / 64 * 64);
+}
+
+}  // namespace lightmamba

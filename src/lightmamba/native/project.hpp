@@ -1,0 +1,344 @@
+// Projections: a tile of 16 rows against a few vectors. Source: numerics/linear.py.
+//
+// Weights lie in panels, repacked once: by tile of 16 rows, by step of 32 channels, by row, so that
+// a 64-byte load holds 4 neighbouring channels of 16 rows (8 bits), or 8 of them (4 bits: the first
+// four in the low nibbles). They are kept without sign, w + 8 or w + 128; a correction per group of
+// channels, the same for all rows, takes the offset out again.
+//
+// A block's sum is exact in 32 bits, and so is the scaled sum of a group where the exponents of a
+// vector's blocks lie within `Linear.span` octaves (proved in tests/numerics/test_bounds.py); where
+// they do not, the group is summed in 64 bits. Between groups all sums have 64 bits.
+#pragma once
+#include "arithmetic.hpp"
+#include "quantize.hpp"
+#include "types.hpp"
+
+namespace lightmamba {
+namespace {
+
+constexpr int ROWS = 16, FEW = 8;  // rows of a tile; vectors that share its loads
+constexpr int STEP_BYTES4 = ROWS * STEP / 2, STEP_BYTES8 = ROWS * STEP;
+
+#if defined(__AVX512VNNI__)
+typedef __m512i Words;  // 4 channels of 16 rows, bytes without sign
+
+INLINE void unpack4(const uint8_t* at, Words out[8]) {
+    const __m512i low = _mm512_set1_epi8(15);
+    for (int i = 0; i < 4; ++i) {
+        const __m512i both = _mm512_loadu_si512(at + 64 * i);
+        out[2 * i] = _mm512_and_si512(both, low);
+        out[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+    }
+}
+
+INLINE void unpack8(const uint8_t* at, Words out[8]) {
+    for (int i = 0; i < 8; ++i) out[i] = _mm512_loadu_si512(at + 64 * i);
+}
+
+template <int BITS>
+INLINE i32x16 dot(const Words w[8], const int8_t* a) {
+    __m512i first = _mm512_setzero_si512(), second = first;
+    for (int i = 0; i < 8; i += 2) {
+        first = _mm512_dpbusd_epi32(first, w[i], _mm512_set1_epi32(load<int32_t>(a + 4 * i)));
+        second = _mm512_dpbusd_epi32(second, w[i + 1], _mm512_set1_epi32(load<int32_t>(a + 4 * i + 4)));
+    }
+    return (i32x16)_mm512_add_epi32(first, second);
+}
+#elif defined(__AVX2__)
+struct Words {
+    __m256i half[2];
+};
+
+INLINE void unpack4(const uint8_t* at, Words out[8]) {
+    const __m256i low = _mm256_set1_epi8(15);
+    for (int i = 0; i < 8; ++i) {
+        const __m256i both = load<__m256i>(at + 32 * i);
+        out[i / 2 * 2].half[i % 2] = _mm256_and_si256(both, low);
+        out[i / 2 * 2 + 1].half[i % 2] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+    }
+}
+
+INLINE void unpack8(const uint8_t* at, Words out[8]) {
+    for (int i = 0; i < 16; ++i) out[i / 2].half[i % 2] = load<__m256i>(at + 32 * i);
+}
+
+// Bytes up to 15: eight products of at most 15 * 128 in each 16-bit sum of pairs, below 2^15.
+INLINE __m256i dot_half(const Words w[8], const int8_t* a, int half, bool high, __m256i low) {
+    __m256i sums = _mm256_setzero_si256();
+    for (int i = 0; i < 8; ++i) {
+        __m256i u = w[i].half[half];
+        if (high) u = _mm256_srli_epi16(u, 4);
+        u = _mm256_and_si256(u, low);
+        const __m256i both = _mm256_set1_epi32(load<int32_t>(a + 4 * i));
+        sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(u, both));
+    }
+    return _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+}
+
+template <int BITS>
+INLINE i32x16 dot(const Words w[8], const int8_t* a) {
+    const __m256i low = _mm256_set1_epi8(BITS == 4 ? -1 : 15);
+    i32x16 out;
+    for (int half = 0; half < 2; ++half) {
+        __m256i sums = dot_half(w, a, half, false, low);
+        if (BITS == 8) {
+            const __m256i high = dot_half(w, a, half, true, low);
+            sums = _mm256_add_epi32(sums, _mm256_slli_epi32(high, 4));
+        }
+        store((char*)&out + 32 * half, sums);
+    }
+    return out;
+}
+#else
+struct Words {
+    uint8_t bytes[64];
+};
+
+INLINE void unpack4(const uint8_t* at, Words out[8]) {
+    for (int i = 0; i < 4; ++i) {
+        for (int k = 0; k < 64; ++k) {
+            out[2 * i].bytes[k] = at[64 * i + k] & 15;
+            out[2 * i + 1].bytes[k] = at[64 * i + k] >> 4;
+        }
+    }
+}
+
+INLINE void unpack8(const uint8_t* at, Words out[8]) { std::memcpy(out, at, STEP_BYTES8); }
+
+template <int BITS>
+INLINE i32x16 dot(const Words w[8], const int8_t* a) {
+    int32_t out[16] = {};
+    for (int i = 0; i < 8; ++i) {
+        for (int r = 0; r < ROWS; ++r) {
+            int32_t sum = 0;
+            for (int c = 0; c < 4; ++c) sum += int16_t(w[i].bytes[4 * r + c]) * int16_t(a[4 * i + c]);
+            out[r] += sum;
+        }
+    }
+    return load<i32x16>(out);
+}
+#endif
+
+// Factors (32 + m) * 2^e of 16 rows.
+INLINE i32x16 group_factors(const uint8_t* codes) {
+    const i32x16 code = convert<i32x16>(load<u8x16>(codes));
+    return ((code & 31) + 32) << (code >> 5);
+}
+
+// acc[0], acc[1]: even and odd rows, or the lower and the upper eight, as `rows_of` tells.
+INLINE void multiply_add(i64x8 acc[2], i32x16 sums, i32x16 factors) {
+#if defined(__AVX512F__)
+    const __m512i s = (__m512i)sums, f = (__m512i)factors;
+    acc[0] += (i64x8)_mm512_mul_epi32(s, f);
+    acc[1] += (i64x8)_mm512_mul_epi32(_mm512_srli_epi64(s, 32), _mm512_srli_epi64(f, 32));
+#else
+    acc[0] += lower(sums) * lower(factors);
+    acc[1] += upper(sums) * upper(factors);
+#endif
+}
+
+INLINE int row_of(int half, int lane) {
+#if defined(__AVX512F__)
+    return 2 * lane + half;
+#else
+    return 8 * half + lane;
+#endif
+}
+
+// Sums over groups `begin` to `end` of one tile for N vectors, first in 32 bits.
+template <int BITS, bool NARROW, int N>
+INLINE void tile_sums(
+    const Linear& f, const Panel& panel, int64_t tile, int64_t v, int64_t begin, int64_t end,
+    i64x8 acc[N][2]
+) {
+    constexpr int bytes = BITS == 4 ? STEP_BYTES4 : STEP_BYTES8;
+    const int64_t channels = f.channels, steps = channels / STEP, groups = channels / f.group;
+    const int64_t per_group = f.group / STEP;
+    const uint8_t* w = f.weights + (tile * steps + begin * per_group) * bytes;
+    const uint8_t* codes = f.codes + (tile * groups + begin) * ROWS;
+    for (int64_t g = begin; g < end; ++g, codes += ROWS) {
+        i32x16 sums[N];
+        for (int t = 0; t < N; ++t) sums[t] = all(panel.correction[(v + t) * groups + g]);
+        for (int64_t s = g * per_group; s < (g + 1) * per_group; ++s, w += bytes) {
+            Words words[8];
+            if constexpr (BITS == 4) unpack4(w, words);
+            else unpack8(w, words);
+            for (int t = 0; t < N; ++t) {
+                const i32x16 one = dot<BITS>(words, panel.a + (v + t) * channels + s * STEP);
+                const i32x16 scale = all(panel.scale[(v + t) * steps + s]);
+                sums[t] += NARROW ? shift_left(one, scale) : one * scale;
+            }
+        }
+        const i32x16 factors = group_factors(codes);
+        for (int t = 0; t < N; ++t) multiply_add(acc[t], sums[t], factors);
+    }
+}
+
+// The same for one vector in 64 bits, however far apart its scales lie.
+template <int BITS, bool NARROW>
+APART void tile_sums_wide(
+    const Linear& f, const Panel& panel, int64_t tile, int64_t v, int64_t begin, int64_t end,
+    i64x8 acc[2]
+) {
+    constexpr int bytes = BITS == 4 ? STEP_BYTES4 : STEP_BYTES8;
+    const int64_t channels = f.channels, steps = channels / STEP, groups = channels / f.group;
+    const int64_t per_group = f.group / STEP;
+    const i32x16 ones = all(1);
+    for (int64_t g = begin; g < end; ++g) {
+        const i32x16 factors = group_factors(f.codes + (tile * groups + g) * ROWS);
+        i64x8 wide[2] = {};
+        multiply_add(wide, factors, ones);
+        for (int64_t s = g * per_group; s < (g + 1) * per_group; ++s) {
+            Words words[8];
+            const uint8_t* w = f.weights + (tile * steps + s) * bytes;
+            if constexpr (BITS == 4) unpack4(w, words);
+            else unpack8(w, words);
+            const int8_t* a = panel.a + v * channels + s * STEP;
+            int32_t sum = 0;
+            for (int i = 0; i < STEP; ++i) sum += a[i];
+            const i32x16 one = dot<BITS>(words, a) - sum * (BITS == 4 ? 8 : 128);
+            const int64_t scale = panel.scale[v * steps + s];
+            i64x8 part[2] = {};
+            multiply_add(part, one, ones);
+            for (int h = 0; h < 2; ++h) {
+                acc[h] += (NARROW ? part[h] << scale : part[h] * scale) * wide[h];
+            }
+        }
+    }
+}
+
+// Round, times 1/rms, round, saturate; the finished rows are added to out[16].
+INLINE int64_t finish(
+    const Linear& f, const i64x8 acc[2], int64_t low, int64_t tile, int32_t rms, int32_t j,
+    int64_t out[ROWS]
+) {
+    constexpr int64_t WIDE = (int64_t(1) << 39) - 1;
+    i64x8 lost = {};
+    for (int half = 0; half < 2; ++half) {
+        i64x8 shift;
+        for (int i = 0; i < 8; ++i) {
+            const int64_t row = tile * ROWS + row_of(half, i);
+            shift[i] = f.row_shift[row < f.rows ? row : f.rows - 1];
+        }
+        shift = clamp(shift + int64_t(j), all64(0), all64(62));
+        const i64x8 rounded = round_shift(acc[half] << (low < 0 ? 0 : low), f.acc_shift);
+        const i64x8 wide = clamp(rounded, all64(-WIDE - 1), all64(WIDE));
+        const i64x8 scaled = round_right(wide * int64_t(rms), shift);
+        const i64x8 value = clamp(scaled, all64(f.low), all64(f.high));
+        i64x8 bad = -(wide != rounded) - (value != scaled);
+        for (int i = 0; i < 8; ++i) {
+            const int row = row_of(half, i);
+            out[row] += value[i];
+            if (tile * ROWS + row >= f.rows) bad[i] = 0;
+        }
+        lost += bad;
+    }
+    return sum(lost);
+}
+
+struct Rms {
+    const int32_t *mantissa, *j;
+    int64_t groups;
+};
+
+// Finished rows (N, ROWS) of one tile for vectors v .. v + N - 1; counts what saturated.
+template <int BITS, bool NARROW, int N>
+APART int64_t few_vectors(
+    const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t rows[FEW][ROWS]
+) {
+    const int64_t groups = f.channels / f.group, per_part = groups / rms.groups;
+    int64_t lost = 0;
+    bool wide = false;
+    for (int t = 0; t < N; ++t) wide |= panel.low[v + t] < 0;
+    std::memset(rows, 0, N * sizeof rows[0]);
+    for (int64_t part = 0; part < rms.groups; ++part) {
+        i64x8 acc[N][2] = {};
+        const int64_t begin = part * per_part, end = begin + per_part;
+        if (!wide) tile_sums<BITS, NARROW, N>(f, panel, tile, v, begin, end, acc);
+        for (int t = 0; wide && t < N; ++t) {
+            tile_sums_wide<BITS, NARROW>(f, panel, tile, v + t, begin, end, acc[t]);
+        }
+        for (int t = 0; t < N; ++t) {
+            const int64_t at = (v + t) * rms.groups + part;
+            lost += finish(f, acc[t], panel.low[v + t], tile, rms.mantissa[at], rms.j[at], rows[t]);
+        }
+    }
+    return lost;
+}
+
+// All vectors that fit into `rows` from v on; *count is how many that are.
+template <int BITS, bool NARROW>
+INLINE int64_t next_vectors(
+    const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t vectors,
+    int64_t rows[FEW][ROWS], int64_t* count
+) {
+    *count = vectors - v >= FEW ? FEW : vectors - v >= 2 ? 2 : 1;
+    if (*count == FEW) return few_vectors<BITS, NARROW, FEW>(f, panel, rms, tile, v, rows);
+    if (*count == 2) return few_vectors<BITS, NARROW, 2>(f, panel, rms, tile, v, rows);
+    return few_vectors<BITS, NARROW, 1>(f, panel, rms, tile, v, rows);
+}
+
+// Rows that lie as in the file, one by one: sizes that the panels do not take.
+APART int64_t plain_tile(
+    const Linear& f, const int8_t* q, const uint8_t* code, Rms rms, int64_t tile, int64_t v,
+    int64_t out[ROWS]
+) {
+    constexpr int64_t WIDE = (int64_t(1) << 39) - 1;
+    const int64_t groups = f.channels / f.group, per_part = f.channels / rms.groups;
+    const int64_t blocks = f.channels / f.act.block, last = (tile + 1) * ROWS;
+    int64_t lost = 0;
+    q += v * f.channels;
+    code += v * blocks;
+    for (int64_t row = tile * ROWS; row < (last < f.rows ? last : f.rows); ++row, ++out) {
+        const uint8_t* w = f.weights + row * (f.channels * f.bits / 8);
+        *out = 0;
+        for (int64_t part = 0; part < rms.groups; ++part) {
+            int64_t acc = 0;
+            for (int64_t b = part * per_part; b < (part + 1) * per_part; b += f.act.block) {
+                int64_t sum = 0;
+                for (int64_t i = b; i < b + f.act.block; ++i) {
+                    const int8_t byte = f.bits == 8 ? w[i] : i % 2 ? w[i / 2] : w[i / 2] << 4;
+                    sum += int64_t(q[i]) * (f.bits == 8 ? byte : byte >> 4);
+                }
+                const int scale = code[b / f.act.block], factor = f.codes[row * groups + b / f.group];
+                sum *= int64_t(4 + (scale & 3)) << (scale >> 2);
+                acc += sum * (int64_t(32 + (factor & 31)) << (factor >> 5));
+            }
+            const int64_t at = v * rms.groups + part;
+            const int64_t rounded = round_shift(acc, f.acc_shift);
+            const int64_t wide = saturate(rounded, -WIDE - 1, WIDE);
+            const int64_t shift = saturate(f.row_shift[row] + rms.j[at], 0, 62);
+            const int64_t scaled = round_shift(wide * rms.mantissa[at], shift);
+            const int64_t value = saturate(scaled, f.low, f.high);
+            lost += (wide != rounded) + (value != scaled);
+            *out += value;
+        }
+    }
+    return lost;
+}
+
+// One tile of rows for all vectors, into `out` (vectors, rows).
+template <class Out>
+void project_tile(
+    const Linear& f, const int8_t* q, const uint8_t* code, const Panel& panel, Rms rms,
+    int64_t tile, int64_t vectors, Out* out, int64_t* lost, int kind
+) {
+    const int64_t first = tile * ROWS, width = f.rows - first < ROWS ? f.rows - first : ROWS;
+    int64_t saturated = 0, count = 0;
+    for (int64_t v = 0; v < vectors; v += count) {
+        int64_t rows[FEW][ROWS];
+        if (!f.panels) saturated += plain_tile(f, q, code, rms, tile, v, rows[0]), count = 1;
+        else if (f.bits == 4 && f.act_bits == 4) saturated += next_vectors<4, true>(f, panel, rms, tile, v, vectors, rows, &count);
+        else if (f.bits == 4) saturated += next_vectors<4, false>(f, panel, rms, tile, v, vectors, rows, &count);
+        else if (f.act_bits == 4) saturated += next_vectors<8, true>(f, panel, rms, tile, v, vectors, rows, &count);
+        else saturated += next_vectors<8, false>(f, panel, rms, tile, v, vectors, rows, &count);
+        for (int64_t t = 0; t < count; ++t) {
+            Out* to = out + (v + t) * f.rows + first;
+            for (int64_t r = 0; r < width; ++r) to[r] = rows[t][r];
+        }
+    }
+    add_lost(lost, kind, saturated);
+}
+
+}  // namespace
+}  // namespace lightmamba

@@ -10,7 +10,6 @@ each shape, number of threads and machine; a run replaces its own rows.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from bench.engine_tables import share
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
 from lightmamba.qmodel import load
+from lightmamba.tools import run
 
 KEY = ("kind", "shape", "threads", "machine")
 FLOATS = ("transformers:float32", "transformers:bfloat16", "reference:float32",
@@ -118,11 +118,11 @@ def start(shape: str, args: argparse.Namespace) -> dict[str, Any]:
     """Seconds of a whole ``lightmamba generate`` that writes one token."""
     path = our_file(shape, args.tokenizer, args.cache)
     words = python("lightmamba", "generate", str(path), "--prompt", PROMPT, "--max-tokens", "1")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    environment = {"PYTHONPATH": str(ROOT / "src")}
     seconds = []
     for _ in range(args.rounds + 1):
         begin = time.perf_counter()
-        subprocess.run(words, check=True, capture_output=True, env=environment)
+        run(words, environment)
         seconds.append(time.perf_counter() - begin)
     return {"kind": "start", "shape": shape, "threads": 1, "file_bytes": path.stat().st_size,
             "first": seconds[0], "seconds": seconds[1:]}  # fmt: skip

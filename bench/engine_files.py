@@ -8,6 +8,7 @@ from lightmamba.errors import InputError
 from lightmamba.qmodel import load_sizes, save
 from lightmamba.qmodel.file import VERSION
 from lightmamba.qmodel.synthetic import random_model
+from lightmamba.tokenizer import Tokenizer
 from lightmamba.tools import cache_folder
 
 __all__ = ["available", "gguf_file", "needed", "our_file"]
@@ -55,7 +56,8 @@ def our_file(shape: str, tokenizer: Path | None = None, cache: Path | None = Non
     _refuse(shape, needed(config))
     model = random_model(config)
     if tokenizer is not None:
-        model = replace(model, tokenizer=tokenizer.read_bytes())
+        data = tokenizer.read_bytes()
+        model = replace(model, tokenizer=data, valid_vocab=Tokenizer.from_bytes(data).vocab_size)
     save(model, path, force=True)
     return path
 

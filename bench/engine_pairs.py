@@ -73,7 +73,8 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            status = self.process.wait()
+            self.close()
+            status = self.process.returncode
             words = " ".join(self.words)
             raise InputError(f"this worker ended with status {status}; see above: {words}")
         return json.loads(line)
@@ -89,8 +90,10 @@ class Worker:
     def close(self) -> None:
         """End it."""
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
     def __enter__(self) -> "Worker":
         return self

@@ -27,7 +27,7 @@ from bench.engine_pairs import ROOT, Task, Worker, in_turns, python, ratios, spr
 from bench.engine_tables import share
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
-from lightmamba.qmodel import load
+from lightmamba.qmodel.synthetic import random_model
 from lightmamba.tools import run
 
 KEY = ("kind", "shape", "threads", "machine")
@@ -85,7 +85,7 @@ def compare(
 def beside_llama(shape: str, threads: int, args: argparse.Namespace) -> dict[str, Any]:
     """Our engine and llama.cpp on one shape, and the bandwidth of the same minutes."""
     ours, theirs = our_file(shape, cache=args.cache), gguf_file(shape, args.cache)
-    moved = load(ours).bytes_per_token()
+    moved = random_model(SHAPES[shape], lazy=True).bytes_per_token()
     read = sum(moved.values()) - moved["state"] // 2  # half of the state's bytes are written
     bandwidth = Bandwidth(args.cache)
     found = compare(

@@ -40,13 +40,13 @@ def _times(rates: dict[str, list[float]], other: str) -> str:
     return _spread(ratios(rates["ours"], rates[other]))
 
 
-def _foot(rows: Iterable[Row]) -> str:
+def _foot(rows: Iterable[Row], command: str = "python -m bench.engine") -> str:
     """Where the numbers come from: one command, machines and commits."""
     rows = list(rows)
     commits = ", ".join(sorted({r["commit"] for r in rows}))
     dates = ", ".join(sorted({r["date"] for r in rows}))
     machines = "; ".join(sorted({r["machine"] for r in rows}))
-    return f"\nMeasured by `python -m bench.engine` on {machines}, {dates}, commits {commits}.\n"
+    return f"\nMeasured by `{command}` on {machines}, {dates}, commits {commits}.\n"
 
 
 def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]) -> str:
@@ -145,6 +145,23 @@ def start() -> str:
     return _table("start", header, cells)
 
 
+def digests() -> str:
+    """How many tokens gave equal digests, and who was compared."""
+    found = load("digests")["results"]
+    rows = [
+        [
+            row["model"],
+            "numpy reference" + (", gates (simulated)" if row["gates"] else ""),
+            str(row["threads"]), f"{row['tokens']:,}", f"{row['compared']:,}",
+            row["difference"] or "none", f"`{row['digest'][:16]}`",
+        ]
+        for row in found
+    ]  # fmt: skip
+    header = ["compiled engine", "compared with", "threads", "tokens", "tensors", "difference",
+              "digest of all"]  # fmt: skip
+    return lines(header, rows) + _foot(found, "python -m bench.digests")
+
+
 def short() -> str:
     """One line for each shape, for the README: two threads where they were run."""
     found = [r for r in load("engine")["results"] if r["kind"] == "llama"]
@@ -173,4 +190,5 @@ ENGINE: dict[str, Callable[[], str]] = {
     "engine-float": beside_floats,
     "engine-start": start,
     "engine-short": short,
+    "engine-digests": digests,
 }

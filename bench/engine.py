@@ -84,6 +84,7 @@ def compare(
 
 def beside_llama(shape: str, threads: int, args: argparse.Namespace) -> dict[str, Any]:
     """Our engine and llama.cpp on one shape, and the bandwidth of the same minutes."""
+    about = _about(args.llama_python)
     ours, theirs = our_file(shape, cache=args.cache), gguf_file(shape, args.cache)
     moved = random_model(SHAPES[shape], lazy=True).bytes_per_token()
     read = sum(moved.values()) - moved["state"] // 2  # half of the state's bytes are written
@@ -100,7 +101,7 @@ def beside_llama(shape: str, threads: int, args: argparse.Namespace) -> dict[str
     return {
         "kind": "llama", "shape": shape, "threads": threads, "bytes_read": read,
         "file_bytes": {"ours": ours.stat().st_size, "llama.cpp": theirs.stat().st_size},
-        "version": _version(args.llama_python), **found,
+        **about, **found,
     }  # fmt: skip
 
 
@@ -128,15 +129,18 @@ def start(shape: str, args: argparse.Namespace) -> dict[str, Any]:
             "first": seconds[0], "seconds": seconds[1:]}  # fmt: skip
 
 
-def _version(executable: str) -> str:
-    words = [executable, "-c", "import llama_cpp; print(llama_cpp.__version__)"]
+def _about(executable: str) -> dict[str, str]:
+    """Version of llama-cpp-python, and what its build can use of the processor."""
+    code = "import llama_cpp as l; print(l.__version__, l.llama_print_system_info().decode())"
+    words = [executable, "-c", code]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(
             f"{executable} has no llama-cpp-python; make an environment that has: "
             "CMAKE_ARGS=-DGGML_NATIVE=ON python -m pip install llama-cpp-python"
         )
-    return done.stdout.strip()
+    version, system = done.stdout.strip().split(" ", 1)
+    return {"version": version, "system": system}
 
 
 def told(row: dict[str, Any]) -> Iterator[str]:

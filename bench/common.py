@@ -16,7 +16,7 @@ from lightmamba.data import austen, demo_checkpoint
 from lightmamba.evaluate import Comparison
 from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["RESULTS", "bundled", "commit", "encode", "figures", "write_results"]
+__all__ = ["RESULTS", "bundled", "commit", "encode", "figures", "machine", "write_results"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -58,7 +58,7 @@ def write_results(name: str, command: str, results: Any) -> None:
         "command": command,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": commit(),
-        "machine": _machine(),
+        "machine": machine(),
         "results": results,
     }
     path = RESULTS / f"{name}.json"
@@ -66,7 +66,8 @@ def write_results(name: str, command: str, results: Any) -> None:
     print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Processor, Python and numpy, as tables name them."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

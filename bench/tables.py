@@ -10,6 +10,7 @@ from typing import Any
 from bench import board_tables as boards
 from bench.ablation_tables import ABLATION
 from bench.common import RESULTS
+from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
 from bench.markdown import foot, lines, load
 from bench.mutants import fingerprint
@@ -254,6 +255,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **SYNTH,
     **FULL,
     **ABLATION,
+    **ENGINE,
 }
 
 

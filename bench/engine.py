@@ -1,0 +1,216 @@
+"""The integer engine on a CPU beside llama.cpp and transformers: docs/explanation/cpu-engine.md.
+
+    python -m bench.engine --shape mamba2-130m mamba2-1.3b --llama-python PYTHON
+    python -m bench.engine --transformers
+    python -m bench.engine --start --tokenizer tokenizer.json
+
+PYTHON is an interpreter that has llama-cpp-python and numpy. The results file keeps one row for
+each shape, number of threads and machine; a run replaces its own rows.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.common import RESULTS, commit, machine, write_results
+from bench.engine_bandwidth import Bandwidth
+from bench.engine_files import gguf_file, our_file
+from bench.engine_pairs import ROOT, Task, Worker, in_turns, python, ratios, spread
+from bench.engine_tables import share
+from lightmamba.config import SHAPES
+from lightmamba.errors import InputError
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.tools import run
+
+KEY = ("kind", "shape", "threads", "machine")
+FLOATS = ("transformers:float32", "transformers:bfloat16", "reference:float32",
+          "reference:bfloat16")  # fmt: skip
+BUSY = 0.1  # cores that other programs may take; llama.cpp waits in spins and suffers from more
+PROMPT = "It was a dark and"
+
+
+def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows by kind, shape, threads and machine; new ones in the place of old ones."""
+    rows = {tuple(row.get(k) for k in KEY): row for row in [*old, *new]}
+    order = list(SHAPES)
+    return sorted(
+        rows.values(),
+        key=lambda r: (r["kind"], r["machine"], order.index(r["shape"]), r["threads"]),
+    )
+
+
+def keep(row: dict[str, Any]) -> None:
+    """Put a row into the results file."""
+    path = RESULTS / "engine.json"
+    old = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else []
+    now = {"machine": machine(), "commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    write_results("engine", "python -m bench.engine", merged(old, [now | row]))
+
+
+def tasks(args: argparse.Namespace) -> list[Task]:
+    """What every worker is asked to do."""
+    ids = [(7 * n) % 50_000 for n in range(1, args.prompt + 1)]
+    return [
+        ("decode", {"warm": args.warm, "tokens": args.tokens}),
+        ("prompt", {"ids": ids}),
+    ]
+
+
+def compare(
+    commands: dict[str, list[str]], args: argparse.Namespace, probe: Any = None
+) -> dict[str, Any]:
+    """Start the workers, note their memory after a first text, and run the rounds."""
+    work = tasks(args)
+    with ExitStack() as stack:
+        workers = {k: stack.enter_context(Worker(words)) for k, words in commands.items()}
+        memory = {}
+        for name, worker in workers.items():
+            worker.ask(work[0])
+            memory[name] = worker.ask(("memory", {}))
+        runs = in_turns(workers, work, args.rounds, probe, lambda text: print(text, flush=True))
+    return {
+        **asdict(runs), "memory": memory, "rounds": args.rounds, "warm": args.warm,
+        "tokens": args.tokens, "prompt": args.prompt,
+    }  # fmt: skip
+
+
+def beside_llama(shape: str, threads: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Our engine and llama.cpp on one shape, and the bandwidth of the same minutes."""
+    about = _about(args.llama_python)
+    ours, theirs = our_file(shape, cache=args.cache), gguf_file(shape, args.cache)
+    moved = random_model(SHAPES[shape], lazy=True).bytes_per_token()
+    read = sum(moved.values()) - moved["state"] // 2  # half of the state's bytes are written
+    bandwidth = Bandwidth(args.cache)
+    found = compare(
+        {
+            "ours": python("bench.engine_ours", "ours", str(ours), str(threads)),
+            "llama.cpp": python("bench.engine_llama", str(theirs), str(threads),
+                                executable=args.llama_python),
+        },
+        args,
+        lambda: bandwidth(read, threads),
+    )  # fmt: skip
+    return {
+        "kind": "llama", "shape": shape, "threads": threads, "bytes_read": read,
+        "file_bytes": {"ours": ours.stat().st_size, "llama.cpp": theirs.stat().st_size},
+        **about, **found,
+    }  # fmt: skip
+
+
+def beside_floats(shape: str, threads: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Our engine, transformers and our float model on one shape."""
+    ours = our_file(shape, cache=args.cache)
+    commands = {"ours": python("bench.engine_ours", "ours", str(ours), str(threads))}
+    for kind in FLOATS:
+        commands[kind] = python("bench.engine_ours", kind, shape, str(threads))
+    found = compare(commands, args)
+    return {"kind": "float", "shape": shape, "threads": threads, **found}
+
+
+def start(shape: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of a whole ``lightmamba generate`` that writes one token."""
+    path = our_file(shape, args.tokenizer, args.cache)
+    words = python("lightmamba", "generate", str(path), "--prompt", PROMPT, "--max-tokens", "1")
+    environment = {"PYTHONPATH": str(ROOT / "src")}
+    seconds = []
+    for _ in range(args.rounds + 1):
+        begin = time.perf_counter()
+        run(words, environment)
+        seconds.append(time.perf_counter() - begin)
+    return {"kind": "start", "shape": shape, "threads": 1, "file_bytes": path.stat().st_size,
+            "first": seconds[0], "seconds": seconds[1:]}  # fmt: skip
+
+
+def _about(executable: str) -> dict[str, str]:
+    """Version of llama-cpp-python, and what its build can use of the processor."""
+    code = "import llama_cpp as l; print(l.__version__, l.llama_print_system_info().decode())"
+    words = [executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(
+            f"{executable} has no llama-cpp-python; make an environment that has: "
+            "CMAKE_ARGS=-DGGML_NATIVE=ON python -m pip install llama-cpp-python"
+        )
+    version, system = done.stdout.strip().split(" ", 1)
+    return {"version": version, "system": system}
+
+
+def told(row: dict[str, Any]) -> Iterator[str]:
+    """A row in words."""
+    yield f"{row['kind']}, {row['shape']}, {row['threads']} threads"
+    if row["kind"] == "start":
+        found = spread(row["seconds"])
+        yield f"  start to the first token {found.median:.2f} s [{found.low:.2f}, {found.high:.2f}]"
+        return
+    for task, rates in row["rates"].items():
+        for name, values in rates.items():
+            found, beside = spread(values), ratios(rates["ours"], values)
+            line = f"  {task:7} {name:22} {found.median:9,.1f} tokens/s "
+            line += f"[{found.low:,.1f}, {found.high:,.1f}]"
+            if name != "ours":
+                line += f"; ours × {beside.median:.2f} [{beside.low:.2f}, {beside.high:.2f}]"
+            yield line
+    if row["probes"]:
+        found = spread(share(row))
+        yield (
+            f"  {100 * found.median:.0f} % of the read bandwidth "
+            f"[{100 * found.low:.0f}, {100 * found.high:.0f}]"
+        )
+    for name, memory in row["memory"].items():
+        idle = f"kept a core busy for {100 * row['idle'][name]:.1f} % of the others' time"
+        held = ", ".join(f"{k} {v / 1e6:,.0f} MB" for k, v in memory.items())
+        yield f"  {name}: {held}; {idle}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="the engine beside llama.cpp and transformers")
+    parser.add_argument("--shape", nargs="+", choices=list(SHAPES), default=["mamba2-130m"])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--warm", type=int, default=32, help="tokens before those timed (32)")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens decoded (64)")
+    parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt (512)")
+    parser.add_argument("--llama-python", metavar="PYTHON", help="one that has llama-cpp-python")
+    parser.add_argument("--transformers", action="store_true", help="beside float models")
+    parser.add_argument("--start", action="store_true", help="start of generate, to one token")
+    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json of the start's model")
+    parser.add_argument("--cache", type=Path, help="folder of the models (the user's cache)")
+    parser.add_argument("--dry", action="store_true", help="leave the results file as it is")
+    args = parser.parse_args()
+    if not (args.llama_python or args.transformers or args.start):
+        parser.error("give --llama-python PYTHON, --transformers or --start")
+    if args.start and args.tokenizer is None:
+        parser.error("--start needs --tokenizer tokenizer.json")
+    try:
+        for row in rows(args):
+            print("\n".join(told(row)), flush=True)
+            if row.get("others", 0.0) > BUSY:
+                print(f"not kept: other programs took {row['others']:.2f} cores; run it again")
+            elif not args.dry:
+                keep(row)
+    except InputError as error:
+        sys.exit(str(error))
+
+
+def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What the command line asks for, one after the other."""
+    for shape in args.shape:
+        for threads in args.threads:
+            if args.llama_python:
+                yield beside_llama(shape, threads, args)
+            if args.transformers:
+                yield beside_floats(shape, threads, args)
+        if args.start:
+            yield start(shape, args)
+
+
+if __name__ == "__main__":
+    main()

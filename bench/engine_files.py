@@ -1,0 +1,81 @@
+"""Random models of the published shapes, kept in the cache: our files and GGUF files."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.qmodel import load_sizes, save
+from lightmamba.qmodel.file import VERSION
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.tokenizer import Tokenizer
+from lightmamba.tools import cache_folder
+
+__all__ = ["available", "gguf_file", "needed", "our_file"]
+
+MAKING = 3.0  # bytes per weight while a file is made: integers of 8 bits, packed ones, the file
+
+
+def needed(c: Mamba2Config) -> int:
+    """Bytes of memory that making our file takes at most."""
+    projections = c.n_layer * c.d_model * (c.d_in_proj + c.d_inner)
+    return round(MAKING * (projections + 2 * c.vocab_size * c.d_model))
+
+
+def available() -> int | None:
+    """Bytes of memory that are free for programs; None where the system does not say."""
+    info = Path("/proc/meminfo")
+    if not info.is_file():
+        return None
+    found = dict(line.split(":", 1) for line in info.read_text().splitlines())
+    return int(found["MemAvailable"].split()[0]) * 1024
+
+
+def our_file(shape: str, tokenizer: Path | None = None, cache: Path | None = None) -> Path:
+    """A quantized file of random weights.
+
+    Parameters
+    ----------
+    shape
+        A key of ``SHAPES``.
+    tokenizer
+        A tokenizer.json to put in, for text; none otherwise.
+    cache
+        Where files are kept, if not in the user's cache.
+
+    Raises
+    ------
+    InputError
+        If there is too little memory to make it.
+    """
+    config = SHAPES[shape]
+    name = f"{shape}-v{VERSION}" + ("-text" if tokenizer else "")
+    path = cache_folder("bench", cache) / f"{name}.safetensors"
+    if path.is_file() and load_sizes(path)[0] == config:
+        return path
+    _refuse(shape, needed(config))
+    model = random_model(config)
+    if tokenizer is not None:
+        data = tokenizer.read_bytes()
+        model = replace(model, tokenizer=data, valid_vocab=Tokenizer.from_bytes(data).vocab_size)
+    save(model, path, force=True)
+    return path
+
+
+def gguf_file(shape: str, cache: Path | None = None) -> Path:
+    """The same shape in Q4_0 for llama.cpp."""
+    from bench.engine_gguf import write
+
+    path = cache_folder("bench", cache) / f"{shape}-q4_0.gguf"
+    if not path.is_file():
+        write(SHAPES[shape], path)
+    return path
+
+
+def _refuse(shape: str, size: int) -> None:
+    free = available()
+    if free is not None and free < size:
+        raise InputError(
+            f"a file of {shape} takes {size / 1e9:.1f} GB of memory to make, and "
+            f"{free / 1e9:.1f} GB are free; take a smaller shape, such as --shape mamba2-130m"
+        )

@@ -1,0 +1,131 @@
+"""Random models in Q4_0 as GGUF files, of the shapes of Mamba2, for llama.cpp.
+
+    python -m bench.engine_gguf mamba2-130m FILE.gguf
+
+Values are drawn such that activations stay healthy through the layers. The tied head is the Q4_0
+embedding, as in ours 4 bits a weight; `llama-quantize` would give it 6.
+"""
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
+from numpy.typing import NDArray
+
+from lightmamba.config import SHAPES, Mamba2Config
+
+__all__ = ["BLOCK", "BLOCK_BYTES", "shapes", "write"]
+
+BLOCK, BLOCK_BYTES = 32, 18  # weights of a block of Q4_0; a float16 scale and 4 bits a weight
+DEVIATION = math.sqrt((16**2 - 1) / 12)  # of an even integer from -8 to 7
+CONTEXT = 1 << 20  # tokens; what llama.cpp's own converter writes for Mamba2
+
+
+def shapes(c: Mamba2Config) -> dict[str, tuple[int, ...]]:
+    """Tensors by llama.cpp's names, rows first; matrices of (rows, channels) become Q4_0."""
+    named: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (c.vocab_size, c.d_model),
+        "output_norm.weight": (c.d_model,),
+    }
+    for i in range(c.n_layer):
+        named |= {
+            f"blk.{i}.attn_norm.weight": (c.d_model,),
+            f"blk.{i}.ssm_in.weight": (c.d_in_proj, c.d_model),  # z, x, B, C, dt, as ours
+            f"blk.{i}.ssm_conv1d.weight": (c.conv_dim, c.d_conv),
+            f"blk.{i}.ssm_conv1d.bias": (c.conv_dim,),
+            f"blk.{i}.ssm_dt.bias": (c.nheads,),
+            f"blk.{i}.ssm_a": (c.nheads, 1),
+            f"blk.{i}.ssm_d": (c.nheads, 1),
+            f"blk.{i}.ssm_norm.weight": (c.ngroups, c.group_dim),
+            f"blk.{i}.ssm_out.weight": (c.d_model, c.d_inner),
+        }
+    return named
+
+
+def write(c: Mamba2Config, path: Path, seed: int = 0) -> int:
+    """Write a model, tensor by tensor, aside and then renamed; the bytes of the file.
+
+    Parameters
+    ----------
+    c
+        Tied embeddings and a convolution with a bias: llama.cpp has these only.
+    path, seed
+        The same seed gives the same file.
+    """
+    aside = path.with_name(path.name + ".part")
+    writer = GGUFWriter(aside, "mamba2")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(c.d_model)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_block_count(c.n_layer)
+    writer.add_ssm_conv_kernel(c.d_conv)
+    writer.add_ssm_inner_size(c.d_inner)
+    writer.add_ssm_state_size(c.d_state)
+    writer.add_ssm_time_step_rank(c.nheads)
+    writer.add_ssm_group_count(c.ngroups)
+    writer.add_layer_norm_rms_eps(c.eps)
+    writer.add_file_type(LlamaFileType.MOSTLY_Q4_0)
+    writer.add_tokenizer_model("no_vocab")
+    writer.add_vocab_size(c.vocab_size)
+    for name, shape in shapes(c).items():
+        if _packed(name):
+            stored = (*shape[:-1], shape[-1] // BLOCK * BLOCK_BYTES)
+            writer.add_tensor_info(
+                name, stored, np.dtype(np.uint8), math.prod(stored), GGMLQuantizationType.Q4_0
+            )
+        else:
+            writer.add_tensor_info(name, shape, np.dtype(np.float32), 4 * math.prod(shape))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for values in _values(c, seed):
+        writer.write_tensor_data(values)
+    writer.close()
+    aside.replace(path)
+    return path.stat().st_size
+
+
+def _packed(name: str) -> bool:
+    return name.endswith(("token_embd.weight", "ssm_in.weight", "ssm_out.weight"))
+
+
+def _values(c: Mamba2Config, seed: int) -> Iterator[NDArray[Any]]:
+    """Every tensor, in the order of :func:`shapes`."""
+    for n, (name, shape) in enumerate(shapes(c).items()):
+        rng = np.random.default_rng([seed, n])
+        if _packed(name):
+            gain = 0.4 if "ssm_out" in name else 1.0
+            yield _q4_0(rng, shape[0], shape[1], gain / math.sqrt(shape[1]))
+        else:
+            yield np.ascontiguousarray(_plain(rng, name, shape), dtype=np.float32)
+
+
+def _q4_0(
+    rng: np.random.Generator, rows: int, channels: int, deviation: float
+) -> NDArray[np.uint8]:
+    """Blocks of a matrix (rows, channels): even integers of 4 bits under one scale."""
+    out = np.empty((rows, channels // BLOCK, BLOCK_BYTES), dtype=np.uint8)
+    out[..., 2:] = rng.integers(0, 256, (rows, channels // BLOCK, BLOCK // 2), dtype=np.uint8)
+    out[..., :2] = np.array([deviation / DEVIATION], dtype="<f2").view(np.uint8)
+    return out.reshape(rows, -1)
+
+
+def _plain(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Values of a float tensor; A from -16 to -1/64 and dt from 0.001 to 0.3, as in our models."""
+    part = name.split(".", 2)[-1] if name.startswith("blk.") else name
+    if part == "ssm_a":
+        return -np.exp2(rng.uniform(-6, 4, shape))
+    if part == "ssm_dt.bias":
+        return np.log(np.expm1(np.exp(rng.uniform(math.log(1e-3), math.log(0.3), shape))))
+    if part.startswith("ssm_conv1d"):
+        return rng.standard_normal(shape) * (0.2 if part.endswith("bias") else 0.5)
+    return 1 + 0.3 * rng.standard_normal(shape)
+
+
+if __name__ == "__main__":
+    print(f"{write(SHAPES[sys.argv[1]], Path(sys.argv[2])):,} bytes")

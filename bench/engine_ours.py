@@ -1,0 +1,120 @@
+"""Workers of our engine and of the float models beside it.
+
+    python -m bench.engine_ours ours FILE THREADS
+    python -m bench.engine_ours transformers:bfloat16 SHAPE THREADS
+    python -m bench.engine_ours reference:float32 SHAPE THREADS
+
+The float models have random weights: the time of a step does not depend on them.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.engine_serve import Decoder, serve
+
+
+class Ours:
+    """The integer engine on a quantized file."""
+
+    def __init__(self, path: str, threads: int) -> None:
+        import numpy as np
+
+        from lightmamba.engine import Engine
+        from lightmamba.qmodel import load
+
+        self.array = np.array
+        self.engine = Engine(load(Path(path)), threads=threads)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin a sequence."""
+        self.state = self.engine.empty_state(1)
+
+    def feed(self, ids: list[int]) -> int:
+        """Take tokens in one call."""
+        logits, self.state = self.engine.forward(self.array([ids]), self.state)
+        return int(logits[0, -1].argmax())
+
+
+class Transformers:
+    """transformers' Mamba2ForCausalLM on the CPU: its path without CUDA kernels."""
+
+    def __init__(self, shape: str, kind: str, threads: int) -> None:
+        import torch
+        from transformers import Mamba2Config, Mamba2ForCausalLM
+
+        from lightmamba.config import SHAPES
+
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        c = SHAPES[shape]
+        config = Mamba2Config(
+            num_heads=c.nheads, head_dim=c.headdim, vocab_size=c.vocab_size, hidden_size=c.d_model,
+            state_size=c.d_state, num_hidden_layers=c.n_layer, expand=c.expand,
+            conv_kernel=c.d_conv, n_groups=c.ngroups, tie_word_embeddings=c.tie_embeddings,
+        )  # fmt: skip
+        self.torch = torch
+        self.model = Mamba2ForCausalLM(config).to(getattr(torch, kind)).eval()
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin a sequence."""
+        self.cache: Any = None
+
+    def feed(self, ids: list[int]) -> int:
+        """Take tokens in one call; logits of the last one only."""
+        with self.torch.inference_mode():
+            found = self.model(
+                self.torch.tensor([ids]), cache=self.cache, use_cache=True, logits_to_keep=1
+            )
+        self.cache = found.cache
+        return int(found.logits[0, -1].argmax())
+
+
+class Reference:
+    """Our float model: chunks for a prompt, the recurrence for a token."""
+
+    def __init__(self, shape: str, kind: str, threads: int) -> None:
+        import torch
+
+        from lightmamba.config import SHAPES
+        from lightmamba.mamba2 import Mamba2
+
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        self.torch = torch
+        self.model = Mamba2(SHAPES[shape]).to(getattr(torch, kind)).eval()
+        # Of a prompt it would compute all logits; the others compute the last ones only.
+        self.model.lm_head.register_forward_pre_hook(lambda _, given: (given[0][..., -1:, :],))
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin a sequence."""
+        self.caches: Any = None
+
+    def feed(self, ids: list[int]) -> int:
+        """Take tokens in one call."""
+        with self.torch.inference_mode():
+            if len(ids) == 1:
+                logits, self.caches = self.model.step(self.torch.tensor(ids), self.caches)
+            else:
+                logits, self.caches = self.model(self.torch.tensor([ids]), self.caches)
+        return int(logits.flatten().argmax())
+
+
+def make(kind: str, name: str, threads: int) -> Decoder:
+    """A decoder by the words of the command line."""
+    engine, _, dtype = kind.partition(":")
+    if engine == "ours":
+        return Ours(name, threads)
+    floats: dict[str, Callable[[str, str, int], Decoder]] = {
+        "transformers": Transformers,
+        "reference": Reference,
+    }
+    return floats[engine](name, dtype, threads)
+
+
+if __name__ == "__main__":
+    serve(lambda: make(sys.argv[1], sys.argv[2], int(sys.argv[3])))

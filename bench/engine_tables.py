@@ -1,0 +1,194 @@
+"""Tables of the engine beside others, for :mod:`bench.tables`."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bench.engine_pairs import Spread, ratios, spread
+from bench.markdown import lines, load
+
+__all__ = ["ENGINE", "share"]
+
+Row = dict[str, Any]
+NAMES = {
+    "ours": "**ours**, exact integers",
+    "transformers:float32": "transformers, float32",
+    "transformers:bfloat16": "transformers, bfloat16",
+    "reference:float32": "our float model, float32",
+    "reference:bfloat16": "our float model, bfloat16",
+}
+
+
+def share(row: Row) -> list[float]:
+    """Bytes that decoding reads per second over those that the machine can, by round."""
+    rates = row["rates"]["decode"]["ours"]
+    return [
+        rate * row["bytes_read"] / (1e9 * gb) for rate, gb in zip(rates, row["probes"], strict=True)
+    ]
+
+
+def _spread(found: Spread, form: str = "{:.2f}") -> str:
+    low, high = form.format(found.low), form.format(found.high)
+    return f"{form.format(found.median)} [{low}, {high}]"
+
+
+def _rate(values: list[float]) -> str:
+    found = spread(values)
+    return _spread(found, "{:,.1f}" if found.median < 100 else "{:,.0f}")
+
+
+def _times(rates: dict[str, list[float]], other: str) -> str:
+    return _spread(ratios(rates["ours"], rates[other]))
+
+
+def _foot(rows: Iterable[Row], command: str = "python -m bench.engine") -> str:
+    """Where the numbers come from: one command, machines and commits."""
+    rows = list(rows)
+    commits = ", ".join(sorted({r["commit"] for r in rows}))
+    dates = ", ".join(sorted({r["date"] for r in rows}))
+    machines = "; ".join(sorted({r["machine"] for r in rows}))
+    return f"\nMeasured by `{command}` on {machines}, {dates}, commits {commits}.\n"
+
+
+def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]) -> str:
+    """A table for each machine that has rows of the kind.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    """
+    found = [r for r in load("engine")["results"] if r["kind"] == kind]
+    if not found:
+        raise FileNotFoundError(kind)
+    out = []
+    for name in sorted({r["machine"] for r in found}):
+        mine = [r for r in found if r["machine"] == name]
+        out.append(lines(header, [line for row in mine for line in cells(row)]) + _foot(mine))
+    return "\n".join(out)
+
+
+def beside_llama() -> str:
+    """Decoding and prompts beside llama.cpp."""
+
+    def cells(row: Row) -> list[list[str]]:
+        decode, prompt = row["rates"]["decode"], row["rates"]["prompt"]
+        return [[
+            row["shape"], str(row["threads"]),
+            _rate(decode["ours"]), _rate(decode["llama.cpp"]), _times(decode, "llama.cpp"),
+            _rate(prompt["ours"]), _rate(prompt["llama.cpp"]), _times(prompt, "llama.cpp"),
+        ]]  # fmt: skip
+
+    header = ["one sequence, tokens per second, median [range]", "threads",
+              "decode, ours", "llama.cpp Q4_0", "ratio of a round", "prompt, ours",
+              "llama.cpp Q4_0", "ratio of a round"]  # fmt: skip
+    return _table("llama", header, cells)
+
+
+def bandwidth() -> str:
+    """What decoding reads, beside what the machine can read."""
+
+    def cells(row: Row) -> list[list[str]]:
+        found = spread([100 * part for part in share(row)])
+        return [[row["shape"], str(row["threads"]), f"{row['bytes_read'] / 1e6:,.0f}",
+                 _spread(spread(row["probes"]), "{:.1f}"), _spread(found, "{:.0f}")]]  # fmt: skip
+
+    header = ["decode", "threads", "MB read per token", "GB/s that this machine reads",
+              "% of it that decoding reaches"]  # fmt: skip
+    return _table("llama", header, cells)
+
+
+def memory() -> str:
+    """Resident memory of decoding against the file's size."""
+
+    def cells(row: Row) -> list[list[str]]:
+        out = [row["shape"], str(row["threads"])]
+        for name in ("ours", "llama.cpp"):
+            size, held = row["file_bytes"][name], row["memory"][name]
+            if not held:
+                out += [f"{size / 1e6:,.0f}", "not measured", "not measured"]
+                continue
+            extra = (held["resident"] - size) / 1e6
+            out += [f"{size / 1e6:,.0f}", f"{held['resident'] / 1e6:,.0f} ({extra:+,.0f})",
+                    f"{held['peak'] / 1e6:,.0f}"]  # fmt: skip
+        return [out]
+
+    header = ["decode, MB", "threads", "our file", "resident (over the file)", "at most",
+              "GGUF file", "llama.cpp, resident", "at most"]  # fmt: skip
+    return _table("llama", header, cells)
+
+
+def beside_floats() -> str:
+    """Decoding and prompts beside float models."""
+
+    def cells(row: Row) -> list[list[str]]:
+        decode, prompt = row["rates"]["decode"], row["rates"]["prompt"]
+        out = []
+        for name in decode:
+            times = ["", ""] if name == "ours" else [_times(decode, name), _times(prompt, name)]
+            out.append([f"{row['shape']}, {NAMES[name]}", str(row["threads"]),
+                        _rate(decode[name]), times[0], _rate(prompt[name]), times[1]])  # fmt: skip
+        return out
+
+    header = ["one sequence, tokens per second", "threads", "decode", "ours is × as fast",
+              "prompt", "ours is × as fast"]  # fmt: skip
+    return _table("float", header, cells)
+
+
+def start() -> str:
+    """From the command to the first token."""
+
+    def cells(row: Row) -> list[list[str]]:
+        return [[row["shape"], f"{row['file_bytes'] / 1e6:,.0f}",
+                 _spread(spread(row["seconds"])), f"{row['first']:.2f}"]]  # fmt: skip
+
+    header = ["`lightmamba generate`, one token", "file, MB", "seconds", "the first run of all"]
+    return _table("start", header, cells)
+
+
+def digests() -> str:
+    """How many tokens gave equal digests, and who was compared."""
+    found = load("digests")["results"]
+    rows = [
+        [
+            row["model"],
+            "numpy reference" + (", gates (simulated)" if row["gates"] else ""),
+            str(row["threads"]), f"{row['tokens']:,}", f"{row['compared']:,}",
+            row["difference"] or "none", f"`{row['digest'][:16]}`",
+        ]
+        for row in found
+    ]  # fmt: skip
+    header = ["compiled engine", "compared with", "threads", "tokens", "tensors", "difference",
+              "digest of all"]  # fmt: skip
+    return lines(header, rows) + _foot(found, "python -m bench.digests")
+
+
+def short() -> str:
+    """One line for each shape, for the README: two threads where they were run."""
+    found = [r for r in load("engine")["results"] if r["kind"] == "llama"]
+    best: dict[tuple[str, str], Row] = {}
+    for row in sorted(found, key=lambda r: int(r["threads"])):
+        best[row["machine"], row["shape"]] = row
+    if not best:
+        raise FileNotFoundError("llama")
+    rows = []
+    for row in best.values():
+        decode, prompt = row["rates"]["decode"], row["rates"]["prompt"]
+        rows.append([
+            f"{row['shape']}, {row['threads']} threads", f"{spread(decode['ours']).median:,.0f}",
+            _times(decode, "llama.cpp"), f"{spread(prompt['ours']).median:,.0f}",
+            _times(prompt, "llama.cpp"),
+        ])  # fmt: skip
+    header = ["the engine on a CPU, W4A4, exact integers", "decode, tokens/s", "× llama.cpp Q4_0",
+              "prompt, tokens/s", "× llama.cpp Q4_0"]  # fmt: skip
+    return lines(header, rows) + _foot(best.values())
+
+
+ENGINE: dict[str, Callable[[], str]] = {
+    "engine": beside_llama,
+    "engine-bandwidth": bandwidth,
+    "engine-memory": memory,
+    "engine-float": beside_floats,
+    "engine-start": start,
+    "engine-short": short,
+    "engine-digests": digests,
+}

@@ -1,0 +1,164 @@
+"""Rows, tables and files of the engine's benchmark, without another engine."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bench import engine_files, engine_tables
+from bench.engine import merged, told
+from bench.engine_bandwidth import Bandwidth
+from bench.engine_ours import make
+from bench.tables import made
+
+from lightmamba.config import SHAPES
+from lightmamba.data import demo_file
+from lightmamba.engine import Engine
+from lightmamba.errors import InputError
+from lightmamba.qmodel import load
+
+PAGE = Path(__file__).parents[2] / "docs/explanation/cpu-engine.md"
+LLAMA = {
+    "kind": "llama", "shape": "mamba2-130m", "threads": 2, "machine": "2 x M", "rounds": 3,
+    "commit": "abc", "date": "2026-01-02", "bytes_read": 100_000_000, "others": 0.0,
+    "rates": {
+        "decode": {"ours": [200.0, 210.0, 220.0], "llama.cpp": [100.0, 84.0, 110.0]},
+        "prompt": {"ours": [900.0, 800.0, 850.0], "llama.cpp": [450.0, 500.0, 500.0]},
+    },
+    "idle": {"ours": 0.0, "llama.cpp": 0.001}, "probes": [25.0, 30.0, 27.5],
+    "file_bytes": {"ours": 111_000_000, "llama.cpp": 73_000_000},
+    "memory": {"ours": {"resident": 250_000_000, "in_files": 1, "peak": 260_000_000},
+               "llama.cpp": {"resident": 215_000_000, "in_files": 1, "peak": 215_000_000}},
+}  # fmt: skip
+START = {"kind": "start", "shape": "mamba2-130m", "threads": 1, "machine": "2 x M",
+         "commit": "def", "date": "2026-01-02", "file_bytes": 113_000_000, "first": 3.0,
+         "seconds": [1.25, 1.5, 1.0]}  # fmt: skip
+
+
+def row(shape="mamba2-130m", threads=1, machine="2 x M", kind="llama", **more):
+    return {"kind": kind, "shape": shape, "threads": threads, "machine": machine, **more}
+
+
+def test_a_run_replaces_its_own_row_only():
+    old = [row(n=1), row(threads=2, n=2), row(machine="other", n=3), row(kind="float", n=4)]
+    found = merged(old, [row("mamba2-1.3b", n=5), row(n=6)])
+    assert [r["n"] for r in found] == [4, 6, 2, 5, 3]
+    assert merged(found, []) == found
+
+
+@pytest.fixture
+def results(monkeypatch):
+    stored = {"results": [START, LLAMA, LLAMA | {"machine": "1 x N", "threads": 1}]}
+    monkeypatch.setattr(engine_tables, "load", lambda name: stored)
+    return stored
+
+
+def test_beside_llama_a_table_for_each_machine(results):
+    """Rounds give 2, 2.5 and 2 times in decoding, 2, 1.6 and 1.7 of the prompt."""
+    text = made("engine")
+    assert (
+        "| mamba2-130m | 2 | 210 [200, 220] | 100 [84, 110] | 2.00 [2.00, 2.50] "
+        "| 850 [800, 900] | 500 [450, 500] | 1.70 [1.60, 2.00] |"
+    ) in text
+    assert text.index("on 1 x N") < text.index("on 2 x M, 2026-01-02, commits abc.")
+
+
+def test_the_share_of_the_bandwidth_is_of_the_same_round(results):
+    assert engine_tables.share(LLAMA) == pytest.approx([0.8, 0.7, 0.8])
+    assert "| mamba2-130m | 2 | 100 | 27.5 [25.0, 30.0] | 80 [70, 80] |" in made("engine-bandwidth")
+
+
+def test_memory_is_told_against_the_file(results):
+    assert "| 111 | 250 (+139) | 260 | 73 | 215 (+142) | 215 |" in made("engine-memory")
+    results["results"][1] = LLAMA | {"memory": {"ours": {}, "llama.cpp": {}}}
+    assert "not measured" in made("engine-memory")
+
+
+def test_start_and_the_short_form(results):
+    assert "| mamba2-130m | 113 | 1.25 [1.00, 1.50] | 3.00 |" in made("engine-start")
+    assert "| mamba2-130m, 2 threads | 210 | 2.00 [2.00, 2.50] | 850 |" in made("engine-short")
+    assert made("engine-float") == "Not run yet.\n"
+
+
+def test_floats_are_compared_with_ours(results):
+    beside = {"ours": [10.0, 10.0], "transformers:float32": [5.0, 4.0]}
+    results["results"].append(row(kind="float", commit="c", date="d",
+                                  rates={"decode": beside, "prompt": beside}))  # fmt: skip
+    text = made("engine-float")
+    assert "| mamba2-130m, transformers, float32 | 1 | 4.5 [4.0, 5.0] | 2.25 [2.00, 2.50] |" in text
+    assert "| mamba2-130m, **ours**, exact integers | 1 | 10.0 [10.0, 10.0] |  |" in text
+
+
+def test_a_row_in_words():
+    text = "\n".join(told(LLAMA))
+    assert "ours × 2.00 [2.00, 2.50]" in text
+    assert "80 % of the read bandwidth [70, 80]" in text
+    assert "1.25 s [1.00, 1.50]" in "\n".join(told(START))
+
+
+@pytest.mark.parametrize("name", sorted(engine_tables.ENGINE))
+def test_the_page_holds_the_table_as_it_is(name):
+    text = PAGE.read_text(encoding="utf-8")
+    if name == "engine-short":  # of the README
+        text = (PAGE.parents[2] / "README.md").read_text(encoding="utf-8")
+    found = text.split(f"<!-- table: {name} -->\n")[1].split("<!-- end -->")[0]
+    assert found == made(name), "run: python -m bench.tables"
+
+
+def test_a_shape_that_does_not_fit_is_refused(monkeypatch, tmp_path):
+    """Three bytes for 64 layers of 2560 x (10576 + 5120), head and embedding of 50288 x 2560."""
+    monkeypatch.setattr(engine_files, "available", lambda: 2 * 10**9)
+    with pytest.raises(InputError, match=r"mamba2-2.7b takes 8.5 GB .* 2.0 GB are free; .*130m"):
+        engine_files.our_file("mamba2-2.7b", cache=tmp_path)
+
+
+def test_files_are_made_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(engine_files, "SHAPES", {"demo": SHAPES["demo"]})
+    path = engine_files.our_file("demo", cache=tmp_path)
+    assert load(path).config == SHAPES["demo"]
+    monkeypatch.setattr(engine_files, "available", lambda: 0)
+    assert engine_files.our_file("demo", cache=tmp_path) == path
+
+
+def test_our_worker_decodes_as_the_engine_does():
+    ours = make("ours", str(demo_file()), 1)
+    engine = Engine(load(demo_file()))
+    logits, state = engine.forward(np.array([[5, 6, 7]]), engine.empty_state(1))
+    first = int(logits[0, -1].argmax())
+    assert ours.feed([5, 6, 7]) == first
+    logits, _ = engine.forward(np.array([[first]]), state)
+    assert ours.feed([first]) == int(logits[0, -1].argmax())
+    ours.clear()
+    assert ours.feed([5, 6, 7]) == first
+
+
+@pytest.mark.parametrize("kind", ["transformers:float32", "reference:float32"])
+def test_float_workers_go_on_from_their_cache(kind):
+    """Three tokens at once or one by one give the same logits, the last one alone others."""
+    pytest.importorskip("transformers")
+    decoder: Any = make(kind, "demo", 1)
+    seen = []
+    decoder.model.lm_head.register_forward_hook(lambda _, given, out: seen.append(out.flatten()))
+    decoder.feed([5, 900, 31])
+    decoder.clear()
+    for token in (5, 900, 31):
+        likeliest = decoder.feed([token])
+    decoder.clear()
+    decoder.feed([31])
+    at_once, _, _, one_by_one, alone = seen
+    size = at_once.abs().max()
+    assert at_once.shape == (SHAPES["demo"].vocab_size,)
+    assert likeliest == one_by_one.argmax()
+    assert (at_once - one_by_one).abs().max() < 1e-3 * size
+    assert (at_once - alone).abs().max() > 1e-2 * size
+
+
+def test_bandwidth_of_the_cache_is_no_less_than_a_gigabyte(tmp_path):
+    if shutil.which("cc") is None and shutil.which("gcc") is None:
+        pytest.skip("no C compiler")
+    found = Bandwidth(tmp_path)
+    assert found(1 << 20, 1) > 1.0
+    assert found(1 << 20, 2) > 0.1
+    with pytest.raises(InputError, match="no room"):
+        found(0, 1)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
+from lightmamba.engine.arena import Arena
 from lightmamba.engine.constants import LayerConstants
 from lightmamba.engine.reference import DISCRETIZE, NORM, PART, SILU
 from lightmamba.numerics.blocks import RECIPROCALS, BlockQuant
@@ -16,7 +17,7 @@ from lightmamba.numerics.linear import Projection
 from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.model import RMS_SHIFT
 
-__all__ = ["Description", "aligned", "pointer"]
+__all__ = ["Description", "pointer"]
 
 INT16, INT32 = IntFormat(16), IntFormat(32)
 ROWS, STEP = 16, 32  # of a panel: rows of a tile, channels of a scale
@@ -33,15 +34,6 @@ def pointer(array: NDArray[Any]) -> int:
     return array.ctypes.data
 
 
-def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """An array without contents that begins at a multiple of 64 bytes."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(size + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    out: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
-    return out
-
-
 class Description:
     """Structs of one model; it keeps every array that they point to.
 
@@ -55,6 +47,7 @@ class Description:
     def __init__(self, model: QuantizedModel, context: native.Context) -> None:
         self.model, self.context = model, context
         self.kept: list[Any] = []
+        self.arena = Arena()
         self._panels: dict[int, tuple[QuantizedLinear, Any, Any]] = {}
         self._layers: dict[int, tuple[LayerConstants, Any]] = {}
         self.sizes = self._sizes()
@@ -144,8 +137,8 @@ class Description:
             return linear.words, linear.code, False
         if (kept := self._panels.get(id(linear))) is None:
             (rows, channels), tiles = linear.shape, -(-linear.shape[0] // ROWS)
-            weights = aligned((tiles, channels * op.bits * ROWS // 8), np.uint8)
-            codes = aligned((tiles, channels // op.group, ROWS), np.uint8)
+            weights = self.arena.array((tiles, channels * op.bits * ROWS // 8), np.uint8)
+            codes = self.arena.array((tiles, channels // op.group, ROWS), np.uint8)
             words, code = np.ascontiguousarray(linear.words), np.ascontiguousarray(linear.code)
             self.context.call("pack", native.PackOp(
                 weights=pointer(words), codes=pointer(code), rows=rows, channels=channels,

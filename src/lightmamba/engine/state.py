@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.engine.arena import Arena
 from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["State", "natural", "put_natural"]
@@ -39,8 +40,10 @@ class State:
         tiles = c.headdim // rows
         wide = np.int8 if f.state_bits == 8 else np.int16
 
+        arena = Arena(1)  # one block of memory for each part
+
         def zeros(kind: type[T], *shape: int) -> list[NDArray[T]]:
-            return [np.zeros((batch, *shape), dtype=kind) for _ in range(c.n_layer)]
+            return list(arena.array((c.n_layer, batch, *shape), kind))
 
         return State(
             conv=zeros(np.int8, c.d_conv - 1, c.conv_dim),

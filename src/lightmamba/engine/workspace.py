@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
-from lightmamba.engine.described import STEP, aligned, pointer
+from lightmamba.engine.arena import Arena, aligned
+from lightmamba.engine.described import STEP, pointer
 from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["Workspace"]
@@ -25,8 +26,10 @@ class Workspace:
         x_block, block = f.x_block(c).block, f.bc_block(c).block
         x_blocks, blocks = -(-c.headdim // x_block), -(-c.d_state // block)
 
+        arena = Arena()
+
         def make(dtype: Any, *shape: int) -> Array:
-            return aligned((capacity, *shape), dtype)
+            return arena.array((capacity, *shape), dtype)
 
         i8, u8, i16, i32, i64 = np.int8, np.uint8, np.int16, np.int32, np.int64
         self.arrays: dict[str, Array] = {

@@ -34,24 +34,113 @@ INLINE void store(void* at, V v) {
     std::memcpy(at, &v, sizeof v);
 }
 
-template <class V, class U>
-INLINE V convert(U v) {
-    return __builtin_convertvector(v, V);
+#if defined(__AVX2__)
+INLINE i32x16 both(__m256i low, __m256i high) {
+    i32x16 out;
+    store(&out, low);
+    store((char*)&out + 32, high);
+    return out;
+}
+#endif
+
+// 16 numbers from memory to 32 bits. (GCC's own conversions go byte by byte here.)
+INLINE i32x16 widen(const int8_t* at) {
+#if defined(__AVX512F__)
+    return (i32x16)_mm512_cvtepi8_epi32(load<__m128i>(at));
+#elif defined(__AVX2__)
+    const __m128i v = load<__m128i>(at);
+    return both(_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8)));
+#else
+    return __builtin_convertvector(load<i8x16>(at), i32x16);
+#endif
+}
+
+INLINE i32x16 widen(const uint8_t* at) {
+#if defined(__AVX512F__)
+    return (i32x16)_mm512_cvtepu8_epi32(load<__m128i>(at));
+#elif defined(__AVX2__)
+    const __m128i v = load<__m128i>(at);
+    return both(_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8)));
+#else
+    return __builtin_convertvector(load<u8x16>(at), i32x16);
+#endif
+}
+
+INLINE i32x16 widen(const int16_t* at) {
+#if defined(__AVX512F__)
+    return (i32x16)_mm512_cvtepi16_epi32(load<__m256i>(at));
+#elif defined(__AVX2__)
+    return both(_mm256_cvtepi16_epi32(load<__m128i>(at)), _mm256_cvtepi16_epi32(load<__m128i>(at + 8)));
+#else
+    return __builtin_convertvector(load<i16x16>(at), i32x16);
+#endif
+}
+
+// 8 numbers from memory to 64 bits.
+INLINE i64x8 widen64(const int32_t* at) {
+#if defined(__AVX512F__)
+    return (i64x8)_mm512_cvtepi32_epi64(load<__m256i>(at));
+#elif defined(__AVX2__)
+    i64x8 out;
+    store(&out, _mm256_cvtepi32_epi64(load<__m128i>(at)));
+    store((char*)&out + 32, _mm256_cvtepi32_epi64(load<__m128i>(at + 4)));
+    return out;
+#else
+    return __builtin_convertvector(load<i32x8>(at), i64x8);
+#endif
+}
+
+// Numbers that fit the narrower type, to memory.
+INLINE void narrow(int8_t* to, i32x16 v) {
+#if defined(__AVX512F__)
+    store(to, _mm512_cvtepi32_epi8((__m512i)v));
+#else
+    for (int i = 0; i < 16; ++i) to[i] = v[i];
+#endif
+}
+
+INLINE void narrow(int16_t* to, i32x16 v) {
+#if defined(__AVX512F__)
+    store(to, _mm512_cvtepi32_epi16((__m512i)v));
+#else
+    for (int i = 0; i < 16; ++i) to[i] = v[i];
+#endif
+}
+
+INLINE void narrow(int32_t* to, i64x8 v) {
+#if defined(__AVX512F__)
+    store(to, _mm512_cvtepi64_epi32((__m512i)v));
+#else
+    for (int i = 0; i < 8; ++i) to[i] = v[i];
+#endif
+}
+
+INLINE void narrow(int8_t* to, i64x8 v) {
+#if defined(__AVX512F__)
+    _mm_storel_epi64((__m128i*)to, _mm512_cvtepi64_epi8((__m512i)v));
+#else
+    for (int i = 0; i < 8; ++i) to[i] = v[i];
+#endif
 }
 
 INLINE i32x16 all(int32_t x) { return i32x16{} + x; }
 INLINE i64x8 all64(int64_t x) { return i64x8{} + x; }
 
+// Eight of sixteen lanes, in 64 bits.
 INLINE i64x8 lower(i32x16 v) {
-    i32x8 half;
-    std::memcpy(&half, &v, sizeof half);
-    return convert<i64x8>(half);
+#if defined(__AVX512F__)
+    return (i64x8)_mm512_cvtepi32_epi64(_mm512_castsi512_si256((__m512i)v));
+#else
+    return widen64((const int32_t*)&v);
+#endif
 }
 
 INLINE i64x8 upper(i32x16 v) {
-    i32x8 half;
-    std::memcpy(&half, reinterpret_cast<const char*>(&v) + sizeof half, sizeof half);
-    return convert<i64x8>(half);
+#if defined(__AVX512F__)
+    return (i64x8)_mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64((__m512i)v, 1));
+#else
+    return widen64((const int32_t*)&v + 8);
+#endif
 }
 
 // Divide by 2^shift, rounding half up; a negative shift multiplies. -62 <= shift <= 62.
@@ -138,7 +227,7 @@ INLINE void store_bytes(int8_t* to, const i32x16 q[4]) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     _mm512_storeu_si512(to, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(first, second)));
 #else
-    for (int i = 0; i < 4; ++i) store(to + 16 * i, convert<i8x16>(q[i]));
+    for (int i = 0; i < 4; ++i) narrow(to + 16 * i, q[i]);
 #endif
 }
 

@@ -62,13 +62,13 @@ APART void convolve(
             for (int i = 0; i < 16; ++i) far |= out_shift[i] < -4;
             if (far) break;  // 32 bits might not do
             const i32x16 in_shift = load<i32x16>(k.conv_in_shift + at);
-            const i32x16 x = convert<i32x16>(load<i16x16>(row + c));
+            const i32x16 x = widen(row + c);
             const i32x16 shifted = (x + ((all(1) << in_shift) >> 1)) >> in_shift;
             const i32x16 kept = clamp(shifted, all(-128), all(127));
-            store(now + c, convert<i8x16>(kept));
+            narrow(now + c, kept);
             i32x16 acc = load<i32x16>(k.conv_bias + at);
             for (int64_t tap = 0; tap < taps; ++tap) {
-                const i32x16 one = convert<i32x16>(load<i8x16>(now + c - (taps - 1 - tap) * count));
+                const i32x16 one = widen(now + c - (taps - 1 - tap) * count);
                 acc += one * load<i32x16>(k.conv_weight + tap * dim + at);
             }
             const i32x16 right = clamp(out_shift, all(0), all(28));
@@ -81,7 +81,7 @@ APART void convolve(
                 lost_out -= bad_out[i];
             }
             const i32x16 soft = silu(m.tables, value, load<i32x16>(k.conv_silu_shift + at));
-            store(out + c, convert<i16x16>(soft));
+            narrow(out + c, soft);
         }
         for (; c < count; ++c) {
             const int64_t at = begin + c;
@@ -152,8 +152,9 @@ APART void front_item(
     const Model& m, const Layer& k, const Work& w, const Sequences& states, int64_t layer,
     const Slot& slot, int64_t item, int8_t* window
 ) {
-    const bool head = item < m.nheads;
-    const int64_t part = head ? item : item - m.nheads, count = head ? m.headdim : m.d_state;
+    const int64_t wide = 2 * m.ngroups;  // B and C come first, since they are longer than a head
+    const bool head = item >= wide;
+    const int64_t part = head ? item - wide : item, count = head ? m.headdim : m.d_state;
     const int64_t block = head ? m.x_block : m.bc_block, blocks = (count + block - 1) / block;
     const int64_t lanes = head ? m.nheads : m.ngroups;
     const int64_t begin = head ? part * count : m.d_inner + part * count;

@@ -19,7 +19,7 @@ APART void gate_item(const Model& m, const Layer& k, const Work& w, int64_t v, i
     i64x8 lost = {}, total = {};
     int64_t c = 0;
     for (; c + 16 <= m.headdim; c += 16) {
-        const i32x16 soft = silu(m.tables, convert<i32x16>(load<i16x16>(z + c)), all(k.z_silu));
+        const i32x16 soft = silu(m.tables, widen(z + c), all(k.z_silu));
         const i32x16 ys = load<i32x16>(y + c), weights = load<i32x16>(weight + c);
         for (int half = 0; half < 2; ++half) {
             const auto part = [&](i32x16 x) { return half ? upper(x) : lower(x); };
@@ -29,8 +29,8 @@ APART void gate_item(const Model& m, const Layer& k, const Work& w, int64_t v, i
             const i64x8 value = clamp(scaled, low, high);
             lost -= (kept != product) + (value != scaled);
             total += kept * kept;
-            store(g + c + 8 * half, convert<i32x8>(kept));
-            store(weighted + c + 8 * half, convert<i32x8>(value));
+            narrow(g + c + 8 * half, kept);
+            narrow(weighted + c + 8 * half, value);
         }
     }
     int64_t bad = sum(lost), squares = sum(total);

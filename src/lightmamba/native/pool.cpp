@@ -9,7 +9,7 @@
 namespace lightmamba {
 namespace {
 
-constexpr int SPINS = 2000;  // some ten microseconds; then the thread sleeps
+constexpr int SPINS = 4000;  // some tens of microseconds; then the thread sleeps
 
 void pause() {
 #if defined(__x86_64__)

@@ -121,7 +121,7 @@ INLINE i32x16 dot(const Words w[8], const int8_t* a) {
 
 // Factors (32 + m) * 2^e of 16 rows.
 INLINE i32x16 group_factors(const uint8_t* codes) {
-    const i32x16 code = convert<i32x16>(load<u8x16>(codes));
+    const i32x16 code = widen(codes);
     return ((code & 31) + 32) << (code >> 5);
 }
 

@@ -28,7 +28,7 @@ APART int64_t squares(const int32_t* x, int64_t n, int64_t shift) {
     i64x8 total = {};
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        const i64x8 wide = round_shift(convert<i64x8>(load<i32x8>(x + i)), shift);
+        const i64x8 wide = round_shift(widen64(x + i), shift);
         const i64x8 kept = clamp(wide, all64(-LARGEST24 - 1), all64(LARGEST24));
         total += kept * kept;
     }
@@ -74,11 +74,10 @@ APART void quantize(
         int64_t i = start;
         i64x8 different = {};
         for (; i + 8 <= stop; i += 8) {
-            const i64x8 wide = round_shift(convert<i64x8>(load<i32x8>(x + i)) * reciprocal, shift);
+            const i64x8 wide = round_shift(widen64(x + i) * reciprocal, shift);
             const i64x8 kept = clamp(wide, all64(f.qmin), all64(f.qmax));
             different -= kept != wide;
-            typedef int8_t i8x8 __attribute__((vector_size(8)));
-            store(q + i, convert<i8x8>(kept));
+            narrow(q + i, kept);
         }
         *clipped += sum(different);
         for (; i < stop; ++i) {

@@ -101,7 +101,7 @@ APART void scan_tile(
     const Model& m, const Layer& k, const Token& token, int64_t D, int64_t p, int8_t* h, i32x16* wide,
     uint8_t* h_exp, int32_t* y, int64_t* lost_h, int64_t* lost_y
 ) {
-    const i32x16 x = convert<i32x16>(load<i8x16>(token.x + p)), dtx = x * int32_t(token.dt);
+    const i32x16 x = widen(token.x + p), dtx = x * int32_t(token.dt);
     const i32x16 ramp = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const int64_t blocks = m.padded_state / BLOCK, x_exp = token.x_exp[p / m.x_block];
     const i32x16 decay = all(token.decay), step = all(m.dithered ? 159 << 24 : 0);
@@ -109,7 +109,7 @@ APART void scan_tile(
     i64x8 total[2] = {};
     for (int64_t b = 0; b < blocks; ++b, h += BLOCK * LANES, wide += BLOCK, h_exp += LANES) {
         const int64_t shift = saturate(token.shift - x_exp - token.B_exp[b], -31, 62);
-        const i32x16 before = convert<i32x16>(load<u8x16>(h_exp));
+        const i32x16 before = widen(h_exp);
         const int64_t C_exp = token.C_exp[b], n = b * BLOCK;
         const int32_t *B = token.B + n, *C = token.C + n;
         i32x16 e, dot, frame[BLOCK];
@@ -128,15 +128,15 @@ APART void scan_tile(
                 else ((int32_t*)wide)[i] = values[i];
             }
             dot = load<i32x16>(dots);
-            e = convert<i32x16>(load<u8x16>(h_exp));
+            e = widen(h_exp);
         } else {
             const i32x16 by = all(shift < 31 ? shift : 31), half = all(1 << (by[0] - 1));
             const i32x16 old_by = 24 - before, old_half = all(1) << (old_by - 1);
             i32x16 any = {}, also = {};
             #pragma GCC unroll 4
             for (int i = 0; i < BLOCK; i += 2) {
-                const i32x16 h0 = FIRST ? convert<i32x16>(load<i8x16>(h + i * LANES)) : wide[i];
-                const i32x16 h1 = FIRST ? convert<i32x16>(load<i8x16>(h + (i + 1) * LANES)) : wide[i + 1];
+                const i32x16 h0 = FIRST ? widen(h + i * LANES) : wide[i];
+                const i32x16 h1 = FIRST ? widen(h + (i + 1) * LANES) : wide[i + 1];
                 frame[i] = shift_right(h0 * decay + old_half, old_by) +
                            shift_right(dtx * B[i] + half, by);
                 frame[i + 1] = shift_right(h1 * decay + old_half, old_by) +
@@ -170,7 +170,7 @@ APART void scan_tile(
                 }
             }
             dot = first + second;
-            store(h_exp, convert<u8x16>(e));
+            narrow((int8_t*)h_exp, e);
         }
         total[0] += lower(dot) << (lower(e) + C_exp);
         total[1] += upper(dot) << (upper(e) + C_exp);
@@ -182,7 +182,7 @@ APART void scan_tile(
         const i64x8 skip = round_shift(Dx, saturate(k.D_shift - x_exp, -31, 62));
         const i64x8 value = clamp(read + skip, all64(-LARGEST24 - 1), all64(LARGEST24));
         *lost_y += sum(-(read != sums) - (value != read + skip));
-        store(y + p + 8 * half, convert<i32x8>(value));
+        narrow(y + p + 8 * half, value);
     }
 }
 

@@ -9,7 +9,7 @@ VOCAB, PADDED = 7, 9
 
 
 class TableModel:
-    """The next token depends on the last two: logits[t] = table[ids[t - 1], ids[t]].
+    """The next token depends on the last two: logits of t = table[ids[t - 1], ids[t]].
 
     The state is the last id of each row, and begins as an id of its own, ``VOCAB``; a reader that
     loses the state, or runs it on into the next window, gets other numbers. The columns of the
@@ -20,6 +20,7 @@ class TableModel:
         self.table = np.asarray(table, np.float64)
         self.valid_vocab = self.table.shape[-1]
         self.vocab_size = self.valid_vocab + PADDED - VOCAB
+        self.logit_exponent = 0
         self.shapes = []  # of every call
 
     @classmethod
@@ -35,11 +36,12 @@ class TableModel:
     def empty_state(self, batch):
         return np.full(batch, self.valid_vocab)
 
-    def logits(self, ids, state):
-        self.shapes.append(ids.shape)
+    def forward(self, ids, state, *, last_only=True):
+        self.shapes.append((*ids.shape, last_only))
         before = np.concatenate([state[:, None], ids[:, :-1]], axis=1)
         padding = np.full((*ids.shape, self.vocab_size - self.valid_vocab), 50.0)
-        return np.concatenate([self.table[before, ids], padding], axis=-1), ids[:, -1]
+        logits = np.concatenate([self.table[before, ids], padding], axis=-1)
+        return logits[:, -1:] if last_only else logits, ids[:, -1]
 
     def log_probability(self, ids):
         """Score each id after the first, one by one, in plain Python."""

@@ -43,8 +43,8 @@ class State:
     def __len__(self) -> int:
         return len(self.position)
 
-    def take(self, rows: slice) -> "State":
-        """Copy of some of the sequences."""
+    def take(self, rows: slice | NDArray[np.int64]) -> "State":
+        """Copy of some of the sequences; by numbers, in any order, and one several times."""
         return self._map(lambda x: x[rows].copy())
 
     def view(self, rows: slice) -> "State":

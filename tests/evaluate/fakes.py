@@ -71,6 +71,24 @@ class TracedModel(TableModel):
         ]
 
 
+class WideModel:
+    """Integer logits of many columns, all of one row."""
+
+    logit_exponent = -4
+
+    def __init__(self, vocab):
+        self.vocab_size = self.valid_vocab = vocab
+        self.row = np.random.default_rng(1).integers(-100, 100, vocab).astype(np.int32)
+
+    def empty_state(self, batch):
+        return np.zeros(batch)
+
+    def forward(self, ids, state, *, last_only=True):
+        out = np.empty((*ids.shape, self.vocab_size), np.int32)
+        out[:] = self.row
+        return out, state
+
+
 class BlankTokenizer:
     """One id per printable character or newline, another where a blank stands before it."""
 

@@ -158,6 +158,7 @@ def _read(
     values = np.empty((4, len(rows), rows.shape[1] - 1))
     for span, targets, logits in read(models, rows):
         got = beside(models, (logits[0], logits[1]), targets, threads=threads)
+        del logits
         agreed = got.model.likeliest == got.reference.likeliest
         for out, value in zip(
             values, (got.model.nll, got.reference.nll, got.kl, agreed), strict=True

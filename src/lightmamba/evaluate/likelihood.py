@@ -118,6 +118,7 @@ def perplexity(
             nll = np.empty((len(rows), rows.shape[1] - 1))
             for span, targets, (logits,) in read([model], rows):
                 got = likelihoods(model, logits, targets, threads=threads).nll
+                del logits
                 nll[:, span] = got.reshape(len(rows), -1)
                 count.add(got.size)
             check_finite(nll, windows, first)

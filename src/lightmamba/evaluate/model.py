@@ -166,7 +166,7 @@ def pieces(
 ) -> Iterator[tuple[slice, tuple[Logits, ...]]]:
     """Feed (batch, seqlen) ids to every model, some tokens at a time.
 
-    The logits of one piece are all that is ever held.
+    The logits of one piece are all that is ever held, if the caller drops them before it goes on.
 
     Parameters
     ----------
@@ -190,6 +190,7 @@ def pieces(
             out, after[i] = model.forward(part, after[i], last_only=False)
             logits.append(out)
         yield span, tuple(logits)
+        del out, logits  # before there are others
 
 
 def advance(model: LanguageModel, ids: NDArray[np.integer[Any]], state: Any) -> tuple[Logits, Any]:

@@ -234,6 +234,7 @@ def _continue(
         flat = logits.reshape(-1, logits.shape[-1])
         here, came = real[:, span], targets[:, span]
         got = likelihoods(model, flat, came[here], np.flatnonzero(here.ravel()), threads=threads)
+        del logits, flat
         values, hits = np.zeros(here.shape), np.ones(here.shape, bool)
         values[here], hits[here] = got.nll, got.likeliest == came[here]
         total -= values.sum(axis=1)

@@ -80,7 +80,7 @@ class Windows:
 def read(
     models: Sequence[LanguageModel], rows: NDArray[np.integer[Any]]
 ) -> Iterator[tuple[slice, NDArray[np.integer[Any]], tuple[Logits, ...]]]:
-    """Read (windows, tokens) ids from the empty state.
+    """Read (windows, tokens) ids from the empty state; the caller drops each piece's logits.
 
     Yields
     ------
@@ -93,4 +93,6 @@ def read(
     """
     for span, logits in pieces(models, rows[:, :-1]):
         targets = rows[:, span.start + 1 : span.stop + 1].ravel()
-        yield span, targets, tuple(each.reshape(-1, each.shape[-1]) for each in logits)
+        flat = tuple(each.reshape(-1, each.shape[-1]) for each in logits)
+        yield span, targets, flat
+        del logits, flat

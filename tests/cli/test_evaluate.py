@@ -224,6 +224,22 @@ def test_a_handmade_model_from_integers(run, tmp_path):
     assert found["tokens"] == 49
 
 
+def test_what_saturated_is_in_one_order_and_kept_by_a_journal(run, tmp_path):
+    """A journal has of each piece only what saturated there, in the order of its kinds."""
+    healthy = random_model(TINY)
+    low = replace(healthy, residual_exp=healthy.residual_exp - 10, logit_exp=-27)
+    save(low, tmp_path / "m.safetensors")
+    ids = write_ids(tmp_path / "ids.txt", 0, 300, vocab=58)
+    given = ("evaluate", tmp_path / "m.safetensors", "--ids", ids, "--window", 50, "--json")
+    whole = run(*given)
+    kinds = whole.json["overflows_by_kind"]
+    assert len(kinds) > 2
+    assert list(kinds) == sorted(kinds)
+    journal = ("--journal", tmp_path / "j.jsonl")
+    assert run(*given, *journal).out == whole.out
+    assert run(*given, *journal).out == whole.out
+
+
 def test_a_quantized_file_has_its_own_tokenizer(run, world):
     said = run("evaluate", world.worded_file, "--text", world.text, "--tokenizer", world.text)
     assert "carries its own; quantize again with --tokenizer to change it" in said.refusal

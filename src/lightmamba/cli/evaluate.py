@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         clipped = counters.pop("clipped", 0)
         result |= {
             "overflows": sum(counters.values()),
-            "overflows_by_kind": {k: v for k, v in counters.items() if v},
+            "overflows_by_kind": {k: v for k, v in sorted(counters.items()) if v},
             "clipped": clipped,
         }
     if not args.json:

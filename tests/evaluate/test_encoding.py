@@ -1,6 +1,7 @@
 """Long texts in parts give the ids of the whole."""
 
 import string
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ def small(monkeypatch):
     monkeypatch.setattr(encoding, "OVERLAP", OVERLAP)
 
 
+@cache
 def bundled():
     return Tokenizer.from_bytes((demo_checkpoint() / "tokenizer.json").read_bytes())
 
@@ -35,6 +37,7 @@ def trained(model, trainer, pre=None):
     return inner
 
 
+@cache
 def with_ends():
     """Byte-level BPE with an id before and two after every text."""
     inner = trained(
@@ -51,6 +54,7 @@ def with_ends():
     return Tokenizer(inner)
 
 
+@cache
 def without_words():
     """A unigram model over whole texts, nothing cut before: pieces may hold several words."""
     trainer = trainers.UnigramTrainer(
@@ -104,6 +108,17 @@ def test_long_texts_are_cut(monkeypatch):
     assert len(sizes) < 2 + len(text) / PART + 2
     assert seen[0] == (PART, len(text))
     assert seen[-1] == (len(text), len(text))
+
+
+def test_a_few_equal_tokens_are_no_seam():
+    """Where a tokenizer treats the beginning of a text in its own way, parts agree only later."""
+    words = trained(
+        models.WordLevel(unk_token="?"),
+        trainers.WordLevelTrainer(special_tokens=["?"], show_progress=False),
+        pre_tokenizers.Split(tokenizers.Regex(r"(?<=\A.{12}).{60}|\w+|\s|."), "isolated"),
+    )
+    tokenizer, text = Tokenizer(words), TEXTS["novel"].replace("\n", " ")
+    assert_array_equal(encode_text(tokenizer, text), tokenizer.encode(text))
 
 
 def test_a_part_without_a_seam_grows(monkeypatch):

@@ -94,7 +94,7 @@ def test_a_greedy_continuation_is_known():
 
 def greedy_text(model, ids):
     text = list(ids)
-    while len(text) < 100:
+    while len(text) < 300:  # more than one piece
         text.append(int(model.table[text[-2], text[-1]].argmax()))
     return text
 

@@ -36,7 +36,7 @@ def test_hashes_are_held_in_parts(part, monkeypatch):
     everything = hash_windows(CALIBRATION, range(len(CALIBRATION) - WINDOW + 1))
     found = np.isin(hash_windows(text, range(len(text) - WINDOW + 1)), everything)
     covered = np.zeros(len(text), bool)
-    for start in np.flatnonzero(found):
+    for start in np.flatnonzero(found).tolist():
         covered[start : start + WINDOW] = True
     monkeypatch.setattr(contamination, "PART", part)
     assert 400 < covered.sum() < 500

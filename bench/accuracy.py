@@ -73,7 +73,7 @@ def compared(quantized: QuantizedModel, tokens: int | None, threads: int) -> dic
     engine = Engine(quantized, threads=threads)
     found = compare(
         engine, FloatModel(reference.model, reference.valid_vocab), ids,
-        text_bytes=None if tokens else size, batch=16,
+        text_bytes=None if tokens else size, threads=threads,
     )  # fmt: skip
     counters = dict(engine.counters)
     clipped = counters.pop("clipped", 0)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from bench.common import bundled, encode, write_results
 from lightmamba.engine import Engine
-from lightmamba.evaluate.model import log_softmax, pieces
+from lightmamba.evaluate.logprobs import likelihoods
+from lightmamba.evaluate.model import pieces
 from lightmamba.numerics.ssm import SsmStep
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.quantize import Recipe, quantize_checkpoint
@@ -32,8 +33,8 @@ def losses(model: Any, ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """Negative log-likelihood (streams, seqlen - 1) of every token after the first."""
     out = np.empty((len(ids), ids.shape[1] - 1))
     for span, (logits,) in pieces([model], ids[:, :-1]):
-        found = log_softmax(logits, model.valid_vocab)
-        out[:, span] = -np.take_along_axis(found, ids[:, 1:][:, span, None], -1)[..., 0]
+        flat, targets = logits.reshape(-1, logits.shape[-1]), ids[:, 1:][:, span]
+        out[:, span] = likelihoods(model, flat, targets.ravel()).nll.reshape(targets.shape)
     return out
 
 

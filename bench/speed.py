@@ -54,8 +54,8 @@ def main() -> None:
     def rate(run: Callable[[], Any], tokens: int) -> float:
         return tokens / seconds(run, args.times)
 
-    exact = rate(lambda: perplexity(engine, ids, batch=16), len(ids))
-    floats = rate(lambda: perplexity(reference, ids, batch=16), len(ids))
+    exact = rate(lambda: perplexity(engine, ids, threads=args.threads), len(ids))
+    floats = rate(lambda: perplexity(reference, ids, threads=args.threads), len(ids))
     rows = {
         f"exact-integer evaluation, {args.threads} threads": f"{exact:,.0f} tokens/s",
         "the same by the float model": f"{floats:,.0f} tokens/s",

@@ -122,6 +122,22 @@ def speed() -> str:
     return lines(["what", "median"], rows) + foot(record)
 
 
+def evaluation() -> str:
+    """Exact-integer evaluation beside the float model."""
+    record = load("evaluation")
+    names = {"bundled": "bundled model", "mamba2-130m": "130m shape, random weights"}
+    rows = [
+        [
+            names[r["model"]], f"{r['exact']:,.0f}", f"{r['floats']:,.0f}",
+            f"{r['ratio']:.2f} ({r['lowest']:.2f} to {r['highest']:.2f})",
+            f"{100 * r['logits']:.1f}",
+        ]
+        for r in record["results"]
+    ]  # fmt: skip
+    header = ["W4A4, tokens/s", "exact integers", "float (torch)", "ratio", "for logits, %"]
+    return lines(header, rows) + foot(record)
+
+
 def gates() -> str:
     """Where the cycles of the simulated tokens went."""
     record = load("gates")
@@ -246,6 +262,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "rates": rates,
     "estimates": estimates,
     "speed": speed,
+    "evaluation": evaluation,
     "targets": lambda: plain(boards.target_rows()),
     "target-sources": lambda: plain(boards.source_rows()),
     "bounds": lambda: computed("boards", boards.bound_rows),

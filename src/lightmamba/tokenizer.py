@@ -63,14 +63,18 @@ class Tokenizer:
         InputError
             If the text is not valid Unicode.
         """
+        encoding = self.encoding(text, add_special_tokens=add_special_tokens)
+        return np.array(encoding.ids, dtype=np.int64)
+
+    def encoding(self, text: str, *, add_special_tokens: bool = True) -> tokenizers.Encoding:
+        """Turn text into ids, and keep which characters each is of; as :meth:`encode`."""
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(
                 f"the text is not valid Unicode at character {error.start}; give it as UTF-8"
             ) from None
-        ids = self._inner.encode(text, add_special_tokens=add_special_tokens).ids
-        return np.array(ids, dtype=np.int64)
+        return self._inner.encode(text, add_special_tokens=add_special_tokens)
 
     def decode(self, ids: Sequence[int] | NDArray[np.int64]) -> str:
         """Turn ids, shape (seqlen,), into text; special tokens have none.

@@ -2,6 +2,9 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -126,6 +129,82 @@ def test_tasks_from_local_files(run, world, tmp_path):
     assert limited.json["perplexity"] > 1
 
 
+KILLED = """
+import os, signal, sys
+from lightmamba.cli import main
+from lightmamba.evaluate.journal import Journal
+
+left, write = [int(sys.argv[1])], Journal._append
+
+def killed(journal, record):
+    left[0] -= 1
+    if left[0] == 0:
+        with journal.path.open("ab") as file:
+            file.write(b'{"part": "the te')
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(journal, record)
+
+Journal._append = killed
+main(sys.argv[2:])
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    """Two task files."""
+    rows = [
+        {"query": f"The {word} is", "choices": ["blue", "made of tin"], "gold": 0}
+        for word in ("sky", "sea", "rain", "violent gust")
+    ]
+    (tmp_path / "choices.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "words.jsonl").write_text('{"text": "The cat sat."}\n{"text": "It was night."}\n')
+    return ("--task", tmp_path / "choices.jsonl", "--task", tmp_path / "words.jsonl")
+
+
+@pytest.mark.parametrize("against", [False, True])
+def test_killed_and_gone_on(run, world, tasks, tmp_path, against):
+    """Killed while it writes, three times on the way: the same JSON as of one run."""
+    given = ["evaluate", world.worded_file, "--text", world.text, *tasks, "--window", 128]
+    given += ["--batch", 2, "--threads", 1, "--json"]
+    given += ["--against", world.worded] if against else []
+    whole = run(*given)
+    journal = tmp_path / "j.jsonl"
+    given += ["--journal", journal]
+    sizes = [0]
+    for records in (3, 8, 9):  # the first two are the model and the text
+        words = [sys.executable, "-c", KILLED, str(records), *map(str, given)]
+        done = subprocess.run(words, capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert done.stdout == b""
+        sizes.append(len(journal.read_bytes()))
+    assert sizes == sorted(set(sizes))
+    assert "the task choices" in journal.read_text()
+    assert run(*given).out == whole.out
+    finished = journal.read_bytes()
+    assert run(*given).out == whole.out
+    assert journal.read_bytes() == finished
+
+
+def test_the_journal_of_another_evaluation(run, world, tasks, tmp_path):
+    journal = ("--journal", tmp_path / "j.jsonl", "--json")
+    given = ("evaluate", world.worded_file, "--text", world.text)
+    assert run(*given, *journal).status == 0
+    assert run(*given, *tasks, *journal).status == 0  # tasks may be added
+    (tmp_path / "other.txt").write_text(world.text.read_text()[1:])
+    for words, what in (
+        (("evaluate", world.plain_file, "--ids", world.ids), "file of the model was"),
+        (("evaluate", world.worded, "--text", world.text), "of the model was"),
+        ((*given, "--window", 64), "--window of the text was 1024 there and is 64 here"),
+        ((*given, "--batch", 1), "--batch of the text was not given there and is 1 here"),
+        ((*given, "--against", world.worded), "--against of the text was not given there"),
+        ((*given[:2], "--text", tmp_path / "other.txt"), "ids of the text was"),
+        ((*given, *tasks, "--limit", 1), "rows of the task choices was"),
+    ):
+        assert what in run(*words, *journal).refusal
+    said = run(*given, "--journal", world.text)
+    assert "text.txt is no journal of an evaluation" in said.refusal
+
+
 def test_people_get_tables(run, world, tmp_path):
     words = tmp_path / "words.jsonl"
     words.write_text('{"text": "The cat sat."}\n')
@@ -143,6 +222,22 @@ def test_a_handmade_model_from_integers(run, tmp_path):
     found = run("evaluate", tmp_path / "m.safetensors", "--ids", ids, "--json").json
     assert np.isfinite(found["perplexity"])
     assert found["tokens"] == 49
+
+
+def test_what_saturated_is_in_one_order_and_kept_by_a_journal(run, tmp_path):
+    """A journal has of each piece only what saturated there, in the order of its kinds."""
+    healthy = random_model(TINY)
+    low = replace(healthy, residual_exp=healthy.residual_exp - 10, logit_exp=-27)
+    save(low, tmp_path / "m.safetensors")
+    ids = write_ids(tmp_path / "ids.txt", 0, 300, vocab=58)
+    given = ("evaluate", tmp_path / "m.safetensors", "--ids", ids, "--window", 50, "--json")
+    whole = run(*given)
+    kinds = whole.json["overflows_by_kind"]
+    assert len(kinds) > 2
+    assert list(kinds) == sorted(kinds)
+    journal = ("--journal", tmp_path / "j.jsonl")
+    assert run(*given, *journal).out == whole.out
+    assert run(*given, *journal).out == whole.out
 
 
 def test_a_quantized_file_has_its_own_tokenizer(run, world):

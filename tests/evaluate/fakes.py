@@ -9,7 +9,7 @@ VOCAB, PADDED = 7, 9
 
 
 class TableModel:
-    """The next token depends on the last two: logits[t] = table[ids[t - 1], ids[t]].
+    """The next token depends on the last two: logits of t = table[ids[t - 1], ids[t]].
 
     The state is the last id of each row, and begins as an id of its own, ``VOCAB``; a reader that
     loses the state, or runs it on into the next window, gets other numbers. The columns of the
@@ -20,6 +20,7 @@ class TableModel:
         self.table = np.asarray(table, np.float64)
         self.valid_vocab = self.table.shape[-1]
         self.vocab_size = self.valid_vocab + PADDED - VOCAB
+        self.logit_exponent = 0
         self.shapes = []  # of every call
 
     @classmethod
@@ -35,11 +36,12 @@ class TableModel:
     def empty_state(self, batch):
         return np.full(batch, self.valid_vocab)
 
-    def logits(self, ids, state):
-        self.shapes.append(ids.shape)
+    def forward(self, ids, state, *, last_only=True):
+        self.shapes.append((*ids.shape, last_only))
         before = np.concatenate([state[:, None], ids[:, :-1]], axis=1)
         padding = np.full((*ids.shape, self.vocab_size - self.valid_vocab), 50.0)
-        return np.concatenate([self.table[before, ids], padding], axis=-1), ids[:, -1]
+        logits = np.concatenate([self.table[before, ids], padding], axis=-1)
+        return logits[:, -1:] if last_only else logits, ids[:, -1]
 
     def log_probability(self, ids):
         """Score each id after the first, one by one, in plain Python."""
@@ -67,6 +69,24 @@ class TracedModel(TableModel):
             ("layer.0", ids[..., None] * np.array([self.gain, 2 * self.gain])),
             ("layer.1", np.zeros((*ids.shape, 3))),
         ]
+
+
+class WideModel:
+    """Integer logits of many columns, all of one row."""
+
+    logit_exponent = -4
+
+    def __init__(self, vocab):
+        self.vocab_size = self.valid_vocab = vocab
+        self.row = np.random.default_rng(1).integers(-100, 100, vocab).astype(np.int32)
+
+    def empty_state(self, batch):
+        return np.zeros(batch)
+
+    def forward(self, ids, state, *, last_only=True):
+        out = np.empty((*ids.shape, self.vocab_size), np.int32)
+        out[:] = self.row
+        return out, state
 
 
 class BlankTokenizer:

@@ -44,7 +44,7 @@ def test_both_perplexities_are_those_of_each_alone(batch):
     both = compare(model, reference, ids, window=200, batch=batch, text_bytes=900)
     for got, alone in ((both.model, model), (both.reference, reference)):
         want = perplexity(alone, ids, window=200, text_bytes=900)
-        assert_allclose(got.nll, want.nll, rtol=1e-13)
+        assert_allclose(got.nll.sums, want.nll.sums, rtol=1e-13)
         assert got.bits_per_byte == pytest.approx(want.bits_per_byte)
         assert math.isclose(got.standard_error, want.standard_error)
     assert math.isclose(both.ratio, both.model.perplexity / both.reference.perplexity)
@@ -71,6 +71,30 @@ def test_the_first_divergence_is_a_position_in_the_text():
     result = compare(model, reference, ids, window=20, batch=2)
     assert result.first_divergence == 48
     assert math.isclose(result.top1_agreement, 56 / 57)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_the_first_divergence_of_many(batch):
+    model, reference, ids = TableModel.random(0), TableModel.random(0), random_ids(1, 190)
+    model.table += np.random.default_rng(2).normal(0, 0.3, VOCAB)
+    apart = [
+        start + 1 + i
+        for start in range(0, 190, 20)
+        for i, pair in enumerate(
+            zip(*(likeliest(m, ids[start : start + 20]) for m in (model, reference)), strict=True)
+        )
+        if pair[0] != pair[1]
+    ]
+    result = compare(model, reference, ids, window=20, batch=batch)
+    assert result.first_divergence == apart[0]
+    assert math.isclose(result.top1_agreement, 1 - len(apart) / 180)
+    assert len({(position - 1) // 20 for position in apart}) > 3
+
+
+def likeliest(model, ids):
+    """What a model expects after each id but the last, read from the empty state."""
+    befores = [model.valid_vocab, *ids[:-2]]
+    return [int(model.table[b, t].argmax()) for b, t in zip(befores, ids[:-1], strict=True)]
 
 
 def test_layers_of_traced_models():

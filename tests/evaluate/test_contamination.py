@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lightmamba.errors import InputError
-from lightmamba.evaluate import check_overlap, overlap
-from lightmamba.numerics.windows import WINDOW, window_hashes
+from lightmamba.evaluate import check_overlap, contamination, overlap
+from lightmamba.numerics.windows import WINDOW, hash_windows, window_hashes
 
 from .fakes import random_ids
 
@@ -25,6 +25,22 @@ def test_a_copied_passage_counts_by_its_tokens(shift):
     text[500:1500] = CALIBRATION[shift : shift + 1000]
     share = overlap(text, HASHES)
     assert (1000 - 2 * (WINDOW - 1)) / 4000 <= share <= 1000 / 4000
+
+
+@pytest.mark.parametrize("part", [1, 7, 500, 1 << 20])
+def test_hashes_are_held_in_parts(part, monkeypatch):
+    """Each token counts once, whichever windows it lies in and wherever the parts meet."""
+    text = random_ids(1, 1500, 2000)
+    for start, length in ((100, 40), (130, 300), (700, 32), (1400, 100)):
+        text[start : start + length] = CALIBRATION[:length]
+    everything = hash_windows(CALIBRATION, range(len(CALIBRATION) - WINDOW + 1))
+    found = np.isin(hash_windows(text, range(len(text) - WINDOW + 1)), everything)
+    covered = np.zeros(len(text), bool)
+    for start in np.flatnonzero(found).tolist():
+        covered[start : start + WINDOW] = True
+    monkeypatch.setattr(contamination, "PART", part)
+    assert 400 < covered.sum() < 500
+    assert overlap(text, everything) == covered.mean()
 
 
 def test_short_texts_cannot_tell():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lightmamba.errors import InputError
-from lightmamba.evaluate import evaluate_file, harness, run_tasks
+from lightmamba.evaluate import Journal, evaluate_file, harness, run_tasks
 
 from .fakes import BlankTokenizer, TableModel
 
@@ -111,6 +111,18 @@ def test_limit_and_unknown_names(model, folder):
 
 @needs_lm_eval
 @pytest.mark.filterwarnings("ignore")
+def test_a_journal_keeps_log_likelihoods(model, folder, tmp_path):
+    options = {"include_path": folder, "journal": Journal(tmp_path / "j.jsonl")}
+    (once,) = run_tasks(model, BlankTokenizer(), ["birds"], **options)
+    model.shapes.clear()
+    options["journal"] = Journal(tmp_path / "j.jsonl")
+    (again,) = run_tasks(model, BlankTokenizer(), ["birds"], **options)
+    assert again == once
+    assert model.shapes == []
+
+
+@needs_lm_eval
+@pytest.mark.filterwarnings("ignore")
 def test_log_likelihoods(model):
     tokenizer = BlankTokenizer()
     lm = adapter(model, eot_id=9)
@@ -140,7 +152,7 @@ def test_generation_is_greedy_and_stops(model):
 
     model.shapes.clear()
     assert generate(max_gen_toks=20) == text
-    assert model.shapes == [(1, 5)] + [(1, 1)] * 19
+    assert model.shapes == [(1, 5, True)] + [(1, 1, True)] * 19
     assert generate(max_gen_toks=20, temperature=0, do_sample=True) == text
     assert generate(max_gen_toks=20, until=text[4:6]) == text[: text.index(text[4:6])]
     last = max(i for i in range(1, 20) if text.index(text[i]) == i)  # a letter's first place

@@ -1,17 +1,18 @@
 """Perplexity against look-up tables, and the refusals."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from lightmamba.errors import InputError
+from lightmamba.evaluate import compare, perplexity
 from lightmamba.evaluate import model as model_module
-from lightmamba.evaluate import perplexity
-from lightmamba.evaluate.sweep import Windows, standard_error
+from lightmamba.evaluate.sweep import Windows
 
-from .fakes import VOCAB, TableModel, random_ids
+from .fakes import VOCAB, TableModel, WideModel, random_ids
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
@@ -24,7 +25,13 @@ def test_every_token_after_a_windows_first_is_scored(count, window, batch):
         for value in model.log_probability(ids[start : start + window])
     ]
     result = perplexity(model, ids, window=window, batch=batch)
-    assert_allclose(result.nll, -np.array(slow), rtol=1e-12)
+    blocks = [
+        math.fsum(slow[start + first : min(start + first + 128, start + window - 1)])
+        for start in range(0, len(slow), window - 1)
+        for first in range(0, min(window - 1, len(slow) - start), 128)
+    ]
+    assert_allclose(result.nll.sums, -np.array(blocks), rtol=1e-12)
+    assert result.nll.count == len(slow)
     assert result.tokens == len(slow)
     assert math.isclose(result.perplexity, math.exp(-np.mean(slow)), rel_tol=1e-12)
 
@@ -45,18 +52,24 @@ def test_without_text_there_are_no_bytes():
 def test_one_token_alone_scores_nothing():
     model, ids = TableModel.random(0), random_ids(1, 41)
     assert_array_equal(
-        perplexity(model, ids, window=20).nll, perplexity(model, ids[:40], window=20).nll
+        perplexity(model, ids, window=20).nll.sums, perplexity(model, ids[:40], window=20).nll.sums
     )
 
 
 def test_long_windows_are_read_in_pieces(monkeypatch):
-    model, ids = TableModel.random(0), random_ids(1, 1024)
+    """256 tokens at once in all, of as many windows as make pieces of 64; fewer if logits do."""
+    model, ids = TableModel.random(0), random_ids(1, 8 * 512)
     whole = perplexity(model, ids, window=512)
-    assert max(seqlen for _, seqlen in model.shapes) == model_module.PIECE
+    assert set(model.shapes) == {(4, 64, False), (4, 63, False)}
     model.shapes.clear()
-    monkeypatch.setattr(model_module, "LOGITS_HELD", 2 * model.vocab_size * 10)
-    assert_array_equal(perplexity(model, ids, window=512).nll, whole.nll)
-    assert set(model.shapes) == {(2, 10), (2, 1)}
+    one = perplexity(model, ids, window=512, batch=1)
+    assert set(model.shapes) == {(1, 256, False), (1, 255, False)}
+    model.shapes.clear()
+    monkeypatch.setattr(model_module, "LOGITS_HELD", 4 * model.vocab_size * 10)
+    less = perplexity(model, ids, window=512)
+    assert set(model.shapes) == {(4, 10, False), (4, 1, False)}
+    assert_array_equal(one.nll.sums, whole.nll.sums)
+    assert_array_equal(less.nll.sums, whole.nll.sums)
 
 
 def test_progress_counts_scored_tokens_up_to_the_last():
@@ -71,33 +84,34 @@ def test_progress_counts_scored_tokens_up_to_the_last():
     assert seen == [(38, 85), (76, 85), (85, 85)]
 
 
-def test_blocks_lie_within_windows():
+@pytest.mark.parametrize(("row", "scored", "position"), [(0, 0, 1), (0, 298, 299), (1, 0, 301)])
+def test_positions(row, scored, position):
     windows = Windows(random_ids(0, 610), 300, VOCAB)
-    assert_array_equal(windows.blocks(), [0, 128, 256, 299, 427, 555, 598])
-    assert [windows.position(scored) for scored in (0, 298, 299, 597, 598)] == [
-        1,
-        299,
-        301,
-        599,
-        601,
-    ]
+    assert windows.position(0, scored, row) == position
+    assert windows.position(1, scored, row) == position + 300
 
 
-def test_standard_error_of_two_blocks_is_half_their_distance():
-    values = np.repeat([1.0, 4.0], 50)
-    assert math.isclose(standard_error(values, np.array([0, 50])), 1.5)
-    assert standard_error(values, np.array([0])) < 0.2  # as if every value stood for itself
+@pytest.mark.parametrize("both", [False, True])
+def test_memory_does_not_grow_with_the_text(both):
+    """Of 20 times the text: its ids, some numbers per block, never two pieces of logits."""
+    model = WideModel(1 << 14)
 
+    def peak(tokens):
+        ids = np.random.default_rng(0).integers(0, model.valid_vocab, tokens).astype(np.int32)
+        tracemalloc.start()
+        try:
+            if both:
+                compare(model, WideModel(1 << 14), ids, window=256)
+            else:
+                perplexity(model, ids, window=256)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
 
-def test_standard_error_covers_the_truth():
-    """Of correlated values of mean 0, the mean lies within one error about two times in three."""
-    rng = np.random.default_rng(0)
-    steps = rng.normal(size=(400, 2000))
-    for t in range(1, steps.shape[1]):
-        steps[:, t] += 0.9 * steps[:, t - 1]
-    blocks = np.arange(0, 2000, 128)
-    inside = [abs(row.mean()) < standard_error(row, blocks) for row in steps]
-    assert 0.60 < np.mean(inside) < 0.74
+    piece = 256 * model.vocab_size * 4
+    first, last = peak(2048), peak(2048 * 20)
+    assert last - first < 20 * 2048 * 8
+    assert last < (2 if both else 1) * piece + 4e6
 
 
 @pytest.mark.parametrize(

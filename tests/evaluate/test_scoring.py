@@ -1,6 +1,7 @@
 """Batched scores against one-by-one sums."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from lightmamba.errors import InputError
 from lightmamba.evaluate import Request, score
 from lightmamba.evaluate.scoring import encode_pair
 
-from .fakes import VOCAB, BlankTokenizer, TableModel, random_ids
+from .fakes import VOCAB, BlankTokenizer, TableModel, WideModel, random_ids
 
 ids = st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=9).map(tuple)
 requests = st.lists(st.builds(Request, ids, ids), min_size=1, max_size=7)
@@ -43,6 +44,43 @@ def test_long_requests_cross_pieces(context):
         assert math.isclose(got.log_likelihood, one_by_one(model, request)[0], rel_tol=1e-12)
 
 
+def test_a_shared_context_is_read_once_and_without_logits():
+    model, text = TableModel.random(0), tuple(random_ids(1, 400).tolist())
+    requests = [Request(text[:300], (a, b)) for a in range(4) for b in range(3)]
+    for got, request in zip(score(model, requests), requests, strict=True):
+        log_likelihood, is_greedy = one_by_one(model, request)
+        assert math.isclose(got.log_likelihood, log_likelihood, rel_tol=1e-12)
+        assert got.is_greedy == is_greedy
+    assert model.shapes == [(1, 256, True), (1, 43, True), (12, 2, False)]
+
+
+def test_contexts_of_one_length_run_together():
+    """Calls see 64 tokens or more where there are as many, and never a padded context."""
+    model = TableModel.random(0)
+    requests = [Request(tuple(random_ids(i, 40).tolist()), (1,)) for i in range(14)]
+    requests += [Request((*requests[0].context, 3), (2, 5, 1))]
+    score(model, requests)
+    assert model.shapes == [
+        (1, 40, True), (1, 3, False),
+        (7, 36, True), (7, 3, True), (7, 1, False), (7, 36, True), (7, 3, True), (7, 1, False),
+    ]  # fmt: skip
+
+
+def test_memory_does_not_grow_with_a_continuation():
+    """One piece of logits is held, however long the text of a request is."""
+
+    def peak(tokens):
+        tracemalloc.start()
+        try:
+            score(model, [Request((1,), (2,) * tokens)])
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    model = WideModel(1 << 14)
+    assert peak(8192) < 256 * model.vocab_size * 4 + 4e6
+
+
 def test_a_greedy_continuation_is_known():
     """One wrong token is enough, in whichever piece it lies."""
     model = TableModel.random(0)
@@ -56,7 +94,7 @@ def test_a_greedy_continuation_is_known():
 
 def greedy_text(model, ids):
     text = list(ids)
-    while len(text) < 100:
+    while len(text) < 300:  # more than one piece
         text.append(int(model.table[text[-2], text[-1]].argmax()))
     return text
 
@@ -80,9 +118,11 @@ def test_the_end_of_text_stands_for_an_empty_context():
 
 def test_progress_and_refusals():
     model, seen = TableModel.random(0), []
+    contexts = [(0, 1), (2, 3), (1, 2), (4,)]
+    requests = [Request(context, (1,) * n) for context in contexts for n in (1, 3)]
+    score(model, requests, batch=2, progress=lambda *step: seen.append(step))
+    assert seen == [(10, 19), (15, 19), (19, 19)]  # a context but its last, and what is scored
     request = Request((0,), (1,))
-    score(model, [request] * 5, batch=2, progress=lambda *step: seen.append(step))
-    assert seen == [(2, 5), (4, 5), (5, 5)]
     with pytest.raises(InputError, match="token id 7 at position 1 is out of range"):
         score(model, [Request((0,), (7,))])
     with pytest.raises(InputError, match="the batch must be at least 1"):

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     size = len(tokenizer.decode(ids).encode())
     reference = FloatModel(checkpoint.model, checkpoint.valid_vocab)
     with progress("float checkpoint") as bar:
-        base = perplexity(reference, ids, text_bytes=size, progress=bar)
+        base = perplexity(reference, ids, text_bytes=size, threads=args.threads, progress=bar)
     rows: list[tuple[object, ...]] = [
         ("float", base.perplexity, base.standard_error, base.bits_per_byte, 1.0, 0.0, 1.0)
     ]
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             )  # fmt: skip
         engine = Engine(model, threads=args.threads)
         with progress(f"{name} in exact integers") as bar:
-            both = compare(engine, reference, ids, text_bytes=size, progress=bar)
+            both = compare(
+                engine, reference, ids, text_bytes=size, threads=args.threads, progress=bar
+            )
         got = both.model
         found[name], errors[name] = got.perplexity, got.standard_error
         agreement[name] = both.top1_agreement

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
-    from lightmamba.evaluate import Comparison
+    from lightmamba.evaluate import Comparison, Journal
 
 __all__ = ["add_arguments", "run"]
 
@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="jsonl file, or a task of lm-eval; repeatable")  # fmt: skip
     parser.add_argument("--limit", type=int, help="rows of each task")
     parser.add_argument("--window", type=int, default=1024, help="tokens between resets (1024)")
-    parser.add_argument("--batch", type=int, default=16, help="windows at once (16)")
+    parser.add_argument("--batch", type=int, help="sequences read together (as many as pay)")
+    parser.add_argument("--journal", type=Path, metavar="FILE",
+                        help="keeps what was found; the same command goes on from it")  # fmt: skip
     parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="for a checkpoint without")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--allow-overlap", action="store_true",
@@ -44,17 +46,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         opened = open_engine(args.model, args.threads)
     else:
         opened = open_float(args.model, args.revision, args.tokenizer, args.threads)
+    journal = _journal(args, opened, quantized)
     result: dict[str, Any] = {"model": args.model}
     if args.text or args.ids:
-        result |= _text(args, opened, quantized)
+        result |= _text(args, opened, quantized, journal)
     if args.task:
-        result["tasks"] = _tasks(args, opened)
+        result["tasks"] = _tasks(args, opened, journal)
     if quantized:
         counters = dict(opened.model.counters)
         clipped = counters.pop("clipped", 0)
         result |= {
             "overflows": sum(counters.values()),
-            "overflows_by_kind": {k: v for k, v in counters.items() if v},
+            "overflows_by_kind": {k: v for k, v in sorted(counters.items()) if v},
             "clipped": clipped,
         }
     if not args.json:
@@ -82,34 +85,69 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError(f"--{name} must be at least {least}, not {value}; try {right}")
 
 
-def _text(args: argparse.Namespace, opened: "Opened", quantized: bool) -> dict[str, Any]:
+def _journal(args: argparse.Namespace, opened: "Opened", quantized: bool) -> "Journal | None":
+    """Open the journal, and refuse that of another model."""
+    from hashlib import file_digest, sha256
+
+    from lightmamba.evaluate import Journal
+
+    if args.journal is None:
+        return None
+    hashes = dict(opened.hashes)
+    if quantized:
+        with Path(args.model).expanduser().open("rb") as file:
+            hashes["file"] = file_digest(file, "sha256").hexdigest()
+    hashes["tokenizer"] = sha256(opened.tokenizer or b"").hexdigest()
+    journal = Journal(args.journal)
+    journal.part("the model", hashes)
+    return journal
+
+
+def _text(
+    args: argparse.Namespace, opened: "Opened", quantized: bool, journal: "Journal | None"
+) -> dict[str, Any]:
+    from hashlib import sha256
+
     from lightmamba.cli.models import open_float, tokenizer_of
     from lightmamba.cli.show import progress
-    from lightmamba.evaluate import check_overlap, compare, perplexity
+    from lightmamba.evaluate import check_overlap, compare, encode_text, perplexity
     from lightmamba.inputs import read_ids, read_text
 
     model, size = opened.model, None
     if args.text:
         text = read_text(args.text)
-        ids = tokenizer_of(opened.tokenizer, model.valid_vocab, args.model).encode(text)
+        tokenizer = tokenizer_of(opened.tokenizer, model.valid_vocab, args.model)
+        with progress(f"encoding {args.text}") as bar:
+            ids = encode_text(tokenizer, text, progress=bar)
         size = len(text.encode())
+        del text
     else:
-        ids = read_ids(args.ids, model.valid_vocab)
+        ids = read_ids(args.ids, model.valid_vocab).astype("int32")
     result: dict[str, Any] = {}
     if quantized:
         hashes = model.model.calibration_windows
         result["calibration_overlap"] = check_overlap(ids, hashes, allow=args.allow_overlap)
-    options = {"window": args.window, "text_bytes": size, "batch": args.batch}
+    reference = None
     if args.against:
         engine = model if quantized else None
         reference = open_float(args.against, args.revision, args.tokenizer, args.threads, engine)
+    options = {
+        "window": args.window, "text_bytes": size, "batch": args.batch, "threads": args.threads
+    }  # fmt: skip
+    if journal is not None:
+        settings = {
+            "ids": sha256(ids.data).hexdigest(), "--window": args.window, "--batch": args.batch,
+            "--against": None if reference is None else reference.hashes,
+        }  # fmt: skip
+        options["part"] = journal.part("the text", settings)
+    if reference is not None:
         with progress(f"evaluating against {args.against}") as bar:
             shown = _traced(model) if quantized else model
             both = compare(shown, reference.model, ids, **options, progress=bar)
         found = both.model
         result |= _comparison(both, args.json)
     else:
-        with progress("evaluating") as bar:
+        with progress(f"evaluating on {args.text or args.ids}") as bar:
             found = perplexity(model, ids, **options, progress=bar)
     return {
         "perplexity": found.perplexity,
@@ -148,14 +186,19 @@ def _traced(engine: Any) -> Any:
     return TracedEngine(engine) if knows_its_basis(engine) else engine
 
 
-def _tasks(args: argparse.Namespace, opened: "Opened") -> list[dict[str, Any]]:
+def _tasks(
+    args: argparse.Namespace, opened: "Opened", journal: "Journal | None"
+) -> list[dict[str, Any]]:
     from lightmamba.cli.models import BareTokenizer, tokenizer_of
     from lightmamba.cli.show import progress
     from lightmamba.evaluate import evaluate_file, run_tasks
 
     model = opened.model
     tokenizer = BareTokenizer(tokenizer_of(opened.tokenizer, model.valid_vocab, args.model))
-    options = {"limit": args.limit, "eot_id": opened.special_ids.get("eos")}
+    options = {
+        "limit": args.limit, "eot_id": opened.special_ids.get("eos"), "batch": args.batch,
+        "threads": args.threads, "journal": journal,
+    }  # fmt: skip
     found, names = [], []
     for task in args.task:
         if task.endswith(".jsonl"):

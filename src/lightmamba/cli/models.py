@@ -1,6 +1,6 @@
 """Open what a user names: a quantized file, a checkpoint folder, a hub id."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +58,14 @@ class Opened:
         Content of its tokenizer.json.
     special_ids
         By "bos", "eos" and "pad", where known.
+    hashes
+        sha256 of a checkpoint's files, which loading takes anyway.
     """
 
     model: Any
     tokenizer: bytes | None
     special_ids: dict[str, int]
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
 def open_engine(name: str, threads: int) -> Opened:
@@ -136,7 +139,8 @@ def open_float(
     if engine is not None and found.tokenizer is None:
         same = engine.vocab_size == found.config.vocab_size
         valid = engine.valid_vocab if same else valid
-    return Opened(FloatModel(found.model, valid), found.tokenizer, found.special_ids)
+    model, hashes = FloatModel(found.model, valid), found.source.hashes
+    return Opened(model, found.tokenizer, found.special_ids, hashes)
 
 
 def tokenizer_of(data: bytes | None, valid_vocab: int, name: str) -> "Tokenizer":

@@ -1,5 +1,6 @@
 """The engine's layers in the checkpoint's own basis and units, for comparison by layer."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ class TracedEngine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.vocab_size, self.valid_vocab = engine.vocab_size, engine.valid_vocab
+        self.logit_exponent = engine.logit_exponent
         origin = engine.model.origin
         recipe = Recipe.parse(origin["recipe"], "the file's recipe")
         rotated = any(isinstance(step, Rotate) for step in recipe.passes)
@@ -38,8 +40,15 @@ class TracedEngine:
     def empty_state(self, batch: int) -> Any:
         return self.engine.empty_state(batch)
 
-    def logits(self, ids: NDArray[np.int64], state: Any) -> tuple[NDArray[np.float64], Any]:
-        return self.engine.logits(ids, state)
+    @property
+    def counters(self) -> Counter[str]:
+        """What saturated, by kind."""
+        return self.engine.counters
+
+    def forward(
+        self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
+    ) -> tuple[NDArray[np.int32], Any]:
+        return self.engine.forward(ids, state, last_only=last_only)
 
     def trace(self, ids: NDArray[np.int64]) -> Sequence[tuple[str, NDArray[np.float64]]]:
         """Residual stream after every layer, (batch, seqlen, d_model); counts no saturation."""

@@ -63,8 +63,8 @@ class State:
         """Copy that goes its own way: feeding tokens changes the state that is fed."""
         return self.take(slice(None))
 
-    def take(self, rows: slice) -> "State":
-        """Copy of some of the sequences."""
+    def take(self, rows: slice | NDArray[np.int64]) -> "State":
+        """Copy of some of the sequences; by numbers, in any order, and one several times."""
         return self._map(lambda x: x[rows].copy())
 
     def view(self, rows: slice) -> "State":

@@ -3,14 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmamba.errors import InputError
-from lightmamba.evaluate.likelihood import Perplexity, token_nll
-from lightmamba.evaluate.model import LanguageModel, Progress, Traced, log_softmax
-from lightmamba.evaluate.sweep import Windows, standard_error
+from lightmamba.evaluate.blocks import BlockSums
+from lightmamba.evaluate.count import Count
+from lightmamba.evaluate.journal import Part
+from lightmamba.evaluate.likelihood import Perplexity, check_bytes, check_finite
+from lightmamba.evaluate.logprobs import beside
+from lightmamba.evaluate.model import LanguageModel, Progress, Traced
+from lightmamba.evaluate.sweep import Windows, read
 
 __all__ = ["Comparison", "LayerError", "compare", "layer_errors"]
 
@@ -80,9 +85,11 @@ def compare(
     *,
     window: int = 1024,
     text_bytes: int | None = None,
-    batch: int = 8,
+    batch: int | None = None,
     trace_tokens: int = 256,
+    threads: int = 1,
     progress: Progress | None = None,
+    part: Part | None = None,
 ) -> Comparison:
     """Read a text once with both models and compare what they say.
 
@@ -90,7 +97,7 @@ def compare(
     ----------
     model, reference : LanguageModel
         Of one vocabulary.
-    ids, window, text_bytes, batch, progress
+    ids, window, text_bytes, batch, threads, progress, part
         As in :func:`lightmamba.evaluate.perplexity`.
     trace_tokens : int
         The error by layer is taken on so many first tokens of the text, at most one window.
@@ -106,45 +113,72 @@ def compare(
             f"the model knows {valid} token ids and its reference {reference.valid_vocab}; "
             f"compare it with the checkpoint that it was made from"
         )
-    windows = Windows(ids, window, valid)
-    nll, reference_nll, kl, agreed = np.empty((4, windows.scored))
-    for reading in windows.sweep([model, reference], batch, progress):
-        log_q, log_p = (log_softmax(logits, valid) for logits in reading.logits)
-        nll[reading.scored] = token_nll(reading, log_q)
-        reference_nll[reading.scored] = token_nll(reading, log_p)
-        kl[reading.scored] = kl_divergence(log_p, log_q)
-        agreed[reading.scored] = log_p.argmax(axis=-1) == log_q.argmax(axis=-1)
+    check_bytes(text_bytes)
+    windows = Windows(ids, window, valid, batch)
+    part, count, found = part or Part(), Count(progress, windows.scored), []
+    for first, rows in windows:
+        record = part.find(first, model)
+        if record is None:
+            found_here = _read((model, reference), windows, first, rows, count, threads)
+            record = part.keep(first, model, found_here)
+        else:
+            count.skip(rows[:, 1:].size)
+        found.append(record)
+    count.end()
 
-    measured = Perplexity.of(nll, windows, text_bytes)
-    expected = Perplexity.of(reference_nll, windows, text_bytes)
-    difference = nll - reference_nll
-    ratio = math.exp(difference.mean())
-    blocks = windows.blocks()
-    diverging = np.flatnonzero(agreed == 0)
+    sums = {
+        name: BlockSums.join(BlockSums.from_plain(record[name]) for record in found)
+        for name in ("nll", "reference", "difference", "kl", "agreed")
+    }
+    ratio = math.exp(sums["difference"].mean)
+    diverged = [record["diverged"] for record in found if record["diverged"] is not None]
     return Comparison(
-        model=measured,
-        reference=expected,
+        model=Perplexity.of(sums["nll"], text_bytes),
+        reference=Perplexity.of(sums["reference"], text_bytes),
         ratio=ratio,
-        ratio_standard_error=ratio * standard_error(difference, blocks),
-        kl=float(kl.mean()),
-        kl_standard_error=standard_error(kl, blocks),
-        top1_agreement=float(agreed.mean()),
-        top1_standard_error=standard_error(agreed, blocks),
-        first_divergence=windows.position(int(diverging[0])) if diverging.size else None,
+        ratio_standard_error=ratio * sums["difference"].standard_error(),
+        kl=sums["kl"].mean,
+        kl_standard_error=sums["kl"].standard_error(),
+        top1_agreement=sums["agreed"].mean,
+        top1_standard_error=sums["agreed"].standard_error(),
+        first_divergence=min(diverged, default=None),
         layers=layer_errors(model, reference, windows.ids[None, : min(trace_tokens, window)]),
     )
 
 
-def kl_divergence(log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum p · (log p − log q) over the last axis, in nats; where p is 0 nothing is added."""
-    p = np.exp(log_p)
-    surprise = np.subtract(log_p, log_q, out=np.zeros_like(p), where=p > 0)
-    divergence: NDArray[np.float64] = np.vecdot(p, surprise)
-    return divergence
+def _read(
+    models: tuple[LanguageModel, LanguageModel],
+    windows: Windows,
+    first: int,
+    rows: NDArray[np.integer[Any]],
+    count: Count,
+    threads: int,
+) -> dict[str, Any]:
+    """Read some windows with the model and its reference: sums by block, the first divergence."""
+    values = np.empty((4, len(rows), rows.shape[1] - 1))
+    for span, targets, logits in read(models, rows):
+        got = beside(models, (logits[0], logits[1]), targets, threads=threads)
+        del logits
+        agreed = got.model.likeliest == got.reference.likeliest
+        for out, value in zip(
+            values, (got.model.nll, got.reference.nll, got.kl, agreed), strict=True
+        ):
+            out[:, span] = value.reshape(len(rows), -1)
+        count.add(len(targets))
+    nll, reference, kl, agreed = values
+    check_finite(nll, windows, first)
+    check_finite(reference, windows, first)
+    named = {"nll": nll, "reference": reference, "kl": kl, "agreed": agreed}
+    named["difference"] = nll - reference
+    apart = np.argwhere(agreed == 0)
+    diverged = windows.position(first, int(apart[0, 1]), int(apart[0, 0])) if apart.size else None
+    return {name: BlockSums.of(value).plain() for name, value in named.items()} | {
+        "diverged": diverged
+    }
 
 
 def layer_errors(
-    model: LanguageModel, reference: LanguageModel, ids: NDArray[np.int64]
+    model: LanguageModel, reference: LanguageModel, ids: NDArray[np.integer[Any]]
 ) -> tuple[LayerError, ...]:
     """Compare the traces of two models on (batch, seqlen) ids; empty unless both offer one.
 
@@ -156,7 +190,8 @@ def layer_errors(
     if not (isinstance(model, Traced) and isinstance(reference, Traced)):
         return ()
     traces: tuple[Sequence[tuple[str, NDArray[np.floating]]], ...]
-    traces = (model.trace(ids), reference.trace(ids))
+    first = ids.astype(np.int64)
+    traces = (model.trace(first), reference.trace(first))
     errors = []
     for (name, got), (expected_name, expected) in zip(*traces, strict=True):
         if name != expected_name or got.shape != expected.shape:

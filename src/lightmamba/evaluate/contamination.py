@@ -9,6 +9,7 @@ from lightmamba.numerics.windows import WINDOW, hash_windows
 __all__ = ["OVERLAP_LIMIT", "check_overlap", "overlap"]
 
 OVERLAP_LIMIT = 0.01  # share of the evaluated text
+PART = 1 << 16  # windows whose hashes are held together
 
 
 def overlap(ids: ArrayLike, hashes: NDArray[np.uint64]) -> float:
@@ -33,11 +34,15 @@ def overlap(ids: ArrayLike, hashes: NDArray[np.uint64]) -> float:
     text = np.asarray(ids)
     if len(text) < WINDOW:
         return 0.0
-    found = np.isin(hash_windows(text, range(len(text) - WINDOW + 1)), hashes)
-    edges = np.zeros(len(text) + 1, np.int64)
-    edges[: len(found)] += found
-    edges[WINDOW : WINDOW + len(found)] -= found
-    return float((edges.cumsum()[:-1] > 0).mean())
+    covered, last = 0, -WINDOW
+    for start in range(0, len(text) - WINDOW + 1, PART):
+        part = text[start : start + PART + WINDOW - 1]
+        found = np.isin(hash_windows(part, range(len(part) - WINDOW + 1)), hashes)
+        places = start + np.flatnonzero(found)
+        if places.size:
+            covered += int(np.diff(places, prepend=last).clip(max=WINDOW).sum())
+            last = int(places[-1])
+    return covered / len(text)
 
 
 def check_overlap(ids: ArrayLike, hashes: NDArray[np.uint64], *, allow: bool = False) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.evaluate.journal import Journal
 from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer
 from lightmamba.evaluate.tasks import Estimate, TaskResult
 
@@ -26,16 +27,18 @@ def run_tasks(
     *,
     limit: int | None = None,
     include_path: str | Path | None = None,
-    batch: int = 8,
+    batch: int | None = None,
     eot_id: int | None = None,
+    threads: int = 1,
     progress: Progress | None = None,
+    journal: Journal | None = None,
 ) -> tuple[TaskResult, ...]:
     """Run tasks of lm-eval, by name or from local YAML files.
 
     Parameters
     ----------
     model : LanguageModel
-        Read anew from its empty state for every request.
+        Read anew from its empty state for every context.
     tokenizer : Tokenizer
         Of the model's vocabulary.
     names : sequence of str
@@ -44,12 +47,16 @@ def run_tasks(
         Rows per task; all by default.
     include_path : str or Path, optional
         A folder of more task YAML files, whose tasks are then known by name.
-    batch : int
-        Continuations scored together.
+    batch : int, optional
+        Sequences read together; by default as many as pay.
     eot_id : int, optional
         End-of-text id: stands for an empty context and ends generated text.
+    threads : int
+        Work on the logits.
     progress : callable (done, total), optional
-        Told how many requests of one kind are answered.
+        Told how many tokens are read, or how many requests are continued.
+    journal : Journal, optional
+        What it has of these tasks' log-likelihoods is not read again.
 
     Returns
     -------
@@ -82,9 +89,13 @@ def run_tasks(
 
         manager = _task_manager(names, include_path)
         chosen = [name for given in names for name in _resolve(given, manager)]
+        adapter = HarnessModel(
+            model, tokenizer, batch=batch, eot_id=eot_id, threads=threads, progress=progress,
+            journal=journal, name=f"lm-eval {' '.join(names)}",
+        )  # fmt: skip
         try:
             output = simple_evaluate(
-                model=HarnessModel(model, tokenizer, batch=batch, eot_id=eot_id, progress=progress),
+                model=adapter,
                 tasks=chosen,
                 limit=limit,
                 task_manager=manager,

@@ -7,10 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmamba.errors import InputError
-from lightmamba.evaluate.model import LanguageModel, Progress, log_softmax
-from lightmamba.evaluate.sweep import Reading, Windows, standard_error
+from lightmamba.evaluate.blocks import BlockSums
+from lightmamba.evaluate.count import Count
+from lightmamba.evaluate.journal import Part
+from lightmamba.evaluate.logprobs import likelihoods
+from lightmamba.evaluate.model import LanguageModel, Progress
+from lightmamba.evaluate.sweep import Windows, read
 
-__all__ = ["Perplexity", "exp_mean_nll", "perplexity", "token_nll"]
+__all__ = ["Perplexity", "check_bytes", "check_finite", "exp_mean_nll", "perplexity"]
 
 LARGEST = 700.0  # nats per token whose perplexity is still a float64
 
@@ -26,47 +30,39 @@ class Perplexity:
     standard_error : float
         Of ``perplexity``: itself times the standard error of the mean negative log-likelihood,
         which is taken over blocks of up to 128 scored tokens that lie within one window
-        (:func:`lightmamba.evaluate.sweep.standard_error`).
+        (:meth:`lightmamba.evaluate.blocks.BlockSums.standard_error`).
     bits_per_byte : float or None
         Negative log-likelihood of the scored tokens in bits, divided by the bytes of the whole
         text. The first token of each window is not scored although its bytes count, which flatters
         by about one part in ``window``. None where the size of the text is not known.
     tokens : int
         Scored tokens.
-    nll : (tokens,) float64
-        Negative log-likelihood of each scored token in nats, in the order of the text.
+    nll : BlockSums
+        Negative log-likelihood of the scored tokens in nats, by block, in the order of the text.
     """
 
     perplexity: float
     standard_error: float
     bits_per_byte: float | None
     tokens: int
-    nll: NDArray[np.float64] = field(repr=False)
+    nll: BlockSums = field(repr=False)
 
     @classmethod
-    def of(cls, nll: NDArray[np.float64], windows: Windows, text_bytes: int | None) -> "Perplexity":
-        """Sum up the negative log-likelihoods of the scored tokens of ``windows``.
+    def of(cls, nll: BlockSums, text_bytes: int | None) -> "Perplexity":
+        """Sum up the negative log-likelihoods of the scored tokens.
 
         Raises
         ------
         InputError
-            If one of them is not a finite number, or ``text_bytes`` is not positive.
+            If they are too large for a number.
         """
-        bad = np.flatnonzero(~np.isfinite(nll))
-        if bad.size:
-            raise InputError(
-                f"the model gives the token at position {windows.position(int(bad[0]))} no finite "
-                f"log-probability; check its weights for NaN and infinity"
-            )
-        if text_bytes is not None and text_bytes < 1:
-            raise InputError(f"the text must have at least 1 byte, not {text_bytes}")
-        value = exp_mean_nll(float(nll.mean()))
-        bits = float(nll.sum()) / math.log(2)
+        value = exp_mean_nll(nll.mean)
+        bits = nll.total / math.log(2)
         return cls(
             perplexity=value,
-            standard_error=value * standard_error(nll, windows.blocks()),
+            standard_error=value * nll.standard_error(),
             bits_per_byte=None if text_bytes is None else bits / text_bytes,
-            tokens=len(nll),
+            tokens=nll.count,
             nll=nll,
         )
 
@@ -77,14 +73,17 @@ def perplexity(
     *,
     window: int = 1024,
     text_bytes: int | None = None,
-    batch: int = 8,
+    batch: int | None = None,
+    threads: int = 1,
     progress: Progress | None = None,
+    part: Part | None = None,
 ) -> Perplexity:
     """Measure the perplexity of a text, window by window.
 
     Windows do not overlap, the state is reset at each, and every token after a window's first is
     scored, those of the partial last window too. Probabilities are over the valid ids of the
-    vocabulary, in float64.
+    vocabulary, in float64. Beside the ids, memory does not grow with the text but for a few numbers
+    per block of tokens.
 
     Parameters
     ----------
@@ -96,21 +95,56 @@ def perplexity(
         Tokens per window.
     text_bytes : int, optional
         Size of the text in UTF-8, for bits per byte.
-    batch : int
-        Windows read together; changes the speed, not the numbers.
+    batch : int, optional
+        Windows read together; changes the speed, not the numbers. By default as many as pay.
+    threads : int
+        Work on the logits.
     progress : callable (done, total), optional
         Told how many tokens are scored.
+    part : Part, optional
+        Of a journal: windows that are in it are not read again.
 
     Raises
     ------
     InputError
         If an id is out of range, the text too short, or a log-probability not finite.
     """
-    windows = Windows(ids, window, model.valid_vocab)
-    nll = np.empty(windows.scored)
-    for reading in windows.sweep([model], batch, progress):
-        nll[reading.scored] = token_nll(reading, log_softmax(reading.logits[0], model.valid_vocab))
-    return Perplexity.of(nll, windows, text_bytes)
+    check_bytes(text_bytes)
+    windows = Windows(ids, window, model.valid_vocab, batch)
+    part, count, found = part or Part(), Count(progress, windows.scored), []
+    for first, rows in windows:
+        record = part.find(first, model)
+        if record is None:
+            nll = np.empty((len(rows), rows.shape[1] - 1))
+            for span, targets, (logits,) in read([model], rows):
+                got = likelihoods(model, logits, targets, threads=threads).nll
+                del logits
+                nll[:, span] = got.reshape(len(rows), -1)
+                count.add(got.size)
+            check_finite(nll, windows, first)
+            record = part.keep(first, model, {"nll": BlockSums.of(nll).plain()})
+        else:
+            count.skip(rows[:, 1:].size)
+        found.append(BlockSums.from_plain(record["nll"]))
+    count.end()
+    return Perplexity.of(BlockSums.join(found), text_bytes)
+
+
+def check_bytes(text_bytes: int | None) -> None:
+    """Refuse a size of a text that is none."""
+    if text_bytes is not None and text_bytes < 1:
+        raise InputError(f"the text must have at least 1 byte, not {text_bytes}")
+
+
+def check_finite(nll: NDArray[np.float64], windows: Windows, first: int) -> None:
+    """Refuse (windows, tokens) negative log-likelihoods that are no numbers; names the first."""
+    bad = np.argwhere(~np.isfinite(nll))
+    if bad.size:
+        row, scored = (int(n) for n in bad[0])
+        raise InputError(
+            f"the model gives the token at position {windows.position(first, scored, row)} no "
+            f"finite log-probability; check its weights for NaN and infinity"
+        )
 
 
 def exp_mean_nll(mean: float) -> float:
@@ -127,8 +161,3 @@ def exp_mean_nll(mean: float) -> float:
             f"logarithm of its vocabulary; check its weights and its tokenizer"
         )
     return math.exp(mean)
-
-
-def token_nll(reading: Reading, log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pick the negative log-likelihood in nats of the tokens that came, (n,), from (n, vocab)."""
-    return -log_probs[np.arange(len(reading.targets)), reading.targets]

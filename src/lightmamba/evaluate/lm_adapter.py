@@ -7,8 +7,9 @@ import numpy as np
 from lm_eval.api.model import LM
 
 from lightmamba.errors import InputError
-from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer
-from lightmamba.evaluate.scoring import Request, encode_pair, score
+from lightmamba.evaluate.journal import Journal
+from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer, advance
+from lightmamba.evaluate.scoring import Request, encode_pair, part_of, score
 
 __all__ = ["HarnessModel"]
 
@@ -22,12 +23,18 @@ class HarnessModel(LM):
     ----------
     model : LanguageModel
     tokenizer : Tokenizer
-    batch : int
-        Continuations scored together.
+    batch : int, optional
+        Sequences read together; by default as many as pay.
     eot_id : int, optional
         End-of-text id: stands for an empty context and ends generated text.
+    threads : int
+        Work on the logits.
     progress : callable (done, total), optional
-        Told how many requests are answered.
+        Told how many tokens are read, or how many requests are continued.
+    journal : Journal, optional
+        What it has of these requests is not read again; texts that are written are not in it.
+    name : str
+        Of the journal's part.
     """
 
     def __init__(
@@ -35,16 +42,22 @@ class HarnessModel(LM):
         model: LanguageModel,
         tokenizer: Tokenizer,
         *,
-        batch: int = 8,
+        batch: int | None = None,
         eot_id: int | None = None,
+        threads: int = 1,
         progress: Progress | None = None,
+        journal: Journal | None = None,
+        name: str = "lm-eval",
     ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.batch = batch
         self.eot_id = eot_id
+        self.threads = threads
         self.progress = progress
+        self.journal = journal
+        self.name = name
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Score the (context, continuation) of every request: log-likelihood, and if greedy."""
@@ -52,7 +65,7 @@ class HarnessModel(LM):
         for each in requests:
             context, continuation = each.args
             pairs.append(encode_pair(self.tokenizer, context, continuation, self.eot_id))
-        return self._score(pairs)
+        return self._score(pairs, "continuations")
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
         """Score the whole (text,) of every request in one go: a state has no length limit.
@@ -65,7 +78,7 @@ class HarnessModel(LM):
             if self.eot_id is not None:
                 ids = (self.eot_id, *ids)
             pairs.append(Request(ids[:1], ids[1:]))
-        return [log_likelihood for log_likelihood, _ in self._score(pairs)]
+        return [log_likelihood for log_likelihood, _ in self._score(pairs, "texts")]
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Continue every (context, settings) greedily, up to the first stop string.
@@ -92,8 +105,12 @@ class HarnessModel(LM):
                 self.progress(len(texts), len(requests))
         return texts
 
-    def _score(self, requests: Sequence[Request]) -> list[tuple[float, bool]]:
-        scores = score(self.model, requests, batch=self.batch, progress=self.progress)
+    def _score(self, requests: Sequence[Request], kind: str) -> list[tuple[float, bool]]:
+        part = part_of(self.journal, f"{self.name}, {kind}", requests, self.batch)
+        scores = score(
+            self.model, requests, batch=self.batch, threads=self.threads, progress=self.progress,
+            part=part,
+        )  # fmt: skip
         return [(each.log_likelihood, each.is_greedy) for each in scores]
 
     def _generate(self, context: str, until: Sequence[str], max_tokens: int) -> str:
@@ -105,8 +122,8 @@ class HarnessModel(LM):
         written: list[int] = []
         text = ""
         while len(written) < max_tokens:
-            logits, state = self.model.logits(np.array([ids]), state)
-            token = int(logits[0, -1, : self.model.valid_vocab].argmax())
+            logits, state = advance(self.model, np.array([ids]), state)
+            token = int(logits[0, : self.model.valid_vocab].argmax())
             if token == self.eot_id:
                 break
             written.append(token)

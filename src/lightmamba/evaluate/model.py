@@ -9,20 +9,36 @@ from numpy.typing import ArrayLike, NDArray
 from lightmamba.errors import InputError
 
 __all__ = [
+    "SEQUENCES",
+    "VECTORS",
     "LanguageModel",
+    "Logits",
     "Progress",
+    "State",
     "Tokenizer",
     "Traced",
+    "advance",
+    "check_batch",
     "check_ids",
-    "log_softmax",
     "pieces",
+    "together",
 ]
 
-Logits = NDArray[np.floating[Any]]
-Progress = Callable[[int, int], None]  # called with (done, total), in tokens or rows
+Logits = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
+Progress = Callable[[int, int], None]  # called with (done, total), in tokens
 
-PIECE = 64  # tokens of a sequence per call of a model, at most
-LOGITS_HELD = 1 << 24  # logits of one call, at most: 128 MiB in float64
+VECTORS = 256  # tokens of one call of a model, those of all its sequences together
+SPAN = 64  # tokens of each sequence in a call, where sequences are long enough
+SEQUENCES = 16  # sequences of one call, at most: each has a state of its own
+LOGITS_HELD = 1 << 24  # logits of one call, at most: 64 MiB in int32
+
+
+class State(Protocol):
+    """What a model keeps of some sequences."""
+
+    def take(self, rows: NDArray[np.int64], /) -> Any:
+        """Copy the state of the sequences ``rows``, in this order; one may come several times."""
+        ...
 
 
 class LanguageModel(Protocol):
@@ -34,6 +50,8 @@ class LanguageModel(Protocol):
         Columns of the logits.
     valid_vocab : int
         Ids from here on are padding of the vocabulary: never read, never predicted.
+    logit_exponent : int
+        Logits are in units of ``2**logit_exponent`` nats; 0 for a float model.
     """
 
     @property
@@ -42,12 +60,25 @@ class LanguageModel(Protocol):
     @property
     def valid_vocab(self) -> int: ...
 
+    @property
+    def logit_exponent(self) -> int: ...
+
     def empty_state(self, batch: int) -> Any:
-        """Make the state before the first token of ``batch`` sequences."""
+        """Make the ``State`` before the first token of ``batch`` sequences."""
         ...
 
-    def logits(self, ids: NDArray[np.int64], state: Any) -> tuple[Logits, Any]:
-        """Map (batch, seqlen) ids to (batch, seqlen, vocab_size) logits, and the state after."""
+    def forward(
+        self, ids: NDArray[np.int64], state: Any, *, last_only: bool = ...
+    ) -> tuple[Logits, Any]:
+        """Read (batch, seqlen) ids.
+
+        Returns
+        -------
+        logits : (batch, seqlen, vocab_size), or (batch, 1, vocab_size) with ``last_only``
+            Integers or floats.
+        state
+            That after the last token.
+        """
         ...
 
 
@@ -79,8 +110,8 @@ class Tokenizer(Protocol):
         ...
 
 
-def check_ids(ids: ArrayLike, valid_vocab: int) -> NDArray[np.int64]:
-    """Return one sequence of ids as (seqlen,) int64.
+def check_ids(ids: ArrayLike, valid_vocab: int) -> NDArray[np.integer[Any]]:
+    """Return one sequence of ids as (seqlen,) integers, of the type they came in.
 
     Raises
     ------
@@ -99,16 +130,52 @@ def check_ids(ids: ArrayLike, valid_vocab: int) -> NDArray[np.int64]:
             f"token id {given[bad[0]]} at position {bad[0]} is out of range; "
             f"the model knows the ids 0 to {valid_vocab - 1}"
         )
-    return given.astype(np.int64)
+    return given if given.size else given.astype(np.int64)
+
+
+def check_batch(batch: int | None) -> None:
+    """Refuse a number of sequences that is none."""
+    if batch is not None and batch < 1:
+        raise InputError(f"the batch must be at least 1 sequence, not {batch}")
+
+
+def together(seqlen: int, batch: int | None = None) -> int:
+    """How many sequences of so many tokens are read together: ``batch``, or as many as pay.
+
+    Pieces of ``SPAN`` tokens of each make ``VECTORS`` in all, so that a projection reads its
+    weights seldom; more sequences would only take more states.
+    """
+    return batch or min(SEQUENCES, -(-VECTORS // max(1, min(SPAN, seqlen))))
+
+
+def spans(seqlen: int, batch: int, columns: int = 0) -> Iterator[slice]:
+    """Cut (batch, seqlen) tokens into pieces of ``VECTORS`` and of ``LOGITS_HELD`` logits at most.
+
+    ``columns`` logits are asked for of every token.
+    """
+    vectors = min(VECTORS, LOGITS_HELD // columns) if columns else VECTORS
+    step = max(1, vectors // batch)
+    for start in range(0, seqlen, step):
+        yield slice(start, min(start + step, seqlen))
 
 
 def pieces(
-    models: Sequence[LanguageModel], ids: NDArray[np.int64], piece: int = PIECE
+    models: Sequence[LanguageModel],
+    ids: NDArray[np.integer[Any]],
+    states: Sequence[Any] | None = None,
 ) -> Iterator[tuple[slice, tuple[Logits, ...]]]:
-    """Feed (batch, seqlen) ids to every model from its empty state, some tokens at a time.
+    """Feed (batch, seqlen) ids to every model, some tokens at a time.
 
-    At most ``piece`` tokens, and fewer where the logits of a piece would take more than
-    ``LOGITS_HELD`` numbers: they never lie whole in memory.
+    The logits of one piece are all that is ever held, if the caller drops them before it goes on.
+
+    Parameters
+    ----------
+    models : sequence of LanguageModel
+        All of them read the same.
+    ids : (batch, seqlen) integers
+        Of sequences of one length.
+    states : sequence of State, optional
+        One for each model; by default the empty ones.
 
     Yields
     ------
@@ -116,24 +183,25 @@ def pieces(
         The columns of ``ids`` just read, and the (batch, span, vocab_size) logits of each model.
     """
     batch, seqlen = ids.shape
-    room = LOGITS_HELD // (batch * max(model.vocab_size for model in models))
-    step = max(1, min(piece, room))
-    states = [model.empty_state(batch) for model in models]
-    for start in range(0, seqlen, step):
-        span = slice(start, min(start + step, seqlen))
-        logits = []
+    after = list(states) if states is not None else [m.empty_state(batch) for m in models]
+    for span in spans(seqlen, batch, max(model.vocab_size for model in models)):
+        part, logits = ids[:, span].astype(np.int64), []
         for i, model in enumerate(models):
-            out, states[i] = model.logits(ids[:, span], states[i])
+            out, after[i] = model.forward(part, after[i], last_only=False)
             logits.append(out)
         yield span, tuple(logits)
+        del out, logits  # before there are others
 
 
-def log_softmax(logits: Logits, valid_vocab: int) -> NDArray[np.float64]:
-    """Map (..., vocab_size) logits to (..., valid_vocab) log-probabilities in nats, in float64.
+def advance(model: LanguageModel, ids: NDArray[np.integer[Any]], state: Any) -> tuple[Logits, Any]:
+    """Read (batch, seqlen) ids, at least one token, for the logits of the last only.
 
-    The probabilities of the valid ids sum to one: the padding of the vocabulary takes no share.
+    Returns
+    -------
+    logits : (batch, vocab_size)
+    state
     """
-    valid = logits[..., :valid_vocab].astype(np.float64)
-    valid -= valid.max(axis=-1, keepdims=True)
-    valid -= np.log(np.exp(valid).sum(axis=-1, keepdims=True))
-    return valid
+    batch, seqlen = ids.shape
+    for span in spans(seqlen, batch):
+        logits, state = model.forward(ids[:, span].astype(np.int64), state, last_only=True)
+    return logits[:, -1], state

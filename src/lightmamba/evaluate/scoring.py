@@ -1,22 +1,32 @@
 """Log-likelihood of a continuation after a context, many at a time."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain, groupby
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
+from lightmamba.evaluate.count import Count
+from lightmamba.evaluate.journal import Journal, Part
+from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import (
+    SEQUENCES,
+    VECTORS,
     LanguageModel,
     Progress,
+    State,
     Tokenizer,
+    advance,
+    check_batch,
     check_ids,
-    log_softmax,
     pieces,
+    together,
 )
 
-__all__ = ["Request", "Score", "encode_pair", "score"]
+__all__ = ["Request", "Score", "encode_pair", "part_of", "score"]
 
 
 @dataclass(frozen=True)
@@ -94,24 +104,32 @@ def score(
     model: LanguageModel,
     requests: Sequence[Request],
     *,
-    batch: int = 8,
+    batch: int | None = None,
+    threads: int = 1,
     progress: Progress | None = None,
+    part: Part | None = None,
 ) -> list[Score]:
-    """Score every continuation after its own context, each from the empty state.
+    """Score every continuation after its own context, from the empty state.
 
-    Requests of similar length run together, padded on the right: the model reads from left to
-    right, so what stands behind a request changes nothing in it.
+    A context that several requests share is read once, and its state taken by each. Contexts of one
+    length are read together, without padding; so are continuations after them, padded on the right:
+    the model reads from left to right, so what stands behind a continuation changes nothing in it.
+    Logits are asked for where a token is scored only.
 
     Parameters
     ----------
     model : LanguageModel
-        Read anew from its empty state for every request.
+        Read anew from its empty state for every context.
     requests : sequence of Request
         Contexts may be of any length.
-    batch : int
-        Requests read together; changes the speed, not the numbers.
+    batch : int, optional
+        Sequences read together; changes the speed, not the numbers. By default as many as pay.
+    threads : int
+        Work on the logits.
     progress : callable (done, total), optional
-        Told how many requests are scored.
+        Told how many tokens are read.
+    part : Part, optional
+        Of a journal: requests that are in it are not read again.
 
     Returns
     -------
@@ -122,48 +140,108 @@ def score(
     InputError
         If an id is out of range, or a log-likelihood is not finite.
     """
-    if batch < 1:
-        raise InputError(f"the batch must be at least 1 request, not {batch}")
-    sequences = [check_ids(request.ids, model.valid_vocab) for request in requests]
-    order = sorted(range(len(requests)), key=lambda i: len(sequences[i]), reverse=True)
-    scores: dict[int, Score] = {}
-    for first in range(0, len(order), batch):
-        together = order[first : first + batch]
-        found = _score_batch(
-            model,
-            [sequences[i] for i in together],
-            [len(requests[i].context) for i in together],
-        )
-        scores.update(zip(together, found, strict=True))
-        if progress is not None:
-            progress(len(scores), len(requests))
-    return [scores[i] for i in range(len(requests))]
+    check_batch(batch)
+    for request in requests:
+        check_ids(request.ids, model.valid_vocab)
+    units = _units(requests, batch)
+    costs = [_cost(requests, unit) for unit in units]
+    part, count = part or Part(), Count(progress, sum(costs))
+    scores = [Score(0.0, False)] * len(requests)
+    for number, (unit, cost) in enumerate(zip(units, costs, strict=True)):
+        record = part.find(number, model)
+        if record is None:
+            found = _read(model, requests, unit, batch or SEQUENCES, threads)
+            record = part.keep(number, model, found)
+            count.add(cost)
+        else:
+            count.skip(cost)
+        for i, (log_likelihood, is_greedy) in zip(chain(*unit), record, strict=True):
+            scores[i] = Score(log_likelihood, is_greedy)
+    count.end()
+    return scores
 
 
-def _score_batch(
-    model: LanguageModel, sequences: Sequence[NDArray[np.int64]], contexts: Sequence[int]
-) -> list[Score]:
-    longest = max(len(sequence) for sequence in sequences) - 1
-    ids = np.zeros((len(sequences), longest), np.int64)
-    for row, sequence in zip(ids, sequences, strict=True):
-        row[: len(sequence) - 1] = sequence[:-1]
-    total = np.zeros(len(sequences))
-    greedy = np.ones(len(sequences), bool)
-    for span, (logits,) in pieces([model], ids):
-        for i, (sequence, context) in enumerate(zip(sequences, contexts, strict=True)):
-            begin = max(span.start, context - 1)
-            end = min(span.stop, len(sequence) - 1)
-            if begin >= end:
-                continue
-            log_probs = log_softmax(
-                logits[i, begin - span.start : end - span.start], model.valid_vocab
-            )
-            targets = sequence[begin + 1 : end + 1]
-            total[i] += log_probs[np.arange(len(targets)), targets].sum()
-            greedy[i] &= bool((log_probs.argmax(axis=-1) == targets).all())
+def part_of(
+    journal: Journal | None, name: str, requests: Sequence[Request], batch: int | None
+) -> Part | None:
+    """The part of a journal that these requests belong to."""
+    if journal is None:
+        return None
+    asked = [(request.context, request.continuation) for request in requests]
+    digest = sha256(json.dumps(asked).encode()).hexdigest()
+    return journal.part(name, {"rows": digest, "batch": batch})
+
+
+Unit = list[list[int]]  # the requests of each context, of several contexts of one length
+
+
+def _units(requests: Sequence[Request], batch: int | None) -> list[Unit]:
+    """Group requests by context, and contexts by length, the longest first."""
+    contexts: dict[tuple[int, ...], list[int]] = {}
+    for i, request in enumerate(requests):
+        contexts.setdefault(request.context, []).append(i)
+    units: list[Unit] = []
+    ordered = sorted(contexts.values(), key=lambda c: len(requests[c[0]].context), reverse=True)
+    for length, group in groupby(ordered, key=lambda c: len(requests[c[0]].context)):
+        alike, step = list(group), together(length - 1, batch)
+        units += [alike[i : i + step] for i in range(0, len(alike), step)]
+    return units
+
+
+def _cost(requests: Sequence[Request], unit: Unit) -> int:
+    """Tokens to be read."""
+    contexts = sum(len(requests[same[0]].context) - 1 for same in unit)
+    return contexts + sum(len(requests[i].continuation) for same in unit for i in same)
+
+
+def _read(
+    model: LanguageModel, requests: Sequence[Request], unit: Unit, most: int, threads: int
+) -> list[tuple[float, bool]]:
+    """Log-likelihood and greediness of the requests of a unit, in its order."""
+    prompts = np.array([requests[same[0]].context[:-1] for same in unit], np.int64)
+    state = model.empty_state(len(unit))
+    if prompts.size:
+        _, state = advance(model, prompts, state)
+
+    rows = [(row, i) for row, same in enumerate(unit) for i in same]
+    rows.sort(key=lambda row: len(requests[row[1]].continuation), reverse=True)
+    found: dict[int, tuple[float, bool]] = {}
+    while rows:
+        longest = len(requests[rows[0][1]].continuation)
+        few = rows[: max(1, min(most, VECTORS // longest))]
+        del rows[: len(few)]
+        taken = state.take(np.array([row for row, _ in few]))
+        chosen = [requests[i] for _, i in few]
+        got = _continue(model, chosen, taken, threads)
+        found.update(zip([i for _, i in few], got, strict=True))
+    return [found[i] for i in chain(*unit)]
+
+
+def _continue(
+    model: LanguageModel, requests: Sequence[Request], state: State, threads: int
+) -> list[tuple[float, bool]]:
+    """Score continuations after contexts that were read but for their last token."""
+    longest = max(len(request.continuation) for request in requests)
+    ids, targets = np.zeros((2, len(requests), longest), np.int64)
+    real = np.zeros(ids.shape, bool)
+    for row, request in enumerate(requests):
+        count = len(request.continuation)
+        ids[row, :count] = (request.context[-1], *request.continuation[:-1])
+        targets[row, :count] = request.continuation
+        real[row, :count] = True
+    total, greedy = np.zeros(len(requests)), np.ones(len(requests), bool)
+    for span, (logits,) in pieces([model], ids, [state]):
+        flat = logits.reshape(-1, logits.shape[-1])
+        here, came = real[:, span], targets[:, span]
+        got = likelihoods(model, flat, came[here], np.flatnonzero(here.ravel()), threads=threads)
+        del logits, flat
+        values, hits = np.zeros(here.shape), np.ones(here.shape, bool)
+        values[here], hits[here] = got.nll, got.likeliest == came[here]
+        total -= values.sum(axis=1)
+        greedy &= hits.all(axis=1)
     if not np.isfinite(total).all():
         raise InputError(
             "the model gives a continuation no finite log-likelihood; "
             "check its weights for NaN and infinity"
         )
-    return [Score(float(t), bool(g)) for t, g in zip(total, greedy, strict=True)]
+    return list(zip(total.tolist(), greedy.tolist(), strict=True))

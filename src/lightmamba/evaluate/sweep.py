@@ -1,36 +1,22 @@
-"""Cutting a text into windows, reading them as batches, and the error of a mean over them."""
+"""Cutting a text into windows and reading them, some together."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmamba.errors import InputError
-from lightmamba.evaluate.model import LanguageModel, Logits, Progress, check_ids, pieces
+from lightmamba.evaluate.model import (
+    LanguageModel,
+    Logits,
+    check_batch,
+    check_ids,
+    pieces,
+    together,
+)
 
-__all__ = ["BLOCK", "Reading", "Windows", "standard_error"]
-
-BLOCK = 128  # scored tokens per block of the standard error
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One row of one piece of a sweep: what every model said about some consecutive tokens.
-
-    Attributes
-    ----------
-    scored : slice
-        Places of these tokens among all the scored tokens of the text.
-    targets : (n,) int64
-        The tokens themselves.
-    logits : one (n, vocab_size) array per model
-        What each model predicted before seeing each token.
-    """
-
-    scored: slice
-    targets: NDArray[np.int64]
-    logits: tuple[Logits, ...]
+__all__ = ["Windows", "read"]
 
 
 class Windows:
@@ -44,6 +30,8 @@ class Windows:
     window : int
         Tokens per window.
     valid_vocab : int
+    batch : int, optional
+        Windows read together; by default as many as :func:`lightmamba.evaluate.model.together`.
 
     Raises
     ------
@@ -52,13 +40,17 @@ class Windows:
         would be scored (no error can be given for one).
     """
 
-    def __init__(self, ids: ArrayLike, window: int, valid_vocab: int) -> None:
+    def __init__(
+        self, ids: ArrayLike, window: int, valid_vocab: int, batch: int | None = None
+    ) -> None:
         if window < 2:
             raise InputError(
                 f"a window must have at least 2 tokens, for example 1024, not {window}"
             )
+        check_batch(batch)
         self.ids = check_ids(ids, valid_vocab)
         self.window = window
+        self.batch = together(window - 1, batch)
         self.full = len(self.ids) // window
         rest = len(self.ids) % window
         self.scored = self.full * (window - 1) + max(0, rest - 1)
@@ -68,73 +60,39 @@ class Windows:
                 f"windows of {window}; at least 2 are needed, better some thousands"
             )
 
-    def batches(self, batch: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
         """Yield the number of the first window and (windows, tokens) ids, in order.
 
         Up to ``batch`` full windows together; the partial one by itself, if it scores anything.
         """
         whole = self.ids[: self.full * self.window].reshape(self.full, self.window)
-        for first in range(0, self.full, batch):
-            yield first, whole[first : first + batch]
+        for first in range(0, self.full, self.batch):
+            yield first, whole[first : first + self.batch]
         rest = self.ids[self.full * self.window :]
         if len(rest) > 1:
             yield self.full, rest[None]
 
-    def position(self, scored: int) -> int:
-        """Position in the text of a scored token."""
-        return scored + scored // (self.window - 1) + 1
-
-    def blocks(self) -> NDArray[np.int64]:
-        """Places of the scored tokens that begin a block of up to ``BLOCK``, within one window."""
-        place = np.arange(self.scored) % (self.window - 1)
-        return np.flatnonzero(place % BLOCK == 0)
-
-    def sweep(
-        self, models: Sequence[LanguageModel], batch: int, progress: Progress | None = None
-    ) -> Iterator[Reading]:
-        """Read the whole text once with every model; report progress in scored tokens."""
-        if batch < 1:
-            raise InputError(f"the batch must be at least 1 window, not {batch}")
-        done = 0
-        for first, rows in self.batches(batch):
-            for span, logits in pieces(models, rows[:, :-1]):
-                for row in range(len(rows)):
-                    begin = (first + row) * (self.window - 1)
-                    yield Reading(
-                        scored=slice(begin + span.start, begin + span.stop),
-                        targets=rows[row, span.start + 1 : span.stop + 1],
-                        logits=tuple(each[row] for each in logits),
-                    )
-                done += len(rows) * (span.stop - span.start)
-                if progress is not None:
-                    progress(done, self.scored)
+    def position(self, first: int, scored: int, row: int) -> int:
+        """Position in the text of a scored token, in row ``row`` of windows from ``first`` on."""
+        return (first + row) * self.window + scored + 1
 
 
-def standard_error(values: NDArray[np.float64], blocks: NDArray[np.int64]) -> float:
-    """Estimate the standard error of the mean of values that are correlated with their neighbours.
+def read(
+    models: Sequence[LanguageModel], rows: NDArray[np.integer[Any]]
+) -> Iterator[tuple[slice, NDArray[np.integer[Any]], tuple[Logits, ...]]]:
+    """Read (windows, tokens) ids from the empty state; the caller drops each piece's logits.
 
-    Tokens of one passage are hard or easy together, so blocks of them are the independent samples:
-    with sums S and sizes n of B blocks and the mean m of all N values, the variance of m is
-    B / (B − 1) · Σ (S − m·n)² / N² (the ratio estimator, which allows for shorter blocks).
-    What correlation there is between neighbouring blocks is not seen.
-
-    Parameters
-    ----------
-    values : (n,) float64
-        One per token, in order.
-    blocks : (B,) int64
-        Where each block begins. With one block only, every value counts as its own.
-
-    Raises
+    Yields
     ------
-    ValueError
-        If there are fewer than two values.
+    span : slice
+        Places in their windows of some scored tokens.
+    targets : (n,) integers
+        These tokens of all windows, window by window.
+    logits : one (n, vocab_size) array per model
+        What each model predicted before seeing each.
     """
-    if len(values) < 2:
-        raise ValueError("one value has no standard error")
-    starts = blocks if len(blocks) > 1 else np.arange(len(values))
-    sums = np.add.reduceat(values, starts)
-    sizes = np.diff(np.append(starts, len(values)))
-    count = len(starts)
-    spread = np.square(sums - values.mean() * sizes).sum() * count / (count - 1)
-    return float(np.sqrt(spread) / len(values))
+    for span, logits in pieces(models, rows[:, :-1]):
+        targets = rows[:, span.start + 1 : span.stop + 1].ravel()
+        flat = tuple(each.reshape(-1, each.shape[-1]) for each in logits)
+        yield span, targets, flat
+        del logits, flat

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
+from lightmamba.evaluate.journal import Journal
 from lightmamba.evaluate.likelihood import exp_mean_nll
 from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer
-from lightmamba.evaluate.scoring import Score, encode_pair, score
+from lightmamba.evaluate.scoring import Score, encode_pair, part_of, score
 
 __all__ = ["Estimate", "Row", "TaskResult", "evaluate_file", "read_rows"]
 
@@ -119,40 +120,51 @@ def evaluate_file(
     path: str | Path,
     *,
     limit: int | None = None,
-    batch: int = 8,
+    batch: int | None = None,
     eot_id: int | None = None,
+    threads: int = 1,
     progress: Progress | None = None,
+    journal: Journal | None = None,
 ) -> TaskResult:
     """Evaluate a model on a task file; the task is named after the file.
 
     Parameters
     ----------
     model : LanguageModel
-        Read anew from its empty state for every continuation.
+        Read anew from its empty state for every context.
     tokenizer : Tokenizer
         Of the model's vocabulary.
     path : str or Path
         See the head of this module for the forms of a row.
     limit : int, optional
         Rows to read; all by default.
-    batch : int
-        Continuations scored together.
+    batch : int, optional
+        Sequences read together; by default as many as pay.
     eot_id : int, optional
         Stands for an empty context.
+    threads : int
+        Work on the logits.
     progress : callable (done, total), optional
-        Told how many continuations are scored.
+        Told how many tokens are read.
+    journal : Journal, optional
+        What it has of this task is not read again.
 
     Raises
     ------
     InputError
-        If the file is bad (see ``read_rows``) or a row cannot be scored.
+        If the file is bad (see ``read_rows``), a row cannot be scored, or the journal is of other
+        rows.
     """
     rows = read_rows(path, limit)
     pairs = [pair for row in rows for pair in row.pairs]
     requests = [encode_pair(tokenizer, *pair, eot_id=eot_id) for pair in pairs]
-    scores = score(model, requests, batch=batch, progress=progress)
+    name = Path(path).stem
+    scores = score(
+        model, requests, batch=batch, threads=threads, progress=progress,
+        part=part_of(journal, f"the task {name}", requests, batch),
+    )  # fmt: skip
     metrics = _last_word(scores) if rows[0].is_last_word else _multiple_choice(rows, scores)
-    return TaskResult(Path(path).stem, len(rows), metrics)
+    return TaskResult(name, len(rows), metrics)
 
 
 def _parse(line: str, where: str) -> Row:

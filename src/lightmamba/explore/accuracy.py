@@ -116,8 +116,9 @@ def measure(
         progress=lambda _, done, total: tell(0, QUANTIZING, done, total),
     )  # fmt: skip
     both = compare(
-        Engine(model, threads=threads), reference, ids, progress=partial(tell, QUANTIZING, 100)
-    )
+        Engine(model, threads=threads), reference, ids, threads=threads,
+        progress=partial(tell, QUANTIZING, 100),
+    )  # fmt: skip
     return Measured(
         ratio=both.ratio,
         standard_error=both.ratio_standard_error,

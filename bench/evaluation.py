@@ -1,0 +1,153 @@
+"""Exact-integer evaluation beside the float model, on the same processor.
+
+python -m bench.evaluation               # both models, some minutes on an idle machine
+python -m bench.evaluation --only bundled --tokens 8192
+
+Perplexity by `lightmamba.evaluate`, as `lightmamba evaluate` measures it: windows of 1,024 tokens,
+all columns of the logits. The bundled model reads its unseen text; of the 130m shape, engine and
+float model have random weights and read random ids, for only time is of interest. Engine and float
+model take turns, so that what else the machine does meets both; a ratio is the median of those of
+single turns.
+"""
+
+import argparse
+import time
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.common import bundled, encode, write_results
+from lightmamba.config import SHAPES
+from lightmamba.data import demo_file
+from lightmamba.engine import Engine
+from lightmamba.evaluate import LanguageModel, perplexity
+from lightmamba.mamba2 import Mamba2
+from lightmamba.qmodel import load
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.reference import FloatModel
+
+__all__ = ["Row", "Timed", "measure"]
+
+SHAPE = "mamba2-130m"
+WINDOW = 1024
+TOKENS = {"bundled": 32 * WINDOW, SHAPE: 4 * WINDOW}
+
+
+class Timed:
+    """A model that counts the seconds it takes; what is left of an evaluation is work on logits."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model, self.seconds = model, 0.0
+        self.vocab_size, self.valid_vocab = model.vocab_size, model.valid_vocab
+        self.logit_exponent = model.logit_exponent
+
+    def empty_state(self, batch: int) -> Any:
+        """State of sequences that have not begun."""
+        return self.model.empty_state(batch)
+
+    def forward(
+        self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
+    ) -> tuple[Any, Any]:
+        """The model's logits and state."""
+        start = time.perf_counter()
+        out = self.model.forward(ids, state, last_only=last_only)
+        self.seconds += time.perf_counter() - start
+        return out
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table shows of a model.
+
+    Parameters
+    ----------
+    tokens
+        Read in each turn.
+    exact, floats
+        Tokens per second, medians.
+    ratio, lowest, highest
+        Of the two, turn by turn: median and range.
+    logits
+        Seconds spent on logits over those of the engine, median.
+    """
+
+    model: str
+    tokens: int
+    turns: int
+    threads: int
+    exact: float
+    floats: float
+    ratio: float
+    lowest: float
+    highest: float
+    logits: float
+
+
+def pair(name: str, threads: int) -> tuple[Engine, FloatModel, NDArray[np.int64]]:
+    """Engine, float model, and a text."""
+    if name == "bundled":
+        checkpoint = bundled()
+        ids = encode(2)[0]
+        float_model, model = checkpoint.model, load(demo_file())
+        return Engine(model, threads=threads), FloatModel(float_model, checkpoint.valid_vocab), ids
+    torch.manual_seed(0)
+    model = random_model(SHAPES[name])
+    ids = np.random.default_rng(0).integers(0, model.valid_vocab, TOKENS[SHAPE])
+    reference = FloatModel(Mamba2(SHAPES[name]), model.valid_vocab)
+    return Engine(model, threads=threads), reference, ids
+
+
+def measure(name: str, tokens: int | None, turns: int, threads: int) -> Row:
+    """Let engine and float model read the same text by turns."""
+    torch.set_num_threads(threads)
+    engine, reference, text = pair(name, threads)
+    ids = np.resize(text, tokens or TOKENS[name])
+
+    def seconds(model: Timed, part: NDArray[np.int64]) -> float:
+        start = time.perf_counter()
+        perplexity(model, part, window=WINDOW, threads=threads)
+        return time.perf_counter() - start
+
+    found = []
+    for turn in range(turns + 1):
+        exact, floats = Timed(engine), Timed(reference)
+        part = ids if turn else ids[:256]  # the first compiles, and does not count
+        took = seconds(exact, part), seconds(floats, part)
+        found.append((*took, (took[0] - exact.seconds) / exact.seconds))
+    ours, theirs, logits = zip(*found[1:], strict=True)
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return Row(
+        model=name, tokens=len(ids), turns=turns, threads=threads,
+        exact=len(ids) / median(ours), floats=len(ids) / median(theirs),
+        ratio=median(ratios), lowest=min(ratios), highest=max(ratios), logits=median(logits),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", default=list(TOKENS), choices=list(TOKENS))
+    parser.add_argument("--tokens", type=int, help="of each turn")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--name", default="evaluation", help="of the results file")
+    args = parser.parse_args()
+    rows = []
+    for name in args.only:
+        row = measure(name, args.tokens, args.turns, args.threads)
+        print(
+            f"{name:12} exact {row.exact:,.0f} tokens/s, float {row.floats:,.0f}, ratio "
+            f"{row.ratio:.2f} ({row.lowest:.2f} to {row.highest:.2f}), logits {row.logits:.1%}",
+            flush=True,
+        )
+        rows.append(asdict(row))
+    write_results(args.name, "python -m bench.evaluation", rows)
+
+
+if __name__ == "__main__":
+    main()

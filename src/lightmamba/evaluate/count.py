@@ -1,0 +1,41 @@
+"""How far an evaluation is, told so that what was not done anew does not count as fast."""
+
+from lightmamba.evaluate.model import Progress
+
+__all__ = ["Count"]
+
+
+class Count:
+    """Tells a progress bar how many tokens are done.
+
+    What an earlier run did is not told until something is done, so that a bar that estimates the
+    time left begins to measure there.
+
+    Parameters
+    ----------
+    progress : callable (done, total), optional
+    total : int
+        Tokens in all.
+    """
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._done, self._told = 0, True
+
+    def add(self, tokens: int) -> None:
+        """So many more are done."""
+        self.end()
+        self._done += tokens
+        self._told = False
+        self.end()
+
+    def skip(self, tokens: int) -> None:
+        """So many were done before."""
+        self._done += tokens
+        self._told = False
+
+    def end(self) -> None:
+        """Tell what was not told yet."""
+        if not self._told and self._progress is not None:
+            self._progress(self._done, self._total)
+        self._told = True

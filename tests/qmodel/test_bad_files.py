@@ -81,6 +81,19 @@ def test_a_header_that_lies(tmp_path, lie):
     refuse(write_header(tmp_path / "m.st", lie), "is damaged or no quantized model")
 
 
+@pytest.mark.parametrize(
+    ("tensor", "kind", "word"),
+    [
+        ("layers.0.D", "BF16", "bfloat16"),
+        ("layers.0.A_shift", "F8_E4M3", "F8_E4M3"),
+        ("layers.0.A_shift", "F8_E8M0", "F8_E8M0"),
+    ],
+)
+def test_a_type_that_numpy_lacks(tmp_path, tensor, kind, word):
+    path = write_header(tmp_path / "m.st", change(tensor, dtype=kind))
+    refuse(path, rf"{tensor} is {word} \(2\), expected int")
+
+
 def test_not_a_quantized_model(tmp_path):
     path = tmp_path / "m.st"
     path.write_bytes(save({"weight": np.zeros(3)}, {"format": "pt"}))
@@ -128,6 +141,16 @@ METADATA = [
     (lambda h: h["formats"].update(act_bits=5), "formats does not fit: activation bits must be 4"),
     (lambda h: h["formats"].update(hadamard=3), "formats does not fit: hadamard must be"),
     (lambda h: h["formats"].update(block=5), "formats does not fit: block 5 must divide"),
+    (lambda h: h["formats"].update(group=0), "does not fit: group must be positive, not 0"),
+    (lambda h: h["formats"].update(group=-8), "does not fit: group must be positive, not -8"),
+    (lambda h: h["formats"].update(head_qmax=0), "head_qmax must be 1 to 127 at 8 bits, not 0"),
+    (lambda h: h["formats"].update(head_qmax=128), "head_qmax must be 1 to 127 at 8 bits, not 128"),
+    (
+        lambda h: h["formats"].update(head_act_bits=4),
+        "head_qmax must be 1 to 7 at 4 bits, not 119",
+    ),
+    (lambda h: h.update(logit_exp=1), "logit_exp is 1, expected -40 to 0"),
+    (lambda h: h.update(logit_exp=-41), "logit_exp is -41, expected -40 to 0"),
     (lambda h: h["formats"].update(state_rounding=8), "state_rounding is 8, expected a string"),
     (lambda h: h["layers"].append({}), "has numbers for 2 layers, expected 1"),
     (lambda h: h["config"].update(n_layer=1 << 40), "has numbers for 1 layers, expected 1099"),
@@ -172,6 +195,10 @@ TENSORS = [
     (
         lambda t: t.update({"layers.0.D": t["layers.0.D"].astype(np.float16)}),
         "layers.0.D is float16",
+    ),
+    (
+        lambda t: t.update({"layers.0.A_shift": np.zeros(2, np.bool_)}),
+        r"layers.0.A_shift is bool \(2\), expected int8 \(2\)",
     ),
     (
         lambda t: t.update({"head.q": t["head.q"][:2]}),

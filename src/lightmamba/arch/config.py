@@ -72,6 +72,7 @@ class ArchConfig:
         for name in ("multiplier_bits", "weight_bits", "act_bits"):
             among(name, 4, 8)
         among("head_act_bits", 8)
+        within("head_qmax", 1, 127)
         within("lanes", 1, 64)
         within("burst_beats", 1, min(256, 4096 * 8 // max(self.port_bits, self.state_port_bits)))
         within("weight_fifo", 2 * self.burst_beats, 1 << 14)

@@ -20,7 +20,7 @@ from lightmamba.numerics.formats import pack, unpack
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.formats import Formats
 from lightmamba.qmodel.header import build, take
-from lightmamba.qmodel.layout import describe, layer_vectors, matrices, tensors
+from lightmamba.qmodel.layout import DTYPES, describe, layer_vectors, matrices, tensors
 from lightmamba.qmodel.model import (
     Exponents,
     QuantizedLayer,
@@ -268,11 +268,12 @@ def _checked(handle: Any, c: Mamba2Config, f: Formats) -> Tensors:
         raise InputError(f"has the unknown tensor {min(unknown)}")
     found = {}
     for name in sorted(names):
-        tensor, spec = handle.get_tensor(name), must.get(name) or may[name]
-        if not spec.fits(str(tensor.dtype), tensor.shape):
-            got = describe(str(tensor.dtype), tensor.shape)
+        seen, spec = handle.get_slice(name), must.get(name) or may[name]
+        dtype, shape = seen.get_dtype(), tuple(seen.get_shape())  # before numpy sees the type
+        if not spec.fits(DTYPES.get(dtype, dtype), shape):
+            got = describe(DTYPES.get(dtype, dtype), shape)
             raise InputError(f"{name} is {got}, expected {spec}")
-        found[name] = tensor
+        found[name] = handle.get_tensor(name)
     return found
 
 

@@ -2,12 +2,13 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeVar
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.plain import build, checked
 from lightmamba.arch.ports import ports
 from lightmamba.errors import InputError
 
@@ -214,18 +215,21 @@ class Target:
         """
         known = {"machine", "channel", "resources", "power"}
         top = {name: value for name, value in values.items() if name not in known}
-        machine = _checked(values.get("machine", {}), dict, "machine")
+        machine = checked(values.get("machine", {}), dict, "machine")
         if unknown := set(machine) - set(CHOICES):
-            raise ValueError(_unknown("machine", min(unknown), CHOICES))
+            raise ValueError(
+                f"[machine] has no key {' '.join(min(unknown).split())}; it has "
+                f"{', '.join(CHOICES)}, for example {EXAMPLES['machine']}"
+            )
         for name, value in machine.items():
-            _checked(value, bool if name == "shared_port" else int, f"machine.{name}")
-        entries = _checked(values.get("channel", []), list, "channel")
+            checked(value, bool if name == "shared_port" else int, f"machine.{name}")
+        entries = checked(values.get("channel", []), list, "channel")
         resources, power = values.get("resources"), values.get("power")
-        return _build(
-            Target, top, "", machine=ArchConfig(**machine),
+        return build(
+            Target, top, "", EXAMPLES[""], machine=ArchConfig(**machine),
             channels=tuple(channel for entry in entries for channel in _channels(entry)),
-            resources=None if resources is None else _build(Resources, resources, "resources"),
-            power=None if power is None else _build(Power, power, "power"),
+            resources=None if resources is None else _part(Resources, resources, "resources"),
+            power=None if power is None else _part(Power, power, "power"),
         )  # fmt: skip
 
     @staticmethod
@@ -275,48 +279,18 @@ def _folder() -> Any:
     return resources.files("lightmamba.arch") / "targets"
 
 
-def _unknown(where: str, key: str, known: Any) -> str:
-    within = f"[{where}]" if where else "a target"
-    return f"{within} has no key {key}; it has {', '.join(known)}, for example {EXAMPLES[where]}"
-
-
-def _checked(value: Any, kind: Any, name: str) -> Any:
-    """The value, if it is of this type."""
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text",
-             dict: "a table", list: "a list"}  # fmt: skip
-    wide = (int, float) if kind is float else kind
-    if not isinstance(value, wide) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name} must be {words[kind]}, not {value!r}")
-    return float(value) if kind is float else value
-
-
-def _build(kind: type[T], values: Any, where: str, **given: Any) -> T:
-    """Dataclass from a table with its fields, all but those ``given``."""
-    table = _checked(values, dict, where)
-    known = {f.name: f for f in fields(cast(Any, kind)) if f.name not in given}
-    if unknown := set(table) - set(known):
-        raise ValueError(_unknown(where, min(unknown), known))
-    found: dict[str, Any] = {}
-    for name, field in known.items():
-        full = f"{where}.{name}" if where else name
-        if name in table and get_origin(field.type) is tuple:
-            item = get_args(field.type)[0]
-            entries = _checked(table[name], list, full)
-            found[name] = tuple(_checked(entry, item, full) for entry in entries)
-        elif name in table:
-            found[name] = _checked(table[name], field.type, full)
-        elif field.default is MISSING:
-            raise ValueError(f"{full} is missing; a right example is {EXAMPLES[where]}")
-    return kind(**found, **given)
+def _part(kind: type[T], values: Any, name: str) -> T:
+    """Dataclass of one of the tables that :data:`EXAMPLES` knows."""
+    return build(kind, values, name, EXAMPLES[name])
 
 
 def _channels(entry: Any) -> list[Channel]:
     """The channels that one [[channel]] stands for."""
-    table = dict(_checked(entry, dict, "channel"))
-    count = _checked(table.pop("count", 1), int, "channel.count")
+    table = dict(checked(entry, dict, "channel"))
+    count = checked(table.pop("count", 1), int, "channel.count")
     if not 1 <= count <= 64:
         raise ValueError(f"channel.count must be in 1..64, not {count}")
-    one = _build(Channel, table, "channel")
+    one = _part(Channel, table, "channel")
     if count == 1:
         return [one]
     return [

@@ -65,13 +65,29 @@ class Artifact:
         return sum(self.files[region.file].bytes for region in self.regions if region.file)
 
     @property
+    def fingerprint(self) -> str:
+        """Hash of machine, order, images and program: builds with the same one are exchangeable."""
+        kept = {name: f.sha256 for name, f in self.files.items() if name not in (VERILOG, MODEL)}
+        text = json.dumps([asdict(self.arch), self.order, kept], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
     def verilog(self) -> Path | None:
         """The machine in Verilog, if it was written."""
         return self.path / VERILOG if VERILOG in self.files else None
 
     def region(self, name: str) -> Region:
-        """The region of this name."""
-        return next(region for region in self.regions if region.name == name)
+        """The region of this name.
+
+        Raises
+        ------
+        InputError
+            If the build has none.
+        """
+        for region in self.regions:
+            if region.name == name:
+                return region
+        raise InputError(f"{self.path} has no region {name}; compile again")
 
     def image(self, region: Region) -> NDArray[np.uint8]:
         """First contents of a region, mapped from its file; empty without one."""

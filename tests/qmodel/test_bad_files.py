@@ -165,6 +165,10 @@ METADATA = [
     (lambda h: h.update(dt_limits=[0, 1.5]), "dt_limits is .*, expected two whole numbers"),
     (lambda h: h.update(special_ids={"eos": "x"}), "special_ids.eos is 'x', expected a whole"),
     (lambda h: h.update(special_ids={"eos": 3}), "special id eos is 3, expected 0 to 2"),
+    (lambda h: h.update(special_ids={"eos": []}), r"special_ids.eos is \[\], expected a whole"),
+    (lambda h: h.update(special_ids={"eos": [1, "x"]}), "special_ids.eos is 'x', expected a whole"),
+    (lambda h: h.update(special_ids={"eos": [1, 3]}), "special id eos is 3, expected 0 to 2"),
+    (lambda h: h.update(special_ids={"eos": [[1]]}), r"special_ids.eos is \[1\], expected a whole"),
     (lambda h: h.update(embedding={}), "the metadata lacks embedding.base"),
     (lambda h: h["head"].update(acc_shift=63), "head.acc_shift is 63, expected 0 to 62"),
 ]

@@ -155,7 +155,7 @@ def _tasks(args: argparse.Namespace, opened: "Opened") -> list[dict[str, Any]]:
 
     model = opened.model
     tokenizer = BareTokenizer(tokenizer_of(opened.tokenizer, model.valid_vocab, args.model))
-    options = {"limit": args.limit, "eot_id": opened.special_ids.get("eos")}
+    options = {"limit": args.limit, "eot_id": next(iter(opened.eos_ids), None)}
     found, names = [], []
     for task in args.task:
         if task.endswith(".jsonl"):

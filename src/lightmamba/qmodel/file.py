@@ -232,10 +232,11 @@ def _read(handle: Any) -> QuantizedModel:
         calibration_windows=found["calibration_windows"],
         **rest,
     )
-    for name, number in model.special_ids.items():
-        take(model.special_ids, name, int, "special_ids")
-        if not 0 <= number < c.vocab_size:
-            raise InputError(f"special id {name} is {number}, expected 0 to {c.vocab_size - 1}")
+    for name, ids in model.special_ids.items():
+        for number in ids if isinstance(ids, list) and ids else [ids]:
+            take({name: number}, name, int, "special_ids")
+            if not 0 <= cast(int, number) < c.vocab_size:
+                raise InputError(f"special id {name} is {number}, expected 0 to {c.vocab_size - 1}")
     validate(model)
     return model
 

@@ -12,11 +12,10 @@ from lightmamba.arch.program import COMMANDS, Op
 from lightmamba.compiler import plan
 from lightmamba.config import Mamba2Config
 from lightmamba.engine import Engine
-from lightmamba.errors import DeviceError, InputError
 from lightmamba.qmodel import Formats
 from lightmamba.qmodel.synthetic import random_model
-from lightmamba.runtime.device import Device, Flags
-from lightmamba.sim import DeviceDecoder, SimDevice, Twin, chained, open_twin
+from lightmamba.runtime.device import Device, DeviceError, Flags
+from lightmamba.sim import DeviceDecoder, SimDevice, Twin, open_twin
 from lightmamba.sim.simulator import Stalls
 
 from .machines import CONFIG, TARGET, compiled, run, same
@@ -129,48 +128,6 @@ def test_the_decoder_gives_the_engines_logits(opened):
     got, _ = decoder.forward(ids, decoder.empty_state(1), last_only=False)
     want, _ = engine.forward(ids, engine.empty_state(1), last_only=False)
     np.testing.assert_array_equal(got, want)
-
-
-def test_two_sequences_on_one_device_are_told_apart(opened):
-    """Equally many tokens do not make them the same."""
-    decoder = DeviceDecoder(opened.device, opened.model)
-    _, first = decoder.forward(np.array([[3, 1]]), decoder.empty_state(1))
-    _, second = decoder.forward(np.array([[4, 2]]), decoder.empty_state(1))
-    assert first != second
-    with pytest.raises(InputError, match="goes on from its own last token only"):
-        decoder.forward(np.array([[5]]), first)
-    wanted, _ = Engine(opened.model).forward(
-        np.array([[4, 2, 5]]), Engine(opened.model).empty_state(1)
-    )
-    got, third = decoder.forward(np.array([[5]]), second)
-    np.testing.assert_array_equal(got, wanted)
-    assert third.tokens == 3
-    with pytest.raises(InputError, match="goes on from its own last token only"):
-        decoder.forward(np.array([[5]]), second)
-
-
-def test_a_chain_keeps_no_records(opened):
-    """They would fill memory: nobody looks at them. The token after it is observed again."""
-    device = opened.device
-    run(opened, 2)
-    chained(device, 2, 3)
-    assert {len(record.records) for record in device.probes().values()} == {0}
-    device.start(4)
-    device.wait()
-    assert min(len(device.probes()[name].records) for name in ("rows_first", "residual")) > 0
-
-
-def test_a_chain_that_fails_leaves_the_probes_on(opened, monkeypatch):
-    device = opened.device
-    monkeypatch.setattr(device, "wait", lambda: device._settled())
-    with pytest.raises(DeviceError, match="a token is running"):
-        chained(device, 2, 3)
-    monkeypatch.undo()
-    device.wait()
-    device.probes()
-    device.start(4)
-    device.wait()
-    assert len(device.probes()["rows_first"].records) > 0
 
 
 def test_what_saturates_is_counted_alike(folder):

@@ -20,7 +20,7 @@ from lightmamba.arch.program import COMMANDS
 from lightmamba.arch.registers import MAGIC, REGISTERS, offsets
 from lightmamba.errors import DeviceError, InputError
 
-__all__ = ["Device", "DeviceState", "Flags"]
+__all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
 
 STATE = ("state", "conv_state")  # regions that a sequence changes
 CHUNK = 1 << 24  # bytes that are written to memory at once

@@ -105,6 +105,12 @@ WRONG = [
     ('"a guess"', '""', "power: say in source where the numbers are from"),
     ("[power]", "[powers]", "a target has no key powers"),
     ('name = "mine"', "name = mine", "Invalid value"),
+    ("clock_mhz = 100", "clock_mhz = inf", "clock_mhz must be a finite number, not inf"),
+    ("clock_mhz = 100", "clock_mhz = nan", "clock_mhz must be a finite number, not nan"),
+    ("clock_mhz = 100", f"clock_mhz = 1{'0' * 400}", "clock_mhz must be a finite number, not 1000"),
+    ("latency_ns = 100", "latency_ns = inf", "channel.latency_ns must be a finite number"),
+    ("latency_ns = 100", f"latency_ns = {'[' * 9000}", "its brackets are nested too deeply"),
+    ("lanes = 2", '"la\\n" = 2', "[machine] has no key la; it has lanes"),
 ]  # fmt: skip
 
 

@@ -170,6 +170,13 @@ METADATA = [
     (lambda h: h.update(special_ids={"eos": [1, 3]}), "special id eos is 3, expected 0 to 2"),
     (lambda h: h.update(special_ids={"eos": [[1]]}), r"special_ids.eos is \[1\], expected a whole"),
     (lambda h: h.update(embedding={}), "the metadata lacks embedding.base"),
+    (lambda h: h.update(origin={"x": float("nan")}), r"its metadata is no JSON \(NaN is no number"),
+    (lambda h: h.update(generation_config={"top_p": float("inf")}), "Infinity is no number"),
+    (
+        lambda h: h["config"].update(dt_limit=["0", 10**400]),
+        r"config.dt_limit is \['0', 100.*…, expected two numbers",
+    ),
+    (lambda h: h["config"].update(d_model="a" * 3000), "d_model is 'aaa.*…, expected a whole"),
     (lambda h: h["head"].update(acc_shift=63), "head.acc_shift is 63, expected 0 to 62"),
 ]
 

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig, build_hash
 from lightmamba.arch.manifest import PROGRAM, Region, Stored, entries
-from lightmamba.arch.plain import text_of
 from lightmamba.arch.program import INSTRUCTION_BITS, Instruction, words32
 from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Target
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, shown
 
 __all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
 
@@ -147,7 +146,7 @@ class Artifact:
         version = values.get("version") if isinstance(values, dict) else None
         if version != VERSION:
             raise InputError(
-                f"{path} is of version {text_of(version)}, but this program reads {VERSION}"
+                f"{path} is of version {shown(version)}, but this program reads {VERSION}"
             )
         try:
             artifact = Artifact(path=path, **entries(values))

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lightmamba.arch.config import ArchConfig, build_hash
-from lightmamba.arch.plain import build, checked, text_of
+from lightmamba.arch.plain import build, checked
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.program import INSTRUCTION_BITS
 from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import CHOICES, Target
+from lightmamba.errors import shown
 
 __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries"]
 
@@ -66,7 +67,7 @@ def entries(values: Mapping[str, Any]) -> dict[str, Any]:
     target, arch = Target.from_dict(values["target"]), ArchConfig.from_dict(values["arch"])
     _check_machine(target, arch, values["hash"])
     if values["order"] not in ORDERS:
-        raise ValueError(f"order must be {' or '.join(ORDERS)}, not {text_of(values['order'])}")
+        raise ValueError(f"order must be {' or '.join(ORDERS)}, not {shown(values['order'])}")
     files = {name: _stored(name, stored) for name, stored in values["files"].items()}
     _check_program(files, arch)
     regions = tuple(
@@ -77,7 +78,7 @@ def entries(values: Mapping[str, Any]) -> dict[str, Any]:
     _check_registers(values["registers"])
     model = values["model"]
     if (file := model.get("file")) is not None and checked(file, str, "model.file") not in files:
-        raise ValueError(f"model.file is {text_of(file)}, which is not among the files")
+        raise ValueError(f"model.file is {shown(file)}, which is not among the files")
     return {
         "target": target, "arch": arch, "order": values["order"], "regions": regions,
         "registers": values["registers"], "model": model, "files": files,
@@ -87,7 +88,7 @@ def entries(values: Mapping[str, Any]) -> dict[str, Any]:
 def _check_machine(target: Target, arch: ArchConfig, hashed: int) -> None:
     """Build parameters are those of the target, and the hash is theirs."""
     if hashed != (wanted := build_hash(arch)):
-        raise ValueError(f"hash is {text_of(hashed)}, but that of arch is {wanted}")
+        raise ValueError(f"hash is {shown(hashed)}, but that of arch is {wanted}")
     chosen, built = asdict(target.machine), asdict(arch)
     for name in CHOICES:
         if name not in FREE and chosen[name] != built[name]:
@@ -96,7 +97,7 @@ def _check_machine(target: Target, arch: ArchConfig, hashed: int) -> None:
 
 def _stored(name: str, values: Any) -> Stored:
     if not FILE.fullmatch(name):
-        raise ValueError(f"files has {text_of(name)}, which is no name inside a build")
+        raise ValueError(f"files has {shown(name)}, which is no name inside a build")
     stored = build(Stored, values, f"files.{name}", EXAMPLES["files"])
     _within(f"files.{name}.bytes", stored.bytes, 0, 1 << ADDRESS_BITS)
     if not SHA256.fullmatch(stored.sha256):
@@ -126,9 +127,9 @@ def _check_regions(
     channels = {channel.name for channel in target.channels}
     free = dict.fromkeys(channels, 0)
     for region in sorted(regions, key=lambda region: region.address):
-        at = f"region {text_of(region.name)}"
+        at = f"region {shown(region.name)}"
         if region.channel not in channels:
-            raise ValueError(f"{at}: the target has no channel {text_of(region.channel)}")
+            raise ValueError(f"{at}: the target has no channel {shown(region.channel)}")
         _within(f"{at}: bytes", region.bytes, 0, 1 << ADDRESS_BITS)
         top = (1 << ADDRESS_BITS) - region.bytes
         _within(f"{at}: address", region.address, free[region.channel], top)
@@ -136,7 +137,7 @@ def _check_regions(
         if region.file is None:
             continue
         if region.file not in files:
-            raise ValueError(f"{at}: its file {text_of(region.file)} is not among the files")
+            raise ValueError(f"{at}: its file {shown(region.file)} is not among the files")
         if files[region.file].bytes != region.bytes:
             raise ValueError(
                 f"{at}: it has {region.bytes} bytes, but its file {files[region.file].bytes}"
@@ -149,7 +150,7 @@ def _check_registers(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         register = known.get(name)
         if register is None or register.access != "rw":
-            raise ValueError(f"there is no register {text_of(name)} for the host to set up")
+            raise ValueError(f"there is no register {shown(name)} for the host to set up")
         numbers = value if isinstance(value, list) else [value]
         if len(numbers) > register.count:
             raise ValueError(f"registers.{name} has {len(numbers)} values, not {register.count}")
@@ -159,4 +160,4 @@ def _check_registers(values: Mapping[str, Any]) -> None:
 
 def _within(what: str, value: Any, low: int, high: int) -> None:
     if not low <= checked(value, int, what) <= high:
-        raise ValueError(f"{what} is {text_of(value)}, expected {low} to {high}")
+        raise ValueError(f"{what} is {shown(value)}, expected {low} to {high}")

@@ -5,21 +5,13 @@ from dataclasses import MISSING, fields
 from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
-__all__ = ["build", "checked", "text_of"]
+from lightmamba.errors import shown
+
+__all__ = ["build", "checked"]
 
 T = TypeVar("T")
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text",
          dict: "a table", list: "a list"}  # fmt: skip
-SHOWN = 60  # characters of a wrong value that a message shows
-
-
-def text_of(value: Any) -> str:
-    """A value as a message shows it: on one line, cut where it is long."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # a number of more digits than Python writes
-        return "a very large number"
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def checked(value: Any, kind: Any, name: str) -> Any:
@@ -32,7 +24,7 @@ def checked(value: Any, kind: Any, name: str) -> Any:
     """
     wide = (int, float) if kind is float else kind
     if not isinstance(value, wide) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name} must be {WORDS[kind]}, not {text_of(value)}")
+        raise ValueError(f"{name} must be {WORDS[kind]}, not {shown(value)}")
     if kind is not float:
         return value
     try:
@@ -40,7 +32,7 @@ def checked(value: Any, kind: Any, name: str) -> Any:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, not {text_of(value)}")
+        raise ValueError(f"{name} must be a finite number, not {shown(value)}")
     return number
 
 

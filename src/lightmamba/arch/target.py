@@ -245,6 +245,8 @@ class Target:
             return Target.from_dict(tomllib.loads(text))
         except ValueError as error:  # of TOML's syntax too
             raise InputError(f"{where}: {error}") from error
+        except RecursionError as error:
+            raise InputError(f"{where}: its brackets are nested too deeply") from error
 
     @staticmethod
     def load(name: str) -> "Target":

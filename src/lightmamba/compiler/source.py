@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from lightmamba.arch.artifact import MODEL, Artifact, ArtifactWriter
-from lightmamba.arch.plain import text_of
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import fitting, plan
 from lightmamba.config import Mamba2Config
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, shown
 from lightmamba.qmodel import Formats, QuantizedModel, load, to_bytes
 from lightmamba.qmodel.header import build, take
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
@@ -64,7 +63,7 @@ def open_model(artifact: Artifact, *, lazy: bool = False) -> QuantizedModel:
                 raise InputError("its seed is out of range")
             return random_model(config, formats, seed, lazy=lazy)
         if kind != "file":
-            raise InputError(f"its kind is {text_of(kind)}, expected file or random")
+            raise InputError(f"its kind is {shown(kind)}, expected file or random")
         file = take(artifact.model, "file", str)
     except InputError as error:
         raise InputError(f"{artifact.path} does not say which model it runs ({error})") from error
@@ -97,7 +96,7 @@ def sizes(model: Mapping[str, Any]) -> tuple[Mamba2Config, Formats]:
     limits = config.pop("dt_limit", None)
     try:
         low, high = (float(text) for text in limits)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"dt_limit is {text_of(limits)}, expected two numbers") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"dt_limit is {shown(limits)}, expected two numbers") from error
     formats = build(Formats, model.get("formats"), "formats")
     return build(Mamba2Config, config, "config", dt_limit=(low, high)), formats

@@ -1,6 +1,7 @@
 """The quantized model file: safetensors and metadata (docs/reference/quantized-model.md)."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from lightmamba.config import Mamba2Config
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, shown
 from lightmamba.numerics.formats import pack, unpack
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.formats import Formats
@@ -183,12 +184,19 @@ def _metadata(handle: Any) -> dict[str, Any]:
             "make one with: lightmamba quantize CKPT -o FILE"
         )
     try:
-        header = json.loads(text)
+        header = json.loads(text, parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError) as error:
         raise InputError(f"its metadata is no JSON ({error})") from error
     if (version := take(header, "version", int)) != VERSION:
         raise InputError(f"of version {version}, but this program reads version {VERSION}")
     return cast(dict[str, Any], header)
+
+
+def _number(text: str) -> float:
+    """A number that can be written again: JSON has no infinity, though Python reads one."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def _sizes(header: dict[str, Any]) -> tuple[Mamba2Config, Formats]:
@@ -245,8 +253,9 @@ def _config(sizes: dict[str, Any]) -> Mamba2Config:
     texts = take(sizes, "dt_limit", list, "config")
     try:
         low, high = (float(text) for text in texts)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"metadata config.dt_limit is {texts}, expected two numbers") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        wrong = f"metadata config.dt_limit is {shown(texts)}, expected two numbers"
+        raise InputError(wrong) from error
     others = {name: size for name, size in sizes.items() if name != "dt_limit"}
     return build(Mamba2Config, others, "config", dt_limit=(low, high))
 
@@ -256,7 +265,7 @@ def _pair(header: dict[str, Any]) -> tuple[int, int]:
         case [int(low), int(high)]:
             return low, high
         case other:
-            raise InputError(f"metadata dt_limits is {other}, expected two whole numbers")
+            raise InputError(f"metadata dt_limits is {shown(other)}, expected two whole numbers")
 
 
 def _checked(handle: Any, c: Mamba2Config, f: Formats) -> Tensors:

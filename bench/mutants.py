@@ -4,9 +4,9 @@ Each file ``tests/rtl/mutants/BLOCK.toml`` lists exact pieces of the block's sou
 their place, and why that is a fault. A fault is caught when the block's tests fail: those of
 ``tests/rtl/test_BLOCK.py``, or those named by ``tests`` at the top of the list, none of the slow
 ones. One that cannot be caught has the reason under ``survives``. Faults are planted in a copy of
-the repository, so that other processes never see them and a run that is killed leaves none; copy and
-simulators of faulty machines are kept only as long as their block's list runs. By hand or nightly,
-not in CI:
+the repository, so that other processes never see them and a run that is killed leaves none; the
+copy and simulators of faulty machines are kept only as long as their block's list runs. By hand or
+nightly, not in CI:
 
     python -m bench.mutants [BLOCK ...]
 
@@ -37,7 +37,7 @@ HANG, LEAST = 10, 120  # what takes so many times as long, and so many seconds, 
 
 
 def run(block: str, folder: Path) -> list[dict[str, object]]:
-    """Plant every fault of a block in a copy under ``folder``; say for each whether it was caught."""
+    """Plant every fault of a block, in a copy under ``folder``; say which ones were caught."""
     listed, of, copy = read(block), fingerprint(block), copied(folder)
     source, tests = copy / RTL.relative_to(ROOT) / f"{block}.py", listed["tests"]
     original, begin = source.read_text(), time.monotonic()

@@ -144,7 +144,8 @@ def test_a_manifest_without_an_entry(tmp_path, entry):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc/passwd", "/etc/passwd", "images/../../x", "a\\..\\b", "", ".", "..", "a/b/c"]
+    "name",
+    ["../../etc/passwd", "/etc/passwd", "images/../../x", "a\\..\\b", "", ".", "..", "a/b/c"],
 )
 def test_names_that_lead_out_of_the_build(tmp_path, name):
     secret = tmp_path / "secret.bin"

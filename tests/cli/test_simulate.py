@@ -114,7 +114,10 @@ def test_files_are_not_overwritten(run, build, tmp_path, monkeypatch, flag):
 def test_files_are_overwritten_by_force(run, build, tmp_path):
     kept = tmp_path / "kept.json"
     kept.write_text("dear")
-    run("simulate", build, "--max-tokens", "1", "--timeline", kept, "--force", "--json").json
+    assert (
+        run("simulate", build, "--max-tokens", "1", "--timeline", kept, "--force", "--json").status
+        == 0
+    )
     assert json.loads(kept.read_text())["tokens"] == 1
 
 

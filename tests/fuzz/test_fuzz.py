@@ -20,7 +20,9 @@ def test_every_mutant_loads_or_is_refused_in_one_sentence(name, tmp_path):
         try:
             sentence = attempt(subject)
         except Exception as error:
-            error.add_note(f"again: make fuzz ARGS='--seed {SEED} --first {index} --count 1 {name}'")
+            error.add_note(
+                f"again: make fuzz ARGS='--seed {SEED} --first {index} --count 1 {name}'"
+            )
             raise
         if sentence is None:
             loaded += 1

@@ -52,5 +52,5 @@ def test_faults_are_planted_in_a_copy_only(tmp_path, monkeypatch):
 def test_a_copy_that_would_not_be_imported_is_refused(tmp_path, monkeypatch):
     """As with an editable installation that comes before PYTHONPATH."""
     monkeypatch.setattr(mutants, "environment", lambda _: {"PYTHONPATH": str(ROOT / "src")})
-    with pytest.raises(SystemExit, match="tests would import .*, not the copy in"):
+    with pytest.raises(SystemExit, match=r"tests would import .*, not the copy in"):
         copied(tmp_path)

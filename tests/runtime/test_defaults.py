@@ -43,9 +43,9 @@ def test_do_sample_alone_draws_at_temperature_1():
 
 
 def test_what_is_wrong_is_said_with_its_place():
-    with pytest.raises(InputError, match="^top_p must be above 0"):
+    with pytest.raises(InputError, match=r"^top_p must be above 0"):
         sampling_options(CONFIG, top_p=2.0)
     for wrong in ({"top_p": 2}, {"top_p": "x"}, {"top_k": 1.5}, {"do_sample": True,
                   "temperature": []}):  # fmt: skip
-        with pytest.raises(InputError, match="^in the model's generation config t"):
+        with pytest.raises(InputError, match=r"^in the model's generation config t"):
             sampling_options(wrong)

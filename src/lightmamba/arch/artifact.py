@@ -102,11 +102,9 @@ class Artifact:
     def program(self) -> list[Instruction]:
         """Program, decoded."""
         words, per = self.program_words(), INSTRUCTION_BITS // 32
+        rows = [words[at : at + per] for at in range(0, len(words), per)]
         try:
-            return [
-                Instruction.decode(sum(word << 32 * i for i, word in enumerate(words[at : at + per])))
-                for at in range(0, len(words), per)
-            ]
+            return [Instruction.decode(sum(w << 32 * i for i, w in enumerate(row))) for row in rows]
         except ValueError as error:  # of an opcode or condition that there is not
             raise InputError(f"{self.path / PROGRAM} is no program ({error})") from error
 

@@ -41,10 +41,14 @@ def build(kind: type[T], values: Any, where: str, example: str, **given: Any) ->
 
     Parameters
     ----------
+    kind, values
+        The dataclass, and the table.
     where
         Name of the table for messages; empty for the outermost.
     example
         A right line of such a table, for messages.
+    **given
+        Fields that are not of the table.
 
     Raises
     ------

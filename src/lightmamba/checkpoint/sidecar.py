@@ -105,7 +105,7 @@ def resolve_special_ids(
         spoken = tokenizer.token_to_id(word) if tokenizer and isinstance(word, str) else None
         for value in (generation_config.get(f"{key}_token_id"), config_ids.get(key), spoken):
             given = value if isinstance(value, list) else [value]
-            known = list(dict.fromkeys(i for i in given if _is_id(i, vocab_size)))
+            known: list[int] = list(dict.fromkeys(i for i in given if _is_id(i, vocab_size)))
             if known:
                 ids[key] = known if key == "eos" and len(known) > 1 else known[0]
                 break

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="what runs it: the integer engine, or simulated gates")  # fmt: skip
     parser.add_argument("--prompt", required=True, help="text to go on from")
     parser.add_argument("--chat", action="store_true",
-                        help="the prompt is a message: answer it, by the model's chat template")  # fmt: skip
+                        help="answer the prompt as a message, by the model's template")  # fmt: skip
     parser.add_argument("--system", metavar="TEXT", help="with --chat: the system's message")
     parser.add_argument("--max-tokens", type=int, default=100, help="(100)")
     # Of these the model's generation config has defaults, and without one the brackets.

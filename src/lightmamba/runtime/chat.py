@@ -76,12 +76,12 @@ def _environment() -> Any:
     class Generation(Extension):
         """``{% generation %}`` marks the model's words for training; here it changes nothing."""
 
-        tags = {"generation"}
-
         def parse(self, parser: Any) -> nodes.Node:
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
             return nodes.Scope(body, lineno=line)
+
+    Generation.tags = {"generation"}
 
     def raise_exception(message: str) -> None:
         raise TemplateError(message)

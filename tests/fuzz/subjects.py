@@ -11,7 +11,6 @@ from random import Random
 from typing import Any, ClassVar
 
 from lightmamba.arch.artifact import MANIFEST, MODEL, Artifact
-from lightmamba.arch.pace import paces
 from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler import build, open_model, plan
 from lightmamba.compiler.memory import Memory
@@ -21,6 +20,7 @@ from lightmamba.numerics.sampling import Sampler, SamplingOptions
 from lightmamba.qmodel import Formats, load, load_sizes, to_bytes
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.quantize import Recipe, recipe_names
+from lightmamba.sim.simulator import from_target
 from tests.fuzz.mutate import (
     damage,
     json_text,
@@ -193,7 +193,7 @@ class Build(Subject):
                    for name in artifact.files)  # fmt: skip
         artifact.program()
         open_model(artifact)
-        paces(artifact.target.channels, artifact.target.clock_mhz)
+        from_target(artifact.target.channels, artifact.target.clock_mhz)
         for region in artifact.regions:
             artifact.image(region)
 
@@ -235,7 +235,7 @@ class Targets(Text):
     def open(self) -> None:
         target = Target.load(str(self.path))
         assert Target.from_dict(target.to_dict()) == target
-        paces(target.channels, target.clock_mhz)
+        from_target(target.channels, target.clock_mhz)
         config, formats = SHAPES["demo"], Formats()
         memory = Memory(config, plan(config, formats, target), target)
         memory.registers(memory.regions())

@@ -1,5 +1,6 @@
 """Targets: what a board gives and what is chosen for it, read from TOML."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +19,9 @@ T = TypeVar("T")
 _NAMES = [field.name for field in fields(ArchConfig)]
 CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides; models the rest
 KINDS = ("hbm2", "ddr3", "ddr4", "lpddr4")  # memories whose energy is known
+LONGEST_NS = 1e9
+FASTEST_MHZ = 10_000.0
+SLOWEST = 2.0**-16  # bytes per cycle; the fastest is as far above 1
 EXAMPLES = {
     "": "clock_mhz = 100",
     "machine": "lanes = 4",
@@ -68,6 +72,9 @@ class Channel:
             )
         if self.latency_ns < 0:
             raise ValueError(f"{at}: latency_ns must not be negative, not {self.latency_ns}")
+        for name in ("latency_ns", "refresh_interval_ns"):
+            if (value := getattr(self, name)) > LONGEST_NS:
+                raise ValueError(f"{at}: {name} must be at most {LONGEST_NS:g}, not {value}")
         idle = self.refresh_interval_ns == self.refresh_ns == 0
         if not idle and not 0 < self.refresh_ns < self.refresh_interval_ns:
             raise ValueError(
@@ -80,6 +87,11 @@ class Channel:
     def bytes_per_cycle(self, clock_mhz: float) -> float:
         """Attainable bytes per cycle of this clock, reads and writes together."""
         return self.attainable_gb_per_s * 1e3 / clock_mhz
+
+    def refresh_cycles(self, clock_mhz: float) -> tuple[int, int]:
+        """Of every so many cycles of this clock it stands still for so many."""
+        every = round(self.refresh_interval_ns * clock_mhz / 1e3)
+        return every, math.ceil(self.refresh_ns * clock_mhz / 1e3)
 
 
 @dataclass(frozen=True)
@@ -158,8 +170,24 @@ class Target:
     power: Power | None = None
 
     def __post_init__(self) -> None:
-        if not self.clock_mhz > 0:
-            raise ValueError(f"clock_mhz must be above 0, not {self.clock_mhz}; try 100")
+        if not 0 < self.clock_mhz <= FASTEST_MHZ:
+            raise ValueError(
+                f"clock_mhz must be above 0, and at most {FASTEST_MHZ:g}, not {self.clock_mhz}; "
+                f"try 100"
+            )
+        for channel in self.channels:
+            every, pause = channel.refresh_cycles(self.clock_mhz)
+            if pause and pause >= every:
+                raise ValueError(
+                    f"channel {channel.name}: at {self.clock_mhz} MHz its refresh takes {pause} of "
+                    f"every {every} cycles; raise clock_mhz"
+                )
+            rate = channel.bytes_per_cycle(self.clock_mhz)
+            if not SLOWEST <= rate <= 1 / SLOWEST:
+                raise ValueError(
+                    f"channel {channel.name}: {rate:g} bytes per cycle are out of range; "
+                    f"look at attainable_gb_per_s and clock_mhz"
+                )
         names = [channel.name for channel in self.channels]
         if len(set(names)) < len(names):
             raise ValueError(f"channels need names of their own, not {', '.join(names)}")

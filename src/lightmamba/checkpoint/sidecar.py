@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tokenizers import Tokenizer
 
@@ -112,5 +112,5 @@ def resolve_special_ids(
     return ids
 
 
-def _is_id(value: Any, vocab_size: int) -> bool:
+def _is_id(value: Any, vocab_size: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size

@@ -64,7 +64,7 @@ WRONG = [
      "for example clock_mhz = 100")),
     ("clock_mhz = 100", "", "clock_mhz is missing; a right example is clock_mhz = 100"),
     ("clock_mhz = 100", "clock_mhz = 0", "clock_mhz must be above 0, and at most 10000, not 0.0"),
-    ("clock_mhz = 100", "clock_mhz = 1e300", "clock_mhz must be above 0, and at most 10000, not 1e"),
+    ("clock_mhz = 100", "clock_mhz = 1e300", "must be above 0, and at most 10000, not 1e"),
     ("clock_mhz = 100", "clock_mhz = 0.1",
      "channel rest: at 0.1 MHz its refresh takes 1 of every 1 cycles; raise clock_mhz"),
     ("gb_per_s = 1.6\nattainable_gb_per_s = 1.5", "gb_per_s = 1e9\nattainable_gb_per_s = 1e9",

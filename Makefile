@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test test-board test-all check format golden clean
+.PHONY: help setup demo test test-board test-all fuzz check format clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -23,6 +23,9 @@ test-board: $(STAMP) ## a token of Mamba2-130m on all 32 lanes of the u280 targe
 
 test-all: $(STAMP) ## all tests
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -q $(ARGS)
+
+fuzz: $(STAMP)   ## damaged models, builds, targets and recipes, 20,000 of each (minutes)
+	@$(PYTHON) -m tests.fuzz $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, import rules
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache

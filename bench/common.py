@@ -16,9 +16,13 @@ from lightmamba.data import austen, demo_checkpoint
 from lightmamba.evaluate import Comparison
 from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["RESULTS", "bundled", "commit", "encode", "figures", "machine", "write_results"]
+__all__ = [
+    "RESULTS", "bundled", "commit", "encode", "figures", "machine", "processor", "write_results",
+]  # fmt: skip
 
 RESULTS = Path(__file__).parent / "results"
+# What integer kernels are as fast as, the fastest first.
+INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "avx512bw", "avx2", "i8mm", "asimddp")
 
 
 def bundled() -> Checkpoint:
@@ -67,12 +71,24 @@ def write_results(name: str, command: str, results: Any) -> None:
 
 
 def machine() -> str:
-    """Processor, Python and numpy, as tables name them."""
-    cpu = platform.processor() or platform.machine()
+    """The processor and what the numbers depend on besides."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
-        ]
-        cpu = f"{len(names)} x {names[0]}" if names else cpu
+    cpu = processor(info.read_text()) if info.is_file() else None
+    cpu = cpu or platform.processor() or platform.machine()
     return f"{cpu}, Python {platform.python_version()}, numpy {np.__version__}"
+
+
+def processor(cpuinfo: str) -> str | None:
+    """How many of which processor, from the text of /proc/cpuinfo; None where it does not say.
+
+    Its entries are hardware threads, and in a virtual machine a share of those: no sockets.
+    """
+    pairs = [line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line]
+    found = [(key.strip(), value.strip()) for key, value in pairs]
+    names = [value for key, value in found if key == "model name"]
+    if not names:
+        return None
+    flags = next((value.split() for key, value in found if key in ("flags", "Features")), [])
+    unit = "vCPU" if "hypervisor" in flags else "hardware thread"
+    widest = next((f" with {name}" for name in INSTRUCTIONS if name in flags), "")
+    return f"{len(names)} {unit}{'s' if len(names) > 1 else ''}, {names[0]}{widest}"

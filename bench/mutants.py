@@ -3,9 +3,10 @@
 Each file ``tests/rtl/mutants/BLOCK.toml`` lists exact pieces of the block's source, what to put in
 their place, and why that is a fault. A fault is caught when the block's tests fail: those of
 ``tests/rtl/test_BLOCK.py``, or those named by ``tests`` at the top of the list, none of the slow
-ones. One that cannot be caught has the reason under ``survives``. The source is restored whatever
-happens, and simulators of faulty machines are kept only as long as their block's list runs. By
-hand or nightly, not in CI:
+ones. One that cannot be caught has the reason under ``survives``. Faults are planted in a copy of
+the repository, so that other processes never see them and a run that is killed leaves none; the
+copy and simulators of faulty machines are kept only as long as their block's list runs. By hand or
+nightly, not in CI:
 
     python -m bench.mutants [BLOCK ...]
 
@@ -16,6 +17,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,31 +32,57 @@ from bench.common import RESULTS, write_results
 
 ROOT = Path(__file__).parents[1]
 RTL, MUTANTS = ROOT / "src/lightmamba/rtl", ROOT / "tests/rtl/mutants"
+PARTS = ("src", "tests", "bench", "pyproject.toml")  # of the copy
 HANG, LEAST = 10, 120  # what takes so many times as long, and so many seconds, hangs: caught
 
 
-def run(block: str, cache: str) -> list[dict[str, object]]:
-    """Plant every fault of a block; say for each whether it was caught."""
-    source, listed, of = RTL / f"{block}.py", read(block), fingerprint(block)
-    tests, original = listed["tests"], source.read_text()
-    begin = time.monotonic()
-    if fails(tests, cache, None):
+def run(block: str, folder: Path) -> list[dict[str, object]]:
+    """Plant every fault of a block, in a copy under ``folder``; say which ones were caught."""
+    listed, of, copy = read(block), fingerprint(block), copied(folder)
+    source, tests = copy / RTL.relative_to(ROOT) / f"{block}.py", listed["tests"]
+    original, begin = source.read_text(), time.monotonic()
+    if fails(tests, copy, None):
         raise SystemExit(f"{', '.join(tests)} fails without any fault; mend it first")
     limit = max(LEAST, HANG * (time.monotonic() - begin))
     rows: list[dict[str, object]] = []
-    try:
-        for mutant in listed["mutant"]:
-            if original.count(mutant["find"]) != 1:
-                raise SystemExit(f"{block}: {mutant['find']!r} does not occur exactly once")
-            source.write_text(original.replace(mutant["find"], mutant["replace"]))
-            caught = fails(tests, cache, limit)
-            rows.append({"block": block, "why": mutant["why"], "caught": caught, "of": of})
-            if "survives" in mutant:
-                rows[-1]["survives"] = mutant["survives"]
-            print(f"{block:12} {'caught' if caught else 'SURVIVED':9} {mutant['why']}", flush=True)
-    finally:
-        source.write_text(original)
+    for mutant in listed["mutant"]:
+        if original.count(mutant["find"]) != 1:
+            raise SystemExit(f"{block}: {mutant['find']!r} does not occur exactly once")
+        source.write_text(original.replace(mutant["find"], mutant["replace"]))
+        caught = fails(tests, copy, limit)
+        rows.append({"block": block, "why": mutant["why"], "caught": caught, "of": of})
+        if "survives" in mutant:
+            rows[-1]["survives"] = mutant["survives"]
+        print(f"{block:12} {'caught' if caught else 'SURVIVED':9} {mutant['why']}", flush=True)
     return rows
+
+
+def copied(folder: Path) -> Path:
+    """Copy what the tests need, and make sure that this is what they will import.
+
+    Raises
+    ------
+    SystemExit
+        If Python finds the package elsewhere all the same.
+    """
+    copy = folder / "copy"
+    copy.mkdir()
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, copy / part)
+    command = [sys.executable, "-B", "-c", "import lightmamba; print(lightmamba.__file__)"]
+    found = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True)
+    if not Path(found.stdout.strip()).is_relative_to(copy):
+        raise SystemExit(f"tests would import {found.stdout.strip()}, not the copy in {copy}; "
+                         f"install the project with: pip install -e .")  # fmt: skip
+    return copy
+
+
+def environment(copy: Path) -> dict[str, str]:
+    """Variables with which Python imports the copy, and keeps simulators beside it."""
+    return os.environ | {"PYTHONPATH": str(copy / "src"), "XDG_CACHE_HOME": str(copy / "cache")}
 
 
 def read(block: str) -> dict[str, Any]:
@@ -73,16 +101,16 @@ def fingerprint(block: str) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def fails(tests: Sequence[str], cache: str, limit: float | None) -> bool:
-    """Whether tests fail or take too many seconds; their simulators are kept in ``cache``.
+def fails(tests: Sequence[str], copy: Path, limit: float | None) -> bool:
+    """Whether the tests of a copy fail or take too many seconds.
 
     No bytecode is written: two faults of one length, planted within a second, would share it.
     """
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
     command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
-    env = os.environ | {"XDG_CACHE_HOME": cache}
+    env = environment(copy)
     try:
-        found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=limit)
+        found = subprocess.run(command, cwd=copy, env=env, capture_output=True, timeout=limit)
     except subprocess.TimeoutExpired:
         return True
     if found.returncode in (-signal.SIGTERM, -signal.SIGKILL):
@@ -104,8 +132,8 @@ def main() -> None:
     changed = [block for block in known if done.get(block) != fingerprint(block)]
     blocks = parser.parse_args().block or changed
     for block in blocks:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
-            rows = [row for row in rows if row["block"] != block] + run(block, cache)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            rows = [row for row in rows if row["block"] != block] + run(block, Path(folder))
         caught = sum(bool(row["caught"]) for row in rows)
         results = {"caught": caught, "planted": len(rows), "rows": rows}
         write_results("mutants", "python -m bench.mutants", results)

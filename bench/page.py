@@ -33,7 +33,7 @@ def main() -> int:
             json.dumps({"target": "u280", **synthesized[MACHINE]})
         )
         words = ["report", "mamba2-2.7b", "--target", "u280", "-o", str(PAGE)]
-        return lightmamba([*words, "--results", str(folder)])
+        return lightmamba([*words, "--results", str(folder), "--force"])
 
 
 if __name__ == "__main__":

@@ -64,9 +64,7 @@ class PowerFormats(Formats):
     @property
     def head(self) -> Projection:
         """Arithmetic of the head."""
-        act = PowerQuant(
-            self.head_act_bits, self.head_block, min(self.head_qmax, 127), edge=self.edge
-        )
+        act = PowerQuant(self.head_act_bits, self.head_block, self.head_qmax, edge=self.edge)
         return Projection(act, self.head_weight_bits, self.group)
 
 

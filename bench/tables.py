@@ -67,7 +67,8 @@ def summary() -> str:
                 f"{r['bytes_per_token'] / 1e6:.2f} MB",
             ]
         )
-    header = ["", "perplexity", "× float", "KL, nats", "top-1 agreement", "bytes per token"]
+    header = ["bundled model, 3.3 M parameters", "perplexity", "× float", "KL, nats",
+              "top-1 agreement", "bytes per token"]  # fmt: skip
     return lines(header, rows) + foot(record)
 
 

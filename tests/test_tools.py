@@ -1,6 +1,7 @@
 """Programs beside the interpreter, and the folders of what they made."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,17 @@ def test_cache_folder(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot make the cache folder"):
         cache_folder("simulators", tmp_path / "file")
+
+
+def test_a_temporary_cache_is_one_per_process_and_goes_with_it(tmp_path):
+    (tmp_path / "file").touch()
+    code = (
+        "from lightmamba.tools import cache_folder as c; a, b = c('x'), c('x'); "
+        "assert a == b and a.is_dir(); print(a)"
+    )
+    folder = Path(run([sys.executable, "-c", code], {"XDG_CACHE_HOME": str(tmp_path / "file")}))
+    assert folder.name.startswith("lightmamba-x-")
+    assert not Path(str(folder).strip()).exists()
 
 
 def test_run_says_the_first_complaint(tmp_path):

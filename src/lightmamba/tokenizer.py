@@ -52,6 +52,11 @@ class Tokenizer:
         """One more than the largest id, added tokens included."""
         return self._vocab_size
 
+    def token(self, token_id: int) -> str | None:
+        """The word that an id stands for, or None where there is none."""
+        word: str | None = self._inner.id_to_token(token_id)
+        return word
+
     def encode(self, text: str, *, add_special_tokens: bool = True) -> NDArray[np.int64]:
         """Turn text into ids, shape (seqlen,).
 

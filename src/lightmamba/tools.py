@@ -1,6 +1,9 @@
 """Programs beside the interpreter: how they are run, and where their results are kept."""
 
+import atexit
+import functools
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -56,7 +59,13 @@ def cache_folder(name: str, cache: Path | None = None) -> Path:
     except OSError as error:
         if cache is not None:
             raise InputError(f"cannot make the cache folder {cache}: {error.strerror}") from error
-        return Path(tempfile.mkdtemp(prefix=f"lightmamba-{name}-"))
-    if os.access(folder, os.W_OK):
-        return folder
-    return Path(tempfile.mkdtemp(prefix=f"lightmamba-{name}-"))
+        return _temporary(name)
+    return folder if os.access(folder, os.W_OK) else _temporary(name)
+
+
+@functools.cache
+def _temporary(name: str) -> Path:
+    """A folder for as long as this process lives, one per name."""
+    folder = Path(tempfile.mkdtemp(prefix=f"lightmamba-{name}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

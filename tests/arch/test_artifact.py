@@ -14,6 +14,7 @@ from lightmamba.arch.target import Target
 from lightmamba.errors import InputError
 
 PROGRAM = [Instruction(Op.END, {})]
+ARCH = Target.load("tiny").machine
 
 
 def write(path: Path, **changes) -> Artifact:
@@ -26,9 +27,13 @@ def write(path: Path, **changes) -> Artifact:
 
 
 def _plain():
-    regions = Region("a", "aux", 0, 5, "images/a.bin"), Region("b", "aux", 4096, 7)
+    regions = (
+        Region("a", "aux", 0, 5, "images/a.bin"), Region("b", "aux", 4096, 7),
+        Region("state", "state", 0, 64), Region("conv_state", "aux", 8192, 64),
+        Region("logits", "aux", 12288, 64),
+    )  # fmt: skip
     return {
-        "target": Target.load("tiny"), "arch": ArchConfig(), "order": "reordered",
+        "target": Target.load("tiny"), "arch": ARCH, "order": "reordered",
         "regions": regions, "registers": {"layers": 2, "lane_base": [0, 1]},
         "program": PROGRAM, "model": {"kind": "random"},
     }  # fmt: skip
@@ -45,10 +50,10 @@ def test_write_and_read(tmp_path):
     assert found.program_words() == words32(PROGRAM)
     assert found.verilog == tmp_path / "b" / "top.v"
     assert found.registers == {"layers": 2, "lane_base": [0, 1]}
-    assert (found.arch, found.target) == (ArchConfig(), Target.load("tiny"))
+    assert (found.arch, found.target) == (ARCH, Target.load("tiny"))
     assert set(found.files) == {"images/a.bin", "program.bin", "top.v"}
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
-    assert manifest["hash"] == build_hash(ArchConfig())
+    assert manifest["hash"] == build_hash(ARCH)
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
@@ -108,17 +113,117 @@ def test_damage_is_noticed(tmp_path):
         ({"version": 1}, "is of version 1, but this program reads 2"),
         ({"arch": {"lanes": 0}}, "is damaged (lanes must be in 1..64, not 0); compile again"),
         ({"arch": {"colour": 0}}, "is damaged (unknown parameters"),
-        ({"regions": [{"name": "a"}]}, "is damaged ("),
+        ({"arch": {"lanes": "4"}}, "is damaged (lanes must be a whole number, not '4')"),
+        ({"arch": {"lanes": 5}}, "is damaged (hash is "),
+        ({"regions": [{"name": "a"}]}, "is damaged (regions.0.channel is missing; a right example"),
         ({"target": {"name": "x"}}, "is damaged (about is missing"),
-        ({"files": 3}, "is damaged ("),
+        ({"files": 3}, "is damaged (files must be a table, not 3)"),
+        ({"order": "sideways"}, "is damaged (order must be reordered or naive, not 'sideways')"),
+        ({"order": 5}, "is damaged (order must be a text, not 5)"),
+        ({"hash": 7}, "is damaged (hash is 7, but that of arch is "),
+        ({"model": []}, "is damaged (model must be a table, not [])"),
+        ({"model": {"file": "../secret"}}, "(model.file is '../secret', which is not among"),
+        ({"model": {"file": 3}}, "(model.file must be a text, not 3)"),
+        ({"registers": {"speed": 1}}, "(there is no register 'speed' for the host to set up)"),
+        ({"registers": {"magic": 1}}, "(there is no register 'magic' for the host to set up)"),
+        ({"registers": {"layers": True}}, "(registers.layers must be a whole number, not True)"),
+        ({"registers": {"layers": "2"}}, "(registers.layers must be a whole number, not '2')"),
+        ({"registers": {"layers": -1}}, "(registers.layers is -1, expected 0 to 4294967295)"),
+        ({"registers": {"layers": [1, 2]}}, "(registers.layers has 2 values, not 1)"),
+        ({"registers": {"state_base": 1 << 64}}, "(registers.state_base is 18446744073709551616,"),
     ],
 )
 def test_a_damaged_manifest(tmp_path, change, sentence):
-    write(tmp_path / "b")
-    manifest = tmp_path / "b" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
-    with pytest.raises(InputError, match=re.escape(sentence)):
-        Artifact.read(tmp_path / "b")
+    refuse_manifest(tmp_path, lambda values: values.update(change), sentence)
+
+
+@pytest.mark.parametrize("entry", ["target", "arch", "hash", "order", "regions", "registers",
+                                   "model", "files"])  # fmt: skip
+def test_a_manifest_without_an_entry(tmp_path, entry):
+    refuse_manifest(tmp_path, lambda values: values.pop(entry), f"is damaged ({entry} is missing)")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../etc/passwd", "/etc/passwd", "images/../../x", "a\\..\\b", "", ".", "..", "a/b/c"],
+)
+def test_names_that_lead_out_of_the_build(tmp_path, name):
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(b"abcde")
+
+    def lie(values):
+        values["files"][name] = values["files"].pop("images/a.bin")
+        values["regions"][0]["file"] = name
+
+    refuse_manifest(tmp_path, lie, "which is no name inside a build")
+
+
+@pytest.mark.parametrize(
+    ("region", "change", "sentence"),
+    [
+        (0, {"file": "images/b.bin"}, "its file 'images/b.bin' is not among the files"),
+        (0, {"file": 3}, "regions.0.file must be a text, not 3"),
+        (0, {"bytes": 6}, "it has 6 bytes, but its file 5"),
+        (0, {"address": 1.5}, "regions.0.address must be a whole number, not 1.5"),
+        (0, {"channel": "moon"}, "the target has no channel 'moon'"),
+        (0, {"name": "b"}, "two regions are called b"),
+        (0, {"speed": 3}, "has no key speed; it has name, channel, address, bytes, file"),
+        (1, {"address": 3}, "region 'b': address is 3, expected 5 to "),
+        (1, {"address": -1}, "region 'b': address is -1, expected 0 to "),
+        (1, {"bytes": -1}, "region 'b': bytes is -1, expected 0 to "),
+        (4, {"address": 1 << 40}, "region 'logits': address is 1099511627776, expected 8256 to "),
+        (2, {"name": "hstate"}, "there is no region state"),
+    ],
+)
+def test_regions_that_cannot_be(tmp_path, region, change, sentence):
+    refuse_manifest(tmp_path, lambda values: values["regions"][region].update(change), sentence)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("program.bin", {"bytes": 5}, "program.bin has 5 bytes, expected 1 to 16 instructions of "),
+        ("images/a.bin", {"bytes": "5"}, "files.images/a.bin.bytes must be a whole number"),
+        ("images/a.bin", {"sha256": "x"}, "files.images/a.bin.sha256 must be 64 hexadecimal"),
+        ("images/a.bin", {"mode": 7}, "has no key mode; it has bytes, sha256"),
+    ],
+)
+def test_files_that_cannot_be(tmp_path, name, change, sentence):
+    refuse_manifest(tmp_path, lambda values: values["files"][name].update(change), sentence)
+
+
+def test_a_build_without_its_program(tmp_path):
+    refuse_manifest(
+        tmp_path, lambda values: values["files"].pop("program.bin"), "files lacks program.bin"
+    )
+
+
+def test_the_machine_is_that_of_the_target(tmp_path):
+    def lie(values):
+        values["arch"]["burst_beats"] = 8
+        values["hash"] = build_hash(ArchConfig.from_dict(values["arch"]))
+
+    refuse_manifest(tmp_path, lie, "arch.burst_beats is 8, but the target's is 16")
+
+
+def test_a_program_of_unknown_instructions(tmp_path):
+    build = write(tmp_path / "b")
+    program = tmp_path / "b" / "program.bin"
+    program.write_bytes(b"\xff" * program.stat().st_size)
+    with pytest.raises(InputError, match=r"program.bin is no program \("):
+        build.program()
+
+
+def refuse_manifest(folder, lie, sentence):
+    """Reading a build with a changed manifest must raise one sentence."""
+    write(folder / "b")
+    manifest = folder / "b" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    lie(values)
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=re.escape(sentence)) as caught:
+        Artifact.read(folder / "b")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000])

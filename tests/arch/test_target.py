@@ -63,7 +63,15 @@ WRONG = [
     ("clock_mhz = 100", "clock = 100", ("a target has no key clock; it has name, about, clock_mhz, "
      "for example clock_mhz = 100")),
     ("clock_mhz = 100", "", "clock_mhz is missing; a right example is clock_mhz = 100"),
-    ("clock_mhz = 100", "clock_mhz = 0", "clock_mhz must be above 0, not 0.0; try 100"),
+    ("clock_mhz = 100", "clock_mhz = 0", "clock_mhz must be above 0, and at most 10000, not 0.0"),
+    ("clock_mhz = 100", "clock_mhz = 1e300", "must be above 0, and at most 10000, not 1e"),
+    ("clock_mhz = 100", "clock_mhz = 0.1",
+     "channel rest: at 0.1 MHz its refresh takes 1 of every 1 cycles; raise clock_mhz"),
+    ("gb_per_s = 1.6\nattainable_gb_per_s = 1.5", "gb_per_s = 1e9\nattainable_gb_per_s = 1e9",
+     "channel bank0: 1e+10 bytes per cycle are out of range; look at attainable_gb_per_s"),
+    ("gb_per_s = 1.6\nattainable_gb_per_s = 1.5", "gb_per_s = 1e9\nattainable_gb_per_s = 1e-9",
+     "channel bank0: 1e-08 bytes per cycle are out of range; look at attainable_gb_per_s"),
+    ("latency_ns = 100", "latency_ns = 1e10", "channel bank*: latency_ns must be at most 1e+09"),
     ("clock_mhz = 100", 'clock_mhz = "fast"', "clock_mhz must be a number, not 'fast'"),
     ("lanes = 2", "lane = 2", "[machine] has no key lane; it has lanes, port_bits"),
     ("lanes = 2", "weight_bits = 8", "[machine] has no key weight_bits"),
@@ -105,6 +113,12 @@ WRONG = [
     ('"a guess"', '""', "power: say in source where the numbers are from"),
     ("[power]", "[powers]", "a target has no key powers"),
     ('name = "mine"', "name = mine", "Invalid value"),
+    ("clock_mhz = 100", "clock_mhz = inf", "clock_mhz must be a finite number, not inf"),
+    ("clock_mhz = 100", "clock_mhz = nan", "clock_mhz must be a finite number, not nan"),
+    ("clock_mhz = 100", f"clock_mhz = 1{'0' * 400}", "clock_mhz must be a finite number, not 1000"),
+    ("latency_ns = 100", "latency_ns = inf", "channel.latency_ns must be a finite number"),
+    ("latency_ns = 100", f"latency_ns = {'[' * 9000}", "its brackets are nested too deeply"),
+    ("lanes = 2", '"la\\n" = 2', "[machine] has no key la; it has lanes"),
 ]  # fmt: skip
 
 

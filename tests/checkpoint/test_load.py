@@ -154,10 +154,10 @@ def test_named_chat_templates(tmp_path):
 def test_special_ids(tmp_path):
     """The generation config outweighs the config; ids outside the vocabulary mean none."""
     write_state_spaces(tmp_path, bos_token_id=7, eos_token_id=8, pad_token_id=TINY.vocab_size)
-    generation = {"eos_token_id": [9, 10], "temperature": 0.5}
+    generation = {"eos_token_id": [9, 10, 9, TINY.vocab_size, True], "temperature": 0.5}
     (tmp_path / "generation_config.json").write_text(json.dumps(generation))
     found = load_checkpoint(tmp_path)
-    assert found.special_ids == {"bos": 7, "eos": 9}
+    assert found.special_ids == {"bos": 7, "eos": [9, 10]}
     assert found.generation_config == generation
 
 

@@ -2,10 +2,18 @@
 
 import io
 import sys
+from dataclasses import replace
 
+import pytest
+
+from lightmamba.arch.target import Target
 from lightmamba.cli import main
-from lightmamba.qmodel import load
+from lightmamba.compiler import build
+from lightmamba.config import SHAPES
+from lightmamba.qmodel import load, save
+from lightmamba.qmodel.synthetic import random_model
 from lightmamba.tokenizer import Tokenizer
+from tests.support.machines import made_up
 
 SAMPLED = ("--temperature", "1.2", "--top-k", "60", "--top-p", "0.98", "--min-p", "0.001",
            "--repetition-penalty", "1.1")  # fmt: skip
@@ -83,3 +91,112 @@ def test_people_see_how_fast_it_was_and_why_it_ended(run, world):
     assert said.out.startswith("It was")
     assert "3 tokens" in said.err
     assert "ended by --max-tokens" in said.err
+
+
+def test_any_of_several_end_tokens_ends_the_text(run, world, tmp_path):
+    ids = generate(run, world, *SAMPLED)["token_ids"]
+    model = load(world.worded_file)
+    for n in (3, 5):
+        first = ids.index(ids[n])
+        several = replace(model, special_ids={"eos": [ids[n], 260]})
+        save(several, tmp_path / f"{n}.safetensors")
+        assert load(tmp_path / f"{n}.safetensors").special_ids == {"eos": [ids[n], 260]}
+        words = ("--prompt", "It was", "--max-tokens", "24", *SAMPLED, "--json")
+        found = run("generate", tmp_path / f"{n}.safetensors", *words).json
+        assert found["finish_reason"] == "eos"
+        assert found["token_ids"] == ids[: first + 1]
+
+
+CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ eos_token }}"
+
+
+@pytest.fixture(scope="module")
+def talking(world, tmp_path_factory):
+    """The same model with a chat template and a generation config."""
+    path = tmp_path_factory.mktemp("talking") / "m.safetensors"
+    config = {"do_sample": True, "temperature": 1.2, "top_k": 60, "top_p": 0.98}
+    model = load(world.worded_file)
+    save(replace(model, chat_template=CHAT, generation_config=config, special_ids={"eos": [7, 9]}),
+         path)  # fmt: skip
+    return path
+
+
+def test_a_chat_is_answered_by_the_template(run, world, talking):
+    """The same ids as the rendered text, its special words one id each, gives as a prompt."""
+    words = ("--max-tokens", "12", "--temperature", "0", "--json")
+    data = load(talking).tokenizer
+    assert data is not None
+    tokenizer = Tokenizer.from_bytes(data)
+    text = f"<user>It was{tokenizer.token(7)}"
+    found = run("generate", talking, "--prompt", "It was", "--chat", *words).json
+    plain = run("generate", talking, "--prompt", text, *words).json
+    assert found["token_ids"] == plain["token_ids"]
+    assert found["prompt_tokens"] == plain["prompt_tokens"] > len("It was")
+    told = run("generate", talking, "--prompt", "It was", "--chat", "--system", "Sulk.", *words)
+    more = len(tokenizer.encode("<system>Sulk."))
+    assert told.json["prompt_tokens"] == found["prompt_tokens"] + more
+    said = run("generate", talking, "--prompt", "It was", "--chat", *words[:-1])
+    assert said.out == found["text"] + "\n"  # the answer only
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("{plain}", "--chat"), "has no chat template, so it is no chat model; leave --chat out"),
+        (("{talking}", "--system", "x"), "--system is a message of a chat; give --chat too"),
+        (("{broken}", "--chat"), "the model's chat template refuses this: no thanks"),
+        (("{broken}",), "in the model's generation config top_p must be above 0"),
+        (("{talking}", "--top-p", "7"), "generate: top_p must be above 0 and at most 1, not 7.0"),
+    ],
+)
+def test_chats_that_cannot_be(run, world, talking, tmp_path, words, sentence):
+    broken = replace(
+        load(talking), chat_template="{{ raise_exception('no thanks') }}",
+        generation_config={"top_p": 3} if len(words) == 1 else {},
+    )  # fmt: skip
+    save(broken, tmp_path / "m.safetensors")
+    places = {"plain": world.worded_file, "talking": talking, "broken": tmp_path / "m.safetensors"}
+    file, *flags = (word.format(**places) for word in words)
+    assert sentence in run("generate", file, "--prompt", "x", *flags).refusal
+
+
+def test_the_generation_config_gives_the_defaults_and_flags_win(run, world, talking):
+    words = ("--prompt", "It was", "--max-tokens", "24", "--seed", "7", "--json")
+    flags = ("--temperature", "1.2", "--top-k", "60", "--top-p", "0.98")
+    wanted = run("generate", world.worded_file, *words, *flags).json["token_ids"]
+    found = run("generate", talking, *words).json
+    assert found["token_ids"] == wanted[: len(found["token_ids"])]
+    assert len(found["token_ids"]) > 2
+    assert found["sampling"] == {
+        "temperature": 1.2, "top_k": 60, "top_p": 0.98, "min_p": 0.0, "repetition_penalty": 1.0,
+        "seed": 7,
+    }  # fmt: skip
+    greedy = run("generate", talking, *words, "--temperature", "0").json
+    assert greedy["sampling"]["temperature"] == 0
+    plain = run("generate", world.worded_file, *words).json
+    assert greedy["token_ids"] == plain["token_ids"][: len(greedy["token_ids"])]
+    said = run("generate", talking, *words[:-1]).err
+    assert "by the model's generation config: temperature 1.2, top_k 60, top_p 0.98" in said
+
+
+@pytest.mark.parametrize("device", ["engine", "sim"])
+def test_a_build_without_a_tokenizer_gets_advice_that_it_can_follow(run, tmp_path, device):
+    """Neither a flag that generate lacks, nor to overwrite a file of the build."""
+    words = ("--device", device, "--prompt", "x")
+    bare = build(random_model(SHAPES["demo"]), Target.load("tiny"), tmp_path / "bare")
+    refused = run("generate", bare.path, *words).refusal
+    assert "has no tokenizer" in refused
+    assert "quantize its checkpoint again with --tokenizer FILE" in refused
+    assert "and compile that" in refused
+    drawn = build(random_model(SHAPES["demo"], lazy=True), Target.load("tiny"), tmp_path / "drawn")
+    refused = run("generate", drawn.path, *words).refusal
+    assert f"lightmamba simulate {drawn.path} --prompt-ids" in refused
+    assert "model.safetensors" not in refused
+
+
+def test_a_build_writes_what_its_file_writes(run, world, tmp_path):
+    model = load(world.worded_file)
+    made = build(model, made_up(), tmp_path / "b", source=world.worded_file)
+    words = ("--prompt", "It was", "--max-tokens", "5", "--json")
+    wanted = run("generate", world.worded_file, *words).json
+    assert run("generate", made.path, *words).json["token_ids"] == wanted["token_ids"]

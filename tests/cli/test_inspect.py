@@ -68,6 +68,18 @@ def test_the_picture_of_outliers_before_and_after(run, heavy, tmp_path, layer):
     assert png.stat().st_size > 20_000
 
 
+def test_a_picture_is_not_overwritten(run, heavy, tmp_path, monkeypatch):
+    png = tmp_path / "ranges.png"
+    png.write_text("dear")
+    with monkeypatch.context() as patch:
+        patch.setattr("lightmamba.checkpoint.load_checkpoint", lambda *_, **__: pytest.fail("read"))
+        refused = run("inspect", heavy, "--plot", png).refusal
+    assert f"{png} exists; give another name, or --force to replace it" in refused
+    assert png.read_text() == "dear"
+    assert run("inspect", heavy, "--plot", png, "--layer", 0, "--force", "--json").status == 0
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
 def test_people_get_the_peaks_and_the_path(run, heavy, tmp_path):
     svg = tmp_path / "ranges.svg"
     said = run("inspect", heavy, "--plot", svg, "--layer", 0)

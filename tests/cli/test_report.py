@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from lightmamba.qmodel.synthetic import random_model
 from tests.report.cases import least, subject_of
 from tests.report.reading import read
 from tests.sim.machines import CONFIG, TARGET, compiled
@@ -46,7 +47,7 @@ def test_a_shape(run, tmp_path):
     assert "mamba2-2.7b on u280" in text
     assert "lightmamba report mamba2-2.7b --target u280 -o page.html" in text
     assert f"{found['tokens_per_second']:.0f}" in text
-    said = run(*words, "--format", "w8a8", "--target", "vck190-paper")
+    said = run(*words, "--format", "w8a8", "--target", "vck190-paper", "--force")
     assert (said.status, said.out) == (0, f"{page}\n")
     assert "W8A8" in page.read_text()
     assert read(page.read_text()).row("tokens/s")[1] == "3.61"  # the paper's, of the same bits
@@ -81,14 +82,36 @@ def test_simulated_for_the_page_and_from_a_file(run, build, tmp_path):
     assert "A token in time" in first.text
     assert "state-space unit" in first.text
     run("simulate", build, "--max-tokens", "2", "--chain", "2", "--timeline", stored, "--json")
-    again = run("report", build, "-o", page, "--simulation", stored, "--json").json
+    again = run("report", build, "-o", page, "--simulation", stored, "--json", "--force").json
     assert again["simulated_tokens_per_second"] == found["simulated_tokens_per_second"]
     for name in ("cycles per token", "multiplying", "bytes per token"):
         assert read(page.read_text()).row(name) == first.row(name)
     cycles = json.loads(stored.read_text())["cycles_per_token"]
     assert f"{cycles:,.0f}" in first.row("cycles per token")
-    words = ("report", "demo", "--target", "tiny", "-o", page, "--simulation", stored)
+    words = ("report", "demo", "--target", "tiny", "-o", page, "--simulation", stored, "--force")
     assert "is of another target than demo on tiny" in run(*words).refusal
+
+
+@needs_verilator
+def test_gates_that_differ_fail(run, build, tmp_path, monkeypatch):
+    """The page is written, with what was found, and the status says so."""
+    page = tmp_path / "page.html"
+    monkeypatch.setattr("lightmamba.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9))
+    said = run("report", build, "-o", page, "--simulate", "1")
+    assert said.status == 1
+    assert "the gates differ: token 0, embedding[0, 0, 0]: " in said.err
+    assert page.is_file()
+
+
+def test_a_page_is_not_overwritten(run, tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    page.write_text("dear")
+    words = ("report", "mamba2-2.7b", "--target", "u280", "-o", page)
+    refused = run(*words).refusal
+    assert f"{page} exists; give another name, or --force to replace it" in refused
+    assert page.read_text() == "dear"
+    assert run(*words, "--force").status == 0
+    assert "mamba2-2.7b on u280" in read(page.read_text()).text
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from lightmamba.arch.artifact import MANIFEST
+from lightmamba.errors import DeviceError, InputError
 from lightmamba.qmodel.synthetic import random_model
-from lightmamba.sim import Simulation
+from lightmamba.sim import SimDevice, Simulation
 from tests.sim.machines import CONFIG, TARGET, compiled
+from tests.support.models import write_tokenizer
 
 needs_verilator = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
@@ -84,12 +87,90 @@ def test_a_difference_is_named_and_fails(run, build, monkeypatch):
         (("--prompt-ids", "1", "--prompt", "It"), "give either --prompt or --prompt-ids, not both"),
         (("--max-tokens", "0"), "--max-tokens must be at least 1, not 0"),
         (("--timeline", "no/such/x.json"), "there is no folder no/such for x.json"),
+        (("--waves", "no/such/x.fst"), "there is no folder no/such for x.fst"),
+        (("--timeline", "."), "is a folder; give the name of a file"),
+        (("--chain", "-1"), "--chain must be 0 to 2147483647, not -1; try 4"),
+        (("--chain", str(1 << 31)), "--chain must be 0 to 2147483647, not 2147483648"),
         (("--stalls", "1"), "stalls must be a probability in 0..0.9, not 1.0"),
     ],
 )
 @needs_verilator
 def test_refusals(run, build, words, sentence):
     assert sentence in run("simulate", build, *words).refusal
+
+
+@pytest.mark.parametrize("flag", ["--timeline", "--waves"])
+def test_files_are_not_overwritten(run, build, tmp_path, monkeypatch, flag):
+    """Said before anything is built."""
+    monkeypatch.setattr("lightmamba.sim.open_twin", lambda *_, **__: pytest.fail("was opened"))
+    kept = tmp_path / "kept"
+    kept.write_text("dear")
+    refused = run("simulate", build, flag, kept).refusal
+    assert f"{kept} exists; give another name, or --force to replace it" in refused
+    assert kept.read_text() == "dear"
+
+
+@needs_verilator
+def test_files_are_overwritten_by_force(run, build, tmp_path):
+    kept = tmp_path / "kept.json"
+    kept.write_text("dear")
+    assert (
+        run("simulate", build, "--max-tokens", "1", "--timeline", kept, "--force", "--json").status
+        == 0
+    )
+    assert json.loads(kept.read_text())["tokens"] == 1
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    """The same gates with a model that has a tokenizer."""
+    folder = tmp_path_factory.mktemp("spoken")
+    data = write_tokenizer(folder / "tokenizer.json", 50).read_bytes()
+    model = replace(random_model(CONFIG), tokenizer=data)
+    return compiled(folder, CONFIG, TARGET, model=model)
+
+
+WORDS = {
+    "generate": ("--device", "sim", "--prompt", "!"),
+    "simulate": ("--max-tokens", "1", "--chain", "2"),
+    "report": ("-o", "page.html", "--simulate", "1"),
+}
+
+
+@needs_verilator
+@pytest.mark.parametrize("verb", WORDS)
+def test_a_device_that_fails_is_one_sentence(run, spoken, tmp_path, monkeypatch, verb):
+    """A hang in a chain, or of a decoder's token: status 1, for no input is wrong."""
+    monkeypatch.chdir(tmp_path)
+    start = SimDevice.start
+
+    def hang(self, token, **flags):
+        if verb == "generate" or "chain" in flags:
+            raise DeviceError("in cycle 9: nothing moved for 50000 cycles\nand\nso on")
+        start(self, token, **flags)
+
+    monkeypatch.setattr(SimDevice, "start", hang)
+    said = run(verb, spoken, *WORDS[verb])
+    assert said.status == 1
+    assert said.err.endswith(
+        f"lightmamba {verb}: in cycle 9: nothing moved for 50000 cycles and so on\n"
+    )
+    assert "Traceback" not in said.err
+
+
+@needs_verilator
+@pytest.mark.parametrize("verb", WORDS)
+@pytest.mark.parametrize("tool", ["find_verilator", "find_compiler"])
+def test_without_a_tool(run, spoken, tmp_path, monkeypatch, verb, tool):
+    def missing():
+        raise InputError("simulation needs it, and it is not here; install it")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"lightmamba.sim.build.{tool}", missing)
+    said = run(verb, spoken, *WORDS[verb])
+    assert (said.status, said.out) == (2, "")
+    assert said.err.endswith(f"lightmamba {verb}: simulation needs it, and it is not here; "
+                             "install it\n")  # fmt: skip
 
 
 def test_something_else_than_a_build(run, tmp_path):

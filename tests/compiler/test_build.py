@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.target import Target
 from lightmamba.compiler import build, open_model
+from lightmamba.config import SHAPES
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.qmodel import load, save, to_bytes
@@ -117,3 +119,42 @@ def test_a_build_that_does_not_say_its_model(tmp_path):
     with pytest.raises(InputError, match="does not say which model it runs"):
         open_model(Artifact.read(tmp_path / "build"))
     assert asdict(artifact.arch) == values["arch"]
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        ({"kind": 3}, "metadata kind is 3, expected a string"),
+        ({"kind": "cloud"}, "its kind is 'cloud', expected file or random"),
+        ({"seed": "x"}, "metadata seed is 'x', expected a whole number"),
+        ({"seed": -1}, "its seed is out of range"),
+        ({"formats": {}}, "the metadata lacks formats.weight_bits"),
+        ({"config": 3}, "metadata config is 3, expected an object"),
+        ({"config": {"d_model": 64}}, "dt_limit is None, expected two numbers"),
+    ],
+)
+def test_a_manifest_that_does_not_say_which_model(tmp_path, lie, reason):
+    artifact = build(random_model(SHAPES["demo"], lazy=True), Target.load("tiny"),
+                     tmp_path / "b")  # fmt: skip
+    with pytest.raises(InputError, match="does not say which model it runs") as caught:
+        open_model(replace(artifact, model=dict(artifact.model) | lie))
+    assert reason in str(caught.value)
+
+
+def test_sizes_that_are_not_those_of_the_build(tmp_path):
+    """A manifest that promises a smaller or an endless model is noticed before it is made."""
+    model = random_model(SHAPES["demo"], lazy=True)
+    artifact = build(model, Target.load("tiny"), tmp_path / "b")
+    open_model(artifact, lazy=True)
+    lies: tuple[tuple[dict[str, int], str], ...] = (
+        ({"vocab_size": 2047}, "its regions are not those of its sizes"),
+        ({"n_layer": 1 << 40}, "the model has n_layer 1099511627776, but the gates take"),
+        ({"d_model": 512}, "the gates have in_channels 256, but the model needs 512"),
+    )
+    for change, reason in lies:
+        config = artifact.model["config"] | change
+        with pytest.raises(InputError, match=reason):
+            open_model(replace(artifact, model=dict(artifact.model) | {"config": config}))
+    registers = dict(artifact.registers) | {"head_beats": 1}
+    with pytest.raises(InputError, match="its registers are not those of its sizes"):
+        open_model(replace(artifact, registers=registers))

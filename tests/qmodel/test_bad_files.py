@@ -81,6 +81,19 @@ def test_a_header_that_lies(tmp_path, lie):
     refuse(write_header(tmp_path / "m.st", lie), "is damaged or no quantized model")
 
 
+@pytest.mark.parametrize(
+    ("tensor", "kind", "word"),
+    [
+        ("layers.0.D", "BF16", "bfloat16"),
+        ("layers.0.A_shift", "F8_E4M3", "F8_E4M3"),
+        ("layers.0.A_shift", "F8_E8M0", "F8_E8M0"),
+    ],
+)
+def test_a_type_that_numpy_lacks(tmp_path, tensor, kind, word):
+    path = write_header(tmp_path / "m.st", change(tensor, dtype=kind))
+    refuse(path, rf"{tensor} is {word} \(2\), expected int")
+
+
 def test_not_a_quantized_model(tmp_path):
     path = tmp_path / "m.st"
     path.write_bytes(save({"weight": np.zeros(3)}, {"format": "pt"}))
@@ -128,6 +141,16 @@ METADATA = [
     (lambda h: h["formats"].update(act_bits=5), "formats does not fit: activation bits must be 4"),
     (lambda h: h["formats"].update(hadamard=3), "formats does not fit: hadamard must be"),
     (lambda h: h["formats"].update(block=5), "formats does not fit: block 5 must divide"),
+    (lambda h: h["formats"].update(group=0), "does not fit: group must be positive, not 0"),
+    (lambda h: h["formats"].update(group=-8), "does not fit: group must be positive, not -8"),
+    (lambda h: h["formats"].update(head_qmax=0), "head_qmax must be 1 to 127 at 8 bits, not 0"),
+    (lambda h: h["formats"].update(head_qmax=128), "head_qmax must be 1 to 127 at 8 bits, not 128"),
+    (
+        lambda h: h["formats"].update(head_act_bits=4),
+        "head_qmax must be 1 to 7 at 4 bits, not 119",
+    ),
+    (lambda h: h.update(logit_exp=1), "logit_exp is 1, expected -40 to 0"),
+    (lambda h: h.update(logit_exp=-41), "logit_exp is -41, expected -40 to 0"),
     (lambda h: h["formats"].update(state_rounding=8), "state_rounding is 8, expected a string"),
     (lambda h: h["layers"].append({}), "has numbers for 2 layers, expected 1"),
     (lambda h: h["config"].update(n_layer=1 << 40), "has numbers for 1 layers, expected 1099"),
@@ -142,7 +165,18 @@ METADATA = [
     (lambda h: h.update(dt_limits=[0, 1.5]), "dt_limits is .*, expected two whole numbers"),
     (lambda h: h.update(special_ids={"eos": "x"}), "special_ids.eos is 'x', expected a whole"),
     (lambda h: h.update(special_ids={"eos": 3}), "special id eos is 3, expected 0 to 2"),
+    (lambda h: h.update(special_ids={"eos": []}), r"special_ids.eos is \[\], expected a whole"),
+    (lambda h: h.update(special_ids={"eos": [1, "x"]}), "special_ids.eos is 'x', expected a whole"),
+    (lambda h: h.update(special_ids={"eos": [1, 3]}), "special id eos is 3, expected 0 to 2"),
+    (lambda h: h.update(special_ids={"eos": [[1]]}), r"special_ids.eos is \[1\], expected a whole"),
     (lambda h: h.update(embedding={}), "the metadata lacks embedding.base"),
+    (lambda h: h.update(origin={"x": float("nan")}), r"its metadata is no JSON \(NaN is no number"),
+    (lambda h: h.update(generation_config={"top_p": float("inf")}), "Infinity is no number"),
+    (
+        lambda h: h["config"].update(dt_limit=["0", 10**400]),
+        r"config.dt_limit is \['0', 100.*…, expected two numbers",
+    ),
+    (lambda h: h["config"].update(d_model="a" * 3000), "d_model is 'aaa.*…, expected a whole"),
     (lambda h: h["head"].update(acc_shift=63), "head.acc_shift is 63, expected 0 to 62"),
 ]
 
@@ -172,6 +206,10 @@ TENSORS = [
     (
         lambda t: t.update({"layers.0.D": t["layers.0.D"].astype(np.float16)}),
         "layers.0.D is float16",
+    ),
+    (
+        lambda t: t.update({"layers.0.A_shift": np.zeros(2, np.bool_)}),
+        r"layers.0.A_shift is bool \(2\), expected int8 \(2\)",
     ),
     (
         lambda t: t.update({"head.q": t["head.q"][:2]}),

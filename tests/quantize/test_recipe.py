@@ -98,6 +98,7 @@ def test_formats_are_those_of_all_passes():
 
 BAD_TEXTS = {
     "broken": ('name = "x', "is no TOML"),
+    "brackets without end": ("name = " + "[" * 9000, "is no TOML: brackets nested too deeply"),
     "twice the same key": ('name = "x"\nname = "y"', "is no TOML"),
     "empty": ("", "name or passes missing"),
     "no passes": ('name = "x"', r"write name = .* and \[\[pass\]\] tables"),

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmamba.arch.artifact import PROGRAM, Artifact, Region, Stored
+from lightmamba.arch.artifact import Artifact, Region, Stored
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.manifest import PROGRAM
 from lightmamba.arch.probes import Element, Probe
 from lightmamba.arch.registers import offsets
 from lightmamba.arch.target import Target
-from lightmamba.errors import InputError
-from lightmamba.runtime.device import DeviceError, DeviceState, Flags
+from lightmamba.errors import DeviceError, InputError
+from lightmamba.runtime.device import Flags
 from lightmamba.sim.device import SimDevice, machine_verilog, open_device
 from lightmamba.sim.simulator import MemoryChannel, Simulator
 
@@ -139,9 +140,46 @@ def test_state_is_saved_and_restored(ready):
     np.testing.assert_array_equal(
         ready.read_memory("aux", TARGET - 8192, 4096), np.arange(4096).astype(np.uint8)
     )
-    wrong = DeviceState(1, dict(saved.memory) | {"state": np.zeros(4095, np.uint8)})
+    cut = replace(saved, memory=dict(saved.memory) | {"state": np.zeros(4095, np.uint8)})
     with pytest.raises(InputError, match=r"the saved state has 4095 bytes.*of another model"):
-        ready.restore_state(wrong)
+        ready.restore_state(cut)
+
+
+def test_a_state_of_another_build_is_refused(ready, tmp_path):
+    """Equal sizes do not make it the same model."""
+    ready.start(0, fresh=True)
+    ready.wait()
+    saved = ready.save_state()
+    build = artifact(tmp_path)
+    files = {"images/lane0.bin": Stored(DATA.nbytes, "f" * 64)}
+    for other in (replace(build, files=files), replace(build, order="naive")):
+        ready.load(other)
+        with pytest.raises(InputError, match="is of another model or machine than"):
+            ready.restore_state(saved)
+    ready.load(build)
+    ready.restore_state(saved)
+
+
+def test_every_sequence_has_a_name_of_its_own(ready, tmp_path):
+    names = [ready.sequence]
+
+    def new() -> bool:
+        names.append(ready.sequence)
+        return names[-1] not in names[:-1]
+
+    ready.start(0, fresh=True)
+    assert new()
+    ready.wait()
+    saved = ready.save_state()
+    ready.start(1)
+    assert not new()
+    ready.wait()
+    ready.restore_state(saved)
+    assert new()
+    ready.reset()
+    assert new()
+    ready.load(artifact(tmp_path))
+    assert new()
 
 
 def test_reset_sets_everything_up_again(ready):

@@ -9,6 +9,7 @@ import pytest
 
 from lightmamba.arch.registers import offsets
 from lightmamba.arch.target import Target
+from lightmamba.errors import DeviceError
 from lightmamba.sim.simulator import MemoryChannel, Simulator, Stalls, Status, from_target
 
 from .copier import (
@@ -241,17 +242,17 @@ def test_files_are_mapped_and_stay_as_they_are(tmp_path):
 
 def test_refused_memory(tmp_path):
     sim, _ = loaded()
-    with pytest.raises(ValueError, match="overlaps the region at 1048576"):
+    with pytest.raises(DeviceError, match="overlaps the region at 1048576"):
         sim.map("lane", SOURCE + 4096, 1)
-    with pytest.raises(ValueError, match="has no file"):
+    with pytest.raises(DeviceError, match="has no file"):
         sim.map("lane", 0, 10, tmp_path / "none")
     (tmp_path / "long").write_bytes(bytes(100))
-    with pytest.raises(ValueError, match="is smaller than"):
+    with pytest.raises(DeviceError, match="is smaller than"):
         sim.map("lane", 0, 10, tmp_path / "long")
-    with pytest.raises(ValueError, match="no region has all of these bytes"):
+    with pytest.raises(DeviceError, match="no region has all of these bytes"):
         sim.read_memory("lane", SOURCE + (1 << 20) - 1, 2)
     sim.unmap_all()
-    with pytest.raises(ValueError, match="no region"):
+    with pytest.raises(DeviceError, match="no region"):
         sim.write_memory("lane", SOURCE, b"x")
     sim.close()
     with pytest.raises(ValueError, match="closed"):
@@ -269,7 +270,7 @@ def test_reset_forgets_what_was_under_way():
 
 def test_host_errors():
     sim, _ = loaded()
-    with pytest.raises(ValueError, match=r"reading register 0x800: .* answered with an error"):
+    with pytest.raises(DeviceError, match=r"reading register 0x800: .* answered with an error"):
         sim.host_read(0x800)
 
 

@@ -18,41 +18,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.config import ArchConfig, build_hash
+from lightmamba.arch.manifest import PROGRAM, Region, Stored, entries
 from lightmamba.arch.program import INSTRUCTION_BITS, Instruction, words32
 from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Target
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, shown
 
 __all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
 
 VERSION = 2
-MANIFEST, PROGRAM, VERILOG, MODEL = "manifest.json", "program.bin", "top.v", "model.safetensors"
+MANIFEST, VERILOG, MODEL = "manifest.json", "top.v", "model.safetensors"
 CHUNK = 1 << 22  # bytes that are hashed at once
-
-
-def build_hash(config: ArchConfig) -> int:
-    """First 32 bits of the hash of the build parameters: what the register ``hash`` reads."""
-    return int(hashlib.sha256(config.to_json().encode()).hexdigest()[:8], 16)
-
-
-@dataclass(frozen=True)
-class Region:
-    """A straight piece of a channel's memory; without a file it begins as zeros."""
-
-    name: str
-    channel: str
-    address: int
-    bytes: int
-    file: str | None = None
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Size and hash of a file of the build."""
-
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -87,13 +64,29 @@ class Artifact:
         return sum(self.files[region.file].bytes for region in self.regions if region.file)
 
     @property
+    def fingerprint(self) -> str:
+        """Hash of machine, order, images and program: builds with the same one are exchangeable."""
+        kept = {name: f.sha256 for name, f in self.files.items() if name not in (VERILOG, MODEL)}
+        text = json.dumps([asdict(self.arch), self.order, kept], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
     def verilog(self) -> Path | None:
         """The machine in Verilog, if it was written."""
         return self.path / VERILOG if VERILOG in self.files else None
 
     def region(self, name: str) -> Region:
-        """The region of this name."""
-        return next(region for region in self.regions if region.name == name)
+        """The region of this name.
+
+        Raises
+        ------
+        InputError
+            If the build has none.
+        """
+        for region in self.regions:
+            if region.name == name:
+                return region
+        raise InputError(f"{self.path} has no region {name}; compile again")
 
     def image(self, region: Region) -> NDArray[np.uint8]:
         """First contents of a region, mapped from its file; empty without one."""
@@ -109,10 +102,11 @@ class Artifact:
     def program(self) -> list[Instruction]:
         """Program, decoded."""
         words, per = self.program_words(), INSTRUCTION_BITS // 32
-        return [
-            Instruction.decode(sum(word << 32 * i for i, word in enumerate(words[at : at + per])))
-            for at in range(0, len(words), per)
-        ]
+        rows = [words[at : at + per] for at in range(0, len(words), per)]
+        try:
+            return [Instruction.decode(sum(w << 32 * i for i, w in enumerate(row))) for row in rows]
+        except ValueError as error:  # of an opcode or condition that there is not
+            raise InputError(f"{self.path / PROGRAM} is no program ({error})") from error
 
     def verify(self) -> None:
         """Hash every file.
@@ -135,7 +129,7 @@ class Artifact:
         Raises
         ------
         InputError
-            If it is none, of another version, or incomplete.
+            If it is none, of another version, incomplete, or something in its manifest is wrong.
         """
         path = Path(path)
         try:
@@ -149,19 +143,12 @@ class Artifact:
             raise InputError(f"{path / MANIFEST} is damaged ({error}); compile again") from error
         version = values.get("version") if isinstance(values, dict) else None
         if version != VERSION:
-            raise InputError(f"{path} is of version {version}, but this program reads {VERSION}")
-        try:
-            artifact = Artifact(
-                path=path,
-                target=Target.from_dict(values["target"]),
-                arch=ArchConfig.from_dict(values["arch"]),
-                order=values["order"],
-                regions=tuple(Region(**region) for region in values["regions"]),
-                registers=values["registers"],
-                model=values["model"],
-                files={name: Stored(**stored) for name, stored in values["files"].items()},
+            raise InputError(
+                f"{path} is of version {shown(version)}, but this program reads {VERSION}"
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        try:
+            artifact = Artifact(path=path, **entries(values))
+        except ValueError as error:
             raise InputError(f"{path / MANIFEST} is damaged ({error}); compile again") from error
         for name, stored in artifact.files.items():
             file = path / name

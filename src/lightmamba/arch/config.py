@@ -1,15 +1,17 @@
 """What a machine is built with: widths, depths and capacities, validated once."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from lightmamba.arch.plain import checked
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
 
-__all__ = ["ArchConfig"]
+__all__ = ["ArchConfig", "build_hash"]
 
 BLOCK = 32  # activations, and state elements, that share a scale
 GROUP = 128  # weights that share a scale
@@ -72,6 +74,7 @@ class ArchConfig:
         for name in ("multiplier_bits", "weight_bits", "act_bits"):
             among(name, 4, 8)
         among("head_act_bits", 8)
+        within("head_qmax", 1, 127)
         within("lanes", 1, 64)
         within("burst_beats", 1, min(256, 4096 * 8 // max(self.port_bits, self.state_port_bits)))
         within("weight_fifo", 2 * self.burst_beats, 1 << 14)
@@ -172,8 +175,13 @@ class ArchConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ArchConfig":
-        """Invert :func:`dataclasses.asdict`; unknown keys are refused."""
-        known = {field.name for field in fields(cls)}
-        if unknown := set(values) - known:
+        """Invert :func:`dataclasses.asdict`; unknown keys and other types are refused."""
+        known = {field.name: field.type for field in fields(cls)}
+        if unknown := set(values) - set(known):
             raise ValueError(f"unknown parameters {sorted(unknown)}; known are {sorted(known)}")
-        return cls(**values)
+        return cls(**{name: checked(value, known[name], name) for name, value in values.items()})
+
+
+def build_hash(config: ArchConfig) -> int:
+    """First 32 bits of the hash of the build parameters: what the register ``hash`` reads."""
+    return int(hashlib.sha256(config.to_json().encode()).hexdigest()[:8], 16)

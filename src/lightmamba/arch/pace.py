@@ -35,8 +35,7 @@ def paces(channels: Sequence[Channel], clock_mhz: float) -> tuple[Pace, ...]:
     """Pace of each channel; their refreshes are spread evenly."""
     found = []
     for n, channel in enumerate(channels):
-        every = round(channel.refresh_interval_ns * clock_mhz / 1e3)
-        pause = math.ceil(channel.refresh_ns * clock_mhz / 1e3)
+        every, pause = channel.refresh_cycles(clock_mhz)
         rate = Fraction(channel.bytes_per_cycle(clock_mhz))
         found.append(
             Pace(

@@ -1,13 +1,15 @@
 """Targets: what a board gives and what is chosen for it, read from TOML."""
 
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeVar
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.plain import build, checked
 from lightmamba.arch.ports import ports
 from lightmamba.errors import InputError
 
@@ -17,6 +19,9 @@ T = TypeVar("T")
 _NAMES = [field.name for field in fields(ArchConfig)]
 CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides; models the rest
 KINDS = ("hbm2", "ddr3", "ddr4", "lpddr4")  # memories whose energy is known
+LONGEST_NS = 1e9
+FASTEST_MHZ = 10_000.0
+SLOWEST = 2.0**-16  # bytes per cycle; the fastest is as far above 1
 EXAMPLES = {
     "": "clock_mhz = 100",
     "machine": "lanes = 4",
@@ -67,6 +72,9 @@ class Channel:
             )
         if self.latency_ns < 0:
             raise ValueError(f"{at}: latency_ns must not be negative, not {self.latency_ns}")
+        for name in ("latency_ns", "refresh_interval_ns"):
+            if (value := getattr(self, name)) > LONGEST_NS:
+                raise ValueError(f"{at}: {name} must be at most {LONGEST_NS:g}, not {value}")
         idle = self.refresh_interval_ns == self.refresh_ns == 0
         if not idle and not 0 < self.refresh_ns < self.refresh_interval_ns:
             raise ValueError(
@@ -79,6 +87,11 @@ class Channel:
     def bytes_per_cycle(self, clock_mhz: float) -> float:
         """Attainable bytes per cycle of this clock, reads and writes together."""
         return self.attainable_gb_per_s * 1e3 / clock_mhz
+
+    def refresh_cycles(self, clock_mhz: float) -> tuple[int, int]:
+        """Of every so many cycles of this clock it stands still for so many."""
+        every = round(self.refresh_interval_ns * clock_mhz / 1e3)
+        return every, math.ceil(self.refresh_ns * clock_mhz / 1e3)
 
 
 @dataclass(frozen=True)
@@ -157,8 +170,24 @@ class Target:
     power: Power | None = None
 
     def __post_init__(self) -> None:
-        if not self.clock_mhz > 0:
-            raise ValueError(f"clock_mhz must be above 0, not {self.clock_mhz}; try 100")
+        if not 0 < self.clock_mhz <= FASTEST_MHZ:
+            raise ValueError(
+                f"clock_mhz must be above 0, and at most {FASTEST_MHZ:g}, not {self.clock_mhz}; "
+                f"try 100"
+            )
+        for channel in self.channels:
+            every, pause = channel.refresh_cycles(self.clock_mhz)
+            if pause and pause >= every:
+                raise ValueError(
+                    f"channel {channel.name}: at {self.clock_mhz} MHz its refresh takes {pause} of "
+                    f"every {every} cycles; raise clock_mhz"
+                )
+            rate = channel.bytes_per_cycle(self.clock_mhz)
+            if not SLOWEST <= rate <= 1 / SLOWEST:
+                raise ValueError(
+                    f"channel {channel.name}: {rate:g} bytes per cycle are out of range; "
+                    f"look at attainable_gb_per_s and clock_mhz"
+                )
         names = [channel.name for channel in self.channels]
         if len(set(names)) < len(names):
             raise ValueError(f"channels need names of their own, not {', '.join(names)}")
@@ -214,18 +243,21 @@ class Target:
         """
         known = {"machine", "channel", "resources", "power"}
         top = {name: value for name, value in values.items() if name not in known}
-        machine = _checked(values.get("machine", {}), dict, "machine")
+        machine = checked(values.get("machine", {}), dict, "machine")
         if unknown := set(machine) - set(CHOICES):
-            raise ValueError(_unknown("machine", min(unknown), CHOICES))
+            raise ValueError(
+                f"[machine] has no key {' '.join(min(unknown).split())}; it has "
+                f"{', '.join(CHOICES)}, for example {EXAMPLES['machine']}"
+            )
         for name, value in machine.items():
-            _checked(value, bool if name == "shared_port" else int, f"machine.{name}")
-        entries = _checked(values.get("channel", []), list, "channel")
+            checked(value, bool if name == "shared_port" else int, f"machine.{name}")
+        entries = checked(values.get("channel", []), list, "channel")
         resources, power = values.get("resources"), values.get("power")
-        return _build(
-            Target, top, "", machine=ArchConfig(**machine),
+        return build(
+            Target, top, "", EXAMPLES[""], machine=ArchConfig(**machine),
             channels=tuple(channel for entry in entries for channel in _channels(entry)),
-            resources=None if resources is None else _build(Resources, resources, "resources"),
-            power=None if power is None else _build(Power, power, "power"),
+            resources=None if resources is None else _part(Resources, resources, "resources"),
+            power=None if power is None else _part(Power, power, "power"),
         )  # fmt: skip
 
     @staticmethod
@@ -241,6 +273,8 @@ class Target:
             return Target.from_dict(tomllib.loads(text))
         except ValueError as error:  # of TOML's syntax too
             raise InputError(f"{where}: {error}") from error
+        except RecursionError as error:
+            raise InputError(f"{where}: its brackets are nested too deeply") from error
 
     @staticmethod
     def load(name: str) -> "Target":
@@ -275,48 +309,18 @@ def _folder() -> Any:
     return resources.files("lightmamba.arch") / "targets"
 
 
-def _unknown(where: str, key: str, known: Any) -> str:
-    within = f"[{where}]" if where else "a target"
-    return f"{within} has no key {key}; it has {', '.join(known)}, for example {EXAMPLES[where]}"
-
-
-def _checked(value: Any, kind: Any, name: str) -> Any:
-    """The value, if it is of this type."""
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text",
-             dict: "a table", list: "a list"}  # fmt: skip
-    wide = (int, float) if kind is float else kind
-    if not isinstance(value, wide) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name} must be {words[kind]}, not {value!r}")
-    return float(value) if kind is float else value
-
-
-def _build(kind: type[T], values: Any, where: str, **given: Any) -> T:
-    """Dataclass from a table with its fields, all but those ``given``."""
-    table = _checked(values, dict, where)
-    known = {f.name: f for f in fields(cast(Any, kind)) if f.name not in given}
-    if unknown := set(table) - set(known):
-        raise ValueError(_unknown(where, min(unknown), known))
-    found: dict[str, Any] = {}
-    for name, field in known.items():
-        full = f"{where}.{name}" if where else name
-        if name in table and get_origin(field.type) is tuple:
-            item = get_args(field.type)[0]
-            entries = _checked(table[name], list, full)
-            found[name] = tuple(_checked(entry, item, full) for entry in entries)
-        elif name in table:
-            found[name] = _checked(table[name], field.type, full)
-        elif field.default is MISSING:
-            raise ValueError(f"{full} is missing; a right example is {EXAMPLES[where]}")
-    return kind(**found, **given)
+def _part(kind: type[T], values: Any, name: str) -> T:
+    """Dataclass of one of the tables that :data:`EXAMPLES` knows."""
+    return build(kind, values, name, EXAMPLES[name])
 
 
 def _channels(entry: Any) -> list[Channel]:
     """The channels that one [[channel]] stands for."""
-    table = dict(_checked(entry, dict, "channel"))
-    count = _checked(table.pop("count", 1), int, "channel.count")
+    table = dict(checked(entry, dict, "channel"))
+    count = checked(table.pop("count", 1), int, "channel.count")
     if not 1 <= count <= 64:
         raise ValueError(f"channel.count must be in 1..64, not {count}")
-    one = _build(Channel, table, "channel")
+    one = _part(Channel, table, "channel")
     if count == 1:
         return [one]
     return [

@@ -45,7 +45,7 @@ class Checkpoint:
     tokenizer: bytes | None  # tokenizer.json
     chat_template: str | None
     generation_config: dict[str, Any]
-    special_ids: dict[str, int]  # bos, eos, pad, where known
+    special_ids: dict[str, int | list[int]]  # bos, eos (one or several), pad, where known
     valid_vocab: int  # ids from here on are padding
 
     def __post_init__(self) -> None:

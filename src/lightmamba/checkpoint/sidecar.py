@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tokenizers import Tokenizer
 
@@ -91,20 +91,26 @@ def resolve_special_ids(
     tokenizer_config: dict[str, Any],
     tokenizer: Tokenizer | None,
     vocab_size: int,
-) -> dict[str, int]:
+) -> dict[str, int | list[int]]:
     """Ids of the beginning, end and padding tokens, where known.
 
-    The generation config outweighs the config, which outweighs the tokenizer's words. Of several
-    end tokens the first counts. Ids outside the vocabulary, which occur for "none", are left out.
+    The generation config outweighs the config, which outweighs the tokenizer's words. Several end
+    tokens are a list, in their order: a text ends at any of them. Ids outside the vocabulary, which
+    occur for "none", are left out.
     """
-    ids: dict[str, int] = {}
+    ids: dict[str, int | list[int]] = {}
     for key in ("bos", "eos", "pad"):
         word = tokenizer_config.get(f"{key}_token")
         word = word.get("content") if isinstance(word, dict) else word
         spoken = tokenizer.token_to_id(word) if tokenizer and isinstance(word, str) else None
         for value in (generation_config.get(f"{key}_token_id"), config_ids.get(key), spoken):
-            first = value[0] if isinstance(value, list) and value else value
-            if isinstance(first, int) and 0 <= first < vocab_size:
-                ids[key] = first
+            given = value if isinstance(value, list) else [value]
+            known: list[int] = list(dict.fromkeys(i for i in given if _is_id(i, vocab_size)))
+            if known:
+                ids[key] = known if key == "eos" and len(known) > 1 else known[0]
                 break
     return ids
+
+
+def _is_id(value: Any, vocab_size: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size

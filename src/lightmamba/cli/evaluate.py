@@ -196,7 +196,7 @@ def _tasks(
     model = opened.model
     tokenizer = BareTokenizer(tokenizer_of(opened.tokenizer, model.valid_vocab, args.model))
     options = {
-        "limit": args.limit, "eot_id": opened.special_ids.get("eos"), "batch": args.batch,
+        "limit": args.limit, "eot_id": next(iter(opened.eos_ids), None), "batch": args.batch,
         "threads": args.threads, "journal": journal,
     }  # fmt: skip
     found, names = [], []

@@ -3,9 +3,16 @@
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightmamba.arch.artifact import Artifact
+    from lightmamba.cli.models import Opened
+    from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["add_arguments", "run"]
+
+OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,40 +20,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("engine", "sim"), default="engine",
                         help="what runs it: the integer engine, or simulated gates")  # fmt: skip
     parser.add_argument("--prompt", required=True, help="text to go on from")
+    parser.add_argument("--chat", action="store_true",
+                        help="answer the prompt as a message, by the model's template")  # fmt: skip
+    parser.add_argument("--system", metavar="TEXT", help="with --chat: the system's message")
     parser.add_argument("--max-tokens", type=int, default=100, help="(100)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest (0)")
-    parser.add_argument("--top-k", type=int, default=0, help="only the K likeliest (all)")
-    parser.add_argument("--top-p", type=float, default=1.0, help="only the likeliest P (1)")
-    parser.add_argument("--min-p", type=float, default=0.0, help="at least P of the best (0)")
-    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="(1)")
+    # Of these the model's generation config has defaults, and without one the brackets.
+    parser.add_argument("--temperature", type=float, help="0 takes the likeliest (0)")
+    parser.add_argument("--top-k", type=int, help="only the K likeliest (all)")
+    parser.add_argument("--top-p", type=float, help="only the likeliest P (1)")
+    parser.add_argument("--min-p", type=float, help="at least P of the best (0)")
+    parser.add_argument("--repetition-penalty", type=float, help="(1)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same text (0)")
     parser.add_argument("--stop", action="append", default=[], help="end at this text; repeatable")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.models import open_engine, tokenizer_of
-    from lightmamba.cli.show import console
-    from lightmamba.numerics.sampling import SamplingOptions
-    from lightmamba.runtime import Generation, generate
+    from dataclasses import asdict
 
-    sampling = SamplingOptions(
-        temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, min_p=args.min_p,
-        repetition_penalty=args.repetition_penalty, seed=args.seed,
-    )  # fmt: skip
-    opened = (
-        _open_simulated(args.file) if args.device == "sim" else open_engine(_model(args.file), 1)
-    )
-    engine = opened.model
-    tokenizer = tokenizer_of(opened.tokenizer, engine.valid_vocab, args.file)
-    eos = opened.special_ids.get("eos", engine.valid_vocab)
-    prompt = tokenizer.encode(args.prompt)
+    from lightmamba.cli.show import console
+    from lightmamba.errors import InputError
+    from lightmamba.runtime import Generation, generate, sampling_options
+
+    if args.system is not None and not args.chat:
+        raise InputError("--system is a message of a chat; give --chat too")
+    given = {name: getattr(args, name) for name in OPTIONS}
+    sampling_options({}, seed=args.seed, **given)  # refused before anything is opened
+    opened, tokenizer = _open(args)
+    sampling, taken = sampling_options(opened.generation_config, seed=args.seed, **given)
+    engine, prompt = opened.model, _prompt(args, opened, tokenizer)
     coming = generate(
         engine, prompt, max_tokens=args.max_tokens, sampling=sampling,
-        stop_ids=(eos,) if eos < engine.valid_vocab else (), stop_strings=args.stop,
+        stop_ids=[i for i in opened.eos_ids if i < engine.valid_vocab], stop_strings=args.stop,
         tokenizer=tokenizer,
     )  # fmt: skip
     steps, start = [], time.perf_counter()
-    if not args.json:
+    if not args.json and not args.chat:
         print(args.prompt, end="", flush=True)
     for step in coming:
         steps.append(step)
@@ -60,36 +68,83 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         why = {"length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text"}
         ended = why.get(out.finish_reason or "", "")
         console.print(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
+        if taken:
+            values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
+            console.print(f"by the model's generation config: {values}")
     result = {
         "text": out.text,
         "token_ids": list(out.token_ids),
         "finish_reason": out.finish_reason,
         "prompt_tokens": len(prompt),
         "tokens_per_second": rate,
+        "sampling": asdict(sampling),
     }
     if args.device == "sim":
         result["cycles_per_token"] = engine.cycles / engine.tokens
     return result
 
 
-def _model(name: str) -> str:
-    """Quantized file of a build directory, or the file itself."""
-    from lightmamba.arch.artifact import MANIFEST, MODEL
+def _prompt(args: argparse.Namespace, opened: "Opened", tokenizer: "Tokenizer") -> Any:
+    """Ids of the prompt, or of the chat that it begins."""
+    from lightmamba.errors import InputError
+    from lightmamba.runtime import render_chat
 
-    path = Path(name)
-    return str(path / MODEL) if (path / MANIFEST).is_file() else name
+    if not args.chat:
+        return tokenizer.encode(args.prompt)
+    if opened.chat_template is None:
+        raise InputError(f"{args.file} has no chat template, so it is no chat model; "
+                         f"leave --chat out")  # fmt: skip
+    messages = [] if args.system is None else [{"role": "system", "content": args.system}]
+    words = {}
+    for name in ("bos", "eos", "pad"):
+        if (ids := opened.ids(name)) and (word := tokenizer.token(ids[0])) is not None:
+            words[f"{name}_token"] = word
+    text = render_chat(
+        opened.chat_template, [*messages, {"role": "user", "content": args.prompt}],
+        special_tokens=words,
+    )  # fmt: skip
+    return tokenizer.encode(text, add_special_tokens=False)
 
 
-def _open_simulated(name: str) -> Any:
-    """Gates of a build as what makes logits."""
-    from lightmamba.arch.artifact import Artifact
+def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
+    """What makes logits, and the tokenizer; a missing one is said before gates are built."""
+    from lightmamba.arch.artifact import MANIFEST, Artifact
+    from lightmamba.cli.models import open_engine, tokenizer_of
+
+    path = Path(args.file)
+    if args.device == "engine" and not (path / MANIFEST).is_file():
+        opened = open_engine(args.file, 1)
+        return opened, tokenizer_of(opened.tokenizer, opened.model.valid_vocab, args.file)
+    return _open_build(Artifact.read(path), args.device)
+
+
+def _open_build(artifact: "Artifact", device: str) -> "tuple[Opened, Tokenizer]":
+    """The model of a build in the engine, or its gates."""
     from lightmamba.cli.models import Opened
     from lightmamba.cli.show import working
     from lightmamba.compiler import open_model
+    from lightmamba.engine import Engine
+    from lightmamba.errors import InputError
+    from lightmamba.tokenizer import Tokenizer, check_vocab
+
+    if artifact.model.get("kind") == "random":
+        raise InputError(
+            f"{artifact.path} was compiled from a shape, so it has random weights and no "
+            f'tokenizer; try: lightmamba simulate {artifact.path} --prompt-ids "1 2 3"'
+        )
+    model = open_model(artifact)
+    if model.tokenizer is None:
+        raise InputError(
+            f"{artifact.path} has no tokenizer, so text cannot be read; quantize its checkpoint "
+            f"again with --tokenizer FILE, a tokenizer.json, and compile that"
+        )
+    tokenizer = Tokenizer.from_bytes(model.tokenizer)
+    check_vocab(tokenizer, model.valid_vocab)
+    if device == "engine":
+        return Opened.of(model, Engine(model, threads=1)), tokenizer
     from lightmamba.sim import DeviceDecoder, open_device
 
-    artifact = Artifact.read(Path(name))
-    model = open_model(artifact)
+    artifact.verify()
     with working("building the simulator (a minute or two, the first time)"):
-        device = open_device(artifact, observed=False)
-    return Opened(DeviceDecoder(device, model), model.tokenizer, model.special_ids)
+        simulated = open_device(artifact, observed=False)
+    return Opened.of(model, DeviceDecoder(simulated, model)), tokenizer

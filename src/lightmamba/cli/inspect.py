@@ -17,18 +17,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="for a checkpoint without")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--seed", type=int, default=0, help="of the rotation (0)")
+    parser.add_argument("--force", action="store_true", help="replace an existing plot")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.arch.artifact import MANIFEST
     from lightmamba.cli.models import is_file
+    from lightmamba.cli.outputs import check_output
     from lightmamba.errors import InputError
 
     if args.layer is not None and not args.plot:
         raise InputError("--layer chooses what --plot draws; give --plot PNG too")
-    if args.plot and not args.plot.parent.is_dir():
-        raise InputError(f"there is no folder {args.plot.parent} to draw {args.plot.name} into")
-    from lightmamba.arch.artifact import MANIFEST
-
+    if args.plot:
+        check_output(args.plot, force=args.force)
     if (Path(args.model) / MANIFEST).is_file():
         if args.plot:
             raise InputError(f"{args.model} is a build; --plot needs the float checkpoint")

@@ -8,7 +8,7 @@ import sys
 from importlib import import_module, metadata
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.errors import DeviceError, InputError
 
 __all__ = ["build_parser", "main"]
 
@@ -65,7 +65,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run ``lightmamba``: 0 if all went well, 2 for bad input, 1 for a failed comparison."""
+    """Run ``lightmamba``: 0 if all went well, 2 for bad input, 1 for hardware that is not right."""
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = next((a for a in arguments if a in VERBS), None)
     args = build_parser(verb).parse_args(arguments)
@@ -79,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except InputError as error:
         return _fail(args.verb, str(error))
+    except DeviceError as error:
+        return _fail(args.verb, str(error), status=1)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
@@ -103,9 +105,9 @@ def _module(verb: str) -> Any:
     return import_module(f"lightmamba.cli.{MODULES.get(verb, verb)}")
 
 
-def _fail(verb: str, message: str) -> int:
+def _fail(verb: str, message: str, status: int = 2) -> int:
     print(f"lightmamba {verb}: {_line(message)}", file=sys.stderr)
-    return 2
+    return status
 
 
 def _line(text: str) -> str:

@@ -1,5 +1,6 @@
 """Open what a user names: a quantized file, a checkpoint folder, a hub id."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from lightmamba.errors import InputError
 
 if TYPE_CHECKING:
     from lightmamba.config import Mamba2Config
-    from lightmamba.qmodel import Formats
+    from lightmamba.qmodel import Formats, QuantizedModel
     from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
@@ -57,15 +58,37 @@ class Opened:
     tokenizer
         Content of its tokenizer.json.
     special_ids
-        By "bos", "eos" and "pad", where known.
+        By "bos", "eos" and "pad", where known; several where a text may end in several ways.
+    chat_template, generation_config
+        As in the checkpoint, of a quantized file.
     hashes
         sha256 of a checkpoint's files, which loading takes anyway.
     """
 
     model: Any
     tokenizer: bytes | None
-    special_ids: dict[str, int]
+    special_ids: Mapping[str, int | list[int]]
+    chat_template: str | None = None
+    generation_config: Mapping[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(model: "QuantizedModel", decoder: Any) -> "Opened":
+        """A quantized model, and what runs it."""
+        return Opened(
+            decoder, model.tokenizer, model.special_ids, model.chat_template,
+            model.generation_config,
+        )  # fmt: skip
+
+    def ids(self, name: str) -> tuple[int, ...]:
+        """Special ids of this name, none where none is known."""
+        found = self.special_ids.get(name, [])
+        return tuple(found) if isinstance(found, list) else (found,)
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Ids that end a text."""
+        return self.ids("eos")
 
 
 def open_engine(name: str, threads: int) -> Opened:
@@ -79,7 +102,7 @@ def open_engine(name: str, threads: int) -> Opened:
             f"make one with: lightmamba quantize {name} -o m.safetensors"
         )
     model = load(Path(name))
-    return Opened(Engine(model, threads=threads), model.tokenizer, model.special_ids)
+    return Opened.of(model, Engine(model, threads=threads))
 
 
 def open_sizes(name: str, form: str | None) -> "tuple[Mamba2Config, Formats, Path | None]":
@@ -140,7 +163,7 @@ def open_float(
         same = engine.vocab_size == found.config.vocab_size
         valid = engine.valid_vocab if same else valid
     model, hashes = FloatModel(found.model, valid), found.source.hashes
-    return Opened(model, found.tokenizer, found.special_ids, hashes)
+    return Opened(model, found.tokenizer, found.special_ids, hashes=hashes)
 
 
 def tokenizer_of(data: bytes | None, valid_vocab: int, name: str) -> "Tokenizer":

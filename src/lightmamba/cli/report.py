@@ -28,19 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="CKPT",
                         help="float checkpoint for outliers; bundled: the shipped one")  # fmt: skip
     parser.add_argument("--cache", type=Path, help="where compiled simulators are kept")
+    parser.add_argument("--force", action="store_true", help="replace an existing page")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import replace
 
-    from lightmamba.cli.show import fields, working
+    from lightmamba.cli.outputs import check_output
+    from lightmamba.cli.show import console, fields, working
     from lightmamba.errors import InputError
     from lightmamba.estimate import estimate
     from lightmamba.report import Report, missing, paper, render
     from lightmamba.report.read import read_results, read_simulation
 
-    if not args.output.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {args.output.parent} for {args.output.name}")
+    check_output(args.output, force=args.force)
     if args.simulate is not None and args.simulation:
         raise InputError("give either --simulate or --simulation, not both")
     if args.simulate is not None and args.simulate < 1:
@@ -73,6 +74,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         fields("report", {**result, "missing": ", ".join(lacking) or "nothing"})
         print(args.output)
+    if simulation is not None and not simulation.matches_engine:
+        console.print(f"the gates differ: {simulation.difference}", markup=False)
+        result["exit_status"] = 1
     return result
 
 
@@ -108,7 +112,7 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
     """Some tokens on the gates of a build, or of one made for them."""
     from lightmamba.arch.artifact import MANIFEST
     from lightmamba.cli.models import open_sizes
-    from lightmamba.cli.show import console, progress, working
+    from lightmamba.cli.show import progress, working
     from lightmamba.compiler import build
     from lightmamba.qmodel import load
     from lightmamba.qmodel.synthetic import random_model
@@ -129,8 +133,6 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
             with working("a chain in gates"):
                 found = found.with_chain(opened.device, args.simulate)
         opened.device.simulator.close()
-    if found.difference is not None:
-        console.print(f"the gates differ: {found.difference}", markup=False)
     return found
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 __all__ = ["add_arguments", "run"]
 
+MOST_CHAINED = 1 << 31  # two chains are run, the longer one of twice as many tokens, in 32 bits
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("build", metavar="BUILD", help="folder that compile made")
@@ -21,12 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stalls", type=float, default=0.0, help="random memory stalls, 0 to 0.9")
     parser.add_argument("--seed", type=int, default=0, help="of the stalls (0)")
     parser.add_argument("--cache", type=Path, help="where compiled simulators are kept")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     import json
 
     from lightmamba.cli.models import prompt_ids
+    from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import console, fields, progress, table, working
     from lightmamba.errors import InputError
     from lightmamba.sim import open_twin, simulate
@@ -34,10 +38,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.max_tokens < 1:
         raise InputError(f"--max-tokens must be at least 1, not {args.max_tokens}; try 8")
-    if args.chain < 0:
-        raise InputError(f"--chain must be at least 0, not {args.chain}; try 4")
-    if args.timeline and not args.timeline.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {args.timeline.parent} for {args.timeline.name}")
+    if not 0 <= args.chain < MOST_CHAINED:
+        raise InputError(f"--chain must be 0 to {MOST_CHAINED - 1}, not {args.chain}; try 4")
+    for file in (args.timeline, args.waves):
+        if file:
+            check_output(file, force=args.force)
     start = time.perf_counter()
     with working("building the simulator (a minute or two, the first time)"):
         opened = open_twin(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
+from lightmamba.arch.manifest import ORDERS
 from lightmamba.arch.program import COMMANDS
 from lightmamba.arch.target import Target
 from lightmamba.config import Mamba2Config
@@ -12,7 +13,6 @@ from lightmamba.qmodel import Formats
 
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
-ORDERS = ("reordered", "naive")
 TAPS = 4
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same gates
 STATES = (128, 64, 32)

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from lightmamba.arch.artifact import MODEL, Artifact, ArtifactWriter
+from lightmamba.compiler.memory import Memory
+from lightmamba.compiler.plan import fitting, plan
 from lightmamba.config import Mamba2Config
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, shown
 from lightmamba.qmodel import Formats, QuantizedModel, load, to_bytes
+from lightmamba.qmodel.header import build, take
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
 
 __all__ = ["describe", "keep", "open_model", "sizes"]
@@ -52,21 +55,48 @@ def open_model(artifact: Artifact, *, lazy: bool = False) -> QuantizedModel:
         If the build does not say which, or its file is not right.
     """
     try:
-        kind = artifact.model["kind"]
-        if kind == "file":
-            return load(artifact.path / artifact.model["file"])
-        if kind != "random":
-            raise ValueError(f"kind {kind!r}")
-        config, formats = sizes(artifact.model)
-        return random_model(config, formats, int(artifact.model["seed"]), lazy=lazy)
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
+        kind, (config, formats) = take(artifact.model, "kind", str), sizes(artifact.model)
+        _check(artifact, config, formats)
+        if kind == "random":
+            seed = take(artifact.model, "seed", int)
+            if not 0 <= seed < 1 << 63:
+                raise InputError("its seed is out of range")
+            return random_model(config, formats, seed, lazy=lazy)
+        if kind != "file":
+            raise InputError(f"its kind is {shown(kind)}, expected file or random")
+        file = take(artifact.model, "file", str)
+    except InputError as error:
         raise InputError(f"{artifact.path} does not say which model it runs ({error})") from error
+    model = load(artifact.path / file)
+    if (model.config, model.formats) != (config, formats):
+        raise InputError(f"{artifact.path / file} has other sizes than the build; compile again")
+    return model
+
+
+def _check(artifact: Artifact, config: Mamba2Config, formats: Formats) -> None:
+    """Gates, regions and registers are those that the model needs, so that sizes do not lie."""
+    needed = plan(config, formats, artifact.target, artifact.order)
+    fitting(artifact.arch, needed)
+    memory = Memory(config, needed, artifact.target)
+    if memory.regions() != artifact.regions:
+        raise InputError("its regions are not those of its sizes")
+    if memory.registers(artifact.regions) != artifact.registers:
+        raise InputError("its registers are not those of its sizes")
 
 
 def sizes(model: Mapping[str, Any]) -> tuple[Mamba2Config, Formats]:
-    """Sizes and arithmetic, of what the manifest says of a model."""
-    config = dict(model["config"])
-    low, high = (float(text) for text in config.pop("dt_limit"))
-    return Mamba2Config(**config, dt_limit=(low, high)), Formats(**model["formats"])
+    """Sizes and arithmetic, of what the manifest says of a model.
+
+    Raises
+    ------
+    InputError
+        If something is missing, of another type, or cannot be.
+    """
+    config = dict(take(model, "config", dict))
+    limits = config.pop("dt_limit", None)
+    try:
+        low, high = (float(text) for text in limits)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"dt_limit is {shown(limits)}, expected two numbers") from error
+    formats = build(Formats, model.get("formats"), "formats")
+    return build(Mamba2Config, config, "config", dt_limit=(low, high)), formats

@@ -1,16 +1,24 @@
 """Compile the loops of the estimate, and keep what was compiled for the next process."""
 
+import contextlib
+import functools
 import hashlib
 import os
-import tempfile
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
+
+from lightmamba.tools import cache_folder
 
 __all__ = ["kernel"]
 
 _PACKAGE = Path(__file__).parent.parent
 _SOURCES = ("estimate",)  # folders whose functions are compiled
+KEPT_S = 30 * 24 * 3600
 
 
 def _fingerprint() -> str:
@@ -22,15 +30,24 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def _cache_folder() -> Path:
-    """Folder for compiled kernels: under the home, or a temporary one where that is closed."""
-    folder = Path.home() / ".cache" / "lightmamba" / "kernels" / _fingerprint()
+@functools.cache
+def _cache_folder() -> str:
+    """Folder of these sources' kernels; those of other sources go a month after their last use."""
+    folder = cache_folder("kernels") / _fingerprint()
+    folder.mkdir(exist_ok=True)
+    os.utime(folder)
+    with contextlib.suppress(OSError):  # another process may do the same
+        for other in folder.parent.iterdir():
+            if time.time() - other.stat().st_mtime > KEPT_S:
+                shutil.rmtree(other, ignore_errors=True)
+    return str(folder)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function, and keep the result; numba's own settings stay as they are."""
+    settings = vars(numba.config)
+    before, settings["CACHE_DIR"] = settings["CACHE_DIR"], _cache_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="lightmamba-kernels-"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp())
-
-
-vars(numba.config)["CACHE_DIR"] = str(_cache_folder())
-kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+    finally:
+        settings["CACHE_DIR"] = before

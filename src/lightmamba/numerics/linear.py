@@ -66,6 +66,8 @@ class Projection:
     def __post_init__(self) -> None:
         if self.bits not in (4, 8):
             raise ValueError(f"weight bits must be 4 or 8, not {self.bits}")
+        if self.group < 1:
+            raise ValueError(f"group must be positive, not {self.group}; try 128")
         if self.group % self.act.block:
             raise ValueError(f"block {self.act.block} must divide the group of {self.group}")
         if self.act.block * self.largest_product > EXACT:

@@ -23,6 +23,7 @@ from lightmamba.errors import InputError
 from lightmamba.numerics.primitives import Ints, round_shift
 
 __all__ = [
+    "LOGIT_EXPONENT",
     "Sampler",
     "SamplerState",
     "SamplingOptions",
@@ -31,6 +32,7 @@ __all__ = [
     "uniform_below",
 ]
 
+LOGIT_EXPONENT = (-40, 0)  # range of the exponent of the logits
 WEIGHT_BITS = 31  # a weight is 2**31 for the most probable id
 PENALTY_BITS = 24  # fractional bits of the repetition penalty's multipliers
 _X_BITS = 16  # fractional bits of the exponent that exp2_weight takes
@@ -147,8 +149,9 @@ class Sampler:
     valid_vocab: int
 
     def __post_init__(self) -> None:
-        if not -40 <= self.logit_exponent <= 0:
-            raise ValueError(f"logit_exponent must be in -40..0, not {self.logit_exponent}")
+        low, high = LOGIT_EXPONENT
+        if not low <= self.logit_exponent <= high:
+            raise ValueError(f"logit_exponent must be in {low}..{high}, not {self.logit_exponent}")
         if not 1 <= self.valid_vocab < 1 << 31:
             raise ValueError(f"valid_vocab must be in 1..2**31 - 1, not {self.valid_vocab}")
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.numerics.linear import Projection
+from lightmamba.numerics.sampling import LOGIT_EXPONENT
 from lightmamba.qmodel.formats import Formats
 from lightmamba.qmodel.layout import Spec, describe, layer_vectors, matrices
 from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
@@ -40,7 +41,7 @@ def validate(model: QuantizedModel) -> None:
         raise InputError(f"the model has {len(model.layers)} layers, expected {c.n_layer}")
     _within("valid_vocab", model.valid_vocab, 1, c.vocab_size)
     _within("residual_exp", model.residual_exp, *EXPONENT)
-    _within("logit_exp", model.logit_exp, *EXPONENT)
+    _within("logit_exp", model.logit_exp, *LOGIT_EXPONENT)
     _within("eps", model.eps, *EPS)
     _within("dt_limits", model.dt_limits, -32768, 32767)
     low, high = model.dt_limits

@@ -1,6 +1,7 @@
 """The quantized model file: safetensors and metadata (docs/reference/quantized-model.md)."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,12 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from lightmamba.config import Mamba2Config
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, shown
 from lightmamba.numerics.formats import pack
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.formats import Formats
 from lightmamba.qmodel.header import build, take
-from lightmamba.qmodel.layout import describe, layer_vectors, matrices, tensors
+from lightmamba.qmodel.layout import DTYPES, describe, layer_vectors, matrices, tensors
 from lightmamba.qmodel.model import (
     Exponents,
     QuantizedLayer,
@@ -184,12 +185,19 @@ def _metadata(handle: Any) -> dict[str, Any]:
             "make one with: lightmamba quantize CKPT -o FILE"
         )
     try:
-        header = json.loads(text)
+        header = json.loads(text, parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError) as error:
         raise InputError(f"its metadata is no JSON ({error})") from error
     if (version := take(header, "version", int)) != VERSION:
         raise InputError(f"of version {version}, but this program reads version {VERSION}")
     return cast(dict[str, Any], header)
+
+
+def _number(text: str) -> float:
+    """A number that can be written again: JSON has no infinity, though Python reads one."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def _sizes(header: dict[str, Any]) -> tuple[Mamba2Config, Formats]:
@@ -250,10 +258,11 @@ def _read(handle: Any, mapped: Tensors) -> QuantizedModel:
         calibration_windows=found["calibration_windows"],
         **rest,
     )
-    for name, number in model.special_ids.items():
-        take(model.special_ids, name, int, "special_ids")
-        if not 0 <= number < c.vocab_size:
-            raise InputError(f"special id {name} is {number}, expected 0 to {c.vocab_size - 1}")
+    for name, ids in model.special_ids.items():
+        for number in ids if isinstance(ids, list) and ids else [ids]:
+            take({name: number}, name, int, "special_ids")
+            if not 0 <= cast(int, number) < c.vocab_size:
+                raise InputError(f"special id {name} is {number}, expected 0 to {c.vocab_size - 1}")
     validate(model)
     return model
 
@@ -262,8 +271,9 @@ def _config(sizes: dict[str, Any]) -> Mamba2Config:
     texts = take(sizes, "dt_limit", list, "config")
     try:
         low, high = (float(text) for text in texts)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"metadata config.dt_limit is {texts}, expected two numbers") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        wrong = f"metadata config.dt_limit is {shown(texts)}, expected two numbers"
+        raise InputError(wrong) from error
     others = {name: size for name, size in sizes.items() if name != "dt_limit"}
     return build(Mamba2Config, others, "config", dt_limit=(low, high))
 
@@ -273,7 +283,7 @@ def _pair(header: dict[str, Any]) -> tuple[int, int]:
         case [int(low), int(high)]:
             return low, high
         case other:
-            raise InputError(f"metadata dt_limits is {other}, expected two whole numbers")
+            raise InputError(f"metadata dt_limits is {shown(other)}, expected two whole numbers")
 
 
 def _checked(handle: Any, mapped: Tensors, c: Mamba2Config, f: Formats) -> Tensors:
@@ -286,13 +296,12 @@ def _checked(handle: Any, mapped: Tensors, c: Mamba2Config, f: Formats) -> Tenso
         raise InputError(f"has the unknown tensor {min(unknown)}")
     found = {}
     for name in sorted(names):
-        tensor, spec = mapped.get(name), must.get(name) or may[name]
-        if tensor is None:
-            tensor = handle.get_tensor(name)
-        if not spec.fits(str(tensor.dtype), tensor.shape):
-            got = describe(str(tensor.dtype), tensor.shape)
+        seen, spec = handle.get_slice(name), must.get(name) or may[name]
+        dtype, shape = seen.get_dtype(), tuple(seen.get_shape())  # before numpy sees the type
+        if not spec.fits(DTYPES.get(dtype, dtype), shape):
+            got = describe(DTYPES.get(dtype, dtype), shape)
             raise InputError(f"{name} is {got}, expected {spec}")
-        found[name] = tensor
+        found[name] = mapped[name] if name in mapped else handle.get_tensor(name)
     return found
 
 

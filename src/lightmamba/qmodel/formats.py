@@ -33,6 +33,11 @@ class Formats:
                 f"hadamard must be 0 (whole group), 1 (none) or a power of two up to 128, "
                 f"not {self.hadamard}"
             )
+        if self.head_act_bits in (4, 8) and not 1 <= self.head_qmax < 1 << self.head_act_bits - 1:
+            raise ValueError(
+                f"head_qmax must be 1 to {(1 << self.head_act_bits - 1) - 1} at "
+                f"{self.head_act_bits} bits, not {self.head_qmax}"
+            )
         _ = self.projection, self.head, SsmStep(self.state_bits, 32, self.state_rounding)
 
     @property
@@ -44,7 +49,7 @@ class Formats:
     @property
     def head(self) -> Projection:
         """Arithmetic of the head."""
-        act = BlockQuant(self.head_act_bits, self.head_block, min(self.head_qmax, 127))
+        act = BlockQuant(self.head_act_bits, self.head_block, self.head_qmax)
         return Projection(act, self.head_weight_bits, self.group)
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, shown
 
 __all__ = ["build", "take"]
 
@@ -23,13 +23,13 @@ def take(data: Any, key: str, kind: type[T], where: str = "") -> T:
     """
     name = f"{where}.{key}" if where else key
     if not isinstance(data, dict):
-        raise InputError(f"metadata {where or 'entry'} is {data!r}, expected an object")
+        raise InputError(f"metadata {where or 'entry'} is {shown(data)}, expected an object")
     if key not in data:
         raise InputError(f"the metadata lacks {name}")
     value = data[key]
     wide: Any = (int, float) if kind is float else kind
     if not isinstance(value, wide) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"metadata {name} is {value!r}, expected {WORDS[kind]}")
+        raise InputError(f"metadata {name} is {shown(value)}, expected {WORDS[kind]}")
     return cast(T, value)
 
 
@@ -45,7 +45,7 @@ def build(kind: Callable[..., T], data: Any, where: str, **given: Any) -> T:
     names = [f.name for f in fields(cast(Any, kind)) if f.name not in given]
     values = {n: take(data, n, get_origin(hints[n]) or hints[n], where) for n in names}
     if unknown := set(data) - set(names):
-        raise InputError(f"metadata {where} has the unknown entry {min(unknown)!r}")
+        raise InputError(f"metadata {where} has the unknown entry {shown(min(unknown))}")
     try:
         return kind(**values, **given)
     except ValueError as error:

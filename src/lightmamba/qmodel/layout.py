@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from lightmamba.config import Mamba2Config
 from lightmamba.qmodel.formats import Formats
 
-__all__ = ["Matrix", "Spec", "describe", "layer_vectors", "matrices", "tensors"]
+__all__ = ["DTYPES", "Matrix", "Spec", "describe", "layer_vectors", "matrices", "tensors"]
+
+DTYPES = {  # names of safetensors, in numpy's words
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
+    "I32": "int32", "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16",
+    "F32": "float32", "F64": "float64",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class QuantizedModel:
     tokenizer: bytes | None = None
     chat_template: str | None = None
     generation_config: dict[str, Any] = field(default_factory=dict)
-    special_ids: dict[str, int] = field(default_factory=dict)
+    special_ids: dict[str, int | list[int]] = field(default_factory=dict)  # eos may be several
     calibration_windows: NDArray[np.uint64] = field(
         default_factory=lambda: np.zeros(0, dtype=np.uint64)
     )

@@ -273,6 +273,8 @@ class Recipe:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"{where} is no TOML: {error}") from error
+        except RecursionError as error:
+            raise InputError(f"{where} is no TOML: brackets nested too deeply") from error
         unknown, entries = sorted(set(data) - {"name", "pass"}), data.get("pass")
         if unknown or not isinstance(data.get("name"), str) or not _tables(entries):
             wrong = f"unknown key {unknown[0]!r}" if unknown else "name or passes missing"

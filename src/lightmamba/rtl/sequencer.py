@@ -26,7 +26,7 @@ QUEUE = 2  # commands that wait before each unit
 class Sequencer(wiring.Component):
     """Run one token, or a chain of them, from the program in its memory.
 
-    An instruction is fetched word by word (19 cycles, while the units work) and dispatched two
+    An instruction is fetched word by word (a cycle each, while the units work) and dispatched two
     cycles later, when the queue of every unit that it starts has room. A token ends when no unit is
     busy.
 

@@ -18,17 +18,13 @@ from lightmamba.arch.artifact import Artifact, Region, build_hash
 from lightmamba.arch.counters import CYCLES, counters
 from lightmamba.arch.program import COMMANDS
 from lightmamba.arch.registers import MAGIC, REGISTERS, offsets
-from lightmamba.errors import InputError
+from lightmamba.errors import DeviceError, InputError
 
 __all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
 
 STATE = ("state", "conv_state")  # regions that a sequence changes
 CHUNK = 1 << 24  # bytes that are written to memory at once
 POLLS = 100_000  # reads of the status before the device counts as hung
-
-
-class DeviceError(RuntimeError):
-    """The device did not do what its contract says, or was used against it."""
 
 
 class Flags(IntFlag):
@@ -43,7 +39,7 @@ class Flags(IntFlag):
 
 @dataclass(frozen=True)
 class DeviceState:
-    """What a sequence left on the device.
+    """What a sequence left on a device.
 
     Parameters
     ----------
@@ -51,21 +47,31 @@ class DeviceState:
         Tokens seen.
     memory : {region: (bytes,) uint8}
         State of the SSM and of the convolution, as the gates keep it.
+    build : str
+        Fingerprint of the build that left it.
     """
 
     position: int
     memory: Mapping[str, NDArray[np.uint8]]
+    build: str
 
 
 class Device(ABC):
     """An accelerator with a model on it.
 
     ``load`` a build, then for each token ``start`` and ``wait``.
+
+    Attributes
+    ----------
+    position
+        Tokens that the current sequence has seen.
+    sequence
+        Another object for each sequence, so that two as long as each other can be told apart.
     """
 
     def __init__(self) -> None:
         self.artifact: Artifact | None = None
-        self.position = 0
+        self.position, self.sequence = 0, object()
         self._running = False
         self._cycles = 0  # that the device had counted when the last token was done
 
@@ -184,7 +190,7 @@ class Device(ABC):
         if chain and not head:
             raise ValueError("a chain of tokens needs logits: start it with head=True")
         if fresh:
-            self.position = 0
+            self.position, self.sequence = 0, object()
         self.write("token", token)
         self.write("chain", chain)
         self.write("position", self.position)
@@ -246,12 +252,23 @@ class Device(ABC):
         for name in STATE:
             region = artifact.region(name)
             memory[name] = self.read_memory(region.channel, region.address, region.bytes)
-        return DeviceState(self.position, memory)
+        return DeviceState(self.position, memory, artifact.fingerprint)
 
     def restore_state(self, state: DeviceState) -> None:
-        """Go on from where a state was saved; it may be of another device with the same build."""
+        """Go on from where a state was saved; it may be of another device with the same build.
+
+        Raises
+        ------
+        InputError
+            If it is of another build: another model, or gates that keep their state otherwise.
+        """
         artifact = self._loaded()
         self._settled()
+        if state.build != artifact.fingerprint:
+            raise InputError(
+                f"the saved state is of another model or machine than {artifact.path}; "
+                f"restore it on a device with the build that it was saved from"
+            )
         regions = {name: artifact.region(name) for name in STATE}
         for name, region in regions.items():
             if len(state.memory[name]) != region.bytes:
@@ -261,12 +278,12 @@ class Device(ABC):
                 )
         for name, region in regions.items():
             self.write_memory(region.channel, region.address, state.memory[name])
-        self.position = state.position
+        self.position, self.sequence = state.position, object()
 
     def reset(self) -> None:
         """Stop what runs, drop what was read ahead and set everything up again."""
         self._running = False
-        self.position = 0
+        self.position, self.sequence = 0, object()
         self.reset_machine()
         if self.artifact is not None:
             self._drain()
@@ -291,7 +308,7 @@ class Device(ABC):
             self.write(name, value)
         self.write("interrupt", 3)
         self.write("control", 1)
-        self.position = 0
+        self.position, self.sequence = 0, object()
         self._cycles = self._counted()
 
     def _drain(self) -> None:

@@ -15,8 +15,8 @@ from lightmamba.arch.artifact import Artifact, Region, build_hash
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import ports
 from lightmamba.arch.probes import Probe, probes
-from lightmamba.errors import InputError
-from lightmamba.runtime.device import Device, DeviceError
+from lightmamba.errors import DeviceError, InputError
+from lightmamba.runtime.device import Device
 from lightmamba.sim.build import CACHE, build_simulator
 from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target

@@ -17,7 +17,7 @@ from lightmamba.runtime.device import Device
 from lightmamba.sim.device import SimDevice, open_device
 from lightmamba.sim.twin import Twin
 
-__all__ = ["DeviceDecoder", "OpenedTwin", "open_twin"]
+__all__ = ["DeviceDecoder", "DeviceSequence", "OpenedTwin", "open_twin"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,22 @@ def open_twin(
     return OpenedTwin(Twin(device, Engine(model), rows), device, model)
 
 
+@dataclass(frozen=True)
+class DeviceSequence:
+    """A sequence on a device, after some tokens.
+
+    Parameters
+    ----------
+    key : object
+        Which one: ``Device.sequence`` at that time; None before its first token.
+    tokens : int
+        Tokens seen.
+    """
+
+    key: object = None
+    tokens: int = 0
+
+
 class DeviceDecoder:
     """A device as what :func:`lightmamba.runtime.generate` takes: one sequence, one token a time.
 
@@ -79,27 +95,36 @@ class DeviceDecoder:
         self.cycles = 0
         self.tokens = 0
 
-    def empty_state(self, batch: int) -> int:
-        """Begin a sequence; the state is the number of tokens that it has seen."""
+    def empty_state(self, batch: int) -> DeviceSequence:
+        """Begin a sequence."""
         if batch != 1:
             raise InputError(f"a device runs one sequence at a time, not {batch}")
-        return 0
+        return DeviceSequence()
 
     def forward(
         self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
-    ) -> tuple[NDArray[np.int32], int]:
-        """Run ids (1, seqlen); logits (1, 1 or seqlen, vocab) and the new state."""
-        if state not in (0, self.device.position):
-            raise InputError("a device goes on from its own last token only")
-        rows = []
+    ) -> tuple[NDArray[np.int32], DeviceSequence]:
+        """Run ids (1, seqlen); logits (1, 1 or seqlen, vocab) and the new state.
+
+        Raises
+        ------
+        InputError
+            If the device has gone on since with this sequence or another one.
+        """
+        now = DeviceSequence(self.device.sequence, self.device.position)
+        if state not in (DeviceSequence(), now):
+            raise InputError(
+                "a device goes on from its own last token only, and another one has run since; "
+                "save its state before, and restore it"
+            )
+        rows, fresh = [], state == DeviceSequence()
         for n, token in enumerate(ids[0]):
             head = not last_only or n == ids.shape[1] - 1
-            self.device.start(int(token), fresh=state == 0, head=head)
+            self.device.start(int(token), fresh=fresh and n == 0, head=head)
             self.cycles += self.device.wait()
             self.tokens += 1
-            state += 1
             if head:
                 rows.append(self.device.logits())
             if self.progress is not None:
                 self.progress(self.tokens)
-        return np.stack(rows)[None], state
+        return np.stack(rows)[None], DeviceSequence(self.device.sequence, self.device.position)

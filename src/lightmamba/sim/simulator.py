@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.pace import paces
 from lightmamba.arch.target import Channel
+from lightmamba.errors import DeviceError, InputError
 
 __all__ = ["MemoryChannel", "PortCounters", "Simulator", "Stalls", "Status", "from_target"]
 
@@ -307,7 +308,10 @@ class Simulator:
     def trace(self, file: Path | None) -> None:
         """Write waveforms from now on to an FST file; None ends it."""
         if self._call("trace", None if file is None else str(file).encode()):
-            raise ValueError(f"cannot write waveforms to {file}; was it built with trace=True?")
+            raise InputError(
+                f"cannot write waveforms to {file}; give another place, and a simulator "
+                f"that was built with trace=True"
+            )
 
     def messages(self) -> list[str]:
         """What went wrong so far: bursts outside memory, breaches of the protocol."""
@@ -325,7 +329,7 @@ class Simulator:
 
     def _check(self, failed: int, doing: str) -> None:
         if failed:
-            raise ValueError(f"{doing}: {self._call('error').decode(errors='replace')}")
+            raise DeviceError(f"{doing}: {self._call('error').decode(errors='replace')}")
 
 
 def _load(library: Path) -> ctypes.CDLL:

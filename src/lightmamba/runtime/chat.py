@@ -1,0 +1,107 @@
+"""Messages to the text that a chat model was trained on, by the template of its checkpoint.
+
+A template comes with the checkpoint, so it is a stranger's code: it runs in jinja2's sandbox, sees
+strings only, and gets the functions that transformers gives it, so that it renders the same text.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from lightmamba.errors import InputError
+
+__all__ = ["render_chat"]
+
+
+def render_chat(
+    template: str,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    special_tokens: Mapping[str, str] | None = None,
+    add_generation_prompt: bool = True,
+) -> str:
+    """Render messages, as ``apply_chat_template`` of transformers does.
+
+    Parameters
+    ----------
+    template
+        The checkpoint's, in jinja2.
+    messages
+        Each with a ``role`` ("system", "user" or "assistant") and its ``content``.
+    special_tokens
+        Text of ``bos_token``, ``eos_token`` and so on, where known.
+    add_generation_prompt
+        End where the model's answer begins.
+
+    Raises
+    ------
+    InputError
+        If jinja2 is missing, the template is broken or unsafe, or it refuses the messages.
+    """
+    try:
+        from jinja2 import TemplateError
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "a chat template needs jinja2, and it is not here; "
+            "install it with: pip install 'lightmamba[chat]'"
+        ) from error
+    try:
+        return str(
+            _environment()
+            .from_string(template)
+            .render(
+                messages=[dict(message) for message in messages], tools=None, documents=None,
+                add_generation_prompt=add_generation_prompt, **(special_tokens or {}),
+            )
+        )  # fmt: skip
+    except TemplateError as error:
+        raise InputError(f"the model's chat template refuses this: {_line(error)}") from error
+    except RecursionError as error:
+        raise InputError("the model's chat template never ends") from error
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise InputError(f"the model's chat template fails: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _environment() -> Any:
+    """The sandbox, with the options, filters and functions that templates are written for."""
+    from jinja2 import TemplateError, nodes
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """``{% generation %}`` marks the model's words for training; here it changes nothing."""
+
+        def parse(self, parser: Any) -> nodes.Node:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return nodes.Scope(body, lineno=line)
+
+    Generation.tags = {"generation"}
+
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    def tojson(
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
+        return json.dumps(
+            value, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
+            sort_keys=sort_keys,
+        )  # fmt: skip
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = tojson  # jinja2's own escapes for HTML
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment

@@ -21,7 +21,9 @@ from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.mamba2 import Mamba2
 
-__all__ = ["StoredTensor", "Weights", "build_model", "find_weights", "published_names"]
+__all__ = [
+    "StoredTensor", "Weights", "build_model", "expected", "find_weights", "published_names",
+]  # fmt: skip
 
 SINGLE = ("model.safetensors", "pytorch_model.bin")
 PART = 2**20  # values looked at together, so that checks need no memory to speak of
@@ -216,7 +218,7 @@ def _equal(stored: Tensor, parameter: Tensor) -> bool:
     return all(torch.equal(a.to(b.dtype), b) for a, b in parts)
 
 
-def _expected(config: Mamba2Config) -> Iterator[tuple[str, tuple[int, ...]]]:
+def expected(config: Mamba2Config) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Our parameters and their shapes, one layer after the other, without allocating any."""
     with torch.device("meta"):
         one = Mamba2(replace(config, n_layer=1))
@@ -234,7 +236,7 @@ def _choose(config: Mamba2Config, weights: Weights) -> dict[str, StoredTensor]:
     """Pair each parameter with its stored tensor, or say which one does not fit."""
     chosen: dict[str, StoredTensor] = {}
     where = weights.files[0].parent
-    for own, shape in _expected(config):
+    for own, shape in expected(config):
         names = published_names(own)
         stored = next((weights.tensors[name] for name in names if name in weights.tensors), None)
         if stored is None:

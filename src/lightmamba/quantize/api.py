@@ -109,7 +109,7 @@ def quantize_checkpoint(
         For unusable calibration.
     """
     ids, kind = (calibration or Calibration()).tokens(checkpoint, seed)
-    work = Work(checkpoint.model, ids, seed)
+    work = Work(checkpoint.weights, ids, seed)
     if progress is not None:
         work.progress = progress
     model = lower_model(work, recipe, valid_vocab=checkpoint.valid_vocab, threads=threads)

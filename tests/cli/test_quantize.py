@@ -87,6 +87,6 @@ def test_a_full_disk_leaves_the_old_file(run, world, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("output", ["{root}", "{root}/none/m.safetensors", "/proc/m.safetensors"])
 def test_an_unwritable_output_is_refused_before_the_work(run, world, monkeypatch, output):
-    monkeypatch.setattr("lightmamba.checkpoint.load_checkpoint", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("lightmamba.checkpoint.open_checkpoint", lambda *_, **__: 1 / 0)
     said = run("quantize", world.worded, "-o", output.format(root=world.root), "--force")
     assert "give" in said.refusal

@@ -58,7 +58,8 @@ def make_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = list(_shards(config, shard_bytes))
-    weight_map, total = {}, 0
+    weight_map: dict[str, str] = {}
+    total = 0
     for number, names in enumerate(shards, 1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         tensors = {}

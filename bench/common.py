@@ -16,7 +16,7 @@ from lightmamba.data import austen, demo_checkpoint
 from lightmamba.evaluate import Comparison
 from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["RESULTS", "bundled", "commit", "encode", "figures", "write_results"]
+__all__ = ["RESULTS", "bundled", "commit", "encode", "figures", "kept_rows", "write_results"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -43,6 +43,15 @@ def figures(found: Comparison) -> dict[str, Any]:
     out["reference_perplexity"] = found.reference.perplexity
     out["tokens"] = found.model.tokens
     return out
+
+
+def kept_rows(name: str) -> list[dict[str, Any]]:
+    """Rows of earlier runs, which this one replaces one by one; each names its commit."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return rows
 
 
 def commit() -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def rewritten(
     formats: Formats | None = None,
 ) -> Mamba2:  # fmt: skip
     """The whole model as the passes of a recipe rewrite it, layer by layer."""
-    recipe = SimpleNamespace(passes=tuple(passes))
+    recipe: Any = SimpleNamespace(passes=tuple(passes))  # in any order
     work = Work(ModelWeights(model), ids, seed, formats or Formats(hadamard=1))
     for step in passes:
         step.begin(work)
@@ -75,7 +76,7 @@ def rewritten(
     for index in range(model.config.n_layer):
         layer = work.layer(index, recipe, floats_of(u))
         u, _ = layer(u, layer.mixer.empty_cache(len(u)))
-        out.layers[index] = layer
+        cast(Any, out.layers)[index] = layer
     return out
 
 

@@ -6,7 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from lightmamba.mamba2 import rms_norm
-from lightmamba.quantize.calibrate import PIECE, InputTrace, run_layer, sample_sequences, trace_layer
+from lightmamba.quantize.calibrate import (
+    PIECE,
+    InputTrace,
+    run_layer,
+    sample_sequences,
+    trace_layer,
+)
 from lightmamba.quantize.transforms import layers_of
 from tests.quantize.cases import SHAPES, token_ids, wild_model
 

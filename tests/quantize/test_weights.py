@@ -218,14 +218,14 @@ def test_moments_of_outputs_are_those_of_inputs():
     outputs = Moments(8, 8, weight)
     outputs.add(torch.from_numpy(x_q), torch.from_numpy(x_f) @ weight.T)
     inputs, rows = moments_of(x_q, x_f), slice(1, 7, 2)
-    for given in (slice(None), rows):
+    for part in (slice(None), rows):
         torch.testing.assert_close(
-            outputs.whole().wanted(weight[given], given), inputs.wanted(weight[given], given)
+            outputs.whole().wanted(weight[part], part), inputs.wanted(weight[part], part)
         )
         factor = Factor(inputs.qq)
         torch.testing.assert_close(
-            correct_target(weight[given], outputs, factor, 0.5, given),
-            correct_target(weight[given], inputs, factor, 0.5, given),
+            correct_target(weight[part], outputs, factor, 0.5, part),
+            correct_target(weight[part], inputs, factor, 0.5, part),
         )
 
 
@@ -281,9 +281,7 @@ def test_target_correction_aims_at_the_float_outputs():
     x_f = correlated(rng, 400, 16)
     x_q = np.round(x_f * 0.7) + 0.2  # a path with a gain and an offset of its own
     weight, moments = rng.standard_normal((6, 16)), moments_of(x_q, x_f)
-    errors = [
-        error(moments, x_f, weight, corrected(weight, moments, c)) for c in (0.0, 0.5, 1.0)
-    ]
+    errors = [error(moments, x_f, weight, corrected(weight, moments, c)) for c in (0.0, 0.5, 1.0)]
     assert errors[0] == error(moments, x_f, weight, weight)
     assert errors[2] < errors[1] < errors[0]
     assert errors[2] < 0.2 * errors[0]

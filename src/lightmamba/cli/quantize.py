@@ -45,10 +45,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     calibration = Calibration(args.calibration, args.calibration_ids, args.sequences, args.seqlen)
     checkpoint = open_checkpoint(args.checkpoint, revision=args.revision, tokenizer=args.tokenizer)
     ids, kind = calibration.tokens(checkpoint, args.seed)
-    job = FileRun(
-        checkpoint, recipe, ids, kind, args.output, args.seed, args.threads, str(device)
-    )
+    job = FileRun(checkpoint, recipe, ids, kind, args.output, args.seed, args.threads, str(device))
     plan, resumed = job.plan, (job.folder / "facts.json").exists()
+    plan.check(args.output.parent)
     expected = plan.seconds(flops_per_second(device))
     if not args.json:
         fields(f"plan: {recipe.name}", {

@@ -180,7 +180,8 @@ def _write(model: QuantizedModel, out: IO[bytes]) -> None:
     for name, dtype, shape, value in _tensors(model):
         out.seek(8 + len(head) + index[name]["data_offsets"][0])
         tensor = value()
-        assert (tensor.dtype, tensor.shape) == (DTYPES[dtype], shape), name
+        assert tensor.dtype == DTYPES[dtype], name
+        assert tensor.shape == shape, name
         out.write(np.ascontiguousarray(tensor).data)
 
 

@@ -201,9 +201,7 @@ class FileRun:
                 work, self.recipe, valid_vocab=self.checkpoint.valid_vocab, threads=self.threads,
                 store=journal,
             )  # fmt: skip
-            model = _finished(
-                model, self.checkpoint, self.recipe, self.ids, self.kind, self.seed
-            )
+            model = _finished(model, self.checkpoint, self.recipe, self.ids, self.kind, self.seed)
             save(model, self.output, force=force)
             done = True
         finally:

@@ -134,12 +134,13 @@ class _Lowering:
                 layer = work.weights.layer(i).to(work.device)
                 u, _ = layer(u, layer.mixer.empty_cache(len(u)))
                 largest = max(largest, float(work.turned(u).abs().max()))
+            self.facts["largest"] = largest
         return square_exponent(largest, 32, RMS_SHIFT, c.eps * c.d_model)
 
     def _check_width(self, largest: float) -> None:
         """Begin anew if so little is to spare that integers might saturate."""
         if exponent_for(largest, 32, HEADROOM_LEAST) > self.model.residual_exp:
-            raise _TooWide(largest)
+            raise _TooWide(max(largest, self.facts["largest"]))
 
     def _rows(self, name: str, channels: int, dtype: Any) -> Rows:
         return self.store.rows(name, self.work.ids.size, channels, dtype)

@@ -69,18 +69,17 @@ class Journal(Store):
             ) from error
         except OSError as error:
             raise disk_error(error, folder) from error
-        before = self._read(MANIFEST)
-        if before:
-            self._check(before, manifest)
-        else:
-            self._write(MANIFEST, json.dumps(manifest, indent=1).encode())
-        self.facts = self._read(FACTS)
+        try:
+            before = self._read(MANIFEST)
+            if before:
+                self._check(before, manifest)
+            else:
+                self._write(MANIFEST, json.dumps(manifest, indent=1).encode())
+            self.facts = self._read(FACTS)
+        except InputError:
+            os.close(self._lock)
+            raise
         self._committed = {folder / name for name in self.facts.get("streams", ())}
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is something to go on from."""
-        return bool(self.facts)
 
     def _check(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         for key, value in now.items():

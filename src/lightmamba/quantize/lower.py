@@ -72,7 +72,13 @@ def lower_embedding(
     Parameters
     ----------
     read
-        Some of the ``count`` rows, (rows, d_model).
+        Some of the rows, (rows, d_model).
+    count : int
+        All of them.
+    formats : Formats
+        With the group that shares a scale.
+    channels : int
+        What d_model is padded to.
     """
     scale_format, form = GroupScale(), IntFormat(8, symmetric=True)
     blocks = [slice(at, min(at + ROWS, count)) for at in range(0, count, ROWS)]
@@ -81,7 +87,8 @@ def lower_embedding(
     q = np.empty((count, channels), np.int8)
     codes = np.empty((count, channels // formats.group), np.uint8)
     for rows in blocks:
-        groups = pad_groups(numpy64(read(rows)), 1, channels).reshape(-1, *codes.shape[1:], formats.group)
+        padded = pad_groups(numpy64(read(rows)), 1, channels)
+        groups = padded.reshape(len(padded), -1, formats.group)
         code = scale_format.encode(np.maximum(np.abs(groups).max(-1) / form.max, 1e-300), base)
         scale = scale_format.multiplier(code)[..., None] * 2.0**base
         wide = np.floor(groups / scale + 0.5).clip(form.min, form.max)

@@ -3,6 +3,8 @@
 Sums run in float32, a triangle of them; factorizations run in float64.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -40,7 +42,7 @@ class Moments:
     def _stripes(self) -> list[slice]:
         n = len(self.qq)
         edges = [n * i // STRIPES for i in range(STRIPES + 1)]
-        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if a < b]
+        return [slice(a, b) for a, b in pairwise(edges) if a < b]
 
     def whole(self) -> "Moments":
         """Fill in the other triangle; nothing can be added after."""
@@ -74,10 +76,12 @@ class Factor:
     ----------
     qq : (channels, channels)
         H, left as it is.
+    exact : bool
+        Factor in float64, where the device has it; otherwise in the type of ``qq``.
     """
 
-    def __init__(self, qq: Tensor) -> None:
-        wide = torch.float64 if qq.device.type != "mps" else torch.float32
+    def __init__(self, qq: Tensor, *, exact: bool = True) -> None:
+        wide = torch.float64 if exact and qq.device.type != "mps" else qq.dtype
         self.energy = qq.diagonal().clone()
         self.dead = self.energy == 0
         live = self.energy[~self.dead].to(wide)
@@ -117,7 +121,15 @@ def correct_target(
     Parameters
     ----------
     weight : (rows, channels)
-        The rows that ``rows`` names.
+        Some rows of the projection.
+    moments : Moments
+        Of its inputs, whole.
+    factor : Factor
+        Of ``moments.qq``.
+    strength : float
+        Share of the way that is gone.
+    rows : slice
+        Which rows ``weight`` are.
     """
     if strength == 0:
         return weight

@@ -120,11 +120,12 @@ class Plan:
         if not self.learns or self.tokens >= widest:
             return []
         wanted = math.ceil(ENOUGH * widest / self.seqlen)
-        return [
+        sentence = (
             f"{self.tokens:,} calibration tokens say nothing about most directions of the "
             f"{widest:,} inputs of out_proj; {wanted * self.seqlen:,} would do "
             f"(--sequences {wanted} --seqlen {self.seqlen})"
-        ]
+        )
+        return [sentence]
 
     def check(self, folder: Path | None) -> None:
         """Refuse before the work what would fail on the way.

@@ -98,7 +98,8 @@ class Inputs:
 def scaled(q: NDArray[np.int8], scale: NDArray[Any], like: Tensor) -> Tensor:
     """Integers (vectors, channels) times a scale for each run of them, (vectors, runs)."""
     values = torch.from_numpy(q).to(like).unflatten(1, (scale.shape[1], -1))
-    return (values * torch.from_numpy(scale).to(like)[..., None]).flatten(1)
+    real: Tensor = (values * torch.from_numpy(scale).to(like)[..., None]).flatten(1)
+    return real
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,9 @@ def quantize_projection(
         energy += float(outputs.square().sum(1).double().sum())
 
     if correct:
-        whole_way = correct_target(judged, fit.whole(), Factor(fit.qq), 1.0, judges) - judged
+        rough = Factor(fit.whole().qq, exact=False)
+        whole_way = correct_target(judged, fit, rough, 1.0, judges) - judged
+        del rough
         strength = _best_strength(judged, whole_way, check.whole(), judges)
     whole, factor = fit.join(check), None
     del check

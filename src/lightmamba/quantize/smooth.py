@@ -61,9 +61,10 @@ def _inputs_of(layer: Mamba2Layer) -> list[tuple[_Input, str]]:
     mixer = layer.mixer
     if isinstance(mixer.before_out, GroupedHadamard):
         raise ValueError("channels cannot be scaled behind an on-line Hadamard transform")
+    groups = mixer.config.ngroups
     return [
         (_Input(layer, "before_in", layer.norm, mixer.in_proj, 1), "in_proj.input"),
-        (_Input(mixer, "before_out", mixer.norm, mixer.out_proj, mixer.config.ngroups), "out_proj.input"),
+        (_Input(mixer, "before_out", mixer.norm, mixer.out_proj, groups), "out_proj.input"),
     ]
 
 

@@ -55,6 +55,10 @@ class Rows:
         except OSError as error:
             raise disk_error(error, path) from error
 
+    def __del__(self) -> None:
+        if self._file >= 0:  # what is there is kept
+            os.close(self._file)
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -64,7 +68,7 @@ class Rows:
         if self.path is None:
             return self._memory[start:stop].copy()
         out = np.empty((stop - start, self.shape[1]), self.dtype)
-        view, at = memoryview(out).cast("B"), start * self.shape[1] * self.dtype.itemsize
+        view, at = memoryview(out.data).cast("B"), start * self.shape[1] * self.dtype.itemsize
         while len(view):
             try:
                 got = os.preadv(self._file, [view], at)
@@ -82,7 +86,7 @@ class Rows:
             self._memory[start:stop] = value
             return
         data = np.ascontiguousarray(value, self.dtype).reshape(stop - start, self.shape[1])
-        view, at = memoryview(data).cast("B"), start * self.shape[1] * self.dtype.itemsize
+        view, at = memoryview(data.data).cast("B"), start * self.shape[1] * self.dtype.itemsize
         while len(view):
             try:
                 put = os.pwrite(self._file, view, at)

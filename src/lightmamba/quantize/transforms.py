@@ -70,7 +70,8 @@ class Rotation:
         lead = x.ndim - 1
         for axis, matrix in enumerate(self.factors, lead):
             y = (y.movedim(axis, -1) @ matrix.T.to(y)).movedim(-1, axis)
-        return y.flatten(lead).to(x.dtype)
+        turned: Tensor = y.flatten(lead).to(x.dtype)
+        return turned
 
 
 class GroupedHadamard(nn.Module):

@@ -1,8 +1,8 @@
 """Weights to integers: round to nearest, MSE-optimal clipping, GPTQ.
 
-GPTQ: Frantar et al., arXiv 2210.17323. A row is an output, a column an input channel, and a scale is
-kept per row and group of columns. Work goes on in the type and on the device of the weights, some
-rows at a time, transposed: there a column lies together in memory.
+GPTQ: Frantar et al., arXiv 2210.17323. A row is an output, a column an input channel, and a scale
+is kept per row and group of columns. Work goes on in the type and on the device of the weights,
+some rows at a time, transposed: there a column lies together in memory.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,8 @@ class PackedWeights:
         """Real values of some rows, in the type and on the device of ``like``."""
         q = torch.from_numpy(self.q[rows]).to(like)
         scale = _decode(torch.from_numpy(self.code[rows].astype(np.int64)).to(q.device), self, like)
-        return (q.unflatten(1, (scale.shape[1], -1)) * scale[..., None]).flatten(1)
+        real: Tensor = (q.unflatten(1, (scale.shape[1], -1)) * scale[..., None]).flatten(1)
+        return real
 
 
 def _decode(code: Tensor, base: "int | PackedWeights", like: Tensor) -> Tensor:

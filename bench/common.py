@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def bundled() -> Checkpoint:
-    """The bundled checkpoint, afresh: quantizing rewrites its model."""
+    """The bundled checkpoint, afresh."""
     return load_checkpoint(demo_checkpoint())
 
 

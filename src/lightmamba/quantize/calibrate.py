@@ -32,7 +32,7 @@ class LayerTrace:
     @property
     def ranges(self) -> dict[str, NDArray[np.float64]]:
         """Largest magnitude of every value by channel."""
-        return {name: x.double().cpu().numpy() for name, x in self.largest_seen.items()}
+        return {name: x.cpu().double().numpy() for name, x in self.largest_seen.items()}
 
     def largest(self, name: str, channels: slice = slice(None)) -> float:
         """Largest magnitude of a value over some channels."""

@@ -26,7 +26,7 @@ N = TypeVar("N", bound=np.generic)
 
 def numpy64(tensor: torch.Tensor) -> NDArray[np.float64]:
     """Float64 copy of a tensor."""
-    return tensor.detach().double().cpu().numpy()
+    return tensor.detach().cpu().double().numpy()
 
 
 def exponent_for(largest: float, bits: int, headroom: float = 1.0) -> int:

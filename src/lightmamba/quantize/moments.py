@@ -66,7 +66,7 @@ class Moments:
         """Squared error |W·x_f - Q·x_q|² of some rows, less the energy |W·x_f|²."""
         got = quantized @ self.qq
         got -= 2 * self.wanted(weight, rows)
-        return float((got * quantized).sum(1).double().sum())
+        return float((got * quantized).sum(1).cpu().double().sum())
 
 
 class Factor:

@@ -98,7 +98,9 @@ class Inputs:
 def scaled(q: NDArray[np.int8], scale: NDArray[Any], like: Tensor) -> Tensor:
     """Integers (vectors, channels) times a scale for each run of them, (vectors, runs)."""
     values = torch.from_numpy(q).to(like).unflatten(1, (scale.shape[1], -1))
-    real: Tensor = (values * torch.from_numpy(scale).to(like)[..., None]).flatten(1)
+    real: Tensor = (
+        values * torch.from_numpy(scale).to(like.dtype).to(like.device)[..., None]
+    ).flatten(1)
     return real
 
 
@@ -165,7 +167,7 @@ def quantize_projection(
         wanted = inputs.wanted(rows)
         (fit, check)[index % 2].add(inputs.seen(act, linear, rows, weight), wanted)
         outputs = wanted[:, judges] if inputs.outputs else wanted @ judged.T
-        energy += float(outputs.square().sum(1).double().sum())
+        energy += float(outputs.square().sum(1).cpu().double().sum())
 
     if correct:
         rough = Factor(fit.whole().qq, exact=False)

@@ -16,7 +16,7 @@ from lightmamba.mamba2 import Mamba2Layer
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.qmodel.formats import Formats
 from lightmamba.quantize.lower import numpy64
-from lightmamba.quantize.transforms import GroupedHadamard, Shift, set_parameter
+from lightmamba.quantize.transforms import GroupedHadamard, Shift, set_parameter, wide
 from lightmamba.quantize.weights import quantize_weights
 from lightmamba.quantize.work import Site, fake_quantize
 
@@ -39,22 +39,28 @@ class _Input:
 
     def scale_down(self, scale: Array) -> None:
         """Divide the input by ``scale`` (channels,) and multiply the columns by it."""
-        s = torch.from_numpy(scale).to(self.norm.device)
-        set_parameter(self.norm, self.norm.double() / s)
-        set_parameter(self.linear.weight, self.linear.weight.double() * s)
+        s = _on(self.norm, scale)
+        set_parameter(self.norm, wide(self.norm) / s)
+        set_parameter(self.linear.weight, wide(self.linear.weight) * s)
         if isinstance(before := getattr(self.owner, self.slot), Shift):
-            setattr(self.owner, self.slot, Shift((before.shift.double() / s).to(self.norm)))
+            setattr(self.owner, self.slot, Shift((wide(before.shift) / s).to(self.norm)))
 
     def shift_down(self, shift: Array) -> None:
         """Subtract ``shift`` (channels,) from the input and add its image to the bias."""
-        moved, weight = torch.from_numpy(shift).to(self.norm.device), self.linear.weight
-        image = weight.double() @ moved
+        moved, weight = _on(self.norm, shift), self.linear.weight
+        image = wide(weight) @ moved
         if self.linear.bias is not None:
-            image = image + self.linear.bias.double()
+            image = image + wide(self.linear.bias)
         if isinstance(before := getattr(self.owner, self.slot), Shift):
-            moved = moved + before.shift.double()
+            moved = moved + wide(before.shift)
         self.linear.bias = nn.Parameter(image.to(weight), requires_grad=False)
         setattr(self.owner, self.slot, Shift(moved.to(self.norm)))
+
+
+def _on(like: Tensor, value: Array) -> Tensor:
+    """A vector on the device of ``like``, as exact as that allows."""
+    precise = torch.from_numpy(value)
+    return (precise.float() if like.device.type == "mps" else precise).to(like.device)
 
 
 def _inputs_of(layer: Mamba2Layer) -> list[tuple[_Input, str]]:
@@ -128,6 +134,6 @@ def _best_scale(
         packed = quantize_weights(pad(weight * s), bits=op.bits, group=op.group, rounding="rtn")
         seen = torch.from_numpy(fake_quantize(numpy64(pad(x / s)), op.act)).to(weight)
         got = seen @ packed.rows(slice(None), weight).T
-        if (error := float((got - wanted).square().sum(1).double().sum())) < best:
+        if (error := float((got - wanted).square().sum(1).cpu().double().sum())) < best:
             best, chosen = error, scale
     return chosen

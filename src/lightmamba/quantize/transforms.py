@@ -21,6 +21,7 @@ from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
 __all__ = [
     "GroupedHadamard", "Rotation", "Shift", "fold_gate_weight", "fuse_layer", "fuse_norms",
     "insert_hadamard", "layers_of", "rotate_layer", "rotate_residual", "set_parameter", "untie",
+    "wide",
 ]  # fmt: skip
 
 ROWS = 2048  # of a weight that are rewritten together
@@ -64,12 +65,12 @@ class Rotation:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x @ R, in float64, in the type of ``x``."""
-        wide = torch.float64 if x.device.type != "mps" else torch.float32
-        y = x.to(wide) * self.signs.to(x.device, wide)
+        y = wide(x)
+        y = y * self.signs.to(y.dtype).to(y.device)
         y = y.unflatten(-1, tuple(len(m) for m in self.factors))
         lead = x.ndim - 1
         for axis, matrix in enumerate(self.factors, lead):
-            y = (y.movedim(axis, -1) @ matrix.T.to(y)).movedim(-1, axis)
+            y = (y.movedim(axis, -1) @ matrix.T.to(y.dtype).to(y.device)).movedim(-1, axis)
         turned: Tensor = y.flatten(lead).to(x.dtype)
         return turned
 
@@ -119,11 +120,15 @@ def set_parameter(parameter: Tensor, value: Tensor) -> None:
     parameter.data = value.to(parameter.dtype)
 
 
+def wide(x: Tensor) -> Tensor:
+    """In float64, or in float32 on a device that has no float64."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+
 def rewrite_rows(parameter: Tensor, change: Callable[[Tensor], Tensor]) -> None:
     """Rewrite a matrix some rows at a time, which go to and come from ``change`` in float64."""
-    wide = torch.float64 if parameter.device.type != "mps" else torch.float32
     for rows in parameter.data.split(ROWS):
-        rows.copy_(change(rows.to(wide)))
+        rows.copy_(change(wide(rows)))
 
 
 def untie(model: Mamba2) -> None:
@@ -149,7 +154,7 @@ def fuse_layer(layer: Mamba2Layer) -> None:
         If channels are shifted already.
     """
     _check_untouched(layer, what="fusing norms")
-    norm = layer.norm.double()
+    norm = wide(layer.norm)
     rewrite_rows(layer.mixer.in_proj.weight, lambda rows: rows * norm.to(rows))
     layer.norm.data.fill_(1)
 
@@ -165,7 +170,7 @@ def fuse_norms(model: Mamba2) -> None:
     untie(model)
     for layer in layers_of(model):
         fuse_layer(layer)
-    norm = model.norm_f.double()
+    norm = wide(model.norm_f)
     rewrite_rows(model.lm_head.weight, lambda rows: rows * norm)
     model.norm_f.data.fill_(1)
 
@@ -219,7 +224,7 @@ def fold_gate_weight(layer: Mamba2Layer) -> None:
     mixer = layer.mixer
     if not isinstance(mixer.before_out, nn.Identity):
         raise ValueError("the gated norm's weight must be folded before its output is transformed")
-    norm = mixer.norm.double()
+    norm = wide(mixer.norm)
     rewrite_rows(mixer.out_proj.weight, lambda rows: rows * norm.to(rows))
     mixer.norm.data.fill_(1)
 
@@ -246,7 +251,7 @@ def insert_hadamard(layer: Mamba2Layer, op: OnlineHadamard) -> None:
         raise ValueError("the input of out_proj is transformed or shifted already")
     transform = GroupedHadamard(op, c.ngroups, c.group_dim)
     old = mixer.out_proj.weight.data
-    rotated = torch.cat([transform(rows.double()).to(old) for rows in old.split(ROWS)])
+    rotated = torch.cat([transform(wide(rows)).to(old) for rows in old.split(ROWS)])
     mixer.out_proj = nn.Linear(
         rotated.shape[1], c.d_model, bias=False, dtype=old.dtype, device="meta"
     )

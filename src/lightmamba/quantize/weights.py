@@ -48,12 +48,12 @@ class PackedWeights:
 
 def _decode(code: Tensor, base: "int | PackedWeights", like: Tensor) -> Tensor:
     exponent = base.base if isinstance(base, PackedWeights) else base
-    return torch.from_numpy(SCALE.table()).to(like)[code] * 2.0**exponent
+    return torch.from_numpy(SCALE.table()).to(like.dtype).to(like.device)[code] * 2.0**exponent
 
 
 def _encode(scale: Tensor, base: int) -> Tensor:
     """Code of the nearest representable scale: codes lie in the order of their scales."""
-    table = torch.from_numpy(SCALE.table()).to(scale)
+    table = torch.from_numpy(SCALE.table()).to(scale.dtype).to(scale.device)
     return torch.bucketize(scale * 2.0**-base, (table[1:] + table[:-1]) / 2)
 
 

@@ -15,8 +15,9 @@ from lightmamba.mamba2 import Mamba2Layer
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.qmodel.formats import Formats
 from lightmamba.quantize.calibrate import InputTrace, run_layer
+from lightmamba.quantize.lower import numpy64
 from lightmamba.quantize.streams import Rows
-from lightmamba.quantize.transforms import GroupedHadamard, Rotation
+from lightmamba.quantize.transforms import GroupedHadamard, Rotation, wide
 from lightmamba.quantize.weights import quantize_weights
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Work:
         """Some rows of the head."""
         weight = self.weights.head(rows).to(self.device)
         if self.fused:
-            weight = (weight.double() * self.weights.norm_f().to(self.device)).to(weight)
+            weight = (wide(weight) * self.weights.norm_f().to(self.device)).to(weight)
         return self.turned(weight)
 
     def norm_f(self) -> Tensor:
@@ -130,9 +131,9 @@ class Site:
             packed = quantize_weights(
                 transform(w), bits=f.weight_bits, group=f.group, rounding="mse"
             ).rows(slice(None), w)
-            seen = fake_quantize(transform(x).double().cpu().numpy(), f.projection.act)
-            got = torch.from_numpy(seen).to(w) @ packed.T
-            errors.append(float((got - wanted).square().sum(1).double().sum()))
+            seen = fake_quantize(numpy64(transform(x)), f.projection.act)
+            got = torch.from_numpy(seen).to(w.dtype).to(w.device) @ packed.T
+            errors.append(float((got - wanted).square().sum(1).cpu().double().sum()))
         return errors[1] < errors[0]
 
 

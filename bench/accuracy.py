@@ -5,14 +5,13 @@ python -m bench.accuracy --only w4a4 --models bundled
 """
 
 import argparse
-import json
 import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bench.common import RESULTS, bundled, commit, encode, figures, write_results
+from bench.common import bundled, commit, encode, figures, kept_rows, write_results
 from lightmamba.checkpoint import Checkpoint
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
@@ -84,15 +83,6 @@ def compared(quantized: QuantizedModel, tokens: int | None, threads: int) -> dic
         "clipped": clipped,
         "bytes_per_token": sum(quantized.bytes_per_token().values()),
     }
-
-
-def kept_rows(name: str) -> list[dict[str, Any]]:
-    """Rows of earlier runs, which this one replaces one by one; each names its commit."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        return []
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
-    return rows
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from lightmamba.evaluate import Comparison
 from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
-    "RESULTS", "bundled", "commit", "encode", "figures", "machine", "processor", "write_results",
+    "RESULTS", "bundled", "commit", "encode", "figures", "kept_rows", "machine", "processor",
+    "write_results",
 ]  # fmt: skip
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,7 +27,7 @@ INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "avx512bw", "avx2", "i8mm", "asimddp"
 
 
 def bundled() -> Checkpoint:
-    """The bundled checkpoint, afresh: quantizing rewrites its model."""
+    """The bundled checkpoint, afresh."""
     return load_checkpoint(demo_checkpoint())
 
 
@@ -47,6 +48,15 @@ def figures(found: Comparison) -> dict[str, Any]:
     out["reference_perplexity"] = found.reference.perplexity
     out["tokens"] = found.model.tokens
     return out
+
+
+def kept_rows(name: str) -> list[dict[str, Any]]:
+    """Rows of earlier runs, which this one replaces one by one; each names its commit."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return rows
 
 
 def commit() -> str:

@@ -77,7 +77,7 @@ def main() -> None:
     for rule, edge in RULES.items():
         start, checkpoint = time.perf_counter(), bundled()
         ids, _ = Calibration(sequences=160).tokens(checkpoint, 0)  # as bench.accuracy has it
-        work = Work(checkpoint.model, ids, 0, PowerFormats(hadamard=1, edge=edge))
+        work = Work(checkpoint.weights, ids, 0, PowerFormats(hadamard=1, edge=edge))
         model = lower_model(
             work, Recipe.load("w4a4"), valid_vocab=checkpoint.valid_vocab, threads=args.threads
         )

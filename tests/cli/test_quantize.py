@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -79,14 +80,75 @@ def test_a_full_disk_leaves_the_old_file(run, world, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("lightmamba.qmodel.file.os.fsync", full)
-    said = run("quantize", world.worded, "-o", file, *FEW, "--force")
-    assert "No space left on device" in said.refusal
+    words = ("quantize", world.worded, "-o", file, *FEW, "--force", "--json")
+    said = run(*words)
+    assert said.status == 2
+    assert said.err.count("\n") == 1
+    assert "the disk is full; make room, then start again" in said.err
     assert file.read_bytes() == b"old"
+    monkeypatch.undo()
+    assert run(*words).json["resumed"] is False
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_at_the_last_write(run, world, tmp_path, monkeypatch):
+    """The journal stays, and the next start only writes the file."""
+    file = tmp_path / "m.safetensors"
+    file.write_bytes(b"old")
+
+    real = Path.replace
+
+    def full(self, target):
+        if target == file:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    words = ("quantize", world.worded, "-o", file, *FEW, "--force", "--json")
+    said = run(*words)
+    assert "No space left on device" in said.err
+    assert file.read_bytes() == b"old"
+    assert (tmp_path / "m.safetensors.journal").is_dir()
+    monkeypatch.undo()
+    assert run(*words).json["resumed"] is True
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_plan_is_said_before_the_work(run, world, tmp_path):
+    said = run("quantize", world.worded, "-o", tmp_path / "m.safetensors", *FEW)
+    for word in ("plan: w4a4", "256 tokens (4 x 64)", "memory", "journal", "time"):
+        assert word in said.err
+
+
+def test_few_tokens_are_warned_of(run, world, tmp_path):
+    found = run("quantize", world.plain, "-o", tmp_path / "m.st", *FEW, "--json").json
+    assert len(found["warnings"]) == 1
+    assert "256 calibration tokens say nothing" in found["warnings"][0]
+    assert "--sequences" in found["warnings"][0]
+    options = ("--sequences", "16", "--seqlen", "64", "--force", "--json")
+    assert not run("quantize", world.plain, "-o", tmp_path / "m.st", *options).json["warnings"]
+
+
+def test_too_little_memory_is_refused_before_the_work(run, world, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightmamba.quantize.plan.available_memory", lambda: 10**8)
+    said = run("quantize", world.worded, "-o", tmp_path / "m.safetensors", *FEW)
+    assert "this needs about 0." in said.refusal
+    assert "0.1 GB are free; " in said.refusal
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [("cuda", "torch finds no cuda device"), ("tpu", "no device 'tpu'; give auto, cpu, cuda or")],
+)
+def test_a_device_that_is_not_there(run, world, tmp_path, device, sentence):
+    options = ("--torch-device", device)
+    said = run("quantize", world.worded, "-o", tmp_path / "m.safetensors", *FEW, *options)
+    assert sentence in said.refusal
 
 
 @pytest.mark.parametrize("output", ["{root}", "{root}/none/m.safetensors", "/proc/m.safetensors"])
 def test_an_unwritable_output_is_refused_before_the_work(run, world, monkeypatch, output):
-    monkeypatch.setattr("lightmamba.checkpoint.load_checkpoint", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("lightmamba.checkpoint.open_checkpoint", lambda *_, **__: 1 / 0)
     said = run("quantize", world.worded, "-o", output.format(root=world.root), "--force")
     assert "give" in said.refusal

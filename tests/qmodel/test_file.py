@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save as serialize
 
 from lightmamba.errors import InputError
 from lightmamba.qmodel import load, save, to_bytes
@@ -34,6 +35,20 @@ def test_golden_bytes():
     data = to_bytes(tiny_model())
     assert header_text(data) == HEADER.read_text()
     assert data == FILE.read_bytes()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_bytes_are_those_of_safetensors(name, tmp_path):
+    """The writer is our own, so that a model need not be in memory; the library agrees with it."""
+    model = replace(
+        case(name), chat_template='{{ "ü\\n\x7f" }}\n\t', tokenizer=b"{}",
+        calibration_windows=np.arange(5, dtype=np.uint64),
+    )  # fmt: skip
+    save(model, path := tmp_path / "m.safetensors")
+    with safe_open(path, framework="numpy") as file:
+        names, metadata = file.keys(), file.metadata()
+        tensors = {key: file.get_tensor(key) for key in names}
+    assert serialize(tensors, metadata) == path.read_bytes() == to_bytes(model)
 
 
 def test_golden_worked_values():

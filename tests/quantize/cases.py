@@ -1,16 +1,24 @@
 """Random float models of every kind of shape, and the law that a rewrite must obey."""
 
+from collections.abc import Sequence
 from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightmamba.checkpoint import ModelWeights
 from lightmamba.config import Mamba2Config
 from lightmamba.mamba2 import Mamba2
+from lightmamba.qmodel import Formats
+from lightmamba.quantize.recipe import Pass
+from lightmamba.quantize.streams import Rows
+from lightmamba.quantize.work import Floats, Work
 from tests.support.models import random_model
 
-__all__ = ["SHAPES", "assert_same_function", "token_ids", "wild_model"]
+__all__ = ["SHAPES", "assert_same_function", "floats_of", "rewritten", "token_ids", "wild_model"]
 
 shape = partial(Mamba2Config, n_layer=2, vocab_size=61, d_state=16, chunk_size=8)
 SHAPES = {
@@ -40,6 +48,36 @@ def wild_model(config: Mamba2Config, seed: int = 0, dtype: torch.dtype = torch.f
 def token_ids(config: Mamba2Config, sequences: int, seqlen: int, seed: int) -> NDArray[np.int64]:
     """Random token ids (sequences, seqlen)."""
     return np.random.default_rng(seed).integers(0, config.vocab_size, (sequences, seqlen))
+
+
+def floats_of(u: torch.Tensor) -> Floats:
+    """A residual stream (sequences, seqlen, d_model) as the quantizer keeps it."""
+    rows = Rows(u.shape[0] * u.shape[1], u.shape[2], u.numpy().dtype)
+    rows.write(slice(None), u.flatten(0, 1).numpy())
+    return Floats(rows, u.shape[1], torch.device("cpu"))
+
+
+@torch.no_grad()
+def rewritten(
+    model: Mamba2, passes: Sequence[Pass], ids: NDArray[np.int64], seed: int,
+    formats: Formats | None = None,
+) -> Mamba2:  # fmt: skip
+    """The whole model as the passes of a recipe rewrite it, layer by layer."""
+    recipe: Any = SimpleNamespace(passes=tuple(passes))  # in any order
+    work = Work(ModelWeights(model), ids, seed, formats or Formats(hadamard=1))
+    for step in passes:
+        step.begin(work)
+    out = Mamba2(model.config).to(work.weights.dtype).requires_grad_(False)
+    table = work.turned(model.embedding.weight.detach().clone())
+    out.embedding.weight = torch.nn.Parameter(table, requires_grad=False)
+    out.lm_head.weight = torch.nn.Parameter(work.head(slice(None)), requires_grad=False)
+    out.norm_f.data = work.norm_f()
+    u = table[torch.from_numpy(ids)]
+    for index in range(model.config.n_layer):
+        layer = work.layer(index, recipe, floats_of(u))
+        u, _ = layer(u, layer.mixer.empty_cache(len(u)))
+        cast(Any, out.layers)[index] = layer
+    return out
 
 
 @torch.no_grad()

@@ -6,7 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from lightmamba.mamba2 import rms_norm
-from lightmamba.quantize.calibrate import PIECE, sample_sequences, trace_layer
+from lightmamba.quantize.calibrate import (
+    PIECE,
+    InputTrace,
+    run_layer,
+    sample_sequences,
+    trace_layer,
+)
 from lightmamba.quantize.transforms import layers_of
 from tests.quantize.cases import SHAPES, token_ids, wild_model
 
@@ -60,10 +66,17 @@ def test_trace_is_the_direct_computation(name):
         largest = value.abs().amax((0, 1)).numpy()
         np.testing.assert_allclose(trace.ranges[key], largest, rtol=1e-9, err_msg=key)
         assert trace.largest(key, slice(2, 5)) == trace.ranges[key][2:5].max()
-    for key in ("in_proj.input", "out_proj.input"):
-        kept = trace.inputs(key)
-        assert kept.dtype == np.float32
-        np.testing.assert_allclose(kept, seen[key].numpy(), rtol=1e-6, atol=1e-6)
+    for every in (1, 7):
+        inputs = InputTrace(every)
+        run_layer(layer, u, inputs.see)
+        for key in ("in_proj.input", "out_proj.input"):
+            flat = seen[key].flatten(0, 1)
+            torch.testing.assert_close(inputs.low[key], flat.amin(0))
+            torch.testing.assert_close(inputs.high[key], flat.amax(0))
+            kept = inputs.inputs(key)
+            assert len(kept) == -(-len(flat) // every)
+            distance = (kept[:, None] - flat).abs().amax(-1).amin(1)
+            assert float(distance.max()) < 1e-6
 
 
 def test_trace_leaves_no_observer():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightmamba.checkpoint import ModelWeights
 from lightmamba.engine import Engine
 from lightmamba.mamba2 import Mamba2
 from lightmamba.qmodel import QuantizedModel, to_bytes
@@ -24,7 +25,9 @@ W8A8_ERROR = 8e-3  # of the squared logits; the 8-bit state alone costs about 1e
 
 def quantized(name, recipe, threads=1) -> QuantizedModel:
     config = MODELS[name]
-    work = Work(random_model(config, seed=1), token_ids(config, 8, 64, seed=2), seed=3)
+    work = Work(
+        ModelWeights(random_model(config, seed=1)), token_ids(config, 8, 64, seed=2), seed=3
+    )
     return lower_model(work, recipe, valid_vocab=config.vocab_size, threads=threads)
 
 
@@ -115,7 +118,11 @@ def test_the_seed_turns_the_model_another_way():
     config = MODELS["tied"]
     models = [
         lower_model(
-            Work(random_model(config, seed=1), token_ids(config, 2, 40, seed=2), seed=seed),
+            Work(
+                ModelWeights(random_model(config, seed=1)),
+                token_ids(config, 2, 40, seed=2),
+                seed=seed,
+            ),
             Recipe.load("w8a8"),
             valid_vocab=config.vocab_size,
         )
@@ -147,7 +154,7 @@ def test_gate_weights_are_placed_where_the_error_is_less(where, better):
             for step in Recipe.load("w4a4").passes
         )
         model = with_outliers(where)
-        work = Work(model, token_ids(model.config, 4, 64, seed=2), seed=3)
+        work = Work(ModelWeights(model), token_ids(model.config, 4, 64, seed=2), seed=3)
         models[mode] = lower_model(work, Recipe(mode, passes), valid_vocab=61)
         errors[mode] = models[mode].origin["errors"]["layers.0.out_proj"]
     other = {"keep": "fold", "fold": "keep"}[better]
@@ -160,7 +167,9 @@ def test_gate_weights_are_placed_where_the_error_is_less(where, better):
 
 def test_sequences_of_any_length_can_calibrate():
     config = MODELS["tied"]
-    work = Work(random_model(config, seed=1), token_ids(config, 3, 33, seed=2), seed=3)
+    work = Work(
+        ModelWeights(random_model(config, seed=1)), token_ids(config, 3, 33, seed=2), seed=3
+    )
     model = lower_model(work, Recipe.load("osplus-w8a8"), valid_vocab=config.vocab_size)
     np.testing.assert_array_equal(model.valid_vocab, config.vocab_size)
     assert logit_error("tied", model) < 2 * W8A8_ERROR

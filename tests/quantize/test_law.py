@@ -20,6 +20,7 @@ from lightmamba.quantize.recipe import (
 )
 from lightmamba.quantize.transforms import (
     GroupedHadamard,
+    Rotation,
     Shift,
     fold_gate_weight,
     fuse_norms,
@@ -27,8 +28,13 @@ from lightmamba.quantize.transforms import (
     layers_of,
     rotate_residual,
 )
-from lightmamba.quantize.work import Work
-from tests.quantize.cases import SHAPES, assert_same_function, token_ids, wild_model
+from tests.quantize.cases import (
+    SHAPES,
+    assert_same_function,
+    rewritten,
+    token_ids,
+    wild_model,
+)
 
 PASSES: dict[str, tuple[Pass, ...]] = {
     "fuse": (FuseNorms(),),
@@ -52,27 +58,24 @@ PASSES: dict[str, tuple[Pass, ...]] = {
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 def test_logits_stay(config, passes):
     before = wild_model(config)
-    work = Work(copy.deepcopy(before), token_ids(config, 3, 40, seed=5), seed=7)
-    for step in passes:
-        step.apply(work)
+    after = rewritten(before, passes, token_ids(config, 3, 40, seed=5), seed=7)
     changed = [
         name
-        for name, parameter in work.model.named_parameters()
+        for name, parameter in after.named_parameters()
         if name not in dict(before.named_parameters())
         or not torch.equal(parameter, dict(before.named_parameters())[name])
     ]
     assert changed
-    assert_same_function(before, work.model)
+    assert_same_function(before, after)
 
 
 def test_channels_can_be_shifted_again():
     config = SHAPES["80-no-conv-bias"]
     before = wild_model(config)
-    work = Work(copy.deepcopy(before), token_ids(config, 3, 40, seed=5), seed=7)
+    after = before
     for seed in (5, 6):  # other tokens have other middles
-        work.ids = token_ids(config, 3, 40, seed)
-        OutlierSuppression(steps=2).apply(work)
-        assert_same_function(before, work.model)
+        after = rewritten(after, [OutlierSuppression(steps=2)], token_ids(config, 3, 40, seed), 7)
+        assert_same_function(before, after)
 
 
 def test_shapes_cover_a_size_without_hadamard():
@@ -94,7 +97,7 @@ def test_rotation_turns_the_residual_stream():
     fuse_norms(model)
     rotation = random_rotation(model.config.d_model, 3)
     before = model.embedding.weight.detach().numpy().copy()
-    rotate_residual(model, rotation)
+    rotate_residual(model, Rotation.random(model.config.d_model, 3))
     np.testing.assert_allclose(model.embedding.weight.numpy(), before @ rotation, atol=1e-12)
 
 
@@ -106,7 +109,7 @@ def test_rotation_of_an_unfused_model_is_refused(which):
     norm.data[5] = 2.0
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match="must be fused before"):
-        rotate_residual(model, random_rotation(64, 0))
+        rotate_residual(model, Rotation.random(64, 0))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -127,28 +130,49 @@ def test_float_transform_is_the_integer_one(order, pad, groups, group_dim):
 
 def test_passes_that_would_undo_one_another_are_refused():
     config = SHAPES["tied"]
-    work = Work(wild_model(config), token_ids(config, 2, 33, seed=0), seed=0)
-    insert_hadamard(work.model, HadamardOp(128))
+    model, ids = wild_model(config), token_ids(config, 2, 33, seed=0)
+    for layer in layers_of(model):
+        insert_hadamard(layer, HadamardOp(128))
+    first = layers_of(model)[0]
     with pytest.raises(ValueError, match="transformed or shifted already"):
-        insert_hadamard(work.model, HadamardOp(128))
+        insert_hadamard(first, HadamardOp(128))
     with pytest.raises(ValueError, match="before its output is transformed"):
-        fold_gate_weight(work.model, 0)
+        fold_gate_weight(first)
     with pytest.raises(ValueError, match="behind an on-line Hadamard"):
-        SmoothQuant().apply(work)
+        rewritten(model, [SmoothQuant()], ids, 0)
 
-    work = Work(wild_model(config), token_ids(config, 2, 33, seed=0), seed=0)
-    fuse_norms(work.model)
-    OutlierSuppression(steps=1).apply(work)
-    assert isinstance(layers_of(work.model)[0].before_in, Shift)
+    model = wild_model(config)
+    fuse_norms(model)
+    model = rewritten(model, [OutlierSuppression(steps=1)], ids, 0)
+    assert isinstance(layers_of(model)[0].before_in, Shift)
     with pytest.raises(ValueError, match="before channels are shifted"):
-        fuse_norms(work.model)
+        fuse_norms(model)
     with pytest.raises(ValueError, match="before channels are shifted"):
-        rotate_residual(work.model, random_rotation(64, 0))
+        rotate_residual(model, Rotation.random(64, 0))
     with pytest.raises(ValueError, match="transformed or shifted already"):
-        insert_hadamard(work.model, HadamardOp(128))
+        insert_hadamard(layers_of(model)[0], HadamardOp(128))
+
+
+def test_passes_that_look_come_after_those_that_do_not():
+    """The stream that a layer is given is turned already, wherever the pass stands."""
+    config = SHAPES["tied"]
+    before, ids = wild_model(config), token_ids(config, 3, 40, seed=5)
+    passes = (OnlineHadamard(), FuseNorms(), Rotate())
+    one = rewritten(before, passes, ids, 7)
+    other = rewritten(before, (*passes[1:], passes[0]), ids, 7)
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("order", [1, 12, 52, 80, 256, 768, 2560])
+def test_the_fast_rotation_is_the_matrix(order):
+    matrix = random_rotation(order, 5)
+    x = np.random.default_rng(1).standard_normal((3, order))
+    got = Rotation.random(order, 5)(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(got, x @ matrix, atol=1e-12)
 
 
 def test_norm_group_without_a_hadamard_matrix_is_bad_input():
     model = wild_model(SHAPES["48-dt-limit"])  # a norm group of 96, padded to 100
     with pytest.raises(InputError, match="write order = 128"):
-        insert_hadamard(model, HadamardOp(0, pad=100 // 2))
+        insert_hadamard(layers_of(model)[0], HadamardOp(0, pad=100 // 2))

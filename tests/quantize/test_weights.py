@@ -2,19 +2,34 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lightmamba.quantize.weights import (
-    SCALE,
-    Moments,
-    PackedWeights,
-    correct_target,
-    quantize_weights,
-)
+from lightmamba.quantize import weights
+from lightmamba.quantize.moments import Factor, Moments, correct_target
+from lightmamba.quantize.weights import SCALE, PackedWeights
 
 WEIGHTS = hnp.arrays(np.float64, (3, 8), elements=st.floats(-1e3, 1e3, width=32))
+
+
+def quantize_weights(weight, *, hessian=None, **options):
+    """The function under test on arrays."""
+    factor = None if hessian is None else Factor(torch.from_numpy(hessian))
+    return weights.quantize_weights(torch.from_numpy(weight), factor=factor, **options)
+
+
+def error(moments, x_f, weight, quantized):
+    """Squared error of the outputs relative to their energy."""
+    energy = ((x_f @ weight.T) ** 2).sum()
+    found = moments.excess(torch.from_numpy(weight), torch.from_numpy(quantized))
+    return (energy + found) / energy
+
+
+def corrected(weight, moments, strength):
+    target = torch.from_numpy(weight)
+    return correct_target(target, moments, Factor(moments.qq), strength).numpy()
 
 
 def scales(packed: PackedWeights):
@@ -31,9 +46,9 @@ def correlated(rng, tokens, channels):
 
 
 def moments_of(x_q, x_f):
-    moments = Moments.zeros(x_q.shape[1])
-    moments.add(x_q, x_f)
-    return moments
+    moments = Moments(x_q.shape[1], 0, torch.zeros((), dtype=torch.float64))
+    moments.add(torch.from_numpy(x_q), torch.from_numpy(x_f))
+    return moments.whole()
 
 
 def test_worked_values():
@@ -95,10 +110,12 @@ def test_gptq_beats_rounding_on_correlated_inputs(seed):
     weight, x = rng.standard_normal((24, 64)), correlated(rng, 500, 64)
     moments = moments_of(x, x)
     errors = {
-        rounding: moments.error(
+        rounding: error(
+            moments,
+            x,
             weight,
             quantize_weights(
-                weight, bits=4, group=32, rounding=rounding, hessian=moments.qq
+                weight, bits=4, group=32, rounding=rounding, hessian=x.T @ x
             ).dequantize(),
         )
         for rounding in ("mse", "gptq")
@@ -180,15 +197,83 @@ def test_unknown_rounding_is_refused(rounding, hessian):
         quantize_weights(np.ones((2, 4)), bits=4, group=4, rounding=rounding, hessian=hessian)
 
 
-def test_moments_give_the_direct_error():
+@pytest.mark.parametrize("channels", [12, 3])
+def test_moments_give_the_direct_error(channels):
     rng = np.random.default_rng(9)
-    x_f = rng.standard_normal((50, 12))
-    x_q = x_f + 0.1 * rng.standard_normal((50, 12))
-    weight = rng.standard_normal((5, 12))
+    x_f = rng.standard_normal((50, channels))
+    x_q = x_f + 0.1 * rng.standard_normal((50, channels))
+    weight = rng.standard_normal((5, channels))
     quantized = np.round(weight * 4) / 4
-    parts = moments_of(x_q[:20], x_f[:20]) + moments_of(x_q[20:], x_f[20:])
+    parts = moments_of(x_q[:20], x_f[:20]).join(moments_of(x_q[20:], x_f[20:]))
+    np.testing.assert_allclose(parts.qq.numpy(), x_q.T @ x_q, rtol=1e-12)
     wanted = ((x_f @ weight.T - x_q @ quantized.T) ** 2).sum() / ((x_f @ weight.T) ** 2).sum()
-    assert parts.error(weight, quantized) == pytest.approx(wanted, rel=1e-9)
+    assert error(parts, x_f, weight, quantized) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_moments_of_outputs_are_those_of_inputs():
+    """Square weights, where sizes alone do not tell outputs from inputs."""
+    rng = np.random.default_rng(12)
+    x_f, x_q = rng.standard_normal((2, 60, 8))
+    weight = torch.from_numpy(rng.standard_normal((8, 8)))
+    outputs = Moments(8, 8, weight)
+    outputs.add(torch.from_numpy(x_q), torch.from_numpy(x_f) @ weight.T)
+    inputs, rows = moments_of(x_q, x_f), slice(1, 7, 2)
+    for part in (slice(None), rows):
+        torch.testing.assert_close(
+            outputs.whole().wanted(weight[part], part), inputs.wanted(weight[part], part)
+        )
+        factor = Factor(inputs.qq)
+        torch.testing.assert_close(
+            correct_target(weight[part], outputs, factor, 0.5, part),
+            correct_target(weight[part], inputs, factor, 0.5, part),
+        )
+
+
+@pytest.mark.parametrize("channels", [5, 300, 700])
+def test_the_factor_is_that_of_the_damped_inverse(channels):
+    """300 and 700 channels are inverted in halves; two of them are dead."""
+    x = correlated(np.random.default_rng(13), 800, channels)
+    x[:, [1, 3]] = 0
+    h = x.T @ x
+    damped = h + 0.01 * np.diag(h)[np.diag(h) > 0].mean() * np.eye(channels)
+    damped[[1, 3], [1, 3]] += 1
+    factor = Factor(torch.from_numpy(h))
+    upper = factor.upper.numpy()
+    assert not np.tril(upper, -1).any()
+    np.testing.assert_allclose(upper.T @ upper @ damped, np.eye(channels), atol=1e-9)
+    assert factor.dead.nonzero().flatten().tolist() == [1, 3]
+    rows = torch.from_numpy(np.random.default_rng(14).standard_normal((3, channels)))
+    np.testing.assert_allclose(factor.solve(rows).numpy() @ damped, rows.numpy(), atol=1e-9)
+
+
+def test_rows_in_blocks_are_rows_at_once(monkeypatch):
+    rng = np.random.default_rng(15)
+    weight, x = rng.standard_normal((50, 64)), correlated(rng, 300, 64)
+    for rounding in ("rtn", "mse", "gptq"):
+        options = {"bits": 4, "group": 32, "rounding": rounding, "hessian": x.T @ x}
+        whole = quantize_weights(weight, **options)
+        monkeypatch.setattr(weights, "ROWS", 16)
+        monkeypatch.setattr(weights, "PART", 7)
+        parts = quantize_weights(weight, **options)
+        monkeypatch.undo()
+        for name in ("q", "code", "base"):
+            np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+
+
+def test_single_precision_rounds_nearly_as_double():
+    """The quantizer works in float32: few integers differ, and no error grows by a percent."""
+    rng = np.random.default_rng(16)
+    weight, x = rng.standard_normal((64, 256)), correlated(rng, 2000, 256)
+    hessian = torch.from_numpy(x.T @ x)
+    packed = [
+        weights.quantize_weights(
+            torch.from_numpy(weight).to(kind), bits=4, group=64, rounding="gptq",
+            factor=Factor(hessian.to(kind)),
+        )
+        for kind in (torch.float64, torch.float32)
+    ]  # fmt: skip
+    losses = [(((p.dequantize() - weight) @ x.T) ** 2).sum() for p in packed]
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
 
 
 def test_target_correction_aims_at_the_float_outputs():
@@ -196,8 +281,8 @@ def test_target_correction_aims_at_the_float_outputs():
     x_f = correlated(rng, 400, 16)
     x_q = np.round(x_f * 0.7) + 0.2  # a path with a gain and an offset of its own
     weight, moments = rng.standard_normal((6, 16)), moments_of(x_q, x_f)
-    errors = [moments.error(weight, correct_target(weight, moments, c)) for c in (0.0, 0.5, 1.0)]
-    assert errors[0] == moments.error(weight, weight)
+    errors = [error(moments, x_f, weight, corrected(weight, moments, c)) for c in (0.0, 0.5, 1.0)]
+    assert errors[0] == error(moments, x_f, weight, weight)
     assert errors[2] < errors[1] < errors[0]
     assert errors[2] < 0.2 * errors[0]
 
@@ -207,14 +292,15 @@ def test_target_correction_at_full_strength_is_damped_least_squares():
     x_f, noise = rng.standard_normal((2, 300, 8))
     x_q = x_f + 0.3 * noise
     weight, moments = rng.standard_normal((4, 8)), moments_of(x_q, x_f)
-    damping = 0.01 * np.diag(moments.qq).mean()
+    damping = 0.01 * np.diag(moments.qq.numpy()).mean()
     # |V x_q - W x_f|² + λ|V - W|² is least where each row of V solves the stacked system.
     stacked = np.vstack([x_q, np.sqrt(damping) * np.eye(8)])
     wanted = np.vstack([x_f @ weight.T, np.sqrt(damping) * weight.T])
     solution = np.linalg.lstsq(stacked, wanted, rcond=None)[0].T
-    np.testing.assert_allclose(correct_target(weight, moments, 1.0), solution, atol=1e-9)
+    np.testing.assert_allclose(corrected(weight, moments, 1.0), solution, atol=1e-9)
 
 
 def test_target_correction_without_inputs_changes_nothing():
     weight = np.arange(12.0).reshape(3, 4)
-    np.testing.assert_array_equal(correct_target(weight, Moments.zeros(4), 1.0), weight)
+    nothing = Moments(4, 0, torch.zeros((), dtype=torch.float64)).whole()
+    np.testing.assert_array_equal(corrected(weight, nothing, 1.0), weight)

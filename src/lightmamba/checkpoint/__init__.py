@@ -1,6 +1,16 @@
 """Published Mamba2 checkpoints, in transformers' layout or mamba_ssm's, to and from `mamba2.py`."""
 
-from lightmamba.checkpoint.load import Checkpoint, Source, load_checkpoint
+from lightmamba.checkpoint.load import (
+    Checkpoint,
+    OpenCheckpoint,
+    Source,
+    load_checkpoint,
+    open_checkpoint,
+)
 from lightmamba.checkpoint.save import save_checkpoint
+from lightmamba.checkpoint.weights import FloatWeights, ModelWeights
 
-__all__ = ["Checkpoint", "Source", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint", "FloatWeights", "ModelWeights", "OpenCheckpoint", "Source", "load_checkpoint",
+    "open_checkpoint", "save_checkpoint",
+]  # fmt: skip

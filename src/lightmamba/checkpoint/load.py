@@ -1,6 +1,6 @@
 """Load a published checkpoint: folder or hub id to float model, with all that stands beside it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from lightmamba.checkpoint.sidecar import (
     resolve_special_ids,
     tokenizer_size,
 )
-from lightmamba.checkpoint.tensors import build_model, find_weights
+from lightmamba.checkpoint.tensors import Weights, build_model, check_tied, find_weights
+from lightmamba.checkpoint.weights import FloatWeights, ModelWeights, StoredWeights
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.mamba2 import Mamba2
 
-__all__ = ["Checkpoint", "Source", "load_checkpoint"]
+__all__ = ["Checkpoint", "OpenCheckpoint", "Source", "load_checkpoint", "open_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,10 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A float model and what stands beside it."""
+class _Beside:
+    """What stands beside the weights of a checkpoint."""
 
     config: Mamba2Config
-    model: Mamba2
     source: Source
     tokenizer: bytes | None  # tokenizer.json
     chat_template: str | None
@@ -53,6 +53,31 @@ class Checkpoint:
             raise ValueError(
                 f"valid_vocab must be in 1..{self.config.vocab_size}, not {self.valid_vocab}"
             )
+
+
+@dataclass(frozen=True)
+class Checkpoint(_Beside):
+    """A float model and what stands beside it."""
+
+    model: Mamba2
+
+    @property
+    def weights(self) -> FloatWeights:
+        """Its weights, a layer at a time."""
+        return ModelWeights(self.model)
+
+
+@dataclass(frozen=True)
+class OpenCheckpoint(_Beside):
+    """A checkpoint whose weights are on the disk, and what stands beside them."""
+
+    weights: FloatWeights
+    stored: Weights
+
+    def load(self, dtype: torch.dtype = torch.float32) -> Checkpoint:
+        """The same with the whole model in memory."""
+        beside = {f.name: getattr(self, f.name) for f in fields(_Beside)}
+        return Checkpoint(model=build_model(self.config, self.stored, dtype), **beside)
 
 
 def load_checkpoint(
@@ -85,6 +110,17 @@ def load_checkpoint(
     """
     if not dtype.is_floating_point:
         raise InputError(f"dtype must be a floating-point type like torch.float32, not {dtype}")
+    return open_checkpoint(name, revision=revision, tokenizer=tokenizer).load(dtype)
+
+
+def open_checkpoint(
+    name: str | Path, *, revision: str | None = None, tokenizer: Path | None = None
+) -> OpenCheckpoint:
+    """Read all of a checkpoint but its weights, which are found and hashed.
+
+    Parameters and errors are those of :func:`load_checkpoint`; what is wrong with a value of a
+    tensor shows when it is read.
+    """
     local = local_copy(name, revision)
     folder = local.folder
     if not (folder / "config.json").is_file():
@@ -101,9 +137,12 @@ def load_checkpoint(
     tokenizer_config = read_optional_json(folder / "tokenizer_config.json")
     weights = find_weights(folder)
     hashed = (folder / "config.json", *weights.files)
-    return Checkpoint(
+    reader = StoredWeights(config, weights)
+    check_tied(config, weights)
+    return OpenCheckpoint(
         config=config,
-        model=build_model(config, weights, dtype),
+        weights=reader,
+        stored=weights,
         source=Source(
             name=str(name),
             revision=local.revision,

@@ -17,7 +17,7 @@ from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.mamba2 import Mamba2
 
-__all__ = ["save_checkpoint"]
+__all__ = ["config_json", "save_checkpoint"]
 
 IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
@@ -43,7 +43,7 @@ def save_checkpoint(model: Mamba2, folder: Path, *, tokenizer: Path | None = Non
         If the folder cannot be written, or the tokenizer does not fit the model.
     """
     config = model.config
-    texts = {"config.json": _config_json(config), "generation_config.json": IDS}
+    texts = {"config.json": config_json(config), "generation_config.json": IDS}
     data = {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in texts.items()}
     if tokenizer is not None:
         data["tokenizer.json"], _ = parse_tokenizer(tokenizer, config.vocab_size)
@@ -73,7 +73,8 @@ def _remove(parts: dict[str, Path]) -> None:
             part.unlink()
 
 
-def _config_json(config: Mamba2Config) -> dict[str, Any]:
+def config_json(config: Mamba2Config) -> dict[str, Any]:
+    """Sizes of a model as transformers writes them."""
     fields: dict[str, Any] = {
         "architectures": ["Mamba2ForCausalLM"],
         "model_type": "mamba2",

@@ -21,9 +21,14 @@ from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.mamba2 import Mamba2
 
-__all__ = ["StoredTensor", "Weights", "build_model", "find_weights", "published_names"]
+__all__ = [
+    "StoredTensor", "Weights", "build_model", "check_tied", "choose", "expected", "find_weights",
+    "finite", "published_names",
+]  # fmt: skip
 
 SINGLE = ("model.safetensors", "pytorch_model.bin")
+WHOLE = slice(None)
+ROWS = 4096  # that are compared together
 PART = 2**20  # values looked at together, so that checks need no memory to speak of
 DTYPES = ("BF16", "F16", "F32")
 TORCH_DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
@@ -37,7 +42,7 @@ class StoredTensor:
     name: str
     shape: tuple[int, ...]
     dtype: str  # as safetensors writes it: BF16, F16, F32, ...
-    read: Callable[[], Tensor]
+    read: Callable[[slice], Tensor]  # some of its rows
 
 
 @dataclass(frozen=True)
@@ -133,10 +138,12 @@ def _from_safetensors(path: Path) -> Iterator[StoredTensor]:
             yield StoredTensor(path, name, shape, dtype, partial(_read_safetensors, path, name))
 
 
-def _read_safetensors(path: Path, name: str) -> Tensor:
+def _read_safetensors(path: Path, name: str, rows: slice) -> Tensor:
     """Open anew for every tensor, so that the pages of the last one are given back."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing, though it was there; put it back and start again")
     with _named_errors(path), safe_open(path, framework="pt") as file:
-        tensor: Tensor = file.get_tensor(name)
+        tensor: Tensor = file.get_tensor(name) if rows == WHOLE else file.get_slice(name)[rows]
         return tensor
 
 
@@ -159,8 +166,8 @@ def _starts_as_zip(path: Path) -> bool:
         return stream.read(2) == b"PK"
 
 
-def _itself(tensor: Tensor) -> Tensor:
-    return tensor
+def _itself(tensor: Tensor, rows: slice) -> Tensor:
+    return tensor[rows]
 
 
 def build_model(config: Mamba2Config, weights: Weights, dtype: torch.dtype) -> Mamba2:
@@ -181,42 +188,56 @@ def build_model(config: Mamba2Config, weights: Weights, dtype: torch.dtype) -> M
     InputError
         If a tensor is missing, superfluous, of another shape or type, or not finite.
     """
-    chosen = _choose(config, weights)
+    chosen = choose(config, weights)
     with torch.device("meta"):
         model = Mamba2(config)
     model = model.to(dtype).to_empty(device="cpu").requires_grad_(False).eval()
     if config.tie_embeddings:
         model.lm_head.weight = model.embedding.weight
     for own, parameter in model.named_parameters():
-        parameter.copy_(_finite(chosen[own]))
+        parameter.copy_(finite(chosen[own]))
+    check_tied(config, weights)
+    return model
+
+
+def check_tied(config: Mamba2Config, weights: Weights) -> None:
+    """Refuse a stored head that is not the embedding, where config.json ties them.
+
+    Raises
+    ------
+    InputError
+        If they differ.
+    """
     head = weights.tensors.get("lm_head.weight")
-    if (
-        config.tie_embeddings
-        and head is not None
-        and not _equal(head.read(), model.embedding.weight)
+    if head is None or not config.tie_embeddings:
+        return
+    embedding = choose(config, weights)["embedding.weight"]
+    parts = [slice(at, at + ROWS) for at in range(0, embedding.shape[0], ROWS)]
+    if head.shape != embedding.shape or not all(
+        torch.equal(*(tensor.read(rows).to(torch.float32) for tensor in (head, embedding)))
+        for rows in parts
     ):
         raise InputError(
             f"{head.file}: {head.name} differs from the embedding although config.json ties them; "
             "set tie_word_embeddings (tie_embeddings in mamba_ssm's layout) to false"
         )
-    return model
 
 
-def _finite(stored: StoredTensor) -> Tensor:
-    tensor = stored.read()
+def finite(stored: StoredTensor, rows: slice = WHOLE) -> Tensor:
+    """Read a tensor, or some of its rows.
+
+    Raises
+    ------
+    InputError
+        If it holds NaN or infinity, or its file cannot be read.
+    """
+    tensor = stored.read(rows)
     if not all(torch.isfinite(part).all() for part in tensor.flatten().split(PART)):
         raise InputError(f"{stored.file}: {stored.name} holds NaN or infinity; weights are finite")
     return tensor
 
 
-def _equal(stored: Tensor, parameter: Tensor) -> bool:
-    if stored.shape != parameter.shape:
-        return False
-    parts = zip(stored.flatten().split(PART), parameter.flatten().split(PART), strict=True)
-    return all(torch.equal(a.to(b.dtype), b) for a, b in parts)
-
-
-def _expected(config: Mamba2Config) -> Iterator[tuple[str, tuple[int, ...]]]:
+def expected(config: Mamba2Config) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Our parameters and their shapes, one layer after the other, without allocating any."""
     with torch.device("meta"):
         one = Mamba2(replace(config, n_layer=1))
@@ -230,11 +251,11 @@ def _expected(config: Mamba2Config) -> Iterator[tuple[str, tuple[int, ...]]]:
                 yield own.replace("layers.0.", f"layers.{layer}.", 1), shape
 
 
-def _choose(config: Mamba2Config, weights: Weights) -> dict[str, StoredTensor]:
+def choose(config: Mamba2Config, weights: Weights) -> dict[str, StoredTensor]:
     """Pair each parameter with its stored tensor, or say which one does not fit."""
     chosen: dict[str, StoredTensor] = {}
     where = weights.files[0].parent
-    for own, shape in _expected(config):
+    for own, shape in expected(config):
         names = published_names(own)
         stored = next((weights.tensors[name] for name in names if name in weights.tensors), None)
         if stored is None:

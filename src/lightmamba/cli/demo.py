@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gate-tokens", type=int, default=8, help="simulated; 0 for none (8)")
 
 
-def _pass_on(bar: Callable[[int, int], None], _: str, done: int, total: int) -> None:
+def _pass_on(bar: Callable[[float, float], None], _: str, done: float, total: float) -> None:
     bar(done, total)
 
 

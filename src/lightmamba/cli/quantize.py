@@ -1,6 +1,7 @@
 """``lightmamba quantize``."""
 
 import argparse
+import os
 import resource
 import tempfile
 import time
@@ -21,43 +22,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="a tokenizer.json")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--seed", type=int, default=0, help="of rotation and sampling (0)")
+    parser.add_argument(
+        "--torch-device", default="auto", metavar="DEVICE",
+        help="of all float work: auto, cpu, cuda or mps (auto)",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
 
+    # Threads that wait in a loop slow each other down twentyfold where others use the cores too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    from lightmamba.checkpoint import load_checkpoint
-    from lightmamba.cli.show import fields, progress
-    from lightmamba.qmodel import save
-    from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
+    from lightmamba.checkpoint import open_checkpoint
+    from lightmamba.cli.show import console, fields, progress
+    from lightmamba.quantize import Calibration, FileRun, Recipe
+    from lightmamba.quantize.plan import choose_device, flops_per_second
 
     start = time.perf_counter()
     torch.set_num_threads(args.threads)
+    device = choose_device(args.torch_device)
     recipe = Recipe.load(args.recipe)
     calibration = Calibration(args.calibration, args.calibration_ids, args.sequences, args.seqlen)
-    checkpoint = load_checkpoint(args.checkpoint, revision=args.revision, tokenizer=args.tokenizer)
+    checkpoint = open_checkpoint(args.checkpoint, revision=args.revision, tokenizer=args.tokenizer)
+    ids, kind = calibration.tokens(checkpoint, args.seed)
+    job = FileRun(checkpoint, recipe, ids, kind, args.output, args.seed, args.threads, str(device))
+    plan, resumed = job.plan, (job.folder / "facts.json").exists()
+    plan.check(args.output.parent)
+    expected = plan.seconds(flops_per_second(device))
+    if not args.json:
+        fields(f"plan: {recipe.name}", {
+            "layers": checkpoint.config.n_layer,
+            "calibration": f"{plan.tokens:,} tokens ({plan.sequences} x {plan.seqlen}), {kind}",
+            "float work on": str(device),
+            "memory": f"about {plan.memory / 1e9:.1f} GB",
+            "journal": f"{job.folder}, about {sum(plan.disk.values()) / 1e9:.1f} GB"
+            + (", goes on" if resumed else ""),
+            "time": f"about {_duration(expected)}" + (" from the start" if resumed else ""),
+        })  # fmt: skip
+        for warning in plan.warnings():
+            console.print(f"warning: {warning}", markup=False)
     with progress(f"quantizing by {recipe.name}") as bar:
-        model = quantize_checkpoint(
-            checkpoint, recipe, calibration, seed=args.seed, threads=args.threads,
-            progress=lambda _, done, total: bar(done, total),
-        )  # fmt: skip
-    size = save(model, args.output, force=args.force)
+        origin = job.run(force=args.force, progress=lambda _, done, total: bar(done, total))
+    errors = origin["errors"]
     result = {
         "output": str(args.output),
-        "bytes": size,
+        "bytes": args.output.stat().st_size,
         "seconds": time.perf_counter() - start,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "recipe": recipe.name,
+        "torch_device": str(device),
+        "resumed": resumed,
+        "warnings": plan.warnings(),
+        "plan": {"memory_bytes": plan.memory, "seconds": expected, "tokens": plan.tokens},
     }
     if not args.json:
-        worst = max(model.origin["errors"], key=model.origin["errors"].get)
-        shown = {**result, "least exact tensor": f"{worst} ({model.origin['errors'][worst]:.3g})"}
-        fields("quantized", shown)
+        worst = max(errors, key=errors.get)
+        shown = {k: v for k, v in result.items() if k not in ("plan", "warnings", "resumed")}
+        fields("quantized", shown | {"least exact tensor": f"{worst} ({errors[worst]:.3g})"})
         print(args.output)
     return result
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _check(args: argparse.Namespace) -> None:

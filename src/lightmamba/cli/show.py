@@ -13,7 +13,7 @@ console = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str) -> Iterator[Callable[[float, float], None]]:
     """Show a bar on a terminal while the block runs; call what it gives with (done, total)."""
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(),
@@ -23,7 +23,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task(what, total=None)
 
-        def update(done: int, total: int) -> None:
+        def update(done: float, total: float) -> None:
             bar.update(task, completed=done, total=total)
 
         yield update

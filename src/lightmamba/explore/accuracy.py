@@ -107,9 +107,9 @@ def measure(
     ids = Tokenizer.from_bytes(found.tokenizer).encode(austen()[2])[:tokens]
     reference = FloatModel(found.model, found.valid_vocab)
 
-    def tell(first: int, last: int, done: int, total: int) -> None:
+    def tell(first: int, last: int, done: float, total: float) -> None:
         if progress is not None:
-            progress(first + (last - first) * done // max(1, total), 100)
+            progress(int(first + (last - first) * done // max(1, total)), 100)
 
     model = quantize_checkpoint(
         load_checkpoint(checkpoint), recipe(scheme), calibration, threads=threads,

@@ -1,19 +1,19 @@
 """The quantized model file: safetensors and metadata (docs/reference/quantized-model.md)."""
 
+import io
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as serialize
 
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError, shown
@@ -21,7 +21,7 @@ from lightmamba.numerics.formats import pack
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.formats import Formats
 from lightmamba.qmodel.header import build, take
-from lightmamba.qmodel.layout import DTYPES, describe, layer_vectors, matrices, tensors
+from lightmamba.qmodel.layout import DTYPES, Matrix, describe, layer_vectors, matrices, tensors
 from lightmamba.qmodel.model import (
     Exponents,
     QuantizedLayer,
@@ -47,15 +47,16 @@ def to_bytes(model: QuantizedModel) -> bytes:
     InputError
         If the model is not valid (:func:`~lightmamba.qmodel.validate`).
     """
-    validate(model)
-    metadata = {KEY: json.dumps(_header(model), sort_keys=True, allow_nan=False)}
-    return serialize({n: np.ascontiguousarray(t) for n, t in _tensors(model).items()}, metadata)
+    out = io.BytesIO()
+    _write(model, out)
+    return out.getvalue()
 
 
 def save(model: QuantizedModel, path: Path, *, force: bool = False) -> int:
     """Write the file aside, then rename it, so that a full disk leaves the old one whole.
 
-    Returns the number of bytes.
+    Layers are asked for one after the other, so they need not be in memory together. Returns the
+    number of bytes.
 
     Raises
     ------
@@ -68,15 +69,15 @@ def save(model: QuantizedModel, path: Path, *, force: bool = False) -> int:
         raise InputError(f"{path} is a folder; give the name of a file, such as {path / 'm.st'}")
     if path.exists() and not force:
         raise InputError(f"{path} exists; give another name, or --force to replace it")
-    data = to_bytes(model)
     try:
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            _write(model, file)
             file.flush()
+            size = os.fstat(file.fileno()).st_size
             os.fsync(file.fileno())
         Path(aside).chmod(0o644)
         Path(aside).replace(path)
@@ -84,7 +85,7 @@ def save(model: QuantizedModel, path: Path, *, force: bool = False) -> int:
         raise InputError(f"cannot write {path}: {error.strerror}; nothing was replaced") from error
     finally:
         Path(aside).unlink(missing_ok=True)
-    return len(data)
+    return size
 
 
 def load(path: Path) -> QuantizedModel:
@@ -157,23 +158,63 @@ def _header(model: QuantizedModel) -> dict[str, Any]:
     }
 
 
-def _tensors(model: QuantizedModel) -> Tensors:
-    out: Tensors = {"calibration_windows": model.calibration_windows}
+# Types in the order in which safetensors lays them out, and numpy's names for them.
+NUMPY = {"U64": np.uint64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8}
+Stored = tuple[str, str, tuple[int, ...], Callable[[], NDArray[Any]]]  # name, type, shape, value
+
+
+def _write(model: QuantizedModel, out: IO[bytes]) -> None:
+    """Write what safetensors would, without having all of it in memory."""
+    validate(model)
+    metadata = {KEY: json.dumps(_header(model), sort_keys=True, allow_nan=False)}
+    entries = {name: (dtype, shape) for name, dtype, shape, _ in _tensors(model)}
+    order = list(NUMPY)
+    index: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in sorted(entries, key=lambda name: (order.index(entries[name][0]), name)):
+        dtype, shape = entries[name]
+        start, end = end, end + math.prod(shape) * np.dtype(NUMPY[dtype]).itemsize
+        index[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    head = json.dumps(index, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    out.write(len(head).to_bytes(8, "little") + head)
+    for name, dtype, shape, value in _tensors(model):
+        out.seek(8 + len(head) + index[name]["data_offsets"][0])
+        tensor = value()
+        assert tensor.dtype == NUMPY[dtype], name
+        assert tensor.shape == shape, name
+        out.write(np.ascontiguousarray(tensor).data)
+
+
+def _plain(name: str, value: NDArray[Any]) -> Stored:
+    dtype = next(key for key, kind in NUMPY.items() if kind == value.dtype)
+    return name, dtype, value.shape, lambda: value
+
+
+def _tensors(model: QuantizedModel) -> Iterator[Stored]:
+    """Every tensor, layer by layer."""
+    yield _plain("calibration_windows", model.calibration_windows)
     if model.tokenizer is not None:
-        out["tokenizer"] = np.frombuffer(model.tokenizer, dtype=np.uint8)
-    for name, matrix in matrices(model.config, model.formats).items():
-        parts = name.split(".")  # "head", or "layers", its number and "in_proj"
-        owner = model.layers[int(parts[1])] if len(parts) > 1 else model
-        value = getattr(owner, parts[-1])
-        out[f"{name}.q"] = value.words if isinstance(value, QuantizedLinear) else pack(value.q, 8)
-        out[f"{name}.code"] = value.code
-        for extra in matrix.extras():
-            if (vector := getattr(value, extra, None)) is not None:
-                out[f"{name}.{extra}"] = vector
+        yield _plain("tokenizer", np.frombuffer(model.tokenizer, dtype=np.uint8))
+    named = matrices(model.config, model.formats)
+    yield from _matrix("embedding", model.embedding, named["embedding"])
+    yield from _matrix("head", model.head, named["head"])
     for i, layer in enumerate(model.layers):
-        for name in layer_vectors(model.config):
-            out[f"layers.{i}.{name}"] = getattr(layer, name)
-    return out
+        for part in ("in_proj", "out_proj"):
+            name = f"layers.{i}.{part}"
+            yield from _matrix(name, getattr(layer, part), named[name])
+        for vector in layer_vectors(model.config):
+            yield _plain(f"layers.{i}.{vector}", getattr(layer, vector))
+
+
+def _matrix(name: str, value: QuantizedLinear | Table, matrix: Matrix) -> Iterator[Stored]:
+    shape = matrix.rows, matrix.channels * matrix.bits // 8
+    words = value.words if isinstance(value, QuantizedLinear) else pack(value.q, matrix.bits)
+    yield f"{name}.q", "U8", shape, lambda: words
+    yield _plain(f"{name}.code", value.code)
+    for extra in matrix.extras():
+        if (vector := getattr(value, extra, None)) is not None:
+            yield _plain(f"{name}.{extra}", vector)
 
 
 def _metadata(handle: Any) -> dict[str, Any]:

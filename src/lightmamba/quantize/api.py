@@ -1,28 +1,38 @@
 """Quantize a checkpoint: choose the calibration, run the recipe, write down where it came from."""
 
+import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from lightmamba.checkpoint import Checkpoint
+from lightmamba.checkpoint import Checkpoint, OpenCheckpoint
+from lightmamba.checkpoint.tensors import expected
 from lightmamba.data import austen
 from lightmamba.errors import InputError
 from lightmamba.inputs import read_ids, read_text
+from lightmamba.mamba2 import Mamba2
 from lightmamba.numerics.windows import window_hashes
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.qmodel import QuantizedModel, save
 from lightmamba.quantize.calibrate import sample_sequences
 from lightmamba.quantize.driver import lower_model
+from lightmamba.quantize.journal import Journal
+from lightmamba.quantize.plan import PROCESS, Plan, available_memory, choose_device
 from lightmamba.quantize.recipe import Recipe
 from lightmamba.quantize.work import Work
 from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["Calibration", "quantize_checkpoint"]
+__all__ = ["Calibration", "FileRun", "quantize_checkpoint"]
 
 SHORTEST = 1024  # tokens
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, float, float], None]
+Origin = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,9 @@ class Calibration:
         if self.sequences < 1 or self.seqlen < 32:
             raise InputError("calibration needs at least 1 sequence of at least 32 tokens")
 
-    def tokens(self, checkpoint: Checkpoint, seed: int) -> tuple[NDArray[np.int64], str]:
+    def tokens(
+        self, checkpoint: Checkpoint | OpenCheckpoint, seed: int
+    ) -> tuple[NDArray[np.int64], str]:
         """(sequences, seqlen) ids, and a word for the file about where they come from.
 
         Raises
@@ -61,7 +73,7 @@ class Calibration:
                     "--calibration-ids FILE"
                 )
             sampled = sample_sequences(
-                checkpoint.model, checkpoint.valid_vocab,
+                _whole_model(checkpoint), checkpoint.valid_vocab,
                 sequences=self.sequences, seqlen=self.seqlen, seed=seed,
             )  # fmt: skip
             return sampled, "sampled from the model"
@@ -91,28 +103,143 @@ class Calibration:
 
 
 def quantize_checkpoint(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | OpenCheckpoint,
     recipe: Recipe,
     calibration: Calibration | None = None,
     *,
     seed: int = 0,
     threads: int = 1,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> QuantizedModel:
-    """Quantize ``checkpoint``, whose model is rewritten in place, by ``recipe``.
+    """Quantize ``checkpoint``, which is left as it is, by ``recipe``, in memory.
 
-    Same input, seed and threads: same integers.
+    Same input, seed, threads and device: same integers.
 
     Raises
     ------
     InputError
-        For unusable calibration.
+        For unusable calibration, or a device that is not there.
     """
     ids, kind = (calibration or Calibration()).tokens(checkpoint, seed)
-    work = Work(checkpoint.model, ids, seed)
+    work = _work(checkpoint, ids, seed, device, progress)
+    model = lower_model(work, recipe, valid_vocab=checkpoint.valid_vocab, threads=threads)
+    return _finished(model, checkpoint, recipe, ids, kind, seed)
+
+
+def _whole_model(checkpoint: Checkpoint | OpenCheckpoint) -> Mamba2:
+    """The float model in memory, which sampling needs: every token goes through all of it.
+
+    Raises
+    ------
+    InputError
+        If there is not enough memory.
+    """
+    if isinstance(checkpoint, Checkpoint):
+        return checkpoint.model
+    need = sum(4 * math.prod(shape) for _, shape in expected(checkpoint.config)) + PROCESS
+    if need > (have := available_memory()):
+        raise InputError(
+            f"to sample calibration from a model without a tokenizer takes {need / 1e9:.1f} GB of "
+            f"memory and {have / 1e9:.1f} GB are free; give --tokenizer FILE or "
+            f"--calibration-ids FILE"
+        )
+    return checkpoint.load().model
+
+
+@dataclass(frozen=True)
+class FileRun:
+    """Quantization of a checkpoint to a file, with a journal beside it.
+
+    Parameters
+    ----------
+    checkpoint, recipe, seed, threads, device
+        As of :func:`quantize_checkpoint`.
+    ids, kind
+        What :meth:`Calibration.tokens` gave.
+    output
+        The file; the journal is the folder ``output.journal``.
+    """
+
+    checkpoint: Checkpoint | OpenCheckpoint
+    recipe: Recipe
+    ids: NDArray[np.int64]
+    kind: str
+    output: Path
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+    least: float = 10.0  # seconds of work that are worth writing down
+
+    @property
+    def plan(self) -> Plan:
+        """What it will take."""
+        shape = self.ids.shape[0], self.ids.shape[1]
+        return Plan.of(self.checkpoint.config, self.recipe, shape, self.threads, in_memory=False)
+
+    @property
+    def folder(self) -> Path:
+        """The journal."""
+        return self.output.with_name(f"{self.output.name}.journal")
+
+    def run(self, *, force: bool = False, progress: Progress | None = None) -> Origin:
+        """Quantize, write the file, remove the journal; return what the file says of its origin.
+
+        Killed and started again it goes on, and gives the same bytes.
+
+        Raises
+        ------
+        InputError
+            If memory or disk does not suffice, the journal is of another run, a file of the
+            checkpoint is gone, or the output cannot be written.
+        """
+        self.plan.check(self.output.parent)
+        work = _work(self.checkpoint, self.ids, self.seed, self.device, progress)
+        journal, done = Journal(self.folder, self._manifest(work.device), self.least), False
+        try:
+            model = lower_model(
+                work, self.recipe, valid_vocab=self.checkpoint.valid_vocab, threads=self.threads,
+                store=journal,
+            )  # fmt: skip
+            model = _finished(model, self.checkpoint, self.recipe, self.ids, self.kind, self.seed)
+            save(model, self.output, force=force)
+            done = True
+        finally:
+            journal.close(remove=done)
+        return model.origin
+
+    def _manifest(self, device: torch.device) -> dict[str, Any]:
+        """What the bytes depend on; a journal with another one is not gone on with."""
+        return {
+            "checkpoint": self.checkpoint.source.hashes,
+            "recipe": self.recipe.to_toml(),
+            "calibration": hashlib.sha256(self.ids.tobytes()).hexdigest(),
+            "calibration shape": list(self.ids.shape),
+            "tokenizer": hashlib.sha256(self.checkpoint.tokenizer or b"").hexdigest(),
+            "seed": self.seed,
+            "number of threads": self.threads,
+            "torch device": str(device),
+            "version of lightmamba": metadata.version("lightmamba"),
+            "version of torch": torch.__version__,
+            "version of numpy": np.__version__,
+        }
+
+
+def _work(
+    checkpoint: Checkpoint | OpenCheckpoint, ids: NDArray[np.int64], seed: int, device: str,
+    progress: Progress | None,
+) -> Work:  # fmt: skip
+    work = Work(checkpoint.weights, ids, seed, device=choose_device(device))
     if progress is not None:
         work.progress = progress
-    model = lower_model(work, recipe, valid_vocab=checkpoint.valid_vocab, threads=threads)
+    return work
+
+
+def _finished(
+    model: QuantizedModel, checkpoint: Checkpoint | OpenCheckpoint, recipe: Recipe,
+    ids: NDArray[np.int64], kind: str, seed: int,
+) -> QuantizedModel:  # fmt: skip
+    """The model with where it came from and what stands beside the weights."""
     origin = {
         "recipe": recipe.to_toml(),
         "seed": seed,

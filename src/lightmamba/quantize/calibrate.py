@@ -1,5 +1,6 @@
-"""What calibration sees: the ranges of one float layer, and the inputs of its projections."""
+"""What calibration sees of one float layer: the ranges on its way, and what comes out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,59 +10,88 @@ from torch import Tensor
 
 from lightmamba.mamba2 import Cache, Mamba2, Mamba2Layer
 
-__all__ = ["LayerTrace", "sample_sequences", "trace_layer"]
+__all__ = ["InputTrace", "LayerTrace", "run_layer", "sample_sequences", "trace_layer"]
 
 PIECE = 32  # tokens between two looks at the state
+See = Callable[[str, Tensor], None]
 
 
 @dataclass
 class LayerTrace:
-    """Largest magnitudes on the way through a layer, and the inputs of its two projections."""
+    """Largest magnitudes on the way through a layer, by channel."""
 
-    ranges: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # by channel
-    kept: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
+    largest_seen: dict[str, Tensor] = field(default_factory=dict)
 
     def see(self, name: str, value: Tensor) -> None:
         """Take (batch, seqlen, channels)."""
-        largest = value.abs().flatten(0, -2).amax(0).double().numpy()
-        self.ranges[name] = np.maximum(self.ranges.get(name, 0.0), largest)
-        if name in ("in_proj.input", "out_proj.input"):
-            self.kept.setdefault(name, []).append(value.float().numpy())
+        largest = value.abs().flatten(0, -2).amax(0)
+        if name in self.largest_seen:
+            largest = torch.maximum(largest, self.largest_seen[name])
+        self.largest_seen[name] = largest
 
-    def absorb(self, other: "LayerTrace") -> None:
-        """Add the trace of other sequences, whose pieces are joined along the sequence."""
-        for name, value in other.ranges.items():
-            self.ranges[name] = np.maximum(self.ranges.get(name, 0.0), value)
-        for name, pieces in other.kept.items():
-            self.kept.setdefault(name, []).append(np.concatenate(pieces, axis=1))
+    @property
+    def ranges(self) -> dict[str, NDArray[np.float64]]:
+        """Largest magnitude of every value by channel."""
+        return {name: x.cpu().double().numpy() for name, x in self.largest_seen.items()}
 
     def largest(self, name: str, channels: slice = slice(None)) -> float:
         """Largest magnitude of a value over some channels."""
-        return float(self.ranges[name][channels].max())
+        return float(self.largest_seen[name][channels].max())
 
-    def inputs(self, name: str) -> NDArray[np.float32]:
-        """Kept inputs, (sequences, seqlen, channels)."""
-        return np.concatenate(self.kept[name])
+
+@dataclass
+class InputTrace:
+    """Ends of the ranges of the two projections' inputs, and every n-th of them.
+
+    Parameters
+    ----------
+    every : int
+        1 keeps all inputs.
+    """
+
+    every: int
+    low: dict[str, Tensor] = field(default_factory=dict)
+    high: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[str, list[Tensor]] = field(default_factory=dict)
+    _passed: dict[str, int] = field(default_factory=dict)
+
+    def see(self, name: str, value: Tensor) -> None:
+        """Take (batch, seqlen, channels)."""
+        if name not in ("in_proj.input", "out_proj.input"):
+            return
+        flat = value.flatten(0, -2)
+        low, high = flat.amin(0), flat.amax(0)
+        self.low[name] = torch.minimum(low, self.low.get(name, low))
+        self.high[name] = torch.maximum(high, self.high.get(name, high))
+        passed = self._passed.get(name, 0)
+        self._passed[name] = passed + len(flat)
+        self.kept.setdefault(name, []).append(flat[-passed % self.every :: self.every].clone())
+
+    def inputs(self, name: str) -> Tensor:
+        """Kept inputs, (vectors, channels), in no order that matters."""
+        return torch.cat(self.kept[name])
 
 
 @torch.no_grad()
-def trace_layer(layer: Mamba2Layer, u: Tensor, batch: int = 8) -> tuple[Tensor, LayerTrace]:
-    """Run (sequences, seqlen, d_model) through a float layer: its output, and what was seen."""
-    total, out = LayerTrace(), torch.empty_like(u)
+def run_layer(layer: Mamba2Layer, u: Tensor, see: See) -> Tensor:
+    """Run (batch, seqlen, d_model) through a float layer, piece by piece; ``see`` sees it all."""
+    out = torch.empty_like(u)
+    cache: Cache = layer.mixer.empty_cache(len(u))
+    layer.mixer.observe = see
     try:
-        for start in range(0, len(u), batch):
-            rows = slice(start, start + batch)
-            cache: Cache = layer.mixer.empty_cache(len(u[rows]))
-            trace = LayerTrace()
-            layer.mixer.observe = trace.see
-            for at in range(0, u.shape[1], PIECE):
-                piece = slice(at, at + PIECE)
-                out[rows, piece], cache = layer(u[rows, piece], cache)
-                trace.see("state", cache.ssm_state.flatten(1)[:, None])
-            total.absorb(trace)
+        for at in range(0, u.shape[1], PIECE):
+            piece = slice(at, at + PIECE)
+            out[:, piece], cache = layer(u[:, piece], cache)
+            see("state", cache.ssm_state.flatten(1)[:, None])
     finally:
         layer.mixer.observe = None
-    return out, total
+    return out
+
+
+def trace_layer(layer: Mamba2Layer, u: Tensor, batch: int = 8) -> tuple[Tensor, LayerTrace]:
+    """Run (sequences, seqlen, d_model) through a float layer: its output, and what was seen."""
+    trace = LayerTrace()
+    return torch.cat([run_layer(layer, part, trace.see) for part in u.split(batch)]), trace
 
 
 @torch.no_grad()

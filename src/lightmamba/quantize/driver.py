@@ -1,30 +1,29 @@
-"""Quantize a float model: apply a recipe, then lower it layer by layer along the integer path.
+"""Quantize a float model by a recipe, layer by layer along the integer path.
 
 Each projection is quantized on the inputs that the already quantized layers before it really give,
-in exact integers from the engine, and aims at the outputs of the float model.
+in exact integers from the engine, and aims at the outputs of the float model. In memory are one
+float layer and its moments; the residual streams lie where the store puts them.
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightmamba.engine import Engine, State
-from lightmamba.engine.blas import one_blas_thread
-from lightmamba.mamba2 import rms_norm
+from lightmamba.mamba2 import Mamba2Layer, rms_norm
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.tables import tables
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
+from lightmamba.qmodel import QuantizedLinear, QuantizedModel, Table
 from lightmamba.qmodel.model import RMS_SHIFT
-from lightmamba.quantize.calibrate import LayerTrace, trace_layer
+from lightmamba.quantize.calibrate import LayerTrace, run_layer
+from lightmamba.quantize.integers import IntegerPath
 from lightmamba.quantize.lower import (
+    HEADROOM_LEAST,
+    exponent_for,
     layer_exponents,
     lower_embedding,
     lower_layer,
@@ -34,46 +33,75 @@ from lightmamba.quantize.lower import (
 )
 from lightmamba.quantize.project import NO_CODE, NO_WORDS, Inputs, Target, quantize_projection
 from lightmamba.quantize.recipe import Recipe
-from lightmamba.quantize.work import Work
+from lightmamba.quantize.store import Store
+from lightmamba.quantize.streams import Rows
+from lightmamba.quantize.work import Floats, Work
 
 __all__ = ["lower_model"]
 
-BATCH = 8  # sequences that go through the engine at once
 LOGIT_EXP = -16
-T = TypeVar("T")
+SCAN = (16, 64)  # sequences, and tokens of each, that the residual's exponent is taken from
+STEPS = 5  # of a layer, for the bar
 BLANK = QuantizedLinear(NO_WORDS, NO_CODE, 0, 0, 0)
 
 
+class _TooWide(Exception):
+    """The float stream outgrew the exponent of the integer one."""
+
+
 def lower_model(
-    work: Work, recipe: Recipe, *, valid_vocab: int, threads: int = 1
+    work: Work,
+    recipe: Recipe,
+    *,
+    valid_vocab: int,
+    threads: int = 1,
+    store: Store | None = None,
 ) -> QuantizedModel:
-    """Apply the passes of ``recipe`` to ``work`` and lower its model to integers."""
+    """Integers of the model of ``work`` by ``recipe``; goes on from what ``store`` has."""
     for step in recipe.passes:
-        step.apply(work)
-    return _Lowering(work, valid_vocab, threads).run()
+        step.begin(work)
+    store = store or Store()
+    while True:
+        try:
+            return _Lowering(work, recipe, valid_vocab, threads, store).run()
+        except _TooWide as error:  # so rare that nothing of the work is saved
+            store.commit({"largest": error.args[0]})
 
 
 def _real(tensor: Tensor | None, groups: int, channels: int) -> NDArray[np.float64] | None:
     return None if tensor is None else pad_groups(numpy64(tensor), groups, channels)
 
 
-class _Lowering:
-    """One run over the layers; ``layers`` grows as they are done."""
+def _padded(x: Tensor, groups: int, channels: int) -> Tensor:
+    """Zero-pad each of ``groups`` runs of the last axis to ``channels`` together."""
+    parts = x.unflatten(-1, (groups, -1))
+    return torch.nn.functional.pad(parts, (0, channels // groups - parts.shape[-1])).flatten(-2)
 
-    def __init__(self, work: Work, valid_vocab: int, threads: int) -> None:
-        self.work, self.threads = work, threads
-        self.config, self.formats = work.model.config, work.formats
-        self.errors: dict[str, float] = {}
-        self.layers: list[QuantizedLayer] = []
-        c, f = self.config, self.formats
-        residual_exp = self._residual_exponent()
+
+def _norm(weight: Tensor) -> Tensor | None:
+    return None if bool((weight == 1).all()) else weight
+
+
+class _Lowering:
+    """One run over the layers."""
+
+    def __init__(
+        self, work: Work, recipe: Recipe, valid_vocab: int, threads: int, store: Store
+    ) -> None:
+        self.work, self.recipe, self.store = work, recipe, store
+        self.config, self.formats = work.config, work.formats
+        self.facts: dict[str, Any] = {"done": -1, "errors": {}, **store.facts}
+        self.errors: dict[str, float] = self.facts["errors"]
+        work.notes.update(self.facts.get("notes", {}))
+        if self.facts["done"] < 0:
+            self.facts["residual_exp"] = self._residual_exponent()
+        c, f, residual_exp = self.config, self.formats, self.facts["residual_exp"]
         unit = 2.0 ** (residual_exp + RMS_SHIFT)
-        table = lower_embedding(work.model.embedding.weight, f, f.in_channels(c))
         self.model = QuantizedModel(
             config=c,
             formats=f,
             valid_vocab=valid_vocab,
-            embedding=table,
+            embedding=Table(NO_WORDS.view(np.int8), NO_CODE, 0),
             layers=(),
             head=BLANK,
             residual_exp=residual_exp,
@@ -81,38 +109,90 @@ class _Lowering:
             eps=max(1, round(c.eps * c.d_model / unit**2)),
             dt_limits=tables()[1].limits(*c.dt_limit),
         )
+        self.path = IntegerPath(self.model, work.ids.shape[1], threads)
+
+    def _step(self, done: float) -> None:
+        self.work.progress("quantizing", done, self.config.n_layer + 2)
 
     @torch.no_grad()
     def _residual_exponent(self) -> int:
-        """From the largest value that the float residual stream takes, after any layer."""
-        largest = 0.0
-        ids = torch.from_numpy(self.work.ids)
-        for start in range(0, len(ids), BATCH):
-            u = self.work.model.embedding(ids[start : start + BATCH])
-            for layer in self.work.model.layers:
-                largest = max(largest, float(u.abs().max()))
+        """From the largest value that the float stream takes in some tokens, after any layer.
+
+        That is the one scan of the whole model. What the other tokens need beyond it is in the
+        headroom; where that does not do, the run begins anew with a wider exponent.
+        """
+        work, c = self.work, self.config
+        largest = self.facts.get("largest", 0.0)
+        if not largest:
+            sequences, seqlen = SCAN
+            every = max(1, len(work.ids) // sequences)
+            ids = torch.from_numpy(work.ids[::every][:sequences, :seqlen])
+            u = work.weights.embedding()[ids].to(work.device, work.weights.dtype)
+            largest = float(work.turned(u).abs().max())
+            for i in range(c.n_layer):
+                self._step(i / c.n_layer)
+                layer = work.weights.layer(i).to(work.device)
                 u, _ = layer(u, layer.mixer.empty_cache(len(u)))
-            largest = max(largest, float(u.abs().max()))
-        return square_exponent(largest, 32, RMS_SHIFT, self.config.eps * self.config.d_model)
+                largest = max(largest, float(work.turned(u).abs().max()))
+            self.facts["largest"] = largest
+        return square_exponent(largest, 32, RMS_SHIFT, c.eps * c.d_model)
+
+    def _check_width(self, largest: float) -> None:
+        """Begin anew if so little is to spare that integers might saturate."""
+        if exponent_for(largest, 32, HEADROOM_LEAST) > self.model.residual_exp:
+            raise _TooWide(max(largest, self.facts["largest"]))
+
+    def _rows(self, name: str, channels: int, dtype: Any) -> Rows:
+        return self.store.rows(name, self.work.ids.size, channels, dtype)
+
+    def _streams(self, i: int) -> tuple[Floats, Rows]:
+        """The two residual streams in front of layer ``i``."""
+        dtype = torch.zeros((), dtype=self.work.weights.dtype).numpy().dtype
+        floats = self._rows(f"float.{i}", self.config.d_model, dtype)
+        integers = self._rows(f"integer.{i}", self.config.d_model, np.int32)
+        return Floats(floats, self.work.ids.shape[1], self.work.device), integers
+
+    def _commit(self, done: int, floats: Floats, integers: Rows) -> None:
+        self.facts |= {"done": done, "errors": self.errors, "notes": self.work.notes}
+        self.store.commit(dict(self.facts), floats.rows, integers)
 
     def run(self) -> QuantizedModel:
-        n, ids = self.config.n_layer, self.work.ids
-        u = self.work.embedded()
-        engine = Engine(self.model)
-        u_q = np.concatenate([engine.embed(rows[None], Counter()) for rows in ids])
-        u_q = u_q.astype(np.int32)
-        for i, layer in enumerate(self.work.model.layers):
-            self.work.progress("quantizing", i, n + 1)
-            u, trace = trace_layer(layer, u)
-            u_q = self._layer(i, trace, u_q)
-        self.work.progress("quantizing", n, n + 1)
-        head = self._head(u, u_q)
-        self.work.progress("quantizing", n + 1, n + 1)
+        n = self.config.n_layer
+        floats, integers = self._streams(max(self.facts["done"], 0))
+        if self.facts["done"] < 0:
+            self._embed(floats, integers)
+            self._commit(0, floats, integers)
+        for i in range(self.facts["done"], n):
+            floats, integers = self._layer(i, floats, integers)
+            self._commit(i + 1, floats, integers)
+        if self.facts["done"] == n:
+            self._step(n + 1)
+            self.store.put("head", self._head(floats, integers))
+            self._commit(n + 1, floats, integers)
+        for rows in (floats.rows, integers):
+            self.store.drop(rows)
+        self._step(n + 2)
         origin = {"errors": {k: round(v, 9) for k, v in self.errors.items()}, **self.work.notes}
-        return replace(self.model, layers=tuple(self.layers), head=head, origin=origin)
+        return replace(
+            self.model, embedding=self.store.get("embedding"), layers=self.store.layers(n),
+            head=self.store.get("head"), origin=origin,
+        )  # fmt: skip
 
-    def _engine(self) -> Engine:
-        return Engine(replace(self.model, layers=tuple(self.layers)))
+    @torch.no_grad()
+    def _embed(self, floats: Floats, integers: Rows) -> None:
+        """Both streams as they begin, and the table."""
+        work, f = self.work, self.formats
+        ids, weight = work.ids.reshape(-1), work.weights.embedding()
+        for rows, _ in floats.batches():
+            u = work.turned(weight[torch.from_numpy(ids[rows])])
+            self._check_width(float(u.abs().max()))
+            floats.rows.write(rows, u.cpu().numpy())
+        table = lower_embedding(
+            lambda rows: work.turned(weight[rows]), len(weight), f, f.in_channels(self.config)
+        )
+        self.store.put("embedding", table)
+        path = IntegerPath(replace(self.model, embedding=table), work.ids.shape[1], 1)
+        path.embed(work.ids, integers)
 
     def _quantize(
         self, name: str, inputs: Inputs, target: Target, *, head: bool = False
@@ -124,103 +204,103 @@ class _Lowering:
         )  # fmt: skip
         return linear
 
-    def _residual_inputs(self, u_q: NDArray[np.int32], wanted: NDArray[np.float32]) -> Inputs:
-        c, f = self.config, self.formats
-        flat = u_q.reshape(-1, c.d_model)
-        engine = self._engine()
-        mantissa, j = engine.ops.rms(flat, RMS_SHIFT, 1, self.model.eps)
-        channels = f.in_channels(c)
-        exp = self.model.residual_exp
+    def _residual_inputs(self, floats: Floats, norm: Tensor, before: Any, u_q: Rows) -> Inputs:
+        """Inputs of in_proj or the head; ``before`` maps the float ones to what they see."""
+        c, exp = self.config, self.model.residual_exp
+        channels = self.formats.in_channels(c)
+        parts = [
+            self.path.ops.rms(u_q.read(slice(at, at + 4096)), RMS_SHIFT, 1, self.model.eps)
+            for at in range(0, len(u_q), 4096)
+        ]
+        mantissa, j = (np.concatenate(x) for x in zip(*parts, strict=True))
+
+        def wanted(rows: slice) -> Tensor:
+            return _padded(before(rms_norm(floats.read(rows), norm, c.eps)), 1, channels)
+
         return Inputs(
-            x=pad_groups(flat, 1, channels),
-            rms=(mantissa, j),
-            exponent=exp,
-            square_exponent=exp + RMS_SHIFT,
-            wanted=pad_groups(wanted.reshape(-1, c.d_model), 1, channels),
-            gain=math.sqrt(c.d_model),
-        )
+            x=u_q, groups=1, channels=channels, rms=(mantissa, j), exponent=exp,
+            square_exponent=exp + RMS_SHIFT, gain=math.sqrt(c.d_model),
+            quantize=self.path.ops.quantize, wanted=wanted,
+        )  # fmt: skip
 
-    def _norm(self, weight: Tensor) -> Tensor | None:
-        return None if bool((weight == 1).all()) else weight
-
-    def _layer(self, i: int, trace: LayerTrace, u_q: NDArray[np.int32]) -> NDArray[np.int32]:
-        c, f, layer = self.config, self.formats, self.work.model.layers[i]
+    @torch.no_grad()
+    def _layer(self, i: int, floats: Floats, u_q: Rows) -> tuple[Floats, Rows]:
+        c, f = self.config, self.formats
+        self._step(i + 1)
+        layer = self.work.layer(i, self.recipe, floats)
         mixer, channels = layer.mixer, f.in_channels(c)
-        e = layer_exponents(c, f, mixer, trace)
-        bias = mixer.in_proj.bias
+        after, after_q = self._streams(i + 1)
+        trace = self._float_layer(layer, floats, after)
+        self._step(i + 1 + 1 / STEPS)
+        e, bias = layer_exponents(c, f, mixer, trace), mixer.in_proj.bias
         in_proj = self._quantize(
             f"layers.{i}.in_proj",
-            self._residual_inputs(u_q, trace.inputs("in_proj.input")),
+            self._residual_inputs(floats, layer.norm, layer.before_in, u_q),
             Target(
-                weight=pad_groups(numpy64(mixer.in_proj.weight), 1, channels),
-                input_scale=_real(self._norm(layer.norm), 1, channels),
+                weight=_padded(mixer.in_proj.weight, 1, channels).clone(),
+                input_scale=_real(_norm(layer.norm), 1, channels),
                 input_shift=_real(getattr(layer.before_in, "shift", None), 1, channels),
                 bias=None if bias is None else numpy64(bias),
                 row_exponent=e.of_rows(c),
             ),
         )
-        self.layers.append(lower_layer(c, mixer, trace, e, in_proj, BLANK))
-        mixed, rms = self._through_mixer(i, u_q)
+        mixer.in_proj.weight.data = torch.empty(0)
+        self._step(i + 1 + 2 / STEPS)
+        done = lower_layer(c, mixer, trace, e, in_proj, BLANK)
+        mixed = self._rows("mixed", f.out_channels(c), np.int32)
+        rms = self.path.mix(done, u_q, mixed)
+        self._step(i + 1 + 3 / STEPS)
+        out_proj = self._out_proj(i, layer, done.exponents, (mixed, rms), floats, after)
+        done = replace(done, out_proj=out_proj)
+        self._step(i + 1 + 4 / STEPS)
+        self.path.finish(done, mixed, rms, u_q, after_q)
+        self.store.put(f"layers.{i}", done)
+        for rows in (mixed, floats.rows, u_q):
+            self.store.drop(rows)
+        return after, after_q
 
-        channels, groups, bias = f.out_channels(c), c.ngroups, mixer.out_proj.bias
-        wanted = trace.inputs("out_proj.input").reshape(len(mixed), -1)
+    def _float_layer(self, layer: Mamba2Layer, floats: Floats, after: Floats) -> LayerTrace:
+        """Fill the float stream behind a layer; what was seen on the way."""
+        trace = LayerTrace()
+        for rows, u in floats.batches():
+            out = run_layer(layer, u, trace.see)
+            self._check_width(float(out.abs().max()))
+            after.rows.write(rows, out.flatten(0, 1).cpu().numpy())
+        return trace
+
+    def _out_proj(
+        self, i: int, layer: Mamba2Layer, e: Any, given: tuple[Rows, tuple[Ints, Ints]],
+        floats: Floats, after: Floats,
+    ) -> QuantizedLinear:  # fmt: skip
+        c, f, mixer = self.config, self.formats, layer.mixer
+        bias, channels, groups = mixer.out_proj.bias, f.out_channels(c), c.ngroups
+
+        def wanted(rows: slice) -> Tensor:
+            out = after.read(rows) - floats.read(rows)
+            return out if bias is None else out - bias
+
         inputs = Inputs(
-            x=mixed,
-            rms=rms,
-            exponent=e.weighted + e.hadamard_shift,
-            square_exponent=e.gate,
-            wanted=pad_groups(wanted, groups, channels),
+            x=given[0], groups=groups, channels=channels, rms=given[1],
+            exponent=e.weighted + e.hadamard_shift, square_exponent=e.gate,
             gain=math.sqrt(c.group_dim / f.transform.size(c.group_dim)),
-        )
+            quantize=self.path.ops.quantize, wanted=wanted, outputs=True,
+        )  # fmt: skip
         target = Target(
-            weight=pad_groups(numpy64(mixer.out_proj.weight), groups, channels),
+            weight=_padded(mixer.out_proj.weight, groups, channels).clone(),
             input_shift=_real(getattr(mixer.before_out, "shift", None), groups, channels),
             bias=None if bias is None else numpy64(bias),
             row_exponent=self.model.residual_exp,
         )
-        out_proj = self._quantize(f"layers.{i}.out_proj", inputs, target)
-        self.layers[i] = replace(self.layers[i], out_proj=out_proj)
-        engine, flat = self._engine(), u_q.reshape(-1, c.d_model)
-
-        def finish(rows: slice) -> NDArray[np.int32]:
-            part = rms[0][rows], rms[1][rows]
-            u = flat[rows].astype(np.int64)
-            out, _ = engine.out_proj(i, mixed[rows].astype(np.int64), part, u, Counter())
-            return out.astype(np.int32)
-
-        return np.concatenate(self._map(finish, inputs.batches())).reshape(u_q.shape)
-
-    def _through_mixer(
-        self, i: int, u_q: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int32], tuple[Ints, Ints]]:
-        """Inputs of out_proj, (vectors, channels), and their rms, by the engine."""
-        c, engine = self.config, self._engine()
-
-        def run(rows: slice) -> tuple[NDArray[np.int32], Ints, Ints]:
-            u = u_q[rows]
-            lead = u.shape[:2]
-            out, _ = engine.in_proj(i, u.reshape(-1, c.d_model).astype(np.int64), Counter())
-            state = State.empty(engine.model, len(u))
-            y, _ = engine.mix(i, out.reshape(*lead, -1), state, Counter())
-            z = out[:, c.splits()["z"]]
-            mixed, rms, _ = engine.gate(i, y.reshape(-1, c.d_inner), z, Counter())
-            return mixed.astype(np.int32), *rms
-
-        parts = self._map(run, [slice(s, s + BATCH) for s in range(0, len(u_q), BATCH)])
-        mixed, mantissa, j = (np.concatenate(x) for x in zip(*parts, strict=True))
-        return mixed, (mantissa, j)
-
-    def _map(self, work: Callable[[slice], T], pieces: Iterable[slice]) -> list[T]:
-        with one_blas_thread(), ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(work, pieces))
+        return self._quantize(f"layers.{i}.out_proj", inputs, target)
 
     @torch.no_grad()
-    def _head(self, u: Tensor, u_q: NDArray[np.int32]) -> QuantizedLinear:
-        model, c = self.work.model, self.config
-        channels = self.formats.in_channels(c)
-        wanted = torch.cat([rms_norm(part, model.norm_f, c.eps) for part in u.split(BATCH)])
-        target = Target(
-            weight=pad_groups(numpy64(model.lm_head.weight), 1, channels),
-            input_scale=_real(self._norm(model.norm_f), 1, channels),
-        )
-        return self._quantize("head", self._residual_inputs(u_q, wanted.numpy()), target, head=True)
+    def _head(self, floats: Floats, u_q: Rows) -> QuantizedLinear:
+        work, c = self.work, self.config
+        channels, norm = self.formats.in_channels(c), work.norm_f()
+        weight = norm.new_empty(c.vocab_size, channels)
+        for at in range(0, c.vocab_size, 4096):
+            rows = slice(at, min(at + 4096, c.vocab_size))
+            weight[rows] = _padded(work.head(rows), 1, channels)
+        target = Target(weight=weight, input_scale=_real(_norm(norm), 1, channels))
+        inputs = self._residual_inputs(floats, norm, lambda x: x, u_q)
+        return self._quantize("head", inputs, target, head=True)

@@ -1,6 +1,7 @@
 """From a float layer and its ranges to the integers of a quantized layer."""
 
 import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -16,14 +17,16 @@ from lightmamba.quantize.calibrate import LayerTrace
 
 __all__ = ["exponent_for", "layer_exponents", "lower_embedding", "lower_layer", "pad_groups"]
 
+ROWS = 4096  # of the embedding that are lowered together
 HEADROOM_WIDE = 8.0  # of values that have bits to spare
+HEADROOM_LEAST = 2.0  # of the residual, if other tokens than those looked at first are larger
 HEADROOM_16 = 2.0  # of int16 values
 N = TypeVar("N", bound=np.generic)
 
 
 def numpy64(tensor: torch.Tensor) -> NDArray[np.float64]:
     """Float64 copy of a tensor."""
-    return tensor.detach().double().cpu().numpy()
+    return tensor.detach().cpu().double().numpy()
 
 
 def exponent_for(largest: float, bits: int, headroom: float = 1.0) -> int:
@@ -61,17 +64,36 @@ def pad_groups(x: NDArray[N], groups: int, channels: int) -> NDArray[N]:
     return padded.reshape(*x.shape[:-1], channels)
 
 
-def lower_embedding(weight: torch.Tensor, formats: Formats, channels: int) -> Table:
-    """Embedding rows to int8 with a scale per group, round to nearest."""
+def lower_embedding(
+    read: Callable[[slice], torch.Tensor], count: int, formats: Formats, channels: int
+) -> Table:
+    """Embedding rows to int8 with a scale per group, round to nearest.
+
+    Parameters
+    ----------
+    read
+        Some of the rows, (rows, d_model).
+    count : int
+        All of them.
+    formats : Formats
+        With the group that shares a scale.
+    channels : int
+        What d_model is padded to.
+    """
     scale_format, form = GroupScale(), IntFormat(8, symmetric=True)
-    padded = pad_groups(numpy64(weight), 1, channels)
-    groups = padded.reshape(len(padded), -1, formats.group)
-    largest = np.abs(groups).max(-1)
-    base = scale_format.base(float(largest.max()) / form.max)
-    code = scale_format.encode(np.maximum(largest / form.max, 1e-300), base)
-    scale = scale_format.multiplier(code)[..., None] * 2.0**base
-    q = np.floor(groups / scale + 0.5).clip(form.min, form.max)
-    return Table(q.reshape(padded.shape).astype(np.int8), code, base)
+    blocks = [slice(at, min(at + ROWS, count)) for at in range(0, count, ROWS)]
+    top = max(float(read(rows).abs().max()) for rows in blocks)
+    base = scale_format.base(top / form.max)
+    q = np.empty((count, channels), np.int8)
+    codes = np.empty((count, channels // formats.group), np.uint8)
+    for rows in blocks:
+        padded = pad_groups(numpy64(read(rows)), 1, channels)
+        groups = padded.reshape(len(padded), -1, formats.group)
+        code = scale_format.encode(np.maximum(np.abs(groups).max(-1) / form.max, 1e-300), base)
+        scale = scale_format.multiplier(code)[..., None] * 2.0**base
+        wide = np.floor(groups / scale + 0.5).clip(form.min, form.max)
+        q[rows], codes[rows] = wide.reshape(len(groups), -1), code
+    return Table(q, codes, base)
 
 
 def layer_exponents(

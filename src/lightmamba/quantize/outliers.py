@@ -14,7 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from lightmamba.mamba2 import Mamba2, rms_norm
-from lightmamba.quantize.transforms import fuse_norms, layers_of, rotate_residual, set_parameter
+from lightmamba.quantize.transforms import (
+    Rotation,
+    fuse_norms,
+    layers_of,
+    rotate_residual,
+    set_parameter,
+)
 
 __all__ = ["make_outlier_twin"]
 
@@ -55,7 +61,7 @@ def make_outlier_twin(
     twin = copy.deepcopy(model)
     twin.config = replace(model.config, tie_embeddings=False)
     fuse_norms(twin)
-    rotate_residual(twin, _principal_axes(twin, ids))
+    rotate_residual(twin, Rotation.dense(_principal_axes(twin, ids)))
     rng = np.random.default_rng(seed)
     count = math.ceil(share * twin.config.d_inner)
     for layer in layers_of(twin):

@@ -1,68 +1,114 @@
 """Quantize one projection on the inputs that the integer path really gives it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightmamba.engine.comparison import ROOT_BITS, rescale_input
-from lightmamba.numerics.blocks import BlockQuant, block_magnitude
+from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLinear
-from lightmamba.quantize.lower import exponent_for, to_fixed
-from lightmamba.quantize.weights import Moments, correct_target, quantize_weights
+from lightmamba.quantize.lower import exponent_for, pad_groups, to_fixed
+from lightmamba.quantize.moments import Factor, Moments, correct_target
+from lightmamba.quantize.streams import Rows
+from lightmamba.quantize.weights import ROWS, PackedWeights, quantize_weights
 
-__all__ = ["Inputs", "Target", "quantize_projection"]
+__all__ = ["NO_CODE", "NO_WORDS", "Inputs", "Target", "quantize_projection"]
 
 Array = NDArray[np.float64]
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the target correction
 NO_WORDS = NO_CODE = np.zeros((0, 0), np.uint8)
+BATCH = 2048  # vectors that are looked at together
+PROBE = 1024  # vectors that the accumulator's shift is taken from
+JUDGES = 1 << 32  # errors are taken from so many products of moments: of all rows, up to 1536²
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a projection is given: integers, 1/rms beside them, and the floats it should see.
+    """What a projection is given: integers, 1/rms beside them, and what they should have given.
 
     Parameters
     ----------
-    x : (vectors, channels), int32
-        Already padded; value = x * 2**exponent.
+    x : Rows
+        (vectors, n) int32; value = x * 2**exponent.
+    groups, channels : int
+        Runs of x, each zero-padded, and what they are padded to together.
     rms : (mantissa, j)
         Each (vectors, groups), of values in units of 2**square_exponent.
-    wanted : (vectors, channels)
-        Normalized inputs of the float projection.
     gain : float
         Real 1/rms, and the transform's normalization, over the integer one.
+    quantize
+        The engine's block quantizer.
+    wanted
+        Some rows of the normalized inputs of the float projection, (rows, channels), or of its
+        outputs without bias.
+    outputs : bool
+        Which of the two.
     """
 
-    x: NDArray[np.int32]
+    x: Rows
+    groups: int
+    channels: int
     rms: tuple[Ints, Ints]
     exponent: int
     square_exponent: int
-    wanted: NDArray[np.float32]
     gain: float
+    quantize: Callable[[BlockQuant, Ints, int, int], Any]
+    wanted: Callable[[slice], Tensor]
+    outputs: bool = False
 
-    def batches(self, size: int = 4096) -> Iterator[slice]:
+    def batches(self, size: int = BATCH) -> Iterator[slice]:
         """Runs of at most ``size`` vectors; eight of them, or more."""
         size = min(size, -(-len(self.x) // 8))
         for start in range(0, len(self.x), size):
             yield slice(start, start + size)
 
-    def normalized(self, x: Array, rows: slice) -> Array:
-        """Real normalized values of integers in units of ``x``."""
+    def prepared(self, linear: QuantizedLinear, rows: slice) -> Ints:
+        """Integers that are block-quantized, (rows, channels)."""
+        x = pad_groups(self.x.read(rows), self.groups, self.channels)
+        if linear.plain:
+            return x
+        mantissa, j = self.rms
+        return rescale_input(linear, x.astype(np.int64), (mantissa[rows], j[rows]))[0]
+
+    def quantized(
+        self, act: BlockQuant, linear: QuantizedLinear, rows: slice
+    ) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+        """Block-quantized integers and their codes."""
+        x = self.prepared(linear, rows)
+        q, code, _, _ = self.quantize(act, x, self.channels, linear.act_base)
+        return q, code
+
+    def seen(self, act: BlockQuant, linear: QuantizedLinear, rows: slice, like: Tensor) -> Tensor:
+        """Real normalized values of them, in the type and on the device of ``like``."""
+        q, code = self.quantized(act, linear, rows)
         mantissa, j = (part[rows] for part in self.rms)
-        factor = mantissa * 2.0 ** (self.exponent - self.square_exponent - 23 - j) * self.gain
-        return x * np.repeat(factor, x.shape[1] // factor.shape[1], axis=1)
+        shift = self.exponent - self.square_exponent - 23 - j + linear.act_base - 2
+        factor = np.repeat(mantissa * 2.0**shift * self.gain, code.shape[1] // j.shape[1], axis=1)
+        return scaled(q, BlockQuant.multiplier(code) * factor, like)
+
+
+def scaled(q: NDArray[np.int8], scale: NDArray[Any], like: Tensor) -> Tensor:
+    """Integers (vectors, channels) times a scale for each run of them, (vectors, runs)."""
+    values = torch.from_numpy(q).to(like).unflatten(1, (scale.shape[1], -1))
+    real: Tensor = (
+        values * torch.from_numpy(scale).to(like.dtype).to(like.device)[..., None]
+    ).flatten(1)
+    return real
 
 
 @dataclass(frozen=True)
 class Target:
     """A float projection: weights (rows, channels), and what SmoothQuant or OS+ put around it."""
 
-    weight: Array
+    weight: Tensor
     input_scale: Array | None = None  # (channels,), a norm weight that was not fused
     input_shift: Array | None = None  # (channels,), subtracted after the norm
     bias: Array | None = None  # (rows,)
@@ -101,42 +147,86 @@ def quantize_projection(
     rounding: str,
     correct: bool,
 ) -> tuple[QuantizedLinear, float]:
-    """Integers of one projection, and the relative squared error of its outputs on calibration."""
-    linear = _surroundings(target, inputs)
+    """Integers of one projection, and the relative squared error of its outputs on calibration.
 
-    def prepared(rows: slice) -> Ints:
-        x = inputs.x[rows].astype(np.int64)
-        if linear.plain:
-            return x
-        mantissa, j = inputs.rms
-        return rescale_input(linear, x, (mantissa[rows], j[rows]))[0]
-
-    act = op.act
+    ``target.weight`` is rewritten where the target is corrected.
+    """
+    linear, act = _surroundings(target, inputs), op.act
     largest = max(
-        int(block_magnitude(prepared(rows), act.block).max()) for rows in inputs.batches()
+        int(np.abs(inputs.prepared(linear, rows), dtype=np.int64).max())
+        for rows in inputs.batches()
     )
     linear = replace(linear, act_base=_activation_base(act, largest))
-
-    channels = target.weight.shape[1]
-    fit, check = Moments.zeros(channels), Moments.zeros(channels)
+    weight, judges = target.weight, _judges(target.weight)
+    judged = weight[judges].clone()
+    fit, check = (
+        Moments(inputs.channels, len(weight) if inputs.outputs else 0, weight) for _ in range(2)
+    )
+    energy = 0.0
     for index, rows in enumerate(inputs.batches()):
-        q, code, _, _ = act(prepared(rows), linear.act_base)
-        seen = inputs.normalized(act.dequantize(q, code, linear.act_base), rows)
-        (fit, check)[index % 2].add(seen.astype(np.float32), inputs.wanted[rows])
-    whole = fit + check
+        wanted = inputs.wanted(rows)
+        (fit, check)[index % 2].add(inputs.seen(act, linear, rows, weight), wanted)
+        outputs = wanted[:, judges] if inputs.outputs else wanted @ judged.T
+        energy += float(outputs.square().sum(1).cpu().double().sum())
 
-    weight = target.weight
     if correct:
-        whole_way = correct_target(weight, fit, 1.0) - weight
-        errors = [check.error(weight, weight + c * whole_way) for c in STRENGTHS]
-        weight = correct_target(weight, whole, STRENGTHS[int(np.argmin(errors))])
+        rough = Factor(fit.whole().qq, exact=False)
+        whole_way = correct_target(judged, fit, rough, 1.0, judges) - judged
+        del rough
+        strength = _best_strength(judged, whole_way, check.whole(), judges)
+    whole, factor = fit.join(check), None
+    del check
+    if rounding == "gptq":
+        factor = Factor(whole.qq)
+        if correct and strength:
+            _correct(weight, whole, factor, strength)
+    weight *= inputs.gain
     packed = quantize_weights(
-        weight * inputs.gain, bits=op.bits, group=op.group, rounding=rounding, hessian=whole.qq
+        weight, bits=op.bits, group=op.group, rounding=rounding, factor=factor
     )
     linear = linear.with_weights(packed.q, op.bits, code=packed.code, base=packed.base)
-    rows = next(inputs.batches(1024))
-    q, code, _, _ = act(prepared(rows), linear.act_base)
-    acc = op(q, code, linear.q, linear.code, inputs.rms[0].shape[1])
-    spare = math.ceil(math.log2(max(int(np.abs(acc).max()), 1))) + 3  # eight times what was seen
-    linear = replace(linear, acc_shift=max(0, spare - 39))
-    return linear, whole.error(target.weight, packed.dequantize() / inputs.gain)
+    linear = replace(linear, acc_shift=_accumulator_shift(op, linear, inputs, weight))
+    got = packed.rows(judges, judged) / inputs.gain
+    error = energy + whole.excess(judged, got, judges)
+    return linear, max(error, 0.0) / max(energy, 1e-300)
+
+
+def _judges(weight: Tensor) -> slice:
+    """Rows that stand for all where an error is wanted."""
+    rows, channels = weight.shape
+    return slice(0, rows, max(1, rows // max(256, JUDGES // channels**2)))
+
+
+def _best_strength(weight: Tensor, change: Tensor, moments: Moments, rows: slice) -> float:
+    """The strength with the least error: a parabola through three of them gives all."""
+    none, half, full = (
+        moments.excess(weight, weight.add(change, alpha=c), rows) for c in (0.0, 0.5, 1.0)
+    )
+    bend, slope = 2 * (none + full - 2 * half), 4 * half - 3 * none - full
+    return min(STRENGTHS, key=lambda c: bend * c * c + slope * c)
+
+
+def _correct(weight: Tensor, moments: Moments, factor: Factor, strength: float) -> None:
+    """Correct the target in place, some rows at a time."""
+    for start in range(0, len(weight), ROWS):
+        rows = slice(start, min(start + ROWS, len(weight)))
+        weight[rows] = correct_target(weight[rows], moments, factor, strength, rows)
+
+
+def _accumulator_shift(
+    op: Projection, linear: QuantizedLinear, inputs: Inputs, like: Tensor
+) -> int:
+    """Shift of the sum, from the largest of some vectors with three bits to spare.
+
+    The sums are those of the integers, taken in floats: seven digits of them suffice.
+    """
+    q, code = inputs.quantized(op.act, linear, next(inputs.batches(PROBE)))
+    x = scaled(q, BlockQuant.multiplier(code), like)
+    weights = PackedWeights(linear.q, linear.code, 0)
+    largest, width = 1.0, inputs.channels // inputs.groups
+    for start in range(0, linear.shape[0], ROWS):
+        w = weights.rows(slice(start, start + ROWS), like)
+        for at in range(0, inputs.channels, width):
+            part = slice(at, at + width)
+            largest = max(largest, float((x[:, part] @ w[:, part].T).abs().max()))
+    return max(0, math.ceil(math.log2(largest)) + 3 - 39)

@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 from lightmamba.checkpoint import Checkpoint
 from lightmamba.mamba2 import Mamba2
 from lightmamba.numerics.gate import OnlineHadamard
-from lightmamba.numerics.hadamard import random_rotation
 from lightmamba.quantize.api import Calibration
-from lightmamba.quantize.calibrate import trace_layer
+from lightmamba.quantize.calibrate import InputTrace, run_layer
 from lightmamba.quantize.lower import numpy64
-from lightmamba.quantize.transforms import fuse_norms, insert_hadamard, rotate_residual
+from lightmamba.quantize.transforms import (
+    Rotation,
+    fuse_norms,
+    insert_hadamard,
+    layers_of,
+    rotate_residual,
+)
 
 __all__ = ["ChannelRanges", "channel_ranges", "ranges_of", "rotate"]
 
@@ -38,10 +43,11 @@ def channel_ranges(model: Mamba2, ids: NDArray[np.int64]) -> list[dict[str, Chan
     """Ranges of in_proj and out_proj of every layer over (sequences, seqlen) ids."""
     u, out = model.embedding(torch.from_numpy(ids)), []
     for layer in model.layers:
-        u, trace = trace_layer(layer, u)
+        trace = InputTrace(every=1)
+        u = run_layer(layer, u, trace.see)
         found = {}
         for name in ("in_proj", "out_proj"):
-            seen = np.abs(np.concatenate(trace.inputs(f"{name}.input")))  # (tokens, channels)
+            seen = trace.inputs(f"{name}.input").abs().numpy()  # (tokens, channels)
             weight = np.abs(numpy64(getattr(layer.mixer, name).weight))
             found[name] = ChannelRanges(seen.max(0), np.median(seen, 0), weight.max(0))
         out.append(found)
@@ -51,8 +57,9 @@ def channel_ranges(model: Mamba2, ids: NDArray[np.int64]) -> list[dict[str, Chan
 def rotate(model: Mamba2, seed: int) -> None:
     """Apply the rotations of the project's recipes, in place."""
     fuse_norms(model)
-    rotate_residual(model, random_rotation(model.config.d_model, seed))
-    insert_hadamard(model, OnlineHadamard())
+    rotate_residual(model, Rotation.random(model.config.d_model, seed))
+    for layer in layers_of(model):
+        insert_hadamard(layer, OnlineHadamard())
 
 
 def ranges_of(

@@ -1,8 +1,8 @@
 """A recipe is data: an ordered tuple of small frozen passes, in TOML and in memory.
 
 Passes that lose say what the lowering is to do; passes that keep the function rewrite the float
-model where they stand, some by the error that the formats cost, so the formats come first. Adding a
-pass is a dataclass with ``apply`` and its name in ``PASSES``.
+layers, one at a time as they are read, some by the error that the formats cost, so the formats come
+first. Adding a pass is a dataclass with ``begin`` or ``rewrite`` and its name in ``PASSES``.
 """
 
 import json
@@ -16,7 +16,7 @@ from lightmamba.errors import InputError
 from lightmamba.qmodel.formats import Formats
 
 if TYPE_CHECKING:
-    from lightmamba.quantize.work import Work
+    from lightmamba.quantize.work import Site, Work
 
 __all__ = [
     "PASSES", "FuseNorms", "OnlineHadamard", "OutlierSuppression", "Pass", "QuantizeActivations",
@@ -29,17 +29,24 @@ LARGEST_GROUP = 1024  # at 8 bits, sums of a block stay below 2^24 up to here
 
 @dataclass(frozen=True)
 class Pass:
-    """One step of a recipe."""
+    """One step of a recipe. All are local to a layer: none needs to see the whole model first.
+
+    Those that look at the inputs of a layer are applied to it after those that do not.
+    """
 
     preserves: ClassVar[bool] = False  # whether logits stay as they are
+    looks: ClassVar[bool] = False  # whether it needs what calibration puts into the layer
 
     def formats(self, before: Formats) -> Formats:
         """Formats of the model after this pass."""
         return before
 
-    def apply(self, work: "Work") -> None:
-        """Rewrite ``work.model``, or set down in ``work`` what the lowering is to do."""
+    def begin(self, work: "Work") -> None:
+        """Set down in ``work`` what is to be done, before any layer is read."""
         work.formats = self.formats(work.formats)
+
+    def rewrite(self, site: "Site") -> None:
+        """Rewrite a float layer, keeping its function."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +55,13 @@ class FuseNorms(Pass):
 
     preserves: ClassVar[bool] = True
 
-    def apply(self, work: "Work") -> None:
-        from lightmamba.quantize.transforms import fuse_norms
+    def begin(self, work: "Work") -> None:
+        work.fused = True
 
-        fuse_norms(work.model)
+    def rewrite(self, site: "Site") -> None:
+        from lightmamba.quantize.transforms import fuse_layer
+
+        fuse_layer(site.layer)
 
 
 @dataclass(frozen=True)
@@ -60,11 +70,16 @@ class Rotate(Pass):
 
     preserves: ClassVar[bool] = True
 
-    def apply(self, work: "Work") -> None:
-        from lightmamba.numerics.hadamard import random_rotation
-        from lightmamba.quantize.transforms import rotate_residual
+    def begin(self, work: "Work") -> None:
+        from lightmamba.quantize.transforms import Rotation
 
-        rotate_residual(work.model, random_rotation(work.model.config.d_model, work.seed))
+        work.rotation = Rotation.random(work.config.d_model, work.seed)
+
+    def rewrite(self, site: "Site") -> None:
+        from lightmamba.quantize.transforms import rotate_layer
+
+        assert site.work.rotation is not None
+        rotate_layer(site.layer, site.work.rotation)
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,7 @@ class OnlineHadamard(Pass):
     order: int = 128
     gate_weight: str = "measure"
     preserves: ClassVar[bool] = True
+    looks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.gate_weight not in ("keep", "fold", "measure"):
@@ -90,12 +106,17 @@ class OnlineHadamard(Pass):
             raise ValueError(f"order {self.order} must divide the group of {before.group} weights")
         return replace(before, hadamard=self.order)
 
-    def apply(self, work: "Work") -> None:
-        from lightmamba.quantize.transforms import insert_hadamard
+    def begin(self, work: "Work") -> None:
+        super().begin(work)
+        work.notes["gate_weight_folded"] = []
 
-        super().apply(work)
-        work.place_gate_weights(self.gate_weight)
-        insert_hadamard(work.model, work.formats.transform)
+    def rewrite(self, site: "Site") -> None:
+        from lightmamba.quantize.transforms import fold_gate_weight, insert_hadamard
+
+        if self.gate_weight == "fold" or (self.gate_weight == "measure" and site.folding_wins()):
+            fold_gate_weight(site.layer)
+            site.work.notes["gate_weight_folded"].append(site.index)
+        insert_hadamard(site.layer, site.work.formats.transform)
 
 
 @dataclass(frozen=True)
@@ -104,15 +125,16 @@ class SmoothQuant(Pass):
 
     alpha: float = 0.5
     preserves: ClassVar[bool] = True
+    looks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must lie between 0 and 1, not {self.alpha}")
 
-    def apply(self, work: "Work") -> None:
+    def rewrite(self, site: "Site") -> None:
         from lightmamba.quantize.smooth import smooth
 
-        smooth(work, self.alpha)
+        smooth(site, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -124,15 +146,16 @@ class OutlierSuppression(Pass):
 
     steps: int = 20
     preserves: ClassVar[bool] = True
+    looks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
 
-    def apply(self, work: "Work") -> None:
+    def rewrite(self, site: "Site") -> None:
         from lightmamba.quantize.smooth import suppress_outliers
 
-        suppress_outliers(work, self.steps)
+        suppress_outliers(site, self.steps)
 
 
 @dataclass(frozen=True)
@@ -154,8 +177,8 @@ class QuantizeWeights(Pass):
         """Formats with these weights."""
         return replace(before, weight_bits=self.bits, group=self.group)
 
-    def apply(self, work: "Work") -> None:
-        super().apply(work)
+    def begin(self, work: "Work") -> None:
+        super().begin(work)
         work.rounding, work.correct = self.rounding, self.correct and self.rounding == "gptq"
 
 

@@ -5,7 +5,6 @@ on the inputs of in_proj and out_proj. Both keep the function: a scale goes from
 into the projection's columns, a shift from the input into the projection's bias.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +15,10 @@ from torch import Tensor, nn
 from lightmamba.mamba2 import Mamba2Layer
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.qmodel.formats import Formats
-from lightmamba.quantize.calibrate import trace_layer
 from lightmamba.quantize.lower import numpy64
-from lightmamba.quantize.transforms import GroupedHadamard, Shift, layers_of, set_parameter
+from lightmamba.quantize.transforms import GroupedHadamard, Shift, set_parameter, wide
 from lightmamba.quantize.weights import quantize_weights
-from lightmamba.quantize.work import Work, fake_quantize
+from lightmamba.quantize.work import Site, fake_quantize
 
 __all__ = ["smooth", "suppress_outliers"]
 
@@ -30,7 +28,7 @@ TOKENS = 512  # that judge a threshold
 
 
 @dataclass(frozen=True)
-class _Site:
+class _Input:
     """A norm, a slot for a shift, and the projection behind them."""
 
     owner: nn.Module
@@ -41,48 +39,43 @@ class _Site:
 
     def scale_down(self, scale: Array) -> None:
         """Divide the input by ``scale`` (channels,) and multiply the columns by it."""
-        s = torch.from_numpy(scale)
-        set_parameter(self.norm, self.norm.double() / s)
-        set_parameter(self.linear.weight, self.linear.weight.double() * s)
+        s = _on(self.norm, scale)
+        set_parameter(self.norm, wide(self.norm) / s)
+        set_parameter(self.linear.weight, wide(self.linear.weight) * s)
         if isinstance(before := getattr(self.owner, self.slot), Shift):
-            setattr(self.owner, self.slot, Shift((before.shift.double() / s).to(self.norm)))
+            setattr(self.owner, self.slot, Shift((wide(before.shift) / s).to(self.norm)))
 
     def shift_down(self, shift: Array) -> None:
         """Subtract ``shift`` (channels,) from the input and add its image to the bias."""
-        moved, weight = torch.from_numpy(shift), self.linear.weight
-        image = weight.double() @ moved
+        moved, weight = _on(self.norm, shift), self.linear.weight
+        image = wide(weight) @ moved
         if self.linear.bias is not None:
-            image = image + self.linear.bias.double()
+            image = image + wide(self.linear.bias)
         if isinstance(before := getattr(self.owner, self.slot), Shift):
-            moved = moved + before.shift.double()
+            moved = moved + wide(before.shift)
         self.linear.bias = nn.Parameter(image.to(weight), requires_grad=False)
         setattr(self.owner, self.slot, Shift(moved.to(self.norm)))
 
 
-def _sites(work: Work) -> Iterator[tuple[_Site, Array]]:
-    """Each projection input with its calibration values, (tokens, channels), layer by layer."""
-    c, u = work.model.config, work.embedded()
-    layers = layers_of(work.model)
-    for index, layer in enumerate(layers):
-        work.progress("smoothing", index, len(layers))
-        u, trace = trace_layer(layer, u)
-        for site, name in _sites_of(layer, c.ngroups):
-            yield site, trace.inputs(name).reshape(-1, site.linear.in_features).astype(np.float64)
-    work.progress("smoothing", len(layers), len(layers))
+def _on(like: Tensor, value: Array) -> Tensor:
+    """A vector on the device of ``like``, as exact as that allows."""
+    precise = torch.from_numpy(value)
+    return (precise.float() if like.device.type == "mps" else precise).to(like.device)
 
 
-def _sites_of(layer: Mamba2Layer, ngroups: int) -> list[tuple[_Site, str]]:
+def _inputs_of(layer: Mamba2Layer) -> list[tuple[_Input, str]]:
     mixer = layer.mixer
     if isinstance(mixer.before_out, GroupedHadamard):
         raise ValueError("channels cannot be scaled behind an on-line Hadamard transform")
+    groups = mixer.config.ngroups
     return [
-        (_Site(layer, "before_in", layer.norm, mixer.in_proj, 1), "in_proj.input"),
-        (_Site(mixer, "before_out", mixer.norm, mixer.out_proj, ngroups), "out_proj.input"),
+        (_Input(layer, "before_in", layer.norm, mixer.in_proj, 1), "in_proj.input"),
+        (_Input(mixer, "before_out", mixer.norm, mixer.out_proj, groups), "out_proj.input"),
     ]
 
 
 @torch.no_grad()
-def smooth(work: Work, alpha: float) -> None:
+def smooth(site: Site, alpha: float) -> None:
     """Move range from activations into weights: scale max|x|^alpha / max|W|^(1 - alpha).
 
     Raises
@@ -90,53 +83,57 @@ def smooth(work: Work, alpha: float) -> None:
     ValueError
         If an on-line transform stands between a norm and its projection.
     """
-    for site, x in _sites(work):
-        seen, weight = np.abs(x).max(0), np.abs(numpy64(site.linear.weight)).max(0)
+    inputs = _inputs_of(site.layer)
+    trace = site.observe(site.tokens)
+    for place, name in inputs:
+        seen = numpy64(torch.maximum(trace.high[name], -trace.low[name]))
+        weight = numpy64(place.linear.weight.abs().amax(0))
         live = (seen > 0) & (weight > 0)
         scale = seen.clip(LEAST) ** alpha / weight.clip(LEAST) ** (1 - alpha)
-        site.scale_down(np.where(live, scale, 1.0).clip(LEAST))
+        place.scale_down(np.where(live, scale, 1.0).clip(LEAST))
 
 
 @torch.no_grad()
-def suppress_outliers(work: Work, steps: int) -> None:
+def suppress_outliers(site: Site, steps: int) -> None:
     """Shift channels to the middle of their range, then scale those above a threshold down to it.
 
     The threshold is the one of ``steps`` with the least output error of the projection quantized
-    in ``work.formats``, round to nearest.
+    in the run's formats, round to nearest.
 
     Raises
     ------
     ValueError
         If an on-line transform stands between a norm and its projection.
     """
-    for site, x in _sites(work):
-        shift = (x.max(0) + x.min(0)) / 2
-        site.shift_down(shift)
-        site.scale_down(_best_scale(site, x - shift, work.formats, steps))
+    inputs = _inputs_of(site.layer)
+    trace = site.observe(-(-site.tokens // TOKENS))
+    for place, name in inputs:
+        low, high = numpy64(trace.low[name]), numpy64(trace.high[name])
+        shift = (high + low) / 2
+        place.shift_down(shift)
+        sample = numpy64(trace.inputs(name)) - shift
+        place.scale_down(_best_scale(place, sample, high - shift, site.work.formats, steps))
 
 
-def _best_scale(site: _Site, x: Array, formats: Formats, steps: int) -> Array:
+def _best_scale(
+    place: _Input, sample: Array, largest: Array, formats: Formats, steps: int
+) -> Array:
     """Scales max(1, max|x| / threshold), (channels,), of the best threshold."""
-    largest = np.abs(x).max(0)
     top = float(largest.max())
     if top == 0:
         return np.ones_like(largest)
-    op, weight = formats.projection, numpy64(site.linear.weight)
+    op, weight = formats.projection, place.linear.weight.detach()
     padding = OnlineHadamard(1, pad=formats.group)
-    pad = GroupedHadamard(padding, site.groups, x.shape[1] // site.groups)
-
-    def padded(value: Array) -> Array:
-        return numpy64(pad(torch.from_numpy(value)))
-
-    sample = x[:: -(-len(x) // TOKENS)]
-    wanted = sample @ weight.T
+    pad = GroupedHadamard(padding, place.groups, sample.shape[1] // place.groups)
+    x = torch.from_numpy(sample).to(weight)
+    wanted = x @ weight.T
     best, chosen = np.inf, np.ones(len(largest))
     for threshold in np.geomspace(top, max(float(np.median(largest)), top * 1e-4), steps):
         scale: Array = np.maximum(1.0, largest / threshold)
-        packed = quantize_weights(
-            padded(weight * scale), bits=op.bits, group=op.group, rounding="rtn"
-        )
-        got = fake_quantize(padded(sample / scale), op.act) @ packed.dequantize().T
-        if (error := float(((got - wanted) ** 2).sum())) < best:
+        s = torch.from_numpy(scale).to(weight)
+        packed = quantize_weights(pad(weight * s), bits=op.bits, group=op.group, rounding="rtn")
+        seen = torch.from_numpy(fake_quantize(numpy64(pad(x / s)), op.act)).to(weight)
+        got = seen @ packed.rows(slice(None), weight).T
+        if (error := float((got - wanted).square().sum(1).cpu().double().sum())) < best:
             best, chosen = error, scale
     return chosen

@@ -1,8 +1,11 @@
 """Rewrites of the float model that keep its function: fuse norms, rotate, transform on line.
 
-Each works tensor by tensor in float64 and obeys one law: logits before = logits after.
+Each works some rows at a time in float64, on one layer or on a whole model, and obeys one law:
+logits before = logits after.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -13,18 +16,63 @@ from torch import Tensor, nn
 from lightmamba.errors import InputError
 from lightmamba.mamba2 import Mamba2, Mamba2Layer
 from lightmamba.numerics.gate import OnlineHadamard
-from lightmamba.numerics.hadamard import hadamard, has_hadamard
+from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
 
 __all__ = [
-    "GroupedHadamard", "Shift", "fold_gate_weight", "fuse_norms", "insert_hadamard", "layers_of",
-    "rotate_residual", "set_parameter", "untie",
+    "GroupedHadamard", "Rotation", "Shift", "fold_gate_weight", "fuse_layer", "fuse_norms",
+    "insert_hadamard", "layers_of", "rotate_layer", "rotate_residual", "set_parameter", "untie",
+    "wide",
 ]  # fmt: skip
+
+ROWS = 2048  # of a weight that are rewritten together
+SYLVESTER = 64  # order up to which a factor of a Hadamard matrix is applied at once
 
 
 @lru_cache(maxsize=4)
-def _orthogonal(size: int, dtype: torch.dtype) -> Tensor:
+def _orthogonal(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Hadamard matrix over the root of its order, transposed for rows of channels."""
-    return torch.from_numpy(hadamard(size).T / np.sqrt(size)).to(dtype)
+    return torch.from_numpy(hadamard(size).T / np.sqrt(size)).to(device, dtype)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Orthogonal R as signs and a Kronecker product, which takes few operations to apply."""
+
+    signs: Tensor  # (order,)
+    factors: tuple[Tensor, ...]  # their Kronecker product, transposed, is R behind the signs
+
+    @staticmethod
+    def random(order: int, seed: int) -> "Rotation":
+        """What :func:`~lightmamba.numerics.hadamard.random_rotation` gives."""
+        if not has_hadamard(order):
+            return Rotation.dense(random_rotation(order, seed))
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], order)
+        sizes, core = [], order
+        while core % 2 == 0 and has_hadamard(core // 2):
+            core //= 2
+        left = order // core
+        while left > 1:
+            sizes.append(min(left, SYLVESTER))
+            left //= sizes[-1]
+        factors = [hadamard(size) / np.sqrt(size) for size in (core, *sizes)]
+        return Rotation(torch.from_numpy(signs), tuple(torch.from_numpy(m) for m in factors))
+
+    @staticmethod
+    def dense(matrix: NDArray[np.float64]) -> "Rotation":
+        """Any orthogonal matrix: rotated = x @ matrix."""
+        one = torch.ones(len(matrix), dtype=torch.float64)
+        return Rotation(one, (torch.from_numpy(np.ascontiguousarray(matrix.T)),))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x @ R, in float64, in the type of ``x``."""
+        y = wide(x)
+        y = y * self.signs.to(y.dtype).to(y.device)
+        y = y.unflatten(-1, tuple(len(m) for m in self.factors))
+        lead = x.ndim - 1
+        for axis, matrix in enumerate(self.factors, lead):
+            y = (y.movedim(axis, -1) @ matrix.T.to(y.dtype).to(y.device)).movedim(-1, axis)
+        turned: Tensor = y.flatten(lead).to(x.dtype)
+        return turned
 
 
 class GroupedHadamard(nn.Module):
@@ -43,7 +91,7 @@ class GroupedHadamard(nn.Module):
         if self.size == 1:
             return padded.flatten(-2)
         blocks = padded.unflatten(-1, (-1, self.size))
-        mixed: Tensor = blocks @ _orthogonal(self.size, y.dtype)
+        mixed: Tensor = blocks @ _orthogonal(self.size, y.dtype, y.device)
         return mixed.flatten(-3)
 
 
@@ -72,6 +120,17 @@ def set_parameter(parameter: Tensor, value: Tensor) -> None:
     parameter.data = value.to(parameter.dtype)
 
 
+def wide(x: Tensor) -> Tensor:
+    """In float64, or in float32 on a device that has no float64."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+
+def rewrite_rows(parameter: Tensor, change: Callable[[Tensor], Tensor]) -> None:
+    """Rewrite a matrix some rows at a time, which go to and come from ``change`` in float64."""
+    for rows in parameter.data.split(ROWS):
+        rows.copy_(change(wide(rows)))
+
+
 def untie(model: Mamba2) -> None:
     """Give the head weights of its own."""
     if model.lm_head.weight is model.embedding.weight:
@@ -85,6 +144,21 @@ def _check_untouched(layer: Mamba2Layer, *, what: str) -> None:
         raise ValueError(f"{what} must come before channels are shifted")
 
 
+@torch.no_grad()
+def fuse_layer(layer: Mamba2Layer) -> None:
+    """Move the weight of the residual norm into in_proj.
+
+    Raises
+    ------
+    ValueError
+        If channels are shifted already.
+    """
+    _check_untouched(layer, what="fusing norms")
+    norm = wide(layer.norm)
+    rewrite_rows(layer.mixer.in_proj.weight, lambda rows: rows * norm.to(rows))
+    layer.norm.data.fill_(1)
+
+
 def fuse_norms(model: Mamba2) -> None:
     """Move the weights of every residual norm into the projections behind them.
 
@@ -95,17 +169,33 @@ def fuse_norms(model: Mamba2) -> None:
     """
     untie(model)
     for layer in layers_of(model):
-        _check_untouched(layer, what="fusing norms")
-        weight = layer.mixer.in_proj.weight
-        set_parameter(weight, weight.double() * layer.norm.double())
-        layer.norm.data.fill_(1)
-    weight = model.lm_head.weight
-    set_parameter(weight, weight.double() * model.norm_f.double())
+        fuse_layer(layer)
+    norm = wide(model.norm_f)
+    rewrite_rows(model.lm_head.weight, lambda rows: rows * norm)
     model.norm_f.data.fill_(1)
 
 
-def rotate_residual(model: Mamba2, rotation: NDArray[np.float64]) -> None:
-    """Turn the residual stream: u becomes u @ rotation (off-line, R1 of SpinQuant).
+@torch.no_grad()
+def rotate_layer(layer: Mamba2Layer, rotation: Rotation) -> None:
+    """Turn what a layer takes from the residual stream and what it adds.
+
+    Raises
+    ------
+    ValueError
+        If the norm's weight stands in the way, or channels are shifted already.
+    """
+    if bool((layer.norm != 1).any()):
+        raise ValueError("norm weights must be fused before the residual stream is rotated")
+    _check_untouched(layer, what="rotating the residual stream")
+    rewrite_rows(layer.mixer.in_proj.weight, rotation)
+    weight = layer.mixer.out_proj.weight
+    turned = weight.data.T.contiguous()
+    rewrite_rows(turned, rotation)
+    weight.data = turned.T.contiguous()
+
+
+def rotate_residual(model: Mamba2, rotation: Rotation) -> None:
+    """Turn the residual stream: u becomes u @ R (off-line, R1 of SpinQuant).
 
     Raises
     ------
@@ -116,33 +206,32 @@ def rotate_residual(model: Mamba2, rotation: NDArray[np.float64]) -> None:
     if any(bool((norm != 1).any()) for norm in norms):
         raise ValueError("norm weights must be fused before the residual stream is rotated")
     untie(model)
-    R = torch.from_numpy(rotation)
-    for weight in (model.embedding.weight, model.lm_head.weight):
-        set_parameter(weight, weight.double() @ R)
     for layer in layers_of(model):
-        _check_untouched(layer, what="rotating the residual stream")
-        mixer = layer.mixer
-        set_parameter(mixer.in_proj.weight, mixer.in_proj.weight.double() @ R)
-        set_parameter(mixer.out_proj.weight, R.T @ mixer.out_proj.weight.double())
+        rotate_layer(layer, rotation)
+    for weight in (model.embedding.weight, model.lm_head.weight):
+        rewrite_rows(weight, rotation)
 
 
-def fold_gate_weight(model: Mamba2, index: int) -> None:
-    """Move the gated norm's weight of one layer into out_proj.
+@torch.no_grad()
+def fold_gate_weight(layer: Mamba2Layer) -> None:
+    """Move the gated norm's weight into out_proj.
 
     Raises
     ------
     ValueError
         If the input of out_proj is transformed or shifted already.
     """
-    mixer = layers_of(model)[index].mixer
+    mixer = layer.mixer
     if not isinstance(mixer.before_out, nn.Identity):
         raise ValueError("the gated norm's weight must be folded before its output is transformed")
-    set_parameter(mixer.out_proj.weight, mixer.out_proj.weight.double() * mixer.norm.double())
+    norm = wide(mixer.norm)
+    rewrite_rows(mixer.out_proj.weight, lambda rows: rows * norm.to(rows))
     mixer.norm.data.fill_(1)
 
 
-def insert_hadamard(model: Mamba2, op: OnlineHadamard) -> None:
-    """Put the on-line transform before every out_proj and its inverse into the weights.
+@torch.no_grad()
+def insert_hadamard(layer: Mamba2Layer, op: OnlineHadamard) -> None:
+    """Put the on-line transform before out_proj and its inverse into the weights.
 
     Raises
     ------
@@ -151,19 +240,20 @@ def insert_hadamard(model: Mamba2, op: OnlineHadamard) -> None:
     InputError
         If there is no Hadamard matrix of a norm group's size.
     """
-    c = model.config
+    mixer = layer.mixer
+    c = mixer.config
     if not has_hadamard(size := op.size(c.group_dim)):
         raise InputError(
             f"no Hadamard matrix of order {size} is built here for a whole norm group of this "
             f"model; write order = 128 in online_hadamard"
         )
-    for layer in layers_of(model):
-        mixer = layer.mixer
-        if not isinstance(mixer.before_out, nn.Identity):
-            raise ValueError("the input of out_proj is transformed or shifted already")
-        transform = GroupedHadamard(op, c.ngroups, c.group_dim)
-        old = mixer.out_proj.weight
-        rotated = transform(old.data.double())
-        mixer.out_proj = nn.Linear(rotated.shape[1], c.d_model, bias=False, dtype=old.dtype)
-        set_parameter(mixer.out_proj.weight, rotated)
-        mixer.before_out = transform
+    if not isinstance(mixer.before_out, nn.Identity):
+        raise ValueError("the input of out_proj is transformed or shifted already")
+    transform = GroupedHadamard(op, c.ngroups, c.group_dim)
+    old = mixer.out_proj.weight.data
+    rotated = torch.cat([transform(wide(rows)).to(old) for rows in old.split(ROWS)])
+    mixer.out_proj = nn.Linear(
+        rotated.shape[1], c.d_model, bias=False, dtype=old.dtype, device="meta"
+    )
+    mixer.out_proj.weight = nn.Parameter(rotated, requires_grad=False)
+    mixer.before_out = transform

@@ -1,53 +1,27 @@
-"""Weights to integers: round to nearest, MSE-optimal clipping, GPTQ, and the target correction.
+"""Weights to integers: round to nearest, MSE-optimal clipping, GPTQ.
 
-GPTQ: Frantar et al., arXiv 2210.17323. All of it works in float64 on one matrix at a time; a row is
-an output, a column an input channel, and a scale is kept per row and group of columns.
+GPTQ: Frantar et al., arXiv 2210.17323. A row is an output, a column an input channel, and a scale
+is kept per row and group of columns. Work goes on in the type and on the device of the weights,
+some rows at a time, transposed: there a column lies together in memory.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightmamba.numerics.formats import GroupScale, IntFormat
+from lightmamba.quantize.moments import Factor
 
-__all__ = ["Moments", "PackedWeights", "correct_target", "quantize_weights"]
+__all__ = ["PackedWeights", "quantize_weights"]
 
-Array = NDArray[np.float64]
 SCALE = GroupScale()
-CLIP_RATIOS = np.linspace(1.0, 0.5, 21)
-DAMPING = 0.01  # share of the mean diagonal added to a Hessian
-
-
-@dataclass
-class Moments:
-    """Second moments of a projection's inputs: what it sees (q) and what it should see (f)."""
-
-    qq: Array  # (channels, channels), sum of x_q·x_qᵀ
-    fq: Array  # sum of x_f·x_qᵀ
-    ff: Array  # sum of x_f·x_fᵀ
-
-    @staticmethod
-    def zeros(channels: int) -> "Moments":
-        """Moments of nothing."""
-        return Moments(*(np.zeros((channels, channels)) for _ in range(3)))
-
-    def add(self, x_q: NDArray[Any], x_f: NDArray[Any]) -> None:
-        """Add (tokens, channels) inputs, multiplied in the width in which they come."""
-        self.qq += x_q.T @ x_q
-        self.fq += x_f.T @ x_q
-        self.ff += x_f.T @ x_f
-
-    def __add__(self, other: "Moments") -> "Moments":
-        return Moments(self.qq + other.qq, self.fq + other.fq, self.ff + other.ff)
-
-    def error(self, weight: Array, quantized: Array) -> float:
-        """Squared error of the outputs relative to their energy: |W x_f - Q x_q|² / |W x_f|²."""
-        wanted = np.sum((weight @ self.ff) * weight)
-        cross = np.sum((weight @ self.fq) * quantized)
-        got = np.sum((quantized @ self.qq) * quantized)
-        return float((wanted - 2 * cross + got) / max(wanted, 1e-300))
+CLIP_RATIOS = np.linspace(1.0, 0.5, 21).tolist()
+ROWS = 8192  # that are rounded together
+PART = 1024  # rows whose scales are searched together, so that they stay in the cache
+RUN = 16  # columns after which GPTQ's errors move on as a matrix product
 
 
 @dataclass(frozen=True)
@@ -58,40 +32,71 @@ class PackedWeights:
     code: NDArray[np.uint8]
     base: int
 
-    def dequantize(self) -> Array:
+    def dequantize(self) -> NDArray[np.float64]:
         """Real values of the integers, (rows, channels)."""
         scale = SCALE.multiplier(self.code) * 2.0**self.base
         group = self.q.shape[1] // self.code.shape[1]
         return self.q.astype(np.float64) * np.repeat(scale, group, axis=1)
 
+    def rows(self, rows: slice, like: Tensor) -> Tensor:
+        """Real values of some rows, in the type and on the device of ``like``."""
+        q = torch.from_numpy(self.q[rows]).to(like)
+        scale = _decode(torch.from_numpy(self.code[rows].astype(np.int64)).to(q.device), self, like)
+        real: Tensor = (q.unflatten(1, (scale.shape[1], -1)) * scale[..., None]).flatten(1)
+        return real
 
-def _base(weight: Array, qmax: int, spare: float) -> int:
-    return SCALE.base(float(np.abs(weight).max()) * spare / qmax)
+
+def _decode(code: Tensor, base: "int | PackedWeights", like: Tensor) -> Tensor:
+    exponent = base.base if isinstance(base, PackedWeights) else base
+    return torch.from_numpy(SCALE.table()).to(like.dtype).to(like.device)[code] * 2.0**exponent
+
+
+def _encode(scale: Tensor, base: int) -> Tensor:
+    """Code of the nearest representable scale: codes lie in the order of their scales."""
+    table = torch.from_numpy(SCALE.table()).to(scale.dtype).to(scale.device)
+    return torch.bucketize(scale * 2.0**-base, (table[1:] + table[:-1]) / 2)
+
+
+def _base(weight: Tensor, qmax: int, spare: float) -> int:
+    largest = max(float(part.abs().max()) for part in weight.split(ROWS))
+    return SCALE.base(largest * spare / qmax)
+
+
+def _round(column: Tensor, scale: Tensor, form: IntFormat) -> Tensor:
+    """Integers of values in units of ``scale``, half up, saturated."""
+    return (column / scale).add_(0.5).floor_().clamp_(form.min, form.max)
 
 
 def _search(
-    group: Array, importance: Array, base: int, form: IntFormat, search: bool
-) -> NDArray[np.uint8]:
-    """Scale code of each row of a (rows, group_size) piece.
+    group: Tensor, importance: Tensor | None, base: int, form: IntFormat, search: bool
+) -> Tensor:
+    """Scale code of each row of a (group_size, rows) piece.
 
     With ``search``, the clip ratio with the least squared error, weighted by ``importance``.
     """
-    largest = np.abs(group).max(1)
-    ratios = CLIP_RATIOS if search else CLIP_RATIOS[:1]
-    best = np.full(len(group), np.inf)
-    chosen = np.zeros(len(group), dtype=np.uint8)
-    for ratio in ratios:
-        code = SCALE.encode(np.maximum(largest * ratio / form.max, 1e-300), base)
-        scale = (SCALE.multiplier(code) * 2.0**base)[:, None]
-        rounded = np.floor(group / scale + 0.5).clip(form.min, form.max) * scale
-        error = ((group - rounded) ** 2 * importance).sum(1)
-        better = error < best
-        chosen[better], best[better] = code[better], error[better]
+    largest = group.abs().amax(0)
+    if not search:
+        return _encode(largest / form.max, base)
+    chosen = torch.empty_like(largest, dtype=torch.int64)
+    weights = torch.ones_like(group[:, 0]) if importance is None else importance
+    for start in range(0, group.shape[1], PART):
+        part, top = group[:, start : start + PART], largest[start : start + PART]
+        least, found = torch.full_like(top, torch.inf), torch.zeros_like(top, dtype=torch.int64)
+        work = torch.empty_like(part)
+        for ratio in CLIP_RATIOS:
+            code = _encode(top * (ratio / form.max), base)
+            scale = _decode(code, base, top)
+            torch.mul(part, 1 / scale, out=work)
+            work.add_(0.5).floor_().clamp_(form.min, form.max).mul_(scale).sub_(part).square_()
+            error = weights @ work
+            better = error < least
+            found, least = torch.where(better, code, found), torch.where(better, error, least)
+        chosen[start : start + PART] = found
     return chosen
 
 
 def quantize_weights(
-    weight: Array, *, bits: int, group: int, rounding: str, hessian: Array | None = None
+    weight: Tensor, *, bits: int, group: int, rounding: str, factor: Factor | None = None
 ) -> PackedWeights:
     """Quantize (rows, channels) to ``bits``.
 
@@ -105,72 +110,70 @@ def quantize_weights(
         Channels that share a scale; it divides them.
     rounding : str
         "rtn" (scale from the largest magnitude), "mse" (clip ratio searched) or "gptq".
-    hessian : (channels, channels)
-        Second moments of the inputs, for "gptq".
+    factor : Factor
+        Of the inputs' second moments, for "gptq".
 
     Raises
     ------
     ValueError
-        For another rounding, or "gptq" without moments.
+        For another rounding, or "gptq" without a factor.
     """
-    form = IntFormat(bits)
-    rows = len(weight)
-    if rounding in ("rtn", "mse"):
-        base = _base(weight, form.max, 1.0)
-        pieces = weight.reshape(rows, -1, group)
-        code = np.stack(
-            [
-                _search(pieces[:, g], np.ones(group), base, form, rounding == "mse")
-                for g in range(pieces.shape[1])
-            ],
-            axis=1,
-        )
-        scale = np.repeat(SCALE.multiplier(code) * 2.0**base, group, axis=1)
-        q = np.floor(weight / scale + 0.5).clip(form.min, form.max).astype(np.int8)
-        return PackedWeights(q, code, base)
-    if rounding != "gptq" or hessian is None:
+    if rounding not in ("rtn", "mse") and (rounding != "gptq" or factor is None):
         raise ValueError(f"rounding must be rtn, mse or gptq (with moments), not {rounding!r}")
-    return _gptq(weight.copy(), hessian, form, group)
-
-
-def _gptq(weight: Array, hessian: Array, form: IntFormat, group: int) -> PackedWeights:
-    rows, channels = weight.shape
-    hessian = hessian.copy()
-    dead = np.diag(hessian) == 0
-    hessian[dead, dead] = 1
-    weight[:, dead] = 0
-    importance = np.diag(hessian).copy()
-    hessian[np.diag_indices(channels)] += DAMPING * importance[~dead].mean() if (~dead).any() else 1
-    # Upper Cholesky factor of the inverse: row k holds how the error of column k spreads on.
-    upper = np.linalg.cholesky(np.linalg.inv(hessian)).T
-    base = _base(weight, form.max, 1.5)
+    form, (rows, channels) = IntFormat(bits), weight.shape
+    base = _base(weight, form.max, 1.5 if factor is not None and rounding == "gptq" else 1.0)
     q = np.empty((rows, channels), dtype=np.int8)
     code = np.empty((rows, channels // group), dtype=np.uint8)
-    for start in range(0, channels, group):
-        stop = start + group
-        block, errors = weight[:, start:stop], np.empty((rows, group))
-        code[:, start // group] = _search(block, importance[start:stop], base, form, True)
-        scale = SCALE.multiplier(code[:, start // group]) * 2.0**base
-        local = upper[start:stop, start:stop]
-        for k in range(group):
-            column = block[:, k]
-            rounded = np.floor(column / scale + 0.5).clip(form.min, form.max)
-            q[:, start + k] = rounded
-            errors[:, k] = (column - rounded * scale) / local[k, k]
-            block[:, k + 1 :] -= np.outer(errors[:, k], local[k, k + 1 :])
-        weight[:, stop:] -= errors @ upper[start:stop, stop:]
+    for start in range(0, rows, ROWS):
+        part = slice(start, start + ROWS)
+        columns = weight[part].T.clone(memory_format=torch.contiguous_format)
+        if rounding == "gptq" and factor is not None:
+            found = _gptq(columns, factor, base, form, group)
+        else:
+            found = _nearest(columns, base, form, group, rounding == "mse")
+        q[part], code[part] = (x.T.cpu().numpy() for x in found)
     return PackedWeights(q, code, base)
 
 
-def correct_target(weight: Array, moments: Moments, strength: float) -> Array:
-    """Weights whose outputs on the quantized inputs are nearest to the float outputs.
+def _nearest(
+    columns: Tensor, base: int, form: IntFormat, group: int, search: bool
+) -> tuple[Tensor, Tensor]:
+    """Integers (channels, rows) and codes (channels / group, rows), group by group."""
+    q, codes = torch.empty_like(columns, dtype=torch.int8), []
+    for start in range(0, len(columns), group):
+        block = columns[start : start + group]
+        codes.append(_search(block, None, base, form, search))
+        q[start : start + group] = _round(block, _decode(codes[-1], base, block), form)
+    return q, torch.stack(codes).to(torch.uint8)
 
-    W + c·W(X_f - X_q)X_qᵀ(X_qX_qᵀ + λ)⁻¹ with λ = 1 % of the mean diagonal; c = ``strength``.
+
+def _gptq(
+    columns: Tensor, factor: Factor, base: int, form: IntFormat, group: int
+) -> tuple[Tensor, Tensor]:
+    """The same by GPTQ; ``columns`` is used up.
+
+    Row k of the factor holds how the error of column k spreads on.
     """
-    if strength == 0:
-        return weight
-    damped = moments.qq.copy()
-    mean = np.diag(damped).mean()
-    damped[np.diag_indices(len(damped))] += DAMPING * mean if mean > 0 else 1.0
-    change = np.linalg.solve(damped, (moments.fq - moments.qq).T).T
-    return weight + strength * weight @ change
+    columns[factor.dead] = 0
+    upper, importance = factor.upper.to(columns), factor.energy.to(columns)
+    diagonal = upper.diagonal().tolist()
+    q, codes = torch.empty_like(columns, dtype=torch.int8), []
+    for start in range(0, len(columns), group):
+        stop = start + group
+        block, local = columns[start:stop], upper[start:stop, start:stop]
+        codes.append(_search(block, importance[start:stop], base, form, True))
+        scale, errors = _decode(codes[-1], base, block), torch.empty_like(block)
+        for first in range(0, group, RUN):
+            last = min(first + RUN, group)
+            for k in range(first, last):
+                rounded = _round(block[k], scale, form)
+                q[start + k] = rounded
+                torch.sub(block[k], rounded.mul_(scale), out=errors[k])
+                errors[k] /= diagonal[start + k]
+                if k + 1 < last:
+                    block[k + 1 : last].addr_(local[k, k + 1 : last], errors[k], alpha=-1)
+            if last < group:
+                block[last:].addmm_(local[first:last, last:].T, errors[first:last], alpha=-1)
+        if stop < len(columns):
+            columns[stop:].addmm_(upper[start:stop, stop:].T, errors, alpha=-1)
+    return q, torch.stack(codes).to(torch.uint8)

@@ -1,71 +1,139 @@
-"""The table on which a recipe works: the float model, what was chosen, what calibration saw."""
+"""One run of a recipe: what was chosen, and each float layer as its passes make it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from lightmamba.mamba2 import Mamba2
+from lightmamba.checkpoint import FloatWeights
+from lightmamba.config import Mamba2Config
+from lightmamba.mamba2 import Mamba2Layer
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.qmodel.formats import Formats
-from lightmamba.quantize.calibrate import trace_layer
+from lightmamba.quantize.calibrate import InputTrace, run_layer
 from lightmamba.quantize.lower import numpy64
-from lightmamba.quantize.transforms import GroupedHadamard, fold_gate_weight
+from lightmamba.quantize.streams import Rows
+from lightmamba.quantize.transforms import GroupedHadamard, Rotation, wide
 from lightmamba.quantize.weights import quantize_weights
 
-__all__ = ["Work", "fake_quantize"]
+if TYPE_CHECKING:
+    from lightmamba.quantize.recipe import Recipe
+
+__all__ = ["Floats", "Site", "Work", "fake_quantize"]
 
 SAMPLE = 4  # sequences that decide between two places of a norm weight
+BATCH = 8  # sequences that go through a float layer at once
+VECTORS, ROWS = 512, 512  # inputs and rows of out_proj that decide, evenly spread
+
+
+@dataclass(frozen=True)
+class Floats:
+    """Float residual stream of all calibration tokens, in front of one layer."""
+
+    rows: Rows  # (tokens, d_model)
+    seqlen: int
+    device: torch.device
+
+    def batches(self, sequences: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Some sequences after the other: which rows, and (batch, seqlen, d_model)."""
+        end = len(self.rows) if sequences is None else min(len(self.rows), sequences * self.seqlen)
+        for start in range(0, end, BATCH * self.seqlen):
+            rows = slice(start, min(start + BATCH * self.seqlen, end))
+            yield rows, self.read(rows).unflatten(0, (-1, self.seqlen))
+
+    def read(self, rows: slice) -> Tensor:
+        """Some rows, on the device."""
+        return torch.from_numpy(self.rows.read(rows)).to(self.device)
 
 
 @dataclass
 class Work:
     """Mutable state of one quantization run."""
 
-    model: Mamba2
+    weights: FloatWeights
     ids: NDArray[np.int64]  # (sequences, seqlen), calibration
     seed: int
     formats: Formats = field(default_factory=lambda: Formats(hadamard=1))
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rounding: str = "rtn"
     correct: bool = False
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None
-    notes: dict[str, object] = field(default_factory=dict)  # what passes decided, for the file
+    fused: bool = False  # whether the norms' weights lie in the projections behind them
+    rotation: Rotation | None = None  # of the residual stream
+    progress: Callable[[str, float, float], None] = lambda what, done, total: None
+    notes: dict[str, Any] = field(default_factory=dict)  # what passes decided, for the file
 
-    def embedded(self, sequences: int | None = None) -> torch.Tensor:
-        """Float residual stream (sequences, seqlen, d_model) of the calibration ids."""
-        with torch.no_grad():
-            u: torch.Tensor = self.model.embedding(torch.from_numpy(self.ids[:sequences]))
-            return u
+    @property
+    def config(self) -> Mamba2Config:
+        """Sizes of the model."""
+        return self.weights.config
 
-    def place_gate_weights(self, mode: str) -> None:
-        """Fold the gated norm's weight into out_proj, or not, layer by layer."""
-        folded = []
-        u = self.embedded(SAMPLE)
-        for index, layer in enumerate(self.model.layers):
-            if mode == "measure":
-                u, trace = trace_layer(layer, u)
-                normed = trace.inputs("out_proj.input").reshape(-1, self.model.config.d_inner)
-                better = self._folding_wins(index, normed.astype(np.float64))
-            if mode == "fold" or (mode == "measure" and better):
-                folded.append(index)
-        for index in folded:
-            fold_gate_weight(self.model, index)
-        self.notes["gate_weight_folded"] = folded
+    def turned(self, u: Tensor) -> Tensor:
+        """Rows of the residual stream in the basis of this run, in the type of its weights."""
+        u = u.to(self.device, self.weights.dtype)
+        return u if self.rotation is None else self.rotation(u)
 
-    def _folding_wins(self, index: int, normed: NDArray[np.float64]) -> bool:
-        """Compare the error of out_proj with the norm weight kept apart and folded in."""
-        c, f, mixer = self.model.config, self.formats, self.model.layers[index].mixer
-        weight, norm = numpy64(mixer.out_proj.weight), numpy64(mixer.norm)
-        transform = GroupedHadamard(f.transform, c.ngroups, c.group_dim)
-        wanted = normed @ weight.T
+    def head(self, rows: slice) -> Tensor:
+        """Some rows of the head."""
+        weight = self.weights.head(rows).to(self.device)
+        if self.fused:
+            weight = (wide(weight) * self.weights.norm_f().to(self.device)).to(weight)
+        return self.turned(weight)
+
+    def norm_f(self) -> Tensor:
+        """Weight of the last norm, 1 where it is fused."""
+        norm = self.weights.norm_f().to(self.device)
+        return torch.ones_like(norm) if self.fused else norm
+
+    def layer(self, index: int, recipe: "Recipe", floats: Floats) -> Mamba2Layer:
+        """A layer, read and rewritten by the passes of the recipe."""
+        site = Site(self, index, self.weights.layer(index).to(self.device), floats)
+        for step in sorted(recipe.passes, key=lambda step: step.looks):
+            step.rewrite(site)
+        return site.layer
+
+
+@dataclass(frozen=True)
+class Site:
+    """A float layer that is being rewritten, and what calibration puts into it."""
+
+    work: Work
+    index: int
+    layer: Mamba2Layer
+    floats: Floats
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of calibration."""
+        return len(self.floats.rows)
+
+    def observe(self, every: int, sequences: int | None = None) -> InputTrace:
+        """Run calibration through the layer as it is; keep every so many inputs."""
+        trace = InputTrace(every)
+        for _, u in self.floats.batches(sequences):
+            run_layer(self.layer, u, trace.see)
+        return trace
+
+    def folding_wins(self) -> bool:
+        """Compare the error of out_proj with the gated norm's weight kept apart and folded in."""
+        c, f, mixer = self.work.config, self.work.formats, self.layer.mixer
+        every = max(1, min(SAMPLE * self.floats.seqlen, self.tokens) // VECTORS)
+        normed = self.observe(every, SAMPLE).inputs("out_proj.input")
+        weight, norm = mixer.out_proj.weight.detach(), mixer.norm.detach()
+        weight = weight[:: max(1, len(weight) // ROWS)]
+        transform, wanted = GroupedHadamard(f.transform, c.ngroups, c.group_dim), normed @ weight.T
+        live = torch.where(norm == 0, torch.ones_like(norm), norm)
         errors = []
-        for x, w in ((normed, weight), (normed / np.where(norm == 0, 1, norm), weight * norm)):
-            x, w = (transform(torch.from_numpy(v)).numpy() for v in (x, w))
-            packed = quantize_weights(w, bits=f.weight_bits, group=f.group, rounding="mse")
-            got = fake_quantize(x, f.projection.act) @ packed.dequantize().T
-            errors.append(float(((got - wanted) ** 2).sum()))
+        for x, w in ((normed, weight), (normed / live, weight * norm)):
+            packed = quantize_weights(
+                transform(w), bits=f.weight_bits, group=f.group, rounding="mse"
+            ).rows(slice(None), w)
+            seen = fake_quantize(numpy64(transform(x)), f.projection.act)
+            got = torch.from_numpy(seen).to(w.dtype).to(w.device) @ packed.T
+            errors.append(float((got - wanted).square().sum(1).cpu().double().sum()))
         return errors[1] < errors[0]
 
 

@@ -1,0 +1,58 @@
+"""What calibration tokens buy: the bundled model by number of them, on the whole unseen text.
+
+python -m bench.calibration                     # w4a4 with 4 k, 16 k and 82 k tokens
+python -m bench.calibration --only w4a8 --sequences 32
+"""
+
+import argparse
+import time
+from typing import Any
+
+import torch
+
+from bench.accuracy import compared
+from bench.common import bundled, commit, kept_rows, write_results
+from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
+
+SEQUENCES = (8, 32, 160)  # of 512 tokens
+
+
+def measure(width: str, sequences: int, tokens: int | None, threads: int) -> dict[str, Any]:
+    """Quantize with so many sequences and compare with the float model."""
+    start = time.perf_counter()
+    quantized = quantize_checkpoint(
+        bundled(), Recipe.load(width), Calibration(sequences=sequences), threads=threads
+    )
+    seconds = time.perf_counter() - start
+    return {
+        "model": "bundled", "width": width, "sequences": sequences,
+        "calibration_tokens": sequences * 512, **compared(quantized, tokens, threads),
+        "seconds_to_quantize": seconds, "commit": commit(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="what calibration tokens buy")
+    parser.add_argument("--only", nargs="*", default=("w4a4",), help="recipes")
+    parser.add_argument("--sequences", nargs="*", type=int, default=SEQUENCES)
+    parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rows = kept_rows("calibration")
+    for width in args.only:
+        for sequences in args.sequences:
+            row = measure(width, sequences, args.tokens, args.threads)
+            key = width, sequences
+            rows = [r for r in rows if (r["width"], r["sequences"]) != key] + [row]
+            print(
+                f"{width} {row['calibration_tokens']:6} tokens  {row['ratio']:.4f} x ± "
+                f"{row['ratio_standard_error']:.4f}  KL {row['kl']:.4f} ± "
+                f"{row['kl_standard_error']:.4f}  {row['seconds_to_quantize']:.0f} s",
+                flush=True,
+            )
+            write_results("calibration", "python -m bench.calibration", rows)
+
+
+if __name__ == "__main__":
+    main()

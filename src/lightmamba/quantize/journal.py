@@ -1,0 +1,236 @@
+"""A run on disk: killed at any moment and started again, it goes on, and makes the same bytes.
+
+The folder holds a manifest (which run this is), finished parts, the two residual streams, and
+facts.json: how far the run has come, written last. Files of a layer that is not in the facts count
+for nothing.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialize
+
+from lightmamba.errors import InputError
+from lightmamba.numerics.formats import pack, unpack
+from lightmamba.qmodel import Exponents, QuantizedLayer, QuantizedLinear, Table
+from lightmamba.quantize.store import Part, Store
+from lightmamba.quantize.streams import Rows, disk_error
+
+__all__ = ["Journal"]
+
+MANIFEST, FACTS, KEY = "manifest.json", "facts.json", "part"
+KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (Table, QuantizedLinear, QuantizedLayer, Exponents)
+}
+LEAST = 10.0  # seconds of work that are worth writing down
+
+
+class Journal(Store):
+    """Keeps a run in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    manifest : dict
+        What the run depends on, as JSON: a journal with another one is refused.
+    least : float
+        Seconds after which what is done is written down at the end of a layer.
+
+    Raises
+    ------
+    InputError
+        If the folder is of another run, in use, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], least: float = LEAST) -> None:
+        super().__init__()
+        self.folder, self._least = folder, least
+        self._last = time.monotonic()
+        self._committed: set[Path] = set()
+        try:
+            folder.mkdir(exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another process is at work in {folder}; wait for it, or give another --output"
+            ) from error
+        except OSError as error:
+            raise disk_error(error, folder) from error
+        try:
+            before = self._read(MANIFEST)
+            if before:
+                self._check(before, manifest)
+            else:
+                self._write(MANIFEST, json.dumps(manifest, indent=1).encode())
+            self.facts = self._read(FACTS)
+        except InputError:
+            os.close(self._lock)
+            raise
+        self._committed = {folder / name for name in self.facts.get("streams", ())}
+
+    def _check(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        for key, value in now.items():
+            if before.get(key) != value:
+                was, wanted = (_short(v) for v in (before.get(key), value))
+                raise InputError(
+                    f"{self.folder} is the journal of a run with another {key} ({was}, not "
+                    f"{wanted}); finish that run, or delete the folder to start anew"
+                )
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            value = json.loads(path.read_bytes()) if path.exists() else {}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is damaged; delete its folder to start anew") from error
+        if not isinstance(value, dict):
+            raise InputError(f"{path} is damaged; delete its folder to start anew")
+        return value
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Replace a file at once, and wait until the disk has it."""
+        path, aside = self.folder / name, self.folder / f".{name}.part"
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+            with _opened(self.folder) as folder:
+                os.fsync(folder)
+        except OSError as error:
+            raise disk_error(error, path) from error
+
+    def rows(self, name: str, vectors: int, channels: int, dtype: Any) -> Rows:
+        return Rows(vectors, channels, dtype, self.folder / f"{name}.bin")
+
+    def drop(self, rows: Rows) -> None:
+        rows.close(remove=rows.path not in self._committed)
+
+    def put(self, name: str, part: Part) -> None:
+        tensors, numbers = _taken_apart(part)
+        text = {KEY: json.dumps(numbers)}
+        self._write(f"{name}.safetensors", serialize(tensors, text))
+
+    def get(self, name: str) -> Any:
+        path = self.folder / f"{name}.safetensors"
+        try:
+            with safe_open(path, framework="numpy") as file:
+                numbers, names = json.loads(file.metadata()[KEY]), file.keys()
+                return _put_together({key: file.get_tensor(key) for key in names}, numbers)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is missing or damaged; delete its folder to start anew"
+            ) from error
+
+    def commit(self, facts: dict[str, Any], *streams: Rows) -> None:
+        if self.facts and streams and time.monotonic() - self._last < self._least:
+            return
+        for rows in streams:
+            rows.sync()
+        paths = {rows.path for rows in streams if rows.path is not None}
+        self.facts = {**facts, "streams": sorted(path.name for path in paths)}
+        self._write(FACTS, json.dumps(self.facts).encode())
+        for old in self._committed - paths:
+            old.unlink(missing_ok=True)
+        self._committed, self._last = paths, time.monotonic()
+
+    def layers(self, count: int) -> Sequence[QuantizedLayer]:
+        return _StoredLayers(self, count)
+
+    def close(self, *, remove: bool) -> None:
+        """Let go of the folder, or remove it."""
+        if remove:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+
+class _StoredLayers(Sequence[QuantizedLayer]):
+    """Layers that are read when they are asked for and not kept."""
+
+    def __init__(self, journal: Journal, count: int) -> None:
+        self._journal, self._count = journal, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> QuantizedLayer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[QuantizedLayer]: ...
+    def __getitem__(self, index: int | slice) -> QuantizedLayer | Sequence[QuantizedLayer]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        layer: QuantizedLayer = self._journal.get(f"layers.{index}")
+        return layer
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def _taken_apart(part: Any, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
+    """Arrays of a part by name, integers of weights packed, and all else as JSON."""
+    tensors: Tensors = {}
+    numbers: dict[str, Any] = {"kind": type(part).__name__}
+    for field in fields(part):
+        value, name = getattr(part, field.name), prefix + field.name
+        if isinstance(value, np.ndarray):
+            if field.name == "q":
+                numbers["bits"] = bits = 4 if _fits(value) else 8
+                value = pack(value, bits)
+            tensors[name] = np.ascontiguousarray(value)
+        elif type(value).__name__ in KINDS:
+            inner, numbers[field.name] = _taken_apart(value, f"{name}.")
+            tensors |= inner
+        elif value is not None:
+            numbers[field.name] = int(value)
+    return tensors, numbers
+
+
+def _fits(q: NDArray[np.int8]) -> bool:
+    return bool(q.shape[-1] % 2 == 0 and q.size and q.min() >= -8 and q.max() <= 7)
+
+
+def _put_together(tensors: Tensors, numbers: dict[str, Any], prefix: str = "") -> Any:
+    """Invert :func:`_taken_apart`."""
+    kind = KINDS[numbers["kind"]]
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        name, value = prefix + field.name, numbers.get(field.name)
+        if name in tensors:
+            packed = field.name == "q"
+            values[field.name] = unpack(tensors[name], numbers["bits"]) if packed else tensors[name]
+        elif isinstance(value, dict):
+            values[field.name] = _put_together(tensors, value, f"{name}.")
+        elif value is not None:
+            values[field.name] = value
+    return kind(**values)

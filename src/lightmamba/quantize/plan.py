@@ -1,0 +1,206 @@
+"""What a run will take, said before it starts: memory, time, and whether there is enough of it."""
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lightmamba.config import Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.qmodel import Formats
+from lightmamba.quantize.project import BATCH
+from lightmamba.quantize.recipe import QuantizeWeights, Recipe
+
+__all__ = ["Plan", "available_memory", "choose_device", "flops_per_second"]
+
+PROCESS = 450 << 20  # bytes of Python, torch and the engine before any weight is read
+GB = 1e9
+ENOUGH = 3  # calibration tokens per input channel that GPTQ should have
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of one run."""
+
+    config: Mamba2Config
+    formats: Formats
+    sequences: int
+    seqlen: int
+    learns: bool  # whether weights are rounded by the inputs' moments
+    threads: int
+    in_memory: bool = False  # whether the streams are, and what is finished
+
+    @staticmethod
+    def of(
+        config: Mamba2Config, recipe: Recipe, shape: tuple[int, int], threads: int, in_memory: bool
+    ) -> "Plan":
+        """Plan of a recipe with (sequences, seqlen) of calibration."""
+        learns = any(isinstance(s, QuantizeWeights) and s.rounding == "gptq" for s in recipe.passes)
+        return Plan(config, recipe.formats, *shape, learns, threads, in_memory)
+
+    @property
+    def tokens(self) -> int:
+        """Calibration tokens."""
+        return self.sequences * self.seqlen
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Bytes that the largest moments of a run take, by what takes them."""
+        c, f = self.config, self.formats
+        inner, outer = f.in_channels(c), f.out_channels(c)
+        streams = self.tokens * (c.d_model * 4 * 4 + outer * 4)
+        moments = 3 * 4 * (2 * outer * outer + 2 * c.d_model * outer)
+        factor = 2 * 8 * outer * outer + 4 * outer * outer
+        layer = 4 * (c.d_in_proj * inner + c.d_model * outer)
+        batch = 6 * 4 * BATCH * max(outer, c.d_in_proj)
+        integers = self.threads * max(1 << 23, self.seqlen * c.d_in_proj) * 16
+        head = c.vocab_size * inner * (4 + 1 + 1) + 6 * 4 * 8192 * inner
+        table = c.vocab_size * c.d_model * (2 + 1) + 8 * 4 * 4096 * c.d_model
+        busy = max(2 * layer + batch + (moments + factor if self.learns else 0), integers + layer)
+        stored = sum(self.disk.values()) if self.in_memory else 0
+        return {
+            "process": PROCESS,
+            "one layer at work": busy,
+            "embedding or head at work": max(head, table),
+            "streams": (streams if self.in_memory else 0) + stored,
+        }
+
+    @property
+    def memory(self) -> int:
+        """Bytes at the largest moment."""
+        parts = self.parts
+        working = max(parts["one layer at work"], parts["embedding or head at work"])
+        return parts["process"] + working + parts["streams"]
+
+    @property
+    def disk(self) -> dict[str, int]:
+        """Bytes of the journal, by what takes them."""
+        c, f = self.config, self.formats
+        layer = (c.d_in_proj * f.in_channels(c) + c.d_model * f.out_channels(c)) * f.weight_bits / 8
+        rows = c.vocab_size * f.in_channels(c) * (1 + f.head_weight_bits / 8)
+        streams = self.tokens * (c.d_model * 4 * 4 + f.out_channels(c) * 4)
+        return {"parts": int(1.02 * (c.n_layer * layer + rows)), "streams": streams}
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of the whole run, those in float64 counted twice."""
+        c, f, t = self.config, self.formats, self.tokens
+        inner, outer = f.in_channels(c), f.out_channels(c)
+        forward = 2.0 * t * (c.d_in_proj * inner + c.d_model * outer)
+        layer = forward
+        head = 0.0
+        if self.learns:
+            for rows, n, cross in (
+                (c.d_in_proj, inner, inner), (c.d_model, outer, c.d_model),
+            ):  # fmt: skip
+                layer += 2.0 * t * n * (0.56 * n + cross) + 8.0 * rows * n * n + 4.0 * n**3
+            head = 2.0 * t * inner * 1.56 * inner + 8.0 * c.vocab_size * inner * inner
+        return c.n_layer * layer + head
+
+    @property
+    def elements(self) -> float:
+        """Values that pass through memory or the integer path, in billions of simple steps."""
+        c, f, t = self.config, self.formats, self.tokens
+        weights = c.n_layer * (c.d_in_proj * f.in_channels(c) + c.d_model * f.out_channels(c))
+        weights += c.vocab_size * f.in_channels(c)
+        search = (150 if self.learns else 20) * weights
+        stream = 40 * t * c.n_layer * (c.d_in_proj + f.out_channels(c))
+        return (search + stream) / 1e9
+
+    def seconds(self, speed: float) -> float:
+        """Estimated time at ``speed`` floating-point operations per second."""
+        return self.flops / (0.8 * speed) + 0.35 * self.elements
+
+    def warnings(self) -> list[str]:
+        """What will work, but not as well as it could."""
+        widest = self.formats.out_channels(self.config)
+        if not self.learns or self.tokens >= widest:
+            return []
+        wanted = math.ceil(ENOUGH * widest / self.seqlen)
+        sentence = (
+            f"{self.tokens:,} calibration tokens say nothing about most directions of the "
+            f"{widest:,} inputs of out_proj; {wanted * self.seqlen:,} would do "
+            f"(--sequences {wanted} --seqlen {self.seqlen})"
+        )
+        return [sentence]
+
+    def check(self, folder: Path | None) -> None:
+        """Refuse before the work what would fail on the way.
+
+        Raises
+        ------
+        InputError
+            If memory or the disk of ``folder`` does not suffice.
+        """
+        have = available_memory()
+        if self.memory > have:
+            raise InputError(
+                f"this needs about {self.memory / GB:.1f} GB of memory and {have / GB:.1f} GB are "
+                f"free; {self._reduce()}"
+            )
+        if folder is not None:
+            space = os.statvfs(folder)
+            free, need = space.f_bavail * space.f_frsize, sum(self.disk.values())
+            if need > free:
+                raise InputError(
+                    f"the journal in {folder} needs about {need / GB:.1f} GB and "
+                    f"{free / GB:.1f} GB are free; make room, or lower --sequences"
+                )
+
+    def _reduce(self) -> str:
+        c = self.config
+        if self.in_memory and self.parts["streams"] > self.memory / 3:
+            return "lower sequences, or quantize to a file, which keeps streams on disk"
+        if self.threads > 1 and self.threads * (1 << 23) * 16 > self.memory / 4:
+            return "lower --threads, or free memory"
+        if self.seqlen * c.d_in_proj > 1 << 23:
+            return f"lower --seqlen to {(1 << 23) // c.d_in_proj} or free memory"
+        return "free memory, or take a recipe without gptq, such as rtn-w4a4"
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: of the machine, and of its control group."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # "max", or none
+        return free
+    return min(free, max(0, limit - used))
+
+
+def choose_device(name: str) -> torch.device:
+    """Device of all float work: ``auto`` is the first of cuda, mps and cpu that is there.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, there in found.items() if there), "cpu")
+    kind = name.partition(":")[0]
+    if kind not in (*found, "cpu"):
+        raise InputError(f"no device {name!r}; give auto, cpu, cuda or mps")
+    if not found.get(kind, True):
+        raise InputError(f"torch finds no {kind} device on this machine; try --torch-device cpu")
+    return torch.device(name)
+
+
+def flops_per_second(device: torch.device) -> float:
+    """Speed of matrix products in float32, measured in a moment."""
+    a = torch.ones(1024, 1024, device=device)
+    (a @ a).sum().item()
+    start = time.perf_counter()
+    for _ in range(3):
+        (a @ a).sum().item()
+    return 3 * 2 * 1024**3 / (time.perf_counter() - start)

@@ -1,0 +1,113 @@
+"""Vectors of all calibration tokens, in memory or in a file, read and written a few at a time."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.errors import InputError
+
+__all__ = ["Rows", "disk_error"]
+
+
+def disk_error(error: OSError, path: Path) -> InputError:
+    """One sentence about a file of a run that could not be written or read."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = "the disk is full; make room"
+    else:
+        what = f"{error.strerror or error}; mend that"
+    return InputError(f"{path}: {what}, then start again: finished layers are kept")
+
+
+class Rows:
+    """Array (vectors, channels) that need not lie in memory.
+
+    Parameters
+    ----------
+    vectors, channels : int
+    dtype
+        Of an element.
+    path : Path or None
+        The file that holds it, opened as it is or made; None keeps it in memory. Reading a file
+        costs a copy out of the system's cache, which takes its memory back when it needs it.
+
+    Raises
+    ------
+    InputError
+        If the disk is full, or the file is of another size.
+    """
+
+    def __init__(self, vectors: int, channels: int, dtype: Any, path: Path | None = None) -> None:
+        self.shape, self.dtype, self.path = (vectors, channels), np.dtype(dtype), path
+        self._file = -1
+        if path is None:
+            self._memory = np.zeros(self.shape, self.dtype)
+            return
+        size = vectors * channels * self.dtype.itemsize
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            os.ftruncate(self._file, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file, 0, size)  # a full disk shows now
+        except OSError as error:
+            raise disk_error(error, path) from error
+
+    def __del__(self) -> None:
+        if self._file >= 0:  # what is there is kept
+            os.close(self._file)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, rows: slice) -> NDArray[Any]:
+        """Copy of some rows, in order and without gaps."""
+        start, stop, _ = rows.indices(len(self))
+        if self.path is None:
+            return self._memory[start:stop].copy()
+        out = np.empty((stop - start, self.shape[1]), self.dtype)
+        view, at = memoryview(out.data).cast("B"), start * self.shape[1] * self.dtype.itemsize
+        while len(view):
+            try:
+                got = os.preadv(self._file, [view], at)
+            except OSError as error:
+                raise disk_error(error, self.path) from error
+            if got == 0:
+                raise InputError(f"{self.path} is cut short; delete its folder and start anew")
+            view, at = view[got:], at + got
+        return out
+
+    def write(self, rows: slice, value: NDArray[Any]) -> None:
+        """Replace some rows, in order and without gaps."""
+        start, stop, _ = rows.indices(len(self))
+        if self.path is None:
+            self._memory[start:stop] = value
+            return
+        data = np.ascontiguousarray(value, self.dtype).reshape(stop - start, self.shape[1])
+        view, at = memoryview(data.data).cast("B"), start * self.shape[1] * self.dtype.itemsize
+        while len(view):
+            try:
+                put = os.pwrite(self._file, view, at)
+            except OSError as error:
+                raise disk_error(error, self.path) from error
+            view, at = view[put:], at + put
+
+    def sync(self) -> None:
+        """Wait until the disk has everything."""
+        if self.path is not None:
+            try:
+                os.fsync(self._file)
+            except OSError as error:
+                raise disk_error(error, self.path) from error
+
+    def close(self, *, remove: bool = False) -> None:
+        """Give memory or file back."""
+        if self.path is None:
+            self._memory = np.zeros((0, 0), self.dtype)
+        elif self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+            if remove:
+                self.path.unlink(missing_ok=True)

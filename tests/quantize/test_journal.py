@@ -1,0 +1,254 @@
+"""Runs on disk: killed and gone on with, refused where they are of another kind, removed after."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bench.checkpoints import make_checkpoint
+
+from lightmamba.checkpoint import open_checkpoint
+from lightmamba.config import Mamba2Config
+from lightmamba.errors import InputError
+from lightmamba.qmodel import load, to_bytes
+from lightmamba.qmodel.model import RMS_SHIFT
+from lightmamba.quantize import Calibration, FileRun, Recipe, driver, quantize_checkpoint
+from lightmamba.quantize.journal import Journal
+from lightmamba.quantize.lower import square_exponent
+from lightmamba.quantize.streams import Rows
+
+CONFIG = Mamba2Config(d_model=64, n_layer=3, vocab_size=150, d_state=16, headdim=16)
+
+
+def given(root):
+    return Calibration(ids=root / "ids.txt", sequences=24, seqlen=50)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A sharded checkpoint, ids, and the bytes of a run in memory."""
+    root = tmp_path_factory.mktemp("journal")
+    make_checkpoint(CONFIG, root / "ck", shard_bytes=60_000)
+    ids = np.random.default_rng(0).integers(0, 150, 1500)
+    (root / "ids.txt").write_text(" ".join(map(str, ids)))
+    made = quantize_checkpoint(open_checkpoint(root / "ck"), Recipe.load("w4a4"), given(root))
+    return root, to_bytes(made)
+
+
+def job(root, output, recipe="w4a4", **options):
+    opened = open_checkpoint(root / "ck")
+    ids, kind = given(root).tokens(opened, 0)
+    return FileRun(opened, Recipe.load(recipe), ids, kind, output, least=0.0, **options)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(monkeypatch, owner, name, count, error=Stopped):
+    """Let the ``count``-th call of a function fail."""
+    real, left = getattr(owner, name), [count]
+
+    def counted(*args, **options):
+        left[0] -= 1
+        if left[0] == 0:
+            raise error
+        return real(*args, **options)
+
+    monkeypatch.setattr(owner, name, counted)
+
+
+def test_on_disk_and_in_memory_are_the_same_bytes(world, tmp_path):
+    root, wanted = world
+    run = job(root, tmp_path / "m.safetensors")
+    run.run()
+    assert run.output.read_bytes() == wanted
+    assert list(tmp_path.iterdir()) == [run.output]  # the journal is gone
+
+
+def test_killed_five_times(world, tmp_path):
+    """SIGKILL in the embedding, in a stream, before facts, in a part, before a rename."""
+    root, wanted = world
+    output = tmp_path / "m.safetensors"
+    words = [sys.executable, "-m", "tests.quantize.killed", root / "ck", root / "ids.txt", output]
+    reached = []
+    for when, count in (("write", 2), ("write", 14), ("rename", 3), ("part", 1), ("rename", 2)):
+        done = subprocess.run([*words, when, str(count)], capture_output=True, check=False)
+        assert done.returncode == -9, done.stderr.decode()[-500:]
+        assert not output.exists()
+        facts = tmp_path / "m.safetensors.journal" / "facts.json"
+        reached.append(json.loads(facts.read_text())["done"] if facts.exists() else -1)
+    assert reached == sorted(reached)
+    assert len(set(reached)) >= 3
+    done = subprocess.run([*words, "write", "0"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-500:]
+    assert output.read_bytes() == wanted
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("count", [1, 7, 20, 33])
+def test_stopped_in_any_write_and_gone_on_with(world, tmp_path, monkeypatch, count):
+    root, wanted = world
+    run = job(root, tmp_path / "m.safetensors")
+    stop_at(monkeypatch, Rows, "write", count)
+    with pytest.raises(Stopped):
+        run.run()
+    monkeypatch.undo()
+    job(root, run.output).run()
+    assert run.output.read_bytes() == wanted
+
+
+def test_what_is_done_is_not_done_again(world, tmp_path, monkeypatch):
+    root, _ = world
+    run = job(root, tmp_path / "m.safetensors")
+    stop_at(monkeypatch, Journal, "put", 4)  # the table, two layers, and now the third
+    with pytest.raises(Stopped):
+        run.run()
+    monkeypatch.undo()
+    read, real = [], type(run.checkpoint.weights).layer
+
+    def watched(self, index):
+        read.append(index)
+        return real(self, index)
+
+    monkeypatch.setattr(type(run.checkpoint.weights), "layer", watched)
+    run.run()
+    assert read == [2]
+
+
+@pytest.mark.parametrize("least", [0.0, 1e9])
+def test_only_what_is_worth_it_is_written_down(world, tmp_path, monkeypatch, least):
+    root, wanted = world
+    run = replace(job(root, tmp_path / "m.safetensors"), least=least)
+    stop_at(monkeypatch, Journal, "put", 4)
+    with pytest.raises(Stopped):
+        run.run()
+    monkeypatch.undo()
+    assert json.loads((run.folder / "facts.json").read_text())["done"] == (0 if least else 2)
+    streams = {path.name for path in run.folder.glob("*.bin")}
+    layer = 0 if least else 2
+    assert {f"float.{layer}.bin", f"integer.{layer}.bin"} <= streams
+    run.run()
+    assert run.output.read_bytes() == wanted
+
+
+def begun(root, tmp_path, monkeypatch):
+    run = job(root, tmp_path / "m.safetensors")
+    stop_at(monkeypatch, Journal, "put", 3)
+    with pytest.raises(Stopped):
+        run.run()
+    monkeypatch.undo()
+    return run
+
+
+def other_checkpoint(root, run):
+    source = run.checkpoint.source
+    source = replace(source, hashes=source.hashes | {"config.json": "0" * 64})
+    return replace(run, checkpoint=replace(run.checkpoint, source=source))
+
+
+OTHERS = {
+    "seed": lambda root, run: replace(run, seed=1),
+    "recipe": lambda root, run: replace(run, recipe=Recipe.load("w4a8")),
+    "number of threads": lambda root, run: replace(run, threads=2),
+    "calibration": lambda root, run: replace(run, ids=run.ids[::-1].copy()),
+    "checkpoint": other_checkpoint,
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_journal_of_another_run_is_refused_by_name(world, tmp_path, monkeypatch, what):
+    root, wanted = world
+    run = begun(root, tmp_path, monkeypatch)
+    with pytest.raises(InputError, match=f"journal of a run with another {what} ") as caught:
+        OTHERS[what](root, run).run()
+    assert "delete the folder" in str(caught.value)
+    run.run()  # and is still good for its own
+    assert run.output.read_bytes() == wanted
+
+
+def test_a_journal_in_use_is_refused(world, tmp_path):
+    root, _ = world
+    run = job(root, tmp_path / "m.safetensors")
+    held = Journal(run.folder, {})
+    with pytest.raises(InputError, match="another process is at work in"):
+        run.run()
+    held.close(remove=True)
+
+
+@pytest.mark.parametrize("name", ["facts.json", "manifest.json", "layers.0.safetensors"])
+def test_a_damaged_journal_is_refused(world, tmp_path, monkeypatch, name):
+    root, _ = world
+    run = begun(root, tmp_path, monkeypatch)
+    path = run.folder / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputError, match=r"damaged; delete its folder"):
+        run.run()
+
+
+def test_a_missing_shard_is_named_and_put_back(world, tmp_path, monkeypatch):
+    root, wanted = world
+    run = begun(root, tmp_path, monkeypatch)
+    index = json.loads((root / "ck" / "model.safetensors.index.json").read_text())
+    shard = root / "ck" / index["weight_map"]["backbone.layers.2.mixer.in_proj.weight"]
+    shard.rename(tmp_path / "away")
+    with pytest.raises(
+        InputError, match=f"{shard.name} is missing, .* put it back and start again"
+    ):
+        run.run()
+    (tmp_path / "away").rename(shard)
+    run.run()
+    assert run.output.read_bytes() == wanted
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fsync", "posix_fallocate"])
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(world, tmp_path, monkeypatch, call):
+    root, wanted = world
+    run = job(root, tmp_path / "m.safetensors")
+    stop_at(monkeypatch, os, call, 9, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    with pytest.raises(InputError, match="the disk is full; make room, then start again"):
+        run.run()
+    monkeypatch.undo()
+    run.run()
+    assert run.output.read_bytes() == wanted
+
+
+def test_an_outgrown_residual_begins_anew(world, tmp_path, monkeypatch):
+    """The scan sees far too little; the first wide value widens the exponent for all."""
+    root, _ = world
+    asked = []
+
+    def narrow(largest, *rest):
+        asked.append(largest)
+        return square_exponent(largest, *rest) - (9 if len(asked) == 1 else 0)
+
+    monkeypatch.setattr(driver, "square_exponent", narrow)
+    run = job(root, tmp_path / "m.safetensors")
+    run.run()
+    assert len(asked) == 2
+    model = load(run.output)
+    assert model.residual_exp == square_exponent(
+        asked[1], 32, RMS_SHIFT, CONFIG.eps * CONFIG.d_model
+    )
+
+
+@pytest.mark.parametrize("path", [True, False])
+def test_rows(tmp_path, path):
+    rows = Rows(10, 3, np.int32, tmp_path / "r.bin" if path else None)
+    value = np.arange(12, dtype=np.int32).reshape(4, 3)
+    rows.write(slice(5, 9), value)
+    np.testing.assert_array_equal(rows.read(slice(6, 100)), [*value[1:], [0, 0, 0]])
+    got = rows.read(slice(5, 9))
+    got[:] = 7
+    np.testing.assert_array_equal(rows.read(slice(5, 9)), value)
+    rows.sync()
+    rows.close()
+    if path:
+        again = Rows(10, 3, np.int32, tmp_path / "r.bin")
+        np.testing.assert_array_equal(again.read(slice(5, 9)), value)
+        again.close(remove=True)
+        assert not (tmp_path / "r.bin").exists()

@@ -1,0 +1,88 @@
+"""What a run will take, and what is refused before it starts."""
+
+import os
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightmamba.config import SHAPES
+from lightmamba.errors import InputError
+from lightmamba.quantize import Recipe, plan
+from lightmamba.quantize.plan import Plan, available_memory, choose_device
+
+GIB = 1 << 30
+
+
+def planned(shape, sequences=32, recipe="w4a4", threads=2, in_memory=False, seqlen=512):
+    return Plan.of(SHAPES[shape], Recipe.load(recipe), (sequences, seqlen), threads, in_memory)
+
+
+@pytest.mark.parametrize(
+    ("shape", "limit"), [("mamba2-130m", 2), ("mamba2-1.3b", 5), ("mamba2-2.7b", 8)]
+)
+def test_published_shapes_fit_ordinary_machines(shape, limit):
+    assert planned(shape, sequences=160).memory < limit * GIB
+
+
+def test_memory_is_that_of_one_layer_and_time_that_of_all():
+    one, more = planned("mamba2-130m"), planned("mamba2-130m", sequences=320)
+    assert more.memory == one.memory
+    assert more.seconds(1e11) > 3 * one.seconds(1e11)
+    deep = replace(one, config=replace(one.config, n_layer=48))
+    assert deep.memory == one.memory
+    assert 1.5 < deep.seconds(1e11) / one.seconds(1e11) < 2
+    assert deep.disk["parts"] > 1.2 * one.disk["parts"]
+    inside = planned("mamba2-130m", in_memory=True)
+    assert inside.memory > one.memory + inside.disk["parts"]
+
+
+def test_rounding_without_moments_takes_less():
+    plain, learning = planned("mamba2-2.7b", recipe="rtn-w4a4"), planned("mamba2-2.7b")
+    assert plain.memory < learning.memory
+    assert plain.flops < 0.5 * learning.flops
+
+
+REDUCE = {
+    "threads": ({"threads": 64}, "lower --threads, or free memory"),
+    "long": ({"seqlen": 8192, "sequences": 2, "threads": 1}, "lower --seqlen to "),
+    "gptq": ({"threads": 1}, "free memory, or take a recipe without gptq"),
+    "inside": ({"in_memory": True, "sequences": 2000}, "lower sequences, or quantize to a file"),
+}
+
+
+@pytest.mark.parametrize(("options", "sentence"), REDUCE.values(), ids=REDUCE)
+def test_too_little_memory_says_what_to_reduce(monkeypatch, options, sentence):
+    monkeypatch.setattr(plan, "available_memory", lambda: 200 << 20)
+    with pytest.raises(InputError, match="of memory and 0.2 GB are free; " + sentence):
+        planned("mamba2-2.7b", **options).check(None)
+
+
+def test_too_little_disk_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(plan, "available_memory", lambda: 1 << 40)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=1000, f_frsize=4096))
+    with pytest.raises(InputError, match=r"needs about \d\.\d GB and 0\.0 GB are free; make room"):
+        planned("mamba2-2.7b").check(tmp_path)
+
+
+def test_short_calibration_is_warned_of_with_what_would_do():
+    (warning,) = planned("mamba2-2.7b", sequences=8).warnings()
+    assert "4,096 calibration tokens" in warning
+    assert "--sequences 30 --seqlen 512" in warning
+    assert not planned("mamba2-2.7b", sequences=30).warnings()
+    assert not planned("mamba2-2.7b", sequences=8, recipe="rtn-w4a4").warnings()
+
+
+def test_memory_of_this_machine():
+    assert 1 << 20 < available_memory() < 1 << 50
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"), [((True, True), "cuda"), ((False, True), "mps"), ((False, False), "cpu")]
+)
+def test_the_device_is_the_first_that_is_there(monkeypatch, there, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there[0])
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there[1])
+    assert choose_device("auto").type == chosen
+    assert choose_device("cpu").type == "cpu"

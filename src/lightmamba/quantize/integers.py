@@ -1,16 +1,12 @@
 """The integer residual stream through one quantized layer, by the engine."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.engine import Engine, State
-from lightmamba.engine.blas import one_blas_thread
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLayer, QuantizedModel
 from lightmamba.quantize.streams import Rows
@@ -19,7 +15,6 @@ __all__ = ["IntegerPath"]
 
 BATCH = 8  # sequences that go through a layer at once, fewer of them if they are long or wide
 VALUES = 1 << 23  # of one batch at the widest place
-T = TypeVar("T")
 
 
 class IntegerPath:
@@ -32,21 +27,17 @@ class IntegerPath:
     seqlen : int
         Tokens of a sequence.
     threads : int
-        Batches that are run at once.
+        Of the engine.
     """
 
     def __init__(self, model: QuantizedModel, seqlen: int, threads: int) -> None:
         config = replace(model.config, n_layer=1)
         self.model, self.seqlen, self.threads = replace(model, config=config), seqlen, threads
-        self.ops = Engine(replace(self.model, layers=())).ops
+        self.ops = Engine(replace(self.model, layers=()), threads=threads).ops
         self.config = config
 
     def _engine(self, layer: QuantizedLayer) -> Engine:
-        return Engine(replace(self.model, layers=(layer,)))
-
-    def _map(self, work: Callable[[slice], T], pieces: Iterable[slice]) -> list[T]:
-        with one_blas_thread(), ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(work, pieces))
+        return Engine(replace(self.model, layers=(layer,)), threads=self.threads)
 
     def _batches(self, vectors: int) -> list[slice]:
         """Whole sequences: runs of rows."""
@@ -76,7 +67,7 @@ class IntegerPath:
             mixed.write(rows, x.astype(np.int32, copy=False))
             return rms
 
-        parts = self._map(run, self._batches(len(u)))
+        parts = [run(rows) for rows in self._batches(len(u))]
         mantissa, j = (np.concatenate(x) for x in zip(*parts, strict=True))
         return mantissa, j
 
@@ -92,4 +83,5 @@ class IntegerPath:
             out, _ = engine.out_proj(0, x, part, before, Counter())
             after.write(rows, out.astype(np.int32, copy=False))
 
-        self._map(run, self._batches(len(u)))
+        for rows in self._batches(len(u)):
+            run(rows)

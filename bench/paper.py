@@ -6,7 +6,7 @@ recipes, perplexity of WikiText-2, LAMBADA and the zero-shot tasks. It goes on w
 python -m bench.paper --models state-spaces/mamba2-2.7b --tokenizer tokenizer.json --data data
 python -m bench.paper --models demo --data data --tokens 4096 --rows 64 --sequences 16
 
-``--data`` is a folder that holds the files of :data:`TEXTS` and :data:`TASKS`; what it lacks is left
+``--data`` is a folder with the files of :data:`TEXTS` and :data:`TASKS`; what it lacks is left
 out, and said. ``--texts`` and ``--tasks`` name files, or tasks of lm-eval, instead.
 """
 

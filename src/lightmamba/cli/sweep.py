@@ -109,7 +109,7 @@ def _shown(
 ) -> dict[str, Any]:
     from lightmamba.cli.show import console, table
     from lightmamba.sweep import is_done, markdown, table_of
-    from lightmamba.sweep.table import sentence
+    from lightmamba.sweep.table import by_measure, sentence
 
     found = table_of(rows)
     failed = [row for row in rows if not is_done(row)]
@@ -117,7 +117,8 @@ def _shown(
     codes = {row["code"] for row in rows}
     (folder / "table.md").write_text(markdown(found, without), encoding="utf-8")
     if not args.json:
-        table(str(folder), ("model", "recipe", *found.columns), found.lines())
+        for name, part in by_measure(rows).items():
+            table(name, ("model", "recipe", *part.columns), part.lines())
         for row in without:
             console.print(sentence(row), markup=False)
         if len(codes) > 1:
@@ -148,9 +149,13 @@ def _compare(
     if not args.json:
         rows = [
             (f"{d.model}, {d.recipe}, {d.column}", d.before, d.after, d.after - d.before, d.error,
-             "" if d.same_inputs else "other inputs")
+             "same" if d.same_inputs else "other")
             for d in found
         ]  # fmt: skip
-        table(f"{args.plan} and {args.compare}", ("", "before", "after", "change", "±", ""), rows)
+        table(
+            f"{args.plan} and {args.compare}",
+            ("", "before", "after", "change", "±", "inputs"),
+            rows,
+        )
     return {"before": str(args.plan), "after": str(args.compare),
             "differences": [asdict(d) for d in found]}  # fmt: skip

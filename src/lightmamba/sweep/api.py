@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.sweep.plan import Plan
-from lightmamba.sweep.results import Results, Row, is_done, latest
-from lightmamba.sweep.room import choose_runner
+from lightmamba.sweep.results import Results, Row, check_folder, is_done, latest
+from lightmamba.sweep.room import check_workers, choose_runner
 from lightmamba.sweep.schedule import cell, pending, run_jobs
 from lightmamba.sweep.sources import HashBook
 from lightmamba.sweep.verbs import Progress
@@ -62,9 +62,11 @@ def sweep(
         If the plan names what is not there, another sweep writes into the folder, or Ray does not
         answer. What is wrong with one job stands in its row.
     """
+    check_workers(workers, address)
+    check_folder(folder)
+    book = HashBook(folder / HASHES)
+    jobs = plan.jobs(book)
     with Results(folder) as results:
-        book = HashBook(folder / HASHES)
-        jobs = plan.jobs(book)
         book.save()
         before = latest(results.rows)
         kept = sum(job.key in before and is_done(before[job.key]) for job in jobs)

@@ -9,10 +9,24 @@ from lightmamba.errors import InputError
 from lightmamba.sweep.job import Job
 from lightmamba.sweep.runner import InProcess, Runner
 
-__all__ = ["choose_runner", "memory_of", "workers_that_fit"]
+__all__ = ["check_workers", "choose_runner", "memory_of", "workers_that_fit"]
 
 BASE = 1 << 30  # bytes of a worker with torch, without a model
 PER_PARAMETER = 12  # bytes: the float32 model, and about twice as much beside it
+
+
+def check_workers(workers: int | None, address: str | None) -> None:
+    """Refuse a number of workers that cannot be.
+
+    Raises
+    ------
+    InputError
+        One sentence.
+    """
+    if workers is not None and workers < 0:
+        raise InputError(f"--workers must be at least 0, not {workers}; try 2")
+    if address is not None and workers == 0:
+        raise InputError("--address needs workers; leave out --workers 0")
 
 
 def choose_runner(
@@ -38,10 +52,7 @@ def choose_runner(
     ModuleNotFoundError
         If Ray is asked for and not installed.
     """
-    if workers is not None and workers < 0:
-        raise InputError(f"--workers must be at least 0, not {workers}; try 2")
-    if address is not None and workers == 0:
-        raise InputError("--address needs workers; leave out --workers 0")
+    check_workers(workers, address)
     asked = address is not None or bool(workers)
     if workers == 0 or not (asked or find_spec("ray")):
         return InProcess(threads)

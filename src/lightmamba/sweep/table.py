@@ -119,6 +119,29 @@ def table_of(rows: Iterable[Row]) -> Table:
     return Table(tuple(columns), cells)
 
 
+def by_measure(rows: Iterable[Row]) -> dict[str, Table]:
+    """A small table for each text, task and target, and one of the tasks' means."""
+    rows = list(rows)
+    parts: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["kind"] != "quantize":
+            parts.setdefault(row["measure"], []).append(row)
+    found = {name: _short(table_of(part), f"{name}, ") for name, part in parts.items()}
+    whole = table_of(rows)
+    if MEAN in whole.columns:
+        means = {key: {MEAN: line[MEAN]} for key, line in whole.rows.items() if MEAN in line}
+        found[MEAN] = Table((MEAN,), means)
+    return found
+
+
+def _short(table: Table, prefix: str) -> Table:
+    rows = {
+        key: {column.removeprefix(prefix): figure for column, figure in line.items()}
+        for key, line in table.rows.items()
+    }
+    return Table(tuple(column.removeprefix(prefix) for column in table.columns), rows)
+
+
 def compared(before: Iterable[Row], after: Iterable[Row]) -> list[Difference]:
     """Figures that both have, with what differs."""
     old, new = _by_key(before), _by_key(after)

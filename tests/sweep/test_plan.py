@@ -121,7 +121,7 @@ CASES = [
 
 @pytest.mark.parametrize(("text", "sentence"), CASES)
 def test_one_sentence(world, text, sentence):
-    with pytest.raises(InputError, match="plan[.]toml") as error:
+    with pytest.raises(InputError, match=r"plan\.toml") as error:
         parse(world, text)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)

@@ -39,7 +39,7 @@ def test_a_torn_line_is_dropped_and_written_over(tmp_path):
 @pytest.mark.parametrize("line", ["no json", "[1]", "{}", '{"key": "k"}'])
 def test_another_line_is_named(tmp_path, line):
     (tmp_path / RESULTS).write_text(f"{json.dumps(ROW)}\n{line}\n{json.dumps(ROW)}\n")
-    with pytest.raises(InputError, match="line 2 of .* is no result"):
+    with pytest.raises(InputError, match=r"line 2 of .* is no result"):
         read_results(tmp_path)
     with pytest.raises(InputError, match="line 2"):
         Results(tmp_path)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def kill_one(folder: Path, kind: str, killed: list[tuple[str, int]], over: threa
 @pytest.mark.parametrize("kind", ["quantize", pytest.param("text", marks=pytest.mark.slow)])
 def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
     """Three workers, one of them killed in mid-job: all results, once each, and the same ones."""
-    folder, jobs, over = tmp_path / "s", world.plan.jobs(), threading.Event()
+    plan = replace(world.plan, recipes=world.plan.recipes[:2])
+    folder, jobs, over = tmp_path / "s", plan.jobs(), threading.Event()
     killed: list[tuple[str, int]] = []
     runner = on_ray(None, 3, 1, attempt_noted)
     assert runner.places == 3
@@ -62,13 +64,13 @@ def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
     killer.start()
     try:
         with Results(folder) as results:
-            assert run_jobs(jobs, results, folder, runner) == 8
+            assert run_jobs(jobs, results, folder, runner) == 5
     finally:
         over.set()
         killer.join()
         runner.close()
     rows = read_results(folder)
-    assert len(rows) == len({row["key"] for row in rows}) == 8
+    assert len(rows) == len({row["key"] for row in rows}) == 5
     ((key, _),) = killed
     assert {row["key"]: row["attempts"] for row in rows} == {
         row["key"]: 2 if row["key"] == key else 1 for row in rows
@@ -76,10 +78,10 @@ def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
     begun = [note[0] for note in notes(folder)]
     assert sorted(begun) == sorted([*{row["key"] for row in rows}, key])  # twice what was killed
     assert len({pid for _, pid, _ in notes(folder)}) >= 3
-    assert len(list((folder / "files").glob("*.safetensors"))) == 2
+    assert len(list((folder / "files").glob("*.safetensors"))) == 1
     shutil.rmtree(folder / "notes")
 
-    alone = sweep(world.plan, tmp_path / "alone", workers=0)
+    alone = sweep(plan, tmp_path / "alone", workers=0)
     one, other = ({row["key"]: settled(row) for row in of} for of in (rows, alone.rows))
     assert {key: one[key] for key in other} == other
     assert {f.name: f.read_bytes() for f in (folder / "files").iterdir()} == {

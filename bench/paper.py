@@ -13,7 +13,7 @@ out, and said. ``--texts`` and ``--tasks`` name files, or tasks of lm-eval, inst
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +121,22 @@ def main() -> int:
             )  # fmt: skip
     except InputError as error:
         parser.error(str(error))
-    results = {
+    results: dict[str, Any] = {
         "limits": {"tokens": plan.tokens, "rows": plan.rows, **plan.calibration},
         "rows": [result_of(row) for row in found.rows],
     }
-    write_results(args.out.stem, "python -m bench.paper", results, args.out.parent)
+    write_results(args.out.stem, _command(args, results["rows"]), results, args.out.parent)
     print(paper_table(results))
     return 1 if any(not is_done(row) for row in found.rows) else 0
+
+
+def _command(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What was run, by the names of the models and without the places of this machine."""
+    words = ["python -m bench.paper --models", *dict.fromkeys(row["model"] for row in rows)]
+    for name in ("tokens", "rows", "sequences", "seqlen"):
+        if (value := getattr(args, name)) is not None:
+            words.append(f"--{name} {value}")
+    return " ".join(words)
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -35,21 +35,23 @@ def paper_table(results: Mapping[str, Any]) -> str:
     """Recipes by what was measured, and the paper's numbers at the end of each row."""
     cells: dict[tuple[str, str], dict[str, list[Any]]] = {}
     tasks: dict[str, None] = {}
+    columns: dict[str, None] = {}
     for row in results["rows"]:
         cells.setdefault((row["model"], row["recipe"]), {}).update(row["figures"])
+        main = f"{row['measure']}, {row['metric'] or 'perplexity'}"
+        columns |= dict.fromkeys([main, *row["figures"]])
         if row["kind"] == "task":
-            tasks[f"{row['measure']}, {row['metric']}"] = None
-    columns = [*dict.fromkeys(name for found in cells.values() for name in found)]
-    columns.sort(key=lambda name: not name.endswith(", perplexity"))
-    source = paper().shape.replace("mamba2", "Mamba2").upper().replace("MAMBA", "Mamba")
-    header = ["model, recipe", *columns, "tasks, mean", f"{source}, published: zero-shot",
+            tasks[main] = None
+    order = sorted(columns, key=lambda name: not name.endswith(", perplexity"))
+    source = paper().shape.upper().replace("MAMBA", "Mamba")
+    header = ["model, recipe", *order, "tasks, mean", f"{source}, published: zero-shot",
               "LAMBADA perplexity"]  # fmt: skip
     body = []
     for (model, recipe), found in cells.items():
         claim = published(recipe)
         body.append([
             f"{model}, {'float' if recipe == 'float' else f'`{recipe}`'}",
-            *(_figure(name, found.get(name), percent=name in tasks) for name in columns),
+            *(_figure(name, found.get(name), percent=name in tasks) for name in order),
             _mean([found.get(name) for name in tasks]),
             "" if claim is None else f"{claim.zero_shot:.1f}",
             "" if claim is None else _perplexity(claim),

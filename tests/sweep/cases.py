@@ -12,7 +12,7 @@ from lightmamba.sweep.job import Job, Learning, Machine, Model, Text
 from lightmamba.sweep.verbs import Progress
 from lightmamba.sweep.work import Order, Outcome, attempt
 
-__all__ = ["LEARNING", "MODEL", "attempt_noted", "broken", "cell_of", "die", "invented"]
+__all__ = ["LEARNING", "MODEL", "attempt_noted", "broken", "cell_of", "die", "invented", "unfit"]
 
 MODEL = Model("m", "/nowhere", SHAPES["demo"], hashes=(("config.json", "00"), ("w", "11")))
 LEARNING = Learning(sequences=4, seqlen=64)
@@ -56,6 +56,11 @@ def attempt_noted(order: Order) -> Outcome:
     here.with_suffix(".part").rename(here)
     time.sleep(SLEEP)
     return attempt(order)
+
+
+def unfit(order: Order) -> Outcome:
+    """What a worker without the project says of every job."""
+    raise ModuleNotFoundError("No module named 'lightmamba'")
 
 
 def die(order: Order) -> Outcome:

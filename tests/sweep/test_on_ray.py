@@ -20,7 +20,7 @@ from lightmamba.errors import InputError
 from lightmamba.sweep import sweep
 from lightmamba.sweep.results import Results, read_results
 from lightmamba.sweep.schedule import run_jobs
-from tests.sweep.cases import attempt_noted, cell_of, die, invented
+from tests.sweep.cases import attempt_noted, cell_of, die, invented, unfit
 from tests.sweep.test_sweep import settled
 
 pytestmark = [
@@ -101,6 +101,18 @@ def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
     assert [rows[text]["status"] for text in "abc"] == ["failed", "done", "done"]
     assert rows["a"]["error"].startswith("3 workers died of it; the last one: ")
     assert rows["a"]["attempts"] == 3
+
+
+def test_a_worker_without_the_project_is_named(tmp_path):
+    runner = on_ray(None, 1, 1, unfit)
+    try:
+        with Results(tmp_path / "s") as results:
+            run_jobs([cell_of(None)], results, tmp_path / "s", runner)
+    finally:
+        runner.close()
+    (row,) = read_results(tmp_path / "s")
+    assert (row["status"], row["attempts"]) == ("failed", 1)
+    assert "could not take the job: ModuleNotFoundError" in row["error"]
 
 
 def refusal(address: str) -> str:

@@ -109,11 +109,8 @@ class Machine:
 
 
 Measure = Text | Task | Machine
-UNKEYED = {
-    "name",
-    "place",
-    "metric",
-}  # of a measure: how it is called, where it lies, what is shown
+# Of a measure: how it is called, where it lies, what is shown of it.
+UNKEYED = {"name", "place", "metric"}
 
 
 @dataclass(frozen=True)

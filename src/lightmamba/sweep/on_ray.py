@@ -101,6 +101,9 @@ class OnRay:
         order, attempts = self._running.pop(done[0])
         try:
             found: Outcome = ray.get(done[0])
+        except ray.exceptions.RayTaskError as error:  # it did not come as far as the job
+            said = f"a worker could not take the job: {error.cause!r}; it needs LightMamba too"
+            return Outcome(order.job.key, None, said, str(error), attempts=attempts)
         except ray.exceptions.RayError as error:
             why = " ".join(str(error).split())[:300]
             if attempts < DEATHS:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common import RESULTS, commit, write_results
+from bench.common import RESULTS, write_results
 from bench.paper_tables import paper_table
 from lightmamba.cli.show import progress
 from lightmamba.errors import InputError
@@ -87,7 +87,7 @@ def result_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the results file keeps of a cell of the sweep."""
     found = {name: [f.value, f.error] for name, f in figures(row).items() if f.value is not None}
     kept = {name: row[name] for name in ("model", "recipe", "kind", "measure", "metric", "status")}
-    kept |= {"figures": found, "seconds": row["seconds"], "commit": commit()}
+    kept |= {"figures": found, "seconds": row["seconds"], "code": row["code"]}
     return kept if is_done(row) else kept | {"error": row["error"]}
 
 

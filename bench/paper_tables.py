@@ -45,7 +45,7 @@ def paper_table(results: Mapping[str, Any]) -> str:
     order = sorted(columns, key=lambda name: not name.endswith(", perplexity"))
     source = paper().shape.upper().replace("MAMBA", "Mamba")
     header = ["model, recipe", *order, "tasks, mean", f"{source}, published: zero-shot",
-              "LAMBADA perplexity"]  # fmt: skip
+              "published: LAMBADA perplexity"]  # fmt: skip
     body = []
     for (model, recipe), found in cells.items():
         claim = published(recipe)
@@ -86,9 +86,12 @@ def shipped() -> str:
     record = load("paper")
     limits = record["results"]["limits"]
     said = ", ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
-    rows = record["results"]["rows"]
-    end = foot({**record, "results": rows}).rstrip()
-    return f"{paper_table(record['results'])}{end} Limits: {said or 'none'}.\n"
+    codes = ", ".join(sorted({row["code"] for row in record["results"]["rows"]}))
+    end = foot({**record, "results": {}}).rstrip()
+    return (
+        f"{paper_table(record['results'])}{end} The commit is the table's; rows are of code "
+        f"{codes}. Limits: {said or 'none'}.\n"
+    )
 
 
 PAPER: dict[str, Callable[[], str]] = {"paper": shipped}

@@ -65,9 +65,9 @@ def commit() -> str:
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def write_results(name: str, command: str, results: Any) -> None:
+def write_results(name: str, command: str, results: Any, folder: Path = RESULTS) -> None:
     """Write ``results`` with the machine, the date and the commit that made them."""
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     record = {
         "command": command,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -75,7 +75,7 @@ def write_results(name: str, command: str, results: Any) -> None:
         "machine": machine(),
         "results": results,
     }
-    path = RESULTS / f"{name}.json"
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 

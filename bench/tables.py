@@ -14,6 +14,7 @@ from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
 from bench.markdown import foot, lines, load
 from bench.mutants import fingerprint
+from bench.paper_tables import PAPER
 from bench.synth_tables import SYNTH
 from lightmamba.arch.describe import tables
 
@@ -274,6 +275,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **FULL,
     **ABLATION,
     **ENGINE,
+    **PAPER,
 }
 
 

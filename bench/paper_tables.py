@@ -1,0 +1,97 @@
+"""The table of :mod:`bench.paper` beside what the paper published."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench.markdown import foot, lines, load
+from lightmamba.report.paper import ClaimedAccuracy, paper
+
+__all__ = ["PAPER", "paper_table", "published"]
+
+NAMES = {
+    "rtn": "RTN",
+    "smoothquant": "SmoothQuant",
+    "osplus": "Outlier Suppression+",
+    "ours": "LightMamba, with the SSM",  # whose integers reach as far as ours
+}
+
+
+def split(recipe: str) -> tuple[str, str]:
+    """Method and width of a shipped recipe; both are "float" of the checkpoint."""
+    if recipe == "float":
+        return recipe, recipe
+    method, _, width = recipe.rpartition("-")
+    return method or "ours", width
+
+
+def published(recipe: str) -> ClaimedAccuracy | None:
+    """The paper's row of a recipe, for Mamba2-2.7B."""
+    method, width = split(recipe)
+    wanted = ("FP16", "FP16") if method == "float" else (NAMES[method], width.upper())
+    return next((row for row in paper().accuracy if (row.method, row.scheme) == wanted), None)
+
+
+def paper_table(results: Mapping[str, Any]) -> str:
+    """Recipes by what was measured, and the paper's numbers at the end of each row."""
+    cells: dict[tuple[str, str], dict[str, list[Any]]] = {}
+    tasks: dict[str, None] = {}
+    columns: dict[str, None] = {}
+    for row in results["rows"]:
+        cells.setdefault((row["model"], row["recipe"]), {}).update(row["figures"])
+        main = f"{row['measure']}, {row['metric'] or 'perplexity'}"
+        columns |= dict.fromkeys([main, *row["figures"]])
+        if row["kind"] == "task":
+            tasks[main] = None
+    order = sorted(columns, key=lambda name: not name.endswith(", perplexity"))
+    source = paper().shape.upper().replace("MAMBA", "Mamba")
+    header = ["model, recipe", *order, "tasks, mean", f"{source}, published: zero-shot",
+              "published: LAMBADA perplexity"]  # fmt: skip
+    body = []
+    for (model, recipe), found in cells.items():
+        claim = published(recipe)
+        body.append([
+            f"{model}, {'float' if recipe == 'float' else f'`{recipe}`'}",
+            *(_figure(name, found.get(name), percent=name in tasks) for name in order),
+            _mean([found.get(name) for name in tasks]),
+            "" if claim is None else f"{claim.zero_shot:.1f}",
+            "" if claim is None else _perplexity(claim),
+        ])  # fmt: skip
+    return lines(header, body)
+
+
+def _figure(name: str, found: list[Any] | None, *, percent: bool) -> str:
+    if found is None:
+        return "failed"
+    value, error = found
+    scale, form = (100, "{:.1f}") if percent else (1, "{:.4g}")
+    text = form.format(scale * value)
+    return text if error is None else f"{text} ± {scale * error:.2g}"
+
+
+def _mean(found: list[list[Any] | None]) -> str:
+    values = [each[0] for each in found if each is not None]
+    if not values or len(values) < len(found):
+        return ""
+    return f"{100 * sum(values) / len(values):.1f}"
+
+
+def _perplexity(claim: ClaimedAccuracy) -> str:
+    if claim.perplexity_above is not None:
+        return f"> {claim.perplexity_above:g}"
+    return "" if claim.perplexity is None else f"{claim.perplexity:.2f}"
+
+
+def shipped() -> str:
+    """The table of the docs."""
+    record = load("paper")
+    limits = record["results"]["limits"]
+    said = ", ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
+    codes = ", ".join(sorted({row["code"] for row in record["results"]["rows"]}))
+    end = foot({**record, "results": {}}).rstrip()
+    return (
+        f"{paper_table(record['results'])}{end} The commit is the table's; rows are of code "
+        f"{codes}. Limits: {said or 'none'}.\n"
+    )
+
+
+PAPER: dict[str, Callable[[], str]] = {"paper": shipped}

@@ -1,0 +1,161 @@
+"""``lightmamba sweep``."""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightmamba.sweep import Plan
+
+__all__ = ["add_arguments", "run"]
+
+LISTS = ("model", "recipe", "text", "task", "target")
+LIMITS = ("tokens", "rows")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", nargs="?", type=Path, metavar="PLAN or DIR",
+                        help="a plan's TOML; or a folder of results, to show them")  # fmt: skip
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="to make, or to go on in")
+    parser.add_argument("--compare", type=Path, metavar="DIR", help="with the results of a DIR")
+    for name in LISTS:
+        parser.add_argument(f"--{name}", action="append", default=[], metavar="A",
+                            help=f"a {name} instead of a plan; repeatable")  # fmt: skip
+    parser.add_argument("--tokens", type=int, help="of each text, at most")
+    parser.add_argument("--rows", type=int, help="of each task, at most")
+    parser.add_argument("--workers", type=int, metavar="N",
+                        help="jobs at once, on Ray; 0: in this process")  # fmt: skip
+    parser.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster's head")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.errors import InputError
+    from lightmamba.sweep import latest, read_results
+
+    if args.compare is not None and args.output is not None:
+        raise InputError("--compare runs nothing; give two folders: DIR --compare DIR")
+    if args.plan is not None and args.plan.is_dir():
+        if args.output is not None:
+            raise InputError(f"{args.plan} is a folder of results, not a plan; give PLAN.toml")
+        rows = list(latest(read_results(args.plan)).values())
+        if args.compare is None:
+            return _shown(args, args.plan, rows)
+        return _compare(args, rows, list(latest(read_results(args.compare)).values()))
+    if args.compare is not None:
+        raise InputError("--compare takes two folders of results: DIR --compare DIR")
+    return _sweep(args)
+
+
+def _sweep(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.cli.show import console, progress
+    from lightmamba.errors import InputError
+    from lightmamba.sweep import sweep
+
+    start = time.perf_counter()
+    plan = _plan(args)
+    if args.output is None:
+        raise InputError("give a folder for the results, such as -o sweep")
+
+    def tell(row: Mapping[str, Any]) -> None:
+        if not args.json:
+            console.print(_line(row), markup=False)
+
+    with progress("sweeping") as bar:
+        found = sweep(
+            plan, args.output, address=args.address, workers=args.workers, threads=args.threads,
+            progress=bar, tell=tell,
+        )  # fmt: skip
+    shown = _shown(args, args.output, found.rows)
+    more = {"kept": found.kept, "done": found.done, "seconds": time.perf_counter() - start}
+    return {**shown, **more}
+
+
+def _plan(args: argparse.Namespace) -> "Plan":
+    """The plan of a file, or of flags, with the limits of the flags."""
+    from dataclasses import replace
+
+    from lightmamba.errors import InputError
+    from lightmamba.sweep import Entry, Plan, read_plan
+
+    lists: dict[str, Any] = {f"{n}s": tuple(map(Entry, getattr(args, n))) for n in LISTS}
+    given = [name for name in LISTS if lists[f"{name}s"]]
+    limits = {name: getattr(args, name) for name in LIMITS if getattr(args, name) is not None}
+    if args.plan is None:
+        if not given:
+            raise InputError(
+                "give a plan, such as plan.toml, or flags: --model demo --recipe w4a4 "
+                "--text shipped"
+            )
+        return Plan(**lists, **limits)
+    if given:
+        raise InputError(f"give {args.plan} or --{given[0]}, not both; write it into the plan")
+    return replace(read_plan(args.plan), **limits)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    from lightmamba.sweep.table import figures, sentence
+
+    if row["status"] != "done" or "refused" in row["result"]:
+        return sentence(row)
+    what = ", ".join(f"{name} {figure}" for name, figure in figures(row).items())
+    again = f", {row['attempts'] - 1} workers died" if row["attempts"] > 1 else ""
+    return f"{row['model']}, {row['recipe']}: {what or 'quantized'} ({row['seconds']:.0f} s{again})"
+
+
+def _shown(
+    args: argparse.Namespace, folder: Path, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    from lightmamba.cli.show import console, table
+    from lightmamba.sweep import is_done, markdown, table_of
+    from lightmamba.sweep.table import by_measure, sentence
+
+    found = table_of(rows)
+    failed = [row for row in rows if not is_done(row)]
+    without = [row for row in rows if not is_done(row) or "refused" in row["result"]]
+    codes = {row["code"] for row in rows}
+    (folder / "table.md").write_text(markdown(found, without), encoding="utf-8")
+    if not args.json:
+        for name, part in by_measure(rows).items():
+            table(name, ("model", "recipe", *part.columns), part.lines())
+        for row in without:
+            console.print(sentence(row), markup=False)
+        if len(codes) > 1:
+            console.print(f"these results are of {len(codes)} states of the code")
+        print(folder / "table.md")
+    return {
+        "output": str(folder),
+        "table": str(folder / "table.md"),
+        "results": list(rows),
+        "failed": len(failed),
+        "codes": sorted(codes),
+        "exit_status": 1 if failed else 0,
+    }
+
+
+def _compare(
+    args: argparse.Namespace, before: Sequence[Any], after: Sequence[Any]
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from lightmamba.cli.show import table
+    from lightmamba.errors import InputError
+    from lightmamba.sweep import compared
+
+    found = compared(before, after)
+    if not found:
+        raise InputError(f"{args.plan} and {args.compare} have no figure in common")
+    if not args.json:
+        rows = [
+            (f"{d.model}, {d.recipe}, {d.column}", d.before, d.after, d.after - d.before, d.error,
+             "same" if d.same_inputs else "other")
+            for d in found
+        ]  # fmt: skip
+        table(
+            f"{args.plan} and {args.compare}",
+            ("", "before", "after", "change", "±", "inputs"),
+            rows,
+        )
+    return {"before": str(args.plan), "after": str(args.compare),
+            "differences": [asdict(d) for d in found]}  # fmt: skip

@@ -1,0 +1,141 @@
+"""A sweep: what is left to do of some jobs, in an order in which files are there when needed."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lightmamba.sweep.job import Job, Task
+from lightmamba.sweep.results import Results, Row, is_done, latest
+from lightmamba.sweep.runner import Runner
+from lightmamba.sweep.verbs import Progress
+from lightmamba.sweep.work import FILES, Order, Outcome, code_hash
+
+__all__ = ["STEPS", "cell", "pending", "run_jobs"]
+
+STEPS = 1000  # of the progress, per job
+
+
+def cell(job: Job) -> dict[str, Any]:
+    """What the tables call a job, and which metric of it they show."""
+    return {
+        "kind": job.kind,
+        "model": job.model.name,
+        "recipe": job.recipe_name,
+        "measure": None if job.measure is None else job.measure.name,
+        "metric": job.measure.metric if isinstance(job.measure, Task) else None,
+    }
+
+
+def pending(jobs: Iterable[Job], results: Results, folder: Path) -> list[Job]:
+    """Jobs that have no result, each behind the job that makes its file, if that is to be made."""
+    known = latest(results.rows)
+    found: dict[str, Job] = {}
+
+    def lacks(key: str) -> bool:
+        return key not in known or not is_done(known[key])
+
+    for job in jobs:
+        if not lacks(job.key):
+            continue
+        file = job.file
+        if file is not None:
+            there = (folder / FILES / f"{file.key}.safetensors").is_file()
+            if lacks(file.key) or not there:
+                found.setdefault(file.key, file)
+        found.setdefault(job.key, job)
+    return list(found.values())
+
+
+def run_jobs(
+    jobs: Iterable[Job],
+    results: Results,
+    folder: Path,
+    runner: Runner,
+    *,
+    progress: Progress = lambda done, total: None,
+    tell: Callable[[Row], None] = lambda row: None,
+) -> int:
+    """Do what has no result yet, and add a row for each job to ``results``.
+
+    Parameters
+    ----------
+    jobs, results, folder
+        Cells of a plan, what is known of them, and where.
+    runner
+        Who does them.
+    progress
+        Told what is done of all, in :data:`STEPS` per job.
+    tell
+        Told each row as it comes.
+
+    Returns
+    -------
+    int
+        Jobs that were done or failed.
+    """
+    todo = pending(jobs, results, folder)
+    made_here = {job.key for job in todo if job.measure is None}
+    behind: dict[str, list[Job]] = {key: [] for key in made_here}
+    ready: deque[Job] = deque()
+    for job in todo:
+        file = job.file
+        if file is not None and file.key in made_here:
+            behind[file.key].append(job)
+        else:
+            ready.append(job)
+    running: dict[str, Job] = {}
+    done = 0
+
+    def finish(job: Job, outcome: Outcome) -> None:
+        nonlocal done
+        row = _row(job, outcome, runner.threads)
+        results.add(row)
+        done += 1
+        tell(row)
+        progress(done * STEPS, len(todo) * STEPS)
+
+    def within(part: int, of: int) -> None:
+        progress(done * STEPS + part * STEPS // max(1, of), len(todo) * STEPS)
+
+    while ready or running:
+        while ready and len(running) < runner.places:
+            job = ready.popleft()
+            running[job.key] = job
+            runner.start(Order(job, str(folder.resolve()), runner.threads, code_hash()))
+        outcome = runner.wait(within)
+        if outcome is None:
+            continue
+        job = running.pop(outcome.key)
+        finish(job, outcome)
+        waiting = behind.pop(job.key, [])
+        if outcome.error is None:
+            ready.extendleft(reversed(waiting))
+        else:
+            for other in waiting:
+                said = f"its quantized file was not made: {outcome.error}"
+                finish(other, Outcome(other.key, None, said, attempts=0))
+    return done
+
+
+def _row(job: Job, outcome: Outcome, threads: int) -> Row:
+    row: dict[str, Any] = {"key": job.key, "status": "failed" if outcome.error else "done"}
+    row |= cell(job)
+    if outcome.error is None:
+        row["result"] = dict(outcome.result or {})
+    else:
+        row["error"] = outcome.error
+    if outcome.trace is not None:
+        row["trace"] = outcome.trace
+    return row | {
+        "seconds": round(outcome.seconds, 3),
+        "attempts": outcome.attempts,
+        "host": outcome.host,
+        "threads": threads,
+        "code": code_hash(),
+        "version": metadata.version("lightmamba"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "inputs": job.inputs,
+    }

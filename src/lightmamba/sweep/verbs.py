@@ -1,0 +1,254 @@
+"""The project's verbs as a sweep calls them; all that it knows of quantizing and evaluating."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightmamba.errors import InputError
+from lightmamba.quantize.recipe import Recipe
+from lightmamba.sweep.job import Learning, Machine, Model, Task, Text
+
+__all__ = [
+    "Opened",
+    "Progress",
+    "open_engine",
+    "open_float",
+    "quantize",
+    "read_text",
+    "run_estimate",
+    "run_task",
+]
+
+BATCH = 8  # windows and continuations read together; changes no number
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that gives logits, what came with it, and the hashes of what it learnt from."""
+
+    model: Any
+    tokenizer: bytes | None
+    special_ids: Mapping[str, int]
+    calibration: Any = None
+
+
+def _checkpoint(model: Model) -> Any:
+    from lightmamba.checkpoint import load_checkpoint
+
+    assert model.place is not None
+    found = load_checkpoint(
+        model.place, revision=model.revision,
+        tokenizer=None if model.tokenizer is None else Path(model.tokenizer),
+    )  # fmt: skip
+    hashes = dict(found.source.hashes)
+    if found.tokenizer is not None:
+        hashes["tokenizer.json"] = hashlib.sha256(found.tokenizer).hexdigest()
+    wanted = dict(model.hashes)
+    if wrong := sorted(name for name in hashes if hashes[name] != wanted.get(name)):
+        raise InputError(
+            f"{wrong[0]} of {model.place} is not the one that the plan was made with; "
+            f"start the sweep again to take this one"
+        )
+    return found
+
+
+def quantize(
+    source: Model, recipe: Recipe, learning: Learning, file: Path, threads: int,
+    progress: Progress | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Quantize a checkpoint into a file, unless it is there: it is renamed into place whole.
+
+    Raises
+    ------
+    InputError
+        If a file is not the one of the plan, or for what ``quantize_checkpoint`` refuses.
+    """
+    import torch
+
+    from lightmamba.qmodel import load, save
+    from lightmamba.quantize import Calibration, quantize_checkpoint
+
+    if file.is_file():  # only its row was lost
+        return _made(load(file), file, file.stat().st_size)
+    torch.set_num_threads(threads)
+    if learning.text is not None:
+        _check(learning.text, str(learning.sha256))
+    text = None if learning.text is None else Path(learning.text)
+    tell = None if progress is None else lambda _, done, total: progress(done, total)
+    model = quantize_checkpoint(
+        _checkpoint(source), recipe,
+        Calibration(text=text, sequences=learning.sequences, seqlen=learning.seqlen),
+        seed=learning.seed, threads=threads, progress=tell,
+    )  # fmt: skip
+    file.parent.mkdir(exist_ok=True)
+    return _made(model, file, save(model, file, force=True))
+
+
+def _made(model: Any, file: Path, size: int) -> dict[str, Any]:
+    return {
+        "file": file.name,
+        "bytes": size,
+        "bytes_per_token": sum(model.bytes_per_token().values()),
+        "worst_error": max(model.origin["errors"].values(), default=None),
+    }
+
+
+def _check(place: str, wanted: str) -> None:
+    from lightmamba.checkpoint.files import sha256
+
+    if sha256(Path(place)) != wanted:
+        raise InputError(
+            f"{place} is not what it was when the plan was made; start the sweep again to take it "
+            f"as it is"
+        )
+
+
+def open_float(source: Model, threads: int) -> Opened:
+    """The float model of a checkpoint."""
+    import torch
+
+    from lightmamba.reference import FloatModel
+
+    torch.set_num_threads(threads)
+    found = _checkpoint(source)
+    reference = FloatModel(found.model, found.valid_vocab)
+    return Opened(reference, found.tokenizer, found.special_ids)
+
+
+def open_engine(file: Path, threads: int) -> Opened:
+    """The integer engine of a quantized file."""
+    from lightmamba.engine import Engine
+    from lightmamba.qmodel import load
+
+    model = load(file)
+    engine = Engine(model, threads=threads)
+    return Opened(engine, model.tokenizer, model.special_ids, model.calibration_windows)
+
+
+def _tokenizer(opened: Opened) -> Any:
+    from lightmamba.tokenizer import Tokenizer, check_vocab
+
+    if opened.tokenizer is None:
+        raise InputError(
+            "the checkpoint has no tokenizer, so text cannot be read; "
+            'give it one in the plan: { place = "…", tokenizer = "tokenizer.json" }'
+        )
+    tokenizer = Tokenizer.from_bytes(opened.tokenizer)
+    check_vocab(tokenizer, opened.model.valid_vocab)
+    return tokenizer
+
+
+class _Bare:
+    """A tokenizer that puts no special ids around a text, as tasks want it."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).tolist()
+        return ids
+
+    def decode(self, ids: Any) -> str:
+        return str(self._tokenizer.decode(ids))
+
+
+def read_text(
+    measure: Text, opened: Opened, reference: Opened | None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Perplexity of a text, and what a comparison with ``reference`` says.
+
+    Raises
+    ------
+    InputError
+        If the text is another, there is no tokenizer, or for what ``perplexity`` refuses.
+    """
+    from lightmamba import inputs
+    from lightmamba.evaluate import check_overlap, compare, perplexity
+    from lightmamba.sweep.sources import heldout
+
+    if measure.place is not None:
+        _check(measure.place, measure.sha256)
+    text = heldout() if measure.place is None else inputs.read_text(Path(measure.place))
+    ids = _tokenizer(opened).encode(text)
+    whole = measure.tokens is None or measure.tokens >= len(ids)
+    ids = ids[: measure.tokens]
+    options: dict[str, Any] = {
+        "window": measure.window, "batch": BATCH, "progress": progress,
+        "text_bytes": len(text.encode()) if whole else None,
+    }  # fmt: skip
+    result: dict[str, Any] = {}
+    if opened.calibration is not None:
+        share = check_overlap(ids, opened.calibration, allow=measure.allow_overlap)
+        result["calibration_overlap"] = share
+    if reference is not None:
+        both = compare(opened.model, reference.model, ids, trace_tokens=2, **options)
+        found = both.model
+        names = ("ratio", "ratio_standard_error", "kl", "kl_standard_error", "top1_agreement")
+        result |= {name: getattr(both, name) for name in names}
+    else:
+        found = perplexity(opened.model, ids, **options)
+    return {
+        "perplexity": found.perplexity,
+        "standard_error": found.standard_error,
+        "bits_per_byte": found.bits_per_byte,
+        "tokens": found.tokens,
+        **result,
+        **_losses(opened),
+    }
+
+
+def run_task(measure: Task, opened: Opened, progress: Progress | None = None) -> dict[str, Any]:
+    """All metrics of a task.
+
+    Raises
+    ------
+    InputError
+        If its file is another, or for what ``evaluate_file`` and ``run_tasks`` refuse.
+    """
+    from lightmamba.evaluate import evaluate_file, run_tasks
+
+    tokenizer = _Bare(_tokenizer(opened))
+    options: dict[str, Any] = {
+        "limit": measure.rows, "batch": BATCH, "eot_id": opened.special_ids.get("eos"),
+        "progress": progress,
+    }  # fmt: skip
+    if measure.place is not None:
+        _check(measure.place, measure.version)
+        found = evaluate_file(opened.model, tokenizer, measure.place, **options)
+    else:
+        found = run_tasks(opened.model, tokenizer, [measure.name], **options)[0]
+    return {
+        "rows": found.rows,
+        "metrics": {name: e.value for name, e in found.metrics.items()},
+        "standard_errors": {name: e.standard_error for name, e in found.metrics.items()},
+        **_losses(opened),
+    }
+
+
+def _losses(opened: Opened) -> dict[str, Any]:
+    """Values that saturated where they should not have, of an engine."""
+    counters = getattr(opened.model, "counters", None)
+    if counters is None:
+        return {}
+    return {"overflows": int(sum(n for kind, n in counters.items() if kind != "clipped"))}
+
+
+def run_estimate(source: Model, recipe: Recipe, measure: Machine) -> dict[str, Any]:
+    """Speed of a token; a machine that cannot run the model is a result too: it never will."""
+    from lightmamba.estimate import estimate
+
+    try:
+        found = estimate(source.config, recipe.formats, measure.target)
+    except InputError as error:
+        return {"refused": str(error)}
+    joules = found.energy.tokens_per_joule if found.energy else None
+    return {
+        "tokens_per_second": found.tokens_per_second,
+        "cycles_per_token": found.cycles,
+        "bound": found.bound,
+        "bytes_per_token": sum(found.channel_bytes.values()),
+        "tokens_per_joule": None if joules is None else joules[1],
+    }

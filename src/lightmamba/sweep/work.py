@@ -1,0 +1,129 @@
+"""What a job does, in terms of the project's own verbs; a pure function of its order."""
+
+import hashlib
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from platform import node
+from typing import Any
+
+import lightmamba
+from lightmamba.errors import InputError
+from lightmamba.sweep import verbs
+from lightmamba.sweep.job import Job, Machine, Task
+from lightmamba.sweep.verbs import Progress
+
+__all__ = ["FILES", "Order", "Outcome", "attempt", "code_hash", "perform"]
+
+FILES = "files"  # quantized files, in the folder of a sweep
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job and where it is done.
+
+    Parameters
+    ----------
+    folder : str
+        Of the sweep; the same for all workers.
+    threads : int
+    code : str
+        Of whoever ordered it, as :func:`code_hash` says.
+    """
+
+    job: Job
+    folder: str
+    threads: int
+    code: str
+
+    @property
+    def file(self) -> Path:
+        """The quantized file that the job makes or reads."""
+        key = (self.job.file or self.job).key
+        return Path(self.folder) / FILES / f"{key}.safetensors"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result, or the sentence that says why there is none.
+
+    Parameters
+    ----------
+    trace : str or None
+        Of an error that is not the user's.
+    attempts : int
+        Workers that it took; all but the last one died.
+    """
+
+    key: str
+    result: Mapping[str, Any] | None
+    error: str | None = None
+    trace: str | None = None
+    seconds: float = 0.0
+    host: str = ""
+    attempts: int = 1
+
+
+def attempt(order: Order, progress: Progress | None = None) -> Outcome:
+    """Perform a job; whatever goes wrong with it becomes part of its outcome."""
+    start = time.perf_counter()
+
+    result, said, trace = None, None, None
+    try:
+        result = perform(order, progress)
+    except InputError as error:
+        said = str(error)
+    except Exception as error:  # of this job alone: the others go on
+        said, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+    seconds = time.perf_counter() - start
+    return Outcome(order.job.key, result, said, trace, seconds=seconds, host=node())
+
+
+def perform(order: Order, progress: Progress | None = None) -> dict[str, Any]:
+    """Do what a job says, and return its numbers.
+
+    Raises
+    ------
+    InputError
+        If this worker has other files or another code than whoever ordered the job, or for what
+        quantizing and evaluating refuse.
+    """
+    job, measure = order.job, order.job.measure
+    if order.code != code_hash():
+        raise InputError(
+            f"{node()} has another LightMamba than the one that ordered the job; install the same"
+        )
+    if isinstance(measure, Machine):
+        assert job.recipe is not None
+        return verbs.run_estimate(job.model, job.recipe, measure)
+    if not Path(order.folder).is_dir():
+        raise InputError(
+            f"{node()} does not see the folder {order.folder}; give -o a folder that all machines "
+            f"share under one path"
+        )
+    if measure is None:
+        assert job.recipe is not None
+        assert job.learning is not None
+        made = (job.model, job.recipe, job.learning, order.file)
+        return verbs.quantize(*made, order.threads, progress)
+    if job.recipe is None:
+        opened = verbs.open_float(job.model, order.threads)
+    else:
+        opened = verbs.open_engine(order.file, order.threads)
+    if isinstance(measure, Task):
+        return verbs.run_task(measure, opened, progress)
+    reference = verbs.open_float(job.model, order.threads) if measure.against else None
+    return verbs.read_text(measure, opened, reference, progress)
+
+
+@lru_cache(maxsize=1)
+def code_hash() -> str:
+    """Hash of this package's source, 12 hexadecimal digits."""
+    root = Path(lightmamba.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

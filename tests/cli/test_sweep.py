@@ -1,0 +1,133 @@
+"""``lightmamba sweep``."""
+
+import json
+import shlex
+from importlib.util import find_spec
+
+import pytest
+
+CELLS = ("--recipe", "float", "--recipe", "w8a8", "--tokens", 200, "--workers", 0)
+
+
+@pytest.fixture(scope="module")
+def plan(world):
+    """A plan beside the checkpoint that it names."""
+    path = world.root / "plan.toml"
+    path.write_text(
+        'models = ["worded"]\nrecipes = ["w8a8", "rtn-w4a8"]\ntexts = ["text.txt"]\n'
+        'targets = ["tiny"]\n[calibration]\nsequences = 2\nseqlen = 64\n'
+    )
+    return path
+
+
+def test_a_plan(run, plan, tmp_path):
+    """A line for each job, a small table for each text and target, and where all of it lies."""
+    said = run("sweep", plan, "-o", tmp_path / "s", "--workers", 0)
+    assert said.status == 0, said.err
+    assert said.out == f"{tmp_path / 's' / 'table.md'}\n"
+    for words in ("worded, w8a8: quantized", "worded, rtn-w4a8: text, perplexity", "tokens/s",
+                  "worded, rtn-w4a8, tiny: the model has block 128"):  # fmt: skip
+        assert words in " ".join(said.err.split()), words
+    table = (tmp_path / "s" / "table.md").read_text()
+    assert table.startswith("| model | recipe | text, perplexity | tiny, tokens/s (estimated) |")
+    assert "| worded | rtn-w4a8 |" in table
+    assert "refused" in table
+    again = run("sweep", plan, "-o", tmp_path / "s", "--workers", 0, "--json").json
+    assert (again["kept"], again["done"], again["failed"]) == (4, 0, 0)
+    assert [row["recipe"] for row in again["results"]] == ["w8a8"] * 2 + ["rtn-w4a8"] * 2
+    shown = run("sweep", tmp_path / "s", "--json").json
+    assert {row["key"] for row in again["results"]} < {row["key"] for row in shown["results"]}
+
+
+def test_flags_and_a_comparison(run, world, tmp_path):
+    def swept(name, *more):
+        cells = ("--model", world.worded, "--text", world.text, *CELLS, *more)
+        return run("sweep", "-o", tmp_path / name, *cells, "--json").json
+
+    one = swept("one")
+    assert [row["result"]["tokens"] for row in one["results"]] == [199, 199]
+    swept("two", "--tokens", 300)
+    found = run("sweep", tmp_path / "one", "--compare", tmp_path / "two", "--json").json
+    assert [(d["recipe"], d["same_inputs"]) for d in found["differences"]] == [
+        ("float", False), ("w8a8", False),
+    ]  # fmt: skip
+    assert found["differences"][0]["before"] == one["results"][0]["result"]["perplexity"]
+    said = run("sweep", tmp_path / "one", "--compare", tmp_path / "two")
+    assert said.err.count(" other ") == 2
+    assert " same " not in said.err
+
+
+def test_a_failure_is_told_and_ends_in_status_1(run, world, tmp_path):
+    """The text was calibrated on; the target is estimated all the same."""
+    plan = tmp_path / "plan.toml"
+    text = json.dumps(str(world.text))
+    plan.write_text(
+        f"models = [{json.dumps(str(world.worded))}]\nrecipes = ['w8a8']\ntexts = [{text}]\n"
+        f"targets = ['tiny']\n[calibration]\ntext = {text}\nsequences = 8\nseqlen = 128\n"
+    )
+    said = run("sweep", plan, "-o", tmp_path / "s", "--workers", 0, "--json")
+    assert said.status == 1
+    rows = {row["kind"]: row for row in json.loads(said.out)["results"]}
+    assert "of the evaluated text occurs in the text" in rows["text"]["error"]
+    assert rows["target"]["status"] == "done"
+    shown = run("sweep", tmp_path / "s")
+    assert shown.status == 1
+    assert "failed" in (tmp_path / "s" / "table.md").read_text()
+
+
+CASES = [
+    ("", "give a plan, such as plan.toml, or flags"),
+    ("{plan}", "give a folder for the results, such as -o sweep"),
+    ("{plan} -o {root}", "holds other things than a sweep"),
+    ("{plan} -o {root}/text.txt", "is a file; give a folder"),
+    ("{plan} -o {root}/no/s", "there is no folder"),
+    ("{root}/none.toml -o {root}/s", "cannot read"),
+    ("{plan} --model demo -o {root}/s", "not both; write it into the plan"),
+    ("{plan} -o {root}/s --tokens 1", "tokens of the plan must be at least 2"),
+    ("--model demo -o {root}/s", "the plan has no recipes"),
+    ("{plan} -o {root}/s --workers -1", "--workers must be at least 0"),
+    ("{plan} -o {root}/s --workers 0 --address a:1", "--address needs workers"),
+    ("{root} -o {root}/s", "is a folder of results, not a plan"),
+    ("{root}", "holds no results of a sweep"),
+    ("{plan} --compare {root}", "two folders of results"),
+    ("{root} --compare {root} -o {root}/s", "--compare runs nothing"),
+]
+
+
+@pytest.mark.parametrize(("command", "sentence"), CASES)
+def test_one_sentence(run, world, plan, command, sentence):
+    said = run("sweep", *shlex.split(command.format(root=world.root, plan=plan)))
+    assert sentence in said.refusal
+    assert not (world.root / "s" / "results.jsonl").exists()
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+@pytest.mark.parametrize("words", [("--workers", 2), ("--address", "127.0.0.1:1")])
+def test_ray_is_named_where_it_is_missing(run, plan, tmp_path, words):
+    said = run("sweep", plan, "-o", tmp_path / "s", *words)
+    assert "ray is not installed; try: pip install 'lightmamba[sweep]'" in said.refusal
+
+
+def test_without_ray_a_sweep_runs_here(run, world, tmp_path, monkeypatch):
+    from lightmamba.sweep import room
+
+    monkeypatch.setattr(room, "find_spec", lambda name: None)
+    words = ("--model", "demo", "--recipe", "w4a4", "--target", "tiny")
+    assert run("sweep", *words, "-o", tmp_path / "s", "--json").json["done"] == 1
+
+
+def test_workers_share_cores_and_memory(monkeypatch):
+    from dataclasses import replace
+
+    from lightmamba.config import SHAPES
+    from lightmamba.sweep import room
+    from tests.sweep.cases import cell_of
+
+    small = cell_of()
+    large = replace(small, model=replace(small.model, config=SHAPES["mamba2-2.7b"]))
+    monkeypatch.setattr(room, "_free", lambda: 40 << 30)
+    assert room.workers_that_fit([small], 8) == 8
+    assert room.workers_that_fit([small, large], 8) == 1
+    assert 28e9 < room.memory_of(large.model.config) < 36e9
+    monkeypatch.setattr(room, "_free", lambda: None)
+    assert room.workers_that_fit([small, large], 8) == 8

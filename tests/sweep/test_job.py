@@ -1,0 +1,84 @@
+"""Keys cover what a result depends on, and nothing else."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lightmamba.arch.target import Target
+from lightmamba.config import SHAPES
+from lightmamba.quantize import Recipe
+from lightmamba.sweep.job import Job, Machine, Task, Text
+from tests.sweep.cases import LEARNING, MODEL, cell_of
+
+TEXT = Text("a", "/a", "hash")
+JOB = Job(MODEL, Recipe.load("w4a4"), LEARNING, TEXT)
+SMALLER = replace(Target.load("u280"), clock_mhz=100.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(JOB, model=replace(MODEL, hashes=(("config.json", "00"), ("w", "12")))),
+        replace(JOB, recipe=Recipe.load("w4a8")),
+        replace(JOB, learning=replace(LEARNING, sequences=5)),
+        replace(JOB, learning=replace(LEARNING, seqlen=65)),
+        replace(JOB, learning=replace(LEARNING, seed=1)),
+        replace(JOB, learning=replace(LEARNING, text="/t", sha256="t")),
+        replace(JOB, measure=replace(TEXT, sha256="other")),
+        replace(JOB, measure=replace(TEXT, tokens=100)),
+        replace(JOB, measure=replace(TEXT, window=512)),
+        replace(JOB, measure=replace(TEXT, against=True)),
+        replace(JOB, measure=Task("a", "/a", "hash")),
+        replace(JOB, measure=None),
+        Job(MODEL, None, None, TEXT),
+    ],
+)
+def test_another_input_is_another_key(other):
+    assert other.key != JOB.key
+    assert len(other.key) == 32
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        replace(JOB, model=replace(MODEL, name="n", place="/elsewhere")),
+        replace(JOB, measure=replace(TEXT, name="b", place="/b")),
+        replace(JOB, learning=replace(LEARNING, text="/elsewhere")),
+    ],
+)
+def test_names_and_places_are_no_inputs(same):
+    assert same.key == JOB.key
+
+
+def test_the_inputs_are_plain_and_said():
+    """One more of them makes every sweep of before start anew."""
+    assert cell_of(None).key == Job(MODEL, None, None, Text("b", "/b", "a")).key
+    inputs = cell_of(None).inputs
+    assert json.loads(json.dumps(inputs)) == inputs == {
+        "kind": "text", "model": {"config.json": "00", "w": "11"},
+        "measure": {"sha256": "a", "tokens": None, "window": 1024, "against": False,
+                    "allow_overlap": False},
+    }  # fmt: skip
+
+
+def test_an_estimate_depends_on_sizes_and_formats_only():
+    one = replace(JOB, measure=Machine("u280", Target.load("u280")))
+    weights = replace(one, model=replace(MODEL, hashes=()), learning=replace(LEARNING, seed=3))
+    assert weights.key == one.key
+    assert one.file is None
+    for other in (
+        replace(one, model=replace(MODEL, config=SHAPES["mamba2-130m"])),
+        replace(one, recipe=Recipe.load("w8a8")),
+        replace(one, measure=Machine("u280", SMALLER)),
+    ):
+        assert other.key != one.key
+    json.loads(json.dumps(one.inputs, allow_nan=False))
+
+
+def test_cells_of_a_recipe_share_a_file():
+    other = replace(JOB, measure=replace(TEXT, sha256="other"))
+    assert JOB.file == other.file == replace(JOB, measure=None)
+    assert Job(MODEL, None, None, TEXT).file is None
+    named = Task("arc_easy", None, "0.4.13")
+    assert replace(JOB, measure=named).key != replace(JOB, measure=replace(named, name="x")).key

@@ -1,0 +1,149 @@
+"""Plans: what they multiply out to, and what is wrong with them in one sentence."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lightmamba.data import demo_checkpoint
+from lightmamba.errors import InputError
+from lightmamba.sweep import Entry, Plan, read_plan
+from lightmamba.sweep.sources import HashBook
+
+WHOLE = """
+models = ["demo", { place = "tiny", name = "mine" }]
+recipes = ["float", "w4a4"]
+texts = ["shipped", { place = "text.txt", name = "short", tokens = 100, window = 32 }]
+tasks = [{ place = "choices.jsonl", metric = "acc_norm" }]
+targets = ["tiny"]
+against = true
+rows = 2
+
+[calibration]
+sequences = 4
+"""
+
+
+def parse(world, text):
+    (world.root / "plan.toml").write_text(text)
+    return read_plan(world.root / "plan.toml")
+
+
+def test_a_plan_multiplies_out(world):
+    jobs = parse(world, WHOLE).jobs()
+    assert [job.title for job in jobs] == [
+        f"{model}, {recipe}, {measure}"
+        for model in ("demo", "mine")
+        for recipe in ("float", "w4a4")
+        for measure in ("shipped novels", "short", "choices", "tiny")
+        if (recipe, measure) != ("float", "tiny")
+    ]
+    assert len({job.key for job in jobs}) == len(jobs)
+    first, _, choices, *_, short, _, _ = jobs
+    assert first.model.place == str(demo_checkpoint().resolve())
+    assert (first.measure.place, first.measure.against) == (None, False)  # float against float
+    assert (choices.measure.rows, choices.measure.metric) == (2, "acc_norm")
+    assert (short.measure.tokens, short.measure.window, short.measure.against) == (100, 32, True)
+    assert (short.learning.sequences, short.learning.seqlen) == (4, 512)
+
+
+def test_shapes_have_targets_only(world):
+    plan = Plan(
+        models=(Entry("mamba2-2.7b"), Entry("tiny")),
+        recipes=(Entry("w4a4"),),
+        texts=(Entry("text.txt"),),
+        targets=(Entry("u280"),),
+        folder=world.root,
+    )
+    assert [job.title for job in plan.jobs()] == [
+        "mamba2-2.7b, w4a4, u280", "tiny, w4a4, text", "tiny, w4a4, u280",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="is a shape, which has no weights to evaluate"):
+        replace(plan, targets=()).jobs()
+    with pytest.raises(InputError, match="the plan has nothing to do"):
+        replace(plan, models=(Entry("mamba2-2.7b"),), recipes=(Entry("float"),)).jobs()
+
+
+def test_files_are_read_again_only_if_they_changed(world, tmp_path, monkeypatch):
+    book = HashBook(tmp_path / "hashes.json")
+    keys = [job.key for job in world.plan.jobs(book)]
+    book.save()
+    read: list[Path] = []
+
+    def fresh(path):
+        read.append(path)
+        return "new"
+
+    monkeypatch.setattr("lightmamba.sweep.sources.sha256", fresh)
+    again = HashBook(tmp_path / "hashes.json")
+    assert again.known == book.known
+    again.sha256(world.root / "tiny" / "config.json")
+    assert read == []
+    (tmp_path / "hashes.json").write_text('{"torn')
+    assert HashBook(tmp_path / "hashes.json").known == {}
+    monkeypatch.undo()
+    changed = HashBook()
+    (tmp_path / "f").write_text("one")
+    first = changed.sha256(tmp_path / "f")
+    (tmp_path / "f").write_text("other")
+    assert changed.sha256(tmp_path / "f") != first
+    assert [job.key for job in world.plan.jobs()] == keys
+
+
+def test_the_plan_of_the_docs(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "howto" / "sweep.md"
+    (block,) = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "plan.toml").write_text(block)
+    plan = read_plan(tmp_path / "plan.toml")
+    assert [len(x) for x in (plan.models, plan.recipes, plan.texts, plan.tasks)] == [2, 3, 2, 1]
+
+
+CASES = [
+    ("models = [", "is no TOML"),
+    ("", "the plan has no models; a short one: models = "),
+    ('models = ["demo"]', "has no recipes"),
+    ('models = ["demo"]\nrecipes = ["w4a4"]', "has no texts, tasks or targets"),
+    ('modles = ["demo"]', "unknown key 'modles'; known are"),
+    ('models = "demo"', "models must be a list, not 'demo'"),
+    ("models = [3]", "an entry of models must be a table, not 3"),
+    ('models = [{ name = "x" }]', "has no place; write { place ="),
+    ('models = [{ place = "x", token = "y" }]', "models has no key 'token'; known are place"),
+    ('models = [{ place = "x", tokenizer = 1 }]', "models.tokenizer must be a text, not 1"),
+    ("tokens = true", "tokens must be a whole number, not True"),
+    ('against = "yes"', "against must be true or false"),
+    ("[calibration]\nseq = 1", "calibration has no key 'seq'"),
+    ("[calibration]\nsequences = 0", "calibration.sequences must be at least 1, not 0"),
+    ('models = ["a"]\nrecipes = ["b"]\ntexts = ["c"]\nwindow = 1', "window of the plan must be"),
+    ('models=["a"]\nrecipes=["b"]\ntexts=[{place="c", tokens=0}]', "texts.tokens must be at least"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), CASES)
+def test_one_sentence(world, text, sentence):
+    with pytest.raises(InputError, match=r"plan\.toml") as error:
+        parse(world, text)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"models": (Entry("nowhere"),)}, "there is no folder"),
+        ({"models": (Entry("text.txt"),)}, "is a file; give the folder"),
+        ({"models": (Entry("tiny"), Entry("tiny"))}, "two models of the plan are called 'tiny'"),
+        ({"models": (Entry("tiny", "x"), Entry("demo", "x"))}, "give one a name"),
+        ({"recipes": (Entry("w3a3"),)}, "shipped recipes: "),
+        ({"texts": (Entry("none.txt"),)}, "cannot read"),
+        ({"tasks": (Entry("text.jsonl"),)}, "cannot be read"),
+        ({"tasks": (Entry("choices.jsonl", None, {"metric": "f1"}),)}, "has no metric 'f1'"),
+        ({"targets": (Entry("u281"),)}, "there is no target u281"),
+        ({"tasks": (Entry("choices.jsonl", "text"),)}, "are called 'text'"),
+        ({"calibration": {"text": "none.txt"}}, "cannot read"),
+    ],
+)
+def test_what_is_not_there_is_said_before_anything_is_done(world, change, sentence):
+    with pytest.raises(InputError) as error:
+        replace(world.plan, **change).jobs()
+    assert sentence in str(error.value)

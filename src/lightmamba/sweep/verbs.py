@@ -31,8 +31,14 @@ class Opened:
 
     model: Any
     tokenizer: bytes | None
-    special_ids: Mapping[str, int]
+    special_ids: Mapping[str, int | list[int]]
     calibration: Any = None
+
+    @property
+    def end(self) -> int | None:
+        """The first id that ends a text, if one is known."""
+        found = self.special_ids.get("eos")
+        return next(iter(found), None) if isinstance(found, list) else found
 
 
 def _checkpoint(model: Model) -> Any:
@@ -212,7 +218,7 @@ def run_task(measure: Task, opened: Opened, progress: Progress | None = None) ->
 
     tokenizer = _Bare(_tokenizer(opened))
     options: dict[str, Any] = {
-        "limit": measure.rows, "batch": BATCH, "eot_id": opened.special_ids.get("eos"),
+        "limit": measure.rows, "batch": BATCH, "eot_id": opened.end,
         "progress": progress,
     }  # fmt: skip
     if measure.place is not None:

@@ -112,16 +112,9 @@ def test_a_saved_state_goes_on(tmp_path):
     model = case("w4a4")
     engine, ids = Engine(model), tokens(model, 2, 4)
     _, state = engine.forward(ids, engine.empty_state(2))
-    arrays = {f"{p}{i}": v for p in ("conv", "h", "h_exp") for i, v in enumerate(vars(state)[p])}
-    np.savez(tmp_path / "state.npz", position=state.position, **arrays)
+    np.savez(tmp_path / "state.npz", **vars(state))
     with np.load(tmp_path / "state.npz") as file:
-        layers = range(model.config.n_layer)
-        loaded = State(
-            conv=[file[f"conv{i}"] for i in layers],
-            h=[file[f"h{i}"] for i in layers],
-            h_exp=[file[f"h_exp{i}"] for i in layers],
-            position=file["position"],
-        )
+        loaded = State(**file)
     first, second = engine.forward(ids, state), engine.forward(ids, loaded)
     np.testing.assert_array_equal(first[0], second[0])
     assert_same_state(first[1], second[1])

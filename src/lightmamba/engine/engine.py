@@ -139,8 +139,10 @@ class Engine:
     ) -> NDArray[np.int32]:
         """Logits by whole passes of the compiled kernels; advances ``state``."""
         batch, seqlen = ids.shape
-        logits = np.empty((batch, 1 if last_only else seqlen, self.vocab_size), dtype=np.int32)
-        for rows, span in _pieces(batch, seqlen, observe is not None):
+        pieces = list(_pieces(batch, seqlen, observe is not None))
+        shape = batch, 1 if last_only else seqlen, self.vocab_size
+        logits = np.empty(shape if len(pieces) > 1 else 0, dtype=np.int32)
+        for rows, span in pieces:
             part = ids[rows, span]
             few, tokens = part.shape
             slots = [(rows.start + n, n * tokens, tokens) for n in range(few)]
@@ -148,7 +150,9 @@ class Engine:
             if last_only:
                 wanted = wanted[:, tokens - 1 :] if span.stop == seqlen else wanted[:, :0]
             out = self._pass(state, slots, part, wanted, observe)
-            if out is not None:
+            if len(pieces) == 1 and out is not None:
+                logits = out
+            elif out is not None:
                 logits[rows, slice(None) if last_only else span] = out
             state.position[rows] += tokens
             self.counters.update(self.ops.workspace(part.size).take_lost())
@@ -163,24 +167,24 @@ class Engine:
         observe: Observe | None,
     ) -> NDArray[np.int32] | None:
         """Logits (sequences, wanted, vocab_size) of one pass, or None if none are wanted."""
-        constants = [self.constants(i) for i in range(self.config.n_layer)]
+        self.ops.prepare(self.constants)
         flat, want = ids.ravel(), wanted.ravel() if wanted.size else None
         if observe is None:
             layers = range(self.config.n_layer)
-            logits = self.ops.run(constants, state, slots, layers, flat, want)
+            logits = self.ops.run(state, slots, layers, flat, want)
         else:
             work = self.ops.workspace(ids.size)
-            self.ops.run(constants, state, slots, range(0), flat, None)
+            self.ops.run(state, slots, range(0), flat, None)
             observe("embedding", work.arrays["u"][: ids.size].reshape(*ids.shape, -1).copy())
             for i in range(self.config.n_layer):
-                self.ops.run(constants, state, slots, range(i, i + 1), None, None)
+                self.ops.run(state, slots, range(i, i + 1), None, None)
                 of_state = {
                     "conv.state": state.conv[i].copy(), "ssm.h": natural(state.h[i]),
                     "ssm.h_exp": natural(state.h_exp[i]),
                 }  # fmt: skip
                 for name, value in work.observables(*ids.shape):
                     observe(f"layer.{i}.{name}", of_state.get(name, value))
-            logits = self.ops.run(constants, state, slots, range(0), None, want)
+            logits = self.ops.run(state, slots, range(0), None, want)
             for name in ("rms", "rms_shift", "q", "code") if wanted.size else ():
                 part = work.arrays[f"head_{name}"][: wanted.size].copy()
                 observe(f"head.{name}", part.reshape(*wanted.shape, -1))

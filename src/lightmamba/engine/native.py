@@ -6,6 +6,7 @@ are the same functions.
 
 import ctypes
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,11 @@ class Native:
         self._workspace: Workspace | None = None
         self._model = model
 
+    def prepare(self, constants: Callable[[int], LayerConstants]) -> None:
+        """Repack the weights of all layers, once; :meth:`run` needs it."""
+        if self.described.whole is None:
+            self.described.complete([constants(i) for i in range(self.config.n_layer)])
+
     def workspace(self, vectors: int) -> Workspace:
         """Memory of a pass, kept for the next one."""
         if self._workspace is None or self._workspace.capacity < vectors:
@@ -66,7 +72,6 @@ class Native:
 
     def run(
         self,
-        constants: list[LayerConstants],
         state: State,
         slots: list[tuple[int, int, int]],
         layers: range,
@@ -88,9 +93,8 @@ class Native:
             work.arrays["want"][: len(want)] = want
             logits = np.empty((len(want), self.config.vocab_size), dtype=np.int32)
         struct = work.struct(vectors, 0 if want is None else len(want), logits)
-        states = _Sequences(state)
         self.context.call(
-            "run", self.described.complete(constants), struct, states.struct, _slots(slots),
+            "run", self.described.whole, struct, _sequences(state), _slots(slots),
             len(slots), layers.start, layers.stop, ctypes.c_int(ids is not None),
             ctypes.c_int(want is not None),
         )  # fmt: skip
@@ -192,13 +196,9 @@ class Native:
         **state: Array,
     ) -> None:
         """One phase of a layer over ``batch`` sequences that lie one after the other."""
-        pointers = {name: (ctypes.c_void_p * 1)(pointer(array)) for name, array in state.items()
-                    if name != "position"}  # fmt: skip
-        position = _as(state.get("position", np.zeros(batch)), np.int64)
-        sequences = native.Sequences(
-            position=pointer(position),
-            **{name: ctypes.addressof(p) for name, p in pointers.items()},
-        )
+        position = _as(state.pop("position", np.zeros(batch)), np.int64)
+        arrays = {name: pointer(array) for name, array in state.items()}
+        sequences = native.Sequences(position=pointer(position), **arrays)
         slots = [(i, i * seqlen, seqlen) for i in range(batch)]
         self.context.call(
             "phase", self.described.for_layer(k), work.struct(batch * seqlen, 0, None), sequences,
@@ -210,15 +210,10 @@ def _slots(slots: list[tuple[int, int, int]]) -> Any:
     return (native.Slot * len(slots))(*(native.Slot(*slot) for slot in slots))
 
 
-class _Sequences:
-    """Pointers to the arrays of a state, by layer."""
-
-    def __init__(self, state: State) -> None:
-        kind = ctypes.c_void_p * max(1, len(state.conv))
-        self.lists = [
-            kind(*(pointer(x) for x in part)) for part in (state.conv, state.h, state.h_exp)
-        ]
-        conv, h, h_exp = (ctypes.addressof(x) for x in self.lists)
-        self.struct = native.Sequences(
-            conv=conv, h=h, h_exp=h_exp, position=pointer(state.position)
-        )
+def _sequences(state: State) -> native.Sequences:
+    """Pointers to the arrays of a state."""
+    return native.Sequences(
+        conv=state.conv.ctypes.data, h=state.h.ctypes.data, h_exp=state.h_exp.ctypes.data,
+        position=pointer(state.position), conv_stride=state.conv.strides[0],
+        h_stride=state.h.strides[0], h_exp_stride=state.h_exp.strides[0],
+    )  # fmt: skip

@@ -5,7 +5,6 @@ it; :meth:`State.natural` gives it in the order of its axes.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,32 +22,30 @@ T = TypeVar("T", bound=np.generic)
 
 @dataclass
 class State:
-    """State of ``batch`` sequences; plain arrays, to be saved, copied and compared."""
+    """State of ``batch`` sequences; plain arrays, to be saved, copied and compared.
 
-    conv: list[NDArray[np.int8]]  # per layer (batch, d_conv - 1, conv_dim)
-    h: list[NDArray[Any]]  # per layer (batch, nheads, tiles, d_state padded, rows), int8 or int16
-    h_exp: list[NDArray[np.uint8]]  # per layer (batch, nheads, tiles, d_state / block, rows)
+    Every array but the position has the layers as its first axis.
+    """
+
+    conv: NDArray[np.int8]  # (n_layer, batch, d_conv - 1, conv_dim)
+    h: NDArray[Any]  # (n_layer, batch, nheads, tiles, d_state padded, rows), int8 or int16
+    h_exp: NDArray[np.uint8]  # (n_layer, batch, nheads, tiles, d_state / block, rows)
     position: NDArray[np.int64]  # (batch,), tokens seen; the dither depends on it
 
     @staticmethod
     def empty(model: QuantizedModel, batch: int) -> "State":
         """State of sequences that have not begun."""
         c, f = model.config, model.formats
-        d_state = f.padded_state(c)
-        blocks = d_state // f.ssm(c).block
-        rows = math.gcd(TILE, c.headdim)
-        tiles = c.headdim // rows
-        wide = np.int8 if f.state_bits == 8 else np.int16
-
-        arena = Arena(1)  # one block of memory for each part
-
-        def zeros(kind: type[T], *shape: int) -> list[NDArray[T]]:
-            return list(arena.array((c.n_layer, batch, *shape), kind))
-
+        d_state, rows = f.padded_state(c), math.gcd(TILE, c.headdim)
+        tiles, blocks = c.headdim // rows, d_state // f.ssm(c).block
+        arena = Arena(1)  # memory for each part alone
         return State(
-            conv=zeros(np.int8, c.d_conv - 1, c.conv_dim),
-            h=zeros(wide, c.nheads, tiles, d_state, rows),
-            h_exp=zeros(np.uint8, c.nheads, tiles, blocks, rows),
+            conv=arena.array((c.n_layer, batch, c.d_conv - 1, c.conv_dim), np.int8),
+            h=arena.array(
+                (c.n_layer, batch, c.nheads, tiles, d_state, rows),
+                np.int8 if f.state_bits == 8 else np.int16,
+            ),
+            h_exp=arena.array((c.n_layer, batch, c.nheads, tiles, blocks, rows), np.uint8),
             position=np.zeros(batch, dtype=np.int64),
         )
 
@@ -65,31 +62,25 @@ class State:
 
     def take(self, rows: slice | NDArray[np.int64]) -> "State":
         """Copy of some of the sequences; by numbers, in any order, and one several times."""
-        return self._map(lambda x: x[rows].copy())
+
+        def copied(x: Any) -> Any:
+            return x[:, rows].copy()
+
+        return State(
+            copied(self.conv), copied(self.h), copied(self.h_exp), self.position[rows].copy()
+        )
 
     def view(self, rows: slice) -> "State":
         """Some of the sequences themselves: what is written there is written here."""
-        return self._map(lambda x: x[rows])
-
-    def _map(self, change: Callable[[Any], Any]) -> "State":
-        return State(
-            conv=[change(x) for x in self.conv],
-            h=[change(x) for x in self.h],
-            h_exp=[change(x) for x in self.h_exp],
-            position=change(self.position),
-        )
+        return State(self.conv[:, rows], self.h[:, rows], self.h_exp[:, rows], self.position[rows])
 
     @staticmethod
     def join(parts: "list[State]") -> "State":
         """Put sequences side by side again."""
-
-        def side_by_side(layers: list[list[NDArray[T]]]) -> list[NDArray[T]]:
-            return [np.concatenate(layer) for layer in zip(*layers, strict=True)]
-
         return State(
-            conv=side_by_side([p.conv for p in parts]),
-            h=side_by_side([p.h for p in parts]),
-            h_exp=side_by_side([p.h_exp for p in parts]),
+            conv=np.concatenate([p.conv for p in parts], axis=1),
+            h=np.concatenate([p.h for p in parts], axis=1),
+            h_exp=np.concatenate([p.h_exp for p in parts], axis=1),
             position=np.concatenate([p.position for p in parts]),
         )
 

@@ -52,15 +52,16 @@ class Workspace:
         }  # fmt: skip
         self.panel, self._panels = make_panel(capacity, max(inner, outer), f.group)
         self.lost = np.zeros(len(native.Lost), dtype=np.int64)
-        self.padded = {"x": x_blocks * x_block, "B": blocks * block}
-
-    def struct(self, vectors: int, wanted: int, logits: Array | None) -> native.Work:
-        """The struct over these arrays for a pass of some vectors."""
-        return native.Work(
-            vectors=vectors, wanted=wanted, panel=self.panel, lost=pointer(self.lost),
-            logits=None if logits is None else pointer(logits),
+        self._struct = native.Work(
+            panel=self.panel, lost=pointer(self.lost),
             **{name: pointer(array) for name, array in self.arrays.items()},
         )  # fmt: skip
+
+    def struct(self, vectors: int, wanted: int, logits: Array | None) -> native.Work:
+        """The struct over these arrays, for a pass of some vectors."""
+        self._struct.vectors, self._struct.wanted = vectors, wanted
+        self._struct.logits = None if logits is None else pointer(logits)
+        return self._struct
 
     def take_lost(self) -> dict[str, int]:
         """What saturated since the last call, by the engine's names."""

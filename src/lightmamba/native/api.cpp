@@ -92,7 +92,7 @@ void lightmamba_quantize(Context* c, const QuantizeOp* op, int64_t vectors) {
 }
 
 void lightmamba_linear(Context* c, const LinearOp* op) {
-    const int64_t tiles = (op->linear.rows + 15) / 16;
+    const int64_t tiles = (op->linear.rows + 31) / 32;  // pairs of them
     if (op->linear.panels) {
         over(c, op->vectors, [&](int64_t a, int64_t b) { make_panels(*op, a, b); });
     }

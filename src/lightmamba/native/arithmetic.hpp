@@ -219,6 +219,22 @@ INLINE i32x16 shift_left(i32x16 x, i32x16 by) {
 #endif
 }
 
+// Sums of products of 24-bit with 8-bit numbers. Where the processor multiplies pairs of 16 bits, a
+// 24-bit number is split in two and the 8-bit one is kept beside 256 times itself.
+#if defined(__AVX512VNNI__)
+INLINE int32_t as_factor(int8_t x) { return int32_t(uint16_t(x)) | int32_t(x) << 24; }
+INLINE int32_t as_single(int8_t x) { return uint16_t(x); }
+INLINE i32x16 split24(i32x16 x) { return (x & 255) | (x >> 8 << 16); }
+INLINE i32x16 add_product(i32x16 acc, i32x16 x, int32_t factor) {
+    return (i32x16)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)x, _mm512_set1_epi32(factor));
+}
+#else
+INLINE int32_t as_factor(int8_t x) { return x; }
+INLINE int32_t as_single(int8_t x) { return x; }
+INLINE i32x16 split24(i32x16 x) { return x; }
+INLINE i32x16 add_product(i32x16 acc, i32x16 x, int32_t factor) { return acc + x * factor; }
+#endif
+
 // 16 values that fit int8 after the other 16, four times.
 INLINE void store_bytes(int8_t* to, const i32x16 q[4]) {
 #if defined(__AVX512BW__)

@@ -158,7 +158,7 @@ APART void front_item(
     const int64_t block = head ? m.x_block : m.bc_block, blocks = (count + block - 1) / block;
     const int64_t lanes = head ? m.nheads : m.ngroups;
     const int64_t begin = head ? part * count : m.d_inner + part * count;
-    int8_t* state = states.conv[layer] + slot.sequence * (m.d_conv - 1) * m.conv_dim;
+    int8_t* state = states.conv + layer * states.conv_stride + slot.sequence * (m.d_conv - 1) * m.conv_dim;
     convolve(m, k, w, state, slot, begin, count, window);
     const bool B = !head && part < m.ngroups;
     const int64_t lane = head || B ? part : part - m.ngroups;

@@ -10,7 +10,7 @@
 namespace lightmamba {
 namespace {
 
-int64_t tiles(const Linear& f) { return (f.rows + ROWS - 1) / ROWS; }
+int64_t tiles(const Linear& f) { return (f.rows + 2 * ROWS - 1) / (2 * ROWS); }  // pairs of them
 
 }  // namespace
 
@@ -54,7 +54,7 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
             if (job.after_layer) add_residual(m, w, i);
             return normalize(m, k.in_proj, w, i, i, w.in_rms, w.in_rms_shift, w.in_q, w.in_code, LOST_IN_SCALE);
         case IN_PROJ:
-            return project_tile(
+            return project_tiles(
                 k.in_proj, w.in_q, w.in_code, w.panel, {w.in_rms, w.in_rms_shift, 1}, i, w.vectors,
                 w.rows, w.lost, LOST_IN
             );
@@ -88,7 +88,7 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
             return add_lost(w.lost, LOST_OUT_SCALE, clamped);
         }
         case OUT_PROJ:
-            return project_tile(
+            return project_tiles(
                 k.out_proj, w.out_q, w.out_code, w.panel, {w.out_rms, w.out_rms_shift, m.ngroups}, i,
                 w.vectors, w.out_rows, w.lost, LOST_OUT
             );
@@ -99,7 +99,7 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
                 LOST_HEAD_SCALE
             );
         case HEAD:
-            return project_tile(
+            return project_tiles(
                 m.head, w.head_q, w.head_code, w.panel, {w.head_rms, w.head_rms_shift, 1}, i,
                 w.wanted, w.logits, w.lost, LOST_HEAD
             );
@@ -141,7 +141,7 @@ template <class Out>
 static void linear_tiles(const LinearOp& op, int64_t begin, int64_t end) {
     const Rms rms = {op.mantissa, op.j, op.groups};
     for (int64_t tile = begin; tile < end; ++tile) {
-        project_tile(
+        project_tiles(
             op.linear, op.q, op.code, op.panel, rms, tile, op.vectors, (Out*)op.out, op.lost, 0
         );
     }

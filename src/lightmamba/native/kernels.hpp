@@ -8,17 +8,17 @@ namespace lightmamba {
 enum Phase {
     EMBED,      // by vector
     NORM,       // by vector: residual of the layer before (if any), rms and input of in_proj
-    IN_PROJ,    // by tile of rows
+    IN_PROJ,    // by two tiles of rows
     FRONT,      // by slot, head or group's B or C
     SCAN,       // by slot and head
     GATE,       // by vector and head
     MIX,        // by slot and head: SCAN and GATE
     HADAMARD,   // by vector and norm group
     QUANTIZE,   // by vector: rms and input of out_proj
-    OUT_PROJ,   // by tile of rows
+    OUT_PROJ,   // by two tiles of rows
     RESIDUAL,   // by vector
     HEAD_NORM,  // by wanted vector
-    HEAD,       // by tile of rows
+    HEAD,       // by two tiles of rows
 };
 
 struct Job {
@@ -70,7 +70,7 @@ void run_phase(const Job& job, int phase, int64_t begin, int64_t end, void* scra
 void run_rms(const Model& model, const RmsOp& op, int64_t begin, int64_t end);  // by vector
 void run_quantize(const QuantizeOp& op, int64_t begin, int64_t end);           // by vector
 void make_panels(const LinearOp& op, int64_t begin, int64_t end);              // by vector
-void run_linear(const LinearOp& op, int64_t begin, int64_t end);               // by tile
+void run_linear(const LinearOp& op, int64_t begin, int64_t end);               // by two tiles
 void pack(const PackOp& op, int64_t begin, int64_t end);                       // by tile
 
 }  // namespace lightmamba

@@ -17,6 +17,8 @@ namespace lightmamba {
 namespace {
 
 constexpr int ROWS = 16, FEW = 8;  // rows of a tile; vectors that share its loads
+constexpr int PAIR = 4;            // vectors against two tiles
+// An item of a projection is two tiles.
 constexpr int STEP_BYTES4 = ROWS * STEP / 2, STEP_BYTES8 = ROWS * STEP;
 
 #if defined(__AVX512VNNI__)
@@ -266,6 +268,90 @@ APART int64_t few_vectors(
     return lost;
 }
 
+#if defined(__AVX512VNNI__)
+// Four channels of two tiles against PAIR vectors.
+INLINE void pair_multiply(
+    __m512i first, __m512i second, const int8_t* a, int64_t channels, __m512i sums[2][PAIR]
+) {
+    #pragma GCC unroll 4
+    for (int t = 0; t < PAIR; ++t) {
+        const __m512i four = _mm512_set1_epi32(load<int32_t>(a + t * channels));
+        sums[0][t] = _mm512_dpbusd_epi32(sums[0][t], first, four);
+        sums[1][t] = _mm512_dpbusd_epi32(sums[1][t], second, four);
+    }
+}
+
+// Finished rows (2, FEW, ROWS) of two tiles for PAIR vectors whose scales lie within the span: a load
+// of inputs serves both tiles, a load of weights all vectors, and all sums of a group are registers.
+template <int BITS, bool NARROW>
+APART int64_t pair_vectors(
+    const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t rows[2][FEW][ROWS]
+) {
+    constexpr int bytes = BITS == 4 ? STEP_BYTES4 : STEP_BYTES8;
+    const int64_t channels = f.channels, steps = channels / STEP, groups = channels / f.group;
+    const int64_t per_group = f.group / STEP, per_part = groups / rms.groups, apart = steps * bytes;
+    const __m512i low = _mm512_set1_epi8(15);
+    int64_t lost = 0;
+    std::memset(rows, 0, 2 * sizeof rows[0]);
+    for (int64_t part = 0; part < rms.groups; ++part) {
+        i64x8 acc[2][PAIR][2] = {};
+        for (int64_t g = part * per_part; g < (part + 1) * per_part; ++g) {
+            __m512i sums[2][PAIR];
+            #pragma GCC unroll 4
+            for (int t = 0; t < PAIR; ++t) {
+                sums[0][t] = sums[1][t] = _mm512_set1_epi32(panel.correction[(v + t) * groups + g]);
+            }
+            const uint8_t* w = f.weights + tile * apart + g * per_group * bytes;
+            const int8_t* a = panel.a + v * channels + g * f.group;
+            for (int64_t s = g * per_group; s < (g + 1) * per_group; ++s) {
+                __m512i one[2][PAIR];
+                #pragma GCC unroll 4
+                for (int t = 0; t < PAIR; ++t) one[0][t] = one[1][t] = _mm512_setzero_si512();
+                #pragma GCC unroll 8
+                for (int i = 0; i < bytes / 64; ++i, w += 64, a += BITS == 4 ? 8 : 4) {
+                    const __m512i first = _mm512_loadu_si512(w);
+                    const __m512i second = _mm512_loadu_si512(w + apart);
+                    if constexpr (BITS == 4) {
+                        pair_multiply(
+                            _mm512_and_si512(first, low), _mm512_and_si512(second, low), a, channels, one
+                        );
+                        pair_multiply(
+                            _mm512_and_si512(_mm512_srli_epi16(first, 4), low),
+                            _mm512_and_si512(_mm512_srli_epi16(second, 4), low), a + 4, channels, one
+                        );
+                    } else {
+                        pair_multiply(first, second, a, channels, one);
+                    }
+                }
+                #pragma GCC unroll 4
+                for (int t = 0; t < PAIR; ++t) {
+                    const __m512i scale = _mm512_set1_epi32(panel.scale[(v + t) * steps + s]);
+                    #pragma GCC unroll 2
+                    for (int r = 0; r < 2; ++r) {
+                        const __m512i scaled = NARROW ? _mm512_sllv_epi32(one[r][t], scale)
+                                                      : _mm512_mullo_epi32(one[r][t], scale);
+                        sums[r][t] = _mm512_add_epi32(sums[r][t], scaled);
+                    }
+                }
+            }
+            #pragma GCC unroll 2
+            for (int r = 0; r < 2; ++r) {
+                const i32x16 factors = group_factors(f.codes + ((tile + r) * groups + g) * ROWS);
+                #pragma GCC unroll 4
+                for (int t = 0; t < PAIR; ++t) multiply_add(acc[r][t], (i32x16)sums[r][t], factors);
+            }
+        }
+        for (int r = 0; r < 2; ++r) {
+            for (int t = 0; t < PAIR; ++t) {
+                const int64_t at = (v + t) * rms.groups + part;
+                lost += finish(f, acc[r][t], panel.low[v + t], tile + r, rms.mantissa[at], rms.j[at], rows[r][t]);
+            }
+        }
+    }
+    return lost;
+}
+#endif
+
 // All vectors that fit into `rows` from v on; *count is how many that are.
 template <int BITS, bool NARROW>
 INLINE int64_t next_vectors(
@@ -317,24 +403,70 @@ APART int64_t plain_tile(
     return lost;
 }
 
-// One tile of rows for all vectors, into `out` (vectors, rows).
-template <class Out>
-void project_tile(
-    const Linear& f, const int8_t* q, const uint8_t* code, const Panel& panel, Rms rms,
-    int64_t tile, int64_t vectors, Out* out, int64_t* lost, int kind
+// Rows of one tile from v on, as many vectors as fit; *count is how many that are.
+INLINE int64_t tile_vectors(
+    const Linear& f, const int8_t* q, const uint8_t* code, const Panel& panel, Rms rms, int64_t tile,
+    int64_t v, int64_t vectors, int64_t rows[FEW][ROWS], int64_t* count
 ) {
-    const int64_t first = tile * ROWS, width = f.rows - first < ROWS ? f.rows - first : ROWS;
-    int64_t saturated = 0, count = 0;
-    for (int64_t v = 0; v < vectors; v += count) {
-        int64_t rows[FEW][ROWS];
-        if (!f.panels) saturated += plain_tile(f, q, code, rms, tile, v, rows[0]), count = 1;
-        else if (f.bits == 4 && f.act_bits == 4) saturated += next_vectors<4, true>(f, panel, rms, tile, v, vectors, rows, &count);
-        else if (f.bits == 4) saturated += next_vectors<4, false>(f, panel, rms, tile, v, vectors, rows, &count);
-        else if (f.act_bits == 4) saturated += next_vectors<8, true>(f, panel, rms, tile, v, vectors, rows, &count);
-        else saturated += next_vectors<8, false>(f, panel, rms, tile, v, vectors, rows, &count);
+    *count = 1;
+    if (!f.panels) return plain_tile(f, q, code, rms, tile, v, rows[0]);
+    if (f.bits == 4) {
+        return f.act_bits == 4 ? next_vectors<4, true>(f, panel, rms, tile, v, vectors, rows, count)
+                               : next_vectors<4, false>(f, panel, rms, tile, v, vectors, rows, count);
+    }
+    return f.act_bits == 4 ? next_vectors<8, true>(f, panel, rms, tile, v, vectors, rows, count)
+                           : next_vectors<8, false>(f, panel, rms, tile, v, vectors, rows, count);
+}
+
+// Whether PAIR vectors from v on can go against two tiles at once, and their rows if so.
+INLINE bool pair(
+    const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t vectors,
+    int64_t rows[2][FEW][ROWS], int64_t* lost
+) {
+#if defined(__AVX512VNNI__)
+    if (!f.panels || v + PAIR > vectors || (tile + 1) * ROWS >= f.rows) return false;
+    for (int t = 0; t < PAIR; ++t) {
+        if (panel.low[v + t] < 0) return false;
+    }
+    if (f.bits == 4) {
+        *lost += f.act_bits == 4 ? pair_vectors<4, true>(f, panel, rms, tile, v, rows)
+                                 : pair_vectors<4, false>(f, panel, rms, tile, v, rows);
+    } else {
+        *lost += f.act_bits == 4 ? pair_vectors<8, true>(f, panel, rms, tile, v, rows)
+                                 : pair_vectors<8, false>(f, panel, rms, tile, v, rows);
+    }
+    return true;
+#else
+    (void)f, (void)panel, (void)rms, (void)tile, (void)v, (void)vectors, (void)rows, (void)lost;
+    return false;
+#endif
+}
+
+// Two tiles of rows for all vectors, into `out` (vectors, rows).
+template <class Out>
+void project_tiles(
+    const Linear& f, const int8_t* q, const uint8_t* code, const Panel& panel, Rms rms,
+    int64_t two, int64_t vectors, Out* out, int64_t* lost, int kind
+) {
+    const int64_t tile = two * 2;
+    int64_t rows[2][FEW][ROWS], saturated = 0, count = 0;
+    const auto put = [&](int64_t r, int64_t v) {
+        const int64_t first = (tile + r) * ROWS, width = f.rows - first < ROWS ? f.rows - first : ROWS;
         for (int64_t t = 0; t < count; ++t) {
             Out* to = out + (v + t) * f.rows + first;
-            for (int64_t r = 0; r < width; ++r) to[r] = rows[t][r];
+            for (int64_t i = 0; i < width; ++i) to[i] = rows[r][t][i];
+        }
+    };
+    int64_t v = 0;
+    for (; pair(f, panel, rms, tile, v, vectors, rows, &saturated); v += PAIR) {
+        count = PAIR;
+        put(0, v);
+        put(1, v);
+    }
+    for (int64_t r = 0; r < 2 && (tile + r) * ROWS < f.rows; ++r) {
+        for (int64_t at = v; at < vectors; at += count) {
+            saturated += tile_vectors(f, q, code, panel, rms, tile + r, at, vectors, rows[r], &count);
+            put(r, at);
         }
     }
     add_lost(lost, kind, saturated);

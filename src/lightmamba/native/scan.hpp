@@ -16,8 +16,8 @@ constexpr int64_t FRAME = (int64_t(1) << 31) - 1;
 // What one token gives to all rows of a head.
 struct Token {
     int64_t decay, dt, shift;        // shift: of dt*x*B into the frame, without the exponents
-    const int8_t *x, *x_exp, *B_exp, *C_exp;
-    const int32_t *B, *C;            // widened, (d_state)
+    const int8_t *x, *x_exp, *B, *B_exp, *C, *C_exp;
+    const int32_t *B_factor, *C_factor;  // as add_product takes them, (d_state)
     uint32_t dither;                 // 193 * position
 };
 
@@ -101,7 +101,7 @@ APART void scan_tile(
     const Model& m, const Layer& k, const Token& token, int64_t D, int64_t p, int8_t* h, i32x16* wide,
     uint8_t* h_exp, int32_t* y, int64_t* lost_h, int64_t* lost_y
 ) {
-    const i32x16 x = widen(token.x + p), dtx = x * int32_t(token.dt);
+    const i32x16 x = widen(token.x + p), dtx = split24(x * int32_t(token.dt));
     const i32x16 ramp = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const int64_t blocks = m.padded_state / BLOCK, x_exp = token.x_exp[p / m.x_block];
     const i32x16 decay = all(token.decay), step = all(m.dithered ? 159 << 24 : 0);
@@ -111,7 +111,7 @@ APART void scan_tile(
         const int64_t shift = saturate(token.shift - x_exp - token.B_exp[b], -31, 62);
         const i32x16 before = widen(h_exp);
         const int64_t C_exp = token.C_exp[b], n = b * BLOCK;
-        const int32_t *B = token.B + n, *C = token.C + n;
+        const int32_t *B = token.B_factor + n, *C = token.C_factor + n;
         i32x16 e, dot, frame[BLOCK];
         const i32x16 far = before > 22;
         if (shift < 1 || any_lane(far)) {
@@ -138,9 +138,9 @@ APART void scan_tile(
                 const i32x16 h0 = FIRST ? widen(h + i * LANES) : wide[i];
                 const i32x16 h1 = FIRST ? widen(h + (i + 1) * LANES) : wide[i + 1];
                 frame[i] = shift_right(h0 * decay + old_half, old_by) +
-                           shift_right(dtx * B[i] + half, by);
+                           shift_right(add_product(half, dtx, B[i]), by);
                 frame[i + 1] = shift_right(h1 * decay + old_half, old_by) +
-                               shift_right(dtx * B[i + 1] + half, by);
+                               shift_right(add_product(half, dtx, B[i + 1]), by);
                 any |= magnitude(frame[i]);
                 also |= magnitude(frame[i + 1]);
             }
@@ -160,8 +160,8 @@ APART void scan_tile(
                     const i32x16 d1 = frame[i + n + 1] + shift_out(d + step, out);
                     q[n] = clamp(shift_right(d0, e), low, high);
                     q[n + 1] = clamp(shift_right(d1, e), low, high);
-                    first += q[n] * C[i + n];
-                    second += q[n + 1] * C[i + n + 1];
+                    first = add_product(first, q[n], C[i + n]);
+                    second = add_product(second, q[n + 1], C[i + n + 1]);
                 }
                 if (LAST) {
                     store_bytes(h + i * LANES, q);
@@ -199,15 +199,16 @@ APART void scan_item(
     const int64_t N = m.padded_state, blocks = N / m.state_block, group = head / (m.nheads / m.ngroups);
     const int64_t x_blocks = (m.headdim + m.x_block - 1) / m.x_block, size = m.headdim * N;
     const int64_t at = slot.sequence * m.nheads + head, bytes = m.state_bits == 8 ? 1 : 2;
-    char* h = (char*)states.h[layer] + at * size * bytes;
-    uint8_t* h_exp = states.h_exp[layer] + at * m.headdim * blocks;
+    char* h = states.h + layer * states.h_stride + at * size * bytes;
+    uint8_t* h_exp = states.h_exp + layer * states.h_exp_stride + at * m.headdim * blocks;
     i32x16* wide = (i32x16*)scratch;
     int32_t* BC = (int32_t*)scratch + LANES * N;
+    const int8_t *B = w.B, *C = w.C;
     for (int64_t t = 0; t < slot.count; ++t) {
         const int64_t from = ((slot.first + t) * m.ngroups + group) * N;
         for (int64_t n = 0; n < N; ++n) {
-            BC[2 * t * N + n] = w.B[from + n];
-            BC[(2 * t + 1) * N + n] = w.C[from + n];
+            BC[2 * t * N + n] = as_factor(B[from + n]);
+            BC[(2 * t + 1) * N + n] = as_single(C[from + n]);
         }
     }
     int64_t lost_h = 0, lost_y = 0;
@@ -216,8 +217,8 @@ APART void scan_item(
         const uint64_t position = uint64_t(states.position[slot.sequence]) + t;
         return Token{
             w.decay[i], w.dt[i], k.frame + w.dt_shift[i], w.x + i * x_blocks * m.x_block,
-            w.x_exp + i * x_blocks, w.B_exp + g * blocks, w.C_exp + g * blocks, BC + 2 * t * N,
-            BC + (2 * t + 1) * N, uint32_t(193 * position),
+            w.x_exp + i * x_blocks, B + g * N, w.B_exp + g * blocks, C + g * N, w.C_exp + g * blocks,
+            BC + 2 * t * N, BC + (2 * t + 1) * N, uint32_t(193 * position),
         };
     };
     const auto y = [&](int64_t t) { return w.y + (slot.first + t) * m.d_inner + head * m.headdim; };

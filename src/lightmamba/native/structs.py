@@ -112,9 +112,12 @@ class Slot(ctypes.Structure):
 
 
 class Sequences(ctypes.Structure):
-    """States of many sequences, by layer."""
+    """States of many sequences."""
 
-    _fields_ = _pointers("conv h h_exp position")
+    _fields_ = [
+        *_pointers("conv h h_exp position"),
+        *_ints("conv_stride h_stride h_exp_stride"),
+    ]
 
 
 class Panel(ctypes.Structure):

@@ -58,12 +58,13 @@ struct Slot {
     int64_t sequence, first, count;
 };
 
-// States of many sequences; the pointers are per layer.
+// States of many sequences: the first layer's, and how many bytes further the next one's lie.
 struct Sequences {
-    int8_t** conv;
-    void** h;
-    uint8_t** h_exp;
+    int8_t* conv;
+    char* h;
+    uint8_t* h_exp;
     int64_t* position;
+    int64_t conv_stride, h_stride, h_exp_stride;
 };
 
 // What saturated, by kind.

@@ -172,7 +172,9 @@ def available_memory() -> int:
     try:
         limit = int((group / "memory.max").read_text())
         used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):  # "max", or none
+        stat = dict(x.split() for x in (group / "memory.stat").read_text().splitlines())
+        used -= int(stat["inactive_file"])  # cached files, which make room
+    except (OSError, ValueError, KeyError):  # "max", or none
         return free
     return min(free, max(0, limit - used))
 

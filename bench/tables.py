@@ -13,6 +13,7 @@ from bench.common import RESULTS
 from bench.full_tables import FULL
 from bench.markdown import foot, lines, load
 from bench.mutants import fingerprint
+from bench.quantize_tables import QUANTIZE
 from bench.synth_tables import SYNTH
 from lightmamba.arch.describe import tables
 
@@ -254,6 +255,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **SYNTH,
     **FULL,
     **ABLATION,
+    **QUANTIZE,
 }
 
 

@@ -16,7 +16,7 @@ from lightmamba.quantize.recipe import QuantizeWeights, Recipe
 
 __all__ = ["Plan", "available_memory", "choose_device", "flops_per_second"]
 
-PROCESS = 450 << 20  # bytes of Python, torch and the engine before any weight is read
+PROCESS = 650 << 20  # bytes of Python, torch, engine and tokenizer, and what the allocator keeps
 GB = 1e9
 ENOUGH = 3  # calibration tokens per input channel that GPTQ should have
 

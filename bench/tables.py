@@ -15,6 +15,7 @@ from bench.full_tables import FULL
 from bench.markdown import foot, lines, load
 from bench.mutants import fingerprint
 from bench.paper_tables import PAPER
+from bench.quantize_tables import QUANTIZE
 from bench.synth_tables import SYNTH
 from lightmamba.arch.describe import tables
 
@@ -276,6 +277,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **ABLATION,
     **ENGINE,
     **PAPER,
+    **QUANTIZE,
 }
 
 

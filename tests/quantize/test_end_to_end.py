@@ -68,6 +68,19 @@ def test_the_recipe_beats_rounding(name):
         assert ours < 0.75 * plain
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_target_correction_pays_on_calibration(name):
+    """The last layer and the head make up for what went wrong before them."""
+    passes = tuple(
+        replace(step, correct=False) if isinstance(step, QuantizeWeights) else step
+        for step in Recipe.load("w4a4").passes
+    )
+    plain, ours = quantized(name, Recipe("plain", passes)), shipped(name, "w4a4")
+    last = f"layers.{ours.config.n_layer - 1}.in_proj"
+    for tensor in (last, "head"):
+        assert ours.origin["errors"][tensor] < 0.97 * plain.origin["errors"][tensor]
+
+
 @pytest.mark.parametrize(
     ("name", "group", "padded"),
     [("tied", 128, 128), ("192-two-groups", 128, 256), ("80-no-conv-bias", 32, 96)],

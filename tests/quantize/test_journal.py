@@ -180,7 +180,9 @@ def test_a_journal_in_use_is_refused(world, tmp_path):
     held.close(remove=True)
 
 
-@pytest.mark.parametrize("name", ["facts.json", "manifest.json", "layers.0.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["facts.json", "manifest.json", "layers.0.safetensors", "float.1.bin", "integer.1.bin"]
+)
 def test_a_damaged_journal_is_refused(world, tmp_path, monkeypatch, name):
     root, _ = world
     run = begun(root, tmp_path, monkeypatch)
@@ -218,8 +220,8 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(world, tmp_path, monkey
 
 
 def test_an_outgrown_residual_begins_anew(world, tmp_path, monkeypatch):
-    """The scan sees far too little; the first wide value widens the exponent for all."""
-    root, _ = world
+    """The exponent is made far too narrow; the first wide value widens it for all."""
+    root, wanted = world
     asked = []
 
     def narrow(largest, *rest):
@@ -230,6 +232,7 @@ def test_an_outgrown_residual_begins_anew(world, tmp_path, monkeypatch):
     run = job(root, tmp_path / "m.safetensors")
     run.run()
     assert len(asked) == 2
+    assert run.output.read_bytes() == wanted  # the scan was right, and nothing was left behind
     model = load(run.output)
     assert model.residual_exp == square_exponent(
         asked[1], 32, RMS_SHIFT, CONFIG.eps * CONFIG.d_model

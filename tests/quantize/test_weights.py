@@ -135,10 +135,12 @@ def naive_gptq(weight, hessian, packed):
     return q
 
 
-def test_gptq_is_optimal_brain_surgery():
+@pytest.mark.parametrize(("channels", "group"), [(16, 4), (80, 40)])
+def test_gptq_is_optimal_brain_surgery(channels, group):
+    """Groups of 40 take two runs of 16 columns and a shorter one."""
     rng = np.random.default_rng(5)
-    weight, x = rng.standard_normal((6, 16)), correlated(rng, 60, 16)
-    packed = quantize_weights(weight, bits=4, group=4, rounding="gptq", hessian=x.T @ x)
+    weight, x = rng.standard_normal((6, channels)), correlated(rng, 300, channels)
+    packed = quantize_weights(weight, bits=4, group=group, rounding="gptq", hessian=x.T @ x)
     np.testing.assert_array_equal(packed.q, naive_gptq(weight, x.T @ x, packed))
 
 

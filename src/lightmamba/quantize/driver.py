@@ -58,10 +58,10 @@ def lower_model(
     store: Store | None = None,
 ) -> QuantizedModel:
     """Integers of the model of ``work`` by ``recipe``; goes on from what ``store`` has."""
-    for step in recipe.passes:
-        step.begin(work)
     store = store or Store()
     while True:
+        for step in recipe.passes:
+            step.begin(work)
         try:
             return _Lowering(work, recipe, valid_vocab, threads, store).run()
         except _TooWide as error:  # so rare that nothing of the work is saved

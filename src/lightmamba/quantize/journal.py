@@ -115,7 +115,11 @@ class Journal(Store):
             raise disk_error(error, path) from error
 
     def rows(self, name: str, vectors: int, channels: int, dtype: Any) -> Rows:
-        return Rows(vectors, channels, dtype, self.folder / f"{name}.bin")
+        path = self.folder / f"{name}.bin"
+        size = vectors * channels * np.dtype(dtype).itemsize
+        if path in self._committed and not (path.is_file() and path.stat().st_size == size):
+            raise InputError(f"{path} is missing or damaged; delete its folder to start anew")
+        return Rows(vectors, channels, dtype, path)
 
     def drop(self, rows: Rows) -> None:
         rows.close(remove=rows.path not in self._committed)

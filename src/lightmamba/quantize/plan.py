@@ -16,7 +16,7 @@ from lightmamba.quantize.recipe import QuantizeWeights, Recipe
 
 __all__ = ["Plan", "available_memory", "choose_device", "flops_per_second"]
 
-PROCESS = 450 << 20  # bytes of Python, torch and the engine before any weight is read
+PROCESS = 650 << 20  # bytes of Python, torch, engine and tokenizer, and what the allocator keeps
 GB = 1e9
 ENOUGH = 3  # calibration tokens per input channel that GPTQ should have
 
@@ -172,7 +172,9 @@ def available_memory() -> int:
     try:
         limit = int((group / "memory.max").read_text())
         used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):  # "max", or none
+        stat = dict(x.split() for x in (group / "memory.stat").read_text().splitlines())
+        used -= int(stat["inactive_file"])  # cached files, which make room
+    except (OSError, ValueError, KeyError):  # "max", or none
         return free
     return min(free, max(0, limit - used))
 

@@ -27,7 +27,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the target correction
 NO_WORDS = NO_CODE = np.zeros((0, 0), np.uint8)
 BATCH = 2048  # vectors that are looked at together
 PROBE = 1024  # vectors that the accumulator's shift is taken from
-JUDGES = 1 << 32  # errors are taken from so many products of moments: of all rows, up to 1536²
+JUDGES = 1 << 29  # values of moments times rows that judge, or 256 rows: all rows of small models
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""The tables of quantizing: time and memory by shape, and what calibration tokens buy."""
+
+from bench.markdown import foot, lines, load
+
+__all__ = ["QUANTIZE"]
+
+
+def growth() -> str:
+    """Time and peak memory by shape."""
+    record = load("quantize")
+    rows = sorted(record["results"], key=lambda r: (r["parameters"], r["tokens"]))
+    header = ["shape, recipe", "calibration tokens", "minutes", "planned", "peak, GiB", "planned"]
+    body = [
+        [
+            f"{r['shape']}, `{r['recipe']}`" + (", resumed" if r["resumed"] else ""),
+            f"{r['tokens']:,}",
+            f"{r['seconds'] / 60:.1f}",
+            f"{r['planned_seconds'] / 60:.1f}",
+            f"{r['peak_rss_bytes'] / 2**30:.2f}",
+            f"{r['planned_memory_bytes'] / 2**30:.2f}",
+        ]
+        for r in rows
+    ]
+    return lines(header, body) + foot(record)
+
+
+def calibration() -> str:
+    """Accuracy by calibration tokens."""
+    record = load("calibration")
+    rows = sorted(record["results"], key=lambda r: (r["width"], r["calibration_tokens"]))
+    header = ["recipe", "calibration tokens", "× float perplexity", "KL, nats", "top-1 agreement"]
+    body = [
+        [
+            f"`{r['width']}`",
+            f"{r['calibration_tokens']:,}",
+            f"{r['ratio']:.4f} ± {r['ratio_standard_error']:.4f}",
+            f"{r['kl']:.5f} ± {r['kl_standard_error']:.5f}",
+            f"{r['top1_agreement']:.4f}",
+        ]
+        for r in rows
+    ]
+    return lines(header, body) + foot(record)
+
+
+QUANTIZE = {"quantize-growth": growth, "calibration": calibration}

@@ -113,12 +113,12 @@ def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
 
     path = Path(args.file)
     if args.device == "engine" and not (path / MANIFEST).is_file():
-        opened = open_engine(args.file, 1)
+        opened = open_engine(args.file, args.threads)
         return opened, tokenizer_of(opened.tokenizer, opened.model.valid_vocab, args.file)
-    return _open_build(Artifact.read(path), args.device)
+    return _open_build(Artifact.read(path), args.device, args.threads)
 
 
-def _open_build(artifact: "Artifact", device: str) -> "tuple[Opened, Tokenizer]":
+def _open_build(artifact: "Artifact", device: str, threads: int) -> "tuple[Opened, Tokenizer]":
     """The model of a build in the engine, or its gates."""
     from lightmamba.cli.models import Opened
     from lightmamba.cli.show import working
@@ -141,7 +141,7 @@ def _open_build(artifact: "Artifact", device: str) -> "tuple[Opened, Tokenizer]"
     tokenizer = Tokenizer.from_bytes(model.tokenizer)
     check_vocab(tokenizer, model.valid_vocab)
     if device == "engine":
-        return Opened.of(model, Engine(model, threads=1)), tokenizer
+        return Opened.of(model, Engine(model, threads=threads)), tokenizer
     from lightmamba.sim import DeviceDecoder, open_device
 
     artifact.verify()

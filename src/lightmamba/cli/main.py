@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import math
 import os
 import sys
@@ -61,6 +62,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
         sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="(all cores)")
+        sub.add_argument("--verbose", action="store_true", help="say which kernels run")
         if name == verb:
             _module(name).add_arguments(sub)
     return parser
@@ -74,6 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.threads < 1:
             raise InputError(f"--threads must be at least 1, not {args.threads}")
+        if args.verbose:
+            logging.basicConfig(level=logging.INFO, format="%(message)s")  # to stderr
         result = _module(args.verb).run(args)
         status: int = result.pop("exit_status", 0)
         if args.json:

@@ -5,6 +5,7 @@ are the same functions.
 """
 
 import ctypes
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,10 @@ class Native:
     def __init__(self, model: QuantizedModel, threads: int = 1, isa: str | None = None) -> None:
         self.config, self.formats = model.config, model.formats
         self.context = native.context(isa, threads)
+        logging.getLogger(__name__).info(
+            "the engine runs %s kernels on %d threads%s", self.context.isa, threads,
+            "; this processor has no AVX2" if self.context.isa == native.ISAS[0] else "",
+        )  # fmt: skip
         self.described = Description(model, self.context)
         self._workspace: Workspace | None = None
         self._model = model

@@ -120,9 +120,11 @@ class Description:
         """Struct of a projection whose rows have the format ``out``, in ``parts`` norm groups."""
         rows, channels = linear.shape
         weights, codes, panels = self._weights(op, linear)
+        shifts = np.zeros(-(-rows // ROWS) * ROWS)
+        shifts[:rows] = row_shift
         form = out if parts == 1 else PART
         return native.Linear(
-            weights=pointer(weights), codes=pointer(codes), row_shift=self.ints(row_shift),
+            weights=pointer(weights), codes=pointer(codes), row_shift=self.ints(shifts),
             rows=rows, channels=channels, group=op.group, bits=op.bits, panels=panels,
             acc_shift=linear.acc_shift, act_bits=op.act.bits, span=span(op), low=form.min,
             high=form.max, act=self.blocks(op.act, linear.act_base),

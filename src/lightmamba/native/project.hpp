@@ -127,7 +127,41 @@ INLINE i32x16 group_factors(const uint8_t* codes) {
     return ((code & 31) + 32) << (code >> 5);
 }
 
-// acc[0], acc[1]: even and odd rows, or the lower and the upper eight, as `rows_of` tells.
+// 16 rows in 64 bits: even and odd ones where the processor multiplies so, else lower and upper ones.
+struct Rows {
+    i64x8 half[2];
+};
+
+INLINE void split(i32x16 v, i64x8 out[2]) {
+#if defined(__AVX512F__)
+    out[0] = (i64x8)v << 32 >> 32;
+    out[1] = (i64x8)v >> 32;
+#else
+    out[0] = lower(v);
+    out[1] = upper(v);
+#endif
+}
+
+// The inverse, for numbers that fit 32 bits.
+INLINE i32x16 join(const Rows& rows) {
+#if defined(__AVX512F__)
+    return (i32x16)((rows.half[0] & 0xFFFFFFFF) | rows.half[1] << 32);
+#else
+    i32x16 out;
+    narrow((int32_t*)&out, rows.half[0]);
+    narrow((int32_t*)&out + 8, rows.half[1]);
+    return out;
+#endif
+}
+
+INLINE int64_t row_of(const Rows& rows, int row) {
+#if defined(__AVX512F__)
+    return rows.half[row % 2][row / 2];
+#else
+    return rows.half[row / 8][row % 8];
+#endif
+}
+
 INLINE void multiply_add(i64x8 acc[2], i32x16 sums, i32x16 factors) {
 #if defined(__AVX512F__)
     const __m512i s = (__m512i)sums, f = (__m512i)factors;
@@ -136,14 +170,6 @@ INLINE void multiply_add(i64x8 acc[2], i32x16 sums, i32x16 factors) {
 #else
     acc[0] += lower(sums) * lower(factors);
     acc[1] += upper(sums) * upper(factors);
-#endif
-}
-
-INLINE int row_of(int half, int lane) {
-#if defined(__AVX512F__)
-    return 2 * lane + half;
-#else
-    return 8 * half + lane;
 #endif
 }
 
@@ -209,33 +235,48 @@ APART void tile_sums_wide(
     }
 }
 
-// Round, times 1/rms, round, saturate; the finished rows are added to out[16].
-INLINE int64_t finish(
-    const Linear& f, const i64x8 acc[2], int64_t low, int64_t tile, int32_t rms, int32_t j,
-    int64_t out[ROWS]
+// Round, times 1/rms, round, saturate; the finished rows are added to `rows`. Rows beyond the last are
+// zeros, which saturate nowhere.
+INLINE void finish(
+    const Linear& f, const i64x8 acc[2], int64_t low, int64_t tile, int32_t rms, int32_t j, Rows& rows,
+    i64x8& lost
 ) {
     constexpr int64_t WIDE = (int64_t(1) << 39) - 1;
-    i64x8 lost = {};
+    i64x8 shift[2];
+    split(load<i32x16>(f.row_shift + tile * ROWS), shift);
     for (int half = 0; half < 2; ++half) {
-        i64x8 shift;
-        for (int i = 0; i < 8; ++i) {
-            const int64_t row = tile * ROWS + row_of(half, i);
-            shift[i] = f.row_shift[row < f.rows ? row : f.rows - 1];
-        }
-        shift = clamp(shift + int64_t(j), all64(0), all64(62));
+        const i64x8 by = clamp(shift[half] + int64_t(j), all64(0), all64(62));
         const i64x8 rounded = round_shift(acc[half] << (low < 0 ? 0 : low), f.acc_shift);
         const i64x8 wide = clamp(rounded, all64(-WIDE - 1), all64(WIDE));
-        const i64x8 scaled = round_right(wide * int64_t(rms), shift);
+        const i64x8 scaled = round_right(wide * int64_t(rms), by);
         const i64x8 value = clamp(scaled, all64(f.low), all64(f.high));
-        i64x8 bad = -(wide != rounded) - (value != scaled);
-        for (int i = 0; i < 8; ++i) {
-            const int row = row_of(half, i);
-            out[row] += value[i];
-            if (tile * ROWS + row >= f.rows) bad[i] = 0;
-        }
-        lost += bad;
+        lost -= (wide != rounded) + (value != scaled);
+        rows.half[half] += value;
     }
-    return sum(lost);
+}
+
+// The first `width` of 16 rows, to memory.
+INLINE void put(int16_t* to, const Rows& rows, int64_t width) {
+    if (width == ROWS) return narrow(to, join(rows));
+    for (int64_t i = 0; i < width; ++i) to[i] = row_of(rows, i);
+}
+
+INLINE void put(int32_t* to, const Rows& rows, int64_t width) {
+    if (width == ROWS) return store(to, join(rows));
+    for (int64_t i = 0; i < width; ++i) to[i] = row_of(rows, i);
+}
+
+INLINE void put(int64_t* to, const Rows& rows, int64_t width) {
+#if defined(__AVX512F__)
+    if (width == ROWS) {
+        const __m512i even = (__m512i)rows.half[0], odd = (__m512i)rows.half[1];
+        const __m512i first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+        const __m512i second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+        store(to, _mm512_permutex2var_epi64(even, first, odd));
+        return store(to + 8, _mm512_permutex2var_epi64(even, second, odd));
+    }
+#endif
+    for (int64_t i = 0; i < width; ++i) to[i] = row_of(rows, i);
 }
 
 struct Rms {
@@ -243,16 +284,16 @@ struct Rms {
     int64_t groups;
 };
 
-// Finished rows (N, ROWS) of one tile for vectors v .. v + N - 1; counts what saturated.
+// Finished rows of one tile for vectors v .. v + N - 1; counts what saturated.
 template <int BITS, bool NARROW, int N>
 APART int64_t few_vectors(
-    const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t rows[FEW][ROWS]
+    const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, Rows rows[FEW]
 ) {
     const int64_t groups = f.channels / f.group, per_part = groups / rms.groups;
-    int64_t lost = 0;
+    i64x8 lost = {};
     bool wide = false;
     for (int t = 0; t < N; ++t) wide |= panel.low[v + t] < 0;
-    std::memset(rows, 0, N * sizeof rows[0]);
+    for (int t = 0; t < N; ++t) rows[t] = {};
     for (int64_t part = 0; part < rms.groups; ++part) {
         i64x8 acc[N][2] = {};
         const int64_t begin = part * per_part, end = begin + per_part;
@@ -262,10 +303,10 @@ APART int64_t few_vectors(
         }
         for (int t = 0; t < N; ++t) {
             const int64_t at = (v + t) * rms.groups + part;
-            lost += finish(f, acc[t], panel.low[v + t], tile, rms.mantissa[at], rms.j[at], rows[t]);
+            finish(f, acc[t], panel.low[v + t], tile, rms.mantissa[at], rms.j[at], rows[t], lost);
         }
     }
-    return lost;
+    return sum(lost);
 }
 
 #if defined(__AVX512VNNI__)
@@ -281,18 +322,18 @@ INLINE void pair_multiply(
     }
 }
 
-// Finished rows (2, FEW, ROWS) of two tiles for PAIR vectors whose scales lie within the span: a load
+// Finished rows of two tiles for PAIR vectors whose scales lie within the span: a load
 // of inputs serves both tiles, a load of weights all vectors, and all sums of a group are registers.
 template <int BITS, bool NARROW>
 APART int64_t pair_vectors(
-    const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t rows[2][FEW][ROWS]
+    const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, Rows rows[2][FEW]
 ) {
     constexpr int bytes = BITS == 4 ? STEP_BYTES4 : STEP_BYTES8;
     const int64_t channels = f.channels, steps = channels / STEP, groups = channels / f.group;
     const int64_t per_group = f.group / STEP, per_part = groups / rms.groups, apart = steps * bytes;
     const __m512i low = _mm512_set1_epi8(15);
-    int64_t lost = 0;
-    std::memset(rows, 0, 2 * sizeof rows[0]);
+    i64x8 lost = {};
+    for (int t = 0; t < PAIR; ++t) rows[0][t] = rows[1][t] = {};
     for (int64_t part = 0; part < rms.groups; ++part) {
         i64x8 acc[2][PAIR][2] = {};
         for (int64_t g = part * per_part; g < (part + 1) * per_part; ++g) {
@@ -344,11 +385,13 @@ APART int64_t pair_vectors(
         for (int r = 0; r < 2; ++r) {
             for (int t = 0; t < PAIR; ++t) {
                 const int64_t at = (v + t) * rms.groups + part;
-                lost += finish(f, acc[r][t], panel.low[v + t], tile + r, rms.mantissa[at], rms.j[at], rows[r][t]);
+                finish(
+                    f, acc[r][t], panel.low[v + t], tile + r, rms.mantissa[at], rms.j[at], rows[r][t], lost
+                );
             }
         }
     }
-    return lost;
+    return sum(lost);
 }
 #endif
 
@@ -356,7 +399,7 @@ APART int64_t pair_vectors(
 template <int BITS, bool NARROW>
 INLINE int64_t next_vectors(
     const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t vectors,
-    int64_t rows[FEW][ROWS], int64_t* count
+    Rows rows[FEW], int64_t* count
 ) {
     *count = vectors - v >= FEW ? FEW : vectors - v >= 2 ? 2 : 1;
     if (*count == FEW) return few_vectors<BITS, NARROW, FEW>(f, panel, rms, tile, v, rows);
@@ -405,11 +448,9 @@ APART int64_t plain_tile(
 
 // Rows of one tile from v on, as many vectors as fit; *count is how many that are.
 INLINE int64_t tile_vectors(
-    const Linear& f, const int8_t* q, const uint8_t* code, const Panel& panel, Rms rms, int64_t tile,
-    int64_t v, int64_t vectors, int64_t rows[FEW][ROWS], int64_t* count
+    const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t vectors,
+    Rows rows[FEW], int64_t* count
 ) {
-    *count = 1;
-    if (!f.panels) return plain_tile(f, q, code, rms, tile, v, rows[0]);
     if (f.bits == 4) {
         return f.act_bits == 4 ? next_vectors<4, true>(f, panel, rms, tile, v, vectors, rows, count)
                                : next_vectors<4, false>(f, panel, rms, tile, v, vectors, rows, count);
@@ -421,7 +462,7 @@ INLINE int64_t tile_vectors(
 // Whether PAIR vectors from v on can go against two tiles at once, and their rows if so.
 INLINE bool pair(
     const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t vectors,
-    int64_t rows[2][FEW][ROWS], int64_t* lost
+    Rows rows[2][FEW], int64_t* lost
 ) {
 #if defined(__AVX512VNNI__)
     if (!f.panels || v + PAIR > vectors || (tile + 1) * ROWS >= f.rows) return false;
@@ -445,28 +486,33 @@ INLINE bool pair(
 // Two tiles of rows for all vectors, into `out` (vectors, rows).
 template <class Out>
 void project_tiles(
-    const Linear& f, const int8_t* q, const uint8_t* code, const Panel& panel, Rms rms,
-    int64_t two, int64_t vectors, Out* out, int64_t* lost, int kind
+    const Linear& f, const int8_t* q, const uint8_t* code, const Panel& panel, Rms rms, int64_t two,
+    int64_t vectors, Out* out, int64_t* lost, int kind
 ) {
-    const int64_t tile = two * 2;
-    int64_t rows[2][FEW][ROWS], saturated = 0, count = 0;
-    const auto put = [&](int64_t r, int64_t v) {
-        const int64_t first = (tile + r) * ROWS, width = f.rows - first < ROWS ? f.rows - first : ROWS;
+    const int64_t first = two * 2, tiles = (f.rows + ROWS - 1) / ROWS;
+    const int64_t last = first + 2 < tiles ? first + 2 : tiles;
+    int64_t saturated = 0, v = 0, count = 0;
+    const auto put_tile = [&](int64_t tile, int64_t from, const Rows* rows) {
+        const int64_t width = f.rows - tile * ROWS;
         for (int64_t t = 0; t < count; ++t) {
-            Out* to = out + (v + t) * f.rows + first;
-            for (int64_t i = 0; i < width; ++i) to[i] = rows[r][t][i];
+            put(out + (from + t) * f.rows + tile * ROWS, rows[t], width < ROWS ? width : ROWS);
         }
     };
-    int64_t v = 0;
-    for (; pair(f, panel, rms, tile, v, vectors, rows, &saturated); v += PAIR) {
-        count = PAIR;
-        put(0, v);
-        put(1, v);
+    Rows rows[2][FEW];
+    for (count = PAIR; pair(f, panel, rms, first, v, vectors, rows, &saturated); v += PAIR) {
+        put_tile(first, v, rows[0]);
+        put_tile(first + 1, v, rows[1]);
     }
-    for (int64_t r = 0; r < 2 && (tile + r) * ROWS < f.rows; ++r) {
-        for (int64_t at = v; at < vectors; at += count) {
-            saturated += tile_vectors(f, q, code, panel, rms, tile + r, at, vectors, rows[r], &count);
-            put(r, at);
+    for (int64_t tile = first; tile < last; ++tile) {
+        for (int64_t at = v; at < vectors && f.panels; at += count) {
+            saturated += tile_vectors(f, panel, rms, tile, at, vectors, rows[0], &count);
+            put_tile(tile, at, rows[0]);
+        }
+        for (int64_t at = 0; at < vectors && !f.panels; ++at) {
+            int64_t plain[ROWS];
+            saturated += plain_tile(f, q, code, rms, tile, at, plain);
+            const int64_t begin = tile * ROWS, end = begin + ROWS < f.rows ? begin + ROWS : f.rows;
+            for (int64_t row = begin; row < end; ++row) out[at * f.rows + row] = plain[row - begin];
         }
     }
     add_lost(lost, kind, saturated);

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
 
-__all__ = ["StreamDecoder", "Tokenizer", "check_vocab"]
+__all__ = ["BareTokenizer", "StreamDecoder", "Tokenizer", "check_vocab"]
 
 _REPLACEMENT = "\ufffd"  # what a decoder writes for bytes that are no character, or not yet
 _LONGEST_CHARACTER = 4  # bytes, so at most as many ids
@@ -97,6 +97,22 @@ class Tokenizer:
                     f"its ids are 0 to {self.vocab_size - 1}"
                 )
         return self._inner.decode(numbers, skip_special_tokens=True)
+
+
+class BareTokenizer:
+    """A tokenizer that puts no special ids around a text, as tasks want it."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Map text to ids."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).tolist()
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Map ids to text."""
+        return self._tokenizer.decode(ids)
 
 
 class StreamDecoder:

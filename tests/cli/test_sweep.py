@@ -123,11 +123,12 @@ def test_workers_share_cores_and_memory(monkeypatch):
     from lightmamba.sweep import room
     from tests.sweep.cases import cell_of
 
-    small = cell_of()
-    large = replace(small, model=replace(small.model, config=SHAPES["mamba2-2.7b"]))
-    monkeypatch.setattr(room, "_free", lambda: 40 << 30)
-    assert room.workers_that_fit([small], 8) == 8
-    assert room.workers_that_fit([small, large], 8) == 1
-    assert 28e9 < room.memory_of(large.model.config) < 36e9
-    monkeypatch.setattr(room, "_free", lambda: None)
-    assert room.workers_that_fit([small, large], 8) == 8
+    small = [cell_of(None, text) for text in "abcdefgh"]
+    large = [replace(j, model=replace(j.model, config=SHAPES["mamba2-2.7b"])) for j in small]
+    monkeypatch.setattr(room, "available_memory", lambda: 30 << 30)
+    assert room.workers_that_fit(small, 8) == 8
+    assert room.workers_that_fit(large, 8) == 2
+    assert room.workers_that_fit([*small, large[0]], 8) == 8  # the others have room beside it
+    assert room.workers_that_fit([*small, *large[:3]], 8) == 2  # not beside three of them
+    monkeypatch.setattr(room, "available_memory", lambda: 1 << 30)
+    assert room.workers_that_fit(large, 8) == 1

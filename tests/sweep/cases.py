@@ -8,15 +8,32 @@ from pathlib import Path
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
 from lightmamba.quantize import Recipe
+from lightmamba.sweep import Entry, Plan
 from lightmamba.sweep.job import Job, Learning, Machine, Model, Text
 from lightmamba.sweep.verbs import Progress
 from lightmamba.sweep.work import Order, Outcome, attempt
 
-__all__ = ["LEARNING", "MODEL", "attempt_noted", "broken", "cell_of", "die", "invented", "unfit"]
+__all__ = [
+    "LEARNING", "MODEL", "attempt_noted", "broken", "cell_of", "die", "invented", "plan_of",
+    "unfit",
+]  # fmt: skip
 
 MODEL = Model("m", "/nowhere", SHAPES["demo"], hashes=(("config.json", "00"), ("w", "11")))
 LEARNING = Learning(sequences=4, seqlen=64)
 SLEEP = 0.5  # seconds that a noted job waits before it begins, to be killed in
+
+
+def plan_of(root: Path) -> Plan:
+    """Six cells and two files, of what the world of conftest.py has in its folder."""
+    return Plan(
+        models=(Entry("tiny"),),
+        recipes=(Entry("float"), Entry("w8a8"), Entry("rtn-w4a8")),
+        texts=(Entry("text.txt"),),
+        tasks=(Entry("choices.jsonl"),),
+        folder=root,
+        calibration={"sequences": 4, "seqlen": 64},
+        window=64,
+    )
 
 
 def cell_of(recipe: str | None = "w4a4", text: str = "a", target: str | None = None) -> Job:

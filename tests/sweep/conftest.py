@@ -9,8 +9,8 @@ import pytest
 
 from lightmamba.config import Mamba2Config
 from lightmamba.sweep import Plan
-from lightmamba.sweep.plan import Entry
 from tests.support.models import write_state_spaces
+from tests.sweep.cases import plan_of
 
 CONFIG = Mamba2Config(
     d_model=64, n_layer=2, vocab_size=264, d_state=16, headdim=32, chunk_size=16,
@@ -42,13 +42,4 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         for gold in (0, 1, 0)
     ]
     (root / "choices.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    plan = Plan(
-        models=(Entry("tiny"),),
-        recipes=(Entry("float"), Entry("w8a8"), Entry("rtn-w4a8")),
-        texts=(Entry("text.txt"),),
-        tasks=(Entry("choices.jsonl"),),
-        folder=root,
-        calibration={"sequences": 4, "seqlen": 64},
-        window=64,
-    )
-    return World(root, plan)
+    return World(root, plan_of(root))

@@ -189,9 +189,10 @@ def _traced(engine: Any) -> Any:
 def _tasks(
     args: argparse.Namespace, opened: "Opened", journal: "Journal | None"
 ) -> list[dict[str, Any]]:
-    from lightmamba.cli.models import BareTokenizer, tokenizer_of
+    from lightmamba.cli.models import tokenizer_of
     from lightmamba.cli.show import progress
     from lightmamba.evaluate import evaluate_file, run_tasks
+    from lightmamba.tokenizer import BareTokenizer
 
     model = opened.model
     tokenizer = BareTokenizer(tokenizer_of(opened.tokenizer, model.valid_vocab, args.model))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
-    "BareTokenizer",
     "Opened",
     "is_file",
     "open_engine",
@@ -218,19 +217,3 @@ def prompt_ids(
     if wrong := [i for i in ids if not 0 <= i < valid_vocab]:
         raise InputError(f"token id {wrong[0]} is out of range; ids are 0 to {valid_vocab - 1}")
     return ids
-
-
-class BareTokenizer:
-    """A tokenizer that puts no special ids around a text, as tasks want it."""
-
-    def __init__(self, tokenizer: "Tokenizer") -> None:
-        self._tokenizer = tokenizer
-
-    def encode(self, text: str) -> list[int]:
-        """Map text to ids."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).tolist()
-        return ids
-
-    def decode(self, ids: Any) -> str:
-        """Map ids to text."""
-        return self._tokenizer.decode(ids)

@@ -2,8 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,10 @@ class FileRun:
         What :meth:`Calibration.tokens` gave.
     output
         The file; the journal is the folder ``output.journal``.
+    also
+        What else the journal must be of, as JSON.
+    anew
+        Empty a journal of another run, or a damaged one, instead of refusing it.
     """
 
     checkpoint: Checkpoint | OpenCheckpoint
@@ -170,6 +174,8 @@ class FileRun:
     threads: int = 1
     device: str = "cpu"
     least: float = 10.0  # seconds of work that are worth writing down
+    also: Mapping[str, Any] = field(default_factory=dict)
+    anew: bool = False
 
     @property
     def plan(self) -> Plan:
@@ -195,7 +201,8 @@ class FileRun:
         """
         self.plan.check(self.output.parent)
         work = _work(self.checkpoint, self.ids, self.seed, self.device, progress)
-        journal, done = Journal(self.folder, self._manifest(work.device), self.least), False
+        manifest, done = self._manifest(work.device), False
+        journal = Journal(self.folder, manifest, self.least, anew=self.anew)
         try:
             model = lower_model(
                 work, self.recipe, valid_vocab=self.checkpoint.valid_vocab, threads=self.threads,
@@ -222,6 +229,7 @@ class FileRun:
             "version of lightmamba": metadata.version("lightmamba"),
             "version of torch": torch.__version__,
             "version of numpy": np.__version__,
+            **self.also,
         }
 
 

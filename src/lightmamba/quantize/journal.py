@@ -29,7 +29,7 @@ from lightmamba.quantize.streams import Rows, disk_error
 
 __all__ = ["Journal"]
 
-MANIFEST, FACTS, KEY = "manifest.json", "facts.json", "part"
+MANIFEST, FACTS, LOCK, KEY = "manifest.json", "facts.json", "lock", "part"
 KINDS: dict[str, Any] = {
     kind.__name__: kind for kind in (Table, QuantizedLinear, QuantizedLayer, Exponents)
 }
@@ -47,6 +47,8 @@ class Journal(Store):
         What the run depends on, as JSON: a journal with another one is refused.
     least : float
         Seconds after which what is done is written down at the end of a layer.
+    anew : bool
+        Empty a folder of another run, or one that is damaged, instead of refusing it.
 
     Raises
     ------
@@ -54,14 +56,16 @@ class Journal(Store):
         If the folder is of another run, in use, or cannot be written.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], least: float = LEAST) -> None:
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], least: float = LEAST, *, anew: bool = False
+    ) -> None:
         super().__init__()
         self.folder, self._least = folder, least
         self._last = time.monotonic()
         self._committed: set[Path] = set()
         try:
             folder.mkdir(exist_ok=True)
-            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
@@ -70,16 +74,35 @@ class Journal(Store):
         except OSError as error:
             raise disk_error(error, folder) from error
         try:
-            before = self._read(MANIFEST)
-            if before:
-                self._check(before, manifest)
-            else:
-                self._write(MANIFEST, json.dumps(manifest, indent=1).encode())
-            self.facts = self._read(FACTS)
+            try:
+                self._open(manifest)
+            except InputError:
+                if not anew:
+                    raise
+                self._empty()
+                self._open(manifest)
         except InputError:
             os.close(self._lock)
             raise
         self._committed = {folder / name for name in self.facts.get("streams", ())}
+
+    def _open(self, manifest: dict[str, Any]) -> None:
+        before = self._read(MANIFEST)
+        if before:
+            self._check(before, manifest)
+        else:
+            self._write(MANIFEST, json.dumps(manifest, indent=1).encode())
+        self.facts = self._read(FACTS)
+
+    def _empty(self) -> None:
+        """Remove all but the lock, the facts first: without them the rest counts for nothing."""
+        try:
+            (self.folder / FACTS).unlink(missing_ok=True)
+            for path in self.folder.iterdir():
+                if path.name != LOCK:
+                    path.unlink()
+        except OSError as error:
+            raise disk_error(error, self.folder) from error
 
     def _check(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         for key, value in now.items():

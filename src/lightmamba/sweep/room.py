@@ -1,18 +1,16 @@
 """Which runner does a sweep, and how many workers have room in this machine's memory."""
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 
-from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
+from lightmamba.quantize.plan import available_memory
 from lightmamba.sweep.job import Job
+from lightmamba.sweep.memory import memory_of
 from lightmamba.sweep.runner import InProcess, Runner
 
-__all__ = ["check_workers", "choose_runner", "memory_of", "workers_that_fit"]
-
-BASE = 1 << 30  # bytes of a worker with torch, without a model
-PER_PARAMETER = 12  # bytes: the float32 model, and about twice as much beside it
+__all__ = ["check_workers", "choose_runner", "workers_that_fit"]
 
 
 def check_workers(workers: int | None, address: str | None) -> None:
@@ -37,7 +35,7 @@ def choose_runner(
     Parameters
     ----------
     jobs
-        What is to be done; of the largest model, so many workers as have room are started.
+        What is to be done; so many workers are started as have room for the largest of them.
     threads
         Cores of this machine, which its workers share; on a cluster, cores of each job.
     workers
@@ -64,29 +62,15 @@ def choose_runner(
     return OnRay(None, workers, max(1, threads // workers))
 
 
-def memory_of(config: Mamba2Config) -> int:
-    """Bytes that a worker takes that quantizes or evaluates such a model, about."""
-    c = config
-    layer = c.d_model * (c.d_in_proj + c.d_inner)
-    heads = 1 if c.tie_embeddings else 2
-    return BASE + PER_PARAMETER * (c.n_layer * layer + heads * c.vocab_size * c.d_model)
-
-
 def workers_that_fit(jobs: Sequence[Job], cores: int) -> int:
-    """One per core, as far as the memory that is free now has room for the largest model."""
-    free = _free()
-    if free is None:
-        return cores
-    largest = max(memory_of(job.model.config) for job in jobs)
-    return max(1, min(cores, free // largest))
+    """One per core, as far as the memory that is free now has room for the largest jobs at once."""
+    free = available_memory()
 
+    @cache
+    def needs(threads: int) -> list[int]:
+        return sorted((memory_of(job, threads) for job in jobs), reverse=True)
 
-def _free() -> int | None:
-    """Bytes of memory that can be had, where the system says."""
-    info = Path("/proc/meminfo")
-    if not info.is_file():
-        return None
-    for line in info.read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+    for workers in range(cores, 1, -1):
+        if sum(needs(cores // workers)[:workers]) <= free:
+            return workers
+    return 1

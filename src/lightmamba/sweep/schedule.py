@@ -89,10 +89,15 @@ def run_jobs(
     running: dict[str, Job] = {}
     done = 0
 
+    def order(job: Job) -> Order:
+        return Order(job, str(folder.resolve()), runner.threads, code_hash())
+
     def finish(job: Job, outcome: Outcome) -> None:
         nonlocal done
         row = _row(job, outcome, runner.threads)
         results.add(row)
+        if outcome.error is None:
+            order(job).journal.unlink(missing_ok=True)
         done += 1
         tell(row)
         progress(done * STEPS, len(todo) * STEPS)
@@ -104,7 +109,7 @@ def run_jobs(
         while ready and len(running) < runner.places:
             job = ready.popleft()
             running[job.key] = job
-            runner.start(Order(job, str(folder.resolve()), runner.threads, code_hash()))
+            runner.start(order(job))
         outcome = runner.wait(within)
         if outcome is None:
             continue

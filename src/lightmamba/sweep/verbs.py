@@ -11,6 +11,7 @@ from lightmamba.quantize.recipe import Recipe
 from lightmamba.sweep.job import Learning, Machine, Model, Task, Text
 
 __all__ = [
+    "Kept",
     "Opened",
     "Progress",
     "open_engine",
@@ -21,17 +22,26 @@ __all__ = [
     "run_task",
 ]
 
-BATCH = 8  # windows and continuations read together; changes no number
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A model that gives logits, what came with it, and the hashes of what it learnt from."""
+    """A model that gives logits, what came with it, and the hashes of what it learnt from.
+
+    Parameters
+    ----------
+    threads : int
+        Of the model, and of the work on its logits.
+    sha256 : str or None
+        Of its quantized file.
+    """
 
     model: Any
     tokenizer: bytes | None
     special_ids: Mapping[str, int | list[int]]
+    threads: int
+    sha256: str | None = None
     calibration: Any = None
 
     @property
@@ -41,11 +51,42 @@ class Opened:
         return next(iter(found), None) if isinstance(found, list) else found
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Where an evaluation writes down what it finds, and goes on from after a kill.
+
+    Parameters
+    ----------
+    path : Path
+        Of the job alone, so that it need not say what the job's key says.
+    code : str
+        What is of another code is not gone on with.
+    """
+
+    path: Path
+    code: str
+
+    def open(self, name: str, opened: Opened, **settings: Any) -> tuple[Any, Any]:
+        """The journal and its part ``name``; begun anew if it is of something else or damaged."""
+        from lightmamba.evaluate import Journal
+
+        settings |= {"code": self.code, "file": opened.sha256}
+        self.path.parent.mkdir(exist_ok=True)
+        try:
+            journal = Journal(self.path)
+            return journal, journal.part(name, settings)
+        except InputError:
+            self.path.unlink(missing_ok=True)
+            journal = Journal(self.path)
+            return journal, journal.part(name, settings)
+
+
 def _checkpoint(model: Model) -> Any:
-    from lightmamba.checkpoint import load_checkpoint
+    """All of a checkpoint but its weights, which are on the disk still."""
+    from lightmamba.checkpoint import open_checkpoint
 
     assert model.place is not None
-    found = load_checkpoint(
+    found = open_checkpoint(
         model.place, revision=model.revision,
         tokenizer=None if model.tokenizer is None else Path(model.tokenizer),
     )  # fmt: skip
@@ -62,41 +103,50 @@ def _checkpoint(model: Model) -> Any:
 
 
 def quantize(
-    source: Model, recipe: Recipe, learning: Learning, file: Path, threads: int,
+    source: Model, recipe: Recipe, learning: Learning, file: Path, threads: int, code: str,
     progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Quantize a checkpoint into a file, unless it is there: it is renamed into place whole.
 
+    A layer at a time, with a journal beside the file: what was killed goes on, and gives the same
+    bytes. A journal of other threads, versions or another ``code`` is begun anew.
+
     Raises
     ------
     InputError
-        If a file is not the one of the plan, or for what ``quantize_checkpoint`` refuses.
+        If a file is not the one of the plan, or for what :class:`~lightmamba.quantize.FileRun`
+        refuses.
     """
     import torch
 
-    from lightmamba.qmodel import load, save
-    from lightmamba.quantize import Calibration, quantize_checkpoint
+    from lightmamba.quantize import Calibration, FileRun
 
     if file.is_file():  # only its row was lost
-        return _made(load(file), file, file.stat().st_size)
+        return _made(file)
     torch.set_num_threads(threads)
     if learning.text is not None:
         _check(learning.text, str(learning.sha256))
     text = None if learning.text is None else Path(learning.text)
     tell = None if progress is None else lambda _, done, total: progress(done, total)
-    model = quantize_checkpoint(
-        _checkpoint(source), recipe,
-        Calibration(text=text, sequences=learning.sequences, seqlen=learning.seqlen),
-        seed=learning.seed, threads=threads, progress=tell,
-    )  # fmt: skip
+    checkpoint = _checkpoint(source)
+    calibration = Calibration(text, sequences=learning.sequences, seqlen=learning.seqlen)
+    ids, kind = calibration.tokens(checkpoint, learning.seed)
     file.parent.mkdir(exist_ok=True)
-    return _made(model, file, save(model, file, force=True))
+    run = FileRun(
+        checkpoint, recipe, ids, kind, file, learning.seed, threads,
+        also={"code": code}, anew=True,
+    )  # fmt: skip
+    run.run(force=True, progress=tell)
+    return _made(file)
 
 
-def _made(model: Any, file: Path, size: int) -> dict[str, Any]:
+def _made(file: Path) -> dict[str, Any]:
+    from lightmamba.qmodel import load
+
+    model = load(file)
     return {
         "file": file.name,
-        "bytes": size,
+        "bytes": file.stat().st_size,
         "bytes_per_token": sum(model.bytes_per_token().values()),
         "worst_error": max(model.origin["errors"].values(), default=None),
     }
@@ -119,19 +169,23 @@ def open_float(source: Model, threads: int) -> Opened:
     from lightmamba.reference import FloatModel
 
     torch.set_num_threads(threads)
-    found = _checkpoint(source)
+    found = _checkpoint(source).load()
     reference = FloatModel(found.model, found.valid_vocab)
-    return Opened(reference, found.tokenizer, found.special_ids)
+    return Opened(reference, found.tokenizer, found.special_ids, threads)
 
 
 def open_engine(file: Path, threads: int) -> Opened:
     """The integer engine of a quantized file."""
+    from lightmamba.checkpoint.files import sha256
     from lightmamba.engine import Engine
     from lightmamba.qmodel import load
 
     model = load(file)
     engine = Engine(model, threads=threads)
-    return Opened(engine, model.tokenizer, model.special_ids, model.calibration_windows)
+    return Opened(
+        engine, model.tokenizer, model.special_ids, threads, sha256(file),
+        model.calibration_windows,
+    )  # fmt: skip
 
 
 def _tokenizer(opened: Opened) -> Any:
@@ -147,23 +201,10 @@ def _tokenizer(opened: Opened) -> Any:
     return tokenizer
 
 
-class _Bare:
-    """A tokenizer that puts no special ids around a text, as tasks want it."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-
-    def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).tolist()
-        return ids
-
-    def decode(self, ids: Any) -> str:
-        return str(self._tokenizer.decode(ids))
-
-
 def read_text(
-    measure: Text, opened: Opened, reference: Opened | None, progress: Progress | None = None
-) -> dict[str, Any]:
+    measure: Text, opened: Opened, reference: Opened | None, kept: Kept,
+    progress: Progress | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Perplexity of a text, and what a comparison with ``reference`` says.
 
     Raises
@@ -172,25 +213,28 @@ def read_text(
         If the text is another, there is no tokenizer, or for what ``perplexity`` refuses.
     """
     from lightmamba import inputs
-    from lightmamba.evaluate import check_overlap, compare, perplexity
+    from lightmamba.evaluate import check_overlap, compare, encode_text, perplexity
     from lightmamba.sweep.sources import heldout
 
     if measure.place is not None:
         _check(measure.place, measure.sha256)
     text = heldout() if measure.place is None else inputs.read_text(Path(measure.place))
-    ids = _tokenizer(opened).encode(text)
+    ids = encode_text(_tokenizer(opened), text)
     whole = measure.tokens is None or measure.tokens >= len(ids)
+    size = len(text.encode()) if whole else None
+    del text
     ids = ids[: measure.tokens]
-    options: dict[str, Any] = {
-        "window": measure.window, "batch": BATCH, "progress": progress,
-        "text_bytes": len(text.encode()) if whole else None,
-    }  # fmt: skip
     result: dict[str, Any] = {}
     if opened.calibration is not None:
         share = check_overlap(ids, opened.calibration, allow=measure.allow_overlap)
         result["calibration_overlap"] = share
+    _, part = kept.open("the text", opened, ids=hashlib.sha256(ids.data).hexdigest())
+    options: dict[str, Any] = {
+        "window": measure.window, "text_bytes": size, "threads": opened.threads,
+        "progress": progress, "part": part,
+    }  # fmt: skip
     if reference is not None:
-        both = compare(opened.model, reference.model, ids, trace_tokens=2, **options)
+        both = compare(opened.model, reference.model, ids, **options)
         found = both.model
         names = ("ratio", "ratio_standard_error", "kl", "kl_standard_error", "top1_agreement")
         result |= {name: getattr(both, name) for name in names}
@@ -206,7 +250,9 @@ def read_text(
     }
 
 
-def run_task(measure: Task, opened: Opened, progress: Progress | None = None) -> dict[str, Any]:
+def run_task(
+    measure: Task, opened: Opened, kept: Kept, progress: Progress | None = None
+) -> dict[str, Any]:
     """All metrics of a task.
 
     Raises
@@ -215,14 +261,17 @@ def run_task(measure: Task, opened: Opened, progress: Progress | None = None) ->
         If its file is another, or for what ``evaluate_file`` and ``run_tasks`` refuse.
     """
     from lightmamba.evaluate import evaluate_file, run_tasks
+    from lightmamba.tokenizer import BareTokenizer
 
-    tokenizer = _Bare(_tokenizer(opened))
-    options: dict[str, Any] = {
-        "limit": measure.rows, "batch": BATCH, "eot_id": opened.end,
-        "progress": progress,
-    }  # fmt: skip
     if measure.place is not None:
         _check(measure.place, measure.version)
+    tokenizer = BareTokenizer(_tokenizer(opened))
+    journal, _ = kept.open("the model", opened)
+    options: dict[str, Any] = {
+        "limit": measure.rows, "eot_id": opened.end, "threads": opened.threads,
+        "progress": progress, "journal": journal,
+    }  # fmt: skip
+    if measure.place is not None:
         found = evaluate_file(opened.model, tokenizer, measure.place, **options)
     else:
         found = run_tasks(opened.model, tokenizer, [measure.name], **options)[0]

@@ -16,9 +16,10 @@ from lightmamba.sweep import verbs
 from lightmamba.sweep.job import Job, Machine, Task
 from lightmamba.sweep.verbs import Progress
 
-__all__ = ["FILES", "Order", "Outcome", "attempt", "code_hash", "perform"]
+__all__ = ["FILES", "JOURNALS", "Order", "Outcome", "attempt", "code_hash", "perform"]
 
-FILES = "files"  # quantized files, in the folder of a sweep
+# In the folder of a sweep: quantized files, and what evaluations under way have found.
+FILES, JOURNALS = "files", "journals"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Order:
         """The quantized file that the job makes or reads."""
         key = (self.job.file or self.job).key
         return Path(self.folder) / FILES / f"{key}.safetensors"
+
+    @property
+    def journal(self) -> Path:
+        """What the job has found, if it is an evaluation; of no use once it has a result."""
+        return Path(self.folder) / JOURNALS / f"{self.job.key}.jsonl"
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,16 @@ def perform(order: Order, progress: Progress | None = None) -> dict[str, Any]:
         assert job.recipe is not None
         assert job.learning is not None
         made = (job.model, job.recipe, job.learning, order.file)
-        return verbs.quantize(*made, order.threads, progress)
+        return verbs.quantize(*made, order.threads, order.code, progress)
     if job.recipe is None:
         opened = verbs.open_float(job.model, order.threads)
     else:
         opened = verbs.open_engine(order.file, order.threads)
+    kept = verbs.Kept(order.journal, order.code)
     if isinstance(measure, Task):
-        return verbs.run_task(measure, opened, progress)
+        return verbs.run_task(measure, opened, kept, progress)
     reference = verbs.open_float(job.model, order.threads) if measure.against else None
-    return verbs.read_text(measure, opened, reference, progress)
+    return verbs.read_text(measure, opened, reference, kept, progress)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,162 @@
+"""A job that was killed goes on where it was, and ends with the same bytes and the same numbers."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lightmamba.cli import main
+from lightmamba.evaluate.journal import Journal as Evaluation
+from lightmamba.quantize import driver
+from lightmamba.quantize.journal import Journal
+from lightmamba.sweep import is_done, read_results, sweep
+from tests.sweep.conftest import CONFIG, World
+from tests.sweep.test_sweep import settled
+
+LAYERS = CONFIG.n_layer
+
+
+def killed(world: World, folder: Path, when: str, count: int) -> None:
+    """A sweep of a process of its own, killed."""
+    words = ("tests.sweep.killed", str(world.root), str(folder), when, str(count))
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr.decode()[-500:]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """All that lies beside the quantized files, them included."""
+    return {file.name: file.read_bytes() for file in (folder / "files").iterdir()}
+
+
+@pytest.fixture
+def layers(monkeypatch):
+    """How often each layer was quantized."""
+    seen: Counter[int] = Counter()
+    real = driver._Lowering._layer
+
+    def counted(lowering, i, *rest):
+        seen[i] += 1
+        return real(lowering, i, *rest)
+
+    monkeypatch.setattr(driver._Lowering, "_layer", counted)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def whole(world, tmp_path_factory) -> Path:
+    """A sweep that nothing stopped."""
+    folder: Path = tmp_path_factory.mktemp("whole") / "s"
+    assert all(is_done(row) for row in sweep(world.plan, folder, workers=0).rows)
+    return folder
+
+
+def same(one: Path, other: Path) -> None:
+    rows, wanted = ({r["key"]: settled(r) for r in read_results(f)} for f in (one, other))
+    assert rows == wanted
+    assert files_of(one) == files_of(other)
+
+
+def test_a_file_goes_on_from_its_journal(world, whole, tmp_path, layers):
+    """Killed in the second layer of the first file, and again in its head."""
+    folder = tmp_path / "s"
+    for count, done in ((3, 1), (2, LAYERS)):  # parts: embedding, layers, head
+        killed(world, folder, "part", count)
+        (journal,) = (folder / "files").iterdir()  # the file itself is not there
+        assert journal.name.endswith(".safetensors.journal")
+        assert json.loads((journal / "facts.json").read_text())["done"] == done
+    sweep(world.plan, folder, workers=0)
+    assert layers == dict.fromkeys(range(LAYERS), 1)  # the second file's alone
+    same(folder, whole)
+
+
+@pytest.mark.parametrize("change", ["threads", "code"])
+def test_a_file_of_another_run_is_begun_anew(world, tmp_path, layers, monkeypatch, change):
+    folder, threads = tmp_path / "s", 1
+    killed(world, folder, "part", 3)
+    if change == "threads":
+        threads = 2
+    else:
+        for place in ("work", "schedule"):
+            monkeypatch.setattr(f"lightmamba.sweep.{place}.code_hash", lambda: "other")
+    plan = replace(world.plan, recipes=world.plan.recipes[1:2], tasks=())
+    found = sweep(plan, folder, workers=0, threads=threads)
+    assert all(is_done(row) for row in found.rows)
+    assert layers == dict.fromkeys(range(LAYERS), 1)
+    assert [file.suffix for file in (folder / "files").iterdir()] == [".safetensors"]
+
+
+def test_a_damaged_journal_is_begun_anew(world, tmp_path, layers):
+    folder = tmp_path / "s"
+    killed(world, folder, "part", 3)
+    (journal,) = (folder / "files").iterdir()
+    (journal / "facts.json").write_text("{")
+    plan = replace(world.plan, recipes=world.plan.recipes[1:2], tasks=())
+    assert all(is_done(row) for row in sweep(plan, folder, workers=0).rows)
+    assert layers == dict.fromkeys(range(LAYERS), 1)
+
+
+def test_a_journal_in_use_is_left_alone(world, tmp_path):
+    plan = replace(world.plan, recipes=world.plan.recipes[1:2], tasks=())
+    (job,) = plan.jobs()
+    assert job.file is not None
+    (tmp_path / "s" / "files").mkdir(parents=True)
+    (tmp_path / "s" / "results.jsonl").touch()
+    other = Journal(tmp_path / "s" / "files" / f"{job.file.key}.safetensors.journal", {"other": 1})
+    (row,) = sweep(plan, tmp_path / "s", workers=0).rows
+    other.close(remove=False)
+    assert "another process is at work" in row["error"]
+    assert json.loads((other.folder / "manifest.json").read_text()) == {"other": 1}
+
+
+@pytest.fixture
+def records(monkeypatch):
+    """What evaluations wrote down."""
+    seen = []
+    real = Evaluation._append
+
+    def noted(journal, record):
+        seen.append(record)
+        real(journal, record)
+
+    monkeypatch.setattr(Evaluation, "_append", noted)
+    return seen
+
+
+def test_an_evaluation_goes_on_from_its_journal(world, whole, tmp_path, records):
+    """Killed while it writes down the third unit of the first text; two others follow."""
+    folder = tmp_path / "s"
+    killed(world, folder, "record", 4)  # the settings are the first record
+    (journal,) = (folder / "journals").iterdir()
+    assert len(journal.read_text().splitlines()) == 5  # with the head, and half a record
+    sweep(world.plan, folder, workers=0)
+    units = [r["unit"] for r in records if r["part"] == "the text" and "unit" in r]
+    every = sorted(set(units))
+    assert [units.count(unit) for unit in every[:4]] == [2, 2, 3, 3]
+    same(folder, whole)
+    assert not list((folder / "journals").iterdir())
+
+
+def test_what_another_code_found_is_not_gone_on_with(world, tmp_path, records, monkeypatch):
+    killed(world, tmp_path / "s", "record", 4)
+    for place in ("work", "schedule"):
+        monkeypatch.setattr(f"lightmamba.sweep.{place}.code_hash", lambda: "other")
+    plan = replace(world.plan, recipes=world.plan.recipes[:1], tasks=())
+    (row,) = sweep(plan, tmp_path / "s", workers=0).rows
+    assert is_done(row)
+    assert records[0]["settings"]["code"] == "other"
+    assert next(r["unit"] for r in records if "unit" in r) == 0
+
+
+@pytest.mark.parametrize("recipe", ["w8a8", "rtn-w4a8"])
+def test_the_bytes_are_those_of_quantize(world, whole, tmp_path, recipe):
+    """A file of a sweep is what the command makes of the same words."""
+    (row,) = (r for r in read_results(whole) if (r["kind"], r["recipe"]) == ("quantize", recipe))
+    file = tmp_path / "m.safetensors"
+    words = ("--recipe", recipe, "--sequences", "4", "--seqlen", "64", "--threads", "1")
+    more = ("-o", str(file), "--torch-device", "cpu", "--json")
+    assert main(["quantize", str(world.root / "tiny"), *words, *more]) == 0
+    assert (whole / "files" / row["result"]["file"]).read_bytes() == file.read_bytes()

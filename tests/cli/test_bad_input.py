@@ -115,7 +115,6 @@ CASES = [
     ("evaluate {ck} --text {bad}/latin1.txt", "is not UTF-8 text"),
     ("evaluate {ck} --text {bad}/nothing.txt", "at least 2 are needed"),
     # weights that are no numbers, and models of another kind
-    ("quantize {bad}/nan -o {bad}/m.safetensors", "layers.1.mixer.in_proj.weight holds NaN"),
     ("evaluate {bad}/infinite --text {text}", "layers.1.mixer.in_proj.weight holds NaN"),
     ("quantize {bad}/mamba1 -o {bad}/m.safetensors", "mamba"),
     ("inspect {bad}/llama", "llama"),
@@ -207,6 +206,17 @@ def test_one_sentence(run, places, command, sentence):
     if not command or command.startswith("frob"):
         return
     assert said.err.startswith(f"lightmamba {command.split()[0]}: ") or "--help" in said.err
+
+
+def test_weights_that_are_no_numbers_end_a_run_in_the_middle(run, places):
+    """They are read layer by layer, so the plan has been told before they are met."""
+    bad = places["bad"]
+    said = run("quantize", str(bad / "nan"), "-o", str(bad / "m.safetensors"))
+    assert (said.status, said.out) == (2, "")
+    last = said.err.splitlines()[-1]
+    assert last.startswith("lightmamba quantize: ")
+    assert "layers.1.mixer.in_proj.weight holds NaN or infinity" in last
+    assert not (bad / "m.safetensors").exists()
 
 
 @pytest.mark.parametrize("name", ["torch", "matplotlib"])

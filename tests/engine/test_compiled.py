@@ -1,9 +1,16 @@
 """The compiled operations give the integers of the reference, all of them."""
 
+import os
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lightmamba import native
 from lightmamba.engine import Engine
@@ -108,3 +115,65 @@ def test_dither_reaches_the_state():
     later.position[:] = 5
     first, second = (engine.forward(ids, s)[1] for s in (engine.empty_state(1), later))
     assert any((a != b).any() for a, b in zip(first.h, second.h, strict=True))
+
+
+def test_one_layer_alone_leaves_whole_passes_as_they_are():
+    """Both share what is described of a layer, but for its epsilon."""
+    model = case("w4a4")
+    layers = tuple(replace(layer, eps_gate=1 << 50) for layer in model.layers)
+    model = replace(model, layers=layers)
+    ids, engine = tokens(model, 1, 4), Engine(model)
+    lost: Counter[str] = Counter()
+    u = engine.embed(ids, lost)
+    engine.layer(0, u, engine.empty_state(1), lost)
+    ours, _ = engine.forward(ids, engine.empty_state(1))
+    slow = Engine(model, compiled=False)
+    theirs, _ = slow.forward(ids, slow.empty_state(1))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_python_threads_share_an_engine():
+    model = case("w4a4")
+    engine, ids = Engine(model, threads=2), tokens(model, 4, 60)
+
+    def read(row: int) -> NDArray[np.int32]:
+        state = engine.empty_state(1)
+        return np.stack([engine.forward(ids[row : row + 1, i : i + 1], state)[0][0, 0]
+                         for i in range(60)])  # fmt: skip
+
+    alone = [read(row) for row in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for got, wanted in zip(pool.map(read, range(4)), alone, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_threads_of_its_own():
+    code = """
+import os, signal
+from tests.engine.models import case, tokens
+from lightmamba.engine import Engine
+model = case("w4a4")
+engine, ids = Engine(model, threads=2), tokens(model, 1, 8)
+before = engine.forward(ids, engine.empty_state(1))[0]
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    same = (engine.forward(ids, engine.empty_state(1))[0] == before).all()
+    os._exit(0 if same else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_state_of_another_kind_is_refused():
+    model = case("w4a4")
+    engine, ids = Engine(model), tokens(model, 1, 2)
+    state = engine.empty_state(1)
+    state.h = state.h.astype(np.int16)
+    with pytest.raises(InputError, match="h of the state is int16"):
+        engine.forward(ids, state)
+    state = engine.empty_state(1)
+    state.conv = np.asfortranarray(state.conv)
+    with pytest.raises(InputError, match="conv of the state is int8"):
+        engine.forward(ids, state)

@@ -113,6 +113,17 @@ def test_sums_must_fit():
         validate(replace(M, config=tall, formats=Formats(weight_bits=8, act_bits=8)))
 
 
+def test_blocks_and_words_divide_the_channels():
+    """The kernels walk whole blocks of the transform, and whole bytes of a row."""
+    small = Mamba2Config(d_model=16, n_layer=1, vocab_size=9, headdim=32, d_state=32)
+    with pytest.raises(InputError, match="group of 32 channels has no Hadamard transform of order"):
+        validate(replace(M, config=small, formats=Formats(group=32)))
+    odd = Mamba2Config(d_model=33, n_layer=1, vocab_size=9, headdim=33, d_state=32)
+    formats = Formats(group=33, block=33, head_block=33, hadamard=1)
+    with pytest.raises(InputError, match="in_proj has 33 channels of 4 bits, expected whole bytes"):
+        validate(replace(M, config=odd, formats=formats))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_random_models_are_valid(name):
     validate(case(name))

@@ -48,7 +48,7 @@ class Description:
         self.model, self.context = model, context
         self.kept: list[Any] = []
         self.arena = Arena()
-        self._panels: dict[int, tuple[QuantizedLinear, Any, Any]] = {}
+        self._panels: dict[int, tuple[QuantizedLinear, Any, Any, bool]] = {}
         self._layers: dict[int, tuple[LayerConstants, Any]] = {}
         self.sizes = self._sizes()
         self.whole: native.Model | None = None
@@ -115,16 +115,26 @@ class Description:
         )  # fmt: skip
 
     def linear(
-        self, op: Projection, linear: QuantizedLinear, row_shift: Any, out: IntFormat, parts: int
+        self,
+        op: Projection,
+        linear: QuantizedLinear,
+        row_shift: Any,
+        out: IntFormat,
+        parts: int,
+        kept: list[Any],
     ) -> native.Linear:
-        """Struct of a projection whose rows have the format ``out``, in ``parts`` norm groups."""
+        """Struct of a projection whose rows have the format ``out``, in ``parts`` norm groups.
+
+        What it points to, but for the weights, is put into ``kept``.
+        """
         rows, channels = linear.shape
         weights, codes, panels = self._weights(op, linear)
-        shifts = np.zeros(-(-rows // ROWS) * ROWS)
+        shifts = np.zeros(-(-rows // ROWS) * ROWS, dtype=np.int32)
         shifts[:rows] = row_shift
+        kept.append(shifts)
         form = out if parts == 1 else PART
         return native.Linear(
-            weights=pointer(weights), codes=pointer(codes), row_shift=self.ints(shifts),
+            weights=pointer(weights), codes=pointer(codes), row_shift=pointer(shifts),
             rows=rows, channels=channels, group=op.group, bits=op.bits, panels=panels,
             acc_shift=linear.acc_shift, act_bits=op.act.bits, span=span(op), low=form.min,
             high=form.max, act=self.blocks(op.act, linear.act_base),
@@ -134,10 +144,12 @@ class Description:
         self, op: Projection, linear: QuantizedLinear
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
         """Weights and codes in panels, or as they are where the sizes forbid it."""
+        if (kept := self._panels.get(id(linear))) is not None:
+            return kept[1], kept[2], kept[3]
         if op.group % STEP or op.act.block % STEP or span(op) < 0:
-            self.kept.append(linear)
-            return linear.words, linear.code, False
-        if (kept := self._panels.get(id(linear))) is None:
+            words, code = np.ascontiguousarray(linear.words), np.ascontiguousarray(linear.code)
+            kept = linear, words, code, False
+        else:
             (rows, channels), tiles = linear.shape, -(-linear.shape[0] // ROWS)
             weights = self.arena.array((tiles, channels * op.bits * ROWS // 8), np.uint8)
             codes = self.arena.array((tiles, channels // op.group, ROWS), np.uint8)
@@ -146,11 +158,12 @@ class Description:
                 weights=pointer(words), codes=pointer(code), rows=rows, channels=channels,
                 group=op.group, bits=op.bits, to=pointer(weights), to_codes=pointer(codes),
             ))  # fmt: skip
-            kept = self._panels[id(linear)] = linear, weights, codes
-        return kept[1], kept[2], True
+            kept = linear, weights, codes, True
+        self._panels[id(linear)] = kept
+        return kept[1], kept[2], kept[3]
 
-    def layer(self, k: LayerConstants, eps_gate: int = 1) -> native.Layer:
-        """Struct of a layer's constants, without its projections."""
+    def layer(self, k: LayerConstants) -> native.Layer:
+        """Struct of a layer's constants, without its projections and its epsilon."""
         if (kept := self._layers.get(id(k))) is None:
             arrays = {
                 name: self.ints(getattr(k, name))
@@ -163,7 +176,7 @@ class Description:
                 name: int(getattr(k, name))
                 for name in ("frame", "y", "D_shift", "z_silu", "gate", "weighted", "hadamard")
             }
-            struct = native.Layer(**arrays, **numbers, eps_gate=eps_gate)
+            struct = native.Layer(**arrays, **numbers)
             kept = self._layers[id(k)] = k, struct
         return kept[1]
 
@@ -180,15 +193,19 @@ class Description:
         if self.whole is not None:
             return self.whole
         m, f, parts = self.model, self.model.formats, self.model.config.ngroups
+        kept = self.kept
         layers = (native.Layer * len(m.layers))()
         for i, (layer, k) in enumerate(zip(m.layers, constants, strict=True)):
-            struct = self.layer(k, layer.eps_gate)
-            struct.in_proj = self.linear(f.projection, layer.in_proj, k.in_shift, INT16, 1)
-            struct.out_proj = self.linear(f.projection, layer.out_proj, k.out_shift, INT32, parts)
+            struct = native.Layer.from_buffer_copy(self.layer(k))
+            struct.eps_gate = layer.eps_gate
+            struct.in_proj = self.linear(f.projection, layer.in_proj, k.in_shift, INT16, 1, kept)
+            struct.out_proj = self.linear(
+                f.projection, layer.out_proj, k.out_shift, INT32, parts, kept
+            )
             layers[i] = struct
         whole = native.Model.from_buffer_copy(self.sizes)
         shift = np.full(m.config.vocab_size, m.head_shift())
-        whole.head = self.linear(f.head, m.head, shift, INT32, 1)
+        whole.head = self.linear(f.head, m.head, shift, INT32, 1, kept)
         table = m.embedding.q, m.embedding.code
         whole.embedding, whole.embedding_code = (pointer(part) for part in table)
         whole.embedding_shift = m.residual_exp - m.embedding.base

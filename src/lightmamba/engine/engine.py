@@ -128,7 +128,8 @@ class Engine:
         """
         ids = self._checked(np.asarray(ids), state)
         if hasattr(self.ops, "run") and self.model.plain:
-            return self._passes(ids, state, last_only, observe), state
+            with self.ops.lock:
+                return self._passes(ids, state, last_only, observe), state
         with one_blas_thread():
             logits, lost = self._run(ids, state, last_only, observe)
         self.counters.update(lost)

@@ -6,6 +6,7 @@ are the same functions.
 
 import ctypes
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from lightmamba.engine.described import Description, pointer
 from lightmamba.engine.reference import Scan
 from lightmamba.engine.state import State
 from lightmamba.engine.workspace import Workspace, make_panel
+from lightmamba.errors import InputError
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.linear import Projection
@@ -62,6 +64,12 @@ class Native:
         )  # fmt: skip
         self.described = Description(model, self.context)
         self._workspace: Workspace | None = None
+        made = State.empty(model, 1)
+        self._state = {
+            name: (x.dtype, x.shape[:1] + x.shape[2:])
+            for name, x in vars(made).items() if name != "position"
+        }  # fmt: skip
+        self.lock = threading.Lock()  # of the workspace: one pass at a time
         self._model = model
 
     def prepare(self, constants: Callable[[int], LayerConstants]) -> None:
@@ -99,11 +107,27 @@ class Native:
             logits = np.empty((len(want), self.config.vocab_size), dtype=np.int32)
         struct = work.struct(vectors, 0 if want is None else len(want), logits)
         self.context.call(
-            "run", self.described.whole, struct, _sequences(state), _slots(slots),
+            "run", self.described.whole, struct, self._sequences(state), _slots(slots),
             len(slots), layers.start, layers.stop, ctypes.c_int(ids is not None),
             ctypes.c_int(want is not None),
         )  # fmt: skip
         return logits
+
+    def _sequences(self, state: State) -> native.Sequences:
+        """Pointers to the arrays of a state, which must be as they were made."""
+        for name, (dtype, shape) in self._state.items():
+            x = getattr(state, name)
+            fits = x.dtype == dtype and x.shape[:1] + x.shape[2:] == shape
+            if not (fits and x[0].flags.c_contiguous and x.flags.writeable):
+                raise InputError(
+                    f"{name} of the state is {x.dtype} {x.shape}, which is not as "
+                    f"Engine.empty_state makes it"
+                )
+        return native.Sequences(
+            conv=state.conv.ctypes.data, h=state.h.ctypes.data, h_exp=state.h_exp.ctypes.data,
+            position=pointer(state.position), conv_stride=state.conv.strides[0],
+            h_stride=state.h.strides[0], h_exp_stride=state.h_exp.strides[0],
+        )  # fmt: skip
 
     def rms(self, x: Ints, shift: int, groups: int, eps: int) -> tuple[Ints, Ints]:
         x = _as(x, np.int32)
@@ -139,8 +163,9 @@ class Native:
     ) -> tuple[Array, int]:
         mantissa, j = (_as(part, np.int32) for part in rms)
         q, code, parts = _as(q, np.int8), _as(code, np.uint8), mantissa.shape[1]
-        struct = self.described.linear(op, linear, row_shift, out, parts)
-        panel, kept = make_panel(len(q), q.shape[1], op.group)
+        kept: list[Any] = []
+        struct = self.described.linear(op, linear, row_shift, out, parts, kept)
+        panel, arrays = make_panel(len(q), q.shape[1], op.group)
         dtype: Any = np.int64 if parts > 1 else np.int16 if out.bits <= 16 else np.int32
         rows, lost = np.empty((len(q), linear.shape[0]), dtype=dtype), np.zeros(1, dtype=np.int64)
         call = native.LinearOp(
@@ -149,7 +174,7 @@ class Native:
             out_bytes=rows.itemsize, out=pointer(rows), lost=pointer(lost),
         )  # fmt: skip
         self.context.call("linear", call)
-        del kept
+        del kept, arrays
         return rows, int(lost[0])
 
     def front(
@@ -213,12 +238,3 @@ class Native:
 
 def _slots(slots: list[tuple[int, int, int]]) -> Any:
     return (native.Slot * len(slots))(*(native.Slot(*slot) for slot in slots))
-
-
-def _sequences(state: State) -> native.Sequences:
-    """Pointers to the arrays of a state."""
-    return native.Sequences(
-        conv=state.conv.ctypes.data, h=state.h.ctypes.data, h_exp=state.h_exp.ctypes.data,
-        position=pointer(state.position), conv_stride=state.conv.strides[0],
-        h_stride=state.h.strides[0], h_exp_stride=state.h_exp.strides[0],
-    )  # fmt: skip

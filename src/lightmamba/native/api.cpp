@@ -36,17 +36,25 @@ extern "C" {
 int lightmamba_best_isa() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vnni")) {
-        return 2;
-    }
-    if (__builtin_cpu_supports("avx2")) return 1;
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                      __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("lzcnt");
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vnni");
+    if (avx2) return avx512 ? 2 : 1;
 #endif
     return 0;
 }
 
-Context* lightmamba_open(int threads) { return new Context(threads); }
+// Null where the system gives no such number of threads.
+Context* lightmamba_open(int threads) {
+    try {
+        return new Context(threads);
+    } catch (...) {
+        return nullptr;
+    }
+}
 
 void lightmamba_close(Context* context) { delete context; }
 

@@ -50,8 +50,13 @@ APART void gate_item(const Model& m, const Layer& k, const Work& w, int64_t v, i
 
 template <int STRIDE>
 INLINE i32x16 butterfly(i32x16 v) {
+    constexpr int S = STRIDE;
     const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const i32x16 other = __builtin_shuffle(v, lane ^ STRIDE), second = (lane & STRIDE) != 0;
+    const i32x16 second = (lane & S) != 0;
+    const i32x16 other = __builtin_shufflevector(
+        v, v, 0 ^ S, 1 ^ S, 2 ^ S, 3 ^ S, 4 ^ S, 5 ^ S, 6 ^ S, 7 ^ S, 8 ^ S, 9 ^ S, 10 ^ S, 11 ^ S,
+        12 ^ S, 13 ^ S, 14 ^ S, 15 ^ S
+    );
     return other + ((v ^ second) - second);
 }
 

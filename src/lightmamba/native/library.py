@@ -50,11 +50,23 @@ class Context:
 
     def __init__(self, isa: str, threads: int) -> None:
         self.isa, self.threads = isa, threads
-        self._lock, self._library = threading.Lock(), _library(isa)
-        self._handle = ctypes.c_void_p(self._library.lightmamba_open(threads))
+        self._library = _library(isa)
+        self._open()
+
+    def _open(self) -> None:
+        handle = self._library.lightmamba_open(self.threads)
+        if handle is None:
+            raise InputError(f"the system gives no {self.threads} threads; try --threads 2")
+        self._handle, self._lock, self._process = (
+            ctypes.c_void_p(handle),
+            threading.Lock(),
+            os.getpid(),
+        )
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call ``lightmamba_<name>`` with structs by reference and whole numbers as int64."""
+        if self._process != os.getpid():  # a child of fork has none of the threads
+            self._open()
         given = [_given(argument) for argument in arguments]
         with self._lock:
             self._library[f"lightmamba_{name}"](self._handle, *given)

@@ -29,10 +29,17 @@ void wait(const std::atomic<uint32_t>& counter, uint32_t old) {
 }  // namespace
 
 Pool::Pool(int threads) : memory_(threads), memory_bytes_(threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(i); });
+    try {
+        for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(i); });
+    } catch (...) {
+        close();
+        throw;
+    }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { close(); }
+
+void Pool::close() {
     closing_ = true;
     call_.fetch_add(1);
     call_.notify_all();
@@ -50,7 +57,7 @@ void Pool::serve(int thread) {
 
 void Pool::run(const std::function<void(int)>& body) {
     body_ = &body;
-    call_.fetch_add(1, std::memory_order_release);
+    call_.fetch_add(1);
     call_.notify_all();
     body(0);
     barrier();
@@ -71,7 +78,7 @@ void Pool::barrier() {
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
         arrived_.store(0, std::memory_order_relaxed);
         next_.store(0, std::memory_order_relaxed);
-        round_.store(round + 1, std::memory_order_release);
+        round_.store(round + 1);  // before notify_all looks for sleepers
         if (size() > 1) round_.notify_all();
     } else {
         wait(round_, round);

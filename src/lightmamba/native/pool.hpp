@@ -29,6 +29,7 @@ class Pool {
 
   private:
     void barrier();
+    void close();
     void serve(int thread);
 
     std::vector<std::thread> workers_;

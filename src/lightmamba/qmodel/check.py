@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
+from lightmamba.numerics.hadamard import has_hadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.sampling import LOGIT_EXPONENT
 from lightmamba.qmodel.formats import Formats
@@ -87,15 +88,25 @@ def _matrices(model: QuantizedModel) -> Iterator[tuple[str, QuantizedLinear | Ta
 
 
 def _sizes(c: Mamba2Config, f: Formats) -> None:
-    """Check that sums over this many channels fit."""
+    """Check that sums over this many channels fit, and that blocks and words divide them."""
     for name, size in (("d_model", c.d_model), ("a norm group of d_inner", c.group_dim)):
         if size > NORM_CHANNELS:
             raise InputError(f"{name} has {size} channels, expected at most {NORM_CHANNELS}")
+    padded, order = f.transform.padded(c.group_dim), f.transform.size(c.group_dim)
+    if padded % order or not has_hadamard(order):
+        raise InputError(
+            f"a norm group of {padded} channels has no Hadamard transform of order {order}, "
+            f"expected one that divides it"
+        )
     for name, op, channels in (
         ("in_proj", f.projection, f.in_channels(c)),
         ("out_proj", f.projection, f.out_channels(c)),
         ("the head", f.head, f.in_channels(c)),
     ):
+        if channels * op.bits % 8:
+            raise InputError(
+                f"{name} has {channels} channels of {op.bits} bits, expected whole bytes"
+            )
         _accumulator(name, op, channels)
 
 

@@ -1,177 +1,23 @@
 // Projections: a tile of 16 rows against a few vectors. Source: numerics/linear.py.
 //
-// Weights lie in panels, repacked once: by tile of 16 rows, by step of 32 channels, by row, so that
-// a 64-byte load holds 4 neighbouring channels of 16 rows (8 bits), or 8 of them (4 bits: the first
-// four in the low nibbles). They are kept without sign, w + 8 or w + 128; a correction per group of
-// channels, the same for all rows, takes the offset out again.
+// Weights lie in panels (dot.hpp) without sign; a correction per group of channels, the same for all
+// rows, takes the offset out again.
 //
 // A block's sum is exact in 32 bits, and so is the scaled sum of a group where the exponents of a
-// vector's blocks lie within `Linear.span` octaves (proved in tests/numerics/test_bounds.py); where
+// vector's blocks lie within `Linear.span` octaves (tests/engine/test_described.py); where
 // they do not, the group is summed in 64 bits. Between groups all sums have 64 bits.
 #pragma once
 #include "arithmetic.hpp"
+#include "dot.hpp"
 #include "quantize.hpp"
+#include "rows.hpp"
 #include "types.hpp"
 
 namespace lightmamba {
 namespace {
 
-constexpr int ROWS = 16, FEW = 8;  // rows of a tile; vectors that share its loads
-constexpr int PAIR = 4;            // vectors against two tiles
 // An item of a projection is two tiles.
-constexpr int STEP_BYTES4 = ROWS * STEP / 2, STEP_BYTES8 = ROWS * STEP;
-
-#if defined(__AVX512VNNI__)
-typedef __m512i Words;  // 4 channels of 16 rows, bytes without sign
-
-INLINE void unpack4(const uint8_t* at, Words out[8]) {
-    const __m512i low = _mm512_set1_epi8(15);
-    for (int i = 0; i < 4; ++i) {
-        const __m512i both = _mm512_loadu_si512(at + 64 * i);
-        out[2 * i] = _mm512_and_si512(both, low);
-        out[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-    }
-}
-
-INLINE void unpack8(const uint8_t* at, Words out[8]) {
-    for (int i = 0; i < 8; ++i) out[i] = _mm512_loadu_si512(at + 64 * i);
-}
-
-template <int BITS>
-INLINE i32x16 dot(const Words w[8], const int8_t* a) {
-    __m512i first = _mm512_setzero_si512(), second = first;
-    for (int i = 0; i < 8; i += 2) {
-        first = _mm512_dpbusd_epi32(first, w[i], _mm512_set1_epi32(load<int32_t>(a + 4 * i)));
-        second = _mm512_dpbusd_epi32(second, w[i + 1], _mm512_set1_epi32(load<int32_t>(a + 4 * i + 4)));
-    }
-    return (i32x16)_mm512_add_epi32(first, second);
-}
-#elif defined(__AVX2__)
-struct Words {
-    __m256i half[2];
-};
-
-INLINE void unpack4(const uint8_t* at, Words out[8]) {
-    const __m256i low = _mm256_set1_epi8(15);
-    for (int i = 0; i < 8; ++i) {
-        const __m256i both = load<__m256i>(at + 32 * i);
-        out[i / 2 * 2].half[i % 2] = _mm256_and_si256(both, low);
-        out[i / 2 * 2 + 1].half[i % 2] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
-    }
-}
-
-INLINE void unpack8(const uint8_t* at, Words out[8]) {
-    for (int i = 0; i < 16; ++i) out[i / 2].half[i % 2] = load<__m256i>(at + 32 * i);
-}
-
-// Bytes up to 15: eight products of at most 15 * 128 in each 16-bit sum of pairs, below 2^15.
-INLINE __m256i dot_half(const Words w[8], const int8_t* a, int half, bool high, __m256i low) {
-    __m256i sums = _mm256_setzero_si256();
-    for (int i = 0; i < 8; ++i) {
-        __m256i u = w[i].half[half];
-        if (high) u = _mm256_srli_epi16(u, 4);
-        u = _mm256_and_si256(u, low);
-        const __m256i both = _mm256_set1_epi32(load<int32_t>(a + 4 * i));
-        sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(u, both));
-    }
-    return _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
-}
-
-template <int BITS>
-INLINE i32x16 dot(const Words w[8], const int8_t* a) {
-    const __m256i low = _mm256_set1_epi8(BITS == 4 ? -1 : 15);
-    i32x16 out;
-    for (int half = 0; half < 2; ++half) {
-        __m256i sums = dot_half(w, a, half, false, low);
-        if (BITS == 8) {
-            const __m256i high = dot_half(w, a, half, true, low);
-            sums = _mm256_add_epi32(sums, _mm256_slli_epi32(high, 4));
-        }
-        store((char*)&out + 32 * half, sums);
-    }
-    return out;
-}
-#else
-struct Words {
-    uint8_t bytes[64];
-};
-
-INLINE void unpack4(const uint8_t* at, Words out[8]) {
-    for (int i = 0; i < 4; ++i) {
-        for (int k = 0; k < 64; ++k) {
-            out[2 * i].bytes[k] = at[64 * i + k] & 15;
-            out[2 * i + 1].bytes[k] = at[64 * i + k] >> 4;
-        }
-    }
-}
-
-INLINE void unpack8(const uint8_t* at, Words out[8]) { std::memcpy(out, at, STEP_BYTES8); }
-
-template <int BITS>
-INLINE i32x16 dot(const Words w[8], const int8_t* a) {
-    int32_t out[16] = {};
-    for (int i = 0; i < 8; ++i) {
-        for (int r = 0; r < ROWS; ++r) {
-            int32_t sum = 0;
-            for (int c = 0; c < 4; ++c) sum += int16_t(w[i].bytes[4 * r + c]) * int16_t(a[4 * i + c]);
-            out[r] += sum;
-        }
-    }
-    return load<i32x16>(out);
-}
-#endif
-
-// Factors (32 + m) * 2^e of 16 rows.
-INLINE i32x16 group_factors(const uint8_t* codes) {
-    const i32x16 code = widen(codes);
-    return ((code & 31) + 32) << (code >> 5);
-}
-
-// 16 rows in 64 bits: even and odd ones where the processor multiplies so, else lower and upper ones.
-struct Rows {
-    i64x8 half[2];
-};
-
-INLINE void split(i32x16 v, i64x8 out[2]) {
-#if defined(__AVX512F__)
-    out[0] = (i64x8)v << 32 >> 32;
-    out[1] = (i64x8)v >> 32;
-#else
-    out[0] = lower(v);
-    out[1] = upper(v);
-#endif
-}
-
-// The inverse, for numbers that fit 32 bits.
-INLINE i32x16 join(const Rows& rows) {
-#if defined(__AVX512F__)
-    return (i32x16)((rows.half[0] & 0xFFFFFFFF) | rows.half[1] << 32);
-#else
-    i32x16 out;
-    narrow((int32_t*)&out, rows.half[0]);
-    narrow((int32_t*)&out + 8, rows.half[1]);
-    return out;
-#endif
-}
-
-INLINE int64_t row_of(const Rows& rows, int row) {
-#if defined(__AVX512F__)
-    return rows.half[row % 2][row / 2];
-#else
-    return rows.half[row / 8][row % 8];
-#endif
-}
-
-INLINE void multiply_add(i64x8 acc[2], i32x16 sums, i32x16 factors) {
-#if defined(__AVX512F__)
-    const __m512i s = (__m512i)sums, f = (__m512i)factors;
-    acc[0] += (i64x8)_mm512_mul_epi32(s, f);
-    acc[1] += (i64x8)_mm512_mul_epi32(_mm512_srli_epi64(s, 32), _mm512_srli_epi64(f, 32));
-#else
-    acc[0] += lower(sums) * lower(factors);
-    acc[1] += upper(sums) * upper(factors);
-#endif
-}
+constexpr int FEW = 8, PAIR = 4;  // vectors that share the loads of a tile; and of two tiles
 
 // Sums over groups `begin` to `end` of one tile for N vectors, first in 32 bits.
 template <int BITS, bool NARROW, int N>
@@ -233,50 +79,6 @@ APART void tile_sums_wide(
             }
         }
     }
-}
-
-// Round, times 1/rms, round, saturate; the finished rows are added to `rows`. Rows beyond the last are
-// zeros, which saturate nowhere.
-INLINE void finish(
-    const Linear& f, const i64x8 acc[2], int64_t low, int64_t tile, int32_t rms, int32_t j, Rows& rows,
-    i64x8& lost
-) {
-    constexpr int64_t WIDE = (int64_t(1) << 39) - 1;
-    i64x8 shift[2];
-    split(load<i32x16>(f.row_shift + tile * ROWS), shift);
-    for (int half = 0; half < 2; ++half) {
-        const i64x8 by = clamp(shift[half] + int64_t(j), all64(0), all64(62));
-        const i64x8 rounded = round_shift(acc[half] << (low < 0 ? 0 : low), f.acc_shift);
-        const i64x8 wide = clamp(rounded, all64(-WIDE - 1), all64(WIDE));
-        const i64x8 scaled = round_right(wide * int64_t(rms), by);
-        const i64x8 value = clamp(scaled, all64(f.low), all64(f.high));
-        lost -= (wide != rounded) + (value != scaled);
-        rows.half[half] += value;
-    }
-}
-
-// The first `width` of 16 rows, to memory.
-INLINE void put(int16_t* to, const Rows& rows, int64_t width) {
-    if (width == ROWS) return narrow(to, join(rows));
-    for (int64_t i = 0; i < width; ++i) to[i] = row_of(rows, i);
-}
-
-INLINE void put(int32_t* to, const Rows& rows, int64_t width) {
-    if (width == ROWS) return store(to, join(rows));
-    for (int64_t i = 0; i < width; ++i) to[i] = row_of(rows, i);
-}
-
-INLINE void put(int64_t* to, const Rows& rows, int64_t width) {
-#if defined(__AVX512F__)
-    if (width == ROWS) {
-        const __m512i even = (__m512i)rows.half[0], odd = (__m512i)rows.half[1];
-        const __m512i first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
-        const __m512i second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
-        store(to, _mm512_permutex2var_epi64(even, first, odd));
-        return store(to + 8, _mm512_permutex2var_epi64(even, second, odd));
-    }
-#endif
-    for (int64_t i = 0; i < width; ++i) to[i] = row_of(rows, i);
 }
 
 struct Rms {

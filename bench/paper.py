@@ -92,8 +92,9 @@ def result_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    words = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser(**words)  # type: ignore[arg-type]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", default=["demo"], help="folders or hub ids")
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json for all of them")
     parser.add_argument("--data", type=Path, metavar="DIR", help="texts and tasks as files")

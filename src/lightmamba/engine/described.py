@@ -11,7 +11,7 @@ from lightmamba.engine.arena import Arena
 from lightmamba.engine.constants import LayerConstants
 from lightmamba.engine.reference import DISCRETIZE, NORM, PART, SILU
 from lightmamba.numerics.blocks import RECIPROCALS, BlockQuant
-from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.formats import INT16, INT32, IntFormat
 from lightmamba.numerics.hadamard import hadamard, has_hadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.qmodel import QuantizedLinear, QuantizedModel
@@ -19,7 +19,6 @@ from lightmamba.qmodel.model import RMS_SHIFT
 
 __all__ = ["Description", "pointer"]
 
-INT16, INT32 = IntFormat(16), IntFormat(32)
 ROWS, STEP = 16, 32  # of a panel: rows of a tile, channels of a scale
 LARGEST_CORE = 1024  # of a Hadamard matrix that is no power of two
 STATE_ROWS = 16  # of headdim that lie side by side in the state
@@ -184,7 +183,6 @@ class Description:
         """The sizes with one layer, for its phases alone."""
         one = native.Model.from_buffer_copy(self.sizes)
         layers = (native.Layer * 1)(self.layer(k))
-        self._one = layers  # lives as long as the call
         one.layers = layers
         return one
 

@@ -29,8 +29,6 @@ from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 
 __all__ = ["Native"]
 
-INT16, INT32 = IntFormat(16), IntFormat(32)
-PIECE = 256  # vectors of a pass, so that they stay in the cache
 Array = NDArray[Any]
 
 

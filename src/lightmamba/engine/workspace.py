@@ -14,6 +14,12 @@ from lightmamba.qmodel import QuantizedModel
 __all__ = ["Workspace"]
 
 Array = NDArray[Any]
+KINDS = {  # of saturation: the kernels' names, and the engine's
+    "EMBEDDING": "embedding", "CLIPPED": "clipped", "IN_SCALE": "in_proj.scale",
+    "IN": "in_proj", "CONV_INPUT": "conv.input", "CONV": "conv", "DT": "dt", "H": "ssm.h",
+    "Y": "ssm.y", "GATE": "gate", "HADAMARD": "hadamard", "OUT_SCALE": "out_proj.scale",
+    "OUT": "out_proj", "RESIDUAL": "residual", "HEAD_SCALE": "head.scale", "HEAD": "head",
+}  # fmt: skip
 
 
 class Workspace:
@@ -65,13 +71,7 @@ class Workspace:
 
     def take_lost(self) -> dict[str, int]:
         """What saturated since the last call, by the engine's names."""
-        names = {
-            "EMBEDDING": "embedding", "CLIPPED": "clipped", "IN_SCALE": "in_proj.scale",
-            "IN": "in_proj", "CONV_INPUT": "conv.input", "CONV": "conv", "DT": "dt", "H": "ssm.h",
-            "Y": "ssm.y", "GATE": "gate", "HADAMARD": "hadamard", "OUT_SCALE": "out_proj.scale",
-            "OUT": "out_proj", "RESIDUAL": "residual", "HEAD_SCALE": "head.scale", "HEAD": "head",
-        }  # fmt: skip
-        out = {names[kind.name]: int(self.lost[kind]) for kind in native.Lost}
+        out = {KINDS[kind.name]: int(self.lost[kind]) for kind in native.Lost}
         self.lost[:] = 0
         return out
 

@@ -1,5 +1,5 @@
 // What Python hands over: sizes, static numbers, and pointers to arrays that it keeps alive.
-// engine/native/structs.py mirrors every struct field by field. All arrays are C-contiguous.
+// native/structs.py mirrors every struct field by field. All arrays are C-contiguous.
 #pragma once
 #include <cstdint>
 

@@ -11,7 +11,7 @@ from lightmamba.compiler.plan import plan
 from lightmamba.config import SHAPES, Mamba2Config
 from lightmamba.qmodel import Formats
 
-__all__ = ["bounds", "port_bytes"]
+__all__ = ["bounds", "channel_bytes", "port_bytes"]
 
 
 def port_bytes(memory: Memory) -> dict[str, int]:
@@ -31,17 +31,20 @@ def port_bytes(memory: Memory) -> dict[str, int]:
     return {"memory": sum(found.values())} if arch.shared_port else found
 
 
+def channel_bytes(memory: Memory) -> dict[str, float]:
+    """The same through each channel, in the mean of many tokens."""
+    moved = {port: (count, 0) for port, count in port_bytes(memory).items()}
+    return {name: sum(both) for name, both in memory.target.per_channel(moved).items()}
+
+
 def bounds(
     config: Mamba2Config, target: Target, formats: Formats | None = None
 ) -> dict[str, float]:
     """Seconds of a token that each channel and the lanes need at least."""
     arch = plan(config, formats or Formats(), target)
     memory = Memory(config, arch, target)
-    moved = port_bytes(memory)
-    found = {
-        c.name: sum(moved[port] for port in c.ports) / (c.attainable_gb_per_s * 1e9)
-        for c in target.channels
-    }
+    moved = channel_bytes(memory)
+    found = {c.name: moved[c.name] / (c.attainable_gb_per_s * 1e9) for c in target.channels}
     passes = 2 if arch.head_twice else 1
     beats = memory.layers_beats + passes * memory.head_beats
     return found | {"lanes": beats / (target.clock_mhz * 1e6)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.boards import bounds, port_bytes
+from bench.boards import bounds, channel_bytes
 from bench.common import write_results
 from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler import plan
@@ -63,9 +63,9 @@ def paper(width: str) -> dict[str, Any]:
 def floor(name: str) -> dict[str, Any]:
     """A token of the largest shape at the speed that the target's memory allows, without cells."""
     target, config = Target.load(name), SHAPES["mamba2-2.7b"]
-    moved = port_bytes(Memory(config, plan(config, Formats(), target), target))
+    moved = channel_bytes(Memory(config, plan(config, Formats(), target), target))
     rate = 1 / max(bounds(config, target).values())
-    by_channel = {c.name: sum(moved[port] for port in c.ports) for c in target.channels}
+    by_channel = {name: round(count) for name, count in moved.items()}
     got = energy(_estimate(target.clock_mhz, rate, by_channel, Amount()), target)
     assert got is not None
     return {

@@ -13,7 +13,6 @@ import json
 import resource
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,10 +116,14 @@ def used(
     artifact: Artifact, target: Target, counted: Mapping[str, int], cycles: float
 ) -> dict[str, Any]:
     """Bytes that the busiest channel moved, against what it could."""
-    moved: dict[str, int] = defaultdict(int)
-    for port in ports(artifact.arch):
-        beats = counted[f"{port.name}.beats_read"] + counted[f"{port.name}.beats_written"]
-        moved[target.channel_of(port.name).name] += beats * port.bits // 8
+    by_port = {
+        port.name: (
+            counted[f"{port.name}.beats_read"] * port.bits // 8,
+            counted[f"{port.name}.beats_written"] * port.bits // 8,
+        )
+        for port in ports(artifact.arch)
+    }
+    moved = {name: sum(both) for name, both in target.per_channel(by_port).items()}
     share = {
         c.name: moved[c.name] / c.bytes_per_cycle(target.clock_mhz) / cycles
         for c in target.channels

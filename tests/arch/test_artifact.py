@@ -110,7 +110,7 @@ def test_damage_is_noticed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 1}, "is of version 1, but this program reads 2"),
+        ({"version": 1}, "is of version 1, but this program reads 3"),
         ({"arch": {"lanes": 0}}, "is damaged (lanes must be in 1..64, not 0); compile again"),
         ({"arch": {"colour": 0}}, "is damaged (unknown parameters"),
         ({"arch": {"lanes": "4"}}, "is damaged (lanes must be a whole number, not '4')"),
@@ -131,6 +131,9 @@ def test_damage_is_noticed(tmp_path):
         ({"registers": {"layers": -1}}, "(registers.layers is -1, expected 0 to 4294967295)"),
         ({"registers": {"layers": [1, 2]}}, "(registers.layers has 2 values, not 1)"),
         ({"registers": {"state_base": 1 << 64}}, "(registers.state_base is 18446744073709551616,"),
+        ({"registers": {"state_base": {"channel": "x", "region": "state"}}},
+         "(registers.state_base: there is no region 'state' on channel 'x')"),
+        ({"registers": {"state_base": {"region": "state"}}}, "registers.state_base.channel is missing"),
     ],
 )
 def test_a_damaged_manifest(tmp_path, change, sentence):
@@ -171,7 +174,7 @@ def test_names_that_lead_out_of_the_build(tmp_path, name):
         (1, {"address": 3}, "region 'b': address is 3, expected 5 to "),
         (1, {"address": -1}, "region 'b': address is -1, expected 0 to "),
         (1, {"bytes": -1}, "region 'b': bytes is -1, expected 0 to "),
-        (4, {"address": 1 << 40}, "region 'logits': address is 1099511627776, expected 8256 to "),
+        (4, {"address": 1 << 44}, "region 'logits': address is 17592186044416, expected 8256 to "),
         (2, {"name": "hstate"}, "there is no region state"),
     ],
 )

@@ -111,6 +111,29 @@ def test_files_are_not_overwritten(run, build, tmp_path, monkeypatch, flag):
 
 
 @needs_verilator
+def test_requests_to_memory_are_written_for_dram_simulators(run, build, tmp_path):
+    """Every byte that a channel moves, a line per 64 bytes; cycles never go back."""
+    said = run("simulate", build, "--max-tokens", "2", "--memory-trace", tmp_path / "t.txt", "--json")
+    found = json.loads(said.out)
+    assert set(found["memory_trace"]) == set(found["bytes_per_token"])
+    moved = 0
+    for channel, file in found["memory_trace"].items():
+        assert file == str(tmp_path / f"t.{channel}.txt")
+        lines = [line.split() for line in Path(file).read_text().splitlines()]
+        assert all(int(address, 16) % 64 == 0 for address, _, _ in lines)
+        cycles = [int(cycle) for _, _, cycle in lines]
+        assert cycles == sorted(cycles)
+        kinds = {kind for _, kind, _ in lines}
+        assert kinds == ({"READ"} if channel.startswith("lane") else {"READ", "WRITE"})
+        moved += 64 * len(lines)
+    assert moved >= 2 * sum(found["bytes_per_token"].values())
+    kept = tmp_path / "t.aux.txt"
+    refused = run("simulate", build, "--memory-trace", tmp_path / "t.txt").refusal
+    assert f"exists; give another name" in refused
+    assert kept.stat().st_size > 0
+
+
+@needs_verilator
 def test_files_are_overwritten_by_force(run, build, tmp_path):
     kept = tmp_path / "kept.json"
     kept.write_text("dear")

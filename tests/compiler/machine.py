@@ -67,8 +67,10 @@ class Machine:
     """Memory, registers, and what is carried out on them."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self.arch, self.registers = artifact.arch, cast(dict[str, int], artifact.registers)
-        self.lane_bases = cast(list[int], artifact.registers["lane_base"])
+        bases = {channel.name: 0 for channel in artifact.target.channels}
+        settings = artifact.settings(bases)
+        self.arch, self.registers = artifact.arch, cast(dict[str, int], settings)
+        self.lane_bases = cast(list[int], settings["lane_base"])
         self.program = artifact.program()
         self.shared = self.arch.shared_port
         self.target = artifact.target

@@ -1,7 +1,10 @@
 """Where everything lies, and what the registers say of it."""
 
+from dataclasses import replace
+
 import pytest
 
+from lightmamba.arch.place import Place
 from lightmamba.compiler import plan
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES, Mamba2Config
@@ -34,7 +37,7 @@ def test_worked_sizes():
     assert registers["embedding_words"] == 34
     assert registers["state_stride"] == 2112 * 32
     assert registers["logits_words"] == 1024
-    assert registers["lane_base"] == [0, 0, 0, 0]
+    assert registers["lane_base"] == [Place(f"lane{n}", f"lane{n}") for n in range(4)]
 
 
 def test_a_last_beat_may_be_half_full():
@@ -53,25 +56,33 @@ def test_a_last_beat_may_be_half_full():
 def test_regions_lie_apart_on_their_channels(name):
     found = memory(name)
     regions, where = found.regions(), found.target
-    ports = {f"lane{n}": f"lane{n}" for n in range(found.arch.lanes)} | {"state": "state_read"}
+    ports = {f"lane{n}": f"lane{n}" for n in range(found.arch.lanes)}
+    copies = {"state": 0, "state_other": -1}
     end: dict[str, int] = {}
     for region in regions:
         port = "memory" if found.arch.shared_port else ports.get(region.name, "aux")
-        assert region.channel == where.channel_of(port).name
+        if region.name in copies:
+            port = "memory" if found.arch.shared_port else "state_read"
+        assert region.channel == where.channels_of(port)[copies.get(region.name, 0)].name
         assert region.address % 4096 == 0
         assert region.address >= end.get(region.channel, 0)
         end[region.channel] = region.address + region.bytes
-        bits = getattr(found.arch, f"{'state' if region.name == 'state' else 'aux'}_port_bits")
+        bits = getattr(found.arch, f"{'state' if region.name in copies else 'aux'}_port_bits")
         if not region.name.startswith("lane"):
             assert region.bytes % (bits // 8) == 0
     assert min(region.address for region in regions) == 0
     names = {region.name for region in regions if region.file is None}
-    assert names == {"state", "conv_state", "logits"}
+    both = len(where.channels_of("memory" if found.arch.shared_port else "state_read")) == 2
+    assert names == {"state", "conv_state", "logits"} | ({"state_other"} if both else set())
 
 
 def test_registers_have_an_end():
     config, u280 = sizes(d_model=16128, n_layer=500, headdim=128), target("u280")
     found = Memory(config, plan(config, W4A4, u280), u280)
+    with pytest.raises(InputError, match="channel hbm0 would hold 11848 MiB, but has 256"):
+        found.regions()
+    large = replace(u280, channels=tuple(replace(c, capacity_mib=0) for c in u280.channels))
+    found = replace(found, target=large)
     assert found.registers(found.regions())
     ecp5 = target("ecp5")
     found = Memory(config, plan(config, W4A4, ecp5), ecp5)

@@ -135,11 +135,12 @@ def test_a_start_before_run_does_not_count():
     assert [c for _, c in given["o"]] == [LAYERS]
 
 
-WALK = {"layers": 3, "base": 0xFF_0000_4000, "stride": 0x80_3000, "count": 0x1234}
+BASE, OTHER = 0xFF_0000_4000, 0xA44_0000_8000
+WALK = {"layers": 3, "base": BASE, "other": BASE, "stride": 0x80_3000, "count": 0x1234}
 
 
-def layer(n: int, zero: int | None = None) -> dict[str, int]:
-    command = {"address": 0xFF_0000_4000 + n * 0x80_3000, "count": 0x1234}
+def layer(n: int, zero: int | None = None, base: int = BASE) -> dict[str, int]:
+    command = {"address": base + n * 0x80_3000, "count": 0x1234}
     return command if zero is None else command | {"zero": zero}
 
 
@@ -161,6 +162,46 @@ def test_reads_wait_for_the_writes_of_the_same_layer():
         first, first + dut.interval, first + 2 * dut.interval, *(cycle + 1 for cycle in answers)
     ]  # fmt: skip
     assert [cycle for cycle, _ in given["o_write"][3:]] == [50 + dut.latency + n for n in range(3)]
+
+
+def test_two_copies_take_turns():
+    """A token reads what the one before it wrote; after a stop it begins with the first copy."""
+    dut = LayerWalk()
+    ready = {"o": always, "o_write": always}
+    events: dict[int, dict[str, int]] = {3: {"run": 1}, 150: {"run": 0}, 160: {"run": 1}}
+    events |= {cycle: {"start": 1} for cycle in (10, 50, 100, 170)}
+    events |= {cycle: {"written": 1} for cycle in (20, 21, 22, 60, 61, 62, 110, 111, 112)}
+    given = play(dut, WALK | {"other": OTHER}, events, ready=ready, cycles=220)
+    reads, writes = (BASE, OTHER, BASE, BASE), (OTHER, BASE, OTHER, OTHER)
+    assert [c for _, c in given["o"]] == [layer(n, 0, b) for b in reads for n in range(3)]
+    assert [c for _, c in given["o_write"]] == [layer(n, base=b) for b in writes for n in range(3)]
+
+
+def test_the_copy_that_is_due():
+    """What the host asks before it saves or restores a state."""
+    dut, seen = LayerWalk(), []
+
+    async def bench(ctx: Any) -> None:
+        for name, value in (WALK | {"other": OTHER, "run": 1}).items():
+            ctx.set(getattr(dut, name), value)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.o_write.ready, 1)
+        ctx.set(dut.written, 1)
+        for _ in range(3):
+            seen.append(ctx.get(dut.copy))
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            await ctx.tick().repeat(20)
+        ctx.set(dut.run, 0)
+        await ctx.tick().repeat(2)
+        seen.append(ctx.get(dut.copy))
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("seed", range(4))

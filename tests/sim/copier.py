@@ -32,7 +32,8 @@ def simulator(
 ) -> Simulator:
     """A simulator with a MiB of memory at both places; without ``aux`` one channel is shared."""
     channels = {"lane0": lane0, "aux": aux or lane0}
-    sim = Simulator(build(trace), ["lane0", "aux"], channels, PROBES)
+    memories = {port: (channel,) for port, channel in channels.items()}
+    sim = Simulator(build(trace), ["lane0", "aux"], memories, PROBES)
     sim.map(channels["lane0"].name, SOURCE, 1 << 20)
     sim.map(channels["aux"].name, TARGET, 1 << 20)
     return sim

@@ -56,7 +56,7 @@ def artifact(path: Path, *, mode: int = WRITE, program: int = 7) -> Artifact:
 
 
 def device(watchdog: int = 50_000) -> SimDevice:
-    memory = {name: MemoryChannel(name, 16, latency=10) for name in ("lane0", "aux")}
+    memory = {name: (MemoryChannel(name, 16, latency=10),) for name in ("lane0", "aux")}
     sizes = [(probe.name, probe.bytes) for probe in OBSERVED]
     assert sizes == list(PROBES)
     simulator = Simulator(build(), [port.name for port in PORTS], memory, sizes)

@@ -23,9 +23,12 @@ def test_done_waits_for_each_writer(tmp_path, monkeypatch, port):
 
     def one_slow(*target: Any, **_: Any) -> Any:
         memory = from_target(*target)
-        slow = memory[port]
+        slow = memory[port][0]
         late = replace(slow, stalls=Stalls(aw=0.97, w=0.97, b=0.97))
-        return {name: late if channel == slow else channel for name, channel in memory.items()}
+        return {
+            name: tuple(late if channel == slow else channel for channel in channels)
+            for name, channels in memory.items()
+        }
 
     path = compiled(tmp_path, CONFIG, TARGET)
     fast = open_twin(path).device

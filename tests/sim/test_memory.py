@@ -280,7 +280,8 @@ def test_channels_of_a_target():
     memory = from_target(target.channels, target.clock_mhz, seed=3)
     assert memory["state_read"] == memory["state_write"]
     assert memory["lane0"] != memory["lane1"]
-    for port, channel in memory.items():
+    for port, channels in memory.items():
+        channel = channels[0]
         busy = 1 - channel.refresh_for / channel.refresh_every if channel.refresh_every else 1
         wanted = target.channel_of(port).bytes_per_cycle(target.clock_mhz)
         assert float(channel.bytes_per_cycle) * busy == pytest.approx(wanted)

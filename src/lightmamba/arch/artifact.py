@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig, build_hash
-from lightmamba.arch.manifest import PROGRAM, Region, Stored, entries
+from lightmamba.arch.manifest import PROGRAM, Stored, entries
+from lightmamba.arch.place import Place, Region, Setting, extents, resolve
 from lightmamba.arch.program import INSTRUCTION_BITS, Instruction, words32
 from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Target
@@ -27,7 +28,7 @@ from lightmamba.errors import InputError, shown
 
 __all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
 
-VERSION = 2
+VERSION = 3
 MANIFEST, VERILOG, MODEL = "manifest.json", "top.v", "model.safetensors"
 CHUNK = 1 << 22  # bytes that are hashed at once
 
@@ -41,7 +42,8 @@ class Artifact:
     order : str
         Row order of in_proj, "reordered" or "naive".
     registers : {name: value or values}
-        What the host writes before the first token, by the names of ``arch/registers.py``.
+        What the host writes before the first token, by the names of ``arch/registers.py``;
+        addresses as places in regions, which :meth:`settings` turns into numbers.
     model : dict
         ``config`` and ``formats`` as plain values, ``kind`` "file" or "random", and what else it
         takes to get the model back.
@@ -54,7 +56,7 @@ class Artifact:
     arch: ArchConfig
     order: str
     regions: tuple[Region, ...]
-    registers: Mapping[str, int | list[int]]
+    registers: Mapping[str, Setting]
     model: Mapping[str, Any]
     files: Mapping[str, Stored]
 
@@ -75,6 +77,10 @@ class Artifact:
         """The machine in Verilog, if it was written."""
         return self.path / VERILOG if VERILOG in self.files else None
 
+    def has_region(self, name: str) -> bool:
+        """Whether there is a region of this name."""
+        return any(region.name == name for region in self.regions)
+
     def region(self, name: str) -> Region:
         """The region of this name.
 
@@ -87,6 +93,15 @@ class Artifact:
             if region.name == name:
                 return region
         raise InputError(f"{self.path} has no region {name}; compile again")
+
+    def extents(self) -> dict[str, tuple[int, int]]:
+        """Bytes that the build needs on each channel, and the alignment of the channel's base."""
+        return extents(self.regions, self.target)
+
+    def settings(self, bases: Mapping[str, int]) -> dict[str, int | list[int]]:
+        """Values of the registers when each channel begins at ``bases``."""
+        regions = {region.name: region for region in self.regions}
+        return {name: resolve(value, regions, bases) for name, value in self.registers.items()}
 
     def image(self, region: Region) -> NDArray[np.uint8]:
         """First contents of a region, mapped from its file; empty without one."""
@@ -230,7 +245,7 @@ class ArtifactWriter:
         arch: ArchConfig,
         order: str,
         regions: Sequence[Region],
-        registers: Mapping[str, int | list[int]],
+        registers: Mapping[str, Setting],
         program: Sequence[Instruction],
         model: Mapping[str, Any],
         verilog: str | None = None,
@@ -262,7 +277,7 @@ class ArtifactWriter:
             "hash": build_hash(arch),
             "order": order,
             "regions": [asdict(region) for region in regions],
-            "registers": registers,
+            "registers": {name: _plain(value) for name, value in registers.items()},
             "model": model,
             "files": {name: asdict(stored) for name, stored in files.items()},
         }
@@ -280,3 +295,9 @@ class ArtifactWriter:
             shutil.rmtree(old)
         else:
             self._aside.replace(self.path)
+
+
+def _plain(setting: Setting) -> Any:
+    if isinstance(setting, list):
+        return [_plain(each) for each in setting]
+    return asdict(setting) if isinstance(setting, Place) else setting

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lightmamba.arch.config import ArchConfig, build_hash
+from lightmamba.arch.place import Place, Region, Setting, parse_setting
 from lightmamba.arch.plain import build, checked
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.program import INSTRUCTION_BITS
@@ -29,17 +30,6 @@ EXAMPLES = {
     "regions": '{"name": "state", "channel": "hbm0", "address": 0, "bytes": 4096, "file": null}',
     "files": '{"bytes": 4096, "sha256": "..."}',
 }
-
-
-@dataclass(frozen=True)
-class Region:
-    """A straight piece of a channel's memory; without a file it begins as zeros."""
-
-    name: str
-    channel: str
-    address: int
-    bytes: int
-    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +65,14 @@ def entries(values: Mapping[str, Any]) -> dict[str, Any]:
         for n, region in enumerate(values["regions"])
     )
     _check_regions(regions, files, target)
-    _check_registers(values["registers"])
+    registers = {name: parse_setting(v, name) for name, v in values["registers"].items()}
+    _check_registers(registers, {region.name: region for region in regions})
     model = values["model"]
     if (file := model.get("file")) is not None and checked(file, str, "model.file") not in files:
         raise ValueError(f"model.file is {shown(file)}, which is not among the files")
     return {
         "target": target, "arch": arch, "order": values["order"], "regions": regions,
-        "registers": values["registers"], "model": model, "files": files,
+        "registers": registers, "model": model, "files": files,
     }  # fmt: skip
 
 
@@ -144,7 +135,7 @@ def _check_regions(
             )
 
 
-def _check_registers(values: Mapping[str, Any]) -> None:
+def _check_registers(values: Mapping[str, Setting], regions: Mapping[str, Region]) -> None:
     """Names of the map that the host may write, and values that fit them."""
     known = {register.name: register for register in REGISTERS}
     for name, value in values.items():
@@ -155,7 +146,19 @@ def _check_registers(values: Mapping[str, Any]) -> None:
         if len(numbers) > register.count:
             raise ValueError(f"registers.{name} has {len(numbers)} values, not {register.count}")
         for number in numbers:
+            if isinstance(number, Place):
+                _check_place(f"registers.{name}", number, regions)
+                continue
             _within(f"registers.{name}", number, 0, (1 << 32 * (1 + register.wide)) - 1)
+
+
+def _check_place(what: str, place: Place, regions: Mapping[str, Region]) -> None:
+    region = regions.get(place.region)
+    if region is None or region.channel != place.channel:
+        raise ValueError(
+            f"{what}: there is no region {shown(place.region)} on channel {shown(place.channel)}"
+        )
+    _within(f"{what}: offset", place.offset, 0, region.bytes)
 
 
 def _within(what: str, value: Any, low: int, high: int) -> None:

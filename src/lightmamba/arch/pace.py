@@ -21,7 +21,10 @@ class Pace:
     latency : int
         From an address to the first beat.
     refresh_every, refresh_for, refresh_phase : int
-        Of every so many cycles it stands still for so many; where in that rhythm it begins.
+        Every ``refresh_every`` cycles the channel is unavailable for ``refresh_for``; the cycle
+        of that period in which it begins.
+    turn : int
+        Cycles lost by a change from reads to writes, or from writes to reads.
     """
 
     bytes_per_cycle: Fraction
@@ -29,6 +32,7 @@ class Pace:
     refresh_every: int
     refresh_for: int
     refresh_phase: int
+    turn: int
 
 
 def paces(channels: Sequence[Channel], clock_mhz: float) -> tuple[Pace, ...]:
@@ -44,6 +48,7 @@ def paces(channels: Sequence[Channel], clock_mhz: float) -> tuple[Pace, ...]:
                 refresh_every=every,
                 refresh_for=pause,
                 refresh_phase=n * every // len(channels),
+                turn=math.ceil(channel.turn_ns / 2 * clock_mhz / 1e3),
             )
         )
     return tuple(found)

@@ -6,7 +6,7 @@ from lightmamba.arch.config import ArchConfig
 
 __all__ = ["ADDRESS_BITS", "ID_BITS", "Port", "ports"]
 
-ADDRESS_BITS = 40
+ADDRESS_BITS = 44  # the LPDDR4 of a Versal device begins at 0x500_0000_0000
 ID_BITS = 6  # one id per client of a port; data of one id come in order
 
 

@@ -48,7 +48,9 @@ REGISTERS = (
     *(Register(f"{name}_words", "rw", f"64-bit words of the {name} stream per token")
       for name in STREAMS),
     Register("embedding_stride", "rw", "bytes from one row of the embedding to the next"),
-    Register("state_base", "rw", "address of the state", wide=True),
+    Register("state_base", "rw", "address of the state, and of its other copy; where there is one "
+             "only, both are the same", count=2, wide=True),
+    Register("state_copy", "ro", "which of the two the next token reads; 0 after control was 0"),
     Register("state_stride", "rw", "bytes of a layer's state"),
     Register("state_beats", "rw", "beats of a layer's state"),
     Register("state_words", "rw", "words of S elements of a layer's state"),

@@ -21,6 +21,7 @@ CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides;
 KINDS = ("hbm2", "ddr3", "ddr4", "lpddr4")  # memories whose energy is known
 LONGEST_NS = 1e9
 FASTEST_MHZ = 10_000.0
+PAGE = 4096  # regions begin at its multiples
 SLOWEST = 2.0**-16  # bytes per cycle; the fastest is as far above 1
 EXAMPLES = {
     "": "clock_mhz = 100",
@@ -40,11 +41,20 @@ class Channel:
     gb_per_s : float
         What its data sheet says, reads and writes together, in 10^9 bytes.
     attainable_gb_per_s : float
-        The mean that long bursts reach, refresh included.
+        The mean that long bursts reach, refresh included: in one direction where ``turn_ns`` is
+        given, else of the reads and writes that the target brings.
     latency_ns : float
         From an address to its first data, when nothing else is under way.
     refresh_interval_ns, refresh_ns : float
-        Every so often it stands still for so long; 0: never.
+        Every ``refresh_interval_ns`` the channel is unavailable for ``refresh_ns``; 0: never.
+    turn_ns : float
+        Time lost by a change from reads to writes and back; each of the two costs half of it.
+    base_step, base_round : int
+        The n-th region of the channel begins at n times ``base_step`` bytes, modulo
+        ``base_round``, so that streams that run in step use different banks. 0: anywhere. The
+        channel itself must then begin at a multiple of ``base_round``.
+    capacity_mib : int
+        What it holds; 0: not limited here.
     kind : str
         One of :data:`KINDS`, for its energy; empty where no memory is meant.
     source : str
@@ -59,6 +69,10 @@ class Channel:
     source: str
     refresh_interval_ns: float = 0.0
     refresh_ns: float = 0.0
+    turn_ns: float = 0.0
+    base_step: int = 0
+    base_round: int = 0
+    capacity_mib: int = 0
     kind: str = ""
 
     def __post_init__(self) -> None:
@@ -70,9 +84,11 @@ class Channel:
                 f"{at}: attainable_gb_per_s must be above 0 and at most gb_per_s "
                 f"{self.gb_per_s}, not {self.attainable_gb_per_s}"
             )
-        if self.latency_ns < 0:
-            raise ValueError(f"{at}: latency_ns must not be negative, not {self.latency_ns}")
-        for name in ("latency_ns", "refresh_interval_ns"):
+        for name in ("latency_ns", "turn_ns", "capacity_mib"):
+            if (value := getattr(self, name)) < 0:
+                raise ValueError(f"{at}: {name} must not be negative, not {value}")
+        self._check_bases(at)
+        for name in ("latency_ns", "refresh_interval_ns", "turn_ns"):
             if (value := getattr(self, name)) > LONGEST_NS:
                 raise ValueError(f"{at}: {name} must be at most {LONGEST_NS:g}, not {value}")
         idle = self.refresh_interval_ns == self.refresh_ns == 0
@@ -83,6 +99,21 @@ class Channel:
             )
         if not self.source.strip():
             raise ValueError(f"{at}: say in source where its numbers are from")
+
+    def _check_bases(self, at: str) -> None:
+        step, whole = self.base_step, self.base_round
+        if step == whole == 0:
+            return
+        if not (step and PAGE <= step <= whole <= 1 << 30 and step % PAGE == whole % step == 0):
+            raise ValueError(
+                f"{at}: base_step must be a multiple of {PAGE} and base_round one of base_step, "
+                f"for example 16384 and 65536, not {step} and {whole}"
+            )
+
+    @property
+    def alignment(self) -> int:
+        """Bytes that the first address of the channel must be a multiple of."""
+        return max(PAGE, self.base_round)
 
     def bytes_per_cycle(self, clock_mhz: float) -> float:
         """Attainable bytes per cycle of this clock, reads and writes together."""
@@ -198,21 +229,43 @@ class Target:
                 f"there is no port {unknown[0]}; the ports of this machine are {', '.join(wanted)}"
             )
         for port in wanted:
-            if given.count(port) != 1:
+            most = 2 if port in ("state_read", "state_write") else 1
+            if not 1 <= given.count(port) <= most:
                 raise ValueError(
                     f"port {port} is on {given.count(port)} channels, but must be on one"
+                    + (", or on two that each hold a copy of the state" if most == 2 else "")
                 )
-        if not self.machine.shared_port and self.channel_of("state_read") != self.channel_of(
+        if not self.machine.shared_port and self.channels_of("state_read") != self.channels_of(
             "state_write"
         ):
             raise ValueError(
-                "state_read and state_write must be on the same channel: "
+                "state_read and state_write must be on the same channels: "
                 "a token reads what the last one wrote"
             )
 
+    def channels_of(self, port: str) -> tuple[Channel, ...]:
+        """The channel that a port is on; both of them where the state has a copy on each."""
+        return tuple(channel for channel in self.channels if port in channel.ports)
+
     def channel_of(self, port: str) -> Channel:
-        """The channel that a port is on."""
-        return next(channel for channel in self.channels if port in channel.ports)
+        """The first channel that a port is on."""
+        return self.channels_of(port)[0]
+
+    def per_channel(
+        self, moved: Mapping[str, tuple[float, float]]
+    ) -> dict[str, tuple[float, float]]:
+        """Bytes of a token by channel from (read, written) by port.
+
+        The two copies of a state take turns, so each has half of its traffic, in the mean.
+        """
+        found = {channel.name: (0.0, 0.0) for channel in self.channels}
+        for port, (read, written) in moved.items():
+            channels = self.channels_of(port)
+            for channel in channels:
+                before = found[channel.name]
+                share = read / len(channels), written / len(channels)
+                found[channel.name] = before[0] + share[0], before[1] + share[1]
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the manifest; :meth:`from_dict` takes them back."""

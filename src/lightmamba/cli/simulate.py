@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--waves", type=Path, metavar="FILE", help="write an FST of all signals")
     parser.add_argument("--timeline", type=Path, metavar="FILE",
                         help="write the result, and which unit worked when, as JSON")  # fmt: skip
+    parser.add_argument("--memory-trace", type=Path, metavar="FILE",
+                        help="write all requests to memory for DRAM simulators, a file per channel")
     parser.add_argument("--stalls", type=float, default=0.0, help="random memory stalls, 0 to 0.9")
     parser.add_argument("--seed", type=int, default=0, help="of the stalls (0)")
     parser.add_argument("--cache", type=Path, help="where compiled simulators are kept")
@@ -40,7 +42,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--max-tokens must be at least 1, not {args.max_tokens}; try 8")
     if not 0 <= args.chain < MOST_CHAINED:
         raise InputError(f"--chain must be 0 to {MOST_CHAINED - 1}, not {args.chain}; try 4")
-    for file in (args.timeline, args.waves):
+    traces = {} if args.memory_trace is None else _traces(args.memory_trace, Path(args.build))
+    for file in (args.timeline, args.waves, *traces.values()):
         if file:
             check_output(file, force=args.force)
     start = time.perf_counter()
@@ -50,6 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             cache=args.cache,
         )  # fmt: skip
     built = time.perf_counter() - start
+    opened.device.trace_memory(traces)
     data = opened.model.tokenizer
     tokenizer = None if data is None else Tokenizer.from_bytes(data)
     ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, opened.twin.engine.valid_vocab)
@@ -70,6 +74,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.timeline.write_text(json.dumps(result) + "\n", encoding="utf-8")
         result.pop("activity", None)
         result["timeline"] = str(args.timeline)
+    if traces:
+        result["memory_trace"] = {channel: str(file) for channel, file in traces.items()}
     if not found.matches_engine:
         result["exit_status"] = 1
     if not args.json:
@@ -88,3 +94,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         failed = found.difference
         console.print(verdict if failed is None else f"the gates differ: {failed}", markup=False)
     return result
+
+
+def _traces(file: Path, build: Path) -> dict[str, Path]:
+    """File of each channel: the one given, with the channel's name where there are several."""
+    from lightmamba.arch.artifact import Artifact
+
+    names = [channel.name for channel in Artifact.read(build).target.channels]
+    if len(names) == 1:
+        return {names[0]: file}
+    return {name: file.with_name(f"{file.stem}.{name}{file.suffix}") for name in names}

@@ -1,20 +1,19 @@
 """Where everything lies: regions of memory, and the register values that say so to the gates."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from lightmamba.arch.artifact import Region
 from lightmamba.arch.config import GROUP, ArchConfig
+from lightmamba.arch.place import Place, Region, Setting
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.arch.registers import REGISTERS
-from lightmamba.arch.target import Target
+from lightmamba.arch.target import PAGE, Channel, Target
 from lightmamba.compiler.layout import HEADER, WORD, beats
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 
 __all__ = ["Memory", "image"]
 
-PAGE = 4096  # regions begin at its multiples
+STATES = ("state", "state_other")
 EXPONENT_RUN = 32  # beats of state elements after each beat of their exponents
 
 
@@ -95,8 +94,22 @@ class Memory:
         """64-bit words of the logits, two each."""
         return -(-self.config.vocab_size // 2)
 
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Regions of the state: one, or two that a token reads and writes in turns."""
+        return STATES[: len(self.target.channels_of(self._port("state_read")))]
+
+    def _port(self, name: str) -> str:
+        return "memory" if self.arch.shared_port else name
+
     def regions(self) -> tuple[Region, ...]:
-        """Place everything: on each channel one after the other, from address 0."""
+        """Place everything: on each channel one after the other, from its beginning.
+
+        Raises
+        ------
+        InputError
+            If a channel is too small.
+        """
         c, a = self.config, self.arch
         lane = (self.layers_beats + self.head_beats) * (a.port_bits // 8)
         params = {
@@ -104,24 +117,33 @@ class Memory:
             for name, words in self.stream_words.items()
             if name != "embedding"
         }
+        state = c.n_layer * self.state_beats * self.state_beat
         wanted = [
-            *((f"lane{n}", f"lane{n}", lane, True) for n in range(a.lanes)),
-            ("state", "state_read", c.n_layer * self.state_beats * self.state_beat, False),
-            *((name, "aux", size, True) for name, size in params.items()),
-            ("embedding", "aux", c.vocab_size * self.embedding_stride, True),
-            ("conv_state", "aux", c.n_layer * self.conv_stride, False),
-            ("logits", "aux", _whole(self.logits_words * WORD, self.aux_beat), False),
+            *((f"lane{n}", f"lane{n}", 0, lane, True) for n in range(a.lanes)),
+            *((name, "state_read", n, state, False) for n, name in enumerate(self.states)),
+            *((name, "aux", 0, size, True) for name, size in params.items()),
+            ("embedding", "aux", 0, c.vocab_size * self.embedding_stride, True),
+            ("conv_state", "aux", 0, c.n_layer * self.conv_stride, False),
+            ("logits", "aux", 0, _whole(self.logits_words * WORD, self.aux_beat), False),
         ]
         free: dict[str, int] = defaultdict(int)
-        regions = []
-        for name, port, size, kept in wanted:
-            channel = self.target.channel_of("memory" if a.shared_port else port).name
+        regions, count = [], Counter[str]()
+        for name, port, nth, size, kept in wanted:
+            channel = self.target.channels_of(self._port(port))[nth]
+            at = _next(free[channel.name], count[channel.name], channel)
+            count[channel.name] += 1
+            free[channel.name] = at + size
             file = image(name) if kept else None
-            regions.append(Region(name, channel, free[channel], size, file))
-            free[channel] = _whole(free[channel] + size, PAGE)
+            regions.append(Region(name, channel.name, at, size, file))
+        for channel in self.target.channels:
+            if channel.capacity_mib and free[channel.name] > channel.capacity_mib << 20:
+                raise InputError(
+                    f"channel {channel.name} would hold {free[channel.name] >> 20} MiB, but has "
+                    f"{channel.capacity_mib}; take a smaller model, or a target with more memory"
+                )
         return tuple(regions)
 
-    def registers(self, regions: tuple[Region, ...]) -> dict[str, int | list[int]]:
+    def registers(self, regions: tuple[Region, ...]) -> dict[str, Setting]:
         """What the host writes before the first token.
 
         Raises
@@ -129,10 +151,10 @@ class Memory:
         InputError
             If a register cannot hold its value.
         """
-        base = {region.name: region.address for region in regions}
+        base = {region.name: Place(region.channel, region.name) for region in regions}
         layers, words = self.config.n_layer, self.stream_words
         streams = {name: n * (1 if name == "embedding" else layers) for name, n in words.items()}
-        found: dict[str, int | list[int]] = {
+        found: dict[str, Setting] = {
             "layers": layers,
             "lane_base": [base[f"lane{n}"] for n in range(self.arch.lanes)],
             "layers_beats": self.layers_beats,
@@ -140,7 +162,7 @@ class Memory:
             **{f"{name}_base": base[name] for name in words},
             **{f"{name}_words": count for name, count in streams.items()},
             "embedding_stride": self.embedding_stride,
-            "state_base": base["state"],
+            "state_base": [base[self.states[0]], base[self.states[-1]]],
             "state_stride": self.state_beats * self.state_beat,
             "state_beats": self.state_beats,
             "state_words": self.state_words,
@@ -150,12 +172,15 @@ class Memory:
             "logits_base": base["logits"],
             "logits_words": self.logits_words,
         }
-        for register in REGISTERS:
-            bits = ADDRESS_BITS if register.wide else 32
-            value = found.get(register.name, 0)
-            if (most := max(value) if isinstance(value, list) else value) >> bits:
+        if (top := max(region.address + region.bytes for region in regions)) >> ADDRESS_BITS:
+            raise InputError(
+                f"memory would end at {top}, but addresses have {ADDRESS_BITS} bits; "
+                f"take a smaller model, or a target with more lanes than {self.arch.lanes}"
+            )
+        for name, value in found.items():
+            if isinstance(value, int) and value >> 32:
                 raise InputError(
-                    f"register {register.name} would hold {most}, but has {bits} bits; "
+                    f"register {name} would hold {value}, but has 32 bits; "
                     f"take a smaller model, or a target with more lanes than {self.arch.lanes}"
                 )
         return found
@@ -163,3 +188,11 @@ class Memory:
 
 def _whole(size: int, unit: int) -> int:
     return -(-size // unit) * unit
+
+
+def _next(free: int, count: int, channel: Channel) -> int:
+    """First address from ``free`` on for the region number ``count`` of a channel."""
+    if not channel.base_step:
+        return _whole(free, PAGE)
+    wanted = count * channel.base_step % channel.base_round
+    return free + (wanted - free) % channel.base_round

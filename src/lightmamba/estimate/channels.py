@@ -11,12 +11,12 @@ __all__ = [
 
 
 @kernel
-def command(a, t, reader, beats, at):
-    """Tell a reader to read so many beats, not before ``at``."""
+def command(a, t, reader, beats, at, copy):
+    """Tell a reader to read so many beats, not before ``at``, of one of the state's copies."""
     row = p.READER_TABLE + reader * p.R_SIZE
     place = (a[row + p.R_FIRST] + a[row + p.R_COMMANDS]) % p.COMMAND_RING
-    ring = p.COMMANDS + (reader * p.COMMAND_RING + place) * 2
-    t[ring], t[ring + 1] = beats, at
+    ring = p.COMMANDS + (reader * p.COMMAND_RING + place) * p.COMMAND
+    t[ring], t[ring + 1], t[ring + 2] = beats, at, copy
     a[row + p.R_COMMANDS] += 1
     wake(a, a[p.U_READ] + a[row + p.R_PORT], at)
 
@@ -30,8 +30,9 @@ def states(a, t, at):
         row = p.WRITER_TABLE + writer * p.W_SIZE
         beats = a[p.READER_TABLE + (first + name) * p.R_SIZE + p.R_SEGMENT]
         for _ in range(a[p.LAYERS]):
-            command(a, t, first + name, beats, at)
+            command(a, t, first + name, beats, at, a[p.COPY])
             a[row + p.W_DUE] += a[row + p.W_COMMAND]
+    a[p.COPY] ^= 1
 
 
 @kernel
@@ -46,6 +47,12 @@ def state_words(a, t, now):
 
 
 @kernel
+def _place(a, port, copy):
+    """Channel of a port where this copy of the state lies."""
+    return a[port + (p.P_OTHER if copy else p.P_CHANNEL)]
+
+
+@kernel
 def _burst(a, t, reader, now):
     """Beats of the burst that a reader asks for in this cycle, or 0; the room is reserved."""
     row = p.READER_TABLE + reader * p.R_SIZE
@@ -54,14 +61,14 @@ def _burst(a, t, reader, now):
         if a[row + p.R_COMMANDS] == 0 or a[row + p.R_CREDIT] == 0:
             return 0
         place = a[row + p.R_FIRST] % p.COMMAND_RING
-        ring = p.COMMANDS + (reader * p.COMMAND_RING + place) * 2
+        ring = p.COMMANDS + (reader * p.COMMAND_RING + place) * p.COMMAND
         if t[ring + 1] > now:
             wake(a, unit, t[ring + 1])
             return 0
         a[row + p.R_FIRST] += 1
         a[row + p.R_COMMANDS] -= 1
         a[row + p.R_CREDIT] -= 1
-        a[row + p.R_LEFT] = t[ring]
+        a[row + p.R_LEFT], a[row + p.R_COPY] = t[ring], t[ring + 2]
         a[row + p.R_READY] = now + a[p.T_COMMAND]
     if a[row + p.R_READY] > now:
         wake(a, unit, a[row + p.R_READY])
@@ -69,6 +76,9 @@ def _burst(a, t, reader, now):
     beats = min(a[row + p.R_BURST], a[row + p.R_LEFT])
     if a[row + p.R_FREE] < beats:
         return 0
+    port = p.PORT_TABLE + a[row + p.R_PORT] * p.P_SIZE
+    if _place(a, port, a[row + p.R_COPY]) != a[port + p.P_FROM] and a[port + p.P_OPEN]:
+        return 0  # one channel at a time; the last beat wakes it
     if reader == a[p.LANE_READERS] + p.STATE and state_words(a, t, now) > a[p.STATE_FIFO]:
         return 0  # the packer wakes it
     a[row + p.R_FREE] -= beats
@@ -103,7 +113,8 @@ def read_port(a, t, port, now):
         reader = t[clients + 1 + turn]
         beats = _burst(a, t, reader, now)
         if beats > 0:
-            place = a[row + p.P_CHANNEL]
+            copy = a[p.READER_TABLE + reader * p.R_SIZE + p.R_COPY]
+            a[row + p.P_FROM] = place = _place(a, row, copy)
             latency = a[p.CHANNEL_TABLE + place * p.C_SIZE + p.C_LATENCY]
             delay = a[p.T_READ] + (2 if count > 1 else 0)
             _request(a, t, place, reader, beats, now + delay + latency)
@@ -126,6 +137,9 @@ def _stands_still(a, row, cycle):
 def channel(a, t, place, now):
     """Serve as many beats as the credit allows, in the order of the requests."""
     row = p.CHANNEL_TABLE + place * p.C_SIZE
+    if now < a[row + p.C_TURNED]:
+        wake(a, p.U_CHANNEL + place, a[row + p.C_TURNED])
+        return
     rate = a[row + p.C_RATE]
     before = a[row + p.C_TIME]
     passed = now - before
@@ -146,6 +160,13 @@ def channel(a, t, place, now):
             wake(a, unit, t[ring + 2])
             return
         client = t[ring]
+        if (client < 0) != a[row + p.C_WRITING]:
+            a[row + p.C_WRITING] = client < 0
+            if a[row + p.C_TURN]:
+                a[row + p.C_TURNED] = now + a[row + p.C_TURN]
+                a[row + p.C_CREDIT], a[row + p.C_TIME] = 0, a[row + p.C_TURNED] - 1
+                wake(a, unit, a[row + p.C_TURNED])
+                return
         table = p.READER_TABLE + client * p.R_SIZE + p.R_PORT
         if client < 0:
             table = p.WRITER_TABLE + (-1 - client) * p.W_SIZE + p.W_PORT
@@ -238,12 +259,12 @@ def write_port(a, t, port, now):
     """Bring one burst after the other to the channel, each when all of it is there."""
     row = p.PORT_TABLE + port * p.P_SIZE
     unit = a[p.U_WRITE] + port
-    place = a[row + p.P_CHANNEL]
     if a[row + p.P_WRITER] >= 0:
         done = (a[row + p.P_FINISH] + p.FINE - 1) // p.FINE
         if done > now:
             wake(a, unit, done)
             return
+        place = a[row + p.P_INTO]
         latency = a[p.CHANNEL_TABLE + place * p.C_SIZE + p.C_LATENCY]
         _request(a, t, place, -1 - a[row + p.P_WRITER], a[row + p.P_BEATS], now + latency)
         a[row + p.P_WRITER] = -1
@@ -252,16 +273,24 @@ def write_port(a, t, port, now):
         table = p.WRITER_TABLE + writer * p.W_SIZE
         beats = min(a[table + p.W_BURST], a[table + p.W_LEFT])
         mine = a[table + p.W_PORT] == port and a[table + p.W_OPEN] < a[table + p.W_MOST]
+        place = _place(a, row, a[table + p.W_COPY])
+        if place != a[row + p.P_INTO] and a[table + p.W_OPEN]:
+            mine = False  # one channel at a time; the last answer wakes it
         if mine and a[table + p.W_STORED] >= beats:
             begin = max((now + a[p.T_WRITE]) * p.FINE, a[row + p.P_FINISH])
             a[row + p.P_FINISH] = begin + beats * a[row + p.P_STEP]
             a[row + p.P_WRITER], a[row + p.P_BEATS] = writer, beats
+            a[row + p.P_INTO] = place
             a[row + p.P_WRITE_TURN] = writer
             a[table + p.W_STORED] -= beats
             a[table + p.W_OPEN] += 1
             a[table + p.W_LEFT] -= beats
             if a[table + p.W_LEFT] == 0:
                 a[table + p.W_LEFT] = a[table + p.W_COMMAND]
+                a[table + p.W_LAYER] += 1
+                if a[table + p.W_LAYER] == a[p.LAYERS]:  # the next token writes the other copy
+                    a[table + p.W_LAYER] = 0
+                    a[table + p.W_COPY] ^= 1
             wake(a, p.U_PACKER + writer, now + 1)
             wake(a, unit, (a[row + p.P_FINISH] + p.FINE - 1) // p.FINE)
             return

@@ -136,14 +136,14 @@ def _sequencer(a, t, now):
     first = a[p.LANE_READERS]
     if a[p.HEADED]:
         for lane in range(first):
-            command(a, t, lane, a[p.HEAD_BEATS], now + 2)
+            command(a, t, lane, a[p.HEAD_BEATS], now + 2, 0)
     _prefetch(a, t, now + 2)
     if not a[p.EARLY]:
         states(a, t, now + 2)
     a[p.EARLY] = 0
     reader = first + p.EMBEDDING
     beats = a[p.READER_TABLE + reader * p.R_SIZE + p.R_SEGMENT]
-    command(a, t, reader, beats, now + a[p.T_FETCH] + 1)
+    command(a, t, reader, beats, now + a[p.T_FETCH] + 1, 0)
     if a[p.HEADED]:
         row = p.WRITER_TABLE + p.LOGIT_WRITER * p.W_SIZE
         a[row + p.W_DUE] += a[row + p.W_COMMAND]
@@ -156,7 +156,7 @@ def _prefetch(a, t, at):
     """Ask for what is the same for every token: weights and parameters of the next one."""
     first = a[p.LANE_READERS]
     for lane in range(first):
-        command(a, t, lane, a[p.LAYERS_BEATS], at)
+        command(a, t, lane, a[p.LAYERS_BEATS], at, 0)
     for name in STATIC:
         beats = a[p.READER_TABLE + (first + name) * p.R_SIZE + p.R_SEGMENT]
-        command(a, t, first + name, beats, at)
+        command(a, t, first + name, beats, at, 0)

@@ -33,34 +33,36 @@ UNITS = U_CHANNEL + CHANNELS + 2 * PORTS
 # Columns of a reader. Words are of 64 bits, of the streams that have them.
 (
     R_PORT, R_FREE, R_BURST, R_LEFT, R_READY, R_COMMANDS, R_FIRST, R_CREDIT, R_HAVE, R_PER_BEAT,
-    R_WORDS, R_COUNT, R_DELAY, R_SEGMENT,
-) = range(14)  # fmt: skip
-R_SIZE = 14
-COMMAND_RING = 128  # commands that may wait, a beat count and an earliest cycle each
+    R_WORDS, R_COUNT, R_DELAY, R_SEGMENT, R_COPY,
+) = range(15)  # fmt: skip
+R_SIZE = 15
+COMMAND_RING = 128  # commands that may wait
+COMMAND = 3  # words of one: beats, earliest cycle, which copy of the state
 
-# Columns of a port: of reading (whose turn, when its last beat came) and of writing.
+# Columns of a port: its channel, and that of the state's other copy; of reading (whose turn, when
+# its last beat came, its last channel) and of writing.
 (
-    P_CHANNEL, P_BYTES, P_STEP, P_LAST, P_TURN, P_ASK, P_OPEN, P_MOST, P_WRITER, P_BEATS,
-    P_FINISH, P_WRITE_TURN,
-) = range(12)  # fmt: skip
-P_SIZE = 12
+    P_CHANNEL, P_OTHER, P_BYTES, P_STEP, P_LAST, P_TURN, P_ASK, P_OPEN, P_MOST, P_FROM, P_WRITER,
+    P_BEATS, P_FINISH, P_WRITE_TURN, P_INTO,
+) = range(15)  # fmt: skip
+P_SIZE = 15
 FINE = 1024  # parts of a cycle in which a port keeps time
 
 # Columns of a channel: credit as in sim/memory.hpp, a ring of requests (client, beats, eligible).
 (
     C_RATE, C_COST, C_LATENCY, C_EVERY, C_PAUSE, C_PHASE, C_CREDIT, C_LIMIT, C_TIME, C_RING, C_HEAD,
-    C_COUNT,
-) = range(12)  # fmt: skip
-C_SIZE = 12
+    C_COUNT, C_TURN, C_WRITING, C_TURNED,
+) = range(15)  # fmt: skip
+C_SIZE = 15
 REQUEST_RING = 8192
 REQUEST = 3  # words of one
 
 # Columns of a writer.
 (
     W_PORT, W_STORED, W_DEPTH, W_BURST, W_LEFT, W_COMMAND, W_OPEN, W_DONE, W_READER, W_PER_BEAT,
-    W_PART, W_WORDS, W_COUNT, W_DUE, W_MOST,
-) = range(15)  # fmt: skip
-W_SIZE = 15
+    W_PART, W_WORDS, W_COUNT, W_DUE, W_MOST, W_LAYER, W_COPY,
+) = range(17)  # fmt: skip
+W_SIZE = 17
 STATE_WRITER, CONV_WRITER, LOGIT_WRITER = range(3)  # their units stand in this order too
 WRITERS = 3
 EXPONENTS = 32  # beats of state elements to a beat of their exponents
@@ -87,11 +89,11 @@ STATE, EMBEDDING, CONV_PARAMS, HEAD_PARAMS, GATE_PARAMS, CONV_READ = range(6)
     RES_JOB, RES_COUNT, QI_COUNT, QO_COUNT, WI_PLACE, WO_PLACE, EM_COUNT, V_COUNT, V_HEADED,
     B_COUNT, B_SIZE, BC_SEEN, S_STATE, S_WORD, S_ROW, S_HEAD, G_COUNT, H_PLACE, H_GROUP, H_EARLY,
     H_FLUSH, HD_COUNT, UN_HAVE, UN_PERIOD, UN_PART, UN_WORDS, PK_FILL, PK_BEATS, PK_GROUPED,
-    PK_HELD, PK_SENDING, PK_WORDS, PK_NEXT, EARLY,
-) = range(63, 119)  # fmt: skip
-STALLS = 119  # cycles by what the lanes did, as in arch.counters.CYCLES
+    PK_HELD, PK_SENDING, PK_WORDS, PK_NEXT, EARLY, COPY,
+) = range(63, 120)  # fmt: skip
+STALLS = 120  # cycles by what the lanes did, as in arch.counters.CYCLES
 MULTIPLYING, SCALE, WAIT_ACTIVATION, WAIT_MEMORY, WAIT_EPILOGUE, IDLE = range(6)
-SCALARS = 125
+SCALARS = 126
 
 WAITING, BUSY, ENDING, OVER = range(4)  # what RUNNING says of the token
 RECORD = 7  # words of a record: the cycle, and the stalls up to it
@@ -107,7 +109,7 @@ TABLES = WRITER_TABLE + WRITERS * W_SIZE
 # In ``t``: commands of readers, the ports' lists of clients (how many, then which); rings of the
 # queues and channels and the lists of rows and records come behind.
 COMMANDS = 0
-CLIENTS = COMMANDS + READERS * COMMAND_RING * 2
+CLIENTS = COMMANDS + READERS * COMMAND_RING * COMMAND
 FREE = CLIENTS + PORTS * (READERS + 1)
 
 __all__ = sorted(name for name in globals() if name.isupper())

@@ -38,17 +38,16 @@ class Quantities:
     def of(work: Workload) -> "Quantities":
         """Count them."""
         beats = _port_beats(work)
-        moved: dict[str, tuple[int, int]] = {}
-        for port in ports(work.arch):
-            channel, size = work.target.channel_of(port.name).name, port.bits // 8
-            read, written = moved.get(channel, (0, 0))
-            more = beats[port.name]
-            moved[channel] = read + more[0] * size, written + more[1] * size
+        moved = {
+            port.name: (beats[port.name][0] * port.bits // 8, beats[port.name][1] * port.bits // 8)
+            for port in ports(work.arch)
+        }
+        by_channel = work.target.per_channel(moved)
         c, a = work.config, work.arch
         in_out = c.d_in_proj * a.in_channels + c.d_model * a.out_channels
         return Quantities(
             port_beats=beats,
-            channel_bytes=moved,
+            channel_bytes={n: (round(r), round(w)) for n, (r, w) in by_channel.items()},
             unit_cycles=_unit_cycles(work) | _port_cycles(beats, a.lanes),
             products={
                 "projections": c.n_layer * in_out,

@@ -212,15 +212,16 @@ class _Filler:
                 rate.numerator, rate.denominator, beat.latency,
                 beat.refresh_every if beat.refresh_for else 0, beat.refresh_for,
                 beat.refresh_phase, 0, widest * rate.denominator + rate.numerator, 0,
-                self._list(np.zeros(p.REQUEST_RING * p.REQUEST, np.int64)), 0, 0,
+                self._list(np.zeros(p.REQUEST_RING * p.REQUEST, np.int64)), 0, 0, beat.turn, 0, 0,
             )  # fmt: skip
         for number, port in enumerate(used):
             row = p.PORT_TABLE + number * p.P_SIZE
-            place = next(n for n, c in enumerate(channels) if port.name in c.ports)
+            places = [n for n, c in enumerate(channels) if port.name in c.ports]
             mine = [self.readers.index(name) for name in port.readers if name in self.readers]
             clients.append(mine)
             self.a[row : row + p.P_SIZE] = (
-                place, port.bits // 8, step, 0, 0, 0, 0, OPEN_BURSTS, -1, 0, 0, 0,
+                places[0], places[-1], port.bits // 8, step, 0, 0, 0, 0, OPEN_BURSTS, places[0],
+                -1, 0, 0, 0, places[-1],
             )  # fmt: skip
             for reader in mine:
                 self._reader(reader, number, port.bits, len(mine) > 1)
@@ -249,6 +250,7 @@ class _Filler:
         row = p.READER_TABLE + reader * p.R_SIZE
         self.a[row : row + p.R_SIZE] = (
             port, depth, burst, 0, 0, 0, 0, credit, 0, per_beat, words, 0, data + shared, segment,
+            0,
         )  # fmt: skip
         units = {
             "state": p.U_UNPACKER, "embedding": p.U_EMBED, "conv_params": p.U_CONV,
@@ -273,5 +275,5 @@ class _Filler:
             self.a[row : row + p.W_SIZE] = (
                 port, 0, depth, min(arch.burst_beats, 4096 * 8 // bits), beats, beats, 0, 0,
                 self.first + reader if reader >= 0 else -1, bits // WORD_BITS, 0, words, 0, 0,
-                OUTSTANDING,
+                OUTSTANDING, 0, 1 if reader == p.STATE else 0,
             )  # fmt: skip

@@ -63,7 +63,7 @@ class HostPort(wiring.Component):
         super().__init__(members)
 
     def _count(self, register: Register) -> int:
-        return min(register.count, self.lanes)
+        return min(register.count, self.lanes) if register.name == "lane_base" else register.count
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -200,20 +200,25 @@ class MemorySide(Elaboratable):
         join(m, self.readers["conv_state"].o, units.conv.i_state)
         join(m, units.conv.o_state, self.writers["conv_state"].i)
         counts = {
-            "state": (host.state_base, host.state_stride, host.state_beats),
-            "conv_state": (host.conv_base, host.conv_stride, host.conv_state_words),
-        }
-        for name, (base, stride, count) in counts.items():
+            "state": (*host.state_base, host.state_stride, host.state_beats),
+            "conv_state": (
+                host.conv_base, host.conv_base, host.conv_stride, host.conv_state_words,
+            ),
+        }  # fmt: skip
+        for name, (base, other, stride, count) in counts.items():
             walk = LayerWalk()
             m.submodules[f"walk_{name}"] = walk
             m.d.comb += [
                 walk.fresh.eq(self.sequencer.state_fresh),
                 walk.layers.eq(host.layers),
                 walk.base.eq(base),
+                walk.other.eq(other),
                 walk.stride.eq(stride),
                 walk.count.eq(count),
                 walk.written.eq(self.writers[name].done),
             ]
+            if name == "state":
+                m.d.comb += host.state_copy.eq(walk.copy)
             self._start(m, walk, self.sequencer.state)
             also = {"state": (unpacker, packer)}.get(name, (None, None))
             self._command(m, f"{name}_read", walk.o, self.readers[name].command, also[0])

@@ -1,7 +1,8 @@
 """The accelerator as the host sees it: registers, memory, one token at a time.
 
-A device gives four primitives (registers and memory, read and written) and a way to wait; all that
-has an order in time is written here, once, for simulator and board.
+A device gives four primitives (registers and memory, read and written) and a way to wait, and says
+where the memory of each channel begins; all that has an order in time is written here, once, for
+simulator and board.
 """
 
 import operator
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact, Region, build_hash
 from lightmamba.arch.counters import CYCLES, counters
+from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.program import COMMANDS
 from lightmamba.arch.registers import MAGIC, REGISTERS, offsets
 from lightmamba.errors import DeviceError, InputError
 
 __all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
 
-STATE = ("state", "conv_state")  # regions that a sequence changes
+STATE, CONV_STATE = "state", "conv_state"  # regions that a sequence changes
+STATE_COPIES = (STATE, "state_other")  # of which a token reads one and writes the other
 CHUNK = 1 << 24  # bytes that are written to memory at once
 POLLS = 100_000  # reads of the status before the device counts as hung
 
@@ -71,6 +74,7 @@ class Device(ABC):
 
     def __init__(self) -> None:
         self.artifact: Artifact | None = None
+        self.bases: Mapping[str, int] = {}  # where each channel begins
         self.position, self.sequence = 0, object()
         self._running = False
         self._cycles = 0  # that the device had counted when the last token was done
@@ -87,11 +91,11 @@ class Device(ABC):
 
     @abstractmethod
     def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
-        """Copy bytes out of a channel's memory."""
+        """Copy bytes out of a channel's memory; addresses are those that the accelerator sees."""
 
     @abstractmethod
     def write_memory(self, channel: str, address: int, values: NDArray[np.uint8]) -> None:
-        """Copy bytes into a channel's memory."""
+        """Copy bytes into a channel's memory; addresses are those that the accelerator sees."""
 
     @abstractmethod
     def wait_interrupt(self) -> None:
@@ -103,6 +107,26 @@ class Device(ABC):
             If it will not come.
         """
 
+    def allocate(self, channels: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
+        """Find memory for a build; what an earlier one had is free again.
+
+        Parameters
+        ----------
+        channels : {name: (bytes, alignment)}
+            What it needs of each.
+
+        Returns
+        -------
+        {name: int}
+            Address at which each begins; by default 0.
+
+        Raises
+        ------
+        DeviceError
+            If there is not enough.
+        """
+        return dict.fromkeys(channels, 0)
+
     def reset_machine(self) -> None:
         """Reset the gates; registers may be lost, memory is not. By default they only stop."""
         self.write("control", 0)
@@ -113,7 +137,11 @@ class Device(ABC):
             image = artifact.image(region)
             for at in range(0, len(image), CHUNK):
                 part = np.asarray(image[at : at + CHUNK])
-                self.write_memory(region.channel, region.address + at, part)
+                self.write_memory(region.channel, self.address(region) + at, part)
+
+    def address(self, region: Region) -> int:
+        """Where a region of the build begins in the memory of this device."""
+        return self.bases[region.channel] + region.address
 
     # Registers by name.
 
@@ -164,6 +192,8 @@ class Device(ABC):
                 f"{mine:08x}; compile for the target that the device was built for"
             )
         self._drain()
+        self.artifact = None
+        self.bases = self._allocated(artifact)
         self.place(artifact, artifact.regions)
         self.artifact = artifact
         self._configure()
@@ -236,7 +266,7 @@ class Device(ABC):
         artifact = self._loaded()
         self._settled()
         region, count = artifact.region("logits"), int(artifact.model["config"]["vocab_size"])
-        return self.read_memory(region.channel, region.address, 4 * count).view("<i4")
+        return self.read_memory(region.channel, self.address(region), 4 * count).view("<i4")
 
     def counters(self) -> dict[str, int]:
         """All counters by name, since the last reset."""
@@ -248,10 +278,10 @@ class Device(ABC):
         """Copy what the sequence left."""
         artifact = self._loaded()
         self._settled()
-        memory = {}
-        for name in STATE:
-            region = artifact.region(name)
-            memory[name] = self.read_memory(region.channel, region.address, region.bytes)
+        memory = {
+            name: self.read_memory(region.channel, self.address(region), region.bytes)
+            for name, region in self._state().items()
+        }
         return DeviceState(self.position, memory, artifact.fingerprint)
 
     def restore_state(self, state: DeviceState) -> None:
@@ -269,7 +299,7 @@ class Device(ABC):
                 f"the saved state is of another model or machine than {artifact.path}; "
                 f"restore it on a device with the build that it was saved from"
             )
-        regions = {name: artifact.region(name) for name in STATE}
+        regions = self._state()
         for name, region in regions.items():
             if len(state.memory[name]) != region.bytes:
                 raise InputError(
@@ -277,7 +307,7 @@ class Device(ABC):
                     f"{artifact.path} has {region.bytes}; it is of another model"
                 )
         for name, region in regions.items():
-            self.write_memory(region.channel, region.address, state.memory[name])
+            self.write_memory(region.channel, self.address(region), state.memory[name])
         self.position, self.sequence = state.position, object()
 
     def reset(self) -> None:
@@ -288,6 +318,24 @@ class Device(ABC):
         if self.artifact is not None:
             self._drain()
             self._configure()
+
+    def _state(self) -> dict[str, Region]:
+        """Regions that the next token reads: of two copies of the state, the one that is due."""
+        artifact = self._loaded()
+        names = [name for name in STATE_COPIES if artifact.has_region(name)]
+        due = names[self.read("state_copy") % len(names)]
+        return {STATE: artifact.region(due), CONV_STATE: artifact.region(CONV_STATE)}
+
+    def _allocated(self, artifact: Artifact) -> Mapping[str, int]:
+        wanted = artifact.extents()
+        found = self.allocate(wanted)
+        for name, (size, alignment) in wanted.items():
+            if found[name] % alignment or found[name] + size > 1 << ADDRESS_BITS:
+                raise DeviceError(
+                    f"channel {name} was placed at {found[name]:#x}, but it needs a multiple of "
+                    f"{alignment} below 2**{ADDRESS_BITS}"
+                )
+        return found
 
     def _loaded(self) -> Artifact:
         if self.artifact is None:
@@ -304,7 +352,7 @@ class Device(ABC):
         self.write("program_index", 0)
         for word in artifact.program_words():
             self.write("program_data", word)
-        for name, value in artifact.registers.items():
+        for name, value in artifact.settings(self.bases).items():
             self.write(name, value)
         self.write("interrupt", 3)
         self.write("control", 1)

@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ __all__ = ["SimDevice", "machine_verilog", "open_device"]
 TOP = "lightmamba"
 SLICE = 1 << 18  # cycles between two chances to interrupt from the keyboard
 PACKAGE = Path(__file__).parent.parent
+Placement = Callable[[str, int, int], int]
 
 
 class SimDevice(Device):
@@ -40,13 +41,25 @@ class SimDevice(Device):
         Probes that it was built with.
     watchdog
         Cycles without any transfer after which it counts as stuck.
+    placement
+        Address at which a channel begins, from its name, size and alignment; as a board's
+        allocator would choose it. Without it 0, or one after the other where they share a port.
+    shared
+        Channels that share a port with another one.
     """
 
     def __init__(
-        self, simulator: Simulator, observed: Sequence[Probe] = (), *, watchdog: int = 50_000
+        self,
+        simulator: Simulator,
+        observed: Sequence[Probe] = (),
+        *,
+        watchdog: int = 50_000,
+        placement: Placement | None = None,
+        shared: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.simulator, self.observed, self.watchdog = simulator, tuple(observed), watchdog
+        self.placement, self.shared = placement, frozenset(shared)
 
     def __enter__(self) -> Self:
         return self
@@ -75,13 +88,29 @@ class SimDevice(Device):
         """Copy bytes into a channel's memory; takes no cycles."""
         self.simulator.write_memory(channel, address, values)
 
+    def allocate(self, channels: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
+        """Let each channel begin where the constructor was told to, or at 0.
+
+        Channels that share a port follow each other, as each address belongs to one of them.
+        """
+        found, free = {}, 0
+        for name, (size, alignment) in channels.items():
+            if self.placement is not None:
+                found[name] = self.placement(name, size, alignment)
+            elif name in self.shared:
+                found[name] = free = -(-free // alignment) * alignment
+                free += size
+            else:
+                found[name] = 0
+        return found
+
     def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
-        """Map the images instead of copying them; what the gates write stays in this process."""
+        """Map the images instead of copying them; what the RTL writes stays in this process."""
         self.simulator.unmap_all()
         for region in regions:
             file = artifact.path / region.file if region.file else None
             if region.bytes:
-                self.simulator.map(region.channel, region.address, region.bytes, file)
+                self.simulator.map(region.channel, self.address(region), region.bytes, file)
 
     def reset_machine(self) -> None:
         """Reset the gates and the memory's queues."""
@@ -106,6 +135,17 @@ class SimDevice(Device):
             working = self.working_units()
             more += f"; units that have work: {', '.join(working) or 'none'}"
         raise DeviceError(f"in cycle {self.simulator.cycle}: {why}{more}")
+
+    def trace_memory(self, files: Mapping[str, Path]) -> None:
+        """Write the requests to each of these channels to a file, from now on.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be written.
+        """
+        for channel, file in files.items():
+            self.simulator.memory_trace(channel, file)
 
     def probes(self) -> dict[str, Record]:
         """What each probe recorded since the last call."""
@@ -156,6 +196,7 @@ def open_device(
     stalls: float = 0.0,
     seed: int = 0,
     cache: Path | None = None,
+    placement: Placement | None = None,
 ) -> SimDevice:
     """Simulate the machine of a build, with the build loaded.
 
@@ -173,6 +214,8 @@ def open_device(
         Of the stalls.
     cache
         Folder of built simulators.
+    placement
+        Where channels begin, as for :class:`SimDevice`.
 
     Raises
     ------
@@ -193,6 +236,8 @@ def open_device(
     if waves is not None:
         simulator.trace(waves)
     simulator.host_stall(stalls, seed)
-    device = SimDevice(simulator, seen)
+    together = [target.channels_of(port.name) for port in ports(arch)]
+    shared = {channel.name for each in together if len(each) > 1 for channel in each}
+    device = SimDevice(simulator, seen, placement=placement, shared=shared)
     device.load(artifact)
     return device

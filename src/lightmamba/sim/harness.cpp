@@ -264,6 +264,10 @@ EXPORT int lm_memory_write(Machine* m, uint64_t channel, uint64_t address, const
     return 0;
 }
 
+EXPORT int lm_memory_trace(Machine* m, uint64_t channel, const char* path) {
+    return m->channels[channel]->trace(path) ? 0 : 1;
+}
+
 EXPORT void lm_reset(Machine* m, uint64_t cycles) { m->reset(cycles); }
 EXPORT uint64_t lm_cycle(Machine* m) { return m->cycle; }
 

@@ -2,7 +2,7 @@
 //
 // A channel serves its requests strictly in order of arrival, a beat at a time, at a rate in bytes
 // per cycle that reads and writes share. It is a model of what a memory controller costs, not of
-// how one works: rate, latency and refresh are all that it has.
+// how one works: rate, latency, refresh and the change between reads and writes are all that it has.
 
 #pragma once
 
@@ -209,6 +209,7 @@ struct ChannelConfig {  // shared with Python: ChannelConfig of simulator.py
     int64_t byte_cost;  // and a byte costs that much
     uint64_t latency;   // cycles from the request to its first beat, at least 1
     uint64_t refresh_every, refresh_for, refresh_phase;
+    uint64_t turn;         // cycles lost by a change from reads to writes, or back
     uint64_t outstanding;  // bursts per port and direction
     double stall_ar, stall_r, stall_aw, stall_w, stall_b;
     uint64_t seed;
@@ -220,6 +221,9 @@ public:
     Store store;
 
     explicit Channel(const ChannelConfig& c) : config(c), turn_(start()) {}
+    Channel(const Channel&) = delete;
+    Channel& operator=(const Channel&) = delete;
+    ~Channel() { trace(nullptr); }
 
     int64_t cost(size_t bytes) {
         const int64_t beat = config.byte_cost * static_cast<int64_t>(bytes);
@@ -233,6 +237,20 @@ public:
         return request;
     }
 
+    // Write every request from now on to a file, in the form that DRAM simulators read.
+    bool trace(const char* path) {
+        if (trace_ != nullptr) fclose(trace_);
+        trace_ = path == nullptr ? nullptr : fopen(path, "w");
+        return path == nullptr || trace_ != nullptr;
+    }
+
+    void note(uint64_t cycle, uint64_t address, uint64_t bytes, bool write) {
+        if (trace_ == nullptr) return;
+        for (uint64_t at = address / LINE * LINE; at < address + bytes; at += LINE)
+            fprintf(trace_, "0x%llX %s %llu\n", static_cast<unsigned long long>(at),
+                    write ? "WRITE" : "READ", static_cast<unsigned long long>(cycle));
+    }
+
     void step(uint64_t cycle) {
         if (config.refresh_every != 0) {
             const bool refreshing = turn_ < config.refresh_for;
@@ -242,7 +260,16 @@ public:
         credit_ = std::min(credit_ + config.rate, limit_);
         while (!queue_.empty()) {
             Request& request = queue_.front();
-            if (request.eligible > cycle || credit_ < request.cost) break;
+            if (request.eligible > cycle) break;
+            if (request.write != writing_) {
+                writing_ = request.write;
+                turned_ = cycle + config.turn;
+            }
+            if (turned_ > cycle) {
+                credit_ = 0;
+                break;
+            }
+            if (credit_ < request.cost) break;
             credit_ -= request.cost;
             request.client->serve(request);
             if (request.data != nullptr) request.data += request.beat_bytes;
@@ -254,6 +281,8 @@ public:
         queue_.clear();
         credit_ = 0;
         turn_ = start();
+        writing_ = false;
+        turned_ = 0;
     }
 
 private:
@@ -261,9 +290,14 @@ private:
         return config.refresh_every ? config.refresh_phase % config.refresh_every : 0;
     }
 
+    static constexpr uint64_t LINE = 64;  // bytes of an entry of a trace
+
     Ring<Request> queue_;
     int64_t credit_ = 0, limit_ = 0;
-    uint64_t turn_;
+    uint64_t turn_;         // where it is in the rhythm of refreshes
+    bool writing_ = false;  // direction of what was served last
+    uint64_t turned_ = 0;   // first cycle after the last change of direction
+    FILE* trace_ = nullptr;
 };
 
 }  // namespace lightmamba

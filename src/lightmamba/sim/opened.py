@@ -14,7 +14,7 @@ from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
-from lightmamba.sim.device import SimDevice, open_device
+from lightmamba.sim.device import Placement, SimDevice, open_device
 from lightmamba.sim.twin import Twin
 
 __all__ = ["DeviceDecoder", "DeviceSequence", "OpenedTwin", "open_twin"]
@@ -36,8 +36,11 @@ def open_twin(
     stalls: float = 0.0,
     seed: int = 0,
     cache: Path | None = None,
+    placement: Placement | None = None,
 ) -> OpenedTwin:
     """Load a build into the simulator and its model into the engine.
+
+    The arguments are those of :func:`lightmamba.sim.open_device`.
 
     Raises
     ------
@@ -47,7 +50,9 @@ def open_twin(
     artifact = Artifact.read(path)
     artifact.verify()
     model = open_model(artifact)
-    device = open_device(artifact, waves=waves, stalls=stalls, seed=seed, cache=cache)
+    device = open_device(
+        artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement
+    )
     rows = row_order(model.config, artifact.order)
     return OpenedTwin(Twin(device, Engine(model), rows), device, model)
 

@@ -1,7 +1,9 @@
-// One AXI4 master of the machine, answered by a channel.
+// One AXI4 master of the machine, answered by a channel, or by several with an address range each.
 //
 // Everything that the model drives follows from what happened up to the last clock edge, as if it
-// came from registers. Data of a port come in order, whatever their ids.
+// came from registers. Data of a port come in order, whatever their ids. So a burst to another
+// channel than the one before waits until those before it are answered, as in interconnects that
+// allow one target at a time (AMD PG059, PG247).
 
 #pragma once
 
@@ -26,18 +28,18 @@ public:
 
     void attach(Channel& channel, uint64_t number) {
         const ChannelConfig& c = channel.config;
-        channel_ = &channel;
-        cost_ = channel.cost(s_.bytes);
+        channels_.push_back({&channel, channel.cost(s_.bytes)});
+        if (channels_.size() != 1) return;  // stalls and limits are those of the first
         const double chance[] = {c.stall_ar, c.stall_r, c.stall_aw, c.stall_w, c.stall_b};
         Stall* stalls[] = {&stall_ar_, &stall_r_, &stall_aw_, &stall_w_, &stall_b_};
         for (uint64_t n = 0; n < 5; ++n) stalls[n]->set(chance[n], c.seed, 5 * number + n);
     }
 
-    Channel* channel() { return channel_; }
-
     void reset() {
         arrived_.clear(), opened_.clear(), written_.clear(), answers_.clear();
+        held_read_.clear(), held_write_.clear();
         owed_ = reads_ = writes_ = uncollected_ = collected_ = 0;
+        read_from_ = write_to_ = 0;
         drive_r(false), drive_b(false);
         s_.arready.set(0), s_.awready.set(0), s_.wready.set(0);
     }
@@ -69,6 +71,7 @@ public:
         }
         if (s_.awvalid.high() && s_.awready.high()) accept_write(cycle), moved = true;
         if (uncollected_ != 0 && !opened_.empty()) collect(cycle);
+        release(cycle);
         if (s_.bvalid.high() && s_.bready.high()) {
             --writes_;
             answers_.pop();
@@ -99,11 +102,11 @@ public:
 
     // Drive the inputs of the next cycle.
     void drive() {
-        const uint64_t most = channel_->config.outstanding;
-        s_.arready.set(reads_ < most && !stall_ar_());
+        const uint64_t most = channels_.front().channel->config.outstanding;
+        s_.arready.set(reads_ < most && held_read_.empty() && !stall_ar_());
         if (drive_r_ || !s_.rvalid.high()) drive_r(!arrived_.empty() && !stall_r_());
         if (s_.awvalid.data == nullptr) return;
-        s_.awready.set(writes_ < most && !stall_aw_());
+        s_.awready.set(writes_ < most && held_write_.empty() && !stall_aw_());
         s_.wready.set(written_.size() < WRITE_BEATS && !stall_w_());
         if (drive_b_ || !s_.bvalid.high()) drive_b(!answers_.empty() && !stall_b_());
     }
@@ -152,23 +155,51 @@ private:
         return fault == nullptr;
     }
 
+    // Give a burst to its channel, or keep it until those to another channel are answered.
     void request(uint64_t cycle, const Burst& burst, bool write) {
-        Request& request = channel_->push(cycle);
-        request.client = this;
-        request.data = nullptr;
-        if (burst.legal) {
-            request.data =
-                channel_->store.find(burst.address, burst.beats * s_.bytes, BEAT_BYTES - 1);
-            if (request.data == nullptr)
-                log_.add(cycle, "%s: SLVERR, no memory at address %#llx, %u beats to %s", s_.name,
-                         static_cast<unsigned long long>(burst.address), burst.beats,
-                         write ? "write" : "read");
+        Ring<Burst>& held = write ? held_write_ : held_read_;
+        if (!held.empty() || !send(cycle, burst, write, begun(write) - 1)) held.push() = burst;
+    }
+
+    void release(uint64_t cycle) {
+        for (const bool write : {false, true}) {
+            Ring<Burst>& held = write ? held_write_ : held_read_;
+            while (!held.empty() && send(cycle, held.front(), write, begun(write) - held.size()))
+                held.pop();
         }
-        request.cost = cost_;
+    }
+
+    // Bursts whose address, and of writes the data, have come, and that are not answered.
+    uint64_t begun(bool write) const { return write ? writes_ - opened_.size() : reads_; }
+
+    // Whether the burst went to its channel, while `others` are under way.
+    bool send(uint64_t cycle, const Burst& burst, bool write, uint64_t others) {
+        size_t& last = write ? write_to_ : read_from_;
+        size_t place = last;
+        uint8_t* data = nullptr;
+        for (size_t n = 0; n < channels_.size() && burst.legal && data == nullptr; ++n) {
+            place = (last + n) % channels_.size();
+            data = channels_[place].channel->store.find(burst.address, burst.beats * s_.bytes,
+                                                        BEAT_BYTES - 1);
+        }
+        if (data == nullptr) place = last;
+        if (place != last && others != 0) return false;
+        last = place;
+        if (data == nullptr && burst.legal)
+            log_.add(cycle, "%s: SLVERR, no memory at address %#llx, %u beats to %s", s_.name,
+                     static_cast<unsigned long long>(burst.address), burst.beats,
+                     write ? "write" : "read");
+        Channel& channel = *channels_[place].channel;
+        channel.note(cycle, burst.address, burst.beats * s_.bytes, write);
+        Request& request = channel.push(cycle);
+        request.client = this;
+        request.data = data;
+        request.cost = channels_[place].cost;
         request.beats = burst.beats;
         request.beat_bytes = static_cast<uint32_t>(s_.bytes);
         request.id = burst.id;
         request.write = write;
+        return true;
     }
 
     void accept_read(uint64_t cycle) {
@@ -202,15 +233,15 @@ private:
     // Beats join their burst; a whole one goes to the channel.
     void collect(uint64_t cycle) {
         while (uncollected_ != 0 && !opened_.empty()) {
-            const Burst& burst = opened_.front();
+            const Burst burst = opened_.front();
             const bool last = written_.at(written_.size() - uncollected_--).last;
             const bool due = ++collected_ == burst.beats;
             if (last != due)
                 violation(cycle, last ? "WLAST before the last beat" : "no WLAST at the last beat",
                           burst.address, burst.beats);
             if (!due) continue;
-            request(cycle, burst, true);
             opened_.pop();
+            request(cycle, burst, true);
             collected_ = 0;
         }
     }
@@ -243,8 +274,14 @@ private:
 
     const PortSignals s_;
     Log& log_;
-    Channel* channel_ = nullptr;
-    int64_t cost_ = 0;
+    struct Attached {
+        Channel* channel;
+        int64_t cost;  // of a beat, in its credit
+    };
+
+    std::vector<Attached> channels_;
+    size_t read_from_ = 0, write_to_ = 0;  // channels of the last bursts
+    Ring<Burst> held_read_, held_write_;   // to another channel than those before them
     Stall stall_ar_, stall_r_, stall_aw_, stall_w_, stall_b_;
     Ring<Beat> arrived_;    // read from memory, not yet taken
     Ring<Burst> opened_;    // write addresses whose data are not complete

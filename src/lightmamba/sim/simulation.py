@@ -130,6 +130,7 @@ def machine_of(
         "order": order,
         "arch": asdict(arch),
         "attainable_gb_per_s": {c.name: c.attainable_gb_per_s for c in target.channels},
+        "turn_ns": {c.name: c.turn_ns for c in target.channels},
         "config": asdict(config) | {"dt_limit": [repr(float(x)) for x in config.dt_limit]},
         "formats": asdict(formats),
     }
@@ -234,10 +235,12 @@ def chained(device: SimDevice, warm: int, tokens: int) -> tuple[float, dict[str,
 
 def _bytes(artifact: Artifact, steps: Sequence[TwinStep]) -> dict[str, float]:
     """Mean bytes of a token by channel."""
-    moved = dict.fromkeys((channel.name for channel in artifact.target.channels), 0.0)
+    moved = {}
     for port in ports(artifact.arch):
-        names = (f"{port.name}.beats_read", f"{port.name}.beats_written")
-        beats = sum(step.counters[name] for step in steps for name in names)
-        channel = artifact.target.channel_of(port.name).name
-        moved[channel] += beats * port.bits // 8 / max(1, len(steps))
-    return moved
+        size = port.bits // 8 / max(1, len(steps))
+        read, written = (
+            size * sum(step.counters[f"{port.name}.beats_{way}"] for step in steps)
+            for way in ("read", "written")
+        )
+        moved[port.name] = read, written
+    return {name: sum(both) for name, both in artifact.target.per_channel(moved).items()}

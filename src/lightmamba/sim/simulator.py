@@ -52,9 +52,11 @@ class MemoryChannel:
     latency
         Cycles from an address (of a write: from its last data) to the first beat served.
     refresh_every, refresh_for
-        Of every so many cycles it stands still for so many; 0: never.
+        Every ``refresh_every`` cycles it is unavailable for ``refresh_for``; 0: never.
     refresh_phase
-        Cycle of that rhythm in which it begins.
+        Cycle of that period in which it begins.
+    turn
+        Cycles lost by a change from reads to writes, or from writes to reads.
     outstanding
         Bursts that each port may have under way, in each direction.
     stalls, seed
@@ -67,6 +69,7 @@ class MemoryChannel:
     refresh_every: int = 0
     refresh_for: int = 0
     refresh_phase: int = 0
+    turn: int = 0
     outstanding: int = 64
     stalls: Stalls = Stalls()
     seed: int = 0
@@ -76,19 +79,21 @@ class MemoryChannel:
             raise ValueError(f"{self.name}: bytes_per_cycle must be above 0 and at most 2**20")
         if self.latency < 1 or self.outstanding < 1:
             raise ValueError(f"{self.name}: latency and outstanding must be at least 1")
+        if self.turn < 0:
+            raise ValueError(f"{self.name}: turn must not be negative")
         if not 0 <= self.refresh_for <= max(0, self.refresh_every - 1):
             raise ValueError(f"{self.name}: refresh_for must be below refresh_every")
 
 
 def from_target(
     channels: Sequence[Channel], clock_mhz: float, *, stalls: Stalls | None = None, seed: int = 0
-) -> dict[str, MemoryChannel]:
-    """Memory of each port of a target, in cycles of its clock.
+) -> dict[str, tuple[MemoryChannel, ...]]:
+    """Memories of each port of a target, in cycles of its clock.
 
     The rate between refreshes is such that the mean is the attainable one; the refreshes of the
     channels are spread evenly.
     """
-    found: dict[str, MemoryChannel] = {}
+    found: dict[str, tuple[MemoryChannel, ...]] = {}
     for n, (channel, pace) in enumerate(zip(channels, paces(channels, clock_mhz), strict=True)):
         memory = MemoryChannel(
             name=channel.name,
@@ -97,10 +102,12 @@ def from_target(
             refresh_every=pace.refresh_every,
             refresh_for=pace.refresh_for,
             refresh_phase=pace.refresh_phase,
+            turn=pace.turn,
             stalls=stalls or Stalls(),
             seed=seed + n,
         )
-        found |= dict.fromkeys(channel.ports, memory)
+        for port in channel.ports:
+            found[port] = (*found.get(port, ()), memory)
     return found
 
 
@@ -117,7 +124,8 @@ class Status(IntEnum):
 class _ChannelConfig(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in ("rate", "byte_cost")),
-        *((name, c_uint64) for name in ("latency", "every", "pause", "phase", "outstanding")),
+        *((name, c_uint64)
+          for name in ("latency", "every", "pause", "phase", "turn", "outstanding")),
         *((name, c_double) for name in ("ar", "r", "aw", "w", "b")),
         ("seed", c_uint64),
     )
@@ -158,6 +166,7 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {  # result, then arguments after t
     "lm_unmap_all": (None, c_uint64),
     "lm_memory_read": (c_int, c_uint64, c_uint64, c_void_p, c_uint64),
     "lm_memory_write": (c_int, c_uint64, c_uint64, c_void_p, c_uint64),
+    "lm_memory_trace": (c_int, c_uint64, c_char_p),
     "lm_reset": (None, c_uint64),
     "lm_cycle": (c_uint64,),
     "lm_run": (c_int, c_uint64, c_uint64),
@@ -184,14 +193,15 @@ class Simulator:
     probes
         Names and sizes likewise.
     channels
-        Memory of each port. Equal ones are the same memory.
+        Memories of each port, which takes the one that has the address. Equal ones are the same
+        memory.
     """
 
     def __init__(
         self,
         library: Path,
         ports: Sequence[str],
-        channels: Mapping[str, MemoryChannel],
+        channels: Mapping[str, Sequence[MemoryChannel]],
         probes: Sequence[tuple[str, int]] = (),
     ) -> None:
         if set(channels) != set(ports):
@@ -201,13 +211,14 @@ class Simulator:
         self._ports = {name: n for n, name in enumerate(ports)}
         self._probes = {name: (n, size) for n, (name, size) in enumerate(probes)}
         self._memories: dict[str, int] = {}
-        for channel in dict.fromkeys(channels.values()):
+        for channel in dict.fromkeys(one for each in channels.values() for one in each):
             if channel.name in self._memories:
                 raise ValueError(f"two channels are called {channel.name}")
             self._memories[channel.name] = len(self._memories)
             self._call("channel", byref(_config(channel)))
         for name, place in self._ports.items():
-            self._call("attach", place, self._memories[channels[name].name])
+            for channel in channels[name]:
+                self._call("attach", place, self._memories[channel.name])
         self.reset()
 
     def close(self) -> None:
@@ -313,6 +324,21 @@ class Simulator:
                 f"that was built with trace=True"
             )
 
+    def memory_trace(self, memory: str, file: Path | None) -> None:
+        """Write a channel's requests to a file from now on; None ends it.
+
+        A line per 64 bytes: address, READ or WRITE, cycle, as DRAMsim3 reads them.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        path = None if file is None else str(file).encode()
+        if self._call("memory_trace", self._memories[memory], path):
+            raise InputError(f"cannot write the requests of {memory} to {file}; "
+                             f"give another place")  # fmt: skip
+
     def messages(self) -> list[str]:
         """What went wrong so far: bursts outside memory, breaches of the protocol."""
         text: bytes = self._call("messages")
@@ -346,6 +372,6 @@ def _config(channel: MemoryChannel) -> _ChannelConfig:
     return _ChannelConfig(
         rate.numerator, rate.denominator, channel.latency,
         channel.refresh_every if channel.refresh_for else 0, channel.refresh_for,
-        channel.refresh_phase, channel.outstanding, *astuple(channel.stalls),
+        channel.refresh_phase, channel.turn, channel.outstanding, *astuple(channel.stalls),
         channel.seed & (1 << 64) - 1,
     )  # fmt: skip

@@ -1,0 +1,90 @@
+"""Where a build's memory lies: regions at offsets of their channels, and addresses by name.
+
+A build does not know the addresses of a board. It counts from the beginning of each channel, and
+every register that holds an address names channel, region and offset instead. Whoever loads the
+build adds the base address of each channel, which the allocator of the board gives.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightmamba.arch.plain import build
+from lightmamba.arch.target import Target
+
+__all__ = ["Place", "Region", "Setting", "extents", "parse_setting", "resolve"]
+
+EXAMPLE = '{"channel": "hbm0", "region": "lane0", "offset": 0}'
+
+
+@dataclass(frozen=True)
+class Region:
+    """A contiguous piece of a channel's memory; without a file it begins as zeros.
+
+    Parameters
+    ----------
+    address : int
+        Bytes from the beginning of the channel.
+    """
+
+    name: str
+    channel: str
+    address: int
+    bytes: int
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """An address that is known when the build is loaded: so many bytes into a region."""
+
+    channel: str
+    region: str
+    offset: int = 0
+
+
+Setting = int | Place | list[int | Place]  # value of a register, or of several side by side
+
+
+def parse_setting(value: Any, name: str) -> Any:
+    """Turn the plain values of a manifest into :class:`Place` where they stand for one.
+
+    Raises
+    ------
+    ValueError
+        One sentence that names the register.
+    """
+    if isinstance(value, list):
+        return [parse_setting(each, name) for each in value]
+    return build(Place, value, f"registers.{name}", EXAMPLE) if isinstance(value, dict) else value
+
+
+def resolve(
+    setting: Setting, regions: Mapping[str, Region], bases: Mapping[str, int]
+) -> int | list[int]:
+    """Numbers for registers.
+
+    Parameters
+    ----------
+    regions : {name: Region}
+    bases : {channel: address}
+        Where each channel begins.
+    """
+    if isinstance(setting, list):
+        return [_number(each, regions, bases) for each in setting]
+    return _number(setting, regions, bases)
+
+
+def _number(value: int | Place, regions: Mapping[str, Region], bases: Mapping[str, int]) -> int:
+    if isinstance(value, Place):
+        return bases[value.channel] + regions[value.region].address + value.offset
+    return value
+
+
+def extents(regions: Sequence[Region], target: Target) -> dict[str, tuple[int, int]]:
+    """Bytes that a build needs on each channel, and what its base must be a multiple of."""
+    found = {channel.name: (0, channel.alignment) for channel in target.channels}
+    for region in regions:
+        size, alignment = found[region.channel]
+        found[region.channel] = max(size, region.address + region.bytes), alignment
+    return found

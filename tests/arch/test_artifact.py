@@ -131,9 +131,14 @@ def test_damage_is_noticed(tmp_path):
         ({"registers": {"layers": -1}}, "(registers.layers is -1, expected 0 to 4294967295)"),
         ({"registers": {"layers": [1, 2]}}, "(registers.layers has 2 values, not 1)"),
         ({"registers": {"state_base": 1 << 64}}, "(registers.state_base is 18446744073709551616,"),
-        ({"registers": {"state_base": {"channel": "x", "region": "state"}}},
-         "(registers.state_base: there is no region 'state' on channel 'x')"),
-        ({"registers": {"state_base": {"region": "state"}}}, "registers.state_base.channel is missing"),
+        (
+            {"registers": {"state_base": {"channel": "x", "region": "state"}}},
+            "(registers.state_base: there is no region 'state' on channel 'x')",
+        ),
+        (
+            {"registers": {"state_base": {"region": "state"}}},
+            "registers.state_base.channel is missing",
+        ),
     ],
 )
 def test_a_damaged_manifest(tmp_path, change, sentence):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -113,7 +114,9 @@ def test_files_are_not_overwritten(run, build, tmp_path, monkeypatch, flag):
 @needs_verilator
 def test_requests_to_memory_are_written_for_dram_simulators(run, build, tmp_path):
     """Every byte that a channel moves, a line per 64 bytes; cycles never go back."""
-    said = run("simulate", build, "--max-tokens", "2", "--memory-trace", tmp_path / "t.txt", "--json")
+    said = run(
+        "simulate", build, "--max-tokens", "2", "--memory-trace", tmp_path / "t.txt", "--json"
+    )
     found = json.loads(said.out)
     assert set(found["memory_trace"]) == set(found["bytes_per_token"])
     moved = 0
@@ -129,7 +132,7 @@ def test_requests_to_memory_are_written_for_dram_simulators(run, build, tmp_path
     assert moved >= 2 * sum(found["bytes_per_token"].values())
     kept = tmp_path / "t.aux.txt"
     refused = run("simulate", build, "--memory-trace", tmp_path / "t.txt").refusal
-    assert f"exists; give another name" in refused
+    assert "exists; give another name" in refused
     assert kept.stat().st_size > 0
 
 

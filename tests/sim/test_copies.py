@@ -56,9 +56,7 @@ def test_both_copies_are_in_the_build(build):
 def test_every_observable_equals_the_engines(build, stalls):
     opened = open_twin(build, stalls=stalls, seed=5)
     run(opened, 7, prompt=(3, 5, 7))
-    moved = {
-        name: opened.device.simulator.counters(name) for name in ("state_read", "state_write")
-    }
+    moved = {name: opened.device.simulator.counters(name) for name in ("state_read", "state_write")}
     assert moved["state_write"].bytes_written > moved["state_read"].bytes_read > 0
     opened.device.simulator.close()
 

@@ -20,8 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--waves", type=Path, metavar="FILE", help="write an FST of all signals")
     parser.add_argument("--timeline", type=Path, metavar="FILE",
                         help="write the result, and which unit worked when, as JSON")  # fmt: skip
-    parser.add_argument("--memory-trace", type=Path, metavar="FILE",
-                        help="write all requests to memory for DRAM simulators, a file per channel")
+    parser.add_argument(
+        "--memory-trace",
+        type=Path,
+        metavar="FILE",
+        help="write all requests to memory for DRAM simulators, a file per channel",
+    )
     parser.add_argument("--stalls", type=float, default=0.0, help="random memory stalls, 0 to 0.9")
     parser.add_argument("--seed", type=int, default=0, help="of the stalls (0)")
     parser.add_argument("--cache", type=Path, help="where compiled simulators are kept")

@@ -124,8 +124,10 @@ class Status(IntEnum):
 class _ChannelConfig(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in ("rate", "byte_cost")),
-        *((name, c_uint64)
-          for name in ("latency", "every", "pause", "phase", "turn", "outstanding")),
+        *(
+            (name, c_uint64)
+            for name in ("latency", "every", "pause", "phase", "turn", "outstanding")
+        ),
         *((name, c_double) for name in ("ar", "r", "aw", "w", "b")),
         ("seed", c_uint64),
     )

@@ -62,14 +62,7 @@ def parse_setting(value: Any, name: str) -> Any:
 def resolve(
     setting: Setting, regions: Mapping[str, Region], bases: Mapping[str, int]
 ) -> int | list[int]:
-    """Numbers for registers.
-
-    Parameters
-    ----------
-    regions : {name: Region}
-    bases : {channel: address}
-        Where each channel begins.
-    """
+    """Numbers for registers, when each channel begins at its address in ``bases``."""
     if isinstance(setting, list):
         return [_number(each, regions, bases) for each in setting]
     return _number(setting, regions, bases)

@@ -6,7 +6,7 @@ from pathlib import Path
 from lightmamba.arch.artifact import build_hash
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import Port
-from lightmamba.arch.registers import offsets
+from lightmamba.arch.registers import INTERFACE, offsets
 from lightmamba.sim.build import build_simulator
 from lightmamba.sim.simulator import MemoryChannel, Simulator, Status
 
@@ -19,7 +19,7 @@ WRITE, IGNORE_BORDERS, EARLY_LAST, NEVER_FINISH, SLOW_READY, HALF = (1 << n for 
 def verilog() -> str:
     """Source with the offsets of the registers filled in."""
     text = (Path(__file__).parent / "copier.v").read_text()
-    values = offsets() | {"build_hash": build_hash(ArchConfig())}
+    values = offsets() | {"build_hash": build_hash(ArchConfig()), "interface": INTERFACE}
     return re.sub(r"@(\w+)@", lambda found: str(values[found[1]]), text)
 
 

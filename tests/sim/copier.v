@@ -69,6 +69,7 @@ module top(
             case (host__araddr)
                 @magic@: host__rdata <= 32'h4c4d4231;
                 @hash@: host__rdata <= @build_hash@;
+                @version@: host__rdata <= @interface@;
                 @status@: host__rdata <= {27'b0, illegal, failed, ~busy, done, busy};
                 @next@: host__rdata <= words_xor & 32'hfffff;
                 @finished@: host__rdata <= finished;

@@ -221,7 +221,7 @@ def test_misuse_is_refused(ready, tmp_path):
 
 def test_another_machine_is_refused(tmp_path):
     other = replace(artifact(tmp_path), arch=ArchConfig(lanes=2))
-    with pytest.raises(InputError, match=r"is for gates with hash .* but the device has"):
+    with pytest.raises(InputError, match=r"is for hardware with hash .* but the device has"):
         device().load(other)
 
 

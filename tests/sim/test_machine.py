@@ -14,8 +14,9 @@ from lightmamba.config import Mamba2Config
 from lightmamba.engine import Engine
 from lightmamba.qmodel import Formats
 from lightmamba.qmodel.synthetic import random_model
+from lightmamba.runtime import DeviceDecoder
 from lightmamba.runtime.device import Device, DeviceError, Flags
-from lightmamba.sim import DeviceDecoder, SimDevice, Twin, open_twin
+from lightmamba.sim import SimDevice, Twin, open_twin
 from lightmamba.sim.simulator import Stalls
 
 from .machines import CONFIG, TARGET, compiled, run, same

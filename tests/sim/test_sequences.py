@@ -7,7 +7,8 @@ import pytest
 
 from lightmamba.engine import Engine
 from lightmamba.errors import DeviceError, InputError
-from lightmamba.sim import DeviceDecoder, chained, open_twin
+from lightmamba.runtime import DeviceDecoder
+from lightmamba.sim import chained, open_twin
 
 from .machines import CONFIG, TARGET, compiled, run
 

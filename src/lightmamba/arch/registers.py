@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["MAGIC", "REGISTERS", "Register", "offsets", "table"]
+__all__ = ["INTERFACE", "MAGIC", "REGISTERS", "Register", "offsets", "table"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,12 @@ class Register:
 STREAMS = ("conv_params", "head_params", "gate_params", "embedding")  # one per consumer
 
 MAGIC = 0x4C4D4231  # LMB1
+INTERFACE = 2  # goes up when a register moves or changes its meaning
 
 REGISTERS = (
     Register("magic", "ro", f"{MAGIC:#x}: LMB1"),
     Register("hash", "ro", "first 32 bits of the hash of the build parameters"),
+    Register("version", "ro", f"{INTERFACE}: of this map; a host knows one of them"),
     Register("control", "rw", "bit 0 run: prefetch may begin; 0 drains and discards what was read"),
     Register("status", "ro", "bit 0 busy, 1 done, 2 drained, 3 bus error, 4 illegal instruction"),
     Register("interrupt", "rw", "bit 0 enable; writing bit 1 acknowledges done"),

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.devices import add_device
+
 if TYPE_CHECKING:
     from lightmamba.arch.artifact import Artifact
     from lightmamba.cli.models import Opened
@@ -17,8 +19,7 @@ OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE or BUILD", help="quantized model, or a build")
-    parser.add_argument("--device", choices=("engine", "sim"), default="engine",
-                        help="what runs it: the integer engine, or simulated gates")  # fmt: skip
+    add_device(parser)
     parser.add_argument("--prompt", required=True, help="text to go on from")
     parser.add_argument("--chat", action="store_true",
                         help="answer the prompt as a message, by the model's template")  # fmt: skip
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "tokens_per_second": rate,
         "sampling": asdict(sampling),
     }
-    if args.device == "sim":
+    if args.device != "engine":
         result["cycles_per_token"] = engine.cycles / engine.tokens
     return result
 
@@ -115,16 +116,17 @@ def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
     if args.device == "engine" and not (path / MANIFEST).is_file():
         opened = open_engine(args.file, args.threads)
         return opened, tokenizer_of(opened.tokenizer, opened.model.valid_vocab, args.file)
-    return _open_build(Artifact.read(path), args.device, args.threads)
+    return _open_build(Artifact.read(path), args)
 
 
-def _open_build(artifact: "Artifact", device: str, threads: int) -> "tuple[Opened, Tokenizer]":
-    """The model of a build in the engine, or its gates."""
+def _open_build(artifact: "Artifact", args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
+    """The model of a build, in the engine or on a device."""
+    from lightmamba.cli.devices import open_device
     from lightmamba.cli.models import Opened
-    from lightmamba.cli.show import working
     from lightmamba.compiler import open_model
     from lightmamba.engine import Engine
     from lightmamba.errors import InputError
+    from lightmamba.runtime import DeviceDecoder
     from lightmamba.tokenizer import Tokenizer, check_vocab
 
     if artifact.model.get("kind") == "random":
@@ -140,11 +142,6 @@ def _open_build(artifact: "Artifact", device: str, threads: int) -> "tuple[Opene
         )
     tokenizer = Tokenizer.from_bytes(model.tokenizer)
     check_vocab(tokenizer, model.valid_vocab)
-    if device == "engine":
-        return Opened.of(model, Engine(model, threads=threads)), tokenizer
-    from lightmamba.sim import DeviceDecoder, open_device
-
-    artifact.verify()
-    with working("building the simulator (a minute or two, the first time)"):
-        simulated = open_device(artifact, observed=False)
-    return Opened.of(model, DeviceDecoder(simulated, model)), tokenizer
+    if args.device == "engine":
+        return Opened.of(model, Engine(model, threads=args.threads)), tokenizer
+    return Opened.of(model, DeviceDecoder(open_device(artifact, args), model)), tokenizer

@@ -23,6 +23,7 @@ VERBS = {
     "compile": "a quantized model, or a named shape, to gates, memory images and a program",
     "explore": "a search over machines: speed, size, energy and accuracy",
     "simulate": "the gates in Verilator against the engine, token by token",
+    "selftest": "a device step by step: registers, memory, a layer, tokens",
     "report": "one page about a model on a machine: speed, stalls, resources, energy, accuracy",
     "synth": "cells and speed of the gates, through open synthesis tools",
     "sweep": "models x recipes x texts, tasks and targets: one table, resumed and shared",

@@ -12,7 +12,7 @@ from lightmamba.arch.counters import counters
 from lightmamba.arch.ports import ports
 from lightmamba.arch.probes import Probe, probes
 from lightmamba.arch.program import COMMANDS
-from lightmamba.arch.registers import MAGIC
+from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.rtl.axi import lite_slave, master
 from lightmamba.rtl.counters import Counters
 from lightmamba.rtl.host import HostPort
@@ -87,6 +87,7 @@ class Top(wiring.Component):
             sequencer.writes_pending.eq(memory.writes_pending),
             units.ssm.token.eq(sequencer.begin_position),
             host.magic.eq(MAGIC),
+            host.version.eq(INTERFACE),
             host.hash.eq(self.build_hash),
             host.done.eq(sequencer.done),
             host.status.eq(

@@ -1,7 +1,17 @@
 """From a prompt to text, on whatever computes the logits."""
 
 from lightmamba.runtime.chat import render_chat
+from lightmamba.runtime.decoder import DeviceDecoder, DeviceSequence
 from lightmamba.runtime.defaults import sampling_options
 from lightmamba.runtime.generation import Decoder, Generation, Step, generate
 
-__all__ = ["Decoder", "Generation", "Step", "generate", "render_chat", "sampling_options"]
+__all__ = [
+    "Decoder",
+    "DeviceDecoder",
+    "DeviceSequence",
+    "Generation",
+    "Step",
+    "generate",
+    "render_chat",
+    "sampling_options",
+]

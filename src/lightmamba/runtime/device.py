@@ -19,7 +19,7 @@ from lightmamba.arch.artifact import Artifact, Region, build_hash
 from lightmamba.arch.counters import CYCLES, counters
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.program import COMMANDS
-from lightmamba.arch.registers import MAGIC, REGISTERS, offsets
+from lightmamba.arch.registers import INTERFACE, MAGIC, REGISTERS, offsets
 from lightmamba.errors import DeviceError, InputError
 
 __all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
@@ -185,10 +185,15 @@ class Device(ABC):
         self._settled()
         if (magic := self.read("magic")) != MAGIC:
             raise DeviceError(f"no accelerator answers: register magic reads {magic:#010x}")
+        if (version := self.read("version")) != INTERFACE:
+            raise DeviceError(
+                f"the device has version {version} of the registers, but this program knows "
+                f"version {INTERFACE}; use the program that the hardware was packaged with"
+            )
         mine, wanted = self.read("hash"), build_hash(artifact.arch)
         if mine != wanted:
             raise InputError(
-                f"{artifact.path} is for gates with hash {wanted:08x}, but the device has "
+                f"{artifact.path} is for hardware with hash {wanted:08x}, but the device has "
                 f"{mine:08x}; compile for the target that the device was built for"
             )
         self._drain()
@@ -310,14 +315,17 @@ class Device(ABC):
             self.write_memory(region.channel, self.address(region), state.memory[name])
         self.position, self.sequence = state.position, object()
 
-    def reset(self) -> None:
-        """Stop what runs, drop what was read ahead and set everything up again."""
+    def reset(self, **changed: int) -> None:
+        """Stop what runs, drop what was read ahead and set everything up again.
+
+        ``changed`` registers get other values than the build has; for tests of the hardware.
+        """
         self._running = False
         self.position, self.sequence = 0, object()
         self.reset_machine()
         if self.artifact is not None:
             self._drain()
-            self._configure()
+            self._configure(changed)
 
     def _state(self) -> dict[str, Region]:
         """Regions that the next token reads: of two copies of the state, the one that is due."""
@@ -346,13 +354,13 @@ class Device(ABC):
         if self._running:
             raise DeviceError("a token is running; wait for it first")
 
-    def _configure(self) -> None:
+    def _configure(self, changed: Mapping[str, int] | None = None) -> None:
         """Write program and registers, and let prefetch begin; the device has drained."""
         artifact = self._loaded()
         self.write("program_index", 0)
         for word in artifact.program_words():
             self.write("program_data", word)
-        for name, value in artifact.settings(self.bases).items():
+        for name, value in (artifact.settings(self.bases) | dict(changed or {})).items():
             self.write(name, value)
         self.write("interrupt", 3)
         self.write("control", 1)

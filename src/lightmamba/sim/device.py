@@ -22,7 +22,7 @@ from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
 from lightmamba.tools import cache_folder
 
-__all__ = ["SimDevice", "machine_verilog", "open_device"]
+__all__ = ["Placement", "SimDevice", "machine_verilog", "open_device", "open_simulated"]
 
 TOP = "lightmamba"
 SLICE = 1 << 18  # cycles between two chances to interrupt from the keyboard
@@ -93,6 +93,7 @@ class SimDevice(Device):
 
         Channels that share a port follow each other, as each address belongs to one of them.
         """
+        self.simulator.unmap_all()
         found, free = {}, 0
         for name, (size, alignment) in channels.items():
             if self.placement is not None:
@@ -102,6 +103,8 @@ class SimDevice(Device):
                 free += size
             else:
                 found[name] = 0
+            if size:
+                self.simulator.map(name, found[name], size)
         return found
 
     def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
@@ -241,3 +244,10 @@ def open_device(
     device = SimDevice(simulator, seen, placement=placement, shared=shared)
     device.load(artifact)
     return device
+
+
+def open_simulated(artifact: Artifact, *, cache: str = "", stalls: float = 0.0) -> SimDevice:
+    """Simulate a build without looking inside: the device ``sim``."""
+    artifact.verify()
+    folder = Path(cache) if cache else None
+    return open_device(artifact, observed=False, cache=folder, stalls=float(stalls))

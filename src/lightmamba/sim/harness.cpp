@@ -241,8 +241,8 @@ EXPORT void lm_attach(Machine* m, uint64_t port, uint64_t channel) {
 }
 
 EXPORT int lm_map(Machine* m, uint64_t channel, uint64_t address, uint64_t bytes,
-                  const char* path) {
-    m->error = m->channels[channel]->store.map(address, bytes, path);
+                  const char* path, int shared) {
+    m->error = m->channels[channel]->store.map(address, bytes, path, shared != 0);
     return m->error.empty() ? 0 : 1;
 }
 

@@ -120,8 +120,9 @@ public:
         last_ = 0;
     }
 
-    // Map `bytes` at `address`; the file may be shorter, zeros follow. Empty on success.
-    std::string map(uint64_t address, uint64_t bytes, const char* path) {
+    // Map `bytes` at `address`; the file may be shorter, zeros follow. What is written stays here, or
+    // goes to the file too where it is `shared`. Empty on success.
+    std::string map(uint64_t address, uint64_t bytes, const char* path, bool shared = false) {
         for (const Region& region : regions_) {
             if (address < region.address + region.bytes && region.address < address + bytes)
                 return "overlaps the region at " + std::to_string(region.address);
@@ -132,7 +133,7 @@ public:
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (data == MAP_FAILED) return std::string("cannot be mapped: ") + strerror(errno);
         if (path != nullptr) {
-            const std::string error = over(data, bytes, path);
+            const std::string error = over(data, bytes, path, shared);
             if (!error.empty()) {
                 munmap(data, mapped);
                 return error;
@@ -161,8 +162,8 @@ private:
         size_t mapped;
     };
 
-    static std::string over(void* data, uint64_t bytes, const char* path) {
-        const int file = open(path, O_RDONLY | O_CLOEXEC);
+    static std::string over(void* data, uint64_t bytes, const char* path, bool shared) {
+        const int file = open(path, (shared ? O_RDWR : O_RDONLY) | O_CLOEXEC);
         if (file < 0) return std::string("has no file ") + path + ": " + strerror(errno);
         struct stat about;
         std::string error;
@@ -171,8 +172,8 @@ private:
         } else if (static_cast<uint64_t>(about.st_size) > bytes) {
             error = std::string("is smaller than ") + path;
         } else if (about.st_size > 0 &&
-                   mmap(data, about.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
-                        file, 0) == MAP_FAILED) {
+                   mmap(data, about.st_size, PROT_READ | PROT_WRITE,
+                        (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED, file, 0) == MAP_FAILED) {
             error = std::string("cannot map ") + path + ": " + strerror(errno);
         }
         close(file);

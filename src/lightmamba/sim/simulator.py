@@ -164,7 +164,7 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {  # result, then arguments after t
     "lm_forget_messages": (None,),
     "lm_channel": (None, POINTER(_ChannelConfig)),
     "lm_attach": (None, c_uint64, c_uint64),
-    "lm_map": (c_int, c_uint64, c_uint64, c_uint64, c_char_p),
+    "lm_map": (c_int, c_uint64, c_uint64, c_uint64, c_char_p, c_int),
     "lm_unmap_all": (None, c_uint64),
     "lm_memory_read": (c_int, c_uint64, c_uint64, c_void_p, c_uint64),
     "lm_memory_write": (c_int, c_uint64, c_uint64, c_void_p, c_uint64),
@@ -269,10 +269,16 @@ class Simulator:
         """Let the host port's channels stall at random."""
         self._call("host_stall", probability, seed)
 
-    def map(self, memory: str, address: int, count: int, file: Path | None = None) -> None:
-        """Give a channel a region: zeros, or a private copy of a file and zeros after it."""
+    def map(
+        self, memory: str, address: int, count: int, file: Path | None = None, *,
+        shared: bool = False,
+    ) -> None:  # fmt: skip
+        """Give a channel a region: zeros, or a private copy of a file and zeros after it.
+
+        A ``shared`` file gets what the accelerator writes, and shows what others write to it.
+        """
         path = None if file is None else str(file).encode()
-        failed = self._call("map", self._memories[memory], address, count, path)
+        failed = self._call("map", self._memories[memory], address, count, path, shared)
         self._check(failed, f"the region of {count} bytes at {address:#x} of {memory}")
 
     def unmap_all(self) -> None:

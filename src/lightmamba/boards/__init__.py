@@ -1,0 +1,1 @@
+"""Boards as devices: through XRT, through UIO; and the self-test for first light."""

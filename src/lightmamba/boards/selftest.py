@@ -1,0 +1,247 @@
+"""First light: prove a device step by step, from its registers to a chain of tokens.
+
+What must come out is computed by the engine, when a package is made or at once, and kept as hashes,
+so the machine with the board needs neither the float model nor time.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.artifact import Artifact, build_hash
+from lightmamba.arch.registers import INTERFACE, MAGIC
+from lightmamba.compiler import open_model
+from lightmamba.compiler.states import memory_of, state_bytes
+from lightmamba.engine import Engine, State
+from lightmamba.errors import DeviceError
+from lightmamba.qmodel import QuantizedModel
+from lightmamba.runtime.device import Device
+
+__all__ = ["STEPS", "Expected", "Step", "expected", "self_test"]
+
+STEPS = ("registers", "memory", "one layer", "one token", "chain", "saved state")
+TOKENS = 8  # of the chain
+TOKEN = 1  # that all begin with
+PATTERNS = (0x5A5A5A5A, 0xA5A5A5A5, 0xFFFFFFFF, 0)
+PROBE = 4096  # bytes at both ends of each channel's memory
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a device must give for a build.
+
+    Parameters
+    ----------
+    build : str
+        Fingerprint of the build.
+    layer, token : {name: sha256}
+        Of the regions that a token without its head leaves when there is only the first layer, and
+        of those and the logits that one token of the whole model leaves.
+    ids : tuple of int
+        Greedy tokens of a chain.
+    """
+
+    build: str
+    layer: Mapping[str, str]
+    token: Mapping[str, str]
+    ids: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"ids": list(self.ids)}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "Expected":
+        """Invert :meth:`to_dict`."""
+        return Expected(**{**values, "ids": tuple(values["ids"])})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the self-test, and what is wrong if it failed."""
+
+    name: str
+    passed: bool
+    problem: str = ""
+
+
+def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expected:
+    """Run the engine, for :func:`self_test`.
+
+    Raises
+    ------
+    InputError
+        If the build does not say which model it runs.
+    """
+    model = model or open_model(artifact)
+    first = replace(model, config=replace(model.config, n_layer=1), layers=(model.layers[0],))
+    layer = _hashes(artifact, _after(Engine(first), [TOKEN])[1])
+    engine = Engine(model)
+    logits, state = _after(engine, [TOKEN])
+    token = _hashes(artifact, state) | {"logits": _hash(logits.astype("<i4").view(np.uint8))}
+    ids = []
+    for _ in range(TOKENS):
+        ids.append(int(logits[: model.config.vocab_size].argmax()))
+        out, state = engine.forward(np.array([[ids[-1]]]), state)
+        logits = out[0, -1]
+    return Expected(artifact.fingerprint, layer, token, tuple(ids))
+
+
+def _after(engine: Engine, ids: list[int]) -> tuple[NDArray[np.int32], State]:
+    logits, state = engine.forward(np.array([ids]), engine.empty_state(1))
+    return logits[0, -1], state
+
+
+def _hash(values: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
+
+
+def _hashes(artifact: Artifact, state: State) -> dict[str, str]:
+    """Hash of each region that a state of the engine would be in memory."""
+    layers = len(state.conv)
+    parts = [state.natural(n) for n in range(layers)]
+    regions = state_bytes(
+        artifact, state.conv[:, 0], np.stack([h[0] for h, _ in parts]),
+        np.stack([exp[0] for _, exp in parts]),
+    )  # fmt: skip
+    return {name: _hash(values) for name, values in regions.items()}
+
+
+def self_test(
+    device: Device, artifact: Artifact, wanted: Expected, progress: Callable[[str], None] | None
+) -> Iterator[Step]:
+    """Carry out :data:`STEPS` in their order; the first that fails ends it.
+
+    Parameters
+    ----------
+    device : Device
+        Of any kind; the build is loaded onto it.
+    artifact, wanted
+        The build, and what :func:`expected` says of it.
+    progress
+        Called with the name of each step when it begins.
+    """
+    test = _Test(device, artifact, wanted)
+    for name in STEPS:
+        if progress is not None:
+            progress(name)
+        try:
+            getattr(test, name.replace(" ", "_"))()
+        except (DeviceError, ValueError, OSError) as error:
+            yield Step(name, False, str(error))
+            return
+        yield Step(name, True)
+
+
+class _Test:
+    """The steps; each raises DeviceError with one sentence."""
+
+    def __init__(self, device: Device, artifact: Artifact, wanted: Expected) -> None:
+        self.device, self.artifact, self.wanted = device, artifact, wanted
+
+    def registers(self) -> None:
+        """Identity of the hardware, and registers that keep what is written."""
+        d = self.device
+        for name, right in (
+            ("magic", MAGIC), ("version", INTERFACE), ("hash", build_hash(self.artifact.arch)),
+        ):  # fmt: skip
+            if (found := d.read(name)) != right:
+                raise DeviceError(f"register {name} reads {found:#x}, not {right:#x}")
+        for name in ("token", "position", "layers"):
+            for pattern in PATTERNS:
+                d.write(name, pattern)
+                if (found := d.read(name)) != pattern:
+                    raise DeviceError(f"register {name} kept {found:#x} of {pattern:#x}")
+
+    def memory(self) -> None:
+        """Every channel keeps bytes at both of its ends, and the images are what was loaded."""
+        d = self.device
+        if self.wanted.build != self.artifact.fingerprint:
+            raise DeviceError("the expected results are of another build; make the package again")
+        d.load(self.artifact)
+        for region in self.artifact.regions:
+            if region.file is None:
+                self._pattern(region.channel, d.address(region), region.bytes)
+                continue
+            image = self.artifact.image(region)
+            for at in {0, max(0, len(image) - PROBE)}:
+                part = np.asarray(image[at : at + PROBE])
+                found = d.read_memory(region.channel, d.address(region) + at, len(part))
+                if not np.array_equal(found, part):
+                    raise DeviceError(f"{region.name} in {region.channel} is not what was loaded")
+
+    def _pattern(self, channel: str, address: int, size: int) -> None:
+        count = min(PROBE, size)
+        for seed, at in enumerate({address, address + size - count}):
+            values = np.random.default_rng(seed).integers(0, 256, count, dtype=np.uint8)
+            kept = self.device.read_memory(channel, at, count)
+            self.device.write_memory(channel, at, values)
+            found = self.device.read_memory(channel, at, count)
+            self.device.write_memory(channel, at, kept)
+            if not np.array_equal(found, values):
+                raise DeviceError(f"memory of {channel} does not keep what is written at {at:#x}")
+
+    def one_layer(self) -> None:
+        """The first layer alone, without a head."""
+        d, told = self.device, self.artifact.settings(self.device.bases)
+        layers = told["layers"]
+        assert isinstance(layers, int)
+        shared = ("layers_beats", "conv_params_words", "head_params_words", "gate_params_words")
+        changed = {"layers": 1}
+        for name in shared:
+            value = told[name]
+            assert isinstance(value, int)
+            changed[name] = value // layers
+        d.reset(**changed)
+        d.start(TOKEN, fresh=True, head=False)
+        d.wait()
+        memory = memory_of(self.artifact)
+        sizes = {"state": memory.state_beats * memory.state_beat, "conv_state": memory.conv_stride}
+        self._compare(self.wanted.layer, sizes)
+        d.reset()
+
+    def one_token(self) -> None:
+        """All layers and the head."""
+        self.device.start(TOKEN, fresh=True)
+        self.device.wait()
+        self._compare(self.wanted.token, {})
+        if self.device.next_token() != self.wanted.ids[0]:
+            raise DeviceError(f"the next token is {self.device.next_token()}, "
+                              f"not {self.wanted.ids[0]}")  # fmt: skip
+
+    def chain(self) -> None:
+        """Tokens that follow each other on the device."""
+        self.device.start(TOKEN, fresh=True, chain=TOKENS - 1)
+        self.device.wait()
+        self._last()
+
+    def saved_state(self) -> None:
+        """A sequence is interrupted by another one, and goes on."""
+        d = self.device
+        d.start(TOKEN, fresh=True)
+        d.wait()
+        state = d.save_state()
+        d.start(TOKEN + 1, fresh=True, chain=2)
+        d.wait()
+        d.restore_state(state)
+        d.start(self.wanted.ids[0], chain=TOKENS - 2)
+        d.wait()
+        self._last()
+
+    def _last(self) -> None:
+        found, right = self.device.next_token(), self.wanted.ids[-1]
+        if found != right:
+            raise DeviceError(f"after {TOKENS} tokens the next one is {found}, not {right}")
+
+    def _compare(self, right: Mapping[str, str], sizes: Mapping[str, int]) -> None:
+        found = dict(self.device.save_state().memory)
+        if "logits" in right:
+            found["logits"] = self.device.logits().view(np.uint8)
+        for name, hashed in right.items():
+            values = found[name]
+            if _hash(values[: sizes.get(name, len(values))]) != hashed:
+                raise DeviceError(f"{name} is not what the engine computes")

@@ -1,0 +1,64 @@
+"""``lightmamba selftest``: is this device the accelerator of this build, and right?"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lightmamba.cli.devices import add_device
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("build", metavar="BUILD", help="folder that compile made")
+    add_device(parser, default=None)
+    parser.add_argument("--expected", type=Path, metavar="FILE",
+                        help="right results, of the package (asks the engine)")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.arch.artifact import Artifact
+    from lightmamba.boards.selftest import STEPS, expected, self_test
+    from lightmamba.cli.devices import open_device
+    from lightmamba.cli.show import console, table, working
+
+    artifact = Artifact.read(Path(args.build))
+    if args.expected is not None:
+        wanted = _read(args.expected)
+    else:
+        with working("computing what must come out"):
+            wanted = expected(artifact)
+    device = open_device(artifact, args)
+    steps = []
+    with working("testing"):
+        for step in self_test(device, artifact, wanted, None):
+            steps.append(step)
+            if not args.json:
+                console.print(f"{step.name}: {'right' if step.passed else step.problem}",
+                              markup=False)  # fmt: skip
+    passed = len(steps) == len(STEPS) and all(step.passed for step in steps)
+    result: dict[str, Any] = {
+        "device": args.device,
+        "passed": passed,
+        "steps": {step.name: step.passed for step in steps},
+        "problem": next((step.problem for step in steps if not step.passed), None),
+    }
+    if not passed:
+        result["exit_status"] = 1
+    if not args.json:
+        rows = [(name, result["steps"].get(name, "not run")) for name in STEPS]
+        table(f"self-test on {args.device}", ("step", "passed"), rows)
+    return result
+
+
+def _read(path: Path) -> Any:
+    import json
+
+    from lightmamba.boards.selftest import Expected
+    from lightmamba.errors import InputError
+
+    try:
+        return Expected.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} does not hold expected results ({error}); "
+                         f"make the package again, or leave --expected out") from error  # fmt: skip

@@ -1,0 +1,83 @@
+"""Devices by name: those of this project, and of any package that declares one.
+
+A package declares a device by an entry point in the group ``lightmamba.devices``: a function that
+takes an opened build and options as keyword arguments, and returns a
+:class:`~lightmamba.runtime.device.Device` with the build loaded.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.errors import InputError
+from lightmamba.runtime.device import Device
+
+__all__ = ["GROUP", "device_names", "open_named", "parse_options"]
+
+GROUP = "lightmamba.devices"
+
+
+def _found() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def device_names() -> list[str]:
+    """Names of all devices that are installed."""
+    return sorted(_found())
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, str]:
+    """Options written as ``key=value``.
+
+    Raises
+    ------
+    InputError
+        If one is not.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(
+                f"a device option is key=value, such as xclbin=lightmamba.xclbin, not {text!r}"
+            )
+        found[key] = value
+    return found
+
+
+def open_named(name: str, artifact: Artifact, options: Mapping[str, str] | None = None) -> Device:
+    """Open a device and load a build onto it.
+
+    Raises
+    ------
+    InputError
+        If there is no device of this name, an option is unknown or missing, or the device says so.
+    DeviceError
+        If the device does not do what its contract says.
+    """
+    entries, options = _found(), dict(options or {})
+    if name not in entries:
+        raise InputError(f"there is no device {name}; there are {', '.join(sorted(entries))}")
+    opener = entries[name].load()
+    known = {
+        key: parameter.default is parameter.empty
+        for key, parameter in inspect.signature(opener).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    if unknown := set(options) - set(known):
+        raise InputError(
+            f"device {name} has no option {min(unknown)}; it has {', '.join(known) or 'none'}"
+        )
+    if missing := [key for key, needed in known.items() if needed and key not in options]:
+        raise InputError(f"device {name} needs the option {missing[0]}; give it as "
+                         f"--device-option {missing[0]}=...")  # fmt: skip
+    try:
+        device: Device = opener(artifact, **options)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"device {name}: an option has a value of the wrong kind: {error}"
+        ) from error
+    return device

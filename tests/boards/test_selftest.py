@@ -1,0 +1,132 @@
+"""The self-test passes on the simulator in the place of a board, and sees what is wrong."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.boards.selftest import STEPS, Expected, expected, self_test
+from lightmamba.compiler.states import state_bytes
+from lightmamba.engine import Engine
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
+from lightmamba.sim import SimDevice, open_device
+from tests.sim.machines import CONFIG, TARGET, compiled
+from tests.sim.test_copies import TWO, anywhere
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    return Artifact.read(compiled(tmp_path_factory.mktemp("builds"), CONFIG, TWO))
+
+
+@pytest.fixture(scope="module")
+def right(build):
+    return expected(build)
+
+
+@pytest.fixture
+def device(build):
+    found = open_device(build, observed=False, placement=anywhere(2))
+    yield found
+    found.simulator.close()
+
+
+def results(device, build, right):
+    return [
+        (step.name, step.passed, step.problem) for step in self_test(device, build, right, None)
+    ]
+
+
+def test_all_steps_pass_on_simulated_hardware(device, build, right):
+    assert results(device, build, right) == [(name, True, "") for name in STEPS]
+    assert Expected.from_dict(right.to_dict()) == right
+
+
+def test_the_engines_state_is_what_lies_in_memory(tmp_path, build):
+    """Odd sizes too: a state that fills no beat, channels in another order."""
+    for target, order in ((TWO, "reordered"), (TARGET, "naive")):
+        artifact = Artifact.read(compiled(tmp_path, CONFIG, target, order=order))
+        device, engine = open_device(artifact, observed=False), Engine(random_model(CONFIG))
+        device.start(3, fresh=True)
+        device.wait()
+        _, state = engine.forward(np.array([[3]]), engine.empty_state(1))
+        parts = [state.natural(n) for n in range(CONFIG.n_layer)]
+        found = state_bytes(
+            artifact, state.conv[:, 0], np.stack([h[0] for h, _ in parts]),
+            np.stack([e[0] for _, e in parts]),
+        )  # fmt: skip
+        for name, memory in device.save_state().memory.items():
+            np.testing.assert_array_equal(found[name], memory, err_msg=name)
+        device.simulator.close()
+
+
+@pytest.mark.parametrize(
+    ("broken", "step", "problem"),
+    [
+        ("register", "registers", "register token kept"),
+        ("memory", "memory", "does not keep what is written"),
+        ("image", "memory", "is not what was loaded"),
+        ("layer", "one layer", "state is not what the engine computes"),
+        ("logits", "one token", "logits is not what the engine computes"),
+        ("ids", "chain", "after 8 tokens the next one is"),
+    ],
+)
+def test_what_is_wrong_is_found_by_its_step(
+    device, build, right, monkeypatch, broken, step, problem
+):
+    write32, read_memory = SimDevice.write32, SimDevice.read_memory
+    logits = build.region("logits")
+
+    def stuck(self, offset, value):
+        write32(self, offset, value & 0x7FFFFFFF if offset == 24 else value)
+
+    def forgets(self, channel, address, count):
+        found = read_memory(self, channel, address, count)
+        region = "lane0" if broken == "image" else "state"
+        if address == self.address(build.region(region)):
+            found[7] ^= 1
+        return found
+
+    def false_logits(self, channel, address, count):
+        found = read_memory(self, channel, address, count)
+        if address == self.address(logits) and count == 4 * CONFIG.vocab_size:
+            found[0] ^= 1
+        return found
+
+    if broken == "register":
+        monkeypatch.setattr(SimDevice, "write32", stuck)
+    elif broken in ("memory", "image"):
+        monkeypatch.setattr(SimDevice, "read_memory", forgets)
+    elif broken == "logits":
+        monkeypatch.setattr(SimDevice, "read_memory", false_logits)
+    elif broken == "layer":
+        right = replace(right, layer={**right.layer, "state": "0" * 64})
+    else:
+        right = replace(right, ids=(*right.ids[:-1], right.ids[-1] ^ 1))
+    found = results(device, build, right)
+    assert [passed for _, passed, _ in found] == [True] * (len(found) - 1) + [False]
+    assert found[-1][0] == step
+    assert problem in found[-1][2]
+
+
+def test_expected_results_of_another_build(device, build, right):
+    other = replace(right, build="0")
+    assert results(device, build, other)[-1] == (
+        "memory", False, "the expected results are of another build; make the package again",
+    )  # fmt: skip
+
+
+def test_a_recorded_session_played_back(device, build, right, tmp_path):
+    """The driver does the same, call by call; nothing of the hardware is there."""
+    with RecordingDevice(device, tmp_path / "session") as recorded:
+        wanted = results(recorded, build, right)
+    played = ReplayDevice(tmp_path / "session")
+    assert results(played, build, right) == wanted
+    played.finish()

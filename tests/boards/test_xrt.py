@@ -1,0 +1,169 @@
+"""The XRT driver: compiled against XRT's headers, run on a card that is simulated."""
+
+import ctypes
+import shutil
+import subprocess
+from ctypes import CFUNCTYPE, POINTER, c_char_p, c_uint8, c_uint32, c_uint64
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.registers import offsets
+from lightmamba.boards.selftest import STEPS, expected, self_test
+from lightmamba.boards.xrt import SOURCE, bank, open_xrt
+from lightmamba.errors import DeviceError, InputError
+from lightmamba.runtime.recording import RecordingDevice
+from lightmamba.sim import open_device
+from tests.sim.test_copies import TWO
+
+from .support import Registers, bare, build_on
+
+HEADERS = Path("/usr/include/xrt")
+pytestmark = [
+    pytest.mark.skipif(
+        not (HEADERS / "experimental" / "xrt_ip.h").is_file(),
+        reason="XRT's headers are missing: apt-get install libxrt-dev",
+    ),
+    pytest.mark.skipif(
+        shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+    ),
+]
+NAMES = ("hbm0", "hbm1", "ddr4-0", "ddr4-1")
+STATUS = offsets()["status"]
+BASE = {"HBM[0]": 0, "HBM[1]": 0x1000_0000, "DDR[0]": 0x40_0000_0000, "DDR[1]": 0x44_0000_0000}
+FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-I{HEADERS}")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """The driver's library, linked to the mock in the place of libxrt_coreutil."""
+    folder = tmp_path_factory.mktemp("xrt")
+    mock, built = folder / "libmock.so", folder / "liblightmamba_xrt.so"
+    source = Path(__file__).parent / "mock_xrt.cpp"
+    subprocess.run(["g++", *FLAGS, source, "-o", mock], check=True)
+    subprocess.run(
+        ["g++", *FLAGS, SOURCE, "-o", built, f"-L{folder}", "-lmock", f"-Wl,-rpath,{folder}"],
+        check=True,
+    )
+    (folder / "lightmamba.xclbin").write_bytes(b"xclbin2")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Lanes on HBM; state and what is small on the two DDR4, as on a u280."""
+    lane0, lane1, aux, first, other = TWO.channels
+    together = replace(first, ports=(*first.ports, *aux.ports))
+    target = replace(TWO, channels=(lane0, lane1, together, other))
+    return build_on(tmp_path_factory.mktemp("builds"), NAMES, target)
+
+
+class Card:
+    """What XRT would reach: registers, and memory by bank."""
+
+    def __init__(self, folder, artifact):
+        self.simulator = bare(artifact)
+        window = Registers(self.simulator)
+        names = {bank(name): name for name in NAMES}
+        free = dict(BASE)
+
+        def allocate(tag: bytes, size: int) -> int:
+            at = free[tag.decode()]
+            free[tag.decode()] = at + -(-size // 4096) * 4096
+            self.simulator.map(names[tag.decode()], at, size)
+            return at
+
+        def put(tag: bytes, address: int, data, size: int) -> None:
+            values = np.ctypeslib.as_array(data, (size,))
+            self.simulator.write_memory(names[tag.decode()], address, values)
+
+        def get(tag: bytes, address: int, data, size: int) -> None:
+            found = self.simulator.read_memory(names[tag.decode()], address, size)
+            np.ctypeslib.as_array(data, (size,))[:] = found
+
+        def read(offset: int) -> int:
+            if offset == STATUS:  # nobody else moves the clock while the driver polls
+                self.simulator.run(500)
+            return window.read(offset)
+
+        bytes_of = POINTER(c_uint8)
+        self.kept = (
+            CFUNCTYPE(c_uint32, c_uint32)(read),
+            CFUNCTYPE(None, c_uint32, c_uint32)(window.write),
+            CFUNCTYPE(c_uint64, c_char_p, c_uint64)(allocate),
+            CFUNCTYPE(None, c_char_p, c_uint64, bytes_of, c_uint64)(put),
+            CFUNCTYPE(None, c_char_p, c_uint64, bytes_of, c_uint64)(get),
+        )
+        ctypes.CDLL(str(folder / "libmock.so")).mock_connect(*self.kept)
+
+
+@pytest.fixture
+def card(library, build):
+    found = Card(library, build)
+    yield found
+    found.simulator.close()
+
+
+def test_the_self_test_passes(card, library, build):
+    with open_xrt(build, xclbin=str(library / "lightmamba.xclbin")) as device:
+        assert device.bases == {name: BASE[bank(name)] for name in NAMES}
+        steps = list(self_test(device, build, expected(build), None))
+        assert [(step.name, step.problem) for step in steps] == [(name, "") for name in STEPS]
+
+
+def test_registers_are_those_of_the_simulated_device(card, library, build, tmp_path):
+    """The same calls in the same order; addresses differ by the banks' bases only."""
+    traces = []
+    simulated = open_device(build, observed=False)
+    with open_xrt(build, xclbin=str(library / "lightmamba.xclbin")) as device:
+        for n, one in enumerate((device, simulated)):
+            with RecordingDevice(one, tmp_path / str(n)) as recorded:
+                recorded.load(build)
+                recorded.start(1, fresh=True, chain=2)
+                recorded.wait()
+            lines = (tmp_path / str(n)).read_text().splitlines()
+            traces.append([line for line in lines if '"write32"' in line])
+    simulated.simulator.close()
+    bases = {f'"offset":{at}' for name, at in offsets().items() if name.endswith("_base")}
+    apart = [a for a, b in zip(*traces, strict=True) if a != b]
+    assert apart
+    assert len(apart) < 20
+    lanes, states = offsets()["lane_base"], offsets()["state_base"]
+    bases |= {f'"offset":{lanes + 4 * n}' for n in range(4)}
+    bases |= {f'"offset":{at + 4}' for name, at in offsets().items() if name.endswith("_base")}
+    bases |= {f'"offset":{states + 4 * n}' for n in range(4)}
+    assert all(any(base + "," in line for base in bases) for line in apart)
+
+
+def test_what_is_missing_is_said(card, library, build, tmp_path):
+    xclbin = str(library / "lightmamba.xclbin")
+    with pytest.raises(
+        InputError, match=r"cannot load .*none.so .* build it with make in the pack"
+    ):
+        open_xrt(build, xclbin=xclbin, library=str(tmp_path / "none.so"))
+    with pytest.raises(InputError, match=r"there is no bitstream .*; build it with make"):
+        open_xrt(build, xclbin=str(tmp_path / "x"), library=str(library / "liblightmamba_xrt.so"))
+    with pytest.raises(InputError, match=r"card 3 cannot be opened with .*: No such device '3'"):
+        open_xrt(build, xclbin=xclbin, card=3)
+
+
+def test_a_bank_that_the_bitstream_lacks(card, library, build):
+    from lightmamba.boards.xrt import XrtDevice
+
+    banks = {name: "HBM[7]" if name == "hbm1" else bank(name) for name in NAMES}
+    device = XrtDevice(library / "liblightmamba_xrt.so", library / "lightmamba.xclbin", banks)
+    with pytest.raises(DeviceError, match=r"XRT: the bitstream has no memory HBM\[7\]"):
+        device.load(build)
+    device.close()
+
+
+@pytest.mark.parametrize(
+    ("channel", "tag"),
+    [("hbm0", "HBM[0]"), ("hbm31", "HBM[31]"), ("ddr4-1", "DDR[1]"), ("hbm-aux", "HBM[31]")],
+)
+def test_banks_of_the_alveo_targets(channel, tag):
+    assert bank(channel) == tag
+    with pytest.raises(InputError, match="channel lpddr4-0 is no memory of an Alveo card"):
+        bank("lpddr4-0")

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightmamba.arch.artifact import Artifact
+    from lightmamba.cli.models import Opened
     from lightmamba.runtime.device import Device
+    from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["add_device", "open_device"]
+__all__ = ["add_device", "open_build", "open_device"]
 
 
 def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine") -> None:
@@ -45,3 +47,36 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
         recorded = RecordingDevice(device, args.record)
         recorded.load(artifact)
         return recorded
+
+
+def open_build(artifact: "Artifact", args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
+    """The model of a build, in the engine or on the device that the flags name.
+
+    Raises
+    ------
+    InputError
+        If the build has no tokenizer, which is said before anything is opened.
+    """
+    from lightmamba.cli.models import Opened
+    from lightmamba.compiler import open_model
+    from lightmamba.engine import Engine
+    from lightmamba.errors import InputError
+    from lightmamba.runtime import DeviceDecoder
+    from lightmamba.tokenizer import Tokenizer, check_vocab
+
+    if artifact.model.get("kind") == "random":
+        raise InputError(
+            f"{artifact.path} was compiled from a shape, so it has random weights and no "
+            f'tokenizer; try: lightmamba simulate {artifact.path} --prompt-ids "1 2 3"'
+        )
+    model = open_model(artifact)
+    if model.tokenizer is None:
+        raise InputError(
+            f"{artifact.path} has no tokenizer, so text cannot be read; quantize its checkpoint "
+            f"again with --tokenizer FILE, a tokenizer.json, and compile that"
+        )
+    tokenizer = Tokenizer.from_bytes(model.tokenizer)
+    check_vocab(tokenizer, model.valid_vocab)
+    if args.device == "engine":
+        return Opened.of(model, Engine(model, threads=args.threads)), tokenizer
+    return Opened.of(model, DeviceDecoder(open_device(artifact, args), model)), tokenizer

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.devices import add_device
+
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
     from lightmamba.evaluate import Comparison, Journal
@@ -12,7 +14,8 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="quantized file, folder, or hub id")
+    parser.add_argument("model", metavar="MODEL or BUILD", help="quantized file, checkpoint, build")
+    add_device(parser)
     parser.add_argument("--text", type=Path, metavar="FILE", help="text to predict")
     parser.add_argument("--ids", type=Path, metavar="FILE", help="token ids to predict")
     parser.add_argument("--against", metavar="CKPT", help="float checkpoint to compare with")
@@ -32,10 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
 
+    from lightmamba.arch.artifact import MANIFEST, Artifact
+    from lightmamba.cli.devices import open_build
     from lightmamba.cli.models import is_file, open_engine, open_float
-    from lightmamba.cli.show import fields
     from lightmamba.errors import InputError
 
+    build = Path(args.model).expanduser()
+    if (build / MANIFEST).is_file():
+        opened, _ = open_build(Artifact.read(build), args)
+        args.batch, quantized = 1 if args.device != "engine" else args.batch, True
+        return _evaluated(args, opened, quantized)
+    if args.device != "engine":
+        raise InputError(
+            f"device {args.device} runs a build; make one with: "
+            f"lightmamba compile {args.model} --target tiny -o build"
+        )
     quantized = is_file(args.model)
     if quantized and args.tokenizer and not args.against:
         raise InputError(
@@ -46,6 +60,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         opened = open_engine(args.model, args.threads)
     else:
         opened = open_float(args.model, args.revision, args.tokenizer, args.threads)
+    return _evaluated(args, opened, quantized)
+
+
+def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> dict[str, Any]:
+    from lightmamba.cli.show import fields
+
     journal = _journal(args, opened, quantized)
     result: dict[str, Any] = {"model": args.model}
     if args.text or args.ids:
@@ -95,7 +115,8 @@ def _journal(args: argparse.Namespace, opened: "Opened", quantized: bool) -> "Jo
         return None
     hashes = dict(opened.hashes)
     if quantized:
-        with Path(args.model).expanduser().open("rb") as file:
+        path = Path(args.model).expanduser()
+        with (path / "manifest.json" if path.is_dir() else path).open("rb") as file:
             hashes["file"] = file_digest(file, "sha256").hexdigest()
     hashes["tokenizer"] = sha256(opened.tokenizer or b"").hexdigest()
     journal = Journal(args.journal)
@@ -142,7 +163,8 @@ def _text(
         options["part"] = journal.part("the text", settings)
     if reference is not None:
         with progress(f"evaluating against {args.against}") as bar:
-            shown = _traced(model) if quantized else model
+            traced = quantized and args.device == "engine"
+            shown = _traced(model) if traced else model
             both = compare(shown, reference.model, ids, **options, progress=bar)
         found = both.model
         result |= _comparison(both, args.json)

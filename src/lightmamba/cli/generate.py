@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from lightmamba.cli.devices import add_device
 
 if TYPE_CHECKING:
-    from lightmamba.arch.artifact import Artifact
     from lightmamba.cli.models import Opened
     from lightmamba.tokenizer import Tokenizer
 
@@ -110,38 +109,11 @@ def _prompt(args: argparse.Namespace, opened: "Opened", tokenizer: "Tokenizer") 
 def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
     """What makes logits, and the tokenizer; a missing one is said before gates are built."""
     from lightmamba.arch.artifact import MANIFEST, Artifact
+    from lightmamba.cli.devices import open_build
     from lightmamba.cli.models import open_engine, tokenizer_of
 
     path = Path(args.file)
     if args.device == "engine" and not (path / MANIFEST).is_file():
         opened = open_engine(args.file, args.threads)
         return opened, tokenizer_of(opened.tokenizer, opened.model.valid_vocab, args.file)
-    return _open_build(Artifact.read(path), args)
-
-
-def _open_build(artifact: "Artifact", args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
-    """The model of a build, in the engine or on a device."""
-    from lightmamba.cli.devices import open_device
-    from lightmamba.cli.models import Opened
-    from lightmamba.compiler import open_model
-    from lightmamba.engine import Engine
-    from lightmamba.errors import InputError
-    from lightmamba.runtime import DeviceDecoder
-    from lightmamba.tokenizer import Tokenizer, check_vocab
-
-    if artifact.model.get("kind") == "random":
-        raise InputError(
-            f"{artifact.path} was compiled from a shape, so it has random weights and no "
-            f'tokenizer; try: lightmamba simulate {artifact.path} --prompt-ids "1 2 3"'
-        )
-    model = open_model(artifact)
-    if model.tokenizer is None:
-        raise InputError(
-            f"{artifact.path} has no tokenizer, so text cannot be read; quantize its checkpoint "
-            f"again with --tokenizer FILE, a tokenizer.json, and compile that"
-        )
-    tokenizer = Tokenizer.from_bytes(model.tokenizer)
-    check_vocab(tokenizer, model.valid_vocab)
-    if args.device == "engine":
-        return Opened.of(model, Engine(model, threads=args.threads)), tokenizer
-    return Opened.of(model, DeviceDecoder(open_device(artifact, args), model)), tokenizer
+    return open_build(Artifact.read(path), args)

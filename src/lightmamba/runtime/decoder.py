@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.counters import LOSSES
 from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
@@ -51,11 +52,17 @@ class DeviceDecoder:
         model: QuantizedModel,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self.device, self.progress = device, progress
+        self.device, self.progress, self.model = device, progress, model
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
         self.cycles = 0
         self.tokens = 0
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Values that left their format on the device, by kind."""
+        counted = self.device.counters()
+        return {name: counted[name] for name in LOSSES}
 
     def empty_state(self, batch: int) -> DeviceSequence:
         """Begin a sequence."""

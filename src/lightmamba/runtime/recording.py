@@ -142,7 +142,7 @@ class ReplayDevice(Device):
         self.calls = 0
 
     def _next(self) -> dict[str, Any]:
-        line = self._file.readline()
+        line = next(self._lines, "")
         self.calls += 1
         try:
             entry = json.loads(line)
@@ -174,9 +174,8 @@ class ReplayDevice(Device):
         DeviceError
             If the recording goes on.
         """
-        if self._file.readline():
+        if next(self._lines, None) is not None:
             raise DeviceError(f"the driver stopped after call {self.calls}, the recording goes on")
-        self._file.close()
 
     def read32(self, offset: int) -> int:
         """What the register gave."""

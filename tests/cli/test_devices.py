@@ -1,0 +1,99 @@
+"""Verbs on a device: simulated here, with the engine's results."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.runtime.devices import device_names
+from lightmamba.runtime.recording import ReplayDevice
+from tests.sim.machines import CONFIG, TARGET, compiled
+from tests.support.models import write_tokenizer
+
+needs_verilator = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("devices")
+    data = write_tokenizer(folder / "tokenizer.json", 50).read_bytes()
+    model = replace(random_model(CONFIG), tokenizer=data)
+    return compiled(folder, CONFIG, TARGET, model=model)
+
+
+def test_devices_of_this_project():
+    assert {"sim", "uio", "xrt"} <= set(device_names())
+
+
+@needs_verilator
+def test_evaluation_on_a_device_is_the_engines(run, build, tmp_path):
+    ids = tmp_path / "ids.txt"
+    ids.write_text(" ".join(str(n * 7 % 50) for n in range(24)))
+    words = ("evaluate", build, "--ids", ids, "--window", "8", "--json")
+    engine, device = (
+        json.loads(run(*words, "--device", name).out) for name in ("engine", "sim")
+    )
+    assert engine.pop("clipped") == device.pop("clipped")
+    assert engine == device
+
+
+@needs_verilator
+def test_a_recorded_text_is_played_back(run, build, tmp_path):
+    session = tmp_path / "session"
+    words = ("generate", build, "--prompt", "!", "--max-tokens", "3", "--json")
+    said = run(*words, "--device", "sim", "--record", session)
+    assert json.loads(said.out)["token_ids"] == json.loads(run(*words).out)["token_ids"]
+    with session.open() as file:
+        assert sum('"wait_interrupt"' in line for line in file) >= 3
+    assert ReplayDevice(session).calls == 0
+
+
+@needs_verilator
+def test_the_self_test(run, build, tmp_path):
+    said = run("selftest", build, "--device", "sim", "--json")
+    found = json.loads(said.out)
+    assert (said.status, found["passed"], found["problem"]) == (0, True, None)
+    wrong = tmp_path / "expected.json"
+    wrong.write_text(json.dumps({"build": "x", "layer": {}, "token": {}, "ids": [1]}))
+    said = run("selftest", build, "--device", "sim", "--expected", wrong, "--json")
+    found = json.loads(said.out)
+    assert (said.status, found["passed"]) == (1, False)
+    assert found["steps"] == {"registers": True, "memory": False}
+    assert "another build" in found["problem"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--device", "moon"), "there is no device moon; there are sim, uio, xrt"),
+        (("--device", "xrt"), "device xrt needs the option xclbin; give it as --device-option xclb"),
+        (("--device", "uio", "--device-option", "speed=1"),
+         "device uio has no option speed; it has system, devices, seconds"),
+        (("--device", "sim", "--device-option", "stalls"),
+         "a device option is key=value, such as xclbin=lightmamba.xclbin, not 'stalls'"),
+        (("--device", "sim", "--device-option", "stalls=fast"),
+         "device sim: an option has a value of the wrong kind: could not convert string to float"),
+        (("--device", "uio"), "there is no UIO device lightmamba under /sys/class/uio; load the"),
+    ],
+)  # fmt: skip
+def test_refusals(run, build, words, sentence):
+    assert sentence in run("generate", build, "--prompt", "!", *words).refusal
+
+
+def test_a_device_runs_builds(run, tmp_path):
+    refused = run("evaluate", "state-spaces/m", "--ids", "x", "--device", "sim").refusal
+    assert "device sim runs a build; make one with: lightmamba compile state-spaces/m" in refused
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"lightmamba recording": 9}'])
+def test_what_is_no_recording(tmp_path, text):
+    from lightmamba.errors import InputError
+
+    file = tmp_path / "r"
+    file.write_text(text)
+    with pytest.raises(InputError, match="is no recording of a device"):
+        ReplayDevice(file)

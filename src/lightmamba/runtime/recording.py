@@ -133,7 +133,7 @@ class ReplayDevice(Device):
         super().__init__()
         self.path, self.calls = Path(path), 0
         try:
-            self._file = self.path.open(encoding="ascii")
+            self._lines = iter(self.path.read_text(encoding="ascii").splitlines())
             first = self._next()
         except (OSError, UnicodeDecodeError, DeviceError) as error:
             raise InputError(f"{path} is no recording of a device ({error})") from error

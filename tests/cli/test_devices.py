@@ -70,7 +70,7 @@ def test_the_self_test(run, build, tmp_path):
     ("words", "sentence"),
     [
         (("--device", "moon"), "there is no device moon; there are sim, uio, xrt"),
-        (("--device", "xrt"), "device xrt needs the option xclbin; give it as --device-option xclb"),
+        (("--device", "xrt"), "device xrt needs the option xclbin; give it as --device-op"),
         (("--device", "uio", "--device-option", "speed=1"),
          "device uio has no option speed; it has system, devices, seconds"),
         (("--device", "sim", "--device-option", "stalls"),

@@ -127,7 +127,8 @@ class SamplerState:
 class Sampler:
     """Logits in, ids out, in integers alone.
 
-    Row ``r`` of a batch has its own random stream, named by (seed, r), that no other row disturbs.
+    Row ``r`` of a batch has its own random stream, named by (seed, stream + r), that no other row
+    disturbs.
     Equal logits: the lowest id wins (greedy), or comes first (sampled).
 
     Parameters
@@ -137,6 +138,8 @@ class Sampler:
         A logit's value is ``q * 2**logit_exponent``; -40 to 0.
     valid_vocab : int
         Ids from here on are padding and never drawn.
+    stream : int
+        Random stream of the first row.
 
     Raises
     ------
@@ -147,6 +150,7 @@ class Sampler:
     options: SamplingOptions
     logit_exponent: int
     valid_vocab: int
+    stream: int = 0
 
     def __post_init__(self) -> None:
         low, high = LOGIT_EXPONENT
@@ -198,8 +202,9 @@ class Sampler:
             candidates, weights = self.candidates(scores[row])
             edges = np.cumsum(weights)  # at most 2**31 ids of 2**31 each
             draw = uniform_below(
-                int(edges[-1]), seed=int(self.options.seed), row=row, draw=int(state.draws[row])
-            )
+                int(edges[-1]), seed=int(self.options.seed), row=self.stream + row,
+                draw=int(state.draws[row]),
+            )  # fmt: skip
             ids[row] = candidates[np.searchsorted(edges, draw, side="right")]
         seen = self.observe(state, ids[:, None]).seen
         return ids, SamplerState(state.draws + 1, seen)

@@ -2,6 +2,8 @@
 
 from lightmamba.runtime.chat import render_chat
 from lightmamba.runtime.defaults import sampling_options
-from lightmamba.runtime.generation import Decoder, Generation, Step, generate
+from lightmamba.runtime.generation import Continuation, Decoder, Generation, Step, generate
 
-__all__ = ["Decoder", "Generation", "Step", "generate", "render_chat", "sampling_options"]
+__all__ = [
+    "Continuation", "Decoder", "Generation", "Step", "generate", "render_chat", "sampling_options",
+]  # fmt: skip

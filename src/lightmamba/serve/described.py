@@ -108,9 +108,11 @@ _STATUS = {
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": _Refusal, "description": text} for status, text in _STATUS.items()
 }
+# Of one event; its data is a chunk of the answer as JSON, or [DONE].
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 STREAMS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answer; with stream: true, server-sent events.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     }
 }

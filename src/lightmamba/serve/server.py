@@ -27,10 +27,13 @@ class _Server(uvicorn.Server):
         self._app, self._grace = app, grace
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Refuse new requests; uvicorn then waits for those that run."""
-        scheduler = self._app.state.scheduler
-        scheduler.drain(self._grace)
-        super().handle_exit(sig, frame)
+        """Refuse new requests and let running ones finish; at a second signal, stop at once.
+
+        uvicorn's own would raise the signal again in the end; this is an end as it should be.
+        """
+        self._app.state.scheduler.drain(self._grace)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> dict[str, int]:

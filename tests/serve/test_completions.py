@@ -165,6 +165,9 @@ def test_the_end_of_the_text_ends_it(model):
         ({"prompt": []}, "prompt"),
         ({"prompt": [1, 99_999]}, "token id 99999 is out of range; the model's ids are 0 to 2047"),
         ({"prompt": None}, "prompt"),
+        ({"prompt": [3, -1]}, "greater than or equal to 0, not -1"),
+        ({"prompt": ["x", 1]}, "prompt.1: input should be a valid string, not 1"),
+        ({"max_tokens": 2.5}, "max_tokens: input should be a valid integer, not 2.5"),
         ({"extra_body": {"frobnicate": 1}}, "'frobnicate' is not a parameter of this server"),
         ({"stream_options": {"include_usage": True}}, "stream_options needs stream: true"),
     ],
@@ -184,6 +187,7 @@ def test_what_asks_for_nothing_is_taken(server, model):
     found = server.client().completions.create(
         model="demo", prompt="A", max_tokens=4, logprobs=None, frequency_penalty=0,
         presence_penalty=0.0, logit_bias={}, suffix=None, best_of=1, user="somebody",
+        extra_body={"max_tokens": 4.0},  # a whole number, in JSON
     )  # fmt: skip
     assert found.choices[0].text == expected(model, "A", 4).text
 

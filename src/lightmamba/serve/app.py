@@ -168,7 +168,7 @@ def _add_errors(app: FastAPI) -> None:
 
 def _sentence(error: RequestValidationError) -> ApiError:
     """The first thing that is wrong with a body, as one sentence."""
-    found: dict[str, Any] = min(error.errors(), key=_depth)
+    found: dict[str, Any] = min(error.errors(), key=_rank)
     place = [str(part) for part in found["loc"][1:] if _is_name(part)]
     name = ".".join(place)
     if found["type"] == "json_invalid":
@@ -185,8 +185,9 @@ def _sentence(error: RequestValidationError) -> ApiError:
     return ApiError(400, str(InputError(message)), param=shown(name)[1:-1] if name else None)
 
 
-def _depth(error: Any) -> int:
-    return -len(error["loc"])
+def _rank(error: Any) -> tuple[bool, int]:
+    """Of a value of several kinds, the kind that it is: what is wrong within it comes first."""
+    return error["type"] in ("string_type", "list_type", "int_type"), -len(error["loc"])
 
 
 def _is_name(part: Any) -> bool:

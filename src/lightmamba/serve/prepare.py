@@ -68,7 +68,7 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     texts = [""] * len(prompts)
     if request.echo:
         texts = [one if isinstance(one, str) else _text(one, served) for one in given]
-    tokens = request.max_tokens or COMPLETION_TOKENS
+    tokens = request.max_tokens or min(COMPLETION_TOKENS, settings.max_tokens)
     return _asked(request, served, settings, prompts, tokens, texts, keep=False)
 
 

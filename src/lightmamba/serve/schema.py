@@ -6,7 +6,7 @@ nothing; with any other it is refused, never ignored.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 __all__ = ["ChatRequest", "CompletionRequest", "Message", "Request", "StreamOptions", "TextPart"]
 
@@ -23,7 +23,19 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 LABELS = ("user", "safety_identifier", "prompt_cache_key")  # names that change no answer
 
-Token = Annotated[int, Field(ge=0, lt=1 << 31)]
+
+
+def _whole(value: Any) -> Any:
+    """In JSON 5.0 is a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Whole = BeforeValidator(_whole)
+Count = Annotated[int, Field(ge=1, le=1 << 31), _Whole]
+Choices = Annotated[int, Field(ge=1, le=128), _Whole]
+TopK = Annotated[int, Field(ge=0, le=1 << 31), _Whole]
+Seed = Annotated[int, Field(ge=0, lt=1 << 64), _Whole]
+Token = Annotated[int, Field(ge=0, lt=1 << 31), _Whole]
 Tokens = Annotated[list[Token], Field(min_length=1)]
 Texts = Annotated[list[str], Field(min_length=1)]
 Many = Annotated[list[Tokens], Field(min_length=1)]
@@ -44,14 +56,14 @@ class Request(_Strict):
     """What both kinds of request have."""
 
     model: str | None = Field(None, description="Name of the model, as /v1/models has it.")
-    max_tokens: int | None = Field(None, ge=1, le=1 << 31, description="Tokens per choice.")
+    max_tokens: Count | None = Field(None, description="Tokens per choice.")
     temperature: float | None = Field(
         None, ge=0, le=100,
         description="0 takes the most probable token. Default: the model's generation config.",
     )  # fmt: skip
     top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(
-        None, ge=0, le=1 << 31, description="Extension: only the K most probable tokens; 0: all."
+    top_k: TopK | None = Field(
+        None, description="Extension: only the K most probable tokens; 0: all."
     )
     min_p: float | None = Field(
         None, ge=0, le=1, description="Extension: at least P times the best probability."
@@ -59,10 +71,10 @@ class Request(_Strict):
     repetition_penalty: float | None = Field(
         None, ge=0.01, le=100, description="Extension: as in transformers; the prompt counts."
     )
-    seed: int | None = Field(
-        None, ge=0, lt=1 << 64, description="Same request and seed, same answer. Default: random."
+    seed: Seed | None = Field(
+        None, description="Same request and seed, same answer. Default: random."
     )
-    n: int | None = Field(None, ge=1, le=128, description="Choices per prompt.")
+    n: Choices | None = Field(None, description="Choices per prompt.")
     stop: str | Annotated[list[str], Field(max_length=16)] | None = Field(
         None, description="Texts that end the answer and are left out."
     )
@@ -122,8 +134,8 @@ class ChatRequest(Request):
     """Messages to answer."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: int | None = Field(
-        None, ge=1, le=1 << 31, description="OpenAI's newer name of max_tokens."
+    max_completion_tokens: Count | None = Field(
+        None, description="OpenAI's newer name of max_tokens."
     )
 
 

@@ -46,9 +46,12 @@ class Running:
     metrics: Metrics
     closing: ExitStack
 
-    def client(self, **options: Any) -> openai.OpenAI:
+    def client(self, **options: Any) -> Any:
         """The official client; it retries nothing unless told."""
-        given = {"api_key": self.settings.api_key or "none", "max_retries": 0} | options
+        given: dict[str, Any] = {
+            "api_key": self.settings.api_key or "none",
+            "max_retries": 0,
+        } | options
         client = openai.OpenAI(base_url=f"{self.url}/v1", **given)
         return self.closing.enter_context(client)
 

@@ -1,15 +1,19 @@
 """/v1/chat/completions: the checkpoint's template, generation config and ends."""
 
 from dataclasses import replace
+from typing import Any
 
 import openai
 import pytest
 
 from tests.serve.running import expected, running, served, with_chat
 
-MESSAGES = [
+MESSAGES: Any = [
     {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": [{"type": "text", "text": "Who "}, {"type": "text", "text": "is?"}]},
+    {
+        "role": "user",
+        "content": [{"type": "text", "text": "Who "}, {"type": "text", "text": "is?"}],
+    },
 ]
 RENDERED = "system: Be brief.\nuser: Who is?\nassistant:"
 
@@ -70,7 +74,7 @@ def test_a_chat_goes_on_from_its_saved_state(model):
     """The second turn begins with the first one's messages and answer: none of it is run again."""
     with running(served(model)) as server:
         client = server.client()
-        turns = [{"role": "user", "content": "It is a truth universally acknowledged. " * 8}]
+        turns: Any = [{"role": "user", "content": "It is a truth universally acknowledged. " * 8}]
         first = client.chat.completions.create(model="demo", messages=turns, max_tokens=24)
         assert first.usage is not None
         answer = first.choices[0].message.content
@@ -107,7 +111,7 @@ def test_what_is_refused_says_why(server, given, sentence):
     arguments = {"model": "demo", "messages": MESSAGES} | given
     with pytest.raises(openai.BadRequestError) as caught:
         server.client().chat.completions.create(**arguments)
-    assert sentence in caught.value.body["message"]
+    assert sentence in caught.value.message
 
 
 def test_no_template_and_a_template_that_refuses(model):
@@ -118,4 +122,4 @@ def test_no_template_and_a_template_that_refuses(model):
     ):
         with running(served(given)) as server, pytest.raises(openai.BadRequestError) as caught:
             server.client().chat.completions.create(model="demo", messages=MESSAGES)
-        assert sentence in caught.value.body["message"]
+        assert sentence in caught.value.message

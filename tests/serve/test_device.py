@@ -2,6 +2,8 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,13 +116,14 @@ def test_what_cannot_be_served(made, tmp_path):
     bare = tmp_path / "bare.safetensors"
     save(replace(load(demo_file()), tokenizer=None), bare)
     drawn = build(random_model(SHAPES["demo"], lazy=True), Target.load("tiny"), tmp_path / "drawn")
-    for path, options, sentence in (
+    cases: tuple[tuple[Path, dict[str, Any], str], ...] = (
         (bare, {}, "has no tokenizer, so text cannot be read"),
         (drawn.path, {}, "it has random weights and no tokenizer"),
         (tmp_path, {}, "is a folder, neither a quantized file nor a build"),
         (tmp_path / "none", {}, "is no file"),
         (demo_file(), {"device": "sim"}, "lightmamba compile"),
         (made, {"device": "abacus"}, "--device must be one of engine, sim, not abacus"),
-    ):
+    )
+    for path, options, sentence in cases:
         with pytest.raises(InputError, match=sentence):
             open_served(path, **options)

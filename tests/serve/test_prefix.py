@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lightmamba.data import austen
 from lightmamba.serve.prefix import BLOCK, PrefixCache
 from tests.serve.running import expected, running, served
 
 
-def ids(*numbers: int) -> np.ndarray:
+def ids(*numbers: int) -> NDArray[np.int64]:
     return np.array(numbers, dtype=np.int64)
 
 
@@ -33,7 +34,7 @@ def test_the_longest_unused_goes_first():
     assert cache.has(ids(1))  # used too
     cache.put(ids(3), 3)
     assert len(cache) == 3
-    assert cache.bytes == 30
+    assert cache.used == 30
     assert cache.longest(ids(2, 9)) is None
     assert cache.longest(ids(0, 9)) is not None
     assert cache.longest(ids(1, 9)) is not None
@@ -47,7 +48,10 @@ def test_a_cache_of_nothing_keeps_nothing():
 
 def test_states_of_another_model_are_not_found():
     one, other = PrefixCache(100, 10, "m"), PrefixCache(100, 10, "n")
-    assert one._key(ids(1)) != other._key(ids(1))
+    one.put(ids(1), 1)
+    other._entries, other._lengths = one._entries, one._lengths
+    assert one.longest(ids(1)) == (1, 1)
+    assert other.longest(ids(1)) is None
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,9 @@ def test_a_running_request_is_finished_and_a_new_one_refused(model):
             assert refused == 503
             answer = long.result().json()
         out, err = process.inner.communicate(timeout=20)
-    assert answer["choices"][0]["text"] == expected(model, "It was", 1500, seed=1, temperature=1).text
+    assert (
+        answer["choices"][0]["text"] == expected(model, "It was", 1500, seed=1, temperature=1).text
+    )
     assert process.inner.returncode == 0, err
     said = json.loads(out)
     assert said.keys() >= {"url", "model", "device", "requests", "generated_tokens", "seconds"}

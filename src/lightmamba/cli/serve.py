@@ -20,16 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="key that clients must send; or set LIGHTMAMBA_API_KEY")  # fmt: skip
     parser.add_argument("--slots", type=int, help="sequences computed together (128, or 1 GiB)")
     parser.add_argument("--queue", type=int, default=256,
-                        help="sequences that may wait; more are refused with 429 (256)")  # fmt: skip
+                        help="sequences that may wait, before 429 (256)")  # fmt: skip
     parser.add_argument("--max-tokens", type=int, default=4096, help="per choice (4096)")
     parser.add_argument("--max-prompt", type=int, default=32768, help="tokens (32768)")
     parser.add_argument("--max-body", type=int, default=1 << 20, help="bytes of a request (1 MiB)")
     parser.add_argument("--request-seconds", type=float, default=600.0,
                         help="until the last token (600)")  # fmt: skip
     parser.add_argument("--grace-seconds", type=float, default=30.0,
-                        help="for running requests when the server stops (30)")  # fmt: skip
+                        help="for running requests at the end (30)")  # fmt: skip
     parser.add_argument("--cache-mb", type=int, default=256,
-                        help="memory for states of prompts' beginnings, 0 for none (256)")  # fmt: skip
+                        help="memory of the prefix cache, 0 for none (256)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

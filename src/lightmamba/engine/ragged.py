@@ -41,6 +41,7 @@ def feed(engine: Engine, spans: Sequence[Span], state: State) -> NDArray[np.int3
     Parameters
     ----------
     engine : Engine
+        Of the model.
     spans : sequence of Span
         Of different rows; rows that no span names stay as they are.
     state : State

@@ -7,7 +7,7 @@ from math import floor
 
 import numpy as np
 
-from lightmamba.numerics.primitives import Ints, round_shift
+from lightmamba.numerics.primitives import Ints
 
 __all__ = ["CONTEXT", "LN2", "WEIGHT_BITS", "X_BITS", "X_END", "exp2_weight", "round_half_up"]
 
@@ -35,9 +35,13 @@ def exp2_weight(x: Ints) -> Ints:
     NDArray[np.int64], the shape of ``x``
         0 to 2**31.
     """
-    product = _exp2_products()[x & 0xFFFF]
-    weight = round_shift(product, WEIGHT_BITS + np.minimum(x >> X_BITS, 31))
-    return np.where(x < X_END, weight, 0)
+    shift = np.minimum(x >> X_BITS, 31)
+    shift += WEIGHT_BITS
+    weight: Ints = _exp2_products()[x & 0xFFFF]  # below 2**62 + 2**61 with the half that rounds it
+    weight += np.left_shift(1, shift - 1)
+    weight >>= shift
+    weight *= x < X_END
+    return weight
 
 
 @lru_cache(maxsize=1)

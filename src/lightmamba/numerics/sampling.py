@@ -280,19 +280,27 @@ class Sampler:
             return None
         ends = np.cumsum(weights[:kept])
         total = int(mass) if more and mass is not None else int(ends[-1])
-        reached = ceil(_fraction(self.options.top_p) * total)
+        top_p, floor_weight = self.limits
+        reached = total if top_p == 1 else ceil(top_p * total)
         if ends[-1] >= reached:
             kept = int(np.searchsorted(ends - weights[:kept], reached, side="left"))
             total, more = int(ends[kept - 1]), False
-        elif self.options.top_p < 1:
+        elif top_p < 1:
             return None
-        floor_weight = ceil(_fraction(self.options.min_p) * (1 << WEIGHT_BITS))
         if floor_weight and weights[kept - 1] < floor_weight:
             kept = int(np.count_nonzero(weights[:kept] >= floor_weight))
             total, more = int(ends[kept - 1]), False
         elif floor_weight and more:
             return None
         return ids[:kept], weights[:kept], total
+
+    @cached_property
+    def limits(self) -> tuple[Fraction, int]:
+        """``top_p``, and the smallest weight that ``min_p`` keeps."""
+        return (
+            _fraction(self.options.top_p),
+            ceil(_fraction(self.options.min_p) * (1 << WEIGHT_BITS)),
+        )
 
     @cached_property
     def penalties(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ steps over. What both change is changed on one side only, or is a flag.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +126,7 @@ class Job:
         self._inbox += items
         self._filled.set()
 
-    async def batches(self) -> AsyncIterator[list[Event]]:
+    async def batches(self) -> AsyncGenerator[list[Event], None]:
         """What has come since the last time, until every choice has its last step.
 
         Raises

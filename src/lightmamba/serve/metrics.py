@@ -33,11 +33,11 @@ class Metrics:
         )
         self.passes = Counter("lightmamba_passes", "Passes over the weights.", registry=own)
         self.first_token = Histogram(
-            "lightmamba_time_to_first_token_seconds", "From a request's arrival to its first token.",
+            "lightmamba_time_to_first_token_seconds", "Arrival to first token.",
             buckets=SECONDS, registry=own,
         )  # fmt: skip
         self.answer = Histogram(
-            "lightmamba_request_seconds", "From a request's arrival to its last token.",
+            "lightmamba_request_seconds", "Arrival to last token.",
             buckets=SECONDS, registry=own,
         )  # fmt: skip
         self.prefix_hits = Counter(

@@ -47,7 +47,7 @@ class PrefixCache:
         return len(self._entries)
 
     @property
-    def bytes(self) -> int:
+    def used(self) -> int:
         """Memory of what is kept."""
         return len(self._entries) * self.size
 

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,16 +58,13 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     """
     _check_model(request, served)
     prompt = request.prompt
-    given: Sequence[str | list[int]]
-    if isinstance(prompt, str) or isinstance(prompt[0], int):
-        given = [prompt]  # type: ignore[list-item]
-    else:
-        given = prompt  # type: ignore[assignment]
-    many = sum(len(one) for one in given if isinstance(one, str)) > LONG
-    prompts = await _run(many, lambda: [_ids(one, served) for one in given])
+    one = isinstance(prompt, str) or isinstance(prompt[0], int)
+    given = cast("Sequence[str | list[int]]", [prompt] if one else prompt)
+    many = sum(len(each) for each in given if isinstance(each, str)) > LONG
+    prompts = await _run(many, lambda: [_ids(each, served) for each in given])
     texts = [""] * len(prompts)
     if request.echo:
-        texts = [one if isinstance(one, str) else _text(one, served) for one in given]
+        texts = [each if isinstance(each, str) else _text(each, served) for each in given]
     tokens = request.max_tokens or min(COMPLETION_TOKENS, settings.max_tokens)
     return _asked(request, served, settings, prompts, tokens, texts, keep=False)
 

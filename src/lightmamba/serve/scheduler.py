@@ -10,7 +10,6 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +61,7 @@ class Scheduler:
         metrics.gauge("running_sequences", "Sequences that have a slot.",
                       lambda: float(self.running))  # fmt: skip
         metrics.gauge("slots", "Sequences that may run together.", lambda: float(backend.slots))
-        metrics.gauge("prefix_bytes", "Memory of the prefix cache.", lambda: float(cache.bytes))
+        metrics.gauge("prefix_bytes", "Memory of the prefix cache.", lambda: float(cache.used))
         metrics.gauge("prefix_states", "States in the prefix cache.", lambda: float(len(cache)))
 
     @property
@@ -337,6 +336,6 @@ class Scheduler:
             log.info("the event loop is closed; nobody waits for what was computed")
 
 
-def _deliver(out: dict[Job, Sequence[Event | ApiError]]) -> None:
+def _deliver(out: dict[Job, list[Event | ApiError]]) -> None:
     for job, items in out.items():
         job.deliver(items)

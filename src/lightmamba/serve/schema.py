@@ -24,7 +24,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 LABELS = ("user", "safety_identifier", "prompt_cache_key")  # names that change no answer
 
 
-
 def _whole(value: Any) -> Any:
     """In JSON 5.0 is a whole number too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

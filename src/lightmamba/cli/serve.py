@@ -1,7 +1,6 @@
 """``lightmamba serve``."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -46,22 +45,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         cache_bytes=args.cache_mb << 20,
     )  # fmt: skip
 
-    from lightmamba.serve import open_served, serve
+    from lightmamba.serve import bound, open_served, serve
 
-    with working(f"opening {args.file}"):
-        served = open_served(
-            Path(args.file), device=args.device, threads=args.threads, slots=args.slots,
-            name=args.name,
-        )  # fmt: skip
-    found = {"url": "", "model": served.name, "device": args.device}
+    found = {"url": "", "model": "", "device": args.device}
 
     def ready(url: str) -> None:
-        found["url"] = url
+        found["url"], found["model"] = url, served.name
         console.print(f"{served.name} on {args.device} at {url}; stop with Ctrl+C", markup=False)
         if not args.json:
             print(url, flush=True)
-        sys.stdout.flush()
 
-    start = time.monotonic()
-    counts = serve(served, settings, ready)
+    with bound(settings) as sock:
+        with working(f"opening {args.file}"):
+            served = open_served(
+                Path(args.file), device=args.device, threads=args.threads, slots=args.slots,
+                name=args.name,
+            )  # fmt: skip
+        start = time.monotonic()
+        counts = serve(served, settings, sock, ready)
     return {**found, **counts, "seconds": time.monotonic() - start}

@@ -13,9 +13,10 @@ from lightmamba.serve.app import create_app
 from lightmamba.serve.opened import Served
 from lightmamba.serve.settings import Settings
 
-__all__ = ["serve"]
+__all__ = ["bound", "serve"]
 
 SWITCH = 0.0005  # seconds after which the two threads of Python take turns
+BACKLOG = 1024  # connections that wait to be taken
 LATE = 2.0  # seconds more than its grace that a request gets to say that it ends
 
 
@@ -36,7 +37,9 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> dict[str, int]:
+def serve(
+    served: Served, settings: Settings, sock: socket.socket, ready: Callable[[str], None]
+) -> dict[str, int]:
     """Answer until SIGINT or SIGTERM.
 
     New requests are then refused with 503, running ones have ``grace_seconds`` to finish.
@@ -45,6 +48,8 @@ def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> d
     ----------
     served, settings
         The model, and how it is served.
+    sock
+        From :func:`bound`; it is closed in the end.
     ready
         Called with the URL when connections are taken.
 
@@ -52,18 +57,14 @@ def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> d
     -------
     dict
         ``requests`` and ``generated_tokens``.
-
-    Raises
-    ------
-    InputError
-        If the address cannot be listened on.
     """
     app = create_app(served, settings)
-    sock = _listening(settings)
+    sock.listen(BACKLOG)
     host, port = sock.getsockname()[:2]
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False,
-        timeout_keep_alive=30, timeout_graceful_shutdown=round(settings.grace_seconds + LATE) + 1,
+        backlog=BACKLOG, timeout_keep_alive=30,
+        timeout_graceful_shutdown=round(settings.grace_seconds + LATE) + 1,
     )  # fmt: skip
     server = _Server(config, app, settings.grace_seconds)
     sys.setswitchinterval(SWITCH)
@@ -77,15 +78,23 @@ def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> d
     }
 
 
-def _listening(settings: Settings) -> socket.socket:
-    """A socket that is bound before the server says that it is ready."""
+def bound(settings: Settings) -> socket.socket:
+    """A socket at the address, so that one which is taken is known before a model is opened.
+
+    Raises
+    ------
+    InputError
+        If the address cannot be had.
+    """
+    sock = None
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((settings.host, settings.port))
-        sock.listen(1024)
     except OSError as error:
+        if sock is not None:
+            sock.close()
         raise InputError(
             f"cannot listen on {settings.host}:{settings.port} "
             f"({error.strerror or error}); give another --port, such as {settings.port + 1}"

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightmamba.errors import InputError
@@ -234,15 +234,20 @@ def test_a_draw_falls_into_the_candidates_share(monkeypatch, draw, expected):
     np.testing.assert_array_equal(ids, [expected])
 
 
+@settings(max_examples=300)
 @given(
     st.integers(0, 2**32), st.sampled_from([3, 40, 3000]), st.integers(-24, -8),
     st.sampled_from([0.01, 0.5, 1.0, 100.0]), st.sampled_from([0, 2, 50, 2999, 5000]),
-    st.sampled_from([1e-9, 0.3, 0.95, 1.0]), st.sampled_from([0.0, 1e-8, 0.05, 1.0]),
+    st.sampled_from([1e-9, 0.3, 0.95, 1.0]), st.sampled_from([0.0, 1e-6, 0.05, 1.0]),
 )  # fmt: skip
 def test_a_draw_needs_no_whole_order(seed, vocab, exponent, temperature, top_k, top_p, min_p):
     """From all candidates in order, the same id, wherever the draw falls."""
     rng = np.random.default_rng(seed)
-    values = rng.integers(-(1 << 31), 1 << 31, vocab) >> rng.integers(0, 16)
+    if seed % 3:  # as those of a model: some halvings of the probability around the mean
+        wide = rng.choice([0.5, 1.5, 3, 8]) * temperature / 2.0**exponent
+        values = rng.normal(0, wide, vocab).clip(-(2**31), 2**31 - 1).astype(np.int64)
+    else:
+        values = rng.integers(-(1 << 31), 1 << 31, vocab) >> rng.integers(0, 16)
     values = values // rng.integers(1, 1000) if seed % 2 else values  # with and without equal ones
     sampler = make_sampler(
         exponent, vocab, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p

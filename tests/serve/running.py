@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
+import numpy as np
 import openai
 import uvicorn
 
 from lightmamba.engine import Engine
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.runtime import Generation, generate, sampling_options
+from lightmamba.runtime import Continuation, Generation, generate, sampling_options
 from lightmamba.serve import Scheduler, Served, Settings, create_app
 from lightmamba.serve.backend import EngineBackend
 from lightmamba.serve.metrics import Metrics
@@ -99,19 +100,28 @@ def running(given: Served, **settings: Any) -> Iterator[Running]:
 def expected(model: QuantizedModel, prompt: Any, tokens: int, **options: Any) -> Generation:
     """What `lightmamba generate` writes: an engine of its own, one sequence.
 
-    ``prompt`` is a text or ids, ``options`` are those of the sampling, and ``stop``.
+    ``prompt`` is a text or ids, ``options`` are those of the sampling, ``stop``, and ``stream``:
+    the random stream of a further choice.
     """
     assert model.tokenizer is not None
     tokenizer = Tokenizer.from_bytes(model.tokenizer)
-    stop = options.pop("stop", [])
+    stop, stream = options.pop("stop", []), options.pop("stream", 0)
     seed = options.pop("seed", 0)
     sampling: SamplingOptions = sampling_options(model.generation_config, seed=seed, **options)[0]
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
     eos = model.special_ids.get("eos", [])
-    steps = generate(
-        Engine(model), ids, max_tokens=tokens, sampling=sampling, stop_strings=stop,
-        stop_ids=eos if isinstance(eos, list) else [eos], tokenizer=tokenizer,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "max_tokens": tokens, "sampling": sampling, "stop_strings": stop, "tokenizer": tokenizer,
+        "stop_ids": eos if isinstance(eos, list) else [eos],
+    }  # fmt: skip
+    engine = Engine(model)
+    if not stream:
+        return Generation.from_steps(generate(engine, ids, **given))
+    text, steps = Continuation(engine, ids, stream=stream, **given), []
+    logits, state = engine.forward(text.prompt[None], engine.empty_state(1))
+    while not steps or steps[-1].finish_reason is None:
+        steps.append(text.take(logits[:, -1]))
+        logits, state = engine.forward(np.array([[steps[-1].token_id]]), state)
     return Generation.from_steps(steps)
 
 

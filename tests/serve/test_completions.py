@@ -69,7 +69,8 @@ def test_choices_differ_and_the_first_is_generate(server, model):
     )
     texts = [choice.text for choice in found.choices]
     assert [choice.index for choice in found.choices] == [0, 1, 2, 3]
-    assert texts[0] == expected(model, PROMPT, 16, seed=5, temperature=1.5).text
+    for stream, text in enumerate(texts):
+        assert text == expected(model, PROMPT, 16, seed=5, temperature=1.5, stream=stream).text
     assert len(set(texts)) == 4
     assert found.usage is not None
     assert found.usage.completion_tokens == 64

@@ -15,7 +15,7 @@ import uvicorn
 from lightmamba.engine import Engine
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.runtime import Continuation, Generation, generate, sampling_options
+from lightmamba.runtime import Continuation, Generation, Step, generate, sampling_options
 from lightmamba.serve import Scheduler, Served, Settings, create_app
 from lightmamba.serve.backend import EngineBackend
 from lightmamba.serve.metrics import Metrics
@@ -93,7 +93,7 @@ def running(given: Served, **settings: Any) -> Iterator[Running]:
             )
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -117,7 +117,7 @@ def expected(model: QuantizedModel, prompt: Any, tokens: int, **options: Any) ->
     engine = Engine(model)
     if not stream:
         return Generation.from_steps(generate(engine, ids, **given))
-    text, steps = Continuation(engine, ids, stream=stream, **given), []
+    text, steps = Continuation(engine, ids, stream=stream, **given), list[Step]()
     logits, state = engine.forward(text.prompt[None], engine.empty_state(1))
     while not steps or steps[-1].finish_reason is None:
         steps.append(text.take(logits[:, -1]))
@@ -125,7 +125,7 @@ def expected(model: QuantizedModel, prompt: Any, tokens: int, **options: Any) ->
     return Generation.from_steps(steps)
 
 
-def wait_for(condition: Any, seconds: float = 20.0) -> None:
+def wait_for(condition: Any, seconds: float = 120.0) -> None:
     """Return when something has become true."""
     end = time.monotonic() + seconds
     while not condition():

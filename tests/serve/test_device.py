@@ -96,6 +96,25 @@ def test_a_device_that_fails_is_said_and_reset(device, model, monkeypatch):
     assert found.choices[0].text == expected(model, "It was", 3).text
 
 
+@simulated
+def test_a_device_that_cannot_be_reset_is_said_to_every_request(made, monkeypatch):
+    def broken(*_, **__):
+        raise DeviceError("memory answered with an error")
+
+    with running(open_served(made, device="sim")) as server:
+        backend: Any = server.served.backend
+        inner, http = backend._device, server.http()
+        monkeypatch.setattr(inner, "wait", broken)
+        monkeypatch.setattr(inner, "reset", broken)
+        assert http.post("/v1/completions", json={"prompt": "It was"}).status_code == 500
+        wait_for(lambda: not server.scheduler.alive)
+        refused = http.post("/v1/completions", json={"prompt": "It was"})
+        assert refused.status_code == 503
+        assert "could not be set up again; restart the server" in refused.text
+        health = http.get("/health")
+        assert (health.status_code, health.json()["status"]) == (503, "failed")
+
+
 def test_the_engine_serves_a_build_too(made, model):
     with running(open_served(made)) as server:
         found = server.client().completions.create(model="demo", prompt=PROMPT, max_tokens=8)

@@ -237,7 +237,7 @@ class Sampler:
         """
         found = self._kept(*_ordered(scores, *self._weights(scores), X_END))
         assert found is not None
-        return found[0], found[1]
+        return found[0], np.diff(found[1], prepend=0)
 
     def choose(self, scores: Ints, uniform: Callable[[int], int]) -> int:
         """Draw one of the candidates of a row; most draws need only the few best in order.
@@ -254,8 +254,7 @@ class Sampler:
             found = self._kept(*_ordered(scores, x, weights, end))
             if found is None:
                 continue
-            ids, kept, mass = found
-            edges = np.cumsum(kept)  # at most 2**31 ids of 2**31 each
+            ids, edges, mass = found
             if (draw := uniform(mass)) < edges[-1]:
                 return int(ids[np.searchsorted(edges, draw, side="right")])
         raise AssertionError("a draw is below the sum of all weights")
@@ -268,7 +267,7 @@ class Sampler:
         return x, exp2_weight(x)
 
     def _kept(self, ids: Ints, weights: Ints, mass: int | None) -> tuple[Ints, Ints, int] | None:
-        """What the filters keep of ordered candidates, and the sum of the weights of all kept.
+        """What the filters keep of ordered candidates: ids, sums of weights up to each, and of all.
 
         ``mass`` is the sum of the weights of all ids if there may be more of them; then the result
         is None where it would depend on those.
@@ -278,7 +277,7 @@ class Sampler:
             kept, more = self.options.top_k, False
         elif more and self.options.top_k:
             return None
-        ends = np.cumsum(weights[:kept])
+        ends = np.cumsum(weights[:kept])  # at most 2**31 ids of 2**31 each
         total = int(mass) if more and mass is not None else int(ends[-1])
         top_p, floor_weight = self.limits
         reached = total if top_p == 1 else ceil(top_p * total)
@@ -292,7 +291,7 @@ class Sampler:
             total, more = int(ends[kept - 1]), False
         elif floor_weight and more:
             return None
-        return ids[:kept], weights[:kept], total
+        return ids[:kept], ends[:kept], total
 
     @cached_property
     def limits(self) -> tuple[Fraction, int]:
@@ -323,7 +322,7 @@ class Sampler:
 
     def _checked(self, logits: NDArray[np.integer], batch: int) -> NDArray[np.integer]:
         """The logits of real ids, int32 as they are and others as int64."""
-        if not np.issubdtype(logits.dtype, np.integer):
+        if logits.dtype != np.int32 and not np.issubdtype(logits.dtype, np.integer):
             raise ValueError(f"logits must be integers, not {logits.dtype}")
         if logits.ndim != 2 or len(logits) != batch or logits.shape[1] < self.valid_vocab:
             raise ValueError(

@@ -10,9 +10,10 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from lightmamba.serve.errors import ApiError, JsonResponse
-from lightmamba.serve.jobs import Event
+from lightmamba.serve.jobs import Event, Job
 from lightmamba.serve.prepare import Asked
 from lightmamba.serve.scheduler import Scheduler
 
@@ -118,13 +119,29 @@ async def _gone(request: Request) -> None:
 def stream(scheduler: Scheduler, form: Form, *, usage: bool) -> Response:
     """Send an answer as it comes."""
     scheduler.submit(form.asked.job)
-    return StreamingResponse(
-        _events(scheduler, form, usage=usage), media_type="text/event-stream",
+    return _Stream(
+        _events(form, usage=usage), scheduler, form.asked.job, media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )  # fmt: skip
 
 
-async def _events(scheduler: Scheduler, form: Form, *, usage: bool) -> AsyncIterator[str]:
+class _Stream(StreamingResponse):
+    """A stream whose job ends with it, even where the client left before its first event."""
+
+    def __init__(
+        self, events: AsyncIterator[str], scheduler: Scheduler, job: Job, **options: Any
+    ) -> None:
+        super().__init__(events, **options)
+        self._scheduler, self._job = scheduler, job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._scheduler.cancel(self._job)
+
+
+async def _events(form: Form, *, usage: bool) -> AsyncIterator[str]:
     job = form.asked.job
     null = "null" if usage else None
     try:
@@ -145,8 +162,6 @@ async def _events(scheduler: Scheduler, form: Form, *, usage: bool) -> AsyncIter
         yield "data: [DONE]\n\n"
     except ApiError as error:
         yield f"data: {json.dumps(error.body())}\n\n"
-    finally:
-        scheduler.cancel(job)
 
 
 def _joined(events: list[Event]) -> list[tuple[int, str, str | None]]:

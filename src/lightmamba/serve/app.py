@@ -120,7 +120,7 @@ def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metr
     async def health() -> Response:
         """Whether the server takes requests: 200, or 503 while it stops or after a failure."""
         good = scheduler.alive and not scheduler.draining
-        status = "ok" if good else "stopping" if scheduler.draining else "failed"
+        status = "ok" if good else "failed" if scheduler.broken else "stopping"
         said = {
             "status": status, "model": served.name, "device": served.backend.device,
             "chat": served.chat_template is not None, "slots": served.backend.slots,

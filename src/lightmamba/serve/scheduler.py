@@ -53,6 +53,9 @@ class Scheduler:
         self._out: dict[Job, list[Event | ApiError]] = {}
         self._work = threading.Condition()
         self._closing = self._draining = False
+        self._broken: ApiError | None = (
+            None  # what every request is told when nothing runs any more
+        )
         self._totals_at, self._end = 0.0, math.inf
         self._seconds = 1.0  # that a session holds its slot, a running mean
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -80,6 +83,11 @@ class Scheduler:
         return self._thread.is_alive()
 
     @property
+    def broken(self) -> bool:
+        """Whether the backend failed and could not be set up again."""
+        return self._broken is not None
+
+    @property
     def draining(self) -> bool:
         """Whether new requests are refused."""
         return self._draining
@@ -98,7 +106,6 @@ class Scheduler:
 
     def close(self) -> None:
         """End what runs and wait for the thread; clients are told that the server stops."""
-        self._draining = True
         with self._work:
             self._closing = True
             self._work.notify()
@@ -113,6 +120,8 @@ class Scheduler:
             429 if too many sessions wait, 503 if the server is stopping.
         """
         with self._work:
+            if self._broken is not None:
+                raise self._broken
             if self._draining or not self._thread.is_alive():
                 raise stopping()
             if len(self._waiting) >= self.queue:
@@ -131,22 +140,22 @@ class Scheduler:
                 self._work.notify()
 
     def _run(self) -> None:
-        while True:
-            with self._work:
-                while not (self._waiting or self._running or self._closing):
-                    self._work.wait()
-                if self._closing:
-                    break
-                self._drop()
-                self._admit()
+        while not self._closing and self._broken is None:
             try:
+                with self._work:
+                    while not (self._waiting or self._running or self._closing):
+                        self._work.wait()
+                    self._drop()
+                    self._admit()
                 self._pass()
             except Exception as error:
                 self._failed(error)
             self._flush()
-        for job in dict.fromkeys(session.job for session in (*self._waiting, *self._running)):
-            self._fail(job, stopping())
-        self._waiting.clear()
+        with self._work:
+            self._draining = True
+            for job in dict.fromkeys(session.job for session in (*self._waiting, *self._running)):
+                self._fail(job, self._broken or stopping())
+            self._waiting.clear()
         self._flush()
 
     def _drop(self) -> None:
@@ -322,7 +331,14 @@ class Scheduler:
                           code="failed")  # fmt: skip
         for job in dict.fromkeys(session.job for session in self._running):
             self._fail(job, answer)
-        self.backend.recover()
+        try:
+            self.backend.recover()
+        except Exception as again:
+            log.error("the backend cannot be used any more", exc_info=again)
+            self._broken = ApiError(
+                503, f"{what}, and could not be set up again; restart the server",
+                kind="server_error", code="failed",
+            )  # fmt: skip
 
     def _flush(self) -> None:
         """Hand over what a pass gave, all at once."""

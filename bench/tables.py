@@ -16,6 +16,7 @@ from bench.markdown import foot, lines, load
 from bench.mutants import fingerprint
 from bench.paper_tables import PAPER
 from bench.quantize_tables import QUANTIZE
+from bench.serve_tables import SERVE
 from bench.synth_tables import SYNTH
 from lightmamba.arch.describe import tables
 
@@ -278,6 +279,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **ENGINE,
     **PAPER,
     **QUANTIZE,
+    **SERVE,
 }
 
 

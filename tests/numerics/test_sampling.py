@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lightmamba.errors import InputError
-from lightmamba.numerics import sampling
+from lightmamba.numerics import exp2, sampling
 from lightmamba.numerics.sampling import (
     Sampler,
     SamplingOptions,
@@ -60,10 +60,10 @@ def test_exp2_weight_worked_values():
 
 
 def test_exp2_tables_do_not_depend_on_the_decimal_context():
-    tables = sampling._exp2_tables()
-    sampling._exp2_tables.cache_clear()
+    tables = exp2._exp2_tables()
+    exp2._exp2_tables.cache_clear()
     with decimal.localcontext(prec=3, rounding=decimal.ROUND_UP):
-        for again, table in zip(sampling._exp2_tables(), tables, strict=True):
+        for again, table in zip(exp2._exp2_tables(), tables, strict=True):
             np.testing.assert_array_equal(again, table)
 
 
@@ -232,6 +232,57 @@ def test_a_draw_falls_into_the_candidates_share(monkeypatch, draw, expected):
     sampler = make_sampler(vocab=3, **HALVES)
     ids, _ = sampler(np.array([[8, 7, 9]]), sampler.empty_state(1))
     np.testing.assert_array_equal(ids, [expected])
+
+
+@settings(max_examples=300)
+@example(1, 3000, -16, 1.0, 0, 1.0, 1e-6)  # of these four, some are wide
+@example(2, 3000, -16, 1.0, 0, 1.0, 1e-6)
+@example(4, 3000, -16, 1.0, 0, 1.0, 1e-6)
+@example(5, 3000, -16, 1.0, 0, 1.0, 1e-6)
+@given(
+    st.integers(0, 2**32), st.sampled_from([3, 40, 3000]), st.integers(-24, -8),
+    st.sampled_from([0.01, 0.5, 1.0, 100.0]), st.sampled_from([0, 2, 50, 2999, 5000]),
+    st.sampled_from([1e-9, 0.3, 0.95, 1.0]), st.sampled_from([0.0, 1e-6, 0.05, 1.0]),
+)  # fmt: skip
+def test_a_draw_needs_no_whole_order(seed, vocab, exponent, temperature, top_k, top_p, min_p):
+    """From all candidates in order, the same id, wherever the draw falls."""
+    rng = np.random.default_rng(seed)
+    if seed % 3:  # as those of a model: some halvings of the probability around the mean
+        wide = rng.choice([0.5, 1.5, 3, 8]) * temperature / 2.0**exponent
+        values = rng.normal(0, wide, vocab).clip(-(2**31), 2**31 - 1).astype(np.int64)
+    else:
+        values = rng.integers(-(1 << 31), 1 << 31, vocab) >> rng.integers(0, 16)
+    values = values // rng.integers(1, 1000) if seed % 2 else values  # with and without equal ones
+    sampler = make_sampler(
+        exponent, vocab, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+    )
+    ids, weights = sampler.candidates(values)
+    edges = np.cumsum(weights)
+    places = [0, int(edges[0]) - 1, int(edges[-1]) - 1, *rng.integers(0, edges[-1], 5).tolist()]
+    for draw in places:
+        bounds: list[int] = []
+        found = sampler.choose(
+            values, lambda bound, draw=draw, seen=bounds: seen.append(bound) or draw
+        )
+        assert set(bounds) == {int(edges[-1])}
+        assert found == ids[np.searchsorted(edges, draw, side="right")]
+
+
+@pytest.mark.parametrize("bits", [0, 23])  # both ways of sorting
+@given(values=st.lists(st.integers(-3, 3), min_size=2, max_size=40))
+def test_candidates_are_ordered_by_score_and_id(bits, values):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "_PLACE_BITS", bits)
+        check_order(values)
+
+
+def check_order(values):
+    sampler = make_sampler(-2, len(values), temperature=1.0)
+    array = scores(*values)
+    ids, weights = sampler.candidates(array)
+    wanted = sorted(range(len(values)), key=lambda i: (-values[i], i))
+    assert ids.tolist() == wanted[: len(ids)]
+    assert (np.diff(weights) <= 0).all()
 
 
 def test_padded_ids_are_never_drawn():

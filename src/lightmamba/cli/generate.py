@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _prompt(args: argparse.Namespace, opened: "Opened", tokenizer: "Tokenizer") -> Any:
     """Ids of the prompt, or of the chat that it begins."""
     from lightmamba.errors import InputError
-    from lightmamba.runtime import render_chat
+    from lightmamba.runtime.chat import render_chat, special_words
 
     if not args.chat:
         return tokenizer.encode(args.prompt)
@@ -95,10 +95,7 @@ def _prompt(args: argparse.Namespace, opened: "Opened", tokenizer: "Tokenizer") 
         raise InputError(f"{args.file} has no chat template, so it is no chat model; "
                          f"leave --chat out")  # fmt: skip
     messages = [] if args.system is None else [{"role": "system", "content": args.system}]
-    words = {}
-    for name in ("bos", "eos", "pad"):
-        if (ids := opened.ids(name)) and (word := tokenizer.token(ids[0])) is not None:
-            words[f"{name}_token"] = word
+    words = special_words(opened.special_ids, tokenizer)
     text = render_chat(
         opened.chat_template, [*messages, {"role": "user", "content": args.prompt}],
         special_tokens=words,

@@ -19,6 +19,7 @@ VERBS = {
     "inspect": "shapes, formats, ranges and errors of a file or checkpoint",
     "evaluate": "perplexity, comparison with a float checkpoint, tasks",
     "generate": "text from a quantized model, in exact integers",
+    "serve": "an OpenAI-compatible server of a quantized model",
     "estimate": "speed, size and energy of a machine, without simulation",
     "compile": "a quantized model, or a named shape, to gates, memory images and a program",
     "explore": "a search over machines: speed, size, energy and accuracy",

@@ -9,18 +9,21 @@ penalized logit, largest first, equal ones by id, lowest first; each filter keep
 order. All weights and sums are int64; the worst cases stand at the operations.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property, lru_cache
-from math import ceil, floor
+from functools import cached_property, partial
+from math import ceil
 from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
+from lightmamba.numerics.exp2 import LN2, WEIGHT_BITS, X_BITS, X_END, exp2_weight, round_half_up
 from lightmamba.numerics.primitives import Ints, round_shift
+from lightmamba.numerics.uniform import philox, uniform_below
 
 __all__ = [
     "LOGIT_EXPONENT",
@@ -33,14 +36,9 @@ __all__ = [
 ]
 
 LOGIT_EXPONENT = (-40, 0)  # range of the exponent of the logits
-WEIGHT_BITS = 31  # a weight is 2**31 for the most probable id
 PENALTY_BITS = 24  # fractional bits of the repetition penalty's multipliers
-_X_BITS = 16  # fractional bits of the exponent that exp2_weight takes
-_X_END = 32 << _X_BITS  # from here on a weight is 0
-_CONTEXT = Context(
-    prec=40
-)  # decimal digits; ln and exp are correctly rounded, so the same anywhere
-_LN2 = Decimal(2).ln(_CONTEXT)
+_PLACE_BITS = 23
+_FIRST = (5 << X_BITS, 11 << X_BITS)  # how far below the best the order is looked at first
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,8 @@ class SamplerState:
 class Sampler:
     """Logits in, ids out, in integers alone.
 
-    Row ``r`` of a batch has its own random stream, named by (seed, r), that no other row disturbs.
+    Row ``r`` of a batch has its own random stream, named by (seed, stream + r), that no other row
+    disturbs.
     Equal logits: the lowest id wins (greedy), or comes first (sampled).
 
     Parameters
@@ -137,6 +136,8 @@ class Sampler:
         A logit's value is ``q * 2**logit_exponent``; -40 to 0.
     valid_vocab : int
         Ids from here on are padding and never drawn.
+    stream : int
+        Random stream of the first row.
 
     Raises
     ------
@@ -147,6 +148,7 @@ class Sampler:
     options: SamplingOptions
     logit_exponent: int
     valid_vocab: int
+    stream: int = 0
 
     def __post_init__(self) -> None:
         low, high = LOGIT_EXPONENT
@@ -163,7 +165,7 @@ class Sampler:
     def observe(self, state: SamplerState, ids: Ints) -> SamplerState:
         """Mark ``ids``, shape (batch, seqlen), as seen: the prompt, for instance."""
         seen = state.seen.copy()
-        np.put_along_axis(seen, np.asarray(ids, dtype=np.int64), True, axis=1)
+        seen[np.arange(len(seen))[:, None], ids] = True
         return SamplerState(state.draws, seen)
 
     def __call__(
@@ -189,29 +191,33 @@ class Sampler:
         ValueError
             If the logits have another shape, type or range.
         """
-        scores = self.penalize(self._checked(logits, len(state.draws)), state.seen)
+        valid = self._checked(logits, len(state.draws))
         if self.options.greedy:
-            ids = scores.argmax(axis=1)
+            ids = self.penalize(valid, state.seen).argmax(axis=1)
             return ids, self.observe(state, ids[:, None])
+        scores = self.penalize(valid, state.seen).astype(np.int64, copy=False)
         ids = np.empty(len(scores), dtype=np.int64)
-        for row in range(len(scores)):
-            candidates, weights = self.candidates(scores[row])
-            edges = np.cumsum(weights)  # at most 2**31 ids of 2**31 each
-            draw = uniform_below(
-                int(edges[-1]), seed=int(self.options.seed), row=row, draw=int(state.draws[row])
+        for row, draw in enumerate(state.draws.tolist()):
+            uniform = partial(
+                uniform_below, seed=int(self.options.seed), row=self.stream + row, draw=draw
             )
-            ids[row] = candidates[np.searchsorted(edges, draw, side="right")]
+            ids[row] = self.choose(scores[row], uniform)
         seen = self.observe(state, ids[:, None]).seen
         return ids, SamplerState(state.draws + 1, seen)
 
-    def penalize(self, scores: Ints, seen: NDArray[np.bool_]) -> Ints:
+    def penalize(self, scores: NDArray[np.integer], seen: NDArray[np.bool_]) -> NDArray[np.integer]:
         """Divide the positive, multiply the negative logits of seen ids, rounded half up.
 
         A multiplier is at most 100 * 2**24, so a product of an int32 stays below 2**62.
         """
         divide, multiply = self.penalties
-        factor = np.where(scores > 0, divide, multiply)
-        return np.where(seen, round_shift(scores * factor, PENALTY_BITS), scores)
+        if divide == multiply == 1 << PENALTY_BITS:
+            return scores
+        out, where = scores.astype(np.int64), np.nonzero(seen)
+        some = out[where]
+        factor = np.where(some > 0, divide, multiply)
+        out[where] = round_shift(some * factor, PENALTY_BITS)
+        return out
 
     def candidates(self, scores: Ints) -> tuple[Ints, Ints]:
         """Find the ids of one row that may be drawn, and their weights.
@@ -229,25 +235,77 @@ class Sampler:
             Proportional to the probabilities; the first is 2**31. Relative error at most 7e-6,
             and one unit of 2**-31 of the largest; below that a weight is 0 and its id is left out.
         """
+        found = self._kept(*_ordered(scores, *self._weights(scores), X_END))
+        assert found is not None
+        return found[0], np.diff(found[1], prepend=0)
+
+    def choose(self, scores: Ints, uniform: Callable[[int], int]) -> int:
+        """Draw one of the candidates of a row; most draws need only the few best in order.
+
+        Parameters
+        ----------
+        scores : NDArray[np.int64], shape (valid_vocab,)
+            As for :meth:`candidates`.
+        uniform
+            Takes a bound and gives an integer from 0 to the bound - 1, always the same.
+        """
+        x, weights = self._weights(scores)
+        for end in (*_FIRST, X_END):
+            found = self._kept(*_ordered(scores, x, weights, end))
+            if found is None:
+                continue
+            ids, edges, mass = found
+            if (draw := uniform(mass)) < edges[-1]:
+                return int(ids[np.searchsorted(edges, draw, side="right")])
+        raise AssertionError("a draw is below the sum of all weights")
+
+    def _weights(self, scores: Ints) -> tuple[Ints, Ints]:
+        """How far each id is below the best, in units of 2**-16 of a halving, and its weight."""
         multiplier, shift = self.scale
         # below 200 * 2**31 * 2**24 < 2**63
-        weights = exp2_weight(round_shift((scores.max() - scores) * multiplier, shift))
-        ids = np.flatnonzero(weights)
-        ids = ids[np.argsort(-scores[ids], kind="stable")]
-        weights = weights[ids]
-        kept = min(len(ids), self.options.top_k or len(ids))
-        ends = np.cumsum(weights[:kept])
-        reached = ceil(_fraction(self.options.top_p) * int(ends[-1]))
-        kept = int(np.searchsorted(ends - weights[:kept], reached, side="left"))
-        floor_weight = ceil(_fraction(self.options.min_p) * (1 << WEIGHT_BITS))
-        kept = int(np.count_nonzero(weights[:kept] >= floor_weight))
-        return ids[:kept], weights[:kept]
+        x = round_shift((scores.max() - scores) * multiplier, shift)
+        return x, exp2_weight(x)
+
+    def _kept(self, ids: Ints, weights: Ints, mass: int | None) -> tuple[Ints, Ints, int] | None:
+        """What the filters keep of ordered candidates: ids, sums of weights up to each, and of all.
+
+        ``mass`` is the sum of the weights of all ids if there may be more of them; then the result
+        is None where it would depend on those.
+        """
+        kept, more = len(ids), mass is not None
+        if 0 < self.options.top_k <= kept:
+            kept, more = self.options.top_k, False
+        elif more and self.options.top_k:
+            return None
+        ends = np.cumsum(weights[:kept])  # at most 2**31 ids of 2**31 each
+        total = int(mass) if more and mass is not None else int(ends[-1])
+        top_p, floor_weight = self.limits
+        reached = total if top_p == 1 else ceil(top_p * total)
+        if ends[-1] >= reached:
+            kept = int(np.searchsorted(ends - weights[:kept], reached, side="left"))
+            total, more = int(ends[kept - 1]), False
+        elif top_p < 1:
+            return None
+        if floor_weight and weights[kept - 1] < floor_weight:
+            kept = int(np.count_nonzero(weights[:kept] >= floor_weight))
+            total, more = int(ends[kept - 1]), False
+        elif floor_weight and more:
+            return None
+        return ids[:kept], ends[:kept], total
+
+    @cached_property
+    def limits(self) -> tuple[Fraction, int]:
+        """``top_p``, and the smallest weight that ``min_p`` keeps."""
+        return (
+            _fraction(self.options.top_p),
+            ceil(_fraction(self.options.min_p) * (1 << WEIGHT_BITS)),
+        )
 
     @cached_property
     def penalties(self) -> tuple[int, int]:
         """Multipliers of a seen id's positive and negative logit, with 24 fractional bits."""
         penalty, one = _fraction(self.options.repetition_penalty), 1 << PENALTY_BITS
-        return _round_half_up(one / penalty), _round_half_up(one * penalty)
+        return round_half_up(one / penalty), round_half_up(one * penalty)
 
     @cached_property
     def scale(self) -> tuple[int, int]:
@@ -255,15 +313,16 @@ class Sampler:
 
         Their quotient is 2**logit_exponent * 2**16 / (ln 2 * temperature), temperature not 0.
         """
-        quotient = Fraction(1 << _X_BITS, 1 << -self.logit_exponent) / Fraction(_LN2)
+        quotient = Fraction(1 << X_BITS, 1 << -self.logit_exponent) / Fraction(LN2)
         quotient /= _fraction(self.options.temperature)
         shift = 0
         while quotient * (1 << shift) < 1 << 23:  # below 2**24 even without a shift
             shift += 1
-        return _round_half_up(quotient * (1 << shift)), shift
+        return round_half_up(quotient * (1 << shift)), shift
 
-    def _checked(self, logits: NDArray[np.integer], batch: int) -> Ints:
-        if not np.issubdtype(logits.dtype, np.integer):
+    def _checked(self, logits: NDArray[np.integer], batch: int) -> NDArray[np.integer]:
+        """The logits of real ids, int32 as they are and others as int64."""
+        if logits.dtype != np.int32 and not np.issubdtype(logits.dtype, np.integer):
             raise ValueError(f"logits must be integers, not {logits.dtype}")
         if logits.ndim != 2 or len(logits) != batch or logits.shape[1] < self.valid_vocab:
             raise ValueError(
@@ -271,77 +330,27 @@ class Sampler:
                 f"not {logits.shape}"
             )
         valid = logits[:, : self.valid_vocab]
+        if valid.dtype == np.int32:
+            return valid
         if valid.min() < -(1 << 31) or valid.max() >= 1 << 31:
             raise ValueError("logits must fit int32")
         return valid.astype(np.int64)
 
 
-def exp2_weight(x: Ints) -> Ints:
-    """Compute 2**31 * 2**-x for x >= 0 with 16 fractional bits.
+def _ordered(scores: Ints, x: Ints, weights: Ints, end: int) -> tuple[Ints, Ints, int | None]:
+    """The best ids in order and their weights; the sum of all weights where there may be more ids.
 
-    The two bytes of the fraction index two tables of 256 integers, whose product has 62 bits; it is
-    rounded once, half up. Worst error 1.4 units for any x, 1.1e-9 of the value for x < 1 (tested
-    over all inputs); from x = 32 on the result is 0.
-
-    Parameters
-    ----------
-    x : NDArray[np.int64], any shape
-        Exponent in units of 2**-16.
-
-    Returns
-    -------
-    NDArray[np.int64], the shape of ``x``
-        0 to 2**31.
+    Those with ``x`` below ``end``, which are a beginning of the order: a lower score never has a
+    lower x.
     """
-    high, low = _exp2_tables()
-    product = high[(x >> 8) & 255] * low[x & 255]
-    weight = round_shift(product, WEIGHT_BITS + np.minimum(x >> _X_BITS, 31))
-    return np.where(x < _X_END, weight, 0)
-
-
-@lru_cache(maxsize=1)
-def _exp2_tables() -> tuple[Ints, Ints]:
-    """2**31 * 2**-(i / 256) and 2**31 * 2**-(i / 65536), i in 0..255, rounded half up."""
-
-    def entry(exponent: Fraction) -> int:
-        steps = _CONTEXT.divide(Decimal(-exponent.numerator), Decimal(exponent.denominator))
-        power = _CONTEXT.exp(_CONTEXT.multiply(_LN2, steps))
-        return _round_half_up(Fraction(power) * (1 << WEIGHT_BITS))
-
-    high = [entry(Fraction(i, 1 << 8)) for i in range(256)]
-    low = [entry(Fraction(i, 1 << _X_BITS)) for i in range(256)]
-    return np.array(high, dtype=np.int64), np.array(low, dtype=np.int64)
-
-
-def uniform_below(bound: int, *, seed: int, row: int, draw: int) -> int:
-    """Draw an integer from 0 to ``bound - 1``, each exactly as likely.
-
-    The high half of ``word * bound``, where word is the first of :func:`philox` with key (seed, 0)
-    and counter (draw, row, attempt, 0); words whose low half is below ``2**64 % bound`` are
-    rejected for the next attempt (Lemire: Fast random integer generation in an interval, 2019). So
-    the draw falls at about the same share of nearly equal weights. ``bound`` is 1 to 2**64.
-    """
-    attempt = 0
-    while True:
-        product = philox((draw, row, attempt, 0), (seed, 0))[0] * bound
-        if product % (1 << 64) >= (1 << 64) % bound:
-            return product >> 64
-        attempt += 1
-
-
-def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Compute one block of Philox4x64-10, four random words of 64 bits.
-
-    Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
-    """
-    mask = (1 << 64) - 1
-    (a, b, c, d), (key0, key1) = counter, key
-    for _ in range(10):
-        first, second = a * 0xD2E7470EE14C6C93, c * 0xCA5A826395121157
-        a, b = (second >> 64) ^ b ^ key0, second & mask
-        c, d = (first >> 64) ^ d ^ key1, first & mask
-        key0, key1 = (key0 + 0x9E3779B97F4A7C15) & mask, (key1 + 0xBB67AE8584CAA73B) & mask
-    return a, b, c, d
+    ids = np.flatnonzero(weights if end == X_END else x < end)
+    below = scores.max() - scores[ids]  # less than 2**40
+    if len(ids) <= 1 << _PLACE_BITS:  # one number for score and place sorts several times as fast
+        places = np.sort(below << _PLACE_BITS | np.arange(len(ids))) & ((1 << _PLACE_BITS) - 1)
+    else:
+        places = np.argsort(below, kind="stable")
+    ids = ids[places]
+    return ids, weights[ids], None if end == X_END else int(weights.sum())
 
 
 def _fraction(value: float) -> Fraction:
@@ -361,7 +370,3 @@ def _exact(name: str, value: float, example: str) -> Fraction:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _round_half_up(value: Fraction) -> int:
-    return floor(value + Fraction(1, 2))

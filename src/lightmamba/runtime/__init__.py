@@ -3,15 +3,9 @@
 from lightmamba.runtime.chat import render_chat
 from lightmamba.runtime.decoder import DeviceDecoder, DeviceSequence
 from lightmamba.runtime.defaults import sampling_options
-from lightmamba.runtime.generation import Decoder, Generation, Step, generate
+from lightmamba.runtime.generation import Continuation, Decoder, Generation, Step, generate
 
 __all__ = [
-    "Decoder",
-    "DeviceDecoder",
-    "DeviceSequence",
-    "Generation",
-    "Step",
-    "generate",
-    "render_chat",
-    "sampling_options",
-]
+    "Continuation", "Decoder", "DeviceDecoder", "DeviceSequence", "Generation", "Step", "generate",
+    "render_chat", "sampling_options",
+]  # fmt: skip

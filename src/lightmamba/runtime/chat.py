@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["render_chat"]
+__all__ = ["render_chat", "special_words"]
 
 
 def render_chat(
@@ -61,6 +62,27 @@ def render_chat(
         raise InputError("the model's chat template never ends") from error
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise InputError(f"the model's chat template fails: {_line(error)}") from error
+
+
+def special_words(
+    special_ids: Mapping[str, int | list[int]], tokenizer: Tokenizer
+) -> dict[str, str]:
+    """Text of ``bos_token``, ``eos_token`` and ``pad_token``, where a model has them.
+
+    Parameters
+    ----------
+    special_ids
+        By "bos", "eos" and "pad"; of several ids the first counts.
+    tokenizer
+        The model's.
+    """
+    words = {}
+    for name in ("bos", "eos", "pad"):
+        found = special_ids.get(name, [])
+        ids = found if isinstance(found, list) else [found]
+        if ids and (word := tokenizer.token(ids[0])) is not None:
+            words[f"{name}_token"] = word
+    return words
 
 
 def _line(error: Exception) -> str:

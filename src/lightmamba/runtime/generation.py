@@ -16,18 +16,21 @@ from lightmamba.numerics.sampling import Sampler, SamplingOptions
 from lightmamba.runtime.stopping import StopMatcher
 from lightmamba.tokenizer import StreamDecoder, Tokenizer, check_vocab
 
-__all__ = ["Decoder", "FinishReason", "Generation", "Step", "generate"]
+__all__ = [
+    "Continuation",
+    "Decoder",
+    "FinishReason",
+    "Generation",
+    "Step",
+    "Vocabulary",
+    "generate",
+]
 
 FinishReason = Literal["length", "stop", "eos"]
 
 
-class Decoder(Protocol):
-    """What turns ids into logits and carries the state of the sequences."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Logits per token, padding included."""
-        ...
+class Vocabulary(Protocol):
+    """What must be known of a model to draw from its logits."""
 
     @property
     def valid_vocab(self) -> int:
@@ -37,6 +40,15 @@ class Decoder(Protocol):
     @property
     def logit_exponent(self) -> int:
         """A logit's value is ``q * 2**logit_exponent``."""
+        ...
+
+
+class Decoder(Vocabulary, Protocol):
+    """What turns ids into logits and carries the state of the sequences."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Logits per token, padding included."""
         ...
 
     def empty_state(self, batch: int) -> Any:
@@ -139,50 +151,101 @@ def generate(
         If the prompt is empty, an id is not the model's, ``max_tokens`` is below 1, a stop string
         is empty or lacks a tokenizer, or the tokenizer is not the model's.
     """
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
-        raise InputError(f"max_tokens must be a whole number from 1 on, not {max_tokens!r}; try 64")
-    prompt = _checked_ids("the prompt's", prompt_ids, decoder.valid_vocab)
-    if not len(prompt):
-        raise InputError("the prompt has no tokens; give at least one, such as 'The'")
-    stops = frozenset(_checked_ids("stop", list(stop_ids), decoder.valid_vocab).tolist())
-    matcher = StopMatcher(stop_strings)
-    if tokenizer is not None:
-        check_vocab(tokenizer, decoder.valid_vocab)
-    elif stop_strings:
-        raise InputError("stop strings need a tokenizer, and the model has none; give stop ids")
-    sampler = Sampler(sampling, decoder.logit_exponent, decoder.valid_vocab)
-    text = None if tokenizer is None else StreamDecoder(tokenizer)
-    return _steps(decoder, prompt, max_tokens, sampler, stops, matcher, text)
+    text = Continuation(
+        decoder, prompt_ids, max_tokens=max_tokens, sampling=sampling, stop_ids=stop_ids,
+        stop_strings=stop_strings, tokenizer=tokenizer,
+    )  # fmt: skip
+    return _steps(decoder, text)
 
 
-def _steps(
-    decoder: Decoder,
-    prompt: NDArray[np.int64],
-    max_tokens: int,
-    sampler: Sampler,
-    stop_ids: frozenset[int],
-    matcher: StopMatcher,
-    text: StreamDecoder | None,
-) -> Iterator[Step]:
-    sampler_state = sampler.observe(sampler.empty_state(1), prompt[None])
-    logits, state = decoder.forward(prompt[None], decoder.empty_state(1))
-    for left in range(max_tokens - 1, -1, -1):
-        ids, sampler_state = sampler(logits[:, -1], sampler_state)
+class Continuation:
+    """Everything that happens to one prompt's logits: sampling, stops and text.
+
+    It does not know what computes the logits, or what else is computed at the same time, so a text
+    is the same wherever it is generated.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+        Of the model.
+    prompt_ids, max_tokens, sampling, stop_ids, stop_strings, tokenizer
+        As for :func:`generate`.
+    stream : int
+        Which of the seed's random streams to draw from; texts that continue one prompt with one
+        seed differ by it. :func:`generate` takes stream 0.
+
+    Raises
+    ------
+    InputError
+        As :func:`generate`.
+
+    Attributes
+    ----------
+    prompt : (seqlen,) int64
+        The checked ids.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        prompt_ids: Sequence[int] | NDArray[np.int64],
+        *,
+        max_tokens: int,
+        sampling: SamplingOptions,
+        stop_ids: Collection[int] = (),
+        stop_strings: Sequence[str] = (),
+        tokenizer: Tokenizer | None = None,
+        stream: int = 0,
+    ) -> None:
+        if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+            raise InputError(
+                f"max_tokens must be a whole number from 1 on, not {max_tokens!r}; try 64"
+            )
+        valid = vocabulary.valid_vocab
+        self.prompt = _checked_ids("the prompt's", prompt_ids, valid)
+        if not len(self.prompt):
+            raise InputError("the prompt has no tokens; give at least one, such as 'The'")
+        self._stop_ids = frozenset(_checked_ids("stop", list(stop_ids), valid).tolist())
+        self._matcher = StopMatcher(stop_strings)
+        if tokenizer is not None:
+            check_vocab(tokenizer, valid)
+        elif stop_strings:
+            raise InputError("stop strings need a tokenizer, and the model has none; give stop ids")
+        self._sampler = Sampler(sampling, vocabulary.logit_exponent, valid, stream=stream)
+        self._seen = self._sampler.observe(self._sampler.empty_state(1), self.prompt[None])
+        self._text = None if tokenizer is None else StreamDecoder(tokenizer)
+        self._left = max_tokens
+
+    def take(self, logits: NDArray[np.int32]) -> Step:
+        """Draw the next token from the logits (1, vocab) of the last one.
+
+        Once a step has a finish reason, nothing more may be drawn.
+        """
+        ids, self._seen = self._sampler(logits, self._seen)
         token_id = int(ids[0])
-        reason: FinishReason | None = "eos" if token_id in stop_ids else None
+        self._left -= 1
+        reason: FinishReason | None = "eos" if token_id in self._stop_ids else None
         piece = ""
-        if text is not None and reason is None:
-            piece = matcher.push(text.push(token_id))
-        if matcher.stopped:
+        if self._text is not None and reason is None:
+            piece = self._matcher.push(self._text.push(token_id))
+        if self._matcher.stopped:
             reason = "stop"
-        elif reason is None and not left:
+        elif reason is None and not self._left:
             reason = "length"
-        if text is not None and reason in ("eos", "length"):
-            piece += matcher.push(text.finish()) + matcher.finish()
-        yield Step(token_id, piece, reason)
-        if reason is not None:
+        if self._text is not None and reason in ("eos", "length"):
+            piece += self._matcher.push(self._text.finish()) + self._matcher.finish()
+        return Step(token_id, piece, reason)
+
+
+def _steps(decoder: Decoder, text: Continuation) -> Iterator[Step]:
+    ids, state = text.prompt[None], decoder.empty_state(1)
+    while True:
+        logits, state = decoder.forward(ids, state)
+        step = text.take(logits[:, -1])
+        yield step
+        if step.finish_reason is not None:
             return
-        logits, state = decoder.forward(ids[:, None], state)
+        ids = np.array([[step.token_id]])
 
 
 def _checked_ids(

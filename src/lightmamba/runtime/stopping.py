@@ -36,6 +36,8 @@ class StopMatcher:
         """Add text and return what is certain to come before any stop string."""
         if self.stopped:
             return ""
+        if not self._stops:
+            return text
         text = self._held + text
         found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:

@@ -1,0 +1,243 @@
+"""The server under load, through the official client: docs/howto/serve.md.
+
+    python -m bench.serve
+    python -m bench.serve --shape mamba2-130m
+
+A server in a process of its own, and as many clients in this one. Every answer is compared with
+what `generate` gives for the same prompt and seed. The results file keeps a row of each kind for
+each model, number of threads and machine.
+"""
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import openai
+from tokenizers import Tokenizer as Library
+from tokenizers import decoders, models, pre_tokenizers
+
+from bench.common import commit, kept_rows, machine, write_results
+from bench.engine_files import our_file
+from lightmamba.config import SHAPES
+from lightmamba.data import demo_file
+from lightmamba.engine import Engine
+from lightmamba.errors import InputError
+from lightmamba.qmodel import load
+from lightmamba.runtime import Generation, generate, sampling_options
+from lightmamba.tokenizer import Tokenizer
+from lightmamba.tools import cache_folder
+
+KEY = ("kind", "model", "threads", "stream", "machine")
+PROMPT = 16  # tokens of a prompt under load
+LONG = 1024  # tokens of a prompt that the prefix cache is measured with
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of the server.
+
+    Parameters
+    ----------
+    clients
+        At the same time.
+    tokens
+        Of every answer.
+    prompts : (clients, PROMPT) int64
+    temperature
+        Of every second client; the others are greedy.
+    """
+
+    clients: int
+    tokens: int
+    prompts: np.ndarray[Any, np.dtype[np.int64]]
+    temperature: float = 0.8
+
+    def request(self, n: int) -> dict[str, Any]:
+        """What client ``n`` asks for."""
+        return {
+            "model": "bench", "prompt": self.prompts[n].tolist(), "max_tokens": self.tokens,
+            "seed": n, "temperature": self.temperature if n % 2 else 0.0,
+        }  # fmt: skip
+
+
+def tokenizer_file(size: int) -> Path:
+    """A tokenizer of single bytes and numbered words, for models of random weights."""
+    path = cache_folder("bench") / f"words-{size}.json"
+    words = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    words += [f"Ġword{n}" for n in range(size - len(words))]
+    made = Library(models.BPE(vocab={word: n for n, word in enumerate(words)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.save(str(path))
+    return path
+
+
+@contextmanager
+def server(file: Path, *options: str) -> Iterator[str]:
+    """Serve a file while the block runs; its URL."""
+    words = [sys.executable, "-m", "lightmamba", "serve", str(file), "--port", "0",
+             "--name", "bench", *options]  # fmt: skip
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        if not url:
+            errors.seek(0)
+            raise InputError(f"the server did not start: {errors.read()}")
+        try:
+            yield url
+        finally:
+            process.terminate()
+
+
+async def ask(client: Any, request: dict[str, Any], *, stream: bool) -> str:
+    """The text of one answer."""
+    found = await client.completions.create(stream=stream, **request)
+    if not stream:
+        return str(found.choices[0].text)
+    return "".join([choice.text async for chunk in found for choice in chunk.choices])
+
+
+async def loaded(
+    url: str, load_: Load, *, stream: bool, rounds: int
+) -> tuple[list[float], list[float], list[list[str]]]:
+    """Rates of one client alone and of all together, by round, and the texts of all."""
+    clients = [
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600)
+        for _ in range(load_.clients)
+    ]
+    await asyncio.gather(*(client.models.list() for client in clients))  # connected
+    alone, together, texts = [], [], []
+    few = min(10, load_.clients)
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for n in range(few):
+            await ask(clients[n], load_.request(n), stream=stream)
+        alone.append(few * load_.tokens / (time.perf_counter() - start))
+        start = time.perf_counter()
+        found = await asyncio.gather(
+            *(ask(clients[n], load_.request(n), stream=stream) for n in range(load_.clients)),
+            return_exceptions=True,
+        )
+        together.append(load_.clients * load_.tokens / (time.perf_counter() - start))
+        texts.append([text if isinstance(text, str) else "" for text in found])
+    for client in clients:
+        await client.close()
+    return alone, together, texts
+
+
+def wanted(file: Path, load_: Load, threads: int) -> list[str]:
+    """What `generate` writes to each of the clients."""
+    model = load(file)
+    assert model.tokenizer is not None
+    engine, tokenizer = Engine(model, threads=threads), Tokenizer.from_bytes(model.tokenizer)
+    eos = model.special_ids.get("eos", [])
+    texts = []
+    for n in range(load_.clients):
+        asked = load_.request(n)
+        options, _ = sampling_options({}, seed=n, temperature=asked["temperature"])
+        steps = generate(
+            engine, asked["prompt"], max_tokens=load_.tokens, sampling=options,
+            stop_ids=eos if isinstance(eos, list) else [eos], tokenizer=tokenizer,
+        )  # fmt: skip
+        texts.append(Generation.from_steps(steps).text)
+    return texts
+
+
+def first_token(client: openai.OpenAI, prompt: Sequence[int]) -> float:
+    """Seconds from the request to the first text."""
+    start = time.perf_counter()
+    chunks = client.completions.create(
+        model="bench", prompt=list(prompt), max_tokens=4, temperature=0, stream=True
+    )
+    with chunks:
+        for chunk in chunks:
+            if chunk.choices:
+                return time.perf_counter() - start
+    raise InputError("an answer had no text")
+
+
+def prefixes(url: str, valid: int, rounds: int) -> dict[str, Any]:
+    """Time to the first token of prompts that are new, and of the same ones again."""
+    rng = np.random.default_rng(1)
+    miss, hit = [], []
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        first_token(client, [5])
+        for _ in range(rounds):
+            prompt = rng.integers(1, valid, LONG).tolist()
+            miss.append(first_token(client, prompt))
+            hit.append(min(first_token(client, prompt) for _ in range(3)))
+    return {"tokens": LONG, "miss": miss, "hit": hit}
+
+
+def keep(rows: Sequence[dict[str, Any]]) -> None:
+    """Put rows into the results file in the place of older ones."""
+    now = {"machine": machine(), "commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    merged = {tuple(row.get(k) for k in KEY): row for row in kept_rows("serve")}
+    merged |= {tuple(row.get(k) for k in KEY): row for row in [now | row for row in rows]}
+    write_results("serve", "python -m bench.serve", list(merged.values()))
+
+
+def measure(file: Path, name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """All rows of one model."""
+    valid = load(file).valid_vocab
+    rng = np.random.default_rng(0)
+    load_ = Load(args.clients, args.tokens, rng.integers(1, valid, (args.clients, PROMPT)))
+    texts = wanted(file, load_, args.threads)
+    rows = []
+    with server(file, "--threads", str(args.threads)) as url:
+        for stream in (False, True):
+            alone, together, found = asyncio.run(
+                loaded(url, load_, stream=stream, rounds=args.rounds)
+            )
+            equal = min(sum(a == b for a, b in zip(texts, each, strict=True)) for each in found)
+            rows.append({
+                "kind": "load", "model": name, "threads": args.threads, "stream": stream,
+                "clients": args.clients, "tokens": args.tokens, "equal": equal,
+                "alone": alone, "together": together,
+            })  # fmt: skip
+            ratio = median(b / a for a, b in zip(alone, together, strict=True))
+            print(f"{name}, stream {stream}: {median(alone):,.0f} tokens/s alone, "
+                  f"{median(together):,.0f} of {args.clients}, × {ratio:.2f}, "
+                  f"{equal} equal", flush=True)  # fmt: skip
+        found_ = prefixes(url, valid, args.rounds)
+    rows.append({"kind": "prefix", "model": name, "threads": args.threads} | found_)
+    print(f"{name}: first token {1e3 * median(found_['miss']):.1f} ms, of a known prompt "
+          f"{1e3 * median(found_['hit']):.1f} ms", flush=True)  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", nargs="*", default=[], choices=list(SHAPES))
+    parser.add_argument("--no-bundled", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clients", type=int, default=100)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dry", action="store_true", help="print, and keep nothing")
+    args = parser.parse_args()
+    files = [] if args.no_bundled else [("bundled", demo_file())]
+    for shape in args.shape:
+        files.append((shape, our_file(shape, tokenizer_file(SHAPES[shape].vocab_size - 11))))
+    for name, file in files:
+        rows = measure(file, name, args)
+        if not args.dry:
+            keep(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Answers in OpenAI's form: one JSON object, or a stream of server-sent events."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from lightmamba.serve.errors import ApiError, JsonResponse
+from lightmamba.serve.jobs import Event, Job
+from lightmamba.serve.prepare import Asked
+from lightmamba.serve.scheduler import Scheduler
+
+__all__ = ["Form", "answer", "stream"]
+
+REASONS = {"length": "length", "stop": "stop", "eos": "stop", None: None}
+
+
+class Form:
+    """How a kind of answer is written.
+
+    Parameters
+    ----------
+    chat
+        A chat's messages, not a completion's texts.
+    model
+        Its name.
+    fingerprint
+        Of the model.
+    asked
+        What is answered.
+    """
+
+    def __init__(self, model: str, fingerprint: str, asked: Asked, *, chat: bool) -> None:
+        self.chat, self.asked = chat, asked
+        self._head = {
+            "id": ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex,
+            "object": "", "created": int(time.time()), "model": model,
+            "system_fingerprint": f"lm-{fingerprint[:12]}", "seed": asked.seed,
+        }  # fmt: skip
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        self._chunk = json.dumps(self._head | {"object": kind}, separators=(",", ":"))[:-1]
+
+    def whole(self, texts: list[str], reasons: list[str | None]) -> dict[str, Any]:
+        """The one object of an answer that is not streamed."""
+        choices: list[dict[str, Any]] = []
+        for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
+            content = {"message": {"role": "assistant", "content": text}}
+            content = content if self.chat else {"text": text}  # type: ignore[dict-item]
+            choices.append({"index": index, **content, "logprobs": None, "finish_reason": reason})
+        kind = "chat.completion" if self.chat else "text_completion"
+        return self._head | {"object": kind, "choices": choices, "usage": self.usage()}
+
+    def usage(self) -> dict[str, Any]:
+        """Counts of tokens."""
+        job = self.asked.job
+        prompt, answered = job.prompt_tokens, job.generated_tokens
+        return {
+            "prompt_tokens": prompt, "completion_tokens": answered,
+            "total_tokens": prompt + answered,
+            "prompt_tokens_details": {"cached_tokens": job.cached_tokens},
+        }  # fmt: skip
+
+    def chunk(self, choices: str, *, usage: str | None) -> str:
+        """One event of a stream; ``choices`` and ``usage`` are JSON."""
+        end = "" if usage is None else f',"usage":{usage}'
+        return f'data: {self._chunk},"choices":[{choices}]{end}}}\n\n'
+
+    def piece(self, index: int, text: str, reason: str | None, *, first: bool = False) -> str:
+        """A choice within a chunk, as JSON."""
+        said, why = json.dumps(text), json.dumps(reason)
+        if self.chat:
+            role = '"role":"assistant",' if first else ""
+            body = f'"delta":{{{role}"content":{said}}}' if text or first else '"delta":{}'
+        else:
+            body = f'"text":{said}'
+        return f'{{"index":{index},{body},"logprobs":null,"finish_reason":{why}}}'
+
+
+async def answer(request: Request, scheduler: Scheduler, form: Form) -> Response:
+    """Wait for all of an answer; a client that goes away ends the work."""
+    job = form.asked.job
+    texts = list(form.asked.prefixes)
+    reasons: list[str | None] = [None] * len(texts)
+
+    async def collect() -> None:
+        async for events in job.batches():
+            for event in events:
+                texts[event.choice] += event.step.text
+                reasons[event.choice] = REASONS[event.step.finish_reason]
+
+    scheduler.submit(job)
+    collected, gone = asyncio.create_task(collect()), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((collected, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not collected.done():
+            return Response(status_code=499)  # nobody reads it
+        collected.result()
+    finally:
+        scheduler.cancel(job)
+        for task in (collected, gone):
+            task.cancel()
+        await asyncio.gather(collected, gone, return_exceptions=True)
+    return JsonResponse(form.whole(texts, reasons))
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def stream(scheduler: Scheduler, form: Form, *, usage: bool) -> Response:
+    """Send an answer as it comes."""
+    scheduler.submit(form.asked.job)
+    return _Stream(
+        _events(form, usage=usage), scheduler, form.asked.job, media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )  # fmt: skip
+
+
+class _Stream(StreamingResponse):
+    """A stream whose job ends with it, even where the client left before its first event."""
+
+    def __init__(
+        self, events: AsyncIterator[str], scheduler: Scheduler, job: Job, **options: Any
+    ) -> None:
+        super().__init__(events, **options)
+        self._scheduler, self._job = scheduler, job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._scheduler.cancel(self._job)
+
+
+async def _events(form: Form, *, usage: bool) -> AsyncIterator[str]:
+    job = form.asked.job
+    null = "null" if usage else None
+    try:
+        first = [
+            form.chunk(form.piece(index, text, None, first=True), usage=null)
+            for index, text in enumerate(form.asked.prefixes) if form.chat or text
+        ]  # fmt: skip
+        if first:
+            yield "".join(first)
+        async with aclosing(job.batches()) as batches:
+            async for events in batches:
+                yield "".join(
+                    form.chunk(form.piece(index, text, reason), usage=null)
+                    for index, text, reason in _joined(events)
+                )
+        if usage:
+            yield form.chunk("", usage=json.dumps(form.usage(), separators=(",", ":")))
+        yield "data: [DONE]\n\n"
+    except ApiError as error:
+        yield f"data: {json.dumps(error.body())}\n\n"
+
+
+def _joined(events: list[Event]) -> list[tuple[int, str, str | None]]:
+    """Text and finish reason of each choice: steps that came together are sent together."""
+    texts: dict[int, str] = {}
+    reasons: dict[int, str | None] = {}
+    for event in events:
+        texts[event.choice] = texts.get(event.choice, "") + event.step.text
+        reasons[event.choice] = REASONS[event.step.finish_reason]
+    return [(index, text, reasons[index]) for index, text in texts.items()]

@@ -1,0 +1,195 @@
+"""The web application: paths, and errors in OpenAI's form."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata, resources
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
+
+from lightmamba.errors import InputError, shown
+from lightmamba.serve import prepare
+from lightmamba.serve.answer import Form, answer, stream
+from lightmamba.serve.described import (
+    RESPONSES,
+    STREAMS,
+    ChatCompletion,
+    Completion,
+    Health,
+    Models,
+)
+from lightmamba.serve.errors import ApiError, JsonResponse
+from lightmamba.serve.guard import Guard
+from lightmamba.serve.metrics import Metrics
+from lightmamba.serve.opened import Served
+from lightmamba.serve.prefix import PrefixCache
+from lightmamba.serve.scheduler import Scheduler
+from lightmamba.serve.schema import ChatRequest, CompletionRequest
+from lightmamba.serve.settings import Settings
+
+__all__ = ["create_app"]
+
+# The page runs its own script and style, and talks to this server only.
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(served: Served, settings: Settings) -> FastAPI:
+    """The ASGI application of a model; its lifespan starts and ends the scheduler.
+
+    ``app.state`` has the ``scheduler`` and the ``metrics``.
+    """
+    metrics = Metrics(served.name, served.backend.device)
+    cache = PrefixCache(settings.cache_bytes, served.backend.state_bytes, served.fingerprint)
+    scheduler = Scheduler(served.backend, cache, metrics, queue=settings.queue)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        scheduler.start()
+        yield
+        scheduler.close()
+
+    app = FastAPI(
+        title="LightMamba", version=metadata.version("lightmamba"), lifespan=lifespan,
+        description=f"The completions of {served.name}, in OpenAI's form.",
+        docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    app.state.scheduler, app.state.metrics = scheduler, metrics
+    paths = {"/", "/health", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{name}",
+             "/v1/completions", "/v1/chat/completions"}  # fmt: skip
+
+    def count(path: str, status: int) -> None:
+        metrics.requests.labels(path if path in paths else "other", status).inc()
+
+    app.add_middleware(Guard, settings=settings, count=count)
+    _add_errors(app)
+    _add_answers(app, served, settings, scheduler)
+    _add_views(app, served, scheduler, metrics)
+    return app
+
+
+def _add_answers(app: FastAPI, served: Served, settings: Settings, scheduler: Scheduler) -> None:
+    async def given(
+        request: Request, form: Form, body: CompletionRequest | ChatRequest
+    ) -> Response:
+        if body.stream:
+            wanted = body.stream_options is not None and body.stream_options.include_usage
+            return stream(scheduler, form, usage=wanted)
+        if body.stream_options is not None:
+            raise ApiError(400, "stream_options needs stream: true", param="stream_options")
+        return await answer(request, scheduler, form)
+
+    @app.post("/v1/completions", response_model=Completion, responses=STREAMS | RESPONSES)
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        """Go on from a prompt."""
+        asked = await prepare.completion(body, served, settings)
+        return await given(request, Form(served.name, served.fingerprint, asked, chat=False), body)
+
+    @app.post("/v1/chat/completions", response_model=ChatCompletion, responses=STREAMS | RESPONSES)
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        """Answer a chat, by the checkpoint's template."""
+        asked = await prepare.chat(body, served, settings)
+        return await given(request, Form(served.name, served.fingerprint, asked, chat=True), body)
+
+
+def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metrics) -> None:
+    page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    model = {"id": served.name, "object": "model", "created": int(time.time()),
+             "owned_by": "lightmamba", "fingerprint": served.fingerprint}  # fmt: skip
+
+    @app.get("/v1/models", response_model=Models)
+    async def models() -> Response:
+        """The model that is served."""
+        return JsonResponse({"object": "list", "data": [model]})
+
+    @app.get("/v1/models/{name}", responses=RESPONSES)
+    async def one_model(name: str) -> Response:
+        """The model, if it has this name."""
+        if name != served.name:
+            raise ApiError(404, f"there is no model {shown(name)} here; the one that is served is "
+                           f"{served.name!r}", code="model_not_found", param="model")  # fmt: skip
+        return JsonResponse(model)
+
+    @app.get("/health", response_model=Health, responses={503: {"model": Health}})
+    async def health() -> Response:
+        """Whether the server takes requests: 200, or 503 while it stops or after a failure."""
+        good = scheduler.alive and not scheduler.draining
+        status = "ok" if good else "failed" if scheduler.broken else "stopping"
+        said = {
+            "status": status, "model": served.name, "device": served.backend.device,
+            "chat": served.chat_template is not None, "slots": served.backend.slots,
+            "running": scheduler.running, "waiting": scheduler.waiting,
+        }  # fmt: skip
+        return JsonResponse(said, 200 if good else 503)
+
+    @app.get("/metrics", response_class=Response)
+    async def prometheus() -> Response:
+        """Metrics in Prometheus' text format."""
+        return Response(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def root() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ApiError)
+    async def refused(_: Request, error: ApiError) -> Response:
+        return error.response()
+
+    @app.exception_handler(InputError)
+    async def bad_input(_: Request, error: InputError) -> Response:
+        return ApiError(400, str(error)).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        return _sentence(error).response()
+
+    @app.exception_handler(HTTPException)
+    async def wrong_path(request: Request, error: HTTPException) -> Response:
+        messages = {
+            404: f"there is nothing at {shown(request.url.path)}; try /v1/completions",
+            405: f"{shown(request.url.path)} does not take {request.method}",
+        }
+        message = messages.get(error.status_code, str(error.detail))
+        return ApiError(error.status_code, message, headers=error.headers).response()
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> Response:
+        return ApiError(500, "the server failed; its log says why", kind="server_error",
+                        code="failed").response()  # fmt: skip
+
+
+def _sentence(error: RequestValidationError) -> ApiError:
+    """The first thing that is wrong with a body, as one sentence."""
+    found: dict[str, Any] = min(error.errors(), key=_rank)
+    place = [str(part) for part in found["loc"][1:] if _is_name(part)]
+    name = ".".join(place)
+    if found["type"] == "json_invalid":
+        return ApiError(400, 'the body is not JSON; send for example {"prompt": "It was a"}')
+    if found["type"] == "extra_forbidden":
+        message = f"{shown(name)} is not a parameter of this server; leave it out"
+    elif found["type"] == "missing":
+        message = f"{name or 'the body'} is missing"
+    else:
+        said = str(found["msg"]).removeprefix("Value error, ")
+        value = "" if found["type"] == "value_error" else f", not {shown(found.get('input'))}"
+        said = said[0].lower() + said[1:]
+        message = f"{name}: {said}{value}" if name else f"{said}{value}"
+    return ApiError(400, str(InputError(message)), param=shown(name)[1:-1] if name else None)
+
+
+def _rank(error: Any) -> tuple[bool, int]:
+    """Of a value of several kinds, the kind that it is: what is wrong within it comes first."""
+    return error["type"] in ("string_type", "list_type", "int_type"), -len(error["loc"])
+
+
+def _is_name(part: Any) -> bool:
+    """Whether a part of a place is the body's, not the name of one of several types."""
+    return isinstance(part, int) or (str(part).isidentifier() and str(part) not in ("str",))

@@ -1,0 +1,118 @@
+"""What the server answers, as pydantic models: they describe it in /openapi.json, nothing more."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+__all__ = ["RESPONSES", "STREAMS", "ChatCompletion", "Completion", "Health", "Models"]
+
+
+class _Error(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class _Refusal(BaseModel):
+    error: _Error
+
+
+class _Details(BaseModel):
+    cached_tokens: int
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _Details
+
+
+class _Choice(BaseModel):
+    index: int
+    text: str
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+
+
+class _Message(BaseModel):
+    role: Literal["assistant"]
+    content: str
+
+
+class _ChatChoice(BaseModel):
+    index: int
+    message: _Message
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+
+
+class _Answer(BaseModel):
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+    seed: int
+    usage: _Usage
+
+
+class Completion(_Answer):
+    """A completion that is not streamed."""
+
+    object: Literal["text_completion"]
+    choices: list[_Choice]
+
+
+class ChatCompletion(_Answer):
+    """A chat's answer that is not streamed."""
+
+    object: Literal["chat.completion"]
+    choices: list[_ChatChoice]
+
+
+class _Model(BaseModel):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    fingerprint: str
+
+
+class Models(BaseModel):
+    """The one model."""
+
+    object: Literal["list"]
+    data: list[_Model]
+
+
+class Health(BaseModel):
+    """State of the server."""
+
+    status: Literal["ok", "stopping", "failed"]
+    model: str
+    device: str
+    chat: bool
+    slots: int
+    running: int
+    waiting: int
+
+
+_STATUS = {
+    400: "The request is not right.", 401: "The key is missing or wrong.",
+    403: "The server has no key and is not called by a name of this computer.",
+    404: "There is no such model.", 408: "It took too long.", 413: "The body is too large.",
+    429: "Too many requests wait; Retry-After says when to try again.",
+    503: "The server is stopping.",
+}  # fmt: skip
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": _Refusal, "description": text} for status, text in _STATUS.items()
+}
+# Of one event; its data is a chunk of the answer as JSON, or [DONE].
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+STREAMS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer; with stream: true, server-sent events.",
+        "content": {"text/event-stream": {"schema": _EVENT}},
+    }
+}

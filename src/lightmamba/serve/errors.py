@@ -1,0 +1,78 @@
+"""Refusals in the form that OpenAI's clients understand."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+__all__ = ["ApiError", "JsonResponse", "busy", "stopping"]
+
+
+class ApiError(Exception):
+    """A request that is refused or failed: a status and one sentence.
+
+    Parameters
+    ----------
+    status
+        Of HTTP.
+    message
+        One sentence: what is wrong and what would be right.
+    kind
+        OpenAI's ``type``.
+    code, param
+        OpenAI's; a word for programs, and the parameter that is wrong.
+    headers
+        Of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.kind = status, message, kind
+        self.code, self.param, self.headers = code, param, dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        error = {
+            "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
+        }  # fmt: skip
+        return {"error": error}
+
+    def response(self) -> "JsonResponse":
+        """What is sent."""
+        return JsonResponse(self.body(), self.status, self.headers)
+
+
+class JsonResponse(Response):
+    """JSON in ASCII: text of others may hold halves of characters, which UTF-8 has no bytes for."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The bytes of a value."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def busy(seconds: int) -> ApiError:
+    """Too much waits already."""
+    return ApiError(
+        429, f"the server has as many requests waiting as it may; try again in {seconds} s",
+        kind="rate_limit_error", code="queue_full", headers={"Retry-After": str(seconds)},
+    )  # fmt: skip
+
+
+def stopping() -> ApiError:
+    """The server was told to stop."""
+    return ApiError(
+        503, "the server is stopping and takes no new requests; try again when it is back",
+        kind="server_error", code="stopping", headers={"Retry-After": "10"},
+    )  # fmt: skip

@@ -1,0 +1,134 @@
+"""What every request passes first: host name, key, size and time of its body.
+
+Plain ASGI: it wraps the application, and a stream passes through untouched.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from lightmamba.serve.errors import ApiError
+from lightmamba.serve.settings import Settings, is_loopback
+
+__all__ = ["Guard"]
+
+OPEN = ("/", "/health", "/openapi.json")  # what needs no key
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+class Guard:
+    """Refuse what must not reach the application, and count every answer.
+
+    Parameters
+    ----------
+    app
+        The application.
+    settings
+        Its key and limits.
+    count
+        Called with path and status of every answer.
+    """
+
+    def __init__(self, app: App, settings: Settings, count: Callable[[str, int], None]) -> None:
+        self._app, self._settings, self._count = app, settings, count
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Handle one request; anything but HTTP passes."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._count(scope["path"], message["status"])
+            await send(message)
+
+        try:
+            headers = Headers(scope=scope)
+            self._check_host(headers)
+            self._check_key(headers, scope["path"])
+            body = await self._body(headers, receive)
+        except ApiError as error:
+            await error.response()(scope, receive, counted)
+            return
+        if body is not None:
+            await self._app(scope, _replayed(body, receive), counted)
+
+    def _check_host(self, headers: Headers) -> None:
+        """Without a key, refuse names that a page of another site may have given our address."""
+        if self._settings.api_key is not None:
+            return
+        host = headers.get("host", "")
+        name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+        if not is_loopback(name):
+            raise ApiError(
+                403, "this server answers to localhost only; start it with an API key to give it "
+                "another name", kind="permission_error", code="wrong_host",
+            )  # fmt: skip
+
+    def _check_key(self, headers: Headers, path: str) -> None:
+        key = self._settings.api_key
+        if key is None or path in OPEN:
+            return
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        same = hmac.compare_digest(given.strip().encode(), key.encode())
+        if kind.lower() != "bearer" or not same:
+            raise ApiError(
+                401, "the API key is missing or wrong; send the header: Authorization: Bearer KEY",
+                kind="authentication_error", code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
+        """All of the body, or None if the client went away."""
+        limit, seconds = self._settings.max_body, self._settings.body_seconds
+        said = headers.get("content-length", "0")
+        if said.isdecimal() and int(said) > limit:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._read(receive)
+        except TimeoutError:
+            raise ApiError(
+                408, f"the request's body did not arrive within {seconds:g} s; send it again",
+                code="timeout",
+            ) from None  # fmt: skip
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._settings.max_body:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            413, f"the request's body is larger than {self._settings.max_body} bytes; shorten it",
+            code="request_too_large", headers={"Connection": "close"},
+        )  # fmt: skip
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Give the body once, and then what else comes."""
+    given = False
+
+    async def next_message() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return next_message

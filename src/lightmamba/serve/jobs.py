@@ -1,0 +1,163 @@
+"""A request while it is computed: its sequences, and the way of their tokens to the client.
+
+A job is made and read on the event loop; the scheduler's thread computes its sequences and hands
+steps over. What both change is changed on one side only, or is a flag.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.runtime.generation import Continuation, Step
+from lightmamba.serve.errors import ApiError
+
+__all__ = ["Event", "Job", "Session"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A step of one choice.
+
+    Parameters
+    ----------
+    choice : int
+    step : Step
+    """
+
+    choice: int
+    step: Step
+
+
+class Session:
+    """One sequence: a prompt and what follows it.
+
+    Parameters
+    ----------
+    choice
+        Number of the choice in its request.
+    text
+        Sampling, stops and text.
+    leader
+        A session of the same prompt, whose state after the prompt this one takes over.
+    keep
+        Keep the state after the answer too: a chat goes on from there.
+
+    Attributes
+    ----------
+    tokens : list of int
+        Generated ones.
+    done : int
+        Tokens whose effect the state has.
+    cached : int
+        Prompt tokens whose state came from the prefix cache.
+    prefix : Any
+        Saved state after all but the last token of the prompt, for sessions that this one leads.
+    """
+
+    def __init__(
+        self,
+        choice: int,
+        text: Continuation,
+        *,
+        leader: "Session | None" = None,
+        keep: bool = False,
+    ) -> None:
+        self.choice, self.text, self.keep = choice, text, keep
+        self.leader = leader if len(text.prompt) > 1 else None
+        self.leads = False
+        if self.leader is not None:
+            self.leader.leads = True
+        self.tokens: list[int] = []
+        self.done = self.cached = 0
+        self.prefix: Any = None
+        self.slot: int | None = None
+        self.admitted = 0.0
+        self.job: Job
+
+    @property
+    def prompt(self) -> NDArray[np.int64]:
+        """Ids of the prompt."""
+        return self.text.prompt
+
+    @property
+    def reading(self) -> bool:
+        """Whether some of the prompt is still to be computed."""
+        return self.done < len(self.prompt)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may have a slot: the session that leads it has read the prompt."""
+        return self.leader is None or self.leader.prefix is not None
+
+
+class Job:
+    """All sequences of one request.
+
+    Parameters
+    ----------
+    sessions
+        In the order of their choices; a leader before those that it leads.
+    seconds
+        Time that the request has.
+    per_prompt
+        Choices of each prompt, which lie one after the other.
+    """
+
+    def __init__(self, sessions: Sequence[Session], seconds: float, *, per_prompt: int = 1) -> None:
+        self.sessions, self.per_prompt = tuple(sessions), per_prompt
+        self.arrived = time.monotonic()
+        self.deadline = self.arrived + seconds
+        self.left = len(self.sessions)  # sessions that are not finished; the scheduler's
+        self.first: float | None = None  # when the first token came
+        self.cancelled = False
+        self.loop = asyncio.get_running_loop()
+        self._inbox: list[Event | ApiError] = []
+        self._filled = asyncio.Event()
+        for session in self.sessions:
+            session.job = self
+
+    def deliver(self, items: Sequence[Event | ApiError]) -> None:
+        """Put in what was computed; on the event loop."""
+        self._inbox += items
+        self._filled.set()
+
+    async def batches(self) -> AsyncGenerator[list[Event], None]:
+        """What has come since the last time, until every choice has its last step.
+
+        Raises
+        ------
+        ApiError
+            If the request failed.
+        """
+        left = len(self.sessions)
+        while left:
+            await self._filled.wait()
+            self._filled.clear()
+            items, self._inbox = self._inbox, []
+            events = [item for item in items if isinstance(item, Event)]
+            failed = [item for item in items if isinstance(item, ApiError)]
+            left -= sum(event.step.finish_reason is not None for event in events)
+            if events:
+                yield events
+            if failed and left:
+                raise failed[0]
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of all prompts, each once."""
+        return sum(len(s.prompt) for s in self.sessions if s.choice % self.per_prompt == 0)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Those of them whose state was cached."""
+        return sum(s.cached for s in self.sessions)
+
+    @property
+    def generated_tokens(self) -> int:
+        """Tokens of all choices so far."""
+        return sum(len(s.tokens) for s in self.sessions)

@@ -1,0 +1,134 @@
+"""Open what is served: a quantized file, or a build, on the engine or on a device.
+
+This is the one place that knows which devices there are.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightmamba.arch.artifact import MANIFEST, Artifact
+from lightmamba.compiler import open_model
+from lightmamba.engine import Engine
+from lightmamba.errors import InputError
+from lightmamba.qmodel import QuantizedModel, load
+from lightmamba.runtime.device import Device
+from lightmamba.serve.backend import Backend, DeviceBackend, EngineBackend
+from lightmamba.tokenizer import Tokenizer, check_vocab
+
+__all__ = ["DEVICES", "Served", "open_served"]
+
+DEVICES = ("engine", "sim")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that is ready to answer.
+
+    Parameters
+    ----------
+    name
+        What clients call it.
+    backend
+        What runs it.
+    tokenizer
+        Of its checkpoint.
+    fingerprint
+        Hash of the file or build: states of one model are of no use to another.
+    chat_template, generation_config, special_ids
+        As in the checkpoint.
+    """
+
+    name: str
+    backend: Backend
+    tokenizer: Tokenizer
+    fingerprint: str
+    chat_template: str | None = None
+    generation_config: Mapping[str, Any] = field(default_factory=dict)
+    special_ids: Mapping[str, int | list[int]] = field(default_factory=dict)
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Ids that end a text."""
+        found = self.special_ids.get("eos", [])
+        ids = found if isinstance(found, list) else [found]
+        return tuple(i for i in ids if i < self.backend.valid_vocab)
+
+
+def open_served(
+    path: Path,
+    *,
+    device: str = "engine",
+    threads: int = 1,
+    slots: int | None = None,
+    name: str | None = None,
+) -> Served:
+    """Open a quantized file or a build.
+
+    Parameters
+    ----------
+    path
+        The file, or the directory of the build.
+    device
+        One of :data:`DEVICES`; "engine" runs the model of a build as well.
+    threads
+        Of the engine.
+    slots
+        Sequences that the engine runs together; a device runs one.
+    name
+        What clients call the model; by default the name of the file or directory.
+
+    Raises
+    ------
+    InputError
+        If it is neither, is damaged, has no tokenizer, or a device is asked to run a file.
+    """
+    if device not in DEVICES:
+        raise InputError(f"--device must be one of {', '.join(DEVICES)}, not {device}")
+    artifact = Artifact.read(path) if device != "engine" or (path / MANIFEST).is_file() else None
+    model, fingerprint = _model(path, artifact)
+    if model.tokenizer is None:
+        raise InputError(
+            f"{path} has no tokenizer, so text cannot be read; quantize its checkpoint again with "
+            f"--tokenizer FILE, a tokenizer.json"
+        )
+    tokenizer = Tokenizer.from_bytes(model.tokenizer)
+    check_vocab(tokenizer, model.valid_vocab)
+    backend: Backend
+    if device == "engine" or artifact is None:
+        backend = EngineBackend(Engine(model, threads=threads), slots)
+    else:
+        backend = DeviceBackend(_open_device(artifact, device), model, device)
+    return Served(
+        name or path.absolute().name.removesuffix(".safetensors"), backend, tokenizer, fingerprint,
+        model.chat_template, model.generation_config, model.special_ids,
+    )  # fmt: skip
+
+
+def _model(path: Path, artifact: Artifact | None) -> tuple[QuantizedModel, str]:
+    """The model, and the hash of what it was read from."""
+    if artifact is not None:
+        if artifact.model.get("kind") == "random":
+            raise InputError(
+                f"{path} was compiled from a shape, so it has random weights and no tokenizer; "
+                f"serve a build that was compiled from a quantized file"
+            )
+        return open_model(artifact), artifact.fingerprint
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder, neither a quantized file nor a build; "
+            f"make a file with: lightmamba quantize {path} -o m.safetensors"
+        )
+    model = load(path)
+    with path.open("rb") as file:
+        return model, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_device(artifact: Artifact, device: str) -> Device:
+    """A device of this kind with the build loaded."""
+    artifact.verify()
+    from lightmamba.sim import open_device
+
+    return open_device(artifact, observed=False)

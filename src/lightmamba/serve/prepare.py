@@ -1,0 +1,181 @@
+"""From a checked request to a job: text to ids, defaults, seeds, sessions."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.errors import InputError, shown
+from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.runtime.chat import render_chat, special_words
+from lightmamba.runtime.defaults import sampling_options
+from lightmamba.runtime.generation import Continuation
+from lightmamba.serve.errors import ApiError
+from lightmamba.serve.jobs import Job, Session
+from lightmamba.serve.opened import Served
+from lightmamba.serve.schema import ChatRequest, CompletionRequest, Request
+from lightmamba.serve.settings import Settings
+
+__all__ = ["Asked", "chat", "completion"]
+
+COMPLETION_TOKENS = 16  # where a completion does not say how many, as at OpenAI
+LONG = 8192  # characters: tokenizing more is left to another thread
+
+Ids = NDArray[np.int64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as a job.
+
+    Parameters
+    ----------
+    job
+        To be submitted.
+    seed
+        The client's, or the one that was drawn.
+    prefixes
+        Text that each choice begins with: the prompt, where ``echo`` asks for it.
+    """
+
+    job: Job
+    seed: int
+    prefixes: tuple[str, ...]
+
+
+async def completion(request: CompletionRequest, served: Served, settings: Settings) -> Asked:
+    """A completion's job.
+
+    Raises
+    ------
+    ApiError, InputError
+        If the request asks for what is not there or not allowed.
+    """
+    _check_model(request, served)
+    prompt = request.prompt
+    one = isinstance(prompt, str) or isinstance(prompt[0], int)
+    given = cast("Sequence[str | list[int]]", [prompt] if one else prompt)
+    many = sum(len(each) for each in given if isinstance(each, str)) > LONG
+    prompts = await _run(many, lambda: [_ids(each, served) for each in given])
+    texts = [""] * len(prompts)
+    if request.echo:
+        texts = [each if isinstance(each, str) else _text(each, served) for each in given]
+    tokens = request.max_tokens or min(COMPLETION_TOKENS, settings.max_tokens)
+    return _asked(request, served, settings, prompts, tokens, texts, keep=False)
+
+
+async def chat(request: ChatRequest, served: Served, settings: Settings) -> Asked:
+    """A chat's job; as :func:`completion`."""
+    _check_model(request, served)
+    if served.chat_template is None:
+        raise ApiError(
+            400, f"{served.name} has no chat template, so it is no chat model; "
+            f"use /v1/completions with a prompt", param="messages", code="no_chat_template",
+        )  # fmt: skip
+    if None not in (request.max_tokens, request.max_completion_tokens):
+        raise ApiError(
+            400, "max_tokens and max_completion_tokens mean the same; give one of them",
+            param="max_tokens",
+        )  # fmt: skip
+    template = served.chat_template
+    messages = [{"role": m.role, "content": m.text} for m in request.messages]
+
+    def rendered() -> Ids:
+        words = special_words(served.special_ids, served.tokenizer)
+        text = render_chat(template, messages, special_tokens=words)
+        return served.tokenizer.encode(text, add_special_tokens=False)
+
+    ids = await _run(sum(len(m["content"]) for m in messages) > LONG, rendered)
+    tokens = request.max_completion_tokens or request.max_tokens or settings.max_tokens
+    return _asked(request, served, settings, [ids], tokens, [""], keep=True)
+
+
+async def _run(elsewhere: bool, work: Callable[[], T]) -> T:
+    return await asyncio.to_thread(work) if elsewhere else work()
+
+
+def _check_model(request: Request, served: Served) -> None:
+    if request.model not in (None, served.name):
+        raise ApiError(
+            404, f"there is no model {shown(request.model)} here; the one that is served is "
+            f"{served.name!r}", code="model_not_found", param="model",
+        )  # fmt: skip
+
+
+def _ids(prompt: str | list[int], served: Served) -> Ids:
+    if isinstance(prompt, str):
+        return served.tokenizer.encode(prompt)
+    return np.array(prompt, dtype=np.int64)
+
+
+def _text(ids: list[int], served: Served) -> str:
+    return served.tokenizer.decode(ids)
+
+
+def _asked(
+    request: Request,
+    served: Served,
+    settings: Settings,
+    prompts: Sequence[Ids],
+    tokens: int,
+    texts: Sequence[str],
+    *,
+    keep: bool,
+) -> Asked:
+    """Check the limits, and make the sessions."""
+    count = request.n or 1
+    if len(prompts) * count > settings.max_choices:
+        raise ApiError(
+            400, f"the request asks for {len(prompts) * count} choices, and this server gives at "
+            f"most {settings.max_choices} at a time; ask for fewer", param="n",
+        )  # fmt: skip
+    if tokens > settings.max_tokens:
+        raise ApiError(
+            400, f"the request asks for {tokens} tokens, and this server generates at most "
+            f"{settings.max_tokens}; try max_tokens {settings.max_tokens}", param="max_tokens",
+        )  # fmt: skip
+    longest = max(map(len, prompts))
+    if longest > settings.max_prompt:
+        raise ApiError(
+            400, f"the prompt has {longest} tokens, and this server takes at most "
+            f"{settings.max_prompt}; shorten it", code="context_length_exceeded", param="prompt",
+        )  # fmt: skip
+    seed = secrets.randbits(32) if request.seed is None else request.seed
+    sampling, _ = sampling_options(
+        served.generation_config, seed=seed, temperature=request.temperature,
+        top_k=request.top_k, top_p=request.top_p, min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+    )  # fmt: skip
+    stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
+    sessions: list[Session] = []
+    for number, ids in enumerate(prompts):
+        leader = None
+        for choice in range(count):
+            text = _continuation(served, ids, tokens, sampling, stop, choice)
+            session = Session(number * count + choice, text, leader=leader, keep=keep)
+            leader = leader or session
+            sessions.append(session)
+    job = Job(sessions, settings.request_seconds, per_prompt=count)
+    return Asked(job, seed, tuple(text for text in texts for _ in range(count)))
+
+
+def _continuation(
+    served: Served,
+    ids: Ids,
+    tokens: int,
+    sampling: SamplingOptions,
+    stop: Sequence[str],
+    stream: int,
+) -> Continuation:
+    try:
+        return Continuation(
+            served.backend, ids, max_tokens=tokens, sampling=sampling, stop_ids=served.eos_ids,
+            stop_strings=stop, tokenizer=served.tokenizer, stream=stream,
+        )  # fmt: skip
+    except InputError as error:
+        raise ApiError(400, str(error)) from error

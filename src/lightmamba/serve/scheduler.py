@@ -1,0 +1,357 @@
+"""The thread that computes: it fills passes from all sequences that have a slot.
+
+A pass takes the next token of every sequence that is generating, and with the room that is left
+further tokens of prompts, the oldest first. So a long prompt does not stop the others, and the
+weights are read once for all of them. What a sequence gets does not depend on its neighbours.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.engine import Span
+from lightmamba.errors import DeviceError
+from lightmamba.serve.backend import Backend
+from lightmamba.serve.errors import ApiError, busy, stopping
+from lightmamba.serve.jobs import Event, Job, Session
+from lightmamba.serve.metrics import Metrics
+from lightmamba.serve.prefix import BLOCK, WORTH, PrefixCache
+
+__all__ = ["Scheduler"]
+
+TOTALS_SECONDS = 1.0  # between two looks at the backend's own counters
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Queue, slots and passes.
+
+    Parameters
+    ----------
+    backend
+        What runs the tokens; from :meth:`start` on, only the scheduler's thread calls it.
+    cache
+        Of states after prompts.
+    metrics
+        What happens is counted there.
+    queue
+        Sessions that may wait.
+    """
+
+    def __init__(
+        self, backend: Backend, cache: PrefixCache, metrics: Metrics, *, queue: int = 256
+    ) -> None:
+        self.backend, self.cache, self.metrics, self.queue = backend, cache, metrics, queue
+        self._waiting: deque[Session] = deque()
+        self._running: list[Session] = []
+        self._free = list(range(backend.slots - 1, -1, -1))
+        self._out: dict[Job, list[Event | ApiError]] = {}
+        self._work = threading.Condition()
+        self._closing = self._draining = False
+        self._broken: ApiError | None = (
+            None  # what every request is told when nothing runs any more
+        )
+        self._totals_at, self._end = 0.0, math.inf
+        self._seconds = 1.0  # that a session holds its slot, a running mean
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        metrics.gauge("waiting_sequences", "Sequences that wait for a slot.",
+                      lambda: float(self.waiting))  # fmt: skip
+        metrics.gauge("running_sequences", "Sequences that have a slot.",
+                      lambda: float(self.running))  # fmt: skip
+        metrics.gauge("slots", "Sequences that may run together.", lambda: float(backend.slots))
+        metrics.gauge("prefix_bytes", "Memory of the prefix cache.", lambda: float(cache.used))
+        metrics.gauge("prefix_states", "States in the prefix cache.", lambda: float(len(cache)))
+
+    @property
+    def waiting(self) -> int:
+        """Sessions that wait."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Sessions that have a slot."""
+        return len(self._running)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread computes, or would."""
+        return self._thread.is_alive()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the backend failed and could not be set up again."""
+        return self._broken is not None
+
+    @property
+    def draining(self) -> bool:
+        """Whether new requests are refused."""
+        return self._draining
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def drain(self, seconds: float) -> None:
+        """Refuse new requests from now on, and end those that still run after some seconds.
+
+        It only sets flags, so that a handler of signals may call it.
+        """
+        self._end = time.monotonic() + seconds
+        self._draining = True
+
+    def close(self) -> None:
+        """End what runs and wait for the thread; clients are told that the server stops."""
+        with self._work:
+            self._closing = True
+            self._work.notify()
+        self._thread.join()
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait for its turn.
+
+        Raises
+        ------
+        ApiError
+            429 if too many sessions wait, 503 if the server is stopping.
+        """
+        with self._work:
+            if self._broken is not None:
+                raise self._broken
+            if self._draining or not self._thread.is_alive():
+                raise stopping()
+            if len(self._waiting) >= self.queue:
+                self.metrics.refused.inc()
+                turns = len(self._waiting) / self.backend.slots
+                raise busy(min(60, max(1, math.ceil(turns * self._seconds))))
+            self._waiting += job.sessions
+            self._work.notify()
+
+    def cancel(self, job: Job) -> None:
+        """Give a job up: its client is gone."""
+        if job.left and not job.cancelled:
+            self.metrics.cancelled.inc()
+            with self._work:
+                job.cancelled = True
+                self._work.notify()
+
+    def _run(self) -> None:
+        while not self._closing and self._broken is None:
+            try:
+                with self._work:
+                    while not (self._waiting or self._running or self._closing):
+                        self._work.wait()
+                    self._drop()
+                    self._admit()
+                self._pass()
+            except Exception as error:
+                self._failed(error)
+            self._flush()
+        with self._work:
+            self._draining = True
+            for job in dict.fromkeys(session.job for session in (*self._waiting, *self._running)):
+                self._fail(job, self._broken or stopping())
+            self._waiting.clear()
+        self._flush()
+
+    def _drop(self) -> None:
+        """Forget sessions whose job was given up or has taken too long."""
+        now = time.monotonic()
+        jobs = dict.fromkeys(session.job for session in (*self._running, *self._waiting))
+        for job in jobs:
+            if job.cancelled:
+                self._fail(job, None)
+            elif now > self._end:
+                self._fail(job, stopping())
+            elif now > job.deadline:
+                self.metrics.timed_out.inc()
+                self._fail(job, ApiError(
+                    408, f"the request took longer than {job.deadline - job.arrived:g} s; "
+                    f"ask for fewer tokens, or try when the server is less busy",
+                    kind="server_error", code="timeout",
+                ))  # fmt: skip
+        self._waiting = deque(s for s in self._waiting if s.job.left)
+
+    def _admit(self) -> None:
+        """Give free slots to those that wait longest and are ready."""
+        if not self._free:
+            return
+        stay: deque[Session] = deque()
+        while self._waiting and self._free:
+            session = self._waiting.popleft()
+            if session.ready:
+                self._begin(session, self._free.pop())
+            else:
+                stay.append(session)
+        self._waiting.extendleft(reversed(stay))
+
+    def _begin(self, session: Session, slot: int) -> None:
+        """Put a session into a slot, after as much of its prompt as is known already."""
+        session.slot, session.admitted = slot, time.monotonic()
+        self._running.append(session)
+        prompt = session.prompt
+        if session.leader is not None:
+            self.backend.restore(slot, session.leader.prefix)
+            session.done = len(prompt) - 1
+            return
+        self.metrics.prompt_tokens.inc(len(prompt))
+        if self.cache.most and len(prompt) > WORTH:
+            if (found := self.cache.longest(prompt[:-1])) is not None:
+                session.done, saved = found
+                session.cached = session.done
+                self.backend.restore(slot, saved)
+                if session.leads and session.done == len(prompt) - 1:
+                    session.prefix = saved
+                self.metrics.prefix_hits.inc()
+                self.metrics.prefix_tokens.inc(session.done)
+                return
+            self.metrics.prefix_misses.inc()
+        self.backend.begin(slot)
+        session.done = 0
+
+    def _pass(self) -> None:
+        """Choose tokens, run them, and draw from the logits."""
+        spans, owners = self._filled()
+        if not spans:
+            return
+        logits = self.backend.feed(spans)
+        self.metrics.passes.inc()
+        self.metrics.computed_tokens.inc(sum(len(span.ids) for span in spans))
+        row, drawn = 0, 0
+        for span, session in zip(spans, owners, strict=True):
+            session.done += len(span.ids)
+            if session.reading:
+                self._keep(session)
+            if span.logits:
+                self._draw(session, logits[row : row + 1])
+                row, drawn = row + 1, drawn + 1
+        if drawn:
+            self.metrics.generated(drawn)
+        self._running = [session for session in self._running if session.slot is not None]
+        self._take_totals()
+
+    def _filled(self) -> tuple[list[Span], list[Session]]:
+        """Spans of one pass and whose they are."""
+        spans, owners = [], []
+        room = self.backend.pass_tokens
+        for session in self._running:
+            if not session.reading and session.slot is not None:
+                spans.append(Span(session.slot, np.array(session.tokens[-1:], dtype=np.int64)))
+                owners.append(session)
+        least = self.backend.pass_tokens // 4  # prompts go on, however many are generating
+        room = max(room - len(spans), least)
+        for session in self._running:
+            if room <= 0:
+                break
+            if session.reading and session.slot is not None:
+                end = min(session.done + room, self._stop_at(session))
+                ids = session.prompt[session.done : end]
+                spans.append(Span(session.slot, ids, logits=end == len(session.prompt)))
+                owners.append(session)
+                room -= len(ids)
+        return spans, owners
+
+    def _stop_at(self, session: Session) -> int:
+        """Where the next span of a prompt ends at the latest: where its state will be kept."""
+        last = len(session.prompt) - 1
+        wanted = session.leads or (self.cache.most and last >= WORTH)
+        if not wanted or session.done >= last:
+            return last + 1
+        return min(last, (session.done // BLOCK + 1) * BLOCK)
+
+    def _keep(self, session: Session) -> None:
+        """Keep the state after a part of a prompt, where others may begin there too."""
+        prompt, done = session.prompt, session.done
+        last = done == len(prompt) - 1
+        cached = self.cache.most > 0 and done >= WORTH and (last or done % BLOCK == 0)
+        if not (cached or (last and session.leads)) or session.slot is None:
+            return
+        if cached and not (last and session.leads) and self.cache.has(prompt[:done]):
+            return
+        saved = self.backend.save(session.slot)
+        if cached:
+            self.cache.put(prompt[:done], saved)
+        if last and session.leads:
+            session.prefix = saved
+
+    def _draw(self, session: Session, logits: NDArray[np.int32]) -> None:
+        """Draw the next token of a session, and end it after its last."""
+        job = session.job
+        step = session.text.take(logits)
+        session.tokens.append(step.token_id)
+        if job.first is None:
+            job.first = time.monotonic()
+            self.metrics.first_token.observe(job.first - job.arrived)
+        if step.text or step.finish_reason is not None:
+            self._out.setdefault(job, []).append(Event(session.choice, step))
+        if step.finish_reason is None:
+            return
+        if session.keep and self.cache.most and session.slot is not None and session.done >= WORTH:
+            ids = np.concatenate([session.prompt, np.array(session.tokens[:-1], dtype=np.int64)])
+            self.cache.put(ids, self.backend.save(session.slot))
+        now = time.monotonic()
+        self._seconds += 0.1 * (now - session.admitted - self._seconds)
+        self._release(session)
+        job.left -= 1
+        if not job.left:
+            self.metrics.answer.observe(now - job.arrived)
+
+    def _release(self, session: Session) -> None:
+        """Take a session's slot back."""
+        if session.slot is not None:
+            self._free.append(session.slot)
+            session.slot = None
+
+    def _take_totals(self) -> None:
+        """Read the backend's own counters; a device's take time, so not at every token."""
+        now = time.monotonic()
+        if not self._running or now > self._totals_at:
+            self._totals_at = now + TOTALS_SECONDS
+            self.metrics.totals(self.backend.saturations(), self.backend.cycles())
+
+    def _fail(self, job: Job, error: ApiError | None) -> None:
+        """End all sessions of a job."""
+        for session in job.sessions:
+            if session.slot is not None:
+                self._release(session)
+        self._running = [session for session in self._running if session.job is not job]
+        if job.left and error is not None:
+            self._out.setdefault(job, []).append(error)
+        job.left = 0
+
+    def _failed(self, error: Exception) -> None:
+        """A pass raised: end what ran, and go on with what waits."""
+        log.error("a pass failed", exc_info=error)
+        what = str(error) if isinstance(error, DeviceError) else "the model could not be run"
+        answer = ApiError(500, f"{what}; the server goes on, try again", kind="server_error",
+                          code="failed")  # fmt: skip
+        for job in dict.fromkeys(session.job for session in self._running):
+            self._fail(job, answer)
+        try:
+            self.backend.recover()
+        except Exception as again:
+            log.error("the backend cannot be used any more", exc_info=again)
+            self._broken = ApiError(
+                503, f"{what}, and could not be set up again; restart the server",
+                kind="server_error", code="failed",
+            )  # fmt: skip
+
+    def _flush(self) -> None:
+        """Hand over what a pass gave, all at once."""
+        out, self._out = self._out, {}
+        if not out:
+            return
+        loop = next(iter(out)).loop
+        try:
+            loop.call_soon_threadsafe(_deliver, out)
+        except RuntimeError:
+            log.info("the event loop is closed; nobody waits for what was computed")
+
+
+def _deliver(out: dict[Job, list[Event | ApiError]]) -> None:
+    for job, items in out.items():
+        job.deliver(items)

@@ -1,0 +1,143 @@
+"""What clients may send, as pydantic models; FastAPI describes them in /openapi.json.
+
+A parameter of OpenAI's that this server does not have may be given with the value that asks for
+nothing; with any other it is refused, never ignored.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+__all__ = ["ChatRequest", "CompletionRequest", "Message", "Request", "StreamOptions", "TextPart"]
+
+# Parameters of OpenAI's API that are not offered, and the values that ask for nothing.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "logprobs": (None, False), "top_logprobs": (None, 0), "frequency_penalty": (None, 0),
+    "presence_penalty": (None, 0), "logit_bias": (None, {}), "suffix": (None, ""),
+    "best_of": (None, 1), "tools": (None, []), "tool_choice": (None, "none", "auto"),
+    "parallel_tool_calls": (None, False, True), "functions": (None, []),
+    "function_call": (None, "none", "auto"), "response_format": (None, {"type": "text"}),
+    "modalities": (None, ["text"]), "audio": (None,), "prediction": (None,),
+    "reasoning_effort": (None,), "web_search_options": (None,), "store": (None, False),
+    "metadata": (None, {}), "service_tier": (None, "auto", "default"),
+}  # fmt: skip
+LABELS = ("user", "safety_identifier", "prompt_cache_key")  # names that change no answer
+
+
+def _whole(value: Any) -> Any:
+    """In JSON 5.0 is a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Whole = BeforeValidator(_whole)
+Count = Annotated[int, Field(ge=1, le=1 << 31), _Whole]
+Choices = Annotated[int, Field(ge=1, le=128), _Whole]
+TopK = Annotated[int, Field(ge=0, le=1 << 31), _Whole]
+Seed = Annotated[int, Field(ge=0, lt=1 << 64), _Whole]
+Token = Annotated[int, Field(ge=0, lt=1 << 31), _Whole]
+Tokens = Annotated[list[Token], Field(min_length=1)]
+Texts = Annotated[list[str], Field(min_length=1)]
+Many = Annotated[list[Tokens], Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class StreamOptions(_Strict):
+    """How to stream."""
+
+    include_usage: bool = Field(False, description="Send the token counts before the end.")
+    include_obfuscation: bool = Field(False, description="Taken, and without effect.")
+
+
+class Request(_Strict):
+    """What both kinds of request have."""
+
+    model: str | None = Field(None, description="Name of the model, as /v1/models has it.")
+    max_tokens: Count | None = Field(None, description="Tokens per choice.")
+    temperature: float | None = Field(
+        None, ge=0, le=100,
+        description="0 takes the most probable token. Default: the model's generation config.",
+    )  # fmt: skip
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: TopK | None = Field(
+        None, description="Extension: only the K most probable tokens; 0: all."
+    )
+    min_p: float | None = Field(
+        None, ge=0, le=1, description="Extension: at least P times the best probability."
+    )
+    repetition_penalty: float | None = Field(
+        None, ge=0.01, le=100, description="Extension: as in transformers; the prompt counts."
+    )
+    seed: Seed | None = Field(
+        None, description="Same request and seed, same answer. Default: random."
+    )
+    n: Choices | None = Field(None, description="Choices per prompt.")
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = Field(
+        None, description="Texts that end the answer and are left out."
+    )
+    stream: bool | None = Field(None, description="Send the answer as it comes, as SSE.")
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _neutral(cls, data: Any) -> Any:
+        """Take away what asks for nothing, and refuse what is not offered."""
+        if not isinstance(data, dict):
+            return data
+        kept = {}
+        for name, value in data.items():
+            if name not in NEUTRAL or name in cls.model_fields:
+                kept[name] = value
+            elif not any(type(value) is type(x) and value == x for x in _alike(NEUTRAL[name])):
+                raise ValueError(f"this server does not offer {name}; leave it out")
+        return kept
+
+
+class CompletionRequest(Request):
+    """A text to go on from."""
+
+    prompt: str | Texts | Tokens | Many = Field(
+        description="A text, token ids, or a list of either.", examples=["It was a"]
+    )
+    echo: bool | None = Field(None, description="Put the prompt before the answer.")
+
+
+class TextPart(_Strict):
+    """A part of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(_Strict):
+    """A message of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str | list[TextPart]
+    name: None = None
+
+    @property
+    def text(self) -> str:
+        """All parts together."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class ChatRequest(Request):
+    """Messages to answer."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: Count | None = Field(
+        None, description="OpenAI's newer name of max_tokens."
+    )
+
+
+def _alike(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values, and 0 as a float too."""
+    return (*values, *(float(x) for x in values if type(x) is int))

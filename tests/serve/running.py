@@ -1,0 +1,138 @@
+"""A server in a thread of this process, on a free port, and what `generate` would answer."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx2
+import numpy as np
+import openai
+import uvicorn
+
+from lightmamba.engine import Engine
+from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.qmodel import QuantizedModel
+from lightmamba.runtime import Continuation, Generation, Step, generate, sampling_options
+from lightmamba.serve import Scheduler, Served, Settings, create_app
+from lightmamba.serve.backend import EngineBackend
+from lightmamba.serve.metrics import Metrics
+from lightmamba.tokenizer import Tokenizer
+
+__all__ = ["CHAT", "Running", "expected", "running", "served", "wait_for", "with_chat"]
+
+CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs.
+
+    Parameters
+    ----------
+    url
+        Without a path.
+    served, settings, scheduler, metrics
+        Of the server.
+    closing
+        Closes the clients in the end.
+    """
+
+    url: str
+    served: Served
+    settings: Settings
+    scheduler: Scheduler
+    metrics: Metrics
+    closing: ExitStack
+
+    def client(self, **options: Any) -> Any:
+        """The official client; it retries nothing unless told."""
+        given: dict[str, Any] = {
+            "api_key": self.settings.api_key or "none",
+            "max_retries": 0,
+        } | options
+        client = openai.OpenAI(base_url=f"{self.url}/v1", **given)
+        return self.closing.enter_context(client)
+
+    def http(self) -> httpx2.Client:
+        """A plain client."""
+        return self.closing.enter_context(httpx2.Client(base_url=self.url, timeout=60))
+
+    def total(self, name: str) -> int:
+        """A counter."""
+        return self.metrics.total(name)
+
+
+def served(model: QuantizedModel, *, slots: int | None = None, threads: int = 1) -> Served:
+    """A model on the engine, as `open_served` gives it."""
+    assert model.tokenizer is not None
+    return Served(
+        "demo", EngineBackend(Engine(model, threads=threads), slots),
+        Tokenizer.from_bytes(model.tokenizer), "f" * 64, model.chat_template,
+        model.generation_config, model.special_ids,
+    )  # fmt: skip
+
+
+@contextmanager
+def running(given: Served, **settings: Any) -> Iterator[Running]:
+    """Run a server while the block runs."""
+    chosen = Settings(port=0, **settings)
+    app = create_app(given, chosen)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started or not thread.is_alive())
+        port = server.servers[0].sockets[0].getsockname()[1]
+        state = app.state
+        with ExitStack() as closing:
+            yield Running(
+                f"http://127.0.0.1:{port}", given, chosen, state.scheduler, state.metrics, closing
+            )
+    finally:
+        server.should_exit = True
+        thread.join(120)
+        assert not thread.is_alive()
+
+
+def expected(model: QuantizedModel, prompt: Any, tokens: int, **options: Any) -> Generation:
+    """What `lightmamba generate` writes: an engine of its own, one sequence.
+
+    ``prompt`` is a text or ids, ``options`` are those of the sampling, ``stop``, and ``stream``:
+    the random stream of a further choice.
+    """
+    assert model.tokenizer is not None
+    tokenizer = Tokenizer.from_bytes(model.tokenizer)
+    stop, stream = options.pop("stop", []), options.pop("stream", 0)
+    seed = options.pop("seed", 0)
+    sampling: SamplingOptions = sampling_options(model.generation_config, seed=seed, **options)[0]
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    eos = model.special_ids.get("eos", [])
+    given: dict[str, Any] = {
+        "max_tokens": tokens, "sampling": sampling, "stop_strings": stop, "tokenizer": tokenizer,
+        "stop_ids": eos if isinstance(eos, list) else [eos],
+    }  # fmt: skip
+    engine = Engine(model)
+    if not stream:
+        return Generation.from_steps(generate(engine, ids, **given))
+    text, steps = Continuation(engine, ids, stream=stream, **given), list[Step]()
+    logits, state = engine.forward(text.prompt[None], engine.empty_state(1))
+    while not steps or steps[-1].finish_reason is None:
+        steps.append(text.take(logits[:, -1]))
+        logits, state = engine.forward(np.array([[steps[-1].token_id]]), state)
+    return Generation.from_steps(steps)
+
+
+def wait_for(condition: Any, seconds: float = 120.0) -> None:
+    """Return when something has become true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def with_chat(model: QuantizedModel, config: Mapping[str, Any] | None = None) -> QuantizedModel:
+    """The same model with a chat template and a generation config."""
+    return replace(model, chat_template=CHAT, generation_config=dict(config or {}))

@@ -1,0 +1,148 @@
+"""Builds: on the engine, and on simulated hardware, through the same client."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build
+from lightmamba.config import SHAPES
+from lightmamba.data import demo_file
+from lightmamba.errors import DeviceError, InputError
+from lightmamba.qmodel import load, save
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.serve import open_served
+from tests.serve.running import expected, running, wait_for, with_chat
+
+simulated = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
+PROMPT = "It is a truth universally acknowledged, that a single man in possession of a fortune"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The bundled model with a chat template on the smallest target."""
+    folder = tmp_path_factory.mktemp("build")
+    model = with_chat(load(demo_file()))
+    save(model, folder / "m.safetensors")
+    return build(model, Target.load("tiny"), folder / "demo", source=folder / "m.safetensors").path
+
+
+@pytest.fixture(scope="module")
+def device(made):
+    with running(open_served(made, device="sim")) as server:
+        yield server
+
+
+@simulated
+def test_the_simulated_device_gives_the_engines_tokens(device, model):
+    client = device.client(timeout=300)
+    found = client.completions.create(
+        model="demo", prompt="It was", max_tokens=5, seed=3, temperature=0.9, n=2
+    )
+    assert found.choices[0].text == expected(model, "It was", 5, seed=3, temperature=0.9).text
+    again = client.completions.create(
+        model="demo", prompt="It was", max_tokens=5, seed=3, temperature=0.9, n=2, stream=True
+    )
+    texts = ["", ""]
+    for chunk in again:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+    assert texts == [choice.text for choice in found.choices]
+    health = device.http().get("/health").json()
+    assert (health["device"], health["slots"]) == ("sim", 1)
+
+
+@simulated
+def test_a_prefix_is_restored_on_the_device(device, model):
+    client = device.client(timeout=300)
+    tokens = len(device.served.tokenizer.encode(PROMPT * 2))
+    assert tokens > 33
+    for n in range(2):
+        before = device.total("computed_tokens")
+        found = client.completions.create(model="demo", prompt=PROMPT * 2, max_tokens=3)
+        assert found.choices[0].text == expected(model, PROMPT * 2, 3).text
+        assert device.total("computed_tokens") - before == (tokens + 2 if n == 0 else 3)
+
+
+@simulated
+def test_what_the_device_counted_is_told(device):
+    device.client(timeout=300).completions.create(model="demo", prompt="It", max_tokens=2)
+    page = device.http().get("/metrics").text
+    found = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    assert float(found['lightmamba_device_cycles_total{kind="multiplying"}']) > 1000
+    assert float(found['lightmamba_device_cycles_total{kind="wait_memory"}']) > 0
+    assert 'lightmamba_saturations_total{kind="residual"}' in found
+
+
+@simulated
+def test_a_device_that_fails_is_said_and_reset(device, model, monkeypatch):
+    def broken():
+        raise DeviceError("memory answered with an error")
+
+    monkeypatch.setattr(device.served.backend._device, "wait", broken)
+    refused = device.http().post("/v1/completions", json={"prompt": "It was"})
+    assert refused.status_code == 500
+    assert "memory answered with an error; the server goes on" in refused.json()["error"]["message"]
+    monkeypatch.undo()
+    wait_for(lambda: device.scheduler.running == 0)
+    found = device.client(timeout=300).completions.create(
+        model="demo", prompt="It was", max_tokens=3
+    )
+    assert found.choices[0].text == expected(model, "It was", 3).text
+
+
+@simulated
+def test_a_device_that_cannot_be_reset_is_said_to_every_request(made, monkeypatch):
+    def broken(*_, **__):
+        raise DeviceError("memory answered with an error")
+
+    with running(open_served(made, device="sim")) as server:
+        backend: Any = server.served.backend
+        inner, http = backend._device, server.http()
+        monkeypatch.setattr(inner, "wait", broken)
+        monkeypatch.setattr(inner, "reset", broken)
+        assert http.post("/v1/completions", json={"prompt": "It was"}).status_code == 500
+        wait_for(lambda: not server.scheduler.alive)
+        refused = http.post("/v1/completions", json={"prompt": "It was"})
+        assert refused.status_code == 503
+        assert "could not be set up again; restart the server" in refused.text
+        health = http.get("/health")
+        assert (health.status_code, health.json()["status"]) == (503, "failed")
+
+
+def test_the_engine_serves_a_build_too(made, model):
+    with running(open_served(made)) as server:
+        found = server.client().completions.create(model="demo", prompt=PROMPT, max_tokens=8)
+    assert found.choices[0].text == expected(model, PROMPT, 8).text
+
+
+def test_names_and_hashes(made, tmp_path):
+    file = tmp_path / "some.model.safetensors"
+    shutil.copy(demo_file(), file)
+    first, build_ = open_served(file), open_served(made, name="mine")
+    assert (first.name, build_.name) == ("some.model", "mine")
+    assert first.fingerprint != build_.fingerprint
+    assert first.eos_ids == (0,)
+    assert open_served(file, slots=3).backend.slots == 3
+
+
+def test_what_cannot_be_served(made, tmp_path):
+    bare = tmp_path / "bare.safetensors"
+    save(replace(load(demo_file()), tokenizer=None), bare)
+    drawn = build(random_model(SHAPES["demo"], lazy=True), Target.load("tiny"), tmp_path / "drawn")
+    cases: tuple[tuple[Path, dict[str, Any], str], ...] = (
+        (bare, {}, "has no tokenizer, so text cannot be read"),
+        (drawn.path, {}, "it has random weights and no tokenizer"),
+        (tmp_path, {}, "is a folder, neither a quantized file nor a build"),
+        (tmp_path / "none", {}, "is no file"),
+        (demo_file(), {"device": "sim"}, "lightmamba compile"),
+        (made, {"device": "abacus"}, "--device must be one of engine, sim, not abacus"),
+    )
+    for path, options, sentence in cases:
+        with pytest.raises(InputError, match=sentence):
+            open_served(path, **options)

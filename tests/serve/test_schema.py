@@ -1,0 +1,61 @@
+"""The OpenAPI description: requests made from it, right and wrong ones, never break the server."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.serve.running import running, served
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
+          response_schema_conformance]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def described(model):
+    with running(served(model), max_tokens=8, max_prompt=200) as server:
+        yield schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+
+
+OPERATIONS = [
+    ("/v1/completions", "post"), ("/v1/chat/completions", "post"), ("/v1/models", "get"),
+    ("/v1/models/{name}", "get"), ("/health", "get"), ("/metrics", "get"),
+]  # fmt: skip
+
+
+POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "mode"),
+    [(*o, POSITIVE) for o in OPERATIONS] + [(*o, NEGATIVE) for o in OPERATIONS if o[1] == "post"],
+)
+def test_no_request_breaks_the_server(described, path, method, mode):
+    operation = described[path][method]
+    statuses = set()
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=80, suppress_health_check=list(HealthCheck), deadline=None)
+    def call(case):
+        if mode == POSITIVE and isinstance(case.body, dict):
+            case.body.pop("model", None)  # any name is right by the description, but one is served
+            if len(str(case.body)) % 2:  # with many options there is mostly one out of its limit
+                case.body = {k: v for k, v in case.body.items() if k in ("prompt", "messages")}
+        response = case.call()
+        statuses.add(response.status_code)
+        case.validate_response(response, checks=CHECKS)
+
+    call()
+    if method == "post":
+        assert statuses >= ({400} if mode == NEGATIVE else {200}), statuses
+
+
+def test_the_description_names_every_path(server):
+    paths = server.http().get("/openapi.json").json()["paths"]
+    assert sorted((p, m) for p, found in paths.items() for m in found) == sorted(OPERATIONS)

@@ -34,9 +34,7 @@ def test_evaluation_on_a_device_is_the_engines(run, build, tmp_path):
     ids = tmp_path / "ids.txt"
     ids.write_text(" ".join(str(n * 7 % 50) for n in range(24)))
     words = ("evaluate", build, "--ids", ids, "--window", "8", "--json")
-    engine, device = (
-        json.loads(run(*words, "--device", name).out) for name in ("engine", "sim")
-    )
+    engine, device = (json.loads(run(*words, "--device", name).out) for name in ("engine", "sim"))
     assert engine.pop("clipped") == device.pop("clipped")
     assert engine == device
 

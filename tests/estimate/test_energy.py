@@ -16,7 +16,7 @@ FOUND = Estimate(
     cycles=1_000_000,
     prompt_cycles=0,
     stalls={},
-    channel_bytes={"hbm0": 1_000_000, "ddr4": 500_000},
+    channel_bytes={"hbm0": 1_000_000, "ddr4-0": 500_000},
     channel_cycles={},
     unit_cycles={"lanes": 700_000, "ssm": 300_000},
     nominal_bytes_per_cycle={},
@@ -60,7 +60,7 @@ def test_what_scales_with_what():
     base, double = parts(), parts(replace(FOUND, cycles=2_000_000))
     assert double.parts["static"][2] == pytest.approx(2 * base.parts["static"][2])
     assert double.parts["products"] == base.parts["products"]  # the lanes work as long as before
-    moved = parts(replace(FOUND, channel_bytes={"ddr4": 1_000_000}))
+    moved = parts(replace(FOUND, channel_bytes={"ddr4-0": 1_000_000}))
     assert moved.parts["memory"][0] == pytest.approx(8e6 * 15e-12)
     assert U280.power is not None
     half = replace(U280, power=replace(U280.power, cell_scale=0.5))
@@ -72,7 +72,7 @@ def test_what_scales_with_what():
 def test_no_energy_where_something_is_not_known():
     assert energy(FOUND, replace(U280, power=None)) is None
     assert energy(replace(FOUND, resources={}), U280) is None
-    plain = tuple(replace(c, kind="") if c.name == "ddr4" else c for c in U280.channels)
+    plain = tuple(replace(c, kind="") if c.name == "ddr4-0" else c for c in U280.channels)
     assert energy(FOUND, replace(U280, channels=plain)) is None
     untouched = replace(FOUND, channel_bytes={"hbm0": 1})
     assert energy(untouched, replace(U280, channels=plain)) is not None

@@ -77,7 +77,7 @@ def test_roofs_stand_where_the_busiest_channel_is():
     e = report.estimate
     total, clock = sum(e.channel_bytes.values()), 300e6
     assert total == 32 * 42_123_456 + 88_765_432
-    hbm = 42_123_456 / 13.28125e9  # seconds; the DDR4 needs 88.8 MB / 30 GB/s, which is less
+    hbm = 42_123_456 / 13.28125e9  # seconds; each DDR4 needs 44.4 MB / 18 GB/s, which is less
     assert roofs(report)["attainable"] == pytest.approx(total / hbm)
     assert roofs(report)["nominal"] == pytest.approx(total / (42_123_456 / 14.375e9))
     speed = roofs(report)["attainable"] / total

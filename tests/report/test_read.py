@@ -83,7 +83,7 @@ def test_a_simulation_of_something_else(write, change, sentence):
         (lambda v: v["stalls_per_token"].pop("idle"), "key 'idle' is missing"),
         (lambda v: v.update(tokens="many"), "invalid literal"),
         (lambda v: v["activity"]["token"].update(bin_cycles=0), "bin_cycles must be at least 1"),
-        (lambda v: v["bytes_per_token"].pop("ddr4"), "lacks channels of u280"),
+        (lambda v: v["bytes_per_token"].pop("ddr4-0"), "lacks channels of u280"),
     ],
 )
 def test_a_damaged_simulation(write, spoil, sentence):

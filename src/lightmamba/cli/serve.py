@@ -5,13 +5,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lightmamba.cli.devices import add_device
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE or BUILD", help="quantized model, or a build")
-    parser.add_argument("--device", choices=("engine", "sim"), default="engine",
-                        help="what runs it: the integer engine, or simulated hardware")  # fmt: skip
+    add_device(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (8000)")
     parser.add_argument("--name", help="the model's name for clients (that of the file)")
@@ -34,8 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import console, working
     from lightmamba.errors import InputError
+    from lightmamba.runtime.devices import parse_options
     from lightmamba.serve.settings import Settings, read_key
 
+    if args.record is not None:
+        raise InputError("--record is for one text; try: lightmamba generate BUILD --record FILE")
     if args.slots is not None and args.slots < 1:
         raise InputError(f"--slots must be at least 1, not {args.slots}")
     settings = Settings(
@@ -58,8 +62,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with bound(settings) as sock:
         with working(f"opening {args.file}"):
             served = open_served(
-                Path(args.file), device=args.device, threads=args.threads, slots=args.slots,
-                name=args.name,
+                Path(args.file), device=args.device, options=parse_options(args.device_option),
+                threads=args.threads, slots=args.slots, name=args.name,
             )  # fmt: skip
         start = time.monotonic()
         counts = serve(served, settings, sock, ready)

@@ -1,7 +1,4 @@
-"""Open what is served: a quantized file, or a build, on the engine or on a device.
-
-This is the one place that knows which devices there are.
-"""
+"""Open what is served: a quantized file, or a build, on the engine or on a device."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,13 +11,11 @@ from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel, load
-from lightmamba.runtime.device import Device
+from lightmamba.runtime.devices import open_named
 from lightmamba.serve.backend import Backend, DeviceBackend, EngineBackend
 from lightmamba.tokenizer import Tokenizer, check_vocab
 
-__all__ = ["DEVICES", "Served", "open_served"]
-
-DEVICES = ("engine", "sim")
+__all__ = ["Served", "open_served"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +56,7 @@ def open_served(
     path: Path,
     *,
     device: str = "engine",
+    options: Mapping[str, str] | None = None,
     threads: int = 1,
     slots: int | None = None,
     name: str | None = None,
@@ -72,7 +68,9 @@ def open_served(
     path
         The file, or the directory of the build.
     device
-        One of :data:`DEVICES`; "engine" runs the model of a build as well.
+        "engine", which runs the model of a build as well, or the name of a device.
+    options
+        Of the device.
     threads
         Of the engine.
     slots
@@ -85,8 +83,6 @@ def open_served(
     InputError
         If it is neither, is damaged, has no tokenizer, or a device is asked to run a file.
     """
-    if device not in DEVICES:
-        raise InputError(f"--device must be one of {', '.join(DEVICES)}, not {device}")
     artifact = Artifact.read(path) if device != "engine" or (path / MANIFEST).is_file() else None
     model, fingerprint = _model(path, artifact)
     if model.tokenizer is None:
@@ -100,7 +96,7 @@ def open_served(
     if device == "engine" or artifact is None:
         backend = EngineBackend(Engine(model, threads=threads), slots)
     else:
-        backend = DeviceBackend(_open_device(artifact, device), model, device)
+        backend = DeviceBackend(open_named(device, artifact, options), model, device)
     return Served(
         name or path.absolute().name.removesuffix(".safetensors"), backend, tokenizer, fingerprint,
         model.chat_template, model.generation_config, model.special_ids,
@@ -124,11 +120,3 @@ def _model(path: Path, artifact: Artifact | None) -> tuple[QuantizedModel, str]:
     model = load(path)
     with path.open("rb") as file:
         return model, hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _open_device(artifact: Artifact, device: str) -> Device:
-    """A device of this kind with the build loaded."""
-    artifact.verify()
-    from lightmamba.sim import open_device
-
-    return open_device(artifact, observed=False)

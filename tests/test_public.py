@@ -34,6 +34,7 @@ EXTRAS = {
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NO_RUN: set[str] = set()  # pages with a block "python no-run", each for a reason to be told here
+SLOW = {"README.md"}  # pages whose Python blocks take longer than ten seconds
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#([^)]*))?\)")
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 
@@ -96,7 +97,11 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pages
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.name in SLOW)) for p in PAGES],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
 def test_python_blocks_run(page, monkeypatch, tmp_path):
     """All those of a page one after the other, in one namespace."""
     monkeypatch.chdir(tmp_path)
@@ -109,7 +114,7 @@ def test_no_block_escapes():
     """Every block is of a known kind, so that none is left out because its name is misspelt."""
     assert sum(len(blocks(page, "python")) for page in PAGES) >= 15
     kinds = {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text(encoding="utf-8"))}
-    assert kinds <= {"", "python", "python no-run", "toml"}
+    assert kinds <= {"", "python", "python no-run", "toml", "text", "bibtex"}
     assert {str(p.relative_to(ROOT)) for p in PAGES if blocks(p, "python no-run")} == NO_RUN
 
 

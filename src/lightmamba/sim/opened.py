@@ -1,4 +1,4 @@
-"""Open a build directory in the simulator: beside the engine, or as a decoder of text."""
+"""Open a build directory in the simulator: next to the engine, or as a decoder of text."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -93,7 +93,7 @@ def bandwidth() -> str:
         return [[row["shape"], str(row["threads"]), f"{row['bytes_read'] / 1e6:,.0f}",
                  _spread(spread(row["probes"]), "{:.1f}"), _spread(found, "{:.0f}")]]  # fmt: skip
 
-    header = ["decode", "threads", "MB read per token", "GB/s that this machine reads",
+    header = ["decode", "threads", "MB read per token", "GB/s that this computer reads",
               "% of it that decoding reaches"]  # fmt: skip
     return _table("llama", header, cells)
 

@@ -99,8 +99,8 @@ def folder(tmp_path, monkeypatch):
 def _shell(command: str, folder: Path) -> str:
     for pattern, stand_in in STAND_INS:
         command = re.sub(pattern, stand_in, command)
-    if command.startswith("lightmamba quantize"):  # the file that the fixture put there
-        command += " --force"
+    if command.startswith(("lightmamba quantize", "lightmamba compile")):
+        command += " --force"  # over the fixture's file, or a build of an earlier example
     done = subprocess.run(
         ["bash", "-euc", command], cwd=folder, capture_output=True, text=True, timeout=900
     )

@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test test-board test-all fuzz check format clean
+.PHONY: help setup demo docs test test-board test-all fuzz check format clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -14,6 +14,9 @@ setup: $(STAMP)  ## virtual environment in .venv with all that the project needs
 
 demo: $(STAMP)   ## quantize the bundled model, measure it, let it write
 	@.venv/bin/lightmamba demo $(ARGS)
+
+docs: $(STAMP)   ## the docs site, in build/site
+	@$(PYTHON) scripts/site.py
 
 test: $(STAMP)   ## all tests but the slow ones
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -q -m "not slow" $(ARGS)

@@ -1,4 +1,4 @@
-"""Tables of the ablation, for :mod:`bench.tables`: every figure says where it is from."""
+"""Tables of the ablation, for :mod:`bench.tables`: every figure says how it was obtained."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,11 +26,11 @@ CHOSEN = {  # rows of bench.choices and bench.scales
 NAMES = {
     "as shipped": "W4A4 as shipped: reordered, fused, H128 in blocks, scales (4 + m)/4·2^e",
     "naive order": "naive order of the rows",
-    "full Hadamard": "full Hadamard before out_proj (the paper's)",
+    "full Hadamard": "full Hadamard before out_proj (as in the paper)",
     "no on-line Hadamard": "no on-line Hadamard",
     "no rotation": "no rotation of the residual",
-    "scales 2^e, nearest": "activation scales 2^e, the nearest",
-    "scales 2^e, that hold all": "activation scales 2^e, the smallest that holds all",
+    "scales 2^e, nearest": "activation scales 2^e, nearest",
+    "scales 2^e, that hold all": "activation scales 2^e, smallest without clipping",
 }
 
 
@@ -98,23 +98,23 @@ def _boards() -> list[str]:
 
 
 def choices() -> str:
-    """What each single choice costs or gives, on both boards."""
+    """The effect of each single choice, on both boards."""
     found, body = load("ablation")["results"], []
     for name, words in NAMES.items():
         rows = [found[board]["choices"][SAME.get(name, name)] for board in BOARDS]
         where = CHOSEN.get(name)
-        ratio = "the same integers"
+        ratio = "same integers"
         if where:
             ratio = _ratio(_measured(where[0], "scale" if where[0] == "scales" else "choice",
                                      where[1]))  # fmt: skip
-        speeds = ["the same gates" if name in SAME else _speed(row) for row in rows]
+        speeds = ["same hardware" if name in SAME else _speed(row) for row in rows]
         body.append([words, speeds[0], _paper(PAPER_CHOICES, name), speeds[1], ratio])
     header = ["Mamba2-2.7B, tokens per second", *_boards(), "× float, KL in nats, bundled model"]
     return lines(header, body) + _foot()
 
 
 def buffers() -> str:
-    """What the state-space unit holds on chip."""
+    """What the state-space unit stores on chip."""
     found, body = load("ablation")["results"], []
     for held in HELD:
         cells = []
@@ -122,11 +122,11 @@ def buffers() -> str:
             row = found[board]["buffers"][held]
             took = {name: row["cells"][name] for name in ("uram", "bram18", "lut")}
             cells += [f"{row['bits'] / 1e6:.2f}", ", ".join(f"{n:,.0f}" for n in took.values())]
-        body.append([held, *cells, _paper(PAPER_URAM, held)])
-    header = ["what the SSM holds (estimated)",
+        body.append([held.replace("whole", "entire"), *cells, _paper(PAPER_URAM, held)])
+    header = ["what the SSM stores on chip (estimated)",
               *(text for board in BOARDS
                 for text in (f"`{board}`, Mbit", "URAM, BRAM (18 kbit), LUT")),
-              "the paper's URAM, whole machine"]  # fmt: skip
+              "the paper's URAM, complete design"]  # fmt: skip
     return lines(header, body) + _foot()
 
 

@@ -33,7 +33,7 @@ def _group(channel: str) -> str:
 
 
 def target_rows() -> Rows:
-    """Every target: its machine, its memory, its device."""
+    """Every target: configuration, memory, device."""
     return [
         ["target", "MHz", "lanes x weights", "S", "GB/s by data sheet, attainable", "LUT", "DSP",
          "BRAM18", "URAM"],
@@ -53,7 +53,7 @@ def target_rows() -> Rows:
 
 def source_rows() -> Rows:
     """Where the numbers of every target are from."""
-    rows = [["target", "of", "source"]]
+    rows = [["target", "part", "source"]]
     for t in _targets():
         said: dict[str, str] = {}
         for channel in t.channels:
@@ -67,11 +67,11 @@ def source_rows() -> Rows:
 
 
 def bound_rows(results: Any) -> Rows:
-    """Tokens per second that the memory allows, and the channel that binds."""
+    """Tokens per second that the memory allows, and the bottleneck."""
     shapes = [shape for shape in SHAPES if shape != "demo"]
     found = {(r["target"], r["shape"]): r for r in results}
     return [
-        ["tokens per second at most", *shapes],
+        ["bound, tokens per second", *shapes],
         *(
             [f"`{name}`"]
             + [
@@ -100,9 +100,10 @@ def _three(values: list[float]) -> str:
 
 
 def paper_rows(results: Any) -> Rows:
-    """The paper's machine by our constants, beside what the paper says."""
+    """The paper's accelerator by our constants, next to the paper's figures."""
     return [
-        ["", "watts, cells only", "watts, all", "tokens/J, all", "paper, watts", "paper, tokens/J"],
+        ["", "watts, logic only", "watts, total", "tokens/J, total", "paper, watts",
+         "paper, tokens/J"],
         *(
             [r["machine"], _three(r["watts_in_cells"]), _three(r["watts"]),
              _three(r["tokens_per_joule"]), f"{r['paper_watts']:.2f}",
@@ -113,10 +114,10 @@ def paper_rows(results: Any) -> Rows:
 
 
 def floor_rows(results: Any) -> Rows:
-    """What a token costs before any cell works."""
+    """Memory energy and static power of a token."""
     return [
-        ["2.7B, W4A4", "tokens per second at most", "memory, mJ", "static, mJ",
-         "tokens/J at most, without cells"],
+        ["2.7B, W4A4", "bound, tokens per second", "memory, mJ", "static, mJ",
+         "bound, tokens/J, without logic"],
         *(
             [f"`{r['target']}`", f"{r['tokens_per_second']:.4g}",
              *(_three([1e3 * v for v in r[part]]) for part in ("memory", "static")),

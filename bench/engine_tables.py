@@ -1,12 +1,13 @@
 """Tables of the engine beside others, for :mod:`bench.tables`."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
 from bench.markdown import lines, load
 
-__all__ = ["ENGINE", "share"]
+__all__ = ["ENGINE", "Short", "share", "short_rows"]
 
 Row = dict[str, Any]
 NAMES = {
@@ -92,7 +93,7 @@ def bandwidth() -> str:
         return [[row["shape"], str(row["threads"]), f"{row['bytes_read'] / 1e6:,.0f}",
                  _spread(spread(row["probes"]), "{:.1f}"), _spread(found, "{:.0f}")]]  # fmt: skip
 
-    header = ["decode", "threads", "MB read per token", "GB/s that this machine reads",
+    header = ["decode", "threads", "MB read per token", "GB/s that this computer reads",
               "% of it that decoding reaches"]  # fmt: skip
     return _table("llama", header, cells)
 
@@ -162,25 +163,35 @@ def digests() -> str:
     return lines(header, rows) + _foot(found, "python -m bench.digests")
 
 
-def short() -> str:
-    """One line for each shape, for the README: two threads where they were run."""
+@dataclass(frozen=True)
+class Short:
+    """One line of a shape, for the README."""
+
+    shape: str
+    threads: int
+    machine: str
+    decode: str
+    decode_ratio: str
+    prompt: str
+    prompt_ratio: str
+
+
+def short_rows() -> list[Short]:
+    """One line for each shape: two threads where they were run."""
     found = [r for r in load("engine")["results"] if r["kind"] == "llama"]
     best: dict[tuple[str, str], Row] = {}
     for row in sorted(found, key=lambda r: int(r["threads"])):
         best[row["machine"], row["shape"]] = row
-    if not best:
-        raise FileNotFoundError("llama")
-    rows = []
-    for row in best.values():
-        decode, prompt = row["rates"]["decode"], row["rates"]["prompt"]
-        rows.append([
-            f"{row['shape']}, {row['threads']} threads", f"{spread(decode['ours']).median:,.0f}",
-            _times(decode, "llama.cpp"), f"{spread(prompt['ours']).median:,.0f}",
-            _times(prompt, "llama.cpp"),
-        ])  # fmt: skip
-    header = ["the engine on a CPU, W4A4, exact integers", "decode, tokens/s", "× llama.cpp Q4_0",
-              "prompt, tokens/s", "× llama.cpp Q4_0"]  # fmt: skip
-    return lines(header, rows) + _foot(best.values())
+    return [
+        Short(
+            row["shape"], row["threads"], row["machine"],
+            f"{spread(row['rates']['decode']['ours']).median:,.0f}",
+            _times(row["rates"]["decode"], "llama.cpp"),
+            f"{spread(row['rates']['prompt']['ours']).median:,.0f}",
+            _times(row["rates"]["prompt"], "llama.cpp"),
+        )
+        for row in best.values()
+    ]  # fmt: skip
 
 
 ENGINE: dict[str, Callable[[], str]] = {
@@ -189,6 +200,5 @@ ENGINE: dict[str, Callable[[], str]] = {
     "engine-memory": memory,
     "engine-float": beside_floats,
     "engine-start": start,
-    "engine-short": short,
     "engine-digests": digests,
 }

@@ -1,4 +1,4 @@
-"""Tables of whole tokens in gates at full size, and of the goals, for :mod:`bench.tables`."""
+"""Tables of complete simulated tokens at full size, and of the goals, for :mod:`bench.tables`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,13 +32,13 @@ def full() -> str:
     ]  # fmt: skip
     header = ["tokens per second, W4A4, random weights",
               "paper (u280 simulated, vck190 measured)", "here (simulated)",
-              "cycles of a token (simulated)", "busiest channel", "% of attainable",
+              "cycles per token (simulated)", "busiest channel", "% of attainable",
               "% of nominal"]  # fmt: skip
     return lines(header, body) + foot(load("full"))
 
 
 def waits() -> str:
-    """What the lanes do in the cycles of a token."""
+    """What the lanes do in each cycle of a token."""
     found = rows_by_name()
     names = list(next(iter(found.values()))["stalls"])
     body = [
@@ -50,7 +50,7 @@ def waits() -> str:
 
 
 def goals() -> str:
-    """What was aimed at and what was reached, each with where it is from."""
+    """Goals and results, each with how it was obtained."""
     found, body = rows_by_name(), []
 
     def row(what: str, paper: str, goal: str, reached: str, origin: str) -> None:
@@ -64,12 +64,12 @@ def goals() -> str:
             row("its busiest channel, bound / measured", "", "≥ 0.97" if paper else "",
                 f"{r['of_attainable']:.3f}", "simulated")  # fmt: skip
     if r := found.get("mamba2-2.7b on vck190"):
-        row("all memory of the `vck190`, of nominal", "–", "≥ 75 %",
+        row("all memory of the `vck190`, share of nominal", "–", "≥ 75 %",
             f"{100 * r['of_all_nominal']:.1f} %", "simulated")  # fmt: skip
     if r := found.get("mamba2-2.7b on u280"):
-        row("one 2.7B token on two cores, compared, s", "–", "≤ 300",
+        row("one 2.7B token on two cores, simulated and compared, s", "–", "≤ 300",
             f"{r['seconds_per_compared_token']:.0f}", "measured")  # fmt: skip
-        row("its simulator in C++, s", "–", "≤ 600", f"{r['simulator_seconds']:.0f}", "measured")
+        row("building its simulator, s", "–", "≤ 600", f"{r['simulator_seconds']:.0f}", "measured")
     if small := [r for r in found.values() if r["shape"] != "mamba2-2.7b"]:
         over = sorted(1 / r["of_attainable"] for r in small)
         row("smaller shapes on `u280`, cycles / bound of the busiest channel", "–", "≤ 1.03",
@@ -92,19 +92,19 @@ def goals() -> str:
             f"{most[0]}, {most[1]}", "synthesized")  # fmt: skip
     if exists("ecp5"):
         placed = {r["block"]: r["fmax_mhz"] for r in load("ecp5")["results"]}
-        whole = placed.pop(WHOLE, "not run to the end")
-        reached = f"{whole:.1f}" if isinstance(whole, float) else whole or "no way found"
+        whole = placed.pop(WHOLE, "routing not finished")
+        reached = f"{whole:.1f}" if isinstance(whole, float) else whole or "unroutable"
         row("LFE5U-85F, placed and routed, MHz", "–", "≥ 120", reached, "nextpnr")
         alone = sorted(mhz or 0 for mhz in placed.values())
         fast = sum(mhz >= 120 for mhz in alone)
-        row(f"its blocks alone, the slowest of {len(alone)}, MHz", "–", "",
+        row(f"its blocks placed alone, slowest of {len(alone)}, MHz", "–", "",
             f"{alone[0]:.1f}; {fast} reach 120", "nextpnr")  # fmt: skip
     if exists("estimates"):
         worst = max(abs(r["error"]) for r in load("estimates")["results"])
         count = len(load("estimates")["results"])
-        row(f"estimate against gates, worst of {count}", "–", "≤ 1 %", f"{100 * worst:.2f} %",
-            "simulated")  # fmt: skip
-    return lines(["figure", "paper", "goal", "reached", ""], body)
+        row(f"performance model against RTL simulation, worst of {count}", "–", "≤ 1 %",
+            f"{100 * worst:.2f} %", "simulated")  # fmt: skip
+    return lines(["figure", "paper", "goal", "reached", "how obtained"], body)
 
 
 def exists(name: str) -> bool:

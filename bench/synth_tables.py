@@ -1,4 +1,4 @@
-"""Tables of what synthesis said."""
+"""Tables of synthesis results."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,7 +22,7 @@ HEADER = ["LUT", "FF", "DSP", "BRAM (18 kbit)", "URAM"]
 
 
 def amount(block: dict[str, Any]) -> Amount:
-    """Cells of a machine, or of all blocks equal to one."""
+    """Cells of a configuration, or of all blocks equal to one."""
     found = Amount(*(block[cell] for cell in ("lut", "ff", "dsp", "bram", "uram")))
     return found.times(block.get("count", 1))
 
@@ -32,7 +32,7 @@ def figures(cells: Amount) -> list[str]:
 
 
 def u280() -> str:
-    """The full machine by groups of blocks, beside the paper's and the device."""
+    """The full accelerator by groups of blocks, next to the paper's and the device."""
     record = load("synth")
     result = record["results"]["machines"][U280]
     sums: dict[str, Amount] = defaultdict(Amount)
@@ -47,7 +47,7 @@ def u280() -> str:
     assert device is not None
     shares = [f"{100 * getattr(total, c) / getattr(device, c):.1f} %" for c in CELLS]
     rows += [
-        ["**machine**", *figures(total), f"{result['path_ns']:.2f}, in {result['path_block']}"],
+        ["**total**", *figures(total), f"{result['path_ns']:.2f}, in {result['path_block']}"],
         ["of the device", *shares, ""],
         ["paper, with Vivado", *figures(PAPER[U280][1]), ""],
     ]
@@ -56,7 +56,7 @@ def u280() -> str:
 
 
 def machines() -> str:
-    """All machines, and the paper's."""
+    """All configurations, and the paper's."""
     record = load("synth")
     rows = []
     for name, result in record["results"]["machines"].items():
@@ -64,18 +64,18 @@ def machines() -> str:
         rows.append([name, *figures(amount(result)), path])
         if name in PAPER:
             rows.append([f"paper, {PAPER[name][0]}, with Vivado", *figures(PAPER[name][1]), ""])
-    header = ["machine (synthesized)", *HEADER, "longest path, ns"]
+    header = ["configuration (synthesized)", *HEADER, "longest path, ns"]
     return lines(header, rows) + foot(record)
 
 
 def ecp5() -> str:
-    """Place and route, block by block, slowest first; then the whole."""
+    """Place and route, block by block, slowest first; then the complete design."""
     record = load("ecp5")
     rows = sorted(record["results"], key=lambda r: (r["block"] == WHOLE, r["fmax_mhz"] or 0))
     body = []
     for r in rows:
         counts = [f"{r[cell]:,}" if cell in r else "" for cell in ("lut", "ff", "dsp", "bram")]
-        mhz = f"{r['fmax_mhz']:.1f}" if r["fmax_mhz"] else "no way found"
+        mhz = f"{r['fmax_mhz']:.1f}" if r["fmax_mhz"] else "unroutable"
         body.append([r["block"], *counts, mhz])
     header = ["LFE5U-85F, speed 6 (placed and routed)", "LUT4 and carry", "FF", "multipliers",
               "BRAM (18 kbit)", "MHz"]  # fmt: skip
@@ -83,7 +83,7 @@ def ecp5() -> str:
 
 
 def model() -> str:
-    """Measured and predicted."""
+    """Synthesized and predicted."""
     record = load("synth")
     rows = []
     for name, result in record["results"]["machines"].items():

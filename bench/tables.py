@@ -17,6 +17,7 @@ from bench.mutants import fingerprint
 from bench.paper_tables import PAPER
 from bench.quantize_tables import QUANTIZE
 from bench.serve_tables import SERVE
+from bench.shop_tables import SHOP
 from bench.synth_tables import SYNTH
 from lightmamba.arch.describe import tables
 
@@ -70,7 +71,7 @@ def summary() -> str:
                 f"{r['bytes_per_token'] / 1e6:.2f} MB",
             ]
         )
-    header = ["bundled model, 3.3 M parameters", "perplexity", "× float", "KL, nats",
+    header = ["bundled model, 3.3 M parameters (measured)", "perplexity", "× float", "KL, nats",
               "top-1 agreement", "bytes per token"]  # fmt: skip
     return lines(header, rows) + foot(record)
 
@@ -88,7 +89,7 @@ def drift(name: str) -> str:
         ]
         for r in record["results"]["bundled"]
     ]
-    header = ["state", "× float, first thousand", "last thousand", "change", "overflows"]
+    header = ["state", "× float, first 1,000 tokens", "last 1,000 tokens", "change", "overflows"]
     return lines(header, rows) + foot(record)
 
 
@@ -99,11 +100,11 @@ def slow() -> str:
     decays = list(dict.fromkeys(decay for decay, _ in found))
     states = list(dict.fromkeys(state for _, state in found))
     rows = [[s, *(f"{found[d, s]:.1f}" for d in decays)] for s in states]
-    return lines(["state, SNR of y in dB at dt·A =", *(f"{d:g}" for d in decays)], rows)
+    return lines(["state format; SNR of y in dB at dt·A =", *(f"{d:g}" for d in decays)], rows)
 
 
 def choices() -> str:
-    """What single choices are worth."""
+    """The effect of single choices."""
     record = load("choices")
     rows = [
         [
@@ -115,19 +116,19 @@ def choices() -> str:
         ]
         for r in record["results"]
     ]
-    header = ["W4A4, bundled model", "× float", "KL, nats", "top-1", "MB per token"]
+    header = ["W4A4, bundled model (measured)", "× float", "KL, nats", "top-1", "MB per token"]
     return lines(header, rows) + foot(record)
 
 
 def speed() -> str:
-    """Wall time of what people wait for."""
+    """Wall time of common tasks."""
     record = load("speed")
     rows = [[r["what"], r["value"]] for r in record["results"]]
-    return lines(["what", "median"], rows) + foot(record)
+    return lines(["task (measured)", "median"], rows) + foot(record)
 
 
 def evaluation() -> str:
-    """Exact-integer evaluation beside the float model."""
+    """Exact-integer evaluation next to the float model."""
     record = load("evaluation")
     names = {"bundled": "bundled model", "mamba2-130m": "130m shape, random weights"}
     rows = [
@@ -138,7 +139,13 @@ def evaluation() -> str:
         ]
         for r in record["results"]
     ]  # fmt: skip
-    header = ["W4A4, tokens/s", "exact integers", "float (torch)", "ratio", "for logits, %"]
+    header = [
+        "W4A4, tokens/s (measured)",
+        "exact integers",
+        "float (torch)",
+        "ratio",
+        "for logits, %",
+    ]
     return lines(header, rows) + foot(record)
 
 
@@ -151,8 +158,8 @@ def gates() -> str:
         [name.replace("_", " "), f"{n / r['tokens']:,.0f}", f"{100 * n / total:.1f}"]
         for name, n in r["cycles"].items()
     ]
-    rows.append(["together", f"{total / r['tokens']:,.0f}", "100"])
-    return lines(["cycles of a token (simulated)", "mean", "%"], rows) + foot(record)
+    rows.append(["total", f"{total / r['tokens']:,.0f}", "100"])
+    return lines(["cycles per token (simulated)", "mean", "%"], rows) + foot(record)
 
 
 def gates_long() -> str:
@@ -161,7 +168,7 @@ def gates_long() -> str:
     r = record["results"]
     cycles = ", ".join(r["cycles_per_token"])
     rows = [
-        ["tokens compared, all observables and counters", f"{r['tokens']:,}"],
+        ["tokens compared, all intermediate values and counters", f"{r['tokens']:,}"],
         ["mismatches", str(r["mismatches"])],
         ["cycles per token", cycles],
         ["simulated cycles per second, comparison included",
@@ -185,18 +192,23 @@ def mutants() -> str:
         changed = "" if mine[0].get("of") == fingerprint(block) else " (of an earlier source)"
         caught = sum(r["caught"] for r in mine)
         rows.append([block + changed, str(len(mine)), str(caught), left])
-    rows.append(["together", str(len(found)), str(sum(r["caught"] for r in found)), ""])
+    rows.append(["total", str(len(found)), str(sum(r["caught"] for r in found)), ""])
     return lines(["block", "planted", "caught", "survived"], rows) + foot(record)
 
 
 def shapes() -> str:
-    """Shapes and machines that were compared with the engine."""
+    """Shapes and configurations that were compared with the engine."""
     record = load("shapes")
     rows = [
         [r["case"], str(r["tokens"]), f"{r['cycles']:,}", r["difference"] or "none"]
         for r in record["results"]
     ]
-    header = ["shape and machine (simulated, random stalls)", "tokens", "cycles", "difference"]
+    header = [
+        "shape and configuration (simulated, random stalls)",
+        "tokens",
+        "cycles",
+        "difference",
+    ]
     return lines(header, rows) + foot({**record, "results": {}})
 
 
@@ -209,14 +221,21 @@ def rates() -> str:
         for r in record["results"]
     ]  # fmt: skip
     header = ["`tiny`, bundled model (simulated)", "cycles per token", "lanes busy, %",
-              "of what a lane's memory can give, %"]  # fmt: skip
+              "share of a lane's attainable bandwidth, %"]  # fmt: skip
     return lines(header, rows) + foot({**record, "results": {}})
 
 
 def estimates() -> str:
-    """Estimated cycles against those in gates."""
+    """Estimated against simulated cycles."""
     record = load("estimates")
-    header = ["machine and memory", "cycles", "estimated", "error", "of a prompt's token", "bound"]
+    header = [
+        "configuration and memory",
+        "cycles (simulated)",
+        "estimated",
+        "error",
+        "error, prompt token",
+        "bottleneck",
+    ]
     rows = [
         [
             r["case"], f"{r['cycles']:,.0f}", f"{r['estimated']:,}", f"{r['error']:+.2%}",
@@ -231,9 +250,9 @@ def bubbles() -> str:
     """The longest pauses of the lanes."""
     record = load("bubbles")
     rows = [[name, str(n)] for name, n in record["results"].items()]
-    return lines(["lanes pause, bundled model on `tiny` (simulated)", "cycles"], rows) + foot(
-        record
-    )
+    return lines(
+        ["pause of the lanes, bundled model on `tiny` (simulated)", "cycles"], rows
+    ) + foot(record)
 
 
 def computed(name: str, make: Callable[[Any], list[list[str]]]) -> str:
@@ -280,11 +299,12 @@ TABLES: dict[str, Callable[[], str]] = {
     **PAPER,
     **QUANTIZE,
     **SERVE,
+    **SHOP,
 }
 
 
 def made(name: str) -> str:
-    """A table by name; a benchmark that has no results yet is said to have none."""
+    """A table by name; a benchmark that has no results yet is marked as not run."""
     if name in CONTRACT:
         return CONTRACT[name]
     try:

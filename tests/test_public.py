@@ -14,8 +14,8 @@ import pytest
 import lightmamba
 from lightmamba.cli.main import VERBS, build_parser
 from lightmamba.quantize import Recipe, recipe_names
+from tests.docs.pages import PAGES, ROOT, blocks
 
-ROOT = Path(__file__).parent.parent
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(lightmamba.__path__, "lightmamba.")
@@ -31,16 +31,15 @@ EXTRAS = {
     "lightmamba.explore.study": "optuna",
     "lightmamba.sweep.on_ray": "ray",
 }
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NO_RUN: set[str] = set()  # pages with a block "python no-run", each for a reason to be told here
+SLOW = {"README.md"}  # pages whose Python blocks take longer than ten seconds
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#([^)]*))?\)")
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 
 
-def blocks(page: Path, *kinds: str) -> list[str]:
+def code(page: Path, *kinds: str) -> list[str]:
     """Fenced blocks of these kinds."""
-    return [code for kind, code in BLOCK.findall(page.read_text(encoding="utf-8")) if kind in kinds]
+    return [block.text for block in blocks(page) if block.kind in kinds]
 
 
 @pytest.mark.parametrize("name", ["lightmamba", *MODULES])
@@ -62,7 +61,7 @@ def test_every_module_says_what_is_public():
 
 
 @pytest.mark.parametrize(
-    ("code", "unwanted"),
+    ("script", "unwanted"),
     [
         ("import lightmamba", {"numpy", "torch", "numba"}),
         ("import lightmamba.cli", {"numpy", "torch", "numba", "rich"}),
@@ -73,8 +72,8 @@ def test_every_module_says_what_is_public():
          {"numpy", "torch", "numba", "rich"}),
     ],
 )  # fmt: skip
-def test_imports_are_light(code, unwanted):
-    script = f"{code}\nimport sys; print(*sys.modules)"
+def test_imports_are_light(script, unwanted):
+    script = f"{script}\nimport sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -96,26 +95,30 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pages
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.name in SLOW)) for p in PAGES],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
 def test_python_blocks_run(page, monkeypatch, tmp_path):
     """All those of a page one after the other, in one namespace."""
     monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {"__name__": "page"}
-    for code in blocks(page, "python"):
-        exec(compile(code, str(page), "exec"), scope)
+    for text in code(page, "python"):
+        exec(compile(text, str(page), "exec"), scope)
 
 
 def test_no_block_escapes():
     """Every block is of a known kind, so that none is left out because its name is misspelt."""
-    assert sum(len(blocks(page, "python")) for page in PAGES) >= 15
-    kinds = {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text(encoding="utf-8"))}
-    assert kinds <= {"", "python", "python no-run", "toml"}
-    assert {str(p.relative_to(ROOT)) for p in PAGES if blocks(p, "python no-run")} == NO_RUN
+    assert sum(len(code(page, "python")) for page in PAGES) >= 15
+    kinds = {block.kind for page in PAGES for block in blocks(page)}
+    assert kinds <= {"", "python", "python no-run", "toml", "text", "bibtex"}
+    assert {str(p.relative_to(ROOT)) for p in PAGES if code(p, "python no-run")} == NO_RUN
 
 
 @pages
 def test_recipes_on_the_pages_are_read(page):
-    for text in blocks(page, "toml"):
+    for text in code(page, "toml"):
         if re.search(r"^name\b", text, re.MULTILINE):
             assert Recipe.parse(text, page.name).passes
 
@@ -123,7 +126,7 @@ def test_recipes_on_the_pages_are_read(page):
 def test_commands_on_the_pages_are_understood():
     seen = set()
     for page in PAGES:
-        for block in blocks(page, ""):
+        for block in code(page, ""):
             joined = block.replace("\\\n", " ")
             for command in re.findall(r"^ *lightmamba (.+)$", joined, re.MULTILINE):
                 words = shlex.split(re.split(r" [>|] ", command)[0], comments=True)

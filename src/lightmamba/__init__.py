@@ -1,4 +1,4 @@
-"""Quantize Mamba2 to 4 bits and run it in exact integers, as the gates will.
+"""Quantize Mamba2 to 4 bits and run it in exact integers, bit-exact with the accelerator.
 
 The names below load what they need when they are first used: this import itself loads neither numpy
 nor torch.

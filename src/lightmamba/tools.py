@@ -1,4 +1,4 @@
-"""Programs beside the interpreter: how they are run, and where their results are kept."""
+"""External programs: how they are found and run, and where their results are cached."""
 
 import atexit
 import functools

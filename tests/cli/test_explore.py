@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_left_out(run, base, tmp_path):
         ("demo --target {base} --objectives speed", "a front needs at least two objectives"),
         ("demo --target {base} --objectives a,b", "there is no objective 'a'; choose from speed"),
         ("demo --target {base} --schemes w5a5", "there are recipes for w4a4, w4a8, w8a8, not for"),
-        ("demo --target {base} --schemes w4a4-block16", "name one that they have too, for example"),
+        ("demo --target {base} --schemes w4a4-block16", "add one that it has, for example"),
         ("demo --target {base} --only lanes", "--only takes a choice and numbers, such as lanes=8"),
         ("demo --target {base} --only wings=2", "wings is not searched on target tiny; searched"),
         ("demo --target {base} --only lanes=100", "lanes must be in 1..64, not 100; so there is"),

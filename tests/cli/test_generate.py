@@ -176,7 +176,7 @@ def test_the_generation_config_gives_the_defaults_and_flags_win(run, world, talk
     plain = run("generate", world.worded_file, *words).json
     assert greedy["token_ids"] == plain["token_ids"][: len(greedy["token_ids"])]
     said = run("generate", talking, *words[:-1]).err
-    assert "by the model's generation config: temperature 1.2, top_k 60, top_p 0.98" in said
+    assert "from the model's generation config: temperature 1.2, top_k 60, top_p 0.98" in said
 
 
 @pytest.mark.parametrize("device", ["engine", "sim"])

@@ -99,7 +99,7 @@ def test_gates_that_differ_fail(run, build, tmp_path, monkeypatch):
     monkeypatch.setattr("lightmamba.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9))
     said = run("report", build, "-o", page, "--simulate", "1")
     assert said.status == 1
-    assert "the gates differ: token 0, embedding[0, 0, 0]: " in said.err
+    assert "hardware and engine differ: token 0, embedding[0, 0, 0]: " in said.err
     assert page.is_file()
 
 
@@ -117,7 +117,7 @@ def test_a_page_is_not_overwritten(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("demo",), "demo is no build, so say the machine: --target u280"),
+        (("demo",), "demo is not a build, so a target is needed: --target u280"),
         (("none.st", "--target", "tiny"), "there is no file none.st; give a quantized file, or a"),
         (("demo", "--target", "moon"), "there is no target moon; shipped are"),
         (("demo", "--target", "tiny", "--format", "w9"), "--format must be one of w4a4, w4a8"),

@@ -34,7 +34,7 @@ def test_the_gates_match(run, build):
     assert found["simulated_cycles_per_second"] > 0
     said = run("simulate", build, "--prompt-ids", "3 5", "--max-tokens", "3")
     assert said.out.split() == [str(i) for i in found["token_ids"]]
-    assert "every observable of every token equals the engine's" in said.err
+    assert "every intermediate value of every token equals the engine's" in said.err
 
 
 @needs_verilator

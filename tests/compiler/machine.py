@@ -2,7 +2,7 @@
 
 It carries out the program, instruction by instruction, on the bytes of the regions, in numpy. If
 its logits are the engine's, images, program and registers say the model. Nothing is shared with the
-compiler: memory is taken apart bit by bit, as docs/developer/gates.md describes it.
+compiler: memory is taken apart bit by bit, as docs/developer/hardware-units.md describes it.
 """
 
 from collections import defaultdict

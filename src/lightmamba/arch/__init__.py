@@ -1,1 +1,1 @@
-"""The hardware contract: what compiler, gates, runtime and docs all agree on, as data."""
+"""The hardware contract as data: the interface of compiler, hardware, runtime and docs."""

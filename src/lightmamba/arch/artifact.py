@@ -1,8 +1,9 @@
-"""The build directory: what a machine is, what its memories hold, and the hashes of it all.
+"""The build directory: an accelerator, the contents of its memories, and hashes of everything.
 
 ``manifest.json`` describes it; ``program.bin`` is the program in 32-bit words; ``images/NAME.bin``
-are the first contents of memory regions; ``top.v`` is the machine, ``model.safetensors`` the model
-it was compiled from, where they are kept. The page docs/reference/build-directory.md is the format.
+are the first contents of memory regions; ``top.v`` is the accelerator and
+``model.safetensors`` the model it was compiled from, both optional. The format is specified in
+docs/reference/build-directory.md.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What a machine is built with: widths, depths and capacities, validated once."""
+"""Build parameters of an accelerator: widths, depths and capacities, validated once."""
 
 import hashlib
 import json

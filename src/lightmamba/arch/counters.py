@@ -1,4 +1,4 @@
-"""What the gates count: every cycle of a token by what the lanes did, losses, traffic."""
+"""Hardware counters: every cycle of a token by what the lanes did, losses, traffic."""
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import ports

@@ -1,7 +1,7 @@
-"""How long the units take, and how much fits between them: what an estimate must know of the gates.
+"""Latencies of the units and depths of their queues: what the performance model knows of the RTL.
 
 Cycles from a transfer at a unit's input to valid at its output, as the units' own attributes say;
-``tests/arch/test_latency.py`` holds these numbers to the gates.
+``tests/arch/test_latency.py`` validates these numbers against the RTL.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""What a build's manifest holds, and its check: nothing of it is believed before.
+"""The manifest of a build and its validation: nothing in it is trusted before.
 
-A manifest may come from somebody else, so names are no paths before they are checked, and each
-number is in the range that gates, driver and simulator take.
+A manifest may come from somebody else, so names are checked before they are used as paths, and each
+number must be in the range that hardware, driver and simulator accept.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Which memory of the gates becomes which cells of an UltraScale+ device."""
+"""Which memory of the RTL becomes which cells of an UltraScale+ device."""
 
 from lightmamba.arch.amount import Amount
 

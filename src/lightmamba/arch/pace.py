@@ -1,4 +1,4 @@
-"""Memory channels in cycles of a machine's clock."""
+"""Memory channels in cycles of the accelerator's clock."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The ports of a machine: who reads and writes memory through which AXI4 master."""
+"""The ports of an accelerator: which client uses which AXI4 master."""
 
 from dataclasses import dataclass
 

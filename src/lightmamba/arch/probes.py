@@ -1,4 +1,4 @@
-"""What a simulated machine shows of its streams: the layout of each probe, as memory holds it."""
+"""Probes of a simulated accelerator: the layout of each one in memory."""
 
 from dataclasses import dataclass
 

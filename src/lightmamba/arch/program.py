@@ -1,8 +1,8 @@
-"""The program: what each unit is told, and which units an instruction tells.
+"""The program: the commands of each unit, and the units that each instruction starts.
 
 An instruction is an opcode, a condition, and one command record for each unit that it starts. The
 sequencer hands each record to its unit's queue and goes on; units wait for data, never for each
-other. Nothing of a checkpoint is in the gates: all of it is in these records and in memory.
+other. Nothing of a checkpoint is fixed in hardware: all of it is in these records and in memory.
 """
 
 from collections.abc import Iterable, Mapping

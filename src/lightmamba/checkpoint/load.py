@@ -1,4 +1,4 @@
-"""Load a published checkpoint: folder or hub id to float model, with all that stands beside it."""
+"""Load a published checkpoint, from folder or hub id, as float model, tokenizer and config."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What stands beside the weights: tokenizer, chat template, generation config, ids, licence."""
+"""The files next to the weights: tokenizer, chat template, generation config, ids, licence."""
 
 import re
 from pathlib import Path

@@ -14,14 +14,27 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="FILE or SHAPE",
                         help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
-    parser.add_argument("--target", required=True, metavar="NAME", help="or a TOML file")
+    parser.add_argument(
+        "--target",
+        required=True,
+        metavar="NAME",
+        help="target: u280, vck190, kv260, ecp5, tiny, ..., or a TOML file",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUILD")
-    parser.add_argument("--order", default="reordered", help="of in_proj: reordered or naive")
-    parser.add_argument("--gates", type=Path, metavar="BUILD",
-                        help="take the gates of this build, of a model as large")  # fmt: skip
-    parser.add_argument("--format", help="of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
-    parser.add_argument("--seed", type=int, help="of a SHAPE's random weights (0)")
-    parser.add_argument("--no-verilog", action="store_true", help="images and program only")
+    parser.add_argument(
+        "--order",
+        default="reordered",
+        help="order of in_proj's rows: reordered or naive (reordered)",
+    )
+    parser.add_argument(
+        "--gates",
+        type=Path,
+        metavar="BUILD",
+        help="reuse the hardware of this build, of a model at least as large",
+    )
+    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
+    parser.add_argument("--seed", type=int, help="seed of a SHAPE's random weights (0)")
+    parser.add_argument("--no-verilog", action="store_true", help="write images and program only")
     parser.add_argument("--force", action="store_true", help="replace an existing build")
 
 
@@ -60,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _verilog(arch: Any) -> str:
-    """The gates, from the layer that the compiler does not know."""
+    """The accelerator's Verilog; the compiler itself does not depend on the RTL."""
     from lightmamba.arch.artifact import build_hash
     from lightmamba.rtl.top import to_verilog
 

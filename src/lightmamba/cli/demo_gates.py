@@ -1,4 +1,4 @@
-"""The end of ``lightmamba demo``: the bundled model in gates, beside the engine."""
+"""The end of ``lightmamba demo``: the bundled model in RTL simulation, against the engine."""
 
 import tempfile
 from pathlib import Path
@@ -16,9 +16,9 @@ def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``tokens_match``: every observable of every token was the engine's; None, with the reason in
-        ``gates_not_run``, where Verilator or a compiler is missing. ``cycles_per_token`` of tokens
-        with logits, ``cycles`` of those by what the lanes did, ``gates_text``.
+        ``tokens_match``: every observable of every token equals the engine's; None, with the reason
+        in ``gates_not_run``, where Verilator or a compiler is missing. ``cycles_per_token`` of
+        tokens with logits, ``cycles`` of those by what the lanes did, ``gates_text``.
     """
     from lightmamba.arch.target import Target
     from lightmamba.cli.show import console, progress, table, working
@@ -34,15 +34,15 @@ def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
     tokenizer = Tokenizer.from_bytes(model.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            with working("building the gates and their simulator (a minute, the first time)"):
+            with working("building the accelerator and its simulator (a minute, the first time)"):
                 build(model, Target.load(TARGET), Path(folder) / "build", source=demo_file())
                 opened = open_twin(Path(folder) / "build")
         except InputError as error:
-            console.print(f"The gates were not simulated: {error}", markup=False)
+            console.print(f"The accelerator was not simulated: {error}", markup=False)
             return {"tokens_match": None, "gates_not_run": str(error)}
         ids = [int(i) for i in tokenizer.encode(PROMPT)]
         total, steps = len(ids) - 1 + tokens, []
-        with progress("the same model in gates") as bar:
+        with progress("simulating the accelerator") as bar:
             for step in opened.twin.run(ids, total):
                 steps.append(step)
                 bar(len(steps), total)
@@ -55,11 +55,11 @@ def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
     if not quiet:
         rows = [(k.replace("_", " "), n // len(counted), 100 * n / total)
                 for k, n in cycles.items()]  # fmt: skip
-        table(f"gates ({TARGET}, simulated): cycles per token", ("", "cycles", "%"), rows)
-        verdict = "every observable equals the engine's"
+        table(f"accelerator `{TARGET}`, simulated: cycles per token", ("", "cycles", "%"), rows)
+        verdict = "every intermediate value equals the engine's"
         if failed is not None:
-            verdict = f"the gates differ: {failed}; here is the engine"
-        console.print(f"{len(steps)} tokens in gates, {verdict}:\n{text}", markup=False)
+            verdict = f"hardware and engine differ: {failed}; this is the engine's text"
+        console.print(f"{len(steps)} tokens simulated; {verdict}:\n{text}", markup=False)
     return {
         "tokens_match": failed is None,
         "cycles_per_token": total / len(counted),

@@ -13,9 +13,18 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="FILE or SHAPE",
                         help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
-    parser.add_argument("--target", required=True, metavar="NAME", help="or a TOML file")
-    parser.add_argument("--order", default="reordered", help="of in_proj: reordered or naive")
-    parser.add_argument("--format", help="of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
+    parser.add_argument(
+        "--target",
+        required=True,
+        metavar="NAME",
+        help="target: u280, vck190, kv260, ecp5, tiny, ..., or a TOML file",
+    )
+    parser.add_argument(
+        "--order",
+        default="reordered",
+        help="order of in_proj's rows: reordered or naive (reordered)",
+    )
+    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -64,17 +73,17 @@ def _plain(found: "Estimate") -> dict[str, Any]:
 
 
 def _show(found: "Estimate", title: str) -> None:
-    """Tables: the token, what binds, and what the lanes do in its cycles."""
+    """Tables: the token, the bottleneck, and what the lanes do in each cycle."""
     from lightmamba.cli.show import fields, figure, table
 
     plain = _plain(found)
     short = {n: v for n, v in plain.items() if not isinstance(v, dict | list)}
     fields(title, short | {f"resources: {n}": v for n, v in asdict(found.total).items()})
     cycles = {n: (v, figure(v / found.cycles)) for n, v in found.stalls.items()}
-    table("cycles of a token by what the lanes do", ("", "cycles", "of all"),
+    table("cycles per token, by what the lanes do", ("", "cycles", "share"),
           [(n, *v) for n, v in cycles.items()])  # fmt: skip
     busy = {**found.unit_cycles, **found.channel_cycles}
     order = sorted(busy, key=lambda name: -busy[name])
-    table("busiest channels and units", ("", "cycles", "of all"),
+    table("busiest channels and units", ("", "cycles", "share"),
           [(n, round(busy[n]), figure(busy[n] / found.cycles)) for n in order[:8]])  # fmt: skip
     print(f"{found.tokens_per_second:.4g} tokens per second")

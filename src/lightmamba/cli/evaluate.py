@@ -21,15 +21,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="CKPT", help="float checkpoint to compare with")
     parser.add_argument("--task", action="append", default=[], metavar="NAME or FILE",
                         help="jsonl file, or a task of lm-eval; repeatable")  # fmt: skip
-    parser.add_argument("--limit", type=int, help="rows of each task")
-    parser.add_argument("--window", type=int, default=1024, help="tokens between resets (1024)")
-    parser.add_argument("--batch", type=int, help="sequences read together (as many as pay)")
+    parser.add_argument("--limit", type=int, help="evaluate at most this many rows of each task")
+    parser.add_argument(
+        "--window", type=int, default=1024, help="tokens between resets of the state (1024)"
+    )
+    parser.add_argument("--batch", type=int, help="sequences evaluated together (chosen for speed)")
     parser.add_argument("--journal", type=Path, metavar="FILE",
-                        help="keeps what was found; the same command goes on from it")  # fmt: skip
-    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="for a checkpoint without")
+                        help="saves progress; the same command resumes from it")  # fmt: skip
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="tokenizer.json, for a checkpoint without one",
+    )
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--allow-overlap", action="store_true",
-                        help="evaluate although the text was calibrated on")  # fmt: skip
+                        help="evaluate although the calibration used this text")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +95,7 @@ def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> d
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse before anything is read what cannot go well."""
+    """Refuse wrong arguments before anything is read."""
     from lightmamba.errors import InputError
 
     if args.text and args.ids:

@@ -1,4 +1,4 @@
-"""``lightmamba explore``: a search over machines for one model, on the board of a target."""
+"""``lightmamba explore``: search accelerator configurations for one model and one board."""
 
 import argparse
 import time
@@ -27,22 +27,42 @@ SHORT = {  # what a column is called, and how a figure is written
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="FILE or SHAPE",
                         help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
-    parser.add_argument("--target", required=True, metavar="NAME",
-                        help="whose memories and device are given; or a TOML file")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
-    parser.add_argument("--trials", type=int, default=300, help="machines to try in all (300)")
-    parser.add_argument("--seed", type=int, default=0, help="of the search (0)")
-    parser.add_argument("--study", type=Path, metavar="FILE", help="keeps the search, to go on")
+    parser.add_argument(
+        "--target",
+        required=True,
+        metavar="NAME",
+        help="target whose memories and device stay fixed; or a TOML file",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
+    parser.add_argument(
+        "--trials", type=int, default=300, help="configurations to try in total (300)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the search (0)")
+    parser.add_argument(
+        "--study", type=Path, metavar="FILE", help="saves the search, so that it can be resumed"
+    )
     parser.add_argument("--objectives", default="speed,size,energy,accuracy", metavar="A,B",
                         help="two or more (speed,size,energy,accuracy)")  # fmt: skip
-    parser.add_argument("--schemes", metavar="A,B",
-                        help="w4a4,w4a8,w8a8 for a SHAPE, its own for a FILE; -blockN and -groupN "
-                             "such as w4a4-block16: accuracy only")  # fmt: skip
+    parser.add_argument(
+        "--schemes",
+        metavar="A,B",
+        help="w4a4,w4a8,w8a8 for a SHAPE, its own for a FILE; names with -blockN or "
+        "-groupN, such as w4a4-block16, are measured for accuracy only",
+    )
     parser.add_argument("--only", action="append", default=[], metavar="NAME=A,B",
-                        help="values of one choice, such as lanes=8,16; repeatable")  # fmt: skip
-    parser.add_argument("--fill", type=float, default=1.0, help="of the device at most (1.0)")
-    parser.add_argument("--checkpoint", metavar="CKPT", help="whose accuracy (the bundled model)")
-    parser.add_argument("--accuracy-tokens", type=int, default=8208, help="of its text (8208)")
+                        help="restrict one choice, such as lanes=8,16; repeatable")  # fmt: skip
+    parser.add_argument(
+        "--fill", type=float, default=1.0, help="largest share of the device to use (1.0)"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="CKPT", help="checkpoint to measure accuracy on (the bundled model)"
+    )
+    parser.add_argument(
+        "--accuracy-tokens",
+        type=int,
+        default=8208,
+        help="tokens of held-out text to measure on (8208)",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -86,7 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse before anything is read what cannot go well."""
+    """Refuse wrong arguments before anything is read."""
     from lightmamba.errors import InputError
 
     for name, least, right in (("trials", 1, 300), ("seed", 0, 0), ("accuracy_tokens", 256, 8208)):
@@ -150,13 +170,15 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
             for name, one in accuracy.items()
         ]  # fmt: skip
         table(
-            f"perplexity, {problem.measured_on}", ("", "x float", "±", "KL, nats", "in gates"), rows
+            f"perplexity, {problem.measured_on}",
+            ("", "x float", "±", "KL, nats", "in hardware"),
+            rows,
         )
     points = {point["name"]: point for point in content["points"]}
     best = content["best"]
     shown = {f"{best[o.key]} {o.best}": points[best[o.key]] for o in problem.objectives}
     if content["base"]:
-        shown = {"base, as it is": content["base"], **shown}
+        shown = {"target as shipped": content["base"], **shown}
     rows = [
         (what, one["scheme"], one["clock_mhz"],
          f"{one['machine']['lanes']}x{one['machine']['port_bits']}",
@@ -166,6 +188,6 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
     figures = [SHORT[o.key][0] for o in problem.objectives]
     table("estimated", ("", "scheme", "MHz", "lanes", *figures), rows)
     console.print(
-        f"{content['trials']:,} trials: {content['machines']:,} machines, {content['fitting']:,} "
-        f"fit, {len(points):,} are not beaten"
+        f"{content['trials']:,} trials: {content['machines']:,} configurations, "
+        f"{content['fitting']:,} fit, {len(points):,} are Pareto-optimal"
     )

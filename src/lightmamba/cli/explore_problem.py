@@ -29,8 +29,8 @@ def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
     searched = {scheme.name: scheme.formats for scheme in schemes if scheme.in_gates}
     if not searched:
         raise InputError(
-            f"{args.schemes} have an accuracy only, as the gates have blocks of 32 and groups of "
-            f"128; name one that they have too, for example --schemes w4a4,{names[0]}"
+            f"{args.schemes} can be measured for accuracy only, because the hardware has blocks of "
+            f"32 and groups of 128; add one that it has, for example --schemes w4a4,{names[0]}"
         )
     if formats is not None and (own := _scheme_of(formats)).name in searched:
         searched[own.name] = formats
@@ -64,7 +64,7 @@ def _scheme_of(formats: Formats) -> Scheme:
     try:
         return Scheme(formats.weight_bits, formats.act_bits, formats.block, formats.group)
     except ValueError as error:
-        raise InputError(f"this file is of no scheme: {error}") from error
+        raise InputError(f"no scheme describes this file: {error}") from error
 
 
 def _only(given: list[str]) -> dict[str, tuple[Value, ...]]:

@@ -19,19 +19,28 @@ OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE or BUILD", help="quantized model, or a build")
     add_device(parser)
-    parser.add_argument("--prompt", required=True, help="text to go on from")
-    parser.add_argument("--chat", action="store_true",
-                        help="answer the prompt as a message, by the model's template")  # fmt: skip
-    parser.add_argument("--system", metavar="TEXT", help="with --chat: the system's message")
-    parser.add_argument("--max-tokens", type=int, default=100, help="(100)")
+    parser.add_argument("--prompt", required=True, help="text to continue")
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="treat the prompt as a chat message, with the model's template",
+    )
+    parser.add_argument("--system", metavar="TEXT", help="with --chat: the system message")
+    parser.add_argument(
+        "--max-tokens", type=int, default=100, help="tokens to generate at most (100)"
+    )
     # Of these the model's generation config has defaults, and without one the brackets.
-    parser.add_argument("--temperature", type=float, help="0 takes the likeliest (0)")
-    parser.add_argument("--top-k", type=int, help="only the K likeliest (all)")
-    parser.add_argument("--top-p", type=float, help="only the likeliest P (1)")
-    parser.add_argument("--min-p", type=float, help="at least P of the best (0)")
-    parser.add_argument("--repetition-penalty", type=float, help="(1)")
+    parser.add_argument("--temperature", type=float, help="sampling temperature; 0 for greedy (0)")
+    parser.add_argument("--top-k", type=int, help="sample from the K most likely tokens (all)")
+    parser.add_argument(
+        "--top-p", type=float, help="sample from the most likely tokens of total probability P (1)"
+    )
+    parser.add_argument(
+        "--min-p", type=float, help="drop tokens below P times the best probability (0)"
+    )
+    parser.add_argument("--repetition-penalty", type=float, help="penalty for repeated tokens (1)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same text (0)")
-    parser.add_argument("--stop", action="append", default=[], help="end at this text; repeatable")
+    parser.add_argument("--stop", action="append", default=[], help="stop at this text; repeatable")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -70,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         console.print(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
         if taken:
             values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
-            console.print(f"by the model's generation config: {values}")
+            console.print(f"from the model's generation config: {values}")
     result = {
         "text": out.text,
         "token_ids": list(out.token_ids),
@@ -104,7 +113,7 @@ def _prompt(args: argparse.Namespace, opened: "Opened", tokenizer: "Tokenizer") 
 
 
 def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
-    """What makes logits, and the tokenizer; a missing one is said before gates are built."""
+    """The decoder and the tokenizer; a missing tokenizer is reported before anything is built."""
     from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.cli.devices import open_build
     from lightmamba.cli.models import open_engine, tokenizer_of

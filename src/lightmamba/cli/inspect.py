@@ -11,12 +11,21 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL",
                         help="quantized file, build, checkpoint's folder, or hub id")  # fmt: skip
-    parser.add_argument("--plot", type=Path, metavar="PNG",
-                        help="draw ranges by channel before and after rotation")  # fmt: skip
-    parser.add_argument("--layer", type=int, help="layer to draw (the one with the worst peak)")
-    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="for a checkpoint without")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="PNG",
+        help="plot the ranges of each channel before and after rotation",
+    )
+    parser.add_argument("--layer", type=int, help="layer to plot (the one with the highest peak)")
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="tokenizer.json, for a checkpoint without one",
+    )
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
-    parser.add_argument("--seed", type=int, default=0, help="of the rotation (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the rotation (0)")
     parser.add_argument("--force", action="store_true", help="replace an existing plot")
 
 
@@ -66,7 +75,7 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
         fields(f"build parameters, target {artifact.target.name}", result["arch"])
         rows = [(r.name, r.channel, f"{r.address:#x}", r.bytes) for r in artifact.regions]
         table("memory", ("region", "channel", "address", "bytes"), rows)
-        console_line = f"{len(artifact.files)} files, hashes as written"
+        console_line = f"{len(artifact.files)} files, all hashes verified"
         fields("program and files", {"instructions": result["instructions"], "": console_line})
     return result
 
@@ -98,7 +107,7 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
         fields("shape", result["config"])
         fields("formats", result["formats"])
         parts = model.bytes_per_token()
-        fields("bytes that one token moves", {**parts, "together": sum(parts.values())})
+        fields("bytes read and written per token", {**parts, "total": sum(parts.values())})
         rows = [
             (name, " ".join(str(layer[name]) for layer in result["layers"]))
             for name in result["layers"][0]

@@ -1,4 +1,4 @@
-"""Find the verb, run it, print what it gives: a table for people, one JSON object for machines."""
+"""Find the verb, run it, print its result: a table for people, one JSON object for programs."""
 
 import argparse
 import json
@@ -14,20 +14,20 @@ from lightmamba.errors import DeviceError, InputError
 __all__ = ["build_parser", "main"]
 
 VERBS = {
-    "demo": "the whole chain on the bundled model, and what it shows",
-    "quantize": "a checkpoint to a quantized model file, by a recipe",
-    "inspect": "shapes, formats, ranges and errors of a file or checkpoint",
-    "evaluate": "perplexity, comparison with a float checkpoint, tasks",
-    "generate": "text from a quantized model, in exact integers",
-    "serve": "an OpenAI-compatible server of a quantized model",
-    "estimate": "speed, size and energy of a machine, without simulation",
-    "compile": "a quantized model, or a named shape, to gates, memory images and a program",
-    "explore": "a search over machines: speed, size, energy and accuracy",
-    "simulate": "the gates in Verilator against the engine, token by token",
-    "selftest": "a device step by step: registers, memory, a layer, tokens",
-    "report": "one page about a model on a machine: speed, stalls, resources, energy, accuracy",
-    "synth": "cells and speed of the gates, through open synthesis tools",
-    "sweep": "models x recipes x texts, tasks and targets: one table, resumed and shared",
+    "demo": "quantize, measure, run and simulate the bundled model",
+    "quantize": "quantize a checkpoint to a model file, by a recipe",
+    "inspect": "show shapes, formats, ranges and errors of a file, build or checkpoint",
+    "evaluate": "measure perplexity, differences from a float checkpoint, and tasks",
+    "generate": "generate text from a quantized model, in exact integers",
+    "serve": "serve a model over HTTP, as an OpenAI-compatible API",
+    "estimate": "predict speed, area and energy of an accelerator, without simulation",
+    "compile": "compile a model, or a named shape, to Verilog, memory images and a program",
+    "explore": "search accelerator configurations for speed, area, energy and accuracy",
+    "simulate": "simulate a build in Verilator and compare it with the engine",
+    "selftest": "test a device step by step: registers, memory, a layer, tokens",
+    "report": "write one HTML page about a model on an accelerator",
+    "synth": "synthesize a build with open tools: area and longest paths",
+    "sweep": "measure models x recipes on texts, tasks and targets, resumable",
 }
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
 EXTRAS = {
@@ -55,23 +55,28 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
     """Parser of all verbs, with the arguments of ``verb`` only: the others are not imported."""
     parser = _Parser(
         prog="lightmamba",
-        description="Quantize Mamba2 to 4 bits and run it in exact integers, as the gates will.",
-        epilog="lightmamba VERB --help tells more; every verb takes --json.",
+        description="Quantize Mamba2 to 4 bits, run it, and compile it to an accelerator.",
+        epilog="lightmamba VERB --help lists the options of a verb; every verb takes --json.",
     )
     parser.add_argument("--version", action="version", version=metadata.version("lightmamba"))
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, summary in VERBS.items():
         sub = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
         sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-        sub.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="(all cores)")
-        sub.add_argument("--verbose", action="store_true", help="say which kernels run")
+        sub.add_argument(
+            "--threads",
+            type=int,
+            default=os.cpu_count() or 1,
+            help="CPU threads to use (all cores)",
+        )
+        sub.add_argument("--verbose", action="store_true", help="log which kernels run, to stderr")
         if name == verb:
             _module(name).add_arguments(sub)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run ``lightmamba``: 0 if all went well, 2 for bad input, 1 for hardware that is not right."""
+    """Run ``lightmamba``: 0 if all went well, 2 for bad input, 1 if hardware and engine differ."""
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = next((a for a in arguments if a in VERBS), None)
     args = build_parser(verb).parse_args(arguments)

@@ -12,19 +12,28 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CKPT", help="folder, or hub id")
+    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint folder or hub id")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--recipe", default="w4a4", help="a shipped name or a TOML file (w4a4)")
-    parser.add_argument("--calibration", type=Path, metavar="TEXT", help="(the shipped novels)")
-    parser.add_argument("--calibration-ids", type=Path, metavar="FILE", help="token ids instead")
-    parser.add_argument("--sequences", type=int, default=160, help="of calibration (160)")
-    parser.add_argument("--seqlen", type=int, default=512, help="tokens of each (512)")
-    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="a tokenizer.json")
+    parser.add_argument("--recipe", default="w4a4", help="shipped recipe or TOML file (w4a4)")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="TEXT", help="calibration text (the shipped novels)"
+    )
+    parser.add_argument(
+        "--calibration-ids", type=Path, metavar="FILE", help="token ids in place of text"
+    )
+    parser.add_argument("--sequences", type=int, default=160, help="calibration sequences (160)")
+    parser.add_argument("--seqlen", type=int, default=512, help="tokens of each sequence (512)")
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="tokenizer.json, for a checkpoint without one",
+    )
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
-    parser.add_argument("--seed", type=int, default=0, help="of rotation and sampling (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of rotation and sampling (0)")
     parser.add_argument(
         "--torch-device", default="auto", metavar="DEVICE",
-        help="of all float work: auto, cpu, cuda or mps (auto)",
+        help="device of the float computations: auto, cpu, cuda or mps (auto)",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
@@ -93,7 +102,7 @@ def _duration(seconds: float) -> str:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse before the work what would only show after it."""
+    """Refuse bad arguments before the work, not after it."""
     from lightmamba.errors import InputError
 
     output: Path = args.output

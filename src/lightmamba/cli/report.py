@@ -15,19 +15,30 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL",
                         help="BUILD, FILE, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
-    parser.add_argument("--target", metavar="NAME", help="or a TOML file; a build has its own")
+    parser.add_argument(
+        "--target", metavar="NAME", help="target, or a TOML file; a build has its own"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML")
-    parser.add_argument("--order", help="of in_proj, without a build: reordered or naive")
-    parser.add_argument("--format", help="of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
-    parser.add_argument("--simulate", type=int, metavar="N",
-                        help="simulate N tokens for the page, and a chain of as many")  # fmt: skip
+    parser.add_argument(
+        "--order", help="order of in_proj's rows, without a build: reordered or naive"
+    )
+    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
+    parser.add_argument(
+        "--simulate",
+        type=int,
+        metavar="N",
+        help="simulate N tokens for the page, then N chained on the device",
+    )
     parser.add_argument("--simulation", type=Path, metavar="FILE",
-                        help="or take those that simulate --timeline wrote")  # fmt: skip
+                        help="use the results that simulate --timeline wrote")  # fmt: skip
     parser.add_argument("--results", type=Path, nargs="+", default=[], metavar="DIR",
-                        help="with {simulation,synthesis,accuracy,front}.json")  # fmt: skip
-    parser.add_argument("--checkpoint", metavar="CKPT",
-                        help="float checkpoint for outliers; bundled: the shipped one")  # fmt: skip
-    parser.add_argument("--cache", type=Path, help="where compiled simulators are kept")
+                        help="folders with {simulation,synthesis,accuracy,front}.json")  # fmt: skip
+    parser.add_argument(
+        "--checkpoint",
+        metavar="CKPT",
+        help="float checkpoint for the outlier plot; bundled: the shipped one",
+    )
+    parser.add_argument("--cache", type=Path, help="folder for compiled simulators")
     parser.add_argument("--force", action="store_true", help="replace an existing page")
 
 
@@ -75,13 +86,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         fields("report", {**result, "missing": ", ".join(lacking) or "nothing"})
         print(args.output)
     if simulation is not None and not simulation.matches_engine:
-        console.print(f"the gates differ: {simulation.difference}", markup=False)
+        console.print(f"hardware and engine differ: {simulation.difference}", markup=False)
         result["exit_status"] = 1
     return result
 
 
 def _subject(args: argparse.Namespace) -> "Subject":
-    """Model and machine."""
+    """Model and accelerator."""
     from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.arch.target import Target
     from lightmamba.cli.models import open_sizes
@@ -101,7 +112,7 @@ def _subject(args: argparse.Namespace) -> "Subject":
         name = shapes[0] if shapes else path.resolve().name
         return Subject(name, config, formats, artifact.target, artifact.arch, artifact.order)
     if args.target is None:
-        raise InputError(f"{args.model} is no build, so say the machine: --target u280")
+        raise InputError(f"{args.model} is not a build, so a target is needed: --target u280")
     target, order = Target.load(args.target), args.order or "reordered"
     config, formats, _ = open_sizes(args.model, args.format)
     name = args.model if not path.is_file() else path.stem
@@ -109,7 +120,7 @@ def _subject(args: argparse.Namespace) -> "Subject":
 
 
 def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
-    """Some tokens on the gates of a build, or of one made for them."""
+    """Simulate some tokens on a build, or on one made for them."""
     from lightmamba.arch.artifact import MANIFEST
     from lightmamba.cli.models import open_sizes
     from lightmamba.cli.show import progress, working
@@ -120,17 +131,17 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(args.model)
-        with working("building the gates and their simulator (minutes, the first time)"):
+        with working("building the accelerator and its simulator (minutes, the first time)"):
             if not (path / MANIFEST).is_file():
                 config, formats, source = open_sizes(args.model, args.format)
                 model = load(source) if source else random_model(config, formats, 0, lazy=True)
                 path = Path(folder) / "build"
                 build(model, subject.target, path, order=subject.order, source=source)
             opened = open_twin(path, cache=args.cache)
-        with progress("tokens in gates") as bar:
+        with progress("simulating tokens") as bar:
             found = simulate(opened, [0], args.simulate, watch=True, progress=bar)
         if found.matches_engine:
-            with working("a chain in gates"):
+            with working("simulating chained tokens"):
                 found = found.with_chain(opened.device, args.simulate)
         opened.device.simulator.close()
     return found

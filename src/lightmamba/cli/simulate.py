@@ -1,4 +1,4 @@
-"""``lightmamba simulate``: the gates in Verilator against the engine."""
+"""``lightmamba simulate``: the accelerator in Verilator, compared with the engine."""
 
 import argparse
 import time
@@ -13,23 +13,24 @@ MOST_CHAINED = 1 << 31  # two chains are run, the longer one of twice as many to
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("build", metavar="BUILD", help="folder that compile made")
     parser.add_argument("--max-tokens", type=int, default=8, help="tokens to generate (8)")
-    parser.add_argument("--prompt", help="text to go on from")
-    parser.add_argument("--prompt-ids", metavar='"1 2 3"', help="token ids instead (0)")
-    parser.add_argument("--chain", type=int, default=0, metavar="N",
-                        help="then N tokens in a chain, whose cycles count (0)")  # fmt: skip
-    parser.add_argument("--waves", type=Path, metavar="FILE", help="write an FST of all signals")
-    parser.add_argument("--timeline", type=Path, metavar="FILE",
-                        help="write the result, and which unit worked when, as JSON")  # fmt: skip
+    parser.add_argument("--prompt", help="text to continue")
+    parser.add_argument("--prompt-ids", metavar='"1 2 3"', help="token ids in place of text (0)")
     parser.add_argument(
-        "--memory-trace",
-        type=Path,
-        metavar="FILE",
-        help="write all requests to memory for DRAM simulators, a file per channel",
+        "--chain",
+        type=int,
+        default=0,
+        metavar="N",
+        help="then N tokens chained on the device, for cycles per token (0)",
     )
+    parser.add_argument("--waves", type=Path, metavar="FILE", help="write all signals as an FST")
+    parser.add_argument("--timeline", type=Path, metavar="FILE",
+                        help="write the result and the activity of every unit as JSON")  # fmt: skip
+    parser.add_argument("--memory-trace", type=Path, metavar="FILE",
+                        help="write all memory requests for DRAM simulators, a file per channel")
     parser.add_argument("--stalls", type=float, default=0.0, help="random memory stalls, 0 to 0.9")
-    parser.add_argument("--seed", type=int, default=0, help="of the stalls (0)")
-    parser.add_argument("--cache", type=Path, help="where compiled simulators are kept")
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the stalls (0)")
+    parser.add_argument("--cache", type=Path, help="folder for compiled simulators")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -63,11 +64,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, opened.twin.engine.valid_vocab)
     total = len(ids) + args.max_tokens - 1
     start = time.perf_counter()
-    with progress("tokens in gates") as bar:
+    with progress("simulating tokens") as bar:
         found = simulate(opened, ids, total, watch=args.timeline is not None, progress=bar)
     seconds = time.perf_counter() - start
     if args.chain and found.matches_engine:
-        with working("a chain in gates"):
+        with working("simulating chained tokens"):
             found = found.with_chain(opened.device, args.chain)
     opened.device.simulator.close()
     result: dict[str, Any] = found.to_dict() | {
@@ -94,9 +95,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             print(tokenizer.decode(found.token_ids))
         else:
             print(*found.token_ids)
-        verdict = "every observable of every token equals the engine's"
+        verdict = "every intermediate value of every token equals the engine's"
         failed = found.difference
-        console.print(verdict if failed is None else f"the gates differ: {failed}", markup=False)
+        console.print(
+            verdict if failed is None else f"hardware and engine differ: {failed}", markup=False
+        )
     return result
 
 

@@ -18,17 +18,21 @@ LIMITS = ("tokens", "rows")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", nargs="?", type=Path, metavar="PLAN or DIR",
-                        help="a plan's TOML; or a folder of results, to show them")  # fmt: skip
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="to make, or to go on in")
-    parser.add_argument("--compare", type=Path, metavar="DIR", help="with the results of a DIR")
+                        help="plan in TOML, or a folder of results to show")  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="folder of results, new or to be resumed"
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="DIR", help="compare with the results in DIR"
+    )
     for name in LISTS:
         parser.add_argument(f"--{name}", action="append", default=[], metavar="A",
                             help=f"a {name} instead of a plan; repeatable")  # fmt: skip
-    parser.add_argument("--tokens", type=int, help="of each text, at most")
-    parser.add_argument("--rows", type=int, help="of each task, at most")
+    parser.add_argument("--tokens", type=int, help="use at most this many tokens of each text")
+    parser.add_argument("--rows", type=int, help="use at most this many rows of each task")
     parser.add_argument("--workers", type=int, metavar="N",
-                        help="jobs at once, on Ray; 0: in this process")  # fmt: skip
-    parser.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster's head")
+                        help="jobs at once, on Ray; 0 runs them in this process")  # fmt: skip
+    parser.add_argument("--address", metavar="HOST:PORT", help="address of a Ray cluster's head")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -125,7 +129,7 @@ def _shown(
         for row in without:
             console.print(sentence(row), markup=False)
         if len(codes) > 1:
-            console.print(f"these results are of {len(codes)} states of the code")
+            console.print(f"these results come from {len(codes)} versions of the code")
         print(folder / "table.md")
     return {
         "output": str(folder),

@@ -1,4 +1,4 @@
-"""``lightmamba synth``: the gates through open synthesis tools."""
+"""``lightmamba synth``: synthesize a build with open tools."""
 
 import argparse
 import time
@@ -18,14 +18,17 @@ CELLS = ("lut", "ff", "dsp", "bram", "uram")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("build", metavar="BUILD", help="folder that compile made")
     parser.add_argument("--flow", default=FLOWS[0],
-                        help="xcup: UltraScale+, cells and longest path of every block; "
+                        help="xcup: UltraScale+, area and longest path of every block; "
                              "ecp5: an ECP5-85, placed and routed (xcup)")  # fmt: skip
-    parser.add_argument("--flat", action="store_true",
-                        help="xcup: all as one block; small machines only")  # fmt: skip
+    parser.add_argument(
+        "--flat",
+        action="store_true",
+        help="xcup: synthesize everything as one block; small designs only",
+    )
     parser.add_argument("--goal", type=float, metavar="MHZ",
-                        help="ecp5: clock that the router aims at (125)")  # fmt: skip
-    parser.add_argument("--seed", type=int, help="ecp5: of the placement (1)")
-    parser.add_argument("--cache", type=Path, help="xcup: where results of blocks are kept")
+                        help="ecp5: clock target of the router (125)")  # fmt: skip
+    parser.add_argument("--seed", type=int, help="ecp5: seed of the placement (1)")
+    parser.add_argument("--cache", type=Path, help="xcup: folder for the results of blocks")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def _xcup(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
     from lightmamba.cli.show import progress
     from lightmamba.synth import synthesize
 
-    with progress("blocks through yosys") as bar:
+    with progress("synthesizing blocks") as bar:
         found = synthesize(
             verilog, TOP, flat=args.flat, jobs=args.threads, cache=args.cache, progress=bar
         )
@@ -91,14 +94,14 @@ def _show(result: dict[str, Any], device: "Resources | None") -> None:
     ]  # fmt: skip
     if rows:
         table(
-            "blocks, with all that are equal; the longest path of each in ns, LUTs and carries",
+            "blocks (equal ones summed); longest path of each in ns, LUTs and carries",
             ("", *CELLS, "ns", "levels", "CARRY4"), rows,
         )  # fmt: skip
     has = result.get("available", {})
     if device is not None:
         has = {name.removesuffix("18"): n for name, n in asdict(device).items()}
     table(
-        "machine", ("", "cells", "% of the device"),
+        "total", ("", "cells", "% of the device"),
         [(cell, result[cell], 100 * result[cell] / has[cell] if has.get(cell) else None)
          for cell in CELLS],
     )  # fmt: skip

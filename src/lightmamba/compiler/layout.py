@@ -1,4 +1,4 @@
-"""How memory holds a model: lane images and parameter streams (docs/developer/gates.md, Memory).
+"""How memory holds a model: lane images and parameter streams (docs/developer/hardware-units.md).
 
 Everything is plain bytes, computed by whole arrays; the same model gives the same bytes.
 """

@@ -1,4 +1,4 @@
-"""Where everything lies: regions of memory, and the register values that say so to the gates."""
+"""The memory map: regions, and the register values that pass their addresses to the hardware."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether a machine can run a model, and with which build parameters."""
+"""Whether a target can run a model, and with which build parameters."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace

@@ -1,7 +1,7 @@
 """What only the comparison recipes need: inputs scaled and shifted per channel before quantization.
 
 SmoothQuant and RTN with unfused norms scale the residual by its norm weight; Outlier Suppression+
-also subtracts z·rms, which is known where 1/rms is. The gates have none of this.
+also subtracts z·rms, which is known where 1/rms is. The hardware supports none of this.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
-"""Digests of what a run observes, by token and name, and the first place where two runs part.
+"""Digests of what a run observes, by token and name, and the first difference of two runs.
 
-Engine, simulated gates and board emit the same names (docs/reference/observables.md); so a
+Engine, simulated hardware and board emit the same names (docs/reference/observables.md); so a
 difference between two of them is found by comparing short strings, then one tensor.
 """
 

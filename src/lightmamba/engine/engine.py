@@ -1,6 +1,6 @@
 """The integer engine: token ids in, logits out, every intermediate named and exact.
 
-This is the golden model: gates and boards are held to it by equality.
+This is the golden model: hardware must equal it bit for bit.
 """
 
 import warnings

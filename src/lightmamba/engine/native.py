@@ -1,7 +1,7 @@
 """The operations of the reference by the compiled kernels: the same integers, fast.
 
-A whole pass over all layers is one call. The operations of a layer can be run one by one too; they
-are the same functions.
+A complete pass over all layers is one call. The operations of a layer can be run one by one too;
+they are the same functions.
 """
 
 import ctypes

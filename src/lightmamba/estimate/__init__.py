@@ -1,4 +1,4 @@
-"""Speed, size and energy of a machine without simulation."""
+"""The performance model: speed, area and energy of an accelerator without simulation."""
 
 from lightmamba.estimate.energy import energy
 from lightmamba.estimate.model import estimate

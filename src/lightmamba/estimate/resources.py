@@ -1,8 +1,8 @@
-"""Cells of any machine, from blocks that were synthesized.
+"""The area model: cells of any configuration, from blocks that were synthesized.
 
 ``resources.json`` holds, for each group of blocks and kind of arithmetic, how many cells a group
-takes as a sum over a few sizes of the machine; ``python -m bench.synth`` measures and fits it.
-Memories whose size is a parameter are not fitted but counted, as synthesis counts them.
+takes as a sum over a few sizes of the configuration; ``python -m bench.synth`` measures and fits
+it. Memories whose size is a parameter are not fitted but counted, as synthesis counts them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What one token asks of a machine: the compiler's own numbers, as the running model takes them."""
+"""The work of one token: the compiler's own numbers, as the performance model uses them."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a machine is judged by, and which machines no other one beats."""
+"""The objectives of a search, and the Pareto-optimal configurations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

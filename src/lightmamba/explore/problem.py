@@ -1,4 +1,4 @@
-"""A search, said once: which machines, for which model, judged by what."""
+"""The definition of a search: configurations, model, objectives."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace

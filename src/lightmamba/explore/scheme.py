@@ -1,4 +1,4 @@
-"""Schemes: the arithmetic of a model by a short name, and whether the gates have it."""
+"""Schemes: the arithmetic of a model by a short name, and whether the hardware supports it."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""The machines that are searched: what may be chosen, and the target of a choice."""
+"""The search space: the choices, and the target that a choice gives."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,1 +1,1 @@
-"""The arithmetic, said once: what the quantizer, the engine and the gates take."""
+"""The definition of the arithmetic that quantizer, engine and hardware share."""

@@ -1,4 +1,4 @@
-"""The next token, drawn in integers: one seed, one text, on every machine and device.
+"""Sampling of the next token in integers: one seed gives one text on every computer and device.
 
 The options are decimals that people write. Each becomes an exact fraction of that decimal and then,
 once, an integer; from there on there is no floating point. The order is that of transformers:

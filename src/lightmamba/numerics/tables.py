@@ -1,6 +1,6 @@
 """Non-linear functions as tables of 16-bit entries (exp2: 25) with linear interpolation.
 
-One input format each, for every layer of every model, so that the whole domain can be checked:
+One input format each, for every layer of every model, so that the entire domain can be checked:
 sigmoid and softplus take Q5.11 (16 bits, ±16), rsqrt a normalized 16-bit mantissa, exp2 a 24-bit
 fraction. A table is three small integer arrays; :func:`interpolate` is all that reads them.
 """

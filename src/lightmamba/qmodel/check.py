@@ -1,4 +1,4 @@
-"""What the engine and the gates rely on, checked before they meet a model.
+"""The properties of a model that engine and hardware rely on, checked when it is loaded.
 
 Widths are proved in the tests from these ranges: within them no 64-bit intermediate wraps.
 """

@@ -1,6 +1,6 @@
-"""What a quantized model is made of: integers, exponents, and where they came from.
+"""The parts of a quantized model: integers, exponents, and their origin.
 
-A real value is always ``q * 2**exponent`` (times a scale code, where one is kept beside q).
+A real value is always ``q * 2**exponent`` (times a scale code, where one is stored with q).
 """
 
 from collections.abc import Sequence

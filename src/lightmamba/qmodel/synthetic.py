@@ -1,6 +1,6 @@
 """Random quantized models of any shape, made straight from integers.
 
-Full-size machines are exercised with them, and everything below the waist is tested with them.
+They exercise full-size accelerators, and test everything that reads a quantized model.
 Their activations keep healthy ranges through any number of layers: the exponents follow from the
 sizes by the same sums of variances that a calibration would measure, so hardly anything saturates
 and nothing dies out. Decays are slow and fast, dt is small and large.

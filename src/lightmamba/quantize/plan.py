@@ -1,4 +1,4 @@
-"""What a run will take, said before it starts: memory, time, and whether there is enough of it."""
+"""The plan of a run, printed before it starts: memory, time, and whether memory suffices."""
 
 import math
 import os

@@ -1,6 +1,6 @@
-"""Rewrites of the float model that keep its function: fuse norms, rotate, transform on line.
+"""Rewrites of the float model that keep its function: fuse norms, rotate, transform online.
 
-Each works some rows at a time in float64, on one layer or on a whole model, and obeys one law:
+Each works on some rows at a time in float64, on one layer or an entire model, and obeys one law:
 logits before = logits after.
 """
 

@@ -1,4 +1,4 @@
-"""Bars: what the lanes do, and what share of a device a machine takes."""
+"""Bars: what the lanes do, and the share of a device that an accelerator takes."""
 
 from collections.abc import Mapping
 

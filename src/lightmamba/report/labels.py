@@ -1,4 +1,4 @@
-"""Labels beside points, none over another and none over a point, as far as there is room."""
+"""Labels next to points, none over another and none over a point, as far as there is room."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

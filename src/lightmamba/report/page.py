@@ -1,4 +1,4 @@
-"""The page itself: which sections stand on it, and what is said of those that do not."""
+"""The page: its sections, and a list of those without data."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Machines that no other one beats: speed against size."""
+"""Pareto-optimal configurations: speed against area."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """From a prompt to tokens and text, step by step.
 
-The decoder computes logits: the integer engine, simulated gates or a board. Sampling and text are
-the same for all of them, so equal logits give equal text.
+The decoder computes logits: the integer engine, a simulated accelerator or a board. Sampling and
+text are the same for all of them, so equal logits give equal text.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence

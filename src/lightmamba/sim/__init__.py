@@ -1,4 +1,4 @@
-"""The gates in Verilator, as a device, beside the engine."""
+"""The accelerator in Verilator, as a device, compared with the engine."""
 
 from lightmamba.sim.activity import Activity, Strip
 from lightmamba.sim.device import SimDevice, open_device

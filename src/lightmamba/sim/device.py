@@ -1,4 +1,4 @@
-"""A simulated machine as a device, with what only a simulation can show."""
+"""A simulated accelerator as a device, with the probes that only a simulation has."""
 
 import hashlib
 import importlib.metadata

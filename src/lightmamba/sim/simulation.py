@@ -1,4 +1,4 @@
-"""Some tokens on the gates, beside the engine: what was found, and how it is stored."""
+"""Simulate some tokens, compare them with the engine, and store the result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,4 +1,4 @@
-"""Gates and engine side by side, token by token: every observable compared."""
+"""Hardware and engine in parallel, token by token: every observable is compared."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

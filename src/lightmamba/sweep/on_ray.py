@@ -1,4 +1,4 @@
-"""Workers of a Ray cluster: one on this machine, or a real one by its address.
+"""Workers of a Ray cluster: a local one, or a real one by its address.
 
 A worker that dies takes nothing with it but its time: the order goes to another one.
 """

@@ -1,4 +1,4 @@
-"""Which runner does a sweep, and how many workers have room in this machine's memory."""
+"""Which runner executes a sweep, and how many workers fit into this computer's memory."""
 
 from collections.abc import Sequence
 from functools import cache

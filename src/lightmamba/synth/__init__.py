@@ -1,4 +1,4 @@
-"""The gates through open synthesis tools: cells by block, the longest path, place and route."""
+"""The RTL through open synthesis tools: area by block, longest path, place and route."""
 
 from lightmamba.synth.ecp5 import Placed, place
 from lightmamba.synth.result import BlockReport, LongestPath, Synthesis

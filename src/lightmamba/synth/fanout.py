@@ -1,9 +1,9 @@
 """Registers of a netlist for ECP5 whose readers are many and far apart.
 
 One register holds a shift amount for all 32 elements of the state, 2,336 readers; a wire to all of
-them crosses the whole device, and pulls them together that have nothing else in common. Such get a
-copy for each few readers (:func:`spread`). The reset of the whole machine goes where the clock does
-(:func:`lift`): nextpnr promotes clocks alone.
+them crosses the entire device, and pulls unrelated logic together. Such registers get one
+copy for a few readers (:func:`spread`). The global reset uses a global network like the clock
+(:func:`lift`), because nextpnr promotes only clocks.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A frame that gives a machine with hundreds of ports four pins."""
+"""A test frame that gives a design with hundreds of ports four pins."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

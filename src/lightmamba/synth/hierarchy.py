@@ -1,4 +1,4 @@
-"""A machine's Verilog, cut into the blocks that are synthesized by themselves.
+"""The Verilog of an accelerator, divided into the blocks that are synthesized separately.
 
 Reads what Amaranth's yosys writes: one module after the other, names with dots, one instance of
 every module.

@@ -1,0 +1,38 @@
+"""The two tables of the README, for :mod:`bench.tables`: each row says how it was obtained."""
+
+from bench.engine_tables import short_rows
+from bench.full_tables import PAPER, rows_by_name
+from bench.markdown import lines, load
+
+__all__ = ["SHOP"]
+
+ROWS = ("u280", "vck190", "kv260", "vck190-paper")  # targets of Mamba2-2.7B
+HOW = {"u280": "simulated", "vck190-paper": "measured on a board, without the LM head"}
+
+
+def speed() -> str:
+    """Tokens per second of accelerator and CPU engine, and what they are compared with."""
+    found, body = rows_by_name(), []
+    for target in ROWS:
+        if r := found.get(name := f"mamba2-2.7b on {target}"):
+            paper = f"paper: {PAPER[name]:g}, {HOW[target]}" if name in PAPER else "–"
+            body.append([f"2.7B, accelerator `{target}`", f"**{r['tokens_per_second']:,.4g}**",
+                         "simulated", paper])  # fmt: skip
+    made_by = f"Simulated by `{load('full')['command']}`"
+    for row in short_rows():
+        shape = row.shape.removeprefix("mamba2-").upper()
+        body.append(
+            [
+                f"{shape}, CPU engine, {row.threads} threads",
+                f"**{row.decode}**",
+                "measured",
+                f"llama.cpp Q4_0, measured in turns: ours is × {row.decode_ratio}",
+            ]
+        )
+    if machines := sorted({row.machine for row in short_rows()}):
+        made_by += f"; measured by `python -m bench.engine` on {'; '.join(machines)}"
+    header = ["Mamba2, W4A4, batch 1, random weights", "tokens/s", "how obtained", "compared with"]
+    return lines(header, body) + f"\n{made_by}.\n"
+
+
+SHOP = {"speed-summary": speed}

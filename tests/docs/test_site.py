@@ -1,0 +1,32 @@
+"""The navigation of the site and the index name every page."""
+
+import re
+
+from tests.docs.pages import ROOT
+
+DOCS = ROOT / "docs"
+JOINED = {"developer/contributing.md", "developer/changelog.md"}  # copied by scripts/site.py
+PAGES = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+NOTEBOOKS = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.ipynb")}
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"([\w./-]+\.md)$", text.partition("\nnav:\n")[2], re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == PAGES | JOINED | {name.replace(".ipynb", ".md") for name in NOTEBOOKS}
+
+
+def test_the_index_leads_to_every_page():
+    """Pages of the API are listed by an index of their own."""
+    for index in ("index.md", "reference/api/index.md"):
+        folder = (DOCS / index).parent
+        text = (DOCS / index).read_text(encoding="utf-8")
+        linked = {
+            str((folder / name).resolve().relative_to(ROOT))
+            for name in re.findall(r"\]\(([\w./-]+\.(?:md|ipynb))[#)]", text)
+        }
+        for page in PAGES | NOTEBOOKS:
+            inside = page.startswith("reference/api/") and page != "reference/api/index.md"
+            if page != index and inside == (index != "index.md"):
+                assert f"docs/{page}" in linked, f"{index} does not link to {page}"

@@ -25,8 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--waves", type=Path, metavar="FILE", help="write all signals as an FST")
     parser.add_argument("--timeline", type=Path, metavar="FILE",
                         help="write the result and the activity of every unit as JSON")  # fmt: skip
-    parser.add_argument("--memory-trace", type=Path, metavar="FILE",
-                        help="write all memory requests for DRAM simulators, a file per channel")
+    parser.add_argument(
+        "--memory-trace",
+        type=Path,
+        metavar="FILE",
+        help="write all memory requests for DRAM simulators, a file per channel",
+    )
     parser.add_argument("--stalls", type=float, default=0.0, help="random memory stalls, 0 to 0.9")
     parser.add_argument("--seed", type=int, default=0, help="seed of the stalls (0)")
     parser.add_argument("--cache", type=Path, help="folder for compiled simulators")

@@ -148,7 +148,7 @@ source = "none"
 
 
 def test_names_and_files(tmp_path):
-    assert target_names() == ["ecp5", "kv260", "tiny", "u280", "vck190", "vck190-paper"]
+    assert target_names() == ["ecp5", "kv260", "tiny", "u280", "u55c", "vck190", "vck190-paper"]
     for name in target_names():
         found = Target.load(name)
         assert found.name == name

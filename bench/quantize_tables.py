@@ -12,7 +12,7 @@ def growth() -> str:
     header = ["shape, recipe", "calibration tokens", "minutes", "planned", "peak, GiB", "planned"]
     body = [
         [
-            f"{r['shape']}, `{r['recipe']}`" + (", resumed" if r["resumed"] else ""),
+            f"{r['shape']}, `{r['recipe']}`" + (f", {note}" if (note := r.get("note", "resumed" if r["resumed"] else "")) else ""),
             f"{r['tokens']:,}",
             f"{r['seconds'] / 60:.1f}",
             f"{r['planned_seconds'] / 60:.1f}",

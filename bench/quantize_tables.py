@@ -1,5 +1,7 @@
 """The tables of quantizing: time and memory by shape, and what calibration tokens buy."""
 
+from typing import Any
+
 from bench.markdown import foot, lines, load
 
 __all__ = ["QUANTIZE"]
@@ -12,7 +14,7 @@ def growth() -> str:
     header = ["shape, recipe", "calibration tokens", "minutes", "planned", "peak, GiB", "planned"]
     body = [
         [
-            f"{r['shape']}, `{r['recipe']}`" + (f", {note}" if (note := r.get("note", "resumed" if r["resumed"] else "")) else ""),
+            f"{r['shape']}, `{r['recipe']}`{_note(r)}",
             f"{r['tokens']:,}",
             f"{r['seconds'] / 60:.1f}",
             f"{r['planned_seconds'] / 60:.1f}",
@@ -22,6 +24,11 @@ def growth() -> str:
         for r in rows
     ]
     return lines(header, body) + foot(record)
+
+
+def _note(row: dict[str, Any]) -> str:
+    note = row.get("note", "resumed" if row["resumed"] else "")
+    return f", {note}" if note else ""
 
 
 def calibration() -> str:

@@ -39,11 +39,9 @@ def quantizing() -> str:
     """One line about the time and memory of quantizing: the largest shape that was measured."""
     r = max(load("quantize")["results"], key=lambda row: row["parameters"])
     note = f" ({r['note']})" if "note" in r else ""
-    return (
-        f"Quantizing {r['shape']} by recipe `{r['recipe']}` with {r['tokens']:,} calibration tokens, "
-        f"measured: {r['seconds'] / 60:.0f} minutes and {r['peak_rss_bytes'] / 2**30:.1f} GiB on "
-        f"two CPU cores{note}.\n"
-    )
+    what = f"Quantizing {r['shape']} by recipe `{r['recipe']}`"
+    took = f"{r['seconds'] / 60:.0f} minutes and {r['peak_rss_bytes'] / 2**30:.1f} GiB"
+    return f"{what} with {r['tokens']:,} calibration tokens, measured: {took} on two CPU cores{note}.\n"
 
 
 SHOP = {"speed-summary": speed, "quantizing-line": quantizing}

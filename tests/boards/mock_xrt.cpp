@@ -31,9 +31,14 @@ extern "C" void mock_connect(uint32_t (*rd)(uint32_t), void (*wr)(uint32_t, uint
     read_register = rd, write_register = wr, allocate = al, put = pt, get = gt;
 }
 
+namespace xrt_core {
+
+class device {};
+
+}  // namespace xrt_core
+
 namespace xrt {
 
-class device_impl {};
 class ip_impl {};
 class xclbin_impl {};
 
@@ -49,7 +54,7 @@ public:
     std::vector<uint8_t> host;  // of the host's side, until it is synchronized
 };
 
-device::device(unsigned int card) : handle(std::make_shared<device_impl>()) {
+device::device(unsigned int card) : handle(std::make_shared<xrt_core::device>()) {
     if (card != 0) throw std::runtime_error("No such device '" + std::to_string(card) + "'");
 }
 uuid device::load_xclbin(const xclbin&) { return {}; }

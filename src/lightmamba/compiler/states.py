@@ -40,8 +40,8 @@ def state_bytes(
     ----------
     artifact : Artifact
         Of the model.
-    conv : (n_layer, d_conv - 1, conv_dim)
-        Last inputs of the convolution.
+    conv : (layers, d_conv - 1, conv_dim)
+        Of the first so many layers; last inputs of the convolution.
     h : (n_layer, nheads, headdim, d_state)
         Elements, padded to whole blocks of 32.
     h_exp : (n_layer, nheads, headdim, d_state / 32)
@@ -50,7 +50,7 @@ def state_bytes(
     memory = memory_of(artifact)
     rows = row_order(memory.config, artifact.order)
     channels = conv_order(memory.config, rows)
-    layers = range(memory.config.n_layer)
+    layers = range(len(conv))
     return {
         "state": np.concatenate([_ssm(memory, h[i], h_exp[i]) for i in layers]),
         "conv_state": np.concatenate([_conv(memory, conv[i], channels) for i in layers]),

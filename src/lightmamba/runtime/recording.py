@@ -7,13 +7,14 @@ is what a bug report needs.
 """
 
 import json
+import os
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,9 +48,9 @@ class RecordingDevice(Device):
 
     def __init__(self, device: Device, path: Path) -> None:
         super().__init__()
-        self.device = device
+        self.device, self._file = device, -1
         try:
-            self._file: IO[str] = Path(path).open("w", encoding="ascii")  # noqa: SIM115
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         except OSError as error:
             raise InputError(f"cannot write the recording {path}: {error.strerror}") from error
         self._write(FORMAT)
@@ -66,11 +67,19 @@ class RecordingDevice(Device):
         self.close()
 
     def close(self) -> None:
-        """Complete the file; the device stays open."""
-        self._file.close()
+        """Close the file; the device stays open."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __del__(self) -> None:
+        self.close()
 
     def _write(self, entry: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(entry, separators=(",", ":")) + "\n")
+        # Not buffered: of a device that hangs, the last call is what matters.
+        line = memoryview((json.dumps(entry, separators=(",", ":")) + "\n").encode())
+        while line:
+            line = line[os.write(self._file, line) :]
 
     def read32(self, offset: int) -> int:
         """Read the register at a byte offset."""

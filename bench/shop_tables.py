@@ -41,7 +41,8 @@ def quantizing() -> str:
     note = f" ({r['note']})" if "note" in r else ""
     what = f"Quantizing {r['shape']} by recipe `{r['recipe']}`"
     took = f"{r['seconds'] / 60:.0f} minutes and {r['peak_rss_bytes'] / 2**30:.1f} GiB"
-    return f"{what} with {r['tokens']:,} calibration tokens, measured: {took} on two CPU cores{note}.\n"
+    tokens = f"{r['tokens']:,} calibration tokens"
+    return f"{what} with {tokens}, measured: {took} on two CPU cores{note}.\n"
 
 
 SHOP = {"speed-summary": speed, "quantizing-line": quantizing}

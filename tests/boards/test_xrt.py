@@ -42,7 +42,7 @@ def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("xrt")
     mock, built = folder / "libmock.so", folder / "liblightmamba_xrt.so"
     source = Path(__file__).parent / "mock_xrt.cpp"
-    subprocess.run(["g++", *FLAGS, source, "-o", mock], check=True)
+    subprocess.run(["g++", *FLAGS, source, "-o", mock, "-luuid"], check=True)
     subprocess.run(
         ["g++", *FLAGS, SOURCE, "-o", built, f"-L{folder}", "-lmock", f"-Wl,-rpath,{folder}"],
         check=True,

@@ -56,7 +56,9 @@ def test_the_self_test(run, build, tmp_path):
     found = json.loads(said.out)
     assert (said.status, found["passed"], found["problem"]) == (0, True, None)
     wrong = tmp_path / "expected.json"
-    wrong.write_text(json.dumps({"build": "x", "layer": {}, "token": {}, "ids": [1]}))
+    wrong.write_text(
+        json.dumps({"build": "x", "program": [], "layer": {}, "token": {}, "ids": [1]})
+    )
     said = run("selftest", build, "--device", "sim", "--expected", wrong, "--json")
     found = json.loads(said.out)
     assert (said.status, found["passed"]) == (1, False)

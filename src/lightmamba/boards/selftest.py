@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact, build_hash
+from lightmamba.arch.program import words32
 from lightmamba.arch.registers import INTERFACE, MAGIC
-from lightmamba.compiler import open_model
+from lightmamba.compiler import open_model, plan
+from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
 from lightmamba.engine import Engine, State
 from lightmamba.errors import DeviceError
@@ -38,26 +40,30 @@ class Expected:
     ----------
     build : str
         Fingerprint of the build.
+    program : tuple of int
+        32-bit words of the program that runs the first layer alone.
     layer, token : {name: sha256}
         Of the regions that a token without its head leaves when there is only the first layer, and
-        of those and the logits that one token of the whole model leaves.
+        of those and the logits that one token of the entire model leaves.
     ids : tuple of int
         Greedy tokens of a chain.
     """
 
     build: str
+    program: tuple[int, ...]
     layer: Mapping[str, str]
     token: Mapping[str, str]
     ids: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"ids": list(self.ids)}
+        return asdict(self) | {"ids": list(self.ids), "program": list(self.program)}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Expected":
         """Invert :meth:`to_dict`."""
-        return Expected(**{**values, "ids": tuple(values["ids"])})
+        lists = {name: tuple(values[name]) for name in ("ids", "program")}
+        return Expected(**{**values, **lists})
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,9 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
     """
     model = model or open_model(artifact)
     first = replace(model, config=replace(model.config, n_layer=1), layers=(model.layers[0],))
+    arch = plan(model.config, model.formats, artifact.target, artifact.order)
+    numbers = [LayerNumbers.of(first, first.layers[0])]
+    words = words32(program(first, numbers, arch, artifact.order))
     layer = _hashes(artifact, _after(Engine(first), [TOKEN])[1])
     engine = Engine(model)
     logits, state = _after(engine, [TOKEN])
@@ -88,7 +97,7 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
         ids.append(int(logits[: model.config.vocab_size].argmax()))
         out, state = engine.forward(np.array([[ids[-1]]]), state)
         logits = out[0, -1]
-    return Expected(artifact.fingerprint, layer, token, tuple(ids))
+    return Expected(artifact.fingerprint, tuple(words), layer, token, tuple(ids))
 
 
 def _after(engine: Engine, ids: list[int]) -> tuple[NDArray[np.int32], State]:
@@ -196,7 +205,7 @@ class _Test:
             value = told[name]
             assert isinstance(value, int)
             changed[name] = value // layers
-        d.reset(**changed)
+        d.reset(self.wanted.program, **changed)
         d.start(TOKEN, fresh=True, head=False)
         d.wait()
         memory = memory_of(self.artifact)

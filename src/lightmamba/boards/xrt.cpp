@@ -3,7 +3,7 @@
 // XRT's own Python binding has no registers, so this is a small C interface around xrt::ip and
 // xrt::bo. Functions that can fail return 0 on success and leave a sentence for lmx_error. The
 // package's Makefile builds it: g++ -std=c++17 -shared -fPIC xrt.cpp -o liblightmamba_xrt.so
-// -lxrt_coreutil.
+// -lxrt_coreutil -luuid.
 
 #include <cstdint>
 #include <memory>

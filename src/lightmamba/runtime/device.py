@@ -315,17 +315,18 @@ class Device(ABC):
             self.write_memory(region.channel, self.address(region), state.memory[name])
         self.position, self.sequence = state.position, object()
 
-    def reset(self, **changed: int) -> None:
+    def reset(self, program: Sequence[int] | None = None, **changed: int) -> None:
         """Stop what runs, drop what was read ahead and set everything up again.
 
-        ``changed`` registers get other values than the build has; for tests of the hardware.
+        For tests of the hardware: another ``program``, in words of 32 bits, and ``changed``
+        registers, which get other values than the build has.
         """
         self._running = False
         self.position, self.sequence = 0, object()
         self.reset_machine()
         if self.artifact is not None:
             self._drain()
-            self._configure(changed)
+            self._configure(program, changed)
 
     def _state(self) -> dict[str, Region]:
         """Regions that the next token reads: of two copies of the state, the one that is due."""
@@ -354,11 +355,13 @@ class Device(ABC):
         if self._running:
             raise DeviceError("a token is running; wait for it first")
 
-    def _configure(self, changed: Mapping[str, int] | None = None) -> None:
+    def _configure(
+        self, program: Sequence[int] | None = None, changed: Mapping[str, int] | None = None
+    ) -> None:
         """Write program and registers, and let prefetch begin; the device has drained."""
         artifact = self._loaded()
         self.write("program_index", 0)
-        for word in artifact.program_words():
+        for word in artifact.program_words() if program is None else program:
             self.write("program_data", word)
         for name, value in (artifact.settings(self.bases) | dict(changed or {})).items():
             self.write(name, value)

@@ -21,6 +21,7 @@ VERBS = {
     "generate": "text from a quantized model, in exact integers",
     "estimate": "speed, size and energy of a machine, without simulation",
     "compile": "a quantized model, or a named shape, to gates, memory images and a program",
+    "package": "a build to a folder that the tools of a board take: kv260, u280, u55c, vck190",
     "explore": "a search over machines: speed, size, energy and accuracy",
     "simulate": "the gates in Verilator against the engine, token by token",
     "report": "one page about a model on a machine: speed, stalls, resources, energy, accuracy",

@@ -14,6 +14,6 @@ source [file join $here bd.tcl]
 
 set bd [get_files system.bd]
 generate_target all $bd
-add_files -norecurse [make_wrapper -files $bd -top]
+add_files -norecurse [make_wrapper -top $bd]
 set_property top system_wrapper [current_fileset]
 update_compile_order -fileset sources_1

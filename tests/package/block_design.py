@@ -58,7 +58,7 @@ class BlockDesign:
             words = _words(call.arguments[1])
             pairs = list(zip(words[::2], words[1::2], strict=True))
         else:
-            pairs = [call.arguments[:2]]
+            pairs = [(call.arguments[0], call.arguments[1])]
         for name, value in pairs:
             if name in self.properties[call.last]:
                 self.repeated.append(f"{call.last} {name}")

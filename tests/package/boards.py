@@ -44,5 +44,3 @@ def packaged(folder: Path, board: str) -> Package:
     return write_package(
         built(folder, board), Board.load(board), folder / f"package-{board}", force=True
     )
-
-

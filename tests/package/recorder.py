@@ -112,7 +112,9 @@ def _syntax() -> dict[str, str]:
     assert spec is not None
     assert spec.origin is not None
     listed = json.loads((Path(spec.origin).parent / "assets/json/vivado.json").read_text())
-    found = {name: text.partition("Returns:")[0].partition("Usage:")[0] for name, text in listed.items()}
+    found = {
+        name: text.partition("Returns:")[0].partition("Usage:")[0] for name, text in listed.items()
+    }
     return found | {f"ipx::{name}": options for name, options in IPX.items()}
 
 

@@ -24,7 +24,8 @@ def test_tokens_through_axi_ram(packages, tmp_path, board):
     runner.build(
         sources=[package / "rtl/lightmamba.v", package / "rtl/wrapper.v"],
         hdl_toplevel="lightmamba", build_dir=tmp_path / "build",
-        build_args=["-Wno-fatal", "-Wno-lint", "-O3", "-CFLAGS", "-O1"], log_file=tmp_path / "build.log",
+        build_args=["-Wno-fatal", "-Wno-lint", "-O3", "-CFLAGS", "-O1"],
+        log_file=tmp_path / "build.log",
     )  # fmt: skip
     with contextlib.suppress(SystemExit):  # the runner's way to say that some failed
         runner.test(

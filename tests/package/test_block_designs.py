@@ -92,7 +92,10 @@ def problems(package: Path, folder: Path, board: str) -> list[str]:
         wrong.append("each interface once")
     if over := [pin for pin, count in used.items() if count > 1]:
         wrong.append(f"interfaces connected twice: {over}")
-    if [design.properties["control"].get(f"CONFIG.NUM_{end}") for end in ("SI", "MI")] != ["1", "1"]:
+    if [design.properties["control"].get(f"CONFIG.NUM_{end}") for end in ("SI", "MI")] != [
+        "1",
+        "1",
+    ]:
         wrong.append("control interconnect")
     master = {"kv260": "ps/M_AXI_HPM0_FPD", "vck190": "cips/M_AXI_FPD"}[board]
     if (design.bus_of(master), design.bus_of("accelerator/s_axi_control")) != (
@@ -152,8 +155,11 @@ def _clocks(design, processor, board) -> list[str]:
                 wrong += [f"{name}/{p} has no reset" for p in lows if f"{name}/{p}" not in resets]
     if "reset/ext_reset_in" not in design.net_of(reset):
         wrong.append("reset of the processor")
-    kinds = [kind for kind in design.cells.values()]
-    if sum("proc_sys_reset" in k for k in kinds) != 1 or sum("smartconnect" in k for k in kinds) != 1:
+    kinds = list(design.cells.values())
+    if (
+        sum("proc_sys_reset" in k for k in kinds) != 1
+        or sum("smartconnect" in k for k in kinds) != 1
+    ):
         wrong.append("cells")
     return wrong
 
@@ -169,7 +175,7 @@ def _kv260(design, made, said) -> list[str]:
         "CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ": "300",
     }  # fmt: skip
     clock = design.net_of("ps/pl_clk0")
-    spaces = Counter()
+    spaces = Counter[tuple[str, str, int, int]]()
     for one in made.interfaces:
         (pin,) = design.bus_of(f"accelerator/{one.bus}") or [""]
         gp = next((n for n, name in pins.items() if pin == f"ps/S_AXI_{name}_FPD"), None)
@@ -211,7 +217,9 @@ def _vck190(design, made, said) -> list[str]:
     if dict(zip(told[::2], told[1::2], strict=True)) != PS_PMC:
         wrong.append(f"settings of the processing system: {told}")
     clock = design.net_of("cips/pl0_ref_clk")
-    wrong += [f"{p} has no clock" for p in ("noc_pl/aclk0", "cips/m_axi_fpd_aclk") if p not in clock]
+    wrong += [
+        f"{p} has no clock" for p in ("noc_pl/aclk0", "cips/m_axi_fpd_aclk") if p not in clock
+    ]
     networks = {n: design.properties[n] for n, kind in design.cells.items() if "axi_noc" in kind}
     controllers = {block.memory.controller for block in made.blocks}
     if set(networks) != controllers | {"noc_ps", "noc_pl"}:
@@ -231,7 +239,9 @@ def _vck190(design, made, said) -> list[str]:
             wrong.append(f"{start} is at {slaves}")
             continue
         cell, pin = slaves[0].split("/")
-        for out, asked in _bandwidths(design.properties[slaves[0]].get("CONFIG.CONNECTIONS", "")).items():
+        for out, asked in _bandwidths(
+            design.properties[slaves[0]].get("CONFIG.CONNECTIONS", "")
+        ).items():
             (into,) = design.bus_of(f"{cell}/{out}") or ["?/?"]
             controller = into.split("/")[0]
             inner = _bandwidths(design.properties[into].get("CONFIG.CONNECTIONS", ""))
@@ -252,7 +262,9 @@ def _vck190(design, made, said) -> list[str]:
             if one is None and controller == "noc_ddr4":
                 regions.append(("DDR_LOW0", 0, 0x8000_0000))
             for region, base, size in regions:
-                if region not in {v for k, v in networks.get(controller, {}).items() if "REGION" in k}:
+                if region not in {
+                    v for k, v in networks.get(controller, {}).items() if "REGION" in k
+                }:
                     wrong.append(f"{controller} has no region {region}")
                 segment = f"{into}/C{port.removeprefix('MC_')}_{region}"
                 expected.append((start, segment, base, size))
@@ -276,7 +288,9 @@ def _vck190(design, made, said) -> list[str]:
 def _network(design, name, about, controllers) -> list[str]:
     """Numbers of ports are those that are connected; memory is that of the board."""
     wrong = []
-    ends = [pin.split("/")[1] for pair in design.buses for pin in pair if pin.startswith(f"{name}/")]
+    ends = [
+        pin.split("/")[1] for pair in design.buses for pin in pair if pin.startswith(f"{name}/")
+    ]
     count = {
         "SI": sum(e.startswith("S") and e.endswith("_AXI") for e in ends),
         "NSI": sum(e.startswith("S") and e.endswith("_INI") for e in ends),

@@ -162,7 +162,7 @@ def _registers(by, made, buses, inferred) -> list[str]:
         else "m_axi_state" if name.startswith("state_base") else "m_axi_aux"
         for name in wide
     }  # fmt: skip
-    if said != wanted or not set(said.values()) == buses - {"s_axi_control"}:
+    if said != wanted or set(said.values()) != buses - {"s_axi_control"}:
         wrong.append(f"interfaces of pointers {said}")
     return wrong
 

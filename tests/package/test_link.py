@@ -25,6 +25,13 @@ COUNTS = {"u280": {"HBM": 32, "DDR": 2}, "u55c": {"HBM": 32}}
 MOST = 15  # interfaces on one bank
 
 
+def bank(name: str) -> tuple[str, int, int]:
+    """Kind, first and last number of a bank, or of a range of them."""
+    found = BANK.fullmatch(name)
+    assert found is not None, name
+    return found[1], int(found[2]), int(found[3] or found[2])
+
+
 def mapping(text: str) -> dict[str, list[tuple[str, int]]]:
     """Banks of each interface, from the linker's configuration."""
     parser = configparser.ConfigParser(strict=False, delimiters=("=",), comment_prefixes=("#",))
@@ -36,9 +43,9 @@ def mapping(text: str) -> dict[str, list[tuple[str, int]]]:
         kernel, where = line.split(":", 1)
         instance, bus = kernel.split(".")
         assert instance == "lightmamba_1"
-        kind, first, last = BANK.fullmatch(where).groups()
+        kind, first, last = bank(where)
         assert bus not in found, "an interface is mapped twice"
-        found[bus] = [(kind, n) for n in range(int(first), int(last or first) + 1)]
+        found[bus] = [(kind, n) for n in range(first, last + 1)]
     return found
 
 
@@ -55,11 +62,11 @@ def test_every_interface_is_mapped(packages, board):
         assert n < COUNTS[board][kind]
     said = json.loads((folder / "map.json").read_text())
     for channel in said["channels"]:
-        kind, n, _ = BANK.fullmatch(channel["memory"]).groups()
+        kind, n, _ = bank(channel["memory"])
         assert channel["bytes"] <= SIZES[board][kind]
-        assert all((kind, int(n)) in found[bus] for bus in channel["interfaces"])
+        assert all((kind, n) in found[bus] for bus in channel["interfaces"])
         if number := re.fullmatch(r"hbm(\d+)", channel["name"]):
-            assert (kind, n) == ("HBM", number[1])
+            assert (kind, n) == ("HBM", int(number[1]))
     assert len(found["m_axi_state"]) == 2
     assert all(len(banks) == 1 for bus, banks in found.items() if bus != "m_axi_state")
 
@@ -97,9 +104,7 @@ def test_banks_that_are_no_range(packages, tmp_path):
     from dataclasses import replace
 
     board = Board.load("u280")
-    moved = tuple(
-        replace(m, tag="DDR[3]") if m.channel == "ddr4-1" else m for m in board.memories
-    )
+    moved = tuple(replace(m, tag="DDR[3]") if m.channel == "ddr4-1" else m for m in board.memories)
     artifact = Artifact.read(packages["u280"].path / "data")
     made = design(artifact, replace(board, memories=moved))
     with pytest.raises(ValueError, match=r"m_axi_state is on DDR\[0\], DDR\[3\]"):
@@ -114,6 +119,6 @@ def test_a_block_larger_than_its_bank(packages):
         replace(m, windows=tuple(replace(w, bytes=4096) for w in m.windows)) for m in board.memories
     )
     artifact = Artifact.read(packages["u280"].path / "data")
-    with pytest.raises(InputError, match="channel hbm0 holds 0 MiB, but .* compile a smaller"):
+    with pytest.raises(InputError, match=r"channel hbm0 holds 0 MiB, but .* compile a smaller"):
         design(artifact, replace(board, memories=shrunk))
     assert small("u280").name == "u280"

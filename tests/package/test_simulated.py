@@ -35,7 +35,7 @@ def test_tokens_and_logits_are_the_engines(packages, board):
     said = json.loads((folder / "driver/expected.json").read_text())["steps"]
     for stalls in (0.0, 0.3):
         with open_package(folder, stalls=stalls, seed=4) as device:
-            artifact = device.artifact
+            artifact = device.made.artifact
             assert device.bases.items() >= BASES[board].items()
             assert device.read("magic") == MAGIC
             assert device.read("hash") == json.loads((folder / "map.json").read_text())["hash"]

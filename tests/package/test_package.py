@@ -16,6 +16,7 @@ from lightmamba.errors import InputError
 from lightmamba.package import Board, board_names, write_package
 from lightmamba.package.check import CHECKS, MANIFEST, check
 from lightmamba.package.device import packaged_design
+from lightmamba.package.expected import expected
 from lightmamba.package.wrapper import core_verilog
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.device import machine_verilog
@@ -210,6 +211,16 @@ def test_what_is_there_is_kept_unless_forced(packages, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["build-kv260", "notes", "p"]
     with pytest.raises(InputError, match="there is no folder"):
         write_package(artifact, board, tmp_path / "none/p")
+
+
+def test_a_large_random_model_has_no_expected_tokens(tmp_path, monkeypatch):
+    """To make its weights again would take longer than all the rest."""
+    monkeypatch.setattr("lightmamba.package.expected.LARGEST", 1000)
+    build(random_model(CONFIG, lazy=True), small("u280"), tmp_path / "b")
+    artifact = Artifact.read(tmp_path / "b")
+    found = expected(artifact)
+    assert found["steps"] == []
+    assert set(found["images"]) == {r.name for r in artifact.regions if r.file is not None}
 
 
 def test_the_verilog_of_the_build_is_taken(tmp_path):

@@ -24,7 +24,7 @@ def test_tokens_through_axi_ram(packages, tmp_path, board):
     runner.build(
         sources=[package / "rtl/lightmamba.v", package / "rtl/wrapper.v"],
         hdl_toplevel="lightmamba", build_dir=tmp_path / "build",
-        build_args=["-Wno-fatal", "-Wno-lint", "-O3", "-CFLAGS", "-O1"],
+        build_args=["-Wno-fatal", "-Wno-lint", "-CFLAGS", "-O0", "--output-split", "20000"],
         log_file=tmp_path / "build.log",
     )  # fmt: skip
     with contextlib.suppress(SystemExit):  # the runner's way to say that some failed

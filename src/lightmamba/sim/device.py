@@ -124,6 +124,10 @@ class SimDevice(Device):
         status = Status.CYCLES
         while status == Status.CYCLES:
             status = self.simulator.run(SLICE, watchdog=self.watchdog)
+        self._refuse(status)
+
+    def _refuse(self, status: Status) -> None:
+        """Raise an error unless the accelerator is done and all went well."""
         messages = self.simulator.messages()
         if status == Status.INTERRUPT and not messages:
             return

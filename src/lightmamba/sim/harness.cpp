@@ -123,9 +123,9 @@ public:
         for (auto& channel : channels) channel->reset();
         for (auto& port : ports) port->reset();
         host.reset();
-        clock.rst.set(1);
+        clock.reset(true);
         for (uint64_t n = 0; n < cycles; ++n) tick();
-        clock.rst.set(0);
+        clock.reset(false);
         for (uint64_t n = 0; n < SETTLE; ++n) tick();
         moved_ = cycle;
     }

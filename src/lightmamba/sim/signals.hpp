@@ -44,6 +44,9 @@ struct PortSignals {
 
 struct Clock {
     Signal clk, rst, interrupt;
+    bool reset_low = false;  // whether 0 resets
+
+    void reset(bool on) const { rst.set(on != reset_low); }
 };
 
 struct HostSignals {  // AXI4-Lite

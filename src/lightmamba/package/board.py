@@ -1,0 +1,197 @@
+"""Boards: what a package needs to know of each, read from TOML."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from typing import Any
+
+from lightmamba.errors import InputError
+
+__all__ = ["Board", "Controller", "Memory", "PortPins", "Window", "board_names"]
+
+FLOWS = ("kernel", "zynqmp", "versal")  # Vitis kernel, or a block design around the processors
+
+
+@dataclass(frozen=True)
+class Window:
+    """A range of addresses behind which a memory lies."""
+
+    base: int
+    bytes: int
+
+    def holds(self, base: int, count: int) -> bool:
+        """Whether so many bytes from ``base`` on lie in it."""
+        return self.base <= base and base + count <= self.base + self.bytes
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One memory of a board, which one channel of a target describes.
+
+    Parameters
+    ----------
+    channel : str
+        The target's name of it.
+    tag : str
+        The vendor's name of it: a bank of the platform, or a region of the network on chip.
+    windows : tuple of Window
+        Where it can be addressed; a block of memory lies within one of them, the first by choice.
+    device : str
+        Name of the Linux device that gives a block of it; empty where XRT allocates.
+    controller : str
+        Memory controller of the block design; empty where there is no choice.
+    """
+
+    channel: str
+    tag: str
+    windows: tuple[Window, ...]
+    device: str = ""
+    controller: str = ""
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest block that fits."""
+        return max(window.bytes for window in self.windows)
+
+
+@dataclass(frozen=True)
+class PortPins:
+    """The slave port of the processing system that an interface is connected to."""
+
+    interface: str
+    pin: str
+    clock: str
+    gp: int
+    segment: str
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A memory controller of a Versal device, as an instance of ``axi_noc``.
+
+    Parameters
+    ----------
+    pins : {pin of the instance: interface of the board}
+    properties : {name: value}
+        Beside those that are the same for all.
+    also : tuple of (region, base, bytes)
+        Regions that only the processors use.
+    """
+
+    name: str
+    clock: str
+    clock_hz: int
+    kind: str
+    pins: Mapping[str, str]
+    properties: Mapping[str, str]
+    also: tuple[tuple[str, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Board:
+    """What a package for a board is made from.
+
+    Parameters
+    ----------
+    flow : str
+        One of :data:`FLOWS`.
+    templates : str
+        Folder of its templates.
+    part, board_part, platform : str
+        The device, the board file (a pattern), the platform of Vitis; empty where not used.
+    address_bits : int
+        Width of the address of every memory interface of the wrapper.
+    burst_beats : int
+        Longest burst that its ports take.
+    interrupt : bool
+        Whether the interrupt is connected; a host without one polls ``status``.
+    register_base : int or None
+        Address of the registers; None where the vendor's tool chooses it.
+    interfaces_per_memory : int
+        Most interfaces on one memory.
+    tools : {name: versions}
+        Versions that the package asks for.
+    """
+
+    name: str
+    about: str
+    flow: str
+    templates: str
+    part: str
+    address_bits: int
+    tools: Mapping[str, tuple[str, ...]]
+    memories: tuple[Memory, ...]
+    board_part: str = ""
+    platform: str = ""
+    burst_beats: int = 256
+    interrupt: bool = False
+    register_base: int | None = None
+    interfaces_per_memory: int = 64
+    ports: tuple[PortPins, ...] = ()
+    controllers: tuple[Controller, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.flow not in FLOWS:
+            raise ValueError(f"flow must be one of {', '.join(FLOWS)}, not {self.flow}")
+
+    def memory(self, channel: str) -> Memory | None:
+        """The memory that a channel of a target describes."""
+        return next((memory for memory in self.memories if memory.channel == channel), None)
+
+    def port(self, interface: str) -> PortPins | None:
+        """The slave port of the processing system for an interface."""
+        return next((port for port in self.ports if port.interface == interface), None)
+
+    @staticmethod
+    def load(name: str) -> "Board":
+        """Read a shipped board.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name.
+        """
+        if name not in board_names():
+            raise InputError(f"--board must be one of {', '.join(board_names())}, not {name}")
+        values = tomllib.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
+        memories = [one for entry in values.pop("memory") for one in _memories(entry)]
+        controllers = tuple(
+            Controller(**entry | {"also": tuple(tuple(one) for one in entry.get("also", ()))})
+            for entry in values.pop("controller", ())
+        )
+        return Board(
+            tools={tool: tuple(versions) for tool, versions in values.pop("tools").items()},
+            memories=tuple(memories),
+            ports=tuple(PortPins(**entry) for entry in values.pop("port", ())),
+            controllers=controllers,
+            **values,
+        )
+
+
+def board_names() -> list[str]:
+    """Names of the boards that packages can be made for."""
+    names = [entry.name for entry in _folder().iterdir()]
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def _folder() -> Any:
+    return resources.files("lightmamba.package") / "boards"
+
+
+def _memories(entry: Mapping[str, Any]) -> list[Memory]:
+    """The memories that one [[memory]] stands for; * is a number, in ``tag`` from ``first`` on."""
+    values = dict(entry)
+    count, first, step = (values.pop(key, other) for key, other in
+                          (("count", 1), ("first", 0), ("step", 0)))  # fmt: skip
+    windows = [Window(*window) for window in values.pop("windows")]
+    one = Memory(**values, windows=())
+    return [
+        replace(
+            one,
+            channel=one.channel.replace("*", str(n)),
+            tag=one.tag.replace("*", str(first + n)),
+            windows=tuple(Window(w.base + n * step, w.bytes) for w in windows),
+        )
+        for n in range(count)
+    ]

@@ -1,0 +1,53 @@
+"""What a self-test on the board must find: tokens and logits of the engine, images in memory."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.compiler import open_model
+from lightmamba.engine import Engine
+
+__all__ = ["EXPECTED", "expected"]
+
+EXPECTED = "driver/expected.json"
+PROMPT, TOKENS = (1, 2, 3), 6  # ids that every vocabulary has, then greedy decoding; tokens in all
+LARGEST = 256 << 20  # bytes of images of a random model that is made again from its seed for this
+
+
+def expected(artifact: Artifact) -> dict[str, Any]:
+    """Digests of a short run, made by the engine.
+
+    ``steps`` are tokens of one sequence: the id that goes in, the arg-max that comes out, and the
+    SHA-256 of the logits as little-endian 32-bit integers, ``vocab_size`` of them. ``images`` are
+    the SHA-256 of the regions that are loaded, so that memory can be read back. A large random
+    model has no ``steps``: to make its weights again would take minutes.
+    """
+    return {
+        "fingerprint": artifact.fingerprint,
+        "steps": [] if _too_long(artifact) else _steps(artifact),
+        "images": {
+            region.name: artifact.files[region.file].sha256
+            for region in artifact.regions
+            if region.file is not None
+        },
+    }
+
+
+def _too_long(artifact: Artifact) -> bool:
+    return artifact.model["kind"] == "random" and artifact.image_bytes > LARGEST
+
+
+def _steps(artifact: Artifact) -> list[dict[str, Any]]:
+    model = open_model(artifact)
+    engine = Engine(model)
+    state, token, steps = engine.empty_state(1), 0, []
+    for n in range(TOKENS):
+        token = PROMPT[n] % model.valid_vocab if n < len(PROMPT) else token
+        logits, state = engine.step(np.array([token]), state)
+        following = int(np.argmax(logits[0, : model.valid_vocab]))
+        digest = hashlib.sha256(np.ascontiguousarray(logits[0], dtype="<i4").tobytes())
+        steps.append({"token": token, "next": following, "logits_sha256": digest.hexdigest()})
+        token = following
+    return steps

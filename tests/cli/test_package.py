@@ -1,0 +1,72 @@
+"""``lightmamba package``."""
+
+import json
+import sys
+
+import pytest
+
+from lightmamba.arch.target import Target
+
+pytest.importorskip("amaranth", reason="the gates need the extra 'gates'")
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """A build for the U280 of a small accelerator."""
+    from tests.package.boards import built
+
+    return built(tmp_path_factory.mktemp("package"), "u280").path
+
+
+def test_a_package(run, build, tmp_path):
+    out = tmp_path / "p"
+    found = run("package", build, "--board", "u280", "-o", out, "--json").json
+    assert {"package", "board", "files", "checks", "tools"} <= set(found)
+    assert (found["package"], found["board"]) == (str(out), "u280")
+    assert found["files"] == sorted(
+        path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()
+    )
+    assert set(found["checks"].values()) == {True}
+    assert found["tools"]["Vitis"] == ["2022.2", "2023.1", "2023.2"]
+    assert found["seconds"] < 60
+    said = run("package", build, "--board", "u280", "-o", out, "--force")
+    assert (said.status, said.out) == (0, f"{out}\n")
+    assert "connectivity" in said.err
+
+
+def test_a_check_that_fails_is_an_exit_status(run, build, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightmamba.package.write.check", lambda *_: {"ports": False})
+    said = run("package", build, "--board", "u280", "-o", tmp_path / "p", "--json")
+    assert said.status == 1
+    assert json.loads(said.out)["checks"] == {"ports": False}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--board", "kv260"), "with: lightmamba compile MODEL --target kv260 -o BUILD"),
+        (("--board", "zcu102"), "--board must be one of kv260, u280, u55c, vck190, not zcu102"),
+    ],
+)  # fmt: skip
+def test_refusals(run, build, tmp_path, words, sentence):
+    said = run("package", build, *words, "-o", tmp_path / "p")
+    assert sentence in said.refusal
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_build(run, tmp_path):
+    said = run("package", tmp_path, "--board", "u280", "-o", tmp_path / "p")
+    assert "is no build directory" in said.refusal
+
+
+def test_every_board_is_a_target():
+    from lightmamba.package import board_names
+
+    for name in board_names():
+        assert Target.load(name).name == name
+
+
+def test_a_missing_extra_is_named(run, build, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    said = run("package", build, "--board", "u280", "-o", tmp_path / "p")
+    assert "jinja2 is not installed; try: pip install 'lightmamba[package]'" in said.refusal

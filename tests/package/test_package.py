@@ -1,0 +1,264 @@
+"""The folder as a whole: the same bytes again, what it refuses, its own checks, its hash."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.registers import REGISTERS, offsets
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build
+from lightmamba.errors import InputError
+from lightmamba.package import Board, board_names, write_package
+from lightmamba.package.check import CHECKS, MANIFEST, check
+from lightmamba.package.device import packaged_design
+from lightmamba.package.expected import expected
+from lightmamba.package.wrapper import core_verilog
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim.device import machine_verilog
+
+from ..sim.machines import CONFIG
+from .boards import BOARDS, built, packaged, small
+
+# Of the MANIFEST of each package, less what depends on the version of numpy or amaranth: a change
+# here is a change of what users get. Renew it with: python -m tests.package.golden
+GOLDEN = Path(__file__).parent / "golden.json"
+
+
+def test_every_board_has_a_target():
+    assert board_names() == sorted(BOARDS)
+    for name in BOARDS:
+        board, target = Board.load(name), Target.load(name)
+        assert {m.channel for m in board.memories} == {c.name for c in target.channels}
+        for channel in target.channels:
+            (memory,) = [one for one in board.memories if one.channel == channel.name]
+            sizes = [window.bytes for window in memory.windows]
+            assert sum(sizes) >= min(channel.capacity_mib << 20, 6 << 30)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_same_bytes_again(packages, tmp_path, board):
+    again = packaged(tmp_path, board)
+    first, second = packages[board].path / MANIFEST, again.path / MANIFEST
+    assert first.read_bytes() == second.read_bytes()
+    for line in first.read_text().splitlines():
+        digest, name = line.split("  ", 1)
+        assert hashlib.sha256((again.path / name).read_bytes()).hexdigest() == digest
+    listed = {line.split("  ", 1)[1] for line in first.read_text().splitlines()}
+    assert set(again.files) == listed | {MANIFEST}
+    assert list(again.files) == sorted(again.files)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_nothing_of_this_computer_is_in_it(packages, board):
+    """No path, no name of a user, no date."""
+    import datetime
+    import getpass
+    import socket
+
+    words = [str(Path.home()), "/tmp/", str(datetime.date.today().year) + "-", socket.gethostname()]
+    words += [getpass.getuser() + "@"]
+    for path in packages[board].path.rglob("*"):
+        if path.suffix in (".tcl", ".json", ".md", ".cfg", ".dtsi", ".sh", ".py", ".bif") or (
+            path.name in ("Makefile", "wrapper.v")
+        ):
+            text = path.read_text()
+            assert not [word for word in words if word in text], path
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_checks_pass_and_coreutils_agrees(packages, board):
+    package = packages[board]
+    assert package.checks == dict.fromkeys(CHECKS, True)
+    done = subprocess.run(
+        ["sha256sum", "--strict", "-c", MANIFEST], cwd=package.path, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "Generated, never run" in (package.path / "README.md").read_text().replace("**", "")
+
+
+def test_the_data_are_a_build(packages):
+    folder = packages["kv260"].path / "data"
+    artifact = Artifact.read(folder)
+    artifact.verify()
+    assert artifact.verilog is None
+    original = Artifact.read(packages["kv260"].path.parent / "build-kv260")
+    assert artifact.fingerprint == original.fingerprint
+    assert artifact.registers == original.registers
+
+
+def test_the_map_is_that_of_the_accelerator(packages):
+    said = json.loads((packages["u280"].path / "map.json").read_text())
+    artifact = Artifact.read(packages["u280"].path / "data")
+    at = offsets()
+    for register in REGISTERS:
+        name = f"{register.name}_0" if register.count > 1 else register.name
+        (entry,) = [one for one in said["registers"] if one["name"] == name]
+        assert entry["offset"] == at[register.name]
+    bases = {name: 0x1000 * (n + 7) << 24 for n, name in enumerate(artifact.extents())}
+    settings = artifact.settings(bases)
+    for one in said["relocation"]:
+        value = settings[one["register"]]
+        value = value[one["index"]] if isinstance(value, list) else value
+        assert bases[one["channel"]] + one["offset"] == value
+    words = {one["register"] for one in said["relocation"]} | set(said["settings"])
+    assert words == set(artifact.registers)
+
+
+BREAKS = {  # file, what is replaced, by what; one for each check that can fail by a file
+    "wrapper": ("rtl/wrapper.v", ".aux__bready(m_axi_aux_bready)", ".aux__bready()"),
+    "connectivity": ("link.cfg", "m_axi_aux:DDR[0]", "m_axi_aux:DDR[1]"),
+    "regions": ("map.json", ' 0,\n   "bytes": 31424', ' 9999,\n   "bytes": 31424'),
+    "registers": ("map.json", '"token",\n   "offset": 20', '"token",\n   "offset": 24'),
+    "hashes": ("README.md", "lightmamba", "Lightmamba"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_check_fails_when_a_file_is_wrong(packages, tmp_path, name):
+    folder = tmp_path / "broken"
+    shutil.copytree(packages["u280"].path, folder)
+    file, old, new = BREAKS[name]
+    text = (folder / file).read_text()
+    assert old in text
+    if name == "wrapper":  # a pin connected twice, another not at all
+        new = ".aux__bready(m_axi_aux_bready), .aux__bready(m_axi_aux_bready)"
+        text = text.replace("    .aux__rready", "    .aux__rreadi")
+    (folder / file).write_text(text.replace(old, new, 1))
+    found = check(packaged_design(folder), folder)
+    assert not found[name]
+    others = {one for one, passed in found.items() if not passed} - {name, "hashes"}
+    assert others == set()
+
+
+def test_a_window_that_is_missed(packages):
+    made = packaged_design(packages["kv260"].path)
+    from lightmamba.package.design import windows
+
+    (block,) = made.blocks
+    assert windows(made, {"ddr4": 0x8_0000_0000})
+    assert not windows(made, {"ddr4": 0x8_0000_1000})  # lanes would share banks
+    assert not windows(made, {"ddr4": 0x8000_0000})
+    assert not windows(made, {"ddr4": 0x8_8000_0000 - block.bytes // 65536 * 65536})
+
+
+@pytest.mark.parametrize(
+    ("target", "board"),
+    [("u280", "kv260"), ("kv260", "vck190"), ("u280", "u55c"), ("u55c", "u280")],
+)
+def test_builds_for_other_boards_are_refused(tmp_path, target, board):
+    artifact = built(tmp_path, target)
+    with pytest.raises(InputError) as refusal:
+        write_package(artifact, Board.load(board), tmp_path / "p")
+    said = str(refusal.value)
+    assert f"was compiled for target {target}, not for {board}" in said
+    assert f"lightmamba compile MODEL --target {board} -o BUILD" in said
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("target", ["tiny", "vck190-paper", "ecp5"])
+def test_targets_without_a_board_are_refused(tmp_path, target):
+    build(random_model(CONFIG), Target.load(target), tmp_path / "b")
+    with pytest.raises(InputError, match=r"was compiled for target .*, not for vck190"):
+        write_package(Artifact.read(tmp_path / "b"), Board.load("vck190"), tmp_path / "p")
+
+
+def test_a_target_explored_from_a_boards_is_taken(tmp_path):
+    from dataclasses import replace
+
+    target = replace(small("kv260"), name="kv260-p01", clock_mhz=250.0)
+    build(random_model(CONFIG), target, tmp_path / "b")
+    found = write_package(Artifact.read(tmp_path / "b"), Board.load("kv260"), tmp_path / "p")
+    assert all(found.checks.values())
+    assert "FREQMHZ {250}" in (found.path / "bd.tcl").read_text()
+
+
+def test_long_bursts_are_refused_where_a_port_does_not_take_them(tmp_path):
+    from dataclasses import replace
+
+    target = small("kv260")
+    machine = replace(target.machine, burst_beats=32, aux_fifo=256)
+    build(random_model(CONFIG), replace(target, machine=machine), tmp_path / "b")
+    with pytest.raises(InputError, match="bursts of 32 beats are too long for kv260; compile with"):
+        write_package(Artifact.read(tmp_path / "b"), Board.load("kv260"), tmp_path / "p")
+
+
+def test_a_damaged_build_is_refused(tmp_path):
+    artifact = built(tmp_path, "u280")
+    image = artifact.path / "images/lane0.bin"
+    image.write_bytes(bytes(len(image.read_bytes())))
+    with pytest.raises(InputError, match="has changed since it was compiled"):
+        write_package(artifact, Board.load("u280"), tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+def test_what_is_there_is_kept_unless_forced(packages, tmp_path):
+    artifact, board = built(tmp_path, "kv260"), Board.load("kv260")
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(InputError, match="exists and is no package; give another name"):
+        write_package(artifact, board, tmp_path / "notes", force=True)
+    write_package(artifact, board, tmp_path / "p")
+    with pytest.raises(InputError, match="--force to replace it"):
+        write_package(artifact, board, tmp_path / "p")
+    (tmp_path / "p/old").touch()
+    write_package(artifact, board, tmp_path / "p", force=True)
+    assert not (tmp_path / "p/old").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["build-kv260", "notes", "p"]
+    with pytest.raises(InputError, match="there is no folder"):
+        write_package(artifact, board, tmp_path / "none/p")
+
+
+def test_a_large_random_model_has_no_expected_tokens(tmp_path, monkeypatch):
+    """To make its weights again would take longer than all the rest."""
+    monkeypatch.setattr("lightmamba.package.expected.LARGEST", 1000)
+    build(random_model(CONFIG, lazy=True), small("u280"), tmp_path / "b")
+    artifact = Artifact.read(tmp_path / "b")
+    found = expected(artifact)
+    assert found["steps"] == []
+    assert set(found["images"]) == {r.name for r in artifact.regions if r.file is not None}
+
+
+def test_the_verilog_of_the_build_is_taken(tmp_path):
+    """A build that has Verilog gives the same package as one without."""
+    target, model = small("u280"), random_model(CONFIG)
+    build(model, target, tmp_path / "b", verilog=lambda arch: machine_verilog(arch, observed=False))
+    found = write_package(Artifact.read(tmp_path / "b"), Board.load("u280"), tmp_path / "p")
+    assert "data/top.v" not in found.files
+    plain = packaged(tmp_path, "u280")
+    assert (found.path / MANIFEST).read_bytes() == (plain.path / MANIFEST).read_bytes()
+
+
+def test_verilog_without_its_top_module():
+    with pytest.raises(ValueError, match="has no top module lightmamba"):
+        core_verilog("module other(a);\nendmodule\n")
+    assert core_verilog("module lightmamba(a);") == "module lightmamba_core(a);"
+
+
+def stable(folder: Path) -> str:
+    """Hash of the files of a package that depend on nothing but this repository."""
+    kept = []
+    for line in (folder / MANIFEST).read_text().splitlines():
+        name = line.split("  ", 1)[1]
+        if not name.startswith("data/") and name not in (
+            "rtl/lightmamba.v", "driver/expected.json", "map.json", "README.md",
+        ):  # fmt: skip
+            kept.append(line)
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_golden(packages, board):
+    """Scripts, wrapper, connectivity and device trees are those that were reviewed."""
+    assert stable(packages[board].path) == json.loads(GOLDEN.read_text())[board]
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_size_without_data(packages, board):
+    """The package adds little to the build that it holds."""
+    own = [p for p in packages[board].path.rglob("*") if p.is_file() and "data" not in p.parts]
+    assert sum(p.stat().st_size for p in own if p.name != "lightmamba.v") < 200_000

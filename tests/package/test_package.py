@@ -114,7 +114,7 @@ BREAKS = {  # file, what is replaced, by what; one for each check that can fail 
     "wrapper": ("rtl/wrapper.v", ".aux__bready(m_axi_aux_bready)", ".aux__bready()"),
     "connectivity": ("link.cfg", "m_axi_aux:DDR[0]", "m_axi_aux:DDR[1]"),
     "regions": ("map.json", ' 0,\n   "bytes": 31424', ' 9999,\n   "bytes": 31424'),
-    "registers": ("map.json", '"token",\n   "offset": 20', '"token",\n   "offset": 24'),
+    "registers": ("map.json", '"token",\n   "offset": 24', '"token",\n   "offset": 28'),
     "hashes": ("README.md", "lightmamba", "Lightmamba"),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.registers import MAGIC
+from lightmamba.boards.selftest import STEPS, Expected, self_test
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.errors import DeviceError, InputError
@@ -53,6 +54,18 @@ def test_tokens_and_logits_are_the_engines(packages, board):
                 one.name: device.simulator.counters(one.name) for one in device.made.interfaces
             }
             assert moved["state"].bytes_read > 0 < moved["state"].bytes_written
+
+
+@pytest.mark.parametrize("board", [b if b == "u280" else pytest.param(b, marks=pytest.mark.slow)
+                                   for b in BOARDS])  # fmt: skip
+def test_the_packages_own_self_test_passes(packages, board):
+    """The simulator in the place of the board; nothing but what the package brings."""
+    folder = packages[board].path
+    values = json.loads((folder / "driver/expected.json").read_text())["self_test"]
+    with open_package(folder) as device:
+        wanted = Expected.from_dict(values)
+        steps = list(self_test(device, device.made.artifact, wanted, None))
+    assert [(step.name, step.problem) for step in steps] == [(name, "") for name in STEPS]
 
 
 def test_a_chain_and_a_saved_state(packages):

@@ -58,7 +58,8 @@ def _read(path: Path) -> Any:
     from lightmamba.errors import InputError
 
     try:
-        return Expected.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Expected.from_dict(values.get("self_test", values))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} does not hold expected results ({error}); "
                          f"make the package again, or leave --expected out") from error  # fmt: skip

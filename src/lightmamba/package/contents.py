@@ -8,7 +8,7 @@ from typing import Any
 
 from lightmamba.arch.artifact import build_hash
 from lightmamba.arch.place import Place
-from lightmamba.arch.registers import MAGIC
+from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.package.design import CONTROL, CONTROL_BYTES, KERNEL, Block, Design
 from lightmamba.package.noc import PROCESSORS, network
 
@@ -40,6 +40,7 @@ def machine_map(design: Design) -> dict[str, Any]:
         "kernel": KERNEL,
         "magic": MAGIC,
         "hash": build_hash(artifact.arch),
+        "interface": INTERFACE,
         "fingerprint": artifact.fingerprint,
         "clock_hz": design.clock_hz,
         "control": {

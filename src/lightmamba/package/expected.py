@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lightmamba.arch.artifact import Artifact
+from lightmamba.boards import selftest
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 
@@ -21,12 +22,14 @@ def expected(artifact: Artifact) -> dict[str, Any]:
 
     ``steps`` are tokens of one sequence: the id that goes in, the arg-max that comes out, and the
     SHA-256 of the logits as little-endian 32-bit integers, ``vocab_size`` of them. ``images`` are
-    the SHA-256 of the regions that are loaded, so that memory can be read back. A large random
-    model has no ``steps``: to make its weights again would take minutes.
+    the SHA-256 of the regions that are loaded, so that memory can be read back. ``self_test`` is
+    what :mod:`lightmamba.boards.selftest` needs. A large random model has no ``steps`` and no
+    ``self_test``: to make its weights again would take minutes.
     """
     return {
         "fingerprint": artifact.fingerprint,
         "steps": [] if _too_long(artifact) else _steps(artifact),
+        "self_test": None if _too_long(artifact) else selftest.expected(artifact).to_dict(),
         "images": {
             region.name: artifact.files[region.file].sha256
             for region in artifact.regions

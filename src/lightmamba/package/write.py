@@ -12,6 +12,7 @@ from typing import Any
 
 from lightmamba.arch.artifact import MANIFEST as BUILD
 from lightmamba.arch.artifact import VERILOG, Artifact
+from lightmamba.boards.xrt import SOURCE
 from lightmamba.compiler import sizes
 from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
@@ -111,6 +112,8 @@ def write_package(
         EXPECTED: text_of(expected(artifact)),
         f"{DATA}/{BUILD}": _manifest(artifact),
     }
+    if made.board.flow == "kernel":
+        texts["host/xrt.cpp"] = SOURCE.read_text(encoding="utf-8")
     parent = out.absolute().parent
     try:
         aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{out.name}."))

@@ -69,7 +69,7 @@ def test_the_self_test(run, build, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--device", "moon"), "there is no device moon; there are sim, uio, xrt"),
+        (("--device", "moon"), "--device must be one of engine, sim, uio, xrt, not moon"),
         (("--device", "xrt"), "device xrt needs the option xclbin; give it as --device-op"),
         (("--device", "uio", "--device-option", "speed=1"),
          "device uio has no option speed; it has system, devices, seconds"),

@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.devices import open_build
     from lightmamba.cli.models import is_file, open_engine, open_float
     from lightmamba.errors import InputError
+    from lightmamba.runtime.devices import check_device
 
+    check_device(args.device)
     build = Path(args.model).expanduser()
     if (build / MANIFEST).is_file():
         opened, _ = open_build(Artifact.read(build), args)

@@ -117,7 +117,9 @@ def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
     from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.cli.devices import open_build
     from lightmamba.cli.models import open_engine, tokenizer_of
+    from lightmamba.runtime.devices import check_device
 
+    check_device(args.device)
     path = Path(args.file)
     if args.device == "engine" and not (path / MANIFEST).is_file():
         opened = open_engine(args.file, args.threads)

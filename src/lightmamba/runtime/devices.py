@@ -13,7 +13,7 @@ from lightmamba.arch.artifact import Artifact
 from lightmamba.errors import InputError
 from lightmamba.runtime.device import Device
 
-__all__ = ["GROUP", "device_names", "open_named", "parse_options"]
+__all__ = ["GROUP", "check_device", "device_names", "open_named", "parse_options"]
 
 GROUP = "lightmamba.devices"
 
@@ -46,6 +46,18 @@ def parse_options(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def check_device(name: str) -> None:
+    """Refuse a name that no device has, before anything is opened; ``engine`` is the CPU.
+
+    Raises
+    ------
+    InputError
+        If there is none of this name.
+    """
+    if name != "engine" and name not in (names := device_names()):
+        raise InputError(f"--device must be one of engine, {', '.join(names)}, not {name}")
+
+
 def open_named(name: str, artifact: Artifact, options: Mapping[str, str] | None = None) -> Device:
     """Open a device and load a build onto it.
 
@@ -56,9 +68,8 @@ def open_named(name: str, artifact: Artifact, options: Mapping[str, str] | None 
     DeviceError
         If the device does not do what its contract says.
     """
+    check_device(name)
     entries, options = _found(), dict(options or {})
-    if name not in entries:
-        raise InputError(f"there is no device {name}; there are {', '.join(sorted(entries))}")
     opener = entries[name].load()
     known = {
         key: parameter.default is parameter.empty

@@ -11,7 +11,7 @@ from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel, load
-from lightmamba.runtime.devices import open_named
+from lightmamba.runtime.devices import check_device, open_named
 from lightmamba.serve.backend import Backend, DeviceBackend, EngineBackend
 from lightmamba.tokenizer import Tokenizer, check_vocab
 
@@ -83,6 +83,7 @@ def open_served(
     InputError
         If it is neither, is damaged, has no tokenizer, or a device is asked to run a file.
     """
+    check_device(device)
     artifact = Artifact.read(path) if device != "engine" or (path / MANIFEST).is_file() else None
     model, fingerprint = _model(path, artifact)
     if model.tokenizer is None:

@@ -38,5 +38,5 @@ def test_a_token_of_130m_on_32_lanes(tmp_path):
     recorded = json.loads((RESULTS / "full.json").read_text())["results"]
     expected = next(r for r in recorded if r["name"] == NAME)["compared_cycles"][1]
     assert step.cycles == pytest.approx(expected, rel=0.002)
-    # The queues of the state are nearly full by then, so these are a little faster than a long chain.
+    # The queues of the state are nearly full by then: these are a little faster than a long chain.
     assert cycles == pytest.approx(estimate(config, Formats(), target).cycles, rel=0.02)

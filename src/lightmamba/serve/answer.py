@@ -51,8 +51,9 @@ class Form:
         """The one object of an answer that is not streamed."""
         choices: list[dict[str, Any]] = []
         for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
-            content = {"message": {"role": "assistant", "content": text}}
-            content = content if self.chat else {"text": text}  # type: ignore[dict-item]
+            content: dict[str, Any] = {"text": text}
+            if self.chat:
+                content = {"message": {"role": "assistant", "content": text}}
             choices.append({"index": index, **content, "logprobs": None, "finish_reason": reason})
         kind = "chat.completion" if self.chat else "text_completion"
         return self._head | {"object": kind, "choices": choices, "usage": self.usage()}

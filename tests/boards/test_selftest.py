@@ -39,9 +39,7 @@ def device(build):
 
 
 def results(device, build, right):
-    return [
-        (step.name, step.passed, step.problem) for step in self_test(device, build, right, None)
-    ]
+    return [(step.name, step.passed, step.problem) for step in self_test(device, build, right)]
 
 
 def test_all_steps_pass_on_simulated_hardware(device, build, right):

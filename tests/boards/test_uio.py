@@ -69,8 +69,9 @@ def board(tmp_path, build, monkeypatch):
 @needs_verilator
 def test_the_self_test_passes(board, build):
     with open_uio(build, system=str(board.system), devices=str(board.devices)) as device:
+        device.load(build)
         assert all(base >= 0x8_0000_0000 for base in device.bases.values())
-        steps = list(self_test(device, build, expected(build), None))
+        steps = list(self_test(device, build, expected(build)))
         assert [(step.name, step.problem) for step in steps] == [(name, "") for name in STEPS]
     assert board.opened[-1].closed
 
@@ -92,7 +93,7 @@ def test_a_buffer_that_is_too_small(board, build):
     with pytest.raises(
         DeviceError, match=r"channel lane1 needs [\d,]+ bytes .* has 4,096; make it"
     ):
-        open_uio(build, system=str(board.system), devices=str(board.devices))
+        open_uio(build, system=str(board.system), devices=str(board.devices)).load(build)
 
 
 @needs_verilator
@@ -100,6 +101,7 @@ def test_an_interrupt_that_never_comes(board, build):
     with open_uio(
         build, system=str(board.system), devices=str(board.devices), seconds=1e-6
     ) as device:
+        device.load(build)
         device.start(1, fresh=True)
         with pytest.raises(DeviceError, match="no interrupt in 1e-06 s; units that have work: "):
             device.wait()

@@ -108,8 +108,9 @@ def card(library, build):
 
 def test_the_self_test_passes(card, library, build):
     with open_xrt(build, xclbin=str(library / "lightmamba.xclbin")) as device:
+        device.load(build)
         assert device.bases == {name: BASE[bank(name)] for name in NAMES}
-        steps = list(self_test(device, build, expected(build), None))
+        steps = list(self_test(device, build, expected(build)))
         assert [(step.name, step.problem) for step in steps] == [(name, "") for name in STEPS]
 
 

@@ -64,7 +64,7 @@ def test_the_packages_own_self_test_passes(packages, board):
     values = json.loads((folder / "driver/expected.json").read_text())["self_test"]
     with open_package(folder) as device:
         wanted = Expected.from_dict(values)
-        steps = list(self_test(device, device.made.artifact, wanted, None))
+        steps = list(self_test(device, device.made.artifact, wanted))
     assert [(step.name, step.problem) for step in steps] == [(name, "") for name in STEPS]
 
 

@@ -12,8 +12,13 @@ from typing import Any
 from lightmamba.arch.plain import build
 from lightmamba.arch.target import Target
 
-__all__ = ["Place", "Region", "Setting", "extents", "parse_setting", "resolve"]
+__all__ = [
+    "CONV_STATE", "STATE", "STATES", "Place", "Region", "Setting", "extents", "offset_in_channel",
+    "parse_setting", "resolve",
+]  # fmt: skip
 
+STATE, CONV_STATE = "state", "conv_state"  # regions that a sequence changes
+STATES = (STATE, "state_other")  # copies of the state, of which a token reads one, writes the other
 EXAMPLE = '{"channel": "hbm0", "region": "lane0", "offset": 0}'
 
 
@@ -68,9 +73,14 @@ def resolve(
     return _number(setting, regions, bases)
 
 
+def offset_in_channel(place: Place, regions: Mapping[str, Region]) -> int:
+    """Bytes from the beginning of the place's channel."""
+    return regions[place.region].address + place.offset
+
+
 def _number(value: int | Place, regions: Mapping[str, Region], bases: Mapping[str, int]) -> int:
     if isinstance(value, Place):
-        return bases[value.channel] + regions[value.region].address + value.offset
+        return bases[value.channel] + offset_in_channel(value, regions)
     return value
 
 

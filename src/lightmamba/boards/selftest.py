@@ -5,7 +5,7 @@ so the machine with the board needs neither the float model nor time.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -120,9 +120,7 @@ def _hashes(artifact: Artifact, state: State) -> dict[str, str]:
     return {name: _hash(values) for name, values in regions.items()}
 
 
-def self_test(
-    device: Device, artifact: Artifact, wanted: Expected, progress: Callable[[str], None] | None
-) -> Iterator[Step]:
+def self_test(device: Device, artifact: Artifact, wanted: Expected) -> Iterator[Step]:
     """Carry out :data:`STEPS` in their order; the first that fails ends it.
 
     Parameters
@@ -131,13 +129,9 @@ def self_test(
         Of any kind; the build is loaded onto it.
     artifact, wanted
         The build, and what :func:`expected` says of it.
-    progress
-        Called with the name of each step when it begins.
     """
     test = _Test(device, artifact, wanted)
     for name in STEPS:
-        if progress is not None:
-            progress(name)
         try:
             getattr(test, name.replace(" ", "_"))()
         except (DeviceError, ValueError, OSError) as error:

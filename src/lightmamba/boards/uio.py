@@ -11,8 +11,7 @@ import os
 import select
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,24 +155,16 @@ class UioDevice(Device):
     ) -> None:
         super().__init__()
         self.window, self.buffers, self.seconds = window, buffers, seconds
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        self._open = True
 
     def close(self) -> None:
         """Stop the accelerator and give everything back."""
-        self.write("control", 0)
-        self.window.close()
-        for buffer in self.buffers.values():
-            buffer.close()
+        if self._open:
+            self._open = False
+            self.write("control", 0)
+            self.window.close()
+            for buffer in self.buffers.values():
+                buffer.close()
 
     def read32(self, offset: int) -> int:
         """Read the register at a byte offset."""
@@ -242,20 +233,16 @@ def _window(system: Path, devices: Path) -> Window:
 def open_uio(
     artifact: Artifact, *, system: str = str(SYS), devices: str = str(DEV), seconds: float = SECONDS
 ) -> UioDevice:
-    """Open the accelerator of this machine and load a build.
+    """Open the accelerator of this machine, with memory for the channels of a build.
 
     Raises
     ------
     InputError
-        If there is none, its memory is missing, or it is another accelerator.
-    DeviceError
-        If it does not do what its contract says.
+        If there is none, or its memory is missing.
     """
     window = _window(Path(system), Path(devices))
     buffers = {
         channel.name: Buffer(f"{NAME}-{channel.name}", Path(system), Path(devices))
         for channel in artifact.target.channels
     }
-    device = UioDevice(window, buffers, seconds=float(seconds))
-    device.load(artifact)
-    return device
+    return UioDevice(window, buffers, seconds=float(seconds))

@@ -8,8 +8,7 @@ import time
 from collections.abc import Mapping
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint, c_uint32, c_uint64, c_void_p
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,17 +97,6 @@ class XrtDevice(Device):
             raise InputError(f"card {card} cannot be opened with {xclbin}: {self._reason()}")
         self._buffers: dict[str, tuple[int, int, int]] = {}  # number, first address, bytes
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Stop the accelerator and give the card back."""
         if self._handle:
@@ -182,19 +170,15 @@ class XrtDevice(Device):
 def open_xrt(
     artifact: Artifact, *, xclbin: str, library: str = "", card: int = 0, seconds: float = SECONDS
 ) -> XrtDevice:
-    """Open a card and load a build.
+    """Open a card, with memory for the channels of a build.
 
     The library is that of the package; by default ``liblightmamba_xrt.so`` next to the bitstream.
 
     Raises
     ------
     InputError
-        If something is not there, or is another accelerator.
-    DeviceError
-        If it does not do what its contract says.
+        If something is not there.
     """
     built = Path(library) if library else Path(xclbin).parent / "liblightmamba_xrt.so"
     banks = {channel.name: bank(channel.name) for channel in artifact.target.channels}
-    device = XrtDevice(built, Path(xclbin), banks, card=int(card), seconds=float(seconds))
-    device.load(artifact)
-    return device
+    return XrtDevice(built, Path(xclbin), banks, card=int(card), seconds=float(seconds))

@@ -36,17 +36,11 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
     """
     from lightmamba.cli.show import working
     from lightmamba.runtime.devices import open_named, parse_options
-    from lightmamba.runtime.recording import RecordingDevice
 
     options = parse_options(args.device_option)
     doing = {"sim": "building the simulator (a minute or two, the first time)"}
     with working(doing.get(args.device, f"opening device {args.device}")):
-        device = open_named(args.device, artifact, options)
-        if args.record is None:
-            return device
-        recorded = RecordingDevice(device, args.record)
-        recorded.load(artifact)
-        return recorded
+        return open_named(args.device, artifact, options, record=args.record)
 
 
 def open_build(artifact: "Artifact", args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":

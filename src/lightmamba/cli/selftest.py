@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     device = open_device(artifact, args)
     steps = []
     with working("testing"):
-        for step in self_test(device, artifact, wanted, None):
+        for step in self_test(device, artifact, wanted):
             steps.append(step)
             if not args.json:
                 console.print(f"{step.name}: {'right' if step.passed else step.problem}",

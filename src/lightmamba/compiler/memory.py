@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from lightmamba.arch.config import GROUP, ArchConfig
-from lightmamba.arch.place import Place, Region, Setting
+from lightmamba.arch.place import STATES, Place, Region, Setting
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.target import PAGE, Channel, Target
 from lightmamba.compiler.layout import HEADER, WORD, beats
@@ -13,7 +13,6 @@ from lightmamba.errors import InputError
 
 __all__ = ["Memory", "image"]
 
-STATES = ("state", "state_other")
 EXPONENT_RUN = 32  # beats of state elements after each beat of their exponents
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.place import Place
+from lightmamba.arch.place import STATE, STATES, Place, offset_in_channel
 from lightmamba.arch.ports import ADDRESS_BITS, Port, ports
 from lightmamba.arch.registers import REGISTERS, offsets
 from lightmamba.errors import InputError
@@ -20,10 +20,9 @@ __all__ = [
 KERNEL = "lightmamba"  # top module of the wrapper, and name of the kernel
 CONTROL = "s_axi_control"
 CONTROL_BYTES = 4096  # of the register window: LITE_BITS of address
-STATE = {"state_read": "state", "state_write": "state"}  # one reads, one writes: one interface
+MERGED = {"state_read": STATE, "state_write": STATE}  # one reads, one writes: one interface
 AFI_WIDTHS = {128: 0, 64: 1, 32: 2}  # codes of config-afi
 SPARE = 64 << 20  # bytes of contiguous memory that Linux takes for itself
-COPY = "_other"  # ending of the region of the state's second copy
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Design:
         """Masters of the wrapper, in the order of the accelerator's ports."""
         sides: dict[str, list[Port]] = {}
         for port in ports(self.artifact.arch):
-            sides.setdefault(STATE.get(port.name, port.name), []).append(port)
+            sides.setdefault(MERGED.get(port.name, port.name), []).append(port)
         found = []
         for name, both in sides.items():
             read = next((port for port in both if port.readers), None)
@@ -137,7 +136,7 @@ class Design:
 
     def bus_of(self, place: Place) -> str:
         """The interface that reaches a region."""
-        client = place.region.removesuffix(COPY)
+        client = STATE if place.region in STATES else place.region
         return next(one.bus for one in self.interfaces if client in one.clients)
 
     def block(self, channel: str) -> Block:
@@ -222,7 +221,7 @@ class Design:
                             "register_offset": at[name] + 8 * n,
                             "channel": value.channel,
                             "region": value.region,
-                            "offset": regions[value.region].address + value.offset,
+                            "offset": offset_in_channel(value, regions),
                         }
                     )
         return found

@@ -1,43 +1,28 @@
-"""The accelerator as the host sees it: registers, memory, one token at a time.
+"""The accelerator as the host sees it: a build, one token at a time.
 
-A device gives four primitives (registers and memory, read and written) and a way to wait, and says
-where the memory of each channel begins; all that has an order in time is written here, once, for
-simulator and board.
+All that has an order in time is written here, once, for simulator and board; what each of them
+gives is in :mod:`lightmamba.runtime.primitives`.
 """
 
 import operator
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntFlag
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact, Region, build_hash
+from lightmamba.arch.artifact import Artifact, build_hash
 from lightmamba.arch.counters import CYCLES, counters
+from lightmamba.arch.place import CONV_STATE, STATE, STATES, Region
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.arch.program import COMMANDS
-from lightmamba.arch.registers import INTERFACE, MAGIC, REGISTERS, offsets
+from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.runtime.primitives import Flags, Primitives
 
 __all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
 
-STATE, CONV_STATE = "state", "conv_state"  # regions that a sequence changes
-STATE_COPIES = (STATE, "state_other")  # of which a token reads one and writes the other
 CHUNK = 1 << 24  # bytes that are written to memory at once
 POLLS = 100_000  # reads of the status before the device counts as hung
-
-
-class Flags(IntFlag):
-    """Bits of the register ``status``."""
-
-    BUSY = 1
-    DONE = 2
-    DRAINED = 4
-    BUS_ERROR = 8
-    ILLEGAL = 16
 
 
 @dataclass(frozen=True)
@@ -59,7 +44,7 @@ class DeviceState:
     build: str
 
 
-class Device(ABC):
+class Device(Primitives):
     """An accelerator with a model on it.
 
     ``load`` a build, then for each token ``start`` and ``wait``.
@@ -73,63 +58,12 @@ class Device(ABC):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.artifact: Artifact | None = None
         self.bases: Mapping[str, int] = {}  # where each channel begins
         self.position, self.sequence = 0, object()
         self._running = False
         self._cycles = 0  # that the device had counted when the last token was done
-
-    # What each kind of device gives.
-
-    @abstractmethod
-    def read32(self, offset: int) -> int:
-        """Read the register at a byte offset."""
-
-    @abstractmethod
-    def write32(self, offset: int, value: int) -> None:
-        """Write 32 bits to the register at a byte offset."""
-
-    @abstractmethod
-    def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
-        """Copy bytes out of a channel's memory; addresses are those that the accelerator sees."""
-
-    @abstractmethod
-    def write_memory(self, channel: str, address: int, values: NDArray[np.uint8]) -> None:
-        """Copy bytes into a channel's memory; addresses are those that the accelerator sees."""
-
-    @abstractmethod
-    def wait_interrupt(self) -> None:
-        """Return when the interrupt is raised.
-
-        Raises
-        ------
-        DeviceError
-            If it will not come.
-        """
-
-    def allocate(self, channels: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
-        """Find memory for a build; what an earlier one had is free again.
-
-        Parameters
-        ----------
-        channels : {name: (bytes, alignment)}
-            What it needs of each.
-
-        Returns
-        -------
-        {name: int}
-            Address at which each begins; by default 0.
-
-        Raises
-        ------
-        DeviceError
-            If there is not enough.
-        """
-        return dict.fromkeys(channels, 0)
-
-    def reset_machine(self) -> None:
-        """Reset the gates; registers may be lost, memory is not. By default they only stop."""
-        self.write("control", 0)
 
     def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
         """Bring the images of a build into memory."""
@@ -142,35 +76,6 @@ class Device(ABC):
     def address(self, region: Region) -> int:
         """Where a region of the build begins in the memory of this device."""
         return self.bases[region.channel] + region.address
-
-    # Registers by name.
-
-    def read(self, name: str, index: int = 0) -> int:
-        """Read a register, both halves where it is wide."""
-        offset, words = _place(name, index)
-        return sum(self.read32(offset + 4 * n) << 32 * n for n in range(words))
-
-    def write(self, name: str, value: int | Sequence[int]) -> None:
-        """Write a register, or the first of those that stand side by side."""
-        values = [value] if isinstance(value, int) else value
-        for index, each in enumerate(values):
-            offset, words = _place(name, index)
-            if not 0 <= each < 1 << 32 * words:
-                raise ValueError(f"{name} takes {32 * words} bits, not {each}")
-            for n in range(words):
-                self.write32(offset + 4 * n, each >> 32 * n & 0xFFFFFFFF)
-
-    @property
-    def status(self) -> Flags:
-        """What the device says of itself."""
-        return Flags(self.read("status"))
-
-    def working_units(self) -> list[str]:
-        """Names of the units that have work, for what is said of a machine that hangs."""
-        mask = self.read("units")
-        return [name for n, name in enumerate(COMMANDS) if mask >> n & 1]
-
-    # The order of things.
 
     def load(self, artifact: Artifact) -> None:
         """Bring a build onto the device; what a sequence left there is forgotten.
@@ -331,7 +236,7 @@ class Device(ABC):
     def _state(self) -> dict[str, Region]:
         """Regions that the next token reads: of two copies of the state, the one that is due."""
         artifact = self._loaded()
-        names = [name for name in STATE_COPIES if artifact.has_region(name)]
+        names = [name for name in STATES if artifact.has_region(name)]
         due = names[self.read("state_copy") % len(names)]
         return {STATE: artifact.region(due), CONV_STATE: artifact.region(CONV_STATE)}
 
@@ -386,16 +291,3 @@ class Device(ABC):
         """Cycles of all tokens so far: each is one of :data:`CYCLES`."""
         names = counters(self._loaded().arch)
         return sum(self._counter(names.index(name)) for name in CYCLES)
-
-
-_OFFSETS = offsets()
-_BY_NAME: dict[str, Any] = {register.name: register for register in REGISTERS}
-
-
-def _place(name: str, index: int) -> tuple[int, int]:
-    """Byte offset and 32-bit words of a register."""
-    register = _BY_NAME[name]
-    if not 0 <= index < register.count:
-        raise ValueError(f"there are {register.count} {name}, not {index + 1}")
-    words = 1 + register.wide
-    return _OFFSETS[name] + 4 * words * index, words

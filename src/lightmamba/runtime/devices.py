@@ -2,16 +2,18 @@
 
 A package declares a device by an entry point in the group ``lightmamba.devices``: a function that
 takes an opened build and options as keyword arguments, and returns a
-:class:`~lightmamba.runtime.device.Device` with the build loaded.
+:class:`~lightmamba.runtime.device.Device` that is made for that build, and has not loaded it.
 """
 
 import inspect
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from lightmamba.arch.artifact import Artifact
 from lightmamba.errors import InputError
 from lightmamba.runtime.device import Device
+from lightmamba.runtime.recording import RecordingDevice
 
 __all__ = ["GROUP", "check_device", "device_names", "open_named", "parse_options"]
 
@@ -58,8 +60,14 @@ def check_device(name: str) -> None:
         raise InputError(f"--device must be one of engine, {', '.join(names)}, not {name}")
 
 
-def open_named(name: str, artifact: Artifact, options: Mapping[str, str] | None = None) -> Device:
-    """Open a device and load a build onto it.
+def open_named(
+    name: str,
+    artifact: Artifact,
+    options: Mapping[str, str] | None = None,
+    *,
+    record: Path | None = None,
+) -> Device:
+    """Open a device and load a build onto it; ``record`` is a file for every call of the driver.
 
     Raises
     ------
@@ -91,4 +99,7 @@ def open_named(name: str, artifact: Artifact, options: Mapping[str, str] | None 
         raise InputError(
             f"device {name}: an option has a value of the wrong kind: {error}"
         ) from error
+    if record is not None:
+        device = RecordingDevice(device, record)
+    device.load(artifact)
     return device

@@ -13,8 +13,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,25 +54,11 @@ class RecordingDevice(Device):
             raise InputError(f"cannot write the recording {path}: {error.strerror}") from error
         self._write(FORMAT)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the file; the device stays open."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-    def __del__(self) -> None:
-        self.close()
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         # Not buffered: of a device that hangs, the last call is what matters.
@@ -174,6 +159,10 @@ class ReplayDevice(Device):
                 f"{shown(now.get(apart))}, the recording has {shown(entry.get(apart))}"
             )
         return gives
+
+    def close(self) -> None:
+        """Forget what was not played."""
+        self._lines = iter(())
 
     def finish(self) -> None:
         """Check that nothing is left.

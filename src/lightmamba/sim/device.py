@@ -5,8 +5,6 @@ import importlib.metadata
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,15 +59,8 @@ class SimDevice(Device):
         self.simulator, self.observed, self.watchdog = simulator, tuple(observed), watchdog
         self.placement, self.shared = placement, frozenset(shared)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Free the simulator."""
         self.simulator.close()
 
     def read32(self, offset: int) -> int:
@@ -204,8 +195,9 @@ def open_device(
     seed: int = 0,
     cache: Path | None = None,
     placement: Placement | None = None,
+    load: bool = True,
 ) -> SimDevice:
-    """Simulate the machine of a build, with the build loaded.
+    """Simulate the accelerator of a build.
 
     Parameters
     ----------
@@ -223,6 +215,8 @@ def open_device(
         Folder of built simulators.
     placement
         Where channels begin, as for :class:`SimDevice`.
+    load
+        Load the build too.
 
     Raises
     ------
@@ -246,7 +240,8 @@ def open_device(
     together = [target.channels_of(port.name) for port in ports(arch)]
     shared = {channel.name for each in together if len(each) > 1 for channel in each}
     device = SimDevice(simulator, seen, placement=placement, shared=shared)
-    device.load(artifact)
+    if load:
+        device.load(artifact)
     return device
 
 
@@ -254,4 +249,4 @@ def open_simulated(artifact: Artifact, *, cache: str = "", stalls: float = 0.0) 
     """Simulate a build without looking inside: the device ``sim``."""
     artifact.verify()
     folder = Path(cache) if cache else None
-    return open_device(artifact, observed=False, cache=folder, stalls=float(stalls))
+    return open_device(artifact, observed=False, cache=folder, stalls=float(stalls), load=False)

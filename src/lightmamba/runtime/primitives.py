@@ -1,0 +1,141 @@
+"""What a kind of device gives: registers, memory, a way to wait; and registers by their names."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from enum import IntFlag
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.program import COMMANDS
+from lightmamba.arch.registers import REGISTERS, offsets
+
+__all__ = ["Flags", "Primitives"]
+
+
+class Flags(IntFlag):
+    """Bits of the register ``status``."""
+
+    BUSY = 1
+    DONE = 2
+    DRAINED = 4
+    BUS_ERROR = 8
+    ILLEGAL = 16
+
+
+class Primitives(ABC):
+    """Registers and memory of an accelerator, read and written, and its interrupt.
+
+    A kind of device implements the abstract methods. It is given back by :meth:`close`, at the end
+    of a ``with`` block, or when nobody refers to it any more.
+    """
+
+    @abstractmethod
+    def read32(self, offset: int) -> int:
+        """Read the register at a byte offset."""
+
+    @abstractmethod
+    def write32(self, offset: int, value: int) -> None:
+        """Write 32 bits to the register at a byte offset."""
+
+    @abstractmethod
+    def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
+        """Copy bytes out of a channel's memory; addresses are those that the accelerator sees."""
+
+    @abstractmethod
+    def write_memory(self, channel: str, address: int, values: NDArray[np.uint8]) -> None:
+        """Copy bytes into a channel's memory; addresses are those that the accelerator sees."""
+
+    @abstractmethod
+    def wait_interrupt(self) -> None:
+        """Return when the interrupt is raised.
+
+        Raises
+        ------
+        DeviceError
+            If it will not come.
+        """
+
+    def allocate(self, channels: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
+        """Find memory for a build; what an earlier one had is free again.
+
+        Parameters
+        ----------
+        channels : {name: (bytes, alignment)}
+            What it needs of each.
+
+        Returns
+        -------
+        {name: int}
+            Address at which each begins; by default 0.
+
+        Raises
+        ------
+        DeviceError
+            If there is not enough.
+        """
+        return dict.fromkeys(channels, 0)
+
+    def reset_machine(self) -> None:
+        """Reset the gates; registers may be lost, memory is not. By default they only stop."""
+        self.write("control", 0)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the device back; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    # Registers by name.
+
+    def read(self, name: str, index: int = 0) -> int:
+        """Read a register, both halves where it is wide."""
+        offset, words = _offset(name, index)
+        return sum(self.read32(offset + 4 * n) << 32 * n for n in range(words))
+
+    def write(self, name: str, value: int | Sequence[int]) -> None:
+        """Write a register, or the first of those that stand side by side."""
+        values = [value] if isinstance(value, int) else value
+        for index, each in enumerate(values):
+            offset, words = _offset(name, index)
+            if not 0 <= each < 1 << 32 * words:
+                raise ValueError(f"{name} takes {32 * words} bits, not {each}")
+            for n in range(words):
+                self.write32(offset + 4 * n, each >> 32 * n & 0xFFFFFFFF)
+
+    @property
+    def status(self) -> Flags:
+        """What the device says of itself."""
+        return Flags(self.read("status"))
+
+    def working_units(self) -> list[str]:
+        """Names of the units that have work, for what is said of a machine that hangs."""
+        mask = self.read("units")
+        return [name for n, name in enumerate(COMMANDS) if mask >> n & 1]
+
+
+_OFFSETS = offsets()
+_BY_NAME: dict[str, Any] = {register.name: register for register in REGISTERS}
+
+
+def _offset(name: str, index: int) -> tuple[int, int]:
+    """Byte offset and 32-bit words of a register."""
+    register = _BY_NAME[name]
+    if not 0 <= index < register.count:
+        raise ValueError(f"there are {register.count} {name}, not {index + 1}")
+    words = 1 + register.wide
+    return _OFFSETS[name] + 4 * words * index, words

@@ -127,7 +127,7 @@ class Engine:
             If an id is outside the vocabulary, there is none, or the state is of another batch.
         """
         ids = self._checked(np.asarray(ids), state)
-        if hasattr(self.ops, "run") and self.model.plain:
+        if self.runs_passes:
             with self.ops.lock:
                 return self._passes(ids, state, last_only, observe), state
         with one_blas_thread():
@@ -150,16 +150,40 @@ class Engine:
             wanted = np.arange(few * tokens).reshape(few, tokens)
             if last_only:
                 wanted = wanted[:, tokens - 1 :] if span.stop == seqlen else wanted[:, :0]
-            out = self._pass(state, slots, part, wanted, observe)
+            out = self.run_pass(state, slots, part, wanted, observe)
             if len(pieces) == 1 and out is not None:
                 logits = out
             elif out is not None:
                 logits[rows, slice(None) if last_only else span] = out
-            state.position[rows] += tokens
-            self.counters.update(self.ops.workspace(part.size).take_lost())
         return logits
 
-    def _pass(
+    @property
+    def runs_passes(self) -> bool:
+        """Whether the kernels run all layers in one call, which :meth:`run_pass` needs."""
+        return hasattr(self.ops, "run") and self.model.plain
+
+    def run_pass(
+        self,
+        state: State,
+        slots: Slots,
+        ids: NDArray[np.int64],
+        wanted: NDArray[np.int64],
+        observe: Observe | None = None,
+    ) -> NDArray[np.int32] | None:
+        """Feed the slots' tokens through all layers and advance ``state``; ``ops.lock`` is held.
+
+        Returns
+        -------
+        wanted.shape + (vocab_size,) int32, or None
+            Logits of the tokens whose places in ``ids`` are ``wanted``, if any are.
+        """
+        logits = self._logits(state, slots, ids, wanted, observe)
+        for row, _, count in slots:
+            state.position[row] += count
+        self.counters.update(self.ops.workspace(ids.size).take_lost())
+        return logits
+
+    def _logits(
         self,
         state: State,
         slots: Slots,
@@ -167,7 +191,6 @@ class Engine:
         wanted: NDArray[np.int64],
         observe: Observe | None,
     ) -> NDArray[np.int32] | None:
-        """Logits (sequences, wanted, vocab_size) of one pass, or None if none are wanted."""
         self.ops.prepare(self.constants)
         flat, want = ids.ravel(), wanted.ravel() if wanted.size else None
         if observe is None:

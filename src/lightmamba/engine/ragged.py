@@ -59,7 +59,7 @@ def feed(engine: Engine, spans: Sequence[Span], state: State) -> NDArray[np.int3
         is outside the vocabulary.
     """
     _check(engine, spans, state)
-    if not (hasattr(engine.ops, "run") and engine.model.plain):
+    if not engine.runs_passes:
         return _one_by_one(engine, spans, state)
     slots, first, want = [], 0, []
     for span in spans:
@@ -68,14 +68,8 @@ def feed(engine: Engine, spans: Sequence[Span], state: State) -> NDArray[np.int3
         if span.logits:
             want.append(first - 1)
     ids = np.concatenate([span.ids for span in spans])
-    wanted = np.array(want, dtype=np.int64) if want else None
-    ops = engine.ops
-    with ops.lock:
-        ops.prepare(engine.constants)
-        logits = ops.run(state, slots, range(engine.config.n_layer), ids, wanted)
-        for row, _, count in slots:
-            state.position[row] += count
-        engine.counters.update(ops.workspace(first).take_lost())
+    with engine.ops.lock:
+        logits = engine.run_pass(state, slots, ids, np.array(want, dtype=np.int64))
     return _none(engine) if logits is None else logits
 
 

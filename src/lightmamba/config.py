@@ -1,14 +1,24 @@
-"""The sizes of a Mamba2 model, under the field's names and with the paper's letters."""
+"""The sizes of a language model: an embedding, a sequence of layers, an LM head."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import groupby
+from typing import Any
 
-__all__ = ["SHAPES", "Mamba2Config"]
+from lightmamba.blocks import kinds, part
+from lightmamba.blocks.mamba2.sizes import Sizes as Mamba2Sizes
+from lightmamba.blocks.sizes import Sizes
+from lightmamba.errors import InputError, shown
+from lightmamba.plain import build, take
+
+__all__ = ["SHAPES", "ModelConfig", "mamba2_config"]
+
+MOST = 1 << 12  # layers
 
 
 @dataclass(frozen=True)
-class Mamba2Config:
-    """Validated sizes of one Mamba2 language model.
+class ModelConfig:
+    """Validated sizes of one language model.
 
     Raises
     ------
@@ -17,87 +27,111 @@ class Mamba2Config:
     """
 
     d_model: int  # residual stream (D)
-    n_layer: int
     vocab_size: int  # rows of the embedding, padding included
-    d_state: int = 128  # state dimension (N)
-    headdim: int = 64  # (P)
-    ngroups: int = 1  # heads of one group share B and C (G)
-    expand: int = 2  # d_inner = expand * d_model (E)
-    d_conv: int = 4  # taps of the causal convolution
-    chunk_size: int = 64  # tokens per chunk of the parallel form (Q)
-    conv_bias: bool = True
+    layers: tuple[Sizes, ...]  # each one a mixer between a norm and a residual addition
     tie_embeddings: bool = True
-    eps: float = 1e-5  # of every rms
-    dt_limit: tuple[float, float] = (0.0, math.inf)  # clamp of dt after softplus
+    eps: float = 1e-5  # of the residual norms
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_layer", "vocab_size", "d_state", "headdim", "ngroups", "expand"):
+        for name in ("d_model", "vocab_size"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive whole number, not {value!r}")
-        if self.d_inner % self.headdim:
-            raise ValueError(
-                f"headdim {self.headdim} does not divide d_inner {self.d_inner}; "
-                f"try headdim {math.gcd(self.d_inner, 64)}"
-            )
-        if self.nheads % self.ngroups:
-            raise ValueError(f"ngroups {self.ngroups} does not divide nheads {self.nheads}")
-        if self.d_conv < 2:
-            raise ValueError(f"d_conv must be at least 2, not {self.d_conv}")
-        if self.chunk_size < 1:
-            raise ValueError(f"chunk_size must be positive, not {self.chunk_size}")
-        low, high = self.dt_limit
-        if not 0.0 <= low < high:
-            raise ValueError(f"dt_limit must be 0 <= low < high, not {self.dt_limit}")
+        if not self.layers:
+            raise ValueError("a model has at least one layer")
         if not 0.0 < self.eps < 1.0:
             raise ValueError(f"eps must lie between 0 and 1, not {self.eps}")
 
     @property
-    def d_inner(self) -> int:
-        """Width of z, x and y."""
-        return self.expand * self.d_model
+    def n_layer(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
 
     @property
-    def nheads(self) -> int:
-        """Number of heads (H)."""
-        return self.d_inner // self.headdim
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of layers that occur, in the order in which they first do."""
+        return tuple(dict.fromkeys(layer.kind for layer in self.layers))
 
-    @property
-    def conv_dim(self) -> int:
-        """Channels of the convolution: x, B and C."""
-        return self.d_inner + 2 * self.ngroups * self.d_state
+    def first(self, count: int) -> "ModelConfig":
+        """The same model cut behind its first layers."""
+        return replace(self, layers=self.layers[:count])
 
-    @property
-    def d_in_proj(self) -> int:
-        """Rows of in_proj: z, x, B, C, dt."""
-        return self.d_inner + self.conv_dim + self.nheads
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; equal layers in a row are written once, with their count."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "layers"}
+        runs = [list(run) for _, run in groupby(self.layers)]
+        layers = [{"kind": run[0].kind, "count": len(run), **_written(run[0])} for run in runs]
+        return {**own, "layers": layers}
 
-    @property
-    def group_dim(self) -> int:
-        """Channels that share one rms of the gated norm."""
-        return self.d_inner // self.ngroups
+    @staticmethod
+    def from_dict(values: Any, where: str = "config") -> "ModelConfig":
+        """Invert :meth:`as_dict`.
 
-    def splits(self) -> dict[str, slice]:
-        """Rows of in_proj by name, in the order z, x, B, C, dt."""
-        sizes = {
-            "z": self.d_inner,
-            "x": self.d_inner,
-            "B": self.ngroups * self.d_state,
-            "C": self.ngroups * self.d_state,
-            "dt": self.nheads,
-        }
-        edges, start = {}, 0
-        for name, size in sizes.items():
-            edges[name] = slice(start, start + size)
-            start += size
-        return edges
+        Raises
+        ------
+        InputError
+            One sentence, if something is missing, unknown, of another type, or cannot be.
+        """
+        layers: list[Sizes] = []
+        for n, run in enumerate(take(values, "layers", list, where)):
+            at = f"{where}.layers[{n}]"
+            kind, count = take(run, "kind", str, at), take(run, "count", int, at)
+            if kind not in kinds():
+                raise InputError(f"{at}.kind is {shown(kind)}, expected one of {', '.join(kinds())}")
+            if not 1 <= count <= MOST - len(layers):
+                raise InputError(f"{at}.count is {count}, expected 1 to {MOST} layers in all")
+            sizes = {key: value for key, value in run.items() if key not in ("kind", "count")}
+            layers += [build(part(kind, "sizes").Sizes, sizes, at)] * count
+        own = {key: value for key, value in values.items() if key != "layers"}
+        return build(ModelConfig, own, where, layers=tuple(layers))
+
+
+def _written(sizes: Any) -> dict[str, Any]:
+    """Plain values; JSON has no infinity, so limits are written as text."""
+    plain = asdict(sizes)
+    return {k: [repr(float(x)) for x in v] if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+def mamba2_config(
+    d_model: int,
+    n_layer: int,
+    vocab_size: int,
+    *,
+    headdim: int = 64,
+    expand: int = 2,
+    tie_embeddings: bool = True,
+    eps: float = 1e-5,
+    **sizes: Any,
+) -> ModelConfig:
+    """Sizes of a model of equal Mamba2 layers, d_inner = expand * d_model.
+
+    Parameters
+    ----------
+    **sizes
+        Further fields of :class:`lightmamba.blocks.mamba2.sizes.Sizes`.
+
+    Raises
+    ------
+    ValueError
+        If the sizes cannot belong together.
+    """
+    for name, value in (("n_layer", n_layer), ("expand", expand), ("headdim", headdim)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+    if expand * d_model % headdim:
+        raise ValueError(
+            f"headdim {headdim} does not divide d_inner {expand * d_model}; "
+            f"try headdim {math.gcd(expand * d_model, 64)}"
+        )
+    layer = Mamba2Sizes(nheads=expand * d_model // headdim, headdim=headdim, eps=eps, **sizes)
+    return ModelConfig(d_model, vocab_size, (layer,) * n_layer, tie_embeddings, eps)
 
 
 SHAPES = {
-    "mamba2-130m": Mamba2Config(d_model=768, n_layer=24, vocab_size=50288),
-    "mamba2-370m": Mamba2Config(d_model=1024, n_layer=48, vocab_size=50288),
-    "mamba2-780m": Mamba2Config(d_model=1536, n_layer=48, vocab_size=50288),
-    "mamba2-1.3b": Mamba2Config(d_model=2048, n_layer=48, vocab_size=50288),
-    "mamba2-2.7b": Mamba2Config(d_model=2560, n_layer=64, vocab_size=50288),
-    "demo": Mamba2Config(d_model=256, n_layer=6, vocab_size=2048),
+    "mamba2-130m": mamba2_config(d_model=768, n_layer=24, vocab_size=50288),
+    "mamba2-370m": mamba2_config(d_model=1024, n_layer=48, vocab_size=50288),
+    "mamba2-780m": mamba2_config(d_model=1536, n_layer=48, vocab_size=50288),
+    "mamba2-1.3b": mamba2_config(d_model=2048, n_layer=48, vocab_size=50288),
+    "mamba2-2.7b": mamba2_config(d_model=2560, n_layer=64, vocab_size=50288),
+    "demo": mamba2_config(d_model=256, n_layer=6, vocab_size=2048),
 }

@@ -1,27 +1,30 @@
 """A quantized model as the compiled kernels take it: structs, and weights repacked into panels."""
 
+import ctypes
 import mmap
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
-from lightmamba.engine.arena import Arena
-from lightmamba.engine.constants import LayerConstants
-from lightmamba.engine.reference import DISCRETIZE, NORM, PART, SILU
+from lightmamba.blocks import part
+from lightmamba.engine.reference import PART
+from lightmamba.engine.state import Layout
+from lightmamba.native.arena import Arena
 from lightmamba.numerics.blocks import RECIPROCALS, BlockQuant
 from lightmamba.numerics.formats import INT16, INT32, IntFormat
 from lightmamba.numerics.hadamard import hadamard, has_hadamard
 from lightmamba.numerics.linear import Projection
-from lightmamba.qmodel import QuantizedLinear, QuantizedModel
+from lightmamba.numerics.tables import tables
+from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.model import RMS_SHIFT
 
 __all__ = ["Description", "pointer"]
 
 ROWS, STEP = 16, 32  # of a panel: rows of a tile, channels of a scale
 LARGEST_CORE = 1024  # of a Hadamard matrix that is no power of two
-STATE_ROWS = 16  # of headdim that lie side by side in the state
 if tuple(RECIPROCALS) != (65536, 52429, 43691, 37449):
     raise AssertionError("native/quantize.hpp holds other reciprocals")
 
@@ -48,15 +51,24 @@ class Description:
         self.kept: list[Any] = []
         self.arena = Arena()
         self._panels: dict[int, tuple[QuantizedLinear, Any, Any, bool]] = {}
-        self._layers: dict[int, tuple[LayerConstants, Any]] = {}
-        self.sizes = self._sizes()
+        self.tables = self._tables()
+        self.sizes = native.Model(
+            tables=self.tables, d_model=model.config.d_model, eps=model.eps, rms_shift=RMS_SHIFT,
+            n_layer=len(model.layers), vocab_size=model.config.vocab_size,
+        )  # fmt: skip
         self.whole: native.Model | None = None
 
     @staticmethod
     def fits(model: QuantizedModel) -> bool:
-        """Tell whether the kernels take the sizes of a model."""
-        order = model.formats.transform.size(model.config.group_dim)
-        return _split(order)[0] <= LARGEST_CORE and model.config.d_conv <= STATE_ROWS
+        """Tell whether there are kernels for the layers of a model, and for their sizes."""
+        transform = model.formats.transform
+        for sizes in dict.fromkeys(model.config.layers):
+            order = transform.size(sizes.out_dim // sizes.out_groups)
+            if sizes.kind not in native.KINDS or _split(order)[0] > LARGEST_CORE:
+                return False
+            if not part(sizes.kind, "compiled").fits(sizes):
+                return False
+        return True
 
     def ints(self, values: Any) -> int:
         """Address of a copy as int32 that is kept."""
@@ -65,8 +77,7 @@ class Description:
         return pointer(array)
 
     def _tables(self) -> native.Tables:
-        sigmoid, rsqrt = SILU.sigmoid, NORM.rsqrt
-        softplus, exp2 = DISCRETIZE.softplus, DISCRETIZE.exp2
+        sigmoid, softplus, exp2, rsqrt = tables()
         pairs = []
         for nodes, sign in ((sigmoid.nodes, 1), (rsqrt.nodes, -1)):
             base, delta = nodes.base, sign * nodes.delta
@@ -86,24 +97,6 @@ class Description:
             softplus_bits=softplus.bits,
             exp2_bits=exp2.bits,
         )
-
-    def _sizes(self) -> native.Model:
-        """All but the projections and the embedding."""
-        m, c, f = self.model, self.model.config, self.model.formats
-        ssm, transform = f.ssm(c), f.transform
-        core, power = _split(transform.size(c.group_dim))
-        low, high = m.dt_limits
-        return native.Model(
-            tables=self._tables(),
-            d_model=c.d_model, d_inner=c.d_inner, d_in_proj=c.d_in_proj, conv_dim=c.conv_dim,
-            d_conv=c.d_conv, nheads=c.nheads, headdim=c.headdim, ngroups=c.ngroups,
-            d_state=c.d_state, padded_state=f.padded_state(c), state_block=ssm.block,
-            state_bits=ssm.bits, dithered=ssm.rounding == "dither", x_block=f.x_block(c).block,
-            bc_block=f.bc_block(c).block, tile_rows=np.gcd(STATE_ROWS, c.headdim),
-            group_dim=c.group_dim, padded_group=transform.padded(c.group_dim), transform=power,
-            core_order=core, core=self.ints(hadamard(core)), dt_low=low, dt_high=high, eps=m.eps,
-            rms_shift=RMS_SHIFT, n_layer=len(m.layers), vocab_size=c.vocab_size,
-        )  # fmt: skip
 
     def blocks(self, act: BlockQuant, base: int) -> native.Blocks:
         """Struct of a block quantizer."""
@@ -161,49 +154,42 @@ class Description:
         self._panels[id(linear)] = kept
         return kept[1], kept[2], kept[3]
 
-    def layer(self, k: LayerConstants) -> native.Layer:
-        """Struct of a layer's constants, without its projections and its epsilon."""
-        if (kept := self._layers.get(id(k))) is None:
-            arrays = {
-                name: self.ints(getattr(k, name))
-                for name in (
-                    "conv_in_shift", "conv_weight", "conv_bias", "conv_out_shift",
-                    "conv_silu_shift", "dt_bias", "A", "A_shift", "D", "gate_weight",
-                )
-            }  # fmt: skip
-            numbers = {
-                name: int(getattr(k, name))
-                for name in ("frame", "y", "D_shift", "z_silu", "gate", "weighted", "hadamard")
-            }
-            struct = native.Layer(**arrays, **numbers)
-            kept = self._layers[id(k)] = k, struct
-        return kept[1]
+    def layer(self, layer: QuantizedLayer, at: Mapping[str, int]) -> native.Layer:
+        """Struct of a layer without its projections; ``at`` says where its state's arrays lie."""
+        sizes, f = layer.mixer.sizes, self.model.formats
+        own, transform = part(sizes.kind, "compiled"), f.transform
+        dim = sizes.out_dim // sizes.out_groups
+        core, power = _split(transform.size(dim))
+        mixer = own.describe(layer.mixer, f, ctypes.addressof(self.tables), at, self.ints)
+        self.kept.append(mixer)
+        return native.Layer(
+            kind=native.KINDS.index(sizes.kind),
+            transform=native.Transform(
+                groups=sizes.out_groups, dim=dim, padded=transform.padded(dim), power=power,
+                core_order=core, shift=own.transform_shift(layer.mixer),
+                core=self.ints(hadamard(core)),
+            ),
+            mixer=ctypes.addressof(mixer),
+        )  # fmt: skip
 
-    def for_layer(self, k: LayerConstants) -> native.Model:
-        """The sizes with one layer, for its phases alone."""
-        one = native.Model.from_buffer_copy(self.sizes)
-        layers = (native.Layer * 1)(self.layer(k))
-        one.layers = layers
-        return one
-
-    def complete(self, constants: list[LayerConstants]) -> native.Model:
+    def complete(self) -> native.Model:
         """The whole model, its weights repacked at the first call."""
         if self.whole is not None:
             return self.whole
-        m, f, parts = self.model, self.model.formats, self.model.config.ngroups
-        kept = self.kept
+        m, f, kept = self.model, self.model.formats, self.kept
         layers = (native.Layer * len(m.layers))()
-        for i, (layer, k) in enumerate(zip(m.layers, constants, strict=True)):
-            struct = native.Layer.from_buffer_copy(self.layer(k))
-            struct.eps_gate = layer.eps_gate
-            struct.in_proj = self.linear(f.projection, layer.in_proj, k.in_shift, INT16, 1, kept)
-            struct.out_proj = self.linear(
-                f.projection, layer.out_proj, k.out_shift, INT32, parts, kept
+        for i, (layer, places) in enumerate(zip(m.layers, Layout.of(m).layers, strict=True)):
+            struct = self.layer(layer, {name: place.start for name, place in places.items()})
+            struct.in_proj = self.linear(
+                f.projection, layer.in_proj, m.in_shift(layer), INT16, 1, kept
             )
+            struct.out_proj = self.linear(
+                f.projection, layer.out_proj, m.out_shift(layer), INT32,
+                layer.mixer.sizes.out_groups, kept,
+            )  # fmt: skip
             layers[i] = struct
         whole = native.Model.from_buffer_copy(self.sizes)
-        shift = np.full(m.config.vocab_size, m.head_shift())
-        whole.head = self.linear(f.head, m.head, shift, INT32, 1, kept)
+        whole.head = self.linear(f.head, m.head, m.head_shift(), INT32, 1, kept)
         table = m.embedding.q, m.embedding.code
         whole.embedding, whole.embedding_code = (pointer(part) for part in table)
         whole.embedding_shift = m.residual_exp - m.embedding.base

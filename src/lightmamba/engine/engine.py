@@ -5,7 +5,7 @@ This is the golden model: hardware must equal it bit for bit.
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from lightmamba import native
 from lightmamba.engine.blas import one_blas_thread
 from lightmamba.engine.comparison import rescale_input
-from lightmamba.engine.constants import LayerConstants
+from lightmamba.blocks.protocols import Arithmetic, Observe, Rms
+from lightmamba.engine.operations import Operations
 from lightmamba.engine.reference import Reference
-from lightmamba.engine.state import State, natural
+from lightmamba.engine.state import State
 from lightmamba.errors import InputError
-from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints, round_shift
 from lightmamba.qmodel import QuantizedLinear, QuantizedModel
@@ -27,11 +28,9 @@ from lightmamba.qmodel.model import RMS_SHIFT
 
 __all__ = ["Engine", "Observe"]
 
-INT16, INT32 = IntFormat(16), IntFormat(32)
 PIECE = 256  # tokens that go through all layers together, so that they stay in the cache
 Slots = list[tuple[int, int, int]]  # sequence, first vector, vectors
 Values = dict[str, NDArray[Any]]
-Observe = Callable[[str, NDArray[Any]], None]
 
 
 class Engine:
@@ -70,21 +69,23 @@ class Engine:
         self.logit_exponent = model.logit_exp
         self.threads = threads
         self.projection, self.head_projection = self.formats.projection, self.formats.head
-        self._constants: dict[int, LayerConstants] = {}
-        self.ops: Any = Reference(model)
+        self._arithmetic: dict[int, Arithmetic] = {}
+        self.ops: Operations = Reference(model)
+        self._native: Any = None  # the kernels, where they run whole passes
         if compiled and _has_kernels():
             from lightmamba.engine.described import Description
             from lightmamba.engine.native import Native
 
             if Description.fits(model):
-                self.ops = Native(model, threads, isa)
+                self.ops = kernels = Native(model, threads, isa)
+                self._native = kernels if model.plain else None
         self.counters: Counter[str] = Counter()  # what saturated, by kind
 
-    def constants(self, layer: int) -> LayerConstants:
-        """Static numbers of a layer, computed once."""
-        if layer not in self._constants:
-            self._constants[layer] = LayerConstants.of(self.model, self.model.layers[layer])
-        return self._constants[layer]
+    def arithmetic(self, layer: int) -> Arithmetic:
+        """What a layer does between its projections, made once."""
+        if layer not in self._arithmetic:
+            self._arithmetic[layer] = self.ops.arithmetic(self.model.layers[layer])
+        return self._arithmetic[layer]
 
     def empty_state(self, batch: int) -> State:
         """State of ``batch`` sequences that have not begun."""
@@ -128,7 +129,7 @@ class Engine:
         """
         ids = self._checked(np.asarray(ids), state)
         if self.runs_passes:
-            with self.ops.lock:
+            with self.lock:
                 return self._passes(ids, state, last_only, observe), state
         with one_blas_thread():
             logits, lost = self._run(ids, state, last_only, observe)
@@ -160,7 +161,12 @@ class Engine:
     @property
     def runs_passes(self) -> bool:
         """Whether the kernels run all layers in one call, which :meth:`run_pass` needs."""
-        return hasattr(self.ops, "run") and self.model.plain
+        return self._native is not None
+
+    @property
+    def lock(self) -> Any:
+        """Held by the caller of :meth:`run_pass`."""
+        return self._native.lock
 
     def run_pass(
         self,
@@ -170,7 +176,7 @@ class Engine:
         wanted: NDArray[np.int64],
         observe: Observe | None = None,
     ) -> NDArray[np.int32] | None:
-        """Feed the slots' tokens through all layers and advance ``state``; ``ops.lock`` is held.
+        """Feed the slots' tokens through all layers and advance ``state``; ``lock`` is held.
 
         Returns
         -------
@@ -180,7 +186,7 @@ class Engine:
         logits = self._logits(state, slots, ids, wanted, observe)
         for row, _, count in slots:
             state.position[row] += count
-        self.counters.update(self.ops.workspace(ids.size).take_lost())
+        self.counters.update(self._native.workspace(ids.size).take_lost())
         return logits
 
     def _logits(
@@ -191,24 +197,21 @@ class Engine:
         wanted: NDArray[np.int64],
         observe: Observe | None,
     ) -> NDArray[np.int32] | None:
-        self.ops.prepare(self.constants)
+        ops, layers = self._native, range(self.config.n_layer)
+        ops.prepare()
         flat, want = ids.ravel(), wanted.ravel() if wanted.size else None
         if observe is None:
-            layers = range(self.config.n_layer)
-            logits = self.ops.run(state, slots, layers, flat, want)
+            logits = ops.run(state, slots, layers, flat, want)
         else:
-            work = self.ops.workspace(ids.size)
-            self.ops.run(state, slots, range(0), flat, None)
-            observe("embedding", work.arrays["u"][: ids.size].reshape(*ids.shape, -1).copy())
-            for i in range(self.config.n_layer):
-                self.ops.run(state, slots, range(i, i + 1), None, None)
-                of_state = {
-                    "conv.state": state.conv[i].copy(), "ssm.h": natural(state.h[i]),
-                    "ssm.h_exp": natural(state.h_exp[i]),
-                }  # fmt: skip
-                for name, value in work.observables(*ids.shape):
-                    observe(f"layer.{i}.{name}", of_state.get(name, value))
-            logits = self.ops.run(state, slots, range(0), None, want)
+            work, lead = ops.workspace(ids.size), (ids.shape[0], ids.shape[1])
+            ops.run(state, slots, range(0), flat, None)
+            observe("embedding", work.arrays["u"][: ids.size].reshape(*lead, -1).copy())
+            for i in layers:
+                ops.run(state, slots, range(i, i + 1), None, None)
+                sizes = self.config.layers[i]
+                for name, value in work.observables(sizes, lead, state.layer(i)):
+                    observe(f"layer.{i}.{name}", value)
+            logits = ops.run(state, slots, range(0), None, want)
             for name in ("rms", "rms_shift", "q", "code") if wanted.size else ():
                 part = work.arrays[f"head_{name}"][: wanted.size].copy()
                 observe(f"head.{name}", part.reshape(*wanted.shape, -1))
@@ -262,8 +265,7 @@ class Engine:
         flat = u.reshape(-1, u.shape[-1])
         rms = self.ops.rms(flat, RMS_SHIFT, 1, m.eps)
         q, code = self._quantize(op, m.head, flat, rms, lost, "head")
-        shift = np.full(self.vocab_size, m.head_shift())
-        rows, over = self.ops.linear(op, m.head, q, code, rms, shift, INT32)
+        rows, over = self.ops.linear(op, m.head, q, code, rms, m.head_shift(), INT32)
         lost["head"] += over
         if observe is not None:
             names = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "logits": rows}
@@ -277,7 +279,7 @@ class Engine:
         op: Projection,
         linear: QuantizedLinear,
         x: Ints,
-        rms: tuple[Ints, Ints],
+        rms: Rms,
         lost: Counter[str],
         kind: str,
     ) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
@@ -293,11 +295,11 @@ class Engine:
         return q, code
 
     def in_proj(self, i: int, u: Ints, lost: Counter[str]) -> tuple[Ints, Values]:
-        """Rows z, x, B, C, dt, (vectors, d_in_proj), of (vectors, d_model)."""
+        """Rows of in_proj, (vectors, in_rows), of (vectors, d_model)."""
         linear, op = self.model.layers[i].in_proj, self.projection
         rms = self.ops.rms(u, RMS_SHIFT, 1, self.model.eps)
         q, code = self._quantize(op, linear, u, rms, lost, "in_proj")
-        shift = self.constants(i).in_shift
+        shift = self.model.in_shift(self.model.layers[i])
         rows, over = self.ops.linear(op, linear, q, code, rms, shift, INT16)
         if linear.bias is not None:
             rows = rows.astype(np.int64) + linear.bias
@@ -307,39 +309,19 @@ class Engine:
         names = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows}
         return rows, {f"in_proj.{n}": v for n, v in names.items()}
 
-    def mix(self, i: int, rows: Ints, state: State, lost: Counter[str]) -> tuple[Ints, Values]:
-        """Convolution, SSM and y of (batch, seqlen, d_in_proj) rows; advances the state."""
-        k, h, h_exp = self.constants(i), state.h[i], state.h_exp[i]
-        scan, xBC, after, lost_front = self.ops.front(k, rows, state.conv[i])
-        state.conv[i][:] = after
-        y, lost_h, lost_y = self.ops.scan(k, scan, h, h_exp, state.position)
-        lost.update(lost_front)
-        lost["ssm.h"] += lost_h
-        lost["ssm.y"] += lost_y
-        names = {"conv.out": xBC, "conv.state": after}
-        names |= {f"ssm.{n}": v for n, v in vars(scan).items()}
-        names |= {"ssm.h": natural(h), "ssm.h_exp": natural(h_exp), "ssm.y": y}
-        return y.reshape(*rows.shape[:-1], self.config.d_inner), names
-
-    def gate(
-        self, i: int, y: Ints, z: Ints, lost: Counter[str]
-    ) -> tuple[Ints, tuple[Ints, Ints], Values]:
-        """Input of out_proj before quantization, and its rms, of (vectors, d_inner)."""
-        k = self.constants(i)
-        g, weighted, over = self.ops.gate(k, y, z)
-        lost["gate"] += over
-        rms = self.ops.rms(g, 0, self.config.ngroups, self.model.layers[i].eps_gate)
-        mixed, over = self.ops.hadamard(k, weighted)
-        lost["hadamard"] += over
-        return mixed, rms, {"gate.g": g, "gate.weighted": weighted, "hadamard.out": mixed}
+    def mix(
+        self, i: int, rows: Ints, state: State, lost: Counter[str], observe: Observe | None = None
+    ) -> tuple[Ints, Rms]:
+        """Input of out_proj and its 1/rms of (batch, seqlen, in_rows); advances the state."""
+        return self.arithmetic(i).run(rows, state.layer(i), state.position, lost, observe)
 
     def out_proj(
-        self, i: int, x: Ints, rms: tuple[Ints, Ints], u: Ints, lost: Counter[str]
+        self, i: int, x: Ints, rms: Rms, u: Ints, lost: Counter[str]
     ) -> tuple[Ints, Values]:
         """Residual stream (vectors, d_model) after the layer."""
         linear, op = self.model.layers[i].out_proj, self.projection
         q, code = self._quantize(op, linear, x, rms, lost, "out_proj")
-        shift = self.constants(i).out_shift
+        shift = self.model.out_shift(self.model.layers[i])
         rows, over = self.ops.linear(op, linear, q, code, rms, shift, INT32)
         if linear.bias is not None:
             rows = rows.astype(np.int64) + linear.bias
@@ -354,17 +336,24 @@ class Engine:
         self, i: int, u: Ints, state: State, lost: Counter[str], observe: Observe | None = None
     ) -> Ints:
         """Residual stream (batch, seqlen, d_model) after layer ``i``; advances its state."""
-        c, lead = self.config, u.shape[:-1]
-        flat = u.reshape(-1, c.d_model)
+        lead = u.shape[:-1]
+        flat = u.reshape(-1, u.shape[-1])
+
+        def see(values: Values) -> None:
+            if observe is not None:
+                for name, value in values.items():
+                    observe(f"layer.{i}.{name}", value.reshape(*lead, -1))
+
+        def see_mixer(name: str, value: NDArray[Any]) -> None:
+            if observe is not None:
+                observe(f"layer.{i}.{name}", value)
+
         rows, first = self.in_proj(i, flat, lost)
-        y, second = self.mix(i, rows.reshape(*lead, -1), state, lost)
-        mixed, rms, third = self.gate(i, y.reshape(-1, c.d_inner), rows[:, : c.d_inner], lost)
-        out, fourth = self.out_proj(i, mixed, rms, flat, lost)
-        if observe is not None:
-            for part in (first, second, third, fourth):
-                for name, value in part.items():
-                    shaped = value if part is second else value.reshape(*lead, -1)
-                    observe(f"layer.{i}.{name}", shaped)
+        see(first)
+        given = rows.reshape(*lead, -1)
+        mixed, rms = self.mix(i, given, state, lost, None if observe is None else see_mixer)
+        out, last = self.out_proj(i, mixed, rms, flat, lost)
+        see(last)
         return out.reshape(u.shape)
 
 

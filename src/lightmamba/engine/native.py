@@ -8,24 +8,24 @@ import ctypes
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
-from lightmamba.engine.constants import LayerConstants
+from lightmamba.blocks import part
+from lightmamba.blocks.protocols import Arithmetic
 from lightmamba.engine.described import Description, pointer
-from lightmamba.engine.reference import Scan
-from lightmamba.engine.state import State
+from lightmamba.engine.state import Layout, State
 from lightmamba.engine.workspace import Workspace, make_panel
 from lightmamba.errors import InputError
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
-from lightmamba.qmodel import QuantizedLinear, QuantizedModel
+from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 
 __all__ = ["Native"]
 
@@ -62,23 +62,17 @@ class Native:
         )  # fmt: skip
         self.described = Description(model, self.context)
         self._workspace: Workspace | None = None
-        made = State.empty(model, 1)
-        self._state = {
-            name: (x.dtype, x.shape[:1] + x.shape[2:])
-            for name, x in vars(made).items() if name != "position"
-        }  # fmt: skip
         self.lock = threading.Lock()  # of the workspace: one pass at a time
         self._model = model
 
-    def prepare(self, constants: Callable[[int], LayerConstants]) -> None:
+    def prepare(self) -> None:
         """Repack the weights of all layers, once; :meth:`run` needs it."""
-        if self.described.whole is None:
-            self.described.complete([constants(i) for i in range(self.config.n_layer)])
+        self.described.complete()
 
     def workspace(self, vectors: int) -> Workspace:
         """Memory of a pass, kept for the next one."""
         if self._workspace is None or self._workspace.capacity < vectors:
-            self._workspace = Workspace(self._model, vectors)
+            self._workspace = Workspace(self._model, self.config.layers, vectors)
         return self._workspace
 
     def run(
@@ -113,19 +107,16 @@ class Native:
 
     def _sequences(self, state: State) -> native.Sequences:
         """Pointers to the arrays of a state, which must be as they were made."""
-        for name, (dtype, shape) in self._state.items():
-            x = getattr(state, name)
-            fits = x.dtype == dtype and x.shape[:1] + x.shape[2:] == shape
-            if not (fits and x[0].flags.c_contiguous and x.flags.writeable):
-                raise InputError(
-                    f"{name} of the state is {x.dtype} {x.shape}, which is not as "
-                    f"Engine.empty_state makes it"
-                )
+        data = state.data
+        whole = len(data) == 0 or data[0].flags.c_contiguous
+        fits = data.dtype == np.uint8 and data.shape[1:] == (Layout.of(self._model).size,)
+        if not (fits and whole and data.flags.writeable):
+            raise InputError(
+                f"the state is {data.dtype} {data.shape}, which is not as Engine.empty_state makes it"
+            )
         return native.Sequences(
-            conv=state.conv.ctypes.data, h=state.h.ctypes.data, h_exp=state.h_exp.ctypes.data,
-            position=pointer(state.position), conv_stride=state.conv.strides[0],
-            h_stride=state.h.strides[0], h_exp_stride=state.h_exp.strides[0],
-        )  # fmt: skip
+            data=data.ctypes.data, stride=data.strides[0], position=pointer(state.position)
+        )
 
     def rms(self, x: Ints, shift: int, groups: int, eps: int) -> tuple[Ints, Ints]:
         x = _as(x, np.int32)
@@ -175,63 +166,61 @@ class Native:
         del kept, arrays
         return rows, int(lost[0])
 
-    def front(
-        self, k: LayerConstants, rows: Ints, state: NDArray[np.int8]
-    ) -> tuple[Scan, Array, NDArray[np.int8], Counter[str]]:
-        batch, seqlen = rows.shape[:2]
-        after = np.array(state, dtype=np.int8, order="C")
-        work = Workspace(self._model, batch * seqlen)
-        work.arrays["rows"][:] = rows.reshape(batch * seqlen, -1)
-        self._phase(native.Phase.FRONT, k, work, batch, seqlen, conv=after)
-        lead, a = (batch, seqlen), work.arrays
-        names = ("x", "x_exp", "B", "B_exp", "C", "C_exp", "dt", "dt_shift", "decay")
-        scan = Scan(*(a[name].reshape(*lead, *a[name].shape[1:]) for name in names))
-        lost = work.take_lost()
-        counts = Counter({name: lost[name] for name in ("conv.input", "conv", "dt")})
-        return scan, a["conv"].reshape(*lead, -1), after, counts
+    def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
+        """What a layer does between its projections."""
+        own = part(layer.mixer.sizes.kind, "compiled")
+        phases = _Phases(self, layer)
+        compiled: Arithmetic = own.Compiled(layer.mixer, self.formats, phases)
+        return compiled
 
-    def scan(
-        self, k: LayerConstants, scan: Scan, h: Array, h_exp: Array, position: Array
-    ) -> tuple[NDArray[np.int32], int, int]:
-        batch, seqlen, nheads = scan.dt.shape
-        work = Workspace(self._model, batch * seqlen)
-        for name, value in vars(scan).items():
-            work.arrays[name][:] = value.reshape(work.arrays[name].shape)
-        self._phase(native.Phase.SCAN, k, work, batch, seqlen, h=h, h_exp=h_exp, position=position)
-        lost = work.take_lost()
-        y = work.arrays["y"].reshape(batch, seqlen, nheads, -1)
-        return y, lost["ssm.h"], lost["ssm.y"]
 
-    def gate(self, k: LayerConstants, y: Ints, z: Ints) -> tuple[Array, Array, int]:
-        work = Workspace(self._model, len(y))
-        work.arrays["y"][:], work.arrays["rows"][:, : y.shape[1]] = y, z
-        self._phase(native.Phase.GATE, k, work, 1, len(y))
-        return work.arrays["g"], work.arrays["weighted"], work.take_lost()["gate"]
+class _Phases:
+    """Single phases of one layer; see :class:`lightmamba.blocks.phases.Phases`."""
 
-    def hadamard(self, k: LayerConstants, x: Ints) -> tuple[Array, int]:
-        work = Workspace(self._model, len(x))
-        work.arrays["weighted"][:] = x
-        self._phase(native.Phase.HADAMARD, k, work, 1, len(x))
-        return work.arrays["mixed"], work.take_lost()["hadamard"]
+    def __init__(self, ops: Native, layer: QuantizedLayer) -> None:
+        self.ops, self.sizes = ops, layer.mixer.sizes
+        self.layout = Layout.of_layers((self.sizes,), ops.formats)
+        places = {name: place.start for name, place in self.layout.layers[0].items()}
+        self.struct = ops.described.layer(layer, places)
 
-    def _phase(
-        self,
-        phase: native.Phase,
-        k: LayerConstants,
-        work: Workspace,
-        batch: int,
-        seqlen: int,
-        **state: Array,
+    def begin(
+        self, batch: int, seqlen: int, position: NDArray[np.int64] | None = None
+    ) -> "_Run":
+        """Prepare a call."""
+        return _Run(self, batch, seqlen, position)
+
+
+class _Run:
+    """One call; see :class:`lightmamba.blocks.phases.Run`."""
+
+    def __init__(
+        self, phases: _Phases, batch: int, seqlen: int, position: NDArray[np.int64] | None
     ) -> None:
-        """One phase of a layer over ``batch`` sequences that lie one after the other."""
-        position = _as(state.pop("position", np.zeros(batch)), np.int64)
-        arrays = {name: pointer(array) for name, array in state.items()}
-        sequences = native.Sequences(position=pointer(position), **arrays)
-        slots = [(i, i * seqlen, seqlen) for i in range(batch)]
-        self.context.call(
-            "phase", self.described.for_layer(k), work.struct(batch * seqlen, 0, None), sequences,
-            _slots(slots), len(slots), 0, ctypes.c_int(phase),
+        self.phases, self.batch, self.seqlen = phases, batch, seqlen
+        ops, layout = phases.ops, phases.layout
+        self._work = Workspace(ops._model, (phases.sizes,), batch * seqlen)
+        self._state = State(
+            layout, np.zeros((batch, layout.size), np.uint8),
+            _as(np.zeros(batch) if position is None else position, np.int64),
         )  # fmt: skip
+        self.arrays: Mapping[str, Array] = self._work.of(phases.sizes, batch * seqlen)
+        self.state: Mapping[str, Array] = self._state.layer(0)
+
+    def __call__(self, phase: int | None) -> dict[str, int]:
+        """Run it over ``batch`` sequences that lie one after the other."""
+        data, n = self._state.data, self.seqlen
+        sequences = native.Sequences(
+            data=data.ctypes.data, stride=data.strides[0], position=pointer(self._state.position)
+        )
+        slots = [(i, i * n, n) for i in range(self.batch)]
+        which = native.Phase.HADAMARD if phase is None else native.Phase.MIXER + phase
+        ops = self.phases.ops
+        ops.context.call(
+            "phase", ops.described.sizes, self.phases.struct,
+            self._work.struct(self.batch * n, 0, None), sequences, _slots(slots), len(slots),
+            ctypes.c_int(which),
+        )  # fmt: skip
+        return self._work.take_lost()
 
 
 def _slots(slots: list[tuple[int, int, int]]) -> Any:

@@ -68,7 +68,7 @@ def feed(engine: Engine, spans: Sequence[Span], state: State) -> NDArray[np.int3
         if span.logits:
             want.append(first - 1)
     ids = np.concatenate([span.ids for span in spans])
-    with engine.ops.lock:
+    with engine.lock:
         logits = engine.run_pass(state, slots, ids, np.array(want, dtype=np.int64))
     return _none(engine) if logits is None else logits
 

@@ -1,17 +1,22 @@
-"""Memory of a pass: every intermediate of some vectors, as arrays that can be looked at."""
+"""Memory of one pass of the compiled kernels: every intermediate, by name."""
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
-from lightmamba.engine.arena import Arena, aligned
+from lightmamba.blocks import part
+from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks.sizes import Sizes
 from lightmamba.engine.described import STEP, pointer
+from lightmamba.formats import Formats
+from lightmamba.native.arena import Arena, aligned
 from lightmamba.qmodel import QuantizedModel
 
-__all__ = ["Workspace"]
+__all__ = ["Workspace", "make_panel"]
 
 Array = NDArray[Any]
 KINDS = {  # of saturation: the kernels' names, and the engine's
@@ -23,45 +28,75 @@ KINDS = {  # of saturation: the kernels' names, and the engine's
 
 
 class Workspace:
-    """Arrays for up to ``capacity`` vectors; ``arrays`` holds them by the names of native.Work."""
+    """Memory for up to ``capacity`` vectors.
 
-    def __init__(self, model: QuantizedModel, capacity: int) -> None:
+    Every array is as long as the widest of some layers needs; :meth:`of` gives them as one layer
+    sees them.
+
+    Parameters
+    ----------
+    model : QuantizedModel
+    layers : sequence of Sizes
+        That will run in it.
+    capacity : int
+        Vectors.
+    """
+
+    def __init__(self, model: QuantizedModel, layers: tuple[Sizes, ...], capacity: int) -> None:
         c, f = model.config, model.formats
-        self.capacity, self.config = capacity, c
-        inner, outer = f.in_channels(c), f.out_channels(c)
-        x_block, block = f.x_block(c).block, f.bc_block(c).block
-        x_blocks, blocks = -(-c.headdim // x_block), -(-c.d_state // block)
-
-        arena = Arena()
-
-        def make(dtype: Any, *shape: int) -> Array:
-            return arena.array((capacity, *shape), dtype)
-
-        i8, u8, i16, i32, i64 = np.int8, np.uint8, np.int16, np.int32, np.int64
+        self.capacity, self.config, self.formats = capacity, c, f
+        inner = f.in_channels(c.d_model)
+        kinds = dict.fromkeys(layers)
+        self._arena = Arena()
+        i8, u8, i32, i64 = np.int8, np.uint8, np.int32, np.int64
         self.arrays: dict[str, Array] = {
-            "ids": make(i64), "want": make(i64), "u": make(i32, c.d_model),
-            "in_rms": make(i32, 1), "in_rms_shift": make(i32, 1),
-            "in_q": make(i8, inner), "in_code": make(u8, inner // f.block),
-            "rows": make(i16, c.d_in_proj), "conv": make(i16, c.conv_dim),
-            "x": make(i8, c.nheads, x_blocks * x_block), "x_exp": make(i8, c.nheads, x_blocks),
-            "B": make(i8, c.ngroups, blocks * block), "B_exp": make(i8, c.ngroups, blocks),
-            "C": make(i8, c.ngroups, blocks * block), "C_exp": make(i8, c.ngroups, blocks),
-            "dt": make(i32, c.nheads), "dt_shift": make(i32, c.nheads),
-            "decay": make(i32, c.nheads), "y": make(i32, c.d_inner),
-            "g": make(i32, c.d_inner), "weighted": make(i32, c.d_inner),
-            "squares": make(i64, c.nheads), "mixed": make(i32, outer),
-            "out_rms": make(i32, c.ngroups), "out_rms_shift": make(i32, c.ngroups),
-            "out_q": make(i8, outer), "out_code": make(u8, outer // f.block),
-            "out_rows": make(i64, c.d_model),
-            "head_rms": make(i32, 1), "head_rms_shift": make(i32, 1),
-            "head_q": make(i8, inner), "head_code": make(u8, inner // f.head_block),
+            name: self._make(dtype, width)
+            for name, dtype, width in (
+                ("ids", i64, ()), ("want", i64, ()), ("u", i32, (c.d_model,)),
+                ("in_rms", i32, (1,)), ("in_rms_shift", i32, (1,)),
+                ("in_q", i8, (inner,)), ("in_code", u8, (inner // f.block,)),
+                ("out_rows", i64, (c.d_model,)),
+                ("head_rms", i32, (1,)), ("head_rms_shift", i32, (1,)),
+                ("head_q", i8, (inner,)), ("head_code", u8, (inner // f.head_block,)),
+            )
         }  # fmt: skip
-        self.panel, self._panels = make_panel(capacity, max(inner, outer), f.group)
+        self._wide: dict[tuple[str, str], Array] = {}
+        shared: dict[str, tuple[Any, int]] = {}
+        own: dict[str, dict[str, tuple[Any, int]]] = {}
+        for sizes in kinds:
+            _widest(shared, _between(sizes, self.formats))
+            _widest(own.setdefault(sizes.kind, {}), part(sizes.kind, "compiled").work(sizes, f))
+        for kind, arrays in (("", shared), *own.items()):
+            for name, (dtype, width) in arrays.items():
+                self._wide[kind, name] = self._arena.array((capacity * width,), dtype)
+        channels = max([inner, *(out_channels(sizes, f) for sizes in kinds)])
+        self.panel, self._panels = make_panel(capacity, channels, f.group)
         self.lost = np.zeros(len(native.Lost), dtype=np.int64)
-        self._struct = native.Work(
-            panel=self.panel, lost=pointer(self.lost),
-            **{name: pointer(array) for name, array in self.arrays.items()},
-        )  # fmt: skip
+        self._own = {
+            kind: part(kind, "compiled").WorkStruct(
+                **{name: pointer(self._wide[kind, name]) for name in arrays}
+            )
+            for kind, arrays in own.items()
+        }
+        structs = [self._own.get(kind) for kind in native.KINDS]
+        addresses = [0 if x is None else ctypes.addressof(x) for x in structs]
+        named = {name: pointer(array) for name, array in self.arrays.items()}
+        named |= {name: pointer(self._wide["", name]) for name in shared}
+        self._struct = native.Work(panel=self.panel, lost=pointer(self.lost), **named)
+        self._struct.own[:] = addresses
+
+    def _make(self, dtype: Any, width: tuple[int, ...]) -> Array:
+        return self._arena.array((self.capacity, *width), dtype)
+
+    def of(self, sizes: Sizes, vectors: int) -> dict[str, Array]:
+        """All arrays as a layer of these sizes sees them, (vectors, ...) each."""
+        found = {name: array[:vectors] for name, array in self.arrays.items()}
+        own = part(sizes.kind, "compiled").work(sizes, self.formats)
+        for kind, arrays in (("", _between(sizes, self.formats)), (sizes.kind, own)):
+            for name, (_, shape) in arrays.items():
+                count = vectors * int(np.prod(shape))
+                found[name] = self._wide[kind, name][:count].reshape(vectors, *shape)
+        return found
 
     def struct(self, vectors: int, wanted: int, logits: Array | None) -> native.Work:
         """The struct over these arrays, for a pass of some vectors."""
@@ -75,27 +110,41 @@ class Workspace:
         self.lost[:] = 0
         return out
 
-    def observables(self, batch: int, seqlen: int) -> Iterator[tuple[str, Array]]:
-        """Names and copies of the values of a layer that has just run, but for the state's."""
-        lead, a, c = (batch, seqlen), self.arrays, self.config
-        names = {
-            "in_proj.rms": "in_rms", "in_proj.rms_shift": "in_rms_shift", "in_proj.q": "in_q",
-            "in_proj.code": "in_code", "in_proj.rows": "rows", "conv.out": "conv",
-            "conv.state": "", "ssm.x": "x", "ssm.x_exp": "x_exp", "ssm.B": "B",
-            "ssm.B_exp": "B_exp", "ssm.C": "C", "ssm.C_exp": "C_exp", "ssm.dt": "dt",
-            "ssm.dt_shift": "dt_shift", "ssm.decay": "decay", "ssm.h": "", "ssm.h_exp": "",
-            "ssm.y": "y", "gate.g": "g", "gate.weighted": "weighted", "hadamard.out": "mixed",
-            "out_proj.rms": "out_rms", "out_proj.rms_shift": "out_rms_shift",
-            "out_proj.q": "out_q", "out_proj.code": "out_code", "out_proj.rows": "out_rows",
-            "residual": "u",
-        }  # fmt: skip
-        for name, key in names.items():
-            if not key:
-                yield name, np.empty(0)
-                continue
-            value = a[key][: batch * seqlen]
-            rest = (c.nheads, c.headdim) if key == "y" else value.shape[1:]
-            yield name, value.reshape(*lead, *rest).copy()
+    def observables(
+        self, sizes: Sizes, lead: tuple[int, int], state: Mapping[str, Array]
+    ) -> Iterator[tuple[str, Array]]:
+        """Names and copies of the values of a layer that has just run."""
+        found = self.of(sizes, lead[0] * lead[1])
+        a = {name: array.reshape(*lead, *array.shape[1:]) for name, array in found.items()}
+        for name in ("rms", "rms_shift", "q", "code"):
+            yield f"in_proj.{name}", a[f"in_{name}"].copy()
+        yield "in_proj.rows", a["rows"].copy()
+        for name, value in part(sizes.kind, "compiled").observables(sizes, a, state):
+            yield name, value.copy()
+        yield "hadamard.out", a["mixed"].copy()
+        for name in ("rms", "rms_shift", "q", "code", "rows"):
+            yield f"out_proj.{name}", a[f"out_{name}"].copy()
+        yield "residual", a["u"].copy()
+
+
+def _between(sizes: Sizes, f: Formats) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Type and shape, per vector, of what every kind has between two residual streams."""
+    outer = out_channels(sizes, f)
+    return {
+        "rows": (np.int16, (sizes.in_rows,)), "weighted": (np.int32, (sizes.out_dim,)),
+        "mixed": (np.int32, (outer,)), "out_rms": (np.int32, (sizes.out_groups,)),
+        "out_rms_shift": (np.int32, (sizes.out_groups,)), "out_q": (np.int8, (outer,)),
+        "out_code": (np.uint8, (outer // f.block,)),
+    }  # fmt: skip
+
+
+def _widest(
+    widths: dict[str, tuple[Any, int]], arrays: Mapping[str, tuple[Any, tuple[int, ...]]]
+) -> None:
+    """Note how long each array has to be per vector."""
+    for name, (dtype, shape) in arrays.items():
+        width = int(np.prod(shape))
+        widths[name] = dtype, max(width, widths[name][1] if name in widths else 0)
 
 
 def make_panel(vectors: int, channels: int, group: int) -> tuple[native.Panel, list[Array]]:

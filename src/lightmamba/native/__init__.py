@@ -7,6 +7,7 @@ this processor runs. Where there is no library (an installation without a compil
 
 from lightmamba.native.library import ISAS, Context, available, best_isa, context, usable_isas
 from lightmamba.native.structs import (
+    KINDS,
     Blocks,
     Layer,
     Linear,
@@ -21,11 +22,12 @@ from lightmamba.native.structs import (
     Sequences,
     Slot,
     Tables,
+    Transform,
     Work,
 )
 
 __all__ = [
-    "ISAS", "Blocks", "Context", "Layer", "Linear", "LinearOp", "Lost", "Model", "PackOp", "Panel",
-    "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Work", "available", "best_isa",
-    "context", "usable_isas",
+    "ISAS", "KINDS", "Blocks", "Context", "Layer", "Linear", "LinearOp", "Lost", "Model", "PackOp",
+    "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Transform", "Work",
+    "available", "best_isa", "context", "usable_isas",
 ]  # fmt: skip

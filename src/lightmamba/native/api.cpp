@@ -64,29 +64,34 @@ void lightmamba_run(
     Context* c, const Model* model, const Work* work, const Sequences* states, const Slot* slots,
     int64_t n_slots, int64_t first, int64_t last, int embed, int head
 ) {
-    Job whole{model, model->layers, work, states, slots, n_slots, 0, false};
-    const int64_t bytes = scratch(whole);
+    Job whole{model, model->layers, work, states, slots, n_slots, false};
+    int64_t bytes = 0;
+    for (int64_t i = first; i < last; ++i) {
+        whole.layer = model->layers + i;
+        bytes = std::max(bytes, scratch(whole));
+    }
     c->pool.run([&](int thread) {
         void* space = c->pool.scratch(thread, bytes);
         Job job = whole;
         if (embed) phases(*c, job, {EMBED}, space);
         for (int64_t i = first; i < last; ++i) {
             job.layer = model->layers + i;
-            job.index = i;
             job.after_layer = i > first;
-            phases(*c, job, {NORM, IN_PROJ, FRONT, MIX, HADAMARD, QUANTIZE, OUT_PROJ}, space);
+            phases(*c, job, {NORM, IN_PROJ}, space);
+            for (int n = 0; n < mixer_phases(job); ++n) phases(*c, job, {MIXER + n}, space);
+            phases(*c, job, {HADAMARD, QUANTIZE, OUT_PROJ}, space);
         }
         if (last > first) phases(*c, job, {RESIDUAL}, space);
         if (head) phases(*c, job, {HEAD_NORM, HEAD}, space);
     });
 }
 
-// One phase of layer `index`.
+// One phase of a layer.
 void lightmamba_phase(
-    Context* c, const Model* model, const Work* work, const Sequences* states, const Slot* slots,
-    int64_t n_slots, int64_t index, int phase
+    Context* c, const Model* model, const Layer* layer, const Work* work, const Sequences* states,
+    const Slot* slots, int64_t n_slots, int phase
 ) {
-    const Job job{model, model->layers + index, work, states, slots, n_slots, index, false};
+    const Job job{model, layer, work, states, slots, n_slots, false};
     const int64_t bytes = scratch(job);
     c->pool.run([&](int thread) { phases(*c, job, {phase}, c->pool.scratch(thread, bytes)); });
 }

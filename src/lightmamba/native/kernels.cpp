@@ -1,47 +1,56 @@
 // The phases of a pass, and single operations over arrays.
 #include "kernels.hpp"
 
-#include "front.hpp"
-#include "gate.hpp"
+#include "../blocks/mamba2/kernels.hpp"
+#include "hadamard.hpp"
 #include "project.hpp"
 #include "quantize.hpp"
-#include "scan.hpp"
 
 namespace lightmamba {
 namespace {
+
+// What a kind of mixer does between in_proj and the transform, and the 1/rms of its output.
+struct MixerPhases {
+    int in_a_pass;
+    int64_t (*items)(const Job&, int phase);
+    int64_t (*scratch)(const Job&, int64_t longest);  // bytes; longest: tokens of a slot
+    void (*item)(const Job&, int phase, int64_t i, void* space);
+    void (*rms)(const Job&, int64_t vector);
+};
+
+template <class K>
+constexpr MixerPhases phases_of = {K::IN_A_PASS, K::items, K::scratch, K::item, K::rms};
+
+constexpr MixerPhases KINDS[N_KINDS] = {phases_of<Mamba2Phases>};
+
+const MixerPhases& mixer(const Job& job) { return KINDS[job.layer->kind]; }
 
 int64_t tiles(const Linear& f) { return (f.rows + 2 * ROWS - 1) / (2 * ROWS); }  // pairs of them
 
 }  // namespace
 
+int mixer_phases(const Job& job) { return mixer(job).in_a_pass; }
+
 int64_t items(const Job& job, int phase) {
-    const Model& m = *job.model;
     const Work& w = *job.work;
     switch (phase) {
         case EMBED: case NORM: case QUANTIZE: case RESIDUAL: return w.vectors;
         case IN_PROJ: return tiles(job.layer->in_proj);
-        case FRONT: return job.n_slots * (m.nheads + 2 * m.ngroups);
-        case SCAN: case MIX: return job.n_slots * m.nheads;
-        case GATE: return w.vectors * m.nheads;
-        case HADAMARD: return w.vectors * m.ngroups;
+        case HADAMARD: return w.vectors * job.layer->transform.groups;
         case OUT_PROJ: return tiles(job.layer->out_proj);
         case HEAD_NORM: return w.wanted;
-        case HEAD: return tiles(m.head);
+        case HEAD: return tiles(job.model->head);
     }
-    return 0;
+    return mixer(job).items(job, phase - MIXER);
 }
 
 int64_t scratch(const Job& job) {
-    const Model& m = *job.model;
     int64_t longest = 1;
     for (int64_t i = 0; i < job.n_slots; ++i) {
         longest = longest < job.slots[i].count ? job.slots[i].count : longest;
     }
-    const int64_t width = m.headdim > m.d_state ? m.headdim : m.d_state;
-    const int64_t window = (m.d_conv - 1 + longest) * width, scan = scan_scratch(m, longest);
-    const int64_t line = 8 * m.padded_group;
-    const int64_t most = window > scan ? window : scan;
-    return most > line ? most : line;
+    const int64_t own = mixer(job).scratch(job, longest), line = 8 * job.layer->transform.padded;
+    return own > line ? own : line;
 }
 
 static void item(const Job& job, int phase, int64_t i, void* space) {
@@ -58,30 +67,16 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
                 k.in_proj, w.in_q, w.in_code, w.panel, {w.in_rms, w.in_rms_shift, 1}, i, w.vectors,
                 w.rows, w.lost, LOST_IN
             );
-        case FRONT: {
-            const int64_t per_slot = m.nheads + 2 * m.ngroups;
-            return front_item(
-                m, k, w, *job.states, job.index, job.slots[i / per_slot], i % per_slot, (int8_t*)space
-            );
+        case HADAMARD: {
+            const int64_t groups = k.transform.groups;
+            return hadamard_item(k.transform, w, i / groups, i % groups, (int64_t*)space);
         }
-        case SCAN: case MIX: {
-            const Slot& slot = job.slots[i / m.nheads];
-            const int64_t head = i % m.nheads;
-            scan_item(m, k, w, *job.states, job.index, slot, head, space);
-            for (int64_t t = 0; phase == MIX && t < slot.count; ++t) {
-                gate_item(m, k, w, slot.first + t, head);
-            }
-            return;
-        }
-        case GATE: return gate_item(m, k, w, i / m.nheads, i % m.nheads);
-        case HADAMARD:
-            return hadamard_item(m, k, w, i / m.ngroups, i % m.ngroups, (int64_t*)space);
         case QUANTIZE: {
             const Linear& f = k.out_proj;
             int8_t* q = w.out_q + i * f.channels;
             uint8_t* code = w.out_code + i * (f.channels / f.act.block);
             int64_t clipped = 0, clamped = 0;
-            gate_rms(m, k, w, i);
+            mixer(job).rms(job, i);
             quantize(f.act, w.mixed + i * f.channels, f.channels, f.channels, q, code, &clipped, &clamped);
             if (f.panels) make_panel(f, q, code, w.panel, i);
             add_lost(w.lost, LOST_CLIPPED, clipped);
@@ -89,8 +84,9 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
         }
         case OUT_PROJ:
             return project_tiles(
-                k.out_proj, w.out_q, w.out_code, w.panel, {w.out_rms, w.out_rms_shift, m.ngroups}, i,
-                w.vectors, w.out_rows, w.lost, LOST_OUT
+                k.out_proj, w.out_q, w.out_code, w.panel,
+                {w.out_rms, w.out_rms_shift, k.transform.groups}, i, w.vectors, w.out_rows, w.lost,
+                LOST_OUT
             );
         case RESIDUAL: return add_residual(m, w, i);
         case HEAD_NORM:
@@ -104,6 +100,7 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
                 w.wanted, w.logits, w.lost, LOST_HEAD
             );
     }
+    mixer(job).item(job, phase - MIXER, i, space);
 }
 
 void run_phase(const Job& job, int which, int64_t begin, int64_t end, void* space) {

@@ -9,16 +9,13 @@ enum Phase {
     EMBED,      // by vector
     NORM,       // by vector: residual of the layer before (if any), rms and input of in_proj
     IN_PROJ,    // by two tiles of rows
-    FRONT,      // by slot, head or group's B or C
-    SCAN,       // by slot and head
-    GATE,       // by vector and head
-    MIX,        // by slot and head: SCAN and GATE
     HADAMARD,   // by vector and norm group
     QUANTIZE,   // by vector: rms and input of out_proj
     OUT_PROJ,   // by two tiles of rows
     RESIDUAL,   // by vector
     HEAD_NORM,  // by wanted vector
     HEAD,       // by two tiles of rows
+    MIXER,      // from here on: phases of the layer's kind
 };
 
 struct Job {
@@ -27,8 +24,8 @@ struct Job {
     const Work* work;
     const Sequences* states;
     const Slot* slots;
-    int64_t n_slots, index;  // index: of the layer
-    bool after_layer;        // NORM adds the layer before first
+    int64_t n_slots;
+    bool after_layer;  // NORM adds the layer before first
 };
 
 // Single operations over arrays, for callers that go step by step.
@@ -64,6 +61,7 @@ struct PackOp {
     uint8_t *to, *to_codes;
 };
 
+int mixer_phases(const Job& job);  // how many of its kind's a pass has
 int64_t items(const Job& job, int phase);
 int64_t scratch(const Job& job);  // bytes per thread
 void run_phase(const Job& job, int phase, int64_t begin, int64_t end, void* scratch);

@@ -5,18 +5,21 @@ from enum import IntEnum
 from typing import Any
 
 __all__ = [
-    "Blocks", "Layer", "Linear", "LinearOp", "Lost", "Model", "PackOp", "Panel", "Phase",
-    "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Work",
+    "INT", "KINDS", "POINTER", "Blocks", "Layer", "Linear", "LinearOp", "Lost", "Model", "PackOp",
+    "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Transform", "Work",
+    "ints", "pointers",
 ]  # fmt: skip
 
 INT, POINTER = ctypes.c_int64, ctypes.c_void_p
 
 
-def _ints(names: str) -> list[tuple[str, Any]]:
+def ints(names: str) -> list[tuple[str, Any]]:
+    """Fields that are whole numbers."""
     return [(name, INT) for name in names.split()]
 
 
-def _pointers(names: str) -> list[tuple[str, Any]]:
+def pointers(names: str) -> list[tuple[str, Any]]:
+    """Fields that are addresses."""
     return [(name, POINTER) for name in names.split()]
 
 
@@ -44,47 +47,54 @@ class Lost(IntEnum):
 class Phase(IntEnum):
     """Steps of a pass that can be run alone."""
 
-    FRONT = 3
-    SCAN = 4
-    GATE = 5
-    HADAMARD = 7
+    HADAMARD = 3
+    MIXER = 9  # from here on those of the layer's kind
+
+
+KINDS = ("mamba2",)  # of mixers, in the order of the kernels' list
 
 
 class Tables(ctypes.Structure):
     """Functions as tables of nodes."""
 
     _fields_ = [
-        *_pointers("sigmoid rsqrt softplus_base softplus_delta softplus_shift"),
-        *_pointers("exp2_base exp2_delta"),
-        *_ints("sigmoid_bits rsqrt_bits softplus_bits exp2_bits"),
+        *pointers("sigmoid rsqrt softplus_base softplus_delta softplus_shift"),
+        *pointers("exp2_base exp2_delta"),
+        *ints("sigmoid_bits rsqrt_bits softplus_bits exp2_bits"),
     ]  # fmt: skip
 
 
 class Blocks(ctypes.Structure):
     """Dynamic quantization of blocks."""
 
-    _fields_ = [*_ints("block qmin qmax base offset"), ("threshold", INT * 4)]
+    _fields_ = [*ints("block qmin qmax base offset"), ("threshold", INT * 4)]
 
 
 class Linear(ctypes.Structure):
     """One projection."""
 
     _fields_ = [
-        *_pointers("weights codes row_shift"),
-        *_ints("rows channels group bits panels acc_shift act_bits span low high"),
+        *pointers("weights codes row_shift"),
+        *ints("rows channels group bits panels acc_shift act_bits span low high"),
         ("act", Blocks),
     ]
 
 
+class Transform(ctypes.Structure):
+    """The online Hadamard transform of the input of out_proj."""
+
+    _fields_ = [*ints("groups dim padded power core_order shift"), ("core", POINTER)]
+
+
 class Layer(ctypes.Structure):
-    """Static numbers of one layer."""
+    """One layer."""
 
     _fields_ = [
+        ("kind", INT),
         ("in_proj", Linear),
         ("out_proj", Linear),
-        *_pointers("conv_in_shift conv_weight conv_bias conv_out_shift conv_silu_shift"),
-        *_pointers("dt_bias A A_shift D gate_weight"),
-        *_ints("eps_gate frame y D_shift z_silu gate weighted hadamard"),
+        ("transform", Transform),
+        ("mixer", POINTER),
     ]
 
 
@@ -93,13 +103,9 @@ class Model(ctypes.Structure):
 
     _fields_ = [
         ("tables", Tables),
-        *_ints("d_model d_inner d_in_proj conv_dim d_conv nheads headdim ngroups d_state"),
-        *_ints("padded_state state_block state_bits dithered x_block bc_block tile_rows"),
-        *_ints("group_dim padded_group transform core_order"),
-        ("core", POINTER),
-        *_ints("dt_low dt_high eps rms_shift n_layer vocab_size"),
-        *_pointers("embedding embedding_code"),
-        *_ints("embedding_shift embedding_channels embedding_group"),
+        *ints("d_model eps rms_shift n_layer vocab_size"),
+        *pointers("embedding embedding_code"),
+        *ints("embedding_shift embedding_channels embedding_group"),
         ("head", Linear),
         ("layers", ctypes.POINTER(Layer)),
     ]
@@ -108,41 +114,39 @@ class Model(ctypes.Structure):
 class Slot(ctypes.Structure):
     """A run of tokens of one sequence."""
 
-    _fields_ = _ints("sequence first count")
+    _fields_ = ints("sequence first count")
 
 
 class Sequences(ctypes.Structure):
     """States of many sequences."""
 
-    _fields_ = [
-        *_pointers("conv h h_exp position"),
-        *_ints("conv_stride h_stride h_exp_stride"),
-    ]
+    _fields_ = [("data", POINTER), ("stride", INT), ("position", POINTER)]
 
 
 class Panel(ctypes.Structure):
     """Input of a projection as its kernel takes it."""
 
-    _fields_ = _pointers("a scale correction low")
+    _fields_ = pointers("a scale correction low")
 
 
 class Work(ctypes.Structure):
     """All intermediates of a pass."""
 
     _fields_ = [
-        *_ints("vectors wanted"),
-        *_pointers("ids want u in_rms in_rms_shift in_q in_code rows conv x x_exp B B_exp C C_exp"),
-        *_pointers("dt dt_shift decay y g weighted squares mixed out_rms out_rms_shift"),
-        *_pointers("out_q out_code out_rows head_rms head_rms_shift head_q head_code logits"),
+        *ints("vectors wanted"),
+        *pointers("ids want u in_rms in_rms_shift in_q in_code rows weighted mixed"),
+        *pointers("out_rms out_rms_shift out_q out_code out_rows"),
+        *pointers("head_rms head_rms_shift head_q head_code logits"),
         ("panel", Panel),
         ("lost", POINTER),
+        ("own", POINTER * len(KINDS)),
     ]
 
 
 class RmsOp(ctypes.Structure):
     """1/rms of the rows of an array."""
 
-    _fields_ = [("x", POINTER), *_ints("channels groups shift eps"), *_pointers("mantissa j")]
+    _fields_ = [("x", POINTER), *ints("channels groups shift eps"), *pointers("mantissa j")]
 
 
 class QuantizeOp(ctypes.Structure):
@@ -151,8 +155,8 @@ class QuantizeOp(ctypes.Structure):
     _fields_ = [
         ("format", Blocks),
         ("x", POINTER),
-        *_ints("given channels"),
-        *_pointers("q code lost"),
+        *ints("given channels"),
+        *pointers("q code lost"),
     ]
 
 
@@ -161,11 +165,11 @@ class LinearOp(ctypes.Structure):
 
     _fields_ = [
         ("linear", Linear),
-        *_pointers("q code"),
+        *pointers("q code"),
         ("panel", Panel),
-        *_pointers("mantissa j"),
-        *_ints("groups vectors out_bytes"),
-        *_pointers("out lost"),
+        *pointers("mantissa j"),
+        *ints("groups vectors out_bytes"),
+        *pointers("out lost"),
     ]
 
 
@@ -173,7 +177,7 @@ class PackOp(ctypes.Structure):
     """Weights as in the file to panels."""
 
     _fields_ = [
-        *_pointers("weights codes"),
-        *_ints("rows channels group bits"),
-        *_pointers("to to_codes"),
+        *pointers("weights codes"),
+        *ints("rows channels group bits"),
+        *pointers("to to_codes"),
     ]

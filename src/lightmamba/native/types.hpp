@@ -31,21 +31,26 @@ struct Linear {
     Blocks act;
 };
 
+// The online Hadamard transform of the input of out_proj, in each of `groups` norm groups of `dim`
+// channels; its order is `power`, a power of two, times that of the core matrix.
+struct Transform {
+    int64_t groups, dim, padded, power, core_order, shift;
+    const int32_t* core;  // (core_order, core_order), of +1 and -1
+};
+
+// Kinds of mixers, in the order of KINDS in kernels.cpp.
+enum Kind { MAMBA2, N_KINDS };
+
 struct Layer {
+    int64_t kind;
     Linear in_proj, out_proj;
-    const int32_t *conv_in_shift, *conv_weight, *conv_bias, *conv_out_shift, *conv_silu_shift;
-    const int32_t *dt_bias, *A, *A_shift, *D, *gate_weight;
-    int64_t eps_gate;
-    int64_t frame, y, D_shift, z_silu, gate, weighted, hadamard;
+    Transform transform;
+    const void* mixer;  // of the kind
 };
 
 struct Model {
     Tables tables;
-    int64_t d_model, d_inner, d_in_proj, conv_dim, d_conv, nheads, headdim, ngroups, d_state;
-    int64_t padded_state, state_block, state_bits, dithered, x_block, bc_block, tile_rows;
-    int64_t group_dim, padded_group, transform, core_order;  // transform: order of the power part
-    const int32_t* core;                                     // (core_order, core_order), of ±1
-    int64_t dt_low, dt_high, eps, rms_shift, n_layer, vocab_size;
+    int64_t d_model, eps, rms_shift, n_layer, vocab_size;
     const int8_t* embedding;
     const uint8_t* embedding_code;
     int64_t embedding_shift, embedding_channels, embedding_group;
@@ -58,13 +63,13 @@ struct Slot {
     int64_t sequence, first, count;
 };
 
-// States of many sequences: the first layer's, and how many bytes further the next one's lie.
+// States of many sequences, `stride` bytes apart.
 struct Sequences {
-    int8_t* conv;
-    char* h;
-    uint8_t* h_exp;
-    int64_t* position;
-    int64_t conv_stride, h_stride, h_exp_stride;
+    char* data;
+    int64_t stride;
+    const int64_t* position;
+
+    char* of(int64_t sequence) const { return data + sequence * stride; }
 };
 
 // What saturated, by kind.
@@ -82,7 +87,8 @@ struct Panel {
     int64_t* low;         // (vectors): -1 where scales lie too far apart
 };
 
-// Everything between two tokens' residual streams; axes begin with the vectors of the pass.
+// What lies between two layers' residual streams; axes begin with the vectors of the pass, of the
+// widest layer's length.
 struct Work {
     int64_t vectors, wanted;
     const int64_t* ids;
@@ -91,14 +97,10 @@ struct Work {
     int32_t *in_rms, *in_rms_shift;
     int8_t* in_q;
     uint8_t* in_code;
-    int16_t* rows;  // (d_in_proj)
-    int16_t* conv;  // (conv_dim)
-    int8_t *x, *x_exp, *B, *B_exp, *C, *C_exp;
-    int32_t *dt, *dt_shift, *decay;  // (nheads)
-    int32_t *y, *g, *weighted;       // (d_inner)
-    int64_t* squares;                // (nheads): of g
-    int32_t* mixed;                  // (channels of out_proj)
-    int32_t *out_rms, *out_rms_shift;  // (ngroups)
+    int16_t* rows;      // (rows of in_proj)
+    int32_t* weighted;  // (channels of out_proj, without padding), before the transform
+    int32_t* mixed;     // (channels of out_proj)
+    int32_t *out_rms, *out_rms_shift;  // (norm groups)
     int8_t* out_q;
     uint8_t* out_code;
     int64_t* out_rows;  // (d_model)
@@ -108,6 +110,7 @@ struct Work {
     int32_t* logits;  // (wanted, vocab_size)
     Panel panel;
     int64_t* lost;  // (LOST_KINDS)
+    const void* own[N_KINDS];  // what lies between the projections, by kind
 };
 
 }  // namespace lightmamba

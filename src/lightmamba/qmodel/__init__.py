@@ -2,16 +2,9 @@
 
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.file import load, load_sizes, save, to_bytes
-from lightmamba.qmodel.formats import Formats
-from lightmamba.qmodel.model import (
-    Exponents,
-    QuantizedLayer,
-    QuantizedLinear,
-    QuantizedModel,
-    Table,
-)
+from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 
 __all__ = [
-    "Exponents", "Formats", "QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table",
+    "QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table",
     "load", "load_sizes", "save", "to_bytes", "validate",
 ]  # fmt: skip

@@ -4,26 +4,29 @@ Widths are proved in the tests from these ranges: within them no 64-bit intermed
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmamba.config import Mamba2Config
+from lightmamba.blocks.protocols import Mixer, out_channels
+from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks.tensors import Spec, describe, numbers
+from lightmamba.blocks.tensors import tensors as declared
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
+from lightmamba.formats import Formats
 from lightmamba.numerics.hadamard import has_hadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.sampling import LOGIT_EXPONENT
-from lightmamba.qmodel.formats import Formats
-from lightmamba.qmodel.layout import Spec, describe, layer_vectors, matrices
+from lightmamba.qmodel.layout import matrices, mixer_tensors
 from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 
 __all__ = ["validate"]
 
 EXPONENT = (-64, 64)
 ROW_SHIFT = (7, 62)  # a static shift; the j of the rms, -7 to 23, is still to come
-SILU_SHIFT = (-31, 62)  # of int16
-PRODUCT_SHIFT = (-20, 62)  # of 40-bit products
 EPS = (1, 1 << 60)
 NORM_CHANNELS = 1 << 14  # so that a sum of squares fits 60 bits
 
@@ -44,10 +47,6 @@ def validate(model: QuantizedModel) -> None:
     _within("residual_exp", model.residual_exp, *EXPONENT)
     _within("logit_exp", model.logit_exp, *LOGIT_EXPONENT)
     _within("eps", model.eps, *EPS)
-    _within("dt_limits", model.dt_limits, -32768, 32767)
-    low, high = model.dt_limits
-    if low > high:
-        raise InputError(f"dt_limits are {low} and {high}, expected the lower one first")
     for name, matrix in _matrices(model):
         specs = matrices(c, f)[name]
         q = matrix.words if isinstance(matrix, QuantizedLinear) else matrix.q.view(np.uint8)
@@ -63,8 +62,8 @@ def validate(model: QuantizedModel) -> None:
     shift = model.residual_exp - model.embedding.base
     _within("the embedding's shift (residual_exp - base)", shift, -40, 62)
     _within("the static shift of the head", model.head_shift(), *ROW_SHIFT)
-    for i, layer in enumerate(model.layers):
-        _layer(f"layers.{i}", model, layer)
+    for i, (layer, sizes) in enumerate(zip(model.layers, c.layers, strict=True)):
+        _layer(f"layers.{i}", model, layer, sizes)
 
 
 def _within(what: str, value: ArrayLike, low: int, high: int) -> None:
@@ -87,27 +86,37 @@ def _matrices(model: QuantizedModel) -> Iterator[tuple[str, QuantizedLinear | Ta
         yield f"layers.{i}.out_proj", layer.out_proj
 
 
-def _sizes(c: Mamba2Config, f: Formats) -> None:
+def _sizes(c: ModelConfig, f: Formats) -> None:
     """Check that sums over this many channels fit, and that blocks and words divide them."""
-    for name, size in (("d_model", c.d_model), ("a norm group of d_inner", c.group_dim)):
-        if size > NORM_CHANNELS:
-            raise InputError(f"{name} has {size} channels, expected at most {NORM_CHANNELS}")
-    padded, order = f.transform.padded(c.group_dim), f.transform.size(c.group_dim)
+    inner = f.in_channels(c.d_model)
+    _norm("d_model", c.d_model)
+    _channels("the head", f.head, inner)
+    for sizes in dict.fromkeys(c.layers):
+        _layer_sizes(sizes, f, inner)
+
+
+def _layer_sizes(sizes: Sizes, f: Formats, inner: int) -> None:
+    dim = sizes.out_dim // sizes.out_groups
+    _norm("a norm group of the input of out_proj", dim)
+    padded, order = f.transform.padded(dim), f.transform.size(dim)
     if padded % order or not has_hadamard(order):
         raise InputError(
             f"a norm group of {padded} channels has no Hadamard transform of order {order}, "
             f"expected one that divides it"
         )
-    for name, op, channels in (
-        ("in_proj", f.projection, f.in_channels(c)),
-        ("out_proj", f.projection, f.out_channels(c)),
-        ("the head", f.head, f.in_channels(c)),
-    ):
-        if channels * op.bits % 8:
-            raise InputError(
-                f"{name} has {channels} channels of {op.bits} bits, expected whole bytes"
-            )
-        _accumulator(name, op, channels)
+    _channels("in_proj", f.projection, inner)
+    _channels("out_proj", f.projection, out_channels(sizes, f))
+
+
+def _norm(name: str, size: int) -> None:
+    if size > NORM_CHANNELS:
+        raise InputError(f"{name} has {size} channels, expected at most {NORM_CHANNELS}")
+
+
+def _channels(name: str, op: Projection, channels: int) -> None:
+    if channels * op.bits % 8:
+        raise InputError(f"{name} has {channels} channels of {op.bits} bits, expected whole bytes")
+    _accumulator(name, op, channels)
 
 
 def _accumulator(name: str, op: Projection, channels: int) -> None:
@@ -124,25 +133,29 @@ def _linear(name: str, linear: QuantizedLinear) -> None:
     _within(f"{name}.input_shift_exp", linear.input_shift_exp, -62, 0)
 
 
-def _layer(name: str, model: QuantizedModel, layer: QuantizedLayer) -> None:
-    c, e = model.config, layer.exponents
-    for vector, spec in layer_vectors(c).items():
-        _tensor(f"{name}.{vector}", getattr(layer, vector), spec)
-    for exponent, value in asdict(e).items():
-        limits = (0, 31) if exponent == "hadamard_shift" else EXPONENT
-        _within(f"{name}.exponents.{exponent}", value, *limits)
-    _within(f"{name}.eps_gate", layer.eps_gate, *EPS)
-    _within(f"{name}.conv_bias", layer.conv_bias, -(1 << 23), (1 << 23) - 1)
-    _within(f"{name}.conv_in_shift", layer.conv_in_shift, 0, 15)
-    _within(f"{name}.conv_out_shift", layer.conv_out_shift, -24, 40)
-    _within(f"{name}.A", layer.A, 0, 32767)
-    _within(f"{name}.A_shift", layer.A_shift, -17, 47)
+def _layer(name: str, model: QuantizedModel, layer: QuantizedLayer, sizes: Sizes) -> None:
+    mixer = layer.mixer
+    if mixer.sizes != sizes:
+        raise InputError(f"{name} has other sizes than the model's config says")
+    for vector, spec in mixer_tensors(sizes).items():
+        _tensor(f"{name}.{vector}", getattr(mixer, vector), spec)
+    _numbers(name, mixer)
+    for what, value, low, high in mixer.limits():
+        _within(f"{name}: {what}", value, low, high)
     _within(f"the static shift of {name}.in_proj", model.in_shift(layer), *ROW_SHIFT)
     _within(f"the static shift of {name}.out_proj", model.out_shift(layer), *ROW_SHIFT)
-    for part in ("z", "conv_x", "conv_B", "conv_C"):
-        shift = model.silu_shift(getattr(e, part))
-        _within(f"the shift of {name}.{part} to the sigmoid's input", shift, *SILU_SHIFT)
-    _within(f"the shift of {name}'s y", e.y - e.state - e.conv_C, 0, 62)
-    _within(f"the shift of {name}'s gate", e.gate - e.y - e.z, *PRODUCT_SHIFT)
-    weighted = e.weighted - e.gate - e.gate_weight
-    _within(f"the shift of {name}'s norm weight", weighted, *PRODUCT_SHIFT)
+
+
+def _numbers(name: str, values: Mixer) -> None:
+    """Check every declared number and the values of every declared tensor."""
+    for field, allowed in numbers(values).items():
+        _within(f"{name}.{field}", getattr(values, field), allowed.low, allowed.high)
+    for field, tensor in declared(values).items():
+        value = getattr(values, field)
+        low = np.iinfo(value.dtype).min if tensor.low is None else tensor.low
+        high = np.iinfo(value.dtype).max if tensor.high is None else tensor.high
+        _within(f"{name}.{field}", value, low, high)
+    for field in fields(cast(Any, values)):
+        group = getattr(values, field.name)
+        if is_dataclass(group) and field.name != "sizes":
+            _numbers(f"{name}.{field.name}", cast(Any, group))

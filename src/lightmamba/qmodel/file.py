@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -15,24 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from lightmamba.config import Mamba2Config
-from lightmamba.errors import InputError, shown
+from lightmamba.blocks import part
+from lightmamba.blocks.protocols import Mixer
+from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks.tensors import describe
+from lightmamba.config import ModelConfig
+from lightmamba.errors import InputError
+from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack
+from lightmamba.plain import build, take
 from lightmamba.qmodel.check import validate
-from lightmamba.qmodel.formats import Formats
-from lightmamba.qmodel.header import build, take
-from lightmamba.qmodel.layout import DTYPES, Matrix, describe, layer_vectors, matrices, tensors
-from lightmamba.qmodel.model import (
-    Exponents,
-    QuantizedLayer,
-    QuantizedLinear,
-    QuantizedModel,
-    Table,
-)
+from lightmamba.qmodel.layout import DTYPES, Matrix, matrices, mixer_tensors, tensors
+from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 
 __all__ = ["KEY", "VERSION", "load", "load_sizes", "save", "to_bytes"]
 
-KEY, VERSION = "lightmamba", 1
+KEY, VERSION = "lightmamba", 2
 NUMBERS = ("base", "act_base", "acc_shift", "input_scale_exp", "input_shift_exp")
 WHOLE = ("valid_vocab", "residual_exp", "logit_exp", "eps")
 OBJECTS = ("origin", "generation_config", "special_ids")
@@ -101,7 +99,7 @@ def load(path: Path) -> QuantizedModel:
         return _read(handle, _mapped(path))
 
 
-def load_sizes(path: Path) -> tuple[Mamba2Config, Formats]:
+def load_sizes(path: Path) -> tuple[ModelConfig, Formats]:
     """Sizes and arithmetic of a file, from its metadata alone.
 
     Raises
@@ -133,26 +131,33 @@ def _linear_numbers(linear: QuantizedLinear) -> dict[str, int]:
     return {name: getattr(linear, name) for name in NUMBERS}
 
 
+def _mixer_numbers(mixer: Mixer) -> dict[str, Any]:
+    """Numbers of a mixer by name; those of a group, such as exponents, in an object."""
+    named = mixer_tensors(mixer.sizes)
+    values = {f.name: getattr(mixer, f.name) for f in fields(cast(Any, mixer))}
+    return {
+        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in values.items()
+        if name != "sizes" and name not in named
+    }
+
+
 def _header(model: QuantizedModel) -> dict[str, Any]:
-    config = asdict(model.config)
-    config["dt_limit"] = [repr(float(x)) for x in model.config.dt_limit]
     layers = [
         {
-            "exponents": asdict(layer.exponents),
-            "eps_gate": layer.eps_gate,
             "in_proj": _linear_numbers(layer.in_proj),
+            "mixer": _mixer_numbers(layer.mixer),
             "out_proj": _linear_numbers(layer.out_proj),
         }
         for layer in model.layers
     ]
     return {
         "version": VERSION,
-        "config": config,
+        "config": model.config.as_dict(),
         "formats": asdict(model.formats),
         "embedding": {"base": model.embedding.base},
         "head": _linear_numbers(model.head),
         "layers": layers,
-        "dt_limits": list(model.dt_limits),
         "chat_template": model.chat_template,
         **{name: getattr(model, name) for name in (*WHOLE, *OBJECTS)},
     }
@@ -200,11 +205,11 @@ def _tensors(model: QuantizedModel) -> Iterator[Stored]:
     yield from _matrix("embedding", model.embedding, named["embedding"])
     yield from _matrix("head", model.head, named["head"])
     for i, layer in enumerate(model.layers):
-        for part in ("in_proj", "out_proj"):
-            name = f"layers.{i}.{part}"
-            yield from _matrix(name, getattr(layer, part), named[name])
-        for vector in layer_vectors(model.config):
-            yield _plain(f"layers.{i}.{vector}", getattr(layer, vector))
+        for which in ("in_proj", "out_proj"):
+            name = f"layers.{i}.{which}"
+            yield from _matrix(name, getattr(layer, which), named[name])
+        for name in mixer_tensors(layer.mixer.sizes):
+            yield _plain(f"layers.{i}.{name}", getattr(layer.mixer, name))
 
 
 def _matrix(name: str, value: QuantizedLinear | Table, matrix: Matrix) -> Iterator[Stored]:
@@ -230,7 +235,10 @@ def _metadata(handle: Any) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"its metadata is no JSON ({error})") from error
     if (version := take(header, "version", int)) != VERSION:
-        raise InputError(f"of version {version}, but this program reads version {VERSION}")
+        raise InputError(
+            f"of version {version}, but this program reads version {VERSION}; make it again with: "
+            "lightmamba quantize CKPT -o FILE"
+        )
     return cast(dict[str, Any], header)
 
 
@@ -241,8 +249,8 @@ def _number(text: str) -> float:
     return number
 
 
-def _sizes(header: dict[str, Any]) -> tuple[Mamba2Config, Formats]:
-    config = _config(take(header, "config", dict))
+def _sizes(header: dict[str, Any]) -> tuple[ModelConfig, Formats]:
+    config = ModelConfig.from_dict(take(header, "config", dict))
     return config, build(Formats, header.get("formats"), "formats")
 
 
@@ -272,15 +280,13 @@ def _read(handle: Any, mapped: Tensors) -> QuantizedModel:
         raise InputError(f"has numbers for {len(numbers)} layers, expected {c.n_layer}")
     found = _checked(handle, mapped, c, f)
     layers = []
-    for i, entry in enumerate(numbers):
+    for i, (entry, sizes) in enumerate(zip(numbers, c.layers, strict=True)):
         at = f"layers.{i}"
         layers.append(
             QuantizedLayer(
                 in_proj=_linear(found, f"{at}.in_proj", entry, f.weight_bits),
+                mixer=_mixer(found, at, take(entry, "mixer", dict, at), sizes),
                 out_proj=_linear(found, f"{at}.out_proj", entry, f.weight_bits),
-                exponents=build(Exponents, take(entry, "exponents", dict, at), f"{at}.exponents"),
-                eps_gate=take(entry, "eps_gate", int, at),
-                **{name: found[f"{at}.{name}"] for name in layer_vectors(c)},
             )
         )
     base = take(take(header, "embedding", dict), "base", int, "embedding")
@@ -293,7 +299,6 @@ def _read(handle: Any, mapped: Tensors) -> QuantizedModel:
         embedding=Table(found["embedding.q"].view(np.int8), found["embedding.code"], base),
         layers=tuple(layers),
         head=_linear(found, "head", header, f.head_weight_bits),
-        dt_limits=_pair(header),
         tokenizer=None if tokenizer is None else tokenizer.tobytes(),
         chat_template=header.get("chat_template") and take(header, "chat_template", str),
         calibration_windows=found["calibration_windows"],
@@ -308,26 +313,14 @@ def _read(handle: Any, mapped: Tensors) -> QuantizedModel:
     return model
 
 
-def _config(sizes: dict[str, Any]) -> Mamba2Config:
-    texts = take(sizes, "dt_limit", list, "config")
-    try:
-        low, high = (float(text) for text in texts)
-    except (ValueError, TypeError, OverflowError) as error:
-        wrong = f"metadata config.dt_limit is {shown(texts)}, expected two numbers"
-        raise InputError(wrong) from error
-    others = {name: size for name, size in sizes.items() if name != "dt_limit"}
-    return build(Mamba2Config, others, "config", dt_limit=(low, high))
+def _mixer(found: Tensors, at: str, entry: dict[str, Any], sizes: Sizes) -> Mixer:
+    """Mixer of the layer ``at``: its tensors, and its numbers from its entry."""
+    values = {name: found[f"{at}.{name}"] for name in mixer_tensors(sizes)}
+    kind = part(sizes.kind, "quantized").Mixer
+    return cast(Mixer, build(kind, entry, f"{at}.mixer", sizes=sizes, **values))
 
 
-def _pair(header: dict[str, Any]) -> tuple[int, int]:
-    match take(header, "dt_limits", list):
-        case [int(low), int(high)]:
-            return low, high
-        case other:
-            raise InputError(f"metadata dt_limits is {shown(other)}, expected two whole numbers")
-
-
-def _checked(handle: Any, mapped: Tensors, c: Mamba2Config, f: Formats) -> Tensors:
+def _checked(handle: Any, mapped: Tensors, c: ModelConfig, f: Formats) -> Tensors:
     """Every tensor, each of the right type and shape, none missing and none too many."""
     must, may = tensors(c, f)
     names = set(handle.keys())

@@ -3,6 +3,7 @@
 A real value is always ``q * 2**exponent`` (times a scale code, where one is stored with q).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.config import Mamba2Config
+from lightmamba.blocks import part
+from lightmamba.blocks.protocols import Mixer, out_channels
+from lightmamba.config import ModelConfig
+from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack, unpack
 from lightmamba.numerics.primitives import Ints
-from lightmamba.numerics.tables import Q5_11
-from lightmamba.qmodel.formats import Formats
 
-__all__ = ["Exponents", "QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table"]
+__all__ = ["QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table"]
 
 RMS_SHIFT = 8  # the residual is squared as int24
 
@@ -71,55 +73,12 @@ class QuantizedLinear:
 
 
 @dataclass(frozen=True)
-class Exponents:
-    """Static exponents of one layer, from calibration."""
-
-    z: int  # int16 rows of in_proj, by kind; dt is Q5.11
-    x: int
-    B: int
-    C: int
-    conv_x: int  # int16 outputs of the convolution and of SiLU
-    conv_B: int
-    conv_C: int
-    state: int  # the 32-bit frame of h
-    y: int  # int24
-    D: int
-    gate: int  # int24, y·silu(z)
-    gate_weight: int
-    weighted: int  # int24, after the norm weight
-    hadamard_shift: int = 0  # right shift after the transform
-
-    def of_rows(self, config: Mamba2Config) -> Ints:
-        """Exponent of each row of in_proj, (d_in_proj,)."""
-        out = np.full(config.d_in_proj, Q5_11)
-        for name, rows in config.splits().items():
-            if name != "dt":
-                out[rows] = getattr(self, name)
-        return out
-
-    def of_conv(self, config: Mamba2Config) -> Ints:
-        """Exponent of each output of the convolution, (conv_dim,)."""
-        bc = config.ngroups * config.d_state
-        return np.repeat([self.conv_x, self.conv_B, self.conv_C], [config.d_inner, bc, bc])
-
-
-@dataclass(frozen=True)
 class QuantizedLayer:
-    """One layer."""
+    """One layer: a projection of the residual stream, what its kind does, a projection back."""
 
     in_proj: QuantizedLinear
+    mixer: Mixer
     out_proj: QuantizedLinear
-    conv_weight: NDArray[np.int8]  # (d_conv, conv_dim)
-    conv_bias: NDArray[np.int32]  # (conv_dim,), 24 bits, in units of the sum
-    conv_in_shift: NDArray[np.int8]  # (conv_dim,)
-    conv_out_shift: NDArray[np.int8]  # (conv_dim,)
-    dt_bias: NDArray[np.int16]  # (nheads,), Q5.11
-    A: NDArray[np.int16]  # (nheads,), |A|·log2 e
-    A_shift: NDArray[np.int8]  # (nheads,)
-    D: NDArray[np.int16]  # (nheads,)
-    gate_weight: NDArray[np.int16]  # (d_inner,)
-    exponents: Exponents
-    eps_gate: int  # eps · group_dim in squared units of the gate
 
 
 @dataclass(frozen=True)
@@ -130,7 +89,7 @@ class QuantizedModel:
     ``licence``, ``hashes``, ``seed``, ``errors`` by tensor, ...
     """
 
-    config: Mamba2Config
+    config: ModelConfig
     formats: Formats
     valid_vocab: int  # ids from here on are padding
     embedding: Table
@@ -139,7 +98,6 @@ class QuantizedModel:
     residual_exp: int  # of the int32 residual stream
     logit_exp: int  # of the int32 logits
     eps: int  # eps · d_model in squared units of the residual >> 8
-    dt_limits: tuple[int, int]  # clamp of the input of softplus, Q5.11
     origin: dict[str, Any] = field(default_factory=dict)
     tokenizer: bytes | None = None
     chat_template: str | None = None
@@ -151,7 +109,7 @@ class QuantizedModel:
 
     def in_shift(self, layer: QuantizedLayer) -> Ints:
         """Static right shift of each row of in_proj after 1/rms, before the j of the rms."""
-        return self._rms_shift(layer.in_proj) + layer.exponents.of_rows(self.config)
+        return self._rms_shift(layer.in_proj) + layer.mixer.row_exponents()
 
     def head_shift(self) -> int:
         """The same for the logits."""
@@ -159,16 +117,12 @@ class QuantizedModel:
 
     def out_shift(self, layer: QuantizedLayer) -> int:
         """The same for out_proj, whose rows are residual units."""
-        e, linear = layer.exponents, layer.out_proj
-        entered = e.weighted + e.hadamard_shift + linear.act_base + linear.base + linear.acc_shift
-        return 23 + 2 + e.gate + self.residual_exp - entered
+        mixer, linear = layer.mixer, layer.out_proj
+        entered = mixer.out_exponent + linear.act_base + linear.base + linear.acc_shift
+        return 23 + 2 + mixer.norm_exponent + self.residual_exp - entered
 
     def _rms_shift(self, linear: QuantizedLinear) -> int:
         return 23 + 2 + RMS_SHIFT - linear.act_base - linear.base - linear.acc_shift
-
-    def silu_shift(self, exponent: int) -> int:
-        """Right shift of a value of this exponent to the sigmoid's input."""
-        return Q5_11 - exponent
 
     @property
     def plain(self) -> bool:
@@ -177,19 +131,28 @@ class QuantizedModel:
         return all(x.plain for x in linears + [layer.out_proj for layer in self.layers])
 
     def bytes_per_token(self) -> dict[str, int]:
-        """Bytes a decoder must move per token, by part: weights, head, embedding, state."""
+        """Bytes a decoder must move per token, by part: weights, head, embedding, states.
+
+        Those of the states are read and written whole; attention's grow with the context and are
+        not among them.
+        """
         c, f = self.config, self.formats
-        k, m = f.in_channels(c), f.out_channels(c)
+        k = f.in_channels(c.d_model)
 
         def linear(rows: int, channels: int, bits: int) -> int:
             return rows * (channels * bits // 8 + channels // f.group)
 
-        state = c.nheads * c.headdim * f.padded_state(c)
-        per_layer = linear(c.d_in_proj, k, f.weight_bits) + linear(c.d_model, m, f.weight_bits)
+        projections = sum(
+            linear(sizes.in_rows, k, f.weight_bits)
+            + linear(c.d_model, out_channels(sizes, f), f.weight_bits)
+            for sizes in c.layers
+        )
+        states = Counter[str]()
+        for sizes in c.layers:
+            states.update(part(sizes.kind, "state").bytes_per_token(sizes, f))
         return {
-            "projections": c.n_layer * per_layer,
+            "projections": projections,
             "head": linear(c.vocab_size, k, f.head_weight_bits),
             "embedding": k + k // f.group,
-            "state": c.n_layer * 2 * (state * f.state_bits // 8 + state // f.ssm(c).block),
-            "conv_state": c.n_layer * c.d_conv * c.conv_dim,  # three read, one written
+            **states,
         }

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from lightmamba.config import Mamba2Config
-from lightmamba.numerics.blocks import BlockQuant, Pow2Block
+from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
@@ -54,30 +53,9 @@ class Formats:
 
     @property
     def transform(self) -> OnlineHadamard:
-        """Transform between gate and out_proj."""
+        """Transform of the input of out_proj."""
         return OnlineHadamard(self.hadamard, pad=self.group)
 
-    def x_block(self, config: Mamba2Config) -> Pow2Block:
-        """Blocks of x along headdim, restarting at every head."""
-        return Pow2Block(8, min(32, config.headdim))
-
-    def bc_block(self, config: Mamba2Config) -> Pow2Block:
-        """Blocks of B and C along d_state, the same as those of the state."""
-        return Pow2Block(8, self.ssm(config).block)
-
-    def ssm(self, config: Mamba2Config) -> SsmStep:
-        """Arithmetic of the state, with blocks along d_state."""
-        return SsmStep(self.state_bits, min(32, config.d_state), self.state_rounding)
-
-    def in_channels(self, config: Mamba2Config) -> int:
+    def in_channels(self, d_model: int) -> int:
         """Columns of in_proj and the head: d_model, zero-padded to whole groups."""
-        return -(-config.d_model // self.group) * self.group
-
-    def out_channels(self, config: Mamba2Config) -> int:
-        """Columns of out_proj: each norm group zero-padded to whole groups."""
-        return config.ngroups * self.transform.padded(config.group_dim)
-
-    def padded_state(self, config: Mamba2Config) -> int:
-        """d_state, zero-padded to whole blocks."""
-        block = self.ssm(config).block
-        return -(-config.d_state // block) * block
+        return -(-d_model // self.group) * self.group

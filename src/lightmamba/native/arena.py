@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Arena", "aligned"]
+__all__ = ["LINE", "Arena", "aligned"]
 
 LARGE = 1 << 21  # bytes of a large page
 CHUNK = 64 << 20  # bytes that are asked for at once, at least

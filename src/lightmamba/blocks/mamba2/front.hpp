@@ -1,58 +1,28 @@
 // Between in_proj and the state: convolution, SiLU, blocks of x, B and C, dt and decay.
 // Source: numerics/conv.py, blocks.py (Pow2Block), ssm.py (Discretize).
 #pragma once
-#include "arithmetic.hpp"
+#include "../../native/arithmetic.hpp"
+#include "../../native/silu.hpp"
 #include "types.hpp"
 
 namespace lightmamba {
 namespace {
 
-constexpr int64_t LOW16 = -32768, HIGH16 = 32767;
 constexpr int MAX_TAPS = 16;
-
-INLINE i32x16 gather(const int32_t* table, i32x16 at) {
-#if defined(__AVX512F__)
-    return (i32x16)_mm512_i32gather_epi32((__m512i)at, table, 4);
-#else
-    i32x16 out;
-    for (int i = 0; i < 16; ++i) out[i] = table[at[i]];
-    return out;
-#endif
-}
-
-INLINE int64_t silu(const Tables& t, int64_t x, int64_t shift) {
-    const int64_t offset = saturate(round_shift(x, shift), LOW16, HIGH16) - LOW16;
-    const uint32_t node = t.sigmoid[offset >> t.sigmoid_bits];
-    const int64_t fraction = offset & ((1 << t.sigmoid_bits) - 1);
-    return round_shift(x * interpolate(node >> 16, node & 0xFFFF, fraction, t.sigmoid_bits), 16);
-}
-
-// The same for int16 values in 32 bits: beyond 20 to the right all is 0, beyond 16 to the left all
-// but 0 saturates.
-INLINE i32x16 silu(const Tables& t, i32x16 x, i32x16 shift) {
-    const int bits = t.sigmoid_bits;
-    const i32x16 right = clamp(shift, all(0), all(20)), left = clamp(-shift, all(0), all(16));
-    const i32x16 wide = ((x << left) + ((all(1) << right) >> 1)) >> right;
-    const i32x16 offset = clamp(wide, all(LOW16), all(HIGH16)) - int32_t(LOW16);
-    const i32x16 node = gather(t.sigmoid, offset >> bits), base = (i32x16)((u32x16)node >> 16);
-    const i32x16 product = (node & 0xFFFF) * (offset & ((1 << bits) - 1));
-    const i32x16 sigma = base + ((product + (1 << bits >> 1)) >> bits);
-    return (x * sigma + 32768) >> 16;
-}
 
 // Convolution and SiLU of channels begin .. begin + count - 1 of one slot; advances its state.
 APART void convolve(
-    const Model& m, const Layer& k, const Work& w, int8_t* state, const Slot& slot, int64_t begin,
+    const Mamba2& k, const Work& w, const Mamba2Work& own, int8_t* state, const Slot& slot, int64_t begin,
     int64_t count, int8_t* window
 ) {
-    const int64_t taps = m.d_conv, dim = m.conv_dim, width = m.d_in_proj;
+    const int64_t taps = k.d_conv, dim = k.conv_dim, width = k.in_rows;
     int64_t lost_in = 0, lost_out = 0;
     for (int64_t t = 0; t < taps - 1; ++t) {
         std::memcpy(window + t * count, state + t * dim + begin, count);
     }
     for (int64_t t = 0; t < slot.count; ++t) {
-        const int16_t* row = w.rows + (slot.first + t) * width + m.d_inner + begin;
-        int16_t* out = w.conv + (slot.first + t) * dim + begin;
+        const int16_t* row = w.rows + (slot.first + t) * width + k.d_inner + begin;
+        int16_t* out = own.conv + (slot.first + t) * dim + begin;
         int8_t* now = window + (taps - 1 + t) * count;
         int64_t c = 0;
         for (; c + 16 <= count; c += 16) {
@@ -80,7 +50,7 @@ APART void convolve(
                 lost_in -= bad_in[i];
                 lost_out -= bad_out[i];
             }
-            const i32x16 soft = silu(m.tables, value, load<i32x16>(k.conv_silu_shift + at));
+            const i32x16 soft = silu(*k.tables, value, load<i32x16>(k.conv_silu_shift + at));
             narrow(out + c, soft);
         }
         for (; c < count; ++c) {
@@ -95,7 +65,7 @@ APART void convolve(
             const int64_t wide = round_shift(acc, k.conv_out_shift[at]);
             const int64_t value = saturate(wide, LOW16, HIGH16);
             lost_out += value != wide;
-            out[c] = silu(m.tables, value, k.conv_silu_shift[at]);
+            out[c] = silu(*k.tables, value, k.conv_silu_shift[at]);
         }
     }
     for (int64_t t = 0; t < taps - 1; ++t) {
@@ -126,11 +96,11 @@ INLINE void pow2_blocks(const int16_t* x, int64_t n, int64_t block, int8_t* q, i
 }
 
 // dt and exp(dt * A) of one head and vector.
-INLINE int64_t discretize(const Model& m, const Layer& k, const Work& w, int64_t v, int64_t head) {
-    const Tables& t = m.tables;
-    const int64_t row = w.rows[v * m.d_in_proj + m.d_inner + m.conv_dim + head];
+INLINE int64_t discretize(const Mamba2& k, const Work& w, const Mamba2Work& own, int64_t v, int64_t head) {
+    const Tables& t = *k.tables;
+    const int64_t row = w.rows[v * k.in_rows + k.d_inner + k.conv_dim + head];
     const int64_t biased = row + k.dt_bias[head], kept = saturate(biased, LOW16, HIGH16);
-    const int64_t offset = saturate(kept, m.dt_low, m.dt_high) - LOW16;
+    const int64_t offset = saturate(kept, k.dt_low, k.dt_high) - LOW16;
     const int64_t n = offset >> t.softplus_bits, fraction = offset & ((1 << t.softplus_bits) - 1);
     const int64_t mantissa =
         interpolate(t.softplus_base[n], t.softplus_delta[n], fraction, t.softplus_bits);
@@ -140,36 +110,36 @@ INLINE int64_t discretize(const Model& m, const Layer& k, const Work& w, int64_t
     const int64_t power = wanted < TOP ? wanted : TOP;
     const int64_t segment = (power & ONE) >> t.exp2_bits, rest = power & ((1 << t.exp2_bits) - 1);
     const int64_t value = interpolate(t.exp2_base[segment], t.exp2_delta[segment], rest, t.exp2_bits);
-    const int64_t at = v * m.nheads + head;
-    w.dt[at] = mantissa;
-    w.dt_shift[at] = t.softplus_shift[n];
-    w.decay[at] = saturate(round_shift(value, power >> 24), 0, ONE);
+    const int64_t at = v * k.nheads + head;
+    own.dt[at] = mantissa;
+    own.dt_shift[at] = t.softplus_shift[n];
+    own.decay[at] = saturate(round_shift(value, power >> 24), 0, ONE);
     return kept != biased;
 }
 
 // One item of the front of a layer: the channels of a head, or of a group's B or C, of one slot.
 APART void front_item(
-    const Model& m, const Layer& k, const Work& w, const Sequences& states, int64_t layer,
-    const Slot& slot, int64_t item, int8_t* window
+    const Mamba2& k, const Work& w, const Mamba2Work& own, const Sequences& states, const Slot& slot, int64_t item,
+    int8_t* window
 ) {
-    const int64_t wide = 2 * m.ngroups;  // B and C come first, since they are longer than a head
+    const int64_t wide = 2 * k.ngroups;  // B and C come first, since they are longer than a head
     const bool head = item >= wide;
-    const int64_t part = head ? item - wide : item, count = head ? m.headdim : m.d_state;
-    const int64_t block = head ? m.x_block : m.bc_block, blocks = (count + block - 1) / block;
-    const int64_t lanes = head ? m.nheads : m.ngroups;
-    const int64_t begin = head ? part * count : m.d_inner + part * count;
-    int8_t* state = states.conv + layer * states.conv_stride + slot.sequence * (m.d_conv - 1) * m.conv_dim;
-    convolve(m, k, w, state, slot, begin, count, window);
-    const bool B = !head && part < m.ngroups;
-    const int64_t lane = head || B ? part : part - m.ngroups;
-    int8_t* q = head ? w.x : B ? w.B : w.C;
-    int8_t* exponent = head ? w.x_exp : B ? w.B_exp : w.C_exp;
+    const int64_t part = head ? item - wide : item, count = head ? k.headdim : k.d_state;
+    const int64_t block = head ? k.x_block : k.bc_block, blocks = (count + block - 1) / block;
+    const int64_t lanes = head ? k.nheads : k.ngroups;
+    const int64_t begin = head ? part * count : k.d_inner + part * count;
+    int8_t* state = (int8_t*)states.of(slot.sequence) + k.conv_at;
+    convolve(k, w, own, state, slot, begin, count, window);
+    const bool B = !head && part < k.ngroups;
+    const int64_t lane = head || B ? part : part - k.ngroups;
+    int8_t* q = head ? own.x : B ? own.B : own.C;
+    int8_t* exponent = head ? own.x_exp : B ? own.B_exp : own.C_exp;
     int64_t lost = 0;
     for (int64_t v = slot.first; v < slot.first + slot.count; ++v) {
         const int64_t at = v * lanes + lane;
-        const int16_t* from = w.conv + v * m.conv_dim + begin;
+        const int16_t* from = own.conv + v * k.conv_dim + begin;
         pow2_blocks(from, count, block, q + at * blocks * block, exponent + at * blocks);
-        if (head) lost += discretize(m, k, w, v, part);
+        if (head) lost += discretize(k, w, own, v, part);
     }
     add_lost(w.lost, LOST_DT, lost);
 }

@@ -1,7 +1,7 @@
-"""Metadata of a quantized model file: dataclasses to plain JSON and back, every type checked."""
+"""Plain JSON to dataclasses, every type checked."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 from lightmamba.errors import InputError, shown
@@ -10,7 +10,7 @@ __all__ = ["build", "take"]
 
 T = TypeVar("T")
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string",
-         dict: "an object", list: "a list"}  # fmt: skip
+         dict: "an object", list: "a list", tuple: "a list"}  # fmt: skip
 
 
 def take(data: Any, key: str, kind: type[T], where: str = "") -> T:
@@ -27,10 +27,19 @@ def take(data: Any, key: str, kind: type[T], where: str = "") -> T:
     if key not in data:
         raise InputError(f"the metadata lacks {name}")
     value = data[key]
-    wide: Any = (int, float) if kind is float else kind
+    wide: Any = (int, float) if kind is float else list if kind is tuple else kind
     if not isinstance(value, wide) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"metadata {name} is {shown(value)}, expected {WORDS[kind]}")
-    return cast(T, value)
+    return cast(T, _pair(value, name) if kind is tuple else value)
+
+
+def _pair(values: list[Any], name: str) -> tuple[float, float]:
+    """Two real numbers, written as text because JSON has no infinity."""
+    try:
+        low, high = (float(text) for text in values)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"metadata {name} is {shown(values)}, expected two numbers") from error
+    return low, high
 
 
 def build(kind: Callable[..., T], data: Any, where: str, **given: Any) -> T:
@@ -43,10 +52,17 @@ def build(kind: Callable[..., T], data: Any, where: str, **given: Any) -> T:
     """
     hints = get_type_hints(kind)
     names = [f.name for f in fields(cast(Any, kind)) if f.name not in given]
-    values = {n: take(data, n, get_origin(hints[n]) or hints[n], where) for n in names}
+    values = {n: _field(data, n, hints[n], where) for n in names}
     if unknown := set(data) - set(names):
         raise InputError(f"metadata {where} has the unknown entry {shown(min(unknown))}")
     try:
         return kind(**values, **given)
     except ValueError as error:
         raise InputError(f"metadata {where} does not fit: {error}") from error
+
+
+def _field(data: Any, name: str, hint: Any, where: str) -> Any:
+    """Value of a field: plain, or another dataclass."""
+    if is_dataclass(hint):
+        return build(cast(Any, hint), take(data, name, dict, where), f"{where}.{name}")
+    return take(data, name, get_origin(hint) or hint, where)

@@ -1,0 +1,1 @@
+"""Mamba2: a state-space mixer with a causal convolution (Dao and Gu, arXiv 2405.21060)."""

@@ -1,0 +1,76 @@
+"""What a sequence leaves behind in a Mamba2 layer: convolution inputs and the SSM state.
+
+The SSM state lies in tiles of up to 16 rows of headdim, side by side, as the compiled kernels walk
+it; :func:`natural` gives it in the order of its axes.
+"""
+
+import math
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.formats import Formats
+from lightmamba.numerics.blocks import Pow2Block
+from lightmamba.numerics.ssm import SsmStep
+
+__all__ = ["bc_block", "natural", "padded_state", "put_natural", "ssm_step", "state", "x_block"]
+
+TILE = 16  # rows of headdim side by side, where they divide it
+T = TypeVar("T", bound=np.generic)
+
+
+def x_block(sizes: Sizes) -> Pow2Block:
+    """Blocks of x along headdim, restarting at every head."""
+    return Pow2Block(8, min(32, sizes.headdim))
+
+
+def bc_block(sizes: Sizes, formats: Formats) -> Pow2Block:
+    """Blocks of B and C along d_state, the same as those of the state."""
+    return Pow2Block(8, ssm_step(sizes, formats).block)
+
+
+def ssm_step(sizes: Sizes, formats: Formats) -> SsmStep:
+    """Arithmetic of the state, with blocks along d_state."""
+    return SsmStep(formats.state_bits, min(32, sizes.d_state), formats.state_rounding)
+
+
+def padded_state(sizes: Sizes, formats: Formats) -> int:
+    """d_state, zero-padded to whole blocks."""
+    block = ssm_step(sizes, formats).block
+    return -(-sizes.d_state // block) * block
+
+
+def state(sizes: Sizes, formats: Formats) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Type and shape of each array of one sequence, all zero when it begins."""
+    d_state, rows = padded_state(sizes, formats), math.gcd(TILE, sizes.headdim)
+    tiles, blocks = sizes.headdim // rows, d_state // ssm_step(sizes, formats).block
+    h = np.int8 if formats.state_bits == 8 else np.int16
+    return {
+        "conv": (np.int8, (sizes.d_conv - 1, sizes.conv_dim)),
+        "h": (h, (sizes.nheads, tiles, d_state, rows)),
+        "h_exp": (np.uint8, (sizes.nheads, tiles, blocks, rows)),
+    }
+
+
+def natural(tiled: NDArray[T]) -> NDArray[T]:
+    """(batch, nheads, tiles, width, rows) to (batch, nheads, headdim, width), copied."""
+    batch, nheads, tiles, width, rows = tiled.shape
+    return tiled.swapaxes(-1, -2).reshape(batch, nheads, tiles * rows, width)
+
+
+def put_natural(tiled: NDArray[Any], value: NDArray[Any]) -> None:
+    """Write (batch, nheads, headdim, width) values into an array of tiles."""
+    view = tiled.swapaxes(-1, -2)
+    view[...] = value.reshape(view.shape)
+
+
+def bytes_per_token(sizes: Sizes, formats: Formats) -> dict[str, int]:
+    """Bytes that a decoder must move: the state read and written, the convolution's inputs too."""
+    elements = sizes.nheads * sizes.headdim * padded_state(sizes, formats)
+    exponents = elements // ssm_step(sizes, formats).block
+    return {
+        "state": 2 * (elements * formats.state_bits // 8 + exponents),
+        "conv_state": sizes.d_conv * sizes.conv_dim,  # three read, one written
+    }

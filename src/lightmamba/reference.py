@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightmamba.mamba2 import Cache, Mamba2, rms_norm
+from lightmamba.blocks.floating import Cache, rms_norm
+from lightmamba.causal_lm import CausalLM
 
 __all__ = ["FloatModel", "FloatState"]
 
@@ -21,15 +22,15 @@ class FloatState:
     def take(self, rows: NDArray[np.int64]) -> "FloatState":
         """Copy of the sequences ``rows``, in this order; one may come several times."""
         chosen = torch.from_numpy(rows)
-        return FloatState([Cache(c.conv_state[chosen], c.ssm_state[chosen]) for c in self.caches])
+        return FloatState([cache.take(chosen) for cache in self.caches])
 
 
 class FloatModel:
-    """A float Mamba2 with its caches outside, like the integer engine."""
+    """A float model with its caches outside, like the integer engine."""
 
     logit_exponent = 0  # logits are in nats
 
-    def __init__(self, model: Mamba2, valid_vocab: int) -> None:
+    def __init__(self, model: CausalLM, valid_vocab: int) -> None:
         self.model = model.eval()
         self.vocab_size, self.valid_vocab = model.config.vocab_size, valid_vocab
 

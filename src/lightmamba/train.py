@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lightmamba.checkpoint import save_checkpoint
-from lightmamba.config import Mamba2Config
+from lightmamba.causal_lm import CausalLM
+from lightmamba.config import mamba2_config
 from lightmamba.data import split_heldout
-from lightmamba.mamba2 import Mamba2
 
 __all__ = ["TrainOptions", "initialize", "train", "train_tokenizer"]
 
@@ -63,26 +63,14 @@ def train_tokenizer(text: str, vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def initialize(model: Mamba2, seed: int) -> None:
-    """Fill the parameters as the Mamba2 reference does: dt in 0.001 to 0.1, A in -16 to -1."""
+def initialize(model: CausalLM, seed: int) -> None:
+    """Fill the parameters, each mixer as its kind does."""
     generator = torch.Generator().manual_seed(seed)
-
-    def uniform(like: Tensor, low: float, high: float) -> Tensor:
-        return torch.rand(like.shape, generator=generator) * (high - low) + low
-
     with torch.no_grad():
         model.embedding.weight.normal_(0, 0.02, generator=generator)
         for layer in model.layers:
-            mixer = layer.mixer
-            dt = uniform(mixer.dt_bias, math.log(1e-3), math.log(1e-1)).exp()
-            mixer.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
-            mixer.A_log.copy_(uniform(mixer.A_log, 1, 16).log())
-            mixer.in_proj.weight.copy_(uniform(mixer.in_proj.weight, -1, 1) * 0.0625)
-            mixer.out_proj.weight.copy_(uniform(mixer.out_proj.weight, -1, 1) * 0.0625)
-            mixer.out_proj.weight.div_(math.sqrt(model.config.n_layer))
-            mixer.conv1d.weight.copy_(uniform(mixer.conv1d.weight, -0.5, 0.5))
-            if mixer.conv1d.bias is not None:
-                mixer.conv1d.bias.zero_()
+            layer.mixer.initialize(generator)
+            layer.mixer.out_proj.weight.div_(math.sqrt(model.config.n_layer))
 
 
 class Windows:
@@ -109,7 +97,7 @@ def learning_rate(step: int, o: TrainOptions) -> float:
     return min(1.0, (step + 1) / 100, max(0.0, (o.steps - step) / falling))
 
 
-def optimizers(model: Mamba2, o: TrainOptions) -> list[torch.optim.Optimizer]:
+def optimizers(model: CausalLM, o: TrainOptions) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for everything else."""
     matrices = [p for n, p in model.named_parameters() if "_proj" in n]
     plain = [p for n, p in model.named_parameters() if "_proj" not in n and p.ndim == 1]
@@ -135,7 +123,7 @@ def bits_per_byte(model: nn.Module, ids: NDArray[np.int64], text_bytes: int, seq
     return total / math.log(2) / text_bytes
 
 
-def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: bool) -> Mamba2:
+def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: bool) -> CausalLM:
     """Train in the folder ``out``, resuming what lies there, and return the model."""
     out.mkdir(parents=True, exist_ok=True)
     training, validation, _ = split_heldout(main)
@@ -147,8 +135,8 @@ def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: 
         np.array(tokenizer.encode(text).ids, dtype=np.int64)
         for text in (training, validation, extra)
     )
-    config = Mamba2Config(options.d_model, options.n_layer, options.vocab_size)
-    model = Mamba2(config)
+    config = mamba2_config(options.d_model, options.n_layer, options.vocab_size)
+    model = CausalLM(config)
     initialize(model, options.seed)
     for layer in model.layers:
         drop = nn.Dropout(options.dropout)

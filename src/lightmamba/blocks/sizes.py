@@ -23,5 +23,9 @@ class Sizes(Protocol):
     def out_groups(self) -> int:
         """Runs of them that have a 1/rms of their own, and are padded by themselves."""
 
+    @property
+    def out_normed(self) -> bool:
+        """Whether that input is divided by its root mean square."""
+
     def sections(self) -> Mapping[str, slice]:
         """Rows of in_proj by name, in order."""

@@ -1,4 +1,4 @@
-"""The config.json of both layouts, as it occurs, to a Mamba2Config; the rest is refused by name.
+"""The config.json of both layouts, as it occurs, to a ModelConfig; the rest is refused by name.
 
 Two libraries write Mamba2 checkpoints: transformers (``hidden_size``, ``num_heads``, ...) and
 mamba_ssm (``d_model``, ``ssm_cfg``, ...). A missing key or null means that library's default.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.checkpoint.files import read_json
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.errors import InputError
 
 __all__ = ["ConfigFile", "read_config"]
@@ -46,7 +46,7 @@ SSM_KEYS = {
 class ConfigFile:
     """What a config.json says."""
 
-    config: Mamba2Config
+    config: ModelConfig
     valid_vocab: int  # ids from here on are padding, as far as the config knows
     special_ids: dict[str, Any]  # bos, eos, pad, as written; nothing by default
     licence: str | None
@@ -145,7 +145,7 @@ def read_config(path: Path) -> ConfigFile:
         config, valid_vocab = read(fields)
     except InputError:
         raise
-    except ValueError as error:  # from Mamba2Config, which does not know the file
+    except ValueError as error:  # from the sizes, which does not know the file
         raise InputError(f"{path}: {error}") from error
     ids = {key: raw.get(f"{key}_token_id") for key in ("bos", "eos", "pad")}
     return ConfigFile(config, valid_vocab, ids, licence if isinstance(licence, str) else None)
@@ -155,7 +155,7 @@ def _names_mamba2(raw: dict[str, Any]) -> bool:
     return raw.get("architectures") == ["Mamba2ForCausalLM"]
 
 
-def _transformers(fields: _Fields) -> tuple[Mamba2Config, int]:
+def _transformers(fields: _Fields) -> tuple[ModelConfig, int]:
     hidden_size = fields.whole("hidden_size", 4096)
     expand = fields.whole("expand", 2)
     num_heads = fields.whole("num_heads", 128)
@@ -166,7 +166,7 @@ def _transformers(fields: _Fields) -> tuple[Mamba2Config, int]:
             f"must equal expand {expand} × hidden_size {hidden_size} = {expand * hidden_size}"
         )
     vocab_size = fields.whole("vocab_size", 32768)
-    config = Mamba2Config(
+    config = mamba2_config(
         d_model=hidden_size,
         n_layer=fields.whole("num_hidden_layers", 64),
         vocab_size=vocab_size,
@@ -184,7 +184,7 @@ def _transformers(fields: _Fields) -> tuple[Mamba2Config, int]:
     return config, vocab_size
 
 
-def _mamba_ssm(fields: _Fields) -> tuple[Mamba2Config, int]:
+def _mamba_ssm(fields: _Fields) -> tuple[ModelConfig, int]:
     ssm = fields.inner("ssm_cfg")
     layer = ssm.raw.get("layer")
     if layer in ("Mamba1", None):  # mamba_ssm builds Mamba-1 where no layer is named
@@ -207,7 +207,7 @@ def _mamba_ssm(fields: _Fields) -> tuple[Mamba2Config, int]:
         raise ssm.error("d_ssm", f"{expand * d_model} or null, because MLP channels cannot be run")
     vocab_size = fields.whole("vocab_size", 50277)
     multiple = fields.whole("pad_vocab_size_multiple", 8)
-    config = Mamba2Config(
+    config = mamba2_config(
         d_model=d_model,
         n_layer=fields.whole("n_layer", 64),
         vocab_size=-(-vocab_size // multiple) * multiple,

@@ -19,9 +19,9 @@ from lightmamba.checkpoint.sidecar import (
 )
 from lightmamba.checkpoint.tensors import Weights, build_model, check_tied, find_weights
 from lightmamba.checkpoint.weights import FloatWeights, ModelWeights, StoredWeights
-from lightmamba.config import Mamba2Config
+from lightmamba.causal_lm import CausalLM
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
-from lightmamba.mamba2 import Mamba2
 
 __all__ = ["Checkpoint", "OpenCheckpoint", "Source", "load_checkpoint", "open_checkpoint"]
 
@@ -40,7 +40,7 @@ class Source:
 class _Beside:
     """What stands beside the weights of a checkpoint."""
 
-    config: Mamba2Config
+    config: ModelConfig
     source: Source
     tokenizer: bytes | None  # tokenizer.json
     chat_template: str | None
@@ -59,7 +59,7 @@ class _Beside:
 class Checkpoint(_Beside):
     """A float model and what stands beside it."""
 
-    model: Mamba2
+    model: CausalLM
 
     @property
     def weights(self) -> FloatWeights:

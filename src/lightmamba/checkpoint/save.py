@@ -13,16 +13,16 @@ from safetensors.torch import save_file
 
 from lightmamba.checkpoint.sidecar import parse_tokenizer
 from lightmamba.checkpoint.tensors import published_names
-from lightmamba.config import Mamba2Config
+from lightmamba.causal_lm import CausalLM
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
-from lightmamba.mamba2 import Mamba2
 
 __all__ = ["config_json", "save_checkpoint"]
 
 IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
 
-def save_checkpoint(model: Mamba2, folder: Path, *, tokenizer: Path | None = None) -> None:
+def save_checkpoint(model: CausalLM, folder: Path, *, tokenizer: Path | None = None) -> None:
     """Write bf16 ``model.safetensors``, ``config.json``, ``generation_config.json``, tokenizer.
 
     Every file is first written aside and all are then renamed, so that a full disk leaves the
@@ -73,8 +73,11 @@ def _remove(parts: dict[str, Path]) -> None:
             part.unlink()
 
 
-def config_json(config: Mamba2Config) -> dict[str, Any]:
+def config_json(config: ModelConfig) -> dict[str, Any]:
     """Sizes of a model as transformers writes them."""
+    layer: Any = config.layers[0]
+    if config.kinds != ("mamba2",) or len(set(config.layers)) > 1:
+        raise InputError("only models of equal Mamba2 layers can be saved in transformers' layout")
     fields: dict[str, Any] = {
         "architectures": ["Mamba2ForCausalLM"],
         "model_type": "mamba2",
@@ -82,22 +85,22 @@ def config_json(config: Mamba2Config) -> dict[str, Any]:
         "vocab_size": config.vocab_size,
         "hidden_size": config.d_model,
         "num_hidden_layers": config.n_layer,
-        "num_heads": config.nheads,
-        "head_dim": config.headdim,
-        "state_size": config.d_state,
-        "n_groups": config.ngroups,
-        "expand": config.expand,
-        "conv_kernel": config.d_conv,
-        "chunk_size": config.chunk_size,
+        "num_heads": layer.nheads,
+        "head_dim": layer.headdim,
+        "state_size": layer.d_state,
+        "n_groups": layer.ngroups,
+        "expand": layer.d_inner // config.d_model,
+        "conv_kernel": layer.d_conv,
+        "chunk_size": layer.chunk_size,
         "use_bias": False,
-        "use_conv_bias": config.conv_bias,
+        "use_conv_bias": layer.conv_bias,
         "hidden_act": "silu",
         "layer_norm_epsilon": config.eps,
         "tie_word_embeddings": config.tie_embeddings,
         **IDS,
     }
-    low, high = config.dt_limit
-    if config.dt_limit != (0.0, math.inf):  # the default needs no word, and JSON has none for it
+    low, high = layer.dt_limit
+    if layer.dt_limit != (0.0, math.inf):  # the default needs no word, and JSON has none for it
         upper = {"__float__": "Infinity"} if math.isinf(high) else high
         fields["time_step_limit"] = [low, upper]
     return fields

@@ -8,7 +8,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lightmamba.checkpoint.files import read_json
-from lightmamba.config import Mamba2Config
+from lightmamba.causal_lm import CausalLM, Layer
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
-from lightmamba.mamba2 import Mamba2
 
 __all__ = [
     "StoredTensor", "Weights", "build_model", "check_tied", "choose", "expected", "find_weights",
@@ -170,7 +170,7 @@ def _itself(tensor: Tensor, rows: slice) -> Tensor:
     return tensor[rows]
 
 
-def build_model(config: Mamba2Config, weights: Weights, dtype: torch.dtype) -> Mamba2:
+def build_model(config: ModelConfig, weights: Weights, dtype: torch.dtype) -> CausalLM:
     """Make the float model and fill it tensor by tensor.
 
     Memory: the model and one tensor as it is stored. (Pages of a mapped ``pytorch_model.bin`` count
@@ -190,7 +190,7 @@ def build_model(config: Mamba2Config, weights: Weights, dtype: torch.dtype) -> M
     """
     chosen = choose(config, weights)
     with torch.device("meta"):
-        model = Mamba2(config)
+        model = CausalLM(config)
     model = model.to(dtype).to_empty(device="cpu").requires_grad_(False).eval()
     if config.tie_embeddings:
         model.lm_head.weight = model.embedding.weight
@@ -200,7 +200,7 @@ def build_model(config: Mamba2Config, weights: Weights, dtype: torch.dtype) -> M
     return model
 
 
-def check_tied(config: Mamba2Config, weights: Weights) -> None:
+def check_tied(config: ModelConfig, weights: Weights) -> None:
     """Refuse a stored head that is not the embedding, where config.json ties them.
 
     Raises
@@ -237,21 +237,20 @@ def finite(stored: StoredTensor, rows: slice = WHOLE) -> Tensor:
     return tensor
 
 
-def expected(config: Mamba2Config) -> Iterator[tuple[str, tuple[int, ...]]]:
+def expected(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Our parameters and their shapes, one layer after the other, without allocating any."""
     with torch.device("meta"):
-        one = Mamba2(replace(config, n_layer=1))
-    shapes = {own: tuple(parameter.shape) for own, parameter in one.named_parameters()}
-    for own, shape in shapes.items():
-        if not own.startswith("layers.0."):
-            yield own, shape
-    for layer in range(config.n_layer):
-        for own, shape in shapes.items():
-            if own.startswith("layers.0."):
-                yield own.replace("layers.0.", f"layers.{layer}.", 1), shape
+        kinds = {sizes: Layer(sizes, config.d_model, config.eps) for sizes in set(config.layers)}
+    yield "embedding.weight", (config.vocab_size, config.d_model)
+    yield "norm_f", (config.d_model,)
+    if not config.tie_embeddings:
+        yield "lm_head.weight", (config.vocab_size, config.d_model)
+    for index, sizes in enumerate(config.layers):
+        for own, parameter in kinds[sizes].named_parameters():
+            yield f"layers.{index}.{own}", tuple(parameter.shape)
 
 
-def choose(config: Mamba2Config, weights: Weights) -> dict[str, StoredTensor]:
+def choose(config: ModelConfig, weights: Weights) -> dict[str, StoredTensor]:
     """Pair each parameter with its stored tensor, or say which one does not fit."""
     chosen: dict[str, StoredTensor] = {}
     where = weights.files[0].parent
@@ -279,6 +278,6 @@ def choose(config: Mamba2Config, weights: Weights) -> dict[str, StoredTensor]:
         if name not in used and not (name == "lm_head.weight" and config.tie_embeddings):
             raise InputError(
                 f"{stored.file}: {name} of shape {stored.shape} belongs to no parameter of the "
-                f"Mamba2 with {config.n_layer} layers that config.json describes"
+                f"model with {config.n_layer} layers that config.json describes"
             )
     return chosen

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lightmamba.checkpoint.tensors import StoredTensor, Weights, choose, finite
-from lightmamba.config import Mamba2Config
-from lightmamba.mamba2 import Mamba2, Mamba2Layer
+from lightmamba.causal_lm import CausalLM, Layer
+from lightmamba.config import ModelConfig
 
 __all__ = ["FloatWeights", "ModelWeights", "StoredWeights"]
 
@@ -16,10 +16,10 @@ __all__ = ["FloatWeights", "ModelWeights", "StoredWeights"]
 class FloatWeights(Protocol):
     """What the quantizer reads; nothing it gets is the owner's own, so it may be rewritten."""
 
-    config: Mamba2Config
+    config: ModelConfig
     dtype: torch.dtype  # of what is handed out
 
-    def layer(self, index: int) -> Mamba2Layer:
+    def layer(self, index: int) -> Layer:
         """One layer."""
 
     def embedding(self) -> Tensor:
@@ -35,11 +35,11 @@ class FloatWeights(Protocol):
 class ModelWeights:
     """Those of a model in memory, which is left as it is."""
 
-    def __init__(self, model: Mamba2) -> None:
+    def __init__(self, model: CausalLM) -> None:
         self.model, self.config = model, model.config
         self.dtype = torch.promote_types(model.norm_f.dtype, torch.float32)
 
-    def layer(self, index: int) -> Mamba2Layer:
+    def layer(self, index: int) -> Layer:
         """One layer."""
         return copy.deepcopy(self.model.layers[index]).to(self.dtype).requires_grad_(False)
 
@@ -68,14 +68,14 @@ class StoredWeights:
 
     dtype = torch.float32
 
-    def __init__(self, config: Mamba2Config, weights: Weights) -> None:
+    def __init__(self, config: ModelConfig, weights: Weights) -> None:
         self.config = config
         self._chosen: dict[str, StoredTensor] = choose(config, weights)
 
-    def layer(self, index: int) -> Mamba2Layer:
+    def layer(self, index: int) -> Layer:
         """One layer."""
         with torch.device("meta"):
-            layer = Mamba2Layer(self.config)
+            layer = Layer(self.config.layers[index], self.config.d_model, self.config.eps)
         layer = layer.to(self.dtype).to_empty(device="cpu").requires_grad_(False).eval()
         for own, parameter in layer.named_parameters():
             parameter.copy_(finite(self._chosen[f"layers.{index}.{own}"]))

@@ -17,7 +17,7 @@ from lightmamba.checkpoint.tensors import expected
 from lightmamba.data import austen
 from lightmamba.errors import InputError
 from lightmamba.inputs import read_ids, read_text
-from lightmamba.mamba2 import Mamba2
+from lightmamba.causal_lm import CausalLM
 from lightmamba.numerics.windows import window_hashes
 from lightmamba.qmodel import QuantizedModel, save
 from lightmamba.quantize.calibrate import sample_sequences
@@ -127,7 +127,7 @@ def quantize_checkpoint(
     return _finished(model, checkpoint, recipe, ids, kind, seed)
 
 
-def _whole_model(checkpoint: Checkpoint | OpenCheckpoint) -> Mamba2:
+def _whole_model(checkpoint: Checkpoint | OpenCheckpoint) -> CausalLM:
     """The float model in memory, which sampling needs: every token goes through all of it.
 
     Raises

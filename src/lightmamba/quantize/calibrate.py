@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightmamba.mamba2 import Cache, Mamba2, Mamba2Layer
+from lightmamba.blocks.floating import Cache
+from lightmamba.causal_lm import CausalLM, Layer
 
 __all__ = ["InputTrace", "LayerTrace", "run_layer", "sample_sequences", "trace_layer"]
 
@@ -73,7 +74,7 @@ class InputTrace:
 
 
 @torch.no_grad()
-def run_layer(layer: Mamba2Layer, u: Tensor, see: See) -> Tensor:
+def run_layer(layer: Layer, u: Tensor, see: See) -> Tensor:
     """Run (batch, seqlen, d_model) through a float layer, piece by piece; ``see`` sees it all."""
     out = torch.empty_like(u)
     cache: Cache = layer.mixer.empty_cache(len(u))
@@ -82,13 +83,13 @@ def run_layer(layer: Mamba2Layer, u: Tensor, see: See) -> Tensor:
         for at in range(0, u.shape[1], PIECE):
             piece = slice(at, at + PIECE)
             out[:, piece], cache = layer(u[:, piece], cache)
-            see("state", cache.ssm_state.flatten(1)[:, None])
+            see("state", cache.values()[:, None])
     finally:
         layer.mixer.observe = None
     return out
 
 
-def trace_layer(layer: Mamba2Layer, u: Tensor, batch: int = 8) -> tuple[Tensor, LayerTrace]:
+def trace_layer(layer: Layer, u: Tensor, batch: int = 8) -> tuple[Tensor, LayerTrace]:
     """Run (sequences, seqlen, d_model) through a float layer: its output, and what was seen."""
     trace = LayerTrace()
     return torch.cat([run_layer(layer, part, trace.see) for part in u.split(batch)]), trace
@@ -96,7 +97,7 @@ def trace_layer(layer: Mamba2Layer, u: Tensor, batch: int = 8) -> tuple[Tensor, 
 
 @torch.no_grad()
 def sample_sequences(
-    model: Mamba2, valid_vocab: int, *, sequences: int, seqlen: int, seed: int
+    model: CausalLM, valid_vocab: int, *, sequences: int, seqlen: int, seed: int
 ) -> NDArray[np.int64]:
     """Sequences drawn from the model itself, for one that has no tokenizer."""
     generator = torch.Generator().manual_seed(seed)

@@ -14,23 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightmamba.mamba2 import Mamba2Layer, rms_norm
+from lightmamba.blocks import part
+from lightmamba.blocks.floating import numpy64, rms_norm
+from lightmamba.blocks.protocols import Mixer, out_channels
+from lightmamba.causal_lm import Layer
+from lightmamba.numerics.fixed import HEADROOM_LEAST, exponent_for, square_exponent
 from lightmamba.numerics.primitives import Ints
-from lightmamba.numerics.tables import tables
-from lightmamba.qmodel import QuantizedLinear, QuantizedModel, Table
+from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.quantize.calibrate import LayerTrace, run_layer
 from lightmamba.quantize.integers import IntegerPath
-from lightmamba.quantize.lower import (
-    HEADROOM_LEAST,
-    exponent_for,
-    layer_exponents,
-    lower_embedding,
-    lower_layer,
-    numpy64,
-    pad_groups,
-    square_exponent,
-)
+from lightmamba.quantize.lower import lower_embedding, pad_groups
 from lightmamba.quantize.project import NO_CODE, NO_WORDS, Inputs, Target, quantize_projection
 from lightmamba.quantize.recipe import Recipe
 from lightmamba.quantize.store import Store
@@ -107,7 +101,6 @@ class _Lowering:
             residual_exp=residual_exp,
             logit_exp=LOGIT_EXP,
             eps=max(1, round(c.eps * c.d_model / unit**2)),
-            dt_limits=tables()[1].limits(*c.dt_limit),
         )
         self.path = IntegerPath(self.model, work.ids.shape[1], threads)
 
@@ -188,7 +181,7 @@ class _Lowering:
             self._check_width(float(u.abs().max()))
             floats.rows.write(rows, u.cpu().numpy())
         table = lower_embedding(
-            lambda rows: work.turned(weight[rows]), len(weight), f, f.in_channels(self.config)
+            lambda rows: work.turned(weight[rows]), len(weight), f, f.in_channels(self.config.d_model)
         )
         self.store.put("embedding", table)
         path = IntegerPath(replace(self.model, embedding=table), work.ids.shape[1], 1)
@@ -207,7 +200,7 @@ class _Lowering:
     def _residual_inputs(self, floats: Floats, norm: Tensor, before: Any, u_q: Rows) -> Inputs:
         """Inputs of in_proj or the head; ``before`` maps the float ones to what they see."""
         c, exp = self.config, self.model.residual_exp
-        channels = self.formats.in_channels(c)
+        channels = self.formats.in_channels(c.d_model)
         parts = [
             self.path.ops.rms(u_q.read(slice(at, at + 4096)), RMS_SHIFT, 1, self.model.eps)
             for at in range(0, len(u_q), 4096)
@@ -228,11 +221,12 @@ class _Lowering:
         c, f = self.config, self.formats
         self._step(i + 1)
         layer = self.work.layer(i, self.recipe, floats)
-        mixer, channels = layer.mixer, f.in_channels(c)
+        mixer, channels = layer.mixer, f.in_channels(c.d_model)
         after, after_q = self._streams(i + 1)
         trace = self._float_layer(layer, floats, after)
         self._step(i + 1 + 1 / STEPS)
-        e, bias = layer_exponents(c, f, mixer, trace), mixer.in_proj.bias
+        lowered: Mixer = part(mixer.sizes.kind, "lowering").lower(mixer, f, trace.ranges)
+        bias = mixer.in_proj.bias
         in_proj = self._quantize(
             f"layers.{i}.in_proj",
             self._residual_inputs(floats, layer.norm, layer.before_in, u_q),
@@ -241,16 +235,16 @@ class _Lowering:
                 input_scale=_real(_norm(layer.norm), 1, channels),
                 input_shift=_real(getattr(layer.before_in, "shift", None), 1, channels),
                 bias=None if bias is None else numpy64(bias),
-                row_exponent=e.of_rows(c),
+                row_exponent=lowered.row_exponents(),
             ),
         )
         mixer.in_proj.weight.data = torch.empty(0)
         self._step(i + 1 + 2 / STEPS)
-        done = lower_layer(c, mixer, trace, e, in_proj, BLANK)
-        mixed = self._rows("mixed", f.out_channels(c), np.int32)
+        done = QuantizedLayer(in_proj, lowered, BLANK)
+        mixed = self._rows("mixed", out_channels(mixer.sizes, f), np.int32)
         rms = self.path.mix(done, u_q, mixed)
         self._step(i + 1 + 3 / STEPS)
-        out_proj = self._out_proj(i, layer, done.exponents, (mixed, rms), floats, after)
+        out_proj = self._out_proj(i, layer, lowered, (mixed, rms), floats, after)
         done = replace(done, out_proj=out_proj)
         self._step(i + 1 + 4 / STEPS)
         self.path.finish(done, mixed, rms, u_q, after_q)
@@ -259,7 +253,7 @@ class _Lowering:
             self.store.drop(rows)
         return after, after_q
 
-    def _float_layer(self, layer: Mamba2Layer, floats: Floats, after: Floats) -> LayerTrace:
+    def _float_layer(self, layer: Layer, floats: Floats, after: Floats) -> LayerTrace:
         """Fill the float stream behind a layer; what was seen on the way."""
         trace = LayerTrace()
         for rows, u in floats.batches():
@@ -269,11 +263,12 @@ class _Lowering:
         return trace
 
     def _out_proj(
-        self, i: int, layer: Mamba2Layer, e: Any, given: tuple[Rows, tuple[Ints, Ints]],
+        self, i: int, layer: Layer, lowered: Mixer, given: tuple[Rows, tuple[Ints, Ints]],
         floats: Floats, after: Floats,
     ) -> QuantizedLinear:  # fmt: skip
-        c, f, mixer = self.config, self.formats, layer.mixer
-        bias, channels, groups = mixer.out_proj.bias, f.out_channels(c), c.ngroups
+        f, mixer, sizes = self.formats, layer.mixer, lowered.sizes
+        bias, channels, groups = mixer.out_proj.bias, out_channels(sizes, f), sizes.out_groups
+        dim = sizes.out_dim // groups
 
         def wanted(rows: slice) -> Tensor:
             out = after.read(rows) - floats.read(rows)
@@ -281,8 +276,8 @@ class _Lowering:
 
         inputs = Inputs(
             x=given[0], groups=groups, channels=channels, rms=given[1],
-            exponent=e.weighted + e.hadamard_shift, square_exponent=e.gate,
-            gain=math.sqrt(c.group_dim / f.transform.size(c.group_dim)),
+            exponent=lowered.out_exponent, square_exponent=lowered.norm_exponent,
+            gain=math.sqrt((dim if sizes.out_normed else 1) / f.transform.size(dim)),
             quantize=self.path.ops.quantize, wanted=wanted, outputs=True,
         )  # fmt: skip
         target = Target(
@@ -296,7 +291,7 @@ class _Lowering:
     @torch.no_grad()
     def _head(self, floats: Floats, u_q: Rows) -> QuantizedLinear:
         work, c = self.work, self.config
-        channels, norm = self.formats.in_channels(c), work.norm_f()
+        channels, norm = self.formats.in_channels(c.d_model), work.norm_f()
         weight = norm.new_empty(c.vocab_size, channels)
         for at in range(0, c.vocab_size, 4096):
             rows = slice(at, min(at + 4096, c.vocab_size))

@@ -31,43 +31,41 @@ class IntegerPath:
     """
 
     def __init__(self, model: QuantizedModel, seqlen: int, threads: int) -> None:
-        config = replace(model.config, n_layer=1)
-        self.model, self.seqlen, self.threads = replace(model, config=config), seqlen, threads
+        self.model = replace(model, config=model.config.first(1))
+        self.seqlen, self.threads = seqlen, threads
         self.ops = Engine(replace(self.model, layers=()), threads=threads).ops
-        self.config = config
 
     def _engine(self, layer: QuantizedLayer) -> Engine:
-        return Engine(replace(self.model, layers=(layer,)), threads=self.threads)
+        config = replace(self.model.config, layers=(layer.mixer.sizes,))
+        return Engine(replace(self.model, config=config, layers=(layer,)), threads=self.threads)
 
-    def _batches(self, vectors: int) -> list[slice]:
-        """Whole sequences: runs of rows."""
-        wide = self.seqlen * self.config.d_in_proj
+    def _batches(self, vectors: int, rows: int) -> list[slice]:
+        """Whole sequences: runs of vectors, as many as fit at a place ``rows`` wide."""
+        wide = self.seqlen * rows
         step = self.seqlen * max(1, min(BATCH, VALUES // wide))
         return [slice(at, min(at + step, vectors)) for at in range(0, vectors, step)]
 
     def embed(self, ids: NDArray[np.int64], u: Rows) -> None:
         """Fill the stream with the embedding of (sequences, seqlen) ids."""
         engine = Engine(replace(self.model, layers=()))
-        for rows in self._batches(len(u)):
+        for rows in self._batches(len(u), self.model.config.d_model):
             part = engine.embed(ids.reshape(-1)[rows][None], Counter())
             u.write(rows, part[0].astype(np.int32))
 
     def mix(self, layer: QuantizedLayer, u: Rows, mixed: Rows) -> tuple[Ints, Ints]:
         """Fill ``mixed`` with the inputs of out_proj, and return their rms."""
-        engine, c = self._engine(layer), self.config
+        engine = self._engine(layer)
 
         def run(rows: slice) -> tuple[Ints, Ints]:
             part = u.read(rows).astype(np.int64)
             out, _ = engine.in_proj(0, part, Counter())
             lead = len(part) // self.seqlen, self.seqlen
             state = State.empty(engine.model, lead[0])
-            y, _ = engine.mix(0, out.reshape(*lead, -1), state, Counter())
-            z = out[:, c.splits()["z"]]
-            x, rms, _ = engine.gate(0, y.reshape(-1, c.d_inner), z, Counter())
+            x, rms = engine.mix(0, out.reshape(*lead, -1), state, Counter())
             mixed.write(rows, x.astype(np.int32, copy=False))
             return rms
 
-        parts = [run(rows) for rows in self._batches(len(u))]
+        parts = [run(rows) for rows in self._batches(len(u), layer.mixer.sizes.in_rows)]
         mantissa, j = (np.concatenate(x) for x in zip(*parts, strict=True))
         return mantissa, j
 
@@ -83,5 +81,5 @@ class IntegerPath:
             out, _ = engine.out_proj(0, x, part, before, Counter())
             after.write(rows, out.astype(np.int32, copy=False))
 
-        for rows in self._batches(len(u)):
+        for rows in self._batches(len(u), layer.mixer.sizes.in_rows):
             run(rows)

@@ -12,7 +12,8 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, overload
 
@@ -23,16 +24,13 @@ from safetensors.numpy import save as serialize
 
 from lightmamba.errors import InputError
 from lightmamba.numerics.formats import pack, unpack
-from lightmamba.qmodel import Exponents, QuantizedLayer, QuantizedLinear, Table
+from lightmamba.qmodel import QuantizedLayer
 from lightmamba.quantize.store import Part, Store
 from lightmamba.quantize.streams import Rows, disk_error
 
 __all__ = ["Journal"]
 
 MANIFEST, FACTS, LOCK, KEY = "manifest.json", "facts.json", "lock", "part"
-KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (Table, QuantizedLinear, QuantizedLayer, Exponents)
-}
 LEAST = 10.0  # seconds of work that are worth writing down
 
 
@@ -227,7 +225,7 @@ Tensors = dict[str, NDArray[Any]]
 def _taken_apart(part: Any, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
     """Arrays of a part by name, integers of weights packed, and all else as JSON."""
     tensors: Tensors = {}
-    numbers: dict[str, Any] = {"kind": type(part).__name__}
+    numbers: dict[str, Any] = {"kind": f"{type(part).__module__}:{type(part).__name__}"}
     for field in fields(part):
         value, name = getattr(part, field.name), prefix + field.name
         if isinstance(value, np.ndarray):
@@ -235,11 +233,11 @@ def _taken_apart(part: Any, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
                 numbers["bits"] = bits = 4 if _fits(value) else 8
                 value = pack(value, bits)
             tensors[name] = np.ascontiguousarray(value)
-        elif type(value).__name__ in KINDS:
+        elif is_dataclass(value):
             inner, numbers[field.name] = _taken_apart(value, f"{name}.")
             tensors |= inner
         elif value is not None:
-            numbers[field.name] = int(value)
+            numbers[field.name] = value if isinstance(value, bool | float | tuple) else int(value)
     return tensors, numbers
 
 
@@ -249,7 +247,10 @@ def _fits(q: NDArray[np.int8]) -> bool:
 
 def _put_together(tensors: Tensors, numbers: dict[str, Any], prefix: str = "") -> Any:
     """Invert :func:`_taken_apart`."""
-    kind = KINDS[numbers["kind"]]
+    module, _, name = numbers["kind"].partition(":")
+    if not module.startswith("lightmamba."):
+        raise ValueError(f"{numbers['kind']} is not of this program")
+    kind = getattr(import_module(module), name)
     values: dict[str, Any] = {}
     for field in fields(kind):
         name, value = prefix + field.name, numbers.get(field.name)
@@ -259,5 +260,5 @@ def _put_together(tensors: Tensors, numbers: dict[str, Any], prefix: str = "") -
         elif isinstance(value, dict):
             values[field.name] = _put_together(tensors, value, f"{name}.")
         elif value is not None:
-            values[field.name] = value
+            values[field.name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightmamba.mamba2 import Mamba2, rms_norm
+from lightmamba.blocks.floating import rms_norm
+from lightmamba.causal_lm import CausalLM
 from lightmamba.quantize.transforms import (
     Rotation,
     fuse_norms,
@@ -29,13 +30,13 @@ BATCH = 8  # sequences that are looked at together
 
 @torch.no_grad()
 def make_outlier_twin(
-    model: Mamba2, ids: NDArray[np.int64], seed: int, factor: float = 50.0, share: float = 1 / 32
-) -> Mamba2:
+    model: CausalLM, ids: NDArray[np.int64], seed: int, factor: float = 50.0, share: float = 1 / 32
+) -> CausalLM:
     """Copy a model into one with the same logits and heavy outliers.
 
     Parameters
     ----------
-    model : Mamba2
+    model : CausalLM
         Left as it is.
     ids : (sequences, seqlen)
         Tokens on which the principal axes of the residual stream are found.
@@ -48,7 +49,7 @@ def make_outlier_twin(
 
     Returns
     -------
-    Mamba2
+    CausalLM
         With norms fused and the head untied.
 
     Raises
@@ -63,10 +64,12 @@ def make_outlier_twin(
     fuse_norms(twin)
     rotate_residual(twin, Rotation.dense(_principal_axes(twin, ids)))
     rng = np.random.default_rng(seed)
-    count = math.ceil(share * twin.config.d_inner)
     for layer in layers_of(twin):
-        scale = np.ones(twin.config.d_inner)
-        channels = rng.choice(twin.config.d_inner, count, replace=False)
+        if layer.mixer.norm is None:
+            continue
+        width = len(layer.mixer.norm)
+        scale, count = np.ones(width), math.ceil(share * width)
+        channels = rng.choice(width, count, replace=False)
         scale[channels] = np.exp(rng.uniform(0.0, math.log(factor), count))
         up, mixer = torch.from_numpy(scale), layer.mixer
         set_parameter(mixer.norm, mixer.norm.double() * up)
@@ -74,7 +77,7 @@ def make_outlier_twin(
     return twin
 
 
-def _principal_axes(model: Mamba2, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _principal_axes(model: CausalLM, ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """Orthogonal (d_model, d_model): column k is the axis with the k-th most energy.
 
     The energy is that of the normalized stream, which the projections see, over all layers.

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 
-from lightmamba.config import Mamba2Config
+from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks.sizes import Sizes
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.quantize.project import BATCH
 from lightmamba.quantize.recipe import QuantizeWeights, Recipe
 
@@ -25,7 +27,7 @@ ENOUGH = 3  # calibration tokens per input channel that GPTQ should have
 class Plan:
     """Sizes of one run."""
 
-    config: Mamba2Config
+    config: ModelConfig
     formats: Formats
     sequences: int
     seqlen: int
@@ -35,7 +37,7 @@ class Plan:
 
     @staticmethod
     def of(
-        config: Mamba2Config, recipe: Recipe, shape: tuple[int, int], threads: int, in_memory: bool
+        config: ModelConfig, recipe: Recipe, shape: tuple[int, int], threads: int, in_memory: bool
     ) -> "Plan":
         """Plan of a recipe with (sequences, seqlen) of calibration."""
         learns = any(isinstance(s, QuantizeWeights) and s.rounding == "gptq" for s in recipe.passes)
@@ -47,16 +49,23 @@ class Plan:
         return self.sequences * self.seqlen
 
     @property
+    def _layers(self) -> list[tuple[Sizes, int]]:
+        """Sizes of each layer, and columns of its out_proj."""
+        return [(sizes, out_channels(sizes, self.formats)) for sizes in self.config.layers]
+
+    @property
     def parts(self) -> dict[str, int]:
         """Bytes that the largest moments of a run take, by what takes them."""
         c, f = self.config, self.formats
-        inner, outer = f.in_channels(c), f.out_channels(c)
+        inner = f.in_channels(c.d_model)
+        outer = max(width for _, width in self._layers)
+        rows = max(sizes.in_rows for sizes in c.layers)
         streams = self.tokens * (c.d_model * 4 * 4 + outer * 4)
         moments = 3 * 4 * (2 * outer * outer + 2 * c.d_model * outer)
         factor = 2 * 8 * outer * outer + 4 * outer * outer
-        layer = 4 * (c.d_in_proj * inner + c.d_model * outer)
-        batch = 6 * 4 * BATCH * max(outer, c.d_in_proj)
-        integers = self.threads * max(1 << 23, self.seqlen * c.d_in_proj) * 16
+        layer = 4 * (rows * inner + c.d_model * outer)
+        batch = 6 * 4 * BATCH * max(outer, rows)
+        integers = self.threads * max(1 << 23, self.seqlen * rows) * 16
         head = c.vocab_size * inner * (4 + 1 + 1) + 6 * 4 * 8192 * inner
         table = c.vocab_size * c.d_model * (2 + 1) + 8 * 4 * 4096 * c.d_model
         busy = max(2 * layer + batch + (moments + factor if self.learns else 0), integers + layer)
@@ -79,35 +88,35 @@ class Plan:
     def disk(self) -> dict[str, int]:
         """Bytes of the journal, by what takes them."""
         c, f = self.config, self.formats
-        layer = (c.d_in_proj * f.in_channels(c) + c.d_model * f.out_channels(c)) * f.weight_bits / 8
-        rows = c.vocab_size * f.in_channels(c) * (1 + f.head_weight_bits / 8)
-        streams = self.tokens * (c.d_model * 4 * 4 + f.out_channels(c) * 4)
-        return {"parts": int(1.02 * (c.n_layer * layer + rows)), "streams": streams}
+        inner = f.in_channels(c.d_model)
+        layers = sum(s.in_rows * inner + c.d_model * outer for s, outer in self._layers)
+        rows = c.vocab_size * inner * (1 + f.head_weight_bits / 8)
+        streams = self.tokens * (c.d_model * 4 * 4 + max(o for _, o in self._layers) * 4)
+        return {"parts": int(1.02 * (layers * f.weight_bits / 8 + rows)), "streams": streams}
 
     @property
     def flops(self) -> float:
         """Floating-point operations of the whole run, those in float64 counted twice."""
         c, f, t = self.config, self.formats, self.tokens
-        inner, outer = f.in_channels(c), f.out_channels(c)
-        forward = 2.0 * t * (c.d_in_proj * inner + c.d_model * outer)
-        layer = forward
-        head = 0.0
-        if self.learns:
+        inner, total = f.in_channels(c.d_model), 0.0
+        for sizes, outer in self._layers:
+            total += 2.0 * t * (sizes.in_rows * inner + c.d_model * outer)
             for rows, n, cross in (
-                (c.d_in_proj, inner, inner), (c.d_model, outer, c.d_model),
-            ):  # fmt: skip
-                layer += 2.0 * t * n * (0.56 * n + cross) + 8.0 * rows * n * n + 4.0 * n**3
-            head = 2.0 * t * inner * 1.56 * inner + 8.0 * c.vocab_size * inner * inner
-        return c.n_layer * layer + head
+                (sizes.in_rows, inner, inner), (c.d_model, outer, c.d_model),
+            ) if self.learns else ():  # fmt: skip
+                total += 2.0 * t * n * (0.56 * n + cross) + 8.0 * rows * n * n + 4.0 * n**3
+        head = 2.0 * t * inner * 1.56 * inner + 8.0 * c.vocab_size * inner * inner
+        return total + (head if self.learns else 0.0)
 
     @property
     def elements(self) -> float:
         """Values that pass through memory or the integer path, in billions of simple steps."""
         c, f, t = self.config, self.formats, self.tokens
-        weights = c.n_layer * (c.d_in_proj * f.in_channels(c) + c.d_model * f.out_channels(c))
-        weights += c.vocab_size * f.in_channels(c)
+        inner = f.in_channels(c.d_model)
+        weights = sum(s.in_rows * inner + c.d_model * outer for s, outer in self._layers)
+        weights += c.vocab_size * inner
         search = (150 if self.learns else 20) * weights
-        stream = 40 * t * c.n_layer * (c.d_in_proj + f.out_channels(c))
+        stream = 40 * t * sum(sizes.in_rows + outer for sizes, outer in self._layers)
         return (search + stream) / 1e9
 
     def seconds(self, speed: float) -> float:
@@ -116,7 +125,7 @@ class Plan:
 
     def warnings(self) -> list[str]:
         """What will work, but not as well as it could."""
-        widest = self.formats.out_channels(self.config)
+        widest = max(outer for _, outer in self._layers)
         if not self.learns or self.tokens >= widest:
             return []
         wanted = math.ceil(ENOUGH * widest / self.seqlen)
@@ -151,13 +160,13 @@ class Plan:
                 )
 
     def _reduce(self) -> str:
-        c = self.config
+        rows = max(sizes.in_rows for sizes in self.config.layers)
         if self.in_memory and self.parts["streams"] > self.memory / 3:
             return "lower sequences, or quantize to a file, which keeps streams on disk"
         if self.threads > 1 and self.threads * (1 << 23) * 16 > self.memory / 4:
             return "lower --threads, or free memory"
-        if self.seqlen * c.d_in_proj > 1 << 23:
-            return f"lower --seqlen to {(1 << 23) // c.d_in_proj} or free memory"
+        if self.seqlen * rows > 1 << 23:
+            return f"lower --seqlen to {(1 << 23) // rows} or free memory"
         return "free memory, or take a recipe without gptq, such as rtn-w4a4"
 
 

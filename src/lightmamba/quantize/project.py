@@ -15,7 +15,8 @@ from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLinear
-from lightmamba.quantize.lower import exponent_for, pad_groups, to_fixed
+from lightmamba.numerics.fixed import exponent_for, to_fixed
+from lightmamba.quantize.lower import pad_groups
 from lightmamba.quantize.moments import Factor, Moments, correct_target
 from lightmamba.quantize.streams import Rows
 from lightmamba.quantize.weights import ROWS, PackedWeights, quantize_weights

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 
 from lightmamba.checkpoint import Checkpoint
-from lightmamba.mamba2 import Mamba2
+from lightmamba.causal_lm import CausalLM
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.quantize.api import Calibration
 from lightmamba.quantize.calibrate import InputTrace, run_layer
-from lightmamba.quantize.lower import numpy64
+from lightmamba.blocks.floating import numpy64
 from lightmamba.quantize.transforms import (
     Rotation,
     fuse_norms,
@@ -39,7 +39,7 @@ class ChannelRanges:
 
 
 @torch.no_grad()
-def channel_ranges(model: Mamba2, ids: NDArray[np.int64]) -> list[dict[str, ChannelRanges]]:
+def channel_ranges(model: CausalLM, ids: NDArray[np.int64]) -> list[dict[str, ChannelRanges]]:
     """Ranges of in_proj and out_proj of every layer over (sequences, seqlen) ids."""
     u, out = model.embedding(torch.from_numpy(ids)), []
     for layer in model.layers:
@@ -54,7 +54,7 @@ def channel_ranges(model: Mamba2, ids: NDArray[np.int64]) -> list[dict[str, Chan
     return out
 
 
-def rotate(model: Mamba2, seed: int) -> None:
+def rotate(model: CausalLM, seed: int) -> None:
     """Apply the rotations of the project's recipes, in place."""
     fuse_norms(model)
     rotate_residual(model, Rotation.random(model.config.d_model, seed))

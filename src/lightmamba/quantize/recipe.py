@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lightmamba.errors import InputError
-from lightmamba.qmodel.formats import Formats
+from lightmamba.formats import Formats
 
 if TYPE_CHECKING:
     from lightmamba.quantize.work import Site, Work

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightmamba.mamba2 import Mamba2Layer
+from lightmamba.causal_lm import Layer
 from lightmamba.numerics.gate import OnlineHadamard
-from lightmamba.qmodel.formats import Formats
-from lightmamba.quantize.lower import numpy64
+from lightmamba.formats import Formats
+from lightmamba.blocks.floating import numpy64
 from lightmamba.quantize.transforms import GroupedHadamard, Shift, set_parameter, wide
 from lightmamba.quantize.weights import quantize_weights
 from lightmamba.quantize.work import Site, fake_quantize
@@ -63,11 +63,11 @@ def _on(like: Tensor, value: Array) -> Tensor:
     return (precise.float() if like.device.type == "mps" else precise).to(like.device)
 
 
-def _inputs_of(layer: Mamba2Layer) -> list[tuple[_Input, str]]:
+def _inputs_of(layer: Layer) -> list[tuple[_Input, str]]:
     mixer = layer.mixer
     if isinstance(mixer.before_out, GroupedHadamard):
         raise ValueError("channels cannot be scaled behind an on-line Hadamard transform")
-    groups = mixer.config.ngroups
+    groups = mixer.sizes.out_groups
     return [
         (_Input(layer, "before_in", layer.norm, mixer.in_proj, 1), "in_proj.input"),
         (_Input(mixer, "before_out", mixer.norm, mixer.out_proj, groups), "out_proj.input"),

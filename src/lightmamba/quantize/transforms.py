@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmamba.errors import InputError
-from lightmamba.mamba2 import Mamba2, Mamba2Layer
+from lightmamba.causal_lm import CausalLM, Layer
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
 
@@ -110,9 +110,9 @@ class Shift(nn.Module):
         return shifted
 
 
-def layers_of(model: Mamba2) -> list[Mamba2Layer]:
+def layers_of(model: CausalLM) -> list[Layer]:
     """Layers under their own type."""
-    return [layer for layer in model.layers if isinstance(layer, Mamba2Layer)]
+    return [layer for layer in model.layers if isinstance(layer, Layer)]
 
 
 def set_parameter(parameter: Tensor, value: Tensor) -> None:
@@ -131,13 +131,13 @@ def rewrite_rows(parameter: Tensor, change: Callable[[Tensor], Tensor]) -> None:
         rows.copy_(change(wide(rows)))
 
 
-def untie(model: Mamba2) -> None:
+def untie(model: CausalLM) -> None:
     """Give the head weights of its own."""
     if model.lm_head.weight is model.embedding.weight:
         model.lm_head.weight = nn.Parameter(model.embedding.weight.detach().clone())
 
 
-def _check_untouched(layer: Mamba2Layer, *, what: str) -> None:
+def _check_untouched(layer: Layer, *, what: str) -> None:
     """Refuse a layer whose inputs were shifted: the shift would have to change too."""
     shifted = isinstance(layer.before_in, Shift) or isinstance(layer.mixer.before_out, Shift)
     if shifted or layer.mixer.in_proj.bias is not None or layer.mixer.out_proj.bias is not None:
@@ -145,7 +145,7 @@ def _check_untouched(layer: Mamba2Layer, *, what: str) -> None:
 
 
 @torch.no_grad()
-def fuse_layer(layer: Mamba2Layer) -> None:
+def fuse_layer(layer: Layer) -> None:
     """Move the weight of the residual norm into in_proj.
 
     Raises
@@ -159,7 +159,7 @@ def fuse_layer(layer: Mamba2Layer) -> None:
     layer.norm.data.fill_(1)
 
 
-def fuse_norms(model: Mamba2) -> None:
+def fuse_norms(model: CausalLM) -> None:
     """Move the weights of every residual norm into the projections behind them.
 
     Raises
@@ -176,7 +176,7 @@ def fuse_norms(model: Mamba2) -> None:
 
 
 @torch.no_grad()
-def rotate_layer(layer: Mamba2Layer, rotation: Rotation) -> None:
+def rotate_layer(layer: Layer, rotation: Rotation) -> None:
     """Turn what a layer takes from the residual stream and what it adds.
 
     Raises
@@ -194,7 +194,7 @@ def rotate_layer(layer: Mamba2Layer, rotation: Rotation) -> None:
     weight.data = turned.T.contiguous()
 
 
-def rotate_residual(model: Mamba2, rotation: Rotation) -> None:
+def rotate_residual(model: CausalLM, rotation: Rotation) -> None:
     """Turn the residual stream: u becomes u @ R (off-line, R1 of SpinQuant).
 
     Raises
@@ -213,7 +213,7 @@ def rotate_residual(model: Mamba2, rotation: Rotation) -> None:
 
 
 @torch.no_grad()
-def fold_gate_weight(layer: Mamba2Layer) -> None:
+def fold_gate_weight(layer: Layer) -> None:
     """Move the gated norm's weight into out_proj.
 
     Raises
@@ -230,7 +230,7 @@ def fold_gate_weight(layer: Mamba2Layer) -> None:
 
 
 @torch.no_grad()
-def insert_hadamard(layer: Mamba2Layer, op: OnlineHadamard) -> None:
+def insert_hadamard(layer: Layer, op: OnlineHadamard) -> None:
     """Put the on-line transform before out_proj and its inverse into the weights.
 
     Raises
@@ -241,19 +241,19 @@ def insert_hadamard(layer: Mamba2Layer, op: OnlineHadamard) -> None:
         If there is no Hadamard matrix of a norm group's size.
     """
     mixer = layer.mixer
-    c = mixer.config
-    if not has_hadamard(size := op.size(c.group_dim)):
+    groups, dim = mixer.sizes.out_groups, mixer.sizes.out_dim // mixer.sizes.out_groups
+    if not has_hadamard(size := op.size(dim)):
         raise InputError(
             f"no Hadamard matrix of order {size} is built here for a whole norm group of this "
             f"model; write order = 128 in online_hadamard"
         )
     if not isinstance(mixer.before_out, nn.Identity):
         raise ValueError("the input of out_proj is transformed or shifted already")
-    transform = GroupedHadamard(op, c.ngroups, c.group_dim)
+    transform = GroupedHadamard(op, groups, dim)
     old = mixer.out_proj.weight.data
     rotated = torch.cat([transform(wide(rows)).to(old) for rows in old.split(ROWS)])
     mixer.out_proj = nn.Linear(
-        rotated.shape[1], c.d_model, bias=False, dtype=old.dtype, device="meta"
+        rotated.shape[1], len(old), bias=False, dtype=old.dtype, device="meta"
     )
     mixer.out_proj.weight = nn.Parameter(rotated, requires_grad=False)
     mixer.before_out = transform

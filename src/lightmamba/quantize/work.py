@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightmamba.checkpoint import FloatWeights
-from lightmamba.config import Mamba2Config
-from lightmamba.mamba2 import Mamba2Layer
+from lightmamba.causal_lm import Layer
+from lightmamba.config import ModelConfig
 from lightmamba.numerics.blocks import BlockQuant
-from lightmamba.qmodel.formats import Formats
+from lightmamba.formats import Formats
 from lightmamba.quantize.calibrate import InputTrace, run_layer
-from lightmamba.quantize.lower import numpy64
+from lightmamba.blocks.floating import numpy64
 from lightmamba.quantize.streams import Rows
 from lightmamba.quantize.transforms import GroupedHadamard, Rotation, wide
 from lightmamba.quantize.weights import quantize_weights
@@ -67,7 +67,7 @@ class Work:
     notes: dict[str, Any] = field(default_factory=dict)  # what passes decided, for the file
 
     @property
-    def config(self) -> Mamba2Config:
+    def config(self) -> ModelConfig:
         """Sizes of the model."""
         return self.weights.config
 
@@ -88,7 +88,7 @@ class Work:
         norm = self.weights.norm_f().to(self.device)
         return torch.ones_like(norm) if self.fused else norm
 
-    def layer(self, index: int, recipe: "Recipe", floats: Floats) -> Mamba2Layer:
+    def layer(self, index: int, recipe: "Recipe", floats: Floats) -> Layer:
         """A layer, read and rewritten by the passes of the recipe."""
         site = Site(self, index, self.weights.layer(index).to(self.device), floats)
         for step in sorted(recipe.passes, key=lambda step: step.looks):
@@ -102,7 +102,7 @@ class Site:
 
     work: Work
     index: int
-    layer: Mamba2Layer
+    layer: Layer
     floats: Floats
 
     @property
@@ -119,12 +119,14 @@ class Site:
 
     def folding_wins(self) -> bool:
         """Compare the error of out_proj with the gated norm's weight kept apart and folded in."""
-        c, f, mixer = self.work.config, self.work.formats, self.layer.mixer
+        f, mixer = self.work.formats, self.layer.mixer
+        groups = mixer.sizes.out_groups
         every = max(1, min(SAMPLE * self.floats.seqlen, self.tokens) // VECTORS)
         normed = self.observe(every, SAMPLE).inputs("out_proj.input")
         weight, norm = mixer.out_proj.weight.detach(), mixer.norm.detach()
         weight = weight[:: max(1, len(weight) // ROWS)]
-        transform, wanted = GroupedHadamard(f.transform, c.ngroups, c.group_dim), normed @ weight.T
+        transform = GroupedHadamard(f.transform, groups, mixer.sizes.out_dim // groups)
+        wanted = normed @ weight.T
         live = torch.where(norm == 0, torch.ones_like(norm), norm)
         errors = []
         for x, w in ((normed, weight), (normed / live, weight * norm)):

@@ -74,6 +74,11 @@ class Sizes:
         """Norm groups of the input of out_proj."""
         return self.ngroups
 
+    @property
+    def out_normed(self) -> bool:
+        """The gated norm stands in front of out_proj."""
+        return True
+
     def sections(self) -> dict[str, slice]:
         """Rows of in_proj by name, in the order z, x, B, C, dt."""
         sizes = {

@@ -1,20 +1,20 @@
-"""Floating-point Mamba2 in one file: the chunked form, the recurrent step, and the cache between.
+"""A floating-point Mamba2 mixer: the chunked form, the recurrent step, and the cache between.
 
 Source of the maths: Dao and Gu, "Transformers are SSMs" (arXiv 2405.21060), Listing 1, section 7.
 Shapes use words: ``(batch, seqlen, nheads, headdim)``.
 """
 
-from collections.abc import Callable, Sequence
+import math
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightmamba.config import Mamba2Config
+from lightmamba.blocks.floating import BaseMixer, rms_norm
+from lightmamba.blocks.mamba2.sizes import Sizes
 
-__all__ = ["Cache", "Mamba2", "Mamba2Layer", "Mixer", "rms_norm", "ssd_chunked"]
+__all__ = ["Cache", "Mixer", "ssd_chunked"]
 
 
 @dataclass
@@ -24,12 +24,13 @@ class Cache:
     conv_state: Tensor  # (batch, d_conv - 1, conv_dim): the last inputs of the convolution
     ssm_state: Tensor  # (batch, nheads, headdim, d_state)
 
+    def take(self, rows: Tensor) -> "Cache":
+        """Copy of the sequences ``rows``, in this order; one may come several times."""
+        return Cache(self.conv_state[rows], self.ssm_state[rows])
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float, groups: int = 1) -> Tensor:
-    """Divide (..., channels) by its root mean square, one per group, and scale by ``weight``."""
-    grouped = x.unflatten(-1, (groups, -1))
-    scaled: Tensor = grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + eps)
-    return scaled.flatten(-2) * weight
+    def values(self) -> Tensor:
+        """What is quantized while it is kept, (batch, values)."""
+        return self.ssm_state.flatten(1)
 
 
 def ssd_chunked(
@@ -95,58 +96,61 @@ def ssd_chunked(
     return y[:, :seqlen], h.reshape(batch, nheads, headdim, d_state)
 
 
-class Mixer(nn.Module):
-    """One Mamba2 block between two residual additions."""
+class Mixer(BaseMixer):
+    """One Mamba2 mixer between norm and residual addition."""
 
-    def __init__(self, config: Mamba2Config) -> None:
-        super().__init__()
-        self.config = config
-        self.in_proj = nn.Linear(config.d_model, config.d_in_proj, bias=False)
+    def __init__(self, sizes: Sizes, d_model: int) -> None:
+        super().__init__(sizes, d_model)
+        self.sizes = sizes
         self.conv1d = nn.Conv1d(
-            config.conv_dim, config.conv_dim, config.d_conv, groups=config.conv_dim,
-            bias=config.conv_bias,
+            sizes.conv_dim, sizes.conv_dim, sizes.d_conv, groups=sizes.conv_dim,
+            bias=sizes.conv_bias,
         )  # fmt: skip
-        self.dt_bias = nn.Parameter(torch.zeros(config.nheads))
-        self.A_log = nn.Parameter(torch.zeros(config.nheads))
-        self.D = nn.Parameter(torch.ones(config.nheads))
-        self.norm = nn.Parameter(torch.ones(config.d_inner))
-        self.before_out: nn.Module = nn.Identity()  # an on-line transform, set by the quantizer
-        self.observe: Callable[[str, Tensor], None] | None = None  # sees the values on the way
-        self.out_proj = nn.Linear(config.d_inner, config.d_model, bias=False)
+        self.dt_bias = nn.Parameter(torch.zeros(sizes.nheads))
+        self.A_log = nn.Parameter(torch.zeros(sizes.nheads))
+        self.D = nn.Parameter(torch.ones(sizes.nheads))
+        self.norm = nn.Parameter(torch.ones(sizes.d_inner))
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """As the Mamba2 reference does: dt in 0.001 to 0.1, A in -16 to -1."""
+
+        def uniform(like: Tensor, low: float, high: float) -> Tensor:
+            return torch.rand(like.shape, generator=generator) * (high - low) + low
+
+        dt = uniform(self.dt_bias, math.log(1e-3), math.log(1e-1)).exp()
+        self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+        self.A_log.copy_(uniform(self.A_log, 1, 16).log())
+        self.in_proj.weight.copy_(uniform(self.in_proj.weight, -1, 1) * 0.0625)
+        self.out_proj.weight.copy_(uniform(self.out_proj.weight, -1, 1) * 0.0625)
+        self.conv1d.weight.copy_(uniform(self.conv1d.weight, -0.5, 0.5))
+        if self.conv1d.bias is not None:
+            self.conv1d.bias.zero_()
 
     def empty_cache(self, batch: int) -> Cache:
         """Cache of a sequence that has not begun."""
-        c, like = self.config, self.in_proj.weight
+        c, like = self.sizes, self.in_proj.weight
         return Cache(
             conv_state=like.new_zeros(batch, c.d_conv - 1, c.conv_dim),
             ssm_state=like.new_zeros(batch, c.nheads, c.headdim, c.d_state),
         )
 
-    def _see(self, name: str, value: Tensor) -> Tensor:
-        if self.observe is not None:
-            self.observe(name, value)
-        return value
-
     def _split(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        c = self.config
-        rows = self._see("rows", self.in_proj(self._see("in_proj.input", u)))
-        z, xBC, dt = rows.split([c.d_inner, c.conv_dim, c.nheads], -1)
+        c = self.sizes
+        z, xBC, dt = self.begin(u).split([c.d_inner, c.conv_dim, c.nheads], -1)
         return z, xBC, dt
 
     def _dt(self, dt: Tensor) -> Tensor:
-        return F.softplus(dt + self.dt_bias).clamp(*self.config.dt_limit)
+        return F.softplus(dt + self.dt_bias).clamp(*self.sizes.dt_limit)
 
     def _finish(self, y: Tensor, x: Tensor, z: Tensor) -> Tensor:
         y = self._see("y", (y + self.D[:, None] * x).flatten(-2))
         y = self._see("gate", y * F.silu(z))
-        y = rms_norm(y, self.norm, self.config.eps, self.config.ngroups)
-        y = self._see("out_proj.input", self.before_out(self._see("gate.normed", y)))
-        out: Tensor = self.out_proj(y)
-        return out
+        y = rms_norm(y, self.norm, self.sizes.eps, self.sizes.ngroups)
+        return self.finish(self._see("gate.normed", y))
 
     def forward(self, u: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Map (batch, seqlen, d_model) in chunks; the cache carries what came before."""
-        c = self.config
+        c = self.sizes
         z, xBC, dt = self._split(u)
         window = torch.cat([cache.conv_state, xBC], 1)
         xBC = F.silu(self._see("conv", self.conv1d(window.transpose(1, 2)).transpose(1, 2)))
@@ -160,7 +164,7 @@ class Mixer(nn.Module):
 
     def step(self, u: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Map one token (batch, d_model), the form that a decoder runs."""
-        c = self.config
+        c = self.sizes
         z, xBC, dt = self._split(u)
         window = torch.cat([cache.conv_state, xBC[:, None]], 1)
         taps = self.conv1d.weight[:, 0].T  # (d_conv, conv_dim)
@@ -178,56 +182,3 @@ class Mixer(nn.Module):
         state = decay * cache.ssm_state + (dt[..., None] * x)[..., None] * B[:, :, None]
         y = (state @ C[..., None])[..., 0]
         return self._finish(y, x, z), Cache(window[:, 1:], state)
-
-
-class Mamba2Layer(nn.Module):
-    """Norm, mixer, residual addition."""
-
-    def __init__(self, config: Mamba2Config) -> None:
-        super().__init__()
-        self.eps = config.eps
-        self.norm = nn.Parameter(torch.ones(config.d_model))
-        self.before_in: nn.Module = nn.Identity()  # as before_out
-        self.mixer = Mixer(config)
-
-    def forward(self, u: Tensor, cache: Cache, *, step: bool = False) -> tuple[Tensor, Cache]:
-        mixer = self.mixer.step if step else self.mixer
-        out, cache = mixer(self.before_in(rms_norm(u, self.norm, self.eps)), cache)
-        return u + out, cache
-
-
-class Mamba2(nn.Module):
-    """Mamba2 language model: token ids in, logits out."""
-
-    def __init__(self, config: Mamba2Config) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        layers = nn.ModuleList(Mamba2Layer(config) for _ in range(config.n_layer))
-        self.layers = cast(Sequence[Mamba2Layer], layers)  # a list of modules forgets their type
-        self.norm_f = nn.Parameter(torch.ones(config.d_model))
-        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        if config.tie_embeddings:
-            self.lm_head.weight = self.embedding.weight
-
-    def empty_caches(self, batch: int) -> list[Cache]:
-        """One cache per layer, for sequences that have not begun."""
-        return [layer.mixer.empty_cache(batch) for layer in self.layers]
-
-    def forward(self, ids: Tensor, caches: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
-        """Logits (batch, seqlen, vocab_size) of (batch, seqlen) ids, and the caches after them."""
-        return self._run(ids, caches, step=False)
-
-    def step(self, ids: Tensor, caches: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
-        """Logits (batch, vocab_size) of one token each, (batch,) ids, by the recurrence."""
-        return self._run(ids, caches, step=True)
-
-    def _run(
-        self, ids: Tensor, caches: list[Cache] | None, *, step: bool
-    ) -> tuple[Tensor, list[Cache]]:
-        caches = self.empty_caches(ids.shape[0]) if caches is None else caches
-        u, after = self.embedding(ids), []
-        for layer, cache in zip(self.layers, caches, strict=True):
-            u, cache = layer(u, cache, step=step)
-            after.append(cache)
-        return self.lm_head(rms_norm(u, self.norm_f, self.config.eps)), after

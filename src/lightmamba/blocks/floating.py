@@ -1,0 +1,79 @@
+"""What the float mixers of all kinds have in common (torch)."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightmamba.blocks.sizes import Sizes
+
+__all__ = ["BaseMixer", "Cache", "numpy64", "rms_norm"]
+
+
+class Cache(Protocol):
+    """What a sequence leaves behind in one layer."""
+
+    def take(self, rows: Tensor) -> "Cache":
+        """Copy of the sequences ``rows``, in this order; one may come several times."""
+
+    def values(self) -> Tensor:
+        """What is quantized while it is kept, (batch, values)."""
+
+
+def numpy64(tensor: Tensor) -> NDArray[np.float64]:
+    """Float64 copy of a tensor."""
+    return tensor.detach().cpu().double().numpy()
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, groups: int = 1) -> Tensor:
+    """Divide (..., channels) by its root mean square, one per group, and scale by ``weight``."""
+    grouped = x.unflatten(-1, (groups, -1))
+    scaled: Tensor = grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + eps)
+    return scaled.flatten(-2) * weight
+
+
+class BaseMixer(nn.Module):
+    """A projection, what the kind does, a projection back.
+
+    Parameters
+    ----------
+    sizes : Sizes
+        Of the kind.
+    d_model : int
+        Channels of the residual stream.
+
+    Attributes
+    ----------
+    norm : Parameter or None
+        Weight of a norm in front of ``out_proj``, (out_dim,), where the kind has one.
+    before_out
+        An online transform in front of ``out_proj``, set by the quantizer.
+    observe
+        Sees the values on the way.
+    """
+
+    def __init__(self, sizes: Sizes, d_model: int) -> None:
+        super().__init__()
+        self.norm: nn.Parameter | None
+        self.register_parameter("norm", None)
+        self.in_proj = nn.Linear(d_model, sizes.in_rows, bias=False)
+        self.before_out: nn.Module = nn.Identity()
+        self.observe: Callable[[str, Tensor], None] | None = None
+        self.out_proj = nn.Linear(sizes.out_dim, d_model, bias=False)
+
+    def _see(self, name: str, value: Tensor) -> Tensor:
+        if self.observe is not None:
+            self.observe(name, value)
+        return value
+
+    def begin(self, u: Tensor) -> Tensor:
+        """Rows of in_proj, (..., in_rows), of (..., d_model)."""
+        return self._see("rows", self.in_proj(self._see("in_proj.input", u)))
+
+    def finish(self, y: Tensor) -> Tensor:
+        """Output of the layer, (..., d_model), of (..., out_dim)."""
+        out: Tensor = self.out_proj(self._see("out_proj.input", self.before_out(y)))
+        return out

@@ -24,9 +24,9 @@ from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.target import Target
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Estimate, estimate
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 
 __all__ = ["BOARDS", "HELD", "buffers", "float_weights", "full_rotation", "simulated"]
 
@@ -38,7 +38,7 @@ TENSORS = 3  # B·x, the new h, h·C
 FLOAT_BYTES = 2
 
 
-def float_weights(config: Mamba2Config, target: Target) -> dict[str, Any]:
+def float_weights(config: ModelConfig, target: Target) -> dict[str, Any]:
     """A token of 16-bit weights, all else as at W4A4: only bytes, at the attainable rates.
 
     No such machine can be built here; its units are taken to keep up.
@@ -61,7 +61,7 @@ def float_weights(config: Mamba2Config, target: Target) -> dict[str, Any]:
     return {"estimated": 1 / seconds, "bytes": round(total), "cells": None}
 
 
-def full_rotation(config: Mamba2Config, found: Estimate) -> float:
+def full_rotation(config: ModelConfig, found: Estimate) -> float:
     """Tokens per second with a transform over all of d_inner before out_proj, at the least.
 
     out_proj then waits for the whole vector: d_inner / 2 cycles a layer at two elements per cycle,
@@ -71,7 +71,7 @@ def full_rotation(config: Mamba2Config, found: Estimate) -> float:
     return found.clock_mhz * 1e6 / cycles
 
 
-def buffers(config: Mamba2Config, arch: ArchConfig) -> dict[str, tuple[int, Amount]]:
+def buffers(config: ModelConfig, arch: ArchConfig) -> dict[str, tuple[int, Amount]]:
     """{how much of a layer is held: (bits, cells)}; formulas above."""
     word = arch.state_elements * 8 + arch.state_elements // BLOCK * 5
 

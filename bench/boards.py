@@ -8,8 +8,8 @@ from bench.common import write_results
 from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
-from lightmamba.config import SHAPES, Mamba2Config
-from lightmamba.qmodel import Formats
+from lightmamba.config import SHAPES, ModelConfig
+from lightmamba.formats import Formats
 
 __all__ = ["bounds", "channel_bytes", "port_bytes"]
 
@@ -37,9 +37,7 @@ def channel_bytes(memory: Memory) -> dict[str, float]:
     return {name: sum(both) for name, both in memory.target.per_channel(moved).items()}
 
 
-def bounds(
-    config: Mamba2Config, target: Target, formats: Formats | None = None
-) -> dict[str, float]:
+def bounds(config: ModelConfig, target: Target, formats: Formats | None = None) -> dict[str, float]:
     """Seconds of a token that each channel and the lanes need at least."""
     arch = plan(config, formats or Formats(), target)
     memory = Memory(config, arch, target)

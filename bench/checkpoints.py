@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lightmamba.checkpoint.save import config_json
 from lightmamba.checkpoint.tensors import expected, published_names
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, ModelConfig
 
 __all__ = ["make_checkpoint"]
 
@@ -29,7 +29,7 @@ SHARD = 512 * 2**20  # bytes
 
 
 def make_checkpoint(
-    config: Mamba2Config,
+    config: ModelConfig,
     folder: Path,
     *,
     seed: int = 0,
@@ -79,7 +79,7 @@ def make_checkpoint(
     return total
 
 
-def _shards(config: Mamba2Config, limit: int) -> Iterator[list[tuple[str, tuple[int, ...]]]]:
+def _shards(config: ModelConfig, limit: int) -> Iterator[list[tuple[str, tuple[int, ...]]]]:
     """Names and shapes of the parameters, as many together as fit a shard."""
     names: list[tuple[str, tuple[int, ...]]] = []
     held = 0
@@ -93,7 +93,7 @@ def _shards(config: Mamba2Config, limit: int) -> Iterator[list[tuple[str, tuple[
     yield names
 
 
-def _tensor(config: Mamba2Config, own: str, size: tuple[int, ...], seed: int) -> Tensor:
+def _tensor(config: ModelConfig, own: str, size: tuple[int, ...], seed: int) -> Tensor:
     """One parameter, drawn as mamba_ssm initializes it, in bf16."""
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {own}".encode()))
 

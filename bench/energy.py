@@ -18,7 +18,8 @@ from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.estimate import Amount, Estimate, energy
-from lightmamba.qmodel import Formats, QuantizedModel, load
+from lightmamba.formats import Formats
+from lightmamba.qmodel import QuantizedModel, load
 
 __all__ = ["floor", "paper", "toggles"]
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.qmodel import load_sizes, save
 from lightmamba.qmodel.file import VERSION
@@ -16,7 +16,7 @@ __all__ = ["available", "gguf_file", "needed", "our_file"]
 MAKING = 3.0  # bytes per weight while a file is made: integers of 8 bits, packed ones, the file
 
 
-def needed(c: Mamba2Config) -> int:
+def needed(c: ModelConfig) -> int:
     """Bytes of memory that making our file takes at most."""
     projections = c.n_layer * c.d_model * (c.d_in_proj + c.d_inner)
     return round(MAKING * (projections + 2 * c.vocab_size * c.d_model))

@@ -16,7 +16,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 from numpy.typing import NDArray
 
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, ModelConfig
 
 __all__ = ["BLOCK", "BLOCK_BYTES", "shapes", "write"]
 
@@ -25,7 +25,7 @@ DEVIATION = math.sqrt((16**2 - 1) / 12)  # of an even integer from -8 to 7
 CONTEXT = 1 << 20  # tokens; what llama.cpp's own converter writes for Mamba2
 
 
-def shapes(c: Mamba2Config) -> dict[str, tuple[int, ...]]:
+def shapes(c: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Tensors by llama.cpp's names, rows first; matrices of (rows, channels) become Q4_0."""
     named: dict[str, tuple[int, ...]] = {
         "token_embd.weight": (c.vocab_size, c.d_model),
@@ -46,7 +46,7 @@ def shapes(c: Mamba2Config) -> dict[str, tuple[int, ...]]:
     return named
 
 
-def write(c: Mamba2Config, path: Path, seed: int = 0) -> int:
+def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
     """Write a model, tensor by tensor, aside and then renamed; the bytes of the file.
 
     Parameters
@@ -94,7 +94,7 @@ def _packed(name: str) -> bool:
     return name.endswith(("token_embd.weight", "ssm_in.weight", "ssm_out.weight"))
 
 
-def _values(c: Mamba2Config, seed: int) -> Iterator[NDArray[Any]]:
+def _values(c: ModelConfig, seed: int) -> Iterator[NDArray[Any]]:
     """Every tensor, in the order of :func:`shapes`."""
     for n, (name, shape) in enumerate(shapes(c).items()):
         rng = np.random.default_rng([seed, n])

@@ -43,14 +43,14 @@ class Transformers:
 
     def __init__(self, shape: str, kind: str, threads: int) -> None:
         import torch
-        from transformers import Mamba2Config, Mamba2ForCausalLM
+        from transformers import Mamba2ForCausalLM
 
         from lightmamba.config import SHAPES
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         c = SHAPES[shape]
-        config = Mamba2Config(
+        config = mamba2_config(
             num_heads=c.nheads, head_dim=c.headdim, vocab_size=c.vocab_size, hidden_size=c.d_model,
             state_size=c.d_state, num_hidden_layers=c.n_layer, expand=c.expand,
             conv_kernel=c.d_conv, n_groups=c.ngroups, tie_word_embeddings=c.tie_embeddings,
@@ -79,13 +79,13 @@ class Reference:
     def __init__(self, shape: str, kind: str, threads: int) -> None:
         import torch
 
+        from lightmamba.causal_lm import CausalLM
         from lightmamba.config import SHAPES
-        from lightmamba.mamba2 import Mamba2
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.torch = torch
-        self.model = Mamba2(SHAPES[shape]).to(getattr(torch, kind)).eval()
+        self.model = CausalLM(SHAPES[shape]).to(getattr(torch, kind)).eval()
         # Of a prompt it would compute all logits; the others compute the last ones only.
         self.model.lm_head.register_forward_pre_hook(lambda _, given: (given[0][..., -1:, :],))
         self.clear()

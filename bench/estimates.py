@@ -20,9 +20,9 @@ from bench.common import RESULTS, write_results
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Channel, Target
 from lightmamba.compiler import build
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.estimate import estimate
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, chained, open_device
 
@@ -35,7 +35,7 @@ DEMO = SHAPES["demo"]
 class Case:
     """One shape, one machine, one memory."""
 
-    config: Mamba2Config
+    config: ModelConfig
     target: Target
     formats: Formats = field(default_factory=Formats)
     order: str = "reordered"
@@ -62,10 +62,10 @@ def cases() -> Mapping[str, Case]:
     tiny, paper, ecp5 = (Target.load(name) for name in ("tiny", "vck190-paper", "ecp5"))
     refresh: dict[str, Any] = {"refresh_interval_ns": 3900.0, "refresh_ns": 350.0}
     w8a8, small = Formats(8, 8, head_weight_bits=8), {"state_elements": 32, "port_bits": 128}
-    dense = Mamba2Config(192, 4, 2048, d_state=64, headdim=48)
-    groups8 = Mamba2Config(256, 4, 4096, d_state=64, headdim=32, ngroups=8)
-    groups2 = Mamba2Config(192, 6, 2048, d_state=128, headdim=64, ngroups=2)
-    narrow = Mamba2Config(128, 12, 16384, d_state=32, headdim=32)
+    dense = mamba2_config(192, 4, 2048, d_state=64, headdim=48)
+    groups8 = mamba2_config(256, 4, 4096, d_state=64, headdim=32, ngroups=8)
+    groups2 = mamba2_config(192, 6, 2048, d_state=128, headdim=64, ngroups=2)
+    narrow = mamba2_config(128, 12, 16384, d_state=32, headdim=32)
     m130, m370 = (replace(SHAPES[f"mamba2-{size}"], n_layer=2, vocab_size=2048)
                   for size in ("130m", "370m"))  # fmt: skip
     one = made_up(lanes=1, multiplier_bits=8, x_queue=512, **small)

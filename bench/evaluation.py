@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from bench.common import bundled, encode, write_results
+from lightmamba.causal_lm import CausalLM
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.engine import Engine
 from lightmamba.evaluate import LanguageModel, perplexity
-from lightmamba.mamba2 import Mamba2
 from lightmamba.qmodel import load
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.reference import FloatModel
@@ -97,7 +97,7 @@ def pair(name: str, threads: int) -> tuple[Engine, FloatModel, NDArray[np.int64]
     torch.manual_seed(0)
     model = random_model(SHAPES[name])
     ids = np.random.default_rng(0).integers(0, model.valid_vocab, TOKENS[SHAPE])
-    reference = FloatModel(Mamba2(SHAPES[name]), model.valid_vocab)
+    reference = FloatModel(CausalLM(SHAPES[name]), model.valid_vocab)
     return Engine(model, threads=threads), reference, ids
 
 

@@ -25,7 +25,7 @@ from lightmamba.arch.ports import ports
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.config import SHAPES
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import chained, open_twin
 

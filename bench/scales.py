@@ -12,9 +12,9 @@ from functools import cached_property
 
 from bench.accuracy import compared
 from bench.common import bundled, write_results
+from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
-from lightmamba.qmodel import Formats
 from lightmamba.quantize import Calibration, Recipe
 from lightmamba.quantize.driver import lower_model
 from lightmamba.quantize.work import Work

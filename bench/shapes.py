@@ -18,8 +18,8 @@ from tests.support.machines import made_up
 
 from bench.common import RESULTS, write_results
 from lightmamba.compiler import build
-from lightmamba.config import Mamba2Config
-from lightmamba.qmodel import Formats
+from lightmamba.config import ModelConfig
+from lightmamba.formats import Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import open_twin
 
@@ -30,7 +30,7 @@ TOKENS, PROMPT = 16, (1, 2, 3)
 class Case:
     """One shape, one machine, one memory."""
 
-    config: Mamba2Config
+    config: ModelConfig
     formats: Formats = field(default_factory=Formats)
     machine: dict[str, int] = field(default_factory=dict)
     stalls: float = 0.2
@@ -38,7 +38,7 @@ class Case:
     order: str = "reordered"
 
 
-M = Mamba2Config
+M = ModelConfig
 W4A8, W8A8 = Formats(4, 8), Formats(8, 8, head_weight_bits=8)
 SHALLOW = {"burst_beats": 4, "weight_fifo": 8, "aux_fifo": 64, "x_queue": 2, "z_queue": 2}
 ONE_PORT = {"shared_port": True, "port_bits": 256, "state_port_bits": 256, "aux_port_bits": 256}

@@ -26,7 +26,7 @@ from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.config import SHAPES
 from lightmamba.estimate.resources import CELLS, FILE, GROUPS, Group, group_of, resources
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize
 

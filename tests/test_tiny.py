@@ -3,7 +3,7 @@
 import numpy as np
 
 from lightmamba.checkpoint import load_checkpoint
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
 from lightmamba.evaluate import perplexity
 from lightmamba.numerics.sampling import SamplingOptions
@@ -14,7 +14,7 @@ from lightmamba.tokenizer import Tokenizer
 
 from .support.models import write_state_spaces, write_tokenizer
 
-SHAPE = Mamba2Config(
+SHAPE = mamba2_config(
     d_model=64, n_layer=2, vocab_size=272, d_state=32, headdim=32, tie_embeddings=False
 )
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Mamba2Config": "config",
+    "ModelConfig": "config",
     "load_checkpoint": "checkpoint",
     "Recipe": "quantize",
     "quantize_checkpoint": "quantize",
@@ -19,7 +19,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "Engine", "Mamba2Config", "QuantizedModel", "Recipe", "generate", "load_checkpoint",
+    "Engine", "ModelConfig", "QuantizedModel", "Recipe", "generate", "load_checkpoint",
     "perplexity", "quantize_checkpoint",
 ]  # fmt: skip
 

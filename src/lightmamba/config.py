@@ -77,7 +77,9 @@ class ModelConfig:
             at = f"{where}.layers[{n}]"
             kind, count = take(run, "kind", str, at), take(run, "count", int, at)
             if kind not in kinds():
-                raise InputError(f"{at}.kind is {shown(kind)}, expected one of {', '.join(kinds())}")
+                raise InputError(
+                    f"{at}.kind is {shown(kind)}, expected one of {', '.join(kinds())}"
+                )
             if not 1 <= count <= MOST - len(layers):
                 raise InputError(f"{at}.count is {count}, expected 1 to {MOST} layers in all")
             sizes = {key: value for key, value in run.items() if key not in ("kind", "count")}

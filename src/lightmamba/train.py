@@ -22,8 +22,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lightmamba.checkpoint import save_checkpoint
 from lightmamba.causal_lm import CausalLM
+from lightmamba.checkpoint import save_checkpoint
 from lightmamba.config import mamba2_config
 from lightmamba.data import split_heldout
 

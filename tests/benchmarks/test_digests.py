@@ -11,11 +11,11 @@ from bench import digests, engine_tables
 from bench.digests import chain, keep
 from bench.tables import made
 
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
 from lightmamba.qmodel.synthetic import random_model
 
-CONFIG = Mamba2Config(d_model=64, n_layer=2, vocab_size=53, d_state=16, headdim=16)
+CONFIG = mamba2_config(d_model=64, n_layer=2, vocab_size=53, d_state=16, headdim=16)
 MODEL = random_model(CONFIG)
 
 

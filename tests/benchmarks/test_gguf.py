@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, mamba2_config
 
 gguf = pytest.importorskip("gguf")
 writer = pytest.importorskip("bench.engine_gguf")
 
-SMALL = Mamba2Config(d_model=64, n_layer=2, vocab_size=96, d_state=16, headdim=32, ngroups=2)
+SMALL = mamba2_config(d_model=64, n_layer=2, vocab_size=96, d_state=16, headdim=32, ngroups=2)
 INNER, CONV, HEADS = 128, 128 + 2 * 2 * 16, 4
 LAYER = {  # by hand, as ggml counts: the fastest axis first
     "attn_norm.weight": ([64], "F32"),

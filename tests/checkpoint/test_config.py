@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lightmamba.checkpoint.layout_config import read_config
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 from lightmamba.errors import InputError
 
 HF: dict[str, Any] = {
@@ -62,7 +62,7 @@ def test_transformers_keys(read):
         "license": "mit",
     }
     found = read(written)
-    assert found.config == Mamba2Config(
+    assert found.config == mamba2_config(
         d_model=32, n_layer=3, vocab_size=64, d_state=16, headdim=16, ngroups=2, d_conv=3,
         chunk_size=8, conv_bias=False, tie_embeddings=True, eps=1e-6, dt_limit=(0.01, 0.1),
     )  # fmt: skip
@@ -72,11 +72,11 @@ def test_transformers_keys(read):
 
 
 def test_transformers_defaults(read):
-    """Missing keys and null mean what transformers' Mamba2Config would say."""
-    from transformers import Mamba2Config as Theirs
+    """Missing keys and null mean what transformers' ModelConfig would say."""
+    from transformers import ModelConfig as Theirs
 
     theirs = Theirs()
-    expected = Mamba2Config(
+    expected = mamba2_config(
         d_model=theirs.hidden_size, n_layer=theirs.num_hidden_layers, vocab_size=theirs.vocab_size,
         d_state=theirs.state_size, headdim=theirs.head_dim, ngroups=theirs.n_groups,
         expand=theirs.expand, d_conv=theirs.conv_kernel, chunk_size=theirs.chunk_size,
@@ -103,7 +103,7 @@ def test_mamba_ssm_keys(read):
         "rms_norm": True,
     }
     found = read(written)
-    assert found.config == Mamba2Config(
+    assert found.config == mamba2_config(
         d_model=32, n_layer=3, vocab_size=64, d_state=16, headdim=16, ngroups=2, expand=4, d_conv=3,
         chunk_size=8, conv_bias=False, tie_embeddings=False, dt_limit=(0.0, 0.1),
     )  # fmt: skip
@@ -121,7 +121,7 @@ def test_mamba_ssm_defaults(read):
             "pad_vocab_size_multiple": 16,
         }
     )
-    assert found.config == Mamba2Config(d_model=768, n_layer=24, vocab_size=50288, chunk_size=256)
+    assert found.config == mamba2_config(d_model=768, n_layer=24, vocab_size=50288, chunk_size=256)
     assert found.valid_vocab == 50277
     assert read(SSM).config.vocab_size == 64  # padded to a multiple of 8 by default
 

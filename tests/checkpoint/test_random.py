@@ -8,9 +8,9 @@ import torch
 from bench.checkpoints import make_checkpoint
 
 from lightmamba.checkpoint import load_checkpoint
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 
-CONFIG = Mamba2Config(d_model=64, n_layer=24, vocab_size=200, d_state=16, headdim=16)
+CONFIG = mamba2_config(d_model=64, n_layer=24, vocab_size=200, d_state=16, headdim=16)
 
 
 def test_shards_change_no_weight(tmp_path):

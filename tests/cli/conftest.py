@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from lightmamba.cli import main
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 from tests.cli.cases import Said, say
 from tests.support.models import write_state_spaces, write_transformers
 
-PLAIN = Mamba2Config(
+PLAIN = mamba2_config(
     d_model=192, n_layer=2, vocab_size=300, d_state=32, headdim=48, ngroups=2, chunk_size=16,
     tie_embeddings=False,
 )  # fmt: skip
-WORDED = Mamba2Config(
+WORDED = mamba2_config(
     d_model=64, n_layer=2, vocab_size=264, d_state=16, headdim=32, chunk_size=16,
     tie_embeddings=False,
 )  # fmt: skip

@@ -4,7 +4,8 @@ import pytest
 
 from lightmamba.arch.artifact import Artifact
 from lightmamba.compiler import open_model
-from lightmamba.qmodel import Formats, load
+from lightmamba.formats import Formats
+from lightmamba.qmodel import load
 
 IMAGES = ("--target", "tiny", "--no-verilog")
 

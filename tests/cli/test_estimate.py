@@ -5,7 +5,8 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
-from lightmamba.qmodel import Formats, load
+from lightmamba.formats import Formats
+from lightmamba.qmodel import load
 
 
 def test_a_shape(run):

@@ -4,7 +4,7 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 from lightmamba.qmodel.synthetic import random_model
 from tests.synth.machines import Machine, needs_yosys, text
 
@@ -13,7 +13,9 @@ from tests.synth.machines import Machine, needs_yosys, text
 def built(tmp_path_factory):
     """A build whose machine is a small one."""
     path = tmp_path_factory.mktemp("synth") / "build"
-    model = random_model(Mamba2Config(d_model=64, n_layer=1, vocab_size=64, d_state=64, headdim=32))
+    model = random_model(
+        mamba2_config(d_model=64, n_layer=1, vocab_size=64, d_state=64, headdim=32)
+    )
     build(model, Target.load("tiny"), path, verilog=lambda arch: text(Machine()))
     return path
 

@@ -7,8 +7,9 @@ from typing import Any
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.config import Mamba2Config
-from lightmamba.qmodel import Formats, QuantizedModel
+from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.formats import Formats
+from lightmamba.qmodel import QuantizedModel
 from tests.support.qmodels import random_model
 
 __all__ = ["CASES", "W4A4", "W4A8", "W8A8", "compiled", "sizes", "target"]
@@ -18,10 +19,10 @@ W4A8 = Formats(act_bits=8)
 W8A8 = Formats(weight_bits=8, act_bits=8, head_weight_bits=8)
 
 
-def sizes(**changes: Any) -> Mamba2Config:
+def sizes(**changes: Any) -> ModelConfig:
     """Small sizes; the vocabulary is no multiple of the lanes."""
     plain = {"d_model": 64, "n_layer": 2, "vocab_size": 61, "d_state": 32, "headdim": 32}
-    return Mamba2Config(**plain | changes)
+    return mamba2_config(**plain | changes)
 
 
 def target(name: str = "tiny", **machine: Any) -> Target:
@@ -30,7 +31,7 @@ def target(name: str = "tiny", **machine: Any) -> Target:
     return replace(shipped, machine=replace(shipped.machine, **machine))
 
 
-CASES: dict[str, tuple[Mamba2Config, Formats, Target]] = {
+CASES: dict[str, tuple[ModelConfig, Formats, Target]] = {
     "w4a4": (sizes(), W4A4, target()),
     "w4a8": (sizes(vocab_size=62), W4A8, target(multiplier_bits=8)),
     "w8a8": (sizes(d_state=48), W8A8, target(multiplier_bits=8)),

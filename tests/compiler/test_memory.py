@@ -7,7 +7,7 @@ import pytest
 from lightmamba.arch.place import Place
 from lightmamba.compiler import plan
 from lightmamba.compiler.memory import Memory
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.errors import InputError
 from tests.compiler.cases import CASES, W4A4, sizes, target
 
@@ -42,7 +42,7 @@ def test_worked_sizes():
 
 def test_a_last_beat_may_be_half_full():
     """33 rows of 32 bytes on a port of 64: 17 beats, and one of exponents."""
-    config = Mamba2Config(d_model=33, n_layer=1, vocab_size=3, d_state=20, headdim=33, expand=1)
+    config = mamba2_config(d_model=33, n_layer=1, vocab_size=3, d_state=20, headdim=33, expand=1)
     u280 = target("u280")
     found = Memory(config, plan(config, W4A4, u280), u280)
     assert (found.state_beats, found.state_words) == (18, 33)

@@ -10,7 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.compiler import build, fitting, plan
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from tests.compiler.cases import CASES, W4A4, W4A8, W8A8, sizes, target
 from tests.support.qmodels import TINY, random_model
 

@@ -6,18 +6,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.engine import Engine, State
-from lightmamba.qmodel import Formats, QuantizedModel
+from lightmamba.formats import Formats
+from lightmamba.qmodel import QuantizedModel
 from tests.support.qmodels import random_model
 
 
-def config(**sizes: Any) -> Mamba2Config:
+def config(**sizes: Any) -> ModelConfig:
     """Small sizes."""
-    return Mamba2Config(**{"d_model": 32, "n_layer": 2, "vocab_size": 61, "d_state": 16} | sizes)
+    return mamba2_config(**{"d_model": 32, "n_layer": 2, "vocab_size": 61, "d_state": 16} | sizes)
 
 
-CASES: dict[str, tuple[Mamba2Config, Formats]] = {
+CASES: dict[str, tuple[ModelConfig, Formats]] = {
     "w4a4": (config(headdim=16), Formats()),
     "w4a8-groups": (
         config(d_model=192, ngroups=2, headdim=64, d_state=32),

@@ -9,7 +9,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightmamba.engine import Engine, State, one_blas_thread
 from lightmamba.errors import InputError
-from lightmamba.qmodel import Formats, QuantizedModel, validate
+from lightmamba.formats import Formats
+from lightmamba.qmodel import QuantizedModel, validate
 from tests.engine.models import CASES, case, config, run, tokens
 from tests.support.qmodels import random_model
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lightmamba.engine.constants import LayerConstants
 from numpy.typing import NDArray
 
 from lightmamba import native
 from lightmamba.engine import State
-from lightmamba.engine.constants import LayerConstants
 from lightmamba.engine.native import Native
 from lightmamba.engine.reference import Reference, Scan
+from lightmamba.formats import Formats
 from lightmamba.numerics.formats import IntFormat
-from lightmamba.qmodel import Formats
 from tests.engine.models import CASES, case, config
 from tests.support.qmodels import random_model
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig
 from lightmamba.engine import Engine
-from lightmamba.qmodel import Formats, QuantizedLinear, QuantizedModel
+from lightmamba.formats import Formats
+from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 from tests.engine.models import config, tokens
 from tests.support.qmodels import random_model
 
@@ -115,7 +116,7 @@ class FloatModel:
         out = silu((window * taps).sum(0) + layer.conv_bias * unit)
         return np.split(out, [c.d_inner, c.d_inner + width])
 
-    def out(self, layer: Any, g: Array, c: Mamba2Config) -> Array:
+    def out(self, layer: Any, g: Array, c: ModelConfig) -> Array:
         f, e = self.m.formats, layer.exponents
         weighted = (g * layer.gate_weight * 2.0**e.gate_weight).reshape(c.ngroups, -1)
         inverse = rms_inverse(g.reshape(c.ngroups, -1), layer.eps_gate * 2.0 ** (2 * e.gate))
@@ -125,7 +126,7 @@ class FloatModel:
         return self.project(layer.out_proj, turned.ravel(), 2.0**self.m.residual_exp)
 
 
-CASES: dict[str, tuple[Mamba2Config, dict[str, Any], bool]] = {
+CASES: dict[str, tuple[ModelConfig, dict[str, Any], bool]] = {
     "plain": (config(d_model=64, headdim=32, d_state=32), {}, False),
     "groups": (config(d_model=96, headdim=48, d_state=24, ngroups=2), {}, False),
     "whole": (config(d_model=256, headdim=64, conv_bias=False), {"hadamard": 0}, False),

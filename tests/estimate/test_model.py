@@ -9,17 +9,17 @@ import pytest
 
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Target, target_names
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate import Estimate, estimate, model
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from tests.support.machines import made_up
 
 DEMO, W4A4 = SHAPES["demo"], Formats()
 FAST = made_up(lanes=4, beats=1.0, latency=1, state_elements=64, state_fifo=512)
 
 
-def of(config: Mamba2Config = DEMO, target: Target = FAST, **how: Any) -> Estimate:
+def of(config: ModelConfig = DEMO, target: Target = FAST, **how: Any) -> Estimate:
     return estimate(config, W4A4, target, **how)
 
 

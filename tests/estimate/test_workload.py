@@ -6,14 +6,14 @@ import pytest
 from lightmamba.arch.program import SECTIONS, Kind, Op
 from lightmamba.compiler import plan
 from lightmamba.compiler.program import LayerNumbers, program
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.workload import Workload
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.qmodel.synthetic import random_model
 from tests.support.machines import made_up
 
-CONFIG = Mamba2Config(96, 2, 61, d_state=48, headdim=48, ngroups=2)
+CONFIG = mamba2_config(96, 2, 61, d_state=48, headdim=48, ngroups=2)
 TARGET = made_up(lanes=3, state_elements=32, x_queue=192, z_queue=192)
 
 

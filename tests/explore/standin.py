@@ -3,21 +3,21 @@
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.compiler.memory import Memory
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.estimate import Amount, Energy, Estimate
 from lightmamba.explore.objectives import chosen
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.scheme import Scheme
 from lightmamba.explore.space import Space
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 
-SMALL = Mamba2Config(d_model=256, n_layer=2, vocab_size=512)
+SMALL = mamba2_config(d_model=256, n_layer=2, vocab_size=512)
 ALL = ("speed", "size", "energy", "accuracy")
 RATIOS = {"w4a4": 1.05, "w4a8": 1.01, "w8a8": 1.001}
 DEVICE = {"lut": 40_000, "ff": 80_000, "dsp": 100, "bram18": 400, "uram": 16}
 
 
-def estimate(config: Mamba2Config, formats: Formats, target: Target, order: str) -> Estimate:
+def estimate(config: ModelConfig, formats: Formats, target: Target, order: str) -> Estimate:
     """Simple, and monotone where the real one is: wider is faster, larger, and takes more power."""
     arch = plan(config, formats, target, order)
     memory = Memory(config, arch, target)

@@ -4,7 +4,7 @@ import pytest
 
 from lightmamba.errors import InputError
 from lightmamba.explore.scheme import SCHEMES, Scheme
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.quantize import Recipe
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lightmamba.arch.ports import ports
 from lightmamba.arch.target import Target
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 from lightmamba.errors import InputError
 from lightmamba.explore.space import Space
 from tests.explore.standin import RATIOS, SMALL, target
@@ -76,7 +76,7 @@ def test_lanes_are_dealt_by_bandwidth():
 
 
 def test_state_elements_divide_the_state():
-    small = Mamba2Config(d_model=256, n_layer=2, vocab_size=512, d_state=80)
+    small = mamba2_config(d_model=256, n_layer=2, vocab_size=512, d_state=80)
     around = space(config=small)
     assert around.options["state_elements"] == (32,)
     assert around.of_base("w4a4")["state_elements"] == 32

@@ -14,10 +14,11 @@ from lightmamba.arch.artifact import MANIFEST, MODEL, Artifact
 from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler import build, open_model, plan
 from lightmamba.compiler.memory import Memory
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.errors import InputError
+from lightmamba.formats import Formats
 from lightmamba.numerics.sampling import Sampler, SamplingOptions
-from lightmamba.qmodel import Formats, load, load_sizes, to_bytes
+from lightmamba.qmodel import load, load_sizes, to_bytes
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.quantize import Recipe, recipe_names
 from lightmamba.sim.simulator import from_target
@@ -36,7 +37,7 @@ from tests.support.machines import made_up
 __all__ = ["SUBJECTS", "Subject", "attempt", "mutant"]
 
 DTYPES = ("BF16", "F16", "U16", "I8", "F8_E5M2", "F8_E4M3", "BOOL")
-SMALL = Mamba2Config(d_model=32, n_layer=1, vocab_size=19, d_state=16, headdim=16)
+SMALL = mamba2_config(d_model=32, n_layer=1, vocab_size=19, d_state=16, headdim=16)
 
 
 class Subject(ABC):

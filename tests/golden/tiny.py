@@ -8,23 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.config import Mamba2Config
+from lightmamba.blocks.mamba2.quantized import Exponents
+from lightmamba.config import mamba2_config
+from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack
-from lightmamba.qmodel import (
-    Exponents,
-    Formats,
-    QuantizedLayer,
-    QuantizedLinear,
-    QuantizedModel,
-    Table,
-)
+from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 
 __all__ = ["FILE", "HEADER", "header_text", "tiny_model"]
 
 FILE = Path(__file__).with_name("tiny.safetensors")
 HEADER = Path(__file__).with_name("tiny.json")  # its header, for people to read
 
-CONFIG = Mamba2Config(
+CONFIG = mamba2_config(
     d_model=4, n_layer=1, vocab_size=3, d_state=4, headdim=4, chunk_size=8, dt_limit=(0.0, 0.5)
 )
 FORMATS = Formats(block=8, group=8, head_block=8, hadamard=8)

@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig, mamba2_config
 
 from ..support.models import TINY, random_model
 
 
 @st.composite
-def configs(draw: st.DrawFn) -> Mamba2Config:
+def configs(draw: st.DrawFn) -> ModelConfig:
     headdim = draw(st.sampled_from([16, 32, 64, 128]))
     ngroups = draw(st.sampled_from([1, 2, 8]))
     narrow = headdim * ngroups <= 128  # keep the test quick
     heads_per_group = draw(st.integers(1, 3)) if narrow else 1
     d_inner = headdim * ngroups * heads_per_group
-    return Mamba2Config(
+    return mamba2_config(
         d_model=d_inner // 2,
         n_layer=2,
         vocab_size=40,

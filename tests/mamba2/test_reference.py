@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig, mamba2_config
 
 from ..support.models import TINY, random_model, transformers_model
 
-BASE = Mamba2Config(d_model=64, n_layer=2, vocab_size=96, d_state=16, headdim=32, chunk_size=16)
+BASE = mamba2_config(d_model=64, n_layer=2, vocab_size=96, d_state=16, headdim=32, chunk_size=16)
 
 # name: config, length of the sequence
 CASES = {
@@ -37,7 +37,7 @@ CASES = {
 }
 
 
-def logits_of(config: Mamba2Config, seqlen: int, **overrides):
+def logits_of(config: ModelConfig, seqlen: int, **overrides):
     model = random_model(config, seed=seqlen)
     ids = torch.randint(config.vocab_size, (2, seqlen), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

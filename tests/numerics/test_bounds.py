@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, mamba2_config
+from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import BlockQuant, Pow2Block
 from lightmamba.numerics.conv import CausalConv
 from lightmamba.numerics.formats import INT32, GroupScale
@@ -20,7 +21,7 @@ from lightmamba.numerics.gate import Gate, OnlineHadamard
 from lightmamba.numerics.linear import Epilogue, RmsNorm
 from lightmamba.numerics.primitives import round_shift
 from lightmamba.numerics.ssm import Discretize, SsmStep
-from lightmamba.qmodel import Formats, check
+from lightmamba.qmodel import check
 from tests.numerics.exact import clamp, half_up
 
 LARGE = SHAPES["mamba2-2.7b"]
@@ -28,8 +29,8 @@ MODELS = SHAPES | {
     "8 groups": replace(LARGE, ngroups=8),
     "d_state 256": replace(LARGE, d_state=256),
     "headdim 128": replace(LARGE, headdim=128),
-    "padded": Mamba2Config(d_model=192, n_layer=1, vocab_size=64, ngroups=2, headdim=16),
-    "the widest": Mamba2Config(d_model=1 << 13, n_layer=1, vocab_size=64, headdim=128),
+    "padded": mamba2_config(d_model=192, n_layer=1, vocab_size=64, ngroups=2, headdim=16),
+    "the widest": mamba2_config(d_model=1 << 13, n_layer=1, vocab_size=64, headdim=128),
 }
 FORMATS = {
     "w4a4": Formats(),

@@ -10,7 +10,7 @@ import pytest
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.errors import InputError
 from lightmamba.package import Board
 from lightmamba.package.check import module_ports
@@ -75,7 +75,7 @@ def test_every_interface_is_mapped(packages, board):
 def test_the_whole_board(tmp_path, board):
     """All lanes of the shipped target, with regions as large as those of the largest model."""
     target = Target.load(board)
-    model = random_model(Mamba2Config(d_model=128, n_layer=1, vocab_size=64, headdim=64))
+    model = random_model(mamba2_config(d_model=128, n_layer=1, vocab_size=64, headdim=64))
     build(model, target, tmp_path / "b")
     made = design(Artifact.read(tmp_path / "b"), Board.load(board))
     banks = [made.banks(one) for one in made.interfaces]
@@ -88,7 +88,7 @@ def test_the_largest_model_fits(tmp_path):
     """Regions of Mamba2-2.7B on every bank, by the compiler's own sizes."""
     from lightmamba.compiler.memory import Memory
     from lightmamba.compiler.plan import plan
-    from lightmamba.qmodel import Formats
+    from lightmamba.formats import Formats
 
     config = SHAPES["mamba2-2.7b"]
     for name in SIZES:

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.errors import InputError
-from lightmamba.qmodel import Formats, QuantizedModel, load, to_bytes, validate
+from lightmamba.formats import Formats
+from lightmamba.qmodel import QuantizedModel, load, to_bytes, validate
 from tests.engine.models import CASES, case
 from tests.golden.tiny import tiny_model
 from tests.support.qmodels import random_model
@@ -105,7 +106,7 @@ def test_the_hand_made_model_is_valid():
 
 def test_sums_must_fit():
     """W8A8 over a million channels would need more than 63 bits."""
-    wide = Mamba2Config(d_model=1 << 15, n_layer=1, vocab_size=2, headdim=64)
+    wide = mamba2_config(d_model=1 << 15, n_layer=1, vocab_size=2, headdim=64)
     with pytest.raises(InputError, match="d_model has 32768 channels, expected at most 16384"):
         validate(replace(M, config=wide))
     tall = replace(wide, d_model=1 << 14, expand=32, ngroups=32)
@@ -115,10 +116,10 @@ def test_sums_must_fit():
 
 def test_blocks_and_words_divide_the_channels():
     """The kernels walk whole blocks of the transform, and whole bytes of a row."""
-    small = Mamba2Config(d_model=16, n_layer=1, vocab_size=9, headdim=32, d_state=32)
+    small = mamba2_config(d_model=16, n_layer=1, vocab_size=9, headdim=32, d_state=32)
     with pytest.raises(InputError, match="group of 32 channels has no Hadamard transform of order"):
         validate(replace(M, config=small, formats=Formats(group=32)))
-    odd = Mamba2Config(d_model=33, n_layer=1, vocab_size=9, headdim=33, d_state=32)
+    odd = mamba2_config(d_model=33, n_layer=1, vocab_size=9, headdim=33, d_state=32)
     formats = Formats(group=33, block=33, head_block=33, hadamard=1)
     with pytest.raises(InputError, match="in_proj has 33 channels of 4 bits, expected whole bytes"):
         validate(replace(M, config=odd, formats=formats))

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import ModelWeights
-from lightmamba.config import Mamba2Config
-from lightmamba.mamba2 import Mamba2
-from lightmamba.qmodel import Formats
+from lightmamba.config import ModelConfig
+from lightmamba.formats import Formats
 from lightmamba.quantize.recipe import Pass
 from lightmamba.quantize.streams import Rows
 from lightmamba.quantize.work import Floats, Work
@@ -20,7 +20,7 @@ from tests.support.models import random_model
 
 __all__ = ["SHAPES", "assert_same_function", "floats_of", "rewritten", "token_ids", "wild_model"]
 
-shape = partial(Mamba2Config, n_layer=2, vocab_size=61, d_state=16, chunk_size=8)
+shape = partial(ModelConfig, n_layer=2, vocab_size=61, d_state=16, chunk_size=8)
 SHAPES = {
     "tied": shape(d_model=64, headdim=16),
     "192-two-groups": shape(d_model=192, headdim=32, ngroups=2, tie_embeddings=False),
@@ -33,7 +33,7 @@ SHAPES = {
 }
 
 
-def wild_model(config: Mamba2Config, seed: int = 0, dtype: torch.dtype = torch.float64) -> Mamba2:
+def wild_model(config: ModelConfig, seed: int = 0, dtype: torch.dtype = torch.float64) -> CausalLM:
     """Random model whose norm weights lie far from 1 and have either sign."""
     model = random_model(config, seed=seed, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed + 1)
@@ -45,7 +45,7 @@ def wild_model(config: Mamba2Config, seed: int = 0, dtype: torch.dtype = torch.f
     return model.to(dtype)
 
 
-def token_ids(config: Mamba2Config, sequences: int, seqlen: int, seed: int) -> NDArray[np.int64]:
+def token_ids(config: ModelConfig, sequences: int, seqlen: int, seed: int) -> NDArray[np.int64]:
     """Random token ids (sequences, seqlen)."""
     return np.random.default_rng(seed).integers(0, config.vocab_size, (sequences, seqlen))
 
@@ -59,15 +59,15 @@ def floats_of(u: torch.Tensor) -> Floats:
 
 @torch.no_grad()
 def rewritten(
-    model: Mamba2, passes: Sequence[Pass], ids: NDArray[np.int64], seed: int,
+    model: CausalLM, passes: Sequence[Pass], ids: NDArray[np.int64], seed: int,
     formats: Formats | None = None,
-) -> Mamba2:  # fmt: skip
+) -> CausalLM:  # fmt: skip
     """The whole model as the passes of a recipe rewrite it, layer by layer."""
     recipe: Any = SimpleNamespace(passes=tuple(passes))  # in any order
     work = Work(ModelWeights(model), ids, seed, formats or Formats(hadamard=1))
     for step in passes:
         step.begin(work)
-    out = Mamba2(model.config).to(work.weights.dtype).requires_grad_(False)
+    out = CausalLM(model.config).to(work.weights.dtype).requires_grad_(False)
     table = work.turned(model.embedding.weight.detach().clone())
     out.embedding.weight = torch.nn.Parameter(table, requires_grad=False)
     out.lm_head.weight = torch.nn.Parameter(work.head(slice(None)), requires_grad=False)
@@ -81,7 +81,7 @@ def rewritten(
 
 
 @torch.no_grad()
-def _logits(model: Mamba2, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+def _logits(model: CausalLM, ids: torch.Tensor) -> dict[str, torch.Tensor]:
     caches, steps = None, []
     for token in ids.T:
         logits, caches = model.step(token, caches)
@@ -89,7 +89,7 @@ def _logits(model: Mamba2, ids: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"chunked": model(ids)[0], "step": torch.stack(steps, 1)}
 
 
-def assert_same_function(before: Mamba2, after: Mamba2) -> None:
+def assert_same_function(before: CausalLM, after: CausalLM) -> None:
     """Hold the law: logits before = logits after to 1e-9 × max(1, max |logit|), on both paths."""
     ids = torch.from_numpy(token_ids(before.config, 2, 21, seed=99))
     for path, wanted in _logits(before, ids).items():

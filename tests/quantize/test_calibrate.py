@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightmamba.mamba2 import rms_norm
+from lightmamba.blocks.floating import rms_norm
 from lightmamba.quantize.calibrate import (
     PIECE,
     InputTrace,

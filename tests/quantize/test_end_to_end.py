@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import ModelWeights
 from lightmamba.engine import Engine
-from lightmamba.mamba2 import Mamba2
 from lightmamba.qmodel import QuantizedModel, to_bytes
 from lightmamba.quantize.driver import lower_model
 from lightmamba.quantize.recipe import OnlineHadamard, QuantizeWeights, Recipe, recipe_names
@@ -144,7 +144,7 @@ def test_the_seed_turns_the_model_another_way():
     assert (models[0].embedding.q != models[1].embedding.q).any()
 
 
-def with_outliers(where) -> Mamba2:
+def with_outliers(where) -> CausalLM:
     """Random model with every tenth channel 30 times as heavy before or after the gated norm."""
     model = random_model(MODELS["192-two-groups"], seed=1)
     for layer in layers_of(model):

@@ -12,7 +12,7 @@ import pytest
 from bench.checkpoints import make_checkpoint
 
 from lightmamba.checkpoint import open_checkpoint
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 from lightmamba.errors import InputError
 from lightmamba.qmodel import load, to_bytes
 from lightmamba.qmodel.model import RMS_SHIFT
@@ -21,7 +21,7 @@ from lightmamba.quantize.journal import Journal
 from lightmamba.quantize.lower import square_exponent
 from lightmamba.quantize.streams import Rows
 
-CONFIG = Mamba2Config(d_model=64, n_layer=3, vocab_size=150, d_state=16, headdim=16)
+CONFIG = mamba2_config(d_model=64, n_layer=3, vocab_size=150, d_state=16, headdim=16)
 
 
 def given(root):

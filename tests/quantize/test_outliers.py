@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightmamba.mamba2 import rms_norm
+from lightmamba.blocks.floating import rms_norm
 from lightmamba.quantize.calibrate import trace_layer
 from lightmamba.quantize.outliers import make_outlier_twin
 from lightmamba.quantize.transforms import layers_of

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmamba.errors import InputError
-from lightmamba.qmodel.formats import Formats
+from lightmamba.formats import Formats
 from lightmamba.quantize.recipe import (
     PASSES,
     FuseNorms,

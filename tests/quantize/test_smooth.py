@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightmamba.mamba2 import Mamba2
-from lightmamba.qmodel import Formats
+from lightmamba.causal_lm import CausalLM
+from lightmamba.formats import Formats
 from lightmamba.quantize.calibrate import InputTrace, run_layer
 from lightmamba.quantize.recipe import OutlierSuppression, Pass, SmoothQuant
 from lightmamba.quantize.transforms import layers_of
@@ -23,7 +23,7 @@ FORMATS = Formats(hadamard=1, act_bits=4, weight_bits=4, block=128)
 IDS = token_ids(CONFIG, 4, 40, seed=3)
 
 
-def rewrite(model: Mamba2, step: Pass) -> Mamba2:
+def rewrite(model: CausalLM, step: Pass) -> CausalLM:
     return rewritten(model, [step], IDS, 0, FORMATS)
 
 

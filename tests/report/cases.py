@@ -7,9 +7,9 @@ import numpy as np
 from lightmamba.arch.counters import CYCLES, counters
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Amount, Energy, Estimate
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.report import Made, Report, Subject, paper
 from lightmamba.report.contents import (
     Accuracy,
@@ -36,7 +36,7 @@ def subject(shape: str = "mamba2-2.7b", target: str = "u280", scheme: str = "w4a
 
 
 def subject_of(
-    name: str, config: Mamba2Config, formats: Formats, target: Target, order: str = "reordered"
+    name: str, config: ModelConfig, formats: Formats, target: Target, order: str = "reordered"
 ) -> Subject:
     return Subject(name, config, formats, target, plan(config, formats, target, order), order)
 

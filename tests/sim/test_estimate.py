@@ -10,7 +10,7 @@ from lightmamba.arch.counters import CYCLES
 from lightmamba.estimate import estimate
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.workload import Workload
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.sim import chained, open_device
 
 from .machines import CONFIG, TARGET, compiled

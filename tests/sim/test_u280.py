@@ -10,7 +10,7 @@ from bench.full import ROWS
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.sim import chained, open_twin
 
 from .machines import compiled, same

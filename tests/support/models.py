@@ -10,20 +10,20 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
-from lightmamba.config import Mamba2Config
-from lightmamba.mamba2 import Mamba2
+from lightmamba.causal_lm import CausalLM
+from lightmamba.config import ModelConfig, mamba2_config
 
 __all__ = ["TINY", "random_model", "transformers_model", "transformers_names"]
 __all__ += ["write_state_spaces", "write_tokenizer", "write_transformers"]
 
-TINY = Mamba2Config(
+TINY = mamba2_config(
     d_model=32, n_layer=2, vocab_size=64, d_state=16, headdim=16, chunk_size=8, tie_embeddings=False
 )
 
 
 def random_model(
-    config: Mamba2Config = TINY, *, seed: int = 0, dtype: torch.dtype = torch.float32
-) -> Mamba2:
+    config: ModelConfig = TINY, *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> CausalLM:
     """Float model in which every parameter is random, norms and biases included.
 
     The values are exact in ``dtype``; the model itself computes in float32 (float64 if that is
@@ -38,7 +38,7 @@ def random_model(
         return torch.rand(shape, generator=generator, dtype=torch.float64) * (high - low) + low
 
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    model = Mamba2(config).to(wide).requires_grad_(False).eval()
+    model = CausalLM(config).to(wide).requires_grad_(False).eval()
     for name, parameter in model.named_parameters():
         shape = parameter.shape
         match name.rpartition(".mixer.")[2]:
@@ -62,7 +62,7 @@ def random_model(
     return model
 
 
-def transformers_names(model: Mamba2) -> dict[str, Tensor]:
+def transformers_names(model: CausalLM) -> dict[str, Tensor]:
     """Weights under transformers' names, a tied head left out."""
     names = {}
     for own, parameter in model.named_parameters():
@@ -73,10 +73,10 @@ def transformers_names(model: Mamba2) -> dict[str, Tensor]:
     return names
 
 
-def transformers_model(model: Mamba2, **config: Any) -> Any:
+def transformers_model(model: CausalLM, **config: Any) -> Any:
     """transformers' Mamba2ForCausalLM with the same weights; ``config`` overrides its fields."""
-    from transformers import Mamba2Config as TransformersConfig
     from transformers import Mamba2ForCausalLM
+    from transformers import ModelConfig as TransformersConfig
 
     c = model.config
     fields: dict[str, Any] = {
@@ -105,7 +105,7 @@ def transformers_model(model: Mamba2, **config: Any) -> Any:
 
 def write_transformers(
     folder: Path,
-    config: Mamba2Config = TINY,
+    config: ModelConfig = TINY,
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
@@ -113,7 +113,7 @@ def write_transformers(
     pickled: bool = False,
     tokenizer: bool = False,
     **overrides: Any,
-) -> Mamba2:
+) -> CausalLM:
     """Have transformers save a random model to ``folder``, and return the same model as ours.
 
     Parameters
@@ -149,7 +149,7 @@ def write_transformers(
 
 def write_state_spaces(
     folder: Path,
-    config: Mamba2Config = TINY,
+    config: ModelConfig = TINY,
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
@@ -159,7 +159,7 @@ def write_state_spaces(
     padding: int = 0,
     ssm_cfg: dict[str, Any] | None = None,
     **overrides: Any,
-) -> Mamba2:
+) -> CausalLM:
     """Write a random model to ``folder`` as mamba_ssm's save_pretrained does, and return it.
 
     Needs no transformers.

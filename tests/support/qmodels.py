@@ -6,18 +6,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.config import Mamba2Config
-from lightmamba.qmodel import Formats, QuantizedLinear, QuantizedModel, synthetic, validate
+from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.formats import Formats
+from lightmamba.qmodel import QuantizedLinear, QuantizedModel, synthetic, validate
 from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP, UNIT_EXP
 
 __all__ = ["TINY", "random_model"]
 
-TINY = Mamba2Config(d_model=32, n_layer=2, vocab_size=61, d_state=16, headdim=16)
+TINY = mamba2_config(d_model=32, n_layer=2, vocab_size=61, d_state=16, headdim=16)
 
 
 def random_model(
-    config: Mamba2Config,
+    config: ModelConfig,
     formats: Formats | None = None,
     seed: int = 0,
     comparison: bool = False,
@@ -46,7 +47,7 @@ def random_model(
 def _extras(
     rng: np.random.Generator,
     linear: QuantizedLinear,
-    config: Mamba2Config,
+    config: ModelConfig,
     row_exp: NDArray[np.int64] | int,
     *,
     rows: bool = True,

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmamba.config import Mamba2Config
+from lightmamba.config import mamba2_config
 from lightmamba.sweep import Plan
 from tests.support.models import write_state_spaces
 from tests.sweep.cases import plan_of
 
-CONFIG = Mamba2Config(
+CONFIG = mamba2_config(
     d_model=64, n_layer=2, vocab_size=264, d_state=16, headdim=32, chunk_size=16,
     tie_embeddings=False,
 )  # fmt: skip

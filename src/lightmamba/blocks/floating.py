@@ -1,7 +1,7 @@
 """What the float mixers of all kinds have in common (torch)."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class BaseMixer(nn.Module):
 
     def __init__(self, sizes: Sizes, d_model: int) -> None:
         super().__init__()
-        self.norm: nn.Parameter | None
+        self.norm: Any  # Parameter or None
         self.register_parameter("norm", None)
         self.in_proj = nn.Linear(d_model, sizes.in_rows, bias=False)
         self.before_out: nn.Module = nn.Identity()

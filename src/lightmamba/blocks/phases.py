@@ -22,7 +22,5 @@ class Run(Protocol):
 class Phases(Protocol):
     """The kernels of one layer."""
 
-    def begin(
-        self, batch: int, seqlen: int, position: NDArray[np.int64] | None = None
-    ) -> Run:
+    def begin(self, batch: int, seqlen: int, position: NDArray[np.int64] | None = None) -> Run:
         """Prepare a call for ``batch`` sequences of ``seqlen`` tokens, from a position each."""

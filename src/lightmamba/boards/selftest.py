@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.artifact import Artifact, build_hash
 from lightmamba.arch.program import words32
 from lightmamba.arch.registers import INTERFACE, MAGIC
+from lightmamba.blocks.mamba2.state import natural
 from lightmamba.compiler import open_model, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
@@ -84,9 +85,9 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
         If the build does not say which model it runs.
     """
     model = model or open_model(artifact)
-    first = replace(model, config=replace(model.config, n_layer=1), layers=(model.layers[0],))
+    first = replace(model, config=model.config.first(1), layers=(model.layers[0],))
     arch = plan(model.config, model.formats, artifact.target, artifact.order)
-    numbers = [LayerNumbers.of(first, first.layers[0])]
+    numbers = [LayerNumbers.of(first, first.layers[0], arch)]
     words = words32(program(first, numbers, arch, artifact.order))
     layer = _hashes(artifact, _after(Engine(first), [TOKEN])[1])
     engine = Engine(model)
@@ -111,11 +112,11 @@ def _hash(values: NDArray[np.uint8]) -> str:
 
 def _hashes(artifact: Artifact, state: State) -> dict[str, str]:
     """Hash of each region that a state of the engine would be in memory."""
-    layers = len(state.conv)
-    parts = [state.natural(n) for n in range(layers)]
+    layers = [state.layer(n) for n in range(len(state.layout.layers))]
     regions = state_bytes(
-        artifact, state.conv[:, 0], np.stack([h[0] for h, _ in parts]),
-        np.stack([exp[0] for _, exp in parts]),
+        artifact, np.stack([layer["conv"][0] for layer in layers]),
+        np.stack([natural(layer["h"])[0] for layer in layers]),
+        np.stack([natural(layer["h_exp"])[0] for layer in layers]),
     )  # fmt: skip
     return {name: _hash(values) for name, values in regions.items()}
 

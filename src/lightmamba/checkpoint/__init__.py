@@ -1,4 +1,4 @@
-"""Published Mamba2 checkpoints, in transformers' layout or mamba_ssm's, to and from a ``CausalLM``."""
+"""Published Mamba2 checkpoints, in transformers' layout or mamba_ssm's, as a ``CausalLM``."""
 
 from lightmamba.checkpoint.load import (
     Checkpoint,

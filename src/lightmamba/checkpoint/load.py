@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint.files import sha256
 from lightmamba.checkpoint.hub import local_copy
 from lightmamba.checkpoint.layout_config import read_config
@@ -19,7 +20,6 @@ from lightmamba.checkpoint.sidecar import (
 )
 from lightmamba.checkpoint.tensors import Weights, build_model, check_tied, find_weights
 from lightmamba.checkpoint.weights import FloatWeights, ModelWeights, StoredWeights
-from lightmamba.causal_lm import CausalLM
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 

@@ -11,9 +11,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint.sidecar import parse_tokenizer
 from lightmamba.checkpoint.tensors import published_names
-from lightmamba.causal_lm import CausalLM
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 

@@ -16,8 +16,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from lightmamba.checkpoint.files import read_json
 from lightmamba.causal_lm import CausalLM, Layer
+from lightmamba.checkpoint.files import read_json
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 

@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lightmamba.checkpoint.tensors import StoredTensor, Weights, choose, finite
 from lightmamba.causal_lm import CausalLM, Layer
+from lightmamba.checkpoint.tensors import StoredTensor, Weights, choose, finite
 from lightmamba.config import ModelConfig
 
 __all__ = ["FloatWeights", "ModelWeights", "StoredWeights"]

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import lightmamba.estimate
 from lightmamba.arch.target import Target
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.explore.objectives import chosen
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.explore.space import Space, Value
-from lightmamba.qmodel import Formats, load
+from lightmamba.formats import Formats
+from lightmamba.qmodel import load
 
 __all__ = ["problem_of"]
 
@@ -45,7 +46,7 @@ def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
     return problem, [scheme for scheme in schemes if not scheme.in_gates]
 
 
-def _model(name: str) -> tuple[Mamba2Config, Formats | None]:
+def _model(name: str) -> tuple[ModelConfig, Formats | None]:
     """Sizes of a shape, or sizes and arithmetic of a file."""
 
     path = Path(name)

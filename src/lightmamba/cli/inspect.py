@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["add_arguments", "run"]
 
@@ -80,12 +80,6 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _config(config: Any) -> dict[str, Any]:
-    sizes = asdict(config)
-    sizes["dt_limit"] = [repr(x) for x in config.dt_limit]
-    return sizes
-
-
 def _file(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, table
     from lightmamba.qmodel import load
@@ -93,30 +87,47 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
     model = load(Path(args.model))
     result: dict[str, Any] = {
         "kind": "quantized model",
-        "config": _config(model.config),
+        "config": model.config.as_dict(),
         "formats": asdict(model.formats),
         "valid_vocab": model.valid_vocab,
         "bytes_per_token": model.bytes_per_token(),
         "runs_in_gates": model.plain,
         "residual_exp": model.residual_exp,
         "logit_exp": model.logit_exp,
-        "layers": [asdict(layer.exponents) for layer in model.layers],
+        "layers": [asdict(cast(Any, layer.mixer).exponents) for layer in model.layers],
         "origin": model.origin,
     }
     if not args.json:
-        fields("shape", result["config"])
+        _shape(result["config"])
         fields("formats", result["formats"])
         parts = model.bytes_per_token()
         fields("bytes read and written per token", {**parts, "total": sum(parts.values())})
-        rows = [
-            (name, " ".join(str(layer[name]) for layer in result["layers"]))
-            for name in result["layers"][0]
-        ]
-        table("static exponents (value = q * 2**exponent)", ("", "layer by layer"), rows)
+        for kind in model.config.kinds:
+            same = [
+                values for values, sizes in zip(result["layers"], model.config.layers, strict=True)
+                if sizes.kind == kind
+            ]  # fmt: skip
+            rows = [(name, " ".join(str(layer[name]) for layer in same)) for name in same[0]]
+            title = f"static exponents of {kind} layers (value = q * 2**exponent)"
+            table(title, ("", "layer by layer"), rows)
         errors = sorted(model.origin.get("errors", {}).items(), key=lambda item: -item[1])
         table("relative squared error of the outputs", ("tensor", "error"), errors)
         print(model.origin.get("recipe", ""), end="")
     return result
+
+
+def _shape(config: dict[str, Any]) -> None:
+    """Sizes of the model, then of each run of equal layers."""
+    from lightmamba.cli.show import fields
+
+    fields("shape", {name: value for name, value in config.items() if name != "layers"})
+    first = 0
+    for run in config["layers"]:
+        last = first + run["count"] - 1
+        place = f"layer {first}" if first == last else f"layers {first} to {last}"
+        sizes = {name: value for name, value in run.items() if name not in ("kind", "count")}
+        fields(f"{place}: {run['kind']}", sizes)
+        first = last + 1
 
 
 def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
@@ -130,7 +141,7 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     checkpoint = load_checkpoint(args.model, revision=args.revision, tokenizer=args.tokenizer)
     result: dict[str, Any] = {
         "kind": "float checkpoint",
-        "config": _config(checkpoint.config),
+        "config": checkpoint.config.as_dict(),
         "parameters": sum(p.numel() for p in checkpoint.model.parameters()),
         "valid_vocab": checkpoint.valid_vocab,
         "tokenizer": checkpoint.tokenizer is not None,
@@ -142,7 +153,7 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     if args.plot:
         result |= _plot(args, checkpoint)
     if not args.json:
-        fields("shape", result["config"])
+        _shape(result["config"])
         flat = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
         fields("checkpoint", {**flat, **checkpoint.source.hashes})
         if args.plot:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from lightmamba.errors import InputError
 
 if TYPE_CHECKING:
-    from lightmamba.config import Mamba2Config
-    from lightmamba.qmodel import Formats, QuantizedModel
+    from lightmamba.config import ModelConfig
+    from lightmamba.formats import Formats
+    from lightmamba.qmodel import QuantizedModel
     from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
@@ -104,7 +105,7 @@ def open_engine(name: str, threads: int) -> Opened:
     return Opened.of(model, Engine(model, threads=threads))
 
 
-def open_sizes(name: str, form: str | None) -> "tuple[Mamba2Config, Formats, Path | None]":
+def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path | None]":
     """Sizes and arithmetic of a quantized file, or of a named shape, and the file if it is one.
 
     Parameters
@@ -120,7 +121,8 @@ def open_sizes(name: str, form: str | None) -> "tuple[Mamba2Config, Formats, Pat
         If it is neither, or the format is not right.
     """
     from lightmamba.config import SHAPES
-    from lightmamba.qmodel import Formats, load_sizes
+    from lightmamba.formats import Formats
+    from lightmamba.qmodel import load_sizes
 
     path = Path(name)
     if name not in SHAPES or path.is_file():

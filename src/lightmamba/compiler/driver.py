@@ -8,15 +8,8 @@ import numpy as np
 from lightmamba.arch.artifact import Artifact, ArtifactWriter
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.compiler.layout import (
-    conv_order,
-    conv_words,
-    embedding_rows,
-    gate_words,
-    head_words,
-    lane_images,
-    row_order,
-)
+from lightmamba.blocks import part
+from lightmamba.compiler.layout import embedding_rows, lane_images
 from lightmamba.compiler.memory import Memory, image
 from lightmamba.compiler.plan import ORDERS, fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
@@ -77,10 +70,10 @@ def build(
     memory = Memory(model.config, arch, target)
     regions = memory.regions()
     with ArtifactWriter(Path(out), force=force) as writer:
-        images = _Images(writer, memory, row_order(model.config, order))
+        images = _Images(writer, memory, order)
         numbers = []
         for i, layer in enumerate(model.layers):
-            numbers.append(LayerNumbers.of(model, layer))
+            numbers.append(LayerNumbers.of(model, layer, arch))
             images.layer(layer)
             if progress is not None:
                 progress(i + 1, model.config.n_layer + 1)
@@ -112,20 +105,16 @@ def _plain(model: QuantizedModel) -> None:
 class _Images:
     """Lay out and write, part by part."""
 
-    def __init__(self, writer: ArtifactWriter, memory: Memory, rows: Ints) -> None:
+    def __init__(self, writer: ArtifactWriter, memory: Memory, order: str) -> None:
         self.writer, self.memory, self.arch = writer, memory, memory.arch
-        self.rows, self.channels = rows, conv_order(memory.config, rows)
-        self.gates = rows[rows < memory.config.d_inner]
+        self.layout = part(memory.layer.kind, "layout")
+        self.rows: Ints = self.layout.row_order(memory.layer, order)
 
     def layer(self, layer: QuantizedLayer) -> None:
         """Write weights and parameters of the next layer."""
         self._linear(layer.in_proj, self.rows)
         self._linear(layer.out_proj)
-        for name, words in (
-            ("conv_params", conv_words(layer, self.channels)),
-            ("head_params", head_words(layer)),
-            ("gate_params", gate_words(layer, self.gates)),
-        ):
+        for name, words in self.layout.parameters(layer.mixer, self.rows).items():
             self.writer.append(image(name), words.astype("<u8").view(np.uint8))
 
     def rest(self, model: QuantizedModel) -> None:

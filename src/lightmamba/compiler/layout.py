@@ -1,4 +1,4 @@
-"""How memory holds a model: lane images and parameter streams (docs/developer/hardware-units.md).
+"""How memory holds a model: lane images and the embedding (docs/developer/hardware-units.md).
 
 Everything is plain bytes, computed by whole arrays; the same model gives the same bytes.
 """
@@ -7,42 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import GROUP, WORD_BITS, ArchConfig
-from lightmamba.config import Mamba2Config
 from lightmamba.numerics.formats import pack
 from lightmamba.numerics.primitives import Ints
-from lightmamba.qmodel import QuantizedLayer
 
-__all__ = [
-    "beats", "conv_order", "conv_words", "embedding_rows", "gate_words", "head_words",
-    "lane_images", "row_order",
-]  # fmt: skip
+__all__ = ["beats", "embedding_rows", "lane_images"]
 
 Bytes = NDArray[np.uint8]
-Words = NDArray[np.uint64]
 WORD = WORD_BITS // 8
-TAPS = 4
-HEADER = 8  # channels of the convolution that one word of output shifts precedes
-
-
-def row_order(config: Mamba2Config, order: str) -> Ints:
-    """Row of in_proj, in the natural order z, x, B, C, dt, that comes at each place.
-
-    Reordered: dt, B, C, x of the first head, then x of each next head by turns with z of the one
-    before it, and z of the last head.
-    """
-    rows = np.arange(config.d_in_proj)
-    if order == "naive":
-        return rows
-    part = {name: rows[place] for name, place in config.splits().items()}
-    x, z = (part[name].reshape(config.nheads, config.headdim) for name in ("x", "z"))
-    turns = np.stack([x[1:], z[:-1]], axis=-1).ravel()
-    return np.concatenate([part["dt"], part["B"], part["C"], x[0], turns, z[-1]])
-
-
-def conv_order(config: Mamba2Config, rows: Ints) -> Ints:
-    """Channel of the convolution (of x, B, C) that comes at each place."""
-    first = config.d_inner
-    return rows[(rows >= first) & (rows < first + config.conv_dim)] - first
 
 
 def beats(arch: ArchConfig, rows: int, channels: int) -> int:
@@ -85,45 +56,6 @@ def lane_images(
 
 def _pad(values: Bytes, width: int) -> Bytes:
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, width - values.shape[-1])])
-
-
-def _field(values: NDArray[np.signedinteger], at: int, bits: int) -> Words:
-    """Values cut to so many bits, at a place of a word."""
-    cut = values.astype(np.int64) & ((1 << bits) - 1)
-    return cut.astype(np.uint64) << np.uint64(at)
-
-
-def conv_words(layer: QuantizedLayer, channels: Ints) -> Words:
-    """Parameters of the convolution: per eight channels one word of output shifts, then theirs."""
-    taps = layer.conv_weight[:, channels]
-    first = TAPS - len(taps)  # a shorter kernel has zeros for its oldest taps
-    words = _field(layer.conv_bias[channels], 32, 24)
-    words |= _field(layer.conv_in_shift[channels], 56, 4)
-    for k, tap in enumerate(taps):
-        words |= _field(tap, 8 * (first + k), 8)
-    whole = -(-len(channels) // HEADER) * HEADER
-    shifts = np.zeros(whole, dtype=np.int8)
-    shifts[: len(channels)] = layer.conv_out_shift[channels]
-    out = np.zeros((whole // HEADER, HEADER + 1), dtype=np.uint64)
-    out[:, 0] = shifts.view("<u8")
-    out[:, 1:] = np.pad(words, (0, whole - len(channels))).reshape(-1, HEADER)
-    return out.ravel()[: len(channels) + whole // HEADER]
-
-
-def head_words(layer: QuantizedLayer) -> Words:
-    """Parameters of the discretization, a word per head."""
-    return (
-        _field(layer.dt_bias, 0, 16)
-        | _field(layer.A, 16, 16)
-        | _field(layer.A_shift, 32, 8)
-        | _field(layer.D, 40, 16)
-    )
-
-
-def gate_words(layer: QuantizedLayer, channels: Ints) -> Words:
-    """Weights of the gated norm, four to a word."""
-    weights = layer.gate_weight[channels].astype("<i2")
-    return np.pad(weights, (0, -len(weights) % 4)).view("<u8")
 
 
 def embedding_rows(q: NDArray[np.int8], code: Bytes, stride: int) -> Bytes:

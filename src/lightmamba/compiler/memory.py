@@ -2,13 +2,16 @@
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from lightmamba.arch.config import GROUP, ArchConfig
 from lightmamba.arch.place import STATES, Place, Region, Setting
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.target import PAGE, Channel, Target
-from lightmamba.compiler.layout import HEADER, WORD, beats
-from lightmamba.config import Mamba2Config
+from lightmamba.blocks import part
+from lightmamba.compiler.layout import WORD, beats
+from lightmamba.compiler.supported import the_layer
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 
 __all__ = ["Memory", "image"]
@@ -25,9 +28,14 @@ def image(name: str) -> str:
 class Memory:
     """Sizes and places of the memory of one model on one machine."""
 
-    config: Mamba2Config
+    config: ModelConfig
     arch: ArchConfig
     target: Target
+
+    @property
+    def layer(self) -> Any:
+        """Sizes of each layer."""
+        return the_layer(self.config)
 
     @property
     def aux_beat(self) -> int:
@@ -43,7 +51,9 @@ class Memory:
     def layers_beats(self) -> int:
         """Beats of all layers in each lane."""
         c, a = self.config, self.arch
-        per_layer = beats(a, c.d_in_proj, a.in_channels) + beats(a, c.d_model, a.out_channels)
+        per_layer = beats(a, self.layer.in_rows, a.in_channels) + beats(
+            a, c.d_model, a.out_channels
+        )
         return c.n_layer * per_layer
 
     @property
@@ -54,11 +64,8 @@ class Memory:
     @property
     def stream_words(self) -> dict[str, int]:
         """64-bit words of each stream of parameters, per layer; of a row of the embedding."""
-        c = self.config
         return {
-            "conv_params": c.conv_dim + -(-c.conv_dim // HEADER),
-            "head_params": c.nheads,
-            "gate_params": -(-c.d_inner // 4),
+            **part(self.layer.kind, "layout").parameter_words(self.layer),
             "embedding": self.arch.in_channels // GROUP * (1 + GROUP // WORD),
         }
 
@@ -70,18 +77,18 @@ class Memory:
     @property
     def state_words(self) -> int:
         """Words of S elements of a layer's state."""
-        return self.config.d_inner * self.arch.row_words
+        return int(self.layer.d_inner) * self.arch.row_words
 
     @property
     def state_beats(self) -> int:
         """Beats of a layer's state, those of the exponents included."""
-        elements = -(-self.config.d_inner * self.arch.padded_state // self.state_beat)
+        elements = -(-self.layer.d_inner * self.arch.padded_state // self.state_beat)
         return elements + -(-elements // EXPONENT_RUN)
 
     @property
     def conv_words(self) -> int:
         """64-bit words of a layer's convolution state, two channels each."""
-        return -(-self.config.conv_dim // 2)
+        return int(-(-self.layer.conv_dim // 2))
 
     @property
     def conv_stride(self) -> int:

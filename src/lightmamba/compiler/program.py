@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.program import SECTIONS, Condition, Instruction, Kind, Op
-from lightmamba.config import Mamba2Config
-from lightmamba.engine.constants import LayerConstants
+from lightmamba.blocks import part
+from lightmamba.compiler.supported import the_layer
 from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 
@@ -35,17 +35,20 @@ class LayerNumbers:
 
     in_proj: LinearNumbers
     out_proj: LinearNumbers
-    constants: LayerConstants
-    eps_gate: int
+    mixer: Commands  # of the units between them
+    in_shifts: dict[str, int]  # of the rows of in_proj, by section
+    out_shift: int
 
     @staticmethod
-    def of(model: QuantizedModel, layer: QuantizedLayer) -> "LayerNumbers":
+    def of(model: QuantizedModel, layer: QuantizedLayer, arch: ArchConfig) -> "LayerNumbers":
         """Those of one layer."""
+        sizes, shifts = layer.mixer.sizes, model.in_shift(layer)
         return LayerNumbers(
             LinearNumbers.of(layer.in_proj),
             LinearNumbers.of(layer.out_proj),
-            LayerConstants.of(model, layer),
-            layer.eps_gate,
+            part(sizes.kind, "commands").commands(layer.mixer, model.formats, arch),
+            {name: int(shifts[rows.start]) for name, rows in sizes.sections().items()},
+            model.out_shift(layer),
         )
 
 
@@ -94,7 +97,7 @@ class _Writer:
 
     def __init__(self, model: QuantizedModel, arch: ArchConfig, order: str) -> None:
         self.model, self.arch, self.order = model, arch, order
-        self.config: Mamba2Config = model.config
+        self.config, self.layer = model.config, the_layer(model.config)
 
     def embed(self, base: int) -> Commands:
         model, d_model = self.model, self.config.d_model
@@ -109,51 +112,10 @@ class _Writer:
         }
 
     def in_proj(self, layer: LayerNumbers) -> Commands:
-        c, f, k = self.config, self.model.formats, layer.constants
-        size = f.transform.size(c.group_dim)
         return {
-            "lanes": self._lanes(c.d_in_proj, self.arch.in_channels, parts=1, gated=0),
+            "lanes": self._lanes(self.layer.in_rows, self.arch.in_channels, parts=1, gated=0),
             "epilogue": self._in_epilogue(layer),
-            "discretize": {
-                "count": c.nheads,
-                "low": self.model.dt_limits[0],
-                "high": self.model.dt_limits[1],
-            },
-            "conv": {
-                "count": c.conv_dim,
-                **{
-                    f"silu_{kind}": int(k.conv_silu_shift[c.splits()[kind].start - c.d_inner])
-                    for kind in ("B", "C", "x")
-                },
-            },
-            "blocks": {"count": c.conv_dim, "headdim": c.headdim, "d_state": c.d_state},
-            "bc": {"groups": c.ngroups, "d_state": c.d_state},
-            "ssm": {
-                "heads": c.nheads,
-                "per_group": c.nheads // c.ngroups,
-                "headdim": c.headdim,
-                "words": self.arch.row_words,
-                "stride": f.padded_state(c),
-                "frame": k.frame,
-                "y": k.y,
-                "D_shift": k.D_shift,
-                "dither": int(f.state_rounding == "dither"),
-            },
-            "gate": {
-                "count": c.d_inner,
-                "group_dim": c.group_dim,
-                "silu": k.z_silu,
-                "shift": k.gate,
-                "weighted": k.weighted,
-            },
-            "rms_out": {"count": c.ngroups, "eps": layer.eps_gate},
-            "hadamard": {
-                "groups": c.ngroups,
-                "group_dim": c.group_dim,
-                "pad": self.arch.out_channels // c.ngroups - c.group_dim,
-                "order_log2": size.bit_length() - 1,
-                "shift": k.hadamard,
-            },
+            **layer.mixer,
             "quant_out": {
                 "count": self.arch.out_channels,
                 "pad": 0,
@@ -165,12 +127,12 @@ class _Writer:
     def out_proj(
         self, layer: LayerNumbers, base: int, *, head: bool = False, last: bool = False
     ) -> Commands:
-        c = self.config
+        c, parts = self.config, self.layer.out_groups
         commands: Commands = {
-            "lanes": self._lanes(c.d_model, self.arch.out_channels, parts=c.ngroups, gated=1),
+            "lanes": self._lanes(c.d_model, self.arch.out_channels, parts=parts, gated=1),
             "epilogue": self._epilogue(
-                c.d_model, Kind.OUT, layer.out_proj.acc_shift, int(layer.constants.out_shift[0]),
-                parts=c.ngroups, gated=1,
+                c.d_model, Kind.OUT, layer.out_proj.acc_shift, layer.out_shift,
+                parts=parts, gated=1,
             ),
             "residual": {"count": c.d_model, "add": 1, "emit": int(not last)},
         }  # fmt: skip
@@ -206,24 +168,15 @@ class _Writer:
         }
 
     def _in_epilogue(self, layer: LayerNumbers) -> dict[str, int]:
-        c, splits = self.config, self.config.splits()
-        size = {kind: part.stop - part.start for kind, part in splits.items()}
-        kinds = ("z", "x", "B", "C", "dt") if self.order == "naive" else ("dt", "B", "C")
-        sections = [(Kind[kind.upper()], size[kind]) for kind in kinds]
-        if self.order != "naive":
-            turns = size["x"] + size["z"] - 2 * c.headdim
-            sections += [(Kind.X, c.headdim), (Kind.XZ, turns), (Kind.Z, c.headdim)]
+        sections = part(self.layer.kind, "commands").in_sections(self.layer, self.order)
         return {
-            "rows": c.d_in_proj,
+            "rows": self.layer.in_rows,
             "parts": 1,
             "gated": 0,
             "acc_shift": layer.in_proj.acc_shift,
             "narrow": 1,
             **_sections(sections),
-            **{
-                f"shift_{kind}": int(layer.constants.in_shift[splits[kind].start])
-                for kind in SHIFTS
-            },
+            **{f"shift_{kind}": layer.in_shifts[kind] for kind in SHIFTS},
         }
 
     def _epilogue(

@@ -10,10 +10,11 @@ import numpy as np
 from lightmamba.arch.artifact import MODEL, Artifact, ArtifactWriter
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import fitting, plan
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError, shown
-from lightmamba.qmodel import Formats, QuantizedModel, load, to_bytes
-from lightmamba.qmodel.header import build, take
+from lightmamba.formats import Formats
+from lightmamba.plain import build, take
+from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
 
 __all__ = ["describe", "keep", "open_model", "sizes"]
@@ -21,9 +22,7 @@ __all__ = ["describe", "keep", "open_model", "sizes"]
 
 def describe(model: QuantizedModel) -> dict[str, Any]:
     """What the manifest says of a model."""
-    config = asdict(model.config)
-    config["dt_limit"] = [repr(float(x)) for x in model.config.dt_limit]
-    sizes: dict[str, Any] = {"config": config, "formats": asdict(model.formats)}
+    sizes: dict[str, Any] = {"config": model.config.as_dict(), "formats": asdict(model.formats)}
     if isinstance(model.layers, RandomLayers):
         return {"kind": "random", "seed": model.layers.seed, "numpy": np.__version__, **sizes}
     return {"kind": "file", "file": MODEL, **sizes}
@@ -73,7 +72,7 @@ def open_model(artifact: Artifact, *, lazy: bool = False) -> QuantizedModel:
     return model
 
 
-def _check(artifact: Artifact, config: Mamba2Config, formats: Formats) -> None:
+def _check(artifact: Artifact, config: ModelConfig, formats: Formats) -> None:
     """Gates, regions and registers are those that the model needs, so that sizes do not lie."""
     needed = plan(config, formats, artifact.target, artifact.order)
     fitting(artifact.arch, needed)
@@ -84,7 +83,7 @@ def _check(artifact: Artifact, config: Mamba2Config, formats: Formats) -> None:
         raise InputError("its registers are not those of its sizes")
 
 
-def sizes(model: Mapping[str, Any]) -> tuple[Mamba2Config, Formats]:
+def sizes(model: Mapping[str, Any]) -> tuple[ModelConfig, Formats]:
     """Sizes and arithmetic, of what the manifest says of a model.
 
     Raises
@@ -92,11 +91,5 @@ def sizes(model: Mapping[str, Any]) -> tuple[Mamba2Config, Formats]:
     InputError
         If something is missing, of another type, or cannot be.
     """
-    config = dict(take(model, "config", dict))
-    limits = config.pop("dt_limit", None)
-    try:
-        low, high = (float(text) for text in limits)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"dt_limit is {shown(limits)}, expected two numbers") from error
-    formats = build(Formats, model.get("formats"), "formats")
-    return build(Mamba2Config, config, "config", dt_limit=(low, high)), formats
+    config = ModelConfig.from_dict(take(model, "config", dict))
+    return config, build(Formats, model.get("formats"), "formats")

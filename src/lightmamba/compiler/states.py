@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.config import BLOCK
-from lightmamba.compiler.layout import conv_order, row_order
+from lightmamba.blocks.mamba2.layout import conv_bytes, conv_order, row_order
 from lightmamba.compiler.memory import EXPONENT_RUN, Memory
 from lightmamba.compiler.source import sizes
 
 __all__ = ["memory_of", "state_bytes"]
 
 Bytes = NDArray[np.uint8]
-TAPS = 4  # bytes of a channel, the last of them not used
 
 
 def memory_of(artifact: Artifact) -> Memory:
@@ -48,8 +47,8 @@ def state_bytes(
         Exponent of each block.
     """
     memory = memory_of(artifact)
-    rows = row_order(memory.config, artifact.order)
-    channels = conv_order(memory.config, rows)
+    rows = row_order(memory.layer, artifact.order)
+    channels = conv_order(memory.layer, rows)
     layers = range(len(conv))
     return {
         "state": np.concatenate([_ssm(memory, h[i], h_exp[i]) for i in layers]),
@@ -59,7 +58,7 @@ def state_bytes(
 
 def _ssm(memory: Memory, h: NDArray[np.int8], h_exp: Bytes) -> Bytes:
     arch, beat = memory.arch, memory.state_beat
-    rows = memory.config.d_inner
+    rows = memory.layer.d_inner
     q = np.zeros((rows, arch.padded_state), np.uint8)
     q[:, : h.shape[-1]] = h.reshape(rows, -1).view(np.uint8)
     exp = np.zeros((rows, arch.padded_state // BLOCK), np.uint8)
@@ -75,10 +74,7 @@ def _ssm(memory: Memory, h: NDArray[np.int8], h_exp: Bytes) -> Bytes:
 
 
 def _conv(memory: Memory, conv: NDArray[np.int8], channels: NDArray[np.int64]) -> Bytes:
-    out = np.zeros((len(channels), TAPS), np.uint8)
-    taps = conv.shape[0]
-    out[:, TAPS - 1 - taps : TAPS - 1] = conv[:, channels].T.view(np.uint8)
-    return _whole(out.ravel(), memory.conv_stride)
+    return _whole(conv_bytes(conv, channels), memory.conv_stride)
 
 
 def _whole(values: Bytes, unit: int) -> Bytes:

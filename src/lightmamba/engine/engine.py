@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
+from lightmamba.blocks.protocols import Arithmetic, Observe, Rms
 from lightmamba.engine.blas import one_blas_thread
 from lightmamba.engine.comparison import rescale_input
-from lightmamba.blocks.protocols import Arithmetic, Observe, Rms
 from lightmamba.engine.operations import Operations
 from lightmamba.engine.reference import Reference
 from lightmamba.engine.state import State
@@ -268,7 +268,9 @@ class Engine:
         rows, over = self.ops.linear(op, m.head, q, code, rms, m.head_shift(), INT32)
         lost["head"] += over
         if observe is not None:
-            names = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "logits": rows}
+            names: Values = {
+                "rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "logits": rows,
+            }  # fmt: skip
             for name, value in names.items():
                 observe(f"head.{name}", value.reshape(*lead, -1))
         out: NDArray[np.int32] = rows.reshape(*lead, -1).astype(np.int32, copy=False)
@@ -306,7 +308,9 @@ class Engine:
             over += INT16.overflows(rows)
             rows = INT16(rows)
         lost["in_proj"] += over
-        names = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows}
+        names: Values = {
+            "rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows,
+        }  # fmt: skip
         return rows, {f"in_proj.{n}": v for n, v in names.items()}
 
     def mix(
@@ -328,7 +332,9 @@ class Engine:
         total = u.astype(np.int64, copy=False) + rows
         lost["out_proj"] += over
         lost["residual"] += INT32.overflows(total)
-        names = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows}
+        names: Values = {
+            "rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows,
+        }  # fmt: skip
         after = INT32(total)
         return after, {f"out_proj.{n}": v for n, v in names.items()} | {"residual": after}
 

@@ -7,7 +7,6 @@ they are the same functions.
 import ctypes
 import logging
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -183,9 +182,7 @@ class _Phases:
         places = {name: place.start for name, place in self.layout.layers[0].items()}
         self.struct = ops.described.layer(layer, places)
 
-    def begin(
-        self, batch: int, seqlen: int, position: NDArray[np.int64] | None = None
-    ) -> "_Run":
+    def begin(self, batch: int, seqlen: int, position: NDArray[np.int64] | None = None) -> "_Run":
         """Prepare a call."""
         return _Run(self, batch, seqlen, position)
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.native.arena import LINE, Arena
 from lightmamba.blocks import part
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.formats import Formats
+from lightmamba.native.arena import LINE, Arena
 from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["Layout", "Place", "State"]
@@ -28,7 +28,7 @@ class Place:
     @property
     def size(self) -> int:
         """Bytes."""
-        return prod(self.shape) * np.dtype(self.dtype).itemsize
+        return prod(self.shape) * int(np.dtype(self.dtype).itemsize)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Channel, Target
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate import places as p
 from lightmamba.estimate.energy import energy
@@ -17,7 +17,7 @@ from lightmamba.estimate.resources import resources
 from lightmamba.estimate.result import Estimate
 from lightmamba.estimate.tables import Run, fill
 from lightmamba.estimate.workload import Workload
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 
 __all__ = ["estimate"]
 
@@ -30,7 +30,7 @@ LANES = 3  # that are looked at, of those on channels of their own
 
 
 def estimate(
-    config: Mamba2Config,
+    config: ModelConfig,
     formats: Formats,
     target: Target,
     order: str = "reordered",
@@ -123,7 +123,7 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
     if not run(a, t):
         raise InputError(
             f"this machine would hang: a queue of target {work.target.name} is too short for the "
-            f"model; try x_queue = {work.config.headdim} and z_queue = {2 * work.config.headdim}"
+            f"model; try x_queue = {work.layer.headdim} and z_queue = {2 * work.layer.headdim}"
         )
     layers, records = sample.layers, 4 * sample.layers + 4
     first = int(a[p.RECORDS])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lightmamba.arch.ports import ports
-from lightmamba.compiler.layout import HEADER
+from lightmamba.blocks.mamba2.layout import HEADER
 from lightmamba.estimate.workload import Workload
 
 __all__ = ["Quantities"]
@@ -43,8 +43,8 @@ class Quantities:
             for port in ports(work.arch)
         }
         by_channel = work.target.per_channel(moved)
-        c, a = work.config, work.arch
-        in_out = c.d_in_proj * a.in_channels + c.d_model * a.out_channels
+        c, k, a = work.config, work.layer, work.arch
+        in_out = k.in_rows * a.in_channels + c.d_model * a.out_channels
         return Quantities(
             port_beats=beats,
             channel_bytes={n: (round(r), round(w)) for n, (r, w) in by_channel.items()},
@@ -53,7 +53,7 @@ class Quantities:
                 "projections": c.n_layer * in_out,
                 "head": c.vocab_size * a.in_channels,
             },
-            state_elements=c.n_layer * c.d_inner * a.padded_state,
+            state_elements=c.n_layer * k.d_inner * a.padded_state,
         )
 
 
@@ -83,7 +83,7 @@ def _port_cycles(beats: dict[str, tuple[int, int]], lanes: int) -> dict[str, int
 
 
 def _unit_cycles(work: Workload) -> dict[str, int]:
-    c, a, f = work.config, work.arch, work.formats
+    c, k, a, f = work.config, work.layer, work.arch, work.formats
     pairs = -(-a.lanes // work.rows_per_cycle)
 
     def epilogue(rows: int, parts: int) -> int:
@@ -92,14 +92,14 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
     weights = -(-c.vocab_size // a.lanes) * a.in_words
     layer = {
         "lanes": work.in_beats + work.out_beats,
-        "epilogue": epilogue(c.d_in_proj, 1) + epilogue(c.d_model, c.ngroups),
-        "discretize": c.nheads,
-        "conv": c.conv_dim + -(-c.conv_dim // HEADER),
-        "blocks": c.conv_dim,
-        "bc": 2 * c.ngroups * c.d_state,
-        "ssm": c.d_inner * a.row_words,
-        "gate": c.d_inner,
-        "hadamard": a.out_channels + f.transform.size(c.group_dim) - 1,
+        "epilogue": epilogue(k.in_rows, 1) + epilogue(c.d_model, k.ngroups),
+        "discretize": k.nheads,
+        "conv": k.conv_dim + -(-k.conv_dim // HEADER),
+        "blocks": k.conv_dim,
+        "bc": 2 * k.ngroups * k.d_state,
+        "ssm": k.d_inner * a.row_words,
+        "gate": k.d_inner,
+        "hadamard": a.out_channels + f.transform.size(k.group_dim) - 1,
         "quant_out": a.out_channels,
         "residual": c.d_model,
         "quant_in": a.in_channels,

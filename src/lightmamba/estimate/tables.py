@@ -99,7 +99,7 @@ class _Filler:
 
     def _sizes(self) -> None:
         work, run, a = self.work, self.run, self.work.arch
-        c, f = work.config, work.formats
+        c, k, f = work.config, work.layer, work.formats
         kinds, ends = work.kinds(), work.block_ends()
         targets = np.array([TARGETS.get(Kind(k), -1) for k in range(max(Kind) + 1)])[kinds]
         conv = kinds[targets == p.CONV]
@@ -111,10 +111,10 @@ class _Filler:
             p.TWICE: a.head_twice,
             p.D_MODEL: c.d_model, p.IN_CHANNELS: a.in_channels, p.OUT_CHANNELS: a.out_channels,
             p.IN_WORDS: a.in_words, p.OUT_WORDS: a.out_words, p.PRODUCTS: a.products,
-            p.IN_ROWS: c.d_in_proj, p.VOCAB: run.vocab, p.GROUPS: c.ngroups,
-            p.GROUP_DIM: c.group_dim, p.PAD: a.out_channels // c.ngroups - c.group_dim,
-            p.ORDER: f.transform.size(c.group_dim), p.HEADDIM: c.headdim, p.N_HEADS: c.nheads,
-            p.CONV_DIM: c.conv_dim, p.BC_COUNT: 2 * c.ngroups * c.d_state,
+            p.IN_ROWS: k.in_rows, p.VOCAB: run.vocab, p.GROUPS: k.ngroups,
+            p.GROUP_DIM: k.group_dim, p.PAD: a.out_channels // k.ngroups - k.group_dim,
+            p.ORDER: f.transform.size(k.group_dim), p.HEADDIM: k.headdim, p.N_HEADS: k.nheads,
+            p.CONV_DIM: k.conv_dim, p.BC_COUNT: 2 * k.ngroups * k.d_state,
             p.ROW_WORDS: a.row_words, p.STATE_WORDS: work.memory.state_words,
             p.WORD_BEATS: max(1, word // port), p.BEAT_WORDS: max(1, port // word),
             p.BLOCK: BLOCK, p.GROUP: GROUP,
@@ -125,7 +125,7 @@ class _Filler:
             p.PLAN: self._list(np.array(run.heads, np.int64)),
             p.HEAD_BEATS: work.head_beats(run.vocab),
             p.LAYERS_BEATS: run.layers * (work.in_beats + work.out_beats),
-            p.H_EARLY: f.transform.size(c.group_dim) - 1, p.L_REASON: p.IDLE, p.L_SINCE: 0,
+            p.H_EARLY: f.transform.size(k.group_dim) - 1, p.L_REASON: p.IDLE, p.L_SINCE: 0,
         }  # fmt: skip
         for place, value in sizes.items():
             self.a[place] = value
@@ -147,7 +147,7 @@ class _Filler:
 
     def _queues(self) -> None:
         late, a, own = self.late, self.work.arch, 2
-        heads = max(3, self.work.config.nheads)
+        heads = max(3, self.work.layer.nheads)
         ends: dict[int, tuple[int, int, int]] = {
             p.EMBED: (late.embed + own, p.U_EMBED, p.U_RESIDUAL),
             p.RESIDUAL: (late.residual + own, p.U_RESIDUAL, p.U_QUANT_IN),

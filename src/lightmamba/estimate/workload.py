@@ -1,6 +1,7 @@
 """The work of one token: the compiler's own numbers, as the performance model uses them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,13 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.latency import EPILOGUE_ROWS
 from lightmamba.arch.program import Kind
 from lightmamba.arch.target import Target
+from lightmamba.blocks.mamba2.layout import row_order
 from lightmamba.compiler import plan
-from lightmamba.compiler.layout import beats, row_order
+from lightmamba.compiler.layout import beats
 from lightmamba.compiler.memory import Memory
-from lightmamba.config import Mamba2Config
-from lightmamba.qmodel import Formats
+from lightmamba.compiler.supported import the_layer
+from lightmamba.config import ModelConfig
+from lightmamba.formats import Formats
 
 __all__ = ["Workload"]
 
@@ -28,14 +31,14 @@ class Workload:
         As for the compiler.
     """
 
-    config: Mamba2Config
+    config: ModelConfig
     formats: Formats
     target: Target
     arch: ArchConfig
     order: str
 
     @staticmethod
-    def of(config: Mamba2Config, formats: Formats, target: Target, order: str) -> "Workload":
+    def of(config: ModelConfig, formats: Formats, target: Target, order: str) -> "Workload":
         """Plan it.
 
         Raises
@@ -44,6 +47,11 @@ class Workload:
             If the gates of the target cannot run the model.
         """
         return Workload(config, formats, target, plan(config, formats, target, order), order)
+
+    @property
+    def layer(self) -> Any:
+        """Sizes of each layer."""
+        return the_layer(self.config)
 
     @property
     def memory(self) -> Memory:
@@ -58,7 +66,7 @@ class Workload:
     @property
     def in_beats(self) -> int:
         """Beats of in_proj in each lane, of scales too."""
-        return beats(self.arch, self.config.d_in_proj, self.arch.in_channels)
+        return beats(self.arch, self.layer.in_rows, self.arch.in_channels)
 
     @property
     def out_beats(self) -> int:
@@ -71,8 +79,8 @@ class Workload:
 
     def kinds(self) -> NDArray[np.int64]:
         """Kind of every row of in_proj, in the order in which they come."""
-        rows, found = row_order(self.config, self.order), np.empty(self.config.d_in_proj, np.int64)
-        for name, part in self.config.splits().items():
+        rows, found = row_order(self.layer, self.order), np.empty(self.layer.in_rows, np.int64)
+        for name, part in self.layer.sections().items():
             found[part] = Kind[name.upper()]
         return found[rows]
 
@@ -81,8 +89,8 @@ class Workload:
         kinds = self.kinds()
         kinds = kinds[np.isin(kinds, (Kind.X, Kind.B, Kind.C))]
         ends = np.empty(len(kinds), np.bool_)
-        for kind, run in ((Kind.X, self.config.headdim), (Kind.B, self.config.d_state),
-                          (Kind.C, self.config.d_state)):  # fmt: skip
+        for kind, run in ((Kind.X, self.layer.headdim), (Kind.B, self.layer.d_state),
+                          (Kind.C, self.layer.d_state)):  # fmt: skip
             mine = kinds == kind
             place = np.arange(mine.sum()) % run
             ends[mine] = (place == run - 1) | (place % self.formats.block == self.formats.block - 1)

@@ -8,16 +8,16 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import ORDERS, plan
 from lightmamba.compiler.memory import Memory
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate.result import Estimate
 from lightmamba.explore.objectives import OBJECTIVES, Objective, device_share
 from lightmamba.explore.space import Space, Value
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 
 __all__ = ["Estimator", "Problem", "Verdict"]
 
-Estimator = Callable[[Mamba2Config, Formats, Target, str], Estimate]
+Estimator = Callable[[ModelConfig, Formats, Target, str], Estimate]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Problem:
     """
 
     name: str
-    config: Mamba2Config
+    config: ModelConfig
     space: Space
     formats: Mapping[str, Formats]
     objectives: tuple[Objective, ...]
@@ -167,9 +167,8 @@ class Problem:
 
     def signature(self) -> dict[str, Any]:
         """Plain values of all that the results depend on, by what people call it."""
-        config = asdict(self.config) | {"dt_limit": [repr(x) for x in self.config.dt_limit]}
         return {
-            "model": config,
+            "model": self.config.as_dict(),
             "base target": self.space.base.to_dict(),
             "options": {name: list(values) for name, values in self.space.options.items()},
             "formats": {name: asdict(f) for name, f in self.formats.items()},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lightmamba.arch.config import BLOCK, GROUP
 from lightmamba.errors import InputError
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 
 __all__ = ["SCHEMES", "Scheme"]
 

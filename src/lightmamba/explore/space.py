@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from lightmamba.arch.config import BLOCK, WORD_BITS, ArchConfig
 from lightmamba.arch.target import Channel, Target
-from lightmamba.config import Mamba2Config
+from lightmamba.compiler.supported import the_layer
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.explore.scheme import Scheme
 
@@ -59,7 +60,7 @@ class Space:
     @staticmethod
     def around(
         base: Target,
-        config: Mamba2Config,
+        config: ModelConfig,
         schemes: Sequence[str],
         only: Mapping[str, tuple[Value, ...]] | None = None,
     ) -> "Space":
@@ -74,7 +75,7 @@ class Space:
             "scheme": tuple(schemes),
             "clock_mhz": tuple(round(share * base.clock_mhz, 3) for share in CLOCKS),
         }
-        padded = -(-config.d_state // BLOCK) * BLOCK
+        padded = -(-the_layer(config).d_state // BLOCK) * BLOCK
         for name, usual in OPTIONS.items():
             if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
                 continue  # as wide as the lanes' port

@@ -155,7 +155,7 @@ def _numbers(name: str, values: Mixer) -> None:
         low = np.iinfo(value.dtype).min if tensor.low is None else tensor.low
         high = np.iinfo(value.dtype).max if tensor.high is None else tensor.high
         _within(f"{name}.{field}", value, low, high)
-    for field in fields(cast(Any, values)):
-        group = getattr(values, field.name)
-        if is_dataclass(group) and field.name != "sizes":
-            _numbers(f"{name}.{field.name}", cast(Any, group))
+    for one in fields(cast(Any, values)):
+        group = getattr(values, one.name)
+        if is_dataclass(group) and one.name != "sizes":
+            _numbers(f"{name}.{one.name}", cast(Any, group))

@@ -184,9 +184,7 @@ def _linear(
     )
 
 
-def _layer(
-    rng: np.random.Generator, c: ModelConfig, sizes: Sizes, f: Formats
-) -> QuantizedLayer:
+def _layer(rng: np.random.Generator, c: ModelConfig, sizes: Sizes, f: Formats) -> QuantizedLayer:
     own = part(sizes.kind, "synthetic")
     gain, size = own.output(sizes, f)
     in_proj = _linear(

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import Checkpoint, OpenCheckpoint
 from lightmamba.checkpoint.tensors import expected
 from lightmamba.data import austen
 from lightmamba.errors import InputError
 from lightmamba.inputs import read_ids, read_text
-from lightmamba.causal_lm import CausalLM
 from lightmamba.numerics.windows import window_hashes
 from lightmamba.qmodel import QuantizedModel, save
 from lightmamba.quantize.calibrate import sample_sequences

@@ -181,7 +181,10 @@ class _Lowering:
             self._check_width(float(u.abs().max()))
             floats.rows.write(rows, u.cpu().numpy())
         table = lower_embedding(
-            lambda rows: work.turned(weight[rows]), len(weight), f, f.in_channels(self.config.d_model)
+            lambda rows: work.turned(weight[rows]),
+            len(weight),
+            f,
+            f.in_channels(self.config.d_model),
         )
         self.store.put("embedding", table)
         path = IntegerPath(replace(self.model, embedding=table), work.ids.shape[1], 1)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from lightmamba.engine.comparison import ROOT_BITS, rescale_input
 from lightmamba.numerics.blocks import BlockQuant
+from lightmamba.numerics.fixed import exponent_for, to_fixed
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLinear
-from lightmamba.numerics.fixed import exponent_for, to_fixed
 from lightmamba.quantize.lower import pad_groups
 from lightmamba.quantize.moments import Factor, Moments, correct_target
 from lightmamba.quantize.streams import Rows

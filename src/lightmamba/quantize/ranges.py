@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightmamba.checkpoint import Checkpoint
+from lightmamba.blocks.floating import numpy64
 from lightmamba.causal_lm import CausalLM
+from lightmamba.checkpoint import Checkpoint
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.quantize.api import Calibration
 from lightmamba.quantize.calibrate import InputTrace, run_layer
-from lightmamba.blocks.floating import numpy64
 from lightmamba.quantize.transforms import (
     Rotation,
     fuse_norms,

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightmamba.causal_lm import Layer
-from lightmamba.numerics.gate import OnlineHadamard
-from lightmamba.formats import Formats
 from lightmamba.blocks.floating import numpy64
+from lightmamba.causal_lm import Layer
+from lightmamba.formats import Formats
+from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.quantize.transforms import GroupedHadamard, Shift, set_parameter, wide
 from lightmamba.quantize.weights import quantize_weights
 from lightmamba.quantize.work import Site, fake_quantize

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightmamba.checkpoint import FloatWeights
-from lightmamba.causal_lm import Layer
-from lightmamba.config import ModelConfig
-from lightmamba.numerics.blocks import BlockQuant
-from lightmamba.formats import Formats
-from lightmamba.quantize.calibrate import InputTrace, run_layer
 from lightmamba.blocks.floating import numpy64
+from lightmamba.causal_lm import Layer
+from lightmamba.checkpoint import FloatWeights
+from lightmamba.config import ModelConfig
+from lightmamba.formats import Formats
+from lightmamba.numerics.blocks import BlockQuant
+from lightmamba.quantize.calibrate import InputTrace, run_layer
 from lightmamba.quantize.streams import Rows
 from lightmamba.quantize.transforms import GroupedHadamard, Rotation, wide
 from lightmamba.quantize.weights import quantize_weights

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig
 from lightmamba.estimate.result import Amount, Estimate
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.report.paper import Paper, Platform, weights
 from lightmamba.sim import Simulation, machine_of
 
@@ -36,7 +36,7 @@ class Subject:
     """
 
     name: str
-    config: Mamba2Config
+    config: ModelConfig
     formats: Formats
     target: Target
     arch: ArchConfig

@@ -4,7 +4,8 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 
-from lightmamba.config import SHAPES, Mamba2Config
+from lightmamba.blocks import part
+from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate.result import Amount
 
 __all__ = ["ClaimedAccuracy", "Paper", "Platform", "paper", "weights"]
@@ -67,11 +68,11 @@ class Paper:
     accuracy: tuple[ClaimedAccuracy, ...]
 
     @property
-    def config(self) -> Mamba2Config:
+    def config(self) -> ModelConfig:
         """The model that its numbers are of."""
         return SHAPES[self.shape]
 
-    def of(self, config: Mamba2Config, target: str, scheme: str) -> Platform | None:
+    def of(self, config: ModelConfig, target: str, scheme: str) -> Platform | None:
         """The row of the same model in the same scheme on the same board, if there is one."""
         if config != self.config:
             return None
@@ -84,13 +85,14 @@ class Paper:
         State of one byte per element, two in FP16, as the paper has it.
         """
         c, bits = self.config, BITS[scheme]
-        state = 2 * c.n_layer * c.d_inner * c.d_state * (2 if bits == 16 else 1)
+        values = sum(part(k.kind, "state").float_values(k) for k in c.layers)
+        state = 2 * values * (2 if bits == 16 else 1)
         return weights(c) * bits / 8 + state
 
 
-def weights(c: Mamba2Config) -> int:
+def weights(c: ModelConfig) -> int:
     """Weights of projections and head; each meets one activation per token."""
-    return c.n_layer * c.d_model * (c.d_in_proj + c.d_inner) + c.vocab_size * c.d_model
+    return c.d_model * (sum(k.in_rows + k.out_dim for k in c.layers) + c.vocab_size)
 
 
 def paper() -> Paper:

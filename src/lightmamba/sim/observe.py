@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.program import Kind
-from lightmamba.config import Mamba2Config
-from lightmamba.qmodel import Formats
+from lightmamba.compiler.supported import the_layer
+from lightmamba.config import ModelConfig
+from lightmamba.formats import Formats
 
 __all__ = ["Record", "observables", "rows_of"]
 
@@ -49,7 +50,7 @@ def rows_of(probes: Mapping[str, Record]) -> Record:
 
 
 def observables(
-    config: Mamba2Config,
+    config: ModelConfig,
     formats: Formats,
     probes: Mapping[str, Record],
     *,
@@ -74,34 +75,34 @@ def observables(
     ValueError
         If a probe saw fewer or more records than the token has.
     """
-    c, f, layers = config, formats, config.n_layer
+    c, k, f, layers = config, the_layer(config), formats, config.n_layer
     inputs = layers + head  # projections of the residual stream
     every = rows_of(probes)
     place = np.argsort(rows)  # where each natural row was computed
-    xbc = np.flatnonzero((rows >= c.d_inner) & (rows < c.d_inner + c.conv_dim))
+    xbc = np.flatnonzero((rows >= k.d_inner) & (rows < k.d_inner + k.conv_dim))
     channel = np.argsort(rows[xbc])  # where each channel of the convolution was computed
 
     residual = _shape("residual", probes["residual"], layers + 1, c.d_model)
     in_rms = _shape("rms_in", probes["rms_in"], inputs, 1)
     in_q = _shape("quant_in", probes["quant_in"], inputs, f.in_channels(c))
-    in_rows = _shape("rows", every.where(every["kind"] <= Kind.Z), layers, c.d_in_proj)
+    in_rows = _shape("rows", every.where(every["kind"] <= Kind.Z), layers, k.in_rows)
     out_rows = _shape("rows", every.where(every["kind"] == Kind.OUT), layers, c.d_model)
-    conv = _shape("conv", probes["conv"], layers, c.conv_dim)
-    state = _shape("conv_state", probes["conv_state"], layers, -(-c.conv_dim // 2))
-    heads = _shape("heads", probes["heads"], layers, c.nheads)
-    x = _shape("x", probes["x"], layers, c.nheads, c.headdim)
+    conv = _shape("conv", probes["conv"], layers, k.conv_dim)
+    state = _shape("conv_state", probes["conv_state"], layers, -(-k.conv_dim // 2))
+    heads = _shape("heads", probes["heads"], layers, k.nheads)
+    x = _shape("x", probes["x"], layers, k.nheads, k.headdim)
     bc = probes["bc"]
     B, C = (
-        _shape("bc", bc.where(bc["kind"] == kind), layers, c.ngroups, c.d_state)
+        _shape("bc", bc.where(bc["kind"] == kind), layers, k.ngroups, k.d_state)
         for kind in (Kind.B, Kind.C)
     )
     width = probes["state"]["q"].shape[-1]
-    words = -(-c.d_state // 32) * 32 // width
-    h = _shape("state", probes["state"], layers, c.nheads, c.headdim, words)
-    y = _shape("y", probes["y"], layers, c.nheads, c.headdim)
-    gate = _shape("gate", probes["gate"], layers, c.d_inner)
+    words = -(-k.d_state // 32) * 32 // width
+    h = _shape("state", probes["state"], layers, k.nheads, k.headdim, words)
+    y = _shape("y", probes["y"], layers, k.nheads, k.headdim)
+    gate = _shape("gate", probes["gate"], layers, k.d_inner)
     mixed = _shape("hadamard", probes["hadamard"], layers, f.out_channels(c))
-    out_rms = _shape("rms_out", probes["rms_out"], layers, c.ngroups)
+    out_rms = _shape("rms_out", probes["rms_out"], layers, k.ngroups)
     out_q = _shape("quant_out", probes["quant_out"], layers, f.out_channels(c))
 
     yield from _named("embedding", residual.take(0), "value", 2)
@@ -112,7 +113,7 @@ def observables(
         yield from _coded(f"{at}.in_proj", in_q.take(i), f.block)
         yield from _named(f"{at}.in_proj.rows", in_rows.take((i, place)), "value", 2)
         yield from _named(f"{at}.conv.out", conv.take((i, channel)), "value", 2)
-        yield _conv_state(f"{at}.conv.state", state.take(i), channel, c.d_conv - 1)
+        yield _conv_state(f"{at}.conv.state", state.take(i), channel, k.d_conv - 1)
         yield from _blocks(f"{at}.ssm.x", x.take(i), f.x_block(c).block)
         yield from _blocks(f"{at}.ssm.B", B.take(i), f.bc_block(c).block)
         yield from _blocks(f"{at}.ssm.C", C.take(i), f.bc_block(c).block)

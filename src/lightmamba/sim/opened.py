@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.compiler import open_model, row_order
+from lightmamba.blocks.mamba2.layout import row_order
+from lightmamba.compiler import open_model
+from lightmamba.compiler.supported import the_layer
 from lightmamba.engine import Engine
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.sim.device import Placement, SimDevice, open_device
@@ -46,5 +48,5 @@ def open_twin(
     device = open_device(
         artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement
     )
-    rows = row_order(model.config, artifact.order)
+    rows = row_order(the_layer(model.config), artifact.order)
     return OpenedTwin(Twin(device, Engine(model), rows), device, model)

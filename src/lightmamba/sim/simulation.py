@@ -9,9 +9,9 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.ports import ports
 from lightmamba.arch.target import Target
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig
 from lightmamba.errors import DeviceError
-from lightmamba.qmodel import Formats
+from lightmamba.formats import Formats
 from lightmamba.sim.activity import Activity, activity
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record
@@ -121,7 +121,7 @@ class Simulation:
 
 
 def machine_of(
-    target: Target, arch: ArchConfig, order: str, config: Mamba2Config, formats: Formats
+    target: Target, arch: ArchConfig, order: str, config: ModelConfig, formats: Formats
 ) -> dict[str, Any]:
     """What a simulation is of, in plain values: two runs of equal machines are comparable."""
     return {
@@ -131,7 +131,7 @@ def machine_of(
         "arch": asdict(arch),
         "attainable_gb_per_s": {c.name: c.attainable_gb_per_s for c in target.channels},
         "turn_ns": {c.name: c.turn_ns for c in target.channels},
-        "config": asdict(config) | {"dt_limit": [repr(float(x)) for x in config.dt_limit]},
+        "config": config.as_dict(),
         "formats": asdict(formats),
     }
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from lightmamba.arch.target import Target
-from lightmamba.config import Mamba2Config
+from lightmamba.config import ModelConfig
 from lightmamba.quantize import Recipe
 
 __all__ = ["FLOAT", "Job", "Learning", "Machine", "Measure", "Model", "Task", "Text", "key_of"]
@@ -41,7 +41,7 @@ class Model:
 
     name: str
     place: str | None
-    config: Mamba2Config
+    config: ModelConfig
     revision: str | None = None
     tokenizer: str | None = None
     hashes: tuple[tuple[str, str], ...] = ()
@@ -173,8 +173,7 @@ class Job:
             assert self.recipe is not None
             return {
                 "kind": self.kind,
-                "config": asdict(self.model.config)
-                | {"dt_limit": [repr(float(x)) for x in self.model.config.dt_limit]},
+                "config": self.model.config.as_dict(),
                 "formats": asdict(self.recipe.formats),
                 "target": self.measure.target.to_dict(),
             }

@@ -1,7 +1,9 @@
 """How much memory a job takes, so that no more of them run at once than there is room for."""
 
 import math
+from typing import Any
 
+from lightmamba.blocks import part
 from lightmamba.checkpoint.tensors import expected
 from lightmamba.evaluate.model import LOGITS_HELD, SEQUENCES, VECTORS, together
 from lightmamba.quantize.plan import PROCESS, Plan
@@ -52,11 +54,21 @@ def _state(job: Job, size: int) -> int:
     sequences = 3 * SEQUENCES  # contexts, and continuations that take their state
     if isinstance(job.measure, Text):
         sequences = 2 * together(job.measure.window)
-    return sequences * c.n_layer * c.nheads * c.headdim * c.d_state * size
+    return sequences * sum(_state_values(k) for k in c.layers) * size
 
 
 def _pass(job: Job) -> int:
     """What lies between two layers, and in one, of the tokens of one call."""
     c = job.model.config
-    chunk = c.nheads * min(c.chunk_size, VECTORS)
-    return FLOAT * VECTORS * (8 * (c.d_in_proj + c.d_inner) + 4 * chunk)
+    widest = max(8 * (k.in_rows + k.out_dim) + 4 * _chunk(k) for k in c.layers)
+    return FLOAT * VECTORS * widest
+
+
+def _state_values(sizes: Any) -> int:
+    """Values that a sequence leaves behind in a float layer."""
+    return int(part(sizes.kind, "state").float_values(sizes))
+
+
+def _chunk(sizes: Any) -> int:
+    """Values per vector of the widest intermediate of a float layer, beside its projections'."""
+    return int(part(sizes.kind, "state").float_chunk(sizes, VECTORS))

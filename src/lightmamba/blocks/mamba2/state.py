@@ -74,3 +74,13 @@ def bytes_per_token(sizes: Sizes, formats: Formats) -> dict[str, int]:
         "state": 2 * (elements * formats.state_bits // 8 + exponents),
         "conv_state": sizes.d_conv * sizes.conv_dim,  # three read, one written
     }
+
+
+def float_values(sizes: Sizes) -> int:
+    """Values of the state of a sequence in the float model."""
+    return sizes.nheads * sizes.headdim * sizes.d_state
+
+
+def float_chunk(sizes: Sizes, vectors: int) -> int:
+    """Values per vector of the float model's matrix of a chunk."""
+    return sizes.nheads * min(sizes.chunk_size, vectors)

@@ -1,4 +1,4 @@
-"""Random integers of a Mamba2 mixer with healthy ranges: decays slow and fast, dt small and large."""
+"""Random integers of a Mamba2 mixer with healthy ranges: slow and fast decays, all sizes of dt."""
 
 import math
 

@@ -1,0 +1,108 @@
+"""How the accelerator's memory holds a Mamba2 layer: row order, parameter streams, states.
+
+Everything is plain bytes, computed by whole arrays (docs/developer/hardware-units.md).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.blocks.mamba2.quantized import Mixer
+from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.numerics.primitives import Ints
+
+__all__ = ["conv_bytes", "conv_order", "parameter_words", "parameters", "row_order"]
+
+Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint64]
+TAPS = 4
+HEADER = 8  # channels of the convolution that one word of output shifts precedes
+WEIGHTS = 4  # of the gated norm in a word
+
+
+def row_order(sizes: Sizes, order: str) -> Ints:
+    """Row of in_proj, in the natural order z, x, B, C, dt, that comes at each place.
+
+    Reordered: dt, B, C, x of the first head, then x of each next head by turns with z of the one
+    before it, and z of the last head.
+    """
+    rows = np.arange(sizes.in_rows)
+    if order == "naive":
+        return rows
+    part = {name: rows[place] for name, place in sizes.sections().items()}
+    x, z = (part[name].reshape(sizes.nheads, sizes.headdim) for name in ("x", "z"))
+    turns = np.stack([x[1:], z[:-1]], axis=-1).ravel()
+    return np.concatenate([part["dt"], part["B"], part["C"], x[0], turns, z[-1]])
+
+
+def conv_order(sizes: Sizes, rows: Ints) -> Ints:
+    """Channel of the convolution (of x, B, C) that comes at each place."""
+    first = sizes.d_inner
+    return rows[(rows >= first) & (rows < first + sizes.conv_dim)] - first
+
+
+def parameter_words(sizes: Sizes) -> dict[str, int]:
+    """64-bit words of each stream of parameters of a layer."""
+    return {
+        "conv_params": sizes.conv_dim + -(-sizes.conv_dim // HEADER),
+        "head_params": sizes.nheads,
+        "gate_params": -(-sizes.d_inner // WEIGHTS),
+    }
+
+
+def parameters(mixer: Mixer, rows: Ints) -> dict[str, Words]:
+    """Words of each stream; ``rows`` (in_rows,) is the order of the rows of in_proj."""
+    return {
+        "conv_params": _conv_words(mixer, conv_order(mixer.sizes, rows)),
+        "head_params": _head_words(mixer),
+        "gate_params": _gate_words(mixer, rows[rows < mixer.sizes.d_inner]),
+    }
+
+
+def _field(values: NDArray[np.signedinteger], at: int, bits: int) -> Words:
+    """Values cut to so many bits, at a place of a word."""
+    cut = values.astype(np.int64) & ((1 << bits) - 1)
+    return cut.astype(np.uint64) << np.uint64(at)
+
+
+def _conv_words(mixer: Mixer, channels: Ints) -> Words:
+    """Parameters of the convolution: per eight channels one word of output shifts, then theirs."""
+    taps = mixer.conv_weight[:, channels]
+    first = TAPS - len(taps)  # a shorter kernel has zeros for its oldest taps
+    words = _field(mixer.conv_bias[channels], 32, 24)
+    words |= _field(mixer.conv_in_shift[channels], 56, 4)
+    for k, tap in enumerate(taps):
+        words |= _field(tap, 8 * (first + k), 8)
+    whole = -(-len(channels) // HEADER) * HEADER
+    shifts = np.zeros(whole, dtype=np.int8)
+    shifts[: len(channels)] = mixer.conv_out_shift[channels]
+    out = np.zeros((whole // HEADER, HEADER + 1), dtype=np.uint64)
+    out[:, 0] = shifts.view("<u8")
+    out[:, 1:] = np.pad(words, (0, whole - len(channels))).reshape(-1, HEADER)
+    return out.ravel()[: len(channels) + whole // HEADER]
+
+
+def _head_words(mixer: Mixer) -> Words:
+    """Parameters of the discretization, a word per head."""
+    return (
+        _field(mixer.dt_bias, 0, 16)
+        | _field(mixer.A, 16, 16)
+        | _field(mixer.A_shift, 32, 8)
+        | _field(mixer.D, 40, 16)
+    )
+
+
+def _gate_words(mixer: Mixer, channels: Ints) -> Words:
+    """Weights of the gated norm, four to a word."""
+    weights = mixer.gate_weight[channels].astype("<i2")
+    return np.pad(weights, (0, -len(weights) % WEIGHTS)).view("<u8")
+
+
+def conv_bytes(conv: NDArray[np.int8], channels: Ints) -> Bytes:
+    """State of the convolution: four bytes per channel, the oldest input first, the last unused.
+
+    ``conv`` is (d_conv - 1, conv_dim), ``channels`` their order.
+    """
+    out = np.zeros((len(channels), TAPS), np.uint8)
+    taps = conv.shape[0]
+    out[:, TAPS - 1 - taps : TAPS - 1] = conv[:, channels].T.view(np.uint8)
+    return out.ravel()

@@ -109,6 +109,10 @@ def mamba2_config(
 
     Parameters
     ----------
+    d_model, vocab_size, tie_embeddings, eps
+        As of :class:`ModelConfig`; ``eps`` is of the gated norms too.
+    n_layer, headdim, expand : int
+        Layers, channels of a head, and d_inner over d_model.
     **sizes
         Further fields of :class:`lightmamba.blocks.mamba2.sizes.Sizes`.
 

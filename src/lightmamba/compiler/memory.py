@@ -51,10 +51,8 @@ class Memory:
     def layers_beats(self) -> int:
         """Beats of all layers in each lane."""
         c, a = self.config, self.arch
-        per_layer = beats(a, self.layer.in_rows, a.in_channels) + beats(
-            a, c.d_model, a.out_channels
-        )
-        return c.n_layer * per_layer
+        in_proj = beats(a, self.layer.in_rows, a.in_channels)
+        return c.n_layer * (in_proj + beats(a, c.d_model, a.out_channels))
 
     @property
     def head_beats(self) -> int:
@@ -82,7 +80,7 @@ class Memory:
     @property
     def state_beats(self) -> int:
         """Beats of a layer's state, those of the exponents included."""
-        elements = -(-self.layer.d_inner * self.arch.padded_state // self.state_beat)
+        elements = -(-int(self.layer.d_inner) * self.arch.padded_state // self.state_beat)
         return elements + -(-elements // EXPONENT_RUN)
 
     @property

@@ -110,9 +110,8 @@ class Native:
         whole = len(data) == 0 or data[0].flags.c_contiguous
         fits = data.dtype == np.uint8 and data.shape[1:] == (Layout.of(self._model).size,)
         if not (fits and whole and data.flags.writeable):
-            raise InputError(
-                f"the state is {data.dtype} {data.shape}, which is not as Engine.empty_state makes it"
-            )
+            found = f"{data.dtype} {data.shape}"
+            raise InputError(f"the state is {found}, which is not as Engine.empty_state makes it")
         return native.Sequences(
             data=data.ctypes.data, stride=data.strides[0], position=pointer(state.position)
         )

@@ -176,16 +176,12 @@ class _Lowering:
         """Both streams as they begin, and the table."""
         work, f = self.work, self.formats
         ids, weight = work.ids.reshape(-1), work.weights.embedding()
+        channels = f.in_channels(self.config.d_model)
         for rows, _ in floats.batches():
             u = work.turned(weight[torch.from_numpy(ids[rows])])
             self._check_width(float(u.abs().max()))
             floats.rows.write(rows, u.cpu().numpy())
-        table = lower_embedding(
-            lambda rows: work.turned(weight[rows]),
-            len(weight),
-            f,
-            f.in_channels(self.config.d_model),
-        )
+        table = lower_embedding(lambda rows: work.turned(weight[rows]), len(weight), f, channels)
         self.store.put("embedding", table)
         path = IntegerPath(replace(self.model, embedding=table), work.ids.shape[1], 1)
         path.embed(work.ids, integers)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.program import Kind
+from lightmamba.blocks.mamba2.state import bc_block, padded_state, x_block
+from lightmamba.blocks.protocols import out_channels
 from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
@@ -76,6 +78,7 @@ def observables(
         If a probe saw fewer or more records than the token has.
     """
     c, k, f, layers = config, the_layer(config), formats, config.n_layer
+    outer = out_channels(k, f)
     inputs = layers + head  # projections of the residual stream
     every = rows_of(probes)
     place = np.argsort(rows)  # where each natural row was computed
@@ -84,7 +87,7 @@ def observables(
 
     residual = _shape("residual", probes["residual"], layers + 1, c.d_model)
     in_rms = _shape("rms_in", probes["rms_in"], inputs, 1)
-    in_q = _shape("quant_in", probes["quant_in"], inputs, f.in_channels(c))
+    in_q = _shape("quant_in", probes["quant_in"], inputs, f.in_channels(c.d_model))
     in_rows = _shape("rows", every.where(every["kind"] <= Kind.Z), layers, k.in_rows)
     out_rows = _shape("rows", every.where(every["kind"] == Kind.OUT), layers, c.d_model)
     conv = _shape("conv", probes["conv"], layers, k.conv_dim)
@@ -101,9 +104,9 @@ def observables(
     h = _shape("state", probes["state"], layers, k.nheads, k.headdim, words)
     y = _shape("y", probes["y"], layers, k.nheads, k.headdim)
     gate = _shape("gate", probes["gate"], layers, k.d_inner)
-    mixed = _shape("hadamard", probes["hadamard"], layers, f.out_channels(c))
+    mixed = _shape("hadamard", probes["hadamard"], layers, outer)
     out_rms = _shape("rms_out", probes["rms_out"], layers, k.ngroups)
-    out_q = _shape("quant_out", probes["quant_out"], layers, f.out_channels(c))
+    out_q = _shape("quant_out", probes["quant_out"], layers, outer)
 
     yield from _named("embedding", residual.take(0), "value", 2)
     for i in range(layers):
@@ -114,12 +117,12 @@ def observables(
         yield from _named(f"{at}.in_proj.rows", in_rows.take((i, place)), "value", 2)
         yield from _named(f"{at}.conv.out", conv.take((i, channel)), "value", 2)
         yield _conv_state(f"{at}.conv.state", state.take(i), channel, k.d_conv - 1)
-        yield from _blocks(f"{at}.ssm.x", x.take(i), f.x_block(c).block)
-        yield from _blocks(f"{at}.ssm.B", B.take(i), f.bc_block(c).block)
-        yield from _blocks(f"{at}.ssm.C", C.take(i), f.bc_block(c).block)
+        yield from _blocks(f"{at}.ssm.x", x.take(i), x_block(k).block)
+        yield from _blocks(f"{at}.ssm.B", B.take(i), bc_block(k, f).block)
+        yield from _blocks(f"{at}.ssm.C", C.take(i), bc_block(k, f).block)
         for name, field in (("dt", "dt"), ("dt_shift", "shift"), ("decay", "decay")):
             yield from _named(f"{at}.ssm.{name}", heads.take(i), field, 2)
-        yield from _state(f"{at}.ssm", h.take(i), f.padded_state(c), f.ssm(c).block)
+        yield from _state(f"{at}.ssm", h.take(i), padded_state(k, f), bc_block(k, f).block)
         yield from _named(f"{at}.ssm.y", y.take(i), "value", 2)
         yield from _named(f"{at}.gate.g", gate.take(i), "g", 2)
         yield from _named(f"{at}.gate.weighted", gate.take(i), "weighted", 2)

@@ -1,6 +1,7 @@
 """What the float mixers of all kinds have in common (torch)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from lightmamba.blocks.sizes import Sizes
 
-__all__ = ["BaseMixer", "Cache", "numpy64", "rms_norm"]
+__all__ = ["BaseMixer", "Cache", "NoCache", "numpy64", "rms_norm"]
 
 
 class Cache(Protocol):
@@ -21,6 +22,21 @@ class Cache(Protocol):
 
     def values(self) -> Tensor:
         """What is quantized while it is kept, (batch, values)."""
+
+
+@dataclass(frozen=True)
+class NoCache:
+    """A layer that keeps nothing."""
+
+    batch: int
+
+    def take(self, rows: Tensor) -> "NoCache":
+        """As of :class:`Cache`."""
+        return NoCache(len(rows))
+
+    def values(self) -> Tensor:
+        """As of :class:`Cache`: (batch, 0)."""
+        return torch.zeros(self.batch, 0)
 
 
 def numpy64(tensor: Tensor) -> NDArray[np.float64]:
@@ -68,6 +84,18 @@ class BaseMixer(nn.Module):
         if self.observe is not None:
             self.observe(name, value)
         return value
+
+    def scale_rows(self, rows: slice, factor: Tensor) -> None:
+        """Multiply rows of in_proj, and their bias if there is one, by a factor each."""
+        weight, bias = self.in_proj.weight, self.in_proj.bias
+        weight.data[rows] = (weight.data[rows] * factor[:, None]).to(weight.dtype)
+        if bias is not None:
+            bias.data[rows] = (bias.data[rows] * factor).to(bias.dtype)
+
+    def divide_output(self, scale: Tensor) -> Tensor:
+        """Divide the input of out_proj by ``scale`` (out_dim,); what it was divided by."""
+        self.norm.data = (self.norm.data / scale).to(self.norm.dtype)
+        return scale
 
     def begin(self, u: Tensor) -> Tensor:
         """Rows of in_proj, (..., in_rows), of (..., d_model)."""

@@ -11,11 +11,16 @@ from lightmamba.blocks.sizes import Sizes
 from lightmamba.formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Arithmetic", "Limit", "Mixer", "Observe", "Rms", "out_channels"]
+__all__ = [
+    "UNIT_EXPONENT", "Arithmetic", "Limit", "Mixer", "Observe", "Rms", "out_channels", "unit_rms",
+]  # fmt: skip
+
 
 Observe = Callable[[str, NDArray[Any]], None]
 Limit = tuple[str, Any, int, int]  # what a number is, its values, the lowest and highest allowed
 Rms = tuple[Ints, Ints]  # mantissa and j, each (vectors, norm groups)
+UNIT = (1 << 15, -7)  # mantissa and j of a 1/rms of one, in values of UNIT_EXPONENT
+UNIT_EXPONENT = -1
 
 
 class Mixer(Protocol):
@@ -71,6 +76,12 @@ class Arithmetic(Protocol):
         values : (vectors, channels of out_proj) int32
         rms : mantissa and j, each (vectors, norm groups)
         """
+
+
+def unit_rms(vectors: int) -> Rms:
+    """1/rms of one, (vectors, 1), for kinds without a norm in front of out_proj."""
+    mantissa, j = UNIT
+    return np.full((vectors, 1), mantissa), np.full((vectors, 1), j)
 
 
 def out_channels(sizes: Sizes, formats: Formats) -> int:

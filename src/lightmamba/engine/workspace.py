@@ -24,6 +24,7 @@ KINDS = {  # of saturation: the kernels' names, and the engine's
     "IN": "in_proj", "CONV_INPUT": "conv.input", "CONV": "conv", "DT": "dt", "H": "ssm.h",
     "Y": "ssm.y", "GATE": "gate", "HADAMARD": "hadamard", "OUT_SCALE": "out_proj.scale",
     "OUT": "out_proj", "RESIDUAL": "residual", "HEAD_SCALE": "head.scale", "HEAD": "head",
+    "HIDDEN": "mlp.hidden",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 #include "kernels.hpp"
 
 #include "../blocks/mamba2/kernels.hpp"
+#include "../blocks/mlp/kernels.hpp"
 #include "hadamard.hpp"
 #include "project.hpp"
 #include "quantize.hpp"
@@ -21,7 +22,7 @@ struct MixerPhases {
 template <class K>
 constexpr MixerPhases phases_of = {K::IN_A_PASS, K::items, K::scratch, K::item, K::rms};
 
-constexpr MixerPhases KINDS[N_KINDS] = {phases_of<Mamba2Phases>};
+constexpr MixerPhases KINDS[N_KINDS] = {phases_of<Mamba2Phases>, phases_of<MlpPhases>};
 
 const MixerPhases& mixer(const Job& job) { return KINDS[job.layer->kind]; }
 

@@ -23,6 +23,14 @@ INLINE void reciprocal_root(const Tables& tables, int64_t total, int32_t* mantis
     *j = exponent;
 }
 
+// A 1/rms of one (blocks/protocols.py: UNIT), for kinds without a norm in front of out_proj.
+INLINE void unit_rms(const Work& w, int64_t groups, int64_t v) {
+    for (int64_t i = v * groups; i < (v + 1) * groups; ++i) {
+        w.out_rms[i] = 1 << 15;
+        w.out_rms_shift[i] = -7;
+    }
+}
+
 // Sum of squares of n values, each rounded to int24 first.
 APART int64_t squares(const int32_t* x, int64_t n, int64_t shift) {
     i64x8 total = {};

@@ -42,6 +42,7 @@ class Lost(IntEnum):
     RESIDUAL = 13
     HEAD_SCALE = 14
     HEAD = 15
+    HIDDEN = 16
 
 
 class Phase(IntEnum):
@@ -51,7 +52,7 @@ class Phase(IntEnum):
     MIXER = 9  # from here on those of the layer's kind
 
 
-KINDS = ("mamba2",)  # of mixers, in the order of the kernels' list
+KINDS = ("mamba2", "mlp")  # of mixers, in the order of the kernels' list
 
 
 class Tables(ctypes.Structure):

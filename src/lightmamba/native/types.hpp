@@ -39,7 +39,7 @@ struct Transform {
 };
 
 // Kinds of mixers, in the order of KINDS in kernels.cpp.
-enum Kind { MAMBA2, N_KINDS };
+enum Kind { MAMBA2, MLP, N_KINDS };
 
 struct Layer {
     int64_t kind;
@@ -76,7 +76,7 @@ struct Sequences {
 enum Lost {
     LOST_EMBEDDING, LOST_CLIPPED, LOST_IN_SCALE, LOST_IN, LOST_CONV_INPUT, LOST_CONV, LOST_DT,
     LOST_H, LOST_Y, LOST_GATE, LOST_HADAMARD, LOST_OUT_SCALE, LOST_OUT, LOST_RESIDUAL,
-    LOST_HEAD_SCALE, LOST_HEAD, LOST_KINDS,
+    LOST_HEAD_SCALE, LOST_HEAD, LOST_HIDDEN, LOST_KINDS,
 };
 
 // Input of a projection as its kernel takes it, by vector.

@@ -113,7 +113,8 @@ class OnlineHadamard(Pass):
     def rewrite(self, site: "Site") -> None:
         from lightmamba.quantize.transforms import fold_gate_weight, insert_hadamard
 
-        if self.gate_weight == "fold" or (self.gate_weight == "measure" and site.folding_wins()):
+        kept = self.gate_weight == "keep" or site.layer.mixer.norm is None
+        if not kept and (self.gate_weight == "fold" or site.folding_wins()):
             fold_gate_weight(site.layer)
             site.work.notes["gate_weight_folded"].append(site.index)
         insert_hadamard(site.layer, site.work.formats.transform)

@@ -5,6 +5,7 @@ on the inputs of in_proj and out_proj. Both keep the function: a scale goes from
 into the projection's columns, a shift from the input into the projection's bias.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,32 +30,36 @@ TOKENS = 512  # that judge a threshold
 
 @dataclass(frozen=True)
 class _Input:
-    """A norm, a slot for a shift, and the projection behind them."""
+    """What makes the input of a projection, a slot for a shift, and the projection."""
 
     owner: nn.Module
     slot: str  # attribute of owner: before_in or before_out
-    norm: Tensor
+    divide: Callable[[Tensor], Tensor]  # divides it by channel; what it was divided by
     linear: nn.Linear
-    groups: int  # of the norm, each padded by itself
+    groups: int  # runs of channels, each padded by itself
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type and on the device of the layer."""
+        return self.linear.weight
 
     def scale_down(self, scale: Array) -> None:
         """Divide the input by ``scale`` (channels,) and multiply the columns by it."""
-        s = _on(self.norm, scale)
-        set_parameter(self.norm, wide(self.norm) / s)
+        s = self.divide(_on(self.like, scale))
         set_parameter(self.linear.weight, wide(self.linear.weight) * s)
         if isinstance(before := getattr(self.owner, self.slot), Shift):
-            setattr(self.owner, self.slot, Shift((wide(before.shift) / s).to(self.norm)))
+            setattr(self.owner, self.slot, Shift((wide(before.shift) / s).to(self.like)))
 
     def shift_down(self, shift: Array) -> None:
         """Subtract ``shift`` (channels,) from the input and add its image to the bias."""
-        moved, weight = _on(self.norm, shift), self.linear.weight
+        moved, weight = _on(self.like, shift), self.linear.weight
         image = wide(weight) @ moved
         if self.linear.bias is not None:
             image = image + wide(self.linear.bias)
         if isinstance(before := getattr(self.owner, self.slot), Shift):
             moved = moved + wide(before.shift)
         self.linear.bias = nn.Parameter(image.to(weight), requires_grad=False)
-        setattr(self.owner, self.slot, Shift(moved.to(self.norm)))
+        setattr(self.owner, self.slot, Shift(moved.to(self.like)))
 
 
 def _on(like: Tensor, value: Array) -> Tensor:
@@ -67,11 +72,17 @@ def _inputs_of(layer: Layer) -> list[tuple[_Input, str]]:
     mixer = layer.mixer
     if isinstance(mixer.before_out, GroupedHadamard):
         raise ValueError("channels cannot be scaled behind an on-line Hadamard transform")
+
+    def divide_norm(scale: Tensor) -> Tensor:
+        set_parameter(layer.norm, wide(layer.norm) / scale)
+        return scale
+
     groups = mixer.sizes.out_groups
     return [
-        (_Input(layer, "before_in", layer.norm, mixer.in_proj, 1), "in_proj.input"),
-        (_Input(mixer, "before_out", mixer.norm, mixer.out_proj, groups), "out_proj.input"),
-    ]
+        (_Input(layer, "before_in", divide_norm, mixer.in_proj, 1), "in_proj.input"),
+        (_Input(mixer, "before_out", mixer.divide_output, mixer.out_proj, groups),
+         "out_proj.input"),
+    ]  # fmt: skip
 
 
 @torch.no_grad()

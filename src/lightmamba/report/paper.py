@@ -85,7 +85,7 @@ class Paper:
         State of one byte per element, two in FP16, as the paper has it.
         """
         c, bits = self.config, BITS[scheme]
-        values = sum(part(k.kind, "state").float_values(k) for k in c.layers)
+        values: int = sum(part(k.kind, "state").float_values(k) for k in c.layers)
         state = 2 * values * (2 if bits == 16 else 1)
         return weights(c) * bits / 8 + state
 

@@ -1,0 +1,50 @@
+"""A floating-point MLP (torch)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightmamba.blocks.floating import BaseMixer, NoCache
+from lightmamba.blocks.mlp.sizes import Sizes
+
+__all__ = ["Mixer"]
+
+
+class Mixer(BaseMixer):
+    """out_proj(silu(a)·b), or out_proj(max(a, 0)²)."""
+
+    def __init__(self, sizes: Sizes, d_model: int) -> None:
+        super().__init__(sizes, d_model)
+        self.sizes = sizes
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Uniform weights of the usual size."""
+        for weight in (self.in_proj.weight, self.out_proj.weight):
+            edge = 1 / math.sqrt(weight.shape[1])
+            weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * edge)
+
+    def empty_cache(self, batch: int) -> NoCache:
+        """There is nothing to keep."""
+        return NoCache(batch)
+
+    def divide_output(self, scale: Tensor) -> Tensor:
+        """Divide the input of out_proj by ``scale`` (d_hidden,), in the rows that make it."""
+        if self.sizes.gated:
+            self.scale_rows(self.sizes.sections()["b"], 1 / scale)
+        else:
+            self.scale_rows(self.sizes.sections()["a"], scale.rsqrt())
+        return scale
+
+    def forward(self, u: Tensor, cache: NoCache) -> tuple[Tensor, NoCache]:
+        """Map (..., d_model) to the same shape."""
+        rows = self.begin(u)
+        if self.sizes.gated:
+            a, b = rows.chunk(2, -1)
+            hidden = F.silu(a) * b
+        else:
+            hidden = F.relu(rows).square()
+        return self.finish(self._see("hidden", hidden)), cache
+
+    step = forward

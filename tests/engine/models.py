@@ -76,6 +76,9 @@ def run(
 def assert_same_state(ours: State, theirs: State) -> None:
     """Every array equal."""
     np.testing.assert_array_equal(ours.position, theirs.position)
-    for part in ("conv", "h", "h_exp"):
-        for i, (a, b) in enumerate(zip(getattr(ours, part), getattr(theirs, part), strict=True)):
-            np.testing.assert_array_equal(a, b, err_msg=f"{part} of layer {i}")
+    assert ours.layout == theirs.layout
+    for i in range(len(ours.layout.layers)):
+        for part, value in ours.layer(i).items():
+            np.testing.assert_array_equal(
+                value, theirs.layer(i)[part], err_msg=f"{part} of layer {i}"
+            )

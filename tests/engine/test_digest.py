@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lightmamba.engine import Digests, Engine, digest, first_difference
 from lightmamba.qmodel import QuantizedModel
 from tests.engine.models import config, tokens
+from tests.support.layers import mixer_of, with_mixer
 from tests.support.qmodels import random_model
 
 NAMES = [
@@ -76,9 +77,9 @@ def test_equal_runs_do_not_differ():
 def test_the_first_difference_is_found():
     """One norm weight of the second layer is changed: its products are the first to see it."""
     model = random_model(config(headdim=16))
-    weight = model.layers[1].gate_weight.copy()
+    weight = mixer_of(model.layers[1]).gate_weight.copy()
     weight[5] += 2000
-    layers = model.layers[0], replace(model.layers[1], gate_weight=weight)
+    layers = model.layers[0], with_mixer(model.layers[1], gate_weight=weight)
     ids = tokens(model, 1, 3)
     ours, theirs = observed(model, ids), observed(replace(model, layers=layers), ids)
     found = first_difference(ours, theirs)

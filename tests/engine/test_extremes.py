@@ -5,19 +5,24 @@ Whole models seldom come there; saturated and shifted values must agree all the 
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from lightmamba.engine.constants import LayerConstants
 from numpy.typing import NDArray
 
 from lightmamba import native
+from lightmamba.blocks.mamba2.arithmetic import Scan
+from lightmamba.blocks.mamba2.quantized import Constants
+from lightmamba.blocks.mamba2.state import padded_state, ssm_step, x_block
 from lightmamba.engine import State
 from lightmamba.engine.native import Native
-from lightmamba.engine.reference import Reference, Scan
+from lightmamba.engine.reference import Reference
 from lightmamba.formats import Formats
 from lightmamba.numerics.formats import IntFormat
+from lightmamba.qmodel import QuantizedModel
 from tests.engine.models import CASES, case, config
+from tests.support.layers import mixer_of, sizes_of, with_mixer
 from tests.support.qmodels import random_model
 
 Ints = NDArray[np.int64]
@@ -47,10 +52,20 @@ def isa(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def operations(name: str, isa: str) -> tuple[Native, Reference, LayerConstants]:
-    """Both kinds, and the constants of a layer."""
-    model = case(name)
-    return Native(model, 2, isa), Reference(model), LayerConstants.of(model, model.layers[0])
+def operations(model: QuantizedModel, isa: str) -> tuple[Native, Reference]:
+    """Both kinds."""
+    return Native(model, 2, isa), Reference(model)
+
+
+def arithmetics(model: QuantizedModel, isa: str, **constants: Any) -> tuple[Any, Any]:
+    """What the first layer does between its projections, in both kinds, with other constants."""
+    mixer = mixer_of(model.layers[0])
+    changed = replace(Constants.of(mixer), **constants)
+    exponents = replace(mixer.exponents, hadamard_shift=changed.hadamard)
+    layer = with_mixer(model.layers[0], exponents=exponents)
+    with patch.object(Constants, "of", lambda _: changed):
+        fast, slow = (ops.arithmetic(layer) for ops in operations(model, isa))
+    return fast, slow
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -60,11 +75,10 @@ def operations(name: str, isa: str) -> tuple[Native, Reference, LayerConstants]:
 def test_scan(name, seed, isa):
     """Frames from one that everything overflows to one that nothing reaches."""
     rng = np.random.default_rng(seed)
-    fast, slow, k = operations(name, isa)
     model = case(name)
-    c, bits = model.config, model.formats.state_bits
-    lead, padded, block = (2, 5), model.formats.padded_state(c), model.formats.ssm(c).block
-    xs = model.formats.x_block(c).block
+    c, f = sizes_of(model.config), model.formats
+    lead, padded, block = (2, 5), padded_state(c, f), ssm_step(c, f).block
+    bits, xs = f.state_bits, x_block(c).block
     x_width = -(-c.headdim // xs) * xs
 
     def small(*shape: int) -> Ints:
@@ -83,20 +97,19 @@ def test_scan(name, seed, isa):
             decay=rng.choice([0, 1, 1 << 23, (1 << 24) - 1], (*lead, c.nheads)),
         )  # fmt: skip
         results = []
-        for ops in (fast, slow):
-            state = State.empty(model, 2)
+        for arithmetic in arithmetics(model, isa, frame=frame):
+            empty = State.empty(model, 2).layer(0)
             start = np.random.default_rng(seed)
-            h = values(start, state.h[0].shape, bits, low=1).astype(state.h[0].dtype)
-            h_exp = start.integers(0, 33 - bits, state.h_exp[0].shape).astype(np.uint8)
-            k = replace(k, frame=frame)
-            results.append((ops.scan(k, scan, h, h_exp, np.array([0, 1 << 33])), h, h_exp))
+            h = values(start, empty["h"].shape, bits, low=1).astype(empty["h"].dtype)
+            h_exp = start.integers(0, 33 - bits, empty["h_exp"].shape).astype(np.uint8)
+            results.append((arithmetic.scan(scan, h, h_exp, np.array([0, 1 << 33])), h, h_exp))
         same(*results)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", ["w4a4", "eight-groups"])
 def test_rms(name, seed, isa):
-    fast, slow, _ = operations(name, isa)
+    fast, slow = operations(case(name), isa)
     rng = np.random.default_rng(seed)
     for bits, shift in ((32, 8), (24, 0), (6, 0)):
         x = values(rng, (7, 256), bits)
@@ -109,7 +122,7 @@ def test_rms(name, seed, isa):
 @pytest.mark.parametrize("base", [0, 3, 12, 31])
 @pytest.mark.parametrize("name", ["w4a4", "w8a8", "blocks-of-128"])
 def test_quantize(name, base, isa):
-    fast, slow, _ = operations(name, isa)
+    fast, slow = operations(case(name), isa)
     formats = CASES[name][1]
     rng = np.random.default_rng(base)
     x = values(rng, (9, 100), 32)
@@ -124,9 +137,10 @@ def test_quantize(name, base, isa):
 )
 def test_linear(name, seed, isa):
     """Largest weights, scales and inputs; more vectors than lie in memory at once."""
-    fast, slow, _ = operations(name, isa)
+    fast, slow = operations(case(name), isa)
     model, rng = case(name), np.random.default_rng(seed)
-    op, linear, groups = model.formats.projection, model.layers[0].out_proj, model.config.ngroups
+    op, linear = model.formats.projection, model.layers[0].out_proj
+    groups = model.config.layers[0].out_groups
     rows, channels = linear.shape
     bits = model.formats.weight_bits
     weights = values(rng, (rows, channels), bits).astype(np.int8)
@@ -154,12 +168,12 @@ def test_linear(name, seed, isa):
 @pytest.mark.parametrize("name", ["w4a8-groups", "three-taps", "headdim-48"])
 def test_front(name, seed, isa):
     """Rows of int16 as they may come, a state of int8, and biases and taps at their ends."""
-    fast, slow, k = operations(name, isa)
-    c, rng = case(name).config, np.random.default_rng(seed)
-    rows = values(rng, (2, 6, c.d_in_proj), 16)
+    model = case(name)
+    c, rng = sizes_of(model.config), np.random.default_rng(seed)
+    rows = values(rng, (2, 6, c.in_rows), 16)
     state = values(rng, (2, c.d_conv - 1, c.conv_dim), 8).astype(np.int8)
-    k = replace(
-        k, conv_in_shift=rng.integers(0, 16, c.conv_dim),
+    fast, slow = arithmetics(
+        model, isa, conv_in_shift=rng.integers(0, 16, c.conv_dim),
         conv_weight=values(rng, (c.d_conv, c.conv_dim), 8),
         conv_bias=values(rng, (c.conv_dim,), 24),
         conv_out_shift=rng.integers(-24, 41, c.conv_dim),
@@ -167,7 +181,7 @@ def test_front(name, seed, isa):
         dt_bias=values(rng, (c.nheads,), 16), A=rng.choice([0, 1, 32767], c.nheads),
         A_shift=rng.choice([-17, 0, 14, 47], c.nheads),
     )  # fmt: skip
-    ours, theirs = fast.front(k, rows, state), slow.front(k, rows, state)
+    ours, theirs = fast.front(rows, state), slow.front(rows, state)
     same(tuple(vars(ours[0]).values()), tuple(vars(theirs[0]).values()))
     same(ours[1:3], theirs[1:3])
     assert dict(ours[3]) == dict(theirs[3])
@@ -180,13 +194,11 @@ def test_gate_and_hadamard(seed, isa):
     for hadamard, d_model in ((128, 72), (0, 192), (0, 64), (1, 72), (4, 72)):
         model = random_model(config(d_model=d_model, headdim=24 if d_model == 72 else 32),
                              Formats(hadamard=hadamard))  # fmt: skip
-        fast, slow = Native(model, isa=isa), Reference(model)
-        k = LayerConstants.of(model, model.layers[0])
-        k = replace(
-            k, z_silu=int(rng.integers(-31, 63)), gate=int(rng.integers(-20, 40)),
+        fast, slow = arithmetics(
+            model, isa, z_silu=int(rng.integers(-31, 63)), gate=int(rng.integers(-20, 40)),
             weighted=int(rng.integers(-20, 40)), hadamard=int(rng.integers(0, 3)),
             gate_weight=values(rng, (2 * d_model,), 16),
         )  # fmt: skip
         y, z = values(rng, (5, 2 * d_model), 24), values(rng, (5, 2 * d_model), 16)
-        same(fast.gate(k, y, z), slow.gate(k, y, z))
-        same(fast.hadamard(k, y), slow.hadamard(k, y))
+        same(fast.gate(y, z), slow.gate(y, z))
+        same(fast.hadamard(y), slow.hadamard(y))

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lightmamba.blocks.mamba2.state import natural, ssm_step
 from lightmamba.config import ModelConfig
 from lightmamba.engine import Engine
 from lightmamba.formats import Formats
-from lightmamba.qmodel import QuantizedLinear, QuantizedModel
+from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from tests.engine.models import config, tokens
+from tests.support.layers import mixer_of, sizes_of
 from tests.support.qmodels import random_model
 
 Array = NDArray[np.float64]
@@ -51,7 +53,7 @@ class FloatModel:
     """One sequence, token by token."""
 
     def __init__(self, model: QuantizedModel) -> None:
-        self.m, c = model, model.config
+        self.m, c = model, sizes_of(model.config)
         self.window = [np.zeros((c.d_conv - 1, c.conv_dim)) for _ in model.layers]
         self.h = [np.zeros((c.nheads, c.headdim, c.d_state)) for _ in model.layers]
         self.g = [np.zeros(c.d_inner) for _ in model.layers]  # of the last token
@@ -76,10 +78,11 @@ class FloatModel:
         return rows if linear.bias is None else rows + linear.bias * unit
 
     def step(self, token: int) -> Array:
-        m, c = self.m, self.m.config
-        u = self.embedding[token, : c.d_model]
+        m, c = self.m, sizes_of(self.m.config)
+        u = self.embedding[token, : m.config.d_model]
         for i, layer in enumerate(m.layers):
-            e = layer.exponents
+            mixer = mixer_of(layer)
+            e = mixer.exponents
             row_exp = np.concatenate(
                 [
                     np.repeat([e.z, e.x], c.d_inner),
@@ -90,36 +93,38 @@ class FloatModel:
             rows = self.project(layer.in_proj, self.normalized(layer.in_proj, u), 2.0**row_exp)
             z, xBC, dt = np.split(rows, [c.d_inner, c.d_inner + c.conv_dim])
             x, B, C = self.convolve(i, xBC, row_exp[c.d_inner : c.d_inner + c.conv_dim])
-            dt = np.log1p(np.exp(dt + layer.dt_bias * 2.0**-11)).clip(*c.dt_limit)
-            decay = 2.0 ** -(dt * layer.A * 2.0 ** -layer.A_shift.astype(float))
+            dt = np.log1p(np.exp(dt + mixer.dt_bias * 2.0**-11)).clip(*c.dt_limit)
+            decay = 2.0 ** -(dt * mixer.A * 2.0 ** -mixer.A_shift.astype(float))
             x = x.reshape(c.nheads, c.headdim)
             B, C = (
                 np.repeat(v.reshape(c.ngroups, -1), c.nheads // c.ngroups, axis=0) for v in (B, C)
             )
             self.h[i] *= decay[:, None, None]
             self.h[i] += (dt[:, None] * x)[:, :, None] * B[:, None]
-            y = (self.h[i] * C[:, None]).sum(-1) + (layer.D * 2.0**e.D)[:, None] * x
+            y = (self.h[i] * C[:, None]).sum(-1) + (mixer.D * 2.0**e.D)[:, None] * x
             g = self.g[i] = y.ravel() * silu(z)
-            u = u + self.out(layer, g, c)
+            u = u + self.out(layer, g)
         return self.project(m.head, self.normalized(m.head, u), 0)
 
     def convolve(self, i: int, xBC: Array, row_exp: NDArray[np.int64]) -> list[Array]:
-        c, layer = self.m.config, self.m.layers[i]
-        e, width = layer.exponents, c.ngroups * c.d_state
+        mixer = mixer_of(self.m.layers[i])
+        c, e = mixer.sizes, mixer.exponents
+        width = c.ngroups * c.d_state
         out_exp = np.concatenate(
             [np.repeat(e.conv_x, c.d_inner), np.repeat(e.conv_B, width), np.repeat(e.conv_C, width)]
         )
-        unit = 2.0 ** (out_exp - layer.conv_out_shift)  # of the sum
-        taps = layer.conv_weight * (unit / 2.0 ** (row_exp + layer.conv_in_shift))
+        unit = 2.0 ** (out_exp - mixer.conv_out_shift)  # of the sum
+        taps = mixer.conv_weight * (unit / 2.0 ** (row_exp + mixer.conv_in_shift))
         window = np.concatenate([self.window[i], xBC[None]])
         self.window[i] = window[1:]
-        out = silu((window * taps).sum(0) + layer.conv_bias * unit)
+        out = silu((window * taps).sum(0) + mixer.conv_bias * unit)
         return np.split(out, [c.d_inner, c.d_inner + width])
 
-    def out(self, layer: Any, g: Array, c: ModelConfig) -> Array:
-        f, e = self.m.formats, layer.exponents
-        weighted = (g * layer.gate_weight * 2.0**e.gate_weight).reshape(c.ngroups, -1)
-        inverse = rms_inverse(g.reshape(c.ngroups, -1), layer.eps_gate * 2.0 ** (2 * e.gate))
+    def out(self, layer: QuantizedLayer, g: Array) -> Array:
+        f, mixer = self.m.formats, mixer_of(layer)
+        c, e = mixer.sizes, mixer.exponents
+        weighted = (g * mixer.gate_weight * 2.0**e.gate_weight).reshape(c.ngroups, -1)
+        inverse = rms_inverse(g.reshape(c.ngroups, -1), mixer.eps_gate * 2.0 ** (2 * e.gate))
         mixed = pad(weighted, -(-c.group_dim // f.group) * f.group) * inverse
         size = f.hadamard or mixed.shape[1]
         turned = mixed.reshape(c.ngroups, -1, size) @ sylvester(size)
@@ -146,9 +151,9 @@ def test_integers_mean_what_they_say(name):
 
     They came to 20 to 31 dB; any exponent that is one off makes one of them less than 15.
     """
-    sizes, formats, comparison = CASES[name]
+    shape, formats, comparison = CASES[name]
     wide = Formats(weight_bits=8, act_bits=8, head_weight_bits=8, head_qmax=127, **formats)
-    model = random_model(sizes, wide, seed=3, comparison=comparison)
+    model = random_model(shape, wide, seed=3, comparison=comparison)
     ids = tokens(model, 1, 16)
     seen: dict[str, Any] = {}
     engine, witness = Engine(model), FloatModel(model)
@@ -158,9 +163,9 @@ def test_integers_mean_what_they_say(name):
     wanted = np.array([witness.step(token) for token in ids[0]])
     assert decibels(logits[0] * 2.0**model.logit_exp, wanted) > 20
     for i, layer in enumerate(model.layers):
-        e = layer.exponents
-        stored, exponents = (part[0] for part in state.natural(i))
-        blocks = np.repeat(exponents.astype(int), model.formats.ssm(sizes).block, axis=-1)
+        sizes, e = sizes_of(shape, i), mixer_of(layer).exponents
+        stored, exponents = (natural(state.layer(i)[part])[0] for part in ("h", "h_exp"))
+        blocks = np.repeat(exponents.astype(int), ssm_step(sizes, wide).block, axis=-1)
         h = (stored * 2.0 ** (blocks + e.state))[..., : sizes.d_state]
         assert decibels(h, witness.h[i]) > 18, f"state of layer {i}"
         g = seen[f"layer.{i}.gate.g"][0, -1] * 2.0**e.gate

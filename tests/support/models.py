@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,31 @@ from torch import Tensor
 from lightmamba.causal_lm import CausalLM
 from lightmamba.config import ModelConfig, mamba2_config
 
-__all__ = ["TINY", "random_model", "transformers_model", "transformers_names"]
+from .layers import sizes_of
+
+__all__ = ["TINY", "named_parameters", "random_model", "transformers_model", "transformers_names"]
 __all__ += ["write_state_spaces", "write_tokenizer", "write_transformers"]
 
 TINY = mamba2_config(
     d_model=32, n_layer=2, vocab_size=64, d_state=16, headdim=16, chunk_size=8, tie_embeddings=False
 )
+DRAWN = ("dt_bias", "A_log", "D", "norm", "in_proj.weight", "conv1d.weight", "conv1d.bias",
+         "out_proj.weight")  # fmt: skip
+
+
+def named_parameters(model: CausalLM) -> Iterator[tuple[str, Tensor]]:
+    """Names and parameters, those of a mixer in the order in which they are drawn.
+
+    So a seed gives the same model, in whatever order the modules declare their parameters.
+    """
+    for _, group in groupby(
+        model.named_parameters(), lambda item: item[0].rpartition(".mixer.")[0]
+    ):
+        yield from sorted(group, key=lambda item: _place(item[0].rpartition(".mixer.")[2]))
+
+
+def _place(own: str) -> int:
+    return DRAWN.index(own) if own in DRAWN else len(DRAWN)
 
 
 def random_model(
@@ -39,13 +60,13 @@ def random_model(
 
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     model = CausalLM(config).to(wide).requires_grad_(False).eval()
-    for name, parameter in model.named_parameters():
+    for name, parameter in named_parameters(model):
         shape = parameter.shape
         match name.rpartition(".mixer.")[2]:
             case "embedding.weight":
                 value = normal(shape, 1.0)
             case "conv1d.weight":
-                value = normal(shape, 1 / math.sqrt(config.d_conv))
+                value = normal(shape, 1 / math.sqrt(shape[2]))
             case "conv1d.bias":
                 value = normal(shape, 0.2)
             case "dt_bias":  # softplus of it from 0.001 to 0.3
@@ -75,27 +96,26 @@ def transformers_names(model: CausalLM) -> dict[str, Tensor]:
 
 def transformers_model(model: CausalLM, **config: Any) -> Any:
     """transformers' Mamba2ForCausalLM with the same weights; ``config`` overrides its fields."""
-    from transformers import Mamba2ForCausalLM
-    from transformers import ModelConfig as TransformersConfig
+    from transformers import Mamba2Config, Mamba2ForCausalLM
 
-    c = model.config
+    c, sizes = model.config, sizes_of(model.config)
     fields: dict[str, Any] = {
         "hidden_size": c.d_model,
         "num_hidden_layers": c.n_layer,
         "vocab_size": c.vocab_size,
-        "state_size": c.d_state,
-        "head_dim": c.headdim,
-        "num_heads": c.nheads,
-        "n_groups": c.ngroups,
-        "expand": c.expand,
-        "conv_kernel": c.d_conv,
-        "chunk_size": c.chunk_size,
-        "use_conv_bias": c.conv_bias,
+        "state_size": sizes.d_state,
+        "head_dim": sizes.headdim,
+        "num_heads": sizes.nheads,
+        "n_groups": sizes.ngroups,
+        "expand": sizes.d_inner // c.d_model,
+        "conv_kernel": sizes.d_conv,
+        "chunk_size": sizes.chunk_size,
+        "use_conv_bias": sizes.conv_bias,
         "tie_word_embeddings": c.tie_embeddings,
         "layer_norm_epsilon": c.eps,
-        "time_step_limit": c.dt_limit,
+        "time_step_limit": sizes.dt_limit,
     }
-    theirs = Mamba2ForCausalLM(TransformersConfig(**fields | config)).eval()
+    theirs = Mamba2ForCausalLM(Mamba2Config(**fields | config)).eval()
     weights = transformers_names(model)
     if c.tie_embeddings:
         weights["lm_head.weight"] = model.embedding.weight.data
@@ -175,7 +195,8 @@ def write_state_spaces(
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = random_model(config, seed=seed, dtype=dtype)
-    low, high = config.dt_limit
+    sizes = sizes_of(config)
+    low, high = sizes.dt_limit
     written = {
         "d_model": config.d_model,
         "d_intermediate": 0,
@@ -183,13 +204,13 @@ def write_state_spaces(
         "vocab_size": config.vocab_size - padding,
         "ssm_cfg": {
             "layer": "Mamba2",
-            "d_state": config.d_state,
-            "headdim": config.headdim,
-            "ngroups": config.ngroups,
-            "expand": config.expand,
-            "d_conv": config.d_conv,
-            "chunk_size": config.chunk_size,
-            "conv_bias": config.conv_bias,
+            "d_state": sizes.d_state,
+            "headdim": sizes.headdim,
+            "ngroups": sizes.ngroups,
+            "expand": sizes.d_inner // config.d_model,
+            "d_conv": sizes.d_conv,
+            "chunk_size": sizes.chunk_size,
+            "conv_bias": sizes.conv_bias,
             "dt_limit": [low, high],
             **(ssm_cfg or {}),
         },

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.blocks.mamba2.synthetic import UNIT_EXP
 from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedLinear, QuantizedModel, synthetic, validate
 from lightmamba.qmodel.model import RMS_SHIFT
-from lightmamba.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP, UNIT_EXP
+from lightmamba.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP
 
 __all__ = ["TINY", "random_model"]
 
@@ -35,7 +36,7 @@ def random_model(
     layers = []
     for layer in model.layers:
         out_bias = np.rint(rng.standard_normal(config.d_model) * 0.1 * 2.0**-RESIDUAL_EXP)
-        in_proj = _extras(rng, layer.in_proj, config, layer.exponents.of_rows(config))
+        in_proj = _extras(rng, layer.in_proj, config, layer.mixer.row_exponents())
         out_proj = replace(layer.out_proj, bias=out_bias.astype(np.int32))
         layers.append(replace(layer, in_proj=in_proj, out_proj=out_proj))
     head = _extras(rng, model.head, config, LOGIT_EXP, rows=False)

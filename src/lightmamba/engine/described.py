@@ -17,7 +17,7 @@ from lightmamba.numerics.blocks import RECIPROCALS, BlockQuant
 from lightmamba.numerics.formats import INT16, INT32, IntFormat
 from lightmamba.numerics.hadamard import hadamard, has_hadamard
 from lightmamba.numerics.linear import Projection
-from lightmamba.numerics.tables import tables
+from lightmamba.numerics.tables import Reciprocal, tables
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.model import RMS_SHIFT
 
@@ -78,8 +78,9 @@ class Description:
 
     def _tables(self) -> native.Tables:
         sigmoid, softplus, exp2, rsqrt = tables()
+        reciprocal = Reciprocal()
         pairs = []
-        for nodes, sign in ((sigmoid.nodes, 1), (rsqrt.nodes, -1)):
+        for nodes, sign in ((sigmoid.nodes, 1), (rsqrt.nodes, -1), (reciprocal.nodes, -1)):
             base, delta = nodes.base, sign * nodes.delta
             if base.min() < 0 or base.max() > 65535 or delta.min() < 0 or delta.max() > 65535:
                 raise AssertionError("a table does not fit two halves of 32 bits")
@@ -87,6 +88,7 @@ class Description:
         return native.Tables(
             sigmoid=pairs[0],
             rsqrt=pairs[1],
+            reciprocal=pairs[2],
             softplus_base=self.ints(softplus.nodes.base),
             softplus_delta=self.ints(softplus.nodes.delta),
             softplus_shift=self.ints(softplus.shifts),
@@ -94,6 +96,7 @@ class Description:
             exp2_delta=self.ints(exp2.nodes.delta),
             sigmoid_bits=sigmoid.bits,
             rsqrt_bits=rsqrt.bits,
+            reciprocal_bits=reciprocal.bits,
             softplus_bits=softplus.bits,
             exp2_bits=exp2.bits,
         )
@@ -178,8 +181,8 @@ class Description:
             return self.whole
         m, f, kept = self.model, self.model.formats, self.kept
         layers = (native.Layer * len(m.layers))()
-        for i, (layer, places) in enumerate(zip(m.layers, Layout.of(m).layers, strict=True)):
-            struct = self.layer(layer, {name: place.start for name, place in places.items()})
+        for i, layer in enumerate(m.layers):
+            struct = self.layer(layer, Layout.of(m).starts(i))
             struct.in_proj = self.linear(
                 f.projection, layer.in_proj, m.in_shift(layer), INT16, 1, kept
             )

@@ -183,6 +183,8 @@ class Engine:
         wanted.shape + (vocab_size,) int32, or None
             Logits of the tokens whose places in ``ids`` are ``wanted``, if any are.
         """
+        for row, _, count in slots:
+            state.reserve(row, count)
         logits = self._logits(state, slots, ids, wanted, observe)
         for row, _, count in slots:
             state.position[row] += count
@@ -209,7 +211,7 @@ class Engine:
             for i in layers:
                 ops.run(state, slots, range(i, i + 1), None, None)
                 sizes = self.config.layers[i]
-                for name, value in work.observables(sizes, lead, state.layer(i)):
+                for name, value in work.observables(sizes, lead, state.layer(i), state.position):
                     observe(f"layer.{i}.{name}", value)
             logits = ops.run(state, slots, range(0), None, want)
             for name in ("rms", "rms_shift", "q", "code") if wanted.size else ():
@@ -239,6 +241,8 @@ class Engine:
     ) -> tuple[NDArray[np.int32], Counter[str]]:
         """Logits, and what saturated; advances ``state``."""
         lost: Counter[str] = Counter()
+        for row in range(len(state)):
+            state.reserve(row, ids.shape[1])
         u = self.embed(ids, lost)
         if observe is not None:
             observe("embedding", u)

@@ -112,9 +112,7 @@ class Native:
         if not (fits and whole and data.flags.writeable):
             found = f"{data.dtype} {data.shape}"
             raise InputError(f"the state is {found}, which is not as Engine.empty_state makes it")
-        return native.Sequences(
-            data=data.ctypes.data, stride=data.strides[0], position=pointer(state.position)
-        )
+        return _sequences(state)
 
     def rms(self, x: Ints, shift: int, groups: int, eps: int) -> tuple[Ints, Ints]:
         x = _as(x, np.int32)
@@ -178,8 +176,7 @@ class _Phases:
     def __init__(self, ops: Native, layer: QuantizedLayer) -> None:
         self.ops, self.sizes = ops, layer.mixer.sizes
         self.layout = Layout.of_layers((self.sizes,), ops.formats)
-        places = {name: place.start for name, place in self.layout.layers[0].items()}
-        self.struct = ops.described.layer(layer, places)
+        self.struct = ops.described.layer(layer, self.layout.starts(0))
 
     def begin(self, batch: int, seqlen: int, position: NDArray[np.int64] | None = None) -> "_Run":
         """Prepare a call."""
@@ -195,28 +192,40 @@ class _Run:
         self.phases, self.batch, self.seqlen = phases, batch, seqlen
         ops, layout = phases.ops, phases.layout
         self._work = Workspace(ops._model, (phases.sizes,), batch * seqlen)
-        self._state = State(
-            layout, np.zeros((batch, layout.size), np.uint8),
-            _as(np.zeros(batch) if position is None else position, np.int64),
-        )  # fmt: skip
+        self._state = State.of_layout(
+            layout, _as(np.zeros(batch) if position is None else position, np.int64)
+        )
+        for row in range(batch):
+            self._state.reserve(row, seqlen)
         self.arrays: Mapping[str, Array] = self._work.of(phases.sizes, batch * seqlen)
-        self.state: Mapping[str, Array] = self._state.layer(0)
+        self.state: Mapping[str, Any] = self._state.layer(0)
 
     def __call__(self, phase: int | None) -> dict[str, int]:
         """Run it over ``batch`` sequences that lie one after the other."""
-        data, n = self._state.data, self.seqlen
-        sequences = native.Sequences(
-            data=data.ctypes.data, stride=data.strides[0], position=pointer(self._state.position)
-        )
+        n = self.seqlen
         slots = [(i, i * n, n) for i in range(self.batch)]
         which = native.Phase.HADAMARD if phase is None else native.Phase.MIXER + phase
         ops = self.phases.ops
         ops.context.call(
             "phase", ops.described.sizes, self.phases.struct,
-            self._work.struct(self.batch * n, 0, None), sequences, _slots(slots), len(slots),
+            self._work.struct(self.batch * n, 0, None), _sequences(self._state), _slots(slots),
+            len(slots),
             ctypes.c_int(which),
         )  # fmt: skip
         return self._work.take_lost()
+
+
+def _sequences(state: State) -> native.Sequences:
+    """Pointers to the arrays of a state."""
+    addresses = [pages.data.ctypes.data for pages in state.pages] if state.layout.page else []
+    pages = (ctypes.c_void_p * len(addresses))(*addresses)
+    struct = native.Sequences(
+        data=state.data.ctypes.data, stride=state.data.strides[0],
+        position=pointer(state.position), pages=ctypes.addressof(pages),
+        page_bytes=state.layout.page,
+    )  # fmt: skip
+    struct.kept = pages  # as long as the struct lives
+    return struct
 
 
 def _slots(slots: list[tuple[int, int, int]]) -> Any:

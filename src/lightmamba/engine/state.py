@@ -1,4 +1,4 @@
-"""What sequences leave behind: a run of bytes each, of which every layer has its part."""
+"""What sequences leave behind: bytes of a fixed size each, and pages that grow with tokens."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,14 +12,15 @@ from lightmamba.blocks import part
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.formats import Formats
 from lightmamba.native.arena import LINE, Arena
+from lightmamba.numerics.attention import PAGE
 from lightmamba.qmodel import QuantizedModel
 
-__all__ = ["Layout", "Place", "State"]
+__all__ = ["Layout", "Pages", "Place", "State"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """One array of one layer within the bytes of a sequence."""
+    """One array of one layer within the bytes of a sequence, or of a page of its tokens."""
 
     start: int
     dtype: Any
@@ -30,13 +31,21 @@ class Place:
         """Bytes."""
         return prod(self.shape) * int(np.dtype(self.dtype).itemsize)
 
+    def of(self, data: NDArray[np.uint8]) -> NDArray[Any]:
+        """The array within (count, bytes), (count, ...): what is written there is written here."""
+        mine = data[:, self.start : self.start + self.size]
+        array: NDArray[Any] = mine.view(self.dtype).reshape(len(data), *self.shape)
+        return array
+
 
 @dataclass(frozen=True)
 class Layout:
     """Where each layer's arrays lie; every one begins at a multiple of 64 bytes."""
 
-    layers: tuple[dict[str, Place], ...]
+    layers: tuple[dict[str, Place], ...]  # of a fixed size
+    tokens: tuple[dict[str, Place], ...]  # within a page; the first axis are its positions
     size: int  # bytes of a sequence
+    page: int  # bytes of a page; 0 where nothing grows
 
     @staticmethod
     def of(model: QuantizedModel) -> "Layout":
@@ -48,17 +57,62 @@ class Layout:
         """Layout of some layers alone."""
         return _layout(layers, formats)
 
+    def starts(self, layer: int) -> dict[str, int]:
+        """Where each array of a layer begins, in a sequence or in a page."""
+        places = self.layers[layer] | self.tokens[layer]
+        return {name: place.start for name, place in places.items()}
+
 
 @lru_cache(maxsize=64)
 def _layout(layers: tuple[Sizes, ...], formats: Formats) -> Layout:
-    at, found = 0, []
+    fixed, grows, size, page = [], [], 0, 0
     for sizes in layers:
-        places = {}
-        for name, (dtype, shape) in part(sizes.kind, "state").state(sizes, formats).items():
-            places[name] = Place(at, dtype, shape)
-            at += -(-places[name].size // LINE) * LINE
-        found.append(places)
-    return Layout(tuple(found), at)
+        own = part(sizes.kind, "state")
+        places, size = _placed(own.state(sizes, formats), size)
+        fixed.append(places)
+        tokens = own.tokens(sizes, formats) if hasattr(own, "tokens") else {}
+        paged = {name: (dtype, (PAGE, *shape)) for name, (dtype, shape) in tokens.items()}
+        places, page = _placed(paged, page)
+        grows.append(places)
+    return Layout(tuple(fixed), tuple(grows), size, page)
+
+
+def _placed(
+    arrays: dict[str, tuple[Any, tuple[int, ...]]], at: int
+) -> tuple[dict[str, Place], int]:
+    """Put arrays one behind the other; their places, and where the next one begins."""
+    places = {}
+    for name, (dtype, shape) in arrays.items():
+        places[name] = Place(at, dtype, shape)
+        at += -(-places[name].size // LINE) * LINE
+    return places, at
+
+
+class Pages:
+    """Pages of the tokens of one sequence.
+
+    Parameters
+    ----------
+    page : int
+        Bytes of one.
+    data : (pages, page) uint8, optional
+        What there is.
+    """
+
+    def __init__(self, page: int, data: NDArray[np.uint8] | None = None) -> None:
+        self.data = np.empty((0, page), np.uint8) if data is None else data
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for so many tokens; room doubles, so that a token costs little."""
+        wanted, have = -(-tokens // PAGE), len(self.data)
+        if wanted > have and self.data.shape[1]:
+            more = Arena(1).array((max(wanted, 2 * have), self.data.shape[1]), np.uint8)
+            more[:have] = self.data
+            self.data = more
+
+    def copy(self, tokens: int) -> "Pages":
+        """Copy of the pages of the first tokens."""
+        return Pages(self.data.shape[1], self.data[: -(-tokens // PAGE)].copy())
 
 
 @dataclass
@@ -68,24 +122,43 @@ class State:
     layout: Layout
     data: NDArray[np.uint8]  # (batch, bytes of a sequence)
     position: NDArray[np.int64]  # (batch,), tokens seen; the dither depends on it
+    pages: list[Pages]  # of each sequence
 
     @staticmethod
     def empty(model: QuantizedModel, batch: int) -> "State":
         """State of sequences that have not begun."""
-        layout = Layout.of(model)
-        data = Arena(1).array((batch, layout.size), np.uint8)
-        return State(layout, data, np.zeros(batch, dtype=np.int64))
+        return State.of_layout(Layout.of(model), np.zeros(batch, dtype=np.int64))
+
+    @staticmethod
+    def of_layout(layout: Layout, position: NDArray[np.int64]) -> "State":
+        """Zeros for sequences that are at ``position`` (batch,)."""
+        data = Arena(1).array((len(position), layout.size), np.uint8)
+        return State(layout, data, position, [Pages(layout.page) for _ in position])
 
     def __len__(self) -> int:
         return len(self.position)
 
-    def layer(self, index: int) -> dict[str, NDArray[Any]]:
-        """Arrays of one layer by name, (batch, ...) each; what is written there is written here."""
-        found = {}
-        for name, place in self.layout.layers[index].items():
-            part_of = self.data[:, place.start : place.start + place.size]
-            found[name] = part_of.view(place.dtype).reshape(len(self), *place.shape)
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all sequences."""
+        return int(self.data.nbytes) + sum(int(pages.data.nbytes) for pages in self.pages)
+
+    def layer(self, index: int) -> dict[str, Any]:
+        """Arrays of one layer by name; what is written there is written here.
+
+        Those of a fixed size are (batch, ...); of those that grow, each sequence has its own,
+        (pages, 32, ...).
+        """
+        found: dict[str, Any] = {
+            name: place.of(self.data) for name, place in self.layout.layers[index].items()
+        }
+        for name, place in self.layout.tokens[index].items():
+            found[name] = [place.of(pages.data) for pages in self.pages]
         return found
+
+    def reserve(self, row: int, tokens: int) -> None:
+        """Make room for so many more tokens of a sequence."""
+        self.pages[row].reserve(int(self.position[row]) + tokens)
 
     def fork(self) -> "State":
         """Copy that goes its own way: feeding tokens changes the state that is fed."""
@@ -96,11 +169,13 @@ class State:
         position = self.position[rows].copy()
         data = Arena(1).array((len(position), self.layout.size), np.uint8)
         data[...] = self.data[rows]
-        return State(self.layout, data, position)
+        chosen = np.arange(len(self))[rows]
+        pages = [self.pages[i].copy(int(self.position[i])) for i in chosen]
+        return State(self.layout, data, position, pages)
 
     def view(self, rows: slice) -> "State":
         """Some of the sequences themselves: what is written there is written here."""
-        return State(self.layout, self.data[rows], self.position[rows])
+        return State(self.layout, self.data[rows], self.position[rows], self.pages[rows])
 
     @staticmethod
     def join(parts: "list[State]") -> "State":
@@ -108,4 +183,5 @@ class State:
         layout, batch = parts[0].layout, sum(len(p) for p in parts)
         data = Arena(1).array((batch, layout.size), np.uint8)
         np.concatenate([p.data for p in parts], out=data)
-        return State(layout, data, np.concatenate([p.position for p in parts]))
+        position = np.concatenate([p.position for p in parts])
+        return State(layout, data, position, [pages for p in parts for pages in p.pages])

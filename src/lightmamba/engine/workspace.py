@@ -24,7 +24,7 @@ KINDS = {  # of saturation: the kernels' names, and the engine's
     "IN": "in_proj", "CONV_INPUT": "conv.input", "CONV": "conv", "DT": "dt", "H": "ssm.h",
     "Y": "ssm.y", "GATE": "gate", "HADAMARD": "hadamard", "OUT_SCALE": "out_proj.scale",
     "OUT": "out_proj", "RESIDUAL": "residual", "HEAD_SCALE": "head.scale", "HEAD": "head",
-    "HIDDEN": "mlp.hidden",
+    "HIDDEN": "mlp.hidden", "SCORE": "attention.score", "MEAN": "attention.mean",
 }  # fmt: skip
 
 
@@ -112,7 +112,11 @@ class Workspace:
         return out
 
     def observables(
-        self, sizes: Sizes, lead: tuple[int, int], state: Mapping[str, Array]
+        self,
+        sizes: Sizes,
+        lead: tuple[int, int],
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
     ) -> Iterator[tuple[str, Array]]:
         """Names and copies of the values of a layer that has just run."""
         found = self.of(sizes, lead[0] * lead[1])
@@ -120,7 +124,7 @@ class Workspace:
         for name in ("rms", "rms_shift", "q", "code"):
             yield f"in_proj.{name}", a[f"in_{name}"].copy()
         yield "in_proj.rows", a["rows"].copy()
-        for name, value in part(sizes.kind, "compiled").observables(sizes, a, state):
+        for name, value in part(sizes.kind, "compiled").observables(sizes, a, state, position):
             yield name, value.copy()
         yield "hadamard.out", a["mixed"].copy()
         for name in ("rms", "rms_shift", "q", "code", "rows"):

@@ -1,6 +1,7 @@
 // The phases of a pass, and single operations over arrays.
 #include "kernels.hpp"
 
+#include "../blocks/attention/kernels.hpp"
 #include "../blocks/mamba2/kernels.hpp"
 #include "../blocks/mlp/kernels.hpp"
 #include "hadamard.hpp"
@@ -22,7 +23,9 @@ struct MixerPhases {
 template <class K>
 constexpr MixerPhases phases_of = {K::IN_A_PASS, K::items, K::scratch, K::item, K::rms};
 
-constexpr MixerPhases KINDS[N_KINDS] = {phases_of<Mamba2Phases>, phases_of<MlpPhases>};
+constexpr MixerPhases KINDS[N_KINDS] = {
+    phases_of<AttentionPhases>, phases_of<Mamba2Phases>, phases_of<MlpPhases>,
+};
 
 const MixerPhases& mixer(const Job& job) { return KINDS[job.layer->kind]; }
 

@@ -23,6 +23,17 @@ INLINE void reciprocal_root(const Tables& tables, int64_t total, int32_t* mantis
     *j = exponent;
 }
 
+// Mantissa and j of the reciprocal of `total`, which is positive.
+INLINE void reciprocal(const Tables& tables, int64_t total, int32_t* mantissa, int32_t* j) {
+    const int64_t exponent = bit_length(total) - 16;
+    const int64_t f = exponent < 0 ? total << -exponent : total >> exponent;
+    const int64_t offset = f - (1 << 15), bits = tables.reciprocal_bits;
+    const uint32_t node = tables.reciprocal[offset >> bits];
+    const int64_t delta = -int64_t(node & 0xFFFF);
+    *mantissa = interpolate(node >> 16, delta, offset & ((1 << bits) - 1), bits);
+    *j = exponent;
+}
+
 // A 1/rms of one (blocks/protocols.py: UNIT), for kinds without a norm in front of out_proj.
 INLINE void unit_rms(const Work& w, int64_t groups, int64_t v) {
     for (int64_t i = v * groups; i < (v + 1) * groups; ++i) {

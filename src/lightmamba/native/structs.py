@@ -43,6 +43,8 @@ class Lost(IntEnum):
     HEAD_SCALE = 14
     HEAD = 15
     HIDDEN = 16
+    SCORE = 17
+    MEAN = 18
 
 
 class Phase(IntEnum):
@@ -52,16 +54,16 @@ class Phase(IntEnum):
     MIXER = 9  # from here on those of the layer's kind
 
 
-KINDS = ("mamba2", "mlp")  # of mixers, in the order of the kernels' list
+KINDS = ("attention", "mamba2", "mlp")  # of mixers, in the order of the kernels' list
 
 
 class Tables(ctypes.Structure):
     """Functions as tables of nodes."""
 
     _fields_ = [
-        *pointers("sigmoid rsqrt softplus_base softplus_delta softplus_shift"),
+        *pointers("sigmoid rsqrt reciprocal softplus_base softplus_delta softplus_shift"),
         *pointers("exp2_base exp2_delta"),
-        *ints("sigmoid_bits rsqrt_bits softplus_bits exp2_bits"),
+        *ints("sigmoid_bits rsqrt_bits reciprocal_bits softplus_bits exp2_bits"),
     ]  # fmt: skip
 
 
@@ -121,7 +123,10 @@ class Slot(ctypes.Structure):
 class Sequences(ctypes.Structure):
     """States of many sequences."""
 
-    _fields_ = [("data", POINTER), ("stride", INT), ("position", POINTER)]
+    _fields_ = [
+        ("data", POINTER), ("stride", INT), ("position", POINTER), ("pages", POINTER),
+        ("page_bytes", INT),
+    ]  # fmt: skip
 
 
 class Panel(ctypes.Structure):

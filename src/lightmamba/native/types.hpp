@@ -8,10 +8,10 @@ namespace lightmamba {
 // Functions as tables of nodes (numerics/tables.py): value = base + delta * fraction / 2^bits.
 struct Tables {
     const int32_t* sigmoid;  // base << 16 | delta
-    const int32_t* rsqrt;    // base << 16 | -delta
+    const int32_t *rsqrt, *reciprocal;  // base << 16 | -delta
     const int32_t *softplus_base, *softplus_delta, *softplus_shift;
     const int32_t *exp2_base, *exp2_delta;
-    int64_t sigmoid_bits, rsqrt_bits, softplus_bits, exp2_bits;
+    int64_t sigmoid_bits, rsqrt_bits, reciprocal_bits, softplus_bits, exp2_bits;
 };
 
 // Dynamic quantization of blocks (numerics/blocks.py: BlockQuant).
@@ -39,7 +39,7 @@ struct Transform {
 };
 
 // Kinds of mixers, in the order of KINDS in kernels.cpp.
-enum Kind { MAMBA2, MLP, N_KINDS };
+enum Kind { ATTENTION, MAMBA2, MLP, N_KINDS };
 
 struct Layer {
     int64_t kind;
@@ -63,20 +63,24 @@ struct Slot {
     int64_t sequence, first, count;
 };
 
-// States of many sequences, `stride` bytes apart.
+// States of many sequences, `stride` bytes apart, and the pages of tokens of each.
 struct Sequences {
     char* data;
     int64_t stride;
     const int64_t* position;
+    char* const* pages;
+    int64_t page_bytes;
 
     char* of(int64_t sequence) const { return data + sequence * stride; }
+    char* page(int64_t sequence, int64_t n) const { return pages[sequence] + n * page_bytes; }
 };
 
 // What saturated, by kind.
 enum Lost {
     LOST_EMBEDDING, LOST_CLIPPED, LOST_IN_SCALE, LOST_IN, LOST_CONV_INPUT, LOST_CONV, LOST_DT,
     LOST_H, LOST_Y, LOST_GATE, LOST_HADAMARD, LOST_OUT_SCALE, LOST_OUT, LOST_RESIDUAL,
-    LOST_HEAD_SCALE, LOST_HEAD, LOST_HIDDEN, LOST_KINDS,
+    LOST_HEAD_SCALE, LOST_HEAD, LOST_HIDDEN, LOST_SCORE, LOST_MEAN,
+    LOST_KINDS,
 };
 
 // Input of a projection as its kernel takes it, by vector.

@@ -1,8 +1,9 @@
 """Non-linear functions as tables of 16-bit entries (exp2: 25) with linear interpolation.
 
 One input format each, for every layer of every model, so that the entire domain can be checked:
-sigmoid and softplus take Q5.11 (16 bits, ±16), rsqrt a normalized 16-bit mantissa, exp2 a 24-bit
-fraction. A table is three small integer arrays; :func:`interpolate` is all that reads them.
+sigmoid and softplus take Q5.11 (16 bits, ±16), rsqrt and reciprocal a normalized 16-bit mantissa,
+exp2 a 24-bit fraction. A table is three small integer arrays; :func:`interpolate` is all that
+reads them.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from lightmamba.numerics.primitives import Ints, bit_length, round_shift, saturate
 
-__all__ = ["Q5_11", "Exp2", "Rsqrt", "Sigmoid", "Softplus", "interpolate"]
+__all__ = ["Q5_11", "Exp2", "Reciprocal", "Rsqrt", "Sigmoid", "Softplus", "interpolate"]
 
 Q5_11 = -11  # exponent of the tables' input format
 _LOW = -(1 << 15)  # its lowest value
@@ -154,6 +155,36 @@ class Rsqrt:
     def __call__(self, s: Ints) -> tuple[Ints, Ints]:
         f, j = self.normalize(s)
         offset = f - (1 << 14)
+        segment, fraction = offset >> self.bits, offset & ((1 << self.bits) - 1)
+        nodes = self.nodes
+        return interpolate(nodes.base[segment], nodes.delta[segment], fraction, self.bits), j
+
+
+@dataclass(frozen=True)
+class Reciprocal:
+    """1/s of a positive integer below 2^62: s in, (mantissa, j) out, value m·2^(-31-j).
+
+    s is normalized to f·2^j with f in 2^15..2^16 - 1 (cut, not rounded, which costs 3.1e-5 at
+    most), and the table of f gives a 16-bit mantissa. Worst relative error of the table 3.1e-5
+    (tested over all f).
+    """
+
+    bits: int = 6
+
+    @cached_property
+    def nodes(self) -> _Nodes:
+        f = np.arange(1 << 15, (1 << 16) + 1, 1 << self.bits)
+        return _Nodes.of(2.0**31 / f, 65535, self.bits)
+
+    @staticmethod
+    def normalize(s: Ints) -> tuple[Ints, Ints]:
+        """Split s into (f, j); j is in -15..46."""
+        j = bit_length(s) - 16
+        return (s << np.maximum(-j, 0)) >> np.maximum(j, 0), j
+
+    def __call__(self, s: Ints) -> tuple[Ints, Ints]:
+        f, j = self.normalize(s)
+        offset = f - (1 << 15)
         segment, fraction = offset >> self.bits, offset & ((1 << self.bits) - 1)
         nodes = self.nodes
         return interpolate(nodes.base[segment], nodes.delta[segment], fraction, self.bits), j

@@ -105,11 +105,15 @@ def work(sizes: Sizes, formats: Formats) -> dict[str, tuple[Any, tuple[int, ...]
 
 
 def observables(
-    sizes: Sizes, arrays: Mapping[str, Array], state: Mapping[str, Array]
+    sizes: Sizes,
+    arrays: Mapping[str, Array],
+    state: Mapping[str, Any],
+    position: NDArray[np.int64],
 ) -> Iterator[tuple[str, Array]]:
     """Names and values of a layer that has just run, but for those that every kind has.
 
-    ``arrays`` begin with (batch, seqlen), ``state`` with (batch,).
+    ``arrays`` begin with (batch, seqlen), ``state`` with (batch,); ``position`` (batch,) is from
+    before these tokens.
     """
     yield "conv.out", arrays["conv"]
     yield "conv.state", state["conv"]

@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks.mlp.arithmetic import Arithmetic
@@ -56,7 +57,10 @@ def work(sizes: Sizes, formats: Formats) -> dict[str, tuple[Any, tuple[int, ...]
 
 
 def observables(
-    sizes: Sizes, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, NDArray[Any]]
+    sizes: Sizes,
+    arrays: Mapping[str, NDArray[Any]],
+    state: Mapping[str, Any],
+    position: NDArray[np.int64],
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Names and values of a layer that has just run, but for those that every kind has."""
     yield "mlp.hidden", arrays["weighted"]

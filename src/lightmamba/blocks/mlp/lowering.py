@@ -14,9 +14,7 @@ from lightmamba.numerics.fixed import HEADROOM_16, HEADROOM_WIDE, exponent_for
 __all__ = ["lower"]
 
 
-def lower(
-    mixer: FloatMixer, formats: Formats, seen: Mapping[str, NDArray[np.float64]]
-) -> Mixer:
+def lower(mixer: FloatMixer, formats: Formats, seen: Mapping[str, NDArray[np.float64]]) -> Mixer:
     """Everything of a layer but its two projections; see the other kinds' ``lower``."""
     sizes = mixer.sizes
     rows = {

@@ -14,6 +14,7 @@ from bench.tables import made
 from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
 from lightmamba.qmodel.synthetic import random_model
+from tests.support.layers import mixer_of, with_mixer
 
 CONFIG = mamba2_config(d_model=64, n_layer=2, vocab_size=53, d_state=16, headdim=16)
 MODEL = random_model(CONFIG)
@@ -48,9 +49,9 @@ def test_tokens_vary():
 
 def test_one_wrong_weight_is_found_where_it_first_shows():
     layers = list(MODEL.layers)
-    D = layers[1].D.copy()
+    D = mixer_of(layers[1]).D.copy()
     D[2] += 1
-    layers[1] = replace(layers[1], D=D)
+    layers[1] = with_mixer(layers[1], D=D)
     *_, last = chain(Engine(replace(MODEL, layers=tuple(layers))), reference(), 20)
     assert last.difference is not None
     assert last.difference.startswith("numpy reference: token 0, layer.1.ssm.y[0, 0, 2, ")

@@ -10,6 +10,7 @@ from lightmamba.compiler import build
 from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel
+from tests.support.layers import mixer_of, with_mixer
 from tests.support.qmodels import random_model
 
 __all__ = ["CASES", "W4A4", "W4A8", "W8A8", "compiled", "sizes", "target"]
@@ -65,12 +66,13 @@ def _varied(model: QuantizedModel) -> QuantizedModel:
     """The model with other exponents for each kind and layer; random ones have few different."""
     layers = []
     for n, layer in enumerate(model.layers):
-        e, more = layer.exponents, 2 * n
+        mixer, more = mixer_of(layer), 2 * n
+        e = mixer.exponents
         e = replace(
             e, z=e.z - 1, x=e.x + 1, B=e.B + 2, C=e.C - 2, conv_x=e.conv_x + more,
             conv_B=e.conv_B + 1, conv_C=e.conv_C - 1, D=e.D + 1 - more, y=e.y - 1,
             gate=e.gate + 1, gate_weight=e.gate_weight - more, weighted=e.weighted + 2,
             hadamard_shift=e.hadamard_shift + n,
         )  # fmt: skip
-        layers.append(replace(layer, exponents=e, eps_gate=layer.eps_gate + 1000 * n))
+        layers.append(with_mixer(layer, exponents=e, eps_gate=mixer.eps_gate + 1000 * n))
     return replace(model, layers=tuple(layers))

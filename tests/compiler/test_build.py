@@ -16,6 +16,7 @@ from lightmamba.errors import InputError
 from lightmamba.qmodel import load, save, to_bytes
 from lightmamba.qmodel.synthetic import random_model
 from tests.compiler.cases import W4A8, compiled, sizes, target
+from tests.support.layers import sizes_of
 
 
 def contents(path):
@@ -121,6 +122,9 @@ def test_a_build_that_does_not_say_its_model(tmp_path):
     assert asdict(artifact.arch) == values["arch"]
 
 
+LAYER = {"kind": "mamba2", "count": 1, **asdict(sizes_of(sizes()))}
+
+
 @pytest.mark.parametrize(
     ("lie", "reason"),
     [
@@ -130,7 +134,9 @@ def test_a_build_that_does_not_say_its_model(tmp_path):
         ({"seed": -1}, "its seed is out of range"),
         ({"formats": {}}, "the metadata lacks formats.weight_bits"),
         ({"config": 3}, "metadata config is 3, expected an object"),
-        ({"config": {"d_model": 64}}, "dt_limit is None, expected two numbers"),
+        ({"config": {"d_model": 64}}, "the metadata lacks config.layers"),
+        ({"config": {"layers": [LAYER | {"dt_limit": None}]}}, "dt_limit is None, expected a list"),
+        ({"config": {"layers": [LAYER | {"kind": "x"}]}}, "kind is 'x', expected one of "),
     ],
 )
 def test_a_manifest_that_does_not_say_which_model(tmp_path, lie, reason):
@@ -146,9 +152,11 @@ def test_sizes_that_are_not_those_of_the_build(tmp_path):
     model = random_model(SHAPES["demo"], lazy=True)
     artifact = build(model, Target.load("tiny"), tmp_path / "b")
     open_model(artifact, lazy=True)
-    lies: tuple[tuple[dict[str, int], str], ...] = (
+    (layers,) = artifact.model["config"]["layers"]
+    lies: tuple[tuple[dict[str, Any], str], ...] = (
         ({"vocab_size": 2047}, "its regions are not those of its sizes"),
-        ({"n_layer": 1 << 40}, "the model has n_layer 1099511627776, but the gates take"),
+        ({"layers": [layers | {"count": 600}]}, "the model has n_layer 600, but the gates take"),
+        ({"layers": [layers | {"count": 1 << 40}]}, "count is 1099511627776, expected 1 to 4096"),
         ({"d_model": 512}, "the gates have in_channels 256, but the model needs 512"),
     )
     for change, reason in lies:

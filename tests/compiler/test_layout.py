@@ -6,18 +6,15 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.blocks.mamba2.layout import conv_order, parameters, row_order
 from lightmamba.compiler.layout import (
     beats,
-    conv_order,
-    conv_words,
     embedding_rows,
-    gate_words,
-    head_words,
     lane_images,
-    row_order,
 )
 from tests.compiler.cases import CASES, sizes
 from tests.compiler.machine import Lane
+from tests.support.layers import mixer_of, sizes_of
 from tests.support.qmodels import random_model
 
 RNG = np.random.default_rng(7)
@@ -82,7 +79,7 @@ def test_images_read_back(port_bits, weight_bits, lanes, rows, parts):
 
 def test_rows_in_order():
     """Two heads of two: dt, B, C, x of the first, x and z by turns, z of the second."""
-    c = sizes(d_model=2, headdim=2, d_state=1, vocab_size=5)
+    c = sizes_of(sizes(d_model=2, headdim=2, d_state=1, vocab_size=5))
     # z 0-3, x 4-7, B 8, C 9, dt 10-11
     assert row_order(c, "reordered").tolist() == [10, 11, 8, 9, 4, 5, 6, 0, 7, 1, 2, 3]
     assert row_order(c, "naive").tolist() == list(range(12))
@@ -90,45 +87,59 @@ def test_rows_in_order():
     assert conv_order(c, row_order(c, "naive")).tolist() == list(range(6))
 
 
+def mixer_with(d_model=2):
+    config = sizes(d_model=d_model, headdim=2, d_state=3, vocab_size=5, d_conv=3)
+    return mixer_of(random_model(config).layers[0])
+
+
 @pytest.fixture(scope="module")
-def layer():
-    return random_model(sizes(d_model=2, headdim=2, d_state=3, vocab_size=5, d_conv=3)).layers[0]
+def mixer():
+    return mixer_with()
 
 
-def test_words_of_the_convolution(layer):
+def words(mixer, stream, rows=None):
+    """Words of one stream of parameters, with the rows of in_proj in this order."""
+    order = np.arange(mixer.sizes.in_rows) if rows is None else rows
+    return [f"{word:016x}" for word in parameters(mixer, order)[stream]]
+
+
+def test_words_of_the_convolution(mixer):
     """Ten channels, the last two first: a header of eight shifts, eight words, a header of two."""
-    layer = replace(
-        layer,
+    mixer = replace(
+        mixer,
         conv_weight=np.array([range(1, 11), range(-10, 0), range(11, 21)], dtype=np.int8),
         conv_bias=np.array([-1, *range(9)], dtype=np.int32),
         conv_in_shift=np.arange(6, 16, dtype=np.int8),
         conv_out_shift=np.arange(-5, 5, dtype=np.int8),
     )
     channels = np.array([8, 9, 0, 1, 2, 3, 4, 5, 6, 7])
-    words = [f"{word:016x}" for word in conv_words(layer, channels)]
-    assert len(words) == 12
-    assert words[0] == "00fffefdfcfb0403"  # shifts of 8, 9, 0 ... 5: 3, 4, -5 ... 0
-    assert words[1] == "0e00000713fe0900"  # channel 8: in_shift 14, bias 7, taps 0, 9, -2, 19
-    assert words[3] == "06ffffff0bf60100"  # channel 0: in_shift 6, bias -1, taps 0, 1, -10, 11
-    assert words[9] == "0000000000000201"  # shifts of 6 and 7: 1, 2
-    assert words[11] == "0d00000612fd0800"
+    first = mixer.sizes.d_inner  # of z, which comes before those of the convolution
+    found = words(mixer, "conv_params", first + channels)
+    assert len(found) == 12
+    assert found[0] == "00fffefdfcfb0403"  # shifts of 8, 9, 0 ... 5: 3, 4, -5 ... 0
+    assert found[1] == "0e00000713fe0900"  # channel 8: in_shift 14, bias 7, taps 0, 9, -2, 19
+    assert found[3] == "06ffffff0bf60100"  # channel 0: in_shift 6, bias -1, taps 0, 1, -10, 11
+    assert found[9] == "0000000000000201"  # shifts of 6 and 7: 1, 2
+    assert found[11] == "0d00000612fd0800"
 
 
-def test_words_of_the_heads(layer):
-    layer = replace(
-        layer,
+def test_words_of_the_heads(mixer):
+    mixer = replace(
+        mixer,
         dt_bias=np.array([-2, 3], dtype=np.int16),
         A=np.array([0x1234, 1], dtype=np.int16),
         A_shift=np.array([-1, 5], dtype=np.int8),
         D=np.array([-3, 0x4567], dtype=np.int16),
     )
-    assert [f"{w:016x}" for w in head_words(layer)] == ["00fffdff1234fffe", "0045670500010003"]
+    assert words(mixer, "head_params") == ["00fffdff1234fffe", "0045670500010003"]
 
 
-def test_words_of_the_gate(layer):
-    layer = replace(layer, gate_weight=np.array([1, -1, 3, 4, 5, 6], dtype=np.int16))
-    words = gate_words(layer, np.array([0, 1, 2, 3, 4, 5]))
-    assert [f"{w:016x}" for w in words] == ["00040003ffff0001", "0000000000060005"]
+def test_words_of_the_gate():
+    weight = np.array([1, -1, 3, 4, 5, 6], dtype=np.int16)
+    mixer = replace(mixer_with(d_model=3), gate_weight=weight)
+    assert words(mixer, "gate_params") == ["00040003ffff0001", "0000000000060005"]
+    last = words(mixer, "gate_params", np.array([9, 5, 7, 4, 0, 1, 2, 3]))  # others in between
+    assert last == ["ffff000100050006", "0000000000040003"]
 
 
 def test_rows_of_the_embedding():
@@ -144,6 +155,6 @@ def test_rows_of_the_embedding():
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_row_comes_once(name):
-    config = CASES[name][0]
+    config = sizes_of(CASES[name][0])
     for order in ("reordered", "naive"):
-        assert sorted(row_order(config, order)) == list(range(config.d_in_proj))
+        assert sorted(row_order(config, order)) == list(range(config.in_rows))

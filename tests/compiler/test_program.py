@@ -24,8 +24,9 @@ from tests.support.qmodels import random_model
 def written(name, order="reordered", **changes):
     config, formats, where = CASES[name]
     model = replace(random_model(config, formats), **changes)
-    numbers = [LayerNumbers.of(model, layer) for layer in model.layers]
-    return model, program(model, numbers, plan(config, formats, where, order), order)
+    arch = plan(config, formats, where, order)
+    numbers = [LayerNumbers.of(model, layer, arch) for layer in model.layers]
+    return model, program(model, numbers, arch, order)
 
 
 @pytest.mark.parametrize("name", CASES)

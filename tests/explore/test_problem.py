@@ -8,6 +8,7 @@ from lightmamba.arch.target import Target
 from lightmamba.errors import InputError
 from lightmamba.explore.space import Space
 from tests.explore.standin import RATIOS, SMALL, estimate, problem, target
+from tests.support.layers import resized
 
 
 def test_a_verdict_is_the_estimate():
@@ -30,7 +31,7 @@ def test_a_verdict_is_the_estimate():
 
 def test_what_is_refused_is_a_verdict():
     asked = problem()
-    deep = replace(asked, config=replace(SMALL, n_layer=600))
+    deep = replace(asked, config=resized(SMALL, n_layer=600))
     verdict = deep.judge(deep.space.of_base("w4a4"))
     assert verdict.refused == "the model has n_layer 600, but the gates take at most 510"
     assert not deep.feasible(verdict)
@@ -64,7 +65,7 @@ def test_schemes_that_do_not_fit_are_left_out():
          "38.4 times the lut of target tiny; so there is nothing to search")),
         (problem(target(), fill=0.01), ("takes 0.096 times the lut of target tiny, of which --fill "
          "allows 0.01; so there is nothing to search")),
-        (replace(problem(), config=replace(SMALL, n_layer=600)), "the gates take at most 510; so"),
+        (replace(problem(), config=resized(SMALL, n_layer=600)), "the gates take at most 510; so"),
         (replace(problem(), space=Space.around(target(), SMALL, tuple(RATIOS), {"lanes": (100,)})),
          "lanes must be in 1..64, not 100; so there is nothing to search"),
     ],

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.mamba2.quantized import Exponents
-from lightmamba.config import mamba2_config
+from lightmamba.blocks.mamba2.quantized import Exponents, Mixer
+from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
@@ -19,9 +20,8 @@ __all__ = ["FILE", "HEADER", "header_text", "tiny_model"]
 FILE = Path(__file__).with_name("tiny.safetensors")
 HEADER = Path(__file__).with_name("tiny.json")  # its header, for people to read
 
-CONFIG = mamba2_config(
-    d_model=4, n_layer=1, vocab_size=3, d_state=4, headdim=4, chunk_size=8, dt_limit=(0.0, 0.5)
-)
+SIZES = Sizes(nheads=2, headdim=4, d_state=4, chunk_size=8, dt_limit=(0.0, 0.5))
+CONFIG = ModelConfig(d_model=4, vocab_size=3, layers=(SIZES,))
 FORMATS = Formats(block=8, group=8, head_block=8, hadamard=8)
 
 
@@ -42,15 +42,15 @@ def linear(rows: int, channels: int, base: int, **extras: Any) -> QuantizedLinea
 
 def tiny_model() -> QuantizedModel:
     """One layer, two heads, three ids, and every optional part."""
-    c = CONFIG
-    layer = QuantizedLayer(
-        in_proj=linear(
-            c.d_in_proj, 8, -12,
-            input_scale=ramp((8,), 8190, 8197, "int16"), input_scale_exp=-13,
-            input_shift=ramp((8,), -4, 3, "int16"), input_shift_exp=-20,
-            bias=ramp((c.d_in_proj,), -13, 12, "int32"),
-        ),
-        out_proj=linear(c.d_model, 8, -15),
+    c = SIZES
+    in_proj = linear(
+        c.in_rows, 8, -12,
+        input_scale=ramp((8,), 8190, 8197, "int16"), input_scale_exp=-13,
+        input_shift=ramp((8,), -4, 3, "int16"), input_shift_exp=-20,
+        bias=ramp((c.in_rows,), -13, 12, "int32"),
+    )  # fmt: skip
+    mixer = Mixer(
+        sizes=c,
         conv_weight=ramp((c.d_conv, c.conv_dim), -32, 31, "int8"),
         conv_bias=ramp((c.conv_dim,), -100, -1, "int32"),
         conv_in_shift=ramp((c.conv_dim,), 6, 8, "int8"),
@@ -65,18 +65,19 @@ def tiny_model() -> QuantizedModel:
             D=-13, gate=-12, gate_weight=-13, weighted=-12, hadamard_shift=0,
         ),
         eps_gate=1342,
+        dt_low=-32768,
+        dt_high=-888,
     )  # fmt: skip
     return QuantizedModel(
-        config=c,
+        config=CONFIG,
         formats=FORMATS,
         valid_vocab=2,
         embedding=Table(ramp((3, 8), -12, 11, "int8"), ramp((3, 1), 200, 202, "uint8"), -17),
-        layers=(layer,),
+        layers=(QuantizedLayer(in_proj, mixer, linear(CONFIG.d_model, 8, -15)),),
         head=linear(3, 8, -13),
         residual_exp=-20,
         logit_exp=-16,
         eps=671,
-        dt_limits=(-32768, -888),
         origin={"source": "made by hand", "licence": "Apache-2.0", "recipe": "name = 'é'\n"},
         tokenizer=b'{"a": 0}',
         chat_template="{{ messages }}",

@@ -5,13 +5,14 @@ Python's integers, which cannot wrap. Legal shifts are those that ``qmodel.check
 """
 
 import math
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from lightmamba.blocks.mamba2.quantized import PRODUCT_SHIFT, SILU_SHIFT
+from lightmamba.blocks.protocols import out_channels
 from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import BlockQuant, Pow2Block
@@ -23,12 +24,13 @@ from lightmamba.numerics.primitives import round_shift
 from lightmamba.numerics.ssm import Discretize, SsmStep
 from lightmamba.qmodel import check
 from tests.numerics.exact import clamp, half_up
+from tests.support.layers import resized, sizes_of
 
 LARGE = SHAPES["mamba2-2.7b"]
 MODELS = SHAPES | {
-    "8 groups": replace(LARGE, ngroups=8),
-    "d_state 256": replace(LARGE, d_state=256),
-    "headdim 128": replace(LARGE, headdim=128),
+    "8 groups": resized(LARGE, ngroups=8),
+    "d_state 256": resized(LARGE, d_state=256),
+    "headdim 128": resized(LARGE, headdim=128),
     "padded": mamba2_config(d_model=192, n_layer=1, vocab_size=64, ngroups=2, headdim=16),
     "the widest": mamba2_config(d_model=1 << 13, n_layer=1, vocab_size=64, headdim=128),
 }
@@ -46,9 +48,9 @@ Q = np.array  # of one value or a few
 
 def projections(config, formats):
     """Every projection with its number of inputs."""
-    yield formats.projection, formats.in_channels(config)
-    yield formats.projection, formats.out_channels(config)
-    yield formats.head, formats.in_channels(config)
+    yield formats.projection, formats.in_channels(config.d_model)
+    yield formats.projection, out_channels(config.layers[0], formats)
+    yield formats.head, formats.in_channels(config.d_model)
 
 
 @pytest.mark.parametrize("formats", FORMATS)
@@ -91,8 +93,8 @@ def test_every_code_is_below_its_largest():
 @pytest.mark.parametrize("model", MODELS)
 def test_sums_of_squares(model):
     """int24 squares: up to 2^60 for 2^14 channels, and below 2^62 with the largest eps on top."""
-    config = MODELS[model]
-    for channels, groups in ((config.d_model, 1), (config.group_dim, config.ngroups)):
+    config, sizes = MODELS[model], sizes_of(MODELS[model])
+    for channels, groups in ((config.d_model, 1), (sizes.group_dim, sizes.ngroups)):
         assert channels <= check.NORM_CHANNELS
         assert channels << 46 <= 1 << 60
         x = np.full((1, channels * groups), LOW32)
@@ -122,16 +124,16 @@ def test_activation_blocks(op, base):
 @pytest.mark.parametrize("order", [128, 64, 2, 1, 0])
 def test_hadamard(model, order):
     """Up to order 128 an int24 grows to at most 31 bits; a whole group is shifted back to 32."""
-    config = MODELS[model]
+    sizes = sizes_of(MODELS[model])
     op = OnlineHadamard(order)
-    size = op.size(config.group_dim)
+    size = op.size(sizes.group_dim)
     assert size <= 128 or order == 0
     least = max(0, math.ceil(math.log2(size)) - 8)  # what the quantizer shifts by
-    x = np.full((1, config.group_dim), LOW24)
+    x = np.full((1, sizes.group_dim), LOW24)
     for shift in (least, least + 1, 31):
         out, lost = op(x, 1, shift)
         assert lost == 0
-        first = min(size, config.group_dim)  # Σ of one block; the padding is zero
+        first = min(size, sizes.group_dim)  # Σ of one block; the padding is zero
         assert out[0, 0] == half_up(first * LOW24, shift) >= LOW32
     assert size << 23 < 1 << 62
 
@@ -194,7 +196,7 @@ def test_the_state(bits, rounding):
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
-@pytest.mark.parametrize("d_state", sorted({m.d_state for m in MODELS.values()}))
+@pytest.mark.parametrize("d_state", sorted({sizes_of(m).d_state for m in MODELS.values()}))
 def test_reading_the_state(bits, d_state):
     """|h·2^e| <= 2^31 and |C·2^e| < 2^16, so y is below 2^47·d_state: 56 bits at 256."""
     high, exponent = stored(bits)
@@ -215,7 +217,7 @@ def test_reading_the_state(bits, d_state):
 @pytest.mark.parametrize("shift", [-20, 0, 20, 38, 62])
 def test_the_gate(shift):
     """int24 by int16: 38 bits, up to 20 to the left."""
-    assert check.PRODUCT_SHIFT == (-20, 62)
+    assert PRODUCT_SHIFT == (-20, 62)
     g, weighted, _ = Gate()(Q([LOW24] * 2), Q([32767] * 2), 0, shift, Q([-(1 << 15), 32767]), shift)
     first = clamp(half_up(LOW24 * 32767, shift), LOW24, -LOW24 - 1)
     assert g.tolist() == [first] * 2
@@ -231,14 +233,14 @@ SHIFTS = {  # what is shifted: its largest magnitude, and the shifts that a lega
     "activation times reciprocal": (1 << 47, (16, 62)),
     "convolution input": (1 << 15, (0, 15)),
     "convolution sum": ((1 << 23) + (1 << 16), (-24, 40)),
-    "input of the sigmoid": (1 << 15, check.SILU_SHIFT),
+    "input of the sigmoid": (1 << 15, SILU_SHIFT),
     "x·σ": ((1 << 15) * 65535, (16, 16)),
     "dt·A": (TOP_DT * 32767, (-30, 62)),
     "dt·x·B": (TOP_DT * 127 * 127, (-31, 62)),
     "decay·h": (TOP_DECAY * 32767, (0, 24)),
     "h·C": (1 << 55, (0, 62)),
     "D·x": ((1 << 15) * 127, (-31, 62)),
-    "gate": (1 << 38, check.PRODUCT_SHIFT),
+    "gate": (1 << 38, PRODUCT_SHIFT),
     "Hadamard": (1 << 37, (0, 31)),
     "unfused norm weight": (1 << 46, (-8, 62)),
     "unfused shift times rms": (1 << 61, (0, 62)),

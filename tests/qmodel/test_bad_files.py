@@ -116,8 +116,22 @@ def test_metadata_that_is_no_object(tmp_path, value):
     refuse(path, r"metadata entry is .*, expected an object")
 
 
+def run(header: dict[str, Any]) -> Any:
+    """The first run of equal layers."""
+    return header["config"]["layers"][0]
+
+
+def mixer(header: dict[str, Any]) -> Any:
+    """Numbers of the first layer's mixer."""
+    return header["layers"][0]["mixer"]
+
+
 METADATA = [
-    (lambda h: h.update(version=2), "of version 2, but this program reads version 1"),
+    (lambda h: h.update(version=3), "of version 3, but this program reads version 2"),
+    (
+        lambda h: h.update(version=1),
+        "reads version 2; make it again with: lightmamba quantize",
+    ),
     (lambda h: h.update(version="1"), "metadata version is '1', expected a whole number"),
     (lambda h: h.pop("version"), "the metadata lacks version"),
     (lambda h: h.pop("config"), "the metadata lacks config"),
@@ -131,13 +145,15 @@ METADATA = [
     (lambda h: h.update(chat_template=5), "metadata chat_template is 5, expected a string"),
     (lambda h: h["config"].pop("d_model"), "the metadata lacks config.d_model"),
     (lambda h: h["config"].update(d_model="4"), "config.d_model is '4', expected a whole number"),
-    (lambda h: h["config"].update(conv_bias=1), "config.conv_bias is 1, expected true or false"),
+    (lambda h: run(h).update(conv_bias=1), r"layers\[0\].conv_bias is 1, expected true or false"),
     (lambda h: h["config"].update(eps="x"), "config.eps is 'x', expected a number"),
     (lambda h: h["config"].update(hidden=4), "config has the unknown entry 'hidden'"),
-    (lambda h: h["config"].update(headdim=3), "config does not fit: headdim 3 does not divide"),
-    (lambda h: h["config"].update(dt_limit=["0"]), "config.dt_limit is .*, expected two numbers"),
-    (lambda h: h["config"].update(dt_limit=["a", "b"]), "dt_limit is .*, expected two numbers"),
-    (lambda h: h["config"].update(dt_limit=["1", "0"]), "config does not fit: dt_limit must be"),
+    (lambda h: run(h).update(hidden=4), r"config.layers\[0\] has the unknown entry 'hidden'"),
+    (lambda h: run(h).pop("nheads"), r"the metadata lacks config.layers\[0\].nheads"),
+    (lambda h: run(h).update(ngroups=3), r"layers\[0\] does not fit: ngroups 3 does not divide"),
+    (lambda h: run(h).update(dt_limit=["0"]), r"layers\[0\].dt_limit is .*, expected two numbers"),
+    (lambda h: run(h).update(dt_limit=["a", "b"]), "dt_limit is .*, expected two numbers"),
+    (lambda h: run(h).update(dt_limit=["1", "0"]), r"layers\[0\] does not fit: dt_limit must be"),
     (lambda h: h["formats"].update(act_bits=5), "formats does not fit: activation bits must be 4"),
     (lambda h: h["formats"].update(hadamard=3), "formats does not fit: hadamard must be"),
     (lambda h: h["formats"].update(block=5), "formats does not fit: block 5 must divide"),
@@ -153,16 +169,19 @@ METADATA = [
     (lambda h: h.update(logit_exp=-41), "logit_exp is -41, expected -40 to 0"),
     (lambda h: h["formats"].update(state_rounding=8), "state_rounding is 8, expected a string"),
     (lambda h: h["layers"].append({}), "has numbers for 2 layers, expected 1"),
-    (lambda h: h["config"].update(n_layer=1 << 40), "has numbers for 1 layers, expected 1099"),
+    (lambda h: run(h).update(count=7), "has numbers for 1 layers, expected 7"),
+    (lambda h: run(h).update(count=1 << 40), "count is 1099511627776, expected 1 to 4096 layers"),
     (lambda h: h.update(layers={}), "metadata layers is {}, expected a list"),
     (lambda h: h.update(layers=[7]), "metadata layers.0 is 7, expected an object"),
-    (lambda h: h["layers"][0].pop("eps_gate"), "the metadata lacks layers.0.eps_gate"),
-    (lambda h: h["layers"][0]["exponents"].pop("y"), "the metadata lacks layers.0.exponents.y"),
-    (lambda h: h["layers"][0]["exponents"].update(y=0.5), "layers.0.exponents.y is 0.5, expected"),
+    (lambda h: h["layers"][0].pop("mixer"), "the metadata lacks layers.0.mixer"),
+    (lambda h: mixer(h).pop("eps_gate"), "the metadata lacks layers.0.mixer.eps_gate"),
+    (lambda h: mixer(h).update(silu=1), "layers.0.mixer has the unknown entry 'silu'"),
+    (lambda h: mixer(h)["exponents"].pop("y"), "lacks layers.0.mixer.exponents.y"),
+    (lambda h: mixer(h)["exponents"].update(y=0.5), "layers.0.mixer.exponents.y is 0.5, expected"),
     (lambda h: h["layers"][0]["in_proj"].pop("base"), "the metadata lacks layers.0.in_proj.base"),
     (lambda h: h["head"].update(q=1), "head has the unknown entry 'q'"),
-    (lambda h: h.update(dt_limits=[1]), r"dt_limits is \[1\], expected two whole numbers"),
-    (lambda h: h.update(dt_limits=[0, 1.5]), "dt_limits is .*, expected two whole numbers"),
+    (lambda h: mixer(h).update(dt_low=[1]), r"mixer.dt_low is \[1\], expected a whole number"),
+    (lambda h: mixer(h).update(dt_high=1.5), "mixer.dt_high is 1.5, expected a whole number"),
     (lambda h: h.update(special_ids={"eos": "x"}), "special_ids.eos is 'x', expected a whole"),
     (lambda h: h.update(special_ids={"eos": 3}), "special id eos is 3, expected 0 to 2"),
     (lambda h: h.update(special_ids={"eos": []}), r"special_ids.eos is \[\], expected a whole"),
@@ -173,8 +192,8 @@ METADATA = [
     (lambda h: h.update(origin={"x": float("nan")}), r"its metadata is no JSON \(NaN is no number"),
     (lambda h: h.update(generation_config={"top_p": float("inf")}), "Infinity is no number"),
     (
-        lambda h: h["config"].update(dt_limit=["0", 10**400]),
-        r"config.dt_limit is \['0', 100.*…, expected two numbers",
+        lambda h: run(h).update(dt_limit=["0", 10**400]),
+        r"config.layers\[0\].dt_limit is \['0', 100.*…, expected two numbers",
     ),
     (lambda h: h["config"].update(d_model="a" * 3000), "d_model is 'aaa.*…, expected a whole"),
     (lambda h: h["head"].update(acc_shift=63), "head.acc_shift is 63, expected 0 to 62"),

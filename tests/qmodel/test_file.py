@@ -18,6 +18,7 @@ from lightmamba.qmodel import load, save, to_bytes
 from tests.engine.models import CASES, case
 from tests.golden.tiny import FILE, HEADER, header_text, tiny_model
 from tests.qmodel.surgery import assert_same_model
+from tests.support.layers import sizes_of
 
 PLAIN_READER = """
 import sys
@@ -61,7 +62,7 @@ def test_golden_worked_values():
     np.testing.assert_array_equal(code, [[160], [161], [162]])
     # 160 is (32 + 0) * 2^5, so the first weight of the head is -8 * 1024 * 2^-13 = -1
     assert metadata["head"]["base"] == -13
-    assert metadata["config"]["dt_limit"] == ["0.0", "0.5"]
+    assert metadata["config"]["layers"][0]["dt_limit"] == ["0.0", "0.5"]
 
 
 def test_golden_loads():
@@ -89,7 +90,7 @@ def test_same_bytes_every_time(tmp_path):
 
 def test_infinite_limits_survive(tmp_path):
     save(case("w4a4"), tmp_path / "m.st")
-    assert load(tmp_path / "m.st").config.dt_limit == (0.0, float("inf"))
+    assert sizes_of(load(tmp_path / "m.st").config).dt_limit == (0.0, float("inf"))
 
 
 def test_loads_with_numpy_alone():

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.blocks.protocols import out_channels
 from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel, load, to_bytes, validate
 from tests.engine.models import CASES, case
 from tests.golden.tiny import tiny_model
+from tests.support.layers import mixer_of, resized, with_mixer
 from tests.support.qmodels import random_model
 
 
@@ -19,8 +21,12 @@ def layer(model: QuantizedModel, **changes: Any) -> QuantizedModel:
     return replace(model, layers=(replace(model.layers[0], **changes),))
 
 
+def mixer(model: QuantizedModel, **changes: Any) -> QuantizedModel:
+    return replace(model, layers=(with_mixer(model.layers[0], **changes),))
+
+
 def exponents(model: QuantizedModel, **changes: int) -> QuantizedModel:
-    return layer(model, exponents=replace(model.layers[0].exponents, **changes))
+    return mixer(model, exponents=replace(mixer_of(model.layers[0]).exponents, **changes))
 
 
 def linear(model: QuantizedModel, part: str, **changes: Any) -> QuantizedModel:
@@ -37,8 +43,8 @@ WRONG: list[tuple[QuantizedModel, str]] = [
     (replace(M, eps=0), "eps is 0, expected 1 to"),
     (replace(M, eps=1 << 61), "eps is 2305843009213693952, expected 1 to"),
     (replace(M, eps=10**30), "eps is 1000000000000000000000000000000, expected 1 to"),
-    (replace(M, dt_limits=(-32769, 0)), "dt_limits is -32769, expected -32768 to 32767"),
-    (replace(M, dt_limits=(5, 4)), "dt_limits are 5 and 4, expected the lower one first"),
+    (mixer(M, dt_low=-32769), "layers.0.dt_low is -32769, expected -32768 to 32767"),
+    (mixer(M, dt_low=5, dt_high=4), "layers.0: dt_low is 5, expected -32768 to 4"),
     (
         replace(M, embedding=replace(M.embedding, base=30)),
         r"the embedding's shift \(residual_exp - base\) is -50, expected -40 to 62",
@@ -65,29 +71,32 @@ WRONG: list[tuple[QuantizedModel, str]] = [
         linear(M, "in_proj", bias=np.zeros(26)),
         r"in_proj.bias is float64 \(26\), expected int32 \(26\)",
     ),
-    (layer(M, eps_gate=0), "layers.0.eps_gate is 0, expected 1 to"),
+    (mixer(M, eps_gate=0), "layers.0.eps_gate is 0, expected 1 to"),
     (
-        layer(M, D=np.zeros(3, np.int16)),
+        mixer(M, D=np.zeros(3, np.int16)),
         r"layers.0.D is int16 \(3\), expected int16 \(2\)",
     ),
-    (layer(M, A=np.array([-1, 5], np.int16)), "layers.0.A is -1, expected 0 to 32767"),
-    (layer(M, A_shift=np.array([0, 48], np.int8)), "layers.0.A_shift is 48, expected -17 to 47"),
+    (mixer(M, A=np.array([-1, 5], np.int16)), "layers.0.A is -1, expected 0 to 32767"),
+    (mixer(M, A_shift=np.array([0, 48], np.int8)), "layers.0.A_shift is 48, expected -17 to 47"),
     (
-        layer(M, conv_bias=np.full(16, 1 << 23, np.int32)),
+        mixer(M, conv_bias=np.full(16, 1 << 23, np.int32)),
         "layers.0.conv_bias is 8388608, expected -8388608 to 8388607",
     ),
-    (layer(M, conv_in_shift=np.full(16, 16, np.int8)), "conv_in_shift is 16, expected 0 to 15"),
-    (layer(M, conv_out_shift=np.full(16, -25, np.int8)), "conv_out_shift is -25, expected -24 to"),
+    (mixer(M, conv_in_shift=np.full(16, 16, np.int8)), "conv_in_shift is 16, expected 0 to 15"),
+    (mixer(M, conv_out_shift=np.full(16, -25, np.int8)), "conv_out_shift is -25, expected -24 to"),
     (exponents(M, D=-65), "layers.0.exponents.D is -65, expected -64 to 64"),
     (exponents(M, hadamard_shift=32), "exponents.hadamard_shift is 32, expected 0 to 31"),
-    (exponents(M, z=21), "shift of layers.0.z to the sigmoid's input is -32, expected -31 to 62"),
-    (exponents(M, conv_B=25), "shift of layers.0.conv_B to the sigmoid's input is -36"),
-    (exponents(M, state=0), "the shift of layers.0's y is -1, expected 0 to 62"),
+    (
+        exponents(M, z=21),
+        "layers.0: the shift of z to the sigmoid's input is -32, expected -31 to 62",
+    ),
+    (exponents(M, conv_B=25), "layers.0: the shift of conv_B to the sigmoid's input is -36"),
+    (exponents(M, state=0), "layers.0: the shift of y is -1, expected 0 to 62"),
     (
         exponents(M, gate=-46, y=0, weighted=-46, gate_weight=0),
-        "the shift of layers.0's gate is -34, expected -20 to 62",
+        "layers.0: the shift of the gate is -34, expected -20 to 62",
     ),
-    (exponents(M, gate_weight=50), "the shift of layers.0's norm weight is -50, expected -20"),
+    (exponents(M, gate_weight=50), "layers.0: the shift of the norm weight is -50, expected -20"),
 ]
 
 
@@ -109,7 +118,7 @@ def test_sums_must_fit():
     wide = mamba2_config(d_model=1 << 15, n_layer=1, vocab_size=2, headdim=64)
     with pytest.raises(InputError, match="d_model has 32768 channels, expected at most 16384"):
         validate(replace(M, config=wide))
-    tall = replace(wide, d_model=1 << 14, expand=32, ngroups=32)
+    tall = resized(wide, d_model=1 << 14, expand=32, ngroups=32)
     with pytest.raises(InputError, match=r"sums of out_proj over 524288 channels need 6. bits"):
         validate(replace(M, config=tall, formats=Formats(weight_bits=8, act_bits=8)))
 
@@ -121,6 +130,9 @@ def test_blocks_and_words_divide_the_channels():
         validate(replace(M, config=small, formats=Formats(group=32)))
     odd = mamba2_config(d_model=33, n_layer=1, vocab_size=9, headdim=33, d_state=32)
     formats = Formats(group=33, block=33, head_block=33, hadamard=1)
+    with pytest.raises(InputError, match="head has 33 channels of 4 bits, expected whole bytes"):
+        validate(replace(M, config=odd, formats=formats))
+    formats = replace(formats, head_weight_bits=8)
     with pytest.raises(InputError, match="in_proj has 33 channels of 4 bits, expected whole bytes"):
         validate(replace(M, config=odd, formats=formats))
 
@@ -135,8 +147,8 @@ def test_random_models_are_valid(name):
 def test_sums_of_every_shape_fit(shape, weight_bits, act_bits):
     formats = Formats(weight_bits=weight_bits, act_bits=act_bits)
     c = SHAPES[shape]
-    assert formats.projection.accumulator_bits(formats.in_channels(c)) <= 63
-    assert formats.projection.accumulator_bits(formats.out_channels(c)) <= 63
+    assert formats.projection.accumulator_bits(formats.in_channels(c.d_model)) <= 63
+    assert formats.projection.accumulator_bits(out_channels(c.layers[0], formats)) <= 63
 
 
 def test_bytes_per_token_are_those_of_the_file(tmp_path):

@@ -9,6 +9,7 @@ from lightmamba.quantize.calibrate import trace_layer
 from lightmamba.quantize.outliers import make_outlier_twin
 from lightmamba.quantize.transforms import layers_of
 from tests.quantize.cases import SHAPES, assert_same_function, token_ids, wild_model
+from tests.support.layers import sizes_of
 
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
@@ -61,7 +62,7 @@ def test_a_share_of_the_gated_norm_is_scaled_up(factor, share):
         ratio = (after.mixer.norm / before.mixer.norm).detach().numpy()
         scaled = np.flatnonzero(ratio != 1)
         places.append(set(scaled))
-        assert len(scaled) == (0 if factor == 1 else share * config.d_inner)
+        assert len(scaled) == (0 if factor == 1 else share * sizes_of(config).d_inner)
         assert ((ratio >= 1) & (ratio <= factor * (1 + 1e-12))).all()
     assert factor == 1 or places[0] != places[1]
     if share > 0.1 and factor > 1:  # enough channels to see that factors are log-uniform

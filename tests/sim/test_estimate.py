@@ -1,7 +1,6 @@
 """Estimates against the gates, on a machine that other tests build too."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 
@@ -13,12 +12,13 @@ from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
 from lightmamba.sim import chained, open_device
 
+from ..support.layers import resized
 from .machines import CONFIG, TARGET, compiled
 
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )
-DEEPER = replace(CONFIG, n_layer=6, vocab_size=401)  # of the same gates
+DEEPER = resized(CONFIG, n_layer=6, vocab_size=401)  # of the same gates
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from lightmamba.runtime.device import Device, DeviceError, Flags
 from lightmamba.sim import SimDevice, Twin, open_twin
 from lightmamba.sim.simulator import Stalls
 
+from ..support.layers import mixer_of, with_mixer
 from .machines import CONFIG, TARGET, compiled, run, same
 
 pytestmark = pytest.mark.skipif(
@@ -85,7 +86,7 @@ def test_reset_in_the_middle_and_go_on_from_a_saved_state(opened):
 def test_another_model_is_loaded_without_rebuilding(folder, opened):
     """One layer only: its state is read back one token later."""
     run(opened, 2)
-    one = replace(CONFIG, n_layer=1)
+    one = CONFIG.first(1)
     path = compiled(folder, one, TARGET, seed=5)
     artifact = Artifact.read(path)
     opened.device.load(artifact)
@@ -136,18 +137,18 @@ def test_what_saturates_is_counted_alike(folder):
     model = random_model(CONFIG, seed=2)
     layers = []
     for layer in model.layers:
-        e = layer.exponents
+        mixer = mixer_of(layer)
+        e = mixer.exponents
         tight = replace(
             e, z=e.z - 3, x=e.x - 3, B=e.B - 3, C=e.C - 3, conv_x=e.conv_x - 3, state=e.state - 11,
             y=e.y - 12, gate=e.gate - 14, weighted=e.weighted - 16,
         )  # fmt: skip
         layers.append(
-            replace(
-                layer,
+            with_mixer(
+                replace(layer, out_proj=replace(layer.out_proj, base=layer.out_proj.base + 1)),
                 exponents=tight,
-                conv_in_shift=layer.conv_in_shift - 3,
-                dt_bias=np.maximum(layer.dt_bias, np.arange(8, dtype=np.int16) % 2 * 32767),
-                out_proj=replace(layer.out_proj, base=layer.out_proj.base + 1),
+                conv_in_shift=mixer.conv_in_shift - 3,
+                dt_bias=np.maximum(mixer.dt_bias, np.arange(8, dtype=np.int16) % 2 * 32767),
             )
         )
     model = replace(
@@ -250,7 +251,7 @@ def test_done_means_that_everything_is_written(folder, opened):
 def test_a_chain_waits_for_the_state_of_its_last_token(folder, monkeypatch):
     """One layer, and only writes are slow: the next token could read its state too early."""
     monkeypatch.setattr(Stalls, "all", lambda p: Stalls(aw=p, w=p, b=p))
-    one = replace(CONFIG, n_layer=1)
+    one = CONFIG.first(1)
     opened = open_twin(compiled(folder, one, TARGET, seed=6), stalls=0.9, seed=2)
     engine, device = Engine(opened.model), opened.device
     logits, state = engine.step(np.array([6]), engine.empty_state(1))

@@ -9,6 +9,7 @@ from lightmamba.quantize import Recipe
 from lightmamba.quantize.plan import Plan
 from lightmamba.sweep.job import Job, Task, Text
 from lightmamba.sweep.memory import memory_of
+from tests.support.layers import resized
 from tests.sweep.cases import LEARNING, MODEL, cell_of
 
 LARGE = replace(
@@ -42,7 +43,7 @@ def test_an_evaluation_takes_the_models_that_it_reads_with():
     assert weights < floats < weights + 3e9
     assert 1.4e9 + 0.5e9 < alone < 3e9
     assert max(alone, floats) < both < alone + floats
-    deep = replace(LARGE, config=replace(LARGE.config, n_layer=128))
+    deep = replace(LARGE, config=resized(LARGE.config, n_layer=128))
     assert memory_of(job(TEXT, model=deep), 1) > 1.5 * alone
     assert memory_of(job(None, model=deep), 1) == memory_of(job(None), 1)
 

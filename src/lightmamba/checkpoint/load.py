@@ -7,9 +7,11 @@ from typing import Any
 import torch
 
 from lightmamba.causal_lm import CausalLM
+from lightmamba.checkpoint.chosen import build_model, check_tied
 from lightmamba.checkpoint.files import sha256
 from lightmamba.checkpoint.hub import local_copy
-from lightmamba.checkpoint.layout_config import read_config
+from lightmamba.checkpoint.layouts import read_config
+from lightmamba.checkpoint.origins import Published
 from lightmamba.checkpoint.sidecar import (
     parse_tokenizer,
     read_chat_template,
@@ -18,7 +20,7 @@ from lightmamba.checkpoint.sidecar import (
     resolve_special_ids,
     tokenizer_size,
 )
-from lightmamba.checkpoint.tensors import Weights, build_model, check_tied, find_weights
+from lightmamba.checkpoint.tensors import Weights, find_weights
 from lightmamba.checkpoint.weights import FloatWeights, ModelWeights, StoredWeights
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
@@ -73,11 +75,12 @@ class OpenCheckpoint(_Beside):
 
     weights: FloatWeights
     stored: Weights
+    published: Published
 
     def load(self, dtype: torch.dtype = torch.float32) -> Checkpoint:
         """The same with the whole model in memory."""
         beside = {f.name: getattr(self, f.name) for f in fields(_Beside)}
-        return Checkpoint(model=build_model(self.config, self.stored, dtype), **beside)
+        return Checkpoint(model=build_model(self.published, self.stored, dtype), **beside)
 
 
 def load_checkpoint(
@@ -87,7 +90,7 @@ def load_checkpoint(
     tokenizer: Path | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Checkpoint:
-    """Load a Mamba2 checkpoint in transformers' or mamba_ssm's layout.
+    """Load a checkpoint: Mamba2 in transformers' or mamba_ssm's layout, Granite-4.0-H, Nemotron-H.
 
     Weights in bf16, fp16 or fp32 are read tensor by tensor from ``model.safetensors`` or
     ``pytorch_model.bin``, single or sharded; nothing of a checkpoint is ever run as code.
@@ -126,7 +129,8 @@ def open_checkpoint(
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} has no config.json; a checkpoint folder holds it and weights")
     written = read_config(folder / "config.json")
-    config = written.config
+    published = written.published
+    config = published.config
     tokenizer_path = Path(tokenizer or folder / "tokenizer.json")
     data, parsed = (
         parse_tokenizer(tokenizer_path, config.vocab_size)
@@ -137,12 +141,13 @@ def open_checkpoint(
     tokenizer_config = read_optional_json(folder / "tokenizer_config.json")
     weights = find_weights(folder)
     hashed = (folder / "config.json", *weights.files)
-    reader = StoredWeights(config, weights)
-    check_tied(config, weights)
+    reader = StoredWeights(published, weights)
+    check_tied(published, weights)
     return OpenCheckpoint(
         config=config,
         weights=reader,
         stored=weights,
+        published=published,
         source=Source(
             name=str(name),
             revision=local.revision,
@@ -155,5 +160,5 @@ def open_checkpoint(
         special_ids=resolve_special_ids(
             written.special_ids, generation_config, tokenizer_config, parsed, config.vocab_size
         ),
-        valid_vocab=tokenizer_size(parsed) if parsed else written.valid_vocab,
+        valid_vocab=tokenizer_size(parsed) if parsed else published.valid_vocab,
     )

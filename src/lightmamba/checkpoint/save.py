@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from lightmamba.causal_lm import CausalLM
+from lightmamba.checkpoint.layouts.mamba2 import origin
 from lightmamba.checkpoint.sidecar import parse_tokenizer
-from lightmamba.checkpoint.tensors import published_names
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 
@@ -48,7 +48,7 @@ def save_checkpoint(model: CausalLM, folder: Path, *, tokenizer: Path | None = N
     if tokenizer is not None:
         data["tokenizer.json"], _ = parse_tokenizer(tokenizer, config.vocab_size)
     weights = {
-        published_names(own)[0]: parameter.detach().to(torch.bfloat16).contiguous()
+        origin(own).parts[0].names[0]: parameter.detach().to(torch.bfloat16).contiguous()
         for own, parameter in model.named_parameters()  # a tied head is not listed
     }
     parts = {name: folder / f".{name}.part" for name in ("model.safetensors", *data)}

@@ -1,4 +1,4 @@
-"""Weight files: which tensors they hold, and one tensor at a time into the float model.
+"""Weight files: which tensors they hold, and one tensor at a time.
 
 Formats: ``model.safetensors``, ``pytorch_model.bin`` (unpickled as weights only, never as code),
 and either of them in shards listed by an index.
@@ -16,19 +16,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from lightmamba.causal_lm import CausalLM, Layer
 from lightmamba.checkpoint.files import read_json
-from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 
-__all__ = [
-    "StoredTensor", "Weights", "build_model", "check_tied", "choose", "expected", "find_weights",
-    "finite", "published_names",
-]  # fmt: skip
+__all__ = ["DTYPES", "WHOLE", "StoredTensor", "Weights", "find_weights", "finite"]
 
 SINGLE = ("model.safetensors", "pytorch_model.bin")
 WHOLE = slice(None)
-ROWS = 4096  # that are compared together
 PART = 2**20  # values looked at together, so that checks need no memory to speak of
 DTYPES = ("BF16", "F16", "F32")
 TORCH_DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
@@ -51,17 +45,6 @@ class Weights:
 
     files: tuple[Path, ...]
     tensors: dict[str, StoredTensor]
-
-
-def published_names(own: str) -> tuple[str, ...]:
-    """Names of our parameter in a checkpoint: transformers' first, then others that occur."""
-    if own == "lm_head.weight":
-        return (own,)
-    if own == "embedding.weight":
-        return ("backbone.embeddings.weight", "backbone.embedding.weight")
-    if own.rpartition(".")[2] in ("norm", "norm_f"):
-        return (f"backbone.{own}.weight",)
-    return (f"backbone.{own}",)
 
 
 def find_weights(folder: Path) -> Weights:
@@ -170,59 +153,6 @@ def _itself(tensor: Tensor, rows: slice) -> Tensor:
     return tensor[rows]
 
 
-def build_model(config: ModelConfig, weights: Weights, dtype: torch.dtype) -> CausalLM:
-    """Make the float model and fill it tensor by tensor.
-
-    Memory: the model and one tensor as it is stored. (Pages of a mapped ``pytorch_model.bin`` count
-    as resident too, but the system takes them back when it needs them.)
-
-    Parameters
-    ----------
-    config, weights
-        Of one checkpoint.
-    dtype
-        Of the model's parameters; the stored ones are converted.
-
-    Raises
-    ------
-    InputError
-        If a tensor is missing, superfluous, of another shape or type, or not finite.
-    """
-    chosen = choose(config, weights)
-    with torch.device("meta"):
-        model = CausalLM(config)
-    model = model.to(dtype).to_empty(device="cpu").requires_grad_(False).eval()
-    if config.tie_embeddings:
-        model.lm_head.weight = model.embedding.weight
-    for own, parameter in model.named_parameters():
-        parameter.copy_(finite(chosen[own]))
-    check_tied(config, weights)
-    return model
-
-
-def check_tied(config: ModelConfig, weights: Weights) -> None:
-    """Refuse a stored head that is not the embedding, where config.json ties them.
-
-    Raises
-    ------
-    InputError
-        If they differ.
-    """
-    head = weights.tensors.get("lm_head.weight")
-    if head is None or not config.tie_embeddings:
-        return
-    embedding = choose(config, weights)["embedding.weight"]
-    parts = [slice(at, at + ROWS) for at in range(0, embedding.shape[0], ROWS)]
-    if head.shape != embedding.shape or not all(
-        torch.equal(*(tensor.read(rows).to(torch.float32) for tensor in (head, embedding)))
-        for rows in parts
-    ):
-        raise InputError(
-            f"{head.file}: {head.name} differs from the embedding although config.json ties them; "
-            "set tie_word_embeddings (tie_embeddings in mamba_ssm's layout) to false"
-        )
-
-
 def finite(stored: StoredTensor, rows: slice = WHOLE) -> Tensor:
     """Read a tensor, or some of its rows.
 
@@ -235,49 +165,3 @@ def finite(stored: StoredTensor, rows: slice = WHOLE) -> Tensor:
     if not all(torch.isfinite(part).all() for part in tensor.flatten().split(PART)):
         raise InputError(f"{stored.file}: {stored.name} holds NaN or infinity; weights are finite")
     return tensor
-
-
-def expected(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Our parameters and their shapes, one layer after the other, without allocating any."""
-    with torch.device("meta"):
-        kinds = {sizes: Layer(sizes, config.d_model, config.eps) for sizes in set(config.layers)}
-    yield "embedding.weight", (config.vocab_size, config.d_model)
-    yield "norm_f", (config.d_model,)
-    if not config.tie_embeddings:
-        yield "lm_head.weight", (config.vocab_size, config.d_model)
-    for index, sizes in enumerate(config.layers):
-        for own, parameter in kinds[sizes].named_parameters():
-            yield f"layers.{index}.{own}", tuple(parameter.shape)
-
-
-def choose(config: ModelConfig, weights: Weights) -> dict[str, StoredTensor]:
-    """Pair each parameter with its stored tensor, or say which one does not fit."""
-    chosen: dict[str, StoredTensor] = {}
-    where = weights.files[0].parent
-    for own, shape in expected(config):
-        names = published_names(own)
-        stored = next((weights.tensors[name] for name in names if name in weights.tensors), None)
-        if stored is None:
-            raise InputError(
-                f"{where}: tensor {names[0]} of shape {shape} is missing from the weights, "
-                "though config.json asks for it"
-            )
-        if stored.shape != shape:
-            raise InputError(
-                f"{stored.file}: {stored.name} has shape {stored.shape}, "
-                f"but config.json asks for {shape}"
-            )
-        if stored.dtype not in DTYPES:
-            raise InputError(
-                f"{stored.file}: {stored.name} is of type {stored.dtype}; "
-                f"weights must be one of {', '.join(DTYPES)}"
-            )
-        chosen[own] = stored
-    used = {stored.name for stored in chosen.values()}
-    for name, stored in weights.tensors.items():
-        if name not in used and not (name == "lm_head.weight" and config.tie_embeddings):
-            raise InputError(
-                f"{stored.file}: {name} of shape {stored.shape} belongs to no parameter of the "
-                f"model with {config.n_layer} layers that config.json describes"
-            )
-    return chosen

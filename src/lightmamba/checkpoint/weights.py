@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from lightmamba.causal_lm import CausalLM, Layer
-from lightmamba.checkpoint.tensors import StoredTensor, Weights, choose, finite
+from lightmamba.checkpoint.chosen import choose
+from lightmamba.checkpoint.origins import Published
+from lightmamba.checkpoint.tensors import StoredTensor, Weights, finite
 from lightmamba.config import ModelConfig
 
 __all__ = ["FloatWeights", "ModelWeights", "StoredWeights"]
@@ -68,9 +70,9 @@ class StoredWeights:
 
     dtype = torch.float32
 
-    def __init__(self, config: ModelConfig, weights: Weights) -> None:
-        self.config = config
-        self._chosen: dict[str, StoredTensor] = choose(config, weights)
+    def __init__(self, published: Published, weights: Weights) -> None:
+        self.config = published.config
+        self._chosen: dict[str, StoredTensor] = choose(published, weights)
 
     def layer(self, index: int) -> Layer:
         """One layer."""

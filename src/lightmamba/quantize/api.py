@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import Checkpoint, OpenCheckpoint
-from lightmamba.checkpoint.tensors import expected
+from lightmamba.checkpoint.chosen import expected
 from lightmamba.data import austen
 from lightmamba.errors import InputError
 from lightmamba.inputs import read_ids, read_text

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from lightmamba.blocks import part
-from lightmamba.checkpoint.tensors import expected
+from lightmamba.checkpoint.chosen import expected
 from lightmamba.evaluate.model import LOGITS_HELD, SEQUENCES, VECTORS, together
 from lightmamba.quantize.plan import PROCESS, Plan
 from lightmamba.sweep.job import Job, Machine, Text

@@ -10,7 +10,7 @@ from typing import Any
 from lightmamba.arch.target import Target
 from lightmamba.checkpoint.files import sha256
 from lightmamba.checkpoint.hub import local_copy
-from lightmamba.checkpoint.layout_config import read_config
+from lightmamba.checkpoint.layouts import read_config
 from lightmamba.checkpoint.tensors import find_weights
 from lightmamba.config import SHAPES
 from lightmamba.data import austen, demo_checkpoint
@@ -108,7 +108,7 @@ def find_model(
     return Model(
         name=name or place.rstrip("/").rpartition("/")[2],
         place=str(copy.folder.resolve()) if copy.revision is None else place,
-        config=written.config,
+        config=written.published.config,
         revision=copy.revision,
         tokenizer=None if given is None else str(given.resolve()),
         hashes=tuple(sorted((n, book.sha256(path)) for n, path in files.items())),

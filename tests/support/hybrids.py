@@ -1,0 +1,73 @@
+"""Random hybrids as transformers makes and saves them: Granite-4.0-H without experts, Nemotron-H."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    GraniteMoeHybridConfig,
+    GraniteMoeHybridForCausalLM,
+    NemotronHConfig,
+    NemotronHForCausalLM,
+)
+
+__all__ = ["FAMILIES", "granite", "nemotron", "randomized", "saved"]
+
+GRANITE: dict[str, Any] = {
+    "hidden_size": 64, "num_hidden_layers": 3, "layer_types": ["mamba", "attention", "mamba"],
+    "num_attention_heads": 4, "num_key_value_heads": 2, "shared_intermediate_size": 96,
+    "intermediate_size": 96, "num_local_experts": 0, "num_experts_per_tok": 0, "vocab_size": 128,
+    "mamba_n_heads": 4, "mamba_d_head": 32, "mamba_d_state": 16, "mamba_n_groups": 1,
+    "mamba_chunk_size": 16, "position_embedding_type": "nope", "attention_multiplier": 1 / 16,
+    "embedding_multiplier": 12.0, "residual_multiplier": 0.22, "logits_scaling": 6.0,
+    "tie_word_embeddings": True, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+}  # fmt: skip
+NEMOTRON: dict[str, Any] = {
+    "hidden_size": 64, "layers_block_type": ["linear_attention", "mlp", "full_attention", "mlp"],
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "intermediate_size": 96,
+    "vocab_size": 128, "mamba_num_heads": 6, "mamba_head_dim": 24, "ssm_state_size": 16,
+    "n_groups": 2, "chunk_size": 16, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def granite(**changes: Any) -> Any:
+    """A Granite-4.0-H of random weights."""
+    return randomized(GraniteMoeHybridForCausalLM(GraniteMoeHybridConfig(**GRANITE | changes)))
+
+
+def nemotron(**changes: Any) -> Any:
+    """A Nemotron-H of random weights."""
+    return randomized(NemotronHForCausalLM(NemotronHConfig(**NEMOTRON | changes)))
+
+
+FAMILIES = {"granite": granite, "nemotron": nemotron}
+
+
+def randomized(model: Any, seed: int = 0) -> Any:
+    """Fill all parameters with values of a trained model's sizes: no bias or norm stays trivial."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(like: torch.Tensor, deviation: float) -> torch.Tensor:
+        return torch.randn(like.shape, generator=generator) * deviation
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("A_log"):
+                parameter.copy_((1 + 15 * torch.rand(parameter.shape, generator=generator)).log())
+            elif name.endswith("dt_bias"):
+                dt = torch.exp(normal(parameter, 1.0) - 4)
+                parameter.copy_(dt + torch.log(-torch.expm1(-dt)))
+            elif name.endswith(("norm.weight", "norm_f.weight", ".D")):
+                parameter.copy_(1 + normal(parameter, 0.2))
+            elif parameter.ndim > 1:
+                fan = parameter[0].numel()
+                parameter.copy_(normal(parameter, fan**-0.5 if "embed" not in name else 0.1))
+            else:
+                parameter.copy_(normal(parameter, 0.1))
+    return model.eval()
+
+
+def saved(model: Any, folder: Path) -> Path:
+    """The model as a checkpoint in float32."""
+    model.save_pretrained(folder)
+    return folder

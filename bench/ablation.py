@@ -24,6 +24,7 @@ from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.target import Target
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
+from lightmamba.compiler.supported import the_layer
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Estimate, estimate
 from lightmamba.formats import Formats
@@ -45,9 +46,8 @@ def float_weights(config: ModelConfig, target: Target) -> dict[str, Any]:
     """
     arch = plan(config, Formats(), target)
     memory = Memory(config, arch, target)
-    weights = config.n_layer * (
-        config.d_in_proj * arch.in_channels + config.d_model * arch.out_channels
-    )
+    rows = sum(layer.in_rows for layer in config.layers)
+    weights = rows * arch.in_channels + config.n_layer * config.d_model * arch.out_channels
     weights += config.vocab_size * arch.in_channels
     more = FLOAT_BYTES * weights / arch.lanes
     more -= (memory.layers_beats + memory.head_beats) * arch.port_bits // 8
@@ -67,7 +67,7 @@ def full_rotation(config: ModelConfig, found: Estimate) -> float:
     out_proj then waits for the whole vector: d_inner / 2 cycles a layer at two elements per cycle,
     none of which the lanes' queues hide.
     """
-    cycles = found.cycles + config.n_layer * config.d_inner // 2
+    cycles = found.cycles + sum(layer.out_dim for layer in config.layers) // 2
     return found.clock_mhz * 1e6 / cycles
 
 
@@ -79,10 +79,10 @@ def buffers(config: ModelConfig, arch: ArchConfig) -> dict[str, tuple[int, Amoun
         cells = (memory_cells(depth, word) for depth in memories)
         return sum(memories) * word, sum(cells, Amount())
 
-    queues = (arch.state_fifo, arch.state_fifo)
+    layer, queues = the_layer(config), (arch.state_fifo, arch.state_fifo)
     return {
-        HELD[0]: held(*[config.d_inner * arch.row_words] * TENSORS),
-        HELD[1]: held(*[config.headdim * arch.row_words] * TENSORS, *queues),
+        HELD[0]: held(*[layer.d_inner * arch.row_words] * TENSORS),
+        HELD[1]: held(*[layer.headdim * arch.row_words] * TENSORS, *queues),
         HELD[2]: held(*queues),
     }
 
@@ -109,11 +109,9 @@ def speed(found: Estimate, seen: float | None = None) -> dict[str, Any]:
 def measure(name: str) -> dict[str, Any]:
     """All rows of one board."""
     config, target = SHAPES[SHAPE], Target.load(name)
+    wait = the_layer(config).d_inner
     wide = replace(target, machine=replace(target.machine, multiplier_bits=8))
-    deep = replace(
-        target,
-        machine=replace(target.machine, x_queue=config.d_inner, z_queue=config.d_inner),
-    )
+    deep = replace(target, machine=replace(target.machine, x_queue=wait, z_queue=wait))
     widths = {
         width: estimate(config, formats, wide if formats.act_bits == 8 else target)
         for width, formats in WIDTHS.items()

@@ -14,13 +14,15 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lightmamba.checkpoint.chosen import expected
+from lightmamba.checkpoint.layouts.mamba2 import origin
 from lightmamba.checkpoint.save import config_json
-from lightmamba.checkpoint.tensors import expected, published_names
 from lightmamba.config import SHAPES, ModelConfig
 
 __all__ = ["make_checkpoint"]
@@ -65,7 +67,7 @@ def make_checkpoint(
         tensors = {}
         for own, size in names:
             tensor = _tensor(config, own, size, seed)
-            tensors[published_names(own)[0]] = tensor
+            tensors[origin(own).parts[0].names[0]] = tensor
             total += tensor.nbytes
         save_file(tensors, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(tensors, file)
@@ -106,9 +108,10 @@ def _tensor(config: ModelConfig, own: str, size: tuple[int, ...], seed: int) -> 
     elif kind == "in_proj":
         value = uniform(-1, 1) / math.sqrt(config.d_model)
     elif kind == "out_proj":
-        value = uniform(-1, 1) / math.sqrt(config.d_inner * config.n_layer)
+        value = uniform(-1, 1) / math.sqrt(size[1] * config.n_layer)
     elif kind == "conv1d" or own.endswith("conv1d.bias"):
-        value = uniform(-1, 1) / math.sqrt(config.d_conv)
+        sizes: Any = config.layers[int(own.split(".")[1])]
+        value = uniform(-1, 1) / math.sqrt(sizes.d_conv)
     elif kind == "A_log":
         value = uniform(1, 16).log()
     elif kind == "dt_bias":

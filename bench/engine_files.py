@@ -18,7 +18,7 @@ MAKING = 3.0  # bytes per weight while a file is made: integers of 8 bits, packe
 
 def needed(c: ModelConfig) -> int:
     """Bytes of memory that making our file takes at most."""
-    projections = c.n_layer * c.d_model * (c.d_in_proj + c.d_inner)
+    projections = c.d_model * sum(layer.in_rows + layer.out_dim for layer in c.layers)
     return round(MAKING * (projections + 2 * c.vocab_size * c.d_model))
 
 

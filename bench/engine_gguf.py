@@ -16,6 +16,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 from numpy.typing import NDArray
 
+from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.config import SHAPES, ModelConfig
 
 __all__ = ["BLOCK", "BLOCK_BYTES", "shapes", "write"]
@@ -31,19 +32,23 @@ def shapes(c: ModelConfig) -> dict[str, tuple[int, ...]]:
         "token_embd.weight": (c.vocab_size, c.d_model),
         "output_norm.weight": (c.d_model,),
     }
-    for i in range(c.n_layer):
+    for i, layer in enumerate(_layers(c)):
         named |= {
             f"blk.{i}.attn_norm.weight": (c.d_model,),
-            f"blk.{i}.ssm_in.weight": (c.d_in_proj, c.d_model),  # z, x, B, C, dt, as ours
-            f"blk.{i}.ssm_conv1d.weight": (c.conv_dim, c.d_conv),
-            f"blk.{i}.ssm_conv1d.bias": (c.conv_dim,),
-            f"blk.{i}.ssm_dt.bias": (c.nheads,),
-            f"blk.{i}.ssm_a": (c.nheads, 1),
-            f"blk.{i}.ssm_d": (c.nheads, 1),
-            f"blk.{i}.ssm_norm.weight": (c.ngroups, c.group_dim),
-            f"blk.{i}.ssm_out.weight": (c.d_model, c.d_inner),
+            f"blk.{i}.ssm_in.weight": (layer.in_rows, c.d_model),  # z, x, B, C, dt, as ours
+            f"blk.{i}.ssm_conv1d.weight": (layer.conv_dim, layer.d_conv),
+            f"blk.{i}.ssm_conv1d.bias": (layer.conv_dim,),
+            f"blk.{i}.ssm_dt.bias": (layer.nheads,),
+            f"blk.{i}.ssm_a": (layer.nheads, 1),
+            f"blk.{i}.ssm_d": (layer.nheads, 1),
+            f"blk.{i}.ssm_norm.weight": (layer.ngroups, layer.group_dim),
+            f"blk.{i}.ssm_out.weight": (c.d_model, layer.d_inner),
         }
     return named
+
+
+def _layers(c: ModelConfig) -> list[Sizes]:
+    return [layer for layer in c.layers if isinstance(layer, Sizes)]
 
 
 def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
@@ -52,7 +57,8 @@ def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
     Parameters
     ----------
     c
-        Tied embeddings and a convolution with a bias: llama.cpp has these only.
+        Equal Mamba2 layers, tied embeddings and a convolution with a bias: llama.cpp has these
+        only.
     path, seed
         The same seed gives the same file.
     """
@@ -63,11 +69,12 @@ def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
     writer.add_feed_forward_length(0)
     writer.add_head_count(0)
     writer.add_block_count(c.n_layer)
-    writer.add_ssm_conv_kernel(c.d_conv)
-    writer.add_ssm_inner_size(c.d_inner)
-    writer.add_ssm_state_size(c.d_state)
-    writer.add_ssm_time_step_rank(c.nheads)
-    writer.add_ssm_group_count(c.ngroups)
+    layer = _layers(c)[0]
+    writer.add_ssm_conv_kernel(layer.d_conv)
+    writer.add_ssm_inner_size(layer.d_inner)
+    writer.add_ssm_state_size(layer.d_state)
+    writer.add_ssm_time_step_rank(layer.nheads)
+    writer.add_ssm_group_count(layer.ngroups)
     writer.add_layer_norm_rms_eps(c.eps)
     writer.add_file_type(LlamaFileType.MOSTLY_Q4_0)
     writer.add_tokenizer_model("no_vocab")

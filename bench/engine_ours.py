@@ -43,17 +43,19 @@ class Transformers:
 
     def __init__(self, shape: str, kind: str, threads: int) -> None:
         import torch
-        from transformers import Mamba2ForCausalLM
+        from transformers import Mamba2Config, Mamba2ForCausalLM
 
         from lightmamba.config import SHAPES
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        c = SHAPES[shape]
-        config = mamba2_config(
-            num_heads=c.nheads, head_dim=c.headdim, vocab_size=c.vocab_size, hidden_size=c.d_model,
-            state_size=c.d_state, num_hidden_layers=c.n_layer, expand=c.expand,
-            conv_kernel=c.d_conv, n_groups=c.ngroups, tie_word_embeddings=c.tie_embeddings,
+        c: Any = SHAPES[shape]
+        sizes = c.layers[0]
+        config = Mamba2Config(
+            num_heads=sizes.nheads, head_dim=sizes.headdim, vocab_size=c.vocab_size,
+            hidden_size=c.d_model, state_size=sizes.d_state, num_hidden_layers=c.n_layer,
+            expand=sizes.d_inner // c.d_model, conv_kernel=sizes.d_conv, n_groups=sizes.ngroups,
+            tie_word_embeddings=c.tie_embeddings,
         )  # fmt: skip
         self.torch = torch
         self.model = Mamba2ForCausalLM(config).to(getattr(torch, kind)).eval()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.support.layers import resized
 from tests.support.machines import made_up
 
 from bench.common import RESULTS, write_results
@@ -66,7 +67,7 @@ def cases() -> Mapping[str, Case]:
     groups8 = mamba2_config(256, 4, 4096, d_state=64, headdim=32, ngroups=8)
     groups2 = mamba2_config(192, 6, 2048, d_state=128, headdim=64, ngroups=2)
     narrow = mamba2_config(128, 12, 16384, d_state=32, headdim=32)
-    m130, m370 = (replace(SHAPES[f"mamba2-{size}"], n_layer=2, vocab_size=2048)
+    m130, m370 = (resized(SHAPES[f"mamba2-{size}"], n_layer=2, vocab_size=2048)
                   for size in ("130m", "370m"))  # fmt: skip
     one = made_up(lanes=1, multiplier_bits=8, x_queue=512, **small)
     two = made_up(lanes=2, state_port_bits=128, x_queue=128, **small)
@@ -89,7 +90,7 @@ def cases() -> Mapping[str, Case]:
         "130m wide": Case(m130, on130),
         "130m wide, refresh": Case(m130, memory(on130, beats=0.7, **refresh)),
         "130m wide, slow state": Case(m130, memory(on130, "state", beats=0.1)),
-        "130m wide, 4 layers": Case(replace(m130, n_layer=4), on130),
+        "130m wide, 4 layers": Case(resized(m130, n_layer=4), on130),
         "370m wide": Case(m370, on370),
         "370m wide, slow lanes, stalls": Case(m370, memory(on370, "lane", beats=0.6), stalls=0.1),
         "eight lanes": Case(narrow, eight),
@@ -105,7 +106,7 @@ def cases() -> Mapping[str, Case]:
         "tiny, refresh": Case(DEMO, memory(tiny, beats=0.8, **refresh)),
         "tiny, stalls": Case(DEMO, tiny, stalls=0.2),
         "tiny, 12 layers, far memory": Case(
-            replace(DEMO, n_layer=12, vocab_size=4096), memory(tiny, latency_ns=1000.0)
+            resized(DEMO, n_layer=12, vocab_size=4096), memory(tiny, latency_ns=1000.0)
         ),
     }  # fmt: skip
 

@@ -43,8 +43,8 @@ def measure(shape: str, sequences: int, recipe: str, threads: int, folder: Path)
     done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
     output.unlink()
-    c = config
-    weights = c.n_layer * (c.d_in_proj + c.d_inner) * c.d_model + c.vocab_size * c.d_model
+    rows = sum(layer.in_rows + layer.out_dim for layer in config.layers)
+    weights = (rows + config.vocab_size) * config.d_model
     return {
         "shape": shape, "recipe": recipe, "tokens": sequences * SEQLEN, "threads": threads,
         "parameters": weights, "seconds": found["seconds"], "resumed": found["resumed"],

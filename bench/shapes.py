@@ -18,7 +18,7 @@ from tests.support.machines import made_up
 
 from bench.common import RESULTS, write_results
 from lightmamba.compiler import build
-from lightmamba.config import ModelConfig
+from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.formats import Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import open_twin
@@ -38,7 +38,7 @@ class Case:
     order: str = "reordered"
 
 
-M = ModelConfig
+M = mamba2_config
 W4A8, W8A8 = Formats(4, 8), Formats(8, 8, head_weight_bits=8)
 SHALLOW = {"burst_beats": 4, "weight_fifo": 8, "aux_fifo": 64, "x_queue": 2, "z_queue": 2}
 ONE_PORT = {"shared_port": True, "port_bits": 256, "state_port_bits": 256, "aux_port_bits": 256}

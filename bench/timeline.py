@@ -11,6 +11,7 @@ from bench.common import write_results
 from lightmamba.arch.program import Kind
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
+from lightmamba.compiler.supported import the_layer
 from lightmamba.data import demo_file
 from lightmamba.qmodel import load
 from lightmamba.rtl.epilogue_row import PAIR
@@ -69,7 +70,7 @@ def main() -> None:
         "from in_proj to out_proj": _pause(of_in, out, arch.lanes) - arch.out_words,
         "from out_proj to the next in_proj": _pause(out[:-1], of_in[1:], arch.lanes)
         - arch.in_words,
-        "work of a head (its words of state)": model.config.headdim * arch.row_words,
+        "work of a head (its words of state)": the_layer(model.config).headdim * arch.row_words,
     }
     print(results)
     write_results("bubbles", "python -m bench.timeline", results)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
+from lightmamba.blocks.mamba2.state import natural
 from lightmamba.boards.selftest import STEPS, Expected, expected, self_test
 from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
@@ -54,10 +55,11 @@ def test_the_engines_state_is_what_lies_in_memory(tmp_path, build):
         device.start(3, fresh=True)
         device.wait()
         _, state = engine.forward(np.array([[3]]), engine.empty_state(1))
-        parts = [state.natural(n) for n in range(CONFIG.n_layer)]
+        parts = [state.layer(n) for n in range(CONFIG.n_layer)]
         found = state_bytes(
-            artifact, state.conv[:, 0], np.stack([h[0] for h, _ in parts]),
-            np.stack([e[0] for _, e in parts]),
+            artifact, np.stack([part["conv"][0] for part in parts]),
+            np.stack([natural(part["h"])[0] for part in parts]),
+            np.stack([natural(part["h_exp"])[0] for part in parts]),
         )  # fmt: skip
         for name, memory in device.save_state().memory.items():
             np.testing.assert_array_equal(found[name], memory, err_msg=name)

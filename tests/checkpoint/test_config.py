@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from lightmamba.checkpoint.layout_config import read_config
+from lightmamba.checkpoint.layouts import read_config
 from lightmamba.config import mamba2_config
 from lightmamba.errors import InputError
+
+from ..support.layers import sizes_of
 
 HF: dict[str, Any] = {
     "model_type": "mamba2",
@@ -62,18 +64,18 @@ def test_transformers_keys(read):
         "license": "mit",
     }
     found = read(written)
-    assert found.config == mamba2_config(
+    assert found.published.config == mamba2_config(
         d_model=32, n_layer=3, vocab_size=64, d_state=16, headdim=16, ngroups=2, d_conv=3,
         chunk_size=8, conv_bias=False, tie_embeddings=True, eps=1e-6, dt_limit=(0.01, 0.1),
     )  # fmt: skip
-    assert found.valid_vocab == 64
+    assert found.published.valid_vocab == 64
     assert found.special_ids == {"bos": None, "eos": [3, 4], "pad": None}
     assert found.licence == "mit"
 
 
 def test_transformers_defaults(read):
-    """Missing keys and null mean what transformers' ModelConfig would say."""
-    from transformers import ModelConfig as Theirs
+    """Missing keys and null mean what transformers' Mamba2Config would say."""
+    from transformers import Mamba2Config as Theirs
 
     theirs = Theirs()
     expected = mamba2_config(
@@ -83,10 +85,13 @@ def test_transformers_defaults(read):
         conv_bias=theirs.use_conv_bias, tie_embeddings=theirs.tie_word_embeddings,
         eps=theirs.layer_norm_epsilon, dt_limit=(0.0, math.inf),
     )  # fmt: skip
-    assert expected.ngroups == 8
-    assert expected.dt_limit == tuple(theirs.time_step_limit)
-    assert read({"model_type": "mamba2"}).config == expected
-    assert read({"architectures": ["Mamba2ForCausalLM"], "n_groups": None}).config == expected
+    assert sizes_of(expected).ngroups == 8
+    assert sizes_of(expected).dt_limit == tuple(theirs.time_step_limit)
+    assert read({"model_type": "mamba2"}).published.config == expected
+    assert (
+        read({"architectures": ["Mamba2ForCausalLM"], "n_groups": None}).published.config
+        == expected
+    )
 
 
 def test_mamba_ssm_keys(read):
@@ -103,11 +108,11 @@ def test_mamba_ssm_keys(read):
         "rms_norm": True,
     }
     found = read(written)
-    assert found.config == mamba2_config(
+    assert found.published.config == mamba2_config(
         d_model=32, n_layer=3, vocab_size=64, d_state=16, headdim=16, ngroups=2, expand=4, d_conv=3,
         chunk_size=8, conv_bias=False, tie_embeddings=False, dt_limit=(0.0, 0.1),
     )  # fmt: skip
-    assert found.valid_vocab == 61
+    assert found.published.valid_vocab == 61
 
 
 def test_mamba_ssm_defaults(read):
@@ -121,9 +126,11 @@ def test_mamba_ssm_defaults(read):
             "pad_vocab_size_multiple": 16,
         }
     )
-    assert found.config == mamba2_config(d_model=768, n_layer=24, vocab_size=50288, chunk_size=256)
-    assert found.valid_vocab == 50277
-    assert read(SSM).config.vocab_size == 64  # padded to a multiple of 8 by default
+    assert found.published.config == mamba2_config(
+        d_model=768, n_layer=24, vocab_size=50288, chunk_size=256
+    )
+    assert found.published.valid_vocab == 50277
+    assert read(SSM).published.config.vocab_size == 64  # padded to a multiple of 8 by default
 
 
 @pytest.mark.parametrize(
@@ -139,9 +146,9 @@ def test_mamba_ssm_defaults(read):
 )
 def test_dt_limit_forms(read, limit, expected):
     hf = json.dumps(HF | {"time_step_limit": "LIMIT"}).replace('"LIMIT"', limit)
-    assert read(hf).config.dt_limit == expected
+    assert sizes_of(read(hf).published.config).dt_limit == expected
     ssm = json.dumps(SSM | {"ssm_cfg": SSM["ssm_cfg"] | {"dt_limit": "LIMIT"}})
-    assert read(ssm.replace('"LIMIT"', limit)).config.dt_limit == expected
+    assert sizes_of(read(ssm.replace('"LIMIT"', limit)).published.config).dt_limit == expected
 
 
 @pytest.mark.parametrize("limit", ["[0.1]", "[0.2, 0.1]", '["a", 1]', "3", "[NaN, 1]", "[-1, 1]"])

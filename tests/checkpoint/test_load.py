@@ -3,7 +3,6 @@
 import hashlib
 import json
 import weakref
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +10,10 @@ import torch
 from lightmamba.checkpoint import Checkpoint, load_checkpoint, tensors
 from lightmamba.errors import InputError
 
+from ..support.layers import resized
 from ..support.models import TINY, write_state_spaces, write_tokenizer, write_transformers
 
-TIED = replace(TINY, tie_embeddings=True, ngroups=2, conv_bias=False)
+TIED = resized(TINY, tie_embeddings=True, ngroups=2, conv_bias=False)
 
 
 def assert_same_weights(actual, expected):

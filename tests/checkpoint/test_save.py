@@ -4,7 +4,6 @@ import math
 import os
 import resource
 import signal
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,14 +13,15 @@ from safetensors import safe_open
 from lightmamba.checkpoint import load_checkpoint, save_checkpoint
 from lightmamba.errors import InputError
 
+from ..support.layers import resized
 from ..support.models import TINY, random_model, write_tokenizer
 
 CONFIGS = {
     "untied, one group": TINY,
-    "tied, two groups, no conv bias": replace(
+    "tied, two groups, no conv bias": resized(
         TINY, tie_embeddings=True, ngroups=2, conv_bias=False, dt_limit=(0.01, 0.1), eps=1e-3
     ),
-    "lower limit only": replace(TINY, dt_limit=(0.01, math.inf), expand=4, d_conv=3, chunk_size=5),
+    "lower limit only": resized(TINY, dt_limit=(0.01, math.inf), expand=4, d_conv=3, chunk_size=5),
 }
 
 

@@ -13,6 +13,7 @@ from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate import Estimate, estimate, model
 from lightmamba.formats import Formats
+from tests.support.layers import resized, sizes_of
 from tests.support.machines import made_up
 
 DEMO, W4A4 = SHAPES["demo"], Formats()
@@ -54,19 +55,20 @@ def test_rows_of_two_units_leave_together():
         lanes=16, port_bits=512, beats=1.0, latency=1, state_elements=128, state_port_bits=512,
         state_fifo=512,
     )  # fmt: skip
-    four, five = (of(replace(DEMO, n_layer=layers), wide).cycles for layers in (4, 5))
+    four, five = (of(resized(DEMO, n_layer=layers), wide).cycles for layers in (4, 5))
     rows = 8 + 768 * 9 // 8 + 64 + 256
     assert rows + 300 < five - four < rows + 450
 
 
 def test_layers_are_alike():
-    cycles = [of(replace(DEMO, n_layer=layers)).cycles for layers in (3, 4, 5, 6)]
+    cycles = [of(resized(DEMO, n_layer=layers)).cycles for layers in (3, 4, 5, 6)]
     assert len(set(np.diff(cycles))) == 1
     # 322 and 64 slots of 8 and 16 beats, scales; what remains is the time to fill and to drain.
-    config, slots = DEMO, (-(-DEMO.d_in_proj // 4), DEMO.d_model // 4)
+    sizes = sizes_of(DEMO)
+    slots = -(-sizes.in_rows // 4), DEMO.d_model // 4
     weights = slots[0] * 8 + slots[1] * 16
     beats = weights + -(-slots[0] * 8 // 64) + slots[1] * 16 // 64
-    assert config.ngroups == 1
+    assert sizes.ngroups == 1
     assert 0 < cycles[1] - cycles[0] - beats < 500
 
 
@@ -130,13 +132,13 @@ def test_shipped_targets(name, shape):
     assert found.cycles > 0.998 * found.bound_cycles
     assert 0 < found.bandwidth_utilization < 1
     # Every weight is read once.
-    c = SHAPES[shape]
-    rows = c.n_layer * (c.d_in_proj + c.d_inner) + c.vocab_size
+    c, sizes = SHAPES[shape], sizes_of(SHAPES[shape])
+    rows = c.n_layer * (sizes.in_rows + sizes.d_inner) + c.vocab_size
     assert sum(found.channel_bytes.values()) > rows * c.d_model / 2
 
 
 def test_a_few_layers_stand_for_all(monkeypatch):
-    config = replace(SHAPES["mamba2-130m"], n_layer=12, vocab_size=8192)
+    config = resized(SHAPES["mamba2-130m"], n_layer=12, vocab_size=8192)
     target = Target.load("vck190-paper")
     found = estimate(config, W4A4, target)
     monkeypatch.setattr(model, "BUDGET", 1 << 40)

@@ -19,10 +19,10 @@ from tests.quantize.cases import SHAPES, token_ids, wild_model
 
 def direct(layer, u):
     """Every traced value of a layer, (batch, seqlen, channels), token by token in plain loops."""
-    mixer, c = layer.mixer, layer.mixer.config
-    seen = {"in_proj.input": rms_norm(u, layer.norm, c.eps)}
+    mixer, c = layer.mixer, layer.mixer.sizes
+    seen = {"in_proj.input": rms_norm(u, layer.norm, layer.eps)}
     rows = seen["rows"] = seen["in_proj.input"] @ mixer.in_proj.weight.T
-    part = {name: rows[..., at] for name, at in c.splits().items()}
+    part = {name: rows[..., at] for name, at in c.sections().items()}
     xBC = torch.cat([part["x"], part["B"], part["C"]], -1).transpose(1, 2)
     conv = F.conv1d(
         F.pad(xBC, (c.d_conv - 1, 0)), mixer.conv1d.weight, mixer.conv1d.bias, groups=c.conv_dim

@@ -16,6 +16,7 @@ from lightmamba.quantize.recipe import OnlineHadamard, QuantizeWeights, Recipe, 
 from lightmamba.quantize.transforms import layers_of
 from lightmamba.quantize.work import Work
 from tests.quantize.cases import SHAPES, token_ids
+from tests.support.layers import mixer_of, sizes_of
 from tests.support.models import random_model
 
 MODELS = {name: SHAPES[name] for name in ("tied", "192-two-groups", "80-no-conv-bias")}
@@ -93,7 +94,7 @@ def test_the_papers_transform_of_a_whole_norm_group(name, group, padded):
         for step in Recipe.load("w8a8").passes
     )  # fmt: skip
     model = quantized(name, Recipe("whole", passes))
-    assert model.formats.transform.size(model.config.group_dim) == padded
+    assert model.formats.transform.size(sizes_of(model.config).group_dim) == padded
     assert logit_error(name, model) < W8A8_ERROR
 
 
@@ -148,7 +149,7 @@ def with_outliers(where) -> CausalLM:
     """Random model with every tenth channel 30 times as heavy before or after the gated norm."""
     model = random_model(MODELS["192-two-groups"], seed=1)
     for layer in layers_of(model):
-        mixer, channels = layer.mixer, slice(0, model.config.d_inner, 10)
+        mixer, channels = layer.mixer, slice(0, sizes_of(model.config).d_inner, 10)
         if where == "before":  # large values that the norm's weight brings down
             mixer.conv1d.weight[channels] *= 30
             mixer.norm[channels] /= 30
@@ -175,7 +176,8 @@ def test_gate_weights_are_placed_where_the_error_is_less(where, better):
     folded = {mode: m.origin["gate_weight_folded"] for mode, m in models.items()}
     assert folded == {"keep": [], "fold": [0, 1], "measure": [0, 1] if better == "fold" else []}
     for layer in models["fold"].layers:
-        assert (layer.gate_weight == layer.gate_weight[0]).all()
+        weight = mixer_of(layer).gate_weight
+        assert (weight == weight[0]).all()
 
 
 def test_sequences_of_any_length_can_calibrate():

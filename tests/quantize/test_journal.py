@@ -14,11 +14,11 @@ from bench.checkpoints import make_checkpoint
 from lightmamba.checkpoint import open_checkpoint
 from lightmamba.config import mamba2_config
 from lightmamba.errors import InputError
+from lightmamba.numerics.fixed import square_exponent
 from lightmamba.qmodel import load, to_bytes
 from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.quantize import Calibration, FileRun, Recipe, driver, quantize_checkpoint
 from lightmamba.quantize.journal import Journal
-from lightmamba.quantize.lower import square_exponent
 from lightmamba.quantize.streams import Rows
 
 CONFIG = mamba2_config(d_model=64, n_layer=3, vocab_size=150, d_state=16, headdim=16)

@@ -1,7 +1,6 @@
 """The chunked form and the recurrent step are the same function, to the last digits of float64."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +9,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightmamba.config import ModelConfig, mamba2_config
-
-from ..support.models import TINY, random_model
+from tests.support.layers import resized
+from tests.support.models import TINY, random_model
 
 
 @st.composite
@@ -105,7 +104,7 @@ def test_split_sequence_carries_on(config, seqlen, data):
 @pytest.mark.parametrize("chunk_size", [1, 5, 64])
 def test_chunk_size_does_not_matter(chunk_size):
     expected, _ = random_model(TINY, dtype=torch.float64)(tokens(TINY, 23))
-    config = replace(TINY, chunk_size=chunk_size)
+    config = resized(TINY, chunk_size=chunk_size)
     actual, _ = random_model(config, dtype=torch.float64)(tokens(config, 23))
     assert_same(actual, expected)
 
@@ -123,7 +122,7 @@ def test_a_run_leaves_the_given_caches_alone():
 @pytest.mark.parametrize("path", ["forward", "step"])
 def test_no_hidden_cast(path):
     """Every floating-point result of every operation is float64."""
-    model = random_model(replace(TINY, ngroups=2), dtype=torch.float64)
+    model = random_model(resized(TINY, ngroups=2), dtype=torch.float64)
     seen = DtypeRecorder()
     with seen:
         ids = tokens(TINY, 11)

@@ -1,14 +1,13 @@
 """The float model against transformers' Mamba2ForCausalLM, on random weights of many shapes."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
 from lightmamba.config import ModelConfig, mamba2_config
-
-from ..support.models import TINY, random_model, transformers_model
+from tests.support.layers import resized
+from tests.support.models import TINY, random_model, transformers_model
 
 BASE = mamba2_config(d_model=64, n_layer=2, vocab_size=96, d_state=16, headdim=32, chunk_size=16)
 
@@ -16,24 +15,24 @@ BASE = mamba2_config(d_model=64, n_layer=2, vocab_size=96, d_state=16, headdim=3
 CASES = {
     "plain": (BASE, 32),
     "two groups, odd width, untied, remainder": (
-        replace(BASE, d_model=192, ngroups=2, headdim=64, d_state=32, tie_embeddings=False),
+        resized(BASE, d_model=192, ngroups=2, headdim=64, d_state=32, tie_embeddings=False),
         37,
     ),
-    "eight groups": (replace(BASE, d_model=128, ngroups=8, headdim=16), 21),
-    "width 80, headdim 16": (replace(BASE, d_model=80, headdim=16, d_state=24), 33),
+    "eight groups": (resized(BASE, d_model=128, ngroups=8, headdim=16), 21),
+    "width 80, headdim 16": (resized(BASE, d_model=80, headdim=16, d_state=24), 33),
     "headdim 128, d_state 256": (
-        replace(BASE, d_model=128, headdim=128, d_state=256, tie_embeddings=False),
+        resized(BASE, d_model=128, headdim=128, d_state=256, tie_embeddings=False),
         19,
     ),
-    "no bias of the convolution": (replace(BASE, conv_bias=False), 23),
-    "dt limits that bite": (replace(BASE, dt_limit=(0.01, 0.1), ngroups=2), 35),
-    "lower dt limit only": (replace(BASE, dt_limit=(0.05, math.inf)), 17),
+    "no bias of the convolution": (resized(BASE, conv_bias=False), 23),
+    "dt limits that bite": (resized(BASE, dt_limit=(0.01, 0.1), ngroups=2), 35),
+    "lower dt limit only": (resized(BASE, dt_limit=(0.05, math.inf)), 17),
     "expand 4, two taps, large eps": (
-        replace(BASE, d_model=48, expand=4, d_conv=2, eps=1e-2, headdim=16, ngroups=4),
+        resized(BASE, d_model=48, expand=4, d_conv=2, eps=1e-2, headdim=16, ngroups=4),
         40,
     ),
-    "one chunk, one token": (replace(BASE, chunk_size=256), 1),
-    "shorter than the convolution": (replace(BASE, d_conv=4), 3),
+    "one chunk, one token": (resized(BASE, chunk_size=256), 1),
+    "shorter than the convolution": (resized(BASE, d_conv=4), 3),
 }
 
 

@@ -241,8 +241,6 @@ class Engine:
     ) -> tuple[NDArray[np.int32], Counter[str]]:
         """Logits, and what saturated; advances ``state``."""
         lost: Counter[str] = Counter()
-        for row in range(len(state)):
-            state.reserve(row, ids.shape[1])
         u = self.embed(ids, lost)
         if observe is not None:
             observe("embedding", u)
@@ -321,6 +319,8 @@ class Engine:
         self, i: int, rows: Ints, state: State, lost: Counter[str], observe: Observe | None = None
     ) -> tuple[Ints, Rms]:
         """Input of out_proj and its 1/rms of (batch, seqlen, in_rows); advances the state."""
+        for row in range(len(state)):
+            state.reserve(row, rows.shape[1])
         return self.arithmetic(i).run(rows, state.layer(i), state.position, lost, observe)
 
     def out_proj(

@@ -6,12 +6,14 @@ from itertools import groupby
 from typing import Any
 
 from lightmamba.blocks import kinds, part
+from lightmamba.blocks.attention.sizes import Sizes as AttentionSizes
 from lightmamba.blocks.mamba2.sizes import Sizes as Mamba2Sizes
+from lightmamba.blocks.mlp.sizes import Sizes as MlpSizes
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.errors import InputError, shown
 from lightmamba.plain import build, take
 
-__all__ = ["SHAPES", "ModelConfig", "mamba2_config"]
+__all__ = ["HYBRIDS", "SHAPES", "ModelConfig", "mamba2_config"]
 
 MOST = 1 << 12  # layers
 
@@ -140,4 +142,38 @@ SHAPES = {
     "mamba2-1.3b": mamba2_config(d_model=2048, n_layer=48, vocab_size=50288),
     "mamba2-2.7b": mamba2_config(d_model=2560, n_layer=64, vocab_size=50288),
     "demo": mamba2_config(d_model=256, n_layer=6, vocab_size=2048),
+}
+
+
+def _granite(
+    d_model: int, n_layer: int, at: tuple[int, ...], heads: tuple[int, int, int], d_hidden: int,
+    headdim: int = 64,
+) -> ModelConfig:  # fmt: skip
+    """Granite-4.0-H without experts: an MLP behind every mixer, attention ``at`` some layers."""
+    mamba = Mamba2Sizes(nheads=2 * d_model // headdim, headdim=headdim, chunk_size=256)
+    attention, mlp = AttentionSizes(*heads), MlpSizes(d_hidden)
+    mixers = [attention if layer in at else mamba for layer in range(n_layer)]
+    layers = tuple(layer for mixer in mixers for layer in (mixer, mlp))
+    return ModelConfig(d_model, 100352, layers, tie_embeddings=False)
+
+
+def _nemotron(
+    d_model: int, pattern: str, nheads: int, heads: tuple[int, int, int], d_hidden: int
+) -> ModelConfig:
+    """Nemotron-H without experts: one mixer per layer, by the letters of its pattern."""
+    kinds: dict[str, Sizes] = {
+        "M": Mamba2Sizes(nheads=nheads, headdim=80, ngroups=8, chunk_size=128),
+        "*": AttentionSizes(*heads),
+        "-": MlpSizes(d_hidden, "relu2"),
+    }
+    return ModelConfig(d_model, 131072, tuple(kinds[x] for x in pattern), tie_embeddings=False)
+
+
+HYBRIDS = {
+    "granite-4.0-h-350m": _granite(768, 32, (10, 13, 17, 27), (12, 4, 64), 2048, headdim=32),
+    "granite-4.0-h-1b": _granite(1536, 40, (5, 15, 25, 35), (12, 4, 128), 4096),
+    "granite-4.0-h-micro": _granite(2048, 40, (5, 15, 25, 35), (32, 8, 64), 8192),
+    "nemotron-3-nano-4b": _nemotron(
+        3136, "M-M-M-MM-M-M*-M-M*-M-M-M*-M-M-MM*-MMM-M-M-", 96, (40, 8, 128), 12544
+    ),
 }

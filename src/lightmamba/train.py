@@ -1,4 +1,4 @@
-"""Train a small Mamba2 language model from plain text: ``python -m lightmamba.train --help``.
+"""Train a small language model from plain text: ``python -m lightmamba.train --help``.
 
 Plain training: cross-entropy, dropout, Muon for the matrices of the layers and AdamW for the rest,
 a learning rate that warms up, stays, and falls linearly to zero. Nothing here knows of
@@ -22,9 +22,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lightmamba.blocks import part
+from lightmamba.blocks.sizes import Sizes
 from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import save_checkpoint
-from lightmamba.config import mamba2_config
+from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.data import split_heldout
 
 __all__ = ["TrainOptions", "initialize", "train", "train_tokenizer"]
@@ -35,7 +37,10 @@ class TrainOptions:
     """What a run is made of; a folder is resumed only with the same ones (but for ``steps``)."""
 
     d_model: int = 256
-    n_layer: int = 6
+    layers: str = "MMMMMM"  # M is a Mamba2 layer, * attention, - a gated MLP
+    d_hidden: int = 640  # of an MLP
+    n_heads: int = 4  # of attention, of d_model / n_heads channels
+    n_kv_heads: int = 2
     vocab_size: int = 2048
     steps: int = 6000
     decay: float = 0.4  # share of the steps in which the learning rate falls to zero
@@ -46,6 +51,28 @@ class TrainOptions:
     dropout: float = 0.1
     extra_share: float = 0.2  # share of the windows drawn from the extra texts
     seed: int = 1
+
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes of the model.
+
+        Raises
+        ------
+        ValueError
+            If there is no such sequence of layers.
+        """
+        plain = mamba2_config(self.d_model, 1, self.vocab_size)
+        head_dim = max(1, self.d_model // self.n_heads)
+        kinds: dict[str, Sizes] = {
+            "M": plain.layers[0],
+            "*": part("attention", "sizes").Sizes(self.n_heads, self.n_kv_heads, head_dim),
+            "-": part("mlp", "sizes").Sizes(self.d_hidden),
+        }
+        if not self.layers or set(self.layers) - set(kinds):
+            raise ValueError(
+                f'layers must be of {", ".join(kinds)}, like "M-M-*-", not {self.layers}'
+            )
+        return replace(plain, layers=tuple(kinds[letter] for letter in self.layers))
 
 
 def train_tokenizer(text: str, vocab_size: int) -> Tokenizer:
@@ -135,8 +162,7 @@ def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: 
         np.array(tokenizer.encode(text).ids, dtype=np.int64)
         for text in (training, validation, extra)
     )
-    config = mamba2_config(options.d_model, options.n_layer, options.vocab_size)
-    model = CausalLM(config)
+    model = CausalLM(options.config)
     initialize(model, options.seed)
     for layer in model.layers:
         drop = nn.Dropout(options.dropout)

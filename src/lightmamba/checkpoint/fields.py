@@ -66,6 +66,8 @@ class Fields:
             return 0.0, math.inf
         try:
             low, high = value
+            if isinstance(high, dict):  # transformers' way to write infinity
+                high = high["__float__"]
             return float(low or 0.0), math.inf if high is None else float(high)
         except (TypeError, ValueError, OverflowError) as error:
             raise self.error(key, "two numbers, like [0.0, 0.1]") from error

@@ -1,18 +1,20 @@
-"""Save a float model as a checkpoint that transformers' Mamba2ForCausalLM loads."""
+"""Save a float model as a checkpoint that transformers loads."""
 
 import json
-import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from lightmamba.causal_lm import CausalLM
-from lightmamba.checkpoint.layouts.mamba2 import origin
+from lightmamba.checkpoint.layouts import granite, mamba2, published_as
+from lightmamba.checkpoint.origins import Published
 from lightmamba.checkpoint.sidecar import parse_tokenizer
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
@@ -47,9 +49,11 @@ def save_checkpoint(model: CausalLM, folder: Path, *, tokenizer: Path | None = N
     data = {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in texts.items()}
     if tokenizer is not None:
         data["tokenizer.json"], _ = parse_tokenizer(tokenizer, config.vocab_size)
+    published = published_as(texts["config.json"])
     weights = {
-        origin(own).parts[0].names[0]: parameter.detach().to(torch.bfloat16).contiguous()
+        name: value
         for own, parameter in model.named_parameters()  # a tied head is not listed
+        for name, value in _parts(published, own, parameter)
     }
     parts = {name: folder / f".{name}.part" for name in ("model.safetensors", *data)}
     try:
@@ -74,33 +78,22 @@ def _remove(parts: dict[str, Path]) -> None:
 
 
 def config_json(config: ModelConfig) -> dict[str, Any]:
-    """Sizes of a model as transformers writes them."""
-    layer: Any = config.layers[0]
-    if config.kinds != ("mamba2",) or len(set(config.layers)) > 1:
-        raise InputError("only models of equal Mamba2 layers can be saved in transformers' layout")
-    fields: dict[str, Any] = {
-        "architectures": ["Mamba2ForCausalLM"],
-        "model_type": "mamba2",
-        "dtype": "bfloat16",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layer,
-        "num_heads": layer.nheads,
-        "head_dim": layer.headdim,
-        "state_size": layer.d_state,
-        "n_groups": layer.ngroups,
-        "expand": layer.d_inner // config.d_model,
-        "conv_kernel": layer.d_conv,
-        "chunk_size": layer.chunk_size,
-        "use_bias": False,
-        "use_conv_bias": layer.conv_bias,
-        "hidden_act": "silu",
-        "layer_norm_epsilon": config.eps,
-        "tie_word_embeddings": config.tie_embeddings,
-        **IDS,
-    }
-    low, high = layer.dt_limit
-    if layer.dt_limit != (0.0, math.inf):  # the default needs no word, and JSON has none for it
-        upper = {"__float__": "Infinity"} if math.isinf(high) else high
-        fields["time_step_limit"] = [low, upper]
-    return fields
+    """Sizes of a model as transformers writes them.
+
+    Raises
+    ------
+    InputError
+        If transformers has no family for this sequence of layers.
+    """
+    family = granite if "mlp" in config.kinds else mamba2
+    return {"dtype": "bfloat16", **family.config_json(config), **IDS}
+
+
+def _parts(published: Published, own: str, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """What a parameter is in the files: the inverse of reading it."""
+    at = 0
+    for part in published.origin(own).parts:
+        rows = len(parameter) if part.rows is None else part.rows
+        value = parameter.detach()[at : at + rows].float() / part.factor
+        yield part.names[0], value.to(torch.bfloat16).contiguous()
+        at += rows

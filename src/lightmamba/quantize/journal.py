@@ -237,7 +237,9 @@ def _taken_apart(part: Any, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:
             inner, numbers[field.name] = _taken_apart(value, f"{name}.")
             tensors |= inner
         elif value is not None:
-            numbers[field.name] = value if isinstance(value, bool | float | str | tuple) else int(value)
+            numbers[field.name] = (
+                value if isinstance(value, bool | float | str | tuple) else int(value)
+            )
     return tensors, numbers
 
 

@@ -1,5 +1,6 @@
 """The config.json of each family of models, as it occurs; the rest is refused by name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from lightmamba.checkpoint.layouts import granite, mamba2, nemotron
 from lightmamba.checkpoint.origins import Published
 from lightmamba.errors import InputError
 
-__all__ = ["ConfigFile", "read_config"]
+__all__ = ["ConfigFile", "published_as", "read_config"]
 
 EXAMPLE = "a Mamba2 checkpoint such as state-spaces/mamba2-130m"
 READERS = {
@@ -65,11 +66,20 @@ def read_config(path: Path) -> ConfigFile:
             f"give {EXAMPLE}"
         )
     licence = raw.get("license")
+    published = _published(fields, READERS[kind])
+    ids = {key: raw.get(f"{key}_token_id") for key in ("bos", "eos", "pad")}
+    return ConfigFile(published, ids, licence if isinstance(licence, str) else None)
+
+
+def published_as(raw: dict[str, Any]) -> Published:
+    """What a config.json of ours says."""
+    return _published(Fields(Path("config.json"), raw), READERS[raw["model_type"]])
+
+
+def _published(fields: Fields, read: Callable[[Fields], Published]) -> Published:
     try:
-        published = READERS[kind](fields)
+        return read(fields)
     except InputError:
         raise
     except ValueError as error:  # from the sizes, which do not know the file
-        raise InputError(f"{path}: {error}") from error
-    ids = {key: raw.get(f"{key}_token_id") for key in ("bos", "eos", "pad")}
-    return ConfigFile(published, ids, licence if isinstance(licence, str) else None)
+        raise InputError(f"{fields.path}: {error}") from error

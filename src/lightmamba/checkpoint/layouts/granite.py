@@ -16,7 +16,7 @@ from lightmamba.checkpoint.origins import Origin, Part, Published
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 
-__all__ = ["read"]
+__all__ = ["config_json", "read"]
 
 UNSUPPORTED: Unsupported = (
     ("num_local_experts", (0, None), "experts"),
@@ -140,3 +140,62 @@ def _origins(config: ModelConfig, attention: Any, scale: dict[str, float], tied:
         return Origin.of(f"{at}.mamba.{published}", factor=factor)
 
     return origin
+
+
+def config_json(config: ModelConfig) -> dict[str, Any]:
+    """Sizes of a model as transformers writes them, with every multiplier one.
+
+    Raises
+    ------
+    InputError
+        If it is no sequence of Mamba2 or attention layers of equal sizes, each with a gated MLP
+        behind it.
+    """
+    mixers, mlps = config.layers[::2], config.layers[1::2]
+    found: dict[str, Any] = {layer.kind: layer for layer in config.layers}
+    equal = all(found[layer.kind] == layer for layer in config.layers)
+    turns = len(mixers) == len(mlps) and {layer.kind for layer in mlps} == {"mlp"}
+    if not (equal and turns and set(found) == {"mamba2", "attention", "mlp"}):
+        raise InputError(
+            "a model can be saved in transformers' layout, if all its layers are Mamba2, or if "
+            "Mamba2 and attention layers have an MLP behind each of them"
+        )
+    mamba, attention = found["mamba2"], found["attention"]
+    if mamba.ngroups != 1 or not found["mlp"].gated:
+        raise InputError("Granite's layout has one group of B and C, and gated MLPs")
+    low, high = mamba.dt_limit
+    names = {"mamba2": "mamba", "attention": "attention"}
+    return {
+        "architectures": ["GraniteMoeHybridForCausalLM"],
+        "model_type": "granitemoehybrid",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "num_hidden_layers": len(mixers),
+        "layer_types": [names[layer.kind] for layer in mixers],
+        "mamba_n_heads": mamba.nheads,
+        "mamba_d_head": mamba.headdim,
+        "mamba_d_state": mamba.d_state,
+        "mamba_n_groups": 1,
+        "mamba_expand": mamba.d_inner // config.d_model,
+        "mamba_d_conv": mamba.d_conv,
+        "mamba_chunk_size": mamba.chunk_size,
+        "mamba_conv_bias": mamba.conv_bias,
+        "mamba_proj_bias": False,
+        "time_step_limit": [low, {"__float__": "Infinity"} if math.isinf(high) else high],
+        "num_attention_heads": attention.n_heads,
+        "num_key_value_heads": attention.n_kv_heads,
+        "head_dim": attention.head_dim,
+        "attention_bias": False,
+        "attention_multiplier": 1 / math.sqrt(attention.head_dim),
+        "position_embedding_type": "nope",
+        "shared_intermediate_size": found["mlp"].d_hidden,
+        "intermediate_size": found["mlp"].d_hidden,
+        "num_local_experts": 0,
+        "num_experts_per_tok": 0,
+        "embedding_multiplier": 1.0,
+        "residual_multiplier": 1.0,
+        "logits_scaling": 1.0,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.eps,
+        "tie_word_embeddings": config.tie_embeddings,
+    }

@@ -4,6 +4,7 @@ transformers says ``hidden_size``, ``num_heads``, ...; mamba_ssm ``d_model``, ``
 missing key or null means that library's default. Both give the tensors the same names.
 """
 
+import math
 from typing import Any
 
 from lightmamba.checkpoint.fields import Fields, Unsupported
@@ -11,7 +12,7 @@ from lightmamba.checkpoint.origins import Origin, Published
 from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.errors import InputError
 
-__all__ = ["is_mamba_ssm", "names_mamba2", "origin", "read"]
+__all__ = ["config_json", "is_mamba_ssm", "names_mamba2", "origin", "read"]
 
 UNSUPPORTED: Unsupported = (
     ("use_bias", (None, False), "biases of in_proj and out_proj"),
@@ -138,3 +139,40 @@ def _mamba_ssm(fields: Fields) -> tuple[ModelConfig, int]:
         dt_limit=ssm.limits("dt_limit"),
     )
     return config, vocab_size
+
+
+def config_json(config: ModelConfig) -> dict[str, Any]:
+    """Sizes of a model of equal Mamba2 layers as transformers writes them.
+
+    Raises
+    ------
+    InputError
+        If its layers differ, or some are of another kind.
+    """
+    layer: Any = config.layers[0]
+    if config.kinds != ("mamba2",) or len(set(config.layers)) > 1:
+        raise InputError("only models of equal Mamba2 layers can be saved in transformers' layout")
+    fields: dict[str, Any] = {
+        "architectures": ["Mamba2ForCausalLM"],
+        "model_type": "mamba2",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "num_hidden_layers": config.n_layer,
+        "num_heads": layer.nheads,
+        "head_dim": layer.headdim,
+        "state_size": layer.d_state,
+        "n_groups": layer.ngroups,
+        "expand": layer.d_inner // config.d_model,
+        "conv_kernel": layer.d_conv,
+        "chunk_size": layer.chunk_size,
+        "use_bias": False,
+        "use_conv_bias": layer.conv_bias,
+        "hidden_act": "silu",
+        "layer_norm_epsilon": config.eps,
+        "tie_word_embeddings": config.tie_embeddings,
+    }
+    low, high = layer.dt_limit
+    if layer.dt_limit != (0.0, math.inf):  # the default needs no word, and JSON has none for it
+        upper = {"__float__": "Infinity"} if math.isinf(high) else high
+        fields["time_step_limit"] = [low, upper]
+    return fields

@@ -173,6 +173,16 @@ class State:
         pages = [self.pages[i].copy(int(self.position[i])) for i in chosen]
         return State(self.layout, data, position, pages)
 
+    def clear(self, row: int) -> None:
+        """Make a sequence one that has not begun."""
+        self.data[row], self.position[row] = 0, 0
+        self.pages[row] = Pages(self.layout.page)
+
+    def put(self, row: int, one: "State") -> None:
+        """Copy the state ``one`` of a single sequence into a row."""
+        self.data[row], self.position[row] = one.data[0], one.position[0]
+        self.pages[row] = one.pages[0].copy(int(one.position[0]))
+
     def view(self, rows: slice) -> "State":
         """Some of the sequences themselves: what is written there is written here."""
         return State(self.layout, self.data[rows], self.position[rows], self.pages[rows])

@@ -46,7 +46,9 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     ``app.state`` has the ``scheduler`` and the ``metrics``.
     """
     metrics = Metrics(served.name, served.backend.device)
-    cache = PrefixCache(settings.cache_bytes, served.backend.state_bytes, served.fingerprint)
+    cache = PrefixCache(
+        settings.cache_bytes, served.backend.state_bytes, served.fingerprint, served.backend.size_of
+    )
     scheduler = Scheduler(served.backend, cache, metrics, queue=settings.queue)
 
     @asynccontextmanager

@@ -53,6 +53,10 @@ class Backend(Protocol):
     def restore(self, slot: int, saved: Any) -> None:
         """Go on in a slot from a saved state."""
 
+    def size_of(self, saved: Any) -> int:
+        """Bytes of a saved state."""
+        ...
+
     def saturations(self) -> Mapping[str, int]:
         """Values that left their format since the backend was made, by kind."""
         ...
@@ -80,7 +84,7 @@ class EngineBackend:
 
     def __init__(self, engine: Engine, slots: int | None = None) -> None:
         one = engine.empty_state(1)
-        self.state_bytes = sum(int(array.nbytes) for array in vars(one).values())
+        self.state_bytes = max(1, one.nbytes)
         self.slots = slots or max(1, min(MOST_SLOTS, STATE_BYTES // self.state_bytes))
         self.vocab_size, self.valid_vocab = engine.vocab_size, engine.valid_vocab
         self.logit_exponent = engine.logit_exponent
@@ -88,9 +92,7 @@ class EngineBackend:
 
     def begin(self, slot: int) -> None:
         """Zero a slot's state."""
-        row = self._state.view(slice(slot, slot + 1))
-        for array in vars(row).values():
-            array[...] = 0
+        self._state.clear(slot)
 
     def feed(self, spans: Sequence[Span]) -> NDArray[np.int32]:
         """One pass over the weights for all spans."""
@@ -102,9 +104,11 @@ class EngineBackend:
 
     def restore(self, slot: int, saved: State) -> None:
         """Copy a state into a row."""
-        row = self._state.view(slice(slot, slot + 1))
-        for name, array in vars(row).items():
-            array[...] = getattr(saved, name)
+        self._state.put(slot, saved)
+
+    def size_of(self, saved: State) -> int:
+        """Bytes of a saved state: those of attention grow with its tokens."""
+        return saved.nbytes
 
     def saturations(self) -> Mapping[str, int]:
         """The engine's counters but for ``clipped``, which is intended."""
@@ -165,6 +169,10 @@ class DeviceBackend:
         """Write a state back."""
         self._device.restore_state(saved)
         self._fresh = False
+
+    def size_of(self, saved: Any) -> int:
+        """Bytes of a saved state."""
+        return self.state_bytes
 
     def saturations(self) -> Mapping[str, int]:
         """The device's counters of losses."""

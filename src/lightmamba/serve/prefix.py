@@ -1,11 +1,12 @@
 """States after common beginnings of prompts, kept so that they are not computed again.
 
-The state of a Mamba model has the same size after one token and after a million, so a saved state
-costs what one sequence costs, however long the prompt was.
+The state of a Mamba layer has the same size after one token and after a million; attention layers
+keep every token, so that a saved state of a hybrid grows with its prompt.
 """
 
 import hashlib
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,34 +23,42 @@ WORTH = 32  # tokens: shorter beginnings are computed as fast as they are copied
 class _Entry:
     saved: Any
     length: int
+    size: int
 
 
 class PrefixCache:
     """Saved states by model and tokens, within a limit; the longest unused goes first.
 
+    ``used`` is the memory of what is kept, ``on`` whether anything can be.
+
     Parameters
     ----------
     limit
         Bytes of all states; 0 keeps none.
-    size
-        Bytes of one state.
+    least
+        Bytes of a state at least; a limit below keeps none.
     fingerprint
         Of the model; part of every key.
+    size
+        Bytes of a state that is to be kept; ``least`` by default.
     """
 
-    def __init__(self, limit: int, size: int, fingerprint: str) -> None:
-        self.most, self.size = limit // max(1, size), size
+    def __init__(
+        self,
+        limit: int,
+        least: int,
+        fingerprint: str,
+        size: Callable[[Any], int] | None = None,
+    ) -> None:
+        self.limit, self.used = limit, 0
+        self.on = 0 < least <= limit
+        self._size = size or (lambda saved: least)
         self._start = hashlib.blake2b(fingerprint.encode(), digest_size=32)
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._lengths: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    @property
-    def used(self) -> int:
-        """Memory of what is kept."""
-        return len(self._entries) * self.size
 
     def longest(self, ids: NDArray[np.int64]) -> tuple[int, Any] | None:
         """Tokens and state of the longest beginning of ``ids`` that is kept, or None."""
@@ -75,18 +84,24 @@ class PrefixCache:
 
     def put(self, ids: NDArray[np.int64], saved: Any) -> None:
         """Keep the state after ``ids``."""
-        if not self.most:
+        size = self._size(saved)
+        if not self.on or size > self.limit:
             return
         key = self._key(ids)
-        if key not in self._entries:
-            self._lengths[len(ids)] += 1
-        self._entries[key] = _Entry(saved, len(ids))
-        self._entries.move_to_end(key)
-        while len(self._entries) > self.most:
+        if (old := self._entries.pop(key, None)) is not None:
+            self._forget(old)
+        self._entries[key] = _Entry(saved, len(ids), size)
+        self._lengths[len(ids)] += 1
+        self.used += size
+        while self.used > self.limit:
             _, old = self._entries.popitem(last=False)
-            self._lengths[old.length] -= 1
-            if not self._lengths[old.length]:
-                del self._lengths[old.length]
+            self._forget(old)
+
+    def _forget(self, entry: _Entry) -> None:
+        self.used -= entry.size
+        self._lengths[entry.length] -= 1
+        if not self._lengths[entry.length]:
+            del self._lengths[entry.length]
 
     def _key(self, ids: NDArray[np.int64]) -> bytes:
         key = self._start.copy()

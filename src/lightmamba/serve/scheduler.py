@@ -199,7 +199,7 @@ class Scheduler:
             session.done = len(prompt) - 1
             return
         self.metrics.prompt_tokens.inc(len(prompt))
-        if self.cache.most and len(prompt) > WORTH:
+        if self.cache.on and len(prompt) > WORTH:
             if (found := self.cache.longest(prompt[:-1])) is not None:
                 session.done, saved = found
                 session.cached = session.done
@@ -258,7 +258,7 @@ class Scheduler:
     def _stop_at(self, session: Session) -> int:
         """Where the next span of a prompt ends at the latest: where its state will be kept."""
         last = len(session.prompt) - 1
-        wanted = session.leads or (self.cache.most and last >= WORTH)
+        wanted = session.leads or (self.cache.on and last >= WORTH)
         if not wanted or session.done >= last:
             return last + 1
         return min(last, (session.done // BLOCK + 1) * BLOCK)
@@ -267,7 +267,7 @@ class Scheduler:
         """Keep the state after a part of a prompt, where others may begin there too."""
         prompt, done = session.prompt, session.done
         last = done == len(prompt) - 1
-        cached = self.cache.most > 0 and done >= WORTH and (last or done % BLOCK == 0)
+        cached = self.cache.on and done >= WORTH and (last or done % BLOCK == 0)
         if not (cached or (last and session.leads)) or session.slot is None:
             return
         if cached and not (last and session.leads) and self.cache.has(prompt[:done]):
@@ -290,7 +290,7 @@ class Scheduler:
             self._out.setdefault(job, []).append(Event(session.choice, step))
         if step.finish_reason is None:
             return
-        if session.keep and self.cache.most and session.slot is not None and session.done >= WORTH:
+        if session.keep and self.cache.on and session.slot is not None and session.done >= WORTH:
             ids = np.concatenate([session.prompt, np.array(session.tokens[:-1], dtype=np.int64)])
             self.cache.put(ids, self.backend.save(session.slot))
         now = time.monotonic()

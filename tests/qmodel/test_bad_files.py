@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import save
 
 from lightmamba.errors import InputError
-from lightmamba.qmodel import load
-from tests.golden.tiny import FILE
+from lightmamba.qmodel import load, load_sizes
+from tests.golden.tiny import FILE, OLD
 from tests.qmodel.surgery import write, write_header
 
 
@@ -92,6 +92,17 @@ def test_a_header_that_lies(tmp_path, lie):
 def test_a_type_that_numpy_lacks(tmp_path, tensor, kind, word):
     path = write_header(tmp_path / "m.st", change(tensor, dtype=kind))
     refuse(path, rf"{tensor} is {word} \(2\), expected int")
+
+
+@pytest.mark.parametrize("read", [load, load_sizes])
+def test_a_file_of_version_1(read):
+    """As an older release wrote it; the sentence says how to make it anew."""
+    with pytest.raises(InputError) as caught:
+        read(OLD)
+    assert str(caught.value) == (
+        f"{OLD}: of version 1, but this program reads version 2; make it again with: "
+        "lightmamba quantize CKPT -o FILE"
+    )
 
 
 def test_not_a_quantized_model(tmp_path):

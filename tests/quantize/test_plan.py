@@ -11,6 +11,7 @@ from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
 from lightmamba.quantize import Recipe, plan
 from lightmamba.quantize.plan import Plan, available_memory, choose_device
+from tests.support.layers import resized
 
 GIB = 1 << 30
 
@@ -30,7 +31,7 @@ def test_memory_is_that_of_one_layer_and_time_that_of_all():
     one, more = planned("mamba2-130m"), planned("mamba2-130m", sequences=320)
     assert more.memory == one.memory
     assert more.seconds(1e11) > 3 * one.seconds(1e11)
-    deep = replace(one, config=replace(one.config, n_layer=48))
+    deep = replace(one, config=resized(one.config, n_layer=48))
     assert deep.memory == one.memory
     assert 1.5 < deep.seconds(1e11) / one.seconds(1e11) < 2
     assert deep.disk["parts"] > 1.2 * one.disk["parts"]

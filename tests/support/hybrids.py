@@ -1,4 +1,4 @@
-"""Random hybrids as transformers makes and saves them: Granite-4.0-H without experts, Nemotron-H."""
+"""Random hybrids as transformers makes and saves them: dense Granite-4.0-H, and Nemotron-H."""
 
 from pathlib import Path
 from typing import Any

@@ -1,0 +1,116 @@
+"""Layers of one kind and of different sizes in one model: file, engine, quantizer, refusals."""
+
+import numpy as np
+import pytest
+import torch
+
+from lightmamba.checkpoint import ModelWeights
+from lightmamba.compiler import build, plan
+from lightmamba.engine import Digests, Engine, State, first_difference
+from lightmamba.errors import InputError
+from lightmamba.estimate import estimate
+from lightmamba.formats import Formats
+from lightmamba.qmodel import QuantizedModel, load, save
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.quantize.driver import lower_model
+from lightmamba.quantize.recipe import Recipe
+from lightmamba.quantize.work import Work
+from tests.blocks.models import UNEQUAL
+from tests.compiler.cases import target
+from tests.engine.models import assert_same_state, run, tokens
+from tests.qmodel.surgery import assert_same_model
+from tests.quantize.cases import token_ids
+from tests.support.models import random_model as float_model
+
+TOKENS = 50
+ERRORS = {"w4a4": 0.5, "w4a8": 0.2, "w8a8": 8e-3}  # of the squared logits, as of other models
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_model(UNEQUAL, seed=4)
+
+
+def digests(model: QuantizedModel, **options: bool) -> Digests:
+    """Of one sequence, fed token by token."""
+    engine, found = Engine(model, **options), Digests(keep=True)
+    state = engine.empty_state(1)
+    for token in tokens(model, 1, TOKENS)[0]:
+        engine.forward(np.array([[token]]), state, observe=found)
+    return found
+
+
+def test_a_file_and_back(model, tmp_path):
+    save(model, tmp_path / "m.safetensors")
+    back = load(tmp_path / "m.safetensors")
+    assert back.config == UNEQUAL
+    assert_same_model(back, model)
+
+
+def test_kernels_and_reference_agree_in_every_integer(model):
+    fast, slow = digests(model), digests(model, compiled=False)
+    assert first_difference(fast, slow) is None
+    assert dict(fast) == dict(slow)
+    names = {name for _, name in fast}
+    assert {"layer.0.ssm.h", "layer.1.ssm.h", "layer.2.ssm.h"} < names
+    assert fast.arrays[0, "layer.0.ssm.h"].shape == (1, 4, 32, 16)
+    assert fast.arrays[0, "layer.1.ssm.h"].shape == (1, 10, 16, 64)
+
+
+def test_batches_in_whole_passes_agree_too(model):
+    """Slots of a pass lie in states whose layers are of different widths."""
+    ids = tokens(model, 3, 40)
+    fast, slow = Engine(model, threads=2), Engine(model, compiled=False)
+    ours, state = fast.forward(ids, fast.empty_state(3), last_only=False)
+    theirs, wanted = slow.forward(ids, slow.empty_state(3), last_only=False)
+    np.testing.assert_array_equal(ours, theirs)
+    assert_same_state(state, wanted)
+    turned = State.join([state.take(np.array([2])), state.take(slice(0, 2))])
+    again, _ = fast.forward(ids[[2, 0, 1]], turned)
+    wanted_logits, _ = slow.forward(ids, wanted)
+    np.testing.assert_array_equal(again, wanted_logits[[2, 0, 1]])
+
+
+def test_nothing_dies_out(model):
+    """Equality above means little if the second layer were all zeros."""
+    seen, _, _ = run(model, tokens(model, 2, 12))
+    for layer in range(3):
+        for name in ("in_proj.q", "out_proj.q", "ssm.h"):
+            assert len(np.unique(seen[f"layer.{layer}.{name}"])) > 5, (layer, name)
+
+
+@pytest.fixture(scope="module")
+def floats():
+    return float_model(UNEQUAL, seed=1)
+
+
+@pytest.mark.parametrize("recipe", ERRORS)
+@torch.no_grad()
+def test_quantized_from_floats(floats, recipe, tmp_path):
+    """By a shipped recipe, from random floats to a file that the engine reads."""
+    work = Work(ModelWeights(floats), token_ids(UNEQUAL, 8, 64, seed=2), seed=3)
+    save(lower_model(work, Recipe.load(recipe), valid_vocab=61), tmp_path / "m.safetensors")
+    model = load(tmp_path / "m.safetensors")
+    assert model.config.layers == UNEQUAL.layers
+    ids = token_ids(UNEQUAL, 4, 48, seed=9)
+    wanted = floats(torch.from_numpy(ids))[0].double().numpy()
+    fast, slow = Engine(model), Engine(model, compiled=False)
+    got, _ = fast.logits(ids, fast.empty_state(4))
+    np.testing.assert_array_equal(got, slow.logits(ids, slow.empty_state(4))[0])
+    assert ((got - wanted) ** 2).sum() < ERRORS[recipe] * (wanted**2).sum()
+
+
+def test_the_accelerator_refuses_them_in_one_sentence(model, tmp_path):
+    refused = (
+        lambda: build(model, target(), tmp_path / "b"),
+        lambda: plan(UNEQUAL, Formats(), target()),
+        lambda: estimate(UNEQUAL, Formats(), target()),
+    )
+    for ask in refused:
+        with pytest.raises(InputError) as caught:
+            ask()
+        assert str(caught.value) == (
+            "layer 1 has other sizes than layer 0, but the accelerator takes equal layers; "
+            "run the model on the engine: lightmamba generate FILE --prompt TEXT"
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -3,10 +3,10 @@
 from lightmamba.engine.blas import one_blas_thread
 from lightmamba.engine.digest import Difference, Digests, digest, first_difference
 from lightmamba.engine.engine import Engine, Observe
-from lightmamba.engine.ragged import Span, feed
+from lightmamba.engine.run import run
 from lightmamba.engine.state import State
 
 __all__ = [
-    "Difference", "Digests", "Engine", "Observe", "Span", "State", "digest", "feed",
-    "first_difference", "one_blas_thread",
+    "Difference", "Digests", "Engine", "Observe", "State", "digest", "first_difference",
+    "one_blas_thread", "run",
 ]  # fmt: skip

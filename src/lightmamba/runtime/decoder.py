@@ -22,7 +22,7 @@ class DeviceSequence:
     Parameters
     ----------
     key : object
-        Which one: ``Device.sequence`` at that time; None before its first token.
+        Which one: the ``key`` of its place on the device; None before its first token.
     tokens : int
         Tokens seen.
     """
@@ -80,7 +80,7 @@ class DeviceDecoder:
         InputError
             If the device has gone on since with this sequence or another one.
         """
-        now = DeviceSequence(self.device.sequence, self.device.position)
+        now = self._now()
         if state not in (DeviceSequence(), now):
             raise InputError(
                 "a device goes on from its own last token only, and another one has run since; "
@@ -96,4 +96,8 @@ class DeviceDecoder:
                 rows.append(self.device.logits())
             if self.progress is not None:
                 self.progress(self.tokens)
-        return np.stack(rows)[None], DeviceSequence(self.device.sequence, self.device.position)
+        return np.stack(rows)[None], self._now()
+
+    def _now(self) -> DeviceSequence:
+        mine = self.device.sequences[0]
+        return DeviceSequence(mine.key, mine.position)

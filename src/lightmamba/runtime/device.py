@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact, build_hash
 from lightmamba.arch.counters import CYCLES, counters
-from lightmamba.arch.place import CONV_STATE, STATE, STATES, Region
+from lightmamba.arch.place import Region
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.primitives import Flags, Primitives
+from lightmamba.runtime.resident import Resident, reach, residents
 
 __all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
 
@@ -45,23 +47,17 @@ class DeviceState:
 
 
 class Device(Primitives):
-    """An accelerator with a model on it.
+    """An accelerator with a model on it, and the states of one or several sequences.
 
-    ``load`` a build, then for each token ``start`` and ``wait``.
-
-    Attributes
-    ----------
-    position
-        Tokens that the current sequence has seen.
-    sequence
-        Another object for each sequence, so that two as long as each other can be told apart.
+    ``load`` a build, then ``submit`` a pass and ``wait``, or ``start`` a token of one sequence.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.artifact: Artifact | None = None
         self.bases: Mapping[str, int] = {}  # where each channel begins
-        self.position, self.sequence = 0, object()
+        self.sequences: list[Resident] = []
+        self._active = 0  # the sequence whose addresses the registers hold
         self._running = False
         self._cycles = 0  # that the device had counted when the last token was done
 
@@ -77,13 +73,20 @@ class Device(Primitives):
         """Where a region of the build begins in the memory of this device."""
         return self.bases[region.channel] + region.address
 
-    def load(self, artifact: Artifact) -> None:
-        """Bring a build onto the device; what a sequence left there is forgotten.
+    def load(self, artifact: Artifact, sequences: int = 1) -> None:
+        """Bring a build onto the device; what sequences left there is forgotten.
+
+        Parameters
+        ----------
+        artifact
+            The build.
+        sequences
+            How many sequences may have their states on the device at a time.
 
         Raises
         ------
         InputError
-            If the device was made with other build parameters.
+            If the device was made with other build parameters, or memory does not suffice.
         DeviceError
             If it is no device of ours, or busy.
         """
@@ -103,13 +106,23 @@ class Device(Primitives):
             )
         self._drain()
         self.artifact = None
-        self.bases = self._allocated(artifact)
-        self.place(artifact, artifact.regions)
+        self.sequences = residents(artifact, sequences)
+        more = [region for each in self.sequences[1:] for region in each.all]
+        self.bases = self._allocated(reach(more, artifact))
+        self.place(artifact, [*artifact.regions, *more])
         self.artifact = artifact
         self._configure()
 
-    def start(self, token: int, *, fresh: bool = False, head: bool = True, chain: int = 0) -> None:
-        """Begin a token.
+    def start(
+        self,
+        token: int,
+        *,
+        fresh: bool = False,
+        head: bool = True,
+        chain: int = 0,
+        sequence: int = 0,
+    ) -> None:
+        """Begin one token of one sequence; see :meth:`submit`.
 
         Parameters
         ----------
@@ -119,22 +132,48 @@ class Device(Primitives):
             Begin a sequence: all state is zero.
         head
             Compute logits, and with them the next token.
+        chain, sequence
+            As for :meth:`submit`, and of :class:`~lightmamba.passes.Slot`.
+        """
+        ids = np.array([operator.index(token)])
+        self.submit(Pass((Slot(sequence, ids, wanted=int(head), fresh=fresh),)), chain=chain)
+
+    def submit(self, work: Pass, *, chain: int = 0) -> None:
+        """Begin a pass.
+
+        Parameters
+        ----------
+        work
+            Sequences are those on the device, from 0 on.
         chain
             So many tokens more, each the last one's arg-max.
+
+        Raises
+        ------
+        InputError
+            If the hardware cannot take so many tokens at once, there is no such sequence, or an id
+            is outside the vocabulary.
         """
         config = self._loaded().model["config"]
         self._settled()
-        token, vocab = operator.index(token), int(config["vocab_size"])
+        (slot,), vocab = work.slots[:1], int(config["vocab_size"])
+        if work.tokens > 1:
+            raise InputError(
+                f"the hardware of this build takes one token in a pass, not {work.tokens}; "
+                f"submit them one after the other"
+            )
+        token, mine = int(slot.tokens[0]), self._resident(slot.sequence)
         if not 0 <= token < vocab:
             raise InputError(f"token id {token} is out of range; the model's are 0 to {vocab - 1}")
-        if chain and not head:
-            raise ValueError("a chain of tokens needs logits: start it with head=True")
-        if fresh:
-            self.position, self.sequence = 0, object()
+        if chain and not slot.wanted:
+            raise ValueError("a chain of tokens needs logits: want those of its first token")
+        if slot.fresh:
+            mine.begin()
+        self._activate(slot.sequence)
         self.write("token", token)
         self.write("chain", chain)
-        self.write("position", self.position)
-        self.write("start", fresh | head << 1)
+        self.write("position", mine.position)
+        self.write("start", slot.fresh | slot.wanted << 1)
         self._running = True
 
     def wait(self) -> int:
@@ -162,7 +201,7 @@ class Device(Primitives):
             raise DeviceError("memory answered with an error")
         if status & Flags.BUSY or not status & Flags.DONE:
             raise DeviceError(f"the device raised its interrupt but says {status!r}")
-        self.position += self.read("finished")
+        self.sequences[self._active].went(self.read("finished"))
         before, self._cycles = self._cycles, self._counted()
         return self._cycles - before
 
@@ -184,17 +223,18 @@ class Device(Primitives):
         names = counters(self._loaded().arch)
         return {name: self._counter(index) for index, name in enumerate(names)}
 
-    def save_state(self) -> DeviceState:
-        """Copy what the sequence left."""
+    def save_state(self, sequence: int = 0) -> DeviceState:
+        """Copy what a sequence left."""
         artifact = self._loaded()
         self._settled()
+        mine = self._resident(sequence)
         memory = {
             name: self.read_memory(region.channel, self.address(region), region.bytes)
-            for name, region in self._state().items()
+            for name, region in mine.regions.items()
         }
-        return DeviceState(self.position, memory, artifact.fingerprint)
+        return DeviceState(mine.position, memory, artifact.fingerprint)
 
-    def restore_state(self, state: DeviceState) -> None:
+    def restore_state(self, state: DeviceState, sequence: int = 0) -> None:
         """Go on from where a state was saved; it may be of another device with the same build.
 
         Raises
@@ -209,16 +249,21 @@ class Device(Primitives):
                 f"the saved state is of another model or machine than {artifact.path}; "
                 f"restore it on a device with the build that it was saved from"
             )
-        regions = self._state()
-        for name, region in regions.items():
+        mine = self._resident(sequence)
+        for name, region in mine.regions.items():
             if len(state.memory[name]) != region.bytes:
                 raise InputError(
                     f"the saved {name} has {len(state.memory[name])} bytes, but that of "
                     f"{artifact.path} has {region.bytes}; it is of another model"
                 )
-        for name, region in regions.items():
+        for name, region in mine.regions.items():
             self.write_memory(region.channel, self.address(region), state.memory[name])
-        self.position, self.sequence = state.position, object()
+        mine.begin()
+        mine.position = state.position
+
+    def fork_state(self, sequence: int, into: int) -> None:
+        """Let another sequence on the device go on from where this one is."""
+        self.restore_state(self.save_state(sequence), into)
 
     def reset(self, program: Sequence[int] | None = None, **changed: int) -> None:
         """Stop what runs, drop what was read ahead and set everything up again.
@@ -227,21 +272,30 @@ class Device(Primitives):
         registers, which get other values than the build has.
         """
         self._running = False
-        self.position, self.sequence = 0, object()
         self.reset_machine()
         if self.artifact is not None:
             self._drain()
             self._configure(program, changed)
 
-    def _state(self) -> dict[str, Region]:
-        """Regions that the next token reads: of two copies of the state, the one that is due."""
-        artifact = self._loaded()
-        names = [name for name in STATES if artifact.has_region(name)]
-        due = names[self.read("state_copy") % len(names)]
-        return {STATE: artifact.region(due), CONV_STATE: artifact.region(CONV_STATE)}
+    def _resident(self, sequence: int) -> Resident:
+        if not 0 <= sequence < len(self.sequences):
+            raise InputError(
+                f"sequence {sequence} is not on the device, which holds {len(self.sequences)}; "
+                f"load the build for more: load(artifact, sequences={sequence + 1})"
+            )
+        return self.sequences[sequence]
 
-    def _allocated(self, artifact: Artifact) -> Mapping[str, int]:
-        wanted = artifact.extents()
+    def _activate(self, sequence: int) -> None:
+        """Let the registers hold the addresses of a sequence: of the copy that is due first."""
+        if sequence == self._active:
+            return
+        mine, first = self.sequences[sequence], self.read("state_copy")
+        copies = [self.address(mine.states[(mine.due + n) % len(mine.states)]) for n in range(2)]
+        self.write("state_base", copies if first == 0 else copies[::-1])
+        self.write("conv_base", self.address(mine.conv))
+        self._active = sequence
+
+    def _allocated(self, wanted: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
         found = self.allocate(wanted)
         for name, (size, alignment) in wanted.items():
             if found[name] % alignment or found[name] + size > 1 << ADDRESS_BITS:
@@ -272,7 +326,10 @@ class Device(Primitives):
             self.write(name, value)
         self.write("interrupt", 3)
         self.write("control", 1)
-        self.position, self.sequence = 0, object()
+        self._active = 0
+        for each in self.sequences:
+            each.begin()
+            each.due = 0
         self._cycles = self._counted()
 
     def _drain(self) -> None:

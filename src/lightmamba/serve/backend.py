@@ -4,14 +4,16 @@ The scheduler knows nothing else of engine and devices. Another device needs no 
 :class:`~lightmamba.runtime.device.Device` with its build loaded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.counters import CYCLES, LOSSES
-from lightmamba.engine import Engine, Span, State, feed
+from lightmamba.engine import Engine, State
+from lightmamba.engine import run as run_pass
+from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
 
@@ -39,8 +41,8 @@ class Backend(Protocol):
     def begin(self, slot: int) -> None:
         """Make a slot's state that of a sequence that has not begun."""
 
-    def feed(self, spans: Sequence[Span]) -> NDArray[np.int32]:
-        """Run one pass; logits (wanted, vocab_size) of the spans that want them.
+    def run(self, work: Pass) -> NDArray[np.int32]:
+        """Run one pass; logits (wanted, vocab_size) of the slots that want them.
 
         There are at most ``pass_tokens`` tokens in it, but for one per slot.
         """
@@ -94,9 +96,9 @@ class EngineBackend:
         """Zero a slot's state."""
         self._state.clear(slot)
 
-    def feed(self, spans: Sequence[Span]) -> NDArray[np.int32]:
-        """One pass over the weights for all spans."""
-        return feed(self._engine, spans, self._state)
+    def run(self, work: Pass) -> NDArray[np.int32]:
+        """One pass over the weights for all slots."""
+        return run_pass(self._engine, work, self._state)
 
     def save(self, slot: int) -> State:
         """Copy a row of the state."""
@@ -149,15 +151,16 @@ class DeviceBackend:
         """The next token is the first of a sequence."""
         self._fresh = True
 
-    def feed(self, spans: Sequence[Span]) -> NDArray[np.int32]:
-        """Run the tokens of the one span."""
-        (span,) = spans
-        last = len(span.ids) - 1
-        for n, token in enumerate(span.ids):
-            self._device.start(int(token), fresh=self._fresh, head=span.logits and n == last)
+    def run(self, work: Pass) -> NDArray[np.int32]:
+        """Run the tokens of the one slot."""
+        (slot,) = work.slots
+        last = len(slot.tokens) - 1
+        for n in range(len(slot.tokens)):
+            wanted, token = int(slot.wanted and n == last), slot.tokens[n : n + 1]
+            self._device.submit(Pass((Slot(0, token, wanted, fresh=self._fresh),)))
             self._fresh = False
             self._device.wait()
-        if not span.logits:
+        if not slot.wanted:
             return np.empty((0, self.vocab_size), dtype=np.int32)
         return self._device.logits()[None]
 

@@ -14,8 +14,8 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.engine import Span
 from lightmamba.errors import DeviceError
+from lightmamba.passes import Pass, Slot
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.errors import ApiError, busy, stopping
 from lightmamba.serve.jobs import Event, Job, Session
@@ -215,18 +215,19 @@ class Scheduler:
 
     def _pass(self) -> None:
         """Choose tokens, run them, and draw from the logits."""
-        spans, owners = self._filled()
-        if not spans:
+        slots, owners = self._filled()
+        if not slots:
             return
-        logits = self.backend.feed(spans)
+        work = Pass(tuple(slots))
+        logits = self.backend.run(work)
         self.metrics.passes.inc()
-        self.metrics.computed_tokens.inc(sum(len(span.ids) for span in spans))
+        self.metrics.computed_tokens.inc(work.tokens)
         row, drawn = 0, 0
-        for span, session in zip(spans, owners, strict=True):
-            session.done += len(span.ids)
+        for slot, session in zip(slots, owners, strict=True):
+            session.done += len(slot.tokens)
             if session.reading:
                 self._keep(session)
-            if span.logits:
+            if slot.wanted:
                 self._draw(session, logits[row : row + 1])
                 row, drawn = row + 1, drawn + 1
         if drawn:
@@ -234,26 +235,27 @@ class Scheduler:
         self._running = [session for session in self._running if session.slot is not None]
         self._take_totals()
 
-    def _filled(self) -> tuple[list[Span], list[Session]]:
-        """Spans of one pass and whose they are."""
-        spans, owners = [], []
+    def _filled(self) -> tuple[list[Slot], list[Session]]:
+        """Slots of one pass and whose they are."""
+        slots, owners = [], []
         room = self.backend.pass_tokens
         for session in self._running:
             if not session.reading and session.slot is not None:
-                spans.append(Span(session.slot, np.array(session.tokens[-1:], dtype=np.int64)))
+                slots.append(Slot(session.slot, np.array(session.tokens[-1:], dtype=np.int64)))
                 owners.append(session)
         least = self.backend.pass_tokens // 4  # prompts go on, however many are generating
-        room = max(room - len(spans), least)
+        room = max(room - len(slots), least)
         for session in self._running:
             if room <= 0:
                 break
             if session.reading and session.slot is not None:
                 end = min(session.done + room, self._stop_at(session))
                 ids = session.prompt[session.done : end]
-                spans.append(Span(session.slot, ids, logits=end == len(session.prompt)))
+                wanted = int(end == len(session.prompt))
+                slots.append(Slot(session.slot, ids, wanted))
                 owners.append(session)
                 room -= len(ids)
-        return spans, owners
+        return slots, owners
 
     def _stop_at(self, session: Session) -> int:
         """Where the next span of a prompt ends at the latest: where its state will be kept."""

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.counters import CYCLES, LOSSES
-from lightmamba.engine import Difference, Digests, Engine, first_difference
+from lightmamba.engine import Difference, Digests, Engine, State, first_difference
 from lightmamba.errors import InputError
+from lightmamba.passes import Pass, Slot
 from lightmamba.sim.observe import Record, observables
 
 __all__ = ["Observed", "Twin", "TwinStep"]
@@ -18,7 +19,7 @@ __all__ = ["Observed", "Twin", "TwinStep"]
 class Observed(Protocol):
     """A device whose streams can be watched."""
 
-    def start(self, token: int, *, fresh: bool, head: bool) -> None:
+    def submit(self, work: Pass) -> None:
         """Begin one token."""
 
     def wait(self) -> int:
@@ -85,18 +86,19 @@ class Twin:
 
     def __init__(self, device: Observed, engine: Engine, rows: NDArray[np.int64]) -> None:
         self.device, self.engine, self.rows = device, engine, rows
-        self.state = engine.empty_state(1)
-        self.fresh = True
+        self.states: dict[int, State] = {}  # of the sequences that have begun, by their number
         self.steps = 0
         self.names = tuple(device.counters())
         self.watch: Callable[[Mapping[str, Record]], None] | None = None
 
-    def restart(self) -> None:
+    def restart(self, sequence: int = 0) -> None:
         """Begin a new sequence on both."""
-        self.state, self.fresh = self.engine.empty_state(1), True
+        self.states.pop(sequence, None)
 
-    def step(self, token: int, *, head: bool = True) -> TwinStep:
-        """Run one token on both and compare all that can be seen."""
+    def step(self, token: int, *, head: bool = True, sequence: int = 0) -> TwinStep:
+        """Run one token of a sequence on both and compare all that can be seen."""
+        fresh = sequence not in self.states
+        state = self.engine.empty_state(1) if fresh else self.states[sequence]
         lost = self.engine.counters.copy()
         ours = Digests(keep=True, first=self.steps)
 
@@ -105,14 +107,13 @@ class Twin:
                 ours(name, value)
 
         ids = np.array([[token]], dtype=np.int64)
-        _, self.state = self.engine.forward(ids, self.state, observe=observe)
+        _, self.states[sequence] = self.engine.forward(ids, state, observe=observe)
         lost = self.engine.counters - lost
 
         before = self.device.counters()
         self.device.probes()  # what others left
-        self.device.start(token, fresh=self.fresh, head=head)
+        self.device.submit(Pass((Slot(sequence, ids[0], wanted=int(head), fresh=fresh),)))
         cycles = self.device.wait()
-        self.fresh = False
         seen = self.device.probes()
         if self.watch is not None:
             self.watch(seen)

@@ -1,0 +1,182 @@
+"""Hybrids in exact integers: kernels equal numpy, pieces equal single tokens, states go anywhere."""
+
+import numpy as np
+import pytest
+
+from lightmamba.blocks import part
+from lightmamba.config import HYBRIDS, ModelConfig
+from lightmamba.engine import Digests, Engine, State, first_difference, run
+from lightmamba.errors import InputError
+from lightmamba.formats import Formats
+from lightmamba.native import usable_isas
+from lightmamba.passes import Pass, Slot
+from lightmamba.qmodel import load, save, to_bytes
+from lightmamba.qmodel.synthetic import random_model
+
+MAMBA, MLP, ATTENTION = (part(kind, "sizes").Sizes for kind in ("mamba2", "mlp", "attention"))
+LAYERS = (
+    MAMBA(nheads=6, headdim=32, d_state=48, ngroups=2), MLP(200), ATTENTION(6, 2, 24),
+    MLP(256, "relu2"), ATTENTION(4, 4, 64), MLP(130), MAMBA(nheads=2, headdim=80, d_state=32),
+)  # fmt: skip
+FORMATS = {
+    "W4A4": Formats(),
+    "W8A8, no transform": Formats(act_bits=8, weight_bits=8, hadamard=1),
+    "whole transform, 12-bit state": Formats(hadamard=0, state_bits=12),
+}
+
+
+def model(name="W4A4", layers=LAYERS):
+    return random_model(ModelConfig(96, 300, layers), FORMATS[name])
+
+
+def text(engine, tokens, digests=None):
+    """Greedy ids, fed one by one."""
+    state, ids, token = engine.empty_state(1), [], 5
+    for _ in range(tokens):
+        ids.append(token)
+        logits, state = engine.forward(np.array([[token]]), state, observe=digests)
+        token = int(logits[0, -1].argmax())
+    return ids, state
+
+
+@pytest.mark.parametrize("isa", usable_isas())
+@pytest.mark.parametrize("name", FORMATS)
+def test_kernels_are_the_numpy_reference(name, isa):
+    m = model(name)
+    ours, theirs = Digests(keep=True), Digests(keep=True)
+    kernels, reference = Engine(m, isa=isa, threads=2), Engine(m, compiled=False)
+    assert kernels.runs_passes
+    assert text(kernels, 80, ours)[0] == text(reference, 80, theirs)[0]
+    assert first_difference(ours, theirs) is None
+    assert kernels.counters == reference.counters
+
+
+def test_step_by_step_operations_are_the_same_too():
+    """What the quantizer runs: one layer at a time, on arrays."""
+    m = model()
+    ids = np.arange(3 * 50).reshape(3, 50)
+    for compiled in (True, False):
+        engine = Engine(m, compiled=compiled)
+        u, state, lost = engine.embed(ids, engine.counters), engine.empty_state(3), engine.counters
+        for i in range(len(LAYERS)):
+            u = engine.layer(i, u, state, lost)
+        if compiled:
+            wanted = u
+    assert (u == wanted).all()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_pieces_equal_single_tokens(compiled):
+    engine = Engine(model(), compiled=compiled)
+    ids = np.arange(2 * 70).reshape(2, 70)
+    whole, _ = engine.forward(ids, engine.empty_state(2), last_only=False)
+    state, parts = engine.empty_state(2), []
+    for start, stop in ((0, 1), (1, 33), (33, 34), (34, 70)):
+        logits, state = engine.forward(ids[:, start:stop], state, last_only=False)
+        parts.append(logits)
+    assert (np.concatenate(parts, 1) == whole).all()
+
+
+def test_ragged_passes_equal_sequences_alone():
+    engine = Engine(model())
+    state = engine.empty_state(3)
+    ids = np.random.default_rng(0).integers(0, 300, (3, 60))
+    alone = [engine.forward(ids[i : i + 1], engine.empty_state(1))[0][0, -1] for i in range(3)]
+    run(
+        engine,
+        Pass(
+            (
+                Slot(0, ids[0, :40]),
+                Slot(2, ids[2, :7]),
+            )
+        ),
+        state,
+    )
+    run(
+        engine,
+        Pass(
+            (
+                Slot(1, ids[1, :60]),
+                Slot(2, ids[2, 7:8]),
+            )
+        ),
+        state,
+    )
+    found = run(
+        engine,
+        Pass(
+            (
+                Slot(2, ids[2, 8:]),
+                Slot(0, ids[0, 40:]),
+            )
+        ),
+        state,
+    )
+    assert (found[0] == alone[2]).all()
+    assert (found[1] == alone[0]).all()
+    assert state.position.tolist() == [60, 60, 60]
+
+
+def test_states_are_forked_taken_joined_and_put():
+    engine = Engine(model())
+    ids = np.random.default_rng(1).integers(0, 300, (3, 90))
+    _, state = engine.forward(ids[:, :50], engine.empty_state(3))
+    forked = state.fork()
+    wanted, _ = engine.forward(ids[:, 50:], state)
+    taken = State.join([forked.take(np.array([2])), forked.take(np.array([0, 1]))])
+    found, _ = engine.forward(ids[[2, 0, 1], 50:], taken)
+    assert (found == wanted[[2, 0, 1]]).all()
+    slots = engine.empty_state(4)
+    slots.put(3, forked.take(np.array([1])))
+    logits = run(engine, Pass((Slot(3, ids[1, 50:]),)), slots)
+    assert (logits[0] == wanted[1, 0]).all()
+    slots.clear(3)
+    assert (slots.position[3], slots.pages[3].data.nbytes) == (0, 0)
+    fresh = run(engine, Pass((Slot(3, ids[1]),)), slots)
+    assert (fresh[0] == wanted[1, 0]).all()
+
+
+def test_files_keep_them(tmp_path):
+    m = model()
+    save(m, tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors")
+    assert again.config == m.config
+    assert to_bytes(again) == to_bytes(m)
+    assert text(Engine(again), 10)[0] == text(Engine(m), 10)[0]
+
+
+def test_attention_alone_and_the_longest_heads():
+    m = model(layers=(ATTENTION(2, 1, 256), ATTENTION(3, 3, 8)))
+    ours, theirs = Digests(keep=True), Digests(keep=True)
+    assert text(Engine(m), 70, ours)[0] == text(Engine(m, compiled=False), 70, theirs)[0]
+    assert first_difference(ours, theirs) is None
+
+
+@pytest.mark.parametrize("shape", HYBRIDS)
+def test_published_shapes_are_those_of_their_configs(shape):
+    published = {"granite-4.0-h-350m": 340.3, "granite-4.0-h-1b": 1461.5,
+                 "granite-4.0-h-micro": 3191.4, "nemotron-3-nano-4b": 3972.5}  # fmt: skip
+    c = HYBRIDS[shape]
+    matrices = sum(s.in_rows * c.d_model + s.out_dim * c.d_model for s in c.layers)
+    tables = c.vocab_size * c.d_model * (1 if "granite" in shape else 2)  # granite's head is tied
+    assert (matrices + tables) / 1e6 == pytest.approx(published[shape], rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "sentence"),
+    [
+        ("attention", (6, 4, 32), "n_kv_heads 4 does not divide n_heads 6"),
+        ("attention", (6, 2, 0), "head_dim must be a positive whole number"),
+        ("mlp", (0,), "d_hidden must be a positive whole number"),
+        ("mlp", (64, "gelu"), "activation must be silu or relu2, not 'gelu'"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(kind, sizes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        part(kind, "sizes").Sizes(*sizes)
+
+
+def test_a_state_of_another_model_is_refused():
+    engine, other = Engine(model()), Engine(model(layers=LAYERS[:3]))
+    with pytest.raises(InputError, match=r"not as Engine\.empty_state makes it"):
+        engine.forward(np.array([[1]]), other.empty_state(1))

@@ -1,72 +1,85 @@
-"""A device beside the engine over several tokens: whose they are, and what is kept of them."""
+"""Several sequences on one simulated device take turns, and each is what it is alone."""
 
 import shutil
 
 import numpy as np
 import pytest
 
-from lightmamba.engine import Engine
-from lightmamba.errors import DeviceError, InputError
-from lightmamba.runtime import DeviceDecoder
-from lightmamba.sim import chained, open_twin
+from lightmamba.arch.artifact import Artifact
+from lightmamba.errors import InputError
+from lightmamba.passes import Pass, Slot
+from lightmamba.sim import open_twin
 
-from .machines import CONFIG, TARGET, compiled, run
+from .machines import CONFIG, TARGET, compiled, same
+from .test_copies import TWO, anywhere
 
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("builds")
+@pytest.fixture(scope="module", params=[TARGET, TWO], ids=["one copy", "two copies"])
+def build(request, tmp_path_factory):
+    return compiled(tmp_path_factory.mktemp("builds"), CONFIG, request.param)
 
 
-@pytest.fixture
-def opened(folder):
-    found = open_twin(compiled(folder, CONFIG, TARGET))
-    yield found
-    found.device.simulator.close()
+def test_interleaved_sequences_equal_those_alone(build):
+    """Random turns, forks and restores, under random stalls of the memory, at a board's addresses."""
+    opened = open_twin(build, stalls=0.3, seed=11, placement=anywhere(4), sequences=3)
+    device, twin, rng = opened.device, opened.twin, np.random.default_rng(2)
+    kept = None
+    for turn in range(24):
+        begun = sorted(twin.states)
+        choice = rng.integers(5)
+        if choice == 0 and begun:
+            source, into = int(rng.choice(begun)), int(rng.integers(3))
+            device.fork_state(source, into)
+            twin.states[into] = twin.states[source].fork()
+        elif choice == 1 and begun:
+            source = int(rng.choice(begun))
+            kept = device.save_state(source), twin.states[source].fork()
+        elif choice == 2 and kept is not None:
+            into = int(rng.integers(3))
+            device.restore_state(kept[0], into)
+            twin.states[into] = kept[1].fork()
+        sequence = int(rng.integers(3))
+        if rng.integers(8) == 0:
+            twin.restart(sequence)
+        same(twin.step(int(rng.integers(3, CONFIG.vocab_size)), sequence=sequence))
+        assert device.sequences[sequence].position == int(twin.states[sequence].position[0]), turn
+    assert sorted(twin.states) == [0, 1, 2]
+    device.close()
 
 
-def test_two_sequences_on_one_device_are_told_apart(opened):
-    """Equally many tokens do not make them the same."""
-    decoder = DeviceDecoder(opened.device, opened.model)
-    _, first = decoder.forward(np.array([[3, 1]]), decoder.empty_state(1))
-    _, second = decoder.forward(np.array([[4, 2]]), decoder.empty_state(1))
-    assert first != second
-    with pytest.raises(InputError, match="goes on from its own last token only"):
-        decoder.forward(np.array([[5]]), first)
-    wanted, _ = Engine(opened.model).forward(
-        np.array([[4, 2, 5]]), Engine(opened.model).empty_state(1)
-    )
-    got, third = decoder.forward(np.array([[5]]), second)
-    np.testing.assert_array_equal(got, wanted)
-    assert third.tokens == 3
-    with pytest.raises(InputError, match="goes on from its own last token only"):
-        decoder.forward(np.array([[5]]), second)
+def test_a_chain_goes_on_from_its_own_state(build):
+    """A chain on the device moves the copies of the sequence that it is of, and no other's."""
+    opened = open_twin(build, sequences=2)
+    device, twin = opened.device, opened.twin
+    for sequence in (0, 1):
+        same(twin.step(4 + sequence, sequence=sequence))
+    step = twin.step(9, sequence=1)
+    for length in (1, 2):
+        ids, state = [step.next_token], twin.states[1]
+        for _ in range(length):
+            logits, state = twin.engine.forward(np.array([ids[-1:]]), state)
+            ids.append(int(logits[0, -1].argmax()))
+        device.submit(Pass((Slot(1, np.array(ids[:1])),)), chain=length - 1)
+        device.wait()
+        assert device.next_token() == ids[-1]
+        twin.states[1] = state
+        step = twin.step(ids[-1], sequence=1)
+        same(step)
+        same(twin.step(6, sequence=0))
+    device.close()
 
 
-def test_a_chain_keeps_no_records(opened):
-    """They would fill memory: nobody looks at them. The token after it is observed again."""
-    device = opened.device
-    run(opened, 2)
-    chained(device, 2, 3)
-    assert {len(record.records) for record in device.probes().values()} == {0}
-    device.start(4)
-    device.wait()
-    seen = device.probes()
-    assert min(len(seen[name].records) for name in ("rows_first", "residual")) > 0
-
-
-def test_a_chain_that_fails_leaves_the_probes_on(opened, monkeypatch):
-    device = opened.device
-    monkeypatch.setattr(device, "wait", lambda: device._settled())
-    with pytest.raises(DeviceError, match="a token is running"):
-        chained(device, 2, 3)
-    monkeypatch.undo()
-    device.wait()
-    device.probes()
-    device.start(4)
-    device.wait()
-    assert len(device.probes()["rows_first"].records) > 0
+def test_what_is_not_there_is_refused(build):
+    opened = open_twin(build)
+    one = np.array([3])
+    with pytest.raises(InputError, match="sequence 1 is not on the device, which holds 1"):
+        opened.device.submit(Pass((Slot(1, one),)))
+    with pytest.raises(InputError, match="takes one token in a pass, not 2"):
+        opened.device.submit(Pass((Slot(0, np.array([3, 4])),)))
+    with pytest.raises(InputError, match="a device holds 1 to 4096 sequences, not 0"):
+        opened.device.load(Artifact.read(build), sequences=0)
+    opened.device.close()

@@ -196,6 +196,7 @@ def open_device(
     cache: Path | None = None,
     placement: Placement | None = None,
     load: bool = True,
+    sequences: int = 1,
 ) -> SimDevice:
     """Simulate the accelerator of a build.
 
@@ -217,6 +218,8 @@ def open_device(
         Where channels begin, as for :class:`SimDevice`.
     load
         Load the build too.
+    sequences
+        How many may have their states on the device at a time.
 
     Raises
     ------
@@ -241,7 +244,7 @@ def open_device(
     shared = {channel.name for each in together if len(each) > 1 for channel in each}
     device = SimDevice(simulator, seen, placement=placement, shared=shared)
     if load:
-        device.load(artifact)
+        device.load(artifact, sequences)
     return device
 
 

@@ -32,6 +32,7 @@ def open_twin(
     seed: int = 0,
     cache: Path | None = None,
     placement: Placement | None = None,
+    sequences: int = 1,
 ) -> OpenedTwin:
     """Load a build into the simulator and its model into the engine.
 
@@ -46,7 +47,8 @@ def open_twin(
     artifact.verify()
     model = open_model(artifact)
     device = open_device(
-        artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement
-    )
+        artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement,
+        sequences=sequences,
+    )  # fmt: skip
     rows = row_order(the_layer(model.config), artifact.order)
     return OpenedTwin(Twin(device, Engine(model), rows), device, model)

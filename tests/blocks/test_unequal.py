@@ -1,5 +1,7 @@
 """Layers of one kind and of different sizes in one model: file, engine, quantizer, refusals."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ def model():
     return random_model(UNEQUAL, seed=4)
 
 
-def digests(model: QuantizedModel, **options: bool) -> Digests:
+def digests(model: QuantizedModel, **options: Any) -> Digests:
     """Of one sequence, fed token by token."""
     engine, found = Engine(model, **options), Digests(keep=True)
     state = engine.empty_state(1)

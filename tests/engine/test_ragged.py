@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from lightmamba.engine import Engine, Span, feed
+from lightmamba.engine import Engine, run
 from lightmamba.errors import InputError
+from lightmamba.passes import Pass, Slot
+from tests.engine.models import assert_same_state
 from tests.support.qmodels import TINY, random_model
 
 
@@ -15,33 +17,53 @@ def engine(request):
     return Engine(model, compiled=request.param != "numpy")
 
 
+def slot(rng, row):
+    """Some tokens of a row, and logits of some of the last ones."""
+    tokens = rng.integers(0, 61, rng.integers(1, 9))
+    return Slot(row, tokens, wanted=int(rng.integers(len(tokens) + 1)))
+
+
+def made(row, ids, wanted=1):
+    return Slot(row, np.array(ids, dtype=np.int64), wanted, fresh=True)
+
+
 def test_a_pass_gives_each_sequence_its_own(engine):
     rng = np.random.default_rng(5)
     state = engine.empty_state(6)
     alone = {row: engine.empty_state(1) for row in range(6)}
     for _ in range(6):
         rows = rng.permutation(6)[: rng.integers(1, 6)]
-        spans = [
-            Span(int(row), rng.integers(0, 61, rng.integers(1, 9)), logits=bool(rng.integers(2)))
-            for row in rows
-        ]
+        work = Pass(tuple(slot(rng, int(row)) for row in rows))
         before = state.fork()
-        logits = iter(feed(engine, spans, state))
-        for span in spans:
-            wanted, alone[span.row] = engine.forward(span.ids[None], alone[span.row])
-            if span.logits:
-                np.testing.assert_array_equal(next(logits), wanted[0, -1])
+        logits = iter(run(engine, work, state))
+        for one in work.slots:
+            wanted, alone[one.sequence] = engine.forward(
+                one.tokens[None], alone[one.sequence], last_only=False
+            )
+            for place in range(len(one.tokens) - one.wanted, len(one.tokens)):
+                np.testing.assert_array_equal(next(logits), wanted[0, place])
         assert next(logits, None) is None
         for row in range(6):
-            one = alone[row] if row in rows else before.take(slice(row, row + 1))
-            for name, array in vars(state.take(slice(row, row + 1))).items():
-                np.testing.assert_array_equal(array, getattr(one, name), err_msg=name)
+            single = alone[row] if row in rows else before.take(slice(row, row + 1))
+            assert_same_state(state.take(slice(row, row + 1)), single)
+
+
+def test_a_fresh_slot_begins_from_zero(engine):
+    ids = np.arange(5)
+    state = engine.empty_state(2)
+    run(engine, Pass((Slot(0, ids), Slot(1, ids))), state)
+    logits = run(engine, Pass((Slot(0, ids, fresh=True), Slot(1, ids))), state)
+    first, begun = engine.forward(ids[None], engine.empty_state(1))
+    second, gone_on = engine.forward(ids[None], begun.fork())
+    np.testing.assert_array_equal(logits, np.concatenate([first[:, -1], second[:, -1]]))
+    assert_same_state(state.take(slice(0, 1)), begun)
+    assert_same_state(state.take(slice(1, 2)), gone_on)
 
 
 def test_what_saturates_is_counted_as_alone(engine):
     before = engine.counters.copy()
     ids = np.arange(40) % 61
-    feed(engine, [Span(0, ids[:7]), Span(1, ids)], engine.empty_state(2))
+    run(engine, Pass((Slot(0, ids[:7]), Slot(1, ids))), engine.empty_state(2))
     together = engine.counters - before
     before = engine.counters.copy()
     for part in (ids[:7], ids):
@@ -56,21 +78,25 @@ def test_what_saturates_is_counted_as_alone(engine):
 
 
 @pytest.mark.parametrize(
-    ("spans", "sentence"),
+    ("slots", "sentence"),
     [
         ([], "a pass needs at least one token"),
         ([(0, [])], "at least one"),
         ([(0, [[1]])], "must be \\(count,\\)"),
-        ([(2, [1])], "row 2 is not of a state of 2 sequences"),
-        ([(-1, [1])], "row -1 is not of a state"),
-        ([(0, [1]), (1, [1]), (0, [2])], "row 0 is in a pass twice"),
+        ([(0, [1, 2], 3)], "a slot of 2 tokens has no logits of its last 3"),
+        ([(0, [1, 2], -1)], "has no logits of its last -1"),
+        ([(2, [1])], "sequence 2 is not of a state of 2"),
+        ([(-1, [1])], "sequence -1 is not of a state"),
+        ([(0, [1]), (1, [1]), (0, [2])], "sequence 0 is in a pass twice"),
         ([(0, [61])], "token ids go from 0 to 60"),
         ([(0, [-1])], "token ids go from 0 to 60"),
     ],
 )
-def test_what_is_refused(engine, spans, sentence):
-    made = [Span(row, np.array(ids, dtype=np.int64)) for row, ids in spans]
+def test_what_is_refused(engine, slots, sentence):
+    """And nothing is begun anew before it is."""
     state = engine.empty_state(2)
+    run(engine, Pass((Slot(0, np.array([7])), Slot(1, np.array([8])))), state)
+    before = state.fork()
     with pytest.raises(InputError, match=sentence):
-        feed(engine, made, state)
-    assert not state.position.any()
+        run(engine, Pass(tuple(made(*slot) for slot in slots)), state)
+    assert_same_state(state, before)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightmamba.engine import Span
 from lightmamba.errors import DeviceError
 from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.passes import Pass
 from lightmamba.runtime import Continuation
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.jobs import Job, Session
@@ -32,22 +32,22 @@ class Counting:
     def __init__(self, slots: int, pass_tokens: int) -> None:
         self.slots, self.pass_tokens = slots, pass_tokens
         self.state: list[list[int]] = [[] for _ in range(slots)]
-        self.passes: list[list[tuple[int, int]]] = []  # tokens and logits of each span
+        self.passes: list[list[tuple[int, int]]] = []  # tokens and logits of each slot
         self.recovered = 0
         self.failing = False
 
     def begin(self, slot: int) -> None:
         self.state[slot] = []
 
-    def feed(self, spans: Sequence[Span]) -> NDArray[np.int32]:
+    def run(self, work: Pass) -> NDArray[np.int32]:
         if self.failing:
             raise DeviceError("no answer")
-        self.passes.append([(len(span.ids), span.logits) for span in spans])
+        self.passes.append([(len(slot.tokens), slot.wanted) for slot in work.slots])
         rows = []
-        for span in spans:
-            self.state[span.row] += span.ids.tolist()
-            if span.logits:
-                rows.append(np.eye(VOCAB, dtype=np.int32)[(span.ids[-1] + 1) % VOCAB])
+        for slot in work.slots:
+            self.state[slot.sequence] += slot.tokens.tolist()
+            if slot.wanted:
+                rows.append(np.eye(VOCAB, dtype=np.int32)[(slot.tokens[-1] + 1) % VOCAB])
         return np.array(rows, dtype=np.int32).reshape(-1, VOCAB)
 
     def save(self, slot: int) -> Any:
@@ -141,7 +141,7 @@ def test_a_prompt_goes_on_however_many_are_generating():
     job = bench.ask([1] * 6)
     bench.run(3)
     assert job.sessions[0].tokens
-    assert [len(spans) for spans in bench.backend.passes[-3:]] == [12, 12, 12]
+    assert [len(slots) for slots in bench.backend.passes[-3:]] == [12, 12, 12]
 
 
 @driven
@@ -242,11 +242,11 @@ def test_states_are_kept_at_blocks_and_before_the_last_token():
     bench = Bench(pass_tokens=1000, cache=99)
     bench.ask([1] * 600)
     bench.run()
-    assert [spans[0][0] for spans in bench.backend.passes[:4]] == [256, 256, 87, 1]
+    assert [slots[0][0] for slots in bench.backend.passes[:4]] == [256, 256, 87, 1]
     assert sorted(bench.scheduler.cache._lengths) == [256, 512, 599]
     before = len(bench.backend.passes)
     job = bench.ask([1] * 600)
     bench.run()
-    assert [spans[0][0] for spans in bench.backend.passes[before:]] == [1, 1, 1]
+    assert [slots[0][0] for slots in bench.backend.passes[before:]] == [1, 1, 1]
     assert job.cached_tokens == 599
     assert bench.backend.state[job.sessions[0].slot or 0][:600] == [1] * 600

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import lightmamba
+from lightmamba.blocks import kinds
 from lightmamba.cli.main import VERBS, build_parser
 from lightmamba.quantize import Recipe, recipe_names
 from tests.docs.pages import PAGES, ROOT, blocks
@@ -57,7 +58,8 @@ def test_every_module_says_what_is_public():
     modules = {name: importlib.import_module(name) for name in MODULES if name not in EXTRAS}
     silent = {name for name, module in modules.items() if not hasattr(module, "__all__")}
     # Folders of modules, with no name of their own.
-    assert silent == {"lightmamba.numerics", "lightmamba.arch", "lightmamba.rtl"}
+    folders = {"numerics", "arch", "rtl", *(f"blocks.{kind}" for kind in kinds())}
+    assert silent == {f"lightmamba.{name}" for name in folders}
 
 
 @pytest.mark.parametrize(

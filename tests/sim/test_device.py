@@ -107,7 +107,7 @@ def test_position_counts_tokens(ready):
         ready.start(1, fresh=fresh)
         assert ready.read("position") == n
         ready.wait()
-    assert ready.position == 3
+    assert ready.sequences[0].position == 3
     ready.start(1, fresh=True)
     assert ready.read("position") == 0
 
@@ -136,7 +136,7 @@ def test_state_is_saved_and_restored(ready):
     ready.start(0)
     ready.wait()
     ready.restore_state(saved)
-    assert ready.position == 1
+    assert ready.sequences[0].position == 1
     np.testing.assert_array_equal(
         ready.read_memory("aux", TARGET - 8192, 4096), np.arange(4096).astype(np.uint8)
     )
@@ -185,7 +185,7 @@ def test_every_sequence_has_a_name_of_its_own(ready, tmp_path):
 def test_reset_sets_everything_up_again(ready):
     ready.start(3, fresh=True)
     ready.reset()
-    assert ready.position == 0
+    assert ready.sequences[0].position == 0
     ready.start(4)
     ready.wait()
     np.testing.assert_array_equal(ready.logits(), (DATA + np.uint32(4)).view(np.int32)[:VOCAB])
@@ -195,7 +195,7 @@ def test_loading_again_begins_anew(ready, tmp_path):
     ready.start(3, fresh=True)
     ready.wait()
     ready.load(artifact(tmp_path))
-    assert ready.position == 0
+    assert ready.sequences[0].position == 0
     assert not ready.logits().any()
     ready.start(6)
     assert ready.wait() < 120

@@ -119,7 +119,7 @@ def test_logits_in_memory_and_a_chain_on_chip(opened):
         logits, state = engine.step(np.array([ids[-1]]), state)
     device.start(6, fresh=True, chain=4)
     device.wait()
-    assert device.position == 5
+    assert device.sequences[0].position == 5
     np.testing.assert_array_equal(device.logits(), logits[0])
     assert device.next_token() == int(np.argmax(logits[0, : engine.valid_vocab]))
 
@@ -230,7 +230,7 @@ def test_what_is_on_its_way_is_not_drained(folder):
     device.write("control", 0)
     assert Flags.DRAINED not in device.status
     device.reset()
-    assert opened.device.position == 0
+    assert opened.device.sequences[0].position == 0
     opened.device.simulator.close()
 
 

@@ -56,6 +56,9 @@ class Counting:
     def restore(self, slot: int, saved: Any) -> None:
         self.state[slot] = list(saved)
 
+    def size_of(self, saved: Any) -> int:
+        return self.state_bytes
+
     def saturations(self) -> dict[str, int]:
         return {"residual": 3}
 

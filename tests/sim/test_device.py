@@ -161,10 +161,10 @@ def test_a_state_of_another_build_is_refused(ready, tmp_path):
 
 
 def test_every_sequence_has_a_name_of_its_own(ready, tmp_path):
-    names = [ready.sequence]
+    names = [ready.sequences[0].key]
 
     def new() -> bool:
-        names.append(ready.sequence)
+        names.append(ready.sequences[0].key)
         return names[-1] not in names[:-1]
 
     ready.start(0, fresh=True)

@@ -126,6 +126,8 @@ def mamba2_config(
     for name, value in (("n_layer", n_layer), ("expand", expand), ("headdim", headdim)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+    if n_layer > MOST:
+        raise ValueError(f"n_layer must be at most {MOST}, not {n_layer}")
     if expand * d_model % headdim:
         raise ValueError(
             f"headdim {headdim} does not divide d_inner {expand * d_model}; "

@@ -65,7 +65,10 @@ def open_model(artifact: Artifact, *, lazy: bool = False) -> QuantizedModel:
             raise InputError(f"its kind is {shown(kind)}, expected file or random")
         file = take(artifact.model, "file", str)
     except InputError as error:
-        raise InputError(f"{artifact.path} does not say which model it runs ({error})") from error
+        raise InputError(
+            f"{artifact.path} does not say which model it runs ({error}); make it again with: "
+            "lightmamba compile MODEL --target TARGET -o BUILD"
+        ) from error
     model = load(artifact.path / file)
     if (model.config, model.formats) != (config, formats):
         raise InputError(f"{artifact.path / file} has other sizes than the build; compile again")

@@ -73,6 +73,12 @@ class Workspace:
         channels = max([inner, *(out_channels(sizes, f) for sizes in kinds)])
         self.panel, self._panels = make_panel(capacity, channels, f.group)
         self.lost = np.zeros(len(native.Lost), dtype=np.int64)
+        every = {name for kind in native.KINDS for name in part(kind, "arithmetic").LOSSES}
+        there = {name for sizes in kinds for name in part(sizes.kind, "arithmetic").LOSSES}
+        self._kinds = {
+            kind: KINDS[kind.name] for kind in native.Lost
+            if KINDS[kind.name] in there or KINDS[kind.name] not in every
+        }  # fmt: skip
         self._own = {
             kind: part(kind, "compiled").WorkStruct(
                 **{name: pointer(self._wide[kind, name]) for name in arrays}
@@ -107,7 +113,7 @@ class Workspace:
 
     def take_lost(self) -> dict[str, int]:
         """What saturated since the last call, by the engine's names."""
-        out = {KINDS[kind.name]: int(self.lost[kind]) for kind in native.Lost}
+        out = {name: int(self.lost[kind]) for kind, name in self._kinds.items()}
         self.lost[:] = 0
         return out
 

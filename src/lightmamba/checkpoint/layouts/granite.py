@@ -28,6 +28,7 @@ UNSUPPORTED: Unsupported = (
     ("mamba_n_groups", (1, None), "a gated norm over several groups of B and C"),
     ("quantization_config", (None,), "weights that are already quantized"),
 )
+MOST = 2048  # decoder layers
 MAMBA, ATTENTION = ("mamba", "linear_attention"), ("attention", "full_attention")
 
 
@@ -95,6 +96,8 @@ def _layer_types(fields: Fields) -> list[str]:
     """Kinds of the decoder layers."""
     kinds = fields.raw.get("layer_types") or fields.raw.get("layers_block_type")
     count = fields.whole("num_hidden_layers", 32)
+    if count > MOST:
+        raise fields.error("num_hidden_layers", f"at most {MOST}")
     if kinds is None:
         return ["mamba"] * count
     known = (*MAMBA, *ATTENTION)

@@ -1,0 +1,117 @@
+"""Granite-H and Nemotron-H of random weights, as transformers saves them, through every verb."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from lightmamba.data import demo_checkpoint
+from lightmamba.engine import Digests, Engine, first_difference
+from lightmamba.qmodel import load
+from tests.serve.running import expected, running, served
+from tests.support.hybrids import granite, nemotron, saved
+
+MODELS = {
+    "granite": lambda: granite(hidden_size=128, vocab_size=2048, mamba_d_head=64),
+    "nemotron": lambda: nemotron(hidden_size=128, vocab_size=2048),
+}
+KINDS = ("mamba2", "mlp", "attention")
+SHORT = ("--sequences", 8, "--seqlen", 64)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def checkpoint(request, tmp_path_factory):
+    """With the bundled model's tokenizer, so that it has words for text."""
+    folder = saved(MODELS[request.param](), tmp_path_factory.mktemp("hybrid") / request.param)
+    (folder / "tokenizer.json").write_bytes((demo_checkpoint() / "tokenizer.json").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def file(checkpoint):
+    from lightmamba.cli import main
+
+    path = checkpoint.parent / "w8a8.safetensors"
+    words = ["quantize", checkpoint, "-o", path, "--recipe", "w8a8", *SHORT]
+    assert main([str(word) for word in words]) == 0
+    return path
+
+
+def test_quantize_and_inspect(run, checkpoint, file):
+    shape = run("inspect", checkpoint, "--json").json["config"]
+    assert set(KINDS) == {layer["kind"] for layer in shape["layers"]}
+    found = run("inspect", file, "--json").json
+    assert found["config"] == shape
+    text = run("inspect", file).out
+    assert all(f"static exponents of {kind} layers" in text for kind in KINDS)
+
+
+@pytest.mark.parametrize("recipe", ["w4a4", "rtn-w4a8", "smoothquant-w4a4", "osplus-w8a8"])
+def test_every_kind_of_recipe(run, checkpoint, file, recipe, tmp_path):
+    """Comparison recipes too: what they scale and shift is made up for in the rows before it."""
+    path = tmp_path / "file.safetensors"
+    run("quantize", checkpoint, "-o", path, "--recipe", recipe, *SHORT)
+    ids = tmp_path / "ids.txt"
+    ids.write_text(" ".join(map(str, np.random.default_rng(3).integers(0, 2048, 600))))
+    kl = run("evaluate", path, "--against", checkpoint, "--ids", ids, "--json").json["kl"]
+    best = run("evaluate", file, "--against", checkpoint, "--ids", ids, "--json").json["kl"]
+    assert best < 0.02
+    assert kl < (0.03 if "w8a8" in recipe else 0.5)
+
+
+def test_generate(run, file):
+    words = ("--prompt", "It was", "--max-tokens", 40, "--json")
+    found = run("generate", file, *words).json
+    assert len(found["token_ids"]) == 40
+    assert run("generate", file, *words, "--threads", 1).json["token_ids"] == found["token_ids"]
+
+
+def test_compile_refuses_by_name(run, file, tmp_path):
+    sentence = run("compile", file, "--target", "tiny", "-o", tmp_path / "build").refusal
+    assert "layers, which the accelerator has no units for" in sentence
+    assert not (tmp_path / "build").exists()
+
+
+def test_serve(file):
+    """Answers of many clients at a time are those of `generate`, with the prefix cache too."""
+    model = load(file)
+    prompt = "It is a truth universally acknowledged, that a single man in possession of a good"
+    with running(served(model, slots=4)) as server:
+
+        def ask(n: int) -> str:
+            said = server.client().completions.create(
+                model="demo", prompt=prompt + " fortune" * (n % 3), max_tokens=24, seed=n,
+                temperature=1.0,
+            )  # fmt: skip
+            return said.choices[0].text
+
+        with ThreadPoolExecutor(12) as pool:
+            found = list(pool.map(ask, range(24)))
+        assert server.total("lightmamba_prefix_hits") > 0
+    for n, text in enumerate(found):
+        wanted = expected(model, prompt + " fortune" * (n % 3), tokens=24, seed=n)
+        assert text == wanted.text, n
+
+
+@pytest.mark.parametrize("tokens", [pytest.param(2000, marks=pytest.mark.slow), 200])
+def test_kernels_and_numpy_agree_in_every_digest(file, tokens):
+    model = load(file)
+    ours, theirs = Engine(model, threads=2), Engine(model, compiled=False)
+    a, b, token = ours.empty_state(1), theirs.empty_state(1), 7
+    rng = np.random.default_rng(0)
+    for n in range(tokens):
+        here, there = Digests(keep=True, first=n), Digests(keep=True, first=n)
+        if n % 16 == 0:
+            token = int(rng.integers(model.valid_vocab))
+        logits, a = ours.forward(np.array([[token]]), a, observe=here)
+        _, b = theirs.forward(np.array([[token]]), b, observe=there)
+        assert first_difference(here, there) is None
+        token = int(logits[0, -1].argmax())
+    assert ours.counters == theirs.counters
+
+
+def test_an_example_of_its_json(run, file):
+    """Sizes of each run of layers, for scripts."""
+    config = run("inspect", file, "--json").json["config"]
+    assert json.loads(json.dumps(config)) == config

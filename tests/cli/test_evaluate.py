@@ -211,9 +211,9 @@ def test_people_get_tables(run, world, tmp_path):
     said = run("evaluate", world.worded_file, "--text", world.text, "--against", world.worded,
                "--task", words)  # fmt: skip
     assert said.status == 0
-    assert said.out == ""
+    assert said.err == ""
     for word in ("perplexity", "ratio", "SNR", "layer.1.residual", "words (1 rows)", "acc"):
-        assert word in said.err
+        assert word in said.out
 
 
 def test_a_handmade_model_from_integers(run, tmp_path):

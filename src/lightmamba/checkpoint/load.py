@@ -1,5 +1,6 @@
 """Load a published checkpoint, from folder or hub id, as float model, tokenizer and config."""
 
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from lightmamba.errors import InputError
 from lightmamba.mamba2 import Mamba2
 
 __all__ = ["Checkpoint", "OpenCheckpoint", "Source", "load_checkpoint", "open_checkpoint"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,10 @@ def open_checkpoint(
     generation_config = read_optional_json(folder / "generation_config.json")
     tokenizer_config = read_optional_json(folder / "tokenizer_config.json")
     weights = find_weights(folder)
+    log.info(
+        "checkpoint %s from %s: %s, tokenizer %s", name, folder,
+        ", ".join(path.name for path in weights.files), tokenizer_path if data else "none",
+    )  # fmt: skip
     hashed = (folder / "config.json", *weights.files)
     reader = StoredWeights(config, weights)
     check_tied(config, weights)

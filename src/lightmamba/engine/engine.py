@@ -3,6 +3,7 @@
 This is the golden model: hardware must equal it bit for bit.
 """
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from lightmamba.qmodel.model import RMS_SHIFT
 
 __all__ = ["Engine", "Observe"]
 
+log = logging.getLogger(__name__)
 INT16, INT32 = IntFormat(16), IntFormat(32)
 PIECE = 256  # tokens that go through all layers together, so that they stay in the cache
 Slots = list[tuple[int, int, int]]  # sequence, first vector, vectors
@@ -78,6 +80,8 @@ class Engine:
 
             if Description.fits(model):
                 self.ops = Native(model, threads, isa)
+        if isinstance(self.ops, Reference):
+            log.info("the engine runs on numpy, on one thread")
         self.counters: Counter[str] = Counter()  # what saturated, by kind
 
     def constants(self, layer: int) -> LayerConstants:

@@ -7,7 +7,8 @@ from tests.distribution.test_distributions import ROOT, shipped
 
 def named():
     """Patterns of NOTICE: what stands at the beginning of a line, with the text below it."""
-    found, pending = {}, []
+    found: dict[str, str] = {}
+    pending: list[str] = []
     for line in (ROOT / "NOTICE").read_text(encoding="utf-8").splitlines():
         if line.startswith("src/"):
             pending.append(line)

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -96,6 +97,18 @@ def test_every_option_of_every_verb_is_in_the_script(shell, folder, run):
     for option in ("device-option", "calibration-ids", "memory-trace", "quiet", "torch-device"):
         assert option in text
     assert run("completion", shell, "--json").json["script"] + "\n" == text
+
+
+def test_a_plain_installation_suffices():
+    """Without the extras, whose modules are hidden."""
+    script = (
+        "import sys\nfor name in ('torch', 'amaranth', 'optuna', 'matplotlib', 'ray'):\n"
+        "    sys.modules[name] = None\n"
+        "from lightmamba.cli import main\nsys.exit(main(['completion', 'bash']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rtn-w4a4" in done.stdout
 
 
 def test_another_shell_is_refused(run):

@@ -43,7 +43,9 @@ def run(
         raise InputError(f"{name} was stopped: it took more than {limit_s:,.0f} s") from error
     if done.returncode:
         lines = (done.stderr + done.stdout).splitlines()
-        said = next((line for line in lines if "rror" in line), lines[0] if lines else "no message")
+        said = next(
+            (line for line in lines if "error" in line.lower()), lines[0] if lines else "no message"
+        )
         raise InputError(
             f"{Path(command[0]).name} failed with status {done.returncode}: {said.strip()}"
         )

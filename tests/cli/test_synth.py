@@ -68,7 +68,7 @@ UNTIMED = {
 
 
 def test_gowin_says_what_is_not_timed(run, built, monkeypatch):
-    given = {}
+    given: dict[str, object] = {}
 
     def place(verilog, top, **options):
         given.update(options, top=top)

@@ -1,6 +1,7 @@
 """What is read from nextpnr's report."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from lightmamba.arch.amount import Amount
 from lightmamba.errors import InputError
 from lightmamba.synth.gowin import KINDS
-from lightmamba.synth.placed import amount_of, fmax_of, path_of
+from lightmamba.synth.placed import amount_of, fmax_of, path_of, route
+from lightmamba.synth.tools import Tool
 
 # Of a few registers, memories and products: `--report` of nextpnr-himbaechel 0.11.1, less the
 # kinds of cells that are not read here.
@@ -43,3 +45,24 @@ def test_a_path_from_a_pin_is_none():
 def test_one_clock_is_expected(clocks, said):
     with pytest.raises(InputError, match=said):
         fmax_of({"fmax": clocks})
+
+
+def test_a_run_that_fails_says_how_far_it_came(tmp_path):
+    (tmp_path / "fails.py").write_text(
+        "import sys\nopen('nextpnr.log', 'w').write('Info: Routing..\\n 7 arcs remain\\n')\n"
+        "sys.exit('ERROR: no way')\n"
+    )
+    tool = Tool((sys.executable, "fails.py"), "nextpnr 9")
+    with pytest.raises(InputError, match=r"ERROR: no way; the last line of its log: 7 arcs remain"):
+        route(tool, [], tmp_path, 60.0, goal_mhz=100.0, seed=1)
+
+
+def test_goal_and_seed_are_given(tmp_path):
+    (tmp_path / "works.py").write_text(
+        "import json, sys\njson.dump(sys.argv, open('report.json', 'w'))\n"
+    )
+    tool = Tool((sys.executable, "works.py"), "nextpnr 9")
+    given = route(tool, ["--85k"], tmp_path, 60.0, goal_mhz=62.5, seed=4)
+    assert given[:2] == ["works.py", "--85k"]
+    assert given[given.index("--freq") + 1] == "62.5"
+    assert given[given.index("--seed") + 1] == "4"

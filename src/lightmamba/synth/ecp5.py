@@ -8,7 +8,7 @@ from lightmamba.arch.amount import Amount
 from lightmamba.synth.absorb import absorb, name_registers
 from lightmamba.synth.fanout import lift, spread
 from lightmamba.synth.harness import NAME, Harness
-from lightmamba.synth.placed import Placed, amount_of, fmax_of, path_of
+from lightmamba.synth.placed import Placed, amount_of, fmax_of, path_of, route
 from lightmamba.synth.tools import find_nextpnr, find_yosys
 
 __all__ = ["place"]
@@ -62,7 +62,7 @@ blackbox =A:whitebox
 write_json netlist.json
 """
 LIMIT_S = 5400.0
-DEVICE = ("--85k", "--speed", "6", "--package", "CABGA381")
+OPTIONS = ("--85k", "--speed", "6", "--package", "CABGA381", "--json", "netlist.json")
 KINDS = {
     "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram18": "DP16KD",
 }  # fmt: skip
@@ -103,15 +103,7 @@ def place(
         lift(netlist, NAME, "reset")
         spread(netlist, NAME)
         (work / "netlist.json").write_text(json.dumps(netlist))
-        nextpnr.run(
-            [
-                *DEVICE, "--json", "netlist.json", "--report", "report.json", "--seed", str(seed),
-                "--freq", str(goal_mhz), "--timing-allow-fail", "--quiet",
-            ],
-            work,
-            limit_s,
-        )  # fmt: skip
-        report = json.loads((work / "report.json").read_text())
+        report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
     own = Amount(lut=frame.lut, ff=frame.ff)
     return Placed(
         tools=f"{yosys.version}; {nextpnr.version}",

@@ -10,7 +10,7 @@ from lightmamba.synth.absorb import name_registers
 from lightmamba.synth.fanout import spread
 from lightmamba.synth.gowin_netlist import FAMILY, count, timed, untimed
 from lightmamba.synth.harness import NAME, Harness
-from lightmamba.synth.placed import Placed, amount_of, fmax_of, path_of
+from lightmamba.synth.placed import Placed, amount_of, fmax_of, path_of, route
 from lightmamba.synth.tools import Tool, find_gowin, find_yosys
 
 __all__ = ["MAP", "PRODUCTS", "place"]
@@ -75,10 +75,7 @@ PINS = "".join(
     f'IO_LOC "{port}" {pin};\n'
     for port, pin in (("clk", "V22"), ("rst", "AA19"), ("i", "AB18"), ("o", "AA20"))
 )
-OPTIONS = (
-    "--device", DEVICE, "--vopt", "cst=pins.cst", "--json", "netlist.json", "--timing-allow-fail",
-    "--quiet",
-)  # fmt: skip
+OPTIONS = ("--device", DEVICE, "--vopt", "cst=pins.cst", "--json", "netlist.json")
 KINDS = {"lut": "LUT4", "ff": "DFF", "dsp": "MULTALU27X18", "bram18": "BSRAM"}
 
 
@@ -110,12 +107,7 @@ def place(
         module = synthesize(verilog, frame, yosys, work)
         used, left_out, through = count(module), untimed(module), timed(module)
         write(module, work)
-        nextpnr.run(
-            [*OPTIONS, "--report", "report.json", "--seed", str(seed), "--freq", str(goal_mhz)],
-            work,
-            limit_s,
-        )
-        report = json.loads((work / "report.json").read_text())
+        report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
     own = Amount(lut=frame.lut, ff=frame.ff)
     return Placed(
         tools=f"{yosys.version}; {nextpnr.version}",

@@ -1,14 +1,17 @@
 """What nextpnr says of a design that it placed and routed."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lightmamba.arch.amount import Amount
 from lightmamba.errors import InputError
 from lightmamba.synth.result import LongestPath, cells
+from lightmamba.synth.tools import Tool
 
-__all__ = ["Placed", "amount_of", "fmax_of", "path_of"]
+__all__ = ["Placed", "amount_of", "fmax_of", "path_of", "route"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,34 @@ class Placed:
             "frame": cells(self.frame),
             "blocks": {},
         }
+
+
+def route(
+    nextpnr: Tool, options: Sequence[str], work: Path, limit_s: float, *, goal_mhz: float, seed: int
+) -> dict[str, Any]:
+    """Run nextpnr in a folder; its report.
+
+    Raises
+    ------
+    InputError
+        If it fails, or takes more than ``limit_s`` seconds: how far it came.
+    """
+    log = work / "nextpnr.log"
+    try:
+        nextpnr.run(
+            [
+                *options, "--report", "report.json", "--log", log.name, "--seed", str(seed),
+                "--freq", str(goal_mhz), "--timing-allow-fail", "--quiet",
+            ],
+            work,
+            limit_s,
+        )  # fmt: skip
+    except InputError as error:
+        said = log.read_text().strip().splitlines() if log.is_file() else []
+        last = f"; the last line of its log: {said[-1].strip()}" if said else ""
+        raise InputError(f"{error}{last}") from error
+    report: dict[str, Any] = json.loads((work / "report.json").read_text())
+    return report
 
 
 def amount_of(report: Mapping[str, Any], kinds: Mapping[str, str], which: str) -> Amount:

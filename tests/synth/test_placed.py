@@ -59,10 +59,10 @@ def test_a_run_that_fails_says_how_far_it_came(tmp_path):
 
 def test_goal_and_seed_are_given(tmp_path):
     (tmp_path / "works.py").write_text(
-        "import json, sys\njson.dump(sys.argv, open('report.json', 'w'))\n"
+        "import json, sys\njson.dump({'given': sys.argv}, open('report.json', 'w'))\n"
     )
     tool = Tool((sys.executable, "works.py"), "nextpnr 9")
-    given = route(tool, ["--85k"], tmp_path, 60.0, goal_mhz=62.5, seed=4)
+    given = route(tool, ["--85k"], tmp_path, 60.0, goal_mhz=62.5, seed=4)["given"]
     assert given[:2] == ["works.py", "--85k"]
     assert given[given.index("--freq") + 1] == "62.5"
     assert given[given.index("--seed") + 1] == "4"

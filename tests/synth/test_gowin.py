@@ -84,16 +84,18 @@ def test_what_is_not_timed_is_counted():
     cells = {
         "a": register(1, 10),
         "logic": cell("LUT1", {"INIT": "01"}, {"I0": 10}, {"F": 11}),
-        "product": product([10, 10, "0"], [11, "0", "0"], [20, 21, 22]),
+        "b": register(1, 12),
+        "product": product([10, 10, 12], [11, "0", "0"], [20, 21, 22, 23]),
         "keeps": register(20, 30),
+        "keeps too": register(22, 32),
         "reads": cell("LUT1", {"INIT": "01"}, {"I0": 21}, {"F": 31}),
     }
     found = untimed(module(cells))
     assert "no path into, through or out of one" in found.pop("about")
     assert found == {
         "multipliers": 1,
-        "operand_bits": 2, "operand_bits_behind_logic": 1,
-        "product_bits": 2, "product_bits_into_logic": 1,
+        "operand_bits": 3, "operand_bits_behind_logic": 1,
+        "product_bits": 3, "product_bits_into_logic": 1,
     }  # fmt: skip
 
 

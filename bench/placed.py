@@ -19,6 +19,7 @@ from lightmamba.errors import InputError
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import ecp5, gowin
 from lightmamba.synth.hierarchy import TOP, Block, blocks, whole
+from lightmamba.synth.placed import Unrouted
 
 COMMANDS = {"ecp5": "python -m bench.placed", "gowin": "python -m bench.placed --flow gowin"}
 WHOLE = "machine"
@@ -40,6 +41,8 @@ def measure(name: str, block: Block, flow: str, limit_s: float) -> dict[str, Any
     row: dict[str, Any] = {"block": name, "of": fingerprint(block), "commit": commit()}
     try:
         row |= FLOWS[flow].place(block.verilog, TOP, limit_s=limit_s).as_dict()
+    except Unrouted as error:
+        row |= {"fmax_mhz": None, "error": str(error), **error.found}
     except InputError as error:
         row |= {"fmax_mhz": None, "error": str(error)}
     return row | {"seconds": time.perf_counter() - begin}

@@ -90,7 +90,7 @@ def gowin() -> str:
         mhz = f"{r['fmax_mhz']:.1f}" if r["fmax_mhz"] else "not routed"
         counts = [f"{r[cell]:,}" for cell in ("lut", "lut_through", "ff", "dsp", "bram")]
         body.append([r["block"], *counts, mhz])
-        if r["block"] == WHOLE:
+        if "available" in r and r["block"] == WHOLE:
             has = r["available"]
             shares = [100 * r[cell] / has[cell.removesuffix("_through")]
                       for cell in ("lut", "lut_through", "ff", "dsp", "bram")]  # fmt: skip

@@ -9,10 +9,12 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.amount import Amount
+from lightmamba.errors import InputError
 from lightmamba.synth import gowin, place_gowin
 from lightmamba.synth.gowin_netlist import count, timed, untimed
 from lightmamba.synth.harness import Harness
-from lightmamba.synth.tools import find_gowin, find_yosys
+from lightmamba.synth.placed import Unrouted
+from lightmamba.synth.tools import Tool, find_gowin, find_yosys
 from tests.synth.test_absorb import cell
 
 from .machines import Machine, needs_gowin, text
@@ -195,6 +197,27 @@ def inputs(cell: dict[str, Any]) -> list[Any]:
     return [
         bit for pin, bits in cell["connections"].items() if ways[pin] == "input" for bit in bits
     ]
+
+
+def test_cells_are_told_of_a_design_that_does_not_route(monkeypatch):
+    cells = {
+        **{f"lut{n}": cell("LUT1", {"INIT": "01"}, {"I0": 1}, {"F": 10 + n}) for n in range(9)},
+        **{f"level{n}": register(10 + n, 100 + n) for n in range(90)},  # nine have a LUT
+        "last": register(100, 200),
+    }
+
+    def fails(*_args, **_options):
+        raise InputError("nextpnr was stopped")
+
+    monkeypatch.setattr(gowin, "find_yosys", lambda **_: Tool((), ""))
+    monkeypatch.setattr(gowin, "find_gowin", lambda: Tool((), ""))
+    monkeypatch.setattr(gowin, "synthesize", lambda *_: module(cells))
+    monkeypatch.setattr(gowin, "route", fails)
+    with pytest.raises(Unrouted, match=r"^nextpnr was stopped; it has 5 LUTs and 1 that") as found:
+        place_gowin(text(Machine()), "lightmamba")
+    assert found.value.found == {
+        "lut": 9 - 4, "ff": 91 - 41, "dsp": 0, "bram": 0, "uram": 0, "lut_through": 1,
+    }  # fmt: skip
 
 
 @needs_gowin

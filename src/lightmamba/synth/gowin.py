@@ -2,15 +2,18 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightmamba.arch.amount import Amount
+from lightmamba.errors import InputError
 from lightmamba.synth.absorb import name_registers
 from lightmamba.synth.fanout import spread
 from lightmamba.synth.gowin_netlist import FAMILY, count, timed, untimed
 from lightmamba.synth.harness import NAME, Harness
-from lightmamba.synth.placed import Placed, amount_of, fmax_of, path_of, route
+from lightmamba.synth.placed import Placed, Unrouted, amount_of, fmax_of, path_of, route
+from lightmamba.synth.result import cells
 from lightmamba.synth.tools import Tool, find_gowin, find_yosys
 
 __all__ = ["MAP", "PRODUCTS", "place"]
@@ -98,26 +101,41 @@ def place(
     Raises
     ------
     InputError
-        If a tool is missing or fails or takes too long, or the accelerator does not fit.
+        If a tool is missing, or yosys fails.
+    Unrouted
+        If nextpnr fails or takes too long, or the accelerator does not fit.
     """
     yosys, nextpnr = find_yosys(gowin=True), find_gowin()
     frame = Harness.of(verilog, top)
+    own = Amount(lut=frame.lut, ff=frame.ff)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         module = synthesize(verilog, frame, yosys, work)
         used, left_out, through = count(module), untimed(module), timed(module)
+        used += own.times(-1)
         write(module, work)
-        report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
-    own = Amount(lut=frame.lut, ff=frame.ff)
+        try:
+            report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
+        except InputError as error:
+            found = cells(used) | {"lut_through": through}
+            raise Unrouted(f"{error}; it has {_words(found)}", found) from error
     return Placed(
         tools=f"{yosys.version}; {nextpnr.version}",
-        amount=used + own.times(-1),
+        amount=used,
         available=amount_of(report, KINDS, "available"),
         fmax_mhz=fmax_of(report),
         path=path_of(report),
         frame=own,
         through=through,
         untimed=left_out,
+    )
+
+
+def _words(found: Mapping[str, int]) -> str:
+    """Cells in words."""
+    return (
+        f"{found['lut']:,} LUTs and {found['lut_through']:,} that lead to flip-flops, "
+        f"{found['ff']:,} flip-flops, {found['dsp']} multiplier blocks, {found['bram']} block RAMs"
     )
 
 

@@ -11,7 +11,22 @@ from lightmamba.errors import InputError
 from lightmamba.synth.result import LongestPath, cells
 from lightmamba.synth.tools import Tool
 
-__all__ = ["Placed", "amount_of", "fmax_of", "path_of", "route"]
+__all__ = ["Placed", "Unrouted", "amount_of", "fmax_of", "path_of", "route"]
+
+
+class Unrouted(InputError):
+    """A design that was synthesized, but neither placed nor routed.
+
+    Parameters
+    ----------
+    said : str
+    found : dict
+        Its cells, by the names of the command line.
+    """
+
+    def __init__(self, said: str, found: Mapping[str, int]) -> None:
+        super().__init__(said)
+        self.found = dict(found)
 
 
 @dataclass(frozen=True)

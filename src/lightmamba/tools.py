@@ -49,7 +49,9 @@ def run(
     log.info("%s took %.2f s", command[0], time.perf_counter() - start)
     if done.returncode:
         lines = (done.stderr + done.stdout).splitlines()
-        said = next((line for line in lines if "rror" in line), lines[0] if lines else "no message")
+        said = next(
+            (line for line in lines if "error" in line.lower()), lines[0] if lines else "no message"
+        )
         raise InputError(
             f"{Path(command[0]).name} failed with status {done.returncode}: {said.strip()}"
         )

@@ -102,7 +102,8 @@ def copied(folder: Path) -> Path:
 
 def environment(copy: Path) -> dict[str, str]:
     """Variables with which Python imports the copy, and keeps simulators beside it."""
-    return os.environ | {"PYTHONPATH": str(copy / "src"), "XDG_CACHE_HOME": str(copy / "cache")}
+    cache = {"LIGHTMAMBA_TEST_CACHE": str(copy / "cache")}
+    return os.environ | {"PYTHONPATH": str(copy / "src")} | cache
 
 
 def read(block: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.config import Mamba2Config
-from lightmamba.qmodel.synthetic import random_model
+from tests.support.builders import random_model
 from tests.synth.machines import Machine, needs_yosys, text
 
 

@@ -1,12 +1,14 @@
 """The lists of planted faults: each fault has a place, and every block has enough of them."""
 
 import ast
+import json
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from bench import mutants
+from bench.common import RESULTS
 from bench.faults import Fragment, Sources
 from bench.mutants import MUTANTS, ROOT, RTL, copied, environment, located, read, rtl
 
@@ -38,6 +40,15 @@ def test_every_file_of_the_rtl_is_in_a_list():
     planted = {located(b, m, rtl()).file.name for b in BLOCKS for m in read(b)["mutant"]}
     files = {path.name for path in RTL.glob("*.py")}
     assert files - planted == {"__init__.py", "layouts.py", "verilog.py"}
+
+
+def test_every_survivor_is_explained():
+    """In the results of the last runs, which have every list."""
+    rows = json.loads((RESULTS / "mutants.json").read_text())["results"]["rows"]
+    assert {row["block"] for row in rows} == set(BLOCKS)
+    left = [row for row in rows if not row["caught"]]
+    assert [row["why"] for row in left if "survives" not in row] == []
+    assert len(left) <= 0.02 * len(rows)
 
 
 def found_in(folder):

@@ -12,8 +12,8 @@ import pytest
 
 from lightmamba.qmodel import load, save
 from tests.cli.conftest import WORDED, write_ids
-from tests.support.models import write_state_spaces
-from tests.support.qmodels import TINY, random_model
+from tests.support.builders import TINY, random_model
+from tests.support.checkpoints import write_state_spaces
 
 KEYS = {"perplexity", "bits_per_byte", "standard_error", "tokens"}
 AGAINST = KEYS | {"overflows", "ratio", "kl", "top1_agreement", "layers"}

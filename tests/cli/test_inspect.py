@@ -5,7 +5,7 @@ import torch
 
 from lightmamba.checkpoint import save_checkpoint
 from lightmamba.config import Mamba2Config
-from tests.support.models import random_model
+from tests.support.checkpoints import float_model
 
 
 def test_a_quantized_file(run, world):
@@ -46,7 +46,7 @@ def test_people_get_tables(run, world):
 def heavy(tmp_path_factory):
     """A checkpoint with a few channels that its norms make 30 times as large."""
     folder = tmp_path_factory.mktemp("heavy")
-    model = random_model(Mamba2Config(d_model=256, n_layer=2, vocab_size=300, d_state=16))
+    model = float_model(Mamba2Config(d_model=256, n_layer=2, vocab_size=300, d_state=16))
     generator = torch.Generator().manual_seed(1)
     for layer in model.layers:
         layer.norm[torch.randperm(256, generator=generator)[:8]] *= 30

@@ -9,10 +9,10 @@ import pytest
 
 from lightmamba.arch.artifact import MANIFEST
 from lightmamba.errors import DeviceError, InputError
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, Simulation
 from tests.sim.machines import CONFIG, TARGET, compiled
-from tests.support.models import write_tokenizer
+from tests.support.builders import random_model
+from tests.support.checkpoints import write_tokenizer
 
 needs_verilator = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"

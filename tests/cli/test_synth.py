@@ -9,8 +9,8 @@ from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.config import Mamba2Config
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.synth import LongestPath, Placed
+from tests.support.builders import random_model
 from tests.synth.machines import Machine, needs_yosys, text
 
 

@@ -17,8 +17,8 @@ from lightmamba.engine.native import Native
 from lightmamba.engine.reference import Reference, Scan
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.qmodel import Formats
-from tests.engine.models import CASES, case, config
-from tests.support.qmodels import random_model
+from tests.engine.models import CASES, case
+from tests.support.builders import random_model, sizes
 
 Ints = NDArray[np.int64]
 SEEDS = range(4)
@@ -178,7 +178,7 @@ def test_front(name, seed, isa):
 def test_gate_and_hadamard(seed, isa):
     rng = np.random.default_rng(seed)
     for hadamard, d_model in ((128, 72), (0, 192), (0, 64), (1, 72), (4, 72)):
-        model = random_model(config(d_model=d_model, headdim=24 if d_model == 72 else 32),
+        model = random_model(sizes(d_model=d_model, headdim=24 if d_model == 72 else 32),
                              Formats(hadamard=hadamard))  # fmt: skip
         fast, slow = Native(model, isa=isa), Reference(model)
         k = LayerConstants.of(model, model.layers[0])

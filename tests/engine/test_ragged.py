@@ -5,7 +5,7 @@ import pytest
 
 from lightmamba.engine import Engine, Span, feed
 from lightmamba.errors import InputError
-from tests.support.qmodels import TINY, random_model
+from tests.support.builders import TINY, random_model
 
 
 @pytest.fixture(scope="module", params=["kernels", "numpy", "comparison"])

@@ -13,7 +13,7 @@ from lightmamba.config import SHAPES, Mamba2Config
 from lightmamba.errors import InputError
 from lightmamba.estimate import Estimate, estimate, model
 from lightmamba.qmodel import Formats
-from tests.support.machines import made_up
+from tests.support.builders import made_up
 
 DEMO, W4A4 = SHAPES["demo"], Formats()
 FAST = made_up(lanes=4, beats=1.0, latency=1, state_elements=64, state_fifo=512)

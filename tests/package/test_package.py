@@ -19,8 +19,8 @@ from lightmamba.package.check import CHECKS, MANIFEST, check
 from lightmamba.package.device import packaged_design
 from lightmamba.package.expected import expected
 from lightmamba.package.wrapper import core_verilog
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.device import machine_verilog
+from tests.support.builders import random_model
 
 from ..sim.machines import CONFIG
 from .boards import BOARDS, built, packaged, small

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.config import Mamba2Config
 from lightmamba.qmodel import Formats, to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
+from tests.support.builders import sizes
 
-SMALL = Mamba2Config(d_model=64, n_layer=3, vocab_size=61, d_state=16, headdim=16)
+SMALL = sizes(d_model=64, n_layer=3)
 
 
 def test_a_seed_is_a_model():

@@ -11,7 +11,7 @@ from lightmamba.errors import InputError
 from lightmamba.qmodel import Formats, QuantizedModel, load, to_bytes, validate
 from tests.engine.models import CASES, case
 from tests.golden.tiny import tiny_model
-from tests.support.qmodels import random_model
+from tests.support.builders import random_model
 
 
 def layer(model: QuantizedModel, **changes: Any) -> QuantizedModel:

@@ -16,11 +16,12 @@ from lightmamba.qmodel import Formats
 from lightmamba.quantize.recipe import Pass
 from lightmamba.quantize.streams import Rows
 from lightmamba.quantize.work import Floats, Work
-from tests.support.models import random_model
+from tests.support.builders import sizes, token_ids
+from tests.support.checkpoints import float_model
 
-__all__ = ["SHAPES", "assert_same_function", "floats_of", "rewritten", "token_ids", "wild_model"]
+__all__ = ["SHAPES", "assert_same_function", "floats_of", "rewritten", "wild_model"]
 
-shape = partial(Mamba2Config, n_layer=2, vocab_size=61, d_state=16, chunk_size=8)
+shape = partial(sizes, chunk_size=8)
 SHAPES = {
     "tied": shape(d_model=64, headdim=16),
     "192-two-groups": shape(d_model=192, headdim=32, ngroups=2, tie_embeddings=False),
@@ -35,7 +36,7 @@ SHAPES = {
 
 def wild_model(config: Mamba2Config, seed: int = 0, dtype: torch.dtype = torch.float64) -> Mamba2:
     """Random model whose norm weights lie far from 1 and have either sign."""
-    model = random_model(config, seed=seed, dtype=torch.float64)
+    model = float_model(config, seed=seed, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed + 1)
     for name, parameter in model.named_parameters():
         if name.endswith((".norm", "norm_f")):
@@ -43,11 +44,6 @@ def wild_model(config: Mamba2Config, seed: int = 0, dtype: torch.dtype = torch.f
             sign = torch.rand(parameter.shape, generator=generator).lt(0.5) * 2.0 - 1.0
             parameter.mul_(spread.exp() * sign)
     return model.to(dtype)
-
-
-def token_ids(config: Mamba2Config, sequences: int, seqlen: int, seed: int) -> NDArray[np.int64]:
-    """Random token ids (sequences, seqlen)."""
-    return np.random.default_rng(seed).integers(0, config.vocab_size, (sequences, seqlen))
 
 
 def floats_of(u: torch.Tensor) -> Floats:

@@ -1,4 +1,4 @@
-"""Tiny random Mamba2 checkpoints on disk, in both layouts, for every test that needs one."""
+"""Small random float models, and checkpoints of them on disk, in both layouts."""
 
 import json
 import math
@@ -12,17 +12,16 @@ from torch import Tensor
 
 from lightmamba.config import Mamba2Config
 from lightmamba.mamba2 import Mamba2
+from tests.support.builders import sizes
 
-__all__ = ["TINY", "random_model", "transformers_model", "transformers_names"]
+__all__ = ["UNTIED", "float_model", "transformers_model", "transformers_names"]
 __all__ += ["write_state_spaces", "write_tokenizer", "write_transformers"]
 
-TINY = Mamba2Config(
-    d_model=32, n_layer=2, vocab_size=64, d_state=16, headdim=16, chunk_size=8, tie_embeddings=False
-)
+UNTIED = sizes(vocab_size=64, chunk_size=8, tie_embeddings=False)
 
 
-def random_model(
-    config: Mamba2Config = TINY, *, seed: int = 0, dtype: torch.dtype = torch.float32
+def float_model(
+    config: Mamba2Config = UNTIED, *, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> Mamba2:
     """Float model in which every parameter is random, norms and biases included.
 
@@ -105,7 +104,7 @@ def transformers_model(model: Mamba2, **config: Any) -> Any:
 
 def write_transformers(
     folder: Path,
-    config: Mamba2Config = TINY,
+    config: Mamba2Config = UNTIED,
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
@@ -131,7 +130,7 @@ def write_transformers(
     overrides
         Fields of transformers' config.
     """
-    model = random_model(config, seed=seed, dtype=dtype)
+    model = float_model(config, seed=seed, dtype=dtype)
     theirs = transformers_model(model, **overrides).to(dtype)
     if sharded and not pickled:
         theirs.save_pretrained(folder, max_shard_size="12KB")
@@ -149,7 +148,7 @@ def write_transformers(
 
 def write_state_spaces(
     folder: Path,
-    config: Mamba2Config = TINY,
+    config: Mamba2Config = UNTIED,
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
@@ -174,7 +173,7 @@ def write_state_spaces(
         Further keys of config.json's ssm_cfg and of config.json itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model = random_model(config, seed=seed, dtype=dtype)
+    model = float_model(config, seed=seed, dtype=dtype)
     low, high = config.dt_limit
     written = {
         "d_model": config.d_model,

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.support.builders import made_up
 from tests.support.layers import resized
-from tests.support.machines import made_up
 
 from bench.common import RESULTS, write_results
 from lightmamba.arch.counters import CYCLES

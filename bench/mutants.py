@@ -1,7 +1,9 @@
 """Plant faults in the gates, one at a time, and see which ones the tests catch.
 
-Each file ``tests/rtl/mutants/BLOCK.toml`` lists exact pieces of the block's source, what to put in
-their place, and why that is a fault. A fault is caught when the block's tests fail: those of
+Each file ``tests/rtl/mutants/BLOCK.toml`` lists pieces of the block's code (``find``), what to put
+in their place, and why that is a fault. `bench.faults` finds such a piece by its syntax in
+whichever file of the RTL it is; one that occurs more than once is narrowed by ``within``, the name
+of its class or function. A fault is caught when the block's tests fail: those of
 ``tests/rtl/test_BLOCK.py``, or those named by ``tests`` at the top of the list, none of the slow
 ones. One that cannot be caught has the reason under ``survives``. Faults are planted in a copy of
 the repository, so that other processes never see them and a run that is killed leaves none; the
@@ -14,6 +16,7 @@ Without a name, the blocks whose source, list or tests are not those of the resu
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -24,11 +27,13 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.common import RESULTS, write_results
+from bench.faults import Place, Sources
+from lightmamba.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 RTL, MUTANTS = ROOT / "src/lightmamba/rtl", ROOT / "tests/rtl/mutants"
@@ -39,22 +44,37 @@ HANG, LEAST = 10, 120  # what takes so many times as long, and so many seconds, 
 def run(block: str, folder: Path) -> list[dict[str, object]]:
     """Plant every fault of a block, in a copy under ``folder``; say which ones were caught."""
     listed, of, copy = read(block), fingerprint(block), copied(folder)
-    source, tests = copy / RTL.relative_to(ROOT) / f"{block}.py", listed["tests"]
-    original, begin = source.read_text(), time.monotonic()
+    sources, tests, begin = Sources(copy / RTL.relative_to(ROOT)), listed["tests"], time.monotonic()
     if fails(tests, copy, None):
         raise SystemExit(f"{', '.join(tests)} fails without any fault; mend it first")
     limit = max(LEAST, HANG * (time.monotonic() - begin))
     rows: list[dict[str, object]] = []
     for mutant in listed["mutant"]:
-        if original.count(mutant["find"]) != 1:
-            raise SystemExit(f"{block}: {mutant['find']!r} does not occur exactly once")
-        source.write_text(original.replace(mutant["find"], mutant["replace"]))
+        place = located(block, mutant, sources)
+        faulty, original = place.planted(mutant["replace"]), place.file.read_text()
+        place.file.write_text(faulty)
         caught = fails(tests, copy, limit)
-        rows.append({"block": block, "why": mutant["why"], "caught": caught, "of": of})
+        place.file.write_text(original)
+        why, file = mutant["why"], place.file.name
+        rows.append({"block": block, "file": file, "why": why, "caught": caught, "of": of})
         if "survives" in mutant:
             rows[-1]["survives"] = mutant["survives"]
-        print(f"{block:12} {'caught' if caught else 'SURVIVED':9} {mutant['why']}", flush=True)
+        print(f"{block:12} {'caught' if caught else 'SURVIVED':9} {why}", flush=True)
     return rows
+
+
+def located(block: str, mutant: Mapping[str, str], sources: Sources) -> Place:
+    """Where a fault of a block's list is planted.
+
+    Raises
+    ------
+    SystemExit
+        If that is not exactly one place: the list, the piece of code, and what to do.
+    """
+    try:
+        return sources.one(mutant["find"], mutant.get("within", ""))
+    except InputError as error:
+        raise SystemExit(f"tests/rtl/mutants/{block}.toml: {error}") from error
 
 
 def copied(folder: Path) -> Path:
@@ -82,7 +102,8 @@ def copied(folder: Path) -> Path:
 
 def environment(copy: Path) -> dict[str, str]:
     """Variables with which Python imports the copy, and keeps simulators beside it."""
-    return os.environ | {"PYTHONPATH": str(copy / "src"), "XDG_CACHE_HOME": str(copy / "cache")}
+    cache = {"LIGHTMAMBA_TEST_CACHE": str(copy / "cache")}
+    return os.environ | {"PYTHONPATH": str(copy / "src")} | cache
 
 
 def read(block: str) -> dict[str, Any]:
@@ -92,13 +113,17 @@ def read(block: str) -> dict[str, Any]:
 
 
 def fingerprint(block: str) -> str:
-    """Hash of a block's source, its list and its tests."""
-    files = [
-        RTL / f"{block}.py",
-        MUTANTS / f"{block}.toml",
-        *map(ROOT.joinpath, read(block)["tests"]),
-    ]
+    """Hash of a block's list, of its tests, and of the sources in which its faults are planted."""
+    listed, sources = read(block), rtl()
+    planted = {located(block, mutant, sources).file for mutant in listed["mutant"]}
+    files = [MUTANTS / f"{block}.toml", *map(ROOT.joinpath, listed["tests"]), *sorted(planted)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+@functools.cache
+def rtl() -> Sources:
+    """The sources of the RTL, read once."""
+    return Sources(RTL)
 
 
 def fails(tests: Sequence[str], copy: Path, limit: float | None) -> bool:

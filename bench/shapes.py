@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.machines import made_up
+from tests.support.builders import made_up
 
 from bench.common import RESULTS, write_results
 from lightmamba.compiler import build

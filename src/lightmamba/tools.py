@@ -2,16 +2,20 @@
 
 import atexit
 import functools
+import logging
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightmamba.errors import InputError
 
 __all__ = ["cache_folder", "run"]
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -27,6 +31,7 @@ def run(
     InputError
         If it fails: its first complaint, on one line. If it takes more than ``limit_s`` seconds.
     """
+    start = time.perf_counter()
     try:
         done = subprocess.run(
             command,
@@ -41,9 +46,12 @@ def run(
     except subprocess.TimeoutExpired as error:
         name = Path(command[0]).name
         raise InputError(f"{name} was stopped: it took more than {limit_s:,.0f} s") from error
+    log.info("%s took %.2f s", command[0], time.perf_counter() - start)
     if done.returncode:
         lines = (done.stderr + done.stdout).splitlines()
-        said = next((line for line in lines if "rror" in line), lines[0] if lines else "no message")
+        said = next(
+            (line for line in lines if "error" in line.lower()), lines[0] if lines else "no message"
+        )
         raise InputError(
             f"{Path(command[0]).name} failed with status {done.returncode}: {said.strip()}"
         )

@@ -11,12 +11,11 @@ from bench import digests, engine_tables
 from bench.digests import chain, keep
 from bench.tables import made
 
-from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
-from lightmamba.qmodel.synthetic import random_model
+from tests.support.builders import random_model, sizes
 from tests.support.layers import mixer_of, with_mixer
 
-CONFIG = mamba2_config(d_model=64, n_layer=2, vocab_size=53, d_state=16, headdim=16)
+CONFIG = sizes(d_model=64, vocab_size=53)
 MODEL = random_model(CONFIG)
 
 

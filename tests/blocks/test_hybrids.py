@@ -1,4 +1,4 @@
-"""Hybrids in exact integers: kernels equal numpy, pieces equal single tokens, states go anywhere."""
+"""Hybrids in exact integers: kernels equal numpy, pieces equal tokens, states go anywhere."""
 
 import numpy as np
 import pytest

@@ -19,8 +19,8 @@ from lightmamba.qmodel import QuantizedModel, load, save, validate
 from lightmamba.qmodel.layout import mixer_tensors
 from lightmamba.qmodel.layout import tensors as file_layout
 from tests.qmodel.surgery import assert_same_model
+from tests.support.builders import random_model
 from tests.support.layers import sizes_of, with_mixer
-from tests.support.qmodels import random_model
 
 CONFIG = mamba2_config(d_model=32, n_layer=2, vocab_size=61, d_state=16, headdim=16)
 

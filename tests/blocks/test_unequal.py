@@ -18,11 +18,10 @@ from lightmamba.quantize.driver import lower_model
 from lightmamba.quantize.recipe import Recipe
 from lightmamba.quantize.work import Work
 from tests.blocks.models import UNEQUAL
-from tests.compiler.cases import target
-from tests.engine.models import assert_same_state, run, tokens
+from tests.engine.models import assert_same_state, run
 from tests.qmodel.surgery import assert_same_model
-from tests.quantize.cases import token_ids
-from tests.support.models import random_model as float_model
+from tests.support.builders import shipped, token_ids
+from tests.support.checkpoints import float_model
 
 TOKENS = 50
 ERRORS = {"w4a4": 0.5, "w4a8": 0.2, "w8a8": 8e-3}  # of the squared logits, as of other models
@@ -37,7 +36,7 @@ def digests(model: QuantizedModel, **options: Any) -> Digests:
     """Of one sequence, fed token by token."""
     engine, found = Engine(model, **options), Digests(keep=True)
     state = engine.empty_state(1)
-    for token in tokens(model, 1, TOKENS)[0]:
+    for token in token_ids(model.config, 1, TOKENS)[0]:
         engine.forward(np.array([[token]]), state, observe=found)
     return found
 
@@ -61,7 +60,7 @@ def test_kernels_and_reference_agree_in_every_integer(model):
 
 def test_batches_in_whole_passes_agree_too(model):
     """Slots of a pass lie in states whose layers are of different widths."""
-    ids = tokens(model, 3, 40)
+    ids = token_ids(model.config, 3, 40)
     fast, slow = Engine(model, threads=2), Engine(model, compiled=False)
     ours, state = fast.forward(ids, fast.empty_state(3), last_only=False)
     theirs, wanted = slow.forward(ids, slow.empty_state(3), last_only=False)
@@ -75,7 +74,7 @@ def test_batches_in_whole_passes_agree_too(model):
 
 def test_nothing_dies_out(model):
     """Equality above means little if the second layer were all zeros."""
-    seen, _, _ = run(model, tokens(model, 2, 12))
+    seen, _, _ = run(model, token_ids(model.config, 2, 12))
     for layer in range(3):
         for name in ("in_proj.q", "out_proj.q", "ssm.h"):
             assert len(np.unique(seen[f"layer.{layer}.{name}"])) > 5, (layer, name)
@@ -104,9 +103,9 @@ def test_quantized_from_floats(floats, recipe, tmp_path):
 
 def test_the_accelerator_refuses_them_in_one_sentence(model, tmp_path):
     refused = (
-        lambda: build(model, target(), tmp_path / "b"),
-        lambda: plan(UNEQUAL, Formats(), target()),
-        lambda: estimate(UNEQUAL, Formats(), target()),
+        lambda: build(model, shipped(), tmp_path / "b"),
+        lambda: plan(UNEQUAL, Formats(), shipped()),
+        lambda: estimate(UNEQUAL, Formats(), shipped()),
     )
     for ask in refused:
         with pytest.raises(InputError) as caught:

@@ -11,11 +11,11 @@ from lightmamba.blocks.mamba2.state import natural
 from lightmamba.boards.selftest import STEPS, Expected, expected, self_test
 from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
 from lightmamba.sim import SimDevice, open_device
 from tests.sim.machines import CONFIG, TARGET, compiled
 from tests.sim.test_copies import TWO, anywhere
+from tests.support.builders import random_model
 
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"

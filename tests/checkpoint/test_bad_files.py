@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from lightmamba.checkpoint import load_checkpoint
 from lightmamba.errors import InputError
 
-from ..support.models import TINY, write_state_spaces, write_transformers
+from ..support.checkpoints import UNTIED, write_state_spaces, write_transformers
 
 IN_PROJ = "backbone.layers.1.mixer.in_proj.weight"
 
@@ -29,7 +29,7 @@ def refusal(folder):
 def change(tmp_path):
     """Write a checkpoint, change its tensors, and return the sentence it is refused with."""
 
-    def change(edit, config=TINY):
+    def change(edit, config=UNTIED):
         write_state_spaces(tmp_path, config, pickled=False)
         tensors = load_file(tmp_path / "model.safetensors")
         edit(tensors)
@@ -128,7 +128,7 @@ def test_tied_head_that_differs(change, rows):
         head[-1, -1] += 1 if rows == 64 else 0
         tensors["lm_head.weight"] = head
 
-    sentence = change(edit, replace(TINY, tie_embeddings=True))
+    sentence = change(edit, replace(UNTIED, tie_embeddings=True))
     assert "lm_head.weight differs from the embedding" in sentence
 
 

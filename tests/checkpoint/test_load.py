@@ -10,10 +10,10 @@ import torch
 from lightmamba.checkpoint import Checkpoint, load_checkpoint, tensors
 from lightmamba.errors import InputError
 
+from ..support.checkpoints import UNTIED, write_state_spaces, write_tokenizer, write_transformers
 from ..support.layers import resized
-from ..support.models import TINY, write_state_spaces, write_tokenizer, write_transformers
 
-TIED = resized(TINY, tie_embeddings=True, ngroups=2, conv_bias=False)
+TIED = resized(UNTIED, tie_embeddings=True, ngroups=2, conv_bias=False)
 
 
 def assert_same_weights(actual, expected):
@@ -23,7 +23,7 @@ def assert_same_weights(actual, expected):
         torch.testing.assert_close(parameter, theirs[name], rtol=0, atol=0, msg=name)
 
 
-@pytest.mark.parametrize("config", [TINY, TIED], ids=["untied", "tied"])
+@pytest.mark.parametrize("config", [UNTIED, TIED], ids=["untied", "tied"])
 @pytest.mark.parametrize("pickled", [False, True], ids=["safetensors", "bin"])
 @pytest.mark.parametrize("sharded", [False, True], ids=["single", "sharded"])
 def test_transformers_layout(tmp_path, config, pickled, sharded):
@@ -35,7 +35,7 @@ def test_transformers_layout(tmp_path, config, pickled, sharded):
     assert tied == config.tie_embeddings
 
 
-@pytest.mark.parametrize("config", [TINY, TIED], ids=["untied", "tied"])
+@pytest.mark.parametrize("config", [UNTIED, TIED], ids=["untied", "tied"])
 @pytest.mark.parametrize("pickled", [False, True], ids=["safetensors", "bin"])
 def test_state_spaces_layout(tmp_path, config, pickled):
     expected = write_state_spaces(tmp_path, config, pickled=pickled, padding=5)
@@ -127,7 +127,7 @@ def test_without_anything_beside_the_weights(tmp_path):
     found = load_checkpoint(tmp_path)
     assert (found.tokenizer, found.chat_template, found.source.licence) == (None, None, None)
     assert (found.generation_config, found.special_ids) == ({}, {})
-    assert found.valid_vocab == TINY.vocab_size
+    assert found.valid_vocab == UNTIED.vocab_size
 
 
 def test_tokenizer_and_what_it_knows(tmp_path):
@@ -153,8 +153,8 @@ def test_named_chat_templates(tmp_path):
 
 def test_special_ids(tmp_path):
     """The generation config outweighs the config; ids outside the vocabulary mean none."""
-    write_state_spaces(tmp_path, bos_token_id=7, eos_token_id=8, pad_token_id=TINY.vocab_size)
-    generation = {"eos_token_id": [9, 10, 9, TINY.vocab_size, True], "temperature": 0.5}
+    write_state_spaces(tmp_path, bos_token_id=7, eos_token_id=8, pad_token_id=UNTIED.vocab_size)
+    generation = {"eos_token_id": [9, 10, 9, UNTIED.vocab_size, True], "temperature": 0.5}
     (tmp_path / "generation_config.json").write_text(json.dumps(generation))
     found = load_checkpoint(tmp_path)
     assert found.special_ids == {"bos": 7, "eos": [9, 10]}
@@ -173,9 +173,9 @@ def test_given_tokenizer(tmp_path):
 
 def test_tokenizer_of_another_vocabulary(tmp_path):
     write_state_spaces(tmp_path)
-    write_tokenizer(tmp_path / "tokenizer.json", TINY.vocab_size)
-    assert load_checkpoint(tmp_path).valid_vocab == TINY.vocab_size
-    write_tokenizer(tmp_path / "tokenizer.json", TINY.vocab_size + 1)
+    write_tokenizer(tmp_path / "tokenizer.json", UNTIED.vocab_size)
+    assert load_checkpoint(tmp_path).valid_vocab == UNTIED.vocab_size
+    write_tokenizer(tmp_path / "tokenizer.json", UNTIED.vocab_size + 1)
     with pytest.raises(InputError, match="has 65 ids but the model has 64: it belongs to another"):
         load_checkpoint(tmp_path)
 

@@ -13,15 +13,17 @@ from safetensors import safe_open
 from lightmamba.checkpoint import load_checkpoint, save_checkpoint
 from lightmamba.errors import InputError
 
+from ..support.checkpoints import UNTIED, float_model, write_tokenizer
 from ..support.layers import resized
-from ..support.models import TINY, random_model, write_tokenizer
 
 CONFIGS = {
-    "untied, one group": TINY,
+    "untied, one group": UNTIED,
     "tied, two groups, no conv bias": resized(
-        TINY, tie_embeddings=True, ngroups=2, conv_bias=False, dt_limit=(0.01, 0.1), eps=1e-3
+        UNTIED, tie_embeddings=True, ngroups=2, conv_bias=False, dt_limit=(0.01, 0.1), eps=1e-3
     ),
-    "lower limit only": resized(TINY, dt_limit=(0.01, math.inf), expand=4, d_conv=3, chunk_size=5),
+    "lower limit only": resized(
+        UNTIED, dt_limit=(0.01, math.inf), expand=4, d_conv=3, chunk_size=5
+    ),
 }
 
 
@@ -29,7 +31,7 @@ CONFIGS = {
 def test_transformers_loads_it(tmp_path, config):
     from transformers import Mamba2ForCausalLM
 
-    save_checkpoint(random_model(config, dtype=torch.bfloat16), tmp_path)
+    save_checkpoint(float_model(config, dtype=torch.bfloat16), tmp_path)
     loaded: Any = Mamba2ForCausalLM.from_pretrained(
         tmp_path, dtype=torch.float32, output_loading_info=True
     )
@@ -50,7 +52,7 @@ def test_transformers_loads_it(tmp_path, config):
 
 def test_bf16_and_back(tmp_path):
     """What comes back is each weight rounded to bf16; the file holds nothing wider."""
-    model = random_model()
+    model = float_model()
     save_checkpoint(model, tmp_path)
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
         names = file.keys()
@@ -62,14 +64,14 @@ def test_bf16_and_back(tmp_path):
 
 def test_same_model_same_bytes(tmp_path):
     for folder in ("one", "two"):
-        save_checkpoint(random_model(), tmp_path / folder)
+        save_checkpoint(float_model(), tmp_path / folder)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
 def test_files(tmp_path):
     tokenizer = write_tokenizer(tmp_path / "source.json", 60)
-    save_checkpoint(random_model(), tmp_path / "new" / "folder", tokenizer=tokenizer)
+    save_checkpoint(float_model(), tmp_path / "new" / "folder", tokenizer=tokenizer)
     assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {
         "model.safetensors",
         "config.json",
@@ -83,14 +85,14 @@ def test_files(tmp_path):
 def test_tokenizer_of_another_vocabulary(tmp_path):
     tokenizer = write_tokenizer(tmp_path / "source.json", 65)
     with pytest.raises(InputError, match="65 ids but the model has 64"):
-        save_checkpoint(random_model(), tmp_path / "out", tokenizer=tokenizer)
+        save_checkpoint(float_model(), tmp_path / "out", tokenizer=tokenizer)
     assert not (tmp_path / "out").exists()
 
 
 def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(InputError, match=r"cannot write a checkpoint to .*out: "):
-        save_checkpoint(random_model(), tmp_path / "out")
+        save_checkpoint(float_model(), tmp_path / "out")
 
 
 @pytest.fixture
@@ -106,13 +108,13 @@ def small_files():
 
 @pytest.fixture
 def old_files(tmp_path):
-    save_checkpoint(random_model(seed=1), tmp_path)
+    save_checkpoint(float_model(seed=1), tmp_path)
     return {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
 def test_full_disk_leaves_the_old_files(tmp_path, old_files, small_files):
     with pytest.raises(InputError, match="cannot write a checkpoint"):
-        save_checkpoint(random_model(seed=2), tmp_path)
+        save_checkpoint(float_model(seed=2), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old_files
 
 
@@ -120,7 +122,7 @@ def test_failure_after_the_weights_leaves_the_old_files(tmp_path, old_files):
     """A device that is always full stands where the config is written aside."""
     os.symlink("/dev/full", tmp_path / ".config.json.part")
     with pytest.raises(InputError, match="cannot write a checkpoint"):
-        save_checkpoint(random_model(seed=2), tmp_path)
+        save_checkpoint(float_model(seed=2), tmp_path)
     (tmp_path / ".config.json.part").unlink()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old_files
 

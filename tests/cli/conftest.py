@@ -10,7 +10,7 @@ import pytest
 from lightmamba.cli import main
 from lightmamba.config import mamba2_config
 from tests.cli.cases import Said, say
-from tests.support.models import write_state_spaces, write_transformers
+from tests.support.checkpoints import write_state_spaces, write_transformers
 
 PLAIN = mamba2_config(
     d_model=192, n_layer=2, vocab_size=300, d_state=32, headdim=48, ngroups=2, chunk_size=16,

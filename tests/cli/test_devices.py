@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.runtime.devices import device_names
 from lightmamba.runtime.recording import ReplayDevice
 from tests.sim.machines import CONFIG, TARGET, compiled
-from tests.support.models import write_tokenizer
+from tests.support.builders import random_model
+from tests.support.checkpoints import write_tokenizer
 
 needs_verilator = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"

@@ -12,8 +12,8 @@ import pytest
 
 from lightmamba.qmodel import load, save
 from tests.cli.conftest import WORDED, write_ids
-from tests.support.models import write_state_spaces
-from tests.support.qmodels import TINY, random_model
+from tests.support.builders import TINY, random_model
+from tests.support.checkpoints import write_state_spaces
 
 KEYS = {"perplexity", "bits_per_byte", "standard_error", "tokens"}
 AGAINST = KEYS | {"overflows", "ratio", "kl", "top1_agreement", "layers"}
@@ -211,9 +211,9 @@ def test_people_get_tables(run, world, tmp_path):
     said = run("evaluate", world.worded_file, "--text", world.text, "--against", world.worded,
                "--task", words)  # fmt: skip
     assert said.status == 0
-    assert said.out == ""
+    assert said.err == ""
     for word in ("perplexity", "ratio", "SNR", "layer.1.residual", "words (1 rows)", "acc"):
-        assert word in said.err
+        assert word in said.out
 
 
 def test_a_handmade_model_from_integers(run, tmp_path):

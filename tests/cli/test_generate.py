@@ -11,9 +11,8 @@ from lightmamba.cli import main
 from lightmamba.compiler import build
 from lightmamba.config import SHAPES
 from lightmamba.qmodel import load, save
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.tokenizer import Tokenizer
-from tests.support.machines import made_up
+from tests.support.builders import made_up, random_model
 
 SAMPLED = ("--temperature", "1.2", "--top-k", "60", "--top-p", "0.98", "--min-p", "0.001",
            "--repetition-penalty", "1.1")  # fmt: skip

@@ -84,7 +84,7 @@ def test_serve(file):
                 model="demo", prompt=prompt + " fortune" * (n % 3), max_tokens=24, seed=n,
                 temperature=1.0,
             )  # fmt: skip
-            return said.choices[0].text
+            return str(said.choices[0].text)
 
         with ThreadPoolExecutor(12) as pool:
             found = list(pool.map(ask, range(24)))

@@ -5,7 +5,7 @@ import torch
 
 from lightmamba.checkpoint import save_checkpoint
 from lightmamba.config import mamba2_config
-from tests.support.models import random_model
+from tests.support.checkpoints import float_model
 
 
 def test_a_quantized_file(run, world):
@@ -33,19 +33,20 @@ def test_a_checkpoint(run, world):
 
 def test_people_get_tables(run, world):
     said = run("inspect", world.worded_file)
-    assert said.out.startswith('name = "w4a4"\n')  # the recipe, to be kept as a file
+    assert (said.status, said.err) == (0, "")
     for word in ("d_model", "weight_bits", "projections", "conv_x", "layers.0.in_proj"):
-        assert word in said.err
+        assert word in said.out
+    assert '\nname = "w4a4"\n' in said.out  # the recipe
     said = run("inspect", world.worded)
-    assert (said.status, said.out) == (0, "")
-    assert "d_state" in said.err
+    assert (said.status, said.err) == (0, "")
+    assert "d_state" in said.out
 
 
 @pytest.fixture(scope="module")
 def heavy(tmp_path_factory):
     """A checkpoint with a few channels that its norms make 30 times as large."""
     folder = tmp_path_factory.mktemp("heavy")
-    model = random_model(mamba2_config(d_model=256, n_layer=2, vocab_size=300, d_state=16))
+    model = float_model(mamba2_config(d_model=256, n_layer=2, vocab_size=300, d_state=16))
     generator = torch.Generator().manual_seed(1)
     for layer in model.layers:
         layer.norm[torch.randperm(256, generator=generator)[:8]] *= 30
@@ -83,7 +84,7 @@ def test_a_picture_is_not_overwritten(run, heavy, tmp_path, monkeypatch):
 def test_people_get_the_peaks_and_the_path(run, heavy, tmp_path):
     svg = tmp_path / "ranges.svg"
     said = run("inspect", heavy, "--plot", svg, "--layer", 0)
-    assert said.out == f"{svg}\n"
-    assert "out_proj after" in said.err
+    assert said.out.endswith(f"\n{svg}\n")
+    assert "out_proj after" in said.out
     drawn = svg.read_text()
     assert drawn.startswith("<?xml")

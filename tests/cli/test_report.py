@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from lightmamba.qmodel.synthetic import random_model
 from tests.report.cases import least, subject_of
 from tests.report.reading import read
 from tests.sim.machines import CONFIG, TARGET, compiled
+from tests.support.builders import random_model
 
 needs_verilator = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"

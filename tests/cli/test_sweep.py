@@ -53,8 +53,8 @@ def test_flags_and_a_comparison(run, world, tmp_path):
     ]  # fmt: skip
     assert found["differences"][0]["before"] == one["results"][0]["result"]["perplexity"]
     said = run("sweep", tmp_path / "one", "--compare", tmp_path / "two")
-    assert said.err.count(" other ") == 2
-    assert " same " not in said.err
+    assert said.out.count(" other ") == 2
+    assert " same " not in said.out
 
 
 def test_a_failure_is_told_and_ends_in_status_1(run, world, tmp_path):

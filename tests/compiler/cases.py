@@ -1,55 +1,44 @@
 """Models and targets for the compiler, small and odd."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel
+from tests.support import builders
+from tests.support.builders import W4A4, W4A8, W8A8, random_model, shipped
 from tests.support.layers import mixer_of, with_mixer
-from tests.support.qmodels import random_model
 
-__all__ = ["CASES", "W4A4", "W4A8", "W8A8", "compiled", "sizes", "target"]
+__all__ = ["CASES", "compiled", "sizes"]
 
-W4A4 = Formats()
-W4A8 = Formats(act_bits=8)
-W8A8 = Formats(weight_bits=8, act_bits=8, head_weight_bits=8)
-
-
-def sizes(**changes: Any) -> ModelConfig:
-    """Small sizes; the vocabulary is no multiple of the lanes."""
-    plain = {"d_model": 64, "n_layer": 2, "vocab_size": 61, "d_state": 32, "headdim": 32}
-    return mamba2_config(**plain | changes)
-
-
-def target(name: str = "tiny", **machine: Any) -> Target:
-    """A shipped target with other choices."""
-    shipped = Target.load(name)
-    return replace(shipped, machine=replace(shipped.machine, **machine))
+# Small, but for lanes and blocks of the machines that there are.
+sizes = partial(builders.sizes, d_model=64, d_state=32, headdim=32)
 
 
 CASES: dict[str, tuple[ModelConfig, Formats, Target]] = {
-    "w4a4": (sizes(), W4A4, target()),
-    "w4a8": (sizes(vocab_size=62), W4A8, target(multiplier_bits=8)),
-    "w8a8": (sizes(d_state=48), W8A8, target(multiplier_bits=8)),
-    "groups": (sizes(d_model=192, ngroups=2, headdim=16, d_state=16), W4A4, target()),
-    "wide-head": (sizes(d_model=192, headdim=128, d_state=48), W4A4, target()),
-    "wide-state": (sizes(d_state=256, d_conv=3, conv_bias=False), W4A4, target()),
+    "w4a4": (sizes(), W4A4, shipped()),
+    "w4a8": (sizes(vocab_size=62), W4A8, shipped(multiplier_bits=8)),
+    "w8a8": (sizes(d_state=48), W8A8, shipped(multiplier_bits=8)),
+    "groups": (sizes(d_model=192, ngroups=2, headdim=16, d_state=16), W4A4, shipped()),
+    "wide-head": (sizes(d_model=192, headdim=128, d_state=48), W4A4, shipped()),
+    "wide-state": (sizes(d_state=256, d_conv=3, conv_bias=False), W4A4, shipped()),
     "no-dither": (
         sizes(headdim=16, dt_limit=(0.01, 0.1)),
         Formats(state_rounding="half_up", hadamard=32),
-        target(),
+        shipped(),
     ),
-    "whole-hadamard": (sizes(), Formats(hadamard=0), target()),
-    "no-hadamard": (sizes(d_model=96, headdim=48, ngroups=2), Formats(hadamard=1), target()),
-    "odd": (sizes(d_model=33, headdim=11, n_layer=1, d_state=20, vocab_size=7), W4A4, target()),
-    "shared": (sizes(), W4A4, Target.load("vck190-paper")),
-    "ecp5": (sizes(d_state=128), W8A8, Target.load("ecp5")),
-    "u280": (sizes(d_model=128, ngroups=2, d_state=128), W4A4, Target.load("u280")),
+    "whole-hadamard": (sizes(), Formats(hadamard=0), shipped()),
+    "no-hadamard": (sizes(d_model=96, headdim=48, ngroups=2), Formats(hadamard=1), shipped()),
+    "odd": (sizes(d_model=33, headdim=11, n_layer=1, d_state=20, vocab_size=7), W4A4, shipped()),
+    "shared": (sizes(), W4A4, shipped("vck190-paper")),
+    "ecp5": (sizes(d_state=128), W8A8, shipped("ecp5")),
+    "u280": (sizes(d_model=128, ngroups=2, d_state=128), W4A4, shipped("u280")),
 }
 
 

@@ -14,8 +14,8 @@ from lightmamba.config import SHAPES
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.qmodel import load, save, to_bytes
-from lightmamba.qmodel.synthetic import random_model
-from tests.compiler.cases import W4A8, compiled, sizes, target
+from tests.compiler.cases import compiled, sizes
+from tests.support.builders import W4A8, random_model, shipped
 from tests.support.layers import sizes_of
 
 
@@ -41,7 +41,7 @@ def test_the_model_is_kept(tmp_path):
     assert to_bytes(open_model(artifact)) == to_bytes(model)
     file = tmp_path / "m.safetensors"
     save(replace(model, tokenizer=b"{}"), file)
-    again = build(load(file), target(), tmp_path / "again", source=file)
+    again = build(load(file), shipped(), tmp_path / "again", source=file)
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == file.read_bytes()
     again.verify()
 
@@ -49,14 +49,14 @@ def test_the_model_is_kept(tmp_path):
 def test_a_random_model_is_made_again_from_its_seed(tmp_path):
     config = sizes(n_layer=3, dt_limit=(0.001, float("inf")))
     model = random_model(config, W4A8, seed=5, lazy=True)
-    artifact = build(model, target(multiplier_bits=8), tmp_path / "lazy")
+    artifact = build(model, shipped(multiplier_bits=8), tmp_path / "lazy")
     assert "model.safetensors" not in artifact.files
     assert artifact.model["seed"] == 5
     whole = random_model(config, W4A8, seed=5)
     for found in (open_model(artifact), replace(open_model(artifact, lazy=True))):
         assert (found.config, found.formats) == (config, W4A8)
         assert to_bytes(replace(found, layers=tuple(found.layers))) == to_bytes(whole)
-    same = build(whole, target(multiplier_bits=8), tmp_path / "whole")
+    same = build(whole, shipped(multiplier_bits=8), tmp_path / "whole")
     images = {name for name in same.files if name.startswith("images/")}
     assert all(same.files[name] == artifact.files[name] for name in images)
     ids = np.array([[1, 2, 3]])
@@ -71,7 +71,7 @@ def test_layers_are_made_one_by_one(tmp_path, monkeypatch):
     monkeypatch.setattr("lightmamba.qmodel.synthetic._layer", _counted(made))
     model = random_model(sizes(n_layer=4), lazy=True)
     seen: list[tuple[int, int]] = []
-    build(model, target(), tmp_path / "b", progress=lambda done, total: seen.append((done, total)))
+    build(model, shipped(), tmp_path / "b", progress=lambda done, total: seen.append((done, total)))
     assert len(made) == 4
     assert seen == [(1, 5), (2, 5), (3, 5), (4, 5)]
 
@@ -88,11 +88,11 @@ def _counted(made):
 
 def test_verilog_comes_from_outside(tmp_path):
     model = random_model(sizes())
-    artifact = build(model, target(), tmp_path / "b", verilog=lambda arch: f"module m; {arch}")
+    artifact = build(model, shipped(), tmp_path / "b", verilog=lambda arch: f"module m; {arch}")
     assert artifact.verilog is not None
     assert artifact.verilog.read_text() == f"module m; {artifact.arch}"
     assert artifact.verilog.name == "top.v"
-    assert build(model, target(), tmp_path / "c").verilog is None
+    assert build(model, shipped(), tmp_path / "c").verilog is None
 
 
 def test_a_failure_leaves_nothing_and_the_old_build_whole(tmp_path):
@@ -101,12 +101,12 @@ def test_a_failure_leaves_nothing_and_the_old_build_whole(tmp_path):
 
     model = random_model(sizes())
     with pytest.raises(RuntimeError, match="no gates today"):
-        build(model, target(), tmp_path / "b", verilog=fail)
+        build(model, shipped(), tmp_path / "b", verilog=fail)
     assert list(tmp_path.iterdir()) == []
-    build(model, target(), tmp_path / "b")
+    build(model, shipped(), tmp_path / "b")
     before = contents(tmp_path / "b")
     with pytest.raises(RuntimeError, match="no gates today"):
-        build(model, target(), tmp_path / "b", verilog=fail, force=True)
+        build(model, shipped(), tmp_path / "b", verilog=fail, force=True)
     assert list(tmp_path.iterdir()) == [tmp_path / "b"]
     assert contents(tmp_path / "b") == before
 

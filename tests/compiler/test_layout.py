@@ -14,8 +14,8 @@ from lightmamba.compiler.layout import (
 )
 from tests.compiler.cases import CASES, sizes
 from tests.compiler.machine import Lane
+from tests.support.builders import random_model
 from tests.support.layers import mixer_of, sizes_of
-from tests.support.qmodels import random_model
 
 RNG = np.random.default_rng(7)
 

@@ -9,7 +9,8 @@ from lightmamba.compiler import plan
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.errors import InputError
-from tests.compiler.cases import CASES, W4A4, sizes, target
+from tests.compiler.cases import CASES, sizes
+from tests.support.builders import W4A4, shipped
 
 
 def memory(name: str) -> Memory:
@@ -19,7 +20,7 @@ def memory(name: str) -> Memory:
 
 def test_worked_sizes():
     """The demo shape on tiny, counted by hand."""
-    config, tiny = SHAPES["demo"], target()
+    config, tiny = SHAPES["demo"], shipped()
     found = Memory(config, plan(config, W4A4, tiny), tiny)
     # in_proj: 1,288 rows of 256 on 4 lanes of 32; out_proj: 256 of 512; the head: 2,048 of 256.
     per_layer = (322 * 8 + 41) + (64 * 16 + 16)
@@ -43,7 +44,7 @@ def test_worked_sizes():
 def test_a_last_beat_may_be_half_full():
     """33 rows of 32 bytes on a port of 64: 17 beats, and one of exponents."""
     config = mamba2_config(d_model=33, n_layer=1, vocab_size=3, d_state=20, headdim=33, expand=1)
-    u280 = target("u280")
+    u280 = shipped("u280")
     found = Memory(config, plan(config, W4A4, u280), u280)
     assert (found.state_beats, found.state_words) == (18, 33)
     assert found.stream_words["conv_params"] == 33 + 40 + 10
@@ -77,14 +78,14 @@ def test_regions_lie_apart_on_their_channels(name):
 
 
 def test_registers_have_an_end():
-    config, u280 = sizes(d_model=16128, n_layer=500, headdim=128), target("u280")
+    config, u280 = sizes(d_model=16128, n_layer=500, headdim=128), shipped("u280")
     found = Memory(config, plan(config, W4A4, u280), u280)
     with pytest.raises(InputError, match="channel hbm0 would hold 11848 MiB, but has 256"):
         found.regions()
     large = replace(u280, channels=tuple(replace(c, capacity_mib=0) for c in u280.channels))
     found = replace(found, target=large)
     assert found.registers(found.regions())
-    ecp5 = target("ecp5")
+    ecp5 = shipped("ecp5")
     found = Memory(config, plan(config, W4A4, ecp5), ecp5)
     with pytest.raises(InputError, match=r"register layers_beats would hold \d+, but has 32 bits"):
         found.registers(found.regions())

@@ -11,21 +11,21 @@ from lightmamba.compiler import build, fitting, plan
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
-from tests.compiler.cases import CASES, W4A4, W4A8, W8A8, sizes, target
-from tests.support.qmodels import TINY, random_model
+from tests.compiler.cases import CASES, sizes
+from tests.support.builders import TINY, W4A4, W4A8, W8A8, random_model, shipped
 
 
 def test_the_capacities_are_those_of_the_model():
-    arch = plan(sizes(d_model=192, ngroups=2, headdim=16, d_state=16), W4A4, target())
+    arch = plan(sizes(d_model=192, ngroups=2, headdim=16, d_state=16), W4A4, shipped())
     assert (arch.in_channels, arch.out_channels) == (256, 512)
     assert (arch.heads, arch.groups, arch.padded_state) == (24, 2, 32)
-    arch = plan(sizes(), W8A8, target(multiplier_bits=8))
+    arch = plan(sizes(), W8A8, shipped(multiplier_bits=8))
     assert (arch.weight_bits, arch.act_bits, arch.head_act_bits) == (8, 8, 8)
 
 
 @pytest.mark.parametrize(("layers", "room"), [(1, 32), (14, 32), (15, 64), (510, 1024)])
 def test_the_program_has_room_for_models_of_a_few_layers_more(layers, room):
-    assert plan(sizes(n_layer=layers), W4A4, target()).program == room
+    assert plan(sizes(n_layer=layers), W4A4, shipped()).program == room
 
 
 @pytest.mark.parametrize(
@@ -34,16 +34,16 @@ def test_the_program_has_room_for_models_of_a_few_layers_more(layers, room):
      (32, 128, 32)],
 )  # fmt: skip
 def test_the_widest_word_of_state_that_fits(wanted, d_state, got):
-    arch = plan(sizes(d_state=d_state), W4A4, target(state_elements=wanted))
+    arch = plan(sizes(d_state=d_state), W4A4, shipped(state_elements=wanted))
     assert arch.state_elements == got
-    held = target().machine.state_fifo * wanted
+    held = shipped().machine.state_fifo * wanted
     assert arch.state_fifo * got == held  # as many elements
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", ["tiny", "u280", "vck190", "vck190-paper", "kv260", "ecp5"])
 def test_every_shape_on_every_target(name, shape):
-    assert isinstance(plan(SHAPES[shape], W4A4, target(name)), ArchConfig)
+    assert isinstance(plan(SHAPES[shape], W4A4, shipped(name)), ArchConfig)
 
 
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
@@ -76,21 +76,21 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
 @pytest.mark.parametrize(("config", "formats", "machine", "sentence"), REFUSED)
 def test_refusals(config, formats, machine, sentence):
     with pytest.raises(InputError, match=re.escape(sentence)) as caught:
-        plan(sizes(**config), Formats(**formats), target("tiny", **machine))
+        plan(sizes(**config), Formats(**formats), shipped("tiny", **machine))
     assert "\n" not in str(caught.value)
 
 
 def test_what_was_refused_may_be_had_otherwise():
-    assert plan(sizes(), W4A8, target(multiplier_bits=8)).act_bits == 8
-    assert plan(sizes(), Formats(head_qmax=127), target(multiplier_bits=8)).head_qmax == 127
-    assert plan(sizes(), Formats(hadamard=0), target())  # 64 channels, padded to 128
+    assert plan(sizes(), W4A8, shipped(multiplier_bits=8)).act_bits == 8
+    assert plan(sizes(), Formats(head_qmax=127), shipped(multiplier_bits=8)).head_qmax == 127
+    assert plan(sizes(), Formats(hadamard=0), shipped())  # 64 channels, padded to 128
 
 
 @pytest.mark.parametrize("queue", ["x_queue", "z_queue"])
 def test_the_naive_order_needs_deep_queues(queue):
     config = sizes()
-    assert plan(config, W4A4, target(x_queue=128, z_queue=128), "naive")
-    shallow = target("tiny", **{queue: 127})
+    assert plan(config, W4A4, shipped(x_queue=128, z_queue=128), "naive")
+    shallow = shipped("tiny", **{queue: 127})
     assert plan(config, W4A4, shallow)
     sentence = f"in the naive order {queue} holds all 128 channels .* set {queue} = 128 in the"
     with pytest.raises(InputError, match=sentence):
@@ -104,11 +104,11 @@ def test_the_reordered_rows_need_room_for_a_head_of_x(headdim):
     """64 channels wait before the queue; a queue has at least two entries anyway."""
     config = sizes(d_model=headdim, headdim=headdim)
     enough = max(2, headdim - 64)
-    assert plan(config, W4A4, target(x_queue=enough, z_queue=2)).x_queue == enough
+    assert plan(config, W4A4, shipped(x_queue=enough, z_queue=2)).x_queue == enough
     if enough > 2:
         sentence = f"hold one head of headdim {headdim}, but .* set x_queue = {enough} in the"
         with pytest.raises(InputError, match=sentence):
-            plan(config, W4A4, target(x_queue=enough - 1))
+            plan(config, W4A4, shipped(x_queue=enough - 1))
 
 
 @pytest.mark.parametrize("part", ["in_proj", "out_proj", "head"])
@@ -121,7 +121,7 @@ def test_comparison_recipes_are_refused(part, tmp_path):
         model = replace(model, layers=(model.layers[0], changed))
     name = "the head" if part == "head" else f"layers.1.{part}"
     with pytest.raises(InputError, match=f"^{name} has an input scale, .* quantize with w4a4"):
-        build(model, target(), tmp_path / "build")
+        build(model, shipped(), tmp_path / "build")
     assert list(tmp_path.iterdir()) == []
 
 

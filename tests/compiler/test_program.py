@@ -18,7 +18,7 @@ from lightmamba.compiler.plan import instructions as instruction_count
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.errors import InputError
 from tests.compiler.cases import CASES
-from tests.support.qmodels import random_model
+from tests.support.builders import random_model
 
 
 def written(name, order="reordered", **changes):

@@ -6,50 +6,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.config import ModelConfig
 from lightmamba.engine import Engine, State
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel
-from tests.support.qmodels import random_model
-
-
-def config(**sizes: Any) -> ModelConfig:
-    """Small sizes."""
-    return mamba2_config(**{"d_model": 32, "n_layer": 2, "vocab_size": 61, "d_state": 16} | sizes)
-
+from tests.support.builders import W4A4, W4A8, W8A8, random_model, sizes
 
 CASES: dict[str, tuple[ModelConfig, Formats]] = {
-    "w4a4": (config(headdim=16), Formats()),
+    "w4a4": (sizes(headdim=16), W4A4),
     "w4a8-groups": (
-        config(d_model=192, ngroups=2, headdim=64, d_state=32),
-        Formats(act_bits=8),
+        sizes(d_model=192, ngroups=2, headdim=64, d_state=32),
+        W4A8,
     ),
-    "w8a8": (config(headdim=32), Formats(weight_bits=8, act_bits=8, head_weight_bits=8)),
-    "d_state-256": (config(d_model=80, headdim=16, d_state=256, vocab_size=77), Formats()),
-    "eight-groups": (config(d_model=128, ngroups=8, headdim=32, d_state=48), Formats()),
-    "headdim-128": (config(d_model=128, headdim=128, d_state=128), Formats()),
-    "headdim-48": (config(d_model=72, headdim=48, d_state=40), Formats(act_bits=8)),
-    "hadamard-whole": (config(d_model=192, headdim=64, d_state=32), Formats(hadamard=0)),
-    "hadamard-whole-groups": (config(d_model=64, ngroups=2, headdim=32), Formats(hadamard=0)),
-    "hadamard-none": (config(d_model=64, ngroups=2, headdim=32), Formats(hadamard=1)),
-    "state-12": (config(headdim=32, d_state=64), Formats(state_bits=12)),
-    "state-16": (config(headdim=32, d_state=64), Formats(state_bits=16)),
-    "half-up": (config(headdim=32, d_state=64), Formats(state_rounding="half_up")),
+    "w8a8": (sizes(headdim=32), W8A8),
+    "d_state-256": (sizes(d_model=80, headdim=16, d_state=256, vocab_size=77), W4A4),
+    "eight-groups": (sizes(d_model=128, ngroups=8, headdim=32, d_state=48), W4A4),
+    "headdim-128": (sizes(d_model=128, headdim=128, d_state=128), W4A4),
+    "headdim-48": (sizes(d_model=72, headdim=48, d_state=40), W4A8),
+    "hadamard-whole": (sizes(d_model=192, headdim=64, d_state=32), Formats(hadamard=0)),
+    "hadamard-whole-groups": (sizes(d_model=64, ngroups=2, headdim=32), Formats(hadamard=0)),
+    "hadamard-none": (sizes(d_model=64, ngroups=2, headdim=32), Formats(hadamard=1)),
+    "state-12": (sizes(headdim=32, d_state=64), Formats(state_bits=12)),
+    "state-16": (sizes(headdim=32, d_state=64), Formats(state_bits=16)),
+    "half-up": (sizes(headdim=32, d_state=64), Formats(state_rounding="half_up")),
     "half-up-12": (
-        config(headdim=32, d_state=64),
+        sizes(headdim=32, d_state=64),
         Formats(state_bits=12, state_rounding="half_up"),
     ),
-    "blocks-of-128": (config(headdim=32), Formats(block=128, head_block=128)),
+    "blocks-of-128": (sizes(headdim=32), Formats(block=128, head_block=128)),
     "three-taps": (
-        config(headdim=16, d_conv=3, conv_bias=False, dt_limit=(0.01, 0.1)),
+        sizes(headdim=16, d_conv=3, conv_bias=False, dt_limit=(0.01, 0.1)),
         Formats(group=64, block=16, hadamard=64),
     ),
 }
-
-
-def tokens(model: QuantizedModel, batch: int, seqlen: int, seed: int = 1) -> NDArray[np.int64]:
-    """Random ids."""
-    return np.random.default_rng(seed).integers(0, model.config.vocab_size, (batch, seqlen))
 
 
 def case(name: str, comparison: bool = False) -> QuantizedModel:

@@ -19,15 +19,15 @@ from lightmamba.engine.native import Native
 from lightmamba.engine.reference import Reference
 from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel
-from tests.engine.models import CASES, assert_same_state, case, config, run, tokens
+from tests.engine.models import CASES, assert_same_state, case, run
+from tests.support.builders import random_model, sizes, token_ids
 from tests.support.layers import with_mixer
-from tests.support.qmodels import random_model
 
 ISAS = native.usable_isas()
 
 
 def assert_equal_paths(model: QuantizedModel, batch: int, seqlen: int, **options: Any) -> None:
-    ids = tokens(model, batch, seqlen)
+    ids = token_ids(model.config, batch, seqlen)
     fast, fast_state, fast_lost = run(model, ids, **options)
     slow, slow_state, slow_lost = run(model, ids, compiled=False)
     assert list(fast) == list(slow)
@@ -56,7 +56,7 @@ def test_equals_reference(name, isa):
 def test_whole_passes_equal_layers_one_by_one(name, isa):
     """Without an observer, all layers are one call; sequences of a batch are slots of a pass."""
     model = case(name)
-    ids = tokens(model, 3, 100)
+    ids = token_ids(model.config, 3, 100)
     whole, slow = Engine(model, isa=isa, threads=2), Engine(model, compiled=False)
     ours, state = whole.forward(ids, whole.empty_state(3), last_only=False)
     theirs, wanted = slow.forward(ids, slow.empty_state(3), last_only=False)
@@ -89,14 +89,14 @@ def test_equals_reference_with_comparison_inputs(name):
 
 
 def test_equals_reference_over_thousands_of_tokens():
-    model = random_model(config(headdim=32, d_state=32, n_layer=2))
+    model = random_model(sizes(headdim=32, d_state=32, n_layer=2))
     assert_equal_paths(model, batch=16, seqlen=260)
 
 
 def test_dither_goes_on_past_many_tokens():
     """A sequence far along: the position is that of the state, and large."""
-    model = random_model(config(headdim=32, d_state=64))
-    ids = tokens(model, 2, 6)
+    model = random_model(sizes(headdim=32, d_state=64))
+    ids = token_ids(model.config, 2, 6)
     results = []
     for compiled in (True, False):
         engine = Engine(model, compiled=compiled)
@@ -109,8 +109,8 @@ def test_dither_goes_on_past_many_tokens():
 
 def test_dither_reaches_the_state():
     """Equality above means nothing if both ignored the position."""
-    model = random_model(config(headdim=32, d_state=32))
-    ids = tokens(model, 1, 8)
+    model = random_model(sizes(headdim=32, d_state=32))
+    ids = token_ids(model.config, 1, 8)
     engine = Engine(model)
     later = engine.empty_state(1)
     later.position[:] = 5
@@ -123,7 +123,7 @@ def test_one_layer_alone_leaves_whole_passes_as_they_are():
     model = case("w4a4")
     layers = tuple(with_mixer(layer, eps_gate=1 << 50) for layer in model.layers)
     model = replace(model, layers=layers)
-    ids, engine = tokens(model, 1, 4), Engine(model)
+    ids, engine = token_ids(model.config, 1, 4), Engine(model)
     lost: Counter[str] = Counter()
     u = engine.embed(ids, lost)
     engine.layer(0, u, engine.empty_state(1), lost)
@@ -135,7 +135,7 @@ def test_one_layer_alone_leaves_whole_passes_as_they_are():
 
 def test_python_threads_share_an_engine():
     model = case("w4a4")
-    engine, ids = Engine(model, threads=2), tokens(model, 4, 60)
+    engine, ids = Engine(model, threads=2), token_ids(model.config, 4, 60)
 
     def read(row: int) -> NDArray[np.int32]:
         state = engine.empty_state(1)
@@ -152,10 +152,11 @@ def test_python_threads_share_an_engine():
 def test_a_forked_child_has_threads_of_its_own():
     code = """
 import os, signal
-from tests.engine.models import case, tokens
+from tests.engine.models import case
+from tests.support.builders import token_ids
 from lightmamba.engine import Engine
 model = case("w4a4")
-engine, ids = Engine(model, threads=2), tokens(model, 1, 8)
+engine, ids = Engine(model, threads=2), token_ids(model.config, 1, 8)
 before = engine.forward(ids, engine.empty_state(1))[0]
 child = os.fork()
 if child == 0:
@@ -169,7 +170,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 def test_a_state_of_another_kind_is_refused():
     model = case("w4a4")
-    engine, ids = Engine(model), tokens(model, 2, 2)
+    engine, ids = Engine(model), token_ids(model.config, 2, 2)
     size = engine.empty_state(2).layout.size
     for change, what in (
         (lambda data: data.astype(np.int16), "int16"),

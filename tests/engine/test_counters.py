@@ -12,9 +12,9 @@ from lightmamba.engine import Engine, State, one_blas_thread
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel, validate
-from tests.engine.models import CASES, case, config, run, tokens
+from tests.engine.models import CASES, case, run
+from tests.support.builders import random_model, sizes, token_ids
 from tests.support.layers import mixer_of, with_mixer
-from tests.support.qmodels import random_model
 
 
 def exponents(**less: int) -> Callable[[QuantizedModel], QuantizedModel]:
@@ -83,8 +83,8 @@ SATURATE = {
 
 @pytest.mark.parametrize("kind", SATURATE)
 def test_each_kind_is_counted_alike(kind):
-    model = random_model(config(headdim=16))
-    ids = tokens(model, 2, 12)
+    model = random_model(sizes(headdim=16))
+    ids = token_ids(model.config, 2, 12)
     _, _, before = run(model, ids)
     changed = SATURATE[kind](model)
     _, _, fast = run(changed, ids)
@@ -96,7 +96,7 @@ def test_each_kind_is_counted_alike(kind):
 def test_a_whole_group_transform_saturates_alike():
     """512 values of one sign need 33 bits, more than random ones ever do."""
     model = exponents(hadamard_shift=1)(
-        random_model(config(d_model=256, n_layer=1, headdim=64), Formats(hadamard=0))
+        random_model(sizes(d_model=256, n_layer=1, headdim=64), Formats(hadamard=0))
     )
     assert mixer_of(model.layers[0]).exponents.hadamard_shift == 0
     x = np.full((3, 512), (1 << 23) - 1)
@@ -117,7 +117,7 @@ def test_a_whole_group_transform_saturates_alike():
 def test_random_models_are_healthy(name):
     """Little saturates, nothing dies out: what the other tests see is typical."""
     model = case(name)
-    seen, _, lost = run(model, tokens(model, 2, 12))
+    seen, _, lost = run(model, token_ids(model.config, 2, 12))
     count = sum(v.size for v in seen.values())
     assert sum(v for kind, v in lost.items() if kind != "clipped") < 0.01 * count
     assert lost["embedding"] == lost["residual"] == lost["head"] == 0
@@ -130,19 +130,19 @@ def test_random_models_are_healthy(name):
 
 def test_clipping_is_not_an_overflow():
     model = case("w4a4")
-    _, _, lost = run(model, tokens(model, 2, 12))
+    _, _, lost = run(model, token_ids(model.config, 2, 12))
     assert lost["clipped"] > 20
     assert lost["in_proj.scale"] == lost["out_proj.scale"] == lost["head.scale"] == 0
-    coarse = SATURATE["in_proj.scale"](random_model(config(headdim=16)))
-    seen, _, lost = run(coarse, tokens(coarse, 2, 12))
+    coarse = SATURATE["in_proj.scale"](random_model(sizes(headdim=16)))
+    seen, _, lost = run(coarse, token_ids(coarse.config, 2, 12))
     blocks = seen["layer.0.in_proj.code"].size + seen["layer.1.in_proj.code"].size
     assert lost["in_proj.scale"] == blocks // 4, "of four blocks of 32, three are padding"
     assert lost["clipped"] < blocks // 8, "tiny values clip nothing there"
 
 
 def test_counters_add_up_over_calls():
-    model = random_model(config(headdim=16))
-    engine, ids = Engine(model), tokens(model, 1, 6)
+    model = random_model(sizes(headdim=16))
+    engine, ids = Engine(model), token_ids(model.config, 1, 6)
     engine.forward(ids, engine.empty_state(1))
     once = engine.counters["clipped"]
     engine.forward(ids, engine.empty_state(1))
@@ -152,8 +152,8 @@ def test_counters_add_up_over_calls():
 @pytest.mark.parametrize("compiled", [True, False])
 def test_padding_stays_zero(compiled):
     """Norm groups of 72 channels in 128: without a transform, columns 72 to 127 are zero."""
-    model = random_model(config(d_model=72, ngroups=2, headdim=36), Formats(hadamard=1))
-    seen, _, _ = run(model, tokens(model, 2, 5), compiled=compiled)
+    model = random_model(sizes(d_model=72, ngroups=2, headdim=36), Formats(hadamard=1))
+    seen, _, _ = run(model, token_ids(model.config, 2, 5), compiled=compiled)
     for layer in range(2):
         for name in ("hadamard.out", "out_proj.q"):
             groups = seen[f"layer.{layer}.{name}"].reshape(2, 5, 2, 128)
@@ -165,8 +165,8 @@ def test_padding_stays_zero(compiled):
 @pytest.mark.parametrize("compiled", [True, False])
 def test_padding_does_not_meet_another_group(compiled):
     """Blocks of 32: a transform mixes padding in, but only within its block."""
-    model = random_model(config(d_model=72, ngroups=2, headdim=36), Formats(hadamard=32))
-    seen, _, _ = run(model, tokens(model, 2, 5), compiled=compiled)
+    model = random_model(sizes(d_model=72, ngroups=2, headdim=36), Formats(hadamard=32))
+    seen, _, _ = run(model, token_ids(model.config, 2, 5), compiled=compiled)
     groups = seen["layer.0.hadamard.out"].reshape(2, 5, 2, 128)
     assert groups[..., 72:96].any()
     assert not groups[..., 96:].any()
@@ -184,14 +184,14 @@ def test_padding_does_not_meet_another_group(compiled):
     ],
 )
 def test_bad_ids(ids, sentence):
-    engine = Engine(random_model(config(headdim=16)))
+    engine = Engine(random_model(sizes(headdim=16)))
     with pytest.raises(InputError, match=sentence):
         engine.forward(ids, engine.empty_state(1))
 
 
 def test_bad_threads():
     with pytest.raises(InputError, match="threads must be at least 1, not 0"):
-        Engine(random_model(config(headdim=16)), threads=0)
+        Engine(random_model(sizes(headdim=16)), threads=0)
 
 
 def test_blas_threads_come_back():

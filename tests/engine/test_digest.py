@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from lightmamba.engine import Digests, Engine, digest, first_difference
 from lightmamba.qmodel import QuantizedModel
-from tests.engine.models import config, tokens
+from tests.support.builders import random_model, sizes, token_ids
 from tests.support.layers import mixer_of, with_mixer
-from tests.support.qmodels import random_model
 
 NAMES = [
     "in_proj.rms", "in_proj.rms_shift", "in_proj.q", "in_proj.code", "in_proj.rows",
@@ -58,8 +57,8 @@ def test_floats_have_none():
 
 
 def test_every_documented_name_in_the_order_of_the_data():
-    model = random_model(config(headdim=16))
-    digests = observed(model, tokens(model, 1, 2))
+    model = random_model(sizes(headdim=16))
+    digests = observed(model, token_ids(model.config, 1, 2))
     layers = [f"layer.{i}.{name}" for i in range(2) for name in NAMES]
     head = [f"head.{name}" for name in ("rms", "rms_shift", "q", "code", "logits")]
     names = ["embedding", *layers, *head]
@@ -67,8 +66,8 @@ def test_every_documented_name_in_the_order_of_the_data():
 
 
 def test_equal_runs_do_not_differ():
-    model = random_model(config(headdim=16))
-    ids = tokens(model, 1, 3)
+    model = random_model(sizes(headdim=16))
+    ids = token_ids(model.config, 1, 3)
     fast, slow = observed(model, ids), observed(model, ids, compiled=False)
     assert dict(fast) == dict(slow)
     assert first_difference(fast, slow) is None
@@ -76,11 +75,11 @@ def test_equal_runs_do_not_differ():
 
 def test_the_first_difference_is_found():
     """One norm weight of the second layer is changed: its products are the first to see it."""
-    model = random_model(config(headdim=16))
+    model = random_model(sizes(headdim=16))
     weight = mixer_of(model.layers[1]).gate_weight.copy()
     weight[5] += 2000
     layers = model.layers[0], with_mixer(model.layers[1], gate_weight=weight)
-    ids = tokens(model, 1, 3)
+    ids = token_ids(model.config, 1, 3)
     ours, theirs = observed(model, ids), observed(replace(model, layers=layers), ids)
     found = first_difference(ours, theirs)
     assert found is not None

@@ -21,9 +21,9 @@ from lightmamba.engine.reference import Reference
 from lightmamba.formats import Formats
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.qmodel import QuantizedModel
-from tests.engine.models import CASES, case, config
+from tests.engine.models import CASES, case
+from tests.support.builders import random_model, sizes
 from tests.support.layers import mixer_of, sizes_of, with_mixer
-from tests.support.qmodels import random_model
 
 Ints = NDArray[np.int64]
 SEEDS = range(4)
@@ -192,7 +192,7 @@ def test_front(name, seed, isa):
 def test_gate_and_hadamard(seed, isa):
     rng = np.random.default_rng(seed)
     for hadamard, d_model in ((128, 72), (0, 192), (0, 64), (1, 72), (4, 72)):
-        model = random_model(config(d_model=d_model, headdim=24 if d_model == 72 else 32),
+        model = random_model(sizes(d_model=d_model, headdim=24 if d_model == 72 else 32),
                              Formats(hadamard=hadamard))  # fmt: skip
         fast, slow = arithmetics(
             model, isa, z_silu=int(rng.integers(-31, 63)), gate=int(rng.integers(-20, 40)),

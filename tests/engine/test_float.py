@@ -15,9 +15,8 @@ from lightmamba.config import ModelConfig
 from lightmamba.engine import Engine
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
-from tests.engine.models import config, tokens
+from tests.support.builders import random_model, sizes, token_ids
 from tests.support.layers import mixer_of, sizes_of
-from tests.support.qmodels import random_model
 
 Array = NDArray[np.float64]
 
@@ -132,11 +131,11 @@ class FloatModel:
 
 
 CASES: dict[str, tuple[ModelConfig, dict[str, Any], bool]] = {
-    "plain": (config(d_model=64, headdim=32, d_state=32), {}, False),
-    "groups": (config(d_model=96, headdim=48, d_state=24, ngroups=2), {}, False),
-    "whole": (config(d_model=256, headdim=64, conv_bias=False), {"hadamard": 0}, False),
-    "none": (config(d_model=64, headdim=32, dt_limit=(0.01, 0.1)), {"hadamard": 1}, False),
-    "comparison": (config(d_model=64, headdim=32), {"group": 64, "hadamard": 64}, True),
+    "plain": (sizes(d_model=64, headdim=32, d_state=32), {}, False),
+    "groups": (sizes(d_model=96, headdim=48, d_state=24, ngroups=2), {}, False),
+    "whole": (sizes(d_model=256, headdim=64, conv_bias=False), {"hadamard": 0}, False),
+    "none": (sizes(d_model=64, headdim=32, dt_limit=(0.01, 0.1)), {"hadamard": 1}, False),
+    "comparison": (sizes(d_model=64, headdim=32), {"group": 64, "hadamard": 64}, True),
 }
 
 
@@ -154,7 +153,7 @@ def test_integers_mean_what_they_say(name):
     shape, formats, comparison = CASES[name]
     wide = Formats(weight_bits=8, act_bits=8, head_weight_bits=8, head_qmax=127, **formats)
     model = random_model(shape, wide, seed=3, comparison=comparison)
-    ids = tokens(model, 1, 16)
+    ids = token_ids(model.config, 1, 16)
     seen: dict[str, Any] = {}
     engine, witness = Engine(model), FloatModel(model)
     logits, state = engine.forward(
@@ -174,8 +173,8 @@ def test_integers_mean_what_they_say(name):
 
 def test_four_bits_still_follow():
     """And coarse activations blur, but do not mislead: 14 dB (19 were seen)."""
-    model = random_model(config(d_model=64, headdim=32), seed=0)
-    ids = tokens(model, 1, 16)
+    model = random_model(sizes(d_model=64, headdim=32), seed=0)
+    ids = token_ids(model.config, 1, 16)
     engine, witness = Engine(model), FloatModel(model)
     logits, _ = engine.logits(ids, engine.empty_state(1))
     assert decibels(logits[0], np.array([witness.step(token) for token in ids[0]])) > 14

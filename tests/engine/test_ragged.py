@@ -7,7 +7,7 @@ from lightmamba.engine import Engine, run
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
 from tests.engine.models import assert_same_state
-from tests.support.qmodels import TINY, random_model
+from tests.support.builders import TINY, random_model
 
 
 @pytest.fixture(scope="module", params=["kernels", "numpy", "comparison"])

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from lightmamba.engine import Engine, State
-from tests.engine.models import assert_same_state, case, config, tokens
-from tests.support.qmodels import random_model
+from tests.engine.models import assert_same_state, case
+from tests.support.builders import random_model, sizes, token_ids
 
 
 @pytest.mark.parametrize("splits", [[1] * 9, [9], [4, 5], [1, 7, 1]])
 @pytest.mark.parametrize("name", ["w4a4", "w4a8-groups"])
 def test_any_split_of_a_sequence(name, splits):
     model = case(name)
-    engine, ids = Engine(model), tokens(model, 3, 9)
+    engine, ids = Engine(model), token_ids(model.config, 3, 9)
     whole, after = engine.forward(ids, engine.empty_state(3), last_only=False)
     state, at, pieces = engine.empty_state(3), 0, []
     for size in splits:
@@ -25,7 +25,7 @@ def test_any_split_of_a_sequence(name, splits):
 
 def test_step_is_a_piece_of_one():
     model = case("w4a4")
-    engine, ids = Engine(model), tokens(model, 2, 1)
+    engine, ids = Engine(model), token_ids(model.config, 2, 1)
     stepped, first = engine.step(ids[:, 0], engine.empty_state(2))
     fed, second = engine.forward(ids, engine.empty_state(2))
     assert stepped.shape == (2, model.config.vocab_size)
@@ -35,7 +35,7 @@ def test_step_is_a_piece_of_one():
 
 def test_last_only():
     model = case("w4a4")
-    engine, ids = Engine(model), tokens(model, 2, 5)
+    engine, ids = Engine(model), token_ids(model.config, 2, 5)
     last, _ = engine.forward(ids, engine.empty_state(2))
     every, _ = engine.forward(ids, engine.empty_state(2), last_only=False)
     assert last.dtype == every.dtype == np.int32
@@ -45,7 +45,7 @@ def test_last_only():
 
 def test_rows_of_a_batch_are_alone():
     model = case("w4a4")
-    engine, ids = Engine(model), tokens(model, 3, 6)
+    engine, ids = Engine(model), token_ids(model.config, 3, 6)
     together, after = engine.forward(ids, engine.empty_state(3))
     for row in range(3):
         alone, state = engine.forward(ids[row : row + 1], engine.empty_state(1))
@@ -57,7 +57,7 @@ def test_rows_of_a_batch_are_alone():
 def test_threads_change_nothing(batch):
     """Nor do the pieces that a large batch is cut into."""
     model = case("w4a8-groups")
-    ids = tokens(model, batch, 120)
+    ids = token_ids(model.config, batch, 120)
     results = []
     for threads in (1, 2):
         engine = Engine(model, threads=threads)
@@ -75,7 +75,7 @@ def test_threads_change_nothing(batch):
 def test_a_fork_goes_its_own_way(compiled):
     """The given state goes on in place; its fork stays where it was."""
     model = case("w4a4")
-    engine, ids = Engine(model, compiled=compiled), tokens(model, 2, 4)
+    engine, ids = Engine(model, compiled=compiled), token_ids(model.config, 2, 4)
     _, state = engine.forward(ids, engine.empty_state(2))
     fork, kept = state.fork(), state.fork()
     first, after = engine.forward(ids, state)
@@ -89,7 +89,7 @@ def test_a_fork_goes_its_own_way(compiled):
 
 def test_take_and_join():
     model = case("w4a4")
-    engine, ids = Engine(model), tokens(model, 3, 4)
+    engine, ids = Engine(model), token_ids(model.config, 3, 4)
     _, state = engine.forward(ids, engine.empty_state(3))
     assert len(state) == 3
     parts = [state.take(slice(0, 1)), state.take(slice(1, 3))]
@@ -110,7 +110,7 @@ def test_a_view_writes_through():
 
 def test_a_saved_state_goes_on(tmp_path):
     model = case("w4a4")
-    engine, ids = Engine(model), tokens(model, 2, 4)
+    engine, ids = Engine(model), token_ids(model.config, 2, 4)
     _, state = engine.forward(ids, engine.empty_state(2))
     np.savez(tmp_path / "state.npz", data=state.data, position=state.position)
     with np.load(tmp_path / "state.npz") as file:
@@ -121,8 +121,8 @@ def test_a_saved_state_goes_on(tmp_path):
 
 
 def test_real_valued_logits():
-    model = random_model(config(headdim=16))
-    engine, ids = Engine(model), tokens(model, 1, 3)
+    model = random_model(sizes(headdim=16))
+    engine, ids = Engine(model), token_ids(model.config, 1, 3)
     real, _ = engine.logits(ids, engine.empty_state(1))
     integers, _ = engine.forward(ids, engine.empty_state(1), last_only=False)
     assert real.dtype == np.float64

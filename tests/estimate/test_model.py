@@ -13,8 +13,8 @@ from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate import Estimate, estimate, model
 from lightmamba.formats import Formats
+from tests.support.builders import made_up
 from tests.support.layers import resized, sizes_of
-from tests.support.machines import made_up
 
 DEMO, W4A4 = SHAPES["demo"], Formats()
 FAST = made_up(lanes=4, beats=1.0, latency=1, state_elements=64, state_fifo=512)

@@ -6,14 +6,12 @@ import pytest
 from lightmamba.arch.program import SECTIONS, Kind, Op
 from lightmamba.compiler import plan
 from lightmamba.compiler.program import LayerNumbers, program
-from lightmamba.config import mamba2_config
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
-from lightmamba.qmodel.synthetic import random_model
-from tests.support.machines import made_up
+from tests.support.builders import made_up, random_model, sizes
 
-CONFIG = mamba2_config(96, 2, 61, d_state=48, headdim=48, ngroups=2)
+CONFIG = sizes(d_model=96, d_state=48, headdim=48, ngroups=2)
 TARGET = made_up(lanes=3, state_elements=32, x_queue=192, z_queue=192)
 
 

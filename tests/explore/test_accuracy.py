@@ -7,7 +7,7 @@ from lightmamba.explore.accuracy import measure, recipe
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.quantize import Calibration, Recipe
 from tests.cli.conftest import WORDED
-from tests.support.models import write_state_spaces
+from tests.support.checkpoints import write_state_spaces
 
 FEW = Calibration(sequences=8, seqlen=128)
 

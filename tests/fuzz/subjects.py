@@ -14,12 +14,11 @@ from lightmamba.arch.artifact import MANIFEST, MODEL, Artifact
 from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler import build, open_model, plan
 from lightmamba.compiler.memory import Memory
-from lightmamba.config import SHAPES, mamba2_config
+from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.numerics.sampling import Sampler, SamplingOptions
 from lightmamba.qmodel import load, load_sizes, to_bytes
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.quantize import Recipe, recipe_names
 from lightmamba.sim.simulator import from_target
 from tests.fuzz.mutate import (
@@ -32,12 +31,12 @@ from tests.fuzz.mutate import (
     with_fault,
 )
 from tests.golden.tiny import FILE
-from tests.support.machines import made_up
+from tests.support.builders import made_up, random_model, sizes
 
 __all__ = ["SUBJECTS", "Subject", "attempt", "mutant"]
 
 DTYPES = ("BF16", "F16", "U16", "I8", "F8_E5M2", "F8_E4M3", "BOOL")
-SMALL = mamba2_config(d_model=32, n_layer=1, vocab_size=19, d_state=16, headdim=16)
+SMALL = sizes(n_layer=1, vocab_size=19)
 
 
 class Subject(ABC):

@@ -7,7 +7,7 @@ from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.package import Board, Package, write_package
-from lightmamba.qmodel.synthetic import random_model
+from tests.support.builders import random_model
 
 from ..sim.machines import CONFIG, TARGET
 

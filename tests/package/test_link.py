@@ -15,7 +15,7 @@ from lightmamba.errors import InputError
 from lightmamba.package import Board
 from lightmamba.package.check import module_ports
 from lightmamba.package.design import design
-from lightmamba.qmodel.synthetic import random_model
+from tests.support.builders import random_model
 
 from .boards import small
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ from lightmamba.package.check import CHECKS, MANIFEST, check
 from lightmamba.package.device import packaged_design
 from lightmamba.package.expected import expected
 from lightmamba.package.wrapper import core_verilog
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.device import machine_verilog
+from tests.support.builders import random_model
 
 from ..sim.machines import CONFIG
 from .boards import BOARDS, built, packaged, small
 
+ROOT = Path(__file__).parents[2]
 # Of the MANIFEST of each package, less what depends on the version of numpy or amaranth: a change
 # here is a change of what users get. Renew it with: python -m tests.package.golden
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -237,6 +239,23 @@ def test_verilog_without_its_top_module():
     with pytest.raises(ValueError, match="has no top module lightmamba"):
         core_verilog("module other(a);\nendmodule\n")
     assert core_verilog("module lightmamba(a);") == "module lightmamba_core(a);"
+
+
+def test_a_package_brings_its_licence_and_names_that_of_its_model(packages, tmp_path):
+    folder = packages["kv260"].path
+    assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    origin = {"source": {"name": "someone/a-model", "licence": "mit"}}
+    models = {
+        "    someone/a-model\n    licence: mit\n": replace(random_model(CONFIG), origin=origin),
+        "not name its source\n    licence: not named by": replace(random_model(CONFIG), origin={}),
+        "    random weights, drawn by LightMamba;": random_model(CONFIG, lazy=True),
+    }
+    for sentence, model in models.items():
+        build(model, small("kv260"), tmp_path / "b", force=True)
+        made = write_package(
+            Artifact.read(tmp_path / "b"), Board.load("kv260"), tmp_path / "p", force=True
+        )
+        assert sentence in (made.path / "NOTICE").read_text()
 
 
 def stable(folder: Path) -> str:

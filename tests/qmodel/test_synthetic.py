@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.config import mamba2_config
 from lightmamba.formats import Formats
 from lightmamba.qmodel import to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
+from tests.support.builders import sizes
 
-SMALL = mamba2_config(d_model=64, n_layer=3, vocab_size=61, d_state=16, headdim=16)
+SMALL = sizes(d_model=64, n_layer=3)
 
 
 def test_a_seed_is_a_model():

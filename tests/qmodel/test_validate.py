@@ -13,8 +13,8 @@ from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel, load, to_bytes, validate
 from tests.engine.models import CASES, case
 from tests.golden.tiny import tiny_model
+from tests.support.builders import random_model
 from tests.support.layers import mixer_of, resized, with_mixer
-from tests.support.qmodels import random_model
 
 
 def layer(model: QuantizedModel, **changes: Any) -> QuantizedModel:

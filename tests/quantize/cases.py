@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import ModelWeights
-from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
 from lightmamba.quantize.recipe import Pass
 from lightmamba.quantize.streams import Rows
 from lightmamba.quantize.work import Floats, Work
-from tests.support.models import named_parameters, random_model
+from tests.support.builders import sizes, token_ids
+from tests.support.checkpoints import float_model, named_parameters
 
-__all__ = ["SHAPES", "assert_same_function", "floats_of", "rewritten", "token_ids", "wild_model"]
+__all__ = ["SHAPES", "assert_same_function", "floats_of", "rewritten", "wild_model"]
 
-shape = partial(mamba2_config, n_layer=2, vocab_size=61, d_state=16, chunk_size=8)
+shape = partial(sizes, chunk_size=8)
 SHAPES = {
     "tied": shape(d_model=64, headdim=16),
     "192-two-groups": shape(d_model=192, headdim=32, ngroups=2, tie_embeddings=False),
@@ -35,7 +36,7 @@ SHAPES = {
 
 def wild_model(config: ModelConfig, seed: int = 0, dtype: torch.dtype = torch.float64) -> CausalLM:
     """Random model whose norm weights lie far from 1 and have either sign."""
-    model = random_model(config, seed=seed, dtype=torch.float64)
+    model = float_model(config, seed=seed, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed + 1)
     for name, parameter in named_parameters(model):
         if name.endswith((".norm", "norm_f")):
@@ -43,11 +44,6 @@ def wild_model(config: ModelConfig, seed: int = 0, dtype: torch.dtype = torch.fl
             sign = torch.rand(parameter.shape, generator=generator).lt(0.5) * 2.0 - 1.0
             parameter.mul_(spread.exp() * sign)
     return model.to(dtype)
-
-
-def token_ids(config: ModelConfig, sequences: int, seqlen: int, seed: int) -> NDArray[np.int64]:
-    """Random token ids (sequences, seqlen)."""
-    return np.random.default_rng(seed).integers(0, config.vocab_size, (sequences, seqlen))
 
 
 def floats_of(u: torch.Tensor) -> Floats:

@@ -14,7 +14,8 @@ from lightmamba.quantize.calibrate import (
     trace_layer,
 )
 from lightmamba.quantize.transforms import layers_of
-from tests.quantize.cases import SHAPES, token_ids, wild_model
+from tests.quantize.cases import SHAPES, wild_model
+from tests.support.builders import token_ids
 
 
 def direct(layer, u):

@@ -15,9 +15,10 @@ from lightmamba.quantize.driver import lower_model
 from lightmamba.quantize.recipe import OnlineHadamard, QuantizeWeights, Recipe, recipe_names
 from lightmamba.quantize.transforms import layers_of
 from lightmamba.quantize.work import Work
-from tests.quantize.cases import SHAPES, token_ids
+from tests.quantize.cases import SHAPES
+from tests.support.builders import token_ids
+from tests.support.checkpoints import float_model
 from tests.support.layers import mixer_of, sizes_of
-from tests.support.models import random_model
 
 MODELS = {name: SHAPES[name] for name in ("tied", "192-two-groups", "80-no-conv-bias")}
 WIDTHS = ("w4a4", "w4a8", "w8a8")
@@ -26,9 +27,7 @@ W8A8_ERROR = 8e-3  # of the squared logits; the 8-bit state alone costs about 1e
 
 def quantized(name, recipe, threads=1) -> QuantizedModel:
     config = MODELS[name]
-    work = Work(
-        ModelWeights(random_model(config, seed=1)), token_ids(config, 8, 64, seed=2), seed=3
-    )
+    work = Work(ModelWeights(float_model(config, seed=1)), token_ids(config, 8, 64, seed=2), seed=3)
     return lower_model(work, recipe, valid_vocab=config.vocab_size, threads=threads)
 
 
@@ -42,7 +41,7 @@ def logit_error(name, model) -> float:
     """Squared error of the engine's logits on other tokens, relative to the float ones."""
     config = MODELS[name]
     ids = token_ids(config, 4, 48, seed=9)
-    wanted = random_model(config, seed=1)(torch.from_numpy(ids))[0].double().numpy()
+    wanted = float_model(config, seed=1)(torch.from_numpy(ids))[0].double().numpy()
     engine = Engine(model)
     got, _ = engine.logits(ids, engine.empty_state(len(ids)))
     return float(((got - wanted) ** 2).sum() / (wanted**2).sum())
@@ -133,7 +132,7 @@ def test_the_seed_turns_the_model_another_way():
     models = [
         lower_model(
             Work(
-                ModelWeights(random_model(config, seed=1)),
+                ModelWeights(float_model(config, seed=1)),
                 token_ids(config, 2, 40, seed=2),
                 seed=seed,
             ),
@@ -147,7 +146,7 @@ def test_the_seed_turns_the_model_another_way():
 
 def with_outliers(where) -> CausalLM:
     """Random model with every tenth channel 30 times as heavy before or after the gated norm."""
-    model = random_model(MODELS["192-two-groups"], seed=1)
+    model = float_model(MODELS["192-two-groups"], seed=1)
     for layer in layers_of(model):
         mixer, channels = layer.mixer, slice(0, sizes_of(model.config).d_inner, 10)
         if where == "before":  # large values that the norm's weight brings down
@@ -182,9 +181,7 @@ def test_gate_weights_are_placed_where_the_error_is_less(where, better):
 
 def test_sequences_of_any_length_can_calibrate():
     config = MODELS["tied"]
-    work = Work(
-        ModelWeights(random_model(config, seed=1)), token_ids(config, 3, 33, seed=2), seed=3
-    )
+    work = Work(ModelWeights(float_model(config, seed=1)), token_ids(config, 3, 33, seed=2), seed=3)
     model = lower_model(work, Recipe.load("osplus-w8a8"), valid_vocab=config.vocab_size)
     np.testing.assert_array_equal(model.valid_vocab, config.vocab_size)
     assert logit_error("tied", model) < 2 * W8A8_ERROR

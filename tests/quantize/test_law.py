@@ -32,9 +32,9 @@ from tests.quantize.cases import (
     SHAPES,
     assert_same_function,
     rewritten,
-    token_ids,
     wild_model,
 )
+from tests.support.builders import token_ids
 
 PASSES: dict[str, tuple[Pass, ...]] = {
     "fuse": (FuseNorms(),),

@@ -13,7 +13,8 @@ from lightmamba.quantize.recipe import OutlierSuppression, Pass, SmoothQuant
 from lightmamba.quantize.transforms import layers_of
 from lightmamba.quantize.weights import quantize_weights
 from lightmamba.quantize.work import fake_quantize
-from tests.quantize.cases import SHAPES, rewritten, token_ids, wild_model
+from tests.quantize.cases import SHAPES, rewritten, wild_model
+from tests.support.builders import token_ids
 
 CONFIG = SHAPES["192-two-groups"]
 INPUTS = ("in_proj.input", "out_proj.input")

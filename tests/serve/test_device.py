@@ -13,9 +13,9 @@ from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.qmodel import load, save
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.serve import open_served
 from tests.serve.running import expected, running, wait_for, with_chat
+from tests.support.builders import random_model
 
 simulated = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"

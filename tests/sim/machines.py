@@ -6,18 +6,16 @@ from pathlib import Path
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import OpenedTwin, TwinStep
-
-from ..support.machines import made_up
+from tests.support.builders import made_up, random_model, sizes
 
 __all__ = ["CONFIG", "TARGET", "compiled", "run", "same"]
 
 # Nearly all whole-machine tests run on this one, whose simulator is built once and kept.
-CONFIG = mamba2_config(d_model=64, n_layer=2, vocab_size=53, d_state=16, headdim=16, ngroups=2)
+CONFIG = sizes(d_model=64, vocab_size=53, ngroups=2)
 TARGET = made_up(lanes=2, state_elements=32, state_port_bits=128, x_queue=2, z_queue=2)
 
 

@@ -14,7 +14,7 @@ from lightmamba.errors import DeviceError, InputError
 from lightmamba.sim import Twin, open_twin
 from lightmamba.sim.device import open_device
 
-from ..support.machines import made_up
+from ..support.builders import made_up
 from .machines import CONFIG, TARGET, compiled, run, same
 
 pytestmark = pytest.mark.skipif(

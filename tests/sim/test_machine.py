@@ -10,14 +10,13 @@ from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.counters import LOSSES
 from lightmamba.arch.program import COMMANDS, Op
 from lightmamba.compiler import plan
-from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
 from lightmamba.formats import Formats
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.runtime import DeviceDecoder
 from lightmamba.runtime.device import Device, DeviceError, Flags
 from lightmamba.sim import SimDevice, Twin, open_twin
 from lightmamba.sim.simulator import Stalls
+from tests.support.builders import random_model, sizes
 
 from ..support.layers import mixer_of, with_mixer
 from .machines import CONFIG, TARGET, compiled, run, same
@@ -100,7 +99,7 @@ def test_another_model_is_loaded_without_rebuilding(folder, opened):
 
 def test_a_smaller_model_runs_on_the_gates_of_a_larger_one(folder, opened):
     gates = Artifact.read(compiled(folder, CONFIG, TARGET)).arch
-    small = mamba2_config(d_model=40, n_layer=3, vocab_size=31, d_state=16, headdim=16)
+    small = sizes(d_model=40, n_layer=3, vocab_size=31)
     path = compiled(folder, small, TARGET, gates=gates)
     artifact = Artifact.read(path)
     assert artifact.arch == gates != plan(small, Formats(), TARGET)

@@ -24,7 +24,7 @@ def build(request, tmp_path_factory):
 
 
 def test_interleaved_sequences_equal_those_alone(build):
-    """Random turns, forks and restores, under random stalls of the memory, at a board's addresses."""
+    """Random turns, forks and restores, with random stalls of memory, at a board's addresses."""
     opened = open_twin(build, stalls=0.3, seed=11, placement=anywhere(4), sequences=3)
     device, twin, rng = opened.device, opened.twin, np.random.default_rng(2)
     kept = None

@@ -9,7 +9,7 @@ import pytest
 
 from lightmamba.config import mamba2_config
 from lightmamba.sweep import Plan
-from tests.support.models import write_state_spaces
+from tests.support.checkpoints import write_state_spaces
 from tests.sweep.cases import plan_of
 
 CONFIG = mamba2_config(

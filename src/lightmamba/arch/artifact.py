@@ -8,6 +8,7 @@ docs/reference/build-directory.md.
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from lightmamba.errors import InputError, shown
 
 __all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
 
+log = logging.getLogger(__name__)
 VERSION = 3
 MANIFEST, VERILOG, MODEL = "manifest.json", "top.v", "model.safetensors"
 CHUNK = 1 << 22  # bytes that are hashed at once
@@ -170,6 +172,7 @@ class Artifact:
             file = path / name
             if not file.is_file() or file.stat().st_size != stored.bytes:
                 raise InputError(f"{file} is missing or cut short; compile again with --force")
+        log.info("build %s: target %s, %d files", path, artifact.target.name, len(artifact.files))
         return artifact
 
 

@@ -1,5 +1,6 @@
 """Targets: what a board gives and what is chosen for it, read from TOML."""
 
+import logging
 import math
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from lightmamba.errors import InputError
 __all__ = ["CHOICES", "KINDS", "Channel", "Power", "Resources", "Target", "target_names"]
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 _NAMES = [field.name for field in fields(ArchConfig)]
 CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides; models the rest
 KINDS = ("hbm2", "ddr3", "ddr4", "lpddr4")  # memories whose energy is known
@@ -340,7 +342,8 @@ class Target:
         """
         path = Path(name)
         if name in target_names():
-            text = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
+            path = _folder() / f"{name}.toml"
+            text = path.read_text(encoding="utf-8")
         elif path.is_file():
             try:
                 text = path.read_text(encoding="utf-8")
@@ -349,6 +352,7 @@ class Target:
         else:
             shipped = ", ".join(target_names())
             raise InputError(f"there is no target {name}; shipped are {shipped}, or give a TOML")
+        log.info("target %s from %s", name, path)
         return Target.parse(text, name)
 
 

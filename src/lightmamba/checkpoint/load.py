@@ -1,5 +1,6 @@
 """Load a published checkpoint, from folder or hub id, as float model, tokenizer and config."""
 
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 
 __all__ = ["Checkpoint", "OpenCheckpoint", "Source", "load_checkpoint", "open_checkpoint"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,10 @@ def open_checkpoint(
     generation_config = read_optional_json(folder / "generation_config.json")
     tokenizer_config = read_optional_json(folder / "tokenizer_config.json")
     weights = find_weights(folder)
+    log.info(
+        "checkpoint %s from %s: %s, tokenizer %s", name, folder,
+        ", ".join(path.name for path in weights.files), tokenizer_path if data else "none",
+    )  # fmt: skip
     hashed = (folder / "config.json", *weights.files)
     reader = StoredWeights(published, weights)
     check_tied(published, weights)

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.models import bundled_file
+
 if TYPE_CHECKING:
     from lightmamba.qmodel import QuantizedModel
 
@@ -12,8 +14,10 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="FILE or SHAPE",
-                        help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
+    parser.add_argument(
+        "model", type=bundled_file, metavar="FILE or SHAPE",
+        help="quantized file, bundled, or a shape: demo, mamba2-130m ... mamba2-2.7b",
+    )  # fmt: skip
     parser.add_argument(
         "--target",
         required=True,
@@ -67,7 +71,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
     }
     if not args.json:
-        fields("compiled", result)
+        fields("compiled", result, beside=True)
         print(args.output)
     return result
 

@@ -21,7 +21,7 @@ def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
         tokens with logits, ``cycles`` of those by what the lanes did, ``gates_text``.
     """
     from lightmamba.arch.target import Target
-    from lightmamba.cli.show import console, progress, table, working
+    from lightmamba.cli.show import note, progress, table, working
     from lightmamba.compiler import build
     from lightmamba.data import demo_file
     from lightmamba.errors import InputError
@@ -38,7 +38,7 @@ def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
                 build(model, Target.load(TARGET), Path(folder) / "build", source=demo_file())
                 opened = open_twin(Path(folder) / "build")
         except InputError as error:
-            console.print(f"The accelerator was not simulated: {error}", markup=False)
+            note(f"The accelerator was not simulated: {error}")
             return {"tokens_match": None, "gates_not_run": str(error)}
         ids = [int(i) for i in tokenizer.encode(PROMPT)]
         total, steps = len(ids) - 1 + tokens, []
@@ -59,7 +59,7 @@ def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
         verdict = "every intermediate value equals the engine's"
         if failed is not None:
             verdict = f"hardware and engine differ: {failed}; this is the engine's text"
-        console.print(f"{len(steps)} tokens simulated; {verdict}:\n{text}", markup=False)
+        print(f"{len(steps)} tokens simulated; {verdict}:\n{text}")
     return {
         "tokens_match": failed is None,
         "cycles_per_token": total / len(counted),

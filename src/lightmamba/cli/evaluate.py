@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.devices import add_device
+from lightmamba.cli.models import bundled_checkpoint, bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
@@ -14,11 +15,13 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL or BUILD", help="quantized file, checkpoint, build")
+    parser.add_argument("model", type=bundled_file, metavar="MODEL or BUILD",
+                        help="quantized file, bundled, checkpoint, build")  # fmt: skip
     add_device(parser)
     parser.add_argument("--text", type=Path, metavar="FILE", help="text to predict")
     parser.add_argument("--ids", type=Path, metavar="FILE", help="token ids to predict")
-    parser.add_argument("--against", metavar="CKPT", help="float checkpoint to compare with")
+    parser.add_argument("--against", type=bundled_checkpoint, metavar="CKPT",
+                        help="float checkpoint to compare with, or bundled")  # fmt: skip
     parser.add_argument("--task", action="append", default=[], metavar="NAME or FILE",
                         help="jsonl file, or a task of lm-eval; repeatable")  # fmt: skip
     parser.add_argument("--limit", type=int, help="evaluate at most this many rows of each task")

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.explore_problem import problem_of
-    from lightmamba.cli.show import console, progress
+    from lightmamba.cli.show import note, progress
     from lightmamba.explore.files import PICTURE, check_folder, write
     from lightmamba.explore.picture import draw
     from lightmamba.explore.study import Search, claim, open_study
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     problem, left_out = problem.possible()
     if not args.json:
         for scheme, reason in left_out.items():
-            console.print(f"{scheme} is left out: {reason}", markup=False)
+            note(f"{scheme} is left out: {reason}")
     with open_study(args.study, len(problem.objectives)) as study:
         claim(study, problem, args.seed, str(args.study))
         accuracy = _accuracy(args, problem, others, study)
@@ -161,7 +161,7 @@ def _base(problem: "Problem") -> dict[str, Any] | None:
 
 
 def _show(content: Mapping[str, Any], problem: "Problem") -> None:
-    from lightmamba.cli.show import console, table
+    from lightmamba.cli.show import note, table
 
     if accuracy := content["accuracy"]:
         rows: list[tuple[object, ...]] = [
@@ -173,6 +173,7 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
             f"perplexity, {problem.measured_on}",
             ("", "x float", "±", "KL, nats", "in hardware"),
             rows,
+            beside=True,
         )
     points = {point["name"]: point for point in content["points"]}
     best = content["best"]
@@ -186,8 +187,8 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
         for what, one in shown.items()
     ]  # fmt: skip
     figures = [SHORT[o.key][0] for o in problem.objectives]
-    table("estimated", ("", "scheme", "MHz", "lanes", *figures), rows)
-    console.print(
+    table("estimated", ("", "scheme", "MHz", "lanes", *figures), rows, beside=True)
+    note(
         f"{content['trials']:,} trials: {content['machines']:,} configurations, "
         f"{content['fitting']:,} fit, {len(points):,} are Pareto-optimal"
     )

@@ -1,11 +1,13 @@
 """``lightmamba generate``."""
 
 import argparse
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.devices import add_device
+from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
@@ -13,11 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
+log = logging.getLogger(__name__)
 OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE or BUILD", help="quantized model, or a build")
+    parser.add_argument("file", type=bundled_file, metavar="FILE or BUILD",
+                        help="quantized model, bundled, or a build")  # fmt: skip
     add_device(parser)
     parser.add_argument("--prompt", required=True, help="text to continue")
     parser.add_argument(
@@ -46,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from lightmamba.cli.show import console
+    from lightmamba.cli.show import note
     from lightmamba.errors import InputError
-    from lightmamba.runtime import Generation, generate, sampling_options
+    from lightmamba.runtime import Generation, Step, generate, sampling_options
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
@@ -62,10 +66,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         stop_ids=[i for i in opened.eos_ids if i < engine.valid_vocab], stop_strings=args.stop,
         tokenizer=tokenizer,
     )  # fmt: skip
-    steps, start = [], time.perf_counter()
+    steps: list[Step] = []
+    start = time.perf_counter()
     if not args.json and not args.chat:
         print(args.prompt, end="", flush=True)
     for step in coming:
+        if not steps:
+            log.info("prompt of %d tokens: %.2f s", len(prompt), time.perf_counter() - start)
         steps.append(step)
         if not args.json:
             print(step.text, end="", flush=True)
@@ -76,10 +83,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         print(flush=True)
         why = {"length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text"}
         ended = why.get(out.finish_reason or "", "")
-        console.print(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
+        note(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
         if taken:
             values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
-            console.print(f"from the model's generation config: {values}")
+            note(f"from the model's generation config: {values}")
     result = {
         "text": out.text,
         "token_ids": list(out.token_ids),

@@ -5,12 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from lightmamba.cli.models import bundled_file
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL",
-                        help="quantized file, build, checkpoint's folder, or hub id")  # fmt: skip
+    parser.add_argument("model", type=bundled_file, metavar="MODEL",
+                        help="quantized file, bundled, build, checkpoint's folder, or hub id",
+                        )  # fmt: skip
     parser.add_argument(
         "--plot",
         type=Path,

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import logging
 import math
 import os
 import sys
 from importlib import import_module, metadata
 from typing import Any
 
+from lightmamba.cli.options import add_common
 from lightmamba.errors import DeviceError, InputError
 
 __all__ = ["build_parser", "main"]
@@ -29,6 +29,7 @@ VERBS = {
     "report": "write one HTML page about a model on an accelerator",
     "synth": "synthesize a build with open tools: area and longest paths",
     "sweep": "measure models x recipes on texts, tasks and targets, resumable",
+    "completion": "write a script that completes commands in bash, zsh or fish",
 }
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
 EXTRAS = {
@@ -53,41 +54,38 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def build_parser(verb: str | None) -> argparse.ArgumentParser:
-    """Parser of all verbs, with the arguments of ``verb`` only: the others are not imported."""
+def build_parser(*verbs: str) -> argparse.ArgumentParser:
+    """Parser of all verbs, with the arguments of ``verbs`` only: the others are not imported."""
     parser = _Parser(
         prog="lightmamba",
         description="Quantize Mamba2 to 4 bits, run it, and compile it to an accelerator.",
-        epilog="lightmamba VERB --help lists the options of a verb; every verb takes --json.",
+        epilog="lightmamba VERB --help lists the options of a verb.",
     )
     parser.add_argument("--version", action="version", version=metadata.version("lightmamba"))
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, summary in VERBS.items():
-        sub = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
-        sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-        sub.add_argument(
-            "--threads",
-            type=int,
-            default=os.cpu_count() or 1,
-            help="CPU threads to use (all cores)",
+        sub = subparsers.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:]
         )
-        sub.add_argument("--verbose", action="store_true", help="log which kernels run, to stderr")
-        if name == verb:
+        add_common(sub)
+        if name in verbs:
             _module(name).add_arguments(sub)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run ``lightmamba``: 0 if all went well, 2 for bad input, 1 if hardware and engine differ."""
+    """Run ``lightmamba``, and return its exit status.
+
+    0 if all went well, 1 if hardware and engine differ or a check failed, 2 for bad input, 3 for an
+    error of the program itself, 130 if it was interrupted.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
-    verb = next((a for a in arguments if a in VERBS), None)
-    args = build_parser(verb).parse_args(arguments)
+    verb = [a for a in arguments if a in VERBS][:1]
+    args = build_parser(*verb).parse_args(arguments)
     try:
         if args.threads < 1:
             raise InputError(f"--threads must be at least 1, not {args.threads}")
-        if args.verbose:
-            logging.basicConfig(level=logging.INFO, format="%(message)s")  # to stderr
-        result = _module(args.verb).run(args)
+        result = _run(args)
         status: int = result.pop("exit_status", 0)
         if args.json:
             print(json.dumps(_plain(result), allow_nan=False))
@@ -101,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.verb == "package" and extra in PACKAGE:
             extra = "package"
         if extra is None:
-            raise
+            return _unexpected(args, error)
         hint = f"pip install 'lightmamba[{extra}]'"
         return _fail(args.verb, f"{error.name} is not installed; try: {hint}")
     except BrokenPipeError:
@@ -113,9 +111,31 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nlightmamba {args.verb}: stopped", file=sys.stderr)
         return 130
+    except Exception as error:
+        return _unexpected(args, error)
     else:
         return status
     return 0
+
+
+def _run(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the verb, as loudly as it was asked to."""
+    from lightmamba.cli.show import told
+
+    with told(quiet=args.quiet, verbose=args.verbose):
+        result: dict[str, Any] = _module(args.verb).run(args)
+    return result
+
+
+def _unexpected(args: argparse.Namespace, error: Exception) -> int:
+    """Tell of an error of the program itself."""
+    if args.verbose:
+        import traceback
+
+        traceback.print_exception(error)
+    what = f"an error of the program itself, {type(error).__name__}: {error}"
+    how = "please report it" if args.verbose else "for the traceback, add --verbose"
+    return _fail(args.verb, str(InputError(f"{what}; {how}")), status=3)
 
 
 def _module(verb: str) -> Any:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "Opened",
+    "bundled_checkpoint",
+    "bundled_file",
     "is_file",
     "open_engine",
     "open_float",
@@ -25,7 +27,22 @@ __all__ = [
 ]
 
 SUFFIXES = (".safetensors", ".st")
+BUNDLED = "bundled"  # the name of what the package ships, where no file has it
 FORMATS = {"w4a4": (4, 4), "w4a8": (4, 8), "w8a8": (8, 8)}  # bits of weights and activations
+
+
+def bundled_file(name: str) -> str:
+    """Path of the quantized file that the package ships, if ``name`` asks for it; else ``name``."""
+    from lightmamba.data import demo_file
+
+    return str(demo_file()) if name == BUNDLED and not Path(name).exists() else name
+
+
+def bundled_checkpoint(name: str) -> str:
+    """Folder of the checkpoint that the package ships, if ``name`` asks for it; else ``name``."""
+    from lightmamba.data import demo_checkpoint
+
+    return str(demo_checkpoint()) if name == BUNDLED and not Path(name).exists() else name
 
 
 def is_file(name: str) -> bool:

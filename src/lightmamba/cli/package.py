@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.artifact import Artifact
-    from lightmamba.cli.show import fields, table, working
+    from lightmamba.cli.show import fields, working
     from lightmamba.package import Board, check_output, write_package
 
     start = time.perf_counter()
@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "exit_status": 0 if passed else 1,
     }
     if not args.json:
-        fields("packaged", {"board": board.about, "files": len(found.files),
-                            "seconds": result["seconds"]})  # fmt: skip
-        rows = [(name, "passed" if ok else "FAILED") for name, ok in found.checks.items()]
-        table("checks", ("", ""), rows)
+        shown = {"board": board.about, "files": len(found.files), "seconds": result["seconds"]}
+        fields("packaged", shown, beside=True)
+        checks = {name: "passed" if ok else "FAILED" for name, ok in found.checks.items()}
+        fields("checks", checks, beside=True)
         print(args.output)
     return result

@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lightmamba.cli.models import bundled_checkpoint
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint folder or hub id")
+    parser.add_argument("checkpoint", type=bundled_checkpoint, metavar="CKPT",
+                        help="checkpoint folder, bundled, or hub id")  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument("--recipe", default="w4a4", help="shipped recipe or TOML file (w4a4)")
     parser.add_argument(
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from lightmamba.checkpoint import open_checkpoint
-    from lightmamba.cli.show import console, fields, progress
+    from lightmamba.cli.show import fields, note, progress
     from lightmamba.quantize import Calibration, FileRun, Recipe
     from lightmamba.quantize.plan import choose_device, flops_per_second
 
@@ -70,9 +73,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "journal": f"{job.folder}, about {sum(plan.disk.values()) / 1e9:.1f} GB"
             + (", goes on" if resumed else ""),
             "time": f"about {_duration(expected)}" + (" from the start" if resumed else ""),
-        })  # fmt: skip
+        }, beside=True)  # fmt: skip
         for warning in plan.warnings():
-            console.print(f"warning: {warning}", markup=False)
+            note(f"warning: {warning}")
     with progress(f"quantizing by {recipe.name}") as bar:
         origin = job.run(force=args.force, progress=lambda _, done, total: bar(done, total))
     errors = origin["errors"]
@@ -90,7 +93,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         worst = max(errors, key=errors.get)
         shown = {k: v for k, v in result.items() if k not in ("plan", "warnings", "resumed")}
-        fields("quantized", shown | {"least exact tensor": f"{worst} ({errors[worst]:.3g})"})
+        shown |= {"least exact tensor": f"{worst} ({errors[worst]:.3g})"}
+        fields("quantized", shown, beside=True)
         print(args.output)
     return result
 

@@ -1,6 +1,7 @@
 """``lightmamba report``: one self-contained page."""
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL",
-                        help="BUILD, FILE, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
+    parser.add_argument("model", metavar="BUILD, FILE or SHAPE",
+                        help="build, quantized file, or demo, mamba2-130m ... mamba2-2.7b",
+                        )  # fmt: skip
     parser.add_argument(
         "--target", metavar="NAME", help="target, or a TOML file; a build has its own"
     )
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import replace
 
     from lightmamba.cli.outputs import check_output
-    from lightmamba.cli.show import console, fields, working
+    from lightmamba.cli.show import fields, working
     from lightmamba.errors import InputError
     from lightmamba.estimate import estimate
     from lightmamba.report import Report, missing, paper, render
@@ -83,10 +85,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "simulated_tokens_per_second": simulation and simulation.tokens_per_second,
     }
     if not args.json:
-        fields("report", {**result, "missing": ", ".join(lacking) or "nothing"})
+        shown = {**result, "missing": ", ".join(lacking) or "nothing"}
+        fields("report", shown, beside=True)
         print(args.output)
     if simulation is not None and not simulation.matches_engine:
-        console.print(f"hardware and engine differ: {simulation.difference}", markup=False)
+        print(f"hardware and engine differ: {simulation.difference}", file=sys.stderr)
         result["exit_status"] = 1
     return result
 

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.artifact import Artifact
     from lightmamba.boards.selftest import STEPS, expected, self_test
     from lightmamba.cli.devices import open_device
-    from lightmamba.cli.show import console, table, working
+    from lightmamba.cli.show import note, table, working
 
     artifact = Artifact.read(Path(args.build))
     if args.expected is not None:
@@ -34,8 +34,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for step in self_test(device, artifact, wanted):
             steps.append(step)
             if not args.json:
-                console.print(f"{step.name}: {'right' if step.passed else step.problem}",
-                              markup=False)  # fmt: skip
+                note(f"{step.name}: {'right' if step.passed else step.problem}")  # fmt: skip
     passed = len(steps) == len(STEPS) and all(step.passed for step in steps)
     result: dict[str, Any] = {
         "device": args.device,

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.cli.devices import add_device
+from lightmamba.cli.models import bundled_file
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE or BUILD", help="quantized model, or a build")
+    parser.add_argument("file", type=bundled_file, metavar="FILE or BUILD",
+                        help="quantized model, bundled, or a build")  # fmt: skip
     add_device(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (8000)")
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import console, working
+    from lightmamba.cli.show import note, working
     from lightmamba.errors import InputError
     from lightmamba.runtime.devices import parse_options
     from lightmamba.serve.settings import Settings, read_key
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     def ready(url: str) -> None:
         found["url"], found["model"] = url, served.name
-        console.print(f"{served.name} on {args.device} at {url}; stop with Ctrl+C", markup=False)
+        note(f"{served.name} on {args.device} at {url}; stop with Ctrl+C")
         if not args.json:
             print(url, flush=True)
 

@@ -1,15 +1,92 @@
-"""Tables and progress bars, on stderr, so that stdout stays for results."""
+"""What people see: results on stdout; notes, progress and the log on stderr.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+Tables fit into 80 columns, also where the terminal is wider or stdout is no terminal. Neither
+colours nor control characters go into a pipe or a file.
+"""
+
+import logging
+import platform
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["console", "fields", "progress", "table", "working"]
+__all__ = ["fields", "figure", "note", "progress", "table", "told", "working"]
 
-console = Console(stderr=True, highlight=False)
+WIDTH = 80  # columns of the widest table
+EDGES = 3  # columns that a table's column needs beside its content: a rule and two spaces
+NAMES = 12  # columns that a long word gets at least
+FIGURE = re.compile(r"[-+]?[\d.,]{1,24}(e[-+]?\d+)?( ± [\d.e-]+)?( ?%)?")
+log = logging.getLogger(__name__)
+
+
+class _Console(Console):
+    """A console that leaves it to the program what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+    def fitted(self) -> "_Console":
+        """As wide as its terminal, but 80 columns at most."""
+        wide = shutil.get_terminal_size((WIDTH, 25)).columns if self.is_terminal else WIDTH
+        self.width = min(WIDTH, wide)
+        return self
+
+
+_results, _notes = _Console(highlight=False), _Console(stderr=True, highlight=False)
+
+
+class _Log(logging.Handler):
+    """Prints each record with the seconds since the program began."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{record.relativeCreated / 1000:8.2f} s  {record.getMessage()}")
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    note(f"warning: {' '.join(str(message).split())}")
+
+
+@contextmanager
+def told(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """While the block runs, leave out notes and progress, or print the program's log too.
+
+    Warnings become notes of one line.
+    """
+    handler, ours = _Log(), logging.getLogger("lightmamba")
+    level = ours.level
+    _notes.quiet = quiet
+    if verbose:
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+    try:
+        log.info(
+            "lightmamba %s in %s, Python %s", metadata.version("lightmamba"),
+            Path(__file__).parents[1], platform.python_version(),
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            yield
+    finally:
+        _notes.quiet = False
+        ours.removeHandler(handler)
+        ours.setLevel(level)
+
+
+def note(text: str) -> None:
+    """Print a sentence beside the result, on stderr; only a terminal breaks its lines."""
+    _notes.print(text, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -19,8 +96,9 @@ def progress(what: str) -> Iterator[Callable[[float, float], None]]:
         TextColumn("{task.description}", markup=False), BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    quiet = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+    with _timed(what), Progress(
+        *columns, console=_notes.fitted(), transient=True, disable=not _moving()
+    ) as bar:  # fmt: skip
         task = bar.add_task(what, total=None)
 
         def update(done: float, total: float) -> None:
@@ -32,33 +110,103 @@ def progress(what: str) -> Iterator[Callable[[float, float], None]]:
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Show on a terminal that something goes on whose length is not known."""
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(what):
-        yield
+    with _timed(what):
+        if not _moving():
+            yield
+            return
+        with _notes.status(Text(what)):
+            yield
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; the first column is text, the others are figures."""
-    out = Table(header_style="bold", show_header=any(header))
-    for i, name in enumerate(header):
-        out.add_column(name, justify="right" if i else "left", no_wrap=i == 0, overflow="fold")
-    for row in rows:
-        out.add_row(*(figure(cell) for cell in row))
-    console.print(title, style="italic", markup=False)
-    console.print(out, markup=False)
+def _moving() -> bool:
+    """Whether something that moves can be shown, and is wanted."""
+    return _notes.is_terminal and not _notes.quiet
 
 
-def fields(title: str, values: Mapping[str, object]) -> None:
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    start = time.perf_counter()
+    log.info("%s ...", what)
+    yield
+    log.info("%s: %.2f s", what, time.perf_counter() - start)
+
+
+def table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *, beside: bool = False
+) -> None:
+    """Print a table; the first column is text, the others are figures.
+
+    Figures are never broken. Columns for which there is no room come in a second table.
+
+    Parameters
+    ----------
+    title, header
+        Stand above; a header of empty names is left out.
+    rows
+        Their cells, shown by :func:`figure`.
+    beside
+        The table is not the result of the verb: print it on stderr.
+    """
+    out = (_notes if beside else _results).fitted()
+    lines = [list(header), *([figure(cell) for cell in row] for row in rows)]
+    columns = list(zip(*lines, strict=True))
+    least = [_least(texts) for texts in columns]
+    most = [max(map(cell_len, texts)) for texts in columns]
+    out.print(title, style="italic", markup=False)
+    for part in _parts(least, out.width):
+        grid = Table(header_style="bold", show_header=any(header))
+        for i, width in zip(part, _widths(part, least, most, out.width), strict=True):
+            side: Literal["left", "right"] = "right" if i else "left"
+            grid.add_column(Text(header[i]), justify=side, overflow="fold", width=width)
+        for line in lines[1:]:
+            grid.add_row(*(Text(line[i]) for i in part))
+        out.print(grid)
+
+
+def _least(texts: Sequence[str]) -> int:
+    """Width that these texts need: figures in one piece, words folded where they are long."""
+    figures = (len(text) for text in texts if FIGURE.fullmatch(text))
+    words = (min(NAMES, cell_len(word)) for text in texts for word in text.split())
+    return max((1, *figures, *words))
+
+
+def _parts(least: Sequence[int], width: int) -> Iterator[list[int]]:
+    """Columns of each table, the first one in all of them, so that no figure is broken."""
+    first = least[0] + EDGES + 1
+    part, used = [0], first
+    for i, needed in enumerate(least[1:], 1):
+        if used + needed + EDGES > width and len(part) > 1:
+            yield part
+            part, used = [0], first
+        part.append(i)
+        used += needed + EDGES
+    yield part
+
+
+def _widths(
+    part: Sequence[int], least: Sequence[int], most: Sequence[int], width: int
+) -> Iterable[int]:
+    """Width of each column of a table: what is left goes to the narrowest that can use it."""
+    found = {i: least[i] for i in part}
+    for _ in range(width - sum(found.values()) - EDGES * len(part) - 1):
+        short = [i for i in part if found[i] < most[i]]
+        if not short:
+            break
+        found[min(short, key=found.__getitem__)] += 1
+    return found.values()
+
+
+def fields(title: str, values: Mapping[str, object], *, beside: bool = False) -> None:
     """Print names and values."""
-    table(title, ("", ""), list(values.items()))
+    table(title, ("", ""), list(values.items()), beside=beside)
 
 
 def figure(value: object) -> str:
     """A number as people read it."""
     if value is None:
         return "-"
+    if isinstance(value, float) and 1e4 <= abs(value) < 1e6:
+        return f"{value:,.0f}"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.3e}"
     if isinstance(value, int) and not isinstance(value, bool):

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from lightmamba.cli.models import prompt_ids
     from lightmamba.cli.outputs import check_output
-    from lightmamba.cli.show import console, fields, progress, table, working
+    from lightmamba.cli.show import fields, progress, table, working
     from lightmamba.errors import InputError
     from lightmamba.sim import open_twin, simulate
     from lightmamba.tokenizer import Tokenizer
@@ -101,9 +101,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             print(*found.token_ids)
         verdict = "every intermediate value of every token equals the engine's"
         failed = found.difference
-        console.print(
-            verdict if failed is None else f"hardware and engine differ: {failed}", markup=False
-        )
+        print(verdict if failed is None else f"hardware and engine differ: {failed}")
     return result
 
 

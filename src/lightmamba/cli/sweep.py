@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sweep(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import console, progress
+    from lightmamba.cli.show import note, progress
     from lightmamba.errors import InputError
     from lightmamba.sweep import sweep
 
@@ -67,7 +67,7 @@ def _sweep(args: argparse.Namespace) -> dict[str, Any]:
 
     def tell(row: Mapping[str, Any]) -> None:
         if not args.json:
-            console.print(_line(row), markup=False)
+            note(_line(row))
 
     with progress("sweeping") as bar:
         found = sweep(
@@ -114,7 +114,7 @@ def _line(row: Mapping[str, Any]) -> str:
 def _shown(
     args: argparse.Namespace, folder: Path, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    from lightmamba.cli.show import console, table
+    from lightmamba.cli.show import note, table
     from lightmamba.sweep import is_done, markdown, table_of
     from lightmamba.sweep.table import by_measure, sentence
 
@@ -125,11 +125,12 @@ def _shown(
     (folder / "table.md").write_text(markdown(found, without), encoding="utf-8")
     if not args.json:
         for name, part in by_measure(rows).items():
-            table(name, ("model", "recipe", *part.columns), part.lines())
+            header = ("model", "recipe", *part.columns)
+            table(name, header, part.lines(), beside=args.output is not None)
         for row in without:
-            console.print(sentence(row), markup=False)
+            note(sentence(row))
         if len(codes) > 1:
-            console.print(f"these results come from {len(codes)} versions of the code")
+            note(f"these results come from {len(codes)} versions of the code")
         print(folder / "table.md")
     return {
         "output": str(folder),

@@ -3,6 +3,7 @@
 This is the golden model: hardware must equal it bit for bit.
 """
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from lightmamba.qmodel.model import RMS_SHIFT
 
 __all__ = ["Engine", "Observe"]
 
+log = logging.getLogger(__name__)
 PIECE = 256  # tokens that go through all layers together, so that they stay in the cache
 Slots = list[tuple[int, int, int]]  # sequence, first vector, vectors
 Values = dict[str, NDArray[Any]]
@@ -79,6 +81,8 @@ class Engine:
             if Description.fits(model):
                 self.ops = kernels = Native(model, threads, isa)
                 self._native = kernels if model.plain else None
+        if isinstance(self.ops, Reference):
+            log.info("the engine runs on numpy, on one thread")
         self.counters: Counter[str] = Counter()  # what saturated, by kind
 
     def arithmetic(self, layer: int) -> Arithmetic:

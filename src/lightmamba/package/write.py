@@ -7,13 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lightmamba.arch.artifact import MANIFEST as BUILD
 from lightmamba.arch.artifact import VERILOG, Artifact
 from lightmamba.boards.xrt import SOURCE
-from lightmamba.compiler import sizes
+from lightmamba.compiler import open_model, sizes
 from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
 from lightmamba.package.board import Board
@@ -26,6 +27,7 @@ from lightmamba.sim.device import machine_verilog
 
 __all__ = ["Package", "check_output", "write_package"]
 
+LICENCE = "LICENSE"
 DATA = "data"  # a build directory without its Verilog, as the host's runtime opens it
 
 
@@ -110,6 +112,7 @@ def write_package(
         "rtl/wrapper.v": wrapper(made),
         MAP: text_of(machine_map(made)),
         EXPECTED: text_of(expected(artifact)),
+        LICENCE: _licence(),
         f"{DATA}/{BUILD}": _manifest(artifact),
     }
     if made.board.flow == "kernel":
@@ -136,7 +139,7 @@ def write_package(
 
 
 def _figures(made: Design) -> dict[str, Any]:
-    """Estimate of the build, and shares of the device."""
+    """Estimate of the build, shares of the device, and where its model comes from."""
     artifact = made.artifact
     config, formats = sizes(artifact.model)
     found = estimate(config, formats, artifact.target, artifact.order)
@@ -149,7 +152,28 @@ def _figures(made: Design) -> dict[str, Any]:
         name: found.channel_bytes[name] * found.tokens_per_second / 1e9
         for name in artifact.extents()
     }
-    return {"estimate": found, "config": config, "cells": cells, "gb_per_s": moved}
+    return {
+        "estimate": found, "config": config, "cells": cells, "gb_per_s": moved,
+        "source": _source(artifact),
+    }  # fmt: skip
+
+
+def _source(artifact: Artifact) -> dict[str, Any]:
+    """Name and licence of the checkpoint that the model was made from, as its file tells them."""
+    found: dict[str, Any] = {"name": "a model whose file does not name its source", "licence": None}
+    if artifact.model.get("kind") != "random":
+        told = open_model(artifact).origin.get("source")
+        found |= told if isinstance(told, dict) else {}
+    return found
+
+
+def _licence() -> str:
+    """Text of the project's licence: of the installed package, or of the clone that runs."""
+    clone = Path(__file__).parents[3] / LICENCE
+    text = metadata.distribution("lightmamba").read_text(f"licenses/{LICENCE}")
+    if text is None and not clone.is_file():
+        raise InputError("this installation of lightmamba lacks its LICENSE; install it again")
+    return text or clone.read_text(encoding="utf-8")
 
 
 def _kept(artifact: Artifact) -> list[str]:

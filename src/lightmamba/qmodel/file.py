@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import math
 import os
 import tempfile
@@ -35,6 +36,7 @@ NUMBERS = ("base", "act_base", "acc_shift", "input_scale_exp", "input_shift_exp"
 WHOLE = ("valid_vocab", "residual_exp", "logit_exp", "eps")
 OBJECTS = ("origin", "generation_config", "special_ids")
 Tensors = dict[str, NDArray[Any]]
+log = logging.getLogger(__name__)
 
 
 def to_bytes(model: QuantizedModel) -> bytes:
@@ -96,7 +98,13 @@ def load(path: Path) -> QuantizedModel:
     """
     path = Path(path)
     with _opened(path) as handle:
-        return _read(handle, _mapped(path))
+        model = _read(handle, _mapped(path))
+    log.info(
+        "model %s: %s bytes, %d layers of %d, %d-bit weights, %d-bit activations", path,
+        f"{path.stat().st_size:,}", model.config.n_layer, model.config.d_model,
+        model.formats.weight_bits, model.formats.act_bits,
+    )  # fmt: skip
+    return model
 
 
 def load_sizes(path: Path) -> tuple[ModelConfig, Formats]:

@@ -6,6 +6,7 @@ first. Adding a pass is a dataclass with ``begin`` or ``rewrite`` and its name i
 """
 
 import json
+import logging
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
@@ -24,6 +25,7 @@ __all__ = [
     "recipe_names",
 ]  # fmt: skip
 
+log = logging.getLogger(__name__)
 LARGEST_GROUP = 1024  # at 8 bits, sums of a block stay below 2^24 up to here
 
 
@@ -319,6 +321,7 @@ class Recipe:
         """
         if name in recipe_names():
             shipped = resources.files("lightmamba.quantize") / "recipes" / f"{name}.toml"
+            log.info("recipe %s from %s", name, shipped)
             return Recipe.parse(shipped.read_text(encoding="utf-8"), name)
         path = Path(name)
         if not path.is_file():

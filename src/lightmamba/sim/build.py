@@ -1,6 +1,7 @@
 """From Verilog to a simulator: a shared object, kept in a cache by what it was made from."""
 
 import hashlib
+import logging
 import re
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from lightmamba.tools import cache_folder, run
 
 __all__ = ["CACHE", "Names", "build_simulator"]
 
+log = logging.getLogger(__name__)
 CACHE = "simulators"  # folder of the user's cache
 FOLDER = Path(__file__).parent
 HARNESS = FOLDER / "harness.cpp"
@@ -127,6 +129,7 @@ def build_simulator(
         key.update(source.read_bytes())
     folder = cache_folder(CACHE, cache)
     library = folder / f"{top}-{key.hexdigest()[:20]}.so"
+    log.info("simulator %s: %s", library, "from the cache" if library.is_file() else "to be built")
     if library.is_file():
         return library
 

@@ -2,19 +2,16 @@
 
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lightmamba.arch.amount import Amount
-from lightmamba.errors import InputError
 from lightmamba.synth.absorb import absorb, name_registers
 from lightmamba.synth.fanout import lift, spread
 from lightmamba.synth.harness import NAME, Harness
-from lightmamba.synth.result import LongestPath, cells
+from lightmamba.synth.placed import Placed, amount_of, fmax_of, path_of, route
 from lightmamba.synth.tools import find_nextpnr, find_yosys
 
-__all__ = ["Placed", "place"]
+__all__ = ["place"]
 
 # As `synth_ecp5`, but for this:
 # - The machine is flattened late, when LUTs are to be mapped, which is much faster.
@@ -65,51 +62,10 @@ blackbox =A:whitebox
 write_json netlist.json
 """
 LIMIT_S = 5400.0
-DEVICE = ("--85k", "--speed", "6", "--package", "CABGA381")
+OPTIONS = ("--85k", "--speed", "6", "--package", "CABGA381", "--json", "netlist.json")
 KINDS = {
     "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram18": "DP16KD",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A machine on an ECP5-85.
-
-    Parameters
-    ----------
-    tools : str
-    amount : Amount
-        LUTs of four inputs, carries among them; block RAMs of 18 kbit; without the frame's own.
-    available : Amount
-        What the device has.
-    fmax_mhz : float
-        After routing.
-    path : LongestPath
-        After routing, with routing.
-    frame : Amount
-        What the frame took.
-    """
-
-    tools: str
-    amount: Amount
-    available: Amount
-    fmax_mhz: float
-    path: LongestPath
-    frame: Amount
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, by the names of the command line."""
-        return {
-            **cells(self.amount),
-            "path_ns": self.path.ns,
-            "lut_levels": sum(step.startswith("logic") for step in self.path.cells),
-            "path": list(self.path.cells),
-            "fmax_mhz": self.fmax_mhz,
-            "tool": self.tools,
-            "available": cells(self.available),
-            "frame": cells(self.frame),
-            "blocks": {},
-        }
 
 
 def place(
@@ -147,48 +103,13 @@ def place(
         lift(netlist, NAME, "reset")
         spread(netlist, NAME)
         (work / "netlist.json").write_text(json.dumps(netlist))
-        nextpnr.run(
-            [
-                *DEVICE, "--json", "netlist.json", "--report", "report.json", "--seed", str(seed),
-                "--freq", str(goal_mhz), "--timing-allow-fail", "--quiet",
-            ],
-            work,
-            limit_s,
-        )  # fmt: skip
-        report = json.loads((work / "report.json").read_text())
-    return _placed(report, frame, f"{yosys.version}; {nextpnr.version}")
-
-
-def _placed(report: dict[str, Any], frame: Harness, tools: str) -> Placed:
-    """Read nextpnr's report."""
-    used, available = (
-        Amount(**{k: report["utilization"][name][which] for k, name in KINDS.items()})
-        for which in ("used", "available")
-    )
+        report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
     own = Amount(lut=frame.lut, ff=frame.ff)
-    clocks = report["fmax"]
-    if len(clocks) != 1:
-        raise InputError(f"a machine has one clock, but nextpnr found {', '.join(clocks)}")
     return Placed(
-        tools=tools,
-        amount=used + own.times(-1),
-        available=available,
-        fmax_mhz=next(iter(clocks.values()))["achieved"],
-        path=_path(report["critical_paths"]),
+        tools=f"{yosys.version}; {nextpnr.version}",
+        amount=amount_of(report, KINDS, "used") + own.times(-1),
+        available=amount_of(report, KINDS, "available"),
+        fmax_mhz=fmax_of(report),
+        path=path_of(report),
         frame=own,
     )
-
-
-def _path(paths: list[dict[str, Any]]) -> LongestPath:
-    """The longest path from a clock edge to a clock edge."""
-    inner = [p["path"] for p in paths if not {p["from"], p["to"]} & {"<async>"}]
-    slowest: list[dict[str, Any]] = max(inner, key=_delay, default=[])
-    named = tuple(
-        f"{step['type']} {step['delay']:.2f} ns {step['to']['cell']}.{step['to']['port']}"
-        for step in slowest
-    )
-    return LongestPath(_delay(slowest), named)
-
-
-def _delay(path: list[dict[str, Any]]) -> float:
-    return sum((step["delay"] for step in path), 0.0)

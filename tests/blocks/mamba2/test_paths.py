@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightmamba.config import ModelConfig, mamba2_config
+from tests.support.checkpoints import UNTIED, float_model
 from tests.support.layers import resized
-from tests.support.models import TINY, random_model
 
 
 @st.composite
@@ -79,7 +79,7 @@ class DtypeRecorder(TorchDispatchMode):
 
 @given(config=configs(), seqlen=st.integers(1, 33))
 def test_chunks_equal_steps(config, seqlen):
-    model = random_model(config, dtype=torch.float64)
+    model = float_model(config, dtype=torch.float64)
     ids = tokens(config, seqlen)
     chunked, after_chunks = model(ids)
     stepped, after_steps = run_steps(model, ids)
@@ -90,7 +90,7 @@ def test_chunks_equal_steps(config, seqlen):
 @given(config=configs(), seqlen=st.integers(2, 24), data=st.data())
 def test_split_sequence_carries_on(config, seqlen, data):
     """Two forward calls with the cache between, the first also shorter than the convolution."""
-    model = random_model(config, dtype=torch.float64)
+    model = float_model(config, dtype=torch.float64)
     ids = tokens(config, seqlen)
     cut = data.draw(st.integers(1, seqlen - 1) | st.just(1))
     whole, after_whole = model(ids)
@@ -103,29 +103,29 @@ def test_split_sequence_carries_on(config, seqlen, data):
 
 @pytest.mark.parametrize("chunk_size", [1, 5, 64])
 def test_chunk_size_does_not_matter(chunk_size):
-    expected, _ = random_model(TINY, dtype=torch.float64)(tokens(TINY, 23))
-    config = resized(TINY, chunk_size=chunk_size)
-    actual, _ = random_model(config, dtype=torch.float64)(tokens(config, 23))
+    expected, _ = float_model(UNTIED, dtype=torch.float64)(tokens(UNTIED, 23))
+    config = resized(UNTIED, chunk_size=chunk_size)
+    actual, _ = float_model(config, dtype=torch.float64)(tokens(config, 23))
     assert_same(actual, expected)
 
 
 def test_a_run_leaves_the_given_caches_alone():
     """A caller may go on from one cache twice."""
-    model = random_model(dtype=torch.float64)
-    _, caches = model(tokens(TINY, 9))
-    once, _ = model(tokens(TINY, 5), caches)
-    model.step(tokens(TINY, 1)[:, 0], caches)
-    again, _ = model(tokens(TINY, 5), caches)
+    model = float_model(dtype=torch.float64)
+    _, caches = model(tokens(UNTIED, 9))
+    once, _ = model(tokens(UNTIED, 5), caches)
+    model.step(tokens(UNTIED, 1)[:, 0], caches)
+    again, _ = model(tokens(UNTIED, 5), caches)
     torch.testing.assert_close(again, once, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("path", ["forward", "step"])
 def test_no_hidden_cast(path):
     """Every floating-point result of every operation is float64."""
-    model = random_model(resized(TINY, ngroups=2), dtype=torch.float64)
+    model = float_model(resized(UNTIED, ngroups=2), dtype=torch.float64)
     seen = DtypeRecorder()
     with seen:
-        ids = tokens(TINY, 11)
+        ids = tokens(UNTIED, 11)
         _ = model(ids) if path == "forward" else run_steps(model, ids)
     assert seen.operations > 50
     assert seen.narrow == []

@@ -1,4 +1,4 @@
-"""Tiny random Mamba2 checkpoints on disk, in both layouts, for every test that needs one."""
+"""Small random float models, and checkpoints of them on disk, in both layouts."""
 
 import json
 import math
@@ -13,16 +13,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
 from lightmamba.causal_lm import CausalLM
-from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.config import ModelConfig
+from tests.support.builders import sizes
 
 from .layers import sizes_of
 
-__all__ = ["TINY", "named_parameters", "random_model", "transformers_model", "transformers_names"]
+__all__ = ["UNTIED", "float_model", "named_parameters", "transformers_model", "transformers_names"]
 __all__ += ["write_state_spaces", "write_tokenizer", "write_transformers"]
 
-TINY = mamba2_config(
-    d_model=32, n_layer=2, vocab_size=64, d_state=16, headdim=16, chunk_size=8, tie_embeddings=False
-)
+UNTIED = sizes(vocab_size=64, chunk_size=8, tie_embeddings=False)
 DRAWN = ("dt_bias", "A_log", "D", "norm", "in_proj.weight", "conv1d.weight", "conv1d.bias",
          "out_proj.weight")  # fmt: skip
 
@@ -42,8 +41,8 @@ def _place(own: str) -> int:
     return DRAWN.index(own) if own in DRAWN else len(DRAWN)
 
 
-def random_model(
-    config: ModelConfig = TINY, *, seed: int = 0, dtype: torch.dtype = torch.float32
+def float_model(
+    config: ModelConfig = UNTIED, *, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> CausalLM:
     """Float model in which every parameter is random, norms and biases included.
 
@@ -125,7 +124,7 @@ def transformers_model(model: CausalLM, **config: Any) -> Any:
 
 def write_transformers(
     folder: Path,
-    config: ModelConfig = TINY,
+    config: ModelConfig = UNTIED,
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
@@ -151,7 +150,7 @@ def write_transformers(
     overrides
         Fields of transformers' config.
     """
-    model = random_model(config, seed=seed, dtype=dtype)
+    model = float_model(config, seed=seed, dtype=dtype)
     theirs = transformers_model(model, **overrides).to(dtype)
     if sharded and not pickled:
         theirs.save_pretrained(folder, max_shard_size="12KB")
@@ -169,7 +168,7 @@ def write_transformers(
 
 def write_state_spaces(
     folder: Path,
-    config: ModelConfig = TINY,
+    config: ModelConfig = UNTIED,
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
@@ -194,7 +193,7 @@ def write_state_spaces(
         Further keys of config.json's ssm_cfg and of config.json itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model = random_model(config, seed=seed, dtype=dtype)
+    model = float_model(config, seed=seed, dtype=dtype)
     sizes = sizes_of(config)
     low, high = sizes.dt_limit
     written = {

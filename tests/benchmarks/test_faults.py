@@ -1,0 +1,140 @@
+"""Places of planted faults: found by the syntax of the code, whatever its text and its file."""
+
+import ast
+import textwrap
+
+import pytest
+from bench.faults import Fragment, Sources
+
+from lightmamba.errors import InputError
+
+UNIT = """
+    WIDTH = 8  # bits
+
+    class Unit:
+        def elaborate(self, m):
+            with m.If(
+                self.i.valid & room & (self.o.ready | ~self.o.valid)  # : one place
+            ):
+                m.d.sync += [count.eq(count + 1), name.eq(f"{count + 1}")]
+            total = sum(width for width in widths)
+            if total > 1:
+                last = first
+            elif total:
+                last = total * (first + WIDTH)
+            return last
+
+        def other(self):
+            count = Signal()
+            return count.eq(count + 1)
+"""
+CONDITION = "self.i.valid & room & (self.o.ready | ~self.o.valid)"
+
+
+@pytest.fixture
+def sources(tmp_path):
+    (tmp_path / "unit.py").write_text(textwrap.dedent(UNIT).lstrip())
+    (tmp_path / "empty.py").write_text("")
+    return Sources(tmp_path)
+
+
+def planted(sources, find, replace, within=""):
+    """Statements that changed, each without its layout: old ones and new ones."""
+    place = sources.one(find, within)
+    old, new = place.file.read_text(), place.planted(replace)
+    return [ast.unparse(ast.parse(text)).splitlines() for text in (old, new)]
+
+
+@pytest.mark.parametrize(
+    ("find", "replace", "was", "becomes"),
+    [
+        ("WIDTH = 8", "WIDTH = 7", "WIDTH = 8", "WIDTH = 7"),
+        # The layout of neither text matters, and `a & b` is a node of `a & b & c`, `b & c` is not.
+        ("(self.i . valid\n & (room))", "room", "self.i.valid & room & (", "m.If(room & ("),
+        ("self.o.ready | ~self.o.valid", "1", "(self.o.ready | ~self.o.valid)", "room & 1"),
+        # What binds less stays together.
+        ("first + WIDTH", "first | WIDTH", "first + WIDTH", "total * (first | WIDTH)"),
+        ("WIDTH = 8.0", None, "", ""),
+        ("room & (self.o.ready | ~self.o.valid)", None, "", ""),
+        # The parentheses of a call are those of its generator.
+        ("(width for width in widths)", "widths", "sum((width", "sum(widths)"),
+        (f"with m.If({CONDITION}):", "if 1:", "m.If", "if 1:"),
+        ("if total > 1:", "if total > 2:", "if total > 1:", "if total > 2:"),
+        # The test of an elif, not its header.
+        ("elif total:", None, "", ""),
+        ("if total:", None, "", ""),
+        ("def other(self):", "def other(self, more):", "other(self):", "other(self, more):"),
+        ("last = first", "pass", "last = first", "pass"),
+    ],
+)  # fmt: skip
+def test_a_fragment_is_a_node(sources, find, replace, was, becomes):
+    if replace is None:
+        with pytest.raises(InputError):
+            sources.one(find)
+        return
+    before, after = planted(sources, find, replace)
+    changed = [(b, a) for b, a in zip(before, after, strict=True) if b != a]
+    assert len(changed) == 1
+    assert was in changed[0][0]
+    assert becomes in changed[0][1]
+
+
+def test_several_statements_are_one_place(sources):
+    find = "count = Signal()\nreturn count.eq(count + 1)"
+    before, after = planted(sources, find, "with m.If(a):\n    b = 1\nreturn b")
+    assert after[:-3] == before[:-2]
+    assert after[-3:] == [" " * 8 + "with m.If(a):", " " * 12 + "b = 1", " " * 8 + "return b"]
+    with pytest.raises(InputError, match="occurs 0 times"):
+        sources.one("return count.eq(count + 1)\ncount = Signal()")
+
+
+def test_a_name_narrows_the_place(sources):
+    with pytest.raises(InputError, match=r"occurs 2 times and should occur once: .*unit.py:8 in "
+                       r"Unit.elaborate.*within = 'Unit.elaborate'"):  # fmt: skip
+        sources.one("count.eq(count + 1)")
+    assert sources.one("count + 1", "Unit.elaborate").line == 8  # not the one of the f-string
+    place = sources.one("count.eq(count + 1)", "Unit.other")
+    assert (place.within, place.line) == ("Unit.other", 18)
+    assert place.planted("count.eq(0)").endswith("return (count.eq(0))\n")
+    with pytest.raises(InputError, match="occurs 2 times in Unit and"):
+        sources.one("count.eq(count + 1)", "Unit")
+
+
+def test_what_cannot_be_narrowed_needs_more_code(tmp_path):
+    (tmp_path / "unit.py").write_text("a.eq(0)\na.eq(0)\n")
+    with pytest.raises(InputError, match=r"around it$"):
+        Sources(tmp_path).one("a.eq(0)")
+
+
+def test_a_wrong_name_or_text_shows_what_is_there(sources):
+    with pytest.raises(InputError, match=r"elsewhere: unit.py:17 in Unit.other; correct within"):
+        sources.one("count = Signal()", "Unit.elaborate")
+    with pytest.raises(
+        InputError, match=r"nearest: 'count = Signal\(\)' \(unit.py:17 in Unit.other"
+    ):
+        sources.one("counts = Signal()")
+    with pytest.raises(InputError, match=r"nearest: 'if total > 1:' \(unit.py:10 in"):
+        sources.one("if total > 10:")
+    with pytest.raises(InputError, match="nearest: nothing"):
+        sources.one("import numpy")
+
+
+@pytest.mark.parametrize(
+    ("fragment", "match"),
+    [
+        ("a & (b", r"is no Python on its own .*write a whole node, such as 'a\.eq\(b\)'"),
+        ("", "write 'pass' to leave a statement out"),
+        ("a = 1\nwith m.If(a):", "is more than one header"),
+        ("with m.If(a):\n    with m.If(b):", "is more than one header"),
+    ],
+)
+def test_a_fragment_that_is_none_is_refused(fragment, match):
+    with pytest.raises(InputError, match=match):
+        Fragment.parse(fragment)
+
+
+def test_a_statement_cannot_stand_for_an_expression(sources):
+    with pytest.raises(
+        InputError, match="'pass' is a statement and cannot stand for an expression"
+    ):
+        sources.one("sum(width for width in widths)").planted("pass")

@@ -1,0 +1,218 @@
+"""What goes to stdout and what to stderr, how wide, how loud, and in which colours."""
+
+import contextlib
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightmamba import native
+from lightmamba.cli import main, show
+from lightmamba.data import demo_file
+from lightmamba.engine import engine
+from tests.support.builders import made_up
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x9b]")
+EDGES = "┏┃┡│└┌├"  # a line of a table begins with one
+
+
+@pytest.fixture(scope="module")
+def commands(world, tmp_path_factory):
+    """Verbs that need neither a simulator nor a minute, each with its arguments."""
+    from lightmamba.compiler import build
+    from lightmamba.qmodel import load
+
+    root = tmp_path_factory.mktemp("outputs")
+    build(load(world.worded_file), made_up(), root / "build", source=world.worded_file)
+    words = root / "words.jsonl"
+    words.write_text('{"text": "The cat sat."}\n')
+    file = world.worded_file
+    return {
+        "inspect": (file,),
+        "inspect ": (root / "build",),
+        "inspect  ": (world.worded,),
+        "estimate": ("mamba2-2.7b", "--target", "u280"),
+        "evaluate": (file, "--text", world.text, "--against", world.worded, "--task", words),
+        "generate": ("bundled", "--prompt", "It was", "--max-tokens", "4"),
+        "compile": (file, "--target", "tiny", "--no-verilog", "--force", "-o", root / "b"),
+        "quantize": (world.worded, "--sequences", "8", "--seqlen", "128", "--force",
+                     "-o", root / "m.safetensors"),
+        "report": ("demo", "--target", "tiny", "--force", "-o", root / "page.html"),
+    }  # fmt: skip
+
+
+FILES = ("compile", "quantize", "report")  # verbs whose result is a file: stdout is its path
+VERBS = ("inspect", "inspect ", "inspect  ", "estimate", "evaluate", "generate", *FILES)
+verbs = pytest.mark.parametrize("verb", VERBS)
+
+
+@verbs
+def test_nothing_is_wide_or_coloured_in_a_pipe(run, commands, verb, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    said = run(verb.strip(), *commands[verb])
+    assert said.status == 0, said.err
+    assert not CONTROL.search(said.out + said.err)
+    tables = [line for line in (said.out + said.err).splitlines() if line[:1] in EDGES]
+    assert max(map(len, tables), default=0) <= 80
+    assert bool(tables) == (verb != "generate")
+    assert "…" not in "".join(tables)  # nothing was cut
+
+
+@verbs
+def test_quiet_leaves_the_result_alone(run, commands, verb):
+    loud, quiet = (run(verb.strip(), *commands[verb], *more) for more in ((), ("--quiet",)))
+    assert (quiet.status, quiet.err) == (0, "")
+    assert quiet.out == loud.out
+    if verb in FILES:
+        assert quiet.out == f"{commands[verb][-1]}\n"
+        assert loud.err
+    else:
+        assert len(quiet.out) > 5
+
+
+def test_quiet_tells_errors_all_the_same(run, tmp_path):
+    assert "is no file" in run("generate", tmp_path / "no.st", "--prompt", "x", "-q").refusal
+
+
+def test_verbose_tells_what_from_where_by_which_and_how_long(run, commands, world, tmp_path):
+    said = run("generate", *commands["generate"], "--verbose")
+    assert said.out == run("generate", *commands["generate"]).out
+    for words in (f"model {demo_file()}: ", "6 layers of 256", "the engine runs ",
+                  " on 1 threads", "prompt of 2 tokens: ", "Python 3."):  # fmt: skip
+        assert words in said.err, words
+    said = run("quantize", *commands["quantize"], "-v")
+    for pattern in (
+        r"checkpoint .*worded from .*: .*tokenizer .*tokenizer.json",
+        r"recipe w4a4 from .*w4a4\.toml",
+        r"quantizing by w4a4: \d+\.\d\d s",
+    ):
+        assert re.search(pattern, said.err), pattern
+    said = run("compile", *commands["compile"], "-v", "--json")
+    assert said.json["target"] == "tiny"
+    assert re.search(r"\d s  target tiny from .*tiny\.toml\n", said.err)
+    assert "\n" not in run("generate", *commands["generate"], "--json").err  # it is over
+
+
+def test_quiet_and_verbose_exclude_each_other(run, commands):
+    assert "not allowed with" in run("generate", *commands["generate"], "-q", "-v").refusal
+
+
+def test_an_error_of_the_program_is_one_sentence_and_a_traceback_on_demand(run, monkeypatch):
+    def broken(args):
+        raise LookupError("no\x1bsuch\nthing")
+
+    monkeypatch.setattr("lightmamba.cli.inspect.run", broken)
+    said = run("inspect", "bundled")
+    assert (said.status, said.out) == (3, "")
+    assert said.err == (
+        "lightmamba inspect: an error of the program itself, LookupError: no\\x1bsuch thing; "
+        "for the traceback, add --verbose\n"
+    )
+    said = run("inspect", "bundled", "--verbose")
+    assert said.status == 3
+    assert 'raise LookupError("no\\x1bsuch\\nthing")' in said.err
+    assert said.err.endswith("thing; please report it\n")
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_engine_without_kernels_says_so_once(run, commands, monkeypatch):
+    monkeypatch.setattr(native, "available", lambda: False)
+    engine._has_kernels.cache_clear()
+    wanted = run("generate", *commands["generate"], "-q")
+    engine._has_kernels.cache_clear()
+    said = run("generate", *commands["generate"])
+    engine._has_kernels.cache_clear()
+    assert (wanted.err, said.out) == ("", wanted.out)
+    first, *others = said.err.splitlines()
+    assert first.startswith("warning: the compiled kernels were not built, so the engine runs on")
+    assert not any("warning" in line for line in others)
+
+
+def in_a_terminal(columns, words, **environment):
+    """What a terminal of so many columns gets from a command, with its escapes."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color", **environment}
+    environment.pop("COLUMNS", None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightmamba", *words],
+        stdin=child, stdout=child, stderr=child, env=environment,
+    )  # fmt: skip
+    os.close(child)
+    text = b""
+    try:
+        while part := os.read(parent, 1 << 16):
+            text += part
+    except OSError:  # Linux says so when the other end is closed
+        pass
+    os.close(parent)
+    assert process.wait() == 0, text
+    return text.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_terminal_of_any_width_gets_80_columns(columns):
+    words = ("estimate", "demo", "--target", "tiny", "--threads", "1")
+    shown = in_a_terminal(columns, words)
+    assert ESCAPE.search(shown)  # bold heads
+    lines = ESCAPE.sub("", shown).replace("\r", "\n").splitlines()
+    tables = [line for line in lines if line[:1] in EDGES and line]
+    assert max(map(len, tables)) <= 80
+    assert any("tokens_per_second" in line for line in tables)
+    plain = in_a_terminal(columns, words, NO_COLOR="1")
+    codes = re.findall(r"\x1b\[([0-9;]*)m", plain)
+    assert not [code for code in codes if re.search(r"\b([349]|10)\d\b", code)]
+
+
+def test_a_reader_of_a_table_that_goes_away_is_no_error(world):
+    command = [sys.executable, "-m", "lightmamba", "inspect", str(world.worded_file)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    assert (child.stderr.read(), child.wait()) == (b"", 0)
+    child.stderr.close()
+
+
+cells = st.one_of(
+    st.integers(-(10**12), 10**12), st.floats(allow_nan=False), st.booleans(), st.none(),
+    st.text("ab ⅓é", max_size=90),
+)  # fmt: skip
+
+
+@given(st.data(), st.integers(1, 14))
+def test_any_table_fits_and_keeps_its_figures(data, columns):
+    header = data.draw(st.lists(st.text("ab c", max_size=24), min_size=columns, max_size=columns))
+    row = st.lists(cells, min_size=columns, max_size=columns)
+    rows = data.draw(st.lists(row, max_size=4))
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        show.table("title", header, rows)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for row in rows:
+        for cell in row:
+            if isinstance(cell, int | float) and not isinstance(cell, bool):
+                assert any(show.figure(cell) in line for line in lines)
+
+
+def test_main_leaves_the_next_call_as_it_was(capsys, commands):
+    """Neither --quiet nor --verbose outlives its command, for programs that call main."""
+    words = [str(word) for word in ("generate", *commands["generate"], "--threads", 1)]
+    for more in (["-q"], ["-v"]):
+        assert main([*words, *more]) == 0
+    capsys.readouterr()
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "tokens, " in said.err

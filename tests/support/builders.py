@@ -1,0 +1,134 @@
+"""What tests build, each small and random: sizes, quantized models, token ids, targets.
+
+Nothing here needs torch; float models and checkpoints on disk are in `tests.support.checkpoints`.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.ports import ports
+from lightmamba.arch.target import Channel, Target
+from lightmamba.blocks.mamba2.synthetic import UNIT_EXP
+from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.formats import Formats
+from lightmamba.qmodel import QuantizedLinear, QuantizedModel, synthetic, validate
+from lightmamba.qmodel.model import RMS_SHIFT
+from lightmamba.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP
+
+__all__ = [
+    "TINY", "W4A4", "W4A8", "W8A8", "made_up", "random_model", "shipped", "sizes", "token_ids",
+]  # fmt: skip
+
+W4A4 = Formats()
+W4A8 = Formats(act_bits=8)
+W8A8 = Formats(weight_bits=8, act_bits=8, head_weight_bits=8)
+
+
+def sizes(**changes: Any) -> ModelConfig:
+    """The sizes of `TINY`, but for these; the vocabulary is no multiple of the lanes."""
+    tiny = {"d_model": 32, "n_layer": 2, "vocab_size": 61, "d_state": 16, "headdim": 16}
+    return mamba2_config(**tiny | changes)
+
+
+TINY = sizes()
+
+
+def random_model(
+    config: ModelConfig = TINY,
+    formats: Formats | None = None,
+    seed: int = 0,
+    *,
+    comparison: bool = False,
+    lazy: bool = False,
+) -> QuantizedModel:
+    """Make a quantized model of any shape, as `lightmamba.qmodel.synthetic.random_model` does.
+
+    ``comparison`` gives its projections an input scale, an input shift and a bias, which the gates
+    lack; layers of a ``lazy`` one are made when they are asked for.
+    """
+    model = synthetic.random_model(config, formats, seed, lazy=lazy)
+    if not comparison:
+        return model
+    rng = np.random.default_rng([seed, config.n_layer])
+    layers = []
+    for layer in model.layers:
+        out_bias = np.rint(rng.standard_normal(config.d_model) * 0.1 * 2.0**-RESIDUAL_EXP)
+        in_proj = _extras(rng, layer.in_proj, config, layer.mixer.row_exponents())
+        out_proj = replace(layer.out_proj, bias=out_bias.astype(np.int32))
+        layers.append(replace(layer, in_proj=in_proj, out_proj=out_proj))
+    head = _extras(rng, model.head, config, LOGIT_EXP, rows=False)
+    model = replace(model, layers=tuple(layers), head=head)
+    validate(model)
+    return model
+
+
+def token_ids(config: ModelConfig, batch: int, seqlen: int, seed: int = 1) -> NDArray[np.int64]:
+    """Random ids (batch, seqlen) of the vocabulary."""
+    return np.random.default_rng(seed).integers(0, config.vocab_size, (batch, seqlen))
+
+
+def shipped(name: str = "tiny", **machine: Any) -> Target:
+    """A shipped target with other build parameters."""
+    target = Target.load(name)
+    return replace(target, machine=replace(target.machine, **machine))
+
+
+def made_up(
+    *, beats: float = 0.9, latency: int = 12, copies: int = 1, turn: float = 0, **machine: Any
+) -> Target:
+    """Target with these build parameters.
+
+    ``beats`` per cycle come from every memory; the state has so many ``copies``, and a change of
+    direction takes ``turn`` cycles, half of them each way.
+    """
+    config = replace(ArchConfig(), **machine)
+    state = ("state_read", "state_write")
+    shares: list[tuple[str, ...]] = [
+        (port.name,) for port in ports(config) if port.name not in state
+    ]
+    if not config.shared_port:
+        shares += copies * [state]
+    bits = {port.name: port.bits for port in ports(config)}
+    channels = tuple(
+        Channel(
+            name=names[0] + ("" if n < len(shares) - copies + 1 else "_other"),
+            ports=names,
+            gb_per_s=len(names) * bits[names[0]] / 80,
+            attainable_gb_per_s=beats * len(names) * bits[names[0]] / 80,
+            latency_ns=10.0 * latency,
+            turn_ns=10.0 * turn,
+            source="made up",
+        )
+        for n, names in enumerate(shares)
+    )
+    tiny = Target.load("tiny")
+    return replace(tiny, name="made up", about="", machine=config, channels=channels)
+
+
+def _extras(
+    rng: np.random.Generator,
+    linear: QuantizedLinear,
+    config: ModelConfig,
+    row_exp: NDArray[np.int64] | int,
+    *,
+    rows: bool = True,
+) -> QuantizedLinear:
+    """Input scale about 1, shift about a fifth of the rms, bias about a tenth."""
+    count, channels = linear.q.shape
+    real = np.arange(channels) < config.d_model
+    scale = np.rint((1 + 0.3 * rng.standard_normal(channels)) * 2.0**-UNIT_EXP) * real
+    # root = |x >> 8|·2^15, so that shift · root · 2^exp is a fifth of an rms in units of x.
+    shift_exp = round(math.log2(0.2 / math.sqrt(config.d_model))) - 15 + RMS_SHIFT - 13
+    shift = np.rint(rng.standard_normal(channels) * (1 << 13)) * real
+    bias = np.rint(rng.standard_normal(count) * 0.1 * 2.0 ** -np.asarray(row_exp, float))
+    return replace(
+        linear,
+        input_scale=scale.clip(-32768, 32767).astype(np.int16), input_scale_exp=UNIT_EXP,
+        input_shift=shift.clip(-32768, 32767).astype(np.int16), input_shift_exp=shift_exp,
+        bias=bias.astype(np.int32) if rows else None,
+    )  # fmt: skip

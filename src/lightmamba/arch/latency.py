@@ -6,7 +6,8 @@ Cycles from a transfer at a unit's input to valid at its output, as the units' o
 
 from dataclasses import dataclass
 
-from lightmamba.arch.config import BLOCK, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK
 from lightmamba.arch.program import INSTRUCTION_BITS
 
 __all__ = [

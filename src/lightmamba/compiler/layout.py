@@ -6,7 +6,8 @@ Everything is plain bytes, computed by whole arrays; the same model gives the sa
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.config import GROUP, WORD_BITS, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import CONV_HEADER, GATE_WEIGHTS, GROUP, TAPS, WORD
 from lightmamba.config import Mamba2Config
 from lightmamba.numerics.formats import pack
 from lightmamba.numerics.primitives import Ints
@@ -19,9 +20,6 @@ __all__ = [
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
-WORD = WORD_BITS // 8
-TAPS = 4
-HEADER = 8  # channels of the convolution that one word of output shifts precedes
 
 
 def row_order(config: Mamba2Config, order: str) -> Ints:
@@ -101,13 +99,13 @@ def conv_words(layer: QuantizedLayer, channels: Ints) -> Words:
     words |= _field(layer.conv_in_shift[channels], 56, 4)
     for k, tap in enumerate(taps):
         words |= _field(tap, 8 * (first + k), 8)
-    whole = -(-len(channels) // HEADER) * HEADER
+    whole = -(-len(channels) // CONV_HEADER) * CONV_HEADER
     shifts = np.zeros(whole, dtype=np.int8)
     shifts[: len(channels)] = layer.conv_out_shift[channels]
-    out = np.zeros((whole // HEADER, HEADER + 1), dtype=np.uint64)
+    out = np.zeros((whole // CONV_HEADER, CONV_HEADER + 1), dtype=np.uint64)
     out[:, 0] = shifts.view("<u8")
-    out[:, 1:] = np.pad(words, (0, whole - len(channels))).reshape(-1, HEADER)
-    return out.ravel()[: len(channels) + whole // HEADER]
+    out[:, 1:] = np.pad(words, (0, whole - len(channels))).reshape(-1, CONV_HEADER)
+    return out.ravel()[: len(channels) + whole // CONV_HEADER]
 
 
 def head_words(layer: QuantizedLayer) -> Words:
@@ -123,7 +121,7 @@ def head_words(layer: QuantizedLayer) -> Words:
 def gate_words(layer: QuantizedLayer, channels: Ints) -> Words:
     """Weights of the gated norm, four to a word."""
     weights = layer.gate_weight[channels].astype("<i2")
-    return np.pad(weights, (0, -len(weights) % 4)).view("<u8")
+    return np.pad(weights, (0, -len(weights) % GATE_WEIGHTS)).view("<u8")
 
 
 def embedding_rows(q: NDArray[np.int8], code: Bytes, stride: int) -> Bytes:

@@ -3,17 +3,16 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from lightmamba.arch.config import GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import CONV_HEADER, EXPONENT_RUN, GATE_WEIGHTS, GROUP, PAGE, WORD
 from lightmamba.arch.place import STATES, Place, Region, Setting
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.arch.target import PAGE, Channel, Target
-from lightmamba.compiler.layout import HEADER, WORD, beats
+from lightmamba.arch.target import Channel, Target
+from lightmamba.compiler.layout import beats
 from lightmamba.config import Mamba2Config
 from lightmamba.errors import InputError
 
 __all__ = ["Memory", "image"]
-
-EXPONENT_RUN = 32  # beats of state elements after each beat of their exponents
 
 
 def image(name: str) -> str:
@@ -56,9 +55,9 @@ class Memory:
         """64-bit words of each stream of parameters, per layer; of a row of the embedding."""
         c = self.config
         return {
-            "conv_params": c.conv_dim + -(-c.conv_dim // HEADER),
+            "conv_params": c.conv_dim + -(-c.conv_dim // CONV_HEADER),
             "head_params": c.nheads,
-            "gate_params": -(-c.d_inner // 4),
+            "gate_params": -(-c.d_inner // GATE_WEIGHTS),
             "embedding": self.arch.in_channels // GROUP * (1 + GROUP // WORD),
         }
 

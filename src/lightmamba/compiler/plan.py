@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, GROUP, TAPS
 from lightmamba.arch.manifest import ORDERS
 from lightmamba.arch.program import COMMANDS
 from lightmamba.arch.target import Target
@@ -13,7 +14,6 @@ from lightmamba.qmodel import Formats
 
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
-TAPS = 4
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same gates
 STATES = (128, 64, 32)
 CAPACITIES = ("in_channels", "out_channels", "heads", "groups", "padded_state", "program")

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.config import BLOCK
+from lightmamba.arch.contract import BLOCK, EXPONENT_RUN, TAPS
 from lightmamba.compiler.layout import conv_order, row_order
-from lightmamba.compiler.memory import EXPONENT_RUN, Memory
+from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.source import sizes
 
 __all__ = ["memory_of", "state_bytes"]
 
 Bytes = NDArray[np.uint8]
-TAPS = 4  # bytes of a channel, the last of them not used
 
 
 def memory_of(artifact: Artifact) -> Memory:
@@ -75,7 +74,7 @@ def _ssm(memory: Memory, h: NDArray[np.int8], h_exp: Bytes) -> Bytes:
 
 
 def _conv(memory: Memory, conv: NDArray[np.int8], channels: NDArray[np.int64]) -> Bytes:
-    out = np.zeros((len(channels), TAPS), np.uint8)
+    out = np.zeros((len(channels), TAPS), np.uint8)  # the last byte of a channel is not used
     taps = conv.shape[0]
     out[:, TAPS - 1 - taps : TAPS - 1] = conv[:, channels].T.view(np.uint8)
     return _whole(out.ravel(), memory.conv_stride)

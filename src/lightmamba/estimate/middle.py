@@ -1,5 +1,6 @@
 """Units between in_proj and out_proj of a running model, and the streams of the state."""
 
+from lightmamba.arch.contract import CONV_HEADER, EXPONENT_RUN, GATE_WEIGHTS
 from lightmamba.estimate import places as p
 from lightmamba.estimate.channels import store, take_beat, take_word, word_when
 from lightmamba.estimate.jit import kernel
@@ -11,8 +12,6 @@ __all__ = [
 ]  # fmt: skip
 
 HELD = 3  # cycles from a word that leaves to a reader that sees it
-HEADER = 8  # channels of the convolution behind each header
-WEIGHTS = 4  # of the gate's norm in a word
 LAST_OF_BLOCK, OF_X = 1, 2  # marks of a channel of the convolution
 
 
@@ -56,7 +55,7 @@ def conv(a, t, now):
     if count % 2 == 0 or count == a[p.CONV_DIM]:
         take_word(a, state, now)
         push(a, t, p.CONV_STATE, now + a[p.T_CONV_STATE])
-    if count % HEADER == 0 or count == a[p.CONV_DIM]:
+    if count % CONV_HEADER == 0 or count == a[p.CONV_DIM]:
         a[p.V_HEADED] = 0
     if count == a[p.CONV_DIM]:
         a[p.V_COUNT] = 0
@@ -161,7 +160,7 @@ def gate(a, t, now):
     wake(a, p.U_SSM, now + 1)
     a[p.G_COUNT] += 1
     channels = a[p.GROUPS] * a[p.GROUP_DIM]
-    if a[p.G_COUNT] % WEIGHTS == 0 or a[p.G_COUNT] == channels:
+    if a[p.G_COUNT] % GATE_WEIGHTS == 0 or a[p.G_COUNT] == channels:
         take_word(a, reader, now)
     if a[p.G_COUNT] % a[p.GROUP_DIM] == 0:
         push(a, t, p.SUM_OUT, now + a[p.T_GATE_SUM])
@@ -215,7 +214,7 @@ def unpacker(a, t, now):
             return
         take_beat(a, reader, now)
         if a[p.UN_PERIOD] == 0:
-            a[p.UN_PERIOD] = p.EXPONENTS
+            a[p.UN_PERIOD] = EXPONENT_RUN
         else:
             a[p.UN_PERIOD] -= 1
             a[p.UN_PART] += 1
@@ -246,8 +245,8 @@ def packer(a, t, now):
         wake(a, p.U_PACKER, ready)
         return
     beats = a[p.WORD_BEATS]
-    ends = a[p.PK_GROUPED] + beats >= p.EXPONENTS or a[p.PK_WORDS] + 1 == a[p.STATE_WORDS]
-    if a[p.PK_BEATS] + beats > 2 * p.EXPONENTS or (ends and a[p.PK_HELD]):
+    ends = a[p.PK_GROUPED] + beats >= EXPONENT_RUN or a[p.PK_WORDS] + 1 == a[p.STATE_WORDS]
+    if a[p.PK_BEATS] + beats > 2 * EXPONENT_RUN or (ends and a[p.PK_HELD]):
         return
     pop(a, p.BEHIND, now)
     reader = p.READER_TABLE + (a[p.LANE_READERS] + p.STATE) * p.R_SIZE
@@ -261,7 +260,7 @@ def packer(a, t, now):
         a[p.PK_FILL] = 0
         a[p.PK_BEATS] += beats
         a[p.PK_GROUPED] += beats
-        if a[p.PK_GROUPED] == p.EXPONENTS or last:
+        if a[p.PK_GROUPED] == EXPONENT_RUN or last:
             a[p.PK_HELD], a[p.PK_GROUPED] = a[p.PK_GROUPED], 0
     if last:
         a[p.PK_WORDS] = 0

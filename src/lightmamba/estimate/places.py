@@ -65,7 +65,6 @@ REQUEST = 3  # words of one
 W_SIZE = 17
 STATE_WRITER, CONV_WRITER, LOGIT_WRITER = range(3)  # their units stand in this order too
 WRITERS = 3
-EXPONENTS = 32  # beats of state elements to a beat of their exponents
 
 # Readers behind the lanes' own, which come first.
 STATE, EMBEDDING, CONV_PARAMS, HEAD_PARAMS, GATE_PARAMS, CONV_READ = range(6)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from lightmamba.arch.contract import CONV_HEADER, WORD_BITS
 from lightmamba.arch.ports import ports
-from lightmamba.compiler.layout import HEADER
 from lightmamba.estimate.workload import Workload
 
 __all__ = ["Quantities"]
@@ -59,7 +59,7 @@ class Quantities:
 
 def _port_beats(work: Workload) -> dict[str, tuple[int, int]]:
     c, a, m = work.config, work.arch, work.memory
-    per_beat = a.aux_port_bits // 64
+    per_beat = a.aux_port_bits // WORD_BITS
 
     def whole(words: int) -> int:
         return -(-words // per_beat)
@@ -94,7 +94,7 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
         "lanes": work.in_beats + work.out_beats,
         "epilogue": epilogue(c.d_in_proj, 1) + epilogue(c.d_model, c.ngroups),
         "discretize": c.nheads,
-        "conv": c.conv_dim + -(-c.conv_dim // HEADER),
+        "conv": c.conv_dim + -(-c.conv_dim // CONV_HEADER),
         "blocks": c.conv_dim,
         "bc": 2 * c.ngroups * c.d_state,
         "ssm": c.d_inner * a.row_words,

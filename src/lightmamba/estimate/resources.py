@@ -13,7 +13,8 @@ from functools import cache
 from importlib import resources as files
 
 from lightmamba.arch.amount import Amount
-from lightmamba.arch.config import BLOCK, WORD_BITS, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.ports import ports

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.config import BLOCK, GROUP, WORD_BITS
+from lightmamba.arch.contract import BLOCK, GROUP, PAGE, WORD_BITS
 from lightmamba.arch.latency import (
     FETCH,
     OUTSTANDING,
@@ -232,7 +232,7 @@ class _Filler:
 
     def _reader(self, reader: int, port: int, bits: int, shared: bool) -> None:
         arch, memory, name = self.work.arch, self.work.memory, self.readers[reader]
-        burst = min(arch.burst_beats, 4096 * 8 // bits)
+        burst = min(arch.burst_beats, PAGE * 8 // bits)
         per_beat, words = bits // WORD_BITS, 0
         depth = arch.weight_fifo if reader < self.first else STATE_READ_BURSTS * arch.burst_beats
         data, credit, segment = self.late.reader_data, p.NEVER, 0
@@ -273,7 +273,7 @@ class _Filler:
             row = p.WRITER_TABLE + writer * p.W_SIZE
             port = self.a[row + p.W_PORT]
             self.a[row : row + p.W_SIZE] = (
-                port, 0, depth, min(arch.burst_beats, 4096 * 8 // bits), beats, beats, 0, 0,
+                port, 0, depth, min(arch.burst_beats, PAGE * 8 // bits), beats, beats, 0, 0,
                 self.first + reader if reader >= 0 else -1, bits // WORD_BITS, 0, words, 0, 0,
                 OUTSTANDING, 0, 1 if reader == p.STATE else 0,
             )  # fmt: skip

@@ -4,6 +4,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.fields import Field
 from lightmamba.arch.program import COMMANDS
 
@@ -12,7 +13,7 @@ __all__ = [
     "o_stream", "record",
 ]  # fmt: skip
 
-WORD = unsigned(64)  # of the small streams
+WORD = unsigned(WORD_BITS)  # of the small streams
 ROW = data.StructLayout({"kind": unsigned(3), "value": signed(16)})  # of in_proj, by Kind
 CODED = data.StructLayout({"q": signed(8), "code": unsigned(6)})  # activation, scale of its block
 RMS = data.StructLayout({"mantissa": unsigned(16), "j": signed(6)})  # value m·2^(-23-j)

@@ -7,7 +7,8 @@ from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from lightmamba.arch.config import WORD_BITS, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.arch.ports import ADDRESS_BITS, ports
 from lightmamba.arch.program import Op

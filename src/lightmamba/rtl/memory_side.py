@@ -168,10 +168,8 @@ class MemorySide(Elaboratable):
             ]
             self._start(m, walk, self.sequencer.begin)
             join(m, walk.o, self.readers[name].command)
-        join(m, self.readers["conv_params"].o, units.conv.i_param)
-        join(m, self.readers["head_params"].o, units.discretize.i_param)
-        join(m, self.readers["gate_params"].o, units.gate.i_weight)
-        join(m, self.readers["embedding"].o, units.embed.i_word)
+        for name in (*STATIC, "embedding"):
+            join(m, self.readers[name].o, units.port(units.graph.client(name).target))
 
     def _start(self, m: Module, walk: Any, start: Value) -> None:
         m.d.comb += [walk.run.eq(self.host.control[0]), walk.start.eq(start)]

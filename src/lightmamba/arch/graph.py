@@ -47,13 +47,27 @@ def cycles(value: Cycles, config: ArchConfig) -> int:
 class Element:
     """One field of a probe: ``count`` numbers of a numpy type.
 
-    ``observable`` is the engine's name for it (docs/reference/observables.md), within its layer.
+    Parameters
+    ----------
+    name : str
+    dtype : str
+        i1, u1, i2, u2, i4, u4 or i8, little-endian.
+    count : int
+    observable : str
+        The engine's name for it within its layer (docs/reference/observables.md).
+    counted : function of ArchConfig, optional
+        Where the machine decides the count.
     """
 
     name: str
-    dtype: str  # i1, u1, i2, u2, i4, u4 or i8, little-endian
-    count: Cycles = 1
+    dtype: str
+    count: int = 1
     observable: str = ""
+    counted: Callable[[ArchConfig], int] | None = None
+
+    def of(self, config: ArchConfig) -> "Element":
+        """That of one machine."""
+        return replace(self, count=self.counted(config)) if self.counted else self
 
 
 @dataclass(frozen=True)
@@ -208,8 +222,8 @@ class Graph:
     apart: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for what in (self.units, self.streams, self.counters, self.shown):
-            names = [each.name for each in what]  # type: ignore[attr-defined]
+        entries = self.units, self.streams, self.counters, self.shown
+        for names in ([each.name for each in kind] for kind in entries):
             if twice := [name for name in names if names.count(name) > 1]:
                 raise ValueError(f"there are two entries {twice[0]}")
         known = {unit.name for unit in self.units} | {MEMORY}
@@ -270,24 +284,6 @@ class Graph:
                 f"there is no payload {payload}; records are {', '.join(self.records)}"
             )
         return int(payload[1:])
-
-    def inserted(self, unit: Unit, stream: Stream, before: str) -> "Graph":
-        """The machine with one more unit in a stream: ``before`` now gets what it makes.
-
-        Parameters
-        ----------
-        unit, stream
-            The unit, and the stream from it to ``before``'s target.
-        before : str
-            Name of the stream that now ends at the unit, at its port ``i``.
-        """
-        found, streams = self.stream(before), list(self.streams)
-        at = streams.index(found)
-        streams[at : at + 1] = [replace(found, target=f"{unit.name}.i"), stream]
-        place = [u.name for u in self.units].index(_units(found)[1])
-        return replace(
-            self, units=(*self.units[:place], unit, *self.units[place:]), streams=tuple(streams)
-        )
 
 
 def _units(stream: Stream) -> tuple[str, str]:

@@ -61,10 +61,9 @@ def _rows(config: ArchConfig) -> int:
     return min(EPILOGUE_ROWS, config.lanes)
 
 
-VALUE = Element("value", "i4")
 RMS = Element("mantissa", "u2", observable="rms"), Element("j", "i1", observable="rms_shift")
 CODED = Element("q", "i1", observable="q"), Element("code", "u1", observable="code")
-KIND, Q, EXP = Element("kind", "u1"), Element("q", "i1"), Element("exp", "u1")
+KIND = Element("kind", "u1")
 FINISHED = KIND, Element("value", "i8", observable="rows")
 
 UNITS = (
@@ -97,13 +96,17 @@ UNITS = (
          work="convolution"),
     Unit("blocks", "blocks:Blocks", "an exponent to each block of x, B and C",
          steps="conv_dim", latency=12,
-         shows=(Shown("x", "o_x", (Q, EXP)), Shown("bc", "o_bc", (KIND, Q, EXP)))),
+         shows=(Shown("x", "o_x", (Element("q", "i1", observable="ssm.x"),
+                                     Element("exp", "u1", observable="ssm.x_exp"))),
+                Shown("bc", "o_bc", (KIND, Element("q", "i1", observable="ssm.{kind}"),
+                                     Element("exp", "u1", observable="ssm.{kind}_exp"))))),
     Unit("bc", "bc:BCStore", "B and C of a layer, read by the SSM", steps="bc_channels"),
     Unit("ssm", "ssm:Ssm", "updates the state, and multiplies it by C", steps="state_words",
          latency=26,
          shows=(Shown("state", "o_state", (
-                    Element("q", "i1", lambda c: c.state_elements),
-                    Element("exp", "u1", lambda c: c.state_elements // BLOCK))),
+                    Element("q", "i1", observable="ssm.h", counted=lambda c: c.state_elements),
+                    Element("exp", "u1", observable="ssm.h_exp",
+                            counted=lambda c: c.state_elements // BLOCK))),
                 Shown("y", "o_y", (Element("value", "i4", observable="ssm.y"),))),
          work="state-space unit"),
     Unit("gate", "gate:Gate", "y·silu(z), weighted, and the sum of its squares",

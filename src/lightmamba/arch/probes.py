@@ -1,11 +1,11 @@
 """Probes of a simulated accelerator: the layout of each one in memory."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.graph import Element, cycles
+from lightmamba.arch.graph import Element
 from lightmamba.arch.machine import MACHINE
 
 __all__ = ["Element", "Probe", "probes"]
@@ -37,9 +37,6 @@ class Probe:
 def probes(config: ArchConfig) -> tuple[Probe, ...]:
     """Every probe of a machine."""
     return tuple(
-        Probe(
-            shown.name,
-            tuple(replace(e, count=cycles(e.count, config)) for e in shown.elements),
-        )
+        Probe(shown.name, tuple(element.of(config) for element in shown.elements))
         for shown in MACHINE.shown
     )

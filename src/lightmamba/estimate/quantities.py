@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from lightmamba.arch.contract import CONV_HEADER, WORD_BITS
+from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.ports import ports
 from lightmamba.estimate.workload import Workload
 
 __all__ = ["Quantities"]
+
+UNCOUNTED = ("rms_in", "rms_out", "activations")  # a step or a few of each layer; read by the lanes
 
 
 @dataclass(frozen=True)
@@ -89,28 +92,19 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
     def epilogue(rows: int, parts: int) -> int:
         return -(-rows // a.lanes) * parts * pairs
 
-    weights = -(-c.vocab_size // a.lanes) * a.in_words
-    layer = {
-        "lanes": work.in_beats + work.out_beats,
-        "epilogue": epilogue(c.d_in_proj, 1) + epilogue(c.d_model, c.ngroups),
-        "discretize": c.nheads,
-        "conv": c.conv_dim + -(-c.conv_dim // CONV_HEADER),
-        "blocks": c.conv_dim,
-        "bc": 2 * c.ngroups * c.d_state,
-        "ssm": c.d_inner * a.row_words,
-        "gate": c.d_inner,
-        "hadamard": a.out_channels + f.transform.size(c.group_dim) - 1,
-        "quant_out": a.out_channels,
-        "residual": c.d_model,
-        "quant_in": a.in_channels,
-    }
+    layer = {u.name: work.sizes[u.steps] for u in MACHINE.units if u.name not in UNCOUNTED}
+    layer["lanes"] = work.in_beats + work.out_beats
+    layer["epilogue"] = epilogue(c.d_in_proj, 1) + epilogue(c.d_model, c.ngroups)
+    layer["conv"] += -(-c.conv_dim // CONV_HEADER)
+    layer["hadamard"] += f.transform.size(c.group_dim) - 1
+    layer["embed"] = layer["head"] = 0
+    twice = a.head_twice * -(-c.vocab_size // a.lanes) * a.in_words
     once = {
-        "lanes": work.head_beats(c.vocab_size) + a.head_twice * weights,
+        "lanes": work.head_beats(c.vocab_size) + twice,
         "epilogue": epilogue(c.vocab_size, 1),
         "residual": c.d_model,
         "quant_in": a.in_channels,
         "embed": a.in_channels,
         "head": epilogue(c.vocab_size, 1),
     }
-    names = dict.fromkeys([*layer, *once])
-    return {n: c.n_layer * layer.get(n, 0) + once.get(n, 0) for n in names}
+    return {name: c.n_layer * each + once.get(name, 0) for name, each in layer.items()}

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import Out
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
+from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.ports import ADDRESS_BITS, ports
 from lightmamba.arch.program import Op
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
@@ -169,7 +170,7 @@ class MemorySide(Elaboratable):
             self._start(m, walk, self.sequencer.begin)
             join(m, walk.o, self.readers[name].command)
         for name in (*STATIC, "embedding"):
-            join(m, self.readers[name].o, units.port(units.graph.client(name).target))
+            join(m, self.readers[name].o, units.port(MACHINE.client(name).target))
 
     def _start(self, m: Module, walk: Any, start: Value) -> None:
         m.d.comb += [walk.run.eq(self.host.control[0]), walk.start.eq(start)]

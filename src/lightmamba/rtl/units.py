@@ -8,7 +8,7 @@ from typing import Any
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.graph import Graph, Unit
+from lightmamba.arch.graph import Unit
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.program import COMMANDS
 from lightmamba.rtl.counters import Counters
@@ -26,7 +26,6 @@ class Units(Elaboratable):
     Parameters
     ----------
     config : ArchConfig
-    graph : Graph
 
     Attributes
     ----------
@@ -43,15 +42,16 @@ class Units(Elaboratable):
     quant_in: Any
     ssm: Any
 
-    def __init__(self, config: ArchConfig, graph: Graph = MACHINE) -> None:
-        self.graph, self.parts = graph, dict[str, Any]()
-        for unit in sorted(graph.units, key=lambda u: u.name == "lanes"):
+    def __init__(self, config: ArchConfig) -> None:
+        self.parts: dict[str, Any] = {}
+        for unit in sorted(MACHINE.units, key=lambda u: u.name == "lanes"):
             self.parts[unit.name] = self._made(unit, config)
-        for stream in graph.between():
+        for stream in MACHINE.between():
             if stream.queue:
                 queue = StreamQueue(shape(stream.payload), stream.depth(config))
                 self.parts[f"{stream.name}_queue"] = queue
-        vars(self).update(self.parts)
+        for name, part in self.parts.items():
+            setattr(self, name, part)
         self.busy = Signal()
         self.working = Signal(len(COMMANDS))
         self.for_head = Signal()  # what quant_in works on is the head's input
@@ -92,7 +92,7 @@ class Units(Elaboratable):
 
     def _streams(self) -> Iterator[tuple[Any, Any]]:
         """Output and input of every connection, in the order of the graph."""
-        for stream in self.graph.between():
+        for stream in MACHINE.between():
             source, target = self.port(stream.source), self.port(stream.target)
             if stream.queue:
                 queue = self.parts[f"{stream.name}_queue"]
@@ -102,8 +102,8 @@ class Units(Elaboratable):
 
     def count(self, counters: Counters) -> None:
         """Connect everything that the units count."""
-        events = {c.name: [self.port(event) for event in c.events] for c in self.graph.counters}
-        working = Cat(events[c.name] for c in self.graph.counters if c.kind == "cycle")
+        events = {c.name: [self.port(event) for event in c.events] for c in MACHINE.counters}
+        working = Cat(events[c.name] for c in MACHINE.counters if c.kind == "cycle")
         lost = self.quant_in.lost_scale
         events["idle"] = [~working.any()]
         events["ssm_busy"] = [self.ssm.busy & ~self.ssm.waiting]
@@ -115,7 +115,7 @@ class Units(Elaboratable):
 
     def seen(self) -> Iterator[tuple[str, Value, list[Value]]]:
         """Every probe: its name, when it has something to show, and its fields."""
-        for unit in self.graph.units:
+        for unit in MACHINE.units:
             for shown in unit.shows:
                 port = self.port(f"{unit.name}.{shown.port}")
                 if not hasattr(port, "ready"):

@@ -23,6 +23,8 @@ SIZES = {
     "d_inner": "channels of x, z and y",
     "out_channels": "d_inner, every norm group padded to whole groups of 128",
     "conv_dim": "channels of x, B and C",
+    "conv_words": "a word of parameters for each of them, and a header to every eight",
+    "embedding_words": "a word for eight of in_channels, and one of a scale for 128",
     "bc_channels": "channels of B and C",
     "nheads": "heads",
     "ngroups": "norm groups",
@@ -34,7 +36,7 @@ SIZES = {
     "vocab_size": "logits",
     "in_rows": "rows of in_proj",
     "lane_rows": "rows of a lane",
-    "one": "one",
+    "one": "1",
 }
 
 
@@ -280,9 +282,8 @@ class Graph:
         if payload in self.apart:
             return 0
         if payload[:1] not in ("s", "u") or not payload[1:].isdigit():
-            raise ValueError(
-                f"there is no payload {payload}; records are {', '.join(self.records)}"
-            )
+            records = ", ".join(self.records)
+            raise ValueError(f"there is no payload {payload}; try s16 or u64, or one of {records}")
         return int(payload[1:])
 
 

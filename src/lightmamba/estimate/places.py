@@ -7,21 +7,32 @@ units. Numbers of both are constants of the compiled loops.
 import numpy as np
 
 from lightmamba.arch.counters import CYCLES
+from lightmamba.arch.graph import MEMORY
 from lightmamba.arch.machine import MACHINE
 
 __all__ = [
     "COMMAND_RING", "EMPTY", "FINE", "HELD", "INPUTS", "LANE", "MODEL", "NEVER", "NONE", "OUTPUTS",
-    "QUEUES", "READERS", "REQUEST_RING", "UNITS", "WRITERS",
+    "QUEUES", "READERS", "REQUEST_RING", "SPECIAL", "UNITS", "WRITERS",
 ]  # fmt: skip
 
 NEVER = 1 << 60  # later than everything
 FINE = 1024  # parts of a cycle in which a port keeps time
 COMMAND_RING, REQUEST_RING = 128, 8192  # that may wait: of a reader, of a channel
-INPUTS, OUTPUTS = 4, 3  # streams of a unit, at most
 # A step of a unit takes so many items of an input: 0 waits for one all the same, NONE does not. It
 # gives an output up to two items, 0 wants room all the same; HELD + n: one that is held back, and
 # lets the last n go; NONE: it does not look at the output; EMPTY: it waits until all is taken.
 NONE, EMPTY, HELD = -1, -2, 3
+
+SPECIAL = ("lanes", "epilogue", "residual", "activations")  # units without such a table
+
+
+def _most(end: str) -> int:
+    """Streams that a unit with a table has at this end, at most."""
+    units = [getattr(s, end).split(".")[0] for s in MACHINE.streams]
+    return max(units.count(name) for name in units if name not in (*SPECIAL, MEMORY))
+
+
+INPUTS, OUTPUTS = _most("target"), _most("source")
 
 READERS = ("state", "embedding", "conv_params", "head_params", "gate_params", "conv_state")
 LANE = len(READERS)  # the first lane's reader

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lightmamba.arch.contract import CONV_HEADER, WORD_BITS
+from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.ports import ports
 from lightmamba.estimate.workload import Workload
@@ -95,7 +95,6 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
     layer = {u.name: work.sizes[u.steps] for u in MACHINE.units if u.name not in UNCOUNTED}
     layer["lanes"] = work.in_beats + work.out_beats
     layer["epilogue"] = epilogue(c.d_in_proj, 1) + epilogue(c.d_model, c.ngroups)
-    layer["conv"] += -(-c.conv_dim // CONV_HEADER)
     layer["hadamard"] += f.transform.size(c.group_dim) - 1
     layer["embed"] = layer["head"] = 0
     twice = a.head_twice * -(-c.vocab_size // a.lanes) * a.in_words

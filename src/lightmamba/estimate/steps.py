@@ -8,18 +8,16 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.contract import BLOCK, CONV_HEADER, GROUP
+from lightmamba.arch.contract import BLOCK, CONV_HEADER, GROUP, WORD
 from lightmamba.arch.graph import Stream
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.program import Kind
 from lightmamba.estimate.places import EMPTY, HELD, INPUTS, NONE, OUTPUTS
 from lightmamba.estimate.workload import Workload
 
-__all__ = ["SPECIAL", "gathering", "inputs", "outputs", "table"]
+__all__ = ["gathering", "inputs", "outputs", "table"]
 
 Table = NDArray[np.int8]
-SPECIAL = ("lanes", "epilogue", "residual", "activations")  # have kernels of their own
-WORD_BYTES = 8
 
 
 def inputs(unit: str) -> list[Stream]:
@@ -82,7 +80,7 @@ def _period(unit: str, steps: int, stream: Stream, sizes: Mapping[str, int]) -> 
 def _embed(work: Workload, sizes: Mapping[str, int]) -> Table:
     """Eight channels to a word; that of a group's scale is taken with its first."""
     found, at = _empty(sizes["in_channels"]), np.arange(sizes["in_channels"])
-    found[at % WORD_BYTES == 0, 0] = 1
+    found[at % WORD == 0, 0] = 1
     found[at % GROUP == 0, 0] = 2
     found[:, INPUTS] = at < sizes["d_model"]
     return found

@@ -23,7 +23,7 @@ from lightmamba.arch.pace import paces
 from lightmamba.arch.ports import Port, ports
 from lightmamba.arch.program import Kind
 from lightmamba.estimate import places as p
-from lightmamba.estimate.steps import SPECIAL, gathering, inputs, outputs, table
+from lightmamba.estimate.steps import gathering, inputs, outputs, table
 from lightmamba.estimate.workload import Workload
 
 __all__ = ["COLD", "Run", "fill"]
@@ -112,7 +112,7 @@ class _Filler:
         """Tables of steps; which queues they take from and give to."""
         m, found, at = self.model, [], 0
         m.inputs[:], m.outputs[:] = -1, -1
-        plain = [u.name for u in MACHINE.units if u.name not in SPECIAL]
+        plain = [u.name for u in MACHINE.units if u.name not in p.SPECIAL]
         for name in (*plain, "words_in", "words_out"):
             if name in plain:
                 steps = table(name, self.work, self.run.vocab)

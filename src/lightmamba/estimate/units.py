@@ -22,18 +22,9 @@ from lightmamba.estimate.queues import (
 )
 
 __all__ = [
-    "BUSY",
-    "DRAIN",
-    "ENDING",
-    "OVER",
-    "ends",
-    "epilogue",
-    "lanes",
-    "plain",
-    "record",
-    "residual",
-    "router",
-]
+    "BUSY", "DRAIN", "ENDING", "OVER", "ends", "epilogue", "lanes", "plain", "record",
+    "residual", "router",
+]  # fmt: skip
 
 MULTIPLYING, SCALE, WAIT_ACTIVATION, WAIT_MEMORY, WAIT_EPILOGUE, IDLE = range(len(CYCLES))
 WAITING, BUSY, ENDING, OVER = range(4)  # what `running` says of the token

@@ -53,10 +53,12 @@ class Workload:
     @property
     def sizes(self) -> dict[str, int]:
         """Sizes of a job by the names that the graph has for them."""
-        c, a = self.config, self.arch
+        c, a, words = self.config, self.arch, self.memory.stream_words
         return {
             "d_model": c.d_model, "in_channels": a.in_channels, "d_inner": c.d_inner,
-            "out_channels": a.out_channels, "conv_dim": c.conv_dim, "nheads": c.nheads,
+            "out_channels": a.out_channels, "conv_dim": c.conv_dim,
+            "conv_words": words["conv_params"],
+            "embedding_words": words["embedding"], "nheads": c.nheads,
             "bc_channels": 2 * c.ngroups * c.d_state, "ngroups": c.ngroups,
             "group_dim": c.group_dim, "headdim": c.headdim, "state_words": self.memory.state_words,
             "row_words": a.row_words, "head_words": c.headdim * a.row_words,

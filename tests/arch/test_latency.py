@@ -40,7 +40,7 @@ def test_latencies_are_those_of_the_units(both) -> None:
     assert set(units.parts) - set(said) == {"bc", "heads_queue", "x_queue", "z_queue"}
     for name, attribute in OWN.items():
         stream = MACHINE.stream(name)
-        unit = units.parts[stream.source.split(".")[0]]
+        unit = units.parts[stream.giver]
         assert MACHINE.latency(stream, config) == getattr(unit, attribute)
 
 

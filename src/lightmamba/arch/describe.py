@@ -98,7 +98,7 @@ def _units(config: ArchConfig) -> Iterable[tuple[str, ...]]:
 def _streams(config: ArchConfig) -> Iterable[tuple[str, ...]]:
     for stream in MACHINE.streams:
         items = stream.items if stream.per == 1 else f"{stream.items} / {stream.per}"
-        known = stream.latency is not None or not stream.source.startswith(f"{MEMORY}.")
+        known = stream.latency is not None or stream.giver != MEMORY
         yield (
             stream.name, stream.source, stream.target, stream.payload, stream.doc,
             "1" if stream.items == stream.per or stream.items == "one" else items, stream.queue,

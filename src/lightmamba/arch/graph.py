@@ -166,6 +166,16 @@ class Stream:
         if self.queue and self.queue not in ArchConfig.__dataclass_fields__:
             raise ValueError(f"{self.name}: ArchConfig has no {self.queue} to be its depth")
 
+    @property
+    def giver(self) -> str:
+        """Unit that it comes from."""
+        return self.source.split(".")[0]
+
+    @property
+    def taker(self) -> str:
+        """Unit that it goes to."""
+        return self.target.split(".")[0]
+
     def count(self, sizes: Mapping[str, int]) -> int:
         """Items of a job."""
         per = self.per if isinstance(self.per, int) else sizes[self.per]
@@ -254,7 +264,7 @@ class Graph:
 
     def between(self) -> tuple[Stream, ...]:
         """Streams from unit to unit."""
-        return tuple(s for s in self.streams if MEMORY not in _units(s))
+        return tuple(s for s in self.streams if MEMORY not in (s.giver, s.taker))
 
     def client(self, name: str) -> Stream:
         """The stream that a reader of memory gives its words to."""
@@ -264,7 +274,7 @@ class Graph:
         """Cycles from a step of the source to the item at its output."""
         if stream.latency is not None:
             return cycles(stream.latency, config)
-        return cycles(self.unit(_units(stream)[0]).latency, config)
+        return cycles(self.unit(stream.giver).latency, config)
 
     def room(self, stream: Stream, config: ArchConfig) -> int:
         """Items that fit between a step of the source and the target."""
@@ -285,7 +295,3 @@ class Graph:
             records = ", ".join(self.records)
             raise ValueError(f"there is no payload {payload}; try s16 or u64, or one of {records}")
         return int(payload[1:])
-
-
-def _units(stream: Stream) -> tuple[str, str]:
-    return stream.source.split(".")[0], stream.target.split(".")[0]

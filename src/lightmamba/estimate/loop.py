@@ -1,6 +1,7 @@
 """The clock of a running model: from each cycle in which something happens to the next."""
 
 from lightmamba.arch.latency import FETCH
+from lightmamba.arch.ports import STATIC
 from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.memory import (
     CONV,
@@ -37,7 +38,7 @@ U_UNPACKER, U_CHANNEL = UNITS["unpacker"], len(UNITS)
 U_PACKER, U_CONV, U_LOGITS = (UNITS[f"write_{name}"] for name in WRITERS)
 Q_CONV, Q_LOGITS = QUEUES["conv_written"], QUEUES["logits"]
 EMBEDDING = READERS.index("embedding")
-STATIC = tuple(READERS.index(n) for n in ("conv_params", "head_params", "gate_params"))
+R_STATIC = tuple(READERS.index(name) for name in STATIC)
 
 
 @kernel
@@ -130,5 +131,5 @@ def _prefetch(m, t, at):
     """Ask for what is the same for every token: weights and parameters of the next one."""
     for lane in range(LANE, LANE + m.sizes.lane_readers):
         command(m, t, lane, m.readers[lane].segment, at, 0)
-    for reader in STATIC:
+    for reader in R_STATIC:
         command(m, t, reader, m.readers[reader].segment, at, 0)

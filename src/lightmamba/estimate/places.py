@@ -9,6 +9,7 @@ import numpy as np
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.graph import MEMORY
 from lightmamba.arch.machine import MACHINE
+from lightmamba.arch.ports import AUX_READERS, AUX_WRITERS
 
 __all__ = [
     "COMMAND_RING", "EMPTY", "FINE", "HELD", "INPUTS", "LANE", "MODEL", "NEVER", "NONE", "OUTPUTS",
@@ -28,22 +29,22 @@ SPECIAL = ("lanes", "epilogue", "residual", "activations")  # units without such
 
 def _most(end: str) -> int:
     """Streams that a unit with a table has at this end, at most."""
-    units = [getattr(s, end).split(".")[0] for s in MACHINE.streams]
+    units = [getattr(s, end) for s in MACHINE.streams]
     return max(units.count(name) for name in units if name not in (*SPECIAL, MEMORY))
 
 
-INPUTS, OUTPUTS = _most("target"), _most("source")
+INPUTS, OUTPUTS = _most("taker"), _most("giver")
 
-READERS = ("state", "embedding", "conv_params", "head_params", "gate_params", "conv_state")
+READERS = ("state", *AUX_READERS)
 LANE = len(READERS)  # the first lane's reader
-WRITERS = ("state", "conv_state", "logits")  # their units are the last ones of the graph
+WRITERS = ("state", *AUX_WRITERS)  # their units are the last ones of the graph
 INSIDE = ("rows", "words_in", "words_out")  # queues of the epilogue and of the activation buffer
 FIRST = ("embed", "lanes", "epilogue")  # act before those that give to them a job later
 
 
 # Queues that carry data; those of the readers' beats follow.
 QUEUES = {name: n for n, name in enumerate([
-    *(s.name for s in MACHINE.streams if not s.source.startswith("memory.")),
+    *(s.name for s in MACHINE.streams if s.giver != MEMORY),
     "state_ahead", *INSIDE,
 ])}  # fmt: skip
 # In the order in which they act within a cycle: who gives before who takes. Channels of memory

@@ -22,12 +22,12 @@ Table = NDArray[np.int8]
 
 def inputs(unit: str) -> list[Stream]:
     """Streams to a unit, in the order of a table's columns."""
-    return [s for s in MACHINE.streams if s.target.startswith(f"{unit}.")]
+    return [s for s in MACHINE.streams if s.taker == unit]
 
 
 def outputs(unit: str) -> list[Stream]:
     """Streams from a unit."""
-    return [s for s in MACHINE.streams if s.source.startswith(f"{unit}.")]
+    return [s for s in MACHINE.streams if s.giver == unit]
 
 
 def table(unit: str, work: Workload, vocab: int) -> Table:

@@ -239,11 +239,11 @@ class _Filler:
             r.free, taker = STATE_READ_BURSTS * arch.burst_beats, "unpacker"
             r.segment = memory.state_beats
         else:
-            r.free, taker = arch.aux_fifo * WORD_BITS // bits, MACHINE.client(name).target
+            r.free, taker = arch.aux_fifo * WORD_BITS // bits, MACHINE.client(name).taker
             r.words = memory.conv_words if per_layer else memory.stream_words[name]
             r.words *= 1 if per_layer or name == "embedding" else self.run.layers
             r.segment, r.delay = -(-r.words // r.per_beat), WORD_READER_DATA + shared
-        target = self.unit[taker.split(".")[0]]
+        target = self.unit[taker]
         self._queue(len(self.queue) + number, int(r.free) + 1, self.read + port, target)
 
     def _writers(self) -> None:
@@ -265,7 +265,7 @@ class _Filler:
 
 def _ends(stream: Stream) -> tuple[str, str]:
     """Units of a running model that give and take a stream's items."""
-    giver, (taker, port) = stream.source.split(".")[0], stream.target.split(".")
+    giver, taker, port = stream.giver, stream.taker, stream.target.split(".")[1]
     if taker == MEMORY:
         taker = f"write_{port}"
     elif taker == "activations":

@@ -11,7 +11,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.ports import ADDRESS_BITS, ports
+from lightmamba.arch.ports import ADDRESS_BITS, AUX_READERS, STATIC, ports
 from lightmamba.arch.program import Op
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
@@ -26,8 +26,6 @@ from lightmamba.rtl.units import Units
 from lightmamba.rtl.writer import WordWriter, Writer
 
 __all__ = ["MemorySide"]
-
-STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
 
 
 class MemorySide(Elaboratable):
@@ -66,9 +64,7 @@ class MemorySide(Elaboratable):
                 for n in range(config.lanes)
             },
             "state": Reader(config.state_port_bits, STATE_READ_BURSTS * burst, burst),
-            **{
-                name: WordReader(aux, words, burst) for name in ("embedding", *STATIC, "conv_state")
-            },
+            **{name: WordReader(aux, words, burst) for name in AUX_READERS},
         }
         self.writers: dict[str, Any] = {
             "state": Writer(config.state_port_bits, STATE_WRITE_BURSTS * burst, burst),

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP, TAPS
+from lightmamba.arch.machine import BLOCKS_HELD
 from lightmamba.arch.manifest import ORDERS
 from lightmamba.arch.program import COMMANDS
 from lightmamba.arch.target import Target
@@ -17,7 +18,6 @@ __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same gates
 STATES = (128, 64, 32)
 CAPACITIES = ("in_channels", "out_channels", "heads", "groups", "padded_state", "program")
-WAITING = 2 * BLOCK  # channels of x that rtl/blocks.py holds
 
 
 def plan(
@@ -148,12 +148,12 @@ def _reordered(c: Mamba2Config, target: Target) -> None:
 
     Rows of z wait for nothing but x that came before them, so z_queue may be as short as it is.
     """
-    needed, depth = c.headdim - WAITING, target.machine.x_queue
+    needed, depth = c.headdim - BLOCKS_HELD, target.machine.x_queue
     if depth < needed:
         raise InputError(
-            f"x_queue and the {WAITING} channels that wait for their exponents hold one head of "
-            f"headdim {c.headdim}, but x_queue of target {target.name} is {depth}; set x_queue = "
-            f"{needed} in the [machine] table of a copy of it"
+            f"x_queue and the {BLOCKS_HELD} channels that wait for their exponents hold one head "
+            f"of headdim {c.headdim}, but x_queue of target {target.name} is {depth}; set "
+            f"x_queue = {needed} in the [machine] table of a copy of it"
         )
 
 

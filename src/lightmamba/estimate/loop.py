@@ -2,39 +2,17 @@
 
 from lightmamba.arch.latency import FETCH
 from lightmamba.arch.ports import STATIC
+from lightmamba.estimate import memory, packing, units
 from lightmamba.estimate.jit import kernel
-from lightmamba.estimate.memory import (
-    CONV,
-    LOGITS,
-    channel,
-    command,
-    read_port,
-    states,
-    write_port,
-)
-from lightmamba.estimate.packing import packer, unpacker, word_writer
 from lightmamba.estimate.places import LANE, NEVER, QUEUES, READERS, UNITS, WRITERS
 from lightmamba.estimate.queues import wake
-from lightmamba.estimate.units import (
-    BUSY,
-    ENDING,
-    OVER,
-    U_EPILOGUE,
-    U_LANES,
-    U_RESIDUAL,
-    U_ROUTER,
-    U_SEQUENCER,
-    epilogue,
-    lanes,
-    plain,
-    record,
-    residual,
-    router,
-)
+from lightmamba.estimate.units import BUSY, ENDING, OVER
 
 __all__ = ["run"]
 
-U_UNPACKER, U_CHANNEL = UNITS["unpacker"], len(UNITS)
+U_SEQUENCER, U_UNPACKER, U_CHANNEL = UNITS["sequencer"], UNITS["unpacker"], len(UNITS)
+U_LANES, U_EPILOGUE = UNITS["lanes"], UNITS["epilogue"]
+U_ROUTER, U_RESIDUAL = UNITS["router"], UNITS["residual"]
 U_PACKER, U_CONV, U_LOGITS = (UNITS[f"write_{name}"] for name in WRITERS)
 Q_CONV, Q_LOGITS = QUEUES["conv_written"], QUEUES["logits"]
 EMBEDDING = READERS.index("embedding")
@@ -65,30 +43,30 @@ def _act(m, t, steps, unit, now):
     """One unit's part of a cycle; when it wants to act again."""
     size = m.sizes
     if unit >= size.write:
-        return write_port(m, t, unit - size.write, now)
+        return memory.write_port(m, t, unit - size.write, now)
     if unit >= size.read:
-        return read_port(m, t, unit - size.read, now)
+        return memory.read_port(m, t, unit - size.read, now)
     if unit >= U_CHANNEL:
-        return channel(m, t, unit - U_CHANNEL, now)
+        return memory.channel(m, t, unit - U_CHANNEL, now)
     if unit == U_LANES:
-        return lanes(m, t, now)
+        return units.lanes(m, t, now)
     if unit == U_EPILOGUE:
-        return epilogue(m, t, now)
+        return units.epilogue(m, t, now)
     if unit == U_ROUTER:
-        return router(m, t, now)
+        return units.router(m, t, now)
     if unit == U_RESIDUAL:
-        return residual(m, t, now)
+        return units.residual(m, t, now)
     if unit == U_UNPACKER:
-        return unpacker(m, t, now)
+        return packing.unpacker(m, t, now)
     if unit == U_PACKER:
-        return packer(m, t, now)
+        return packing.packer(m, t, now)
     if unit == U_CONV:
-        return word_writer(m, t, Q_CONV, CONV, now)
+        return packing.word_writer(m, t, Q_CONV, memory.CONV, now)
     if unit == U_LOGITS:
-        return word_writer(m, t, Q_LOGITS, LOGITS, now)
+        return packing.word_writer(m, t, Q_LOGITS, memory.LOGITS, now)
     if unit == U_SEQUENCER:
         return _sequencer(m, t, now)
-    return plain(m, t, steps, unit, now)
+    return units.plain(m, t, steps, unit, now)
 
 
 @kernel
@@ -102,7 +80,7 @@ def _sequencer(m, t, now):
             for n in range(len(WRITERS)):
                 if m.writers[n].done < m.writers[n].due:
                     return NEVER
-        record(m, t, 4 * size.layers + 3, now)
+        units.record(m, t, 4 * size.layers + 3, now)
         token.number += 1
         if token.number == size.tokens:
             token.running = OVER
@@ -111,16 +89,16 @@ def _sequencer(m, t, now):
     token.headed = t[size.heads + token.number]
     for unit in (U_LANES, U_EPILOGUE, U_ROUTER):
         m.units[unit].job = 0
-    record(m, t, 0, now)
+    units.record(m, t, 0, now)
     if token.headed:
         for lane in range(LANE, LANE + size.lane_readers):
-            command(m, t, lane, size.head_beats, now + 2, 0)
-        m.writers[LOGITS].due += m.writers[LOGITS].command
+            memory.command(m, t, lane, size.head_beats, now + 2, 0)
+        m.writers[memory.LOGITS].due += m.writers[memory.LOGITS].command
     _prefetch(m, t, now + 2)
     if not token.early:
-        states(m, t, now + 2)
+        memory.states(m, t, now + 2)
     token.early = 0
-    command(m, t, EMBEDDING, m.readers[EMBEDDING].segment, now + FETCH + 1, 0)
+    memory.command(m, t, EMBEDDING, m.readers[EMBEDDING].segment, now + FETCH + 1, 0)
     wake(m, U_LANES, now + 1)
     wake(m, U_EPILOGUE, now + 1)
     return NEVER
@@ -130,6 +108,6 @@ def _sequencer(m, t, now):
 def _prefetch(m, t, at):
     """Ask for what is the same for every token: weights and parameters of the next one."""
     for lane in range(LANE, LANE + m.sizes.lane_readers):
-        command(m, t, lane, m.readers[lane].segment, at, 0)
+        memory.command(m, t, lane, m.readers[lane].segment, at, 0)
     for reader in R_STATIC:
-        command(m, t, reader, m.readers[reader].segment, at, 0)
+        memory.command(m, t, reader, m.readers[reader].segment, at, 0)

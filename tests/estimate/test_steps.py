@@ -59,5 +59,5 @@ def test_elements_gather_to_words():
 def test_who_gives_acts_before_who_takes():
     """But for what comes round to the next projection."""
     for stream in MACHINE.between():
-        if stream.taker not in ("epilogue", "activations"):
+        if stream.taker != "activations" and stream.name not in ("rms_in", "rms_out"):
             assert UNITS[stream.giver] < UNITS[stream.taker], stream.name

@@ -19,7 +19,8 @@ from typing import Any
 
 from bench.common import RESULTS, write_results
 from lightmamba.arch.amount import Amount
-from lightmamba.arch.config import BLOCK, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK
 from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.target import Target
 from lightmamba.compiler.memory import Memory

@@ -114,7 +114,9 @@ def test_no_block_escapes():
     """Every block is of a known kind, so that none is left out because its name is misspelt."""
     assert sum(len(code(page, "python")) for page in PAGES) >= 15
     kinds = {block.kind for page in PAGES for block in blocks(page)}
-    assert kinds <= {"", "python", "python no-run", "toml", "text", "bibtex"}
+    # A diff is applied by tests/arch/test_one_more_unit.py.
+    assert kinds <= {"", "python", "python no-run", "toml", "text", "bibtex", "diff"}
+    assert [p.name for p in PAGES if code(p, "diff")] == ["add-a-block.md"]
     assert {str(p.relative_to(ROOT)) for p in PAGES if code(p, "python no-run")} == NO_RUN
 
 

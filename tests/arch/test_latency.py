@@ -2,16 +2,15 @@
 
 import gc
 import warnings
-from dataclasses import fields
 
 import pytest
-from amaranth.hdl import UnusedElaboratable
+from amaranth.hdl import UnusedElaboratable, Value
 
-from lightmamba.arch import latency
+from lightmamba.arch import latency, machine
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.latency import Latency
+from lightmamba.arch.graph import cycles
+from lightmamba.arch.machine import MACHINE
 from lightmamba.rtl import lanes, reader, sequencer, streams, writer
-from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.units import Units
 
 MACHINES = (
@@ -20,43 +19,46 @@ MACHINES = (
     ArchConfig(lanes=9, port_bits=512, state_elements=128),
     ArchConfig(lanes=2, weight_bits=8, act_bits=8, multiplier_bits=8, padded_state=64),
 )
+# The attributes of units that say the latency of a stream of its own; others have `latency`.
+OWN = {"sum_in": "sum_latency", "sum_out": "sum_latency", "y": "y_latency"}
 
 
-@pytest.mark.parametrize("config", MACHINES)
-def test_latencies_are_those_of_the_units(config: ArchConfig) -> None:
+@pytest.fixture(scope="module", params=MACHINES, ids=range(len(MACHINES)))
+def both(request):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)  # they are only asked, not built
-        units = Units(config)
-        wanted = {
-            "lanes": units.lanes.latency,
-            "epilogue": units.epilogue.latency,
-            "ssm_y": units.ssm.y_latency,
-            "embed": units.embed.latency,
-            "residual": units.residual.latency,
-            "residual_sum": units.residual.sum_latency,
-            "rms": units.rms_in.latency,
-            "quantizer": units.quant_in.latency,
-            "activations": ActivationBuffer.latency,
-            "discretize": units.discretize.latency,
-            "conv": units.conv.latency,
-            "blocks": units.blocks.latency,
-            "ssm": units.ssm.latency,
-            "gate": units.gate.latency,
-            "gate_sum": units.gate.sum_latency,
-            "hadamard": units.hadamard.latency,
-            "head": units.head.latency,
-            "queue": streams.StreamQueue.latency,
-            "reader": reader.Reader.latency,
-            "reader_data": reader.Reader.data_latency,
-            "word_reader_data": reader.WordReader.data_latency,
-            "writer": writer.Writer.latency,
-        }
+        units = Units(request.param)
+        yield request.param, units
         del units
         gc.collect()
-    assert {f.name: getattr(Latency.of(config), f.name) for f in fields(Latency)} == wanted
+
+
+def test_latencies_are_those_of_the_units(both) -> None:
+    config, units = both
+    said = {u.name: cycles(u.latency, config) for u in MACHINE.units if u.latency}
+    assert said == {name: units.parts[name].latency for name in said}
+    assert set(units.parts) - set(said) == {"bc", "heads_queue", "x_queue", "z_queue"}
+    for name, attribute in OWN.items():
+        stream = MACHINE.stream(name)
+        unit = units.parts[stream.giver]
+        assert MACHINE.latency(stream, config) == getattr(unit, attribute)
+
+
+def test_streams_are_as_wide_as_their_payloads(both) -> None:
+    _, units = both
+    for stream in MACHINE.streams:
+        for end in (stream.source, stream.target):
+            if not end.startswith("memory.") and stream.payload not in MACHINE.apart:
+                found = len(Value.cast(units.port(end).payload))
+                assert found == MACHINE.bits(stream.name), stream.name
 
 
 def test_depths_are_those_of_the_gates() -> None:
-    assert latency.PARTS == lanes.OUTPUTS
+    assert machine.PARTS == lanes.OUTPUTS
     assert latency.FETCH == sequencer.WORDS + 2
     assert latency.OUTSTANDING == writer.OUTSTANDING
+    assert streams.StreamQueue.latency == latency.QUEUE
+    assert reader.Reader.latency == latency.READER
+    assert reader.Reader.data_latency == latency.READER_DATA
+    assert reader.WordReader.data_latency == latency.WORD_READER_DATA
+    assert writer.Writer.latency == latency.WRITER

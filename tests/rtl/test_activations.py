@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.arch.config import BLOCK, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK
 from lightmamba.rtl.activations import ActivationBuffer
 
 PATIENCE = 2000  # cycles

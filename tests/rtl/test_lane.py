@@ -8,7 +8,8 @@ from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from numpy.testing import assert_array_equal
 
-from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.rtl.lane import Lane, control, delays
 from lightmamba.rtl.layouts import i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue

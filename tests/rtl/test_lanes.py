@@ -10,7 +10,8 @@ from amaranth.lib import wiring
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from lightmamba.arch.config import GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import GROUP
 from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.lanes import Lanes
 from tests.support.beats import lane_beats

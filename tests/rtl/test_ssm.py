@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, Value
 
-from lightmamba.arch.config import BLOCK, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK
 from lightmamba.arch.program import Kind
 from lightmamba.rtl.bc import BCStore
 from lightmamba.rtl.ssm import Ssm

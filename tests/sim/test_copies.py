@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.contract import PAGE
 from lightmamba.arch.place import Place
-from lightmamba.arch.target import PAGE, Target
+from lightmamba.arch.target import Target
 from lightmamba.engine import Engine
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.sim import Twin, open_twin

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.config import GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import GROUP
 
 __all__ = ["lane_beats"]
 

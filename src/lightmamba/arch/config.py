@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from lightmamba.arch.contract import BLOCK, GROUP, PAGE, SCALE_PERIOD, WORD_BITS
 from lightmamba.arch.plain import checked
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
 
 __all__ = ["ArchConfig", "build_hash"]
-
-BLOCK = 32  # activations, and state elements, that share a scale
-GROUP = 128  # weights that share a scale
-WORD_BITS = 64  # of the small streams: parameters, embedding, conv state, logits
-SCALE_PERIOD = {4: 64, 8: 128}  # weight beats that one scale beat covers, by weight bits
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class ArchConfig:
         among("head_act_bits", 8)
         within("head_qmax", 1, 127)
         within("lanes", 1, 64)
-        within("burst_beats", 1, min(256, 4096 * 8 // max(self.port_bits, self.state_port_bits)))
+        within("burst_beats", 1, min(256, PAGE * 8 // max(self.port_bits, self.state_port_bits)))
         within("weight_fifo", 2 * self.burst_beats, 1 << 14)
         within("state_fifo", 2, 1 << 16)
         within("aux_fifo", 2 * self.burst_beats * self.aux_port_bits // WORD_BITS, 1 << 14)

@@ -1,6 +1,7 @@
 """Hardware counters: every cycle of a token by what the lanes did, losses, traffic."""
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.ports import ports
 
 __all__ = ["COUNTER_BITS", "CYCLES", "LOSSES", "counters"]
@@ -8,15 +9,9 @@ __all__ = ["COUNTER_BITS", "CYCLES", "LOSSES", "counters"]
 COUNTER_BITS = 48
 
 # Each cycle of a token is exactly one of these, in this priority.
-CYCLES = (
-    "multiplying", "scale", "wait_activation", "wait_memory", "wait_epilogue", "idle",
-)  # fmt: skip
-SSM = ("ssm_busy", "ssm_waiting")
+CYCLES = tuple(c.name for c in MACHINE.counters if c.kind == "cycle")
 # The engine's names (docs/reference/observables.md); `clipped` is intended, the others are not.
-LOSSES = (
-    "embedding", "in_proj", "conv.input", "conv", "dt", "ssm.h", "ssm.y", "gate", "hadamard",
-    "out_proj", "residual", "head", "in_proj.scale", "out_proj.scale", "head.scale", "clipped",
-)  # fmt: skip
+LOSSES = tuple(c.name for c in MACHINE.counters if c.kind == "loss")
 
 
 def counters(config: ArchConfig) -> tuple[str, ...]:
@@ -30,4 +25,4 @@ def counters(config: ArchConfig) -> tuple[str, ...]:
         for port in ports(config)
         for what in ("beats_read", "beats_written", "wait")
     ]
-    return (*CYCLES, *SSM, *LOSSES, *traffic)
+    return (*(counter.name for counter in MACHINE.counters), *traffic)

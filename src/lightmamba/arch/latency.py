@@ -1,63 +1,21 @@
-"""Latencies of the units and depths of their queues: what the performance model knows of the RTL.
+"""Cycles and depths of what moves data between units and memory; those of units: ``machine.py``.
 
-Cycles from a transfer at a unit's input to valid at its output, as the units' own attributes say;
-``tests/arch/test_latency.py`` validates these numbers against the RTL.
+``tests/arch/test_latency.py`` validates both against the RTL.
 """
 
-from dataclasses import dataclass
-
-from lightmamba.arch.config import BLOCK, ArchConfig
 from lightmamba.arch.program import INSTRUCTION_BITS
 
 __all__ = [
-    "EPILOGUE_ROWS", "FETCH", "OUTSTANDING", "PARTS", "STATE_READ_BURSTS", "STATE_WRITE_BURSTS",
-    "Latency",
+    "FETCH", "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "STATE_READ_BURSTS",
+    "STATE_WRITE_BURSTS", "WORD_READER_DATA", "WRITER",
 ]  # fmt: skip
 
-EPILOGUE_ROWS = 2  # that it finishes in a cycle, where there are as many lanes
-PARTS = 4  # sums of a slot's part between lanes and epilogue
 FETCH = INSTRUCTION_BITS // 32 + 2  # cycles from one instruction to the next
+QUEUE = 2  # cycles of a StreamQueue
+READER = 4  # from a command to the first address
+READER_DATA = 2  # from a beat on the port to the unit
+WORD_READER_DATA = 3  # the same where beats become words
+WRITER = 3  # from a burst that is complete to its address
 STATE_READ_BURSTS = 20  # of beats of the state, under way or waiting
 STATE_WRITE_BURSTS = 8  # the same of writes
 OUTSTANDING = 16  # bursts of a writer without an answer
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Cycles from input to output, by unit."""
-
-    lanes: int
-    epilogue: int
-    ssm_y: int
-    embed: int = 9
-    residual: int = 6
-    residual_sum: int = 12
-    rms: int = 15
-    quantizer: int = 21
-    activations: int = 2
-    discretize: int = 26
-    conv: int = 23
-    blocks: int = 12
-    ssm: int = 26
-    gate: int = 23
-    gate_sum: int = 22
-    hadamard: int = 14
-    head: int = 3
-    queue: int = 2  # of a StreamQueue
-    reader: int = 4
-    reader_data: int = 2
-    word_reader_data: int = 3
-    writer: int = 3
-
-    @staticmethod
-    def of(config: ArchConfig) -> "Latency":
-        """Those of a machine; where the width of a word decides, trees of adders are deeper."""
-        products = (min(BLOCK, config.products) - 1).bit_length()
-        code = 2 + -(-products // 2)
-        finish = code + 4 + (config.codes - 1).bit_length() + config.head_twice + 4
-        several = config.row_words > 1
-        return Latency(
-            lanes=finish + 5,
-            epilogue=15 + (config.lanes > 16),
-            ssm_y=40 + (config.state_elements // BLOCK).bit_length() - 1 + several,
-        )

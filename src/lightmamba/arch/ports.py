@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
 
-__all__ = ["ADDRESS_BITS", "ID_BITS", "Port", "ports"]
+__all__ = ["ADDRESS_BITS", "AUX_READERS", "AUX_WRITERS", "ID_BITS", "STATIC", "Port", "ports"]
 
 ADDRESS_BITS = 44  # the LPDDR4 of a Versal device begins at 0x500_0000_0000
 ID_BITS = 6  # one id per client of a port; data of one id come in order
@@ -20,7 +20,8 @@ class Port:
     writers: tuple[str, ...]  # clients by write id
 
 
-AUX_READERS = ("embedding", "conv_params", "head_params", "gate_params", "conv_state")
+STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
+AUX_READERS = ("embedding", *STATIC, "conv_state")
 AUX_WRITERS = ("conv_state", "logits")
 
 

@@ -6,6 +6,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lightmamba.arch.ports import STATIC
+
 __all__ = ["INTERFACE", "MAGIC", "REGISTERS", "Register", "offsets", "table"]
 
 
@@ -20,7 +22,7 @@ class Register:
     wide: bool = False  # 64 bits
 
 
-STREAMS = ("conv_params", "head_params", "gate_params", "embedding")  # one per consumer
+STREAMS = (*STATIC, "embedding")  # one per consumer
 
 MAGIC = 0x4C4D4231  # LMB1
 INTERFACE = 2  # goes up when a register moves or changes its meaning

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import PAGE
 from lightmamba.arch.plain import build, checked
 from lightmamba.arch.ports import ports
 from lightmamba.errors import InputError
@@ -23,7 +24,6 @@ CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides;
 KINDS = ("hbm2", "ddr3", "ddr4", "lpddr4")  # memories whose energy is known
 LONGEST_NS = 1e9
 FASTEST_MHZ = 10_000.0
-PAGE = 4096  # regions begin at its multiples
 SLOWEST = 2.0**-16  # bytes per cycle; the fastest is as far above 1
 EXAMPLES = {
     "": "clock_mhz = 100",

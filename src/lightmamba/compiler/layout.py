@@ -6,14 +6,14 @@ Everything is plain bytes, computed by whole arrays; the same model gives the sa
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.config import GROUP, WORD_BITS, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import GROUP, WORD
 from lightmamba.numerics.formats import pack
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["beats", "embedding_rows", "lane_images"]
 
 Bytes = NDArray[np.uint8]
-WORD = WORD_BITS // 8
 
 
 def beats(arch: ArchConfig, rows: int, channels: int) -> int:

@@ -4,19 +4,18 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from lightmamba.arch.config import GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
 from lightmamba.arch.place import STATES, Place, Region, Setting
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.arch.target import PAGE, Channel, Target
+from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
-from lightmamba.compiler.layout import WORD, beats
+from lightmamba.compiler.layout import beats
 from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 
 __all__ = ["Memory", "image"]
-
-EXPONENT_RUN = 32  # beats of state elements after each beat of their exponents
 
 
 def image(name: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.arch.manifest import ORDERS
 from lightmamba.arch.program import COMMANDS
 from lightmamba.arch.target import Target

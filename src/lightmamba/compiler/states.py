@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.config import BLOCK
+from lightmamba.arch.contract import BLOCK, EXPONENT_RUN
 from lightmamba.blocks.mamba2.layout import conv_bytes, conv_order, row_order
-from lightmamba.compiler.memory import EXPONENT_RUN, Memory
+from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.source import sizes
 
 __all__ = ["memory_of", "state_bytes"]

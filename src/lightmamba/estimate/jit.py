@@ -17,7 +17,7 @@ from lightmamba.tools import cache_folder
 __all__ = ["kernel"]
 
 _PACKAGE = Path(__file__).parent.parent
-_SOURCES = ("estimate",)  # folders whose functions are compiled
+_SOURCES = ("arch", "estimate")  # folders whose constants and functions are compiled
 KEPT_S = 30 * 24 * 3600
 
 

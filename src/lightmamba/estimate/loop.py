@@ -1,162 +1,113 @@
 """The clock of a running model: from each cycle in which something happens to the next."""
 
-from lightmamba.estimate import places as p
-from lightmamba.estimate.channels import channel, command, read_port, states, write_port
-from lightmamba.estimate.front import (
-    block_unit,
-    embed,
-    epilogue,
-    head,
-    lanes,
-    record,
-    residual,
-    rms,
-    router,
-    words_in,
-)  # fmt: skip
+from lightmamba.arch.latency import FETCH
+from lightmamba.arch.ports import STATIC
+from lightmamba.estimate import memory, packing, units
 from lightmamba.estimate.jit import kernel
-from lightmamba.estimate.middle import (
-    bc,
-    blocks,
-    conv,
-    discretize,
-    gate,
-    hadamard,
-    packer,
-    ssm,
-    unpacker,
-    word_writer,
-)  # fmt: skip
+from lightmamba.estimate.places import LANE, NEVER, QUEUES, READERS, UNITS, WRITERS
 from lightmamba.estimate.queues import wake
+from lightmamba.estimate.units import BUSY, ENDING, OVER
 
 __all__ = ["run"]
 
-STATIC = (p.CONV_PARAMS, p.HEAD_PARAMS, p.GATE_PARAMS)
+U_SEQUENCER, U_UNPACKER, U_CHANNEL = UNITS["sequencer"], UNITS["unpacker"], len(UNITS)
+U_LANES, U_EPILOGUE = UNITS["lanes"], UNITS["epilogue"]
+U_ROUTER, U_RESIDUAL = UNITS["router"], UNITS["residual"]
+U_PACKER, U_CONV, U_LOGITS = (UNITS[f"write_{name}"] for name in WRITERS)
+Q_CONV, Q_LOGITS = QUEUES["conv_written"], QUEUES["logits"]
+EMBEDDING = READERS.index("embedding")
+R_STATIC = tuple(READERS.index(name) for name in STATIC)
 
 
 @kernel
-def run(a, t):
+def run(models, t, steps):
     """Run all tokens; whether they came to an end (else everything waits for something)."""
-    _prefetch(a, t, 0)
-    while a[p.RUNNING] != p.OVER:
-        now = p.NEVER
-        for unit in range(a[p.U_END]):
-            now = min(now, a[p.WAKE + unit])
-        if now == p.NEVER:
+    m = models[0]
+    end = m.sizes.end
+    _prefetch(m, t, 0)
+    while m.token.running != OVER:
+        now = NEVER
+        for unit in range(end):
+            now = min(now, m.units[unit].wake)
+        if now == NEVER:
             return False
-        for unit in range(a[p.U_END]):
-            if a[p.WAKE + unit] <= now:
-                a[p.WAKE + unit] = p.NEVER
-                _act(a, t, unit, now)
+        for unit in range(end):
+            if m.units[unit].wake <= now:
+                m.units[unit].wake = NEVER
+                wake(m, unit, _act(m, t, steps, unit, now))
     return True
 
 
 @kernel
-def _act(a, t, unit, now):
-    """One unit's part of a cycle."""
-    if unit == p.U_LANES:
-        lanes(a, t, now)
-    elif unit >= a[p.U_WRITE]:
-        write_port(a, t, unit - a[p.U_WRITE], now)
-    elif unit >= a[p.U_READ]:
-        read_port(a, t, unit - a[p.U_READ], now)
-    elif unit >= p.U_CHANNEL:
-        channel(a, t, unit - p.U_CHANNEL, now)
-    elif unit == p.U_SEQUENCER:
-        _sequencer(a, t, now)
-    elif unit == p.U_UNPACKER:
-        unpacker(a, t, now)
-    elif unit == p.U_EMBED:
-        embed(a, t, now)
-    elif unit == p.U_EPILOGUE:
-        epilogue(a, t, now)
-    elif unit == p.U_ROUTER:
-        router(a, t, now)
-    elif unit == p.U_RESIDUAL:
-        residual(a, t, now)
-    elif unit == p.U_RMS_IN:
-        rms(a, t, p.SUM_IN, p.RMS_IN, unit, now)
-    elif unit == p.U_QUANT_IN:
-        block_unit(
-            a, t, p.RESIDUAL, p.QUANT_IN, unit, p.QI_COUNT, a[p.D_MODEL], a[p.IN_CHANNELS], now
-        )
-    elif unit == p.U_WORDS_IN:
-        words_in(a, t, p.QUANT_IN, p.WORDS_IN, unit, p.WI_PLACE, now)
-    elif unit == p.U_DISCRETIZE:
-        discretize(a, t, now)
-    elif unit == p.U_CONV:
-        conv(a, t, now)
-    elif unit == p.U_BLOCKS:
-        blocks(a, t, now)
-    elif unit == p.U_BC:
-        bc(a, t, now)
-    elif unit == p.U_SSM:
-        ssm(a, t, now)
-    elif unit == p.U_GATE:
-        gate(a, t, now)
-    elif unit == p.U_RMS_OUT:
-        rms(a, t, p.SUM_OUT, p.RMS_OUT, unit, now)
-    elif unit == p.U_HADAMARD:
-        hadamard(a, t, now)
-    elif unit == p.U_QUANT_OUT:
-        channels = a[p.OUT_CHANNELS]
-        block_unit(a, t, p.MIXED, p.QUANT_OUT, unit, p.QO_COUNT, channels, channels, now)
-    elif unit == p.U_WORDS_OUT:
-        words_in(a, t, p.QUANT_OUT, p.WORDS_OUT, unit, p.WO_PLACE, now)
-    elif unit == p.U_HEAD:
-        head(a, t, now)
-    elif unit == p.U_PACKER:
-        packer(a, t, now)
-    elif unit == p.U_CONV_WRITER:
-        word_writer(a, t, p.CONV_STATE, p.CONV_WRITER, now)
-    elif unit == p.U_LOGIT_WRITER:
-        word_writer(a, t, p.LOGITS, p.LOGIT_WRITER, now)
+def _act(m, t, steps, unit, now):
+    """One unit's part of a cycle; when it wants to act again."""
+    size = m.sizes
+    if unit >= size.write:
+        return memory.write_port(m, t, unit - size.write, now)
+    if unit >= size.read:
+        return memory.read_port(m, t, unit - size.read, now)
+    if unit >= U_CHANNEL:
+        return memory.channel(m, t, unit - U_CHANNEL, now)
+    if unit == U_LANES:
+        return units.lanes(m, t, now)
+    if unit == U_EPILOGUE:
+        return units.epilogue(m, t, now)
+    if unit == U_ROUTER:
+        return units.router(m, t, now)
+    if unit == U_RESIDUAL:
+        return units.residual(m, t, now)
+    if unit == U_UNPACKER:
+        return packing.unpacker(m, t, now)
+    if unit == U_PACKER:
+        return packing.packer(m, t, now)
+    if unit == U_CONV:
+        return packing.word_writer(m, t, Q_CONV, memory.CONV, now)
+    if unit == U_LOGITS:
+        return packing.word_writer(m, t, Q_LOGITS, memory.LOGITS, now)
+    if unit == U_SEQUENCER:
+        return _sequencer(m, t, now)
+    return units.plain(m, t, steps, unit, now)
 
 
 @kernel
-def _sequencer(a, t, now):
+def _sequencer(m, t, now):
     """End a token, when all its work is done, and begin the next."""
-    if a[p.RUNNING] == p.BUSY:
-        return
-    if a[p.RUNNING] == p.ENDING:
-        if not a[p.HEADED]:  # else the next one is chained to it, and waits for no answer
-            for writer in range(p.WRITERS):
-                row = p.WRITER_TABLE + writer * p.W_SIZE
-                if a[row + p.W_DONE] < a[row + p.W_DUE]:
-                    return
-        record(a, t, 2 * (2 * a[p.LAYERS] + 1) + 1, now)
-        a[p.TOKEN] += 1
-        if a[p.TOKEN] == a[p.TOKENS]:
-            a[p.RUNNING] = p.OVER
-            return
-    a[p.RUNNING], a[p.BEGUN] = p.BUSY, now
-    a[p.HEADED] = t[a[p.PLAN] + a[p.TOKEN]]
-    a[p.L_JOB], a[p.E_JOB], a[p.O_JOB] = 0, 0, 0
-    record(a, t, 0, now)
-    first = a[p.LANE_READERS]
-    if a[p.HEADED]:
-        for lane in range(first):
-            command(a, t, lane, a[p.HEAD_BEATS], now + 2, 0)
-    _prefetch(a, t, now + 2)
-    if not a[p.EARLY]:
-        states(a, t, now + 2)
-    a[p.EARLY] = 0
-    reader = first + p.EMBEDDING
-    beats = a[p.READER_TABLE + reader * p.R_SIZE + p.R_SEGMENT]
-    command(a, t, reader, beats, now + a[p.T_FETCH] + 1, 0)
-    if a[p.HEADED]:
-        row = p.WRITER_TABLE + p.LOGIT_WRITER * p.W_SIZE
-        a[row + p.W_DUE] += a[row + p.W_COMMAND]
-    wake(a, p.U_LANES, now + 1)
-    wake(a, p.U_EPILOGUE, now + 1)
+    token, size = m.token, m.sizes
+    if token.running == BUSY:
+        return NEVER
+    if token.running == ENDING:
+        if not token.headed:  # else the next one is chained to it, and waits for no answer
+            for n in range(len(WRITERS)):
+                if m.writers[n].done < m.writers[n].due:
+                    return NEVER
+        units.record(m, t, 4 * size.layers + 3, now)
+        token.number += 1
+        if token.number == size.tokens:
+            token.running = OVER
+            return NEVER
+    token.running, token.begun = BUSY, now
+    token.headed = t[size.heads + token.number]
+    for unit in (U_LANES, U_EPILOGUE, U_ROUTER):
+        m.units[unit].job = 0
+    units.record(m, t, 0, now)
+    if token.headed:
+        for lane in range(LANE, LANE + size.lane_readers):
+            memory.command(m, t, lane, size.head_beats, now + 2, 0)
+        m.writers[memory.LOGITS].due += m.writers[memory.LOGITS].command
+    _prefetch(m, t, now + 2)
+    if not token.early:
+        memory.states(m, t, now + 2)
+    token.early = 0
+    memory.command(m, t, EMBEDDING, m.readers[EMBEDDING].segment, now + FETCH + 1, 0)
+    wake(m, U_LANES, now + 1)
+    wake(m, U_EPILOGUE, now + 1)
+    return NEVER
 
 
 @kernel
-def _prefetch(a, t, at):
+def _prefetch(m, t, at):
     """Ask for what is the same for every token: weights and parameters of the next one."""
-    first = a[p.LANE_READERS]
-    for lane in range(first):
-        command(a, t, lane, a[p.LAYERS_BEATS], at, 0)
-    for name in STATIC:
-        beats = a[p.READER_TABLE + (first + name) * p.R_SIZE + p.R_SEGMENT]
-        command(a, t, first + name, beats, at, 0)
+    for lane in range(LANE, LANE + m.sizes.lane_readers):
+        memory.command(m, t, lane, m.readers[lane].segment, at, 0)
+    for reader in R_STATIC:
+        memory.command(m, t, reader, m.readers[reader].segment, at, 0)

@@ -1,5 +1,6 @@
 """Estimate a token: run a few of its layers, which are alike, and count the others."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,9 @@ from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Channel, Target
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
-from lightmamba.estimate import places as p
 from lightmamba.estimate.energy import energy
 from lightmamba.estimate.loop import run
+from lightmamba.estimate.places import QUEUES
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.resources import resources
 from lightmamba.estimate.result import Estimate
@@ -63,7 +64,7 @@ def estimate(
     bound = max(*channel_cycles.values(), *counts.unit_cycles.values())
     token, prompt = _tokens(work, _runs(work, counts, bound, stalls))
     # The queues that are run may still be filling: no chain is faster than its bound for long.
-    token[p.WAIT_ACTIVATION] += max(0.0, bound - token.sum())
+    token[CYCLES.index("wait_activation")] += max(0.0, bound - token.sum())
     whole = integers(token)
     found = Estimate(
         clock_mhz=target.clock_mhz,
@@ -119,16 +120,15 @@ def _looked_at(work: Workload) -> tuple[int, ...]:
 
 def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
     """Stalls of a token with its head and of one without, each as long as the whole model's."""
-    a, t = fill(work, sample)
-    if not run(a, t):
+    ran, lists, steps = fill(work, sample)
+    if not run(ran, lists, steps):
         raise InputError(
             f"this machine would hang: a queue of target {work.target.name} is too short for the "
             f"model; try x_queue = {work.layer.headdim} and z_queue = {2 * work.layer.headdim}"
         )
-    layers, records = sample.layers, 4 * sample.layers + 4
-    first = int(a[p.RECORDS])
-    kept = t[first : first + len(sample.heads) * records * p.RECORD]
-    seen = kept.reshape(len(sample.heads), records, p.RECORD)[:, :, 1:].astype(np.float64)
+    layers, shape = sample.layers, (len(sample.heads), 4 * sample.layers + 4, 1 + len(CYCLES))
+    kept = lists[ran[0].sizes.records :][: math.prod(shape)]
+    seen = kept.reshape(shape)[:, :, 1:].astype(np.float64)
     token = seen[max(1, sum(sample.heads) - 2)]  # behind others, and before one if there is
 
     missing = np.zeros(len(CYCLES))
@@ -144,7 +144,8 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
         whole += rest / (slots - slots // 2) * (token[4 * layers + 2] - token[4 * layers + 1])
     if sample.heads[-1]:  # no token without a head was run: the layers, and the time to drain
         prompt = token[4 * layers] - token[0] + missing
-        prompt[p.IDLE] += int(sum(a[n] for n in (p.T_LANES, p.T_EPILOGUE, p.T_RESIDUAL_SUM)))
+        drained = [ran[0].queues[QUEUES[name]].latency for name in ("parts", "rows", "sum_in")]
+        prompt[CYCLES.index("idle")] += int(sum(drained))
     else:
         prompt = seen[-1, -1] - seen[-1, 0] + missing
     return whole, prompt

@@ -1,115 +1,96 @@
-"""Where the numbers of a running model lie: one array of tables, one of rings and lists.
+"""Where the numbers of a running model lie: records of units, queues and memory, by name.
 
-The loops of this folder pass two arrays of int64 from hand to hand: ``a`` holds scalars and tables
-of fixed size, ``t`` the queues' times, requests, commands and lists. Plain numbers, so that the
-compiled loops have them as constants.
+Units and queues are those of the graph (``arch/machine.py``), and a few that lie inside of its
+units. Numbers of both are constants of the compiled loops.
 """
 
+import numpy as np
+
+from lightmamba.arch.counters import CYCLES
+from lightmamba.arch.graph import MEMORY
+from lightmamba.arch.machine import MACHINE
+from lightmamba.arch.ports import AUX_READERS, AUX_WRITERS
+
+__all__ = [
+    "COMMAND_RING", "EMPTY", "FINE", "HELD", "INPUTS", "LANE", "MODEL", "NEVER", "NONE", "OUTPUTS",
+    "QUEUES", "READERS", "REQUEST_RING", "SPECIAL", "UNITS", "WRITERS",
+]  # fmt: skip
+
 NEVER = 1 << 60  # later than everything
-
-# Queues: those that carry data, in the order of a token; those of the readers' beats follow.
-(
-    EMBED, RESIDUAL, SUM_IN, RMS_IN, QUANT_IN, WORDS_IN, PARTS, ROWS, DT, CONV, OUT, LOGIT, Z,
-    HEADS, CONVOLVED, X, BC, BC_READY, AHEAD, BEHIND, Y, GATED, SUM_OUT, RMS_OUT, MIXED, QUANT_OUT,
-    WORDS_OUT, CONV_STATE, LOGITS, BEATS,
-) = range(30)  # fmt: skip
-READERS = 72  # most that a machine has: 64 lanes, and six others
-QUEUES = BEATS + READERS
-# Columns of a queue: its ring in ``t`` and the ring's mask; entries; who puts in and takes out.
-Q_RING, Q_MASK, Q_HEAD, Q_COUNT, Q_ROOM, Q_FROM, Q_TO = range(7)
-Q_SIZE = 7
-
-# Units, in the order in which they act within a cycle: who gives before who takes.
-(
-    U_SEQUENCER, U_UNPACKER, U_EMBED, U_LANES, U_EPILOGUE, U_ROUTER, U_RESIDUAL, U_RMS_IN,
-    U_QUANT_IN, U_WORDS_IN, U_DISCRETIZE, U_CONV, U_BLOCKS, U_BC, U_SSM, U_GATE, U_RMS_OUT,
-    U_HADAMARD, U_QUANT_OUT, U_WORDS_OUT, U_HEAD, U_PACKER, U_CONV_WRITER, U_LOGIT_WRITER,
-    U_CHANNEL,
-) = range(25)  # fmt: skip
-# Then as many channels as there are; then for each port a unit that reads, and one that writes.
-CHANNELS, PORTS = 68, 68
-UNITS = U_CHANNEL + CHANNELS + 2 * PORTS
-
-# Columns of a reader. Words are of 64 bits, of the streams that have them.
-(
-    R_PORT, R_FREE, R_BURST, R_LEFT, R_READY, R_COMMANDS, R_FIRST, R_CREDIT, R_HAVE, R_PER_BEAT,
-    R_WORDS, R_COUNT, R_DELAY, R_SEGMENT, R_COPY,
-) = range(15)  # fmt: skip
-R_SIZE = 15
-COMMAND_RING = 128  # commands that may wait
-COMMAND = 3  # words of one: beats, earliest cycle, which copy of the state
-
-# Columns of a port: its channel, and that of the state's other copy; of reading (whose turn, when
-# its last beat came, its last channel) and of writing.
-(
-    P_CHANNEL, P_OTHER, P_BYTES, P_STEP, P_LAST, P_TURN, P_ASK, P_OPEN, P_MOST, P_FROM, P_WRITER,
-    P_BEATS, P_FINISH, P_WRITE_TURN, P_INTO,
-) = range(15)  # fmt: skip
-P_SIZE = 15
 FINE = 1024  # parts of a cycle in which a port keeps time
+COMMAND_RING, REQUEST_RING = 128, 8192  # that may wait: of a reader, of a channel
+# A step of a unit takes so many items of an input: 0 waits for one all the same, NONE does not. It
+# gives an output up to two items, 0 wants room all the same; HELD + n: one that is held back, and
+# lets the last n go; NONE: it does not look at the output; EMPTY: it waits until all is taken.
+NONE, EMPTY, HELD = -1, -2, 3
 
-# Columns of a channel: credit as in sim/memory.hpp, a ring of requests (client, beats, eligible).
-(
-    C_RATE, C_COST, C_LATENCY, C_EVERY, C_PAUSE, C_PHASE, C_CREDIT, C_LIMIT, C_TIME, C_RING, C_HEAD,
-    C_COUNT, C_TURN, C_WRITING, C_TURNED,
-) = range(15)  # fmt: skip
-C_SIZE = 15
-REQUEST_RING = 8192
-REQUEST = 3  # words of one
+SPECIAL = ("lanes", "epilogue", "residual", "activations")  # units without such a table
 
-# Columns of a writer.
-(
-    W_PORT, W_STORED, W_DEPTH, W_BURST, W_LEFT, W_COMMAND, W_OPEN, W_DONE, W_READER, W_PER_BEAT,
-    W_PART, W_WORDS, W_COUNT, W_DUE, W_MOST, W_LAYER, W_COPY,
-) = range(17)  # fmt: skip
-W_SIZE = 17
-STATE_WRITER, CONV_WRITER, LOGIT_WRITER = range(3)  # their units stand in this order too
-WRITERS = 3
-EXPONENTS = 32  # beats of state elements to a beat of their exponents
 
-# Readers behind the lanes' own, which come first.
-STATE, EMBEDDING, CONV_PARAMS, HEAD_PARAMS, GATE_PARAMS, CONV_READ = range(6)
+def _most(end: str) -> int:
+    """Streams that a unit with a table has at this end, at most."""
+    units = [getattr(s, end) for s in MACHINE.streams]
+    return max(units.count(name) for name in units if name not in (*SPECIAL, MEMORY))
 
-# Scalars: sizes of model and machine, then latencies, then what changes.
-(
-    LAYERS, TOKENS, LANE_READERS, LANES, PER_CYCLE, PERIOD, TWICE, D_MODEL, IN_CHANNELS,
-    OUT_CHANNELS, IN_WORDS, OUT_WORDS, PRODUCTS, IN_ROWS, VOCAB, GROUPS, GROUP_DIM, PAD, ORDER,
-    HEADDIM, N_HEADS, CONV_DIM, BC_COUNT, ROW_WORDS, STATE_WORDS, WORD_BEATS, BEAT_WORDS, BLOCK,
-    GROUP, KINDS, MARKS, RECORDS, PLAN, HEAD_BEATS, LAYERS_BEATS, U_READ, U_WRITE, U_END,
-    STATE_FIFO,
-) = range(39)  # fmt: skip
-(
-    T_EMBED, T_RESIDUAL, T_RESIDUAL_SUM, T_RMS, T_QUANTIZER, T_WORD, T_LANES, T_EPILOGUE, T_QUEUE,
-    T_DISCRETIZE, T_CONV, T_CONV_STATE, T_BLOCKS, T_SSM, T_Y, T_GATE, T_GATE_SUM, T_HADAMARD,
-    T_HEAD, T_FETCH, T_READ, T_COMMAND, T_WRITE, T_DRAIN,
-) = range(39, 63)  # fmt: skip
-(
-    TOKEN, BEGUN, HEADED, RUNNING, L_JOB, L_WORKING, L_SLOT, L_PART, L_WORD, L_PERIOD, L_SECOND,
-    L_REASON, L_SINCE, E_JOB, E_WORKING, E_TAKING, E_SLOT, E_PART, E_PAIR, O_JOB, O_ROW, O_PASSED,
-    RES_JOB, RES_COUNT, QI_COUNT, QO_COUNT, WI_PLACE, WO_PLACE, EM_COUNT, V_COUNT, V_HEADED,
-    B_COUNT, B_SIZE, BC_SEEN, S_STATE, S_WORD, S_ROW, S_HEAD, G_COUNT, H_PLACE, H_GROUP, H_EARLY,
-    H_FLUSH, HD_COUNT, UN_HAVE, UN_PERIOD, UN_PART, UN_WORDS, PK_FILL, PK_BEATS, PK_GROUPED,
-    PK_HELD, PK_SENDING, PK_WORDS, PK_NEXT, EARLY, COPY,
-) = range(63, 120)  # fmt: skip
-STALLS = 120  # cycles by what the lanes did, as in arch.counters.CYCLES
-MULTIPLYING, SCALE, WAIT_ACTIVATION, WAIT_MEMORY, WAIT_EPILOGUE, IDLE = range(6)
-SCALARS = 126
 
-WAITING, BUSY, ENDING, OVER = range(4)  # what RUNNING says of the token
-RECORD = 7  # words of a record: the cycle, and the stalls up to it
+INPUTS, OUTPUTS = _most("taker"), _most("giver")
 
-QUEUE_TABLE = SCALARS
-WAKE = QUEUE_TABLE + QUEUES * Q_SIZE
-READER_TABLE = WAKE + UNITS
-PORT_TABLE = READER_TABLE + READERS * R_SIZE
-CHANNEL_TABLE = PORT_TABLE + PORTS * P_SIZE
-WRITER_TABLE = CHANNEL_TABLE + CHANNELS * C_SIZE
-TABLES = WRITER_TABLE + WRITERS * W_SIZE
+READERS = ("state", *AUX_READERS)
+LANE = len(READERS)  # the first lane's reader
+WRITERS = ("state", *AUX_WRITERS)  # their units are the last ones of the graph
+INSIDE = ("rows", "words_in", "words_out")  # queues of the epilogue and of the activation buffer
+FIRST = ("embed", "lanes", "epilogue")  # act before those that give to them a job later
 
-# In ``t``: commands of readers, the ports' lists of clients (how many, then which); rings of the
-# queues and channels and the lists of rows and records come behind.
-COMMANDS = 0
-CLIENTS = COMMANDS + READERS * COMMAND_RING * COMMAND
-FREE = CLIENTS + PORTS * (READERS + 1)
 
-__all__ = sorted(name for name in globals() if name.isupper())
+# Queues that carry data; those of the readers' beats follow.
+QUEUES = {name: n for n, name in enumerate([
+    *(s.name for s in MACHINE.streams if s.giver != MEMORY),
+    "state_ahead", *INSIDE,
+])}  # fmt: skip
+# In the order in which they act within a cycle: who gives before who takes. Channels of memory
+# follow; then for each port a unit that reads, and one that writes.
+UNITS = {name: n for n, name in enumerate([
+    "sequencer", "unpacker", *FIRST, "router",
+    *(u.name for u in MACHINE.units if u.name not in (*FIRST, "activations")),
+    "words_in", "words_out", *(f"write_{name}" for name in WRITERS),
+])}  # fmt: skip
+
+
+def _record(names: str) -> np.dtype[np.void]:
+    return np.dtype((np.record, [(name, np.int64) for name in names.split()]))
+
+
+# When it acts next; its job of the token, its table of steps; the places of lanes and epilogue.
+UNIT = _record(
+    "wake job at step steps hold working taking slot part word pair period second passed"
+)
+QUEUE = _record("ring mask head count room source target latency")
+READER = _record("port free burst left ready commands first credit have per_beat words count delay "
+                 "segment bank ring")  # fmt: skip
+# A port's channel and that of the state's other copy; of reading, then of writing.
+PORT = _record("channel other bytes step last turn ask open most origin writer beats finish "
+               "write_turn into clients count")  # fmt: skip
+# Credit as in sim/memory.hpp.
+CHANNEL = _record("rate cost latency every pause phase credit limit time ring head count turn "
+                  "writing turned")  # fmt: skip
+WRITER = _record("port stored depth burst left command open done reader per_beat part words count "
+                 "due most layer bank")  # fmt: skip
+JOB = _record("rows slots parts words twice vector norms")  # in_proj, out_proj and the LM head
+SIZE = _record("layers tokens lanes lane_readers per_cycle period d_model vocab state_words "
+               "word_beats beat_words state_fifo head_beats read write end "
+               "targets heads records")  # fmt: skip
+TOKEN = _record("number begun headed running early bank reason since")
+PACKING = _record("have period part words filled beats grouped held sending sent next")
+
+
+MOST = 70  # readers, ports or channels of a machine: 64 lanes, and six others
+ACTING, CARRYING = len(UNITS) + 3 * MOST, len(QUEUES) + MOST
+# All of a running model but its lists: `inputs` and `outputs` are the queues of a unit, `stalls`
+# cycles by what the lanes did.
+MODEL = np.dtype((np.record, [
+    ("units", UNIT, (ACTING,)), ("inputs", np.int64, (ACTING, INPUTS)),
+    ("outputs", np.int64, (ACTING, OUTPUTS)), ("queues", QUEUE, (CARRYING,)),
+    ("readers", READER, (MOST,)), ("ports", PORT, (MOST,)), ("channels", CHANNEL, (MOST,)),
+    ("writers", WRITER, (len(WRITERS),)), ("jobs", JOB, (3,)), ("sizes", SIZE),
+    ("token", TOKEN), ("packing", PACKING), ("stalls", np.int64, (len(CYCLES),)),
+]))  # fmt: skip

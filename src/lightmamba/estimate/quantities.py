@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+from lightmamba.arch.contract import WORD_BITS
+from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.ports import ports
-from lightmamba.blocks.mamba2.layout import HEADER
 from lightmamba.estimate.workload import Workload
 
 __all__ = ["Quantities"]
+
+UNCOUNTED = ("rms_in", "rms_out", "activations")  # a step or a few of each layer; read by the lanes
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Quantities:
 
 def _port_beats(work: Workload) -> dict[str, tuple[int, int]]:
     c, a, m = work.config, work.arch, work.memory
-    per_beat = a.aux_port_bits // 64
+    per_beat = a.aux_port_bits // WORD_BITS
 
     def whole(words: int) -> int:
         return -(-words // per_beat)
@@ -89,28 +92,18 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
     def epilogue(rows: int, parts: int) -> int:
         return -(-rows // a.lanes) * parts * pairs
 
-    weights = -(-c.vocab_size // a.lanes) * a.in_words
-    layer = {
-        "lanes": work.in_beats + work.out_beats,
-        "epilogue": epilogue(k.in_rows, 1) + epilogue(c.d_model, k.ngroups),
-        "discretize": k.nheads,
-        "conv": k.conv_dim + -(-k.conv_dim // HEADER),
-        "blocks": k.conv_dim,
-        "bc": 2 * k.ngroups * k.d_state,
-        "ssm": k.d_inner * a.row_words,
-        "gate": k.d_inner,
-        "hadamard": a.out_channels + f.transform.size(k.group_dim) - 1,
-        "quant_out": a.out_channels,
-        "residual": c.d_model,
-        "quant_in": a.in_channels,
-    }
+    layer = {u.name: work.sizes[u.steps] for u in MACHINE.units if u.name not in UNCOUNTED}
+    layer["lanes"] = work.in_beats + work.out_beats
+    layer["epilogue"] = epilogue(k.in_rows, 1) + epilogue(c.d_model, k.ngroups)
+    layer["hadamard"] += f.transform.size(k.group_dim) - 1
+    layer["embed"] = layer["head"] = 0
+    twice = a.head_twice * -(-c.vocab_size // a.lanes) * a.in_words
     once = {
-        "lanes": work.head_beats(c.vocab_size) + a.head_twice * weights,
+        "lanes": work.head_beats(c.vocab_size) + twice,
         "epilogue": epilogue(c.vocab_size, 1),
         "residual": c.d_model,
         "quant_in": a.in_channels,
         "embed": a.in_channels,
         "head": epilogue(c.vocab_size, 1),
     }
-    names = dict.fromkeys([*layer, *once])
-    return {n: c.n_layer * layer.get(n, 0) + once.get(n, 0) for n in names}
+    return {name: c.n_layer * each + once.get(name, 0) for name, each in layer.items()}

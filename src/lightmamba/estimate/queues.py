@@ -1,87 +1,77 @@
-"""Queues of a running model: when each entry may be taken, and whom that wakes."""
+"""Queues of a running model: when each item may be taken, and whom that wakes."""
 
 from lightmamba.estimate.jit import kernel
-from lightmamba.estimate.places import (
-    NEVER,
-    Q_COUNT,
-    Q_FROM,
-    Q_HEAD,
-    Q_MASK,
-    Q_RING,
-    Q_ROOM,
-    Q_SIZE,
-    Q_TO,
-    QUEUE_TABLE,
-    WAKE,
-)  # fmt: skip
+from lightmamba.estimate.places import NEVER, QUEUES
 
-__all__ = ["clear", "entry", "pop", "push", "release", "room", "wake", "when"]
+__all__ = ["BEATS", "clear", "entry", "give", "pop", "push", "release", "room", "wake", "when"]
+
+BEATS = len(QUEUES)  # of the first reader
 
 
 @kernel
-def wake(a, unit, at):
+def wake(m, unit, at):
     """Let a unit act at ``at``, or earlier if it would anyway."""
-    if at < a[WAKE + unit]:
-        a[WAKE + unit] = at
+    m.units[unit].wake = min(m.units[unit].wake, at)
 
 
 @kernel
-def when(a, t, queue):
-    """First cycle in which the oldest entry may be taken; never, without one."""
-    row = QUEUE_TABLE + queue * Q_SIZE
-    if a[row + Q_COUNT] == 0:
-        return NEVER
-    return t[a[row + Q_RING] + (a[row + Q_HEAD] & a[row + Q_MASK])]
+def entry(m, t, queue, place):
+    """First cycle in which the item at a place may be taken, 0 the oldest; never, without one."""
+    q = m.queues[queue]
+    return t[q.ring + ((q.head + place) & q.mask)] if place < q.count else NEVER
 
 
 @kernel
-def entry(a, t, queue, place):
-    """The same of the entry at a place; the oldest is at 0."""
-    row = QUEUE_TABLE + queue * Q_SIZE
-    if place >= a[row + Q_COUNT]:
-        return NEVER
-    return t[a[row + Q_RING] + ((a[row + Q_HEAD] + place) & a[row + Q_MASK])]
+def when(m, t, queue):
+    """The same of the oldest item; a word whose beat was taken is there."""
+    if queue >= BEATS and m.readers[queue - BEATS].have:
+        return 0
+    return entry(m, t, queue, 0)
 
 
 @kernel
-def room(a, queue):
-    """Whether another entry fits."""
-    row = QUEUE_TABLE + queue * Q_SIZE
-    return a[row + Q_COUNT] < a[row + Q_ROOM]
+def room(m, queue):
+    """Whether another item fits."""
+    return m.queues[queue].count < m.queues[queue].room
 
 
 @kernel
-def push(a, t, queue, at):
-    """Put an entry that may be taken from ``at`` on."""
-    row = QUEUE_TABLE + queue * Q_SIZE
-    place = (a[row + Q_HEAD] + a[row + Q_COUNT]) & a[row + Q_MASK]
-    t[a[row + Q_RING] + place] = at
-    a[row + Q_COUNT] += 1
-    wake(a, a[row + Q_TO], at)
+def push(m, t, queue, at):
+    """Put an item that may be taken from ``at`` on."""
+    q = m.queues[queue]
+    t[q.ring + ((q.head + q.count) & q.mask)] = at
+    q.count += 1
+    wake(m, q.target, at)
 
 
 @kernel
-def pop(a, queue, now):
-    """Take the oldest entry; who puts in sees the room in the next cycle."""
-    row = QUEUE_TABLE + queue * Q_SIZE
-    a[row + Q_HEAD] += 1
-    a[row + Q_COUNT] -= 1
-    wake(a, a[row + Q_FROM], now + 1)
+def give(m, t, queue, now):
+    """Put an item that comes out of its unit when its latency has passed."""
+    push(m, t, queue, now + m.queues[queue].latency)
 
 
 @kernel
-def release(a, t, queue, count, at):
-    """Let the newest ``count`` entries be taken from ``at`` on."""
-    row = QUEUE_TABLE + queue * Q_SIZE
-    end = a[row + Q_HEAD] + a[row + Q_COUNT]
-    for place in range(end - count, end):
-        t[a[row + Q_RING] + (place & a[row + Q_MASK])] = at
-    wake(a, a[row + Q_TO], at)
+def pop(m, queue, now):
+    """Take the oldest item; who puts in sees the room in the next cycle."""
+    q = m.queues[queue]
+    q.head += 1
+    q.count -= 1
+    wake(m, q.source, now + 1)
 
 
 @kernel
-def clear(a, queue, now):
-    """Forget all entries."""
-    row = QUEUE_TABLE + queue * Q_SIZE
-    a[row + Q_COUNT] = 0
-    wake(a, a[row + Q_FROM], now + 1)
+def release(m, t, queue, count, now):
+    """Let the newest ``count`` items go: they come out when the unit's latency has passed."""
+    q = m.queues[queue]
+    if count == 0:
+        return
+    for place in range(q.count - count, q.count):
+        t[q.ring + ((q.head + place) & q.mask)] = now + q.latency
+    wake(m, q.target, now + q.latency)
+
+
+@kernel
+def clear(m, queue, now):
+    """Forget all items."""
+    m.queues[queue].count = 0
+    wake(m, m.queues[queue].source, now + 1)

@@ -13,8 +13,10 @@ from functools import cache
 from importlib import resources as files
 
 from lightmamba.arch.amount import Amount
-from lightmamba.arch.config import BLOCK, WORD_BITS, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
+from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.ports import ports
 from lightmamba.arch.program import INSTRUCTION_BITS
@@ -24,7 +26,6 @@ __all__ = ["FILE", "GROUPS", "Group", "group_of", "resources"]
 FILE = "resources.json"  # beside this module
 CELLS = ("lut", "ff", "dsp", "bram18", "uram")
 CODE_BITS, EXPONENT_BITS = 6, 5  # of an activation's scale, of a block of state
-RECORD_BITS = {"heads": 62, "x": 15, "z": 16}  # of what waits before the SSM and the gate
 HOLD = 1  # entries of a buffered queue that are its output register
 
 Sizes = tuple[float, ...]
@@ -89,8 +90,9 @@ def _activations(arch: ArchConfig) -> list[Memory]:
 
 
 def _queues(arch: ArchConfig) -> list[Memory]:
-    depths = {"heads": arch.heads, "x": arch.x_queue, "z": arch.z_queue}
-    return [(depth - HOLD, RECORD_BITS[name]) for name, depth in depths.items()]
+    """Of the streams that have one."""
+    queues = [stream for stream in MACHINE.between() if stream.queue]
+    return [(getattr(arch, q.queue) - HOLD, MACHINE.bits(q.name)) for q in queues]
 
 
 def _one(arch: ArchConfig) -> Sizes:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.latency import EPILOGUE_ROWS
+from lightmamba.arch.machine import EPILOGUE_ROWS
 from lightmamba.arch.program import Kind
 from lightmamba.arch.target import Target
 from lightmamba.blocks.mamba2.layout import row_order
@@ -59,6 +59,22 @@ class Workload:
         return Memory(self.config, self.arch, self.target)
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of a job by the names that the graph has for them."""
+        c, k, a, words = self.config, self.layer, self.arch, self.memory.stream_words
+        return {
+            "d_model": c.d_model, "in_channels": a.in_channels, "d_inner": k.d_inner,
+            "out_channels": a.out_channels, "conv_dim": k.conv_dim,
+            "conv_words": words["conv_params"],
+            "embedding_words": words["embedding"], "nheads": k.nheads,
+            "bc_channels": 2 * k.ngroups * k.d_state, "ngroups": k.ngroups,
+            "group_dim": k.group_dim, "headdim": k.headdim, "state_words": self.memory.state_words,
+            "row_words": a.row_words, "head_words": k.headdim * a.row_words,
+            "vocab_size": c.vocab_size, "in_rows": k.in_rows,
+            "lane_rows": -(-k.in_rows // a.lanes), "one": 1,
+        }  # fmt: skip
+
+    @property
     def rows_per_cycle(self) -> int:
         """Rows that the epilogue finishes in a cycle."""
         return min(EPILOGUE_ROWS, self.arch.lanes)
@@ -84,10 +100,14 @@ class Workload:
             found[part] = Kind[name.upper()]
         return found[rows]
 
-    def block_ends(self) -> NDArray[np.bool_]:
-        """Whether a channel of the convolution is the last of its block, in their order."""
+    def conv_kinds(self) -> NDArray[np.int64]:
+        """Kind of every channel of the convolution, in their order."""
         kinds = self.kinds()
-        kinds = kinds[np.isin(kinds, (Kind.X, Kind.B, Kind.C))]
+        return kinds[np.isin(kinds, (Kind.X, Kind.B, Kind.C))]
+
+    def block_ends(self) -> NDArray[np.bool_]:
+        """Whether a channel of the convolution is the last of its block."""
+        kinds = self.conv_kinds()
         ends = np.empty(len(kinds), np.bool_)
         for kind, run in ((Kind.X, self.layer.headdim), (Kind.B, self.layer.d_state),
                           (Kind.C, self.layer.d_state)):  # fmt: skip

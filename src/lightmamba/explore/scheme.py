@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from lightmamba.arch.config import BLOCK, GROUP
+from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 

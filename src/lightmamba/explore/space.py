@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lightmamba.arch.config import BLOCK, WORD_BITS, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, PAGE, WORD_BITS
 from lightmamba.arch.target import Channel, Target
 from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
@@ -30,7 +31,6 @@ OPTIONS: dict[str, tuple[int, ...]] = {
     "z_queue": FIFOS,
 }
 CLOCKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the base target's
-PAGE_BITS = 4096 * 8  # a burst stays inside 4 KiB
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Space:
             given |= dict.fromkeys(("state_port_bits", "aux_port_bits"), given["port_bits"])
         given["multiplier_bits"] = max(given["multiplier_bits"], Scheme.parse(scheme).act_bits)
         widest = max(given["port_bits"], given["state_port_bits"])
-        burst = given["burst_beats"] = min(given["burst_beats"], PAGE_BITS // widest)
+        burst = given["burst_beats"] = min(given["burst_beats"], PAGE * 8 // widest)
         given["weight_fifo"] = max(given["weight_fifo"], 2 * burst)
         words = 2 * burst * given["aux_port_bits"] // WORD_BITS
         given["aux_fifo"] = max(given["aux_fifo"], words)

@@ -5,12 +5,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from lightmamba.arch.contract import PAGE
 from lightmamba.arch.ports import ADDRESS_BITS, ID_BITS
 from lightmamba.rtl.layouts import i_stream, o_stream
 
 __all__ = ["BURST", "COUNT_BITS", "READ", "WRITE", "Bursts", "lite_slave", "master"]
 
-PAGE = 4096  # bytes; a burst stays within one
 LONGEST = 256  # beats that a burst of AXI4 can have
 INCREMENTING = 1  # the only type of burst used
 COUNT_BITS = 32

@@ -4,7 +4,8 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.arch.config import BLOCK, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK
 from lightmamba.arch.program import Kind
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import BLOCKED, command, i_stream, o_stream

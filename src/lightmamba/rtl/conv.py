@@ -6,6 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
+from lightmamba.arch.contract import CONV_HEADER as HEADER
+from lightmamba.arch.contract import TAPS
 from lightmamba.arch.program import Kind
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.rtl.job import Countdown, Job
@@ -17,8 +19,6 @@ from lightmamba.rtl.tables import sigmoid
 __all__ = ["Conv"]
 
 CONV, SILU = CausalConv(), Silu()
-TAPS = 4
-HEADER = 8  # channels whose output shifts share a word
 PARAM = data.StructLayout(
     {"taps": data.ArrayLayout(signed(8), TAPS), "bias": signed(24), "in_shift": unsigned(4)}
 )

@@ -7,7 +7,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.rtl.pipe import Pipe, Timed, select
 from lightmamba.rtl.shifts import accumulate, add_tree, split_product
 

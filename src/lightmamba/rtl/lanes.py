@@ -6,7 +6,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.arch.config import GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import GROUP
 from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.lane import Lane, control, delays, lane_latency

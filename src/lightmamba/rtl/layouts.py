@@ -1,30 +1,22 @@
 """Payloads of the streams between the units, and of their commands."""
 
+from typing import Any
+
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.fields import Field
+from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.program import COMMANDS
 
 __all__ = [
     "BLOCKED", "CODED", "DISCRETE", "LOGITS", "RMS", "ROW", "WORD", "command", "i_stream",
-    "o_stream", "record",
+    "o_stream", "record", "shape",
 ]  # fmt: skip
 
-WORD = unsigned(64)  # of the small streams
-ROW = data.StructLayout({"kind": unsigned(3), "value": signed(16)})  # of in_proj, by Kind
-CODED = data.StructLayout({"q": signed(8), "code": unsigned(6)})  # activation, scale of its block
-RMS = data.StructLayout({"mantissa": unsigned(16), "j": signed(6)})  # value m·2^(-23-j)
-DISCRETE = data.StructLayout(
-    {"dt": unsigned(16), "shift": unsigned(6), "decay": unsigned(24), "D": signed(16)}
-)  # of one head
-LOGITS = data.StructLayout(
-    {"first": signed(32), "second": signed(32), "both": unsigned(1)}
-)  # of neighbouring ids; ``second`` counts only with ``both``
-BLOCKED = data.StructLayout(
-    {"kind": unsigned(3), "q": signed(8), "exp": unsigned(4)}
-)  # x, B or C, with the exponent of its block
+WORD = unsigned(WORD_BITS)  # of the small streams
 
 
 def record(fields: tuple[Field, ...]) -> data.StructLayout:
@@ -32,6 +24,19 @@ def record(fields: tuple[Field, ...]) -> data.StructLayout:
     return data.StructLayout(
         {f.name: signed(f.bits) if f.signed else unsigned(f.bits) for f in fields}
     )
+
+
+RECORDS = {name: record(fields) for name, fields in MACHINE.records.items()}
+ROW, CODED, RMS = RECORDS["ROW"], RECORDS["CODED"], RECORDS["RMS"]
+DISCRETE, LOGITS, BLOCKED = RECORDS["DISCRETE"], RECORDS["LOGITS"], RECORDS["BLOCKED"]
+
+
+def shape(payload: str) -> Any:
+    """Shape of a payload by its name in the graph."""
+    if payload in RECORDS:
+        return RECORDS[payload]
+    bits = int(payload[1:])
+    return signed(bits) if payload[0] == "s" else unsigned(bits)
 
 
 def command(unit: str) -> data.StructLayout:

@@ -7,9 +7,11 @@ from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from lightmamba.arch.config import WORD_BITS, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
-from lightmamba.arch.ports import ADDRESS_BITS, ports
+from lightmamba.arch.machine import MACHINE
+from lightmamba.arch.ports import ADDRESS_BITS, AUX_READERS, STATIC, ports
 from lightmamba.arch.program import Op
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
@@ -24,8 +26,6 @@ from lightmamba.rtl.units import Units
 from lightmamba.rtl.writer import WordWriter, Writer
 
 __all__ = ["MemorySide"]
-
-STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
 
 
 class MemorySide(Elaboratable):
@@ -64,9 +64,7 @@ class MemorySide(Elaboratable):
                 for n in range(config.lanes)
             },
             "state": Reader(config.state_port_bits, STATE_READ_BURSTS * burst, burst),
-            **{
-                name: WordReader(aux, words, burst) for name in ("embedding", *STATIC, "conv_state")
-            },
+            **{name: WordReader(aux, words, burst) for name in AUX_READERS},
         }
         self.writers: dict[str, Any] = {
             "state": Writer(config.state_port_bits, STATE_WRITE_BURSTS * burst, burst),
@@ -167,10 +165,8 @@ class MemorySide(Elaboratable):
             ]
             self._start(m, walk, self.sequencer.begin)
             join(m, walk.o, self.readers[name].command)
-        join(m, self.readers["conv_params"].o, units.conv.i_param)
-        join(m, self.readers["head_params"].o, units.discretize.i_param)
-        join(m, self.readers["gate_params"].o, units.gate.i_weight)
-        join(m, self.readers["embedding"].o, units.embed.i_word)
+        for name in (*STATIC, "embedding"):
+            join(m, self.readers[name].o, units.port(MACHINE.client(name).target))
 
     def _start(self, m: Module, walk: Any, start: Value) -> None:
         m.d.comb += [walk.run.eq(self.host.control[0]), walk.start.eq(start)]

@@ -5,7 +5,7 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from lightmamba.arch.config import WORD_BITS
+from lightmamba.arch.contract import WORD_BITS
 from lightmamba.rtl.axi import COUNT_BITS, INCREMENTING, READ, Bursts, master
 from lightmamba.rtl.job import Countdown
 from lightmamba.rtl.layouts import WORD, i_stream, o_stream

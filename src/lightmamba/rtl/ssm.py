@@ -6,7 +6,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.arch.config import BLOCK, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK
 from lightmamba.rtl.bc import bc_layout
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import BLOCKED, DISCRETE, command, i_stream, o_stream

@@ -10,14 +10,15 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import exact_log2
 
-from lightmamba.arch.config import BLOCK, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, EXPONENT_RUN
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import i_stream, o_stream
 
 __all__ = ["STATE_COMMAND", "StatePacker", "StateUnpacker", "state_layout"]
 
 STATE_COMMAND = data.StructLayout({"words": unsigned(32)})  # of one layer
-PERIOD = 32  # beats of elements after each beat of exponents
+PERIOD = EXPONENT_RUN  # beats of elements after each beat of exponents
 EXP_BITS = 5
 
 

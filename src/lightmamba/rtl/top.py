@@ -1,6 +1,5 @@
 """The whole accelerator, and its Verilog."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Value
@@ -106,39 +105,9 @@ class Top(wiring.Component):
         units.count(count)
         memory.count(count)
         if self.observed:
-            found = dict(self._seen(units))
-            for probe in probes(config):
-                self._show(m, probe, *found[probe.name])
+            for probe, (_, valid, values) in zip(probes(config), units.seen(), strict=True):
+                self._show(m, probe, valid, values)
         return m
-
-    @staticmethod
-    def _seen(units: Units) -> Iterator[tuple[str, tuple[Value, list[Value]]]]:
-        """When each probe has something to show, and its fields."""
-
-        def passes(stream: Any, *fields: str) -> tuple[Value, list[Value]]:
-            payload = stream.payload
-            values = [getattr(payload, f) for f in fields] if fields else [payload]
-            return stream.valid & stream.ready, values
-
-        def shown(probe: Any, *fields: str) -> tuple[Value, list[Value]]:
-            return probe.valid, [getattr(probe, f) for f in fields]
-
-        yield "residual", shown(units.residual.probe, "value")
-        yield "rms_in", passes(units.rms_in.o, "mantissa", "j")
-        yield "quant_in", passes(units.quant_in.o, "q", "code")
-        yield "rows_first", shown(units.epilogue.rows_first, "kind", "value")
-        yield "rows_second", shown(units.epilogue.rows_second, "kind", "value")
-        yield "heads", passes(units.discretize.o, "dt", "shift", "decay")
-        yield "conv", passes(units.conv.o, "kind", "value")
-        yield "conv_state", passes(units.conv.o_state)
-        yield "x", passes(units.blocks.o_x, "q", "exp")
-        yield "bc", passes(units.blocks.o_bc, "kind", "q", "exp")
-        yield "state", passes(units.ssm.o_state, "q", "exp")
-        yield "y", passes(units.ssm.o_y)
-        yield "gate", shown(units.gate.probe, "g", "weighted")
-        yield "rms_out", passes(units.rms_out.o, "mantissa", "j")
-        yield "hadamard", passes(units.hadamard.o)
-        yield "quant_out", passes(units.quant_out.o, "q", "code")
 
     def _show(self, m: Module, probe: Probe, valid: Value, values: list[Value]) -> None:
         """Register a probe, each number extended to the bits that memory has for it."""

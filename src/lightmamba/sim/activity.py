@@ -1,31 +1,40 @@
 """Which unit worked when: from the records that the probes of one token left to shares of time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.program import Kind
 from lightmamba.sim.observe import Record, rows_of
 
 __all__ = ["UNITS", "Activity", "Strip", "activity", "unit_cycles"]
 
+Work = tuple[str, str, tuple[Kind, ...]]
+
+
+def _works() -> Iterator[Work]:
+    """Work in the order of a layer: the epilogue's rows, and between them that of the graph."""
+    names = [unit.name for unit in MACHINE.units]
+    at = names.index("epilogue")
+    before, behind = (
+        [(unit.work, unit.shows[0].name, ()) for unit in part if unit.work]
+        for part in (MACHINE.units[:at], MACHINE.units[at:])
+    )
+    yield "rows of dt, B, C", "rows", (Kind.DT, Kind.B, Kind.C)
+    yield "rows of x", "rows", (Kind.X,)
+    yield "rows of z", "rows", (Kind.Z,)
+    yield from behind
+    yield "rows of out_proj", "rows", (Kind.OUT,)
+    yield from before
+    yield "rows of the head", "rows", (Kind.LOGIT,)
+
+
 # Name of a unit's work, the probe that shows it, and the kinds of rows where the probe has any.
-UNITS = (
-    ("rows of dt, B, C", "rows", (Kind.DT, Kind.B, Kind.C)),
-    ("rows of x", "rows", (Kind.X,)),
-    ("rows of z", "rows", (Kind.Z,)),
-    ("convolution", "conv", ()),
-    ("state-space unit", "state", ()),
-    ("gate", "gate", ()),
-    ("Hadamard", "hadamard", ()),
-    ("quantizer of out_proj", "quant_out", ()),
-    ("rows of out_proj", "rows", (Kind.OUT,)),
-    ("quantizer of in_proj", "quant_in", ()),
-    ("rows of the head", "rows", (Kind.LOGIT,)),
-)
+UNITS = tuple(_works())
 BINS = 350  # of a strip: about two pixels each in a report
 AFTER = 0.2  # of a layer that is shown after it
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.program import Kind
 from lightmamba.blocks.mamba2.state import bc_block, padded_state, x_block
 from lightmamba.blocks.protocols import out_channels
@@ -67,7 +68,7 @@ def observables(
         Of the model that ran.
     probes
         Everything that the probes recorded during the token.
-    rows : (d_in_proj,)
+    rows : (in_rows,)
         Row of in_proj, in its natural order, that was computed at each place.
     head
         Whether the logits were wanted.
@@ -111,32 +112,27 @@ def observables(
     yield from _named("embedding", residual.take(0), "value", 2)
     for i in range(layers):
         at = f"layer.{i}"
-        yield from _named(f"{at}.in_proj.rms", in_rms.take(i), "mantissa", 2)
-        yield from _named(f"{at}.in_proj.rms_shift", in_rms.take(i), "j", 2)
-        yield from _coded(f"{at}.in_proj", in_q.take(i), f.block)
+        yield from _carried(f"{at}.in_proj", "rms_in", in_rms.take(i))
+        yield from _coded(f"{at}.in_proj", "quant_in", in_q.take(i), f.block)
         yield from _named(f"{at}.in_proj.rows", in_rows.take((i, place)), "value", 2)
-        yield from _named(f"{at}.conv.out", conv.take((i, channel)), "value", 2)
+        yield from _carried(at, "conv", conv.take((i, channel)))
         yield _conv_state(f"{at}.conv.state", state.take(i), channel, k.d_conv - 1)
         yield from _blocks(f"{at}.ssm.x", x.take(i), x_block(k).block)
         yield from _blocks(f"{at}.ssm.B", B.take(i), bc_block(k, f).block)
         yield from _blocks(f"{at}.ssm.C", C.take(i), bc_block(k, f).block)
-        for name, field in (("dt", "dt"), ("dt_shift", "shift"), ("decay", "decay")):
-            yield from _named(f"{at}.ssm.{name}", heads.take(i), field, 2)
+        yield from _carried(at, "heads", heads.take(i))
         yield from _state(f"{at}.ssm", h.take(i), padded_state(k, f), bc_block(k, f).block)
-        yield from _named(f"{at}.ssm.y", y.take(i), "value", 2)
-        yield from _named(f"{at}.gate.g", gate.take(i), "g", 2)
-        yield from _named(f"{at}.gate.weighted", gate.take(i), "weighted", 2)
-        yield from _named(f"{at}.hadamard.out", mixed.take(i), "value", 2)
-        yield from _named(f"{at}.out_proj.rms", out_rms.take(i), "mantissa", 2)
-        yield from _named(f"{at}.out_proj.rms_shift", out_rms.take(i), "j", 2)
-        yield from _coded(f"{at}.out_proj", out_q.take(i), f.block)
+        yield from _carried(at, "y", y.take(i))
+        yield from _carried(at, "gate", gate.take(i))
+        yield from _carried(at, "hadamard", mixed.take(i))
+        yield from _carried(f"{at}.out_proj", "rms_out", out_rms.take(i))
+        yield from _coded(f"{at}.out_proj", "quant_out", out_q.take(i), f.block)
         yield from _named(f"{at}.out_proj.rows", out_rows.take(i), "value", 2)
-        yield from _named(f"{at}.residual", residual.take(i + 1), "value", 2)
+        yield from _carried(at, "residual", residual.take(i + 1))
     if head:
         logits = _shape("rows", every.where(every["kind"] == Kind.LOGIT), c.vocab_size)
-        yield from _named("head.rms", in_rms.take(layers), "mantissa", 2)
-        yield from _named("head.rms_shift", in_rms.take(layers), "j", 2)
-        yield from _coded("head", in_q.take(layers), f.head_block)
+        yield from _carried("head", "rms_in", in_rms.take(layers))
+        yield from _coded("head", "quant_in", in_q.take(layers), f.head_block)
         yield from _named("head.logits", logits, "value", 2)
 
 
@@ -159,9 +155,18 @@ def _named(name: str, record: Record, field: str, axes: int) -> Found:
     yield name, _lead(record[field].astype(np.int64), axes), _lead(record.cycles, axes)
 
 
-def _coded(name: str, record: Record, block: int) -> Found:
-    yield from _named(f"{name}.q", record, "q", 2)
-    yield from _named(f"{name}.code", record.take(np.s_[::block]), "code", 2)
+def _carried(within: str, probe: str, record: Record) -> Found:
+    """The observables that the graph says a probe carries."""
+    for element in next(s.elements for s in MACHINE.shown if s.name == probe):
+        if element.observable:
+            yield from _named(f"{within}.{element.observable}", record, element.name, 2)
+
+
+def _coded(within: str, probe: str, record: Record, block: int) -> Found:
+    """Activations, and the scale of each block."""
+    for name, values, cycles in _carried(within, probe, record):
+        step = block if name.endswith(".code") else 1
+        yield name, values[..., ::step], cycles[..., ::step]
 
 
 def _pad(values: Values, width: int) -> Values:

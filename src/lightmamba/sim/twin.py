@@ -75,7 +75,7 @@ class Twin:
         Loaded with the model.
     engine : Engine
         Of the same model.
-    rows : (d_in_proj,)
+    rows : (in_rows,)
         Row of in_proj that is computed at each place (the order of the build).
 
     Attributes

@@ -3,18 +3,17 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightmamba.arch.config import BLOCK, GROUP, ArchConfig
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, GROUP, TAPS
+from lightmamba.arch.machine import BLOCKS_HELD
 from lightmamba.arch.program import COMMANDS, Kind
 from lightmamba.arch.target import Target
-from lightmamba.blocks.mamba2.layout import TAPS
 from lightmamba.blocks.mamba2.quantized import Constants, Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import padded_state
 from lightmamba.formats import Formats
 
 __all__ = ["capacities", "commands", "in_sections", "queues", "refusals"]
-
-WAITING = 2 * BLOCK  # channels of x that rtl/blocks.py holds
 
 
 def capacities(sizes: Sizes) -> dict[str, int]:
@@ -59,11 +58,11 @@ def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
         return
     # While x of a head comes by turns with z of the one before, up to a head of x waits for z.
     # Rows of z wait for nothing but x that came before them, so z_queue may be as short as it is.
-    needed, depth = sizes.headdim - WAITING, machine.x_queue
+    needed, depth = sizes.headdim - BLOCKS_HELD, machine.x_queue
     if depth < needed:
         yield (
-            f"x_queue and the {WAITING} channels that wait for their exponents hold one head of "
-            f"headdim {sizes.headdim}, but x_queue of target {target.name} is {depth}; set "
+            f"x_queue and the {BLOCKS_HELD} channels that wait for their exponents hold one head "
+            f"of headdim {sizes.headdim}, but x_queue of target {target.name} is {depth}; set "
             f"x_queue = {needed} in the [machine] table of a copy of it"
         )
 

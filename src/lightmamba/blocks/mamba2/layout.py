@@ -6,6 +6,7 @@ Everything is plain bytes, computed by whole arrays (docs/developer/hardware-uni
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.contract import CONV_HEADER, GATE_WEIGHTS, TAPS
 from lightmamba.blocks.mamba2.quantized import Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.numerics.primitives import Ints
@@ -14,9 +15,6 @@ __all__ = ["conv_bytes", "conv_order", "parameter_words", "parameters", "row_ord
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
-TAPS = 4
-HEADER = 8  # channels of the convolution that one word of output shifts precedes
-WEIGHTS = 4  # of the gated norm in a word
 
 
 def row_order(sizes: Sizes, order: str) -> Ints:
@@ -43,9 +41,9 @@ def conv_order(sizes: Sizes, rows: Ints) -> Ints:
 def parameter_words(sizes: Sizes) -> dict[str, int]:
     """64-bit words of each stream of parameters of a layer."""
     return {
-        "conv_params": sizes.conv_dim + -(-sizes.conv_dim // HEADER),
+        "conv_params": sizes.conv_dim + -(-sizes.conv_dim // CONV_HEADER),
         "head_params": sizes.nheads,
-        "gate_params": -(-sizes.d_inner // WEIGHTS),
+        "gate_params": -(-sizes.d_inner // GATE_WEIGHTS),
     }
 
 
@@ -72,13 +70,13 @@ def _conv_words(mixer: Mixer, channels: Ints) -> Words:
     words |= _field(mixer.conv_in_shift[channels], 56, 4)
     for k, tap in enumerate(taps):
         words |= _field(tap, 8 * (first + k), 8)
-    whole = -(-len(channels) // HEADER) * HEADER
+    whole = -(-len(channels) // CONV_HEADER) * CONV_HEADER
     shifts = np.zeros(whole, dtype=np.int8)
     shifts[: len(channels)] = mixer.conv_out_shift[channels]
-    out = np.zeros((whole // HEADER, HEADER + 1), dtype=np.uint64)
+    out = np.zeros((whole // CONV_HEADER, CONV_HEADER + 1), dtype=np.uint64)
     out[:, 0] = shifts.view("<u8")
-    out[:, 1:] = np.pad(words, (0, whole - len(channels))).reshape(-1, HEADER)
-    return out.ravel()[: len(channels) + whole // HEADER]
+    out[:, 1:] = np.pad(words, (0, whole - len(channels))).reshape(-1, CONV_HEADER)
+    return out.ravel()[: len(channels) + whole // CONV_HEADER]
 
 
 def _head_words(mixer: Mixer) -> Words:
@@ -94,7 +92,7 @@ def _head_words(mixer: Mixer) -> Words:
 def _gate_words(mixer: Mixer, channels: Ints) -> Words:
     """Weights of the gated norm, four to a word."""
     weights = mixer.gate_weight[channels].astype("<i2")
-    return np.pad(weights, (0, -len(weights) % WEIGHTS)).view("<u8")
+    return np.pad(weights, (0, -len(weights) % GATE_WEIGHTS)).view("<u8")
 
 
 def conv_bytes(conv: NDArray[np.int8], channels: Ints) -> Bytes:

@@ -1,0 +1,98 @@
+"""State and words of a running model on their way between units and beats of memory."""
+
+from lightmamba.arch.contract import EXPONENT_RUN
+from lightmamba.estimate.jit import kernel
+from lightmamba.estimate.memory import LOGITS, STATE, store, take_beat
+from lightmamba.estimate.places import NEVER, QUEUES, READERS, UNITS
+from lightmamba.estimate.queues import BEATS, give, pop, room, wake, when
+from lightmamba.estimate.units import DRAIN, ends
+
+__all__ = ["packer", "unpacker", "word_writer"]
+
+R_STATE = READERS.index("state")
+U_PACKER = UNITS["write_state"]
+Q_AHEAD, Q_BEHIND = QUEUES["state_ahead"], QUEUES["state_behind"]
+HELD = 3  # cycles from a word that leaves to a reader that sees it
+
+
+@kernel
+def unpacker(m, t, now):
+    """Beats to words of state; a beat of exponents before every 32 of elements."""
+    u, size = m.packing, m.sizes
+    if u.have:
+        if not room(m, Q_AHEAD):
+            return NEVER
+        give(m, t, Q_AHEAD, now)
+        u.have -= 1
+    if u.have == 0:
+        ready = when(m, t, BEATS + R_STATE)
+        if ready > now:
+            return ready
+        take_beat(m, R_STATE, now)
+        if u.period == 0:
+            u.period = EXPONENT_RUN
+        else:
+            u.period -= 1
+            u.part += 1
+        if u.part == size.word_beats:
+            u.part = 0
+            u.have = min(size.beat_words, size.state_words - u.words)
+            u.words += u.have
+            if u.words == size.state_words:
+                u.words, u.period = 0, 0
+    return now + 1
+
+
+@kernel
+def packer(m, t, now):
+    """Words of state to beats; those of 32 beats wait for their exponents."""
+    u, size, writer = m.packing, m.sizes, m.writers[STATE]
+    if (u.sending or u.held) and writer.stored < writer.depth:
+        if u.sending:
+            u.sending -= 1
+            u.beats -= 1
+        else:
+            u.sending, u.held = u.held, 0
+        store(m, STATE, now)
+        wake(m, U_PACKER, now + 1)
+    ready = max(when(m, t, Q_BEHIND), u.next)
+    if ready > now:
+        return ready
+    beats, last = size.word_beats, u.sent + 1 == size.state_words
+    closes = u.grouped + beats >= EXPONENT_RUN or last
+    if u.beats + beats > 2 * EXPONENT_RUN or (closes and u.held):
+        return NEVER
+    pop(m, Q_BEHIND, now)
+    wake(m, size.read + m.readers[R_STATE].port, now + HELD)
+    u.next = now + beats
+    u.filled += 1
+    u.sent = 0 if last else u.sent + 1
+    if u.filled == size.beat_words or last:
+        u.filled = 0
+        u.beats += beats
+        u.grouped += beats
+        if u.grouped == EXPONENT_RUN or last:
+            u.held, u.grouped = u.grouped, 0
+    return u.next
+
+
+@kernel
+def word_writer(m, t, queue, writer, now):
+    """Words to beats; the last one of a command ends its beat."""
+    w, ready = m.writers[writer], when(m, t, queue)
+    if ready > now:
+        return ready
+    if w.stored >= w.depth:
+        return NEVER
+    pop(m, queue, now)
+    w.part += 1
+    w.count += 1
+    last = w.count == w.words
+    if w.part == w.per_beat or last:
+        w.part = 0
+        store(m, writer, now)
+    if last:
+        w.count = 0
+        if writer == LOGITS:  # nothing of the token comes after its logits
+            ends(m, now + DRAIN)
+    return now + 1

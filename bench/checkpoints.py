@@ -21,13 +21,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lightmamba.checkpoint.chosen import expected
-from lightmamba.checkpoint.layouts.mamba2 import origin
-from lightmamba.checkpoint.save import config_json
-from lightmamba.config import SHAPES, ModelConfig
+from lightmamba.checkpoint.layouts import published_as
+from lightmamba.checkpoint.save import config_json, published_parts
+from lightmamba.config import HYBRIDS, SHAPES, ModelConfig
 
-__all__ = ["make_checkpoint"]
+__all__ = ["KNOWN", "make_checkpoint"]
 
 SHARD = 512 * 2**20  # bytes
+KNOWN = SHAPES | {name: c for name, c in HYBRIDS.items() if name.startswith("granite")}
 
 
 def make_checkpoint(
@@ -60,15 +61,15 @@ def make_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = list(_shards(config, shard_bytes))
+    published = published_as(config_json(config))
     weight_map: dict[str, str] = {}
     total = 0
     for number, names in enumerate(shards, 1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         tensors = {}
         for own, size in names:
-            tensor = _tensor(config, own, size, seed)
-            tensors[origin(own).parts[0].names[0]] = tensor
-            total += tensor.nbytes
+            tensors |= published_parts(published, own, _tensor(config, own, size, seed))
+        total += sum(tensor.nbytes for tensor in tensors.values())
         save_file(tensors, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(tensors, file)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
@@ -124,15 +125,13 @@ def _tensor(config: ModelConfig, own: str, size: tuple[int, ...], seed: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="a random checkpoint of a published shape")
-    parser.add_argument("shape", choices=[*SHAPES])
+    parser.add_argument("shape", choices=[*KNOWN])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json to put beside it")
     args = parser.parse_args()
     start = time.perf_counter()
-    size = make_checkpoint(
-        SHAPES[args.shape], args.folder, seed=args.seed, tokenizer=args.tokenizer
-    )
+    size = make_checkpoint(KNOWN[args.shape], args.folder, seed=args.seed, tokenizer=args.tokenizer)
     seconds = time.perf_counter() - start
     print(f"{args.folder}: {size / 1e9:.2f} GB of weights in {seconds:.0f} s")
 

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.checkpoints import make_checkpoint
+from bench.checkpoints import KNOWN, make_checkpoint
 from bench.common import commit, kept_rows, write_results
-from lightmamba.config import SHAPES
 
 SEQLEN = 512
 KEYS = ("shape", "tokens", "recipe", "threads")
@@ -29,7 +28,7 @@ KEYS = ("shape", "tokens", "recipe", "threads")
 
 def measure(shape: str, sequences: int, recipe: str, threads: int, folder: Path) -> dict[str, Any]:
     """Make the checkpoint if it is not there, quantize it, and say what that took."""
-    config, place = SHAPES[shape], folder / shape
+    config, place = KNOWN[shape], folder / shape
     if not (place / "config.json").exists():
         make_checkpoint(config, place)
     ids = np.random.default_rng(0).integers(0, 50277, sequences * SEQLEN)
@@ -56,7 +55,7 @@ def measure(shape: str, sequences: int, recipe: str, threads: int, folder: Path)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="time and memory of quantizing, by shape")
-    known = [name for name in SHAPES if name.startswith("mamba2-")]
+    known = [name for name in KNOWN if name != "demo"]
     parser.add_argument("--shapes", nargs="*", default=known[:2], choices=known)
     parser.add_argument("--sequences", type=int, default=32, help=f"of {SEQLEN} tokens (32)")
     parser.add_argument("--recipe", default="w4a4")

@@ -11,7 +11,7 @@ from lightmamba.blocks.mamba2.sizes import Sizes as Mamba2Sizes
 from lightmamba.blocks.mlp.sizes import Sizes as MlpSizes
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.errors import InputError, shown
-from lightmamba.plain import build, take
+from lightmamba.plain import restore, take
 
 __all__ = ["HYBRIDS", "SHAPES", "ModelConfig", "mamba2_config"]
 
@@ -85,9 +85,21 @@ class ModelConfig:
             if not 1 <= count <= MOST - len(layers):
                 raise InputError(f"{at}.count is {count}, expected 1 to {MOST} layers in all")
             sizes = {key: value for key, value in run.items() if key not in ("kind", "count")}
-            layers += [build(part(kind, "sizes").Sizes, sizes, at)] * count
+            layers += [restore(part(kind, "sizes").Sizes, _read(sizes, at), at)] * count
         own = {key: value for key, value in values.items() if key != "layers"}
-        return build(ModelConfig, own, where, layers=tuple(layers))
+        return restore(ModelConfig, own, where, layers=tuple(layers))
+
+
+def _read(sizes: dict[str, Any], where: str) -> dict[str, Any]:
+    """Plain values of sizes with the numbers that :func:`_written` writes as text."""
+    found = dict(sizes)
+    for name, value in sizes.items():
+        if isinstance(value, list):
+            try:
+                found[name] = [float(text) for text in value]
+            except (ValueError, TypeError, OverflowError) as error:
+                raise InputError(f"{where}.{name} must be numbers, not {shown(value)}") from error
+    return found
 
 
 def _written(sizes: Any) -> dict[str, Any]:

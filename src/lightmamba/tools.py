@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from lightmamba.errors import InputError
 
 __all__ = ["cache_folder", "run"]
@@ -60,8 +62,7 @@ def run(
 
 def cache_folder(name: str, cache: Path | None = None) -> Path:
     """Folder of what was made once: given, ``name`` in the user's cache, or a temporary one."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = cache or Path(home) / "lightmamba" / name
+    folder = cache or user_cache_path("lightmamba", appauthor=False) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -111,9 +111,9 @@ def test_damage_is_noticed(tmp_path):
     ("change", "sentence"),
     [
         ({"version": 1}, "is of version 1, but this program reads 3"),
-        ({"arch": {"lanes": 0}}, "is damaged (lanes must be in 1..64, not 0); compile again"),
-        ({"arch": {"colour": 0}}, "is damaged (unknown parameters"),
-        ({"arch": {"lanes": "4"}}, "is damaged (lanes must be a whole number, not '4')"),
+        ({"arch": {"lanes": 0}}, "is damaged (arch: lanes must be in 1..64, not 0); compile again"),
+        ({"arch": {"colour": 0}}, "is damaged ([arch] has no key colour; it has"),
+        ({"arch": {"lanes": "4"}}, "is damaged (arch.lanes must be a whole number, not '4')"),
         ({"arch": {"lanes": 5}}, "is damaged (hash is "),
         ({"regions": [{"name": "a"}]}, "is damaged (regions.0.channel is missing; a right example"),
         ({"target": {"name": "x"}}, "is damaged (about is missing"),

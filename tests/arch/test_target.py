@@ -60,7 +60,7 @@ def test_reads():
 
 
 WRONG = [
-    ("clock_mhz = 100", "clock = 100", ("a target has no key clock; it has name, about, clock_mhz, "
+    ("clock_mhz = 100", "clock = 100", ("there is no key clock; known are name, about, clock_mhz, "
      "for example clock_mhz = 100")),
     ("clock_mhz = 100", "", "clock_mhz is missing; a right example is clock_mhz = 100"),
     ("clock_mhz = 100", "clock_mhz = 0", "clock_mhz must be above 0, and at most 10000, not 0.0"),
@@ -98,20 +98,20 @@ WRONG = [
     ('ports = ["state_read", "state_write", "aux"]', 'ports = "aux"',
      "channel.ports must be a list, not 'aux'"),
     ('ports = ["state_read", "state_write", "aux"]', "ports = [1]",
-     "channel.ports must be a text, not 1"),
+     "channel.ports[0] must be a text, not 1"),
     ("lut = 10", "lut = -1", "resources: lut must not be negative"),
     ("lut = 10", "luts = 10", "[resources] has no key luts; it has lut"),
     ('kind = "ddr4"', 'kind = "ddr9"',
      "channel rest: kind must be one of hbm2, ddr3, ddr4, lpddr4, not ddr9"),
     ("static_watts = [1, 2.5, 4]", "", "power.static_watts is missing; a right example is"),
     ("[1, 2.5, 4]", "2.5", "power.static_watts must be a list, not 2.5"),
-    ("[1, 2.5, 4]", '[1, "2", 4]', "power.static_watts must be a number, not '2'"),
+    ("[1, 2.5, 4]", '[1, "2", 4]', "power.static_watts[1] must be a number, not '2'"),
     ("[1, 2.5, 4]", "[1, 4]", "power: static_watts must be low, likely and high in this order"),
     ("[1, 2.5, 4]", "[1, 5, 4]", "in this order, for example [6.4, 12, 25], not [1.0, 5.0, 4.0]"),
     ("[1, 2.5, 4]", "[-1, 2, 4]", "in this order, for example [6.4, 12, 25], not [-1.0, 2.0, 4.0]"),
     ('"a guess"', '"a guess"\ncell_scale = 0', "power: cell_scale must be above 0, not 0.0; try 1"),
     ('"a guess"', '""', "power: say in source where the numbers are from"),
-    ("[power]", "[powers]", "a target has no key powers"),
+    ("[power]", "[powers]", "there is no key powers"),
     ('name = "mine"', "name = mine", "Invalid value"),
     ("clock_mhz = 100", "clock_mhz = inf", "clock_mhz must be a finite number, not inf"),
     ("clock_mhz = 100", "clock_mhz = nan", "clock_mhz must be a finite number, not nan"),

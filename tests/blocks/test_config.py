@@ -52,30 +52,30 @@ def run(values: dict[str, Any]) -> Any:
 WRONG = [
     (lambda v: run(v).update(kind="lstm"),
      f"config.layers[1].kind is 'lstm', expected one of {', '.join(kinds())}"),
-    (lambda v: run(v).update(kind=3), "config.layers[1].kind is 3, expected a string"),
-    (lambda v: run(v).pop("kind"), "the metadata lacks config.layers[1].kind"),
+    (lambda v: run(v).update(kind=3), "config.layers[1].kind must be a text, not 3"),
+    (lambda v: run(v).pop("kind"), "config.layers[1].kind is missing"),
     (lambda v: run(v).update(count=0),
      f"config.layers[1].count is 0, expected 1 to {MOST} layers in all"),
     (lambda v: run(v).update(count=-3), "config.layers[1].count is -3, expected 1 to"),
     (lambda v: run(v).update(count=MOST), f"count is {MOST}, expected 1 to {MOST} layers"),
-    (lambda v: run(v).update(count=1.5), "config.layers[1].count is 1.5, expected a whole number"),
-    (lambda v: run(v).pop("count"), "the metadata lacks config.layers[1].count"),
-    (lambda v: run(v).pop("d_state"), "the metadata lacks config.layers[1].d_state"),
-    (lambda v: run(v).update(heads=4), "config.layers[1] has the unknown entry 'heads'"),
-    (lambda v: run(v).update(nheads="4"), "layers[1].nheads is '4', expected a whole number"),
-    (lambda v: run(v).update(ngroups=3), "layers[1] does not fit: ngroups 3 does not divide"),
-    (lambda v: run(v).update(dt_limit=["0"]), "dt_limit is ['0'], expected two numbers"),
-    (lambda v: run(v).update(dt_limit=["0", "x"]), "dt_limit is ['0', 'x'], expected two numbers"),
-    (lambda v: run(v).update(dt_limit="0"), "config.layers[1].dt_limit is '0', expected a list"),
+    (lambda v: run(v).update(count=1.5), "config.layers[1].count must be a whole number, not 1.5"),
+    (lambda v: run(v).pop("count"), "config.layers[1].count is missing"),
+    (lambda v: run(v).pop("d_state"), "config.layers[1].d_state is missing"),
+    (lambda v: run(v).update(heads=4), "config.layers[1] has no key heads"),
+    (lambda v: run(v).update(nheads="4"), "layers[1].nheads must be a whole number, not '4'"),
+    (lambda v: run(v).update(ngroups=3), "layers[1]: ngroups 3 does not divide"),
+    (lambda v: run(v).update(dt_limit=["0"]), "dt_limit must be a list of 2, not [0.0]"),
+    (lambda v: run(v).update(dt_limit=["0", "x"]), "dt_limit must be numbers, not ['0', 'x']"),
+    (lambda v: run(v).update(dt_limit="0"), "config.layers[1].dt_limit must be a list, not '0'"),
     (lambda v: run(v).update(dt_limit=["0.2", "0.1"]), "dt_limit must be 0 <= low < high"),
-    (lambda v: v["layers"].append(5), "metadata config.layers[3] is 5, expected an object"),
-    (lambda v: v.update(layers=[]), "config does not fit: a model has at least one layer"),
-    (lambda v: v.update(layers={}), "config.layers is {}, expected a list"),
-    (lambda v: v.pop("layers"), "the metadata lacks config.layers"),
-    (lambda v: v.pop("vocab_size"), "the metadata lacks config.vocab_size"),
-    (lambda v: v.update(n_layer=3), "metadata config has the unknown entry 'n_layer'"),
+    (lambda v: v["layers"].append(5), "config.layers[3] must be a table, not 5"),
+    (lambda v: v.update(layers=[]), "config: a model has at least one layer"),
+    (lambda v: v.update(layers={}), "config.layers must be a list, not {}"),
+    (lambda v: v.pop("layers"), "config.layers is missing"),
+    (lambda v: v.pop("vocab_size"), "config.vocab_size is missing"),
+    (lambda v: v.update(n_layer=3), "[config] has no key n_layer"),
     (lambda v: v.update(d_model=0), "d_model must be a positive whole number, not 0"),
-    (lambda v: v.update(tie_embeddings=1), "config.tie_embeddings is 1, expected true or false"),
+    (lambda v: v.update(tie_embeddings=1), "config.tie_embeddings must be true or false, not 1"),
 ]  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_is_one_sentence(lie, sentence):
 
 @pytest.mark.parametrize("values", [None, 3, [], "text"])
 def test_no_object_at_all(values):
-    with pytest.raises(InputError, match=r"metadata config is .*, expected an object"):
+    with pytest.raises(InputError, match=r"config must be a table, not .*"):
         ModelConfig.from_dict(values)
 
 

@@ -128,14 +128,14 @@ LAYER = {"kind": "mamba2", "count": 1, **asdict(sizes_of(sizes()))}
 @pytest.mark.parametrize(
     ("lie", "reason"),
     [
-        ({"kind": 3}, "metadata kind is 3, expected a string"),
+        ({"kind": 3}, "kind must be a text, not 3"),
         ({"kind": "cloud"}, "its kind is 'cloud', expected file or random"),
-        ({"seed": "x"}, "metadata seed is 'x', expected a whole number"),
+        ({"seed": "x"}, "seed must be a whole number, not 'x'"),
         ({"seed": -1}, "its seed is out of range"),
-        ({"formats": {}}, "the metadata lacks formats.weight_bits"),
-        ({"config": 3}, "metadata config is 3, expected an object"),
-        ({"config": {"d_model": 64}}, "the metadata lacks config.layers"),
-        ({"config": {"layers": [LAYER | {"dt_limit": None}]}}, "dt_limit is None, expected a list"),
+        ({"formats": {}}, "formats.weight_bits is missing"),
+        ({"config": 3}, "config must be a table, not 3"),
+        ({"config": {"d_model": 64}}, "config.layers is missing"),
+        ({"config": {"layers": [LAYER | {"dt_limit": None}]}}, "dt_limit must be a list, not None"),
         ({"config": {"layers": [LAYER | {"kind": "x"}]}}, "kind is 'x', expected one of "),
     ],
 )

@@ -71,8 +71,8 @@ def test_toml_round_trip_of_any_values(name, alpha, correct, block):
 def test_written_toml():
     text = Recipe('a "b"\\', (FuseNorms(), QuantizeState(bits=12))).to_toml()
     assert text == (
-        'name = "a \\"b\\"\\\\"\n\n[[pass]]\nkind = "fuse_norms"\n\n[[pass]]\n'
-        'kind = "quantize_state"\nbits = 12\nrounding = "dither"\n'
+        'name = "a \\"b\\"\\\\"\npass = [\n    { kind = "fuse_norms" },\n'
+        '    { kind = "quantize_state", bits = 12, rounding = "dither" },\n]\n'
     )
 
 
@@ -111,12 +111,21 @@ BAD_PASSES = {
     "no kind": ("bits = 4", "no pass None; known: quantize_weights, "),
     "unknown kind": ('kind = "awq"', "no pass 'awq'; known: quantize_weights, "),
     "kind of a wrong type": ('kind = ["rotate"]', "no pass"),
-    "unknown key": ('kind = "quantize_state"\nbit = 8', "has no key 'bit'; known: bits, rounding"),
-    "key of a bare pass": ('kind = "rotate"\nseed = 1', "has no key 'seed'; known: none"),
-    "text for a number": ('kind = "quantize_state"\nbits = "8"', "bits must be like 8, not '8'"),
-    "truth for a number": ('kind = "quantize_state"\nbits = true', "bits must be like 8, not True"),
-    "number for truth": ('kind = "quantize_weights"\ncorrect = 1', "must be like true, not 1"),
-    "fraction": ('kind = "quantize_state"\nbits = 8.5', "bits must be like 8, not 8.5"),
+    "unknown key": ('kind = "quantize_state"\nbit = 8', "has no key bit; it has bits, rounding"),
+    "key of a bare pass": ('kind = "rotate"\nseed = 1', "[rotate] has no key seed; it has nothing"),
+    "text for a number": (
+        'kind = "quantize_state"\nbits = "8"',
+        "bits must be a whole number, not '8'",
+    ),
+    "truth for a number": (
+        'kind = "quantize_state"\nbits = true',
+        "bits must be a whole number, not True",
+    ),
+    "number for truth": (
+        'kind = "quantize_weights"\ncorrect = 1',
+        "correct must be true or false, not 1",
+    ),
+    "fraction": ('kind = "quantize_state"\nbits = 8.5', "bits must be a whole number, not 8.5"),
     "state of 5 bits": ('kind = "quantize_state"\nbits = 5', "state bits must be in 8..16"),
     "state rounding": ('kind = "quantize_state"\nrounding = "up"', "'dither' or 'half_up'"),
     "weights of 5 bits": ('kind = "quantize_weights"\nbits = 5', "weight bits must be 4 or 8"),
@@ -134,7 +143,7 @@ BAD_PASSES = {
     "hadamard -2": ('kind = "online_hadamard"\norder = -2', "power of two up to 128, not -2"),
     "gate": ('kind = "online_hadamard"\ngate_weight = "move"', "must be keep, fold or measure"),
     "alpha": ('kind = "smoothquant"\nalpha = 2', "alpha must lie between 0 and 1, not 2.0"),
-    "alpha no number": ('kind = "smoothquant"\nalpha = nan', "alpha must lie between"),
+    "alpha no number": ('kind = "smoothquant"\nalpha = nan', "alpha must be a finite number"),
     "steps": ('kind = "outlier_suppression"\nsteps = 0', "steps must be at least 1"),
 }
 

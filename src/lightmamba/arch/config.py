@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lightmamba.arch.contract import BLOCK, GROUP, PAGE, SCALE_PERIOD, WORD_BITS
-from lightmamba.arch.plain import checked
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
+from lightmamba.plain import build
 
 __all__ = ["ArchConfig", "build_hash"]
 
@@ -172,10 +172,7 @@ class ArchConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ArchConfig":
         """Invert :func:`dataclasses.asdict`; unknown keys and other types are refused."""
-        known = {field.name: field.type for field in fields(cls)}
-        if unknown := set(values) - set(known):
-            raise ValueError(f"unknown parameters {sorted(unknown)}; known are {sorted(known)}")
-        return cls(**{name: checked(value, known[name], name) for name, value in values.items()})
+        return build(cls, values, "arch")
 
 
 def build_hash(config: ArchConfig) -> int:

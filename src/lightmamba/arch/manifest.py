@@ -11,12 +11,12 @@ from typing import Any
 
 from lightmamba.arch.config import ArchConfig, build_hash
 from lightmamba.arch.place import Place, Region, Setting, parse_setting
-from lightmamba.arch.plain import build, checked
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.program import INSTRUCTION_BITS
 from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import CHOICES, Target
 from lightmamba.errors import shown
+from lightmamba.plain import build, checked
 
 __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries"]
 

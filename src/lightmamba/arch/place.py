@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightmamba.arch.plain import build
 from lightmamba.arch.target import Target
+from lightmamba.plain import build
 
 __all__ = [
     "CONV_STATE", "STATE", "STATES", "Place", "Region", "Setting", "extents", "offset_in_channel",

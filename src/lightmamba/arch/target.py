@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import PAGE
-from lightmamba.arch.plain import build, checked
 from lightmamba.arch.ports import ports
 from lightmamba.errors import InputError
+from lightmamba.plain import build, checked, options
 
 __all__ = ["CHOICES", "KINDS", "Channel", "Power", "Resources", "Target", "target_names"]
 
@@ -163,7 +163,7 @@ class Power:
 
     def __post_init__(self) -> None:
         if len(self.static_watts) != 3 or not (
-            0 <= self.static_watts[0] <= self.static_watts[1] <= self.static_watts[2]
+            0 <= self.static_watts[0] <= self.static_watts[1] <= self.static_watts[2] < math.inf
         ):
             raise ValueError(
                 f"power: static_watts must be low, likely and high in this order, for example "
@@ -296,16 +296,11 @@ class Target:
         ValueError
             One sentence, as for the class; unknown keys are refused.
         """
-        known = {"machine", "channel", "resources", "power"}
-        top = {name: value for name, value in values.items() if name not in known}
-        machine = checked(values.get("machine", {}), dict, "machine")
-        if unknown := set(machine) - set(CHOICES):
-            raise ValueError(
-                f"[machine] has no key {' '.join(min(unknown).split())}; it has "
-                f"{', '.join(CHOICES)}, for example {EXAMPLES['machine']}"
-            )
-        for name, value in machine.items():
-            checked(value, bool if name == "shared_port" else int, f"machine.{name}")
+        parts = {"machine", "channel", "resources", "power"}
+        top = {name: value for name, value in values.items() if name not in parts}
+        types = {field.name: field.type for field in fields(ArchConfig)}
+        known = {name: types[name] for name in CHOICES}
+        machine = options(values.get("machine", {}), known, "machine", EXAMPLES["machine"])
         entries = checked(values.get("channel", []), list, "channel")
         resources, power = values.get("resources"), values.get("power")
         return build(

@@ -19,7 +19,7 @@ from lightmamba.checkpoint.sidecar import parse_tokenizer
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 
-__all__ = ["config_json", "save_checkpoint"]
+__all__ = ["config_json", "published_parts", "save_checkpoint"]
 
 IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
@@ -53,7 +53,7 @@ def save_checkpoint(model: CausalLM, folder: Path, *, tokenizer: Path | None = N
     weights = {
         name: value
         for own, parameter in model.named_parameters()  # a tied head is not listed
-        for name, value in _parts(published, own, parameter)
+        for name, value in published_parts(published, own, parameter)
     }
     parts = {name: folder / f".{name}.part" for name in ("model.safetensors", *data)}
     try:
@@ -89,8 +89,10 @@ def config_json(config: ModelConfig) -> dict[str, Any]:
     return {"dtype": "bfloat16", **family.config_json(config), **IDS}
 
 
-def _parts(published: Published, own: str, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What a parameter is in the files: the inverse of reading it."""
+def published_parts(
+    published: Published, own: str, parameter: Tensor
+) -> Iterator[tuple[str, Tensor]]:
+    """What a parameter is in the files, bf16 by name: the inverse of reading it."""
     at = 0
     for part in published.origin(own).parts:
         rows = len(parameter) if part.rows is None else part.rows

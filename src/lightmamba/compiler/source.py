@@ -13,7 +13,7 @@ from lightmamba.compiler.plan import fitting, plan
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError, shown
 from lightmamba.formats import Formats
-from lightmamba.plain import build, take
+from lightmamba.plain import restore, take
 from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
 
@@ -95,4 +95,4 @@ def sizes(model: Mapping[str, Any]) -> tuple[ModelConfig, Formats]:
         If something is missing, of another type, or cannot be.
     """
     config = ModelConfig.from_dict(take(model, "config", dict))
-    return config, build(Formats, model.get("formats"), "formats")
+    return config, restore(Formats, model.get("formats"), "formats")

@@ -13,6 +13,7 @@ from importlib import resources
 
 from lightmamba.arch.target import Target
 from lightmamba.estimate.result import Energy, Estimate
+from lightmamba.plain import build
 
 __all__ = ["Constant", "constants", "energy"]
 
@@ -39,7 +40,7 @@ def constants() -> Mapping[str, Constant]:
     """All of them by name: ``memory.hbm2``, ``cell.lut``, ..."""
     text = (resources.files("lightmamba.estimate") / "energy.toml").read_text(encoding="utf-8")
     return {
-        f"{group}.{name}": Constant(tuple(entry["value"]), entry["unit"], entry["source"])
+        f"{group}.{name}": build(Constant, entry, f"{group}.{name}")
         for group, entries in tomllib.loads(text).items()
         for name, entry in entries.items()
     }

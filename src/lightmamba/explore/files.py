@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from lightmamba.arch.target import CHOICES
 from lightmamba.errors import InputError
 from lightmamba.explore.problem import Problem
@@ -124,29 +126,11 @@ def _target(problem: Problem, one: Tried, name: str) -> str:
 
 def to_toml(values: Mapping[str, Any]) -> str:
     """Plain values of a target as TOML that :meth:`Target.parse` reads back."""
-    tables = {k: v for k, v in values.items() if isinstance(v, Mapping)}
-    lists = {k: v for k, v in values.items() if _is_tables(v)}
-    flat = {k: v for k, v in values.items() if k not in tables and k not in lists}
-    parts = [_lines(flat), *(f"[{name}]\n{_lines(table)}" for name, table in tables.items())]
-    parts += [
-        f"[[{name}]]\n{_lines(entry)}" for name, entries in lists.items() for entry in entries
-    ]
-    return "\n".join(parts)
+    return tomli_w.dumps(_present(values))
 
 
-def _is_tables(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)
-
-
-def _lines(table: Mapping[str, Any]) -> str:
-    return "".join(f"{k} = {_value(v)}\n" for k, v in table.items() if v is not None)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):  # JSON's escapes are TOML's, but for one character
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    return repr(value)
+def _present(value: Any) -> Any:
+    """The same without entries that are None, for which TOML has no word."""
+    if isinstance(value, Mapping):
+        return {name: _present(each) for name, each in value.items() if each is not None}
+    return [_present(each) for each in value] if isinstance(value, list | tuple) else value

@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.plain import build
 
 __all__ = ["Board", "Controller", "Memory", "PortPins", "Window", "board_names"]
 
@@ -155,18 +156,14 @@ class Board:
         if name not in board_names():
             raise InputError(f"--board must be one of {', '.join(board_names())}, not {name}")
         values = tomllib.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
-        memories = [one for entry in values.pop("memory") for one in _memories(entry)]
-        controllers = tuple(
-            Controller(**entry | {"also": tuple(tuple(one) for one in entry.get("also", ()))})
-            for entry in values.pop("controller", ())
-        )
-        return Board(
-            tools={tool: tuple(versions) for tool, versions in values.pop("tools").items()},
-            memories=tuple(memories),
-            ports=tuple(PortPins(**entry) for entry in values.pop("port", ())),
-            controllers=controllers,
-            **values,
-        )
+        memories, ports, controllers = (values.pop(n, ()) for n in ("memory", "port", "controller"))
+        return build(
+            Board, values, name,
+            memories=tuple(one for entry in memories for one in _memories(entry)),
+            ports=tuple(build(PortPins, entry, f"{name}.port") for entry in ports),
+            controllers=tuple(build(Controller, entry, f"{name}.controller")
+                              for entry in controllers),
+        )  # fmt: skip
 
 
 def board_names() -> list[str]:
@@ -185,7 +182,7 @@ def _memories(entry: Mapping[str, Any]) -> list[Memory]:
     count, first, step = (values.pop(key, other) for key, other in
                           (("count", 1), ("first", 0), ("step", 0)))  # fmt: skip
     windows = [Window(*window) for window in values.pop("windows")]
-    one = Memory(**values, windows=())
+    one = build(Memory, values, "memory", windows=())
     return [
         replace(
             one,

@@ -24,7 +24,7 @@ from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack
-from lightmamba.plain import build, take
+from lightmamba.plain import restore, take
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.layout import DTYPES, Matrix, matrices, mixer_tensors, tensors
 from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
@@ -259,7 +259,7 @@ def _number(text: str) -> float:
 
 def _sizes(header: dict[str, Any]) -> tuple[ModelConfig, Formats]:
     config = ModelConfig.from_dict(take(header, "config", dict))
-    return config, build(Formats, header.get("formats"), "formats")
+    return config, restore(Formats, header.get("formats"), "formats")
 
 
 def _mapped(path: Path) -> Tensors:
@@ -325,7 +325,7 @@ def _mixer(found: Tensors, at: str, entry: dict[str, Any], sizes: Sizes) -> Mixe
     """Mixer of the layer ``at``: its tensors, and its numbers from its entry."""
     values = {name: found[f"{at}.{name}"] for name in mixer_tensors(sizes)}
     kind = part(sizes.kind, "quantized").Mixer
-    return cast(Mixer, build(kind, entry, f"{at}.mixer", sizes=sizes, **values))
+    return cast(Mixer, restore(kind, entry, f"{at}.mixer", sizes=sizes, **values))
 
 
 def _checked(handle: Any, mapped: Tensors, c: ModelConfig, f: Formats) -> Tensors:
@@ -352,7 +352,7 @@ def _linear(found: Tensors, name: str, entry: Any, bits: int) -> QuantizedLinear
     owner, _, part = name.rpartition(".")
     numbers = take(entry, part, dict, owner)
     words = found[f"{name}.q"]
-    return build(
+    return restore(
         QuantizedLinear, numbers, name, words=words, bits=bits, code=found[f"{name}.code"],
         input_scale=found.get(f"{name}.input_scale"),
         input_shift=found.get(f"{name}.input_shift"), bias=found.get(f"{name}.bias"),

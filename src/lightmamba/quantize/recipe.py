@@ -5,16 +5,18 @@ layers, one at a time as they are read, some by the error that the formats cost,
 first. Adding a pass is a dataclass with ``begin`` or ``rewrite`` and its name in ``PASSES``.
 """
 
-import json
 import logging
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import tomli_w
+
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
+from lightmamba.plain import build
 
 if TYPE_CHECKING:
     from lightmamba.quantize.work import Site, Work
@@ -334,11 +336,8 @@ class Recipe:
 
     def to_toml(self) -> str:
         """Text that :meth:`parse` reads back to an equal recipe."""
-        lines = [f"name = {_value(self.name)}"]
-        for step in self.passes:
-            lines += ["", "[[pass]]", f"kind = {_value(NAMES[type(step)])}"]
-            lines += [f"{key} = {_value(value)}" for key, value in asdict(step).items()]
-        return "\n".join(lines) + "\n"
+        steps = [{"kind": NAMES[type(step)], **asdict(step)} for step in self.passes]
+        return tomli_w.dumps({"name": self.name, "pass": steps})
 
 
 def recipe_names() -> list[str]:
@@ -356,24 +355,4 @@ def _pass(entry: dict[str, Any]) -> Pass:
     kind = given.pop("kind", None)
     if not isinstance(kind, str) or kind not in PASSES:
         raise ValueError(f"no pass {kind!r}; known: {', '.join(PASSES)}")
-    defaults = {f.name: f.default for f in fields(PASSES[kind])}
-    for key, value in given.items():
-        if key not in defaults:
-            known = ", ".join(defaults) or "none"
-            raise ValueError(f"{kind} has no key {key!r}; known: {known}")
-        default = defaults[key]
-        if type(default) is float and type(value) is int:
-            given[key] = float(value)
-        elif type(value) is not type(default):
-            raise ValueError(f"{kind}.{key} must be like {_value(default)}, not {value!r}")
-    try:
-        return PASSES[kind](**given)
-    except ValueError as error:
-        raise ValueError(f"{kind}: {error}") from error
-
-
-def _value(value: Any) -> str:
-    """TOML of a text, truth value or number."""
-    if isinstance(value, str):  # JSON's escapes are TOML's, but for one character
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    return build(PASSES[kind], given, kind)

@@ -7,6 +7,7 @@ from importlib import resources
 from lightmamba.blocks import part
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate.result import Amount
+from lightmamba.plain import build
 
 __all__ = ["ClaimedAccuracy", "Paper", "Platform", "paper", "weights"]
 
@@ -102,6 +103,6 @@ def paper() -> Paper:
     return Paper(
         source=values["source"],
         shape=values["shape"],
-        platforms=tuple(Platform(**row) for row in values["platform"]),
-        accuracy=tuple(ClaimedAccuracy(**row) for row in values["accuracy"]),
+        platforms=tuple(build(Platform, row, "platform") for row in values["platform"]),
+        accuracy=tuple(build(ClaimedAccuracy, row, "accuracy") for row in values["accuracy"]),
     )

@@ -2,11 +2,12 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.plain import options
 from lightmamba.quantize import Calibration, Recipe
 from lightmamba.sweep.job import Job, Learning, Machine, Model, Task, Text
 from lightmamba.sweep.sources import (
@@ -191,48 +192,31 @@ def read_plan(path: Path) -> Plan:
 
 
 def _plan(values: Mapping[str, Any], folder: Path) -> Plan:
-    known = {f.name for f in fields(Plan)} - {"folder"}
-    if unknown := sorted(set(values) - known):
-        raise InputError(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    given: dict[str, Any] = {"models": (), "recipes": ()}
+    known = {**dict.fromkeys(LISTS, list[str | dict[str, Any]]), **PLAIN, "calibration": dict}
+    given: dict[str, Any] = {"models": (), "recipes": (), **options(values, known, "")}
     for kind in LISTS:
-        if kind in values:
-            given[kind] = tuple(_entry(kind, entry) for entry in _typed(kind, values[kind], list))
-    for name, of in PLAIN.items():
-        if name in values:
-            given[name] = _typed(name, values[name], of)
-    if "calibration" in values:
-        table = _typed("calibration", values["calibration"], dict)
-        given["calibration"] = _options("calibration", table, CALIBRATION)
+        if kind in given:
+            given[kind] = tuple(_entry(kind, entry) for entry in given[kind])
+    if "calibration" in given:
+        given["calibration"] = _options("calibration", given["calibration"], CALIBRATION)
     return Plan(folder=folder, **given)
 
 
 def _entry(kind: str, value: Any) -> Entry:
     if isinstance(value, str):
         return Entry(value)
-    table = _typed(f"an entry of {kind}", value, dict)
-    options = _options(kind, table, {"place": str, "name": str, **OPTIONS[kind]})
-    if "place" not in options:
+    found = _options(kind, value, {"place": str, "name": str, **OPTIONS[kind]})
+    if "place" not in found:
         raise InputError(f'an entry of {kind} has no place; write {{ place = "…", name = "…" }}')
-    return Entry(options.pop("place"), options.pop("name", None), options)
+    return Entry(found.pop("place"), found.pop("name", None), found)
 
 
-def _options(where: str, table: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:
-    if unknown := sorted(set(table) - set(known)):
-        raise InputError(f"{where} has no key {unknown[0]!r}; known are {', '.join(known)}")
-    options = {name: _typed(f"{where}.{name}", value, known[name]) for name, value in table.items()}
-    for name, value in options.items():
+def _options(where: str, table: Any, known: Mapping[str, type]) -> dict[str, Any]:
+    found = options(table, known, where)
+    for name, value in found.items():
         if name in LEAST and value < LEAST[name]:
             raise InputError(f"{where}.{name} must be at least {LEAST[name]}, not {value}")
-    return options
-
-
-def _typed(name: str, value: Any, kind: type) -> Any:
-    words = {str: "a text", int: "a whole number", bool: "true or false", list: "a list",
-             dict: "a table"}  # fmt: skip
-    if type(value) is not kind:
-        raise InputError(f"{name} must be {words[kind]}, not {value!r}")
-    return value
+    return found
 
 
 def _distinct(what: str, names: Sequence[str]) -> None:

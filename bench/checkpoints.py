@@ -66,7 +66,7 @@ def make_checkpoint(
     total = 0
     for number, names in enumerate(shards, 1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for own, size in names:
             tensors |= published_parts(published, own, _tensor(config, own, size, seed))
         total += sum(tensor.nbytes for tensor in tensors.values())

@@ -136,6 +136,22 @@ def test_states_are_forked_taken_joined_and_put():
     assert (fresh[0] == wanted[1, 0]).all()
 
 
+def test_states_are_saved_as_arrays(tmp_path):
+    engine = Engine(model())
+    ids = np.random.default_rng(1).integers(0, 300, (2, 90))
+    _, state = engine.forward(ids[:, :50], engine.empty_state(2))
+    np.savez(tmp_path / "state.npz", allow_pickle=False, **state.arrays())
+    wanted, _ = engine.forward(ids[:, 50:], state)
+    with np.load(tmp_path / "state.npz") as file:
+        found, _ = engine.forward(ids[:, 50:], State.of_arrays(state.layout, file))
+    assert (found == wanted).all()
+    cut = state.arrays() | {"pages1": state.pages[1].data[:1]}
+    with pytest.raises(ValueError, match="pages1 has the shape"):
+        State.of_arrays(state.layout, cut)
+    with pytest.raises(ValueError, match="data has the shape"):
+        State.of_arrays(state.layout, state.arrays() | {"data": state.data[:1]})
+
+
 def test_files_keep_them(tmp_path):
     m = model()
     save(m, tmp_path / "m.safetensors")

@@ -68,8 +68,8 @@ def test_missing_embedding(change):
 
 
 def test_fewer_layers_than_the_config_says(tmp_path):
-    """Even millions: the first missing layer is named before anything is allocated."""
-    write_state_spaces(tmp_path, n_layer=2**24)
+    """Even thousands: the first missing layer is named before anything is allocated."""
+    write_state_spaces(tmp_path, n_layer=2**12)
     assert "tensor backbone.layers.2.norm.weight of shape (32,) is missing" in refusal(tmp_path)
 
 

@@ -76,7 +76,7 @@ def test_compile_refuses_by_name(run, file, tmp_path):
 def test_serve(file):
     """Answers of many clients at a time are those of `generate`, with the prefix cache too."""
     model = load(file)
-    prompt = "It is a truth universally acknowledged, that a single man in possession of a good"
+    prompt = "It is a truth universally acknowledged, that a single man in possession of a" * 12
     with running(served(model, slots=4)) as server:
 
         def ask(n: int) -> str:
@@ -88,9 +88,9 @@ def test_serve(file):
 
         with ThreadPoolExecutor(12) as pool:
             found = list(pool.map(ask, range(24)))
-        assert server.total("lightmamba_prefix_hits") > 0
+        assert server.total("prefix_hits") > 0
     for n, text in enumerate(found):
-        wanted = expected(model, prompt + " fortune" * (n % 3), tokens=24, seed=n)
+        wanted = expected(model, prompt + " fortune" * (n % 3), tokens=24, seed=n, temperature=1.0)
         assert text == wanted.text, n
 
 

@@ -12,7 +12,7 @@ def test_a_quantized_file(run, world):
     found = run("inspect", world.plain_file, "--json").json
     assert found["kind"] == "quantized model"
     assert found["config"]["d_model"] == 192
-    assert found["config"]["dt_limit"] == ["0.0", "inf"]
+    assert found["config"]["layers"][0]["dt_limit"] == ["0.0", "inf"]
     assert (found["formats"]["weight_bits"], found["formats"]["act_bits"]) == (8, 8)
     assert len(found["layers"]) == 2
     assert found["runs_in_gates"] is True
@@ -24,7 +24,7 @@ def test_a_quantized_file(run, world):
 def test_a_checkpoint(run, world):
     found = run("inspect", world.plain, "--json").json
     assert found["kind"] == "float checkpoint"
-    assert found["config"]["ngroups"] == 2
+    assert found["config"]["layers"][0]["ngroups"] == 2
     assert found["tokenizer"] is False
     assert found["valid_vocab"] == 300
     assert found["parameters"] == 616_304

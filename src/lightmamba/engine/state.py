@@ -1,5 +1,6 @@
 """What sequences leave behind: bytes of a fixed size each, and pages that grow with tokens."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -137,6 +138,35 @@ class State:
 
     def __len__(self) -> int:
         return len(self.position)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Copies by name, for ``numpy.savez``; :meth:`of_arrays` makes the state of them again."""
+        one = self.fork()
+        pages = {f"pages{row}": pages.data for row, pages in enumerate(one.pages)}
+        return {"data": one.data, "position": one.position, **pages}
+
+    @staticmethod
+    def of_arrays(layout: Layout, arrays: Mapping[str, NDArray[Any]]) -> "State":
+        """Invert :meth:`arrays`.
+
+        Raises
+        ------
+        ValueError
+            If they are not of states of this layout.
+        """
+        position = np.array(arrays["position"], np.int64)
+        state = State.of_layout(layout, position)
+        for row, at in enumerate(position):
+            state.pages[row] = Pages(layout.page, np.array(arrays[f"pages{row}"], np.uint8))
+            wanted, found = (-(-int(at) // PAGE), layout.page), state.pages[row].data.shape
+            if layout.page and found != wanted:
+                raise ValueError(f"pages{row} has the shape {found}, but this model's is {wanted}")
+        if arrays["data"].shape != state.data.shape:
+            raise ValueError(
+                f"data has the shape {arrays['data'].shape}, but this model's is {state.data.shape}"
+            )
+        state.data[...] = arrays["data"]
+        return state
 
     @property
     def nbytes(self) -> int:

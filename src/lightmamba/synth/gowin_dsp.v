@@ -1,4 +1,4 @@
-// Products of mul2dsp.v on the multipliers of a GW5A. Both kinds multiply signed numbers; an
+// Products of yosys' mul2dsp.v on the multipliers of a GW5A. Both kinds multiply signed numbers; an
 // unsigned factor is one bit narrower and begins with 0. No register of theirs is used.
 
 (* techmap_celltype = "$__MUL12X12" *)

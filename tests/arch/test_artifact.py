@@ -170,7 +170,7 @@ def test_names_that_lead_out_of_the_build(tmp_path, name):
     ("region", "change", "sentence"),
     [
         (0, {"file": "images/b.bin"}, "its file 'images/b.bin' is not among the files"),
-        (0, {"file": 3}, "regions.0.file must be a text, not 3"),
+        (0, {"file": 3}, "regions.0.file must be a text or nothing, not 3"),
         (0, {"bytes": 6}, "it has 6 bytes, but its file 5"),
         (0, {"address": 1.5}, "regions.0.address must be a whole number, not 1.5"),
         (0, {"channel": "moon"}, "the target has no channel 'moon'"),

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.blocks.mamba2.state import natural
 from lightmamba.boards.selftest import STEPS, Expected, expected, self_test
 from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
@@ -56,11 +55,7 @@ def test_the_engines_state_is_what_lies_in_memory(tmp_path, build):
         device.wait()
         _, state = engine.forward(np.array([[3]]), engine.empty_state(1))
         parts = [state.layer(n) for n in range(CONFIG.n_layer)]
-        found = state_bytes(
-            artifact, np.stack([part["conv"][0] for part in parts]),
-            np.stack([natural(part["h"])[0] for part in parts]),
-            np.stack([natural(part["h_exp"])[0] for part in parts]),
-        )  # fmt: skip
+        found = state_bytes(artifact, parts)
         for name, memory in device.save_state().memory.items():
             np.testing.assert_array_equal(found[name], memory, err_msg=name)
         device.simulator.close()

@@ -48,8 +48,9 @@ def test_lanes_work_as_the_program_says():
 def test_blocks_end_with_heads_and_groups():
     work = Workload.of(CONFIG, Formats(), TARGET, "naive")
     # x: four heads of 48; B and C: two groups of 48; each a block of 32 and one of 16.
-    sizes = np.diff(np.flatnonzero(work.block_ends()), prepend=-1)
-    np.testing.assert_array_equal(sizes, [32, 16] * 8)
+    kinds, ends = work.commands.block_ends(work.layer, "naive", 32)
+    np.testing.assert_array_equal(np.diff(ends, prepend=-1), [32, 16] * 8)
+    assert np.flatnonzero(np.diff(kinds)).tolist() == [191, 287]
 
 
 def test_units_count_what_the_commands_say():

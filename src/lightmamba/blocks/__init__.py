@@ -13,6 +13,8 @@ What lies between is the kind's own, and in these modules of its folder:
 ``floating``    ``Mixer``: the float module (torch)
 ``lowering``    from the float module and its calibrated ranges to the integers (torch)
 ``commands``    what the accelerator is told; a kind without it is refused by ``compile``
+``layout``      how its memory holds parameters and states
+``observed``    what its probes show
 =============== ================================================================================
 
 A new kind is a new folder: :func:`kinds` finds it.

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from lightmamba.arch.artifact import Artifact, build_hash
 from lightmamba.arch.program import words32
 from lightmamba.arch.registers import INTERFACE, MAGIC
-from lightmamba.blocks.mamba2.state import natural
 from lightmamba.compiler import open_model, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
@@ -113,12 +112,7 @@ def _hash(values: NDArray[np.uint8]) -> str:
 def _hashes(artifact: Artifact, state: State) -> dict[str, str]:
     """Hash of each region that a state of the engine would be in memory."""
     layers = [state.layer(n) for n in range(len(state.layout.layers))]
-    regions = state_bytes(
-        artifact, np.stack([layer["conv"][0] for layer in layers]),
-        np.stack([natural(layer["h"])[0] for layer in layers]),
-        np.stack([natural(layer["h_exp"])[0] for layer in layers]),
-    )  # fmt: skip
-    return {name: _hash(values) for name, values in regions.items()}
+    return {name: _hash(values) for name, values in state_bytes(artifact, layers).items()}
 
 
 def self_test(device: Device, artifact: Artifact, wanted: Expected) -> Iterator[Step]:

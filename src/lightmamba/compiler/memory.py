@@ -37,6 +37,11 @@ class Memory:
         return the_layer(self.config)
 
     @property
+    def layout(self) -> Any:
+        """How memory holds the layers' kind."""
+        return part(self.layer.kind, "layout")
+
+    @property
     def aux_beat(self) -> int:
         """Bytes of a beat of the port for everything small."""
         return self.arch.aux_port_bits // 8
@@ -62,7 +67,7 @@ class Memory:
     def stream_words(self) -> dict[str, int]:
         """64-bit words of each stream of parameters, per layer; of a row of the embedding."""
         return {
-            **part(self.layer.kind, "layout").parameter_words(self.layer),
+            **self.layout.parameter_words(self.layer),
             "embedding": self.arch.in_channels // GROUP * (1 + GROUP // WORD),
         }
 
@@ -74,18 +79,20 @@ class Memory:
     @property
     def state_words(self) -> int:
         """Words of S elements of a layer's state."""
-        return int(self.layer.d_inner) * self.arch.row_words
+        a = self.arch
+        return int(self.layout.state_size(self.layer, a.padded_state)) // a.state_elements
 
     @property
     def state_beats(self) -> int:
         """Beats of a layer's state, those of the exponents included."""
-        elements = -(-int(self.layer.d_inner) * self.arch.padded_state // self.state_beat)
+        size = int(self.layout.state_size(self.layer, self.arch.padded_state))
+        elements = -(-size // self.state_beat)
         return elements + -(-elements // EXPONENT_RUN)
 
     @property
     def conv_words(self) -> int:
         """64-bit words of a layer's convolution state, two channels each."""
-        return int(-(-self.layer.conv_dim // 2))
+        return int(self.layout.conv_words(self.layer))
 
     @property
     def conv_stride(self) -> int:

@@ -122,9 +122,10 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
     """Stalls of a token with its head and of one without, each as long as the whole model's."""
     ran, lists, steps = fill(work, sample)
     if not run(ran, lists, steps):
+        rows = work.sizes["headdim"]
         raise InputError(
             f"this machine would hang: a queue of target {work.target.name} is too short for the "
-            f"model; try x_queue = {work.layer.headdim} and z_queue = {2 * work.layer.headdim}"
+            f"model; try x_queue = {rows} and z_queue = {2 * rows}"
         )
     layers, shape = sample.layers, (len(sample.heads), 4 * sample.layers + 4, 1 + len(CYCLES))
     kept = lists[ran[0].sizes.records :][: math.prod(shape)]

@@ -46,7 +46,7 @@ class Quantities:
             for port in ports(work.arch)
         }
         by_channel = work.target.per_channel(moved)
-        c, k, a = work.config, work.layer, work.arch
+        c, k, a, m = work.config, work.layer, work.arch, work.memory
         in_out = k.in_rows * a.in_channels + c.d_model * a.out_channels
         return Quantities(
             port_beats=beats,
@@ -56,7 +56,7 @@ class Quantities:
                 "projections": c.n_layer * in_out,
                 "head": c.vocab_size * a.in_channels,
             },
-            state_elements=c.n_layer * k.d_inner * a.padded_state,
+            state_elements=c.n_layer * m.state_words * a.state_elements,
         )
 
 
@@ -92,10 +92,11 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
     def epilogue(rows: int, parts: int) -> int:
         return -(-rows // a.lanes) * parts * pairs
 
-    layer = {u.name: work.sizes[u.steps] for u in MACHINE.units if u.name not in UNCOUNTED}
+    sizes = work.sizes
+    layer = {u.name: sizes[u.steps] for u in MACHINE.units if u.name not in UNCOUNTED}
     layer["lanes"] = work.in_beats + work.out_beats
-    layer["epilogue"] = epilogue(k.in_rows, 1) + epilogue(c.d_model, k.ngroups)
-    layer["hadamard"] += f.transform.size(k.group_dim) - 1
+    layer["epilogue"] = epilogue(k.in_rows, 1) + epilogue(c.d_model, k.out_groups)
+    layer["hadamard"] += f.transform.size(sizes["group_dim"]) - 1
     layer["embed"] = layer["head"] = 0
     twice = a.head_twice * -(-c.vocab_size // a.lanes) * a.in_words
     once = {

@@ -119,11 +119,11 @@ def _conv(work: Workload, sizes: Mapping[str, int]) -> Table:
 
 def _blocks(work: Workload, sizes: Mapping[str, int]) -> Table:
     """A block of x, or of B or C, leaves when its last channel has been looked at."""
-    found, is_x = _empty(sizes["conv_dim"]), work.conv_kinds() == Kind.X
+    kinds, ends = work.commands.block_ends(work.layer, work.order, work.formats.block)
+    found, is_x = _empty(sizes["conv_dim"]), kinds == Kind.X
     found[:, 0] = 1
     columns = [s.name for s in outputs("blocks")]
     of = INPUTS + np.where(is_x, columns.index("x"), columns.index("bc"))
-    ends = np.flatnonzero(work.block_ends())
     found[np.arange(len(found)), of] = HELD
     found[ends, of[ends]] = HELD + np.diff(ends, prepend=-1)
     return found

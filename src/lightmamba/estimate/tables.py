@@ -171,8 +171,8 @@ class _Filler:
         k, a, jobs = self.work.layer, self.work.arch, self.model.jobs
         jobs["rows"] = k.in_rows, self.work.config.d_model, self.run.vocab
         jobs["slots"] = -(-jobs["rows"] // a.lanes)
-        jobs["parts"] = 1, k.ngroups, 1
-        jobs["words"] = a.in_words, a.out_words // k.ngroups, a.in_words
+        jobs["parts"] = 1, k.out_groups, 1
+        jobs["words"] = a.in_words, a.out_words // k.out_groups, a.in_words
         jobs["twice"] = 0, 0, a.head_twice
         jobs["vector"] = [self.queue[f"words_{side}"] for side in ("in", "out", "in")]
         jobs["norms"] = [self.queue[f"rms_{side}"] for side in ("in", "out", "in")]

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.machine import EPILOGUE_ROWS
-from lightmamba.arch.program import Kind
 from lightmamba.arch.target import Target
-from lightmamba.blocks.mamba2.layout import row_order
+from lightmamba.blocks import part
 from lightmamba.compiler import plan
 from lightmamba.compiler.layout import beats
 from lightmamba.compiler.memory import Memory
@@ -54,6 +53,11 @@ class Workload:
         return the_layer(self.config)
 
     @property
+    def commands(self) -> Any:
+        """What the accelerator is told about a layer."""
+        return part(self.layer.kind, "commands")
+
+    @property
     def memory(self) -> Memory:
         """Where everything lies, and how large it is."""
         return Memory(self.config, self.arch, self.target)
@@ -61,17 +65,13 @@ class Workload:
     @property
     def sizes(self) -> dict[str, int]:
         """Sizes of a job by the names that the graph has for them."""
-        c, k, a, words = self.config, self.layer, self.arch, self.memory.stream_words
+        c, a, m = self.config, self.arch, self.memory
         return {
-            "d_model": c.d_model, "in_channels": a.in_channels, "d_inner": k.d_inner,
-            "out_channels": a.out_channels, "conv_dim": k.conv_dim,
-            "conv_words": words["conv_params"],
-            "embedding_words": words["embedding"], "nheads": k.nheads,
-            "bc_channels": 2 * k.ngroups * k.d_state, "ngroups": k.ngroups,
-            "group_dim": k.group_dim, "headdim": k.headdim, "state_words": self.memory.state_words,
-            "row_words": a.row_words, "head_words": k.headdim * a.row_words,
-            "vocab_size": c.vocab_size, "in_rows": k.in_rows,
-            "lane_rows": -(-k.in_rows // a.lanes), "one": 1,
+            "d_model": c.d_model, "in_channels": a.in_channels, "out_channels": a.out_channels,
+            "embedding_words": m.stream_words["embedding"], "state_words": m.state_words,
+            "row_words": a.row_words, "vocab_size": c.vocab_size, "in_rows": self.layer.in_rows,
+            "lane_rows": -(-self.layer.in_rows // a.lanes), "one": 1,
+            **self.commands.job_sizes(self.layer, a.row_words),
         }  # fmt: skip
 
     @property
@@ -95,23 +95,5 @@ class Workload:
 
     def kinds(self) -> NDArray[np.int64]:
         """Kind of every row of in_proj, in the order in which they come."""
-        rows, found = row_order(self.layer, self.order), np.empty(self.layer.in_rows, np.int64)
-        for name, part in self.layer.sections().items():
-            found[part] = Kind[name.upper()]
-        return found[rows]
-
-    def conv_kinds(self) -> NDArray[np.int64]:
-        """Kind of every channel of the convolution, in their order."""
-        kinds = self.kinds()
-        return kinds[np.isin(kinds, (Kind.X, Kind.B, Kind.C))]
-
-    def block_ends(self) -> NDArray[np.bool_]:
-        """Whether a channel of the convolution is the last of its block."""
-        kinds = self.conv_kinds()
-        ends = np.empty(len(kinds), np.bool_)
-        for kind, run in ((Kind.X, self.layer.headdim), (Kind.B, self.layer.d_state),
-                          (Kind.C, self.layer.d_state)):  # fmt: skip
-            mine = kinds == kind
-            place = np.arange(mine.sum()) % run
-            ends[mine] = (place == run - 1) | (place % self.formats.block == self.formats.block - 1)
-        return ends
+        found: NDArray[np.int64] = self.commands.row_kinds(self.layer, self.order)
+        return found

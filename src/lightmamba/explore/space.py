@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, PAGE, WORD_BITS
+from lightmamba.arch.contract import PAGE, WORD_BITS
 from lightmamba.arch.target import Channel, Target
+from lightmamba.blocks import part
 from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
@@ -75,7 +76,8 @@ class Space:
             "scheme": tuple(schemes),
             "clock_mhz": tuple(round(share * base.clock_mhz, 3) for share in CLOCKS),
         }
-        padded = -(-the_layer(config).d_state // BLOCK) * BLOCK
+        layer = the_layer(config)
+        padded = part(layer.kind, "commands").capacities(layer)["padded_state"]
         for name, usual in OPTIONS.items():
             if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
                 continue  # as wide as the lanes' port

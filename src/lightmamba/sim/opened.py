@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.blocks.mamba2.layout import row_order
 from lightmamba.compiler import open_model
-from lightmamba.compiler.supported import the_layer
+from lightmamba.compiler.states import memory_of
 from lightmamba.engine import Engine
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.sim.device import Placement, SimDevice, open_device
@@ -50,5 +49,6 @@ def open_twin(
         artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement,
         sequences=sequences,
     )  # fmt: skip
-    rows = row_order(the_layer(model.config), artifact.order)
+    memory = memory_of(artifact)
+    rows = memory.layout.row_order(memory.layer, artifact.order)
     return OpenedTwin(Twin(device, Engine(model), rows), device, model)

@@ -3,17 +3,24 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP, TAPS
 from lightmamba.arch.machine import BLOCKS_HELD
 from lightmamba.arch.program import COMMANDS, Kind
 from lightmamba.arch.target import Target
+from lightmamba.blocks.mamba2.layout import parameter_words, row_order
 from lightmamba.blocks.mamba2.quantized import Constants, Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import padded_state
 from lightmamba.formats import Formats
 
-__all__ = ["capacities", "commands", "in_sections", "queues", "refusals"]
+__all__ = [
+    "block_ends", "capacities", "commands", "in_sections", "job_sizes", "queues", "refusals",
+    "row_kinds",
+]  # fmt: skip
 
 
 def capacities(sizes: Sizes) -> dict[str, int]:
@@ -65,6 +72,48 @@ def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
             f"of headdim {sizes.headdim}, but x_queue of target {target.name} is {depth}; set "
             f"x_queue = {needed} in the [machine] table of a copy of it"
         )
+
+
+def job_sizes(sizes: Sizes, row_words: int) -> dict[str, int]:
+    """Sizes of the jobs of a layer, by the names that the graph of the machine has for them.
+
+    ``row_words`` are the words of the state in a row.
+    """
+    return {
+        "d_inner": sizes.d_inner,
+        "conv_dim": sizes.conv_dim,
+        "conv_words": parameter_words(sizes)["conv_params"],
+        "nheads": sizes.nheads,
+        "bc_channels": 2 * sizes.ngroups * sizes.d_state,
+        "ngroups": sizes.ngroups,
+        "group_dim": sizes.group_dim,
+        "headdim": sizes.headdim,
+        "head_words": sizes.headdim * row_words,
+    }
+
+
+def row_kinds(sizes: Sizes, order: str) -> NDArray[np.int64]:
+    """Kind of every row of in_proj, (in_rows,), in the order in which they come."""
+    found = np.empty(sizes.in_rows, np.int64)
+    for name, place in sizes.sections().items():
+        found[place] = Kind[name.upper()]
+    return found[row_order(sizes, order)]
+
+
+def block_ends(sizes: Sizes, order: str, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Kind of every channel of the convolution, in their order, and those that end a block.
+
+    Blocks of ``block`` channels restart with every head of x and every group of B and C.
+    """
+    kinds = row_kinds(sizes, order)
+    kinds = kinds[np.isin(kinds, (Kind.X, Kind.B, Kind.C))]
+    ends = np.zeros(len(kinds), np.bool_)
+    runs = {Kind.X: sizes.headdim, Kind.B: sizes.d_state, Kind.C: sizes.d_state}
+    for kind, run in runs.items():
+        mine = kinds == kind
+        place = np.arange(mine.sum()) % run
+        ends[mine] = (place == run - 1) | (place % block == block - 1)
+    return kinds, np.flatnonzero(ends)
 
 
 def in_sections(sizes: Sizes, order: str) -> list[tuple[Kind, int]]:

@@ -3,15 +3,22 @@
 Everything is plain bytes, computed by whole arrays (docs/developer/hardware-units.md).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.contract import CONV_HEADER, GATE_WEIGHTS, TAPS
+from lightmamba.arch.contract import BLOCK, CONV_HEADER, EXPONENT_RUN, GATE_WEIGHTS, TAPS
 from lightmamba.blocks.mamba2.quantized import Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.blocks.mamba2.state import natural
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["conv_bytes", "conv_order", "parameter_words", "parameters", "row_order"]
+__all__ = [
+    "conv_order", "conv_words", "parameter_words", "parameters", "row_order", "state_bytes",
+    "state_size",
+]  # fmt: skip
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
@@ -95,12 +102,57 @@ def _gate_words(mixer: Mixer, channels: Ints) -> Words:
     return np.pad(weights, (0, -len(weights) % GATE_WEIGHTS)).view("<u8")
 
 
-def conv_bytes(conv: NDArray[np.int8], channels: Ints) -> Bytes:
-    """State of the convolution: four bytes per channel, the oldest input first, the last unused.
+def state_size(sizes: Sizes, width: int) -> int:
+    """Elements of a layer's SSM state, whose rows are padded to ``width`` of them."""
+    return sizes.d_inner * width
 
-    ``conv`` is (d_conv - 1, conv_dim), ``channels`` their order.
+
+def conv_words(sizes: Sizes) -> int:
+    """64-bit words of a layer's convolution state, two channels each."""
+    return -(-sizes.conv_dim // 2)
+
+
+def state_bytes(
+    sizes: Sizes, order: str, state: Mapping[str, NDArray[Any]], width: int, beat: int
+) -> dict[str, Bytes]:
+    """A layer's state of one sequence as it lies in the regions ``state`` and ``conv_state``.
+
+    The layout is that of :mod:`lightmamba.rtl.state`: words of elements in beats of the port, a
+    beat of exponents (a byte per 32 elements) before every 32 beats of elements. The convolution
+    keeps four bytes per channel, the oldest input first, in the order of its rows.
+
+    Parameters
+    ----------
+    sizes, order
+        Of the layer, and of the rows of in_proj.
+    state
+        Arrays of the engine for the first sequence of a batch, as ``state.state`` describes them.
+    width, beat : int
+        Elements of a padded row of the state, and bytes of a beat of its port.
     """
-    out = np.zeros((len(channels), TAPS), np.uint8)
+    h, h_exp = (natural(state[name])[0] for name in ("h", "h_exp"))
+    q = np.zeros((sizes.d_inner, width), np.uint8)
+    q[:, : h.shape[-1]] = h.reshape(sizes.d_inner, -1).view(np.uint8)
+    exp = np.zeros((sizes.d_inner, width // BLOCK), np.uint8)
+    exp[:, : h_exp.shape[-1]] = h_exp.reshape(sizes.d_inner, -1)
+    elements = _whole(q.ravel(), beat).reshape(-1, beat)
+    exponents = _whole(exp.ravel(), beat).reshape(-1, beat)  # one beat for EXPONENT_RUN of them
+    beats = []
+    for n, codes in enumerate(exponents):
+        beats += [codes[None], elements[n * EXPONENT_RUN : (n + 1) * EXPONENT_RUN]]
+    channels = conv_order(sizes, row_order(sizes, order))
+    return {
+        "state": np.concatenate(beats).ravel(),
+        "conv_state": _conv_bytes(state["conv"][0], channels),
+    }
+
+
+def _conv_bytes(conv: NDArray[np.int8], channels: Ints) -> Bytes:
+    out = np.zeros((len(channels), TAPS), np.uint8)  # the last byte of a channel is not used
     taps = conv.shape[0]
     out[:, TAPS - 1 - taps : TAPS - 1] = conv[:, channels].T.view(np.uint8)
     return out.ravel()
+
+
+def _whole(values: Bytes, unit: int) -> Bytes:
+    return np.pad(values, (0, -len(values) % unit))

@@ -11,12 +11,12 @@ from lightmamba.arch.target import Channel, Target
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate.energy import energy
+from lightmamba.estimate.fill import Run, fill
 from lightmamba.estimate.loop import run
 from lightmamba.estimate.places import QUEUES
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.resources import resources
 from lightmamba.estimate.result import Estimate
-from lightmamba.estimate.tables import Run, fill
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
 

@@ -25,7 +25,13 @@ from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.quantize.calibrate import LayerTrace, run_layer
 from lightmamba.quantize.integers import IntegerPath
 from lightmamba.quantize.lower import lower_embedding, pad_groups
-from lightmamba.quantize.project import NO_CODE, NO_WORDS, Inputs, Target, quantize_projection
+from lightmamba.quantize.project import (
+    NO_CODE,
+    NO_WORDS,
+    FloatProjection,
+    Inputs,
+    quantize_projection,
+)
 from lightmamba.quantize.recipe import Recipe
 from lightmamba.quantize.store import Store
 from lightmamba.quantize.streams import Rows
@@ -187,7 +193,7 @@ class _Lowering:
         path.embed(work.ids, integers)
 
     def _quantize(
-        self, name: str, inputs: Inputs, target: Target, *, head: bool = False
+        self, name: str, inputs: Inputs, target: FloatProjection, *, head: bool = False
     ) -> QuantizedLinear:
         f, work = self.formats, self.work
         linear, self.errors[name] = quantize_projection(
@@ -229,7 +235,7 @@ class _Lowering:
         in_proj = self._quantize(
             f"layers.{i}.in_proj",
             self._residual_inputs(floats, layer.norm, layer.before_in, u_q),
-            Target(
+            FloatProjection(
                 weight=_padded(mixer.in_proj.weight, 1, channels).clone(),
                 input_scale=_real(_norm(layer.norm), 1, channels),
                 input_shift=_real(getattr(layer.before_in, "shift", None), 1, channels),
@@ -279,7 +285,7 @@ class _Lowering:
             gain=math.sqrt((dim if sizes.out_normed else 1) / f.transform.size(dim)),
             quantize=self.path.ops.quantize, wanted=wanted, outputs=True,
         )  # fmt: skip
-        target = Target(
+        target = FloatProjection(
             weight=_padded(mixer.out_proj.weight, groups, channels).clone(),
             input_shift=_real(getattr(mixer.before_out, "shift", None), groups, channels),
             bias=None if bias is None else numpy64(bias),
@@ -295,6 +301,6 @@ class _Lowering:
         for at in range(0, c.vocab_size, 4096):
             rows = slice(at, min(at + 4096, c.vocab_size))
             weight[rows] = _padded(work.head(rows), 1, channels)
-        target = Target(weight=weight, input_scale=_real(_norm(norm), 1, channels))
+        target = FloatProjection(weight=weight, input_scale=_real(_norm(norm), 1, channels))
         inputs = self._residual_inputs(floats, norm, lambda x: x, u_q)
         return self._quantize("head", inputs, target, head=True)

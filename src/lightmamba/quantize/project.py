@@ -21,7 +21,7 @@ from lightmamba.quantize.moments import Factor, Moments, correct_target
 from lightmamba.quantize.streams import Rows
 from lightmamba.quantize.weights import ROWS, PackedWeights, quantize_weights
 
-__all__ = ["NO_CODE", "NO_WORDS", "Inputs", "Target", "quantize_projection"]
+__all__ = ["NO_CODE", "NO_WORDS", "FloatProjection", "Inputs", "quantize_projection"]
 
 Array = NDArray[np.float64]
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the target correction
@@ -106,7 +106,7 @@ def scaled(q: NDArray[np.int8], scale: NDArray[Any], like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Target:
+class FloatProjection:
     """A float projection: weights (rows, channels), and what SmoothQuant or OS+ put around it."""
 
     weight: Tensor
@@ -116,7 +116,7 @@ class Target:
     row_exponent: Ints | int = 0  # of the bias
 
 
-def _surroundings(target: Target, inputs: Inputs) -> QuantizedLinear:
+def _surroundings(target: FloatProjection, inputs: Inputs) -> QuantizedLinear:
     """A projection without weights yet, with its input scale, shift and bias as integers."""
     linear = QuantizedLinear(NO_WORDS, NO_CODE, 0, 0, 0)
     if target.input_scale is not None:
@@ -142,7 +142,7 @@ def _activation_base(act: BlockQuant, largest: int) -> int:
 
 def quantize_projection(
     op: Projection,
-    target: Target,
+    target: FloatProjection,
     inputs: Inputs,
     *,
     rounding: str,

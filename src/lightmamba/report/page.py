@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from lightmamba.report import bars, ranges, tables
+from lightmamba.report import bars, ranges, rows
 from lightmamba.report.contents import Report
 from lightmamba.report.figures import figure, percent, plain
 from lightmamba.report.pareto import pareto
 from lightmamba.report.roofline import roofline
-from lightmamba.report.tables import Table
+from lightmamba.report.rows import Table
 from lightmamba.report.timeline import timelines
 
 __all__ = ["MISSING", "Big", "missing", "render"]
@@ -71,7 +71,7 @@ def render(report: Report) -> str:
         report=report, subject=report.subject, made=report.made, estimate=report.estimate,
         simulation=report.simulation, claim=report.claim, paper=report.paper,
         bigs=_bigs(report), pictures=pictures, tables=_tables(report),
-        accuracy=[(found, tables.accuracy(found)) for found in report.accuracy],
+        accuracy=[(found, rows.accuracy(found)) for found in report.accuracy],
         left_out=[MISSING[name] for name in missing(report)], sources=_sources(report),
         figure=figure, percent=percent,
     )  # fmt: skip
@@ -117,16 +117,16 @@ def _share(report: Report) -> dict[str, float]:
 
 def _tables(report: Report) -> dict[str, Table]:
     found = {
-        "headline": tables.headline(report),
-        "lanes": tables.lanes(report),
-        "traffic": tables.traffic(report),
-        "bounds": tables.bounds(report),
-        "claimed_accuracy": tables.claimed_accuracy(report),
+        "headline": rows.headline(report),
+        "lanes": rows.lanes(report),
+        "traffic": rows.traffic(report),
+        "bounds": rows.bounds(report),
+        "claimed_accuracy": rows.claimed_accuracy(report),
     }
     if report.estimate.resources or report.synthesis:
-        found["resources"] = tables.resources(report)
+        found["resources"] = rows.resources(report)
     if report.front is not None:
-        found["front"] = tables.front(report.front)
+        found["front"] = rows.front(report.front)
     return found
 
 

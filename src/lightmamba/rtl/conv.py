@@ -10,11 +10,11 @@ from lightmamba.arch.contract import CONV_HEADER as HEADER
 from lightmamba.arch.contract import TAPS
 from lightmamba.arch.program import Kind
 from lightmamba.numerics.conv import CausalConv, Silu
+from lightmamba.rtl.interpolation import sigmoid
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import ROW, WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import add_tree, round_saturate
-from lightmamba.rtl.tables import sigmoid
 
 __all__ = ["Conv"]
 

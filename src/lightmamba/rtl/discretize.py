@@ -5,11 +5,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.numerics.ssm import Discretize
+from lightmamba.rtl.interpolation import interpolate
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import DISCRETE, WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import round_shift, saturate, shift_cut
-from lightmamba.rtl.tables import interpolate
 
 __all__ = ["Discretizer"]
 

@@ -6,14 +6,14 @@ from amaranth.lib.wiring import Out
 
 from lightmamba.numerics.formats import INT16
 from lightmamba.numerics.gate import Gate as Arithmetic
+from lightmamba.rtl.interpolation import LATENCY as INTERPOLATION
+from lightmamba.rtl.interpolation import sigmoid
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import round_latency, round_saturate
 from lightmamba.rtl.squares import LATENCY as SQUARES
 from lightmamba.rtl.squares import SUM_BITS, sum_of_squares
-from lightmamba.rtl.tables import LATENCY as INTERPOLATION
-from lightmamba.rtl.tables import sigmoid
 
 __all__ = ["Gate"]
 

@@ -5,10 +5,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.numerics.tables import Rsqrt
+from lightmamba.rtl.interpolation import interpolate
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import RMS, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
-from lightmamba.rtl.tables import interpolate
 
 __all__ = ["RmsUnit"]
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, signed, unsigned
 from numpy.testing import assert_array_equal
 
 from lightmamba.numerics import tables as numerics
-from lightmamba.rtl import tables
+from lightmamba.rtl.interpolation import LATENCY, interpolate, lookup, sigmoid
 from tests.support.pipelines import Piped
 from tests.support.streams import drive
 
@@ -34,15 +34,15 @@ def offsets(nodes, seed, count=300):
 def test_sigmoid(stalls):
     x = offsets(SIGMOID.nodes, 1) - 32768
     x = np.concatenate([x, [-32768, -1, 0, 1, 32767]])
-    dut = Piped({"x": signed(16)}, lambda pipe, x: {"y": tables.sigmoid(pipe, x, SIGMOID.nodes)})
+    dut = Piped({"x": signed(16)}, lambda pipe, x: {"y": sigmoid(pipe, x, SIGMOID.nodes)})
     assert_array_equal(through(dut, "x", x, stalls=stalls)["y"], SIGMOID(x))
-    assert dut.stage == tables.LATENCY
+    assert dut.stage == LATENCY
     assert len(dut.results[0]) == 16
 
 
 def test_sigmoid_worked_values():
     """σ(0) = 1/2, σ(ln 3) = 3/4, σ(-ln 3) = 1/4, and the ends, in units of 2^-16."""
-    dut = Piped({"x": signed(16)}, lambda pipe, x: {"y": tables.sigmoid(pipe, x, SIGMOID.nodes)})
+    dut = Piped({"x": signed(16)}, lambda pipe, x: {"y": sigmoid(pipe, x, SIGMOID.nodes)})
     got = through(dut, "x", [0, 2250, -2250, 32767, -32768])["y"]
     assert_array_equal(got[[0, 3, 4]], [32768, 65535, 0])
     assert np.abs(got[1:3] - [49152, 16384]).max() <= 3
@@ -53,8 +53,8 @@ def test_softplus_and_its_shift():
 
     def build(pipe, x):
         offset = pipe.comb(lambda v: Cat(v[:15], ~v[15]), x)
-        value, shift = tables.interpolate(pipe, SOFTPLUS.nodes, offset, SOFTPLUS.shifts.tolist())
-        assert value.stage == shift.stage == tables.LATENCY
+        value, shift = interpolate(pipe, SOFTPLUS.nodes, offset, SOFTPLUS.shifts.tolist())
+        assert value.stage == shift.stage == LATENCY
         return {"mantissa": value, "shift": shift}
 
     got = through(Piped({"x": signed(16)}, build), "x", x)
@@ -71,7 +71,7 @@ def test_falling_tables():
     ):
         dut = Piped(
             {"x": unsigned(bits)},
-            lambda pipe, x, nodes=op.nodes: {"y": tables.interpolate(pipe, nodes, x)},
+            lambda pipe, x, nodes=op.nodes: {"y": interpolate(pipe, nodes, x)},
         )
         nodes = op.nodes
         segment, fraction = offset >> nodes.bits, offset & ((1 << nodes.bits) - 1)
@@ -83,13 +83,13 @@ def test_falling_tables():
 
 def test_exp2_worked_values():
     """2^0 = 1 and 2^-1/2, with 24 fractional bits."""
-    dut = Piped({"x": unsigned(24)}, lambda pipe, x: {"y": tables.interpolate(pipe, EXP2.nodes, x)})
+    dut = Piped({"x": unsigned(24)}, lambda pipe, x: {"y": interpolate(pipe, EXP2.nodes, x)})
     got = through(dut, "x", [0, 1 << 23])["y"]
     assert_array_equal(got, [1 << 24, round(2**23.5)])
 
 
 def test_lookup():
     words = [7, 0, 255, 128, 3]
-    dut = Piped({"x": unsigned(3)}, lambda pipe, x: {"y": tables.lookup(pipe, x, words, 8)})
+    dut = Piped({"x": unsigned(3)}, lambda pipe, x: {"y": lookup(pipe, x, words, 8)})
     assert_array_equal(through(dut, "x", range(5))["y"], words)
     assert dut.stage == 1

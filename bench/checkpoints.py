@@ -20,15 +20,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bench.common import KNOWN
 from lightmamba.checkpoint.chosen import expected
 from lightmamba.checkpoint.layouts import published_as
 from lightmamba.checkpoint.save import config_json, published_parts
-from lightmamba.config import HYBRIDS, SHAPES, ModelConfig
+from lightmamba.config import ModelConfig
 
-__all__ = ["KNOWN", "make_checkpoint"]
+__all__ = ["make_checkpoint"]
 
 SHARD = 512 * 2**20  # bytes
-KNOWN = SHAPES | {name: c for name, c in HYBRIDS.items() if name.startswith("granite")}
 
 
 def make_checkpoint(

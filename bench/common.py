@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.checkpoint import Checkpoint, load_checkpoint
+from lightmamba.config import HYBRIDS, SHAPES
 from lightmamba.data import austen, demo_checkpoint
 from lightmamba.evaluate import Comparison
 from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
-    "RESULTS", "bundled", "commit", "encode", "figures", "kept_rows", "machine", "processor",
-    "write_results",
+    "KNOWN", "RESULTS", "bundled", "commit", "encode", "figures", "kept_rows", "machine",
+    "processor", "write_results",
 ]  # fmt: skip
 
+# Shapes that random checkpoints and GGUF files can be made of.
+KNOWN = SHAPES | {name: c for name, c in HYBRIDS.items() if name.startswith("granite")}
 RESULTS = Path(__file__).parent / "results"
 # What integer kernels are as fast as, the fastest first.
 INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "avx512bw", "avx2", "i8mm", "asimddp")

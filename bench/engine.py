@@ -20,12 +20,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.common import RESULTS, commit, machine, write_results
+from bench.common import KNOWN, RESULTS, commit, machine, write_results
 from bench.engine_bandwidth import Bandwidth
 from bench.engine_files import gguf_file, our_file
 from bench.engine_pairs import ROOT, Task, Worker, in_turns, python, ratios, spread
 from bench.engine_tables import share
-from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.tools import run
@@ -40,7 +39,7 @@ PROMPT = "It was a dark and"
 def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows by kind, shape, threads and machine; new ones in the place of old ones."""
     rows = {tuple(row.get(k) for k in KEY): row for row in [*old, *new]}
-    order = list(SHAPES)
+    order = list(KNOWN)
     return sorted(
         rows.values(),
         key=lambda r: (r["kind"], r["machine"], order.index(r["shape"]), r["threads"]),
@@ -86,7 +85,7 @@ def beside_llama(shape: str, threads: int, args: argparse.Namespace) -> dict[str
     """Our engine and llama.cpp on one shape, and the bandwidth of the same minutes."""
     about = _about(args.llama_python)
     ours, theirs = our_file(shape, cache=args.cache), gguf_file(shape, args.cache)
-    moved = random_model(SHAPES[shape], lazy=True).bytes_per_token()
+    moved = random_model(KNOWN[shape], lazy=True).bytes_per_token()
     read = sum(moved.values()) - moved["state"] // 2  # half of the state's bytes are written
     bandwidth = Bandwidth(args.cache)
     found = compare(
@@ -172,7 +171,7 @@ def told(row: dict[str, Any]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="the engine beside llama.cpp and transformers")
-    parser.add_argument("--shape", nargs="+", choices=list(SHAPES), default=["mamba2-130m"])
+    parser.add_argument("--shape", nargs="+", choices=list(KNOWN), default=["mamba2-130m"])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--warm", type=int, default=32, help="tokens before those timed (32)")

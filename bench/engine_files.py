@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from lightmamba.config import SHAPES, ModelConfig
+from bench.common import KNOWN
+from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.qmodel import load_sizes, save
 from lightmamba.qmodel.file import VERSION
@@ -37,7 +38,7 @@ def our_file(shape: str, tokenizer: Path | None = None, cache: Path | None = Non
     Parameters
     ----------
     shape
-        A key of ``SHAPES``.
+        A key of ``KNOWN``.
     tokenizer
         A tokenizer.json to put in, for text; none otherwise.
     cache
@@ -48,7 +49,7 @@ def our_file(shape: str, tokenizer: Path | None = None, cache: Path | None = Non
     InputError
         If there is too little memory to make it.
     """
-    config = SHAPES[shape]
+    config = KNOWN[shape]
     name = f"{shape}-v{VERSION}" + ("-text" if tokenizer else "")
     path = cache_folder("bench", cache) / f"{name}.safetensors"
     if path.is_file() and load_sizes(path)[0] == config:
@@ -68,7 +69,7 @@ def gguf_file(shape: str, cache: Path | None = None) -> Path:
 
     path = cache_folder("bench", cache) / f"{shape}-q4_0.gguf"
     if not path.is_file():
-        write(SHAPES[shape], path)
+        write(KNOWN[shape], path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Random models in Q4_0 as GGUF files, of the shapes of Mamba2, for llama.cpp.
+"""Random models in Q4_0 as GGUF files, of the shapes of Mamba2 and Granite-4.0-H, for llama.cpp.
 
     python -m bench.engine_gguf mamba2-130m FILE.gguf
 
@@ -16,13 +16,17 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 from numpy.typing import NDArray
 
-from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.config import SHAPES, ModelConfig
+from bench.common import KNOWN
+from lightmamba.config import ModelConfig
 
 __all__ = ["BLOCK", "BLOCK_BYTES", "shapes", "write"]
 
 BLOCK, BLOCK_BYTES = 32, 18  # weights of a block of Q4_0; a float16 scale and 4 bits a weight
 DEVIATION = math.sqrt((16**2 - 1) / 12)  # of an even integer from -8 to 7
+PACKED = {
+    "token_embd", "output", "ssm_in", "ssm_out", "attn_q", "attn_k", "attn_v", "attn_output",
+    "ffn_gate", "ffn_up", "ffn_down",
+}  # fmt: skip
 CONTEXT = 1 << 20  # tokens; what llama.cpp's own converter writes for Mamba2
 
 
@@ -32,23 +36,65 @@ def shapes(c: ModelConfig) -> dict[str, tuple[int, ...]]:
         "token_embd.weight": (c.vocab_size, c.d_model),
         "output_norm.weight": (c.d_model,),
     }
-    for i, layer in enumerate(_layers(c)):
-        named |= {
-            f"blk.{i}.attn_norm.weight": (c.d_model,),
-            f"blk.{i}.ssm_in.weight": (layer.in_rows, c.d_model),  # z, x, B, C, dt, as ours
-            f"blk.{i}.ssm_conv1d.weight": (layer.conv_dim, layer.d_conv),
-            f"blk.{i}.ssm_conv1d.bias": (layer.conv_dim,),
-            f"blk.{i}.ssm_dt.bias": (layer.nheads,),
-            f"blk.{i}.ssm_a": (layer.nheads, 1),
-            f"blk.{i}.ssm_d": (layer.nheads, 1),
-            f"blk.{i}.ssm_norm.weight": (layer.ngroups, layer.group_dim),
-            f"blk.{i}.ssm_out.weight": (c.d_model, layer.d_inner),
-        }
+    if not c.tie_embeddings:
+        named["output.weight"] = (c.vocab_size, c.d_model)
+    hybrid = "mlp" in c.kinds  # where a block of llama.cpp is a mixer and an MLP
+    for i, layer in enumerate(c.layers):
+        at = f"blk.{i // (1 + hybrid)}"
+        for name, shape in _of_layer(layer, c.d_model).items():
+            named[f"{at}.{name}"] = shape
     return named
 
 
-def _layers(c: ModelConfig) -> list[Sizes]:
-    return [layer for layer in c.layers if isinstance(layer, Sizes)]
+def _of_layer(layer: Any, d_model: int) -> dict[str, tuple[int, ...]]:
+    """Tensors of one layer of ours."""
+    if layer.kind == "mlp":
+        return {
+            "ffn_norm.weight": (d_model,),
+            "ffn_gate.weight": (layer.d_hidden, d_model),
+            "ffn_up.weight": (layer.d_hidden, d_model),
+            "ffn_down.weight": (d_model, layer.d_hidden),
+        }
+    norm: dict[str, tuple[int, ...]] = {"attn_norm.weight": (d_model,)}
+    if layer.kind == "attention":
+        parts = {n: (part.stop - part.start, d_model) for n, part in layer.sections().items()}
+        rows = {f"attn_{name}.weight": shape for name, shape in parts.items()}
+        return norm | rows | {"attn_output.weight": (d_model, layer.out_dim)}
+    return norm | {
+        "ssm_in.weight": (layer.in_rows, d_model),  # z, x, B, C, dt, as ours
+        "ssm_conv1d.weight": (layer.conv_dim, layer.d_conv),
+        "ssm_conv1d.bias": (layer.conv_dim,),
+        "ssm_dt.bias": (layer.nheads,),
+        "ssm_a": (layer.nheads, 1),
+        "ssm_d": (layer.nheads, 1),
+        "ssm_norm.weight": (layer.ngroups, layer.group_dim),
+        "ssm_out.weight": (d_model, layer.d_inner),
+    }
+
+
+def _header(writer: GGUFWriter, c: ModelConfig) -> None:
+    """Sizes, as llama.cpp asks for them."""
+    found: dict[str, Any] = {layer.kind: layer for layer in c.layers}
+    mamba, attention, mlp = found["mamba2"], found.get("attention"), found.get("mlp")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(c.d_model)
+    writer.add_feed_forward_length(mlp.d_hidden if mlp else 0)
+    writer.add_block_count(c.n_layer // (2 if mlp else 1))
+    if attention:
+        writer.add_head_count(attention.n_heads)
+        writer.add_head_count_kv([getattr(layer, "n_kv_heads", 0) for layer in c.layers[::2]])
+        writer.add_key_length(attention.head_dim)
+        writer.add_value_length(attention.head_dim)
+        writer.add_rope_dimension_count(attention.head_dim)
+        writer.add_rope_scaling_finetuned(False)  # what llama.cpp calls having no positions
+    else:
+        writer.add_head_count(0)
+    writer.add_ssm_conv_kernel(mamba.d_conv)
+    writer.add_ssm_inner_size(mamba.d_inner)
+    writer.add_ssm_state_size(mamba.d_state)
+    writer.add_ssm_time_step_rank(mamba.nheads)
+    writer.add_ssm_group_count(mamba.ngroups)
+    writer.add_layer_norm_rms_eps(c.eps)
 
 
 def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
@@ -57,25 +103,14 @@ def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
     Parameters
     ----------
     c
-        Equal Mamba2 layers, tied embeddings and a convolution with a bias: llama.cpp has these
-        only.
+        Mamba2 layers with tied embeddings, or those of Granite-4.0-H, each kind of equal sizes and
+        a convolution with a bias.
     path, seed
         The same seed gives the same file.
     """
     aside = path.with_name(path.name + ".part")
-    writer = GGUFWriter(aside, "mamba2")
-    writer.add_context_length(CONTEXT)
-    writer.add_embedding_length(c.d_model)
-    writer.add_feed_forward_length(0)
-    writer.add_head_count(0)
-    writer.add_block_count(c.n_layer)
-    layer = _layers(c)[0]
-    writer.add_ssm_conv_kernel(layer.d_conv)
-    writer.add_ssm_inner_size(layer.d_inner)
-    writer.add_ssm_state_size(layer.d_state)
-    writer.add_ssm_time_step_rank(layer.nheads)
-    writer.add_ssm_group_count(layer.ngroups)
-    writer.add_layer_norm_rms_eps(c.eps)
+    writer = GGUFWriter(aside, "granitehybrid" if "mlp" in c.kinds else "mamba2")
+    _header(writer, c)
     writer.add_file_type(LlamaFileType.MOSTLY_Q4_0)
     writer.add_tokenizer_model("no_vocab")
     writer.add_vocab_size(c.vocab_size)
@@ -98,7 +133,8 @@ def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
 
 
 def _packed(name: str) -> bool:
-    return name.endswith(("token_embd.weight", "ssm_in.weight", "ssm_out.weight"))
+    part = name.split(".", 2)[-1] if name.startswith("blk.") else name
+    return part.removesuffix(".weight") in PACKED
 
 
 def _values(c: ModelConfig, seed: int) -> Iterator[NDArray[Any]]:
@@ -106,7 +142,7 @@ def _values(c: ModelConfig, seed: int) -> Iterator[NDArray[Any]]:
     for n, (name, shape) in enumerate(shapes(c).items()):
         rng = np.random.default_rng([seed, n])
         if _packed(name):
-            gain = 0.4 if "ssm_out" in name else 1.0
+            gain = 0.4 if name.endswith(("_out.weight", "_output.weight", "_down.weight")) else 1.0
             yield _q4_0(rng, shape[0], shape[1], gain / math.sqrt(shape[1]))
         else:
             yield np.ascontiguousarray(_plain(rng, name, shape), dtype=np.float32)
@@ -135,4 +171,4 @@ def _plain(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArr
 
 
 if __name__ == "__main__":
-    print(f"{write(SHAPES[sys.argv[1]], Path(sys.argv[2])):,} bytes")
+    print(f"{write(KNOWN[sys.argv[1]], Path(sys.argv[2])):,} bytes")

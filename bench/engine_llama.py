@@ -15,7 +15,8 @@ import numpy as np
 
 from bench.engine_serve import serve
 
-PROMPT = 512  # tokens that llama.cpp may take in one piece
+PROMPT = 1024  # tokens that llama.cpp may be given at once
+PIECE = 512  # and that it takes in one piece, as it does by default
 ERROR = 4  # GGML_LOG_LEVEL_ERROR, which llama-cpp-python does not name
 
 
@@ -39,7 +40,7 @@ class Llama:
             raise SystemExit(f"llama.cpp cannot load {path}")
         context = llama.llama_context_default_params()
         context.n_ctx = 4 * PROMPT
-        context.n_batch = context.n_ubatch = PROMPT
+        context.n_batch, context.n_ubatch = PROMPT, PIECE
         context.n_threads = context.n_threads_batch = threads
         self.context = llama.llama_init_from_model(model, context)
         if not self.context:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.checkpoints import KNOWN, make_checkpoint
-from bench.common import commit, kept_rows, write_results
+from bench.checkpoints import make_checkpoint
+from bench.common import KNOWN, commit, kept_rows, write_results
 
 SEQLEN = 512
 KEYS = ("shape", "tokens", "recipe", "threads")

@@ -10,6 +10,7 @@ from bench.markdown import lines, load
 __all__ = ["ENGINE", "Short", "share", "short_rows"]
 
 Row = dict[str, Any]
+LONG = 512  # tokens before those that are timed
 NAMES = {
     "ours": "**ours**, exact integers",
     "transformers:float32": "transformers, float32",
@@ -35,6 +36,13 @@ def _spread(found: Spread, form: str = "{:.2f}") -> str:
 def _rate(values: list[float]) -> str:
     found = spread(values)
     return _spread(found, "{:,.1f}" if found.median < 100 else "{:,.0f}")
+
+
+def _label(row: Row) -> str:
+    """The shape, and how long the texts are, where they are longer than usual."""
+    if row.get("warm", 0) < LONG:
+        return str(row["shape"])
+    return f"{row['shape']}, {row['warm']:,} tokens before, prompt of {row['prompt']:,}"
 
 
 def _times(rates: dict[str, list[float]], other: str) -> str:
@@ -74,7 +82,7 @@ def beside_llama() -> str:
     def cells(row: Row) -> list[list[str]]:
         decode, prompt = row["rates"]["decode"], row["rates"]["prompt"]
         return [[
-            row["shape"], str(row["threads"]),
+            _label(row), str(row["threads"]),
             _rate(decode["ours"]), _rate(decode["llama.cpp"]), _times(decode, "llama.cpp"),
             _rate(prompt["ours"]), _rate(prompt["llama.cpp"]), _times(prompt, "llama.cpp"),
         ]]  # fmt: skip
@@ -90,7 +98,7 @@ def bandwidth() -> str:
 
     def cells(row: Row) -> list[list[str]]:
         found = spread([100 * part for part in share(row)])
-        return [[row["shape"], str(row["threads"]), f"{row['bytes_read'] / 1e6:,.0f}",
+        return [[_label(row), str(row["threads"]), f"{row['bytes_read'] / 1e6:,.0f}",
                  _spread(spread(row["probes"]), "{:.1f}"), _spread(found, "{:.0f}")]]  # fmt: skip
 
     header = ["decode", "threads", "MB read per token", "GB/s that this computer reads",

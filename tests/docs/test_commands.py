@@ -5,14 +5,25 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lightmamba.causal_lm import CausalLM
+from lightmamba.checkpoint import save_checkpoint
+from lightmamba.config import HYBRIDS, ModelConfig
 from lightmamba.data import austen
+from lightmamba.train import initialize
 from tests.docs.pages import PAGES, ROOT, blocks, commands, not_run
 
 DATA = ROOT / "src/lightmamba/data"
+SMALL: dict[str, dict[str, Any]] = {  # sizes of a hybrid that takes no time
+    "mamba2": {"nheads": 4, "headdim": 32, "d_state": 32},
+    "attention": {"n_heads": 2, "n_kv_heads": 1, "head_dim": 32},
+    "mlp": {"d_hidden": 96},
+}
 FAST = """\
 name = "fast"
 
@@ -46,6 +57,7 @@ STAND_INS = [
     (r"\[:40000\]", "[:2000]"),
     (r"src/lightmamba/data/", f"{DATA}/"),
     (r"state-spaces/mamba2-130m", f"{DATA}/demo"),
+    (r"ibm-granite/granite-4.0-h-350m", "hybrid"),
     (r"bench/results", f"{ROOT}/bench/results"),
     (r"^(lightmamba quantize (?!.*--recipe).*)$", r"\1 --recipe fast.toml"),
     (r"^(lightmamba quantize .*)$", r"\1 --sequences 4"),
@@ -96,6 +108,15 @@ def folder(tmp_path, monkeypatch):
     return work
 
 
+def _random_hybrid(path: Path) -> None:
+    """A checkpoint in Granite's layout, with the bundled model's tokenizer."""
+    kinds: Any = HYBRIDS["granite-4.0-h-350m"].layers[18:22]
+    layers = tuple(replace(layer, **SMALL[layer.kind]) for layer in kinds)
+    model = CausalLM(ModelConfig(64, 2048, layers))
+    initialize(model, 0)
+    save_checkpoint(model, path, tokenizer=DATA / "demo/tokenizer.json")
+
+
 def _shell(command: str, folder: Path) -> str:
     for pattern, stand_in in STAND_INS:
         command = re.sub(pattern, stand_in, command)
@@ -110,6 +131,8 @@ def _shell(command: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("page", list(_cases()))
 def test_commands_run(page, folder):
+    if "granite" in page.read_text(encoding="utf-8"):
+        _random_hybrid(folder / "hybrid")
     for command in filter(_runs, commands(page)):
         _shell(command, folder)
 

@@ -119,7 +119,7 @@ def test_a_shape_that_does_not_fit_is_refused(monkeypatch, tmp_path):
 
 
 def test_files_are_made_once(monkeypatch, tmp_path):
-    monkeypatch.setattr(engine_files, "SHAPES", {"demo": SHAPES["demo"]})
+    monkeypatch.setattr(engine_files, "KNOWN", {"demo": SHAPES["demo"]})
     path = engine_files.our_file("demo", cache=tmp_path)
     assert load(path).config == SHAPES["demo"]
     monkeypatch.setattr(engine_files, "available", lambda: 0)

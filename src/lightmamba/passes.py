@@ -31,12 +31,25 @@ class Slot:
         Of how many of them, the last ones, logits are wanted.
     fresh : bool
         Whether the sequence begins here: its state is zero before the first token.
+    replay : int
+        How many of the tokens that the last pass left undecided are accepted, the first ones; the
+        others are forgotten.
+    commit : int, optional
+        How many of these tokens are certain, the first ones; by default all. The others are
+        undecided until the sequence's next pass.
     """
 
     sequence: int
     tokens: "NDArray[np.int64]"
     wanted: int = 1
     fresh: bool = False
+    replay: int = 0
+    commit: int | None = None
+
+    @property
+    def committed(self) -> int:
+        """Tokens that are certain."""
+        return len(self.tokens) if self.commit is None else self.commit
 
 
 @dataclass(frozen=True)
@@ -46,8 +59,8 @@ class Pass:
     Raises
     ------
     InputError
-        If there is none, one is empty, asks for more logits than it has tokens, or two are of one
-        sequence.
+        If there is none, one is empty, asks for more logits or commits more tokens than it has, or
+        accepts tokens of a sequence that begins, or two are of one sequence.
     """
 
     slots: tuple[Slot, ...]
@@ -63,6 +76,13 @@ class Pass:
             if not 0 <= slot.wanted <= shape[0]:
                 raise InputError(
                     f"a slot of {shape[0]} tokens has no logits of its last {slot.wanted}"
+                )
+            if not 0 <= slot.committed <= shape[0]:
+                raise InputError(f"a slot of {shape[0]} tokens cannot commit {slot.commit}")
+            if slot.replay < 0 or (slot.fresh and slot.replay):
+                raise InputError(
+                    f"a slot cannot accept {slot.replay} tokens of before"
+                    + (": its sequence begins" if slot.fresh else "")
                 )
             if times[slot.sequence] > 1:
                 raise InputError(

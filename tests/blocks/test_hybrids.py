@@ -5,7 +5,7 @@ import pytest
 
 from lightmamba.blocks import part
 from lightmamba.config import HYBRIDS, ModelConfig
-from lightmamba.engine import Digests, Engine, State, first_difference, run
+from lightmamba.engine import Digests, Engine, State, first_difference
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.native import usable_isas
@@ -45,7 +45,7 @@ def test_kernels_are_the_numpy_reference(name, isa):
     m = model(name)
     ours, theirs = Digests(keep=True), Digests(keep=True)
     kernels, reference = Engine(m, isa=isa, threads=2), Engine(m, compiled=False)
-    assert kernels.runs_passes
+    assert kernels.passes is not None
     assert text(kernels, 80, ours)[0] == text(reference, 80, theirs)[0]
     assert first_difference(ours, theirs) is None
     assert kernels.counters == reference.counters
@@ -82,8 +82,7 @@ def test_ragged_passes_equal_sequences_alone():
     state = engine.empty_state(3)
     ids = np.random.default_rng(0).integers(0, 300, (3, 60))
     alone = [engine.forward(ids[i : i + 1], engine.empty_state(1))[0][0, -1] for i in range(3)]
-    run(
-        engine,
+    engine.run(
         Pass(
             (
                 Slot(0, ids[0, :40]),
@@ -92,8 +91,7 @@ def test_ragged_passes_equal_sequences_alone():
         ),
         state,
     )
-    run(
-        engine,
+    engine.run(
         Pass(
             (
                 Slot(1, ids[1, :60]),
@@ -102,8 +100,7 @@ def test_ragged_passes_equal_sequences_alone():
         ),
         state,
     )
-    found = run(
-        engine,
+    found = engine.run(
         Pass(
             (
                 Slot(2, ids[2, 8:]),
@@ -128,11 +125,11 @@ def test_states_are_forked_taken_joined_and_put():
     assert (found == wanted[[2, 0, 1]]).all()
     slots = engine.empty_state(4)
     slots.put(3, forked.take(np.array([1])))
-    logits = run(engine, Pass((Slot(3, ids[1, 50:]),)), slots)
+    logits = engine.run(Pass((Slot(3, ids[1, 50:]),)), slots)
     assert (logits[0] == wanted[1, 0]).all()
     slots.clear(3)
     assert (slots.position[3], slots.pages[3].data.nbytes) == (0, 0)
-    fresh = run(engine, Pass((Slot(3, ids[1]),)), slots)
+    fresh = engine.run(Pass((Slot(3, ids[1]),)), slots)
     assert (fresh[0] == wanted[1, 0]).all()
 
 

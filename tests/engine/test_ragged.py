@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightmamba.engine import Engine, run
+from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
 from tests.engine.models import assert_same_state
@@ -35,7 +35,7 @@ def test_a_pass_gives_each_sequence_its_own(engine):
         rows = rng.permutation(6)[: rng.integers(1, 6)]
         work = Pass(tuple(slot(rng, int(row)) for row in rows))
         before = state.fork()
-        logits = iter(run(engine, work, state))
+        logits = iter(engine.run(work, state))
         for one in work.slots:
             wanted, alone[one.sequence] = engine.forward(
                 one.tokens[None], alone[one.sequence], last_only=False
@@ -51,8 +51,8 @@ def test_a_pass_gives_each_sequence_its_own(engine):
 def test_a_fresh_slot_begins_from_zero(engine):
     ids = np.arange(5)
     state = engine.empty_state(2)
-    run(engine, Pass((Slot(0, ids), Slot(1, ids))), state)
-    logits = run(engine, Pass((Slot(0, ids, fresh=True), Slot(1, ids))), state)
+    engine.run(Pass((Slot(0, ids), Slot(1, ids))), state)
+    logits = engine.run(Pass((Slot(0, ids, fresh=True), Slot(1, ids))), state)
     first, begun = engine.forward(ids[None], engine.empty_state(1))
     second, gone_on = engine.forward(ids[None], begun.fork())
     np.testing.assert_array_equal(logits, np.concatenate([first[:, -1], second[:, -1]]))
@@ -63,7 +63,7 @@ def test_a_fresh_slot_begins_from_zero(engine):
 def test_what_saturates_is_counted_as_alone(engine):
     before = engine.counters.copy()
     ids = np.arange(40) % 61
-    run(engine, Pass((Slot(0, ids[:7]), Slot(1, ids))), engine.empty_state(2))
+    engine.run(Pass((Slot(0, ids[:7]), Slot(1, ids))), engine.empty_state(2))
     together = engine.counters - before
     before = engine.counters.copy()
     for part in (ids[:7], ids):
@@ -95,8 +95,8 @@ def test_what_saturates_is_counted_as_alone(engine):
 def test_what_is_refused(engine, slots, sentence):
     """And nothing is begun anew before it is."""
     state = engine.empty_state(2)
-    run(engine, Pass((Slot(0, np.array([7])), Slot(1, np.array([8])))), state)
+    engine.run(Pass((Slot(0, np.array([7])), Slot(1, np.array([8])))), state)
     before = state.fork()
     with pytest.raises(InputError, match=sentence):
-        run(engine, Pass(tuple(made(*slot) for slot in slots)), state)
+        engine.run(Pass(tuple(made(*slot) for slot in slots)), state)
     assert_same_state(state, before)

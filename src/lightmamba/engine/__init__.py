@@ -3,10 +3,9 @@
 from lightmamba.engine.blas import one_blas_thread
 from lightmamba.engine.digest import Difference, Digests, digest, first_difference
 from lightmamba.engine.engine import Engine, Observe
-from lightmamba.engine.run import run
 from lightmamba.engine.state import State
 
 __all__ = [
     "Difference", "Digests", "Engine", "Observe", "State", "digest", "first_difference",
-    "one_blas_thread", "run",
+    "one_blas_thread",
 ]  # fmt: skip

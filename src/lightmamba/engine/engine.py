@@ -6,7 +6,6 @@ This is the golden model: hardware must equal it bit for bit.
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,21 +16,24 @@ from lightmamba import native
 from lightmamba.blocks.protocols import Arithmetic, Observe, Rms
 from lightmamba.engine.blas import one_blas_thread
 from lightmamba.engine.comparison import rescale_input
+from lightmamba.engine.described import Description
+from lightmamba.engine.native import Native
 from lightmamba.engine.operations import Operations
+from lightmamba.engine.passes import Passes
 from lightmamba.engine.reference import Reference
+from lightmamba.engine.run import carry_out
 from lightmamba.engine.state import State
 from lightmamba.errors import InputError
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints, round_shift
+from lightmamba.passes import Pass
 from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.model import RMS_SHIFT
 
 __all__ = ["Engine", "Observe"]
 
 log = logging.getLogger(__name__)
-PIECE = 256  # tokens that go through all layers together, so that they stay in the cache
-Slots = list[tuple[int, int, int]]  # sequence, first vector, vectors
 Values = dict[str, NDArray[Any]]
 
 
@@ -73,17 +75,12 @@ class Engine:
         self.projection, self.head_projection = self.formats.projection, self.formats.head
         self._arithmetic: dict[int, Arithmetic] = {}
         self.ops: Operations = Reference(model)
-        self._native: Any = None  # the kernels, where they run whole passes
+        self.counters: Counter[str] = Counter()  # what saturated, by kind
+        self.passes: Passes | None = None  # where the kernels run all layers in one call
         if compiled and _has_kernels():
-            from lightmamba.engine.described import Description
-            from lightmamba.engine.native import Native
-
-            if Description.fits(model):
-                self.ops = kernels = Native(model, threads, isa)
-                self._native = kernels if model.plain else None
+            self.ops, self.passes = _kernels(model, threads, isa) or (self.ops, None)
         if isinstance(self.ops, Reference):
             log.info("the engine runs on numpy, on one thread")
-        self.counters: Counter[str] = Counter()  # what saturated, by kind
 
     def arithmetic(self, layer: int) -> Arithmetic:
         """What a layer does between its projections, made once."""
@@ -91,9 +88,13 @@ class Engine:
             self._arithmetic[layer] = self.ops.arithmetic(self.model.layers[layer])
         return self._arithmetic[layer]
 
-    def empty_state(self, batch: int) -> State:
-        """State of ``batch`` sequences that have not begun."""
-        return State.empty(self.model, batch)
+    def empty_state(self, batch: int, undecided: int = 0) -> State:
+        """State of ``batch`` sequences that have not begun.
+
+        A pass (:meth:`run`) may leave up to ``undecided`` tokens of each to be
+        accepted or given up by the next one.
+        """
+        return State.empty(self.model, batch, undecided)
 
     def step(self, ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.int32], State]:
         """Logits (batch, vocab_size) after one token each, (batch,)."""
@@ -132,98 +133,41 @@ class Engine:
             If an id is outside the vocabulary, there is none, or the state is of another batch.
         """
         ids = self._checked(np.asarray(ids), state)
-        if self.runs_passes:
-            with self.lock:
-                return self._passes(ids, state, last_only, observe), state
+        if self.passes is not None:
+            logits, lost = self.passes.forward(ids, state, last_only, observe)
+            self.counters.update(lost)
+            return logits, state
+        for row in range(len(state)):
+            state.record.accept(row, 0)
         with one_blas_thread():
             logits, lost = self._run(ids, state, last_only, observe)
         self.counters.update(lost)
         return logits, state
 
-    def _passes(
-        self, ids: NDArray[np.int64], state: State, last_only: bool, observe: Observe | None
-    ) -> NDArray[np.int32]:
-        """Logits by whole passes of the compiled kernels; advances ``state``."""
-        batch, seqlen = ids.shape
-        pieces = list(_pieces(batch, seqlen, observe is not None))
-        shape = batch, 1 if last_only else seqlen, self.vocab_size
-        logits = np.empty(shape if len(pieces) > 1 else 0, dtype=np.int32)
-        for rows, span in pieces:
-            part = ids[rows, span]
-            few, tokens = part.shape
-            slots = [(rows.start + n, n * tokens, tokens) for n in range(few)]
-            wanted = np.arange(few * tokens).reshape(few, tokens)
-            if last_only:
-                wanted = wanted[:, tokens - 1 :] if span.stop == seqlen else wanted[:, :0]
-            out = self.run_pass(state, slots, part, wanted, observe)
-            if len(pieces) == 1 and out is not None:
-                logits = out
-            elif out is not None:
-                logits[rows, slice(None) if last_only else span] = out
-        return logits
+    def run(self, work: Pass, state: State) -> NDArray[np.int32]:
+        """Carry out a pass over tokens of several sequences.
 
-    @property
-    def runs_passes(self) -> bool:
-        """Whether the kernels run all layers in one call, which :meth:`run_pass` needs."""
-        return self._native is not None
+        What a sequence gets does not depend on the other slots: every sum of integers is exact.
 
-    @property
-    def lock(self) -> Any:
-        """Held by the caller of :meth:`run_pass`."""
-        return self._native.lock
-
-    def run_pass(
-        self,
-        state: State,
-        slots: Slots,
-        ids: NDArray[np.int64],
-        wanted: NDArray[np.int64],
-        observe: Observe | None = None,
-    ) -> NDArray[np.int32] | None:
-        """Feed the slots' tokens through all layers and advance ``state``; ``lock`` is held.
+        Parameters
+        ----------
+        work : Pass
+            Sequences are rows of the state; those that no slot names stay as they are.
+        state : State
+            Of all sequences; advanced.
 
         Returns
         -------
-        wanted.shape + (vocab_size,) int32, or None
-            Logits of the tokens whose places in ``ids`` are ``wanted``, if any are.
-        """
-        for row, _, count in slots:
-            state.reserve(row, count)
-        logits = self._logits(state, slots, ids, wanted, observe)
-        for row, _, count in slots:
-            state.position[row] += count
-        self.counters.update(self._native.workspace(ids.size).take_lost())
-        return logits
+        logits : (wanted, vocab_size) int32
+            Of the wanted tokens of each slot, in their order.
 
-    def _logits(
-        self,
-        state: State,
-        slots: Slots,
-        ids: NDArray[np.int64],
-        wanted: NDArray[np.int64],
-        observe: Observe | None,
-    ) -> NDArray[np.int32] | None:
-        ops, layers = self._native, range(self.config.n_layer)
-        ops.prepare()
-        flat, want = ids.ravel(), wanted.ravel() if wanted.size else None
-        if observe is None:
-            logits = ops.run(state, slots, layers, flat, want)
-        else:
-            work, lead = ops.workspace(ids.size), (ids.shape[0], ids.shape[1])
-            ops.run(state, slots, range(0), flat, None)
-            observe("embedding", work.arrays["u"][: ids.size].reshape(*lead, -1).copy())
-            for i in layers:
-                ops.run(state, slots, range(i, i + 1), None, None)
-                sizes = self.config.layers[i]
-                for name, value in work.observables(sizes, lead, state.layer(i), state.position):
-                    observe(f"layer.{i}.{name}", value)
-            logits = ops.run(state, slots, range(0), None, want)
-            for name in ("rms", "rms_shift", "q", "code") if wanted.size else ():
-                part = work.arrays[f"head_{name}"][: wanted.size].copy()
-                observe(f"head.{name}", part.reshape(*wanted.shape, -1))
-            if logits is not None:
-                observe("head.logits", logits.reshape(*wanted.shape, -1))
-        return None if logits is None else logits.reshape(*wanted.shape, -1)
+        Raises
+        ------
+        InputError
+            If a sequence is not of the state, an id is outside the vocabulary, more tokens are
+            accepted than are undecided, or the state has no room for those that are left so.
+        """
+        return carry_out(self, work, state)
 
     def _checked(self, ids: NDArray[Any], state: State) -> NDArray[np.int64]:
         if ids.ndim != 2 or ids.size == 0:
@@ -371,16 +315,14 @@ class Engine:
         return out.reshape(u.shape)
 
 
-def _pieces(batch: int, seqlen: int, whole: bool) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of ids that go through all layers together, about ``PIECE`` tokens."""
-    rows = batch if whole else min(batch, PIECE)
-    columns = seqlen if whole else max(1, PIECE // rows)
-    for row in range(0, batch, rows):
-        for column in range(0, seqlen, columns):
-            yield (
-                slice(row, min(row + rows, batch)),
-                slice(column, min(column + columns, seqlen)),
-            )
+def _kernels(
+    model: QuantizedModel, threads: int, isa: str | None
+) -> tuple[Operations, Passes | None] | None:
+    """Compiled operations, and whole passes where no step is that of a comparison recipe."""
+    if not Description.fits(model):
+        return None
+    ops = Native(model, threads, isa)
+    return ops, Passes(ops, model.config) if model.plain else None
 
 
 @lru_cache

@@ -7,7 +7,7 @@ they are the same functions.
 import ctypes
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,18 +77,18 @@ class Native:
     def run(
         self,
         state: State,
-        slots: list[tuple[int, int, int]],
+        slots: Sequence[tuple[int, int, int, int, int]],
         layers: range,
         ids: Array | None,
         want: Array | None,
     ) -> NDArray[np.int32] | None:
         """Feed the vectors of a pass through some layers; advances ``state`` but its position.
 
-        A slot is (sequence, first vector, count). ``ids`` (vectors,) are embedded first; without
-        them the residual stream goes on from the call before. ``want`` (wanted,) are the vectors
-        whose logits, (wanted, vocab_size), are returned.
+        A slot is (sequence, first vector, count, replay, commit). ``ids`` (vectors,) are embedded
+        first; without them the residual stream goes on from the call before. ``want`` (wanted,)
+        are the vectors whose logits, (wanted, vocab_size), are returned.
         """
-        vectors = sum(count for _, _, count in slots)
+        vectors = sum(slot[2] for slot in slots)
         work = self.workspace(vectors)
         if ids is not None:
             work.arrays["ids"][:vectors] = ids
@@ -203,7 +203,7 @@ class _Run:
     def __call__(self, phase: int | None) -> dict[str, int]:
         """Run it over ``batch`` sequences that lie one after the other."""
         n = self.seqlen
-        slots = [(i, i * n, n) for i in range(self.batch)]
+        slots = [(i, i * n, n, 0, n) for i in range(self.batch)]
         which = native.Phase.HADAMARD if phase is None else native.Phase.MIXER + phase
         ops = self.phases.ops
         ops.context.call(
@@ -212,7 +212,7 @@ class _Run:
             len(slots),
             ctypes.c_int(which),
         )  # fmt: skip
-        return self._work.take_lost()
+        return self._work.take_lost(self.batch * n).total(0, self.batch * n)
 
 
 def _sequences(state: State) -> native.Sequences:
@@ -222,11 +222,13 @@ def _sequences(state: State) -> native.Sequences:
     struct = native.Sequences(
         data=state.data.ctypes.data, stride=state.data.strides[0],
         position=pointer(state.position), pages=ctypes.addressof(pages),
-        page_bytes=state.layout.page,
+        page_bytes=state.layout.page, record=pointer(state.record.data),
+        record_tokens=state.record.tokens, record_bytes=state.record.size,
+        half=pointer(state.record.half),
     )  # fmt: skip
     struct.kept = pages  # as long as the struct lives
     return struct
 
 
-def _slots(slots: list[tuple[int, int, int]]) -> Any:
+def _slots(slots: Sequence[tuple[int, int, int, int, int]]) -> Any:
     return (native.Slot * len(slots))(*(native.Slot(*slot) for slot in slots))

@@ -1,75 +1,90 @@
 """A pass over tokens of several sequences, as many of each as there are."""
 
+from collections import Counter
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.engine.engine import Engine
+from lightmamba.engine.passes import Run
 from lightmamba.engine.state import State
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from lightmamba.engine.engine import Engine
+
+__all__ = ["carry_out"]
 
 
-def run(engine: Engine, work: Pass, state: State) -> NDArray[np.int32]:
-    """Carry out a pass.
-
-    What a sequence gets does not depend on the other slots: every sum of integers is exact.
-
-    Parameters
-    ----------
-    engine : Engine
-        Of the model.
-    work : Pass
-        Sequences are rows of the state; those that no slot names stay as they are.
-    state : State
-        Of all sequences; advanced.
-
-    Returns
-    -------
-    logits : (wanted, vocab_size) int32
-        Of the wanted tokens of each slot, in their order.
-
-    Raises
-    ------
-    InputError
-        If a sequence is not of the state, or an id is outside the vocabulary.
-    """
+def carry_out(engine: "Engine", work: Pass, state: State) -> NDArray[np.int32]:
+    """See :meth:`lightmamba.engine.Engine.run`."""
     _check(engine, work, state)
     for slot in work.slots:
         if slot.fresh:
             state.clear(slot.sequence)
-    if not engine.runs_passes:
+    if engine.passes is None:
         return _one_by_one(engine, work, state)
-    slots, first = [], 0
+    runs, first = [], 0
     want: list[int] = []
     for slot in work.slots:
         end = first + len(slot.tokens)
-        slots.append((slot.sequence, first, len(slot.tokens)))
+        runs.append(Run(slot.sequence, first, len(slot.tokens), slot.replay, slot.committed))
         want += range(end - slot.wanted, end)
         first = end
     ids = np.concatenate([slot.tokens for slot in work.slots])
-    with engine.lock:
-        logits = engine.run_pass(state, slots, ids, np.array(want, dtype=np.int64))
+    logits, lost = engine.passes.run(state, runs, ids, np.array(want, dtype=np.int64))
+    engine.counters.update(lost)
     return _none(engine) if logits is None else logits
 
 
-def _one_by_one(engine: Engine, work: Pass, state: State) -> NDArray[np.int32]:
-    """Without whole passes of the kernels: the same, a sequence at a time."""
+def _one_by_one(engine: "Engine", work: Pass, state: State) -> NDArray[np.int32]:
+    """Without whole passes of the kernels: the same, by what undecided tokens mean.
+
+    Accepted tokens are fed again, and those that stay undecided are fed to a copy.
+    """
     found = []
     for slot in work.slots:
-        mine = state.view(slice(slot.sequence, slot.sequence + 1))
-        logits, _ = engine.forward(slot.tokens[None], mine, last_only=slot.wanted < 2)
+        row, sure = slot.sequence, slot.committed
+        state.record.check(row, slot.replay, len(slot.tokens) - sure)
+        mine, ids = state.view(slice(row, row + 1)), state.record.open[row].ids[: slot.replay]
+        lost = state.record.accept(row, slot.replay)
+        if len(ids):
+            _counted(engine, ids, mine, False)
+        logits = []
+        if sure:
+            some, more = _counted(engine, slot.tokens[:sure], mine, slot.wanted > 1)
+            logits.append(some)
+            lost.update(more)
+        trial, each = mine.fork(), []
+        for n in range(sure, len(slot.tokens)):
+            some, more = _counted(engine, slot.tokens[n : n + 1], trial, False)
+            logits.append(some)
+            each.append(more)
+        state.record.leave(row, slot.tokens[sure:], each)
+        engine.counters.update(lost)
         if slot.wanted:
-            found.append(logits[0, -slot.wanted :])
+            found.append(np.concatenate(logits)[-slot.wanted :])
     return np.concatenate(found) if found else _none(engine)
 
 
-def _none(engine: Engine) -> NDArray[np.int32]:
+def _counted(
+    engine: "Engine", ids: NDArray[np.int64], state: State, every: bool
+) -> tuple[NDArray[np.int32], Counter[str]]:
+    """Logits (count, vocab_size) of ids (seqlen,) and what saturated, which is not counted yet."""
+    before, engine.counters = engine.counters, Counter()
+    try:
+        logits, _ = engine.forward(ids[None], state, last_only=not every)
+        return logits[0], engine.counters
+    finally:
+        engine.counters = before
+
+
+def _none(engine: "Engine") -> NDArray[np.int32]:
     return np.empty((0, engine.vocab_size), dtype=np.int32)
 
 
-def _check(engine: Engine, work: Pass, state: State) -> None:
+def _check(engine: "Engine", work: Pass, state: State) -> None:
     for slot in work.slots:
         if not 0 <= slot.sequence < len(state):
             raise InputError(f"sequence {slot.sequence} is not of a state of {len(state)}")

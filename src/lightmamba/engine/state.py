@@ -1,7 +1,7 @@
 """What sequences leave behind: bytes of a fixed size each, and pages that grow with tokens."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks import part
 from lightmamba.blocks.sizes import Sizes
+from lightmamba.engine.record import Record
 from lightmamba.formats import Formats
 from lightmamba.native.arena import LINE, Arena
 from lightmamba.numerics.attention import PAGE
@@ -45,8 +46,10 @@ class Layout:
 
     layers: tuple[dict[str, Place], ...]  # of a fixed size
     tokens: tuple[dict[str, Place], ...]  # within a page; the first axis are its positions
+    records: tuple[dict[str, Place], ...]  # within a recorded token
     size: int  # bytes of a sequence
     page: int  # bytes of a page; 0 where nothing grows
+    record: int  # bytes of a recorded token
 
     @staticmethod
     def of(model: QuantizedModel) -> "Layout":
@@ -59,14 +62,14 @@ class Layout:
         return _layout(layers, formats)
 
     def starts(self, layer: int) -> dict[str, int]:
-        """Where each array of a layer begins, in a sequence or in a page."""
-        places = self.layers[layer] | self.tokens[layer]
+        """Where each array of a layer begins, in a sequence, in a page or in a recorded token."""
+        places = self.layers[layer] | self.tokens[layer] | self.records[layer]
         return {name: place.start for name, place in places.items()}
 
 
 @lru_cache(maxsize=64)
 def _layout(layers: tuple[Sizes, ...], formats: Formats) -> Layout:
-    fixed, grows, size, page = [], [], 0, 0
+    fixed, grows, records, size, page, record = [], [], [], 0, 0, 0
     for sizes in layers:
         own = part(sizes.kind, "state")
         places, size = _placed(own.state(sizes, formats), size)
@@ -75,7 +78,10 @@ def _layout(layers: tuple[Sizes, ...], formats: Formats) -> Layout:
         paged = {name: (dtype, (PAGE, *shape)) for name, (dtype, shape) in tokens.items()}
         places, page = _placed(paged, page)
         grows.append(places)
-    return Layout(tuple(fixed), tuple(grows), size, page)
+        recorded = own.record(sizes, formats) if hasattr(own, "record") else {}
+        places, record = _placed(recorded, record)
+        records.append(places)
+    return Layout(tuple(fixed), tuple(grows), tuple(records), size, page, record)
 
 
 def _placed(
@@ -111,9 +117,13 @@ class Pages:
             more[:have] = self.data
             self.data = more
 
-    def copy(self, tokens: int) -> "Pages":
-        """Copy of the pages of the first tokens."""
-        return Pages(self.data.shape[1], self.data[: -(-tokens // PAGE)].copy())
+    def copy(self, tokens: int, places: Iterable[Place]) -> "Pages":
+        """Copy of the first tokens of some arrays; after them, where some were given up, zeros."""
+        pages = Pages(self.data.shape[1], self.data[: -(-tokens // PAGE)].copy())
+        if tokens % PAGE:
+            for place in places:
+                place.of(pages.data[-1:])[0, tokens % PAGE :] = 0
+        return pages
 
 
 @dataclass
@@ -124,17 +134,23 @@ class State:
     data: NDArray[np.uint8]  # (batch, bytes of a sequence)
     position: NDArray[np.int64]  # (batch,), tokens seen; the dither depends on it
     pages: list[Pages]  # of each sequence
+    undecided: int = 0  # tokens of a sequence that may be, between two passes
+    record: Record = field(init=False)  # of them
+
+    def __post_init__(self) -> None:
+        self.record = Record(len(self.position), self.undecided, self.layout.record)
 
     @staticmethod
-    def empty(model: QuantizedModel, batch: int) -> "State":
+    def empty(model: QuantizedModel, batch: int, undecided: int = 0) -> "State":
         """State of sequences that have not begun."""
-        return State.of_layout(Layout.of(model), np.zeros(batch, dtype=np.int64))
+        return State.of_layout(Layout.of(model), np.zeros(batch, dtype=np.int64), undecided)
 
     @staticmethod
-    def of_layout(layout: Layout, position: NDArray[np.int64]) -> "State":
+    def of_layout(layout: Layout, position: NDArray[np.int64], undecided: int = 0) -> "State":
         """Zeros for sequences that are at ``position`` (batch,)."""
         data = Arena(1).array((len(position), layout.size), np.uint8)
-        return State(layout, data, position, [Pages(layout.page) for _ in position])
+        pages = [Pages(layout.page) for _ in position]
+        return State(layout, data, position, pages, undecided)
 
     def __len__(self) -> int:
         return len(self.position)
@@ -171,7 +187,8 @@ class State:
     @property
     def nbytes(self) -> int:
         """Bytes of all sequences."""
-        return int(self.data.nbytes) + sum(int(pages.data.nbytes) for pages in self.pages)
+        fixed = int(self.data.nbytes) + int(self.record.data.nbytes)
+        return fixed + sum(int(pages.data.nbytes) for pages in self.pages)
 
     def layer(self, index: int) -> dict[str, Any]:
         """Arrays of one layer by name; what is written there is written here.
@@ -196,32 +213,46 @@ class State:
 
     def take(self, rows: slice | NDArray[np.int64]) -> "State":
         """Copy of some of the sequences; by numbers, in any order, and one several times."""
+        self.record.settled(rows)
         position = self.position[rows].copy()
         data = Arena(1).array((len(position), self.layout.size), np.uint8)
         data[...] = self.data[rows]
         chosen = np.arange(len(self))[rows]
-        pages = [self.pages[i].copy(int(self.position[i])) for i in chosen]
-        return State(self.layout, data, position, pages)
+        pages = [self._pages(i) for i in chosen]
+        return State(self.layout, data, position, pages, self.undecided)
 
     def clear(self, row: int) -> None:
         """Make a sequence one that has not begun."""
         self.data[row], self.position[row] = 0, 0
+        self.record.accept(row, 0)
         self.pages[row] = Pages(self.layout.page)
 
     def put(self, row: int, one: "State") -> None:
         """Copy the state ``one`` of a single sequence into a row."""
+        one.record.settled()
+        self.record.accept(row, 0)
         self.data[row], self.position[row] = one.data[0], one.position[0]
-        self.pages[row] = one.pages[0].copy(int(one.position[0]))
+        self.pages[row] = one._pages(0)
+
+    def _pages(self, row: int) -> Pages:
+        """Copy of the pages of a sequence."""
+        places = (place for layer in self.layout.tokens for place in layer.values())
+        return self.pages[row].copy(int(self.position[row]), places)
 
     def view(self, rows: slice) -> "State":
         """Some of the sequences themselves: what is written there is written here."""
-        return State(self.layout, self.data[rows], self.position[rows], self.pages[rows])
+        part = State(self.layout, self.data[rows], self.position[rows], self.pages[rows])
+        part.undecided, part.record = self.undecided, self.record.view(rows)
+        return part
 
     @staticmethod
     def join(parts: "list[State]") -> "State":
         """Put sequences side by side again."""
+        for each in parts:
+            each.record.settled()
         layout, batch = parts[0].layout, sum(len(p) for p in parts)
         data = Arena(1).array((batch, layout.size), np.uint8)
         np.concatenate([p.data for p in parts], out=data)
         position = np.concatenate([p.position for p in parts])
-        return State(layout, data, position, [pages for p in parts for pages in p.pages])
+        pages = [pages for p in parts for pages in p.pages]
+        return State(layout, data, position, pages, parts[0].undecided)

@@ -1,7 +1,9 @@
 """Memory of one pass of the compiled kernels: every intermediate, by name."""
 
 import ctypes
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from lightmamba.formats import Formats
 from lightmamba.native.arena import Arena, aligned
 from lightmamba.qmodel import QuantizedModel
 
-__all__ = ["Workspace", "make_panel"]
+__all__ = ["Losses", "Workspace", "make_panel"]
 
 Array = NDArray[Any]
 KINDS = {  # of saturation: the kernels' names, and the engine's
@@ -26,6 +28,19 @@ KINDS = {  # of saturation: the kernels' names, and the engine's
     "OUT": "out_proj", "RESIDUAL": "residual", "HEAD_SCALE": "head.scale", "HEAD": "head",
     "HIDDEN": "mlp.hidden", "SCORE": "attention.score", "MEAN": "attention.mean",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What saturated in each vector of a pass: kinds by the engine's names, (vectors, kinds)."""
+
+    names: tuple[str, ...]
+    count: NDArray[np.int64]
+
+    def total(self, begin: int, end: int) -> Counter[str]:
+        """Sum over some vectors, every kind named."""
+        counts = self.count[begin:end].sum(axis=0).tolist()
+        return Counter(dict(zip(self.names, counts, strict=True)))
 
 
 class Workspace:
@@ -72,7 +87,7 @@ class Workspace:
                 self._wide[kind, name] = self._arena.array((capacity * width,), dtype)
         channels = max([inner, *(out_channels(sizes, f) for sizes in kinds)])
         self.panel, self._panels = make_panel(capacity, channels, f.group)
-        self.lost = np.zeros(len(native.Lost), dtype=np.int64)
+        self.lost = np.zeros((capacity, len(native.Lost)), dtype=np.int64)
         every = {name for kind in native.KINDS for name in part(kind, "arithmetic").LOSSES}
         there = {name for sizes in kinds for name in part(sizes.kind, "arithmetic").LOSSES}
         self._kinds = {
@@ -111,11 +126,11 @@ class Workspace:
         self._struct.logits = None if logits is None else pointer(logits)
         return self._struct
 
-    def take_lost(self) -> dict[str, int]:
-        """What saturated since the last call, by the engine's names."""
-        out = {name: int(self.lost[kind]) for kind, name in self._kinds.items()}
-        self.lost[:] = 0
-        return out
+    def take_lost(self, vectors: int) -> Losses:
+        """What saturated in each of some vectors since the last call."""
+        lost = self.lost[:vectors, list(self._kinds)].copy()
+        self.lost[:vectors] = 0
+        return Losses(tuple(self._kinds.values()), lost)
 
     def observables(
         self,

@@ -85,7 +85,7 @@ APART void hadamard_item(
         to[i] = saturate(wide, -LARGEST31 - 1, LARGEST31);
         lost += to[i] != wide;
     }
-    add_lost(w.lost, LOST_HADAMARD, lost);
+    add_lost(w.lost_of(v), LOST_HADAMARD, lost);
 }
 
 }  // namespace

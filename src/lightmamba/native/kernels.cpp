@@ -51,7 +51,8 @@ int64_t items(const Job& job, int phase) {
 int64_t scratch(const Job& job) {
     int64_t longest = 1;
     for (int64_t i = 0; i < job.n_slots; ++i) {
-        longest = longest < job.slots[i].count ? job.slots[i].count : longest;
+        const int64_t tokens = job.slots[i].replay + job.slots[i].count;
+        longest = longest < tokens ? tokens : longest;
     }
     const int64_t own = mixer(job).scratch(job, longest), line = 8 * job.layer->transform.padded;
     return own > line ? own : line;
@@ -69,7 +70,7 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
         case IN_PROJ:
             return project_tiles(
                 k.in_proj, w.in_q, w.in_code, w.panel, {w.in_rms, w.in_rms_shift, 1}, i, w.vectors,
-                w.rows, w.lost, LOST_IN
+                w.rows, {w.lost + LOST_IN, LOST_KINDS, nullptr}
             );
         case HADAMARD: {
             const int64_t groups = k.transform.groups;
@@ -83,14 +84,14 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
             mixer(job).rms(job, i);
             quantize(f.act, w.mixed + i * f.channels, f.channels, f.channels, q, code, &clipped, &clamped);
             if (f.panels) make_panel(f, q, code, w.panel, i);
-            add_lost(w.lost, LOST_CLIPPED, clipped);
-            return add_lost(w.lost, LOST_OUT_SCALE, clamped);
+            add_lost(w.lost_of(i), LOST_CLIPPED, clipped);
+            return add_lost(w.lost_of(i), LOST_OUT_SCALE, clamped);
         }
         case OUT_PROJ:
             return project_tiles(
                 k.out_proj, w.out_q, w.out_code, w.panel,
-                {w.out_rms, w.out_rms_shift, k.transform.groups}, i, w.vectors, w.out_rows, w.lost,
-                LOST_OUT
+                {w.out_rms, w.out_rms_shift, k.transform.groups}, i, w.vectors, w.out_rows,
+                {w.lost + LOST_OUT, LOST_KINDS, nullptr}
             );
         case RESIDUAL: return add_residual(m, w, i);
         case HEAD_NORM:
@@ -101,7 +102,7 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
         case HEAD:
             return project_tiles(
                 m.head, w.head_q, w.head_code, w.panel, {w.head_rms, w.head_rms_shift, 1}, i,
-                w.wanted, w.logits, w.lost, LOST_HEAD
+                w.wanted, w.logits, {w.lost + LOST_HEAD, LOST_KINDS, w.want}
             );
     }
     mixer(job).item(job, phase - MIXER, i, space);
@@ -143,7 +144,7 @@ static void linear_tiles(const LinearOp& op, int64_t begin, int64_t end) {
     const Rms rms = {op.mantissa, op.j, op.groups};
     for (int64_t tile = begin; tile < end; ++tile) {
         project_tiles(
-            op.linear, op.q, op.code, op.panel, rms, tile, op.vectors, (Out*)op.out, op.lost, 0
+            op.linear, op.q, op.code, op.panel, rms, tile, op.vectors, (Out*)op.out, {op.lost, 0, nullptr}
         );
     }
 }

@@ -86,16 +86,23 @@ struct Rms {
     int64_t groups;
 };
 
-// Finished rows of one tile for vectors v .. v + N - 1; counts what saturated.
+// What saturated, by vector: `apart` from each other, vector v counted for owner[v] if there are owners.
+struct Losses {
+    int64_t *first, apart;
+    const int64_t* owner;
+
+    void add(int64_t v, int64_t count) const { add_lost(first + (owner ? owner[v] : v) * apart, 0, count); }
+};
+
+// Finished rows of one tile for vectors v .. v + N - 1.
 template <int BITS, bool NARROW, int N>
-APART int64_t few_vectors(
+APART void few_vectors(
     const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, Rows rows[FEW]
 ) {
     const int64_t groups = f.channels / f.group, per_part = groups / rms.groups;
-    i64x8 lost = {};
     bool wide = false;
     for (int t = 0; t < N; ++t) wide |= panel.low[v + t] < 0;
-    for (int t = 0; t < N; ++t) rows[t] = {};
+    for (int t = 0; t < N; ++t) rows[t] = Rows();
     for (int64_t part = 0; part < rms.groups; ++part) {
         i64x8 acc[N][2] = {};
         const int64_t begin = part * per_part, end = begin + per_part;
@@ -105,10 +112,9 @@ APART int64_t few_vectors(
         }
         for (int t = 0; t < N; ++t) {
             const int64_t at = (v + t) * rms.groups + part;
-            finish(f, acc[t], panel.low[v + t], tile, rms.mantissa[at], rms.j[at], rows[t], lost);
+            finish(f, acc[t], panel.low[v + t], tile, rms.mantissa[at], rms.j[at], rows[t]);
         }
     }
-    return sum(lost);
 }
 
 #if defined(__AVX512VNNI__)
@@ -127,15 +133,14 @@ INLINE void pair_multiply(
 // Finished rows of two tiles for PAIR vectors whose scales lie within the span: a load
 // of inputs serves both tiles, a load of weights all vectors, and all sums of a group are registers.
 template <int BITS, bool NARROW>
-APART int64_t pair_vectors(
+APART void pair_vectors(
     const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, Rows rows[2][FEW]
 ) {
     constexpr int bytes = BITS == 4 ? STEP_BYTES4 : STEP_BYTES8;
     const int64_t channels = f.channels, steps = channels / STEP, groups = channels / f.group;
     const int64_t per_group = f.group / STEP, per_part = groups / rms.groups, apart = steps * bytes;
     const __m512i low = _mm512_set1_epi8(15);
-    i64x8 lost = {};
-    for (int t = 0; t < PAIR; ++t) rows[0][t] = rows[1][t] = {};
+    for (int t = 0; t < PAIR; ++t) rows[0][t] = rows[1][t] = Rows();
     for (int64_t part = 0; part < rms.groups; ++part) {
         i64x8 acc[2][PAIR][2] = {};
         for (int64_t g = part * per_part; g < (part + 1) * per_part; ++g) {
@@ -187,19 +192,16 @@ APART int64_t pair_vectors(
         for (int r = 0; r < 2; ++r) {
             for (int t = 0; t < PAIR; ++t) {
                 const int64_t at = (v + t) * rms.groups + part;
-                finish(
-                    f, acc[r][t], panel.low[v + t], tile + r, rms.mantissa[at], rms.j[at], rows[r][t], lost
-                );
+                finish(f, acc[r][t], panel.low[v + t], tile + r, rms.mantissa[at], rms.j[at], rows[r][t]);
             }
         }
     }
-    return sum(lost);
 }
 #endif
 
 // All vectors that fit into `rows` from v on; *count is how many that are.
 template <int BITS, bool NARROW>
-INLINE int64_t next_vectors(
+INLINE void next_vectors(
     const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t vectors,
     Rows rows[FEW], int64_t* count
 ) {
@@ -249,7 +251,7 @@ APART int64_t plain_tile(
 }
 
 // Rows of one tile from v on, as many vectors as fit; *count is how many that are.
-INLINE int64_t tile_vectors(
+INLINE void tile_vectors(
     const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t vectors,
     Rows rows[FEW], int64_t* count
 ) {
@@ -264,7 +266,7 @@ INLINE int64_t tile_vectors(
 // Whether PAIR vectors from v on can go against two tiles at once, and their rows if so.
 INLINE bool pair(
     const Linear& f, const Panel& panel, Rms rms, int64_t tile, int64_t v, int64_t vectors,
-    Rows rows[2][FEW], int64_t* lost
+    Rows rows[2][FEW]
 ) {
 #if defined(__AVX512VNNI__)
     if (!f.panels || v + PAIR > vectors || (tile + 1) * ROWS >= f.rows) return false;
@@ -272,15 +274,15 @@ INLINE bool pair(
         if (panel.low[v + t] < 0) return false;
     }
     if (f.bits == 4) {
-        *lost += f.act_bits == 4 ? pair_vectors<4, true>(f, panel, rms, tile, v, rows)
-                                 : pair_vectors<4, false>(f, panel, rms, tile, v, rows);
+        f.act_bits == 4 ? pair_vectors<4, true>(f, panel, rms, tile, v, rows)
+                        : pair_vectors<4, false>(f, panel, rms, tile, v, rows);
     } else {
-        *lost += f.act_bits == 4 ? pair_vectors<8, true>(f, panel, rms, tile, v, rows)
-                                 : pair_vectors<8, false>(f, panel, rms, tile, v, rows);
+        f.act_bits == 4 ? pair_vectors<8, true>(f, panel, rms, tile, v, rows)
+                        : pair_vectors<8, false>(f, panel, rms, tile, v, rows);
     }
     return true;
 #else
-    (void)f, (void)panel, (void)rms, (void)tile, (void)v, (void)vectors, (void)rows, (void)lost;
+    (void)f, (void)panel, (void)rms, (void)tile, (void)v, (void)vectors, (void)rows;
     return false;
 #endif
 }
@@ -289,35 +291,37 @@ INLINE bool pair(
 template <class Out>
 void project_tiles(
     const Linear& f, const int8_t* q, const uint8_t* code, const Panel& panel, Rms rms, int64_t two,
-    int64_t vectors, Out* out, int64_t* lost, int kind
+    int64_t vectors, Out* out, Losses lost
 ) {
     const int64_t first = two * 2, tiles = (f.rows + ROWS - 1) / ROWS;
     const int64_t last = first + 2 < tiles ? first + 2 : tiles;
-    int64_t saturated = 0, v = 0, count = 0;
+    int64_t v = 0, count = 0;
     const auto put_tile = [&](int64_t tile, int64_t from, const Rows* rows) {
         const int64_t width = f.rows - tile * ROWS;
+        i64x8 any = {};
         for (int64_t t = 0; t < count; ++t) {
             put(out + (from + t) * f.rows + tile * ROWS, rows[t], width < ROWS ? width : ROWS);
+            any |= rows[t].lost;
         }
+        for (int64_t t = 0; sum(any) != 0 && t < count; ++t) lost.add(from + t, sum(rows[t].lost));
     };
     Rows rows[2][FEW];
-    for (count = PAIR; pair(f, panel, rms, first, v, vectors, rows, &saturated); v += PAIR) {
+    for (count = PAIR; pair(f, panel, rms, first, v, vectors, rows); v += PAIR) {
         put_tile(first, v, rows[0]);
         put_tile(first + 1, v, rows[1]);
     }
     for (int64_t tile = first; tile < last; ++tile) {
         for (int64_t at = v; at < vectors && f.panels; at += count) {
-            saturated += tile_vectors(f, panel, rms, tile, at, vectors, rows[0], &count);
+            tile_vectors(f, panel, rms, tile, at, vectors, rows[0], &count);
             put_tile(tile, at, rows[0]);
         }
         for (int64_t at = 0; at < vectors && !f.panels; ++at) {
             int64_t plain[ROWS];
-            saturated += plain_tile(f, q, code, rms, tile, at, plain);
+            lost.add(at, plain_tile(f, q, code, rms, tile, at, plain));
             const int64_t begin = tile * ROWS, end = begin + ROWS < f.rows ? begin + ROWS : f.rows;
             for (int64_t row = begin; row < end; ++row) out[at * f.rows + row] = plain[row - begin];
         }
     }
-    add_lost(lost, kind, saturated);
 }
 
 }  // namespace

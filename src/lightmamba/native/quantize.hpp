@@ -167,7 +167,7 @@ APART void embed(const Model& m, const Work& w, int64_t v) {
         lost += kept != wide;
         w.u[v * m.d_model + i] = kept;
     }
-    add_lost(w.lost, LOST_EMBEDDING, lost);
+    add_lost(w.lost_of(v), LOST_EMBEDDING, lost);
 }
 
 // Add a layer's output to the residual stream.
@@ -181,7 +181,7 @@ APART void add_residual(const Model& m, const Work& w, int64_t v) {
         lost += kept != total;
         u[i] = kept;
     }
-    add_lost(w.lost, LOST_RESIDUAL, lost);
+    add_lost(w.lost_of(v), LOST_RESIDUAL, lost);
 }
 
 // 1/rms of the residual stream, and its integers for a projection: item `to` from vector `from`.
@@ -196,8 +196,8 @@ INLINE void normalize(
     int64_t clipped = 0, clamped = 0;
     quantize(linear.act, u, m.d_model, linear.channels, q, code, &clipped, &clamped);
     if (linear.panels) make_panel(linear, q, code, w.panel, to);
-    add_lost(w.lost, LOST_CLIPPED, clipped);
-    add_lost(w.lost, lost_scale, clamped);
+    add_lost(w.lost_of(from), LOST_CLIPPED, clipped);
+    add_lost(w.lost_of(from), lost_scale, clamped);
 }
 
 }  // namespace

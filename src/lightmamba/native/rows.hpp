@@ -14,9 +14,10 @@ INLINE i32x16 group_factors(const uint8_t* codes) {
     return ((code & 31) + 32) << (code >> 5);
 }
 
-// 16 rows in 64 bits: even and odd ones where the processor multiplies so, else lower and upper ones.
+// 16 rows in 64 bits: even and odd ones where the processor multiplies so, else lower and upper ones;
+// and how often they saturated.
 struct Rows {
-    i64x8 half[2];
+    i64x8 half[2], lost;
 };
 
 INLINE void split(i32x16 v, i64x8 out[2]) {
@@ -63,8 +64,7 @@ INLINE void multiply_add(i64x8 acc[2], i32x16 sums, i32x16 factors) {
 // Round, times 1/rms, round, saturate; the finished rows are added to `rows`. Rows beyond the last are
 // zeros, which saturate nowhere.
 INLINE void finish(
-    const Linear& f, const i64x8 acc[2], int64_t low, int64_t tile, int32_t rms, int32_t j, Rows& rows,
-    i64x8& lost
+    const Linear& f, const i64x8 acc[2], int64_t low, int64_t tile, int32_t rms, int32_t j, Rows& rows
 ) {
     constexpr int64_t WIDE = (int64_t(1) << 39) - 1;
     i64x8 shift[2];
@@ -75,7 +75,7 @@ INLINE void finish(
         const i64x8 wide = clamp(rounded, all64(-WIDE - 1), all64(WIDE));
         const i64x8 scaled = round_right(wide * int64_t(rms), by);
         const i64x8 value = clamp(scaled, all64(f.low), all64(f.high));
-        lost -= (wide != rounded) + (value != scaled);
+        rows.lost -= (wide != rounded) + (value != scaled);
         rows.half[half] += value;
     }
 }

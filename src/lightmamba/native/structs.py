@@ -117,7 +117,7 @@ class Model(ctypes.Structure):
 class Slot(ctypes.Structure):
     """A run of tokens of one sequence."""
 
-    _fields_ = ints("sequence first count")
+    _fields_ = ints("sequence first count replay commit")
 
 
 class Sequences(ctypes.Structure):
@@ -125,7 +125,8 @@ class Sequences(ctypes.Structure):
 
     _fields_ = [
         ("data", POINTER), ("stride", INT), ("position", POINTER), ("pages", POINTER),
-        ("page_bytes", INT),
+        ("page_bytes", INT), ("record", POINTER), ("record_tokens", INT), ("record_bytes", INT),
+        ("half", POINTER),
     ]  # fmt: skip
 
 

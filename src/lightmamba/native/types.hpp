@@ -58,21 +58,34 @@ struct Model {
     const Layer* layers;
 };
 
-// A run of tokens of one sequence: vectors first .. first + count - 1 of a pass.
+// A run of tokens of one sequence: vectors first .. first + count - 1 of a pass. Before them come
+// `replay` tokens of the sequence's record; its state is kept as it is after those and `commit` of
+// the new ones, and the rest is recorded.
 struct Slot {
-    int64_t sequence, first, count;
+    int64_t sequence, first, count, replay, commit;
 };
 
-// States of many sequences, `stride` bytes apart, and the pages of tokens of each.
+// States of many sequences, `stride` bytes apart, the pages of tokens of each, and its record: two
+// halves of `record_tokens`, one that is read and one that is written.
 struct Sequences {
     char* data;
     int64_t stride;
-    const int64_t* position;
+    const int64_t* position;  // of the first new token
     char* const* pages;
     int64_t page_bytes;
+    char* record;
+    int64_t record_tokens, record_bytes;  // of a half; of a token
+    const int64_t* half;                  // that is read
 
     char* of(int64_t sequence) const { return data + sequence * stride; }
     char* page(int64_t sequence, int64_t n) const { return pages[sequence] + n * page_bytes; }
+    char* recorded(int64_t sequence, int64_t n) const { return token(sequence, half[sequence], n); }
+    char* to_record(int64_t sequence, int64_t n) const { return token(sequence, 1 - half[sequence], n); }
+
+private:
+    char* token(int64_t sequence, int64_t of, int64_t n) const {
+        return record + ((2 * sequence + of) * record_tokens + n) * record_bytes;
+    }
 };
 
 // What saturated, by kind.
@@ -113,8 +126,10 @@ struct Work {
     uint8_t* head_code;
     int32_t* logits;  // (wanted, vocab_size)
     Panel panel;
-    int64_t* lost;  // (LOST_KINDS)
+    int64_t* lost;             // (LOST_KINDS)
     const void* own[N_KINDS];  // what lies between the projections, by kind
+
+    int64_t* lost_of(int64_t v) const { return lost + v * LOST_KINDS; }
 };
 
 }  // namespace lightmamba

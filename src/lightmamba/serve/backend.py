@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.counters import CYCLES, LOSSES
 from lightmamba.engine import Engine, State
-from lightmamba.engine import run as run_pass
 from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
@@ -98,7 +97,7 @@ class EngineBackend:
 
     def run(self, work: Pass) -> NDArray[np.int32]:
         """One pass over the weights for all slots."""
-        return run_pass(self._engine, work, self._state)
+        return self._engine.run(work, self._state)
 
     def save(self, slot: int) -> State:
         """Copy a row of the state."""

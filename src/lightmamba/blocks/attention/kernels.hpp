@@ -114,8 +114,8 @@ APART void attend_item(
         out[c] = saturate(mean, -LARGEST24 - 1, LARGEST24);
         lost_mean += out[c] != mean;
     }
-    add_lost(w.lost, LOST_SCORE, lost_score);
-    add_lost(w.lost, LOST_MEAN, lost_mean);
+    add_lost(w.lost_of(v), LOST_SCORE, lost_score);
+    add_lost(w.lost_of(v), LOST_MEAN, lost_mean);
 }
 
 struct AttentionPhases {

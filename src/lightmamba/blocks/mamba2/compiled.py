@@ -24,6 +24,16 @@ Array = NDArray[Any]
 FRONT, MIX, SCAN, GATE = range(4)  # phases, in the order of kernels.hpp
 ARRAYS = ("conv_in_shift", "conv_weight", "conv_bias", "conv_out_shift", "conv_silu_shift",
           "dt_bias", "A", "A_shift", "D", "gate_weight")  # fmt: skip
+RECORDED = (
+    "taps",
+    "x",
+    "x_exp",
+    "B",
+    "B_exp",
+    "dt",
+    "dt_shift",
+    "decay",
+)  # of a token: state.record
 NUMBERS = ("frame", "y", "D_shift", "z_silu", "gate", "weighted")
 WORK = ("conv", "x", "x_exp", "B", "B_exp", "C", "C_exp", "dt", "dt_shift", "decay", "y", "g",
         "squares")  # fmt: skip
@@ -37,6 +47,7 @@ class Struct(ctypes.Structure):
         *ints("in_rows d_inner conv_dim d_conv nheads headdim ngroups d_state"),
         *ints("padded_state state_block state_bits dithered x_block bc_block tile_rows"),
         *ints("conv_at h_at h_exp_at"),
+        *ints(" ".join(f"{name}_at" for name in RECORDED)),
         *pointers(" ".join(ARRAYS)),
         *ints("eps_gate dt_low dt_high"),
         *ints(" ".join(NUMBERS)),

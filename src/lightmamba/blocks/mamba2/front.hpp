@@ -13,18 +13,23 @@ constexpr int MAX_TAPS = 16;
 
 // Convolution and SiLU of channels begin .. begin + count - 1 of one slot; advances its state.
 APART void convolve(
-    const Mamba2& k, const Work& w, const Mamba2Work& own, int8_t* state, const Slot& slot, int64_t begin,
-    int64_t count, int8_t* window
+    const Mamba2& k, const Work& w, const Mamba2Work& own, const Sequences& states, const Slot& slot,
+    int64_t begin, int64_t count, int8_t* window
 ) {
-    const int64_t taps = k.d_conv, dim = k.conv_dim, width = k.in_rows;
-    int64_t lost_in = 0, lost_out = 0;
+    const int64_t taps = k.d_conv, dim = k.conv_dim, width = k.in_rows, kept = slot.replay + slot.commit;
+    int8_t* state = (int8_t*)states.of(slot.sequence) + k.conv_at;
+    int8_t* recorded = window + (taps - 1) * count;
     for (int64_t t = 0; t < taps - 1; ++t) {
         std::memcpy(window + t * count, state + t * dim + begin, count);
     }
+    for (int64_t t = 0; t < slot.replay; ++t) {
+        std::memcpy(recorded + t * count, states.recorded(slot.sequence, t) + k.taps_at + begin, count);
+    }
     for (int64_t t = 0; t < slot.count; ++t) {
+        int64_t lost_in = 0, lost_out = 0;
         const int16_t* row = w.rows + (slot.first + t) * width + k.d_inner + begin;
         int16_t* out = own.conv + (slot.first + t) * dim + begin;
-        int8_t* now = window + (taps - 1 + t) * count;
+        int8_t* now = recorded + (slot.replay + t) * count;
         int64_t c = 0;
         for (; c + 16 <= count; c += 16) {
             const int64_t at = begin + c;
@@ -68,12 +73,16 @@ APART void convolve(
             lost_out += value != wide;
             out[c] = silu(*k.tables, value, k.conv_silu_shift[at]);
         }
+        add_lost(w.lost_of(slot.first + t), LOST_CONV_INPUT, lost_in);
+        add_lost(w.lost_of(slot.first + t), LOST_CONV, lost_out);
     }
     for (int64_t t = 0; t < taps - 1; ++t) {
-        std::memcpy(state + t * dim + begin, window + (slot.count + t) * count, count);
+        std::memcpy(state + t * dim + begin, window + (kept + t) * count, count);
     }
-    add_lost(w.lost, LOST_CONV_INPUT, lost_in);
-    add_lost(w.lost, LOST_CONV, lost_out);
+    for (int64_t t = slot.commit; t < slot.count; ++t) {
+        char* to = states.to_record(slot.sequence, t - slot.commit) + k.taps_at + begin;
+        std::memcpy(to, recorded + (slot.replay + t) * count, count);
+    }
 }
 
 // dt and exp(dt * A) of one head and vector.
@@ -109,20 +118,17 @@ APART void front_item(
     const int64_t block = head ? k.x_block : k.bc_block, blocks = (count + block - 1) / block;
     const int64_t lanes = head ? k.nheads : k.ngroups;
     const int64_t begin = head ? part * count : k.d_inner + part * count;
-    int8_t* state = (int8_t*)states.of(slot.sequence) + k.conv_at;
-    convolve(k, w, own, state, slot, begin, count, window);
+    convolve(k, w, own, states, slot, begin, count, window);
     const bool B = !head && part < k.ngroups;
     const int64_t lane = head || B ? part : part - k.ngroups;
     int8_t* q = head ? own.x : B ? own.B : own.C;
     int8_t* exponent = head ? own.x_exp : B ? own.B_exp : own.C_exp;
-    int64_t lost = 0;
     for (int64_t v = slot.first; v < slot.first + slot.count; ++v) {
         const int64_t at = v * lanes + lane;
         const int16_t* from = own.conv + v * k.conv_dim + begin;
         pow2_blocks(from, count, block, q + at * blocks * block, exponent + at * blocks);
-        if (head) lost += discretize(k, w, own, v, part);
+        if (head) add_lost(w.lost_of(v), LOST_DT, discretize(k, w, own, v, part));
     }
-    add_lost(w.lost, LOST_DT, lost);
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ APART void gate_item(const Mamba2& k, const Work& w, const Mamba2Work& own, int6
         weighted[c] = value;
     }
     own.squares[v * k.nheads + head] = squares;
-    add_lost(w.lost, LOST_GATE, bad);
+    add_lost(w.lost_of(v), LOST_GATE, bad);
 }
 
 // 1/rms of each norm group of one vector, from the heads' sums of squares.

@@ -94,9 +94,9 @@ APART void scan_plain(
 // With an exponent of at most 22 and a shift of at least 1, decay*h with its half is below
 // 127*2^24 + 2^23, dt*x*B with its half below 2^16*127^2 + 2^30, their sum in the frame below 2^30,
 // and a dither below 2^23 is added to it: nothing wraps. A shift of 31 or more gives 0.
-// The first token of a run reads the state from memory, int8, and the last one writes it there;
-// between them it stays in `wide`.
-template <bool FIRST, bool LAST>
+// The first token of a run reads the state from memory, int8; between tokens it stays in `wide`. One
+// token stores it in memory; where others follow, it is kept too.
+template <bool FIRST, bool STORE, bool KEEP>
 APART void scan_tile(
     const Mamba2& k, const Token& token, int64_t D, int64_t p, int8_t* h, i32x16* wide,
     uint8_t* h_exp, int32_t* y, int64_t* lost_h, int64_t* lost_y
@@ -124,8 +124,8 @@ APART void scan_tile(
                 );
             }
             for (int i = 0; i < BLOCK * LANES; ++i) {
-                if (LAST) h[i] = values[i];
-                else ((int32_t*)wide)[i] = values[i];
+                if (STORE) h[i] = values[i];
+                if (KEEP) ((int32_t*)wide)[i] = values[i];
             }
             dot = load<i32x16>(dots);
             e = widen(h_exp);
@@ -163,11 +163,8 @@ APART void scan_tile(
                     first = add_product(first, q[n], C[i + n]);
                     second = add_product(second, q[n + 1], C[i + n + 1]);
                 }
-                if (LAST) {
-                    store_bytes(h + i * LANES, q);
-                } else {
-                    for (int n = 0; n < 4; ++n) wide[i + n] = q[n];
-                }
+                if (STORE) store_bytes(h + i * LANES, q);
+                for (int n = 0; KEEP && n < 4; ++n) wide[i + n] = q[n];
             }
             dot = first + second;
             narrow((int8_t*)h_exp, e);
@@ -186,67 +183,147 @@ APART void scan_tile(
     }
 }
 
-// Bytes of scratch that a head needs for `count` tokens.
-INLINE int64_t scan_scratch(const Mamba2& k, int64_t count) {
-    return (2 * count + LANES) * k.padded_state * 4;
+// Scratch of a head's run of tokens: what it needs beside the state.
+struct ScanScratch {
+    i32x16* wide;         // (d_state), of a tile
+    int32_t* BC;          // (tokens, 2, d_state), factors of B and C
+    int64_t* lost;        // (tokens, 2)
+    int32_t* y;           // (headdim), of a recorded token, which nobody reads
+    char* h;              // (headdim, d_state), where the kept state must wait
+    uint8_t* h_exp;       // of a tile, or of the head
+    int8_t* zeros;        // (d_state), C of a recorded token
+    int64_t bytes;
+
+    ScanScratch(const Mamba2& k, int64_t tokens, void* space) : bytes(0) {
+        const int64_t N = k.padded_state, size = k.headdim * N;
+        const auto take = [&](int64_t n) {
+            char* at = (char*)space + bytes;
+            bytes += (n + 63) / 64 * 64;
+            return at;
+        };
+        wide = (i32x16*)take(LANES * N * 4);
+        BC = (int32_t*)take(2 * tokens * N * 4);
+        lost = (int64_t*)take(2 * tokens * 8);
+        y = (int32_t*)take(k.headdim * 4);
+        h = take(size * (k.state_bits == 8 ? 1 : 2));
+        h_exp = (uint8_t*)take(size / k.state_block);
+        zeros = (int8_t*)take(N);
+    }
+};
+
+// Bytes of scratch that a head needs for `tokens`.
+INLINE int64_t scan_scratch(const Mamba2& k, int64_t tokens) { return ScanScratch(k, tokens, nullptr).bytes; }
+
+// Keep what an update of one head needs of a new token, so that it can be done later.
+INLINE void record_token(
+    const Mamba2& k, const Mamba2Work& own, char* to, int64_t v, int64_t head
+) {
+    const int64_t width = (k.headdim + k.x_block - 1) / k.x_block, at = v * k.nheads + head;
+    const int64_t heads = k.nheads / k.ngroups, g = v * k.ngroups + head / heads;
+    const int64_t N = k.padded_state, blocks = N / k.state_block;
+    std::memcpy(to + k.x_at + head * width * k.x_block, own.x + at * width * k.x_block, width * k.x_block);
+    std::memcpy(to + k.x_exp_at + head * width, own.x_exp + at * width, width);
+    ((int32_t*)(to + k.dt_at))[head] = own.dt[at];
+    ((int32_t*)(to + k.dt_shift_at))[head] = own.dt_shift[at];
+    ((int32_t*)(to + k.decay_at))[head] = own.decay[at];
+    if (head % heads) return;
+    std::memcpy(to + k.B_at + head / heads * N, own.B + g * N, N);
+    std::memcpy(to + k.B_exp_at + head / heads * blocks, own.B_exp + g * blocks, blocks);
 }
 
-// The recurrence of one head over one slot; updates the state, writes y.
+// The recurrence of one head over one slot: recorded tokens, then new ones; writes y of the new ones,
+// and the state as it is after those that are kept.
 APART void scan_item(
     const Mamba2& k, const Work& w, const Mamba2Work& own, const Sequences& states, const Slot& slot, int64_t head,
-    void* scratch
+    void* space
 ) {
     const int64_t N = k.padded_state, blocks = N / k.state_block, group = head / (k.nheads / k.ngroups);
     const int64_t x_blocks = (k.headdim + k.x_block - 1) / k.x_block, size = k.headdim * N;
-    const int64_t bytes = k.state_bits == 8 ? 1 : 2;
+    const int64_t bytes = k.state_bits == 8 ? 1 : 2, replay = slot.replay, count = replay + slot.count;
+    const int64_t kept = replay + slot.commit;
+    const bool open = kept != count;
+    const ScanScratch scratch(k, count, space);
     char* h = states.of(slot.sequence) + k.h_at + head * size * bytes;
     uint8_t* h_exp = (uint8_t*)states.of(slot.sequence) + k.h_exp_at + head * k.headdim * blocks;
-    i32x16* wide = (i32x16*)scratch;
-    int32_t* BC = (int32_t*)scratch + LANES * N;
-    const int8_t *B = own.B, *C = own.C;
-    for (int64_t t = 0; t < slot.count; ++t) {
-        const int64_t from = ((slot.first + t) * k.ngroups + group) * N;
+    if (replay) std::memset(scratch.zeros, 0, N);
+    std::memset(scratch.lost, 0, 2 * count * 8);
+    const auto B_of = [&](int64_t t) {
+        return t < replay ? (int8_t*)states.recorded(slot.sequence, t) + k.B_at + group * N
+                          : own.B + ((slot.first + t - replay) * k.ngroups + group) * N;
+    };
+    const auto C_of = [&](int64_t t) {
+        return t < replay ? scratch.zeros : own.C + ((slot.first + t - replay) * k.ngroups + group) * N;
+    };
+    for (int64_t t = 0; t < count; ++t) {
+        const int8_t *B = B_of(t), *C = C_of(t);
         for (int64_t n = 0; n < N; ++n) {
-            BC[2 * t * N + n] = as_factor(B[from + n]);
-            BC[(2 * t + 1) * N + n] = as_single(C[from + n]);
+            scratch.BC[2 * t * N + n] = as_factor(B[n]);
+            scratch.BC[(2 * t + 1) * N + n] = as_single(C[n]);
         }
     }
-    int64_t lost_h = 0, lost_y = 0;
     const auto token = [&](int64_t t) {
-        const int64_t v = slot.first + t, i = v * k.nheads + head, g = v * k.ngroups + group;
-        const uint64_t position = uint64_t(states.position[slot.sequence]) + t;
+        const uint64_t position = uint64_t(states.position[slot.sequence]) + t - replay;
+        const int32_t *B = scratch.BC + 2 * t * N, *C = B + N;
+        if (t < replay) {
+            const char* r = states.recorded(slot.sequence, t);
+            const auto number = [&](int64_t at) { return ((const int32_t*)(r + at))[head]; };
+            return Token{
+                number(k.decay_at), number(k.dt_at), k.frame + number(k.dt_shift_at),
+                (int8_t*)r + k.x_at + head * x_blocks * k.x_block, (int8_t*)r + k.x_exp_at + head * x_blocks,
+                B_of(t), (int8_t*)r + k.B_exp_at + group * blocks, scratch.zeros, scratch.zeros, B, C,
+                uint32_t(193 * position),
+            };
+        }
+        const int64_t v = slot.first + t - replay, i = v * k.nheads + head, g = v * k.ngroups + group;
         return Token{
             own.decay[i], own.dt[i], k.frame + own.dt_shift[i], own.x + i * x_blocks * k.x_block,
-            own.x_exp + i * x_blocks, B + g * N, own.B_exp + g * blocks, C + g * N, own.C_exp + g * blocks,
-            BC + 2 * t * N, BC + (2 * t + 1) * N, uint32_t(193 * position),
+            own.x_exp + i * x_blocks, B_of(t), own.B_exp + g * blocks, C_of(t), own.C_exp + g * blocks,
+            B, C, uint32_t(193 * position),
         };
     };
-    const auto y = [&](int64_t t) { return own.y + (slot.first + t) * k.d_inner + head * k.headdim; };
+    const auto y = [&](int64_t t) {
+        return t < replay ? scratch.y : own.y + (slot.first + t - replay) * k.d_inner + head * k.headdim;
+    };
+    const int64_t d = k.D[head], tile_exps = LANES * blocks;
     const bool fast = k.state_bits == 8 && k.state_block == BLOCK && k.tile_rows == LANES &&
                       k.x_block % LANES == 0;
     if (!fast) {
-        for (int64_t t = 0; t < slot.count; ++t) {
-            const Token now = token(t);
-            if (bytes == 1) scan_plain(k, now, k.D[head], (int8_t*)h, h_exp, y(t), &lost_h, &lost_y);
-            else scan_plain(k, now, k.D[head], (int16_t*)h, h_exp, y(t), &lost_h, &lost_y);
+        char* running = open ? scratch.h : h;
+        uint8_t* exps = open ? scratch.h_exp : h_exp;
+        const auto copy = [&](char* to, uint8_t* to_exp, const char* from, const uint8_t* from_exp) {
+            std::memcpy(to, from, size * bytes);
+            std::memcpy(to_exp, from_exp, k.headdim * blocks);
+        };
+        if (open) copy(running, exps, h, h_exp);
+        for (int64_t t = 0; t < count; ++t) {
+            int64_t* lost = scratch.lost + 2 * t;
+            if (bytes == 1) scan_plain(k, token(t), d, (int8_t*)running, exps, y(t), lost, lost + 1);
+            else scan_plain(k, token(t), d, (int16_t*)running, exps, y(t), lost, lost + 1);
+            if (open && t + 1 == kept) copy(h, h_exp, running, exps);
         }
     }
+    constexpr auto *STORE = scan_tile<false, true, false>, *KEEP = scan_tile<false, false, true>,
+                   *BOTH = scan_tile<false, true, true>, *FIRST_STORE = scan_tile<true, true, false>,
+                   *FIRST_KEEP = scan_tile<true, false, true>, *FIRST_BOTH = scan_tile<true, true, true>;
     for (int64_t p = 0; fast && p < k.headdim; p += LANES) {
         int8_t* tile = (int8_t*)h + p * N;
-        uint8_t* exponents = h_exp + p * blocks;
-        const int64_t last = slot.count - 1, d = k.D[head];
-        if (last == 0) {
-            scan_tile<true, true>(k, token(0), d, p, tile, wide, exponents, y(0), &lost_h, &lost_y);
-            continue;
+        uint8_t *there = h_exp + p * blocks, *exps = open ? scratch.h_exp : there;
+        if (open) std::memcpy(exps, there, tile_exps);
+        for (int64_t t = 0; t < count; ++t) {
+            const bool store = t + 1 == kept, on = t + 1 < count;
+            const auto run = t == 0 ? (!store ? FIRST_KEEP : on ? FIRST_BOTH : FIRST_STORE)
+                                    : (!store ? KEEP : on ? BOTH : STORE);
+            int64_t* lost = scratch.lost + 2 * t;
+            run(k, token(t), d, p, tile, scratch.wide, exps, y(t), lost, lost + 1);
+            if (open && store) std::memcpy(there, exps, tile_exps);
         }
-        scan_tile<true, false>(k, token(0), d, p, tile, wide, exponents, y(0), &lost_h, &lost_y);
-        for (int64_t t = 1; t < last; ++t) {
-            scan_tile<false, false>(k, token(t), d, p, tile, wide, exponents, y(t), &lost_h, &lost_y);
-        }
-        scan_tile<false, true>(k, token(last), d, p, tile, wide, exponents, y(last), &lost_h, &lost_y);
     }
-    add_lost(w.lost, LOST_H, lost_h);
-    add_lost(w.lost, LOST_Y, lost_y);
+    for (int64_t t = replay; t < count; ++t) {
+        const int64_t v = slot.first + t - replay;
+        add_lost(w.lost_of(v), LOST_H, scratch.lost[2 * t]);
+        add_lost(w.lost_of(v), LOST_Y, scratch.lost[2 * t + 1]);
+        if (t >= kept) record_token(k, own, states.to_record(slot.sequence, t - kept), v, head);
+    }
 }
 
 }  // namespace

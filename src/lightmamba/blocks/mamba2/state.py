@@ -15,7 +15,9 @@ from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.numerics.ssm import SsmStep
 
-__all__ = ["bc_block", "natural", "padded_state", "put_natural", "ssm_step", "state", "x_block"]
+__all__ = [
+    "bc_block", "natural", "padded_state", "put_natural", "record", "ssm_step", "state", "x_block",
+]  # fmt: skip
 
 TILE = 16  # rows of headdim side by side, where they divide it
 T = TypeVar("T", bound=np.generic)
@@ -52,6 +54,20 @@ def state(sizes: Sizes, formats: Formats) -> dict[str, tuple[Any, tuple[int, ...
         "h": (h, (sizes.nheads, tiles, d_state, rows)),
         "h_exp": (np.uint8, (sizes.nheads, tiles, blocks, rows)),
     }
+
+
+def record(sizes: Sizes, formats: Formats) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Type and shape of what a later update of the state needs of a token."""
+    wide, block = x_block(sizes).block, bc_block(sizes, formats).block
+    x_blocks, blocks = -(-sizes.headdim // wide), -(-sizes.d_state // block)
+    i8, i32 = np.int8, np.int32
+    return {
+        "taps": (i8, (sizes.conv_dim,)),  # input of the convolution
+        "x": (i8, (sizes.nheads, x_blocks * wide)), "x_exp": (i8, (sizes.nheads, x_blocks)),
+        "B": (i8, (sizes.ngroups, blocks * block)), "B_exp": (i8, (sizes.ngroups, blocks)),
+        "dt": (i32, (sizes.nheads,)), "dt_shift": (i32, (sizes.nheads,)),
+        "decay": (i32, (sizes.nheads,)),
+    }  # fmt: skip
 
 
 def natural(tiled: NDArray[T]) -> NDArray[T]:

@@ -10,6 +10,8 @@ struct Mamba2 {
     int64_t in_rows, d_inner, conv_dim, d_conv, nheads, headdim, ngroups, d_state;
     int64_t padded_state, state_block, state_bits, dithered, x_block, bc_block, tile_rows;
     int64_t conv_at, h_at, h_exp_at;  // bytes from the start of a sequence's state
+    // Bytes from the start of a recorded token.
+    int64_t taps_at, x_at, x_exp_at, B_at, B_exp_at, dt_at, dt_shift_at, decay_at;
     const int32_t *conv_in_shift, *conv_weight, *conv_bias, *conv_out_shift, *conv_silu_shift;
     const int32_t *dt_bias, *A, *A_shift, *D, *gate_weight;
     int64_t eps_gate, dt_low, dt_high;

@@ -35,7 +35,7 @@ APART void hidden_values(const Mlp& k, const Work& w, int64_t v, int64_t begin, 
         bad += kept != product;
         out[c] = kept;
     }
-    add_lost(w.lost, LOST_HIDDEN, bad);
+    add_lost(w.lost_of(v), LOST_HIDDEN, bad);
 }
 
 struct MlpPhases {

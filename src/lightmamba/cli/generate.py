@@ -44,15 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--repetition-penalty", type=float, help="penalty for repeated tokens (1)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same text (0)")
+    parser.add_argument("--speculate", metavar="ngram|MODEL",
+                        help="guess tokens by what the text repeats, or by a smaller model, and "
+                             "check several in a pass: the same text, sooner")  # fmt: skip
     parser.add_argument("--stop", action="append", default=[], help="stop at this text; repeatable")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from lightmamba.cli.models import drafter_of
     from lightmamba.cli.show import note
     from lightmamba.errors import InputError
-    from lightmamba.runtime import Generation, Step, generate, sampling_options
+    from lightmamba.runtime import Generation, Speculation, Step, generate, sampling_options
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
@@ -61,10 +65,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     opened, tokenizer = _open(args)
     sampling, taken = sampling_options(opened.generation_config, seed=args.seed, **given)
     engine, prompt = opened.model, _prompt(args, opened, tokenizer)
+    drafter = drafter_of(args.speculate, engine, args.threads)() if args.speculate else None
+    report = Speculation()
     coming = generate(
         engine, prompt, max_tokens=args.max_tokens, sampling=sampling,
         stop_ids=[i for i in opened.eos_ids if i < engine.valid_vocab], stop_strings=args.stop,
-        tokenizer=tokenizer,
+        tokenizer=tokenizer, drafter=drafter, report=report,
     )  # fmt: skip
     steps: list[Step] = []
     start = time.perf_counter()
@@ -84,6 +90,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         why = {"length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text"}
         ended = why.get(out.finish_reason or "", "")
         note(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
+        if report.drafted:
+            note(f"guesses: {report.drafted}, of which {report.acceptance:.0%} were right; "
+                 f"{report.tokens_per_pass:.2f} tokens per pass")  # fmt: skip
         if taken:
             values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
             note(f"from the model's generation config: {values}")
@@ -95,6 +104,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "tokens_per_second": rate,
         "sampling": asdict(sampling),
     }
+    if args.speculate:
+        result["speculation"] = asdict(report)
     if args.device != "engine":
         result["cycles_per_token"] = engine.cycles / engine.tokens
     return result

@@ -1,11 +1,15 @@
 """From a prompt to text, on whatever computes the logits."""
 
 from lightmamba.runtime.chat import render_chat
+from lightmamba.runtime.continuation import Continuation, Decoder, Step
 from lightmamba.runtime.decoder import DeviceDecoder, DeviceSequence
 from lightmamba.runtime.defaults import sampling_options
-from lightmamba.runtime.generation import Continuation, Decoder, Generation, Step, generate
+from lightmamba.runtime.drafting import Drafter, ModelDrafter, NgramDrafter
+from lightmamba.runtime.generation import Generation, generate
+from lightmamba.runtime.speculation import Pace, Speculation, speculate
 
 __all__ = [
-    "Continuation", "Decoder", "DeviceDecoder", "DeviceSequence", "Generation", "Step", "generate",
-    "render_chat", "sampling_options",
+    "Continuation", "Decoder", "DeviceDecoder", "DeviceSequence", "Drafter", "Generation",
+    "ModelDrafter", "NgramDrafter", "Pace", "Speculation", "Step", "generate", "render_chat",
+    "sampling_options", "speculate",
 ]  # fmt: skip

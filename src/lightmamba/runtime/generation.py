@@ -1,83 +1,19 @@
-"""From a prompt to tokens and text, step by step.
-
-The decoder computes logits: the integer engine, a simulated accelerator or a board. Sampling and
-text are the same for all of them, so equal logits give equal text.
-"""
+"""From a prompt to tokens and text, step by step."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
-from lightmamba.numerics.sampling import Sampler, SamplingOptions
-from lightmamba.runtime.stopping import StopMatcher
-from lightmamba.tokenizer import StreamDecoder, Tokenizer, check_vocab
+from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.runtime.continuation import Continuation, Decoder, FinishReason, Step
+from lightmamba.runtime.drafting import Drafter, PassDecoder
+from lightmamba.runtime.speculation import Speculation, speculate
+from lightmamba.tokenizer import Tokenizer
 
-__all__ = [
-    "Continuation",
-    "Decoder",
-    "FinishReason",
-    "Generation",
-    "Step",
-    "Vocabulary",
-    "generate",
-]
-
-FinishReason = Literal["length", "stop", "eos"]
-
-
-class Vocabulary(Protocol):
-    """What must be known of a model to draw from its logits."""
-
-    @property
-    def valid_vocab(self) -> int:
-        """Ids that may be drawn or given: 0 to ``valid_vocab - 1``."""
-        ...
-
-    @property
-    def logit_exponent(self) -> int:
-        """A logit's value is ``q * 2**logit_exponent``."""
-        ...
-
-
-class Decoder(Vocabulary, Protocol):
-    """What turns ids into logits and carries the state of the sequences."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Logits per token, padding included."""
-        ...
-
-    def empty_state(self, batch: int) -> Any:
-        """Make the state of ``batch`` sequences before their first token."""
-        ...
-
-    def forward(
-        self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
-    ) -> tuple[NDArray[np.int32], Any]:
-        """Take ids (batch, seqlen) to logits (batch, 1 or seqlen, vocab) and the new state."""
-        ...
-
-
-@dataclass(frozen=True)
-class Step:
-    """One generated token.
-
-    Parameters
-    ----------
-    token_id : int
-    text : str
-        What became certain with this token; the pieces of all steps are the whole text.
-    finish_reason : "length", "stop", "eos" or None
-        On the last step, why it is the last: ``max_tokens``, a stop string or a stop id.
-    """
-
-    token_id: int
-    text: str
-    finish_reason: FinishReason | None = None
+__all__ = ["Generation", "generate"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +54,8 @@ def generate(
     stop_ids: Collection[int] = (),
     stop_strings: Sequence[str] = (),
     tokenizer: Tokenizer | None = None,
+    drafter: Drafter | None = None,
+    report: Speculation | None = None,
 ) -> Iterator[Step]:
     """Continue a prompt, one token per step, as each is drawn.
 
@@ -140,6 +78,11 @@ def generate(
         Strings that end the text and are left out; they need a tokenizer.
     tokenizer : Tokenizer, optional
         Without one the steps have no text.
+    drafter : Drafter, optional
+        Guesses tokens, which the decoder (a :class:`~lightmamba.runtime.drafting.PassDecoder`)
+        checks several at a time; the steps are the same.
+    report : Speculation, optional
+        What the guesses brought is added to it.
 
     Returns
     -------
@@ -149,92 +92,21 @@ def generate(
     ------
     InputError
         If the prompt is empty, an id is not the model's, ``max_tokens`` is below 1, a stop string
-        is empty or lacks a tokenizer, or the tokenizer is not the model's.
+        is empty or lacks a tokenizer, the tokenizer is not the model's, or there is a drafter but
+        the decoder takes one token at a time.
     """
     text = Continuation(
         decoder, prompt_ids, max_tokens=max_tokens, sampling=sampling, stop_ids=stop_ids,
         stop_strings=stop_strings, tokenizer=tokenizer,
     )  # fmt: skip
-    return _steps(decoder, text)
-
-
-class Continuation:
-    """Everything that happens to one prompt's logits: sampling, stops and text.
-
-    It does not know what computes the logits, or what else is computed at the same time, so a text
-    is the same wherever it is generated.
-
-    Parameters
-    ----------
-    vocabulary : Vocabulary
-        Of the model.
-    prompt_ids, max_tokens, sampling, stop_ids, stop_strings, tokenizer
-        As for :func:`generate`.
-    stream : int
-        Which of the seed's random streams to draw from; texts that continue one prompt with one
-        seed differ by it. :func:`generate` takes stream 0.
-
-    Raises
-    ------
-    InputError
-        As :func:`generate`.
-
-    Attributes
-    ----------
-    prompt : (seqlen,) int64
-        The checked ids.
-    """
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        prompt_ids: Sequence[int] | NDArray[np.int64],
-        *,
-        max_tokens: int,
-        sampling: SamplingOptions,
-        stop_ids: Collection[int] = (),
-        stop_strings: Sequence[str] = (),
-        tokenizer: Tokenizer | None = None,
-        stream: int = 0,
-    ) -> None:
-        if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+    if drafter is not None:
+        if not isinstance(decoder, PassDecoder):
             raise InputError(
-                f"max_tokens must be a whole number from 1 on, not {max_tokens!r}; try 64"
+                "guesses are checked several tokens at a time, but this device takes one in a "
+                "pass; speculate on the engine"
             )
-        valid = vocabulary.valid_vocab
-        self.prompt = _checked_ids("the prompt's", prompt_ids, valid)
-        if not len(self.prompt):
-            raise InputError("the prompt has no tokens; give at least one, such as 'The'")
-        self._stop_ids = frozenset(_checked_ids("stop", list(stop_ids), valid).tolist())
-        self._matcher = StopMatcher(stop_strings)
-        if tokenizer is not None:
-            check_vocab(tokenizer, valid)
-        elif stop_strings:
-            raise InputError("stop strings need a tokenizer, and the model has none; give stop ids")
-        self._sampler = Sampler(sampling, vocabulary.logit_exponent, valid, stream=stream)
-        self._seen = self._sampler.observe(self._sampler.empty_state(1), self.prompt[None])
-        self._text = None if tokenizer is None else StreamDecoder(tokenizer)
-        self._left = max_tokens
-
-    def take(self, logits: NDArray[np.int32]) -> Step:
-        """Draw the next token from the logits (1, vocab) of the last one.
-
-        Once a step has a finish reason, nothing more may be drawn.
-        """
-        ids, self._seen = self._sampler(logits, self._seen)
-        token_id = int(ids[0])
-        self._left -= 1
-        reason: FinishReason | None = "eos" if token_id in self._stop_ids else None
-        piece = ""
-        if self._text is not None and reason is None:
-            piece = self._matcher.push(self._text.push(token_id))
-        if self._matcher.stopped:
-            reason = "stop"
-        elif reason is None and not self._left:
-            reason = "length"
-        if self._text is not None and reason in ("eos", "length"):
-            piece += self._matcher.push(self._text.finish()) + self._matcher.finish()
-        return Step(token_id, piece, reason)
+        return speculate(decoder, text, drafter, report=report)
+    return _steps(decoder, text)
 
 
 def _steps(decoder: Decoder, text: Continuation) -> Iterator[Step]:
@@ -246,18 +118,3 @@ def _steps(decoder: Decoder, text: Continuation) -> Iterator[Step]:
         if step.finish_reason is not None:
             return
         ids = np.array([[step.token_id]])
-
-
-def _checked_ids(
-    whose: str, ids: Sequence[int] | NDArray[np.int64], valid_vocab: int
-) -> NDArray[np.int64]:
-    """Copy ids to an array (seqlen,), or say which one the model does not know."""
-    array = np.asarray(ids if len(ids) else np.empty(0, dtype=np.int64))
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise InputError(f"{whose} ids must be one row of whole numbers, such as [1, 2, 3]")
-    bad = array[(array < 0) | (array >= valid_vocab)]
-    if len(bad):
-        raise InputError(
-            f"{whose} token id {bad[0]} is out of range; the model's ids are 0 to {valid_vocab - 1}"
-        )
-    return array.astype(np.int64)

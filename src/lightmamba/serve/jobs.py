@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.runtime.generation import Continuation, Step
+from lightmamba.runtime.continuation import Continuation, Step
 from lightmamba.serve.errors import ApiError
 
 __all__ = ["Event", "Job", "Session"]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from lightmamba.errors import InputError, shown
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.runtime.chat import render_chat, special_words
+from lightmamba.runtime.continuation import Continuation
 from lightmamba.runtime.defaults import sampling_options
-from lightmamba.runtime.generation import Continuation
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.jobs import Job, Session
 from lightmamba.serve.opened import Served

@@ -1,0 +1,144 @@
+"""What guesses the next tokens of a text, to be checked by the model in one pass.
+
+A guess changes when a token comes, never which one: every token is drawn from the model's own
+logits.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.errors import InputError
+from lightmamba.passes import Pass, Slot
+from lightmamba.runtime.continuation import Decoder
+
+__all__ = ["NONE", "Drafter", "ModelDrafter", "NgramDrafter", "PassDecoder", "Trial"]
+
+NONE: NDArray[np.int64] = np.empty(0, np.int64)
+Trial = Callable[[NDArray[np.int32], int], int]  # logits (1, vocab) and their exponent to an id
+
+
+@runtime_checkable
+class PassDecoder(Decoder, Protocol):
+    """A decoder that takes several tokens at once, some of which may be given up."""
+
+    def empty_state(self, batch: int, undecided: int = 0) -> Any:
+        """Make the state of ``batch`` sequences before their first token."""
+        ...
+
+    def run(self, work: Pass, state: Any) -> NDArray[np.int32]:
+        """Carry out a pass; logits (wanted, vocab_size)."""
+        ...
+
+
+class Drafter(Protocol):
+    """Guesses for one text; it is asked again and again as the text grows."""
+
+    def draft(self, ids: Sequence[int], most: int, trial: Callable[[], Trial]) -> Sequence[int]:
+        """Guess what follows.
+
+        Parameters
+        ----------
+        ids
+            All of the text, prompt included; the beginning is what it was at the last call.
+        most
+            So many tokens at most; fewer where no more can be guessed.
+        trial
+            Gives what draws from logits as the text's own draws will, so that a drafter with logits
+            guesses what is drawn, not only what is likely.
+        """
+        ...
+
+
+class NgramDrafter:
+    """Guess that the text goes on as it did the last time that its last tokens occurred.
+
+    It needs no model and no time, and is right where a text repeats itself or its prompt: edits,
+    lists, quotations, code. Known as prompt lookup.
+
+    Parameters
+    ----------
+    longest, shortest
+        Tokens that have to be the same, as many as there are.
+    """
+
+    def __init__(self, longest: int = 4, shortest: int = 2) -> None:
+        self._sizes = range(longest, shortest - 1, -1)
+        self._after: dict[tuple[int, ...], int] = {}  # n-gram: where what followed it begins
+        self._known = 0
+
+    def draft(self, ids: Sequence[int], most: int, trial: Callable[[], Trial]) -> Sequence[int]:
+        """See :class:`Drafter`."""
+        for end in range(self._known + 1, len(ids)):
+            for size in self._sizes:
+                if size <= end:
+                    self._after[tuple(ids[end - size : end])] = end
+        self._known = max(self._known, len(ids) - 1)
+        for size in self._sizes:
+            at = self._after.get(tuple(ids[-size:])) if size <= len(ids) else None
+            if at is not None:
+                return _repeated(ids, at, most)
+        return ()
+
+
+def _repeated(ids: Sequence[int], at: int, most: int) -> list[int]:
+    """What follows ``at``, and past the end of the text the guess itself."""
+    period = len(ids) - at
+    return [ids[at + n % period] for n in range(most)]
+
+
+class ModelDrafter:
+    """Guess by a smaller model of the same vocabulary.
+
+    Parameters
+    ----------
+    model : Decoder
+        Its states have ``fork()``.
+    vocabulary : Decoder
+        The model whose text it guesses.
+
+    Raises
+    ------
+    InputError
+        If the two have different vocabularies.
+    """
+
+    def __init__(self, model: Any, vocabulary: Decoder) -> None:
+        mine, theirs = model.valid_vocab, vocabulary.valid_vocab
+        if mine != theirs:
+            raise InputError(
+                f"the drafting model knows {mine} ids, but the other one {theirs}; speculation "
+                f"needs a smaller model with the same tokenizer"
+            )
+        self.model = model
+        self._states = [model.empty_state(1)]  # after the first `_seen` ids, and after each guess
+        self._seen = 0
+        self._guess: list[int] = []  # ids that the later states have seen
+
+    def draft(self, ids: Sequence[int], most: int, trial: Callable[[], Trial]) -> Sequence[int]:
+        """See :class:`Drafter`."""
+        right = 0
+        while right < len(self._guess) and self._guess[right : right + 1] == list(
+            ids[self._seen + right : self._seen + right + 1]
+        ):
+            right += 1
+        state, self._seen = self._states[right], self._seen + right
+        logits, state = self.model.forward(np.array([ids[self._seen :]]), state)
+        self._states, self._guess, self._seen = [state], [], len(ids)
+        draw, found = trial(), []
+        for n in range(most):
+            found.append(draw(logits[:, -1], self.model.logit_exponent))
+            if n + 1 < most:
+                state = state.fork()
+                logits, state = self.model.forward(np.array([found[-1:]]), state)
+                self._states.append(state)
+                self._guess.append(found[-1])
+        return found
+
+
+def check_slot(tokens: Sequence[int], replay: int) -> Slot:
+    """Slot that checks guesses: the first token is certain, the others are undecided."""
+    ids = np.array(tokens, dtype=np.int64)
+    return Slot(0, ids, wanted=len(ids), replay=replay, commit=1)

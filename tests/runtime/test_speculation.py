@@ -1,0 +1,205 @@
+"""Guesses change when a token comes, never which one."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.engine import Engine
+from lightmamba.errors import InputError
+from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.runtime import (
+    Generation,
+    ModelDrafter,
+    NgramDrafter,
+    Pace,
+    Speculation,
+    generate,
+)  # fmt: skip
+from lightmamba.runtime.continuation import Continuation
+from lightmamba.runtime.speculation import speculate
+from tests.blocks.test_hybrids import model as hybrid
+from tests.engine.models import case
+from tests.runtime.test_generation import letter_tokenizer, next_letter, random_table
+
+OPTIONS = {
+    "greedy": SamplingOptions(temperature=0),
+    "greedy, penalty": SamplingOptions(temperature=0, repetition_penalty=1.3),
+    "sampled": SamplingOptions(temperature=0.9, top_p=0.9, repetition_penalty=1.1, seed=7),
+    "hot": SamplingOptions(temperature=3.0, seed=1),
+}
+MODELS = {"mamba2": lambda: case("w4a4"), "hybrid": hybrid}
+PROMPT = [3, 1, 4, 1, 5, 3, 1, 4]
+
+
+class Oracle:
+    """Knows the text; how many guesses it makes and how many are right is drawn."""
+
+    def __init__(self, ids, vocab, seed=0):
+        self.ids, self.vocab, self.rng = ids, vocab, np.random.default_rng(seed)
+
+    def draft(self, ids, most, trial):
+        assert list(ids) == self.ids[: len(ids)]
+        count = int(self.rng.integers(most + 1))
+        right = self.ids[len(ids) : len(ids) + int(self.rng.integers(count + 1))]
+        wrong = self.rng.integers(self.vocab, size=count - len(right)).tolist()
+        return [*right, *wrong]
+
+
+class Steady(Pace):
+    """Always as many guesses as there is room for."""
+
+    def guesses(self):
+        return self.most
+
+
+def text_of(engine, options, tokens=60, **given):
+    return Continuation(engine, PROMPT, max_tokens=tokens, sampling=options, **given)
+
+
+def plain(engine, options, tokens=60):
+    return list(generate(engine, PROMPT, max_tokens=tokens, sampling=options))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_text_is_the_same(kind, options, compiled):
+    engine = Engine(MODELS[kind](), compiled=compiled)
+    wanted = plain(engine, options)
+    counted, engine.counters = engine.counters, type(engine.counters)()
+    ids = PROMPT + [step.token_id for step in wanted]
+    drafters: dict[str, Any] = {
+        "ngram": NgramDrafter(),
+        "oracle": Oracle(ids, engine.valid_vocab),
+        "itself": ModelDrafter(engine, engine),
+        "another": ModelDrafter(Engine(MODELS[kind](), compiled=False), engine),
+    }
+    for name, drafter in drafters.items():
+        report = Speculation()
+        engine.counters.clear()
+        found = list(
+            speculate(engine, text_of(engine, options), drafter, pace=Steady(), report=report)
+        )
+        assert found == wanted, name
+        if name == "oracle":
+            assert 0 < report.accepted < report.drafted
+            assert engine.counters == counted, "given-up tokens leave no count"
+        if name in ("itself", "another"):
+            assert report.acceptance == 1
+            assert report.tokens_per_pass > 6
+
+
+def test_a_pace_of_its_own_changes_nothing():
+    engine = Engine(case("w4a4"))
+    for name, options in OPTIONS.items():
+        found = generate(engine, PROMPT, max_tokens=200, sampling=options, drafter=NgramDrafter())
+        assert list(found) == plain(engine, options, 200), name
+
+
+@pytest.mark.parametrize("tokens", range(1, 10))
+def test_it_ends_where_the_text_ends(tokens):
+    engine, options = Engine(case("w4a4")), OPTIONS["greedy"]
+    wanted = plain(engine, options, tokens)
+    every = PROMPT + [step.token_id for step in plain(engine, options, 40)]
+    oracle = Oracle(every, engine.valid_vocab)
+    assert (
+        list(speculate(engine, text_of(engine, options, tokens), oracle, pace=Steady())) == wanted
+    )
+    eos = wanted[-1].token_id
+    stopped = list(speculate(
+        engine, text_of(engine, options, 40, stop_ids=[eos]), Oracle(every, 61), pace=Steady()
+    ))  # fmt: skip
+    again = generate(engine, PROMPT, max_tokens=40, sampling=options, stop_ids=[eos])
+    assert stopped == list(again)
+    assert stopped[-1].finish_reason == "eos"
+
+
+def never():
+    raise AssertionError("an n-gram draws nothing")
+
+
+def test_an_ngram_goes_on_as_the_last_time():
+    drafter = NgramDrafter(longest=3, shortest=2)
+    assert list(drafter.draft([1, 2, 3, 4], 3, never)) == []
+    assert list(drafter.draft([1, 2, 3, 4, 1, 2], 3, never)) == [3, 4, 1]
+    assert list(drafter.draft([1, 2, 3, 4, 1, 2, 9], 3, never)) == []
+    # The longest n-gram decides, and of equal ones the last.
+    text = [1, 2, 3, 4, 1, 2, 9, 5, 2, 3, 7, 1, 2, 3]
+    assert list(drafter.draft(text, 2, never)) == [4, 1]
+    assert list(drafter.draft([*text, 8, 1, 2], 2, never)) == [3, 8]
+    assert list(NgramDrafter().draft([5, 6, 5, 6], 5, never)) == [5, 6, 5, 6, 5]
+
+
+def test_another_vocabulary_is_refused():
+    small, large = Engine(case("d_state-256")), Engine(case("w4a4"))
+    with pytest.raises(InputError, match="the same tokenizer"):
+        ModelDrafter(small, large)
+
+
+def test_a_decoder_of_single_tokens_is_refused():
+    with pytest.raises(InputError, match="takes one in a pass"):
+        generate(
+            random_table(), [1], max_tokens=4, sampling=OPTIONS["greedy"], drafter=NgramDrafter()
+        )
+
+
+def paced(right, cost, rounds=1000, drafting=0.0):
+    """Tokens per second of a pace, where a share of guesses is right, against none at all."""
+    pace, rng = Pace(), np.random.default_rng(0)
+    tokens = seconds = 0.0
+    for _ in range(rounds):
+        guesses = pace.guesses()
+        hits = 0
+        while hits < guesses and rng.random() < right:
+            hits += 1
+        took = 1 + cost * guesses
+        pace.note(guesses, hits, took, drafting * guesses)
+        tokens += hits + 1
+        seconds += took + drafting * guesses
+    return tokens / seconds
+
+
+def test_what_does_not_pay_is_left():
+    assert paced(0.0, 0.3) > 0.97
+    assert paced(0.1, 0.5) > 0.96
+    assert paced(0.5, 0.1, drafting=1.0) > 0.96
+
+
+def test_what_pays_is_done():
+    assert paced(0.95, 0.15) > 2.4
+    assert paced(0.7, 0.15) > 1.4
+    assert paced(0.99, 0.02) > 5.5
+
+
+def test_a_text_with_stop_strings():
+    """Pieces and the stop are those of the plain text."""
+    tokenizer, table = letter_tokenizer(), next_letter()
+    given = {"stop_strings": ["EF"], "tokenizer": tokenizer, "sampling": OPTIONS["greedy"]}
+    wanted = Generation.from_steps(generate(table, [0], max_tokens=20, **given))
+    assert wanted.finish_reason == "stop"
+    draw = Continuation(table, [0], max_tokens=20, **given)
+    found = Generation.from_steps(speculate(Looked(table), draw, Cycle(), pace=Steady()))
+    assert found == wanted
+
+
+class Looked:
+    """Passes over a table of logits: the state is what was accepted."""
+
+    def __init__(self, table):
+        self.table, self.vocab_size = table, table.vocab_size
+        self.valid_vocab, self.logit_exponent = table.valid_vocab, table.logit_exponent
+
+    def empty_state(self, batch, undecided=0):
+        return [0]
+
+    def forward(self, ids, state, last_only=True):
+        return self.table.forward(ids, (0,), last_only=last_only)[0], state
+
+    def run(self, work, state):
+        return self.table.forward(work.slots[0].tokens[None], (0,), last_only=False)[0][0]
+
+
+class Cycle:
+    def draft(self, ids, most, trial):
+        return [(ids[-1] + 1 + n) % 8 for n in range(most)]

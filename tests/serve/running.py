@@ -15,7 +15,16 @@ import uvicorn
 from lightmamba.engine import Engine
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.runtime import Continuation, Generation, Step, generate, sampling_options
+from lightmamba.runtime import (
+    Continuation,
+    Generation,
+    ModelDrafter,
+    NgramDrafter,
+    Step,
+    generate,
+    sampling_options,
+)
+from lightmamba.runtime.pace import MOST
 from lightmamba.serve import Scheduler, Served, Settings, create_app
 from lightmamba.serve.backend import EngineBackend
 from lightmamba.serve.metrics import Metrics
@@ -65,13 +74,19 @@ class Running:
         return self.metrics.total(name)
 
 
-def served(model: QuantizedModel, *, slots: int | None = None, threads: int = 1) -> Served:
-    """A model on the engine, as `open_served` gives it."""
+def served(
+    model: QuantizedModel, *, slots: int | None = None, threads: int = 1, drafter: str = ""
+) -> Served:
+    """A model on the engine, as `open_served` gives it; the drafter is "ngram" or "itself"."""
     assert model.tokenizer is not None
+    engine = Engine(model, threads=threads)
+    drafters: dict[str, Any] = {
+        "": None, "ngram": NgramDrafter, "itself": lambda: ModelDrafter(engine, engine),
+    }  # fmt: skip
     return Served(
-        "demo", EngineBackend(Engine(model, threads=threads), slots),
+        "demo", EngineBackend(engine, slots, MOST if drafter else 0),
         Tokenizer.from_bytes(model.tokenizer), "f" * 64, model.chat_template,
-        model.generation_config, model.special_ids,
+        model.generation_config, model.special_ids, drafters[drafter],
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ class Counting:
                 rows.append(np.eye(VOCAB, dtype=np.int32)[(slot.tokens[-1] + 1) % VOCAB])
         return np.array(rows, dtype=np.int32).reshape(-1, VOCAB)
 
-    def save(self, slot: int) -> Any:
+    def save(self, slot: int, accepted=()) -> Any:
         return tuple(self.state[slot])
 
     def restore(self, slot: int, saved: Any) -> None:

@@ -53,10 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from lightmamba.cli.models import drafter_of
     from lightmamba.cli.show import note
     from lightmamba.errors import InputError
     from lightmamba.runtime import Generation, Speculation, Step, generate, sampling_options
+    from lightmamba.runtime.drafting import drafter_of
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
@@ -65,7 +65,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     opened, tokenizer = _open(args)
     sampling, taken = sampling_options(opened.generation_config, seed=args.seed, **given)
     engine, prompt = opened.model, _prompt(args, opened, tokenizer)
-    drafter = drafter_of(args.speculate, engine, args.threads)() if args.speculate else None
+    drafter = None
+    if args.speculate:
+        drafter = drafter_of(bundled_file(args.speculate), engine, args.threads)()
     report = Speculation()
     coming = generate(
         engine, prompt, max_tokens=args.max_tokens, sampling=sampling,

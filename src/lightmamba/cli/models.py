@@ -1,8 +1,7 @@
 """Open what a user names: a quantized file, a checkpoint folder, a hub id."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
     from lightmamba.config import ModelConfig
     from lightmamba.formats import Formats
     from lightmamba.qmodel import QuantizedModel
-    from lightmamba.runtime import Drafter
     from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
@@ -20,7 +18,6 @@ __all__ = [
     "Opened",
     "bundled_checkpoint",
     "bundled_file",
-    "drafter_of",
     "is_file",
     "open_engine",
     "open_float",
@@ -123,17 +120,6 @@ def open_engine(name: str, threads: int) -> Opened:
         )
     model = load(Path(name))
     return Opened.of(model, Engine(model, threads=threads))
-
-
-def drafter_of(name: str, model: Any, threads: int) -> "Callable[[], Drafter]":
-    """What makes a drafter for each text of a model: ``ngram``, or a smaller quantized model."""
-    from lightmamba.runtime import ModelDrafter, NgramDrafter
-
-    if name == "ngram":
-        return NgramDrafter
-    small = open_engine(bundled_file(name), threads).model
-    ModelDrafter(small, model)  # refuses another vocabulary now
-    return partial(ModelDrafter, small, model)
 
 
 def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path | None]":

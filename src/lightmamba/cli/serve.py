@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="for running requests at the end (30)")  # fmt: skip
     parser.add_argument("--cache-mb", type=int, default=256,
                         help="memory of the prefix cache, 0 for none (256)")  # fmt: skip
+    parser.add_argument("--speculate", metavar="ngram|MODEL",
+                        help="guess tokens, and check several in a pass: the same answers, "
+                             "sooner")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -66,6 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             served = open_served(
                 Path(args.file), device=args.device, options=parse_options(args.device_option),
                 threads=args.threads, slots=args.slots, name=args.name,
+                speculate=args.speculate and bundled_file(args.speculate),
             )  # fmt: skip
         start = time.monotonic()
         counts = serve(served, settings, sock, ready)

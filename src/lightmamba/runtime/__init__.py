@@ -6,7 +6,8 @@ from lightmamba.runtime.decoder import DeviceDecoder, DeviceSequence
 from lightmamba.runtime.defaults import sampling_options
 from lightmamba.runtime.drafting import Drafter, ModelDrafter, NgramDrafter
 from lightmamba.runtime.generation import Generation, generate
-from lightmamba.runtime.speculation import Pace, Speculation, speculate
+from lightmamba.runtime.pace import Pace
+from lightmamba.runtime.speculation import Speculation, speculate
 
 __all__ = [
     "Continuation", "Decoder", "DeviceDecoder", "DeviceSequence", "Drafter", "Generation",

@@ -5,18 +5,23 @@ logits.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
+from lightmamba.qmodel import load
 from lightmamba.runtime.continuation import Decoder
 
-__all__ = ["NONE", "Drafter", "ModelDrafter", "NgramDrafter", "PassDecoder", "Trial"]
+__all__ = [
+    "Drafter", "ModelDrafter", "NgramDrafter", "PassDecoder", "Trial", "check_slot", "drafter_of",
+]  # fmt: skip
 
-NONE: NDArray[np.int64] = np.empty(0, np.int64)
 Trial = Callable[[NDArray[np.int32], int], int]  # logits (1, vocab) and their exponent to an id
 
 
@@ -136,6 +141,21 @@ class ModelDrafter:
                 self._states.append(state)
                 self._guess.append(found[-1])
         return found
+
+
+def drafter_of(name: str, model: Decoder, threads: int) -> Callable[[], Drafter]:
+    """What makes a drafter for each text of a model: ``ngram``, or the path of a smaller one.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or the smaller model has another vocabulary.
+    """
+    if name == "ngram":
+        return NgramDrafter
+    small = Engine(load(Path(name)), threads=threads)
+    ModelDrafter(small, model)  # refuses another vocabulary now
+    return partial(ModelDrafter, small, model)
 
 
 def check_slot(tokens: Sequence[int], replay: int) -> Slot:

@@ -24,6 +24,7 @@ from lightmamba.serve.described import (
 )
 from lightmamba.serve.errors import ApiError, JsonResponse
 from lightmamba.serve.guard import Guard
+from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.opened import Served
 from lightmamba.serve.prefix import PrefixCache
@@ -49,7 +50,8 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     cache = PrefixCache(
         settings.cache_bytes, served.backend.state_bytes, served.fingerprint, served.backend.size_of
     )
-    scheduler = Scheduler(served.backend, cache, metrics, queue=settings.queue)
+    guesses = Guesses(served.drafter) if served.drafter is not None else None
+    scheduler = Scheduler(served.backend, cache, metrics, queue=settings.queue, guesses=guesses)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

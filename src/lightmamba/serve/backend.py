@@ -4,7 +4,7 @@ The scheduler knows nothing else of engine and devices. Another device needs no 
 :class:`~lightmamba.runtime.device.Device` with its build loaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,8 +47,11 @@ class Backend(Protocol):
         """
         ...
 
-    def save(self, slot: int) -> Any:
-        """Copy a slot's state; nobody changes the copy."""
+    def save(self, slot: int, accepted: Sequence[int] = ()) -> Any:
+        """Copy a slot's state; nobody changes the copy.
+
+        Of the tokens that the last pass left undecided these are accepted.
+        """
         ...
 
     def restore(self, slot: int, saved: Any) -> None:
@@ -78,18 +81,20 @@ class EngineBackend:
     engine : Engine
     slots : int, optional
         Sequences at a time; by default 128, or as many as 1 GiB of states are.
+    undecided : int
+        Tokens of a sequence that a pass may leave undecided.
     """
 
     device = "engine"
     pass_tokens = PASS_TOKENS
 
-    def __init__(self, engine: Engine, slots: int | None = None) -> None:
-        one = engine.empty_state(1)
+    def __init__(self, engine: Engine, slots: int | None = None, undecided: int = 0) -> None:
+        one = engine.empty_state(1, undecided)
         self.state_bytes = max(1, one.nbytes)
         self.slots = slots or max(1, min(MOST_SLOTS, STATE_BYTES // self.state_bytes))
         self.vocab_size, self.valid_vocab = engine.vocab_size, engine.valid_vocab
         self.logit_exponent = engine.logit_exponent
-        self._engine, self._state = engine, engine.empty_state(self.slots)
+        self._engine, self._state = engine, engine.empty_state(self.slots, undecided)
 
     def begin(self, slot: int) -> None:
         """Zero a slot's state."""
@@ -99,8 +104,11 @@ class EngineBackend:
         """One pass over the weights for all slots."""
         return self._engine.run(work, self._state)
 
-    def save(self, slot: int) -> State:
+    def save(self, slot: int, accepted: Sequence[int] = ()) -> State:
         """Copy a row of the state."""
+        if len(accepted):
+            self.run(Pass((Slot(slot, np.array(accepted, dtype=np.int64), wanted=0),)))
+        self._state.record.accept(slot, 0)
         return self._state.take(slice(slot, slot + 1))
 
     def restore(self, slot: int, saved: State) -> None:
@@ -163,7 +171,7 @@ class DeviceBackend:
             return np.empty((0, self.vocab_size), dtype=np.int32)
         return self._device.logits()[None]
 
-    def save(self, slot: int) -> Any:
+    def save(self, slot: int, accepted: Sequence[int] = ()) -> Any:
         """Copy the device's state."""
         return self._device.save_state()
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.runtime.continuation import Continuation, Step
+from lightmamba.runtime.drafting import Drafter
 from lightmamba.serve.errors import ApiError
 
 __all__ = ["Event", "Job", "Session"]
@@ -55,6 +56,14 @@ class Session:
         Tokens whose effect the state has.
     cached : int
         Prompt tokens whose state came from the prefix cache.
+    ids : list of int
+        Prompt and generated tokens.
+    guess : list of int
+        Tokens of the running pass that are guessed, behind the last one.
+    replay : int
+        How many of the last pass's guesses were right.
+    right : float
+        Share of guesses that are right, of late.
     prefix : Any
         Saved state after all but the last token of the prompt, for sessions that this one leads.
     """
@@ -73,6 +82,10 @@ class Session:
         if self.leader is not None:
             self.leader.leads = True
         self.tokens: list[int] = []
+        self.ids: list[int] = text.prompt.tolist()
+        self.drafter: Drafter | None = None
+        self.guess: list[int] = []
+        self.replay, self.right = 0, 0.5
         self.done = self.cached = 0
         self.prefix: Any = None
         self.slot: int | None = None

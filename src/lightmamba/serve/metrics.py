@@ -50,6 +50,10 @@ class Metrics:
         self.prefix_tokens = Counter(
             "lightmamba_prefix_tokens", "Prompt tokens taken from the cache.", registry=own
         )
+        self.guesses = Counter("lightmamba_guesses", "Tokens guessed by speculation.", registry=own)
+        self.right_guesses = Counter(
+            "lightmamba_right_guesses", "Guessed tokens that were drawn.", registry=own
+        )
         self.refused = Counter(
             "lightmamba_refused_requests", "Requests refused because the queue was full.",
             registry=own,

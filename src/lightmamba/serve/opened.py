@@ -1,7 +1,7 @@
 """Open what is served: a quantized file, or a build, on the engine or on a device."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.runtime.devices import check_device, open_named
+from lightmamba.runtime.drafting import Drafter, drafter_of
+from lightmamba.runtime.pace import MOST
 from lightmamba.serve.backend import Backend, DeviceBackend, EngineBackend
 from lightmamba.tokenizer import Tokenizer, check_vocab
 
@@ -34,6 +36,8 @@ class Served:
         Hash of the file or build: states of one model are of no use to another.
     chat_template, generation_config, special_ids
         As in the checkpoint.
+    drafter
+        Makes what guesses tokens of a sequence, for speculation.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Served:
     chat_template: str | None = None
     generation_config: Mapping[str, Any] = field(default_factory=dict)
     special_ids: Mapping[str, int | list[int]] = field(default_factory=dict)
+    drafter: Callable[[], Drafter] | None = None
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
@@ -60,6 +65,7 @@ def open_served(
     threads: int = 1,
     slots: int | None = None,
     name: str | None = None,
+    speculate: str | None = None,
 ) -> Served:
     """Open a quantized file or a build.
 
@@ -77,13 +83,21 @@ def open_served(
         Sequences that the engine runs together; a device runs one.
     name
         What clients call the model; by default the name of the file or directory.
+    speculate
+        "ngram", or the path of a smaller quantized file: guess tokens, and check several in a pass.
 
     Raises
     ------
     InputError
-        If it is neither, is damaged, has no tokenizer, or a device is asked to run a file.
+        If it is neither, is damaged, has no tokenizer, a device is asked to run a file or to
+        speculate, or the model that guesses has another vocabulary.
     """
     check_device(device)
+    if speculate is not None and device != "engine":
+        raise InputError(
+            f"{device} takes one token in a pass, so there is nothing to guess; speculate on "
+            f"the engine"
+        )
     artifact = Artifact.read(path) if device != "engine" or (path / MANIFEST).is_file() else None
     model, fingerprint = _model(path, artifact)
     if model.tokenizer is None:
@@ -94,13 +108,16 @@ def open_served(
     tokenizer = Tokenizer.from_bytes(model.tokenizer)
     check_vocab(tokenizer, model.valid_vocab)
     backend: Backend
+    drafter = None
     if device == "engine" or artifact is None:
-        backend = EngineBackend(Engine(model, threads=threads), slots)
+        engine = Engine(model, threads=threads)
+        drafter = drafter_of(speculate, engine, threads) if speculate else None
+        backend = EngineBackend(engine, slots, MOST if speculate else 0)
     else:
         backend = DeviceBackend(open_named(device, artifact, options), model, device)
     return Served(
         name or path.absolute().name.removesuffix(".safetensors"), backend, tokenizer, fingerprint,
-        model.chat_template, model.generation_config, model.special_ids,
+        model.chat_template, model.generation_config, model.special_ids, drafter,
     )  # fmt: skip
 
 

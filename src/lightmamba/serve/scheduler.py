@@ -18,6 +18,7 @@ from lightmamba.errors import DeviceError
 from lightmamba.passes import Pass, Slot
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.errors import ApiError, busy, stopping
+from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Event, Job, Session
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.prefix import BLOCK, WORTH, PrefixCache
@@ -41,12 +42,21 @@ class Scheduler:
         What happens is counted there.
     queue
         Sessions that may wait.
+    guesses
+        Speculation, which the backend's passes must have room for.
     """
 
     def __init__(
-        self, backend: Backend, cache: PrefixCache, metrics: Metrics, *, queue: int = 256
+        self,
+        backend: Backend,
+        cache: PrefixCache,
+        metrics: Metrics,
+        *,
+        queue: int = 256,
+        guesses: Guesses | None = None,
     ) -> None:
         self.backend, self.cache, self.metrics, self.queue = backend, cache, metrics, queue
+        self.guesses = guesses
         self._waiting: deque[Session] = deque()
         self._running: list[Session] = []
         self._free = list(range(backend.slots - 1, -1, -1))
@@ -218,18 +228,20 @@ class Scheduler:
         slots, owners = self._filled()
         if not slots:
             return
-        work = Pass(tuple(slots))
+        work, start = Pass(tuple(slots)), time.perf_counter()
         logits = self.backend.run(work)
+        if self.guesses is not None and not any(session.reading for session in owners):
+            self.guesses.note(work.tokens, time.perf_counter() - start)
         self.metrics.passes.inc()
         self.metrics.computed_tokens.inc(work.tokens)
         row, drawn = 0, 0
         for slot, session in zip(slots, owners, strict=True):
-            session.done += len(slot.tokens)
+            session.done += slot.committed
             if session.reading:
                 self._keep(session)
             if slot.wanted:
-                self._draw(session, logits[row : row + 1])
-                row, drawn = row + 1, drawn + 1
+                drawn += self._check(session, logits[row : row + slot.wanted])
+                row += slot.wanted
         if drawn:
             self.metrics.generated(drawn)
         self._running = [session for session in self._running if session.slot is not None]
@@ -239,12 +251,16 @@ class Scheduler:
         """Slots of one pass and whose they are."""
         slots, owners = [], []
         room = self.backend.pass_tokens
-        for session in self._running:
-            if not session.reading and session.slot is not None:
-                slots.append(Slot(session.slot, np.array(session.tokens[-1:], dtype=np.int64)))
-                owners.append(session)
+        writing = [(s, s.slot) for s in self._running if not s.reading and s.slot is not None]
+        if self.guesses is not None:
+            self.guesses.make([session for session, _ in writing])
+        for session, slot in writing:
+            ids = np.array([session.ids[-1], *session.guess], dtype=np.int64)
+            slots.append(Slot(slot, ids, len(ids), replay=session.replay, commit=1))
+            owners.append(session)
+            session.replay = 0
         least = self.backend.pass_tokens // 4  # prompts go on, however many are generating
-        room = max(room - len(slots), least)
+        room = max(room - sum(len(slot.tokens) for slot in slots), least)
         for session in self._running:
             if room <= 0:
                 break
@@ -280,27 +296,48 @@ class Scheduler:
         if last and session.leads:
             session.prefix = saved
 
-    def _draw(self, session: Session, logits: NDArray[np.int32]) -> None:
-        """Draw the next token of a session, and end it after its last."""
+    def _check(self, session: Session, logits: NDArray[np.int32]) -> int:
+        """Draw from the logits of a session's places, as long as what is drawn was guessed.
+
+        Returns how many tokens were drawn.
+        """
+        guess, right = session.guess, 0
+        while not self._draw(session, logits[right : right + 1]):
+            if right == len(guess) or session.ids[-1] != guess[right]:
+                break
+            right += 1
+            session.done += 1
+            session.replay = right
+        if guess and self.guesses is not None:
+            self.guesses.checked(session, right)
+            self.metrics.guesses.inc(len(guess))
+            self.metrics.right_guesses.inc(right)
+        session.guess = []
+        return right + 1
+
+    def _draw(self, session: Session, logits: NDArray[np.int32]) -> bool:
+        """Draw the next token of a session, and end it after its last; whether it was the last."""
         job = session.job
         step = session.text.take(logits)
         session.tokens.append(step.token_id)
+        session.ids.append(step.token_id)
         if job.first is None:
             job.first = time.monotonic()
             self.metrics.first_token.observe(job.first - job.arrived)
         if step.text or step.finish_reason is not None:
             self._out.setdefault(job, []).append(Event(session.choice, step))
         if step.finish_reason is None:
-            return
+            return False
         if session.keep and self.cache.on and session.slot is not None and session.done >= WORTH:
             ids = np.concatenate([session.prompt, np.array(session.tokens[:-1], dtype=np.int64)])
-            self.cache.put(ids, self.backend.save(session.slot))
+            self.cache.put(ids, self.backend.save(session.slot, session.guess[: session.replay]))
         now = time.monotonic()
         self._seconds += 0.1 * (now - session.admitted - self._seconds)
         self._release(session)
         job.left -= 1
         if not job.left:
             self.metrics.answer.observe(now - job.arrived)
+        return True
 
     def _release(self, session: Session) -> None:
         """Take a session's slot back."""

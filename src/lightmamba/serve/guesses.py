@@ -1,0 +1,79 @@
+"""How many tokens to guess for the sequences of a pass, so that all together come sooner.
+
+The j-th guess of a sequence is right with probability p^j, p measured for each. It is made where
+p^j tokens, for the seconds that one more token of the pass takes, are more per second than the pass
+gives without it. So one stream guesses much, and many streams, which fill a pass themselves,
+little. A guess changes when a token comes, never which one.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Sequence
+
+from lightmamba.runtime.drafting import Drafter
+from lightmamba.runtime.pace import FORGET, MOST, Cost
+from lightmamba.serve.jobs import Session
+
+__all__ = ["Guesses"]
+
+
+HOPE, FIRST = 0.01, 0.5  # how fast, and to what, a share goes that is not measured
+
+
+class Guesses:
+    """Guesses of all sequences.
+
+    Parameters
+    ----------
+    drafter
+        Makes what guesses for one sequence.
+    """
+
+    def __init__(self, drafter: Callable[[], Drafter]) -> None:
+        self._drafter = drafter
+        self._cost = Cost()
+        self._drafting = 0.0  # seconds of a guess
+
+    def make(self, sessions: Sequence[Session]) -> None:
+        """Let each session guess what pays."""
+        counts = [0] * len(sessions)
+        if self._cost and sessions:
+            total = len(sessions)
+            tokens, seconds = float(total), self._cost(total)
+            heap = [(-session.right, n) for n, session in enumerate(sessions)]
+            heapq.heapify(heap)
+            while heap:
+                chance, n = heapq.heappop(heap)
+                session = sessions[n]
+                more = max(0.0, self._cost(total + 1) - self._cost(total)) + self._drafting
+                if -chance * seconds <= tokens * more:
+                    break  # the others are right less often
+                if counts[n] >= min(MOST, session.text.left - 1):
+                    continue
+                counts[n] += 1
+                total += 1
+                tokens, seconds = tokens - chance, seconds + more
+                heapq.heappush(heap, (chance * session.right, n))
+        for session, count in zip(sessions, counts, strict=True):
+            session.guess = self._drafted(session, count) if count else []
+            if not session.guess:
+                session.right += HOPE * (FIRST - session.right)
+
+    def note(self, tokens: int, seconds: float) -> None:
+        """Learn what a pass took in which nobody reads a prompt."""
+        self._cost.note(tokens, seconds)
+
+    def checked(self, session: Session, right: int) -> None:
+        """Learn how many guesses of a session were right."""
+        for n in range(min(len(session.guess), right + 1)):
+            session.right += FORGET * ((n < right) - session.right)
+
+    def _drafted(self, session: Session, count: int) -> list[int]:
+        if session.drafter is None:
+            session.drafter = self._drafter()
+        start = time.perf_counter()
+        found = list(session.drafter.draft(session.ids, count, session.text.trial))
+        if found:
+            each = (time.perf_counter() - start) / len(found)
+            self._drafting += FORGET * (each - self._drafting)
+        return found

@@ -30,7 +30,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from bench.common import commit, kept_rows, machine, write_results
 from bench.engine_files import our_file
 from lightmamba.config import SHAPES
-from lightmamba.data import demo_file
+from lightmamba.data import austen, demo_file
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.qmodel import load
@@ -53,20 +53,21 @@ class Load:
         At the same time.
     tokens
         Of every answer.
-    prompts : (clients, PROMPT) int64
+    prompts
+        A text of about ``PROMPT`` tokens for each.
     temperature
         Of every second client; the others are greedy.
     """
 
     clients: int
     tokens: int
-    prompts: np.ndarray[Any, np.dtype[np.int64]]
+    prompts: Sequence[str]
     temperature: float = 0.8
 
     def request(self, n: int) -> dict[str, Any]:
         """What client ``n`` asks for."""
         return {
-            "model": "bench", "prompt": self.prompts[n].tolist(), "max_tokens": self.tokens,
+            "model": "bench", "prompt": self.prompts[n], "max_tokens": self.tokens,
             "seed": n, "temperature": self.temperature if n % 2 else 0.0,
         }  # fmt: skip
 
@@ -150,18 +151,28 @@ def wanted(file: Path, load_: Load, threads: int) -> list[str]:
         asked = load_.request(n)
         options, _ = sampling_options({}, seed=n, temperature=asked["temperature"])
         steps = generate(
-            engine, asked["prompt"], max_tokens=load_.tokens, sampling=options,
+            engine, tokenizer.encode(asked["prompt"]), max_tokens=load_.tokens, sampling=options,
             stop_ids=eos if isinstance(eos, list) else [eos], tokenizer=tokenizer,
         )  # fmt: skip
         texts.append(Generation.from_steps(steps).text)
     return texts
 
 
-def first_token(client: openai.OpenAI, prompt: Sequence[int]) -> float:
+def passages(tokenizer: Tokenizer, tokens: int, count: int, seed: int) -> list[str]:
+    """Texts of about so many tokens, from anywhere in the novels that the package ships.
+
+    Texts, for the client takes many times as long for a list of ids as the server for all of it.
+    """
+    ids = tokenizer.encode(austen()[2])
+    starts = np.random.default_rng(seed).integers(len(ids) - tokens, size=count)
+    return [tokenizer.decode(ids[at : at + tokens].tolist()) for at in starts]
+
+
+def first_token(client: openai.OpenAI, prompt: str) -> float:
     """Seconds from the request to the first text."""
     start = time.perf_counter()
     chunks = client.completions.create(
-        model="bench", prompt=list(prompt), max_tokens=4, temperature=0, stream=True
+        model="bench", prompt=prompt, max_tokens=4, temperature=0, stream=True
     )
     with chunks:
         for chunk in chunks:
@@ -170,14 +181,12 @@ def first_token(client: openai.OpenAI, prompt: Sequence[int]) -> float:
     raise InputError("an answer had no text")
 
 
-def prefixes(url: str, valid: int, rounds: int) -> dict[str, Any]:
+def prefixes(url: str, tokenizer: Tokenizer, rounds: int) -> dict[str, Any]:
     """Time to the first token of prompts that are new, and of the same ones again."""
-    rng = np.random.default_rng(1)
     miss, hit = [], []
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-        first_token(client, [5])
-        for _ in range(rounds):
-            prompt = rng.integers(1, valid, LONG).tolist()
+        first_token(client, "Warm")
+        for prompt in passages(tokenizer, LONG, rounds, 1):
             miss.append(first_token(client, prompt))
             hit.append(min(first_token(client, prompt) for _ in range(3)))
     return {"tokens": LONG, "miss": miss, "hit": hit}
@@ -193,9 +202,10 @@ def keep(rows: Sequence[dict[str, Any]]) -> None:
 
 def measure(file: Path, name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows of one model."""
-    valid = load(file).valid_vocab
-    rng = np.random.default_rng(0)
-    load_ = Load(args.clients, args.tokens, rng.integers(1, valid, (args.clients, PROMPT)))
+    data = load(file).tokenizer
+    assert data is not None
+    tokenizer = Tokenizer.from_bytes(data)
+    load_ = Load(args.clients, args.tokens, passages(tokenizer, PROMPT, args.clients, 0))
     texts = wanted(file, load_, args.threads)
     rows = []
     with server(file, "--threads", str(args.threads)) as url:
@@ -213,7 +223,7 @@ def measure(file: Path, name: str, args: argparse.Namespace) -> list[dict[str, A
             print(f"{name}, stream {stream}: {median(alone):,.0f} tokens/s alone, "
                   f"{median(together):,.0f} of {args.clients}, × {ratio:.2f}, "
                   f"{equal} equal", flush=True)  # fmt: skip
-        found_ = prefixes(url, valid, args.rounds)
+        found_ = prefixes(url, tokenizer, args.rounds)
     rows.append({"kind": "prefix", "model": name, "threads": args.threads} | found_)
     print(f"{name}: first token {1e3 * median(found_['miss']):.1f} ms, of a known prompt "
           f"{1e3 * median(found_['hit']):.1f} ms", flush=True)  # fmt: skip

@@ -18,6 +18,7 @@ from bench.paper_tables import PAPER
 from bench.quantize_tables import QUANTIZE
 from bench.serve_tables import SERVE
 from bench.shop_tables import SHOP
+from bench.speculation_tables import SPECULATION
 from bench.synth_tables import SYNTH
 from lightmamba.arch.describe import tables
 
@@ -299,6 +300,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **PAPER,
     **QUANTIZE,
     **SERVE,
+    **SPECULATION,
     **SHOP,
 }
 

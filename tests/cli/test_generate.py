@@ -12,7 +12,7 @@ from lightmamba.compiler import build
 from lightmamba.config import SHAPES
 from lightmamba.qmodel import load, save
 from lightmamba.tokenizer import Tokenizer
-from tests.support.builders import made_up, random_model
+from tests.support.builders import made_up, random_model, sizes
 
 SAMPLED = ("--temperature", "1.2", "--top-k", "60", "--top-p", "0.98", "--min-p", "0.001",
            "--repetition-penalty", "1.1")  # fmt: skip
@@ -199,3 +199,28 @@ def test_a_build_writes_what_its_file_writes(run, world, tmp_path):
     words = ("--prompt", "It was", "--max-tokens", "5", "--json")
     wanted = run("generate", world.worded_file, *words).json
     assert run("generate", made.path, *words).json["token_ids"] == wanted["token_ids"]
+
+
+@pytest.mark.parametrize("options", [(), SAMPLED], ids=["greedy", "sampled"])
+def test_guesses_change_no_text(run, world, options):
+    """Those of a model are the file's own, so they are all right."""
+    wanted = generate(run, world, *options)
+    for drafter in ("ngram", world.worded_file):
+        found = generate(run, world, *options, "--speculate", drafter)
+        assert found["token_ids"] == wanted["token_ids"]
+        seen = found["speculation"]
+        assert seen["tokens"] == len(wanted["token_ids"]) - 1 >= seen["passes"]
+        assert drafter == "ngram" or seen["accepted"] == seen["drafted"]
+
+
+def test_what_cannot_guess_is_refused(run, world, tmp_path):
+    words = ("--prompt", "It was", "--speculate")
+    other = tmp_path / "other.safetensors"
+    save(random_model(sizes(vocab_size=77)), other)
+    refused = run("generate", world.worded_file, *words, other).refusal
+    assert "a smaller model with the same tokenizer" in refused
+    refused = run("generate", world.worded_file, *words, tmp_path / "none").refusal
+    assert "none" in refused
+    made = build(load(world.worded_file), made_up(), tmp_path / "b", source=world.worded_file)
+    refused = run("generate", made.path, "--device", "sim", *words, "ngram").refusal
+    assert "sim takes one token in a pass" in refused

@@ -8,6 +8,7 @@ What lies between is the kind's own, and in these modules of its folder:
 ``sizes``       ``Sizes``: the validated sizes of one layer, and the rows of its ``in_proj``
 ``quantized``   ``Mixer``: its integers and exponents, each tensor declared once
 ``arithmetic``  ``Arithmetic``: what it does in integers, by ``numerics``; its state
+``state``       what a sequence leaves behind, and what is recorded of an undecided token
 ``compiled``    ``Compiled``: the same by the kernels
 ``synthetic``   ``random_mixer``: integers of healthy ranges, without a checkpoint
 ``floating``    ``Mixer``: the float module (torch)

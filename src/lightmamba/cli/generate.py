@@ -60,6 +60,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
+    if args.speculate and args.device != "engine":
+        raise InputError(
+            f"{args.device} takes one token in a pass, so there is nothing to guess; speculate on "
+            f"the engine"
+        )
     given = {name: getattr(args, name) for name in OPTIONS}
     sampling_options({}, seed=args.seed, **given)  # refused before anything is opened
     opened, tokenizer = _open(args)

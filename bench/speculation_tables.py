@@ -1,0 +1,61 @@
+"""Tables of speculation, for :mod:`bench.tables`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bench.engine_pairs import Spread, ratios
+from bench.markdown import lines, load
+
+__all__ = ["SPECULATION"]
+
+Row = dict[str, Any]
+
+
+def _text(found: Spread) -> str:
+    return f"{found.median:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def _foot(rows: list[Row]) -> str:
+    commits = ", ".join(sorted({row["commit"] for row in rows}))
+    dates = ", ".join(sorted({row["date"] for row in rows}))
+    machines = "; ".join(sorted({row["machine"] for row in rows}))
+    return (
+        f"\nMeasured by `python -m bench.speculation` on {machines}, {dates}, commits {commits}.\n"
+    )
+
+
+def by_kind() -> str:
+    """What n-grams bring, by model, writer and kind of text."""
+    rows = [row for row in load("speculation")["results"] if row["writer"] != "prompt"]
+    cells = [
+        [
+            f"{row['model']}, {row['threads']} threads", row["writer"], row["kind"],
+            f"{row['tokens']:,}", f"{row['tokens'] / row['passes']:.2f}",
+            f"{row['accepted'] / row['drafted']:.0%} of {row['drafted']:,}"
+            if row["drafted"] else "0", _text(ratios(row["plain"], row["guessed"])),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    header = ["n-grams (measured)", "writer", "text", "tokens", "tokens per pass",
+              "right guesses", "× as fast, median [range]"]  # fmt: skip
+    return lines(header, cells) + _foot(rows)
+
+
+def pieces() -> str:
+    """A prompt in one piece and token by token."""
+    rows = [row for row in load("speculation")["results"] if row["writer"] == "prompt"]
+    cells = [
+        [
+            f"{row['model']}, {row['threads']} threads",
+            f"{row['tokens'] / sorted(row['plain'])[len(row['plain']) // 2]:,.0f}",
+            f"{row['tokens'] / sorted(row['guessed'])[len(row['guessed']) // 2]:,.0f}",
+            _text(ratios(row["plain"], row["guessed"])),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    header = ["tokens per second (measured)", "token by token", "in one piece",
+              "× as fast, median [range]"]  # fmt: skip
+    return lines(header, cells) + _foot(rows)
+
+
+SPECULATION: dict[str, Callable[[], str]] = {"speculation": by_kind, "pieces": pieces}

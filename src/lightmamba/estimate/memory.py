@@ -49,11 +49,14 @@ def states(m, t, at):
 
 @kernel
 def _waiting(m, t, now):
-    """Words of state that wait before and behind the SSM; not those that are in it."""
+    """Words of state that wait in the queues before and behind the SSM; not those that are in it.
+
+    Where the queue behind is full, results wait in that at the end of its pipeline.
+    """
     stored = m.queues[Q_BEHIND].count
     while stored and entry(m, t, Q_BEHIND, stored - 1) > now + QUEUE:
         stored -= 1
-    return m.queues[Q_AHEAD].count + stored
+    return m.queues[Q_AHEAD].count + min(stored, m.sizes.state_fifo)
 
 
 @kernel
@@ -95,9 +98,15 @@ def _burst(m, t, reader, now):
 
 @kernel
 def _request(m, t, place, client, beats, at):
-    """Put a burst behind those that a channel has."""
+    """Put a burst behind those that come to a channel before it, or with it."""
     c = m.channels[place]
-    slot = c.ring + (c.head + c.count) % REQUEST_RING * 3
+    slot, behind = c.ring + (c.head + c.count) % REQUEST_RING * 3, c.count
+    while behind:  # an address may be on its way to the channel for longer
+        before = c.ring + (c.head + behind - 1) % REQUEST_RING * 3
+        if t[before + 2] <= at:
+            break
+        t[slot], t[slot + 1], t[slot + 2] = t[before], t[before + 1], t[before + 2]
+        slot, behind = before, behind - 1
     t[slot], t[slot + 1], t[slot + 2] = client, beats, at
     c.count += 1
     wake(m, U_CHANNEL + place, at)
@@ -184,6 +193,8 @@ def _written(m, w, last, now):
     """A beat is in memory; when it is the last one of a command, the reader may have it."""
     w.done += 1
     if last:
+        if w.open == w.most:  # its next address waits for this answer
+            w.whole = max(w.whole, now + 1)
         w.open -= 1
         wake(m, m.sizes.write + w.port, now + 1)
     if w.done % w.command == 0:
@@ -220,7 +231,8 @@ def store(m, writer, now):
     """Give a writer a beat."""
     w = m.writers[writer]
     w.stored += 1
-    if w.stored >= min(w.burst, w.left):
+    if w.stored == min(w.burst, w.left):
+        w.whole = now + 1
         wake(m, m.sizes.write + w.port, now + 1)
 
 
@@ -241,7 +253,8 @@ def write_port(m, t, number, now):
         beats, place = min(w.burst, w.left), _place(port, w.bank)
         mine = w.port == number and w.open < w.most and w.stored >= beats
         if mine and (place == port.into or not w.open):  # one channel at a time
-            begin = max((now + WRITER) * FINE, port.finish)
+            # Its address went out while data of others passed.
+            begin = max((w.whole + WRITER) * FINE, port.finish)
             port.finish = begin + beats * port.step
             port.writer, port.beats, port.into, port.write_turn = writer, beats, place, writer
             w.stored -= beats
@@ -254,5 +267,5 @@ def write_port(m, t, number, now):
                     w.layer = 0
                     w.bank ^= 1
             wake(m, U_WRITERS + writer, now + 1)
-            return (port.finish + FINE - 1) // FINE
+            return max(now, (port.finish + FINE - 1) // FINE)
     return NEVER

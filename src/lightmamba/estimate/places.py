@@ -73,8 +73,8 @@ PORT = _record("channel other bytes step last turn ask open most origin writer b
 # Credit as in sim/memory.hpp.
 CHANNEL = _record("rate cost latency every pause phase credit limit time ring head count turn "
                   "writing turned")  # fmt: skip
-WRITER = _record("port stored depth burst left command open done reader per_beat part words count "
-                 "due most layer bank")  # fmt: skip
+WRITER = _record("port stored whole depth burst left command open done reader per_beat part words "
+                 "count due most layer bank")  # fmt: skip
 JOB = _record("rows slots parts words twice vector norms")  # in_proj, out_proj and the LM head
 SIZE = _record("layers tokens lanes lane_readers per_cycle period d_model vocab state_words "
                "word_beats beat_words state_fifo head_beats read write end "

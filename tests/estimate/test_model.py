@@ -97,6 +97,22 @@ def test_more_bandwidth_is_never_slower(name):
     assert cycles[-1] < cycles[0]
 
 
+def test_either_copy_of_the_state_may_be_slow():
+    """A token reads one copy and writes the other, the next one the other way round."""
+    two = made_up(lanes=4, latency=1, state_elements=64, state_fifo=512, copies=2)
+    slow = slower(two, 0.1, "state_read")
+    mine, other = (
+        replace(slow, channels=tuple(
+            replace(c, attainable_gb_per_s=c.gb_per_s) if c.name == name else c
+            for c in slow.channels
+        ))
+        for name in ("state_read", "state_read_other")
+    )  # fmt: skip
+    cycles = of(target=mine).cycles
+    assert cycles == pytest.approx(of(target=other).cycles, rel=0.01)
+    assert of(target=two).cycles < cycles < of(target=slow).cycles
+
+
 def test_stalls_of_memory_cost_their_mean():
     slow = of(target=FAST, stalls=0.5)
     assert slow.cycles == pytest.approx(of(target=slower(FAST, 0.5)).cycles, rel=0.02)

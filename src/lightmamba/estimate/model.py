@@ -24,7 +24,9 @@ __all__ = ["estimate"]
 
 Values = NDArray[np.float64]
 BUDGET = 500_000  # cycles of a token that are run, about
-TOKENS = 8  # most tokens of a chain that are run, two at least: each leaves state to the next
+# Most tokens of a chain that are run; at least two for each copy of the state. Each leaves state to
+# the next, and where there are two copies, every other token reads the same one.
+TOKENS = 8
 FEWEST, MOST = 3, 64  # layers that are run: what is read ahead of a head is felt many layers later
 HEAD_SHARE = 4  # of the budget: one part in so many for the head
 LANES = 3  # that are looked at, of those on channels of their own
@@ -92,8 +94,10 @@ def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Ru
     share = min(1.0, BUDGET / HEAD_SHARE / head)
     step = 2 * work.arch.lanes
     vocab = c.vocab_size if share == 1 else max(1, int(share * c.vocab_size / step)) * step
-    chain = max(2, min(TOKENS, int(BUDGET / (layers * layer + share * head))))
-    prompt = (False,) if chain > 2 else ()
+    copies, most = len(work.memory.states), int(BUDGET / (layers * layer + share * head))
+    chain = max(2 * copies, min(TOKENS, copies * most))
+    # The first one behind the chain does not yet stand for both copies.
+    prompt = (False,) * (2 * copies - 1) if most > 2 else ()
     return Run(layers, vocab, (True,) * chain + prompt, _looked_at(work), stalls)
 
 
@@ -130,7 +134,9 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
     layers, shape = sample.layers, (len(sample.heads), 4 * sample.layers + 4, 1 + len(CYCLES))
     kept = lists[ran[0].sizes.records :][: math.prod(shape)]
     seen = kept.reshape(shape)[:, :, 1:].astype(np.float64)
-    token = seen[max(1, sum(sample.heads) - 2)]  # behind others, and before one if there is
+    # Behind others, and before one if there is: one token for each copy that they read.
+    end, copies = max(1, sum(sample.heads) - 2) + 1, len(work.memory.states)
+    token = seen[end - copies : end].mean(axis=0)
 
     missing = np.zeros(len(CYCLES))
     if layers < work.config.n_layer:
@@ -148,7 +154,8 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
         drained = [ran[0].queues[QUEUES[name]].latency for name in ("parts", "rows", "sum_in")]
         prompt[CYCLES.index("idle")] += int(sum(drained))
     else:
-        prompt = seen[-1, -1] - seen[-1, 0] + missing
+        last = seen[-copies:].mean(axis=0)
+        prompt = last[-1] - last[0] + missing
     return whole, prompt
 
 

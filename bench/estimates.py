@@ -75,6 +75,10 @@ def cases() -> Mapping[str, Case]:
     eight = made_up(lanes=8, weight_fifo=64, **small)
     on130 = made_up(lanes=2, state_fifo=1024, beats=0.95, **small)
     on370 = made_up(lanes=2, state_fifo=1024, **(small | {"port_bits": 256}))
+    once, twice, turns, both = (
+        made_up(lanes=5, state_port_bits=128, copies=copies, turn=turn)
+        for copies, turn in ((1, 0), (2, 0), (1, 12), (2, 12))
+    )
     return {
         "ecp5": Case(DEMO, ecp5),
         "ecp5, faster memory": Case(DEMO, memory(ecp5, beats=0.9)),
@@ -105,22 +109,30 @@ def cases() -> Mapping[str, Case]:
         "tiny, slow aux": Case(DEMO, memory(tiny, "aux", beats=0.15)),
         "tiny, refresh": Case(DEMO, memory(tiny, beats=0.8, **refresh)),
         "tiny, stalls": Case(DEMO, tiny, stalls=0.2),
+        "state over a narrow port": Case(DEMO, once),
+        "state over a narrow port, turns": Case(DEMO, turns),
+        "state twice": Case(DEMO, twice),
+        "state twice, turns": Case(DEMO, both),
+        "state twice, one slow": Case(DEMO, memory(both, "state_read_other", beats=0.3)),
         "tiny, 12 layers, far memory": Case(
             resized(DEMO, n_layer=12, vocab_size=4096), memory(tiny, latency_ns=1000.0)
         ),
     }  # fmt: skip
 
 
-def tokens(device: SimDevice) -> tuple[dict[str, float], int]:
-    """Stalls of a token in a chain of them; cycles of one without logits."""
+def tokens(device: SimDevice) -> tuple[dict[str, float], float]:
+    """Stalls of a token in a chain of them; cycles of one without logits.
 
+    Where the state lies twice, each is the mean of those that read the one copy and the other.
+    """
     device.start(1, fresh=True)
     device.wait()
     _, means = chained(device, WARM, CHAIN)
-    for _ in range(2):
+    prompts = []
+    for _ in range(3):
         device.start(1, head=False)
-        prompt = device.wait()
-    return {name: means[name] for name in CYCLES}, prompt
+        prompts.append(device.wait())
+    return {name: means[name] for name in CYCLES}, sum(prompts[1:]) / 2
 
 
 def measure(case: Case) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""Estimates against cycles of the gates: those that ``bench`` has simulated and stored."""
+
+import json
+from typing import Any
+
+import pytest
+from bench.common import RESULTS
+from bench.estimates import cases
+
+from lightmamba.arch.target import Target
+from lightmamba.config import SHAPES
+from lightmamba.estimate import estimate
+from lightmamba.formats import Formats
+
+WITHIN = 0.01
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    """What a benchmark found."""
+    found: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text())["results"]
+    return found
+
+
+@pytest.mark.parametrize("row", rows("full"), ids=lambda row: row["name"])
+def test_whole_models(row):
+    """If the gates have changed: ``python -m bench.full``."""
+    found = estimate(SHAPES[row["shape"]], Formats(), Target.load(row["target"]))
+    assert found.cycles == pytest.approx(row["cycles_per_token"], rel=WITHIN)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in rows("estimates") if row["case"] in cases()], ids=lambda row: row["case"]
+)
+def test_small_machines(row):
+    """If the gates have changed: ``python -m bench.estimates``."""
+    case = cases()[row["case"]]
+    found = estimate(case.config, case.formats, case.target, case.order, stalls=case.stalls)
+    assert found.cycles == pytest.approx(row["cycles"], rel=WITHIN)
+    assert found.prompt_cycles == pytest.approx(row["prompt_cycles"], rel=WITHIN)

@@ -141,8 +141,10 @@ class Artifact:
                                      f"compile again with --force")  # fmt: skip
 
     @staticmethod
-    def read(path: Path) -> "Artifact":
+    def read(path: Path, target: str = "tiny") -> "Artifact":
         """Open a build directory; sizes of all files are checked, hashes by :meth:`verify`.
+
+        ``target`` is what the error names as an example.
 
         Raises
         ------
@@ -153,9 +155,11 @@ class Artifact:
         try:
             values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         except OSError as error:
+            how = f"FILE --target {target} -o {path}"
+            if path.is_file():
+                how = f"{path} --target {target} -o BUILD"
             raise InputError(
-                f"{path} is no build directory; make one with: "
-                f"lightmamba compile FILE --target tiny -o {path}"
+                f"{path} is no build directory; make one with: lightmamba compile {how}"
             ) from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path / MANIFEST} is damaged ({error}); compile again") from error

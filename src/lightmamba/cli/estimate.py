@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightmamba.estimate import Estimate
+from lightmamba.cli.models import bundled_file
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="FILE or SHAPE",
+    parser.add_argument("model", type=bundled_file, metavar="FILE or SHAPE",
                         help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
     parser.add_argument(
         "--target",
@@ -86,4 +87,4 @@ def _show(found: "Estimate", title: str) -> None:
     order = sorted(busy, key=lambda name: -busy[name])
     table("busiest channels and units", ("", "cycles", "share"),
           [(n, round(busy[n]), figure(busy[n] / found.cycles)) for n in order[:8]])  # fmt: skip
-    print(f"{found.tokens_per_second:.4g} tokens per second")
+    print(f"{figure(found.tokens_per_second)} tokens per second")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from lightmamba.explore.problem import Problem
     from lightmamba.explore.scheme import Scheme
+from lightmamba.cli.models import bundled_file
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,7 +26,7 @@ SHORT = {  # what a column is called, and how a figure is written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="FILE or SHAPE",
+    parser.add_argument("model", type=bundled_file, metavar="FILE or SHAPE",
                         help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
     parser.add_argument(
         "--target",

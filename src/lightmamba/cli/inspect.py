@@ -5,13 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from lightmamba.cli.models import bundled_file
+from lightmamba.cli.models import bundled_checkpoint, bundled_file
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=bundled_file, metavar="MODEL",
+    parser.add_argument("model", metavar="MODEL",
                         help="quantized file, bundled, build, checkpoint's folder, or hub id",
                         )  # fmt: skip
     parser.add_argument(
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.layer is not None and not args.plot:
         raise InputError("--layer chooses what --plot draws; give --plot PNG too")
+    args.model = (bundled_checkpoint if args.plot else bundled_file)(args.model)
     if args.plot:
         check_output(args.plot, force=args.force)
     if (Path(args.model) / MANIFEST).is_file():

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     start = time.perf_counter()
     check_output(args.output, force=args.force)
-    board, artifact = Board.load(args.board), Artifact.read(args.build)
+    board, artifact = Board.load(args.board), Artifact.read(args.build, args.board)
     with working(f"packaging for {board.name}"):
         found = write_package(artifact, board, args.output, force=args.force)
     passed = all(found.checks.values())

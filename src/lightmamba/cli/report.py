@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightmamba.report.contents import Made, Outliers, Subject
     from lightmamba.sim import Simulation
+from lightmamba.cli.models import bundled_file
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="BUILD, FILE or SHAPE",
+    parser.add_argument("model", type=bundled_file, metavar="BUILD, FILE or SHAPE",
                         help="build, quantized file, or demo, mamba2-130m ... mamba2-2.7b",
                         )  # fmt: skip
     parser.add_argument(

@@ -25,7 +25,7 @@ __all__ = [
     "find_text", "heldout",
 ]  # fmt: skip
 
-BUNDLED = "demo"  # the model that the project ships
+BUNDLED = ("demo", "bundled")  # names of the model that the project ships
 SHIPPED = "shipped"  # the part of the shipped novels that nothing has seen
 LAST_WORD, CHOICES = ("acc", "perplexity"), ("acc", "acc_norm", "acc_bytes")  # metrics of files
 BESIDE = ("tokenizer_config.json", "generation_config.json")  # read with a checkpoint, if there
@@ -89,11 +89,11 @@ def find_model(
         If there is none, or it is not one that this project runs.
     """
     local = folder / Path(place).expanduser()
-    if place in SHAPES and place != BUNDLED and not local.exists():
+    if place in SHAPES and place not in BUNDLED and not local.exists():
         if tokenizer or revision:
             raise InputError(f"{place} is a shape without weights; it has no tokenizer or revision")
         return Model(name or place, None, SHAPES[place])
-    if place == BUNDLED and not local.exists():
+    if place in BUNDLED and not local.exists():
         copy = local_copy(demo_checkpoint())
     else:
         copy = local_copy(local if local.exists() or place.count("/") != 1 else place, revision)

@@ -1,4 +1,4 @@
-"""All methods at all widths, on the bundled model and on its twin with heavy outliers.
+"""All methods at all widths: the bundled model, its twin with heavy outliers, the bundled hybrid.
 
 python -m bench.accuracy                # everything, about an hour on two cores
 python -m bench.accuracy --only w4a4 --models bundled
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from bench.common import bundled, commit, encode, figures, kept_rows, write_results
-from lightmamba.checkpoint import Checkpoint
+from lightmamba.checkpoint import Checkpoint, load_checkpoint
+from lightmamba.data import hybrid_checkpoint
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
 from lightmamba.qmodel import QuantizedModel
@@ -40,7 +41,9 @@ def recipe_of(method: str, width: str) -> Recipe:
 
 
 def source(model: str) -> Checkpoint:
-    """The bundled checkpoint, or its twin of the same function with heavy outliers."""
+    """A bundled checkpoint, or the first one's twin of the same function with heavy outliers."""
+    if model == "hybrid":
+        return load_checkpoint(hybrid_checkpoint())
     checkpoint = bundled()
     if model == "bundled":
         return checkpoint
@@ -58,17 +61,22 @@ def measure(model: str, recipe: Recipe, tokens: int | None, threads: int) -> dic
     return {
         "model": model,
         "recipe": recipe.name,
-        **compared(quantized, tokens, threads),
+        **compared(quantized, tokens, threads, hybrid=model == "hybrid"),
         "gate_weight_folded": quantized.origin.get("gate_weight_folded"),
         "seconds_to_quantize": seconds,
     }
 
 
-def compared(quantized: QuantizedModel, tokens: int | None, threads: int) -> dict[str, Any]:
-    """A quantized model beside the bundled float one, on the unseen text, and what saturated."""
+def compared(
+    quantized: QuantizedModel, tokens: int | None, threads: int, *, hybrid: bool = False
+) -> dict[str, Any]:
+    """A quantized model beside its bundled float one, on the unseen text, and what saturated.
+
+    Both bundled models have the same tokenizer.
+    """
     ids, size = encode(2)
     ids = ids[:tokens]
-    reference = bundled()
+    reference = source("hybrid") if hybrid else bundled()
     engine = Engine(quantized, threads=threads)
     found = compare(
         engine, FloatModel(reference.model, reference.valid_vocab), ids,
@@ -89,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=WIDTHS, help="widths")
     parser.add_argument("--methods", nargs="*", default=METHODS)
-    parser.add_argument("--models", nargs="*", default=("bundled", "outliers"))
+    parser.add_argument("--models", nargs="*", default=("bundled", "outliers", "hybrid"))
     parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="accuracy", help="of the results file")

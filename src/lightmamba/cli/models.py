@@ -1,6 +1,6 @@
 """Open what a user names: a quantized file, a checkpoint folder, a hub id."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,22 +27,27 @@ __all__ = [
 ]
 
 SUFFIXES = (".safetensors", ".st")
-BUNDLED = "bundled"  # the name of what the package ships, where no file has it
+# Names of what the package ships, where no file has them.
+BUNDLED, HYBRID = "bundled", "bundled-hybrid"
 FORMATS = {"w4a4": (4, 4), "w4a8": (4, 8), "w8a8": (8, 8)}  # bits of weights and activations
 
 
 def bundled_file(name: str) -> str:
-    """Path of the quantized file that the package ships, if ``name`` asks for it; else ``name``."""
-    from lightmamba.data import demo_file
+    """Path of a quantized file that the package ships, if ``name`` asks for it; else ``name``."""
+    from lightmamba.data import demo_file, hybrid_file
 
-    return str(demo_file()) if name == BUNDLED and not Path(name).exists() else name
+    return _own(name, {BUNDLED: demo_file, HYBRID: hybrid_file})
 
 
 def bundled_checkpoint(name: str) -> str:
-    """Folder of the checkpoint that the package ships, if ``name`` asks for it; else ``name``."""
-    from lightmamba.data import demo_checkpoint
+    """Folder of a checkpoint that the package ships, if ``name`` asks for it; else ``name``."""
+    from lightmamba.data import demo_checkpoint, hybrid_checkpoint
 
-    return str(demo_checkpoint()) if name == BUNDLED and not Path(name).exists() else name
+    return _own(name, {BUNDLED: demo_checkpoint, HYBRID: hybrid_checkpoint})
+
+
+def _own(name: str, shipped: Mapping[str, Callable[[], Path]]) -> str:
+    return str(shipped[name]()) if name in shipped and not Path(name).exists() else name
 
 
 def is_file(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the project ships: six novels, a small trained model, and its quantized file."""
+"""What the project ships: six novels, two small trained models, and their quantized files."""
 
 import lzma
 from importlib import resources
@@ -6,7 +6,9 @@ from pathlib import Path
 
 from lightmamba.errors import InputError
 
-__all__ = ["austen", "demo_checkpoint", "demo_file", "split_heldout"]
+__all__ = [
+    "austen", "demo_checkpoint", "demo_file", "hybrid_checkpoint", "hybrid_file", "split_heldout",
+]  # fmt: skip
 
 HELDOUT = 0.03  # the last part of a text, by characters, that training may not see
 VALIDATION = 0.005  # the part before it, to watch a run by
@@ -33,6 +35,16 @@ def demo_checkpoint() -> Path:
 def demo_file() -> Path:
     """The bundled model, quantized by the recipe w4a4."""
     return _shipped("demo-w4a4.safetensors", "lightmamba quantize")
+
+
+def hybrid_checkpoint() -> Path:
+    """Folder of the bundled hybrid of Mamba2, attention and MLP layers, in Granite's layout."""
+    return _shipped("hybrid", "lightmamba.train")
+
+
+def hybrid_file() -> Path:
+    """The bundled hybrid, quantized by the recipe w4a4."""
+    return _shipped("hybrid-w4a4.safetensors", "lightmamba quantize")
 
 
 def _shipped(name: str, maker: str) -> Path:

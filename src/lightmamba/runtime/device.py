@@ -151,8 +151,8 @@ class Device(Primitives):
         Raises
         ------
         InputError
-            If the hardware cannot take so many tokens at once, there is no such sequence, or an id
-            is outside the vocabulary.
+            If the hardware cannot take so many tokens at once or leave one undecided, there is no
+            such sequence, or an id is outside the vocabulary.
         """
         config = self._loaded().model["config"]
         self._settled()
@@ -162,6 +162,8 @@ class Device(Primitives):
                 f"the hardware of this build takes one token in a pass, not {work.tokens}; "
                 f"submit them one after the other"
             )
+        if slot.replay or not slot.committed:
+            raise InputError("the hardware of this build commits every token; none is undecided")
         token, mine = int(slot.tokens[0]), self._resident(slot.sequence)
         if not 0 <= token < vocab:
             raise InputError(f"token id {token} is out of range; the model's are 0 to {vocab - 1}")

@@ -187,6 +187,7 @@ APART void scan_tile(
 struct ScanScratch {
     i32x16* wide;         // (d_state), of a tile
     int32_t* BC;          // (tokens, 2, d_state), factors of B and C
+    Token* tokens;        // (tokens)
     int64_t* lost;        // (tokens, 2)
     int32_t* y;           // (headdim), of a recorded token, which nobody reads
     char* h;              // (headdim, d_state), where the kept state must wait
@@ -203,6 +204,7 @@ struct ScanScratch {
         };
         wide = (i32x16*)take(LANES * N * 4);
         BC = (int32_t*)take(2 * tokens * N * 4);
+        this->tokens = (Token*)take(tokens * sizeof(Token));
         lost = (int64_t*)take(2 * tokens * 8);
         y = (int32_t*)take(k.headdim * 4);
         h = take(size * (k.state_bits == 8 ? 1 : 2));
@@ -231,6 +233,29 @@ INLINE void record_token(
     std::memcpy(to + k.B_exp_at + head / heads * blocks, own.B_exp + g * blocks, blocks);
 }
 
+// B and C of a token as add_product takes them.
+INLINE void factors(const int8_t* B, const int8_t* C, int64_t N, int32_t* B_factor, int32_t* C_factor) {
+    for (int64_t n = 0; n < N; ++n) {
+        B_factor[n] = as_factor(B[n]);
+        C_factor[n] = as_single(C[n]);
+    }
+}
+
+// The inputs of an update of a recorded token; nobody reads its y.
+INLINE Token recorded_token(
+    const Mamba2& k, const char* r, int64_t head, int64_t group, const int8_t* zeros
+) {
+    const int64_t width = (k.headdim + k.x_block - 1) / k.x_block, N = k.padded_state;
+    const auto number = [&](int64_t at) { return ((const int32_t*)(r + at))[head]; };
+    const int8_t* bytes = (const int8_t*)r;
+    return Token{
+        number(k.decay_at), number(k.dt_at), k.frame + number(k.dt_shift_at),
+        bytes + k.x_at + head * width * k.x_block, bytes + k.x_exp_at + head * width,
+        bytes + k.B_at + group * N, bytes + k.B_exp_at + group * (N / k.state_block), zeros, zeros,
+        nullptr, nullptr, 0,
+    };
+}
+
 // The recurrence of one head over one slot: recorded tokens, then new ones; writes y of the new ones,
 // and the state as it is after those that are kept.
 APART void scan_item(
@@ -247,40 +272,20 @@ APART void scan_item(
     uint8_t* h_exp = (uint8_t*)states.of(slot.sequence) + k.h_exp_at + head * k.headdim * blocks;
     if (replay) std::memset(scratch.zeros, 0, N);
     std::memset(scratch.lost, 0, 2 * count * 8);
-    const auto B_of = [&](int64_t t) {
-        return t < replay ? (int8_t*)states.recorded(slot.sequence, t) + k.B_at + group * N
-                          : own.B + ((slot.first + t - replay) * k.ngroups + group) * N;
-    };
-    const auto C_of = [&](int64_t t) {
-        return t < replay ? scratch.zeros : own.C + ((slot.first + t - replay) * k.ngroups + group) * N;
-    };
     for (int64_t t = 0; t < count; ++t) {
-        const int8_t *B = B_of(t), *C = C_of(t);
-        for (int64_t n = 0; n < N; ++n) {
-            scratch.BC[2 * t * N + n] = as_factor(B[n]);
-            scratch.BC[(2 * t + 1) * N + n] = as_single(C[n]);
-        }
-    }
-    const auto token = [&](int64_t t) {
-        const uint64_t position = uint64_t(states.position[slot.sequence]) + t - replay;
-        const int32_t *B = scratch.BC + 2 * t * N, *C = B + N;
-        if (t < replay) {
-            const char* r = states.recorded(slot.sequence, t);
-            const auto number = [&](int64_t at) { return ((const int32_t*)(r + at))[head]; };
-            return Token{
-                number(k.decay_at), number(k.dt_at), k.frame + number(k.dt_shift_at),
-                (int8_t*)r + k.x_at + head * x_blocks * k.x_block, (int8_t*)r + k.x_exp_at + head * x_blocks,
-                B_of(t), (int8_t*)r + k.B_exp_at + group * blocks, scratch.zeros, scratch.zeros, B, C,
-                uint32_t(193 * position),
-            };
-        }
+        Token& now = scratch.tokens[t];
         const int64_t v = slot.first + t - replay, i = v * k.nheads + head, g = v * k.ngroups + group;
-        return Token{
-            own.decay[i], own.dt[i], k.frame + own.dt_shift[i], own.x + i * x_blocks * k.x_block,
-            own.x_exp + i * x_blocks, B_of(t), own.B_exp + g * blocks, C_of(t), own.C_exp + g * blocks,
-            B, C, uint32_t(193 * position),
-        };
-    };
+        int32_t *B_factor = scratch.BC + 2 * t * N, *C_factor = B_factor + N;
+        now = t < replay ? recorded_token(k, states.recorded(slot.sequence, t), head, group, scratch.zeros)
+                         : Token{own.decay[i], own.dt[i], k.frame + own.dt_shift[i],
+                                 own.x + i * x_blocks * k.x_block, own.x_exp + i * x_blocks,
+                                 own.B + g * N, own.B_exp + g * blocks, own.C + g * N,
+                                 own.C_exp + g * blocks, nullptr, nullptr, 0};
+        now.B_factor = B_factor;
+        now.C_factor = C_factor;
+        now.dither = uint32_t(193 * (uint64_t(states.position[slot.sequence]) + t - replay));
+        factors(now.B, now.C, N, B_factor, C_factor);
+    }
     const auto y = [&](int64_t t) {
         return t < replay ? scratch.y : own.y + (slot.first + t - replay) * k.d_inner + head * k.headdim;
     };
@@ -297,8 +302,8 @@ APART void scan_item(
         if (open) copy(running, exps, h, h_exp);
         for (int64_t t = 0; t < count; ++t) {
             int64_t* lost = scratch.lost + 2 * t;
-            if (bytes == 1) scan_plain(k, token(t), d, (int8_t*)running, exps, y(t), lost, lost + 1);
-            else scan_plain(k, token(t), d, (int16_t*)running, exps, y(t), lost, lost + 1);
+            if (bytes == 1) scan_plain(k, scratch.tokens[t], d, (int8_t*)running, exps, y(t), lost, lost + 1);
+            else scan_plain(k, scratch.tokens[t], d, (int16_t*)running, exps, y(t), lost, lost + 1);
             if (open && t + 1 == kept) copy(h, h_exp, running, exps);
         }
     }
@@ -314,7 +319,7 @@ APART void scan_item(
             const auto run = t == 0 ? (!store ? FIRST_KEEP : on ? FIRST_BOTH : FIRST_STORE)
                                     : (!store ? KEEP : on ? BOTH : STORE);
             int64_t* lost = scratch.lost + 2 * t;
-            run(k, token(t), d, p, tile, scratch.wide, exps, y(t), lost, lost + 1);
+            run(k, scratch.tokens[t], d, p, tile, scratch.wide, exps, y(t), lost, lost + 1);
             if (open && store) std::memcpy(there, exps, tile_exps);
         }
     }

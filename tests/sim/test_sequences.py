@@ -80,9 +80,9 @@ def test_what_is_not_there_is_refused(build):
         opened.device.submit(Pass((Slot(1, one),)))
     with pytest.raises(InputError, match="takes one token in a pass, not 2"):
         opened.device.submit(Pass((Slot(0, np.array([3, 4])),)))
-    for undecided in ({"commit": 0}, {"replay": 1}):
+    for slot in (Slot(0, one, commit=0), Slot(0, one, replay=1)):
         with pytest.raises(InputError, match="commits every token"):
-            opened.device.submit(Pass((Slot(0, one, **undecided),)))
+            opened.device.submit(Pass((slot,)))
     with pytest.raises(InputError, match="a device holds 1 to 4096 sequences, not 0"):
         opened.device.load(Artifact.read(build), sequences=0)
     opened.device.close()

@@ -273,6 +273,7 @@ def plain(rows: list[list[str]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy-bundled": lambda: accuracy("bundled"),
     "accuracy-outliers": lambda: accuracy("outliers"),
+    "accuracy-hybrid": lambda: accuracy("hybrid"),
     "summary": summary,
     "drift": lambda: drift("drift"),
     "drift-w8a8": lambda: drift("drift-w8a8"),

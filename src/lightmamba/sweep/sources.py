@@ -13,7 +13,7 @@ from lightmamba.checkpoint.hub import local_copy
 from lightmamba.checkpoint.layouts import read_config
 from lightmamba.checkpoint.tensors import find_weights
 from lightmamba.config import SHAPES
-from lightmamba.data import austen, demo_checkpoint
+from lightmamba.data import austen, demo_checkpoint, hybrid_checkpoint
 from lightmamba.errors import InputError
 from lightmamba.evaluate.tasks import read_rows
 from lightmamba.inputs import read_text
@@ -25,7 +25,10 @@ __all__ = [
     "find_text", "heldout",
 ]  # fmt: skip
 
-BUNDLED = ("demo", "bundled")  # names of the model that the project ships
+# Checkpoints that the project ships, by name.
+BUNDLED = {
+    "demo": demo_checkpoint, "bundled": demo_checkpoint, "bundled-hybrid": hybrid_checkpoint,
+}  # fmt: skip
 SHIPPED = "shipped"  # the part of the shipped novels that nothing has seen
 LAST_WORD, CHOICES = ("acc", "perplexity"), ("acc", "acc_norm", "acc_bytes")  # metrics of files
 BESIDE = ("tokenizer_config.json", "generation_config.json")  # read with a checkpoint, if there
@@ -94,7 +97,7 @@ def find_model(
             raise InputError(f"{place} is a shape without weights; it has no tokenizer or revision")
         return Model(name or place, None, SHAPES[place])
     if place in BUNDLED and not local.exists():
-        copy = local_copy(demo_checkpoint())
+        copy = local_copy(BUNDLED[place]())
     else:
         copy = local_copy(local if local.exists() or place.count("/") != 1 else place, revision)
     own = copy.folder / "tokenizer.json"

@@ -128,7 +128,7 @@ def test_an_ngram_goes_on_as_the_last_time():
     text = [1, 2, 3, 4, 1, 2, 9, 5, 2, 3, 7, 1, 2, 3]
     assert list(drafter.draft(text, 2, never)) == [4, 1]
     assert list(drafter.draft([*text, 8, 1, 2], 2, never)) == [3, 8]
-    assert list(NgramDrafter().draft([5, 6, 5, 6], 5, never)) == [5, 6, 5, 6, 5]
+    assert list(NgramDrafter(4, 2).draft([5, 6, 5, 6], 5, never)) == [5, 6, 5, 6, 5]
 
 
 def test_another_vocabulary_is_refused():

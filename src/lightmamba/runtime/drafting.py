@@ -69,7 +69,7 @@ class NgramDrafter:
         Tokens that have to be the same, as many as there are.
     """
 
-    def __init__(self, longest: int = 4, shortest: int = 2) -> None:
+    def __init__(self, longest: int = 4, shortest: int = 3) -> None:
         self._sizes = range(longest, shortest - 1, -1)
         self._after: dict[tuple[int, ...], int] = {}  # n-gram: where what followed it begins
         self._known = 0

@@ -7,7 +7,7 @@ from statistics import median
 __all__ = ["FORGET", "MOST", "Cost", "Pace"]
 
 MOST = 7  # guesses in a pass
-FORGET = 0.1  # weight of the newest guess in the share of right ones
+FORGET = 0.2  # weight of the newest guess in the share of right ones
 RECENT = 9  # passes whose median is what a pass takes
 DEFAULT = 0.15  # of a pass: what one more token takes, before it was measured
 LONGEST_WAIT = 256  # tokens between two trials of what did not pay
@@ -62,7 +62,7 @@ class Pace:
 
     def __init__(self, most: int = MOST) -> None:
         self.most, self.cost = most, Cost()
-        self.right = 0.7  # share of guesses that were right where those before were
+        self.right = 0.6  # share of guesses that were right where those before were
         self.drafting = 0.0  # seconds of a guess
         self._wait, self._until = 8, 0  # tokens between two trials, and left before the next one
 
@@ -74,7 +74,7 @@ class Pace:
         if best == 0:
             self._wait = min(2 * self._wait, LONGEST_WAIT)
             self._until = self._wait
-            return 2  # a trial, so that a text that begins to repeat itself is noticed
+            return 1  # a trial, so that a text that begins to repeat itself is noticed
         self._wait = 8
         return best
 

@@ -81,7 +81,8 @@ def served(
     assert model.tokenizer is not None
     engine = Engine(model, threads=threads)
     drafters: dict[str, Any] = {
-        "": None, "ngram": lambda: NgramDrafter(4, 2), "itself": lambda: ModelDrafter(engine, engine),
+        "": None, "ngram": lambda: NgramDrafter(4, 2),
+        "itself": lambda: ModelDrafter(engine, engine),
     }  # fmt: skip
     return Served(
         "demo", EngineBackend(engine, slots, MOST if drafter else 0),

@@ -7,7 +7,7 @@ STAMP := .venv/.ready
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-$(STAMP): pyproject.toml scripts/setup $(wildcard src/lightmamba/native/*.?pp)
+$(STAMP): pyproject.toml scripts/setup $(wildcard src/lightmamba/native/*.?pp src/lightmamba/blocks/*/*.hpp)
 	@scripts/setup && touch $(STAMP)
 
 setup: $(STAMP)  ## virtual environment in .venv with all that the project needs

@@ -77,6 +77,18 @@ def test_what_saturates_is_counted_as_alone(engine):
     assert together == alone
 
 
+@pytest.mark.parametrize("wrong", [{"replay": 1}, {"commit": 0}])
+def test_a_pass_that_is_refused_for_undecided_tokens_changes_nothing(engine, wrong):
+    """Neither slots before the wrong one, nor one that begins anew."""
+    state, ids = engine.empty_state(3), np.arange(5)
+    engine.run(Pass((Slot(0, ids), Slot(1, ids), Slot(2, ids))), state)
+    before = state.fork()
+    work = Pass((Slot(0, ids), Slot(1, ids, fresh=True), Slot(2, ids, **wrong)))
+    with pytest.raises(InputError, match="undecided"):
+        engine.run(work, state)
+    assert_same_state(state, before)
+
+
 @pytest.mark.parametrize(
     ("slots", "sentence"),
     [

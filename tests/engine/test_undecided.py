@@ -118,3 +118,25 @@ def test_a_slot_says_what_is_wrong():
         Pass((Slot(0, np.arange(2), commit=3),))
     with pytest.raises(InputError, match="its sequence begins"):
         Pass((Slot(0, np.arange(2), fresh=True, replay=1),))
+
+
+def test_a_pass_that_fails_is_run_again(monkeypatch):
+    """Positions are those of before, and so are the undecided tokens."""
+    model, ids = case("w4a4"), np.arange(6)
+    engine = Engine(model)
+    state = engine.empty_state(1, undecided=4)
+    engine.run(Pass((Slot(0, ids[:4], commit=1),)), state)
+    again = Pass((Slot(0, ids[3:5], 2, replay=2),))
+
+    def full(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine.passes), "_logits", full)
+        with pytest.raises(MemoryError):
+            engine.run(again, state)
+    assert state.position[0] == 1
+    logits = engine.run(again, state)
+    wanted, after, _ = by_steps(model, ids[:5])
+    np.testing.assert_array_equal(logits, wanted[3:])
+    assert_same_state(state, after)

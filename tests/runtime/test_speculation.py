@@ -172,6 +172,39 @@ def test_what_pays_is_done():
     assert paced(0.99, 0.02) > 5.5
 
 
+@pytest.mark.parametrize("slow", ["pass", "reading"])
+def test_what_was_slow_once_is_forgotten(slow):
+    """A slow pass, and a model's reading of the prompt before its first guess."""
+    pace, made = Pace(), list[int]()
+    for n in range(400):
+        guesses = pace.guesses()
+        seconds = 20.0 if slow == "pass" and n == 3 else 1 + 0.1 * guesses
+        reading = 500.0 if slow == "reading" and not any(made) else 0.01 * guesses
+        pace.note(guesses, guesses, seconds, reading if guesses else 0.0)
+        made.append(guesses)
+    assert sum(made[200:]) / 200 > 0.9 * pace.most
+
+
+def test_a_text_that_begins_to_repeat_itself_is_noticed():
+    pace = Pace()
+    for _ in range(3000):
+        guesses = pace.guesses()
+        pace.note(guesses, 0, 1 + 0.3 * guesses, 0.0)
+    passed = 0
+    while (guesses := pace.guesses()) < 3:
+        pace.note(guesses, guesses, 1 + 0.3 * guesses, 0.0)
+        passed += 1 + guesses
+        assert passed < 300
+
+
+def test_asked_twice_a_model_guesses_nothing_the_second_time():
+    engine = Engine(case("w4a4"))
+    drafter, text = ModelDrafter(engine, engine), text_of(engine, OPTIONS["greedy"])
+    assert len(drafter.draft(PROMPT, 1, text.trial)) == 1
+    assert list(drafter.draft(PROMPT, 3, text.trial)) == []
+    assert len(drafter.draft([*PROMPT, 7], 3, text.trial)) == 3
+
+
 def test_a_text_with_stop_strings():
     """Pieces and the stop are those of the plain text."""
     tokenizer, table = letter_tokenizer(), next_letter()

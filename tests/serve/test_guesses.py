@@ -30,7 +30,7 @@ def request(n: int) -> dict[str, Any]:
 class Eager(Guesses):
     """Guesses as much as there is room for, whether it pays or not."""
 
-    def make(self, sessions):
+    def make(self, sessions, room):
         for one in sessions:
             most = min(MOST, one.text.left - 1)
             one.guess = self._drafted(one, most) if most else []
@@ -108,7 +108,7 @@ def counts(sessions: list[Any], *, alone: float, each: float) -> list[int]:
     guesses = Guesses(lambda: sessions[0].drafter)
     for n in [1, 2, 4, 8, 16] * 40:
         guesses.note(n, alone + each * n)
-    guesses.make(sessions)
+    guesses.make(sessions, 256)
     return [len(one.guess) for one in sessions]
 
 
@@ -123,12 +123,32 @@ def test_one_stream_guesses_much_and_many_little():
     assert counts(few, alone=1, each=0.1) == [MOST, 0, 2]
 
 
+def test_a_pass_has_room_for_so_many():
+    guesses = Guesses(lambda: one.drafter)
+    guesses.note(1, 1.0)
+    one, other = session(0.9), session(0.95)
+    guesses.make([one, other], 3)
+    assert len(one.guess) + len(other.guess) == 3
+
+
+def test_one_slow_pass_is_forgotten():
+    guesses, one = Guesses(lambda: one.drafter), session(0.9)
+    made = []
+    for n in range(400):
+        guesses.make([one], 256)
+        made.append(len(one.guess))
+        guesses.checked(one, len(one.guess))
+        tokens = 1 + len(one.guess)
+        guesses.note(tokens, 20.0 if n == 3 else 1 + 0.05 * tokens)
+    assert sum(made[300:]) / 100 > 0.9 * MOST
+
+
 def test_a_share_that_is_not_measured_comes_back():
     guesses, poor = Guesses(lambda: poor.drafter), session(0.0)
     guesses.note(1, 1.0)
     passes = 0
     while not poor.guess:
-        guesses.make([poor])
+        guesses.make([poor], 256)
         passes += 1
     assert 10 < passes < 60
     guesses.checked(poor, 0)

@@ -11,6 +11,7 @@ from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
+    from lightmamba.runtime import Speculation
     from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["add_arguments", "run"]
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
-    if args.speculate and args.device != "engine":
+    if args.speculate is not None and args.device != "engine":
         raise InputError(
             f"{args.device} takes one token in a pass, so there is nothing to guess; speculate on "
             f"the engine"
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     sampling, taken = sampling_options(opened.generation_config, seed=args.seed, **given)
     engine, prompt = opened.model, _prompt(args, opened, tokenizer)
     drafter = None
-    if args.speculate:
+    if args.speculate is not None:
         drafter = drafter_of(bundled_file(args.speculate), engine, args.threads)()
     report = Speculation()
     coming = generate(
@@ -97,9 +98,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         why = {"length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text"}
         ended = why.get(out.finish_reason or "", "")
         note(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
-        if report.drafted:
-            note(f"guesses: {report.drafted}, of which {report.acceptance:.0%} were right; "
-                 f"{report.tokens_per_pass:.2f} tokens per pass")  # fmt: skip
+        if args.speculate is not None:
+            note(_guesses(report))
         if taken:
             values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
             note(f"from the model's generation config: {values}")
@@ -111,11 +111,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "tokens_per_second": rate,
         "sampling": asdict(sampling),
     }
-    if args.speculate:
+    if args.speculate is not None:
         result["speculation"] = asdict(report)
     if args.device != "engine":
         result["cycles_per_token"] = engine.cycles / engine.tokens
     return result
+
+
+def _guesses(report: "Speculation") -> str:
+    """What guessing brought."""
+    if not report.drafted:
+        return "no guesses were made"
+    return (f"guesses: {report.drafted}, of which {report.acceptance:.0%} were right; "
+            f"{report.tokens_per_pass:.2f} tokens per pass")  # fmt: skip
 
 
 def _prompt(args: argparse.Namespace, opened: "Opened", tokenizer: "Tokenizer") -> Any:

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             served = open_served(
                 Path(args.file), device=args.device, options=parse_options(args.device_option),
                 threads=args.threads, slots=args.slots, name=args.name,
-                speculate=args.speculate and bundled_file(args.speculate),
+                speculate=None if args.speculate is None else bundled_file(args.speculate),
             )  # fmt: skip
         start = time.monotonic()
         counts = serve(served, settings, sock, ready)

@@ -125,7 +125,7 @@ class Engine:
             In units of ``2**logit_exponent``.
         state : State
             The one given, after these tokens. A caller that wants to go on from before them too
-            feeds ``state.fork()``.
+            feeds ``state.fork()``. Tokens that a pass left undecided are given up.
 
         Raises
         ------

@@ -83,20 +83,18 @@ class Passes:
             Of the tokens whose places in ``ids`` are ``wanted``, if any are.
         lost : Counter
             What saturated in the tokens that became certain.
-
-        Raises
-        ------
-        InputError
-            If more tokens are accepted than are undecided, or the state has no room for what is.
         """
-        for run in runs:
-            state.record.check(run.sequence, run.replay, run.vectors - run.commit)
         lost: Counter[str] = Counter()
         with self.ops.lock:
-            for row, _, count, replay, _ in runs:
-                state.position[row] += replay
-                state.reserve(row, count)
-            logits = self._logits(state, runs, ids, wanted, observe)
+            before = state.position.copy()
+            try:
+                for row, _, count, replay, _ in runs:
+                    state.position[row] += replay
+                    state.reserve(row, count)
+                logits = self._logits(state, runs, ids, wanted, observe)
+            except BaseException:
+                state.position[:] = before
+                raise
             kinds = self.ops.workspace(ids.size).take_lost(ids.size)
             flat = ids.ravel()
             for row, first, count, replay, commit in runs:

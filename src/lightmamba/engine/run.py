@@ -46,7 +46,6 @@ def _one_by_one(engine: "Engine", work: Pass, state: State) -> NDArray[np.int32]
     found = []
     for slot in work.slots:
         row, sure = slot.sequence, slot.committed
-        state.record.check(row, slot.replay, len(slot.tokens) - sure)
         mine, ids = state.view(slice(row, row + 1)), state.record.open[row].ids[: slot.replay]
         lost = state.record.accept(row, slot.replay)
         if len(ids):
@@ -56,7 +55,7 @@ def _one_by_one(engine: "Engine", work: Pass, state: State) -> NDArray[np.int32]
             some, more = _counted(engine, slot.tokens[:sure], mine, slot.wanted > 1)
             logits.append(some)
             lost.update(more)
-        trial, each = mine.fork(), []
+        trial, each = mine.fork() if sure < len(slot.tokens) else mine, []
         for n in range(sure, len(slot.tokens)):
             some, more = _counted(engine, slot.tokens[n : n + 1], trial, False)
             logits.append(some)
@@ -90,3 +89,5 @@ def _check(engine: "Engine", work: Pass, state: State) -> None:
             raise InputError(f"sequence {slot.sequence} is not of a state of {len(state)}")
         if slot.tokens.min() < 0 or slot.tokens.max() >= engine.vocab_size:
             raise InputError(f"token ids go from 0 to {engine.vocab_size - 1}")
+        left = len(slot.tokens) - slot.committed
+        state.record.check(slot.sequence, slot.replay, left)

@@ -208,18 +208,27 @@ class State:
         self.pages[row].reserve(int(self.position[row]) + tokens)
 
     def fork(self) -> "State":
-        """Copy that goes its own way: feeding tokens changes the state that is fed."""
+        """Copy that goes its own way (:meth:`take`): feeding tokens changes what is fed."""
         return self.take(slice(None))
 
-    def take(self, rows: slice | NDArray[np.int64]) -> "State":
-        """Copy of some of the sequences; by numbers, in any order, and one several times."""
+    def take(self, rows: slice | NDArray[np.int64], undecided: int | None = None) -> "State":
+        """Copy of some of the sequences; by numbers, in any order, and one several times.
+
+        ``undecided`` is the copy's room for such tokens, by default this one's.
+
+        Raises
+        ------
+        ValueError
+            If tokens of them are undecided.
+        """
         self.record.settled(rows)
         position = self.position[rows].copy()
         data = Arena(1).array((len(position), self.layout.size), np.uint8)
         data[...] = self.data[rows]
         chosen = np.arange(len(self))[rows]
         pages = [self._pages(i) for i in chosen]
-        return State(self.layout, data, position, pages, self.undecided)
+        room = self.undecided if undecided is None else undecided
+        return State(self.layout, data, position, pages, room)
 
     def clear(self, row: int) -> None:
         """Make a sequence one that has not begun."""

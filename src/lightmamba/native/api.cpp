@@ -47,6 +47,19 @@ int lightmamba_best_isa() {
     return 0;
 }
 
+// What the structs look like, so that a library of other sources is noticed: structs.py counts the same.
+int64_t lightmamba_layout() {
+    int64_t found = LAYOUT;
+    for (const int64_t size : {
+             sizeof(Tables), sizeof(Blocks), sizeof(Linear), sizeof(Transform), sizeof(Layer), sizeof(Model),
+             sizeof(Slot), sizeof(Sequences), sizeof(Panel), sizeof(Work), sizeof(RmsOp), sizeof(QuantizeOp),
+             sizeof(LinearOp), sizeof(PackOp),
+         }) {
+        found = found * 31 + size;
+    }
+    return found;
+}
+
 // Null where the system gives no such number of threads.
 Context* lightmamba_open(int threads) {
     try {

@@ -9,6 +9,7 @@ from sysconfig import get_config_var
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.native.structs import layout
 
 __all__ = ["ISAS", "Context", "available", "best_isa", "context", "usable_isas"]
 
@@ -23,6 +24,14 @@ def _path(isa: str) -> Path:
 def _library(isa: str) -> Any:
     library = ctypes.CDLL(str(_path(isa)))
     library.lightmamba_open.restype = ctypes.c_void_p
+    found = getattr(library, "lightmamba_layout", None)
+    if found is not None:
+        found.restype = ctypes.c_int64
+    if found is None or found() != layout():
+        raise InputError(
+            f"the kernels in {_path(isa)} were built from other sources than this program; build "
+            f"them again: make setup in a clone, or pip install ."
+        )
     return library
 
 

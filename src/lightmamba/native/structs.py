@@ -7,10 +7,11 @@ from typing import Any
 __all__ = [
     "INT", "KINDS", "POINTER", "Blocks", "Layer", "Linear", "LinearOp", "Lost", "Model", "PackOp",
     "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Transform", "Work",
-    "ints", "pointers",
+    "ints", "layout", "pointers",
 ]  # fmt: skip
 
 INT, POINTER = ctypes.c_int64, ctypes.c_void_p
+LAYOUT = 1  # as in types.hpp
 
 
 def ints(names: str) -> list[tuple[str, Any]]:
@@ -188,3 +189,12 @@ class PackOp(ctypes.Structure):
         *ints("rows channels group bits"),
         *pointers("to to_codes"),
     ]
+
+
+def layout() -> int:
+    """What these structs look like; ``lightmamba_layout`` of a library made of the same sources."""
+    found = LAYOUT
+    for struct in (Tables, Blocks, Linear, Transform, Layer, Model, Slot, Sequences, Panel, Work,
+                   RmsOp, QuantizeOp, LinearOp, PackOp):  # fmt: skip
+        found = found * 31 + ctypes.sizeof(struct)
+    return (found + (1 << 63)) % (1 << 64) - (1 << 63)

@@ -5,6 +5,9 @@
 
 namespace lightmamba {
 
+// Goes up with every change of a struct of a layer kind, which lightmamba_layout does not see.
+constexpr int64_t LAYOUT = 1;
+
 // Functions as tables of nodes (numerics/tables.py): value = base + delta * fraction / 2^bits.
 struct Tables {
     const int32_t* sigmoid;  // base << 16 | delta

@@ -4,6 +4,7 @@ A guess changes when a token comes, never which one: every token is drawn from t
 logits.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -130,6 +131,9 @@ class ModelDrafter:
         ):
             right += 1
         state, self._seen = self._states[right], self._seen + right
+        if len(ids) == self._seen:  # nothing new to go on from
+            self._states, self._guess = [state], []
+            return ()
         logits, state = self.model.forward(np.array([ids[self._seen :]]), state)
         self._states, self._guess, self._seen = [state], [], len(ids)
         draw, found = trial(), []
@@ -155,7 +159,17 @@ def drafter_of(name: str, model: Decoder, threads: int) -> Callable[[], Drafter]
         return NgramDrafter
     small = Engine(load(Path(name)), threads=threads)
     ModelDrafter(small, model)  # refuses another vocabulary now
+    theirs = getattr(getattr(model, "model", None), "tokenizer", None)
+    if _words(small.model.tokenizer) != _words(theirs):
+        raise InputError(
+            f"{name} has another tokenizer; speculation needs a smaller model with the same"
+        )
     return partial(ModelDrafter, small, model)
+
+
+def _words(tokenizer: bytes | None) -> Any:
+    """The vocabulary of a tokenizer.json."""
+    return None if tokenizer is None else json.loads(tokenizer).get("model", {}).get("vocab")
 
 
 def check_slot(tokens: Sequence[int], replay: int) -> Slot:

@@ -85,8 +85,9 @@ def speculate(
             ids.append(step.token_id)
             replay += 1
             step = text.take(rows[replay : replay + 1])
-        pace.note(len(guess), replay, done - drafted, drafted - begin)
+        right = replay + (replay < len(guess) and step.token_id == guess[replay])
+        pace.note(len(guess), right, done - drafted, drafted - begin)
         seen.passes += 1
         seen.tokens += replay + 1
         seen.drafted += len(guess)
-        seen.accepted += replay
+        seen.accepted += right

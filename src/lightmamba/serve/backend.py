@@ -109,7 +109,7 @@ class EngineBackend:
         if len(accepted):
             self.run(Pass((Slot(slot, np.array(accepted, dtype=np.int64), wanted=0),)))
         self._state.record.accept(slot, 0)
-        return self._state.take(slice(slot, slot + 1))
+        return self._state.take(slice(slot, slot + 1), undecided=0)
 
     def restore(self, slot: int, saved: State) -> None:
         """Copy a state into a row."""

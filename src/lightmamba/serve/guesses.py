@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from lightmamba.runtime.drafting import Drafter
-from lightmamba.runtime.pace import FORGET, MOST, Cost
+from lightmamba.runtime.pace import FORGET, MOST, Cost, Drafting
 from lightmamba.serve.jobs import Session
 
 __all__ = ["Guesses"]
@@ -32,28 +32,31 @@ class Guesses:
     def __init__(self, drafter: Callable[[], Drafter]) -> None:
         self._drafter = drafter
         self._cost = Cost()
-        self._drafting = 0.0  # seconds of a guess
+        self._drafting = Drafting()
 
-    def make(self, sessions: Sequence[Session]) -> None:
-        """Let each session guess what pays."""
+    def make(self, sessions: Sequence[Session], room: int) -> None:
+        """Let each session guess what pays, together at most ``room`` tokens."""
         counts = [0] * len(sessions)
         if self._cost and sessions:
             total = len(sessions)
             tokens, seconds = float(total), self._cost(total)
             heap = [(-session.right, n) for n, session in enumerate(sessions)]
             heapq.heapify(heap)
-            while heap:
+            while heap and room > 0:
                 chance, n = heapq.heappop(heap)
                 session = sessions[n]
-                more = max(0.0, self._cost(total + 1) - self._cost(total)) + self._drafting
+                more = max(0.0, self._cost(total + 1) - self._cost(total))
+                more += self._drafting.seconds
                 if -chance * seconds <= tokens * more:
                     break  # the others are right less often
                 if counts[n] >= min(MOST, session.text.left - 1):
                     continue
                 counts[n] += 1
-                total += 1
+                total, room = total + 1, room - 1
                 tokens, seconds = tokens - chance, seconds + more
                 heapq.heappush(heap, (chance * session.right, n))
+        if not any(counts):
+            self._drafting.note(0, 0.0)
         for session, count in zip(sessions, counts, strict=True):
             session.guess = self._drafted(session, count) if count else []
             if not session.guess:
@@ -69,11 +72,11 @@ class Guesses:
             session.right += FORGET * ((n < right) - session.right)
 
     def _drafted(self, session: Session, count: int) -> list[int]:
+        first = session.drafter is None
         if session.drafter is None:
             session.drafter = self._drafter()
         start = time.perf_counter()
         found = list(session.drafter.draft(session.ids, count, session.text.trial))
-        if found:
-            each = (time.perf_counter() - start) / len(found)
-            self._drafting += FORGET * (each - self._drafting)
+        if not first:
+            self._drafting.note(len(found), time.perf_counter() - start)
         return found

@@ -111,8 +111,8 @@ def open_served(
     drafter = None
     if device == "engine" or artifact is None:
         engine = Engine(model, threads=threads)
-        drafter = drafter_of(speculate, engine, threads) if speculate else None
-        backend = EngineBackend(engine, slots, MOST if speculate else 0)
+        drafter = drafter_of(speculate, engine, threads) if speculate is not None else None
+        backend = EngineBackend(engine, slots, MOST if drafter else 0)
     else:
         backend = DeviceBackend(open_named(device, artifact, options), model, device)
     return Served(

@@ -253,7 +253,7 @@ class Scheduler:
         room = self.backend.pass_tokens
         writing = [(s, s.slot) for s in self._running if not s.reading and s.slot is not None]
         if self.guesses is not None:
-            self.guesses.make([session for session, _ in writing])
+            self.guesses.make([session for session, _ in writing], room - len(writing))
         for session, slot in writing:
             ids = np.array([session.ids[-1], *session.guess], dtype=np.int64)
             slots.append(Slot(slot, ids, len(ids), replay=session.replay, commit=1))
@@ -309,9 +309,10 @@ class Scheduler:
             session.done += 1
             session.replay = right
         if guess and self.guesses is not None:
-            self.guesses.checked(session, right)
+            drawn = right + (right < len(guess) and session.ids[-1] == guess[right])
+            self.guesses.checked(session, drawn)
             self.metrics.guesses.inc(len(guess))
-            self.metrics.right_guesses.inc(right)
+            self.metrics.right_guesses.inc(drawn)
         session.guess = []
         return right + 1
 

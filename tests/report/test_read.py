@@ -96,7 +96,7 @@ def test_a_damaged_simulation(write, spoil, sentence):
 
 
 def test_what_the_benchmark_measured():
-    bundled, outliers = read_accuracy(BENCH / "accuracy.json")
+    bundled, outliers, hybrid = read_accuracy(BENCH / "accuracy.json")
     assert bundled.model == "The bundled model"
     first = bundled.scores[0]
     assert (first.method, first.scheme) == ("ours", "W4A4")
@@ -104,6 +104,7 @@ def test_what_the_benchmark_measured():
     mine = next(r for r in stored["results"] if (r["model"], r["recipe"]) == ("bundled", "w4a4"))
     assert (first.ratio, first.kl) == (mine["ratio"], mine["kl"])
     assert len(outliers.scores) == sum(r["model"] == "outliers" for r in stored["results"])
+    assert hybrid.model == "The bundled hybrid"
     assert stored["machine"] in bundled.origin
 
 

@@ -28,6 +28,7 @@ METHODS = {
 MODELS = {
     "bundled": "The bundled model",
     "outliers": "The bundled model, rewritten to have heavy outliers",
+    "hybrid": "The bundled hybrid",
 }
 
 

@@ -24,12 +24,16 @@ def _foot(rows: list[Row]) -> str:
     )
 
 
+def _where(row: Row) -> str:
+    return f"{row['model']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+
+
 def by_kind() -> str:
     """What n-grams bring, by model, writer and kind of text."""
     rows = [row for row in load("speculation")["results"] if row["writer"] != "prompt"]
     cells = [
         [
-            f"{row['model']}, {row['threads']} threads", row["writer"], row["kind"],
+            _where(row), row["writer"], row["kind"],
             f"{row['tokens']:,}", f"{row['tokens'] / row['passes']:.2f}",
             f"{row['accepted'] / row['drafted']:.0%} of {row['drafted']:,}"
             if row["drafted"] else "0", _text(ratios(row["plain"], row["guessed"])),
@@ -46,7 +50,7 @@ def pieces() -> str:
     rows = [row for row in load("speculation")["results"] if row["writer"] == "prompt"]
     cells = [
         [
-            f"{row['model']}, {row['threads']} threads",
+            _where(row),
             f"{row['tokens'] / sorted(row['plain'])[len(row['plain']) // 2]:,.0f}",
             f"{row['tokens'] / sorted(row['guessed'])[len(row['guessed']) // 2]:,.0f}",
             _text(ratios(row["plain"], row["guessed"])),

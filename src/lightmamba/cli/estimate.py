@@ -4,9 +4,10 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.models import bundled_file
+
 if TYPE_CHECKING:
     from lightmamba.estimate import Estimate
-from lightmamba.cli.models import bundled_file
 
 __all__ = ["add_arguments", "run"]
 

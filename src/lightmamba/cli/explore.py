@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.models import bundled_file
+
 if TYPE_CHECKING:
     from optuna import Study
 
     from lightmamba.explore.problem import Problem
     from lightmamba.explore.scheme import Scheme
-from lightmamba.cli.models import bundled_file
 
 __all__ = ["add_arguments", "run"]
 

@@ -57,15 +57,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import note
     from lightmamba.errors import InputError
     from lightmamba.runtime import Generation, Speculation, Step, generate, sampling_options
+    from lightmamba.runtime.devices import check_speculation
     from lightmamba.runtime.drafting import drafter_of
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
-    if args.speculate is not None and args.device != "engine":
-        raise InputError(
-            f"{args.device} takes one token in a pass, so there is nothing to guess; speculate on "
-            f"the engine"
-        )
+    if args.speculate is not None:
+        check_speculation(args.device)
     given = {name: getattr(args, name) for name in OPTIONS}
     sampling_options({}, seed=args.seed, **given)  # refused before anything is opened
     opened, tokenizer = _open(args)

@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.models import bundled_file
+
 if TYPE_CHECKING:
     from lightmamba.report.contents import Made, Outliers, Subject
     from lightmamba.sim import Simulation
-from lightmamba.cli.models import bundled_file
 
 __all__ = ["add_arguments", "run"]
 

@@ -15,7 +15,9 @@ from lightmamba.errors import InputError
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.recording import RecordingDevice
 
-__all__ = ["GROUP", "check_device", "device_names", "open_named", "parse_options"]
+__all__ = [
+    "GROUP", "check_device", "check_speculation", "device_names", "open_named", "parse_options",
+]  # fmt: skip
 
 GROUP = "lightmamba.devices"
 
@@ -58,6 +60,21 @@ def check_device(name: str) -> None:
     """
     if name != "engine" and name not in (names := device_names()):
         raise InputError(f"--device must be one of engine, {', '.join(names)}, not {name}")
+
+
+def check_speculation(device: str) -> None:
+    """Refuse to guess tokens on a device, before anything is opened.
+
+    Raises
+    ------
+    InputError
+        If it is not the engine: devices take one token in a pass.
+    """
+    if device != "engine":
+        raise InputError(
+            f"{device} takes one token in a pass, so there is nothing to guess; speculate on "
+            f"the engine"
+        )
 
 
 def open_named(

@@ -11,7 +11,7 @@ from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel, load
-from lightmamba.runtime.devices import check_device, open_named
+from lightmamba.runtime.devices import check_device, check_speculation, open_named
 from lightmamba.runtime.drafting import Drafter, drafter_of
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve.backend import Backend, DeviceBackend, EngineBackend
@@ -93,11 +93,8 @@ def open_served(
         speculate, or the model that guesses has another vocabulary.
     """
     check_device(device)
-    if speculate is not None and device != "engine":
-        raise InputError(
-            f"{device} takes one token in a pass, so there is nothing to guess; speculate on "
-            f"the engine"
-        )
+    if speculate is not None:
+        check_speculation(device)
     artifact = Artifact.read(path) if device != "engine" or (path / MANIFEST).is_file() else None
     model, fingerprint = _model(path, artifact)
     if model.tokenizer is None:

@@ -330,7 +330,7 @@ class Scheduler:
         if step.finish_reason is None:
             return False
         if session.keep and self.cache.on and session.slot is not None and session.done >= WORTH:
-            ids = np.concatenate([session.prompt, np.array(session.tokens[:-1], dtype=np.int64)])
+            ids = np.array(session.ids[:-1], dtype=np.int64)
             self.cache.put(ids, self.backend.save(session.slot, session.guess[: session.replay]))
         now = time.monotonic()
         self._seconds += 0.1 * (now - session.admitted - self._seconds)

@@ -8,7 +8,15 @@ from lightmamba.arch.target import Channel, Target, target_names
 from lightmamba.config import SHAPES
 from lightmamba.estimate.energy import constants
 
-__all__ = ["bound_rows", "constant_rows", "floor_rows", "paper_rows", "source_rows", "target_rows"]
+__all__ = [
+    "bound_rows",
+    "constant_rows",
+    "floor_rows",
+    "paper_rows",
+    "single_token_targets",
+    "source_rows",
+    "target_rows",
+]
 
 Rows = list[list[str]]
 
@@ -35,17 +43,18 @@ def _group(channel: str) -> str:
 def target_rows() -> Rows:
     """Every target: configuration, memory, device."""
     return [
-        ["target", "MHz", "lanes x weights", "S", "GB/s by data sheet, attainable", "LUT", "DSP",
-         "BRAM18", "URAM"],
+        ["target", "MHz", "lanes x weights", "tokens", "S", "GB/s by data sheet, attainable",
+         "LUT", "DSP", "BRAM18", "URAM"],
         *(
             [f"`{t.name}`", f"{t.clock_mhz:g}", f"{t.machine.lanes} x {t.machine.port_bits // 4}",
-             str(t.machine.state_elements), _memory(t.channels),
+             str(t.machine.tokens), str(t.machine.state_elements), _memory(t.channels),
              *(f"{v:,}" for v in (t.resources.lut, t.resources.dsp, t.resources.bram18,
                                   t.resources.uram))]
             if t.resources
             else [f"`{t.name}`", f"{t.clock_mhz:g}",
                   f"{t.machine.lanes} x {t.machine.port_bits // 4}",
-                  str(t.machine.state_elements), _memory(t.channels), "", "", "", ""]
+                  str(t.machine.tokens), str(t.machine.state_elements), _memory(t.channels),
+                  "", "", "", ""]
             for t in _targets()
         ),
     ]  # fmt: skip
@@ -79,9 +88,14 @@ def bound_rows(results: Any) -> Rows:
                 f"({_group(found[name, shape]['binds'])})"
                 for shape in shapes
             ]
-            for name in target_names()
+            for name in single_token_targets()
         ),
     ]
+
+
+def single_token_targets() -> list[str]:
+    """Targets that take one token in a pass; for others see :mod:`bench.passes`."""
+    return [t.name for t in _targets() if t.machine.tokens == 1]
 
 
 def constant_rows() -> Rows:

@@ -4,8 +4,9 @@ No schedule: every byte of a token at the attainable rate of its channel, every 
 No machine of that target is faster; how near it comes, `lightmamba estimate` and `simulate` say.
 """
 
+from bench.board_tables import single_token_targets
 from bench.common import write_results
-from lightmamba.arch.target import Target, target_names
+from lightmamba.arch.target import Target
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
 from lightmamba.config import SHAPES, ModelConfig
@@ -50,7 +51,7 @@ def bounds(config: ModelConfig, target: Target, formats: Formats | None = None) 
 
 def main() -> None:
     rows = []
-    for name in target_names():
+    for name in single_token_targets():
         target = Target.load(name)
         for shape, config in SHAPES.items():
             found = bounds(config, target)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.board_tables import single_token_targets
 from bench.boards import bounds, channel_bytes
 from bench.common import write_results
-from lightmamba.arch.target import Target, target_names
+from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.compiler.layout import lane_images
 from lightmamba.compiler.memory import Memory
@@ -92,7 +93,7 @@ def main() -> None:
     results = {
         "toggles": {name: toggles(model, Target.load(name)) for name in ("tiny", "u280")},
         "paper": [paper(width) for width in PAPER],
-        "floor": [floor(name) for name in target_names() if Target.load(name).power],
+        "floor": [floor(name) for name in single_token_targets() if Target.load(name).power],
     }
     write_results("energy", "python -m bench.energy", results)
 

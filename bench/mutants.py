@@ -63,6 +63,11 @@ def run(block: str, folder: Path) -> list[dict[str, object]]:
     return rows
 
 
+def listed() -> list[str]:
+    """Blocks that have a list."""
+    return sorted(path.stem for path in MUTANTS.glob("*.toml"))
+
+
 def located(block: str, mutant: Mapping[str, str], sources: Sources) -> Place:
     """Where a fault of a block's list is planted.
 
@@ -149,7 +154,7 @@ def main() -> None:
     parser.add_argument(
         "block", nargs="*", help="file under tests/rtl/mutants (those that changed)"
     )
-    known = sorted(p.stem for p in MUTANTS.glob("*.toml"))
+    known = listed()
     path = RESULTS / "mutants.json"
     rows = json.loads(path.read_text())["results"]["rows"] if path.is_file() else []
     rows = [row for row in rows if row["block"] in known]

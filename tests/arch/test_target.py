@@ -1,7 +1,7 @@
 """Targets: the shipped ones, and what a TOML must not say."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -148,7 +148,10 @@ source = "none"
 
 
 def test_names_and_files(tmp_path):
-    assert target_names() == ["ecp5", "kv260", "tiny", "u280", "u55c", "vck190", "vck190-paper"]
+    assert target_names() == [
+        "ecp5", "kv260", "kv260-t4", "tiny", "tiny-t4", "u280", "u280-batch4", "u280-t4", "u55c",
+        "vck190", "vck190-paper", "vck190-paper-t4",
+    ]  # fmt: skip
     for name in target_names():
         found = Target.load(name)
         assert found.name == name
@@ -156,7 +159,9 @@ def test_names_and_files(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(GOOD)
     assert Target.load(str(file)).name == "mine"
-    with pytest.raises(InputError, match="there is no target huge; shipped are ecp5, kv260, tiny"):
+    with pytest.raises(
+        InputError, match="there is no target huge; shipped are ecp5, kv260, kv260-t4, tiny"
+    ):
         Target.load("huge")
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is not UTF-8 text; give a TOML file"):
@@ -172,3 +177,13 @@ def test_every_choice_is_the_machines():
 def test_a_channel_says_its_source():
     with pytest.raises(ValueError, match="say in source"):
         Channel("x", ("aux",), 1, 1, 0, " ")
+
+
+def test_a_target_like_another():
+    """Says what differs: choices of the machine one by one, channels and the rest as a whole."""
+    found = Target.parse('name = "mine"\nabout = "x"\nlike = "tiny"\n[machine]\ntokens = 2', "mine")
+    tiny = Target.load("tiny")
+    assert found.machine == replace(tiny.machine, tokens=2)
+    assert (found.channels, found.clock_mhz) == (tiny.channels, tiny.clock_mhz)
+    with pytest.raises(InputError, match="like must be a shipped target, one of ecp5"):
+        Target.parse('name = "mine"\nabout = "x"\nlike = "huge"', "mine")

@@ -20,6 +20,32 @@ def test_a_shape(run):
     assert {"resources", "tokens_per_joule", "prompt_cycles_per_token"} <= set(found)
 
 
+def test_passes_of_one_token(run):
+    found = run("estimate", "demo", "--target", "tiny", "--json").json
+    decode, prompt = found["cycles_per_token"], found["prompt_cycles_per_token"]
+    assert found["pass_cycles"] == {
+        "decode": decode, "prefill": prompt, "batch": decode, "verify": decode,
+    }  # fmt: skip
+    assert found["prefill_tokens_per_second"] == pytest.approx(100e6 / prompt)
+    assert found["batch_tokens_per_second"] == found["tokens_per_second"]
+    assert not found["resources"]["from_one_token"]
+
+
+def test_passes_of_several_tokens(run):
+    found = run("estimate", "demo", "--target", "tiny", "--tokens", "2", "--json").json
+    cycles = found["pass_cycles"]
+    assert found["prefill_tokens_per_second"] == pytest.approx(2 * 100e6 / cycles["prefill"])
+    assert found["batch_tokens_per_second"] == pytest.approx(2 * 100e6 / cycles["batch"])
+    assert found["prompt_cycles_per_token"] == -(-cycles["prefill"] // 2)
+    assert found["resources"]["from_one_token"]
+    for mode, each in found["passes"].items():
+        assert each["cycles"] == cycles[mode]
+        assert each["bound"] in {**each["channels"], **each["units"]}
+    said = run("estimate", "demo", "--target", "tiny", "--tokens", "2").out
+    assert "prefill" in said
+    assert "verify" in said
+
+
 def test_a_file(run, world):
     found = run("estimate", world.worded_file, "--target", "tiny", "--json").json
     model = load(world.worded_file)
@@ -44,6 +70,7 @@ def test_tables_for_people(run):
         (("{worded_file}", "--format", "w8a8"), "--format is for shapes"),
         (("demo", "--format", "w2"), "--format must be one of w4a4, w4a8, w8a8, not w2"),
         (("demo", "--order", "fast"), "order must be reordered or naive, not 'fast'"),
+        (("demo", "--tokens", "3"), "--tokens 3 on target tiny: tokens must be one of 1, 2, 4, 8"),
     ],
 )
 def test_refusals(run, world, words, sentence):

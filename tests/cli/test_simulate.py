@@ -170,14 +170,14 @@ WORDS = {
 def test_a_device_that_fails_is_one_sentence(run, spoken, tmp_path, monkeypatch, verb):
     """A hang in a chain, or of a decoder's token: status 1, for no input is wrong."""
     monkeypatch.chdir(tmp_path)
-    start = SimDevice.start
+    submit = SimDevice.submit
 
-    def hang(self, token, **flags):
-        if verb == "generate" or "chain" in flags:
+    def hang(self, work, *, chain=0):
+        if verb == "generate" or chain:
             raise DeviceError("in cycle 9: nothing moved for 50000 cycles\nand\nso on")
-        start(self, token, **flags)
+        submit(self, work, chain=chain)
 
-    monkeypatch.setattr(SimDevice, "start", hang)
+    monkeypatch.setattr(SimDevice, "submit", hang)
     said = run(verb, spoken, *WORDS[verb])
     assert said.status == 1
     assert said.err.endswith(

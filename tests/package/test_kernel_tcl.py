@@ -132,8 +132,7 @@ def _registers(by, made, buses, inferred) -> list[str]:
     names = [c.arguments for c in by["ipx::add_register"]]
     at, expected = offsets(), {}
     for register in REGISTERS:  # anew, from the accelerator's own table
-        count = made.artifact.arch.lanes if register.name == "lane_base" else register.count
-        for n in range(count):
+        for n in range(register.counted(made.artifact.arch)):
             name = f"{register.name}_{n}" if register.count > 1 else register.name
             size = 32 * (1 + register.wide)
             expected[name] = {

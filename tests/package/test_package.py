@@ -99,6 +99,9 @@ def test_the_map_is_that_of_the_accelerator(packages):
     artifact = Artifact.read(packages["u280"].path / "data")
     at = offsets()
     for register in REGISTERS:
+        if not register.counted(artifact.arch):
+            assert not any(one["name"].startswith(register.name) for one in said["registers"])
+            continue
         name = f"{register.name}_0" if register.count > 1 else register.name
         (entry,) = [one for one in said["registers"] if one["name"] == name]
         assert entry["offset"] == at[register.name]

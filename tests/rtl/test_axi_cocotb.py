@@ -12,6 +12,7 @@ from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import READ, WRITE, lite_slave, master
 from lightmamba.rtl.host import HostPort
@@ -46,7 +47,7 @@ def copier() -> tuple[Any, list[Any]]:
     )
     top = signature.create(path=())
     m = Module()
-    m.submodules.host = host = HostPort(2)
+    m.submodules.host = host = HostPort(ArchConfig(lanes=2))
     m.submodules.reads = reads = ReadArbiter(BITS, n)
     m.submodules.writes = writes = WriteArbiter(BITS, n)
     wiring.connect(m, wiring.flipped(top.host), host.bus)

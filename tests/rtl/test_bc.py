@@ -20,7 +20,7 @@ class Layer:
 
     def __init__(self, config: ArchConfig, seed: int, groups: int, d_state: int) -> None:
         rng = np.random.default_rng(seed)
-        size, words = config.state_elements, config.row_words
+        size, words = config.bc_elements, config.row_words
         padded = words * size
         self.command = {"groups": groups, "d_state": d_state}
         self.rows: dict[Kind, list[Any]] = {}
@@ -91,9 +91,13 @@ def test_equals_what_was_stored(stalls: float) -> None:
     )
 
 
-def test_worked_values() -> None:
-    """Two groups of three elements, a word of 32 each; what the first job left is cleared."""
-    config = ArchConfig(state_elements=32, padded_state=32, groups=2)
+@pytest.mark.parametrize("values", [{"state_elements": 32}, {"state_elements": 128, "tokens": 2}])
+def test_worked_values(values: Any) -> None:
+    """Two groups of three elements, a word of 32 each; what the first job left is cleared.
+
+    A word of B is no longer than a row, though one of the state may hold several rows.
+    """
+    config = ArchConfig(**values, padded_state=32, groups=2)
     full = Layer(config, 1, 2, 32)
     few = Layer(config, 2, 2, 3)
     few.rows = {

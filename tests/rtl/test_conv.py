@@ -75,13 +75,13 @@ def job(rng: np.random.Generator, kinds: Any, given: Any = None) -> dict[str, An
     }  # fmt: skip
 
 
-def simulate(jobs: list[dict[str, Any]], **options: Any) -> Run:
+def simulate(jobs: list[dict[str, Any]], dut: Conv | None = None, **options: Any) -> Run:
     """Jobs one after another, compared with what they should give."""
     whole: dict[str, Any] = {
         key: sum((job[key] for job in jobs[1:]), start=first) for key, first in jobs[0].items()
     }
     run = drive(
-        Conv(),
+        dut or Conv(),
         {name: whole[name] for name in ("command", "i", "i_param", "i_state")},
         {name: len(whole[name]) for name in ("o", "o_state")},
         counts=("lost_input", "lost", "busy"),
@@ -177,8 +177,9 @@ def test_worked_values():
 def test_latency_and_throughput():
     """Nine cycles for eight channels; the state leaves as it may, but never holds anything up."""
     one = job(np.random.default_rng(5), runs((Kind.X, 64)))
-    run = simulate([one])
+    dut = Conv()
+    run = simulate([one], dut)
     i, o = (np.array(run.cycles[name]) for name in ("i", "o"))
-    np.testing.assert_array_equal(o - i, Conv.latency)
-    assert i[-1] - i[0] == 64 * Conv.interval - 2
+    np.testing.assert_array_equal(o - i, dut.latency)
+    assert i[-1] - i[0] == 64 * dut.interval - 2
     assert run.counts["busy"] == o[-1] + 2 - run.cycles["command"][0]

@@ -13,6 +13,7 @@ from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.rtl.lane import Lane, control, delays
 from lightmamba.rtl.layouts import i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
+from lightmamba.rtl.slices import wide
 from tests.support.beats import lane_beats
 from tests.support.streams import drive
 
@@ -22,15 +23,17 @@ class Bench(wiring.Component):
 
     def __init__(self, config: ArchConfig) -> None:
         self.lane = Lane(config)
+        word = data.ArrayLayout(signed(config.multiplier_bits), config.products)
+        sums = wide(signed(config.acc_bits), config.tokens)
         self.given = data.StructLayout(
             {
                 "beat": config.port_bits,
-                "q": data.ArrayLayout(signed(config.multiplier_bits), config.products),
+                "q": wide(word, config.tokens),
                 "told": control(config),
                 "done": 1,  # the part ends
             }
         )
-        super().__init__({"i": i_stream(self.given), "o": o_stream(signed(config.acc_bits))})
+        super().__init__({"i": i_stream(self.given), "o": o_stream(sums)})
 
     def elaborate(self, platform: object) -> Module:
         m, lane = Module(), self.lane
@@ -112,9 +115,9 @@ def draw(
     return beats_of(config, form, q, code, weight, weight_code, parts)
 
 
-def small(bits: tuple[int, int], port_bits: int, channels: int) -> ArchConfig:
+def small(bits: tuple[int, int], port_bits: int, channels: int, tokens: int = 1) -> ArchConfig:
     return ArchConfig(
-        lanes=1, weight_bits=bits[0], multiplier_bits=bits[1], port_bits=port_bits,
+        lanes=1, tokens=tokens, weight_bits=bits[0], multiplier_bits=bits[1], port_bits=port_bits,
         act_bits=bits[1], head_qmax=119 if bits[1] == 4 else 127,
         in_channels=channels, out_channels=channels,
     )  # fmt: skip
@@ -165,6 +168,51 @@ def test_scales_are_kept_over_a_pause():
     for stalls in (0.0, 0.8):
         got = drive(Bench(config), {"i": given}, {"o": len(sums)}, stalls=stalls)
         assert_array_equal(got.out["o"], sums)
+
+
+def side_by_side(each: list[Any]) -> tuple[list[dict[str, Any]], list[list[int]]]:
+    """Beats and sums of several tokens that meet the same weights."""
+    given = []
+    for beats in zip(*(beats for beats, _ in each), strict=True):
+        beat = dict(beats[0])
+        if "q" in beat:
+            codes = [code for b in beats for code in b["told"]["code"]]
+            beat |= {"q": [b["q"] for b in beats], "told": beat["told"] | {"code": codes}}
+        given.append(beat)
+    return given, [list(sums) for sums in zip(*(sums for _, sums in each), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "bits", "port_bits"), [(2, (4, 4), 128), (4, (4, 4), 256), (4, (8, 8), 128)]
+)
+def test_several_tokens(tokens, bits, port_bits):
+    """One row of weights, a vector for each token; in every cycle where nothing stalls."""
+    config = small(bits, port_bits, 256, tokens)
+    rng = np.random.default_rng(tokens + port_bits)
+    top, blocks, groups = 1 << (bits[0] - 1), 256 // BLOCK, 256 // GROUP
+    given: list[dict[str, Any]] = []
+    sums: list[list[int]] = []
+    for form, parts in ((config.projection, 1), (config.head, 1), (config.projection, 2)):
+        weight = rng.integers(-top, top, (3, 256))
+        weight_code = rng.integers(0, 256, (3, groups))
+        each = [
+            beats_of(
+                config, form, rng.integers(form.act.qmin, form.act.qmax + 1, 256),
+                rng.integers(0, 64, blocks), weight, weight_code, parts,
+            )
+            for _ in range(tokens)
+        ]  # fmt: skip
+        beats, some = side_by_side(each)
+        given, sums = given + beats, sums + some
+    for stalls in (0.0, 0.5):
+        dut = Bench(config)
+        got = drive(dut, {"i": given}, {"o": len(sums)}, stalls=stalls, seed=1, settle=20)
+        assert_array_equal(got.out["o"], sums)
+        if not stalls:
+            taken, ends = got.cycles["i"], [n for n, b in enumerate(given) if b.get("done")]
+            assert np.diff(taken).tolist() == [dut.lane.interval] * (len(given) - 1)
+            delay = np.array(got.cycles["o"]) - np.array(taken)[ends]
+            assert set(delay.tolist()) == {dut.lane.latency + 2}
 
 
 @pytest.mark.parametrize("bits", [(4, 4), (8, 8)])

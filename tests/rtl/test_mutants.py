@@ -43,9 +43,12 @@ def test_every_file_of_the_rtl_is_in_a_list():
 
 
 def test_every_survivor_is_explained():
-    """In the results of the last runs, which have every list."""
+    """In the results of the last runs; the docs mark a list that was not run."""
     rows = json.loads((RESULTS / "mutants.json").read_text())["results"]["rows"]
-    assert {row["block"] for row in rows} == set(BLOCKS)
+    missing = set(BLOCKS) - {row["block"] for row in rows}
+    page = (ROOT / "docs/explanation/one-token.md").read_text()
+    marked = {line.split(" | ")[0][2:] for line in page.split("\n") if "not run yet" in line}
+    assert marked == missing
     left = [row for row in rows if not row["caught"]]
     assert [row["why"] for row in left if "survives" not in row] == []
     assert len(left) <= 0.02 * len(rows)

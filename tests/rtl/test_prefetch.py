@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.rtl.prefetch import PENDING, LayerWalk, Segments
+from lightmamba.rtl.prefetch import PENDING, LayerWalk, Segments, Walk
 
 Given = tuple[int, dict[str, int]]  # cycle of the transfer, and the command
 
@@ -285,3 +285,22 @@ def test_no_layers_no_commands():
     given = play(LayerWalk(), WALK | {"layers": 0}, events, cycles=60,
                  ready={"o": always, "o_write": always})  # fmt: skip
     assert given == {"o": [], "o_write": []}
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_walk_alone(cut: bool):
+    """What the record of a pass is read and written by: one stream, when it is allowed."""
+    dut, late = Walk(), 12 + Walk.latency
+    hold = {name: WALK[name] for name in ("layers", "base", "stride")} | {"other": OTHER}
+    events: dict[int, dict[str, int]] = {
+        3: {"run": 1}, 10: {"start": 1, "fresh": 1}, late + 10: {"allowed": 1}, 40: {"start": 1},
+    }  # fmt: skip
+    if cut:  # nothing was offered yet, so nothing comes, and the next token takes the first copy
+        events[late] = {"run": 0}
+        events[late + 5] = {"run": 1}
+    given = play(dut, hold, events, ready={"o": always}, cycles=80)["o"]
+    reads = [(1, BASE), (0, OTHER)] if not cut else [(0, BASE)]
+    assert [c for _, c in given] == [
+        layer(n, zero, base) | {"count": 0} for zero, base in reads for n in range(3)
+    ]
+    assert [cycle for cycle, _ in given[-3:]] == [40 + dut.latency + n for n in range(3)]

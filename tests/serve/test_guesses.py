@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from lightmamba.compiler import build
 from lightmamba.errors import InputError
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve import open_served
 from lightmamba.serve.guesses import Guesses
 from tests.serve.running import expected, running, served
+from tests.support.builders import random_model, shipped
 
 LIST = "one and two and three; one and two and three; one and two and three; one and"
 OPEN = "It was a truth, and she had not the least idea of it when he"
@@ -131,6 +133,14 @@ def test_a_pass_has_room_for_so_many():
     assert len(one.guess) + len(other.guess) == 3
 
 
+def test_hardware_leaves_so_many_undecided():
+    one = session(0.99)
+    guesses = Guesses(lambda: one.drafter, 5)
+    guesses.note(1, 1.0)
+    guesses.make([one], 7)
+    assert len(one.guess) == 5
+
+
 def test_one_slow_pass_is_forgotten():
     guesses, one = Guesses(lambda: one.drafter), session(0.9)
     made = []
@@ -157,5 +167,6 @@ def test_a_share_that_is_not_measured_comes_back():
 
 
 def test_a_device_of_single_tokens_is_refused(tmp_path):
+    made = build(random_model(), shipped(), tmp_path / "build")
     with pytest.raises(InputError, match="sim takes one token in a pass"):
-        open_served(tmp_path, device="sim", speculate="ngram")
+        open_served(made.path, device="sim", speculate="ngram")

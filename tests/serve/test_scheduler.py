@@ -13,6 +13,7 @@ from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.passes import Pass
 from lightmamba.runtime import Continuation
 from lightmamba.serve.errors import ApiError
+from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Job, Session
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.prefix import PrefixCache
@@ -27,7 +28,7 @@ class Counting:
     device = "counting"
     state_bytes = 1
     vocab_size = valid_vocab = VOCAB
-    logit_exponent = 0
+    logit_exponent = guesses = 0
 
     def __init__(self, slots: int, pass_tokens: int) -> None:
         self.slots, self.pass_tokens = slots, pass_tokens
@@ -35,6 +36,13 @@ class Counting:
         self.passes: list[list[tuple[int, int]]] = []  # tokens and logits of each slot
         self.recovered = 0
         self.failing = False
+
+    @property
+    def ran(self) -> int:
+        return len(self.passes)
+
+    def seconds(self) -> float:
+        return 0.0
 
     def begin(self, slot: int) -> None:
         self.state[slot] = []
@@ -47,8 +55,9 @@ class Counting:
         for slot in work.slots:
             self.state[slot.sequence] += slot.tokens.tolist()
             if slot.wanted:
-                rows.append(np.eye(VOCAB, dtype=np.int32)[(slot.tokens[-1] + 1) % VOCAB])
-        return np.array(rows, dtype=np.int32).reshape(-1, VOCAB)
+                last = slot.tokens[len(slot.tokens) - slot.wanted :]
+                rows.append(np.eye(VOCAB, dtype=np.int32)[(last + 1) % VOCAB])
+        return np.concatenate([np.empty((0, VOCAB), np.int32), *rows])
 
     def save(self, slot: int, accepted=()) -> Any:
         return tuple(self.state[slot])
@@ -72,11 +81,14 @@ class Counting:
 class Bench:
     """A scheduler without its thread, driven pass by pass."""
 
-    def __init__(self, slots: int = 4, pass_tokens: int = 8, cache: int = 0, queue: int = 99):
+    def __init__(
+        self, slots: int = 4, pass_tokens: int = 8, cache: int = 0, queue: int = 99,
+        guesses: Guesses | None = None,
+    ):  # fmt: skip
         self.backend = Counting(slots, pass_tokens)
         self.metrics = Metrics("m", "counting")
         self.scheduler = Scheduler(
-            self.backend, PrefixCache(cache, 1, "m"), self.metrics, queue=queue
+            self.backend, PrefixCache(cache, 1, "m"), self.metrics, queue=queue, guesses=guesses
         )
         self.scheduler._thread.is_alive = lambda: True  # type: ignore[method-assign]
 
@@ -145,6 +157,46 @@ def test_a_prompt_goes_on_however_many_are_generating():
     bench.run(3)
     assert job.sessions[0].tokens
     assert [len(slots) for slots in bench.backend.passes[-3:]] == [12, 12, 12]
+
+
+@driven
+def test_a_prompt_fills_what_is_left_of_the_last_pass():
+    """Where a pass holds few tokens: not one more pass than there must be."""
+    bench = Bench(slots=8, pass_tokens=4)
+    for _ in range(3):
+        bench.ask([1], tokens=50)
+    bench.run(2)
+    bench.ask([1] * 3, tokens=50)
+    bench.run(4)
+    assert [sum(count for count, _ in slots) for slots in bench.backend.passes[-4:]] == [4] * 4
+    bench.ask([1] * 5, tokens=50)  # four are generating: what is next is a pass more
+    bench.run(3)
+    assert [slots[-1][0] for slots in bench.backend.passes[-3:]] == [4, 1, 1]
+
+
+@pytest.mark.parametrize("tokens", [2, 4, 8])
+def test_guesses_leave_room_for_a_prompt(tokens):
+    class Eager(Guesses):
+        """All that there is room for, and none right."""
+
+        def make(self, sessions, room):
+            for one in sessions:
+                one.guess = [0] * max(0, room)
+
+    @driven
+    def inside() -> None:
+        bench = Bench(slots=tokens, pass_tokens=tokens, guesses=Eager(lambda: None))  # type: ignore[arg-type,return-value]
+        bench.ask([1], tokens=99)
+        bench.run(2)
+        assert [slot[0] for slot in bench.backend.passes[-1]] == [tokens]
+        bench.ask([1] * tokens, tokens=9)
+        bench.run(2)
+        half = tokens // 2
+        assert [[slot[0] for slot in each] for each in bench.backend.passes[-2:]] == [
+            [tokens - half, half]
+        ] * 2
+
+    inside()
 
 
 @driven

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lightmamba.arch.contract import BLOCK, GROUP, PAGE, SCALE_PERIOD, WORD_BITS
+from lightmamba.arch.contract import (
+    BLOCK,
+    GROUP,
+    PAGE,
+    RECORD_BITS,
+    SCALE_PERIOD,
+    TAPS,
+    WORD_BITS,
+)
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
@@ -31,7 +39,7 @@ class ArchConfig:
     lanes: int = 4
     port_bits: int = 128  # read port of a lane: 128, 256 or 512
     multiplier_bits: int = 4  # activation width of the multipliers, 4 or 8
-    state_elements: int = 64  # S: state elements per cycle, 32, 64 or 128
+    state_elements: int = 64  # S: state elements per cycle, 32 to 512
     state_port_bits: int = 256
     aux_port_bits: int = 128  # parameters, embedding, conv state, logits
     shared_port: bool = False  # one memory port for everything, as wide as a lane's
@@ -41,6 +49,8 @@ class ArchConfig:
     aux_fifo: int = 128  # words of 64 bits per consumer
     x_queue: int = 256  # rows of x before the SSM
     z_queue: int = 512  # rows of z before the gate
+    tokens: int = 1  # T: vectors that meet each weight in a pass, 1, 2, 4 or 8
+    state_ports: int = 1  # each way, side by side, where tokens > 1: 1, 2 or 4
     weight_bits: int = 4
     act_bits: int = 4
     head_act_bits: int = 8
@@ -51,6 +61,7 @@ class ArchConfig:
     heads: int = 8
     groups: int = 1
     padded_state: int = 128  # d_state, padded to whole blocks
+    head_rows: int = 64  # headdim, where a head waits for its tokens (tokens > 1)
     program: int = 16  # instructions
 
     def __post_init__(self) -> None:
@@ -66,7 +77,9 @@ class ArchConfig:
         among("port_bits", 128, 256, 512)
         among("state_port_bits", 128, 256, 512)
         among("aux_port_bits", 64, 128, 256, 512)
-        among("state_elements", 32, 64, 128)
+        among("state_elements", 32, 64, 128, 256, 512)
+        among("tokens", 1, 2, 4, 8)
+        among("state_ports", 1, 2, 4)
         for name in ("multiplier_bits", "weight_bits", "act_bits"):
             among(name, 4, 8)
         among("head_act_bits", 8)
@@ -83,7 +96,23 @@ class ArchConfig:
         within("groups", 1, 15)
         within("padded_state", BLOCK, 256)
         within("program", 2, 1 << 10)
-        if self.padded_state % self.state_elements:
+        within("head_rows", 1, 255)
+        if self.tokens == 1 and self.state_elements > 128:
+            raise ValueError(
+                f"state_elements {self.state_elements} are for machines of several tokens; "
+                f"with tokens 1 it is at most 128"
+            )
+        if self.state_ports > 1 and (self.tokens == 1 or self.shared_port):
+            raise ValueError(
+                f"state_ports {self.state_ports} are for machines of several tokens with ports of "
+                f"their own; set it to 1"
+            )
+        if self.port_elements < BLOCK:
+            raise ValueError(
+                f"state_elements {self.state_elements} over {self.state_ports} state_ports must "
+                f"leave {BLOCK} to each; try state_elements {BLOCK * self.state_ports}"
+            )
+        if self.padded_state % self.state_elements and self.state_elements % self.padded_state:
             raise ValueError(
                 f"state_elements {self.state_elements} must divide the padded d_state "
                 f"{self.padded_state}; try {self.padded_state & -self.padded_state & 224}"
@@ -103,7 +132,7 @@ class ArchConfig:
 
     @property
     def products(self) -> int:
-        """Weights per beat, and multipliers per lane (W at 4 bits)."""
+        """Weights per beat; a lane has as many multipliers for each of its tokens."""
         return self.port_bits // self.weight_bits
 
     @property
@@ -133,13 +162,48 @@ class ArchConfig:
 
     @property
     def row_words(self) -> int:
-        """Words of S elements of a row of the state."""
-        return self.padded_state // self.state_elements
+        """Words of S elements of a row of the state, where a row fills one or more."""
+        return max(1, self.padded_state // self.state_elements)
+
+    @property
+    def word_rows(self) -> int:
+        """Rows of the state in a word of S elements, where it holds one or more."""
+        return max(1, self.state_elements // self.padded_state)
+
+    @property
+    def bc_elements(self) -> int:
+        """Elements of a word of B, and of C: all rows of a word of the state share it."""
+        return min(self.state_elements, self.padded_state)
 
     @property
     def bc_words(self) -> int:
-        """Words of S elements of B, and of C."""
+        """Words of B, and of C."""
         return self.groups * self.row_words
+
+    @property
+    def port_elements(self) -> int:
+        """Elements of a word of the state that go through each of its ports."""
+        return self.state_elements // self.state_ports
+
+    @property
+    def window(self) -> int:
+        """Bytes of a channel of the convolution's state: last inputs, those undecided behind."""
+        return TAPS if self.tokens <= 2 else 2 * TAPS
+
+    @property
+    def undecided(self) -> int:
+        """Tokens of a sequence that a pass may leave undecided, at most."""
+        return min(self.tokens - 1, self.window - (TAPS - 1))
+
+    @property
+    def record_words(self) -> int:
+        """64-bit words of a row of x or B in the record of a pass: all tokens side by side."""
+        return -(-self.tokens * RECORD_BITS // WORD_BITS)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the state-space unit for each head, at most: tokens, and replayed ones."""
+        return self.tokens * (1 + self.undecided)
 
     @property
     def projection(self) -> Projection:
@@ -166,8 +230,14 @@ class ArchConfig:
         )
 
     def to_json(self) -> str:
-        """One line of JSON, for the manifest."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """One line of JSON, for the hash of the build.
+
+        What machines of one token do not have is left out, so that their hash is that of before.
+        """
+        values = asdict(self)
+        if self.tokens == 1:
+            del values["tokens"], values["state_ports"], values["head_rows"]
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ArchConfig":

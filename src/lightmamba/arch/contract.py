@@ -1,8 +1,8 @@
 """Numbers that compiler, hardware, host and estimate must agree on, each said once."""
 
 __all__ = [
-    "BLOCK", "CONV_HEADER", "EXPONENT_RUN", "GATE_WEIGHTS", "GROUP", "PAGE", "SCALE_PERIOD",
-    "TAPS", "WORD", "WORD_BITS",
+    "BLOCK", "CONV_HEADER", "EXPONENT_RUN", "GATE_WEIGHTS", "GROUP", "PAGE",
+    "RECORD_BITS", "SCALE_PERIOD", "TAPS", "WORD", "WORD_BITS",
 ]  # fmt: skip
 
 PAGE = 4096  # bytes: no burst crosses a multiple, and regions of memory begin at one
@@ -14,4 +14,5 @@ SCALE_PERIOD = {4: 64, 8: 128}  # weight beats that one scale beat covers, by we
 TAPS = 4  # of the convolution; a shorter kernel has zeros for its oldest
 CONV_HEADER = 8  # channels of the convolution whose output shifts share a word, which precedes them
 GATE_WEIGHTS = 4  # of the gated norm in a word
+RECORD_BITS = 12  # of one token's x or B in the record of a pass: q, and above it its exponent
 EXPONENT_RUN = 32  # beats of state elements after each beat of their exponents

@@ -4,7 +4,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.ports import ports
 
-__all__ = ["COUNTER_BITS", "CYCLES", "LOSSES", "counters"]
+__all__ = ["COUNTER_BITS", "CYCLES", "LOSSES", "counters", "of_vector"]
 
 COUNTER_BITS = 48
 
@@ -18,11 +18,26 @@ def counters(config: ArchConfig) -> tuple[str, ...]:
     """Names of a machine's counters, by index.
 
     ``NAME.beats_read`` and ``NAME.beats_written`` count transfers of a port, ``NAME.wait`` cycles
-    in which it owed data and had none. Counters run while a token runs and never fall.
+    in which it owed data and had none. Counters run while a token runs and never fall. Machines of
+    several tokens count losses by vector, see :func:`of_vector`.
     """
     traffic = [
         f"{port.name}.{what}"
         for port in ports(config)
         for what in ("beats_read", "beats_written", "wait")
     ]
-    return (*(counter.name for counter in MACHINE.counters), *traffic)
+    own = [
+        name
+        for counter in MACHINE.counters
+        for name in (
+            [of_vector(counter.name, n) for n in range(config.tokens)]
+            if counter.kind == "loss" and config.tokens > 1
+            else [counter.name]
+        )
+    ]
+    return (*own, *traffic)
+
+
+def of_vector(loss: str, vector: int) -> str:
+    """Counter of a loss in one vector of a pass, where a machine has several: ``conv@2``."""
+    return f"{loss}@{vector}"

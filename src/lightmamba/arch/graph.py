@@ -76,12 +76,20 @@ class Element:
 class Shown:
     """What the simulator sees of a unit: a probe on one of its ports.
 
-    A probe of a stream records transfers; one of another port ({valid, fields}) what is valid.
+    A probe of a stream records transfers; one of another port ({valid, fields}) what is valid. In
+    machines of several tokens it shows all of them side by side, but for one that is ``shared``.
+    ``machines`` are those that have it: "one" token, "several", or both.
     """
 
     name: str
     port: str
     elements: tuple[Element, ...]
+    machines: str = ""
+    shared: bool = False
+
+    def there(self, config: ArchConfig) -> bool:
+        """Whether a machine has it."""
+        return self.machines in ("", "one" if config.tokens == 1 else "several")
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,8 @@ class Unit:
     shows : tuple of Shown
     work : str
         Name in the timeline of its work, which the first of ``shows`` times; none: not there.
+    whole : bool
+        It takes all tokens of a pass itself; else there is a copy for each, and they run in step.
     """
 
     name: str
@@ -111,6 +121,7 @@ class Unit:
     latency: Cycles = 0
     shows: tuple[Shown, ...] = ()
     work: str = ""
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.rtl.count(":") != 1:
@@ -143,6 +154,8 @@ class Stream:
         From the source's step to the item at its output, where it is not the source's latency.
     room : int or function, optional
         Items that the source holds itself, behind its last step; by default its latency and two.
+    shared : bool
+        An item is for all tokens of a pass; else it has a payload for each.
     """
 
     name: str
@@ -155,6 +168,7 @@ class Stream:
     queue: str = ""
     latency: Cycles | None = None
     room: Cycles | None = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         for end in (self.source, self.target):

@@ -52,6 +52,11 @@ def _epilogue(config: ArchConfig) -> int:
     return 15 + (config.lanes > 16)
 
 
+def _conv(config: ArchConfig) -> int:
+    """Windows of several tokens take a selection, and their products are there at once."""
+    return 23 if config.tokens == 1 else 26
+
+
 def _y(config: ArchConfig) -> int:
     several = config.row_words > 1
     return 40 + (config.state_elements // BLOCK).bit_length() - 1 + several
@@ -63,6 +68,10 @@ def _rows(config: ArchConfig) -> int:
 
 RMS = Element("mantissa", "u2", observable="rms"), Element("j", "i1", observable="rms_shift")
 CODED = Element("q", "i1", observable="q"), Element("code", "u1", observable="code")
+STATE = (
+    Element("q", "i1", observable="ssm.h", counted=lambda c: c.state_elements),
+    Element("exp", "u1", observable="ssm.h_exp", counted=lambda c: c.state_elements // BLOCK),
+)
 KIND = Element("kind", "u1")
 FINISHED = KIND, Element("value", "i8", observable="rows")
 
@@ -78,7 +87,7 @@ UNITS = (
          steps="in_channels", latency=21, shows=(Shown("quant_in", "o", CODED),),
          work="quantizer of in_proj"),
     Unit("lanes", "lanes:Lanes", "weights times activations, one row to a lane",
-         steps="lane_rows", latency=_lanes),
+         steps="lane_rows", latency=_lanes, whole=True),
     Unit("epilogue", "epilogue:Epilogue", "finishes rows, and hands them to their units",
          steps="in_rows", latency=_epilogue,
          shows=(Shown("rows_first", "rows_first", FINISHED),
@@ -89,11 +98,13 @@ UNITS = (
              Element("dt", "u2", observable="ssm.dt"),
              Element("shift", "u1", observable="ssm.dt_shift"),
              Element("decay", "u4", observable="ssm.decay"))),)),
-    Unit("conv", "conv:Conv", "convolution and SiLU of x, B and C", steps="conv_words", latency=23,
+    Unit("conv", "conv:Conv", "convolution and SiLU of x, B and C", steps="conv_words",
+         latency=_conv,
          shows=(Shown("conv", "o", (KIND, Element("value", "i2", observable="conv.out"))),
                 Shown("conv_state", "o_state",
-                      (Element("taps", "i1", 8, observable="conv.state"),))),
-         work="convolution"),
+                      (Element("taps", "i1", 8, observable="conv.state"),), machines="one"),
+                Shown("conv_in", "probe", (Element("value", "i1"),), machines="several")),
+         work="convolution", whole=True),
     Unit("blocks", "blocks:Blocks", "an exponent to each block of x, B and C",
          steps="conv_dim", latency=12,
          shows=(Shown("x", "o_x", (Element("q", "i1", observable="ssm.x"),
@@ -103,12 +114,10 @@ UNITS = (
     Unit("bc", "bc:BCStore", "B and C of a layer, read by the SSM", steps="bc_channels"),
     Unit("ssm", "ssm:Ssm", "updates the state, and multiplies it by C", steps="state_words",
          latency=26,
-         shows=(Shown("state", "o_state", (
-                    Element("q", "i1", observable="ssm.h", counted=lambda c: c.state_elements),
-                    Element("exp", "u1", observable="ssm.h_exp",
-                            counted=lambda c: c.state_elements // BLOCK))),
+         shows=(Shown("state", "o_state", STATE, machines="one"),
+                Shown("updates", "probe_h", STATE, machines="several", shared=True),
                 Shown("y", "o_y", (Element("value", "i4", observable="ssm.y"),))),
-         work="state-space unit"),
+         work="state-space unit", whole=True),
     Unit("gate", "gate:Gate", "y·silu(z), weighted, and the sum of its squares",
          steps="d_inner", latency=23,
          shows=(Shown("gate", "probe", (
@@ -146,7 +155,8 @@ STREAMS = (
     Stream("convolved", "conv.o", "blocks.i", "ROW", "channel", "conv_dim"),
     Stream("bc", "blocks.o_bc", "bc.i", "BLOCKED", "channel of B or C", "bc_channels",
            room=BLOCKS_HELD + 9),
-    Stream("bc_ready", "bc.o_ready", "ssm.i_bc", "u1", "all of them are stored", "one", room=1),
+    Stream("bc_ready", "bc.o_ready", "ssm.i_bc", "u1", "all of them are stored", "one", room=1,
+           shared=True),
     Stream("x", "blocks.o_x", "ssm.i_x", "BLOCKED", "channel of x", "d_inner", queue="x_queue",
            room=BLOCKS_HELD + 9),
     Stream("y", "ssm.o_y", "gate.i_y", S24, "channel", "state_words", "row_words", latency=_y),
@@ -163,21 +173,24 @@ STREAMS = (
     Stream("logit", "epilogue.o_logit", "head.i", "LOGITS", "one or two", "vocab_size", latency=0,
            room=_rows),
     # Between units and memory: rtl/memory_side.py wires them.
-    Stream("weights", "memory.lane", "lanes.i_beat", "BEAT", "beat of a lane", "lane_rows"),
+    Stream("weights", "memory.lane", "lanes.i_beat", "BEAT", "beat of a lane", "lane_rows",
+           shared=True),
     Stream("embedding", "memory.embedding", "embed.i_word", WORD, "eight channels, or a scale",
            "embedding_words"),
     Stream("conv_params", "memory.conv_params", "conv.i_param", WORD, "channel, or a header",
-           "conv_words"),
-    Stream("head_params", "memory.head_params", "discretize.i_param", WORD, "head", "nheads"),
+           "conv_words", shared=True),
+    Stream("head_params", "memory.head_params", "discretize.i_param", WORD, "head", "nheads",
+           shared=True),
     Stream("gate_params", "memory.gate_params", "gate.i_weight", WORD, "four weights", "d_inner",
-           GATE_WEIGHTS),
-    Stream("conv_read", "memory.conv_state", "conv.i_state", WORD, "two channels", "conv_dim", 2),
+           GATE_WEIGHTS, shared=True),
+    Stream("conv_read", "memory.conv_state", "conv.i_state", WORD, "two channels", "conv_dim", 2,
+           shared=True),
     Stream("conv_written", "conv.o_state", "memory.conv_state", WORD, "two channels", "conv_dim",
-           2, latency=8),
+           2, latency=8, shared=True),
     Stream("state_ahead", "memory.state", "ssm.i_state", "STATE", "word of S", "state_words",
-           queue="state_fifo", latency=1, room=0),
+           queue="state_fifo", latency=1, room=0, shared=True),
     Stream("state_behind", "ssm.o_state", "memory.state", "STATE", "word of S", "state_words",
-           queue="state_fifo"),
+           queue="state_fifo", shared=True),
     Stream("logits", "head.o_word", "memory.logits", WORD, "two logits", "vocab_size", 2),
 )  # fmt: skip
 

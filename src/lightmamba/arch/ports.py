@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
 
-__all__ = ["ADDRESS_BITS", "AUX_READERS", "AUX_WRITERS", "ID_BITS", "STATIC", "Port", "ports"]
+__all__ = [
+    "ADDRESS_BITS", "AUX_READERS", "AUX_WRITERS", "ID_BITS", "RECORD", "STATIC", "Port",
+    "aux_readers", "aux_writers", "of_token", "ports",
+]  # fmt: skip
 
 ADDRESS_BITS = 44  # the LPDDR4 of a Versal device begins at 0x500_0000_0000
 ID_BITS = 6  # one id per client of a port; data of one id come in order
@@ -23,17 +26,48 @@ class Port:
 STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
 AUX_READERS = ("embedding", *STATIC, "conv_state")
 AUX_WRITERS = ("conv_state", "logits")
+RECORD = "record"  # client and region: what is kept of a pass, on machines of several tokens
+
+
+def of_token(client: str, n: int) -> str:
+    """What does for the n-th token, slot or port what ``client`` does for the first."""
+    return f"{client}{n}" if n else client
+
+
+def aux_readers(config: ArchConfig) -> tuple[str, ...]:
+    """Clients that read through the port for everything small."""
+    return AUX_READERS + _later(config, "embedding", "conv_state")
+
+
+def aux_writers(config: ArchConfig) -> tuple[str, ...]:
+    """Clients that write through it."""
+    return AUX_WRITERS + _later(config, "conv_state", "logits")
+
+
+def _state(config: ArchConfig, n: int) -> tuple[Port, Port]:
+    """The n-th pair of ports of the state."""
+    client = of_token("state", n)
+    return (
+        Port(of_token("state_read", n), config.state_port_bits, (client,), ()),
+        Port(of_token("state_write", n), config.state_port_bits, (), (client,)),
+    )
+
+
+def _later(config: ArchConfig, *clients: str) -> tuple[str, ...]:
+    if config.tokens == 1:
+        return ()
+    more = (of_token(client, n) for client in clients for n in range(1, config.tokens))
+    return (*more, RECORD)
 
 
 def ports(config: ArchConfig) -> tuple[Port, ...]:
     """Masters of a machine, in the order of its top level."""
     lanes = tuple(f"lane{n}" for n in range(config.lanes))
     if config.shared_port:
-        everything = (*lanes, "state", *AUX_READERS)
-        return (Port("memory", config.port_bits, everything, ("state", *AUX_WRITERS)),)
+        everything = (*lanes, "state", *aux_readers(config))
+        return (Port("memory", config.port_bits, everything, ("state", *aux_writers(config))),)
     return (
         *(Port(name, config.port_bits, (name,), ()) for name in lanes),
-        Port("state_read", config.state_port_bits, ("state",), ()),
-        Port("state_write", config.state_port_bits, (), ("state",)),
-        Port("aux", config.aux_port_bits, AUX_READERS, AUX_WRITERS),
+        *(port for n in range(config.state_ports) for port in _state(config, n)),
+        Port("aux", config.aux_port_bits, aux_readers(config), aux_writers(config)),
     )

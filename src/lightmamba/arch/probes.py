@@ -13,18 +13,24 @@ __all__ = ["Element", "Probe", "probes"]
 
 @dataclass(frozen=True)
 class Probe:
-    """A named record, written whenever its ``valid`` is 1."""
+    """A named record, written whenever its ``valid`` is 1.
+
+    Where it shows several ``tokens``, their records lie side by side.
+    """
 
     name: str
     elements: tuple[Element, ...]
+    tokens: int = 1
 
     @property
     def dtype(self) -> np.dtype[np.void]:
-        """Packed numpy type of a record."""
+        """Packed numpy type of a record; an axis of tokens comes first, if it has several."""
+        first = (self.tokens,) if self.tokens > 1 else ()
+        shapes = [(*first, e.count) if e.count > 1 else first for e in self.elements]
         return np.dtype(
             [
-                (e.name, "<" + e.dtype) if e.count == 1 else (e.name, "<" + e.dtype, (e.count,))
-                for e in self.elements
+                (e.name, "<" + e.dtype, shape) if shape else (e.name, "<" + e.dtype)
+                for e, shape in zip(self.elements, shapes, strict=True)
             ]
         )
 
@@ -37,6 +43,11 @@ class Probe:
 def probes(config: ArchConfig) -> tuple[Probe, ...]:
     """Every probe of a machine."""
     return tuple(
-        Probe(shown.name, tuple(element.of(config) for element in shown.elements))
+        Probe(
+            shown.name,
+            tuple(element.of(config) for element in shown.elements),
+            1 if shown.shared else config.tokens,
+        )
         for shown in MACHINE.shown
+        if shown.there(config)
     )

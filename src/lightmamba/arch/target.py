@@ -9,9 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lightmamba.arch.channel import KINDS, Channel
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import PAGE
-from lightmamba.arch.ports import ports
+from lightmamba.arch.ports import of_token, ports
 from lightmamba.errors import InputError
 from lightmamba.plain import build, checked, options
 
@@ -21,8 +21,6 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 _NAMES = [field.name for field in fields(ArchConfig)]
 CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides; models the rest
-KINDS = ("hbm2", "ddr3", "ddr4", "lpddr4")  # memories whose energy is known
-LONGEST_NS = 1e9
 FASTEST_MHZ = 10_000.0
 SLOWEST = 2.0**-16  # bytes per cycle; the fastest is as far above 1
 EXAMPLES = {
@@ -32,99 +30,6 @@ EXAMPLES = {
     "resources": "lut = 83640",
     "power": "static_watts = [6.4, 12, 25]",
 }
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One memory, with an address space of its own, and the ports that share it.
-
-    Parameters
-    ----------
-    gb_per_s : float
-        What its data sheet says, reads and writes together, in 10^9 bytes.
-    attainable_gb_per_s : float
-        The mean that long bursts reach, refresh included: in one direction where ``turn_ns`` is
-        given, else of the reads and writes that the target brings.
-    latency_ns : float
-        From an address to its first data, when nothing else is under way.
-    refresh_interval_ns, refresh_ns : float
-        Every ``refresh_interval_ns`` the channel is unavailable for ``refresh_ns``; 0: never.
-    turn_ns : float
-        Time lost by a change from reads to writes and back; each of the two costs half of it.
-    base_step, base_round : int
-        The n-th region of the channel begins at n times ``base_step`` bytes, modulo
-        ``base_round``, so that streams that run in step use different banks. 0: anywhere. The
-        channel itself must then begin at a multiple of ``base_round``.
-    capacity_mib : int
-        What it holds; 0: not limited here.
-    kind : str
-        One of :data:`KINDS`, for its energy; empty where no memory is meant.
-    source : str
-        Where the numbers are from, and which of them are choices.
-    """
-
-    name: str
-    ports: tuple[str, ...]
-    gb_per_s: float
-    attainable_gb_per_s: float
-    latency_ns: float
-    source: str
-    refresh_interval_ns: float = 0.0
-    refresh_ns: float = 0.0
-    turn_ns: float = 0.0
-    base_step: int = 0
-    base_round: int = 0
-    capacity_mib: int = 0
-    kind: str = ""
-
-    def __post_init__(self) -> None:
-        at = f"channel {self.name}"
-        if self.kind and self.kind not in KINDS:
-            raise ValueError(f"{at}: kind must be one of {', '.join(KINDS)}, not {self.kind}")
-        if not 0 < self.attainable_gb_per_s <= self.gb_per_s:
-            raise ValueError(
-                f"{at}: attainable_gb_per_s must be above 0 and at most gb_per_s "
-                f"{self.gb_per_s}, not {self.attainable_gb_per_s}"
-            )
-        for name in ("latency_ns", "turn_ns", "capacity_mib"):
-            if (value := getattr(self, name)) < 0:
-                raise ValueError(f"{at}: {name} must not be negative, not {value}")
-        self._check_bases(at)
-        for name in ("latency_ns", "refresh_interval_ns", "turn_ns"):
-            if (value := getattr(self, name)) > LONGEST_NS:
-                raise ValueError(f"{at}: {name} must be at most {LONGEST_NS:g}, not {value}")
-        idle = self.refresh_interval_ns == self.refresh_ns == 0
-        if not idle and not 0 < self.refresh_ns < self.refresh_interval_ns:
-            raise ValueError(
-                f"{at}: refresh_ns {self.refresh_ns} must be above 0 and below "
-                f"refresh_interval_ns {self.refresh_interval_ns}, or both 0"
-            )
-        if not self.source.strip():
-            raise ValueError(f"{at}: say in source where its numbers are from")
-
-    def _check_bases(self, at: str) -> None:
-        step, whole = self.base_step, self.base_round
-        if step == whole == 0:
-            return
-        if not (step and PAGE <= step <= whole <= 1 << 30 and step % PAGE == whole % step == 0):
-            raise ValueError(
-                f"{at}: base_step must be a multiple of {PAGE} and base_round one of base_step, "
-                f"for example 16384 and 65536, not {step} and {whole}"
-            )
-
-    @property
-    def alignment(self) -> int:
-        """Bytes that the first address of the channel must be a multiple of."""
-        return max(PAGE, self.base_round)
-
-    def bytes_per_cycle(self, clock_mhz: float) -> float:
-        """Attainable bytes per cycle of this clock, reads and writes together."""
-        return self.attainable_gb_per_s * 1e3 / clock_mhz
-
-    def refresh_cycles(self, clock_mhz: float) -> tuple[int, int]:
-        """Of every so many cycles of this clock it stands still for so many."""
-        every = round(self.refresh_interval_ns * clock_mhz / 1e3)
-        return every, math.ceil(self.refresh_ns * clock_mhz / 1e3)
 
 
 @dataclass(frozen=True)
@@ -231,15 +136,17 @@ class Target:
                 f"there is no port {unknown[0]}; the ports of this machine are {', '.join(wanted)}"
             )
         for port in wanted:
-            most = 2 if port in ("state_read", "state_write") else 1
+            most = 2 if port.startswith("state_") else 1
             if not 1 <= given.count(port) <= most:
                 raise ValueError(
                     f"port {port} is on {given.count(port)} channels, but must be on one"
                     + (", or on two that each hold a copy of the state" if most == 2 else "")
                 )
-        if not self.machine.shared_port and self.channels_of("state_read") != self.channels_of(
-            "state_write"
-        ):
+        pairs = [
+            (of_token("state_read", n), of_token("state_write", n))
+            for n in range(0 if self.machine.shared_port else self.machine.state_ports)
+        ]
+        if any(self.channels_of(read) != self.channels_of(write) for read, write in pairs):
             raise ValueError(
                 "state_read and state_write must be on the same channels: "
                 "a token reads what the last one wrote"
@@ -289,13 +196,16 @@ class Target:
     def from_dict(values: Mapping[str, Any]) -> "Target":
         """Build from plain values.
 
-        A channel with a ``count`` stands for so many, with the number for each * in its texts.
+        A channel with a ``count`` stands for so many, with the number for each * in its texts. With
+        ``like``, the name of a shipped target, what is not said is as there; of [machine] each
+        choice, of the other tables the whole.
 
         Raises
         ------
         ValueError
             One sentence, as for the class; unknown keys are refused.
         """
+        values = _completed(values)
         parts = {"machine", "channel", "resources", "power"}
         top = {name: value for name, value in values.items() if name not in parts}
         types = {field.name: field.type for field in fields(ArchConfig)}
@@ -359,6 +269,19 @@ def target_names() -> list[str]:
 
 def _folder() -> Any:
     return resources.files("lightmamba.arch") / "targets"
+
+
+def _completed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Values of a target with those of the one that it is like."""
+    if "like" not in values:
+        return values
+    name = checked(values["like"], str, "like")
+    if name not in target_names():
+        raise ValueError(f"like must be a shipped target, one of {', '.join(target_names())}")
+    own = {key: value for key, value in values.items() if key != "like"}
+    base = Target.load(name).to_dict()
+    machine = base["machine"] | dict(checked(own.get("machine", {}), dict, "machine"))
+    return base | own | {"machine": machine}
 
 
 def _part(kind: type[T], values: Any, name: str) -> T:

@@ -1,15 +1,19 @@
 """``lightmamba estimate``."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.models import bundled_file
+from lightmamba.errors import InputError
 
 if TYPE_CHECKING:
+    from lightmamba.arch.target import Target
     from lightmamba.estimate import Estimate
 
 __all__ = ["add_arguments", "run"]
+
+MODES = ("decode", "prefill", "batch", "verify")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="reordered",
         help="order of in_proj's rows: reordered or naive (reordered)",
     )
+    parser.add_argument(
+        "--tokens", type=int, metavar="N", help="tokens of a pass: 1, 2, 4 or 8 (the target's)"
+    )
     parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
 
 
@@ -35,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import working
 
     config, formats, _ = open_sizes(args.model, args.format)
-    target = Target.load(args.target)
+    target = _with_tokens(Target.load(args.target), args.tokens)
     with working("estimating"):  # the loops are compiled once, which takes longer
         from lightmamba.estimate import estimate
 
@@ -45,12 +52,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return _plain(found)
 
 
+def _with_tokens(target: "Target", tokens: int | None) -> "Target":
+    """The target with another number of tokens in a pass."""
+    if tokens in (None, target.machine.tokens):
+        return target
+    try:
+        return replace(target, machine=replace(target.machine, tokens=tokens))
+    except ValueError as error:
+        raise InputError(f"--tokens {tokens} on target {target.name}: {error}") from error
+
+
 def _plain(found: "Estimate") -> dict[str, Any]:
     per_joule = found.energy.tokens_per_joule if found.energy else None
     return {
         "tokens_per_second": found.tokens_per_second,
         "cycles_per_token": found.cycles,
         "prompt_cycles_per_token": found.prompt_cycles,
+        "prefill_tokens_per_second": found.mode("prefill").tokens_per_second,
+        "batch_tokens_per_second": found.mode("batch").tokens_per_second,
+        "pass_cycles": {mode: found.mode(mode).cycles for mode in MODES},
+        "passes": {mode: _pass(found.mode(mode)) for mode in MODES},
         "bytes_per_token": sum(found.channel_bytes.values()),
         "bandwidth_utilization": found.bandwidth_utilization,
         "bound": found.bound,
@@ -68,9 +89,24 @@ def _plain(found: "Estimate") -> dict[str, Any]:
         "resources": {
             "total": asdict(found.total),
             "blocks": {name: asdict(amount) for name, amount in found.resources.items()},
+            "from_one_token": found.mode("prefill").tokens > 1,
         },
         "tokens_per_joule": per_joule and per_joule[1],
         "tokens_per_joule_range": per_joule and [per_joule[0], per_joule[2]],
+    }
+
+
+def _pass(found: "Estimate") -> dict[str, Any]:
+    """What a pass of some kind holds, takes, and is bound by."""
+    return {
+        "tokens": found.tokens,
+        "cycles": found.cycles,
+        "tokens_per_second": found.tokens_per_second,
+        "bound": found.bound,
+        "bound_cycles": found.bound_cycles,
+        "channels": dict(found.channel_cycles),
+        "units": dict(found.unit_cycles),
+        "joules_per_token": found.energy and found.energy.joules[1],
     }
 
 
@@ -88,4 +124,8 @@ def _show(found: "Estimate", title: str) -> None:
     order = sorted(busy, key=lambda name: -busy[name])
     table("busiest channels and units", ("", "cycles", "share"),
           [(n, round(busy[n]), figure(busy[n] / found.cycles)) for n in order[:8]])  # fmt: skip
+    passes = [(mode, found.mode(mode)) for mode in MODES]
+    table("passes", ("", "tokens", "cycles", "tokens/s", "bound"),
+          [(mode, p.tokens, p.cycles, figure(p.tokens_per_second), p.bound)
+           for mode, p in passes])  # fmt: skip
     print(f"{figure(found.tokens_per_second)} tokens per second")

@@ -57,13 +57,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import note
     from lightmamba.errors import InputError
     from lightmamba.runtime import Generation, Speculation, Step, generate, sampling_options
-    from lightmamba.runtime.devices import check_speculation
     from lightmamba.runtime.drafting import drafter_of
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
-    if args.speculate is not None:
-        check_speculation(args.device)
     given = {name: getattr(args, name) for name in OPTIONS}
     sampling_options({}, seed=args.seed, **given)  # refused before anything is opened
     opened, tokenizer = _open(args)
@@ -71,7 +68,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     engine, prompt = opened.model, _prompt(args, opened, tokenizer)
     drafter = None
     if args.speculate is not None:
-        drafter = drafter_of(bundled_file(args.speculate), engine, args.threads)()
+        drafter = drafter_of(bundled_file(args.speculate), engine.model, args.threads)()
     report = Speculation()
     coming = generate(
         engine, prompt, max_tokens=args.max_tokens, sampling=sampling,
@@ -148,11 +145,14 @@ def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
     from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.cli.devices import open_build
     from lightmamba.cli.models import open_engine, tokenizer_of
-    from lightmamba.runtime.devices import check_device
+    from lightmamba.runtime.devices import check_device, check_speculation
 
     check_device(args.device)
     path = Path(args.file)
     if args.device == "engine" and not (path / MANIFEST).is_file():
         opened = open_engine(args.file, args.threads)
         return opened, tokenizer_of(opened.tokenizer, opened.model.valid_vocab, args.file)
-    return open_build(Artifact.read(path), args)
+    artifact = Artifact.read(path)
+    if args.speculate is not None:
+        check_speculation(args.device, artifact)
+    return open_build(artifact, args)

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the model's name for clients (that of the file)")
     parser.add_argument("--api-key-file", type=Path, metavar="FILE",
                         help="key that clients must send; or set LIGHTMAMBA_API_KEY")  # fmt: skip
-    parser.add_argument("--slots", type=int, help="sequences computed together (128, or 1 GiB)")
+    parser.add_argument("--slots", type=int, help="sequences computed together (128, or 1 GiB; "
+                             "on a device, as many as it takes in a pass)")  # fmt: skip
     parser.add_argument("--queue", type=int, default=256,
                         help="sequences that may wait, before 429 (256)")  # fmt: skip
     parser.add_argument("--max-tokens", type=int, default=4096, help="per choice (4096)")

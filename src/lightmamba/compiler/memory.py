@@ -6,8 +6,8 @@ from typing import Any
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
-from lightmamba.arch.place import STATES, Place, Region, Setting
-from lightmamba.arch.ports import ADDRESS_BITS
+from lightmamba.arch.place import STATE_PORTS, Place, Region, Setting
+from lightmamba.arch.ports import ADDRESS_BITS, RECORD, of_token
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
 from lightmamba.compiler.layout import beats
@@ -77,22 +77,42 @@ class Memory:
         return _whole(self.stream_words["embedding"] * WORD, self.aux_beat)
 
     @property
-    def state_words(self) -> int:
-        """Words of S elements of a layer's state."""
-        a = self.arch
-        return int(self.layout.state_size(self.layer, a.padded_state)) // a.state_elements
+    def state_parts(self) -> int:
+        """Stretches of a layer's state that begin with a beat of exponents: its heads, or one."""
+        if self.arch.tokens == 1:
+            return 1
+        return int(self.layout.told_of_passes(self.layer)["state_heads"])
 
     @property
-    def state_beats(self) -> int:
-        """Beats of a layer's state, those of the exponents included."""
-        size = int(self.layout.state_size(self.layer, self.arch.padded_state))
-        elements = -(-size // self.state_beat)
+    def part_words(self) -> int:
+        """Words of S elements of one of them."""
+        return self._part_size // self.arch.state_elements
+
+    @property
+    def part_beats(self) -> int:
+        """Beats of one of them on each port, those of the exponents included."""
+        elements = -(-self._part_size // self.arch.state_ports // self.state_beat)
         return elements + -(-elements // EXPONENT_RUN)
 
     @property
+    def _part_size(self) -> int:
+        size = int(self.layout.state_size(self.layer, self.arch.padded_state))
+        return size // self.state_parts
+
+    @property
+    def state_words(self) -> int:
+        """Words of S elements of a layer's state."""
+        return self.state_parts * self.part_words
+
+    @property
+    def state_beats(self) -> int:
+        """Beats of a layer's state on each port, those of the exponents included."""
+        return self.state_parts * self.part_beats
+
+    @property
     def conv_words(self) -> int:
-        """64-bit words of a layer's convolution state, two channels each."""
-        return int(self.layout.conv_words(self.layer))
+        """64-bit words of a layer's convolution state: of two channels, or of one each."""
+        return int(self.layout.conv_words(self.layer, self.arch.window))
 
     @property
     def conv_stride(self) -> int:
@@ -105,9 +125,31 @@ class Memory:
         return -(-self.config.vocab_size // 2)
 
     @property
+    def logits_stride(self) -> int:
+        """Bytes of the logits of one vector."""
+        return _whole(self.logits_words * WORD, self.aux_beat)
+
+    @property
+    def recorded_words(self) -> int:
+        """64-bit words of a layer in the record of a pass; machines of one token have none."""
+        if self.arch.tokens == 1:
+            return 0
+        return int(self.layout.recorded_words(self.layer, self.arch))
+
+    @property
+    def record_stride(self) -> int:
+        """Bytes of a layer's record."""
+        return _whole(self.recorded_words * WORD, self.aux_beat)
+
+    @property
     def states(self) -> tuple[str, ...]:
         """Regions of the state: one, or two that a token reads and writes in turns."""
-        return STATES[: len(self.target.channels_of(self._port("state_read")))]
+        return self._copies(0)
+
+    def _copies(self, port: int) -> tuple[str, ...]:
+        """Regions of what goes through one port of the state."""
+        channels = self.target.channels_of(self._port(of_token("state_read", port)))
+        return STATE_PORTS[port][: len(channels)]
 
     def _port(self, name: str) -> str:
         return "memory" if self.arch.shared_port else name
@@ -130,12 +172,18 @@ class Memory:
         state = c.n_layer * self.state_beats * self.state_beat
         wanted = [
             *((f"lane{n}", f"lane{n}", 0, lane, True) for n in range(a.lanes)),
-            *((name, "state_read", n, state, False) for n, name in enumerate(self.states)),
+            *(
+                (name, of_token("state_read", port), n, state, False)
+                for port in range(a.state_ports)
+                for n, name in enumerate(self._copies(port))
+            ),
             *((name, "aux", 0, size, True) for name, size in params.items()),
             ("embedding", "aux", 0, c.vocab_size * self.embedding_stride, True),
             ("conv_state", "aux", 0, c.n_layer * self.conv_stride, False),
-            ("logits", "aux", 0, _whole(self.logits_words * WORD, self.aux_beat), False),
+            ("logits", "aux", 0, a.tokens * self.logits_stride, False),
         ]
+        if a.tokens > 1:
+            wanted.append((RECORD, "aux", 0, c.n_layer * self.record_stride, False))
         free: dict[str, int] = defaultdict(int)
         regions, count = [], Counter[str]()
         for name, port, nth, size, kept in wanted:
@@ -181,6 +229,7 @@ class Memory:
             "conv_state_words": self.conv_words,
             "logits_base": base["logits"],
             "logits_words": self.logits_words,
+            **self._of_passes(),
         }
         if (top := max(region.address + region.bytes for region in regions)) >> ADDRESS_BITS:
             raise InputError(
@@ -194,6 +243,22 @@ class Memory:
                     f"take a smaller model, or a target with more lanes than {self.arch.lanes}"
                 )
         return found
+
+    def _of_passes(self) -> dict[str, Setting]:
+        """Registers of machines of several tokens; what differs from pass to pass is not here."""
+        if self.arch.tokens == 1:
+            return {}
+        told = dict(self.layout.told_of_passes(self.layer))
+        return {
+            "record_stride": self.record_stride,
+            "record_count": self.recorded_words,
+            "state_heads": self.config.n_layer * told.pop("state_heads"),
+            "head_stride": self.part_beats * self.state_beat,
+            "head_beats_state": self.part_beats,
+            "head_words": self.part_words,
+            "logits_stride": self.logits_stride,
+            **told,
+        }
 
 
 def _whole(size: int, unit: int) -> int:

@@ -1,6 +1,6 @@
 """Whether a target can run a model, and with which build parameters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 
 from lightmamba.arch.config import ArchConfig
@@ -18,8 +18,10 @@ from lightmamba.formats import Formats
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same gates
-STATES = (128, 64, 32)
-CAPACITIES = ("in_channels", "out_channels", "heads", "groups", "padded_state", "program")
+STATES = (512, 256, 128, 64, 32)
+CAPACITIES = (
+    "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
+)  # fmt: skip
 
 
 def plan(
@@ -42,8 +44,9 @@ def plan(
     ):  # fmt: skip
         raise InputError(reason)
     machine, needed = target.machine, own.capacities(layer)
-    padded = needed["padded_state"]
-    wide = next(s for s in STATES if s <= machine.state_elements and padded % s == 0)
+    wide = _widest(machine, needed)
+    if machine.tokens == 1:
+        del needed["head_rows"]  # only machines of several tokens hold a head
     try:
         return replace(
             machine,
@@ -60,6 +63,22 @@ def plan(
         )
     except ValueError as error:
         raise InputError(f"target {target.name}: {error}") from error
+
+
+def _widest(machine: ArchConfig, needed: Mapping[str, int]) -> int:
+    """Widest word of the state that a machine may have for a model: S.
+
+    It divides a row. On machines of several tokens it may also hold whole rows, so many that they
+    divide a head.
+    """
+    row, head = needed["padded_state"], needed["head_rows"]
+
+    def fits(word: int) -> bool:
+        if row % word == 0:
+            return True
+        return machine.tokens > 1 and word % row == 0 and head % (word // row) == 0
+
+    return next(s for s in STATES if s <= machine.state_elements and fits(s))
 
 
 def fitting(gates: ArchConfig, needed: ArchConfig) -> ArchConfig:
@@ -79,6 +98,11 @@ def fitting(gates: ArchConfig, needed: ArchConfig) -> ArchConfig:
                 f"the gates have {name} {value}, but model and target make it {wanted}; "
                 f"compile for the target and formats that the gates were made for"
             )
+    if (rows := gates.word_rows) != (wanted := needed.word_rows):
+        raise InputError(
+            f"the gates take {rows} rows of the state at once, but the model needs {wanted}, "
+            f"since its padded d_state is {needed.padded_state}, not {gates.padded_state}"
+        )
     return gates
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.place import STATE_PORTS
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.source import sizes
 
@@ -24,7 +25,7 @@ def memory_of(artifact: Artifact) -> Memory:
 def state_bytes(
     artifact: Artifact, layers: Sequence[Mapping[str, NDArray[Any]]]
 ) -> Mapping[str, Bytes]:
-    """Content of the regions ``state`` and ``conv_state``.
+    """Content of the regions ``state``, of each port, and ``conv_state``.
 
     Parameters
     ----------
@@ -34,14 +35,19 @@ def state_bytes(
         Arrays of the first so many layers, as :meth:`lightmamba.engine.State.layer` gives them.
     """
     memory = memory_of(artifact)
-    layout, width = memory.layout, memory.arch.padded_state
+    layout, arch = memory.layout, memory.arch
     found = [
-        layout.state_bytes(memory.layer, artifact.order, layer, width, memory.state_beat)
+        layout.state_bytes(
+            memory.layer, artifact.order, layer, arch.padded_state, memory.state_beat,
+            by_head=arch.tokens > 1, window=arch.window,
+            elements=arch.state_elements, ports=arch.state_ports,
+        )
         for layer in layers
-    ]
+    ]  # fmt: skip
     conv = [np.pad(each["conv_state"], (0, -len(each["conv_state"]) % memory.conv_stride))
             for each in found]  # fmt: skip
+    names = [copies[0] for copies in STATE_PORTS[: arch.state_ports]]
     return {
-        "state": np.concatenate([each["state"] for each in found]),
+        **{name: np.concatenate([each[name] for each in found]) for name in names},
         "conv_state": np.concatenate(conv),
     }

@@ -1,4 +1,4 @@
-"""Joules of a token from what it moves, what works for how long, and what is drawn anyway.
+"""Joules of a token from what its pass moves, what works for how long, and what is drawn anyway.
 
 The constants are data (``energy.toml``), each a range with its source; nothing was measured on a
 board by us. The low value of a sum takes every constant at its low end, so ranges are as wide as
@@ -47,7 +47,7 @@ def constants() -> Mapping[str, Constant]:
 
 
 def energy(found: Estimate, target: Target) -> Energy | None:
-    """Energy of a token of an estimate on its target.
+    """Energy of a token of an estimate on its target: its share of the pass.
 
     Parts, in joules: ``memory``, the bits that channels move; ``products``, the lanes while they
     multiply; ``state``, the SSM while it works; ``fabric``, all other blocks while they work, the
@@ -90,8 +90,9 @@ def _parts(found: Estimate, target: Target, n: int) -> dict[str, float]:
 
     scale = target.power.cell_scale
     seconds = found.cycles / (found.clock_mhz * 1e6)
-    return {
+    of_pass = {
         "memory": memory * 1e-12,
         **{part: scale * picojoules * 1e-12 for part, picojoules in logic.items()},
         "static": target.power.static_watts[n] * seconds,
     }
+    return {part: joules / found.tokens for part, joules in of_pass.items()}

@@ -1,5 +1,6 @@
 """Fill the tables of a running model from the graph and a workload."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.contract import PAGE, WORD_BITS
+from lightmamba.arch.contract import BLOCK, PAGE, WORD_BITS
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.graph import MEMORY, Stream, cycles
 from lightmamba.arch.latency import (
@@ -20,10 +21,10 @@ from lightmamba.arch.latency import (
 )
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.pace import paces
-from lightmamba.arch.ports import Port, ports
+from lightmamba.arch.ports import RECORD, Port, of_token, ports
 from lightmamba.arch.program import Kind
 from lightmamba.estimate import places as p
-from lightmamba.estimate.steps import gathering, inputs, outputs, table
+from lightmamba.estimate.steps import columns, gathering, table
 from lightmamba.estimate.workload import Workload
 
 __all__ = ["COLD", "Run", "fill"]
@@ -35,6 +36,13 @@ COLD = 1 << 20  # cycle of the first start: all that can be read ahead is there
 TARGETS = {Kind.DT: "dt", Kind.B: "conv", Kind.C: "conv", Kind.X: "conv", Kind.Z: "z"}
 HOLD = {"ssm": 1}  # cycles for which a unit holds its operands before it uses them
 EARLY = {"parts": 1}  # cycles by which a unit has issued before its latency counts
+# Machines of several tokens: cycles by which streams are later. In their state-space unit, cycles
+# from an issue to the new word, to the next step's issue, to y in its buffer, from there to the
+# gate; heads that wait before it, and behind it; the record's cycles and words on their way.
+LATER = {"conv_written": 2}
+MADE, AGAIN, SUMMED, DRAWN = 27, 18, 40, 4
+HEADS, Y_ROOM = 2, 6
+RECORDED, RECORD_ROOM = 3, 6
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,8 @@ class Run:
     ----------
     layers, vocab : int
         Layers, and rows of the head.
-    heads : tuple of bool
-        Token by token, whether its logits are wanted.
+    heads, chains : tuple of bool
+        Pass by pass, whether its logits are wanted, and whether it belongs to a chain.
     lanes : tuple of int
         Lanes that are looked at; those on equal channels behave alike.
     stalls : float
@@ -56,6 +64,7 @@ class Run:
     layers: int
     vocab: int
     heads: tuple[bool, ...]
+    chains: tuple[bool, ...]
     lanes: tuple[int, ...]
     stalls: float = 0.0
 
@@ -70,6 +79,7 @@ class _Filler:
 
     def __init__(self, work: Workload, run: Run) -> None:
         self.work, self.run, self.queue, self.unit = work, run, p.QUEUES, p.UNITS
+        self.several = work.arch.tokens > 1
         self.readers = [*p.READERS, *(f"lane{n}" for n in run.lanes)]
         self.used = [
             port for port in ports(work.arch)
@@ -111,20 +121,22 @@ class _Filler:
     def _steps(self) -> Steps:
         """Tables of steps; which queues they take from and give to."""
         m, found, at = self.model, [], 0
-        m.inputs[:], m.outputs[:] = -1, -1
+        m.inputs[:], m.outputs[:], m.wide[:] = -1, -1, 1
+        side_by_side = {"embedding": self.work.arch.tokens, "conv_read": len(self.work.slots)}
         plain = [u.name for u in MACHINE.units if u.name not in p.SPECIAL]
+        plain += [name for name in p.SSM if name not in plain] if self.several else []
         for name in (*plain, "words_in", "words_out"):
             if name in plain:
                 steps = table(name, self.work, self.run.vocab)
-                gives = [s.name for s in outputs(name)]
-                takes = [self._from(s) for s in inputs(name)]
+                takes, gives = columns(name, self.work)
             else:
                 side = name.removeprefix("words_")
                 channels = self.work.sizes[f"{side}_channels"]
                 steps = gathering(channels, self.work.arch.products)
-                gives, takes = [name], [self.queue[f"quant_{side}"]]
+                takes, gives = [f"quant_{side}"], [name]
             number = self.unit[name]
-            m.inputs[number, : len(takes)] = takes
+            m.inputs[number, : len(takes)] = [self._from(name) for name in takes]
+            m.wide[number, : len(takes)] = [side_by_side.get(name, 1) for name in takes]
             m.outputs[number, : len(gives)] = [self.queue[g] for g in gives]
             unit = m.units[number]
             unit.at, unit.steps, unit.hold = at, len(steps), HOLD.get(name, 0)
@@ -132,11 +144,12 @@ class _Filler:
             at += len(steps)
         return np.concatenate(found)
 
-    def _from(self, stream: Stream) -> int:
+    def _from(self, name: str) -> int:
         """Queue that a stream is taken from: words of memory lie in their reader's."""
-        if stream.name in self.queue:
-            return self.queue[stream.name]
-        return len(self.queue) + p.READERS.index(stream.source.removeprefix(f"{MEMORY}."))
+        if name in self.queue:
+            return self.queue[name]
+        source = f"{MEMORY}.{name}" if name == RECORD else MACHINE.stream(name).source
+        return len(self.queue) + p.READERS.index(source.removeprefix(f"{MEMORY}."))
 
     def _queues(self) -> None:
         """Queues of the streams, and of what lies inside of units."""
@@ -146,7 +159,8 @@ class _Filler:
                 # What is held back for its block comes out all at once, whatever waits behind.
                 late = QUEUE if stream.queue and stream.name != "x" else 0
                 late += MACHINE.latency(stream, arch) - EARLY.get(stream.name, 0)
-                giver, taker = _ends(stream)
+                late += LATER.get(stream.name, 0) if self.several else 0
+                giver, taker = self._ends(stream)
                 self._queue(
                     self.queue[stream.name], MACHINE.room(stream, arch), self.unit[giver],
                     self.unit[taker], late,
@@ -157,8 +171,36 @@ class _Filler:
             ("rows", epilogue + 2, epilogue, "epilogue", "router"),
             ("words_in", arch.in_words, words, "words_in", "lanes"),
             ("words_out", arch.out_words, words, "words_out", "lanes"),
+            *(self._heads() if self.several else ()),
         ):
             self._queue(self.queue[name], room, self.unit[giver], self.unit[taker], late)
+        self.model.queues[self.queue["ended"]].count = 1  # nothing was before the first job
+
+    def _heads(self) -> Iterator[tuple[str, int, int, str, str]]:
+        """Queues of the state-space unit of several tokens, and behind it."""
+        arch, words = self.work.arch, self.work.sizes["head_words"]
+        adders = (arch.bc_elements // BLOCK).bit_length() - 1 + (arch.row_words > 1)
+        behind = MADE + 2 + MACHINE.stream("state_behind").depth(arch)
+        yield "b", 1, 1, "bc", "ssm_rows"
+        yield "gathered", HEADS, 0, "ssm_rows", "ssm"
+        yield "replayed", HEADS, 0, "ssm_record", "ssm"
+        yield "again", words + 1, AGAIN, "ssm", "ssm"
+        yield "ended", 2, 1, "ssm", "ssm_record"
+        yield "done", HEADS, SUMMED + adders, "ssm", "ssm_out"
+        yield "y", Y_ROOM, DRAWN, "ssm_out", "gate"
+        yield "state_behind", behind, MADE + QUEUE, "ssm", "write_state"
+        yield "recorded", RECORD_ROOM, RECORDED, "ssm_rows", f"write_{RECORD}"
+
+    def _ends(self, stream: Stream) -> tuple[str, str]:
+        """Units of a running model that give and take a stream's items."""
+        giver, taker, port = stream.giver, stream.taker, stream.target.split(".")[1]
+        if taker == MEMORY:
+            taker = f"write_{port}"
+        elif taker == "activations":
+            taker = port.replace("i_", "words_")
+        elif self.several and stream.name in ("heads", "x"):
+            taker = "ssm_rows"
+        return {MEMORY: "unpacker", "epilogue": "router"}.get(giver, giver), taker
 
     def _queue(self, number: int, room: int, giver: int, taker: int, late: int = 0) -> None:
         ring = 1 << (room + 1).bit_length()
@@ -180,16 +222,18 @@ class _Filler:
     def _sizes(self) -> None:
         work, run, a, size = self.work, self.run, self.work.arch, self.model.sizes
         kinds = [self.queue.get(TARGETS.get(Kind(k), ""), -1) for k in range(max(Kind) + 1)]
-        word, port = a.state_elements * 8, a.state_port_bits
-        size.layers, size.tokens = run.layers, len(run.heads)
+        word, port = a.port_elements * 8, a.state_port_bits
+        size.layers, size.passes, size.vectors = run.layers, len(run.heads), a.tokens
         size.lanes, size.lane_readers, size.per_cycle = a.lanes, len(run.lanes), work.rows_per_cycle
         size.period, size.d_model = a.scale_period, work.config.d_model
-        size.state_words, size.state_fifo = work.memory.state_words, max(3, a.state_fifo)
+        size.state_words, size.state_fifo = work.memory.part_words, max(3, a.state_fifo)
+        size.by_head, size.state_ports = self.several, a.state_ports
         size.word_beats, size.beat_words = max(1, word // port), max(1, port // word)
         size.head_beats, size.read = work.head_beats(run.vocab), self.read
         size.write, size.end = self.read + len(self.used), self.read + 2 * len(self.used)
         size.targets = self._list(np.array(kinds)[work.kinds()])
         size.heads = self._list(np.array(run.heads, np.int64))
+        size.chains = self._list(np.array(run.chains, np.int64))
         size.records = self._room(len(run.heads) * (4 * run.layers + 4) * (1 + len(CYCLES)))
 
     def _channels(self) -> None:
@@ -224,50 +268,60 @@ class _Filler:
     def _reader(self, number: int, port: int, bits: int, shared: bool) -> None:
         """A reader: what a token or a layer asks of it, and what it has room for."""
         arch, memory, name = self.work.arch, self.work.memory, self.readers[number]
-        r, per_layer, taker = self.model.readers[number], "state" in name, "lanes"
+        r, taker, client = self.model.readers[number], "lanes", p.CLIENT.get(name, name)
         r.port, r.burst, r.per_beat = (
             port,
             min(arch.burst_beats, PAGE * 8 // bits),
             bits // WORD_BITS,
         )
-        r.ring, r.credit = self._room(3 * p.COMMAND_RING), self.run.layers if per_layer else p.NEVER
+        r.ring, r.each = self._room(4 * p.COMMAND_RING), self._each(name, read=True)
+        # What the last token of a chain has written may be read. Other passes begin when all is.
+        waits = client in ("state", "conv_state") and (self.work.chained or not self.several)
+        r.credit = self._each(name, read=False) if waits else p.NEVER
         r.delay = READER_DATA + shared
         if number >= p.LANE:
             r.free = arch.weight_fifo
             r.segment = self.run.layers * (self.work.in_beats + self.work.out_beats)
-        elif name == "state":
+        elif client == "state":
             r.free, taker = STATE_READ_BURSTS * arch.burst_beats, "unpacker"
-            r.segment = memory.state_beats
+            r.segment = memory.part_beats
         else:
-            r.free, taker = arch.aux_fifo * WORD_BITS // bits, MACHINE.client(name).taker
-            r.words = memory.conv_words if per_layer else memory.stream_words[name]
-            r.words *= 1 if per_layer or name == "embedding" else self.run.layers
+            r.free = arch.aux_fifo * WORD_BITS // bits
+            taker = "ssm_record" if name == RECORD else MACHINE.client(client).taker
+            words = {"conv_state": memory.conv_words, RECORD: memory.recorded_words}
+            r.words = {**memory.stream_words, **words}[client]
+            r.words *= 1 if client in (*words, "embedding") else self.run.layers
             r.segment, r.delay = -(-r.words // r.per_beat), WORD_READER_DATA + shared
         target = self.unit[taker]
         self._queue(len(self.queue) + number, int(r.free) + 1, self.read + port, target)
 
+    def _each(self, name: str, *, read: bool) -> int:
+        """Commands of a pass for what it reads or writes layer by layer, or head by head."""
+        work, layers, slots = self.work, self.run.layers, len(self.work.slots)
+        if name in [of_token("state", n) for n in range(work.arch.state_ports)]:
+            return layers * work.memory.state_parts * (slots if read else work.stores)
+        if name == RECORD:
+            return layers * (work.replays if read else work.records)
+        return layers * (name in [of_token("conv_state", n) for n in range(slots)])
+
     def _writers(self) -> None:
-        arch, memory, aux = self.work.arch, self.work.memory, self.work.arch.aux_port_bits
-        words = {"conv_state": memory.conv_words, "logits": -(-self.run.vocab // 2)}
+        work, memory, aux = self.work, self.work.memory, self.work.arch.aux_port_bits
+        arch = work.arch
+        words = {"conv_state": memory.conv_words, "logits": -(-self.run.vocab // 2),
+                 RECORD: memory.recorded_words}  # fmt: skip
+        wide = {"conv_state": len(work.slots), "logits": work.tokens}
         for number, name in enumerate(p.WRITERS):
-            w, bits = self.model.writers[number], aux if name in words else arch.state_port_bits
-            w.per_beat, w.words, w.most = bits // WORD_BITS, words.get(name, 0), OUTSTANDING
-            w.command = -(-w.words // w.per_beat) or memory.state_beats
+            client = p.CLIENT.get(name, name)
+            w, bits = self.model.writers[number], aux if client in words else arch.state_port_bits
+            w.per_beat, w.words, w.most = bits // WORD_BITS, words.get(client, 0), OUTSTANDING
+            w.each, w.wide = self._each(name, read=False), wide.get(client, 1)
+            w.unit = self.unit[f"write_{client}"]
+            w.command = -(-w.words // w.per_beat) or memory.part_beats
             w.left, w.burst = w.command, min(arch.burst_beats, PAGE * 8 // bits)
             w.depth = (
                 arch.aux_fifo * WORD_BITS // aux
                 if w.words
                 else STATE_WRITE_BURSTS * arch.burst_beats
             )
-            w.reader = p.READERS.index(name) if name in p.READERS else -1
-            w.bank = name == "state"
-
-
-def _ends(stream: Stream) -> tuple[str, str]:
-    """Units of a running model that give and take a stream's items."""
-    giver, taker, port = stream.giver, stream.taker, stream.target.split(".")[1]
-    if taker == MEMORY:
-        taker = f"write_{port}"
-    elif taker == "activations":
-        taker = port.replace("i_", "words_")
-    return {MEMORY: "unpacker", "epilogue": "router"}.get(giver, giver), taker
+            w.reader = p.READERS.index(name) if client in ("state", "conv_state") else -1
+            w.bank = client == "state"

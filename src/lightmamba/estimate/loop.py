@@ -4,7 +4,7 @@ from lightmamba.arch.latency import FETCH
 from lightmamba.arch.ports import STATIC
 from lightmamba.estimate import memory, packing, units
 from lightmamba.estimate.jit import kernel
-from lightmamba.estimate.places import LANE, NEVER, QUEUES, READERS, UNITS, WRITERS
+from lightmamba.estimate.places import LANE, NEVER, QUEUES, READERS, UNITS, WRITERS, WRITTEN
 from lightmamba.estimate.queues import wake
 from lightmamba.estimate.units import BUSY, ENDING, OVER
 
@@ -13,8 +13,8 @@ __all__ = ["run"]
 U_SEQUENCER, U_UNPACKER, U_CHANNEL = UNITS["sequencer"], UNITS["unpacker"], len(UNITS)
 U_LANES, U_EPILOGUE = UNITS["lanes"], UNITS["epilogue"]
 U_ROUTER, U_RESIDUAL = UNITS["router"], UNITS["residual"]
-U_PACKER, U_CONV, U_LOGITS = (UNITS[f"write_{name}"] for name in WRITERS)
-Q_CONV, Q_LOGITS = QUEUES["conv_written"], QUEUES["logits"]
+U_PACKER, U_CONV, U_LOGITS, U_RECORD = (UNITS[f"write_{name}"] for name in WRITTEN)
+Q_CONV, Q_LOGITS, Q_RECORD = QUEUES["conv_written"], QUEUES["logits"], QUEUES["recorded"]
 EMBEDDING = READERS.index("embedding")
 R_STATIC = tuple(READERS.index(name) for name in STATIC)
 
@@ -64,6 +64,8 @@ def _act(m, t, steps, unit, now):
         return packing.word_writer(m, t, Q_CONV, memory.CONV, now)
     if unit == U_LOGITS:
         return packing.word_writer(m, t, Q_LOGITS, memory.LOGITS, now)
+    if unit == U_RECORD:
+        return packing.word_writer(m, t, Q_RECORD, memory.RECORD, now)
     if unit == U_SEQUENCER:
         return _sequencer(m, t, now)
     return units.plain(m, t, steps, unit, now)
@@ -76,13 +78,13 @@ def _sequencer(m, t, now):
     if token.running == BUSY:
         return NEVER
     if token.running == ENDING:
-        if not token.headed:  # else the next one is chained to it, and waits for no answer
+        if not t[size.chains + token.number]:  # else the next one waits for no answer
             for n in range(len(WRITERS)):
                 if m.writers[n].done < m.writers[n].due:
                     return NEVER
         units.record(m, t, 4 * size.layers + 3, now)
         token.number += 1
-        if token.number == size.tokens:
+        if token.number == size.passes:
             token.running = OVER
             return NEVER
     token.running, token.begun = BUSY, now
@@ -92,13 +94,15 @@ def _sequencer(m, t, now):
     units.record(m, t, 0, now)
     if token.headed:
         for lane in range(LANE, LANE + size.lane_readers):
-            memory.command(m, t, lane, size.head_beats, now + 2, 0)
-        m.writers[memory.LOGITS].due += m.writers[memory.LOGITS].command
+            memory.command(m, t, lane, size.head_beats, now + 2, 0, 1)
+        for n in range(memory.LOGITS, memory.LOGITS + m.writers[memory.LOGITS].wide):
+            m.writers[n].due += m.writers[n].command
     _prefetch(m, t, now + 2)
     if not token.early:
         memory.states(m, t, now + 2)
     token.early = 0
-    memory.command(m, t, EMBEDDING, m.readers[EMBEDDING].segment, now + FETCH + 1, 0)
+    for n in range(EMBEDDING, EMBEDDING + size.vectors):
+        memory.command(m, t, n, m.readers[n].segment, now + FETCH + 1, 0, 1)
     wake(m, U_LANES, now + 1)
     wake(m, U_EPILOGUE, now + 1)
     return NEVER
@@ -108,6 +112,6 @@ def _sequencer(m, t, now):
 def _prefetch(m, t, at):
     """Ask for what is the same for every token: weights and parameters of the next one."""
     for lane in range(LANE, LANE + m.sizes.lane_readers):
-        memory.command(m, t, lane, m.readers[lane].segment, at, 0)
+        memory.command(m, t, lane, m.readers[lane].segment, at, 0, 1)
     for reader in R_STATIC:
-        memory.command(m, t, reader, m.readers[reader].segment, at, 0)
+        memory.command(m, t, reader, m.readers[reader].segment, at, 0, 1)

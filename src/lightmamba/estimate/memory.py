@@ -1,10 +1,13 @@
 """Memory of a running model: channels as in sim/memory.hpp, ports, readers and writers."""
 
 from lightmamba.arch.latency import QUEUE, READER, WRITER
+from lightmamba.arch.ports import RECORD as RECORDED
+from lightmamba.arch.registers import STATE_PORTS
 from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.places import (
     COMMAND_RING,
     FINE,
+    LANE,
     NEVER,
     QUEUES,
     READERS,
@@ -15,36 +18,51 @@ from lightmamba.estimate.places import WRITERS as NAMES
 from lightmamba.estimate.queues import BEATS, entry, push, wake
 
 __all__ = [
-    "CONV", "LOGITS", "STATE", "channel", "command", "read_port", "states", "store", "take_beat",
-    "take_word", "write_port",
+    "CONV", "LOGITS", "RECORD", "STATE", "channel", "command", "read_port", "states", "store",
+    "take_beat", "take_word", "wake_states", "write_port",
 ]  # fmt: skip
 
-STATE, CONV, LOGITS = range(len(NAMES))  # writers
-R_STATE, R_CONV = READERS.index("state"), READERS.index("conv_state")
-U_SEQUENCER, U_WRITERS, U_CHANNEL = UNITS["sequencer"], UNITS["write_state"], len(UNITS)
+# Writers: the first of each kind.
+STATE, CONV, LOGITS, RECORD = (
+    NAMES.index(name) for name in ("state", "conv_state", "logits", RECORDED)
+)
+R_STATE = READERS.index("state")
+R_STATES = R_STATE + STATE_PORTS  # the first reader behind those of the state
+U_SEQUENCER, U_CHANNEL = UNITS["sequencer"], len(UNITS)
 Q_AHEAD, Q_BEHIND = QUEUES["state_ahead"], QUEUES["state_behind"]
 ADDRESS, ARBITER, ANSWER = 1, 2, 3  # cycles of an address, behind an arbiter; of an answer
+WALK = 3  # cycles by which commands for heads come later than those for layers
+AHEAD = 1  # heads that the reader may have a command for before the unpacker has it
 
 
 @kernel
-def command(m, t, reader, beats, at, copy):
-    """Tell a reader to read so many beats, not before ``at``, of one of the state's copies."""
+def command(m, t, reader, beats, at, copy, times):
+    """Tell a reader to read so many beats, so many times, from ``at`` on; of a state's copy."""
     r = m.readers[reader]
-    place = r.ring + (r.first + r.commands) % COMMAND_RING * 3
-    t[place], t[place + 1], t[place + 2] = beats, at, copy
+    place = r.ring + (r.first + r.commands) % COMMAND_RING * 4
+    t[place], t[place + 1], t[place + 2], t[place + 3] = beats, at, copy, times
     r.commands += 1
     wake(m, m.sizes.read + r.port, at)
 
 
 @kernel
 def states(m, t, at):
-    """Ask for the state of every layer, and owe its writes."""
-    token = m.token
-    for reader, writer in ((R_STATE, STATE), (R_CONV, CONV)):
-        for _ in range(m.sizes.layers):
-            command(m, t, reader, m.readers[reader].segment, at, token.bank)
-            m.writers[writer].due += m.writers[writer].command
-    token.bank ^= 1
+    """Ask for what a pass reads layer by layer, or head by head; owe its writes."""
+    for reader in range(LANE):
+        r = m.readers[reader]
+        if r.each:
+            late = WALK if m.sizes.by_head and reader < R_STATES else 0
+            command(m, t, reader, r.segment, at + late, m.token.bank, r.each)
+    for writer in range(len(NAMES)):
+        m.writers[writer].due += m.writers[writer].each * m.writers[writer].command
+    m.token.bank ^= 1
+
+
+@kernel
+def wake_states(m, at):
+    """Let the readers of the state ask."""
+    for reader in range(R_STATE, R_STATE + m.sizes.state_ports):
+        wake(m, m.sizes.read + m.readers[reader].port, at)
 
 
 @kernel
@@ -73,13 +91,18 @@ def _burst(m, t, reader, now):
     if r.left == 0:
         if r.commands == 0 or r.credit == 0:
             return 0
-        place = r.ring + r.first % COMMAND_RING * 3
+        if m.sizes.by_head and reader < R_STATES and r.begun > m.packing.parts + AHEAD:
+            return 0  # the unpacker wakes it
+        place = r.ring + r.first % COMMAND_RING * 4
         if t[place + 1] > now:
             wake(m, unit, t[place + 1])
             return 0
-        r.first += 1
-        r.commands -= 1
+        t[place + 3] -= 1
+        if t[place + 3] == 0:
+            r.first += 1
+            r.commands -= 1
         r.credit -= 1
+        r.begun += 1
         r.left, r.bank, r.ready = t[place], t[place + 2], now + READER
     if r.ready > now:
         wake(m, unit, r.ready)
@@ -89,7 +112,7 @@ def _burst(m, t, reader, now):
         return 0
     if _place(port, r.bank) != port.origin and port.open:
         return 0  # one channel at a time; the last beat wakes it
-    if reader == R_STATE and _waiting(m, t, now) > m.sizes.state_fifo:
+    if reader < R_STATES and _waiting(m, t, now) > m.sizes.state_fifo:
         return 0  # the packer wakes it
     r.free -= beats
     r.left -= beats
@@ -263,9 +286,9 @@ def write_port(m, t, number, now):
             if w.left == 0:
                 w.left = w.command
                 w.layer += 1
-                if w.layer == m.sizes.layers:  # the next token writes the other copy
+                if w.layer == w.each:  # the next token writes the other copy
                     w.layer = 0
                     w.bank ^= 1
-            wake(m, U_WRITERS + writer, now + 1)
+            wake(m, w.unit, now + 1)
             return max(now, (port.finish + FINE - 1) // FINE)
     return NEVER

@@ -1,11 +1,13 @@
-"""Estimate a token: run a few of its layers, which are alike, and count the others."""
+"""Estimate a pass: run a few of its layers, which are alike, and count the others."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.amount import Amount
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Channel, Target
 from lightmamba.config import ModelConfig
@@ -17,10 +19,10 @@ from lightmamba.estimate.places import QUEUES
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.resources import resources
 from lightmamba.estimate.result import Estimate
-from lightmamba.estimate.workload import Workload
+from lightmamba.estimate.workload import Workload, modes
 from lightmamba.formats import Formats
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "estimate_pass"]
 
 Values = NDArray[np.float64]
 BUDGET = 500_000  # cycles of a token that are run, about
@@ -42,6 +44,8 @@ def estimate(
 ) -> Estimate:
     """Cycles, traffic and stalls of one token, without simulating the gates.
 
+    Machines of several tokens have other passes, too: the ``modes`` of what is returned.
+
     Parameters
     ----------
     config, formats, target, order
@@ -57,48 +61,84 @@ def estimate(
     if not 0 <= stalls <= 0.9:
         raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")
     work = Workload.of(config, formats, target, order)
+    area = resources(work.arch)
+    token, prompt = _values(work, stalls)
+    if work.arch.tokens == 1:
+        alone = _estimate(work.of_mode("prefill"), prompt, area)
+        return replace(_estimate(work, token, area), prompt_cycles=alone.cycles,
+                       modes={"prefill": alone})  # fmt: skip
+    others = {name: estimate_pass(work.of_mode(name), stalls=stalls, area=area)
+              for name in modes(work.arch) if name != "decode"}  # fmt: skip
+    prompt_cycles = -(-others["prefill"].cycles // others["prefill"].tokens)
+    return replace(_estimate(work, token, area), prompt_cycles=prompt_cycles, modes=others)
+
+
+def estimate_pass(
+    work: Workload, *, stalls: float = 0.0, area: Mapping[str, Amount] | None = None
+) -> Estimate:
+    """A pass of a steady run of such passes; ``area`` are the machine's resources, if known."""
+    values, _ = _values(work, stalls)
+    return _estimate(work, values, resources(work.arch) if area is None else area)
+
+
+def _values(work: Workload, stalls: float) -> tuple[Values, Values]:
+    """Cycles of a pass by what the lanes do; those of a token without its head."""
     counts = Quantities.of(work)
+    bound = max(*_channel_cycles(work, counts).values(), *counts.unit_cycles.values())
+    token, prompt = _passes(work, _runs(work, counts, bound, stalls))
+    # The queues that are run may still be filling: no chain is faster than its bound for long.
+    token[CYCLES.index("wait_activation")] += max(0.0, bound - token.sum())
+    return token, prompt
+
+
+def _channel_cycles(work: Workload, counts: Quantities) -> dict[str, float]:
+    """Cycles that the bytes of each channel take at its attainable rate."""
+    target = work.target
     channels = {channel.name: channel for channel in target.channels}
-    channel_cycles = {
+    return {
         name: sum(both) / channels[name].bytes_per_cycle(target.clock_mhz)
         for name, both in counts.channel_bytes.items()
     }
-    bound = max(*channel_cycles.values(), *counts.unit_cycles.values())
-    token, prompt = _tokens(work, _runs(work, counts, bound, stalls))
-    # The queues that are run may still be filling: no chain is faster than its bound for long.
-    token[CYCLES.index("wait_activation")] += max(0.0, bound - token.sum())
-    whole = integers(token)
+
+
+def _estimate(work: Workload, values: Values, area: Mapping[str, Amount]) -> Estimate:
+    counts, target, whole = Quantities.of(work), work.target, integers(values)
     found = Estimate(
         clock_mhz=target.clock_mhz,
         cycles=int(whole.sum()),
-        prompt_cycles=int(integers(prompt).sum()),
+        prompt_cycles=0,
         stalls=dict(zip(CYCLES, whole.tolist(), strict=True)),
         channel_bytes={name: sum(both) for name, both in counts.channel_bytes.items()},
-        channel_cycles=channel_cycles,
+        channel_cycles=_channel_cycles(work, counts),
         unit_cycles=counts.unit_cycles,
         nominal_bytes_per_cycle={
-            name: channel.gb_per_s * 1e3 / target.clock_mhz for name, channel in channels.items()
+            channel.name: channel.gb_per_s * 1e3 / target.clock_mhz for channel in target.channels
         },
-        resources=resources(work.arch),
+        resources=area,
+        tokens=work.tokens,
     )
     return replace(found, energy=energy(found, target))
 
 
 def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Run:
-    """Layers, rows of the head and tokens that are run: as many as the budget allows."""
+    """Layers, rows of the head and passes that are run: as many as the budget allows."""
     c, lanes = work.config, counts.unit_cycles["lanes"]
     slower = bound / lanes  # than lanes that never wait
     layer = slower * (work.in_beats + work.out_beats)
     head = slower * (lanes - c.n_layer * (work.in_beats + work.out_beats))
     layers = min(c.n_layer, max(FEWEST, min(MOST, int(BUDGET / layer))))
-    share = min(1.0, BUDGET / HEAD_SHARE / head)
+    share = min(1.0, BUDGET / HEAD_SHARE / head) if work.head else 1.0
     step = 2 * work.arch.lanes
     vocab = c.vocab_size if share == 1 else max(1, int(share * c.vocab_size / step)) * step
     copies, most = len(work.memory.states), int(BUDGET / (layers * layer + share * head))
+    if not work.chained:
+        heads, chains = (work.head,) * 2 * copies, (False,) * 2 * copies
+        return Run(layers, vocab, heads, chains, _looked_at(work), stalls)
     chain = max(2 * copies, min(TOKENS, copies * most))
     # The first one behind the chain does not yet stand for both copies.
-    prompt = (False,) * (2 * copies - 1) if most > 2 else ()
-    return Run(layers, vocab, (True,) * chain + prompt, _looked_at(work), stalls)
+    prompt = 2 * copies - 1 if most > 2 and work.arch.tokens == 1 else 0
+    heads = (True,) * chain + (False,) * prompt
+    return Run(layers, vocab, heads, heads, _looked_at(work), stalls)
 
 
 def _looked_at(work: Workload) -> tuple[int, ...]:
@@ -122,8 +162,8 @@ def _looked_at(work: Workload) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
-    """Stalls of a token with its head and of one without, each as long as the whole model's."""
+def _passes(work: Workload, sample: Run) -> tuple[Values, Values]:
+    """Stalls of a pass, as long as the whole model's; of a chain's token without its head, too."""
     ran, lists, steps = fill(work, sample)
     if not run(ran, lists, steps):
         rows = work.sizes["headdim"]
@@ -135,7 +175,8 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
     kept = lists[ran[0].sizes.records :][: math.prod(shape)]
     seen = kept.reshape(shape)[:, :, 1:].astype(np.float64)
     # Behind others, and before one if there is: one token for each copy that they read.
-    end, copies = max(1, sum(sample.heads) - 2) + 1, len(work.memory.states)
+    chain, copies = sum(sample.chains), len(work.memory.states)
+    end = max(1, chain - 2) + 1 if chain else len(sample.heads)
     token = seen[end - copies : end].mean(axis=0)
 
     missing = np.zeros(len(CYCLES))
@@ -145,10 +186,12 @@ def _tokens(work: Workload, sample: Run) -> tuple[Values, Values]:
         layer = (token[4 * end] - token[4 * begin]) / (end - begin)
         missing = (work.config.n_layer - layers) * layer
     whole = token[-1] - token[0] + missing
-    if sample.vocab < work.config.vocab_size:
+    if work.head and sample.vocab < work.config.vocab_size:
         slots = sample.vocab // work.arch.lanes
         rest = -(-work.config.vocab_size // work.arch.lanes) - slots
         whole += rest / (slots - slots // 2) * (token[4 * layers + 2] - token[4 * layers + 1])
+    if not chain:
+        return whole, whole
     if sample.heads[-1]:  # no token without a head was run: the layers, and the time to drain
         prompt = token[4 * layers] - token[0] + missing
         drained = [ran[0].queues[QUEUES[name]].latency for name in ("parts", "rows", "sum_in")]

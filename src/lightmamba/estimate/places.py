@@ -9,11 +9,12 @@ import numpy as np
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.graph import MEMORY
 from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.ports import AUX_READERS, AUX_WRITERS
+from lightmamba.arch.ports import RECORD, STATIC, of_token
+from lightmamba.arch.registers import LANES, MOST_TOKENS, STATE_PORTS
 
 __all__ = [
-    "COMMAND_RING", "EMPTY", "FINE", "HELD", "INPUTS", "LANE", "MODEL", "NEVER", "NONE", "OUTPUTS",
-    "QUEUES", "READERS", "REQUEST_RING", "SPECIAL", "UNITS", "WRITERS",
+    "CLIENT", "COMMAND_RING", "EMPTY", "FINE", "HELD", "INPUTS", "LANE", "MODEL", "NEVER", "NONE",
+    "OUTPUTS", "QUEUES", "READERS", "REQUEST_RING", "SPECIAL", "SSM", "UNITS", "WRITERS",
 ]  # fmt: skip
 
 NEVER = 1 << 60  # later than everything
@@ -33,12 +34,27 @@ def _most(end: str) -> int:
     return max(units.count(name) for name in units if name not in (*SPECIAL, MEMORY))
 
 
-INPUTS, OUTPUTS = _most("taker"), _most("giver")
+INPUTS, OUTPUTS = max(5, _most("taker")), max(4, _most("giver"))  # those of SSM below count, too
 
-READERS = ("state", *AUX_READERS)
+
+def _all(client: str) -> list[str]:
+    """What does for each token, slot or port what ``client`` does for the first."""
+    most = STATE_PORTS if client == "state" else MOST_TOKENS
+    return [of_token(client, n) for n in range(most)]
+
+
+# Readers and writers of the tokens of a pass, and those of the state's ports, stand side by side. A
+# unit takes from all of them in step, and gives to all of them.
+READERS = (*_all("state"), *_all("embedding"), *STATIC, *_all("conv_state"), RECORD)
 LANE = len(READERS)  # the first lane's reader
-WRITERS = ("state", *AUX_WRITERS)  # their units are the last ones of the graph
-INSIDE = ("rows", "words_in", "words_out")  # queues of the epilogue and of the activation buffer
+WRITERS = (*_all("state"), *_all("conv_state"), *_all("logits"), RECORD)
+WRITTEN = ("state", "conv_state", "logits", RECORD)  # their units are the last ones of the graph
+CLIENT = {name: first for first in ("embedding", *WRITTEN[:-1]) for name in _all(first)}
+# Queues of the epilogue, of the activation buffer, and of the state-space unit of several tokens,
+# which is four units: they gather heads, or those of a record, work on them, and hand y on.
+INSIDE = ("rows", "words_in", "words_out", "b", "gathered", "replayed", "again", "done", "ended",
+          "recorded")  # fmt: skip
+SSM = ("ssm_rows", "ssm_record", "ssm", "ssm_out")
 FIRST = ("embed", "lanes", "epilogue")  # act before those that give to them a job later
 
 
@@ -51,8 +67,9 @@ QUEUES = {name: n for n, name in enumerate([
 # follow; then for each port a unit that reads, and one that writes.
 UNITS = {name: n for n, name in enumerate([
     "sequencer", "unpacker", *FIRST, "router",
-    *(u.name for u in MACHINE.units if u.name not in (*FIRST, "activations")),
-    "words_in", "words_out", *(f"write_{name}" for name in WRITERS),
+    *(part for u in MACHINE.units if u.name not in (*FIRST, "activations")
+      for part in (SSM if u.name == "ssm" else (u.name,))),
+    "words_in", "words_out", *(f"write_{name}" for name in WRITTEN),
 ])}  # fmt: skip
 
 
@@ -66,7 +83,7 @@ UNIT = _record(
 )
 QUEUE = _record("ring mask head count room source target latency")
 READER = _record("port free burst left ready commands first credit have per_beat words count delay "
-                 "segment bank ring")  # fmt: skip
+                 "segment bank ring each begun")  # fmt: skip
 # A port's channel and that of the state's other copy; of reading, then of writing.
 PORT = _record("channel other bytes step last turn ask open most origin writer beats finish "
                "write_turn into clients count")  # fmt: skip
@@ -74,21 +91,23 @@ PORT = _record("channel other bytes step last turn ask open most origin writer b
 CHANNEL = _record("rate cost latency every pause phase credit limit time ring head count turn "
                   "writing turned")  # fmt: skip
 WRITER = _record("port stored whole depth burst left command open done reader per_beat part words "
-                 "count due most layer bank")  # fmt: skip
+                 "count due most layer bank each wide unit")  # fmt: skip
 JOB = _record("rows slots parts words twice vector norms")  # in_proj, out_proj and the LM head
-SIZE = _record("layers tokens lanes lane_readers per_cycle period d_model vocab state_words "
-               "word_beats beat_words state_fifo head_beats read write end "
-               "targets heads records")  # fmt: skip
+SIZE = _record("layers passes vectors lanes lane_readers per_cycle period d_model vocab "
+               "state_words word_beats beat_words state_fifo state_ports by_head head_beats "
+               "read write end targets heads chains records")  # fmt: skip
 TOKEN = _record("number begun headed running early bank reason since")
-PACKING = _record("have period part words filled beats grouped held sending sent next")
+PACKING = _record("have period part words begin parts filled beats grouped held sending sent "
+                  "closed next")  # fmt: skip
 
 
-MOST = 70  # readers, ports or channels of a machine: 64 lanes, and six others
+MOST = LANES + LANE  # readers, ports or channels of a machine
 ACTING, CARRYING = len(UNITS) + 3 * MOST, len(QUEUES) + MOST
-# All of a running model but its lists: `inputs` and `outputs` are the queues of a unit, `stalls`
-# cycles by what the lanes did.
+# All of a running model but its lists: `inputs` and `outputs` are the queues of a unit, `wide` how
+# many stand side by side where an input is named, `stalls` cycles by what the lanes did.
 MODEL = np.dtype((np.record, [
     ("units", UNIT, (ACTING,)), ("inputs", np.int64, (ACTING, INPUTS)),
+    ("wide", np.int64, (ACTING, INPUTS)),
     ("outputs", np.int64, (ACTING, OUTPUTS)), ("queues", QUEUE, (CARRYING,)),
     ("readers", READER, (MOST,)), ("ports", PORT, (MOST,)), ("channels", CHANNEL, (MOST,)),
     ("writers", WRITER, (len(WRITERS),)), ("jobs", JOB, (3,)), ("sizes", SIZE),

@@ -1,10 +1,10 @@
-"""What a token costs in bytes, beats, products and steps of each unit: counted, not simulated."""
+"""What a pass costs in bytes, beats, products and steps of each unit: counted, not simulated."""
 
 from dataclasses import dataclass
 
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.ports import ports
+from lightmamba.arch.ports import of_token, ports
 from lightmamba.estimate.workload import Workload
 
 __all__ = ["Quantities"]
@@ -14,7 +14,7 @@ UNCOUNTED = ("rms_in", "rms_out", "activations")  # a step or a few of each laye
 
 @dataclass(frozen=True)
 class Quantities:
-    """Counts of one token with its head.
+    """Counts of one pass.
 
     Parameters
     ----------
@@ -53,30 +53,35 @@ class Quantities:
             channel_bytes={n: (round(r), round(w)) for n, (r, w) in by_channel.items()},
             unit_cycles=_unit_cycles(work) | _port_cycles(beats, a.lanes),
             products={
-                "projections": c.n_layer * in_out,
-                "head": c.vocab_size * a.in_channels,
+                "projections": work.tokens * c.n_layer * in_out,
+                "head": work.head * work.tokens * c.vocab_size * a.in_channels,
             },
-            state_elements=c.n_layer * m.state_words * a.state_elements,
+            state_elements=work.steps * c.n_layer * m.state_words * a.state_elements,
         )
 
 
 def _port_beats(work: Workload) -> dict[str, tuple[int, int]]:
-    c, a, m = work.config, work.arch, work.memory
+    c, a, m, slots = work.config, work.arch, work.memory, len(work.slots)
     per_beat = a.aux_port_bits // WORD_BITS
 
     def whole(words: int) -> int:
         return -(-words // per_beat)
 
-    lane = m.layers_beats + m.head_beats
+    lane = m.layers_beats + work.head * m.head_beats
     state = c.n_layer * m.state_beats
+    loaded, stored = slots * state, work.stores * state
+    conv, record = slots * c.n_layer * whole(m.conv_words), c.n_layer * whole(m.recorded_words)
     words = dict(m.stream_words)
-    read = whole(words.pop("embedding")) + c.n_layer * whole(m.conv_words)
+    read = a.tokens * whole(words.pop("embedding")) + conv + work.replays * record
     read += sum(whole(c.n_layer * count) for count in words.values())
-    written = c.n_layer * whole(m.conv_words) + whole(m.logits_words)
+    logits = work.head * work.tokens * whole(m.logits_words)
+    written = conv + logits + work.records * record
     if a.shared_port:
-        return {"memory": (a.lanes * lane + state + read, state + written)}
+        return {"memory": (a.lanes * lane + loaded + read, stored + written)}
     lanes = {f"lane{n}": (lane, 0) for n in range(a.lanes)}
-    return lanes | {"state_read": (state, 0), "state_write": (0, state), "aux": (read, written)}
+    states = {of_token("state_read", n): (loaded, 0) for n in range(a.state_ports)}
+    states |= {of_token("state_write", n): (0, stored) for n in range(a.state_ports)}
+    return lanes | states | {"aux": (read, written)}
 
 
 def _port_cycles(beats: dict[str, tuple[int, int]], lanes: int) -> dict[str, int]:
@@ -98,13 +103,15 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
     layer["epilogue"] = epilogue(k.in_rows, 1) + epilogue(c.d_model, k.out_groups)
     layer["hadamard"] += f.transform.size(sizes["group_dim"]) - 1
     layer["embed"] = layer["head"] = 0
+    # Heads come in and leave row by row, whatever is done to them.
+    layer["ssm"] = max(work.steps * layer["ssm"], k.out_dim if a.tokens > 1 else 0)
     twice = a.head_twice * -(-c.vocab_size // a.lanes) * a.in_words
-    once = {
-        "lanes": work.head_beats(c.vocab_size) + twice,
-        "epilogue": epilogue(c.vocab_size, 1),
-        "residual": c.d_model,
-        "quant_in": a.in_channels,
-        "embed": a.in_channels,
-        "head": epilogue(c.vocab_size, 1),
-    }
+    once = {"residual": c.d_model, "embed": a.in_channels}
+    if work.head:
+        once |= {
+            "lanes": work.head_beats(c.vocab_size) + twice,
+            "epilogue": epilogue(c.vocab_size, 1),
+            "quant_in": a.in_channels,
+            "head": epilogue(c.vocab_size, 1),
+        }
     return {name: c.n_layer * each + once.get(name, 0) for name, each in layer.items()}

@@ -3,6 +3,9 @@
 ``resources.json`` holds, for each group of blocks and kind of arithmetic, how many cells a group
 takes as a sum over a few sizes of the configuration; ``python -m bench.synth`` measures and fits
 it. Memories whose size is a parameter are not fitted but counted, as synthesis counts them.
+
+Of several tokens no machine was synthesized yet: groups that each token has a copy of are
+multiplied, and what only such machines have is counted by hand (``more``).
 """
 
 import json
@@ -14,11 +17,11 @@ from importlib import resources as files
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, WORD_BITS
+from lightmamba.arch.contract import BLOCK, RECORD_BITS, WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.memories import memory_cells
-from lightmamba.arch.ports import ports
+from lightmamba.arch.ports import AUX_READERS, AUX_WRITERS, aux_readers, aux_writers, ports
 from lightmamba.arch.program import INSTRUCTION_BITS
 
 __all__ = ["FILE", "GROUPS", "Group", "group_of", "resources"]
@@ -27,6 +30,14 @@ FILE = "resources.json"  # beside this module
 CELLS = ("lut", "ff", "dsp", "bram18", "uram")
 CODE_BITS, EXPONENT_BITS = 6, 5  # of an activation's scale, of a block of state
 HOLD = 1  # entries of a buffered queue that are its output register
+# Cells of several tokens. Of a lane, per bit of its port: what tokens share (lanes of 32 and of 64
+# products of up to four tokens, synthesized alone). Of blocks of u280, synthesized: an element of B
+# and C in its store, what a word of the state needs for each of its rows, a counter, a walk.
+# Counted: registers of the host for a token.
+SHARED = {4: Amount(ff=2.1), 8: Amount(lut=0.4, ff=2.1)}
+STORED, ROW = Amount(lut=19.3, ff=16.5), Amount(lut=1500, ff=2900, dsp=2)
+COUNTER, WALK, TOLD = Amount(lut=18, ff=42), Amount(lut=319, ff=142), Amount(lut=150, ff=150)
+DISCRETE_BITS, Y_BITS, HEADS = 62, 24, 2  # of a head's parameters, of a row of y; heads that wait
 
 Sizes = tuple[float, ...]
 Memory = tuple[int, int]  # entries, bits
@@ -48,6 +59,10 @@ class Group:
         Those whose entries or bits depend on the machine, as (entries, bits).
     kind : function
         Names the arithmetic, where its width changes all sizes.
+    copies : function
+        How many of it there are: one, or one for each token.
+    more : function
+        Cells that only machines of several tokens have.
     """
 
     name: str
@@ -55,10 +70,13 @@ class Group:
     sizes: Shape
     memories: Callable[[ArchConfig], Iterable[Memory]] = lambda arch: ()
     kind: Callable[[ArchConfig], str] = lambda arch: "any"
+    copies: Callable[[ArchConfig], int] = lambda arch: 1
+    more: Callable[[ArchConfig], Amount] = lambda arch: Amount()
 
     def counted(self, arch: ArchConfig) -> Amount:
-        """Cells of the memories."""
-        return sum((memory_cells(*memory) for memory in self.memories(arch)), Amount())
+        """Cells of the memories, and of what only machines of several tokens have."""
+        found = sum((memory_cells(*memory) for memory in self.memories(arch)), Amount())
+        return found + self.more(arch) if arch.tokens > 1 else found
 
 
 def _widths(arch: ArchConfig) -> str:
@@ -70,15 +88,16 @@ def _codes(arch: ArchConfig) -> str:
 
 
 def _aux(arch: ArchConfig) -> list[Memory]:
-    words = arch.aux_fifo * WORD_BITS // arch.aux_port_bits
-    return [*[(words, arch.aux_port_bits)] * 5, *[(words - HOLD, arch.aux_port_bits)] * 2]
+    words, bits = arch.aux_fifo * WORD_BITS // arch.aux_port_bits, arch.aux_port_bits
+    readers, writers = len(aux_readers(arch)), len(aux_writers(arch))
+    return [*[(words, bits)] * readers, *[(words - HOLD, bits)] * writers]
 
 
 def _state(arch: ArchConfig) -> list[Memory]:
     word = arch.state_elements * 8 + arch.state_elements // BLOCK * EXPONENT_BITS
     read, written = STATE_READ_BURSTS * arch.burst_beats, STATE_WRITE_BURSTS * arch.burst_beats
-    bits = arch.state_port_bits
-    return [(arch.state_fifo - HOLD, word)] * 2 + [(read, bits), (written - HOLD, bits)]
+    ports = [(read, arch.state_port_bits), (written - HOLD, arch.state_port_bits)]
+    return [(arch.state_fifo - HOLD, word)] * 2 + ports * arch.state_ports
 
 
 def _activations(arch: ArchConfig) -> list[Memory]:
@@ -86,17 +105,60 @@ def _activations(arch: ArchConfig) -> list[Memory]:
     return [
         (arch.in_words, arch.products * 8 + codes),
         (arch.out_words, arch.products * arch.act_bits + codes),
-    ]
+    ] * arch.tokens
 
 
 def _queues(arch: ArchConfig) -> list[Memory]:
     """Of the streams that have one."""
     queues = [stream for stream in MACHINE.between() if stream.queue]
-    return [(getattr(arch, q.queue) - HOLD, MACHINE.bits(q.name)) for q in queues]
+    return [(getattr(arch, q.queue) - HOLD, arch.tokens * MACHINE.bits(q.name)) for q in queues]
 
 
 def _one(arch: ArchConfig) -> Sizes:
     return (1,)
+
+
+def _tokens(arch: ArchConfig) -> int:
+    return arch.tokens
+
+
+def _shared(arch: ArchConfig) -> Amount:
+    """What the lanes of the later tokens do not have again."""
+    return SHARED[arch.multiplier_bits].times(-(arch.tokens - 1) * arch.lanes * arch.port_bits)
+
+
+def _steps(arch: ArchConfig) -> Amount:
+    """Of the state-space unit: stores of B and C, what chooses from them, and buffers of heads."""
+    tokens, rows, word = arch.tokens, arch.word_rows, arch.state_elements
+    depth = HEADS * (1 << max(1, (-(-arch.head_rows // rows) - 1).bit_length()))
+    memories = [
+        (max(2, depth // HEADS * arch.row_words), word * 8 + word // BLOCK * EXPONENT_BITS),
+        *[(depth, rows * tokens * RECORD_BITS), (HEADS, tokens * DISCRETE_BITS)] * 2,
+        (depth, tokens * rows * Y_BITS),
+    ]  # fmt: skip
+    # Of new vectors B and C, of recorded ones B.
+    found = STORED.times((1.5 * tokens - rows) * arch.bc_elements) + ROW.times(rows - 1)
+    # A LUT for four inputs, for two bits of two; a register behind.
+    bits = 8 * arch.bc_elements
+    found += Amount(lut=bits * (2 * tokens + tokens) / 4 + 8 * word / 2, ff=2 * bits + 8 * word)
+    return sum((memory_cells(*memory) for memory in memories), found)
+
+
+def _windows(arch: ArchConfig) -> Amount:
+    """Of the convolution: inputs of all slots, chosen for all vectors, and those that are kept."""
+    bits = 8 * (arch.window + 3 * 3)
+    return Amount(lut=3 * bits, ff=3 * bits).times(arch.tokens)
+
+
+def _told(arch: ArchConfig) -> Amount:
+    """What the host tells of a pass, and losses by vector."""
+    losses = sum(counter.kind == "loss" for counter in MACHINE.counters)
+    return COUNTER.times(losses * (arch.tokens - 1)) + TOLD.times(arch.tokens)
+
+
+def _walks(arch: ArchConfig) -> Amount:
+    """Of the states of the convolution, and of the record."""
+    return WALK.times(arch.tokens)
 
 
 def _arbitrated(arch: ArchConfig) -> Sizes:
@@ -107,32 +169,38 @@ def _arbitrated(arch: ArchConfig) -> Sizes:
         for side in (port.readers, port.writers)
         if len(side) > 1
     )
-    return (1, arch.aux_port_bits, bits)
+    clients = len(aux_readers(arch)) + len(aux_writers(arch))
+    share = clients / (len(AUX_READERS) + len(AUX_WRITERS))  # of those of one token
+    return (share, share * arch.aux_port_bits, bits)
 
 
 GROUPS = (  # a block belongs to the first that it fits
     Group("lanes", r"units\.lanes\.lane.*", lambda a: (a.lanes, a.lanes * a.products),
-          kind=_widths),
+          kind=_widths, copies=_tokens, more=_shared),
     Group("lane control", r"units\.lanes",
-          lambda a: (1, a.lanes * a.port_bits, a.lanes * a.acc_bits), kind=_codes),
+          lambda a: (1, a.lanes * a.port_bits, a.tokens * a.lanes * a.acc_bits), kind=_codes),
     Group("weight readers", r"memory\.(read|segments|traffic)_lane.*",
           lambda a: (a.lanes, a.lanes * a.port_bits),
           lambda a: [(a.weight_fifo, a.port_bits)] * a.lanes),
     Group("state in memory",
-          r"memory\.(read_state|write_state|.*packer|state_.*|walk_state|fork_.*)",
-          lambda a: (1, a.state_port_bits, a.state_elements), _state),
-    Group("other readers and writers", r"memory\..*", _arbitrated, _aux),
+          r"memory\.((read|write|walk)_state\d*|.*packer\d*|state_.*|fork_.*)",
+          lambda a: (a.state_ports, a.state_ports * a.state_port_bits, a.state_elements), _state),
+    Group("other readers and writers", r"memory\..*", _arbitrated, _aux, more=_walks),
     Group("memory side", r"memory", lambda a: (1, a.lanes)),
-    Group("activations", r"units\.activations", lambda a: (1, a.products), _activations, _codes),
-    Group("epilogue", r"units\.epilogue.*", lambda a: (1, a.lanes, a.lanes * a.acc_bits)),
-    Group("ssm", r"units\.(ssm|bc).*", lambda a: (1, a.state_elements)),
-    Group("quantizers", r"units\.quant_.*", _one, kind=_codes),
+    Group("activations", r"units\.activations", lambda a: (1, a.products), _activations, _codes,
+          copies=_tokens),
+    Group("epilogue", r"units\.epilogue.*", lambda a: (1, a.lanes, a.lanes * a.acc_bits),
+          copies=_tokens),
+    Group("ssm", r"units\.(ssm|bc).*", lambda a: (1, a.state_elements), more=_steps),
+    Group("quantizers", r"units\.quant_.*", _one, kind=_codes, copies=_tokens),
     Group("queues", r"units\..*_queue", _one, _queues),
-    Group("residual", r"units\.residual", _one, lambda a: [(a.in_channels, 32)]),
-    Group("conv", r"units\.conv", _one),
-    Group("other units", r"units.*", _one),
+    Group("residual", r"units\.residual.*", _one, lambda a: [(a.in_channels, 32)] * a.tokens,
+          copies=_tokens),
+    Group("conv", r"units\.conv", _one, copies=_tokens, more=_windows),
+    Group("other units", r"units.*", _one, copies=_tokens),
     Group("sequencer", r"sequencer", _one, lambda a: [(a.program * INSTRUCTION_BITS // 32, 32)]),
-    Group("host and counters", r".*", lambda a: (1, a.lanes, len(ports(a)))),
+    Group("host and counters", r".*", lambda a: (1, a.lanes, len(ports(a))),
+          more=_told),
 )  # fmt: skip
 
 
@@ -164,7 +232,7 @@ def _group(group: Group, arch: ArchConfig) -> Amount:
         cell: sum(a * b for a, b in zip(factors, sizes, strict=True))
         for cell, factors in kinds[kind].items()
     }
-    return Amount(**fitted) + group.counted(arch)
+    return Amount(**fitted).times(group.copies(arch)) + group.counted(arch)
 
 
 @cache

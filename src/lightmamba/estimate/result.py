@@ -1,7 +1,7 @@
 """What an estimate says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lightmamba.arch.amount import Amount
 
@@ -35,26 +35,32 @@ class Energy:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A token of a model on a machine, without simulation.
+    """A pass of a model on a machine, without simulation: a token's, or that of several.
 
     Parameters
     ----------
     clock_mhz : float
     cycles, prompt_cycles : int
-        From a start to the next one, tokens chained greedily; without logits.
+        From a start to the next one, tokens chained greedily; per token of a prompt, without
+        logits.
     stalls : {name: int}
         Cycles by what the lanes do in them (``arch.counters.CYCLES``); they add up to ``cycles``.
     channel_bytes : {channel: int}
-        Bytes read and written per token with its head.
+        Bytes read and written.
     channel_cycles : {channel: float}
         Cycles that these take at the channel's attainable rate.
     unit_cycles : {unit: int}
-        Cycles that each unit works on a token.
+        Cycles that each unit works.
     nominal_bytes_per_cycle : {channel: float}
         What the data sheet promises.
     resources : {block: Amount}
     energy : Energy or None
         None where the target names no device.
+    tokens : int
+        Of the pass.
+    modes : {mode: Estimate}
+        Passes of other kinds, by the names of :func:`lightmamba.estimate.workload.modes`. What is
+        not there is like this one.
     """
 
     clock_mhz: float
@@ -67,15 +73,21 @@ class Estimate:
     nominal_bytes_per_cycle: Mapping[str, float]
     resources: Mapping[str, Amount]
     energy: Energy | None = None
+    tokens: int = 1
+    modes: Mapping[str, "Estimate"] = field(default_factory=dict)
+
+    def mode(self, name: str) -> "Estimate":
+        """A pass of another kind."""
+        return self.modes.get(name, self)
 
     @property
     def tokens_per_second(self) -> float:
-        """Greedy decoding, one sequence."""
-        return self.clock_mhz * 1e6 / self.cycles
+        """Of all sequences together; greedy decoding, if nothing else is said."""
+        return self.clock_mhz * 1e6 * self.tokens / self.cycles
 
     @property
     def bound_cycles(self) -> float:
-        """No machine of these channels and units does a token in fewer."""
+        """No machine of these channels and units does a pass in fewer."""
         return max(*self.channel_cycles.values(), *self.unit_cycles.values())
 
     @property

@@ -11,13 +11,25 @@ from numpy.typing import NDArray
 from lightmamba.arch.contract import BLOCK, CONV_HEADER, GROUP, WORD
 from lightmamba.arch.graph import Stream
 from lightmamba.arch.machine import MACHINE
+from lightmamba.arch.passes import steps as steps_of
 from lightmamba.arch.program import Kind
 from lightmamba.estimate.places import EMPTY, HELD, INPUTS, NONE, OUTPUTS
 from lightmamba.estimate.workload import Workload
 
-__all__ = ["gathering", "inputs", "outputs", "table"]
+__all__ = ["columns", "gathering", "inputs", "outputs", "table"]
 
 Table = NDArray[np.int8]
+# Queues of the state-space unit of several tokens, which is four units in the model.
+SSM = {
+    "bc": (["bc"], ["bc_ready", "b"]),
+    "ssm_rows": (["heads", "x", "b"], ["gathered", "recorded"]),
+    "ssm_record": (["record", "ended"], ["replayed"]),
+    "ssm": (
+        ["bc_ready", "state_ahead", "gathered", "replayed", "again"],
+        ["state_behind", "again", "done", "ended"],
+    ),
+    "ssm_out": (["done"], ["y"]),
+}
 
 
 def inputs(unit: str) -> list[Stream]:
@@ -30,6 +42,13 @@ def outputs(unit: str) -> list[Stream]:
     return [s for s in MACHINE.streams if s.giver == unit]
 
 
+def columns(unit: str, work: Workload) -> tuple[list[str], list[str]]:
+    """What a unit takes and gives, by name: columns of its table."""
+    if work.arch.tokens > 1 and unit in SSM:
+        return SSM[unit]
+    return [s.name for s in inputs(unit)], [s.name for s in outputs(unit)]
+
+
 def table(unit: str, work: Workload, vocab: int) -> Table:
     """Steps of a job of a unit, (steps, inputs and outputs), ``vocab`` rows of the head.
 
@@ -39,9 +58,10 @@ def table(unit: str, work: Workload, vocab: int) -> Table:
         If the items of a stream do not go into the unit's steps.
     """
     sizes = {**work.sizes, "vocab_size": vocab}
+    irregular = {**IRREGULAR, **SEVERAL} if work.arch.tokens > 1 else IRREGULAR
+    if unit in irregular:
+        return irregular[unit](work, sizes)
     steps = sizes[MACHINE.unit(unit).steps]
-    if unit in IRREGULAR:
-        return IRREGULAR[unit](work, sizes)
     found = _empty(steps)
     for first, streams in ((0, inputs(unit)), (INPUTS, outputs(unit))):
         for column, stream in enumerate(streams, first):
@@ -71,7 +91,8 @@ def _period(unit: str, steps: int, stream: Stream, sizes: Mapping[str, int]) -> 
     """Steps to an item."""
     if stream.items == MACHINE.unit(unit).steps:
         return stream.per if isinstance(stream.per, int) else sizes[stream.per]
-    count = stream.count(sizes)
+    # The graph has y by words of a row, but a word may hold several rows.
+    count = sizes["d_inner"] if stream.name == "y" else stream.count(sizes)
     if steps % count:
         raise ValueError(f"{unit} has {steps} steps, but {stream.name} {count} items")
     return steps // count
@@ -103,17 +124,16 @@ def _quantizer(steps: int, taken: int) -> Table:
 
 
 def _conv(work: Workload, sizes: Mapping[str, int]) -> Table:
-    """A step before every eight channels takes their header; state is of two channels."""
-    channels = sizes["conv_dim"]
+    """A step before every eight channels takes their header; words of state are of one or two."""
+    channels, of_word = sizes["conv_dim"], WORD // work.arch.window
     found = _empty(channels + -(-channels // CONV_HEADER))
     header = np.arange(len(found)) % (CONV_HEADER + 1) == 0
-    columns = [s.name for s in inputs("conv")]
-    found[:, columns.index("conv_params")] = 1
-    found[~header, columns.index("conv")] = 1
-    found[~header, columns.index("conv_read")] = _every(channels, 2)
-    columns = [s.name for s in outputs("conv")]
-    found[~header, INPUTS + columns.index("convolved")] = 1
-    found[~header, INPUTS + columns.index("conv_written")] = _every(channels, 2)
+    into, out = columns("conv", work)
+    found[:, into.index("conv_params")] = 1
+    found[~header, into.index("conv")] = 1
+    found[~header, into.index("conv_read")] = _every(channels, of_word)
+    found[~header, INPUTS + out.index("convolved")] = 1
+    found[~header, INPUTS + out.index("conv_written")] = _every(channels, of_word)
     return found
 
 
@@ -122,8 +142,8 @@ def _blocks(work: Workload, sizes: Mapping[str, int]) -> Table:
     kinds, ends = work.commands.block_ends(work.layer, work.order, work.formats.block)
     found, is_x = _empty(sizes["conv_dim"]), kinds == Kind.X
     found[:, 0] = 1
-    columns = [s.name for s in outputs("blocks")]
-    of = INPUTS + np.where(is_x, columns.index("x"), columns.index("bc"))
+    _, out = columns("blocks", work)
+    of = INPUTS + np.where(is_x, out.index("x"), out.index("bc"))
     found[np.arange(len(found)), of] = HELD
     found[ends, of[ends]] = HELD + np.diff(ends, prepend=-1)
     return found
@@ -133,7 +153,7 @@ def _ssm(work: Workload, sizes: Mapping[str, int]) -> Table:
     """A word of state per step; B and C are there before the first, and kept until y has left."""
     words = sizes["state_words"]
     found = _empty(words + 2)
-    into, out = [s.name for s in inputs("ssm")], [s.name for s in outputs("ssm")]
+    into, out = columns("ssm", work)
     found[0, into.index("bc_ready")], found[-1, into.index("bc_ready")] = 0, 1
     found[1:-1, into.index("state_ahead")] = 1
     found[1:-1, into.index("x")] = _every(words, sizes["row_words"])
@@ -141,6 +161,80 @@ def _ssm(work: Workload, sizes: Mapping[str, int]) -> Table:
     found[1:-1, INPUTS + out.index("state_behind")] = 1
     found[1:-1, INPUTS + out.index("y")] = _every(words, sizes["row_words"])
     found[-1, INPUTS + out.index("y")] = EMPTY
+    return found
+
+
+def _bc(work: Workload, sizes: Mapping[str, int]) -> Table:
+    """All of B, then all of C; a record takes B, too."""
+    found = _empty(sizes["bc_channels"])
+    found[:, 0], found[:, INPUTS] = 1, _every(len(found), len(found))
+    if work.records:
+        found[: len(found) // 2, INPUTS + 1] = 1
+    return found
+
+
+def _ssm_rows(work: Workload, sizes: Mapping[str, int]) -> Table:
+    """Rows of all tokens together, until a head is whole. A record takes them, too, and B first."""
+    arch, rows = work.arch, sizes["headdim"]
+    first, per = (arch.tokens, arch.record_words) if work.records else (0, 1)
+    head, (into, out) = _empty(first + rows * per), columns("ssm_rows", work)
+    last = first + (rows - 1) * per
+    head[0, into.index("heads")] = 1
+    head[first::per, into.index("x")] = 1
+    head[: last + 1, INPUTS + out.index("gathered")] = 0
+    head[last, INPUTS + out.index("gathered")] = 1
+    b = _empty(_b_words(work, sizes) if work.records else 0)
+    b[::per, into.index("b")] = 1
+    found = np.concatenate([b, np.tile(head, (sizes["nheads"], 1))])
+    if work.records:
+        found[:, INPUTS + out.index("recorded")] = 1
+    return found
+
+
+def _ssm_record(work: Workload, sizes: Mapping[str, int]) -> Table:
+    """A word of the record per step, of one job at a time: B, then head by head."""
+    arch, out = work.arch, INPUTS
+    head = _empty(arch.tokens + sizes["headdim"] * arch.record_words)
+    head[:, out], head[-1, out] = 0, 1
+    found = np.concatenate([_empty(_b_words(work, sizes)), np.tile(head, (sizes["nheads"], 1))])
+    found[:, 0], found[0, 1] = 1, 1
+    return found
+
+
+def _b_words(work: Workload, sizes: Mapping[str, int]) -> int:
+    """Words of B in the record of a layer."""
+    arch = work.arch
+    head = arch.tokens + sizes["headdim"] * arch.record_words
+    return work.memory.recorded_words - sizes["nheads"] * head
+
+
+def _ssm_steps(work: Workload, sizes: Mapping[str, int]) -> Table:
+    """All words of a head in each of its steps; a word needs its result of the step before."""
+    words, steps = sizes["head_words"], steps_of(work.slots)
+    into, out = columns("ssm", work)
+    head = _empty(len(steps) * words)
+    for n, step in enumerate(steps):
+        mine = slice(n * words, (n + 1) * words)
+        head[mine, into.index("state_ahead" if step["load"] else "again")] = 1
+        if step["store"]:
+            head[mine, INPUTS + out.index("state_behind")] = 1
+        if n + 1 < len(steps) and not steps[n + 1]["load"]:
+            head[mine, INPUTS + out.index("again")] = 1
+    needed = ["gathered", "replayed"] if work.replays else ["gathered"]
+    for column in (*(into.index(name) for name in needed), INPUTS + out.index("done")):
+        head[:, column], head[-1, column] = 0, 1
+    begin, end = _empty(1), _empty(1)
+    begin[0, into.index("bc_ready")], end[0, into.index("bc_ready")] = 0, 1
+    end[0, INPUTS + out.index("done")] = EMPTY
+    if work.replays:
+        end[0, INPUTS + out.index("ended")] = 1
+    return np.concatenate([begin, np.tile(head, (sizes["nheads"], 1)), end])
+
+
+def _ssm_out(work: Workload, sizes: Mapping[str, int]) -> Table:
+    """Rows of y of a head whose steps are done."""
+    found = _empty(sizes["d_inner"])
+    found[:, 0], found[:, INPUTS] = _every(sizes["d_inner"], sizes["headdim"]), 1
     return found
 
 
@@ -171,4 +265,8 @@ def _head(work: Workload, sizes: Mapping[str, int]) -> Table:
 IRREGULAR: Mapping[str, Callable[[Workload, Mapping[str, int]], Table]] = {
     "embed": _embed, "quant_in": _quant_in, "conv": _conv, "blocks": _blocks, "ssm": _ssm,
     "hadamard": _hadamard, "quant_out": _quant_out, "head": _head,
+}  # fmt: skip
+SEVERAL: Mapping[str, Callable[[Workload, Mapping[str, int]], Table]] = {
+    "bc": _bc, "ssm_rows": _ssm_rows, "ssm_record": _ssm_record, "ssm": _ssm_steps,
+    "ssm_out": _ssm_out,
 }  # fmt: skip

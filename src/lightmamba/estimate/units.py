@@ -47,7 +47,8 @@ def plain(m, t, steps, unit, now):
     row, ready = u.at + u.step, 0
     for k in range(INPUTS):
         if steps[row, k] >= 0:
-            ready = max(ready, when(m, t, m.inputs[unit, k]))
+            for queue in range(m.inputs[unit, k], m.inputs[unit, k] + m.wide[unit, k]):
+                ready = max(ready, when(m, t, queue))
     if ready + u.hold > now:
         return ready + u.hold
     for k in range(OUTPUTS):
@@ -59,7 +60,9 @@ def plain(m, t, steps, unit, now):
             if m.inputs[unit, k] < BEATS:
                 pop(m, m.inputs[unit, k], now)
             else:
-                take_word(m, m.inputs[unit, k] - BEATS, now)
+                first = m.inputs[unit, k] - BEATS
+                for reader in range(first, first + m.wide[unit, k]):
+                    take_word(m, reader, now)
     for k in range(OUTPUTS):
         gives, queue = steps[row, INPUTS + k], m.outputs[unit, k]
         if gives >= HELD:
@@ -191,7 +194,7 @@ def epilogue(m, t, now):
         u.working, u.slot, u.part, u.pair = 1, 0, 0, 0
         u.taking = m.jobs[kind(m, u.job)].parts
         after = token.number + 1
-        chained = token.headed and after < size.tokens and t[size.heads + after]
+        chained = t[size.chains + token.number] and after < size.passes and t[size.chains + after]
         if u.job == 2 * size.layers - 2 and chained:
             # Room for the head's command: with it, the chained token's state is asked for.
             command = token.begun + (2 * size.layers + 3) * FETCH

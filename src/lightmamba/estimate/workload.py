@@ -1,6 +1,7 @@
-"""The work of one token: the compiler's own numbers, as the performance model uses them."""
+"""The work of a pass: the compiler's own numbers, as the performance model uses them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.machine import EPILOGUE_ROWS
+from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.compiler import plan
@@ -17,17 +19,21 @@ from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
 
-__all__ = ["Workload"]
+__all__ = ["Workload", "modes"]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A model on a machine.
+    """A model on a machine, and what its passes hold; they come one like the other.
 
     Parameters
     ----------
     config, formats, target, arch, order
         As for the compiler.
+    slots : tuple of Share
+        Sequences with a part in the pass. Positions and what is fresh do not matter.
+    head : bool
+        Whether logits of any token are wanted.
     """
 
     config: ModelConfig
@@ -35,6 +41,8 @@ class Workload:
     target: Target
     arch: ArchConfig
     order: str
+    slots: tuple[Share, ...] = (Share(1),)
+    head: bool = True
 
     @staticmethod
     def of(config: ModelConfig, formats: Formats, target: Target, order: str) -> "Workload":
@@ -46,6 +54,41 @@ class Workload:
             If the gates of the target cannot run the model.
         """
         return Workload(config, formats, target, plan(config, formats, target, order), order)
+
+    def of_mode(self, name: str) -> "Workload":
+        """The same with passes of one of :func:`modes`."""
+        slots, head = modes(self.arch)[name]
+        return replace(self, slots=slots, head=head)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a pass."""
+        return sum(slot.tokens for slot in self.slots)
+
+    @property
+    def chained(self) -> bool:
+        """Whether passes follow each other without the host: greedy decoding of a sequence."""
+        return self.head and self.tokens == 1 and not self.slots[0].replay
+
+    @property
+    def replays(self) -> bool:
+        """Whether a pass applies tokens of a record again."""
+        return any(slot.replay for slot in self.slots)
+
+    @property
+    def records(self) -> bool:
+        """Whether a pass leaves tokens undecided, and writes a record of its own."""
+        return any(slot.tokens > slot.commit for slot in self.slots)
+
+    @property
+    def stores(self) -> int:
+        """Slots whose state changes for good."""
+        return sum(slot.replay + slot.commit > 0 for slot in self.slots)
+
+    @property
+    def steps(self) -> int:
+        """Updates of each state, replayed ones too."""
+        return sum(slot.replay + slot.tokens for slot in self.slots)
 
     @property
     def layer(self) -> Any:
@@ -71,7 +114,7 @@ class Workload:
             "embedding_words": m.stream_words["embedding"], "state_words": m.state_words,
             "row_words": a.row_words, "vocab_size": c.vocab_size, "in_rows": self.layer.in_rows,
             "lane_rows": -(-self.layer.in_rows // a.lanes), "one": 1,
-            **self.commands.job_sizes(self.layer, a.row_words),
+            **self.commands.job_sizes(self.layer, a.row_words, a.word_rows),
         }  # fmt: skip
 
     @property
@@ -97,3 +140,19 @@ class Workload:
         """Kind of every row of in_proj, in the order in which they come."""
         found: NDArray[np.int64] = self.commands.row_kinds(self.layer, self.order)
         return found
+
+
+def modes(arch: ArchConfig) -> Mapping[str, tuple[tuple[Share, ...], bool]]:
+    """Kinds of passes that are asked for: their slots, and whether logits are wanted.
+
+    ``decode``: one token of one sequence. ``prefill``: as many of a prompt as fit. ``batch``: one
+    of each of as many sequences. ``verify``: a token and as many guesses as may be undecided, all
+    guesses of the last pass being right: the most work that such a pass can be.
+    """
+    guesses = arch.undecided
+    return {
+        "decode": ((Share(1),), True),
+        "prefill": ((Share(arch.tokens, commit=arch.tokens),), False),
+        "batch": ((Share(1),) * arch.tokens, True),
+        "verify": ((Share(1 + guesses, replay=guesses, commit=1),), True),
+    }

@@ -125,8 +125,7 @@ class Design:
             size = 4 * (1 + register.wide)
             values = self.artifact.registers.get(register.name)
             listed = values if isinstance(values, list) else [values]
-            count = self.artifact.arch.lanes if register.name == "lane_base" else register.count
-            for n in range(count):
+            for n in range(register.counted(self.artifact.arch)):
                 value = listed[n] if n < len(listed) else None
                 bus = self.bus_of(value) if isinstance(value, Place) else ""
                 name = f"{register.name}_{n}" if register.count > 1 else register.name

@@ -10,7 +10,7 @@ from lightmamba.arch.program import Kind
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import BLOCKED, command, i_stream, o_stream
 
-__all__ = ["BCStore", "bc_layout"]
+__all__ = ["BCStore", "bc_layout", "element_memory"]
 
 
 def bc_layout(elements: int) -> data.StructLayout:
@@ -41,7 +41,7 @@ class BCStore(wiring.Component):
         All of a job is stored.
     address : In(range(config.bc_words))
         Word to read: group·row_words + word.
-    B, C : Out(bc_layout(S))
+    B, C : Out(bc_layout(config.bc_elements))
         What stands there, one cycle later.
     busy : Out(1)
         A command is not finished, or its token is not taken.
@@ -52,7 +52,7 @@ class BCStore(wiring.Component):
     def __init__(self, config: ArchConfig) -> None:
         self.config = config
         self.depth = max(2, config.bc_words)
-        layout = bc_layout(config.state_elements)
+        layout = bc_layout(config.bc_elements)
         super().__init__(
             {
                 "command": i_stream(command("bc")),
@@ -68,7 +68,7 @@ class BCStore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         job = Job(m, self.command, self.busy)
-        size = self.config.state_elements
+        size = self.config.bc_elements
         taken = Signal()
         m.d.comb += [
             self.i.ready.eq(job.active & ~self.o_ready.valid),
@@ -113,28 +113,35 @@ class BCStore(wiring.Component):
         for kind in (Kind.B, Kind.C):
             ours = taken & (self.i.payload.kind == kind)
             m.d.comb += Value.cast(getattr(self, kind.name)).eq(
-                self._memory(m, kind.name, ours, word, place)
-            )
+                element_memory(
+                    m, kind.name, self.config, write=ours, word=word, place=place,
+                    q=self.i.payload.q, exp=self.i.payload.exp, address=self.address,
+                )
+            )  # fmt: skip
         return m
 
-    def _memory(self, m: Module, name: str, write: Value, word: Value, place: Value) -> Value:
-        """Elements and exponents of one kind; the first element of a word clears the others."""
-        size, payload = self.config.state_elements, self.i.payload
-        parts = []
-        for part, count, width, at, value in (
-            ("q", size, 8, place, payload.q),
-            ("exp", size // BLOCK, 4, place[BLOCK.bit_length() - 1 :], payload.exp),
-        ):
-            store = memory.Memory(shape=unsigned(count * width), depth=self.depth, init=[])
-            m.submodules[f"{name}_{part}"] = store
-            enter, read = store.write_port(granularity=width), store.read_port()
-            first = place == 0
-            chosen = Cat(at == n for n in range(count)) if count > 1 else C(1, 1)
-            m.d.comb += [
-                enter.addr.eq(word),
-                enter.data.eq(Cat(value if n == 0 else Mux(first, 0, value) for n in range(count))),
-                enter.en.eq(Mux(write, Mux(first, ~C(0, count), chosen), 0)),
-                read.addr.eq(self.address),
-            ]
-            parts.append(read.data)
-        return Cat(parts)
+
+def element_memory(
+    m: Module, name: str, config: ArchConfig, *, write: Value, word: Value, place: Value,
+    q: Value, exp: Value, address: Value,
+) -> Value:  # fmt: skip
+    """Memory of words of elements and exponents; the first element of a word clears the others."""
+    size = config.bc_elements
+    parts = []
+    for part, count, width, at, value in (
+        ("q", size, 8, place, q),
+        ("exp", size // BLOCK, 4, place[BLOCK.bit_length() - 1 :], exp),
+    ):
+        store = memory.Memory(shape=unsigned(count * width), depth=max(2, config.bc_words), init=[])
+        m.submodules[f"{name}_{part}"] = store
+        enter, read = store.write_port(granularity=width), store.read_port()
+        first = place == 0
+        chosen = Cat(at == n for n in range(count)) if count > 1 else C(1, 1)
+        m.d.comb += [
+            enter.addr.eq(word),
+            enter.data.eq(Cat(value if n == 0 else Mux(first, 0, value) for n in range(count))),
+            enter.en.eq(Mux(write, Mux(first, ~C(0, count), chosen), 0)),
+            read.addr.eq(address),
+        ]
+        parts.append(read.data)
+    return Cat(parts)

@@ -6,7 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.arch.registers import REGISTERS, Register, offsets
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.registers import REGISTERS, offsets
 from lightmamba.rtl.axi import LITE_BITS, lite_slave
 from lightmamba.rtl.pipe import select
 
@@ -24,8 +25,8 @@ class HostPort(wiring.Component):
 
     Parameters
     ----------
-    lanes : int
-        How many of ``lane_base`` there are; the others read as 0.
+    config : ArchConfig, optional
+        Whose registers there are; all others read as 0.
 
     Members
     -------
@@ -45,25 +46,24 @@ class HostPort(wiring.Component):
 
     latency = 2
 
-    def __init__(self, lanes: int = 64) -> None:
-        self.lanes = lanes
+    def __init__(self, config: ArchConfig | None = None) -> None:
+        config = config or ArchConfig(lanes=64)
+        self.counts = {register: register.counted(config) for register in REGISTERS}
+        self.registers = [register for register, count in self.counts.items() if count]
         members: dict[str, Any] = {
             "bus": In(lite_slave()),
             "done": In(1),
             "done_latch": Out(1),
             "interrupt_out": Out(1),
         }
-        for register in REGISTERS:
+        for register in self.registers:
             bits = 64 if register.wide else 32
             members[register.name] = (In if register.access == "ro" else Out)(bits)
             if register.count > 1:
-                members[register.name] = members[register.name].array(self._count(register))
+                members[register.name] = members[register.name].array(self.counts[register])
             if register.access == "wo":
                 members[f"{register.name}_write"] = Out(1)
         super().__init__(members)
-
-    def _count(self, register: Register) -> int:
-        return min(register.count, self.lanes) if register.name == "lane_base" else register.count
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -71,7 +71,7 @@ class HostPort(wiring.Component):
         readable: dict[int, Value] = {}
         places = offsets()
         m.d.sync += self.interrupt[1:].eq(0)  # it keeps the enable bit only, the others pulse
-        for register in REGISTERS:
+        for register in self.registers:
             member = getattr(self, register.name)
             values = list(member) if register.count > 1 else [member]
             halves = [v[at : at + 32] for v in values for at in range(0, len(v), 32)]
@@ -90,6 +90,9 @@ class HostPort(wiring.Component):
                         m.d.sync += value.eq(data)
         with m.If(self.program_data_write):
             m.d.sync += self.program_index.eq(self.program_index + 1)
+        if hasattr(self, "step_index"):  # on machines of several tokens
+            with m.If(self.step_data_write):
+                m.d.sync += self.step_index.eq(self.step_index + 1)
 
         # Done, until it is acknowledged.
         acknowledge = Signal()

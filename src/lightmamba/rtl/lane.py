@@ -11,6 +11,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.rtl.pipe import Pipe, Timed, select
 from lightmamba.rtl.shifts import accumulate, add_tree, split_product
+from lightmamba.rtl.slices import wide
 
 __all__ = ["Lane", "control", "delays", "lane_latency", "split_product"]
 
@@ -28,15 +29,15 @@ def tree_steps(terms: int, levels: int) -> int:
 def control(config: ArchConfig) -> data.StructLayout:
     """What all lanes are told, each field at its own cycle (see :func:`delays`).
 
-    Fields: ``load``, the beat is one of scales; ``group``, which of them; ``code``, block scales;
-    ``upper``, this pass is of upper nibbles; ``add``, the beat counts; ``first``, it begins a
-    group; ``finish``, it ended a group; ``fresh``, that group was the first of a part.
+    Fields: ``load``, the beat is one of scales; ``group``, which of them; ``code``, block scales,
+    token by token; ``upper``, this pass is of upper nibbles; ``add``, the beat counts; ``first``,
+    it begins a group; ``finish``, it ended a group; ``fresh``, that group was the first of a part.
     """
     return data.StructLayout(
         {
             "load": 1,
             "group": range(config.port_bits // 8),
-            "code": data.ArrayLayout(6, config.codes),
+            "code": data.ArrayLayout(6, config.tokens * config.codes),
             "upper": 1,
             "add": 1,
             "first": 1,
@@ -70,7 +71,7 @@ def lane_latency(config: ArchConfig) -> int:
 
 
 class Lane(wiring.Component):
-    """Multiply a beat of weights with a word of activations; sum them with both scales.
+    """Multiply a beat of weights with a word of activations of every token; sum with both scales.
 
     One beat per cycle, without a stall. The sum of a part is on ``sum`` ``latency`` cycles after
     the issue of the part's last beat, for that cycle only.
@@ -90,11 +91,11 @@ class Lane(wiring.Component):
     beat : In(port_bits)
         Weights, the first in the lowest bits, or one scale byte per group.
     q : In(products x signed(multiplier_bits))
-        Activations, or their nibbles.
+        Activations, or their nibbles. Of several tokens: an array of T of them.
     control : In(control(config))
         Each field so many cycles after the issue as :func:`delays` says.
     sum : Out(signed(acc_bits))
-        Sum of a part.
+        Sum of a part. Of several tokens: an array of T sums.
     """
 
     interval = 1
@@ -107,12 +108,13 @@ class Lane(wiring.Component):
     def __init__(self, config: ArchConfig) -> None:
         self.config = config
         self.latency = lane_latency(config)
+        word = data.ArrayLayout(signed(config.multiplier_bits), config.products)
         super().__init__(
             {
                 "beat": In(config.port_bits),
-                "q": In(data.ArrayLayout(signed(config.multiplier_bits), config.products)),
+                "q": In(wide(word, config.tokens)),
                 "control": In(control(config)),
-                "sum": Out(signed(config.acc_bits)),
+                "sum": Out(wide(signed(config.acc_bits), config.tokens)),
             }
         )
 
@@ -124,15 +126,27 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pipe, at, told = Pipe(m), delays(self.config), self.control
+        pipe = Pipe(m)
         weights = pipe.step(lambda v: v, pipe.input(self.beat))
         code = self._group_code(pipe, weights)
+        if self.config.tokens == 1:
+            m.d.comb += self.sum.eq(self._token(pipe, weights, code, self.q, 0))
+            return m
+        ready = delays(self.config)["add"] + 1  # when the sum of a group is there
+        code = pipe.settle(pipe.delay(code, ready - 1))  # of several loads, so a register
+        for n in range(self.config.tokens):
+            m.d.comb += self.sum[n].eq(self._token(pipe, weights, code, self.q[n], n))
+        return m
 
-        value = self._products(pipe, weights)
+    def _token(self, pipe: Pipe, weights: Timed, code: Timed, q: Any, number: int) -> Value:
+        """Sum of a part of one token."""
+        m, told = pipe.m, self.control
+        value = self._products(pipe, weights, q, number * self.config.codes)
         if self.config.head_twice:
             value = pipe.step(
                 lambda v, up: Mux(up, v.shift_left(4), v),
-                value, Timed(told.upper, at["upper"]), shape=signed(self.group_bits),
+                value, Timed(told.upper, delays(self.config)["upper"]),
+                shape=signed(self.group_bits),
             )  # fmt: skip
         group = Signal(signed(self.group_bits), reset_less=True)
         with m.If(told.add):
@@ -142,8 +156,7 @@ class Lane(wiring.Component):
         total = accumulate(
             pipe, scaled, told.finish, told.fresh, bits=self.config.acc_bits, low=SUM_LOW
         )
-        m.d.comb += self.sum.eq(total.value)
-        return m
+        return total.value
 
     def _group_code(self, pipe: Pipe, weights: Timed) -> Timed:
         """Scale byte of the group that a beat belongs to; the bytes are kept until the next."""
@@ -164,10 +177,10 @@ class Lane(wiring.Component):
         far = pipe.comb(lambda i: i[3:], index)
         return pipe.step(lambda i, *bytes_: select(m, i, list(bytes_)), far, *near)
 
-    def _products(self, pipe: Pipe, weights: Timed) -> Timed:
-        """Sum of all products of a beat, each block times its scale."""
+    def _products(self, pipe: Pipe, weights: Timed, word: Any, first: int) -> Timed:
+        """Sum of all products of a beat, each block times its scale, from scale ``first`` on."""
         bits, width = self.config.weight_bits, self.config.multiplier_bits
-        q = pipe.step(lambda v: v, pipe.input(Value.cast(self.q)))
+        q = pipe.step(lambda v: v, pipe.input(Value.cast(word)))
         products = [
             pipe.step(
                 lambda w, a, n=n: (
@@ -183,7 +196,7 @@ class Lane(wiring.Component):
             _block_scaled(
                 pipe,
                 add_tree(pipe, products[n * block : (n + 1) * block], LEVELS),
-                Timed(self.control.code[n], delays(self.config)["code"]),
+                Timed(self.control.code[first + n], delays(self.config)["code"]),
             )
             for n in range(self.config.codes)
         ]

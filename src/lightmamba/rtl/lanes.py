@@ -13,6 +13,7 @@ from lightmamba.rtl.job import Job
 from lightmamba.rtl.lane import Lane, control, delays, lane_latency
 from lightmamba.rtl.layouts import command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
+from lightmamba.rtl.slices import Slices, wide
 
 __all__ = ["Lanes"]
 
@@ -20,7 +21,7 @@ OUTPUTS = 4  # parts in flight or waiting for the epilogue: full rate for parts 
 
 
 class Lanes(wiring.Component):
-    """Multiply a matrix, spread over the lanes, with the vector in the activation buffer.
+    """Multiply a matrix, spread over the lanes, with the vectors in the activation buffer.
 
     Per slot, per part, per word one beat of every lane; with ``twice`` each beat is used in two
     cycles running, for the upper and the lower nibbles. One beat per cycle, sustained; where
@@ -29,7 +30,8 @@ class Lanes(wiring.Component):
     ``scale_period`` beats of weights of a job, the first included. Slots, words and parts are at
     least 1; the words of a part are whole groups of 128.
 
-    No beat is taken that the job does not need. The vector's memory is released with the last beat.
+    No beat is taken that the job does not need. The vectors' memory is released with the last beat.
+    The vectors of a pass go in step: whatever is said of one vector holds for all of them.
 
     Source: ``numerics.linear.Projection``.
 
@@ -37,7 +39,7 @@ class Lanes(wiring.Component):
     ----------
     config : ArchConfig
     buffer : ActivationBuffer
-        Its read side is driven from here.
+        Its read side is driven from here. Of several tokens: :class:`Slices` of it.
 
     Members
     -------
@@ -45,7 +47,7 @@ class Lanes(wiring.Component):
     i_beat : In(stream of port_bits) per lane
         Weights and their scales.
     o : Out(stream of lanes x signed(acc_bits))
-        Sums of a part, one row per lane.
+        Sums of a part, one row per lane. Of several tokens: an array of T of them.
     busy : Out(1)
         A command is not finished, or its results are not taken.
     multiplying, scale, wait_activation, wait_memory, wait_epilogue : Out(1)
@@ -65,15 +67,17 @@ class Lanes(wiring.Component):
     wait_memory: Any
     wait_epilogue: Any
 
-    def __init__(self, config: ArchConfig, buffer: ActivationBuffer) -> None:
-        self.config, self.buffer = config, buffer
+    def __init__(self, config: ArchConfig, buffer: ActivationBuffer | Slices) -> None:
+        self.config = config
+        self.buffer: Any = buffer
         self.steps = lane_latency(config)  # from an issue to the lanes' sums
         self.latency = 1 + self.steps + 2
+        sums = data.ArrayLayout(signed(config.acc_bits), config.lanes)
         super().__init__(
             {
                 "command": i_stream(command("lanes")),
                 "i_beat": In(stream.Signature(config.port_bits)).array(config.lanes),
-                "o": o_stream(data.ArrayLayout(signed(config.acc_bits), config.lanes)),
+                "o": o_stream(wide(sums, config.tokens)),
                 "busy": Out(1),
                 "multiplying": Out(1),
                 "scale": Out(1),
@@ -136,7 +140,10 @@ class Lanes(wiring.Component):
                 Value.cast(lane.control).eq(told),
             ]
         issue = multiplying & operand.last
-        queue.connect(issue, Pipe(m).valid(issue, self.steps), Cat(lane.sum for lane in lanes))
+        sums = Cat(lane.sum for lane in lanes)
+        if c.tokens > 1:
+            sums = Cat(lane.sum[n] for n in range(c.tokens) for lane in lanes)
+        queue.connect(issue, Pipe(m).valid(issue, self.steps), sums)
         return m
 
     def _beats(self, m: Module, working: Value, used: Value, replaced: Value) -> Signal:
@@ -161,6 +168,10 @@ class Lanes(wiring.Component):
         )  # fmt: skip
         return here
 
+    def _of_tokens(self, member: Any) -> Value:
+        """What the buffer shows, of all tokens side by side."""
+        return Value.cast(member) if self.config.tokens == 1 else Cat(*map(Value.cast, member))
+
     def _operands(self, m: Module, job: Job, multiplying: Value) -> tuple[Signal, Any]:
         """Walk the vector ahead of the beats: whether an operand is there, and what it is.
 
@@ -168,11 +179,12 @@ class Lanes(wiring.Component):
         when it is empty or its content goes on.
         """
         c, buffer, given = self.config, self.buffer, self.command.payload
+        q, code = self._of_tokens(buffer.q), self._of_tokens(buffer.code)
         operand = Signal(
             data.StructLayout(
                 {
-                    "q": c.products * c.multiplier_bits,
-                    "code": len(Value.cast(buffer.code)),
+                    "q": c.tokens * c.products * c.multiplier_bits,
+                    "code": len(code),
                     "upper": 1,  # the lower nibbles follow, with the same beat
                     "part_end": 1,
                     "last": 1,  # nothing of the part comes after this
@@ -228,8 +240,8 @@ class Lanes(wiring.Component):
             m.d.sync += [
                 loaded.eq(1),
                 second.eq(upper),
-                operand.q.eq(Value.cast(buffer.q)),
-                operand.code.eq(Value.cast(buffer.code)),
+                operand.q.eq(q),
+                operand.code.eq(code),
                 operand.upper.eq(upper),
                 operand.part_end.eq(read_ends[0]),
                 operand.last.eq(read_ends[0] & ~upper),

@@ -11,11 +11,19 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.ports import ADDRESS_BITS, AUX_READERS, STATIC, ports
+from lightmamba.arch.ports import ADDRESS_BITS, STATIC, aux_readers, aux_writers, of_token, ports
 from lightmamba.arch.program import Op
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
 from lightmamba.rtl.counters import Counters, Traffic
+from lightmamba.rtl.memory_slots import (
+    commands_of,
+    gather,
+    later_logits,
+    later_vectors,
+    spread,
+    walk_slots,
+)
 from lightmamba.rtl.pipe import Pipe
 from lightmamba.rtl.prefetch import LayerWalk, Segments
 from lightmamba.rtl.reader import Reader, WordReader
@@ -63,13 +71,22 @@ class MemorySide(Elaboratable):
                 f"lane{n}": Reader(config.port_bits, config.weight_fifo, burst)
                 for n in range(config.lanes)
             },
-            "state": Reader(config.state_port_bits, STATE_READ_BURSTS * burst, burst),
-            **{name: WordReader(aux, words, burst) for name in AUX_READERS},
+            **{
+                of_token("state", n): Reader(
+                    config.state_port_bits, STATE_READ_BURSTS * burst, burst
+                )
+                for n in range(config.state_ports)
+            },
+            **{name: WordReader(aux, words, burst) for name in aux_readers(config)},
         }
         self.writers: dict[str, Any] = {
-            "state": Writer(config.state_port_bits, STATE_WRITE_BURSTS * burst, burst),
-            "conv_state": WordWriter(aux, words, burst),
-            "logits": WordWriter(aux, words, burst),
+            **{
+                of_token("state", n): Writer(
+                    config.state_port_bits, STATE_WRITE_BURSTS * burst, burst
+                )
+                for n in range(config.state_ports)
+            },
+            **{name: WordWriter(aux, words, burst) for name in aux_writers(config)},
         }
         self.traffic = {port.name: Traffic() for port in ports(config)}
 
@@ -165,7 +182,8 @@ class MemorySide(Elaboratable):
             ]
             self._start(m, walk, self.sequencer.begin)
             join(m, walk.o, self.readers[name].command)
-        for name in (*STATIC, "embedding"):
+        several = self.config.tokens > 1
+        for name in STATIC if several else (*STATIC, "embedding"):
             join(m, self.readers[name].o, units.port(MACHINE.client(name).target))
 
     def _start(self, m: Module, walk: Any, start: Value) -> None:
@@ -174,11 +192,16 @@ class MemorySide(Elaboratable):
     def _layers(self, m: Module) -> None:
         """State and convolution state: layer by layer, when the sequencer says so."""
         host, units = self.host, self.units
-        m.submodules.unpacker = unpacker = StateUnpacker(self.config)
-        m.submodules.packer = packer = StatePacker(self.config)
-        join(m, self.readers["state"].o, unpacker.i)
+        several = self.config.tokens > 1
+        states = [of_token("state", n) for n in range(self.config.state_ports)]
+        unpackers = [StateUnpacker(self.config) for _ in states]
+        packers = [StatePacker(self.config) for _ in states]
+        for n, (state, unpacker, packer) in enumerate(zip(states, unpackers, packers, strict=True)):
+            m.submodules[of_token("unpacker", n)] = unpacker
+            m.submodules[of_token("packer", n)] = packer
+            join(m, self.readers[state].o, unpacker.i)
         # Words wait beside the unit, so that it takes one per cycle however narrow the port is.
-        shape, depth = unpacker.o.payload.shape(), self.config.state_fifo
+        shape, depth = units.ssm.i_state.payload.shape(), self.config.state_fifo
         m.submodules.state_ahead = ahead = StreamQueue(shape, depth)
         m.submodules.state_behind = behind = StreamQueue(shape, depth)
         # What is ahead of the unit and what is behind it fit into one queue together: else reading
@@ -186,13 +209,23 @@ class MemorySide(Elaboratable):
         waiting = Signal(range(2 * depth + 1))
         m.d.sync += [
             waiting.eq(ahead.level + behind.level),
-            self.readers["state"].hold.eq(waiting > depth),
+            *(self.readers[state].hold.eq(waiting > depth) for state in states),
         ]
-        join(m, unpacker.o, ahead.i)
+        if len(states) > 1:
+            gather(m, [unpacker.o for unpacker in unpackers], ahead.i)
+        else:
+            join(m, unpackers[0].o, ahead.i)
         join(m, ahead.o, units.ssm.i_state)
         join(m, units.ssm.o_state, behind.i)
-        join(m, behind.o, packer.i)
-        join(m, packer.o, self.writers["state"].i)
+        if len(states) > 1:
+            spread(m, behind.o, [packer.i for packer in packers])
+        else:
+            join(m, behind.o, packers[0].i)
+        for state, packer in zip(states, packers, strict=True):
+            join(m, packer.o, self.writers[state].i)
+        if several:
+            walk_slots(self, m, unpackers, packers)
+            return
         join(m, self.readers["conv_state"].o, units.conv.i_state)
         join(m, units.conv.o_state, self.writers["conv_state"].i)
         counts = {
@@ -216,12 +249,16 @@ class MemorySide(Elaboratable):
             if name == "state":
                 m.d.comb += host.state_copy.eq(walk.copy)
             self._start(m, walk, self.sequencer.state)
-            also = {"state": (unpacker, packer)}.get(name, (None, None))
-            self._command(m, f"{name}_read", walk.o, self.readers[name].command, also[0])
-            self._command(m, f"{name}_write", walk.o_write, self.writers[name].command, also[1])
+            also = {"state": (unpackers[0], packers[0])}.get(name, (None, None))
+            words = host.state_words
+            self.command(m, f"{name}_read", walk.o, self.readers[name].command, also[0], words)
+            self.command(
+                m, f"{name}_write", walk.o_write, self.writers[name].command, also[1], words
+            )
 
-    def _command(self, m: Module, name: str, source: Any, target: Any, also: Any) -> None:
-        """Hand a command on; ``also`` gets one too, of a layer's words of state."""
+    @staticmethod
+    def command(m: Module, name: str, source: Any, target: Any, also: Any, words: Value) -> None:
+        """Hand a command on; ``also`` gets one too, of so many words of state."""
         if also is None:
             join(m, source, target)
             return
@@ -230,7 +267,7 @@ class MemorySide(Elaboratable):
         join(m, fork.o0, target)
         m.d.comb += [
             also.command.valid.eq(fork.o1.valid),
-            also.command.payload.words.eq(self.host.state_words),
+            also.command.payload.words.eq(words),
             fork.o1.ready.eq(also.command.ready),
         ]
 
@@ -253,29 +290,35 @@ class MemorySide(Elaboratable):
             logits.payload.count.eq(host.logits_words),
         ]
         # The address is ready four cycles after `begin`, long before the first dispatch.
-        with m.If(sequencer.dispatch & (sequencer.op == Op.EMBED)):
-            m.d.sync += row.valid.eq(1)
-        with m.Elif(row.ready):
-            m.d.sync += row.valid.eq(0)
-        with m.If(sequencer.dispatch & (sequencer.op == Op.HEAD)):
-            m.d.sync += logits.valid.eq(1)
-        with m.Elif(logits.ready):
-            m.d.sync += logits.valid.eq(0)
-        join(m, self.units.head.o_word, self.writers["logits"].i)
+        for command, op in ((row, Op.EMBED), (logits, Op.HEAD)):
+            with m.If(sequencer.dispatch & (sequencer.op == op)):
+                m.d.sync += command.valid.eq(1)
+            with m.Elif(command.ready):
+                m.d.sync += command.valid.eq(0)
+        if self.config.tokens > 1:
+            later_vectors(self, m)
+        else:
+            join(m, self.units.head.o_word, self.writers["logits"].i)
 
     def _pending(self, m: Module) -> None:
         """Writes of the running token that are not answered."""
-        sequencer, owed = self.sequencer, []
-        for name in ("state", "conv_state"):
-            left = Signal(16, name=f"unwritten_{name}")
-            begun = Value.cast(sequencer.begin).replicate(len(self.host.layers))
-            m.d.sync += left.eq(left + (self.host.layers & begun) - self.writers[name].done)
+        sequencer, host, owed = self.sequencer, self.host, []
+        several = self.config.tokens > 1
+        counts = (
+            commands_of(self, m) if several else dict.fromkeys(("state", "conv_state"), host.layers)
+        )
+        for name, count in counts.items():
+            left = Signal(24 if several else 16, name=f"unwritten_{name}")
+            begun = Value.cast(sequencer.begin).replicate(len(count))
+            m.d.sync += left.eq(left + (count & begun) - self.writers[name].done)
             owed.append(left.any())
-        logits = Signal()
+        logits: Value = Signal()
         with m.If(sequencer.dispatch & (sequencer.op == Op.HEAD)):
             m.d.sync += logits.eq(1)
         with m.Elif(self.writers["logits"].done):
             m.d.sync += logits.eq(0)
+        if several:
+            logits = logits | later_logits(self, m)
         m.d.comb += self.writes_pending.eq(Cat(owed).any() | logits)
 
     def count(self, counters: Counters) -> None:

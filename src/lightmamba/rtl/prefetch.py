@@ -9,7 +9,7 @@ from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.rtl.axi import COUNT_BITS, READ, WRITE
 from lightmamba.rtl.layouts import o_stream
 
-__all__ = ["LayerWalk", "Segments"]
+__all__ = ["LayerWalk", "Segments", "Walk"]
 
 PENDING = 4  # tokens whose commands wait for their turn
 LAYER_BITS = 16
@@ -154,8 +154,8 @@ class LayerWalk(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.reads = reads = _Walk()
-        m.submodules.writes = writes = _Walk()
+        m.submodules.reads = reads = Walk()
+        m.submodules.writes = writes = Walk()
         credit = Signal(LAYER_BITS + 1)  # less one: its highest bit says that there is none
         for walk, o in ((reads, self.o), (writes, self.o_write)):
             m.d.comb += [
@@ -186,12 +186,23 @@ class LayerWalk(wiring.Component):
         return m
 
 
-class _Walk(wiring.Component):
+class Walk(wiring.Component):
     """One command per layer and token, each when ``allowed``, which never falls before a command.
 
     Tokens that start too early wait; ``fresh`` comes out as ``zero``. Layers begin at ``base`` and
     at ``other`` in turns; ``turn`` says which of them the next token takes.
+
+    Members
+    -------
+    run, start, fresh, layers, base, other, stride : In
+        As of :class:`LayerWalk`.
+    turn : Out
+    allowed : In
+    o : Out(stream of READ)
+        Its ``count`` stays 0.
     """
+
+    latency, interval = 2, 1
 
     def __init__(self) -> None:
         super().__init__(

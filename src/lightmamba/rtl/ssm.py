@@ -14,6 +14,7 @@ from lightmamba.rtl.layouts import BLOCKED, DISCRETE, command, i_stream, o_strea
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import add_tree, saturate
 from lightmamba.rtl.ssm_read import SKIP, Contraction, add_words, contract, finish, skip
+from lightmamba.rtl.ssm_tokens import LATENCY, StepsPath, members, y_latency
 from lightmamba.rtl.ssm_update import (
     LEFT,
     UPDATE,
@@ -24,22 +25,12 @@ from lightmamba.rtl.ssm_update import (
     normalize,
     update,
 )
+from lightmamba.rtl.ssm_walk import Held
 from lightmamba.rtl.state import state_layout
 
 __all__ = ["Ssm"]
 
 ADDRESS = 4  # cycle in which the address of B and C goes out: they meet dt·x in cycle 6
-
-
-class Held:
-    """One operand, kept until it is popped; ready does not depend on valid."""
-
-    def __init__(self, m: Module, i: Any, pop: Value) -> None:
-        self.full = Signal()
-        self.payload: Any = Signal(i.payload.shape(), reset_less=True)
-        m.d.comb += i.ready.eq(~self.full | pop)
-        with m.If(i.ready):
-            m.d.sync += [self.full.eq(i.valid), self.payload.eq(i.payload)]
 
 
 class Walk:
@@ -121,7 +112,7 @@ class Walk:
 
 
 class Ssm(wiring.Component):
-    """Update the state of every head by one token and read y from it.
+    """Update the state of every head by one token, or by T of them, and read y from it.
 
     One word of S state elements per cycle, sustained over rows and heads, while operands come and
     outputs are taken; ``latency`` cycles from the transfer of a word to what it becomes on
@@ -130,39 +121,69 @@ class Ssm(wiring.Component):
     A job begins when ``i_bc`` offers a token and takes it at its end: until then B and C must stay
     as they are. Operands of the next job may wait at the inputs meanwhile.
 
+    With ``config.tokens`` T above one a head goes through the steps of a list (``arch.passes``): a
+    state comes in with a step that loads it, goes from step to step, and goes out after a step that
+    stores it. Both latencies are those of a head of one step: y of a head leaves when its last step
+    is done, a row per cycle, and ``y_latency`` is from its last word to its first row. A head of
+    19 words or more goes from step to step without a pause; a smaller one waits for its results.
+
     Parameters
     ----------
     config : ArchConfig
-        S = ``state_elements``, ``row_words`` and ``groups``.
+        S = ``state_elements``, ``row_words`` or ``word_rows`` R, ``groups``, ``tokens``.
 
     Members
     -------
     command : In(stream of command("ssm"))
-    i_head : In(stream of DISCRETE)
+    i_head : In(stream of DISCRETE, or T of them)
         Once per head.
-    i_x : In(stream of BLOCKED)
+    i_x : In(stream of BLOCKED, or T of them)
         Once per row.
     i_bc : In(stream of 1)
         B and C can be read.
     i_state : In(stream of state_layout(S))
-        Once per word.
+        Once per word; for each step that loads, where there are steps.
     o_state : Out(stream of state_layout(S))
-    o_y : Out(stream of s24)
-        Once per row.
+        For each step that stores.
+    o_y : Out(stream of s24, or T of them)
+        Once per row. That of a vector without a step is anything.
     token : In(8)
-        Position, for the dither; read at the beginning of a job.
+        Position, for the dither; read at the beginning of a job. Only of one token.
     address : Out(range(config.bc_words))
         Word of B and C: group·row_words + word.
-    B, C : In(bc_layout(S))
+    B, C : In(bc_layout(config.bc_elements)), or T of them
         What stands there, one cycle later.
-    lost_h : Out(range(S + 1))
-        How many elements overflowed the frame.
-    lost_y : Out(2)
+    lost_h : Out(range(S + 1)), or T of them
+        How many elements overflowed the frame, in steps of new vectors.
+    lost_y : Out(range(2·R + 1)), or T of them
         How many values overflowed 24 bits: h·C, and that with D·x.
     waiting : Out(1)
         There is a job, and some operand is missing.
     busy : Out(1)
         A command is not finished, or its results are not taken.
+
+    Of several tokens only, and stable while a pass works, but for streams and the probe:
+
+    i_b : In(stream of T BLOCKED)
+        Channels as they go to the stores of B and C; those of B go into the record.
+    i_record, o_record : In, Out(stream of u64)
+        Record of an earlier pass, and of this one, in one format: channels of B, then head by head
+        a word of DISCRETE for each vector, and rows of x. A channel or a row is
+        ``config.record_words`` words: of each vector q, and above it its exponent.
+    replays, records : In(1)
+        The one is taken, the other given.
+    step_write, step_index, step_data : In
+        Write one STEP; nothing is written while a pass works.
+    last_step : In(range(config.steps))
+        Steps of a head, less one.
+    position : In(8)
+        Added to that of every step, modulo 256.
+    b_channels : In(16)
+        Channels of B, of all groups.
+    d_state : In(9)
+        Channels of B of one group.
+    probe_h : Out({valid, q, exp})
+        Every word of every step when it is new.
     """
 
     interval = 1
@@ -174,28 +195,34 @@ class Ssm(wiring.Component):
         several = config.row_words > 1  # words of a row are added up in a cycle of their own
         self.latency = 9 + UPDATE
         self.y_latency = 23 + UPDATE + (size // BLOCK).bit_length() - 1 + several
-        super().__init__(
-            {
-                "command": i_stream(command("ssm")),
-                "i_head": i_stream(DISCRETE),
-                "i_x": i_stream(BLOCKED),
-                "i_bc": i_stream(1),
-                "i_state": i_stream(state),
-                "o_state": o_stream(state),
-                "o_y": o_stream(signed(self.op.out.bits)),
-                "token": In(8),
-                "address": Out(range(max(2, config.bc_words))),
-                "B": In(bc),
-                "C": In(bc),
-                "lost_h": Out(range(size + 1)),
-                "lost_y": Out(2),
-                "waiting": Out(1),
-                "busy": Out(1),
-            }
-        )
+        ports: dict[str, Any] = {
+            "command": i_stream(command("ssm")),
+            "i_head": i_stream(DISCRETE),
+            "i_x": i_stream(BLOCKED),
+            "i_bc": i_stream(1),
+            "i_state": i_stream(state),
+            "o_state": o_stream(state),
+            "o_y": o_stream(signed(self.op.out.bits)),
+            "token": In(8),
+            "address": Out(range(max(2, config.bc_words))),
+            "B": In(bc),
+            "C": In(bc),
+            "lost_h": Out(range(size + 1)),
+            "lost_y": Out(2),
+            "waiting": Out(1),
+            "busy": Out(1),
+        }
+        if config.tokens > 1:
+            del ports["token"]
+            ports |= members(config)
+            self.latency, self.y_latency = LATENCY, y_latency(config)
+        super().__init__(ports)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.config.tokens > 1:
+            StepsPath(m, self)
+            return m
         job = Job(m, self.command, self.busy)
         issue, pop_row, pop_head = Signal(), Signal(), Signal()
         state, x = Held(m, self.i_state, issue), Held(m, self.i_x, pop_row)

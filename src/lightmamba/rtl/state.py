@@ -2,7 +2,8 @@
 
 In memory a layer's words stand in order, in beats as wide as the port; one beat of exponents (a
 byte per 32 elements, the first lowest) precedes every 32 beats of elements. Both end with a layer,
-padded with zeros. Exponents of 32 beats fill one beat at every width.
+padded with zeros. Exponents of 32 beats fill one beat at every width. With several tokens, a head
+stands for a layer; with several ports, each has its part of every word, as if it were a word.
 """
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
@@ -36,10 +37,10 @@ class _Gear:
     """How words of S elements and beats of a port meet: one is a multiple of the other."""
 
     def __init__(self, config: ArchConfig) -> None:
-        self.port, self.word = config.state_port_bits, config.state_elements * 8
+        self.port, self.word = config.state_port_bits, config.port_elements * 8
         self.beats = max(1, self.word // self.port)  # of a word
         self.words = max(1, self.port // self.word)  # of a beat
-        self.exps = config.state_elements // BLOCK  # of a word, a byte each
+        self.exps = config.port_elements // BLOCK  # of a word, a byte each
         self.slots = PERIOD * self.port // self.word  # words between two beats of exponents
 
 
@@ -69,7 +70,7 @@ class StateUnpacker(wiring.Component):
             {
                 "command": i_stream(STATE_COMMAND),
                 "i": i_stream(self.gear.port),
-                "o": o_stream(state_layout(config.state_elements)),
+                "o": o_stream(state_layout(config.port_elements)),
                 "busy": Out(1),
             }
         )
@@ -151,7 +152,7 @@ class StatePacker(wiring.Component):
         super().__init__(
             {
                 "command": i_stream(STATE_COMMAND),
-                "i": i_stream(state_layout(config.state_elements)),
+                "i": i_stream(state_layout(config.port_elements)),
                 "o": o_stream(self.gear.port),
                 "busy": Out(1),
             }

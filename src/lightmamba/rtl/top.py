@@ -1,5 +1,6 @@
 """The whole accelerator, and its Verilog."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Value
@@ -61,7 +62,7 @@ class Top(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.host_port = host = HostPort(config.lanes)
+        m.submodules.host_port = host = HostPort(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.units = units = Units(config)
         masters = {port.name: getattr(self, port.name) for port in ports(config)}
@@ -71,6 +72,7 @@ class Top(wiring.Component):
 
         for unit in COMMANDS:
             join(m, getattr(sequencer, f"command_{unit}"), getattr(units, unit).command)
+        first = units.head.next if config.tokens == 1 else units.head.next[0]
         m.d.comb += [
             sequencer.program_write.eq(host.program_data_write),
             sequencer.program_index.eq(host.program_index),
@@ -81,10 +83,14 @@ class Top(wiring.Component):
             sequencer.token.eq(host.token),
             sequencer.position.eq(host.position),
             sequencer.chain.eq(host.chain),
-            sequencer.next.eq(units.head.next),
+            sequencer.next.eq(first),
             sequencer.units_busy.eq(units.busy),
             sequencer.writes_pending.eq(memory.writes_pending),
-            units.ssm.token.eq(sequencer.begin_position),
+            *(
+                [units.ssm.token.eq(sequencer.begin_position)]
+                if config.tokens == 1
+                else self._pass(host, sequencer, units)
+            ),
             host.magic.eq(MAGIC),
             host.version.eq(INTERFACE),
             host.hash.eq(self.build_hash),
@@ -94,7 +100,7 @@ class Top(wiring.Component):
                     sequencer.busy, host.done_latch, memory.drained, memory.error, sequencer.illegal
                 )
             ),
-            host.next.eq(units.head.next),
+            host.next.eq(first),
             host.units.eq(units.working),
             host.finished.eq(sequencer.finished),
             count.enable.eq(sequencer.busy),
@@ -109,18 +115,35 @@ class Top(wiring.Component):
                 self._show(m, probe, valid, values)
         return m
 
+    def _pass(self, host: Any, sequencer: Any, units: Any) -> Iterator[Any]:
+        """What the units are told of a pass of several tokens."""
+        tokens, ssm, conv = self.config.tokens, units.ssm, units.conv
+        yield ssm.step_write.eq(host.step_data_write)
+        yield ssm.step_index.eq(host.step_index)
+        yield ssm.step_data.eq(host.step_data)
+        yield ssm.last_step.eq(host.last_step)
+        yield ssm.position.eq(sequencer.begin_position)
+        yield ssm.replays.eq(host.record[0])
+        yield ssm.records.eq(host.record[1])
+        yield ssm.b_channels.eq(host.b_channels)
+        yield ssm.d_state.eq(host.d_state)
+        for n in range(tokens):
+            yield Value.cast(conv.slot[n]).eq(host.slot[n])
+            yield Value.cast(conv.vector[n]).eq(host.vector[n])
+            yield units.used[n].eq(host.vector[n][0])
+        for n in range(1, tokens):
+            yield host.later_next[n - 1].eq(units.head.next[n])
+
     def _show(self, m: Module, probe: Probe, valid: Value, values: list[Value]) -> None:
         """Register a probe, each number extended to the bits that memory has for it."""
         port, parts = getattr(self, f"probe_{probe.name}"), []
-        for element, value in zip(probe.elements, values, strict=True):
-            bits = 8 * int(element.dtype[1])
+        each = [element for element in probe.elements for _ in range(probe.tokens)]
+        for element, value in zip(each, values, strict=True):
+            bits, is_signed = 8 * int(element.dtype[1]), element.dtype[0] == "i"
             whole = Value.cast(value)
-            if element.count == 1:
-                parts.append(_extend(whole, bits, element.dtype[0] == "i"))
-                continue
-            each = len(whole) // element.count
+            size = len(whole) // element.count
             parts += [
-                _extend(whole[n * each : (n + 1) * each], bits, element.dtype[0] == "i")
+                _extend(whole[n * size : (n + 1) * size], bits, is_signed)
                 for n in range(element.count)
             ]
         m.d.sync += [port.valid.eq(valid), port.value.eq(Cat(parts))]

@@ -8,12 +8,14 @@ from typing import Any
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.counters import of_vector
 from lightmamba.arch.graph import Unit
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.program import COMMANDS
 from lightmamba.rtl.counters import Counters
 from lightmamba.rtl.layouts import shape
-from lightmamba.rtl.streams import StreamQueue, join
+from lightmamba.rtl.slices import Slices, wide
+from lightmamba.rtl.streams import Fork, StreamQueue, join
 
 __all__ = ["Units"]
 
@@ -43,20 +45,30 @@ class Units(Elaboratable):
     ssm: Any
 
     def __init__(self, config: ArchConfig) -> None:
+        self.config = config
         self.parts: dict[str, Any] = {}
         for unit in sorted(MACHINE.units, key=lambda u: u.name == "lanes"):
             self.parts[unit.name] = self._made(unit, config)
         for stream in MACHINE.between():
             if stream.queue:
-                queue = StreamQueue(shape(stream.payload), stream.depth(config))
-                self.parts[f"{stream.name}_queue"] = queue
+                item = wide(shape(stream.payload), 1 if stream.shared else config.tokens)
+                self.parts[f"{stream.name}_queue"] = StreamQueue(item, stream.depth(config))
         for name, part in self.parts.items():
             setattr(self, name, part)
         self.busy = Signal()
         self.working = Signal(len(COMMANDS))
         self.for_head = Signal()  # what quant_in works on is the head's input
+        self.used = Signal(config.tokens)  # vectors of the pass that hold a token
 
     def _made(self, unit: Unit, config: ArchConfig) -> Any:
+        """A unit, or as many copies as there are tokens."""
+        if config.tokens == 1 or unit.whole:
+            return self._one(unit, config)
+        ends = [end for s in MACHINE.streams if s.shared for end in (s.source, s.target)]
+        shared = [end.split(".")[1] for end in ends if end.split(".")[0] == unit.name]
+        return Slices(lambda: self._one(unit, config), config.tokens, shared)
+
+    def _one(self, unit: Unit, config: ArchConfig) -> Any:
         """A unit: made of the build parameters, or of nothing, but for three."""
         file, name = unit.rtl.split(":")
         kind = getattr(import_module(f"lightmamba.rtl.{file}"), name)
@@ -77,23 +89,29 @@ class Units(Elaboratable):
         m = Module()
         for name in dict.fromkeys([*COMMANDS, *self.parts]):
             m.submodules[name] = self.parts[name]
-        for o, i in self._streams():
+        for o, i in self._streams(m):
             join(m, o, i)
-        m.d.comb += [
-            self.bc.address.eq(self.ssm.address),
-            Value.cast(self.ssm.B).eq(Value.cast(self.bc.B)),
-            Value.cast(self.ssm.C).eq(Value.cast(self.bc.C)),
-        ]
+        m.d.comb += self.bc.address.eq(self.ssm.address)
+        for name in ("B", "C"):
+            given, taken = getattr(self.bc, name), getattr(self.ssm, name)
+            several = self.config.tokens > 1
+            for o, i in zip(given, taken, strict=True) if several else [(given, taken)]:
+                m.d.comb += Value.cast(i).eq(Value.cast(o))
         with m.If(self.quant_in.command.valid & self.quant_in.command.ready):
             m.d.sync += self.for_head.eq(self.quant_in.command.payload.head)
         working = Cat(self.parts[u].busy | self.parts[u].command.valid for u in COMMANDS)
         m.d.sync += [self.working.eq(working), self.busy.eq(working.any())]
         return m
 
-    def _streams(self) -> Iterator[tuple[Any, Any]]:
+    def _streams(self, m: Module) -> Iterator[tuple[Any, Any]]:
         """Output and input of every connection, in the order of the graph."""
         for stream in MACHINE.between():
             source, target = self.port(stream.source), self.port(stream.target)
+            if stream.target == "bc.i" and self.config.tokens > 1:  # B is recorded, too
+                m.submodules.fork_b = fork = Fork(source.payload.shape(), 2)
+                yield source, fork.i
+                yield fork.o1, self.ssm.i_b
+                source = fork.o0
             if stream.queue:
                 queue = self.parts[f"{stream.name}_queue"]
                 yield source, queue.i
@@ -102,6 +120,9 @@ class Units(Elaboratable):
 
     def count(self, counters: Counters) -> None:
         """Connect everything that the units count."""
+        if self.config.tokens > 1:
+            self._count_vectors(counters)
+            return
         events = {c.name: [self.port(event) for event in c.events] for c in MACHINE.counters}
         working = Cat(events[c.name] for c in MACHINE.counters if c.kind == "cycle")
         lost = self.quant_in.lost_scale
@@ -113,15 +134,44 @@ class Units(Elaboratable):
             for event in added:
                 counters.count(name, event)
 
+    def _count_vectors(self, counters: Counters) -> None:
+        """The same for several tokens, their losses apart; vectors without a token lose nothing."""
+        for counter in (c for c in MACHINE.counters if c.kind != "loss"):
+            for event in counter.events:
+                counters.count(counter.name, self.port(event))
+        cycles = (self.port(e) for c in MACHINE.counters if c.kind == "cycle" for e in c.events)
+        counters.count("idle", ~Cat(cycles).any())
+        counters.count("ssm_busy", self.ssm.busy & ~self.ssm.waiting)
+        for n in range(self.config.tokens):
+            events = {
+                c.name: [self.port(event)[n] for event in c.events]
+                for c in MACHINE.counters
+                if c.kind == "loss"
+            }
+            lost = self.quant_in.lost_scale[n]
+            events["in_proj.scale"] = [Mux(self.for_head, 0, lost)]
+            events["head.scale"] = [Mux(self.for_head, lost, 0)]
+            for name, added in events.items():
+                for event in added:
+                    counters.count(of_vector(name, n), Mux(self.used[n], event, 0))
+
     def seen(self) -> Iterator[tuple[str, Value, list[Value]]]:
         """Every probe: its name, when it has something to show, and its fields."""
         for unit in MACHINE.units:
             for shown in unit.shows:
-                port = self.port(f"{unit.name}.{shown.port}")
-                if not hasattr(port, "ready"):
-                    yield shown.name, port.valid, [getattr(port, e.name) for e in shown.elements]
+                if not shown.there(self.config):
                     continue
-                payload = port.payload
-                fields = getattr(payload.shape(), "members", {})
-                values = [getattr(payload, e.name) if fields else payload for e in shown.elements]
-                yield shown.name, port.valid & port.ready, values
+                port = self.port(f"{unit.name}.{shown.port}")
+                several = self.config.tokens > 1 and not shown.shared
+                if hasattr(port, "ready"):
+                    valid = port.valid & port.ready
+                    views = port.payload if several else [port.payload]
+                else:
+                    views = port if several else [port]
+                    valid = views[0].valid
+                yield shown.name, valid, [_field(v, e.name) for e in shown.elements for v in views]
+
+
+def _field(view: Any, name: str) -> Any:
+    """A field of a record, or the value itself where it is a number."""
+    return getattr(view, name) if getattr(view.shape(), "members", {}) else view

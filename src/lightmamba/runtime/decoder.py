@@ -1,21 +1,28 @@
 """A device as a decoder: what computes logits for :func:`lightmamba.runtime.generate`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.counters import LOSSES
-from lightmamba.errors import InputError
+from lightmamba.errors import DeviceError, InputError
+from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
 
-__all__ = ["DeviceDecoder", "DeviceSequence"]
+__all__ = ["DeviceDecoder", "DeviceSequence", "seconds_of"]
 
 
-@dataclass(frozen=True)
+def seconds_of(cycles: int, artifact: Artifact) -> float:
+    """What so many cycles take at the clock of a build's target."""
+    return cycles / (artifact.target.clock_mhz * 1e6)
+
+
+@dataclass
 class DeviceSequence:
     """A sequence on a device, after some tokens.
 
@@ -32,9 +39,11 @@ class DeviceSequence:
 
 
 class DeviceDecoder:
-    """A device as what :func:`lightmamba.runtime.generate` takes: one sequence, one token a time.
+    """A device as what :func:`lightmamba.runtime.generate` takes, with one sequence.
 
-    The state is the device's own; a state is valid until the next one is made from it.
+    It feeds as many tokens at once as the hardware takes. On hardware of several tokens it is a
+    :class:`~lightmamba.runtime.drafting.PassDecoder`. The state is the device's own; a state is
+    valid until the next one is made from it.
 
     Parameters
     ----------
@@ -43,7 +52,14 @@ class DeviceDecoder:
     model : QuantizedModel
         Sizes and the exponent of the logits.
     progress
-        Called after every token with how many were run.
+        Called after every pass with how many tokens were run.
+
+    Attributes
+    ----------
+    cycles, tokens
+        Of all passes; guesses that were not accepted are no tokens.
+    guesses
+        How many a pass may hold, at most.
     """
 
     def __init__(
@@ -52,11 +68,15 @@ class DeviceDecoder:
         model: QuantizedModel,
         progress: Callable[[int], None] | None = None,
     ) -> None:
+        if device.artifact is None:
+            raise DeviceError("load a build first")
         self.device, self.progress, self.model = device, progress, model
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
+        self.guesses = device.artifact.arch.undecided
         self.cycles = 0
         self.tokens = 0
+        self._artifact = device.artifact
 
     @property
     def counters(self) -> dict[str, int]:
@@ -64,10 +84,26 @@ class DeviceDecoder:
         counted = self.device.counters()
         return {name: counted[name] for name in LOSSES}
 
-    def empty_state(self, batch: int) -> DeviceSequence:
-        """Begin a sequence."""
+    @property
+    def seconds(self) -> float:
+        """What all passes took by the clock of the hardware, not what a simulation takes."""
+        return seconds_of(self.cycles, self._artifact)
+
+    def empty_state(self, batch: int, undecided: int = 0) -> DeviceSequence:
+        """Begin a sequence.
+
+        Raises
+        ------
+        InputError
+            If it is more than one, or the hardware cannot leave so many tokens undecided.
+        """
         if batch != 1:
             raise InputError(f"a device runs one sequence at a time, not {batch}")
+        if undecided > self.guesses:
+            raise InputError(
+                f"the hardware of this build leaves at most {self.guesses} tokens of a sequence "
+                f"undecided, not {undecided}"
+            )
         return DeviceSequence()
 
     def forward(
@@ -75,28 +111,51 @@ class DeviceDecoder:
     ) -> tuple[NDArray[np.int32], DeviceSequence]:
         """Run ids (1, seqlen); logits (1, 1 or seqlen, vocab) and the new state.
 
+        Tokens that a pass left undecided are given up.
+
         Raises
         ------
         InputError
             If the device has gone on since with this sequence or another one.
         """
+        fresh, count, most = self._begins(state), ids.shape[1], self._artifact.arch.tokens
+        rows = []
+        for at in range(0, count, most):
+            part = ids[0, at : at + most]
+            wanted = len(part) if not last_only else int(at + most >= count)
+            rows.append(self._run(Pass((Slot(0, part, wanted, fresh=fresh and at == 0),))))
+        return np.concatenate(rows)[None], self._now()
+
+    def run(self, work: Pass, state: Any) -> NDArray[np.int32]:
+        """Carry out a pass of the one sequence; logits (wanted, vocab). The state goes on.
+
+        Raises
+        ------
+        InputError
+            As :meth:`forward`, or if the hardware cannot take the pass.
+        """
+        fresh = self._begins(state)
+        logits = self._run(Pass(tuple(replace(slot, fresh=fresh) for slot in work.slots)))
         now = self._now()
-        if state not in (DeviceSequence(), now):
+        state.key, state.tokens = now.key, now.tokens
+        return logits
+
+    def _begins(self, state: Any) -> bool:
+        """Whether a sequence begins with this state; else it must be the device's."""
+        if state not in (DeviceSequence(), self._now()):
             raise InputError(
                 "a device goes on from its own last token only, and another one has run since; "
                 "save its state before, and restore it"
             )
-        rows, fresh = [], state == DeviceSequence()
-        for n, token in enumerate(ids[0]):
-            head = not last_only or n == ids.shape[1] - 1
-            self.device.start(int(token), fresh=fresh and n == 0, head=head)
-            self.cycles += self.device.wait()
-            self.tokens += 1
-            if head:
-                rows.append(self.device.logits())
-            if self.progress is not None:
-                self.progress(self.tokens)
-        return np.stack(rows)[None], self._now()
+        return bool(state == DeviceSequence())
+
+    def _run(self, work: Pass) -> NDArray[np.int32]:
+        self.device.submit(work)
+        self.cycles += self.device.wait()
+        self.tokens += sum(slot.replay + slot.committed for slot in work.slots)
+        if self.progress is not None:
+            self.progress(self.tokens)
+        return self.device.wanted_logits()
 
     def _now(self) -> DeviceSequence:
         mine = self.device.sequences[0]

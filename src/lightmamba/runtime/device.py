@@ -1,4 +1,4 @@
-"""The accelerator as the host sees it: a build, one token at a time.
+"""The accelerator as the host sees it: a build, one pass at a time.
 
 All that has an order in time is written here, once, for simulator and board; what each of them
 gives is in :mod:`lightmamba.runtime.primitives`.
@@ -18,8 +18,10 @@ from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.passes import Pass, Slot
-from lightmamba.runtime.primitives import Flags, Primitives
+from lightmamba.runtime.primitives import Flags
 from lightmamba.runtime.resident import Resident, reach, residents
+from lightmamba.runtime.results import Results
+from lightmamba.runtime.staging import Staged, Staging
 
 __all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
 
@@ -46,7 +48,7 @@ class DeviceState:
     build: str
 
 
-class Device(Primitives):
+class Device(Results):
     """An accelerator with a model on it, and the states of one or several sequences.
 
     ``load`` a build, then ``submit`` a pass and ``wait``, or ``start`` a token of one sequence.
@@ -54,11 +56,9 @@ class Device(Primitives):
 
     def __init__(self) -> None:
         super().__init__()
-        self.artifact: Artifact | None = None
-        self.bases: Mapping[str, int] = {}  # where each channel begins
         self.sequences: list[Resident] = []
         self._active = 0  # the sequence whose addresses the registers hold
-        self._running = False
+        self._staging: Staging | None = None  # of hardware of several tokens
         self._cycles = 0  # that the device had counted when the last token was done
 
     def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
@@ -68,10 +68,6 @@ class Device(Primitives):
             for at in range(0, len(image), CHUNK):
                 part = np.asarray(image[at : at + CHUNK])
                 self.write_memory(region.channel, self.address(region) + at, part)
-
-    def address(self, region: Region) -> int:
-        """Where a region of the build begins in the memory of this device."""
-        return self.bases[region.channel] + region.address
 
     def load(self, artifact: Artifact, sequences: int = 1) -> None:
         """Bring a build onto the device; what sequences left there is forgotten.
@@ -106,11 +102,14 @@ class Device(Primitives):
             )
         self._drain()
         self.artifact = None
-        self.sequences = residents(artifact, sequences)
-        more = [region for each in self.sequences[1:] for region in each.all]
+        self.sequences, records = residents(artifact, sequences)
+        more = [region for each in self.sequences[1:] for region in each.all] + records[1:]
         self.bases = self._allocated(reach(more, artifact))
         self.place(artifact, [*artifact.regions, *more])
         self.artifact = artifact
+        self._staging = (
+            Staging(artifact.arch, self.sequences, records) if artifact.arch.tokens > 1 else None
+        )
         self._configure()
 
     def start(
@@ -146,17 +145,49 @@ class Device(Primitives):
         work
             Sequences are those on the device, from 0 on.
         chain
-            So many tokens more, each the last one's arg-max.
+            So many tokens more, each the last one's arg-max; of a pass with one token.
 
         Raises
         ------
         InputError
-            If the hardware cannot take so many tokens at once or leave one undecided, there is no
-            such sequence, or an id is outside the vocabulary.
+            If the hardware cannot take so many tokens at once, accept them or leave them undecided,
+            there is no such sequence, or an id is outside the vocabulary.
         """
-        config = self._loaded().model["config"]
+        vocab = int(self._loaded().model["config"]["vocab_size"])
         self._settled()
-        (slot,), vocab = work.slots[:1], int(config["vocab_size"])
+        for slot in work.slots:
+            self._resident(slot.sequence)
+            for token in slot.tokens:
+                if not 0 <= token < vocab:
+                    raise InputError(
+                        f"token id {token} is out of range; the model's are 0 to {vocab - 1}"
+                    )
+        if chain and not work.wanted:
+            raise ValueError("a chain of tokens needs logits: want those of its first token")
+        if chain and not (work.tokens == work.slots[0].committed == 1 and not work.slots[0].replay):
+            raise ValueError("a chain begins with one token alone, which is certain")
+        staged = self._staged(work)
+        for slot in work.slots:
+            if slot.fresh:
+                self.sequences[slot.sequence].begin()
+        first, position = work.slots[0], 0  # of several tokens, each step says its own
+        if staged is None or self._staging is None:
+            self._activate(first.sequence)
+            position = self.sequences[first.sequence].position
+        else:
+            self._staging.write(staged, work, self.write, self.address, self._row)
+        self.write("token", int(first.tokens[0]))
+        self.write("chain", chain)
+        self.write("position", position)
+        fresh = first.fresh or staged is not None  # there each slot says it for itself
+        self.write("start", fresh | (work.wanted > 0) << 1)
+        self._work, self._running = (work, staged), True
+
+    def _staged(self, work: Pass) -> Staged | None:
+        """What hardware of several tokens is told; refuse what this hardware cannot do."""
+        if self._staging is not None:
+            return self._staging.stage(work)
+        slot = work.slots[0]
         if work.tokens > 1:
             raise InputError(
                 f"the hardware of this build takes one token in a pass, not {work.tokens}; "
@@ -164,19 +195,14 @@ class Device(Primitives):
             )
         if slot.replay or not slot.committed:
             raise InputError("the hardware of this build commits every token; none is undecided")
-        token, mine = int(slot.tokens[0]), self._resident(slot.sequence)
-        if not 0 <= token < vocab:
-            raise InputError(f"token id {token} is out of range; the model's are 0 to {vocab - 1}")
-        if chain and not slot.wanted:
-            raise ValueError("a chain of tokens needs logits: want those of its first token")
-        if slot.fresh:
-            mine.begin()
-        self._activate(slot.sequence)
-        self.write("token", token)
-        self.write("chain", chain)
-        self.write("position", mine.position)
-        self.write("start", slot.fresh | slot.wanted << 1)
-        self._running = True
+        return None
+
+    def _row(self, token: int) -> int:
+        """Address of a token's row of the embedding."""
+        artifact = self._loaded()
+        stride = artifact.registers["embedding_stride"]
+        assert isinstance(stride, int)
+        return self.address(artifact.region("embedding")) + token * stride
 
     def wait(self) -> int:
         """Wait until the tokens that were started are done.
@@ -203,30 +229,17 @@ class Device(Primitives):
             raise DeviceError("memory answered with an error")
         if status & Flags.BUSY or not status & Flags.DONE:
             raise DeviceError(f"the device raised its interrupt but says {status!r}")
-        self.sequences[self._active].went(self.read("finished"))
+        work, staged = self._work or (None, None)
+        assert work is not None, "something was started"
+        if staged is None or self._staging is None:
+            self.sequences[work.slots[0].sequence].went(self.read("finished"))
+        else:
+            self._staging.done(work, staged, self.read("finished"))
         before, self._cycles = self._cycles, self._counted()
         return self._cycles - before
 
-    def next_token(self) -> int:
-        """Arg-max of the last logits, the lowest id of equal ones."""
-        self._settled()
-        return self.read("next")
-
-    def logits(self) -> NDArray[np.int32]:
-        """Last logits, (vocab_size,)."""
-        artifact = self._loaded()
-        self._settled()
-        region, count = artifact.region("logits"), int(artifact.model["config"]["vocab_size"])
-        return self.read_memory(region.channel, self.address(region), 4 * count).view("<i4")
-
-    def counters(self) -> dict[str, int]:
-        """All counters by name, since the last reset."""
-        self._settled()
-        names = counters(self._loaded().arch)
-        return {name: self._counter(index) for index, name in enumerate(names)}
-
     def save_state(self, sequence: int = 0) -> DeviceState:
-        """Copy what a sequence left."""
+        """Copy what a sequence left; tokens that are undecided are not in it."""
         artifact = self._loaded()
         self._settled()
         mine = self._resident(sequence)
@@ -292,7 +305,7 @@ class Device(Primitives):
         if sequence == self._active:
             return
         mine, first = self.sequences[sequence], self.read("state_copy")
-        copies = [self.address(mine.states[(mine.due + n) % len(mine.states)]) for n in range(2)]
+        copies = [self.address(mine.copy(0, later=n)) for n in range(2)]
         self.write("state_base", copies if first == 0 else copies[::-1])
         self.write("conv_base", self.address(mine.conv))
         self._active = sequence
@@ -307,15 +320,6 @@ class Device(Primitives):
                 )
         return found
 
-    def _loaded(self) -> Artifact:
-        if self.artifact is None:
-            raise DeviceError("load a build first")
-        return self.artifact
-
-    def _settled(self) -> None:
-        if self._running:
-            raise DeviceError("a token is running; wait for it first")
-
     def _configure(
         self, program: Sequence[int] | None = None, changed: Mapping[str, int] | None = None
     ) -> None:
@@ -328,7 +332,7 @@ class Device(Primitives):
             self.write(name, value)
         self.write("interrupt", 3)
         self.write("control", 1)
-        self._active = 0
+        self._active, self._work = 0, None
         for each in self.sequences:
             each.begin()
             each.due = 0
@@ -341,10 +345,6 @@ class Device(Primitives):
             if (status := self.status) & Flags.DRAINED and not status & Flags.BUSY:
                 return
         raise DeviceError(f"the device does not drain: it says {self.status!r}")
-
-    def _counter(self, index: int) -> int:
-        self.write("counter_index", index)
-        return self.read("counter_value")
 
     def _counted(self) -> int:
         """Cycles of all tokens so far: each is one of :data:`CYCLES`."""

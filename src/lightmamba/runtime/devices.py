@@ -62,18 +62,18 @@ def check_device(name: str) -> None:
         raise InputError(f"--device must be one of engine, {', '.join(names)}, not {name}")
 
 
-def check_speculation(device: str) -> None:
-    """Refuse to guess tokens on a device, before anything is opened.
+def check_speculation(device: str, artifact: Artifact) -> None:
+    """Refuse to guess tokens on a device that takes one in a pass, before it is opened.
 
     Raises
     ------
     InputError
-        If it is not the engine: devices take one token in a pass.
+        If the hardware of the build does.
     """
-    if device != "engine":
+    if device != "engine" and not artifact.arch.undecided:
         raise InputError(
-            f"{device} takes one token in a pass, so there is nothing to guess; speculate on "
-            f"the engine"
+            f"{device} takes one token in a pass with {artifact.path}, so there is nothing to "
+            f"guess; speculate on the engine, or compile for a target of several tokens"
         )
 
 
@@ -83,8 +83,18 @@ def open_named(
     options: Mapping[str, str] | None = None,
     *,
     record: Path | None = None,
+    sequences: int = 1,
 ) -> Device:
-    """Open a device and load a build onto it; ``record`` is a file for every call of the driver.
+    """Open a device and load a build onto it.
+
+    Parameters
+    ----------
+    name, artifact, options
+        The device, the build, and what the device wants to know.
+    record
+        A file for every call of the driver.
+    sequences
+        How many may have their states on the device at a time.
 
     Raises
     ------
@@ -118,5 +128,5 @@ def open_named(
         ) from error
     if record is not None:
         device = RecordingDevice(device, record)
-    device.load(artifact)
+    device.load(artifact, sequences)
     return device

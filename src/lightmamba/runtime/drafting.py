@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
-from lightmamba.qmodel import load
+from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.runtime.continuation import Decoder
+from lightmamba.runtime.pace import MOST
 
 __all__ = [
-    "Drafter", "ModelDrafter", "NgramDrafter", "PassDecoder", "Trial", "check_slot", "drafter_of",
+    "Drafter", "HardwareDecoder", "ModelDrafter", "NgramDrafter", "PassDecoder", "Trial",
+    "check_slot", "drafter_of", "most_guesses",
 ]  # fmt: skip
 
 Trial = Callable[[NDArray[np.int32], int], int]  # logits (1, vocab) and their exponent to an id
@@ -37,6 +39,28 @@ class PassDecoder(Decoder, Protocol):
     def run(self, work: Pass, state: Any) -> NDArray[np.int32]:
         """Carry out a pass; logits (wanted, vocab_size)."""
         ...
+
+
+@runtime_checkable
+class HardwareDecoder(PassDecoder, Protocol):
+    """One whose passes are of a fixed size, and timed by a clock of their own."""
+
+    @property
+    def guesses(self) -> int:
+        """Undecided tokens of a pass, at most."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """What all passes took so far."""
+        ...
+
+
+def most_guesses(decoder: Decoder) -> int:
+    """How many guesses a decoder checks in a pass, at most; 0 if it takes one token at a time."""
+    if not isinstance(decoder, PassDecoder):
+        return 0
+    return min(MOST, decoder.guesses) if isinstance(decoder, HardwareDecoder) else MOST
 
 
 class Drafter(Protocol):
@@ -56,6 +80,13 @@ class Drafter(Protocol):
             guesses what is drawn, not only what is likely.
         """
         ...
+
+
+class _Ids(Protocol):
+    """What has a vocabulary."""
+
+    @property
+    def valid_vocab(self) -> int: ...
 
 
 class NgramDrafter:
@@ -102,8 +133,8 @@ class ModelDrafter:
     ----------
     model : Decoder
         Its states have ``fork()``.
-    vocabulary : Decoder
-        The model whose text it guesses.
+    vocabulary
+        The model whose text it guesses, or its decoder.
 
     Raises
     ------
@@ -111,7 +142,7 @@ class ModelDrafter:
         If the two have different vocabularies.
     """
 
-    def __init__(self, model: Any, vocabulary: Decoder) -> None:
+    def __init__(self, model: Any, vocabulary: _Ids) -> None:
         mine, theirs = model.valid_vocab, vocabulary.valid_vocab
         if mine != theirs:
             raise InputError(
@@ -147,7 +178,7 @@ class ModelDrafter:
         return found
 
 
-def drafter_of(name: str, model: Decoder, threads: int) -> Callable[[], Drafter]:
+def drafter_of(name: str, model: QuantizedModel, threads: int) -> Callable[[], Drafter]:
     """What makes a drafter for each text of a model: ``ngram``, or the path of a smaller one.
 
     Raises
@@ -159,8 +190,7 @@ def drafter_of(name: str, model: Decoder, threads: int) -> Callable[[], Drafter]
         return NgramDrafter
     small = Engine(load(Path(name)), threads=threads)
     ModelDrafter(small, model)  # refuses another vocabulary now
-    theirs = getattr(getattr(model, "model", None), "tokenizer", None)
-    if _words(small.model.tokenizer) != _words(theirs):
+    if _words(small.model.tokenizer) != _words(model.tokenizer):
         raise InputError(
             f"{name} has another tokenizer; speculation needs a smaller model with the same"
         )

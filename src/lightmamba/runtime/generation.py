@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightmamba.errors import InputError
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.runtime.continuation import Continuation, Decoder, FinishReason, Step
-from lightmamba.runtime.drafting import Drafter, PassDecoder
+from lightmamba.runtime.drafting import Drafter, PassDecoder, most_guesses
 from lightmamba.runtime.speculation import Speculation, speculate
 from lightmamba.tokenizer import Tokenizer
 
@@ -100,7 +100,7 @@ def generate(
         stop_strings=stop_strings, tokenizer=tokenizer,
     )  # fmt: skip
     if drafter is not None:
-        if not isinstance(decoder, PassDecoder):
+        if not isinstance(decoder, PassDecoder) or not most_guesses(decoder):
             raise InputError(
                 "guesses are checked several tokens at a time, but this device takes one in a "
                 "pass; speculate on the engine"

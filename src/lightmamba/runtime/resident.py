@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.place import CONV_STATE, STATES, Region
+from lightmamba.arch.place import CONV_STATE, STATE_PORTS, Region
+from lightmamba.arch.ports import RECORD
 from lightmamba.errors import InputError
 
 __all__ = ["Resident", "reach", "residents"]
@@ -19,49 +20,75 @@ class Resident:
 
     Parameters
     ----------
-    states : tuple of Region
-        Copies of the state: one, or two of which a token reads one and writes the other.
+    states : tuple of tuple of Region
+        Of each port of the state, the copies of what goes through it: one, or two of which a token
+        reads one and writes the other.
     conv : Region
         State of the convolution.
 
     Attributes
     ----------
     position
-        Tokens seen.
+        Tokens seen, without those that are undecided.
     due
-        The copy that the next token reads.
+        The copy that the next token reads, where there are two.
     key
         Another object for each sequence that begins here.
+    undecided
+        Tokens that its last pass left to be accepted or not.
+    record
+        Where that pass recorded them.
+    recorded
+        The first one's vector in that pass.
     """
 
-    states: tuple[Region, ...]
+    states: tuple[tuple[Region, ...], ...]
     conv: Region
     position: int = 0
     due: int = 0
     key: object = field(default_factory=object)
+    undecided: int = 0
+    record: Region | None = None
+    recorded: int = 0
 
     def begin(self) -> None:
         """A new sequence takes the place."""
         self.position, self.key = 0, object()
+        self.left(0)
 
-    def went(self, tokens: int) -> None:
-        """So many tokens were run."""
+    def left(self, undecided: int, record: Region | None = None, recorded: int = 0) -> None:
+        """Its last pass left so many tokens undecided."""
+        self.undecided, self.record, self.recorded = undecided, record, recorded
+
+    def went(self, tokens: int, written: int | None = None) -> None:
+        """It has seen so many tokens more; its state was ``written`` so often, else after each."""
         self.position += tokens
-        self.due = (self.due + tokens) % len(self.states)
+        self.due = (self.due + (tokens if written is None else written)) % 2
+
+    def copy(self, port: int, later: int = 0) -> Region:
+        """What the next token reads through a port of the state, or the one ``later`` tokens on.
+
+        The next token writes what the one after it reads.
+        """
+        copies = self.states[port]
+        return copies[(self.due + later) % len(copies)]
 
     @property
     def regions(self) -> dict[str, Region]:
         """What the next token reads, by the names that a build has for it."""
-        return {STATES[0]: self.states[self.due], CONV_STATE: self.conv}
+        ports = range(len(self.states))
+        return {STATE_PORTS[n][0]: self.copy(n) for n in ports} | {CONV_STATE: self.conv}
 
     @property
     def all(self) -> tuple[Region, ...]:
         """Everything that it has in memory."""
-        return (*self.states, self.conv)
+        return (*(region for copies in self.states for region in copies), self.conv)
 
 
-def residents(artifact: Artifact, count: int) -> list[Resident]:
+def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Region]]:
     """Places for so many sequences: the build's own, then further ones behind all of its regions.
+
+    The second list are records of passes, one more than sequences, on a machine that makes any.
 
     Raises
     ------
@@ -70,13 +97,18 @@ def residents(artifact: Artifact, count: int) -> list[Resident]:
     """
     if not 1 <= count <= MOST:
         raise InputError(f"a device holds 1 to {MOST} sequences, not {count}")
-    states = tuple(artifact.region(name) for name in STATES if artifact.has_region(name))
+    there = [[name for name in names if artifact.has_region(name)] for names in STATE_PORTS]
+    states = tuple(tuple(map(artifact.region, names)) for names in there if names)
     own = Resident(states, artifact.region(CONV_STATE))
     free = {name: size for name, (size, _) in artifact.extents().items()}
     found = [own]
     for n in range(1, count):
-        moved = [_moved(region, n, free) for region in own.all]
-        found.append(Resident(tuple(moved[:-1]), moved[-1]))
+        moved = tuple(tuple(_moved(region, n, free) for region in copies) for copies in own.states)
+        found.append(Resident(moved, _moved(own.conv, n, free)))
+    records = []
+    if artifact.has_region(RECORD):
+        first = artifact.region(RECORD)
+        records = [first, *(_moved(first, n + 1, free) for n in range(count))]
     for channel in artifact.target.channels:
         most = channel.capacity_mib << 20
         if most and free[channel.name] > most:
@@ -84,7 +116,7 @@ def residents(artifact: Artifact, count: int) -> list[Resident]:
                 f"the states of {count} sequences do not fit channel {channel.name} of "
                 f"{channel.capacity_mib} MiB; ask for fewer"
             )
-    return found
+    return found, records
 
 
 def _moved(region: Region, n: int, free: dict[str, int]) -> Region:

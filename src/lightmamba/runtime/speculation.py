@@ -8,12 +8,18 @@ seed and on the position alone, so the text is the same with and without guesses
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lightmamba.passes import Pass
 from lightmamba.runtime.continuation import Continuation, Step
-from lightmamba.runtime.drafting import Drafter, PassDecoder, check_slot
+from lightmamba.runtime.drafting import (
+    Drafter,
+    HardwareDecoder,
+    PassDecoder,
+    check_slot,
+    most_guesses,
+)
 from lightmamba.runtime.pace import Pace
 
 __all__ = ["Speculation", "speculate"]
@@ -58,13 +64,15 @@ def speculate(
     drafter
         Guesses; of this text alone.
     pace
-        How many guesses to make; by default as many as pay.
+        How many guesses to make; by default as many as pay. Hardware sets a limit too.
     report
         Is added to.
     """
-    pace, seen = pace or Pace(), Speculation() if report is None else report
+    limit, clock = most_guesses(decoder), _clock(decoder)
+    pace, seen = pace or Pace(limit), Speculation() if report is None else report
+    limit = min(limit, pace.most)
     ids = text.prompt.tolist()
-    state = decoder.empty_state(1, undecided=pace.most)
+    state = decoder.empty_state(1, undecided=limit)
     logits, state = decoder.forward(text.prompt[None], state)
     step = text.take(logits[:, -1])
     replay = 0
@@ -74,11 +82,11 @@ def speculate(
             return
         ids.append(step.token_id)
         begin = time.perf_counter()
-        most = min(pace.guesses(), text.left - 1)
+        most = min(pace.guesses(), limit, text.left - 1)
         guess = list(drafter.draft(ids, most, text.trial)) if most > 0 else []
-        drafted = time.perf_counter()
+        drafting, before = time.perf_counter() - begin, clock()
         rows = decoder.run(Pass((check_slot([ids[-1], *guess], replay),)), state)
-        done = time.perf_counter()
+        seconds = clock() - before
         replay, step = 0, text.take(rows[:1])
         while replay < len(guess) and step.token_id == guess[replay] and not step.finish_reason:
             yield step
@@ -86,8 +94,16 @@ def speculate(
             replay += 1
             step = text.take(rows[replay : replay + 1])
         right = replay + (replay < len(guess) and step.token_id == guess[replay])
-        pace.note(len(guess), right, done - drafted, drafted - begin)
+        pace.note(len(guess), right, seconds, drafting)
         seen.passes += 1
         seen.tokens += replay + 1
         seen.drafted += len(guess)
         seen.accepted += right
+
+
+def _clock(decoder: PassDecoder) -> Callable[[], float]:
+    """What passes are timed by: hardware counts its own cycles, which a simulation cannot hurry."""
+    if isinstance(decoder, HardwareDecoder):
+        hardware = decoder
+        return lambda: hardware.seconds
+    return time.perf_counter

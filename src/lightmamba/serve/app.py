@@ -50,7 +50,9 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     cache = PrefixCache(
         settings.cache_bytes, served.backend.state_bytes, served.fingerprint, served.backend.size_of
     )
-    guesses = Guesses(served.drafter) if served.drafter is not None else None
+    guesses = (
+        Guesses(served.drafter, served.backend.guesses) if served.drafter is not None else None
+    )
     scheduler = Scheduler(served.backend, cache, metrics, queue=settings.queue, guesses=guesses)
 
     @asynccontextmanager

@@ -1,10 +1,12 @@
-"""What runs the tokens: the integer engine with many sequences, or a device with one.
+"""What runs the tokens: the integer engine, or a device.
 
 The scheduler knows nothing else of engine and devices. Another device needs no more than a
 :class:`~lightmamba.runtime.device.Device` with its build loaded.
 """
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,9 +14,12 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.counters import CYCLES, LOSSES
 from lightmamba.engine import Engine, State
+from lightmamba.errors import DeviceError
 from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import QuantizedModel
+from lightmamba.runtime.decoder import seconds_of
 from lightmamba.runtime.device import Device
+from lightmamba.runtime.splitting import carry_out
 
 __all__ = ["Backend", "DeviceBackend", "EngineBackend"]
 
@@ -27,24 +32,38 @@ class Backend(Protocol):
     """Slots for sequences, and passes over some of them.
 
     One thread calls it. ``valid_vocab`` and ``logit_exponent`` are those of the model.
+
+    Attributes
+    ----------
+    pass_tokens
+        So many go through the weights together; more are several passes, or one that takes longer.
+    guesses
+        Tokens of a slot that a pass may leave undecided.
     """
 
     device: str
     slots: int
     pass_tokens: int
+    guesses: int
     state_bytes: int
     vocab_size: int
     valid_vocab: int
     logit_exponent: int
 
+    @property
+    def ran(self) -> int:
+        """Passes over the weights so far."""
+        ...
+
     def begin(self, slot: int) -> None:
         """Make a slot's state that of a sequence that has not begun."""
 
     def run(self, work: Pass) -> NDArray[np.int32]:
-        """Run one pass; logits (wanted, vocab_size) of the slots that want them.
+        """Run one pass; logits (wanted, vocab_size) of the slots that want them."""
+        ...
 
-        There are at most ``pass_tokens`` tokens in it, but for one per slot.
-        """
+    def seconds(self) -> float:
+        """A clock by which passes are timed."""
         ...
 
     def save(self, slot: int, accepted: Sequence[int] = ()) -> Any:
@@ -89,6 +108,7 @@ class EngineBackend:
     pass_tokens = PASS_TOKENS
 
     def __init__(self, engine: Engine, slots: int | None = None, undecided: int = 0) -> None:
+        self.guesses, self.ran = undecided, 0
         one = engine.empty_state(1, undecided)
         self.state_bytes = max(1, one.nbytes)
         self.slots = slots or max(1, min(MOST_SLOTS, STATE_BYTES // self.state_bytes))
@@ -102,7 +122,12 @@ class EngineBackend:
 
     def run(self, work: Pass) -> NDArray[np.int32]:
         """One pass over the weights for all slots."""
+        self.ran += 1
         return self._engine.run(work, self._state)
+
+    def seconds(self) -> float:
+        """Those of this computer."""
+        return time.perf_counter()
 
     def save(self, slot: int, accepted: Sequence[int] = ()) -> State:
         """Copy a row of the state."""
@@ -132,60 +157,66 @@ class EngineBackend:
 
 
 class DeviceBackend:
-    """One sequence on a device, a token at a time.
+    """Sequences on a device, whose states all lie in its memory.
 
     Parameters
     ----------
     device : Device
-        With a build loaded.
+        With a build loaded, for as many sequences as there are slots.
     model : QuantizedModel
         Of that build.
     name : str
         Kind of device, such as "sim".
     """
 
-    slots = 1
-    pass_tokens = 1  # so that a request that was given up ends at its next token
-
     def __init__(self, device: Device, model: QuantizedModel, name: str) -> None:
-        self.device, self._device = name, device
+        if device.artifact is None:
+            raise DeviceError("load a build first")
+        arch, first = device.artifact.arch, device.sequences[0]
+        self.device, self._device, self._artifact = name, device, device.artifact
+        self.slots, self.pass_tokens, self.guesses = (
+            len(device.sequences), arch.tokens, arch.undecided,
+        )  # fmt: skip
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
-        self.state_bytes = sum(map(len, device.save_state().memory.values()))
-        self._fresh = True
+        self.state_bytes = sum(region.bytes for region in first.regions.values())
+        self.ran = self._cycles = 0
+        self._fresh = set(range(self.slots))  # slots whose next token is a sequence's first
 
     def begin(self, slot: int) -> None:
         """The next token is the first of a sequence."""
-        self._fresh = True
+        self._fresh.add(slot)
 
     def run(self, work: Pass) -> NDArray[np.int32]:
-        """Run the tokens of the one slot."""
-        (slot,) = work.slots
-        last = len(slot.tokens) - 1
-        for n in range(len(slot.tokens)):
-            wanted, token = int(slot.wanted and n == last), slot.tokens[n : n + 1]
-            self._device.submit(Pass((Slot(0, token, wanted, fresh=self._fresh),)))
-            self._fresh = False
-            self._device.wait()
-        if not slot.wanted:
-            return np.empty((0, self.vocab_size), dtype=np.int32)
-        return self._device.logits()[None]
+        """Run a pass in as many of the hardware's as it takes."""
+        begun = Pass(tuple(replace(s, fresh=s.sequence in self._fresh) for s in work.slots))
+        logits, cycles, passes = carry_out(self._device, begun)
+        self._fresh -= {slot.sequence for slot in work.slots}
+        self._cycles += cycles
+        self.ran += passes
+        return logits
+
+    def seconds(self) -> float:
+        """What all passes took by the clock of the hardware, not what a simulation takes."""
+        return seconds_of(self._cycles, self._artifact)
 
     def save(self, slot: int, accepted: Sequence[int] = ()) -> Any:
-        """Copy the device's state."""
-        return self._device.save_state()
+        """Copy a state out of the device's memory."""
+        if len(accepted):
+            self.run(Pass((Slot(slot, np.array(accepted, dtype=np.int64), wanted=0),)))
+        return self._device.save_state(slot)
 
     def restore(self, slot: int, saved: Any) -> None:
         """Write a state back."""
-        self._device.restore_state(saved)
-        self._fresh = False
+        self._device.restore_state(saved, slot)
+        self._fresh.discard(slot)
 
     def size_of(self, saved: Any) -> int:
         """Bytes of a saved state."""
         return self.state_bytes
 
     def saturations(self) -> Mapping[str, int]:
-        """The device's counters of losses."""
+        """The device's counters of losses, wrong guesses included."""
         return {k: v for k, v in self._device.counters().items() if k in LOSSES}
 
     def cycles(self) -> Mapping[str, int]:
@@ -195,3 +226,4 @@ class DeviceBackend:
     def recover(self) -> None:
         """Reset the device."""
         self._device.reset()
+        self._fresh = set(range(self.slots))

@@ -27,10 +27,12 @@ class Guesses:
     ----------
     drafter
         Makes what guesses for one sequence.
+    most
+        Guesses of a sequence in a pass.
     """
 
-    def __init__(self, drafter: Callable[[], Drafter]) -> None:
-        self._drafter = drafter
+    def __init__(self, drafter: Callable[[], Drafter], most: int = MOST) -> None:
+        self._drafter, self.most = drafter, min(most, MOST)
         self._cost = Cost()
         self._drafting = Drafting()
 
@@ -49,7 +51,7 @@ class Guesses:
                 more += self._drafting.seconds
                 if -chance * seconds <= tokens * more:
                     break  # the others are right less often
-                if counts[n] >= min(MOST, session.text.left - 1):
+                if counts[n] >= min(self.most, session.text.left - 1):
                     continue
                 counts[n] += 1
                 total, room = total + 1, room - 1

@@ -80,7 +80,8 @@ def open_served(
     threads
         Of the engine.
     slots
-        Sequences that the engine runs together; a device runs one.
+        Sequences that run together; by default as many as the engine has room for, or the device
+        takes in a pass. A device of one token runs one.
     name
         What clients call the model; by default the name of the file or directory.
     speculate
@@ -89,13 +90,13 @@ def open_served(
     Raises
     ------
     InputError
-        If it is neither, is damaged, has no tokenizer, a device is asked to run a file or to
-        speculate, or the model that guesses has another vocabulary.
+        If it is neither, is damaged, has no tokenizer, a device is asked to run a file, or to
+        speculate with one token in a pass, or the model that guesses has another vocabulary.
     """
     check_device(device)
-    if speculate is not None:
-        check_speculation(device)
     artifact = Artifact.read(path) if device != "engine" or (path / MANIFEST).is_file() else None
+    if speculate is not None and artifact is not None:
+        check_speculation(device, artifact)
     model, fingerprint = _model(path, artifact)
     if model.tokenizer is None:
         raise InputError(
@@ -105,13 +106,13 @@ def open_served(
     tokenizer = Tokenizer.from_bytes(model.tokenizer)
     check_vocab(tokenizer, model.valid_vocab)
     backend: Backend
-    drafter = None
+    drafter = drafter_of(speculate, model, threads) if speculate is not None else None
     if device == "engine" or artifact is None:
-        engine = Engine(model, threads=threads)
-        drafter = drafter_of(speculate, engine, threads) if speculate is not None else None
-        backend = EngineBackend(engine, slots, MOST if drafter else 0)
+        backend = EngineBackend(Engine(model, threads=threads), slots, MOST if drafter else 0)
     else:
-        backend = DeviceBackend(open_named(device, artifact, options), model, device)
+        many = 1 if artifact.arch.tokens == 1 else slots or artifact.arch.tokens
+        opened = open_named(device, artifact, options, sequences=many)
+        backend = DeviceBackend(opened, model, device)
     return Served(
         name or path.absolute().name.removesuffix(".safetensors"), backend, tokenizer, fingerprint,
         model.chat_template, model.generation_config, model.special_ids, drafter,

@@ -2,7 +2,8 @@
 
 A pass takes the next token of every sequence that is generating, and with the room that is left
 further tokens of prompts, the oldest first. So a long prompt does not stop the others, and the
-weights are read once for all of them. What a sequence gets does not depend on its neighbours.
+weights are read once for all of them. Guesses leave half of a pass to prompts. What a sequence gets
+does not depend on its neighbours.
 """
 
 import logging
@@ -63,11 +64,10 @@ class Scheduler:
         self._out: dict[Job, list[Event | ApiError]] = {}
         self._work = threading.Condition()
         self._closing = self._draining = False
-        self._broken: ApiError | None = (
-            None  # what every request is told when nothing runs any more
-        )
+        self._broken: ApiError | None = None  # what requests are told when nothing runs any more
         self._totals_at, self._end = 0.0, math.inf
         self._seconds = 1.0  # that a session holds its slot, a running mean
+        self._ran = backend.ran  # passes that are counted
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         metrics.gauge("waiting_sequences", "Sequences that wait for a slot.",
                       lambda: float(self.waiting))  # fmt: skip
@@ -228,11 +228,12 @@ class Scheduler:
         slots, owners = self._filled()
         if not slots:
             return
-        work, start = Pass(tuple(slots)), time.perf_counter()
+        work, start = Pass(tuple(slots)), self.backend.seconds()
         logits = self.backend.run(work)
         if self.guesses is not None and not any(session.reading for session in owners):
-            self.guesses.note(work.tokens, time.perf_counter() - start)
-        self.metrics.passes.inc()
+            self.guesses.note(work.tokens, self.backend.seconds() - start)
+        self.metrics.passes.inc(self.backend.ran - self._ran)
+        self._ran = self.backend.ran
         self.metrics.computed_tokens.inc(work.tokens)
         row, drawn = 0, 0
         for slot, session in zip(slots, owners, strict=True):
@@ -249,18 +250,19 @@ class Scheduler:
 
     def _filled(self) -> tuple[list[Slot], list[Session]]:
         """Slots of one pass and whose they are."""
-        slots, owners = [], []
-        room = self.backend.pass_tokens
+        slots, owners, whole = [], [], self.backend.pass_tokens
         writing = [(s, s.slot) for s in self._running if not s.reading and s.slot is not None]
         if self.guesses is not None:
-            self.guesses.make([session for session, _ in writing], room - len(writing))
+            unread = sum(len(s.prompt) - s.done for s in self._running if s.reading)
+            room = -len(writing) % whole - min(unread, whole // 2)
+            self.guesses.make([session for session, _ in writing], room)
         for session, slot in writing:
             ids = np.array([session.ids[-1], *session.guess], dtype=np.int64)
             slots.append(Slot(slot, ids, len(ids), replay=session.replay, commit=1))
             owners.append(session)
             session.replay = 0
-        least = self.backend.pass_tokens // 4  # prompts go on, however many are generating
-        room = max(room - sum(len(slot.tokens) for slot in slots), least)
+        # Prompts go on, however many are generating: they fill the last pass, or have their own.
+        room = whole - sum(len(slot.tokens) for slot in slots) % whole
         for session in self._running:
             if room <= 0:
                 break

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact
 from lightmamba.compiler import open_model
@@ -9,9 +13,10 @@ from lightmamba.compiler.states import memory_of
 from lightmamba.engine import Engine
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.sim.device import Placement, SimDevice, open_device
+from lightmamba.sim.passes import PassTwin
 from lightmamba.sim.twin import Twin
 
-__all__ = ["OpenedTwin", "open_twin"]
+__all__ = ["OpenedPasses", "OpenedTwin", "open_passes", "open_twin"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,15 @@ class OpenedTwin:
     """Gates and engine of one build, and the model that both run."""
 
     twin: Twin
+    device: SimDevice
+    model: QuantizedModel
+
+
+@dataclass(frozen=True)
+class OpenedPasses:
+    """The same for gates of several tokens."""
+
+    twin: PassTwin
     device: SimDevice
     model: QuantizedModel
 
@@ -42,13 +56,24 @@ def open_twin(
     InputError
         If the build is damaged, or a tool is missing.
     """
+    device, model, rows = _opened(
+        path, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement,
+        sequences=sequences,
+    )  # fmt: skip
+    return OpenedTwin(Twin(device, Engine(model), rows), device, model)
+
+
+def open_passes(path: Path, **options: Any) -> OpenedPasses:
+    """As :func:`open_twin`, for a build of several tokens."""
+    device, model, rows = _opened(path, **options)
+    return OpenedPasses(PassTwin(device, Engine(model), rows), device, model)
+
+
+def _opened(path: Path, **options: Any) -> tuple[SimDevice, QuantizedModel, NDArray[np.int64]]:
+    """Gates, model, and the row of in_proj at each place."""
     artifact = Artifact.read(path)
     artifact.verify()
     model = open_model(artifact)
-    device = open_device(
-        artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement,
-        sequences=sequences,
-    )  # fmt: skip
+    device = open_device(artifact, **options)
     memory = memory_of(artifact)
-    rows = memory.layout.row_order(memory.layer, artifact.order)
-    return OpenedTwin(Twin(device, Engine(model), rows), device, model)
+    return device, model, memory.layout.row_order(memory.layer, artifact.order)

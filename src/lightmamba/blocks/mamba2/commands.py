@@ -26,7 +26,12 @@ __all__ = [
 def capacities(sizes: Sizes) -> dict[str, int]:
     """Capacities of the accelerator that a layer needs, by build parameter."""
     padded = -(-sizes.d_state // BLOCK) * BLOCK
-    return {"heads": sizes.nheads, "groups": sizes.ngroups, "padded_state": padded}
+    return {
+        "heads": sizes.nheads,
+        "groups": sizes.ngroups,
+        "padded_state": padded,
+        "head_rows": sizes.headdim,
+    }
 
 
 def refusals(sizes: Sizes, formats: Formats) -> Iterator[str]:
@@ -54,6 +59,12 @@ def refusals(sizes: Sizes, formats: Formats) -> Iterator[str]:
 def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
     """Queues of a target that are too short for a layer."""
     machine = target.machine
+    if order == "naive" and machine.tokens > 1:
+        yield (
+            f"in the naive order all of x waits for the state, but a machine of several tokens, "
+            f"as of target {target.name}, holds x of a few heads; compile with --order reordered"
+        )
+        return
     if order == "naive":  # dt comes last, so that all of z and x wait
         for name in ("x_queue", "z_queue"):
             if (depth := getattr(machine, name)) < sizes.d_inner:
@@ -74,10 +85,10 @@ def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
         )
 
 
-def job_sizes(sizes: Sizes, row_words: int) -> dict[str, int]:
+def job_sizes(sizes: Sizes, row_words: int, word_rows: int = 1) -> dict[str, int]:
     """Sizes of the jobs of a layer, by the names that the graph of the machine has for them.
 
-    ``row_words`` are the words of the state in a row.
+    ``row_words`` are the words of the state in a row, or ``word_rows`` the rows in a word.
     """
     return {
         "d_inner": sizes.d_inner,
@@ -88,7 +99,7 @@ def job_sizes(sizes: Sizes, row_words: int) -> dict[str, int]:
         "ngroups": sizes.ngroups,
         "group_dim": sizes.group_dim,
         "headdim": sizes.headdim,
-        "head_words": sizes.headdim * row_words,
+        "head_words": sizes.headdim * row_words // word_rows,
     }
 
 

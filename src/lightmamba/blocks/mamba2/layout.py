@@ -9,15 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.contract import BLOCK, CONV_HEADER, EXPONENT_RUN, GATE_WEIGHTS, TAPS
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import (
+    BLOCK,
+    CONV_HEADER,
+    EXPONENT_RUN,
+    GATE_WEIGHTS,
+    TAPS,
+    WORD,
+)
+from lightmamba.arch.place import STATE_PORTS
 from lightmamba.blocks.mamba2.quantized import Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import natural
 from lightmamba.numerics.primitives import Ints
 
 __all__ = [
-    "conv_order", "conv_words", "parameter_words", "parameters", "row_order", "state_bytes",
-    "state_size",
+    "conv_order", "conv_words", "parameter_words", "parameters", "recorded_words", "row_order",
+    "state_bytes", "state_size", "told_of_passes",
 ]  # fmt: skip
 
 Bytes = NDArray[np.uint8]
@@ -107,19 +116,48 @@ def state_size(sizes: Sizes, width: int) -> int:
     return sizes.d_inner * width
 
 
-def conv_words(sizes: Sizes) -> int:
-    """64-bit words of a layer's convolution state, two channels each."""
-    return -(-sizes.conv_dim // 2)
+def conv_words(sizes: Sizes, window: int = TAPS) -> int:
+    """64-bit words of a layer's convolution state, ``window`` bytes to a channel."""
+    return -(-sizes.conv_dim * window // WORD)
+
+
+def recorded_words(sizes: Sizes, arch: ArchConfig) -> int:
+    """64-bit words of a layer in the record of a pass, on machines of several tokens.
+
+    B of every group, and of every head x and, for each token, a word of dt and decay. A channel of
+    B or x has the values of all tokens side by side, in ``arch.record_words``.
+    """
+    channels = sizes.ngroups * sizes.d_state + sizes.nheads * sizes.headdim
+    return arch.record_words * channels + arch.tokens * sizes.nheads
+
+
+def told_of_passes(sizes: Sizes) -> dict[str, int]:
+    """Registers that only machines of several tokens have; ``state_heads`` of one layer."""
+    return {
+        "state_heads": sizes.nheads,
+        "b_channels": sizes.ngroups * sizes.d_state,
+        "d_state": sizes.d_state,
+    }
 
 
 def state_bytes(
-    sizes: Sizes, order: str, state: Mapping[str, NDArray[Any]], width: int, beat: int
+    sizes: Sizes,
+    order: str,
+    state: Mapping[str, NDArray[Any]],
+    width: int,
+    beat: int,
+    *,
+    by_head: bool = False,
+    window: int = TAPS,
+    elements: int = 0,
+    ports: int = 1,
 ) -> dict[str, Bytes]:
     """A layer's state of one sequence as it lies in the regions ``state`` and ``conv_state``.
 
     The layout is that of :mod:`lightmamba.rtl.state`: words of elements in beats of the port, a
     beat of exponents (a byte per 32 elements) before every 32 beats of elements. The convolution
-    keeps four bytes per channel, the oldest input first, in the order of its rows.
+    keeps ``window`` bytes per channel, in the order of its rows: the last three inputs, the oldest
+    first, and zeros.
 
     Parameters
     ----------
@@ -129,26 +167,48 @@ def state_bytes(
         Arrays of the engine for the first sequence of a batch, as ``state.state`` describes them.
     width, beat : int
         Elements of a padded row of the state, and bytes of a beat of its port.
+    by_head
+        Whether every head begins with a beat of exponents and ends with a whole beat, as on
+        machines of several tokens, or only the layer.
+    window : int
+        Bytes of a channel of the convolution's state.
+    elements, ports : int
+        S, and ports that a word of S elements is cut for, each with a region of its own; where
+        there is one, S does not matter.
     """
     h, h_exp = (natural(state[name])[0] for name in ("h", "h_exp"))
     q = np.zeros((sizes.d_inner, width), np.uint8)
     q[:, : h.shape[-1]] = h.reshape(sizes.d_inner, -1).view(np.uint8)
     exp = np.zeros((sizes.d_inner, width // BLOCK), np.uint8)
     exp[:, : h_exp.shape[-1]] = h_exp.reshape(sizes.d_inner, -1)
+    parts = sizes.nheads if by_head else 1
+    channels = conv_order(sizes, row_order(sizes, order))
+    found = {"conv_state": _conv_bytes(state["conv"][0], channels, window)}
+    for port in range(ports):
+        beats = []
+        for some, of_them in zip(np.split(q, parts), np.split(exp, parts), strict=True):
+            if ports > 1:
+                some, of_them = (
+                    values.reshape(-1, ports, elements // ports // unit)[:, port]
+                    for values, unit in ((some, 1), (of_them, BLOCK))
+                )
+            beats += _beats(some, of_them, beat)
+        found[STATE_PORTS[port][0]] = np.concatenate(beats).ravel()
+    return found
+
+
+def _beats(q: Bytes, exp: Bytes, beat: int) -> list[Bytes]:
+    """Beats of exponents and of elements by turns."""
     elements = _whole(q.ravel(), beat).reshape(-1, beat)
     exponents = _whole(exp.ravel(), beat).reshape(-1, beat)  # one beat for EXPONENT_RUN of them
     beats = []
     for n, codes in enumerate(exponents):
         beats += [codes[None], elements[n * EXPONENT_RUN : (n + 1) * EXPONENT_RUN]]
-    channels = conv_order(sizes, row_order(sizes, order))
-    return {
-        "state": np.concatenate(beats).ravel(),
-        "conv_state": _conv_bytes(state["conv"][0], channels),
-    }
+    return beats
 
 
-def _conv_bytes(conv: NDArray[np.int8], channels: Ints) -> Bytes:
-    out = np.zeros((len(channels), TAPS), np.uint8)  # the last byte of a channel is not used
+def _conv_bytes(conv: NDArray[np.int8], channels: Ints, window: int) -> Bytes:
+    out = np.zeros((len(channels), window), np.uint8)
     taps = conv.shape[0]
     out[:, TAPS - 1 - taps : TAPS - 1] = conv[:, channels].T.view(np.uint8)
     return out.ravel()

@@ -1,0 +1,106 @@
+"""What hardware of several tokens is told of a pass: its vectors, slots, and steps of a head.
+
+A pass holds up to T vectors, one token each; those of a sequence stand side by side and are a slot.
+The state-space unit goes through the same list of steps in every head: the state of a slot comes
+in, accepted tokens of before are applied again from the record, then the new ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightmamba.arch.fields import Field
+
+__all__ = ["SLOT", "STEP", "VECTOR", "Share", "slots", "steps", "vectors"]
+
+VECTOR = (
+    Field("used", 1, "a token of the pass; the others change nothing and are not counted"),
+    Field("slot", 3, "its slot"),
+    Field("place", 3, "which of the slot's tokens it is"),
+)
+SLOT = (
+    Field("used", 1, "there is one"),
+    Field("fresh", 1, "its state is zero instead of what memory holds"),
+    Field("store", 1, "its state changes for good: something is accepted or committed"),
+    Field("first", 3, "its first vector"),
+    Field("replay", 3, "tokens of its last pass that are accepted"),
+    Field("commit", 4, "tokens of this pass that are certain"),
+)
+STEP = (
+    Field("recorded", 1, "a vector of the record instead of one of this pass"),
+    Field("vector", 3, "which vector"),
+    Field("load", 1, "the state comes from memory; else from the step before"),
+    Field("store", 1, "the state goes to memory after this step"),
+    Field("position", 8, "of the token in its sequence, modulo 256, for the dither"),
+)
+
+
+@dataclass(frozen=True)
+class Share:
+    """One sequence's part of a pass.
+
+    Parameters
+    ----------
+    tokens : int
+        New ones.
+    replay, commit : int
+        As of :class:`lightmamba.passes.Slot`.
+    position : int
+        Of the first token that is not in the state in memory: the first replayed, or the first.
+    fresh : bool
+    recorded : int
+        Vector of the record that holds its first undecided token.
+    """
+
+    tokens: int
+    replay: int = 0
+    commit: int = 1
+    position: int = 0
+    fresh: bool = False
+    recorded: int = 0
+
+
+def vectors(shares: Sequence[Share]) -> list[dict[str, int]]:
+    """A VECTOR for each token of a pass."""
+    return [
+        {"used": 1, "slot": n, "place": place}
+        for n, share in enumerate(shares)
+        for place in range(share.tokens)
+    ]
+
+
+def slots(shares: Sequence[Share]) -> list[dict[str, int]]:
+    """A SLOT for each sequence."""
+    found, first = [], 0
+    for share in shares:
+        found.append(
+            {
+                "used": 1,
+                "fresh": int(share.fresh),
+                "store": int(share.replay + share.commit > 0),
+                "first": first,
+                "replay": share.replay,
+                "commit": share.commit,
+            }
+        )
+        first += share.tokens
+    return found
+
+
+def steps(shares: Sequence[Share]) -> list[dict[str, int]]:
+    """The STEPs of every head."""
+    found, first = [], 0
+    for share in shares:
+        last = share.replay + share.commit - 1  # the step whose state is kept
+        for n in range(share.replay + share.tokens):
+            again = n < share.replay
+            found.append(
+                {
+                    "recorded": int(again),
+                    "vector": share.recorded + n if again else first + n - share.replay,
+                    "load": int(n == 0),
+                    "store": int(n == last),
+                    "position": (share.position + n) % 256,
+                }
+            )
+        first += share.tokens
+    return found

@@ -1,0 +1,218 @@
+"""What waits around the steps of a head: parameters and x before them, y behind them."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.lib import memory
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import RECORD_BITS
+from lightmamba.rtl.job import Countdown, Job
+from lightmamba.rtl.layouts import DISCRETE
+from lightmamba.rtl.pipe import Pipe, Queue, Timed, select
+from lightmamba.rtl.ssm_walk import Level, head_groups
+
+__all__ = ["PARAMETERS", "HeadBuffer", "YBuffer"]
+
+HEADS = 2  # of parameters and x: one is filled while the other is read
+Y_HEADS = 4  # of y: one is filled, one is on its way through the pipeline, others leave
+PARAMETERS = DISCRETE.size
+
+
+class _Rows:
+    """Where the next row of a head is: its bank, its word, and its place in there.
+
+    Attributes
+    ----------
+    last : Signal
+        It is the head's last row.
+    some : Signal
+        There is one.
+    address, place : Value
+    """
+
+    def __init__(self, m: Module, unit: Any, job: Job, name: str, heads: int) -> None:
+        self.m, self.fields = m, job.fields
+        self._left = Countdown(8)
+        self.some, self.last = self._left.some, self._left.last
+        places = (unit.config.word_rows - 1).bit_length()
+        self._row = Signal(_row_bits(unit.config) + places, name=f"{name}_row")
+        self._bank = Signal(range(heads), name=f"{name}_bank")
+        self.place, self.address = self._row[:places], Cat(self._row[places:], self._bank)
+        with m.If(job.start):
+            m.d.sync += self._left.load(unit.command.payload.headdim)
+
+    def step(self, when: Value, end: Value) -> None:
+        """Go to the next row, or at the ``end`` of a head to the first one of the next."""
+        with self.m.If(when):
+            self.m.d.sync += [self._row.eq(self._row + 1), *self._left.step()]
+        with self.m.If(end):
+            self.m.d.sync += [self._row.eq(0), self._bank.eq(self._bank + 1)]
+            self.m.d.sync += self._left.load(self.fields.headdim)
+
+
+def _row_bits(config: ArchConfig) -> int:
+    return max(1, (head_groups(config) - 1).bit_length())
+
+
+class HeadBuffer:
+    """Parameters and rows of x of two heads, for T vectors: new ones, or recorded ones.
+
+    A row has ``RECORD_BITS`` bits per vector: q, and above it its exponent.
+
+    Parameters
+    ----------
+    m : Module
+    unit : Ssm
+    job : Job
+    name : str
+
+    Attributes
+    ----------
+    open : Signal
+        A head of the job may come in.
+    has_parameters, wants_row : Signal
+        Of this head all parameters are there; not all rows are.
+    set_parameters : Signal(T)
+        Those of these vectors come in this cycle, on ``parameters``; driven by the user, and so on.
+    all_set : Signal
+        They are the last ones.
+    put_row : Signal
+        A row comes, on ``row``.
+    take : Signal
+        The older head is not needed any more.
+    full : Signal
+        There is one.
+    """
+
+    def __init__(self, m: Module, unit: Any, job: Job, name: str) -> None:
+        config: ArchConfig = unit.config
+        self.m, self.name, self.config = m, name, config
+        tokens = config.tokens
+        self.set_parameters, self.parameters = Signal(tokens), Signal(tokens * PARAMETERS)
+        self.all_set, self.has_parameters = Signal(), Signal()
+        self.put_row, self.row = Signal(), Signal(tokens * RECORD_BITS)
+        self.take, self.open = Signal(), Signal()
+        level, heads = Level(m, HEADS), Countdown(10)
+        self._rows = rows = _Rows(m, unit, job, name, HEADS)
+        self._bank = Signal(name=f"{name}_taken")  # of the head that is read
+        self.full, self.wants_row = level.some, rows.some
+        whole = Signal()  # a head is, with this cycle
+        m.d.comb += [
+            self.open.eq(heads.some & level.room),
+            whole.eq(
+                self.open
+                & (self.has_parameters | self.all_set)
+                & (~rows.some | (self.put_row & rows.last))
+            ),
+            level.put.eq(whole),
+            level.take.eq(self.take),
+        ]
+        m.d.sync += [
+            self.has_parameters.eq((self.has_parameters | self.all_set) & ~whole),
+            self._bank.eq(self._bank ^ self.take),
+        ]
+        rows.step(self.put_row, whole)
+        with m.If(whole):
+            m.d.sync += heads.step()
+        with m.If(job.start):
+            m.d.sync += heads.load(unit.command.payload.heads)
+
+    def read(self, row: Value) -> tuple[list[Value], list[list[Value]]]:
+        """Parameters by vector, and x by row of the word and vector; both a cycle later."""
+        m, tokens, rows = self.m, self.config.tokens, self.config.word_rows
+        parameters = memory.Memory(shape=tokens * PARAMETERS, depth=HEADS, init=[])
+        x = memory.Memory(
+            shape=rows * tokens * RECORD_BITS, depth=HEADS << _row_bits(self.config), init=[]
+        )
+        m.submodules[f"{self.name}_parameters"], m.submodules[f"{self.name}_x"] = parameters, x
+        write, read = parameters.write_port(granularity=PARAMETERS), parameters.read_port()
+        write_x, read_x = x.write_port(granularity=tokens * RECORD_BITS), x.read_port()
+        m.d.comb += [
+            write.en.eq(self.set_parameters),
+            write.addr.eq(self._rows.address[-1]),
+            write.data.eq(self.parameters),
+            read.addr.eq(self._bank),
+            write_x.en.eq(self.put_row << self._rows.place),
+            write_x.addr.eq(self._rows.address),
+            write_x.data.eq(self.row.replicate(rows)),
+            read_x.addr.eq(Cat(row, self._bank)),
+        ]
+        each = _cut(read_x.data, RECORD_BITS)
+        return (
+            _cut(read.data, PARAMETERS),
+            [each[r * tokens : (r + 1) * tokens] for r in range(rows)],
+        )
+
+
+def _cut(value: Value, bits: int) -> list[Value]:
+    return [value[n : n + bits] for n in range(0, len(value), bits)]
+
+
+class YBuffer:
+    """y of a few heads, of T vectors; rows of a head leave in order when its last step is done.
+
+    Parameters
+    ----------
+    m : Module
+    unit : Ssm
+        Rows go to its ``o_y``, one per cycle.
+    job : Job
+
+    Attributes
+    ----------
+    begun : Level
+        ``put``: the last word of a head is issued. A head may be issued while there is ``room``.
+    bank : Signal
+        Where the head goes that is being issued.
+    whole : Signal
+        In this cycle the last y of a head comes. Driven by the user, and so on.
+    write : Signal(T)
+        Those of these vectors come, on ``values``, for the word at ``address``.
+    busy : Signal
+        Rows wait, or heads.
+    """
+
+    latency = 5  # cycles from the last y of a head to its first row on ``o_y``
+
+    def __init__(self, m: Module, unit: Any, job: Job) -> None:
+        config: ArchConfig = unit.config
+        rows, tokens, bits = config.word_rows, config.tokens, unit.op.out.bits
+        self.begun, whole = Level(m, Y_HEADS), Level(m, Y_HEADS)
+        self.bank, self.whole, self.busy = Signal(range(Y_HEADS)), Signal(), Signal()
+        self.write, self.values = Signal(tokens), Signal(rows * bits)
+        self.address = Signal(_row_bits(config) + len(self.bank))
+        queue = Queue(m, unit.o_y, latency=2)
+        row = _Rows(m, unit, job, "y", Y_HEADS)
+        draw, drawn = Signal(), Signal()  # a row leaves; it is its head's last one
+        m.d.comb += [
+            draw.eq(whole.some & queue.room),
+            drawn.eq(draw & row.last),
+            whole.put.eq(self.whole),
+            whole.take.eq(drawn),
+            self.begun.take.eq(drawn),
+            self.busy.eq(queue.busy | self.begun.some),
+        ]
+        m.d.sync += self.bank.eq(self.bank + self.begun.put)
+        row.step(draw, drawn)
+
+        depth = Y_HEADS << _row_bits(config)
+        store = memory.Memory(shape=tokens * rows * bits, depth=depth, init=[])
+        m.submodules.y = store
+        write, read = store.write_port(granularity=rows * bits), store.read_port()
+        m.d.comb += [
+            write.en.eq(self.write),
+            write.addr.eq(self.address),
+            write.data.eq(self.values.replicate(tokens)),
+            read.addr.eq(row.address),
+        ]
+        pipe = Pipe(m)
+        place = pipe.input(row.place)
+        values = [
+            pipe.step(
+                lambda at, *v: select(m, at, list(v)), place,
+                *(Timed(v, 1) for v in _cut(word, bits)), shape=signed(bits),
+            )
+            for word in _cut(read.data, rows * bits)
+        ]  # fmt: skip
+        queue.connect(draw, pipe.valid(draw, 2), Cat(v.value for v in values))

@@ -1,0 +1,98 @@
+"""What a device says of the passes that it ran: logits, arg-maxes, counters."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.counters import LOSSES, counters, of_vector
+from lightmamba.arch.place import Region
+from lightmamba.errors import DeviceError
+from lightmamba.passes import Pass
+from lightmamba.runtime.primitives import Primitives
+from lightmamba.runtime.staging import Staged
+
+__all__ = ["Results"]
+
+
+class Results(Primitives):
+    """A device as far as its results go; :class:`lightmamba.runtime.device.Device` makes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.artifact: Artifact | None = None
+        self.bases: Mapping[str, int] = {}  # where each channel begins
+        self._work: tuple[Pass, Staged | None] | None = None  # that runs, or ran last
+        self._running = False
+
+    def address(self, region: Region) -> int:
+        """Where a region of the build begins in the memory of this device."""
+        return self.bases[region.channel] + region.address
+
+    def next_token(self) -> int:
+        """Arg-max of the last logits, the lowest id of equal ones."""
+        vector = self._wanted()[-1:] or [0]
+        return self.read("later_next", vector[0] - 1) if vector[0] else self.read("next")
+
+    def next_tokens(self) -> list[int]:
+        """Arg-max of each of the last pass's wanted logits."""
+        return [
+            self.read("later_next", vector - 1) if vector else self.read("next")
+            for vector in self._wanted()
+        ]
+
+    def logits(self) -> NDArray[np.int32]:
+        """Last logits, (vocab_size,)."""
+        return self._logits((self._wanted() or [0])[-1])
+
+    def wanted_logits(self) -> NDArray[np.int32]:
+        """Logits of the last pass, (wanted, vocab_size), as the engine gives them."""
+        rows = [self._logits(vector) for vector in self._wanted()]
+        config = self._loaded().model["config"]
+        return np.stack(rows) if rows else np.empty((0, int(config["vocab_size"])), dtype=np.int32)
+
+    def _wanted(self) -> list[int]:
+        """Vectors of the last pass whose logits are wanted."""
+        self._settled()
+        found, end = list[int](), 0
+        for slot in self._work[0].slots if self._work is not None else ():
+            end += len(slot.tokens)
+            found += range(end - slot.wanted, end)
+        return found
+
+    def _logits(self, vector: int) -> NDArray[np.int32]:
+        artifact = self._loaded()
+        self._settled()
+        region, count = artifact.region("logits"), int(artifact.model["config"]["vocab_size"])
+        stride = artifact.registers["logits_stride"] if vector else 0
+        assert isinstance(stride, int)
+        at = self.address(region) + vector * stride
+        return self.read_memory(region.channel, at, 4 * count).view("<i4")
+
+    def counters(self) -> dict[str, int]:
+        """All counters by name, since the last reset.
+
+        Hardware of several tokens counts losses by vector; they are added up under their own names
+        too. Guesses that were not accepted are among them.
+        """
+        self._settled()
+        arch = self._loaded().arch
+        found = {name: self._counter(index) for index, name in enumerate(counters(arch))}
+        if arch.tokens > 1:
+            vectors = range(arch.tokens)
+            found |= {name: sum(found[of_vector(name, n)] for n in vectors) for name in LOSSES}
+        return found
+
+    def _loaded(self) -> Artifact:
+        if self.artifact is None:
+            raise DeviceError("load a build first")
+        return self.artifact
+
+    def _settled(self) -> None:
+        if self._running:
+            raise DeviceError("a token is running; wait for it first")
+
+    def _counter(self, index: int) -> int:
+        self.write("counter_index", index)
+        return self.read("counter_value")

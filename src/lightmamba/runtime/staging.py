@@ -1,0 +1,172 @@
+"""A pass on hardware of several tokens: what registers are told, and what is left undecided."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.fields import encode
+from lightmamba.arch.passes import SLOT, STEP, VECTOR, Share, slots, steps, vectors
+from lightmamba.arch.place import Region
+from lightmamba.arch.ports import of_token
+from lightmamba.errors import InputError
+from lightmamba.passes import Pass, Slot
+from lightmamba.runtime.resident import Resident
+
+__all__ = ["Staged", "Staging"]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Values of the registers of one pass.
+
+    Parameters
+    ----------
+    tokens : tuple of int
+        Ids, by vector.
+    vectors, slots, steps : tuples of int
+        Packed as ``arch/passes.py`` says.
+    read, written : Region or None
+        The record that is applied again, and the one that is made.
+    """
+
+    tokens: tuple[int, ...]
+    vectors: tuple[int, ...]
+    slots: tuple[int, ...]
+    steps: tuple[int, ...]
+    read: Region | None
+    written: Region | None
+
+
+class Staging:
+    """What sequences on a device have left undecided, and where it is recorded.
+
+    Tokens that a pass leaves undecided lie in its record. One pass reads one record, so what it
+    accepts must all be of one earlier pass. There is a record more than there are sequences, so one
+    is always free.
+
+    Parameters
+    ----------
+    arch : ArchConfig
+    sequences : sequence of Resident
+    records : sequence of Region
+        One more than there are sequences.
+    """
+
+    def __init__(
+        self, arch: ArchConfig, sequences: Sequence[Resident], records: Sequence[Region]
+    ) -> None:
+        self.arch, self.sequences, self.records = arch, sequences, records
+
+    def stage(self, work: Pass) -> Staged:
+        """Check a pass and say what the registers get; nothing changes.
+
+        Raises
+        ------
+        InputError
+            If it has too many tokens, accepts or leaves more than it can, accepts tokens of two
+            passes, or begins a sequence without a certain token.
+        """
+        if work.tokens > self.arch.tokens:
+            raise InputError(
+                f"the hardware of this build takes {self.arch.tokens} tokens in a pass, not "
+                f"{work.tokens}; submit the others in another pass"
+            )
+        shares = [self._share(slot) for slot in work.slots]
+        again = {self.sequences[slot.sequence].record for slot in work.slots if slot.replay}
+        if len(again) > 1:
+            raise InputError(
+                "the sequences of a pass accept tokens of different passes, but the hardware reads "
+                "the record of one; submit them one after the other"
+            )
+        undecided = any(len(slot.tokens) > slot.committed for slot in work.slots)
+        return Staged(
+            tuple(int(token) for slot in work.slots for token in slot.tokens),
+            tuple(encode(VECTOR, each) for each in vectors(shares)),
+            tuple(encode(SLOT, each) for each in slots(shares)),
+            tuple(encode(STEP, each) for each in steps(shares)),
+            again.pop() if again else None,
+            self._free() if undecided else None,
+        )
+
+    def done(self, work: Pass, staged: Staged, times: int) -> None:
+        """A pass has run; of a chain, so many ``times``, of one sequence and each a token."""
+        first = 0
+        for slot in work.slots:
+            mine, sure = self.sequences[slot.sequence], slot.replay + slot.committed
+            mine.went(sure + times - 1, written=bool(sure) + times - 1)
+            if left := len(slot.tokens) - slot.committed:
+                mine.left(left, staged.written, first + slot.committed)
+            else:
+                mine.left(0)
+            first += len(slot.tokens)
+
+    def write(
+        self, staged: Staged, work: Pass, write: Callable[[str, int | list[int]], None],
+        address: Callable[[Region], int], row: Callable[[int], int],
+    ) -> None:  # fmt: skip
+        """Write the registers of a pass.
+
+        Parameters
+        ----------
+        staged, work
+            From :meth:`stage`.
+        write
+            Writes a register, or the first of several.
+        address, row
+            Where a region lies; the row of an id in the embedding.
+        """
+        tokens = self.arch.tokens
+        rows = [row(token) for token in staged.tokens]
+        rows += [row(0)] * (tokens - len(rows))
+        mine = [self.sequences[slot.sequence] for slot in work.slots]
+        write("later_row", rows[1:])
+        write("vector", _filled(staged.vectors, tokens))
+        write("slot", _filled(staged.slots, tokens))
+        for port in range(self.arch.state_ports):
+            for way, later in (("slot_read", 0), ("slot_write", 1)):
+                write(of_token(way, port), [address(each.copy(port, later)) for each in mine])
+        write("slot_conv", [address(each.conv) for each in mine])
+        write("step_index", 0)
+        for step in staged.steps:
+            write("step_data", step)
+        write("last_step", len(staged.steps) - 1)
+        write("record", int(staged.read is not None) | int(staged.written is not None) << 1)
+        for name, region in (("record_read", staged.read), ("record_write", staged.written)):
+            if region is not None:
+                write(name, address(region))
+
+    def _share(self, slot: Slot) -> Share:
+        mine = self.sequences[slot.sequence]
+        left, most = len(slot.tokens) - slot.committed, self.arch.undecided
+        if slot.fresh and not slot.committed:  # memory would keep what was there before
+            raise InputError(
+                f"sequence {slot.sequence} begins with this pass, so its first token must be "
+                f"certain; commit it"
+            )
+        if slot.replay > mine.undecided:
+            raise InputError(
+                f"sequence {slot.sequence} cannot accept {slot.replay} tokens: its last pass left "
+                f"{mine.undecided} undecided"
+            )
+        if left > most:
+            raise InputError(
+                f"the hardware of this build leaves at most {most} tokens of a sequence "
+                f"undecided, not {left}"
+            )
+        return Share(
+            tokens=len(slot.tokens),
+            replay=slot.replay,
+            commit=slot.committed,
+            position=0 if slot.fresh else mine.position,
+            fresh=slot.fresh,
+            recorded=mine.recorded if slot.replay else 0,
+        )
+
+    def _free(self) -> Region:
+        """A record that no sequence needs, so neither one that this pass reads."""
+        taken = {each.record for each in self.sequences}
+        return next(region for region in self.records if region not in taken)
+
+
+def _filled(values: Sequence[int], count: int) -> list[int]:
+    return [*values, *[0] * (count - len(values))]

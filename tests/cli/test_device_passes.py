@@ -1,0 +1,72 @@
+"""Verbs on a device of several tokens, which the engine stands in for: the engine's results."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from lightmamba.compiler import build, open_model
+from lightmamba.qmodel import load
+from lightmamba.runtime import devices
+from lightmamba.serve import open_served
+from tests.support.builders import shipped
+from tests.support.pretended import Pretended
+
+WORDS = ("--prompt", "It was a dark and", "--max-tokens", "24", "--json")
+
+
+@pytest.fixture(scope="module")
+def made(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("builds")
+    return build(
+        load(world.worded_file), shipped(tokens=4), folder / "b", source=world.worded_file
+    ).path
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The devices that were opened, each of the kind ``pretended``."""
+    found = []
+
+    def opener(artifact):
+        found.append(Pretended(open_model(artifact)))
+        return found[-1]
+
+    entry = SimpleNamespace(load=lambda: opener)
+    monkeypatch.setattr(devices, "_found", lambda: {"pretended": entry})
+    return found
+
+
+@pytest.mark.parametrize("options", [(), ("--temperature", "0.9", "--seed", "5")])
+def test_guesses_on_a_device_change_no_text(run, world, made, opened, options):
+    wanted = run("generate", world.worded_file, *WORDS, *options).json["token_ids"]
+    for drafter in ("ngram", world.worded_file):
+        words = (*WORDS, *options, "--device", "pretended", "--speculate", drafter)
+        found = run("generate", made, *words).json
+        assert found["token_ids"] == wanted
+        assert found["speculation"]["tokens"] == len(wanted) - 1
+        assert found["cycles_per_token"] > 0
+        prompt = -(-found["prompt_tokens"] // 4)
+        assert len(opened[-1].passes) == prompt + found["speculation"]["passes"]
+        assert max(map(sum, opened[-1].passes)) <= 4
+
+
+def test_evaluation_takes_four_tokens_in_a_pass(run, made, opened, tmp_path):
+    ids = tmp_path / "ids.txt"
+    ids.write_text(" ".join(str(n * 7 % 200) for n in range(50)))
+    words = ("evaluate", made, "--ids", ids, "--window", "18", "--json")
+    engine, device = (
+        json.loads(run(*words, "--device", name).out) for name in ("engine", "pretended")
+    )
+    assert engine == device
+    window = [4, 4, 4, 4, 1]  # nobody asks what follows its last token
+    assert [sum(each) for each in opened[-1].passes] == [*window, *window, 4, 4, 4, 1]
+
+
+def test_slots_of_a_device(made, opened):
+    assert open_served(made, device="pretended").backend.slots == 4
+    assert open_served(made, device="pretended", slots=6).backend.slots == 6
+    assert [len(each.sequences) for each in opened] == [4, 6]
+    speculating = open_served(made, device="pretended", speculate="ngram")
+    assert speculating.drafter is not None
+    assert speculating.backend.guesses == 3

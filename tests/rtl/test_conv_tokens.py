@@ -1,0 +1,231 @@
+"""The convolution of several tokens against ``numerics.conv``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.passes import Share, slots, vectors
+from lightmamba.arch.program import Kind
+from lightmamba.numerics.conv import CausalConv, Silu
+from lightmamba.rtl.conv import Conv
+
+from ..support.streams import Run, drive
+from .test_conv import mixed, runs, weights
+from .test_conv import words as packed
+
+OP, SILU = CausalConv(), Silu()
+
+
+def words(config: ArchConfig, bytes_: Any) -> list[int]:
+    """Words of a slot's (channels, window) bytes."""
+    each = 8 // config.window
+    padded = np.pad(bytes_, ((0, -len(bytes_) % each), (0, 0))).astype(np.int8)
+    return [int(word) for word in np.frombuffer(padded.tobytes(), "<u8")]
+
+
+def shares(config: ArchConfig, rng: np.random.Generator, tokens: Sequence[int]) -> list[Share]:
+    """Sequences of so many tokens each, of which some are replayed and some certain."""
+    found = []
+    for n in tokens:
+        replay = int(rng.integers(0, config.undecided, endpoint=True))
+        commit = int(rng.integers(max(0, n - config.undecided), n, endpoint=True))
+        found.append(Share(n, replay, commit))
+    return found
+
+
+def told(config: ArchConfig, rng: np.random.Generator, parts: Sequence[Share]) -> dict[str, Any]:
+    """A pass as the convolution sees it; what is not used is anything."""
+
+    def padded(used: list[dict[str, int]]) -> list[dict[str, int]]:
+        others = [
+            {name: int(rng.integers(0, 8)) for name in used[0]} | {"used": 0}
+            for _ in range(config.tokens - len(used))
+        ]
+        return used + others
+
+    return {"slot": padded(slots(parts)), "vector": padded(vectors(parts))}
+
+
+def job(
+    config: ArchConfig, rng: np.random.Generator, kinds: Sequence[Kind], parts: Sequence[Share]
+) -> dict[str, Any]:
+    """Everything that goes in and comes out for channels of these kinds."""
+    n, count = len(kinds), config.tokens
+    x = mixed(rng, (count, n), -32768, 32767)
+    taps, bias, out_shift = weights(rng, n)
+    in_shift = rng.integers(0, 15, n, endpoint=True)
+    silu = {k: int(rng.integers(-5, 6)) for k in (Kind.B, Kind.C, Kind.X)}
+    silu_shift = np.array([silu[k] for k in kinds])
+    zeros = np.zeros((3, n), dtype=np.int64)
+    param, _ = packed(taps, bias, in_shift, out_shift, zeros)
+    states: dict[str, Any] = {f"{way}_state{s}": [] for way in "io" for s in range(count)}
+    out, shifted, lost, first = np.zeros((count, n), dtype=np.int64), [], [], 0
+    for s, part in enumerate(parts):
+        old = mixed(rng, (config.window, n), -128, 127)
+        states[f"i_state{s}"] = words(config, old.T)
+        window = old[part.replay : part.replay + 3].astype(np.int8)
+        inputs = [*window]
+        for v in range(first, first + part.tokens):
+            conv, after, one = OP(x[v][None, None], window[None], in_shift, taps, bias, out_shift)
+            window = after[0]
+            inputs.append(window[-1])
+            out[v] = SILU(conv, silu_shift)[0, 0]
+            lost.append(one)
+            shifted.append([int(value) for value in window[-1]])
+        inputs += [np.zeros(n, dtype=np.int8)] * config.window
+        kept = np.stack(inputs[part.commit : part.commit + config.window])
+        states[f"o_state{s}"] = words(config, kept.T)
+        first += part.tokens
+    return {
+        "command": [
+            {"count": n, "silu_B": silu[Kind.B], "silu_C": silu[Kind.C], "silu_x": silu[Kind.X]}
+        ],
+        "i": [[{"kind": int(k), "value": int(v)} for v in x[:, c]] for c, k in enumerate(kinds)],
+        "i_param": param,
+        "o": [[{"kind": int(k), "value": int(v)} for v in out[:, c]] for c, k in enumerate(kinds)],
+        "told": told(config, rng, parts),
+        "lost": lost,
+        "shifted": shifted,
+    } | states  # fmt: skip
+
+
+def simulate(dut: Conv, jobs: list[dict[str, Any]], **options: Any) -> Run:
+    """Jobs one after another, compared with what they should give.
+
+    What the pass holds is right from the transfer of a command until it is finished, no longer.
+    """
+    config = dut.config
+    numbers = range(config.tokens)
+    states = [f"_state{n}" for n in numbers]
+    anything = {
+        "slot": {"used": 1, "first": 5, "replay": 3, "commit": 2},
+        "vector": {"used": 1, "slot": 1, "place": 2},
+    }
+
+    def show(ctx: Any, one: dict[str, Any] | None) -> None:
+        for name, other in anything.items():
+            for n in numbers:
+                ctx.set(getattr(dut, name)[n], one[name][n] if one else other)
+
+    async def sequencer(ctx: Any) -> None:
+        valid, ready = dut.command.valid, dut.command.ready
+        for each in jobs:
+            show(ctx, None)
+            while not (ctx.get(valid) and ctx.get(ready)):
+                await ctx.changed(valid, ready)
+            show(ctx, each["told"])
+            for now in (True, False):  # until the command is taken, until it is finished
+                while bool(ctx.get(ready)) == now:
+                    await ctx.changed(ready)
+
+    def whole(name: str) -> list[Any]:
+        return [value for each in jobs for value in each[name]]
+
+    given = ["command", "i", "i_param", *(f"i{s}" for s in states)]
+    taken = ["o", *(f"o{s}" for s in states)]
+    counts = [f"{name}[{n}]" for name in ("lost_input", "lost") for n in numbers]
+    run = drive(
+        dut,
+        {name: whole(name) for name in given},
+        {name: len(whole(name)) for name in taken},
+        counts=[*counts, "busy"],
+        probes=[f"probe[{n}]" for n in numbers],
+        settle=8,
+        beside=[sequencer],
+        **options,
+    )
+    for state in states:
+        assert run.out[f"o{state}"] == whole(f"o{state}")
+    for port in taken:  # a command is taken when all of the last one has left
+        for begin, end in zip(
+            run.cycles["command"][1:], np.cumsum([len(each[port]) for each in jobs]), strict=False
+        ):
+            assert not end or begin > run.cycles[port][end - 1]
+    least, at = config.tokens, 0
+    for each in jobs:
+        used = len(each["lost"])
+        got, least = run.out["o"][at : at + len(each["o"])], min(used, least)
+        assert [row[:used] for row in got] == [row[:used] for row in each["o"]]
+        for n, values in enumerate(each["shifted"]):
+            probed = run.out[f"probe[{n}]"][at : at + len(values)]
+            assert probed == [{"value": value} for value in values]
+        at += len(each["o"])
+    for n in range(least):  # vectors that every job uses
+        found = run.counts[f"lost_input[{n}]"], run.counts[f"lost[{n}]"]
+        assert found == tuple(sum(each["lost"][n][k] for each in jobs) for k in range(2))
+    return run
+
+
+@pytest.mark.parametrize(("tokens", "stalls"), [(2, 0.3), (4, 0.0), (4, 0.5), (8, 0.2)])
+def test_equals_numerics(tokens, stalls):
+    """Passes of all kinds: one sequence, as many as there are tokens, some in between, ragged."""
+    config, rng = ArchConfig(tokens=tokens), np.random.default_rng(10 * tokens + int(10 * stalls))
+    half = tokens // 2
+    jobs = [
+        job(config, rng, runs((Kind.B, 8), (Kind.C, 8), (Kind.X, 21)), shares(config, rng, each))
+        for each in ([tokens], [1] * tokens, [1, tokens - 1], [half, half], [half], [1], [half, 1])
+        if sum(each) <= tokens
+    ]
+    assert any(sum(map(sum, each["lost"])) for each in jobs)
+    simulate(Conv(config), jobs, stalls=stalls, seed=tokens)
+
+
+@pytest.mark.parametrize("tokens", [2, 4, 8])
+def test_every_replay_and_commit(tokens):
+    """Of one sequence, as many tokens as there are and one."""
+    config, rng = ArchConfig(tokens=tokens), np.random.default_rng(tokens)
+    jobs = [
+        job(config, rng, [Kind.X] * 3, [Share(n, replay, commit)])
+        for n in (tokens, 1)
+        for replay in range(config.undecided + 1)
+        for commit in range(max(0, n - config.undecided), n + 1)
+    ]
+    simulate(Conv(config), jobs)
+
+
+@pytest.mark.parametrize("port", ["o", "o_state0", "o_state1", "i", "i_param", "i_state1"])
+@pytest.mark.parametrize("tokens", [2, 4])
+def test_one_slow_port(tokens, port):
+    """It holds everything up and loses nothing, for longer than the queues are deep."""
+    config, rng = ArchConfig(tokens=tokens), np.random.default_rng(8)
+    parts = shares(config, rng, [tokens // 2, tokens // 2])
+    jobs = [job(config, rng, runs((Kind.X, n)), parts) for n in (41, 5)]
+    simulate(Conv(config), jobs, slow={port: 0.75}, seed=4)
+
+
+def test_worked_values():
+    """By hand, two sequences of two tokens; σ of what is far above 0 is 1.
+
+    Q of the first is 3 4 5 7 8, of the second 10 20 30 1 2: 3·1 + 4·2 + 5·3 + 7·4 = 54, and so on.
+    """
+    config = ArchConfig(tokens=4)
+    parts = [Share(2, replay=2, commit=1), Share(2, replay=0, commit=2)]
+    param, _ = packed(np.array([[1, 2, 3, 4]]).T, [0], [1], [0], np.zeros((3, 1), dtype=int))
+    rows = [[{"kind": Kind.X, "value": value} for value in (14, 15, 1, 4)]]  # 15 / 2 rounds up
+    one = {
+        "command": [{"count": 1, "silu_B": 0, "silu_C": 0, "silu_x": -16}],
+        "i": rows, "i_param": param,
+        "i_state0": [0x0000_0605_0403_0201], "i_state1": [0x1E140A], "i_state2": [],
+        "i_state3": [],
+        "o": [[{"kind": Kind.X, "value": value} for value in (54, 67, 144, 91)]],
+        "o_state0": [0x0000_0000_0807_0504], "o_state1": [0x02011E], "o_state2": [],
+        "o_state3": [],
+        "told": told(config, np.random.default_rng(0), parts),
+        "lost": [(0, 0)] * 4, "shifted": [[7], [8], [1], [2]],
+    }  # fmt: skip
+    simulate(Conv(config), [one])
+
+
+@pytest.mark.parametrize("tokens", [2, 4])
+def test_latency_and_throughput(tokens):
+    """Nine cycles for eight channels of all vectors, as for one."""
+    config, rng = ArchConfig(tokens=tokens), np.random.default_rng(5)
+    dut, one = Conv(config), job(config, rng, runs((Kind.X, 64)), shares(config, rng, [1] * tokens))
+    run = simulate(dut, [one])
+    i, o = (np.array(run.cycles[name]) for name in ("i", "o"))
+    np.testing.assert_array_equal(o - i, dut.latency)
+    assert i[-1] - i[0] == 64 * dut.interval - 2
+    assert run.counts["busy"] == o[-1] + 2 - run.cycles["command"][0]

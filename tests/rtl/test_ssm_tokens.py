@@ -1,0 +1,176 @@
+"""The SSM unit of several tokens against ``numerics.ssm.SsmStep``, token by token."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.passes import Share
+
+from ..support.ssm_tokens import Bench, Layer
+
+
+def config(tokens: int, size: int, padded: int, rows: int, groups: int = 1) -> ArchConfig:
+    return ArchConfig(
+        tokens=tokens, state_elements=size, padded_state=padded, head_rows=rows, groups=groups
+    )
+
+
+# Words below, as long as, and above a row; d_state below its padding; odd heads.
+SHAPES = {
+    "below": (config(2, 32, 64, 6, 2), {"groups": 2, "per_group": 2, "headdim": 5, "d_state": 34}),
+    "equal": (config(4, 64, 64, 7), {"groups": 1, "per_group": 2, "headdim": 7, "d_state": 33}),
+    "above": (config(4, 64, 32, 9, 3), {"groups": 2, "per_group": 1, "headdim": 8, "d_state": 20}),
+    "four": (config(2, 128, 32, 12), {"groups": 1, "per_group": 3, "headdim": 12, "d_state": 32}),
+}  # fmt: skip
+
+
+EIGHT = config(8, 64, 32, 8), {"groups": 1, "per_group": 2, "headdim": 6, "d_state": 30}
+
+
+def bench(shape: Any, seed: int, sequences: int = 1, **changed: Any) -> Bench:
+    layer = Layer(shape[0], seed, **(shape[1] | changed))
+    return Bench(layer, [layer.state() for _ in range(sequences)])
+
+
+def speculate(b: Bench, most: int) -> None:
+    """Passes of one sequence that replay 0, 1, ... tokens; some commit nothing."""
+    tokens, position = b.layer.config.tokens, 0
+    b.run([Share(tokens, commit=1)])
+    for replay in range(most + 1):
+        position += 1 + replay
+        b.run([Share(tokens, replay, position=position - replay, recorded=1)], base=replay)
+    b.run([Share(tokens, 0, commit=0, position=position + 1)])
+    b.run([Share(1, 1, commit=0, position=position + 1)], records=False)
+    b.run([Share(1, 1, position=position + 2, recorded=tokens - 1)])
+
+
+def test_worked_values() -> None:
+    """One element that halves with each token and has dt·x·B added; y = h·C + D·x."""
+    b = bench(SHAPES["below"], 0, groups=1, per_group=1, headdim=1, d_state=1, dithered=False)
+    layer, v = b.layer, b.layer.vectors()
+    layer.frame, layer.y, layer.D_shift = 0, 0, 0
+    v.dt[:], v.shift[:], v.decay[:], v.D[:] = 1, 0, 1 << 23, 10
+    v.x[:, 0, 0], v.x_exp[:], v.B[:, 0, 0], v.B_exp[:] = (3, 5), 0, (4, -2), 0
+    v.C[:, 0, 0], v.C_exp[:] = (1, 2), 0
+    b.states[0][0][...], b.states[0][1][...] = 0, 0
+    b.states[0][0][..., 0] = 100
+    b.run([Share(2)], new=v)  # 100/2 + 3·4 = 62; 62/2 - 5·2 = 21
+    b.run([Share(1, 1, commit=0, position=1, recorded=1)], new=v)
+    run, _ = b.check()
+    assert [w["q"][0] for w in run.out["ssm.probe_h"][::2]] == [62, 21, 21, 23]
+    assert [w["q"][0] for w in run.out["ssm.o_state"][::2]] == [62, 21]
+    first, second = run.out["ssm.o_y"]
+    assert first == [62 * 1 + 10 * 3, 21 * 2 + 10 * 5]
+    assert second[0] == 23 * 1 + 10 * 3  # 21/2 is 11, and 3·4
+    discrete = 1 << 22 + 23 | 10 << 22 + 24 | 1
+    channel_b, x = 4 | (-2 & 255) << 12, 3 | 5 << 12
+    assert run.out["ssm.o_record"] == [channel_b, discrete, discrete, x] * 2
+
+
+def test_busy() -> None:
+    """Until all of the record is taken."""
+    b = bench(SHAPES["below"], 9, groups=1, per_group=1, headdim=4, d_state=3)
+    b.run([Share(2)])
+    run, _ = b.check(slow={"ssm.o_record": 0.97})
+    assert run.counts["ssm.busy"] > run.cycles["ssm.o_record"][-1] - 5
+
+
+PORTS = ("i", *(f"ssm.{n}" for n in ("i_head", "i_x", "i_state", "o_state", "o_y", "o_record")))
+
+
+@pytest.mark.parametrize("port", [*PORTS, "ssm.i_record"])
+def test_one_slow_port(port: str) -> None:
+    """A port that holds up everything else, its queue full: nothing is lost or doubled."""
+    b = bench(SHAPES["below"], 5, groups=1, per_group=7, headdim=6, d_state=33)
+    b.run([Share(2, commit=1)])
+    b.run([Share(1, 1, position=1, recorded=1)], records=False)
+    b.run([Share(1, position=3)], records=False)
+    b.check(slow={port: 0.85})
+
+
+def test_latency() -> None:
+    b = bench(SHAPES["four"], 8, per_group=1)
+    b.run([Share(1)])
+    run, ssm = b.check()
+    taken, rows = run.cycles["ssm.i_state"], b.layer.headdim
+    assert run.cycles["ssm.o_state"][-1] - taken[-1] == ssm.latency
+    assert run.cycles["ssm.o_y"][-rows] - taken[-1] == ssm.y_latency
+    assert run.counts["ssm.busy"] > run.counts["ssm.waiting"] > 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size", "rows", "slack"), [(4, 64, 64, 0), (2, 32, 20, 0), (2, 64, 64, 2)]
+)
+def test_throughput(tokens: int, size: int, rows: int, slack: int) -> None:
+    """A word in every cycle, from step to step and from head to head.
+
+    With two steps of half as many words as rows, a head takes as long as its x and y.
+    """
+    shape = config(tokens, size, 32, rows), {"groups": 1, "per_group": 5, "headdim": rows}
+    b = bench(shape, 7, d_state=32)
+    b.run([Share(tokens, commit=tokens)])
+    run, _ = b.check()
+    head, words = tokens * rows * 32 // size, rows * 32 // size
+    begun = np.array(run.cycles["ssm.i_state"][1::words])
+    y = np.array(run.cycles["ssm.o_y"])
+    for cycles in (begun, y[::rows]):
+        assert set(np.diff(cycles)[1:]) <= set(range(head, head + slack + 1))
+    assert set(np.diff(y.reshape(-1, rows)).ravel()) == {1}
+
+
+def test_replay_equals_new() -> None:
+    """The state after tokens that were replayed is that after the same tokens as new ones."""
+    b = bench(SHAPES["equal"], 6, 2)
+    b.states[1] = b.states[0]
+    one = b.layer.vectors()
+    b.run([Share(4, commit=3)], slots=[0], new=one)
+    b.run([Share(4, commit=1)], slots=[1], new=one)
+    b.run([Share(1, 2, commit=0, position=1, recorded=1)], slots=[1])
+    run, _ = b.check()
+    words = len(run.out["ssm.o_state"]) // 3
+    assert run.out["ssm.o_state"][:words] == run.out["ssm.o_state"][2 * words :]
+
+
+@pytest.mark.parametrize("name", ["below", "equal", "above"])
+def test_replay(name: str) -> None:
+    """Accepted tokens of the pass before are applied again, as many as there may be."""
+    b = bench(SHAPES[name], 2, headdim=4, dithered=name != "equal")
+    speculate(b, b.layer.config.undecided)
+    b.check(stalls=0.1, seed=4)
+    assert b.lost.any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_prefill_and_batch(name: str) -> None:
+    """Chunks, batches, and both in one pass; some passes are not full, some are not recorded.
+
+    The first pass has three layers.
+    """
+    b = bench(SHAPES[name], 1, 4, per_group=1)
+    tokens = b.layer.config.tokens
+    for n in range(3):
+        b.run([Share(tokens, commit=tokens)], slots=[n], base=250)
+    b.run([Share(1, position=3)], slots=[1], records=False)
+    b.run([Share(1, position=20 * n) for n in range(tokens)], base=9)
+    b.run([Share(tokens - 1, commit=tokens - 1, position=77), Share(1)], slots=[2, 0])
+    b.check(stalls=0.2, seed=3)
+
+
+def test_replays_of_several_sequences() -> None:
+    """Each has its own vectors in the record, and its own number of accepted ones."""
+    b = bench(SHAPES["above"], 4, 2)
+    b.run([Share(2, commit=1), Share(2, commit=0)])
+    b.run([Share(1, 1, position=1, recorded=1), Share(3, 2, position=0, recorded=2)])
+    b.run([Share(1, position=3), Share(3, 1, commit=0, position=3, recorded=2)])
+    b.check(stalls=0.1, seed=6)
+
+
+def test_eight() -> None:
+    """Two words of the record for a row."""
+    b = bench(EIGHT, 3, 2)
+    b.run([Share(5, commit=5), Share(3, commit=1)])
+    b.run([Share(2, commit=2, position=5), Share(6, 2, position=1, recorded=6)])
+    b.run([Share(8, 5, position=9, recorded=3)], slots=[1])
+    b.check(stalls=0.1, seed=5)

@@ -1,0 +1,144 @@
+"""Several tokens in a pass of a device: prompts in pieces, and guesses."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.compiler import build
+from lightmamba.engine import Engine
+from lightmamba.errors import InputError
+from lightmamba.passes import Pass, Slot
+from lightmamba.runtime import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
+from lightmamba.runtime.devices import check_speculation
+from lightmamba.runtime.drafting import most_guesses
+from lightmamba.runtime.pace import MOST
+from lightmamba.runtime.speculation import speculate
+from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, plain, text_of
+from tests.support.builders import random_model, shipped, sizes
+from tests.support.pretended import PASS, TOKEN, Pretended
+
+
+def made(folder: Any, tokens: int, sequences: int = 1) -> Pretended:
+    model = random_model(sizes())
+    device = Pretended(model)
+    device.load(build(model, shipped(tokens=tokens), folder / f"{tokens}"), sequences)
+    return device
+
+
+@pytest.fixture(scope="module", params=[2, 4, 8])
+def device(request, tmp_path_factory):
+    return made(tmp_path_factory.mktemp("build"), request.param)
+
+
+@pytest.fixture
+def decoder(device):
+    device.passes.clear()
+    return DeviceDecoder(device, device.model)
+
+
+def most(device: Pretended) -> int:
+    assert device.artifact is not None
+    return device.artifact.arch.tokens
+
+
+@pytest.mark.parametrize("last_only", [True, False])
+def test_a_prompt_is_fed_in_pieces(device, decoder, last_only):
+    engine, ids = Engine(device.model), np.array([[*range(3, 16)]])
+    wanted, state = engine.forward(ids[:, :11], engine.empty_state(1), last_only=last_only)
+    found, mine = decoder.forward(ids[:, :11], decoder.empty_state(1), last_only=last_only)
+    np.testing.assert_array_equal(found, wanted)
+    pieces = [min(most(device), 11 - n) for n in range(0, 11, most(device))]
+    assert device.passes == [(n,) for n in pieces]
+    wanted, _ = engine.forward(ids[:, 11:], state, last_only=last_only)
+    found, mine = decoder.forward(ids[:, 11:], mine, last_only=last_only)
+    np.testing.assert_array_equal(found, wanted)
+    assert (mine.tokens, decoder.tokens) == (13, 13)
+    assert decoder.cycles == PASS * len(device.passes) + TOKEN * 13
+
+
+def test_logits_are_computed_where_they_are_wanted(decoder, monkeypatch):
+    heads = list[bool]()
+    monkeypatch.setattr(decoder.device, "_keep_logits", lambda *given: heads.append(True))
+    decoder.forward(np.array([[*range(17)]]), decoder.empty_state(1))
+    assert heads == [True]
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_the_text_is_the_same_with_guesses(device, decoder, options):
+    engine = Engine(device.model)
+    wanted = plain(engine, options)
+    assert list(generate(decoder, PROMPT, max_tokens=60, sampling=options)) == wanted
+    ids = PROMPT + [step.token_id for step in wanted]
+    drafters: dict[str, Any] = {
+        "ngram": NgramDrafter(), "oracle": Oracle(ids, engine.valid_vocab),
+        "itself": ModelDrafter(engine, engine),
+    }  # fmt: skip
+    for name, drafter in drafters.items():
+        device.passes.clear()
+        report = Speculation()
+        text = text_of(decoder, options)
+        found = list(speculate(decoder, text, drafter, pace=Steady(), report=report))
+        assert found == wanted, name
+        checked = device.passes[-(-len(PROMPT) // most(device)) :]
+        assert {sum(each) for each in checked} <= set(range(1, decoder.guesses + 2))
+        if name == "itself":
+            assert report.acceptance == 1
+            assert report.tokens_per_pass > 0.9 * (1 + decoder.guesses)
+    found = list(generate(decoder, PROMPT, max_tokens=60, sampling=options, drafter=NgramDrafter()))
+    assert found == wanted
+
+
+def test_guesses_that_are_right_pay_in_cycles(device, decoder):
+    """The pace looks at the cycles of the device, not at how slow its simulation is."""
+    engine, options = Engine(device.model), OPTIONS["greedy"]
+    wanted = plain(engine, options, 200)
+    ids = PROMPT + [step.token_id for step in wanted]
+
+    class Right:
+        def draft(self, known, count, trial):
+            return ids[len(known) : len(known) + count]
+
+    class Slow(DeviceDecoder):
+        """Each token of a pass takes long to simulate."""
+
+        def run(self, work, state):
+            time.sleep(2e-4 * work.tokens**2)
+            return super().run(work, state)
+
+    slow, report = Slow(device, device.model), Speculation()
+    found = list(generate(slow, PROMPT, max_tokens=200, sampling=options, drafter=Right(),
+                          report=report))  # fmt: skip
+    assert found == wanted
+    assert report.tokens_per_pass > 0.8 * (1 + slow.guesses)
+    assert slow.seconds == pytest.approx(slow.cycles / 1e8)  # the target has 100 MHz
+
+
+def test_passes_go_on_from_the_devices_own_state(decoder):
+    _, state = decoder.forward(np.array([PROMPT]), decoder.empty_state(1))
+    other = decoder.empty_state(1, undecided=decoder.guesses)
+    decoder.run(Pass((Slot(0, np.array([5, 6]), commit=1),)), other)
+    assert other.tokens == 1
+    with pytest.raises(InputError, match="goes on from its own last token only"):
+        decoder.run(Pass((Slot(0, np.array([5])),)), state)
+    decoder.run(Pass((Slot(0, np.array([7]), replay=1),)), other)
+    assert (other.tokens, decoder.tokens) == (3, len(PROMPT) + 3)
+    with pytest.raises(InputError, match=f"leaves at most {decoder.guesses} tokens"):
+        decoder.empty_state(1, undecided=decoder.guesses + 1)
+    assert most_guesses(decoder) == min(MOST, decoder.guesses)
+
+
+def test_a_device_of_one_token_refuses_guesses(tmp_path):
+    model = random_model(sizes())
+    artifact = build(model, shipped(), tmp_path / "b")
+    with pytest.raises(InputError, match=r"sim takes one token in a pass with .*; spec"):
+        check_speculation("sim", artifact)
+    check_speculation("engine", artifact)
+    device = Pretended(model)
+    device.load(artifact)
+    decoder = DeviceDecoder(device, model)
+    assert most_guesses(decoder) == 0
+    with pytest.raises(InputError, match="takes one in a pass; speculate on the engine"):
+        generate(decoder, PROMPT, max_tokens=4, sampling=OPTIONS["greedy"], drafter=NgramDrafter())
+    check_speculation("sim", build(model, shipped(tokens=2), tmp_path / "two"))

@@ -1,0 +1,231 @@
+"""Several sequences on a device of several tokens, which the engine stands in for."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.artifact import Artifact
+from lightmamba.compiler import build
+from lightmamba.engine import Engine
+from lightmamba.errors import DeviceError
+from lightmamba.passes import Pass, Slot
+from lightmamba.runtime import ModelDrafter, NgramDrafter
+from lightmamba.serve import Served
+from lightmamba.serve.backend import DeviceBackend, EngineBackend
+from lightmamba.serve.guesses import Guesses
+from lightmamba.tokenizer import Tokenizer
+from tests.serve.running import Running, expected, running, wait_for
+from tests.support.builders import shipped
+from tests.support.pretended import Pretended
+
+PROMPT = "It is a truth universally acknowledged, that a single man in possession of a fortune"
+LIST = "one and two and three; one and two and three; one and two and three; one and"
+
+
+@pytest.fixture(scope="module")
+def builds(model, tmp_path_factory) -> dict[int, Artifact]:
+    folder = tmp_path_factory.mktemp("builds")
+    return {n: build(model, shipped(tokens=n), folder / f"{n}") for n in (2, 4, 8)}
+
+
+def backend(model: Any, artifact: Artifact, slots: int | None = None) -> DeviceBackend:
+    device = Pretended(model)
+    device.load(artifact, slots or artifact.arch.tokens)
+    return DeviceBackend(device, model, "pretended")
+
+
+def hardware(server: Running) -> Pretended:
+    backend: Any = server.served.backend
+    found: Pretended = backend._device
+    return found
+
+
+@contextmanager
+def server(
+    model: Any, artifact: Artifact, slots: int | None = None, drafter: Any = None
+) -> Iterator[Running]:
+    served = Served(
+        "demo", backend(model, artifact, slots), Tokenizer.from_bytes(model.tokenizer), "f" * 64,
+        model.chat_template, model.generation_config, model.special_ids, drafter,
+    )  # fmt: skip
+    with running(served) as found:
+        yield found
+
+
+def ask(client: Any, n: int) -> str:
+    found = client.completions.create(model="demo", **request(n))
+    return str(found.choices[0].text)
+
+
+def request(n: int) -> dict[str, Any]:
+    """Prompts and answers of several lengths, every third greedy."""
+    return {
+        "prompt": (LIST, PROMPT, "It was")[n % 3], "max_tokens": 24 + n % 5, "seed": n,
+        "temperature": (0, 0.8, 1.2)[n % 3],
+    }  # fmt: skip
+
+
+def wanted(model: Any, n: int) -> str:
+    asked = request(n)
+    return expected(model, asked.pop("prompt"), asked.pop("max_tokens"), **asked).text
+
+
+def test_four_clients_share_passes(model, builds):
+    with server(model, builds[4]) as found, ThreadPoolExecutor(4) as pool:
+        client = found.client(timeout=120)
+        texts = list(pool.map(lambda n: ask(client, n), range(8)))
+        assert found.http().get("/health").json()["slots"] == 4
+        passes, tokens = found.total("passes"), found.total("computed_tokens")
+        ran = hardware(found).passes
+    assert texts == [wanted(model, n) for n in range(8)]
+    assert passes == len(ran)
+    assert passes < 0.5 * tokens
+    assert max(len(slots) for slots in ran) == 4
+    assert max(sum(slots) for slots in ran) == 4
+
+
+@pytest.mark.parametrize("slots", [1, 7])
+def test_as_many_slots_as_the_operator_says(model, builds, slots):
+    with server(model, builds[4], slots) as found, ThreadPoolExecutor(7) as pool:
+        client = found.client(timeout=120)
+        texts = list(pool.map(lambda n: ask(client, n), range(7)))
+        assert found.http().get("/health").json()["slots"] == slots
+        passes, ran = found.total("passes"), hardware(found).passes
+    assert texts == [wanted(model, n) for n in range(7)]
+    assert passes == len(ran)
+    assert max(len(each) for each in ran) == min(slots, 4)
+
+
+def test_more_choices_than_tokens_in_a_pass(model, builds):
+    """Seven sequences take two passes for a token of each, and both are counted."""
+    with server(model, builds[4], 7) as found:
+        said = found.client(timeout=120).completions.create(
+            model="demo", prompt="It was", max_tokens=9, temperature=0.8, seed=2, n=7
+        )
+        passes, ran = found.total("passes"), hardware(found).passes
+    for n, choice in enumerate(said.choices):
+        text = expected(model, "It was", 9, temperature=0.8, seed=2, stream=n).text
+        assert choice.text == text
+    assert passes == len(ran)
+    assert {3, 4} <= {len(slots) for slots in ran}
+
+
+@pytest.mark.parametrize("tokens", [2, 4])
+@pytest.mark.parametrize("drafter", ["ngram", "itself"])
+def test_guesses_change_no_answer(model, builds, tokens, drafter):
+    engine = Engine(model)
+    made: Any = {
+        "ngram": lambda: NgramDrafter(2, 1), "itself": lambda: ModelDrafter(engine, engine),
+    }[drafter]  # fmt: skip
+    with server(model, builds[tokens], drafter=made) as found:
+        found.scheduler.guesses = Eager(made, found.served.backend.guesses)
+        client = found.client(timeout=120)
+        with ThreadPoolExecutor(tokens) as pool:
+            texts = list(pool.map(lambda n: ask(client, n), range(6)))
+        alone = found.total("passes"), found.total("generated_tokens")
+        texts.append(ask(client, 6))
+        passes, drawn = (now - then for now, then in zip(
+            (found.total("passes"), found.total("generated_tokens")), alone, strict=True
+        ))  # fmt: skip
+        guesses, right = found.total("guesses"), found.total("right_guesses")
+    assert texts == [wanted(model, n) for n in range(7)]
+    assert 0 <= right <= guesses > 0
+    if drafter == "itself":
+        assert right == guesses
+        prompt = len(found.served.tokenizer.encode(LIST))
+        assert passes <= prompt / tokens + drawn / tokens + 3
+
+
+class Eager(Guesses):
+    """Guesses as much as there is room for, whether it pays or not."""
+
+    def make(self, sessions, room):
+        for one in sessions:
+            most = max(0, min(self.most, room, one.text.left - 1))
+            one.guess = self._drafted(one, most) if most else []
+            room -= len(one.guess)
+
+
+@pytest.mark.parametrize(("tokens", "most"), [(4, 4), (8, 6)])
+def test_guesses_pay_by_the_clock_of_the_device(model, builds, tokens, most):
+    """As many as the hardware may leave undecided, as soon as they were seen to be right."""
+    engine = Engine(model)
+    with server(model, builds[tokens], drafter=lambda: ModelDrafter(engine, engine)) as found:
+        client = found.client(timeout=120)
+        asked = {"prompt": "It was", "max_tokens": 60, "temperature": 0}
+        text = client.completions.create(model="demo", **asked).choices[0].text
+        sizes = {sum(each) for each in hardware(found).passes}
+    assert text == expected(model, "It was", 60, temperature=0).text
+    assert max(sizes) == most
+
+
+@pytest.mark.parametrize("tokens", range(33, 38))
+def test_the_state_after_an_answer_is_kept(model, builds, tokens):
+    """With the guesses that were right at its end, wherever that is."""
+    engine = Engine(model)
+    with server(model, builds[4], drafter=lambda: ModelDrafter(engine, engine)) as found:
+        found.scheduler.guesses = Eager(lambda: ModelDrafter(engine, engine), 3)
+        said = found.client(timeout=120).chat.completions.create(
+            model="demo", messages=[{"role": "user", "content": LIST}], max_tokens=tokens,
+            temperature=0,
+        )  # fmt: skip
+    prompt = found.served.tokenizer.encode(f"user: {LIST}\nassistant:")
+    text = expected(model, prompt, tokens, temperature=0)
+    assert said.choices[0].message.content == text.text
+    ids = np.array([*prompt, *text.token_ids])
+    length, saved = found.scheduler.cache.longest(ids) or (0, None)
+    assert length == len(ids) - 1
+    ours = found.served.backend
+    ours.restore(2, saved)
+    logits, _ = engine.forward(ids[None], engine.empty_state(1))
+    np.testing.assert_array_equal(ours.run(Pass((Slot(2, ids[-1:]),))), logits[0])
+
+
+def test_a_state_is_saved_and_restored_by_slot(model, builds):
+    """The same passes and copies on the device and on the engine."""
+    ours, theirs = backend(model, builds[4]), EngineBackend(Engine(model), 4, undecided=3)
+    rng = np.random.default_rng(1)
+    guess: dict[int, list[int]] = {}
+    kept: list[Any] = []
+    for slot in range(4):
+        for each in (ours, theirs):
+            each.begin(slot)
+    for _ in range(60):
+        slots = []
+        for slot in rng.permutation(4)[: rng.integers(1, 3)].tolist():
+            ids, right = rng.integers(5, 900, 2), int(rng.integers(len(guess.get(slot, [])) + 1))
+            slots.append(Slot(slot, ids, wanted=2, replay=right, commit=1))
+            guess[slot] = ids[1:].tolist()
+        np.testing.assert_array_equal(ours.run(Pass(tuple(slots))), theirs.run(Pass(tuple(slots))))
+        slot = int(rng.integers(4))
+        if rng.random() < 0.3 and slot in guess:
+            accepted = guess.pop(slot)[: rng.integers(2)]
+            kept.append((ours.save(slot, accepted), theirs.save(slot, accepted)))
+        elif rng.random() < 0.3 and kept:
+            mine, other = kept[rng.integers(len(kept))]
+            ours.restore(slot, mine)
+            theirs.restore(slot, other)
+            guess.pop(slot, None)
+        elif rng.random() < 0.1:
+            for each in (ours, theirs):
+                each.begin(slot)
+            guess.pop(slot, None)
+    assert len(kept) > 5
+    assert ours.size_of(kept[0][0]) == sum(map(len, kept[0][0].memory.values()))
+
+
+def test_a_device_that_fails_is_reset(model, builds, monkeypatch):
+    def broken() -> None:
+        raise DeviceError("memory answered with an error")
+
+    with server(model, builds[4]) as found:
+        monkeypatch.setattr(hardware(found), "wait_interrupt", broken)
+        refused = found.http().post("/v1/completions", json={"prompt": "It was"})
+        assert refused.status_code == 500
+        monkeypatch.undo()
+        wait_for(lambda: found.scheduler.running == 0)
+        assert ask(found.client(timeout=120), 1) == wanted(model, 1)

@@ -1,0 +1,90 @@
+"""Several tokens in a pass: every observable of every token is that of single steps."""
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from lightmamba.errors import InputError
+from lightmamba.passes import Pass, Slot
+from lightmamba.sim import open_passes
+
+from ..support.builders import made_up
+from .machines import CONFIG, compiled
+from .passes import random_passes
+from .test_copies import anywhere
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
+VOCAB = CONFIG.vocab_size
+FOUR = replace(
+    made_up(
+        tokens=4, lanes=2, state_elements=64, state_port_bits=128, x_queue=8, z_queue=8,
+        copies=2, turn=8,
+    ),
+    name="four tokens",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    return compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR)
+
+
+def ids(*values: int):
+    return np.array(values, dtype=np.int64)
+
+
+@pytest.mark.parametrize(("stalls", "seed"), [(0.0, 1), (0.3, 2)])
+def test_random_passes_equal_single_steps(build, stalls, seed):
+    opened = open_passes(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
+    twin, arch = opened.twin, opened.twin.arch
+    seen = Counter[int | str]()
+    work = random_passes(
+        np.random.default_rng(seed), tokens=4, sequences=3, undecided=arch.undecided, vocab=VOCAB
+    )
+    for n, each in enumerate(islice(work, 60)):
+        step = twin.step(each)
+        assert step.difference is None, (n, each, str(step.difference))
+        seen.update(slot.replay for slot in each.slots)
+        seen[f"{len(each.slots)} slots"] += 1
+    assert {0, 1, 2, 3} <= set(seen)
+    assert {"1 slots", "2 slots", "3 slots"} <= set(seen)
+    opened.device.close()
+
+
+def test_a_chain_goes_on_from_a_pass(build):
+    """Greedy decoding on the device itself, behind a chunk; then passes go on behind the chain."""
+    opened = open_passes(build, sequences=2)
+    twin, device = opened.twin, opened.device
+    step = twin.step(Pass((Slot(1, ids(5, 6, 7, 8), fresh=True),)))
+    assert step.difference is None
+    state, token = twin.sequences[1].state, step.next_tokens[0]
+    found = [token]
+    for _ in range(3):
+        logits, state = twin.engine.forward(ids(found[-1])[None], state)
+        found.append(int(logits[0, -1].argmax()))
+    device.submit(Pass((Slot(1, ids(token)),)), chain=2)
+    device.wait()
+    assert device.next_token() == found[-1]
+    assert device.sequences[1].position == 7
+    later = device.wanted_logits()[0]
+    assert np.array_equal(later, logits[0, -1])
+    opened.device.close()
+
+
+def test_what_the_hardware_cannot_do_is_refused(build):
+    device = open_passes(build).device
+    with pytest.raises(InputError, match="takes 4 tokens in a pass, not 5"):
+        device.submit(Pass((Slot(0, ids(1, 2, 3, 4, 5)),)))
+    with pytest.raises(InputError, match="left 0 undecided"):
+        device.submit(Pass((Slot(0, ids(1), replay=1),)))
+    with pytest.raises(InputError, match="token id 53 is out of range"):
+        device.submit(Pass((Slot(0, ids(1, 53)),)))
+    with pytest.raises(ValueError, match="a chain begins with one token alone"):
+        device.submit(Pass((Slot(0, ids(1, 2)),)), chain=1)
+    device.close()

@@ -1,0 +1,69 @@
+"""The simulated machine of four tokens writes the engine's text, in fewer passes with guesses."""
+
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.target import Target, target_names
+from lightmamba.compiler import build
+from lightmamba.data import demo_file
+from lightmamba.engine import Engine
+from lightmamba.qmodel import load
+from lightmamba.runtime import DeviceDecoder, ModelDrafter, Speculation, generate, speculate
+from lightmamba.runtime.devices import open_named
+from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, text_of
+
+pytestmark = [
+    pytest.mark.skipif(
+        shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+    ),
+    pytest.mark.skipif("tiny-t4" not in target_names(), reason="there is no target tiny-t4"),
+]
+TOKENS = 13
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    model = load(demo_file())
+    artifact = build(model, Target.load("tiny-t4"), tmp_path_factory.mktemp("builds") / "t4")
+    device = open_named("sim", artifact)
+    yield DeviceDecoder(device, model)
+    device.close()
+
+
+@pytest.fixture(scope="module")
+def engine(decoder):
+    return Engine(decoder.model)
+
+
+def test_a_prompt_takes_a_pass_for_every_four_tokens(decoder, engine):
+    before = decoder.cycles
+    found, state = decoder.forward(np.array([PROMPT[:4]]), decoder.empty_state(1), last_only=False)
+    one = decoder.cycles - before
+    wanted, theirs = engine.forward(np.array([PROMPT[:4]]), engine.empty_state(1), last_only=False)
+    np.testing.assert_array_equal(found, wanted)
+    found, _ = decoder.forward(np.array([PROMPT[4:]]), state)
+    wanted, _ = engine.forward(np.array([PROMPT[4:]]), theirs)
+    np.testing.assert_array_equal(found, wanted)
+    assert decoder.cycles - before < 2.1 * one
+
+
+@pytest.mark.parametrize("kind", ["greedy", "sampled"])
+@pytest.mark.parametrize("drafter", ["itself", "oracle"])
+def test_the_text_is_the_engines(decoder, engine, kind, drafter):
+    """Where all guesses are right, and where some are wrong in every way."""
+    options, report = OPTIONS[kind], Speculation()
+    wanted = list(generate(engine, PROMPT, max_tokens=TOKENS, sampling=options))
+    ids = PROMPT + [step.token_id for step in wanted]
+    guess: Any = {"itself": lambda: ModelDrafter(engine, engine),
+             "oracle": lambda: Oracle(ids, engine.valid_vocab, seed=3)}[drafter]()  # fmt: skip
+    text = text_of(decoder, options, TOKENS)
+    found = list(speculate(decoder, text, guess, pace=Steady(), report=report))
+    assert found == wanted
+    assert report.tokens == TOKENS - 1
+    if drafter == "itself":
+        assert (report.passes, report.accepted) == (3, 9)
+    else:
+        assert 0 < report.accepted < report.drafted

@@ -13,8 +13,9 @@ from bench.common import RESULTS
 from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
 from bench.markdown import foot, lines, load
-from bench.mutants import fingerprint
+from bench.mutants import fingerprint, listed, read
 from bench.paper_tables import PAPER
+from bench.passes_tables import PASSES
 from bench.quantize_tables import QUANTIZE
 from bench.serve_tables import SERVE
 from bench.shop_tables import SHOP
@@ -183,8 +184,11 @@ def mutants() -> str:
     record = load("mutants")
     found = record["results"]["rows"]
     rows = []
-    for block in sorted({r["block"] for r in found}):
+    for block in listed():
         mine = [r for r in found if r["block"] == block]
+        if not mine:
+            rows.append([block, str(len(read(block)["mutant"])), "not run yet", ""])
+            continue
         left = "; ".join(
             r["why"] + (f" ({r['survives']})" if "survives" in r else "")
             for r in mine
@@ -301,6 +305,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **PAPER,
     **QUANTIZE,
     **SERVE,
+    **PASSES,
     **SPECULATION,
     **SHOP,
 }

@@ -1,0 +1,177 @@
+"""Passes of several tokens of full-size models in the gates of their boards, against the engine.
+
+    python -m bench.passes [ROW ...] [--work FOLDER]
+
+Every row compiles a shape with random weights and runs passes in each of its modes: a chunk of a
+prompt, one token of each of several sequences, a check of guesses (three accepted from the last
+pass, three new ones), and one token alone. The first pass of a mode is compared with the engine:
+every observable of every layer and every token, all counters, and the logits in memory. Cycles are
+those of a second pass, from its start to done, whose sequences have a state; the host between
+passes is not in them. The results file keeps the rows that are not named.
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.common import RESULTS, commit, write_results
+from bench.full import used
+from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.counters import CYCLES
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build, plan
+from lightmamba.config import SHAPES
+from lightmamba.formats import Formats
+from lightmamba.passes import Pass, Slot
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim import PassTwin, SimDevice, open_passes
+
+PREFILL, BATCH, VERIFY, DECODE = "prefill", "batch", "verify", "decode"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A shape on a target, in some modes."""
+
+    shape: str
+    target: str
+    modes: tuple[str, ...] = (PREFILL, VERIFY, DECODE)
+    gates: str | None = None  # the row whose machine it runs on
+
+
+TARGETS = {
+    "u280-t4": (PREFILL, VERIFY, DECODE),
+    "u280-batch4": (BATCH, PREFILL, DECODE),
+    "vck190-paper-t4": (PREFILL, DECODE),
+    "kv260-t4": (PREFILL, DECODE),
+}
+SMALL = ("vck190-paper-t4", "kv260-t4")  # whose machine is made for each shape, in a minute
+ROWS = {
+    f"{shape} on {target}": Row(
+        shape, target, modes, (gates and target not in SMALL and f"{gates} on {target}") or None
+    )
+    for target, modes in TARGETS.items()
+    for shape, gates in (("mamba2-2.7b", None), ("mamba2-130m", "mamba2-2.7b"))
+}
+
+
+def passes(mode: str, tokens: int) -> tuple[Pass, Pass]:
+    """A pass of a mode, and the one that follows it; the sequences have begun."""
+    if mode == BATCH:
+        work = Pass(tuple(Slot(n, _ids(1, 7 + n)) for n in range(tokens)))
+        return work, work
+    if mode == PREFILL:
+        work = Pass((Slot(0, _ids(tokens), wanted=0),))
+        return work, work
+    if mode == DECODE:
+        work = Pass((Slot(0, _ids(1)),))
+        return work, work
+    first = Slot(0, _ids(tokens), wanted=tokens, commit=1)
+    again = Slot(0, _ids(tokens, 20), wanted=tokens, replay=tokens - 1, commit=1)
+    return Pass((first,)), Pass((again,))
+
+
+def _ids(count: int, first: int = 5) -> NDArray[np.int64]:
+    return np.arange(first, first + count)
+
+
+def measure(name: str, work: Path) -> list[dict[str, Any]]:
+    """Compile a row and run its modes."""
+    row, start = ROWS[name], time.perf_counter()
+    target, path = Target.load(row.target), work / name.replace(" ", "-")
+    tokens = target.machine.tokens
+    gates = plan(SHAPES[ROWS[row.gates].shape], Formats(), target) if row.gates else None
+    model = random_model(SHAPES[row.shape], Formats(), lazy=True)
+    build(model, target, path, gates=gates, force=True)
+    compiled = time.perf_counter()
+    opened = open_passes(path, sequences=tokens if BATCH in row.modes else 1)
+    made = time.perf_counter()
+    twin, device, artifact = opened.twin, opened.device, Artifact.read(path)
+    found = []
+    sequences = range(tokens if BATCH in row.modes else 1)
+    begin = Pass(tuple(Slot(n, np.array([3 + n]), fresh=True) for n in sequences))
+    _compared(twin, begin, f"{name}: begin")
+    for mode in row.modes:
+        first, second = passes(mode, tokens)
+        before = time.perf_counter()
+        _compared(twin, first, f"{name}: {mode}")
+        seconds = time.perf_counter() - before
+        cycles, counted = _timed(device, twin, second)
+        print(f"{name}: {mode}, {second.tokens} tokens in {cycles:,} cycles", flush=True)
+        found.append(
+            {
+                "name": f"{name}, {mode}",
+                "shape": row.shape,
+                "target": row.target,
+                "mode": mode,
+                "tokens": second.tokens,
+                "wanted": second.wanted,
+                "clock_mhz": target.clock_mhz,
+                "cycles": cycles,
+                "tokens_per_second": second.tokens * target.clock_mhz * 1e6 / cycles,
+                "stalls": {k: counted[k] for k in CYCLES},
+                "ssm_busy": counted["ssm_busy"],
+                **used(artifact, target, counted, cycles),
+                "compile_seconds": compiled - start,
+                "simulator_seconds": made - compiled,
+                "seconds_of_compared_pass": seconds,
+                "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "commit": commit(),
+            }
+        )
+    device.close()
+    return found
+
+
+def _compared(twin: PassTwin, work: Pass, what: str) -> None:
+    step = twin.step(work)
+    if step.difference is not None:
+        raise SystemExit(f"{what}: {step.difference}")
+    print(f"{what}, {work.tokens} tokens equal", flush=True)
+
+
+def _timed(device: SimDevice, twin: PassTwin, work: Pass) -> tuple[int, dict[str, int]]:
+    """Cycles and counts of a pass that nobody compares; the engine follows it."""
+    before = device.counters()
+    device.simulator.probing(False)
+    try:
+        device.submit(work)
+        cycles = device.wait()
+    finally:
+        device.simulator.probing(True)
+    after = device.counters()
+    twin.follow(work)
+    return cycles, {name: n - before[name] for name, n in after.items()}
+
+
+def main(arguments: Sequence[str] | None = None, write: Callable[..., Any] = write_results) -> None:
+    """Run the rows named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("row", nargs="*", help=f"of: {', '.join(ROWS)}")
+    parser.add_argument("--work", type=Path, help="folder for the builds (a temporary one)")
+    args = parser.parse_args(arguments)
+    if unknown := set(args.row) - set(ROWS):
+        raise SystemExit(f"there is no row {min(unknown)}; there are {', '.join(ROWS)}")
+    path = RESULTS / "passes.json"
+    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    if args.work is not None:
+        args.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.row or ROWS:
+            found = measure(name, args.work or Path(folder))
+            rows = [r for r in rows if not r["name"].startswith(f"{name},")] + found
+            rows.sort(key=lambda r: list(ROWS).index(r["name"].rsplit(",", 1)[0]))
+            write("passes", "python -m bench.passes", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Tokens of the bundled model in passes of random composition, in the gates of `tiny-t4`.
+
+    python -m bench.random_passes [--tokens 2000]
+
+Chunks, batches, guesses of which some are accepted, mixed and ragged passes of four sequences that
+begin anew now and then, with memory that stalls at random. Every observable of every token, every
+counter of losses of every token, logits in memory and arg-max are compared with the engine, which
+runs each token by itself.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from tests.sim.passes import random_passes
+
+from bench.common import commit, write_results
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build
+from lightmamba.data import demo_file
+from lightmamba.qmodel import load
+from lightmamba.sim import open_passes
+
+SEQUENCES, STALLS, TARGET = 4, 0.2, "tiny-t4"
+
+
+def main() -> None:
+    """Run, and write what was run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--tokens", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=14)
+    args = parser.parse_args()
+    seen, lost, cycles, start = Counter[str](), Counter[str](), 0, time.perf_counter()
+    model = load(demo_file())
+    with tempfile.TemporaryDirectory() as folder:
+        path = build(model, Target.load(TARGET), Path(folder) / "build").path
+        opened = open_passes(path, stalls=STALLS, seed=args.seed, sequences=SEQUENCES)
+        twin = opened.twin
+        work = random_passes(
+            np.random.default_rng(args.seed), tokens=twin.arch.tokens, sequences=SEQUENCES,
+            undecided=twin.arch.undecided, vocab=model.valid_vocab,
+        )  # fmt: skip
+        while seen["tokens"] < args.tokens:
+            each = next(work)
+            step = twin.step(each)
+            if step.difference is not None:
+                raise SystemExit(f"pass {seen['passes']}, {each}: {step.difference}")
+            seen["passes"] += 1
+            seen["tokens"] += each.tokens
+            seen[f"of {len(each.slots)} sequences"] += 1
+            for slot in each.slots:
+                seen["begun"] += slot.fresh
+                seen["left undecided"] += len(slot.tokens) - slot.committed
+                seen[f"accepted {slot.replay}"] += slot.replay > 0
+            lost.update(step.lost)
+            cycles += step.cycles
+            if seen["passes"] % 50 == 0:
+                print(f"{seen['passes']} passes, {seen['tokens']:,} tokens equal", flush=True)
+        opened.device.close()
+    found = {
+        "target": TARGET, "stalls": STALLS, "seed": args.seed, **seen, "lost": dict(lost),
+        "cycles": cycles, "seconds": time.perf_counter() - start, "commit": commit(),
+    }  # fmt: skip
+    print(found)
+    write_results("random_passes", "python -m bench.random_passes", found)
+
+
+if __name__ == "__main__":
+    main()

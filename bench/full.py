@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.common import RESULTS, commit, write_results
+from bench.common import commit, kept_rows, write_results
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.ports import ports
@@ -147,8 +147,7 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := set(args.row) - set(ROWS):
         raise SystemExit(f"there is no row {min(unknown)}; there are {', '.join(ROWS)}")
-    path = RESULTS / "full.json"
-    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    rows = kept_rows("full")
     if args.work is not None:
         args.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -11,11 +11,9 @@ passes is not in them. The results file keeps the rows that are not named.
 """
 
 import argparse
-import json
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import RESULTS, commit, write_results
+from bench.common import commit, kept_rows, write_results
 from bench.full import used
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.counters import CYCLES
@@ -153,16 +151,15 @@ def _timed(device: SimDevice, twin: PassTwin, work: Pass) -> tuple[int, dict[str
     return cycles, {name: n - before[name] for name, n in after.items()}
 
 
-def main(arguments: Sequence[str] | None = None, write: Callable[..., Any] = write_results) -> None:
+def main() -> None:
     """Run the rows named, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("row", nargs="*", help=f"of: {', '.join(ROWS)}")
     parser.add_argument("--work", type=Path, help="folder for the builds (a temporary one)")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     if unknown := set(args.row) - set(ROWS):
         raise SystemExit(f"there is no row {min(unknown)}; there are {', '.join(ROWS)}")
-    path = RESULTS / "passes.json"
-    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    rows = kept_rows("passes")
     if args.work is not None:
         args.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +167,7 @@ def main(arguments: Sequence[str] | None = None, write: Callable[..., Any] = wri
             found = measure(name, args.work or Path(folder))
             rows = [r for r in rows if not r["name"].startswith(f"{name},")] + found
             rows.sort(key=lambda r: list(ROWS).index(r["name"].rsplit(",", 1)[0]))
-            write("passes", "python -m bench.passes", rows)
+            write_results("passes", "python -m bench.passes", rows)
 
 
 if __name__ == "__main__":

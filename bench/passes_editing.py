@@ -11,11 +11,10 @@ each guess; how often it is right is a published number, so those rows are estim
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from bench.common import RESULTS, bundled, commit, write_results
+from bench.common import bundled, commit, kept_rows, write_results
 from bench.editing import KINDS, Case, cases
 from lightmamba.arch.target import Target
 from lightmamba.runtime import NgramDrafter
@@ -58,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("row", nargs="?", default=LARGE, help="of bench.passes")
     row = parser.parse_args().row
-    passes = {r["name"]: r for r in json.loads((RESULTS / "passes.json").read_text())["results"]}
+    passes = {r["name"]: r for r in kept_rows("passes")}
     decode, verify = (passes[f"{row}, {mode}"]["cycles"] for mode in ("decode", "verify"))
     target = Target.load(passes[f"{row}, verify"]["target"])
     data, clock = bundled().tokenizer, target.clock_mhz * 1e6

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightmamba.errors import DeviceError
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.passes import Pass
-from lightmamba.runtime import Continuation
+from lightmamba.runtime import Continuation, NgramDrafter
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Job, Session
@@ -185,7 +185,7 @@ def test_guesses_leave_room_for_a_prompt(tokens):
 
     @driven
     def inside() -> None:
-        bench = Bench(slots=tokens, pass_tokens=tokens, guesses=Eager(lambda: None))  # type: ignore[arg-type,return-value]
+        bench = Bench(slots=tokens, pass_tokens=tokens, guesses=Eager(NgramDrafter))
         bench.ask([1], tokens=99)
         bench.run(2)
         assert [slot[0] for slot in bench.backend.passes[-1]] == [tokens]

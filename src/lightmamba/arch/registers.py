@@ -12,7 +12,7 @@ from lightmamba.arch.ports import STATIC
 __all__ = ["INTERFACE", "MAGIC", "REGISTERS", "Register", "offsets", "table"]
 
 LANES, MOST_TOKENS = 64, 8  # that there may be
-STATE_PORTS = 4
+MOST_STATE_PORTS = 4
 LATER = MOST_TOKENS - 1  # vectors of a pass behind its first
 
 
@@ -118,7 +118,7 @@ REGISTERS = (
     Register("d_state", "rw", "channels of a group of B", several=True),
     *(Register(f"{name}{port}", "rw", f"`{name}` of port {port} of the state", count=MOST_TOKENS,
                wide=True, several=True, port=port)
-      for port in range(1, STATE_PORTS) for name in ("slot_read", "slot_write")),
+      for port in range(1, MOST_STATE_PORTS) for name in ("slot_read", "slot_write")),
 )  # fmt: skip
 
 

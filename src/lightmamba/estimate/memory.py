@@ -2,7 +2,7 @@
 
 from lightmamba.arch.latency import QUEUE, READER, WRITER
 from lightmamba.arch.ports import RECORD as RECORDED
-from lightmamba.arch.registers import STATE_PORTS
+from lightmamba.arch.registers import MOST_STATE_PORTS
 from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.places import (
     COMMAND_RING,
@@ -27,7 +27,7 @@ STATE, CONV, LOGITS, RECORD = (
     NAMES.index(name) for name in ("state", "conv_state", "logits", RECORDED)
 )
 R_STATE = READERS.index("state")
-R_STATES = R_STATE + STATE_PORTS  # the first reader behind those of the state
+R_STATES = R_STATE + MOST_STATE_PORTS  # the first reader behind those of the state
 U_SEQUENCER, U_CHANNEL = UNITS["sequencer"], len(UNITS)
 Q_AHEAD, Q_BEHIND = QUEUES["state_ahead"], QUEUES["state_behind"]
 ADDRESS, ARBITER, ANSWER = 1, 2, 3  # cycles of an address, behind an arbiter; of an answer

@@ -10,7 +10,7 @@ from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.graph import MEMORY
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.ports import RECORD, STATIC, of_token
-from lightmamba.arch.registers import LANES, MOST_TOKENS, STATE_PORTS
+from lightmamba.arch.registers import LANES, MOST_STATE_PORTS, MOST_TOKENS
 
 __all__ = [
     "CLIENT", "COMMAND_RING", "EMPTY", "FINE", "HELD", "INPUTS", "LANE", "MODEL", "NEVER", "NONE",
@@ -39,7 +39,7 @@ INPUTS, OUTPUTS = max(5, _most("taker")), max(4, _most("giver"))  # those of SSM
 
 def _all(client: str) -> list[str]:
     """What does for each token, slot or port what ``client`` does for the first."""
-    most = STATE_PORTS if client == "state" else MOST_TOKENS
+    most = MOST_STATE_PORTS if client == "state" else MOST_TOKENS
     return [of_token(client, n) for n in range(most)]
 
 

@@ -119,41 +119,37 @@ class Units(Elaboratable):
             yield source, target
 
     def count(self, counters: Counters) -> None:
-        """Connect everything that the units count."""
-        if self.config.tokens > 1:
-            self._count_vectors(counters)
-            return
-        events = {c.name: [self.port(event) for event in c.events] for c in MACHINE.counters}
+        """Connect everything that the units count.
+
+        Of several tokens the losses of each are apart; vectors without a token lose nothing.
+        """
+        tokens = self.config.tokens
+
+        def each(event: Any) -> list[Value]:
+            return [event] if tokens == 1 else list(event)
+
+        events, losses = dict[str, list[Value]](), dict[str, list[list[Value]]]()
+        for counter in MACHINE.counters:
+            ports = [self.port(event) for event in counter.events]
+            if counter.kind == "loss":
+                losses[counter.name] = [each(port) for port in ports]
+            else:
+                events[counter.name] = ports
         working = Cat(events[c.name] for c in MACHINE.counters if c.kind == "cycle")
-        lost = self.quant_in.lost_scale
+        lost = each(self.quant_in.lost_scale)
         events["idle"] = [~working.any()]
         events["ssm_busy"] = [self.ssm.busy & ~self.ssm.waiting]
-        events["in_proj.scale"] = [Mux(self.for_head, 0, lost)]
-        events["head.scale"] = [Mux(self.for_head, lost, 0)]
+        losses["in_proj.scale"] = [[Mux(self.for_head, 0, one) for one in lost]]
+        losses["head.scale"] = [[Mux(self.for_head, one, 0) for one in lost]]
         for name, added in events.items():
             for event in added:
                 counters.count(name, event)
-
-    def _count_vectors(self, counters: Counters) -> None:
-        """The same for several tokens, their losses apart; vectors without a token lose nothing."""
-        for counter in (c for c in MACHINE.counters if c.kind != "loss"):
-            for event in counter.events:
-                counters.count(counter.name, self.port(event))
-        cycles = (self.port(e) for c in MACHINE.counters if c.kind == "cycle" for e in c.events)
-        counters.count("idle", ~Cat(cycles).any())
-        counters.count("ssm_busy", self.ssm.busy & ~self.ssm.waiting)
-        for n in range(self.config.tokens):
-            events = {
-                c.name: [self.port(event)[n] for event in c.events]
-                for c in MACHINE.counters
-                if c.kind == "loss"
-            }
-            lost = self.quant_in.lost_scale[n]
-            events["in_proj.scale"] = [Mux(self.for_head, 0, lost)]
-            events["head.scale"] = [Mux(self.for_head, lost, 0)]
-            for name, added in events.items():
-                for event in added:
-                    counters.count(of_vector(name, n), Mux(self.used[n], event, 0))
+        for name, lists in losses.items():
+            for n, one in ((n, one) for vectors in lists for n, one in enumerate(vectors)):
+                if tokens == 1:
+                    counters.count(name, one)
+                else:
+                    counters.count(of_vector(name, n), Mux(self.used[n], one, 0))
 
     def seen(self) -> Iterator[tuple[str, Value, list[Value]]]:
         """Every probe: its name, when it has something to show, and its fields."""

@@ -32,15 +32,11 @@ class Results(Primitives):
 
     def next_token(self) -> int:
         """Arg-max of the last logits, the lowest id of equal ones."""
-        vector = self._wanted()[-1:] or [0]
-        return self.read("later_next", vector[0] - 1) if vector[0] else self.read("next")
+        return self._best((self._wanted() or [0])[-1])
 
     def next_tokens(self) -> list[int]:
         """Arg-max of each of the last pass's wanted logits."""
-        return [
-            self.read("later_next", vector - 1) if vector else self.read("next")
-            for vector in self._wanted()
-        ]
+        return [self._best(vector) for vector in self._wanted()]
 
     def logits(self) -> NDArray[np.int32]:
         """Last logits, (vocab_size,)."""
@@ -60,6 +56,9 @@ class Results(Primitives):
             end += len(slot.tokens)
             found += range(end - slot.wanted, end)
         return found
+
+    def _best(self, vector: int) -> int:
+        return self.read("later_next", vector - 1) if vector else self.read("next")
 
     def _logits(self, vector: int) -> NDArray[np.int32]:
         artifact = self._loaded()

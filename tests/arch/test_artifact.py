@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,12 @@ def test_the_hash_is_of_the_build_parameters():
     assert 0 <= build_hash(ArchConfig()) < 1 << 32
     assert build_hash(ArchConfig()) == build_hash(ArchConfig())
     assert build_hash(ArchConfig()) != build_hash(ArchConfig(heads=9))
+
+
+def test_the_hash_of_machines_that_are_not_packed_is_that_of_before():
+    two = ArchConfig(lanes=2, tokens=2)
+    assert (build_hash(ArchConfig()), build_hash(two)) == (0xC2281EEF, 0x505EAE9C)
+    assert build_hash(replace(two, packed=True)) != build_hash(two)
 
 
 def test_an_existing_build_is_kept_unless_forced(tmp_path):

@@ -9,6 +9,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.graph import cycles
 from lightmamba.arch.machine import MACHINE
 from lightmamba.rtl import lanes, reader, sequencer, streams, writer
+from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.units import Units
 
 MACHINES = (
@@ -45,6 +46,14 @@ def test_latencies_are_those_of_the_units(both) -> None:
         stream = MACHINE.stream(name)
         unit = units.parts[stream.giver]
         assert MACHINE.latency(stream, config) == getattr(unit, attribute)
+
+
+@pytest.mark.parametrize(("port_bits", "packed"), [(128, False), (128, True), (512, True)])
+def test_latency_of_lanes_of_several_tokens(monkeypatch, port_bits, packed) -> None:
+    monkeypatch.setattr(MustUse, "__new__", asked)
+    config = ArchConfig(tokens=4, port_bits=port_bits, packed=packed)
+    unit = lanes.Lanes(config, ActivationBuffer(config))
+    assert cycles(MACHINE.unit("lanes").latency, config) == unit.latency
 
 
 def test_streams_are_as_wide_as_their_payloads(both) -> None:

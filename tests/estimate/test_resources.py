@@ -43,6 +43,16 @@ def test_a_machine_that_it_was_not_fitted_to():
         assert there == pytest.approx(here, rel=0.05, abs=0.5), cell
 
 
+def test_packed_multipliers_take_dsps_and_spare_luts():
+    """Four products in each; a lane keeps less than half of its LUTs."""
+    plain = ArchConfig(lanes=32, port_bits=512, tokens=4)
+    packed = replace(plain, packed=True)
+    assert total(packed).dsp - total(plain).dsp == 32 * 128 * 4 / 4
+    before, after = (resources(arch)["lanes"].lut / 32 for arch in (plain, packed))
+    assert before == pytest.approx(19066, rel=0.02)  # a lane alone, synthesized
+    assert after == pytest.approx(8812, rel=0.02)  # the same, with half of the two lanes' products
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -61,6 +71,7 @@ def test_more_of_anything_takes_no_fewer_cells(more):
 
 def test_every_block_has_a_group():
     assert group_of("units.lanes.lane*") == "lanes"
+    assert group_of("units.lanes.pair*") == "lanes"
     assert group_of("units.lanes") == "lane control"
     assert group_of("memory.read_lane*") == "weight readers"
     assert group_of("memory.read_conv_params") == "other readers and writers"

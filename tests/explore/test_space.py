@@ -13,7 +13,7 @@ from lightmamba.errors import InputError
 from lightmamba.explore.space import Space
 from tests.explore.standin import RATIOS, SMALL, target
 
-BASES = {"tiny": target(), **{name: Target.load(name) for name in ("u280", "ecp5")}}
+BASES = {"tiny": target(), **{name: Target.load(name) for name in ("u280", "ecp5", "tiny-t4")}}
 
 
 def space(base="tiny", config=SMALL, **only):
@@ -53,6 +53,10 @@ def test_what_cannot_go_together_is_moved():
     assert found.weight_fifo == 128
     assert found.aux_fifo == 512
     assert around.candidate(around.smallest("w4a4")).machine.multiplier_bits == 4
+    four = space("tiny-t4")
+    for scheme, lanes, packed in (("w4a4", 2, True), ("w4a4", 3, False), ("w4a8", 2, False)):
+        found = four.candidate(four.smallest(scheme) | {"lanes": lanes}).machine
+        assert found.packed == packed
     shared = space("ecp5")
     assert "aux_port_bits" not in shared.options
     machine = shared.candidate(shared.smallest("w4a4") | {"port_bits": 256}).machine

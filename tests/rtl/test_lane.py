@@ -1,5 +1,6 @@
 """One lane: from beats and activations to the sums of parts."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.rtl.lane import Lane, control, delays
 from lightmamba.rtl.layouts import i_stream, o_stream
+from lightmamba.rtl.packed import LanePair, pack
 from lightmamba.rtl.pipe import Pipe, Queue
 from lightmamba.rtl.slices import wide
 from tests.support.beats import lane_beats
@@ -40,12 +42,18 @@ class Bench(wiring.Component):
         m.submodules.lane = lane
         pipe, queue = Pipe(m), Queue(m, self.o, latency=lane.latency)
         given, issue = self.i.payload, Signal()
-        m.d.comb += [
-            self.i.ready.eq(queue.room),
-            issue.eq(self.i.valid & queue.room),
-            lane.beat.eq(given.beat),
-            Value.cast(lane.q).eq(Value.cast(given.q)),
-        ]
+        m.d.comb += [self.i.ready.eq(queue.room), issue.eq(self.i.valid & queue.room)]
+        m.d.comb += lane.beat.eq(given.beat)
+        if lane.config.packed:
+            m.submodules.pair = pair = LanePair(lane.config)
+            m.d.comb += [beat.eq(given.beat) for beat in pair.beat]
+            m.d.comb += lane.dots.eq(pair.dots[1])  # of the other lane, they are the same
+            for n, two in enumerate(pair.q):
+                for column, packed in enumerate(two):
+                    each = (Value.cast(given.q[2 * n + k][column]) for k in range(2))
+                    m.d.comb += packed.eq(pack(*each))
+        else:
+            m.d.comb += Value.cast(lane.q).eq(Value.cast(given.q))
         strobes = ("load", "add", "finish")
         for name, stage in delays(lane.config).items():
             field: Any = Value.cast(given.told[name])
@@ -63,7 +71,7 @@ def beats_of(
     q, code = q.astype(np.int8), code.astype(np.uint8)
     weight, weight_code = weight.astype(np.int8), weight_code.astype(np.uint8)
     sums = form(q[None], code[None], weight, weight_code, parts)[0]  # (parts, rows)
-    (stream,) = lane_beats(config, weight, weight_code)
+    (stream,) = lane_beats(replace(config, lanes=1, packed=False), weight, weight_code)
     products, words = config.products, len(q) // config.products // parts
     group_beats, beat, given = GROUP // products, 0, []
     lower = (q.astype(int) + 8 & 15) - 8
@@ -115,9 +123,12 @@ def draw(
     return beats_of(config, form, q, code, weight, weight_code, parts)
 
 
-def small(bits: tuple[int, int], port_bits: int, channels: int, tokens: int = 1) -> ArchConfig:
+def small(
+    bits: tuple[int, int], port_bits: int, channels: int, tokens: int = 1, *, packed: bool = False
+) -> ArchConfig:
     return ArchConfig(
-        lanes=1, tokens=tokens, weight_bits=bits[0], multiplier_bits=bits[1], port_bits=port_bits,
+        lanes=1 + packed, tokens=tokens, packed=packed,
+        weight_bits=bits[0], multiplier_bits=bits[1], port_bits=port_bits,
         act_bits=bits[1], head_qmax=119 if bits[1] == 4 else 127,
         in_channels=channels, out_channels=channels,
     )  # fmt: skip
@@ -183,11 +194,13 @@ def side_by_side(each: list[Any]) -> tuple[list[dict[str, Any]], list[list[int]]
 
 
 @pytest.mark.parametrize(
-    ("tokens", "bits", "port_bits"), [(2, (4, 4), 128), (4, (4, 4), 256), (4, (8, 8), 128)]
-)
-def test_several_tokens(tokens, bits, port_bits):
+    ("tokens", "bits", "port_bits", "packed"),
+    [(2, (4, 4), 128, False), (4, (4, 4), 256, False), (4, (8, 8), 128, False),
+     (2, (4, 4), 256, True), (4, (4, 4), 128, True)],
+)  # fmt: skip
+def test_several_tokens(tokens, bits, port_bits, packed):
     """One row of weights, a vector for each token; in every cycle where nothing stalls."""
-    config = small(bits, port_bits, 256, tokens)
+    config = small(bits, port_bits, 256, tokens, packed=packed)
     rng = np.random.default_rng(tokens + port_bits)
     top, blocks, groups = 1 << (bits[0] - 1), 256 // BLOCK, 256 // GROUP
     given: list[dict[str, Any]] = []

@@ -86,13 +86,15 @@ def run(dut: Bench, works: list[Work], **options: Any) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "bits", "port_bits", "stalls"),
-    [(2, (4, 4, 4), 128, 0.2), (4, (4, 4, 4), 128, 0.5), (4, (4, 8, 8), 256, 0.0),
-     (2, (8, 8, 8), 128, 0.3)],
+    ("tokens", "bits", "port_bits", "stalls", "packed"),
+    [(2, (4, 4, 4), 128, 0.2, False), (4, (4, 4, 4), 128, 0.5, False),
+     (4, (4, 8, 8), 256, 0.0, False), (2, (8, 8, 8), 128, 0.3, False),
+     (2, (4, 4, 4), 256, 0.2, True), (4, (4, 4, 4), 128, 0.0, True),
+     (8, (4, 4, 4), 128, 0.4, True)],
 )  # fmt: skip
-def test_equals_numerics(tokens, bits, port_bits, stalls):
+def test_equals_numerics(tokens, bits, port_bits, stalls, packed):
     """Jobs of all three kinds; with multipliers of 4 bits the head goes through them twice."""
-    config = small(bits, port_bits=port_bits, out_channels=256, tokens=tokens)
+    config = small(bits, port_bits=port_bits, out_channels=256, tokens=tokens, packed=packed)
     assert config.head_twice == (bits[1] == 4)
     rng = np.random.default_rng(tokens + port_bits)
     works = [
@@ -112,9 +114,10 @@ def test_a_slow_consumer_loses_nothing():
     assert got.counts["lanes.wait_epilogue"] > 100
 
 
-def test_worked_values():
+@pytest.mark.parametrize("packed", [False, True])
+def test_worked_values(packed):
     """Ones, twos, ... against two rows, of ones and of -3: 128·v·4·32, and -3 times that."""
-    config = small((4, 4, 4), lanes=2, in_channels=128, tokens=4)
+    config = small((4, 4, 4), lanes=2, in_channels=128, tokens=4, packed=packed)
     weight = np.array([[1], [-3]]).repeat(128, 1)
     each = [
         job(
@@ -128,13 +131,16 @@ def test_worked_values():
     run(Bench(config), [Work(each[0].command, vectors, each[0].beats, sums)])
 
 
-@pytest.mark.parametrize(("tokens", "head"), [(2, True), (4, False), (4, True)])
-def test_latency_and_throughput(tokens, head):
+@pytest.mark.parametrize(
+    ("tokens", "head", "packed"),
+    [(2, True, False), (4, False, False), (4, True, False), (4, False, True), (4, True, True)],
+)
+def test_latency_and_throughput(tokens, head, packed):
     """A beat of weights in every cycle, or every other one, however many tokens meet it."""
-    config = small((4, 4, 4), lanes=1, tokens=tokens)
+    config = small((4, 4, 4), lanes=1 + packed, tokens=tokens, packed=packed)
     words, each, dut = config.in_words, 1 + head, Bench(config)
     rows = config.scale_period // words + 2
-    got = run(dut, [work(config, np.random.default_rng(0), rows, head=head)])
+    got = run(dut, [work(config, np.random.default_rng(0), config.lanes * rows, head=head)])
     beats, sums = got.cycles["lanes.i_beat[0]"], np.array(got.cycles["lanes.o"])
     assert sums[-1] - beats[-1] == dut.lanes.latency + head
     # The first row waits for the vectors to be written; after it the lanes never wait.

@@ -8,6 +8,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.amount import Amount
+from lightmamba.arch.config import ArchConfig
+from lightmamba.rtl.packed import LanePair
 from lightmamba.synth import Synthesis, synthesize, xcup
 from lightmamba.synth.tools import Tool
 
@@ -62,6 +64,13 @@ def test_a_product_is_timed_through_the_dsp(kept):
     assert early.slowest.path.ns == pytest.approx(0.399 + 2.3)
     assert late.slowest.path.ns > early.slowest.path.ns + 0.5
     assert any(cell.startswith("DSP48E2") for cell in late.slowest.path.cells)
+
+
+def test_packed_products_are_timed_through_the_dsp(kept):
+    """A DSP for each weight of two lanes and two tokens, registers before it and behind it."""
+    found = run(LanePair(ArchConfig(lanes=2, tokens=2, packed=True)), kept, flat=True)
+    assert found.total.dsp == 32
+    assert found.slowest.path.ns <= 3.0
 
 
 @pytest.mark.parametrize(

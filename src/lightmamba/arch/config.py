@@ -51,6 +51,7 @@ class ArchConfig:
     z_queue: int = 512  # rows of z before the gate
     tokens: int = 1  # T: vectors that meet each weight in a pass, 1, 2, 4 or 8
     state_ports: int = 1  # each way, side by side, where tokens > 1: 1, 2 or 4
+    packed: bool = False  # one DSP multiplies the weights of two lanes with two tokens (tokens > 1)
     weight_bits: int = 4
     act_bits: int = 4
     head_act_bits: int = 8
@@ -106,6 +107,14 @@ class ArchConfig:
             raise ValueError(
                 f"state_ports {self.state_ports} are for machines of several tokens with ports of "
                 f"their own; set it to 1"
+            )
+        if self.packed and (
+            self.tokens == 1 or self.lanes % 2 or not self.weight_bits == self.multiplier_bits == 4
+        ):
+            raise ValueError(
+                f"packed needs several tokens, an even number of lanes, weight_bits 4 and "
+                f"multiplier_bits 4, not tokens {self.tokens}, lanes {self.lanes}, weight_bits "
+                f"{self.weight_bits} and multiplier_bits {self.multiplier_bits}; set it to false"
             )
         if self.port_elements < BLOCK:
             raise ValueError(
@@ -232,9 +241,12 @@ class ArchConfig:
     def to_json(self) -> str:
         """One line of JSON, for the hash of the build.
 
-        What machines of one token do not have is left out, so that their hash is that of before.
+        What machines of one token, or without packed multipliers, do not have is left out, so that
+        their hash is that of before.
         """
         values = asdict(self)
+        if not self.packed:
+            del values["packed"]
         if self.tokens == 1:
             del values["tokens"], values["state_ports"], values["head_rows"]
         return json.dumps(values, sort_keys=True)

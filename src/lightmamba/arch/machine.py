@@ -42,9 +42,9 @@ RECORDS = {
 
 
 def _lanes(config: ArchConfig) -> int:
-    """Trees of adders are deeper where a beat is wider."""
+    """Trees of adders are deeper where a beat is wider, and slower where products are packed."""
     products = (min(BLOCK, config.products) - 1).bit_length()
-    code = 2 + -(-products // 2)
+    code = 7 if config.packed else 2 + -(-products // 2)
     return code + 4 + (config.codes - 1).bit_length() + config.head_twice + 4 + 5
 
 

@@ -145,7 +145,8 @@ def _sizes(c: ModelConfig) -> Iterator[str]:
 def _target(f: Formats, target: Target) -> Iterator[str]:
     """What another choice of the target would allow."""
     machine = target.machine
-    how = f"set multiplier_bits = 8 in the [machine] table of a copy of target {target.name}"
+    wider = "multiplier_bits = 8" + ", packed = false" * machine.packed
+    how = f"set {wider} in the [machine] table of a copy of target {target.name}"
     if f.act_bits > machine.multiplier_bits:
         yield (
             f"activations of {f.act_bits} bits do not fit multiplier_bits "

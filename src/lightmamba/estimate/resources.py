@@ -35,6 +35,11 @@ HOLD = 1  # entries of a buffered queue that are its output register
 # and C in its store, what a word of the state needs for each of its rows, a counter, a walk.
 # Counted: registers of the host for a token.
 SHARED = {4: Amount(ff=2.1), 8: Amount(lut=0.4, ff=2.1)}
+# What packed multipliers take more, per product of a token; packing an activation of two tokens.
+# Synthesized with and without: lanes of 32 and of 128 products of four tokens (20.5 and 20.0 LUTs
+# less, 9.1 FFs more in both), of 32 products of two tokens (19.6 less, 10.2 more). As yosys counts
+# FFs, those of the multipliers are among them, 14 of 33; a vendor's tool takes them into the DSP.
+PACKED, PACK = Amount(lut=-20, ff=9.1, dsp=0.25), Amount(lut=5)
 STORED, ROW = Amount(lut=19.3, ff=16.5), Amount(lut=1500, ff=2900, dsp=2)
 COUNTER, WALK, TOLD = Amount(lut=18, ff=42), Amount(lut=319, ff=142), Amount(lut=150, ff=150)
 DISCRETE_BITS, Y_BITS, HEADS = 62, 24, 2  # of a head's parameters, of a row of y; heads that wait
@@ -123,8 +128,14 @@ def _tokens(arch: ArchConfig) -> int:
 
 
 def _shared(arch: ArchConfig) -> Amount:
-    """What the lanes of the later tokens do not have again."""
-    return SHARED[arch.multiplier_bits].times(-(arch.tokens - 1) * arch.lanes * arch.port_bits)
+    """What the lanes of the later tokens do not have again, and what packed multipliers change."""
+    found = SHARED[arch.multiplier_bits].times(-(arch.tokens - 1) * arch.lanes * arch.port_bits)
+    return found + PACKED.times(arch.packed * arch.tokens * arch.lanes * arch.products)
+
+
+def _packed(arch: ArchConfig) -> Amount:
+    """Packing of the activations, once for all lanes."""
+    return PACK.times(arch.packed * arch.tokens * arch.products / 2)
 
 
 def _steps(arch: ArchConfig) -> Amount:
@@ -175,10 +186,11 @@ def _arbitrated(arch: ArchConfig) -> Sizes:
 
 
 GROUPS = (  # a block belongs to the first that it fits
-    Group("lanes", r"units\.lanes\.lane.*", lambda a: (a.lanes, a.lanes * a.products),
+    Group("lanes", r"units\.lanes\.(lane|pair).*", lambda a: (a.lanes, a.lanes * a.products),
           kind=_widths, copies=_tokens, more=_shared),
     Group("lane control", r"units\.lanes",
-          lambda a: (1, a.lanes * a.port_bits, a.tokens * a.lanes * a.acc_bits), kind=_codes),
+          lambda a: (1, a.lanes * a.port_bits, a.tokens * a.lanes * a.acc_bits), kind=_codes,
+          more=_packed),
     Group("weight readers", r"memory\.(read|segments|traffic)_lane.*",
           lambda a: (a.lanes, a.lanes * a.port_bits),
           lambda a: [(a.weight_fifo, a.port_bits)] * a.lanes),

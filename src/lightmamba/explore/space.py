@@ -101,8 +101,8 @@ class Space:
     def candidate(self, chosen: Mapping[str, Value]) -> Candidate:
         """The machine of a choice: what cannot go together is moved to the nearest that can.
 
-        Multipliers are as wide as the scheme's activations at least, bursts end at 4 KiB, queues
-        hold two bursts.
+        Multipliers are as wide as the scheme's activations at least, and packed only where they
+        can be; bursts end at 4 KiB, queues hold two bursts.
         """
         rest = dict(chosen)
         scheme, clock = str(rest.pop("scheme")), float(rest.pop("clock_mhz"))
@@ -111,12 +111,15 @@ class Space:
         if self.base.machine.shared_port:
             given |= dict.fromkeys(("state_port_bits", "aux_port_bits"), given["port_bits"])
         given["multiplier_bits"] = max(given["multiplier_bits"], Scheme.parse(scheme).act_bits)
+        packed = (
+            self.base.machine.packed and given["multiplier_bits"] == 4 and given["lanes"] % 2 == 0
+        )
         widest = max(given["port_bits"], given["state_port_bits"])
         burst = given["burst_beats"] = min(given["burst_beats"], PAGE * 8 // widest)
         given["weight_fifo"] = max(given["weight_fifo"], 2 * burst)
         words = 2 * burst * given["aux_port_bits"] // WORD_BITS
         given["aux_fifo"] = max(given["aux_fifo"], words)
-        return Candidate(scheme, clock, replace(self.base.machine, **given))
+        return Candidate(scheme, clock, replace(self.base.machine, packed=packed, **given))
 
     def of_base(self, scheme: str) -> dict[str, Value]:
         """The choice that is nearest to the base target itself."""

@@ -1,6 +1,6 @@
 """Lane: the multipliers of one memory channel, from a beat of weights to the sum of a row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -9,8 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
+from lightmamba.rtl.packed import LanePair, dots_layout
 from lightmamba.rtl.pipe import Pipe, Timed, select
-from lightmamba.rtl.shifts import accumulate, add_tree, split_product
+from lightmamba.rtl.shifts import accumulate, add_tree, split_product, tree_steps
 from lightmamba.rtl.slices import wide
 
 __all__ = ["Lane", "control", "delays", "lane_latency", "split_product"]
@@ -19,11 +20,6 @@ LEVELS = 2  # of the adder tree between registers
 SUM_LOW = 28  # bits of a sum that are added a cycle before the others
 GROUP_STEPS = 4  # from the last beat of a group to the group's scaled sum
 CODE_MAX, GROUP_CODE_BITS = 7 << 15, 13  # largest block multiplier, bits of a group's multiplier
-
-
-def tree_steps(terms: int, levels: int) -> int:
-    """Cycles of ``add_tree``."""
-    return -(-(terms - 1).bit_length() // levels)
 
 
 def control(config: ArchConfig) -> data.StructLayout:
@@ -49,7 +45,8 @@ def control(config: ArchConfig) -> data.StructLayout:
 
 def delays(config: ArchConfig) -> Mapping[str, int]:
     """Cycles after the issue of a beat in which a lane wants each field of :func:`control`."""
-    code = 2 + tree_steps(min(BLOCK, config.products), LEVELS)
+    single = 2 + tree_steps(min(BLOCK, config.products), LEVELS)
+    code = LanePair.latency if config.packed else single
     upper = code + 4 + tree_steps(config.codes, 1)
     add = upper + config.head_twice
     finish = add + GROUP_STEPS
@@ -77,7 +74,8 @@ class Lane(wiring.Component):
     the issue of the part's last beat, for that cycle only.
 
     sum = Σ over groups of (32 + M)·2^E · Σ over their blocks of (4 + m)·2^e · Σ q·w. An activation
-    of 8 bits that meets multipliers of 4 is 16·upper + lower, both signed, in two passes.
+    of 8 bits that meets multipliers of 4 is 16·upper + lower, both signed, in two passes. Of packed
+    multipliers (:class:`lightmamba.rtl.packed.LanePair`) a lane only takes the sums of blocks.
 
     Source: ``numerics.linear.Projection``.
 
@@ -91,7 +89,9 @@ class Lane(wiring.Component):
     beat : In(port_bits)
         Weights, the first in the lowest bits, or one scale byte per group.
     q : In(products x signed(multiplier_bits))
-        Activations, or their nibbles. Of several tokens: an array of T of them.
+        Activations, or their nibbles. Of several tokens: an array of T of them. None if packed.
+    dots : In(signed(13) per block) per token
+        Sums of the blocks of a beat, ``LanePair.latency`` cycles after it. Only if packed.
     control : In(control(config))
         Each field so many cycles after the issue as :func:`delays` says.
     sum : Out(signed(acc_bits))
@@ -102,6 +102,7 @@ class Lane(wiring.Component):
 
     beat: Any
     q: Any
+    dots: Any
     control: Any
     sum: Any
 
@@ -109,10 +110,11 @@ class Lane(wiring.Component):
         self.config = config
         self.latency = lane_latency(config)
         word = data.ArrayLayout(signed(config.multiplier_bits), config.products)
+        given = In(dots_layout(config)) if config.packed else In(wide(word, config.tokens))
         super().__init__(
             {
                 "beat": In(config.port_bits),
-                "q": In(wide(word, config.tokens)),
+                "dots" if config.packed else "q": given,
                 "control": In(control(config)),
                 "sum": Out(wide(signed(config.acc_bits), config.tokens)),
             }
@@ -134,14 +136,15 @@ class Lane(wiring.Component):
             return m
         ready = delays(self.config)["add"] + 1  # when the sum of a group is there
         code = pipe.settle(pipe.delay(code, ready - 1))  # of several loads, so a register
+        given = self.dots if self.config.packed else self.q
         for n in range(self.config.tokens):
-            m.d.comb += self.sum[n].eq(self._token(pipe, weights, code, self.q[n], n))
+            m.d.comb += self.sum[n].eq(self._token(pipe, weights, code, given[n], n))
         return m
 
-    def _token(self, pipe: Pipe, weights: Timed, code: Timed, q: Any, number: int) -> Value:
-        """Sum of a part of one token."""
+    def _token(self, pipe: Pipe, weights: Timed, code: Timed, given: Any, number: int) -> Value:
+        """Sum of a part of one token, from its activations or from its blocks' sums."""
         m, told = pipe.m, self.control
-        value = self._products(pipe, weights, q, number * self.config.codes)
+        value = self._products(pipe, weights, given, number * self.config.codes)
         if self.config.head_twice:
             value = pipe.step(
                 lambda v, up: Mux(up, v.shift_left(4), v),
@@ -177,8 +180,22 @@ class Lane(wiring.Component):
         far = pipe.comb(lambda i: i[3:], index)
         return pipe.step(lambda i, *bytes_: select(m, i, list(bytes_)), far, *near)
 
-    def _products(self, pipe: Pipe, weights: Timed, word: Any, first: int) -> Timed:
+    def _products(self, pipe: Pipe, weights: Timed, given: Any, first: int) -> Timed:
         """Sum of all products of a beat, each block times its scale, from scale ``first`` on."""
+        stage = delays(self.config)["code"]
+        dots: Iterator[Timed]
+        if self.config.packed:
+            dots = (pipe.input(dot, stage) for dot in given)
+        else:
+            dots = self._dots(pipe, weights, given)
+        sums = [
+            _block_scaled(pipe, dot, Timed(self.control.code[first + n], stage))
+            for n, dot in enumerate(dots)
+        ]
+        return add_tree(pipe, sums, levels=1)
+
+    def _dots(self, pipe: Pipe, weights: Timed, word: Any) -> Iterator[Timed]:
+        """Sum of the products of each block."""
         bits, width = self.config.weight_bits, self.config.multiplier_bits
         q = pipe.step(lambda v: v, pipe.input(Value.cast(word)))
         products = [
@@ -192,15 +209,8 @@ class Lane(wiring.Component):
             for n in range(self.config.products)
         ]
         block = min(BLOCK, self.config.products)
-        sums = [
-            _block_scaled(
-                pipe,
-                add_tree(pipe, products[n * block : (n + 1) * block], LEVELS),
-                Timed(self.control.code[first + n], delays(self.config)["code"]),
-            )
-            for n in range(self.config.codes)
-        ]
-        return add_tree(pipe, sums, levels=1)
+        for n in range(self.config.codes):
+            yield add_tree(pipe, products[n * block : (n + 1) * block], LEVELS)
 
 
 def _block_scaled(pipe: Pipe, x: Timed, code: Timed) -> Timed:

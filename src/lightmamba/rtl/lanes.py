@@ -12,6 +12,7 @@ from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.lane import Lane, control, delays, lane_latency
 from lightmamba.rtl.layouts import command, i_stream, o_stream
+from lightmamba.rtl.packed import PACKED_BITS, LanePair, pack
 from lightmamba.rtl.pipe import Pipe, Queue
 from lightmamba.rtl.slices import Slices, wide
 
@@ -134,17 +135,35 @@ class Lanes(wiring.Component):
         lanes = [Lane(c) for _ in range(c.lanes)]
         for n, lane in enumerate(lanes):
             m.submodules[f"lane{n}"] = lane
-            m.d.comb += [
-                lane.beat.eq(self._beat[n]),
-                Value.cast(lane.q).eq(operand.q),
-                Value.cast(lane.control).eq(told),
-            ]
+            m.d.comb += lane.beat.eq(self._beat[n])
+            if not c.packed:
+                m.d.comb += Value.cast(lane.q).eq(operand.q)
+            m.d.comb += Value.cast(lane.control).eq(told)
+        if c.packed:
+            self._multipliers(m, lanes, operand.q)
         issue = multiplying & operand.last
         sums = Cat(lane.sum for lane in lanes)
         if c.tokens > 1:
             sums = Cat(lane.sum[n] for n in range(c.tokens) for lane in lanes)
         queue.connect(issue, Pipe(m).valid(issue, self.steps), sums)
         return m
+
+    def _multipliers(self, m: Module, lanes: list[Lane], q: Value) -> None:
+        """Packed multipliers of every two lanes; activations are packed once for all of them."""
+        c = self.config
+        packed = Signal(data.ArrayLayout(PACKED_BITS, c.tokens // 2 * c.products))
+        for n, value in enumerate(packed):
+            first = n + n // c.products * c.products  # of the lower one of two tokens
+            factors = (q.word_select(k, c.multiplier_bits) for k in (first, first + c.products))
+            m.d.comb += value.eq(pack(*factors))
+        for n in range(0, c.lanes, 2):
+            m.submodules[f"pair{n // 2}"] = pair = LanePair(c)
+            m.d.comb += Value.cast(pair.q).eq(Value.cast(packed))
+            for side in range(2):
+                m.d.comb += [
+                    pair.beat[side].eq(self._beat[n + side]),
+                    lanes[n + side].dots.eq(pair.dots[side]),
+                ]
 
     def _beats(self, m: Module, working: Value, used: Value, replaced: Value) -> Signal:
         """Whether all lanes hold a beat (``_beat``).

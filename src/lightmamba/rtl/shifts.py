@@ -8,6 +8,7 @@ from lightmamba.rtl.pipe import Pipe, Timed
 __all__ = [
     "SPLIT", "accumulate", "add_tree", "bit_length", "is_overflow", "magnitude", "round_latency",
     "round_saturate", "round_shift", "saturate", "shift_cut", "shift_latency", "split_product",
+    "tree_steps",
 ]  # fmt: skip
 
 LEVELS = 3  # multiplexer levels of a barrel shifter between registers
@@ -164,6 +165,11 @@ def add_tree(pipe: Pipe, terms: list[Timed], levels: int = 2) -> Timed:
             for p in pairs
         ]  # fmt: skip
     return terms[0]
+
+
+def tree_steps(terms: int, levels: int) -> int:
+    """Cycles of :func:`add_tree`."""
+    return -(-(terms - 1).bit_length() // levels)
 
 
 def accumulate(pipe: Pipe, x: Timed, on: Value, first: Value, *, bits: int, low: int) -> Timed:

@@ -24,7 +24,7 @@ Inputs = NDArray[np.int8]  # (layers, channels), in the order of the rows
 def vector_of(arch: ArchConfig, seen: Mapping[str, Record], vector: int) -> dict[str, Record]:
     """Records of one vector, but for its states."""
     elements = min(arch.state_elements, 128, arch.padded_state)  # what one of one token may have
-    one = replace(arch, tokens=1, state_ports=1, state_elements=elements)
+    one = replace(arch, tokens=1, state_ports=1, packed=False, state_elements=elements)
     single = {probe.name: probe.dtype for probe in probes(one)}
     found = {}
     for name, record in seen.items():

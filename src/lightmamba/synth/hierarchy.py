@@ -13,7 +13,7 @@ __all__ = ["Block", "Module", "blocks", "modules", "whole"]
 
 TOP = "top"  # name of the block that holds the others
 CONTAINERS = ("units", "memory")  # wiring: what they hold are blocks
-REPEATED = re.compile(r"^(lanes|ssm)\.(lane|block)\d+$")  # synthesized once, within a unit
+REPEATED = re.compile(r"^(lanes|ssm)\.(lane|pair|block)\d+$")  # synthesized once, within a unit
 Ports = tuple[tuple[str, int, str], ...]  # direction, width and name of each
 NAME = r"(?:\\\S+(?= )|\w+)"
 

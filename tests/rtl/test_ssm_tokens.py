@@ -90,6 +90,12 @@ def test_one_slow_port(port: str) -> None:
     b.check(slow={port: 0.85})
 
 
+def test_parameters_behind_the_rows_of_their_head() -> None:
+    b = bench(SHAPES["below"], 5, groups=1, per_group=7, headdim=6, d_state=33)
+    b.run([Share(1)], records=False)
+    b.check(slow={"ssm.i_head": 0.97})
+
+
 def test_latency() -> None:
     b = bench(SHAPES["four"], 8, per_group=1)
     b.run([Share(1)])

@@ -15,10 +15,11 @@ from ..support.streams import drive
 SHAPES = [(128, 128), (64, 256), (32, 256), (32, 512)]
 
 
-def config(elements: int, port: int) -> ArchConfig:
+def config(elements: int, port: int, tokens: int = 1) -> ArchConfig:
     return ArchConfig(
-        state_elements=elements, padded_state=128, state_port_bits=port, state_fifo=256
-    )
+        state_elements=elements, padded_state=128, state_port_bits=port, state_fifo=256,
+        tokens=tokens,
+    )  # fmt: skip
 
 
 def layer(elements: int, port: int, words: int, seed: int) -> tuple[list[Any], list[int]]:
@@ -62,10 +63,11 @@ def test_unpacker_equals_image(elements: int, port: int) -> None:
     assert run.out["o"] == words
 
 
+@pytest.mark.parametrize("tokens", [1, 4])
 @pytest.mark.parametrize(("elements", "port"), SHAPES)
-def test_packer_equals_image(elements: int, port: int) -> None:
+def test_packer_equals_image(elements: int, port: int, tokens: int) -> None:
     commands, words, beats = layers(elements, port, counts(elements, port))
-    dut = StatePacker(config(elements, port))
+    dut = StatePacker(config(elements, port, tokens))
     run = drive(
         dut, {"command": commands, "i": words}, {"o": len(beats)}, stalls=0.3, settle=5,
     )  # fmt: skip
@@ -123,3 +125,18 @@ def test_packer_latency_and_throughput(elements: int, port: int) -> None:
     assert out[0] - taken[period - 1] == dut.latency
     assert out[-1] - out[0] <= max(len(beats), len(words) * dut.interval)
     assert taken[-1] - taken[0] <= (len(words) - 1) * dut.interval + 5
+
+
+@pytest.mark.parametrize(("elements", "port"), SHAPES)
+def test_packer_takes_head_after_head(elements: int, port: int) -> None:
+    """Heads of two periods and a bit: their words go in as fast as their beats go out."""
+    dut = StatePacker(config(elements, port, tokens=4))
+    count = 2 * 32 * port // (8 * elements) + 1
+    commands, words, beats = layers(elements, port, [count] * 4)
+    given = {"command": commands, "i": words}
+    run = drive(dut, given, {"o": len(beats)}, counts=["busy"], settle=20)
+    assert run.out["o"] == beats
+    out, taken = run.cycles["o"], run.cycles["i"]
+    assert run.counts["busy"] == out[-1] - run.cycles["command"][0] + 1
+    assert out[-1] - out[0] <= max(len(beats), len(words) * dut.interval) + 3 * 4
+    assert max(b - a for a, b in pairwise(taken)) <= dut.interval + 6

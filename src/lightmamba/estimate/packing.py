@@ -17,7 +17,7 @@ U_PACKER = UNITS["write_state"]
 Q_AHEAD, Q_BEHIND = QUEUES["state_ahead"], QUEUES["state_behind"]
 HELD = 3  # cycles from a word that leaves to a reader that sees it
 # Where commands are for heads: cycles from the last word that leaves the unpacker to the next beat,
-# from the last beat that leaves the packer to the next word, from a command to the next reader's.
+# that the packer needs between two heads, from a command to the next reader's.
 UNPACKED, PACKED, TOLD = 4, 3, 7
 
 
@@ -74,13 +74,9 @@ def packer(m, t, now):
         for n in range(STATE, STATE + size.state_ports):
             store(m, n, now)
         wake(m, U_PACKER, now + 1)
-        if u.closed and not u.sending and not u.held:
-            u.closed, u.next = 0, now + PACKED
     ready = max(when(m, t, Q_BEHIND), u.next)
     if ready > now:
         return ready
-    if u.closed:
-        return NEVER
     beats, last = size.word_beats, u.sent + 1 == size.state_words
     closes = u.grouped + beats >= EXPONENT_RUN or last
     if u.beats + beats > 2 * EXPONENT_RUN or (closes and u.held):
@@ -88,9 +84,10 @@ def packer(m, t, now):
     pop(m, Q_BEHIND, now)
     wake_states(m, now + HELD)
     u.next = now + beats
+    if last and size.by_head:
+        u.next += PACKED
     u.filled += 1
     u.sent = 0 if last else u.sent + 1
-    u.closed = 1 if last and size.by_head else 0  # all of a head leaves before the next one comes
     if u.filled == size.beat_words or last:
         u.filled = 0
         u.beats += beats

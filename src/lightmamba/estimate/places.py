@@ -98,7 +98,7 @@ SIZE = _record("layers passes vectors lanes lane_readers per_cycle period d_mode
                "read write end targets heads chains records")  # fmt: skip
 TOKEN = _record("number begun headed running early bank reason since")
 PACKING = _record("have period part words begin parts filled beats grouped held sending sent "
-                  "closed next")  # fmt: skip
+                  "next")  # fmt: skip
 
 
 MOST = LANES + LANE  # readers, ports or channels of a machine

@@ -132,7 +132,8 @@ class StatePacker(wiring.Component):
 
     The exponents of 32 beats are known after the last of them, so these wait in a queue.
     ``interval`` cycles per word, besides one for each beat of exponents; ``latency`` cycles from
-    the word that completes 32 beats, or the layer, to the beat of exponents.
+    the word that completes 32 beats, or the layer, to the beat of exponents. With several tokens,
+    the words of a head follow those of the one before while its last beats wait.
 
     Members
     -------
@@ -147,6 +148,7 @@ class StatePacker(wiring.Component):
 
     def __init__(self, config: ArchConfig) -> None:
         self.gear = _Gear(config)
+        self.by_head = config.tokens > 1
         self.interval = self.gear.beats
         self.latency = 1 + self.gear.beats
         super().__init__(
@@ -208,7 +210,12 @@ class StatePacker(wiring.Component):
             m.d.sync += sending.eq(sending - 1)
             with m.If(sending == 0):
                 m.d.sync += [sending.eq(held_beats), held_beats.eq(0)]
-        job.end(~more & (beats == 0) & (held_beats == 0) & (sending == 0))
+        unsent = (held_beats != 0) | (sending != 0)
+        if self.by_head:  # the next head's words may come
+            job.end(~more & (beats == 0))
+            m.d.comb += self.busy.eq(job.active | self.command.valid | unsent)
+        else:
+            job.end(~more & (beats == 0) & ~unsent)
         return m
 
     @staticmethod

@@ -41,7 +41,7 @@ def main() -> None:
         twin = opened.twin
         work = random_passes(
             np.random.default_rng(args.seed), tokens=twin.arch.tokens, sequences=SEQUENCES,
-            undecided=twin.arch.undecided, vocab=model.valid_vocab,
+            undecided=twin.arch.undecided, vocab=model.valid_vocab, needs=opened.device.needs,
         )  # fmt: skip
         while seen["tokens"] < args.tokens:
             each = next(work)

@@ -56,7 +56,10 @@ def test_what_passes_hold():
     assert [w.steps for w in told.values()] == [1, 4, 4, 7]
     assert [w.stores for w in told.values()] == [1, 1, 4, 1]
     eight = replace(FOUR.machine, tokens=8)  # no more than five of them may be undecided
-    assert modes(eight)["verify"][0] == (Share(6, replay=5, commit=1),)
+    (checked,), _ = modes(eight)["verify"]
+    assert (checked.tokens, checked.replay, checked.redone, checked.commit) == (6, 5, 5, 1)
+    (ahead,), _ = modes(eight, copies=2)["verify"]
+    assert (ahead.tokens, ahead.replay, ahead.redone, ahead.stored) == (6, 5, 0, 6)
 
 
 def test_of_one_token_all_passes_are_decoding_but_prompts():

@@ -24,7 +24,7 @@ def shown(work: Pass, most: int, origin: dict[int, str] | None = None) -> list[l
             (s.sequence, s.tokens.tolist(), s.wanted, s.fresh, s.replay, s.committed)
             for s in part.slots
         ]
-        for part, _ in split(work, most, (origin or {}).get)
+        for part, _ in split(work, most, lambda slot: (origin or {}).get(slot.sequence))
     ]
 
 

@@ -127,6 +127,64 @@ def test_a_state_that_is_not_written_stays_where_it_is():
     assert (mine.position, mine.due, mine.undecided) == (4, 0, 1)
 
 
+def test_guesses_that_are_right_cost_nothing_where_the_state_lies_twice():
+    """The state is written as if they were right, and the copy of before is there if not."""
+    stage = staging(copies=2)
+    mine = stage.sequences[0]
+    run(stage, slot(0, 1, fresh=True))
+    assert (mine.position, mine.due) == (1, 1)
+    first = run(stage, slot(0, 2, 3, 4, 5, commit=1))
+    assert [step["store"] for step in unpacked(first)[2]] == [0, 0, 0, 1]
+    assert (mine.position, mine.due, mine.undecided, mine.behind) == (2, 0, 3, 1)
+
+    right = run(stage, slot(0, 6, 7, commit=1, replay=3))
+    assert right.read is None
+    _, slots, steps = unpacked(right)
+    assert (slots[0]["replay"], slots[0]["store"]) == (3, 1)
+    assert [tuple(step.values()) for step in steps] == [
+        # recorded, vector, load, store, position
+        (0, 0, 1, 0, 5), (0, 1, 0, 1, 6),
+    ]  # fmt: skip
+    assert (mine.position, mine.due, mine.undecided, mine.behind) == (6, 1, 1, 1)
+
+    work, seen = Pass((slot(0, 9, replay=0),)), dict[str, Any]()
+    wrong = stage.stage(work)
+    assert wrong.read == right.written
+    _, slots, steps = unpacked(wrong)
+    assert [tuple(step.values()) for step in steps] == [(1, 0, 1, 0, 5), (0, 0, 0, 1, 6)]
+    stage.write(wrong, work, seen.__setitem__, lambda region: region.address, lambda token: token)
+    assert (seen["slot_read"], seen["slot_write"]) == ([0], [100])  # over what was wrong
+    stage.done(work, wrong, 1)
+    assert (mine.position, mine.due, mine.undecided, mine.behind) == (7, 1, 0, 0)
+
+
+def test_of_guesses_that_were_wrong_the_certain_tokens_are_done_again():
+    stage = staging(copies=2)
+    run(stage, slot(1, 8, fresh=True), slot(0, 1, fresh=True))
+    run(stage, slot(1, 7), slot(0, 2, 3, 4, commit=1))
+    staged = run(stage, slot(0, 5, 6, commit=1, replay=1))
+    assert [tuple(step.values()) for step in unpacked(staged)[2]] == [
+        (1, 1, 1, 0, 1), (1, 2, 0, 0, 2), (0, 0, 0, 1, 3), (0, 1, 0, 0, 4),
+    ]  # fmt: skip
+    mine = stage.sequences[0]  # with a record to go through, nothing is written ahead
+    assert (mine.position, mine.undecided, mine.behind) == (4, 1, 0)
+    staged = run(stage, slot(0, 5, replay=1))
+    assert unpacked(staged)[2][0] == {
+        "recorded": 1, "vector": 1, "load": 1, "store": 0, "position": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("tokens", [2, 4, 8])
+def test_steps_fit_their_memory(tokens):
+    """The most that a pass can be told: every token of before again, then as many new ones."""
+    stage = staging(tokens, sequences=1, copies=2)
+    run(stage, slot(0, 1, fresh=True))
+    certain = tokens - stage.arch.undecided
+    run(stage, slot(0, *range(tokens), commit=certain))
+    staged = run(stage, slot(0, *range(tokens), replay=stage.arch.undecided - 1))
+    assert len(staged.steps) == 2 * tokens - 1 <= stage.arch.steps
+
+
 def test_a_record_is_kept_as_long_as_it_is_needed():
     """Every sequence may hold one of its own, and a pass that reads one finds another."""
     stage, held = staging(sequences=3), dict[int, Region]()
@@ -199,10 +257,13 @@ def test_random_passes_give_the_engines_logits(device):
                 break
             begins = mine[sequence].position == 0 or rng.random() < 0.1
             most = 0 if begins else mine[sequence].undecided
-            if most and record is not None and mine[sequence].record != record:
-                most = 0
             replay = int(rng.integers(most + 1))
-            record = mine[sequence].record if replay else record
+            if most and rng.random() < 0.4:
+                replay = most
+            needed = device.needs(slot(int(sequence), 0, replay=replay, fresh=bool(begins)))
+            if record is not None and needed not in (None, record):
+                continue
+            record = needed or record
             least = max(int(begins), count - arch.undecided)
             slots.append(Slot(
                 int(sequence), rng.integers(0, 61, count), wanted=int(rng.integers(count + 1)),
@@ -218,7 +279,8 @@ def test_random_passes_give_the_engines_logits(device):
         positions = state.position.tolist()
         assert [each.position for each in mine] == positions
         one = int(rng.integers(5))
-        if rng.random() < 0.2 and not mine[one].undecided:
+        if rng.random() < 0.2:
+            state.record.accept(one, 0)
             saved.append((device.save_state(one), state.take(slice(one, one + 1), undecided=0)))
         elif rng.random() < 0.2 and saved:
             kept = saved[rng.integers(len(saved))]
@@ -239,11 +301,32 @@ def test_what_is_saved_is_what_is_certain(device):
     device.wait()
     wanted, _ = engine.forward(np.array([[3, 5]]), engine.empty_state(1))
     np.testing.assert_array_equal(device.logits(), wanted[0, -1])
-    device.submit(Pass((slot(0, 6, replay=1),)))
+    with pytest.raises(InputError, match="left 0 undecided"):  # given up
+        device.submit(Pass((slot(0, 6, replay=1),)))
+    device.submit(Pass((slot(0, 6),)))
     device.wait()
-    wanted, _ = engine.forward(np.array([[3, 4, 6]]), engine.empty_state(1))
+    wanted, _ = engine.forward(np.array([[3, 6]]), engine.empty_state(1))
     np.testing.assert_array_equal(device.logits(), wanted[0, -1])
     assert device.next_token() == wanted[0, -1, : engine.valid_vocab].argmax()
+
+
+def test_a_chain_does_not_begin_behind_wrong_guesses(device):
+    device.load(device.artifact, 1)
+    device.submit(Pass((slot(0, 3, fresh=True),)))
+    device.wait()
+    device.submit(Pass((slot(0, 4, 5, commit=1),)))
+    device.wait()
+    if len(device.sequences[0].states[0]) == 1:
+        device.submit(Pass((slot(0, 6),)), chain=1)
+        device.wait()
+        return
+    with pytest.raises(InputError, match="submit one token without a chain first"):
+        device.submit(Pass((slot(0, 6),)), chain=1)
+    device.submit(Pass((slot(0, 6),)))
+    device.wait()
+    device.submit(Pass((slot(0, 7),)), chain=1)
+    device.wait()
+    assert device.sequences[0].position == 5
 
 
 def test_a_chain_goes_on_from_one_token(device):

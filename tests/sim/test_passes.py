@@ -45,8 +45,9 @@ def test_random_passes_equal_single_steps(build, stalls, seed):
     twin, arch = opened.twin, opened.twin.arch
     seen = Counter[int | str]()
     work = random_passes(
-        np.random.default_rng(seed), tokens=4, sequences=3, undecided=arch.undecided, vocab=VOCAB
-    )
+        np.random.default_rng(seed), tokens=4, sequences=3, undecided=arch.undecided, vocab=VOCAB,
+        needs=opened.device.needs,
+    )  # fmt: skip
     for n, each in enumerate(islice(work, 60)):
         step = twin.step(each)
         assert step.difference is None, (n, each, str(step.difference))

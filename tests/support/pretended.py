@@ -1,8 +1,9 @@
 """A machine of several tokens that is none: registers and memory, and the engine behind them.
 
 It does what `arch/passes.py` and the register map say, and looks closely at what it is told: a
-record must hold the tokens that the state of the convolution holds, and every step must come at the
-position that its state has. In memory a state is a number, for which the state itself is kept here.
+state must be brought, through a record or without one, to where the state of the convolution is,
+and every step must come at the position that its state has. In memory a state is a number, for
+which the state itself is kept here.
 """
 
 from collections.abc import Mapping
@@ -176,7 +177,8 @@ class Pretended(Device):
                 continue
             assert mine == list(range(slot["first"], slot["first"] + len(mine)))
             assert [vectors[i]["place"] for i in mine] == list(range(len(mine)))
-            count = slot["replay"] + len(mine)
+            again = next(i for i, step in enumerate(left) if not step["recorded"])
+            count = again + len(mine)
             own, left = left[:count], left[count:]
             read, write = (("slot_read", "slot_write") if turn % 2 == 0
                            else ("slot_write", "slot_read"))  # fmt: skip
@@ -186,11 +188,13 @@ class Pretended(Device):
             start = zero if fresh and slot["fresh"] else starts[0]
             assert start is zero or len({id(each.state) for each in starts}) == 1
             conv = zero if fresh and slot["fresh"] else self._take(self._get("slot_conv", n))
-            assert start.ids == conv.ids, "the convolution is where the state is"
+            accepted = (*conv.ids, *conv.undecided[: slot["replay"]])
+            redone = tuple(old[step["vector"]] for step in own[:again])
+            assert (*start.ids, *redone) == accepted, "the convolution is where the state is"
             new = [ids[i] for i in mine]
             to = [self._get(of_token(write, p), n) for p in ports]
-            found += self._slot(slot, own, start, conv, old, ids, to, turn)
-            sure = (*conv.ids, *conv.undecided[: slot["replay"]], *new[: slot["commit"]])
+            found += self._slot(slot, own, start, again, old, ids, to, turn)
+            sure = (*accepted, *new[: slot["commit"]])
             self._put(self._get("slot_conv", n), _Held(sure, tuple(new[slot["commit"] :])))
         assert not left
         if record & 2:
@@ -199,7 +203,7 @@ class Pretended(Device):
         return found
 
     def _slot(
-        self, slot: dict[str, int], steps: list[dict[str, int]], start: _Held, conv: _Held,
+        self, slot: dict[str, int], steps: list[dict[str, int]], start: _Held, redone: int,
         old: tuple[int, ...], ids: list[int], write: list[int], turn: int,
     ) -> list[NDArray[np.int32]]:  # fmt: skip
         """Steps of one slot; logits of its new tokens."""
@@ -207,11 +211,10 @@ class Pretended(Device):
         state, seen, stored = start.state.fork(), start.ids, 0
         found = []
         for n, step in enumerate(steps):
-            again = n < slot["replay"]
+            again = n < redone
             assert (step["recorded"], step["load"]) == (again, n == 0)
             assert (step["position"] + self._get("position") + turn) % 256 == len(seen) % 256
             id_ = old[step["vector"]] if again else ids[step["vector"]]
-            assert not again or id_ == conv.undecided[n]
             before = self.engine.counters.copy()
             logits, state = self.engine.forward(np.array([[id_]]), state)
             seen = (*seen, id_)
@@ -221,7 +224,7 @@ class Pretended(Device):
                     if name in LOSSES:
                         self._count(of_vector(name, step["vector"]), lost)
             if step["store"]:
-                assert n + 1 == slot["replay"] + slot["commit"]
+                assert n + 1 in (redone + slot["commit"], len(steps))
                 held = _Held(seen, state=state.fork())
                 for address in write:
                     self._put(address, held)

@@ -20,7 +20,7 @@ VECTOR = (
 SLOT = (
     Field("used", 1, "there is one"),
     Field("fresh", 1, "its state is zero instead of what memory holds"),
-    Field("store", 1, "its state changes for good: something is accepted or committed"),
+    Field("store", 1, "its state is written"),
     Field("first", 3, "its first vector"),
     Field("replay", 3, "tokens of its last pass that are accepted"),
     Field("commit", 4, "tokens of this pass that are certain"),
@@ -45,10 +45,16 @@ class Share:
     replay, commit : int
         As of :class:`lightmamba.passes.Slot`.
     position : int
-        Of the first token that is not in the state in memory: the first replayed, or the first.
+        Of the first token that is not in the state in memory: the first redone, or the first.
     fresh : bool
     recorded : int
-        Vector of the record that holds its first undecided token.
+        Vector of the record that holds the first token that is redone.
+    redo : int, optional
+        Tokens of the record that the state goes through again; by default those accepted. It is 0
+        where the state in memory is already that behind them, and more where it is that before the
+        last pass.
+    ahead : bool
+        The state is written as it is behind all tokens, undecided ones too.
     """
 
     tokens: int
@@ -57,6 +63,23 @@ class Share:
     position: int = 0
     fresh: bool = False
     recorded: int = 0
+    redo: int | None = None
+    ahead: bool = False
+
+    @property
+    def redone(self) -> int:
+        """Tokens of the record that the state goes through again."""
+        return self.replay if self.redo is None else self.redo
+
+    @property
+    def steps(self) -> int:
+        """Updates of the state of each head."""
+        return self.redone + self.tokens
+
+    @property
+    def stored(self) -> int:
+        """Updates after which the state is written; 0 if it is not."""
+        return self.steps if self.ahead else self.redone + self.commit
 
 
 def vectors(shares: Sequence[Share]) -> list[dict[str, int]]:
@@ -76,7 +99,7 @@ def slots(shares: Sequence[Share]) -> list[dict[str, int]]:
             {
                 "used": 1,
                 "fresh": int(share.fresh),
-                "store": int(share.replay + share.commit > 0),
+                "store": int(share.stored > 0),
                 "first": first,
                 "replay": share.replay,
                 "commit": share.commit,
@@ -90,15 +113,14 @@ def steps(shares: Sequence[Share]) -> list[dict[str, int]]:
     """The STEPs of every head."""
     found, first = [], 0
     for share in shares:
-        last = share.replay + share.commit - 1  # the step whose state is kept
-        for n in range(share.replay + share.tokens):
-            again = n < share.replay
+        for n in range(share.steps):
+            again = n < share.redone
             found.append(
                 {
                     "recorded": int(again),
-                    "vector": share.recorded + n if again else first + n - share.replay,
+                    "vector": share.recorded + n if again else first + n - share.redone,
                     "load": int(n == 0),
-                    "store": int(n == last),
+                    "store": int(n + 1 == share.stored),
                     "position": (share.position + n) % 256,
                 }
             )

@@ -57,7 +57,7 @@ class Workload:
 
     def of_mode(self, name: str) -> "Workload":
         """The same with passes of one of :func:`modes`."""
-        slots, head = modes(self.arch)[name]
+        slots, head = modes(self.arch, len(self.memory.states))[name]
         return replace(self, slots=slots, head=head)
 
     @property
@@ -73,7 +73,7 @@ class Workload:
     @property
     def replays(self) -> bool:
         """Whether a pass applies tokens of a record again."""
-        return any(slot.replay for slot in self.slots)
+        return any(slot.redone for slot in self.slots)
 
     @property
     def records(self) -> bool:
@@ -83,12 +83,12 @@ class Workload:
     @property
     def stores(self) -> int:
         """Slots whose state changes for good."""
-        return sum(slot.replay + slot.commit > 0 for slot in self.slots)
+        return sum(slot.stored > 0 for slot in self.slots)
 
     @property
     def steps(self) -> int:
         """Updates of each state, replayed ones too."""
-        return sum(slot.replay + slot.tokens for slot in self.slots)
+        return sum(slot.steps for slot in self.slots)
 
     @property
     def layer(self) -> Any:
@@ -142,17 +142,18 @@ class Workload:
         return found
 
 
-def modes(arch: ArchConfig) -> Mapping[str, tuple[tuple[Share, ...], bool]]:
+def modes(arch: ArchConfig, copies: int = 1) -> Mapping[str, tuple[tuple[Share, ...], bool]]:
     """Kinds of passes that are asked for: their slots, and whether logits are wanted.
 
     ``decode``: one token of one sequence. ``prefill``: as many of a prompt as fit. ``batch``: one
     of each of as many sequences. ``verify``: a token and as many guesses as may be undecided, all
-    guesses of the last pass being right: the most work that such a pass can be.
+    guesses of the last pass being right; with one copy of the state they are applied to it again.
     """
-    guesses = arch.undecided
+    guesses, again = arch.undecided, arch.undecided if copies == 1 else 0
+    checked = Share(1 + guesses, replay=guesses, commit=1, redo=again, ahead=copies > 1)
     return {
         "decode": ((Share(1),), True),
         "prefill": ((Share(arch.tokens, commit=arch.tokens),), False),
         "batch": ((Share(1),) * arch.tokens, True),
-        "verify": ((Share(1 + guesses, replay=guesses, commit=1),), True),
+        "verify": ((checked,), True),
     }

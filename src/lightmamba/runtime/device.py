@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact, build_hash
 from lightmamba.arch.counters import CYCLES, counters
+from lightmamba.arch.passes import Share
 from lightmamba.arch.place import Region
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.registers import INTERFACE, MAGIC
@@ -151,7 +152,8 @@ class Device(Results):
         ------
         InputError
             If the hardware cannot take so many tokens at once, accept them or leave them undecided,
-            there is no such sequence, or an id is outside the vocabulary.
+            there is no such sequence, an id is outside the vocabulary, or a chain begins behind
+            guesses that were wrong.
         """
         vocab = int(self._loaded().model["config"]["vocab_size"])
         self._settled()
@@ -167,6 +169,11 @@ class Device(Results):
         if chain and not (work.tokens == work.slots[0].committed == 1 and not work.slots[0].replay):
             raise ValueError("a chain begins with one token alone, which is certain")
         staged = self._staged(work)
+        if chain and staged is not None and staged.read is not None:
+            raise InputError(
+                f"sequence {work.slots[0].sequence} has guesses behind it that were wrong; submit "
+                f"one token without a chain first"
+            )
         for slot in work.slots:
             if slot.fresh:
                 self.sequences[slot.sequence].begin()
@@ -182,6 +189,16 @@ class Device(Results):
         fresh = first.fresh or staged is not None  # there each slot says it for itself
         self.write("start", fresh | (work.wanted > 0) << 1)
         self._work, self._running = (work, staged), True
+
+    def needs(self, slot: Slot) -> Region | None:
+        """The record of an earlier pass of which a slot applies tokens again, if it does."""
+        self._resident(slot.sequence)
+        return None if self._staging is None else self._staging.needs(slot)
+
+    def shares(self) -> tuple[Share, ...]:
+        """What the slots of the pass that runs, or ran last, do; of one token, nothing more."""
+        staged = self._work[1] if self._work is not None else None
+        return () if staged is None else staged.shares
 
     def _staged(self, work: Pass) -> Staged | None:
         """What hardware of several tokens is told; refuse what this hardware cannot do."""
@@ -239,10 +256,17 @@ class Device(Results):
         return self._cycles - before
 
     def save_state(self, sequence: int = 0) -> DeviceState:
-        """Copy what a sequence left; tokens that are undecided are not in it."""
+        """Copy what a sequence left; tokens that are undecided are given up.
+
+        Where memory holds the state as if they were right, a pass makes it what it is without them.
+        """
         artifact = self._loaded()
         self._settled()
         mine = self._resident(sequence)
+        if mine.behind:
+            self.submit(Pass((Slot(sequence, np.zeros(1, np.int64), wanted=0, commit=0),)))
+            self.wait()
+        mine.left(0)
         memory = {
             name: self.read_memory(region.channel, self.address(region), region.bytes)
             for name, region in mine.regions.items()

@@ -40,6 +40,9 @@ class Resident:
         Where that pass recorded them.
     recorded
         The first one's vector in that pass.
+    behind
+        Where that pass wrote the state as if all of them were right: how many certain tokens it
+        had, which the other copy of the state lacks. They are recorded before the undecided ones.
     """
 
     states: tuple[tuple[Region, ...], ...]
@@ -50,15 +53,30 @@ class Resident:
     undecided: int = 0
     record: Region | None = None
     recorded: int = 0
+    behind: int = 0
 
     def begin(self) -> None:
         """A new sequence takes the place."""
         self.position, self.key = 0, object()
         self.left(0)
 
-    def left(self, undecided: int, record: Region | None = None, recorded: int = 0) -> None:
+    def left(
+        self, undecided: int, record: Region | None = None, recorded: int = 0, behind: int = 0
+    ) -> None:
         """Its last pass left so many tokens undecided."""
         self.undecided, self.record, self.recorded = undecided, record, recorded
+        self.behind = behind
+
+    @property
+    def twice(self) -> bool:
+        """Whether there are two copies of its state."""
+        return len(self.states[0]) > 1
+
+    def redo(self, accepted: int) -> int:
+        """Recorded tokens that the state has to go through again, if so many are accepted."""
+        if not self.behind:
+            return accepted
+        return 0 if accepted == self.undecided else self.behind + accepted
 
     def went(self, tokens: int, written: int | None = None) -> None:
         """It has seen so many tokens more; its state was ``written`` so often, else after each."""

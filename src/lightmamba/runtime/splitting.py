@@ -17,20 +17,20 @@ class _Part:
     """A pass that is being filled."""
 
     room: int
-    origin: Hashable = None  # the earlier pass of which it accepts tokens, if it does
+    origin: Hashable = None  # the earlier pass of which it applies tokens again, if it does
     slots: list[Slot] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)  # places of the slots in the whole pass
 
     def takes(self, slot: Slot, origin: Hashable) -> bool:
-        """Whether there is room, and the two accept tokens of one pass at most."""
-        apart = slot.replay and self.origin not in (None, origin)
+        """Whether there is room, and the two apply tokens of one pass again at most."""
+        apart = origin is not None and self.origin not in (None, origin)
         return len(slot.tokens) <= self.room and not apart
 
 
 def split(
-    work: Pass, most: int, origin: Callable[[int], Hashable] = lambda sequence: None
+    work: Pass, most: int, origin: Callable[[Slot], Hashable] = lambda slot: None
 ) -> list[tuple[Pass, list[int]]]:
-    """Divide a pass into passes of ``most`` tokens, each of which accepts those of one pass only.
+    """Divide a pass into passes of ``most`` tokens, each of which needs the record of one only.
 
     A sequence's tokens stay in order. The undecided ones are in its last pass.
 
@@ -41,7 +41,7 @@ def split(
     most
         Tokens of a pass.
     origin
-        Of a sequence, the pass that left its undecided tokens.
+        Of a slot, the pass of which it applies tokens again; None if it does not.
 
     Returns
     -------
@@ -50,9 +50,8 @@ def split(
     """
     parts: list[_Part] = []
     for owner, slot in enumerate(work.slots):
-        first, where = 0, origin(slot.sequence) if slot.replay else None
+        first, known = 0, origin(slot)
         for piece in _pieces(slot, most):
-            known = where if piece.replay else None
             found = next(
                 (n for n in range(first, len(parts)) if parts[n].takes(piece, known)), len(parts)
             )
@@ -60,7 +59,7 @@ def split(
                 parts.append(_Part(max(most, len(piece.tokens))))
             part, first = parts[found], found + 1
             part.room -= len(piece.tokens)
-            part.origin = known if piece.replay else part.origin
+            part.origin, known = part.origin if known is None else known, None
             part.slots.append(piece)
             part.owners.append(owner)
     return [(Pass(tuple(part.slots)), part.owners) for part in parts]
@@ -97,7 +96,7 @@ def carry_out(device: Device, work: Pass) -> tuple[NDArray[np.int32], int, int]:
     most = artifact.arch.tokens if artifact is not None else 1
     rows: list[list[NDArray[np.int32]]] = [[] for _ in work.slots]
     cycles = 0
-    parts = split(work, most, lambda sequence: device.sequences[sequence].record)
+    parts = split(work, most, device.needs)
     for part, owners in parts:
         device.submit(part)
         cycles += device.wait()

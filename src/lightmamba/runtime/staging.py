@@ -27,6 +27,8 @@ class Staged:
         Packed as ``arch/passes.py`` says.
     read, written : Region or None
         The record that is applied again, and the one that is made.
+    shares : tuple of Share
+        Of each slot.
     """
 
     tokens: tuple[int, ...]
@@ -35,14 +37,19 @@ class Staged:
     steps: tuple[int, ...]
     read: Region | None
     written: Region | None
+    shares: tuple[Share, ...]
 
 
 class Staging:
     """What sequences on a device have left undecided, and where it is recorded.
 
     Tokens that a pass leaves undecided lie in its record. One pass reads one record, so what it
-    accepts must all be of one earlier pass. There is a record more than there are sequences, so one
-    is always free.
+    applies again must all be of one earlier pass. There is a record more than there are sequences,
+    so one is always free.
+
+    Where the state lies twice, a pass that leaves tokens undecided writes it as if all were right,
+    and the other copy stays that before the pass. If they are, the next pass has nothing to apply
+    again. If not, it goes on from the other copy, through the pass's certain tokens as well.
 
     Parameters
     ----------
@@ -72,7 +79,7 @@ class Staging:
                 f"{work.tokens}; submit the others in another pass"
             )
         shares = [self._share(slot) for slot in work.slots]
-        again = {self.sequences[slot.sequence].record for slot in work.slots if slot.replay}
+        again = {record for slot in work.slots if (record := self.needs(slot)) is not None}
         if len(again) > 1:
             raise InputError(
                 "the sequences of a pass accept tokens of different passes, but the hardware reads "
@@ -86,16 +93,24 @@ class Staging:
             tuple(encode(STEP, each) for each in steps(shares)),
             again.pop() if again else None,
             self._free() if undecided else None,
+            tuple(shares),
         )
+
+    def needs(self, slot: Slot) -> Region | None:
+        """The record of which a slot applies tokens again, if it does."""
+        mine = self.sequences[slot.sequence]
+        return mine.record if not slot.fresh and mine.redo(slot.replay) else None
 
     def done(self, work: Pass, staged: Staged, times: int) -> None:
         """A pass has run; of a chain, so many ``times``, of one sequence and each a token."""
         first = 0
-        for slot in work.slots:
-            mine, sure = self.sequences[slot.sequence], slot.replay + slot.committed
-            mine.went(sure + times - 1, written=bool(sure) + times - 1)
+        for slot, share in zip(work.slots, staged.shares, strict=True):
+            mine = self.sequences[slot.sequence]
+            written = bool(share.stored) + self._other(mine, share) + times - 1
+            mine.went(slot.replay + slot.committed + times - 1, written)
             if left := len(slot.tokens) - slot.committed:
-                mine.left(left, staged.written, first + slot.committed)
+                behind = slot.committed if share.ahead else 0
+                mine.left(left, staged.written, first + slot.committed, behind)
             else:
                 mine.left(0)
             first += len(slot.tokens)
@@ -124,7 +139,11 @@ class Staging:
         write("slot", _filled(staged.slots, tokens))
         for port in range(self.arch.state_ports):
             for way, later in (("slot_read", 0), ("slot_write", 1)):
-                write(of_token(way, port), [address(each.copy(port, later)) for each in mine])
+                copies = [
+                    each.copy(port, later + self._other(each, share))
+                    for each, share in zip(mine, staged.shares, strict=True)
+                ]
+                write(of_token(way, port), [address(copy) for copy in copies])
         write("slot_conv", [address(each.conv) for each in mine])
         write("step_index", 0)
         for step in staged.steps:
@@ -153,14 +172,26 @@ class Staging:
                 f"the hardware of this build leaves at most {most} tokens of a sequence "
                 f"undecided, not {left}"
             )
+        redo = 0 if slot.fresh else mine.redo(slot.replay)
+        position = mine.position + slot.replay - redo
+        # If they are wrong, the next pass goes on from what this one reads: it must be in memory,
+        # and all that comes after it in one record.
+        ahead = mine.twice and not (redo or slot.fresh) and left > 0 < slot.committed
         return Share(
             tokens=len(slot.tokens),
             replay=slot.replay,
             commit=slot.committed,
-            position=0 if slot.fresh else mine.position,
+            position=0 if slot.fresh else position,
             fresh=slot.fresh,
-            recorded=mine.recorded if slot.replay else 0,
+            recorded=mine.recorded + slot.replay - redo if redo else 0,
+            redo=redo,
+            ahead=ahead,
         )
+
+    @staticmethod
+    def _other(mine: Resident, share: Share) -> int:
+        """1 if a pass reads the copy that is not due: what was written ahead was wrong."""
+        return int(mine.behind > 0 and share.redone > 0)
 
     def _free(self) -> Region:
         """A record that no sequence needs, so neither one that this pass reads."""

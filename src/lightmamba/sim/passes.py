@@ -38,6 +38,7 @@ class _Token:
 class _Sequence:
     state: State
     inputs: list[Inputs]  # the last ones of the gates, oldest first
+    certain: list[_Token] = field(default_factory=list)  # of the last pass
     undecided: list[_Token] = field(default_factory=list)
 
 
@@ -100,17 +101,19 @@ class PassTwin:
         counters = {name: n - before[name] for name, n in self.device.counters().items()}
         sure, difference = Counter[str](), None
         first, at, logits = 0, 0, list[NDArray[np.int32]]()
+        shares = self.device.shares()
         try:
-            inputs, updates = self._taken(seen, work)
+            inputs, updates = self._taken(seen, sum(share.steps for share in shares))
         except ValueError as error:
             return PassStep(cycles, counters, sure, [], self._wrong("probes", str(error)))
-        for slot in work.slots:
-            mine, accepted = self._accept(slot)
-            again, new = updates[at : at + slot.replay], updates[at + slot.replay :]
-            at += slot.replay + len(slot.tokens)
-            for token, update in zip(accepted, again, strict=True):
+        for slot, share in zip(work.slots, shares, strict=True):
+            mine, known = self._accept(slot)
+            again, new = updates[at : at + share.redone], updates[at + share.redone :]
+            at += share.steps
+            for token in known[len(known) - slot.replay :]:
                 sure.update(token.lost)
-                if not _same(token.updates[0], update):
+            for token, update in zip(known[len(known) - share.redone :], again, strict=True):
+                if token.updates and not _same(token.updates[0], update):
                     difference = difference or self._wrong("replay", "the state differs")
             made = self._engine(slot, mine)
             for n, token in enumerate(made):
@@ -130,13 +133,15 @@ class PassTwin:
     def follow(self, work: Pass) -> None:
         """Let the engine do a pass that the gates did while nobody looked.
 
-        The inputs that it left to the convolution are taken from the engine. No token may be
-        undecided after it that a later pass accepts.
+        The inputs that it left to the convolution are taken from the engine. Where a later pass
+        applies its tokens again, there is nothing of the gates to compare these updates with.
         """
         for slot in work.slots:
             mine, _ = self._accept(slot)
-            self._commit(slot, mine, self._engine(slot, mine))
-            mine.undecided = []
+            made = self._engine(slot, mine)
+            for token in made:
+                token.inputs.append(self._inputs(token.state)[-1])
+            self._commit(slot, mine, made)
             mine.inputs = self._inputs(mine.state)
 
     def _inputs(self, state: State) -> list[Inputs]:
@@ -145,10 +150,9 @@ class PassTwin:
         kept = [state.layer(n)["conv"][0][:, order] for n in range(self.engine.config.n_layer)]
         return [np.stack([layer[tap] for layer in kept]) for tap in range(-INPUTS, 0)]
 
-    def _taken(self, seen: Mapping[str, Record], work: Pass) -> tuple[list[Inputs], list[Record]]:
+    def _taken(self, seen: Mapping[str, Record], steps: int) -> tuple[list[Inputs], list[Record]]:
         """Inputs of the convolution by vector, and updates of the state by step."""
         k, layers = self.layer, self.engine.config.n_layer
-        steps = sum(slot.replay + len(slot.tokens) for slot in work.slots)
         words = k.headdim * self.arch.padded_state // self.arch.state_elements
         return (
             inputs_of(seen, layers, k.conv_dim),
@@ -156,7 +160,7 @@ class PassTwin:
         )
 
     def _accept(self, slot: Slot) -> tuple[_Sequence, list[_Token]]:
-        """The sequence of a slot after the tokens of before that it accepts, and these."""
+        """The sequence of a slot behind what it accepts, and its last pass up to there."""
         if slot.fresh or slot.sequence not in self.sequences:
             nothing = np.zeros((self.engine.config.n_layer, self.layer.conv_dim), np.int8)
             fresh = _Sequence(self.engine.empty_state(1), [nothing] * INPUTS)
@@ -166,8 +170,9 @@ class PassTwin:
         for token in accepted:
             mine.state = token.state
             mine.inputs = [*mine.inputs, *token.inputs][-INPUTS:]
-        mine.undecided = []
-        return mine, accepted
+        known = [*mine.certain, *accepted]
+        mine.certain, mine.undecided = [], []
+        return mine, known
 
     def _engine(self, slot: Slot, mine: _Sequence) -> list[_Token]:
         """Tokens of a slot, one by one."""
@@ -186,7 +191,7 @@ class PassTwin:
             mine.state = token.state
             mine.inputs = [*mine.inputs, *token.inputs][-INPUTS:]
             lost.update(token.lost)
-        mine.undecided = made[slot.committed :]
+        mine.certain, mine.undecided = made[: slot.committed], made[slot.committed :]
         return lost
 
     def _compare(

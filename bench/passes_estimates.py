@@ -1,0 +1,132 @@
+"""Cycles of passes of several tokens, estimated and in gates.
+
+    python -m bench.passes_estimates [MACHINE ...]
+
+Every machine runs random weights in each kind of pass that `estimate` knows: a steady run of
+passes, of which the mean of the last two counts; of decoding a chain of ten tokens, and the mean of
+the last four. The results file keeps the machines that are not named.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tests.support.builders import made_up
+
+from bench.common import commit, kept_rows, write_results
+from bench.estimates import memory
+from lightmamba.arch.passes import Share
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build
+from lightmamba.config import SHAPES, ModelConfig, mamba2_config
+from lightmamba.estimate.model import estimate_pass
+from lightmamba.estimate.workload import Workload, modes
+from lightmamba.formats import Formats
+from lightmamba.passes import Pass, Slot
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim import SimDevice, chained, open_device
+
+WARM, CHAIN = 6, 4  # tokens of a chain that are run, and then those that are measured
+RUNS = 4  # passes of another kind, the last two of which are measured
+SEED = 1
+DEMO = SHAPES["demo"]
+
+
+def two_ports() -> Target:
+    """The state over two ports, on a channel each."""
+    target = made_up(tokens=4, lanes=6, state_elements=256, state_fifo=256, state_port_bits=256)
+    (state,) = (c for c in target.channels if "state_read" in c.ports)
+    second = replace(state, name="state1", ports=("state_read1", "state_write1"))
+    machine = replace(target.machine, state_ports=2)
+    return replace(target, machine=machine, channels=(*target.channels, second))
+
+
+def machines() -> Mapping[str, tuple[ModelConfig, Target]]:
+    """Shape and target of each."""
+    tiny = Target.load("tiny-t4")
+    eight = mamba2_config(192, 4, 2048, d_state=64, headdim=48, ngroups=2)
+    two = made_up(tokens=2, lanes=4, state_elements=64, state_fifo=512, x_queue=256)
+    copies = made_up(
+        tokens=4, lanes=5, state_elements=512, state_fifo=128, state_port_bits=512, copies=2,
+        turn=8,
+    )  # fmt: skip
+    return {
+        "tiny-t4": (DEMO, tiny),
+        "tiny-t4, slow state": (DEMO, memory(tiny, "state", beats=0.25)),
+        "tiny-t4, slow aux": (DEMO, memory(tiny, "aux", beats=0.15)),
+        "tiny-t4, slow lanes": (DEMO, memory(tiny, "lane", beats=0.5)),
+        "tiny-t4, far memory": (DEMO, memory(tiny, latency_ns=1000.0)),
+        "two tokens": (DEMO, two),
+        "heads of 16 words, two copies": (DEMO, copies),
+        "eight tokens": (
+            eight,
+            made_up(tokens=8, lanes=3, state_elements=64, state_port_bits=128, x_queue=64),
+        ),
+        "two ports of the state": (DEMO, two_ports()),
+        "vck190-paper-t4": (DEMO, Target.load("vck190-paper-t4")),
+    }
+
+
+def measure(config: ModelConfig, target: Target) -> dict[str, dict[str, float]]:
+    """Cycles of every kind of pass, in gates and estimated."""
+    work = Workload.of(config, Formats(), target, "reordered")
+    model, found = random_model(config, Formats(), SEED), {}
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = build(model, target, Path(folder) / "build")
+        with open_device(artifact, observed=False, seed=SEED, sequences=target.machine.tokens) as d:
+            for mode in modes(work.arch):
+                told = work.of_mode(mode)
+                cycles = _decoding(d) if told.chained else _passes(d, told.slots, told.head)
+                estimated = estimate_pass(told, area={}).cycles
+                found[mode] = {
+                    "cycles": cycles, "estimated": estimated, "error": estimated / cycles - 1
+                }  # fmt: skip
+    return found
+
+
+def _decoding(device: SimDevice) -> float:
+    device.start(1, fresh=True)
+    device.wait()
+    return chained(device, WARM, CHAIN)[0]
+
+
+def _passes(device: SimDevice, shares: tuple[Share, ...], head: bool) -> float:
+    """Mean of the last passes of a run, each of which accepts all that the one before left."""
+    found = []
+    for n in range(RUNS + 1):
+        slots = [
+            Slot(
+                sequence, np.arange(1, 1 + share.tokens), wanted=share.tokens * head,
+                replay=share.replay if n > 1 else 0, commit=share.commit,
+            ) if n else Slot(sequence, np.array([1]), fresh=True)
+            for sequence, share in enumerate(shares)
+        ]  # fmt: skip
+        device.submit(Pass(tuple(slots)))
+        found.append(device.wait())
+    return sum(found[-2:]) / 2
+
+
+def main() -> None:
+    """Run the machines named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("machine", nargs="*", help="beginning of a machine's name (all)")
+    wanted = parser.parse_args().machine
+    known, rows = machines(), kept_rows("passes_estimates")
+    for name, (config, target) in known.items():
+        if wanted and not any(name.startswith(w) for w in wanted):
+            continue
+        found = measure(config, target)
+        said = ", ".join(f"{m} {r['cycles']:,.0f} {r['error']:+.2%}" for m, r in found.items())
+        print(f"{name}: {said}", flush=True)
+        row: dict[str, Any] = {"machine": name, "modes": found, "commit": commit()}
+        rows = [r for r in rows if r["machine"] != name] + [row]
+        rows.sort(key=lambda r: list(known).index(r["machine"]))
+        write_results("passes_estimates", "python -m bench.passes_estimates", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ import pytest
 from lightmamba.compiler import build
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
+from lightmamba.evaluate.scoring import Request, score
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
 from lightmamba.runtime.devices import check_speculation
@@ -16,20 +17,23 @@ from lightmamba.runtime.drafting import most_guesses
 from lightmamba.runtime.pace import MOST
 from lightmamba.runtime.speculation import speculate
 from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, plain, text_of
-from tests.support.builders import random_model, shipped, sizes
+from tests.support.builders import made_up, random_model, shipped, sizes
 from tests.support.pretended import PASS, TOKEN, Pretended
 
 
-def made(folder: Any, tokens: int, sequences: int = 1) -> Pretended:
+def made(folder: Any, tokens: int, sequences: int = 1, copies: int = 1) -> Pretended:
     model = random_model(sizes())
     device = Pretended(model)
-    device.load(build(model, shipped(tokens=tokens), folder / f"{tokens}"), sequences)
+    target = made_up(tokens=tokens, copies=copies)
+    device.load(build(model, target, folder / f"{tokens}"), sequences)
     return device
 
 
-@pytest.fixture(scope="module", params=[2, 4, 8])
+@pytest.fixture(scope="module", params=[(2, 1), (4, 1), (8, 1), (4, 2)], ids=str)
 def device(request, tmp_path_factory):
-    return made(tmp_path_factory.mktemp("build"), request.param)
+    """So many tokens, and copies of the state."""
+    tokens, copies = request.param
+    return made(tmp_path_factory.mktemp("build"), tokens, copies=copies)
 
 
 @pytest.fixture
@@ -112,7 +116,8 @@ def test_guesses_that_are_right_pay_in_cycles(device, decoder):
                           report=report))  # fmt: skip
     assert found == wanted
     assert report.tokens_per_pass > 0.8 * (1 + slow.guesses)
-    assert slow.seconds == pytest.approx(slow.cycles / 1e8)  # the target has 100 MHz
+    clock = device.artifact.target.clock_mhz * 1e6
+    assert slow.seconds == pytest.approx(slow.cycles / clock)
 
 
 def test_passes_go_on_from_the_devices_own_state(decoder):
@@ -127,6 +132,17 @@ def test_passes_go_on_from_the_devices_own_state(decoder):
     with pytest.raises(InputError, match=f"leaves at most {decoder.guesses} tokens"):
         decoder.empty_state(1, undecided=decoder.guesses + 1)
     assert most_guesses(decoder) == min(MOST, decoder.guesses)
+
+
+def test_continuations_of_one_context_are_scored_as_by_the_engine(decoder):
+    """The context is read once; every continuation goes on from a copy of its state."""
+    contexts = [(3, 4, 5, 6, 7, 8, 9), (3,), (9, 8, 7)]
+    requests = [Request(c, end) for c in contexts for end in ((5, 6), (7,), (1, 2, 3, 4, 5))]
+    engine = Engine(decoder.model)
+    wanted = score(engine, requests)
+    assert score(decoder, requests, batch=1) == wanted
+    read = sum(len(context) - 1 for context in contexts)
+    assert decoder.tokens == read + sum(len(request.continuation) for request in requests)
 
 
 def test_a_device_of_one_token_refuses_guesses(tmp_path):

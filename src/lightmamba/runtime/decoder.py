@@ -1,7 +1,7 @@
 """A device as a decoder: what computes logits for :func:`lightmamba.runtime.generate`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from lightmamba.arch.counters import LOSSES
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.runtime.device import Device
+from lightmamba.runtime.device import Device, DeviceState
 
 __all__ = ["DeviceDecoder", "DeviceSequence", "seconds_of"]
 
@@ -32,10 +32,27 @@ class DeviceSequence:
         Which one: the ``key`` of its place on the device; None before its first token.
     tokens : int
         Tokens seen.
+    device : Device or None
+        Where it is; None before its first token.
+    saved : DeviceState or None
+        Its state, if it was taken from the device, which goes on from there whenever it is used.
     """
 
     key: object = None
     tokens: int = 0
+    device: Device | None = field(default=None, compare=False, repr=False)
+    saved: DeviceState | None = field(default=None, compare=False, repr=False)
+    _copy: DeviceState | None = field(default=None, compare=False, repr=False)
+
+    def take(self, rows: NDArray[np.int64]) -> "DeviceSequence":
+        """Copy the sequence, which the device must not have left before the first copy.
+
+        ``rows`` chooses from one sequence: it is [0], as often as wanted.
+        """
+        if self.device is None:
+            return DeviceSequence()
+        self._copy = self._copy or self.saved or self.device.save_state()
+        return replace(self, saved=self._copy)
 
 
 class DeviceDecoder:
@@ -137,11 +154,14 @@ class DeviceDecoder:
         fresh = self._begins(state)
         logits = self._run(Pass(tuple(replace(slot, fresh=fresh) for slot in work.slots)))
         now = self._now()
-        state.key, state.tokens = now.key, now.tokens
+        state.key, state.tokens, state.device, state.saved = now.key, now.tokens, now.device, None
         return logits
 
     def _begins(self, state: Any) -> bool:
-        """Whether a sequence begins with this state; else it must be the device's."""
+        """Whether a sequence begins with this state; else it must be the device's, or was saved."""
+        if state.saved is not None:
+            self.device.restore_state(state.saved)
+            return False
         if state not in (DeviceSequence(), self._now()):
             raise InputError(
                 "a device goes on from its own last token only, and another one has run since; "
@@ -159,4 +179,4 @@ class DeviceDecoder:
 
     def _now(self) -> DeviceSequence:
         mine = self.device.sequences[0]
-        return DeviceSequence(mine.key, mine.position)
+        return DeviceSequence(mine.key, mine.position, self.device)

@@ -113,7 +113,7 @@ def machine(name: str, work: Path) -> Any:
 
 
 def used(
-    artifact: Artifact, target: Target, counted: Mapping[str, int], cycles: float
+    artifact: Artifact, target: Target, counted: Mapping[str, float], cycles: float
 ) -> dict[str, Any]:
     """Bytes that the busiest channel moved, against what it could."""
     by_port = {

@@ -5,47 +5,99 @@
 Texts are those of :mod:`bench.editing`, as the bundled model's tokenizer cuts them. A writer that
 writes each continuation is guessed by n-grams, at most as many tokens as the hardware leaves
 undecided; a guess costs the hardware nothing, so all are made. The passes that this takes are
-counted, and each takes the cycles that :mod:`bench.passes` simulated: one of one token, or one that
-checks guesses. With a smaller model as the drafter, on the same hardware, a pass of it is added for
-each guess; how often it is right is a published number, so those rows are estimates.
+counted, with what the host would tell the hardware of each, and each takes the cycles that
+:mod:`bench.passes` simulated: one token alone, a check, or either with three updates done again, if
+any are. With a smaller model as
+the drafter, on the same hardware, a pass of it is added for each guess; how often it is right is a
+published number, so those rows are estimates.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bench.common import bundled, commit, kept_rows, write_results
-from bench.editing import KINDS, Case, cases
+from bench.editing import KINDS, cases
+from bench.passes import AGAIN, DECODE, REPAIR, VERIFY
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.place import Region
 from lightmamba.arch.target import Target
+from lightmamba.compiler.memory import Memory
+from lightmamba.config import SHAPES
+from lightmamba.passes import Pass, Slot
 from lightmamba.runtime import NgramDrafter
+from lightmamba.runtime.resident import Resident
+from lightmamba.runtime.staging import Staging
 from lightmamba.tokenizer import Tokenizer
 
 LARGE, SMALL = "mamba2-2.7b on u280-t4", "mamba2-130m on u280-t4"
+PASSES = (DECODE, VERIFY, REPAIR, AGAIN)
+COUNTED = ("tokens", *PASSES, "drafted", "accepted")
+Guess = Callable[[Sequence[int], int, Sequence[int]], list[int]]
 TEXTS = 8  # of each kind
 # Share of right guesses of a 130m drafter for a model of 2.8B with three guesses, as the repository
 # itsdaniele/speculative_mamba publishes it for its demo; the others show what hangs on it.
 ACCEPTANCES = (0.5, 0.68, 0.8)
 
 
-def counted(some: Sequence[Case], tokenizer: Tokenizer, most: int) -> dict[str, int]:
-    """Tokens, passes with and without guesses, and how guessing went."""
-    found = dict.fromkeys(("tokens", "plain", "checked", "drafted", "accepted"), 0)
-    for case in some:
-        text = tokenizer.encode(case.continuation).tolist()
-        ids, drafter, at = tokenizer.encode(case.prompt).tolist(), NgramDrafter(), 0
-        ids.append(text[0])  # the prompt's own pass gives the first
+class Counted:
+    """One text after the other on hardware that is told of every pass, and runs none.
+
+    Attributes
+    ----------
+    counts : {name: int}
+        Passes of each kind, tokens, and how guessing went.
+    """
+
+    def __init__(self, arch: ArchConfig, copies: int) -> None:
+        self.most, self.counts = arch.undecided, dict.fromkeys(COUNTED, 0)
+        states = tuple(Region(f"state{n}", "", n, 1) for n in range(copies))
+        self.mine = Resident((states,), Region("conv", "", 0, 1))
+        records = [Region(f"record{n}", "", n, 1) for n in range(2)]
+        self.staging = Staging(arch, [self.mine], records)
+
+    def run(self, count: int, replay: int) -> None:
+        """A pass of a certain token and guesses, ``count`` in all."""
+        work = Pass((Slot(0, np.zeros(count, np.int64), count, replay=replay, commit=1),))
+        staged = self.staging.stage(work)
+        self.staging.done(work, staged, 1)
+        again = staged.shares[0].redone > 0
+        kinds = (REPAIR if again else DECODE), (AGAIN if again else VERIFY)
+        self.counts[kinds[count > 1]] += 1
+
+    def text(self, ids: list[int], text: Sequence[int], guess: Guess) -> None:
+        """Write a text behind a prompt; guesses are ``guess(ids, most, next tokens)``."""
+        self.mine.begin()
+        ids = [*ids, text[0]]  # the prompt's own pass gives the first
+        at = right = 0
         while at + 1 < len(text):
-            guess = list(drafter.draft(ids, min(most, len(text) - at - 2), lambda: _no_trial))
+            guessed = guess(ids, min(self.most, len(text) - at - 2), text[at + 1 :])
+            self.run(1 + len(guessed), right)
             right = 0
-            while right < len(guess) and guess[right] == text[at + 1 + right]:
+            while right < len(guessed) and guessed[right] == text[at + 1 + right]:
                 right += 1
-            found["checked" if guess else "plain"] += 1
-            found["drafted"] += len(guess)
-            found["accepted"] += right
-            found["tokens"] += right + 1
+            self.counts["drafted"] += len(guessed)
+            self.counts["accepted"] += right
+            self.counts["tokens"] += right + 1
             ids += text[at + 1 : at + 2 + right]
             at += right + 1
-    return found
+
+    def cycles(self, takes: Mapping[str, int]) -> int:
+        """What all passes take, by kind."""
+        return sum(self.counts[kind] * each for kind, each in takes.items())
+
+
+def ngrams() -> Guess:
+    """Guesses of n-grams, for one text."""
+    drafter = NgramDrafter()
+    return lambda ids, most, _: list(drafter.draft(ids, most, lambda: _no_trial))
+
+
+def as_often(right: float, rng: np.random.Generator) -> Guess:
+    """Guesses of which each is right with a given probability."""
+    return lambda ids, most, text: [token if rng.random() < right else -1 for token in text[:most]]
 
 
 def _no_trial(*_: Any) -> int:
@@ -58,26 +110,42 @@ def main() -> None:
     parser.add_argument("row", nargs="?", default=LARGE, help="of bench.passes")
     row = parser.parse_args().row
     passes = {r["name"]: r for r in kept_rows("passes")}
-    decode, verify = (passes[f"{row}, {mode}"]["cycles"] for mode in ("decode", "verify"))
+    takes = {mode: passes[f"{row}, {mode}"]["cycles"] for mode in PASSES}
     target = Target.load(passes[f"{row}, verify"]["target"])
     data, clock = bundled().tokenizer, target.clock_mhz * 1e6
     assert data is not None
-    tokenizer, most = Tokenizer.from_bytes(data), target.machine.undecided
-    texts, rows = cases(TEXTS), []
-    for kind in KINDS:
-        found = counted([case for case in texts if case.kind == kind], tokenizer, most)
-        cycles = found["plain"] * decode + found["checked"] * verify
-        per_second = found["tokens"] * clock / cycles
-        rows.append({"row": row, "kind": kind, **found, "tokens_per_second": per_second})
+    tokenizer = Tokenizer.from_bytes(data)
+    shape = SHAPES[passes[f"{row}, verify"]["shape"]]
+    copies = len(Memory(shape, target.machine, target).states)
+    texts, rows = cases(TEXTS), list[dict[str, Any]]()
+
+    def add(kind: str, hardware: Counted, cycles: int) -> None:
+        per_second = hardware.counts["tokens"] * clock / cycles
+        rows.append({"row": row, "kind": kind, **hardware.counts, "tokens_per_second": per_second})
         print(rows[-1], flush=True)
+
+    def encoded(text: str) -> list[int]:
+        found: list[int] = tokenizer.encode(text).tolist()
+        return found
+
+    for kind in KINDS:
+        hardware = Counted(target.machine, copies)
+        for case in texts:
+            if case.kind == kind:
+                hardware.text(encoded(case.prompt), encoded(case.continuation), ngrams())
+        add(kind, hardware, hardware.cycles(takes))
     if (small := passes.get(f"{SMALL}, decode")) is not None:
         for right in ACCEPTANCES:
-            tokens = sum(right**n for n in range(most + 1))
-            cycles = verify + most * small["cycles"]
-            rows.append({"row": row, "kind": f"130m drafter, {right:g} of its guesses right",
-                         "tokens_per_pass": tokens,
-                         "tokens_per_second": tokens * clock / cycles})  # fmt: skip
-            print(rows[-1], flush=True)
+            hardware, guess = (
+                Counted(target.machine, copies),
+                as_often(right, np.random.default_rng(14)),
+            )
+            for case in texts:
+                hardware.text([], encoded(case.continuation), guess)
+            drafting = hardware.counts["drafted"] * small["cycles"]
+            what = f"130m drafter, {right:g} of its guesses right"
+            add(what, hardware, hardware.cycles(takes) + drafting)
+            rows[-1]["estimated"] = True
     for each in rows:
         each["commit"] = commit()
     write_results("passes_editing", "python -m bench.passes_editing", rows)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bench.markdown import foot, lines, load
@@ -31,10 +32,10 @@ def figures(cells: Amount) -> list[str]:
     return [f"{getattr(cells, cell):,.0f}" for cell in CELLS]
 
 
-def u280() -> str:
-    """The full accelerator by groups of blocks, next to the paper's and the device."""
+def whole(machine: str, target: str) -> str:
+    """An accelerator by groups of blocks, next to the device and, if it has it, the paper's."""
     record = load("synth")
-    result = record["results"]["machines"][U280]
+    result = record["results"]["machines"][machine]
     sums: dict[str, Amount] = defaultdict(Amount)
     slowest: dict[str, tuple[float, str]] = {}
     for name, block in result["blocks"].items():
@@ -43,15 +44,16 @@ def u280() -> str:
         path = f"{block['path_ns']:.2f} ({block['lut_levels']} LUTs, {block['carry4']} carries)"
         slowest[group] = max(slowest.get(group, (0.0, "")), (block["path_ns"], path))
     rows = [[g.name, *figures(sums[g.name]), slowest[g.name][1]] for g in GROUPS if g.name in sums]
-    total, device = sum(sums.values(), Amount()), Target.load("u280").resources
+    total, device = sum(sums.values(), Amount()), Target.load(target).resources
     assert device is not None
     shares = [f"{100 * getattr(total, c) / getattr(device, c):.1f} %" for c in CELLS]
     rows += [
         ["**total**", *figures(total), f"{result['path_ns']:.2f}, in {result['path_block']}"],
         ["of the device", *shares, ""],
-        ["paper, with Vivado", *figures(PAPER[U280][1]), ""],
     ]
-    header = ["`u280`, Mamba2-2.7B, W4A4 (synthesized)", *HEADER, "longest path, ns"]
+    if machine in PAPER:
+        rows.append(["paper, with Vivado", *figures(PAPER[machine][1]), ""])
+    header = [f"`{target}`, Mamba2-2.7B, W4A4 (synthesized)", *HEADER, "longest path, ns"]
     return lines(header, rows) + foot(record)
 
 
@@ -116,7 +118,8 @@ def model() -> str:
 
 
 SYNTH: dict[str, Callable[[], str]] = {
-    "synth-u280": u280,
+    "synth-u280": partial(whole, U280, "u280"),
+    "synth-u280-t4": partial(whole, "u280-t4, mamba2-2.7b", "u280-t4"),
     "synth-machines": machines,
     "synth-ecp5": ecp5,
     "synth-gowin": gowin,

@@ -51,6 +51,21 @@ def test_headline_numbers_side_by_side(page):
     assert "3.3 × the paper’s 93" in found.text
 
 
+def test_kinds_of_passes_side_by_side(page):
+    assert "Passes of several tokens" not in read(page).text
+    report = least(subject(target="u280-t4"))
+    one = report.estimate
+    chunk = replace(one, tokens=4, cycles=900_000)
+    found = read(render(replace(report, estimate=replace(one, modes={"prefill": chunk}))))
+    assert "Passes of several tokens" in found.text
+    assert "a token and 3 guesses" in found.text
+    assert found.row("tokens") == ["tokens", "1", "4", "1", "1"]
+    assert found.row("cycles") == ["cycles", "980,000", "900,000", "980,000", "980,000"]
+    assert found.row("SSM works")[1:3] == ["66.9 %", "72.8 %"]
+    assert found.row("tokens/J")[1:] == ["–"] * 4
+    assert found.tags.count("svg") == 3
+
+
 def test_all_that_is_given_stands_there(page):
     found = read(page)
     report = full()

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-MODES = ("decode", "prefill", "batch", "verify")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=bundled_file, metavar="FILE or SHAPE",
@@ -63,6 +61,8 @@ def _with_tokens(target: "Target", tokens: int | None) -> "Target":
 
 
 def _plain(found: "Estimate") -> dict[str, Any]:
+    from lightmamba.estimate.result import MODES
+
     per_joule = found.energy.tokens_per_joule if found.energy else None
     return {
         "tokens_per_second": found.tokens_per_second,
@@ -113,6 +113,7 @@ def _pass(found: "Estimate") -> dict[str, Any]:
 def _show(found: "Estimate", title: str) -> None:
     """Tables: the token, the bottleneck, and what the lanes do in each cycle."""
     from lightmamba.cli.show import fields, figure, table
+    from lightmamba.estimate.result import MODES
 
     plain = _plain(found)
     short = {n: v for n, v in plain.items() if not isinstance(v, dict | list)}

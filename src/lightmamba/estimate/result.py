@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from lightmamba.arch.amount import Amount
 
-__all__ = ["Amount", "Energy", "Estimate"]
+__all__ = ["MODES", "Amount", "Energy", "Estimate"]
+
+MODES = ("decode", "prefill", "batch", "verify")  # kinds of passes
 
 
 @dataclass(frozen=True)

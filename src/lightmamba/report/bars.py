@@ -14,19 +14,22 @@ CELLS = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM 18k", "uram": "
 LEFT, RIGHT = 86.0, WIDTH - 14.0
 
 
-def stalls(cycles: Mapping[str, Mapping[str, float]]) -> str:
-    """Cycles of a token by what the lanes do, a bar for each origin.
+def stalls(cycles: Mapping[str, Mapping[str, float]], of: str = "token") -> str:
+    """Cycles of a token by what the lanes do, a bar for each origin; or of a pass, by kind.
 
     Parameters
     ----------
     cycles : {origin: {what: cycles}}
         "estimated", "simulated".
+    of
+        What takes these cycles.
     """
     longest = max(sum(parts.values()) for parts in cycles.values())
     x, bottom = Scale(0, longest, LEFT, RIGHT), 8.0 + 40 * len(cycles)
-    d = Drawing(bottom + 40, "Cycles of a token", "Cycles of a token by what the lanes do in them")
+    said = f"Cycles of a {of}"
+    d = Drawing(bottom + 40, said, f"{said} by what the lanes do in them")
     d.across(x, 4, bottom, [whole(v) for v in x.ticks()])
-    d.text("axis", RIGHT, bottom + 34, "cycles per token", anchor="end")
+    d.text("axis", RIGHT, bottom + 34, f"cycles per {of}", anchor="end")
     for place, (origin, parts) in enumerate(cycles.items()):
         top, at = 10.0 + 40 * place, 0.0
         d.text("name", LEFT - 10, top + 18, origin, anchor="end")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lightmamba.estimate.result import MODES
 from lightmamba.report import bars, ranges, rows
 from lightmamba.report.contents import Report
 from lightmamba.report.figures import figure, percent, plain
@@ -82,6 +83,8 @@ def _pictures(report: Report) -> dict[str, str]:
     found = {"roofline": roofline(report)}
     cycles = {"estimated": e.stalls} | ({"simulated": sim.stalls_per_token} if sim else {})
     found["stalls"] = bars.stalls(cycles)
+    if report.subject.arch.tokens > 1:
+        found["passes"] = bars.stalls({mode: e.mode(mode).stalls for mode in MODES}, "pass")
     if (both := timelines(report)) is not None:
         found["token"], found["layer"] = both
     amounts = {
@@ -123,6 +126,8 @@ def _tables(report: Report) -> dict[str, Table]:
         "bounds": rows.bounds(report),
         "claimed_accuracy": rows.claimed_accuracy(report),
     }
+    if report.subject.arch.tokens > 1:
+        found["passes"] = rows.passes(report)
     if report.estimate.resources or report.synthesis:
         found["resources"] = rows.resources(report)
     if report.front is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lightmamba.arch.counters import CYCLES
-from lightmamba.estimate.result import Amount
+from lightmamba.estimate.result import MODES, Amount, Energy
 from lightmamba.report.bars import CELLS
 from lightmamba.report.contents import Accuracy, Front, Report, Score
 from lightmamba.report.figures import THIN, bytes_of, figure, percent, plain, signed, spread, whole
@@ -13,7 +13,7 @@ from lightmamba.report.pareto import axes_of
 
 __all__ = [
     "Row", "Table", "accuracy", "bounds", "claimed_accuracy", "front", "headline", "lanes",
-    "resources", "traffic",
+    "passes", "resources", "traffic",
 ]  # fmt: skip
 
 NONE = "\u2013"
@@ -64,8 +64,7 @@ def headline(report: Report) -> Table:
         "lanes multiply": percent(e.stalls["multiplying"] / e.cycles),
     }
     if e.energy is not None:
-        low, likely, high = e.energy.joules
-        columns["estimated"]["tokens/J"] = spread(1 / high, 1 / likely, 1 / low)
+        columns["estimated"]["tokens/J"] = _per_joule(e.energy)
     if sim is not None:
         busiest = max(e.channel_cycles, key=lambda name: e.channel_cycles[name])
         rate = sim.bytes_per_token[busiest] / sim.cycles_per_token
@@ -97,6 +96,27 @@ def headline(report: Report) -> Table:
         if any(column.get(name, NONE) != NONE for column in columns.values())
     ]
     return Table(("", *columns), rows)
+
+
+def passes(report: Report) -> Table:
+    """Kinds of passes side by side: what they hold, take, and are bound by."""
+    found = [report.estimate.mode(mode) for mode in MODES]
+    figures: dict[str, list[str]] = {
+        "tokens": [whole(e.tokens) for e in found],
+        "cycles": [whole(e.cycles) for e in found],
+        "tokens/s": [figure(e.tokens_per_second) for e in found],
+        "bound by": [e.bound.replace("_", " ") for e in found],
+        "busy with it": [percent(e.bound_cycles / e.cycles) for e in found],
+        "SSM works": [percent(e.unit_cycles["ssm"] / e.cycles) for e in found],
+        "bytes per token": [bytes_of(sum(e.channel_bytes.values()) / e.tokens) for e in found],
+        "tokens/J": [NONE if e.energy is None else _per_joule(e.energy) for e in found],
+    }
+    return Table(("", *MODES), [Row((name, *cells)) for name, cells in figures.items()])
+
+
+def _per_joule(energy: Energy) -> str:
+    low, likely, high = energy.joules
+    return spread(1 / high, 1 / likely, 1 / low)
 
 
 def lanes(report: Report) -> Table:

@@ -39,7 +39,8 @@ Guess = Callable[[Sequence[int], int, Sequence[int]], list[int]]
 TEXTS = 8  # of each kind
 # Share of right guesses of a 130m drafter for a model of 2.8B with three guesses, as the repository
 # itsdaniele/speculative_mamba publishes it for its demo; the others show what hangs on it.
-ACCEPTANCES = (0.5, 0.68, 0.8)
+PUBLISHED = 0.68
+ACCEPTANCES = (0.5, PUBLISHED, 0.8)
 
 
 class Counted:
@@ -145,7 +146,7 @@ def main() -> None:
             drafting = hardware.counts["drafted"] * small["cycles"]
             what = f"130m drafter, {right:g} of its guesses right"
             add(what, hardware, hardware.cycles(takes) + drafting)
-            rows[-1]["estimated"] = True
+            rows[-1] |= {"estimated": True, "published": right == PUBLISHED}
     for each in rows:
         each["commit"] = commit()
     write_results("passes_editing", "python -m bench.passes_editing", rows)

@@ -148,7 +148,18 @@ def editing() -> str:
     return lines(header, body) + foot(record)
 
 
+def estimates() -> str:
+    """Cycles in gates, and how far the estimate is from them."""
+    record, body = load("passes_estimates"), []
+    for r in record["results"]:
+        kinds = [f"{k['cycles']:,.0f}, {100 * k['error']:+.2f} %" for k in r["modes"].values()]
+        body.append([r["machine"], *kinds])
+    header = ["cycles of a pass (simulated), error of the estimate", *record["results"][0]["modes"]]
+    return lines(header, body) + foot(record)
+
+
 PASSES: dict[str, Callable[[], str]] = {
+    "passes-estimates": estimates,
     "passes": modes,
     "passes-goals": goals,
     "passes-editing": editing,

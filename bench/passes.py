@@ -19,6 +19,7 @@ import argparse
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,8 @@ def _ids(count: int, first: int = 5) -> NDArray[np.int64]:
     return np.arange(first, first + count)
 
 
-def measure(name: str, work: Path) -> list[dict[str, Any]]:
-    """Compile a row and run its modes."""
+def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
+    """Compile a row and run its modes, one result each."""
     row, start = ROWS[name], time.perf_counter()
     target, path = Target.load(row.target), work / name.replace(" ", "-")
     tokens = target.machine.tokens
@@ -111,7 +112,6 @@ def measure(name: str, work: Path) -> list[dict[str, Any]]:
     opened = open_passes(path, sequences=tokens if BATCH in row.modes else 1)
     made = time.perf_counter()
     twin, device, artifact = opened.twin, opened.device, Artifact.read(path)
-    found = []
     sequences = range(tokens if BATCH in row.modes else 1)
     begin = Pass(tuple(Slot(n, np.array([3 + n]), fresh=True) for n in sequences))
     if not row.short:
@@ -125,30 +125,26 @@ def measure(name: str, work: Path) -> list[dict[str, Any]]:
         seconds, last = time.perf_counter() - before, (first, *others)[-1]
         cycles, counted = _mean([_timed(device, twin, work) for work in others] or [once])
         print(f"{name}: {mode}, {last.tokens} tokens in {cycles:,.0f} cycles", flush=True)
-        found.append(
-            {
-                "name": f"{name}, {mode}",
-                "shape": row.shape,
-                "target": row.target,
-                "mode": mode,
-                "tokens": last.tokens,
-                "wanted": last.wanted,
-                "clock_mhz": target.clock_mhz,
-                "cycles": cycles,
-                "tokens_per_second": last.tokens * target.clock_mhz * 1e6 / cycles,
-                "stalls": {k: counted[k] for k in CYCLES},
-                "ssm_busy": counted["ssm_busy"],
-                **used(artifact, target, counted, cycles),
-                "compile_seconds": compiled - start,
-                "simulator_seconds": made
-                - compiled,  # the gates, the first time that they are built
-                "seconds_of_compared_pass": seconds,
-                "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-                "commit": commit(),
-            }
-        )
+        yield {
+            "name": f"{name}, {mode}",
+            "shape": row.shape,
+            "target": row.target,
+            "mode": mode,
+            "tokens": last.tokens,
+            "wanted": last.wanted,
+            "clock_mhz": target.clock_mhz,
+            "cycles": cycles,
+            "tokens_per_second": last.tokens * target.clock_mhz * 1e6 / cycles,
+            "stalls": {k: counted[k] for k in CYCLES},
+            "ssm_busy": counted["ssm_busy"],
+            **used(artifact, target, counted, cycles),
+            "compile_seconds": compiled - start,
+            "simulator_seconds": made - compiled,  # the gates, the first time that they are built
+            "seconds_of_compared_pass": seconds,
+            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "commit": commit(),
+        }
     device.close()
-    return found
 
 
 def _compared(twin: PassTwin, work: Pass, what: str) -> tuple[int, dict[str, int]]:
@@ -194,10 +190,10 @@ def main() -> None:
         args.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for name in args.row or ROWS:
-            found = measure(name, args.work or Path(folder))
-            rows = [r for r in rows if not r["name"].startswith(f"{name},")] + found
-            rows.sort(key=lambda r: list(ROWS).index(r["name"].rsplit(",", 1)[0]))
-            write_results("passes", "python -m bench.passes", rows)
+            for found in measure(name, args.work or Path(folder)):
+                rows = [r for r in rows if r["name"] != found["name"]] + [found]
+                rows.sort(key=lambda r: list(ROWS).index(r["name"].rsplit(",", 1)[0]))
+                write_results("passes", "python -m bench.passes", rows)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def main() -> None:
             for case in texts:
                 hardware.text([], encoded(case.continuation), guess)
             drafting = hardware.counts["drafted"] * small["cycles"]
-            what = f"130m drafter, {right:g} of its guesses right"
+            what = f"130m drafter, each guess right in {100 * right:.0f} % of cases"
             add(what, hardware, hardware.cycles(takes) + drafting)
             rows[-1] |= {"estimated": True, "published": right == PUBLISHED}
     for each in rows:

@@ -30,12 +30,18 @@ def _found() -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in load("passes")["results"]}
 
 
+def _rate(row: dict[str, Any]) -> str:
+    """Tokens per second, with four digits at least."""
+    rate = row["tokens_per_second"]
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
+
+
 def modes() -> str:
     """Every pass that was simulated, and how much of its memory it used."""
     body = [
         [
             f"{row['shape']} on `{row['target']}`", f"{row['mode']}: {WHAT[row['mode']]}",
-            str(row["tokens"]), f"{row['cycles']:,.0f}", f"**{row['tokens_per_second']:,.4g}**",
+            str(row["tokens"]), f"{row['cycles']:,.0f}", f"**{_rate(row)}**",
             row["busiest_channel"], f"{100 * row['of_attainable']:.1f}",
             f"{100 * row['ssm_busy'] / row['cycles']:.0f}",
         ]
@@ -64,10 +70,11 @@ def goals() -> str:
 
     for target, mode, before, goal in GOALS:
         if r := found.get(f"mamba2-2.7b on {target}, {mode}"):
-            reached, origin = r["tokens_per_second"], "simulated"
+            reached, origin = _rate(r), "simulated"
         else:
-            reached, origin = _estimated(target, mode).tokens_per_second, "estimated"
-        row(f"`{target}`, {mode}, tokens/s", before, f"≥ {goal}", f"{reached:,.4g}", origin)
+            reached = f"{_estimated(target, mode).tokens_per_second:,.3g}"
+            origin = "estimated"
+        row(f"`{target}`, {mode}, tokens/s", before, f"≥ {goal}", reached, origin)
         if r:
             row("its busiest channel, bound / measured", "", "≥ 0.95, or what binds",
                 f"{r['of_attainable']:.3f}", "simulated")  # fmt: skip
@@ -143,7 +150,7 @@ def editing() -> str:
         origin = "estimated" if r.get("estimated") else "counted, simulated passes"
         body.append([r["kind"], f"{r['tokens']:,}", f"{r['tokens'] / passes:.2f}", right,
                      f"**{r['tokens_per_second']:,.0f}**", origin])  # fmt: skip
-    header = ["one text, Mamba2-2.7B on `u280-t4`", "tokens", "tokens per pass", "right guesses",
+    header = ["one text, Mamba2-2.7B on `u280-t4`", "tokens", "tokens per pass", "accepted guesses",
               "tokens per second", "how obtained"]  # fmt: skip
     return lines(header, body) + foot(record)
 

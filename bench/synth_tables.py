@@ -35,6 +35,8 @@ def figures(cells: Amount) -> list[str]:
 def whole(machine: str, target: str) -> str:
     """An accelerator by groups of blocks, next to the device and, if it has it, the paper's."""
     record = load("synth")
+    if machine not in record["results"]["machines"]:
+        raise FileNotFoundError(machine)
     result = record["results"]["machines"][machine]
     sums: dict[str, Amount] = defaultdict(Amount)
     slowest: dict[str, tuple[float, str]] = {}

@@ -210,12 +210,12 @@ class StatePacker(wiring.Component):
             m.d.sync += sending.eq(sending - 1)
             with m.If(sending == 0):
                 m.d.sync += [sending.eq(held_beats), held_beats.eq(0)]
-        unsent = (held_beats != 0) | (sending != 0)
         if self.by_head:  # the next head's words may come
+            unsent = (held_beats != 0) | (sending != 0)
             job.end(~more & (beats == 0))
             m.d.comb += self.busy.eq(job.active | self.command.valid | unsent)
         else:
-            job.end(~more & (beats == 0) & ~unsent)
+            job.end(~more & (beats == 0) & (held_beats == 0) & (sending == 0))
         return m
 
     @staticmethod

@@ -1,8 +1,12 @@
 """What every benchmark shares: the bundled model, its unseen text, and results files."""
 
+import argparse
 import json
 import platform
 import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +22,7 @@ from lightmamba.evaluate import Comparison
 from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
-    "KNOWN", "RESULTS", "bundled", "commit", "encode", "figures", "kept_rows", "machine",
+    "KNOWN", "RESULTS", "asked", "bundled", "commit", "encode", "figures", "kept_rows", "machine",
     "processor", "write_results",
 ]  # fmt: skip
 
@@ -105,3 +109,18 @@ def processor(cpuinfo: str) -> str | None:
     unit = "vCPU" if "hypervisor" in flags else "hardware thread"
     widest = next((f" with {name}" for name in INSTRUCTIONS if name in flags), "")
     return f"{len(names)} {unit}{'s' if len(names) > 1 else ''}, {names[0]}{widest}"
+
+
+@contextmanager
+def asked(doc: str | None, rows: Sequence[str]) -> Iterator[tuple[list[str], Path]]:
+    """Rows that the command line names, or all, and a folder for their builds."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0] if doc else "")
+    parser.add_argument("row", nargs="*", help=f"of: {', '.join(rows)}")
+    parser.add_argument("--work", type=Path, help="folder for the builds (a temporary one)")
+    args = parser.parse_args()
+    if unknown := set(args.row) - set(rows):
+        raise SystemExit(f"there is no row {min(unknown)}; there are {', '.join(rows)}")
+    if args.work is not None:
+        args.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        yield args.row or list(rows), args.work or Path(folder)

@@ -8,17 +8,15 @@ other: a token costs the difference, so neither the cold start nor the end count
 machine share its simulator. The results file keeps the rows that are not named.
 """
 
-import argparse
 import json
 import resource
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.common import commit, kept_rows, write_results
+from bench.common import asked, commit, kept_rows, write_results
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.ports import ports
@@ -141,18 +139,10 @@ def used(
 
 def main() -> None:
     """Run the rows named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("row", nargs="*", help=f"of: {', '.join(ROWS)}")
-    parser.add_argument("--work", type=Path, help="folder for the builds (a temporary one)")
-    args = parser.parse_args()
-    if unknown := set(args.row) - set(ROWS):
-        raise SystemExit(f"there is no row {min(unknown)}; there are {', '.join(ROWS)}")
     rows = kept_rows("full")
-    if args.work is not None:
-        args.work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in args.row or ROWS:
-            found = measure(name, args.work or Path(folder))
+    with asked(__doc__, list(ROWS)) as (names, folder):
+        for name in names:
+            found = measure(name, folder)
             print(json.dumps(found), flush=True)
             rows = [row for row in rows if row["name"] != name] + [found]
             rows.sort(key=lambda row: list(ROWS).index(row["name"]))

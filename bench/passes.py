@@ -5,19 +5,16 @@
 Every row compiles a shape with random weights and runs passes in each of its modes: a chunk of a
 prompt, one token of each of several sequences, a check of guesses (all of the last pass accepted,
 as many new ones), one token behind guesses of which the last was wrong, a check behind such
-guesses, and one token alone. The
-first pass of a mode is compared with the engine: every observable of every layer and every token,
-all counters, and the logits in memory. Cycles are those of the others, from start to done; the host
-between passes is not in them. Of kinds that go on alike there are two others, and cycles are their
-mean: where the state lies twice, one reads the first copy and one the second. A 2.7B model on a
-small board takes a quarter of an hour per pass, so of it only two chunks are run: one that begins
-the sequence and is compared, and one whose cycles are taken. The results file keeps the rows that
-are not named.
+guesses, and one token alone. The first pass of a mode is compared with the engine: every observable
+of every layer and every token, all counters, and the logits in memory. Cycles are those of the
+others, from start to done; the host between passes is not in them. Of kinds that go on alike there
+are two others, and cycles are their mean: where the state lies twice, one reads the first copy and
+one the second. A 2.7B model on a small board takes a quarter of an hour per pass, so of it only two
+chunks are run: one that begins the sequence and is compared, and one whose cycles are taken. The
+results file keeps the rows that are not named.
 """
 
-import argparse
 import resource
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import commit, kept_rows, write_results
+from bench.common import asked, commit, kept_rows, write_results
 from bench.full import used
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.config import ArchConfig
@@ -179,18 +176,10 @@ def _timed(device: SimDevice, twin: PassTwin, work: Pass) -> tuple[int, dict[str
 
 def main() -> None:
     """Run the rows named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("row", nargs="*", help=f"of: {', '.join(ROWS)}")
-    parser.add_argument("--work", type=Path, help="folder for the builds (a temporary one)")
-    args = parser.parse_args()
-    if unknown := set(args.row) - set(ROWS):
-        raise SystemExit(f"there is no row {min(unknown)}; there are {', '.join(ROWS)}")
     rows = kept_rows("passes")
-    if args.work is not None:
-        args.work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in args.row or ROWS:
-            for found in measure(name, args.work or Path(folder)):
+    with asked(__doc__, list(ROWS)) as (names, folder):
+        for name in names:
+            for found in measure(name, folder):
                 rows = [r for r in rows if r["name"] != found["name"]] + [found]
                 rows.sort(key=lambda r: list(ROWS).index(r["name"].rsplit(",", 1)[0]))
                 write_results("passes", "python -m bench.passes", rows)

@@ -7,9 +7,8 @@ writes each continuation is guessed by n-grams, at most as many tokens as the ha
 undecided; a guess costs the hardware nothing, so all are made. The passes that this takes are
 counted, with what the host would tell the hardware of each, and each takes the cycles that
 :mod:`bench.passes` simulated: one token alone, a check, or either with three updates done again, if
-any are. With a smaller model as
-the drafter, on the same hardware, a pass of it is added for each guess; how often it is right is a
-published number, so those rows are estimates.
+any are. With a smaller model as the drafter, on the same hardware, a pass of it is added for each
+guess; how often it is right is a published number, so those rows are estimates.
 """
 
 import argparse
@@ -137,10 +136,8 @@ def main() -> None:
         add(kind, hardware, hardware.cycles(takes))
     if (small := passes.get(f"{SMALL}, decode")) is not None:
         for right in ACCEPTANCES:
-            hardware, guess = (
-                Counted(target.machine, copies),
-                as_often(right, np.random.default_rng(14)),
-            )
+            hardware = Counted(target.machine, copies)
+            guess = as_often(right, np.random.default_rng(14))
             for case in texts:
                 hardware.text([], encoded(case.continuation), guess)
             drafting = hardware.counts["drafted"] * small["cycles"]

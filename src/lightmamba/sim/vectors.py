@@ -56,6 +56,8 @@ def updates_of(
 def _rows(arch: ArchConfig, record: Record) -> Record:
     """Records of a row at most: words that hold several are cut."""
     per, flat = arch.word_rows, record.reshape(-1)
+    if per == 1:
+        return flat
     dtype = np.dtype(
         [(name, kind.base, (kind.shape[0] // per,)) for name, (kind, *_) in
          (flat.records.dtype.fields or {}).items()]

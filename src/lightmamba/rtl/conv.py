@@ -261,11 +261,14 @@ class Conv(wiring.Component):
             for window in windows
         ]
         bias = pipe.settle(pipe.delay(bias, first))
-        older = [add_tree(pipe, [*each[:-1], bias], levels=1) for each in products]
-        acc = [
-            pipe.step(lambda a, b: a + b, some, each[-1], shape=ACC)
-            for some, each in zip(older, products, strict=True)
-        ]
+        if len(windows) > 1:
+            acc = [add_tree(pipe, [*each, bias], levels=1) for each in products]
+        else:  # the product of the new input comes later
+            older = [add_tree(pipe, [*each[:-1], bias], levels=1) for each in products]
+            acc = [
+                pipe.step(lambda a, b: a + b, some, each[-1], shape=ACC)
+                for some, each in zip(older, products, strict=True)
+            ]
         shift = pipe.step(_clamp, out_shift)
         found = [round_saturate(pipe, a, shift, self.op.out, low=LOW, high=HIGH) for a in acc]
         return [x for x, _ in found], [lost for _, lost in found]

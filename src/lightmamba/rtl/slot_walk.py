@@ -111,14 +111,18 @@ class SlotWalk(wiring.Component):
             ]
         alone = Signal()  # one slot is used
         credit = Signal(HEAD_BITS + 1)  # less one: its highest bit says that there is none
-        m.d.sync += alone.eq(~_without_lowest(used).any())
+        took = Signal()  # the last cycle gave a command, the next one comes later than its count
+        m.d.sync += [
+            alone.eq(~_without_lowest(used).any()),
+            took.eq(self.o.valid & self.o.ready),
+        ]
         m.d.comb += [
             self.o.payload.zero.eq(reads.o.payload.zero),
             reads.allowed.eq(~alone | ~credit[-1]),
             writes.allowed.eq(1),
         ]
         with m.If(self.run & ~self.begin):
-            m.d.sync += credit.eq(credit + self.written - (self.o.valid & self.o.ready))
+            m.d.sync += credit.eq(credit + self.written - took)
         with m.Else():
             m.d.sync += credit.eq(self.heads[:HEAD_BITS] - 1)
         return m

@@ -23,7 +23,7 @@ from tests.support.builders import W4A4, random_model, shipped
 from tests.support.layers import sizes_of
 
 PASSES = {
-    "record_stride", "record_count", "state_heads", "head_stride", "head_beats_state",
+    "record_stride", "record_count", "state_heads", "head_stride", "state_head_beats",
     "head_words", "logits_stride", "b_channels", "d_state",
 }  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_worked_sizes():
     registers = found.registers(found.regions())
     assert {name: registers[name] for name in PASSES} == {
         "record_stride": 672 * 8, "record_count": 672, "state_heads": 48, "head_stride": 264 * 32,
-        "head_beats_state": 264, "head_words": 32, "logits_stride": 8192, "b_channels": 128,
+        "state_head_beats": 264, "head_words": 32, "logits_stride": 8192, "b_channels": 128,
         "d_state": 128,
     }  # fmt: skip
     assert registers["state_stride"] == 8 * 264 * 32

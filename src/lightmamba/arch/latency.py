@@ -6,7 +6,7 @@
 from lightmamba.arch.program import INSTRUCTION_BITS
 
 __all__ = [
-    "FETCH", "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "STATE_READ_BURSTS",
+    "FETCH", "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "STATE_HEADS", "STATE_READ_BURSTS",
     "STATE_WRITE_BURSTS", "WORD_READER_DATA", "WRITER",
 ]  # fmt: skip
 
@@ -17,5 +17,6 @@ READER_DATA = 2  # from a beat on the port to the unit
 WORD_READER_DATA = 3  # the same where beats become words
 WRITER = 3  # from a burst that is complete to its address
 STATE_READ_BURSTS = 20  # of beats of the state, under way or waiting
+STATE_HEADS = 4  # heads whose commands wait for their beats, where commands are for heads
 STATE_WRITE_BURSTS = 8  # the same of writes
 OUTSTANDING = 16  # bursts of a writer without an answer

@@ -110,7 +110,7 @@ REGISTERS = (
     Register("record_count", "rw", "64-bit words of a layer's record", several=True),
     Register("state_heads", "rw", "heads of all layers", several=True),
     Register("head_stride", "rw", "bytes of a head's state", several=True),
-    Register("head_beats_state", "rw", "beats of a head's state", several=True),
+    Register("state_head_beats", "rw", "beats of a head's state", several=True),
     Register("head_words", "rw", "words of S elements of a head's state", several=True),
     Register("logits_stride", "rw", "bytes from the logits of one vector to those of the next",
              several=True),

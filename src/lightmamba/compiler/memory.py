@@ -254,7 +254,7 @@ class Memory:
             "record_count": self.recorded_words,
             "state_heads": self.config.n_layer * told.pop("state_heads"),
             "head_stride": self.part_beats * self.state_beat,
-            "head_beats_state": self.part_beats,
+            "state_head_beats": self.part_beats,
             "head_words": self.part_words,
             "logits_stride": self.logits_stride,
             **told,

@@ -1,6 +1,6 @@
 """Memory of a running model: channels as in sim/memory.hpp, ports, readers and writers."""
 
-from lightmamba.arch.latency import QUEUE, READER, WRITER
+from lightmamba.arch.latency import QUEUE, READER, STATE_HEADS, WRITER
 from lightmamba.arch.ports import RECORD as RECORDED
 from lightmamba.arch.registers import MOST_STATE_PORTS
 from lightmamba.estimate.jit import kernel
@@ -32,7 +32,7 @@ U_SEQUENCER, U_CHANNEL = UNITS["sequencer"], len(UNITS)
 Q_AHEAD, Q_BEHIND = QUEUES["state_ahead"], QUEUES["state_behind"]
 ADDRESS, ARBITER, ANSWER = 1, 2, 3  # cycles of an address, behind an arbiter; of an answer
 WALK = 3  # cycles by which commands for heads come later than those for layers
-AHEAD = 1  # heads that the reader may have a command for before the unpacker has it
+AHEAD = 1 + STATE_HEADS  # heads that the reader may have a command for before the unpacker has it
 
 
 @kernel

@@ -249,7 +249,7 @@ class MemorySide(Elaboratable):
             if name == "state":
                 m.d.comb += host.state_copy.eq(walk.copy)
             self._start(m, walk, self.sequencer.state)
-            also = {"state": (unpackers[0], packers[0])}.get(name, (None, None))
+            also = {"state": (unpackers[0].command, packers[0].command)}.get(name, (None, None))
             words = host.state_words
             self.command(m, f"{name}_read", walk.o, self.readers[name].command, also[0], words)
             self.command(
@@ -266,10 +266,18 @@ class MemorySide(Elaboratable):
         join(m, source, fork.i)
         join(m, fork.o0, target)
         m.d.comb += [
-            also.command.valid.eq(fork.o1.valid),
-            also.command.payload.words.eq(words),
-            fork.o1.ready.eq(also.command.ready),
+            also.valid.eq(fork.o1.valid),
+            also.payload.words.eq(words),
+            fork.o1.ready.eq(also.ready),
         ]
+
+    @staticmethod
+    def offer(m: Module, command: Any, when: Value) -> None:
+        """Offer a command that stays as it is, from ``when`` until it is taken."""
+        with m.If(when):
+            m.d.sync += command.valid.eq(1)
+        with m.Elif(command.ready):
+            m.d.sync += command.valid.eq(0)
 
     def _embedding(self, m: Module) -> None:
         """One row of the table per token; the logits of a head."""
@@ -291,10 +299,7 @@ class MemorySide(Elaboratable):
         ]
         # The address is ready four cycles after `begin`, long before the first dispatch.
         for command, op in ((row, Op.EMBED), (logits, Op.HEAD)):
-            with m.If(sequencer.dispatch & (sequencer.op == op)):
-                m.d.sync += command.valid.eq(1)
-            with m.Elif(command.ready):
-                m.d.sync += command.valid.eq(0)
+            self.offer(m, command, sequencer.dispatch & (sequencer.op == op))
         if self.config.tokens > 1:
             later_vectors(self, m)
         else:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
+from lightmamba.arch.latency import STATE_HEADS
 from lightmamba.arch.passes import SLOT, VECTOR
 from lightmamba.arch.ports import ADDRESS_BITS, RECORD, of_token
 from lightmamba.arch.program import Op
 from lightmamba.rtl.layouts import record
 from lightmamba.rtl.prefetch import LayerWalk, Walk
 from lightmamba.rtl.slot_walk import SlotWalk
-from lightmamba.rtl.streams import Fork, join
+from lightmamba.rtl.state import STATE_COMMAND
+from lightmamba.rtl.streams import Fork, StreamQueue, join
 
 if TYPE_CHECKING:
     from lightmamba.rtl.memory_side import MemorySide
@@ -69,7 +71,7 @@ def _state(side: "MemorySide", m: Module, port: int, unpacker: Any, packer: Any)
         walk.fresh.eq(sequencer.state_fresh),
         walk.heads.eq(host.state_heads),
         walk.stride.eq(host.head_stride),
-        walk.count.eq(host.head_beats_state),
+        walk.count.eq(host.state_head_beats),
         walk.written.eq(side.writers[name].done),
     ]
     base, other = (getattr(host, of_token(way, port)) for way in ("slot_read", "slot_write"))
@@ -79,9 +81,12 @@ def _state(side: "MemorySide", m: Module, port: int, unpacker: Any, packer: Any)
             walk.base[n].eq(base[n]),
             walk.other[n].eq(other[n]),
         ]
+    # Memory answers late and heads are short, so the reader has commands for several.
+    m.submodules[f"asked_{name}"] = asked = StreamQueue(STATE_COMMAND, STATE_HEADS)
+    join(m, asked.o, unpacker.command)
     for way, given, command, also in (
-        ("read", walk.o, side.readers[name].command, unpacker),
-        ("write", walk.o_write, side.writers[name].command, packer),
+        ("read", walk.o, side.readers[name].command, asked.i),
+        ("write", walk.o_write, side.writers[name].command, packer.command),
     ):
         side.command(m, f"{name}_{way}", given, command, also, host.head_words)
 
@@ -178,10 +183,7 @@ def later_vectors(side: "MemorySide", m: Module) -> None:
             logits.payload.count.eq(host.logits_words),
         ]
         for command, op, there in ((row, Op.EMBED, Const(1, 1)), (logits, Op.HEAD, used)):
-            with m.If(sequencer.dispatch & (sequencer.op == op) & there):
-                m.d.sync += command.valid.eq(1)
-            with m.Elif(command.ready):
-                m.d.sync += command.valid.eq(0)
+            side.offer(m, command, sequencer.dispatch & (sequencer.op == op) & there)
 
 
 def commands_of(side: "MemorySide", m: Module) -> dict[str, Value]:

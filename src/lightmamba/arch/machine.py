@@ -159,7 +159,7 @@ STREAMS = (
            shared=True),
     Stream("x", "blocks.o_x", "ssm.i_x", "BLOCKED", "channel of x", "d_inner", queue="x_queue",
            room=BLOCKS_HELD + 9),
-    Stream("y", "ssm.o_y", "gate.i_y", S24, "channel", "state_words", "row_words", latency=_y),
+    Stream("y", "ssm.o_y", "gate.i_y", S24, "channel", "d_inner", latency=_y),
     Stream("z", "epilogue.o_z", "gate.i_z", S16, "row", "d_inner", queue="z_queue", latency=0,
            room=0),
     Stream("gated", "gate.o", "hadamard.i", S24, "channel", "d_inner"),

@@ -91,8 +91,7 @@ def _period(unit: str, steps: int, stream: Stream, sizes: Mapping[str, int]) -> 
     """Steps to an item."""
     if stream.items == MACHINE.unit(unit).steps:
         return stream.per if isinstance(stream.per, int) else sizes[stream.per]
-    # The graph has y by words of a row, but a word may hold several rows.
-    count = sizes["d_inner"] if stream.name == "y" else stream.count(sizes)
+    count = stream.count(sizes)
     if steps % count:
         raise ValueError(f"{unit} has {steps} steps, but {stream.name} {count} items")
     return steps // count

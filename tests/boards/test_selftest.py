@@ -14,6 +14,7 @@ from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
 from lightmamba.sim import SimDevice, open_device
 from tests.sim.machines import CONFIG, TARGET, compiled
 from tests.sim.test_copies import TWO, anywhere
+from tests.sim.test_passes import FOUR
 from tests.support.builders import random_model
 
 pytestmark = pytest.mark.skipif(
@@ -45,6 +46,13 @@ def results(device, build, right):
 def test_all_steps_pass_on_simulated_hardware(device, build, right):
     assert results(device, build, right) == [(name, True, "") for name in STEPS]
     assert Expected.from_dict(right.to_dict()) == right
+
+
+def test_all_steps_pass_on_hardware_of_several_tokens(tmp_path):
+    artifact = Artifact.read(compiled(tmp_path, CONFIG, FOUR))
+    with open_device(artifact, placement=anywhere(4)) as device:
+        found = results(device, artifact, expected(artifact))
+    assert found == [(name, True, "") for name in STEPS]
 
 
 def test_the_engines_state_is_what_lies_in_memory(tmp_path, build):

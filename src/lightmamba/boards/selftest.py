@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact, build_hash
+from lightmamba.arch.place import STATE_PORTS
 from lightmamba.arch.program import words32
 from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.compiler import open_model, plan
@@ -188,7 +189,9 @@ class _Test:
         d, told = self.device, self.artifact.settings(self.device.bases)
         layers = told["layers"]
         assert isinstance(layers, int)
-        shared = ("layers_beats", "conv_params_words", "head_params_words", "gate_params_words")
+        shared = ["layers_beats", "conv_params_words", "head_params_words", "gate_params_words"]
+        if self.artifact.arch.tokens > 1:
+            shared.append("state_heads")
         changed = {"layers": 1}
         for name in shared:
             value = told[name]
@@ -198,7 +201,9 @@ class _Test:
         d.start(TOKEN, fresh=True, head=False)
         d.wait()
         memory = memory_of(self.artifact)
-        sizes = {"state": memory.state_beats * memory.state_beat, "conv_state": memory.conv_stride}
+        states = [copies[0] for copies in STATE_PORTS[: self.artifact.arch.state_ports]]
+        sizes = dict.fromkeys(states, memory.state_beats * memory.state_beat)
+        sizes["conv_state"] = memory.conv_stride
         self._compare(self.wanted.layer, sizes)
         d.reset()
 

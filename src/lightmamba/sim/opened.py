@@ -16,7 +16,7 @@ from lightmamba.sim.device import Placement, SimDevice, open_device
 from lightmamba.sim.passes import PassTwin
 from lightmamba.sim.twin import Twin
 
-__all__ = ["OpenedPasses", "OpenedTwin", "open_passes", "open_twin"]
+__all__ = ["Opened", "OpenedPasses", "OpenedTwin", "open_beside", "open_passes", "open_twin"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,15 @@ class OpenedPasses:
     twin: PassTwin
     device: SimDevice
     model: QuantizedModel
+
+
+Opened = OpenedTwin | OpenedPasses
+
+
+def open_beside(path: Path, **options: Any) -> Opened:
+    """:func:`open_twin` or :func:`open_passes`, as the build's machine takes tokens."""
+    several = Artifact.read(path).arch.tokens > 1
+    return open_passes(path, **options) if several else open_twin(path, **options)
 
 
 def open_twin(

@@ -1,7 +1,7 @@
 """Hardware of several tokens and the engine in parallel, pass by pass: everything is compared."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from lightmamba.engine import Difference, Digests, Engine, State, first_differen
 from lightmamba.passes import Pass, Slot
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record, observables
+from lightmamba.sim.twin import TwinStep, check_prompt
 from lightmamba.sim.vectors import Inputs, conv_states, inputs_of, updates_of, vector_of
 
 __all__ = ["PassStep", "PassTwin"]
@@ -79,12 +80,19 @@ class PassTwin:
         Of the same model.
     rows : (in_rows,)
         Row of in_proj that is computed at each place.
+
+    Attributes
+    ----------
+    watch
+        Called with what the probes recorded of the first token of each pass, if set.
     """
 
     def __init__(self, device: SimDevice, engine: Engine, rows: NDArray[np.int64]) -> None:
         self.device, self.engine, self.rows = device, engine, rows
         self.sequences: dict[int, _Sequence] = {}
         self.tokens = 0
+        self.names = tuple(device.counters())
+        self.watch: Callable[[Mapping[str, Record]], None] | None = None
         artifact = device.artifact
         assert artifact is not None, "a build is loaded"
         self.arch = artifact.arch
@@ -98,6 +106,8 @@ class PassTwin:
         self.device.submit(work)
         cycles = self.device.wait()
         seen = self.device.probes()
+        if self.watch is not None:
+            self.watch(vector_of(self.arch, seen, 0) | {"state": seen["updates"]})
         counters = {name: n - before[name] for name, n in self.device.counters().items()}
         sure, difference = Counter[str](), None
         first, at, logits = 0, 0, list[NDArray[np.int32]]()
@@ -129,6 +139,23 @@ class PassTwin:
             first += len(made)
         difference = difference or self._results(logits)
         return PassStep(cycles, counters, sure, self.device.next_tokens(), difference)
+
+    def run(self, prompt: Sequence[int], steps: int) -> Iterator[TwinStep]:
+        """As :meth:`lightmamba.sim.twin.Twin.run`, the prompt but for its last token in chunks."""
+        check_prompt(prompt)
+        done, token, last = 0, 0, len(prompt) - 1
+        while done < steps:
+            head = done >= last
+            most = 1 if head else min(self.arch.tokens, last - done, steps - done)
+            ids = np.array(prompt[done : done + most] if done <= last else [token], dtype=np.int64)
+            found = self.step(Pass((Slot(0, ids, wanted=int(head), fresh=not done),)))
+            token = found.next_tokens[-1] if head and found.next_tokens else -1
+            yield TwinStep(
+                int(ids[-1]), token, found.cycles, found.counters, found.difference, None, most
+            )
+            if found.difference is not None:
+                return
+            done += most
 
     def follow(self, work: Pass) -> None:
         """Let the engine do a pass that the gates did while nobody looked.

@@ -15,7 +15,7 @@ from lightmamba.formats import Formats
 from lightmamba.sim.activity import Activity, activity
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record
-from lightmamba.sim.opened import OpenedTwin
+from lightmamba.sim.opened import Opened
 from lightmamba.sim.twin import TwinStep
 
 __all__ = ["Simulation", "chained", "machine_of", "simulate"]
@@ -137,7 +137,7 @@ def machine_of(
 
 
 def simulate(
-    opened: OpenedTwin,
+    opened: Opened,
     prompt: Sequence[int],
     tokens: int,
     *,
@@ -146,7 +146,8 @@ def simulate(
 ) -> Simulation:
     """Feed a prompt and go on greedily, ``tokens`` in all; the first difference ends it.
 
-    Each token is started by itself, to be compared. Those of a chain are faster: see
+    Each token is started by itself, to be compared; a machine of several takes a prompt in chunks,
+    but for its last token. Those of a chain are faster: see
     :func:`chained`.
 
     Parameters
@@ -168,7 +169,7 @@ def simulate(
         If the prompt is empty.
     """
     artifact, twin, model = opened.device.artifact, opened.twin, opened.model
-    assert artifact is not None, "open_twin loads a build"
+    assert artifact is not None, "open_beside loads a build"
     steps: list[TwinStep] = []
     seen: Mapping[str, Record] = {}
 
@@ -182,9 +183,9 @@ def simulate(
         for step in twin.run(prompt, tokens):
             steps.append(step)
             if progress is not None:
-                progress(len(steps), tokens)
+                progress(sum(step.tokens for step in steps), tokens)
     except DeviceError as error:
-        failed = f"token {len(steps)}: {error}"
+        failed = f"token {sum(step.tokens for step in steps)}: {error}"
     finally:
         twin.watch = None
     if steps and (difference := steps[-1].difference) is not None:
@@ -201,7 +202,7 @@ def simulate(
         ),
         token_ids=tuple(s.next_token for s in steps if s.next_token >= 0 and s.difference is None),
         matches_engine=failed is None,
-        tokens=len(steps),
+        tokens=sum(step.tokens for step in steps),
         cycles=sum(step.cycles for step in steps),
         cycles_per_token=mean * sum(step.cycles for step in with_head),
         stalls_per_token={k: mean * sum(s.counters[k] for s in with_head) for k in CYCLES},

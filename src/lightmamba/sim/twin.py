@@ -13,7 +13,13 @@ from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
 from lightmamba.sim.observe import Record, observables
 
-__all__ = ["Observed", "Twin", "TwinStep"]
+__all__ = ["Observed", "Twin", "TwinStep", "check_prompt"]
+
+
+def check_prompt(prompt: Sequence[int]) -> None:
+    """Refuse a prompt without tokens with InputError."""
+    if not len(prompt):
+        raise InputError("the prompt has no tokens; give at least one, such as --prompt 'The'")
 
 
 class Observed(Protocol):
@@ -37,12 +43,12 @@ class Observed(Protocol):
 
 @dataclass(frozen=True)
 class TwinStep:
-    """One token on both.
+    """One token on both, or a chunk of a prompt.
 
     Parameters
     ----------
     token, next_token : int
-        What went in, and the arg-max that came out; -1 where no logits were wanted.
+        What went in last, and the arg-max that came out; -1 where no logits were wanted.
     cycles : int
         From the start to done.
     counters : {name: int}
@@ -50,7 +56,9 @@ class TwinStep:
     difference : Difference or None
         Where the two first part, if they do; "here" is the engine, "there" the gates.
     cycle : int or None
-        The cycle in which the gates gave the value that differs.
+        The cycle in which the gates gave the value that differs, if it is known.
+    tokens : int
+        Of the chunk.
     """
 
     token: int
@@ -59,6 +67,7 @@ class TwinStep:
     counters: dict[str, int]
     difference: Difference | None
     cycle: int | None
+    tokens: int = 1
 
     @property
     def stalls(self) -> dict[str, int]:
@@ -161,8 +170,7 @@ class Twin:
         InputError
             If the prompt is empty.
         """
-        if not len(prompt):
-            raise InputError("the prompt has no tokens; give at least one, such as --prompt 'The'")
+        check_prompt(prompt)
         token = 0
         for n in range(steps):
             token = int(prompt[n]) if n < len(prompt) else token

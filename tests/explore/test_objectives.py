@@ -58,7 +58,7 @@ def test_worked_costs():
 
 def test_objectives_by_name():
     assert chosen(["accuracy", "speed"]) == (OBJECTIVES["speed"], OBJECTIVES["accuracy"])
-    with pytest.raises(InputError, match="no objective 'power'; choose from speed, size, energy"):
+    with pytest.raises(InputError, match="no objective 'power'; choose from speed, prefill, batch"):
         chosen(["speed", "power"])
     with pytest.raises(InputError, match="at least two objectives"):
         chosen(["speed", "speed"])

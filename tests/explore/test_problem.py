@@ -20,6 +20,8 @@ def test_a_verdict_is_the_estimate():
     assert found.energy is not None
     assert verdict.values == {
         "tokens_per_second": found.tokens_per_second,
+        "prefill_tokens_per_second": found.mode("prefill").tokens_per_second,
+        "batch_tokens_per_second": found.mode("batch").tokens_per_second,
         "device_share": max(found.total.lut / 40_000, found.total.bram18 / 400),
         "tokens_per_joule": 1 / found.energy.joules[1],
         "perplexity_ratio": RATIOS["w4a8"],

@@ -13,7 +13,10 @@ from lightmamba.errors import InputError
 from lightmamba.explore.space import Space
 from tests.explore.standin import RATIOS, SMALL, target
 
-BASES = {"tiny": target(), **{name: Target.load(name) for name in ("u280", "ecp5", "tiny-t4")}}
+BASES = {
+    "tiny": target(),
+    **{name: Target.load(name) for name in ("u280", "ecp5", "tiny-t4", "u280-t4")},
+}
 
 
 def space(base="tiny", config=SMALL, **only):
@@ -55,7 +58,7 @@ def test_what_cannot_go_together_is_moved():
     assert around.candidate(around.smallest("w4a4")).machine.multiplier_bits == 4
     four = space("tiny-t4")
     for scheme, lanes, packed in (("w4a4", 2, True), ("w4a4", 3, False), ("w4a8", 2, False)):
-        found = four.candidate(four.smallest(scheme) | {"lanes": lanes}).machine
+        found = four.candidate(four.of_base(scheme) | {"lanes": lanes}).machine
         assert found.packed == packed
     shared = space("ecp5")
     assert "aux_port_bits" not in shared.options
@@ -84,6 +87,19 @@ def test_state_elements_divide_the_state():
     around = space(config=small)
     assert around.options["state_elements"] == (32,)
     assert around.of_base("w4a4")["state_elements"] == 32
+
+
+def test_numbers_of_tokens():
+    """Around a machine of one token they are searched where they are named."""
+    assert "tokens" not in space("u280").options
+    around = space("u280", tokens=(1, 4))
+    assert around.options["tokens"] == (1, 4)
+    assert around.options["state_elements"] == (32, 64, 128, 256, 512)
+    own = around.of_base("w4a4")
+    found = around.candidate(own | {"tokens": 4, "state_elements": 512, "packed": 1}).machine
+    assert (found.tokens, found.state_elements, found.packed) == (4, 512, True)
+    found = around.candidate(own | {"tokens": 1, "state_elements": 512, "packed": 1}).machine
+    assert (found.tokens, found.state_elements, found.packed) == (1, 128, False)
 
 
 def test_narrowed():

@@ -20,6 +20,8 @@ __all__ = ["add_arguments", "run"]
 
 SHORT = {  # what a column is called, and how a figure is written
     "tokens_per_second": ("tok/s", "{:.4g}"),
+    "prefill_tokens_per_second": ("prefill", "{:.4g}"),
+    "batch_tokens_per_second": ("batch", "{:.4g}"),
     "device_share": ("share", "{:.1%}"),
     "tokens_per_joule": ("tok/J", "{:.3g}"),
     "perplexity_ratio": ("ppl x", "{:.3f}"),
@@ -44,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--study", type=Path, metavar="FILE", help="saves the search, so that it can be resumed"
     )
     parser.add_argument("--objectives", default="speed,size,energy,accuracy", metavar="A,B",
-                        help="two or more (speed,size,energy,accuracy)")  # fmt: skip
+                        help="two or more of speed, prefill, batch, size, energy, accuracy "
+                        "(speed,size,energy,accuracy)")  # fmt: skip
     parser.add_argument(
         "--schemes",
         metavar="A,B",

@@ -7,7 +7,7 @@ from lightmamba.arch.target import Resources
 from lightmamba.errors import InputError
 from lightmamba.estimate.result import Amount
 
-__all__ = ["OBJECTIVES", "Objective", "chosen", "device_share", "dominates", "front"]
+__all__ = ["OBJECTIVES", "SPEEDS", "Objective", "chosen", "device_share", "dominates", "front"]
 
 URAM_IN_BRAM18 = 16  # 288 kbit
 
@@ -42,12 +42,15 @@ class Objective:
 
 OBJECTIVES = {
     "speed": Objective("tokens_per_second", "tokens/s", "fastest", True),
+    "prefill": Objective("prefill_tokens_per_second", "prompt tokens/s", "best at prompts", True),
+    "batch": Objective("batch_tokens_per_second", "tokens/s of a batch", "best at batches", True),
     "size": Objective("device_share", "largest share of the device", "smallest", False),
     "energy": Objective("tokens_per_joule", "tokens/J", "most efficient", True),
     "accuracy": Objective(
         "perplexity_ratio", "perplexity, x float", "most accurate", False, digits=4
     ),
 }
+SPEEDS = tuple(OBJECTIVES[name] for name in ("speed", "prefill", "batch"))
 
 
 def chosen(names: Sequence[str]) -> tuple[Objective, ...]:

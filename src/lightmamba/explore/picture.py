@@ -11,15 +11,14 @@ from matplotlib import pyplot as plt  # the backend must be chosen first
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lightmamba.explore.objectives import OBJECTIVES, Objective, front
+from lightmamba.explore.objectives import OBJECTIVES, SPEEDS, Objective, front
 
 __all__ = ["draw"]
 
 COLOURS = ("#1f4e79", "#c55a11", "#548235", "#7f6000")
 GREY = "#b8b8b8"
-SPEED = OBJECTIVES["speed"]
 PLACES = {  # where the name of the best point stands, in points
-    "tokens_per_second": ((0, 8), "center", "bottom"),
+    **{speed.key: ((0, 8), "center", "bottom") for speed in SPEEDS},
     "device_share": ((-7, 0), "right", "center"),
     "tokens_per_joule": ((7, 0), "left", "center"),
     "perplexity_ratio": ((0, -8), "center", "top"),
@@ -50,7 +49,7 @@ def draw(path: Path, content: Mapping[str, Any]) -> None:
     )  # fmt: skip
     for axis, objective in zip(axes[0], across, strict=True):
         _panel(axis, content, objective)
-    axes[0, 0].set_ylabel(SPEED.label)
+    axes[0, 0].set_ylabel(_speed(content).label)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     caption = _caption(content["best"])
@@ -60,21 +59,23 @@ def draw(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _panel(axis: Any, content: Mapping[str, Any], across: Objective) -> None:
-    tried, points = content["tried"], content["points"]
-    axis.scatter(*_places(tried, across), s=8, color=GREY, linewidths=0, label="tried, beaten")
+    tried, points, speed = content["tried"], content["points"], _speed(content)
+    axis.scatter(
+        *_places(tried, across, speed), s=8, color=GREY, linewidths=0, label="tried, beaten"
+    )
     schemes = sorted({point["scheme"] for point in points})
     for scheme, colour in zip(schemes, COLOURS, strict=False):
         mine = [point for point in points if point["scheme"] == scheme]
         axis.scatter(
-            *_places(mine, across), s=34, color=colour, edgecolors="white", linewidths=0.6,
+            *_places(mine, across, speed), s=34, color=colour, edgecolors="white", linewidths=0.6,
             label=_named(scheme, content.get("accuracy", {})), zorder=3,
         )  # fmt: skip
-        edge = [mine[i] for i in front(mine, (across, SPEED))]
-        axis.plot(*_places(edge, across), color=colour, linewidth=0.9, alpha=0.6, zorder=2)
+        edge = [mine[i] for i in front(mine, (across, speed))]
+        axis.plot(*_places(edge, across, speed), color=colour, linewidth=0.9, alpha=0.6, zorder=2)
     if base := content.get("base"):
         axis.scatter(
-            *_places([base], across), s=90, marker="x", color="black", linewidths=1.6, zorder=4,
-            label=f"{content['base_target']} as it is, {base['scheme']}",
+            *_places([base], across, speed), s=90, marker="x", color="black", linewidths=1.6,
+            zorder=4, label=f"{content['base_target']} as it is, {base['scheme']}",
         )  # fmt: skip
     axis.set_xscale("log")
     axis.set_yscale("log")
@@ -91,9 +92,17 @@ def _panel(axis: Any, content: Mapping[str, Any], across: Objective) -> None:
     _words(axis, content, across)
 
 
-def _places(points: Sequence[Mapping[str, Any]], across: Objective) -> tuple[list[float], ...]:
+def _speed(content: Mapping[str, Any]) -> Objective:
+    """The first speed that was searched for."""
+    wanted = {objective["name"] for objective in content["objectives"]}
+    return next((speed for speed in SPEEDS if speed.key in wanted), SPEEDS[0])
+
+
+def _places(
+    points: Sequence[Mapping[str, Any]], across: Objective, speed: Objective
+) -> tuple[list[float], ...]:
     scale = 100 if across.key == "device_share" else 1
-    return [scale * point[across.key] for point in points], [point[SPEED.key] for point in points]
+    return [scale * point[across.key] for point in points], [point[speed.key] for point in points]
 
 
 def _named(scheme: str, accuracy: Mapping[str, Any]) -> str:
@@ -107,7 +116,7 @@ def _words(axis: Any, content: Mapping[str, Any], across: Objective) -> None:
     points = {point["name"]: point for point in content["points"]}
     for name, key in {name: key for key, name in reversed(content["best"].items())}.items():
         offset, ha, va = PLACES[key]
-        (x,), (y,) = _places([points[name]], across)
+        (x,), (y,) = _places([points[name]], across, _speed(content))
         axis.annotate(
             name, (x, y), xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=9,
             weight="bold", zorder=5, path_effects=[withStroke(linewidth=2.5, foreground="white")],

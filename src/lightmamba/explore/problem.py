@@ -11,7 +11,7 @@ from lightmamba.compiler.memory import Memory
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate.result import Estimate
-from lightmamba.explore.objectives import OBJECTIVES, Objective, device_share
+from lightmamba.explore.objectives import OBJECTIVES, SPEEDS, Objective, device_share
 from lightmamba.explore.space import Space, Value
 from lightmamba.formats import Formats
 
@@ -110,7 +110,9 @@ class Problem:
             return Verdict(refused=str(error))
         assert target.resources is not None
         share, fullest = device_share(found.total, target.resources)
-        values = {"tokens_per_second": found.tokens_per_second, "device_share": share}
+        values = {"device_share": share}
+        for objective, mode in zip(SPEEDS, ("decode", "prefill", "batch"), strict=True):
+            values[objective.key] = found.mode(mode).tokens_per_second
         if found.energy is not None:
             values["tokens_per_joule"] = 1 / found.energy.joules[1]
         elif OBJECTIVES["energy"] in self.objectives:

@@ -31,6 +31,9 @@ OPTIONS: dict[str, tuple[int, ...]] = {
     "x_queue": FIFOS,
     "z_queue": FIFOS,
 }
+# Searched around machines of several tokens, and where they are named.
+SEVERAL: dict[str, tuple[int, ...]] = {"tokens": (1, 2, 4, 8), "packed": (0, 1)}
+ROWS = (256, 512)  # of state elements: rows side by side, of several tokens only
 CLOCKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the base target's
 
 
@@ -82,11 +85,16 @@ class Space:
             if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
                 continue  # as wide as the lanes' port
             options[name] = tuple(sorted({*usual, getattr(base.machine, name)}))
+        several = base.machine.tokens > 1 or bool({*(only or {})} & {*SEVERAL})
         wide = {s for s in OPTIONS["state_elements"] if padded % s == 0}
+        if several:
+            wide |= {s for s in ROWS if s % padded == 0}
+            for name, usual in SEVERAL.items():
+                options[name] = tuple(sorted({*usual, int(getattr(base.machine, name))}))
         options["state_elements"] = tuple(sorted(wide))
         for name, values in (only or {}).items():
             if name not in options or name == "scheme":
-                known = ", ".join(n for n in options if n != "scheme")
+                known = ", ".join(n for n in {**options, **SEVERAL} if n != "scheme")
                 raise InputError(
                     f"{name} is not searched on target {base.name}; searched are {known}, "
                     f"for example lanes=8,16"
@@ -102,29 +110,32 @@ class Space:
         """The machine of a choice: what cannot go together is moved to the nearest that can.
 
         Multipliers are as wide as the scheme's activations at least, and packed only where they
-        can be; bursts end at 4 KiB, queues hold two bursts.
+        can be; one token updates one row of the state; bursts end at 4 KiB, queues hold two bursts.
         """
         rest = dict(chosen)
         scheme, clock = str(rest.pop("scheme")), float(rest.pop("clock_mhz"))
         sizes = {name: int(value) for name, value in rest.items()}
-        given = {name: getattr(self.base.machine, name) for name in OPTIONS} | sizes
+        given = {name: getattr(self.base.machine, name) for name in (*OPTIONS, *SEVERAL)} | sizes
         if self.base.machine.shared_port:
             given |= dict.fromkeys(("state_port_bits", "aux_port_bits"), given["port_bits"])
         given["multiplier_bits"] = max(given["multiplier_bits"], Scheme.parse(scheme).act_bits)
-        packed = (
-            self.base.machine.packed and given["multiplier_bits"] == 4 and given["lanes"] % 2 == 0
+        alone, even = given["tokens"] == 1, given["lanes"] % 2 == 0
+        given["packed"] = bool(
+            given["packed"] and given["multiplier_bits"] == 4 and even and not alone
         )
+        if alone and (rows := [int(s) for s in self.options["state_elements"] if s not in ROWS]):
+            given["state_elements"] = min(given["state_elements"], max(rows))
         widest = max(given["port_bits"], given["state_port_bits"])
         burst = given["burst_beats"] = min(given["burst_beats"], PAGE * 8 // widest)
         given["weight_fifo"] = max(given["weight_fifo"], 2 * burst)
         words = 2 * burst * given["aux_port_bits"] // WORD_BITS
         given["aux_fifo"] = max(given["aux_fifo"], words)
-        return Candidate(scheme, clock, replace(self.base.machine, packed=packed, **given))
+        return Candidate(scheme, clock, replace(self.base.machine, **given))
 
     def of_base(self, scheme: str) -> dict[str, Value]:
         """The choice that is nearest to the base target itself."""
         machine = self.base.machine
-        own = {name: getattr(machine, name) for name in OPTIONS}
+        own = {name: getattr(machine, name) for name in (*OPTIONS, *SEVERAL)}
         own |= {"scheme": scheme, "clock_mhz": self.base.clock_mhz}
         found = {}
         for name, values in self.options.items():

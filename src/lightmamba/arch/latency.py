@@ -6,8 +6,8 @@
 from lightmamba.arch.program import INSTRUCTION_BITS
 
 __all__ = [
-    "FETCH", "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "STATE_HEADS", "STATE_READ_BURSTS",
-    "STATE_WRITE_BURSTS", "WORD_READER_DATA", "WRITER",
+    "FETCH", "HEADS", "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "STATE_HEADS",
+    "STATE_READ_BURSTS", "STATE_WRITE_BURSTS", "WORD_READER_DATA", "WRITER", "Y_HEADS",
 ]  # fmt: skip
 
 FETCH = INSTRUCTION_BITS // 32 + 2  # cycles from one instruction to the next
@@ -20,3 +20,6 @@ STATE_READ_BURSTS = 20  # of beats of the state, under way or waiting
 STATE_HEADS = 4  # heads whose commands wait for their beats, where commands are for heads
 STATE_WRITE_BURSTS = 8  # the same of writes
 OUTSTANDING = 16  # bursts of a writer without an answer
+# Of several tokens, heads that lie before the state-space unit and behind it.
+HEADS = 2  # of parameters and x: one is filled while the other is read
+Y_HEADS = 4  # of y: one is filled, one is on its way through the pipeline, others leave

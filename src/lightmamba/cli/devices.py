@@ -1,12 +1,14 @@
 """The flags with which a verb runs on a device."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightmamba.arch.artifact import Artifact
     from lightmamba.cli.models import Opened
+    from lightmamba.qmodel import QuantizedModel
     from lightmamba.runtime.device import Device
     from lightmamba.tokenizer import Tokenizer
 
@@ -43,8 +45,19 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
         return open_named(args.device, artifact, options, record=args.record)
 
 
-def open_build(artifact: "Artifact", args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
+def open_build(
+    artifact: "Artifact",
+    args: argparse.Namespace,
+    before: "Callable[[QuantizedModel], object]" = lambda model: None,
+) -> "tuple[Opened, Tokenizer]":
     """The model of a build, in the engine or on the device that the flags name.
+
+    Parameters
+    ----------
+    artifact, args
+        The build, and the flags of :func:`add_device`.
+    before
+        Called with the model before a device is opened, which may take minutes.
 
     Raises
     ------
@@ -71,6 +84,7 @@ def open_build(artifact: "Artifact", args: argparse.Namespace) -> "tuple[Opened,
         )
     tokenizer = Tokenizer.from_bytes(model.tokenizer)
     check_vocab(tokenizer, model.valid_vocab)
+    before(model)
     if args.device == "engine":
         return Opened.of(model, Engine(model, threads=args.threads)), tokenizer
     return Opened.of(model, DeviceDecoder(open_device(artifact, args), model)), tokenizer

@@ -11,7 +11,9 @@ from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
+    from lightmamba.qmodel import QuantizedModel
     from lightmamba.runtime import Speculation
+    from lightmamba.runtime.drafting import Drafter
     from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["add_arguments", "run"]
@@ -57,18 +59,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import note
     from lightmamba.errors import InputError
     from lightmamba.runtime import Generation, Speculation, Step, generate, sampling_options
-    from lightmamba.runtime.drafting import drafter_of
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
     given = {name: getattr(args, name) for name in OPTIONS}
     sampling_options({}, seed=args.seed, **given)  # refused before anything is opened
-    opened, tokenizer = _open(args)
+    opened, tokenizer, drafter = _open(args)
     sampling, taken = sampling_options(opened.generation_config, seed=args.seed, **given)
     engine, prompt = opened.model, _prompt(args, opened, tokenizer)
-    drafter = None
-    if args.speculate is not None:
-        drafter = drafter_of(bundled_file(args.speculate), engine.model, args.threads)()
     report = Speculation()
     coming = generate(
         engine, prompt, max_tokens=args.max_tokens, sampling=sampling,
@@ -140,19 +138,29 @@ def _prompt(args: argparse.Namespace, opened: "Opened", tokenizer: "Tokenizer") 
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer]":
-    """The decoder and the tokenizer; a missing tokenizer is reported before anything is built."""
+def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer, Drafter | None]":
+    """The decoder, the tokenizer and what guesses; what is wrong is said before a device opens."""
     from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.cli.devices import open_build
     from lightmamba.cli.models import open_engine, tokenizer_of
     from lightmamba.runtime.devices import check_device, check_speculation
+    from lightmamba.runtime.drafting import drafter_of
+
+    guessing: list[Drafter] = []
+
+    def draft(model: "QuantizedModel") -> None:
+        if args.speculate is not None:
+            guessing.append(drafter_of(bundled_file(args.speculate), model, args.threads)())
 
     check_device(args.device)
     path = Path(args.file)
     if args.device == "engine" and not (path / MANIFEST).is_file():
         opened = open_engine(args.file, args.threads)
-        return opened, tokenizer_of(opened.tokenizer, opened.model.valid_vocab, args.file)
+        draft(opened.model.model)
+        tokenizer = tokenizer_of(opened.tokenizer, opened.model.valid_vocab, args.file)
+        return opened, tokenizer, next(iter(guessing), None)
     artifact = Artifact.read(path)
     if args.speculate is not None:
         check_speculation(args.device, artifact)
-    return open_build(artifact, args)
+    opened, tokenizer = open_build(artifact, args, before=draft)
+    return opened, tokenizer, next(iter(guessing), None)

@@ -12,12 +12,14 @@ from lightmamba.arch.contract import BLOCK, PAGE, WORD_BITS
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.graph import MEMORY, Stream, cycles
 from lightmamba.arch.latency import (
+    HEADS,
     OUTSTANDING,
     QUEUE,
     READER_DATA,
     STATE_READ_BURSTS,
     STATE_WRITE_BURSTS,
     WORD_READER_DATA,
+    Y_HEADS,
 )
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.pace import paces
@@ -38,10 +40,10 @@ HOLD = {"ssm": 1}  # cycles for which a unit holds its operands before it uses t
 EARLY = {"parts": 1}  # cycles by which a unit has issued before its latency counts
 # Machines of several tokens: cycles by which streams are later. In their state-space unit, cycles
 # from an issue to the new word, to the next step's issue, to y in its buffer, from there to the
-# gate; heads that wait before it, and behind it; the record's cycles and words on their way.
+# gate; rows of y that wait behind it; the record's cycles and words on their way.
 LATER = {"conv_written": 2}
 MADE, AGAIN, SUMMED, DRAWN = 27, 18, 40, 4
-HEADS, Y_ROOM = 2, 6
+Y_ROOM = 6
 RECORDED, RECORD_ROOM = 3, 6
 
 
@@ -186,7 +188,7 @@ class _Filler:
         yield "replayed", HEADS, 0, "ssm_record", "ssm"
         yield "again", words + 1, AGAIN, "ssm", "ssm"
         yield "ended", 2, 1, "ssm", "ssm_record"
-        yield "done", HEADS, SUMMED + adders, "ssm", "ssm_out"
+        yield "done", Y_HEADS, SUMMED + adders, "ssm", "ssm_out"
         yield "y", Y_ROOM, DRAWN, "ssm_out", "gate"
         yield "state_behind", behind, MADE + QUEUE, "ssm", "write_state"
         yield "recorded", RECORD_ROOM, RECORDED, "ssm_rows", f"write_{RECORD}"

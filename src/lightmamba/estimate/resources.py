@@ -4,8 +4,8 @@
 takes as a sum over a few sizes of the configuration; ``python -m bench.synth`` measures and fits
 it. Memories whose size is a parameter are not fitted but counted, as synthesis counts them.
 
-Of several tokens no machine was synthesized yet: groups that each token has a copy of are
-multiplied, and what only such machines have is counted by hand (``more``).
+Machines of several tokens are not fitted: groups that each token has a copy of are multiplied, and
+what only such machines have is counted by hand (``more``). One was synthesized to check that.
 """
 
 import json
@@ -18,7 +18,7 @@ from importlib import resources as files
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, RECORD_BITS, WORD_BITS
-from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
+from lightmamba.arch.latency import HEADS, STATE_READ_BURSTS, STATE_WRITE_BURSTS, Y_HEADS
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.ports import AUX_READERS, AUX_WRITERS, aux_readers, aux_writers, ports
@@ -42,7 +42,7 @@ SHARED = {4: Amount(ff=2.1), 8: Amount(lut=0.4, ff=2.1)}
 PACKED, PACK = Amount(lut=-20, ff=9.1, dsp=0.25), Amount(lut=5)
 STORED, ROW = Amount(lut=19.3, ff=16.5), Amount(lut=1500, ff=2900, dsp=2)
 COUNTER, WALK, TOLD = Amount(lut=18, ff=42), Amount(lut=319, ff=142), Amount(lut=150, ff=150)
-DISCRETE_BITS, Y_BITS, HEADS = 62, 24, 2  # of a head's parameters, of a row of y; heads that wait
+DISCRETE_BITS, Y_BITS = 62, 24  # of a head's parameters, of a row of y
 
 Sizes = tuple[float, ...]
 Memory = tuple[int, int]  # entries, bits
@@ -145,7 +145,7 @@ def _steps(arch: ArchConfig) -> Amount:
     memories = [
         (max(2, depth // HEADS * arch.row_words), word * 8 + word // BLOCK * EXPONENT_BITS),
         *[(depth, rows * tokens * RECORD_BITS), (HEADS, tokens * DISCRETE_BITS)] * 2,
-        (depth, tokens * rows * Y_BITS),
+        (depth // HEADS * Y_HEADS, tokens * rows * Y_BITS),
     ]  # fmt: skip
     # Of new vectors B and C, of recorded ones B.
     found = STORED.times((1.5 * tokens - rows) * arch.bc_elements) + ROW.times(rows - 1)

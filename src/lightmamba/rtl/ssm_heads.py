@@ -7,6 +7,7 @@ from amaranth.lib import memory
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import RECORD_BITS
+from lightmamba.arch.latency import HEADS, Y_HEADS
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import DISCRETE
 from lightmamba.rtl.pipe import Pipe, Queue, Timed, select
@@ -14,8 +15,6 @@ from lightmamba.rtl.ssm_walk import Level, head_groups
 
 __all__ = ["PARAMETERS", "HeadBuffer", "YBuffer"]
 
-HEADS = 2  # of parameters and x: one is filled while the other is read
-Y_HEADS = 4  # of y: one is filled, one is on its way through the pipeline, others leave
 PARAMETERS = DISCRETE.size
 
 

@@ -54,6 +54,11 @@ class DeviceSequence:
         self._copy = self._copy or self.saved or self.device.save_state()
         return replace(self, saved=self._copy)
 
+    def move_to(self, now: "DeviceSequence") -> None:
+        """Become the same sequence behind a pass; what was copied is of before it."""
+        self.key, self.tokens, self.device = now.key, now.tokens, now.device
+        self.saved = self._copy = None
+
 
 class DeviceDecoder:
     """A device as what :func:`lightmamba.runtime.generate` takes, with one sequence.
@@ -153,8 +158,7 @@ class DeviceDecoder:
         """
         fresh = self._begins(state)
         logits = self._run(Pass(tuple(replace(slot, fresh=fresh) for slot in work.slots)))
-        now = self._now()
-        state.key, state.tokens, state.device, state.saved = now.key, now.tokens, now.device, None
+        state.move_to(self._now())
         return logits
 
     def _begins(self, state: Any) -> bool:

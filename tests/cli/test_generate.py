@@ -224,3 +224,14 @@ def test_what_cannot_guess_is_refused(run, world, tmp_path):
     made = build(load(world.worded_file), made_up(), tmp_path / "b", source=world.worded_file)
     refused = run("generate", made.path, "--device", "sim", *words, "ngram").refusal
     assert "sim takes one token in a pass" in refused
+
+
+def test_what_cannot_guess_is_refused_before_a_device_opens(run, world, tmp_path, monkeypatch):
+    def opened(*_):
+        raise AssertionError("the device was opened")
+
+    monkeypatch.setattr("lightmamba.cli.devices.open_device", opened)
+    target = made_up(tokens=4)
+    made = build(load(world.worded_file), target, tmp_path / "b", source=world.worded_file)
+    words = ("--device", "sim", "--prompt", "It was", "--speculate", tmp_path / "none")
+    assert "none" in run("generate", made.path, *words).refusal

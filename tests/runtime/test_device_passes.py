@@ -47,6 +47,18 @@ def most(device: Pretended) -> int:
     return device.artifact.arch.tokens
 
 
+def test_a_copy_behind_a_pass_is_of_that_pass(device, decoder):
+    """The state that a pass goes on with forgets what was copied of it before."""
+    engine, one = Engine(device.model), np.array([0])
+    _, wanted = engine.forward(np.array([[3, 4]]), engine.empty_state(1))
+    _, mine = decoder.forward(np.array([[3]]), decoder.empty_state(1))
+    mine.take(one)
+    decoder.run(Pass((Slot(0, np.array([4]), wanted=1),)), mine)
+    copied = mine.take(one)
+    found, _ = decoder.forward(np.array([[5]]), copied)
+    np.testing.assert_array_equal(found, engine.forward(np.array([[5]]), wanted)[0])
+
+
 @pytest.mark.parametrize("last_only", [True, False])
 def test_a_prompt_is_fed_in_pieces(device, decoder, last_only):
     engine, ids = Engine(device.model), np.array([[*range(3, 16)]])

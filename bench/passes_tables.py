@@ -90,7 +90,7 @@ def goals() -> str:
     for r in texts:
         if r.get("published"):
             row(f"`u280-t4`, {r['kind']}, tokens/s", "303", "≥ 450",
-                f"{r['tokens_per_second']:,.0f}", "estimated")  # fmt: skip
+                f"{r['tokens_per_second']:,.0f}", "estimated, not built")  # fmt: skip
     _cells(row)
     if r := found.get("mamba2-2.7b on u280-t4, prefill"):
         row("one 2.7B pass of four tokens on two cores, simulated and compared, s", "–", "≤ 300",

@@ -16,11 +16,12 @@ def test_updates_are_cut_to_a_row_at_most(size):
     """Every update keeps its elements, and each part its exponents and its cycle."""
     arch = ArchConfig(tokens=2, state_elements=size, padded_state=STATE, head_rows=ROWS)
     (probe,) = (p for p in probes(arch) if p.name == "updates")
+    names = probe.dtype.names or ()
     words = ROWS * STATE // size
     shape = (LAYERS, HEADS, STEPS, words)
     seen = Record(np.zeros(np.prod(shape), probe.dtype), np.arange(np.prod(shape), dtype=np.uint64))
     rng = np.random.default_rng(size)
-    for name in probe.dtype.names:
+    for name in names:
         kind = seen.records[name].dtype
         seen.records[name] = rng.integers(-5, 5, seen.records[name].shape).astype(kind)
     found = updates_of(arch, seen, LAYERS, HEADS, STEPS, words)
@@ -29,6 +30,6 @@ def test_updates_are_cut_to_a_row_at_most(size):
         assert len(mine.cycles) == LAYERS * HEADS * ROWS * STATE // min(size, STATE)
         cycles = seen.cycles.reshape(shape)[:, :, step]
         assert np.array_equal(np.unique(mine.cycles), np.unique(cycles))
-        for name in probe.dtype.names:
+        for name in names:
             values = seen.records[name].reshape(LAYERS, HEADS, STEPS, words, -1)[:, :, step]
             assert np.array_equal(mine.records[name].ravel(), values.ravel())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.target import Target
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
 from lightmamba.sim import open_device, open_passes
@@ -22,6 +23,18 @@ pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )
 VOCAB = CONFIG.vocab_size
+SMALL = {"lanes": 2, "state_port_bits": 128, "x_queue": 8, "z_queue": 8}
+
+
+def two_ports() -> Target:
+    """Two tokens, the state over two ports, on a channel each."""
+    target = made_up(tokens=2, state_elements=64, **SMALL)
+    (state,) = (c for c in target.channels if "state_read" in c.ports)
+    second = replace(state, name="state1", ports=("state_read1", "state_write1"))
+    machine = replace(target.machine, state_ports=2)
+    return replace(target, name="two ports", machine=machine, channels=(*target.channels, second))
+
+
 FOUR = replace(
     made_up(
         tokens=4, lanes=2, state_elements=64, state_port_bits=128, x_queue=8, z_queue=8,
@@ -56,6 +69,27 @@ def test_random_passes_equal_single_steps(build, stalls, seed):
         seen[f"{len(each.slots)} slots"] += 1
     assert {0, 1, 2, 3} <= set(seen)
     assert {"1 slots", "2 slots", "3 slots"} <= set(seen)
+    opened.device.close()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [two_ports(), replace(made_up(tokens=8, state_elements=64, **SMALL), name="eight tokens")],
+    ids=lambda target: target.name,
+)
+def test_other_numbers_of_tokens(tmp_path, target):
+    """Two tokens leave one undecided, eight leave five; replays of every length."""
+    opened = open_passes(compiled(tmp_path, CONFIG, target), stalls=0.1, seed=3, sequences=3)
+    twin, arch, replays = opened.twin, opened.twin.arch, set[int]()
+    work = random_passes(
+        np.random.default_rng(5), tokens=arch.tokens, sequences=3, undecided=arch.undecided,
+        vocab=VOCAB, needs=opened.device.needs,
+    )  # fmt: skip
+    for n, each in enumerate(islice(work, 40)):
+        step = twin.step(each)
+        assert step.difference is None, (n, each, str(step.difference))
+        replays.update(slot.replay for slot in each.slots)
+    assert replays == set(range(arch.undecided + 1))
     opened.device.close()
 
 

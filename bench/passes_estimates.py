@@ -10,12 +10,11 @@ the last four. The results file keeps the machines that are not named.
 import argparse
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.support.builders import made_up
+from tests.support.builders import made_up, two_ports
 
 from bench.common import commit, kept_rows, write_results
 from bench.estimates import memory
@@ -36,15 +35,6 @@ SEED = 1
 DEMO = SHAPES["demo"]
 
 
-def two_ports() -> Target:
-    """The state over two ports, on a channel each."""
-    target = made_up(tokens=4, lanes=6, state_elements=256, state_fifo=256, state_port_bits=256)
-    (state,) = (c for c in target.channels if "state_read" in c.ports)
-    second = replace(state, name="state1", ports=("state_read1", "state_write1"))
-    machine = replace(target.machine, state_ports=2)
-    return replace(target, machine=machine, channels=(*target.channels, second))
-
-
 def machines() -> Mapping[str, tuple[ModelConfig, Target]]:
     """Shape and target of each."""
     tiny = Target.load("tiny-t4")
@@ -54,6 +44,7 @@ def machines() -> Mapping[str, tuple[ModelConfig, Target]]:
         tokens=4, lanes=5, state_elements=512, state_fifo=128, state_port_bits=512, copies=2,
         turn=8,
     )  # fmt: skip
+    one = made_up(tokens=4, lanes=6, state_elements=256, state_fifo=256, state_port_bits=256)
     return {
         "tiny-t4": (DEMO, tiny),
         "tiny-t4, slow state": (DEMO, memory(tiny, "state", beats=0.25)),
@@ -66,7 +57,7 @@ def machines() -> Mapping[str, tuple[ModelConfig, Target]]:
             eight,
             made_up(tokens=8, lanes=3, state_elements=64, state_port_bits=128, x_queue=64),
         ),
-        "two ports of the state": (DEMO, two_ports()),
+        "two ports of the state": (DEMO, two_ports(one)),
         "vck190-paper-t4": (DEMO, Target.load("vck190-paper-t4")),
     }
 

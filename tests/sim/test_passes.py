@@ -7,14 +7,14 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from bench.estimates import memory
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.target import Target
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
-from lightmamba.sim import open_device, open_passes
+from lightmamba.sim import OpenedPasses, open_beside, open_device, open_passes, simulate
 
-from ..support.builders import made_up
+from ..support.builders import made_up, two_ports
 from .machines import CONFIG, compiled
 from .passes import random_passes
 from .test_copies import anywhere
@@ -24,17 +24,6 @@ pytestmark = pytest.mark.skipif(
 )
 VOCAB = CONFIG.vocab_size
 SMALL = {"lanes": 2, "state_port_bits": 128, "x_queue": 8, "z_queue": 8}
-
-
-def two_ports() -> Target:
-    """Two tokens, the state over two ports, on a channel each."""
-    target = made_up(tokens=2, state_elements=64, **SMALL)
-    (state,) = (c for c in target.channels if "state_read" in c.ports)
-    second = replace(state, name="state1", ports=("state_read1", "state_write1"))
-    machine = replace(target.machine, state_ports=2)
-    return replace(target, name="two ports", machine=machine, channels=(*target.channels, second))
-
-
 FOUR = replace(
     made_up(
         tokens=4, lanes=2, state_elements=64, state_port_bits=128, x_queue=8, z_queue=8,
@@ -74,7 +63,10 @@ def test_random_passes_equal_single_steps(build, stalls, seed):
 
 @pytest.mark.parametrize(
     "target",
-    [two_ports(), replace(made_up(tokens=8, state_elements=64, **SMALL), name="eight tokens")],
+    [
+        replace(two_ports(made_up(tokens=2, state_elements=64, **SMALL)), name="two ports"),
+        replace(made_up(tokens=8, state_elements=64, **SMALL), name="eight tokens"),
+    ],
     ids=lambda target: target.name,
 )
 def test_other_numbers_of_tokens(tmp_path, target):
@@ -115,13 +107,7 @@ def test_a_chain_goes_on_from_a_pass(build):
 
 def test_heads_are_asked_for_before_their_words_are_needed(build, tmp_path):
     """The state of four sequences, head by head, from memory that answers five times as late."""
-    far = replace(
-        FOUR,
-        channels=tuple(
-            replace(c, latency_ns=5 * c.latency_ns) if "state_read" in c.ports else c
-            for c in FOUR.channels
-        ),
-    )
+    far = memory(FOUR, "state", latency_ns=600.0)
     cycles = []
     for path in (build, compiled(tmp_path, CONFIG, far)):
         with open_device(Artifact.read(path), sequences=4) as device:
@@ -131,6 +117,26 @@ def test_heads_are_asked_for_before_their_words_are_needed(build, tmp_path):
             cycles.append(device.wait())
     near, later = cycles
     assert later <= 1.01 * near
+
+
+def test_a_simulation_feeds_its_prompt_in_chunks(build):
+    """Seven tokens of a prompt in three passes, the last with logits; then one token in each."""
+    opened = open_beside(build)
+    assert isinstance(opened, OpenedPasses)
+    seen: list[int] = []
+    found = simulate(
+        opened, [3, 4, 5, 6, 7, 8, 9], 9, watch=True, progress=lambda n, _: seen.append(n)
+    )
+    opened.device.close()
+    assert (found.matches_engine, found.tokens, seen) == (True, 9, [4, 6, 7, 8, 9])
+    engine, ids = opened.twin.engine, [3, 4, 5, 6, 7, 8, 9]
+    for _ in found.token_ids:
+        logits, _ = engine.forward(np.array([ids]), engine.empty_state(1))
+        ids.append(int(logits[0, -1].argmax()))
+    assert list(found.token_ids) == ids[7:]
+    assert len(found.token_ids) == 3
+    assert found.activity is not None
+    assert found.activity.token.cycles > 0
 
 
 def test_what_the_hardware_cannot_do_is_refused(build):

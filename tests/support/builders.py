@@ -110,6 +110,14 @@ def made_up(
     return replace(tiny, name="made up", about="", machine=config, channels=channels)
 
 
+def two_ports(target: Target) -> Target:
+    """The state of a target over two ports each way, the second on a channel like the first's."""
+    (state,) = (c for c in target.channels if "state_read" in c.ports)
+    second = replace(state, name="state1", ports=("state_read1", "state_write1"))
+    machine = replace(target.machine, state_ports=2)
+    return replace(target, machine=machine, channels=(*target.channels, second))
+
+
 def _extras(
     rng: np.random.Generator,
     linear: QuantizedLinear,

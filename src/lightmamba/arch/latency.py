@@ -17,7 +17,7 @@ READER_DATA = 2  # from a beat on the port to the unit
 WORD_READER_DATA = 3  # the same where beats become words
 WRITER = 3  # from a burst that is complete to its address
 STATE_READ_BURSTS = 20  # of beats of the state, under way or waiting
-STATE_HEADS = 4  # heads whose commands wait for their beats, where commands are for heads
+STATE_HEADS = 4  # of several tokens, heads of state that are asked for ahead of the unpacker
 STATE_WRITE_BURSTS = 8  # the same of writes
 OUTSTANDING = 16  # bursts of a writer without an answer
 # Of several tokens, heads that lie before the state-space unit and behind it.

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact, build_hash
-from lightmamba.arch.place import STATE_PORTS
 from lightmamba.arch.program import words32
 from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.compiler import open_model, plan
@@ -201,8 +200,7 @@ class _Test:
         d.start(TOKEN, fresh=True, head=False)
         d.wait()
         memory = memory_of(self.artifact)
-        states = [copies[0] for copies in STATE_PORTS[: self.artifact.arch.state_ports]]
-        sizes = dict.fromkeys(states, memory.state_beats * memory.state_beat)
+        sizes = dict.fromkeys(self.wanted.layer, memory.state_beats * memory.state_beat)
         sizes["conv_state"] = memory.conv_stride
         self._compare(self.wanted.layer, sizes)
         d.reset()

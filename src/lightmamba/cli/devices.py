@@ -1,7 +1,6 @@
 """The flags with which a verb runs on a device."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from lightmamba.runtime.device import Device
     from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["add_device", "open_build", "open_device"]
+__all__ = ["add_device", "open_build", "open_device", "read_build"]
 
 
 def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine") -> None:
@@ -45,30 +44,16 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
         return open_named(args.device, artifact, options, record=args.record)
 
 
-def open_build(
-    artifact: "Artifact",
-    args: argparse.Namespace,
-    before: "Callable[[QuantizedModel], object]" = lambda model: None,
-) -> "tuple[Opened, Tokenizer]":
-    """The model of a build, in the engine or on the device that the flags name.
-
-    Parameters
-    ----------
-    artifact, args
-        The build, and the flags of :func:`add_device`.
-    before
-        Called with the model before a device is opened, which may take minutes.
+def read_build(artifact: "Artifact") -> "tuple[QuantizedModel, Tokenizer]":
+    """The model of a build, and its tokenizer.
 
     Raises
     ------
     InputError
-        If the build has no tokenizer, which is said before anything is opened.
+        If the build has none of them.
     """
-    from lightmamba.cli.models import Opened
     from lightmamba.compiler import open_model
-    from lightmamba.engine import Engine
     from lightmamba.errors import InputError
-    from lightmamba.runtime import DeviceDecoder
     from lightmamba.tokenizer import Tokenizer, check_vocab
 
     if artifact.model.get("kind") == "random":
@@ -84,7 +69,15 @@ def open_build(
         )
     tokenizer = Tokenizer.from_bytes(model.tokenizer)
     check_vocab(tokenizer, model.valid_vocab)
-    before(model)
+    return model, tokenizer
+
+
+def open_build(artifact: "Artifact", model: "QuantizedModel", args: argparse.Namespace) -> "Opened":
+    """A build and its model, in the engine or on the device that the flags name."""
+    from lightmamba.cli.models import Opened
+    from lightmamba.engine import Engine
+    from lightmamba.runtime import DeviceDecoder
+
     if args.device == "engine":
-        return Opened.of(model, Engine(model, threads=args.threads)), tokenizer
-    return Opened.of(model, DeviceDecoder(open_device(artifact, args), model)), tokenizer
+        return Opened.of(model, Engine(model, threads=args.threads))
+    return Opened.of(model, DeviceDecoder(open_device(artifact, args), model))

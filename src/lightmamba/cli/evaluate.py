@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
 
     from lightmamba.arch.artifact import MANIFEST, Artifact
-    from lightmamba.cli.devices import open_build
+    from lightmamba.cli.devices import open_build, read_build
     from lightmamba.cli.models import is_file, open_engine, open_float
     from lightmamba.errors import InputError
     from lightmamba.runtime.devices import check_device
@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_device(args.device)
     build = Path(args.model).expanduser()
     if (build / MANIFEST).is_file():
-        opened, _ = open_build(Artifact.read(build), args)
+        artifact = Artifact.read(build)
+        opened = open_build(artifact, read_build(artifact)[0], args)
         args.batch, quantized = 1 if args.device != "engine" else args.batch, True
         return _evaluated(args, opened, quantized)
     if args.device != "engine":

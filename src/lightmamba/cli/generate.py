@@ -141,26 +141,28 @@ def _prompt(args: argparse.Namespace, opened: "Opened", tokenizer: "Tokenizer") 
 def _open(args: argparse.Namespace) -> "tuple[Opened, Tokenizer, Drafter | None]":
     """The decoder, the tokenizer and what guesses; what is wrong is said before a device opens."""
     from lightmamba.arch.artifact import MANIFEST, Artifact
-    from lightmamba.cli.devices import open_build
+    from lightmamba.cli.devices import open_build, read_build
     from lightmamba.cli.models import open_engine, tokenizer_of
     from lightmamba.runtime.devices import check_device, check_speculation
-    from lightmamba.runtime.drafting import drafter_of
-
-    guessing: list[Drafter] = []
-
-    def draft(model: "QuantizedModel") -> None:
-        if args.speculate is not None:
-            guessing.append(drafter_of(bundled_file(args.speculate), model, args.threads)())
 
     check_device(args.device)
     path = Path(args.file)
     if args.device == "engine" and not (path / MANIFEST).is_file():
         opened = open_engine(args.file, args.threads)
-        draft(opened.model.model)
         tokenizer = tokenizer_of(opened.tokenizer, opened.model.valid_vocab, args.file)
-        return opened, tokenizer, next(iter(guessing), None)
+        return opened, tokenizer, _drafter(args, opened.model.model)
     artifact = Artifact.read(path)
     if args.speculate is not None:
         check_speculation(args.device, artifact)
-    opened, tokenizer = open_build(artifact, args, before=draft)
-    return opened, tokenizer, next(iter(guessing), None)
+    model, tokenizer = read_build(artifact)
+    drafter = _drafter(args, model)
+    return open_build(artifact, model, args), tokenizer, drafter
+
+
+def _drafter(args: argparse.Namespace, model: "QuantizedModel") -> "Drafter | None":
+    """What guesses for a model, if that was asked for."""
+    from lightmamba.runtime.drafting import drafter_of
+
+    if args.speculate is None:
+        return None
+    return drafter_of(bundled_file(args.speculate), model, args.threads)()

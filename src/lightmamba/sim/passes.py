@@ -15,7 +15,7 @@ from lightmamba.engine import Difference, Digests, Engine, State, first_differen
 from lightmamba.passes import Pass, Slot
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record, observables
-from lightmamba.sim.twin import TwinStep, check_prompt
+from lightmamba.sim.twin import TwinStep, check_prompt, first_loss
 from lightmamba.sim.vectors import Inputs, conv_states, inputs_of, updates_of, vector_of
 
 __all__ = ["PassStep", "PassTwin"]
@@ -132,7 +132,8 @@ class PassTwin:
                 token.inputs.append(inputs[vector])
                 history = [*mine.inputs, *(t.inputs[0] for t in made[: n + 1])][-INPUTS:]
                 difference = difference or self._compare(seen, token, vector, history, head)
-                difference = difference or self._losses(token, counters, vector, head)
+                counted = {name: counters[of_vector(name, vector)] for name in LOSSES}
+                difference = difference or first_loss(self.tokens, token.lost, counted, head)
                 self.tokens += 1
             sure.update(self._commit(slot, mine, made))
             logits += [token.logits for token in made[len(made) - slot.wanted :]]
@@ -247,17 +248,6 @@ class PassTwin:
             return None
         return Difference(self.tokens, found.name, found.index, found.ours, found.theirs,
                           found.reason)  # fmt: skip
-
-    def _losses(
-        self, token: _Token, counters: Mapping[str, int], vector: int, head: bool
-    ) -> Difference | None:
-        for name in LOSSES:
-            if not head and (name.startswith("head") or name == "clipped"):
-                continue
-            ours, theirs = token.lost.get(name, 0), counters[of_vector(name, vector)]
-            if ours != theirs:
-                return Difference(self.tokens, f"counter {name}", (), int(ours), theirs)
-        return None
 
     def _results(self, logits: list[NDArray[np.int32]]) -> Difference | None:
         """What the host reads back."""

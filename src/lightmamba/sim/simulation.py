@@ -147,8 +147,7 @@ def simulate(
     """Feed a prompt and go on greedily, ``tokens`` in all; the first difference ends it.
 
     Each token is started by itself, to be compared; a machine of several takes a prompt in chunks,
-    but for its last token. Those of a chain are faster: see
-    :func:`chained`.
+    but for its last token. Those of a chain are faster: see :func:`chained`.
 
     Parameters
     ----------
@@ -171,6 +170,7 @@ def simulate(
     artifact, twin, model = opened.device.artifact, opened.twin, opened.model
     assert artifact is not None, "open_beside loads a build"
     steps: list[TwinStep] = []
+    fed = 0  # tokens
     seen: Mapping[str, Record] = {}
 
     def keep(records: Mapping[str, Record]) -> None:
@@ -182,10 +182,11 @@ def simulate(
     try:
         for step in twin.run(prompt, tokens):
             steps.append(step)
+            fed += step.tokens
             if progress is not None:
-                progress(sum(step.tokens for step in steps), tokens)
+                progress(fed, tokens)
     except DeviceError as error:
-        failed = f"token {sum(step.tokens for step in steps)}: {error}"
+        failed = f"token {fed}: {error}"
     finally:
         twin.watch = None
     if steps and (difference := steps[-1].difference) is not None:
@@ -202,7 +203,7 @@ def simulate(
         ),
         token_ids=tuple(s.next_token for s in steps if s.next_token >= 0 and s.difference is None),
         matches_engine=failed is None,
-        tokens=sum(step.tokens for step in steps),
+        tokens=fed,
         cycles=sum(step.cycles for step in steps),
         cycles_per_token=mean * sum(step.cycles for step in with_head),
         stalls_per_token={k: mean * sum(s.counters[k] for s in with_head) for k in CYCLES},

@@ -13,13 +13,25 @@ from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
 from lightmamba.sim.observe import Record, observables
 
-__all__ = ["Observed", "Twin", "TwinStep", "check_prompt"]
+__all__ = ["Observed", "Twin", "TwinStep", "check_prompt", "first_loss"]
 
 
 def check_prompt(prompt: Sequence[int]) -> None:
     """Refuse a prompt without tokens with InputError."""
     if not len(prompt):
         raise InputError("the prompt has no tokens; give at least one, such as --prompt 'The'")
+
+
+def first_loss(
+    token: int, lost: Mapping[str, int], counted: Mapping[str, int], head: bool
+) -> Difference | None:
+    """First saturation counter that differs; the engine always computes its ``head``."""
+    for name in LOSSES:
+        if not head and (name.startswith("head") or name == "clipped"):
+            continue
+        if lost.get(name, 0) != counted[name]:
+            return Difference(token, f"counter {name}", (), int(lost.get(name, 0)), counted[name])
+    return None
 
 
 class Observed(Protocol):
@@ -138,7 +150,7 @@ class Twin:
             difference = Difference(self.steps, "probes", reason=str(error))
         counters = {name: n - before[name] for name, n in self.device.counters().items()}
         if difference is None:
-            difference = self._losses(lost, counters, head)
+            difference = first_loss(self.steps, lost, counters, head)
         cycle_of = None
         if difference is not None and difference.index and difference.name in when:
             cycle_of = int(when[difference.name][difference.index])
@@ -146,19 +158,6 @@ class Twin:
         return TwinStep(
             token, self.device.next_token() if head else -1, cycles, counters, difference, cycle_of
         )
-
-    def _losses(
-        self, lost: Mapping[str, int], counters: Mapping[str, int], head: bool
-    ) -> Difference | None:
-        """Saturation counters that differ; the engine always computes its head."""
-        for name in LOSSES:
-            if not head and (name.startswith("head") or name == "clipped"):
-                continue
-            if lost.get(name, 0) != counters[name]:
-                return Difference(
-                    self.steps, f"counter {name}", (), int(lost.get(name, 0)), counters[name]
-                )
-        return None
 
     def run(self, prompt: Sequence[int], steps: int) -> Iterator[TwinStep]:
         """Feed a prompt and go on greedily, ``steps`` tokens in all; the first difference ends it.

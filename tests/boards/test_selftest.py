@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.boards.selftest import STEPS, Expected, expected, self_test
+from lightmamba.boards.selftest import PASSES, STEPS, Expected, expected, self_test
 from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
 from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
@@ -48,11 +48,59 @@ def test_all_steps_pass_on_simulated_hardware(device, build, right):
     assert Expected.from_dict(right.to_dict()) == right
 
 
-def test_all_steps_pass_on_hardware_of_several_tokens(tmp_path):
-    artifact = Artifact.read(compiled(tmp_path, CONFIG, FOUR))
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A build of four tokens per pass, and what must come out."""
+    artifact = Artifact.read(compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR))
+    return artifact, expected(artifact)
+
+
+def test_all_steps_pass_on_hardware_of_several_tokens(several):
+    artifact, right = several
     with open_device(artifact, placement=anywhere(4)) as device:
-        found = results(device, artifact, expected(artifact))
-    assert found == [(name, True, "") for name in STEPS]
+        found = results(device, artifact, right)
+    assert found == [(name, True, "") for name in STEPS + PASSES]
+    assert Expected.from_dict(right.to_dict()) == right
+
+
+@pytest.mark.parametrize(
+    ("broken", "step", "problem"),
+    [
+        ("last logits", "chunk", "logits is not what the engine computes"),
+        ("replay", "guesses", "the next tokens are"),
+        ("slots", "batch", "the next tokens are"),
+    ],
+)
+def test_what_is_wrong_with_passes_is_found_by_its_step(
+    several, monkeypatch, broken, step, problem
+):
+    """One bit of the last logits; guesses that are not done again; states in each other's place."""
+    artifact, right = several
+    submit, wanted_logits = SimDevice.submit, SimDevice.wanted_logits
+
+    def otherwise(self, work, *, chain=0):
+        slots = work.slots
+        if broken == "replay":
+            slots = tuple(replace(slot, replay=0) for slot in slots)
+        if broken == "slots" and len(slots) == 4:
+            slots = (*slots[:2], *(replace(s, sequence=5 - s.sequence) for s in slots[2:]))
+        submit(self, replace(work, slots=slots), chain=chain)
+
+    def false_logits(self):
+        found = wanted_logits(self)
+        if len(found) > 1:
+            found[-1, 7] ^= 1
+        return found
+
+    if broken == "last logits":
+        monkeypatch.setattr(SimDevice, "wanted_logits", false_logits)
+    else:
+        monkeypatch.setattr(SimDevice, "submit", otherwise)
+    with open_device(artifact, placement=anywhere(4)) as device:
+        found = results(device, artifact, right)
+    assert [passed for _, passed, _ in found] == [True] * (len(found) - 1) + [False]
+    assert found[-1][0] == step
+    assert problem in found[-1][2]
 
 
 def test_the_engines_state_is_what_lies_in_memory(tmp_path, build):

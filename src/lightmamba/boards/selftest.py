@@ -1,4 +1,4 @@
-"""First light: prove a device step by step, from its registers to a chain of tokens.
+"""First light: prove a device step by step, from its registers to its tokens.
 
 What must come out is computed by the engine, when a package is made or at once, and kept as hashes,
 so the machine with the board needs neither the float model nor time.
@@ -6,7 +6,7 @@ so the machine with the board needs neither the float model nor time.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,15 @@ from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
 from lightmamba.engine import Engine, State
 from lightmamba.errors import DeviceError
+from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
 
-__all__ = ["STEPS", "Expected", "Step", "expected", "self_test"]
+__all__ = ["Expected", "Step", "expected", "self_test", "steps_of"]
 
 STEPS = ("registers", "memory", "one layer", "one token", "chain", "saved state")
-TOKENS = 8  # of the chain
+PASSES = ("chunk", "guesses", "batch")  # of hardware of several tokens
+TOKENS = 8  # of the chain; a multiple of those of a pass
 TOKEN = 1  # that all begin with
 PATTERNS = (0x5A5A5A5A, 0xA5A5A5A5, 0xFFFFFFFF, 0)
 PROBE = 4096  # bytes at both ends of each channel's memory
@@ -47,6 +49,9 @@ class Expected:
         of those and the logits that one token of the entire model leaves.
     ids : tuple of int
         Greedy tokens of a chain.
+    chunk : {name: sha256}
+        Of the regions that the chain's tokens leave, and of the logits of those that fit the last
+        pass; of hardware of one token nothing.
     """
 
     build: str
@@ -54,6 +59,7 @@ class Expected:
     layer: Mapping[str, str]
     token: Mapping[str, str]
     ids: tuple[int, ...]
+    chunk: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -75,6 +81,11 @@ class Step:
     problem: str = ""
 
 
+def steps_of(artifact: Artifact) -> tuple[str, ...]:
+    """Names of what is tested, in their order."""
+    return STEPS + PASSES * (artifact.arch.tokens > 1)
+
+
 def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expected:
     """Run the engine, for :func:`self_test`.
 
@@ -91,32 +102,44 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
     layer = _hashes(artifact, _after(Engine(first), [TOKEN])[1])
     engine = Engine(model)
     logits, state = _after(engine, [TOKEN])
-    token = _hashes(artifact, state) | {"logits": _hash(logits.astype("<i4").view(np.uint8))}
+    token = _hashes(artifact, state, logits)
     ids = []
     for _ in range(TOKENS):
-        ids.append(int(logits[: model.config.vocab_size].argmax()))
+        ids.append(int(logits[-1, : model.config.vocab_size].argmax()))
         out, state = engine.forward(np.array([[ids[-1]]]), state)
-        logits = out[0, -1]
-    return Expected(artifact.fingerprint, tuple(words), layer, token, tuple(ids))
+        logits = out[0]
+    chunk = dict[str, str]()
+    if arch.tokens > 1:
+        logits, state = _after(engine, [TOKEN, *ids][:TOKENS])
+        chunk = _hashes(artifact, state, logits[-arch.tokens :])
+    return Expected(artifact.fingerprint, tuple(words), layer, token, tuple(ids), chunk)
 
 
 def _after(engine: Engine, ids: list[int]) -> tuple[NDArray[np.int32], State]:
-    logits, state = engine.forward(np.array([ids]), engine.empty_state(1))
-    return logits[0, -1], state
+    """Logits of all tokens of a sequence, and the state behind it."""
+    logits, state = engine.forward(np.array([ids]), engine.empty_state(1), last_only=False)
+    return logits[0], state
 
 
 def _hash(values: NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
-def _hashes(artifact: Artifact, state: State) -> dict[str, str]:
-    """Hash of each region that a state of the engine would be in memory."""
+def _hashes(
+    artifact: Artifact, state: State, logits: NDArray[np.int32] | None = None
+) -> dict[str, str]:
+    """Hash of each region that a state of the engine would be in memory, and of logits."""
     layers = [state.layer(n) for n in range(len(state.layout.layers))]
-    return {name: _hash(values) for name, values in state_bytes(artifact, layers).items()}
+    found = {name: _hash(values) for name, values in state_bytes(artifact, layers).items()}
+    return found if logits is None else found | {"logits": _hash(_bytes(logits))}
+
+
+def _bytes(logits: NDArray[np.int32]) -> NDArray[np.uint8]:
+    return logits.astype("<i4").reshape(-1).view(np.uint8)
 
 
 def self_test(device: Device, artifact: Artifact, wanted: Expected) -> Iterator[Step]:
-    """Carry out :data:`STEPS` in their order; the first that fails ends it.
+    """Carry out :func:`steps_of` in their order; the first that fails ends it.
 
     Parameters
     ----------
@@ -126,7 +149,7 @@ def self_test(device: Device, artifact: Artifact, wanted: Expected) -> Iterator[
         The build, and what :func:`expected` says of it.
     """
     test = _Test(device, artifact, wanted)
-    for name in STEPS:
+    for name in steps_of(artifact):
         try:
             getattr(test, name.replace(" ", "_"))()
         except (DeviceError, ValueError, OSError) as error:
@@ -160,7 +183,7 @@ class _Test:
         d = self.device
         if self.wanted.build != self.artifact.fingerprint:
             raise DeviceError("the expected results are of another build; make the package again")
-        d.load(self.artifact)
+        d.load(self.artifact, sequences=self.artifact.arch.tokens)
         for region in self.artifact.regions:
             if region.file is None:
                 self._pattern(region.channel, d.address(region), region.bytes)
@@ -233,15 +256,68 @@ class _Test:
         d.wait()
         self._last()
 
+    def chunk(self) -> None:
+        """A sequence in passes as large as fit; the state behind it, and the last logits."""
+        self._finish(0)
+        self._compare(self.wanted.chunk, {})
+
+    def guesses(self) -> None:
+        """The same tokens, some of them guesses first: all right, and all but the last."""
+        most = self.artifact.arch.undecided
+        vocab = int(self.artifact.model["config"]["vocab_size"])
+        for right in (most, most - 1):
+            made = replace(self._slot(0, 0, 1 + most), wanted=0, commit=1)
+            made.tokens[1 + right :] = (made.tokens[1 + right :] + 1) % vocab
+            self._pass({0: made})
+            self._finish(1 + right, right)
+            self._state(0)
+
+    def batch(self) -> None:
+        """The same tokens of as many sequences as fit, each a pass behind the one before."""
+        tokens = self.artifact.arch.tokens
+        for n in range(TOKENS + tokens - 1):
+            some = range(max(0, n - TOKENS + 1), min(n + 1, tokens))
+            self._pass({n - sequence: self._slot(sequence, n - sequence, 1) for sequence in some})
+        for sequence in range(tokens):
+            self._state(sequence)
+
+    def _finish(self, at: int, replay: int = 0) -> None:
+        """Feed the known tokens from a place on, so many guesses before it being right."""
+        while at < TOKENS:
+            slot = self._slot(0, at, min(self.artifact.arch.tokens, TOKENS - at))
+            self._pass({at: replace(slot, replay=replay)})
+            at, replay = at + len(slot.tokens), 0
+
+    def _slot(self, sequence: int, first: int, count: int) -> Slot:
+        """The known tokens from the ``first`` on, with all their logits."""
+        ids = np.array([TOKEN, *self.wanted.ids][first : first + count], dtype=np.int64)
+        return Slot(sequence, ids, wanted=count, fresh=not first)
+
+    def _pass(self, slots: Mapping[int, Slot]) -> None:
+        """Run slots, by the place of their first token; the next tokens must be the known ones."""
+        self.device.submit(Pass(tuple(slots.values())))
+        self.device.wait()
+        right = [id_ for at, s in slots.items() for id_ in self.wanted.ids[at : at + s.wanted]]
+        if (found := self.device.next_tokens()) != right:
+            raise DeviceError(f"the next tokens are {found}, not {right}")
+
+    def _state(self, sequence: int) -> None:
+        """What a sequence has left must be what all known tokens leave."""
+        left = {name: right for name, right in self.wanted.chunk.items() if name != "logits"}
+        self._compare(left, {}, sequence)
+
     def _last(self) -> None:
         found, right = self.device.next_token(), self.wanted.ids[-1]
         if found != right:
             raise DeviceError(f"after {TOKENS} tokens the next one is {found}, not {right}")
 
-    def _compare(self, right: Mapping[str, str], sizes: Mapping[str, int]) -> None:
-        found = dict(self.device.save_state().memory)
+    def _compare(
+        self, right: Mapping[str, str], sizes: Mapping[str, int], sequence: int = 0
+    ) -> None:
+        found = dict[str, NDArray[np.uint8]]()
         if "logits" in right:
-            found["logits"] = self.device.logits().view(np.uint8)
+            found["logits"] = _bytes(self.device.wanted_logits())
+        found |= self.device.save_state(sequence).memory
         for name, hashed in right.items():
             values = found[name]
             if _hash(values[: sizes.get(name, len(values))]) != hashed:

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.artifact import Artifact
-    from lightmamba.boards.selftest import STEPS, expected, self_test
+    from lightmamba.boards.selftest import expected, self_test, steps_of
     from lightmamba.cli.devices import open_device
     from lightmamba.cli.show import note, table, working
 
@@ -29,13 +29,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         with working("computing what must come out"):
             wanted = expected(artifact)
     device = open_device(artifact, args)
-    steps = []
+    names, steps = steps_of(artifact), []
     with working("testing"):
         for step in self_test(device, artifact, wanted):
             steps.append(step)
             if not args.json:
                 note(f"{step.name}: {'right' if step.passed else step.problem}")  # fmt: skip
-    passed = len(steps) == len(STEPS) and all(step.passed for step in steps)
+    passed = len(steps) == len(names) and all(step.passed for step in steps)
     result: dict[str, Any] = {
         "device": args.device,
         "passed": passed,
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not passed:
         result["exit_status"] = 1
     if not args.json:
-        rows = [(name, result["steps"].get(name, "not run")) for name in STEPS]
+        rows = [(name, result["steps"].get(name, "not run")) for name in names]
         table(f"self-test on {args.device}", ("step", "passed"), rows)
     return result
 

@@ -60,7 +60,7 @@ def memory(target: Target, name: str = "", **values: Any) -> Target:
 
 def cases() -> Mapping[str, Case]:
     """All of them; those with the same beginning share a machine."""
-    tiny, paper, ecp5 = (Target.load(name) for name in ("tiny", "vck190-paper", "ecp5"))
+    tiny, paper, vck190, ecp5 = map(Target.load, ("tiny", "vck190-paper", "vck190", "ecp5"))
     refresh: dict[str, Any] = {"refresh_interval_ns": 3900.0, "refresh_ns": 350.0}
     w8a8, small = Formats(8, 8, head_weight_bits=8), {"state_elements": 32, "port_bits": 128}
     dense = mamba2_config(192, 4, 2048, d_state=64, headdim=48)
@@ -101,6 +101,7 @@ def cases() -> Mapping[str, Case]:
         "eight lanes, slow": Case(narrow, memory(eight, "lane", beats=0.4)),
         "vck190-paper": Case(DEMO, paper),
         "vck190-paper, half the rate": Case(DEMO, memory(paper, beats=0.5)),
+        "vck190": Case(DEMO, vck190),
         "tiny": Case(DEMO, tiny),
         "tiny, naive order": Case(DEMO, tiny, order="naive"),
         "tiny, slow lanes": Case(DEMO, memory(tiny, "lane", beats=0.5)),

@@ -148,6 +148,12 @@ def fails(tests: Sequence[str], copy: Path, limit: float | None) -> bool:
     return found.returncode != 0
 
 
+def written() -> list[dict[str, Any]]:
+    """Rows of the results file."""
+    path = RESULTS / "mutants.json"
+    return json.loads(path.read_text())["results"]["rows"] if path.is_file() else []
+
+
 def main() -> None:
     """Run the blocks named, or those that changed; the results file keeps the others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -155,15 +161,15 @@ def main() -> None:
         "block", nargs="*", help="file under tests/rtl/mutants (those that changed)"
     )
     known = listed()
-    path = RESULTS / "mutants.json"
-    rows = json.loads(path.read_text())["results"]["rows"] if path.is_file() else []
-    rows = [row for row in rows if row["block"] in known]
+    rows = written()
     done = {row["block"]: row.get("of") for row in rows}
     changed = [block for block in known if done.get(block) != fingerprint(block)]
     blocks = parser.parse_args().block or changed
     for block in blocks:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            rows = [row for row in rows if row["block"] != block] + run(block, Path(folder))
+            new = run(block, Path(folder))
+        # read again: another process may have run other blocks meanwhile
+        rows = [row for row in written() if row["block"] in {*known} - {block}] + new
         caught = sum(bool(row["caught"]) for row in rows)
         results = {"caught": caught, "planted": len(rows), "rows": rows}
         write_results("mutants", "python -m bench.mutants", results)

@@ -48,6 +48,9 @@ def test_a_recorded_text_is_played_back(run, build, tmp_path):
     with session.open() as file:
         assert sum('"wait_interrupt"' in line for line in file) >= 3
     assert ReplayDevice(session).calls == 0
+    again = run(*words, "--device", "sim", "--record", session)
+    assert f"{session} exists; give another name, or --force to replace it" in again.refusal
+    assert run(*words, "--device", "sim", "--record", session, "--force").status == 0
 
 
 @needs_verilator

@@ -220,7 +220,7 @@ def test_what_cannot_guess_is_refused(run, world, tmp_path):
     refused = run("generate", world.worded_file, *words, other).refusal
     assert "a smaller model with the same tokenizer" in refused
     refused = run("generate", world.worded_file, *words, tmp_path / "none").refusal
-    assert "none" in refused
+    assert "none' to guess with; give ngram, or a quantized file of a smaller model" in refused
     made = build(load(world.worded_file), made_up(), tmp_path / "b", source=world.worded_file)
     refused = run("generate", made.path, "--device", "sim", *words, "ngram").refusal
     assert "sim takes one token in a pass" in refused

@@ -76,6 +76,13 @@ def test_a_simulation_of_something_else(write, change, sentence):
         read_simulation(write("s.json", other.to_dict()), of)
 
 
+def test_a_simulation_with_stalls_is_no_speed_of_the_machine(write):
+    of = subject()
+    stalled = replace(simulation(of), memory_stalls=0.3)
+    with pytest.raises(InputError, match=r"stalled at random \(--stalls 0.3\)"):
+        read_simulation(write("s.json", stalled.to_dict()), of)
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [

@@ -275,6 +275,16 @@ def test_after_its_time_a_job_ends():
 
 
 @driven
+def test_slots_that_are_free_are_no_queue():
+    """Before the pass that runs has ended, nobody has been given one."""
+    bench = Bench(slots=3, queue=2)
+    for _ in range(5):
+        bench.ask([1])
+    with pytest.raises(ApiError, match="try again in"):
+        bench.ask([1])
+
+
+@driven
 def test_a_full_queue_and_a_stopping_server_refuse():
     bench = Bench(slots=1, queue=2)
     bench.ask([1])

@@ -15,7 +15,7 @@ __all__ = ["add_device", "open_build", "open_device", "read_build"]
 
 
 def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine") -> None:
-    """Add ``--device``, ``--device-option`` and ``--record``."""
+    """Add ``--device``, ``--device-option``, ``--record`` and ``--force``."""
     what = "sim, uio, xrt, or one that is installed"
     parser.add_argument(
         "--device", default=default, required=default is None, metavar="NAME",
@@ -25,6 +25,7 @@ def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine
                         help="of the device, such as xclbin=FILE; repeatable")  # fmt: skip
     parser.add_argument("--record", type=Path, metavar="FILE",
                         help="write every call of the driver, for a bug report")  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace an existing recording")
 
 
 def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
@@ -33,12 +34,15 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
     Raises
     ------
     InputError
-        If there is none of that name, or it is not for this build.
+        If there is none of that name, it is not for this build, or the file of ``--record`` exists.
     """
+    from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import working
     from lightmamba.runtime.devices import open_named, parse_options
 
     options = parse_options(args.device_option)
+    if args.record is not None:
+        check_output(args.record, force=args.force)
     doing = {"sim": "building the simulator (a minute or two, the first time)"}
     with working(doing.get(args.device, f"opening device {args.device}")):
         return open_named(args.device, artifact, options, record=args.record)

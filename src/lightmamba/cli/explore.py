@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 SHORT = {  # what a column is called, and how a figure is written
-    "tokens_per_second": ("tok/s", "{:.4g}"),
-    "prefill_tokens_per_second": ("prefill", "{:.4g}"),
-    "batch_tokens_per_second": ("batch", "{:.4g}"),
+    "tokens_per_second": ("tok/s", "{:,.1f}"),
+    "prefill_tokens_per_second": ("prefill", "{:,.1f}"),
+    "batch_tokens_per_second": ("batch", "{:,.1f}"),
     "device_share": ("share", "{:.1%}"),
     "tokens_per_joule": ("tok/J", "{:.3g}"),
     "perplexity_ratio": ("ppl x", "{:.3f}"),
@@ -186,13 +186,13 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
     if content["base"]:
         shown = {"target as shipped": content["base"], **shown}
     rows = [
-        (what, one["scheme"], one["clock_mhz"],
+        (what, one["scheme"], one["clock_mhz"], one["machine"]["tokens"],
          f"{one['machine']['lanes']}x{one['machine']['port_bits']}",
          *(SHORT[o.key][1].format(one[o.key]) for o in problem.objectives))
         for what, one in shown.items()
     ]  # fmt: skip
     figures = [SHORT[o.key][0] for o in problem.objectives]
-    table("estimated", ("", "scheme", "MHz", "lanes", *figures), rows, beside=True)
+    table("estimated", ("", "scheme", "MHz", "tokens", "lanes", *figures), rows, beside=True)
     note(
         f"{content['trials']:,} trials: {content['machines']:,} configurations, "
         f"{content['fitting']:,} fit, {len(points):,} are Pareto-optimal"

@@ -205,10 +205,10 @@ def figure(value: object) -> str:
     """A number as people read it."""
     if value is None:
         return "-"
-    if isinstance(value, float) and 1e4 <= abs(value) < 1e6:
+    if isinstance(value, float) and 1e4 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.3e}"
+        return f"{value:,.4g}" if abs(value) < 1e9 else f"{value:.3e}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)

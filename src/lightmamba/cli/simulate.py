@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         with working("simulating chained tokens"):
             found = found.with_chain(opened.device, args.chain)
     opened.device.simulator.close()
+    found = replace(found, memory_stalls=args.stalls)
     result: dict[str, Any] = found.to_dict() | {
         "simulated_cycles_per_second": found.cycles / seconds,
         "build_seconds": built,

@@ -135,8 +135,8 @@ def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Ru
         heads, chains = (work.head,) * 2 * copies, (False,) * 2 * copies
         return Run(layers, vocab, heads, chains, _looked_at(work), stalls)
     chain = max(2 * copies, min(TOKENS, copies * most))
-    # The first one behind the chain does not yet stand for both copies.
-    prompt = 2 * copies - 1 if most > 2 and work.arch.tokens == 1 else 0
+    # Those right behind the chain still wait for what it left.
+    prompt = 2 * copies if most > 2 and work.arch.tokens == 1 else 0
     heads = (True,) * chain + (False,) * prompt
     return Run(layers, vocab, heads, heads, _looked_at(work), stalls)
 

@@ -188,6 +188,11 @@ def drafter_of(name: str, model: QuantizedModel, threads: int) -> Callable[[], D
     """
     if name == "ngram":
         return NgramDrafter
+    if not Path(name).exists():
+        raise InputError(
+            f"there is no file {name!r} to guess with; give ngram, or a quantized file of a smaller "
+            f"model"
+        )
     small = Engine(load(Path(name)), threads=threads)
     ModelDrafter(small, model)  # refuses another vocabulary now
     if _words(small.model.tokenizer) != _words(model.tokenizer):

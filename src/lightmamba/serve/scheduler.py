@@ -127,14 +127,14 @@ class Scheduler:
         Raises
         ------
         ApiError
-            429 if too many sessions wait, 503 if the server is stopping.
+            429 if too many sessions wait behind those that will get a free slot, 503 if the server is stopping.
         """
         with self._work:
             if self._broken is not None:
                 raise self._broken
             if self._draining or not self._thread.is_alive():
                 raise stopping()
-            if len(self._waiting) >= self.queue:
+            if len(self._waiting) - len(self._free) >= self.queue:
                 self.metrics.refused.inc()
                 turns = len(self._waiting) / self.backend.slots
                 raise busy(min(60, max(1, math.ceil(turns * self._seconds))))

@@ -46,6 +46,9 @@ class Simulation:
         Read and written.
     counters : {name: count}
         Over the whole run.
+    memory_stalls : float
+        Probability with which each channel did nothing in a cycle, which no memory of the machine
+        would.
     chain : int
         Tokens of a chain, without the host in between, that cycles and stalls are of; 0: those
         that were compared.
@@ -64,6 +67,7 @@ class Simulation:
     stalls_per_token: Mapping[str, float]
     bytes_per_token: Mapping[str, float]
     counters: Mapping[str, int]
+    memory_stalls: float = 0.0
     chain: int = 0
     difference: str | None = None
     activity: Activity | None = None
@@ -110,6 +114,7 @@ class Simulation:
                 stalls_per_token={k: float(values["stalls_per_token"][k]) for k in CYCLES},
                 bytes_per_token={k: float(v) for k, v in values["bytes_per_token"].items()},
                 counters={k: int(v) for k, v in values["counters"].items()},
+                memory_stalls=float(values.get("memory_stalls", 0.0)),
                 chain=int(values.get("chain", 0)),
                 difference=values.get("difference"),
                 activity=None if seen is None else Activity.from_dict(seen),

@@ -5,13 +5,14 @@
 Every row compiles a shape with random weights and runs passes in each of its modes: a chunk of a
 prompt, one token of each of several sequences, a check of guesses (all of the last pass accepted,
 as many new ones), one token behind guesses of which the last was wrong, a check behind such
-guesses, and one token alone. The first pass of a mode is compared with the engine: every observable
-of every layer and every token, all counters, and the logits in memory. Cycles are those of the
-others, from start to done; the host between passes is not in them. Of kinds that go on alike there
-are two others, and cycles are their mean: where the state lies twice, one reads the first copy and
-one the second. A 2.7B model on a small board takes a quarter of an hour per pass, so of it only two
-chunks are run: one that begins the sequence and is compared, and one whose cycles are taken. The
-results file keeps the rows that are not named.
+guesses, one token alone, and a chain of tokens that the device decodes by itself. The first pass of
+a mode is compared with the engine: every observable of every layer and every token, all counters,
+and the logits in memory. Cycles are those of the others, from start to done; the host between
+passes is not in them. Of kinds that go on alike there are two others, and cycles are their mean:
+where the state lies twice, one reads the first copy and one the second. Of a chain the last two of
+six tokens count, which nobody compares. A 2.7B model on a small board takes a quarter of an hour
+per pass, so of it only two chunks are run: one that begins the sequence and is compared, and one
+whose cycles are taken. The results file keeps the rows that are not named.
 """
 
 import resource
@@ -35,11 +36,12 @@ from lightmamba.config import SHAPES
 from lightmamba.formats import Formats
 from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel.synthetic import random_model
-from lightmamba.sim import PassTwin, SimDevice, open_passes
+from lightmamba.sim import PassTwin, SimDevice, chained, open_passes
 
-PREFILL, BATCH, VERIFY, REPAIR, AGAIN, DECODE = (
-    "prefill", "batch", "verify", "repair", "again", "decode",
+PREFILL, BATCH, VERIFY, REPAIR, AGAIN, DECODE, CHAIN = (
+    "prefill", "batch", "verify", "repair", "again", "decode", "chain",
 )  # fmt: skip
+WARM, CHAINED = 4, 2  # tokens of a chain that are run, and then those that are measured
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,10 @@ class Row:
 
 
 TARGETS = {
-    "u280-t4": (PREFILL, VERIFY, REPAIR, AGAIN, DECODE),
-    "u280-batch4": (BATCH, PREFILL, DECODE),
-    "vck190-paper-t4": (PREFILL, VERIFY, DECODE),
-    "kv260-t4": (PREFILL, VERIFY, DECODE),
+    "u280-t4": (PREFILL, VERIFY, REPAIR, AGAIN, DECODE, CHAIN),
+    "u280-batch4": (BATCH, PREFILL, DECODE, CHAIN),
+    "vck190-paper-t4": (PREFILL, VERIFY, DECODE, CHAIN),
+    "kv260-t4": (PREFILL, VERIFY, DECODE, CHAIN),
 }
 SMALL = ("vck190-paper-t4", "kv260-t4")  # whose machine is made for each shape, in a minute
 ROWS = {
@@ -83,7 +85,7 @@ def passes(mode: str, arch: ArchConfig) -> tuple[Pass, ...]:
         return (Pass(tuple(Slot(n, _ids(1, 7 + n)) for n in range(tokens))),) * 3
     if mode == PREFILL:
         return (Pass((Slot(0, _ids(tokens), wanted=0),)),) * 3
-    if mode == DECODE:
+    if mode in (DECODE, CHAIN):
         return (Pass((Slot(0, _ids(1)),)),) * 3
     if mode == REPAIR:
         return (Pass((Slot(0, _ids(1), replay=guesses - 1),)),)
@@ -117,10 +119,14 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
         first, *others = passes(mode, artifact.arch)
         if row.short:
             first, others = Pass((replace(first.slots[0], fresh=True),)), others[:1]
-        before = time.perf_counter()
-        once = _compared(twin, first, f"{name}: {mode}")
-        seconds, last = time.perf_counter() - before, (first, *others)[-1]
-        cycles, counted = _mean([_timed(device, twin, work) for work in others] or [once])
+        seconds, last = None, (first, *others)[-1]
+        if mode == CHAIN:
+            cycles, counted = chained(device, WARM, CHAINED)
+        else:
+            before = time.perf_counter()
+            once = _compared(twin, first, f"{name}: {mode}")
+            seconds = time.perf_counter() - before
+            cycles, counted = _mean([_timed(device, twin, work) for work in others] or [once])
         print(f"{name}: {mode}, {last.tokens} tokens in {cycles:,.0f} cycles", flush=True)
         yield {
             "name": f"{name}, {mode}",

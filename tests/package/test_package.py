@@ -183,6 +183,18 @@ def test_a_target_explored_from_a_boards_is_taken(tmp_path):
     assert "FREQMHZ {250}" in (found.path / "bd.tcl").read_text()
 
 
+def test_the_readme_of_several_tokens_tells_their_speeds(tmp_path):
+    from dataclasses import replace
+
+    target = small("kv260")
+    target = replace(target, machine=replace(target.machine, tokens=2))
+    build(random_model(CONFIG), target, tmp_path / "b")
+    found = write_package(Artifact.read(tmp_path / "b"), Board.load("kv260"), tmp_path / "p")
+    told = (found.path / "README.md").read_text()
+    for row in ("greedy, one sequence", "2 tokens per pass", "of 2 sequences together"):
+        assert f"{row} | " in told
+
+
 def test_long_bursts_are_refused_where_a_port_does_not_take_them(tmp_path):
     from dataclasses import replace
 

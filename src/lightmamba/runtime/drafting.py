@@ -190,8 +190,8 @@ def drafter_of(name: str, model: QuantizedModel, threads: int) -> Callable[[], D
         return NgramDrafter
     if not Path(name).exists():
         raise InputError(
-            f"there is no file {name!r} to guess with; give ngram, or a quantized file of a smaller "
-            f"model"
+            f"there is no file {name!r} to guess with; give ngram, or a quantized file of a "
+            f"smaller model"
         )
     small = Engine(load(Path(name)), threads=threads)
     ModelDrafter(small, model)  # refuses another vocabulary now

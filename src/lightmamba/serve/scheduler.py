@@ -127,7 +127,7 @@ class Scheduler:
         Raises
         ------
         ApiError
-            429 if too many sessions wait behind those that will get a free slot, 503 if the server is stopping.
+            429 if too many wait who will get no free slot, 503 if the server is stopping.
         """
         with self._work:
             if self._broken is not None:

@@ -3,10 +3,12 @@
 import pytest
 
 from lightmamba.arch.target import Target
+from lightmamba.compiler import build
 from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
 from lightmamba.formats import Formats
 from lightmamba.qmodel import load
+from tests.support.builders import made_up
 
 
 def test_a_shape(run):
@@ -85,3 +87,11 @@ def test_one_token_on_a_machine_for_several(run, name):
     said = run("estimate", "demo", "--target", name, "--tokens", "1")
     assert f"--tokens 1 on target {name}: " in said.refusal
     assert said.refusal.rstrip().endswith("; try --target u280")
+
+
+def test_a_build_names_its_file(run, world, tmp_path):
+    made = build(load(world.worded_file), made_up(), tmp_path / "b", source=world.worded_file)
+    file = made.path / "model.safetensors"
+    said = run("estimate", made.path, "--target", "tiny").refusal
+    assert f"is a build, not a quantized file; the one that it runs is {file}" in said
+    assert run("estimate", file, "--target", "tiny").status == 0

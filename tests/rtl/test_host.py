@@ -111,26 +111,29 @@ def test_strobes():
     simulate(dut, bench)
 
 
-def test_the_program_index_counts_up_behind_its_data():
-    dut, seen = HostPort(ArchConfig(lanes=1)), []
+@pytest.mark.parametrize(("name", "config"), [("program", ONE), ("program", FOUR), ("step", FOUR)])
+def test_an_index_counts_up_behind_its_data(name: str, config: ArchConfig):
+    dut, seen = HostPort(config), list[tuple[int, int]]()
 
     async def watch(ctx: Any) -> None:
         while True:
             _, _, valid, index, data = await ctx.tick().sample(
-                dut.program_data_write, dut.program_index, dut.program_data
+                getattr(dut, f"{name}_data_write"),
+                getattr(dut, f"{name}_index"),
+                getattr(dut, f"{name}_data"),
             )
             if valid:
                 seen.append((int(index), int(data)))
 
     async def bench(ctx: Any) -> None:
-        await lite_write(ctx, dut.bus, AT["program_index"], 30)
+        await lite_write(ctx, dut.bus, AT[f"{name}_index"], 30)
         for n in range(4):
-            await lite_write(ctx, dut.bus, AT["program_data"], 0xF00 + n)
+            await lite_write(ctx, dut.bus, AT[f"{name}_data"], 0xF00 + n)
         await lite_write(ctx, dut.bus, AT["token"], 9)
-        assert await lite_read(ctx, dut.bus, AT["program_index"]) == 34
-        await lite_write(ctx, dut.bus, AT["program_index"], 2)
-        await lite_write(ctx, dut.bus, AT["program_data"], 5)
-        assert await lite_read(ctx, dut.bus, AT["program_data"]) == 0
+        assert await lite_read(ctx, dut.bus, AT[f"{name}_index"]) == 34
+        await lite_write(ctx, dut.bus, AT[f"{name}_index"], 2)
+        await lite_write(ctx, dut.bus, AT[f"{name}_data"], 5)
+        assert await lite_read(ctx, dut.bus, AT[f"{name}_data"]) == 0
         await ctx.tick().repeat(4)
 
     simulator = Simulator(dut)

@@ -118,13 +118,25 @@ def open_engine(name: str, threads: int) -> Opened:
     from lightmamba.engine import Engine
     from lightmamba.qmodel import load
 
-    if Path(name).is_dir():
-        raise InputError(
-            f"{name} is a folder, not a quantized file; "
-            f"make one with: lightmamba quantize {name} -o m.safetensors"
-        )
+    _no_folder(Path(name))
     model = load(Path(name))
     return Opened.of(model, Engine(model, threads=threads))
+
+
+def _no_folder(path: Path) -> None:
+    """Refuse a folder in the place of a quantized file, and say what to do with it."""
+    from lightmamba.arch.artifact import MODEL
+    from lightmamba.arch.manifest import PROGRAM
+
+    if (path / MODEL).is_file() and (path / PROGRAM).is_file():
+        raise InputError(
+            f"{path} is a build, not a quantized file; the one that it runs is {path / MODEL}"
+        )
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder, not a quantized file; "
+            f"make one with: lightmamba quantize {path} -o m.safetensors"
+        )
 
 
 def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path | None]":
@@ -148,11 +160,7 @@ def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path
 
     path = Path(name)
     if name not in SHAPES or path.is_file():
-        if path.is_dir():
-            raise InputError(
-                f"{path} is a folder, not a quantized file; "
-                f"make one with: lightmamba quantize {path} -o m.safetensors"
-            )
+        _no_folder(path)
         if not path.exists():
             raise InputError(
                 f"there is no file {path}; give a quantized file, or a shape: {', '.join(SHAPES)}"

@@ -166,6 +166,17 @@ def test_what_is_wrong_is_found_by_its_step(
     assert problem in found[-1][2]
 
 
+def test_expected_results_without_passes(several):
+    """Of a package that is older than these steps."""
+    artifact, right = several
+    old = {name: value for name, value in right.to_dict().items() if name != "chunk"}
+    with open_device(artifact, placement=anywhere(4)) as device:
+        found = results(device, artifact, Expected.from_dict(old))
+    assert found[-1] == (
+        "chunk", False, "the expected results have no passes; make the package again",
+    )  # fmt: skip
+
+
 def test_expected_results_of_another_build(device, build, right):
     other = replace(right, build="0")
     assert results(device, build, other)[-1] == (

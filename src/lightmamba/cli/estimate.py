@@ -52,13 +52,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _with_tokens(target: "Target", tokens: int | None) -> "Target":
     """The target with another number of tokens in a pass."""
-    from lightmamba.arch.target import target_names
-
     if tokens in (None, target.machine.tokens):
         return target
     try:
         return replace(target, machine=replace(target.machine, tokens=tokens))
     except ValueError as error:
+        from lightmamba.arch.target import target_names
+
         alone = target.name.rsplit("-", 1)[0]
         hint = f"; try --target {alone}" if tokens == 1 and alone in target_names() else ""
         raise InputError(f"--tokens {tokens} on target {target.name}: {error}{hint}") from error

@@ -125,10 +125,9 @@ def open_engine(name: str, threads: int) -> Opened:
 
 def _no_folder(path: Path) -> None:
     """Refuse a folder in the place of a quantized file, and say what to do with it."""
-    from lightmamba.arch.artifact import MODEL
-    from lightmamba.arch.manifest import PROGRAM
+    from lightmamba.arch.artifact import MANIFEST, MODEL
 
-    if (path / MODEL).is_file() and (path / PROGRAM).is_file():
+    if (path / MANIFEST).is_file() and (path / MODEL).is_file():
         raise InputError(
             f"{path} is a build, not a quantized file; the one that it runs is {path / MODEL}"
         )

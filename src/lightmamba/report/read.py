@@ -85,7 +85,7 @@ def read_simulation(path: Path, subject: Subject) -> Simulation:
     if found.memory_stalls:
         raise InputError(
             f"{path} is of a run with memory that stalled at random (--stalls "
-            f"{found.memory_stalls:g}), so its speed is not the machine's; simulate without them"
+            f"{found.memory_stalls:g}), so its speed is not the machine's; leave --stalls out"
         )
     if not set(subject.machine["attainable_gb_per_s"]) <= set(found.bytes_per_token):
         raise InputError(f"{path} lacks channels of {subject.target.name}; {how}")

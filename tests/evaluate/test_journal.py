@@ -1,6 +1,10 @@
 """An evaluation that was stopped goes on, with the same numbers, or says why it cannot."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from lightmamba.evaluate.scoring import part_of
 from .fakes import TableModel, random_ids
 
 IDS = random_ids(1, 730)
+FIRST = '{"journal": "lightmamba evaluate", "version": 1}\n'
 SETTINGS = {"ids": "abc", "window": 100}
 REQUESTS = [
     Request(tuple(random_ids(i, 5 + i % 7).tolist()), (i % 7,) * (1 + i % 3)) for i in range(40)
@@ -55,7 +60,8 @@ def evaluate(journal, model):
 def whole(tmp_path):
     """A journal from end to end, its lines, and the numbers."""
     path = tmp_path / "whole.jsonl"
-    return path, evaluate(Journal(path), counting())
+    with Journal(path) as journal:
+        return path, evaluate(journal, counting())
 
 
 def test_a_journal_changes_no_number(whole):
@@ -64,7 +70,8 @@ def test_a_journal_changes_no_number(whole):
 
 def test_what_is_there_is_not_read_again(whole):
     model = counting()
-    assert evaluate(Journal(whole[0]), model) == whole[1]
+    with Journal(whole[0]) as journal:
+        assert evaluate(journal, model) == whole[1]
     assert model.shapes == []
 
 
@@ -79,7 +86,8 @@ def test_stopped_anywhere(whole, tmp_path):
             cut = tmp_path / "cut.jsonl"
             cut.write_bytes(b"".join(lines[:n]) + rest)
             model = counting()
-            assert evaluate(Journal(cut), model) == numbers
+            with Journal(cut) as journal:
+                assert evaluate(journal, model) == numbers
             assert cut.read_bytes() == path.read_bytes()
             calls.append(len(model.shapes))
     assert calls == sorted(calls, reverse=True)  # the later it was stopped, the less is left
@@ -91,10 +99,11 @@ def test_the_bar_begins_where_the_work_does(whole, tmp_path):
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(b"".join(lines[:3]))  # of two units of the text, the first
     seen = []
-    perplexity(
-        TableModel.random(0), IDS, window=100, progress=lambda *step: seen.append(step),
-        part=Journal(cut).part("text", SETTINGS),
-    )  # fmt: skip
+    with Journal(cut) as journal:
+        perplexity(
+            TableModel.random(0), IDS, window=100, progress=lambda *step: seen.append(step),
+            part=journal.part("text", SETTINGS),
+        )  # fmt: skip
     assert seen[:2] == [(4 * 99, 722), (4 * 99 + 3 * 85, 722)]
     assert seen[-1] == (722, 722)
 
@@ -110,21 +119,30 @@ def test_the_bar_begins_where_the_work_does(whole, tmp_path):
 )
 def test_another_evaluation_is_refused_by_name(tmp_path, settings, sentence):
     path = tmp_path / "j.jsonl"
-    Journal(path).part("text", SETTINGS)
+    with Journal(path) as journal:
+        journal.part("text", SETTINGS)
     before = path.read_bytes()
-    with pytest.raises(InputError, match=sentence) as caught:
-        Journal(path).part("text", settings)
+    with Journal(path) as journal, pytest.raises(InputError, match=sentence) as caught:
+        journal.part("text", settings)
     assert str(path) in str(caught.value)
     assert "--journal another file" in str(caught.value)
     assert path.read_bytes() == before
+    with Journal(path, anew=True) as journal:
+        journal.part("other", SETTINGS)
+        journal.part("text", settings)
+    with Journal(path) as journal:
+        assert list(journal._settings) == [
+            "text"
+        ]  # begun anew: with these settings, and nothing else
+        journal.part("text", settings)
 
 
 def test_other_rows_are_refused(tmp_path):
-    journal = Journal(tmp_path / "j.jsonl")
-    score(TableModel.random(0), REQUESTS, part=part_of(journal, "task", REQUESTS, None))
-    for requests, batch in ((REQUESTS[:-1], None), (REQUESTS, 2)):
-        with pytest.raises(InputError, match="of task was"):
-            part_of(journal, "task", requests, batch)
+    with Journal(tmp_path / "j.jsonl") as journal:
+        score(TableModel.random(0), REQUESTS, part=part_of(journal, "task", REQUESTS, None))
+        for requests, batch in ((REQUESTS[:-1], None), (REQUESTS, 2)):
+            with pytest.raises(InputError, match="of task was"):
+                part_of(journal, "task", requests, batch)
 
 
 @pytest.mark.parametrize("text", ["It was a dark night", "It was\n", '{"journal": 1}\n', "\n"])
@@ -139,10 +157,13 @@ def test_other_files_are_left_alone(tmp_path, text):
 @pytest.mark.parametrize("line", ["{", "[]", '{"part": "x", "unit": 0}', '{"unit": 0}'])
 def test_a_damaged_line_is_named(tmp_path, line):
     path = tmp_path / "j.jsonl"
-    Journal(path).part("x", {})
+    with Journal(path) as journal:
+        journal.part("x", {})
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(InputError, match=r"line 3 of the journal .*j.jsonl is damaged"):
         Journal(path)
+    with Journal(path, anew=True) as journal:
+        assert path.read_text() == FIRST
 
 
 def test_a_folder_that_is_not_there(tmp_path):
@@ -150,12 +171,56 @@ def test_a_folder_that_is_not_there(tmp_path):
         Journal(tmp_path / "none" / "j.jsonl")
 
 
-def test_a_full_disk(tmp_path):
-    journal = Journal(tmp_path / "j.jsonl")
-    part = journal.part("x", {})
-    journal.path = tmp_path / "gone" / "j.jsonl"
-    with pytest.raises(InputError, match=r"cannot be written: .* the same command goes on"):
+def test_a_full_disk(tmp_path, monkeypatch):
+    """What did not fit is taken out again, so that the next record begins a line."""
+    path, write = tmp_path / "j.jsonl", os.write
+    with Journal(path) as journal:
+        part = journal.part("x", {})
+        before = path.read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda file, line: write(file, line[:9]))
+            with pytest.raises(InputError, match=r"cannot be written: .* the same command goes on"):
+                part.keep(0, None, 1)
+        assert path.read_bytes() == before
         part.keep(0, None, 1)
+    with Journal(path) as journal:
+        assert journal.part("x", {}).find(0, None) == 1
+
+
+WRITES = """
+import sys
+from lightmamba.evaluate import Journal
+
+with Journal(sys.argv[1]) as journal:
+    part = journal.part("x", {})
+    print("open", flush=True)
+    sys.stdin.readline()
+    part.keep(0, None, [0.5] * 5000)
+"""
+
+
+def writer(path):
+    words = [sys.executable, "-c", WRITES, str(path)]
+    return subprocess.Popen(words, stdin=PIPE, stdout=PIPE, text=True)
+
+
+def test_a_second_process_leaves_the_first_one_alone(tmp_path):
+    """It is refused while the first writes, and a line that is being written stays."""
+    path = tmp_path / "j.jsonl"
+    with writer(path) as other:
+        assert other.stdout.readline() == "open\n"
+        with path.open("ab") as file:
+            file.write(b'{"part": "x", "un')  # as far as the other one has come
+        before = path.read_bytes()
+        for anew in (False, True):
+            with pytest.raises(InputError, match="in use by another evaluation; wait for it, or"):
+                Journal(path, anew=anew)
+        assert path.read_bytes() == before
+        path.write_bytes(before[: before.rfind(b"\n") + 1])
+        other.communicate("go on\n")
+    assert other.returncode == 0
+    with Journal(path) as journal:
+        assert journal.part("x", {}).find(0, None) == [0.5] * 5000
 
 
 def test_without_a_journal_nothing_is_kept():
@@ -167,8 +232,9 @@ def test_without_a_journal_nothing_is_kept():
 
 def test_numbers_read_back_the_same(tmp_path):
     values = np.random.default_rng(0).normal(size=1000) * 10.0 ** np.arange(1000).clip(-300, 300)
-    part = Journal(tmp_path / "j.jsonl").part("x", {})
-    part.find(0, None)
-    part.keep(0, None, values.tolist())
-    again = Journal(tmp_path / "j.jsonl").part("x", {}).find(0, None)
-    assert_array_equal(again, values)
+    with Journal(tmp_path / "j.jsonl") as journal:
+        part = journal.part("x", {})
+        part.find(0, None)
+        part.keep(0, None, values.tolist())
+    with Journal(tmp_path / "j.jsonl") as journal:
+        assert_array_equal(journal.part("x", {}).find(0, None), values)

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from bench.checkpoints import make_checkpoint
 
+from lightmamba import locks
 from lightmamba.checkpoint import open_checkpoint
 from lightmamba.config import mamba2_config
 from lightmamba.errors import InputError
@@ -178,6 +180,42 @@ def test_a_journal_in_use_is_refused(world, tmp_path):
     with pytest.raises(InputError, match="another process is at work in"):
         run.run()
     held.close(remove=True)
+
+
+@pytest.mark.parametrize("call", ["os.open", "fcntl.flock"])
+def test_a_journal_that_is_removed_while_it_is_opened(tmp_path, monkeypatch, call):
+    """Its last owner ends between two steps of the next one, which makes a folder of its own."""
+    first, (module, name) = Journal(tmp_path / "j", {"run": 1}), call.split(".")
+    real = getattr(vars(locks)[module], name)
+
+    def after(*args):
+        monkeypatch.undo()
+        first.close(remove=True)
+        return real(*args)
+
+    monkeypatch.setattr(vars(locks)[module], name, after)
+    second = Journal(tmp_path / "j", {"run": 2})
+    with pytest.raises(InputError, match="another process is at work in"):
+        Journal(tmp_path / "j", {"run": 3})
+    assert json.loads((tmp_path / "j" / "manifest.json").read_text()) == {"run": 2}
+    second.close(remove=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_that_is_taken_over_while_it_is_removed(tmp_path, monkeypatch):
+    """The lock goes last: files of a new owner stay."""
+    first, real = Journal(tmp_path / "j", {"run": 1}), Path.rmdir
+
+    def taken_over(folder):
+        monkeypatch.undo()
+        taken.append(Journal(folder, {"run": 2}))
+        real(folder)
+
+    taken: list[Journal] = []
+    monkeypatch.setattr(Path, "rmdir", taken_over)
+    first.close(remove=True)
+    assert json.loads((tmp_path / "j" / "manifest.json").read_text()) == {"run": 2}
+    taken[0].close(remove=True)
 
 
 @pytest.mark.parametrize(

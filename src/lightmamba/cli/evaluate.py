@@ -1,6 +1,8 @@
 """``lightmamba evaluate``."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +81,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> dict[str, Any]:
     from lightmamba.cli.show import fields
 
-    journal = _journal(args, opened, quantized)
     result: dict[str, Any] = {"model": args.model}
-    if args.text or args.ids:
-        result |= _text(args, opened, quantized, journal)
-    if args.task:
-        result["tasks"] = _tasks(args, opened, journal)
+    with _journal(args, opened, quantized) as journal:
+        if args.text or args.ids:
+            result |= _text(args, opened, quantized, journal)
+        if args.task:
+            result["tasks"] = _tasks(args, opened, journal)
     if quantized:
         counters = dict(opened.model.counters)
         clipped = counters.pop("clipped", 0)
@@ -118,23 +120,27 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError(f"--{name} must be at least {least}, not {value}; try {right}")
 
 
-def _journal(args: argparse.Namespace, opened: "Opened", quantized: bool) -> "Journal | None":
-    """Open the journal, and refuse that of another model."""
+@contextmanager
+def _journal(
+    args: argparse.Namespace, opened: "Opened", quantized: bool
+) -> Iterator["Journal | None"]:
+    """Open the journal, if one is given, and refuse that of another model."""
     from hashlib import file_digest, sha256
 
     from lightmamba.evaluate import Journal
 
     if args.journal is None:
-        return None
+        yield None
+        return
     hashes = dict(opened.hashes)
     if quantized:
         path = Path(args.model).expanduser()
         with (path / "manifest.json" if path.is_dir() else path).open("rb") as file:
             hashes["file"] = file_digest(file, "sha256").hexdigest()
     hashes["tokenizer"] = sha256(opened.tokenizer or b"").hexdigest()
-    journal = Journal(args.journal)
-    journal.part("the model", hashes)
-    return journal
+    with Journal(args.journal) as journal:
+        journal.part("the model", hashes)
+        yield journal
 
 
 def _text(

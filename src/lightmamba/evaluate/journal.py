@@ -5,7 +5,7 @@ One JSON object per line, each added whole and never changed. The first says wha
 name, a unit and what was found there follow. A unit is what is read together: some windows, or
 requests with contexts of one length. Numbers are written so that they read back the same, so an
 evaluation that goes on ends with the numbers of one that was never stopped. A last line that is not
-whole, of a process that was killed while it wrote, is dropped.
+whole, of a process that was killed while it wrote, is dropped. One process at a time has the file.
 """
 
 import json
@@ -13,9 +13,11 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from lightmamba.errors import InputError
+from lightmamba.locks import append, take
 
 __all__ = ["Journal", "Part"]
 
@@ -31,26 +33,49 @@ class Journal:
     ----------
     path : Path
         Made if there is none; its folder must exist.
+    anew : bool
+        Empty a journal of another evaluation, or one that is damaged, instead of refusing it.
 
     Raises
     ------
     InputError
-        If it holds something else, or cannot be read or written.
+        If it holds something else, is in use, or cannot be read or written.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, anew: bool = False) -> None:
+        self.path, self._anew = Path(path), anew
         self._settings: dict[str, Record] = {}
         self._found: dict[str, dict[int, Record]] = {}
         try:
-            with self.path.open("a+b") as file:
-                file.seek(0)
-                self._read(file)
+            self._file = take(self.path)
+        except BlockingIOError as error:
+            raise InputError(
+                f"the journal {self.path} is in use by another evaluation; wait for it, "
+                f"or give --journal another file"
+            ) from error
         except OSError as error:
             raise InputError(
                 f"the journal {self.path} cannot be opened: {error.strerror}; "
                 f"give a file in a folder that exists, such as evaluation.jsonl"
             ) from error
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
 
     def part(self, name: str, settings: Mapping[str, Any]) -> "Part":
         """Open or begin the part called ``name``.
@@ -74,6 +99,9 @@ class Journal:
         old = self._settings[name]
         for what in [*given, *old]:
             if (was := old.get(what)) != (now := given.get(what)):
+                if self._anew:
+                    self._empty()
+                    return self.part(name, given)
                 raise InputError(
                     f"the journal {self.path} is of another evaluation: {what} of {name} was "
                     f"{_short(was)} there and is {_short(now)} here; give --journal another file, "
@@ -81,10 +109,24 @@ class Journal:
                 )
         return Part(self, name)
 
-    def _read(self, file: Any) -> None:
+    def _open(self) -> None:
+        try:
+            self._read(self.path.read_bytes())
+        except InputError:
+            if not self._anew:
+                raise
+            self._empty()
+
+    def _empty(self) -> None:
+        self._settings.clear()
+        self._found.clear()
+        os.ftruncate(self._file, 0)
+        self._write(FIRST)
+
+    def _read(self, data: bytes) -> None:
         """Take over the records, and cut off a last line that is not whole."""
         end = 0
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(data.splitlines(keepends=True), start=1):
             if not line.endswith(b"\n"):
                 if number == 1 and not FIRST.encode().startswith(line):
                     raise self._stranger()
@@ -99,9 +141,9 @@ class Journal:
                     f"remove the file to begin anew"
                 ) from error
             end += len(line)
-        file.truncate(end)
+        os.ftruncate(self._file, end)
         if end == 0:
-            file.write(f"{FIRST}\n".encode())
+            self._write(FIRST)
 
     def _take(self, record: Record, number: int) -> None:
         if number == 1:
@@ -120,11 +162,11 @@ class Journal:
         )
 
     def _append(self, record: Record) -> None:
+        self._write(json.dumps(record))
+
+    def _write(self, line: str) -> None:
         try:
-            with self.path.open("ab") as file:
-                file.write(json.dumps(record).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append(self._file, f"{line}\n".encode())
         except OSError as error:
             raise InputError(
                 f"the journal {self.path} cannot be written: {error.strerror}; what it holds is "

@@ -1,7 +1,7 @@
 """A study on disk: Optuna's journal, a line of JSON per change."""
 
-import fcntl
 import json
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend
 
 from lightmamba.errors import InputError
+from lightmamba.locks import take
 
 __all__ = ["Journal"]
 
@@ -28,15 +29,13 @@ class Journal(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = path.open("a+b")
+            self._file = os.fdopen(take(path), "a+b")
+        except BlockingIOError as error:
+            raise InputError(f"{path} is in use; wait, or give another --study") from error
         except OSError as error:
             raise InputError(f"cannot keep the study in {path}: {error.strerror}") from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._logs = self._read()
-        except BlockingIOError as error:
-            self.close()
-            raise InputError(f"{path} is in use; wait, or give another --study") from error
         except ValueError as error:
             self.close()
             raise InputError(f"{path} is no study; give the file of one, or a new one") from error

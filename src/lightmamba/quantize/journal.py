@@ -5,13 +5,11 @@ facts.json: how far the run has come, written last. Files of a layer that is not
 for nothing.
 """
 
-import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from lightmamba.errors import InputError
+from lightmamba.locks import take
 from lightmamba.numerics.formats import pack, unpack
 from lightmamba.qmodel import QuantizedLayer
 from lightmamba.quantize.store import Part, Store
@@ -62,9 +61,7 @@ class Journal(Store):
         self._last = time.monotonic()
         self._committed: set[Path] = set()
         try:
-            folder.mkdir(exist_ok=True)
-            self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = _taken(folder)
         except BlockingIOError as error:
             raise InputError(
                 f"another process is at work in {folder}; wait for it, or give another --output"
@@ -177,9 +174,18 @@ class Journal(Store):
         return _StoredLayers(self, count)
 
     def close(self, *, remove: bool) -> None:
-        """Let go of the folder, or remove it."""
+        """Let go of the folder, or remove it.
+
+        The lock is the last file that goes. A process that takes the folder over in that moment
+        makes a new one, and the folder stays.
+        """
         if remove:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):
+                for path in self.folder.iterdir():
+                    if path.name != LOCK:
+                        path.unlink()
+                (self.folder / LOCK).unlink()
+                self.folder.rmdir()
         os.close(self._lock)
 
 
@@ -203,6 +209,17 @@ class _StoredLayers(Sequence[QuantizedLayer]):
             raise IndexError(index)
         layer: QuantizedLayer = self._journal.get(f"layers.{index}")
         return layer
+
+
+def _taken(folder: Path) -> int:
+    """Make a folder if it is not there, and take its lock."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        try:
+            return take(folder / LOCK)
+        except FileNotFoundError:  # its last owner has just removed the folder
+            if not folder.parent.is_dir():
+                raise
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The table of results on disk: a line of JSON per finished job, in the order they finished."""
 
-import fcntl
 import json
 import math
 import os
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lightmamba.errors import InputError
+from lightmamba.locks import append, take
 
 __all__ = ["RESULTS", "Results", "Row", "check_folder", "is_done", "latest", "read_results"]
 
@@ -86,21 +86,19 @@ class Results:
         path = folder / RESULTS
         try:
             folder.mkdir(exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = take(path)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another sweep writes into {folder}; wait for it, or give another -o DIR"
+            ) from error
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error.strerror}; give another -o DIR"
             ) from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             data = path.read_bytes()
             self.rows = _rows(path, data)
             os.ftruncate(self._file, data.rfind(b"\n") + 1)
-        except BlockingIOError as error:
-            self.close()
-            raise InputError(
-                f"another sweep writes into {folder}; wait for it, or give another -o DIR"
-            ) from error
         except InputError:
             self.close()
             raise
@@ -114,14 +112,9 @@ class Results:
             If there is no room for it; what was there before stays.
         """
         text = json.dumps(_finite(row), separators=(",", ":"), allow_nan=False)
-        line = f"{text}\n".encode()
-        size = os.fstat(self._file).st_size
         try:
-            if os.write(self._file, line) != len(line):
-                raise OSError(0, "the disk is full")
-            os.fsync(self._file)
+            append(self._file, f"{text}\n".encode())
         except OSError as error:
-            os.ftruncate(self._file, size)
             raise InputError(
                 f"cannot add to {RESULTS}: {error.strerror}; make room, and start again to go on"
             ) from error

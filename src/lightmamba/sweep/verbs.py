@@ -1,7 +1,8 @@
 """The project's verbs as a sweep calls them; all that it knows of quantizing and evaluating."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,19 +67,15 @@ class Kept:
     path: Path
     code: str
 
-    def open(self, name: str, opened: Opened, **settings: Any) -> tuple[Any, Any]:
+    @contextmanager
+    def open(self, name: str, opened: Opened, **settings: Any) -> Iterator[tuple[Any, Any]]:
         """The journal and its part ``name``; begun anew if it is of something else or damaged."""
         from lightmamba.evaluate import Journal
 
         settings |= {"code": self.code, "file": opened.sha256}
         self.path.parent.mkdir(exist_ok=True)
-        try:
-            journal = Journal(self.path)
-            return journal, journal.part(name, settings)
-        except InputError:
-            self.path.unlink(missing_ok=True)
-            journal = Journal(self.path)
-            return journal, journal.part(name, settings)
+        with Journal(self.path, anew=True) as journal:
+            yield journal, journal.part(name, settings)
 
 
 def _checkpoint(model: Model) -> Any:
@@ -228,18 +225,18 @@ def read_text(
     if opened.calibration is not None:
         share = check_overlap(ids, opened.calibration, allow=measure.allow_overlap)
         result["calibration_overlap"] = share
-    _, part = kept.open("the text", opened, ids=hashlib.sha256(ids.data).hexdigest())
-    options: dict[str, Any] = {
-        "window": measure.window, "text_bytes": size, "threads": opened.threads,
-        "progress": progress, "part": part,
-    }  # fmt: skip
-    if reference is not None:
-        both = compare(opened.model, reference.model, ids, **options)
-        found = both.model
-        names = ("ratio", "ratio_standard_error", "kl", "kl_standard_error", "top1_agreement")
-        result |= {name: getattr(both, name) for name in names}
-    else:
-        found = perplexity(opened.model, ids, **options)
+    with kept.open("the text", opened, ids=hashlib.sha256(ids.data).hexdigest()) as (_, part):
+        options: dict[str, Any] = {
+            "window": measure.window, "text_bytes": size, "threads": opened.threads,
+            "progress": progress, "part": part,
+        }  # fmt: skip
+        if reference is not None:
+            both = compare(opened.model, reference.model, ids, **options)
+            found = both.model
+            names = ("ratio", "ratio_standard_error", "kl", "kl_standard_error", "top1_agreement")
+            result |= {name: getattr(both, name) for name in names}
+        else:
+            found = perplexity(opened.model, ids, **options)
     return {
         "perplexity": found.perplexity,
         "standard_error": found.standard_error,
@@ -266,15 +263,15 @@ def run_task(
     if measure.place is not None:
         _check(measure.place, measure.version)
     tokenizer = BareTokenizer(_tokenizer(opened))
-    journal, _ = kept.open("the model", opened)
-    options: dict[str, Any] = {
-        "limit": measure.rows, "eot_id": opened.end, "threads": opened.threads,
-        "progress": progress, "journal": journal,
-    }  # fmt: skip
-    if measure.place is not None:
-        found = evaluate_file(opened.model, tokenizer, measure.place, **options)
-    else:
-        found = run_tasks(opened.model, tokenizer, [measure.name], **options)[0]
+    with kept.open("the model", opened) as (journal, _):
+        options: dict[str, Any] = {
+            "limit": measure.rows, "eot_id": opened.end, "threads": opened.threads,
+            "progress": progress, "journal": journal,
+        }  # fmt: skip
+        if measure.place is not None:
+            found = evaluate_file(opened.model, tokenizer, measure.place, **options)
+        else:
+            found = run_tasks(opened.model, tokenizer, [measure.name], **options)[0]
     return {
         "rows": found.rows,
         "metrics": {name: e.value for name, e in found.metrics.items()},

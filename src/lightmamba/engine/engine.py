@@ -21,7 +21,7 @@ from lightmamba.engine.native import Native
 from lightmamba.engine.operations import Operations
 from lightmamba.engine.passes import Passes
 from lightmamba.engine.reference import Reference
-from lightmamba.engine.run import carry_out
+from lightmamba.engine.run import at_once, check, one_by_one
 from lightmamba.engine.state import State
 from lightmamba.errors import InputError
 from lightmamba.numerics.formats import INT16, INT32
@@ -76,6 +76,7 @@ class Engine:
         self._arithmetic: dict[int, Arithmetic] = {}
         self.ops: Operations = Reference(model)
         self.counters: Counter[str] = Counter()  # what saturated, by kind
+        self._counting = native.ForkLock()
         self.passes: Passes | None = None  # where the kernels run all layers in one call
         if compiled and _has_kernels():
             self.ops, self.passes = _kernels(model, threads, isa) or (self.ops, None)
@@ -132,16 +133,8 @@ class Engine:
         InputError
             If an id is outside the vocabulary, there is none, or the state is of another batch.
         """
-        ids = self._checked(np.asarray(ids), state)
-        if self.passes is not None:
-            logits, lost = self.passes.forward(ids, state, last_only, observe)
-            self.counters.update(lost)
-            return logits, state
-        for row in range(len(state)):
-            state.record.accept(row, 0)
-        with one_blas_thread():
-            logits, lost = self._run(ids, state, last_only, observe)
-        self.counters.update(lost)
+        logits, lost = self._forward(np.asarray(ids), state, last_only, observe)
+        self._count(lost)
         return logits, state
 
     def run(self, work: Pass, state: State) -> NDArray[np.int32]:
@@ -167,7 +160,20 @@ class Engine:
             If a sequence is not of the state, an id is outside the vocabulary, more tokens are
             accepted than are undecided, or the state has no room for those that are left so.
         """
-        return carry_out(self, work, state)
+        check(work, state, self.vocab_size)
+        for slot in work.slots:
+            if slot.fresh:
+                state.clear(slot.sequence)
+        if self.passes is not None:
+            logits, lost = at_once(work, state, self.passes)
+        else:
+            logits, lost = one_by_one(work, state, self._forward)
+        self._count(lost)
+        return np.empty((0, self.vocab_size), dtype=np.int32) if logits is None else logits
+
+    def _count(self, lost: Counter[str]) -> None:
+        with self._counting:
+            self.counters.update(lost)
 
     def _checked(self, ids: NDArray[Any], state: State) -> NDArray[np.int64]:
         if ids.ndim != 2 or ids.size == 0:
@@ -183,6 +189,22 @@ class Engine:
         if len(state) != len(ids):
             raise InputError(f"the state is of {len(state)} sequences, but the ids of {len(ids)}")
         return ids.astype(np.int64, copy=False)
+
+    def _forward(
+        self,
+        ids: NDArray[Any],
+        state: State,
+        last_only: bool,
+        observe: Observe | None = None,
+    ) -> tuple[NDArray[np.int32], Counter[str]]:
+        """Logits of :meth:`forward`, and what saturated, which is not counted yet."""
+        ids = self._checked(ids, state)
+        if self.passes is not None:
+            return self.passes.forward(ids, state, last_only, observe)
+        for row in range(len(state)):
+            state.record.accept(row, 0)
+        with one_blas_thread():
+            return self._run(ids, state, last_only, observe)
 
     def _run(
         self, ids: NDArray[np.int64], state: State, last_only: bool, observe: Observe | None

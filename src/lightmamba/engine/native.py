@@ -6,7 +6,7 @@ they are the same functions.
 
 import ctypes
 import logging
-import threading
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +61,8 @@ class Native:
         )  # fmt: skip
         self.described = Description(model, self.context)
         self._workspace: Workspace | None = None
-        self.lock = threading.Lock()  # of the workspace: one pass at a time
+        self._process = os.getpid()  # of the workspace
+        self.lock = native.ForkLock()  # of the workspace: one pass at a time
         self._model = model
 
     def prepare(self) -> None:
@@ -69,8 +70,13 @@ class Native:
         self.described.complete()
 
     def workspace(self, vectors: int) -> Workspace:
-        """Memory of a pass, kept for the next one."""
-        if self._workspace is None or self._workspace.capacity < vectors:
+        """Memory of a pass, kept for the next one.
+
+        A child of fork makes its own: a pass of the parent may have been half done in this one.
+        """
+        here = self._process == os.getpid()
+        if self._workspace is None or self._workspace.capacity < vectors or not here:
+            self._process = os.getpid()
             self._workspace = Workspace(self._model, self.config.layers, vectors)
         return self._workspace
 

@@ -5,6 +5,7 @@ this processor runs. Where there is no library (an installation without a compil
 :func:`available` is False and the engine runs on numpy.
 """
 
+from lightmamba.native.forks import ForkLock
 from lightmamba.native.library import ISAS, Context, available, best_isa, context, usable_isas
 from lightmamba.native.structs import (
     KINDS,
@@ -27,7 +28,7 @@ from lightmamba.native.structs import (
 )
 
 __all__ = [
-    "ISAS", "KINDS", "Blocks", "Context", "Layer", "Linear", "LinearOp", "Lost", "Model", "PackOp",
-    "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Transform", "Work",
-    "available", "best_isa", "context", "usable_isas",
+    "ISAS", "KINDS", "Blocks", "Context", "ForkLock", "Layer", "Linear", "LinearOp", "Lost",
+    "Model", "PackOp", "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables",
+    "Transform", "Work", "available", "best_isa", "context", "usable_isas",
 ]  # fmt: skip

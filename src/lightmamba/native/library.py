@@ -2,13 +2,13 @@
 
 import ctypes
 import os
-import threading
 from functools import lru_cache
 from pathlib import Path
 from sysconfig import get_config_var
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.native.forks import ForkLock
 from lightmamba.native.structs import layout
 
 __all__ = ["ISAS", "Context", "available", "best_isa", "context", "usable_isas"]
@@ -60,24 +60,21 @@ class Context:
     def __init__(self, isa: str, threads: int) -> None:
         self.isa, self.threads = isa, threads
         self._library = _library(isa)
+        self._lock = ForkLock()
         self._open()
 
     def _open(self) -> None:
         handle = self._library.lightmamba_open(self.threads)
         if handle is None:
             raise InputError(f"the system gives no {self.threads} threads; try --threads 2")
-        self._handle, self._lock, self._process = (
-            ctypes.c_void_p(handle),
-            threading.Lock(),
-            os.getpid(),
-        )
+        self._handle, self._process = ctypes.c_void_p(handle), os.getpid()
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call ``lightmamba_<name>`` with structs by reference and whole numbers as int64."""
-        if self._process != os.getpid():  # a child of fork has none of the threads
-            self._open()
         given = [_given(argument) for argument in arguments]
         with self._lock:
+            if self._process != os.getpid():  # a child of fork has none of the threads
+                self._open()
             self._library[f"lightmamba_{name}"](self._handle, *given)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -59,7 +58,6 @@ def rewritten(
     formats: Formats | None = None,
 ) -> CausalLM:  # fmt: skip
     """The whole model as the passes of a recipe rewrite it, layer by layer."""
-    recipe: Any = SimpleNamespace(passes=tuple(passes))  # in any order
     work = Work(ModelWeights(model), ids, seed, formats or Formats(hadamard=1))
     for step in passes:
         step.begin(work)
@@ -70,7 +68,7 @@ def rewritten(
     out.norm_f.data = work.norm_f()
     u = table[torch.from_numpy(ids)]
     for index in range(model.config.n_layer):
-        layer = work.layer(index, recipe, floats_of(u))
+        layer = work.layer(index, passes, floats_of(u))
         u, _ = layer(u, layer.mixer.empty_cache(len(u)))
         cast(Any, out.layers)[index] = layer
     return out

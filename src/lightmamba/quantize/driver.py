@@ -225,7 +225,7 @@ class _Lowering:
     def _layer(self, i: int, floats: Floats, u_q: Rows) -> tuple[Floats, Rows]:
         c, f = self.config, self.formats
         self._step(i + 1)
-        layer = self.work.layer(i, self.recipe, floats)
+        layer = self.work.layer(i, self.recipe.passes, floats)
         mixer, channels = layer.mixer, f.in_channels(c.d_model)
         after, after_q = self._streams(i + 1)
         trace = self._float_layer(layer, floats, after)

@@ -1,8 +1,8 @@
 """One run of a recipe: what was chosen, and each float layer as its passes make it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -20,10 +20,7 @@ from lightmamba.quantize.streams import Rows
 from lightmamba.quantize.transforms import GroupedHadamard, Rotation, wide
 from lightmamba.quantize.weights import quantize_weights
 
-if TYPE_CHECKING:
-    from lightmamba.quantize.recipe import Recipe
-
-__all__ = ["Floats", "Site", "Work", "fake_quantize"]
+__all__ = ["Floats", "Rewrite", "Site", "Work", "fake_quantize"]
 
 SAMPLE = 4  # sequences that decide between two places of a norm weight
 BATCH = 8  # sequences that go through a float layer at once
@@ -88,10 +85,10 @@ class Work:
         norm = self.weights.norm_f().to(self.device)
         return torch.ones_like(norm) if self.fused else norm
 
-    def layer(self, index: int, recipe: "Recipe", floats: Floats) -> Layer:
-        """A layer, read and rewritten by the passes of the recipe."""
+    def layer(self, index: int, passes: Sequence["Rewrite"], floats: Floats) -> Layer:
+        """A layer, read and rewritten by passes; those that look at its inputs come last."""
         site = Site(self, index, self.weights.layer(index).to(self.device), floats)
-        for step in sorted(recipe.passes, key=lambda step: step.looks):
+        for step in sorted(passes, key=lambda step: step.looks):
             step.rewrite(site)
         return site.layer
 
@@ -137,6 +134,15 @@ class Site:
             got = torch.from_numpy(seen).to(w.dtype).to(w.device) @ packed.T
             errors.append(float((got - wanted).square().sum(1).cpu().double().sum()))
         return errors[1] < errors[0]
+
+
+class Rewrite(Protocol):
+    """One pass over the float layers."""
+
+    looks: ClassVar[bool]  # whether it needs what calibration puts into the layer
+
+    def rewrite(self, site: Site) -> None:
+        """Rewrite a float layer, keeping its function."""
 
 
 def fake_quantize(x: NDArray[np.float64], act: BlockQuant) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import mmap
 import os
 import select
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -158,13 +159,14 @@ class UioDevice(Device):
         self._open = True
 
     def close(self) -> None:
-        """Stop the accelerator and give everything back."""
+        """Stop the accelerator and give everything back, whatever of it fails."""
         if self._open:
             self._open = False
-            self.write("control", 0)
-            self.window.close()
-            for buffer in self.buffers.values():
-                buffer.close()
+            with ExitStack() as kept:
+                for buffer in self.buffers.values():
+                    kept.callback(buffer.close)
+                kept.callback(self.window.close)
+                self.write("control", 0)
 
     def read32(self, offset: int) -> int:
         """Read the register at a byte offset."""
@@ -240,9 +242,14 @@ def open_uio(
     InputError
         If there is none, or its memory is missing.
     """
-    window = _window(Path(system), Path(devices))
-    buffers = {
-        channel.name: Buffer(f"{NAME}-{channel.name}", Path(system), Path(devices))
-        for channel in artifact.target.channels
-    }
-    return UioDevice(window, buffers, seconds=float(seconds))
+    with ExitStack() as opened:
+        window = _window(Path(system), Path(devices))
+        opened.callback(window.close)
+        buffers = {}
+        for channel in artifact.target.channels:
+            buffer = Buffer(f"{NAME}-{channel.name}", Path(system), Path(devices))
+            opened.callback(buffer.close)
+            buffers[channel.name] = buffer
+        device = UioDevice(window, buffers, seconds=float(seconds))
+        opened.pop_all()
+    return device

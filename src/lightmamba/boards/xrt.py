@@ -98,11 +98,19 @@ class XrtDevice(Device):
         self._buffers: dict[str, tuple[int, int, int]] = {}  # number, first address, bytes
 
     def close(self) -> None:
-        """Stop the accelerator and give the card back."""
+        """Stop the accelerator and give the card back, also one that no longer answers.
+
+        Raises
+        ------
+        DeviceError
+            If it does not answer.
+        """
         if self._handle:
-            self.write("control", 0)
-            self._library.lmx_close(self._handle)
-            self._handle = c_void_p()
+            try:
+                self.write("control", 0)
+            finally:
+                handle, self._handle = self._handle, c_void_p()
+                self._library.lmx_close(handle)
 
     def _reason(self) -> str:
         text: bytes = self._library.lmx_error()

@@ -1,9 +1,11 @@
 """External programs: how they are found and run, and where their results are cached."""
 
 import atexit
+import contextlib
 import functools
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,9 +17,10 @@ from platformdirs import user_cache_path
 
 from lightmamba.errors import InputError
 
-__all__ = ["cache_folder", "run"]
+__all__ = ["cache_folder", "drop_unused", "is_cached", "run"]
 
 log = logging.getLogger(__name__)
+KEPT_S = 30 * 24 * 3600  # from the last use of something in a cache
 
 
 def run(
@@ -70,6 +73,39 @@ def cache_folder(name: str, cache: Path | None = None) -> Path:
             raise InputError(f"cannot make the cache folder {cache}: {error.strerror}") from error
         return _temporary(name)
     return folder if os.access(folder, os.W_OK) else _temporary(name)
+
+
+def is_cached(path: Path) -> bool:
+    """Whether a file or folder is in a cache; notes that it is used now."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except PermissionError:  # another user's, whose it is to note
+        return path.exists()
+    return True
+
+
+def drop_unused(cache: Path, own: str) -> None:
+    """Remove what lies in a cache and was not used for a month.
+
+    Parameters
+    ----------
+    cache : Path
+        A folder, perhaps one that the user chose and that holds other files.
+    own : str
+        Regular expression of the names that may be removed.
+    """
+    with contextlib.suppress(OSError):  # another process may do the same
+        for entry in cache.iterdir():
+            used = time.time() - entry.stat().st_mtime <= KEPT_S
+            if used or not re.fullmatch(own, entry.name):
+                continue
+            log.info("not used for a month, removed: %s", entry)
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
 
 
 @functools.cache

@@ -1,6 +1,10 @@
 """From Verilog to a simulator: the cache, the tools, and what is said when something is missing."""
 
+import multiprocessing
+import os
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +28,83 @@ def test_a_second_build_is_found(monkeypatch):
     assert copier.build() == first
     with pytest.raises(AssertionError, match="a tool was called"):
         build_simulator(copier.verilog() + "\n", copier.PORTS, copier.PROBES)
+
+
+@pytest.fixture
+def instant(tmp_path, monkeypatch):
+    """A build that takes half a second and no tools: the file of when each began and ended."""
+    tool, log = SimpleNamespace(version="1"), tmp_path / "log"
+
+    def compiled(verilator, compiler, work, *rest):
+        with log.open("a") as file:
+            file.write("begin\n")
+        time.sleep(0.5)
+        (work / "simulator.so").touch()
+        with log.open("a") as file:
+            file.write("end\n")
+
+    monkeypatch.setattr(module, "find_verilator", lambda: tool)
+    monkeypatch.setattr(module, "find_compiler", lambda: tool)
+    monkeypatch.setattr(module, "_verilate", lambda _, work, *rest: (work / "Vtop.h").touch())
+    monkeypatch.setattr(module, "_design", lambda *_: "")
+    monkeypatch.setattr(module, "_compile", compiled)
+    return log
+
+
+def build_of(top, cache, said=None):
+    found = build_simulator(f"module {top}(); endmodule", (), top=top, cache=cache)
+    if said is not None:
+        said.put(str(found))
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_two_processes_build_a_simulator_once(tmp_path, instant):
+    """Two others, of another design, do not wait for them."""
+    context, cache = multiprocessing.get_context("fork"), tmp_path / "cache"
+    said = context.SimpleQueue()
+    children = [
+        context.Process(target=build_of, args=(top, cache, said)) for top in ("a", "a", "b", "b")
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    found = [said.get() for _ in children]
+    assert len(set(found)) == 2
+    assert instant.read_text().splitlines() == ["begin", "begin", "end", "end"]
+    assert sorted(map(str, cache.iterdir())) == sorted(set(found))  # no lock is left
+
+
+def test_a_build_that_failed_is_not_waited_for(tmp_path, instant, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_compile", never)
+        with pytest.raises(AssertionError, match="a tool was called"):
+            build_of("a", tmp_path / "cache")
+    assert build_of("a", tmp_path / "cache").is_file()
+
+
+def test_what_nobody_used_for_a_month_goes(tmp_path, instant):
+    cache, month = tmp_path / "cache", 31 * 24 * 3600
+    first, second = build_of("a", cache), build_of("b", cache)
+    shared = [cache / f"runtime-{digit * 20}" for digit in "ab"]
+    for folder in shared:
+        folder.mkdir()
+        (folder / "verilated.o").touch()
+    verilog, other, killed = (
+        cache / f"top-{'c' * 20}.v",
+        cache / "notes.txt",
+        cache / "building-x_1",
+    )
+    verilog.touch()
+    other.touch()
+    killed.mkdir()
+    then = time.time() - month
+    for old in (first, second, shared[0], verilog, other, killed):
+        os.utime(old, (then, then))
+    assert build_of("b", cache) == second  # used now
+    third = build_of("c", cache)
+    assert sorted(cache.iterdir()) == sorted([second, third, shared[1], other])
 
 
 def test_missing_tools_are_named(tmp_path, monkeypatch):
@@ -119,5 +200,5 @@ def test_waveforms(tmp_path):
     copier.copy(sim, 16)
     sim.close()
     assert (tmp_path / "waves.fst").stat().st_size > 1000
-    with pytest.raises(ValueError, match="was it built with trace=True"):
+    with pytest.raises(ValueError, match="a simulator that was built with trace=True"):
         copier.simulator(MemoryChannel("all", 16)).trace(tmp_path / "waves.fst")

@@ -1,24 +1,19 @@
 """Compile the loops of the estimate, and keep what was compiled for the next process."""
 
-import contextlib
 import functools
 import hashlib
-import os
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
 
-from lightmamba.tools import cache_folder
+from lightmamba.tools import cache_folder, drop_unused, is_cached
 
 __all__ = ["kernel"]
 
 _PACKAGE = Path(__file__).parent.parent
 _SOURCES = ("arch", "estimate")  # folders whose constants and functions are compiled
-KEPT_S = 30 * 24 * 3600
 
 
 def _fingerprint() -> str:
@@ -34,12 +29,9 @@ def _fingerprint() -> str:
 def _cache_folder() -> str:
     """Folder of these sources' kernels; those of other sources go a month after their last use."""
     folder = cache_folder("kernels") / _fingerprint()
-    folder.mkdir(exist_ok=True)
-    os.utime(folder)
-    with contextlib.suppress(OSError):  # another process may do the same
-        for other in folder.parent.iterdir():
-            if time.time() - other.stat().st_mtime > KEPT_S:
-                shutil.rmtree(other, ignore_errors=True)
+    if not is_cached(folder):
+        folder.mkdir(exist_ok=True)
+    drop_unused(folder.parent, "[0-9a-f]{16}")
     return str(folder)
 
 

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.arch.ports import Port
+from lightmamba.locks import held
 from lightmamba.sim.tools import Compiler, Verilator, find_compiler, find_verilator, processor
-from lightmamba.tools import cache_folder, run
+from lightmamba.tools import cache_folder, drop_unused, is_cached, run
 
 __all__ = ["CACHE", "Names", "build_simulator"]
 
 log = logging.getLogger(__name__)
 CACHE = "simulators"  # folder of the user's cache
+# What this module and device.py put there, the rest of a build that was killed included.
+OWN = r"\w+-[0-9a-f]{20}(\.so|\.v|\.lock|\.\d+\.tmp)?|building-\w+"
 FOLDER = Path(__file__).parent
 HARNESS = FOLDER / "harness.cpp"
 SOURCES = (HARNESS, *sorted(FOLDER.glob("*.hpp")))
@@ -84,6 +87,9 @@ def build_simulator(
 ) -> Path:
     """Make the simulator of a design, or find it in the cache.
 
+    Of processes that want the same one, one builds it and the others wait. What nobody used for a
+    month goes when another one is built.
+
     Parameters
     ----------
     verilog
@@ -129,20 +135,25 @@ def build_simulator(
         key.update(source.read_bytes())
     folder = cache_folder(CACHE, cache)
     library = folder / f"{top}-{key.hexdigest()[:20]}.so"
-    log.info("simulator %s: %s", library, "from the cache" if library.is_file() else "to be built")
-    if library.is_file():
+    if is_cached(library):
+        log.info("simulator %s: from the cache", library)
         return library
-
-    work = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
-    try:
-        (work / "top.v").write_text(_with_registered_reset(verilog, top), encoding="utf-8")
-        _verilate(verilator, work, top, trace)
-        header = (work / "Vtop.h").read_text()
-        (work / "design.hpp").write_text(_design(header, ports, probes, names))
-        _compile(verilator, compiler, work, folder, trace, jobs)
-        (work / "simulator.so").replace(library)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with held(library.with_suffix(".lock")):
+        if is_cached(library):
+            log.info("simulator %s: another process has built it", library)
+            return library
+        log.info("simulator %s: to be built", library)
+        drop_unused(folder, OWN)
+        work = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
+        try:
+            (work / "top.v").write_text(_with_registered_reset(verilog, top), encoding="utf-8")
+            _verilate(verilator, work, top, trace)
+            header = (work / "Vtop.h").read_text()
+            (work / "design.hpp").write_text(_design(header, ports, probes, names))
+            _compile(verilator, compiler, work, folder, trace, jobs)
+            (work / "simulator.so").replace(library)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return library
 
 
@@ -205,7 +216,8 @@ def _compile(
     # Verilator's own part is the same for every design.
     same = hashlib.sha256(repr((verilator, compiler, processor(), base)).encode()).hexdigest()[:20]
     shared = folder / f"runtime-{same}"
-    shared.mkdir(exist_ok=True)
+    if not is_cached(shared):
+        shared.mkdir(exist_ok=True)
     todo += [(source, shared / f"{source.stem}.o", [*base, RUNTIME]) for source in runtime]
 
     def compile_one(job: tuple[Path, Path, list[str]]) -> str:

@@ -18,7 +18,7 @@ from lightmamba.runtime.device import Device
 from lightmamba.sim.build import CACHE, build_simulator
 from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
-from lightmamba.tools import cache_folder
+from lightmamba.tools import cache_folder, is_cached
 
 __all__ = ["Placement", "SimDevice", "machine_verilog", "open_device", "open_simulated"]
 
@@ -174,7 +174,7 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
         for file in sorted((PACKAGE / folder).glob("*.py")):
             key.update(file.read_bytes())
     path = cache_folder(CACHE, cache) / f"{TOP}-{key.hexdigest()[:20]}.v"
-    if path.is_file():
+    if is_cached(path):
         return path.read_text(encoding="utf-8")
 
     from lightmamba.rtl.top import to_verilog  # pulls in Amaranth: not before it is needed

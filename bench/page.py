@@ -1,7 +1,12 @@
 """The page of Mamba2-2.7B on the U280 in the docs, from stored results: ``python -m bench.page``.
 
-What it shows was stored by ``bench.full`` (its build, simulated with ``simulate --timeline``),
-``bench.synth``, ``bench.accuracy`` and ``explore``; nothing is simulated here.
+What it shows was stored by ``bench.synth``, ``bench.accuracy`` and ``explore``; nothing is
+simulated here. Simulated figures and the timeline are on it where the simulation of the same target
+is stored:
+
+    lightmamba compile mamba2-2.7b --target u280 -o build
+    lightmamba simulate build --max-tokens 2 --chain 2 \\
+        --timeline bench/results/simulation-u280.json
 """
 
 import json

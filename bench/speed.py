@@ -1,4 +1,7 @@
-"""What people wait for: ``python -m bench.speed``. Medians; run it on an idle machine."""
+"""Times of everyday commands: ``python -m bench.speed``. Medians; run it on an idle machine.
+
+The speed of evaluation is ``bench.evaluation``'s.
+"""
 
 import argparse
 import subprocess
@@ -11,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.common import bundled, encode, write_results
+from bench.common import encode, write_results
 from lightmamba.data import demo_file
 from lightmamba.engine import Engine
-from lightmamba.evaluate import perplexity
 from lightmamba.qmodel import load
-from lightmamba.reference import FloatModel
 
 
 def seconds(run: Callable[[], Any], times: int) -> float:
@@ -38,13 +39,10 @@ def command(*words: str) -> Callable[[], Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     ids, _ = encode(2)
     model, script = load(demo_file()), str(Path(sys.executable).parent / "lightmamba")
-    engine, single = Engine(model, threads=args.threads), Engine(model)
-    checkpoint = bundled()
-    reference = FloatModel(checkpoint.model, checkpoint.valid_vocab)
+    single = Engine(model)
 
     def steps(count: int = 200) -> None:
         state = single.empty_state(1)
@@ -54,12 +52,7 @@ def main() -> None:
     def rate(run: Callable[[], Any], tokens: int) -> float:
         return tokens / seconds(run, args.times)
 
-    exact = rate(lambda: perplexity(engine, ids, threads=args.threads), len(ids))
-    floats = rate(lambda: perplexity(reference, ids, threads=args.threads), len(ids))
     rows = {
-        f"exact-integer evaluation, {args.threads} threads": f"{exact:,.0f} tokens/s",
-        "the same by the float model": f"{floats:,.0f} tokens/s",
-        "ratio of the two": f"{exact / floats:.2f}",
         "generation, one token at a time, 1 thread": f"{rate(steps, 200):,.0f} tokens/s",
         "`lightmamba --help`": f"{seconds(command(script, '--help'), args.times):.3f} s",
         "`import lightmamba`": (

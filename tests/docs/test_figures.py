@@ -1,0 +1,79 @@
+"""A figure has one value: every page gives the one that is stored in bench/results."""
+
+import re
+from html import unescape
+
+import pytest
+from bench.markdown import load
+from bench.page import MACHINE, PAGE
+from bench.tables import MARK, made
+
+from tests.docs.pages import PAGES, ROOT
+
+SHAPE = "mamba2-2.7b on u280"
+# Tables of more than stored results: of hashes of the sources, and of slow estimates.
+COMPUTED = {"mutants", "passes-goals"}
+MARKED = [page for page in PAGES if MARK.search(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", MARKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_are_of_the_stored_results(page):
+    for begin, name, _ in MARK.findall(text := page.read_text(encoding="utf-8")):
+        found = text.partition(begin)[2].partition("<!-- end -->")[0]
+        assert name in COMPUTED or found == made(name), f"{name}: run: python -m bench.tables"
+
+
+def side_by_side():
+    """Rows of the report's table, {label: {origin: text}}."""
+    page = PAGE.read_text(encoding="utf-8")
+    table = re.search(r"Side by side.*?<table.*?>(.*?)</table>", page, re.DOTALL)
+    assert table is not None
+    rows = []
+    for row in re.findall(r"<tr.*?>(.*?)</tr>", table[1], re.DOTALL):
+        cells = re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.DOTALL)
+        rows.append([unescape(re.sub(r"<.*?>", "", cell)).strip() for cell in cells])
+    head, *body = rows
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in body}
+
+
+def stored(name, key):
+    (row,) = (r for r in load(name)["results"] if r[key].startswith(SHAPE))
+    return row
+
+
+def number(text):
+    return float(text.replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("origin", "file", "case", "cycles"),
+    [
+        ("estimated", "estimates", "case", "estimated"),
+        ("simulated", "full", "name", "cycles_per_token"),
+    ],
+)
+def test_the_report_has_the_stored_speed(origin, file, case, cycles):
+    """Simulated figures too, where the page has them; it can be made without."""
+    rows = side_by_side()
+    if origin not in rows["tokens/s"]:
+        assert origin == "simulated"
+        return
+    wanted = stored(file, case)[cycles]
+    clock = stored("full", "name")["clock_mhz"]
+    assert abs(number(rows["cycles per token"][origin]) - wanted) <= 0.5, "python -m bench.page"
+    assert number(rows["clock, MHz"][origin]) == clock
+    assert abs(number(rows["tokens/s"][origin]) - 1e6 * clock / wanted) <= 0.5
+
+
+def test_the_report_has_the_stored_area():
+    rows, wanted = side_by_side(), load("synth")["results"]["machines"][MACHINE]
+    for label, key in (("LUT", "lut"), ("FF", "ff"), ("DSP", "dsp"), ("URAM", "uram")):
+        assert number(rows[label]["synthesized"]) == wanted[key], "python -m bench.page"
+
+
+def test_the_report_has_the_stored_accuracy():
+    page = unescape(PAGE.read_text(encoding="utf-8"))
+    for row in load("accuracy")["results"]:
+        if row["method"] == "ours":
+            ratio = f"{row['ratio']:.4f} ± {row['ratio_standard_error']:.4f}"
+            assert ratio in page, "python -m bench.page"

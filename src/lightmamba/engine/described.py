@@ -197,7 +197,7 @@ class Description:
         whole.embedding, whole.embedding_code = (pointer(part) for part in table)
         whole.embedding_shift = m.residual_exp - m.embedding.base
         whole.embedding_channels, whole.embedding_group = m.embedding.q.shape[1], f.group
-        whole.layers = layers
+        whole.layers = ctypes.addressof(layers)
         self.kept += [table, layers]
         self.whole = whole
         _give_back(m)

@@ -1,6 +1,11 @@
-// The C interface that engine/native.py calls. Arrays belong to the caller; nothing is checked here.
+// The C interface that native/library.py calls. Arrays belong to the caller; nothing is checked here.
+// Functions that work return 0, or what went wrong: no exception leaves this file.
 #include <algorithm>
+#include <cstdio>
+#include <exception>
 #include <initializer_list>
+#include <iterator>
+#include <new>
 
 #include "kernels.hpp"
 #include "pool.hpp"
@@ -12,7 +17,25 @@ namespace {
 struct Context {
     explicit Context(int threads) : pool(threads) {}
     Pool pool;
+    char error[200] = "";  // what the last call that failed said
 };
+
+enum Status { DONE, NO_MEMORY, FAILED };
+
+template <class Body>
+int guarded(Context* c, const Body& body) {
+    try {
+        body();
+        return DONE;
+    } catch (const std::bad_alloc&) {
+        return NO_MEMORY;
+    } catch (const std::exception& error) {
+        std::snprintf(c->error, sizeof c->error, "%s", error.what());
+    } catch (...) {
+        std::snprintf(c->error, sizeof c->error, "an exception without a name");
+    }
+    return FAILED;
+}
 
 // Run phases of one job one after the other, on the calling thread's share of each.
 void phases(Context& c, const Job& job, std::initializer_list<int> list, void* space) {
@@ -47,18 +70,8 @@ int lightmamba_best_isa() {
     return 0;
 }
 
-// What the structs look like, so that a library of other sources is noticed: structs.py counts the same.
-int64_t lightmamba_layout() {
-    int64_t found = LAYOUT;
-    for (const int64_t size : {
-             sizeof(Tables), sizeof(Blocks), sizeof(Linear), sizeof(Transform), sizeof(Layer), sizeof(Model),
-             sizeof(Slot), sizeof(Sequences), sizeof(Panel), sizeof(Work), sizeof(RmsOp), sizeof(QuantizeOp),
-             sizeof(LinearOp), sizeof(PackOp),
-         }) {
-        found = found * 31 + size;
-    }
-    return found;
-}
+// The text of a header's shared structs, or null after the last; structs.py compares it with the header.
+const char* lightmamba_shared(int n) { return n < int(std::size(SHARED_TEXTS)) ? SHARED_TEXTS[n] : nullptr; }
 
 // Null where the system gives no such number of threads.
 Context* lightmamba_open(int threads) {
@@ -71,62 +84,71 @@ Context* lightmamba_open(int threads) {
 
 void lightmamba_close(Context* context) { delete context; }
 
+const char* lightmamba_error(const Context* context) { return context->error; }
+
 // Feed vectors through layers `first` to `last - 1`, after the embedding and before the head if so
 // asked.
-void lightmamba_run(
+int lightmamba_run(
     Context* c, const Model* model, const Work* work, const Sequences* states, const Slot* slots,
     int64_t n_slots, int64_t first, int64_t last, int embed, int head
 ) {
-    Job whole{model, model->layers, work, states, slots, n_slots, false};
-    int64_t bytes = 0;
-    for (int64_t i = first; i < last; ++i) {
-        whole.layer = model->layers + i;
-        bytes = std::max(bytes, scratch(whole));
-    }
-    c->pool.run([&](int thread) {
-        void* space = c->pool.scratch(thread, bytes);
-        Job job = whole;
-        if (embed) phases(*c, job, {EMBED}, space);
+    return guarded(c, [&] {
+        Job whole{model, model->layers, work, states, slots, n_slots, false};
+        int64_t bytes = 0;
         for (int64_t i = first; i < last; ++i) {
-            job.layer = model->layers + i;
-            job.after_layer = i > first;
-            phases(*c, job, {NORM, IN_PROJ}, space);
-            for (int n = 0; n < mixer_phases(job); ++n) phases(*c, job, {MIXER + n}, space);
-            phases(*c, job, {HADAMARD, QUANTIZE, OUT_PROJ}, space);
+            whole.layer = model->layers + i;
+            bytes = std::max(bytes, scratch(whole));
         }
-        if (last > first) phases(*c, job, {RESIDUAL}, space);
-        if (head) phases(*c, job, {HEAD_NORM, HEAD}, space);
+        c->pool.reserve(bytes);
+        c->pool.run([&](int thread) {
+            void* space = c->pool.scratch(thread);
+            Job job = whole;
+            if (embed) phases(*c, job, {EMBED}, space);
+            for (int64_t i = first; i < last; ++i) {
+                job.layer = model->layers + i;
+                job.after_layer = i > first;
+                phases(*c, job, {NORM, IN_PROJ}, space);
+                for (int n = 0; n < mixer_phases(job); ++n) phases(*c, job, {MIXER + n}, space);
+                phases(*c, job, {HADAMARD, QUANTIZE, OUT_PROJ}, space);
+            }
+            if (last > first) phases(*c, job, {RESIDUAL}, space);
+            if (head) phases(*c, job, {HEAD_NORM, HEAD}, space);
+        });
     });
 }
 
 // One phase of a layer.
-void lightmamba_phase(
+int lightmamba_phase(
     Context* c, const Model* model, const Layer* layer, const Work* work, const Sequences* states,
     const Slot* slots, int64_t n_slots, int phase
 ) {
-    const Job job{model, layer, work, states, slots, n_slots, false};
-    const int64_t bytes = scratch(job);
-    c->pool.run([&](int thread) { phases(*c, job, {phase}, c->pool.scratch(thread, bytes)); });
+    return guarded(c, [&] {
+        const Job job{model, layer, work, states, slots, n_slots, false};
+        c->pool.reserve(scratch(job));
+        c->pool.run([&](int thread) { phases(*c, job, {phase}, c->pool.scratch(thread)); });
+    });
 }
 
-void lightmamba_rms(Context* c, const Model* model, const RmsOp* op, int64_t vectors) {
-    over(c, vectors, [&](int64_t a, int64_t b) { run_rms(*model, *op, a, b); });
+int lightmamba_rms(Context* c, const Model* model, const RmsOp* op, int64_t vectors) {
+    return guarded(c, [&] { over(c, vectors, [&](int64_t a, int64_t b) { run_rms(*model, *op, a, b); }); });
 }
 
-void lightmamba_quantize(Context* c, const QuantizeOp* op, int64_t vectors) {
-    over(c, vectors, [&](int64_t a, int64_t b) { run_quantize(*op, a, b); });
+int lightmamba_quantize(Context* c, const QuantizeOp* op, int64_t vectors) {
+    return guarded(c, [&] { over(c, vectors, [&](int64_t a, int64_t b) { run_quantize(*op, a, b); }); });
 }
 
-void lightmamba_linear(Context* c, const LinearOp* op) {
-    const int64_t tiles = (op->linear.rows + 31) / 32;  // pairs of them
-    if (op->linear.panels) {
-        over(c, op->vectors, [&](int64_t a, int64_t b) { make_panels(*op, a, b); });
-    }
-    over(c, tiles, [&](int64_t a, int64_t b) { run_linear(*op, a, b); });
+int lightmamba_linear(Context* c, const LinearOp* op) {
+    return guarded(c, [&] {
+        const int64_t tiles = (op->linear.rows + 31) / 32;  // pairs of them
+        if (op->linear.panels) {
+            over(c, op->vectors, [&](int64_t a, int64_t b) { make_panels(*op, a, b); });
+        }
+        over(c, tiles, [&](int64_t a, int64_t b) { run_linear(*op, a, b); });
+    });
 }
 
-void lightmamba_pack(Context* c, const PackOp* op) {
-    over(c, (op->rows + 15) / 16, [&](int64_t a, int64_t b) { pack(*op, a, b); });
+int lightmamba_pack(Context* c, const PackOp* op) {
+    return guarded(c, [&] { over(c, (op->rows + 15) / 16, [&](int64_t a, int64_t b) { pack(*op, a, b); }); });
 }
 
 }  // extern "C"

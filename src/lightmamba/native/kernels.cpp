@@ -33,6 +33,10 @@ int64_t tiles(const Linear& f) { return (f.rows + 2 * ROWS - 1) / (2 * ROWS); } 
 
 }  // namespace
 
+const char* const SHARED_TEXTS[2 + N_KINDS] = {
+    shared::native, shared::operations, shared::attention, shared::mamba2, shared::mlp,
+};
+
 int mixer_phases(const Job& job) { return mixer(job).in_a_pass; }
 
 int64_t items(const Job& job, int phase) {

@@ -29,6 +29,8 @@ struct Job {
 };
 
 // Single operations over arrays, for callers that go step by step.
+SHARED(operations,
+
 struct RmsOp {
     const int32_t* x;
     int64_t channels, groups, shift, eps;
@@ -60,6 +62,11 @@ struct PackOp {
     int64_t rows, channels, group, bits;
     uint8_t *to, *to_codes;
 };
+
+)  // SHARED
+
+// Texts of all shared structs: native, operations, and each kind's in the order of Kind.
+extern const char* const SHARED_TEXTS[2 + N_KINDS];
 
 int mixer_phases(const Job& job);  // how many of its kind's a pass has
 int64_t items(const Job& job, int phase);

@@ -9,10 +9,11 @@ from typing import Any
 
 from lightmamba.errors import InputError
 from lightmamba.native.forks import ForkLock
-from lightmamba.native.structs import layout
+from lightmamba.native.structs import shared, squeezed
 
 __all__ = ["ISAS", "Context", "available", "best_isa", "context", "usable_isas"]
 
+NO_MEMORY = 1  # of the statuses in api.cpp
 ISAS = ("portable", "avx2", "avx512")  # each includes those before it
 
 
@@ -24,15 +25,25 @@ def _path(isa: str) -> Path:
 def _library(isa: str) -> Any:
     library = ctypes.CDLL(str(_path(isa)))
     library.lightmamba_open.restype = ctypes.c_void_p
-    found = getattr(library, "lightmamba_layout", None)
-    if found is not None:
-        found.restype = ctypes.c_int64
-    if found is None or found() != layout():
+    if _shared(library) != shared():
         raise InputError(
             f"the kernels in {_path(isa)} were built from other sources than this program; build "
             f"them again: make setup in a clone, or pip install ."
         )
+    library.lightmamba_error.restype = ctypes.c_char_p
     return library
+
+
+def _shared(library: Any) -> list[str]:
+    """The declarations that a library was compiled from, squeezed."""
+    text = getattr(library, "lightmamba_shared", None)
+    if text is None:
+        return []
+    text.restype = ctypes.c_char_p
+    found: list[str] = []
+    while (one := text(len(found))) is not None:
+        found.append(squeezed(one.decode()))
+    return found
 
 
 def available() -> bool:
@@ -70,12 +81,25 @@ class Context:
         self._handle, self._process = ctypes.c_void_p(handle), os.getpid()
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call ``lightmamba_<name>`` with structs by reference and whole numbers as int64."""
+        """Call ``lightmamba_<name>`` with structs by reference and whole numbers as int64.
+
+        Raises
+        ------
+        MemoryError
+            If its threads get no memory.
+        RuntimeError
+            If it failed otherwise; what it works on is then in no defined state.
+        """
         given = [_given(argument) for argument in arguments]
         with self._lock:
             if self._process != os.getpid():  # a child of fork has none of the threads
                 self._open()
-            self._library[f"lightmamba_{name}"](self._handle, *given)
+            status = self._library[f"lightmamba_{name}"](self._handle, *given)
+            if status == NO_MEMORY:
+                raise MemoryError(f"the kernels got no memory for {name}")
+            if status:
+                reason = self._library.lightmamba_error(self._handle).decode(errors="replace")
+                raise RuntimeError(f"the kernels failed in {name}: {reason}")
 
 
 def _given(argument: Any) -> Any:

@@ -1,6 +1,7 @@
 #include "pool.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -46,7 +47,7 @@ void Pool::close() {
     for (auto& worker : workers_) worker.join();
 }
 
-void Pool::serve(int thread) {
+void Pool::serve(int thread) noexcept {
     for (uint32_t seen = 0;; ++seen) {
         wait(call_, seen);
         if (closing_) return;
@@ -55,25 +56,30 @@ void Pool::serve(int thread) {
     }
 }
 
-void Pool::run(const std::function<void(int)>& body) {
+void Pool::run(FunctionRef<int> body) {
     body_ = &body;
     call_.fetch_add(1);
     call_.notify_all();
     body(0);
     barrier();
+    if (failed_.exchange(false)) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
-void Pool::share(int64_t items, const std::function<void(int64_t, int64_t)>& work) {
+void Pool::share(int64_t items, FunctionRef<int64_t, int64_t> work) noexcept {
     const int64_t chunk = std::max<int64_t>(1, items / (8 * size()));
     for (;;) {
         const int64_t begin = next_.fetch_add(chunk, std::memory_order_relaxed);
-        if (begin >= items) break;
-        work(begin, std::min(begin + chunk, items));
+        if (begin >= items || failed_.load(std::memory_order_relaxed)) break;
+        try {
+            work(begin, std::min(begin + chunk, items));
+        } catch (...) {
+            if (!failed_.exchange(true)) error_ = std::current_exception();
+        }
     }
     barrier();
 }
 
-void Pool::barrier() {
+void Pool::barrier() noexcept {
     const uint32_t round = round_.load(std::memory_order_acquire);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
         arrived_.store(0, std::memory_order_relaxed);
@@ -85,11 +91,15 @@ void Pool::barrier() {
     }
 }
 
-void* Pool::scratch(int thread, int64_t bytes) {
-    if (memory_bytes_[thread] < bytes) {
-        memory_[thread] = std::make_unique<char[]>(bytes + 64);
+void Pool::reserve(int64_t bytes) {
+    for (int thread = 0; thread < size(); ++thread) {
+        if (memory_bytes_[thread] >= bytes) continue;
+        memory_[thread] = std::make_unique_for_overwrite<char[]>(bytes + 64);
         memory_bytes_[thread] = bytes;
     }
+}
+
+void* Pool::scratch(int thread) const noexcept {
     const auto at = reinterpret_cast<uintptr_t>(memory_[thread].get());
     return reinterpret_cast<void*>((at + 63) / 64 * 64);
 }

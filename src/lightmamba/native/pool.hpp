@@ -2,12 +2,27 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
-#include <functional>
+#include <exception>
 #include <memory>
 #include <thread>
 #include <vector>
 
 namespace lightmamba {
+
+// A function of the caller's, by reference. Unlike std::function it allocates nothing, so that making one
+// on a thread of the pool cannot fail.
+template <class... Given>
+class FunctionRef {
+  public:
+    template <class F>
+    FunctionRef(const F& f)
+        : object_(&f), call_([](const void* object, Given... given) { (*static_cast<const F*>(object))(given...); }) {}
+    void operator()(Given... given) const { call_(object_, given...); }
+
+  private:
+    const void* object_;
+    void (*call_)(const void*, Given...);
+};
 
 class Pool {
   public:
@@ -18,29 +33,35 @@ class Pool {
 
     int size() const { return int(workers_.size()) + 1; }
 
-    // Run body(thread) on all threads; returns when all have.
-    void run(const std::function<void(int)>& body);
+    // Run body(thread) on all threads; returns when all have. The body itself must not throw. What `share`'s
+    // work threw, on any thread, is thrown here: the first of it.
+    void run(FunctionRef<int> body);
 
-    // Inside of run: share `items` among the threads as they come, then wait for all of them.
-    void share(int64_t items, const std::function<void(int64_t begin, int64_t end)>& work);
+    // Inside of run: share `items` among the threads as they come, then wait for all of them. After work that
+    // threw, no more is done in this run.
+    void share(int64_t items, FunctionRef<int64_t, int64_t> work) noexcept;
+
+    // Before run: make sure that every thread has so much memory.
+    void reserve(int64_t bytes);
 
     // Memory of one thread, kept for its next call; aligned to 64 bytes.
-    void* scratch(int thread, int64_t bytes);
+    void* scratch(int thread) const noexcept;
 
   private:
-    void barrier();
+    void barrier() noexcept;
     void close();
-    void serve(int thread);
+    void serve(int thread) noexcept;
 
     std::vector<std::thread> workers_;
     std::vector<std::unique_ptr<char[]>> memory_;
     std::vector<int64_t> memory_bytes_;
-    const std::function<void(int)>* body_ = nullptr;
+    const FunctionRef<int>* body_ = nullptr;
+    std::exception_ptr error_;
     alignas(64) std::atomic<int64_t> next_{0};     // first item that nobody has taken
     alignas(64) std::atomic<uint32_t> round_{0};   // of the barrier
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<uint32_t> call_{0};    // a new one wakes the workers
-    std::atomic<bool> closing_{false};
+    std::atomic<bool> failed_{false}, closing_{false};
 };
 
 }  // namespace lightmamba

@@ -1,27 +1,20 @@
-"""The structs of ``types.hpp`` and ``kernels.hpp``, field by field."""
+"""The structs of the kernels, by the fields that the headers of the kernels declare."""
 
 import ctypes
+import re
 from enum import IntEnum
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 __all__ = [
     "INT", "KINDS", "POINTER", "Blocks", "Layer", "Linear", "LinearOp", "Lost", "Model", "PackOp",
     "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Transform", "Work",
-    "ints", "layout", "pointers",
+    "fields", "header", "shared",
 ]  # fmt: skip
 
 INT, POINTER = ctypes.c_int64, ctypes.c_void_p
-LAYOUT = 1  # as in types.hpp
-
-
-def ints(names: str) -> list[tuple[str, Any]]:
-    """Fields that are whole numbers."""
-    return [(name, INT) for name in names.split()]
-
-
-def pointers(names: str) -> list[tuple[str, Any]]:
-    """Fields that are addresses."""
-    return [(name, POINTER) for name in names.split()]
+FOLDER = Path(__file__).parent
 
 
 class Lost(IntEnum):
@@ -58,143 +51,154 @@ class Phase(IntEnum):
 KINDS = ("attention", "mamba2", "mlp")  # of mixers, in the order of the kernels' list
 
 
+def header(kind: str) -> Path:
+    """The header with the structs of a kind of mixer."""
+    return FOLDER.parent / "blocks" / kind / "types.hpp"
+
+
+@cache
+def _declared(path: Path) -> str:
+    """The shared declarations of a header, without comments."""
+    text = re.sub(r"//[^\n]*", "", path.read_text(encoding="utf-8"))
+    found = re.search(r"^SHARED\(\w+,\n(.*?)^\)", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError(f"{path} has no SHARED declarations")
+    return found[1]
+
+
+def squeezed(text: str) -> str:
+    """Without white space, of which the preprocessor keeps less than the header has."""
+    return re.sub(r"\s", "", text)
+
+
+def shared() -> list[str]:
+    """The texts that a library of these sources has, squeezed, in the order of ``SHARED_TEXTS``."""
+    paths = [FOLDER / "types.hpp", FOLDER / "kernels.hpp", *map(header, KINDS)]
+    return [squeezed(_declared(path)) for path in paths]
+
+
+def fields(
+    name: str, *inner: type[ctypes.Structure], path: Path = FOLDER / "types.hpp"
+) -> list[tuple[str, Any]]:
+    """Fields of a struct, in the order of its declaration.
+
+    Parameters
+    ----------
+    name : str
+        Of the struct.
+    *inner : type
+        Structs that it contains, each with its own name.
+    path : Path
+        The header.
+
+    Raises
+    ------
+    ValueError
+        If the header declares no such struct, or a field of a type that is not known here.
+    """
+    found = re.search(rf"^struct {name} {{(.*?)^}};", _declared(path), re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError(f"{path} has no struct {name}")
+    body = re.sub(r"\b(?:public|private):", "", found[1])
+    body = re.sub(r"[^;{}]*\{[^{}]*\}", "", body)  # functions
+    types: dict[str, Any] = {"int64_t": INT, **{struct.__name__: struct for struct in inner}}
+    lengths = {"N_KINDS": len(KINDS)}
+    out: list[tuple[str, Any]] = []
+    for declaration in filter(None, map(str.strip, body.split(";"))):
+        base, names = declaration.removeprefix("const ").split(maxsplit=1)
+        if base.endswith("*"):
+            base, names = base.rstrip("*"), f"*{names}"
+        for declared in names.split(","):
+            match = re.fullmatch(r"[\s*]*(?:const\s*\*\s*)?(\w+)(?:\[(\w+)\])?", declared.strip())
+            kind = POINTER if "*" in declared else types.get(base)
+            if match is None or kind is None:
+                raise ValueError(f"{path}, struct {name}: {declaration} is not understood")
+            field, length = match.groups()
+            if length is not None:
+                kind = kind * (lengths.get(length) or int(length))
+            out.append((field, kind))
+    return out
+
+
 class Tables(ctypes.Structure):
     """Functions as tables of nodes."""
 
-    _fields_ = [
-        *pointers("sigmoid rsqrt reciprocal softplus_base softplus_delta softplus_shift"),
-        *pointers("exp2_base exp2_delta"),
-        *ints("sigmoid_bits rsqrt_bits reciprocal_bits softplus_bits exp2_bits"),
-    ]  # fmt: skip
+    _fields_ = fields("Tables")
 
 
 class Blocks(ctypes.Structure):
     """Dynamic quantization of blocks."""
 
-    _fields_ = [*ints("block qmin qmax base offset"), ("threshold", INT * 4)]
+    _fields_ = fields("Blocks")
 
 
 class Linear(ctypes.Structure):
     """One projection."""
 
-    _fields_ = [
-        *pointers("weights codes row_shift"),
-        *ints("rows channels group bits panels acc_shift act_bits span low high"),
-        ("act", Blocks),
-    ]
+    _fields_ = fields("Linear", Blocks)
 
 
 class Transform(ctypes.Structure):
     """The online Hadamard transform of the input of out_proj."""
 
-    _fields_ = [*ints("groups dim padded power core_order shift"), ("core", POINTER)]
+    _fields_ = fields("Transform")
 
 
 class Layer(ctypes.Structure):
     """One layer."""
 
-    _fields_ = [
-        ("kind", INT),
-        ("in_proj", Linear),
-        ("out_proj", Linear),
-        ("transform", Transform),
-        ("mixer", POINTER),
-    ]
+    _fields_ = fields("Layer", Linear, Transform)
 
 
 class Model(ctypes.Structure):
     """Sizes, tables, embedding, head and layers."""
 
-    _fields_ = [
-        ("tables", Tables),
-        *ints("d_model eps rms_shift n_layer vocab_size"),
-        *pointers("embedding embedding_code"),
-        *ints("embedding_shift embedding_channels embedding_group"),
-        ("head", Linear),
-        ("layers", ctypes.POINTER(Layer)),
-    ]
+    _fields_ = fields("Model", Tables, Linear)
 
 
 class Slot(ctypes.Structure):
     """A run of tokens of one sequence."""
 
-    _fields_ = ints("sequence first count replay commit")
+    _fields_ = fields("Slot")
 
 
 class Sequences(ctypes.Structure):
     """States of many sequences."""
 
-    _fields_ = [
-        ("data", POINTER), ("stride", INT), ("position", POINTER), ("pages", POINTER),
-        ("page_bytes", INT), ("record", POINTER), ("record_tokens", INT), ("record_bytes", INT),
-        ("half", POINTER),
-    ]  # fmt: skip
+    _fields_ = fields("Sequences")
 
 
 class Panel(ctypes.Structure):
     """Input of a projection as its kernel takes it."""
 
-    _fields_ = pointers("a scale correction low")
+    _fields_ = fields("Panel")
 
 
 class Work(ctypes.Structure):
     """All intermediates of a pass."""
 
-    _fields_ = [
-        *ints("vectors wanted"),
-        *pointers("ids want u in_rms in_rms_shift in_q in_code rows weighted mixed"),
-        *pointers("out_rms out_rms_shift out_q out_code out_rows"),
-        *pointers("head_rms head_rms_shift head_q head_code logits"),
-        ("panel", Panel),
-        ("lost", POINTER),
-        ("own", POINTER * len(KINDS)),
-    ]
+    _fields_ = fields("Work", Panel)
 
 
 class RmsOp(ctypes.Structure):
     """1/rms of the rows of an array."""
 
-    _fields_ = [("x", POINTER), *ints("channels groups shift eps"), *pointers("mantissa j")]
+    _fields_ = fields("RmsOp", path=FOLDER / "kernels.hpp")
 
 
 class QuantizeOp(ctypes.Structure):
     """Block quantization of the rows of an array."""
 
-    _fields_ = [
-        ("format", Blocks),
-        ("x", POINTER),
-        *ints("given channels"),
-        *pointers("q code lost"),
-    ]
+    _fields_ = fields("QuantizeOp", Blocks, path=FOLDER / "kernels.hpp")
 
 
 class LinearOp(ctypes.Structure):
     """A projection of the rows of an array."""
 
-    _fields_ = [
-        ("linear", Linear),
-        *pointers("q code"),
-        ("panel", Panel),
-        *pointers("mantissa j"),
-        *ints("groups vectors out_bytes"),
-        *pointers("out lost"),
-    ]
+    _fields_ = fields("LinearOp", Linear, Panel, path=FOLDER / "kernels.hpp")
 
 
 class PackOp(ctypes.Structure):
     """Weights as in the file to panels."""
 
-    _fields_ = [
-        *pointers("weights codes"),
-        *ints("rows channels group bits"),
-        *pointers("to to_codes"),
-    ]
-
-
-def layout() -> int:
-    """What these structs look like; ``lightmamba_layout`` of a library made of the same sources."""
-    found = LAYOUT
-    for struct in (Tables, Blocks, Linear, Transform, Layer, Model, Slot, Sequences, Panel, Work,
-                   RmsOp, QuantizeOp, LinearOp, PackOp):  # fmt: skip
-        found = found * 31 + ctypes.sizeof(struct)
-    return (found + (1 << 63)) % (1 << 64) - (1 << 63)
+    _fields_ = fields("PackOp", path=FOLDER / "kernels.hpp")

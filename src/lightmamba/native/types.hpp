@@ -1,12 +1,13 @@
 // What Python hands over: sizes, static numbers, and pointers to arrays that it keeps alive.
-// native/structs.py mirrors every struct field by field. All arrays are C-contiguous.
+// All arrays are C-contiguous.
 #pragma once
 #include <cstdint>
 
+#include "shared.hpp"
+
 namespace lightmamba {
 
-// Goes up with every change of a struct of a layer kind, which lightmamba_layout does not see.
-constexpr int64_t LAYOUT = 1;
+SHARED(native,
 
 // Functions as tables of nodes (numerics/tables.py): value = base + delta * fraction / 2^bits.
 struct Tables {
@@ -134,5 +135,7 @@ struct Work {
 
     int64_t* lost_of(int64_t v) const { return lost + v * LOST_KINDS; }
 };
+
+)  // SHARED
 
 }  // namespace lightmamba

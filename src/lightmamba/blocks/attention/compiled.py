@@ -13,7 +13,7 @@ from lightmamba.blocks.attention.sizes import Sizes
 from lightmamba.blocks.attention.state import numerics
 from lightmamba.blocks.phases import Phases
 from lightmamba.formats import Formats
-from lightmamba.native.structs import POINTER, ints, pointers
+from lightmamba.native.structs import fields, header
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.primitives import Ints
 
@@ -26,17 +26,13 @@ KEPT = ("k", "k_exp", "v", "v_exp")
 class Struct(ctypes.Structure):
     """Sizes and static numbers of one layer."""
 
-    _fields_ = [
-        ("tables", POINTER),
-        *ints("in_rows n_heads n_kv_heads head_dim block blocks score mean"),
-        *ints("k_at k_exp_at v_at v_exp_at"),
-    ]
+    _fields_ = fields("Attention", path=header("attention"))
 
 
 class WorkStruct(ctypes.Structure):
     """Nothing but what every kind has."""
 
-    _fields_ = pointers("none")
+    _fields_ = fields("AttentionWork", path=header("attention"))
 
 
 def fits(sizes: Sizes) -> bool:

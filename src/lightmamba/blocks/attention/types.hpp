@@ -1,8 +1,10 @@
-// An attention mixer as Python hands it over; compiled.py mirrors it field by field.
+// An attention mixer as Python hands it over.
 #pragma once
 #include "../../native/types.hpp"
 
 namespace lightmamba {
+
+SHARED(attention,
 
 struct Attention {
     const Tables* tables;
@@ -14,5 +16,7 @@ struct Attention {
 struct AttentionWork {
     const void* none;
 };
+
+)  // SHARED
 
 }  // namespace lightmamba

@@ -15,7 +15,7 @@ from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import TILE, bc_block, natural, padded_state, ssm_step, x_block
 from lightmamba.blocks.phases import Phases
 from lightmamba.formats import Formats
-from lightmamba.native.structs import POINTER, ints, pointers
+from lightmamba.native.structs import fields, header
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["Compiled", "WorkStruct", "describe", "fits", "observables", "transform_shift", "work"]
@@ -42,22 +42,13 @@ WORK = ("conv", "x", "x_exp", "B", "B_exp", "C", "C_exp", "dt", "dt_shift", "dec
 class Struct(ctypes.Structure):
     """Sizes and static numbers of one layer."""
 
-    _fields_ = [
-        ("tables", POINTER),
-        *ints("in_rows d_inner conv_dim d_conv nheads headdim ngroups d_state"),
-        *ints("padded_state state_block state_bits dithered x_block bc_block tile_rows"),
-        *ints("conv_at h_at h_exp_at"),
-        *ints(" ".join(f"{name}_at" for name in RECORDED)),
-        *pointers(" ".join(ARRAYS)),
-        *ints("eps_gate dt_low dt_high"),
-        *ints(" ".join(NUMBERS)),
-    ]
+    _fields_ = fields("Mamba2", path=header("mamba2"))
 
 
 class WorkStruct(ctypes.Structure):
     """Between the projections."""
 
-    _fields_ = pointers(" ".join(WORK))
+    _fields_ = fields("Mamba2Work", path=header("mamba2"))
 
 
 def fits(sizes: Sizes) -> bool:

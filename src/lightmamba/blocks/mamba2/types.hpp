@@ -1,8 +1,10 @@
-// A Mamba2 mixer as Python hands it over; compiled.py mirrors it field by field.
+// A Mamba2 mixer as Python hands it over.
 #pragma once
 #include "../../native/types.hpp"
 
 namespace lightmamba {
+
+SHARED(mamba2,
 
 // Sizes and static numbers of one layer.
 struct Mamba2 {
@@ -26,5 +28,7 @@ struct Mamba2Work {
     int32_t *y, *g;                  // (d_inner)
     int64_t* squares;                // (nheads): of g
 };
+
+)  // SHARED
 
 }  // namespace lightmamba

@@ -12,7 +12,7 @@ from lightmamba.blocks.mlp.quantized import Mixer
 from lightmamba.blocks.mlp.sizes import Sizes
 from lightmamba.blocks.phases import Phases
 from lightmamba.formats import Formats
-from lightmamba.native.structs import POINTER, ints, pointers
+from lightmamba.native.structs import fields, header
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["Compiled", "WorkStruct", "describe", "fits", "observables", "transform_shift", "work"]
@@ -23,13 +23,13 @@ HIDDEN = 0  # phase
 class Struct(ctypes.Structure):
     """Sizes and static numbers of one layer."""
 
-    _fields_ = [("tables", POINTER), *ints("in_rows d_hidden gated silu shift")]
+    _fields_ = fields("Mlp", path=header("mlp"))
 
 
 class WorkStruct(ctypes.Structure):
     """Nothing but what every kind has."""
 
-    _fields_ = pointers("none")
+    _fields_ = fields("MlpWork", path=header("mlp"))
 
 
 def fits(sizes: Sizes) -> bool:

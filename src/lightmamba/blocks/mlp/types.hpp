@@ -1,8 +1,10 @@
-// An MLP as Python hands it over; compiled.py mirrors it field by field.
+// An MLP as Python hands it over.
 #pragma once
 #include "../../native/types.hpp"
 
 namespace lightmamba {
+
+SHARED(mlp,
 
 struct Mlp {
     const Tables* tables;
@@ -13,5 +15,7 @@ struct Mlp {
 struct MlpWork {
     const void* none;
 };
+
+)  // SHARED
 
 }  // namespace lightmamba

@@ -1,8 +1,11 @@
 """Verilog of a component."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -58,3 +61,31 @@ class Queue(wiring.Component):
 
 def test_it_names_no_place_of_this_machine():
     assert ".py" not in text(Queue())
+
+
+class Broken(wiring.Component):
+    def __init__(self) -> None:
+        super().__init__({"data": In(2)})
+
+    def elaborate(self, platform: object) -> Module:
+        raise ZeroDivisionError
+
+
+def test_nothing_of_the_process_stays_changed(monkeypatch):
+    """Also where two threads write at a time, and where one fails."""
+    monkeypatch.delenv("AMARANTH_USE_YOSYS", raising=False)
+    emitter = rtlil.ModuleEmitter
+    wanted = text(Table())
+    with ThreadPoolExecutor(2) as pool:
+        failed = pool.submit(text, Broken())
+        assert list(pool.map(text, [Table() for _ in range(4)])) == [wanted] * 4
+    assert isinstance(failed.exception(), ZeroDivisionError)
+    assert rtlil.ModuleEmitter is emitter
+    assert "AMARANTH_USE_YOSYS" not in os.environ
+
+
+def test_another_yosys_can_be_chosen(monkeypatch):
+    monkeypatch.setenv("AMARANTH_USE_YOSYS", "nonsense")
+    with pytest.raises(Exception, match="unrecognized clause 'nonsense'"):
+        text(Table())
+    assert os.environ["AMARANTH_USE_YOSYS"] == "nonsense"

@@ -1,12 +1,17 @@
 """Verilog of a component: the same text on every run and every machine."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 from amaranth.back import rtlil, verilog
 
 __all__ = ["written"]
+
+YOSYS = "AMARANTH_USE_YOSYS"
+_lock = threading.Lock()
 
 
 class _Emitter(rtlil.ModuleEmitter):
@@ -21,13 +26,31 @@ class _Emitter(rtlil.ModuleEmitter):
             super().emit_memory(cell_idx, cell)
 
 
+@contextmanager
+def _adjusted() -> Iterator[None]:
+    """Our emitter and our order of yosys, which Amaranth takes no parameters for.
+
+    Both hold for the whole process, so one thread at a time is in here, and both are put back.
+    """
+    with _lock:
+        before = rtlil.ModuleEmitter
+        chosen = YOSYS in os.environ
+        os.environ.setdefault(YOSYS, "builtin,system")
+        rtlil.ModuleEmitter = _Emitter
+        try:
+            yield
+        finally:
+            rtlil.ModuleEmitter = before
+            if not chosen:
+                del os.environ[YOSYS]
+
+
 def written(component: Any, name: str) -> str:
     """Verilog of an Amaranth component with a signature, its top module called ``name``.
 
     The yosys that comes with Amaranth writes it, unless ``AMARANTH_USE_YOSYS`` says otherwise: the
     system's own, of whatever version, would give another text.
     """
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin,system")
-    with patch.object(rtlil, "ModuleEmitter", _Emitter):
+    with _adjusted():
         text: str = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
     return text

@@ -10,7 +10,6 @@ from pathlib import Path
 from platform import node
 from typing import Any
 
-import lightmamba
 from lightmamba.errors import InputError
 from lightmamba.sweep import verbs
 from lightmamba.sweep.job import Job, Machine, Task
@@ -129,7 +128,7 @@ def perform(order: Order, progress: Progress | None = None) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def code_hash() -> str:
     """Hash of this package's source, 12 hexadecimal digits."""
-    root = Path(lightmamba.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml")):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())

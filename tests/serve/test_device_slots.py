@@ -122,7 +122,7 @@ def test_guesses_change_no_answer(model, builds, tokens, drafter):
         "ngram": lambda: NgramDrafter(2, 1), "itself": lambda: ModelDrafter(engine, engine),
     }[drafter]  # fmt: skip
     with server(model, builds[tokens], drafter=made) as found:
-        found.scheduler.guesses = Eager(made, found.served.backend.guesses)
+        found.scheduler.batch.guesses = Eager(made, found.served.backend.guesses)
         client = found.client(timeout=120)
         with ThreadPoolExecutor(tokens) as pool:
             texts = list(pool.map(lambda n: ask(client, n), range(6)))
@@ -168,7 +168,7 @@ def test_the_state_after_an_answer_is_kept(model, builds, tokens):
     """With the guesses that were right at its end, wherever that is."""
     engine = Engine(model)
     with server(model, builds[4], drafter=lambda: ModelDrafter(engine, engine)) as found:
-        found.scheduler.guesses = Eager(lambda: ModelDrafter(engine, engine), 3)
+        found.scheduler.batch.guesses = Eager(lambda: ModelDrafter(engine, engine), 3)
         said = found.client(timeout=120).chat.completions.create(
             model="demo", messages=[{"role": "user", "content": LIST}], max_tokens=tokens,
             temperature=0,
@@ -177,7 +177,7 @@ def test_the_state_after_an_answer_is_kept(model, builds, tokens):
     text = expected(model, prompt, tokens, temperature=0)
     assert said.choices[0].message.content == text.text
     ids = np.array([*prompt, *text.token_ids])
-    length, saved = found.scheduler.cache.longest(ids) or (0, None)
+    length, saved = found.scheduler.batch.cache.longest(ids) or (0, None)
     assert length == len(ids) - 1
     ours = found.served.backend
     ours.restore(2, saved)

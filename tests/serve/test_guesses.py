@@ -48,7 +48,7 @@ def test_answers_are_the_same(model, drafter, clients):
     with running(served(model, slots=8, drafter=drafter)) as server:
         client, made = server.client(timeout=120), server.served.drafter
         assert made is not None
-        server.scheduler.guesses = Eager(made)
+        server.scheduler.batch.guesses = Eager(made)
         with ThreadPoolExecutor(clients) as pool:
             found = list(pool.map(ask, range(16)))
         guesses, right = server.total("guesses"), server.total("right_guesses")
@@ -80,7 +80,7 @@ def test_a_chat_goes_on_from_its_kept_answer(model, drafter):
     with running(served(model, drafter=drafter)) as server:
         client, made = server.client(timeout=120), server.served.drafter
         assert made is not None
-        server.scheduler.guesses = Eager(made)
+        server.scheduler.batch.guesses = Eager(made)
 
         def ask() -> str:
             found = client.chat.completions.create(

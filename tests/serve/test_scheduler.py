@@ -1,133 +1,11 @@
 """How passes are filled, on a backend that only writes down what it is asked to do."""
 
-import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from lightmamba.errors import DeviceError
-from lightmamba.numerics.sampling import SamplingOptions
-from lightmamba.passes import Pass
-from lightmamba.runtime import Continuation, NgramDrafter
+from lightmamba.runtime import NgramDrafter
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.guesses import Guesses
-from lightmamba.serve.jobs import Job, Session
-from lightmamba.serve.metrics import Metrics
-from lightmamba.serve.prefix import PrefixCache
-from lightmamba.serve.scheduler import Scheduler
-
-VOCAB = 10
-
-
-class Counting:
-    """The token after n is n + 1; a slot's state is the tokens that it was fed."""
-
-    device = "counting"
-    state_bytes = 1
-    vocab_size = valid_vocab = VOCAB
-    logit_exponent = guesses = 0
-
-    def __init__(self, slots: int, pass_tokens: int) -> None:
-        self.slots, self.pass_tokens = slots, pass_tokens
-        self.state: list[list[int]] = [[] for _ in range(slots)]
-        self.passes: list[list[tuple[int, int]]] = []  # tokens and logits of each slot
-        self.recovered = 0
-        self.failing = False
-
-    @property
-    def ran(self) -> int:
-        return len(self.passes)
-
-    def seconds(self) -> float:
-        return 0.0
-
-    def begin(self, slot: int) -> None:
-        self.state[slot] = []
-
-    def run(self, work: Pass) -> NDArray[np.int32]:
-        if self.failing:
-            raise DeviceError("no answer")
-        self.passes.append([(len(slot.tokens), slot.wanted) for slot in work.slots])
-        rows = []
-        for slot in work.slots:
-            self.state[slot.sequence] += slot.tokens.tolist()
-            if slot.wanted:
-                last = slot.tokens[len(slot.tokens) - slot.wanted :]
-                rows.append(np.eye(VOCAB, dtype=np.int32)[(last + 1) % VOCAB])
-        return np.concatenate([np.empty((0, VOCAB), np.int32), *rows])
-
-    def save(self, slot: int, accepted=()) -> Any:
-        return tuple(self.state[slot])
-
-    def restore(self, slot: int, saved: Any) -> None:
-        self.state[slot] = list(saved)
-
-    def size_of(self, saved: Any) -> int:
-        return self.state_bytes
-
-    def saturations(self) -> dict[str, int]:
-        return {"residual": 3}
-
-    def cycles(self) -> dict[str, int]:
-        return {}
-
-    def recover(self) -> None:
-        self.recovered += 1
-
-
-class Bench:
-    """A scheduler without its thread, driven pass by pass."""
-
-    def __init__(
-        self, slots: int = 4, pass_tokens: int = 8, cache: int = 0, queue: int = 99,
-        guesses: Guesses | None = None,
-    ):  # fmt: skip
-        self.backend = Counting(slots, pass_tokens)
-        self.metrics = Metrics("m", "counting")
-        self.scheduler = Scheduler(
-            self.backend, PrefixCache(cache, 1, "m"), self.metrics, queue=queue, guesses=guesses
-        )
-        self.scheduler._thread.is_alive = lambda: True  # type: ignore[method-assign]
-
-    def ask(self, prompt: Sequence[int], tokens: int = 3, n: int = 1, seconds: float = 9) -> Job:
-        sessions: list[Session] = []
-        for choice in range(n):
-            text = Continuation(
-                self.backend, prompt, max_tokens=tokens, sampling=SamplingOptions(temperature=0)
-            )
-            sessions.append(Session(choice, text, leader=sessions[0] if choice else None))
-        job = Job(sessions, seconds, per_prompt=n)
-        self.scheduler.submit(job)
-        return job
-
-    def run(self, passes: int = 99) -> None:
-        """Some passes, or until nothing is left."""
-        s = self.scheduler
-        for _ in range(passes):
-            if not (s._waiting or s._running):
-                return
-            s._drop()
-            s._admit()
-            try:
-                s._pass()
-            except Exception as error:
-                s._failed(error)
-            s._flush()
-
-
-def driven(test: Callable[[], None]) -> Callable[[], None]:
-    """Run a test on an event loop, which jobs belong to."""
-
-    def run() -> None:
-        async def inside() -> None:
-            test()
-
-        asyncio.run(inside())
-
-    return run
+from tests.serve.counting import VOCAB, Bench, driven
 
 
 @driven
@@ -141,9 +19,9 @@ def test_tokens_come_before_prompts_and_prompts_fill_the_rest():
     assert bench.backend.passes == [
         [(2, True)],
         [(1, True)],
-        [(1, True), (7, False)],  # what is left goes to the oldest prompt
-        [(1, True), (4, True), (3, False)],
-        [(1, True), (1, True), (2, True)],
+        [(1, True), (2, False), (5, True)],  # most of what is left goes to the shortest rest
+        [(1, True), (1, True), (6, False)],
+        [(1, True), (1, True), (3, True)],
     ]
 
 
@@ -209,7 +87,7 @@ def test_slots_are_given_in_order_and_given_back():
     bench.run()
     wanted = [[(n + 1 + k) % VOCAB for k in range(2 + n)] for n in range(5)]
     assert [job.sessions[0].tokens for job in jobs] == wanted
-    assert sorted(bench.scheduler._free) == [0, 1]
+    assert sorted(bench.scheduler.admission.free) == [0, 1]
     assert bench.metrics.total("generated_tokens") == sum(map(len, wanted))
     assert bench.metrics.total("saturations") == 3
 
@@ -261,7 +139,7 @@ def test_a_pass_that_fails_ends_what_ran_and_no_more():
     assert first.sessions[0].tokens == []
     assert second.sessions[0].tokens == [3, 4, 5]
     assert bench.backend.recovered == 1
-    assert (bench.scheduler.running, len(bench.scheduler._free)) == (0, 1)
+    assert (bench.scheduler.running, len(bench.scheduler.admission.free)) == (0, 1)
 
 
 @driven
@@ -308,7 +186,7 @@ def test_states_are_kept_at_blocks_and_before_the_last_token():
     bench.ask([1] * 600)
     bench.run()
     assert [slots[0][0] for slots in bench.backend.passes[:4]] == [256, 256, 87, 1]
-    assert sorted(bench.scheduler.cache._lengths) == [256, 512, 599]
+    assert sorted(bench.scheduler.batch.cache._lengths) == [256, 512, 599]
     before = len(bench.backend.passes)
     job = bench.ask([1] * 600)
     bench.run()

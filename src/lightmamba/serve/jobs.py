@@ -5,6 +5,7 @@ steps over. What both change is changed on one side only, or is a flag.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from lightmamba.runtime.continuation import Continuation, Step
 from lightmamba.runtime.drafting import Drafter
 from lightmamba.serve.errors import ApiError
 
-__all__ = ["Event", "Job", "Session"]
+__all__ = ["Event", "Job", "Outbox", "Session"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Session:
         How many of the last pass's guesses were right.
     right : float
         Share of guesses that are right, of late.
+    moved : int
+        Turn of the prompts in which this one last got a token.
     prefix : Any
         Saved state after all but the last token of the prompt, for sessions that this one leads.
     """
@@ -86,7 +91,7 @@ class Session:
         self.drafter: Drafter | None = None
         self.guess: list[int] = []
         self.replay, self.right = 0, 0.5
-        self.done = self.cached = 0
+        self.done = self.cached = self.moved = 0
         self.prefix: Any = None
         self.slot: int | None = None
         self.admitted = 0.0
@@ -174,3 +179,30 @@ class Job:
     def generated_tokens(self) -> int:
         """Tokens of all choices so far."""
         return sum(len(s.tokens) for s in self.sessions)
+
+
+class Outbox:
+    """What a pass gave to jobs, until all of it is handed to the event loop at once."""
+
+    def __init__(self) -> None:
+        self._out: dict[Job, list[Event | ApiError]] = {}
+
+    def put(self, job: Job, item: Event | ApiError) -> None:
+        """Keep something for a job."""
+        self._out.setdefault(job, []).append(item)
+
+    def flush(self) -> None:
+        """Hand over what was put in."""
+        out, self._out = self._out, {}
+        if not out:
+            return
+        loop = next(iter(out)).loop
+        try:
+            loop.call_soon_threadsafe(_deliver, out)
+        except RuntimeError:
+            log.info("the event loop is closed; nobody waits for what was computed")
+
+
+def _deliver(out: dict[Job, list[Event | ApiError]]) -> None:
+    for job, items in out.items():
+        job.deliver(items)

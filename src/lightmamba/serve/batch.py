@@ -1,0 +1,242 @@
+"""The sequences that have a slot, and passes over their tokens.
+
+A pass takes the next token of every sequence that is generating, and with the room that is left
+further tokens of prompts. So a long prompt does not stop the others, and the weights are read once
+for all of them. Guesses leave half of a pass to prompts. What a sequence gets does not depend on
+its neighbours.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.passes import Pass, Slot
+from lightmamba.serve.backend import Backend
+from lightmamba.serve.filling import Unread, shared
+from lightmamba.serve.guesses import Guesses
+from lightmamba.serve.jobs import Event, Job, Outbox, Session
+from lightmamba.serve.metrics import Metrics
+from lightmamba.serve.prefix import BLOCK, WORTH, PrefixCache
+
+__all__ = ["Batch"]
+
+TOTALS_SECONDS = 1.0  # between two looks at the backend's own counters
+
+
+class Batch:
+    """Sequences that are computed together.
+
+    Parameters
+    ----------
+    backend
+        What runs the tokens.
+    cache
+        Of states after prompts.
+    metrics
+        What happens is counted there.
+    guesses
+        Speculation, which the backend's passes must have room for.
+    out
+        Takes the steps.
+    release
+        Called with a sequence that gives its slot back.
+
+    Attributes
+    ----------
+    sessions : list of Session
+        Those that have a slot, in the order in which they got it.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        cache: PrefixCache,
+        metrics: Metrics,
+        guesses: Guesses | None,
+        out: Outbox,
+        release: Callable[[Session], None],
+    ) -> None:
+        self.backend, self.cache, self.metrics, self.guesses = backend, cache, metrics, guesses
+        self.sessions: list[Session] = []
+        self._out, self._release = out, release
+        self._turn = 0  # passes that had room for prompts
+        self._totals_at = 0.0
+        self._ran = backend.ran  # passes that are counted
+
+    def begin(self, sessions: Sequence[Session]) -> None:
+        """Take in sequences that were given a slot."""
+        self.sessions += sessions
+        for session in sessions:
+            session.admitted, session.moved = time.monotonic(), self._turn
+            if session.slot is not None:
+                self._begin(session, session.slot)
+
+    def drop(self, job: Job) -> None:
+        """Give back the slots of a job."""
+        for session in job.sessions:
+            if session.slot is not None:
+                self._release(session)
+        self.sessions = [session for session in self.sessions if session.job is not job]
+
+    def run(self) -> None:
+        """Choose tokens, run them, and draw from the logits."""
+        slots, owners = self._filled()
+        if not slots:
+            return
+        work, start = Pass(tuple(slots)), self.backend.seconds()
+        logits = self.backend.run(work)
+        if self.guesses is not None and not any(session.reading for session in owners):
+            self.guesses.note(work.tokens, self.backend.seconds() - start)
+        self.metrics.passes.inc(self.backend.ran - self._ran)
+        self._ran = self.backend.ran
+        self.metrics.computed_tokens.inc(work.tokens)
+        row, drawn = 0, 0
+        for slot, session in zip(slots, owners, strict=True):
+            session.done += slot.committed
+            if session.reading:
+                self._keep(session)
+            if slot.wanted:
+                drawn += self._check(session, logits[row : row + slot.wanted])
+                row += slot.wanted
+        if drawn:
+            self.metrics.generated(drawn)
+        self.sessions = [session for session in self.sessions if session.slot is not None]
+        self._take_totals()
+
+    def _begin(self, session: Session, slot: int) -> None:
+        """Set up a slot, after as much of the prompt as is known already."""
+        prompt = session.prompt
+        if session.leader is not None:
+            self.backend.restore(slot, session.leader.prefix)
+            session.done = len(prompt) - 1
+            return
+        self.metrics.prompt_tokens.inc(len(prompt))
+        if self.cache.on and len(prompt) > WORTH:
+            if (found := self.cache.longest(prompt[:-1])) is not None:
+                session.done, saved = found
+                session.cached = session.done
+                self.backend.restore(slot, saved)
+                if session.leads and session.done == len(prompt) - 1:
+                    session.prefix = saved
+                self.metrics.prefix_hits.inc()
+                self.metrics.prefix_tokens.inc(session.done)
+                return
+            self.metrics.prefix_misses.inc()
+        self.backend.begin(slot)
+        session.done = 0
+
+    def _filled(self) -> tuple[list[Slot], list[Session]]:
+        """Slots of one pass and whose they are."""
+        slots, owners, whole = [], [], self.backend.pass_tokens
+        having = [(s, s.slot) for s in self.sessions if s.slot is not None]
+        writing = [(s, slot) for s, slot in having if not s.reading]
+        reading = [(s, slot) for s, slot in having if s.reading]
+        if self.guesses is not None:
+            unread = sum(len(s.prompt) - s.done for s, _ in reading)
+            room = -len(writing) % whole - min(unread, whole // 2)
+            self.guesses.make([session for session, _ in writing], room)
+        for session, slot in writing:
+            ids = np.array([session.ids[-1], *session.guess], dtype=np.int64)
+            slots.append(Slot(slot, ids, len(ids), replay=session.replay, commit=1))
+            owners.append(session)
+            session.replay = 0
+        # Prompts go on, however many are generating: they fill the last pass, or have their own.
+        room = whole - sum(len(slot.tokens) for slot in slots) % whole
+        for (session, slot), count in zip(reading, self._shares(reading, room), strict=True):
+            if count:
+                end = session.done + count
+                wanted = int(end == len(session.prompt))
+                slots.append(Slot(slot, session.prompt[session.done : end], wanted))
+                owners.append(session)
+        return slots, owners
+
+    def _shares(self, reading: Sequence[tuple[Session, int]], room: int) -> list[int]:
+        """Tokens of each prompt that is read, in the next turn."""
+        if not reading:
+            return []
+        self._turn += 1
+        found = shared(
+            [
+                Unread(len(s.prompt) - s.done, self._stop_at(s) - s.done, self._turn - s.moved)
+                for s, _ in reading
+            ],
+            room, self._turn,
+        )  # fmt: skip
+        for (session, _), count in zip(reading, found, strict=True):
+            if count:
+                session.moved = self._turn
+        return found
+
+    def _stop_at(self, session: Session) -> int:
+        """Where the next span of a prompt ends at the latest: where its state will be kept."""
+        last = len(session.prompt) - 1
+        wanted = session.leads or (self.cache.on and last >= WORTH)
+        if not wanted or session.done >= last:
+            return last + 1
+        return min(last, (session.done // BLOCK + 1) * BLOCK)
+
+    def _keep(self, session: Session) -> None:
+        """Keep the state after a part of a prompt, where others may begin there too."""
+        prompt, done = session.prompt, session.done
+        last = done == len(prompt) - 1
+        cached = self.cache.on and done >= WORTH and (last or done % BLOCK == 0)
+        if not (cached or (last and session.leads)) or session.slot is None:
+            return
+        if cached and not (last and session.leads) and self.cache.has(prompt[:done]):
+            return
+        saved = self.backend.save(session.slot)
+        if cached:
+            self.cache.put(prompt[:done], saved)
+        if last and session.leads:
+            session.prefix = saved
+
+    def _check(self, session: Session, logits: NDArray[np.int32]) -> int:
+        """Draw from the logits of a session's places, as long as what is drawn was guessed.
+
+        Returns how many tokens were drawn.
+        """
+        guess, right = session.guess, 0
+        while not self._draw(session, logits[right : right + 1]):
+            if right == len(guess) or session.ids[-1] != guess[right]:
+                break
+            right += 1
+            session.done += 1
+            session.replay = right
+        if guess and self.guesses is not None:
+            drawn = right + (right < len(guess) and session.ids[-1] == guess[right])
+            self.guesses.checked(session, drawn)
+            self.metrics.guesses.inc(len(guess))
+            self.metrics.right_guesses.inc(drawn)
+        session.guess = []
+        return right + 1
+
+    def _draw(self, session: Session, logits: NDArray[np.int32]) -> bool:
+        """Draw the next token of a session, and end it after its last; whether it was the last."""
+        job = session.job
+        step = session.text.take(logits)
+        session.tokens.append(step.token_id)
+        session.ids.append(step.token_id)
+        if job.first is None:
+            job.first = time.monotonic()
+            self.metrics.first_token.observe(job.first - job.arrived)
+        if step.text or step.finish_reason is not None:
+            self._out.put(job, Event(session.choice, step))
+        if step.finish_reason is None:
+            return False
+        if session.keep and self.cache.on and session.slot is not None and session.done >= WORTH:
+            ids = np.array(session.ids[:-1], dtype=np.int64)
+            self.cache.put(ids, self.backend.save(session.slot, session.guess[: session.replay]))
+        self._release(session)
+        job.left -= 1
+        if not job.left:
+            self.metrics.answer.observe(time.monotonic() - job.arrived)
+        return True
+
+    def _take_totals(self) -> None:
+        """Read the backend's own counters; a device's take time, so not at every token."""
+        now = time.monotonic()
+        if not self.sessions or now > self._totals_at:
+            self._totals_at = now + TOTALS_SECONDS
+            self.metrics.totals(self.backend.saturations(), self.backend.cycles())

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,9 @@ from lightmamba.errors import DeviceError
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.passes import Pass
 from lightmamba.runtime import Continuation
+from lightmamba.serve.errors import ApiError
 from lightmamba.serve.guesses import Guesses
-from lightmamba.serve.jobs import Job, Session
+from lightmamba.serve.jobs import Event, Job, Session
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.prefix import PrefixCache
 from lightmamba.serve.scheduler import Scheduler
@@ -20,6 +22,7 @@ from lightmamba.serve.scheduler import Scheduler
 __all__ = ["VOCAB", "Bench", "Counting", "driven"]
 
 VOCAB = 10
+P = ParamSpec("P")
 
 
 class Counting:
@@ -86,11 +89,20 @@ class Bench:
         guesses: Guesses | None = None,
     ):  # fmt: skip
         self.backend = Counting(slots, pass_tokens)
+        self.sent: dict[Job, list[Event | ApiError]] = {}
         self.metrics = Metrics("m", "counting")
         self.scheduler = Scheduler(
             self.backend, PrefixCache(cache, 1, "m"), self.metrics, queue=queue, guesses=guesses
         )
         self.scheduler._thread.is_alive = lambda: True  # type: ignore[method-assign]
+        out: Any = self.scheduler._out
+        put = out.put
+
+        def noted(job: Job, item: Event | ApiError) -> None:
+            self.sent.setdefault(job, []).append(item)
+            put(job, item)
+
+        out.put = noted
 
     def ask(self, prompt: Sequence[int], tokens: int = 3, n: int = 1, seconds: float = 9) -> Job:
         sessions: list[Session] = []
@@ -111,12 +123,13 @@ class Bench:
             self.scheduler.round()
 
 
-def driven(test: Callable[[], None]) -> Callable[[], None]:
+def driven(test: Callable[P, None]) -> Callable[P, None]:
     """Run a test on an event loop, which jobs belong to."""
 
-    def run() -> None:
+    @wraps(test)
+    def run(*args: P.args, **options: P.kwargs) -> None:
         async def inside() -> None:
-            test()
+            test(*args, **options)
 
         asyncio.run(inside())
 

@@ -102,7 +102,7 @@ def session(right: float, left: int = 100) -> Any:
     """As much of a session as the choice looks at."""
     drafter = SimpleNamespace(draft=lambda ids, most, trial: list(range(most)))
     text = SimpleNamespace(left=left, trial=None)
-    return SimpleNamespace(right=right, text=text, ids=[1], drafter=drafter, guess=[])
+    return SimpleNamespace(right=right, text=text, ids=[1], drafter=drafter, guess=[], drafts=True)
 
 
 def counts(sessions: list[Any], *, alone: float, each: float) -> list[int]:

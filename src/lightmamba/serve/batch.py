@@ -6,14 +6,18 @@ for all of them. Guesses leave half of a pass to prompts. What a sequence gets d
 its neighbours.
 """
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.errors import DeviceError
 from lightmamba.passes import Pass, Slot
 from lightmamba.serve.backend import Backend
+from lightmamba.serve.errors import ApiError
 from lightmamba.serve.filling import Unread, shared
 from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Event, Job, Outbox, Session
@@ -23,6 +27,7 @@ from lightmamba.serve.prefix import BLOCK, WORTH, PrefixCache
 __all__ = ["Batch"]
 
 TOTALS_SECONDS = 1.0  # between two looks at the backend's own counters
+log = logging.getLogger(__name__)
 
 
 class Batch:
@@ -70,15 +75,19 @@ class Batch:
         self.sessions += sessions
         for session in sessions:
             session.admitted, session.moved = time.monotonic(), self._turn
-            if session.slot is not None:
-                self._begin(session, session.slot)
+            with self._guarded(session):
+                if session.slot is not None:
+                    self._begin(session, session.slot)
 
-    def drop(self, job: Job) -> None:
-        """Give back the slots of a job."""
+    def fail(self, job: Job, error: ApiError | None) -> None:
+        """End all sequences of a job, and say why."""
         for session in job.sessions:
             if session.slot is not None:
                 self._release(session)
         self.sessions = [session for session in self.sessions if session.job is not job]
+        if job.left and error is not None:
+            self._out.put(job, error)
+        job.left = 0
 
     def run(self) -> None:
         """Choose tokens, run them, and draw from the logits."""
@@ -94,16 +103,37 @@ class Batch:
         self.metrics.computed_tokens.inc(work.tokens)
         row, drawn = 0, 0
         for slot, session in zip(slots, owners, strict=True):
-            session.done += slot.committed
-            if session.reading:
-                self._keep(session)
-            if slot.wanted:
-                drawn += self._check(session, logits[row : row + slot.wanted])
-                row += slot.wanted
+            mine = logits[row : row + slot.wanted]
+            row += slot.wanted
+            with self._guarded(session):
+                drawn += self._took(session, slot.committed, mine)
         if drawn:
             self.metrics.generated(drawn)
         self.sessions = [session for session in self.sessions if session.slot is not None]
         self._take_totals()
+
+    @contextmanager
+    def _guarded(self, session: Session) -> Iterator[None]:
+        """Let an error of one sequence end its request only; a device that fails ends all."""
+        try:
+            yield
+        except DeviceError:
+            raise
+        except Exception:
+            log.exception("a request failed")
+            self.fail(session.job, ApiError(
+                500, "this request could not be computed; the log of the server says why",
+                kind="server_error", code="failed",
+            ))  # fmt: skip
+
+    def _took(self, session: Session, tokens: int, logits: NDArray[np.int32]) -> int:
+        """Note that a pass took tokens of a sequence, and draw; returns how many were drawn."""
+        if session.slot is None:
+            return 0  # another choice of its request has failed
+        session.done += tokens
+        if session.reading:
+            self._keep(session)
+        return self._check(session, logits) if len(logits) else 0
 
     def _begin(self, session: Session, slot: int) -> None:
         """Set up a slot, after as much of the prompt as is known already."""

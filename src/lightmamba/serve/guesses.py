@@ -7,6 +7,7 @@ little. A guess changes when a token comes, never which one.
 """
 
 import heapq
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,7 @@ from lightmamba.serve.jobs import Session
 __all__ = ["Guesses"]
 
 
+log = logging.getLogger(__name__)
 HOPE, FIRST = 0.01, 0.5  # how fast, and to what, a share goes that is not measured
 
 
@@ -51,7 +53,7 @@ class Guesses:
                 more += self._drafting.seconds
                 if -chance * seconds <= tokens * more:
                     break  # the others are right less often
-                if counts[n] >= min(self.most, session.text.left - 1):
+                if not session.drafts or counts[n] >= min(self.most, session.text.left - 1):
                     continue
                 counts[n] += 1
                 total, room = total + 1, room - 1
@@ -60,7 +62,11 @@ class Guesses:
         if not any(counts):
             self._drafting.note(0, 0.0)
         for session, count in zip(sessions, counts, strict=True):
-            session.guess = self._drafted(session, count) if count else []
+            try:
+                session.guess = self._drafted(session, count) if count else []
+            except Exception:
+                log.exception("a drafter failed; its text goes on without guesses")
+                session.guess, session.drafts = [], False
             if not session.guess:
                 session.right += HOPE * (FIRST - session.right)
 

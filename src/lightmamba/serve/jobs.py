@@ -61,6 +61,8 @@ class Session:
         Prompt tokens whose state came from the prefix cache.
     ids : list of int
         Prompt and generated tokens.
+    drafts : bool
+        Whether its tokens are guessed.
     guess : list of int
         Tokens of the running pass that are guessed, behind the last one.
     replay : int
@@ -89,6 +91,7 @@ class Session:
         self.tokens: list[int] = []
         self.ids: list[int] = text.prompt.tolist()
         self.drafter: Drafter | None = None
+        self.drafts = True
         self.guess: list[int] = []
         self.replay, self.right = 0, 0.5
         self.done = self.cached = self.moved = 0

@@ -150,7 +150,7 @@ class Scheduler:
         with self._work:
             self._draining = True
             for job in self._jobs():
-                self._fail(job, self._broken or stopping())
+                self.batch.fail(job, self._broken or stopping())
             self.admission.waiting.clear()
         self._out.flush()
 
@@ -159,7 +159,8 @@ class Scheduler:
         try:
             with self._work:
                 self._drop()
-                self.batch.begin(list(self.admission.admit()))
+                admitted = list(self.admission.admit())
+            self.batch.begin(admitted)  # copies states, for which nobody else has to wait
             self.batch.run()
         except Exception as error:
             self._failed(error)
@@ -175,24 +176,17 @@ class Scheduler:
         now = time.monotonic()
         for job in self._jobs():
             if job.cancelled:
-                self._fail(job, None)
+                self.batch.fail(job, None)
             elif now > self._end:
-                self._fail(job, stopping())
+                self.batch.fail(job, stopping())
             elif now > job.deadline:
                 self.metrics.timed_out.inc()
-                self._fail(job, ApiError(
+                self.batch.fail(job, ApiError(
                     408, f"the request took longer than {job.deadline - job.arrived:g} s; "
                     f"ask for fewer tokens, or try when the server is less busy",
                     kind="server_error", code="timeout",
                 ))  # fmt: skip
         self.admission.forget()
-
-    def _fail(self, job: Job, error: ApiError | None) -> None:
-        """End all sessions of a job."""
-        self.batch.drop(job)
-        if job.left and error is not None:
-            self._out.put(job, error)
-        job.left = 0
 
     def _failed(self, error: Exception) -> None:
         """A pass raised: end what ran, and go on with what waits."""
@@ -201,7 +195,7 @@ class Scheduler:
         answer = ApiError(500, f"{what}; the server goes on, try again", kind="server_error",
                           code="failed")  # fmt: skip
         for job in dict.fromkeys(session.job for session in self.batch.sessions):
-            self._fail(job, answer)
+            self.batch.fail(job, answer)
         try:
             self.backend.recover()
         except Exception as again:

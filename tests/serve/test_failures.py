@@ -1,0 +1,121 @@
+"""What fails for one sequence ends that one; what is slow for one does not hold the lock."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from lightmamba.errors import DeviceError
+from lightmamba.runtime import NgramDrafter
+from lightmamba.serve.errors import ApiError
+from lightmamba.serve.guesses import Guesses
+from lightmamba.serve.jobs import Job
+from tests.serve.counting import Bench, driven
+
+
+def broken(*_: object, **__: object) -> None:
+    raise RuntimeError("a tokenizer that cannot decode this")
+
+
+def errors(bench: Bench, job: Job) -> list[ApiError]:
+    """What a job was sent in place of an answer."""
+    return [item for item in bench.sent.get(job, []) if isinstance(item, ApiError)]
+
+
+@pytest.mark.parametrize("when", ["first", "later"])
+@driven
+def test_a_draw_that_fails_ends_its_request_only(when):
+    bench = Bench()
+    first, poor, last = (bench.ask([n], tokens=5) for n in range(3))
+    bench.run(0 if when == "first" else 2)
+    text: Any = poor.sessions[0].text
+    text.take = broken
+    bench.run()
+    assert [job.sessions[0].tokens for job in (first, last)] == [[1, 2, 3, 4, 5], [3, 4, 5, 6, 7]]
+    (error,) = errors(bench, poor)
+    assert (error.status, errors(bench, first), errors(bench, last)) == (500, [], [])
+    assert "this request could not be computed" in error.message
+    assert bench.backend.recovered == 0
+    assert sorted(bench.scheduler.admission.free) == [0, 1, 2, 3]
+
+
+@driven
+def test_all_choices_of_a_request_end_with_it():
+    bench = Bench()
+    poor, other = bench.ask([1], tokens=5, n=3), bench.ask([2], tokens=5)
+    bench.run(1)
+    text: Any = poor.sessions[0].text
+    text.take = broken
+    bench.run()
+    assert len(errors(bench, poor)) == 1
+    assert other.sessions[0].tokens == [3, 4, 5, 6, 7]
+    assert (bench.scheduler.running, bench.scheduler.waiting) == (0, 0)
+    assert sorted(bench.scheduler.admission.free) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["longest", "put", "has"])
+@driven
+def test_a_cache_that_fails_ends_its_request_only(name):
+    bench = Bench(cache=999)
+    other = bench.ask([3], tokens=90)
+    bench.run(1)
+    setattr(bench.scheduler.batch.cache, name, broken)
+    poor = bench.ask([1] * 300)
+    bench.run()
+    assert errors(bench, poor)[0].status == 500
+    assert len(other.sessions[0].tokens) == 90
+    assert bench.backend.recovered == 0
+
+
+@driven
+def test_a_device_that_fails_between_passes_ends_what_runs():
+    def gone(slot: int, accepted: object = ()) -> None:
+        raise DeviceError("memory answered with an error")
+
+    bench = Bench(cache=999)
+    other, poor = bench.ask([3], tokens=90), bench.ask([1] * 300)
+    backend: Any = bench.backend
+    backend.save = gone
+    bench.run()
+    for job in (other, poor):
+        assert "memory answered with an error; the server goes on" in errors(bench, job)[0].message
+    assert bench.backend.recovered == 1
+
+
+@driven
+def test_a_state_is_restored_while_others_may_submit():
+    """On a device that takes seconds; the event loop must not wait for it."""
+    bench = Bench(cache=9999)
+    bench.ask([1] * 300)
+    bench.run()
+    other, returned = bench.ask([2]), list[bool]()
+    backend: Any = bench.backend
+    restore = backend.restore
+
+    def slow(slot, saved, *rest):
+        asking = threading.Thread(target=bench.scheduler.cancel, args=(other,))
+        asking.start()
+        asking.join(2)
+        returned.append(not asking.is_alive())
+        restore(slot, saved, *rest)
+
+    backend.restore = slow
+    job = bench.ask([1] * 300)
+    bench.run()
+    assert returned == [True]
+    assert job.cached_tokens == 299
+
+
+@driven
+def test_a_drafter_that_fails_guesses_no_more():
+    class Poor(NgramDrafter):
+        def draft(self, ids, most, trial):
+            raise RuntimeError("a model that cannot read this")
+
+    guesses = Guesses(Poor)
+    guesses.note(1, 1.0)
+    bench = Bench(guesses=guesses)
+    job = bench.ask([1], tokens=9)
+    bench.run()
+    assert job.sessions[0].tokens == [2, 3, 4, 5, 6, 7, 8, 9, 0]
+    assert errors(bench, job) == []

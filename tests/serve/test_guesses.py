@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightmamba.compiler import build
 from lightmamba.errors import InputError
+from lightmamba.runtime import ModelDrafter
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve import open_served
 from lightmamba.serve.guesses import Guesses
@@ -32,10 +34,8 @@ def request(n: int) -> dict[str, Any]:
 class Eager(Guesses):
     """Guesses as much as there is room for, whether it pays or not."""
 
-    def make(self, sessions, room):
-        for one in sessions:
-            most = min(MOST, one.text.left - 1)
-            one.guess = self._drafted(one, most) if most else []
+    def _counts(self, sessions, room):
+        return [min(MOST, one.text.left - 1) for one in sessions]
 
 
 @pytest.mark.parametrize("drafter", ["ngram", "itself"])
@@ -100,7 +100,9 @@ def test_a_chat_goes_on_from_its_kept_answer(model, drafter):
 
 def session(right: float, left: int = 100) -> Any:
     """As much of a session as the choice looks at."""
-    drafter = SimpleNamespace(draft=lambda ids, most, trial: list(range(most)))
+    drafter = SimpleNamespace(
+        draft=lambda ids, most, trial: list(range(most)), unread=lambda ids: 1, piece=8
+    )
     text = SimpleNamespace(left=left, trial=None)
     return SimpleNamespace(right=right, text=text, ids=[1], drafter=drafter, guess=[], drafts=True)
 
@@ -126,9 +128,9 @@ def test_one_stream_guesses_much_and_many_little():
 
 
 def test_a_pass_has_room_for_so_many():
+    one, other = session(0.9), session(0.95)
     guesses = Guesses(lambda: one.drafter)
     guesses.note(1, 1.0)
-    one, other = session(0.9), session(0.95)
     guesses.make([one, other], 3)
     assert len(one.guess) + len(other.guess) == 3
 
@@ -142,7 +144,8 @@ def test_hardware_leaves_so_many_undecided():
 
 
 def test_one_slow_pass_is_forgotten():
-    guesses, one = Guesses(lambda: one.drafter), session(0.9)
+    one = session(0.9)
+    guesses = Guesses(lambda: one.drafter)
     made = []
     for n in range(400):
         guesses.make([one], 256)
@@ -154,7 +157,8 @@ def test_one_slow_pass_is_forgotten():
 
 
 def test_a_share_that_is_not_measured_comes_back():
-    guesses, poor = Guesses(lambda: poor.drafter), session(0.0)
+    poor = session(0.0)
+    guesses = Guesses(lambda: poor.drafter)
     guesses.note(1, 1.0)
     passes = 0
     while not poor.guess:
@@ -164,6 +168,62 @@ def test_a_share_that_is_not_measured_comes_back():
     guesses.checked(poor, 0)
     before = poor.right
     assert before < 0.3
+
+
+class Reading:
+    """A model that writes down how many tokens it is fed at once."""
+
+    valid_vocab, logit_exponent = 10, 0
+
+    def __init__(self) -> None:
+        self.fed: list[int] = []
+
+    def empty_state(self, batch: int) -> Any:
+        return SimpleNamespace(fork=lambda: None)
+
+    def forward(self, ids: Any, state: Any) -> Any:
+        self.fed.append(ids.size)
+        return np.zeros((1, 1, 10), np.int32), SimpleNamespace(fork=lambda: state)
+
+
+def test_a_long_prompt_is_read_in_pieces_while_another_text_is_guessed():
+    small = Reading()
+    guesses = Guesses(lambda: ModelDrafter(small, small), 2)
+    guesses.note(1, 1.0)
+    short, long = session(0.9), session(0.9)
+    short.ids, long.ids = [1, 2, 3], [1] * 1000
+    for one in (short, long):
+        one.drafter, one.text.trial = None, lambda: lambda logits, exponent: 7
+    for _ in range(1000 // ModelDrafter.piece):
+        small.fed.clear()
+        guesses.make([long, short], 256)
+        assert sum(small.fed) <= ModelDrafter.piece + MOST + 1
+        assert (short.guess, long.guess) == ([7, 7], [])
+        short.ids += [7, 8]
+        long.ids.append(5)
+    while not long.guess:
+        guesses.make([long, short], 256)
+    assert long.drafter.unread(long.ids) == 0
+
+
+@pytest.mark.parametrize("kind", ["ngram", "itself"])
+def test_what_was_read_in_pieces_is_guessed_the_same(model, kind):
+    made = served(model, drafter=kind).drafter
+    assert made is not None
+    ids = [5, 6, 7, 8, 9, 5, 6, 7] * 6
+
+    def trial() -> Any:
+        return lambda logits, exponent: int(logits.argmax())
+
+    whole, pieces = made(), made()
+    guess = list(whole.draft(ids[:9], 4, trial))
+    assert list(pieces.draft(ids[:9], 4, trial)) == guess
+    ids[9:11] = guess[:2]  # were right
+    while pieces.unread(ids) > 1:
+        before = pieces.unread(ids)
+        pieces.read(ids, 7)
+        assert before - 7 - 4 <= pieces.unread(ids) < before
+    assert list(pieces.draft(ids, 5, trial)) == list(whole.draft(ids, 5, trial))
 
 
 def test_a_device_of_single_tokens_is_refused(tmp_path):

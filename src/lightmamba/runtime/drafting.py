@@ -21,8 +21,8 @@ from lightmamba.runtime.continuation import Decoder
 from lightmamba.runtime.pace import MOST
 
 __all__ = [
-    "Drafter", "HardwareDecoder", "ModelDrafter", "NgramDrafter", "PassDecoder", "Trial",
-    "check_slot", "drafter_of", "most_guesses",
+    "Drafter", "HardwareDecoder", "ModelDrafter", "NgramDrafter", "PassDecoder",
+    "PiecewiseDrafter", "Trial", "check_slot", "drafter_of", "most_guesses",
 ]  # fmt: skip
 
 Trial = Callable[[NDArray[np.int32], int], int]  # logits (1, vocab) and their exponent to an id
@@ -82,6 +82,26 @@ class Drafter(Protocol):
         ...
 
 
+class PiecewiseDrafter(Drafter, Protocol):
+    """A drafter that can read a long text in pieces, so that others need not wait for it.
+
+    Attributes
+    ----------
+    piece
+        Tokens that are read at once, about as fast as the model checks its guesses.
+    """
+
+    piece: int
+
+    def unread(self, ids: Sequence[int]) -> int:
+        """How many of ``ids`` the next call of :meth:`draft` has to read, at most."""
+        ...
+
+    def read(self, ids: Sequence[int], most: int) -> None:
+        """Read up to ``most`` further tokens of ``ids``, but not the last one."""
+        ...
+
+
 class _Ids(Protocol):
     """What has a vocabulary."""
 
@@ -101,6 +121,8 @@ class NgramDrafter:
         Tokens that have to be the same, as many as there are.
     """
 
+    piece = 4096  # some milliseconds
+
     def __init__(self, longest: int = 4, shortest: int = 3) -> None:
         self._sizes = range(longest, shortest - 1, -1)
         self._after: dict[tuple[int, ...], int] = {}  # n-gram: where what followed it begins
@@ -108,16 +130,25 @@ class NgramDrafter:
 
     def draft(self, ids: Sequence[int], most: int, trial: Callable[[], Trial]) -> Sequence[int]:
         """See :class:`Drafter`."""
-        for end in range(self._known + 1, len(ids)):
-            for size in self._sizes:
-                if size <= end:
-                    self._after[tuple(ids[end - size : end])] = end
-        self._known = max(self._known, len(ids) - 1)
+        self.read(ids, len(ids))
         for size in self._sizes:
             at = self._after.get(tuple(ids[-size:])) if size <= len(ids) else None
             if at is not None:
                 return _repeated(ids, at, most)
         return ()
+
+    def unread(self, ids: Sequence[int]) -> int:
+        """See :class:`PiecewiseDrafter`."""
+        return len(ids) - self._known
+
+    def read(self, ids: Sequence[int], most: int) -> None:
+        """See :class:`PiecewiseDrafter`."""
+        last = min(len(ids) - 1, self._known + most)
+        for end in range(self._known + 1, last + 1):
+            for size in self._sizes:
+                if size <= end:
+                    self._after[tuple(ids[end - size : end])] = end
+        self._known = max(self._known, last)
 
 
 def _repeated(ids: Sequence[int], at: int, most: int) -> list[int]:
@@ -142,6 +173,8 @@ class ModelDrafter:
         If the two have different vocabularies.
     """
 
+    piece = 32
+
     def __init__(self, model: Any, vocabulary: _Ids) -> None:
         mine, theirs = model.valid_vocab, vocabulary.valid_vocab
         if mine != theirs:
@@ -156,17 +189,11 @@ class ModelDrafter:
 
     def draft(self, ids: Sequence[int], most: int, trial: Callable[[], Trial]) -> Sequence[int]:
         """See :class:`Drafter`."""
-        right = 0
-        while right < len(self._guess) and self._guess[right : right + 1] == list(
-            ids[self._seen + right : self._seen + right + 1]
-        ):
-            right += 1
-        state, self._seen = self._states[right], self._seen + right
+        state = self._settled(ids)
         if len(ids) == self._seen:  # nothing new to go on from
-            self._states, self._guess = [state], []
             return ()
         logits, state = self.model.forward(np.array([ids[self._seen :]]), state)
-        self._states, self._guess, self._seen = [state], [], len(ids)
+        self._states, self._seen = [state], len(ids)
         draw, found = trial(), []
         for n in range(most):
             found.append(draw(logits[:, -1], self.model.logit_exponent))
@@ -177,8 +204,30 @@ class ModelDrafter:
                 self._guess.append(found[-1])
         return found
 
+    def unread(self, ids: Sequence[int]) -> int:
+        """See :class:`PiecewiseDrafter`."""
+        return len(ids) - self._seen
 
-def drafter_of(name: str, model: QuantizedModel, threads: int) -> Callable[[], Drafter]:
+    def read(self, ids: Sequence[int], most: int) -> None:
+        """See :class:`PiecewiseDrafter`."""
+        state, end = self._settled(ids), min(len(ids) - 1, self._seen + most)
+        if end > self._seen:
+            _, state = self.model.forward(np.array([ids[self._seen : end]]), state)
+            self._states, self._seen = [state], end
+
+    def _settled(self, ids: Sequence[int]) -> Any:
+        """Keep what the text confirms of the last guesses; the state after it."""
+        right = 0
+        while right < len(self._guess) and self._guess[right : right + 1] == list(
+            ids[self._seen + right : self._seen + right + 1]
+        ):
+            right += 1
+        self._states, self._guess = [self._states[right]], []
+        self._seen += right
+        return self._states[0]
+
+
+def drafter_of(name: str, model: QuantizedModel, threads: int) -> Callable[[], PiecewiseDrafter]:
     """What makes a drafter for each text of a model: ``ngram``, or the path of a smaller one.
 
     Raises

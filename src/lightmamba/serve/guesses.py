@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from lightmamba.runtime.drafting import Drafter
+from lightmamba.runtime.drafting import PiecewiseDrafter
 from lightmamba.runtime.pace import FORGET, MOST, Cost, Drafting
 from lightmamba.serve.jobs import Session
 
@@ -33,42 +33,57 @@ class Guesses:
         Guesses of a sequence in a pass.
     """
 
-    def __init__(self, drafter: Callable[[], Drafter], most: int = MOST) -> None:
+    def __init__(self, drafter: Callable[[], PiecewiseDrafter], most: int = MOST) -> None:
         self._drafter, self.most = drafter, min(most, MOST)
+        self._one = drafter()  # of no text
         self._cost = Cost()
         self._drafting = Drafting()
 
     def make(self, sessions: Sequence[Session], room: int) -> None:
-        """Let each session guess what pays, together at most ``room`` tokens."""
-        counts = [0] * len(sessions)
-        if self._cost and sessions:
-            total = len(sessions)
-            tokens, seconds = float(total), self._cost(total)
-            heap = [(-session.right, n) for n, session in enumerate(sessions)]
-            heapq.heapify(heap)
-            while heap and room > 0:
-                chance, n = heapq.heappop(heap)
-                session = sessions[n]
-                more = max(0.0, self._cost(total + 1) - self._cost(total))
-                more += self._drafting.seconds
-                if -chance * seconds <= tokens * more:
-                    break  # the others are right less often
-                if not session.drafts or counts[n] >= min(self.most, session.text.left - 1):
-                    continue
-                counts[n] += 1
-                total, room = total + 1, room - 1
-                tokens, seconds = tokens - chance, seconds + more
-                heapq.heappush(heap, (chance * session.right, n))
+        """Let each session guess what pays, together at most ``room`` tokens.
+
+        A drafter that has much of its text before it reads a piece and guesses later. All of them
+        together read one piece at a time, the shortest rest first, so that no other text waits.
+        """
+        counts = self._counts(sessions, room)
         if not any(counts):
             self._drafting.note(0, 0.0)
-        for session, count in zip(sessions, counts, strict=True):
+        room = self._one.piece
+        for n in sorted(range(len(sessions)), key=lambda n: _unread(sessions[n])):
+            session = sessions[n]
+            session.guess = []
             try:
-                session.guess = self._drafted(session, count) if count else []
+                if counts[n]:
+                    room -= self._draft(session, counts[n], room)
             except Exception:
                 log.exception("a drafter failed; its text goes on without guesses")
-                session.guess, session.drafts = [], False
+                session.drafts = False
             if not session.guess:
                 session.right += HOPE * (FIRST - session.right)
+
+    def _counts(self, sessions: Sequence[Session], room: int) -> list[int]:
+        """How many guesses of each session pay."""
+        counts = [0] * len(sessions)
+        if not (self._cost and sessions):
+            return counts
+        total = len(sessions)
+        tokens, seconds = float(total), self._cost(total)
+        heap = [(-session.right, n) for n, session in enumerate(sessions)]
+        heapq.heapify(heap)
+        while heap and room > 0:
+            chance, n = heapq.heappop(heap)
+            session = sessions[n]
+            more = max(0.0, self._cost(total + 1) - self._cost(total))
+            more += self._drafting.seconds
+            if -chance * seconds <= tokens * more:
+                break  # the others are right less often
+            if not session.drafts or counts[n] >= min(self.most, session.text.left - 1):
+                continue
+            counts[n] += 1
+            total, room = total + 1, room - 1
+            tokens, seconds = tokens - chance, seconds + more
+            heapq.heappush(heap, (chance * session.right, n))
+        return counts
 
     def note(self, tokens: int, seconds: float) -> None:
         """Learn what a pass took in which nobody reads a prompt."""
@@ -79,12 +94,23 @@ class Guesses:
         for n in range(min(len(session.guess), right + 1)):
             session.right += FORGET * ((n < right) - session.right)
 
-    def _drafted(self, session: Session, count: int) -> list[int]:
+    def _draft(self, session: Session, count: int, room: int) -> int:
+        """Guess, or read as much as there is room for; tokens of the room that were read."""
         first = session.drafter is None
-        if session.drafter is None:
-            session.drafter = self._drafter()
+        drafter = session.drafter = session.drafter or self._drafter()
+        unread = drafter.unread(session.ids)
+        few = unread <= MOST + 1  # what a pass gave: no more than a pass of guesses itself
+        if not few and unread > room:
+            if room:
+                drafter.read(session.ids, room)
+            return room
         start = time.perf_counter()
-        found = list(session.drafter.draft(session.ids, count, session.text.trial))
-        if not first:
-            self._drafting.note(len(found), time.perf_counter() - start)
-        return found
+        session.guess = list(drafter.draft(session.ids, count, session.text.trial))
+        if few and not first:
+            self._drafting.note(len(session.guess), time.perf_counter() - start)
+        return 0 if few else unread
+
+
+def _unread(session: Session) -> int:
+    """Tokens that a session's drafter has not read."""
+    return len(session.ids) if session.drafter is None else session.drafter.unread(session.ids)

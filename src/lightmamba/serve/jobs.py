@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.runtime.continuation import Continuation, Step
-from lightmamba.runtime.drafting import Drafter
+from lightmamba.runtime.drafting import PiecewiseDrafter
 from lightmamba.serve.errors import ApiError
 
 __all__ = ["Event", "Job", "Outbox", "Session"]
@@ -90,7 +90,7 @@ class Session:
             self.leader.leads = True
         self.tokens: list[int] = []
         self.ids: list[int] = text.prompt.tolist()
-        self.drafter: Drafter | None = None
+        self.drafter: PiecewiseDrafter | None = None
         self.drafts = True
         self.guess: list[int] = []
         self.replay, self.right = 0, 0.5

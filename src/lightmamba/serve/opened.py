@@ -12,7 +12,7 @@ from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.runtime.devices import check_device, check_speculation, open_named
-from lightmamba.runtime.drafting import Drafter, drafter_of
+from lightmamba.runtime.drafting import PiecewiseDrafter, drafter_of
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve.backend import Backend, DeviceBackend, EngineBackend
 from lightmamba.tokenizer import Tokenizer, check_vocab
@@ -47,7 +47,7 @@ class Served:
     chat_template: str | None = None
     generation_config: Mapping[str, Any] = field(default_factory=dict)
     special_ids: Mapping[str, int | list[int]] = field(default_factory=dict)
-    drafter: Callable[[], Drafter] | None = None
+    drafter: Callable[[], PiecewiseDrafter] | None = None
 
     @property
     def eos_ids(self) -> tuple[int, ...]:

@@ -43,6 +43,7 @@ def test_a_key_file_that_cannot_be_read(run, tmp_path):
     ("flags", "sentence"),
     [
         (("--port", "65536"), "--port must be from 0 to 65535, not 65536; try 8000"),
+        (("--memory-mb", "0"), "--memory-mb must be at least 1, not 0; try 1024"),
         (("--slots", "0"), "--slots must be at least 1, not 0"),
         (("--queue", "0"), "--queue must be at least 1, not 0"),
         (("--max-body", "-1"), "--max-body must be at least 1, not -1"),

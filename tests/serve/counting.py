@@ -33,7 +33,9 @@ class Counting:
     vocab_size = valid_vocab = VOCAB
     logit_exponent = guesses = 0
 
-    def __init__(self, slots: int, pass_tokens: int) -> None:
+    def __init__(self, slots: int, pass_tokens: int, spare: int, token_bytes: int) -> None:
+        self.spare, self.token_bytes = spare, token_bytes
+        self.rooms: dict[int, int] = {}  # of slots that are used, in tokens
         self.slots, self.pass_tokens = slots, pass_tokens
         self.state: list[list[int]] = [[] for _ in range(slots)]
         self.passes: list[list[tuple[int, int]]] = []  # tokens and logits of each slot
@@ -47,8 +49,8 @@ class Counting:
     def seconds(self) -> float:
         return 0.0
 
-    def begin(self, slot: int) -> None:
-        self.state[slot] = []
+    def begin(self, slot: int, room: int) -> None:
+        self.state[slot], self.rooms[slot] = [], room
 
     def run(self, work: Pass) -> NDArray[np.int32]:
         if self.failing:
@@ -65,11 +67,17 @@ class Counting:
     def save(self, slot: int, accepted=()) -> Any:
         return tuple(self.state[slot])
 
-    def restore(self, slot: int, saved: Any) -> None:
-        self.state[slot] = list(saved)
+    def restore(self, slot: int, saved: Any, room: int) -> None:
+        self.state[slot], self.rooms[slot] = list(saved), room
 
-    def size_of(self, saved: Any) -> int:
-        return self.state_bytes
+    def end(self, slot: int) -> None:
+        self.rooms.pop(slot, None)
+
+    def needs(self, tokens: int) -> int:
+        return tokens * self.token_bytes
+
+    def saved_bytes(self, tokens: int) -> int:
+        return self.state_bytes + tokens * self.token_bytes
 
     def saturations(self) -> dict[str, int]:
         return {"residual": 3}
@@ -86,9 +94,10 @@ class Bench:
 
     def __init__(
         self, slots: int = 4, pass_tokens: int = 8, cache: int = 0, queue: int = 99,
-        guesses: Guesses | None = None,
+        guesses: Guesses | None = None, spare: int = 1 << 30, token_bytes: int = 0,
     ):  # fmt: skip
-        self.backend = Counting(slots, pass_tokens)
+        self.backend = Counting(slots, pass_tokens, spare, token_bytes)
+        self.jobs: list[Job] = []
         self.sent: dict[Job, list[Event | ApiError]] = {}
         self.metrics = Metrics("m", "counting")
         self.scheduler = Scheduler(
@@ -113,6 +122,7 @@ class Bench:
             sessions.append(Session(choice, text, leader=sessions[0] if choice else None))
         job = Job(sessions, seconds, per_prompt=n)
         self.scheduler.submit(job)
+        self.jobs.append(job)
         return job
 
     def run(self, passes: int = 99) -> None:

@@ -181,7 +181,7 @@ def test_the_state_after_an_answer_is_kept(model, builds, tokens):
     length, saved = found.scheduler.batch.cache.longest(ids) or (0, None)
     assert length == len(ids) - 1
     ours = found.served.backend
-    ours.restore(2, saved)
+    ours.restore(2, saved, len(ids))
     logits, _ = engine.forward(ids[None], engine.empty_state(1))
     np.testing.assert_array_equal(ours.run(Pass((Slot(2, ids[-1:]),))), logits[0])
 
@@ -194,7 +194,7 @@ def test_a_state_is_saved_and_restored_by_slot(model, builds):
     kept: list[Any] = []
     for slot in range(4):
         for each in (ours, theirs):
-            each.begin(slot)
+            each.begin(slot, 99)
     for _ in range(60):
         slots = []
         for slot in rng.permutation(4)[: rng.integers(1, 3)].tolist():
@@ -208,15 +208,15 @@ def test_a_state_is_saved_and_restored_by_slot(model, builds):
             kept.append((ours.save(slot, accepted), theirs.save(slot, accepted)))
         elif rng.random() < 0.3 and kept:
             mine, other = kept[rng.integers(len(kept))]
-            ours.restore(slot, mine)
-            theirs.restore(slot, other)
+            ours.restore(slot, mine, 0)
+            theirs.restore(slot, other, 0)
             guess.pop(slot, None)
         elif rng.random() < 0.1:
             for each in (ours, theirs):
-                each.begin(slot)
+                each.begin(slot, 99)
             guess.pop(slot, None)
     assert len(kept) > 5
-    assert ours.size_of(kept[0][0]) == sum(map(len, kept[0][0].memory.values()))
+    assert ours.saved_bytes(9) == sum(map(len, kept[0][0].memory.values()))
 
 
 def test_a_device_that_fails_is_reset(model, builds, monkeypatch):

@@ -20,8 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the model's name for clients (that of the file)")
     parser.add_argument("--api-key-file", type=Path, metavar="FILE",
                         help="key that clients must send; or set LIGHTMAMBA_API_KEY")  # fmt: skip
-    parser.add_argument("--slots", type=int, help="sequences computed together (128, or 1 GiB; "
-                             "on a device, as many as it takes in a pass)")  # fmt: skip
+    parser.add_argument("--slots", type=int, help="sequences computed together (128, or as memory "
+                             "allows; on a device, as many as it takes in a pass)")  # fmt: skip
+    parser.add_argument("--memory-mb", type=int, default=1024, metavar="MB",
+                        help="memory of all sequences that run (1024)")  # fmt: skip
     parser.add_argument("--queue", type=int, default=256,
                         help="sequences that may wait, before 429 (256)")  # fmt: skip
     parser.add_argument("--max-tokens", type=int, default=4096, help="per choice (4096)")
@@ -48,6 +50,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError("--record is for one text; try: lightmamba generate BUILD --record FILE")
     if args.slots is not None and args.slots < 1:
         raise InputError(f"--slots must be at least 1, not {args.slots}")
+    if args.memory_mb < 1:
+        raise InputError(f"--memory-mb must be at least 1, not {args.memory_mb}; try 1024")
     settings = Settings(
         host=args.host, port=args.port, api_key=read_key(args.api_key_file), queue=args.queue,
         max_tokens=args.max_tokens, max_prompt=args.max_prompt, max_body=args.max_body,
@@ -70,6 +74,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             served = open_served(
                 Path(args.file), device=args.device, options=parse_options(args.device_option),
                 threads=args.threads, slots=args.slots, name=args.name,
+                memory=args.memory_mb << 20,
                 speculate=None if args.speculate is None else bundled_file(args.speculate),
             )  # fmt: skip
         start = time.monotonic()

@@ -22,7 +22,7 @@ from lightmamba.engine.operations import Operations
 from lightmamba.engine.passes import Passes
 from lightmamba.engine.reference import Reference
 from lightmamba.engine.run import at_once, check, one_by_one
-from lightmamba.engine.state import State
+from lightmamba.engine.state import Layout, State
 from lightmamba.errors import InputError
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Projection
@@ -96,6 +96,11 @@ class Engine:
         accepted or given up by the next one.
         """
         return State.empty(self.model, batch, undecided)
+
+    def state_bytes(self, tokens: int) -> int:
+        """Memory of the state of one sequence of so many tokens, with the room that it grows by."""
+        layout = Layout.of(self.model)
+        return 2 * layout.bytes_of(tokens) - layout.bytes_of(0)
 
     def step(self, ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.int32], State]:
         """Logits (batch, vocab_size) after one token each, (batch,)."""

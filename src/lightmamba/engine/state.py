@@ -61,6 +61,10 @@ class Layout:
         """Layout of some layers alone."""
         return _layout(layers, formats)
 
+    def bytes_of(self, tokens: int) -> int:
+        """Bytes of a sequence of so many tokens, none of them undecided."""
+        return self.size + -(-tokens // PAGE) * self.page
+
     def starts(self, layer: int) -> dict[str, int]:
         """Where each array of a layer begins, in a sequence, in a page or in a recorded token."""
         places = self.layers[layer] | self.tokens[layer] | self.records[layer]
@@ -117,12 +121,19 @@ class Pages:
             more[:have] = self.data
             self.data = more
 
-    def copy(self, tokens: int, places: Iterable[Place]) -> "Pages":
-        """Copy of the first tokens of some arrays; after them, where some were given up, zeros."""
-        pages = Pages(self.data.shape[1], self.data[: -(-tokens // PAGE)].copy())
+    def copy(self, tokens: int, places: Iterable[Place], room: int = 0) -> "Pages":
+        """Copy of the first tokens of some arrays; after them, where some were given up, zeros.
+
+        With ``room`` for so many tokens, those of the copy included.
+        """
+        count = -(-tokens // PAGE)
+        pages = Pages(self.data.shape[1], self.data[:count].copy() if tokens >= room else None)
+        if tokens < room:
+            pages.reserve(room)
+            pages.data[:count] = self.data[:count]
         if tokens % PAGE:
             for place in places:
-                place.of(pages.data[-1:])[0, tokens % PAGE :] = 0
+                place.of(pages.data[count - 1 : count])[0, tokens % PAGE :] = 0
         return pages
 
 
@@ -234,19 +245,23 @@ class State:
         """Make a sequence one that has not begun."""
         self.data[row], self.position[row] = 0, 0
         self.record.accept(row, 0)
+        self.drop(row)
+
+    def drop(self, row: int) -> None:
+        """Free what grew with the tokens of a sequence, which is then to be cleared or put."""
         self.pages[row] = Pages(self.layout.page)
 
-    def put(self, row: int, one: "State") -> None:
-        """Copy the state ``one`` of a single sequence into a row."""
+    def put(self, row: int, one: "State", room: int = 0) -> None:
+        """Copy the state ``one`` of a single sequence into a row, with room for so many tokens."""
         one.record.settled()
         self.record.accept(row, 0)
         self.data[row], self.position[row] = one.data[0], one.position[0]
-        self.pages[row] = one._pages(0)
+        self.pages[row] = one._pages(0, room)
 
-    def _pages(self, row: int) -> Pages:
+    def _pages(self, row: int, room: int = 0) -> Pages:
         """Copy of the pages of a sequence."""
         places = (place for layer in self.layout.tokens for place in layer.values())
-        return self.pages[row].copy(int(self.position[row]), places)
+        return self.pages[row].copy(int(self.position[row]), places, room)
 
     def view(self, rows: slice) -> "State":
         """Some of the sequences themselves: what is written there is written here."""

@@ -101,6 +101,10 @@ class PiecewiseDrafter(Drafter, Protocol):
         """Read up to ``most`` further tokens of ``ids``, but not the last one."""
         ...
 
+    def bytes_for(self, tokens: int, most: int) -> int:
+        """Memory for a text of so many tokens, of which it guesses ``most`` at a time."""
+        ...
+
 
 class _Ids(Protocol):
     """What has a vocabulary."""
@@ -121,7 +125,8 @@ class NgramDrafter:
         Tokens that have to be the same, as many as there are.
     """
 
-    piece = 4096  # some milliseconds
+    piece = 1024  # some milliseconds
+    _bytes = 160  # of an n-gram in the dictionary
 
     def __init__(self, longest: int = 4, shortest: int = 3) -> None:
         self._sizes = range(longest, shortest - 1, -1)
@@ -150,6 +155,10 @@ class NgramDrafter:
                     self._after[tuple(ids[end - size : end])] = end
         self._known = max(self._known, last)
 
+    def bytes_for(self, tokens: int, most: int) -> int:
+        """See :class:`PiecewiseDrafter`."""
+        return tokens * len(self._sizes) * self._bytes
+
 
 def _repeated(ids: Sequence[int], at: int, most: int) -> list[int]:
     """What follows ``at``, and past the end of the text the guess itself."""
@@ -163,7 +172,7 @@ class ModelDrafter:
     Parameters
     ----------
     model : Decoder
-        Its states have ``fork()``.
+        Its states have ``fork()``; for a server it has ``state_bytes(tokens)``, as an engine.
     vocabulary
         The model whose text it guesses, or its decoder.
 
@@ -214,6 +223,10 @@ class ModelDrafter:
         if end > self._seen:
             _, state = self.model.forward(np.array([ids[self._seen : end]]), state)
             self._states, self._seen = [state], end
+
+    def bytes_for(self, tokens: int, most: int) -> int:
+        """See :class:`PiecewiseDrafter`."""
+        return max(1, most) * int(self.model.state_bytes(tokens))
 
     def _settled(self, ids: Sequence[int]) -> Any:
         """Keep what the text confirms of the last guesses; the state after it."""

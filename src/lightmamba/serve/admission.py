@@ -1,25 +1,34 @@
-"""The queue: who gets the next free slot, and who is refused."""
+"""The queue: who gets a slot and memory next, and who is refused."""
 
 import math
 import time
 from collections import deque
 from collections.abc import Iterator
 
-from lightmamba.serve.errors import busy
+from lightmamba.serve.backend import Backend
+from lightmamba.serve.errors import busy, too_long
+from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Job, Session
 
 __all__ = ["Admission"]
 
-HURRY = 0.1  # weight of the last session in the mean time that one holds its slot
+NEWEST = 0.1  # weight of the last session in the mean time that one holds its slot
 
 
 class Admission:
-    """Sessions that wait, and free slots.
+    """Sessions that wait, free slots and free memory.
+
+    A session is let in when there is memory for all tokens that it may have, so that what runs
+    never grows beyond the limit. The first one that is ready is the next: none is overtaken because
+    it needs much. So a state that is kept for followers never takes the room that they need: they
+    wait in front of all that come later, and while they are not ready, their leader has as much.
 
     Parameters
     ----------
-    slots
-        Sessions that may run together.
+    backend
+        Says how many slots there are, and what a sequence needs beyond its slot.
+    guesses
+        What guesses needs memory too.
     queue
         Sessions that may wait.
 
@@ -29,12 +38,16 @@ class Admission:
         The one that waits longest comes first.
     free : list of int
         Slots.
+    limit, used : int
+        Bytes that sequences may have beyond their slots, and what is reserved of it.
     """
 
-    def __init__(self, slots: int, queue: int) -> None:
-        self.slots, self.queue = slots, queue
+    def __init__(self, backend: Backend, guesses: Guesses | None, queue: int) -> None:
+        self.queue, self.limit, self.used = queue, backend.spare, 0
         self.waiting: deque[Session] = deque()
-        self.free = list(range(slots - 1, -1, -1))
+        self.free = list(range(backend.slots - 1, -1, -1))
+        self._backend, self._guesses = backend, guesses
+        self._copies: dict[Session, int] = {}  # bytes of states that followers wait for
         self._seconds = 1.0  # that a session holds its slot, a running mean
 
     def add(self, job: Job) -> None:
@@ -43,33 +56,72 @@ class Admission:
         Raises
         ------
         ApiError
-            429 if too many wait who will get no free slot.
+            400 if there will never be memory for one of its sequences, 429 if too many wait who
+            cannot begin now.
         """
-        if len(self.waiting) - len(self.free) >= self.queue:
-            turns = len(self.waiting) / self.slots
+        for session in job.sessions:
+            session.need = self._backend.needs(session.room)
+            if self._guesses is not None:
+                session.need += self._guesses.bytes_for(session.room)
+            if session.leads:
+                session.copy = self._backend.saved_bytes(len(session.prompt) - 1)
+            if session.need + session.copy > self.limit:
+                prompt = len(session.prompt)
+                need = session.need + session.copy
+                raise too_long(prompt, session.room - prompt, need, self.limit)
+        if self._stuck() >= self.queue:
+            turns = len(self.waiting) / self._backend.slots
             raise busy(min(60, max(1, math.ceil(turns * self._seconds))))
         self.waiting += job.sessions
 
     def admit(self) -> Iterator[Session]:
-        """Give free slots to those that wait longest and are ready."""
+        """Give slots and memory to those that wait longest and are ready."""
         stay: deque[Session] = deque()
         while self.waiting and self.free:
             session = self.waiting.popleft()
-            if session.ready:
+            if not session.ready:
+                stay.append(session)
+            elif self.used + session.need + session.copy <= self.limit:
                 session.slot = self.free.pop()
+                self.used += session.need + session.copy
+                if session.copy:
+                    self._copies[session] = session.copy
                 yield session
             else:
-                stay.append(session)
+                self.waiting.appendleft(session)
+                break
         self.waiting.extendleft(reversed(stay))
 
     def release(self, session: Session) -> None:
-        """Take a session's slot back."""
+        """Take a session's slot back, with the memory that only it used."""
         if session.slot is not None:
+            self._backend.end(session.slot)
             self.free.append(session.slot)
-            session.slot = None
+            self.used -= session.need
+            session.slot = session.drafter = None
             held = time.monotonic() - session.admitted
-            self._seconds += HURRY * (held - self._seconds)
+            self._seconds += NEWEST * (held - self._seconds)
+
+    def followed(self, leader: Session) -> None:
+        """Note that a session took over its leader's state, which is freed after the last one."""
+        leader.followers -= 1
+        if not leader.leads:
+            self.forget_copy(leader)
+
+    def forget_copy(self, leader: Session) -> None:
+        """Free the state that a session's followers would take over."""
+        leader.prefix = None
+        self.used -= self._copies.pop(leader, 0)
 
     def forget(self) -> None:
         """Take those out whose job has ended."""
         self.waiting = deque(session for session in self.waiting if session.job.left)
+
+    def _stuck(self) -> int:
+        """Sessions that wait and would not be let in now."""
+        slots, memory = len(self.free), self.limit - self.used
+        for done, session in enumerate(self.waiting):
+            slots, memory = slots - 1, memory - session.need - session.copy
+            if slots < 0 or memory < 0:
+                return len(self.waiting) - done
+        return 0

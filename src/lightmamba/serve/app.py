@@ -48,7 +48,10 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     """
     metrics = Metrics(served.name, served.backend.device)
     cache = PrefixCache(
-        settings.cache_bytes, served.backend.state_bytes, served.fingerprint, served.backend.size_of
+        settings.cache_bytes,
+        served.backend.saved_bytes(0),
+        served.fingerprint,
+        served.backend.saved_bytes,
     )
     guesses = (
         Guesses(served.drafter, served.backend.guesses) if served.drafter is not None else None

@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.counters import CYCLES, LOSSES
 from lightmamba.engine import Engine, State
-from lightmamba.errors import DeviceError
+from lightmamba.engine.state import Layout
+from lightmamba.errors import DeviceError, InputError
 from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.decoder import seconds_of
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.splitting import carry_out
 
-__all__ = ["Backend", "DeviceBackend", "EngineBackend"]
+__all__ = ["MEMORY", "MIB", "Backend", "DeviceBackend", "EngineBackend"]
 
+MIB = 1 << 20
 MOST_SLOTS = 128
-STATE_BYTES = 1 << 30  # of all slots, unless the operator says how many
+MEMORY = 1 << 30  # bytes of all sequences, unless the operator says how many
+LARGE = 1 << 21  # bytes of a large page: what grows is a multiple
 PASS_TOKENS = 256  # what goes through all layers together and still lies in the cache
 
 
@@ -39,6 +42,10 @@ class Backend(Protocol):
         So many go through the weights together; more are several passes, or one that takes longer.
     guesses
         Tokens of a slot that a pass may leave undecided.
+    state_bytes
+        Of a slot, which are there all the time.
+    spare
+        Bytes for what sequences have beyond their slots: :meth:`needs`, copies and drafters.
     """
 
     device: str
@@ -46,6 +53,7 @@ class Backend(Protocol):
     pass_tokens: int
     guesses: int
     state_bytes: int
+    spare: int
     vocab_size: int
     valid_vocab: int
     logit_exponent: int
@@ -55,8 +63,8 @@ class Backend(Protocol):
         """Passes over the weights so far."""
         ...
 
-    def begin(self, slot: int) -> None:
-        """Make a slot's state that of a sequence that has not begun."""
+    def begin(self, slot: int, room: int) -> None:
+        """Make a slot's state that of a sequence that has not begun, with room for its tokens."""
 
     def run(self, work: Pass) -> NDArray[np.int32]:
         """Run one pass; logits (wanted, vocab_size) of the slots that want them."""
@@ -73,11 +81,18 @@ class Backend(Protocol):
         """
         ...
 
-    def restore(self, slot: int, saved: Any) -> None:
-        """Go on in a slot from a saved state."""
+    def restore(self, slot: int, saved: Any, room: int) -> None:
+        """Go on in a slot from a saved state; ``room`` for tokens is for those of before too."""
 
-    def size_of(self, saved: Any) -> int:
-        """Bytes of a saved state."""
+    def end(self, slot: int) -> None:
+        """Free what a slot has beyond its fixed size."""
+
+    def needs(self, tokens: int) -> int:
+        """Bytes of a sequence beyond its slot, with room for so many tokens."""
+        ...
+
+    def saved_bytes(self, tokens: int) -> int:
+        """Bytes of a saved state after so many tokens."""
         ...
 
     def saturations(self) -> Mapping[str, int]:
@@ -99,26 +114,56 @@ class EngineBackend:
     ----------
     engine : Engine
     slots : int, optional
-        Sequences at a time; by default 128, or as many as 1 GiB of states are.
+        Sequences at a time; by default 128, or as many as there is memory for. Where sequences grow
+        with their tokens, slots take half of the memory at most.
     undecided : int
         Tokens of a sequence that a pass may leave undecided.
+    memory : int
+        Bytes of all sequences.
+    drafter : int
+        Bytes of what guesses for a sequence, at least.
+
+    Raises
+    ------
+    InputError
+        If there is no memory for so many slots and one sequence.
     """
 
     device = "engine"
     pass_tokens = PASS_TOKENS
 
-    def __init__(self, engine: Engine, slots: int | None = None, undecided: int = 0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        slots: int | None = None,
+        undecided: int = 0,
+        *,
+        memory: int = MEMORY,
+        drafter: int = 0,
+    ) -> None:
         self.guesses, self.ran = undecided, 0
-        one = engine.empty_state(1, undecided)
-        self.state_bytes = max(1, one.nbytes)
-        self.slots = slots or max(1, min(MOST_SLOTS, STATE_BYTES // self.state_bytes))
+        self._layout = Layout.of(engine.model)
+        self.state_bytes = max(1, engine.empty_state(1, undecided).nbytes)
+        one = self.needs(1) + self.saved_bytes(1) + drafter  # that runs, and leads another one
+        kept = max(one, memory // 2 if self._layout.page else 0)
+        most = min(MOST_SLOTS, (memory - kept) // (self.state_bytes + drafter))
+        self.slots = slots or max(1, most)
+        self.spare = memory - self.slots * self.state_bytes
+        if self.spare < one:
+            wanted = -(-(self.slots * self.state_bytes + one) // MIB)
+            raise InputError(
+                f"the states of {self.slots} sequences need {wanted} MiB, and there are "
+                f"{memory // MIB}; try --memory-mb {wanted}"
+                + (" or fewer --slots" if self.slots > 1 else "")
+            )
         self.vocab_size, self.valid_vocab = engine.vocab_size, engine.valid_vocab
         self.logit_exponent = engine.logit_exponent
         self._engine, self._state = engine, engine.empty_state(self.slots, undecided)
 
-    def begin(self, slot: int) -> None:
-        """Zero a slot's state."""
+    def begin(self, slot: int, room: int) -> None:
+        """Zero a slot's state, and reserve its pages."""
         self._state.clear(slot)
+        self._state.reserve(slot, room)
 
     def run(self, work: Pass) -> NDArray[np.int32]:
         """One pass over the weights for all slots."""
@@ -136,13 +181,22 @@ class EngineBackend:
         self._state.record.accept(slot, 0)
         return self._state.take(slice(slot, slot + 1), undecided=0)
 
-    def restore(self, slot: int, saved: State) -> None:
-        """Copy a state into a row."""
-        self._state.put(slot, saved)
+    def restore(self, slot: int, saved: State, room: int) -> None:
+        """Copy a state into a row, and reserve its pages."""
+        self._state.put(slot, saved, room)
 
-    def size_of(self, saved: State) -> int:
-        """Bytes of a saved state: those of attention grow with its tokens."""
-        return saved.nbytes
+    def end(self, slot: int) -> None:
+        """Free the pages of a row."""
+        self._state.drop(slot)
+
+    def needs(self, tokens: int) -> int:
+        """Bytes of the pages of a sequence: keys and values of attention grow with its tokens."""
+        pages = self._layout.bytes_of(tokens) - self._layout.bytes_of(0)
+        return -(-pages // LARGE) * LARGE
+
+    def saved_bytes(self, tokens: int) -> int:
+        """Bytes of a saved state, with its pages."""
+        return self._layout.bytes_of(tokens)
 
     def saturations(self) -> Mapping[str, int]:
         """The engine's counters but for ``clipped``, which is intended."""
@@ -167,9 +221,13 @@ class DeviceBackend:
         Of that build.
     name : str
         Kind of device, such as "sim".
+    memory : int
+        Bytes of this computer for copies of states and for drafters.
     """
 
-    def __init__(self, device: Device, model: QuantizedModel, name: str) -> None:
+    def __init__(
+        self, device: Device, model: QuantizedModel, name: str, memory: int = MEMORY
+    ) -> None:
         if device.artifact is None:
             raise DeviceError("load a build first")
         arch, first = device.artifact.arch, device.sequences[0]
@@ -180,10 +238,11 @@ class DeviceBackend:
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
         self.state_bytes = sum(region.bytes for region in first.regions.values())
+        self.spare = memory
         self.ran = self._cycles = 0
         self._fresh = set(range(self.slots))  # slots whose next token is a sequence's first
 
-    def begin(self, slot: int) -> None:
+    def begin(self, slot: int, room: int) -> None:
         """The next token is the first of a sequence."""
         self._fresh.add(slot)
 
@@ -206,13 +265,20 @@ class DeviceBackend:
             self.run(Pass((Slot(slot, np.array(accepted, dtype=np.int64), wanted=0),)))
         return self._device.save_state(slot)
 
-    def restore(self, slot: int, saved: Any) -> None:
+    def restore(self, slot: int, saved: Any, room: int) -> None:
         """Write a state back."""
         self._device.restore_state(saved, slot)
         self._fresh.discard(slot)
 
-    def size_of(self, saved: Any) -> int:
-        """Bytes of a saved state."""
+    def end(self, slot: int) -> None:
+        """Nothing: states on a device do not grow."""
+
+    def needs(self, tokens: int) -> int:
+        """Nothing: the state of a sequence lies on the device."""
+        return 0
+
+    def saved_bytes(self, tokens: int) -> int:
+        """Bytes of a saved state, whatever its tokens."""
         return self.state_bytes
 
     def saturations(self) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ its neighbours.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lightmamba.errors import DeviceError
 from lightmamba.passes import Pass, Slot
+from lightmamba.serve.admission import Admission
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.filling import Unread, shared
@@ -45,8 +46,8 @@ class Batch:
         Speculation, which the backend's passes must have room for.
     out
         Takes the steps.
-    release
-        Called with a sequence that gives its slot back.
+    admission
+        Takes slots and memory back.
 
     Attributes
     ----------
@@ -61,11 +62,11 @@ class Batch:
         metrics: Metrics,
         guesses: Guesses | None,
         out: Outbox,
-        release: Callable[[Session], None],
+        admission: Admission,
     ) -> None:
         self.backend, self.cache, self.metrics, self.guesses = backend, cache, metrics, guesses
         self.sessions: list[Session] = []
-        self._out, self._release = out, release
+        self._out, self._admission = out, admission
         self._turn = 0  # passes that had room for prompts
         self._totals_at = 0.0
         self._ran = backend.ran  # passes that are counted
@@ -75,6 +76,7 @@ class Batch:
         self.sessions += sessions
         for session in sessions:
             session.admitted, session.moved = time.monotonic(), self._turn
+            session.ids = session.prompt.tolist()
             with self._guarded(session):
                 if session.slot is not None:
                     self._begin(session, session.slot)
@@ -82,8 +84,8 @@ class Batch:
     def fail(self, job: Job, error: ApiError | None) -> None:
         """End all sequences of a job, and say why."""
         for session in job.sessions:
-            if session.slot is not None:
-                self._release(session)
+            self._admission.release(session)
+            self._admission.forget_copy(session)
         self.sessions = [session for session in self.sessions if session.job is not job]
         if job.left and error is not None:
             self._out.put(job, error)
@@ -139,7 +141,8 @@ class Batch:
         """Set up a slot, after as much of the prompt as is known already."""
         prompt = session.prompt
         if session.leader is not None:
-            self.backend.restore(slot, session.leader.prefix)
+            self.backend.restore(slot, session.leader.prefix, session.room)
+            self._admission.followed(session.leader)
             session.done = len(prompt) - 1
             return
         self.metrics.prompt_tokens.inc(len(prompt))
@@ -147,14 +150,14 @@ class Batch:
             if (found := self.cache.longest(prompt[:-1])) is not None:
                 session.done, saved = found
                 session.cached = session.done
-                self.backend.restore(slot, saved)
+                self.backend.restore(slot, saved, session.room)
                 if session.leads and session.done == len(prompt) - 1:
                     session.prefix = saved
                 self.metrics.prefix_hits.inc()
                 self.metrics.prefix_tokens.inc(session.done)
                 return
             self.metrics.prefix_misses.inc()
-        self.backend.begin(slot)
+        self.backend.begin(slot, session.room)
         session.done = 0
 
     def _filled(self) -> tuple[list[Slot], list[Session]]:
@@ -211,7 +214,7 @@ class Batch:
         """Keep the state after a part of a prompt, where others may begin there too."""
         prompt, done = session.prompt, session.done
         last = done == len(prompt) - 1
-        cached = self.cache.on and done >= WORTH and (last or done % BLOCK == 0)
+        cached = done >= WORTH and (last or done % BLOCK == 0) and self.cache.takes(done)
         if not (cached or (last and session.leads)) or session.slot is None:
             return
         if cached and not (last and session.leads) and self.cache.has(prompt[:done]):
@@ -255,10 +258,11 @@ class Batch:
             self._out.put(job, Event(session.choice, step))
         if step.finish_reason is None:
             return False
-        if session.keep and self.cache.on and session.slot is not None and session.done >= WORTH:
-            ids = np.array(session.ids[:-1], dtype=np.int64)
+        ids = np.array(session.ids[:-1], dtype=np.int64)
+        worth = session.keep and session.done >= WORTH and self.cache.takes(len(ids))
+        if worth and session.slot is not None:
             self.cache.put(ids, self.backend.save(session.slot, session.guess[: session.replay]))
-        self._release(session)
+        self._admission.release(session)
         job.left -= 1
         if not job.left:
             self.metrics.answer.observe(time.monotonic() - job.arrived)

@@ -6,7 +6,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-__all__ = ["ApiError", "JsonResponse", "busy", "stopping"]
+__all__ = ["BUSY", "ApiError", "JsonResponse", "busy", "stopping", "too_long"]
+
+BUSY = 429  # the status of a server that has enough to do
 
 
 class ApiError(Exception):
@@ -65,9 +67,23 @@ class JsonResponse(Response):
 def busy(seconds: int) -> ApiError:
     """Too much waits already."""
     return ApiError(
-        429, f"the server has as many requests waiting as it may; try again in {seconds} s",
+        BUSY, f"the server has as many requests waiting as it may; try again in {seconds} s",
         kind="rate_limit_error", code="queue_full", headers={"Retry-After": str(seconds)},
     )  # fmt: skip
+
+
+def too_long(prompt: int, tokens: int, need: int, limit: int) -> ApiError:
+    """A sequence needs more memory than all sequences may have, in bytes."""
+    return ApiError(
+        400, f"a prompt of {prompt} tokens and {tokens} to generate need {_mib(need)} MiB, and "
+        f"this server has {_mib(limit)} MiB for sequences; shorten the prompt, ask for fewer "
+        f"max_tokens, or start the server with more --memory-mb", param="max_tokens",
+        code="context_length_exceeded",
+    )  # fmt: skip
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):,.1f}"
 
 
 def stopping() -> ApiError:

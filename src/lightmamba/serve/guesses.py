@@ -39,6 +39,10 @@ class Guesses:
         self._cost = Cost()
         self._drafting = Drafting()
 
+    def bytes_for(self, tokens: int) -> int:
+        """Memory of what guesses for one text of so many tokens."""
+        return self._one.bytes_for(tokens, self.most)
+
     def make(self, sessions: Sequence[Session], room: int) -> None:
         """Let each session guess what pays, together at most ``room`` tokens.
 

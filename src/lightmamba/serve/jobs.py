@@ -60,7 +60,13 @@ class Session:
     cached : int
         Prompt tokens whose state came from the prefix cache.
     ids : list of int
-        Prompt and generated tokens.
+        Prompt and generated tokens, once it has a slot.
+    followers : int
+        Sessions that will take over its state after the prompt.
+    room : int
+        Tokens that it may have, prompt included.
+    need, copy : int
+        Bytes of memory while it has a slot, and of ``prefix``.
     drafts : bool
         Whether its tokens are guessed.
     guess : list of int
@@ -85,11 +91,12 @@ class Session:
     ) -> None:
         self.choice, self.text, self.keep = choice, text, keep
         self.leader = leader if len(text.prompt) > 1 else None
-        self.leads = False
+        self.followers = 0
         if self.leader is not None:
-            self.leader.leads = True
+            self.leader.followers += 1
+        self.room, self.need, self.copy = len(text.prompt) + text.left, 0, 0
         self.tokens: list[int] = []
-        self.ids: list[int] = text.prompt.tolist()
+        self.ids: list[int] = []
         self.drafter: PiecewiseDrafter | None = None
         self.drafts = True
         self.guess: list[int] = []
@@ -104,6 +111,11 @@ class Session:
     def prompt(self) -> NDArray[np.int64]:
         """Ids of the prompt."""
         return self.text.prompt
+
+    @property
+    def leads(self) -> bool:
+        """Whether others wait for its state after the prompt."""
+        return self.followers > 0
 
     @property
     def reading(self) -> bool:

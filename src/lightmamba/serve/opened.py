@@ -14,7 +14,7 @@ from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.runtime.devices import check_device, check_speculation, open_named
 from lightmamba.runtime.drafting import PiecewiseDrafter, drafter_of
 from lightmamba.runtime.pace import MOST
-from lightmamba.serve.backend import Backend, DeviceBackend, EngineBackend
+from lightmamba.serve.backend import MEMORY, Backend, DeviceBackend, EngineBackend
 from lightmamba.tokenizer import Tokenizer, check_vocab
 
 __all__ = ["Served", "open_served"]
@@ -66,6 +66,7 @@ def open_served(
     slots: int | None = None,
     name: str | None = None,
     speculate: str | None = None,
+    memory: int = MEMORY,
 ) -> Served:
     """Open a quantized file or a build.
 
@@ -86,12 +87,15 @@ def open_served(
         What clients call the model; by default the name of the file or directory.
     speculate
         "ngram", or the path of a smaller quantized file: guess tokens, and check several in a pass.
+    memory
+        Bytes of all sequences that run, but for states that lie on a device.
 
     Raises
     ------
     InputError
         If it is neither, is damaged, has no tokenizer, a device is asked to run a file, or to
-        speculate with one token in a pass, or the model that guesses has another vocabulary.
+        speculate with one token in a pass, the model that guesses has another vocabulary, or there
+        is too little memory.
     """
     check_device(device)
     artifact = Artifact.read(path) if device != "engine" or (path / MANIFEST).is_file() else None
@@ -108,11 +112,14 @@ def open_served(
     backend: Backend
     drafter = drafter_of(speculate, model, threads) if speculate is not None else None
     if device == "engine" or artifact is None:
-        backend = EngineBackend(Engine(model, threads=threads), slots, MOST if drafter else 0)
+        backend = EngineBackend(
+            Engine(model, threads=threads), slots, MOST if drafter else 0, memory=memory,
+            drafter=drafter().bytes_for(1, MOST) if drafter else 0,
+        )  # fmt: skip
     else:
         many = 1 if artifact.arch.tokens == 1 else slots or artifact.arch.tokens
         opened = open_named(device, artifact, options, sequences=many)
-        backend = DeviceBackend(opened, model, device)
+        backend = DeviceBackend(opened, model, device, memory)
     return Served(
         name or path.absolute().name.removesuffix(".safetensors"), backend, tokenizer, fingerprint,
         model.chat_template, model.generation_config, model.special_ids, drafter,

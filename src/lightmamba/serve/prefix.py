@@ -40,7 +40,7 @@ class PrefixCache:
     fingerprint
         Of the model; part of every key.
     size
-        Bytes of a state that is to be kept; ``least`` by default.
+        Bytes of the state after so many tokens; ``least`` by default.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class PrefixCache:
         limit: int,
         least: int,
         fingerprint: str,
-        size: Callable[[Any], int] | None = None,
+        size: Callable[[int], int] | None = None,
     ) -> None:
         self.limit, self.used = limit, 0
         self.on = 0 < least <= limit
-        self._size = size or (lambda saved: least)
+        self._size = size or (lambda tokens: least)
         self._start = hashlib.blake2b(fingerprint.encode(), digest_size=32)
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._lengths: Counter[int] = Counter()
@@ -82,11 +82,15 @@ class PrefixCache:
         self._entries.move_to_end(key)
         return True
 
+    def takes(self, tokens: int) -> bool:
+        """Whether the state after so many tokens is small enough to be kept."""
+        return self.on and self._size(tokens) <= self.limit
+
     def put(self, ids: NDArray[np.int64], saved: Any) -> None:
-        """Keep the state after ``ids``."""
-        size = self._size(saved)
-        if not self.on or size > self.limit:
+        """Keep the state after ``ids``, if :meth:`takes` says so."""
+        if not self.takes(len(ids)):
             return
+        size = self._size(len(ids))
         key = self._key(ids)
         if (old := self._entries.pop(key, None)) is not None:
             self._forget(old)

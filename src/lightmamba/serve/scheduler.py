@@ -9,7 +9,7 @@ from lightmamba.errors import DeviceError
 from lightmamba.serve.admission import Admission
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.batch import Batch
-from lightmamba.serve.errors import ApiError, stopping
+from lightmamba.serve.errors import BUSY, ApiError, stopping
 from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Job, Outbox
 from lightmamba.serve.metrics import Metrics
@@ -54,8 +54,8 @@ class Scheduler:
         guesses: Guesses | None = None,
     ) -> None:
         self.backend, self.metrics, self._out = backend, metrics, Outbox()
-        self.admission = Admission(backend.slots, queue)
-        self.batch = Batch(backend, cache, metrics, guesses, self._out, self.admission.release)
+        self.admission = Admission(backend, guesses, queue)
+        self.batch = Batch(backend, cache, metrics, guesses, self._out, self.admission)
         self._work = threading.Condition()
         self._closing = self._draining = False
         self._broken: ApiError | None = None  # what requests are told when nothing runs any more
@@ -66,6 +66,10 @@ class Scheduler:
         metrics.gauge("running_sequences", "Sequences that have a slot.",
                       lambda: float(self.running))  # fmt: skip
         metrics.gauge("slots", "Sequences that may run together.", lambda: float(backend.slots))
+        metrics.gauge("reserved_bytes", "Memory of sequences beyond their slots, at most.",
+                      lambda: float(self.admission.used))  # fmt: skip
+        metrics.gauge("reserved_bytes_limit", "What all of them may have.",
+                      lambda: float(self.admission.limit))  # fmt: skip
         metrics.gauge("prefix_bytes", "Memory of the prefix cache.", lambda: float(cache.used))
         metrics.gauge("prefix_states", "States in the prefix cache.", lambda: float(len(cache)))
 
@@ -119,7 +123,8 @@ class Scheduler:
         Raises
         ------
         ApiError
-            429 if too many wait who will get no free slot, 503 if the server is stopping.
+            400 if a sequence needs more memory than there is, 429 if too many wait who cannot begin
+            now, 503 if the server is stopping.
         """
         with self._work:
             if self._broken is not None:
@@ -128,8 +133,8 @@ class Scheduler:
                 raise stopping()
             try:
                 self.admission.add(job)
-            except ApiError:
-                self.metrics.refused.inc()
+            except ApiError as error:
+                self.metrics.refused.inc(error.status == BUSY)
                 raise
             self._work.notify()
 

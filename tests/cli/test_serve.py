@@ -46,6 +46,7 @@ def test_a_key_file_that_cannot_be_read(run, tmp_path):
         (("--memory-mb", "0"), "--memory-mb must be at least 1, not 0; try 1024"),
         (("--slots", "0"), "--slots must be at least 1, not 0"),
         (("--queue", "0"), "--queue must be at least 1, not 0"),
+        (("--max-requests", "0"), "--max-requests must be at least 1, not 0"),
         (("--max-body", "-1"), "--max-body must be at least 1, not -1"),
         (("--request-seconds", "nan"), "--request-seconds must be above 0, not nan"),
         (("--grace-seconds", "-1"), "--grace-seconds must not be negative"),

@@ -32,6 +32,12 @@ TEMPLATES = {
     "blocks": "a\n  {% if true %}\n  b\n  {% endif %}\nc {{ eos_token }}",
     "namespace": "{% set n = namespace(x=1) %}{% for m in messages %}{% set n.x = n.x + 1 %}"
                  "{% endfor %}{{ n.x }} {{ dict(a=1) }}",
+    "loops": "{% for m in messages %}{{ loop.index }} of {{ loop.length }}{{ loop.last }}"
+             "{{ loop.nextitem }}{% else %}none{% endfor %}"
+             "{% for k, v in {'a': 1}.items() %}{{ k }}{% endfor %}"
+             "{% for x in nothing %}{% else %}none{% endfor %}"
+             "{% for x in [1, [2]] if x != 1 recursive %}{{ x if x is number else loop(x) }}"
+             "{% endfor %}",
     "strings": "{{ messages[0].content.upper().split('E')[0] }}{{ undefined_name }}",
 }  # fmt: skip
 MESSAGES = {
@@ -86,6 +92,30 @@ def test_templates_that_cannot_be(template, sentence):
     with pytest.raises(InputError, match=sentence) as caught:
         render_chat(template, MESSAGES["user"])
     assert "\n" not in str(caught.value)
+
+
+NEVER_ENDING = {
+    "nested": "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
+    "filtered": "{% set r = range(9999) %}{% for a in r %}{% for b in r if b < 0 %}{% endfor %}"
+                "{% endfor %}",
+    "characters": "{% for a in messages[0].content %}{% for b in messages[0].content %}"
+                  "{% endfor %}{% endfor %}",
+    "macro": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}"
+             "{{ m(40) }}",
+    "recursive": "{% for a in [1] recursive %}{{ loop(range(999)) if loop.depth < 9 }}{% endfor %}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("template", NEVER_ENDING.values(), ids=NEVER_ENDING)
+def test_a_template_that_works_too_long_is_refused(template):
+    """It would hold a thread of the server for hours."""
+    with pytest.raises(InputError, match=r"more than 1,000,000 steps; send fewer messages"):
+        render_chat(template, [{"role": "user", "content": "x" * 9999}])
+
+
+def test_a_long_chat_is_rendered():
+    template = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
+    assert render_chat(template, [{"role": "user", "content": "xy"}] * 40_000) == "xy" * 40_000
 
 
 def test_without_jinja2(monkeypatch):

@@ -1,11 +1,14 @@
 """/v1/chat/completions: the checkpoint's template, generation config and ends."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 
+from lightmamba.runtime import render_chat
+from lightmamba.serve import prepare
 from tests.serve.running import expected, running, served, with_chat
 
 MESSAGES: Any = [
@@ -123,3 +126,19 @@ def test_no_template_and_a_template_that_refuses(model):
         with running(served(given)) as server, pytest.raises(openai.BadRequestError) as caught:
             server.client().chat.completions.create(model="demo", messages=MESSAGES)
         assert sentence in caught.value.message
+
+
+def test_a_template_is_rendered_outside_the_event_loop(model, monkeypatch):
+    """It is a stranger's code, and may take long for a short message too."""
+    rendered = []
+
+    def watched(*args: Any, **options: Any) -> str:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        rendered.append(render_chat(*args, **options))
+        return rendered[0]
+
+    monkeypatch.setattr(prepare, "render_chat", watched)
+    with running(served(model)) as server:
+        server.client().chat.completions.create(model="demo", messages=MESSAGES, max_tokens=1)
+    assert rendered == [RENDERED]

@@ -4,12 +4,13 @@ import json
 import os
 import random
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import openai
 import pytest
 
-from tests.serve.running import expected, running, served
+from tests.serve.running import expected, running, served, wait_for
 from tests.serve.test_stop import started
 
 KEY = "a-key-of-ours"
@@ -71,6 +72,24 @@ def test_a_body_that_does_not_come_is_not_waited_for(locked):
         head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n"
         sock.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
         assert b"408" in sock.recv(100)
+
+
+def test_so_many_requests_at_a_time(model):
+    """Bodies that are still arriving count too: each may hold a megabyte."""
+    with running(served(model), max_requests=2) as server, ExitStack() as stack:
+        host, port = server.url.removeprefix("http://").split(":")
+        for _ in range(2):
+            sock = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\n"
+            sock.sendall(head.encode() + b"{")
+        http = server.http()
+        wait_for(lambda: http.get("/health").status_code == 429)
+        refused = http.post("/v1/completions", json=GOOD)
+        assert error(refused, 429)["code"] == "too_many_requests"
+        assert refused.headers["retry-after"] == "1"
+        stack.close()
+        wait_for(lambda: http.get("/health").status_code == 200)
+        assert http.post("/v1/completions", json=GOOD).status_code == 200
 
 
 def test_a_page_of_another_site_cannot_use_the_server(server):

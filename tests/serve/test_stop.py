@@ -1,10 +1,12 @@
 """The program itself: it starts, says where it listens, and stops as it is told."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +15,8 @@ from typing import Any
 import httpx2
 
 from lightmamba.data import demo_file
-from tests.serve.running import expected, wait_for
+from lightmamba.serve import Settings, create_app
+from tests.serve.running import expected, served, wait_for
 
 
 class Process:
@@ -57,6 +60,26 @@ def ask(http: httpx2.Client, url: str, tokens: int) -> Any:
 def running(http: httpx2.Client, url: str) -> int:
     found: int = http.get(f"{url}/health").json()["running"]
     return found
+
+
+def test_the_event_loop_goes_on_while_the_last_pass_ends(model):
+    """Clients are told that the server stops; a pass takes up to seconds."""
+    app, went_on = create_app(served(model), Settings()), threading.Event()
+    found: list[bool] = []
+
+    async def inside() -> None:
+        async with app.router.lifespan_context(app):
+            close = app.state.scheduler.close
+
+            def slow() -> None:
+                found.append(went_on.wait(5))
+                close()
+
+            app.state.scheduler.close = slow
+            asyncio.get_running_loop().call_later(0.05, went_on.set)
+
+    asyncio.run(inside())
+    assert found == [True]
 
 
 def test_a_running_request_is_finished_and_a_new_one_refused(model):

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=4096, help="per choice (4096)")
     parser.add_argument("--max-prompt", type=int, default=32768, help="tokens (32768)")
     parser.add_argument("--max-body", type=int, default=1 << 20, help="bytes of a request (1 MiB)")
+    parser.add_argument("--max-requests", type=int, default=1024, help="at a time (1024)")
     parser.add_argument("--request-seconds", type=float, default=600.0,
                         help="until the last token (600)")  # fmt: skip
     parser.add_argument("--grace-seconds", type=float, default=30.0,
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = Settings(
         host=args.host, port=args.port, api_key=read_key(args.api_key_file), queue=args.queue,
         max_tokens=args.max_tokens, max_prompt=args.max_prompt, max_body=args.max_body,
+        max_requests=args.max_requests,
         request_seconds=args.request_seconds, grace_seconds=args.grace_seconds,
         cache_bytes=args.cache_mb << 20,
     )  # fmt: skip

@@ -5,7 +5,7 @@ strings only, and gets the functions that transformers gives it, so that it rend
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,9 @@ from lightmamba.errors import InputError
 from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["render_chat", "special_words"]
+
+STEPS = 1_000_000  # of loops and macros: about a second
+CALL = 20  # steps that a call of a macro takes
 
 
 def render_chat(
@@ -38,7 +41,8 @@ def render_chat(
     Raises
     ------
     InputError
-        If jinja2 is missing, the template is broken or unsafe, or it refuses the messages.
+        If jinja2 is missing, the template is broken or unsafe, takes more than a million steps, or
+        refuses the messages.
     """
     try:
         from jinja2 import TemplateError
@@ -48,9 +52,10 @@ def render_chat(
             "install it with: pip install 'lightmamba[chat]'"
         ) from error
     try:
+        environment = _environment()
         return str(
-            _environment()
-            .from_string(template)
+            environment
+            .from_string(_counted(environment, template))
             .render(
                 messages=[dict(message) for message in messages], tools=None, documents=None,
                 add_generation_prompt=add_generation_prompt, **(special_tokens or {}),
@@ -89,6 +94,23 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _counted(environment: Any, template: str) -> Any:
+    """The parsed template, whose loops and macros count their steps."""
+    from jinja2 import nodes
+
+    def call(name: str, *given: Any, line: int) -> Any:
+        return nodes.Call(nodes.EnvironmentAttribute(name), [*given], [], None, None, lineno=line)
+
+    tree = environment.parse(template)
+    for each in tree.find_all((nodes.Macro, nodes.For)):
+        if isinstance(each, nodes.For):
+            each.iter = call("counted", each.iter, line=each.lineno)
+        if isinstance(each, nodes.Macro) or each.recursive:
+            step = nodes.ExprStmt(call("step", line=each.lineno), lineno=each.lineno)
+            each.body.insert(0, step)
+    return tree
+
+
 def _environment() -> Any:
     """The sandbox, with the options, filters and functions that templates are written for."""
     from jinja2 import TemplateError, nodes
@@ -120,7 +142,24 @@ def _environment() -> Any:
             sort_keys=sort_keys,
         )  # fmt: skip
 
-    environment = ImmutableSandboxedEnvironment(
+    class Environment(ImmutableSandboxedEnvironment):
+        """The sandbox, which counts the steps of a template."""
+
+        steps = 0
+
+        def step(self, cost: int = CALL) -> None:
+            self.steps += cost
+            if self.steps > STEPS:
+                raise TemplateError(
+                    f"it takes more than {STEPS:,} steps; send fewer messages or shorter ones"
+                )
+
+        def counted(self, items: Iterable[Any]) -> Iterator[Any]:
+            for item in items:
+                self.step(1)
+                yield item
+
+    environment = Environment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
     environment.filters["tojson"] = tojson  # jinja2's own escapes for HTML

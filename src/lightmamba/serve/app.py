@@ -1,5 +1,6 @@
 """The web application: paths, and errors in OpenAI's form."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -62,7 +63,7 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         scheduler.start()
         yield
-        scheduler.close()
+        await asyncio.to_thread(scheduler.close)  # waits for the pass that runs
 
     app = FastAPI(
         title="LightMamba", version=metadata.version("lightmamba"), lifespan=lifespan,

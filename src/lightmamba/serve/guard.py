@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from lightmamba.serve.errors import ApiError
+from lightmamba.serve.errors import BUSY, ApiError
 from lightmamba.serve.settings import Settings, is_loopback
 
 __all__ = ["Guard"]
@@ -37,6 +37,7 @@ class Guard:
 
     def __init__(self, app: App, settings: Settings, count: Callable[[str, int], None]) -> None:
         self._app, self._settings, self._count = app, settings, count
+        self._open = 0  # requests at the moment
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one request; anything but HTTP passes."""
@@ -49,16 +50,28 @@ class Guard:
                 self._count(scope["path"], message["status"])
             await send(message)
 
+        self._open += 1
         try:
             headers = Headers(scope=scope)
             self._check_host(headers)
             self._check_key(headers, scope["path"])
+            self._check_number()
             body = await self._body(headers, receive)
+            if body is not None:
+                await self._app(scope, _replayed(body, receive), counted)
         except ApiError as error:
             await error.response()(scope, receive, counted)
-            return
-        if body is not None:
-            await self._app(scope, _replayed(body, receive), counted)
+        finally:
+            self._open -= 1
+
+    def _check_number(self) -> None:
+        if self._open > self._settings.max_requests:
+            raise ApiError(
+                BUSY, f"the server has {self._settings.max_requests} requests at a time, and no "
+                f"room for this one; try again in 1 s", kind="rate_limit_error",
+                code="too_many_requests",
+                headers={"Retry-After": "1", "Connection": "close"},
+            )  # fmt: skip
 
     def _check_host(self, headers: Headers) -> None:
         """Without a key, refuse names that a page of another site may have given our address."""

@@ -2,9 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ COMPLETION_TOKENS = 16  # where a completion does not say how many, as at OpenAI
 LONG = 8192  # characters: tokenizing more is left to another thread
 
 Ids = NDArray[np.int64]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,12 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     prompt = request.prompt
     one = isinstance(prompt, str) or isinstance(prompt[0], int)
     given = cast("Sequence[str | list[int]]", [prompt] if one else prompt)
-    many = sum(len(each) for each in given if isinstance(each, str)) > LONG
-    prompts = await _run(many, lambda: [_ids(each, served) for each in given])
+
+    def encoded() -> list[Ids]:
+        return [_ids(each, served) for each in given]
+
+    long = sum(len(each) for each in given if isinstance(each, str)) > LONG
+    prompts = await asyncio.to_thread(encoded) if long else encoded()
     texts = [""] * len(prompts)
     if request.echo:
         texts = [each if isinstance(each, str) else _text(each, served) for each in given]
@@ -90,13 +93,9 @@ async def chat(request: ChatRequest, served: Served, settings: Settings) -> Aske
         text = render_chat(template, messages, special_tokens=words)
         return served.tokenizer.encode(text, add_special_tokens=False)
 
-    ids = await _run(sum(len(m["content"]) for m in messages) > LONG, rendered)
+    ids = await asyncio.to_thread(rendered)  # a stranger's code, which may take a second
     tokens = request.max_completion_tokens or request.max_tokens or settings.max_tokens
     return _asked(request, served, settings, [ids], tokens, [""], keep=True)
-
-
-async def _run(elsewhere: bool, work: Callable[[], T]) -> T:
-    return await asyncio.to_thread(work) if elsewhere else work()
 
 
 def _check_model(request: Request, served: Served) -> None:

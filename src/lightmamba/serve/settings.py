@@ -34,6 +34,8 @@ class Settings:
         Choices of one request: prompts times ``n``.
     max_body
         Bytes of a request's body.
+    max_requests
+        Requests at a time, those included whose body is still arriving.
     request_seconds
         Time from a request's arrival to its last token.
     body_seconds
@@ -57,6 +59,7 @@ class Settings:
     max_prompt: int = 32_768
     max_choices: int = 64
     max_body: int = 1 << 20
+    max_requests: int = 1024
     request_seconds: float = 600.0
     body_seconds: float = 30.0
     grace_seconds: float = 30.0
@@ -65,7 +68,9 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
             raise InputError(f"--port must be from 0 to 65535, not {self.port}; try 8000")
-        for name in ("queue", "max_tokens", "max_prompt", "max_choices", "max_body"):
+        for name in (
+            "queue", "max_tokens", "max_prompt", "max_choices", "max_body", "max_requests",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} must be at least 1, not {getattr(self, name)}")

@@ -251,3 +251,28 @@ def test_no_manifest_at_all(tmp_path, text):
         InputError, match="is no build directory; make one with: lightmamba compile"
     ):
         Artifact.read(tmp_path / "none")
+
+
+def test_a_build_whose_replacement_was_interrupted_is_named(tmp_path):
+    write(tmp_path / "b")
+    (tmp_path / ".b.x1").mkdir()
+    (tmp_path / "b").rename(tmp_path / ".b.x1/old")
+    with pytest.raises(InputError) as caught:
+        Artifact.read(tmp_path / "b")
+    said = f"the folder from before is {tmp_path}/.b.x1/old"
+    assert str(caught.value).endswith(said)
+
+
+def test_a_build_is_there_at_every_moment_of_its_replacement(tmp_path, monkeypatch):
+    """Killed wherever a folder is renamed."""
+    write(tmp_path / "b")
+    rename = Path.replace
+
+    def killed(self, target):
+        if self.name.startswith(".b."):
+            raise SystemExit
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    write(tmp_path / "b", order="naive", force=True)
+    assert Artifact.read(tmp_path / "b").order == "naive"

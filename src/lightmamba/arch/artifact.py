@@ -27,6 +27,7 @@ from lightmamba.arch.program import INSTRUCTION_BITS, Instruction, words32
 from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Target
 from lightmamba.errors import InputError, shown
+from lightmamba.files import interrupted, replace_folder
 
 __all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
 
@@ -160,6 +161,7 @@ class Artifact:
                 how = f"{path} --target {target} -o BUILD"
             raise InputError(
                 f"{path} is no build directory; make one with: lightmamba compile {how}"
+                f"{interrupted(path)}"
             ) from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path / MANIFEST} is damaged ({error}); compile again") from error
@@ -292,17 +294,8 @@ class ArtifactWriter:
         text = json.dumps(values, sort_keys=True, indent=1, allow_nan=False)
         (self._aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
         self._aside.chmod(0o755)
-        self._replace()
+        replace_folder(self._aside, self.path)
         return Artifact.read(self.path)
-
-    def _replace(self) -> None:
-        if self.path.exists():
-            old = Path(tempfile.mkdtemp(dir=self._aside.parent, prefix=f".{self.path.name}."))
-            self.path.replace(old / "old")
-            self._aside.replace(self.path)
-            shutil.rmtree(old)
-        else:
-            self._aside.replace(self.path)
 
 
 def _plain(setting: Setting) -> Any:

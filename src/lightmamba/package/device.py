@@ -6,6 +6,7 @@ from pathlib import Path
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.ports import Port
 from lightmamba.errors import InputError
+from lightmamba.files import interrupted
 from lightmamba.package.board import Board
 from lightmamba.package.check import MANIFEST
 from lightmamba.package.contents import MAP
@@ -61,7 +62,7 @@ def packaged_design(folder: Path) -> Design:
     if not (folder / MANIFEST).is_file():
         raise InputError(
             f"{folder} is no package; make one with: "
-            f"lightmamba package BUILD --board NAME -o {folder}"
+            f"lightmamba package BUILD --board NAME -o {folder}{interrupted(folder)}"
         )
     board = json.loads((folder / MAP).read_text(encoding="utf-8"))["board"]
     return design(Artifact.read(folder / DATA), Board.load(board))

@@ -1,6 +1,5 @@
 """Write a package: a folder that goes to a machine with the vendor's tools, and is built there."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from lightmamba.boards.xrt import SOURCE
 from lightmamba.compiler import open_model, sizes
 from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
+from lightmamba.files import replace_folder, sha256_of
 from lightmamba.package.board import Board
 from lightmamba.package.check import MANIFEST, check
 from lightmamba.package.contents import EXECUTABLE, MAP, machine_map, rendered, text_of
@@ -132,7 +132,7 @@ def write_package(
         files = _list(artifact, aside)
         checks = check(made, aside)
         aside.chmod(0o755)
-        _replace(aside, out)
+        replace_folder(aside, out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Package(out, board.name, files, checks, board.tools)
@@ -207,20 +207,7 @@ def _list(artifact: Artifact, folder: Path) -> tuple[str, ...]:
     there = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )
-    lines = [
-        f"{known.get(name) or hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in there
-    ]
+    lines = [f"{known.get(name) or sha256_of(folder / name)}  {name}\n" for name in there]
     (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
     (folder / MANIFEST).chmod(0o644)
     return tuple(sorted([*there, MANIFEST]))
-
-
-def _replace(aside: Path, out: Path) -> None:
-    if not out.exists():
-        aside.replace(out)
-        return
-    old = Path(tempfile.mkdtemp(dir=aside.parent, prefix=f".{out.name}."))
-    out.replace(old / "old")
-    aside.replace(out)
-    shutil.rmtree(old)

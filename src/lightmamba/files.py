@@ -1,0 +1,135 @@
+"""Files and folders that the project wrote: their hashes checked once, folders replaced whole."""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lightmamba.tools import cache_folder
+
+__all__ = ["intact", "interrupted", "replace_folder", "sha256_of"]
+
+CACHE = "checked"  # folder in the user's cache: an empty file for each file that was found right
+REMEMBERED = 30 * 24 * 3600  # seconds after which a file is hashed again
+SETTLED = 1.0  # seconds without a change, before which a file's times say too little
+OLD = "old"  # name of a folder that is being replaced, in a hidden folder next to it
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def intact(
+    path: Path, sha256: str, digest: Callable[[Path], str] = sha256_of, *, again: bool = False
+) -> bool:
+    """Whether a file has a hash.
+
+    A file that had it is not read again for :data:`REMEMBERED` seconds, as long as device, inode,
+    size and the times of its last changes are the same.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sha256
+        Its hash.
+    digest
+        Computes the hash.
+    again
+        Read the file whatever was found before.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    before = _identity(path)
+    name = hashlib.sha256(repr((before, sha256)).encode()).hexdigest()
+    mark = cache_folder(CACHE) / name
+    if not again and _age(mark) < REMEMBERED:
+        return True
+    right = digest(path) == sha256
+    with contextlib.suppress(OSError):  # of a cache that cannot be written
+        if not right:
+            mark.unlink(missing_ok=True)
+        elif before == _identity(path) and time.time_ns() - max(before[3:]) > SETTLED * 1e9:
+            _remember(mark)
+    return right
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _age(mark: Path) -> float:
+    """Seconds since a file was found right; endless if it never was."""
+    try:
+        return abs(time.time() - mark.stat().st_mtime)
+    except OSError:
+        return float("inf")
+
+
+def _remember(mark: Path) -> None:
+    """Make a mark, and delete those that no longer count."""
+    for each in mark.parent.iterdir():
+        if _age(each) >= REMEMBERED:
+            each.unlink(missing_ok=True)
+    mark.touch()
+
+
+def replace_folder(aside: Path, path: Path) -> None:
+    """Put the folder ``aside`` at ``path`` and delete what was there; both are in one folder.
+
+    On Linux the two are exchanged in one step, so that there is a whole folder at ``path`` at every
+    moment. Where that is not possible there is a moment without one; :func:`interrupted` finds the
+    old folder if the program ends just then.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be renamed; the old one is then still in its place.
+    """
+    if not path.exists():
+        aside.replace(path)
+        return
+    if not _exchange(aside, path):
+        hidden = Path(tempfile.mkdtemp(dir=aside.parent, prefix=f".{path.name}."))
+        path.replace(hidden / OLD)
+        try:
+            aside.replace(path)
+        except OSError:
+            (hidden / OLD).replace(path)
+            hidden.rmdir()
+            raise
+        aside = hidden
+    if aside.is_symlink():  # the old one was a link to a folder, which stays
+        aside.unlink()
+    else:
+        shutil.rmtree(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; whether system and file system could."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if call is None:
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(call(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_EXCHANGE) == 0)
+
+
+def interrupted(path: Path) -> str:
+    """End of a sentence about a folder that is missing: where :func:`replace_folder` left it."""
+    found = sorted(path.absolute().parent.glob(f".{path.name}.*/{OLD}")) if path.name else []
+    if path.exists() or not found:
+        return ""
+    return f"; replacing it was interrupted, and the folder from before is {found[-1]}"

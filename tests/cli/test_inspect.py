@@ -5,6 +5,7 @@ import torch
 
 from lightmamba.checkpoint import save_checkpoint
 from lightmamba.config import mamba2_config
+from lightmamba.qmodel import fingerprint
 from tests.support.checkpoints import float_model
 
 
@@ -19,6 +20,17 @@ def test_a_quantized_file(run, world):
     assert found["bytes_per_token"]["projections"] > 100_000
     assert found["origin"]["errors"]["layers.1.out_proj"] < 0.05
     assert 'name = "w8a8"' in found["origin"]["recipe"]
+    assert found["sha256"] == fingerprint(world.plain_file)
+
+
+@pytest.mark.parametrize("verb", [["inspect"], ["generate", "--prompt", "x", "--max-tokens", "1"]])
+def test_a_file_with_a_changed_weight(run, world, tmp_path, verb):
+    data = bytearray(world.worded_file.read_bytes())
+    data[len(data) // 2] ^= 4
+    (tmp_path / "flip.safetensors").write_bytes(data)
+    said = run(verb[0], tmp_path / "flip.safetensors", *verb[1:])
+    assert (said.status, said.out) == (2, "")
+    assert "flip.safetensors: has changed since it was written; copy it again" in said.err
 
 
 def test_a_checkpoint(run, world):
@@ -34,6 +46,7 @@ def test_a_checkpoint(run, world):
 def test_people_get_tables(run, world):
     said = run("inspect", world.worded_file)
     assert (said.status, said.err) == (0, "")
+    assert "hash of all contents, verified" in said.out
     for word in ("d_model", "weight_bits", "projections", "conv_x", "layers.0.in_proj"):
         assert word in said.out
     assert '\nname = "w4a4"\n' in said.out  # the recipe

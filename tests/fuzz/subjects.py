@@ -31,6 +31,7 @@ from tests.fuzz.mutate import (
     with_fault,
 )
 from tests.golden.tiny import FILE
+from tests.qmodel.surgery import sealed
 from tests.support.builders import made_up, random_model, sizes
 
 __all__ = ["SUBJECTS", "Subject", "attempt", "mutant"]
@@ -86,6 +87,7 @@ class Model(Subject):
         (length,) = struct.unpack("<Q", self.data[:8])
         self.header, self.body = json.loads(self.data[8 : 8 + length]), self.data[8 + length :]
         self.metadata = json.loads(self.header["__metadata__"]["lightmamba"])
+        self.own = self.metadata["sha256"]
         names = [name for name in self.header if name != "__metadata__"]
         self.faults = [(None, fault) for fault in single_faults(self.metadata)]
         self.faults += [(name, dtype) for name in names for dtype in DTYPES]
@@ -102,12 +104,14 @@ class Model(Subject):
 
     def _write(self, header: Any) -> None:
         text = json_text(header)
-        self.path.write_bytes(struct.pack("<Q", len(text)) + text + self.body)
+        whole = struct.pack("<Q", len(text)) + text + self.body
+        self.path.write_bytes(sealed(whole, self.own))  # whoever made it has told the truth of it
 
     def damage(self, rng: Random) -> None:
         kind = rng.randrange(10)
         if kind == 0:
-            self.path.write_bytes(mutate_bytes(rng, self.data))
+            data = mutate_bytes(rng, self.data)
+            self.path.write_bytes(sealed(data, self.own) if rng.random() < 0.8 else data)
             return
         header: Any = dict(self.header)
         if kind < 7:

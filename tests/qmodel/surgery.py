@@ -1,5 +1,6 @@
-"""Take a quantized model file apart and put it together wrongly."""
+"""Take a quantized model file apart and put it together wrongly, with a right hash."""
 
+import io
 import json
 import struct
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from lightmamba.qmodel import QuantizedModel
+from lightmamba.qmodel.seal import digest
 from tests.golden.tiny import FILE
 
 Tensors = dict[str, NDArray[Any]]
@@ -25,6 +27,18 @@ def parts() -> tuple[dict[str, Any], Tensors]:
         return json.loads(file.metadata()["lightmamba"]), tensors
 
 
+def sealed(data: bytes, own: str) -> bytes:
+    """The bytes of a file with their true hash in the place of ``own``, wherever its header has it.
+
+    So that a change is not refused for its hash alone. A file whose header is cut is left alone.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    if end > len(data):
+        return data
+    found = digest(io.BytesIO(data), own)
+    return data[:end].replace(own.encode(), found.encode()) + data[end:]
+
+
 def write(
     path: Path,
     metadata: Callable[[dict[str, Any]], Any] = lambda _: None,
@@ -32,9 +46,10 @@ def write(
 ) -> Path:
     """Write the golden model after changes to its parts."""
     header, found = parts()
+    own = header["sha256"]
     metadata(header)
     tensors(found)
-    path.write_bytes(save(found, {"lightmamba": json.dumps(header)}))
+    path.write_bytes(sealed(save(found, {"lightmamba": json.dumps(header)}), own))
     return path
 
 
@@ -45,7 +60,8 @@ def write_header(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     header = json.loads(data[8 : 8 + length])
     change(header)
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    whole = struct.pack("<Q", len(text)) + text + data[8 + length :]
+    path.write_bytes(sealed(whole, parts()[0]["sha256"]))
     return path
 
 

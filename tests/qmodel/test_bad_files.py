@@ -1,5 +1,6 @@
 """Whatever is wrong with a file gets one sentence that names the file and the fault."""
 
+import hashlib
 import json
 import struct
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from safetensors.numpy import save
 
 from lightmamba.errors import InputError
-from lightmamba.qmodel import load, load_sizes
+from lightmamba.qmodel import fingerprint, load, load_sizes
 from tests.golden.tiny import FILE, OLD
 from tests.qmodel.surgery import write, write_header
 
@@ -100,7 +101,7 @@ def test_a_file_of_version_1(read):
     with pytest.raises(InputError) as caught:
         read(OLD)
     assert str(caught.value) == (
-        f"{OLD}: of version 1, but this program reads version 2; make it again with: "
+        f"{OLD}: of version 1, but this program reads version 3; make it again with: "
         "lightmamba quantize CKPT -o FILE"
     )
 
@@ -138,10 +139,10 @@ def mixer(header: dict[str, Any]) -> Any:
 
 
 METADATA = [
-    (lambda h: h.update(version=3), "of version 3, but this program reads version 2"),
+    (lambda h: h.update(version=4), "of version 4, but this program reads version 3"),
     (
         lambda h: h.update(version=1),
-        "reads version 2; make it again with: lightmamba quantize",
+        "reads version 3; make it again with: lightmamba quantize",
     ),
     (lambda h: h.update(version="1"), "version must be a whole number, not '1'"),
     (lambda h: h.pop("version"), "version is missing"),
@@ -311,3 +312,44 @@ def test_the_optional_parts_are_optional(tmp_path):
     assert model.tokenizer is None
     assert model.chat_template is None
     assert model.plain
+
+
+def test_every_flipped_byte_is_found(tmp_path):
+    """Of tensors, metadata, header or the hash itself: no change of the file loads."""
+    path, data = tmp_path / "m.st", FILE.read_bytes()
+    said = set()
+    for at in range(0, len(data), 3):
+        changed = bytearray(data)
+        changed[at] ^= 1 << at % 8
+        path.write_bytes(changed)
+        with pytest.raises(InputError) as caught:
+            load(path)
+        said.add(str(caught.value))
+    assert (
+        f"{path}: has changed since it was written; copy it again, or make it again with: "
+        "lightmamba quantize CKPT -o FILE"
+    ) in said
+
+
+@pytest.mark.parametrize("read", [load, load_sizes, fingerprint])
+def test_a_weight_that_was_changed(tmp_path, read):
+    path, data = tmp_path / "m.st", bytearray(FILE.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="has changed since it was written; copy it again"):
+        read(path)
+
+
+def test_a_file_without_a_hash(tmp_path):
+    path = write(tmp_path / "m.st", lambda header: header.pop("sha256"))
+    refuse(path, "carries no hash of its contents; make it again with: lightmamba quantize CKPT")
+    path = write(tmp_path / "m.st", lambda header: header.update(sha256="f"))
+    refuse(path, "sha256 must be 64 hexadecimal digits, not 'f'; make it again with")
+
+
+def test_the_hash_is_that_of_the_file_with_zeros_in_its_place():
+    data = FILE.read_bytes()
+    own = fingerprint(FILE)
+    assert data.count(own.encode()) == 1
+    blank = data.replace(own.encode(), b"0" * 64)
+    assert hashlib.sha256(blank).hexdigest() == own

@@ -86,11 +86,13 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
 
 def _file(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, table
-    from lightmamba.qmodel import load
+    from lightmamba.qmodel import fingerprint, load
 
+    sha256 = fingerprint(Path(args.model), again=True)
     model = load(Path(args.model))
     result: dict[str, Any] = {
         "kind": "quantized model",
+        "sha256": sha256,
         "config": model.config.as_dict(),
         "formats": asdict(model.formats),
         "valid_vocab": model.valid_vocab,
@@ -102,6 +104,7 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
         "origin": model.origin,
     }
     if not args.json:
+        fields("hash of all contents, verified", {"sha256": sha256})
         _shape(result["config"])
         fields("formats", result["formats"])
         parts = model.bytes_per_token()

@@ -1,10 +1,10 @@
 """The waist: the quantized model, in memory and as a file. Nothing below it knows of floats."""
 
 from lightmamba.qmodel.check import validate
-from lightmamba.qmodel.file import load, load_sizes, save, to_bytes
+from lightmamba.qmodel.file import fingerprint, load, load_sizes, save, to_bytes
 from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 
 __all__ = [
     "QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table",
-    "load", "load_sizes", "save", "to_bytes", "validate",
+    "fingerprint", "load", "load_sizes", "save", "to_bytes", "validate",
 ]  # fmt: skip

@@ -28,10 +28,11 @@ from lightmamba.plain import restore, take
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.layout import DTYPES, Matrix, matrices, mixer_tensors, tensors
 from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
+from lightmamba.qmodel.seal import BLANK, check_seal, seal
 
-__all__ = ["KEY", "VERSION", "load", "load_sizes", "save", "to_bytes"]
+__all__ = ["KEY", "VERSION", "fingerprint", "load", "load_sizes", "save", "to_bytes"]
 
-KEY, VERSION = "lightmamba", 2
+KEY, VERSION = "lightmamba", 3
 NUMBERS = ("base", "act_base", "acc_shift", "input_scale_exp", "input_shift_exp")
 WHOLE = ("valid_vocab", "residual_exp", "logit_exp", "eps")
 OBJECTS = ("origin", "generation_config", "special_ids")
@@ -74,7 +75,7 @@ def save(model: QuantizedModel, path: Path, *, force: bool = False) -> int:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             _write(model, file)
             file.flush()
             size = os.fstat(file.fileno()).st_size
@@ -94,11 +95,12 @@ def load(path: Path) -> QuantizedModel:
     Raises
     ------
     InputError
-        If it is missing, not a quantized model, cut short, or not what its metadata says.
+        If it is missing, not a quantized model, cut short, not what its metadata says, or has
+        changed since it was written.
     """
     path = Path(path)
     with _opened(path) as handle:
-        model = _read(handle, _mapped(path))
+        model = _read(handle, _mapped(path), _checked(handle, path))
     log.info(
         "model %s: %s bytes, %d layers of %d, %d-bit weights, %d-bit activations", path,
         f"{path.stat().st_size:,}", model.config.n_layer, model.config.d_model,
@@ -113,10 +115,31 @@ def load_sizes(path: Path) -> tuple[ModelConfig, Formats]:
     Raises
     ------
     InputError
-        If it is missing or not a quantized model.
+        If it is missing, not a quantized model, or has changed since it was written.
     """
-    with _opened(Path(path)) as handle:
-        return _sizes(_metadata(handle))
+    path = Path(path)
+    with _opened(path) as handle:
+        return _sizes(_checked(handle, path))
+
+
+def fingerprint(path: Path, *, again: bool = False) -> str:
+    """Hash that a file carries, which is that of its bytes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    again
+        Read it whole, even if it was found right before and has not changed since.
+
+    Raises
+    ------
+    InputError
+        If it is missing, not a quantized model, or has changed since it was written.
+    """
+    path = Path(path)
+    with _opened(path) as handle:
+        return cast(str, _checked(handle, path, again=again)["sha256"])
 
 
 @contextmanager
@@ -167,6 +190,7 @@ def _header(model: QuantizedModel) -> dict[str, Any]:
         "head": _linear_numbers(model.head),
         "layers": layers,
         "chat_template": model.chat_template,
+        "sha256": BLANK,
         **{name: getattr(model, name) for name in (*WHOLE, *OBJECTS)},
     }
 
@@ -197,6 +221,7 @@ def _write(model: QuantizedModel, out: IO[bytes]) -> None:
         assert tensor.dtype == NUMPY[dtype], name
         assert tensor.shape == shape, name
         out.write(np.ascontiguousarray(tensor).data)
+    seal(out, 8 + head.rindex(BLANK.encode()))  # no key that is sorted behind it is a text
 
 
 def _plain(name: str, value: NDArray[Any]) -> Stored:
@@ -250,6 +275,13 @@ def _metadata(handle: Any) -> dict[str, Any]:
     return cast(dict[str, Any], header)
 
 
+def _checked(handle: Any, path: Path, *, again: bool = False) -> dict[str, Any]:
+    """The project's entry of the metadata of a file that has the hash that it carries."""
+    header = _metadata(handle)
+    check_seal(path, header, again=again)
+    return header
+
+
 def _number(text: str) -> float:
     """A number that can be written again: JSON has no infinity, though Python reads one."""
     if not math.isfinite(number := float(text)):
@@ -279,14 +311,13 @@ def _mapped(path: Path) -> Tensors:
     return found
 
 
-def _read(handle: Any, mapped: Tensors) -> QuantizedModel:
+def _read(handle: Any, mapped: Tensors, header: dict[str, Any]) -> QuantizedModel:
     """Model of an open file."""
-    header = _metadata(handle)
     c, f = _sizes(header)
     numbers = take(header, "layers", list)
     if len(numbers) != c.n_layer:
         raise InputError(f"has numbers for {len(numbers)} layers, expected {c.n_layer}")
-    found = _checked(handle, mapped, c, f)
+    found = _arrays(handle, mapped, c, f)
     layers = []
     for i, (entry, sizes) in enumerate(zip(numbers, c.layers, strict=True)):
         at = f"layers.{i}"
@@ -328,7 +359,7 @@ def _mixer(found: Tensors, at: str, entry: dict[str, Any], sizes: Sizes) -> Mixe
     return cast(Mixer, restore(kind, entry, f"{at}.mixer", sizes=sizes, **values))
 
 
-def _checked(handle: Any, mapped: Tensors, c: ModelConfig, f: Formats) -> Tensors:
+def _arrays(handle: Any, mapped: Tensors, c: ModelConfig, f: Formats) -> Tensors:
     """Every tensor, each of the right type and shape, none missing and none too many."""
     must, may = tensors(c, f)
     names = set(handle.keys())

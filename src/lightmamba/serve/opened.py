@@ -1,6 +1,5 @@
 """Open what is served: a quantized file, or a build, on the engine or on a device."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from lightmamba.arch.artifact import MANIFEST, Artifact
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
-from lightmamba.qmodel import QuantizedModel, load
+from lightmamba.qmodel import QuantizedModel, fingerprint, load
 from lightmamba.runtime.devices import check_device, check_speculation, open_named
 from lightmamba.runtime.drafting import PiecewiseDrafter, drafter_of
 from lightmamba.runtime.pace import MOST
@@ -140,6 +139,4 @@ def _model(path: Path, artifact: Artifact | None) -> tuple[QuantizedModel, str]:
             f"{path} is a folder, neither a quantized file nor a build; "
             f"make a file with: lightmamba quantize {path} -o m.safetensors"
         )
-    model = load(path)
-    with path.open("rb") as file:
-        return model, hashlib.file_digest(file, "sha256").hexdigest()
+    return load(path), fingerprint(path)

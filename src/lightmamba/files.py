@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import os
 import shutil
@@ -62,7 +63,8 @@ def intact(
         if not right:
             mark.unlink(missing_ok=True)
         elif before == _identity(path) and time.time_ns() - max(before[3:]) > SETTLED * 1e9:
-            _remember(mark)
+            _forget_old(mark.parent)
+            mark.touch()
     return right
 
 
@@ -79,12 +81,12 @@ def _age(mark: Path) -> float:
         return float("inf")
 
 
-def _remember(mark: Path) -> None:
-    """Make a mark, and delete those that no longer count."""
-    for each in mark.parent.iterdir():
-        if _age(each) >= REMEMBERED:
-            each.unlink(missing_ok=True)
-    mark.touch()
+@functools.cache
+def _forget_old(folder: Path) -> None:
+    """Delete marks that no longer count, once in a process."""
+    for mark in folder.iterdir():
+        if _age(mark) >= REMEMBERED:
+            mark.unlink(missing_ok=True)
 
 
 def replace_folder(aside: Path, path: Path) -> None:

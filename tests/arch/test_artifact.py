@@ -10,9 +10,11 @@ import pytest
 
 from lightmamba.arch.artifact import Artifact, ArtifactWriter, Region, build_hash
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.manifest import seal
 from lightmamba.arch.program import Instruction, Op, words32
 from lightmamba.arch.target import Target
 from lightmamba.errors import InputError
+from tests.fuzz.mutate import single_faults, with_fault
 
 PROGRAM = [Instruction(Op.END, {})]
 ARCH = Target.load("tiny").machine
@@ -105,7 +107,7 @@ def test_damage_is_noticed(tmp_path):
     image = tmp_path / "b" / "images" / "a.bin"
     image.write_bytes(b"abcdf")
     with pytest.raises(InputError, match=r"a.bin has changed since it was compiled; compile again"):
-        Artifact.read(tmp_path / "b").verify()
+        Artifact.read(tmp_path / "b")
     image.write_bytes(b"abcd")
     with pytest.raises(InputError, match=r"a.bin is missing or cut short; compile again"):
         Artifact.read(tmp_path / "b")
@@ -114,10 +116,32 @@ def test_damage_is_noticed(tmp_path):
         Artifact.read(found.path)
 
 
+def test_every_changed_entry_of_the_manifest_is_found(tmp_path):
+    """Also the target's clock, rates and names, which no value of an image or register shows."""
+    write(tmp_path / "b")
+    manifest = tmp_path / "b" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    faults = single_faults({name: values[name] for name in ("target", "model", "registers")})
+    mutants = [json.dumps(with_fault(values, path, value)) for path, value in faults]
+    changed = [text for text in mutants if text != json.dumps(values)]
+    assert len(changed) > 400
+    for text in changed:
+        manifest.write_text(text)
+        with pytest.raises(InputError, match=r"manifest.json is damaged \(.*\); compile again"):
+            Artifact.read(tmp_path / "b")
+    values["target"]["clock_mhz"] += 1.0
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="an entry has changed since it was compiled"):
+        Artifact.read(tmp_path / "b")
+    values["target"]["clock_mhz"] -= 1.0
+    manifest.write_text(json.dumps(values))
+    Artifact.read(tmp_path / "b")
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 1}, "is of version 1, but this program reads 3"),
+        ({"version": 1}, "is of version 1, but this program reads 4; make it again with: "),
         ({"arch": {"lanes": 0}}, "is damaged (arch: lanes must be in 1..64, not 0); compile again"),
         ({"arch": {"colour": 0}}, "is damaged ([arch] has no key colour; it has"),
         ({"arch": {"lanes": "4"}}, "is damaged (arch.lanes must be a whole number, not '4')"),
@@ -153,7 +177,7 @@ def test_a_damaged_manifest(tmp_path, change, sentence):
 
 
 @pytest.mark.parametrize("entry", ["target", "arch", "hash", "order", "regions", "registers",
-                                   "model", "files"])  # fmt: skip
+                                   "model", "files", "sha256"])  # fmt: skip
 def test_a_manifest_without_an_entry(tmp_path, entry):
     refuse_manifest(tmp_path, lambda values: values.pop(entry), f"is damaged ({entry} is missing)")
 
@@ -235,6 +259,8 @@ def refuse_manifest(folder, lie, sentence):
     manifest = folder / "b" / "manifest.json"
     values = json.loads(manifest.read_text())
     lie(values)
+    if "sha256" in values:
+        values["sha256"] = seal(values)  # or every change would be refused for its hash alone
     manifest.write_text(json.dumps(values))
     with pytest.raises(InputError, match=re.escape(sentence)) as caught:
         Artifact.read(folder / "b")

@@ -3,7 +3,8 @@
 import pytest
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.compiler import open_model
+from lightmamba.arch.target import Target
+from lightmamba.compiler import build, open_model
 from lightmamba.formats import Formats
 from lightmamba.qmodel import load
 
@@ -14,7 +15,6 @@ def test_a_file(run, world, tmp_path):
     build = tmp_path / "build"
     found = run("compile", world.worded_file, *IMAGES, "-o", build, "--json").json
     artifact = Artifact.read(build)
-    artifact.verify()
     assert found["build"] == str(build)
     assert found["lanes"] == 4
     assert (
@@ -26,6 +26,40 @@ def test_a_file(run, world, tmp_path):
     assert found["instructions"] == 8
     assert (build / "model.safetensors").read_bytes() == world.worded_file.read_bytes()
     assert open_model(artifact).config == load(world.worded_file).config
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("inspect", "{build}"),
+        ("generate", "{build}", "--prompt", "I", "--max-tokens", "2"),
+        ("evaluate", "{build}", "--text", "{root}/text"),
+        ("serve", "{build}", "--port", "0"),
+        ("selftest", "{build}", "--device", "uio"),
+        ("simulate", "{build}"),
+        ("report", "{build}", "-o", "{root}/page.html"),
+    ],
+    ids=lambda verb: verb[0],
+)
+def test_a_build_with_a_changed_model_is_refused_by_every_verb(run, changed, verb):
+    words = [word.format(root=changed.parent, build=changed) for word in verb]
+    said = run(*words)
+    assert (said.status, said.out) == (2, "")
+    assert f"{changed}/model.safetensors has changed since it was compiled; compile" in said.err
+
+
+@pytest.fixture(scope="module")
+def changed(world, tmp_path_factory):
+    """A build whose model has lost a bit after it was compiled."""
+    folder = tmp_path_factory.mktemp("changed")
+    (folder / "text").write_text("It was a dark and stormy night.")
+    model = load(world.worded_file)
+    build(model, Target.load("tiny"), folder / "build", source=world.worded_file)
+    path = folder / "build/model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return folder / "build"
 
 
 def test_a_shape(run, tmp_path):

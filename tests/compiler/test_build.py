@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
+from lightmamba.arch.manifest import seal
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build, open_model
 from lightmamba.config import SHAPES
@@ -116,6 +117,7 @@ def test_a_build_that_does_not_say_its_model(tmp_path):
     manifest = tmp_path / "build" / "manifest.json"
     values = json.loads(manifest.read_text())
     values["model"] = {"kind": "guess"}
+    values["sha256"] = seal(values)
     manifest.write_text(json.dumps(values))
     with pytest.raises(InputError, match="does not say which model it runs"):
         open_model(Artifact.read(tmp_path / "build"))

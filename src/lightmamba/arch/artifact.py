@@ -12,6 +12,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,18 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig, build_hash
-from lightmamba.arch.manifest import PROGRAM, Stored, entries
+from lightmamba.arch.manifest import PROGRAM, Stored, entries, seal
 from lightmamba.arch.place import Place, Region, Setting, extents, resolve
 from lightmamba.arch.program import INSTRUCTION_BITS, Instruction, words32
 from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Target
 from lightmamba.errors import InputError, shown
-from lightmamba.files import interrupted, replace_folder
+from lightmamba.files import intact, interrupted, replace_folder
 
 __all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
 
 log = logging.getLogger(__name__)
-VERSION = 3
+VERSION = 4
 MANIFEST, VERILOG, MODEL = "manifest.json", "top.v", "model.safetensors"
 CHUNK = 1 << 22  # bytes that are hashed at once
 
@@ -127,31 +128,58 @@ class Artifact:
         except ValueError as error:  # of an opcode or condition that there is not
             raise InputError(f"{self.path / PROGRAM} is no program ({error})") from error
 
-    def verify(self) -> None:
-        """Hash every file.
+    def verify(self, *, again: bool = True) -> None:
+        """Compare every file with its hash.
+
+        Parameters
+        ----------
+        again
+            Read them all, even those that were found right before and have not changed since.
 
         Raises
         ------
         InputError
             If one is not what was written.
         """
-        for name, stored in self.files.items():
-            with open(self.path / name, "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != stored.sha256:
-                    raise InputError(f"{self.path / name} has changed since it was compiled; "
-                                     f"compile again with --force")  # fmt: skip
+
+        def right(name: str) -> bool:
+            return intact(self.path / name, self.files[name].sha256, again=again)
+
+        with ThreadPoolExecutor() as pool:
+            try:
+                found = dict(zip(self.files, pool.map(right, self.files), strict=True))
+            except OSError as error:
+                raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+        if wrong := [name for name in found if not found[name]]:
+            raise InputError(f"{self.path / wrong[0]} has changed since it was compiled; "
+                             f"compile again with --force")  # fmt: skip
 
     @staticmethod
-    def read(path: Path, target: str = "tiny") -> "Artifact":
-        """Open a build directory; sizes of all files are checked, hashes by :meth:`verify`.
+    def read(path: Path, target: str = "tiny", *, again: bool = False) -> "Artifact":
+        """Open a build directory whose files are those that were written.
 
-        ``target`` is what the error names as an example.
+        Parameters
+        ----------
+        path
+            The directory.
+        target
+            Named as an example where ``path`` is none.
+        again
+            As for :meth:`verify`.
 
         Raises
         ------
         InputError
-            If it is none, of another version, incomplete, or something in its manifest is wrong.
+            If it is none, of another version, incomplete, a file has changed, or something in its
+            manifest is wrong.
         """
+        artifact = Artifact._described(path, target)
+        artifact.verify(again=again)
+        return artifact
+
+    @staticmethod
+    def _described(path: Path, target: str = "tiny") -> "Artifact":
+        """Open a build directory; of its files only the sizes are checked."""
         path = Path(path)
         try:
             values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -168,7 +196,8 @@ class Artifact:
         version = values.get("version") if isinstance(values, dict) else None
         if version != VERSION:
             raise InputError(
-                f"{path} is of version {shown(version)}, but this program reads {VERSION}"
+                f"{path} is of version {shown(version)}, but this program reads {VERSION}; make it "
+                f"again with: lightmamba compile MODEL --target {target} -o {path} --force"
             )
         try:
             artifact = Artifact(path=path, **entries(values))
@@ -291,11 +320,12 @@ class ArtifactWriter:
             "model": model,
             "files": {name: asdict(stored) for name, stored in files.items()},
         }
+        values["sha256"] = seal(values)
         text = json.dumps(values, sort_keys=True, indent=1, allow_nan=False)
         (self._aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
         self._aside.chmod(0o755)
         replace_folder(self._aside, self.path)
-        return Artifact.read(self.path)
+        return Artifact._described(self.path)  # just hashed while it was written
 
 
 def _plain(setting: Setting) -> Any:

@@ -4,6 +4,8 @@ A manifest may come from somebody else, so names are checked before they are use
 number must be in the range that hardware, driver and simulator accept.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +20,7 @@ from lightmamba.arch.target import CHOICES, Target
 from lightmamba.errors import shown
 from lightmamba.plain import build, checked
 
-__all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries"]
+__all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries", "seal"]
 
 ORDERS = ("reordered", "naive")  # of the rows of in_proj
 PROGRAM = "program.bin"
@@ -40,6 +42,12 @@ class Stored:
     sha256: str
 
 
+def seal(values: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest without its entry ``sha256``, as one line of JSON with sorted keys."""
+    rest = {name: value for name, value in values.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def entries(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of an ``Artifact``, all but its path, from the manifest's plain values.
 
@@ -50,10 +58,12 @@ def entries(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     for name, kind in (("target", dict), ("arch", dict), ("hash", int), ("order", str),
                        ("regions", list), ("registers", dict), ("model", dict),
-                       ("files", dict)):  # fmt: skip
+                       ("files", dict), ("sha256", str)):  # fmt: skip
         if name not in values:
             raise ValueError(f"{name} is missing")
         checked(values[name], kind, name)
+    if values["sha256"] != seal(values):
+        raise ValueError("an entry has changed since it was compiled")
     target, arch = Target.from_dict(values["target"]), ArchConfig.from_dict(values["arch"])
     _check_machine(target, arch, values["hash"])
     if values["order"] not in ORDERS:

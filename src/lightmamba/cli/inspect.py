@@ -61,8 +61,7 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.artifact import Artifact
     from lightmamba.cli.show import fields, table
 
-    artifact = Artifact.read(Path(args.model))
-    artifact.verify()
+    artifact = Artifact.read(Path(args.model), again=True)
     result: dict[str, Any] = {
         "kind": "build",
         "target": artifact.target.name,

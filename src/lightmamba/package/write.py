@@ -12,6 +12,7 @@ from typing import Any
 
 from lightmamba.arch.artifact import MANIFEST as BUILD
 from lightmamba.arch.artifact import VERILOG, Artifact
+from lightmamba.arch.manifest import seal
 from lightmamba.boards.xrt import SOURCE
 from lightmamba.compiler import open_model, sizes
 from lightmamba.errors import InputError
@@ -185,6 +186,7 @@ def _manifest(artifact: Artifact) -> str:
     """The build's manifest without the Verilog, which lies in ``rtl/``."""
     values = json.loads((artifact.path / BUILD).read_text(encoding="utf-8"))
     values["files"].pop(VERILOG, None)
+    values["sha256"] = seal(values)
     return text_of(values)
 
 

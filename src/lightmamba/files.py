@@ -1,4 +1,4 @@
-"""Files and folders that the project wrote: their hashes checked once, folders replaced whole."""
+"""What the project wrote: files whose hashes are checked once, arrays, folders replaced whole."""
 
 import contextlib
 import ctypes
@@ -9,12 +9,16 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lightmamba.tools import cache_folder
 
-__all__ = ["intact", "interrupted", "replace_folder", "sha256_of"]
+__all__ = ["intact", "interrupted", "replace_folder", "sha256_of", "sha256_of_arrays"]
 
 CACHE = "checked"  # folder in the user's cache: an empty file for each file that was found right
 REMEMBERED = 30 * 24 * 3600  # seconds after which a file is hashed again
@@ -27,6 +31,15 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of arrays in the order of their names, with names, types and shapes."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
 
 
 def intact(

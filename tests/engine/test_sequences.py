@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lightmamba.engine import Engine, State
+from lightmamba.errors import InputError
 from tests.engine.models import assert_same_state, case
 from tests.support.builders import random_model, sizes, token_ids
 
@@ -118,6 +119,23 @@ def test_a_saved_state_goes_on(tmp_path):
     first, second = engine.forward(ids, state), engine.forward(ids, loaded)
     np.testing.assert_array_equal(first[0], second[0])
     assert_same_state(first[1], second[1])
+
+
+def test_a_saved_state_that_has_changed_is_refused():
+    """One bit of the bytes or of a position; a state without its hash."""
+    model = case("w4a4")
+    engine, ids = Engine(model), token_ids(model.config, 2, 4)
+    _, state = engine.forward(ids, engine.empty_state(2))
+    for name, at in (("data", (1, 77)), ("position", 0), ("sha256", 31)):
+        arrays = state.arrays()
+        arrays[name] = arrays[name].copy()
+        arrays[name][at] ^= 1
+        with pytest.raises(InputError, match="saved state has changed since it was saved; compute"):
+            State.of_arrays(state.layout, arrays)
+    arrays = state.arrays()
+    del arrays["sha256"]
+    with pytest.raises(InputError, match="has changed since it was saved"):
+        State.of_arrays(state.layout, arrays)
 
 
 def test_real_valued_logits():

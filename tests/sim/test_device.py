@@ -1,5 +1,6 @@
 """The host's side of a device, on the copying machine, whose registers lie as the real ones do."""
 
+import pickle
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -143,6 +144,22 @@ def test_state_is_saved_and_restored(ready):
     cut = replace(saved, memory=dict(saved.memory) | {"state": np.zeros(4095, np.uint8)})
     with pytest.raises(InputError, match=r"the saved state has 4095 bytes.*of another model"):
         ready.restore_state(cut)
+
+
+def test_a_saved_state_that_has_changed_is_refused(ready):
+    """Also one that was kept in a file; nothing is written to the device."""
+    ready.start(0, fresh=True)
+    ready.wait()
+    saved = ready.save_state()
+    kept = bytearray(pickle.dumps(saved))
+    ready.restore_state(pickle.loads(kept))
+    kept[kept.index(saved.memory["conv_state"].tobytes()) + 50] ^= 4
+    with pytest.raises(InputError, match="saved state has changed since it was saved; compute it"):
+        ready.restore_state(pickle.loads(kept))
+    saved.memory["state"][9] ^= 1
+    with pytest.raises(InputError, match="saved state has changed since it was saved"):
+        ready.restore_state(saved)
+    assert ready.save_state().memory["state"][9] == saved.memory["state"][9] ^ 1
 
 
 def test_a_state_of_another_build_is_refused(ready, tmp_path):

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from lightmamba.blocks import part
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.engine.record import Record
+from lightmamba.errors import InputError
+from lightmamba.files import sha256_of_arrays
 from lightmamba.formats import Formats
 from lightmamba.native.arena import LINE, Arena
 from lightmamba.numerics.attention import PAGE
@@ -99,6 +101,10 @@ def _placed(
     return places, at
 
 
+def _hash(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex(sha256_of_arrays(arrays)), np.uint8)
+
+
 class Pages:
     """Pages of the tokens of one sequence.
 
@@ -167,10 +173,14 @@ class State:
         return len(self.position)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Copies by name, for ``numpy.savez``; :meth:`of_arrays` makes the state of them again."""
+        """Copies by name, for ``numpy.savez``; :meth:`of_arrays` makes the state of them again.
+
+        ``sha256`` (32,) uint8 is the hash of all the others.
+        """
         one = self.fork()
         pages = {f"pages{row}": pages.data for row, pages in enumerate(one.pages)}
-        return {"data": one.data, "position": one.position, **pages}
+        arrays: dict[str, NDArray[Any]] = {"data": one.data, "position": one.position, **pages}
+        return arrays | {"sha256": _hash(arrays)}
 
     @staticmethod
     def of_arrays(layout: Layout, arrays: Mapping[str, NDArray[Any]]) -> "State":
@@ -180,6 +190,8 @@ class State:
         ------
         ValueError
             If they are not of states of this layout.
+        InputError
+            If they have changed since they were saved.
         """
         position = np.array(arrays["position"], np.int64)
         state = State.of_layout(layout, position)
@@ -192,6 +204,10 @@ class State:
             raise ValueError(
                 f"data has the shape {arrays['data'].shape}, but this model's is {state.data.shape}"
             )
+        others = {name: arrays[name] for name in arrays if name != "sha256"}
+        if "sha256" not in arrays or not np.array_equal(arrays["sha256"], _hash(others)):
+            raise InputError("the saved state has changed since it was saved; compute it again "
+                             "from the tokens of its sequences")  # fmt: skip
         state.data[...] = arrays["data"]
         return state
 

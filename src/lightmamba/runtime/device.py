@@ -6,7 +6,7 @@ gives is in :mod:`lightmamba.runtime.primitives`.
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from lightmamba.arch.place import Region
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.files import sha256_of_arrays
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.primitives import Flags
 from lightmamba.runtime.resident import Resident, reach, residents
@@ -42,11 +43,22 @@ class DeviceState:
         State of the SSM and of the convolution, as the gates keep it.
     build : str
         Fingerprint of the build that left it.
+    sha256 : str
+        Of all of these.
     """
 
     position: int
     memory: Mapping[str, NDArray[np.uint8]]
     build: str
+    sha256: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha256", self.digest())
+
+    def digest(self) -> str:
+        """SHA-256 of what it holds now."""
+        said = {"position": np.array(self.position), "build": np.array(self.build)}
+        return sha256_of_arrays({**self.memory, **said})
 
 
 class Device(Results):
@@ -279,7 +291,8 @@ class Device(Results):
         Raises
         ------
         InputError
-            If it is of another build: another model, or gates that keep their state otherwise.
+            If it is of another build: another model, or gates that keep their state otherwise; or
+            has changed since it was saved.
         """
         artifact = self._loaded()
         self._settled()
@@ -295,6 +308,11 @@ class Device(Results):
                     f"the saved {name} has {len(state.memory[name])} bytes, but that of "
                     f"{artifact.path} has {region.bytes}; it is of another model"
                 )
+        if state.digest() != state.sha256:
+            raise InputError(
+                "the saved state has changed since it was saved; compute it again from the tokens "
+                "of its sequence"
+            )
         for name, region in mine.regions.items():
             self.write_memory(region.channel, self.address(region), state.memory[name])
         mine.begin()

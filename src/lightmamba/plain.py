@@ -176,8 +176,11 @@ def _expected(what: str) -> str:
 
 
 def _at(values: Any, path: str) -> Any:
-    """The value at a place as msgspec writes it: ``.name[3].other``."""
-    for name, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", path):
+    """The value at a place as msgspec writes it: ``.name[3].other``.
+
+    Of an entry of a table with any keys, ``.name[...]``, the table: msgspec does not say which.
+    """
+    for name, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", path.partition("[...]")[0]):
         values = values[name] if name else values[int(index)]
     return values
 

@@ -1,5 +1,7 @@
 """The self-test passes on the simulator in the place of a board, and sees what is wrong."""
 
+import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -7,9 +9,10 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.artifact import Artifact
-from lightmamba.boards.selftest import PASSES, STEPS, Expected, expected, self_test
+from lightmamba.boards.selftest import PASSES, PROBE, STEPS, Expected, expected, self_test
 from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
+from lightmamba.errors import InputError
 from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
 from lightmamba.sim import SimDevice, open_device
 from tests.sim.machines import CONFIG, TARGET, compiled
@@ -167,13 +170,78 @@ def test_what_is_wrong_is_found_by_its_step(
 
 
 def test_expected_results_without_passes(several):
-    """Of a package that is older than these steps."""
+    """Of hardware of one token."""
     artifact, right = several
-    old = {name: value for name, value in right.to_dict().items() if name != "chunk"}
     with open_device(artifact, placement=anywhere(4)) as device:
-        found = results(device, artifact, Expected.from_dict(old))
+        found = results(device, artifact, replace(right, chunk={}))
     assert found[-1] == (
         "chunk", False, "the expected results have no passes; make the package again",
+    )  # fmt: skip
+
+
+ZEROS = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("change", "step", "named", "there"),
+    [
+        ({"images": {"lane0": ZEROS}}, "memory", "lane0", "conv_params"),
+        ({"layer": {"conv_state": ZEROS}}, "one layer", "conv_state", "conv_state, state"),
+        ({"token": {"logits": ZEROS}}, "one token", "logits", "conv_state, logits, state"),
+        ({"token": {"moon": ZEROS}}, "one token", "moon", "conv_state, logits, state"),
+    ],
+)
+def test_expected_results_that_leave_something_out(
+    device, build, right, change, step, named, there
+):
+    """A step that has nothing to compare with would pass whatever the device does."""
+    *_, (last, passed, problem) = results(device, build, replace(right, **change))
+    assert (last, passed) == (step, False)
+    assert f"the expected results are of {named}, but this build has {there}" in problem
+    assert problem.endswith("; make the package again")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"ids": None}, "self_test.ids is missing"),
+        ({"chunk": None}, "self_test.chunk is missing"),
+        ({"images": None}, "self_test.images is missing"),
+        ({"tokens": {}}, "self_test has no key tokens; it has build, program, layer, token, ids"),
+        ({"ids": [1]}, "self_test: ids has 1 entries, expected 8"),
+        ({"ids": "12345678"}, "self_test.ids must be a list, not '12345678'"),
+        ({"layer": {}}, "self_test: layer names nothing to compare"),
+        ({"token": {}}, "self_test: token names nothing to compare"),
+        ({"images": {}}, "self_test: images names nothing to compare"),
+        ({"token": {"logits": 5}}, "self_test.token[...] must be a text, not {'logits': 5}"),
+        ({"token": {"logits": "5"}}, "self_test: token.logits must be 64 hexadecimal digits"),
+        ({"program": []}, "self_test: program must be words of 32 bits, at least one"),
+        ({"program": [1 << 32]}, "self_test: program must be words of 32 bits, at least one"),
+    ],
+)
+def test_expected_results_that_cannot_be_read(right, change, sentence):
+    values = {
+        name: value for name, value in (right.to_dict() | change).items() if value is not None
+    }
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        Expected.from_dict(values)
+
+
+def test_every_byte_of_the_images_is_read_back(device, build, right, monkeypatch):
+    """One bit in the middle of the memory, far from both ends of its region."""
+    region = max((r for r in build.regions if r.file is not None), key=lambda r: r.bytes)
+    place = SimDevice.place
+
+    def loses(self, artifact, regions):
+        place(self, artifact, regions)
+        at = self.address(region) + region.bytes // 2
+        kept = self.read_memory(region.channel, at, 1)
+        self.write_memory(region.channel, at, kept ^ 8)
+
+    assert region.bytes > 3 * PROBE
+    monkeypatch.setattr(SimDevice, "place", loses)
+    assert results(device, build, right)[-1] == (
+        "memory", False, f"{region.name} in {region.channel} is not what was loaded"
     )  # fmt: skip
 
 
@@ -191,3 +259,9 @@ def test_a_recorded_session_played_back(device, build, right, tmp_path):
     played = ReplayDevice(tmp_path / "session")
     assert results(played, build, right) == wanted
     played.finish()
+    calls = [json.loads(line) for line in (tmp_path / "session").read_text().splitlines()]
+    loaded = [r.bytes for r in build.regions if r.file is not None]
+    read = [one for one in calls if one.get("call") == "read_memory"]
+    unchanged = [one["count"] for one in read if one["gives"] is None]
+    assert set(loaded) <= set(unchanged)  # read back as they were written, so not in it once more
+    assert len(unchanged) < len(read)

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from lightmamba.arch.artifact import Artifact
+from lightmamba.boards.selftest import expected
 from lightmamba.runtime.devices import device_names
 from lightmamba.runtime.recording import ReplayDevice
 from tests.sim.machines import CONFIG, TARGET, compiled
@@ -59,14 +61,31 @@ def test_the_self_test(run, build, tmp_path):
     found = json.loads(said.out)
     assert (said.status, found["passed"], found["problem"]) == (0, True, None)
     wrong = tmp_path / "expected.json"
-    wrong.write_text(
-        json.dumps({"build": "x", "program": [], "layer": {}, "token": {}, "ids": [1]})
-    )
+    values = expected(Artifact.read(build)).to_dict()
+    wrong.write_text(json.dumps({"self_test": values | {"build": "x"}}))
     said = run("selftest", build, "--device", "sim", "--expected", wrong, "--json")
     found = json.loads(said.out)
     assert (said.status, found["passed"]) == (1, False)
     assert found["steps"] == {"registers": True, "memory": False}
     assert "another build" in found["problem"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "self_test must be a table, not []"),
+        ('{"self_test": null}', "self_test must be a table, not None"),
+        ('{"self_test": {"program": [1]}}', "self_test.build is missing"),
+        ('{"self_test": {"bild": ""}}', "self_test has no key bild; it has build, program, layer,"),
+    ],
+)
+def test_what_are_no_expected_results(run, build, tmp_path, text, reason):
+    file = tmp_path / "expected.json"
+    file.write_text(text)
+    refused = run("selftest", build, "--device", "sim", "--expected", file).refusal
+    assert f"{file} does not hold expected results ({reason}" in refused
+    assert refused.rstrip().endswith("make the package again, or leave --expected out")
 
 
 @pytest.mark.parametrize(

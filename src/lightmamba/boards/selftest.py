@@ -5,14 +5,15 @@ so the machine with the board needs neither the float model nor time.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact, build_hash
+from lightmamba.arch.artifact import Artifact, Region, build_hash
 from lightmamba.arch.program import words32
 from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.compiler import open_model, plan
@@ -21,8 +22,9 @@ from lightmamba.compiler.states import memory_of, state_bytes
 from lightmamba.engine import Engine, State
 from lightmamba.errors import DeviceError
 from lightmamba.passes import Pass, Slot
+from lightmamba.plain import restore
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.runtime.device import Device
+from lightmamba.runtime.device import CHUNK, Device
 
 __all__ = ["Expected", "Step", "expected", "self_test", "steps_of"]
 
@@ -31,7 +33,8 @@ PASSES = ("chunk", "guesses", "batch")  # of hardware of several tokens
 TOKENS = 8  # of the chain; a multiple of those of a pass
 TOKEN = 1  # that all begin with
 PATTERNS = (0x5A5A5A5A, 0xA5A5A5A5, 0xFFFFFFFF, 0)
-PROBE = 4096  # bytes at both ends of each channel's memory
+PROBE = 4096  # bytes at both ends of each region that begins empty
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,13 @@ class Expected:
     chunk : {name: sha256}
         Of the regions that the chain's tokens leave, and of the logits of those that fit the last
         pass; of hardware of one token nothing.
+    images : {region: sha256}
+        Of the regions that are loaded.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to compare in one of them, or something that cannot be.
     """
 
     build: str
@@ -59,7 +69,20 @@ class Expected:
     layer: Mapping[str, str]
     token: Mapping[str, str]
     ids: tuple[int, ...]
-    chunk: Mapping[str, str] = field(default_factory=dict)
+    chunk: Mapping[str, str]
+    images: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != TOKENS:
+            raise ValueError(f"ids has {len(self.ids)} entries, expected {TOKENS}")
+        if not self.program or not all(0 <= word < 1 << 32 for word in self.program):
+            raise ValueError("program must be words of 32 bits, at least one")
+        for name in ("layer", "token", "chunk", "images"):
+            hashes = getattr(self, name)
+            if not hashes and name != "chunk":
+                raise ValueError(f"{name} names nothing to compare")
+            if wrong := [key for key, one in hashes.items() if not SHA256.fullmatch(one)]:
+                raise ValueError(f"{name}.{wrong[0]} must be 64 hexadecimal digits")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -67,9 +90,14 @@ class Expected:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Expected":
-        """Invert :meth:`to_dict`."""
-        lists = {name: tuple(values[name]) for name in ("ids", "program")}
-        return Expected(**{**values, **lists})
+        """Invert :meth:`to_dict`.
+
+        Raises
+        ------
+        InputError
+            If a key is missing or unknown, or a value is of another type or cannot be.
+        """
+        return restore(Expected, values, "self_test")
 
 
 @dataclass(frozen=True)
@@ -112,7 +140,12 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
     if arch.tokens > 1:
         logits, state = _after(engine, [TOKEN, *ids][:TOKENS])
         chunk = _hashes(artifact, state, logits[-arch.tokens :])
-    return Expected(artifact.fingerprint, tuple(words), layer, token, tuple(ids), chunk)
+    images = {
+        region.name: artifact.files[region.file].sha256
+        for region in artifact.regions
+        if region.file is not None
+    }
+    return Expected(artifact.fingerprint, tuple(words), layer, token, tuple(ids), chunk, images)
 
 
 def _after(engine: Engine, ids: list[int]) -> tuple[NDArray[np.int32], State]:
@@ -179,21 +212,35 @@ class _Test:
                     raise DeviceError(f"register {name} kept {found:#x} of {pattern:#x}")
 
     def memory(self) -> None:
-        """Every channel keeps bytes at both of its ends, and the images are what was loaded."""
+        """Empty regions keep bytes at both ends; the others hold the images, in every byte."""
         d = self.device
         if self.wanted.build != self.artifact.fingerprint:
             raise DeviceError("the expected results are of another build; make the package again")
         d.load(self.artifact, sequences=self.artifact.arch.tokens)
+        loaded = [region for region in self.artifact.regions if region.file is not None]
+        self._same_names(self.wanted.images, [region.name for region in loaded])
         for region in self.artifact.regions:
             if region.file is None:
                 self._pattern(region.channel, d.address(region), region.bytes)
-                continue
-            image = self.artifact.image(region)
-            for at in {0, max(0, len(image) - PROBE)}:
-                part = np.asarray(image[at : at + PROBE])
-                found = d.read_memory(region.channel, d.address(region) + at, len(part))
-                if not np.array_equal(found, part):
-                    raise DeviceError(f"{region.name} in {region.channel} is not what was loaded")
+            elif self._read_back(region) != self.wanted.images[region.name]:
+                raise DeviceError(f"{region.name} in {region.channel} is not what was loaded")
+
+    def _read_back(self, region: Region) -> str:
+        """Hash of what lies in memory, in the pieces in which it was written."""
+        found, address = hashlib.sha256(), self.device.address(region)
+        for at in range(0, region.bytes, CHUNK):
+            count = min(CHUNK, region.bytes - at)
+            part = self.device.read_memory(region.channel, address + at, count)
+            found.update(np.ascontiguousarray(part).data)
+        return found.hexdigest()
+
+    def _same_names(self, right: Mapping[str, str], there: Iterable[str]) -> None:
+        """Refuse results that leave something out, or name what there is not."""
+        if set(right) != set(there):
+            raise DeviceError(
+                f"the expected results are of {', '.join(sorted(right)) or 'nothing'}, but this "
+                f"build has {', '.join(sorted(there))}; make the package again"
+            )
 
     def _pattern(self, channel: str, address: int, size: int) -> None:
         count = min(PROBE, size)
@@ -225,14 +272,14 @@ class _Test:
         memory = memory_of(self.artifact)
         sizes = dict.fromkeys(self.wanted.layer, memory.state_beats * memory.state_beat)
         sizes["conv_state"] = memory.conv_stride
-        self._compare(self.wanted.layer, sizes)
+        self._compare(self.wanted.layer, sizes, logits=False)
         d.reset()
 
     def one_token(self) -> None:
         """All layers and the head."""
         self.device.start(TOKEN, fresh=True)
         self.device.wait()
-        self._compare(self.wanted.token, {})
+        self._compare(self.wanted.token)
         if self.device.next_token() != self.wanted.ids[0]:
             raise DeviceError(f"the next token is {self.device.next_token()}, "
                               f"not {self.wanted.ids[0]}")  # fmt: skip
@@ -261,7 +308,7 @@ class _Test:
         if not self.wanted.chunk:
             raise DeviceError("the expected results have no passes; make the package again")
         self._finish(0)
-        self._compare(self.wanted.chunk, {})
+        self._compare(self.wanted.chunk)
 
     def guesses(self) -> None:
         """The same tokens, some of them guesses first: all right, and all but the last."""
@@ -306,7 +353,7 @@ class _Test:
     def _state(self, sequence: int) -> None:
         """What a sequence has left must be what all known tokens leave."""
         left = {name: right for name, right in self.wanted.chunk.items() if name != "logits"}
-        self._compare(left, {}, sequence)
+        self._compare(left, sequence=sequence, logits=False)
 
     def _last(self) -> None:
         found, right = self.device.next_token(), self.wanted.ids[-1]
@@ -314,13 +361,19 @@ class _Test:
             raise DeviceError(f"after {TOKENS} tokens the next one is {found}, not {right}")
 
     def _compare(
-        self, right: Mapping[str, str], sizes: Mapping[str, int], sequence: int = 0
+        self,
+        right: Mapping[str, str],
+        sizes: Mapping[str, int] | None = None,
+        *,
+        sequence: int = 0,
+        logits: bool = True,
     ) -> None:
+        """All that a sequence has in memory, or the first ``sizes`` bytes of it, and logits."""
         found = dict[str, NDArray[np.uint8]]()
-        if "logits" in right:
+        if logits:
             found["logits"] = _bytes(self.device.wanted_logits())
         found |= self.device.save_state(sequence).memory
-        for name, hashed in right.items():
-            values = found[name]
-            if _hash(values[: sizes.get(name, len(values))]) != hashed:
+        self._same_names(right, found)
+        for name, values in found.items():
+            if _hash(values[: (sizes or {}).get(name, len(values))]) != right[name]:
                 raise DeviceError(f"{name} is not what the engine computes")

@@ -1,4 +1,4 @@
-"""What a self-test on the board must find: tokens and logits of the engine, images in memory."""
+"""What a self-test on the board must find, and a short run of the engine."""
 
 import hashlib
 from typing import Any
@@ -22,8 +22,7 @@ def expected(artifact: Artifact) -> dict[str, Any]:
     """Digests of a short run, made by the engine.
 
     ``steps`` are tokens of one sequence: the id that goes in, the arg-max that comes out, and the
-    SHA-256 of the logits as little-endian 32-bit integers, ``vocab_size`` of them. ``images`` are
-    the SHA-256 of the regions that are loaded, so that memory can be read back. ``self_test`` is
+    SHA-256 of the logits as little-endian 32-bit integers, ``vocab_size`` of them. ``self_test`` is
     what :mod:`lightmamba.boards.selftest` needs. A large random model has no ``steps`` and no
     ``self_test``: to make its weights again would take minutes.
     """
@@ -32,11 +31,6 @@ def expected(artifact: Artifact) -> dict[str, Any]:
         "fingerprint": artifact.fingerprint,
         "steps": [] if model is None else _steps(model),
         "self_test": None if model is None else selftest.expected(artifact, model).to_dict(),
-        "images": {
-            region.name: artifact.files[region.file].sha256
-            for region in artifact.regions
-            if region.file is not None
-        },
     }
 
 

@@ -1,9 +1,9 @@
 """Record what a driver does with a device, and play it back.
 
 A recording is a file of JSON lines: one per call of a device's primitives, with what was given and
-what came back; contents of memory as their hash, and as they are where the driver read them. The
-recording of a simulated session, played back, holds a driver to it call by call; that of a board
-is what a bug report needs.
+what came back; contents of memory as their hash, and as they are where the driver read something
+else than what it had written there in one piece. The recording of a simulated session, played back,
+holds a driver to it call by call; that of a board is what a bug report needs.
 """
 
 import json
@@ -23,7 +23,8 @@ from lightmamba.runtime.device import Device
 
 __all__ = ["RecordingDevice", "ReplayDevice"]
 
-FORMAT = {"lightmamba recording": 1}
+FORMAT = {"lightmamba recording": 2}
+Piece = tuple[str, int, int]  # channel, address, bytes
 
 
 def _hash(values: NDArray[np.uint8]) -> str:
@@ -48,6 +49,7 @@ class RecordingDevice(Device):
     def __init__(self, device: Device, path: Path) -> None:
         super().__init__()
         self.device, self._file = device, -1
+        self._written: dict[Piece, str] = {}
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         except OSError as error:
@@ -80,15 +82,18 @@ class RecordingDevice(Device):
     def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
         """Copy bytes out of a channel's memory."""
         values = self.device.read_memory(channel, address, count)
-        packed = b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 1))
+        packed = None
+        if self._written.get((channel, address, count)) != _hash(values):
+            packed = b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 1)).decode()
         self._write({"call": "read_memory", "channel": channel, "address": address,
-                     "count": count, "gives": packed.decode()})  # fmt: skip
+                     "count": count, "gives": packed})  # fmt: skip
         return values
 
     def write_memory(self, channel: str, address: int, values: NDArray[np.uint8]) -> None:
         """Copy bytes into a channel's memory."""
+        hashed = self._written[channel, address, len(values)] = _hash(values)
         self._write({"call": "write_memory", "channel": channel, "address": address,
-                     "count": len(values), "sha256": _hash(values)})  # fmt: skip
+                     "count": len(values), "sha256": hashed})  # fmt: skip
         self.device.write_memory(channel, address, values)
 
     def wait_interrupt(self) -> None:
@@ -126,6 +131,7 @@ class ReplayDevice(Device):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path, self.calls = Path(path), 0
+        self._written: dict[Piece, NDArray[np.uint8]] = {}
         try:
             self._lines = iter(self.path.read_text(encoding="ascii").splitlines())
             first = self._next()
@@ -186,12 +192,18 @@ class ReplayDevice(Device):
     def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
         """What the memory gave."""
         packed = self._call("read_memory", channel=channel, address=address, count=count)
+        if packed is None:
+            if (written := self._written.get((channel, address, count))) is None:
+                raise DeviceError(f"call {self.calls}: the recording is damaged here")
+            return written.copy()
         return np.frombuffer(zlib.decompress(b64decode(packed)), np.uint8)
 
     def write_memory(self, channel: str, address: int, values: NDArray[np.uint8]) -> None:
-        """Compare only."""
+        """Compare, and keep what was written."""
         self._call("write_memory", channel=channel, address=address, count=len(values),
                    sha256=_hash(values))  # fmt: skip
+        kept = values.copy() if values.flags.writeable else values  # not of a mapped image
+        self._written[channel, address, len(values)] = kept
 
     def wait_interrupt(self) -> None:
         """Compare only."""

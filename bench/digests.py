@@ -106,7 +106,7 @@ def chain(
         if n == tokens - 1:
             difference = difference or pieces.flush()
         if twin is not None and difference is None:
-            step = twin.step(token)
+            step = twin.feed(token)
             difference = None if step.difference is None else f"gates: {step.difference}"
         for key, value in here.items():
             whole.update(f"{key[0]} {key[1]} {value}\n".encode())

@@ -65,7 +65,7 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     opened_at = time.perf_counter()
     cycles = []
     for n in range(row.compared):
-        step = opened.twin.step(5 + n)
+        step = opened.twin.feed(5 + n)
         if step.difference is not None:
             raise SystemExit(f"{name}: {step.difference} (cycle {step.cycle})")
         cycles.append(step.cycles)

@@ -41,7 +41,7 @@ def main() -> None:
         cycles: Counter[int] = Counter()
         results: dict[str, Any] = {}
         for n, token in enumerate(ids, 1):
-            step = opened.twin.step(int(token))
+            step = opened.twin.feed(int(token))
             counted.update(step.counters)
             cycles[step.cycles] += 1
             if n % STEP == 0 or n == len(ids) or step.difference is not None:

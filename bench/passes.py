@@ -36,7 +36,7 @@ from lightmamba.config import SHAPES
 from lightmamba.formats import Formats
 from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel.synthetic import random_model
-from lightmamba.sim import PassTwin, SimDevice, chained, open_passes
+from lightmamba.sim import SimDevice, Twin, chained, open_twin
 
 PREFILL, BATCH, VERIFY, REPAIR, AGAIN, DECODE, CHAIN = (
     "prefill", "batch", "verify", "repair", "again", "decode", "chain",
@@ -108,7 +108,7 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
     model = random_model(SHAPES[row.shape], Formats(), lazy=True)
     build(model, target, path, gates=gates, force=True)
     compiled = time.perf_counter()
-    opened = open_passes(path, sequences=tokens if BATCH in row.modes else 1)
+    opened = open_twin(path, sequences=tokens if BATCH in row.modes else 1)
     made = time.perf_counter()
     twin, device, artifact = opened.twin, opened.device, Artifact.read(path)
     sequences = range(tokens if BATCH in row.modes else 1)
@@ -150,7 +150,7 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
     device.close()
 
 
-def _compared(twin: PassTwin, work: Pass, what: str) -> tuple[int, dict[str, int]]:
+def _compared(twin: Twin, work: Pass, what: str) -> tuple[int, dict[str, int]]:
     """Cycles and counts of a pass that is equal to the engine's."""
     step = twin.step(work)
     if step.difference is not None:
@@ -166,7 +166,7 @@ def _mean(found: list[tuple[int, dict[str, int]]]) -> tuple[float, dict[str, flo
     return sum(cycles for cycles, _ in found) / len(found), counts
 
 
-def _timed(device: SimDevice, twin: PassTwin, work: Pass) -> tuple[int, dict[str, int]]:
+def _timed(device: SimDevice, twin: Twin, work: Pass) -> tuple[int, dict[str, int]]:
     """Cycles and counts of a pass that nobody compares; the engine follows it."""
     before = device.counters()
     device.simulator.probing(False)

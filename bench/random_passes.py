@@ -22,7 +22,7 @@ from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.data import demo_file
 from lightmamba.qmodel import load
-from lightmamba.sim import open_passes
+from lightmamba.sim import open_twin
 
 SEQUENCES, STALLS, TARGET = 4, 0.2, "tiny-t4"
 
@@ -37,7 +37,7 @@ def main() -> None:
     model = load(demo_file())
     with tempfile.TemporaryDirectory() as folder:
         path = build(model, Target.load(TARGET), Path(folder) / "build").path
-        opened = open_passes(path, stalls=STALLS, seed=args.seed, sequences=SEQUENCES)
+        opened = open_twin(path, stalls=STALLS, seed=args.seed, sequences=SEQUENCES)
         twin = opened.twin
         work = random_passes(
             np.random.default_rng(args.seed), tokens=twin.arch.tokens, sequences=SEQUENCES,

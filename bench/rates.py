@@ -32,7 +32,7 @@ def measure(order: str, beats: float) -> dict[str, Any]:
         build(load(demo_file()), slowed(Target.load("tiny"), beats), path, order=order)
         opened = open_twin(path)
         for _ in range(TOKENS):
-            step = opened.twin.step(5)
+            step = opened.twin.feed(5)
             if step.difference is not None:
                 raise SystemExit(f"{step.difference}")
         opened.device.simulator.close()

@@ -1,4 +1,4 @@
-"""What was found right is remembered, until it changes; folders are replaced whole."""
+"""A file that was found right is remembered until it changes; folders are replaced whole."""
 
 import os
 import shutil

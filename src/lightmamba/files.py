@@ -1,4 +1,4 @@
-"""What the project wrote: files whose hashes are checked once, arrays, folders replaced whole."""
+"""Files, arrays and folders that the project wrote: hashed, and replaced in one step."""
 
 import contextlib
 import ctypes

@@ -1,4 +1,4 @@
-"""What estimates know of the gates, against the gates."""
+"""Numbers of the hardware that estimates use, against the RTL."""
 
 import pytest
 from amaranth._unused import MustUse
@@ -10,6 +10,7 @@ from lightmamba.arch.graph import cycles
 from lightmamba.arch.machine import MACHINE
 from lightmamba.rtl import lanes, reader, sequencer, streams, writer
 from lightmamba.rtl.activations import ActivationBuffer
+from lightmamba.rtl.slices import Slices
 from lightmamba.rtl.units import Units
 
 MACHINES = (
@@ -17,6 +18,8 @@ MACHINES = (
     ArchConfig(lanes=1, port_bits=256, multiplier_bits=8, state_elements=32),
     ArchConfig(lanes=9, port_bits=512, state_elements=128),
     ArchConfig(lanes=2, weight_bits=8, act_bits=8, multiplier_bits=8, padded_state=64),
+    ArchConfig(tokens=4, state_elements=256),
+    ArchConfig(tokens=1, state_elements=256),
 )
 NEW = MustUse.__new__
 # The attributes of units that say the latency of a stream of its own; others have `latency`.
@@ -45,6 +48,7 @@ def test_latencies_are_those_of_the_units(both) -> None:
     for name, attribute in OWN.items():
         stream = MACHINE.stream(name)
         unit = units.parts[stream.giver]
+        unit = unit if MACHINE.unit(stream.giver).whole else unit.copies[0]
         assert MACHINE.latency(stream, config) == getattr(unit, attribute)
 
 
@@ -52,7 +56,7 @@ def test_latencies_are_those_of_the_units(both) -> None:
 def test_latency_of_lanes_of_several_tokens(monkeypatch, port_bits, packed) -> None:
     monkeypatch.setattr(MustUse, "__new__", asked)
     config = ArchConfig(tokens=4, port_bits=port_bits, packed=packed)
-    unit = lanes.Lanes(config, ActivationBuffer(config))
+    unit = lanes.Lanes(config, Slices(lambda: ActivationBuffer(config), 4))
     assert cycles(MACHINE.unit("lanes").latency, config) == unit.latency
 
 
@@ -62,7 +66,8 @@ def test_streams_are_as_wide_as_their_payloads(both) -> None:
         for end in (stream.source, stream.target):
             if not end.startswith("memory.") and stream.payload not in MACHINE.apart:
                 found = len(Value.cast(units.port(end).payload))
-                assert found == MACHINE.bits(stream.name), stream.name
+                each = 1 if stream.shared else units.config.tokens
+                assert found == each * MACHINE.bits(stream.name), stream.name
 
 
 def test_depths_are_those_of_the_gates() -> None:

@@ -80,7 +80,7 @@ WRONG = [
     ("lanes = 2", "shared_port = 1", "machine.shared_port must be true or false, not 1"),
     ("lanes = 2", "lanes = 2\nport_bits = 100", "port_bits must be one of 128, 256, 512, not 100"),
     ("lanes = 2", "lanes = 2\npacked = true",
-     ("packed needs several tokens, an even number of lanes, weight_bits 4 and multiplier_bits 4, "
+     ("packed needs an even number of tokens and of lanes, weight_bits 4 and multiplier_bits 4, "
      "not tokens 1, lanes 2")),
     ("lanes = 2", "lanes = 3", "port lane2 is on 0 channels, but must be on one"),
     ("lanes = 2", "lanes = 1", ("there is no port lane1; the ports of this machine are lane0, "

@@ -104,7 +104,7 @@ def test_gates_take_the_same_text_and_end_it_when_they_differ():
         fed.append(token)
         return SimpleNamespace(difference="token 2, x" if len(fed) == 3 else None)
 
-    twin: Any = SimpleNamespace(step=step)
+    twin: Any = SimpleNamespace(feed=step)
     steps = list(chain(Engine(MODEL), reference(), 9, twin))
     assert [s.difference for s in steps] == [None, None, "gates: token 2, x"]
     assert len(fed) == 3

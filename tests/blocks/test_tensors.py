@@ -18,7 +18,7 @@ from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel, load, save, validate
 from lightmamba.qmodel.layout import mixer_tensors
 from lightmamba.qmodel.layout import tensors as file_layout
-from tests.qmodel.surgery import assert_same_model
+from tests.qmodel.surgery import assert_same_model, sealed
 from tests.support.builders import random_model
 from tests.support.layers import sizes_of, with_mixer
 
@@ -70,6 +70,7 @@ def test_a_file_without_it_is_refused(model, tmp_path):
     found = load_file(path)
     del found["layers.1.phase"]
     save_file(found, path, metadata)
+    path.write_bytes(sealed(path.read_bytes(), json.loads(metadata["lightmamba"])["sha256"]))
     with pytest.raises(InputError, match=r"lacks the tensor layers\.1\.phase"):
         load(path)
 

@@ -169,16 +169,6 @@ def test_what_is_wrong_is_found_by_its_step(
     assert problem in found[-1][2]
 
 
-def test_expected_results_without_passes(several):
-    """Of hardware of one token."""
-    artifact, right = several
-    with open_device(artifact, placement=anywhere(4)) as device:
-        found = results(device, artifact, replace(right, chunk={}))
-    assert found[-1] == (
-        "chunk", False, "the expected results have no passes; make the package again",
-    )  # fmt: skip
-
-
 ZEROS = "0" * 64
 
 

@@ -253,7 +253,7 @@ class Machine:
         self, told: Fields, bc: Fields, blocked: dict[Kind, Any], heads: tuple[Ints, ...]
     ) -> Ints:
         dt, dt_shift, decay, D = heads
-        width = told["words"] * self.arch.state_elements
+        width = told["words"] * self.arch.bc_elements
         assert width == -(-bc["d_state"] // 32) * 32
         assert len(blocked[Kind.B][0]) == bc["groups"] == told["heads"] // told["per_group"]
         B, B_exp, C, C_exp = (

@@ -26,8 +26,9 @@ def test_worked_sizes():
     per_layer = (322 * 8 + 41) + (64 * 16 + 16)
     assert found.layers_beats == 6 * per_layer
     assert found.head_beats == 512 * 8 + 64
-    # 512 rows of 128 bytes in beats of 32, and a beat of exponents before every 32.
-    assert found.state_beats == 2048 + 64
+    # 8 heads of 64 rows of 128 bytes in beats of 32, and a beat of exponents before every 32.
+    assert found.state_head_beats == 256 + 8
+    assert found.state_beats == 8 * 264
     assert found.state_words == 512 * 2
     assert found.conv_words == 384  # 512 + 2 · 128 channels, two to a word
     assert found.embedding_stride == 272  # 2 groups of 17 words, whole beats of 16 bytes
@@ -36,7 +37,7 @@ def test_worked_sizes():
     assert registers["head_params_words"] == 6 * 8
     assert registers["gate_params_words"] == 6 * 128
     assert registers["embedding_words"] == 34
-    assert registers["state_stride"] == 2112 * 32
+    assert registers["head_stride"] == 264 * 32
     assert registers["logits_words"] == 1024
     assert registers["lane_base"] == [Place(f"lane{n}", f"lane{n}") for n in range(4)]
 

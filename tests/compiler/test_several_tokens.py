@@ -1,4 +1,4 @@
-"""What memory and plan are for machines of several tokens: worked by hand, and read back."""
+"""Memory and plan for any number of tokens: worked by hand, and read back."""
 
 import re
 from dataclasses import replace
@@ -44,9 +44,9 @@ def test_worked_sizes():
     """The demo shape on tiny with four tokens and words of two rows, counted by hand."""
     found = memory(SHAPES["demo"], state_elements=256)
     # 8 heads of 64 rows of 128 bytes, in beats of 32, and a beat of exponents before every 32.
-    assert found.part_beats == 256 + 8
-    assert found.state_beats == 8 * found.part_beats
-    assert found.part_words == 32
+    assert found.state_head_beats == 256 + 8
+    assert found.state_beats == 8 * found.state_head_beats
+    assert found.head_words == 32
     assert found.state_words == 8 * 32
     assert found.conv_words == 768  # a channel of 8 bytes is a word
     # A word for the four tokens of each channel of B and x, and one of dt for each token.
@@ -57,7 +57,6 @@ def test_worked_sizes():
         "state_head_beats": 264, "head_words": 32, "logits_stride": 8192, "b_channels": 128,
         "d_state": 128,
     }  # fmt: skip
-    assert registers["state_stride"] == 8 * 264 * 32
     region = {each.name: each for each in found.regions()}
     assert region["logits"].bytes == 4 * 8192
     assert region["record"].bytes == 6 * 672 * 8
@@ -70,7 +69,7 @@ def test_every_head_ends_with_a_whole_beat():
     """33 rows of 32 bytes on a port of 64: 17 beats and one of exponents, for each head."""
     config = sizes(d_model=33, headdim=33, d_state=20, vocab_size=3, n_layer=1)
     found = memory(config, name="u280", tokens=2)
-    assert (found.part_beats, found.part_words) == (18, 33)
+    assert (found.state_head_beats, found.head_words) == (18, 33)
     assert (found.state_beats, found.state_words) == (36, 66)
     assert found.conv_words == 53  # 66 + 2 · 20 channels: two tokens need four bytes of each
     assert found.recorded_words == 20 + 2 * (2 + 33)
@@ -86,13 +85,21 @@ def test_words_of_the_record(tokens: int, words: int):
     assert recorded_words(sizes_of(config), arch) == words * 2 * 16 + 24 * (tokens + words * 16)
 
 
-def test_one_token_has_none_of_it():
+def test_one_token_has_no_record():
     found = memory(sizes(), tokens=1)
     regions = found.regions()
     assert "record" not in {each.name for each in regions}
-    assert not PASSES & set(found.registers(regions))
-    assert (found.state_parts, found.recorded_words) == (1, 0)
-    assert found.arch.head_rows == ArchConfig().head_rows
+    assert PASSES & set(found.registers(regions)) == {
+        "state_heads", "head_stride", "state_head_beats", "head_words"
+    }  # fmt: skip
+
+
+def test_heads_are_a_capacity_where_they_wait():
+    config = sizes(d_state=32, headdim=16)
+    rows = memory(config, tokens=1, state_elements=32).arch
+    heads = memory(config, tokens=1, state_elements=64).arch
+    assert (rows.whole_heads, rows.head_rows) == (False, ArchConfig().head_rows)
+    assert (heads.whole_heads, heads.head_rows) == (True, 16)
 
 
 def test_registers_are_those_that_there_are():
@@ -145,7 +152,7 @@ def test_a_state_reads_back(changes: dict[str, Any], beat: int, window: int):
         for name, (kind, shape) in state(c, W4A4).items()
     }
     width = -(-c.d_state // 32) * 32
-    got = state_bytes(c, "reordered", given, width, beat, by_head=True, window=window)
+    got = state_bytes(c, "reordered", given, width, beat, window=window)
     q, exp = read_state(got["state"].tobytes(), beat, c.nheads, c.headdim, width)
     h, h_exp = natural(given["h"])[0], natural(given["h_exp"])[0]
     np.testing.assert_array_equal(q[:, :, : h.shape[-1]], h)
@@ -157,18 +164,6 @@ def test_a_state_reads_back(changes: dict[str, Any], beat: int, window: int):
     np.testing.assert_array_equal(conv[:, missing:3].T, given["conv"][0][:, channels])
     assert not conv[:, 3:].any()
     assert not conv[:, :missing].any()
-
-
-def test_a_layer_is_one_head_where_there_is_one():
-    config = sizes(headdim=128)
-    c, rng = sizes_of(config), np.random.default_rng(3)
-    assert c.nheads == 1
-    given = {
-        name: rng.integers(0, 100, (1, *shape)).astype(kind)
-        for name, (kind, shape) in state(c, W4A4).items()
-    }
-    whole, heads = (state_bytes(c, "reordered", given, 32, 32, by_head=h) for h in (False, True))
-    np.testing.assert_array_equal(whole["state"], heads["state"])
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 4])
@@ -187,8 +182,6 @@ def test_states_fill_their_regions(tokens: int, tmp_path):
     conv = found["conv_state"][: c.conv_dim * window].view(np.int8).reshape(c.conv_dim, window)
     channels = conv_order(c, row_order(c, "reordered"))
     np.testing.assert_array_equal(conv[:, :3].T, layers[0]["conv"][0][:, channels])
-    if tokens == 1:
-        return
     stride = artifact.registers["head_stride"]
     assert isinstance(stride, int)
     head = found["state"][(8 + 3) * stride :][:stride]  # of the second layer's eight, the fourth
@@ -211,10 +204,6 @@ def test_the_widest_word_of_state_that_fits(wanted, d_state, headdim, got):
     assert arch.state_elements == got
     assert arch.state_fifo * got == where.machine.state_fifo * wanted  # as many elements
     assert headdim % arch.word_rows == 0
-
-
-def test_one_token_takes_no_two_rows_at_once():
-    assert planned(sizes(d_state=32), tokens=1, state_elements=64)[0].state_elements == 32
 
 
 def test_a_head_is_a_capacity():
@@ -242,7 +231,7 @@ def test_several_tokens_are_for_the_reordered_rows():
     config = sizes()
     where = shipped(tokens=2, x_queue=512)
     assert plan(config, W4A4, where).tokens == 2
-    sentence = "in the naive order all of x waits for the state, but a machine of several tokens"
+    sentence = "in the naive order x comes before dt, but the record of undecided tokens"
     with pytest.raises(InputError, match=sentence) as caught:
         plan(config, W4A4, where, "naive")
     assert "\n" not in str(caught.value)

@@ -19,11 +19,11 @@ def test_buffers_of_u280_by_hand():
     """Words of 128 x 8 + 4 x 5 = 1,044 bits; a URAM holds 4,096 x 72."""
     found = buffers(CONFIG, plan(CONFIG, Formats(), Target.load("u280")))
     assert found[HELD[0]] == (3 * 5120 * 1044, Amount(uram=3 * 2 * 15))
-    queues = 2 * 16384 * 1044
+    queues = 2 * 8192 * 1044
     assert found[HELD[1]][0] == 3 * 64 * 1044 + queues
-    assert found[HELD[1]][1].uram == 2 * 4 * 15
+    assert found[HELD[1]][1].uram == 2 * 2 * 15
     assert found[HELD[1]][1].lut > 0
-    assert found[HELD[2]] == (queues, Amount(uram=2 * 4 * 15))
+    assert found[HELD[2]] == (queues, Amount(uram=2 * 2 * 15))
 
 
 def test_narrower_words_are_more():

@@ -6,6 +6,7 @@ import time
 
 from lightmamba.tools import run
 
+OLD, YOUNG = "0" * 16, "f" * 16  # names as those of our folders
 SCRIPT = """
 import numba
 from numba import config
@@ -27,7 +28,7 @@ print(ours(1), theirs(1))
 
 def test_only_our_kernels_lie_in_our_cache(tmp_path):
     cache, kernels = tmp_path / "cache", tmp_path / "cache" / "lightmamba" / "kernels"
-    for name, days in (("old", 40), ("young", 20)):
+    for name, days in ((OLD, 40), (YOUNG, 20)):
         (kernels / name).mkdir(parents=True)
         then = time.time() - days * 24 * 3600
         os.utime(kernels / name, (then, then))
@@ -37,9 +38,9 @@ def test_only_our_kernels_lie_in_our_cache(tmp_path):
     assert run([sys.executable, str(script)], home) == "2 3\n"
     assert not (tmp_path / "home").exists()
     kept = {path.name for path in kernels.iterdir()}
-    assert "young" in kept
-    assert "old" not in kept
-    (mine,) = kept - {"young"}
+    assert YOUNG in kept
+    assert OLD not in kept
+    (mine,) = kept - {YOUNG}
     found = [path.name for path in (kernels / mine).rglob("*.nbi")]
     assert len(found) == 1
     assert "ours" in found[0]

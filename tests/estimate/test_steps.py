@@ -7,7 +7,7 @@ from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.estimate.places import HELD, INPUTS, SPECIAL, UNITS
-from lightmamba.estimate.steps import gathering, inputs, outputs, table
+from lightmamba.estimate.steps import columns, gathering, inputs, outputs, table
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
 from tests.support.builders import made_up
@@ -30,10 +30,15 @@ def work(request):
 @pytest.mark.parametrize("unit", PLAIN)
 def test_a_job_moves_all_items_of_its_streams(unit, work):
     found, sizes = table(unit, work, work.config.vocab_size), work.sizes
-    for column, stream in enumerate(inputs(unit)):
+    takes, gives = columns(unit, work)
+    assert {stream.name for stream in inputs(unit)} <= {*takes}
+    assert {stream.name for stream in outputs(unit)} <= {*gives}
+    for stream in inputs(unit):
+        column = takes.index(stream.name)
         taken = np.maximum(found[:, column], 0)
         assert taken.sum() == stream.count(sizes), stream.name
-    for column, stream in enumerate(outputs(unit), INPUTS):
+    for stream in outputs(unit):
+        column = INPUTS + gives.index(stream.name)
         given = np.maximum(found[:, column], 0).astype(int)
         held = given >= HELD
         assert given[~held].sum() + held.sum() == stream.count(sizes), stream.name

@@ -19,8 +19,8 @@ from lightmamba.estimate.resources import resources
 from lightmamba.estimate.steps import columns, table
 from lightmamba.estimate.workload import Workload, modes
 from lightmamba.formats import Formats
-from lightmamba.rtl import ssm_tokens
-from lightmamba.rtl.ssm_heads import YBuffer
+from lightmamba.rtl.ssm_pipeline import Stages
+from lightmamba.rtl.ssm_results import HeadResults
 from tests.support.builders import made_up
 from tests.support.layers import resized, sizes_of
 
@@ -198,7 +198,7 @@ def test_passes_of_a_shipped_target():
     for each in (found, *found.modes.values()):
         assert sum(each.stalls.values()) == each.cycles
         assert each.cycles > 0.998 * each.bound_cycles
-    # The chained token has the time of one token's machine, and the rows of a head, twice.
+    # A chained token takes as long as with hardware for one, and the rows of a head, twice.
     one = estimate(DEMO, Formats(), Target.load("tiny"))
     assert one.cycles < found.cycles < one.cycles + DEMO.n_layer * 3 * 64
 
@@ -206,11 +206,14 @@ def test_passes_of_a_shipped_target():
 def test_numbers_are_those_of_the_gates():
     for target in (FOUR, made_up(tokens=8, state_elements=512)):
         arch = work(target=target).arch
-        adders = (arch.bc_elements // 32).bit_length() - 1 + (arch.row_words > 1)
-        assert ssm_tokens.y_latency(arch) == 1 + fill.SUMMED + adders + fill.DRAWN
-    assert fill.MADE == ssm_tokens.LATENCY - 1
-    assert fill.AGAIN == ssm_tokens.MADE - ssm_tokens.STATE
-    assert YBuffer.latency - 1 == fill.DRAWN
+        adders, stages = (
+            (arch.bc_elements // 32).bit_length() - 1 + (arch.row_words > 1),
+            Stages.of(arch),
+        )
+        assert stages.y_latency == 1 + fill.SUMMED + adders + fill.DRAWN
+        assert stages.latency - 1 == fill.MADE
+        assert stages.made - stages.last_step == fill.AGAIN
+    assert HeadResults.latency - 1 == fill.DRAWN
 
 
 def test_ports_of_the_state_share_its_words():

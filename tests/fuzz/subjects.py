@@ -106,7 +106,7 @@ class Model(Subject):
     def _write(self, header: Any) -> None:
         text = json_text(header)
         whole = struct.pack("<Q", len(text)) + text + self.body
-        self.path.write_bytes(sealed(whole, self.own))  # whoever made it has told the truth of it
+        self.path.write_bytes(sealed(whole, self.own))  # or its hash alone would refuse it
 
     def damage(self, rng: Random) -> None:
         kind = rng.randrange(10)

@@ -151,14 +151,14 @@ def _registers(by, made, buses, inferred) -> list[str]:
         wrong.append(f"registers: {[n for n in expected if given.get(n) != expected[n]]}")
     # Addresses: each is 64 bits wide, and names an interface that there is.
     pointers = [c.arguments for c in by["ipx::add_register_parameter"]]
-    wide = {n for n in expected if re.fullmatch(r".*_base(_\d+)?", n)}
+    wide = {n for n in expected if re.fullmatch(r".*_base(_\d+)?|slot_(read|write|conv)_0", n)}
     if Counter(pointers) != Counter(("ASSOCIATED_BUSIF", name) for name in wide):
         wrong.append("pointers")
     targets = [c.arguments[1] for c in by["set_property"] if c.last == "ASSOCIATED_BUSIF"]
     said = dict(zip([p[1] for p in pointers], targets, strict=False))
     wanted = {
         name: f"m_axi_lane{name.rpartition('_')[2]}" if name.startswith("lane_base")
-        else "m_axi_state" if name.startswith("state_base") else "m_axi_aux"
+        else "m_axi_state" if name.startswith(("slot_read", "slot_write")) else "m_axi_aux"
         for name in wide
     }  # fmt: skip
     if said != wanted or set(said.values()) != buses - {"s_axi_control"}:

@@ -68,8 +68,7 @@ def test_what_is_written_shows_and_reads_back(config: ArchConfig):
         # What is no register, or not there; every bit of an address counts.
         beyond = [END, END + 64, 0xFFC, *([AT["lane_base"] + 8 * lanes] if lanes < 64 else [])]
         beyond += [0x800 | AT["chain"], 0xC00 | AT["lane_base"]]
-        if config.tokens == 1:  # else there is one
-            beyond.append(0x400 | AT["chain"])
+        beyond.append(0x800 | AT["token"])
         for at in beyond:
             assert await lite_write(ctx, dut.bus, at, 0xFFFFFFFF) == 0
             assert await lite_read(ctx, dut.bus, at) == 0

@@ -66,8 +66,8 @@ class Bench(wiring.Component):
 
 def beats_of(
     config: ArchConfig, form: Any, q: Any, code: Any, weight: Any, weight_code: Any, parts: int
-) -> tuple[list[dict[str, Any]], list[int]]:
-    """What the lane is given, beat by beat, for rows of one lane; the sums that must come out."""
+) -> tuple[list[dict[str, Any]], list[list[int]]]:
+    """Beats for rows of one lane, of one token, and the sums that must come out."""
     q, code = q.astype(np.int8), code.astype(np.uint8)
     weight, weight_code = weight.astype(np.int8), weight_code.astype(np.uint8)
     sums = form(q[None], code[None], weight, weight_code, parts)[0]  # (parts, rows)
@@ -94,12 +94,12 @@ def beats_of(
             }  # fmt: skip
             given.append(
                 {
-                    "beat": packed, "q": values[at : at + products].tolist(), "told": told,
+                    "beat": packed, "q": [values[at : at + products].tolist()], "told": told,
                     "done": int(last and beat % words == words - 1),
                 }
             )  # fmt: skip
         beat += 1
-    return given, sums.T.reshape(-1).tolist()
+    return given, sums.T.reshape(-1, 1).tolist()
 
 
 def draw(
@@ -163,8 +163,8 @@ def test_worked_values():
     given, sums = beats_of(config, config.projection, q, code, weight, weight_code, 1)
     # Blocks: 192·4, -64·5, -256·4·2^15; -160·7·4. Groups: 63, then 32·128.
     by_hand = (192 * 4 - 64 * 5 - (256 * 4 << 15)) * 63 - 160 * 28 * 32 * 128
-    assert sums == [by_hand]
-    assert drive(Bench(config), {"i": given}, {"o": 1}).out["o"] == [by_hand]
+    assert sums == [[by_hand]]
+    assert drive(Bench(config), {"i": given}, {"o": 1}).out["o"] == [[by_hand]]
 
 
 def test_scales_are_kept_over_a_pause():
@@ -188,9 +188,11 @@ def side_by_side(each: list[Any]) -> tuple[list[dict[str, Any]], list[list[int]]
         beat = dict(beats[0])
         if "q" in beat:
             codes = [code for b in beats for code in b["told"]["code"]]
-            beat |= {"q": [b["q"] for b in beats], "told": beat["told"] | {"code": codes}}
+            beat |= {"q": [b["q"][0] for b in beats], "told": beat["told"] | {"code": codes}}
         given.append(beat)
-    return given, [list(sums) for sums in zip(*(sums for _, sums in each), strict=True)]
+    return given, [
+        [one for (one,) in sums] for sums in zip(*(sums for _, sums in each), strict=True)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Lanes with their activation buffer: sums of whole projections, timing, what a cycle goes to."""
+"""Lanes with their activation buffers: sums of whole projections, timing, what a cycle goes to."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,10 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import GROUP
+from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.lanes import Lanes
+from lightmamba.rtl.slices import Slices
 from tests.support.beats import lane_beats
 from tests.support.streams import Run, drive
 
@@ -24,10 +25,11 @@ STATES = tuple(
 
 
 class Bench(wiring.Component):
-    """Lanes and their buffer, all streams within reach."""
+    """Lanes and a buffer for each token, all streams within reach."""
 
     def __init__(self, config: ArchConfig) -> None:
-        self.config, self.buffer = config, ActivationBuffer(config)
+        self.config = config
+        self.buffer = Slices(lambda: ActivationBuffer(config), config.tokens)
         self.lanes = Lanes(config, self.buffer)
         super().__init__({})
 
@@ -39,12 +41,12 @@ class Bench(wiring.Component):
 
 @dataclass
 class Work:
-    """One job: command, vector, beats, and the sums that must come out."""
+    """One job: command, elements of all vectors, beats, and the sums that must come out."""
 
     command: dict[str, int]
-    vector: list[dict[str, int]]
+    vector: list[list[dict[str, int]]]
     beats: list[list[int]]
-    sums: list[list[int]]
+    sums: list[list[list[int]]]
 
 
 def work(
@@ -59,16 +61,15 @@ def work(
 ) -> Work:
     form = config.head if head else config.projection
     channels = config.out_channels if gated else config.in_channels
-    low, high = -(1 << (config.weight_bits - 1)), (1 << (config.weight_bits - 1)) - 1
+    top = 1 << (config.weight_bits - 1)
+    weight = rng.integers(-top, top, (rows, channels))
+    weight_code = rng.integers(0, 256, (rows, channels // GROUP))
+    tokens = config.tokens
+    q = rng.integers(form.act.qmin, form.act.qmax + 1, (tokens, channels))
+    code = rng.integers(0, 64, (tokens, channels // BLOCK))
     if extreme:  # the largest sums of either sign, row by row
-        weight = np.where(np.arange(rows) % 2, low, high)[:, None].repeat(channels, 1)
-        q = np.full(channels, form.act.qmin)
-        code, weight_code = np.full(channels // 32, 63), np.full((rows, channels // GROUP), 255)
-    else:
-        weight = rng.integers(low, high + 1, (rows, channels))
-        q = rng.integers(form.act.qmin, form.act.qmax + 1, channels)
-        code = rng.integers(0, 64, channels // 32)
-        weight_code = rng.integers(0, 256, (rows, channels // GROUP))
+        weight = np.where(np.arange(rows) % 2, top - 1, -top)[:, None].repeat(channels, 1)
+        weight_code[:], code[:], q[:] = 255, 63, form.act.qmin
     return job(config, form, q, code, weight, weight_code, head=head, gated=gated, parts=parts)
 
 
@@ -84,12 +85,13 @@ def job(
     gated: bool,
     parts: int,
 ) -> Work:
+    """A job of T vectors: q (T, channels) and code (T, blocks)."""
     weight, weight_code = weight.astype(np.int8), weight_code.astype(np.uint8)
     rows, channels = weight.shape
     slots = -(-rows // config.lanes)
-    sums = form(q.astype(np.int8)[None], code.astype(np.uint8)[None], weight, weight_code, parts)
-    padded = np.pad(sums[0], ((0, 0), (0, slots * config.lanes - rows)))  # (parts, rows)
-    by_slot = padded.reshape(parts, slots, config.lanes).transpose(1, 0, 2)
+    sums = form(q.astype(np.int8), code.astype(np.uint8), weight, weight_code, parts)
+    padded = np.pad(sums, ((0, 0), (0, 0), (0, slots * config.lanes - rows)))  # (T, parts, rows)
+    by_slot = padded.reshape(config.tokens, parts, slots, config.lanes).transpose(2, 1, 0, 3)
     command = {
         "gated": int(gated),
         "slots": slots,
@@ -97,9 +99,13 @@ def job(
         "parts": parts,
         "twice": int(head and config.head_twice),
     }
-    vector = [{"q": int(v), "code": int(code[n // 32])} for n, v in enumerate(q)]
+    vector = [
+        [{"q": int(q[t, n]), "code": int(code[t, n // BLOCK])} for t in range(config.tokens)]
+        for n in range(channels)
+    ]
     beats = lane_beats(config, weight, weight_code)
-    return Work(command, vector, beats, by_slot.reshape(-1, config.lanes).tolist())
+    each = by_slot.reshape(-1, config.tokens, config.lanes).tolist()
+    return Work(command, vector, beats, each)
 
 
 def run(dut: Bench, works: list[Work], **options: Any) -> Run:
@@ -159,7 +165,7 @@ def test_equals_numerics(bits, port_bits):
         work(config, rng, 2, head=True, extreme=True),
         work(config, rng, 2, gated=True, extreme=True),
     ]
-    widest = max(abs(s) for w in works for sums in w.sums for s in sums)
+    widest = max(abs(s) for w in works for sums in w.sums for s in sums[0])
     assert widest.bit_length() in (config.acc_bits - 1, config.acc_bits - 2)
     run(Bench(config), works, stalls=0.2, seed=port_bits)
 
@@ -192,17 +198,19 @@ def test_worked_values():
     weight = np.array([[1], [-1], [7]]).repeat(128, 1)
     weight_code = np.array([[0], [1 + 32], [0]])
     ones = job(
-        config, config.projection, np.ones(128), np.array([0, 0, 0, 2 + 4 * 3]),
+        config, config.projection, np.ones((1, 128)), np.array([[0, 0, 0, 2 + 4 * 3]]),
         weight, weight_code, head=False, gated=False, parts=1,
     )  # fmt: skip
     # Blocks: 32·1·4 three times and 32·1·(4 + 2)·8; groups: 32, and (32 + 1)·2.
-    sums = [[(3 * 128 + 1536) * 32], [-(3 * 128 + 1536) * 66], [7 * (3 * 128 + 1536) * 32]]
+    block = 3 * 128 + 1536
+    sums = [[[block * 32]], [[-block * 66]], [[7 * block * 32]]]
     wide = job(
-        config, config.head, np.full(128, -121), np.zeros(4), weight[1:2], weight_code[:1],
+        config, config.head, np.full((1, 128), -121), np.zeros((1, 4)), weight[1:2],
+        weight_code[:1],
         head=True, gated=False, parts=1,
     )  # fmt: skip
     assert run(Bench(config), [ones]).out["lanes.o"] == sums
-    assert run(Bench(config), [wide]).out["lanes.o"] == [[121 * 128 * 4 * 32]]
+    assert run(Bench(config), [wide]).out["lanes.o"] == [[[121 * 128 * 4 * 32]]]
 
 
 @pytest.mark.parametrize(("head", "port_bits"), [(False, 128), (True, 128), (False, 256)])
@@ -265,3 +273,63 @@ def test_what_a_cycle_waits_for():
     blocked = waits()  # four parts are held, the last beat of the fifth is not issued
     assert blocked["lanes.wait_epilogue"] > 90
     assert blocked["lanes.multiplying"] == 5 * words - 1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "bits", "port_bits", "stalls", "packed"),
+    [(2, (4, 4, 4), 128, 0.2, False), (4, (4, 4, 4), 128, 0.5, False),
+     (4, (4, 8, 8), 256, 0.0, False), (2, (8, 8, 8), 128, 0.3, False),
+     (2, (4, 4, 4), 256, 0.2, True), (4, (4, 4, 4), 128, 0.0, True),
+     (8, (4, 4, 4), 128, 0.4, True)],
+)  # fmt: skip
+def test_several_tokens(tokens, bits, port_bits, stalls, packed):
+    """Jobs of all three kinds; with multipliers of 4 bits the head goes through them twice."""
+    config = small(bits, port_bits=port_bits, out_channels=256, tokens=tokens, packed=packed)
+    assert config.head_twice == (bits[1] == 4)
+    rng = np.random.default_rng(tokens + port_bits)
+    works = [
+        work(config, rng, config.lanes * (config.scale_period // config.in_words) + 2),
+        work(config, rng, 3, gated=True, parts=2),
+        work(config, rng, 3, head=True),
+        work(config, rng, 1),
+    ]
+    run(Bench(config), works, stalls=stalls, seed=tokens)
+
+
+def test_sums_of_all_tokens_wait_together():
+    config = small((4, 4, 4), lanes=1, in_channels=128, tokens=2)
+    works = [work(config, np.random.default_rng(n), 20, head=True) for n in range(2)]
+    got = run(Bench(config), works, slow={"lanes.o": 0.96})
+    assert got.counts["lanes.wait_epilogue"] > 100
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_worked_values_of_four_tokens(packed):
+    """Ones, twos, ... against two rows, of ones and of -3: 128·v·4·32, and -3 times that."""
+    config = small((4, 4, 4), lanes=2, in_channels=128, tokens=4, packed=packed)
+    weight = np.array([[1], [-3]]).repeat(128, 1)
+    q = np.arange(1, 5)[:, None].repeat(128, 1)
+    one = job(
+        config, config.projection, q, np.zeros((4, 4)), weight, np.zeros((2, 1)),
+        head=False, gated=False, parts=1,
+    )  # fmt: skip
+    assert one.sums == [[[16384 * v, -49152 * v] for v in range(1, 5)]]
+    run(Bench(config), [one])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "head", "packed"),
+    [(2, True, False), (4, False, False), (4, True, False), (4, False, True), (4, True, True)],
+)
+def test_latency_and_throughput_of_several_tokens(tokens, head, packed):
+    """A beat of weights in every cycle, or every other one, however many tokens meet it."""
+    config = small((4, 4, 4), lanes=1 + packed, tokens=tokens, packed=packed)
+    words, each, dut = config.in_words, 1 + head, Bench(config)
+    rows = config.scale_period // words + 2
+    got = run(dut, [work(config, np.random.default_rng(0), config.lanes * rows, head=head)])
+    beats, sums = got.cycles["lanes.i_beat[0]"], np.array(got.cycles["lanes.o"])
+    assert sums[-1] - beats[-1] == dut.lanes.latency + head
+    # The first row waits for the vectors to be written; after it the lanes never wait.
+    steps = [words * each * dut.lanes.interval] * (rows - 1)
+    steps[config.scale_period // words - 1] += 1  # the second scale beat
+    assert np.diff(sums).tolist() == steps

@@ -17,15 +17,17 @@ from ..support.streams import drive
 TOKENS = 3
 
 
-def test_one_token_is_a_payload_of_its_own():
-    assert wide(5, 1) == 5
-    assert wide(5, 4).size == 20
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_a_payload_is_an_array(tokens):
+    assert (wide(5, tokens).size, wide(5, tokens).length) == (5 * tokens, tokens)
 
 
-@pytest.mark.parametrize(("stalls", "seed"), [(0.0, 1), (0.5, 2)])
-def test_each_token_equals_a_unit_alone(stalls, seed):
+@pytest.mark.parametrize(
+    ("stalls", "seed", "tokens"), [(0.0, 1, TOKENS), (0.5, 2, TOKENS), (0.5, 3, 1)]
+)
+def test_each_token_equals_a_unit_alone(stalls, seed, tokens):
     rng, count = np.random.default_rng(seed), 24
-    rows = rng.integers(-(1 << 31), 1 << 31, (TOKENS, count)).tolist()
+    rows = rng.integers(-(1 << 31), 1 << 31, (tokens, count)).tolist()
     command = [{"count": count, "add": 0, "emit": 1}]
     make = partial(Residual, count)
     alone = [
@@ -33,7 +35,7 @@ def test_each_token_equals_a_unit_alone(stalls, seed):
         for row in rows
     ]
     together = drive(
-        Slices(make, TOKENS),
+        Slices(make, tokens),
         {"command": command, "i_embed": [list(item) for item in zip(*rows, strict=True)]},
         {"o": count, "o_sum": 1},
         stalls=stalls, seed=seed, counts=("busy",),

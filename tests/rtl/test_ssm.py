@@ -1,224 +1,245 @@
-"""The SSM unit and the store of B and C before it, against ``numerics.ssm.SsmStep``."""
+"""The SSM unit and its stores of B and C against ``numerics.ssm.SsmStep``, token by token."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Value
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK
-from lightmamba.arch.program import Kind
-from lightmamba.rtl.bc import BCStore
-from lightmamba.rtl.ssm import Ssm
+from lightmamba.arch.passes import Share
 
-from ..support.datapath import corners
-from ..support.streams import Run, drive
-
-TWO_WORDS = ArchConfig(state_elements=32, padded_state=64, groups=2)
-TWO_BLOCKS = ArchConfig(state_elements=64, padded_state=64)
-SSM = "submodules.ssm."
-LOST_H, LOST_Y = SSM + "lost_h", SSM + "lost_y"
+from ..support.ssm import Bench, Layer
 
 
-def machine(config: ArchConfig) -> Any:
-    """The unit and its store, wired as in the machine."""
-    m = Module()
-    m.submodules.bc, m.submodules.ssm = bc, ssm = BCStore(config), Ssm(config)
-    m.d.comb += [
-        bc.address.eq(ssm.address),
-        Value.cast(ssm.B).eq(Value.cast(bc.B)),
-        Value.cast(ssm.C).eq(Value.cast(bc.C)),
-        ssm.i_bc.valid.eq(bc.o_ready.valid),
-        bc.o_ready.ready.eq(ssm.i_bc.ready),
-    ]
-    return m
+def config(tokens: int, size: int, padded: int, rows: int, groups: int = 1) -> ArchConfig:
+    return ArchConfig(
+        tokens=tokens, state_elements=size, padded_state=padded, head_rows=rows, groups=groups
+    )
 
 
-class Job:
-    """One layer of one token: random operands, what the unit is fed, and what must come out."""
-
-    def __init__(
-        self, config: ArchConfig, seed: int, *, groups: int, per_group: int, headdim: int,
-        d_state: int, dithered: bool = True,
-    ) -> None:  # fmt: skip
-        self.config, self.d_state, self.groups, self.per_group = config, d_state, groups, per_group
-        self.size, self.padded = config.state_elements, -(-d_state // BLOCK) * BLOCK
-        rng, heads = np.random.default_rng(seed), groups * per_group
-        blocks = self.padded // BLOCK
-        self.heads, self.headdim, self.dithered = heads, headdim, dithered
-
-        self.dt = abs(corners(rng, heads, 17))
-        self.dt_shift = rng.integers(11, 40, heads)
-        self.decay = abs(corners(rng, heads, 25))
-        self.D = corners(rng, heads, 16)
-        self.x = corners(rng, (heads, headdim), 8)
-        self.x_exp = rng.integers(0, 10, (heads, headdim))
-        self.B, self.C = corners(rng, (2, groups, self.padded), 8)
-        self.B[:, d_state:], self.C[:, d_state:] = 0, 0
-        self.B_exp, self.C_exp = rng.integers(0, 10, (2, groups, blocks))
-        self.h = corners(rng, (heads, headdim, self.padded), 8)
-        self.h[..., d_state:] = 0
-        self.h_exp = rng.integers(0, 25, (heads, headdim, blocks))
-        self.frame, self.y, self.D_shift = rng.integers((-40, 8, -10), (-10, 24, 30))
-
-    def expected(self, token: int) -> tuple[Any, Any, Any, int, int]:
-        """State, exponents, y, and both losses: as in ``engine.reference``."""
-        op = replace(self.config.ssm, rounding="dither" if self.dithered else "half_up")
-        B, B_exp, C, C_exp = (
-            np.repeat(v[None], self.per_group, axis=1)
-            for v in (self.B, self.B_exp, self.C, self.C_exp)
-        )
-        shift = (
-            self.frame + self.dt_shift[:, None, None] - self.x_exp[..., None] - B_exp[:, :, None]
-        )
-        h, exp, lost_h = op.update(
-            self.h[None], self.h_exp[None], self.decay[None], (self.dt[:, None] * self.x)[None], B,
-            np.clip(shift, -31, 62), np.array([token]),
-        )  # fmt: skip
-        read, lost_read = op.read(h, exp, C, C_exp, self.y)
-        y, lost_skip = op.skip(read, self.D, self.x[None], self.D_shift - self.x_exp[None])
-        return h[0], exp[0], y[0], lost_h, lost_read + lost_skip
-
-    def words(self, h: Any, exp: Any) -> list[Any]:
-        """State as the unit's words, in order."""
-        q = h.reshape(-1, self.size).tolist()
-        e = exp.reshape(-1, self.size // BLOCK).tolist()
-        return [{"q": a, "exp": b} for a, b in zip(q, e, strict=True)]
-
-    def inputs(self) -> dict[str, list[Any]]:
-        """What is fed to :func:`machine`."""
-        elements = [
-            {"kind": kind, "q": int(q[g, n]), "exp": int(exp[g, n // BLOCK])}
-            for kind, q, exp in ((Kind.B, self.B, self.B_exp), (Kind.C, self.C, self.C_exp))
-            for g in range(self.groups)
-            for n in range(self.d_state)
-        ]
-        heads = zip(self.dt, self.dt_shift, self.decay, self.D, strict=True)
-        return {
-            "submodules.bc.command": [{"groups": self.groups, "d_state": self.d_state}],
-            "submodules.bc.i": elements,
-            "submodules.ssm.command": [
-                {
-                    "heads": self.heads,
-                    "per_group": self.per_group,
-                    "headdim": self.headdim,
-                    "words": self.padded // self.size,
-                    "stride": self.padded,
-                    "frame": int(self.frame),
-                    "y": int(self.y),
-                    "D_shift": int(self.D_shift),
-                    "dither": int(self.dithered),
-                }
-            ],
-            "submodules.ssm.i_head": [
-                dict(zip(("dt", "shift", "decay", "D"), map(int, head), strict=True))
-                for head in heads
-            ],
-            "submodules.ssm.i_x": [
-                {"kind": Kind.X, "q": int(q), "exp": int(e)}
-                for q, e in zip(self.x.flat, self.x_exp.flat, strict=True)
-            ],
-            "submodules.ssm.i_state": self.words(self.h, self.h_exp),
-        }
+# Words below, as long as, and above a row; d_state below its padding; odd heads. Of one token, rows
+# go through one by one, except where a word holds several of them.
+SHAPES = {
+    "one": (config(1, 32, 64, 6, 2), {"groups": 2, "per_group": 2, "headdim": 3, "d_state": 40}),
+    "rows": (config(1, 64, 64, 6), {"groups": 1, "per_group": 2, "headdim": 5, "d_state": 48}),
+    "heads": (config(1, 64, 32, 8), {"groups": 1, "per_group": 3, "headdim": 8, "d_state": 30}),
+    "below": (config(2, 32, 64, 6, 2), {"groups": 2, "per_group": 2, "headdim": 5, "d_state": 34}),
+    "equal": (config(4, 64, 64, 7), {"groups": 1, "per_group": 2, "headdim": 7, "d_state": 33}),
+    "above": (config(4, 64, 32, 9, 3), {"groups": 2, "per_group": 1, "headdim": 8, "d_state": 20}),
+    "four": (config(2, 128, 32, 12), {"groups": 1, "per_group": 3, "headdim": 12, "d_state": 32}),
+}  # fmt: skip
 
 
-def run(
-    dut: Any, jobs: list[Job], *, token: int = 0, stalls: float = 0.0,
-    slow: dict[str, float] | None = None,
-) -> Run:  # fmt: skip
-    """Feed jobs back to back to a :func:`machine`."""
-    inputs: dict[str, list[Any]] = {}
-    for job in jobs:
-        for name, values in job.inputs().items():
-            inputs.setdefault(name, []).extend(values)
-    return drive(
-        dut, inputs,
-        {SSM + "o_state": len(inputs[SSM + "i_state"]), SSM + "o_y": len(inputs[SSM + "i_x"])},
-        stalls=stalls, slow=slow, seed=token,
-        counts=(LOST_H, LOST_Y, SSM + "waiting", SSM + "busy"),
-        hold={SSM + "token": token}, settle=40, limit=20_000,
-    )  # fmt: skip
+EIGHT = config(8, 64, 32, 8), {"groups": 1, "per_group": 2, "headdim": 6, "d_state": 30}
 
 
-def check(result: Run, jobs: list[Job], token: int = 0) -> None:
-    """Compare with the numerics."""
-    states, ys, lost_h, lost_y = [], [], 0, 0
-    for job in jobs:
-        h, exp, y, h_overflows, y_overflows = job.expected(token)
-        states += job.words(h, exp)
-        ys += y.ravel().tolist()
-        lost_h, lost_y = lost_h + h_overflows, lost_y + y_overflows
-    assert result.out[SSM + "o_state"] == states
-    assert result.out[SSM + "o_y"] == ys
-    assert (result.counts[LOST_H], result.counts[LOST_Y]) == (lost_h, lost_y)
+def bench(shape: Any, seed: int, sequences: int = 1, **changed: Any) -> Bench:
+    layer = Layer(shape[0], seed, **(shape[1] | changed))
+    return Bench(layer, [layer.state() for _ in range(sequences)])
 
 
-def test_equals_numerics() -> None:
-    """Jobs back to back: groups, heads that share them, words left out, half up, dither."""
-    jobs = [
-        Job(TWO_WORDS, 1, groups=2, per_group=2, headdim=3, d_state=40, dithered=False),
-        Job(TWO_WORDS, 2, groups=1, per_group=2, headdim=4, d_state=31),
-        Job(TWO_WORDS, 3, groups=1, per_group=1, headdim=1, d_state=64),
-        Job(TWO_WORDS, 4, groups=2, per_group=3, headdim=5, d_state=30),
-        Job(TWO_WORDS, 5, groups=1, per_group=2, headdim=6, d_state=50),
-    ]
-    result = run(machine(TWO_WORDS), jobs, token=77, stalls=0.3)
-    check(result, jobs, 77)
-    elements = sum(job.h.size for job in jobs)
-    assert 0 < result.counts[LOST_H] < elements / 2
-    assert result.counts[LOST_Y] > 0
-
-
-def test_two_blocks_per_word() -> None:
-    dut = machine(TWO_BLOCKS)
-    job = Job(TWO_BLOCKS, 5, groups=1, per_group=2, headdim=5, d_state=48)
-    result = run(dut, [job], token=200)
-    check(result, [job], 200)
-    check_cycles(dut.submodules.ssm, result, words=1)
-
-
-@pytest.mark.parametrize("port", ["o_state", "o_y"])
-def test_one_slow_output(port: str) -> None:
-    """An output that holds up everything else, its queue full: nothing is lost or doubled."""
-    job = Job(TWO_WORDS, 6, groups=1, per_group=1, headdim=60, d_state=16)
-    result = run(machine(TWO_WORDS), [job], slow={SSM + port: 0.7})
-    check(result, [job])
+def speculate(b: Bench, most: int) -> None:
+    """Passes of one sequence that replay 0, 1, ... tokens; some commit nothing."""
+    tokens, position = b.layer.config.tokens, 0
+    b.run([Share(tokens, commit=1)])
+    for replay in range(most + 1):
+        position += 1 + replay
+        b.run([Share(tokens, replay, position=position - replay, recorded=1)], base=replay)
+    b.run([Share(tokens, 0, commit=0, position=position + 1)])
+    b.run([Share(1, 1, commit=0, position=position + 1)], records=False)
+    b.run([Share(1, 1, position=position + 2, recorded=tokens - 1)])
 
 
 def test_worked_values() -> None:
+    """One element that halves with each token and has dt·x·B added; y = h·C + D·x."""
+    b = bench(SHAPES["below"], 0, groups=1, per_group=1, headdim=1, d_state=1, dithered=False)
+    layer, v = b.layer, b.layer.vectors()
+    layer.frame, layer.y, layer.D_shift = 0, 0, 0
+    v.dt[:], v.shift[:], v.decay[:], v.D[:] = 1, 0, 1 << 23, 10
+    v.x[:, 0, 0], v.x_exp[:], v.B[:, 0, 0], v.B_exp[:] = (3, 5), 0, (4, -2), 0
+    v.C[:, 0, 0], v.C_exp[:] = (1, 2), 0
+    b.states[0][0][...], b.states[0][1][...] = 0, 0
+    b.states[0][0][..., 0] = 100
+    b.run([Share(2)], new=v)  # 100/2 + 3·4 = 62; 62/2 - 5·2 = 21
+    b.run([Share(1, 1, commit=0, position=1, recorded=1)], new=v)
+    run, _ = b.check()
+    assert [w["q"][0] for w in run.out["ssm.probe_h"][::2]] == [62, 21, 21, 23]
+    assert [w["q"][0] for w in run.out["ssm.o_state"][::2]] == [62, 21]
+    first, second = run.out["ssm.o_y"]
+    assert first == [62 * 1 + 10 * 3, 21 * 2 + 10 * 5]
+    assert second[0] == 23 * 1 + 10 * 3  # 21/2 is 11, and 3·4
+    discrete = 1 << 22 + 23 | 10 << 22 + 24 | 1
+    channel_b, x = 4 | (-2 & 255) << 12, 3 | 5 << 12
+    assert run.out["ssm.o_record"] == [channel_b, discrete, discrete, x] * 2
+
+
+def test_busy() -> None:
+    """Until all of the record is taken."""
+    b = bench(SHAPES["below"], 9, groups=1, per_group=1, headdim=4, d_state=3)
+    b.run([Share(2)])
+    run, _ = b.check(slow={"ssm.o_record": 0.97})
+    assert run.counts["ssm.busy"] > run.cycles["ssm.o_record"][-1] - 5
+
+
+@pytest.mark.parametrize("name", ["one", "rows", "heads"])
+def test_layers_of_one_token(name: str) -> None:
+    """Layers back to back: groups, heads that share them, words left out, half up, dither."""
+    lost = np.zeros(2, np.int64)
+    cases: list[dict[str, Any]] = [
+        {}, {"dithered": False}, {"groups": 1, "per_group": 1, "headdim": 2}, {"d_state": 31}
+    ]  # fmt: skip
+    for seed, changed in enumerate(cases):
+        b = bench(SHAPES[name], seed, **changed)
+        for base in (0, 77, 77, 200):
+            b.run([Share(1)], base=base)
+        b.check(stalls=0.3, seed=seed)
+        lost += b.lost[:, 0]
+    assert lost.all()
+
+
+def test_worked_values_of_one_token() -> None:
     """One element that decays by half, one that is new; y = 8·1 + 4·2 + 10·3."""
-    job = Job(TWO_WORDS, 0, groups=1, per_group=1, headdim=1, d_state=2, dithered=False)
-    job.decay[:], job.dt[:], job.dt_shift[:], job.D[:] = 1 << 23, 16, 11, 10
-    job.x[:], job.x_exp[:], job.frame, job.y, job.D_shift = 3, 1, 0, 0, 1
+    b = bench(SHAPES["one"], 0, groups=1, per_group=1, headdim=1, d_state=2, dithered=False)
+    layer, v = b.layer, b.layer.vectors()
+    layer.frame, layer.y, layer.D_shift = 0, 0, 1
+    v.decay[:], v.dt[:], v.shift[:], v.D[:] = 1 << 23, 16, 11, 10
+    v.x[:], v.x_exp[:] = 3, 1
     # dt·x·B: 48·B >> 0 + 11 - 1 - 6, so 4 is 12 and -8 is -24.
-    job.B[0, :2], job.B_exp[:], job.C[0, :2], job.C_exp[:] = (4, -8), 6, (1, 2), 0
-    job.h[0, 0, :2], job.h_exp[:] = (-8, 56), 0
-    result = run(machine(TWO_WORDS), [job])
-    (state,) = result.out[SSM + "o_state"]
-    assert state == {"q": [8, 4, *[0] * 30], "exp": [0]}
-    assert result.out[SSM + "o_y"] == [8 * 1 + 4 * 2 + 10 * 3]
+    v.B[0, 0], v.B_exp[:], v.C[0, 0], v.C_exp[:] = (4, -8), 6, (1, 2), 0
+    b.states[0][0][0, 0, 0, :2], b.states[0][1][...] = (-8, 56), 0
+    b.run([Share(1)], new=v)
+    run, _ = b.check()
+    assert run.out["ssm.o_state"][0] == {"q": [8, 4, *[0] * 30], "exp": [0]}
+    assert run.out["ssm.o_y"] == [[8 * 1 + 4 * 2 + 10 * 3]]
 
 
-def check_cycles(dut: Ssm, result: Run, words: int) -> None:
-    """Latencies as stated, and a word in every cycle from the first to the last."""
-    taken, out, y = (result.cycles[SSM + name] for name in ("i_state", "o_state", "o_y"))
-    assert np.diff(taken[1:]).max() == np.diff(out).max() == dut.interval
-    assert out[-1] - taken[-1] == dut.latency
-    assert y[-1] - taken[-1] == dut.y_latency
-    assert set(np.diff(y)) == {words * dut.interval}
-
-
-def test_latency_and_throughput() -> None:
-    """No cycle is lost from row to row, head to head, and group to group.
+@pytest.mark.parametrize(("name", "words"), [("one", 2), ("rows", 1)])
+def test_latency_and_throughput_of_one_token(name: str, words: int) -> None:
+    """A word in every cycle, from row to row, head to head, and group to group.
 
     The unit waits while B and C are loaded, and neither before the job nor after its operands.
     """
-    dut = machine(TWO_WORDS)
-    job = Job(TWO_WORDS, 8, groups=2, per_group=3, headdim=3, d_state=33)
-    result = run(dut, [job])
-    check_cycles(dut.submodules.ssm, result, words=2)
-    begun, taken = result.cycles[SSM + "command"][0] + 1, result.cycles[SSM + "i_state"]
-    assert result.counts[SSM + "waiting"] == taken[1] - begun
-    assert result.counts[SSM + "busy"] == result.cycles[SSM + "o_y"][-1] + 2 - begun + 1
+    b = bench(SHAPES[name], 8, per_group=3)
+    b.run([Share(1)])
+    run, ssm = b.check()
+    taken, out, y = (np.array(run.cycles[f"ssm.{n}"]) for n in ("i_state", "o_state", "o_y"))
+    assert np.diff(taken[1:]).max() == np.diff(out).max() == ssm.interval
+    assert out[-1] - taken[-1] == ssm.latency
+    assert y[-1] - taken[-1] == ssm.y_latency
+    assert set(np.diff(y)) == {words * ssm.interval}
+    waited = run.counts["ssm.waiting"]
+    assert run.counts["ssm.busy"] == y[-1] + 2 - (taken[1] - waited) + 1
+
+
+@pytest.mark.parametrize("port", ["o_state", "o_y", "i_head", "i_x"])
+def test_one_slow_port_of_one_token(port: str) -> None:
+    """A port that holds up everything else, its queue full: nothing is lost or doubled."""
+    b = bench(SHAPES["one"], 6, groups=1, per_group=2, headdim=30, d_state=16)
+    b.run([Share(1)])
+    b.check(slow={f"ssm.{port}": 0.7})
+
+
+PORTS = ("i", *(f"ssm.{n}" for n in ("i_head", "i_x", "i_state", "o_state", "o_y", "o_record")))
+
+
+@pytest.mark.parametrize("port", [*PORTS, "ssm.i_record"])
+def test_one_slow_port(port: str) -> None:
+    """A port that holds up everything else, its queue full: nothing is lost or doubled."""
+    b = bench(SHAPES["below"], 5, groups=1, per_group=7, headdim=6, d_state=33)
+    b.run([Share(2, commit=1)])
+    b.run([Share(1, 1, position=1, recorded=1)], records=False)
+    b.run([Share(1, position=3)], records=False)
+    b.check(slow={port: 0.85})
+
+
+def test_parameters_behind_the_rows_of_their_head() -> None:
+    b = bench(SHAPES["below"], 5, groups=1, per_group=7, headdim=6, d_state=33)
+    b.run([Share(1)], records=False)
+    b.check(slow={"ssm.i_head": 0.97})
+
+
+def test_latency() -> None:
+    b = bench(SHAPES["four"], 8, per_group=1)
+    b.run([Share(1)])
+    run, ssm = b.check()
+    taken, rows = run.cycles["ssm.i_state"], b.layer.headdim
+    assert run.cycles["ssm.o_state"][-1] - taken[-1] == ssm.latency
+    assert run.cycles["ssm.o_y"][-rows] - taken[-1] == ssm.y_latency
+    assert run.counts["ssm.busy"] > run.counts["ssm.waiting"] > 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size", "rows", "slack"), [(4, 64, 64, 0), (2, 32, 20, 0), (2, 64, 64, 2)]
+)
+def test_throughput(tokens: int, size: int, rows: int, slack: int) -> None:
+    """A word in every cycle, from step to step and from head to head.
+
+    With two steps of half as many words as rows, a head takes as long as its x and y.
+    """
+    shape = config(tokens, size, 32, rows), {"groups": 1, "per_group": 5, "headdim": rows}
+    b = bench(shape, 7, d_state=32)
+    b.run([Share(tokens, commit=tokens)])
+    run, _ = b.check()
+    head, words = tokens * rows * 32 // size, rows * 32 // size
+    begun = np.array(run.cycles["ssm.i_state"][1::words])
+    y = np.array(run.cycles["ssm.o_y"])
+    for cycles in (begun, y[::rows]):
+        assert set(np.diff(cycles)[1:]) <= set(range(head, head + slack + 1))
+    assert set(np.diff(y.reshape(-1, rows)).ravel()) == {1}
+
+
+def test_replay_equals_new() -> None:
+    """The state after tokens that were replayed is that after the same tokens as new ones."""
+    b = bench(SHAPES["equal"], 6, 2)
+    b.states[1] = b.states[0]
+    one = b.layer.vectors()
+    b.run([Share(4, commit=3)], slots=[0], new=one)
+    b.run([Share(4, commit=1)], slots=[1], new=one)
+    b.run([Share(1, 2, commit=0, position=1, recorded=1)], slots=[1])
+    run, _ = b.check()
+    words = len(run.out["ssm.o_state"]) // 3
+    assert run.out["ssm.o_state"][:words] == run.out["ssm.o_state"][2 * words :]
+
+
+@pytest.mark.parametrize("name", ["below", "equal", "above"])
+def test_replay(name: str) -> None:
+    """Accepted tokens of the pass before are applied again, as many as there may be."""
+    b = bench(SHAPES[name], 2, headdim=4, dithered=name != "equal")
+    speculate(b, b.layer.config.undecided)
+    b.check(stalls=0.1, seed=4)
+    assert b.lost.any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_prefill_and_batch(name: str) -> None:
+    """Chunks, batches, and both in one pass; some passes are not full, some are not recorded.
+
+    The first pass has three layers.
+    """
+    b = bench(SHAPES[name], 1, 4, per_group=1)
+    tokens = b.layer.config.tokens
+    for n in range(3):
+        b.run([Share(tokens, commit=tokens)], slots=[n], base=250)
+    b.run([Share(1, position=3)], slots=[1], records=False)
+    b.run([Share(1, position=20 * n) for n in range(tokens)], base=9)
+    if tokens > 1:
+        b.run([Share(tokens - 1, commit=tokens - 1, position=77), Share(1)], slots=[2, 0])
+    b.check(stalls=0.2, seed=3)
+
+
+def test_replays_of_several_sequences() -> None:
+    """Each has its own vectors in the record, and its own number of accepted ones."""
+    b = bench(SHAPES["above"], 4, 2)
+    b.run([Share(2, commit=1), Share(2, commit=0)])
+    b.run([Share(1, 1, position=1, recorded=1), Share(3, 2, position=0, recorded=2)])
+    b.run([Share(1, position=3), Share(3, 1, commit=0, position=3, recorded=2)])
+    b.check(stalls=0.1, seed=6)
+
+
+def test_eight() -> None:
+    """Two words of the record for a row."""
+    b = bench(EIGHT, 3, 2)
+    b.run([Share(5, commit=5), Share(3, commit=1)])
+    b.run([Share(2, commit=2, position=5), Share(6, 2, position=1, recorded=6)])
+    b.run([Share(8, 5, position=9, recorded=3)], slots=[1])
+    b.check(stalls=0.1, seed=5)

@@ -15,15 +15,14 @@ from ..support.streams import drive
 SHAPES = [(128, 128), (64, 256), (32, 256), (32, 512)]
 
 
-def config(elements: int, port: int, tokens: int = 1) -> ArchConfig:
+def config(elements: int, port: int) -> ArchConfig:
     return ArchConfig(
-        state_elements=elements, padded_state=128, state_port_bits=port, state_fifo=256,
-        tokens=tokens,
-    )  # fmt: skip
+        state_elements=elements, padded_state=128, state_port_bits=port, state_fifo=256
+    )
 
 
-def layer(elements: int, port: int, words: int, seed: int) -> tuple[list[Any], list[int]]:
-    """Random words of a layer, and its image as the memory has it: written down from the page."""
+def head(elements: int, port: int, words: int, seed: int) -> tuple[list[Any], list[int]]:
+    """Random words of a head, and its image as the memory has it: written down from the page."""
     rng = np.random.default_rng(seed)
     q = rng.integers(-128, 128, (words, elements)).astype(np.int8)
     exp = rng.integers(0, 25, (words, elements // 32)).astype(np.uint8)
@@ -37,8 +36,8 @@ def layer(elements: int, port: int, words: int, seed: int) -> tuple[list[Any], l
     return words_, [int.from_bytes(beat, "little") for beat in image]
 
 
-def layers(elements: int, port: int, counts: list[int]) -> tuple[Any, list[Any], list[int]]:
-    made = [layer(elements, port, count, n) for n, count in enumerate(counts)]
+def heads(elements: int, port: int, counts: list[int]) -> tuple[Any, list[Any], list[int]]:
+    made = [head(elements, port, count, n) for n, count in enumerate(counts)]
     commands = [{"words": count} for count in counts]
     return (
         commands,
@@ -48,14 +47,14 @@ def layers(elements: int, port: int, counts: list[int]) -> tuple[Any, list[Any],
 
 
 def counts(elements: int, port: int) -> list[int]:
-    """Layers of a word, of a whole period, of one word more, and of two periods and some."""
+    """Heads of a word, of a whole period, of one word more, and of two periods and some."""
     period = 32 * port // (8 * elements)
     return [1, period, period + 1, 2 * period + 3, 3]
 
 
 @pytest.mark.parametrize(("elements", "port"), SHAPES)
 def test_unpacker_equals_image(elements: int, port: int) -> None:
-    commands, words, beats = layers(elements, port, counts(elements, port))
+    commands, words, beats = heads(elements, port, counts(elements, port))
     dut = StateUnpacker(config(elements, port))
     run = drive(
         dut, {"command": commands, "i": beats}, {"o": len(words)}, stalls=0.3, settle=5,
@@ -63,11 +62,10 @@ def test_unpacker_equals_image(elements: int, port: int) -> None:
     assert run.out["o"] == words
 
 
-@pytest.mark.parametrize("tokens", [1, 4])
 @pytest.mark.parametrize(("elements", "port"), SHAPES)
-def test_packer_equals_image(elements: int, port: int, tokens: int) -> None:
-    commands, words, beats = layers(elements, port, counts(elements, port))
-    dut = StatePacker(config(elements, port, tokens))
+def test_packer_equals_image(elements: int, port: int) -> None:
+    commands, words, beats = heads(elements, port, counts(elements, port))
+    dut = StatePacker(config(elements, port))
     run = drive(
         dut, {"command": commands, "i": words}, {"o": len(beats)}, stalls=0.3, settle=5,
     )  # fmt: skip
@@ -76,7 +74,7 @@ def test_packer_equals_image(elements: int, port: int, tokens: int) -> None:
 
 def test_slow_output() -> None:
     """Everything before the output fills up, and nothing is lost."""
-    commands, words, beats = layers(32, 256, [100, 30])
+    commands, words, beats = heads(32, 256, [100, 30])
     for dut, i, o in (
         (StatePacker(config(32, 256)), words, beats),
         (StateUnpacker(config(32, 256)), beats, words),
@@ -105,7 +103,7 @@ def test_worked_image() -> None:
 def test_unpacker_latency_and_throughput(elements: int, port: int) -> None:
     dut = StateUnpacker(config(elements, port))
     period = 32 * port // (8 * elements)
-    commands, words, beats = layers(elements, port, [3 * period])
+    commands, words, beats = heads(elements, port, [3 * period])
     run = drive(dut, {"command": commands, "i": beats}, {"o": len(words)})
     assert run.out["o"] == words
     taken, out = run.cycles["i"], run.cycles["o"]
@@ -118,7 +116,7 @@ def test_unpacker_latency_and_throughput(elements: int, port: int) -> None:
 def test_packer_latency_and_throughput(elements: int, port: int) -> None:
     dut = StatePacker(config(elements, port))
     period = 32 * port // (8 * elements)
-    commands, words, beats = layers(elements, port, [5 * period])
+    commands, words, beats = heads(elements, port, [5 * period])
     run = drive(dut, {"command": commands, "i": words}, {"o": len(beats)})
     assert run.out["o"] == beats
     taken, out = run.cycles["i"], run.cycles["o"]
@@ -130,9 +128,9 @@ def test_packer_latency_and_throughput(elements: int, port: int) -> None:
 @pytest.mark.parametrize(("elements", "port"), SHAPES)
 def test_packer_takes_head_after_head(elements: int, port: int) -> None:
     """Heads of two periods and a bit: their words go in as fast as their beats go out."""
-    dut = StatePacker(config(elements, port, tokens=4))
+    dut = StatePacker(config(elements, port))
     count = 2 * 32 * port // (8 * elements) + 1
-    commands, words, beats = layers(elements, port, [count] * 4)
+    commands, words, beats = heads(elements, port, [count] * 4)
     given = {"command": commands, "i": words}
     run = drive(dut, given, {"o": len(beats)}, counts=["busy"], settle=20)
     assert run.out["o"] == beats

@@ -9,7 +9,7 @@ from lightmamba.compiler import build
 from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.sim import OpenedTwin, TwinStep
+from lightmamba.sim import Opened, TwinStep
 from tests.support.builders import made_up, random_model, sizes
 
 __all__ = ["CONFIG", "TARGET", "compiled", "run", "same"]
@@ -37,7 +37,7 @@ def compiled(
     return folder / name
 
 
-def run(opened: OpenedTwin, tokens: int, *, prompt: Sequence[int] = (1, 2)) -> list[TwinStep]:
+def run(opened: Opened, tokens: int, *, prompt: Sequence[int] = (1, 2)) -> list[TwinStep]:
     """A prompt, its logits wanted at the end only, then greedy tokens; all must agree."""
     steps = list(opened.twin.run(prompt, tokens))
     for step in steps:

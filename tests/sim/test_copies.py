@@ -8,7 +8,6 @@ import pytest
 
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.contract import PAGE
-from lightmamba.arch.place import Place
 from lightmamba.arch.target import Target
 from lightmamba.engine import Engine
 from lightmamba.errors import DeviceError, InputError
@@ -53,8 +52,6 @@ def test_both_copies_are_in_the_build(build):
     first, other = artifact.region("state"), artifact.region("state_other")
     assert (first.channel, other.channel) == ("state_read", "state_read_other")
     assert first.bytes == other.bytes
-    wanted = [Place(region.channel, region.name) for region in (first, other)]
-    assert artifact.registers["state_base"] == wanted
 
 
 @pytest.mark.parametrize("stalls", [0.0, 0.3])
@@ -86,20 +83,20 @@ def test_states_move_between_copies_and_devices(build):
     opened, second = open_twin(build), open_twin(build, placement=anywhere(9))
     device, rows = opened.device, opened.twin.rows
     first, fork = (Twin(d.device, Engine(opened.model), rows) for d in (opened, second))
-    same(first.step(4))
+    same(first.feed(4))
     kept = device.save_state()  # the other copy is due
-    assert device.read("state_copy") == 1
-    same(first.step(5))
+    assert device.sequences[0].due == 1
+    same(first.feed(5))
     after = device.save_state()
-    same(first.step(6))
+    same(first.feed(6))
     device.restore_state(after)
     first = Twin(device, Engine(opened.model), rows)
     for twin in (first, fork):
         twin.restart()
-    same(fork.step(4))
-    same(fork.step(5))
+    same(fork.feed(4))
+    same(fork.feed(5))
     second.device.restore_state(kept)  # the first copy is due here
-    assert second.device.read("state_copy") == 0
+    assert second.device.sequences[0].due == 0
     second.device.start(5)
     second.device.wait()
     for name, memory in second.device.save_state().memory.items():
@@ -124,7 +121,7 @@ def test_a_chain_writes_both_copies(build):
     device.start(6, fresh=True, chain=4)
     device.wait()
     np.testing.assert_array_equal(device.logits(), logits[0])
-    assert device.read("state_copy") == 1  # five tokens
+    assert device.sequences[0].due == 1  # five tokens
     device.simulator.close()
 
 

@@ -25,8 +25,8 @@ VOCAB = 99  # of logits; 25 beats hold one word more
 BEATS = 25
 DATA = np.random.default_rng(1).integers(0, 1 << 31, 4 * BEATS, dtype=np.uint32)
 OBSERVED = (
-    Probe("beat", (Element("sum", "u4", 4), Element("left", "u4"), Element("id", "u4"))),
-    Probe("done", (Element("finished", "u2"),)),
+    Probe("beat", (Element("sum", "u4", 4), Element("left", "u4"), Element("id", "u4")), 0),
+    Probe("done", (Element("finished", "u2"),), 0),
 )
 
 
@@ -245,7 +245,7 @@ def test_another_machine_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"program": 0xBAD}, "an instruction that the gates do not know"),
+        ({"program": 0xBAD}, "an instruction that the hardware does not know"),
         ({"mode": NEVER_FINISH}, "nothing moved for 3000 cycles"),
         ({"mode": WRITE | EARLY_LAST}, "broke the rules of AXI; .*WLAST before the last beat"),
     ],

@@ -69,7 +69,7 @@ def test_two_sequences_interleaved_by_saving_and_restoring(opened):
         which = n % 2
         if kept[which] is not None:
             device.restore_state(kept[which])
-        same(engines[which].step(4 + n))
+        same(engines[which].feed(4 + n))
         kept[which] = device.save_state()
 
 
@@ -79,7 +79,7 @@ def test_reset_in_the_middle_and_go_on_from_a_saved_state(opened):
     opened.device.start(9)
     opened.device.reset()
     opened.device.restore_state(saved)
-    same(opened.twin.step(9))
+    same(opened.twin.feed(9))
 
 
 def test_another_model_is_loaded_without_rebuilding(folder, opened):
@@ -92,7 +92,7 @@ def test_another_model_is_loaded_without_rebuilding(folder, opened):
     twin = Twin(opened.device, Engine(random_model(one, seed=5)), opened.twin.rows)
     token = 1
     for _ in range(5):
-        step = twin.step(token)
+        step = twin.feed(token)
         same(step)
         token = step.next_token
 
@@ -166,17 +166,18 @@ def test_traffic_and_the_work_of_the_ssm_are_counted(opened):
     """From the sizes: what every port moves, and the words of state that the SSM updates."""
     device = opened.device
     told = device.artifact.registers
-    layers, words, beats = (told[name] for name in ("layers", "state_words", "state_beats"))
+    layers, heads = told["layers"], told["state_heads"]
+    words, beats = heads * told["head_words"], heads * told["state_head_beats"]
     conv, logits = -(-told["conv_state_words"] // 2), -(-told["logits_words"] // 2)
     for n, head in enumerate((False, True, True)):
-        step = opened.twin.step(n, head=head)
+        step = opened.twin.feed(n, head=head)
         same(step)
         counted = step.counters
-        assert counted["state_read.beats_read"] == (layers * beats if n else 0)  # fresh: zeros
-        assert counted["state_write.beats_written"] == layers * beats
+        assert counted["state_read.beats_read"] == (beats if n else 0)  # fresh: zeros
+        assert counted["state_write.beats_written"] == beats
         assert counted["aux.beats_written"] == layers * conv + head * logits
         assert counted["state_write.wait"] == 0 < counted["aux.wait"] < step.cycles // 4
-        assert 0 <= counted["ssm_busy"] - layers * words < 100  # what the pipeline still holds
+        assert 0 <= counted["ssm_busy"] - words < 100  # what the pipeline still holds
         # It has a job for most of a token, and mostly waits for the lanes.
         with_job = counted["ssm_waiting"] + counted["ssm_busy"]
         assert step.cycles // 2 < with_job < step.cycles
@@ -217,7 +218,7 @@ def test_an_unknown_instruction_is_reported(opened):
     device.write("program_index", 0)
     device.write("program_data", max(Op) + 1)
     device.start(1, fresh=True)
-    with pytest.raises(DeviceError, match="an instruction that the gates do not know"):
+    with pytest.raises(DeviceError, match="an instruction that the hardware does not know"):
         device.wait()
 
 

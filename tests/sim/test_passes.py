@@ -12,7 +12,7 @@ from bench.estimates import memory
 from lightmamba.arch.artifact import Artifact
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
-from lightmamba.sim import OpenedPasses, open_beside, open_device, open_passes, simulate
+from lightmamba.sim import Opened, open_device, open_twin, simulate
 
 from ..support.builders import made_up, two_ports
 from .machines import CONFIG, compiled
@@ -44,7 +44,7 @@ def ids(*values: int):
 
 @pytest.mark.parametrize(("stalls", "seed"), [(0.0, 1), (0.3, 2)])
 def test_random_passes_equal_single_steps(build, stalls, seed):
-    opened = open_passes(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
+    opened = open_twin(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
     twin, arch = opened.twin, opened.twin.arch
     seen = Counter[int | str]()
     work = random_passes(
@@ -71,7 +71,7 @@ def test_random_passes_equal_single_steps(build, stalls, seed):
 )
 def test_other_numbers_of_tokens(tmp_path, target):
     """Two tokens leave one undecided, eight leave five; replays of every length."""
-    opened = open_passes(compiled(tmp_path, CONFIG, target), stalls=0.1, seed=3, sequences=3)
+    opened = open_twin(compiled(tmp_path, CONFIG, target), stalls=0.1, seed=3, sequences=3)
     twin, arch, replays = opened.twin, opened.twin.arch, set[int]()
     work = random_passes(
         np.random.default_rng(5), tokens=arch.tokens, sequences=3, undecided=arch.undecided,
@@ -87,7 +87,7 @@ def test_other_numbers_of_tokens(tmp_path, target):
 
 def test_a_chain_goes_on_from_a_pass(build):
     """Greedy decoding on the device itself, behind a chunk; then passes go on behind the chain."""
-    opened = open_passes(build, sequences=2)
+    opened = open_twin(build, sequences=2)
     twin, device = opened.twin, opened.device
     step = twin.step(Pass((Slot(1, ids(5, 6, 7, 8), fresh=True),)))
     assert step.difference is None
@@ -121,8 +121,8 @@ def test_heads_are_asked_for_before_their_words_are_needed(build, tmp_path):
 
 def test_a_simulation_feeds_its_prompt_in_chunks(build):
     """Seven tokens of a prompt in three passes, the last with logits; then one token in each."""
-    opened = open_beside(build)
-    assert isinstance(opened, OpenedPasses)
+    opened = open_twin(build)
+    assert isinstance(opened, Opened)
     seen: list[int] = []
     found = simulate(
         opened, [3, 4, 5, 6, 7, 8, 9], 9, watch=True, progress=lambda n, _: seen.append(n)
@@ -140,8 +140,8 @@ def test_a_simulation_feeds_its_prompt_in_chunks(build):
 
 
 def test_what_the_hardware_cannot_do_is_refused(build):
-    device = open_passes(build).device
-    with pytest.raises(InputError, match="takes 4 tokens in a pass, not 5"):
+    device = open_twin(build).device
+    with pytest.raises(InputError, match="5 tokens, but the hardware of this build takes 4"):
         device.submit(Pass((Slot(0, ids(1, 2, 3, 4, 5)),)))
     with pytest.raises(InputError, match="left 0 undecided"):
         device.submit(Pass((Slot(0, ids(1), replay=1),)))

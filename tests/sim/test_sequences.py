@@ -29,25 +29,26 @@ def test_interleaved_sequences_equal_those_alone(build):
     device, twin, rng = opened.device, opened.twin, np.random.default_rng(2)
     kept = None
     for turn in range(24):
-        begun = sorted(twin.states)
+        begun = sorted(twin.sequences)
         choice = rng.integers(5)
         if choice == 0 and begun:
             source, into = int(rng.choice(begun)), int(rng.integers(3))
             device.fork_state(source, into)
-            twin.states[into] = twin.states[source].fork()
+            twin.sequences[into] = twin.sequences[source].fork()
         elif choice == 1 and begun:
             source = int(rng.choice(begun))
-            kept = device.save_state(source), twin.states[source].fork()
+            kept = device.save_state(source), twin.sequences[source].fork()
         elif choice == 2 and kept is not None:
             into = int(rng.integers(3))
             device.restore_state(kept[0], into)
-            twin.states[into] = kept[1].fork()
+            twin.sequences[into] = kept[1].fork()
         sequence = int(rng.integers(3))
         if rng.integers(8) == 0:
             twin.restart(sequence)
-        same(twin.step(int(rng.integers(3, CONFIG.vocab_size)), sequence=sequence))
-        assert device.sequences[sequence].position == int(twin.states[sequence].position[0]), turn
-    assert sorted(twin.states) == [0, 1, 2]
+        same(twin.feed(int(rng.integers(3, CONFIG.vocab_size)), sequence=sequence))
+        position = int(twin.sequences[sequence].state.position[0])
+        assert device.sequences[sequence].position == position, turn
+    assert sorted(twin.sequences) == [0, 1, 2]
     device.close()
 
 
@@ -56,20 +57,21 @@ def test_a_chain_goes_on_from_its_own_state(build):
     opened = open_twin(build, sequences=2)
     device, twin = opened.device, opened.twin
     for sequence in (0, 1):
-        same(twin.step(4 + sequence, sequence=sequence))
-    step = twin.step(9, sequence=1)
+        same(twin.feed(4 + sequence, sequence=sequence))
+    step = twin.feed(9, sequence=1)
     for length in (1, 2):
-        ids, state = [step.next_token], twin.states[1]
+        ids, state = [step.next_token], twin.sequences[1].state.fork()
         for _ in range(length):
             logits, state = twin.engine.forward(np.array([ids[-1:]]), state)
             ids.append(int(logits[0, -1].argmax()))
         device.submit(Pass((Slot(1, np.array(ids[:1])),)), chain=length - 1)
         device.wait()
         assert device.next_token() == ids[-1]
-        twin.states[1] = state
-        step = twin.step(ids[-1], sequence=1)
+        for token in ids[:-1]:
+            twin.follow(Pass((Slot(1, np.array([token])),)))
+        step = twin.feed(ids[-1], sequence=1)
         same(step)
-        same(twin.step(6, sequence=0))
+        same(twin.feed(6, sequence=0))
     device.close()
 
 
@@ -78,10 +80,13 @@ def test_what_is_not_there_is_refused(build):
     one = np.array([3])
     with pytest.raises(InputError, match="sequence 1 is not on the device, which holds 1"):
         opened.device.submit(Pass((Slot(1, one),)))
-    with pytest.raises(InputError, match="takes one token in a pass, not 2"):
+    with pytest.raises(InputError, match="2 tokens, but the hardware of this build takes 1 at"):
         opened.device.submit(Pass((Slot(0, np.array([3, 4])),)))
-    for slot in (Slot(0, one, commit=0), Slot(0, one, replay=1)):
-        with pytest.raises(InputError, match="commits every token"):
+    for slot, sentence in (
+        (Slot(0, one, commit=0), "leaves at most 0 tokens of a sequence undecided, not 1"),
+        (Slot(0, one, replay=1), "cannot accept 1 tokens: its last pass left 0 undecided"),
+    ):
+        with pytest.raises(InputError, match=sentence):
             opened.device.submit(Pass((slot,)))
     with pytest.raises(InputError, match="a device holds 1 to 4096 sequences, not 0"):
         opened.device.load(Artifact.read(build), sequences=0)

@@ -31,7 +31,7 @@ def test_a_token_of_130m_on_32_lanes(tmp_path):
     config, target = SHAPES[row.shape], Target.load(row.target)
     opened = open_twin(compiled(tmp_path, config, target, Formats()))
     for token in (5, 6):
-        step = opened.twin.step(token)
+        step = opened.twin.feed(token)
         same(step)
     cycles, _ = chained(opened.device, 10, 4)
     opened.device.simulator.close()

@@ -1,4 +1,4 @@
-"""Records of several tokens, taken apart without gates."""
+"""Records of a pass, taken apart without hardware."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_updates_are_cut_to_a_row_at_most(size):
     for name in names:
         kind = seen.records[name].dtype
         seen.records[name] = rng.integers(-5, 5, seen.records[name].shape).astype(kind)
-    found = updates_of(arch, seen, LAYERS, HEADS, STEPS, words)
+    found = updates_of(seen, shape, arch.word_rows)
     assert len(found) == STEPS
     for step, mine in enumerate(found):
         assert len(mine.cycles) == LAYERS * HEADS * ROWS * STATE // min(size, STATE)

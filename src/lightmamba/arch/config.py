@@ -25,10 +25,10 @@ __all__ = ["ArchConfig", "build_hash"]
 
 @dataclass(frozen=True)
 class ArchConfig:
-    """Every build parameter of the gates.
+    """Every build parameter of the hardware.
 
     The first part is the target's choice, the second what the shape of the model needs; any model
-    that needs no more runs on the same gates.
+    that needs no more runs on the same hardware.
 
     Raises
     ------
@@ -50,8 +50,8 @@ class ArchConfig:
     x_queue: int = 256  # rows of x before the SSM
     z_queue: int = 512  # rows of z before the gate
     tokens: int = 1  # T: vectors that meet each weight in a pass, 1, 2, 4 or 8
-    state_ports: int = 1  # each way, side by side, where tokens > 1: 1, 2 or 4
-    packed: bool = False  # one DSP multiplies the weights of two lanes with two tokens (tokens > 1)
+    state_ports: int = 1  # each way, next to each other: 1, 2 or 4
+    packed: bool = False  # one DSP multiplies the weights of two lanes with two tokens
     weight_bits: int = 4
     act_bits: int = 4
     head_act_bits: int = 8
@@ -62,7 +62,7 @@ class ArchConfig:
     heads: int = 8
     groups: int = 1
     padded_state: int = 128  # d_state, padded to whole blocks
-    head_rows: int = 64  # headdim, where a head waits for its tokens (tokens > 1)
+    head_rows: int = 64  # headdim, where whole heads wait (`whole_heads`)
     program: int = 16  # instructions
 
     def __post_init__(self) -> None:
@@ -98,21 +98,16 @@ class ArchConfig:
         within("padded_state", BLOCK, 256)
         within("program", 2, 1 << 10)
         within("head_rows", 1, 255)
-        if self.tokens == 1 and self.state_elements > 128:
+        if self.state_ports > 1 and self.shared_port:
             raise ValueError(
-                f"state_elements {self.state_elements} are for machines of several tokens; "
-                f"with tokens 1 it is at most 128"
-            )
-        if self.state_ports > 1 and (self.tokens == 1 or self.shared_port):
-            raise ValueError(
-                f"state_ports {self.state_ports} are for machines of several tokens with ports of "
-                f"their own; set it to 1"
+                f"state_ports {self.state_ports} need ports of their own, but shared_port is set; "
+                f"set state_ports to 1"
             )
         if self.packed and (
-            self.tokens == 1 or self.lanes % 2 or not self.weight_bits == self.multiplier_bits == 4
+            self.tokens % 2 or self.lanes % 2 or not self.weight_bits == self.multiplier_bits == 4
         ):
             raise ValueError(
-                f"packed needs several tokens, an even number of lanes, weight_bits 4 and "
+                f"packed needs an even number of tokens and of lanes, weight_bits 4 and "
                 f"multiplier_bits 4, not tokens {self.tokens}, lanes {self.lanes}, weight_bits "
                 f"{self.weight_bits} and multiplier_bits {self.multiplier_bits}; set it to false"
             )
@@ -215,6 +210,14 @@ class ArchConfig:
         return self.tokens * (1 + self.undecided)
 
     @property
+    def whole_heads(self) -> bool:
+        """Whether the state-space unit waits for all rows of a head.
+
+        It does where it reads them once for each step, or several in one word of the state.
+        """
+        return self.steps > 1 or self.word_rows > 1
+
+    @property
     def projection(self) -> Projection:
         """Arithmetic of in_proj and out_proj."""
         return Projection(BlockQuant(self.act_bits, BLOCK), self.weight_bits, GROUP)
@@ -239,17 +242,8 @@ class ArchConfig:
         )
 
     def to_json(self) -> str:
-        """One line of JSON, for the hash of the build.
-
-        What machines of one token, or without packed multipliers, do not have is left out, so that
-        their hash is that of before.
-        """
-        values = asdict(self)
-        if not self.packed:
-            del values["packed"]
-        if self.tokens == 1:
-            del values["tokens"], values["state_ports"], values["head_rows"]
-        return json.dumps(values, sort_keys=True)
+        """One line of JSON, for the hash of the build."""
+        return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ArchConfig":

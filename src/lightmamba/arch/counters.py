@@ -18,8 +18,8 @@ def counters(config: ArchConfig) -> tuple[str, ...]:
     """Names of a machine's counters, by index.
 
     ``NAME.beats_read`` and ``NAME.beats_written`` count transfers of a port, ``NAME.wait`` cycles
-    in which it owed data and had none. Counters run while a token runs and never fall. Machines of
-    several tokens count losses by vector, see :func:`of_vector`.
+    in which it owed data and had none. Counters run while a pass runs and never fall. Losses are
+    counted by vector, see :func:`of_vector`.
     """
     traffic = [
         f"{port.name}.{what}"
@@ -31,7 +31,7 @@ def counters(config: ArchConfig) -> tuple[str, ...]:
         for counter in MACHINE.counters
         for name in (
             [of_vector(counter.name, n) for n in range(config.tokens)]
-            if counter.kind == "loss" and config.tokens > 1
+            if counter.kind == "loss"
             else [counter.name]
         )
     ]
@@ -39,5 +39,5 @@ def counters(config: ArchConfig) -> tuple[str, ...]:
 
 
 def of_vector(loss: str, vector: int) -> str:
-    """Counter of a loss in one vector of a pass, where a machine has several: ``conv@2``."""
+    """Counter of a loss in one vector of a pass: ``conv@2``."""
     return f"{loss}@{vector}"

@@ -76,20 +76,14 @@ class Element:
 class Shown:
     """What the simulator sees of a unit: a probe on one of its ports.
 
-    A probe of a stream records transfers; one of another port ({valid, fields}) what is valid. In
-    machines of several tokens it shows all of them side by side, but for one that is ``shared``.
-    ``machines`` are those that have it: "one" token, "several", or both.
+    A probe of a stream records transfers; one of another port ({valid, fields}) what is valid. It
+    shows all tokens of a pass next to each other, unless it is ``shared``.
     """
 
     name: str
     port: str
     elements: tuple[Element, ...]
-    machines: str = ""
     shared: bool = False
-
-    def there(self, config: ArchConfig) -> bool:
-        """Whether a machine has it."""
-        return self.machines in ("", "one" if config.tokens == 1 else "several")
 
 
 @dataclass(frozen=True)

@@ -52,14 +52,15 @@ def _epilogue(config: ArchConfig) -> int:
     return 15 + (config.lanes > 16)
 
 
-def _conv(config: ArchConfig) -> int:
-    """Windows of several tokens take a selection, and their products are there at once."""
-    return 23 if config.tokens == 1 else 26
+def _ssm(config: ArchConfig) -> int:
+    """Operands of whole heads come from memories, and one vector's are chosen."""
+    return 26 + 2 * config.whole_heads
 
 
 def _y(config: ArchConfig) -> int:
-    several = config.row_words > 1
-    return 40 + (config.state_elements // BLOCK).bit_length() - 1 + several
+    """From a row's last word to its y; whole heads of y go through a memory."""
+    deep = (config.bc_elements // BLOCK).bit_length() - 1 + (config.row_words > 1)
+    return 40 + deep + 5 * config.whole_heads
 
 
 def _rows(config: ArchConfig) -> int:
@@ -99,11 +100,9 @@ UNITS = (
              Element("shift", "u1", observable="ssm.dt_shift"),
              Element("decay", "u4", observable="ssm.decay"))),)),
     Unit("conv", "conv:Conv", "convolution and SiLU of x, B and C", steps="conv_words",
-         latency=_conv,
+         latency=26,
          shows=(Shown("conv", "o", (KIND, Element("value", "i2", observable="conv.out"))),
-                Shown("conv_state", "o_state",
-                      (Element("taps", "i1", 8, observable="conv.state"),), machines="one"),
-                Shown("conv_in", "probe", (Element("value", "i1"),), machines="several")),
+                Shown("conv_in", "probe", (Element("value", "i1", observable="conv.state"),))),
          work="convolution", whole=True),
     Unit("blocks", "blocks:Blocks", "an exponent to each block of x, B and C",
          steps="conv_dim", latency=12,
@@ -113,9 +112,8 @@ UNITS = (
                                      Element("exp", "u1", observable="ssm.{kind}_exp"))))),
     Unit("bc", "bc:BCStore", "B and C of a layer, read by the SSM", steps="bc_channels"),
     Unit("ssm", "ssm:Ssm", "updates the state, and multiplies it by C", steps="state_words",
-         latency=26,
-         shows=(Shown("state", "o_state", STATE, machines="one"),
-                Shown("updates", "probe_h", STATE, machines="several", shared=True),
+         latency=_ssm,
+         shows=(Shown("updates", "probe_h", STATE, shared=True),
                 Shown("y", "o_y", (Element("value", "i4", observable="ssm.y"),))),
          work="state-space unit", whole=True),
     Unit("gate", "gate:Gate", "y·silu(z), weighted, and the sum of its squares",
@@ -183,10 +181,10 @@ STREAMS = (
            shared=True),
     Stream("gate_params", "memory.gate_params", "gate.i_weight", WORD, "four weights", "d_inner",
            GATE_WEIGHTS, shared=True),
-    Stream("conv_read", "memory.conv_state", "conv.i_state", WORD, "two channels", "conv_dim", 2,
+    Stream("conv_read", "memory.conv_state", "conv.i_state0", WORD, "two channels", "conv_dim", 2,
            shared=True),
-    Stream("conv_written", "conv.o_state", "memory.conv_state", WORD, "two channels", "conv_dim",
-           2, latency=8, shared=True),
+    Stream("conv_written", "conv.o_state0", "memory.conv_state", WORD, "two channels", "conv_dim",
+           2, latency=10, shared=True),
     Stream("state_ahead", "memory.state", "ssm.i_state", "STATE", "word of S", "state_words",
            queue="state_fifo", latency=1, room=0, shared=True),
     Stream("state_behind", "ssm.o_state", "memory.state", "STATE", "word of S", "state_words",

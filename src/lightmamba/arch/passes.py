@@ -1,8 +1,8 @@
-"""What hardware of several tokens is told of a pass: its vectors, slots, and steps of a head.
+"""Description of a pass for the hardware: its vectors, slots, and the steps of a head.
 
-A pass holds up to T vectors, one token each; those of a sequence stand side by side and are a slot.
+A pass holds up to T vectors, one token each; those of a sequence are adjacent and form a slot.
 The state-space unit goes through the same list of steps in every head: the state of a slot comes
-in, accepted tokens of before are applied again from the record, then the new ones.
+in, accepted tokens of an earlier pass are applied again from the record, then the new ones.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lightmamba.arch.fields import Field
 
-__all__ = ["SLOT", "STEP", "VECTOR", "Share", "slots", "steps", "vectors"]
+__all__ = ["ALONE", "SLOT", "STEP", "VECTOR", "Share", "slots", "steps", "vectors"]
 
 VECTOR = (
     Field("used", 1, "a token of the pass; the others change nothing and are not counted"),
@@ -30,7 +30,7 @@ STEP = (
     Field("vector", 3, "which vector"),
     Field("load", 1, "the state comes from memory; else from the step before"),
     Field("store", 1, "the state goes to memory after this step"),
-    Field("position", 8, "of the token in its sequence, modulo 256, for the dither"),
+    Field("position", 8, "of the token in its sequence, less that of the pass, modulo 256"),
 )
 
 
@@ -82,6 +82,10 @@ class Share:
         return self.steps if self.ahead else self.redone + self.commit
 
 
+# The only pass of hardware for one token; whether its state is zero is a flag of the start.
+ALONE = Share(1, fresh=True)
+
+
 def vectors(shares: Sequence[Share]) -> list[dict[str, int]]:
     """A VECTOR for each token of a pass."""
     return [
@@ -110,8 +114,8 @@ def slots(shares: Sequence[Share]) -> list[dict[str, int]]:
 
 
 def steps(shares: Sequence[Share]) -> list[dict[str, int]]:
-    """The STEPs of every head."""
-    found, first = [], 0
+    """The STEPs of every head; positions count from that of the first share."""
+    found, first, origin = [], 0, shares[0].position
     for share in shares:
         for n in range(share.steps):
             again = n < share.redone
@@ -121,7 +125,7 @@ def steps(shares: Sequence[Share]) -> list[dict[str, int]]:
                     "vector": share.recorded + n if again else first + n - share.redone,
                     "load": int(n == 0),
                     "store": int(n + 1 == share.stored),
-                    "position": (share.position + n) % 256,
+                    "position": (share.position - origin + n) % 256,
                 }
             )
         first += share.tokens

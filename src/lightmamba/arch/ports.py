@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from lightmamba.arch.config import ArchConfig
 
 __all__ = [
-    "ADDRESS_BITS", "AUX_READERS", "AUX_WRITERS", "ID_BITS", "RECORD", "STATIC", "Port",
-    "aux_readers", "aux_writers", "of_token", "ports",
+    "ADDRESS_BITS", "ID_BITS", "RECORD", "STATIC", "Port", "aux_readers", "aux_writers", "of_token",
+    "ports",
 ]  # fmt: skip
 
 ADDRESS_BITS = 44  # the LPDDR4 of a Versal device begins at 0x500_0000_0000
@@ -24,9 +24,7 @@ class Port:
 
 
 STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
-AUX_READERS = ("embedding", *STATIC, "conv_state")
-AUX_WRITERS = ("conv_state", "logits")
-RECORD = "record"  # client and region: what is kept of a pass, on machines of several tokens
+RECORD = "record"  # client and region: tokens of a pass that are undecided
 
 
 def of_token(client: str, n: int) -> str:
@@ -36,12 +34,12 @@ def of_token(client: str, n: int) -> str:
 
 def aux_readers(config: ArchConfig) -> tuple[str, ...]:
     """Clients that read through the port for everything small."""
-    return AUX_READERS + _later(config, "embedding", "conv_state")
+    return ("embedding", *STATIC, "conv_state", *_later(config, "embedding", "conv_state"))
 
 
 def aux_writers(config: ArchConfig) -> tuple[str, ...]:
     """Clients that write through it."""
-    return AUX_WRITERS + _later(config, "conv_state", "logits")
+    return ("conv_state", "logits", *_later(config, "conv_state", "logits"))
 
 
 def _state(config: ArchConfig, n: int) -> tuple[Port, Port]:
@@ -54,10 +52,9 @@ def _state(config: ArchConfig, n: int) -> tuple[Port, Port]:
 
 
 def _later(config: ArchConfig, *clients: str) -> tuple[str, ...]:
-    if config.tokens == 1:
-        return ()
+    """Those of the tokens behind the first, and that of the record where there is one."""
     more = (of_token(client, n) for client in clients for n in range(1, config.tokens))
-    return (*more, RECORD)
+    return (*more, RECORD) if config.undecided else tuple(more)
 
 
 def ports(config: ArchConfig) -> tuple[Port, ...]:

@@ -15,17 +15,17 @@ __all__ = ["Element", "Probe", "probes"]
 class Probe:
     """A named record, written whenever its ``valid`` is 1.
 
-    Where it shows several ``tokens``, their records lie side by side.
+    It shows ``tokens`` of a pass, their records next to each other, or one that they share (0).
     """
 
     name: str
     elements: tuple[Element, ...]
-    tokens: int = 1
+    tokens: int
 
     @property
     def dtype(self) -> np.dtype[np.void]:
-        """Packed numpy type of a record; an axis of tokens comes first, if it has several."""
-        first = (self.tokens,) if self.tokens > 1 else ()
+        """Packed numpy type of a record; an axis of tokens comes first, unless they share it."""
+        first = (self.tokens,) if self.tokens else ()
         shapes = [(*first, e.count) if e.count > 1 else first for e in self.elements]
         return np.dtype(
             [
@@ -46,8 +46,7 @@ def probes(config: ArchConfig) -> tuple[Probe, ...]:
         Probe(
             shown.name,
             tuple(element.of(config) for element in shown.elements),
-            1 if shown.shared else config.tokens,
+            0 if shown.shared else config.tokens,
         )
         for shown in MACHINE.shown
-        if shown.there(config)
     )

@@ -59,14 +59,12 @@ def _with_tokens(target: "Target", tokens: int | None) -> "Target":
     except ValueError as error:
         from lightmamba.arch.target import target_names
 
-        alone = target.name.rsplit("-", 1)[0]
-        hint = f"; try --target {alone}" if tokens == 1 and alone in target_names() else ""
+        fewer, other = int(tokens or 0) < target.machine.tokens, target.name.rsplit("-", 1)[0]
+        hint = f"; try --target {other}" if fewer and other in target_names() else ""
         raise InputError(f"--tokens {tokens} on target {target.name}: {error}{hint}") from error
 
 
 def _plain(found: "Estimate") -> dict[str, Any]:
-    from lightmamba.estimate.result import MODES
-
     per_joule = found.energy.tokens_per_joule if found.energy else None
     return {
         "tokens_per_second": found.tokens_per_second,
@@ -74,8 +72,8 @@ def _plain(found: "Estimate") -> dict[str, Any]:
         "prompt_cycles_per_token": found.prompt_cycles,
         "prefill_tokens_per_second": found.mode("prefill").tokens_per_second,
         "batch_tokens_per_second": found.mode("batch").tokens_per_second,
-        "pass_cycles": {mode: found.mode(mode).cycles for mode in MODES},
-        "passes": {mode: _pass(found.mode(mode)) for mode in MODES},
+        "pass_cycles": {mode: found.mode(mode).cycles for mode in found.kinds},
+        "passes": {mode: _pass(found.mode(mode)) for mode in found.kinds},
         "bytes_per_token": sum(found.channel_bytes.values()),
         "bandwidth_utilization": found.bandwidth_utilization,
         "bound": found.bound,
@@ -93,7 +91,7 @@ def _plain(found: "Estimate") -> dict[str, Any]:
         "resources": {
             "total": asdict(found.total),
             "blocks": {name: asdict(amount) for name, amount in found.resources.items()},
-            "from_one_token": found.mode("prefill").tokens > 1,
+            "from_one_token": "batch" in found.modes,
         },
         "tokens_per_joule": per_joule and per_joule[1],
         "tokens_per_joule_range": per_joule and [per_joule[0], per_joule[2]],
@@ -117,7 +115,6 @@ def _pass(found: "Estimate") -> dict[str, Any]:
 def _show(found: "Estimate", title: str) -> None:
     """Tables: the token, the bottleneck, and what the lanes do in each cycle."""
     from lightmamba.cli.show import fields, figure, table
-    from lightmamba.estimate.result import MODES
 
     plain = _plain(found)
     short = {n: v for n, v in plain.items() if not isinstance(v, dict | list)}
@@ -129,7 +126,7 @@ def _show(found: "Estimate", title: str) -> None:
     order = sorted(busy, key=lambda name: -busy[name])
     table("busiest channels and units", ("", "cycles", "share"),
           [(n, round(busy[n]), figure(busy[n] / found.cycles)) for n in order[:8]])  # fmt: skip
-    passes = [(mode, found.mode(mode)) for mode in MODES]
+    passes = [(mode, found.mode(mode)) for mode in found.kinds]
     table("passes", ("", "tokens", "cycles", "tokens/s", "bound"),
           [(mode, p.tokens, p.cycles, figure(p.tokens_per_second), p.bound)
            for mode, p in passes])  # fmt: skip

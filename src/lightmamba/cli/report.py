@@ -132,7 +132,7 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
     from lightmamba.compiler import build
     from lightmamba.qmodel import load
     from lightmamba.qmodel.synthetic import random_model
-    from lightmamba.sim import open_beside, simulate
+    from lightmamba.sim import open_twin, simulate
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(args.model)
@@ -142,7 +142,7 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
                 model = load(source) if source else random_model(config, formats, 0, lazy=True)
                 path = Path(folder) / "build"
                 build(model, subject.target, path, order=subject.order, source=source)
-            opened = open_beside(path, cache=args.cache)
+            opened = open_twin(path, cache=args.cache)
         with progress("simulating tokens") as bar:
             found = simulate(opened, [0], args.simulate, watch=True, progress=bar)
         if found.matches_engine:

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import fields, progress, table, working
     from lightmamba.errors import InputError
-    from lightmamba.sim import open_beside, simulate
+    from lightmamba.sim import open_twin, simulate
     from lightmamba.tokenizer import Tokenizer
 
     if args.max_tokens < 1:
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             check_output(file, force=args.force)
     start = time.perf_counter()
     with working("building the simulator (a minute or two, the first time)"):
-        opened = open_beside(
+        opened = open_twin(
             Path(args.build), waves=args.waves, stalls=args.stalls, seed=args.seed,
             cache=args.cache,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """The memory map: regions, and the register values that pass their addresses to the hardware."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
 from lightmamba.arch.place import STATE_PORTS, Place, Region, Setting
 from lightmamba.arch.ports import ADDRESS_BITS, RECORD, of_token
+from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
 from lightmamba.compiler.layout import beats
@@ -77,37 +79,35 @@ class Memory:
         return _whole(self.stream_words["embedding"] * WORD, self.aux_beat)
 
     @property
-    def state_parts(self) -> int:
-        """Stretches of a layer's state that begin with a beat of exponents: its heads, or one."""
-        if self.arch.tokens == 1:
-            return 1
-        return int(self.layout.told_of_passes(self.layer)["state_heads"])
+    def heads(self) -> int:
+        """Heads of a layer's state; each begins with a beat of exponents."""
+        return int(self.layout.state_heads(self.layer))
 
     @property
-    def part_words(self) -> int:
+    def head_words(self) -> int:
         """Words of S elements of one of them."""
-        return self._part_size // self.arch.state_elements
+        return self._head_size // self.arch.state_elements
 
     @property
-    def part_beats(self) -> int:
+    def state_head_beats(self) -> int:
         """Beats of one of them on each port, those of the exponents included."""
-        elements = -(-self._part_size // self.arch.state_ports // self.state_beat)
+        elements = -(-self._head_size // self.arch.state_ports // self.state_beat)
         return elements + -(-elements // EXPONENT_RUN)
 
     @property
-    def _part_size(self) -> int:
+    def _head_size(self) -> int:
         size = int(self.layout.state_size(self.layer, self.arch.padded_state))
-        return size // self.state_parts
+        return size // self.heads
 
     @property
     def state_words(self) -> int:
         """Words of S elements of a layer's state."""
-        return self.state_parts * self.part_words
+        return self.heads * self.head_words
 
     @property
     def state_beats(self) -> int:
         """Beats of a layer's state on each port, those of the exponents included."""
-        return self.state_parts * self.part_beats
+        return self.heads * self.state_head_beats
 
     @property
     def conv_words(self) -> int:
@@ -131,9 +131,7 @@ class Memory:
 
     @property
     def recorded_words(self) -> int:
-        """64-bit words of a layer in the record of a pass; machines of one token have none."""
-        if self.arch.tokens == 1:
-            return 0
+        """64-bit words of a layer in the record of a pass that leaves tokens undecided."""
         return int(self.layout.recorded_words(self.layer, self.arch))
 
     @property
@@ -182,7 +180,7 @@ class Memory:
             ("conv_state", "aux", 0, c.n_layer * self.conv_stride, False),
             ("logits", "aux", 0, a.tokens * self.logits_stride, False),
         ]
-        if a.tokens > 1:
+        if a.undecided:
             wanted.append((RECORD, "aux", 0, c.n_layer * self.record_stride, False))
         free: dict[str, int] = defaultdict(int)
         regions, count = [], Counter[str]()
@@ -202,17 +200,20 @@ class Memory:
         return tuple(regions)
 
     def registers(self, regions: tuple[Region, ...]) -> dict[str, Setting]:
-        """What the host writes before the first token.
+        """Registers that the host writes before the first pass.
+
+        Addresses of slots are those of the first sequence; each pass writes its own.
 
         Raises
         ------
         InputError
             If a register cannot hold its value.
         """
+        there = {each.name for each in REGISTERS if each.counted(self.arch)}
         base = {region.name: Place(region.channel, region.name) for region in regions}
         layers, words = self.config.n_layer, self.stream_words
         streams = {name: n * (1 if name == "embedding" else layers) for name, n in words.items()}
-        found: dict[str, Setting] = {
+        wanted: dict[str, Setting] = {
             "layers": layers,
             "lane_base": [base[f"lane{n}"] for n in range(self.arch.lanes)],
             "layers_beats": self.layers_beats,
@@ -220,17 +221,21 @@ class Memory:
             **{f"{name}_base": base[name] for name in words},
             **{f"{name}_words": count for name, count in streams.items()},
             "embedding_stride": self.embedding_stride,
-            "state_base": [base[self.states[0]], base[self.states[-1]]],
-            "state_stride": self.state_beats * self.state_beat,
-            "state_beats": self.state_beats,
-            "state_words": self.state_words,
-            "conv_base": base["conv_state"],
+            "state_heads": layers * self.heads,
+            "head_stride": self.state_head_beats * self.state_beat,
+            "state_head_beats": self.state_head_beats,
+            "head_words": self.head_words,
+            **self._slots(base),
             "conv_stride": self.conv_stride,
             "conv_state_words": self.conv_words,
             "logits_base": base["logits"],
             "logits_words": self.logits_words,
-            **self._of_passes(),
+            "logits_stride": self.logits_stride,
+            "record_stride": self.record_stride,
+            "record_count": self.recorded_words,
+            **self.layout.recorded_sizes(self.layer),
         }
+        found = {name: value for name, value in wanted.items() if name in there}
         if (top := max(region.address + region.bytes for region in regions)) >> ADDRESS_BITS:
             raise InputError(
                 f"memory would end at {top}, but addresses have {ADDRESS_BITS} bits; "
@@ -244,21 +249,14 @@ class Memory:
                 )
         return found
 
-    def _of_passes(self) -> dict[str, Setting]:
-        """Registers of machines of several tokens; what differs from pass to pass is not here."""
-        if self.arch.tokens == 1:
-            return {}
-        told = dict(self.layout.told_of_passes(self.layer))
-        return {
-            "record_stride": self.record_stride,
-            "record_count": self.recorded_words,
-            "state_heads": self.config.n_layer * told.pop("state_heads"),
-            "head_stride": self.part_beats * self.state_beat,
-            "state_head_beats": self.part_beats,
-            "head_words": self.part_words,
-            "logits_stride": self.logits_stride,
-            **told,
-        }
+    def _slots(self, base: Mapping[str, Place]) -> dict[str, Setting]:
+        """Addresses of the first slot: of its state by port, and of the convolution's."""
+        found: dict[str, Setting] = {"slot_conv": [base["conv_state"]]}
+        for port in range(self.arch.state_ports):
+            copies = self._copies(port)
+            found[of_token("slot_read", port)] = [base[copies[0]]]
+            found[of_token("slot_write", port)] = [base[copies[-1]]]
+        return found
 
 
 def _whole(size: int, unit: int) -> int:

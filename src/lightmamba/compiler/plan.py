@@ -44,11 +44,9 @@ def plan(
     ):  # fmt: skip
         raise InputError(reason)
     machine, needed = target.machine, own.capacities(layer)
-    wide = _widest(machine, needed)
-    if machine.tokens == 1:
-        del needed["head_rows"]  # only machines of several tokens hold a head
+    wide, rows = _widest(machine, needed), needed.pop("head_rows")
     try:
-        return replace(
+        found = replace(
             machine,
             state_elements=wide,
             state_fifo=min(1 << 16, machine.state_fifo * (machine.state_elements // wide)),
@@ -61,6 +59,7 @@ def plan(
             **needed,
             program=-(-instructions(config) // PROGRAM_STEP) * PROGRAM_STEP,
         )
+        return replace(found, head_rows=rows) if found.whole_heads else found
     except ValueError as error:
         raise InputError(f"target {target.name}: {error}") from error
 
@@ -68,15 +67,14 @@ def plan(
 def _widest(machine: ArchConfig, needed: Mapping[str, int]) -> int:
     """Widest word of the state that a machine may have for a model: S.
 
-    It divides a row. On machines of several tokens it may also hold whole rows, so many that they
-    divide a head.
+    It divides a row, or holds whole rows whose number divides a head.
     """
     row, head = needed["padded_state"], needed["head_rows"]
 
     def fits(word: int) -> bool:
         if row % word == 0:
             return True
-        return machine.tokens > 1 and word % row == 0 and head % (word // row) == 0
+        return word % row == 0 and head % (word // row) == 0
 
     return next(s for s in STATES if s <= machine.state_elements and fits(s))
 

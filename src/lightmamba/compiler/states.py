@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.place import STATE_PORTS
 from lightmamba.compiler.memory import Memory
+from lightmamba.compiler.plan import plan
 from lightmamba.compiler.source import sizes
 
 __all__ = ["memory_of", "state_bytes"]
@@ -17,9 +18,10 @@ Bytes = NDArray[np.uint8]
 
 
 def memory_of(artifact: Artifact) -> Memory:
-    """Sizes and places of a build."""
-    config, _ = sizes(artifact.model)
-    return Memory(config, artifact.arch, artifact.target)
+    """Sizes and places of a build's model, whose hardware may be made for a larger one."""
+    config, formats = sizes(artifact.model)
+    arch = plan(config, formats, artifact.target, artifact.order)
+    return Memory(config, arch, artifact.target)
 
 
 def state_bytes(
@@ -39,8 +41,7 @@ def state_bytes(
     found = [
         layout.state_bytes(
             memory.layer, artifact.order, layer, arch.padded_state, memory.state_beat,
-            by_head=arch.tokens > 1, window=arch.window,
-            elements=arch.state_elements, ports=arch.state_ports,
+            window=arch.window, elements=arch.state_elements, ports=arch.state_ports,
         )
         for layer in layers
     ]  # fmt: skip

@@ -38,10 +38,9 @@ COLD = 1 << 20  # cycle of the first start: all that can be read ahead is there
 TARGETS = {Kind.DT: "dt", Kind.B: "conv", Kind.C: "conv", Kind.X: "conv", Kind.Z: "z"}
 HOLD = {"ssm": 1}  # cycles for which a unit holds its operands before it uses them
 EARLY = {"parts": 1}  # cycles by which a unit has issued before its latency counts
-# Machines of several tokens: cycles by which streams are later. In their state-space unit, cycles
-# from an issue to the new word, to the next step's issue, to y in its buffer, from there to the
-# gate; rows of y that wait behind it; the record's cycles and words on their way.
-LATER = {"conv_written": 2}
+# In a state-space unit that waits for whole heads, cycles from an issue to the new word, to the
+# next step's issue, to y in its buffer, from there to the gate; rows of y that wait behind it; the
+# record's cycles and words on their way.
 MADE, AGAIN, SUMMED, DRAWN = 27, 18, 40, 4
 Y_ROOM = 6
 RECORDED, RECORD_ROOM = 3, 6
@@ -81,7 +80,6 @@ class _Filler:
 
     def __init__(self, work: Workload, run: Run) -> None:
         self.work, self.run, self.queue, self.unit = work, run, p.QUEUES, p.UNITS
-        self.several = work.arch.tokens > 1
         self.readers = [*p.READERS, *(f"lane{n}" for n in run.lanes)]
         self.used = [
             port for port in ports(work.arch)
@@ -124,9 +122,10 @@ class _Filler:
         """Tables of steps; which queues they take from and give to."""
         m, found, at = self.model, [], 0
         m.inputs[:], m.outputs[:], m.wide[:] = -1, -1, 1
-        side_by_side = {"embedding": self.work.arch.tokens, "conv_read": len(self.work.slots)}
+        adjacent = {"embedding": self.work.arch.tokens, "conv_read": len(self.work.slots)}
         plain = [u.name for u in MACHINE.units if u.name not in p.SPECIAL]
-        plain += [name for name in p.SSM if name not in plain] if self.several else []
+        if self.work.arch.whole_heads:
+            plain += [name for name in p.SSM if name not in plain]
         for name in (*plain, "words_in", "words_out"):
             if name in plain:
                 steps = table(name, self.work, self.run.vocab)
@@ -138,7 +137,7 @@ class _Filler:
                 takes, gives = [f"quant_{side}"], [name]
             number = self.unit[name]
             m.inputs[number, : len(takes)] = [self._from(name) for name in takes]
-            m.wide[number, : len(takes)] = [side_by_side.get(name, 1) for name in takes]
+            m.wide[number, : len(takes)] = [adjacent.get(name, 1) for name in takes]
             m.outputs[number, : len(gives)] = [self.queue[g] for g in gives]
             unit = m.units[number]
             unit.at, unit.steps, unit.hold = at, len(steps), HOLD.get(name, 0)
@@ -161,7 +160,6 @@ class _Filler:
                 # What is held back for its block comes out all at once, whatever waits behind.
                 late = QUEUE if stream.queue and stream.name != "x" else 0
                 late += MACHINE.latency(stream, arch) - EARLY.get(stream.name, 0)
-                late += LATER.get(stream.name, 0) if self.several else 0
                 giver, taker = self._ends(stream)
                 self._queue(
                     self.queue[stream.name], MACHINE.room(stream, arch), self.unit[giver],
@@ -173,17 +171,17 @@ class _Filler:
             ("rows", epilogue + 2, epilogue, "epilogue", "router"),
             ("words_in", arch.in_words, words, "words_in", "lanes"),
             ("words_out", arch.out_words, words, "words_out", "lanes"),
-            *(self._heads() if self.several else ()),
+            *(self._heads() if arch.whole_heads else ()),
+            ("b", 1, 1, "bc", "ssm_rows"),
         ):
             self._queue(self.queue[name], room, self.unit[giver], self.unit[taker], late)
         self.model.queues[self.queue["ended"]].count = 1  # nothing was before the first job
 
     def _heads(self) -> Iterator[tuple[str, int, int, str, str]]:
-        """Queues of the state-space unit of several tokens, and behind it."""
+        """Queues of a state-space unit that waits for whole heads, and behind it."""
         arch, words = self.work.arch, self.work.sizes["head_words"]
         adders = (arch.bc_elements // BLOCK).bit_length() - 1 + (arch.row_words > 1)
         behind = MADE + 2 + MACHINE.stream("state_behind").depth(arch)
-        yield "b", 1, 1, "bc", "ssm_rows"
         yield "gathered", HEADS, 0, "ssm_rows", "ssm"
         yield "replayed", HEADS, 0, "ssm_record", "ssm"
         yield "again", words + 1, AGAIN, "ssm", "ssm"
@@ -200,7 +198,7 @@ class _Filler:
             taker = f"write_{port}"
         elif taker == "activations":
             taker = port.replace("i_", "words_")
-        elif self.several and stream.name in ("heads", "x"):
+        elif self.work.arch.whole_heads and stream.name in ("heads", "x"):
             taker = "ssm_rows"
         return {MEMORY: "unpacker", "epilogue": "router"}.get(giver, giver), taker
 
@@ -228,8 +226,8 @@ class _Filler:
         size.layers, size.passes, size.vectors = run.layers, len(run.heads), a.tokens
         size.lanes, size.lane_readers, size.per_cycle = a.lanes, len(run.lanes), work.rows_per_cycle
         size.period, size.d_model = a.scale_period, work.config.d_model
-        size.state_words, size.state_fifo = work.memory.part_words, max(3, a.state_fifo)
-        size.by_head, size.state_ports = self.several, a.state_ports
+        size.state_words, size.state_fifo = work.memory.head_words, max(3, a.state_fifo)
+        size.state_ports = a.state_ports
         size.word_beats, size.beat_words = max(1, word // port), max(1, port // word)
         size.head_beats, size.read = work.head_beats(run.vocab), self.read
         size.write, size.end = self.read + len(self.used), self.read + 2 * len(self.used)
@@ -278,7 +276,7 @@ class _Filler:
         )
         r.ring, r.each = self._room(4 * p.COMMAND_RING), self._each(name, read=True)
         # What the last token of a chain has written may be read. Other passes begin when all is.
-        waits = client in ("state", "conv_state") and (self.work.chained or not self.several)
+        waits = client in ("state", "conv_state") and self.work.chained
         r.credit = self._each(name, read=False) if waits else p.NEVER
         r.delay = READER_DATA + shared
         if number >= p.LANE:
@@ -286,7 +284,7 @@ class _Filler:
             r.segment = self.run.layers * (self.work.in_beats + self.work.out_beats)
         elif client == "state":
             r.free, taker = STATE_READ_BURSTS * arch.burst_beats, "unpacker"
-            r.segment = memory.part_beats
+            r.segment = memory.state_head_beats
         else:
             r.free = arch.aux_fifo * WORD_BITS // bits
             taker = "ssm_record" if name == RECORD else MACHINE.client(client).taker
@@ -301,7 +299,7 @@ class _Filler:
         """Commands of a pass for what it reads or writes layer by layer, or head by head."""
         work, layers, slots = self.work, self.run.layers, len(self.work.slots)
         if name in [of_token("state", n) for n in range(work.arch.state_ports)]:
-            return layers * work.memory.state_parts * (slots if read else work.stores)
+            return layers * work.memory.heads * (slots if read else work.stores)
         if name == RECORD:
             return layers * (work.replays if read else work.records)
         return layers * (name in [of_token("conv_state", n) for n in range(slots)])
@@ -318,7 +316,7 @@ class _Filler:
             w.per_beat, w.words, w.most = bits // WORD_BITS, words.get(client, 0), OUTSTANDING
             w.each, w.wide = self._each(name, read=False), wide.get(client, 1)
             w.unit = self.unit[f"write_{client}"]
-            w.command = -(-w.words // w.per_beat) or memory.part_beats
+            w.command = -(-w.words // w.per_beat) or memory.state_head_beats
             w.left, w.burst = w.command, min(arch.burst_beats, PAGE * 8 // bits)
             w.depth = (
                 arch.aux_fifo * WORD_BITS // aux

@@ -31,7 +31,7 @@ R_STATES = R_STATE + MOST_STATE_PORTS  # the first reader behind those of the st
 U_SEQUENCER, U_CHANNEL = UNITS["sequencer"], len(UNITS)
 Q_AHEAD, Q_BEHIND = QUEUES["state_ahead"], QUEUES["state_behind"]
 ADDRESS, ARBITER, ANSWER = 1, 2, 3  # cycles of an address, behind an arbiter; of an answer
-WALK = 3  # cycles by which commands for heads come later than those for layers
+WALK = 3  # cycles by which commands for heads come later than those for a layer
 AHEAD = 1 + STATE_HEADS  # heads that the reader may have a command for before the unpacker has it
 
 
@@ -51,7 +51,7 @@ def states(m, t, at):
     for reader in range(LANE):
         r = m.readers[reader]
         if r.each:
-            late = WALK if m.sizes.by_head and reader < R_STATES else 0
+            late = WALK if reader < R_STATES else 0
             command(m, t, reader, r.segment, at + late, m.token.bank, r.each)
     for writer in range(len(NAMES)):
         m.writers[writer].due += m.writers[writer].each * m.writers[writer].command
@@ -91,7 +91,7 @@ def _burst(m, t, reader, now):
     if r.left == 0:
         if r.commands == 0 or r.credit == 0:
             return 0
-        if m.sizes.by_head and reader < R_STATES and r.begun > m.packing.parts + AHEAD:
+        if reader < R_STATES and r.begun > m.packing.parts + AHEAD:
             return 0  # the unpacker wakes it
         place = r.ring + r.first % COMMAND_RING * 4
         if t[place + 1] > now:

@@ -15,7 +15,6 @@ from lightmamba.errors import InputError
 from lightmamba.estimate.energy import energy
 from lightmamba.estimate.fill import Run, fill
 from lightmamba.estimate.loop import run
-from lightmamba.estimate.places import QUEUES
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.resources import resources
 from lightmamba.estimate.result import Estimate
@@ -62,33 +61,31 @@ def estimate(
         raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")
     work = Workload.of(config, formats, target, order)
     area = resources(work.arch)
-    token, prompt = _values(work, stalls)
-    if work.arch.tokens == 1:
-        alone = _estimate(work.of_mode("prefill"), prompt, area)
-        return replace(_estimate(work, token, area), prompt_cycles=alone.cycles,
-                       modes={"prefill": alone})  # fmt: skip
-    others = {name: estimate_pass(work.of_mode(name), stalls=stalls, area=area)
-              for name in modes(work.arch) if name != "decode"}  # fmt: skip
+    token = estimate_pass(work, stalls=stalls, area=area)
+    others = {}
+    for name in modes(work.arch):
+        other = work.of_mode(name)  # where a pass is one token, some are passes of decoding
+        if (other.slots, other.head) != (work.slots, work.head):
+            others[name] = estimate_pass(other, stalls=stalls, area=area)
     prompt_cycles = -(-others["prefill"].cycles // others["prefill"].tokens)
-    return replace(_estimate(work, token, area), prompt_cycles=prompt_cycles, modes=others)
+    return replace(token, prompt_cycles=prompt_cycles, modes=others)
 
 
 def estimate_pass(
     work: Workload, *, stalls: float = 0.0, area: Mapping[str, Amount] | None = None
 ) -> Estimate:
     """A pass of a steady run of such passes; ``area`` are the machine's resources, if known."""
-    values, _ = _values(work, stalls)
-    return _estimate(work, values, resources(work.arch) if area is None else area)
+    return _estimate(work, _values(work, stalls), resources(work.arch) if area is None else area)
 
 
-def _values(work: Workload, stalls: float) -> tuple[Values, Values]:
-    """Cycles of a pass by what the lanes do; those of a token without its head."""
+def _values(work: Workload, stalls: float) -> Values:
+    """Cycles of a pass by what the lanes do."""
     counts = Quantities.of(work)
     bound = max(*_channel_cycles(work, counts).values(), *counts.unit_cycles.values())
-    token, prompt = _passes(work, _runs(work, counts, bound, stalls))
+    found = _passes(work, _runs(work, counts, bound, stalls))
     # The queues that are run may still be filling: no chain is faster than its bound for long.
-    token[CYCLES.index("wait_activation")] += max(0.0, bound - token.sum())
-    return token, prompt
+    found[CYCLES.index("wait_activation")] += max(0.0, bound - found.sum())
+    return found
 
 
 def _channel_cycles(work: Workload, counts: Quantities) -> dict[str, float]:
@@ -134,11 +131,8 @@ def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Ru
     if not work.chained:
         heads, chains = (work.head,) * 2 * copies, (False,) * 2 * copies
         return Run(layers, vocab, heads, chains, _looked_at(work), stalls)
-    chain = max(2 * copies, min(TOKENS, copies * most))
-    # Those right behind the chain still wait for what it left.
-    prompt = 2 * copies if most > 2 and work.arch.tokens == 1 else 0
-    heads = (True,) * chain + (False,) * prompt
-    return Run(layers, vocab, heads, heads, _looked_at(work), stalls)
+    chain = (True,) * max(2 * copies, min(TOKENS, copies * most))
+    return Run(layers, vocab, chain, chain, _looked_at(work), stalls)
 
 
 def _looked_at(work: Workload) -> tuple[int, ...]:
@@ -162,8 +156,8 @@ def _looked_at(work: Workload) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _passes(work: Workload, sample: Run) -> tuple[Values, Values]:
-    """Stalls of a pass, as long as the whole model's; of a chain's token without its head, too."""
+def _passes(work: Workload, sample: Run) -> Values:
+    """Stalls of a pass, as long as the whole model's."""
     ran, lists, steps = fill(work, sample)
     if not run(ran, lists, steps):
         rows = work.sizes["headdim"]
@@ -174,7 +168,7 @@ def _passes(work: Workload, sample: Run) -> tuple[Values, Values]:
     layers, shape = sample.layers, (len(sample.heads), 4 * sample.layers + 4, 1 + len(CYCLES))
     kept = lists[ran[0].sizes.records :][: math.prod(shape)]
     seen = kept.reshape(shape)[:, :, 1:].astype(np.float64)
-    # Behind others, and before one if there is: one token for each copy that they read.
+    # Behind others, and in a chain before one: one token for each copy that they read.
     chain, copies = sum(sample.chains), len(work.memory.states)
     end = max(1, chain - 2) + 1 if chain else len(sample.heads)
     token = seen[end - copies : end].mean(axis=0)
@@ -185,21 +179,12 @@ def _passes(work: Workload, sample: Run) -> tuple[Values, Values]:
         begin, end = layers // 2, layers - 1
         layer = (token[4 * end] - token[4 * begin]) / (end - begin)
         missing = (work.config.n_layer - layers) * layer
-    whole = token[-1] - token[0] + missing
+    whole: Values = token[-1] - token[0] + missing
     if work.head and sample.vocab < work.config.vocab_size:
         slots = sample.vocab // work.arch.lanes
         rest = -(-work.config.vocab_size // work.arch.lanes) - slots
         whole += rest / (slots - slots // 2) * (token[4 * layers + 2] - token[4 * layers + 1])
-    if not chain:
-        return whole, whole
-    if sample.heads[-1]:  # no token without a head was run: the layers, and the time to drain
-        prompt = token[4 * layers] - token[0] + missing
-        drained = [ran[0].queues[QUEUES[name]].latency for name in ("parts", "rows", "sum_in")]
-        prompt[CYCLES.index("idle")] += int(sum(drained))
-    else:
-        last = seen[-copies:].mean(axis=0)
-        prompt = last[-1] - last[0] + missing
-    return whole, prompt
+    return whole
 
 
 def integers(values: Values) -> NDArray[np.int64]:

@@ -16,9 +16,9 @@ R_STATE = READERS.index("state")
 U_PACKER = UNITS["write_state"]
 Q_AHEAD, Q_BEHIND = QUEUES["state_ahead"], QUEUES["state_behind"]
 HELD = 3  # cycles from a word that leaves to a reader that sees it
-# Where commands are for heads: cycles from the last word that leaves the unpacker to the next beat,
-# that the packer needs between two heads, from a command to the next reader's.
-UNPACKED, PACKED, TOLD = 4, 3, 7
+# Commands are for heads: cycles from the last word that leaves the unpacker to the next beat, that
+# the packer needs between two heads, from a command to the next reader's.
+UNPACKED, PACKED, NEXT = 4, 3, 7
 
 
 @kernel
@@ -32,10 +32,10 @@ def unpacker(m, t, now):
             return NEVER
         give(m, t, Q_AHEAD, now)
         u.have -= 1
-        if size.by_head and u.have == 0 and u.words == 0:
+        if u.have == 0 and u.words == 0:
             u.parts += 1
             u.begin = now + UNPACKED
-            wake_states(m, now + TOLD)
+            wake_states(m, now + NEXT)
             return u.begin
     if u.have == 0:
         ready = 0
@@ -84,7 +84,7 @@ def packer(m, t, now):
     pop(m, Q_BEHIND, now)
     wake_states(m, now + HELD)
     u.next = now + beats
-    if last and size.by_head:
+    if last:
         u.next += PACKED
     u.filled += 1
     u.sent = 0 if last else u.sent + 1

@@ -50,8 +50,8 @@ LANE = len(READERS)  # the first lane's reader
 WRITERS = (*_all("state"), *_all("conv_state"), *_all("logits"), RECORD)
 WRITTEN = ("state", "conv_state", "logits", RECORD)  # their units are the last ones of the graph
 CLIENT = {name: first for first in ("embedding", *WRITTEN[:-1]) for name in _all(first)}
-# Queues of the epilogue, of the activation buffer, and of the state-space unit of several tokens,
-# which is four units: they gather heads, or those of a record, work on them, and hand y on.
+# Queues of the epilogue, of the activation buffer, and of a state-space unit that waits for whole
+# heads, which is four units: they gather heads, or those of a record, work on them, and hand y on.
 INSIDE = ("rows", "words_in", "words_out", "b", "gathered", "replayed", "again", "done", "ended",
           "recorded")  # fmt: skip
 SSM = ("ssm_rows", "ssm_record", "ssm", "ssm_out")
@@ -94,7 +94,7 @@ WRITER = _record("port stored whole depth burst left command open done reader pe
                  "count due most layer bank each wide unit")  # fmt: skip
 JOB = _record("rows slots parts words twice vector norms")  # in_proj, out_proj and the LM head
 SIZE = _record("layers passes vectors lanes lane_readers per_cycle period d_model vocab "
-               "state_words word_beats beat_words state_fifo state_ports by_head head_beats "
+               "state_words word_beats beat_words state_fifo state_ports head_beats "
                "read write end targets heads chains records")  # fmt: skip
 TOKEN = _record("number begun headed running early bank reason since")
 PACKING = _record("have period part words begin parts filled beats grouped held sending sent "

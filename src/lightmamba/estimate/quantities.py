@@ -103,8 +103,8 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
     layer["epilogue"] = epilogue(k.in_rows, 1) + epilogue(c.d_model, k.out_groups)
     layer["hadamard"] += f.transform.size(sizes["group_dim"]) - 1
     layer["embed"] = layer["head"] = 0
-    # Heads come in and leave row by row, whatever is done to them.
-    layer["ssm"] = max(work.steps * layer["ssm"], k.out_dim if a.tokens > 1 else 0)
+    # Rows of x come in and leave one by one, however many a word of the state holds.
+    layer["ssm"] = max(work.steps * layer["ssm"], k.out_dim)
     twice = a.head_twice * -(-c.vocab_size // a.lanes) * a.in_words
     once = {"residual": c.d_model, "embed": a.in_channels}
     if work.head:

@@ -4,8 +4,9 @@
 takes as a sum over a few sizes of the configuration; ``python -m bench.synth`` measures and fits
 it. Memories whose size is a parameter are not fitted but counted, as synthesis counts them.
 
-Machines of several tokens are not fitted: groups that each token has a copy of are multiplied, and
-what only such machines have is counted by hand (``more``). One was synthesized to check that.
+Only configurations of one token are fitted: groups that each token has a copy of are multiplied,
+and what further tokens need besides is counted by hand (``more``). One of several tokens was
+synthesized to check that.
 """
 
 import json
@@ -21,7 +22,7 @@ from lightmamba.arch.contract import BLOCK, RECORD_BITS, WORD_BITS
 from lightmamba.arch.latency import HEADS, STATE_READ_BURSTS, STATE_WRITE_BURSTS, Y_HEADS
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.memories import memory_cells
-from lightmamba.arch.ports import AUX_READERS, AUX_WRITERS, aux_readers, aux_writers, ports
+from lightmamba.arch.ports import aux_readers, aux_writers, ports
 from lightmamba.arch.program import INSTRUCTION_BITS
 
 __all__ = ["FILE", "GROUPS", "Group", "group_of", "resources"]
@@ -41,7 +42,7 @@ SHARED = {4: Amount(ff=2.1), 8: Amount(lut=0.4, ff=2.1)}
 # FFs, those of the multipliers are among them, 14 of 33; a vendor's tool takes them into the DSP.
 PACKED, PACK = Amount(lut=-20, ff=9.1, dsp=0.25), Amount(lut=5)
 STORED, ROW = Amount(lut=19.3, ff=16.5), Amount(lut=1500, ff=2900, dsp=2)
-COUNTER, WALK, TOLD = Amount(lut=18, ff=42), Amount(lut=319, ff=142), Amount(lut=150, ff=150)
+COUNTER, WALK, OF_PASS = Amount(lut=18, ff=42), Amount(lut=319, ff=142), Amount(lut=150, ff=150)
 DISCRETE_BITS, Y_BITS = 62, 24  # of a head's parameters, of a row of y
 
 Sizes = tuple[float, ...]
@@ -67,7 +68,7 @@ class Group:
     copies : function
         How many of it there are: one, or one for each token.
     more : function
-        Cells that only machines of several tokens have.
+        Cells that further tokens need besides, or whole heads.
     """
 
     name: str
@@ -79,9 +80,8 @@ class Group:
     more: Callable[[ArchConfig], Amount] = lambda arch: Amount()
 
     def counted(self, arch: ArchConfig) -> Amount:
-        """Cells of the memories, and of what only machines of several tokens have."""
-        found = sum((memory_cells(*memory) for memory in self.memories(arch)), Amount())
-        return found + self.more(arch) if arch.tokens > 1 else found
+        """Cells of the memories, and of what further tokens need besides."""
+        return sum((memory_cells(*memory) for memory in self.memories(arch)), self.more(arch))
 
 
 def _widths(arch: ArchConfig) -> str:
@@ -140,6 +140,8 @@ def _packed(arch: ArchConfig) -> Amount:
 
 def _steps(arch: ArchConfig) -> Amount:
     """Of the state-space unit: stores of B and C, what chooses from them, and buffers of heads."""
+    if not arch.whole_heads:
+        return Amount()
     tokens, rows, word = arch.tokens, arch.word_rows, arch.state_elements
     depth = HEADS * (1 << max(1, (-(-arch.head_rows // rows) - 1).bit_length()))
     memories = [
@@ -158,18 +160,18 @@ def _steps(arch: ArchConfig) -> Amount:
 def _windows(arch: ArchConfig) -> Amount:
     """Of the convolution: inputs of all slots, chosen for all vectors, and those that are kept."""
     bits = 8 * (arch.window + 3 * 3)
-    return Amount(lut=3 * bits, ff=3 * bits).times(arch.tokens)
+    return Amount(lut=3 * bits, ff=3 * bits).times(arch.tokens - 1)
 
 
-def _told(arch: ArchConfig) -> Amount:
-    """What the host tells of a pass, and losses by vector."""
+def _of_pass(arch: ArchConfig) -> Amount:
+    """Registers with the contents of a pass, and losses by vector."""
     losses = sum(counter.kind == "loss" for counter in MACHINE.counters)
-    return COUNTER.times(losses * (arch.tokens - 1)) + TOLD.times(arch.tokens)
+    return COUNTER.times(losses * (arch.tokens - 1)) + OF_PASS.times(arch.tokens - 1)
 
 
 def _walks(arch: ArchConfig) -> Amount:
     """Of the states of the convolution, and of the record."""
-    return WALK.times(arch.tokens)
+    return WALK.times(arch.tokens - 1 + (arch.undecided > 0))
 
 
 def _arbitrated(arch: ArchConfig) -> Sizes:
@@ -180,8 +182,8 @@ def _arbitrated(arch: ArchConfig) -> Sizes:
         for side in (port.readers, port.writers)
         if len(side) > 1
     )
-    clients = len(aux_readers(arch)) + len(aux_writers(arch))
-    share = clients / (len(AUX_READERS) + len(AUX_WRITERS))  # of those of one token
+    clients, fewest = (len(aux_readers(a)) + len(aux_writers(a)) for a in (arch, ArchConfig()))
+    share = clients / fewest
     return (share, share * arch.aux_port_bits, bits)
 
 
@@ -212,7 +214,7 @@ GROUPS = (  # a block belongs to the first that it fits
     Group("other units", r"units.*", _one, copies=_tokens),
     Group("sequencer", r"sequencer", _one, lambda a: [(a.program * INSTRUCTION_BITS // 32, 32)]),
     Group("host and counters", r".*", lambda a: (1, a.lanes, len(ports(a))),
-          more=_told),
+          more=_of_pass),
 )  # fmt: skip
 
 

@@ -79,8 +79,13 @@ class Estimate:
     modes: Mapping[str, "Estimate"] = field(default_factory=dict)
 
     def mode(self, name: str) -> "Estimate":
-        """A pass of another kind."""
+        """A pass of another kind; itself where that is no other pass."""
         return self.modes.get(name, self)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of passes that are different ones, as :data:`MODES` names them."""
+        return ("decode", *self.modes)
 
     @property
     def tokens_per_second(self) -> float:

@@ -19,17 +19,19 @@ from lightmamba.estimate.workload import Workload
 __all__ = ["columns", "gathering", "inputs", "outputs", "table"]
 
 Table = NDArray[np.int8]
-# Queues of the state-space unit of several tokens, which is four units in the model.
+# The state-space unit is several units in the model, with queues of their own.
 SSM = {
     "bc": (["bc"], ["bc_ready", "b"]),
     "ssm_rows": (["heads", "x", "b"], ["gathered", "recorded"]),
     "ssm_record": (["record", "ended"], ["replayed"]),
-    "ssm": (
-        ["bc_ready", "state_ahead", "gathered", "replayed", "again"],
-        ["state_behind", "again", "done", "ended"],
-    ),
     "ssm_out": (["done"], ["y"]),
 }
+# Where it waits for whole heads, and where it takes and gives rows as they come.
+HEADS = (
+    ["bc_ready", "state_ahead", "gathered", "replayed", "again"],
+    ["state_behind", "again", "done", "ended"],
+)
+ROWS = ["bc_ready", "state_ahead", "heads", "x"], ["state_behind", "y"]
 
 
 def inputs(unit: str) -> list[Stream]:
@@ -44,7 +46,9 @@ def outputs(unit: str) -> list[Stream]:
 
 def columns(unit: str, work: Workload) -> tuple[list[str], list[str]]:
     """What a unit takes and gives, by name: columns of its table."""
-    if work.arch.tokens > 1 and unit in SSM:
+    if unit == "ssm":
+        return HEADS if work.arch.whole_heads else ROWS
+    if unit in SSM:
         return SSM[unit]
     return [s.name for s in inputs(unit)], [s.name for s in outputs(unit)]
 
@@ -58,9 +62,8 @@ def table(unit: str, work: Workload, vocab: int) -> Table:
         If the items of a stream do not go into the unit's steps.
     """
     sizes = {**work.sizes, "vocab_size": vocab}
-    irregular = {**IRREGULAR, **SEVERAL} if work.arch.tokens > 1 else IRREGULAR
-    if unit in irregular:
-        return irregular[unit](work, sizes)
+    if unit in IRREGULAR:
+        return IRREGULAR[unit](work, sizes)
     steps = sizes[MACHINE.unit(unit).steps]
     found = _empty(steps)
     for first, streams in ((0, inputs(unit)), (INPUTS, outputs(unit))):
@@ -148,21 +151,6 @@ def _blocks(work: Workload, sizes: Mapping[str, int]) -> Table:
     return found
 
 
-def _ssm(work: Workload, sizes: Mapping[str, int]) -> Table:
-    """A word of state per step; B and C are there before the first, and kept until y has left."""
-    words = sizes["state_words"]
-    found = _empty(words + 2)
-    into, out = columns("ssm", work)
-    found[0, into.index("bc_ready")], found[-1, into.index("bc_ready")] = 0, 1
-    found[1:-1, into.index("state_ahead")] = 1
-    found[1:-1, into.index("x")] = _every(words, sizes["row_words"])
-    found[1:-1, into.index("heads")] = _every(words, sizes["head_words"])
-    found[1:-1, INPUTS + out.index("state_behind")] = 1
-    found[1:-1, INPUTS + out.index("y")] = _every(words, sizes["row_words"])
-    found[-1, INPUTS + out.index("y")] = EMPTY
-    return found
-
-
 def _bc(work: Workload, sizes: Mapping[str, int]) -> Table:
     """All of B, then all of C; a record takes B, too."""
     found = _empty(sizes["bc_channels"])
@@ -207,8 +195,11 @@ def _b_words(work: Workload, sizes: Mapping[str, int]) -> int:
     return work.memory.recorded_words - sizes["nheads"] * head
 
 
-def _ssm_steps(work: Workload, sizes: Mapping[str, int]) -> Table:
-    """All words of a head in each of its steps; a word needs its result of the step before."""
+def _ssm(work: Workload, sizes: Mapping[str, int]) -> Table:
+    """All words of each head in each of its steps; a word needs its result of the step before.
+
+    B and C are there before the first word, and kept until y has left.
+    """
     words, steps = sizes["head_words"], steps_of(work.slots)
     into, out = columns("ssm", work)
     head = _empty(len(steps) * words)
@@ -219,12 +210,18 @@ def _ssm_steps(work: Workload, sizes: Mapping[str, int]) -> Table:
             head[mine, INPUTS + out.index("state_behind")] = 1
         if n + 1 < len(steps) and not steps[n + 1]["load"]:
             head[mine, INPUTS + out.index("again")] = 1
-    needed = ["gathered", "replayed"] if work.replays else ["gathered"]
-    for column in (*(into.index(name) for name in needed), INPUTS + out.index("done")):
-        head[:, column], head[-1, column] = 0, 1
+    whole, rows = len(head), sizes["row_words"]
+    each = {"gathered": whole, "done": whole} if work.arch.whole_heads else {
+        "heads": whole, "x": rows, "y": rows
+    }  # fmt: skip
+    if work.replays:
+        each["replayed"] = whole
+    for name, period in each.items():
+        column = into.index(name) if name in into else INPUTS + out.index(name)
+        head[:, column] = _every(whole, period)
     begin, end = _empty(1), _empty(1)
     begin[0, into.index("bc_ready")], end[0, into.index("bc_ready")] = 0, 1
-    end[0, INPUTS + out.index("done")] = EMPTY
+    end[0, INPUTS + out.index("done" if work.arch.whole_heads else "y")] = EMPTY
     if work.replays:
         end[0, INPUTS + out.index("ended")] = 1
     return np.concatenate([begin, np.tile(head, (sizes["nheads"], 1)), end])
@@ -262,10 +259,7 @@ def _head(work: Workload, sizes: Mapping[str, int]) -> Table:
 
 
 IRREGULAR: Mapping[str, Callable[[Workload, Mapping[str, int]], Table]] = {
-    "embed": _embed, "quant_in": _quant_in, "conv": _conv, "blocks": _blocks, "ssm": _ssm,
+    "embed": _embed, "quant_in": _quant_in, "conv": _conv, "blocks": _blocks, "bc": _bc,
+    "ssm_rows": _ssm_rows, "ssm_record": _ssm_record, "ssm": _ssm, "ssm_out": _ssm_out,
     "hadamard": _hadamard, "quant_out": _quant_out, "head": _head,
-}  # fmt: skip
-SEVERAL: Mapping[str, Callable[[Workload, Mapping[str, int]], Table]] = {
-    "bc": _bc, "ssm_rows": _ssm_rows, "ssm_record": _ssm_record, "ssm": _ssm_steps,
-    "ssm_out": _ssm_out,
 }  # fmt: skip

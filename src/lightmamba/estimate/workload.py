@@ -68,7 +68,7 @@ class Workload:
     @property
     def chained(self) -> bool:
         """Whether passes follow each other without the host: greedy decoding of a sequence."""
-        return self.head and self.tokens == 1 and not self.slots[0].replay
+        return self.head and self.slots == (Share(1),)
 
     @property
     def replays(self) -> bool:
@@ -143,14 +143,17 @@ class Workload:
 
 
 def modes(arch: ArchConfig, copies: int = 1) -> Mapping[str, tuple[tuple[Share, ...], bool]]:
-    """Kinds of passes that are asked for: their slots, and whether logits are wanted.
+    """Kinds of passes: their slots, and whether logits are wanted.
 
-    ``decode``: one token of one sequence. ``prefill``: as many of a prompt as fit. ``batch``: one
-    of each of as many sequences. ``verify``: a token and as many guesses as may be undecided, all
-    guesses of the last pass being right; with one copy of the state they are applied to it again.
+    ``decode``: one token of one sequence. ``prefill``: as many tokens of a prompt as fit.
+    ``batch``: one token of each of as many sequences. ``verify``: a token and as many drafts as
+    may be undecided, all drafts of the last pass accepted; with one copy of the state they are
+    applied to it again.
     """
-    guesses, again = arch.undecided, arch.undecided if copies == 1 else 0
-    checked = Share(1 + guesses, replay=guesses, commit=1, redo=again, ahead=copies > 1)
+    drafts, again = arch.undecided, arch.undecided if copies == 1 else 0
+    checked = Share(1)
+    if drafts:
+        checked = Share(1 + drafts, replay=drafts, commit=1, redo=again, ahead=copies > 1)
     return {
         "decode": ((Share(1),), True),
         "prefill": ((Share(arch.tokens, commit=arch.tokens),), False),

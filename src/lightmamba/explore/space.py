@@ -85,9 +85,12 @@ class Space:
             if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
                 continue  # as wide as the lanes' port
             options[name] = tuple(sorted({*usual, getattr(base.machine, name)}))
-        several = base.machine.tokens > 1 or bool({*(only or {})} & {*SEVERAL})
+        usual_machine = ArchConfig()
+        passes = {*(only or {})} & {*SEVERAL} or any(
+            getattr(base.machine, name) != getattr(usual_machine, name) for name in SEVERAL
+        )
         wide = {s for s in OPTIONS["state_elements"] if padded % s == 0}
-        if several:
+        if passes:
             wide |= {s for s in ROWS if s % padded == 0}
             for name, usual in SEVERAL.items():
                 options[name] = tuple(sorted({*usual, int(getattr(base.machine, name))}))

@@ -1,4 +1,4 @@
-"""What a self-test on the board must find, and a short run of the engine."""
+"""Expected results of the self-test on a board, and of a short run of the engine."""
 
 import hashlib
 from typing import Any

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from lightmamba.estimate.result import MODES
 from lightmamba.report import bars, ranges, rows
 from lightmamba.report.contents import Report
 from lightmamba.report.figures import figure, percent, plain
@@ -83,8 +82,7 @@ def _pictures(report: Report) -> dict[str, str]:
     found = {"roofline": roofline(report)}
     cycles = {"estimated": e.stalls} | ({"simulated": sim.stalls_per_token} if sim else {})
     found["stalls"] = bars.stalls(cycles)
-    if report.subject.arch.tokens > 1:
-        found["passes"] = bars.stalls({mode: e.mode(mode).stalls for mode in MODES}, "pass")
+    found["passes"] = bars.stalls({mode: e.mode(mode).stalls for mode in e.kinds}, "pass")
     if (both := timelines(report)) is not None:
         found["token"], found["layer"] = both
     amounts = {
@@ -126,8 +124,7 @@ def _tables(report: Report) -> dict[str, Table]:
         "bounds": rows.bounds(report),
         "claimed_accuracy": rows.claimed_accuracy(report),
     }
-    if report.subject.arch.tokens > 1:
-        found["passes"] = rows.passes(report)
+    found["passes"] = rows.passes(report)
     if report.estimate.resources or report.synthesis:
         found["resources"] = rows.resources(report)
     if report.front is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lightmamba.arch.counters import CYCLES
-from lightmamba.estimate.result import MODES, Amount, Energy
+from lightmamba.estimate.result import Amount, Energy
 from lightmamba.report.bars import CELLS
 from lightmamba.report.contents import Accuracy, Front, Report, Score
 from lightmamba.report.figures import THIN, bytes_of, figure, percent, plain, signed, spread, whole
@@ -99,8 +99,9 @@ def headline(report: Report) -> Table:
 
 
 def passes(report: Report) -> Table:
-    """Kinds of passes side by side: what they hold, take, and are bound by."""
-    found = [report.estimate.mode(mode) for mode in MODES]
+    """Kinds of passes next to each other: tokens, time, and bottleneck."""
+    kinds = report.estimate.kinds
+    found = [report.estimate.mode(mode) for mode in kinds]
     figures: dict[str, list[str]] = {
         "tokens": [whole(e.tokens) for e in found],
         "cycles": [whole(e.cycles) for e in found],
@@ -111,7 +112,7 @@ def passes(report: Report) -> Table:
         "bytes per token": [bytes_of(sum(e.channel_bytes.values()) / e.tokens) for e in found],
         "tokens/J": [NONE if e.energy is None else _per_joule(e.energy) for e in found],
     }
-    return Table(("", *MODES), [Row((name, *cells)) for name, cells in figures.items()])
+    return Table(("", *kinds), [Row((name, *cells)) for name, cells in figures.items()])
 
 
 def _per_joule(energy: Energy) -> str:

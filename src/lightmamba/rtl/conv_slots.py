@@ -4,10 +4,8 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
-from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import TAPS
-from lightmamba.arch.passes import SLOT, VECTOR
-from lightmamba.rtl.layouts import record
+from lightmamba.rtl.passes import slots_of, vectors_of
 from lightmamba.rtl.pipe import Pipe, Queue, Timed, select
 
 __all__ = ["Slots"]
@@ -28,11 +26,8 @@ class Slots:
     Parameters
     ----------
     m : Module
-    config : ArchConfig
-    slots, vectors : views of SLOT, of VECTOR
-        Stable from a command's transfer until it is finished.
-    given, taken : streams of u64
-        States of the slots as they come and as they go, a word of ``8 / config.window`` channels.
+    unit : Conv
+        With its streams of states, and the contents of the pass.
     latency : int
         Cycles from the issue of a channel to a word of the state that goes.
 
@@ -47,21 +42,29 @@ class Slots:
         Slots that there are.
     """
 
-    def __init__(
-        self, m: Module, config: ArchConfig, slots: Any, vectors: Any, given: list[Any],
-        taken: list[Any], latency: int,
-    ) -> None:  # fmt: skip
-        self.m, self.config, self.given = m, config, given
-        self.slots, self.vectors = _held(m, SLOT, slots), _held(m, VECTOR, vectors)
-        self.queues = [Queue(m, o, latency=latency) for o in taken]
+    def __init__(self, m: Module, unit: Any, latency: int) -> None:
+        self.m, self.config = m, unit.config
+        self.slots = [self._steady(each, f"slot{n}") for n, each in enumerate(slots_of(unit))]
+        self.vectors = [self._steady(each, f"vector{n}") for n, each in enumerate(vectors_of(unit))]
+        count = range(self.config.tokens)
+        self.given = [getattr(unit, f"i_state{n}") for n in count]
+        self.queues = [Queue(m, getattr(unit, f"o_state{n}"), latency=latency) for n in count]
         self.used = Cat(slot.used for slot in self.slots)
         self.valid, self.ready, self.room, self.busy = (Signal() for _ in range(4))
         m.d.comb += [
-            self.valid.eq((Cat(i.valid for i in given) | ~self.used).all()),
-            Cat(i.ready for i in given).eq(Mux(self.ready & self.valid, self.used, 0)),
+            self.valid.eq((Cat(i.valid for i in self.given) | ~self.used).all()),
+            Cat(i.ready for i in self.given).eq(Mux(self.ready & self.valid, self.used, 0)),
             self.room.eq(Cat(queue.room for queue in self.queues).all()),
             self.busy.eq(Cat(queue.busy for queue in self.queues).any()),
         ]
+
+    def _steady(self, value: Any, name: str) -> Any:
+        """What depends on the pass alone, in a register; a pass of one token is a constant."""
+        if self.config.tokens == 1:
+            return value
+        register: Any = Signal(value.shape(), name=name)
+        self.m.d.sync += register.eq(value)
+        return register
 
     def take(self, pipe: Pipe, odd: Value) -> None:
         """Take a channel, the ``odd`` one of a word: the old inputs of slots, then of vectors."""
@@ -95,9 +98,9 @@ class Slots:
         """One of a vector's window: an old input, or that of the vector ``OLD - tap`` before."""
         place, before = self.vectors[vector].place, vector - (OLD - tap)
         if before < 0:
-            return pipe.delay(self._pick(pipe, place, old), new[0].stage + 1)
-        is_old = Signal(name=f"old{vector}_{tap}")
-        self.m.d.sync += is_old.eq(place < OLD - tap)
+            # A vector's place is at most its number.
+            return pipe.delay(self._pick(pipe, place, old[: vector + 1]), new[0].stage + 1)
+        is_old = self._steady(place < OLD - tap, f"old{vector}_{tap}")
         return pipe.step(
             lambda x, *v: Mux(is_old, select(self.m, place, list(v)), x), new[before], *old
         )
@@ -106,8 +109,7 @@ class Slots:
         """State of every slot's channel for the next pass, two cycles after the inputs of all."""
         found = []
         for n in range(len(self.slots)):
-            mine = Signal(len(self.vectors), name=f"mine{n}")
-            self.m.d.sync += mine.eq(Cat(v.used & (v.slot == n) for v in self.vectors))
+            mine = self._steady(Cat(v.used & (v.slot == n) for v in self.vectors), f"mine{n}")
             bytes_ = [self._byte(pipe, new, n, mine, place) for place in range(self.config.window)]
             found.append(pipe.comb(lambda *v: Cat(*v), *bytes_))
         return found
@@ -115,17 +117,14 @@ class Slots:
     def _byte(self, pipe: Pipe, new: list[Timed], number: int, mine: Value, place: int) -> Timed:
         """A byte of a slot's state; ``mine`` are its vectors."""
         m, slot, old = self.m, self.slots[number], self._of_slot[number][place:]
-        at = Signal(POSITION_BITS, name=f"at{number}_{place}")  # the vector whose input it is
-        some = Signal(name=f"some{number}_{place}")
-        m.d.sync += [
-            at.eq(slot.first + slot.commit + place - OLD),
-            some.eq((at < len(new)) & select(m, at, list(mine))),
-        ]
+        # The vector whose input it is.
+        at = self._steady((slot.first + slot.commit + place - OLD)[:POSITION_BITS],
+                          f"at{number}_{place}")  # fmt: skip
+        some = self._steady((at < len(new)) & select(m, at, list(mine)), f"some{number}_{place}")
         late = self._pick(pipe, at, new)
         if not old:
             return pipe.step(lambda x: Mux(some, x, 0), late, shape=8)
-        is_old = Signal(name=f"early{number}_{place}")
-        m.d.sync += is_old.eq(slot.commit + place < OLD)
+        is_old = self._steady(slot.commit + place < OLD, f"early{number}_{place}")
         early = pipe.delay(self._pick(pipe, slot.commit, old), late.stage - 1)
         return pipe.step(
             lambda x, e: Mux(is_old, e, Mux(some, x, 0)), late, pipe.settle(early), shape=8
@@ -134,11 +133,3 @@ class Slots:
     def _pick(self, pipe: Pipe, index: Value, values: list[Timed]) -> Timed:
         """One of the values, a cycle later; ``index`` is as good as constant."""
         return pipe.step(lambda *v: select(self.m, index, list(v)), *values)
-
-
-def _held(m: Module, fields: Any, told: Any) -> list[Any]:
-    """Registers of what is told of a pass."""
-    name = fields[-1].name
-    held: list[Any] = [Signal(record(fields), name=f"{name}{n}") for n in range(len(told))]
-    m.d.sync += [mine.eq(one) for mine, one in zip(held, told, strict=True)]
-    return held

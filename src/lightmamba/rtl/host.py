@@ -90,7 +90,7 @@ class HostPort(wiring.Component):
                         m.d.sync += value.eq(data)
         with m.If(self.program_data_write):
             m.d.sync += self.program_index.eq(self.program_index + 1)
-        if hasattr(self, "step_index"):  # on machines of several tokens
+        if hasattr(self, "step_index"):
             with m.If(self.step_data_write):
                 m.d.sync += self.step_index.eq(self.step_index + 1)
 

@@ -89,13 +89,13 @@ class Lane(wiring.Component):
     beat : In(port_bits)
         Weights, the first in the lowest bits, or one scale byte per group.
     q : In(products x signed(multiplier_bits))
-        Activations, or their nibbles. Of several tokens: an array of T of them. None if packed.
+        Activations, or their nibbles, for each of T tokens. None if packed.
     dots : In(signed(13) per block) per token
         Sums of the blocks of a beat, ``LanePair.latency`` cycles after it. Only if packed.
     control : In(control(config))
         Each field so many cycles after the issue as :func:`delays` says.
-    sum : Out(signed(acc_bits))
-        Sum of a part. Of several tokens: an array of T sums.
+    sum : Out(signed(acc_bits) per token)
+        Sums of a part.
     """
 
     interval = 1
@@ -131,11 +131,8 @@ class Lane(wiring.Component):
         pipe = Pipe(m)
         weights = pipe.step(lambda v: v, pipe.input(self.beat))
         code = self._group_code(pipe, weights)
-        if self.config.tokens == 1:
-            m.d.comb += self.sum.eq(self._token(pipe, weights, code, self.q, 0))
-            return m
         ready = delays(self.config)["add"] + 1  # when the sum of a group is there
-        code = pipe.settle(pipe.delay(code, ready - 1))  # of several loads, so a register
+        code = pipe.settle(pipe.delay(code, ready - 1))  # every token loads it, so a register
         given = self.dots if self.config.packed else self.q
         for n in range(self.config.tokens):
             m.d.comb += self.sum[n].eq(self._token(pipe, weights, code, given[n], n))

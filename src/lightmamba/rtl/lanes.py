@@ -8,7 +8,6 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import GROUP
-from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.lane import Lane, control, delays, lane_latency
 from lightmamba.rtl.layouts import command, i_stream, o_stream
@@ -39,16 +38,16 @@ class Lanes(wiring.Component):
     Parameters
     ----------
     config : ArchConfig
-    buffer : ActivationBuffer
-        Its read side is driven from here. Of several tokens: :class:`Slices` of it.
+    buffer : Slices of ActivationBuffer
+        One for each token; its read side is driven from here.
 
     Members
     -------
     command : In(stream of command("lanes"))
     i_beat : In(stream of port_bits) per lane
         Weights and their scales.
-    o : Out(stream of lanes x signed(acc_bits))
-        Sums of a part, one row per lane. Of several tokens: an array of T of them.
+    o : Out(stream of lanes x signed(acc_bits) per token)
+        Sums of a part, one row per lane.
     busy : Out(1)
         A command is not finished, or its results are not taken.
     multiplying, scale, wait_activation, wait_memory, wait_epilogue : Out(1)
@@ -68,7 +67,7 @@ class Lanes(wiring.Component):
     wait_memory: Any
     wait_epilogue: Any
 
-    def __init__(self, config: ArchConfig, buffer: ActivationBuffer | Slices) -> None:
+    def __init__(self, config: ArchConfig, buffer: Slices) -> None:
         self.config = config
         self.buffer: Any = buffer
         self.steps = lane_latency(config)  # from an issue to the lanes' sums
@@ -142,9 +141,7 @@ class Lanes(wiring.Component):
         if c.packed:
             self._multipliers(m, lanes, operand.q)
         issue = multiplying & operand.last
-        sums = Cat(lane.sum for lane in lanes)
-        if c.tokens > 1:
-            sums = Cat(lane.sum[n] for n in range(c.tokens) for lane in lanes)
+        sums = Cat(lane.sum[n] for n in range(c.tokens) for lane in lanes)
         queue.connect(issue, Pipe(m).valid(issue, self.steps), sums)
         return m
 
@@ -187,10 +184,6 @@ class Lanes(wiring.Component):
         )  # fmt: skip
         return here
 
-    def _of_tokens(self, member: Any) -> Value:
-        """What the buffer shows, of all tokens side by side."""
-        return Value.cast(member) if self.config.tokens == 1 else Cat(*map(Value.cast, member))
-
     def _operands(self, m: Module, job: Job, multiplying: Value) -> tuple[Signal, Any]:
         """Walk the vector ahead of the beats: whether an operand is there, and what it is.
 
@@ -198,7 +191,7 @@ class Lanes(wiring.Component):
         when it is empty or its content goes on.
         """
         c, buffer, given = self.config, self.buffer, self.command.payload
-        q, code = self._of_tokens(buffer.q), self._of_tokens(buffer.code)
+        q, code = (Cat(*map(Value.cast, member)) for member in (buffer.q, buffer.code))
         operand = Signal(
             data.StructLayout(
                 {

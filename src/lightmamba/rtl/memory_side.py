@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
@@ -11,25 +11,16 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.ports import ADDRESS_BITS, STATIC, aux_readers, aux_writers, of_token, ports
-from lightmamba.arch.program import Op
+from lightmamba.arch.ports import STATIC, aux_readers, aux_writers, of_token, ports
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
 from lightmamba.rtl.counters import Counters, Traffic
-from lightmamba.rtl.memory_slots import (
-    commands_of,
-    gather,
-    later_logits,
-    later_vectors,
-    spread,
-    walk_slots,
-)
-from lightmamba.rtl.pipe import Pipe
-from lightmamba.rtl.prefetch import LayerWalk, Segments
+from lightmamba.rtl.memory_parts import Parts
+from lightmamba.rtl.memory_rows import logits_pending, wire_logits, wire_rows
+from lightmamba.rtl.memory_states import states_pending, wire_states
+from lightmamba.rtl.prefetch import Segments
 from lightmamba.rtl.reader import Reader, WordReader
-from lightmamba.rtl.shifts import SPLIT
-from lightmamba.rtl.state import StatePacker, StateUnpacker
-from lightmamba.rtl.streams import Fork, StreamQueue, join
+from lightmamba.rtl.streams import join
 from lightmamba.rtl.units import Units
 from lightmamba.rtl.writer import WordWriter, Writer
 
@@ -62,11 +53,10 @@ class MemorySide(Elaboratable):
         units: Units,
     ) -> None:
         self.config, self.masters = config, masters
-        self.host, self.sequencer, self.units = host, sequencer, units
         self.drained, self.error, self.writes_pending = Signal(), Signal(), Signal()
         aux, burst = config.aux_port_bits, config.burst_beats
         words = config.aux_fifo * WORD_BITS // aux
-        self.readers: dict[str, Any] = {
+        readers: dict[str, Any] = {
             **{
                 f"lane{n}": Reader(config.port_bits, config.weight_fifo, burst)
                 for n in range(config.lanes)
@@ -79,7 +69,7 @@ class MemorySide(Elaboratable):
             },
             **{name: WordReader(aux, words, burst) for name in aux_readers(config)},
         }
-        self.writers: dict[str, Any] = {
+        writers: dict[str, Any] = {
             **{
                 of_token("state", n): Writer(
                     config.state_port_bits, STATE_WRITE_BURSTS * burst, burst
@@ -88,29 +78,32 @@ class MemorySide(Elaboratable):
             },
             **{name: WordWriter(aux, words, burst) for name in aux_writers(config)},
         }
+        self.parts = Parts(config, host, sequencer, units, readers, writers)
         self.traffic = {port.name: Traffic() for port in ports(config)}
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for name, part in self.readers.items():
+        readers, writers = self.parts.readers, self.parts.writers
+        for name, part in readers.items():
             m.submodules[f"read_{name}"] = part
-            m.d.comb += part.flush.eq(~self.host.control[0])
-        for name, part in self.writers.items():
+            m.d.comb += part.flush.eq(~self.parts.run)
+        for name, part in writers.items():
             m.submodules[f"write_{name}"] = part
-            m.d.comb += part.clear.eq(~self.host.control[0])
-        drained = Signal(len(self.readers))
+            m.d.comb += part.clear.eq(~self.parts.run)
+        drained = Signal(len(readers))
         m.d.sync += [
-            drained.eq(Cat(part.drained for part in self.readers.values())),
+            drained.eq(Cat(part.drained for part in readers.values())),
             self.drained.eq(drained.all()),
-            self.error.eq(
-                Cat(part.error for part in (*self.readers.values(), *self.writers.values())).any()
-            ),
+            self.error.eq(Cat(part.error for part in (*readers.values(), *writers.values())).any()),
         ]
         self._ports(m)
         self._static(m)
-        self._layers(m)
-        self._embedding(m)
-        self._pending(m)
+        wire_states(m, self.parts)
+        wire_rows(m, self.parts)
+        wire_logits(m, self.parts)
+        m.d.comb += self.writes_pending.eq(
+            states_pending(m, self.parts) | logits_pending(m, self.parts)
+        )
         return m
 
     def _ports(self, m: Module) -> None:
@@ -118,7 +111,7 @@ class MemorySide(Elaboratable):
             master, watch = self.masters[port.name], self.traffic[port.name]
             m.submodules[f"traffic_{port.name}"] = watch
             if port.readers:
-                clients = [self.readers[name].axi for name in port.readers]
+                clients = [self.parts.readers[name].axi for name in port.readers]
                 arbiter = ReadArbiter(port.bits, len(clients)) if len(clients) > 1 else None
                 self._attach(
                     m,
@@ -134,7 +127,7 @@ class MemorySide(Elaboratable):
                     watch.read.eq(master.rvalid & master.rready),
                 ]
             if port.writers:
-                clients = [self.writers[name].axi for name in port.writers]
+                clients = [self.parts.writers[name].axi for name in port.writers]
                 arbiter = WriteArbiter(port.bits, len(clients)) if len(clients) > 1 else None
                 self._attach(
                     m,
@@ -160,7 +153,8 @@ class MemorySide(Elaboratable):
 
     def _static(self, m: Module) -> None:
         """Streams that are the same for every token: read ahead, across tokens."""
-        host, sequencer, units = self.host, self.sequencer, self.units
+        host, sequencer, units = self.parts.host, self.parts.sequencer, self.parts.units
+        readers = self.parts.readers
         for n in range(self.config.lanes):
             walk = Segments(self.config.port_bits // 8)
             m.submodules[f"segments_lane{n}"] = walk
@@ -170,9 +164,9 @@ class MemorySide(Elaboratable):
                 walk.head_count.eq(host.head_beats),
                 walk.head.eq(sequencer.begin_head),
             ]
-            self._start(m, walk, self.sequencer.begin)
-            join(m, walk.o, self.readers[f"lane{n}"].command)
-            join(m, self.readers[f"lane{n}"].o, units.lanes.i_beat[n])
+            self._start(m, walk)
+            join(m, walk.o, readers[f"lane{n}"].command)
+            join(m, readers[f"lane{n}"].o, units.lanes.i_beat[n])
         for name in STATIC:
             walk = Segments(WORD_BITS // 8)
             m.submodules[f"segments_{name}"] = walk
@@ -180,151 +174,12 @@ class MemorySide(Elaboratable):
                 walk.base.eq(getattr(host, f"{name}_base")),
                 walk.layers_count.eq(getattr(host, f"{name}_words")),
             ]
-            self._start(m, walk, self.sequencer.begin)
-            join(m, walk.o, self.readers[name].command)
-        several = self.config.tokens > 1
-        for name in STATIC if several else (*STATIC, "embedding"):
-            join(m, self.readers[name].o, units.port(MACHINE.client(name).target))
+            self._start(m, walk)
+            join(m, walk.o, readers[name].command)
+            join(m, readers[name].o, units.port(MACHINE.client(name).target))
 
-    def _start(self, m: Module, walk: Any, start: Value) -> None:
-        m.d.comb += [walk.run.eq(self.host.control[0]), walk.start.eq(start)]
-
-    def _layers(self, m: Module) -> None:
-        """State and convolution state: layer by layer, when the sequencer says so."""
-        host, units = self.host, self.units
-        several = self.config.tokens > 1
-        states = [of_token("state", n) for n in range(self.config.state_ports)]
-        unpackers = [StateUnpacker(self.config) for _ in states]
-        packers = [StatePacker(self.config) for _ in states]
-        for n, (state, unpacker, packer) in enumerate(zip(states, unpackers, packers, strict=True)):
-            m.submodules[of_token("unpacker", n)] = unpacker
-            m.submodules[of_token("packer", n)] = packer
-            join(m, self.readers[state].o, unpacker.i)
-        # Words wait beside the unit, so that it takes one per cycle however narrow the port is.
-        shape, depth = units.ssm.i_state.payload.shape(), self.config.state_fifo
-        m.submodules.state_ahead = ahead = StreamQueue(shape, depth)
-        m.submodules.state_behind = behind = StreamQueue(shape, depth)
-        # What is ahead of the unit and what is behind it fit into one queue together: else reading
-        # far ahead would keep the channel from the writes that the unit waits for.
-        waiting = Signal(range(2 * depth + 1))
-        m.d.sync += [
-            waiting.eq(ahead.level + behind.level),
-            *(self.readers[state].hold.eq(waiting > depth) for state in states),
-        ]
-        if len(states) > 1:
-            gather(m, [unpacker.o for unpacker in unpackers], ahead.i)
-        else:
-            join(m, unpackers[0].o, ahead.i)
-        join(m, ahead.o, units.ssm.i_state)
-        join(m, units.ssm.o_state, behind.i)
-        if len(states) > 1:
-            spread(m, behind.o, [packer.i for packer in packers])
-        else:
-            join(m, behind.o, packers[0].i)
-        for state, packer in zip(states, packers, strict=True):
-            join(m, packer.o, self.writers[state].i)
-        if several:
-            walk_slots(self, m, unpackers, packers)
-            return
-        join(m, self.readers["conv_state"].o, units.conv.i_state)
-        join(m, units.conv.o_state, self.writers["conv_state"].i)
-        counts = {
-            "state": (*host.state_base, host.state_stride, host.state_beats),
-            "conv_state": (
-                host.conv_base, host.conv_base, host.conv_stride, host.conv_state_words,
-            ),
-        }  # fmt: skip
-        for name, (base, other, stride, count) in counts.items():
-            walk = LayerWalk()
-            m.submodules[f"walk_{name}"] = walk
-            m.d.comb += [
-                walk.fresh.eq(self.sequencer.state_fresh),
-                walk.layers.eq(host.layers),
-                walk.base.eq(base),
-                walk.other.eq(other),
-                walk.stride.eq(stride),
-                walk.count.eq(count),
-                walk.written.eq(self.writers[name].done),
-            ]
-            if name == "state":
-                m.d.comb += host.state_copy.eq(walk.copy)
-            self._start(m, walk, self.sequencer.state)
-            also = {"state": (unpackers[0].command, packers[0].command)}.get(name, (None, None))
-            words = host.state_words
-            self.command(m, f"{name}_read", walk.o, self.readers[name].command, also[0], words)
-            self.command(
-                m, f"{name}_write", walk.o_write, self.writers[name].command, also[1], words
-            )
-
-    @staticmethod
-    def command(m: Module, name: str, source: Any, target: Any, also: Any, words: Value) -> None:
-        """Hand a command on; ``also`` gets one too, of so many words of state."""
-        if also is None:
-            join(m, source, target)
-            return
-        m.submodules[f"fork_{name}"] = fork = Fork(source.payload.shape(), 2)
-        join(m, source, fork.i)
-        join(m, fork.o0, target)
-        m.d.comb += [
-            also.valid.eq(fork.o1.valid),
-            also.payload.words.eq(words),
-            fork.o1.ready.eq(also.ready),
-        ]
-
-    @staticmethod
-    def offer(m: Module, command: Any, when: Value) -> None:
-        """Offer a command that stays as it is, from ``when`` until it is taken."""
-        with m.If(when):
-            m.d.sync += command.valid.eq(1)
-        with m.Elif(command.ready):
-            m.d.sync += command.valid.eq(0)
-
-    def _embedding(self, m: Module) -> None:
-        """One row of the table per token; the logits of a head."""
-        host, sequencer = self.host, self.sequencer
-        row, logits = self.readers["embedding"].command, self.writers["logits"].command
-        # Base + stride * token, in two parts; all three stay as they are.
-        base, stride, token = host.embedding_base, host.embedding_stride, sequencer.begin_token
-        pipe = Pipe(m)
-        low = pipe.step(lambda t: stride[:SPLIT] * t, pipe.input(token))
-        high = pipe.step(lambda t: stride[SPLIT:] * t, pipe.input(token))
-        below = pipe.step(lambda p: base[:SPLIT] + p[:SPLIT], low)
-        above = pipe.step(lambda p, q: p[SPLIT:] + q, low, high, shape=ADDRESS_BITS - SPLIT)
-        above = pipe.step(lambda v, b: base[SPLIT:ADDRESS_BITS] + v + b[SPLIT], above, below)
-        m.d.sync += [
-            row.payload.address.eq(Cat(pipe.delay(below, above.stage).value[:SPLIT], above.value)),
-            row.payload.count.eq(host.embedding_words),
-            logits.payload.address.eq(host.logits_base),
-            logits.payload.count.eq(host.logits_words),
-        ]
-        # The address is ready four cycles after `begin`, long before the first dispatch.
-        for command, op in ((row, Op.EMBED), (logits, Op.HEAD)):
-            self.offer(m, command, sequencer.dispatch & (sequencer.op == op))
-        if self.config.tokens > 1:
-            later_vectors(self, m)
-        else:
-            join(m, self.units.head.o_word, self.writers["logits"].i)
-
-    def _pending(self, m: Module) -> None:
-        """Writes of the running token that are not answered."""
-        sequencer, host, owed = self.sequencer, self.host, []
-        several = self.config.tokens > 1
-        counts = (
-            commands_of(self, m) if several else dict.fromkeys(("state", "conv_state"), host.layers)
-        )
-        for name, count in counts.items():
-            left = Signal(24 if several else 16, name=f"unwritten_{name}")
-            begun = Value.cast(sequencer.begin).replicate(len(count))
-            m.d.sync += left.eq(left + (count & begun) - self.writers[name].done)
-            owed.append(left.any())
-        logits: Value = Signal()
-        with m.If(sequencer.dispatch & (sequencer.op == Op.HEAD)):
-            m.d.sync += logits.eq(1)
-        with m.Elif(self.writers["logits"].done):
-            m.d.sync += logits.eq(0)
-        if several:
-            logits = logits | later_logits(self, m)
-        m.d.comb += self.writes_pending.eq(Cat(owed).any() | logits)
+    def _start(self, m: Module, walk: Any) -> None:
+        m.d.comb += [walk.run.eq(self.parts.run), walk.start.eq(self.parts.sequencer.begin)]
 
     def count(self, counters: Counters) -> None:
         """Connect the traffic of every port."""

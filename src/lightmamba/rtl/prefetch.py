@@ -1,8 +1,8 @@
 """Commands of the readers and writers: what each token takes from memory, in its order."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import fifo, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.ports import ADDRESS_BITS
@@ -117,15 +117,10 @@ class LayerWalk(wiring.Component):
         Pulse: a token starts, and whether its state is zero instead of what memory holds.
     layers : In(u16)
         Layers of the model.
-    base, other, stride : In(u44), In(u44), In(u32)
-        Address of the first layer in each of two copies of the state, and bytes from one layer to
-        the next. A token reads one copy and writes the other, and the next token the other way
-        round, the first since ``run`` rose from ``base`` to ``other``. With one copy, both
-        addresses are the same.
+    base, stride : In(u44), In(u32)
+        Address of the first layer, and bytes from one layer to the next.
     count : In(u32)
-        Beats or words of a layer. All five are stable while ``run`` is 1.
-    copy : Out
-        Which copy the next token reads, between tokens: 0 the one at ``base``.
+        Words of a layer. All four are stable while a pass works.
     written : In
         Pulse: the write of a layer has been answered.
     o : Out(stream of READ)
@@ -142,10 +137,8 @@ class LayerWalk(wiring.Component):
                 "fresh": In(1),
                 "layers": In(LAYER_BITS),
                 "base": In(ADDRESS_BITS),
-                "other": In(ADDRESS_BITS),
                 "stride": In(COUNT_BITS),
                 "count": In(COUNT_BITS),
-                "copy": Out(1),
                 "written": In(1),
                 "o": o_stream(READ),
                 "o_write": o_stream(WRITE),
@@ -163,6 +156,7 @@ class LayerWalk(wiring.Component):
                 walk.start.eq(self.start),
                 walk.fresh.eq(self.fresh),
                 walk.layers.eq(self.layers),
+                walk.base.eq(self.base),
                 walk.stride.eq(self.stride),
                 o.valid.eq(walk.o.valid),
                 walk.o.ready.eq(o.ready),
@@ -171,11 +165,6 @@ class LayerWalk(wiring.Component):
             ]
         m.d.comb += [
             self.o.payload.zero.eq(reads.o.payload.zero),
-            reads.base.eq(self.base),
-            reads.other.eq(self.other),
-            writes.base.eq(self.other),
-            writes.other.eq(self.base),
-            self.copy.eq(writes.turn),
             reads.allowed.eq(~credit[-1]),
             writes.allowed.eq(1),
         ]
@@ -189,14 +178,12 @@ class LayerWalk(wiring.Component):
 class Walk(wiring.Component):
     """One command per layer and token, each when ``allowed``, which never falls before a command.
 
-    Tokens that start too early wait; ``fresh`` comes out as ``zero``. Layers begin at ``base`` and
-    at ``other`` in turns; ``turn`` says which of them the next token takes.
+    Tokens that start too early wait; ``fresh`` comes out as ``zero``.
 
     Members
     -------
-    run, start, fresh, layers, base, other, stride : In
+    run, start, fresh, layers, base, stride : In
         As of :class:`LayerWalk`.
-    turn : Out
     allowed : In
     o : Out(stream of READ)
         Its ``count`` stays 0.
@@ -212,9 +199,7 @@ class Walk(wiring.Component):
                 "fresh": In(1),
                 "layers": In(LAYER_BITS),
                 "base": In(ADDRESS_BITS),
-                "other": In(ADDRESS_BITS),
                 "stride": In(COUNT_BITS),
-                "turn": Out(1),
                 "allowed": In(1),
                 "o": o_stream(READ),
             }
@@ -238,13 +223,9 @@ class Walk(wiring.Component):
             m.d.sync += [
                 active.eq(begin),
                 left.eq(self.layers),
-                payload.address.eq(Mux(self.turn, self.other, self.base)),
+                payload.address.eq(self.base),
                 payload.zero.eq(pending.r_data),
             ]
-        with m.If(~self.run):
-            m.d.sync += self.turn.eq(0)
-        with m.Elif(begin):
-            m.d.sync += self.turn.eq(~self.turn)
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [
                 active.eq(left != 1),

@@ -1,4 +1,4 @@
-"""Several tokens side by side: copies of one unit that move in step."""
+"""The tokens of a pass next to each other: copies of one unit that move in step."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -13,8 +13,8 @@ SINGLE = ("busy", "filled")  # outputs that say how far a unit is, the same in e
 
 
 def wide(shape: Any, tokens: int) -> Any:
-    """Shape of a payload of so many tokens, the first lowest; of one token it is its own."""
-    return shape if tokens == 1 else data.ArrayLayout(shape, tokens)
+    """Shape of a payload of T tokens, the first in the lowest bits."""
+    return data.ArrayLayout(shape, tokens)
 
 
 class Slices(wiring.Component):
@@ -29,7 +29,7 @@ class Slices(wiring.Component):
     make : function
         Makes a copy.
     tokens : int
-        T, two at least.
+        T, at least 1.
     shared : names
         Streams whose items are the same for every token, besides ``command``.
 

@@ -4,15 +4,17 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In
 
-from lightmamba.arch.passes import SLOT
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import ADDRESS_BITS
+from lightmamba.rtl import passes
 from lightmamba.rtl.axi import COUNT_BITS, READ, WRITE
 from lightmamba.rtl.job import Countdown
-from lightmamba.rtl.layouts import o_stream, record
+from lightmamba.rtl.layouts import o_stream
+from lightmamba.rtl.passes import slots_of
 from lightmamba.rtl.pipe import select
 from lightmamba.rtl.prefetch import PENDING
 
-__all__ = ["SlotWalk"]
+__all__ = ["HEAD_BITS", "SlotWalk"]
 
 HEAD_BITS = 20  # of the number of heads of all layers
 
@@ -29,8 +31,8 @@ class SlotWalk(wiring.Component):
 
     Parameters
     ----------
-    tokens : int
-        Slots that a pass may have.
+    config : ArchConfig
+        A pass may have T = ``tokens`` slots.
 
     Members
     -------
@@ -42,9 +44,9 @@ class SlotWalk(wiring.Component):
     start, fresh : In
         Pulse: a token may be read; with ``fresh``, the slots' own flags say whose state is zero,
         else nobody's is.
-    slot : In(SLOT) * tokens
-        Slots of the pass. The one of a chain stores.
-    base, other : In(u44) * tokens
+    slot : In(SLOT) * T
+        Slots of the pass, where hardware has a choice. The one of a chain stores.
+    base, other : In(u44) * T
         Address of a slot's first head in the copy that a pass reads, and in the one that it writes.
         Every start after the first since ``begin`` swaps the two. With one copy, both addresses are
         the same.
@@ -61,15 +63,16 @@ class SlotWalk(wiring.Component):
 
     latency, interval = 5, 4
 
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self, config: ArchConfig) -> None:
+        self.tokens = tokens = config.tokens
+        slot = {name: each for name, each in passes.members(config).items() if name == "slot"}
         super().__init__(
-            {
+            slot
+            | {
                 "run": In(1),
                 "begin": In(1),
                 "start": In(1),
                 "fresh": In(1),
-                "slot": In(record(SLOT)).array(tokens),
                 "base": In(ADDRESS_BITS).array(tokens),
                 "other": In(ADDRESS_BITS).array(tokens),
                 "heads": In(COUNT_BITS),
@@ -85,7 +88,8 @@ class SlotWalk(wiring.Component):
         m = Module()
         m.submodules.reads = reads = _HeadWalk(self.tokens)
         m.submodules.writes = writes = _HeadWalk(self.tokens)
-        used = Cat(slot.used for slot in self.slot)
+        slots = slots_of(self)
+        used = Cat(slot.used for slot in slots)
         for walk, o in ((reads, self.o), (writes, self.o_write)):
             m.d.comb += [
                 walk.run.eq(self.run),
@@ -99,7 +103,7 @@ class SlotWalk(wiring.Component):
                 o.payload.address.eq(walk.o.payload.address),
                 o.payload.count.eq(self.count),
             ]
-        for n, slot in enumerate(self.slot):
+        for n, slot in enumerate(slots):
             m.d.comb += [
                 reads.base[n].eq(self.base[n]),
                 reads.other[n].eq(self.other[n]),

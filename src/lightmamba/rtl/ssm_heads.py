@@ -1,25 +1,24 @@
-"""What waits around the steps of a head: parameters and x before them, y behind them."""
+"""Heads that wait for their steps: parameters and rows of x."""
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import memory
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import RECORD_BITS
-from lightmamba.arch.latency import HEADS, Y_HEADS
+from lightmamba.arch.latency import HEADS
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import DISCRETE
-from lightmamba.rtl.pipe import Pipe, Queue, Timed, select
 from lightmamba.rtl.ssm_walk import Level, head_groups
 
-__all__ = ["PARAMETERS", "HeadBuffer", "YBuffer"]
+__all__ = ["PARAMETERS", "HeadBuffer", "RowPlace", "cut", "packed", "row_bits"]
 
 PARAMETERS = DISCRETE.size
 
 
-class _Rows:
-    """Where the next row of a head is: its bank, its word, and its place in there.
+class RowPlace:
+    """Place of the next row of a head: its bank, its word, and its place in the word.
 
     Attributes
     ----------
@@ -35,7 +34,7 @@ class _Rows:
         self._left = Countdown(8)
         self.some, self.last = self._left.some, self._left.last
         places = (unit.config.word_rows - 1).bit_length()
-        self._row = Signal(_row_bits(unit.config) + places, name=f"{name}_row")
+        self._row = Signal(row_bits(unit.config) + places, name=f"{name}_row")
         self._bank = Signal(range(heads), name=f"{name}_bank")
         self.place, self.address = self._row[:places], Cat(self._row[places:], self._bank)
         with m.If(job.start):
@@ -50,7 +49,8 @@ class _Rows:
             self.m.d.sync += self._left.load(self.fields.headdim)
 
 
-def _row_bits(config: ArchConfig) -> int:
+def row_bits(config: ArchConfig) -> int:
+    """Bits of the number of a word of rows within its head."""
     return max(1, (head_groups(config) - 1).bit_length())
 
 
@@ -93,7 +93,7 @@ class HeadBuffer:
         self.put_row, self.row = Signal(), Signal(tokens * RECORD_BITS)
         self.take, self.open = Signal(), Signal()
         level, heads = Level(m, HEADS), Countdown(10)
-        self._rows = rows = _Rows(m, unit, job, name, HEADS)
+        self._rows = rows = RowPlace(m, unit, job, name, HEADS)
         self._bank = Signal(name=f"{name}_taken")  # of the head that is read
         self.full, self.wants_row = level.some, rows.some
         whole = Signal()  # a head is, with this cycle
@@ -117,12 +117,32 @@ class HeadBuffer:
         with m.If(job.start):
             m.d.sync += heads.load(unit.command.payload.heads)
 
+    def fill(self, unit: Any, *, head: Value, row: Value) -> tuple[Value, Value]:
+        """Take heads of this pass from the unit's inputs.
+
+        ``head`` and ``row`` say whether parameters and a row may come now; the result is whether
+        they do.
+        """
+        m, take_head, take_row = self.m, Signal(), Signal()
+        m.d.comb += [
+            unit.i_head.ready.eq(self.open & ~self.has_parameters & head),
+            unit.i_x.ready.eq(self.open & self.wants_row & row),
+            take_head.eq(unit.i_head.valid & unit.i_head.ready),
+            take_row.eq(unit.i_x.valid & unit.i_x.ready),
+            self.set_parameters.eq(take_head.replicate(len(self.set_parameters))),
+            self.all_set.eq(take_head),
+            self.parameters.eq(Value.cast(unit.i_head.payload)),
+            self.put_row.eq(take_row),
+            self.row.eq(packed(unit.i_x.payload)),
+        ]
+        return take_head, take_row
+
     def read(self, row: Value) -> tuple[list[Value], list[list[Value]]]:
         """Parameters by vector, and x by row of the word and vector; both a cycle later."""
         m, tokens, rows = self.m, self.config.tokens, self.config.word_rows
         parameters = memory.Memory(shape=tokens * PARAMETERS, depth=HEADS, init=[])
         x = memory.Memory(
-            shape=rows * tokens * RECORD_BITS, depth=HEADS << _row_bits(self.config), init=[]
+            shape=rows * tokens * RECORD_BITS, depth=HEADS << row_bits(self.config), init=[]
         )
         m.submodules[f"{self.name}_parameters"], m.submodules[f"{self.name}_x"] = parameters, x
         write, read = parameters.write_port(granularity=PARAMETERS), parameters.read_port()
@@ -137,81 +157,18 @@ class HeadBuffer:
             write_x.data.eq(self.row.replicate(rows)),
             read_x.addr.eq(Cat(row, self._bank)),
         ]
-        each = _cut(read_x.data, RECORD_BITS)
+        each = cut(read_x.data, RECORD_BITS)
         return (
-            _cut(read.data, PARAMETERS),
+            cut(read.data, PARAMETERS),
             [each[r * tokens : (r + 1) * tokens] for r in range(rows)],
         )
 
 
-def _cut(value: Value, bits: int) -> list[Value]:
+def cut(value: Value, bits: int) -> list[Value]:
+    """Parts of ``bits`` bits, the lowest first."""
     return [value[n : n + bits] for n in range(0, len(value), bits)]
 
 
-class YBuffer:
-    """y of a few heads, of T vectors; rows of a head leave in order when its last step is done.
-
-    Parameters
-    ----------
-    m : Module
-    unit : Ssm
-        Rows go to its ``o_y``, one per cycle.
-    job : Job
-
-    Attributes
-    ----------
-    begun : Level
-        ``put``: the last word of a head is issued. A head may be issued while there is ``room``.
-    bank : Signal
-        Where the head goes that is being issued.
-    whole : Signal
-        In this cycle the last y of a head comes. Driven by the user, and so on.
-    write : Signal(T)
-        Those of these vectors come, on ``values``, for the word at ``address``.
-    busy : Signal
-        Rows wait, or heads.
-    """
-
-    latency = 5  # cycles from the last y of a head to its first row on ``o_y``
-
-    def __init__(self, m: Module, unit: Any, job: Job) -> None:
-        config: ArchConfig = unit.config
-        rows, tokens, bits = config.word_rows, config.tokens, unit.op.out.bits
-        self.begun, whole = Level(m, Y_HEADS), Level(m, Y_HEADS)
-        self.bank, self.whole, self.busy = Signal(range(Y_HEADS)), Signal(), Signal()
-        self.write, self.values = Signal(tokens), Signal(rows * bits)
-        self.address = Signal(_row_bits(config) + len(self.bank))
-        queue = Queue(m, unit.o_y, latency=2)
-        row = _Rows(m, unit, job, "y", Y_HEADS)
-        draw, drawn = Signal(), Signal()  # a row leaves; it is its head's last one
-        m.d.comb += [
-            draw.eq(whole.some & queue.room),
-            drawn.eq(draw & row.last),
-            whole.put.eq(self.whole),
-            whole.take.eq(drawn),
-            self.begun.take.eq(drawn),
-            self.busy.eq(queue.busy | self.begun.some),
-        ]
-        m.d.sync += self.bank.eq(self.bank + self.begun.put)
-        row.step(draw, drawn)
-
-        depth = Y_HEADS << _row_bits(config)
-        store = memory.Memory(shape=tokens * rows * bits, depth=depth, init=[])
-        m.submodules.y = store
-        write, read = store.write_port(granularity=rows * bits), store.read_port()
-        m.d.comb += [
-            write.en.eq(self.write),
-            write.addr.eq(self.address),
-            write.data.eq(self.values.replicate(tokens)),
-            read.addr.eq(row.address),
-        ]
-        pipe = Pipe(m)
-        place = pipe.input(row.place)
-        values = [
-            pipe.step(
-                lambda at, *v: select(m, at, list(v)), place,
-                *(Timed(v, 1) for v in _cut(word, bits)), shape=signed(bits),
-            )
-            for word in _cut(read.data, rows * bits)
-        ]  # fmt: skip
-        queue.connect(draw, pipe.valid(draw, 2), Cat(v.value for v in values))
+def packed(row: Any) -> Value:
+    """One row of x, or a channel of B, as the record has it: all vectors next to each other."""
+    return Cat(Cat(vector.q, vector.exp) for vector in row)

@@ -10,22 +10,24 @@ from lightmamba.arch.program import Kind
 from lightmamba.rtl.bc import element_memory
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import WORD
-from lightmamba.rtl.ssm_heads import PARAMETERS, HeadBuffer
+from lightmamba.rtl.ssm_heads import PARAMETERS, HeadBuffer, packed
 from lightmamba.rtl.ssm_walk import Held
 from lightmamba.rtl.streams import StreamQueue, join
 
-__all__ = ["NewHeads", "RecordReader", "RecordedB", "packed"]
+__all__ = ["RecordReader", "RecordWriter", "RecordedB"]
 
 
-def packed(row: Any) -> Value:
-    """One row of x, or a channel of B, as the record has it: all vectors side by side."""
-    return Cat(Cat(vector.q, vector.exp) for vector in row)
-
-
-class NewHeads:
-    """Heads of this pass go into their buffer, and into the record if there is one.
+class RecordWriter:
+    """Fill the buffer of new heads, and write what comes into the record if there is one.
 
     In the record come channels of B, then head by head its parameters and rows.
+
+    Parameters
+    ----------
+    m : Module
+    unit : Ssm
+    job : Job
+    buffer : HeadBuffer
 
     Attributes
     ----------
@@ -55,25 +57,16 @@ class NewHeads:
 
         pop, is_b, take_b = Signal(), Signal(), Signal()
         b = Held(m, unit.i_b, pop)
-        take_head, take_row = Signal(), Signal()
         in_order = Signal()  # a head's turn: B is in the record
         m.d.comb += [
             is_b.eq(b.payload[0].kind == Kind.B),
             pop.eq(b.full & (~is_b | (job.active & channels.some & (~records | free)))),
             take_b.eq(pop & is_b),
             in_order.eq(~records | (free & ~channels.some)),
-            unit.i_head.ready.eq(buffer.open & ~buffer.has_parameters & in_order),
-            unit.i_x.ready.eq(
-                buffer.open & buffer.wants_row & (~records | (free & buffer.has_parameters))
-            ),
-            take_head.eq(unit.i_head.valid & unit.i_head.ready),
-            take_row.eq(unit.i_x.valid & unit.i_x.ready),
-            buffer.set_parameters.eq(take_head.replicate(tokens)),
-            buffer.all_set.eq(take_head),
-            buffer.parameters.eq(Value.cast(unit.i_head.payload)),
-            buffer.put_row.eq(take_row),
-            buffer.row.eq(packed(unit.i_x.payload)),
         ]
+        take_head, take_row = buffer.fill(
+            unit, head=in_order, row=~records | (free & buffer.has_parameters)
+        )
         with m.If(take_b):
             m.d.sync += channels.step()
         for when, words, value in (

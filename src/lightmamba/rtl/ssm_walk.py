@@ -1,13 +1,13 @@
-"""How the state-space unit goes through a job: what it holds, and where the next issue is."""
+"""Walk of the state-space unit through a job: held operands, and the place of the next issue."""
 
 from typing import Any
 
-from amaranth.hdl import C, Module, Mux, Signal, Value
+from amaranth.hdl import C, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.fields import width
-from lightmamba.arch.passes import STEP
+from lightmamba.arch.fields import encode, width
+from lightmamba.arch.passes import ALONE, STEP, steps
 from lightmamba.rtl.layouts import record
 from lightmamba.rtl.ssm_update import dither_of
 
@@ -118,31 +118,40 @@ class StepWalk:
             down.eq(dither_of(r) * fields.stride) for r, down in enumerate(self.down)
         ]  # fmt: skip
 
-        steps = memory.Memory(shape=width(STEP), depth=max(2, config.steps), init=[])
-        m.submodules.steps = steps
-        write, read = steps.write_port(), steps.read_port(domain="comb")
-        self._index = Signal(range(max(2, config.steps)))  # of the step after this one
-        self._next = record(STEP)(read.data)
         self._is_last = Signal()  # this step is the last one
+        if config.steps > 1:
+            self._list()
+        else:  # the step of a pass of one token
+            m.d.comb += [self.step.eq(Const(encode(STEP, *steps([ALONE])))), self._is_last.eq(1)]
         zero = {name: count == 0 for name, count in self._counts.items()}
         self._end_of_group = zero["per_group"]
         m.d.comb += [
-            write.en.eq(unit.step_write),
-            write.addr.eq(unit.step_index),
-            write.data.eq(unit.step_data),
-            read.addr.eq(self._index),
-            self.goes_on.eq(~self._next.load),
             self.last_word.eq(zero["words"]),
             self.end_of_step.eq(zero["words"] & zero["rows"]),
             self.end_of_head.eq(self.end_of_step & self._is_last),
             self.last.eq(self.end_of_head & zero["heads"]),
         ]
 
+    def _list(self) -> None:
+        """Steps in a memory that the host writes."""
+        m, unit = self.m, self.unit
+        m.submodules.steps = listed = memory.Memory(
+            shape=width(STEP), depth=self.config.steps, init=[]
+        )
+        write, read = listed.write_port(), listed.read_port(domain="comb")
+        self._index = Signal(range(self.config.steps))  # of the step after this one
+        self._next = record(STEP)(read.data)
+        m.d.comb += [
+            write.en.eq(unit.step_write),
+            write.addr.eq(unit.step_index),
+            write.data.eq(unit.step_data),
+            read.addr.eq(self._index),
+            self.goes_on.eq(~self._next.load),
+        ]
+
     def begin(self, start: Value) -> None:
         """Go to the first word of all, in every cycle before the first issue; then ``start``."""
-        self._to_next_step()
-        with self.m.If(~start):
-            self.m.d.sync += self._index.eq(0)
+        self._to_next_step(rewind=~start)
         self.m.d.sync += [
             *(count.eq(self._starts[name] - 1) for name, count in self._counts.items()),
             self.first.eq(1), self.address.eq(0), self._base.eq(0), self.row.eq(0),
@@ -175,12 +184,15 @@ class StepWalk:
                 base = self._base + self.config.row_words
                 m.d.sync += [self._base.eq(base), self.address.eq(base)]
 
-    def _to_next_step(self) -> None:
+    def _to_next_step(self, rewind: Value | int = 0) -> None:
+        """Take the next step of the list, if there is one; ``rewind`` before the first."""
+        if self.config.steps == 1:
+            return
         is_last = self._index == self.unit.last_step
         self.m.d.sync += [
             self.step.eq(self._next),
             self._is_last.eq(is_last),
-            self._index.eq(Mux(is_last, 0, self._index + 1)),
+            self._index.eq(Mux(is_last | rewind, 0, self._index + 1)),
         ]
 
     def _count(self, name: str) -> Any:

@@ -1,9 +1,9 @@
 """State between memory and the SSM: beats to and from words of S elements.
 
-In memory a layer's words stand in order, in beats as wide as the port; one beat of exponents (a
-byte per 32 elements, the first lowest) precedes every 32 beats of elements. Both end with a layer,
-padded with zeros. Exponents of 32 beats fill one beat at every width. With several tokens, a head
-stands for a layer; with several ports, each has its part of every word, as if it were a word.
+In memory the words of a head are in order, in beats as wide as the port; one beat of exponents (a
+byte per 32 elements, the first lowest) precedes every 32 beats of elements. Both end with a head,
+padded with zeros. Exponents of 32 beats fill one beat at every width. With several ports, each has
+its part of every word, as if it were a word.
 """
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
@@ -18,7 +18,7 @@ from lightmamba.rtl.layouts import i_stream, o_stream
 
 __all__ = ["STATE_COMMAND", "StatePacker", "StateUnpacker", "state_layout"]
 
-STATE_COMMAND = data.StructLayout({"words": unsigned(32)})  # of one layer
+STATE_COMMAND = data.StructLayout({"words": unsigned(32)})  # of one head
 PERIOD = EXPONENT_RUN  # beats of elements after each beat of exponents
 EXP_BITS = 5
 
@@ -45,7 +45,7 @@ class _Gear:
 
 
 class StateUnpacker(wiring.Component):
-    """Words of one layer per command out of its beats, and not one beat more.
+    """Words of one head per command out of its beats, and not one beat more.
 
     ``interval`` cycles per word, besides one for each beat of exponents; ``latency`` cycles from
     the beat that completes a word to the word.
@@ -128,12 +128,12 @@ class StateUnpacker(wiring.Component):
 
 
 class StatePacker(wiring.Component):
-    """Beats of one layer per command, as :class:`StateUnpacker` takes them.
+    """Beats of one head per command, as :class:`StateUnpacker` takes them.
 
     The exponents of 32 beats are known after the last of them, so these wait in a queue.
     ``interval`` cycles per word, besides one for each beat of exponents; ``latency`` cycles from
-    the word that completes 32 beats, or the layer, to the beat of exponents. With several tokens,
-    the words of a head follow those of the one before while its last beats wait.
+    the word that completes 32 beats, or the head, to the beat of exponents. The words of a head
+    follow those of the one before while its last beats wait.
 
     Members
     -------
@@ -148,7 +148,6 @@ class StatePacker(wiring.Component):
 
     def __init__(self, config: ArchConfig) -> None:
         self.gear = _Gear(config)
-        self.by_head = config.tokens > 1
         self.interval = self.gear.beats
         self.latency = 1 + self.gear.beats
         super().__init__(
@@ -210,12 +209,9 @@ class StatePacker(wiring.Component):
             m.d.sync += sending.eq(sending - 1)
             with m.If(sending == 0):
                 m.d.sync += [sending.eq(held_beats), held_beats.eq(0)]
-        if self.by_head:  # the next head's words may come
-            unsent = (held_beats != 0) | (sending != 0)
-            job.end(~more & (beats == 0))
-            m.d.comb += self.busy.eq(job.active | self.command.valid | unsent)
-        else:
-            job.end(~more & (beats == 0) & (held_beats == 0) & (sending == 0))
+        unsent = (held_beats != 0) | (sending != 0)
+        job.end(~more & (beats == 0))  # the next head's words may come
+        m.d.comb += self.busy.eq(job.active | self.command.valid | unsent)
         return m
 
     @staticmethod

@@ -17,6 +17,7 @@ from lightmamba.rtl.axi import lite_slave, master
 from lightmamba.rtl.counters import Counters
 from lightmamba.rtl.host import HostPort
 from lightmamba.rtl.memory_side import MemorySide
+from lightmamba.rtl.passes import slots_of, vectors_of
 from lightmamba.rtl.sequencer import Sequencer
 from lightmamba.rtl.streams import join
 from lightmamba.rtl.units import Units
@@ -72,7 +73,7 @@ class Top(wiring.Component):
 
         for unit in COMMANDS:
             join(m, getattr(sequencer, f"command_{unit}"), getattr(units, unit).command)
-        first = units.head.next if config.tokens == 1 else units.head.next[0]
+        first, *later = units.head.next
         m.d.comb += [
             sequencer.program_write.eq(host.program_data_write),
             sequencer.program_index.eq(host.program_index),
@@ -86,11 +87,7 @@ class Top(wiring.Component):
             sequencer.next.eq(first),
             sequencer.units_busy.eq(units.busy),
             sequencer.writes_pending.eq(memory.writes_pending),
-            *(
-                [units.ssm.token.eq(sequencer.begin_position)]
-                if config.tokens == 1
-                else self._pass(host, sequencer, units)
-            ),
+            *self._pass(host, sequencer, units),
             host.magic.eq(MAGIC),
             host.version.eq(INTERFACE),
             host.hash.eq(self.build_hash),
@@ -108,6 +105,8 @@ class Top(wiring.Component):
             host.counter_value.eq(count.value),
             self.interrupt.eq(host.interrupt_out),
         ]
+        for mine, one in zip(getattr(host, "later_next", ()), later, strict=True):
+            m.d.comb += mine.eq(one)
         units.count(count)
         memory.count(count)
         if self.observed:
@@ -116,28 +115,28 @@ class Top(wiring.Component):
         return m
 
     def _pass(self, host: Any, sequencer: Any, units: Any) -> Iterator[Any]:
-        """What the units are told of a pass of several tokens."""
-        tokens, ssm, conv = self.config.tokens, units.ssm, units.conv
-        yield ssm.step_write.eq(host.step_data_write)
-        yield ssm.step_index.eq(host.step_index)
-        yield ssm.step_data.eq(host.step_data)
-        yield ssm.last_step.eq(host.last_step)
+        """Contents of a pass, for the units."""
+        ssm, conv = units.ssm, units.conv
         yield ssm.position.eq(sequencer.begin_position)
-        yield ssm.replays.eq(host.record[0])
-        yield ssm.records.eq(host.record[1])
-        yield ssm.b_channels.eq(host.b_channels)
-        yield ssm.d_state.eq(host.d_state)
-        for n in range(tokens):
-            yield Value.cast(conv.slot[n]).eq(host.slot[n])
-            yield Value.cast(conv.vector[n]).eq(host.vector[n])
-            yield units.used[n].eq(host.vector[n][0])
-        for n in range(1, tokens):
-            yield host.later_next[n - 1].eq(units.head.next[n])
+        if self.config.steps > 1:
+            yield ssm.step_write.eq(host.step_data_write)
+            yield ssm.step_index.eq(host.step_index)
+            yield ssm.step_data.eq(host.step_data)
+            yield ssm.last_step.eq(host.last_step)
+        if self.config.undecided:
+            yield ssm.replays.eq(host.record[0])
+            yield ssm.records.eq(host.record[1])
+            yield ssm.b_channels.eq(host.b_channels)
+            yield ssm.d_state.eq(host.d_state)
+        yield units.used.eq(Cat(vector.used for vector in vectors_of(host)))
+        for name, views in (("slot", slots_of(host)), ("vector", vectors_of(host))):
+            for mine, each in zip(getattr(conv, name, ()), views, strict=False):
+                yield mine.eq(each)
 
     def _show(self, m: Module, probe: Probe, valid: Value, values: list[Value]) -> None:
         """Register a probe, each number extended to the bits that memory has for it."""
         port, parts = getattr(self, f"probe_{probe.name}"), []
-        each = [element for element in probe.elements for _ in range(probe.tokens)]
+        each = [element for element in probe.elements for _ in range(max(1, probe.tokens))]
         for element, value in zip(each, values, strict=True):
             bits, is_signed = 8 * int(element.dtype[1]), element.dtype[0] == "i"
             whole = Value.cast(value)

@@ -51,7 +51,8 @@ class Units(Elaboratable):
             self.parts[unit.name] = self._made(unit, config)
         for stream in MACHINE.between():
             if stream.queue:
-                item = wide(shape(stream.payload), 1 if stream.shared else config.tokens)
+                item = shape(stream.payload)
+                item = item if stream.shared else wide(item, config.tokens)
                 self.parts[f"{stream.name}_queue"] = StreamQueue(item, stream.depth(config))
         for name, part in self.parts.items():
             setattr(self, name, part)
@@ -61,8 +62,8 @@ class Units(Elaboratable):
         self.used = Signal(config.tokens)  # vectors of the pass that hold a token
 
     def _made(self, unit: Unit, config: ArchConfig) -> Any:
-        """A unit, or as many copies as there are tokens."""
-        if config.tokens == 1 or unit.whole:
+        """A unit that takes all tokens of a pass, or a copy of it for each of them."""
+        if unit.whole:
             return self._one(unit, config)
         ends = [end for s in MACHINE.streams if s.shared for end in (s.source, s.target)]
         shared = [end.split(".")[1] for end in ends if end.split(".")[0] == unit.name]
@@ -93,9 +94,7 @@ class Units(Elaboratable):
             join(m, o, i)
         m.d.comb += self.bc.address.eq(self.ssm.address)
         for name in ("B", "C"):
-            given, taken = getattr(self.bc, name), getattr(self.ssm, name)
-            several = self.config.tokens > 1
-            for o, i in zip(given, taken, strict=True) if several else [(given, taken)]:
+            for o, i in zip(getattr(self.bc, name), getattr(self.ssm, name), strict=True):
                 m.d.comb += Value.cast(i).eq(Value.cast(o))
         with m.If(self.quant_in.command.valid & self.quant_in.command.ready):
             m.d.sync += self.for_head.eq(self.quant_in.command.payload.head)
@@ -107,7 +106,7 @@ class Units(Elaboratable):
         """Output and input of every connection, in the order of the graph."""
         for stream in MACHINE.between():
             source, target = self.port(stream.source), self.port(stream.target)
-            if stream.target == "bc.i" and self.config.tokens > 1:  # B is recorded, too
+            if stream.target == "bc.i" and self.config.undecided:  # B is recorded, too
                 m.submodules.fork_b = fork = Fork(source.payload.shape(), 2)
                 yield source, fork.i
                 yield fork.o1, self.ssm.i_b
@@ -119,24 +118,16 @@ class Units(Elaboratable):
             yield source, target
 
     def count(self, counters: Counters) -> None:
-        """Connect everything that the units count.
-
-        Of several tokens the losses of each are apart; vectors without a token lose nothing.
-        """
-        tokens = self.config.tokens
-
-        def each(event: Any) -> list[Value]:
-            return [event] if tokens == 1 else list(event)
-
+        """Connect everything that the units count; vectors without a token lose nothing."""
         events, losses = dict[str, list[Value]](), dict[str, list[list[Value]]]()
         for counter in MACHINE.counters:
             ports = [self.port(event) for event in counter.events]
             if counter.kind == "loss":
-                losses[counter.name] = [each(port) for port in ports]
+                losses[counter.name] = [list(port) for port in ports]
             else:
                 events[counter.name] = ports
         working = Cat(events[c.name] for c in MACHINE.counters if c.kind == "cycle")
-        lost = each(self.quant_in.lost_scale)
+        lost = list(self.quant_in.lost_scale)
         events["idle"] = [~working.any()]
         events["ssm_busy"] = [self.ssm.busy & ~self.ssm.waiting]
         losses["in_proj.scale"] = [[Mux(self.for_head, 0, one) for one in lost]]
@@ -146,25 +137,17 @@ class Units(Elaboratable):
                 counters.count(name, event)
         for name, lists in losses.items():
             for n, one in ((n, one) for vectors in lists for n, one in enumerate(vectors)):
-                if tokens == 1:
-                    counters.count(name, one)
-                else:
-                    counters.count(of_vector(name, n), Mux(self.used[n], one, 0))
+                counters.count(of_vector(name, n), Mux(self.used[n], one, 0))
 
     def seen(self) -> Iterator[tuple[str, Value, list[Value]]]:
         """Every probe: its name, when it has something to show, and its fields."""
         for unit in MACHINE.units:
             for shown in unit.shows:
-                if not shown.there(self.config):
-                    continue
                 port = self.port(f"{unit.name}.{shown.port}")
-                several = self.config.tokens > 1 and not shown.shared
-                if hasattr(port, "ready"):
-                    valid = port.valid & port.ready
-                    views = port.payload if several else [port.payload]
-                else:
-                    views = port if several else [port]
-                    valid = views[0].valid
+                is_stream = hasattr(port, "ready")
+                views = port.payload if is_stream else port
+                views = [views] if shown.shared else list(views)
+                valid = port.valid & port.ready if is_stream else views[0].valid
                 yield shown.name, valid, [_field(v, e.name) for e in shown.elements for v in views]
 
 

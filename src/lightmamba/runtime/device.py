@@ -23,7 +23,7 @@ from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.primitives import Flags
 from lightmamba.runtime.resident import Resident, reach, residents
 from lightmamba.runtime.results import Results
-from lightmamba.runtime.staging import Staged, Staging
+from lightmamba.runtime.staging import Staging
 
 __all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
 
@@ -40,7 +40,7 @@ class DeviceState:
     position : int
         Tokens seen.
     memory : {region: (bytes,) uint8}
-        State of the SSM and of the convolution, as the gates keep it.
+        State of the SSM and of the convolution, as the hardware keeps it.
     build : str
         Fingerprint of the build that left it.
     sha256 : str
@@ -70,8 +70,7 @@ class Device(Results):
     def __init__(self) -> None:
         super().__init__()
         self.sequences: list[Resident] = []
-        self._active = 0  # the sequence whose addresses the registers hold
-        self._staging: Staging | None = None  # of hardware of several tokens
+        self._staging: Staging | None = None  # of the build that is loaded
         self._cycles = 0  # that the device had counted when the last token was done
 
     def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
@@ -120,9 +119,7 @@ class Device(Results):
         self.bases = self._allocated(reach(more, artifact))
         self.place(artifact, [*artifact.regions, *more])
         self.artifact = artifact
-        self._staging = (
-            Staging(artifact.arch, self.sequences, records) if artifact.arch.tokens > 1 else None
-        )
+        self._staging = Staging(artifact.arch, self.sequences, records)
         self._configure()
 
     def start(
@@ -158,14 +155,14 @@ class Device(Results):
         work
             Sequences are those on the device, from 0 on.
         chain
-            So many tokens more, each the last one's arg-max; of a pass with one token.
+            Tokens that follow, each the last one's arg-max; for a pass of one token.
 
         Raises
         ------
         InputError
-            If the hardware cannot take so many tokens at once, accept them or leave them undecided,
-            there is no such sequence, an id is outside the vocabulary, or a chain begins behind
-            guesses that were wrong.
+            If the hardware cannot take that many tokens at once, accept them or leave them
+            undecided, there is no such sequence, an id is outside the vocabulary, or a chain
+            begins behind drafts that were rejected.
         """
         vocab = int(self._loaded().model["config"]["vocab_size"])
         self._settled()
@@ -180,51 +177,33 @@ class Device(Results):
             raise ValueError("a chain of tokens needs logits: want those of its first token")
         if chain and not (work.tokens == work.slots[0].committed == 1 and not work.slots[0].replay):
             raise ValueError("a chain begins with one token alone, which is certain")
-        staged = self._staged(work)
-        if chain and staged is not None and staged.read is not None:
+        assert self._staging is not None, "a build is loaded"
+        staged = self._staging.stage(work)
+        if chain and staged.read is not None:
             raise InputError(
-                f"sequence {work.slots[0].sequence} has guesses behind it that were wrong; submit "
-                f"one token without a chain first"
+                f"drafts of sequence {work.slots[0].sequence} were rejected in its last pass; "
+                f"submit one token without a chain first"
             )
         for slot in work.slots:
             if slot.fresh:
                 self.sequences[slot.sequence].begin()
-        first, position = work.slots[0], 0  # of several tokens, each step says its own
-        if staged is None or self._staging is None:
-            self._activate(first.sequence)
-            position = self.sequences[first.sequence].position
-        else:
-            self._staging.write(staged, work, self.write, self.address, self._row)
-        self.write("token", int(first.tokens[0]))
+        self._staging.write(staged, work, self.write, self.address, self._row)
+        self.write("token", staged.tokens[0])
         self.write("chain", chain)
-        self.write("position", position)
-        fresh = first.fresh or staged is not None  # there each slot says it for itself
+        self.write("position", staged.shares[0].position)
+        fresh = any(slot.fresh for slot in work.slots)
         self.write("start", fresh | (work.wanted > 0) << 1)
         self._work, self._running = (work, staged), True
 
     def needs(self, slot: Slot) -> Region | None:
-        """The record of an earlier pass of which a slot applies tokens again, if it does."""
+        """Record of the earlier pass whose tokens a slot applies again, if it does."""
         self._resident(slot.sequence)
-        return None if self._staging is None else self._staging.needs(slot)
+        assert self._staging is not None, "a build is loaded"
+        return self._staging.needs(slot)
 
     def shares(self) -> tuple[Share, ...]:
-        """What the slots of the pass that runs, or ran last, do; of one token, nothing more."""
-        staged = self._work[1] if self._work is not None else None
-        return () if staged is None else staged.shares
-
-    def _staged(self, work: Pass) -> Staged | None:
-        """What hardware of several tokens is told; refuse what this hardware cannot do."""
-        if self._staging is not None:
-            return self._staging.stage(work)
-        slot = work.slots[0]
-        if work.tokens > 1:
-            raise InputError(
-                f"the hardware of this build takes one token in a pass, not {work.tokens}; "
-                f"submit them one after the other"
-            )
-        if slot.replay or not slot.committed:
-            raise InputError("the hardware of this build commits every token; none is undecided")
-        return None
+        """Parts of the slots in the pass that runs, or ran last."""
+        return () if self._work is None else self._work[1].shares
 
     def _row(self, token: int) -> int:
         """Address of a token's row of the embedding."""
@@ -253,17 +232,14 @@ class Device(Results):
         status = self.status
         self.write("interrupt", 3)  # acknowledge, stay enabled
         if status & Flags.ILLEGAL:
-            raise DeviceError("the program has an instruction that the gates do not know")
+            raise DeviceError("the program has an instruction that the hardware does not know")
         if status & Flags.BUS_ERROR:
             raise DeviceError("memory answered with an error")
         if status & Flags.BUSY or not status & Flags.DONE:
             raise DeviceError(f"the device raised its interrupt but says {status!r}")
-        work, staged = self._work or (None, None)
-        assert work is not None, "something was started"
-        if staged is None or self._staging is None:
-            self.sequences[work.slots[0].sequence].went(self.read("finished"))
-        else:
-            self._staging.done(work, staged, self.read("finished"))
+        assert self._work is not None, "something was started"
+        assert self._staging is not None, "a build is loaded"
+        self._staging.done(*self._work, self.read("finished"))
         before, self._cycles = self._cycles, self._counted()
         return self._cycles - before
 
@@ -291,7 +267,7 @@ class Device(Results):
         Raises
         ------
         InputError
-            If it is of another build: another model, or gates that keep their state otherwise; or
+            If it is of another build: another model, or hardware that keeps its state otherwise; or
             has changed since it was saved.
         """
         artifact = self._loaded()
@@ -342,16 +318,6 @@ class Device(Results):
             )
         return self.sequences[sequence]
 
-    def _activate(self, sequence: int) -> None:
-        """Let the registers hold the addresses of a sequence: of the copy that is due first."""
-        if sequence == self._active:
-            return
-        mine, first = self.sequences[sequence], self.read("state_copy")
-        copies = [self.address(mine.copy(0, later=n)) for n in range(2)]
-        self.write("state_base", copies if first == 0 else copies[::-1])
-        self.write("conv_base", self.address(mine.conv))
-        self._active = sequence
-
     def _allocated(self, wanted: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
         found = self.allocate(wanted)
         for name, (size, alignment) in wanted.items():
@@ -374,7 +340,7 @@ class Device(Results):
             self.write(name, value)
         self.write("interrupt", 3)
         self.write("control", 1)
-        self._active, self._work = 0, None
+        self._work = None
         for each in self.sequences:
             each.begin()
             each.due = 0

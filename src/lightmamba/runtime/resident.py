@@ -78,10 +78,10 @@ class Resident:
             return accepted
         return 0 if accepted == self.undecided else self.behind + accepted
 
-    def went(self, tokens: int, written: int | None = None) -> None:
-        """It has seen so many tokens more; its state was ``written`` so often, else after each."""
+    def went(self, tokens: int, written: int) -> None:
+        """Count tokens that it has seen, and how often its state was ``written``."""
         self.position += tokens
-        self.due = (self.due + (tokens if written is None else written)) % 2
+        self.due = (self.due + written) % 2
 
     def copy(self, port: int, later: int = 0) -> Region:
         """What the next token reads through a port of the state, or the one ``later`` tokens on.
@@ -104,9 +104,9 @@ class Resident:
 
 
 def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Region]]:
-    """Places for so many sequences: the build's own, then further ones behind all of its regions.
+    """Places for ``count`` sequences: the build's own, then further ones behind all its regions.
 
-    The second list are records of passes, one more than sequences, on a machine that makes any.
+    The second list are records of passes, one more than sequences, on hardware that makes any.
 
     Raises
     ------

@@ -23,7 +23,7 @@ class Results(Primitives):
         super().__init__()
         self.artifact: Artifact | None = None
         self.bases: Mapping[str, int] = {}  # where each channel begins
-        self._work: tuple[Pass, Staged | None] | None = None  # that runs, or ran last
+        self._work: tuple[Pass, Staged] | None = None  # that runs, or ran last
         self._running = False
 
     def address(self, region: Region) -> int:
@@ -72,16 +72,14 @@ class Results(Primitives):
     def counters(self) -> dict[str, int]:
         """All counters by name, since the last reset.
 
-        Hardware of several tokens counts losses by vector; they are added up under their own names
-        too. Guesses that were not accepted are among them.
+        Losses are counted by vector (``arch.counters.of_vector``), and added up under their own
+        names too. Those of rejected drafts are among them.
         """
         self._settled()
         arch = self._loaded().arch
         found = {name: self._counter(index) for index, name in enumerate(counters(arch))}
-        if arch.tokens > 1:
-            vectors = range(arch.tokens)
-            found |= {name: sum(found[of_vector(name, n)] for n in vectors) for name in LOSSES}
-        return found
+        vectors = range(arch.tokens)
+        return found | {name: sum(found[of_vector(name, n)] for n in vectors) for name in LOSSES}
 
     def _loaded(self) -> Artifact:
         if self.artifact is None:

@@ -1,4 +1,4 @@
-"""A pass on hardware of several tokens: what registers are told, and what is left undecided."""
+"""A pass on hardware: values of its registers, and the tokens that it leaves undecided."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from lightmamba.arch.fields import encode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR, Share, slots, steps, vectors
 from lightmamba.arch.place import Region
 from lightmamba.arch.ports import of_token
+from lightmamba.arch.registers import REGISTERS
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.resident import Resident
@@ -63,9 +64,10 @@ class Staging:
         self, arch: ArchConfig, sequences: Sequence[Resident], records: Sequence[Region]
     ) -> None:
         self.arch, self.sequences, self.records = arch, sequences, records
+        self._there = {register.name for register in REGISTERS if register.counted(arch)}
 
     def stage(self, work: Pass) -> Staged:
-        """Check a pass and say what the registers get; nothing changes.
+        """Check a pass and give the values of its registers; nothing changes.
 
         Raises
         ------
@@ -75,8 +77,8 @@ class Staging:
         """
         if work.tokens > self.arch.tokens:
             raise InputError(
-                f"the hardware of this build takes {self.arch.tokens} tokens in a pass, not "
-                f"{work.tokens}; submit the others in another pass"
+                f"this pass has {work.tokens} tokens, but the hardware of this build takes "
+                f"{self.arch.tokens} at most; submit the others in another pass"
             )
         shares = [self._share(slot) for slot in work.slots]
         again = {record for slot in work.slots if (record := self.needs(slot)) is not None}
@@ -131,28 +133,33 @@ class Staging:
             Where a region lies; the row of an id in the embedding.
         """
         tokens = self.arch.tokens
-        rows = [row(token) for token in staged.tokens]
-        rows += [row(0)] * (tokens - len(rows))
+        rows = [row(token) for token in _filled(staged.tokens, tokens)[1:]]
         mine = [self.sequences[slot.sequence] for slot in work.slots]
-        write("later_row", rows[1:])
-        write("vector", _filled(staged.vectors, tokens))
-        write("slot", _filled(staged.slots, tokens))
+        values: dict[str, int | list[int]] = {
+            "later_row": rows,
+            "vector": _filled(staged.vectors, tokens),
+            "slot": _filled(staged.slots, tokens),
+            "slot_conv": [address(each.conv) for each in mine],
+            "last_step": len(staged.steps) - 1,
+            "record": int(staged.read is not None) | int(staged.written is not None) << 1,
+        }
         for port in range(self.arch.state_ports):
             for way, later in (("slot_read", 0), ("slot_write", 1)):
                 copies = [
                     each.copy(port, later + self._other(each, share))
                     for each, share in zip(mine, staged.shares, strict=True)
                 ]
-                write(of_token(way, port), [address(copy) for copy in copies])
-        write("slot_conv", [address(each.conv) for each in mine])
-        write("step_index", 0)
-        for step in staged.steps:
-            write("step_data", step)
-        write("last_step", len(staged.steps) - 1)
-        write("record", int(staged.read is not None) | int(staged.written is not None) << 1)
+                values[of_token(way, port)] = [address(copy) for copy in copies]
         for name, region in (("record_read", staged.read), ("record_write", staged.written)):
             if region is not None:
-                write(name, address(region))
+                values[name] = address(region)
+        for name, value in values.items():
+            if name in self._there:
+                write(name, value)
+        if "step_index" in self._there:
+            write("step_index", 0)
+            for step in staged.steps:
+                write("step_data", step)
 
     def _share(self, slot: Slot) -> Share:
         mine = self.sequences[slot.sequence]

@@ -116,7 +116,7 @@ def open_served(
             drafter=drafter().bytes_for(1, MOST) if drafter else 0,
         )  # fmt: skip
     else:
-        many = 1 if artifact.arch.tokens == 1 else slots or artifact.arch.tokens
+        many = slots or artifact.arch.tokens
         opened = open_named(device, artifact, options, sequences=many)
         backend = DeviceBackend(opened, model, device, memory)
     return Served(

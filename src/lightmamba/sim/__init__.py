@@ -2,20 +2,11 @@
 
 from lightmamba.sim.activity import Activity, Strip
 from lightmamba.sim.device import SimDevice, open_device
-from lightmamba.sim.opened import (
-    Opened,
-    OpenedPasses,
-    OpenedTwin,
-    open_beside,
-    open_passes,
-    open_twin,
-)
-from lightmamba.sim.passes import PassStep, PassTwin
+from lightmamba.sim.opened import Opened, open_twin
 from lightmamba.sim.simulation import Simulation, chained, machine_of, simulate
 from lightmamba.sim.twin import Twin, TwinStep
 
 __all__ = [
-    "Activity", "Opened", "OpenedPasses", "OpenedTwin", "PassStep", "PassTwin", "SimDevice",
-    "Simulation", "Strip", "Twin", "TwinStep", "chained",
-    "machine_of", "open_beside", "open_device", "open_passes", "open_twin", "simulate",
+    "Activity", "Opened", "SimDevice", "Simulation", "Strip", "Twin", "TwinStep", "chained",
+    "machine_of", "open_device", "open_twin", "simulate",
 ]  # fmt: skip

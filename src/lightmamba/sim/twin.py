@@ -1,19 +1,26 @@
-"""Hardware and engine in parallel, token by token: every observable is compared."""
+"""Hardware and engine in parallel, pass by pass: every observable of every token is compared."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.counters import CYCLES, LOSSES
+from lightmamba.arch.counters import CYCLES, LOSSES, of_vector
+from lightmamba.blocks import part
+from lightmamba.compiler.states import memory_of
 from lightmamba.engine import Difference, Digests, Engine, State, first_difference
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
+from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record, observables
+from lightmamba.sim.vectors import INPUTS, Inputs, history, inputs_of, same, updates_of, vector_of
 
-__all__ = ["Observed", "Twin", "TwinStep", "check_prompt", "first_loss"]
+__all__ = ["Twin", "TwinSequence", "TwinStep", "check_prompt"]
+
+Where = tuple[Difference | None, int | None]  # and the cycle of the hardware's value, if known
 
 
 def check_prompt(prompt: Sequence[int]) -> None:
@@ -22,64 +29,75 @@ def check_prompt(prompt: Sequence[int]) -> None:
         raise InputError("the prompt has no tokens; give at least one, such as --prompt 'The'")
 
 
-def first_loss(
-    token: int, lost: Mapping[str, int], counted: Mapping[str, int], head: bool
-) -> Difference | None:
-    """First saturation counter that differs; the engine always computes its ``head``."""
-    for name in LOSSES:
-        if not head and (name.startswith("head") or name == "clipped"):
-            continue
-        if lost.get(name, 0) != counted[name]:
-            return Difference(token, f"counter {name}", (), int(lost.get(name, 0)), counted[name])
-    return None
+@dataclass(frozen=True)
+class _Token:
+    """A token on the engine, and what the probes of the hardware showed of it."""
+
+    state: State
+    ours: Digests
+    lost: Counter[str]
+    logits: NDArray[np.int32]
+    inputs: list[Inputs] = field(default_factory=list)  # of the hardware's convolution
+    updates: list[Record] = field(default_factory=list)
 
 
-class Observed(Protocol):
-    """A device whose streams can be watched."""
+@dataclass
+class TwinSequence:
+    """A sequence on both.
 
-    def submit(self, work: Pass) -> None:
-        """Begin one token."""
+    Parameters
+    ----------
+    state : State
+        The engine's, after its last certain token.
+    inputs : list of (layers, channels)
+        Last inputs of the hardware's convolution, oldest first.
+    """
 
-    def wait(self) -> int:
-        """Run until it is done; the cycles that it took."""
+    state: State
+    inputs: list[Inputs]
+    certain: list[_Token] = field(default_factory=list)  # of the last pass
+    undecided: list[_Token] = field(default_factory=list)
 
-    def next_token(self) -> int:
-        """Arg-max of the last logits."""
-
-    def counters(self) -> Mapping[str, int]:
-        """All counters by name."""
-
-    def probes(self) -> Mapping[str, Record]:
-        """What the probes recorded since the last call."""
+    def fork(self) -> "TwinSequence":
+        """Copy it; tokens that are undecided are given up, as they are by a saved state."""
+        return TwinSequence(self.state.fork(), list(self.inputs))
 
 
 @dataclass(frozen=True)
 class TwinStep:
-    """One token on both, or a chunk of a prompt.
+    """One pass on both.
 
     Parameters
     ----------
-    token, next_token : int
-        What went in last, and the arg-max that came out; -1 where no logits were wanted.
+    tokens : int
+        Of the pass.
     cycles : int
         From the start to done.
     counters : {name: int}
-        What this token added to each counter of the gates.
+        Counts that the pass added, by counter of the hardware.
+    lost : {name: int}
+        Losses that became certain with this pass: of its committed tokens, and the accepted ones.
+    next_tokens : list of int
+        Arg-max of the wanted logits.
     difference : Difference or None
-        Where the two first part, if they do; "here" is the engine, "there" the gates.
+        Where the two first differ; "here" is the engine, "there" the hardware. Its token counts all
+        that were fed.
     cycle : int or None
-        The cycle in which the gates gave the value that differs, if it is known.
-    tokens : int
-        Of the chunk.
+        The cycle in which the hardware gave the value that differs, if it is known.
     """
 
-    token: int
-    next_token: int
+    tokens: int
     cycles: int
     counters: dict[str, int]
+    lost: Counter[str]
+    next_tokens: list[int]
     difference: Difference | None
-    cycle: int | None
-    tokens: int = 1
+    cycle: int | None = None
+
+    @property
+    def next_token(self) -> int:
+        """Arg-max of the last wanted logits; -1 where none were."""
+        return self.next_tokens[-1] if self.next_tokens else -1
 
     @property
     def stalls(self) -> dict[str, int]:
@@ -88,12 +106,12 @@ class TwinStep:
 
 
 class Twin:
-    """Feed the same tokens to a device and to the engine.
+    """Feed the same passes to hardware and engine; the engine runs every token by itself.
 
     Parameters
     ----------
-    device : Observed
-        Loaded with the model.
+    device : SimDevice
+        With the model loaded.
     engine : Engine
         Of the same model.
     rows : (in_rows,)
@@ -102,67 +120,52 @@ class Twin:
     Attributes
     ----------
     watch
-        Called with what the probes recorded of each token, if set.
+        Called with what the probes recorded of the first token of each pass, if set.
     """
 
-    def __init__(self, device: Observed, engine: Engine, rows: NDArray[np.int64]) -> None:
+    def __init__(self, device: SimDevice, engine: Engine, rows: NDArray[np.int64]) -> None:
         self.device, self.engine, self.rows = device, engine, rows
-        self.states: dict[int, State] = {}  # of the sequences that have begun, by their number
-        self.steps = 0
+        self.sequences: dict[int, TwinSequence] = {}
+        self.tokens = 0
         self.names = tuple(device.counters())
         self.watch: Callable[[Mapping[str, Record]], None] | None = None
+        artifact = device.artifact
+        assert artifact is not None, "a build is loaded"
+        self.arch, self.memory = artifact.arch, memory_of(artifact)
+        self.layer: Any = self.memory.layer
 
     def restart(self, sequence: int = 0) -> None:
         """Begin a new sequence on both."""
-        self.states.pop(sequence, None)
+        self.sequences.pop(sequence, None)
 
-    def step(self, token: int, *, head: bool = True, sequence: int = 0) -> TwinStep:
-        """Run one token of a sequence on both and compare all that can be seen."""
-        fresh = sequence not in self.states
-        state = self.engine.empty_state(1) if fresh else self.states[sequence]
-        lost = self.engine.counters.copy()
-        ours = Digests(keep=True, first=self.steps)
+    def feed(self, token: int, *, head: bool = True, sequence: int = 0) -> TwinStep:
+        """Run one token of a sequence, which begins with it unless it has begun."""
+        fresh = sequence not in self.sequences
+        return self.step(Pass((Slot(sequence, np.array([token]), int(head), fresh),)))
 
-        def observe(name: str, value: NDArray[Any]) -> None:
-            if head or not name.startswith("head."):
-                ours(name, value)
-
-        ids = np.array([[token]], dtype=np.int64)
-        _, self.states[sequence] = self.engine.forward(ids, state, observe=observe)
-        lost = self.engine.counters - lost
-
+    def step(self, work: Pass) -> TwinStep:
+        """Run a pass on both and compare all that can be seen."""
         before = self.device.counters()
         self.device.probes()  # what others left
-        self.device.submit(Pass((Slot(sequence, ids[0], wanted=int(head), fresh=fresh),)))
+        self.device.submit(work)
         cycles = self.device.wait()
         seen = self.device.probes()
-        if self.watch is not None:
-            self.watch(seen)
-        theirs, when = Digests(keep=True, first=self.steps), dict[str, NDArray[Any]]()
-        try:
-            for name, value, cycle in observables(
-                self.engine.config, self.engine.formats, seen, rows=self.rows, head=head
-            ):
-                theirs(name, value)
-                when[name] = cycle
-            difference = first_difference(ours, theirs)
-        except ValueError as error:
-            difference = Difference(self.steps, "probes", reason=str(error))
         counters = {name: n - before[name] for name, n in self.device.counters().items()}
+        sure = Counter[str]()
+        try:
+            (difference, cycle), logits = self._tokens(work, seen, counters, sure)
+        except ValueError as error:
+            difference, cycle, logits = self._wrong("probes", str(error)), None, []
         if difference is None:
-            difference = first_loss(self.steps, lost, counters, head)
-        cycle_of = None
-        if difference is not None and difference.index and difference.name in when:
-            cycle_of = int(when[difference.name][difference.index])
-        self.steps += 1
-        return TwinStep(
-            token, self.device.next_token() if head else -1, cycles, counters, difference, cycle_of
-        )
+            difference = self._results(logits)
+        next_tokens = self.device.next_tokens()
+        return TwinStep(work.tokens, cycles, counters, sure, next_tokens, difference, cycle)
 
     def run(self, prompt: Sequence[int], steps: int) -> Iterator[TwinStep]:
         """Feed a prompt and go on greedily, ``steps`` tokens in all; the first difference ends it.
 
-        Logits are wanted from the prompt's last token on.
+        Logits are wanted from the prompt's last token on; the others are fed as many at a time as
+        the hardware takes.
 
         Raises
         ------
@@ -170,11 +173,161 @@ class Twin:
             If the prompt is empty.
         """
         check_prompt(prompt)
-        token = 0
-        for n in range(steps):
-            token = int(prompt[n]) if n < len(prompt) else token
-            step = self.step(token, head=n >= len(prompt) - 1)
-            yield step
-            if step.difference is not None:
+        done, token, last = 0, 0, len(prompt) - 1
+        while done < steps:
+            head = done >= last
+            most = 1 if head else min(self.arch.tokens, last - done, steps - done)
+            ids = np.array(prompt[done : done + most] if done <= last else [token], dtype=np.int64)
+            found = self.step(Pass((Slot(0, ids, wanted=int(head), fresh=not done),)))
+            yield found
+            if found.difference is not None:
                 return
-            token = step.next_token
+            token = found.next_token
+            done += most
+
+    def follow(self, work: Pass) -> None:
+        """Let the engine do a pass that the hardware did with its probes off.
+
+        The inputs that it left to the convolution are taken from the engine. Where a later pass
+        applies its tokens again, there is nothing of the hardware to compare these updates with.
+        """
+        for slot in work.slots:
+            mine, _ = self._accept(slot)
+            made = self._engine(slot, mine)
+            for token in made:
+                token.inputs.append(self._inputs(token.state)[-1])
+            self._commit(slot, mine, made)
+            mine.inputs = self._inputs(mine.state)
+
+    def _tokens(
+        self, work: Pass, seen: Mapping[str, Record], counters: Mapping[str, int],
+        sure: Counter[str],
+    ) -> tuple[Where, list[NDArray[np.int32]]]:  # fmt: skip
+        """Compare every token; where the first one differs, and the engine's wanted logits."""
+        shares, k, layers = self.device.shares(), self.layer, self.engine.config.n_layer
+        steps, head = sum(share.steps for share in shares), work.wanted > 0
+        inputs = inputs_of(seen, layers, k.conv_dim)
+        updates = updates_of(
+            seen["updates"], (layers, k.nheads, steps, self.memory.head_words), self.arch.word_rows
+        )
+        if self.watch is not None:
+            self.watch(vector_of(self.arch, seen, 0) | {"updates": seen["updates"]})
+        where: Where = None, None
+        first, at, logits = 0, 0, list[NDArray[np.int32]]()
+        for slot, share in zip(work.slots, shares, strict=True):
+            mine, known = self._accept(slot)
+            again, new = updates[at : at + share.redone], updates[at + share.redone :]
+            at += share.steps
+            for token in known[len(known) - slot.replay :]:
+                sure.update(token.lost)
+            for token, update in zip(known[len(known) - share.redone :], again, strict=True):
+                if token.updates and not same(token.updates[0], update) and where[0] is None:
+                    where = self._wrong("replay", "the state differs"), None
+            made = self._engine(slot, mine)
+            for n, token in enumerate(made):
+                token.updates.append(new[n])
+                token.inputs.append(inputs[first + n])
+                last = [*mine.inputs, *(t.inputs[0] for t in made[: n + 1])][-INPUTS:]
+                if where[0] is None:
+                    where = self._compare(seen, token, first + n, last, counters, head)
+                self.tokens += 1
+            sure.update(self._commit(slot, mine, made))
+            logits += [token.logits for token in made[len(made) - slot.wanted :]]
+            first += len(made)
+        return where, logits
+
+    def _inputs(self, state: State) -> list[Inputs]:
+        """Last inputs of the convolution as the engine keeps them, in the order of the rows."""
+        order = part(self.layer.kind, "layout").conv_order(self.layer, self.rows)
+        kept = [state.layer(n)["conv"][0][:, order] for n in range(self.engine.config.n_layer)]
+        return [np.stack([layer[tap] for layer in kept]) for tap in range(-INPUTS, 0)]
+
+    def _accept(self, slot: Slot) -> tuple[TwinSequence, list[_Token]]:
+        """The sequence of a slot behind what it accepts, and its last pass up to there."""
+        if slot.fresh or slot.sequence not in self.sequences:
+            nothing = np.zeros((self.engine.config.n_layer, self.layer.conv_dim), np.int8)
+            fresh = TwinSequence(self.engine.empty_state(1), [nothing] * INPUTS)
+            self.sequences[slot.sequence] = fresh
+        mine = self.sequences[slot.sequence]
+        accepted = mine.undecided[: slot.replay]
+        for token in accepted:
+            mine.state = token.state
+            mine.inputs = [*mine.inputs, *token.inputs][-INPUTS:]
+        known = [*mine.certain, *accepted]
+        mine.certain, mine.undecided = [], []
+        return mine, known
+
+    def _engine(self, slot: Slot, mine: TwinSequence) -> list[_Token]:
+        """Tokens of a slot, one by one."""
+        made, state = list[_Token](), mine.state
+        for id_ in slot.tokens:
+            state, ours = state.fork(), Digests(keep=True)
+            before = self.engine.counters.copy()
+            logits, state = self.engine.forward(np.array([[id_]]), state, observe=ours)
+            made.append(_Token(state, ours, self.engine.counters - before, logits[0, -1]))
+        return made
+
+    def _commit(self, slot: Slot, mine: TwinSequence, made: list[_Token]) -> Counter[str]:
+        """Go on behind the committed tokens; what they lost."""
+        lost = Counter[str]()
+        for token in made[: slot.committed]:
+            mine.state = token.state
+            mine.inputs = [*mine.inputs, *token.inputs][-INPUTS:]
+            lost.update(token.lost)
+        mine.certain, mine.undecided = made[: slot.committed], made[slot.committed :]
+        return lost
+
+    def _compare(
+        self, seen: Mapping[str, Record], token: _Token, vector: int, inputs: list[Inputs],
+        counters: Mapping[str, int], head: bool,
+    ) -> Where:  # fmt: skip
+        """Compare the observables and losses of a token."""
+        probes = vector_of(self.arch, seen, vector)
+        probes["updates"] = token.updates[0]
+        probes["conv_in"] = history(inputs, probes["conv_in"])
+        theirs, when = Digests(keep=True), dict[str, NDArray[Any]]()
+        for name, value, cycle in observables(
+            self.engine.config, self.engine.formats, probes, rows=self.rows, head=head
+        ):
+            theirs(name, value)
+            when[name] = cycle
+        ours = token.ours
+        if not head:
+            ours = Digests(keep=True)
+            for (_, name), value in token.ours.arrays.items():
+                if not name.startswith("head."):
+                    ours(name, value)
+        found = first_difference(ours, theirs)
+        if found is None:
+            return self._lost(token.lost, counters, vector, head), None
+        known = found.index and found.name in when
+        return (
+            replace(found, token=self.tokens),
+            int(when[found.name][found.index]) if known else None,
+        )
+
+    def _lost(
+        self, lost: Mapping[str, int], counters: Mapping[str, int], vector: int, head: bool
+    ) -> Difference | None:
+        """First saturation counter that differs; the engine always computes its ``head``."""
+        for name in LOSSES:
+            if not head and (name.startswith("head") or name == "clipped"):
+                continue
+            ours, theirs = int(lost.get(name, 0)), counters[of_vector(name, vector)]
+            if ours != theirs:
+                return Difference(self.tokens, f"counter {name}", (), ours, theirs)
+        return None
+
+    def _results(self, logits: list[NDArray[np.int32]]) -> Difference | None:
+        """What the host reads back."""
+        theirs = self.device.wanted_logits()
+        for n, ours in enumerate(logits):
+            if not np.array_equal(ours, theirs[n]):
+                return self._wrong("logits in memory", f"those of result {n} differ")
+            best = int(ours[: self.engine.valid_vocab].argmax())
+            if self.device.next_tokens()[n] != best:
+                return self._wrong("next token", f"that of result {n} is not {best}")
+        return None
+
+    def _wrong(self, name: str, reason: str) -> Difference:
+        return Difference(self.tokens, name, reason=reason)

@@ -1,11 +1,8 @@
-"""What the probes of a pass of several tokens saw, taken apart: the records of each token.
-
-Each becomes what a machine of one token would have recorded, so that
-:func:`lightmamba.sim.observe.observables` takes either.
-"""
+"""Records of the probes of a pass, taken apart into those of each token."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,58 +11,55 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.probes import probes
 from lightmamba.arch.records import Record, shaped
 
-__all__ = ["conv_states", "inputs_of", "updates_of", "vector_of"]
+__all__ = ["INPUTS", "Inputs", "history", "inputs_of", "same", "updates_of", "vector_of"]
 
-SHARED = ("updates", "conv_in")  # what is not a token's own, or not as a single one shows it
-HALVES = 2  # channels in a word of the convolution's state
+INPUTS = 3  # of a channel, that the convolution keeps
 Inputs = NDArray[np.int8]  # (layers, channels), in the order of the rows
 
 
 def vector_of(arch: ArchConfig, seen: Mapping[str, Record], vector: int) -> dict[str, Record]:
-    """Records of one vector, but for its states."""
-    elements = min(arch.state_elements, 128, arch.padded_state)  # what one of one token may have
-    one = replace(arch, tokens=1, state_ports=1, packed=False, state_elements=elements)
-    single = {probe.name: probe.dtype for probe in probes(one)}
+    """Records of one vector; those that all vectors share are not among them."""
     found = {}
-    for name, record in seen.items():
-        if name in SHARED:
+    for probe in probes(arch):
+        if not probe.tokens:
             continue
-        mine = np.empty(len(record.cycles), single[name])
+        record = seen[probe.name]
+        mine = np.empty(len(record.cycles), replace(probe, tokens=0).dtype)
         for field in mine.dtype.names or ():
             mine[field] = record.records[field][:, vector]
-        found[name] = Record(mine, record.cycles)
+        found[probe.name] = Record(mine, record.cycles)
     return found
 
 
-def updates_of(
-    arch: ArchConfig, record: Record, layers: int, heads: int, steps: int, words: int
-) -> list[Record]:
-    """Updated states, of each step of a pass, a record for each row or part of one.
+def updates_of(record: Record, shape: tuple[int, int, int, int], rows: int) -> list[Record]:
+    """Updated states of each step of a pass, a record for each row or part of one.
 
     Parameters
     ----------
-    arch, record
-        The machine, and what its probe of updates saw.
-    layers, heads, steps, words : int
-        Heads are of a layer, words of S elements of a head.
+    record
+        Of the probe of updates.
+    shape : layers, heads, steps, words
+        Heads of a layer, words of S elements of a head.
+    rows : int
+        Rows of the state in a word.
     """
-    whole = shaped("updates", record, layers, heads, steps, words)
-    return [_rows(arch, whole.take((slice(None), slice(None), step))) for step in range(steps)]
+    whole = shaped("updates", record, *shape)
+    return [_rows(whole.take((slice(None), slice(None), n)), rows) for n in range(shape[2])]
 
 
-def _rows(arch: ArchConfig, record: Record) -> Record:
+def _rows(record: Record, rows: int) -> Record:
     """Records of a row at most: words that hold several are cut."""
-    per, flat = arch.word_rows, record.reshape(-1)
-    if per == 1:
+    flat = record.reshape(-1)
+    if rows == 1:
         return flat
     dtype = np.dtype(
-        [(name, kind.base, (kind.shape[0] // per,)) for name, (kind, *_) in
+        [(name, kind.base, (kind.shape[0] // rows,)) for name, (kind, *_) in
          (flat.records.dtype.fields or {}).items()]
     )  # fmt: skip
-    cut = np.empty(per * len(flat.cycles), dtype)
+    cut = np.empty(rows * len(flat.cycles), dtype)
     for name in dtype.names or ():
         cut[name] = flat.records[name].reshape(len(cut), -1)
-    return Record(cut, np.repeat(flat.cycles, per))
+    return Record(cut, np.repeat(flat.cycles, rows))
 
 
 def inputs_of(seen: Mapping[str, Record], layers: int, channels: int) -> list[Inputs]:
@@ -75,13 +69,17 @@ def inputs_of(seen: Mapping[str, Record], layers: int, channels: int) -> list[In
     return [np.ascontiguousarray(values[..., vector]) for vector in range(values.shape[-1])]
 
 
-def conv_states(window: Sequence[Inputs], cycles: int) -> Record:
-    """State of the convolution after a token, from its last three inputs, oldest first."""
-    layers, channels = window[0].shape
-    words = -(-channels // HALVES)
-    taps = np.zeros((layers, words * HALVES, 4), np.int8)
-    for place, inputs in enumerate(window):
-        taps[:, :channels, place] = inputs
-    records = np.zeros(layers * words, np.dtype([("taps", "<i1", (4 * HALVES,))]))
-    records["taps"] = taps.reshape(layers * words, -1)
-    return Record(records, np.full(len(records), cycles, np.uint64))
+def history(inputs: Sequence[Inputs], last: Record) -> Record:
+    """State of the convolution after a token: its last three inputs, oldest first, by channel.
+
+    ``last`` are the records of its own inputs, whose cycles count.
+    """
+    records = np.zeros(len(last.cycles), np.dtype([("value", "<i1", (INPUTS,))]))
+    records["value"] = np.stack([each.ravel() for each in inputs], axis=-1)
+    return Record(records, last.cycles)
+
+
+def same(a: Record, b: Record) -> bool:
+    """Whether two records hold the same numbers."""
+    names: Any = a.records.dtype.names
+    return all(np.array_equal(a.records[name], b.records[name]) for name in names)

@@ -59,10 +59,10 @@ def refusals(sizes: Sizes, formats: Formats) -> Iterator[str]:
 def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
     """Queues of a target that are too short for a layer."""
     machine = target.machine
-    if order == "naive" and machine.tokens > 1:
+    if order == "naive" and machine.undecided:
         yield (
-            f"in the naive order all of x waits for the state, but a machine of several tokens, "
-            f"as of target {target.name}, holds x of a few heads; compile with --order reordered"
+            f"in the naive order x comes before dt, but the record of undecided tokens, which "
+            f"target {target.name} has, begins with dt; compile with --order reordered"
         )
         return
     if order == "naive":  # dt comes last, so that all of z and x wait

@@ -25,8 +25,8 @@ from lightmamba.blocks.mamba2.state import natural
 from lightmamba.numerics.primitives import Ints
 
 __all__ = [
-    "conv_order", "conv_words", "parameter_words", "parameters", "recorded_words", "row_order",
-    "state_bytes", "state_size", "told_of_passes",
+    "conv_order", "conv_words", "parameter_words", "parameters", "recorded_sizes", "recorded_words",
+    "row_order", "state_bytes", "state_heads", "state_size",
 ]  # fmt: skip
 
 Bytes = NDArray[np.uint8]
@@ -116,13 +116,18 @@ def state_size(sizes: Sizes, width: int) -> int:
     return sizes.d_inner * width
 
 
+def state_heads(sizes: Sizes) -> int:
+    """Heads of a layer's SSM state, which lie in memory one by one."""
+    return sizes.nheads
+
+
 def conv_words(sizes: Sizes, window: int = TAPS) -> int:
     """64-bit words of a layer's convolution state, ``window`` bytes to a channel."""
     return -(-sizes.conv_dim * window // WORD)
 
 
 def recorded_words(sizes: Sizes, arch: ArchConfig) -> int:
-    """64-bit words of a layer in the record of a pass, on machines of several tokens.
+    """64-bit words of a layer in the record of a pass.
 
     B of every group, and of every head x and, for each token, a word of dt and decay. A channel of
     B or x has the values of all tokens side by side, in ``arch.record_words``.
@@ -131,13 +136,9 @@ def recorded_words(sizes: Sizes, arch: ArchConfig) -> int:
     return arch.record_words * channels + arch.tokens * sizes.nheads
 
 
-def told_of_passes(sizes: Sizes) -> dict[str, int]:
-    """Registers that only machines of several tokens have; ``state_heads`` of one layer."""
-    return {
-        "state_heads": sizes.nheads,
-        "b_channels": sizes.ngroups * sizes.d_state,
-        "d_state": sizes.d_state,
-    }
+def recorded_sizes(sizes: Sizes) -> dict[str, int]:
+    """Registers that say how much of B is in a record."""
+    return {"b_channels": sizes.ngroups * sizes.d_state, "d_state": sizes.d_state}
 
 
 def state_bytes(
@@ -147,15 +148,14 @@ def state_bytes(
     width: int,
     beat: int,
     *,
-    by_head: bool = False,
     window: int = TAPS,
     elements: int = 0,
     ports: int = 1,
 ) -> dict[str, Bytes]:
     """A layer's state of one sequence as it lies in the regions ``state`` and ``conv_state``.
 
-    The layout is that of :mod:`lightmamba.rtl.state`: words of elements in beats of the port, a
-    beat of exponents (a byte per 32 elements) before every 32 beats of elements. The convolution
+    The layout is that of :mod:`lightmamba.rtl.state`: head by head, words of elements in beats of
+    the port, a beat of exponents (a byte per 32 elements) before every 32 beats. The convolution
     keeps ``window`` bytes per channel, in the order of its rows: the last three inputs, the oldest
     first, and zeros.
 
@@ -167,9 +167,6 @@ def state_bytes(
         Arrays of the engine for the first sequence of a batch, as ``state.state`` describes them.
     width, beat : int
         Elements of a padded row of the state, and bytes of a beat of its port.
-    by_head
-        Whether every head begins with a beat of exponents and ends with a whole beat, as on
-        machines of several tokens, or only the layer.
     window : int
         Bytes of a channel of the convolution's state.
     elements, ports : int
@@ -181,12 +178,12 @@ def state_bytes(
     q[:, : h.shape[-1]] = h.reshape(sizes.d_inner, -1).view(np.uint8)
     exp = np.zeros((sizes.d_inner, width // BLOCK), np.uint8)
     exp[:, : h_exp.shape[-1]] = h_exp.reshape(sizes.d_inner, -1)
-    parts = sizes.nheads if by_head else 1
     channels = conv_order(sizes, row_order(sizes, order))
     found = {"conv_state": _conv_bytes(state["conv"][0], channels, window)}
     for port in range(ports):
         beats = []
-        for some, of_them in zip(np.split(q, parts), np.split(exp, parts), strict=True):
+        heads = (np.split(values, sizes.nheads) for values in (q, exp))
+        for some, of_them in zip(*heads, strict=True):
             if ports > 1:
                 some, of_them = (
                     values.reshape(-1, ports, elements // ports // unit)[:, port]

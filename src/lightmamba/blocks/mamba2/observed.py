@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightmamba.arch.program import Kind
 from lightmamba.arch.records import Found, Record, Values, blocked, carried, lead, shaped
@@ -27,7 +26,7 @@ class Observed:
     layers : int
         How many there are.
     probes
-        What the probes recorded.
+        Records by probe; those of ``conv_in`` hold the last three inputs of a channel.
     rows : (in_rows,)
         Row of in_proj, in its natural order, that was computed at each place.
 
@@ -44,7 +43,7 @@ class Observed:
         self.sizes, self.formats = sizes, formats
         self.channel = np.argsort(conv_order(k, rows))  # where each one was computed
         self.conv = shaped("conv", probes["conv"], n, k.conv_dim)
-        self.conv_state = shaped("conv_state", probes["conv_state"], n, -(-k.conv_dim // 2))
+        self.inputs = shaped("conv_in", probes["conv_in"], n, k.conv_dim)
         self.heads = shaped("heads", probes["heads"], n, k.nheads)
         bc = probes["bc"]
         self.blocks = {
@@ -57,8 +56,8 @@ class Observed:
                 for kind in (Kind.B, Kind.C)
             },
         }
-        words = -(-k.d_state // 32) * 32 // probes["state"]["q"].shape[-1]
-        self.h = shaped("state", probes["state"], n, k.nheads, k.headdim, words)
+        words = -(-k.d_state // 32) * 32 // probes["updates"]["q"].shape[-1]
+        self.h = shaped("updates", probes["updates"], n, k.nheads, k.headdim, words)
         self.y = shaped("y", probes["y"], n, k.nheads, k.headdim)
         self.gate = shaped("gate", probes["gate"], n, k.d_inner)
         self.mixed = shaped("hadamard", probes["hadamard"], n, out_channels(k, formats))
@@ -67,8 +66,7 @@ class Observed:
         """Yield name, values and cycles of all between in_proj and out_proj, in order."""
         at, k, f = f"layer.{index}", self.sizes, self.formats
         yield from carried(at, "conv", self.conv.take((index, self.channel)))
-        state = self.conv_state.take(index)
-        yield _conv_state(f"{at}.conv.state", state, self.channel, k.d_conv - 1)
+        yield _conv_state(f"{at}.conv.state", self.inputs.take((index, self.channel)), k.d_conv - 1)
         for name, (record, block) in self.blocks.items():
             yield from blocked(f"{at}.ssm.{name}", record.take(index), block)
         yield from carried(at, "heads", self.heads.take(index))
@@ -91,10 +89,7 @@ def _state(name: str, record: Record, padded: int, block: int) -> Found:
     yield f"{name}.h_exp", lead(exp, 1), lead(record.cycles[..., steps], 1)
 
 
-def _conv_state(
-    name: str, record: Record, channel: NDArray[np.int64], taps: int
-) -> tuple[str, Values, Values]:
-    """Last inputs, (1, taps, channels): two channels in a word, three int8 and a zero each."""
-    inputs = record["taps"].astype(np.int64).reshape(-1, 4)[channel, 3 - taps : 3]
-    cycles = np.repeat(record.cycles, 2)[channel]
-    return name, lead(inputs.T, 1), lead(np.broadcast_to(cycles, inputs.T.shape), 1)
+def _conv_state(name: str, record: Record, taps: int) -> tuple[str, Values, Values]:
+    """Last inputs of each channel, (1, taps, channels)."""
+    inputs = record["value"].astype(np.int64)[:, -taps:].T
+    return name, lead(inputs, 1), lead(np.broadcast_to(record.cycles, inputs.shape), 1)

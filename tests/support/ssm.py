@@ -1,4 +1,4 @@
-"""Passes through the SSM unit of several tokens, and what must come of them.
+"""Passes through the SSM unit for any number of tokens, and the results that must come.
 
 The numerics is :class:`numerics.ssm.SsmStep`, token by token.
 """
@@ -39,22 +39,25 @@ class Machine(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.ssm, m.submodules.fork = ssm, fork = self.ssm, Fork(self.item, 2)
+        m.submodules.ssm = ssm = self.ssm
         m.submodules += self.stores
-        join(m, self.i, fork.i)
-        join(m, fork.o1, ssm.i_b)
-        first = self.stores[0]
+        first, given = self.stores[0], self.i
+        if self.config.undecided:
+            m.submodules.fork = fork = Fork(self.item, 2)
+            join(m, self.i, fork.i)
+            join(m, fork.o1, ssm.i_b)
+            given = fork.o0
         m.d.comb += [
             self.command.ready.eq(first.command.ready),
-            fork.o0.ready.eq(first.i.ready),
+            given.ready.eq(first.i.ready),
             ssm.i_bc.valid.eq(first.o_ready.valid),
         ]
         for n, store in enumerate(self.stores):
             m.d.comb += [
                 store.command.valid.eq(self.command.valid),
                 store.command.payload.eq(self.command.payload),
-                store.i.valid.eq(fork.o0.valid),
-                store.i.payload.eq(fork.o0.payload[n]),
+                store.i.valid.eq(given.valid),
+                store.i.payload.eq(given.payload[n]),
                 store.o_ready.ready.eq(ssm.i_bc.ready),
                 store.address.eq(ssm.address),
                 Value.cast(ssm.B[n]).eq(Value.cast(store.B)),
@@ -194,18 +197,24 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.inputs = {n: [] for n in ("command", "i", *(f"ssm.i_{x}" for x in ("head", "x")))}
-        self.inputs |= {"ssm.i_state": [], "ssm.i_record": []}
-        self.out = {f"ssm.{n}": [] for n in ("o_state", "o_y", "o_record", "probe_h")}
+        self.inputs |= {"ssm.i_state": []}
+        self.out = {f"ssm.{n}": [] for n in ("o_state", "o_y", "probe_h")}
+        if self.layer.config.undecided:
+            self.inputs["ssm.i_record"], self.out["ssm.o_record"] = [], []
         self.lost = np.zeros((2, self.layer.config.tokens), np.int64)
 
     def run(
         self, shares: Sequence[Share], *, slots: Sequence[int] | None = None, base: int = 0,
         records: bool = True, new: Vectors | None = None,
     ) -> None:  # fmt: skip
-        """Add a pass; ``slots`` says which states its shares are of, else all in order."""
+        """Add a pass; ``slots`` says which states its shares are of, else all in order.
+
+        ``base`` is added to the positions of all shares.
+        """
         layer, config = self.layer, self.layer.config
-        new, old = new or layer.vectors(), self.record
+        new, old, records = new or layer.vectors(), self.record, records and config.undecided > 0
         todo, states = steps(shares), [self.states[n] for n in slots or range(len(shares))]
+        base += shares[0].position
         made, y = [], np.zeros((config.tokens, layer.heads, layer.headdim), np.int64)
         used, slot, state = set(), -1, states[0]
         stored = list(states)
@@ -246,7 +255,7 @@ class Bench:
         self.steps.append([encode(STEP, step) for step in todo])
         self.told.append(
             {
-                "last_step": len(todo) - 1, "position": base, "records": int(records),
+                "last_step": len(todo) - 1, "position": base % 256, "records": int(records),
                 "replays": int(replays), "d_state": layer.d_state,
                 "b_channels": layer.groups * layer.d_state,
             }
@@ -279,13 +288,14 @@ class Bench:
             if (told, words) != before:
                 await ctx.tick().until(~ssm.busy)
                 for name, value in told.items():
-                    ctx.set(getattr(ssm, name), value)
-                for n, word in enumerate(words):
+                    if hasattr(ssm, name):
+                        ctx.set(getattr(ssm, name), value)
+                for n, word in enumerate(words if hasattr(ssm, "step_write") else ()):
                     ctx.set(ssm.step_write, 1)
                     ctx.set(ssm.step_index, n)
                     ctx.set(ssm.step_data, word)
                     await ctx.tick()
-                ctx.set(ssm.step_write, 0)
+                    ctx.set(ssm.step_write, 0)
             before = told, words
             ctx.set(ssm.command.payload, self.layer.command())
             ctx.set(ssm.command.valid, 1)

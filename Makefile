@@ -18,14 +18,14 @@ demo: $(STAMP)   ## quantize the bundled model, measure it, let it write
 docs: $(STAMP)   ## the docs site, in build/site
 	@$(PYTHON) scripts/site.py
 
-test: $(STAMP)   ## all tests but the slow ones
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -q -m "not slow" $(ARGS)
+test: $(STAMP)   ## all tests but the slow ones; the 30 slowest of them are listed at the end
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadscope -q -m "not slow" --durations 30 $(ARGS)
 
 test-board: $(STAMP) ## a token of Mamba2-130m on all 32 lanes of the u280 target (minutes)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m board $(ARGS)
 
 test-all: $(STAMP) ## all tests
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -q $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadscope -q --durations 30 $(ARGS)
 
 fuzz: $(STAMP)   ## damaged models, builds, targets and recipes, 20,000 of each (minutes)
 	@$(PYTHON) -m tests.fuzz $(ARGS)

@@ -1,5 +1,6 @@
 """The Verilog of a whole machine: clean, and the same every time."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_it_is_the_same_on_every_run(verilog):
 def test_its_ports_have_the_names_of_the_contract(verilog):
     for name in ("lane0__araddr", "state_write__wdata", "aux__bvalid", "host__awaddr", "interrupt"):
         assert f" {name}" in verilog
-    assert "probe_" not in verilog
+    assert not re.search(r"probe_[a-z]\w*__valid", verilog)
 
 
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="Verilator is missing")

@@ -166,7 +166,7 @@ class _HeadWalk(wiring.Component):
         heads = Countdown(COUNT_BITS)
         offset = Signal(ADDRESS_BITS, reset_less=True)
         left = Signal(self.tokens, reset_less=True)  # slots of this head whose command is to come
-        index = Signal(range(self.tokens), reset_less=True)
+        index = Signal(range(max(2, self.tokens)), reset_less=True)
         chosen = Signal(ADDRESS_BITS, reset_less=True)
         bases = [Value.cast(base) for base in (*self.base, *self.other)]
         payload, idle, taken, drop = self.o.payload, Signal(), Signal(), Signal()

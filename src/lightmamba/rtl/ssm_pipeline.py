@@ -109,7 +109,7 @@ class Pipeline:
         config: ArchConfig = unit.config
         self.config, self.op, self.stages = config, config.ssm, unit.stages
         self.blocks = config.bc_elements // BLOCK  # of a row in a word
-        self.bits = (config.tokens - 1).bit_length()  # of a vector's number
+        self.bits = max(1, (config.tokens - 1).bit_length())  # of a vector's number
         self.pipe = Pipe(m)
         self.issue, self.operands, self.room, self.busy = (Signal() for _ in range(4))
         self.who = walk.step.vector[: self.bits]

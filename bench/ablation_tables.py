@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.ablation import BOARDS, HELD
-from bench.markdown import lines, load
+from bench.markdown import NotRun, lines, load
 
 __all__ = ["ABLATION"]
 
@@ -59,7 +59,7 @@ def _measured(name: str, key: str, wanted: str) -> dict[str, Any] | None:
     """A row of a results file; None where there is none yet."""
     try:
         rows = load(name)["results"]
-    except FileNotFoundError:
+    except NotRun:
         return None
     return next((row for row in rows if row[key] == wanted), None)
 

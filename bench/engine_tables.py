@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import lines, load
+from bench.markdown import NotRun, lines, load
 
 __all__ = ["ENGINE", "Short", "share", "short_rows"]
 
@@ -63,12 +63,12 @@ def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]
 
     Raises
     ------
-    FileNotFoundError
+    NotRun
         If there are none.
     """
     found = [r for r in load("engine")["results"] if r["kind"] == kind]
     if not found:
-        raise FileNotFoundError(kind)
+        raise NotRun(kind)
     out = []
     for name in sorted({r["machine"] for r in found}):
         mine = [r for r in found if r["machine"] == name]

@@ -5,12 +5,25 @@ from typing import Any
 
 from bench.common import RESULTS
 
-__all__ = ["foot", "lines", "load"]
+__all__ = ["NotRun", "foot", "lines", "load"]
+
+
+class NotRun(Exception):
+    """A benchmark that has no results yet."""
 
 
 def load(name: str) -> dict[str, Any]:
-    """One results file."""
-    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    """One results file.
+
+    Raises
+    ------
+    NotRun
+        If there is none.
+    """
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        raise NotRun(name)
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
 
 

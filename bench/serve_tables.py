@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import lines, load
+from bench.markdown import NotRun, lines, load
 
 __all__ = ["SERVE"]
 
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 def _rows(kind: str) -> list[Row]:
     found = [row for row in load("serve")["results"] if row["kind"] == kind]
     if not found:
-        raise FileNotFoundError(kind)
+        raise NotRun(kind)
     return found
 
 

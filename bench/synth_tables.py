@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bench.markdown import foot, lines, load
+from bench.markdown import NotRun, foot, lines, load
 from bench.placed import WHOLE
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
@@ -36,7 +36,7 @@ def whole(machine: str, target: str) -> str:
     """An accelerator by groups of blocks, next to the device and, if it has it, the paper's."""
     record = load("synth")
     if machine not in record["results"]["machines"]:
-        raise FileNotFoundError(machine)
+        raise NotRun(machine)
     result = record["results"]["machines"][machine]
     sums: dict[str, Amount] = defaultdict(Amount)
     slowest: dict[str, tuple[float, str]] = {}

@@ -12,7 +12,7 @@ from bench.ablation_tables import ABLATION
 from bench.common import RESULTS
 from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
-from bench.markdown import foot, lines, load
+from bench.markdown import NotRun, foot, lines, load
 from bench.mutants import fingerprint, listed, read
 from bench.paper_tables import PAPER
 from bench.passes_tables import PASSES
@@ -317,7 +317,7 @@ def made(name: str) -> str:
         return CONTRACT[name]
     try:
         return TABLES[name]()
-    except FileNotFoundError:
+    except NotRun:
         return "Not run yet.\n"
 
 

@@ -35,6 +35,11 @@ def test_every_block_has_ten(block):
     assert len(read(block)["mutant"]) >= 10
 
 
+@pytest.mark.parametrize("block", BLOCKS)
+def test_its_tests_are_there(block):
+    assert [test for test in read(block)["tests"] if not (ROOT / test).is_file()] == []
+
+
 def test_every_file_of_the_rtl_is_in_a_list():
     """But for those without gates of their own: names, layouts, and the way to Verilog."""
     planted = {located(b, m, rtl()).file.name for b in BLOCKS for m in read(b)["mutant"]}

@@ -17,6 +17,7 @@ from bench.mutants import fingerprint, listed, read
 from bench.paper_tables import PAPER
 from bench.passes_tables import PASSES
 from bench.quantize_tables import QUANTIZE
+from bench.recall_tables import RECALL
 from bench.serve_tables import SERVE
 from bench.shop_tables import SHOP
 from bench.speculation_tables import SPECULATION
@@ -304,6 +305,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **ENGINE,
     **PAPER,
     **QUANTIZE,
+    **RECALL,
     **SERVE,
     **PASSES,
     **SPECULATION,

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -78,16 +79,40 @@ def test_a_short_training_learns_which_values_came():
     assert after.nll.mean() < 0.8 * before.nll.mean()
 
 
-def test_training_depends_on_its_seed_alone(monkeypatch, tmp_path):
-    def weights(name, seed):
-        words = ["recall_train", "-o", str(tmp_path / name), "--steps", "2"]
-        monkeypatch.setattr(sys, "argv", [*words, "--seed", str(seed)])
-        recall_train.main()
-        return load_checkpoint(tmp_path / name).model.state_dict()
+class Recorded(Task):
+    """A task that keeps what it drew."""
 
-    one, same, other = weights("one", 1), weights("same", 1), weights("other", 2)
-    assert all(torch.equal(one[name], same[name]) for name in one)
-    assert not torch.equal(one["embedding.weight"], other["embedding.weight"])
+    drawn: ClassVar[list[bytes]] = []
+
+    def cases(self, count, distance, rng):
+        found = super().cases(count, distance, rng)
+        self.drawn.append(found.ids.tobytes())
+        return found
+
+
+def test_training_depends_on_its_seed_alone():
+    def run(seed, steps):
+        Recorded.drawn.clear()
+        task = Recorded(pairs=2, keys=4, values=4, filler=4)
+        model = train(replace(TINY, seed=seed, steps=steps), task)
+        return {name: p.detach() for name, p in model.named_parameters()}, list(Recorded.drawn)
+
+    for steps in (0, 2):
+        (one, drawn), (same, again), (other, others) = (run(seed, steps) for seed in (1, 1, 2))
+        assert all(torch.equal(one[name], same[name]) for name in one)
+        assert not torch.equal(one["embedding.weight"], other["embedding.weight"])
+        assert drawn == again
+        assert len({*drawn, *others}) == 2 * steps
+
+
+def test_the_command_trains_and_writes_a_checkpoint(monkeypatch, tmp_path):
+    words = ["recall_train", "-o", str(tmp_path / "made"), "--steps", "1", "--seed", "5"]
+    monkeypatch.setattr(sys, "argv", words)
+    recall_train.main()
+    made = load_checkpoint(tmp_path / "made").model
+    wanted = train(RecallOptions(steps=1, seed=5), Task())
+    for name, value in wanted.named_parameters():
+        assert torch.equal(made.state_dict()[name], value.bfloat16().float())
 
 
 def test_the_stored_model_recalls_and_by_its_state(stored):

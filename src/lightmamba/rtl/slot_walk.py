@@ -168,7 +168,7 @@ class _HeadWalk(wiring.Component):
         left = Signal(self.tokens, reset_less=True)  # slots of this head whose command is to come
         index = Signal(range(max(2, self.tokens)), reset_less=True)
         chosen = Signal(ADDRESS_BITS, reset_less=True)
-        bases = [Value.cast(base) for base in (*self.base, *self.other)]
+        bases = [Mux(turn, o, b) for b, o in zip(self.base, self.other, strict=True)]
         payload, idle, taken, drop = self.o.payload, Signal(), Signal(), Signal()
         m.d.comb += [
             pending.w_en.eq(self.start & self.run),
@@ -198,7 +198,7 @@ class _HeadWalk(wiring.Component):
                 then("CHOOSE")
             with m.State("CHOOSE"):
                 m.d.sync += [
-                    chosen.eq(select(m, Cat(index, turn), bases)),
+                    chosen.eq(select(m, index, bases)),
                     payload.zero.eq(fresh & self.zero.bit_select(index, 1)),
                 ]
                 then("ADD")

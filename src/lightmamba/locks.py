@@ -10,8 +10,32 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-__all__ = ["append", "held", "take"]
+__all__ = ["Owner", "append", "held", "take"]
+
+
+class Owner:
+    """An object that owns a file until it is closed, at the latest at the end of a ``with`` block.
+
+    A subclass sets ``_file`` to what :func:`take` returned.
+    """
+
+    _file: int
+
+    def close(self) -> None:
+        """Give the file back."""
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
 
 
 def take(path: Path, *, wait: bool = False) -> int:

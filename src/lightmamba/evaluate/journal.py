@@ -13,11 +13,10 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lightmamba.errors import InputError
-from lightmamba.locks import append, take
+from lightmamba.locks import Owner, append, take
 
 __all__ = ["Journal", "Part"]
 
@@ -26,7 +25,7 @@ FIRST = json.dumps(HEAD)
 Record = dict[str, Any]
 
 
-class Journal:
+class Journal(Owner):
     """A file of records.
 
     Parameters
@@ -63,19 +62,6 @@ class Journal:
         except BaseException:
             self.close()
             raise
-
-    def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
-        self.close()
 
     def part(self, name: str, settings: Mapping[str, Any]) -> "Part":
         """Open or begin the part called ``name``.

@@ -5,11 +5,10 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lightmamba.errors import InputError
-from lightmamba.locks import append, take
+from lightmamba.locks import Owner, append, take
 
 __all__ = ["RESULTS", "Results", "Row", "check_folder", "is_done", "latest", "read_results"]
 
@@ -65,7 +64,7 @@ def read_results(folder: Path) -> list[Row]:
         ) from error
 
 
-class Results:
+class Results(Owner):
     """The results of a folder, for the one process that adds to them.
 
     A line that an interruption left unfinished is dropped; its job is done again.
@@ -119,19 +118,6 @@ class Results:
                 f"cannot add to {RESULTS}: {error.strerror}; make room, and start again to go on"
             ) from error
         self.rows.append(row)
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        os.close(self._file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
-        self.close()
 
 
 def _finite(value: Any) -> Any:

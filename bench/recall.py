@@ -57,7 +57,7 @@ CALIBRATION, CASES = 2, 3  # first part of seeds; that of training is 1
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered, sequence by sequence.
+    """Answers of a model, one row per sequence.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def engines(
     model: QuantizedModel, cases: Cases, real: Answers, args: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    """The engine with every state and update, the widest first, beside the float model."""
+    """Recall of the engine by state width and update, widest first, next to the float model."""
     wide: Answers | None = None
     asked = [(s, u) for u in args.updates for s in args.states if (s, u) != (WIDE, OWN)]
     for state, name in [(WIDE, OWN), *asked]:

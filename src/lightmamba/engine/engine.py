@@ -98,7 +98,7 @@ class Engine:
         return State.empty(self.model, batch, undecided)
 
     def state_bytes(self, tokens: int) -> int:
-        """Memory of the state of one sequence of so many tokens, with the room that it grows by."""
+        """Bytes of the state of one sequence after a number of tokens, with its room to grow."""
         layout = Layout.of(self.model)
         return 2 * layout.bytes_of(tokens) - layout.bytes_of(0)
 

@@ -64,7 +64,7 @@ class Layout:
         return _layout(layers, formats)
 
     def bytes_of(self, tokens: int) -> int:
-        """Bytes of a sequence of so many tokens, none of them undecided."""
+        """Bytes of a sequence after a number of tokens, none of them undecided."""
         return self.size + -(-tokens // PAGE) * self.page
 
     def starts(self, layer: int) -> dict[str, int]:
@@ -120,7 +120,7 @@ class Pages:
         self.data = np.empty((0, page), np.uint8) if data is None else data
 
     def reserve(self, tokens: int) -> None:
-        """Make room for so many tokens; room doubles, so that a token costs little."""
+        """Make space for ``tokens`` tokens; it doubles, so that a token costs little."""
         wanted, have = -(-tokens // PAGE), len(self.data)
         if wanted > have and self.data.shape[1]:
             more = Arena(1).array((max(wanted, 2 * have), self.data.shape[1]), np.uint8)
@@ -130,7 +130,7 @@ class Pages:
     def copy(self, tokens: int, places: Iterable[Place], room: int = 0) -> "Pages":
         """Copy of the first tokens of some arrays; after them, where some were given up, zeros.
 
-        With ``room`` for so many tokens, those of the copy included.
+        ``room`` is the number of tokens to allocate for, those of the copy included.
         """
         count = -(-tokens // PAGE)
         pages = Pages(self.data.shape[1], self.data[:count].copy() if tokens >= room else None)
@@ -268,7 +268,7 @@ class State:
         self.pages[row] = Pages(self.layout.page)
 
     def put(self, row: int, one: "State", room: int = 0) -> None:
-        """Copy the state ``one`` of a single sequence into a row, with room for so many tokens."""
+        """Copy the state ``one`` of a single sequence into a row, with ``room`` for tokens."""
         one.record.settled()
         self.record.accept(row, 0)
         self.data[row], self.position[row] = one.data[0], one.position[0]

@@ -21,7 +21,7 @@ class Slots:
     vector at place p convolves Q[p] to Q[p + 3]. A channel's state comes as bytes: the last three
     inputs of tokens that were certain, oldest first, then those of undecided tokens; the first
     byte of Q is the one at ``replay``. Byte j of the state that goes is Q[commit + j], 0 where
-    there is none. What depends on the pass alone stands in registers, three cycles after it came.
+    there is none. Values that depend only on the pass are in registers, three cycles after it came.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Slots:
         ]
 
     def _steady(self, value: Any, name: str) -> Any:
-        """What depends on the pass alone, in a register; a pass of one token is a constant."""
+        """Register a value that depends only on the pass; it is constant at one token per pass."""
         if self.config.tokens == 1:
             return value
         register: Any = Signal(value.shape(), name=name)

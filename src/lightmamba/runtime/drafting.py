@@ -102,7 +102,7 @@ class PiecewiseDrafter(Drafter, Protocol):
         ...
 
     def bytes_for(self, tokens: int, most: int) -> int:
-        """Memory for a text of so many tokens, of which it guesses ``most`` at a time."""
+        """Bytes for a text of ``tokens`` tokens, with up to ``most`` guesses at a time."""
         ...
 
 

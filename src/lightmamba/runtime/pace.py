@@ -43,7 +43,7 @@ class Cost:
             del self._passes[size], self._last[size]
 
     def __call__(self, tokens: int) -> float:
-        """Seconds of a pass of so many tokens; something must have been measured."""
+        """Seconds of a pass by its number of tokens; something must have been measured."""
         at = bisect_left(self._sizes, tokens)
         if at < len(self._sizes) and self._sizes[at] == tokens:
             return median(self._passes[tokens])

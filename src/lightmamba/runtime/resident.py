@@ -63,7 +63,7 @@ class Resident:
     def left(
         self, undecided: int, record: Region | None = None, recorded: int = 0, behind: int = 0
     ) -> None:
-        """Its last pass left so many tokens undecided."""
+        """Record that the last pass left a number of tokens undecided."""
         self.undecided, self.record, self.recorded = undecided, record, recorded
         self.behind = behind
 

@@ -88,11 +88,11 @@ class Backend(Protocol):
         """Free what a slot has beyond its fixed size."""
 
     def needs(self, tokens: int) -> int:
-        """Bytes of a sequence beyond its slot, with room for so many tokens."""
+        """Bytes of a sequence beyond its slot, with space for a number of tokens."""
         ...
 
     def saved_bytes(self, tokens: int) -> int:
-        """Bytes of a saved state after so many tokens."""
+        """Bytes of a saved state after a number of tokens."""
         ...
 
     def saturations(self) -> Mapping[str, int]:

@@ -40,7 +40,7 @@ class Guesses:
         self._drafting = Drafting()
 
     def bytes_for(self, tokens: int) -> int:
-        """Memory of what guesses for one text of so many tokens."""
+        """Bytes of the drafter of one text, by the length of the text in tokens."""
         return self._one.bytes_for(tokens, self.most)
 
     def make(self, sessions: Sequence[Session], room: int) -> None:

@@ -40,7 +40,7 @@ class PrefixCache:
     fingerprint
         Of the model; part of every key.
     size
-        Bytes of the state after so many tokens; ``least`` by default.
+        Bytes of the state after a number of tokens; ``least`` by default.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class PrefixCache:
         return True
 
     def takes(self, tokens: int) -> bool:
-        """Whether the state after so many tokens is small enough to be kept."""
+        """Whether the state after a number of tokens is small enough to be kept."""
         return self.on and self._size(tokens) <= self.limit
 
     def put(self, ids: NDArray[np.int64], saved: Any) -> None:

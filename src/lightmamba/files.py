@@ -5,6 +5,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from lightmamba.tools import cache_folder
 
-__all__ = ["intact", "interrupted", "replace_folder", "sha256_of", "sha256_of_arrays"]
+__all__ = ["SHA256", "intact", "interrupted", "replace_folder", "sha256_of", "sha256_of_arrays"]
 
+SHA256 = re.compile(r"[0-9a-f]{64}")  # a hash as it is written
 CACHE = "checked"  # folder in the user's cache: an empty file for each file that was found right
 REMEMBERED = 30 * 24 * 3600  # seconds after which a file is hashed again
 SETTLED = 1.0  # seconds without a change, before which a file's times say too little

@@ -18,6 +18,7 @@ from lightmamba.arch.program import INSTRUCTION_BITS
 from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import CHOICES, Target
 from lightmamba.errors import shown
+from lightmamba.files import SHA256
 from lightmamba.plain import build, checked
 
 __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries", "seal"]
@@ -25,7 +26,6 @@ __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries", "seal"]
 ORDERS = ("reordered", "naive")  # of the rows of in_proj
 PROGRAM = "program.bin"
 FILE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # inside the build, at most one folder deep
-SHA256 = re.compile(r"[0-9a-f]{64}")
 NEEDED = ("state", "conv_state", "logits")  # regions that the host reads and writes
 FREE = {"state_elements", "state_fifo"}  # choices of a target that the shape of a model may lower
 EXAMPLES = {

@@ -5,7 +5,6 @@ so the machine with the board needs neither the float model nor time.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,6 +20,7 @@ from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
 from lightmamba.engine import Engine, State
 from lightmamba.errors import DeviceError
+from lightmamba.files import SHA256
 from lightmamba.passes import Pass, Slot
 from lightmamba.plain import restore
 from lightmamba.qmodel import QuantizedModel
@@ -34,7 +34,6 @@ TOKENS = 8  # of the chain; a multiple of those of a pass
 TOKEN = 1  # that all begin with
 PATTERNS = (0x5A5A5A5A, 0xA5A5A5A5, 0xFFFFFFFF, 0)
 PROBE = 4096  # bytes at both ends of each region that begins empty
-SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Expected:
         Greedy tokens of a chain.
     chunk : {name: sha256}
         Of the regions that the chain's tokens leave, and of the logits of those that fit the last
-        pass; of hardware of one token nothing.
+        pass.
     images : {region: sha256}
         Of the regions that are loaded.
 

@@ -1,11 +1,11 @@
 """Files of a checkpoint folder, read so that a broken one is named in one sentence."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.files import sha256_of
 
 __all__ = ["read_bytes", "read_json", "sha256"]
 
@@ -55,7 +55,6 @@ def sha256(path: Path) -> str:
         If it is missing or cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error

@@ -125,9 +125,10 @@ def _journal(
     args: argparse.Namespace, opened: "Opened", quantized: bool
 ) -> Iterator["Journal | None"]:
     """Open the journal, if one is given, and refuse that of another model."""
-    from hashlib import file_digest, sha256
+    from hashlib import sha256
 
     from lightmamba.evaluate import Journal
+    from lightmamba.files import sha256_of
 
     if args.journal is None:
         yield None
@@ -135,8 +136,7 @@ def _journal(
     hashes = dict(opened.hashes)
     if quantized:
         path = Path(args.model).expanduser()
-        with (path / "manifest.json" if path.is_dir() else path).open("rb") as file:
-            hashes["file"] = file_digest(file, "sha256").hexdigest()
+        hashes["file"] = sha256_of(path / "manifest.json" if path.is_dir() else path)
     hashes["tokenizer"] = sha256(opened.tokenizer or b"").hexdigest()
     with Journal(args.journal) as journal:
         journal.part("the model", hashes)

@@ -268,7 +268,7 @@ class State:
         self.pages[row] = Pages(self.layout.page)
 
     def put(self, row: int, one: "State", room: int = 0) -> None:
-        """Copy the state ``one`` of a single sequence into a row, with ``room`` for tokens."""
+        """Copy the sequence of the state ``one`` into a row, with space for ``room`` tokens."""
         one.record.settled()
         self.record.accept(row, 0)
         self.data[row], self.position[row] = one.data[0], one.position[0]

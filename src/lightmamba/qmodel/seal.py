@@ -1,17 +1,15 @@
 """The hash that a model file carries in its own metadata."""
 
 import hashlib
-import re
 from pathlib import Path
 from typing import IO, Any
 
 from lightmamba.errors import InputError, shown
-from lightmamba.files import intact
+from lightmamba.files import SHA256, intact
 from lightmamba.plain import take
 
 __all__ = ["BLANK", "check_seal", "digest", "seal"]
 
-SHA256 = re.compile(r"[0-9a-f]{64}")
 HOW = "make it again with: lightmamba quantize CKPT -o FILE"
 BLANK = "0" * 64  # in the place of the hash while it is computed
 CHUNK = 1 << 22  # bytes that are hashed at once

@@ -87,8 +87,8 @@ def build_simulator(
 ) -> Path:
     """Make the simulator of a design, or find it in the cache.
 
-    Of processes that want the same one, one builds it and the others wait. What nobody used for a
-    month goes when another one is built.
+    Of processes that want the same one, one builds it and the others wait. Simulators that
+    were not used for a month are removed when another one is built.
 
     Parameters
     ----------

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.program import Condition, Kind, Op
-from lightmamba.numerics.blocks import Pow2Block, block_magnitude, dither
+from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.numerics.formats import INT16, INT24, INT32
 from lightmamba.numerics.gate import Gate, OnlineHadamard
 from lightmamba.numerics.linear import Epilogue, RmsNorm
 from lightmamba.numerics.primitives import Ints, round_shift, saturate
-from lightmamba.numerics.ssm import Discretize, merge, round_dithered
+from lightmamba.numerics.ssm import Discretize, SsmStep
 
 __all__ = ["Lane", "Machine", "signed"]
 
@@ -266,21 +266,16 @@ class Machine:
         zero = np.zeros(shape, dtype=np.int64), np.zeros((*shape[:2], width // 32), dtype=np.int64)
         h, h_exp = self.state.get(("h", self.layer), zero)
         shift = told["frame"] + dt_shift[:, None, None] - x_exp[..., None] - B_exp[:, None]
-        total = merge(
-            decay[:, None, None], h, np.repeat(h_exp, 32, axis=-1),
-            (dt[:, None] * x)[..., None] * B[:, None],
-            np.repeat(np.clip(shift, -31, 62), 32, axis=-1),
+        # The dither counts rows of ``stride`` elements; what a row has behind them is zero.
+        stride = told["stride"]
+        assert not h[..., stride:].any()
+        assert not B[..., stride:].any()
+        step = SsmStep(8, min(32, stride), "dither" if told["dither"] else "half_up")
+        q, e, _ = step.update(
+            h[None, ..., :stride], h_exp[None], decay[None], (dt[:, None] * x)[None],
+            B[None, ..., :stride], np.clip(shift, -31, 62)[None], np.array([self.position]),
         )  # fmt: skip
-        v = saturate(total, -(2**31) + 1, 2**31 - 1)
-        block = Pow2Block(8, 32)
-        e = block.exponent(block_magnitude(v, 32))
-        wide = np.repeat(e, 32, axis=-1)
-        index = np.arange(told["headdim"])[:, None] * told["stride"] + np.arange(width)
-        if told["dither"]:
-            q = round_dithered(v, wide, dither(index, np.array(self.position)))
-        else:
-            q = round_shift(v, wide)
-        q = block.form(q)
+        q, e = np.pad(q[0], ((0, 0), (0, 0), (0, width - stride))), e[0]
         self.state["h", self.layer] = q, e
         sums = (q * C[:, None]).reshape(*shape[:2], -1, 32).sum(-1)
         y = INT24(round_shift((sums << (e + C_exp[:, None])).sum(-1), told["y"]))

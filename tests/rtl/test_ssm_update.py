@@ -11,13 +11,10 @@ from lightmamba.numerics.primitives import bit_length
 from lightmamba.numerics.ssm import SsmStep
 from lightmamba.rtl.pipe import Pipe
 from lightmamba.rtl.ssm_update import (
-    LEFT,
     UPDATE,
-    Row,
     dither_of,
-    floor_of,
-    leading_zeros,
     normalize,
+    row_of,
     shift_right,
     update,
 )
@@ -27,31 +24,32 @@ from ..support.datapath import corners, flow
 ELEMENTS = 4  # of a block, to keep it small; ours is the second block of its row
 OP = SsmStep(8, ELEMENTS)
 SHAPES = {
-    "decay": 24, "dtx": signed(24), "shift": signed(10), "dither": 8, "h_exp": 5, "B_exp": 4,
+    "decay": 24, "dtx": signed(24), "shift": signed(10), "head": 8, "dither": 8,
+    "h_exp": 5, "B_exp": 4,
 }  # fmt: skip
 
 
 def gates(values: dict[str, Any], dithered: bool) -> tuple[Any, Any, int]:
-    """Elements, exponents and overflows of one block per cycle."""
+    """Elements, exponents and saturated exponents of one block per cycle."""
     m = Module()
     named: dict[str, Any] = {name: Signal(shape, name=name) for name, shape in SHAPES.items()}
     h, B = ([Signal(signed(8), name=f"{v}{n}") for n in range(ELEMENTS)] for v in "hB")
     pipe = Pipe(m)
-    dtx, places = normalize(pipe, pipe.input(named["dtx"]))
-    row = Row(
+    row = row_of(
+        pipe,
         decay=pipe.input(named["decay"]),
-        dtx=dtx,
-        places=places,
-        floor=pipe.step(floor_of, places),
+        dtx=pipe.input(named["dtx"]),
         shift=pipe.input(named["shift"]),
+        head=pipe.input(named["head"]),
         dither=pipe.input(named["dither"]),
         dithered=C(dithered),
     )
+    B_exp = pipe.delay(pipe.input(named["B_exp"]), row.dtx.stage - 1)
     new = update(
         pipe, OP, row, [pipe.input(v) for v in h], pipe.input(named["h_exp"]),
-        [pipe.input(v) for v in B], pipe.input(named["B_exp"]), ELEMENTS,
+        [pipe.input(v) for v in B], B_exp, ELEMENTS,
     )  # fmt: skip
-    assert {t.stage for t in (*new.q, new.exp)} == {dtx.stage + UPDATE}
+    assert {t.stage for t in (*new.q, new.exp)} == {row.dtx.stage + UPDATE}
     feeds = [(signal, values[name]) for name, signal in named.items()]
     feeds += [(v, values["h"][:, n]) for n, v in enumerate(h)]
     feeds += [(v, values["B"][:, n]) for n, v in enumerate(B)]
@@ -64,10 +62,8 @@ def equal(values: dict[str, Any], dithered: bool = True) -> tuple[Any, Any, int]
     """What comes out, which must be what the numerics say; ``shift`` is without B's exponent."""
     count = len(values["decay"])
     token = np.arange(count) * 7
-    ours = gates(
-        values | {"shift": values["shift"] + LEFT, "dither": dither_of(0, 1) * token & 255},
-        dithered,
-    )
+    seeds = {"dither": dither_of(0, 1) * token & 255, "head": dither_of(1) * token & 255}
+    ours = gates(values | seeds, dithered)
     op = replace(OP, rounding="dither" if dithered else "half_up")
     h, B = np.zeros((2, count, 1, 1, 2 * ELEMENTS), dtype=np.int64)
     h[..., ELEMENTS:], B[..., ELEMENTS:] = (values[v][:, None, None] for v in "hB")
@@ -75,10 +71,12 @@ def equal(values: dict[str, Any], dithered: bool = True) -> tuple[Any, Any, int]
         np.repeat(v[:, None, None, None], 2, axis=3)
         for v in (values["h_exp"], np.clip(values["shift"] - values["B_exp"], -31, 62))
     )
-    q, e, lost = op.update(
-        h, exp, values["decay"][:, None], values["dtx"][:, None, None], B[:, :, 0], shift, token
+    decay, dtx, before = values["decay"][:, None], values["dtx"][:, None, None], slice(ELEMENTS)
+    q, e, lost = op.update(h, exp, decay, dtx, B[:, :, 0], shift, token)
+    _, _, others = op.update(
+        h[..., before], exp[..., :1], decay, dtx, B[:, :, 0, before], shift[..., :1], token
     )
-    theirs = q[:, 0, 0, ELEMENTS:], e[:, 0, 0, 1], lost
+    theirs = q[:, 0, 0, ELEMENTS:], e[:, 0, 0, 1], lost - others
     np.testing.assert_array_equal(ours[0], theirs[0])
     np.testing.assert_array_equal(ours[1], theirs[1])
     assert ours[2] == theirs[2]
@@ -98,15 +96,30 @@ def test_equals_numerics(dithered: bool) -> None:
         "h": corners(rng, (count, ELEMENTS), 8) * ~blank[1][:, None],
         "B": corners(rng, (count, ELEMENTS), 8),
     }
-    # Half of the shifts near where the product just fits the frame, and where it vanishes.
+    # Half of the shifts near where the exponent just fits, and where the product vanishes.
     size = bit_length(abs(values["dtx"] * abs(values["B"]).max(1)))
     near = size - 31 + rng.integers(-2, 32, count) + values["B_exp"]
     values["shift"] = np.where(rng.random(count) < 0.5, np.clip(near, -40, 80), values["shift"])
     q, exp, lost = equal(values, dithered)
-    assert 100 < lost < count * ELEMENTS / 2
+    assert 100 < lost < count / 2
     assert set(exp) == set(range(25))
     assert q.min() == -127
     assert q.max() == 127
+
+
+@pytest.mark.parametrize("dithered", [True, False])
+def test_a_decay_at_its_threshold(dithered: bool) -> None:
+    """And one below: a factor of 128 leaves one of an element of 1, and 127 nothing."""
+    row = np.arange(512)
+    threshold = 2 * (dither_of(1) * 7 * row & 255) + 1 if dithered else 256
+    below = row & 1
+    blank = np.zeros_like(row)
+    values = {
+        "decay": (128 << 9) - threshold - below, "dtx": blank, "shift": blank, "B_exp": blank,
+        "h_exp": blank + 13, "h": np.array([[1, 0, 0, 0]] * 512), "B": np.zeros((512, 4), int),
+    }  # fmt: skip
+    q, _, _ = equal(values, dithered)
+    assert (q[:, 0] == np.where(below, 0, 64)).all()
 
 
 def worked(**values: int) -> tuple[list[int], int, int]:
@@ -127,19 +140,25 @@ def worked(**values: int) -> tuple[list[int], int, int]:
         # 3/2 rounds up to 2, -3/2 to -1.
         ({"decay": 1 << 23, "h": 3}, (2, 0, 0)),
         ({"decay": 1 << 23, "h": -3}, (-1, 0, 0)),
-        # Both parts end in a half: 1/2 + 1/2 is 1 + 1.
-        ({"decay": 1 << 23, "h": 1, "dtx": 1, "B": 1, "shift": 1}, (2, 0, 0)),
-        # -128 in the frame needs an exponent, though its complement 127 does not.
-        ({"dtx": -128, "B": 1}, (-64, 1, 0)),
+        # 1/2 + 1/2 is exact in the unit of the block.
+        ({"decay": 1 << 23, "h": 1, "dtx": 1, "B": 1, "shift": 1}, (1, 0, 0)),
+        # 128 needs an exponent; -128 is held at -127 instead.
+        ({"dtx": 128, "B": 1}, (64, 1, 0)),
+        ({"dtx": -128, "B": 1}, (-127, 0, 0)),
         ({"dtx": 127, "B": 1}, (127, 0, 0)),
         # 255/2 rounds up to 128 and is held at 127.
-        ({"dtx": 255, "B": 1}, (127, 1, 0)),
-        # 2^31 - 1 is kept; 2^31 is cut to it, and so is -2^31 to its opposite.
-        ({"dtx": 1, "B": 1, "shift": -31}, (127, 24, 1)),
-        ({"dtx": -1, "B": 1, "shift": -31}, (-127, 24, 1)),
-        ({"dtx": -1, "B": 1, "shift": -30}, (-64, 24, 0)),
-        # A shift is clipped to -31 before anything else: 2^31 less 2^30 is 2^30.
-        ({"dtx": 1, "B": 1, "shift": -40, "decay": 1 << 23, "h": -128, "h_exp": 24}, (64, 24, 0)),
+        ({"dtx": 255, "B": 64, "shift": 6}, (127, 1, 0)),
+        # The exponent is 24 at most; beyond it the block is scaled down, and counted.
+        ({"dtx": 1, "B": 1, "shift": -30}, (64, 24, 0)),
+        ({"dtx": 1, "B": 1, "shift": -31}, (64, 24, 1)),
+        ({"dtx": -1, "B": 1, "shift": -31}, (-127, 24, 0)),
+        # A shift is clipped to -31 before anything else: 2^31 less 63.5·2^24 is about 96·2^24.
+        ({"dtx": 1, "B": 1, "shift": -40, "decay": 1 << 23, "h": -127, "h_exp": 24}, (64, 24, 0)),
+        # dt·x = 0 moves nothing, wherever its shift is.
+        ({"decay": 1 << 23, "h": 100, "h_exp": 3, "shift": -40}, (100, 2, 0)),
+        # Old elements that are far below new ones vanish, and new ones far below old ones.
+        ({"decay": (1 << 24) - 1, "h": 127, "dtx": 1, "B": 1, "shift": -23}, (64, 17, 0)),
+        ({"decay": (1 << 24) - 1, "h": 127, "h_exp": 24, "dtx": 1, "B": 1}, (127, 24, 0)),
     ],
 )
 def test_worked_values(values: dict[str, int], expected: tuple[int, int, int]) -> None:
@@ -160,14 +179,12 @@ def test_normal_form() -> None:
         assert value == 0 or (1 << 22) <= abs(up) <= 1 << 23
 
 
-def test_shift_right_and_leading_zeros() -> None:
+def test_shift_right() -> None:
     m, x, a = Module(), Signal(signed(42)), Signal(6)
     pipe = Pipe(m)
     moved = shift_right(pipe, pipe.input(x), pipe.input(a))
-    zeros = leading_zeros(pipe, pipe.input(x[:24]))
-    assert (moved.stage, zeros.stage) == (2, 2)
+    assert moved.stage == 2
     values = [-1 << 41, (1 << 41) - 1, -1, 0, *(5 << n for n in range(38))]
     pairs = [(v, n) for v in values for n in (0, 1, 2, 4, 8, 16, 31, 32, 41)]
-    found = flow(m, [(x, [v for v, _ in pairs]), (a, [n for _, n in pairs])], [moved, zeros])
-    assert found[0] == [v >> n for v, n in pairs]
-    assert found[1] == [24 - (v & 0xFFFFFF).bit_length() for v, _ in pairs]
+    (found,) = flow(m, [(x, [v for v, _ in pairs]), (a, [n for _, n in pairs])], [moved])
+    assert found == [v >> n for v, n in pairs]

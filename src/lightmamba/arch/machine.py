@@ -54,13 +54,13 @@ def _epilogue(config: ArchConfig) -> int:
 
 def _ssm(config: ArchConfig) -> int:
     """Operands of whole heads come from memories, and one vector's are chosen."""
-    return 26 + 2 * config.whole_heads
+    return 23 + 2 * config.whole_heads
 
 
 def _y(config: ArchConfig) -> int:
     """From a row's last word to its y; whole heads of y go through a memory."""
     deep = (config.bc_elements // BLOCK).bit_length() - 1 + (config.row_words > 1)
-    return 40 + deep + 5 * config.whole_heads
+    return 37 + deep + 5 * config.whole_heads
 
 
 def _rows(config: ArchConfig) -> int:

@@ -41,7 +41,7 @@ EARLY = {"parts": 1}  # cycles by which a unit has issued before its latency cou
 # In a state-space unit that waits for whole heads, cycles from an issue to the new word, to the
 # next step's issue, to y in its buffer, from there to the gate; rows of y that wait behind it; the
 # record's cycles and words on their way.
-MADE, AGAIN, SUMMED, DRAWN = 27, 18, 40, 4
+MADE, AGAIN, SUMMED, DRAWN = 24, 15, 37, 4
 Y_ROOM = 6
 RECORDED, RECORD_ROOM = 3, 6
 

@@ -219,53 +219,6 @@ INLINE i32x16 shift_left(i32x16 x, i32x16 by) {
 #endif
 }
 
-// Sums of products of 24-bit with 8-bit numbers. Where the processor multiplies pairs of 16 bits, a
-// 24-bit number is split in two and the 8-bit one is kept beside 256 times itself.
-#if defined(__AVX512VNNI__)
-INLINE int32_t as_factor(int8_t x) { return int32_t(uint16_t(x)) | int32_t(x) << 24; }
-INLINE int32_t as_single(int8_t x) { return uint16_t(x); }
-INLINE i32x16 split24(i32x16 x) { return (x & 255) | (x >> 8 << 16); }
-INLINE i32x16 add_product(i32x16 acc, i32x16 x, int32_t factor) {
-    return (i32x16)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)x, _mm512_set1_epi32(factor));
-}
-#else
-INLINE int32_t as_factor(int8_t x) { return x; }
-INLINE int32_t as_single(int8_t x) { return x; }
-INLINE i32x16 split24(i32x16 x) { return x; }
-INLINE i32x16 add_product(i32x16 acc, i32x16 x, int32_t factor) { return acc + x * factor; }
-#endif
-
-// 16 values that fit int8 after the other 16, four times.
-INLINE void store_bytes(int8_t* to, const i32x16 q[4]) {
-#if defined(__AVX512BW__)
-    const __m512i first = _mm512_packs_epi32((__m512i)q[0], (__m512i)q[1]);
-    const __m512i second = _mm512_packs_epi32((__m512i)q[2], (__m512i)q[3]);
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    _mm512_storeu_si512(to, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(first, second)));
-#else
-    for (int i = 0; i < 4; ++i) narrow(to + 16 * i, q[i]);
-#endif
-}
-
-// Whether any lane of a comparison is true.
-INLINE bool any_lane(i32x16 x) {
-#if defined(__AVX512F__)
-    return _mm512_test_epi32_mask((__m512i)x, (__m512i)x) != 0;
-#else
-    int32_t all = 0;
-    for (int i = 0; i < 16; ++i) all |= x[i];
-    return all != 0;
-#endif
-}
-
-INLINE i32x16 magnitude(i32x16 x) {
-#if defined(__AVX512F__)
-    return (i32x16)_mm512_abs_epi32((__m512i)x);
-#else
-    return x < 0 ? -x : x;
-#endif
-}
-
 INLINE int64_t sum(i64x8 v) {
     int64_t total = 0;
     for (int i = 0; i < 8; ++i) total += v[i];

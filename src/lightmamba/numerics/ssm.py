@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lightmamba.numerics.blocks import Pow2Block, block_magnitude, dither
+from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.numerics.formats import INT16, INT24, IntFormat
 from lightmamba.numerics.primitives import Ints, round_shift, saturate
+from lightmamba.numerics.ssm_update import BlockUpdate, FrameUpdate, Update
 from lightmamba.numerics.tables import Exp2, Softplus
 
-__all__ = ["Discretize", "SsmStep", "merge", "round_dithered"]
+__all__ = ["Discretize", "SsmStep"]
 
 
 @dataclass(frozen=True)
@@ -43,27 +44,13 @@ class Discretize:
         return mantissa, shift, decay, self.input.overflows(biased)
 
 
-def merge(decay: Ints, h: Ints, h_exp: Ints, product: Ints, shift: Ints) -> Ints:
-    """decay·h and dt·x·B, each rounded into the frame, added and not yet saturated."""
-    return round_shift(decay * h, 24 - h_exp) + round_shift(product, shift)
-
-
-def round_dithered(v: Ints, exponent: Ints, d: Ints) -> Ints:
-    """floor(v / 2^exponent + (2d + 1) / 512): the thresholds lie evenly, so no step leans.
-
-    (Up to an exponent of 8 the half unit of d drops out of the whole numbers.)
-    """
-    wide: Ints = v + ((d << exponent) >> 8) + ((1 << exponent) >> 9)
-    return wide >> exponent
-
-
 @dataclass(frozen=True)
 class SsmStep:
     """Update the state of every head by one token and read y from it.
 
     The state is ``bits`` wide with a power-of-two scale per ``block`` along d_state, quantized once
-    per step; the quantized state is both what is stored and what meets C. Sums are taken in a
-    32-bit frame with one static exponent per layer.
+    per step; the quantized state is both what is stored and what meets C. Exponents count from
+    the frame, one static exponent per layer.
 
     Parameters
     ----------
@@ -76,7 +63,6 @@ class SsmStep:
     bits: int = 8
     block: int = 32
     rounding: str = "dither"
-    frame: IntFormat = field(default=IntFormat(32, symmetric=True))
     out: IntFormat = INT24
 
     def __post_init__(self) -> None:
@@ -89,6 +75,12 @@ class SsmStep:
     def scale(self) -> Pow2Block:
         """How a block of the state is quantized."""
         return Pow2Block(self.bits, self.block)
+
+    @property
+    def updater(self) -> Update:
+        """The update of states of this width."""
+        kind = BlockUpdate if self.bits == 8 else FrameUpdate
+        return kind(self.scale, self.rounding)
 
     def update(
         self, h: Ints, h_exp: Ints, decay: Ints, dtx: Ints, B: Ints, shift: Ints, token: Ints
@@ -114,23 +106,9 @@ class SsmStep:
 
         Returns
         -------
-        h, h_exp, overflows of the frame
+        h, h_exp, and how many blocks (of 8 bits) or elements saturated
         """
-        per = self.block
-        total = merge(
-            decay[..., None, None], h, np.repeat(h_exp, per, axis=-1),
-            dtx[..., None] * B[..., None, :], np.repeat(shift, per, axis=-1),
-        )  # fmt: skip
-        v = self.frame(total)
-        e = self.scale.exponent(block_magnitude(v, per))
-        wide = np.repeat(e, per, axis=-1)
-        if self.rounding == "dither":
-            headdim, d_state = h.shape[-2:]
-            index = np.arange(headdim * d_state).reshape(headdim, d_state)
-            q = round_dithered(v, wide, dither(index, token[:, None, None, None]))
-        else:
-            q = round_shift(v, wide)
-        return self.scale.form(q), e, self.frame.overflows(total)
+        return self.updater(h, h_exp, decay, dtx, B, shift, token)
 
     def read(self, h: Ints, h_exp: Ints, C: Ints, C_exp: Ints, shift: int) -> tuple[Ints, int]:
         """Contract the state with C: (batch, nheads, headdim) in y's format, and overflows.

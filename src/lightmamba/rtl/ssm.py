@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK
 from lightmamba.arch.fields import width
 from lightmamba.arch.passes import STEP
 from lightmamba.rtl.bc import bc_layout
@@ -35,7 +36,7 @@ class Ssm(wiring.Component):
     than one step, or a word of the state holds several rows (``config.whole_heads``), the unit
     waits for whole heads of x, and y of a head leaves when its last step is done, a row per cycle;
     then both latencies are those of a head of one step, and ``y_latency`` is from its last word to
-    its first row. A head of 19 words or more goes from step to step without a pause; a smaller one
+    its first row. A head of 16 words or more goes from step to step without a pause; a smaller one
     waits for its results.
 
     Parameters
@@ -64,8 +65,8 @@ class Ssm(wiring.Component):
         Word of B and C: group·row_words + word.
     B, C : In(bc_layout(config.bc_elements) per vector)
         Contents at that address, one cycle later.
-    lost_h : Out(range(S + 1) per vector)
-        Elements that overflowed the frame, in steps of new vectors.
+    lost_h : Out(range(S // 32 + 1) per vector)
+        Blocks whose exponent saturated, in steps of new vectors.
     lost_y : Out(range(2·R + 1) per vector)
         Values that overflowed 24 bits: h·C, and that with D·x.
     probe_h : Out({valid, q, exp})
@@ -118,7 +119,7 @@ class Ssm(wiring.Component):
             "address": Out(range(max(2, config.bc_words))),
             "B": bc,
             "C": bc,
-            "lost_h": Out(range(size + 1)).array(tokens),
+            "lost_h": Out(range(size // BLOCK + 1)).array(tokens),
             "lost_y": Out(range(2 * config.word_rows + 1)).array(tokens),
             "probe_h": Out(data.StructLayout({"valid": 1} | dict(state.members))),
             "waiting": Out(1),

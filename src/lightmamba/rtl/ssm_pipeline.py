@@ -16,16 +16,7 @@ from lightmamba.rtl.shifts import add_tree, saturate
 from lightmamba.rtl.ssm_operands import operands_of
 from lightmamba.rtl.ssm_read import SKIP, Contraction, add_words, contract, finish, skip
 from lightmamba.rtl.ssm_results import results_of
-from lightmamba.rtl.ssm_update import (
-    LEFT,
-    UPDATE,
-    Row,
-    Updated,
-    dither_of,
-    floor_of,
-    normalize,
-    update,
-)
+from lightmamba.rtl.ssm_update import UPDATE, Row, Updated, dither_of, row_of, update
 from lightmamba.rtl.ssm_walk import Held, Level, StepWalk, head_words
 from lightmamba.rtl.state import state_layout
 
@@ -166,22 +157,25 @@ class Pipeline:
         )  # fmt: skip
         seed = pipe.step(lambda p: (dither_of(0, 1) * p)[:8], position)
         first = pipe.step(lambda s, o: (s + o)[:8], seed, pipe.input(walk.offset))
+        head_seed = pipe.step(
+            lambda p, n: (dither_of(1) * p + dither_of(0, 1) * n)[:8], position,
+            pipe.input(walk.head),
+        )  # fmt: skip
         rows, xs = [], []
         for r, down in enumerate(walk.down[:-1]):
             both = self._choose(pipe, who, x[r])
             q = Timed(both.value[:8].as_signed(), both.stage)
             exp = Timed(both.value[8:], both.stage)
             dtx = pipe.step(lambda a, b: (a * b)[:24].as_signed(), dt, q)
-            dtx, places = normalize(pipe, dtx)
             dynamic = pipe.step(lambda s, e: s - e, shift, exp)
             xs.append((q, exp))
             rows.append(
-                Row(
-                    decay=pipe.delay(decay, dtx.stage),
+                row_of(
+                    pipe,
+                    decay=decay,
                     dtx=dtx,
-                    places=places,
-                    floor=pipe.step(floor_of, places),
-                    shift=pipe.step(lambda s: s + (fields.frame + LEFT), dynamic),
+                    shift=pipe.step(lambda s: s + fields.frame, dynamic),
+                    head=head_seed,
                     dither=pipe.step(lambda d, down=down: (d + down)[:8], first),
                     dithered=fields.dither,
                 )

@@ -1,57 +1,87 @@
-"""Update of one block of state elements: the arithmetic is :class:`numerics.ssm.SsmStep`.
+"""Update of one block of the state: the arithmetic is :class:`numerics.ssm_update.BlockUpdate`.
 
-Everything here is in a frame of 32 bits, eight of them a stored element: exponents are 0 to 24.
-What a row or a block has in common (the normal form of dt·x, the amount of every shift) is found
-once; an element has two products, two shifters to the right, two additions, and one narrow shifter.
+What a row or a block has in common (the normal form of dt·x, the unit of the block, and what its
+elements are multiplied by in that unit) is found once. An element has two products of 8 with 16
+bits, two additions, one shifter and a dither.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import C, Cat, Const, Mux, Value, signed
+from amaranth.hdl import C, Cat, Mux, Value, signed
 
 from lightmamba.numerics.blocks import dither
 from lightmamba.numerics.ssm import SsmStep
+from lightmamba.numerics.ssm_update import DECAY_BITS, FACTOR_BITS, LARGEST_EXP, UNIT_BITS
 from lightmamba.rtl.pipe import Pipe, Timed
-from lightmamba.rtl.shifts import LEVELS, saturate
+from lightmamba.rtl.shifts import bit_length, is_overflow
 
 __all__ = [
-    "LEFT", "UPDATE", "Row", "Updated", "dither_of", "floor_of", "leading_zeros", "normalize",
-    "shift_right", "update",
+    "UPDATE", "Row", "Updated", "dither_of", "normalize", "row_of", "shift_right", "update",
 ]  # fmt: skip
 
-LEFT, RIGHT = 10, 31  # reach of the shift of a normal dt·x·B into the frame; see `Row`
-DECAY_BITS = 24
-STORED = 7  # bits of a stored magnitude
-UPDATE = 17  # cycles of `update`
+UPDATE = 14  # cycles of `update`
+DTX_BITS = 24
+ZERO = 31  # places of a dt·x of zero
+SHIFTS = (-31, 62)  # right shift of dt·x·B into the frame
+NOWHERE = -64  # place of a dt·x of zero
 
 
 @dataclass(frozen=True)
 class Row:
-    """What all elements of a word have in common.
-
-    With ``dtx`` normal (|dtx| from 2^22 to 2^23, or zero) the shift of dtx·B, -31 to 62 plus
-    ``places``, may be held in -10..31. At -10 and below, |dtx·B| << 10 is 2^32 or more and
-    overflows the frame whatever is added, which is 2^31 at most. At 31 and above nothing is left of
-    a product below 2^30.
-    """
+    """What all elements of a word have in common; see :func:`row_of`."""
 
     decay: Timed  # 24 bits
-    dtx: Timed  # signed, 24 bits, normal
-    places: Timed  # how far dtx was moved up for that, 0..31
-    floor: Timed  # least shift, plus LEFT: 0..10
-    shift: Timed  # frame + dt's shift - x's exponent + LEFT, signed
+    dtx: Timed  # signed, 24 bits, normal: |dtx| from 2^22 to 2^23, or zero
+    places: Timed  # how far dtx was moved up for that, or ZERO
+    reach: Timed  # bits of a normal dt·x in the frame, without the exponent of B; signed
+    threshold: Timed  # that the decay is rounded by, of 512
     dither: Timed  # of the word's first element
     dithered: Value  # else half up; constant
 
 
 @dataclass(frozen=True)
 class Updated:
-    """New elements of a block, in one cycle, and (earlier) which of them overflowed the frame."""
+    """New elements of a block, in one cycle, and (earlier) whether its exponent saturated."""
 
     q: list[Timed]
     exp: Timed
     over: list[Timed]
+
+
+def row_of(
+    pipe: Pipe, *, decay: Timed, dtx: Timed, shift: Timed, head: Timed, dither: Timed,
+    dithered: Value,
+) -> Row:  # fmt: skip
+    """What the blocks of a row share. ``dtx`` is normal five cycles after it is given.
+
+    Parameters
+    ----------
+    pipe
+        Of the row.
+    decay
+        24 bits.
+    dtx
+        Product of dt and x, signed, 24 bits.
+    shift
+        Frame + dt's shift - x's exponent, signed.
+    head
+        ``dither_of(position, head)`` of the row, for its decay, eight bits.
+    dither
+        ``dither_of(index, position)`` of the word's first element, eight bits.
+    dithered
+        Round by both; else half up. Constant during a job.
+    """
+    normal, places = normalize(pipe, dtx)
+    return Row(
+        decay=decay,
+        dtx=normal,
+        places=places,
+        reach=pipe.step(lambda s: DTX_BITS - 1 - s, shift),
+        threshold=pipe.step(lambda t: Mux(dithered, Cat(C(1, 1), t), 256), head, shape=9),
+        dither=dither,
+        dithered=dithered,
+    )
 
 
 def normalize(pipe: Pipe, x: Timed) -> tuple[Timed, Timed]:
@@ -73,50 +103,23 @@ def dither_of(index: int, token: int = 0) -> int:
     return int(dither(np.asarray(index), np.asarray(token)))
 
 
-def floor_of(places: Value) -> Value:
-    """max(-31 + places, -LEFT) + LEFT: numerics clips a shift to -31, before ``places``."""
-    return Mux(places >= 31 - LEFT, places - (31 - LEFT), 0)[:4]
-
-
-def shift_right(pipe: Pipe, x: Timed, amount: Timed, unit: int = 1) -> Timed:
-    """``x >> unit·amount`` of a signed ``x``, floor. One cycle, or two above four bits of amount.
+def shift_right(pipe: Pipe, x: Timed, amount: Timed) -> Timed:
+    """``x >> amount`` of a signed ``x``, floor. One cycle, or two above four bits of amount.
 
     Four bits of ``amount`` are two multiplexers of four inputs, one lookup table each.
     """
     x, amount = pipe.align(x, amount)
     bits = len(x)
     for place in reversed(range(len(amount))):
-        far = min(unit << place, bits - 1)
+        low = min(1 << place, bits - 1)
 
-        def move(v: Value, a: Value, far: int = far, place: int = place) -> Value:
-            return Mux(a[place], v[far:].as_signed(), v.as_signed())
+        def move(v: Value, a: Value, low: int = low, place: int = place) -> Value:
+            return Mux(a[place], v[low:].as_signed(), v.as_signed())
 
         is_end = place in (len(amount) - 4, 0)
         x = (pipe.step if is_end else pipe.comb)(move, x, amount)
         amount = pipe.delay(amount, x.stage)
     return x
-
-
-def leading_zeros(pipe: Pipe, x: Timed) -> Timed:
-    """Count the zeros above the highest one; all bits if there is none. 24 bits: two cycles."""
-    bits = len(x)
-    width = bits.bit_length()
-    nodes = [
-        pipe.comb(lambda v, i=i: Cat(v[i], Const(bits - 1 - i, width)), x) for i in range(bits)
-    ]
-    nodes.insert(0, Timed(Cat(C(1, 1), Const(bits, width)), x.stage))
-    level = 0
-    while len(nodes) > 1:
-        level += 1
-        # Pairs from the top, so that an odd one is at the bottom, where one is always found.
-        pairs = [nodes[max(i - 2, 0) : i] for i in range(len(nodes), 0, -2)][::-1]
-        join = pipe.step if level % LEVELS == 0 or len(pairs) == 1 else pipe.comb
-        nodes = [
-            join(lambda low, high: Cat(low[0] | high[0], Mux(high[0], high[1:], low[1:])), *pair)
-            if len(pair) == 2 else join(lambda v: v, *pair)
-            for pair in pairs
-        ]  # fmt: skip
-    return pipe.comb(lambda v: v[1:], nodes[0])
 
 
 def update(
@@ -125,105 +128,106 @@ def update(
 ) -> Updated:  # fmt: skip
     """Advance one block; ``first`` is the place of its first element in the word.
 
-    Source: ``numerics.ssm.SsmStep.update``. ``UPDATE`` cycles from ``dtx``, ``h`` and ``B`` to
-    ``q``; ``B_exp`` must be there a cycle earlier.
+    Source: ``numerics.ssm_update.BlockUpdate``. ``UPDATE`` cycles from ``dtx`` to ``q``. ``B_exp``
+    must be there a cycle before ``dtx``, ``h_exp`` a cycle after it, ``h`` and ``B`` five.
     """
-    wanted = pipe.step(lambda s, e: s - e, row.shift, B_exp)
-    wanted = pipe.step(lambda s, n: s + n, wanted, row.places)
-    right = pipe.step(
-        lambda s, low: Mux(s < low, low, Mux(s > LEFT + RIGHT, LEFT + RIGHT, s)),
-        wanted, row.floor, shape=6,
-    )  # fmt: skip
-    down = pipe.step(lambda e: DECAY_BITS - e, h_exp, shape=5)
-    # Both go right, by 2·c - f and 4·c - f; the f goes up before the multipliers, once for all.
-    dtx = pipe.step(_up_by_negative, row.dtx, right, shape=signed(27))
-    decay = pipe.step(lambda d, n: Mux(n[0], d << 1, d), row.decay, down)
-    decay = pipe.delay(decay, dtx.stage)
-    twos = pipe.step(lambda n: (n + 1) >> 1, down, shape=4)
-    fours = pipe.step(lambda n: (n + 3) >> 2, right, shape=4)
-    totals = [
-        _merge(pipe, decay, pipe.delay(element, dtx.stage), twos, dtx, b, fours)
-        for element, b in zip(h, B, strict=True)
-    ]
-    framed = [_saturate_frame(pipe, op, total) for total in totals]
-    v = [value for value, _ in framed]
-
-    # |v| < 2^31; the highest bit of all magnitudes together is that of the largest. A negation
-    # as an exclusive or and a carry costs one lookup table per bit.
-    sizes = [
-        pipe.step(lambda t: ((t[:] ^ t[-1].replicate(len(t))) + t[-1])[: len(t)], value)
-        for value in v
-    ]
+    top, kept, grown = _factors(pipe, row, h_exp, B_exp)
+    v = [_merge(pipe, kept, x, grown, b) for x, b in zip(h, B, strict=True)]
+    # The highest bit of all magnitudes together is that of the largest; -128 counts as 127.
     seen = pipe.step(
-        lambda *m: Cat(
-            Cat(size[i] for size in m).any() for i in range(STORED, op.frame.bits - 1)
-        ),
-        *sizes,
-    )  # fmt: skip
-    up = leading_zeros(pipe, seen)  # 24 - exponent
+        lambda *t: Cat(Cat(x[i] ^ x[-1] for x in t).any() for i in range(len(t[0]) - 1)), *v
+    )
+    below = pipe.step(lambda *t: Cat(x[-1] for x in t).any(), *v)
+    bits = pipe.step(bit_length, seen, shape=4)
+    some = pipe.step(lambda s, b: s.any() | b, seen, below)
+    top = pipe.settle(pipe.delay(top, bits.stage - 1))
+    up = pipe.step(
+        lambda n, t: Mux(t < FACTOR_BITS - n, t + 1, FACTOR_BITS - n), bits, top, shape=4
+    )
     q = [_round(pipe, op, row, value, up, first + n) for n, value in enumerate(v)]
-    exp = pipe.step(lambda u: DECAY_BITS - u, up, shape=5)
-    return Updated(q, pipe.delay(exp, q[0].stage), [over for _, over in framed])
+    wanted = pipe.step(lambda t, u, s: Mux(s, t + 1 - u, 0), top, up, some, shape=6)
+    over = pipe.step(lambda e: e > LARGEST_EXP, wanted)
+    exp = pipe.step(lambda e: Mux(e > LARGEST_EXP, LARGEST_EXP, e), wanted, shape=5)
+    return Updated(q, pipe.delay(exp, q[0].stage), [over])
 
 
-def _up_by_negative(value: Value, amount: Value) -> Value:
-    """``value`` times 2^f, where amount + f is the next multiple of four."""
-    once = Mux(amount[0], value << 1, value)
-    return Mux(amount[0] ^ amount[1], once << 2, once)
+def _factors(pipe: Pipe, row: Row, h_exp: Timed, B_exp: Timed) -> tuple[Timed, Timed, Timed]:
+    """Exponent of the block, and decay and dt·x in its unit. Five cycles from ``row.dtx``."""
+    low, high = (DTX_BITS - 1 - s for s in reversed(SHIFTS))
+    reach = pipe.step(lambda r, e: r + e, row.reach, B_exp)
+    reach = pipe.step(
+        lambda r, n: Mux(
+            n == ZERO, NOWHERE,
+            Mux(r < low, low - n, Mux(r > high, high - n, r[:7].as_signed() - n)),
+        ),
+        reach, row.places, shape=signed(7),
+    )  # fmt: skip
+    apart = [pipe.step(lambda r, e: r - e, reach, h_exp, shape=signed(8)),
+             pipe.step(lambda r, e: e - r, reach, h_exp, shape=signed(8))]  # fmt: skip
+    top = pipe.step(
+        lambda n, r, e: Mux(n[-1], e, r[:6]), apart[0], reach, h_exp, shape=6
+    )  # fmt: skip
+    down = [
+        pipe.step(lambda n: Mux(n[-1], 0, n[:4] | n[4:-1].any().replicate(4)), n, shape=4)
+        for n in apart
+    ]
+    decay = pipe.comb(lambda d: Cat(d, 0).as_signed(), row.decay)
+    decay = shift_right(pipe, decay, down[0])
+    threshold = pipe.settle(pipe.delay(row.threshold, decay.stage - 1))
+    kept = pipe.step(
+        lambda d, t: _at_most(d[:DECAY_BITS] + t, DECAY_BITS)[DECAY_BITS - FACTOR_BITS :],
+        decay, threshold, shape=FACTOR_BITS,
+    )  # fmt: skip
+    # One bit below the point is kept, then half is added.
+    doubled = pipe.comb(lambda d: d[UNIT_BITS:].as_signed(), row.dtx)
+    grown = pipe.step(
+        lambda d: _at_most(d[1:].as_signed() + d[0], FACTOR_BITS).as_signed(),
+        shift_right(pipe, doubled, down[1]), shape=signed(FACTOR_BITS + 1),
+    )  # fmt: skip
+    return top, kept, grown
 
 
-def _merge(
-    pipe: Pipe, decay: Timed, h: Timed, twos: Timed, dtx: Timed, B: Timed, fours: Timed
-) -> Timed:
-    """decay·h and dtx·B in the frame, added: at most 2^31 + 127·2^33, which 41 bits hold.
+def _at_most(value: Value, bits: int) -> Value:
+    """A sum whose magnitude has ``bits``, or all ones where it is positive and has more."""
+    if not value.shape().signed:
+        return value[:bits] | value[bits].replicate(bits)
+    over = value[bits] & ~value[-1]
+    return Cat(value[:bits] | over.replicate(bits), value[-1])
 
-    Both keep one bit below the point, which is what half up adds: round(a) + round(b) =
-    (floor(a) + b's bit) + floor(b) + a's bit; the last goes into the addition as a carry.
+
+def _merge(pipe: Pipe, kept: Timed, h: Timed, grown: Timed, B: Timed) -> Timed:
+    """h·decay and B·dt·x, each rounded half up by eight bits, added: at most 32,512.
+
+    round(a) + round(b) = (floor(a) + b's bit) + floor(b) + a's bit; the last goes into the addition
+    as a carry.
     """
-    kept = pipe.step(lambda d, x: d * x, decay, h)
-    grown = pipe.step(lambda d, x: (d * x)[:34].as_signed(), dtx, B)  # |B| <= 127
-    a = shift_right(pipe, pipe.comb(lambda p: Cat(C(0, 1), p).as_signed(), kept), twos, 2)
-    b = shift_right(
-        pipe, pipe.comb(lambda p: Cat(C(0, LEFT + 1), p).as_signed(), grown), fours, 4
-    )  # fmt: skip
-    a = pipe.comb(lambda v: v[: DECAY_BITS + 9].as_signed(), a)
-    b = pipe.comb(lambda v: v[: 32 + LEFT].as_signed(), b)
-    rounded = pipe.step(lambda a, b: a[1:].as_signed() + b[0], a, b)
+    a = pipe.step(lambda f, x: Cat(f, C(0, 1)).as_signed() * x, kept, h, shape=signed(24))
+    b = pipe.step(lambda f, x: f * x, grown, B, shape=signed(24))
+    rounded = pipe.step(lambda a, b: a[8:].as_signed() + b[7], a, b, shape=signed(16))
     return pipe.step(
-        lambda s, a, b: (Cat(a[0], s).as_signed() + Cat(a[0], b[1:]).as_signed())[1:].as_signed(),
-        rounded, a, b, shape=signed(31 + LEFT),
+        lambda s, a, b: (Cat(a[7], s).as_signed() + Cat(a[7], b[8:]).as_signed())[1:17].as_signed(),
+        rounded, a, b, shape=signed(16),
     )  # fmt: skip
-
-
-def _saturate_frame(pipe: Pipe, op: SsmStep, total: Timed) -> tuple[Timed, Timed]:
-    """``op.frame``, symmetric: too far up or down, or just its lowest value. Two cycles."""
-    top = op.frame.bits - 1
-    over = pipe.step(lambda t: t[top:].any() & ~(t[top:].all() & t[:top].any()), total)
-    value = pipe.step(
-        lambda t, o: Mux(o, Mux(t[-1], op.frame.min, op.frame.max), t[: top + 1].as_signed()),
-        total, over, shape=signed(top + 1),
-    )  # fmt: skip
-    return value, over
 
 
 def _round(pipe: Pipe, op: SsmStep, row: Row, v: Timed, up: Timed, place: int) -> Timed:
-    """``round_dithered``: floor(v / 2^e + (2d + 1) / 512), or half up with 256 for 2d + 1.
-
-    v << (24 - e) fits the frame, and only its upper 17 bits matter: below them nothing is added.
-    """
-    v, up = pipe.align(v, up)
-    x = pipe.comb(lambda t: Cat(C(0, 16), t), v)
-    for level in (4, 3, 2, 1, 0):
+    """floor((v·2^up + d) / 256), or half up with 128 for d, in the format of a state element."""
+    x = pipe.settle(pipe.delay(v, up.stage - 1))
+    for level in (3, 2, 1, 0):
         far = 1 << level
 
         def move(t: Value, u: Value, far: int = far, level: int = level) -> Value:
-            return Mux(u[level], t[: len(t) - far], t[far:])
+            return Mux(u[level], t << far, t)[: len(t)]
 
-        x = (pipe.step if level in (2, 0) else pipe.comb)(move, x, up)
-        up = pipe.delay(up, x.stage)
-    here = pipe.delay(row.dither, x.stage - 1)
+        x = (pipe.comb if level else pipe.step)(move, x, up)
     offset = dither_of(place)
-    d = pipe.comb(lambda t: (t + offset)[:8], here)
-    thresholds = pipe.step(lambda t: Mux(row.dithered, Cat(C(1, 1), t), 256), d, shape=9)
-    q = pipe.step(lambda t, k: (t.as_signed() + k)[9:].as_signed(), x, thresholds, shape=signed(9))
-    return saturate(pipe, q, op.scale.form)[0]
+    d = pipe.step(
+        lambda t: Mux(row.dithered, (t + offset)[:8], 128), pipe.delay(row.dither, x.stage - 1),
+        shape=8,
+    )  # fmt: skip
+    form = op.scale.form
+    q = pipe.step(lambda t, k: (t.as_signed() + k)[8:].as_signed(), x, d, shape=signed(9))
+    return pipe.step(
+        lambda v: Mux(is_overflow(v, form), Mux(v[-1], form.min, form.max), v),
+        q, shape=signed(form.bits),
+    )  # fmt: skip

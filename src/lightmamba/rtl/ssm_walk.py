@@ -85,6 +85,8 @@ class StepWalk:
         Word of B and C.
     offset : Signal
         Dither of the word's first element, less that of the head's first; eight bits.
+    head : Signal
+        Number of the head, modulo 256, for the dither of its decay.
     down : list of Signal
         Dither of the first element of each row of a word, less that of its first row.
     """
@@ -98,6 +100,7 @@ class StepWalk:
         self.word = Signal(range(head_words(config)), reset_less=True)
         self.address = Signal(range(max(2, config.bc_words)), reset_less=True)
         self.offset = Signal(8, reset_less=True)
+        self.head = Signal(8, reset_less=True)
         self.step: Any = Signal(record(STEP))
         self.goes_on = Signal()
 
@@ -155,7 +158,7 @@ class StepWalk:
         self.m.d.sync += [
             *(count.eq(self._starts[name] - 1) for name, count in self._counts.items()),
             self.first.eq(1), self.address.eq(0), self._base.eq(0), self.row.eq(0),
-            self.word.eq(0), self._row.eq(0), self.offset.eq(0),
+            self.word.eq(0), self._row.eq(0), self.offset.eq(0), self.head.eq(0),
         ]  # fmt: skip
 
     def advance(self) -> None:
@@ -179,7 +182,9 @@ class StepWalk:
             m.d.sync += [self.row.eq(0), self.word.eq(0)]
             self._to_next_step()
         with m.If(self.end_of_head):
-            m.d.sync += [self._count("per_group"), self._count("heads")]
+            m.d.sync += [
+                self._count("per_group"), self._count("heads"), self.head.eq(self.head + 1),
+            ]  # fmt: skip
             with m.If(self._end_of_group):
                 base = self._base + self.config.row_words
                 m.d.sync += [self._base.eq(base), self.address.eq(base)]

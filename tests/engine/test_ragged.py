@@ -48,6 +48,35 @@ def test_a_pass_gives_each_sequence_its_own(engine):
             assert_same_state(state.take(slice(row, row + 1)), single)
 
 
+def test_a_long_pass_is_cut(engine, monkeypatch):
+    """What stays undecided comes together; the next pass accepts some of it."""
+    ids = np.arange(40) % 61
+    first = Pass((Slot(2, ids[:21], 15, commit=19), Slot(0, ids[:5]), Slot(1, ids[:9], wanted=0)))
+    then = Pass((Slot(0, ids[5:]), Slot(2, ids[:3], 2, replay=1)))
+    states = [engine.empty_state(3, undecided=2) for _ in range(2)]
+    whole = [engine.run(work, states[0]) for work in (first, then)]
+    monkeypatch.setattr("lightmamba.engine.engine.PIECE", 8)
+    sizes: list[int] = []
+    inner = engine._part
+
+    def noted(work, **more):
+        sizes.append(work.tokens)
+        return inner(work, **more)
+
+    monkeypatch.setattr(engine, "_part", noted)
+    for work, wanted in zip((first, then), whole, strict=True):
+        np.testing.assert_array_equal(engine.run(work, states[1]), wanted)
+    assert sizes == [8, 8, 5, 5, 8, 1, 8, 8, 8, 8, 6]
+    assert_same_state(states[1], states[0])
+
+
+def test_slots_that_are_observed_are_one_array(engine):
+    ids, state = np.arange(4), engine.empty_state(2)
+    for slots in ((Slot(0, ids), Slot(1, ids[:3])), (Slot(1, ids), Slot(0, ids))):
+        with pytest.raises(ValueError, match="adjacent rows"):
+            engine.run(Pass(slots), state, observe=lambda name, value: None)
+
+
 def test_a_fresh_slot_begins_from_zero(engine):
     ids = np.arange(5)
     state = engine.empty_state(2)
@@ -100,8 +129,8 @@ def test_a_pass_that_is_refused_for_undecided_tokens_changes_nothing(engine, wro
         ([(2, [1])], "sequence 2 is not of a state of 2"),
         ([(-1, [1])], "sequence -1 is not of a state"),
         ([(0, [1]), (1, [1]), (0, [2])], "sequence 0 is in a pass twice"),
-        ([(0, [61])], "token ids go from 0 to 60"),
-        ([(0, [-1])], "token ids go from 0 to 60"),
+        ([(0, [61])], "token id 61 is outside the vocabulary of 61; ids go from 0 to 60"),
+        ([(0, [-1])], "token id -1 is outside the vocabulary of 61"),
     ],
 )
 def test_what_is_refused(engine, slots, sentence):

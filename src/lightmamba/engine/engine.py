@@ -6,7 +6,7 @@ This is the golden model: hardware must equal it bit for bit.
 import logging
 import warnings
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,20 +21,21 @@ from lightmamba.engine.native import Native
 from lightmamba.engine.operations import Operations
 from lightmamba.engine.passes import Passes
 from lightmamba.engine.reference import Reference
-from lightmamba.engine.run import at_once, check, one_by_one
+from lightmamba.engine.run import by_arrays, check, rows_together
 from lightmamba.engine.state import Layout, State
 from lightmamba.errors import InputError
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints, round_shift
-from lightmamba.passes import Pass
+from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.model import RMS_SHIFT
 
-__all__ = ["Engine", "Observe"]
+__all__ = ["PIECE", "Engine", "Observe"]
 
 log = logging.getLogger(__name__)
 Values = dict[str, NDArray[Any]]
+PIECE = 256  # tokens that go through all layers together, so that they stay in the cache
 
 
 class Engine:
@@ -122,9 +123,6 @@ class Engine:
     ) -> tuple[NDArray[np.int32], State]:
         """Feed (batch, seqlen) token ids.
 
-        ``observe`` is called with the name and the values of every observable
-        (docs/reference/observables.md).
-
         Returns
         -------
         logits : (batch, 1 or seqlen, vocab_size)
@@ -138,11 +136,14 @@ class Engine:
         InputError
             If an id is outside the vocabulary, there is none, or the state is of another batch.
         """
-        logits, lost = self._forward(np.asarray(ids), state, last_only, observe)
-        self._count(lost)
-        return logits, state
+        ids = np.asarray(ids)
+        if len(ids) != len(state):
+            raise InputError(f"the state is of {len(state)} sequences, but the ids of {len(ids)}")
+        slots = [Slot(n, row, 1 if last_only else len(row)) for n, row in enumerate(ids)]
+        logits = self.run(Pass(tuple(slots)), state, observe)
+        return logits.reshape(len(ids), -1, self.vocab_size), state
 
-    def run(self, work: Pass, state: State) -> NDArray[np.int32]:
+    def run(self, work: Pass, state: State, observe: Observe | None = None) -> NDArray[np.int32]:
         """Carry out a pass over tokens of several sequences.
 
         What a sequence gets does not depend on the other slots: every sum of integers is exact.
@@ -153,6 +154,10 @@ class Engine:
             Sequences are rows of the state; those that no slot names stay as they are.
         state : State
             Of all sequences; advanced.
+        observe : callable, optional
+            Called with the name and the values of every observable
+            (docs/reference/observables.md), of which the first axes are slots and tokens. All
+            tokens go through a layer together then, whatever memory that takes.
 
         Returns
         -------
@@ -164,57 +169,37 @@ class Engine:
         InputError
             If a sequence is not of the state, an id is outside the vocabulary, more tokens are
             accepted than are undecided, or the state has no room for those that are left so.
+        ValueError
+            If slots that are to be observed are not adjacent rows, in order, of equally many
+            tokens and logits, or leave tokens undecided.
         """
         check(work, state, self.vocab_size)
+        if observe is not None and rows_together(work) is None:
+            raise ValueError("slots that are observed are adjacent rows with equally many tokens")
         for slot in work.slots:
             if slot.fresh:
                 state.clear(slot.sequence)
+        most = PIECE if observe is None else work.tokens
+        return carry_out(work, most, partial(self._part, state=state, observe=observe))
+
+    def _part(self, work: Pass, state: State, observe: Observe | None) -> NDArray[np.int32]:
+        """Carry out what goes through all layers together; see :meth:`run`."""
         if self.passes is not None:
-            logits, lost = at_once(work, state, self.passes)
+            logits, lost = self.passes.run(work, state, observe)
         else:
-            logits, lost = one_by_one(work, state, self._forward)
+            with one_blas_thread():
+                logits, lost = by_arrays(work, state, partial(self._run, observe=observe))
         self._count(lost)
-        return np.empty((0, self.vocab_size), dtype=np.int32) if logits is None else logits
+        return logits
 
     def _count(self, lost: Counter[str]) -> None:
         with self._counting:
             self.counters.update(lost)
 
-    def _checked(self, ids: NDArray[Any], state: State) -> NDArray[np.int64]:
-        if ids.ndim != 2 or ids.size == 0:
-            raise InputError(f"ids must be (batch, seqlen), at least one token, not {ids.shape}")
-        if not np.issubdtype(ids.dtype, np.integer):
-            raise InputError(f"token ids must be whole numbers, not {ids.dtype}")
-        outside = ids[(ids < 0) | (ids >= self.vocab_size)]
-        if outside.size:
-            raise InputError(
-                f"token id {outside[0]} is outside the vocabulary of {self.vocab_size}; "
-                f"ids go from 0 to {self.vocab_size - 1}"
-            )
-        if len(state) != len(ids):
-            raise InputError(f"the state is of {len(state)} sequences, but the ids of {len(ids)}")
-        return ids.astype(np.int64, copy=False)
-
-    def _forward(
-        self,
-        ids: NDArray[Any],
-        state: State,
-        last_only: bool,
-        observe: Observe | None = None,
-    ) -> tuple[NDArray[np.int32], Counter[str]]:
-        """Logits of :meth:`forward`, and what saturated, which is not counted yet."""
-        ids = self._checked(ids, state)
-        if self.passes is not None:
-            return self.passes.forward(ids, state, last_only, observe)
-        for row in range(len(state)):
-            state.record.accept(row, 0)
-        with one_blas_thread():
-            return self._run(ids, state, last_only, observe)
-
     def _run(
-        self, ids: NDArray[np.int64], state: State, last_only: bool, observe: Observe | None
+        self, ids: NDArray[np.int64], state: State, wanted: int, observe: Observe | None
     ) -> tuple[NDArray[np.int32], Counter[str]]:
-        """Logits, and what saturated; advances ``state``."""
+        """Logits (batch, wanted, vocab_size), and what saturated; advances ``state``."""
         lost: Counter[str] = Counter()
         u = self.embed(ids, lost)
         if observe is not None:
@@ -222,7 +207,9 @@ class Engine:
         for i in range(self.config.n_layer):
             u = self.layer(i, u, state, lost, observe)
         state.position += ids.shape[1]
-        return self.head(u[:, -1:] if last_only else u, lost, observe), lost
+        if not wanted:
+            return np.empty((len(ids), 0, self.vocab_size), dtype=np.int32), lost
+        return self.head(u[:, -wanted:], lost, observe), lost
 
     def embed(self, ids: NDArray[np.int64], lost: Counter[str]) -> Ints:
         """Residual stream (batch, seqlen, d_model) of token ids."""

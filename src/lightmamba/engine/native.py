@@ -24,6 +24,7 @@ from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
+from lightmamba.passes import Slot
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 
 __all__ = ["Native"]
@@ -83,30 +84,28 @@ class Native:
     def run(
         self,
         state: State,
-        slots: Sequence[tuple[int, int, int, int, int]],
+        slots: Sequence[Slot],
         layers: range,
         ids: Array | None,
-        want: Array | None,
-    ) -> NDArray[np.int32] | None:
+        want: Array,
+    ) -> NDArray[np.int32]:
         """Feed the vectors of a pass through some layers; advances ``state`` but its position.
 
-        A slot is (sequence, first vector, count, replay, commit). ``ids`` (vectors,) are embedded
-        first; without them the residual stream goes on from the call before. ``want`` (wanted,)
-        are the vectors whose logits, (wanted, vocab_size), are returned.
+        ``ids`` (vectors,) are embedded first; without them the residual stream goes on from the
+        call before. ``want`` (wanted,) are the vectors whose logits, (wanted, vocab_size), are
+        returned.
         """
-        vectors = sum(slot[2] for slot in slots)
+        vectors = sum(len(slot.tokens) for slot in slots)
         work = self.workspace(vectors)
         if ids is not None:
             work.arrays["ids"][:vectors] = ids
-        logits = None
-        if want is not None:
-            work.arrays["want"][: len(want)] = want
-            logits = np.empty((len(want), self.config.vocab_size), dtype=np.int32)
-        struct = work.struct(vectors, 0 if want is None else len(want), logits)
+        work.arrays["want"][: len(want)] = want
+        logits = np.empty((len(want), self.config.vocab_size), dtype=np.int32)
+        struct = work.struct(vectors, len(want), logits if len(want) else None)
         self.context.call(
             "run", self.described.whole, struct, self._sequences(state), _slots(slots),
             len(slots), layers.start, layers.stop, ctypes.c_int(ids is not None),
-            ctypes.c_int(want is not None),
+            ctypes.c_int(len(want) > 0),
         )  # fmt: skip
         return logits
 
@@ -209,7 +208,7 @@ class _Run:
     def __call__(self, phase: int | None) -> dict[str, int]:
         """Run it over ``batch`` sequences that lie one after the other."""
         n = self.seqlen
-        slots = [(i, i * n, n, 0, n) for i in range(self.batch)]
+        slots = [Slot(i, np.zeros(n, np.int64)) for i in range(self.batch)]
         which = native.Phase.HADAMARD if phase is None else native.Phase.MIXER + phase
         ops = self.phases.ops
         ops.context.call(
@@ -236,5 +235,11 @@ def _sequences(state: State) -> native.Sequences:
     return struct
 
 
-def _slots(slots: Sequence[tuple[int, int, int, int, int]]) -> Any:
-    return (native.Slot * len(slots))(*(native.Slot(*slot) for slot in slots))
+def _slots(slots: Sequence[Slot]) -> Any:
+    """Slots of a pass as the kernels take them, whose vectors follow each other."""
+    found, first = (native.Slot * len(slots))(), 0
+    for each, slot in zip(found, slots, strict=True):
+        each.sequence, each.first, each.count = slot.sequence, first, len(slot.tokens)
+        each.replay, each.commit = slot.replay, slot.committed
+        first += each.count
+    return found

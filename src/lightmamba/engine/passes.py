@@ -1,8 +1,6 @@
 """Whole passes of the compiled kernels: all layers in one call, for tokens of many sequences."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +9,9 @@ from lightmamba.blocks.protocols import Observe
 from lightmamba.config import ModelConfig
 from lightmamba.engine.native import Native
 from lightmamba.engine.state import State
+from lightmamba.passes import Pass
 
-__all__ = ["Passes", "Run"]
-
-PIECE = 256  # tokens that go through all layers together, so that they stay in the cache
-
-
-class Run(NamedTuple):
-    """Vectors from ``first`` on of a pass: tokens of one sequence.
-
-    The first ``replay`` of its undecided tokens are accepted, and the first ``commit`` of these.
-    """
-
-    sequence: int
-    first: int
-    vectors: int
-    replay: int
-    commit: int
+__all__ = ["Passes"]
 
 
 class Passes:
@@ -43,44 +27,14 @@ class Passes:
     def __init__(self, ops: Native, config: ModelConfig) -> None:
         self.ops, self.config = ops, config
 
-    def forward(
-        self, ids: NDArray[np.int64], state: State, last_only: bool, observe: Observe | None
-    ) -> tuple[NDArray[np.int32], Counter[str]]:
-        """Logits of (batch, seqlen) ids and what saturated; advances ``state``."""
-        batch, seqlen = ids.shape
-        pieces = list(_pieces(batch, seqlen, observe is not None))
-        shape = batch, 1 if last_only else seqlen, self.config.vocab_size
-        logits = np.empty(shape if len(pieces) > 1 else 0, dtype=np.int32)
-        lost: Counter[str] = Counter()
-        for rows, span in pieces:
-            part = ids[rows, span]
-            few, tokens = part.shape
-            runs = [Run(rows.start + n, n * tokens, tokens, 0, tokens) for n in range(few)]
-            wanted = np.arange(few * tokens).reshape(few, tokens)
-            if last_only:
-                wanted = wanted[:, tokens - 1 :] if span.stop == seqlen else wanted[:, :0]
-            out, some = self.run(state, runs, part, wanted, observe)
-            lost.update(some)
-            if len(pieces) == 1 and out is not None:
-                logits = out
-            elif out is not None:
-                logits[rows, slice(None) if last_only else span] = out
-        return logits, lost
-
     def run(
-        self,
-        state: State,
-        runs: Sequence[Run],
-        ids: NDArray[np.int64],
-        wanted: NDArray[np.int64],
-        observe: Observe | None = None,
-    ) -> tuple[NDArray[np.int32] | None, Counter[str]]:
-        """Feed tokens through all layers and advance ``state``.
+        self, work: Pass, state: State, observe: Observe | None = None
+    ) -> tuple[NDArray[np.int32], Counter[str]]:
+        """Feed the tokens of a pass through all layers and advance ``state``.
 
         Returns
         -------
-        logits : wanted.shape + (vocab_size,) int32, or None
-            Of the tokens whose places in ``ids`` are ``wanted``, if any are.
+        logits : (wanted, vocab_size) int32
         lost : Counter
             What saturated in the tokens that became certain.
         """
@@ -88,62 +42,49 @@ class Passes:
         with self.ops.lock:
             before = state.position.copy()
             try:
-                for row, _, count, replay, _ in runs:
-                    state.position[row] += replay
-                    state.reserve(row, count)
-                logits = self._logits(state, runs, ids, wanted, observe)
+                for slot in work.slots:
+                    state.position[slot.sequence] += slot.replay
+                    state.reserve(slot.sequence, len(slot.tokens))
+                logits = self._logits(state, work, observe)
             except BaseException:
                 state.position[:] = before
                 raise
-            kinds = self.ops.workspace(ids.size).take_lost(ids.size)
-            flat = ids.ravel()
-            for row, first, count, replay, commit in runs:
-                state.position[row] += commit
-                end, last = first + commit, first + count
-                lost.update(state.record.accept(row, replay))
+            kinds = self.ops.workspace(work.tokens).take_lost(work.tokens)
+            first = 0
+            for slot in work.slots:
+                row, sure = slot.sequence, slot.committed
+                state.position[row] += sure
+                end, last = first + sure, first + len(slot.tokens)
+                lost.update(state.record.accept(row, slot.replay))
                 lost.update(kinds.total(first, end))
                 each = [kinds.total(v, v + 1) for v in range(end, last)]
-                state.record.leave(row, flat[end:last], each)
+                state.record.leave(row, slot.tokens[sure:], each)
+                first = last
         return logits, lost
 
-    def _logits(
-        self,
-        state: State,
-        runs: Sequence[Run],
-        ids: NDArray[np.int64],
-        wanted: NDArray[np.int64],
-        observe: Observe | None,
-    ) -> NDArray[np.int32] | None:
-        ops, layers = self.ops, range(self.config.n_layer)
+    def _logits(self, state: State, work: Pass, observe: Observe | None) -> NDArray[np.int32]:
+        ops, slots, every = self.ops, work.slots, range(self.config.n_layer)
         ops.prepare()
-        flat, want = ids.ravel(), wanted.ravel() if wanted.size else None
+        ids = np.concatenate([slot.tokens for slot in slots])
+        ends = np.cumsum([len(slot.tokens) for slot in slots])
+        want = np.concatenate(
+            [np.arange(end - s.wanted, end) for s, end in zip(slots, ends, strict=True)]
+        )
         if observe is None:
-            logits = ops.run(state, runs, layers, flat, want)
-        else:
-            work, lead = ops.workspace(ids.size), (ids.shape[0], ids.shape[1])
-            ops.run(state, runs, range(0), flat, None)
-            observe("embedding", work.arrays["u"][: ids.size].reshape(*lead, -1).copy())
-            for i in layers:
-                ops.run(state, runs, range(i, i + 1), None, None)
-                sizes = self.config.layers[i]
-                for name, value in work.observables(sizes, lead, state.layer(i), state.position):
-                    observe(f"layer.{i}.{name}", value)
-            logits = ops.run(state, runs, range(0), None, want)
-            for name in ("rms", "rms_shift", "q", "code") if wanted.size else ():
-                part = work.arrays[f"head_{name}"][: wanted.size].copy()
-                observe(f"head.{name}", part.reshape(*wanted.shape, -1))
-            if logits is not None:
-                observe("head.logits", logits.reshape(*wanted.shape, -1))
-        return None if logits is None else logits.reshape(*wanted.shape, -1)
-
-
-def _pieces(batch: int, seqlen: int, whole: bool) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of ids that go through all layers together, about ``PIECE`` tokens."""
-    rows = batch if whole else min(batch, PIECE)
-    columns = seqlen if whole else max(1, PIECE // rows)
-    for row in range(0, batch, rows):
-        for column in range(0, seqlen, columns):
-            yield (
-                slice(row, min(row + rows, batch)),
-                slice(column, min(column + columns, seqlen)),
-            )
+            return ops.run(state, slots, every, ids, want)
+        memory, lead = ops.workspace(ids.size), (len(slots), len(slots[0].tokens))
+        ops.run(state, slots, range(0), ids, want[:0])
+        observe("embedding", memory.arrays["u"][: ids.size].reshape(*lead, -1).copy())
+        for i in every:
+            ops.run(state, slots, range(i, i + 1), None, want[:0])
+            sizes = self.config.layers[i]
+            for name, value in memory.observables(sizes, lead, state.layer(i), state.position):
+                observe(f"layer.{i}.{name}", value)
+        logits = ops.run(state, slots, range(0), None, want)
+        lead = len(slots), slots[0].wanted
+        for name in ("rms", "rms_shift", "q", "code") if want.size else ():
+            part = memory.arrays[f"head_{name}"][: want.size].copy()
+            observe(f"head.{name}", part.reshape(*lead, -1))
+        if want.size:
+            observe("head.logits", logits.reshape(*lead, -1))
+        return logits

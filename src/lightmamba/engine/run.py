@@ -1,4 +1,4 @@
-"""A pass over tokens of several sequences, as many of each as there are."""
+"""A pass of the numpy engine, and the checks of every pass."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,19 +6,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.engine.passes import Passes, Run
 from lightmamba.engine.state import State
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass
 
-__all__ = ["Forward", "at_once", "check", "one_by_one"]
+__all__ = ["Forward", "by_arrays", "check", "rows_together"]
 
-# Of ids (1, seqlen), a state to advance, and whether the last token's logits suffice: logits
-# (1, 1 or seqlen, vocab_size), and what saturated.
-Forward = Callable[[NDArray[np.int64], State, bool], tuple[NDArray[np.int32], Counter[str]]]
-Ran = tuple[
-    NDArray[np.int32] | None, Counter[str]
-]  # logits (wanted, vocab_size), if any are wanted
+# Of ids (batch, seqlen), a state to advance, and how many of the last tokens want logits: logits
+# (batch, wanted, vocab_size), and what saturated.
+Forward = Callable[[NDArray[np.int64], State, int], tuple[NDArray[np.int32], Counter[str]]]
 
 
 def check(work: Pass, state: State, vocab_size: int) -> None:
@@ -32,48 +28,66 @@ def check(work: Pass, state: State, vocab_size: int) -> None:
     for slot in work.slots:
         if not 0 <= slot.sequence < len(state):
             raise InputError(f"sequence {slot.sequence} is not of a state of {len(state)}")
-        if slot.tokens.min() < 0 or slot.tokens.max() >= vocab_size:
-            raise InputError(f"token ids go from 0 to {vocab_size - 1}")
+        outside = slot.tokens[(slot.tokens < 0) | (slot.tokens >= vocab_size)]
+        if outside.size:
+            raise InputError(
+                f"token id {outside[0]} is outside the vocabulary of {vocab_size}; "
+                f"ids go from 0 to {vocab_size - 1}"
+            )
         left = len(slot.tokens) - slot.committed
         state.record.check(slot.sequence, slot.replay, left)
 
 
-def at_once(work: Pass, state: State, passes: Passes) -> Ran:
-    """Carry out a pass by the kernels, all slots together."""
-    runs, first = [], 0
-    want: list[int] = []
-    for slot in work.slots:
-        end = first + len(slot.tokens)
-        runs.append(Run(slot.sequence, first, len(slot.tokens), slot.replay, slot.committed))
-        want += range(end - slot.wanted, end)
-        first = end
-    ids = np.concatenate([slot.tokens for slot in work.slots])
-    return passes.run(state, runs, ids, np.array(want, dtype=np.int64))
+def rows_together(work: Pass) -> slice | None:
+    """Rows of the state, if all slots are one array (batch, seqlen) of certain tokens.
+
+    Their rows are adjacent and in order, and as many logits are wanted of each.
+    """
+    first = work.slots[0]
+    count, begin = len(first.tokens), first.sequence
+    for n, slot in enumerate(work.slots):
+        alike = len(slot.tokens) == slot.committed == count and slot.wanted == first.wanted
+        if slot.sequence != begin + n or slot.replay or not alike:
+            return None
+    return slice(begin, begin + len(work.slots))
 
 
-def one_by_one(work: Pass, state: State, forward: Forward) -> Ran:
-    """Carry out a pass without whole passes of the kernels, by what undecided tokens mean.
+def by_arrays(work: Pass, state: State, forward: Forward) -> tuple[NDArray[np.int32], Counter[str]]:
+    """Carry out a pass on numpy, by what undecided tokens mean.
 
     Accepted tokens are fed again, and those that stay undecided are fed to a copy.
+
+    Returns
+    -------
+    logits : (wanted, vocab_size) int32
+    lost : Counter
+        What saturated in the tokens that became certain.
     """
+    if (rows := rows_together(work)) is not None:
+        for row in range(rows.start, rows.stop):
+            state.record.accept(row, 0)
+        ids = np.stack([slot.tokens for slot in work.slots])
+        logits, lost = forward(ids, state.view(rows), work.slots[0].wanted)
+        return logits.reshape(work.wanted, logits.shape[-1]), lost
     found, total = [], Counter[str]()
     for slot in work.slots:
-        row, sure = slot.sequence, slot.committed
+        row, count, sure = slot.sequence, len(slot.tokens), slot.committed
         mine, ids = state.view(slice(row, row + 1)), state.record.open[row].ids[: slot.replay]
         total.update(state.record.accept(row, slot.replay))
         if len(ids):
-            forward(ids[None], mine, True)
-        logits = []
+            forward(ids[None], mine, 0)
         if sure:
-            some, lost = forward(slot.tokens[None, :sure], mine, slot.wanted <= 1)
-            logits.append(some[0])
+            logits, lost = forward(
+                slot.tokens[None, :sure], mine, max(0, sure + slot.wanted - count)
+            )
+            found.append(logits[0])
             total.update(lost)
-        trial, each = mine.fork() if sure < len(slot.tokens) else mine, []
-        for n in range(sure, len(slot.tokens)):
-            some, lost = forward(slot.tokens[None, n : n + 1], trial, True)
-            logits.append(some[0])
+        trial, each = mine.fork() if sure < count else mine, []
+        for n in range(sure, count):
+            logits, lost = forward(
+                slot.tokens[None, n : n + 1], trial, int(n >= count - slot.wanted)
+            )
+            found.append(logits[0])
             each.append(lost)
         state.record.leave(row, slot.tokens[sure:], each)
-        if slot.wanted:
-            found.append(np.concatenate(logits)[-slot.wanted :])
-    return (np.concatenate(found) if found else None), total
+    return np.concatenate(found), total

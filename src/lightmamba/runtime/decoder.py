@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.counters import LOSSES
 from lightmamba.errors import DeviceError, InputError
-from lightmamba.passes import Pass, Slot
+from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device, DeviceState
 
@@ -64,8 +64,8 @@ class DeviceDecoder:
     """A device as what :func:`lightmamba.runtime.generate` takes, with one sequence.
 
     It feeds as many tokens at once as the hardware takes. On hardware of several tokens it is a
-    :class:`~lightmamba.runtime.drafting.PassDecoder`. The state is the device's own; a state is
-    valid until the next one is made from it.
+    :class:`~lightmamba.runtime.drafting.PassDecoder`. The state is the device's own: a pass
+    changes the one that it is given, and another sequence makes it invalid.
 
     Parameters
     ----------
@@ -134,30 +134,24 @@ class DeviceDecoder:
         """Run ids (1, seqlen); logits (1, 1 or seqlen, vocab) and the new state.
 
         Tokens that a pass left undecided are given up.
-
-        Raises
-        ------
-        InputError
-            If the device has gone on since with this sequence or another one.
         """
-        fresh, count, most = self._begins(state), ids.shape[1], self._artifact.arch.tokens
-        rows = []
-        for at in range(0, count, most):
-            part = ids[0, at : at + most]
-            wanted = len(part) if not last_only else int(at + most >= count)
-            rows.append(self._run(Pass((Slot(0, part, wanted, fresh=fresh and at == 0),))))
-        return np.concatenate(rows)[None], self._now()
+        slot = Slot(0, ids[0], 1 if last_only else ids.shape[1])
+        return self.run(Pass((slot,)), state)[None], state
 
     def run(self, work: Pass, state: Any) -> NDArray[np.int32]:
         """Carry out a pass of the one sequence; logits (wanted, vocab). The state goes on.
 
+        It takes as many passes of the hardware as it has tokens for.
+
         Raises
         ------
         InputError
-            As :meth:`forward`, or if the hardware cannot take the pass.
+            If the device has gone on since with this sequence or another one, or the hardware
+            cannot leave so many tokens undecided.
         """
         fresh = self._begins(state)
-        logits = self._run(Pass(tuple(replace(slot, fresh=fresh) for slot in work.slots)))
+        begun = Pass(tuple(replace(slot, fresh=fresh) for slot in work.slots))
+        logits = carry_out(begun, self._artifact.arch.tokens, self._run, self.device.needs)
         state.move_to(self._now())
         return logits
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.counters import CYCLES, LOSSES
 from lightmamba.engine import Engine, State
+from lightmamba.engine.engine import PIECE
 from lightmamba.engine.state import Layout
 from lightmamba.errors import DeviceError, InputError
-from lightmamba.passes import Pass, Slot
+from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.decoder import seconds_of
 from lightmamba.runtime.device import Device
-from lightmamba.runtime.splitting import carry_out
 
 __all__ = ["MEMORY", "MIB", "Backend", "DeviceBackend", "EngineBackend"]
 
@@ -28,7 +28,6 @@ MIB = 1 << 20
 MOST_SLOTS = 128
 MEMORY = 1 << 30  # bytes of all sequences, unless the operator says how many
 LARGE = 1 << 21  # bytes of a large page: what grows is a multiple
-PASS_TOKENS = 256  # what goes through all layers together and still lies in the cache
 
 
 class Backend(Protocol):
@@ -130,7 +129,7 @@ class EngineBackend:
     """
 
     device = "engine"
-    pass_tokens = PASS_TOKENS
+    pass_tokens = PIECE
 
     def __init__(
         self,
@@ -249,11 +248,15 @@ class DeviceBackend:
     def run(self, work: Pass) -> NDArray[np.int32]:
         """Run a pass in as many of the hardware's as it takes."""
         begun = Pass(tuple(replace(s, fresh=s.sequence in self._fresh) for s in work.slots))
-        logits, cycles, passes = carry_out(self._device, begun)
+        logits = carry_out(begun, self.pass_tokens, self._run, self._device.needs)
         self._fresh -= {slot.sequence for slot in work.slots}
-        self._cycles += cycles
-        self.ran += passes
         return logits
+
+    def _run(self, work: Pass) -> NDArray[np.int32]:
+        self._device.submit(work)
+        self._cycles += self._device.wait()
+        self.ran += 1
+        return self._device.wanted_logits()
 
     def seconds(self) -> float:
         """What all passes took by the clock of the hardware, not what a simulation takes."""

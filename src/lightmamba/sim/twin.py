@@ -13,7 +13,7 @@ from lightmamba.blocks import part
 from lightmamba.compiler.states import memory_of
 from lightmamba.engine import Difference, Digests, Engine, State, first_difference
 from lightmamba.errors import InputError
-from lightmamba.passes import Pass, Slot
+from lightmamba.passes import Pass, Slot, split
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record, observables
 from lightmamba.sim.vectors import INPUTS, Inputs, history, inputs_of, same, updates_of, vector_of
@@ -173,17 +173,15 @@ class Twin:
             If the prompt is empty.
         """
         check_prompt(prompt)
-        done, token, last = 0, 0, len(prompt) - 1
-        while done < steps:
-            head = done >= last
-            most = 1 if head else min(self.arch.tokens, last - done, steps - done)
-            ids = np.array(prompt[done : done + most] if done <= last else [token], dtype=np.int64)
-            found = self.step(Pass((Slot(0, ids, wanted=int(head), fresh=not done),)))
-            yield found
+        count, token = min(steps, len(prompt) - 1), prompt[-1]
+        before = [Slot(0, np.array(prompt[:count]), wanted=0, fresh=True)] if count else []
+        parts = [part for slot in before for part, _ in split(Pass((slot,)), self.arch.tokens)]
+        for n in range(len(parts) + steps - count):
+            alone = Slot(0, np.array([token]), fresh=not n)
+            yield (found := self.step(parts[n] if n < len(parts) else Pass((alone,))))
             if found.difference is not None:
                 return
-            token = found.next_token
-            done += most
+            token = found.next_token if n >= len(parts) else token
 
     def follow(self, work: Pass) -> None:
         """Let the engine do a pass that the hardware did with its probes off.

@@ -1,5 +1,6 @@
 """Verilog of a component: the same text on every run and every machine."""
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -30,17 +31,22 @@ class _Emitter(rtlil.ModuleEmitter):
 def _adjusted() -> Iterator[None]:
     """Our emitter and our order of yosys, which Amaranth takes no parameters for.
 
-    Both hold for the whole process, so one thread at a time is in here, and both are put back.
+    They hold for the whole process, so one thread at a time is in here, and they are put back.
+    Meanwhile there is no garbage collection: of millions of small objects nearly all live until the
+    end, and looking for the others takes as long as making them.
     """
     with _lock:
-        before = rtlil.ModuleEmitter
+        before, collecting = rtlil.ModuleEmitter, gc.isenabled()
         chosen = YOSYS in os.environ
+        gc.disable()
         os.environ.setdefault(YOSYS, "builtin,system")
         rtlil.ModuleEmitter = _Emitter
         try:
             yield
         finally:
             rtlil.ModuleEmitter = before
+            if collecting:
+                gc.enable()
             if not chosen:
                 del os.environ[YOSYS]
 

@@ -19,13 +19,13 @@ docs: $(STAMP)   ## the docs site, in build/site
 	@$(PYTHON) scripts/site.py
 
 test: $(STAMP)   ## all tests but the slow ones; the 30 slowest of them are listed at the end
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadscope -q -m "not slow" --durations 30 $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -q -m "not slow" --durations 30 $(ARGS)
 
-test-board: $(STAMP) ## a token of Mamba2-130m on all 32 lanes of the u280 target (minutes)
+test-board: $(STAMP) ## large machines: a token of Mamba2-130m on all 32 lanes of u280, and others (minutes)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m board $(ARGS)
 
 test-all: $(STAMP) ## all tests
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadscope -q --durations 30 $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -q --durations 30 $(ARGS)
 
 fuzz: $(STAMP)   ## damaged models, builds, targets and recipes, 20,000 of each (minutes)
 	@$(PYTHON) -m tests.fuzz $(ARGS)

@@ -82,6 +82,7 @@ def ask(tmp_path_factory):
     return answer
 
 
+@pytest.mark.slow
 def test_two_places_are_enough(ask):
     ours, theirs = json.loads(ask(ASK)), json.loads(ask(ASK, ROOT / "src"))
     # Estimate: the unit's work, and its latency on the way to out_proj.

@@ -37,7 +37,7 @@ def right(build):
 
 @pytest.fixture
 def device(build):
-    found = open_device(build, observed=False, placement=anywhere(2))
+    found = open_device(build, placement=anywhere(2))
     yield found
     found.simulator.close()
 

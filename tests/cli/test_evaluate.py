@@ -161,7 +161,7 @@ def tasks(tmp_path):
     return ("--task", tmp_path / "choices.jsonl", "--task", tmp_path / "words.jsonl")
 
 
-@pytest.mark.parametrize("against", [False, True])
+@pytest.mark.parametrize("against", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_killed_and_gone_on(run, world, tasks, tmp_path, against):
     """Killed while it writes, three times on the way: the same JSON as of one run."""
     given = ["evaluate", world.worded_file, "--text", world.text, *tasks, "--window", 128]

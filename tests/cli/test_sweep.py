@@ -39,6 +39,7 @@ def test_a_plan(run, plan, tmp_path):
     assert {row["key"] for row in again["results"]} < {row["key"] for row in shown["results"]}
 
 
+@pytest.mark.slow
 def test_flags_and_a_comparison(run, world, tmp_path):
     def swept(name, *more):
         cells = ("--model", world.worded, "--text", world.text, *CELLS, *more)

@@ -25,6 +25,7 @@ def built(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @needs_yosys
 def test_xcup(run, built, tmp_path):
     found = run("synth", built, "--flow", "xcup", "--cache", tmp_path, "--json").json

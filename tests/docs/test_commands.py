@@ -70,7 +70,7 @@ STAND_INS = [
     (r"^lightmamba sweep before --compare after", "lightmamba sweep sweep --compare sweep"),
     (r"^(lightmamba sweep .*-o sweep)$", r"\1 --workers 0 --threads 1"),
 ]  # fmt: skip
-QUICK = {"tutorial/1-first-tokens.md", "tutorial/2-your-own-recipe.md"}
+QUICK = {"tutorial/1-first-tokens.md"}
 
 
 def _runs(command: str) -> bool:

@@ -132,7 +132,9 @@ def holds_state(target: Target) -> list[str]:
 
 
 @pytest.mark.parametrize("name", target_names())
-@pytest.mark.parametrize("shape", ["demo", "mamba2-130m", "mamba2-2.7b"])
+@pytest.mark.parametrize(
+    "shape", ["demo", "mamba2-130m", pytest.param("mamba2-2.7b", marks=pytest.mark.slow)]
+)
 def test_shipped_targets(name, shape):
     found = estimate(SHAPES[shape], W4A4, Target.load(name))
     assert tuple(found.stalls) == CYCLES

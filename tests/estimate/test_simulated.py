@@ -21,7 +21,13 @@ def rows(name: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("row", rows("full"), ids=lambda row: row["name"])
+def one_of_each(row: dict[str, Any]) -> Any:
+    """A row of ``full``: of u280 the smallest and the largest model, the others in ``test-all``."""
+    between = any(size in row["name"] for size in ("370m", "780m", "1.3b"))
+    return pytest.param(row, id=row["name"], marks=[pytest.mark.slow] * between)
+
+
+@pytest.mark.parametrize("row", [one_of_each(row) for row in rows("full")])
 def test_whole_models(row):
     """If the gates have changed: ``python -m bench.full``."""
     found = estimate(SHAPES[row["shape"]], Formats(), Target.load(row["target"]))

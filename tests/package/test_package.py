@@ -200,6 +200,7 @@ def test_a_target_explored_from_a_boards_is_taken(tmp_path):
     assert "FREQMHZ {250}" in (found.path / "bd.tcl").read_text()
 
 
+@pytest.mark.slow
 def test_the_readme_of_several_tokens_tells_their_speeds(tmp_path):
     from dataclasses import replace
 

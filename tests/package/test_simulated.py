@@ -26,10 +26,14 @@ BASES = {  # of some channels, by the boards' address maps
     "u55c": {"hbm1": 0x2000_0000, "hbm-state-1": 0x3_C000_0000, "hbm-aux": 0x3_E000_0000},
     "vck190": {"lpddr4-0": 0x500_0000_0000, "lpddr4-2": 0x600_0000_0000, "ddr4": 0x8_0000_0000},
 }
+# A simulator is to be built for each; that of one board runs in CI too.
+CASES = [
+    pytest.param(name, marks=[pytest.mark.slow, *[pytest.mark.board] * (name == "u280")])
+    for name in BOARDS
+]
 
 
-@pytest.mark.parametrize("board", [b if b == "u280" else pytest.param(b, marks=pytest.mark.slow)
-                                   for b in BOARDS])  # fmt: skip
+@pytest.mark.parametrize("board", CASES)
 def test_tokens_and_logits_are_the_engines(packages, board):
     """Without pauses, then with pauses on every channel; what the self-test expects, too."""
     folder = packages[board].path
@@ -56,8 +60,7 @@ def test_tokens_and_logits_are_the_engines(packages, board):
             assert moved["state"].bytes_read > 0 < moved["state"].bytes_written
 
 
-@pytest.mark.parametrize("board", [b if b == "u280" else pytest.param(b, marks=pytest.mark.slow)
-                                   for b in BOARDS])  # fmt: skip
+@pytest.mark.parametrize("board", CASES)
 def test_the_packages_own_self_test_passes(packages, board):
     """The simulator in the place of the board; nothing but what the package brings."""
     folder = packages[board].path
@@ -68,6 +71,8 @@ def test_the_packages_own_self_test_passes(packages, board):
     assert [(step.name, step.problem) for step in steps] == [(name, "") for name in STEPS]
 
 
+@pytest.mark.slow
+@pytest.mark.board
 def test_a_chain_and_a_saved_state(packages):
     """More than one token per start; then back to a state that was saved."""
     with open_package(packages["u280"].path) as device:

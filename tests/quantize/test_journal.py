@@ -72,6 +72,7 @@ def test_on_disk_and_in_memory_are_the_same_bytes(world, tmp_path):
     assert list(tmp_path.iterdir()) == [run.output]  # the journal is gone
 
 
+@pytest.mark.slow
 def test_killed_five_times(world, tmp_path):
     """SIGKILL in the embedding, in a stream, before facts, in a part, before a rename."""
     root, wanted = world

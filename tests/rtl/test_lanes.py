@@ -277,10 +277,11 @@ def test_what_a_cycle_waits_for():
 
 @pytest.mark.parametrize(
     ("tokens", "bits", "port_bits", "stalls", "packed"),
-    [(2, (4, 4, 4), 128, 0.2, False), (4, (4, 4, 4), 128, 0.5, False),
-     (4, (4, 8, 8), 256, 0.0, False), (2, (8, 8, 8), 128, 0.3, False),
+    [(2, (4, 4, 4), 128, 0.2, False), (2, (8, 8, 8), 128, 0.3, False),
      (2, (4, 4, 4), 256, 0.2, True), (4, (4, 4, 4), 128, 0.0, True),
-     (8, (4, 4, 4), 128, 0.4, True)],
+     *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+         (4, (4, 4, 4), 128, 0.5, False), (4, (4, 8, 8), 256, 0.0, False),
+         (8, (4, 4, 4), 128, 0.4, True)))],
 )  # fmt: skip
 def test_several_tokens(tokens, bits, port_bits, stalls, packed):
     """Jobs of all three kinds; with multipliers of 4 bits the head goes through them twice."""

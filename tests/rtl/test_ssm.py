@@ -33,6 +33,11 @@ SHAPES = {
 EIGHT = config(8, 64, 32, 8), {"groups": 1, "per_group": 2, "headdim": 6, "d_state": 30}
 
 
+def slow(name: str) -> Any:
+    """A case that ``make test`` leaves out."""
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
 def bench(shape: Any, seed: int, sequences: int = 1, **changed: Any) -> Bench:
     layer = Layer(shape[0], seed, **(shape[1] | changed))
     return Bench(layer, [layer.state() for _ in range(sequences)])
@@ -81,7 +86,7 @@ def test_busy() -> None:
     assert run.counts["ssm.busy"] > run.cycles["ssm.o_record"][-1] - 5
 
 
-@pytest.mark.parametrize("name", ["one", "rows", "heads"])
+@pytest.mark.parametrize("name", ["one", slow("rows"), slow("heads")])
 def test_layers_of_one_token(name: str) -> None:
     """Layers back to back: groups, heads that share them, words left out, half up, dither."""
     lost = np.zeros(2, np.int64)
@@ -139,10 +144,13 @@ def test_one_slow_port_of_one_token(port: str) -> None:
     b.check(slow={f"ssm.{port}": 0.7})
 
 
-PORTS = ("i", *(f"ssm.{n}" for n in ("i_head", "i_x", "i_state", "o_state", "o_y", "o_record")))
+PORTS = (
+    "i",
+    *(f"ssm.{n}" for n in ("i_head", "i_x", "i_state", "o_state", "o_record", "i_record")),
+)
 
 
-@pytest.mark.parametrize("port", [*PORTS, "ssm.i_record"])
+@pytest.mark.parametrize("port", ["ssm.o_y", *map(slow, PORTS)])
 def test_one_slow_port(port: str) -> None:
     """A port that holds up everything else, its queue full: nothing is lost or doubled."""
     b = bench(SHAPES["below"], 5, groups=1, per_group=7, headdim=6, d_state=33)
@@ -169,7 +177,12 @@ def test_latency() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "size", "rows", "slack"), [(4, 64, 64, 0), (2, 32, 20, 0), (2, 64, 64, 2)]
+    ("tokens", "size", "rows", "slack"),
+    [
+        (2, 32, 20, 0),
+        pytest.param(4, 64, 64, 0, marks=pytest.mark.slow),
+        pytest.param(2, 64, 64, 2, marks=pytest.mark.slow),
+    ],
 )
 def test_throughput(tokens: int, size: int, rows: int, slack: int) -> None:
     """A word in every cycle, from step to step and from head to head.
@@ -201,7 +214,7 @@ def test_replay_equals_new() -> None:
     assert run.out["ssm.o_state"][:words] == run.out["ssm.o_state"][2 * words :]
 
 
-@pytest.mark.parametrize("name", ["below", "equal", "above"])
+@pytest.mark.parametrize("name", [slow("below"), slow("equal"), "above"])
 def test_replay(name: str) -> None:
     """Accepted tokens of the pass before are applied again, as many as there may be."""
     b = bench(SHAPES[name], 2, headdim=4, dithered=name != "equal")
@@ -210,7 +223,7 @@ def test_replay(name: str) -> None:
     assert b.lost.any(axis=1).all()
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [n if n == "equal" else slow(n) for n in SHAPES])
 def test_prefill_and_batch(name: str) -> None:
     """Chunks, batches, and both in one pass; some passes are not full, some are not recorded.
 
@@ -236,6 +249,7 @@ def test_replays_of_several_sequences() -> None:
     b.check(stalls=0.1, seed=6)
 
 
+@pytest.mark.slow
 def test_eight() -> None:
     """Two words of the record for a row."""
     b = bench(EIGHT, 3, 2)

@@ -42,7 +42,10 @@ def test_its_ports_have_the_names_of_the_contract(verilog):
 
 
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="Verilator is missing")
-@pytest.mark.parametrize("config", [CONFIG, WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(CONFIG, id="narrow"), pytest.param(WIDE, id="wide", marks=pytest.mark.slow)],
+)
 def test_verilator_finds_nothing(config, tmp_path):
     (tmp_path / "top.v").write_text(to_verilog(config))
     quiet = [f"-Wno-{kind}" for kind in STYLE]

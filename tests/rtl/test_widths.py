@@ -123,7 +123,9 @@ def quiet(monkeypatch):
     monkeypatch.setattr(MustUse, "__new__", asked)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "eight tokens")) for n in CONFIGS]
+)
 def test_every_counter_holds_what_it_is_loaded_with(name):
     assert too_narrow(CONFIGS[name]) == set()
 

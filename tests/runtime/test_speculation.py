@@ -61,7 +61,7 @@ def plain(engine, options, tokens=60):
     return list(generate(engine, PROMPT, max_tokens=tokens, sampling=options))
 
 
-@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("compiled", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_text_is_the_same(kind, options, compiled):

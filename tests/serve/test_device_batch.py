@@ -14,6 +14,8 @@ from lightmamba.serve import open_served
 from tests.serve.running import expected, running
 
 pytestmark = [
+    pytest.mark.slow,  # nearly all of it is the build of tiny-t4
+    pytest.mark.board,
     pytest.mark.skipif(
         shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
     ),

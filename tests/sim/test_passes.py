@@ -24,13 +24,10 @@ pytestmark = pytest.mark.skipif(
 )
 VOCAB = CONFIG.vocab_size
 SMALL = {"lanes": 2, "state_port_bits": 128, "x_queue": 8, "z_queue": 8}
+# All tests of several tokens per pass run on this one, whose simulator is built once and kept.
 FOUR = replace(
-    made_up(
-        tokens=4, lanes=2, state_elements=64, state_port_bits=128, x_queue=8, z_queue=8,
-        copies=2, turn=8,
-    ),
-    name="four tokens",
-)  # fmt: skip
+    made_up(tokens=4, state_elements=32, packed=True, copies=2, turn=8, **SMALL), name="four tokens"
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +58,8 @@ def test_random_passes_equal_single_steps(build, stalls, seed):
     opened.device.close()
 
 
+@pytest.mark.slow
+@pytest.mark.board
 @pytest.mark.parametrize(
     "target",
     [

@@ -1,4 +1,4 @@
-"""Random shapes on random machines: a small one always, all of them in the slow run."""
+"""Random shapes on random machines: a small one in CI, all of them in the slow run."""
 
 import shutil
 
@@ -12,7 +12,8 @@ QUICK = "W8A8, one lane, one port"
 
 
 @pytest.mark.parametrize(
-    "name", [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow, *[pytest.mark.board] * (n == QUICK)]) for n in CASES],
 )
 def test_the_gates_equal_the_engine(name):
     assert check(name)["difference"] is None

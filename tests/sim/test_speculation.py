@@ -6,31 +6,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.arch.target import Target, target_names
-from lightmamba.compiler import build
-from lightmamba.data import demo_file
+from lightmamba.arch.artifact import Artifact
 from lightmamba.engine import Engine
-from lightmamba.qmodel import load
 from lightmamba.runtime import DeviceDecoder, ModelDrafter, Speculation, generate, speculate
-from lightmamba.runtime.devices import open_named
+from lightmamba.sim import open_device
 from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, text_of
+from tests.support.builders import random_model
 
-pytestmark = [
-    pytest.mark.skipif(
-        shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-    ),
-    pytest.mark.skipif("tiny-t4" not in target_names(), reason="there is no target tiny-t4"),
-]
+from .machines import CONFIG, compiled
+from .test_passes import FOUR
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
 TOKENS = 13
 
 
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory):
-    model = load(demo_file())
-    artifact = build(model, Target.load("tiny-t4"), tmp_path_factory.mktemp("builds") / "t4")
-    device = open_named("sim", artifact)
-    yield DeviceDecoder(device, model)
-    device.close()
+    model = random_model(CONFIG)
+    build = compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, model=model)
+    with open_device(Artifact.read(build)) as device:
+        yield DeviceDecoder(device, model)
 
 
 @pytest.fixture(scope="module")

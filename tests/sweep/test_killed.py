@@ -73,7 +73,7 @@ def test_a_file_goes_on_from_its_journal(world, whole, tmp_path, layers):
     same(folder, whole)
 
 
-@pytest.mark.parametrize("change", ["threads", "code"])
+@pytest.mark.parametrize("change", ["threads", pytest.param("code", marks=pytest.mark.slow)])
 def test_a_file_of_another_run_is_begun_anew(world, tmp_path, layers, monkeypatch, change):
     folder, threads = tmp_path / "s", 1
     killed(world, folder, "part", 3)
@@ -89,6 +89,7 @@ def test_a_file_of_another_run_is_begun_anew(world, tmp_path, layers, monkeypatc
     assert [file.suffix for file in (folder / "files").iterdir()] == [".safetensors"]
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_begun_anew(world, tmp_path, layers):
     folder = tmp_path / "s"
     killed(world, folder, "part", 3)
@@ -140,6 +141,7 @@ def test_an_evaluation_goes_on_from_its_journal(world, whole, tmp_path, records)
     assert not list((folder / "journals").iterdir())
 
 
+@pytest.mark.slow
 def test_what_another_code_found_is_not_gone_on_with(world, tmp_path, records, monkeypatch):
     killed(world, tmp_path / "s", "record", 4)
     for place in ("work", "schedule"):

@@ -52,7 +52,8 @@ def kill_one(folder: Path, kind: str, killed: list[tuple[str, int]], over: threa
             return
 
 
-@pytest.mark.parametrize("kind", ["quantize", pytest.param("text", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["quantize", "text"])
 def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
     """Three workers, one of them killed in mid-job: all results, once each, and the same ones."""
     plan = replace(world.plan, recipes=world.plan.recipes[:2])
@@ -89,6 +90,7 @@ def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
     }
 
 
+@pytest.mark.slow
 def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
     jobs = [cell_of(None, text) for text in ("b", "a", "c")]
     runner = on_ray(None, 2, 1, die)
@@ -103,6 +105,7 @@ def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
     assert rows["a"]["attempts"] == 3
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_project_is_named(tmp_path):
     runner = on_ray(None, 1, 1, unfit)
     try:

@@ -66,6 +66,7 @@ def test_a_product_is_timed_through_the_dsp(kept):
     assert any(cell.startswith("DSP48E2") for cell in late.slowest.path.cells)
 
 
+@pytest.mark.slow
 def test_packed_products_are_timed_through_the_dsp(kept):
     """A DSP for each weight of two lanes and two tokens, registers before it and behind it."""
     found = run(LanePair(ArchConfig(lanes=2, tokens=2, packed=True)), kept, flat=True)
@@ -91,6 +92,7 @@ def test_small_memories_are_luts(kept):
     assert 8 <= found.total.lut <= 8 + 10
 
 
+@pytest.mark.slow
 def test_blocks_add_up(kept):
     machine = run(Machine(), kept)
     flat = run(Machine(), kept, flat=True)
@@ -103,6 +105,7 @@ def test_blocks_add_up(kept):
     assert machine.as_dict()["blocks"]["units.lanes.lane*"]["ff"] == 36
 
 
+@pytest.mark.slow
 def test_a_path_may_begin_at_a_block_that_was_cut_out(kept):
     units = next(b for b in run(Machine(), kept).blocks if b.name == "units")
     assert units.path.cells[0].startswith("FDRE.C->Q")  # the store, as registers at its ports

@@ -1,11 +1,12 @@
-"""Tokens of the bundled model in passes of random composition, in the gates of `tiny-t4`.
+"""Tokens of the bundled model in passes of random composition, in the RTL of small machines.
 
-    python -m bench.random_passes [--tokens 2000]
+    python -m bench.random_passes [TARGET ...] [--tokens 2000]
 
 Chunks, batches, guesses of which some are accepted, mixed and ragged passes of four sequences that
-begin anew now and then, with memory that stalls at random. Every observable of every token, every
-counter of losses of every token, logits in memory and arg-max are compared with the engine, which
-runs each token by itself.
+begin anew now and then, with memory that stalls at random; on a machine of one token, tokens of the
+sequences in random order. Every observable of every token, every counter of losses of every token,
+logits in memory and arg-max are compared with the engine, which runs each token by itself. The
+results file keeps the targets that are not named.
 """
 
 import argparse
@@ -13,41 +14,38 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tests.sim.passes import random_passes
 
-from bench.common import commit, write_results
+from bench.common import commit, kept_rows, write_results
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.data import demo_file
 from lightmamba.qmodel import load
 from lightmamba.sim import open_twin
 
-SEQUENCES, STALLS, TARGET = 4, 0.2, "tiny-t4"
+SEQUENCES, STALLS, TARGETS = 4, 0.2, ("tiny", "tiny-t4")
 
 
-def main() -> None:
-    """Run, and write what was run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--tokens", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=14)
-    args = parser.parse_args()
+def run(target: str, tokens: int, seed: int) -> dict[str, Any]:
+    """Feed at least so many tokens to a target; what was fed, or the end of the program."""
     seen, lost, cycles, start = Counter[str](), Counter[str](), 0, time.perf_counter()
     model = load(demo_file())
     with tempfile.TemporaryDirectory() as folder:
-        path = build(model, Target.load(TARGET), Path(folder) / "build").path
-        opened = open_twin(path, stalls=STALLS, seed=args.seed, sequences=SEQUENCES)
+        path = build(model, Target.load(target), Path(folder) / "build").path
+        opened = open_twin(path, stalls=STALLS, seed=seed, sequences=SEQUENCES)
         twin = opened.twin
         work = random_passes(
-            np.random.default_rng(args.seed), tokens=twin.arch.tokens, sequences=SEQUENCES,
+            np.random.default_rng(seed), tokens=twin.arch.tokens, sequences=SEQUENCES,
             undecided=twin.arch.undecided, vocab=model.valid_vocab, needs=opened.device.needs,
         )  # fmt: skip
-        while seen["tokens"] < args.tokens:
+        while seen["tokens"] < tokens:
             each = next(work)
             step = twin.step(each)
             if step.difference is not None:
-                raise SystemExit(f"pass {seen['passes']}, {each}: {step.difference}")
+                raise SystemExit(f"{target}, pass {seen['passes']}, {each}: {step.difference}")
             seen["passes"] += 1
             seen["tokens"] += each.tokens
             seen[f"of {len(each.slots)} sequences"] += 1
@@ -58,14 +56,29 @@ def main() -> None:
             lost.update(step.lost)
             cycles += step.cycles
             if seen["passes"] % 50 == 0:
-                print(f"{seen['passes']} passes, {seen['tokens']:,} tokens equal", flush=True)
+                print(
+                    f"{target}: {seen['passes']} passes, {seen['tokens']:,} tokens equal",
+                    flush=True,
+                )
         opened.device.close()
-    found = {
-        "target": TARGET, "stalls": STALLS, "seed": args.seed, **seen, "lost": dict(lost),
+    return {
+        "target": target, "stalls": STALLS, "seed": seed, **seen, "lost": dict(lost),
         "cycles": cycles, "seconds": time.perf_counter() - start, "commit": commit(),
     }  # fmt: skip
-    print(found)
-    write_results("random_passes", "python -m bench.random_passes", found)
+
+
+def main() -> None:
+    """Run the targets named, or both, and write what was run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("target", nargs="*", default=TARGETS)
+    parser.add_argument("--tokens", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=14)
+    args = parser.parse_args()
+    for target in args.target:
+        found = run(target, args.tokens, args.seed)
+        print(found)
+        rows = [row for row in kept_rows("random_passes") if row["target"] != target]
+        write_results("random_passes", "python -m bench.random_passes", [*rows, found])
 
 
 if __name__ == "__main__":

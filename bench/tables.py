@@ -188,7 +188,7 @@ def mutants() -> str:
     for block in listed():
         mine = [r for r in found if r["block"] == block]
         if not mine:
-            rows.append([block, str(len(read(block)["mutant"])), "not run yet", ""])
+            rows.append([block, str(len(read(block)["mutant"])), "not run yet", "", ""])
             continue
         left = "; ".join(
             r["why"] + (f" ({r['survives']})" if "survives" in r else "")
@@ -196,10 +196,16 @@ def mutants() -> str:
             if not r["caught"]
         )
         changed = "" if mine[0].get("of") == fingerprint(block) else " (of an earlier source)"
-        caught = sum(r["caught"] for r in mine)
-        rows.append([block + changed, str(len(mine)), str(caught), left])
-    rows.append(["total", str(len(found)), str(sum(r["caught"] for r in found)), ""])
-    return lines(["block", "planted", "caught", "survived"], rows) + foot(record)
+        rows.append([block + changed, *_caught(mine), left])
+    rows.append(["total", *_caught(found), ""])
+    header = ["block", "planted", "caught", "by `make test`", "survived"]
+    return lines(header, rows) + foot(record)
+
+
+def _caught(rows: list[dict[str, Any]]) -> list[str]:
+    """Faults planted, caught by the tests of their blocks, and by those that are not slow."""
+    kept = sum(row.get("kept", row["caught"]) for row in rows)
+    return [str(len(rows)), str(sum(row["caught"] for row in rows)), str(kept)]
 
 
 def shapes() -> str:

@@ -121,7 +121,8 @@ def split(
 ) -> list[tuple[Pass, list[int]]]:
     """Divide a pass into passes of ``most`` tokens, each of which needs the record of one only.
 
-    A sequence's tokens stay in order. The undecided ones are in its last pass.
+    A sequence's tokens stay in order. The undecided ones are in its last pass, all of them, even
+    if they are more than ``most``.
 
     Parameters
     ----------
@@ -179,7 +180,7 @@ def carry_out(
     run: Callable[[Pass], NDArray[np.int32]],
     origin: Callable[[Slot], Hashable] = lambda slot: None,
 ) -> NDArray[np.int32]:
-    """Run any pass as passes of at most ``most`` tokens.
+    """Run any pass as passes of ``most`` tokens; see :func:`split`.
 
     Parameters
     ----------

@@ -178,9 +178,9 @@ def test_padding_does_not_meet_another_group(compiled):
         (np.array([[0, 61]]), "token id 61 is outside the vocabulary of 61; ids go from 0 to 60"),
         (np.array([[0, -1]]), "token id -1 is outside"),
         (np.zeros((1, 0), np.int64), r"must be \(count,\), at least one, not \(0,\)"),
-        (np.zeros(3, np.int64), "the state is of 1 sequences, but the ids of 3"),
         (np.array([[0.5]]), "whole numbers, not float64"),
-        (np.zeros(1, np.int64), r"must be \(count,\), at least one, not \(\)"),
+        (np.zeros(1, np.int64), r"ids must be \(batch, seqlen\), not \(1,\)"),
+        (np.array(0), r"ids must be \(batch, seqlen\), not \(\)"),
         (np.zeros((3, 1), np.int64), "the state is of 1 sequences, but the ids of 3"),
     ],
 )

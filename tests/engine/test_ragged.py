@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightmamba.engine import Engine
+from lightmamba.engine import Digests, Engine, first_difference
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
 from tests.engine.models import assert_same_state
@@ -68,6 +68,16 @@ def test_a_long_pass_is_cut(engine, monkeypatch):
         np.testing.assert_array_equal(engine.run(work, states[1]), wanted)
     assert sizes == [8, 8, 5, 5, 8, 1, 8, 8, 8, 8, 6]
     assert_same_state(states[1], states[0])
+
+
+def test_some_rows_of_a_state_are_observed(engine):
+    """What is seen of them is what is seen of a state of these rows alone."""
+    ids, state = np.arange(12).reshape(3, 4), engine.empty_state(3)
+    engine.forward(ids, state)
+    alone, seen, wanted = state.take(slice(1, 3)), Digests(keep=True), Digests(keep=True)
+    engine.run(Pass((Slot(1, ids[0]), Slot(2, ids[1]))), state, observe=seen)
+    engine.forward(ids[:2], alone, observe=wanted)
+    assert first_difference(wanted, seen) is None
 
 
 def test_slots_that_are_observed_are_one_array(engine):

@@ -120,6 +120,23 @@ def test_a_slot_says_what_is_wrong():
         Pass((Slot(0, np.arange(2), fresh=True, replay=1),))
 
 
+def test_a_long_pass_without_memory_feeds_nothing(monkeypatch):
+    model, ids = case("w4a4"), np.arange(600) % 61
+    engine = Engine(model)
+    state = engine.empty_state(2, undecided=4)
+    engine.run(Pass((Slot(1, ids[:4], commit=1),)), state)
+
+    def full(row, tokens):
+        if tokens > 600:
+            raise MemoryError
+
+    monkeypatch.setattr(state, "reserve", full)
+    with pytest.raises(MemoryError):
+        engine.run(Pass((Slot(0, ids), Slot(1, ids, replay=1))), state)
+    assert (state.position == [0, 1]).all()
+    assert len(state.record.open[1].ids) == 3
+
+
 def test_a_pass_that_fails_is_run_again(monkeypatch):
     """Positions are those of before, and so are the undecided tokens."""
     model, ids = case("w4a4"), np.arange(6)

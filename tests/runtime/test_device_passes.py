@@ -170,3 +170,22 @@ def test_a_device_of_one_token_refuses_guesses(tmp_path):
     with pytest.raises(InputError, match="takes one in a pass; speculate on the engine"):
         generate(decoder, PROMPT, max_tokens=4, sampling=OPTIONS["greedy"], drafter=NgramDrafter())
     check_speculation("sim", build(model, shipped(tokens=2), tmp_path / "two"))
+
+
+@pytest.mark.parametrize(
+    ("slot", "sentence"),
+    [
+        (Slot(0, np.arange(29), commit=4), "leaves at most"),
+        (Slot(0, np.array([*range(28), 10**6])), "token id 1000000 is out of range"),
+    ],
+)
+def test_a_long_pass_that_is_refused_runs_nothing(device, decoder, slot, sentence):
+    state, ids = decoder.empty_state(1), np.array([[3, 5, 7]])
+    decoder.forward(ids, state)
+    with pytest.raises(InputError, match=sentence):
+        decoder.run(Pass((slot,)), state)
+    found, state = decoder.forward(ids + 1, state)
+    engine = Engine(device.model)
+    wanted, _ = engine.forward(np.concatenate([ids, ids + 1], 1), engine.empty_state(1))
+    np.testing.assert_array_equal(found, wanted)
+    assert state.tokens == 6

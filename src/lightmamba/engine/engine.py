@@ -137,6 +137,8 @@ class Engine:
             If an id is outside the vocabulary, there is none, or the state is of another batch.
         """
         ids = np.asarray(ids)
+        if ids.ndim != 2:
+            raise InputError(f"ids must be (batch, seqlen), not {ids.shape}")
         if len(ids) != len(state):
             raise InputError(f"the state is of {len(state)} sequences, but the ids of {len(ids)}")
         slots = [Slot(n, row, 1 if last_only else len(row)) for n, row in enumerate(ids)]
@@ -146,7 +148,9 @@ class Engine:
     def run(self, work: Pass, state: State, observe: Observe | None = None) -> NDArray[np.int32]:
         """Carry out a pass over tokens of several sequences.
 
-        What a sequence gets does not depend on the other slots: every sum of integers is exact.
+        What a sequence gets does not depend on the other slots: every sum of integers is exact. An
+        error leaves the state as it was, if there are at most ``PIECE`` tokens; more are several
+        passes over the weights.
 
         Parameters
         ----------
@@ -179,6 +183,8 @@ class Engine:
         for slot in work.slots:
             if slot.fresh:
                 state.clear(slot.sequence)
+        for slot in work.slots:  # if memory does not suffice, nothing was fed
+            state.reserve(slot.sequence, slot.replay + len(slot.tokens))
         most = PIECE if observe is None else work.tokens
         return carry_out(work, most, partial(self._part, state=state, observe=observe))
 

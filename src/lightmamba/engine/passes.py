@@ -73,12 +73,13 @@ class Passes:
         if observe is None:
             return ops.run(state, slots, every, ids, want)
         memory, lead = ops.workspace(ids.size), (len(slots), len(slots[0].tokens))
+        mine = state.view(slice(slots[0].sequence, slots[0].sequence + len(slots)))
         ops.run(state, slots, range(0), ids, want[:0])
         observe("embedding", memory.arrays["u"][: ids.size].reshape(*lead, -1).copy())
         for i in every:
             ops.run(state, slots, range(i, i + 1), None, want[:0])
             sizes = self.config.layers[i]
-            for name, value in memory.observables(sizes, lead, state.layer(i), state.position):
+            for name, value in memory.observables(sizes, lead, mine.layer(i), mine.position):
                 observe(f"layer.{i}.{name}", value)
         logits = ops.run(state, slots, range(0), None, want)
         lead = len(slots), slots[0].wanted

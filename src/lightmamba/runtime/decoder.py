@@ -35,7 +35,8 @@ class DeviceSequence:
     device : Device or None
         Where it is; None before its first token.
     saved : DeviceState or None
-        Its state, if it was taken from the device, which goes on from there whenever it is used.
+        Its state, if it was taken from the device, which goes on from there when it is used;
+        take another copy to do so again.
     """
 
     key: object = None
@@ -131,9 +132,9 @@ class DeviceDecoder:
     def forward(
         self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
     ) -> tuple[NDArray[np.int32], DeviceSequence]:
-        """Run ids (1, seqlen); logits (1, 1 or seqlen, vocab) and the new state.
+        """Run ids (1, seqlen); logits (1, 1 or seqlen, vocab) and the state, which goes on.
 
-        Tokens that a pass left undecided are given up.
+        Tokens that a pass left undecided are given up. Errors are those of :meth:`run`.
         """
         slot = Slot(0, ids[0], 1 if last_only else ids.shape[1])
         return self.run(Pass((slot,)), state)[None], state
@@ -151,6 +152,7 @@ class DeviceDecoder:
         """
         fresh = self._begins(state)
         begun = Pass(tuple(replace(slot, fresh=fresh) for slot in work.slots))
+        self.device.check(begun)
         logits = carry_out(begun, self._artifact.arch.tokens, self._run, self.device.needs)
         state.move_to(self._now())
         return logits

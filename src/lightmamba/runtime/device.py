@@ -164,15 +164,8 @@ class Device(Results):
             undecided, there is no such sequence, an id is outside the vocabulary, or a chain
             begins behind drafts that were rejected.
         """
-        vocab = int(self._loaded().model["config"]["vocab_size"])
         self._settled()
-        for slot in work.slots:
-            self._resident(slot.sequence)
-            for token in slot.tokens:
-                if not 0 <= token < vocab:
-                    raise InputError(
-                        f"token id {token} is out of range; the model's are 0 to {vocab - 1}"
-                    )
+        self.check(work)
         if chain and not work.wanted:
             raise ValueError("a chain of tokens needs logits: want those of its first token")
         if chain and not (work.tokens == work.slots[0].committed == 1 and not work.slots[0].replay):
@@ -194,6 +187,26 @@ class Device(Results):
         fresh = any(slot.fresh for slot in work.slots)
         self.write("start", fresh | (work.wanted > 0) << 1)
         self._work, self._running = (work, staged), True
+
+    def check(self, work: Pass) -> None:
+        """Refuse a pass that the hardware cannot carry out, in however many passes of its size.
+
+        Raises
+        ------
+        InputError
+            If there is no such sequence, an id is outside the vocabulary, or more tokens are
+            accepted or left undecided than can be.
+        """
+        vocab = int(self._loaded().model["config"]["vocab_size"])
+        assert self._staging is not None, "a build is loaded"
+        for slot in work.slots:
+            self._resident(slot.sequence)
+            for token in slot.tokens:
+                if not 0 <= token < vocab:
+                    raise InputError(
+                        f"token id {token} is out of range; the model's are 0 to {vocab - 1}"
+                    )
+            self._staging.check(slot)
 
     def needs(self, slot: Slot) -> Region | None:
         """Record of the earlier pass whose tokens a slot applies again, if it does."""

@@ -161,7 +161,15 @@ class Staging:
             for step in staged.steps:
                 write("step_data", step)
 
-    def _share(self, slot: Slot) -> Share:
+    def check(self, slot: Slot) -> None:
+        """Refuse what the hardware cannot carry out, in however many passes.
+
+        Raises
+        ------
+        InputError
+            If a slot accepts or leaves more tokens than it can, or begins a sequence without a
+            certain token.
+        """
         mine = self.sequences[slot.sequence]
         left, most = len(slot.tokens) - slot.committed, self.arch.undecided
         if slot.fresh and not slot.committed:  # memory would keep what was there before
@@ -179,6 +187,10 @@ class Staging:
                 f"the hardware of this build leaves at most {most} tokens of a sequence "
                 f"undecided, not {left}"
             )
+
+    def _share(self, slot: Slot) -> Share:
+        self.check(slot)
+        mine, left = self.sequences[slot.sequence], len(slot.tokens) - slot.committed
         redo = 0 if slot.fresh else mine.redo(slot.replay)
         position = mine.position + slot.replay - redo
         # If they are wrong, the next pass goes on from what this one reads: it must be in memory,

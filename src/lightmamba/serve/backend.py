@@ -38,7 +38,7 @@ class Backend(Protocol):
     Attributes
     ----------
     pass_tokens
-        So many go through the weights together; more are several passes, or one that takes longer.
+        So many go through the weights together; more are several passes.
     guesses
         Tokens of a slot that a pass may leave undecided.
     state_bytes
@@ -165,7 +165,10 @@ class EngineBackend:
         self._state.reserve(slot, room)
 
     def run(self, work: Pass) -> NDArray[np.int32]:
-        """One pass over the weights for all slots."""
+        """Run a pass in pieces that stay in the cache."""
+        return carry_out(work, self.pass_tokens, self._run)
+
+    def _run(self, work: Pass) -> NDArray[np.int32]:
         self.ran += 1
         return self._engine.run(work, self._state)
 
@@ -248,6 +251,7 @@ class DeviceBackend:
     def run(self, work: Pass) -> NDArray[np.int32]:
         """Run a pass in as many of the hardware's as it takes."""
         begun = Pass(tuple(replace(s, fresh=s.sequence in self._fresh) for s in work.slots))
+        self._device.check(begun)
         logits = carry_out(begun, self.pass_tokens, self._run, self._device.needs)
         self._fresh -= {slot.sequence for slot in work.slots}
         return logits

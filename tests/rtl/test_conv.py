@@ -227,7 +227,7 @@ def test_one_slow_port(tokens, port):
     last = min(2, tokens)  # sequences
     parts = shares(config, rng, [tokens // last] * last)
     port += str(last - 1) * port.endswith("state")
-    jobs = [job(config, rng, runs((Kind.X, n)), parts) for n in (41, 5)]
+    jobs = [job(config, rng, runs((Kind.X, n)), parts) for n in (90, 5)]
     simulate(Conv(config), jobs, slow={port: 0.75}, seed=4)
 
 

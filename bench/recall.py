@@ -33,6 +33,7 @@ from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import LanguageModel, advance
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.ssm import SsmStep
+from lightmamba.numerics.ssm_update import FrameUpdate
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
 from lightmamba.reference import FloatModel, FloatState
@@ -48,7 +49,10 @@ WIDE = "16, half up"  # what the others are compared with
 # Ways to update the state: that of the project, and others in place of SsmStep.update, on numpy.
 Update = Callable[..., tuple[Ints, Ints, int]]
 OWN = "the project's"
-UPDATES: dict[str, Update | None] = {OWN: None}
+UPDATES: dict[str, Update | None] = {
+    OWN: None,
+    "32-bit frame": lambda step, *values: FrameUpdate(step.scale, step.rounding)(*values),
+}
 DISTANCES = (1000, 4000)
 NEARER = (0, 100)  # for the float model only
 BATCH = 64  # sequences that are read together
@@ -196,7 +200,11 @@ def engines(
 ) -> Iterator[dict[str, Any]]:
     """Recall of the engine by state width and update, widest first, next to the float model."""
     wide: Answers | None = None
-    asked = [(s, u) for u in args.updates for s in args.states if (s, u) != (WIDE, OWN)]
+    asked = [(s, OWN) for s in args.states if OWN in args.updates and s != WIDE]
+    narrow = [
+        s for s in args.states if STATES[s]["state_bits"] == 8
+    ]  # others are in 32 bits anyway
+    asked += [(s, u) for u in args.updates for s in narrow if u != OWN]
     for state, name in [(WIDE, OWN), *asked]:
         changed = replace(model, formats=replace(model.formats, **STATES[state]))
         update = UPDATES[name]

@@ -22,11 +22,11 @@ def by_state() -> str:
     """Right answers of the engine, and what the state has to do with them."""
     record = load("recall")
     found = record["results"]["quantized"]
-    updates = len({r["update"] for r in found}) > 1
+    own = found[0]["update"]
     rows = [
         [
             f"{r['recipe'].upper()}, {r['distance']:,} tokens: {r['state']}"
-            + f", {r['update']}" * updates,
+            + f", {r['update']}" * (r["update"] != own),
             _share(r),
             _share(r["against_float"], "+"),
             _share(r["against_wide"], "+"),

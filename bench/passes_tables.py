@@ -108,7 +108,7 @@ def goals() -> str:
         _estimated(r["target"], ESTIMATED[r["mode"]], r["shape"]).cycles / r["cycles"] - 1
         for r in found.values() if r["mode"] in ESTIMATED
     ]  # fmt: skip
-    row(f"estimate against gates, the worst of {len(errors)} cases, %", "–", "≤ 1",
+    row(f"estimate against simulation, the worst of {len(errors)} cases, %", "–", "≤ 1",
         f"{100 * max(map(abs, errors)):.2f}", "simulated")  # fmt: skip
     _engine(row)
     header = ["figure, Mamba2-2.7B", "one token per pass", "goal", "here", "how obtained"]

@@ -2,11 +2,11 @@
 
     python -m bench.random_passes [TARGET ...] [--tokens 2000]
 
-Chunks, batches, guesses of which some are accepted, mixed and ragged passes of four sequences that
-begin anew now and then, with memory that stalls at random; on a machine of one token, tokens of the
-sequences in random order. Every observable of every token, every counter of losses of every token,
-logits in memory and arg-max are compared with the engine, which runs each token by itself. The
-results file keeps the targets that are not named.
+Chunks, batches, guesses of which some are accepted, mixed and ragged passes of four sequences, some
+of which start over, with memory that stalls at random. A machine of one token per pass gets tokens
+of the sequences in random order. Every observable of every token, every counter of losses of every
+token, logits in memory and arg-max are compared with the engine, which runs each token by itself.
+The results file keeps the targets that are not named.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SEQUENCES, STALLS, TARGETS = 4, 0.2, ("tiny", "tiny-t4")
 
 
 def run(target: str, tokens: int, seed: int) -> dict[str, Any]:
-    """Feed at least so many tokens to a target; what was fed, or the end of the program."""
+    """Feed at least ``tokens`` tokens to a target and count them; exit at the first difference."""
     seen, lost, cycles, start = Counter[str](), Counter[str](), 0, time.perf_counter()
     model = load(demo_file())
     with tempfile.TemporaryDirectory() as folder:

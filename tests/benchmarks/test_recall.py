@@ -1,4 +1,4 @@
-"""Recall over filler: the task, its small model, and states beside each other."""
+"""Recall over filler: the task, its small model, and states compared with each other."""
 
 import argparse
 import sys
@@ -132,7 +132,7 @@ def test_decays_are_those_of_the_recurrence(stored):
     with torch.no_grad():
         caches = stored.model.empty_caches(1)
         for token in range(3):
-            caches[0].ssm_state.fill_(1e30)  # what is added is nothing beside it
+            caches[0].ssm_state.fill_(1e30)  # what is added is negligible next to it
             _, caches = stored.model.step(ids[:, token], caches)
             seen.append(-np.log(caches[0].ssm_state[0, :, 0, 0].double().numpy() / 1e30))
     for head in range(layer.mixer.sizes.nheads):

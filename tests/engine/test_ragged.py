@@ -49,7 +49,7 @@ def test_a_pass_gives_each_sequence_its_own(engine):
 
 
 def test_a_long_pass_is_cut(engine, monkeypatch):
-    """What stays undecided comes together; the next pass accepts some of it."""
+    """Undecided tokens stay in one piece; the next pass accepts some of them."""
     ids = np.arange(40) % 61
     first = Pass((Slot(2, ids[:21], 15, commit=19), Slot(0, ids[:5]), Slot(1, ids[:9], wanted=0)))
     then = Pass((Slot(0, ids[5:]), Slot(2, ids[:3], 2, replay=1)))
@@ -71,7 +71,7 @@ def test_a_long_pass_is_cut(engine, monkeypatch):
 
 
 def test_some_rows_of_a_state_are_observed(engine):
-    """What is seen of them is what is seen of a state of these rows alone."""
+    """Their observables are those of a state of these rows alone."""
     ids, state = np.arange(12).reshape(3, 4), engine.empty_state(3)
     engine.forward(ids, state)
     alone, seen, wanted = state.take(slice(1, 3)), Digests(keep=True), Digests(keep=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from lightmamba.blocks.protocols import Observe
 from lightmamba.config import ModelConfig
 from lightmamba.engine.native import Native
+from lightmamba.engine.run import rows_together
 from lightmamba.engine.state import State
 from lightmamba.passes import Pass
 
@@ -30,7 +31,7 @@ class Passes:
     def run(
         self, work: Pass, state: State, observe: Observe | None = None
     ) -> tuple[NDArray[np.int32], Counter[str]]:
-        """Feed the tokens of a pass through all layers and advance ``state``.
+        """Feed the tokens of a pass through all layers and advance ``state``, which has space.
 
         Returns
         -------
@@ -44,7 +45,6 @@ class Passes:
             try:
                 for slot in work.slots:
                     state.position[slot.sequence] += slot.replay
-                    state.reserve(slot.sequence, len(slot.tokens))
                 logits = self._logits(state, work, observe)
             except BaseException:
                 state.position[:] = before
@@ -73,7 +73,9 @@ class Passes:
         if observe is None:
             return ops.run(state, slots, every, ids, want)
         memory, lead = ops.workspace(ids.size), (len(slots), len(slots[0].tokens))
-        mine = state.view(slice(slots[0].sequence, slots[0].sequence + len(slots)))
+        rows = rows_together(work)
+        assert rows is not None, "what is observed is one array"
+        mine = state.view(rows)
         ops.run(state, slots, range(0), ids, want[:0])
         observe("embedding", memory.arrays["u"][: ids.size].reshape(*lead, -1).copy())
         for i in every:

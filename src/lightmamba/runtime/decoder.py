@@ -118,7 +118,7 @@ class DeviceDecoder:
         Raises
         ------
         InputError
-            If it is more than one, or the hardware cannot leave so many tokens undecided.
+            If it is more than one, or the hardware cannot leave that many tokens undecided.
         """
         if batch != 1:
             raise InputError(f"a device runs one sequence at a time, not {batch}")
@@ -148,7 +148,7 @@ class DeviceDecoder:
         ------
         InputError
             If the device has gone on since with this sequence or another one, or the hardware
-            cannot leave so many tokens undecided.
+            cannot leave that many tokens undecided.
         """
         fresh = self._begins(state)
         begun = Pass(tuple(replace(slot, fresh=fresh) for slot in work.slots))

@@ -189,7 +189,7 @@ class Device(Results):
         self._work, self._running = (work, staged), True
 
     def check(self, work: Pass) -> None:
-        """Refuse a pass that the hardware cannot carry out, in however many passes of its size.
+        """Refuse a pass that the hardware cannot carry out, not even as several passes.
 
         Raises
         ------

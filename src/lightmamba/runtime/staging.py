@@ -162,7 +162,7 @@ class Staging:
                 write("step_data", step)
 
     def check(self, slot: Slot) -> None:
-        """Refuse what the hardware cannot carry out, in however many passes.
+        """Refuse a slot that the hardware cannot carry out, not even in several passes.
 
         Raises
         ------

@@ -8,7 +8,9 @@ moved. Not looked into: the expressions of f-strings, and ``elif``, whose test i
 
 import ast
 import difflib
+import io
 import textwrap
+import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import Literal
 
 from lightmamba.errors import InputError
 
-__all__ = ["Fragment", "Place", "Sources"]
+__all__ = ["Fragment", "Place", "Sources", "without_prose"]
 
 Kind = Literal["expression", "statement", "header"]
 BODY = {"body", "orelse", "finalbody", "handlers", "decorator_list"}  # no part of a header
@@ -261,3 +263,20 @@ def _listed(places: Sequence[Place]) -> str:
 
 def _a(kind: Kind) -> str:
     return f"an {kind}" if kind == "expression" else f"a {kind}"
+
+
+def without_prose(source: str) -> str:
+    """Python without comments, docstrings and empty lines; its code is left as it is."""
+    lines = source.split("\n")
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            line, column = token.start
+            lines[line - 1] = lines[line - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            first = node.body[0]
+            for line in range(first.lineno - 1, first.end_lineno or first.lineno):
+                lines[line] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())

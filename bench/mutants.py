@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import RESULTS, write_results
-from bench.faults import Place, Sources
+from bench.faults import Place, Sources, without_prose
 from lightmamba.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -123,11 +123,16 @@ def read(block: str) -> dict[str, Any]:
 
 
 def fingerprint(block: str) -> str:
-    """Hash of a block's list, of its tests, and of the sources in which its faults are planted."""
+    """Hash of a block's faults, of its tests, and of the sources in which its faults are planted.
+
+    Words for people (comments, docstrings, reasons) may change: no fault has to be planted again.
+    """
     listed, sources = read(block), rtl()
+    faults = [[m["find"], m["replace"], m.get("within")] for m in listed["mutant"]]
     planted = {located(block, mutant, sources).file for mutant in listed["mutant"]}
-    files = [MUTANTS / f"{block}.toml", *map(ROOT.joinpath, listed["tests"]), *sorted(planted)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    files = [*map(ROOT.joinpath, listed["tests"]), *sorted(planted)]
+    text = json.dumps([faults, *(without_prose(file.read_text()) for file in files)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @functools.cache

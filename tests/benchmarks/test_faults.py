@@ -4,7 +4,7 @@ import ast
 import textwrap
 
 import pytest
-from bench.faults import Fragment, Sources
+from bench.faults import Fragment, Sources, without_prose
 
 from lightmamba.errors import InputError
 
@@ -138,3 +138,31 @@ def test_a_statement_cannot_stand_for_an_expression(sources):
         InputError, match="'pass' is a statement and cannot stand for an expression"
     ):
         sources.one("sum(width for width in widths)").planted("pass")
+
+
+def test_prose_is_left_out_and_code_is_not():
+    source = '''
+"""Module."""
+
+WIDTH = 8  # bits
+
+
+class Unit:
+    """A unit.
+
+    Over several lines.
+    """
+
+    def name(self):  # a comment with "quotes"
+        """Name."""
+        # a line of its own
+        return "# not a comment", """not a docstring"""
+'''
+    code = """\
+WIDTH = 8
+class Unit:
+    def name(self):
+        return "# not a comment", \"\"\"not a docstring\"\"\""""
+    assert without_prose(source) == code
+    assert without_prose(code) == code
+    assert without_prose(source.replace("= 8", "= 9")) != code

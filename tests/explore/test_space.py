@@ -92,6 +92,7 @@ def test_state_elements_divide_the_state():
 def test_numbers_of_tokens():
     """Around a machine of one token they are searched where they are named."""
     assert "tokens" not in space("u280").options
+    assert space("u280").options["state_elements"] == (32, 64, 128, 256, 512)
     around = space("u280", tokens=(1, 4))
     assert around.options["tokens"] == (1, 4)
     assert around.options["state_elements"] == (32, 64, 128, 256, 512)
@@ -99,7 +100,7 @@ def test_numbers_of_tokens():
     found = around.candidate(own | {"tokens": 4, "state_elements": 512, "packed": 1}).machine
     assert (found.tokens, found.state_elements, found.packed) == (4, 512, True)
     found = around.candidate(own | {"tokens": 1, "state_elements": 512, "packed": 1}).machine
-    assert (found.tokens, found.state_elements, found.packed) == (1, 128, False)
+    assert (found.tokens, found.state_elements, found.packed) == (1, 512, False)
 
 
 def test_narrowed():

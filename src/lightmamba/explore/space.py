@@ -21,7 +21,7 @@ OPTIONS: dict[str, tuple[int, ...]] = {
     "lanes": (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64),
     "port_bits": PORTS,
     "multiplier_bits": (4, 8),
-    "state_elements": (32, 64, 128),
+    "state_elements": (32, 64, 128, 256, 512),  # parts of a row of the state, or whole rows
     "state_port_bits": PORTS,
     "aux_port_bits": (64, *PORTS),
     "burst_beats": (8, 16, 32, 64),
@@ -33,7 +33,6 @@ OPTIONS: dict[str, tuple[int, ...]] = {
 }
 # Searched around machines of several tokens, and where they are named.
 SEVERAL: dict[str, tuple[int, ...]] = {"tokens": (1, 2, 4, 8), "packed": (0, 1)}
-ROWS = (256, 512)  # of state elements: rows side by side, of several tokens only
 CLOCKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the base target's
 
 
@@ -89,12 +88,12 @@ class Space:
         passes = {*(only or {})} & {*SEVERAL} or any(
             getattr(base.machine, name) != getattr(usual_machine, name) for name in SEVERAL
         )
-        wide = {s for s in OPTIONS["state_elements"] if padded % s == 0}
+        options["state_elements"] = tuple(
+            s for s in options["state_elements"] if padded % int(s) == 0 or int(s) % padded == 0
+        )
         if passes:
-            wide |= {s for s in ROWS if s % padded == 0}
             for name, usual in SEVERAL.items():
                 options[name] = tuple(sorted({*usual, int(getattr(base.machine, name))}))
-        options["state_elements"] = tuple(sorted(wide))
         for name, values in (only or {}).items():
             if name not in options or name == "scheme":
                 known = ", ".join(n for n in {**options, **SEVERAL} if n != "scheme")
@@ -113,7 +112,7 @@ class Space:
         """The machine of a choice: what cannot go together is moved to the nearest that can.
 
         Multipliers are as wide as the scheme's activations at least, and packed only where they
-        can be; one token updates one row of the state; bursts end at 4 KiB, queues hold two bursts.
+        can be; bursts end at 4 KiB, queues hold two bursts.
         """
         rest = dict(chosen)
         scheme, clock = str(rest.pop("scheme")), float(rest.pop("clock_mhz"))
@@ -122,12 +121,10 @@ class Space:
         if self.base.machine.shared_port:
             given |= dict.fromkeys(("state_port_bits", "aux_port_bits"), given["port_bits"])
         given["multiplier_bits"] = max(given["multiplier_bits"], Scheme.parse(scheme).act_bits)
-        alone, even = given["tokens"] == 1, given["lanes"] % 2 == 0
+        several, even = given["tokens"] > 1, given["lanes"] % 2 == 0
         given["packed"] = bool(
-            given["packed"] and given["multiplier_bits"] == 4 and even and not alone
+            given["packed"] and given["multiplier_bits"] == 4 and even and several
         )
-        if alone and (rows := [int(s) for s in self.options["state_elements"] if s not in ROWS]):
-            given["state_elements"] = min(given["state_elements"], max(rows))
         widest = max(given["port_bits"], given["state_port_bits"])
         burst = given["burst_beats"] = min(given["burst_beats"], PAGE * 8 // widest)
         given["weight_fifo"] = max(given["weight_fifo"], 2 * burst)

@@ -157,7 +157,7 @@ async def the_host_writes_and_reads(dut: Any) -> None:
         channel.set_pause_generator(pauses(n, 0.4))
     at = offsets()
     rng = random.Random(0)
-    names = ("token", "chain", "position", "layers", "state_base", "conv_state_words")
+    names = ("token", "chain", "position", "layers", "state_heads", "conv_state_words")
     values = {name: rng.getrandbits(32) for name in names}
     for name, value in values.items():
         await host.write_dword(at[name], value)

@@ -15,9 +15,8 @@ from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
 from lightmamba.sim import SimDevice, open_device
-from tests.sim.machines import CONFIG, TARGET, compiled
+from tests.sim.machines import CONFIG, FOUR, HARDWARE, TARGET, compiled
 from tests.sim.test_copies import TWO, anywhere
-from tests.sim.test_passes import FOUR
 from tests.support.builders import random_model
 
 pytestmark = pytest.mark.skipif(
@@ -54,7 +53,9 @@ def test_all_steps_pass_on_simulated_hardware(device, build, right):
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
     """A build of four tokens per pass, and what must come out."""
-    artifact = Artifact.read(compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR))
+    artifact = Artifact.read(
+        compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, gates=HARDWARE)
+    )
     return artifact, expected(artifact)
 
 

@@ -1,22 +1,30 @@
 """Whole machines for the tests: compiled, built, opened beside the engine."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build
+from lightmamba.compiler import build, plan
 from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.sim import Opened, TwinStep
 from tests.support.builders import made_up, random_model, sizes
 
-__all__ = ["CONFIG", "TARGET", "compiled", "run", "same"]
+__all__ = ["CONFIG", "FOUR", "HARDWARE", "LARGE", "SMALL", "TARGET", "compiled", "run", "same"]
 
 # Nearly all whole-machine tests run on this one, whose simulator is built once and kept.
 CONFIG = sizes(d_model=64, vocab_size=53, ngroups=2)
 TARGET = made_up(lanes=2, state_elements=32, state_port_bits=128, x_queue=2, z_queue=2)
+# All tests of several tokens per pass run on this one. It is made for the larger model.
+SMALL = {"lanes": 2, "state_port_bits": 128, "x_queue": 8, "z_queue": 8}
+FOUR = replace(
+    made_up(tokens=4, state_elements=32, packed=True, copies=2, turn=8, **SMALL), name="four tokens"
+)
+LARGE = sizes(d_model=64, vocab_size=53, ngroups=2, d_state=40)
+HARDWARE = plan(LARGE, Formats(), FOUR)
 
 
 def compiled(

@@ -192,6 +192,21 @@ def test_broken_rules_end_the_run(mode: int, source: int, message: str):
     assert cycles < 100
 
 
+@pytest.mark.parametrize("latency", [1, 200])
+def test_a_read_of_what_is_being_written_ends_the_run(latency: int):
+    """AXI orders no read behind a write that is not answered, although this memory does.
+
+    The copier reads what it has written so many beats before, which is answered by then or not.
+    """
+    for behind, answered in ((1100, True), (600, False)):
+        sim = simulator(replace(LANE, latency=latency))
+        sim.map("lane", TARGET - (1 << 20), 1 << 20)
+        status, _ = copy(sim, 2000, source=TARGET - 16 * behind)
+        assert status == (Status.INTERRUPT if answered else Status.VIOLATED)
+        problem = "lane0: a read of what is being written (address 0x400200000, 16 beats)"
+        assert [message.partition(": ")[2] for message in sim.messages()] == [problem][answered:]
+
+
 def test_a_burst_may_touch_a_border():
     sim, _ = loaded()
     assert copy(sim, 32, mode=IGNORE_BORDERS, source=SOURCE + 0xF00)[0] == Status.INTERRUPT

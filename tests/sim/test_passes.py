@@ -14,8 +14,8 @@ from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
 from lightmamba.sim import Opened, open_device, open_twin, simulate
 
-from ..support.builders import made_up, two_ports
-from .machines import CONFIG, compiled
+from ..support.builders import made_up, sizes, two_ports
+from .machines import CONFIG, FOUR, HARDWARE, LARGE, SMALL, compiled
 from .passes import random_passes
 from .test_copies import anywhere
 
@@ -23,24 +23,21 @@ pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )
 VOCAB = CONFIG.vocab_size
-SMALL = {"lanes": 2, "state_port_bits": 128, "x_queue": 8, "z_queue": 8}
-# All tests of several tokens per pass run on this one, whose simulator is built once and kept.
-FOUR = replace(
-    made_up(tokens=4, state_elements=32, packed=True, copies=2, turn=8, **SMALL), name="four tokens"
-)
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
-    return compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR)
+    return compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, gates=HARDWARE)
 
 
 def ids(*values: int):
     return np.array(values, dtype=np.int64)
 
 
-@pytest.mark.parametrize(("stalls", "seed"), [(0.0, 1), (0.3, 2)])
-def test_random_passes_equal_single_steps(build, stalls, seed):
+@pytest.mark.parametrize(("stalls", "seed", "config"), [(0.0, 1, LARGE), (0.3, 2, CONFIG)])
+def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
+    """Of the model that the hardware was made for, and of one with a smaller state."""
+    build = compiled(tmp_path, config, FOUR, gates=HARDWARE)
     opened = open_twin(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
     twin, arch = opened.twin, opened.twin.arch
     seen = Counter[int | str]()
@@ -108,7 +105,7 @@ def test_heads_are_asked_for_before_their_words_are_needed(build, tmp_path):
     """The state of four sequences, head by head, from memory that answers five times as late."""
     far = memory(FOUR, "state", latency_ns=600.0)
     cycles = []
-    for path in (build, compiled(tmp_path, CONFIG, far)):
+    for path in (build, compiled(tmp_path, CONFIG, far, gates=HARDWARE)):
         with open_device(Artifact.read(path), sequences=4) as device:
             device.submit(Pass(tuple(Slot(n, ids(3 + n), fresh=True) for n in range(4))))
             device.wait()
@@ -148,4 +145,19 @@ def test_what_the_hardware_cannot_do_is_refused(build):
         device.submit(Pass((Slot(0, ids(1, 53)),)))
     with pytest.raises(ValueError, match="a chain begins with one token alone"):
         device.submit(Pass((Slot(0, ids(1, 2)),)), chain=1)
+    device.close()
+
+
+def test_a_chain_reads_no_state_before_it_is_written(tmp_path):
+    """The queues hold the whole state of four heads, so it could be asked for at once."""
+    small = sizes(d_model=32, n_layer=1, vocab_size=53)
+    slow = memory(FOUR, "state", latency_ns=2000.0)
+    opened = open_twin(compiled(tmp_path, small, slow, gates=HARDWARE))
+    engine, device = opened.twin.engine, opened.device
+    logits, state = engine.step(np.array([6]), engine.empty_state(1))
+    for _ in range(4):
+        logits, state = engine.step(logits[:, : engine.valid_vocab].argmax(-1), state)
+    device.start(6, fresh=True, chain=4)
+    device.wait()
+    np.testing.assert_array_equal(device.logits(), logits[0])
     device.close()

@@ -13,8 +13,7 @@ from lightmamba.sim import open_device
 from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, text_of
 from tests.support.builders import random_model
 
-from .machines import CONFIG, compiled
-from .test_passes import FOUR
+from .machines import CONFIG, FOUR, HARDWARE, compiled
 
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
@@ -25,7 +24,7 @@ TOKENS = 13
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory):
     model = random_model(CONFIG)
-    build = compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, model=model)
+    build = compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, model=model, gates=HARDWARE)
     with open_device(Artifact.read(build)) as device:
         yield DeviceDecoder(device, model)
 

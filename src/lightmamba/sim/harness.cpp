@@ -98,6 +98,7 @@ public:
     Clock clock;
     Host host;
     Log log;
+    Unanswered unanswered;
     std::vector<std::unique_ptr<Channel>> channels;
     std::vector<std::unique_ptr<Port>> ports;
     std::vector<Probe> probes;
@@ -110,7 +111,7 @@ public:
         std::vector<ProbeSignals> probe_signals;
         connect(top, clock, host.s, port_signals, probe_signals);
         for (const PortSignals& signals : port_signals)
-            ports.push_back(std::make_unique<Port>(signals, log));
+            ports.push_back(std::make_unique<Port>(signals, log, unanswered));
         for (const ProbeSignals& signals : probe_signals) probes.push_back({signals, {}, {}});
     }
 
@@ -122,6 +123,7 @@ public:
     void reset(uint64_t cycles) {
         for (auto& channel : channels) channel->reset();
         for (auto& port : ports) port->reset();
+        unanswered.clear();
         host.reset();
         clock.reset(true);
         for (uint64_t n = 0; n < cycles; ++n) tick();

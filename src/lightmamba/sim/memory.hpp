@@ -106,6 +106,40 @@ private:
     std::string text_;
 };
 
+// Bytes that ports are writing: from the address of a burst to the answer. AXI promises nothing of a
+// read that is asked for in between, in whatever order a channel of ours serves the two.
+class Unanswered {
+public:
+    void add(const void* port, const uint8_t* begin, uint64_t bytes) {
+        bursts_.push_back({port, begin, begin + bytes});
+    }
+
+    // The port's oldest burst is answered.
+    void answered(const void* port) {
+        for (size_t n = 0; n < bursts_.size(); ++n) {
+            if (bursts_[n].port != port) continue;
+            bursts_.erase(bursts_.begin() + n);
+            return;
+        }
+    }
+
+    bool has(const uint8_t* begin, uint64_t bytes) const {
+        for (const Burst& burst : bursts_)
+            if (begin < burst.end && burst.begin < begin + bytes) return true;
+        return false;
+    }
+
+    void clear() { bursts_.clear(); }
+
+private:
+    struct Burst {
+        const void* port;
+        const uint8_t *begin, *end;
+    };
+
+    std::vector<Burst> bursts_;  // few, so that they are gone through
+};
+
 // Regions of memory, each anonymous or a private copy of a file.
 class Store {
 public:

@@ -24,7 +24,8 @@ class Port : public Client {
 public:
     PortCounters counters;
 
-    Port(const PortSignals& signals, Log& log) : s_(signals), log_(log) {}
+    Port(const PortSignals& signals, Log& log, Unanswered& unanswered)
+        : s_(signals), log_(log), unanswered_(unanswered) {}
 
     void attach(Channel& channel, uint64_t number) {
         const ChannelConfig& c = channel.config;
@@ -75,6 +76,7 @@ public:
         if (s_.bvalid.high() && s_.bready.high()) {
             --writes_;
             answers_.pop();
+            unanswered_.answered(this);
             drive_b_ = moved = true;
         }
         return moved;
@@ -172,17 +174,26 @@ private:
     // Bursts whose address, and of writes the data, have come, and that are not answered.
     uint64_t begun(bool write) const { return write ? writes_ - opened_.size() : reads_; }
 
+    struct Found {
+        size_t place;   // of the channel
+        uint8_t* data;  // null: in no memory
+    };
+
+    // Memory of a burst, and the channel that has it: the first one that is tried where none has.
+    Found find(const Burst& burst, size_t first = 0) const {
+        for (size_t n = 0; n < channels_.size(); ++n) {
+            const size_t place = (first + n) % channels_.size();
+            Store& store = channels_[place].channel->store;
+            uint8_t* data = store.find(burst.address, burst.beats * s_.bytes, BEAT_BYTES - 1);
+            if (data != nullptr) return {place, data};
+        }
+        return {first, nullptr};
+    }
+
     // Whether the burst went to its channel, while `others` are under way.
     bool send(uint64_t cycle, const Burst& burst, bool write, uint64_t others) {
         size_t& last = write ? write_to_ : read_from_;
-        size_t place = last;
-        uint8_t* data = nullptr;
-        for (size_t n = 0; n < channels_.size() && burst.legal && data == nullptr; ++n) {
-            place = (last + n) % channels_.size();
-            data = channels_[place].channel->store.find(burst.address, burst.beats * s_.bytes,
-                                                        BEAT_BYTES - 1);
-        }
-        if (data == nullptr) place = last;
+        const auto [place, data] = burst.legal ? find(burst, last) : Found{last, nullptr};
         if (place != last && others != 0) return false;
         last = place;
         if (data == nullptr && burst.legal)
@@ -206,6 +217,9 @@ private:
         Burst burst{s_.araddr.get(), static_cast<uint32_t>(s_.arlen.get()) + 1,
                     static_cast<uint8_t>(s_.arid.get()), true};
         burst.legal = legal(cycle, burst.address, burst.beats, s_.arsize, s_.arburst);
+        const uint8_t* data = burst.legal ? find(burst).data : nullptr;
+        if (data != nullptr && unanswered_.has(data, burst.beats * s_.bytes))
+            violation(cycle, "a read of what is being written", burst.address, burst.beats);
         ++counters.read_bursts;
         ++reads_;
         owed_ += burst.beats;
@@ -217,6 +231,8 @@ private:
         burst = {s_.awaddr.get(), static_cast<uint32_t>(s_.awlen.get()) + 1,
                  static_cast<uint8_t>(s_.awid.get()), true};
         burst.legal = legal(cycle, burst.address, burst.beats, s_.awsize, s_.awburst);
+        const uint8_t* data = burst.legal ? find(burst).data : nullptr;
+        unanswered_.add(this, data, data == nullptr ? 0 : burst.beats * s_.bytes);
         ++counters.write_bursts;
         ++writes_;
     }
@@ -274,6 +290,7 @@ private:
 
     const PortSignals s_;
     Log& log_;
+    Unanswered& unanswered_;  // of all ports
     struct Attached {
         Channel* channel;
         int64_t cost;  // of a beat, in its credit

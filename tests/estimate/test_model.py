@@ -97,9 +97,10 @@ def test_more_bandwidth_is_never_slower(name):
     assert cycles[-1] < cycles[0]
 
 
-def test_either_copy_of_the_state_may_be_slow():
-    """A token reads one copy and writes the other, the next one the other way round."""
-    two = made_up(lanes=4, latency=1, state_elements=64, state_fifo=512, copies=2)
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_either_copy_of_the_state_may_be_slow(tokens):
+    """A pass reads one copy and writes the other, the next one the other way round."""
+    two = made_up(tokens=tokens, lanes=4, latency=1, state_elements=64, state_fifo=512, copies=2)
     slow = slower(two, 0.1, "state_read")
     mine, other = (
         replace(slow, channels=tuple(

@@ -1,4 +1,4 @@
-"""Estimates against cycles of the gates: those that ``bench`` has simulated and stored."""
+"""Estimates against cycles of the RTL, simulated and stored by ``bench``: tokens and passes."""
 
 import json
 from typing import Any
@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from bench.common import RESULTS
 from bench.estimates import cases
+from bench.passes_estimates import machines
 
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
+from lightmamba.estimate.model import estimate_pass
+from lightmamba.estimate.workload import Workload, modes
 from lightmamba.formats import Formats
 
 WITHIN = 0.01
@@ -29,7 +32,7 @@ def one_of_each(row: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("row", [one_of_each(row) for row in rows("full")])
 def test_whole_models(row):
-    """If the gates have changed: ``python -m bench.full``."""
+    """If the RTL has changed: ``python -m bench.full``."""
     found = estimate(SHAPES[row["shape"]], Formats(), Target.load(row["target"]))
     assert found.cycles == pytest.approx(row["cycles_per_token"], rel=WITHIN)
 
@@ -38,8 +41,31 @@ def test_whole_models(row):
     "row", [row for row in rows("estimates") if row["case"] in cases()], ids=lambda row: row["case"]
 )
 def test_small_machines(row):
-    """If the gates have changed: ``python -m bench.estimates``."""
+    """If the RTL has changed: ``python -m bench.estimates``."""
     case = cases()[row["case"]]
     found = estimate(case.config, case.formats, case.target, case.order, stalls=case.stalls)
     assert found.cycles == pytest.approx(row["cycles"], rel=WITHIN)
     assert found.prompt_cycles == pytest.approx(row["prompt_cycles"], rel=WITHIN)
+
+
+@pytest.mark.parametrize("row", rows("passes_estimates"), ids=lambda row: row["machine"])
+def test_passes(row):
+    """If the RTL has changed: ``python -m bench.passes_estimates``."""
+    config, target = machines()[row["machine"]]
+    work = Workload.of(config, Formats(), target, "reordered")
+    for mode in modes(work.arch):
+        found = estimate_pass(work.of_mode(mode), area={}).cycles
+        assert found == pytest.approx(row["modes"][mode]["cycles"], rel=WITHIN), mode
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in rows("passes") if row["mode"] in ("prefill", "batch", "verify")],
+    ids=lambda row: row["name"],
+)
+def test_passes_of_whole_models(row):
+    """If the RTL has changed: ``python -m bench.passes``."""
+    target = Target.load(row["target"])
+    work = Workload.of(SHAPES[row["shape"]], Formats(), target, "reordered")
+    found = estimate_pass(work.of_mode(row["mode"]), area={}).cycles
+    assert found == pytest.approx(row["cycles"], rel=WITHIN)

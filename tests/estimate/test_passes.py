@@ -171,17 +171,6 @@ def test_a_slow_channel_takes_the_time_of_its_bytes(name, mode):
     assert found.cycles == pytest.approx(found.bound_cycles, rel=0.02)
 
 
-def test_either_copy_of_the_state_may_be_slow():
-    two = made_up(tokens=4, lanes=4, latency=1, state_elements=64, state_fifo=512, copies=2)
-    slow = [replace(two, channels=tuple(
-        replace(c, attainable_gb_per_s=0.1 * c.gb_per_s) if c.name == name else c
-        for c in two.channels
-    )) for name in ("state_read", "state_read_other")]  # fmt: skip
-    one, other = (of("batch", target).cycles for target in slow)
-    assert one == pytest.approx(other, rel=0.01)
-    assert of("batch", two).cycles < 0.5 * one
-
-
 def test_ragged_passes_take_no_longer_than_whole_ones():
     three = replace(work("batch"), slots=(Share(1),) * 3)
     assert of("decode").cycles < estimate_pass(three, area={}).cycles < of("batch").cycles

@@ -165,10 +165,7 @@ class EngineBackend:
         self._state.reserve(slot, room)
 
     def run(self, work: Pass) -> NDArray[np.int32]:
-        """Run a pass in pieces that stay in the cache."""
-        return carry_out(work, self.pass_tokens, self._run)
-
-    def _run(self, work: Pass) -> NDArray[np.int32]:
+        """Run a pass; the engine cuts one that is longer than what stays in the cache."""
         self.ran += 1
         return self._engine.run(work, self._state)
 

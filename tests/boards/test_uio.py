@@ -119,6 +119,10 @@ def test_registers_are_mapped_word_by_word(tmp_path):
     assert file.read_bytes()[12:16] == bytes.fromhex("efbeadde")
     with pytest.raises(InputError, match=r"cannot open .*none: No such file or directory; run as"):
         UioWindow(tmp_path / "none", 4096)
+    open_files = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(InputError, match=r"cannot map 8192 bytes of .*uio3: "):
+        UioWindow(file, 8192)
+    assert len(os.listdir("/proc/self/fd")) == open_files
 
 
 def test_the_interrupt_is_unmasked_and_read(tmp_path, monkeypatch):

@@ -135,6 +135,10 @@ def test_a_long_pass_without_memory_feeds_nothing(monkeypatch):
         engine.run(Pass((Slot(0, ids), Slot(1, ids, replay=1))), state)
     assert (state.position == [0, 1]).all()
     assert len(state.record.open[1].ids) == 3
+    with pytest.raises(MemoryError):  # the other sequence has not ended
+        engine.run(Pass((Slot(1, ids[:1], fresh=True), Slot(0, np.arange(700) % 61))), state)
+    assert (state.position == [0, 1]).all()
+    assert len(state.record.open[1].ids) == 3
 
 
 def test_a_pass_that_fails_is_run_again(monkeypatch):

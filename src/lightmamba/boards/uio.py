@@ -61,7 +61,7 @@ class UioWindow:
     Raises
     ------
     InputError
-        If it cannot be opened.
+        If it cannot be opened or mapped.
     """
 
     def __init__(self, device: Path, size: int) -> None:
@@ -71,7 +71,11 @@ class UioWindow:
             raise InputError(
                 f"cannot open {device}: {error.strerror}; run as a user who may use it"
             ) from error
-        self._memory = mmap.mmap(self._file, size)
+        try:
+            self._memory = mmap.mmap(self._file, size)
+        except (OSError, ValueError) as error:
+            os.close(self._file)
+            raise InputError(f"cannot map {size} bytes of {device}: {error}") from error
         self._words = (ctypes.c_uint32 * (size // 4)).from_buffer(self._memory)
 
     def read(self, offset: int) -> int:

@@ -180,11 +180,13 @@ class Engine:
         check(work, state, self.vocab_size)
         if observe is not None and rows_together(work) is None:
             raise ValueError("slots that are observed are adjacent rows with equally many tokens")
+        # All memory first: if it does not suffice, nothing was fed and no sequence has ended.
+        begun = {s.sequence: state.room(len(s.tokens)) for s in work.slots if s.fresh}
         for slot in work.slots:
-            if slot.fresh:
-                state.clear(slot.sequence)
-        for slot in work.slots:  # if memory does not suffice, nothing was fed
-            state.reserve(slot.sequence, slot.replay + len(slot.tokens))
+            if not slot.fresh:
+                state.reserve(slot.sequence, slot.replay + len(slot.tokens))
+        for sequence, pages in begun.items():
+            state.clear(sequence, pages)
         most = PIECE if observe is None else work.tokens
         return carry_out(work, most, partial(self._part, state=state, observe=observe))
 

@@ -257,11 +257,19 @@ class State:
         room = self.undecided if undecided is None else undecided
         return State(self.layout, data, position, pages, room)
 
-    def clear(self, row: int) -> None:
-        """Make a sequence one that has not begun."""
+    def clear(self, row: int, pages: Pages | None = None) -> None:
+        """Make a sequence one that has not begun, with ``pages`` from :meth:`room` if given."""
         self.data[row], self.position[row] = 0, 0
         self.record.accept(row, 0)
         self.drop(row)
+        if pages is not None:
+            self.pages[row] = pages
+
+    def room(self, tokens: int) -> Pages:
+        """Empty pages for the tokens of a sequence that begins."""
+        pages = Pages(self.layout.page)
+        pages.reserve(tokens)
+        return pages
 
     def drop(self, row: int) -> None:
         """Free what grew with the tokens of a sequence, which is then to be cleared or put."""

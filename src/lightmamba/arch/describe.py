@@ -7,6 +7,7 @@ from lightmamba.arch.counters import counters
 from lightmamba.arch.fields import Field
 from lightmamba.arch.graph import MEMORY, SIZES, cycles
 from lightmamba.arch.machine import MACHINE
+from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.ports import ports
 from lightmamba.arch.probes import probes
 from lightmamba.arch.program import (
@@ -22,6 +23,8 @@ from lightmamba.arch.registers import table
 
 __all__ = ["tables"]
 
+PASS = {"vector": VECTOR, "slot": SLOT, "step": STEP}  # what describes a pass, by register
+
 
 def tables() -> dict[str, str]:
     """Every table by the name that marks its place."""
@@ -33,6 +36,7 @@ def tables() -> dict[str, str]:
         f"({_names(Condition)}), then the commands. Kinds of rows: {_names(Kind)} "
         "(of a section: X and Z by turns).\n",
         "commands": _lines(("unit", "field", "bits", "signed", "meaning"), _commands()),
+        "pass": _lines(("record", "field", "bits", "signed", "meaning"), _fields(PASS)),
         "ports": _lines(
             ("port", "bits", "reads, by id", "writes, by id"),
             (

@@ -81,7 +81,7 @@ def test_refusals(run, world, words, sentence):
 
 @pytest.mark.parametrize("name", ["u280-t4", "u280-batch4"])
 def test_one_token_on_a_machine_for_several(run, name):
-    """Its state-space unit is for several; the target of one token is named."""
+    """Its lanes are packed for pairs of tokens; the target of one token is named."""
     said = run("estimate", "demo", "--target", name, "--tokens", "1")
     assert f"--tokens 1 on target {name}: " in said.refusal
     assert said.refusal.rstrip().endswith("; try --target u280")

@@ -1,18 +1,21 @@
-"""Compiled engine, numpy reference and simulated gates: equal in every observable of every token?
+"""Compiled kernels, numpy reference and simulated RTL: equal in every observable of every token?
 
     python -m bench.digests                                    # the bundled model, 10,000 tokens
     python -m bench.digests --shape mamba2-130m --tokens 1000  # random weights
-    python -m bench.digests --build build --tokens 100         # the gates of a build too
+    python -m bench.digests --build build --tokens 100         # the RTL of a build too
 
-The text is greedy, with an id drawn at random now and then, or it would soon repeat itself. The
-compiled engine takes it again in pieces of many tokens, unobserved, which must give its logits. The
-results file is rewritten as the run goes on, so an interrupted run says how far it came.
+Every instruction set that this processor runs is compared. The text is greedy, with an id drawn at
+random now and then, or it would soon repeat itself. The compiled kernels take it again in pieces of
+many tokens, unobserved, which must give the same logits. The results file is rewritten as the run
+goes on, so an interrupted run says how far it came.
 """
 
 import argparse
+import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -25,16 +28,19 @@ from numpy.typing import NDArray
 
 from bench.common import RESULTS, commit, machine, write_results
 from bench.engine_files import our_file
+from lightmamba.arch.artifact import MODEL
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.engine import Difference, Digests, Engine, first_difference
+from lightmamba.native import usable_isas
 from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.sim import open_twin
-from lightmamba.sim.twin import Twin
+from lightmamba.sim.twin import Twin, TwinStep
 
 SIZES = 1, 2, 5, 16, 64, 33  # tokens of a piece
 EVERY = 16  # tokens from one drawn at random to the next
 SECONDS = 30  # between two writes of the results
+BUNDLED = "the bundled model"
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,17 @@ class Step:
     observables : int
         How many tensors were compared.
     digest : str
-        Over the digests of all tensors of all tokens until here, the engine's.
+        Over the digests of all tensors of all tokens until here, the first party's.
     difference : str or None
         Where they first part, and who.
+    rtl : TwinStep or None
+        The token on the simulated RTL, if there is one and nothing differed before.
     """
 
     observables: int
     digest: str
     difference: str | None
+    rtl: TwinStep | None = None
 
 
 class Pieces:
@@ -85,35 +94,83 @@ class Pieces:
         return f"a piece of {size} tokens: logits{apart[0].tolist()} differ"
 
 
+@dataclass(frozen=True)
+class Party:
+    """One of the engines that are compared.
+
+    Parameters
+    ----------
+    name : str
+        An instruction set, or "numpy".
+    engine : Engine
+        Runs the text token by token, observed.
+    pieces : Pieces or None
+        What runs it again, several tokens per call.
+    """
+
+    name: str
+    engine: Engine
+    pieces: Pieces | None = None
+
+
+def parties(model: QuantizedModel, threads: int = 1) -> list[Party]:
+    """The compiled kernels, the fastest first, and numpy; exit without compiled kernels."""
+    if not usable_isas():
+        raise SystemExit("there are no compiled kernels to compare; build them with: make setup")
+
+    def fresh(isa: str) -> Engine:
+        return Engine(model, threads=threads, isa=isa)
+
+    made = [Party(isa, fresh(isa), Pieces(fresh(isa))) for isa in reversed(usable_isas())]
+    return [*made, Party("numpy", Engine(model, compiled=False))]
+
+
 def chain(
-    engine: Engine, reference: Engine, tokens: int, twin: Twin | None = None, seed: int = 0
+    compared: Sequence[Party], tokens: int, twin: Twin | None = None, seed: int = 0
 ) -> Iterator[Step]:
-    """Run the same text on all, token by token; the first difference ends it."""
-    pieces = Pieces(Engine(engine.model, threads=engine.threads))
+    """Run the same text on all, token by token; the first difference from the first ends it."""
     rng, whole = np.random.default_rng(seed), blake2b(digest_size=16)
-    ours, theirs = engine.empty_state(1), reference.empty_state(1)
+    states = [party.engine.empty_state(1) for party in compared]
+    first = compared[0]
     token = 0
     for n in range(tokens):
         if n % EVERY == 0:
-            token = int(rng.integers(engine.valid_vocab))
+            token = int(rng.integers(first.engine.valid_vocab))
         ids = np.array([[token]])
-        here, there = Digests(keep=True, first=n), Digests(keep=True, first=n)
-        logits, ours = engine.forward(ids, ours, observe=here)
-        _, theirs = reference.forward(ids, theirs, observe=there)
-        found = first_difference(here, there) or _losses(n, engine, reference)
-        difference = None if found is None else f"numpy reference: {found}"
-        difference = difference or pieces.push(token, logits[0, -1])
-        if n == tokens - 1:
-            difference = difference or pieces.flush()
+        seen = [Digests(keep=True, first=n) for _ in compared]
+        found = []
+        for i, party in enumerate(compared):
+            logits, states[i] = party.engine.forward(ids, states[i], observe=seen[i])
+            found.append(logits[0, -1])
+        difference = None
+        for party, theirs in zip(compared[1:], seen[1:], strict=True):
+            difference = difference or _apart(n, first, seen[0], party, theirs)
+        for party in compared:
+            difference = difference or _again(party, token, found[0], last=n == tokens - 1)
+        step = None
         if twin is not None and difference is None:
             step = twin.feed(token)
-            difference = None if step.difference is None else f"gates: {step.difference}"
-        for key, value in here.items():
+            difference = None if step.difference is None else f"RTL: {step.difference}"
+        for key, value in seen[0].items():
             whole.update(f"{key[0]} {key[1]} {value}\n".encode())
-        yield Step(len(here), whole.hexdigest(), difference)
+        yield Step(len(seen[0]), whole.hexdigest(), difference, step)
         if difference is not None:
             return
-        token = int(logits[0, -1].argmax())
+        token = int(found[0].argmax())
+
+
+def _apart(n: int, first: Party, ours: Digests, party: Party, theirs: Digests) -> str | None:
+    """The first difference of a party's token from that of the first party."""
+    found = first_difference(ours, theirs) or _losses(n, first.engine, party.engine)
+    return None if found is None else f"{party.name}: {found}"
+
+
+def _again(party: Party, token: int, logits: NDArray[np.int32], *, last: bool) -> str | None:
+    """The first difference of a party's pieces, once one is whole or the text ends."""
+    if party.pieces is None:
+        return None
+    found = party.pieces.push(token, logits) or (party.pieces.flush() if last else None)
+    return found and f"{party.name}: {found}"
 
 
 def _losses(n: int, engine: Engine, reference: Engine) -> Difference | None:
@@ -128,11 +185,13 @@ def _losses(n: int, engine: Engine, reference: Engine) -> Difference | None:
 def measure(name: str, model: QuantizedModel, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The row of a model, as far as it has come."""
     twin = open_twin(args.build).twin if args.build else None
-    engine = Engine(model, threads=args.threads)
+    compared = parties(model, args.threads)
+    names = [*(party.name for party in compared), *(["RTL"] if twin else [])]
     begin = last = time.perf_counter()
-    compared = 0
-    for n, step in enumerate(chain(engine, Engine(model, compiled=False), args.tokens, twin), 1):
-        compared += step.observables
+    tensors, rtl = 0, Rtl()
+    for n, step in enumerate(chain(compared, args.tokens, twin), 1):
+        tensors += step.observables
+        rtl.add(step.rtl)
         now = time.perf_counter()
         if now - last < SECONDS and n < args.tokens and step.difference is None:
             continue
@@ -140,27 +199,47 @@ def measure(name: str, model: QuantizedModel, args: argparse.Namespace) -> Itera
         left = (now - begin) / n * (args.tokens - n)
         print(f"{name}: {n:,} of {args.tokens:,} tokens, {left:,.0f} s left", flush=True)
         yield {
-            "model": name, "gates": args.build is not None, "threads": args.threads,
-            "tokens": n, "of": args.tokens, "compared": compared, "digest": step.digest,
-            "difference": step.difference, "seconds": now - begin,
-            "commit": commit(), "machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "model": name, "parties": names, "threads": args.threads,
+            "tokens": n, "of": args.tokens, "compared": tensors, "digest": step.digest,
+            "difference": step.difference, "rtl": rtl.counted() if twin else None,
+            "seconds": now - begin, "commit": commit(), "machine": machine(),
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
         }  # fmt: skip
 
 
+class Rtl:
+    """Cycles of the simulated tokens, what the lanes did in them, and what saturated."""
+
+    def __init__(self) -> None:
+        self.cycles, self.stalls, self.lost = Counter[int](), Counter[str](), Counter[str]()
+
+    def add(self, step: TwinStep | None) -> None:
+        """Count a token."""
+        if step is not None:
+            self.cycles[step.cycles] += 1
+            self.stalls.update(step.stalls)
+            self.lost.update(step.lost)
+
+    def counted(self) -> dict[str, Any]:
+        """What the results file keeps."""
+        return {"cycles_per_token": dict(sorted(self.cycles.items())),
+                "cycles": dict(self.stalls), "lost": dict(+self.lost)}  # fmt: skip
+
+
 def keep(row: dict[str, Any]) -> None:
-    """Put a row into the results file, in the place of that of the same model and parties."""
+    """Put a row into the results file, in the place of that of the same model."""
     path = RESULTS / "digests.json"
     old = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else []
-    rows = {(r["model"], r["gates"], r["threads"]): r for r in [*old, row]}
+    rows = {r["model"]: r for r in [*old, row]}
     write_results("digests", "python -m bench.digests", [rows[k] for k in sorted(rows)])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="engine, reference and gates, digest by digest")
+    parser = argparse.ArgumentParser(description="kernels, reference and RTL, digest by digest")
     parser.add_argument("--shape", choices=list(SHAPES), help="random weights (the bundled model)")
-    parser.add_argument("--build", type=Path, help="compare its gates too, and take its model")
+    parser.add_argument("--build", type=Path, help="compare its RTL too, and take its model")
     parser.add_argument("--tokens", type=int, default=10_000)
-    parser.add_argument("--threads", type=int, default=2, help="of the compiled engine (2)")
+    parser.add_argument("--threads", type=int, default=1, help="of the compiled kernels (1)")
     parser.add_argument("--cache", type=Path, help="folder of random models (the user's cache)")
     parser.add_argument("--dry", action="store_true", help="leave the results file as it is")
     args = parser.parse_args()
@@ -182,10 +261,17 @@ def opened(args: argparse.Namespace) -> tuple[str, QuantizedModel]:
         artifact = Artifact.read(args.build)
         model = open_model(artifact)
         shapes = [name for name, config in SHAPES.items() if config == model.config]
-        return f"{shapes[0] if shapes else 'model'} on `{artifact.target.name}`", model
+        named = shapes[0] if shapes else "a model"
+        if MODEL in artifact.files and artifact.files[MODEL].sha256 == _sha256(demo_file()):
+            named = BUNDLED
+        return f"{named} on `{artifact.target.name}`", model
     if args.shape is not None:
         return f"{args.shape}, random weights", load(our_file(args.shape, cache=args.cache))
-    return "the bundled model", load(demo_file())
+    return BUNDLED, load(demo_file())
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

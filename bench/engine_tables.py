@@ -1,11 +1,11 @@
 """Tables of the engine beside others, for :mod:`bench.tables`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import NotRun, lines, load
+from bench.markdown import NotRun, foot_of_rows, lines, load
 
 __all__ = ["ENGINE", "Short", "share", "short_rows"]
 
@@ -49,15 +49,6 @@ def _times(rates: dict[str, list[float]], other: str) -> str:
     return _spread(ratios(rates["ours"], rates[other]))
 
 
-def _foot(rows: Iterable[Row], command: str = "python -m bench.engine") -> str:
-    """Where the numbers come from: one command, machines and commits."""
-    rows = list(rows)
-    commits = ", ".join(sorted({r["commit"] for r in rows}))
-    dates = ", ".join(sorted({r["date"] for r in rows}))
-    machines = "; ".join(sorted({r["machine"] for r in rows}))
-    return f"\nMeasured by `{command}` on {machines}, {dates}, commits {commits}.\n"
-
-
 def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]) -> str:
     """A table for each machine that has rows of the kind.
 
@@ -72,7 +63,10 @@ def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]
     out = []
     for name in sorted({r["machine"] for r in found}):
         mine = [r for r in found if r["machine"] == name]
-        out.append(lines(header, [line for row in mine for line in cells(row)]) + _foot(mine))
+        out.append(
+            lines(header, [line for row in mine for line in cells(row)])
+            + foot_of_rows(mine, "python -m bench.engine")
+        )
     return "\n".join(out)
 
 
@@ -154,23 +148,6 @@ def start() -> str:
     return _table("start", header, cells)
 
 
-def digests() -> str:
-    """How many tokens gave equal digests, and who was compared."""
-    found = load("digests")["results"]
-    rows = [
-        [
-            row["model"],
-            "numpy reference" + (", gates (simulated)" if row["gates"] else ""),
-            str(row["threads"]), f"{row['tokens']:,}", f"{row['compared']:,}",
-            row["difference"] or "none", f"`{row['digest'][:16]}`",
-        ]
-        for row in found
-    ]  # fmt: skip
-    header = ["compiled engine", "compared with", "threads", "tokens", "tensors", "difference",
-              "digest of all"]  # fmt: skip
-    return lines(header, rows) + _foot(found, "python -m bench.digests")
-
-
 @dataclass(frozen=True)
 class Short:
     """One line of a shape, for the README."""
@@ -208,5 +185,4 @@ ENGINE: dict[str, Callable[[], str]] = {
     "engine-memory": memory,
     "engine-float": beside_floats,
     "engine-start": start,
-    "engine-digests": digests,
 }

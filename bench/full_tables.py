@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import RESULTS
+from bench.digests_tables import longest
 from bench.markdown import foot, lines, load
 from bench.placed import WHOLE
 
@@ -74,11 +75,11 @@ def goals() -> str:
         over = sorted(1 / r["of_attainable"] for r in small)
         row("smaller shapes on `u280`, cycles / bound of the busiest channel", "–", "≤ 1.03",
             f"{over[0]:.2f} to {over[-1]:.2f}", "simulated")  # fmt: skip
-    if exists("gates"):
-        r = load("gates")["results"]
-        later = {int(n): c for n, c in r["cycles_per_token"].items() if c > 1}
+    if exists("digests"):
+        r = longest()
+        later = [int(n) for n, count in r["rtl"]["cycles_per_token"].items() if count > 1]
         spread = max(later) / min(later) - 1
-        row(f"cycles of tokens 1 to {r['tokens'] - 1:,} on `{r['target']}`, spread", "–",
+        row(f"cycles of tokens 1 to {r['tokens'] - 1:,}, {r['model']}, spread", "–",
             "≤ 0.1 %", f"{100 * spread:.2f} %", "simulated")  # fmt: skip
     if exists("synth"):
         m = load("synth")["results"]["machines"][U280]

@@ -1,11 +1,12 @@
 """Results files as tables in Markdown."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from bench.common import RESULTS
 
-__all__ = ["NotRun", "foot", "lines", "load"]
+__all__ = ["NotRun", "foot", "foot_of_rows", "lines", "load"]
 
 
 class NotRun(Exception):
@@ -42,3 +43,11 @@ def foot(record: dict[str, Any]) -> str:
         f"\nMeasured by `{record['command']}` on {record['machine']}, "
         f"{record['date']}, commits {made_at}.\n"
     )
+
+
+def foot_of_rows(rows: Iterable[dict[str, Any]], command: str) -> str:
+    """Where rows come from that were measured one by one, on any machines."""
+    rows = list(rows)
+    commits, dates = (", ".join(sorted({r[key] for r in rows})) for key in ("commit", "date"))
+    machines = "; ".join(sorted({r["machine"] for r in rows}))
+    return f"\nMeasured by `{command}` on {machines}, {dates}, commits {commits}.\n"

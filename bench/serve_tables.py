@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import NotRun, lines, load
+from bench.markdown import NotRun, foot_of_rows, lines, load
 
 __all__ = ["SERVE"]
 
@@ -23,14 +23,6 @@ def _text(found: Spread, form: str) -> str:
     return f"{form.format(found.median)} [{low}, {high}]"
 
 
-def _foot(rows: list[Row]) -> str:
-    """Where the numbers come from."""
-    commits = ", ".join(sorted({row["commit"] for row in rows}))
-    dates = ", ".join(sorted({row["date"] for row in rows}))
-    machines = "; ".join(sorted({row["machine"] for row in rows}))
-    return f"\nMeasured by `python -m bench.serve` on {machines}, {dates}, commits {commits}.\n"
-
-
 def under_load() -> str:
     """One client beside many."""
     rows = _rows("load")
@@ -46,7 +38,7 @@ def under_load() -> str:
     header = ["engine, tokens per second (measured), median [range]", "one client",
               f"{rows[0]['clients']} clients, all together", "ratio of a round",
               "answers equal to `generate`"]  # fmt: skip
-    return lines(header, cells) + _foot(rows)
+    return lines(header, cells) + foot_of_rows(rows, "python -m bench.serve")
 
 
 def prefix() -> str:
@@ -63,7 +55,7 @@ def prefix() -> str:
     ]  # fmt: skip
     header = [f"prompt of {rows[0]['tokens']:,} tokens (measured), median [range]",
               "first token of a new prompt, ms", "of a known one, ms", "known / new"]  # fmt: skip
-    return lines(header, cells) + _foot(rows)
+    return lines(header, cells) + foot_of_rows(rows, "python -m bench.serve")
 
 
 SERVE: dict[str, Callable[[], str]] = {"serve-load": under_load, "serve-prefix": prefix}

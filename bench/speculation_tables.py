@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios
-from bench.markdown import lines, load
+from bench.markdown import foot_of_rows, lines, load
 
 __all__ = ["SPECULATION"]
 
@@ -13,15 +13,6 @@ Row = dict[str, Any]
 
 def _text(found: Spread) -> str:
     return f"{found.median:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
-
-def _foot(rows: list[Row]) -> str:
-    commits = ", ".join(sorted({row["commit"] for row in rows}))
-    dates = ", ".join(sorted({row["date"] for row in rows}))
-    machines = "; ".join(sorted({row["machine"] for row in rows}))
-    return (
-        f"\nMeasured by `python -m bench.speculation` on {machines}, {dates}, commits {commits}.\n"
-    )
 
 
 def _where(row: Row) -> str:
@@ -42,7 +33,7 @@ def by_kind() -> str:
     ]  # fmt: skip
     header = ["n-grams (measured)", "writer", "text", "tokens", "tokens per pass",
               "right guesses", "× as fast, median [range]"]  # fmt: skip
-    return lines(header, cells) + _foot(rows)
+    return lines(header, cells) + foot_of_rows(rows, "python -m bench.speculation")
 
 
 def pieces() -> str:
@@ -59,7 +50,7 @@ def pieces() -> str:
     ]  # fmt: skip
     header = ["tokens per second (measured)", "token by token", "in one piece",
               "× as fast, median [range]"]  # fmt: skip
-    return lines(header, cells) + _foot(rows)
+    return lines(header, cells) + foot_of_rows(rows, "python -m bench.speculation")
 
 
 SPECULATION: dict[str, Callable[[], str]] = {"speculation": by_kind, "pieces": pieces}

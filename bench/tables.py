@@ -10,6 +10,7 @@ from typing import Any
 from bench import board_tables as boards
 from bench.ablation_tables import ABLATION
 from bench.common import RESULTS
+from bench.digests_tables import DIGESTS
 from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
 from bench.markdown import NotRun, foot, lines, load
@@ -152,34 +153,6 @@ def evaluation() -> str:
     return lines(header, rows) + foot(record)
 
 
-def gates() -> str:
-    """Where the cycles of the simulated tokens went."""
-    record = load("gates")
-    r = record["results"]
-    total = sum(r["cycles"].values())
-    rows = [
-        [name.replace("_", " "), f"{n / r['tokens']:,.0f}", f"{100 * n / total:.1f}"]
-        for name, n in r["cycles"].items()
-    ]
-    rows.append(["total", f"{total / r['tokens']:,.0f}", "100"])
-    return lines(["cycles per token (simulated)", "mean", "%"], rows) + foot(record)
-
-
-def gates_long() -> str:
-    """How many tokens were compared."""
-    record = load("gates")
-    r = record["results"]
-    cycles = ", ".join(r["cycles_per_token"])
-    rows = [
-        ["tokens compared, all intermediate values and counters", f"{r['tokens']:,}"],
-        ["mismatches", str(r["mismatches"])],
-        ["cycles per token", cycles],
-        ["simulated cycles per second, comparison included",
-         f"{r['simulated_cycles_per_second']:,.0f}"],
-    ]  # fmt: skip
-    return lines([f"bundled model on `{r['target']}`", "simulated"], rows) + foot(record)
-
-
 def mutants() -> str:
     """Faults caught by block."""
     record = load("mutants")
@@ -290,8 +263,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "drift-w8a8": lambda: drift("drift-w8a8"),
     "slow-decay": slow,
     "choices": choices,
-    "gates": gates,
-    "gates-long": gates_long,
     "mutants": mutants,
     "shapes": shapes,
     "bubbles": bubbles,
@@ -308,6 +279,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **SYNTH,
     **FULL,
     **ABLATION,
+    **DIGESTS,
     **ENGINE,
     **PAPER,
     **QUANTIZE,

@@ -18,6 +18,7 @@ from lightmamba.rtl.epilogue_row import PAIR
 from lightmamba.sim import open_device
 from lightmamba.sim.activity import unit_cycles
 from lightmamba.sim.observe import Record, rows_of
+from lightmamba.sim.vectors import vector_of
 
 PICTURE = Path(__file__).parents[1] / "docs/explanation/one-token.png"
 BIN = 8  # cycles
@@ -40,7 +41,8 @@ def main() -> None:
             device.probes()
             device.start(5, fresh=n == 0)
             device.wait()
-        seen = device.probes()
+        probes = device.probes()
+        seen = vector_of(artifact.arch, probes, 0) | {"updates": probes["updates"]}
         device.simulator.close()
     rows = rows_of(seen)
     of_in = rows.cycles[rows["kind"] <= Kind.Z].astype(np.int64).reshape(model.config.n_layer, -1)

@@ -1,4 +1,4 @@
-"""Long runs of engine, reference and gates: equal where they are, and the first place if not."""
+"""Long runs of kernels, numpy and RTL: equal where they are, and the first place if not."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench import digests, engine_tables
-from bench.digests import chain, keep
+from bench import digests, digests_tables
+from bench.digests import Party, Pieces, chain, keep, parties
+from bench.markdown import NotRun
 from bench.tables import made
 
 from lightmamba.engine import Engine
+from lightmamba.engine.native import Native
+from lightmamba.engine.reference import Reference
+from lightmamba.native import usable_isas
 from tests.support.builders import random_model, sizes
 from tests.support.layers import mixer_of, with_mixer
 
@@ -19,16 +23,35 @@ CONFIG = sizes(d_model=64, vocab_size=53)
 MODEL = random_model(CONFIG)
 
 
-def reference(model=MODEL):
-    return Engine(model, compiled=False)
+def two(engine, pieces=None):
+    """An engine and the numpy reference."""
+    return [Party("avx2", engine, pieces and Pieces(pieces)),
+            Party("numpy", Engine(MODEL, compiled=False))]  # fmt: skip
 
 
 def test_equal_to_the_end_and_the_same_each_time():
-    steps = list(chain(Engine(MODEL), reference(), 20))
+    steps = list(chain(parties(MODEL), 20))
     assert [s.difference for s in steps] == [None] * 20
     assert len({s.digest for s in steps}) == 20
-    assert steps[-1] == list(chain(Engine(MODEL), reference(), 20))[-1]
-    assert steps[-1].digest != list(chain(Engine(MODEL), reference(), 20, seed=1))[-1].digest
+    assert steps[-1] == list(chain(parties(MODEL), 20))[-1]
+    assert steps[-1].digest != list(chain(parties(MODEL), 20, seed=1))[-1].digest
+
+
+def test_every_instruction_set_and_numpy_are_compared():
+    made = parties(MODEL)
+    assert [party.name for party in made] == [*reversed(usable_isas()), "numpy"]
+    for party in made[:-1]:
+        assert party.pieces is not None
+        for engine in party.engine, party.pieces.engine:
+            assert isinstance(engine.ops, Native)
+            assert engine.ops.context.isa == party.name
+    assert isinstance(made[-1].engine.ops, Reference)
+
+
+def test_without_kernels_nothing_is_compared(monkeypatch):
+    monkeypatch.setattr(digests, "usable_isas", lambda: ())
+    with pytest.raises(SystemExit, match="make setup"):
+        parties(MODEL)
 
 
 def test_tokens_vary():
@@ -39,7 +62,7 @@ def test_tokens_vary():
             seen.append(int(ids[0, 0]))
             return super().forward(ids, state, **options)
 
-    list(chain(Watched(MODEL), reference(), 3 * digests.EVERY))
+    list(chain(two(Watched(MODEL)), 3 * digests.EVERY))
     drawn = seen[:: digests.EVERY]
     assert len(set(drawn)) == 3
     logits, _ = Engine(MODEL).forward(np.array([seen[:1]]), Engine(MODEL).empty_state(1))
@@ -51,9 +74,9 @@ def test_one_wrong_weight_is_found_where_it_first_shows():
     D = mixer_of(layers[1]).D.copy()
     D[2] += 1
     layers[1] = with_mixer(layers[1], D=D)
-    *_, last = chain(Engine(replace(MODEL, layers=tuple(layers))), reference(), 20)
+    *_, last = chain(two(Engine(replace(MODEL, layers=tuple(layers)))), 20)
     assert last.difference is not None
-    assert last.difference.startswith("numpy reference: token 0, layer.1.ssm.y[0, 0, 2, ")
+    assert last.difference.startswith("numpy: token 0, layer.1.ssm.y[0, 0, 2, ")
 
 
 def test_what_saturates_is_compared():
@@ -62,11 +85,11 @@ def test_what_saturates_is_compared():
             self.counters["gate"] += 1
             return super().forward(*given, **options)
 
-    (only,) = chain(Miscounting(MODEL), reference(), 5)
-    assert only.difference == "numpy reference: token 0, counter gate[]: 1 here, 0 there"
+    (only,) = chain(two(Miscounting(MODEL)), 5)
+    assert only.difference == "numpy: token 0, counter gate[]: 1 here, 0 there"
 
 
-def test_pieces_are_compared(monkeypatch):
+def test_pieces_are_compared():
     """An engine that errs with five tokens at once, of which the first piece is tokens 3 to 7."""
 
     class Hasty(Engine):
@@ -76,14 +99,12 @@ def test_pieces_are_compared(monkeypatch):
                 logits[0, 2, 9] += 1
             return logits, state
 
-    engine = Engine(MODEL)
-    monkeypatch.setattr(digests, "Engine", Hasty)
-    steps = list(chain(engine, reference(), 20))
+    steps = list(chain(two(Engine(MODEL), Hasty(MODEL)), 20))
     assert [s.difference is None for s in steps] == [True] * 7 + [False]
-    assert steps[-1].difference == "a piece of 5 tokens: logits[2, 9] differ"
+    assert steps[-1].difference == "avx2: a piece of 5 tokens: logits[2, 9] differ"
 
 
-def test_the_last_piece_is_run_though_it_is_not_whole(monkeypatch):
+def test_the_last_piece_is_run_though_it_is_not_whole():
     fed = []
 
     class Watched(Engine):
@@ -91,52 +112,86 @@ def test_the_last_piece_is_run_though_it_is_not_whole(monkeypatch):
             fed.append(ids.shape[1])
             return super().forward(ids, state, **options)
 
-    engine = Engine(MODEL)
-    monkeypatch.setattr(digests, "Engine", Watched)
-    list(chain(engine, reference(), 12))
+    list(chain(two(Engine(MODEL), Watched(MODEL)), 12))
     assert fed == [1, 2, 5, 4]
 
 
-def test_gates_take_the_same_text_and_end_it_when_they_differ():
+def step_of(**given):
+    return SimpleNamespace(
+        **{"difference": None, "cycles": 9, "stalls": {"idle": 9}, "lost": {}} | given
+    )
+
+
+def test_the_rtl_takes_the_same_text_and_ends_it_when_they_differ():
     fed = []
 
     def step(token):
         fed.append(token)
-        return SimpleNamespace(difference="token 2, x" if len(fed) == 3 else None)
+        return step_of(difference="token 2, x" if len(fed) == 3 else None)
 
     twin: Any = SimpleNamespace(feed=step)
-    steps = list(chain(Engine(MODEL), reference(), 9, twin))
-    assert [s.difference for s in steps] == [None, None, "gates: token 2, x"]
+    steps = list(chain(two(Engine(MODEL)), 9, twin))
+    assert [s.difference for s in steps] == [None, None, "RTL: token 2, x"]
     assert len(fed) == 3
 
 
-ROW = {"model": "the bundled model", "gates": False, "threads": 2, "tokens": 10_000, "of": 10_000,
-       "compared": 1_740_000, "digest": "0123456789abcdef" * 2, "difference": None, "seconds": 9.0,
-       "commit": "abc", "machine": "2 x M", "date": "2026-01-02"}  # fmt: skip
+def test_cycles_and_losses_of_the_rtl_are_counted(monkeypatch):
+    """The first token is faster; the last two saturate."""
+    steps = iter([
+        step_of(cycles=90, stalls={"multiplying": 80, "idle": 10}, lost={"gate": 0}),
+        step_of(cycles=95, stalls={"multiplying": 80, "idle": 15}, lost={"gate": 2}),
+        step_of(cycles=95, stalls={"multiplying": 80, "idle": 15}, lost={"gate": 1}),
+    ])  # fmt: skip
+    twin = SimpleNamespace(feed=lambda token: next(steps))
+    monkeypatch.setattr(digests, "open_twin", lambda path: SimpleNamespace(twin=twin))
+    *_, row = digests.measure("tiny", MODEL, Namespace(build="build", threads=1, tokens=3))
+    assert row["parties"][-2:] == ["numpy", "RTL"]
+    assert row["rtl"] == {"cycles_per_token": {90: 1, 95: 2}, "lost": {"gate": 3},
+                          "cycles": {"multiplying": 240, "idle": 40}}  # fmt: skip
+
+
+ROW = {"model": "the bundled model", "parties": ["avx2", "numpy"], "threads": 2, "tokens": 10_000,
+       "of": 10_000, "compared": 1_740_000, "digest": "0123456789abcdef" * 2,
+       "difference": None, "rtl": None, "seconds": 9.0, "commit": "abc", "machine": "2 x M",
+       "date": "2026-01-02"}  # fmt: skip
 
 
 def test_the_table(monkeypatch):
-    stored = {"results": [ROW, ROW | {"gates": True, "difference": "gates: token 2, x"}]}
-    monkeypatch.setattr(engine_tables, "load", lambda name: stored)
-    text = made("engine-digests")
+    stored = {
+        "results": [ROW, ROW | {"parties": ["avx512", "RTL"], "difference": "RTL: token 2, x"}]
+    }
+    monkeypatch.setattr(digests_tables, "load", lambda name: stored)
+    text = made("digests")
     assert (
-        "| the bundled model | numpy reference | 2 | 10,000 | 1,740,000 | none "
-        "| `0123456789abcdef` |"
+        "| the bundled model | AVX2, numpy | 10,000 | 1,740,000 | none | `0123456789abcdef` |"
     ) in text
-    assert "| numpy reference, gates (simulated) | 2 | 10,000 | 1,740,000 | gates: token 2, x" in (
-        text
-    )
-    assert "`python -m bench.digests` on 2 x M" in text
+    assert "| AVX-512, RTL (simulated) | 10,000 | 1,740,000 | RTL: token 2, x" in text
+    assert "`python -m bench.digests --build build` on 2 x M" in text
+
+
+def test_tables_of_the_rtl_are_of_the_longest_run(monkeypatch):
+    rtl = {"cycles_per_token": {"90": 1, "95": 9_999}, "lost": {},
+           "cycles": {"multiplying": 800_000, "idle": 149_995}}  # fmt: skip
+    stored = {"results": [ROW, ROW | {"rtl": rtl}, ROW | {"tokens": 10, "rtl": {}}]}
+    monkeypatch.setattr(digests_tables, "load", lambda name: stored)
+    assert "| 90 | 1 |\n| 95 | 9,999 |" in made("cycles-by-position")
+    text = made("cycles")
+    assert "| multiplying | 80 | 84.2 |\n| idle | 15 | 15.8 |\n| total | 95 | 100 |" in text
+
+
+def test_without_a_run_of_the_rtl_there_is_no_table_of_it(monkeypatch):
+    monkeypatch.setattr(digests_tables, "load", lambda name: {"results": [ROW]})
+    with pytest.raises(NotRun):
+        digests_tables.longest()
 
 
 def test_a_row_replaces_the_one_of_the_same_run(monkeypatch, tmp_path):
     written = []
     monkeypatch.setattr(digests, "RESULTS", tmp_path)
     monkeypatch.setattr(digests, "write_results", lambda *given: written.append(given[2]))
-    (tmp_path / "digests.json").write_text('{"results": [{"model": "b", "gates": false, '
-                                           '"threads": 2, "tokens": 1}]}')  # fmt: skip
-    keep({"model": "b", "gates": False, "threads": 2, "tokens": 7})
-    keep({"model": "a", "gates": False, "threads": 2, "tokens": 9})
+    (tmp_path / "digests.json").write_text('{"results": [{"model": "b", "tokens": 1}]}')
+    keep({"model": "b", "tokens": 7})
+    keep({"model": "a", "tokens": 9})
     assert [[r["tokens"] for r in rows] for rows in written] == [[7], [9, 1]]
 
 

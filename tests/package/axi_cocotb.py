@@ -111,7 +111,15 @@ class Machine:
         await self.write("control", 1)
 
     async def token(self, token: int, position: int) -> str:
-        """Run one token; the hash of its logits."""
+        """Run one token; the hash of its logits.
+
+        Where the state lies twice, the copy that the last token wrote is read now.
+        """
+        if position:
+            read, written = self.at["slot_read_0"], self.at["slot_write_0"]
+            before, after = [await self.host.read_qword(at) for at in (read, written)]
+            await self.host.write_qword(read, after)
+            await self.host.write_qword(written, before)
         await self.write("token", token)
         await self.write("chain", 0)
         await self.write("position", position)

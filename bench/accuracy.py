@@ -22,6 +22,7 @@ from lightmamba.quantize.outliers import make_outlier_twin
 from lightmamba.quantize.recipe import QuantizeActivations, QuantizeHead
 from lightmamba.reference import FloatModel
 
+MODELS = ("bundled", "outliers", "hybrid")
 WIDTHS = ("w8a8", "w4a8", "w4a4")
 METHODS = ("rtn", "rtn32", "smoothquant", "osplus", "ours")
 
@@ -93,11 +94,18 @@ def compared(
     }
 
 
+def place(row: dict[str, Any]) -> tuple[int, ...]:
+    """Place of a row in the results file: by model and method, the fewest bits first."""
+    listed = (MODELS, METHODS, WIDTHS[::-1])
+    keys = ("model", "method", "width")
+    return tuple(each.index(row[key]) for each, key in zip(listed, keys, strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=WIDTHS, help="widths")
     parser.add_argument("--methods", nargs="*", default=METHODS)
-    parser.add_argument("--models", nargs="*", default=("bundled", "outliers", "hybrid"))
+    parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="accuracy", help="of the results file")
@@ -110,7 +118,7 @@ def main() -> None:
                 row |= {"method": method, "width": width, "commit": commit()}
                 key = model, method, width
                 rows = [r for r in rows if (r["model"], r["method"], r["width"]) != key]
-                rows.append(row)
+                rows = sorted([*rows, row], key=place)
                 print(
                     f"{model:9} {method:12} {width}  {row['ratio']:.4f} x ± "
                     f"{row['ratio_standard_error']:.4f}  KL {row['kl']:.4f}  top-1 "

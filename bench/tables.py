@@ -62,7 +62,6 @@ def summary() -> str:
     """The recipes on the bundled model, for the README."""
     record = load("accuracy")
     ours = [r for r in record["results"] if r["method"] == "ours" and r["model"] == "bundled"]
-    ours.sort(key=lambda r: ("w4a4", "w4a8", "w8a8").index(r["width"]))
     first = ours[0]
     rows = [["float (bf16 weights)", f"{first['reference_perplexity']:.2f}", "1", "0", "1", ""]]
     for r in ours:

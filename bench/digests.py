@@ -11,8 +11,6 @@ goes on, so an interrupted run says how far it came.
 """
 
 import argparse
-import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,12 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import RESULTS, commit, machine, write_results
+from bench.common import commit, kept_rows, machine, write_results
 from bench.engine_files import our_file
 from lightmamba.arch.artifact import MODEL
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.engine import Difference, Digests, Engine, first_difference
+from lightmamba.files import sha256_of
 from lightmamba.native import usable_isas
 from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.sim import open_twin
@@ -221,16 +220,14 @@ class Rtl:
             self.lost.update(step.lost)
 
     def counted(self) -> dict[str, Any]:
-        """What the results file keeps."""
+        """Counts for the results file."""
         return {"cycles_per_token": dict(sorted(self.cycles.items())),
                 "cycles": dict(self.stalls), "lost": dict(+self.lost)}  # fmt: skip
 
 
 def keep(row: dict[str, Any]) -> None:
     """Put a row into the results file, in the place of that of the same model."""
-    path = RESULTS / "digests.json"
-    old = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else []
-    rows = {r["model"]: r for r in [*old, row]}
+    rows = {r["model"]: r for r in [*kept_rows("digests"), row]}
     write_results("digests", "python -m bench.digests", [rows[k] for k in sorted(rows)])
 
 
@@ -262,16 +259,12 @@ def opened(args: argparse.Namespace) -> tuple[str, QuantizedModel]:
         model = open_model(artifact)
         shapes = [name for name, config in SHAPES.items() if config == model.config]
         named = shapes[0] if shapes else "a model"
-        if MODEL in artifact.files and artifact.files[MODEL].sha256 == _sha256(demo_file()):
+        if MODEL in artifact.files and artifact.files[MODEL].sha256 == sha256_of(demo_file()):
             named = BUNDLED
         return f"{named} on `{artifact.target.name}`", model
     if args.shape is not None:
         return f"{args.shape}, random weights", load(our_file(args.shape, cache=args.cache))
     return BUNDLED, load(demo_file())
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -273,9 +273,9 @@ def without_prose(source: str) -> str:
             line, column = token.start
             lines[line - 1] = lines[line - 1][:column]
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
-            node
-        ):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        if ast.get_docstring(node) is not None:
             first = node.body[0]
             for line in range(first.lineno - 1, first.end_lineno or first.lineno):
                 lines[line] = ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench import digests, digests_tables
+from bench import common, digests, digests_tables
 from bench.digests import Party, Pieces, chain, keep, parties
 from bench.markdown import NotRun
 from bench.tables import made
@@ -187,7 +187,7 @@ def test_without_a_run_of_the_rtl_there_is_no_table_of_it(monkeypatch):
 
 def test_a_row_replaces_the_one_of_the_same_run(monkeypatch, tmp_path):
     written = []
-    monkeypatch.setattr(digests, "RESULTS", tmp_path)
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
     monkeypatch.setattr(digests, "write_results", lambda *given: written.append(given[2]))
     (tmp_path / "digests.json").write_text('{"results": [{"model": "b", "tokens": 1}]}')
     keep({"model": "b", "tokens": 7})

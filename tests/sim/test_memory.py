@@ -196,7 +196,7 @@ def test_broken_rules_end_the_run(mode: int, source: int, message: str):
 def test_a_read_of_what_is_being_written_ends_the_run(latency: int):
     """AXI orders no read behind a write that is not answered, although this memory does.
 
-    The copier reads what it has written so many beats before, which is answered by then or not.
+    The copier reads what it wrote ``behind`` beats earlier: that write has been answered, or not.
     """
     for behind, answered in ((1100, True), (600, False)):
         sim = simulator(replace(LANE, latency=latency))

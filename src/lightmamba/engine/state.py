@@ -261,9 +261,7 @@ class State:
         """Make a sequence one that has not begun, with ``pages`` from :meth:`room` if given."""
         self.data[row], self.position[row] = 0, 0
         self.record.accept(row, 0)
-        self.drop(row)
-        if pages is not None:
-            self.pages[row] = pages
+        self.pages[row] = self.room(0) if pages is None else pages
 
     def room(self, tokens: int) -> Pages:
         """Empty pages for the tokens of a sequence that begins."""
@@ -273,7 +271,7 @@ class State:
 
     def drop(self, row: int) -> None:
         """Free what grew with the tokens of a sequence, which is then to be cleared or put."""
-        self.pages[row] = Pages(self.layout.page)
+        self.pages[row] = self.room(0)
 
     def put(self, row: int, one: "State", room: int = 0) -> None:
         """Copy the sequence of the state ``one`` into a row, with space for ``room`` tokens."""

@@ -161,8 +161,7 @@ class EngineBackend:
 
     def begin(self, slot: int, room: int) -> None:
         """Zero a slot's state, and reserve its pages."""
-        self._state.clear(slot)
-        self._state.reserve(slot, room)
+        self._state.clear(slot, self._state.room(room))
 
     def run(self, work: Pass) -> NDArray[np.int32]:
         """Run a pass; the engine cuts one that is longer than what stays in the cache."""

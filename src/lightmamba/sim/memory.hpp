@@ -106,8 +106,8 @@ private:
     std::string text_;
 };
 
-// Bytes that ports are writing: from the address of a burst to the answer. AXI promises nothing of a
-// read that is asked for in between, in whatever order a channel of ours serves the two.
+// Bytes that ports are writing: from the address of a burst to its answer. AXI does not say what a
+// read of them returns that is issued in between, although the channels here serve both in order.
 class Unanswered {
 public:
     void add(const void* port, const uint8_t* begin, uint64_t bytes) {
@@ -137,7 +137,7 @@ private:
         const uint8_t *begin, *end;
     };
 
-    std::vector<Burst> bursts_;  // few, so that they are gone through
+    std::vector<Burst> bursts_;  // few, so a linear search is fast
 };
 
 // Regions of memory, each anonymous or a private copy of a file.

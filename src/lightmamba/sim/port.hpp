@@ -179,7 +179,7 @@ private:
         uint8_t* data;  // null: in no memory
     };
 
-    // Memory of a burst, and the channel that has it: the first one that is tried where none has.
+    // Memory of a burst, and the channel that has it; without one, the channel that was tried first.
     Found find(const Burst& burst, size_t first = 0) const {
         for (size_t n = 0; n < channels_.size(); ++n) {
             const size_t place = (first + n) % channels_.size();

@@ -1,6 +1,6 @@
 """The machine of the target ecp5 through yosys and nextpnr, whole or block by block.
 
-    python -m bench.placed [BLOCK ...] [--whole] [--flow ecp5 | gowin]
+    python -m bench.placed [BLOCK ...] [--whole]
 
 Each block that holds no other is placed and routed alone, in a frame of registers, which says what
 its own logic allows; the whole machine adds the ways between blocks. Without names, the blocks that
@@ -17,13 +17,12 @@ from bench.common import RESULTS, commit, write_results
 from bench.synth import PLACED, machines
 from lightmamba.errors import InputError
 from lightmamba.rtl.top import to_verilog
-from lightmamba.synth import ecp5, gowin
+from lightmamba.synth import place
+from lightmamba.synth.ecp5 import LIMIT_S
 from lightmamba.synth.hierarchy import TOP, Block, blocks, whole
-from lightmamba.synth.placed import Unrouted
 
-COMMANDS = {"ecp5": "python -m bench.placed", "gowin": "python -m bench.placed --flow gowin"}
+COMMAND = "python -m bench.placed"
 WHOLE = "machine"
-FLOWS = {"ecp5": ecp5, "gowin": gowin}
 
 
 def parts(verilog: str, top: str) -> dict[str, Block]:
@@ -35,14 +34,12 @@ def parts(verilog: str, top: str) -> dict[str, Block]:
     return {b.name: b for b in distinct.values()} | {WHOLE: whole(verilog, top)}
 
 
-def measure(name: str, block: Block, flow: str, limit_s: float) -> dict[str, Any]:
+def measure(name: str, block: Block, limit_s: float) -> dict[str, Any]:
     """Place and route one; without a frequency where nextpnr finds no way, or none in time."""
     begin = time.perf_counter()
     row: dict[str, Any] = {"block": name, "of": fingerprint(block), "commit": commit()}
     try:
-        row |= FLOWS[flow].place(block.verilog, TOP, limit_s=limit_s).as_dict()
-    except Unrouted as error:
-        row |= {"fmax_mhz": None, "error": str(error), **error.found}
+        row |= place(block.verilog, TOP, limit_s=limit_s).as_dict()
     except InputError as error:
         row |= {"fmax_mhz": None, "error": str(error)}
     return row | {"seconds": time.perf_counter() - begin}
@@ -58,14 +55,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("block", nargs="*", help="name of a block (those that changed)")
     parser.add_argument("--whole", action="store_true", help="the machine too, which takes an hour")
-    parser.add_argument("--flow", choices=FLOWS, default="ecp5", help="the device (ecp5)")
-    parser.add_argument("--limit", type=float, help="seconds for nextpnr (the flow's own)")
+    parser.add_argument(
+        "--limit", type=float, default=LIMIT_S, help=f"seconds for nextpnr (default: {LIMIT_S:g})"
+    )
     args = parser.parse_args()
-    limit_s = FLOWS[args.flow].LIMIT_S if args.limit is None else args.limit
     known = parts(to_verilog(machines()[PLACED]), "lightmamba")
     if unknown := set(args.block) - set(known):
         raise SystemExit(f"there is no block {min(unknown)}; there are {', '.join(known)}")
-    path = RESULTS / f"{args.flow}.json"
+    path = RESULTS / "ecp5.json"
     rows = json.loads(path.read_text())["results"] if path.is_file() else []
     rows = [row for row in rows if row["block"] in known]
     done = {row["block"]: row["of"] for row in rows}
@@ -73,10 +70,10 @@ def main() -> None:
     for name in sorted(wanted, key=lambda n: len(known[n].verilog)):
         if name == WHOLE and not (args.whole or args.block):
             continue
-        row = measure(name, known[name], args.flow, limit_s)
+        row = measure(name, known[name], args.limit)
         rows = [r for r in rows if r["block"] != name] + [row]
         print(f"{name:32} {row['fmax_mhz'] or 0:6.1f} MHz {row['seconds']:6.0f} s", flush=True)
-        write_results(args.flow, COMMANDS[args.flow], rows)
+        write_results("ecp5", COMMAND, rows)
 
 
 if __name__ == "__main__":

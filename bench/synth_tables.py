@@ -86,24 +86,6 @@ def ecp5() -> str:
     return lines(header, body) + foot(record)
 
 
-def gowin() -> str:
-    """Place and route on the GW5AST-138, and of the device."""
-    record = load("gowin")
-    body = []
-    for r in sorted(record["results"], key=lambda r: (r["block"] == WHOLE, r["fmax_mhz"] or 0)):
-        mhz = f"{r['fmax_mhz']:.1f}" if r["fmax_mhz"] else "not routed"
-        counts = [f"{r[cell]:,}" for cell in ("lut", "lut_through", "ff", "dsp", "bram")]
-        body.append([r["block"], *counts, mhz])
-        if "available" in r and r["block"] == WHOLE:
-            has = r["available"]
-            shares = [100 * r[cell] / has[cell.removesuffix("_through")]
-                      for cell in ("lut", "lut_through", "ff", "dsp", "bram")]  # fmt: skip
-            body.append(["of the device", *(f"{share:.0f} %" for share in shares), ""])
-    header = ["GW5AST-138, C1/I0 (placed and routed)", "LUT4 and carry", "LUT before FF", "FF",
-              "multiplier blocks", "BRAM (18 kbit)", "MHz, multipliers not timed"]  # fmt: skip
-    return lines(header, body) + foot(record)
-
-
 def model() -> str:
     """Synthesized and predicted."""
     record = load("synth")
@@ -124,6 +106,5 @@ SYNTH: dict[str, Callable[[], str]] = {
     "synth-u280-t4": partial(whole, "u280-t4, mamba2-2.7b", "u280-t4"),
     "synth-machines": machines,
     "synth-ecp5": ecp5,
-    "synth-gowin": gowin,
     "synth-model": model,
 }

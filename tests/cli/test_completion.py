@@ -60,7 +60,7 @@ def test_verbs_options_names_and_files(shell, folder):
     assert asked(shell, folder, "lightmamba ") >= set(VERBS)
     assert asked(shell, folder, "lightmamba comp") == {"compile", "completion"}
     assert asked(shell, folder, "lightmamba generate --to") == {"--top-k", "--top-p"}
-    assert asked(shell, folder, "lightmamba synth --flow ") == {"xcup", "ecp5", "gowin"}
+    assert asked(shell, folder, "lightmamba synth --flow ") == {"xcup", "ecp5"}
     assert asked(shell, folder, "lightmamba package b --board kv") == {"kv260"}
     assert asked(shell, folder, "lightmamba quantize bundled -o my") == {"my.safetensors"}
     assert asked(shell, folder, "lightmamba evaluate bundled --text mi") == {"mine"}  # to go into

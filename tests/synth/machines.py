@@ -9,11 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.errors import InputError
 from lightmamba.rtl.verilog import written
-from lightmamba.synth.tools import find_gowin, find_nextpnr, find_yosys
+from lightmamba.synth.tools import find_nextpnr, find_yosys
 
-__all__ = [
-    "Adder", "Machine", "Store", "needs_gowin", "needs_nextpnr", "needs_yosys", "text",
-]  # fmt: skip
+__all__ = ["Adder", "Machine", "Store", "needs_nextpnr", "needs_yosys", "text"]
 
 
 def _missing(find: Any) -> str:
@@ -29,14 +27,6 @@ needs_nextpnr = pytest.mark.skipif(
     bool(_missing(find_yosys) + _missing(find_nextpnr)),
     reason=_missing(find_yosys) or _missing(find_nextpnr),
 )
-
-
-def _gowin() -> None:
-    find_yosys(gowin=True)
-    find_gowin()
-
-
-needs_gowin = pytest.mark.skipif(bool(_missing(_gowin)), reason=_missing(_gowin))
 
 
 class Adder(wiring.Component):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 TOP = "lightmamba"  # as compile names it
-FLOWS = ("xcup", "ecp5", "gowin")
+FLOWS = ("xcup", "ecp5")
 CELLS = ("lut", "ff", "dsp", "bram", "uram")
 
 
@@ -19,16 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("build", metavar="BUILD", help="folder that compile made")
     parser.add_argument("--flow", default=FLOWS[0],
                         help="xcup: UltraScale+, area and longest path of every block; "
-                             "ecp5: an ECP5-85, gowin: a GW5AST-138, placed and routed (xcup)",
-                        )  # fmt: skip
+                             "ecp5: an ECP5-85, placed and routed (default: xcup)")  # fmt: skip
     parser.add_argument(
         "--flat",
         action="store_true",
         help="xcup: synthesize everything as one block; small designs only",
     )
     parser.add_argument("--goal", type=float, metavar="MHZ",
-                        help="ecp5, gowin: clock target of the router (125)")  # fmt: skip
-    parser.add_argument("--seed", type=int, help="ecp5, gowin: seed of the placement (1)")
+                        help="ecp5: clock target of the router (default: 125)")  # fmt: skip
+    parser.add_argument("--seed", type=int, help="ecp5: seed of the placement (default: 1)")
     parser.add_argument("--cache", type=Path, help="xcup: folder for the results of blocks")
 
 
@@ -39,10 +38,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.flow not in FLOWS:
         raise InputError(f"--flow must be one of {', '.join(FLOWS)}, not {args.flow}")
     if args.flow == "xcup" and (args.goal is not None or args.seed is not None):
-        raise InputError("--goal and --seed are for --flow ecp5 and gowin; xcup does not place")
+        raise InputError("--goal and --seed are for --flow ecp5; xcup does not place")
     if args.flow != "xcup" and (args.flat or args.cache):
         raise InputError(
-            f"--flat and --cache are for --flow xcup; {args.flow} is flat, and not kept"
+            "--flat and --cache are for --flow xcup; ecp5 is flat, and its result is not cached"
         )
     if args.goal is not None and not args.goal > 0:
         raise InputError(f"--goal must be above 0, not {args.goal}; try 125")
@@ -73,14 +72,11 @@ def _xcup(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
 
 def _placed(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
     from lightmamba.cli.show import working
-    from lightmamba.synth import place, place_gowin
+    from lightmamba.synth import place
 
-    run_flow, takes = {
-        "ecp5": (place, "ten minutes or so"), "gowin": (place_gowin, "an hour or so")
-    }[args.flow]  # fmt: skip
     goal = 125.0 if args.goal is None else args.goal
-    with working(f"yosys and nextpnr ({takes})"):
-        return run_flow(
+    with working("yosys and nextpnr (about ten minutes)"):
+        return place(
             verilog, TOP, goal_mhz=goal, seed=1 if args.seed is None else args.seed
         ).as_dict()
 
@@ -112,16 +108,4 @@ def _show(result: dict[str, Any], device: "Resources | None") -> None:
          for cell in CELLS],
     )  # fmt: skip
     fields("speed", {key: result[key] for key in ("path_ns", "lut_levels", "fmax_mhz")})
-    if untimed := result.get("untimed"):
-        print(_left_out(untimed))
     print("\n".join(["longest path:", *(f"  {step}" for step in result["path"])]))
-
-
-def _left_out(untimed: dict[str, Any]) -> str:
-    """What the frequency leaves out, in words."""
-    return (
-        f"not timed: {untimed['about']}. There are {untimed['multipliers']}; "
-        f"{untimed['operand_bits_behind_logic']} of {untimed['operand_bits']} operand bits come "
-        f"through logic, {untimed['product_bits_into_logic']} of {untimed['product_bits']} product "
-        f"bits go into logic, and that logic is not timed either."
-    )

@@ -6,10 +6,9 @@ in, and so does :func:`absorb`: those that are always enabled and begin at 0, as
 """
 
 from collections import defaultdict
-from collections.abc import Collection
 from typing import Any
 
-__all__ = ["absorb", "last_bit", "name_registers"]
+__all__ = ["FF", "absorb", "last_bit", "name_registers"]
 
 FF, MULTIPLIER, RAM = "TRELLIS_FF", "MULT18X18D", "DP16KD"
 OPERANDS = {"A": 18, "B": 18}
@@ -183,11 +182,8 @@ def absorb(netlist: dict[str, Any], top: str, fixed: tuple[str, ...] = ()) -> No
                 _ram(known, name, side)
 
 
-def name_registers(netlist: dict[str, Any], top: str, registers: Collection[str] = (FF,)) -> None:
-    """Name registers of the module ``top`` after the signals that they hold, in place.
-
-    ``registers`` are the types of cells that count as such; their output is ``Q``.
-    """
+def name_registers(netlist: dict[str, Any], top: str) -> None:
+    """Name registers of the module ``top`` after the signals that they hold, in place."""
     module = netlist["modules"][top]
     names: dict[Any, str] = {}
     for net, about in sorted(module["netnames"].items(), key=lambda item: -len(item[0])):
@@ -196,8 +192,7 @@ def name_registers(netlist: dict[str, Any], top: str, registers: Collection[str]
             names |= {bit: f"{net}[{n}]" if bits[1:] else net for n, bit in enumerate(bits)}
     cells, module["cells"] = module["cells"], {}
     for old, cell in cells.items():
-        known = cell["type"] in registers
-        name = names.get(cell["connections"]["Q"][0], old) if known else old
+        name = names.get(cell["connections"]["Q"][0], old) if cell["type"] == FF else old
         module["cells"][old if name in module["cells"] or name in cells else name] = cell
 
 

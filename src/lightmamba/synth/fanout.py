@@ -8,43 +8,20 @@ copy for a few readers (:func:`spread`). The global reset uses a global network 
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from lightmamba.synth.absorb import last_bit
+from lightmamba.synth.absorb import FF, last_bit
 
-__all__ = ["ECP5", "Family", "lift", "spread"]
+__all__ = ["lift", "spread"]
 
+LOGIC = ("LUT4", "PFUMX", "L6MUX21", "CCU2C")  # cells without memory
+SHARED = ("CLK", "LSR", "CE", "WCK", "WRE")  # pins that a tile has few wires for
 DEPTH = 2  # cells of logic that are looked through
 Pin = tuple[str, str, int]  # cell, port, index
 
 
-@dataclass(frozen=True)
-class Family:
-    """Names of a family's cells.
-
-    Parameters
-    ----------
-    registers : tuple of str
-        Cells that are flip-flops; their output is ``Q``.
-    logic : tuple of str
-        Cells without memory.
-    shared : tuple of str
-        Pins that a tile has few wires for.
-    """
-
-    registers: tuple[str, ...]
-    logic: tuple[str, ...]
-    shared: tuple[str, ...]
-
-
-ECP5 = Family(
-    ("TRELLIS_FF",), ("LUT4", "PFUMX", "L6MUX21", "CCU2C"), ("CLK", "LSR", "CE", "WCK", "WRE")
-)
-
-
-def spread(netlist: dict[str, Any], top: str, most: int = 64, family: Family = ECP5) -> int:
+def spread(netlist: dict[str, Any], top: str, most: int = 64) -> int:
     """Give no register of the module ``top`` more than about ``most`` readers, in place.
 
     Readers stay together that read the same other signals. Pins that a tile shares stay with the
@@ -65,22 +42,22 @@ def spread(netlist: dict[str, Any], top: str, most: int = 64, family: Family = E
             for n, bit in enumerate(bits):
                 if cell["port_directions"][port] == "output":
                     driver[bit] = name
-                elif not isinstance(bit, str) and port not in family.shared:
+                elif not isinstance(bit, str) and port not in SHARED:
                     readers[bit].append((name, port, n))
 
     def belongs(name: str, depth: int = DEPTH) -> str:
         """Signal that a cell has most to do with."""
         cell = cells[name]
-        if cell["type"] not in family.logic:
+        if cell["type"] not in LOGIC:
             return name
         found = []
         for port, bits in cell["connections"].items():
             for bit in bits:
                 if cell["port_directions"][port] == "output" or bit not in driver:
                     continue
-                if len(readers[bit]) <= most and cells[driver[bit]]["type"] not in family.logic:
+                if len(readers[bit]) <= most and cells[driver[bit]]["type"] not in LOGIC:
                     found.append(driver[bit])
-                elif depth and cells[driver[bit]]["type"] in family.logic:
+                elif depth and cells[driver[bit]]["type"] in LOGIC:
                     found.append(belongs(driver[bit], depth - 1))
         return min((f for f in found if f), key=_order, default="")
 
@@ -89,7 +66,7 @@ def spread(netlist: dict[str, Any], top: str, most: int = 64, family: Family = E
     places = {cell: belongs(cell) for _, pins in many for cell, _, _ in pins}
     for bit, pins in many:
         name = driver.get(bit, "")
-        if name not in cells or cells[name]["type"] not in family.registers:
+        if name not in cells or cells[name]["type"] != FF:
             continue
         pins.sort(key=lambda pin: (_order(places[pin[0]]), pin))
         parts: list[list[Pin]] = [[]]

@@ -1,8 +1,8 @@
-"""What nextpnr says of a design that it placed and routed."""
+"""The report of nextpnr on a design that it placed and routed."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,7 @@ from lightmamba.errors import InputError
 from lightmamba.synth.result import LongestPath, cells
 from lightmamba.synth.tools import Tool
 
-__all__ = ["Placed", "Unrouted", "amount_of", "fmax_of", "path_of", "route"]
-
-
-class Unrouted(InputError):
-    """A design that was synthesized, but neither placed nor routed.
-
-    Parameters
-    ----------
-    said : str
-    found : dict
-        Its cells, by the names of the command line.
-    """
-
-    def __init__(self, said: str, found: Mapping[str, int]) -> None:
-        super().__init__(said)
-        self.found = dict(found)
+__all__ = ["Placed", "amount_of", "fmax_of", "path_of", "route"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +31,6 @@ class Placed:
         After routing, with routing.
     frame : Amount
         What the frame took.
-    through : int
-        LUTs that only pass a signal on to a flip-flop, which ``amount`` does not count.
-    untimed : dict
-        What ``fmax_mhz`` and ``path`` leave out; empty where nextpnr has times of every cell.
     """
 
     tools: str
@@ -58,19 +39,15 @@ class Placed:
     fmax_mhz: float
     path: LongestPath
     frame: Amount
-    through: int = 0
-    untimed: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, by the names of the command line."""
         return {
             **cells(self.amount),
-            "lut_through": self.through,
             "path_ns": self.path.ns,
             "lut_levels": sum(step.startswith("logic") for step in self.path.cells),
             "path": list(self.path.cells),
             "fmax_mhz": self.fmax_mhz,
-            "untimed": dict(self.untimed),
             "tool": self.tools,
             "available": cells(self.available),
             "frame": cells(self.frame),

@@ -221,7 +221,7 @@ def test_weights_that_are_no_numbers_end_a_run_in_the_middle(run, places):
 
 @pytest.mark.parametrize("name", ["torch", "matplotlib"])
 def test_a_missing_extra_is_named(run, places, monkeypatch, name):
-    for module in ("cli.plot", "checkpoint", "quantize", "reference"):
+    for module in ("plots.style", "plots.ranges", "checkpoint", "quantize", "reference"):
         monkeypatch.delitem(sys.modules, f"lightmamba.{module}", raising=False)
     monkeypatch.setitem(sys.modules, name, None)
     said = run("inspect", places["ck"], "--plot", places["bad"] / "x.png")

@@ -5,7 +5,7 @@ from lightmamba.compiler import plan
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.estimate import Amount, Energy, Estimate
-from lightmamba.explore.objectives import chosen
+from lightmamba.estimate.objectives import chosen
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.scheme import Scheme
 from lightmamba.explore.space import Space

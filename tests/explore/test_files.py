@@ -7,10 +7,11 @@ import pytest
 
 from lightmamba.arch.target import Channel, Target, target_names
 from lightmamba.errors import InputError
+from lightmamba.estimate.objectives import front
 from lightmamba.explore.files import check_folder, to_toml, write
-from lightmamba.explore.objectives import front
-from lightmamba.explore.picture import draw
 from lightmamba.explore.study import Search, open_study
+from lightmamba.plots.front import front_figure
+from lightmamba.plots.style import png
 from tests.explore.standin import problem
 
 TRIALS = 40
@@ -102,7 +103,9 @@ def test_a_picture(found, tmp_path, energy):
             {k: v for k, v in p.items() if k != "tokens_per_joule"} for p in content["points"]
         ]
         content["best"] = {"tokens_per_second": content["points"][0]["name"]}
-    draw(tmp_path / "front.png", content)
-    data = (tmp_path / "front.png").read_bytes()
-    assert data.startswith(b"\x89PNG")
-    assert (int.from_bytes(data[16:20]) > 1000) == energy  # pixels: two panels, or one
+    figure = front_figure(content)
+    assert len(figure.axes) == (2 if energy else 1)
+    named = {text.get_text() for text in figure.axes[0].texts}
+    assert named == set(content["best"].values())
+    png(figure, tmp_path / "front.png")
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from lightmamba.errors import InputError
-from lightmamba.explore.objectives import dominates
+from lightmamba.estimate.objectives import dominates
 from lightmamba.explore.study import Search, claim, open_study, remember
 from tests.explore.standin import estimate, problem, target
 

@@ -1,6 +1,7 @@
 """Reports whose every number is made up."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,13 +11,13 @@ from lightmamba.compiler import plan
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Amount, Energy, Estimate
 from lightmamba.formats import Formats
+from lightmamba.plots.ranges import Panel
 from lightmamba.report import Made, Report, Subject, paper
 from lightmamba.report.contents import (
     Accuracy,
     Front,
     FrontPoint,
     Outliers,
-    Panel,
     Score,
     Synthesis,
 )
@@ -114,7 +115,16 @@ def full() -> Report:
         )
         for n in (1, 2, 4, 8, 16)
     )
-    tried = tuple({**p.values, "device_share": 0.1 + p.values["device_share"]} for p in points)
+    found: list[dict[str, Any]] = [
+        {"name": p.name.partition(":")[0], "scheme": "w4a4", **p.values} for p in points
+    ]
+    content = {
+        "base_target": "u280",
+        "points": found,
+        "tried": [one | {"device_share": 0.1 + one["device_share"]} for one in found],
+        "best": {"tokens_per_second": "p16", "device_share": "p1"},
+        "objectives": [{"name": "tokens_per_second"}, {"name": "device_share"}],
+    }
     return replace(
         base,
         estimate=replace(base.estimate, resources=blocks, energy=energy),
@@ -126,5 +136,5 @@ def full() -> Report:
             "a-checkpoint", 17, panels, {"in_proj": (12.3, 1.4), "out_proj": (9.8, 1.3)}
         ),
         accuracy=(Accuracy("bundled", 27.4781, scores, "Measured by a test, 2026-11-24."),),
-        front=Front(points, "Found by 200 trials, seed 0.", tried),
+        front=Front(points, "Found by 200 trials, seed 0.", content),
     )

@@ -26,6 +26,7 @@ FRONT = {
         {"name": "p1", "scheme": "w4a4", "clock_mhz": 300.0, "tokens_per_second": 99.5,
          "device_share": 0.25, "machine": {"lanes": 8, "port_bits": 256}},
     ],
+    "best": {"tokens_per_second": "p1"},
     "tried": [{"scheme": "w4a4", "tokens_per_second": 50, "device_share": 0.5}],
 }  # fmt: skip
 SYNTHESIS = {
@@ -126,7 +127,7 @@ def test_a_front(write):
     found = read_front(write("front.json", FRONT))
     assert found.points[0].name == "p1: 8 × 256 bits, 300 MHz, W4A4"
     assert found.points[0].values == {"tokens_per_second": 99.5, "device_share": 0.25}
-    assert found.tried == ({"tokens_per_second": 50.0, "device_share": 0.5},)
+    assert found.content == FRONT
 
 
 def test_a_synthesis(write):
@@ -148,6 +149,8 @@ def test_a_synthesis_of_something_else(write):
         ("{", "is not such a file"), ("[1]", "it is no JSON object"), ({}, "lacks the key"),
         (FRONT | {"points": []}, "its front has no points"),
         (FRONT | {"points": [{"name": "p1"}]}, "lacks the key 'machine'"),
+        (FRONT | {"best": {"tokens_per_second": "p9"}}, "there is no point p9"),
+        (FRONT | {"tried": [{"scheme": "w4a4"}]}, "lacks the key 'device_share'"),
     ],
 )  # fmt: skip
 def test_what_is_no_front(write, values, sentence):

@@ -74,8 +74,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.explore_problem import problem_of
     from lightmamba.cli.show import note, progress
     from lightmamba.explore.files import PICTURE, check_folder, write
-    from lightmamba.explore.picture import draw
     from lightmamba.explore.study import Search, claim, open_study
+    from lightmamba.plots.front import front_figure
+    from lightmamba.plots.style import png
 
     start = time.perf_counter()
     _check(args)
@@ -96,11 +97,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         more = {**search.counts(), "base": _base(problem), "accuracy": accuracy,
                 "left_out": left_out, "seed": args.seed}  # fmt: skip
         content = write(search, args.out, more)
-    draw(args.out / PICTURE, content)
+    points = {point["name"]: point for point in content["points"]}
+    figure = front_figure(content)
+    figure.suptitle(
+        f"{content['model']} on the board of {content['base_target']}, estimated: {len(points)} of "
+        f"{content['fitting']} configurations that fit are not beaten", ha="left", x=0,
+    )  # fmt: skip
+    png(figure, args.out / PICTURE)
     if not args.json:
         _show(content, problem)
         print(args.out)
-    points = {point["name"]: point for point in content["points"]}
     return {
         "out": str(args.out),
         **more,
@@ -124,7 +130,7 @@ def _accuracy(
     args: argparse.Namespace, problem: "Problem", others: "list[Scheme]", study: "Study"
 ) -> dict[str, Any]:
     """Measured ratio of each scheme, which the study keeps."""
-    from lightmamba.explore.objectives import OBJECTIVES
+    from lightmamba.estimate.objectives import OBJECTIVES
     from lightmamba.explore.scheme import Scheme
     from lightmamba.explore.study import remember
 

@@ -7,7 +7,7 @@ import lightmamba.estimate
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.errors import InputError
-from lightmamba.explore.objectives import chosen
+from lightmamba.estimate.objectives import chosen
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.explore.space import Space, Value

@@ -170,7 +170,8 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
-    from lightmamba.cli.plot import plot_ranges
+    from lightmamba.plots.ranges import Panel, ranges
+    from lightmamba.plots.style import png
     from lightmamba.quantize.ranges import ranges_of
 
     before, after = ranges_of(checkpoint, args.seed)
@@ -178,7 +179,16 @@ def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
     if layer is None:
         layer = max(range(len(before)), key=lambda i: before[i]["out_proj"].peak)
     name = Path(args.model).resolve().name if Path(args.model).exists() else args.model
-    plot_ranges(args.plot, before[layer], after[layer], f"{name}, layer {layer}")
+    pairs: dict[str, tuple[Panel, Panel]] = {}
+    for part in ("in_proj", "out_proj"):
+        both = [found[layer][part] for found in (before, after)]
+        inputs = [Panel.of(x.activation_max, x.activation_median) for x in both]
+        weights = [Panel.of(x.weight_max) for x in both]
+        pairs |= {f"input of {part}": (inputs[0], inputs[1])}
+        pairs |= {f"weight of {part}": (weights[0], weights[1])}
+    figure = ranges(pairs)
+    figure.suptitle(f"{name}, layer {layer}: magnitudes by channel over their rms", ha="left", x=0)
+    png(figure, args.plot)
     peaks = {}
     for name in ("in_proj", "out_proj"):
         peaks[f"{name} before"] = max(x[name].peak for x in before)

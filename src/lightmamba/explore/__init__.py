@@ -1,6 +1,6 @@
 """Search over targets and formats: what lies on the Pareto front."""
 
-from lightmamba.explore.objectives import OBJECTIVES, Objective, front
+from lightmamba.estimate.objectives import OBJECTIVES, Objective, front
 from lightmamba.explore.problem import Estimator, Problem, Verdict
 from lightmamba.explore.scheme import Scheme
 from lightmamba.explore.space import Candidate, Space

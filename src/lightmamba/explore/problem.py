@@ -10,8 +10,8 @@ from lightmamba.compiler import ORDERS, plan
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
+from lightmamba.estimate.objectives import OBJECTIVES, SPEEDS, Objective, device_share
 from lightmamba.estimate.result import Estimate
-from lightmamba.explore.objectives import OBJECTIVES, SPEEDS, Objective, device_share
 from lightmamba.explore.space import Space, Value
 from lightmamba.formats import Formats
 

@@ -14,8 +14,8 @@ from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.trial import TrialState
 
 from lightmamba.errors import InputError
+from lightmamba.estimate.objectives import front
 from lightmamba.explore.journal import Journal
-from lightmamba.explore.objectives import front
 from lightmamba.explore.problem import Problem, Verdict
 from lightmamba.explore.space import Candidate, Value
 

@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.config import ModelConfig
+from lightmamba.estimate.objectives import device_share
 from lightmamba.estimate.result import Amount, Estimate
 from lightmamba.formats import Formats
+from lightmamba.plots.ranges import Panel
 from lightmamba.report.paper import Paper, Platform, weights
 from lightmamba.sim import Simulation, machine_of
 
 __all__ = [
-    "Accuracy", "Front", "FrontPoint", "Made", "Outliers", "Panel", "Report", "Score", "Subject",
+    "Accuracy", "Front", "FrontPoint", "Made", "Outliers", "Report", "Score", "Subject",
     "Synthesis",
 ]  # fmt: skip
 
@@ -100,25 +99,6 @@ class Synthesis:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Magnitudes at one projection's input, by channel, over their root mean square.
-
-    Parameters
-    ----------
-    largest, median : (channels,)
-        Over all tokens.
-    """
-
-    largest: NDArray[np.float64]
-    median: NDArray[np.float64]
-
-    @property
-    def peak(self) -> float:
-        """The largest of all channels."""
-        return float(self.largest.max())
-
-
-@dataclass(frozen=True)
 class Outliers:
     """One layer of a float checkpoint before and after the rotations.
 
@@ -178,11 +158,17 @@ class FrontPoint:
 
 @dataclass(frozen=True)
 class Front:
-    """Machines that no other one beats, and the figures of all that were tried and fit."""
+    """Configurations that no other one beats.
+
+    Parameters
+    ----------
+    content : mapping
+        What ``front.json`` holds, for the picture.
+    """
 
     points: tuple[FrontPoint, ...]
     origin: str
-    tried: tuple[Mapping[str, float], ...] = ()
+    content: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -210,3 +196,11 @@ class Report:
         """The paper's row for the same model, scheme and board."""
         s = self.subject
         return self.paper.of(s.config, s.target.name, s.scheme)
+
+    @property
+    def share(self) -> dict[str, float]:
+        """Largest share of the device, by the name of the objective, if there is a device."""
+        device = self.subject.target.resources
+        if device is None or not self.estimate.resources:
+            return {}
+        return {"device_share": device_share(self.estimate.total, device)[0]}

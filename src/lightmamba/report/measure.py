@@ -1,11 +1,9 @@
 """Outliers of a float checkpoint, for the page; needs torch."""
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lightmamba.checkpoint import Checkpoint
+from lightmamba.plots.ranges import Panel
 from lightmamba.quantize.ranges import ChannelRanges, ranges_of
-from lightmamba.report.contents import Outliers, Panel
+from lightmamba.report.contents import Outliers
 
 __all__ = ["measure_outliers"]
 
@@ -39,6 +37,4 @@ def measure_outliers(checkpoint: Checkpoint, name: str, seed: int = 0) -> Outlie
 
 
 def _panel(found: ChannelRanges) -> Panel:
-    largest: NDArray[np.float64] = found.activation_max
-    unit = float(np.sqrt((largest**2).mean())) or 1.0
-    return Panel(largest / unit, found.activation_median / unit)
+    return Panel.of(found.activation_max, found.activation_median)

@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass
 
-from lightmamba.report import bars, ranges, rows
+from lightmamba.report import rows
 from lightmamba.report.contents import Report
 from lightmamba.report.figures import figure, percent, plain
-from lightmamba.report.pareto import pareto
-from lightmamba.report.roofline import roofline
 from lightmamba.report.rows import Table
-from lightmamba.report.timeline import timelines
 
 __all__ = ["MISSING", "Big", "missing", "render"]
 
@@ -62,58 +59,22 @@ def render(report: Report) -> str:
     import jinja2  # an extra: the rest of this folder works without
     from markupsafe import Markup
 
+    from lightmamba.plots.style import COLORS
+    from lightmamba.report.pictures import pictures
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lightmamba", "report"), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    pictures = {name: Markup(svg) for name, svg in _pictures(report).items()}
     return environment.get_template("page.html").render(
         report=report, subject=report.subject, made=report.made, estimate=report.estimate,
         simulation=report.simulation, claim=report.claim, paper=report.paper,
-        bigs=_bigs(report), pictures=pictures, tables=_tables(report),
+        bigs=_bigs(report), tables=_tables(report),
         accuracy=[(found, rows.accuracy(found)) for found in report.accuracy],
         left_out=[MISSING[name] for name in missing(report)], sources=_sources(report),
+        pictures={name: Markup(svg) for name, svg in pictures(report).items()}, colors=COLORS,
         figure=figure, percent=percent,
     )  # fmt: skip
-
-
-def _pictures(report: Report) -> dict[str, str]:
-    e, sim, claim = report.estimate, report.simulation, report.claim
-    found = {"roofline": roofline(report)}
-    cycles = {"estimated": e.stalls} | ({"simulated": sim.stalls_per_token} if sim else {})
-    found["stalls"] = bars.stalls(cycles)
-    found["passes"] = bars.stalls({mode: e.mode(mode).stalls for mode in e.kinds}, "pass")
-    if (both := timelines(report)) is not None:
-        found["token"], found["layer"] = both
-    amounts = {
-        "estimated": e.total if e.resources else None,
-        "synthesized": report.synthesis.total if report.synthesis else None,
-        "claimed": claim.amount if claim else None,
-    }
-    given = {origin: amount for origin, amount in amounts.items() if amount is not None}
-    if (device := report.subject.target.resources) is not None and len(given) > bool(claim):
-        found["shares"] = bars.shares(device, given)
-    if e.energy is not None:
-        joules = 1 / claim.tokens_per_joule if claim and claim.tokens_per_joule else None
-        found["energy"] = ranges.energy(e.energy, joules)
-    if report.outliers is not None:
-        found["outliers"] = ranges.outliers(report.outliers)
-    if report.front is not None:
-        here = {"tokens_per_second": e.tokens_per_second}
-        found["front"] = pareto(report.front, here | _share(report))
-    return found
-
-
-def _share(report: Report) -> dict[str, float]:
-    """Largest share of the device, if there is one."""
-    device = report.subject.target.resources
-    if device is None or not report.estimate.resources:
-        return {}
-    total = report.estimate.total
-    parts = [
-        getattr(total, cell) / there for cell in bars.CELLS if (there := getattr(device, cell))
-    ]
-    return {"device_share": max(parts)}
 
 
 def _tables(report: Report) -> dict[str, Table]:
@@ -166,7 +127,7 @@ def _bigs(report: Report) -> list[Big]:
         low, likely, high = e.energy.joules
         between = f"between {figure(1 / high, 2)} and {figure(1 / low, 2)}"
         found.append(Big(figure(1 / likely, 2), "tokens per joule", "estimated", between))
-    if share := _share(report):
+    if share := report.share:
         found.append(Big(percent(share["device_share"], 0), "of the device", "estimated"))
     elif sim is not None:
         equal = "all equal to the engine’s" if sim.matches_engine else "the gates differ"

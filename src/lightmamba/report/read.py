@@ -206,11 +206,15 @@ def _front(found: Mapping[str, Any]) -> Front:
     )
     if not points:
         raise ValueError("its front has no points")
-    tried = tuple({key: float(one[key]) for key in keys} for one in found.get("tried", ()))
+    for one in (*found["points"], *found["tried"]):  # what the picture takes of each
+        _ = str(one["scheme"]), float(one["device_share"]), [float(one[key]) for key in keys]
+    named = {str(point["name"]) for point in found["points"]}
+    if unknown := set(found["best"].values()) - named:
+        raise ValueError(f"there is no point {min(unknown)}")
     origin = (
         f"Found by lightmamba explore for {found['model']}, from target {found['base_target']}."
     )
-    return Front(points, origin, tried)
+    return Front(points, origin, found)
 
 
 def _title(point: Mapping[str, Any]) -> str:

@@ -5,18 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lightmamba.arch.counters import CYCLES
+from lightmamba.estimate.objectives import OBJECTIVES, Objective
 from lightmamba.estimate.result import Amount, Energy
-from lightmamba.report.bars import CELLS
 from lightmamba.report.contents import Accuracy, Front, Report, Score
 from lightmamba.report.figures import THIN, bytes_of, figure, percent, plain, signed, spread, whole
-from lightmamba.report.pareto import axes_of
 
 __all__ = [
-    "Row", "Table", "accuracy", "bounds", "claimed_accuracy", "front", "headline", "lanes",
+    "CELLS", "Row", "Table", "accuracy", "bounds", "claimed_accuracy", "front", "headline", "lanes",
     "passes", "resources", "traffic",
 ]  # fmt: skip
 
 NONE = "\u2013"
+CELLS = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM 18k", "uram": "URAM"}
 
 
 @dataclass(frozen=True)
@@ -243,10 +243,16 @@ def claimed_accuracy(report: Report) -> Table:
 
 
 def front(found: Front) -> Table:
-    """Every machine of the front."""
-    axes = axes_of(found)
-    rows = [Row((p.name, *(axis.show(p.values[axis.key]) for axis in axes))) for p in found.points]
-    return Table(("machine", *(axis.words for axis in axes)), rows)
+    """Every configuration of the front, with the figures that all of them have."""
+    shown = [o for o in OBJECTIVES.values() if all(o.key in p.values for p in found.points)]
+    rows = [Row((p.name, *(_figure(o, p.values[o.key]) for o in shown))) for p in found.points]
+    return Table(("configuration", *(o.label for o in shown)), rows)
+
+
+def _figure(objective: Objective, value: float) -> str:
+    if objective.key == "device_share":
+        return percent(value)
+    return figure(value, objective.digits)
 
 
 def _cells(amount: Amount) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lightmamba.errors import InputError
 from lightmamba.estimate import Amount
-from lightmamba.explore.objectives import (
+from lightmamba.estimate.objectives import (
     OBJECTIVES,
     chosen,
     device_share,

@@ -21,6 +21,7 @@ from bench.common import RESULTS, write_results
 from bench.paper_tables import paper_table
 from lightmamba.cli.show import progress
 from lightmamba.errors import InputError
+from lightmamba.store import Record
 from lightmamba.sweep import Entry, Plan, is_done, sweep
 from lightmamba.sweep.table import figures, sentence
 
@@ -83,12 +84,13 @@ def _there(path: Path) -> bool:
     return path.is_file()
 
 
-def result_of(row: Mapping[str, Any]) -> dict[str, Any]:
+def result_of(record: Record) -> dict[str, Any]:
     """What the results file keeps of a cell of the sweep."""
-    found = {name: [f.value, f.error] for name, f in figures(row).items() if f.value is not None}
-    kept = {name: row[name] for name in ("model", "recipe", "kind", "measure", "metric", "status")}
-    kept |= {"figures": found, "seconds": row["seconds"], "code": row["code"]}
-    return kept if is_done(row) else kept | {"error": row["error"]}
+    named = figures(record).items()
+    found = {name: [f.value, f.error] for name, f in named if f.value is not None}
+    kept = {name: record.what[name] for name in ("model", "recipe", "kind", "measure", "metric")}
+    kept |= {"figures": found, "seconds": record.made["seconds"], "code": record.made["code"]}
+    return kept if is_done(record) else kept | {"error": record.values["error"]}
 
 
 def main() -> int:
@@ -118,17 +120,17 @@ def main() -> int:
         with progress("the paper's table") as bar:
             found = sweep(
                 plan, folder, workers=args.workers, address=args.address, threads=args.threads,
-                progress=bar, tell=lambda row: print(_line(row), flush=True),
+                progress=bar, tell=lambda record: print(_line(record), flush=True),
             )  # fmt: skip
     except InputError as error:
         parser.error(str(error))
     results: dict[str, Any] = {
         "limits": {"tokens": plan.tokens, "rows": plan.rows, **plan.calibration},
-        "rows": [result_of(row) for row in found.rows],
+        "rows": [result_of(record) for record in found.records],
     }
     write_results(args.out.stem, _command(args, results["rows"]), results, args.out.parent)
     print(paper_table(results))
-    return 1 if any(not is_done(row) for row in found.rows) else 0
+    return 1 if any(not is_done(record) for record in found.records) else 0
 
 
 def _command(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -140,11 +142,12 @@ def _command(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> str
     return " ".join(words)
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    if not is_done(row):
-        return sentence(row)
-    figure = ", ".join(f"{name} {f}" for name, f in figures(row).items())
-    return f"{row['model']} {row['recipe']}: {figure or 'quantized'} ({row['seconds']:.0f} s)"
+def _line(record: Record) -> str:
+    if not is_done(record):
+        return sentence(record)
+    figure = ", ".join(f"{name} {f}" for name, f in figures(record).items())
+    took = f"{record.made['seconds']:.0f} s"
+    return f"{record.what['model']} {record.what['recipe']}: {figure or 'quantized'} ({took})"
 
 
 if __name__ == "__main__":

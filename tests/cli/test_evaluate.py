@@ -134,17 +134,17 @@ import os, signal, sys
 from lightmamba.cli import main
 from lightmamba.evaluate.journal import Journal
 
-left, write = [int(sys.argv[1])], Journal._append
+left, write = [int(sys.argv[1])], Journal.add
 
 def killed(journal, record):
     left[0] -= 1
     if left[0] == 0:
         with journal.path.open("ab") as file:
-            file.write(b'{"part": "the te')
+            file.write(b'{"key":"1a')
         os.kill(os.getpid(), signal.SIGKILL)
     write(journal, record)
 
-Journal._append = killed
+Journal.add = killed
 main(sys.argv[2:])
 """
 
@@ -171,7 +171,7 @@ def test_killed_and_gone_on(run, world, tasks, tmp_path, against):
     journal = tmp_path / "j.jsonl"
     given += ["--journal", journal]
     sizes = [0]
-    for records in (3, 8, 9):  # the first two are the model and the text
+    for records in (1, 8, 7):  # seven units of the text, then its last five and one of a task
         words = [sys.executable, "-c", KILLED, str(records), *map(str, given)]
         done = subprocess.run(words, capture_output=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
@@ -185,24 +185,23 @@ def test_killed_and_gone_on(run, world, tasks, tmp_path, against):
     assert journal.read_bytes() == finished
 
 
-def test_the_journal_of_another_evaluation(run, world, tasks, tmp_path):
-    journal = ("--journal", tmp_path / "j.jsonl", "--json")
-    given = ("evaluate", world.worded_file, "--text", world.text)
-    assert run(*given, *journal).status == 0
-    assert run(*given, *tasks, *journal).status == 0  # tasks may be added
+def test_a_journal_holds_what_was_found_under_all_that_it_depends_on(run, world, tasks, tmp_path):
+    """Another model, text or option finds nothing there, and adds its own."""
+    path, given = tmp_path / "j.jsonl", ("evaluate", world.worded_file, "--text", world.text)
     (tmp_path / "other.txt").write_text(world.text.read_text()[1:])
-    for words, what in (
-        (("evaluate", world.plain_file, "--ids", world.ids), "file of the model was"),
-        (("evaluate", world.worded, "--text", world.text), "of the model was"),
-        ((*given, "--window", 64), "--window of the text was 1024 there and is 64 here"),
-        ((*given, "--batch", 1), "--batch of the text was not given there and is 1 here"),
-        ((*given, "--against", world.worded), "--against of the text was not given there"),
-        ((*given[:2], "--text", tmp_path / "other.txt"), "ids of the text was"),
-        ((*given, *tasks, "--limit", 1), "rows of the task choices was"),
-    ):
-        assert what in run(*words, *journal).refusal
+    sizes = [0]
+    for words in (
+        given, (*given[:2], *tasks), (*given[:2], *tasks, "--limit", 1),
+        ("evaluate", world.plain_file, "--ids", world.ids), ("evaluate", world.worded, *given[2:]),
+        (*given, "--window", 64), (*given, "--batch", 1), (*given, "--against", world.worded),
+        (*given[:2], "--text", tmp_path / "other.txt"),
+    ):  # fmt: skip
+        for more in (True, False):  # the second time all is there
+            assert run(*words, "--journal", path, "--json").status == 0
+            sizes.append(path.stat().st_size)
+            assert (sizes[-1] > sizes[-2]) == more, words
     said = run(*given, "--journal", world.text)
-    assert "text.txt is no journal of an evaluation" in said.refusal
+    assert "text.txt holds no records of this version" in said.refusal
 
 
 def test_people_get_tables(run, world, tmp_path):

@@ -76,7 +76,9 @@ def test_a_study_goes_on(run, base, measured, tmp_path):
     assert "no: accuracy only" in again.err
     assert (tmp_path / "a/front.json").read_text() == (tmp_path / "b/front.json").read_text()
     other = run(*words, *schemes, "--out", tmp_path / "b", *FEW, "--seed", "1")
-    assert "study is of another search: its seed differs" in other.refusal
+    assert other.status == 0  # another search: its trials are added
+    assert (tmp_path / "a/front.json").read_text() != (tmp_path / "b/front.json").read_text()
+    assert measured[3:] == []
 
 
 def test_a_file_has_its_own_scheme(run, base, world, tmp_path):
@@ -122,8 +124,11 @@ def test_what_does_not_fit_is_left_out(run, base, tmp_path):
         ("demo --target {base} --only lanes", "--only takes a choice and numbers, such as lanes=8"),
         ("demo --target {base} --only wings=2", "wings is not searched on target tiny; searched"),
         ("demo --target {base} --only lanes=100", "lanes must be in 1..64, not 100; so there is"),
-        ("demo --target {base} --study {root}", "cannot keep the study in"),
-        ("demo --target {base} --study {base}", "is no study; give the file of one, or a new one"),
+        (
+            "demo --target {base} --study {root}",
+            "Is a directory; give --study a file in",
+        ),
+        ("demo --target {base} --study {base}", "holds no records of this version"),
     ],
 )
 def test_refusals(run, base, tmp_path, words, sentence):

@@ -34,7 +34,7 @@ def test_a_plan(run, plan, tmp_path):
     assert "refused" in table
     again = run("sweep", plan, "-o", tmp_path / "s", "--workers", 0, "--json").json
     assert (again["kept"], again["done"], again["failed"]) == (4, 0, 0)
-    assert [row["recipe"] for row in again["results"]] == ["w8a8"] * 2 + ["rtn-w4a8"] * 2
+    assert [row["what"]["recipe"] for row in again["results"]] == ["w8a8"] * 2 + ["rtn-w4a8"] * 2
     shown = run("sweep", tmp_path / "s", "--json").json
     assert {row["key"] for row in again["results"]} < {row["key"] for row in shown["results"]}
 
@@ -46,13 +46,13 @@ def test_flags_and_a_comparison(run, world, tmp_path):
         return run("sweep", "-o", tmp_path / name, *cells, "--json").json
 
     one = swept("one")
-    assert [row["result"]["tokens"] for row in one["results"]] == [199, 199]
+    assert [row["values"]["tokens"] for row in one["results"]] == [199, 199]
     swept("two", "--tokens", 300)
     found = run("sweep", tmp_path / "one", "--compare", tmp_path / "two", "--json").json
     assert [(d["recipe"], d["same_inputs"]) for d in found["differences"]] == [
         ("float", False), ("w8a8", False),
     ]  # fmt: skip
-    assert found["differences"][0]["before"] == one["results"][0]["result"]["perplexity"]
+    assert found["differences"][0]["before"] == one["results"][0]["values"]["perplexity"]
     said = run("sweep", tmp_path / "one", "--compare", tmp_path / "two")
     assert said.out.count(" other ") == 2
     assert " same " not in said.out
@@ -68,9 +68,9 @@ def test_a_failure_is_told_and_ends_in_status_1(run, world, tmp_path):
     )
     said = run("sweep", plan, "-o", tmp_path / "s", "--workers", 0, "--json")
     assert said.status == 1
-    rows = {row["kind"]: row for row in json.loads(said.out)["results"]}
+    rows = {row["what"]["kind"]: row["values"] for row in json.loads(said.out)["results"]}
     assert "of the evaluated text occurs in the text" in rows["text"]["error"]
-    assert rows["target"]["status"] == "done"
+    assert "error" not in rows["target"]
     shown = run("sweep", tmp_path / "s")
     assert shown.status == 1
     assert "failed" in (tmp_path / "s" / "table.md").read_text()

@@ -9,7 +9,7 @@ from lightmamba.arch.target import Channel, Target, target_names
 from lightmamba.errors import InputError
 from lightmamba.estimate.objectives import front
 from lightmamba.explore.files import check_folder, to_toml, write
-from lightmamba.explore.study import Search, open_study
+from lightmamba.explore.study import Search
 from lightmamba.plots.front import front_figure
 from lightmamba.plots.style import png
 from tests.explore.standin import problem
@@ -19,10 +19,9 @@ TRIALS = 40
 
 @pytest.fixture(scope="module")
 def found():
-    with open_study(None, 4) as study:
-        search = Search(problem(), study)
-        search.run(TRIALS)
-        yield search
+    search = Search(problem())
+    search.run(TRIALS)
+    return search
 
 
 @pytest.mark.parametrize("name", target_names())

@@ -1,14 +1,12 @@
 """The search: repeatable, resumable, and its front is a front."""
 
-import json
 from dataclasses import replace
 
 import pytest
-from optuna.trial import TrialState
 
-from lightmamba.errors import InputError
 from lightmamba.estimate.objectives import dominates
-from lightmamba.explore.study import Search, claim, open_study, remember
+from lightmamba.explore.study import Search, open_study, remember
+from lightmamba.store import read_store
 from tests.explore.standin import estimate, problem, target
 
 TRIALS = 48  # half as many guesses as random draws
@@ -16,10 +14,14 @@ TRIALS = 48  # half as many guesses as random draws
 
 def search(asked, trials, *, seed=0, path=None):
     """Everything tried, in order."""
-    with open_study(path, len(asked.objectives)) as study:
-        found = Search(asked, study, seed=seed)
+    with open_study(path) as store:
+        found = Search(asked, store, seed=seed)
         found.run(trials)
-        return [(t.number, t.params) for t in study.trials], found.tried, found.front
+        return params(found), found.tried, found.front
+
+
+def params(found):
+    return [(trial.number, trial.params) for trial in found.study.trials]
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +35,17 @@ def test_seed_reproduces(whole):
 
 
 def test_resume_continues_the_count(whole, tmp_path):
-    path = tmp_path / "study"
-    seen = []
-    with open_study(path, 4) as study:
-        Search(problem(), study).run(20, lambda *done: seen.append(done))
+    path, seen = tmp_path / "study", []
+    with open_study(path) as store:
+        Search(problem(), store).run(20, lambda *done: seen.append(done))
     assert seen == [(n, TRIALS - 28) for n in range(1, 21)]
     assert len(search(problem(), 20, path=path)[0]) == 20  # nothing left to do
-    with open_study(path, 4) as study:
-        again = Search(problem(), study)
+    with open_study(path) as store:
+        again = Search(problem(), store)
         again.run(TRIALS, lambda *done: seen.append(done))
         assert again.counts()["trials"] == TRIALS
         assert [n for n, _ in seen] == list(range(1, TRIALS + 1))
-        assert ([(t.number, t.params) for t in study.trials], again.tried, again.front) == whole
+        assert (params(again), again.tried, again.front) == whole
 
 
 def test_an_interrupted_trial_is_tried_again(whole, tmp_path):
@@ -54,17 +55,22 @@ def test_an_interrupted_trial_is_tried_again(whole, tmp_path):
         if done == 20:
             raise KeyboardInterrupt
 
-    with open_study(path, 4) as study, pytest.raises(KeyboardInterrupt):
-        Search(problem(), study).run(TRIALS, stop)
-    with open_study(path, 4) as study:
-        study.ask()  # begun, and the process died
+    with open_study(path) as store, pytest.raises(KeyboardInterrupt):
+        Search(problem(), store).run(TRIALS, stop)
     with path.open("ab") as file:
-        file.write(b'{"op_code": 4, "half')
-    _, tried, front = search(problem(), TRIALS, path=path)
-    assert (tried, front) == whole[1:]
-    with open_study(path, 4) as study:
-        ended = [t.state for t in study.trials if t.state != TrialState.COMPLETE]
-        assert ended == [TrialState.FAIL]
+        file.write(b'{"key":"half')
+    assert search(problem(), TRIALS, path=path) == whole
+    assert len(read_store(path)) == TRIALS
+
+
+def test_what_was_judged_is_not_judged_again(whole, tmp_path):
+    path = tmp_path / "study"
+    search(problem(), TRIALS, path=path)
+
+    def never(*_):
+        raise AssertionError("it was estimated")
+
+    assert search(replace(problem(), estimate=never), TRIALS, path=path) == whole
 
 
 def test_the_front_is_one(whole):
@@ -99,14 +105,12 @@ def test_what_is_refused_is_a_constraint():
     asked = problem()
     asked = replace(asked, space=replace(asked.space, options={
         **asked.space.options, "lanes": (2, 4, 100)}))  # fmt: skip
-    with open_study(None, 4) as study:
-        found = Search(asked, study)
-        found.run(TRIALS)
-        refused = found.counts()["refused"]
-        assert 0 < refused < TRIALS
-        assert {one.candidate.machine.lanes for one in found.tried} == {2, 4}
-        trials = study.get_trials(states=(TrialState.COMPLETE,))
-        assert sum(t.constraints["fits"] > 100 for t in trials) == refused
+    found = Search(asked)
+    found.run(TRIALS)
+    refused = found.counts()["refused"]
+    assert 0 < refused < TRIALS
+    assert {one.candidate.machine.lanes for one in found.tried} == {2, 4}
+    assert sum(trial.constraints["fits"] > 100 for trial in found.study.trials) == refused
 
 
 def test_a_machine_is_estimated_once():
@@ -139,36 +143,17 @@ def test_better_than_random(monkeypatch):
     assert ours > area(search(asked, 80)[2])
 
 
-def test_another_search_is_refused(tmp_path):
+def test_another_search_finds_nothing_and_adds_its_own(whole, tmp_path):
     path = tmp_path / "study"
-    search(problem(), 3, path=path)
-    for asked, seed, what in (
-        (problem(), 1, "seed"),
-        (problem(target(lut=50_000)), 0, "base target"),
-        (problem(fill=0.9), 0, "largest share"),
-        (replace(problem(), measured_on="another"), 0, "accuracy"),
-    ):
-        with (
-            open_study(path, 4) as study,
-            pytest.raises(InputError, match=f"^here is of another search: its .*{what} differs; "),
-        ):
-            claim(study, asked, seed, "here")
-    with pytest.raises(InputError, match="4 objectives, not 2; give the same --objectives"):
-        search(problem(objectives=("speed", "size")), 3, path=path)
-
-
-def test_files_that_are_no_study(tmp_path):
-    path = tmp_path / "study"
-    for text in ("hello\n", "hello", json.dumps({"a": 1}) + "\n", "\xff\n"):
-        path.write_text(text)
-        with pytest.raises(InputError, match="study is no study; give the file of one"):
-            search(problem(), 1, path=path)
-        assert path.read_text() == text
-    with pytest.raises(InputError, match=r"cannot keep the study in .*: Is a directory"):
-        search(problem(), 1, path=tmp_path)
-    path.unlink()
-    with open_study(path, 4), pytest.raises(InputError, match="study is in use; wait, or give"):
-        search(problem(), 1, path=path)
+    search(problem(), TRIALS, path=path)
+    for asked, seed in (
+        (problem(), 1), (problem(target(lut=50_000)), 0), (problem(fill=0.9), 0),
+        (replace(problem(), measured_on="another"), 0), (problem(objectives=("speed", "size")), 0),
+    ):  # fmt: skip
+        before = len(read_store(path))
+        search(asked, 3, seed=seed, path=path)
+        assert len(read_store(path)) == before + 3
+    assert search(problem(), TRIALS, path=path) == whole
 
 
 def test_what_a_study_remembers(tmp_path):
@@ -179,7 +164,11 @@ def test_what_a_study_remembers(tmp_path):
         return {"ratio": 1.5}
 
     for _ in range(2):
-        with open_study(tmp_path / "study", 2) as study:
-            assert remember(study, "a", make) == {"ratio": 1.5}
-            assert remember(study, "a", make) == {"ratio": 1.5}
+        with open_study(tmp_path / "study") as store:
+            assert remember(store, {"of": "a"}, make) == {"ratio": 1.5}
+            assert remember(store, {"of": "a"}, make) == {"ratio": 1.5}
     assert made == [1]
+    with open_study(tmp_path / "study") as store:
+        remember(store, {"of": "b"}, make)
+    remember(None, {"of": "a"}, make)
+    assert made == [1] * 3

@@ -23,7 +23,7 @@ from tests.sweep.cases import plan_of
 def main(root: str, folder: str, when: str, count: str) -> None:
     left = int(count)
     owner: Any = {"part": Journal, "record": Evaluation}[when]
-    name = {"part": "put", "record": "_append"}[when]
+    name = {"part": "put", "record": "add"}[when]
     real = getattr(owner, name)
 
     def counted(journal: Any, *args: Any) -> Any:
@@ -32,7 +32,7 @@ def main(root: str, folder: str, when: str, count: str) -> None:
         if left == 0:
             if when == "record":
                 with journal.path.open("ab") as file:
-                    file.write(b'{"part": "the te')
+                    file.write(b'{"key":"1a')
             os.kill(os.getpid(), signal.SIGKILL)
         return real(journal, *args)
 

@@ -50,12 +50,12 @@ def layers(monkeypatch):
 def whole(world, tmp_path_factory) -> Path:
     """A sweep that nothing stopped."""
     folder: Path = tmp_path_factory.mktemp("whole") / "s"
-    assert all(is_done(row) for row in sweep(world.plan, folder, workers=0).rows)
+    assert all(is_done(record) for record in sweep(world.plan, folder, workers=0).records)
     return folder
 
 
 def same(one: Path, other: Path) -> None:
-    rows, wanted = ({r["key"]: settled(r) for r in read_results(f)} for f in (one, other))
+    rows, wanted = ({r.key: settled(r) for r in read_results(f)} for f in (one, other))
     assert rows == wanted
     assert files_of(one) == files_of(other)
 
@@ -84,7 +84,7 @@ def test_a_file_of_another_run_is_begun_anew(world, tmp_path, layers, monkeypatc
             monkeypatch.setattr(f"lightmamba.sweep.{place}.code_hash", lambda: "other")
     plan = replace(world.plan, recipes=world.plan.recipes[1:2], tasks=())
     found = sweep(plan, folder, workers=0, threads=threads)
-    assert all(is_done(row) for row in found.rows)
+    assert all(is_done(record) for record in found.records)
     assert layers == dict.fromkeys(range(LAYERS), 1)
     assert [file.suffix for file in (folder / "files").iterdir()] == [".safetensors"]
 
@@ -96,7 +96,7 @@ def test_a_damaged_journal_is_begun_anew(world, tmp_path, layers):
     (journal,) = (folder / "files").iterdir()
     (journal / "facts.json").write_text("{")
     plan = replace(world.plan, recipes=world.plan.recipes[1:2], tasks=())
-    assert all(is_done(row) for row in sweep(plan, folder, workers=0).rows)
+    assert all(is_done(record) for record in sweep(plan, folder, workers=0).records)
     assert layers == dict.fromkeys(range(LAYERS), 1)
 
 
@@ -107,9 +107,9 @@ def test_a_journal_in_use_is_left_alone(world, tmp_path):
     (tmp_path / "s" / "files").mkdir(parents=True)
     (tmp_path / "s" / "results.jsonl").touch()
     other = Journal(tmp_path / "s" / "files" / f"{job.file.key}.safetensors.journal", {"other": 1})
-    (row,) = sweep(plan, tmp_path / "s", workers=0).rows
+    (record,) = sweep(plan, tmp_path / "s", workers=0).records
     other.close(remove=False)
-    assert "another process is at work" in row["error"]
+    assert "another process is at work" in record.values["error"]
     assert json.loads((other.folder / "manifest.json").read_text()) == {"other": 1}
 
 
@@ -117,24 +117,24 @@ def test_a_journal_in_use_is_left_alone(world, tmp_path):
 def records(monkeypatch):
     """What evaluations wrote down."""
     seen = []
-    real = Evaluation._append
+    real = Evaluation.add
 
     def noted(journal, record):
         seen.append(record)
         real(journal, record)
 
-    monkeypatch.setattr(Evaluation, "_append", noted)
+    monkeypatch.setattr(Evaluation, "add", noted)
     return seen
 
 
 def test_an_evaluation_goes_on_from_its_journal(world, whole, tmp_path, records):
     """Killed while it writes down the third unit of the first text; two others follow."""
     folder = tmp_path / "s"
-    killed(world, folder, "record", 4)  # the settings are the first record
+    killed(world, folder, "record", 3)
     (journal,) = (folder / "journals").iterdir()
-    assert len(journal.read_text().splitlines()) == 5  # with the head, and half a record
+    assert len(journal.read_text().splitlines()) == 4  # with the head, and half a record
     sweep(world.plan, folder, workers=0)
-    units = [r["unit"] for r in records if r["part"] == "the text" and "unit" in r]
+    units = [r.what["unit"] for r in records if r.what["part"] == "the text"]
     every = sorted(set(units))
     assert [units.count(unit) for unit in every[:4]] == [2, 2, 3, 3]
     same(folder, whole)
@@ -143,22 +143,24 @@ def test_an_evaluation_goes_on_from_its_journal(world, whole, tmp_path, records)
 
 @pytest.mark.slow
 def test_what_another_code_found_is_not_gone_on_with(world, tmp_path, records, monkeypatch):
-    killed(world, tmp_path / "s", "record", 4)
+    killed(world, tmp_path / "s", "record", 3)
     for place in ("work", "schedule"):
         monkeypatch.setattr(f"lightmamba.sweep.{place}.code_hash", lambda: "other")
     plan = replace(world.plan, recipes=world.plan.recipes[:1], tasks=())
-    (row,) = sweep(plan, tmp_path / "s", workers=0).rows
-    assert is_done(row)
-    assert records[0]["settings"]["code"] == "other"
-    assert next(r["unit"] for r in records if "unit" in r) == 0
+    (record,) = sweep(plan, tmp_path / "s", workers=0).records
+    assert is_done(record)
+    assert records[0].what["unit"] == 0
 
 
 @pytest.mark.parametrize("recipe", ["w8a8", "rtn-w4a8"])
 def test_the_bytes_are_those_of_quantize(world, whole, tmp_path, recipe):
     """A file of a sweep is what the command makes of the same words."""
-    (row,) = (r for r in read_results(whole) if (r["kind"], r["recipe"]) == ("quantize", recipe))
+    (made,) = (
+        r for r in read_results(whole)
+        if (r.what["kind"], r.what["recipe"]) == ("quantize", recipe)
+    )  # fmt: skip
     file = tmp_path / "m.safetensors"
     words = ("--recipe", recipe, "--sequences", "4", "--seqlen", "64", "--threads", "1")
     more = ("-o", str(file), "--torch-device", "cpu", "--json")
     assert main(["quantize", str(world.root / "tiny"), *words, *more]) == 0
-    assert (whole / "files" / row["result"]["file"]).read_bytes() == file.read_bytes()
+    assert (whole / "files" / made.values["file"]).read_bytes() == file.read_bytes()

@@ -18,7 +18,7 @@ import pytest
 from lightmamba.cli import main
 from lightmamba.errors import InputError
 from lightmamba.sweep import sweep
-from lightmamba.sweep.results import Results, read_results
+from lightmamba.sweep.results import Results, is_done, read_results
 from lightmamba.sweep.schedule import run_jobs
 from tests.sweep.cases import attempt_noted, cell_of, die, invented, unfit
 from tests.sweep.test_sweep import settled
@@ -70,20 +70,20 @@ def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
         over.set()
         killer.join()
         runner.close()
-    rows = read_results(folder)
-    assert len(rows) == len({row["key"] for row in rows}) == 5
+    found = {record.key: record for record in read_results(folder)}
+    assert len(found) == 5
     ((key, _),) = killed
-    assert {row["key"]: row["attempts"] for row in rows} == {
-        row["key"]: 2 if row["key"] == key else 1 for row in rows
-    }
+    for name, record in found.items():
+        assert record.made["attempts"] == (2 if name == key else 1)
     begun = [note[0] for note in notes(folder)]
-    assert sorted(begun) == sorted([*{row["key"] for row in rows}, key])  # twice what was killed
+    assert sorted(begun) == sorted([*found, key])  # twice what was killed
     assert len({pid for _, pid, _ in notes(folder)}) >= 3
     assert len(list((folder / "files").glob("*.safetensors"))) == 1
     shutil.rmtree(folder / "notes")
 
     alone = sweep(plan, tmp_path / "alone", workers=0)
-    one, other = ({row["key"]: settled(row) for row in of} for of in (rows, alone.rows))
+    one = {name: settled(record) for name, record in found.items()}
+    other = {record.key: settled(record) for record in alone.records}
     assert {key: one[key] for key in other} == other
     assert {f.name: f.read_bytes() for f in (folder / "files").iterdir()} == {
         f.name: f.read_bytes() for f in (tmp_path / "alone" / "files").iterdir()
@@ -99,10 +99,10 @@ def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
             run_jobs(jobs, results, tmp_path / "s", runner)
     finally:
         runner.close()
-    rows = {row["measure"]: row for row in read_results(tmp_path / "s")}
-    assert [rows[text]["status"] for text in "abc"] == ["failed", "done", "done"]
-    assert rows["a"]["error"].startswith("3 workers died of it; the last one: ")
-    assert rows["a"]["attempts"] == 3
+    found = {record.what["measure"]: record for record in read_results(tmp_path / "s")}
+    assert [is_done(found[text]) for text in "abc"] == [False, True, True]
+    assert found["a"].values["error"].startswith("3 workers died of it; the last one: ")
+    assert found["a"].made["attempts"] == 3
 
 
 @pytest.mark.slow
@@ -113,9 +113,9 @@ def test_a_worker_without_the_project_is_named(tmp_path):
             run_jobs([cell_of(None)], results, tmp_path / "s", runner)
     finally:
         runner.close()
-    (row,) = read_results(tmp_path / "s")
-    assert (row["status"], row["attempts"]) == ("failed", 1)
-    assert "could not take the job: ModuleNotFoundError" in row["error"]
+    (record,) = read_results(tmp_path / "s")
+    assert record.made["attempts"] == 1
+    assert "could not take the job: ModuleNotFoundError" in record.values["error"]
 
 
 def refusal(address: str) -> str:
@@ -184,6 +184,7 @@ def test_a_cluster_by_its_address(world, tmp_path, capsys):
     with cluster(port):
         assert main([*words, "--address", f"127.0.0.1:{port}"]) == 0
     capsys.readouterr()
-    rows = read_results(tmp_path / "s")
-    assert {(row["recipe"], row["status"]) for row in rows} == {("w4a4", "done"), ("w8a8", "done")}
-    assert {row["threads"] for row in rows} == {2}  # as many as the machine has
+    found = read_results(tmp_path / "s")
+    assert {record.what["recipe"] for record in found} == {"w4a4", "w8a8"}
+    assert all(is_done(record) for record in found)
+    assert {record.made["threads"] for record in found} == {2}  # as many as the machine has

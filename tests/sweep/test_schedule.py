@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from lightmamba.sweep.results import Results, read_results
+from lightmamba.sweep.results import Results, is_done, read_results
 from lightmamba.sweep.runner import InProcess
 from lightmamba.sweep.schedule import pending, run_jobs
 from lightmamba.sweep.work import Order, Outcome
@@ -42,10 +42,10 @@ def run(folder, runner, jobs=JOBS, **more):
 @pytest.mark.parametrize("runner", [InProcess(do=invented), Backwards()])
 def test_files_are_made_once_before_they_are_read(tmp_path, runner):
     assert run(tmp_path / "s", runner) == 8
-    rows = read_results(tmp_path / "s")
-    assert len(rows) == len({row["key"] for row in rows}) == 8
-    assert sorted(row["result"]["is"] for row in rows if row["measure"]) == sorted(CELLS)
-    assert sum(row["kind"] == "quantize" for row in rows) == 2
+    found = read_results(tmp_path / "s")
+    assert len(found) == 8
+    assert sorted(r.values["is"] for r in found if r.what["measure"]) == sorted(CELLS)
+    assert sum(record.what["kind"] == "quantize" for record in found) == 2
     assert len(list((tmp_path / "s" / "files").iterdir())) == 2
     assert getattr(runner, "most", 3) == 3
 
@@ -53,7 +53,7 @@ def test_files_are_made_once_before_they_are_read(tmp_path, runner):
 def test_cells_of_a_file_follow_it(tmp_path):
     """So that a sweep that is stopped has whole rows."""
     run(tmp_path / "s", InProcess(do=invented))
-    titles = [row["result"]["is"] for row in read_results(tmp_path / "s")]
+    titles = [record.values["is"] for record in read_results(tmp_path / "s")]
     assert titles[2:5] == ["m, w4a4, quantize", "m, w4a4, a", "m, w4a4, b"]
 
 
@@ -61,8 +61,8 @@ def test_nothing_is_done_twice(tmp_path):
     class Stop(Exception):
         pass
 
-    def tell(row):
-        if row["measure"] == "b":
+    def tell(record):
+        if record.what["measure"] == "b":
             raise Stop
 
     with pytest.raises(Stop):
@@ -71,9 +71,9 @@ def test_nothing_is_done_twice(tmp_path):
     assert len(before) == 2
     assert run(tmp_path / "s", InProcess(do=invented)) == 6
     assert run(tmp_path / "s", InProcess(do=broken)) == 0
-    rows = read_results(tmp_path / "s")
-    assert rows[:2] == before
-    assert len(rows) == len({row["key"] for row in rows}) == 8
+    found = read_results(tmp_path / "s")
+    assert found[:2] == before
+    assert len(found) == 8
 
 
 def test_a_file_that_is_gone_is_made_again_for_those_who_need_it(tmp_path):
@@ -89,8 +89,11 @@ def test_a_file_that_is_gone_is_made_again_for_those_who_need_it(tmp_path):
 
 def test_a_failure_takes_its_cells_with_it_and_nothing_else(tmp_path):
     assert run(tmp_path / "s", InProcess(do=broken)) == 8
-    rows = read_results(tmp_path / "s")
-    failed = {(row["recipe"], row["measure"]): row["error"] for row in rows if "error" in row}
+    failed = {
+        (record.what["recipe"], record.what["measure"]): record.values["error"]
+        for record in read_results(tmp_path / "s")
+        if not is_done(record)
+    }
     assert failed == {
         ("w4a4", None): "no luck",
         ("w4a4", "a"): "its quantized file was not made: no luck",
@@ -108,12 +111,13 @@ def test_progress_goes_up_to_the_end(tmp_path):
     assert seen[-1] == (8000, 8000)
 
 
-def test_a_row_says_what_it_took(tmp_path):
+def test_a_record_says_what_it_took(tmp_path):
     def slow(order, progress):
         return Outcome(order.job.key, {"x": 1}, seconds=1.23456, host="there", attempts=2)
 
     run(tmp_path / "s", InProcess(3, slow), JOBS[:1])
-    (row,) = read_results(tmp_path / "s")
-    assert (row["seconds"], row["host"], row["attempts"], row["threads"]) == (1.235, "there", 2, 3)
-    assert row["inputs"] == JOBS[0].inputs
-    assert len(row["code"]) == 12
+    (record,) = read_results(tmp_path / "s")
+    names = ("seconds", "computer", "attempts", "threads")
+    assert [record.made[name] for name in names] == [1.235, "there", 2, 3]
+    assert record.what["inputs"] == JOBS[0].inputs
+    assert len(record.made["code"]) == 12

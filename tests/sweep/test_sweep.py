@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as replaced
 
 from lightmamba.cli import main
 from lightmamba.errors import InputError
@@ -13,9 +14,9 @@ from lightmamba.sweep.work import Order, attempt, code_hash
 from tests.sweep.conftest import World
 
 
-def settled(row):
-    """What of a row does not depend on the run."""
-    return {k: v for k, v in row.items() if k not in ("seconds", "host", "finished", "attempts")}
+def settled(record):
+    """What of a record does not depend on the run."""
+    return record.what, record.values, record.made["code"], record.made["threads"]
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +24,18 @@ def swept(world, tmp_path_factory) -> Path:
     folder: Path = tmp_path_factory.mktemp("swept") / "s"
     found = sweep(world.plan, folder, workers=0)
     assert (found.kept, found.done) == (0, 8)
-    assert all(is_done(row) for row in found.rows), found.rows
+    assert all(is_done(record) for record in found.records), found.records
     return folder
 
 
 def test_the_numbers_are_those_of_evaluate(world: World, swept, capsys):
-    (made,) = (r for r in read_results(swept) if r["kind"] == "quantize" and r["recipe"] == "w8a8")
-    file = str(swept / "files" / made["result"]["file"])
+    ours = [record for record in read_results(swept) if record.what["recipe"] == "w8a8"]
+    rows = {record.what["measure"]: record.values for record in ours}
+    file = str(swept / "files" / rows.pop(None)["file"])
     words = ("--text", world.root / "text.txt", "--task", world.root / "choices.jsonl")
     options = ("--window", "64", "--threads", "1", "--json")
     assert main(["evaluate", file, *map(str, words), *options]) == 0
     said = json.loads(capsys.readouterr().out)
-    rows = {r["measure"]: r["result"] for r in read_results(swept) if r["recipe"] == "w8a8"}
     for name in ("perplexity", "standard_error", "bits_per_byte", "tokens", "overflows"):
         if name != "overflows":
             assert rows["text"][name] == pytest.approx(said[name], rel=1e-12)
@@ -47,7 +48,7 @@ def test_a_second_sweep_keeps_all_and_names_it_anew(world, swept):
     text = (Entry("text.txt", "renamed"),)
     found = sweep(replace(world.plan, texts=text), swept, workers=0)
     assert (found.kept, found.done) == (6, 0)
-    assert {row["measure"] for row in found.rows} == {"renamed", "choices"}
+    assert {record.what["measure"] for record in found.records} == {"renamed", "choices"}
     assert (swept / "results.jsonl").read_bytes() == before
 
 
@@ -58,7 +59,11 @@ def test_another_text_is_another_job_on_the_same_files(world, swept, tmp_path):
     found = sweep(plan, swept, workers=0)
     assert (found.kept, found.done) == (3, 3)  # the tasks are those of before
     assert {file: file.stat().st_mtime_ns for file in (swept / "files").iterdir()} == files
-    rows = {row["recipe"]: row["result"] for row in found.rows if row["measure"] == "other"}
+    rows = {
+        record.what["recipe"]: record.values
+        for record in found.records
+        if record.what["measure"] == "other"
+    }
     assert "ratio" not in rows["float"]
     for recipe in ("w8a8", "rtn-w4a8"):
         ratio = rows[recipe]["perplexity"] / rows["float"]["perplexity"]
@@ -76,8 +81,8 @@ def test_a_file_without_its_row_is_not_made_again(world, swept, tmp_path):
     stamps = {file.stat().st_mtime_ns for file in (kept / "files").iterdir()}
     found = sweep(world.plan, kept, workers=0)
     assert {file.stat().st_mtime_ns for file in (kept / "files").iterdir()} == stamps
-    old = {row["key"]: settled(row) for row in read_results(swept)}
-    assert all(settled(row) == old[row["key"]] for row in read_results(kept))
+    old = {record.key: settled(record) for record in read_results(swept)}
+    assert all(settled(record) == old[record.key] for record in read_results(kept))
     assert found.done == 8
 
 
@@ -91,7 +96,7 @@ def test_a_target_is_estimated_and_a_refusal_is_a_result(world, tmp_path):
         targets=(Entry("tiny"),),
     )
     found = sweep(plan, tmp_path / "s", workers=0)
-    ours, refused = (row["result"] for row in found.rows)
+    ours, refused = (record.values for record in found.records)
     assert ours["tokens_per_second"] == pytest.approx(3065, rel=0.05)  # in gates: docs
     assert "block" in refused["refused"]
     assert sweep(plan, tmp_path / "s", workers=0).kept == 2
@@ -122,11 +127,11 @@ def test_a_mistake_of_ours_keeps_its_trace(world, tmp_path, monkeypatch):
 
     monkeypatch.setattr("lightmamba.sweep.verbs.run_task", broken)
     found = sweep(replace(world.plan, recipes=(Entry("float"),)), tmp_path / "s", workers=0)
-    good, bad = found.rows
+    good, bad = found.records
     assert is_done(good)
-    assert bad["error"] == "RuntimeError: two\nlines"
-    assert "in broken" in bad["trace"]
-    assert markdown(table_of(found.rows), [bad]).endswith(
+    assert bad.values["error"] == "RuntimeError: two\nlines"
+    assert "in broken" in bad.values["trace"]
+    assert markdown(table_of(found.records), [bad]).endswith(
         "- tiny, float, choices: RuntimeError: two lines\n"
     )
 
@@ -141,15 +146,18 @@ def test_tables(world, swept):
 
 
 def test_two_sweeps_compare_cell_by_cell(swept):
-    rows = [row for row in read_results(swept) if row["measure"] == "text"]
-    other = [{**row, "result": {**row["result"], "perplexity": 7.0}} for row in rows[1:]]
-    other[0]["key"] = "another"
-    found = compared(rows, other)
-    assert [d.recipe for d in found] == [row["recipe"] for row in rows[1:]]
+    records = [record for record in read_results(swept) if record.what["measure"] == "text"]
+    keys = ("another", records[2].key)
+    other = [
+        replaced(record, key=key, values={**record.values, "perplexity": 7.0})
+        for key, record in zip(keys, records[1:], strict=True)
+    ]
+    found = compared(records, other)
+    assert [d.recipe for d in found] == [record.what["recipe"] for record in records[1:]]
     assert [d.same_inputs for d in found] == [False, True]
-    for d, row in zip(found, rows[1:], strict=True):
-        assert (d.before, d.after) == (row["result"]["perplexity"], 7.0)
-        assert d.error == pytest.approx(2**0.5 * row["result"]["standard_error"])
+    for d, record in zip(found, records[1:], strict=True):
+        assert (d.before, d.after) == (record.values["perplexity"], 7.0)
+        assert d.error == pytest.approx(2**0.5 * record.values["standard_error"])
 
 
 def test_an_unknown_recipe_leaves_nothing_behind(world, tmp_path):

@@ -124,7 +124,7 @@ def _check(args: argparse.Namespace) -> None:
 def _journal(
     args: argparse.Namespace, opened: "Opened", quantized: bool
 ) -> Iterator["Journal | None"]:
-    """Open the journal, if one is given, and refuse that of another model."""
+    """Open the journal, if one is given; its keys hold what the model is."""
     from hashlib import sha256
 
     from lightmamba.evaluate import Journal
@@ -138,8 +138,7 @@ def _journal(
         path = Path(args.model).expanduser()
         hashes["file"] = sha256_of(path / "manifest.json" if path.is_dir() else path)
     hashes["tokenizer"] = sha256(opened.tokenizer or b"").hexdigest()
-    with Journal(args.journal) as journal:
-        journal.part("the model", hashes)
+    with Journal(args.journal, {"model": hashes}) as journal:
         yield journal
 
 

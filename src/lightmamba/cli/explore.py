@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
-    from optuna import Study
-
     from lightmamba.explore.problem import Problem
     from lightmamba.explore.scheme import Scheme
+    from lightmamba.store import Store
 
 __all__ = ["add_arguments", "run"]
 
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.explore_problem import problem_of
     from lightmamba.cli.show import note, progress
     from lightmamba.explore.files import PICTURE, check_folder, write
-    from lightmamba.explore.study import Search, claim, open_study
+    from lightmamba.explore.study import Search, open_study
     from lightmamba.plots.front import front_figure
     from lightmamba.plots.style import png
 
@@ -86,8 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         for scheme, reason in left_out.items():
             note(f"{scheme} is left out: {reason}")
-    with open_study(args.study, len(problem.objectives)) as study:
-        claim(study, problem, args.seed, str(args.study))
+    with open_study(args.study) as study:
         accuracy = _accuracy(args, problem, others, study)
         ratios = {name: found["ratio"] for name, found in accuracy.items()}
         problem = replace(problem, ratios=ratios)
@@ -127,9 +125,9 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _accuracy(
-    args: argparse.Namespace, problem: "Problem", others: "list[Scheme]", study: "Study"
+    args: argparse.Namespace, problem: "Problem", others: "list[Scheme]", study: "Store | None"
 ) -> dict[str, Any]:
-    """Measured ratio of each scheme, which the study keeps."""
+    """Measured ratio of each format, which the study keeps."""
     from lightmamba.estimate.objectives import OBJECTIVES
     from lightmamba.explore.scheme import Scheme
     from lightmamba.explore.study import remember
@@ -138,7 +136,11 @@ def _accuracy(
     wanted = [*(searched if OBJECTIVES["accuracy"] in problem.objectives else ()), *others]
     return {
         scheme.name: {
-            **remember(study, f"accuracy {scheme.name}", partial(_measure, args, scheme)),
+            **remember(
+                study,
+                {"accuracy of": scheme.name, "on": problem.measured_on},
+                partial(_measure, args, scheme),
+            ),
             "accuracy_only": not scheme.in_gates,
         }
         for scheme in wanted

@@ -3,11 +3,12 @@
 import argparse
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightmamba.store import Record
     from lightmamba.sweep import Plan
 
 __all__ = ["add_arguments", "run"]
@@ -39,17 +40,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     # Threads that wait in a loop slow each other down twentyfold where others use the cores too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from lightmamba.errors import InputError
-    from lightmamba.sweep import latest, read_results
+    from lightmamba.sweep import read_results
 
     if args.compare is not None and args.output is not None:
         raise InputError("--compare runs nothing; give two folders: DIR --compare DIR")
     if args.plan is not None and args.plan.is_dir():
         if args.output is not None:
             raise InputError(f"{args.plan} is a folder of results, not a plan; give PLAN.toml")
-        rows = list(latest(read_results(args.plan)).values())
+        records = read_results(args.plan)
         if args.compare is None:
-            return _shown(args, args.plan, rows)
-        return _compare(args, rows, list(latest(read_results(args.compare)).values()))
+            return _shown(args, args.plan, records)
+        return _compare(args, records, read_results(args.compare))
     if args.compare is not None:
         raise InputError("--compare takes two folders of results: DIR --compare DIR")
     return _sweep(args)
@@ -65,16 +66,16 @@ def _sweep(args: argparse.Namespace) -> dict[str, Any]:
     if args.output is None:
         raise InputError("give a folder for the results, such as -o sweep")
 
-    def tell(row: Mapping[str, Any]) -> None:
+    def tell(record: "Record") -> None:
         if not args.json:
-            note(_line(row))
+            note(_line(record))
 
     with progress("sweeping") as bar:
         found = sweep(
             plan, args.output, address=args.address, workers=args.workers, threads=args.threads,
             progress=bar, tell=tell,
         )  # fmt: skip
-    shown = _shown(args, args.output, found.rows)
+    shown = _shown(args, args.output, found.records)
     more = {"kept": found.kept, "done": found.done, "seconds": time.perf_counter() - start}
     return {**shown, **more}
 
@@ -101,41 +102,43 @@ def _plan(args: argparse.Namespace) -> "Plan":
     return replace(read_plan(args.plan), **limits)
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(record: "Record") -> str:
     from lightmamba.sweep.table import figures, sentence
 
-    if row["status"] != "done" or "refused" in row["result"]:
-        return sentence(row)
-    what = ", ".join(f"{name} {figure}" for name, figure in figures(row).items())
-    again = f", {row['attempts'] - 1} workers died" if row["attempts"] > 1 else ""
-    return f"{row['model']}, {row['recipe']}: {what or 'quantized'} ({row['seconds']:.0f} s{again})"
+    what, made = record.what, record.made
+    if {"error", "refused"} & set(record.values):
+        return sentence(record)
+    said = ", ".join(f"{name} {figure}" for name, figure in figures(record).items())
+    again = f", {made['attempts'] - 1} workers died" if made["attempts"] > 1 else ""
+    took = f"{made['seconds']:.0f} s{again}"
+    return f"{what['model']}, {what['recipe']}: {said or 'quantized'} ({took})"
 
 
-def _shown(
-    args: argparse.Namespace, folder: Path, rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _shown(args: argparse.Namespace, folder: Path, records: "Sequence[Record]") -> dict[str, Any]:
+    import msgspec
+
     from lightmamba.cli.show import note, table
     from lightmamba.sweep import is_done, markdown, table_of
     from lightmamba.sweep.table import by_measure, sentence
 
-    found = table_of(rows)
-    failed = [row for row in rows if not is_done(row)]
-    without = [row for row in rows if not is_done(row) or "refused" in row["result"]]
-    codes = {row["code"] for row in rows}
+    found = table_of(records)
+    failed = [record for record in records if not is_done(record)]
+    without = [record for record in records if {"error", "refused"} & set(record.values)]
+    codes = {record.made["code"] for record in records}
     (folder / "table.md").write_text(markdown(found, without), encoding="utf-8")
     if not args.json:
-        for name, part in by_measure(rows).items():
+        for name, part in by_measure(records).items():
             header = ("model", "recipe", *part.columns)
             table(name, header, part.lines(), beside=args.output is not None)
-        for row in without:
-            note(sentence(row))
+        for record in without:
+            note(sentence(record))
         if len(codes) > 1:
             note(f"these results come from {len(codes)} versions of the code")
         print(folder / "table.md")
     return {
         "output": str(folder),
         "table": str(folder / "table.md"),
-        "results": list(rows),
+        "results": msgspec.to_builtins(list(records)),
         "failed": len(failed),
         "codes": sorted(codes),
         "exit_status": 1 if failed else 0,

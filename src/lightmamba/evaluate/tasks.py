@@ -152,8 +152,7 @@ def evaluate_file(
     Raises
     ------
     InputError
-        If the file is bad (see ``read_rows``), a row cannot be scored, or the journal is of other
-        rows.
+        If the file is bad (see ``read_rows``), or a row cannot be scored.
     """
     rows = read_rows(path, limit)
     pairs = [pair for row in rows for pair in row.pairs]

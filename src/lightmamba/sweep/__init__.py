@@ -6,10 +6,10 @@ has no result yet; results are lines of one file, so that a sweep goes on where 
 
 from lightmamba.sweep.api import Finished, sweep
 from lightmamba.sweep.plan import Entry, Plan, read_plan
-from lightmamba.sweep.results import is_done, latest, read_results
+from lightmamba.sweep.results import is_done, read_results
 from lightmamba.sweep.table import compared, markdown, table_of
 
 __all__ = [
-    "Entry", "Finished", "Plan", "compared", "is_done", "latest", "markdown", "read_plan",
+    "Entry", "Finished", "Plan", "compared", "is_done", "markdown", "read_plan",
     "read_results", "sweep", "table_of",
 ]  # fmt: skip

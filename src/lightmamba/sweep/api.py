@@ -4,8 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from lightmamba.store import Record
+from lightmamba.sweep.job import Job
 from lightmamba.sweep.plan import Plan
-from lightmamba.sweep.results import Results, Row, check_folder, is_done, latest
+from lightmamba.sweep.results import Results, check_folder, is_done
 from lightmamba.sweep.room import check_workers, choose_runner
 from lightmamba.sweep.schedule import cell, pending, run_jobs
 from lightmamba.sweep.sources import HashBook
@@ -22,13 +26,13 @@ class Finished:
 
     Parameters
     ----------
-    rows : tuple of Row
+    records : tuple of Record
         One for each cell of the plan, in its order and under its names.
     kept, done : int
         Cells that had a result before; jobs that were done or failed now.
     """
 
-    rows: tuple[Row, ...]
+    records: tuple[Record, ...]
     kept: int
     done: int
 
@@ -41,7 +45,7 @@ def sweep(
     address: str | None = None,
     threads: int = 1,
     progress: Progress = lambda done, total: None,
-    tell: Callable[[Row], None] = lambda row: None,
+    tell: Callable[[Record], None] = lambda record: None,
 ) -> Finished:
     """Do what of a plan has no result in ``folder`` yet.
 
@@ -60,7 +64,7 @@ def sweep(
     ------
     InputError
         If the plan names what is not there, another sweep writes into the folder, or Ray does not
-        answer. What is wrong with one job stands in its row.
+        answer. What is wrong with one job is in its record.
     """
     check_workers(workers, address)
     check_folder(folder)
@@ -68,8 +72,8 @@ def sweep(
     jobs = plan.jobs(book)
     with Results(folder) as results:
         book.save()
-        before = latest(results.rows)
-        kept = sum(job.key in before and is_done(before[job.key]) for job in jobs)
+        before = [results.get(job.key) for job in jobs]
+        kept = sum(record is not None and is_done(record) for record in before)
         done = 0
         if todo := pending(jobs, results, folder):
             runner = choose_runner(todo, threads, workers, address)
@@ -77,5 +81,10 @@ def sweep(
                 done = run_jobs(todo, results, folder, runner, progress=progress, tell=tell)
             finally:
                 runner.close()
-        known = latest(results.rows)
-    return Finished(tuple({**known[job.key], **cell(job)} for job in jobs), kept, done)
+        return Finished(tuple(_named(results.get(job.key), job) for job in jobs), kept, done)
+
+
+def _named(record: Record | None, job: Job) -> Record:
+    """The record of a job that was done, under the names of this plan."""
+    assert record is not None
+    return msgspec.structs.replace(record, what={**record.what, **cell(job)})

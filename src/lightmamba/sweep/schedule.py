@@ -7,8 +7,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightmamba.store import Record
 from lightmamba.sweep.job import Job, Task
-from lightmamba.sweep.results import Results, Row, is_done, latest
+from lightmamba.sweep.results import Results, is_done
 from lightmamba.sweep.runner import Runner
 from lightmamba.sweep.verbs import Progress
 from lightmamba.sweep.work import FILES, Order, Outcome, code_hash
@@ -31,11 +32,11 @@ def cell(job: Job) -> dict[str, Any]:
 
 def pending(jobs: Iterable[Job], results: Results, folder: Path) -> list[Job]:
     """Jobs that have no result, each behind the job that makes its file, if that is to be made."""
-    known = latest(results.rows)
     found: dict[str, Job] = {}
 
     def lacks(key: str) -> bool:
-        return key not in known or not is_done(known[key])
+        known = results.get(key)
+        return known is None or not is_done(known)
 
     for job in jobs:
         if not lacks(job.key):
@@ -56,9 +57,9 @@ def run_jobs(
     runner: Runner,
     *,
     progress: Progress = lambda done, total: None,
-    tell: Callable[[Row], None] = lambda row: None,
+    tell: Callable[[Record], None] = lambda record: None,
 ) -> int:
-    """Do what has no result yet, and add a row for each job to ``results``.
+    """Do what has no result yet, and add a record for each job to ``results``.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def run_jobs(
     progress
         Told what is done of all, in :data:`STEPS` per job.
     tell
-        Told each row as it comes.
+        Told each record as it comes.
 
     Returns
     -------
@@ -94,12 +95,12 @@ def run_jobs(
 
     def finish(job: Job, outcome: Outcome) -> None:
         nonlocal done
-        row = _row(job, outcome, runner.threads)
-        results.add(row)
+        record = _record(job, outcome, runner.threads)
+        results.add(record)
         if outcome.error is None:
             order(job).journal.unlink(missing_ok=True)
         done += 1
-        tell(row)
+        tell(record)
         progress(done * STEPS, len(todo) * STEPS)
 
     def within(part: int, of: int) -> None:
@@ -125,22 +126,20 @@ def run_jobs(
     return done
 
 
-def _row(job: Job, outcome: Outcome, threads: int) -> Row:
-    row: dict[str, Any] = {"key": job.key, "status": "failed" if outcome.error else "done"}
-    row |= cell(job)
-    if outcome.error is None:
-        row["result"] = dict(outcome.result or {})
-    else:
-        row["error"] = outcome.error
-    if outcome.trace is not None:
-        row["trace"] = outcome.trace
-    return row | {
+def _record(job: Job, outcome: Outcome, threads: int) -> Record:
+    values = dict(outcome.result or {})
+    if outcome.error is not None:
+        values = {"error": outcome.error}
+        if outcome.trace is not None:
+            values["trace"] = outcome.trace
+    made = {
         "seconds": round(outcome.seconds, 3),
         "attempts": outcome.attempts,
-        "host": outcome.host,
+        "computer": outcome.host,
         "threads": threads,
         "code": code_hash(),
         "version": metadata.version("lightmamba"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "inputs": job.inputs,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    how = "estimated" if job.kind == "target" else "measured"
+    return Record(job.key, values, {**cell(job), "inputs": job.inputs}, how, made)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightmamba.sweep.results import Row, is_done
+from lightmamba.store import Record
+from lightmamba.sweep.results import is_done
 
 __all__ = [
     "Difference",
@@ -65,50 +66,50 @@ class Difference:
     same_inputs: bool
 
 
-def figures(row: Row) -> dict[str, Figure]:
-    """The figures of a row by their columns."""
-    name, kind = row["measure"], row["kind"]
+def figures(record: Record) -> dict[str, Figure]:
+    """The figures of a record by their columns."""
+    name, kind = record.what["measure"], record.what["kind"]
     if kind == "quantize":
         return {}
-    if not is_done(row):
-        return {_main(row): Figure(None, word="failed")}
-    result = row["result"]
+    if not is_done(record):
+        return {_main(record): Figure(None, word="failed")}
+    result = record.values
     if kind == "target":
         if "refused" in result:
-            return {_main(row): Figure(None, word="refused")}
-        return {_main(row): Figure(result["tokens_per_second"])}
+            return {_main(record): Figure(None, word="refused")}
+        return {_main(record): Figure(result["tokens_per_second"])}
     if kind == "text":
-        found = {_main(row): Figure(result["perplexity"], result["standard_error"])}
+        found = {_main(record): Figure(result["perplexity"], result["standard_error"])}
         if "ratio" in result:
             found[f"{name}, × float"] = Figure(result["ratio"], result["ratio_standard_error"])
             found[f"{name}, KL"] = Figure(result["kl"], result["kl_standard_error"])
         return found
     values, errors = result["metrics"], result["standard_errors"]
     found = {}
-    for metric in dict.fromkeys([row["metric"], "perplexity"]):
+    for metric in dict.fromkeys([record.what["metric"], "perplexity"]):
         if metric in values:
             found[f"{name}, {metric}"] = Figure(values[metric], errors[metric])
-    return found or {_main(row): Figure(None, word=f"no {row['metric']}")}
+    return found or {_main(record): Figure(None, word=f"no {record.what['metric']}")}
 
 
-def _main(row: Row) -> str:
-    """The column of a row's first figure."""
-    kinds = {"text": "perplexity", "target": "tokens/s (estimated)"}
-    return f"{row['measure']}, {kinds.get(row['kind'], row['metric'])}"
+def _main(record: Record) -> str:
+    """The column of a record's first figure."""
+    kinds, what = {"text": "perplexity", "target": "tokens/s (estimated)"}, record.what
+    return f"{what['measure']}, {kinds.get(what['kind'], what['metric'])}"
 
 
-def table_of(rows: Iterable[Row]) -> Table:
-    """Lay rows out; of several that fill one cell the last counts."""
+def table_of(records: Iterable[Record]) -> Table:
+    """Lay records out; of several that fill one cell the last counts."""
     cells: dict[tuple[str, str], dict[str, Figure]] = {}
     columns: dict[str, None] = {}
     tasks: dict[str, None] = {}
-    for row in rows:
-        found = figures(row)
+    for record in records:
+        found, what = figures(record), record.what
         if found:
-            cells.setdefault((row["model"], row["recipe"]), {}).update(found)
+            cells.setdefault((what["model"], what["recipe"]), {}).update(found)
             columns |= dict.fromkeys(found)
-        if row["kind"] == "task":
-            tasks[f"{row['measure']}, {row['metric']}"] = None
+        if what["kind"] == "task":
+            tasks[f"{what['measure']}, {what['metric']}"] = None
     if len(tasks) > 1:
         columns[MEAN] = None
         for found in cells.values():
@@ -119,15 +120,15 @@ def table_of(rows: Iterable[Row]) -> Table:
     return Table(tuple(columns), cells)
 
 
-def by_measure(rows: Iterable[Row]) -> dict[str, Table]:
+def by_measure(records: Iterable[Record]) -> dict[str, Table]:
     """A small table for each text, task and target, and one of the tasks' means."""
-    rows = list(rows)
-    parts: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["kind"] != "quantize":
-            parts.setdefault(row["measure"], []).append(row)
+    records = list(records)
+    parts: dict[str, list[Record]] = {}
+    for record in records:
+        if record.what["kind"] != "quantize":
+            parts.setdefault(record.what["measure"], []).append(record)
     found = {name: _short(table_of(part), f"{name}, ") for name, part in parts.items()}
-    whole = table_of(rows)
+    whole = table_of(records)
     if MEAN in whole.columns:
         means = {key: {MEAN: line[MEAN]} for key, line in whole.rows.items() if MEAN in line}
         found[MEAN] = Table((MEAN,), means)
@@ -142,7 +143,7 @@ def _short(table: Table, prefix: str) -> Table:
     return Table(tuple(column.removeprefix(prefix) for column in table.columns), rows)
 
 
-def compared(before: Iterable[Row], after: Iterable[Row]) -> list[Difference]:
+def compared(before: Iterable[Record], after: Iterable[Record]) -> list[Difference]:
     """Figures that both have, with what differs."""
     old, new = _by_key(before), _by_key(after)
     found = []
@@ -163,28 +164,29 @@ def compared(before: Iterable[Row], after: Iterable[Row]) -> list[Difference]:
     return found
 
 
-def _by_key(rows: Iterable[Row]) -> dict[Key, tuple[Figure, str]]:
+def _by_key(records: Iterable[Record]) -> dict[Key, tuple[Figure, str]]:
     return {
-        (row["model"], row["recipe"], column): (figure, row["key"])
-        for row in rows
-        for column, figure in figures(row).items()
+        (record.what["model"], record.what["recipe"], column): (figure, record.key)
+        for record in records
+        for column, figure in figures(record).items()
     }
 
 
-def markdown(table: Table, failures: Sequence[Row] = ()) -> str:
+def markdown(table: Table, failures: Sequence[Record] = ()) -> str:
     """The table as Markdown, with the sentences of what failed or was refused below it."""
     header = ["model", "recipe", *table.columns]
     body = [header, ["---", "---", *["---:"] * len(table.columns)], *table.lines()]
     lines = ["| " + " | ".join(_cell(each) for each in row) + " |" for row in body]
-    lines += ["", *(f"- {sentence(row)}" for row in failures)] if failures else []
+    lines += ["", *(f"- {sentence(record)}" for record in failures)] if failures else []
     return "\n".join(lines) + "\n"
 
 
-def sentence(row: Row) -> str:
-    """Why a row has no figure."""
-    what = row["measure"] or "quantize"
-    why: Any = row["result"].get("refused") if is_done(row) else row["error"]
-    return f"{row['model']}, {row['recipe']}, {what}: {' '.join(str(why).split())}"
+def sentence(record: Record) -> str:
+    """Why a record has no figure."""
+    what = record.what
+    why: Any = record.values["refused" if is_done(record) else "error"]
+    said = " ".join(str(why).split())
+    return f"{what['model']}, {what['recipe']}, {what['measure'] or 'quantize'}: {said}"
 
 
 def _cell(text: str) -> str:

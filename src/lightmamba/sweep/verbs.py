@@ -69,12 +69,12 @@ class Kept:
 
     @contextmanager
     def open(self, name: str, opened: Opened, **settings: Any) -> Iterator[tuple[Any, Any]]:
-        """The journal and its part ``name``; begun anew if it is of something else or damaged."""
+        """The journal and its part ``name``; a damaged one is begun anew."""
         from lightmamba.evaluate import Journal
 
-        settings |= {"code": self.code, "file": opened.sha256}
         self.path.parent.mkdir(exist_ok=True)
-        with Journal(self.path, anew=True) as journal:
+        common = {"code": self.code, "file": opened.sha256}
+        with Journal(self.path, common, anew=True) as journal:
             yield journal, journal.part(name, settings)
 
 

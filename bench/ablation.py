@@ -13,11 +13,10 @@ an exponent of 5 bits for every 32 of them, w = 8 S + 5 S/32 bits:
 The 8 bits of B·x and h·C are the paper's; ours are wider and never held.
 """
 
-import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from bench.common import RESULTS, write_results
+from bench.stored import keep, rows
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
@@ -90,9 +89,8 @@ def buffers(config: ModelConfig, arch: ArchConfig) -> dict[str, tuple[int, Amoun
 
 def simulated(target: str) -> float | None:
     """Tokens per second of the shipped formats in gates; None where that was not run."""
-    rows = json.loads((RESULTS / "full.json").read_text(encoding="utf-8"))["results"]
     name = f"{SHAPE} on {target}"
-    return next((r["tokens_per_second"] for r in rows if r["name"] == name), None)
+    return next((r["tokens_per_second"] for r in rows("full") if r["name"] == name), None)
 
 
 def speed(found: Estimate, seen: float | None = None) -> dict[str, Any]:
@@ -137,12 +135,12 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    results = {}
     for name in BOARDS:
-        results[name] = measure(name)
-        for row, found in (results[name]["widths"] | results[name]["choices"]).items():
-            print(f"{name:14}{row:22}{found['estimated']:10.2f} tokens/s", flush=True)
-    write_results("ablation", "python -m bench.ablation", results)
+        for part, found in measure(name).items():
+            for row, values in found.items():
+                keep("ablation", {"target": name, "part": part, "row": row, **values})
+                if part != "buffers":
+                    print(f"{name:14}{row:22}{values['estimated']:10.2f} tokens/s", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.ablation import BOARDS, HELD
-from bench.markdown import NotRun, lines, load
+from bench.markdown import NotRun, foot, lines, load
 
 __all__ = ["ABLATION"]
 
@@ -58,29 +58,29 @@ def _ratio(row: dict[str, Any] | None) -> str:
 def _measured(name: str, key: str, wanted: str) -> dict[str, Any] | None:
     """A row of a results file; None where there is none yet."""
     try:
-        rows = load(name)["results"]
+        rows = load(name)
     except NotRun:
         return None
     return next((row for row in rows if row[key] == wanted), None)
 
 
-def _foot() -> str:
-    record = load("ablation")
-    return f"\nBy `{record['command']}`, {record['date']}, commit {record['commit']}.\n"
+def _rows() -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Rows of the ablation by target, part and name."""
+    return {(row["target"], row["part"], row["row"]): row for row in load("ablation")}
 
 
 def widths() -> str:
     """Widths of weights and activations, on both boards."""
-    found = load("ablation")["results"]
+    found = _rows()
     ours = {
         row["width"]: row
-        for row in load("accuracy")["results"]
+        for row in load("accuracy")
         if row["method"] == "ours" and row["model"] == "bundled"
     }
     body = []
     for name in ("fp16", "w8a8", "w4a8", "w4a4"):
         ratio = "1 (by definition)" if name == "fp16" else _ratio(ours.get(name))
-        rows = [found[board]["widths"][name] for board in BOARDS]
+        rows = [found[board, "widths", name] for board in BOARDS]
         body.append([
             name.upper(), _speed(rows[0]), _paper(PAPER_WIDTHS, name), _speed(rows[1]),
             f"{rows[0]['bytes'] / 1e6:,.0f} (estimated)",
@@ -90,7 +90,7 @@ def widths() -> str:
     header = ["Mamba2-2.7B, tokens per second", *_boards(), "MB per token",
               *(f"LUT, DSP of `{board}`" for board in BOARDS), "× float, KL in nats, bundled model",
               "zero-shot, 2.7B"]  # fmt: skip
-    return lines(header, body) + _foot()
+    return lines(header, body) + foot(found.values())
 
 
 def _boards() -> list[str]:
@@ -99,9 +99,9 @@ def _boards() -> list[str]:
 
 def choices() -> str:
     """The effect of each single choice, on both boards."""
-    found, body = load("ablation")["results"], []
+    found, body = _rows(), []
     for name, words in NAMES.items():
-        rows = [found[board]["choices"][SAME.get(name, name)] for board in BOARDS]
+        rows = [found[board, "choices", SAME.get(name, name)] for board in BOARDS]
         where = CHOSEN.get(name)
         ratio = "same integers"
         if where:
@@ -110,16 +110,16 @@ def choices() -> str:
         speeds = ["same hardware" if name in SAME else _speed(row) for row in rows]
         body.append([words, speeds[0], _paper(PAPER_CHOICES, name), speeds[1], ratio])
     header = ["Mamba2-2.7B, tokens per second", *_boards(), "× float, KL in nats, bundled model"]
-    return lines(header, body) + _foot()
+    return lines(header, body) + foot(found.values())
 
 
 def buffers() -> str:
     """What the state-space unit stores on chip."""
-    found, body = load("ablation")["results"], []
+    found, body = _rows(), []
     for held in HELD:
         cells = []
         for board in BOARDS:
-            row = found[board]["buffers"][held]
+            row = found[board, "buffers", held]
             took = {name: row["cells"][name] for name in ("uram", "bram18", "lut")}
             cells += [f"{row['bits'] / 1e6:.2f}", ", ".join(f"{n:,.0f}" for n in took.values())]
         body.append([held.replace("whole", "entire"), *cells, _paper(PAPER_URAM, held)])
@@ -127,7 +127,7 @@ def buffers() -> str:
               *(text for board in BOARDS
                 for text in (f"`{board}`, Mbit", "URAM, BRAM (18 kbit), LUT")),
               "the paper's URAM, complete design"]  # fmt: skip
-    return lines(header, body) + _foot()
+    return lines(header, body) + foot(found.values())
 
 
 ABLATION: dict[str, Callable[[], str]] = {

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.common import bundled, commit, encode, figures, kept_rows, write_results
+from bench.common import bundled, encode, figures
+from bench.stored import keep
 from lightmamba.checkpoint import Checkpoint, load_checkpoint
 from lightmamba.data import hybrid_checkpoint
 from lightmamba.engine import Engine
@@ -94,13 +95,6 @@ def compared(
     }
 
 
-def place(row: dict[str, Any]) -> tuple[int, ...]:
-    """Place of a row in the results file: by model and method, the fewest bits first."""
-    listed = (MODELS, METHODS, WIDTHS[::-1])
-    keys = ("model", "method", "width")
-    return tuple(each.index(row[key]) for each, key in zip(listed, keys, strict=True))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=WIDTHS, help="widths")
@@ -108,24 +102,18 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--name", default="accuracy", help="of the results file")
     args = parser.parse_args()
-    rows = kept_rows(args.name)
     for model in args.models:
         for method in args.methods:
             for width in args.only:
                 row = measure(model, recipe_of(method, width), args.tokens, args.threads)
-                row |= {"method": method, "width": width, "commit": commit()}
-                key = model, method, width
-                rows = [r for r in rows if (r["model"], r["method"], r["width"]) != key]
-                rows = sorted([*rows, row], key=place)
+                keep("accuracy", row | {"method": method, "width": width})
                 print(
                     f"{model:9} {method:12} {width}  {row['ratio']:.4f} x ± "
                     f"{row['ratio_standard_error']:.4f}  KL {row['kl']:.4f}  top-1 "
                     f"{row['top1_agreement']:.4f}  overflows {row['overflows']}",
                     flush=True,
                 )
-                write_results(args.name, "python -m bench.accuracy", rows)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightmamba.arch.target import Channel, Target, target_names
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 Rows = list[list[str]]
+Found = Iterable[Mapping[str, Any]]
 
 
 def _targets() -> list[Target]:
@@ -75,10 +77,10 @@ def source_rows() -> Rows:
     return rows
 
 
-def bound_rows(results: Any) -> Rows:
+def bound_rows(rows: Found) -> Rows:
     """Tokens per second that the memory allows, and the bottleneck."""
     shapes = [shape for shape in SHAPES if shape != "demo"]
-    found = {(r["target"], r["shape"]): r for r in results}
+    found = {(r["target"], r["shape"]): r for r in rows}
     return [
         ["bound, tokens per second", *shapes],
         *(
@@ -113,29 +115,29 @@ def _three(values: list[float]) -> str:
     return ", ".join(f"{value:.3g}" for value in values)
 
 
-def paper_rows(results: Any) -> Rows:
+def paper_rows(rows: Found) -> Rows:
     """The paper's accelerator by our constants, next to the paper's figures."""
     return [
         ["", "watts, logic only", "watts, total", "tokens/J, total", "paper, watts",
          "paper, tokens/J"],
         *(
-            [r["machine"], _three(r["watts_in_cells"]), _three(r["watts"]),
+            [r["row"], _three(r["watts_in_cells"]), _three(r["watts"]),
              _three(r["tokens_per_joule"]), f"{r['paper_watts']:.2f}",
              f"{r['paper_tokens_per_joule']:g}"]
-            for r in results["paper"]
+            for r in rows if r["part"] == "paper"
         ),
     ]  # fmt: skip
 
 
-def floor_rows(results: Any) -> Rows:
+def floor_rows(rows: Found) -> Rows:
     """Memory energy and static power of a token."""
     return [
         ["2.7B, W4A4", "bound, tokens per second", "memory, mJ", "static, mJ",
          "bound, tokens/J, without logic"],
         *(
-            [f"`{r['target']}`", f"{r['tokens_per_second']:.4g}",
+            [f"`{r['row']}`", f"{r['tokens_per_second']:.4g}",
              *(_three([1e3 * v for v in r[part]]) for part in ("memory", "static")),
              _three(r["tokens_per_joule"])]
-            for r in results["floor"]
+            for r in rows if r["part"] == "floor"
         ),
     ]  # fmt: skip

@@ -5,7 +5,7 @@ No machine of that target is faster; how near it comes, `lightmamba estimate` an
 """
 
 from bench.board_tables import single_token_targets
-from bench.common import write_results
+from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
@@ -65,7 +65,7 @@ def main() -> None:
                 / sum(c.gb_per_s for c in target.channels),
             })  # fmt: skip
             print(f"{name:14}{shape:14}{1 / found[binds]:10.1f}  {binds}")
-    write_results("boards", "python -m bench.boards", rows)
+    keep("boards", *rows, stay=lambda _: False)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from bench.accuracy import compared
-from bench.common import bundled, commit, kept_rows, write_results
+from bench.common import bundled
+from bench.stored import keep
 from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
 
 SEQUENCES = (8, 32, 160)  # of 512 tokens
@@ -27,7 +28,7 @@ def measure(width: str, sequences: int, tokens: int | None, threads: int) -> dic
     return {
         "model": "bundled", "width": width, "sequences": sequences,
         "calibration_tokens": sequences * 512, **compared(quantized, tokens, threads),
-        "seconds_to_quantize": seconds, "commit": commit(),
+        "seconds_to_quantize": seconds,
     }  # fmt: skip
 
 
@@ -39,19 +40,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = kept_rows("calibration")
     for width in args.only:
         for sequences in args.sequences:
             row = measure(width, sequences, args.tokens, args.threads)
-            key = width, sequences
-            rows = [r for r in rows if (r["width"], r["sequences"]) != key] + [row]
             print(
                 f"{width} {row['calibration_tokens']:6} tokens  {row['ratio']:.4f} x ± "
                 f"{row['ratio_standard_error']:.4f}  KL {row['kl']:.4f} ± "
                 f"{row['kl_standard_error']:.4f}  {row['seconds_to_quantize']:.0f} s",
                 flush=True,
             )
-            write_results("calibration", "python -m bench.calibration", rows)
+            keep("calibration", row)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.accuracy import measure
-from bench.common import write_results
+from bench.stored import keep
 from lightmamba.quantize import Recipe
 from lightmamba.quantize.recipe import (
     OnlineHadamard,
@@ -57,12 +57,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    shipped, rows = Recipe.load("w4a4"), []
+    shipped = Recipe.load("w4a4")
     for name, make in CHOICES.items():
         row = measure("bundled", make(shipped), args.tokens, args.threads) | {"choice": name}
-        rows.append(row)
         print(f"{name:45} {row['ratio']:.4f} x  KL {row['kl']:.4f}", flush=True)
-        write_results("choices", "python -m bench.choices", rows)
+        keep("choices", row, stay=lambda old: old["choice"] in CHOICES)
 
 
 if __name__ == "__main__":

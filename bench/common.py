@@ -1,14 +1,12 @@
-"""What every benchmark shares: the bundled model, its unseen text, and results files."""
+"""What every benchmark shares: the bundled model, its unseen text, the commit and computer."""
 
 import argparse
-import json
 import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,11 @@ from lightmamba.evaluate import Comparison
 from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
-    "KNOWN", "RESULTS", "asked", "bundled", "commit", "encode", "figures", "kept_rows", "machine",
-    "processor", "write_results",
+    "KNOWN", "asked", "bundled", "commit", "encode", "figures", "machine", "processor",
 ]  # fmt: skip
 
 # Shapes that random checkpoints and GGUF files can be made of.
 KNOWN = SHAPES | {name: c for name, c in HYBRIDS.items() if name.startswith("granite")}
-RESULTS = Path(__file__).parent / "results"
 # What integer kernels are as fast as, the fastest first.
 INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "avx512bw", "avx2", "i8mm", "asimddp")
 
@@ -57,34 +53,10 @@ def figures(found: Comparison) -> dict[str, Any]:
     return out
 
 
-def kept_rows(name: str) -> list[dict[str, Any]]:
-    """Rows of earlier runs, which this one replaces one by one; each names its commit."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        return []
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
-    return rows
-
-
 def commit() -> str:
     """Short hash of the commit at hand."""
     words = ["git", "rev-parse", "--short", "HEAD"]
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def write_results(name: str, command: str, results: Any, folder: Path = RESULTS) -> None:
-    """Write ``results`` with the machine, the date and the commit that made them."""
-    folder.mkdir(exist_ok=True)
-    record = {
-        "command": command,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit(),
-        "machine": machine(),
-        "results": results,
-    }
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def machine() -> str:

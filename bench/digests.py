@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import cycle
 from pathlib import Path
@@ -24,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import commit, kept_rows, machine, write_results
 from bench.engine_files import our_file
+from bench.stored import keep
 from lightmamba.arch.artifact import MODEL
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
@@ -201,8 +200,7 @@ def measure(name: str, model: QuantizedModel, args: argparse.Namespace) -> Itera
             "model": name, "parties": names, "threads": args.threads,
             "tokens": n, "of": args.tokens, "compared": tensors, "digest": step.digest,
             "difference": step.difference, "rtl": rtl.counted() if twin else None,
-            "seconds": now - begin, "commit": commit(), "machine": machine(),
-            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "seconds": now - begin,
         }  # fmt: skip
 
 
@@ -225,12 +223,6 @@ class Rtl:
                 "cycles": dict(self.stalls), "lost": dict(+self.lost)}  # fmt: skip
 
 
-def keep(row: dict[str, Any]) -> None:
-    """Put a row into the results file, in the place of that of the same model."""
-    rows = {r["model"]: r for r in [*kept_rows("digests"), row]}
-    write_results("digests", "python -m bench.digests", [rows[k] for k in sorted(rows)])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="kernels, reference and RTL, digest by digest")
     parser.add_argument("--shape", choices=list(SHAPES), help="random weights (the bundled model)")
@@ -241,9 +233,10 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="leave the results file as it is")
     args = parser.parse_args()
     name, model = opened(args)
+    command = "python -m bench.digests" + " --build build" * bool(args.build)
     for row in measure(name, model, args):
         if not args.dry:
-            keep(row)
+            keep("digests", row, command=command)
         if row["difference"] is not None:
             raise SystemExit(row["difference"])
     print(f"{row['compared']:,} tensors equal, digest {row['digest']}")

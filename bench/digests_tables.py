@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from bench.markdown import NotRun, foot_of_rows, lines, load
+from bench.markdown import NotRun, foot, lines, load
 
 __all__ = ["DIGESTS", "longest"]
 
-COMMAND = "python -m bench.digests --build build"
 PARTIES = {"avx512": "AVX-512", "avx2": "AVX2", "RTL": "RTL (simulated)"}
 
 
@@ -19,7 +18,7 @@ def longest() -> dict[str, Any]:
     NotRun
         If there is none.
     """
-    rows = [row for row in load("digests")["results"] if row["rtl"] is not None]
+    rows = [row for row in load("digests") if row["rtl"] is not None]
     if not rows:
         raise NotRun("digests")
     return max(rows, key=lambda row: int(row["tokens"]))
@@ -27,7 +26,7 @@ def longest() -> dict[str, Any]:
 
 def digests() -> str:
     """How many tokens gave equal digests, and who was compared."""
-    found = load("digests")["results"]
+    found = load("digests")
     rows = [
         [
             row["model"], ", ".join(PARTIES.get(name, name) for name in row["parties"]),
@@ -37,7 +36,7 @@ def digests() -> str:
         for row in found
     ]  # fmt: skip
     header = ["model", "compared", "tokens", "tensors", "difference", "digest of all"]
-    return lines(header, rows) + foot_of_rows(found, COMMAND)
+    return lines(header, rows) + foot(found)
 
 
 def cycles() -> str:
@@ -51,7 +50,7 @@ def cycles() -> str:
     ]
     rows.append(["total", f"{total / tokens:,.0f}", "100"])
     header = [f"{row['model']}, cycles per token (simulated)", "mean", "%"]
-    return lines(header, rows) + foot_of_rows([row], COMMAND)
+    return lines(header, rows) + foot([row])
 
 
 def by_position() -> str:
@@ -59,7 +58,7 @@ def by_position() -> str:
     row = longest()
     rows = [[f"{int(n):,}", f"{count:,}"] for n, count in row["rtl"]["cycles_per_token"].items()]
     header = [f"{row['model']}, cycles of a token (simulated)", "tokens"]
-    return lines(header, rows) + foot_of_rows([row], COMMAND)
+    return lines(header, rows) + foot([row])
 
 
 DIGESTS: dict[str, Callable[[], str]] = {

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import bundled, encode, write_results
+from bench.common import bundled, encode
+from bench.stored import keep
 from lightmamba.engine import Engine
 from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import pieces
@@ -71,17 +72,19 @@ def real_model(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         engine = Engine(replace(model, formats=formats), threads=args.threads)
         excess = losses(engine, text) - base
         moved, error = change(excess)
-        row = {"state": name, "by_position": by_position(excess), "change": moved,
-               "standard_error": error, "overflows": engine.counters["ssm.h"]}  # fmt: skip
+        row = {
+            "recipe": args.recipe, "state": name, "by_position": by_position(excess),
+            "change": moved, "standard_error": error, "overflows": engine.counters["ssm.h"],
+        }  # fmt: skip
         print(f"bundled, state {name}: last over first thousand {moved:+.5f} ± {error:.5f}",
               flush=True)  # fmt: skip
         yield row
 
 
-def slow_decay(tokens: int) -> list[dict[str, Any]]:
+def slow_decay(tokens: int) -> Iterator[dict[str, Any]]:
     """Part two: SNR of y after the state has filled, by decay and format."""
     rng = np.random.default_rng(0)
-    headdim, d_state, rows = 16, 128, []
+    headdim, d_state = 16, 128
     for decay in (1e-1, 1e-2, 1e-3, 3e-4, 1e-4):
         a = round(np.exp(-decay) * 2**24)
         x = rng.integers(-100, 101, (tokens, headdim))
@@ -106,9 +109,8 @@ def slow_decay(tokens: int) -> list[dict[str, Any]]:
                     signal += float((wanted**2).sum())
                     noise += float(((got @ C[t] - wanted) ** 2).sum())
             snr = 10 * np.log10(signal / max(noise, 1e-300))
-            rows.append({"decay": decay, "state": name, "snr_db": float(snr)})
             print(f"dt·A {decay:g}, state {name}: {snr:.1f} dB", flush=True)
-    return rows
+            yield {"decay": decay, "state": name, "snr_db": float(snr)}
 
 
 def main() -> None:
@@ -117,19 +119,13 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=10_001)
     parser.add_argument("--recipe", default="w4a4")
     parser.add_argument("--states", nargs="*", default=list(FORMATS), choices=list(FORMATS))
-    parser.add_argument("--name", default="drift", help="of the results file")
-    parser.add_argument("--slow-tokens", type=int, default=10_000)
+    parser.add_argument("--slow-tokens", type=int, default=10_000, help="of part two; 0: not run")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    slow = slow_decay(args.slow_tokens) if args.slow_tokens else []
-    real: list[dict[str, Any]] = []
+    if args.slow_tokens:
+        keep("slow_decay", *slow_decay(args.slow_tokens))
     for row in real_model(args):
-        real.append(row)
-        write_results(
-            args.name,
-            f"python -m bench.drift --recipe {args.recipe}",
-            {"bundled": real, "slow_decay": slow},
-        )
+        keep("drift", row, command=f"python -m bench.drift --recipe {args.recipe}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.board_tables import single_token_targets
 from bench.boards import bounds, channel_bytes
-from bench.common import write_results
+from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.compiler.layout import lane_images
@@ -53,7 +53,6 @@ def paper(width: str) -> dict[str, Any]:
     assert got is not None
     cells = [sum(got.parts[p][n] for p in ("products", "state", "fabric")) for n in range(3)]
     return {
-        "machine": f"paper, {width}",
         "watts": [rate * joules for joules in got.joules],
         "watts_in_cells": [rate * joules for joules in cells],
         "tokens_per_joule": list(got.tokens_per_joule),
@@ -71,7 +70,6 @@ def floor(name: str) -> dict[str, Any]:
     got = energy(_estimate(target.clock_mhz, rate, by_channel, Amount()), target)
     assert got is not None
     return {
-        "target": name,
         "tokens_per_second": rate,
         "memory": got.parts["memory"],
         "static": got.parts["static"],
@@ -90,12 +88,15 @@ def _estimate(mhz: float, rate: float, moved: dict[str, int], amount: Amount) ->
 
 def main() -> None:
     model = load(demo_file())
-    results = {
-        "toggles": {name: toggles(model, Target.load(name)) for name in ("tiny", "u280")},
-        "paper": [paper(width) for width in PAPER],
-        "floor": [floor(name) for name in single_token_targets() if Target.load(name).power],
-    }
-    write_results("energy", "python -m bench.energy", results)
+    named = [name for name in single_token_targets() if Target.load(name).power]
+    keep(
+        "energy",
+        *({"part": "toggles", "row": name, "share": toggles(model, Target.load(name))}
+          for name in ("tiny", "u280")),
+        *({"part": "paper", "row": f"paper, {width}", **paper(width)} for width in PAPER),
+        *({"part": "floor", "row": name, **floor(name)} for name in named),
+        stay=lambda _: False,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

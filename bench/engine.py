@@ -9,49 +9,29 @@ each shape, number of threads and machine; a run replaces its own rows.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.common import KNOWN, RESULTS, commit, machine, write_results
+from bench.common import KNOWN
 from bench.engine_bandwidth import Bandwidth
 from bench.engine_files import gguf_file, our_file
 from bench.engine_pairs import ROOT, Task, Worker, in_turns, python, ratios, spread
 from bench.engine_tables import share
+from bench.stored import keep
 from lightmamba.errors import InputError
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.tools import run
 
-KEY = ("kind", "shape", "threads", "machine")
 FLOATS = ("transformers:float32", "transformers:bfloat16", "reference:float32",
           "reference:bfloat16")  # fmt: skip
 BUSY = 0.1  # cores that other programs may take; llama.cpp waits in spins and suffers from more
 PROMPT = "It was a dark and"
-
-
-def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows by kind, shape, threads and machine; new ones in the place of old ones."""
-    rows = {tuple(row.get(k) for k in KEY): row for row in [*old, *new]}
-    order = list(KNOWN)
-    return sorted(
-        rows.values(),
-        key=lambda r: (r["kind"], r["machine"], order.index(r["shape"]), r["threads"]),
-    )
-
-
-def keep(row: dict[str, Any]) -> None:
-    """Put a row into the results file."""
-    path = RESULTS / "engine.json"
-    old = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else []
-    now = {"machine": machine(), "commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-    write_results("engine", "python -m bench.engine", merged(old, [now | row]))
 
 
 def tasks(args: argparse.Namespace) -> list[Task]:
@@ -194,7 +174,7 @@ def main() -> None:
             if row.get("others", 0.0) > BUSY:
                 print(f"not kept: other programs took {row['others']:.2f} cores; run it again")
             elif not args.dry:
-                keep(row)
+                keep("engine", row)
     except InputError as error:
         sys.exit(str(error))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import NotRun, foot_of_rows, lines, load
+from bench.markdown import NotRun, foot, lines, load
 
 __all__ = ["ENGINE", "Short", "share", "short_rows"]
 
@@ -57,16 +57,13 @@ def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]
     NotRun
         If there are none.
     """
-    found = [r for r in load("engine")["results"] if r["kind"] == kind]
+    found = [r for r in load("engine") if r["kind"] == kind]
     if not found:
         raise NotRun(kind)
     out = []
-    for name in sorted({r["machine"] for r in found}):
-        mine = [r for r in found if r["machine"] == name]
-        out.append(
-            lines(header, [line for row in mine for line in cells(row)])
-            + foot_of_rows(mine, "python -m bench.engine")
-        )
+    for name in sorted({r["made"]["computer"] for r in found}):
+        mine = [r for r in found if r["made"]["computer"] == name]
+        out.append(lines(header, [line for row in mine for line in cells(row)]) + foot(mine))
     return "\n".join(out)
 
 
@@ -163,13 +160,13 @@ class Short:
 
 def short_rows() -> list[Short]:
     """One line for each shape: two threads where they were run."""
-    found = [r for r in load("engine")["results"] if r["kind"] == "llama"]
+    found = [r for r in load("engine") if r["kind"] == "llama"]
     best: dict[tuple[str, str], Row] = {}
     for row in sorted(found, key=lambda r: int(r["threads"])):
-        best[row["machine"], row["shape"]] = row
+        best[row["made"]["computer"], row["shape"]] = row
     return [
         Short(
-            row["shape"], row["threads"], row["machine"],
+            row["shape"], row["threads"], row["made"]["computer"],
             f"{spread(row['rates']['decode']['ours']).median:,.0f}",
             _times(row["rates"]["decode"], "llama.cpp"),
             f"{spread(row['rates']['prompt']['ours']).median:,.0f}",

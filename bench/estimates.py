@@ -6,7 +6,6 @@ the whole models that ``bench.full`` has measured.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import Any
 from tests.support.builders import made_up
 from tests.support.layers import resized
 
-from bench.common import RESULTS, write_results
+from bench.stored import keep, rows
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Channel, Target
 from lightmamba.compiler import build
@@ -162,10 +161,8 @@ def measure(case: Case) -> dict[str, Any]:
 
 def full_size() -> list[dict[str, Any]]:
     """Whole models in gates, as ``bench.full`` measured them, and estimated."""
-    path = RESULTS / "full.json"
-    rows = json.loads(path.read_text())["results"] if path.is_file() else []
     found = []
-    for row in rows:
+    for row in rows("full"):
         guess = estimate(SHAPES[row["shape"]], Formats(), Target.load(row["target"]))
         found.append(
             {
@@ -177,7 +174,6 @@ def full_size() -> list[dict[str, Any]]:
                 "bound": guess.bound,
                 "stalls": row["stalls"],
                 "estimated_stalls": dict(guess.stalls),
-                "commit": row["commit"],
             }
         )
     return found
@@ -187,17 +183,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="estimated cycles against the gates")
     parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
     wanted = parser.parse_args().case
-    path, known = RESULTS / "estimates.json", cases()
-    rows = json.loads(path.read_text())["results"] if path.is_file() else []
-    rows = [row for row in rows if row["case"] in known] + full_size()
-    write_results("estimates", "python -m bench.estimates", rows)
+    known = cases()
+    keep("estimates", *full_size(), stay=lambda row: row["case"] in known)
     for name, case in known.items():
         if wanted and not any(name.startswith(w) for w in wanted):
             continue
         row = {"case": name, **measure(case)}
         print(f"{name}: {row['cycles']:,.0f}, error {row['error']:+.2%}", flush=True)
-        rows = [r for r in rows if r["case"] != name] + [row]
-        write_results("estimates", "python -m bench.estimates", rows)
+        keep("estimates", row)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.common import bundled, encode, write_results
+from bench.common import bundled, encode
+from bench.stored import keep
 from lightmamba.causal_lm import CausalLM
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
@@ -135,9 +136,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="of each turn")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--name", default="evaluation", help="of the results file")
     args = parser.parse_args()
-    rows = []
     for name in args.only:
         row = measure(name, args.tokens, args.turns, args.threads)
         print(
@@ -145,8 +144,7 @@ def main() -> None:
             f"{row.ratio:.2f} ({row.lowest:.2f} to {row.highest:.2f}), logits {row.logits:.1%}",
             flush=True,
         )
-        rows.append(asdict(row))
-    write_results(args.name, "python -m bench.evaluation", rows)
+        keep("evaluation", asdict(row))
 
 
 if __name__ == "__main__":

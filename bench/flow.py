@@ -5,7 +5,7 @@ The picture is plain SVG with its own background, so that light and dark pages s
 
 from html import escape
 
-from bench.common import RESULTS
+from bench.stored import RESULTS
 
 __all__ = ["OUT", "picture"]
 

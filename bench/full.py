@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.common import asked, commit, kept_rows, write_results
+from bench.common import asked
+from bench.stored import keep
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.ports import ports
@@ -95,7 +96,6 @@ def measure(name: str, work: Path) -> dict[str, Any]:
         "seconds_per_compared_token": (compared - opened_at) / row.compared,
         "simulated_cycles_per_second": sum(cycles) / (compared - opened_at),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "commit": commit(),
     }
 
 
@@ -139,14 +139,11 @@ def used(
 
 def main() -> None:
     """Run the rows named, or all."""
-    rows = kept_rows("full")
     with asked(__doc__, list(ROWS)) as (names, folder):
         for name in names:
             found = measure(name, folder)
             print(json.dumps(found), flush=True)
-            rows = [row for row in rows if row["name"] != name] + [found]
-            rows.sort(key=lambda row: list(ROWS).index(row["name"]))
-            write_results("full", "python -m bench.full", rows)
+            keep("full", found, stay=lambda row: row["name"] in ROWS)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Tables of complete simulated tokens at full size, and of the goals, for :mod:`bench.tables`."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from bench.common import RESULTS
 from bench.digests_tables import longest
 from bench.markdown import foot, lines, load
 from bench.placed import WHOLE
+from bench.stored import rows
 
 __all__ = ["FULL"]
 
@@ -18,7 +17,7 @@ U280 = "u280, mamba2-2.7b"
 
 def rows_by_name() -> dict[str, dict[str, Any]]:
     """What each row of :mod:`bench.full` measured."""
-    return {row["name"]: row for row in load("full")["results"]}
+    return {row["name"]: row for row in load("full")}
 
 
 def full() -> str:
@@ -82,7 +81,7 @@ def goals() -> str:
         row(f"cycles of tokens 1 to {r['tokens'] - 1:,}, {r['model']}, spread", "–",
             "≤ 0.1 %", f"{100 * spread:.2f} %", "simulated")  # fmt: skip
     if exists("synth"):
-        m = load("synth")["results"]["machines"][U280]
+        m = next(r for r in load("synth") if r["machine"] == U280)
         for cell, paper, name in (("lut", 297_000, "LUT"), ("dsp", 1164, "DSP"),
                                   ("bram", 912, "BRAM of 18 kbit")):  # fmt: skip
             row(f"`u280`, W4A4, {name}", f"{paper:,}", f"≤ {paper:,}", f"{m[cell]:,}",
@@ -92,7 +91,7 @@ def goals() -> str:
         row("a block's longest path: most LUTs, most CARRY4", "–", "≤ 4, ≤ 8",
             f"{most[0]}, {most[1]}", "synthesized")  # fmt: skip
     if exists("ecp5"):
-        placed = {r["block"]: r["fmax_mhz"] for r in load("ecp5")["results"]}
+        placed = {r["block"]: r["fmax_mhz"] for r in load("ecp5")}
         whole = placed.pop(WHOLE, "routing not finished")
         reached = f"{whole:.1f}" if isinstance(whole, float) else whole or "unroutable"
         row("LFE5U-85F, placed and routed, MHz", "–", "≥ 120", reached, "nextpnr")
@@ -101,8 +100,8 @@ def goals() -> str:
         row(f"its blocks placed alone, slowest of {len(alone)}, MHz", "–", "",
             f"{alone[0]:.1f}; {fast} reach 120", "nextpnr")  # fmt: skip
     if exists("estimates"):
-        worst = max(abs(r["error"]) for r in load("estimates")["results"])
-        count = len(load("estimates")["results"])
+        worst = max(abs(r["error"]) for r in load("estimates"))
+        count = len(load("estimates"))
         row(f"performance model against RTL simulation, worst of {count}", "–", "≤ 1 %",
             f"{100 * worst:.2f} %", "simulated")  # fmt: skip
     return lines(["figure", "paper", "goal", "reached", "how obtained"], body)
@@ -110,7 +109,7 @@ def goals() -> str:
 
 def exists(name: str) -> bool:
     """Whether a results file is there."""
-    return Path(RESULTS / f"{name}.json").is_file()
+    return bool(rows(name))
 
 
 FULL: dict[str, Callable[[], str]] = {"full": full, "full-waits": waits, "goals": goals}

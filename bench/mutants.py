@@ -31,8 +31,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common import RESULTS, write_results
 from bench.faults import Place, Sources, without_prose
+from bench.stored import keep, rows
 from lightmamba.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +50,7 @@ def run(block: str, folder: Path) -> list[dict[str, object]]:
     if fails(tests, copy, None):
         raise SystemExit(f"{', '.join(tests)} fails without any fault; mend it first")
     limit = max(LEAST, HANG * (time.monotonic() - begin))
-    rows: list[dict[str, object]] = []
+    found: list[dict[str, object]] = []
     for mutant in listed["mutant"]:
         place = located(block, mutant, sources)
         faulty, original = place.planted(mutant["replace"]), place.file.read_text()
@@ -59,13 +59,11 @@ def run(block: str, folder: Path) -> list[dict[str, object]]:
         caught = kept or fails(tests, copy, max(limit, SLOW), "slow")
         place.file.write_text(original)
         why, file = mutant["why"], place.file.name
-        found = {"block": block, "file": file, "why": why, "caught": caught, "kept": kept, "of": of}
-        rows.append(found)
-        if "survives" in mutant:
-            rows[-1]["survives"] = mutant["survives"]
+        row = {"block": block, "file": file, "why": why, "caught": caught, "kept": kept, "of": of}
+        found.append(row | {k: mutant[k] for k in ("survives",) if k in mutant})
         said = "caught" if kept else "slow" if caught else "SURVIVED"
         print(f"{block:12} {said:9} {why}", flush=True)
-    return rows
+    return found
 
 
 def listed() -> list[str]:
@@ -158,10 +156,8 @@ def fails(tests: Sequence[str], copy: Path, limit: float | None, chosen: str = "
     return found.returncode not in (0, NONE)
 
 
-def written() -> list[dict[str, Any]]:
-    """Rows of the results file."""
-    path = RESULTS / "mutants.json"
-    return json.loads(path.read_text())["results"]["rows"] if path.is_file() else []
+def _is_of(blocks: frozenset[str], row: Mapping[str, Any]) -> bool:
+    return row["block"] in blocks
 
 
 def main() -> None:
@@ -171,20 +167,17 @@ def main() -> None:
         "block", nargs="*", help="file under tests/rtl/mutants (those that changed)"
     )
     known = listed()
-    rows = written()
-    done = {row["block"]: row.get("of") for row in rows}
+    done = {row["block"]: row["of"] for row in rows("mutants")}
     changed = [block for block in known if done.get(block) != fingerprint(block)]
-    blocks = parser.parse_args().block or changed
-    for block in blocks:
+    for block in parser.parse_args().block or changed:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            new = run(block, Path(folder))
-        # read again: another process may have run other blocks meanwhile
-        rows = [row for row in written() if row["block"] in {*known} - {block}] + new
-        caught = sum(bool(row["caught"]) for row in rows)
-        kept = sum(bool(row.get("kept", row["caught"])) for row in rows)
-        results = {"caught": caught, "kept": kept, "planted": len(rows), "rows": rows}
-        write_results("mutants", "python -m bench.mutants", results)
-    print(f"{caught} of {len(rows)} caught ({100 * caught / len(rows):.0f} %), "
+            found = run(block, Path(folder))
+        others = frozenset(known) - {block}
+        keep("mutants", *found, stay=functools.partial(_is_of, others))
+    every = rows("mutants")
+    caught = sum(row["caught"] for row in every)
+    kept = sum(row["kept"] for row in every)
+    print(f"{caught} of {len(every)} caught ({100 * caught / len(every):.0f} %), "
           f"{kept} by what make test keeps")  # fmt: skip
 
 

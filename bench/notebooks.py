@@ -5,7 +5,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from bench.common import RESULTS
+from bench.stored import RESULTS
 
 __all__ = ["FOLDER", "stored"]
 

@@ -6,39 +6,38 @@ is stored:
 
     lightmamba compile mamba2-2.7b --target u280 -o build
     lightmamba simulate build --max-tokens 2 --chain 2 \\
-        --timeline bench/results/simulation-u280.json
+        --results bench/results/simulation-u280.jsonl
 """
 
-import json
-import shutil
 import tempfile
 from contextlib import chdir
 from pathlib import Path
 
-from bench.common import RESULTS
+from bench.stored import RESULTS, rows
 from lightmamba.cli import main as lightmamba
+from lightmamba.store import Record, Store, read_store
 
 ROOT = RESULTS.parent.parent
 PAGE = ROOT / "docs/reports/mamba2-2.7b-u280.html"
-STORED = {"simulation": "simulation-u280", "accuracy": "accuracy", "front": "front-u280"}
+STORED = ("simulation-u280", "front-u280", "accuracy")  # files of records
 MACHINE = "u280, mamba2-2.7b"
 
 
 def main() -> int:
     """Write the page."""
     PAGE.parent.mkdir(exist_ok=True)
+    synthesized = next(row for row in rows("synth") if row["machine"] == MACHINE)
+    synthesis = Record("synthesis", synthesized | {"target": "u280"}, {"kind": "synthesis"})
     with tempfile.TemporaryDirectory() as work, chdir(work):
-        folder = Path("results")  # as the page names it
-        folder.mkdir()
-        for name, stored in STORED.items():
-            if (file := RESULTS / f"{stored}.json").is_file():
-                shutil.copy(file, folder / f"{name}.json")
-        synthesized = json.loads((RESULTS / "synth.json").read_text())["results"]["machines"]
-        (folder / "synthesis.json").write_text(
-            json.dumps({"target": "u280", **synthesized[MACHINE]})
-        )
+        file = Path("results.jsonl")  # as the page names it
+        with Store(file, "--results") as store:
+            store.add(synthesis)
+            for name in STORED:
+                if (path := RESULTS / f"{name}.jsonl").is_file():
+                    for record in read_store(path):
+                        store.add(record)
         words = ["report", "mamba2-2.7b", "--target", "u280", "-o", str(PAGE)]
-        return lightmamba([*words, "--results", str(folder), "--force"])
+        return lightmamba([*words, "--results", str(file), "--force"])
 
 
 if __name__ == "__main__":

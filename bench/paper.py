@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common import RESULTS, write_results
 from bench.paper_tables import paper_table
+from bench.stored import keep
 from lightmamba.cli.show import progress
 from lightmamba.errors import InputError
 from lightmamba.store import Record
@@ -107,28 +107,26 @@ def main() -> int:
     parser.add_argument("--seqlen", type=int, help="of each")
     parser.add_argument("--tokens", type=int, help="of each text (all)")
     parser.add_argument("--rows", type=int, help="of each task (all)")
-    parser.add_argument("--out", type=Path, default=RESULTS / "paper.json")
-    parser.add_argument("--sweep", type=Path, help="its folder (build/ and the name of --out)")
+    parser.add_argument("--keep", action="store_true", help="keep the table for the docs")
+    parser.add_argument("--sweep", type=Path, default=Path("build/paper-sweep"), help="its folder")
     parser.add_argument("--workers", type=int, help="as of lightmamba sweep")
     parser.add_argument("--address", help="as of lightmamba sweep")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    folder = args.sweep or Path("build") / f"{args.out.stem}-sweep"
-    folder.parent.mkdir(exist_ok=True)
+    args.sweep.parent.mkdir(exist_ok=True)
     try:
         plan = plan_of(args)
         with progress("the paper's table") as bar:
             found = sweep(
-                plan, folder, workers=args.workers, address=args.address, threads=args.threads,
+                plan, args.sweep, workers=args.workers, address=args.address, threads=args.threads,
                 progress=bar, tell=lambda record: print(_line(record), flush=True),
             )  # fmt: skip
     except InputError as error:
         parser.error(str(error))
-    results: dict[str, Any] = {
-        "limits": {"tokens": plan.tokens, "rows": plan.rows, **plan.calibration},
-        "rows": [result_of(record) for record in found.records],
-    }
-    write_results(args.out.stem, _command(args, results["rows"]), results, args.out.parent)
+    limits = {"tokens": plan.tokens, "rows": plan.rows, **plan.calibration}
+    results = [result_of(record) | {"limits": limits} for record in found.records]
+    if args.keep:
+        keep("paper", *results, command=_command(args, results), stay=lambda _: False)
     print(paper_table(results))
     return 1 if any(not is_done(record) for record in found.records) else 0
 

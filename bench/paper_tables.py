@@ -1,6 +1,6 @@
 """The table of :mod:`bench.paper` beside what the paper published."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.markdown import foot, lines, load
@@ -31,12 +31,12 @@ def published(recipe: str) -> ClaimedAccuracy | None:
     return next((row for row in paper().accuracy if (row.method, row.scheme) == wanted), None)
 
 
-def paper_table(results: Mapping[str, Any]) -> str:
+def paper_table(found: Sequence[Mapping[str, Any]]) -> str:
     """Recipes by what was measured, and the paper's numbers at the end of each row."""
     cells: dict[tuple[str, str], dict[str, list[Any]]] = {}
     tasks: dict[str, None] = {}
     columns: dict[str, None] = {}
-    for row in results["rows"]:
+    for row in found:
         cells.setdefault((row["model"], row["recipe"]), {}).update(row["figures"])
         main = f"{row['measure']}, {row['metric'] or 'perplexity'}"
         columns |= dict.fromkeys([main, *row["figures"]])
@@ -47,12 +47,12 @@ def paper_table(results: Mapping[str, Any]) -> str:
     header = ["model, recipe", *order, "tasks, mean", f"{source}, published: zero-shot",
               "published: LAMBADA perplexity"]  # fmt: skip
     body = []
-    for (model, recipe), found in cells.items():
+    for (model, recipe), cell in cells.items():
         claim = published(recipe)
         body.append([
             f"{model}, {'float' if recipe == 'float' else f'`{recipe}`'}",
-            *(_figure(name, found.get(name), percent=name in tasks) for name in order),
-            _mean([found.get(name) for name in tasks]),
+            *(_figure(name, cell.get(name), percent=name in tasks) for name in order),
+            _mean([cell.get(name) for name in tasks]),
             "" if claim is None else f"{claim.zero_shot:.1f}",
             "" if claim is None else _perplexity(claim),
         ])  # fmt: skip
@@ -83,13 +83,12 @@ def _perplexity(claim: ClaimedAccuracy) -> str:
 
 def shipped() -> str:
     """The table of the docs."""
-    record = load("paper")
-    limits = record["results"]["limits"]
-    said = ", ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
-    codes = ", ".join(sorted({row["code"] for row in record["results"]["rows"]}))
-    end = foot({**record, "results": {}}).rstrip()
+    found = load("paper")
+    limits = found[0]["limits"].items()
+    said = ", ".join(f"{name} {value}" for name, value in limits if value is not None)
+    codes = ", ".join(sorted({row["code"] for row in found}))
     return (
-        f"{paper_table(record['results'])}{end} The commit is the table's; rows are of code "
+        f"{paper_table(found)}{foot(found).rstrip()} The commit is the table's; rows are of code "
         f"{codes}. Limits: {said or 'none'}.\n"
     )
 

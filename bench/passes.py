@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import asked, commit, kept_rows, write_results
+from bench.common import asked
 from bench.full import used
+from bench.stored import keep
 from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.counters import CYCLES
@@ -145,7 +146,6 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
             "simulator_seconds": made - compiled,  # the gates, the first time that they are built
             "seconds_of_compared_pass": seconds,
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "commit": commit(),
         }
     device.close()
 
@@ -182,13 +182,10 @@ def _timed(device: SimDevice, twin: Twin, work: Pass) -> tuple[int, dict[str, in
 
 def main() -> None:
     """Run the rows named, or all."""
-    rows = kept_rows("passes")
     with asked(__doc__, list(ROWS)) as (names, folder):
         for name in names:
             for found in measure(name, folder):
-                rows = [r for r in rows if r["name"] != found["name"]] + [found]
-                rows.sort(key=lambda r: list(ROWS).index(r["name"].rsplit(",", 1)[0]))
-                write_results("passes", "python -m bench.passes", rows)
+                keep("passes", found)
 
 
 if __name__ == "__main__":

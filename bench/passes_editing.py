@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.common import bundled, commit, kept_rows, write_results
+from bench.common import bundled
 from bench.editing import KINDS, cases
 from bench.passes import AGAIN, DECODE, REPAIR, VERIFY
+from bench.stored import keep, rows
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.place import Region
 from lightmamba.arch.target import Target
@@ -109,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("row", nargs="?", default=LARGE, help="of bench.passes")
     row = parser.parse_args().row
-    passes = {r["name"]: r for r in kept_rows("passes")}
+    passes = {r["name"]: r for r in rows("passes")}
     takes = {mode: passes[f"{row}, {mode}"]["cycles"] for mode in PASSES}
     target = Target.load(passes[f"{row}, verify"]["target"])
     data, clock = bundled().tokenizer, target.clock_mhz * 1e6
@@ -117,12 +118,12 @@ def main() -> None:
     tokenizer = Tokenizer.from_bytes(data)
     shape = SHAPES[passes[f"{row}, verify"]["shape"]]
     copies = len(Memory(shape, target.machine, target).states)
-    texts, rows = cases(TEXTS), list[dict[str, Any]]()
+    texts, found = cases(TEXTS), list[dict[str, Any]]()
 
     def add(kind: str, hardware: Counted, cycles: int) -> None:
         per_second = hardware.counts["tokens"] * clock / cycles
-        rows.append({"row": row, "kind": kind, **hardware.counts, "tokens_per_second": per_second})
-        print(rows[-1], flush=True)
+        found.append({"row": row, "kind": kind, **hardware.counts, "tokens_per_second": per_second})
+        print(found[-1], flush=True)
 
     def encoded(text: str) -> list[int]:
         found: list[int] = tokenizer.encode(text).tolist()
@@ -143,10 +144,8 @@ def main() -> None:
             drafting = hardware.counts["drafted"] * small["cycles"]
             what = f"130m drafter, each guess right in {100 * right:.0f} % of cases"
             add(what, hardware, hardware.cycles(takes) + drafting)
-            rows[-1] |= {"estimated": True, "published": right == PUBLISHED}
-    for each in rows:
-        each["commit"] = commit()
-    write_results("passes_editing", "python -m bench.passes_editing", rows)
+            found[-1] |= {"how": "estimated", "published": right == PUBLISHED}
+    keep("passes_editing", *found, stay=lambda old: old["row"] != row)
 
 
 if __name__ == "__main__":

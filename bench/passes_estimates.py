@@ -11,13 +11,12 @@ import argparse
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tests.support.builders import made_up, two_ports
 
-from bench.common import commit, kept_rows, write_results
 from bench.estimates import memory
+from bench.stored import keep
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
@@ -106,17 +105,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("machine", nargs="*", help="beginning of a machine's name (all)")
     wanted = parser.parse_args().machine
-    known, rows = machines(), kept_rows("passes_estimates")
+    known = machines()
     for name, (config, target) in known.items():
         if wanted and not any(name.startswith(w) for w in wanted):
             continue
         found = measure(config, target)
         said = ", ".join(f"{m} {r['cycles']:,.0f} {r['error']:+.2%}" for m, r in found.items())
         print(f"{name}: {said}", flush=True)
-        row: dict[str, Any] = {"machine": name, "modes": found, "commit": commit()}
-        rows = [r for r in rows if r["machine"] != name] + [row]
-        rows.sort(key=lambda r: list(known).index(r["machine"]))
-        write_results("passes_estimates", "python -m bench.passes_estimates", rows)
+        row = {"machine": name, "modes": found}
+        keep("passes_estimates", row, stay=lambda old: old["machine"] in known)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ ESTIMATED = {"prefill": "prefill", "batch": "batch", "verify": "verify", "chain"
 
 
 def _found() -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in load("passes")["results"]}
+    return {row["name"]: row for row in load("passes")}
 
 
 def _rate(row: dict[str, Any]) -> str:
@@ -85,7 +85,7 @@ def goals() -> str:
     if r := found.get("mamba2-2.7b on u280-t4, verify"):
         row("`u280-t4`, a pass that checks three guesses, passes/s", "303", "≥ 0.97 × 303 = 294",
             f"{r['clock_mhz'] * 1e6 / r['cycles']:.1f}", "simulated")  # fmt: skip
-    texts = load("passes_editing")["results"]
+    texts = load("passes_editing")
     written = [r for r in texts if r["kind"] in ("copy", "list", "quotation")]
     seconds = sum(r["tokens"] / r["tokens_per_second"] for r in written)
     reached = sum(r["tokens"] for r in written) / seconds
@@ -102,7 +102,7 @@ def goals() -> str:
     built = [r["simulator_seconds"] for name, r in found.items() if "u280-t4" in name]
     if built:
         row("building its simulator, s", "–", "≤ 900", f"{max(built):.0f}", "measured")
-    errors = [kind["error"] for r in load("passes_estimates")["results"]
+    errors = [kind["error"] for r in load("passes_estimates")
               for kind in r["modes"].values()]  # fmt: skip
     errors += [
         _estimated(r["target"], ESTIMATED[r["mode"]], r["shape"]).cycles / r["cycles"] - 1
@@ -122,7 +122,8 @@ def _estimated(target: str, mode: str, shape: str = "mamba2-2.7b") -> Estimate:
 
 def _cells(row: AddRow) -> None:
     """LUTs and longest path of u280-t4."""
-    device, known = Target.load("u280-t4").resources, load("synth")["results"]["machines"]
+    device = Target.load("u280-t4").resources
+    known = {row["machine"]: row for row in load("synth")}
     assert device is not None
     one = f"{100 * known['u280, mamba2-2.7b']['lut'] / device.lut:.1f}"
     if r := known.get(LARGE):
@@ -139,7 +140,7 @@ def _cells(row: AddRow) -> None:
 
 def _engine(row: AddRow) -> None:
     """What the same passes bring on a CPU, as :mod:`bench.speculation` has measured."""
-    rows = load("speculation")["results"]
+    rows = load("speculation")
     for r in rows:
         if r["writer"] == "prompt" and r["model"] == "mamba2-130m":
             row("engine, 130m, prompt of 512, × token by token", "1", "≥ 3",
@@ -152,26 +153,26 @@ def _engine(row: AddRow) -> None:
 
 def editing() -> str:
     """Single-stream speed by kind of text."""
-    record, body = load("passes_editing"), []
-    for r in record["results"]:
+    found, body = load("passes_editing"), []
+    for r in found:
         passes = sum(r[kind] for kind in ("decode", "verify", "repair", "again"))
         right = f"{r['accepted'] / r['drafted']:.0%} of {r['drafted']:,}"
-        origin = "estimated" if r.get("estimated") else "counted, simulated passes"
+        origin = "estimated" if r["made"]["how"] == "estimated" else "counted, simulated passes"
         body.append([r["kind"], f"{r['tokens']:,}", f"{r['tokens'] / passes:.2f}", right,
                      f"**{r['tokens_per_second']:,.0f}**", origin])  # fmt: skip
     header = ["one text, Mamba2-2.7B on `u280-t4`", "tokens", "tokens per pass", "accepted guesses",
               "tokens per second", "how obtained"]  # fmt: skip
-    return lines(header, body) + foot(record)
+    return lines(header, body) + foot(found)
 
 
 def estimates() -> str:
     """Cycles in gates, and how far the estimate is from them."""
-    record, body = load("passes_estimates"), []
-    for r in record["results"]:
+    found, body = load("passes_estimates"), []
+    for r in found:
         kinds = [f"{k['cycles']:,.0f}, {100 * k['error']:+.2f} %" for k in r["modes"].values()]
         body.append([r["machine"], *kinds])
-    header = ["cycles of a pass (simulated), error of the estimate", *record["results"][0]["modes"]]
-    return lines(header, body) + foot(record)
+    header = ["cycles of a pass (simulated), error of the estimate", *found[0]["modes"]]
+    return lines(header, body) + foot(found)
 
 
 PASSES: dict[str, Callable[[], str]] = {

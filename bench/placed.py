@@ -9,11 +9,10 @@ changed since the results file was written; it keeps the others.
 
 import argparse
 import hashlib
-import json
 import time
 from typing import Any
 
-from bench.common import RESULTS, commit, write_results
+from bench.stored import keep, rows
 from bench.synth import PLACED, machines
 from lightmamba.errors import InputError
 from lightmamba.rtl.top import to_verilog
@@ -21,7 +20,6 @@ from lightmamba.synth import place
 from lightmamba.synth.ecp5 import LIMIT_S
 from lightmamba.synth.hierarchy import TOP, Block, blocks, whole
 
-COMMAND = "python -m bench.placed"
 WHOLE = "machine"
 
 
@@ -37,7 +35,7 @@ def parts(verilog: str, top: str) -> dict[str, Block]:
 def measure(name: str, block: Block, limit_s: float) -> dict[str, Any]:
     """Place and route one; without a frequency where nextpnr finds no way, or none in time."""
     begin = time.perf_counter()
-    row: dict[str, Any] = {"block": name, "of": fingerprint(block), "commit": commit()}
+    row: dict[str, Any] = {"block": name, "of": fingerprint(block)}
     try:
         row |= place(block.verilog, TOP, limit_s=limit_s).as_dict()
     except InputError as error:
@@ -62,18 +60,14 @@ def main() -> None:
     known = parts(to_verilog(machines()[PLACED]), "lightmamba")
     if unknown := set(args.block) - set(known):
         raise SystemExit(f"there is no block {min(unknown)}; there are {', '.join(known)}")
-    path = RESULTS / "ecp5.json"
-    rows = json.loads(path.read_text())["results"] if path.is_file() else []
-    rows = [row for row in rows if row["block"] in known]
-    done = {row["block"]: row["of"] for row in rows}
+    done = {row["block"]: row["of"] for row in rows("ecp5")}
     wanted = args.block or [n for n, b in known.items() if done.get(n) != fingerprint(b)]
     for name in sorted(wanted, key=lambda n: len(known[n].verilog)):
         if name == WHOLE and not (args.whole or args.block):
             continue
         row = measure(name, known[name], args.limit)
-        rows = [r for r in rows if r["block"] != name] + [row]
         print(f"{name:32} {row['fmax_mhz'] or 0:6.1f} MHz {row['seconds']:6.0f} s", flush=True)
-        write_results("ecp5", COMMAND, rows)
+        keep("ecp5", row, stay=lambda old: old["block"] in known)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from bench.checkpoints import make_checkpoint
-from bench.common import KNOWN, commit, kept_rows, write_results
+from bench.common import KNOWN
+from bench.stored import keep
 
 SEQLEN = 512
-KEYS = ("shape", "tokens", "recipe", "threads")
 
 
 def measure(shape: str, sequences: int, recipe: str, threads: int, folder: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def measure(shape: str, sequences: int, recipe: str, threads: int, folder: Path)
         "parameters": weights, "seconds": found["seconds"], "resumed": found["resumed"],
         "peak_rss_bytes": found["peak_rss_bytes"], "bytes": found["bytes"],
         "planned_seconds": found["plan"]["seconds"],
-        "planned_memory_bytes": found["plan"]["memory_bytes"], "commit": commit(),
+        "planned_memory_bytes": found["plan"]["memory_bytes"],
     }  # fmt: skip
 
 
@@ -62,21 +62,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where checkpoints are made and kept")
     args = parser.parse_args()
-    rows = kept_rows("quantize")
     with TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for shape in args.shapes:
             row = measure(shape, args.sequences, args.recipe, args.threads, folder)
-            key = [row[k] for k in KEYS]
-            rows = [r for r in rows if [r[k] for k in KEYS] != key] + [row]
             print(
                 f"{shape}: {row['tokens']} tokens, {row['seconds']:.0f} s (planned "
                 f"{row['planned_seconds']:.0f}), {row['peak_rss_bytes'] / 2**30:.2f} GiB "
                 f"(planned {row['planned_memory_bytes'] / 2**30:.2f})",
                 flush=True,
             )
-            write_results("quantize", "python -m bench.quantize", rows)
+            keep("quantize", row)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ __all__ = ["QUANTIZE"]
 
 def growth() -> str:
     """Time and peak memory by shape."""
-    record = load("quantize")
-    rows = sorted(record["results"], key=lambda r: (r["parameters"], r["tokens"]))
+    rows = sorted(load("quantize"), key=lambda r: (r["parameters"], r["tokens"]))
     header = ["shape, recipe", "calibration tokens", "minutes", "planned", "peak, GiB", "planned"]
     body = [
         [
@@ -23,7 +22,7 @@ def growth() -> str:
         ]
         for r in rows
     ]
-    return lines(header, body) + foot(record)
+    return lines(header, body) + foot(rows)
 
 
 def _note(row: dict[str, Any]) -> str:
@@ -33,8 +32,7 @@ def _note(row: dict[str, Any]) -> str:
 
 def calibration() -> str:
     """Accuracy by calibration tokens."""
-    record = load("calibration")
-    rows = sorted(record["results"], key=lambda r: (r["width"], r["calibration_tokens"]))
+    rows = sorted(load("calibration"), key=lambda r: (r["width"], r["calibration_tokens"]))
     header = ["recipe", "calibration tokens", "× float perplexity", "KL, nats", "top-1 agreement"]
     body = [
         [
@@ -46,7 +44,7 @@ def calibration() -> str:
         ]
         for r in rows
     ]
-    return lines(header, body) + foot(record)
+    return lines(header, body) + foot(rows)
 
 
 QUANTIZE = {"quantize-growth": growth, "calibration": calibration}

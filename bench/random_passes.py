@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tests.sim.passes import random_passes
 
-from bench.common import commit, kept_rows, write_results
+from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.data import demo_file
@@ -63,7 +63,7 @@ def run(target: str, tokens: int, seed: int) -> dict[str, Any]:
         opened.device.close()
     return {
         "target": target, "stalls": STALLS, "seed": seed, **seen, "lost": dict(lost),
-        "cycles": cycles, "seconds": time.perf_counter() - start, "commit": commit(),
+        "cycles": cycles, "seconds": time.perf_counter() - start,
     }  # fmt: skip
 
 
@@ -77,8 +77,7 @@ def main() -> None:
     for target in args.target:
         found = run(target, args.tokens, args.seed)
         print(found)
-        rows = [row for row in kept_rows("random_passes") if row["target"] != target]
-        write_results("random_passes", "python -m bench.random_passes", [*rows, found])
+        keep("random_passes", found)
 
 
 if __name__ == "__main__":

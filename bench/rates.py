@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.common import write_results
+from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.data import demo_file
@@ -48,10 +48,10 @@ def measure(order: str, beats: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    rows = [measure(order, beats) for order, beats in SETTINGS]
-    for row in rows:
+    for order, beats in SETTINGS:
+        row = measure(order, beats)
         print(row)
-    write_results("rates", "python -m bench.rates", rows)
+        keep("rates", row, stay=lambda old: (old["order"], old["beats_per_cycle"]) in SETTINGS)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.common import write_results
 from bench.recall_task import Cases, Task
 from bench.recall_train import FOLDER
+from bench.stored import keep
 from lightmamba.checkpoint import Checkpoint, load_checkpoint
 from lightmamba.engine import Engine
 from lightmamba.evaluate.logprobs import likelihoods
@@ -161,38 +161,37 @@ def drawn(task: Task, distance: int, count: int) -> Cases:
     return task.cases(count, distance, np.random.default_rng((CASES, distance)))
 
 
-def of_float(checkpoint: Checkpoint, task: Task, count: int) -> list[dict[str, Any]]:
+def of_float(checkpoint: Checkpoint, task: Task, count: int) -> Iterator[dict[str, Any]]:
     """The float model by distance, and with its state cleared."""
     model = FloatModel(checkpoint.model, checkpoint.valid_vocab)
-    rows = []
     for distance in (*NEARER, *DISTANCES):
         found = answer(model, drawn(task, distance, count))
-        rows.append({"distance": distance, "cleared": False, **found.row()})
+        yield {"distance": distance, "cleared": False, **found.row()}
     found = answer(model, drawn(task, DISTANCES[0], count), forget=True)
-    rows.append({"distance": DISTANCES[0], "cleared": True, **found.row()})
-    return rows
+    yield {"distance": DISTANCES[0], "cleared": True, **found.row()}
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """All that the command line asks for; rows are printed as they come."""
+def measure(args: argparse.Namespace) -> None:
+    """Measure and keep all that the command line asks for; rows are printed as they come."""
     checkpoint, task = load_checkpoint(FOLDER), Task()
-    floats = of_float(checkpoint, task, args.cases)
-    for row in floats:
-        print(f"float, {row['distance']} tokens{', state cleared' * row['cleared']}: "
-              f"{_shown(row)}", flush=True)  # fmt: skip
-    model, rows = FloatModel(checkpoint.model, checkpoint.valid_vocab), []
+    size = {"cases": args.cases, "queries": task.pairs}
+    for row in of_float(checkpoint, task, args.cases):
+        name = f"{row['distance']}{', state cleared' * row['cleared']}"
+        print(f"float, {name}: {_shown(row)}", flush=True)
+        keep("recall", {"part": "float", "row": name, **row, **size})
+    model = FloatModel(checkpoint.model, checkpoint.valid_vocab)
     for recipe in args.recipes:
         whole = quantized(checkpoint, task, recipe, args.sequences)
         for distance in args.distances:
             cases = drawn(task, distance, args.cases)
             for row in engines(whole, cases, answer(model, cases), args):
-                row = {"recipe": recipe, "distance": distance, **row}
-                print(f"{recipe}, {distance} tokens, {row['state']}, {row['update']}: "
-                      f"{_shown(row)}, overflows {row['overflows']}", flush=True)  # fmt: skip
-                rows.append(row)
-    slow = list(decays(checkpoint, task, drawn(task, DISTANCES[0], 32)))
-    return {"cases": args.cases, "queries": task.pairs, "float": floats,
-            "decays": slow, "quantized": rows}  # fmt: skip
+                name = f"{recipe}, {distance}, {row['state']}, {row['update']}"
+                print(f"{name}: {_shown(row)}, overflows {row['overflows']}", flush=True)
+                of = {"part": "quantized", "row": name, "recipe": recipe, "distance": distance}
+                keep("recall", {**of, **row, **size})
+    for row in decays(checkpoint, task, drawn(task, DISTANCES[0], 32)):
+        name = f"layer {row['layer']}, head {row['head']}"
+        keep("recall", {"part": "decays", "row": name, **row, **size})
 
 
 def engines(
@@ -236,10 +235,9 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=64, help="sequences at each distance")
     parser.add_argument("--sequences", type=int, default=64, help="of the calibration")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--name", default="recall", help="of the results file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    write_results(args.name, "python -m bench.recall", measure(args))
+    measure(args)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,22 @@ from bench.markdown import foot, lines, load
 __all__ = ["RECALL"]
 
 
+def _part(name: str) -> list[dict[str, Any]]:
+    return [row for row in load("recall") if row["part"] == name]
+
+
 def by_distance() -> str:
     """Right answers of the float model."""
-    record = load("recall")
+    found = _part("float")
     rows = [
-        [f"{r['distance']:,}" + ", then the state cleared" * r["cleared"], _share(r)]
-        for r in record["results"]["float"]
+        [f"{r['distance']:,}" + ", then the state cleared" * r["cleared"], _share(r)] for r in found
     ]
-    return lines(["tokens of filler", "float model, right answers in %"], rows) + foot(record)
+    return lines(["tokens of filler", "float model, right answers in %"], rows) + foot(found)
 
 
 def by_state() -> str:
     """Right answers of the engine, and what the state has to do with them."""
-    record = load("recall")
-    found = record["results"]["quantized"]
+    found = _part("quantized")
     own = found[0]["update"]
     rows = [
         [
@@ -39,12 +41,12 @@ def by_state() -> str:
         "recipe, filler: bits and rounding of the state", "right, %", "against float, points",
         "against 16 bits, points", "loss against 16 bits, 0.001 nats", "overflows",
     ]  # fmt: skip
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(found)
 
 
 def decays() -> str:
     """How slowly the heads forget."""
-    record = load("recall")
+    found = _part("decays")
     rows = [
         [
             f"layer {r['layer']}, head {r['head']}",
@@ -52,11 +54,11 @@ def decays() -> str:
             f"{r['filler']:.1e}",
             f"{100 * r['left']:.1f}",
         ]
-        for r in record["results"]["decays"]
+        for r in found
     ]
     header = ["mean dt·\\|A\\| of a token, float", "pairs", "filler",
               "left of the state after 1,000 tokens of filler, %"]  # fmt: skip
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(found)
 
 
 def _loss(row: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ from fractions import Fraction
 from functools import cached_property
 
 from bench.accuracy import compared
-from bench.common import bundled, write_results
+from bench.common import bundled
+from bench.stored import keep
 from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
@@ -73,7 +74,6 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    rows = []
     for rule, edge in RULES.items():
         start, checkpoint = time.perf_counter(), bundled()
         ids, _ = Calibration(sequences=160).tokens(checkpoint, 0)  # as bench.accuracy has it
@@ -88,9 +88,8 @@ def main() -> None:
             **compared(model, args.tokens, args.threads),
             "seconds_to_quantize": seconds,
         }
-        rows.append(row)
         print(f"2^e, {rule:40} {row['ratio']:.4f} x  KL {row['kl']:.4f}", flush=True)
-        write_results("scales", "python -m bench.scales", rows)
+        keep("scales", row, stay=lambda old: old["scale"] in RULES)
 
 
 if __name__ == "__main__":

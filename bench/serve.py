@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,8 +26,8 @@ import openai
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers
 
-from bench.common import commit, kept_rows, machine, write_results
 from bench.engine_files import our_file
+from bench.stored import keep
 from lightmamba.config import SHAPES
 from lightmamba.data import austen, demo_file
 from lightmamba.engine import Engine
@@ -38,7 +37,6 @@ from lightmamba.runtime import Generation, generate, sampling_options
 from lightmamba.tokenizer import Tokenizer
 from lightmamba.tools import cache_folder
 
-KEY = ("kind", "model", "threads", "stream", "machine")
 PROMPT = 16  # tokens of a prompt under load
 LONG = 1024  # tokens of a prompt that the prefix cache is measured with
 
@@ -192,14 +190,6 @@ def prefixes(url: str, tokenizer: Tokenizer, rounds: int) -> dict[str, Any]:
     return {"tokens": LONG, "miss": miss, "hit": hit}
 
 
-def keep(rows: Sequence[dict[str, Any]]) -> None:
-    """Put rows into the results file in the place of older ones."""
-    now = {"machine": machine(), "commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-    merged = {tuple(row.get(k) for k in KEY): row for row in kept_rows("serve")}
-    merged |= {tuple(row.get(k) for k in KEY): row for row in [now | row for row in rows]}
-    write_results("serve", "python -m bench.serve", list(merged.values()))
-
-
 def measure(file: Path, name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows of one model."""
     data = load(file).tokenizer
@@ -224,7 +214,7 @@ def measure(file: Path, name: str, args: argparse.Namespace) -> list[dict[str, A
                   f"{median(together):,.0f} of {args.clients}, × {ratio:.2f}, "
                   f"{equal} equal", flush=True)  # fmt: skip
         found_ = prefixes(url, tokenizer, args.rounds)
-    rows.append({"kind": "prefix", "model": name, "threads": args.threads} | found_)
+    rows.append({"kind": "prefix", "model": name, "threads": args.threads, "stream": True} | found_)
     print(f"{name}: first token {1e3 * median(found_['miss']):.1f} ms, of a known prompt "
           f"{1e3 * median(found_['hit']):.1f} ms", flush=True)  # fmt: skip
     return rows
@@ -246,7 +236,7 @@ def main() -> None:
     for name, file in files:
         rows = measure(file, name, args)
         if not args.dry:
-            keep(rows)
+            keep("serve", *rows)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import NotRun, foot_of_rows, lines, load
+from bench.markdown import NotRun, foot, lines, load
 
 __all__ = ["SERVE"]
 
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def _rows(kind: str) -> list[Row]:
-    found = [row for row in load("serve")["results"] if row["kind"] == kind]
+    found = [row for row in load("serve") if row["kind"] == kind]
     if not found:
         raise NotRun(kind)
     return found
@@ -38,7 +38,7 @@ def under_load() -> str:
     header = ["engine, tokens per second (measured), median [range]", "one client",
               f"{rows[0]['clients']} clients, all together", "ratio of a round",
               "answers equal to `generate`"]  # fmt: skip
-    return lines(header, cells) + foot_of_rows(rows, "python -m bench.serve")
+    return lines(header, cells) + foot(rows)
 
 
 def prefix() -> str:
@@ -55,7 +55,7 @@ def prefix() -> str:
     ]  # fmt: skip
     header = [f"prompt of {rows[0]['tokens']:,} tokens (measured), median [range]",
               "first token of a new prompt, ms", "of a known one, ms", "known / new"]  # fmt: skip
-    return lines(header, cells) + foot_of_rows(rows, "python -m bench.serve")
+    return lines(header, cells) + foot(rows)
 
 
 SERVE: dict[str, Callable[[], str]] = {"serve-load": under_load, "serve-prefix": prefix}

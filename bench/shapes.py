@@ -7,7 +7,6 @@ Every case compiles a random model, builds its machine, and compares every obser
 """
 
 import argparse
-import json
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 from tests.support.builders import made_up
 
-from bench.common import RESULTS, write_results
+from bench.stored import keep
 from lightmamba.compiler import build
 from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.formats import Formats
@@ -126,13 +125,10 @@ def main() -> None:
     parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
     wanted = parser.parse_args().case
     names = [n for n in CASES if not wanted or any(n.startswith(w) for w in wanted)]
-    path = RESULTS / "shapes.json"
-    rows = json.loads(path.read_text())["results"] if path.is_file() else []
     for name in names:
         row = check(name)
         print(row, flush=True)
-        rows = [r for r in rows if r["case"] != name] + [row]
-        write_results("shapes", "python -m bench.shapes", rows)
+        keep("shapes", row, stay=lambda old: old["case"] in CASES)
         if row["difference"] is not None:
             raise SystemExit(1)
 

@@ -18,7 +18,7 @@ def speed() -> str:
             paper = f"paper: {PAPER[name]:g}, {HOW[target]}" if name in PAPER else "–"
             body.append([f"2.7B, accelerator `{target}`", f"**{r['tokens_per_second']:,.4g}**",
                          "simulated", paper])  # fmt: skip
-    made_by = f"Simulated by `{load('full')['command']}`"
+    made_by = "Simulated by `python -m bench.full`"
     for row in short_rows():
         shape = row.shape.removeprefix("mamba2-").upper()
         body.append(
@@ -37,7 +37,7 @@ def speed() -> str:
 
 def quantizing() -> str:
     """One line about the time and memory of quantizing: the largest shape that was measured."""
-    r = max(load("quantize")["results"], key=lambda row: row["parameters"])
+    r = max(load("quantize"), key=lambda row: row["parameters"])
     note = f" ({r['note']})" if "note" in r else ""
     what = f"Quantizing {r['shape']} by recipe `{r['recipe']}`"
     took = f"{r['seconds'] / 60:.0f} minutes and {r['peak_rss_bytes'] / 2**30:.1f} GiB"

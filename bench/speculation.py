@@ -12,15 +12,14 @@ fed in one piece and token by token.
 import argparse
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import commit, kept_rows, machine, write_results
 from bench.editing import KINDS, Case, cases
 from bench.engine_files import our_file
+from bench.stored import keep
 from lightmamba.cli.show import progress
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
@@ -31,7 +30,6 @@ from lightmamba.qmodel import load
 from lightmamba.runtime import NgramDrafter, Speculation, generate
 from lightmamba.tokenizer import Tokenizer
 
-KEY = ("model", "threads", "writer", "kind", "machine")
 GREEDY = SamplingOptions(temperature=0)
 LARGEST = np.iinfo(np.int32).max
 PROMPT = 512  # tokens of the prompt that is fed in one piece and token by token
@@ -150,8 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = Tokenizer.from_bytes(bundled.tokenizer)
     model = load(our_file(args.shape)) if args.shape else bundled
     engine = Engine(model, threads=args.threads)
-    now = {"model": args.shape or "bundled", "threads": args.threads, "machine": machine(),
-           "commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}  # fmt: skip
+    of = {"model": args.shape or "bundled", "threads": args.threads}
     rows = [pieces(engine, args.rounds)]
     for writer in ("exact",) if args.shape else ("exact", "model"):
         for kind in KINDS:
@@ -161,9 +158,7 @@ def main(argv: list[str] | None = None) -> None:
         ratios = sorted(a / b for a, b in zip(row["plain"], row["guessed"], strict=True))
         print(row["writer"], row["kind"], [round(r, 3) for r in ratios],
               {k: row.get(k) for k in ("tokens", "passes", "drafted", "accepted")})  # fmt: skip
-    merged = {tuple(row.get(k) for k in KEY): row for row in kept_rows("speculation")}
-    merged |= {tuple(row.get(k) for k in KEY): row for row in [now | row for row in rows]}
-    write_results("speculation", "python -m bench.speculation", list(merged.values()))
+    keep("speculation", *(of | row for row in rows))
 
 
 if __name__ == "__main__":

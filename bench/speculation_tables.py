@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios
-from bench.markdown import foot_of_rows, lines, load
+from bench.markdown import foot, lines, load
 
 __all__ = ["SPECULATION"]
 
@@ -21,7 +21,7 @@ def _where(row: Row) -> str:
 
 def by_kind() -> str:
     """What n-grams bring, by model, writer and kind of text."""
-    rows = [row for row in load("speculation")["results"] if row["writer"] != "prompt"]
+    rows = [row for row in load("speculation") if row["writer"] != "prompt"]
     cells = [
         [
             _where(row), row["writer"], row["kind"],
@@ -33,12 +33,12 @@ def by_kind() -> str:
     ]  # fmt: skip
     header = ["n-grams (measured)", "writer", "text", "tokens", "tokens per pass",
               "right guesses", "× as fast, median [range]"]  # fmt: skip
-    return lines(header, cells) + foot_of_rows(rows, "python -m bench.speculation")
+    return lines(header, cells) + foot(rows)
 
 
 def pieces() -> str:
     """A prompt in one piece and token by token."""
-    rows = [row for row in load("speculation")["results"] if row["writer"] == "prompt"]
+    rows = [row for row in load("speculation") if row["writer"] == "prompt"]
     cells = [
         [
             _where(row),
@@ -50,7 +50,7 @@ def pieces() -> str:
     ]  # fmt: skip
     header = ["tokens per second (measured)", "token by token", "in one piece",
               "× as fast, median [range]"]  # fmt: skip
-    return lines(header, cells) + foot_of_rows(rows, "python -m bench.speculation")
+    return lines(header, cells) + foot(rows)
 
 
 SPECULATION: dict[str, Callable[[], str]] = {"speculation": by_kind, "pieces": pieces}

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.common import encode, write_results
+from bench.common import encode
+from bench.stored import keep
 from lightmamba.data import demo_file
 from lightmamba.engine import Engine
 from lightmamba.qmodel import load
@@ -62,8 +63,8 @@ def main() -> None:
     }
     for what, value in rows.items():
         print(f"{what:50} {value}")
-    results = [{"what": what, "value": value} for what, value in rows.items()]
-    write_results("speed", "python -m bench.speed", results)
+    found = ({"what": what, "value": value} for what, value in rows.items())
+    keep("speed", *found, stay=lambda _: False)
 
 
 if __name__ == "__main__":

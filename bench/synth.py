@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import lightmamba.estimate
-from bench.common import RESULTS, write_results
+from bench.stored import keep, rows
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
@@ -130,19 +130,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="blocks at a time (1)")
     args = parser.parse_args()
     every = machines()
-    path = RESULTS / "synth.json"
-    results = json.loads(path.read_text())["results"]["machines"] if path.is_file() else {}
-    results = {name: result for name, result in results.items() if name in every}
+    results = {row["machine"]: row for row in rows("synth") if row["machine"] in every}
     for name, arch in every.items():
         if args.machine and not any(name.startswith(wanted) for wanted in args.machine):
             continue
         print(name, flush=True)
-        results[name] = measure(arch, args.jobs)
+        results[name] = {"machine": name, **measure(arch, args.jobs)}
         groups = fit(results)
         model = Path(lightmamba.estimate.__file__).with_name(FILE)
         made = "python -m bench.synth; factors of the sizes in resources.py"
         model.write_text(json.dumps({"made_by": made, "groups": groups}, indent=1) + "\n")
-        write_results("synth", "python -m bench.synth", {"machines": results})
+        keep("synth", results[name], stay=lambda row: row["machine"] in every)
     check(results)
 
 

@@ -34,10 +34,9 @@ def figures(cells: Amount) -> list[str]:
 
 def whole(machine: str, target: str) -> str:
     """An accelerator by groups of blocks, next to the device and, if it has it, the paper's."""
-    record = load("synth")
-    if machine not in record["results"]["machines"]:
+    result = next((row for row in load("synth") if row["machine"] == machine), None)
+    if result is None:
         raise NotRun(machine)
-    result = record["results"]["machines"][machine]
     sums: dict[str, Amount] = defaultdict(Amount)
     slowest: dict[str, tuple[float, str]] = {}
     for name, block in result["blocks"].items():
@@ -56,26 +55,25 @@ def whole(machine: str, target: str) -> str:
     if machine in PAPER:
         rows.append(["paper, with Vivado", *figures(PAPER[machine][1]), ""])
     header = [f"`{target}`, Mamba2-2.7B, W4A4 (synthesized)", *HEADER, "longest path, ns"]
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot([result])
 
 
 def machines() -> str:
     """All configurations, and the paper's."""
-    record = load("synth")
     rows = []
-    for name, result in record["results"]["machines"].items():
+    for result in load("synth"):
+        name = result["machine"]
         path = f"{result['path_ns']:.2f}, in {result['path_block']}"
         rows.append([name, *figures(amount(result)), path])
         if name in PAPER:
             rows.append([f"paper, {PAPER[name][0]}, with Vivado", *figures(PAPER[name][1]), ""])
     header = ["configuration (synthesized)", *HEADER, "longest path, ns"]
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(load("synth"))
 
 
 def ecp5() -> str:
     """Place and route, block by block, slowest first; then the complete design."""
-    record = load("ecp5")
-    rows = sorted(record["results"], key=lambda r: (r["block"] == WHOLE, r["fmax_mhz"] or 0))
+    rows = sorted(load("ecp5"), key=lambda r: (r["block"] == WHOLE, r["fmax_mhz"] or 0))
     body = []
     for r in rows:
         counts = [f"{r[cell]:,}" if cell in r else "" for cell in ("lut", "ff", "dsp", "bram")]
@@ -83,22 +81,21 @@ def ecp5() -> str:
         body.append([r["block"], *counts, mhz])
     header = ["LFE5U-85F, speed 6 (placed and routed)", "LUT4 and carry", "FF", "multipliers",
               "BRAM (18 kbit)", "MHz"]  # fmt: skip
-    return lines(header, body) + foot(record)
+    return lines(header, body) + foot(rows)
 
 
 def model() -> str:
     """Synthesized and predicted."""
-    record = load("synth")
     rows = []
-    for name, result in record["results"]["machines"].items():
+    for result in load("synth"):
         measured = amount(result)
         predicted = sum(resources(ArchConfig.from_dict(result["arch"])).values(), Amount())
         cells = []
         for cell in CELLS:
             here, there = getattr(measured, cell), getattr(predicted, cell)
             cells.append(f"{100 * (there / here - 1):+.1f} %" if here else f"{there - here:+.0f}")
-        rows.append([name, *cells])
-    return lines(["predicted against synthesized", *HEADER], rows) + foot(record)
+        rows.append([result["machine"], *cells])
+    return lines(["predicted against synthesized", *HEADER], rows) + foot(load("synth"))
 
 
 SYNTH: dict[str, Callable[[], str]] = {

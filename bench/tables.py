@@ -9,7 +9,6 @@ from typing import Any
 
 from bench import board_tables as boards
 from bench.ablation_tables import ABLATION
-from bench.common import RESULTS
 from bench.digests_tables import DIGESTS
 from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
@@ -22,6 +21,7 @@ from bench.recall_tables import RECALL
 from bench.serve_tables import SERVE
 from bench.shop_tables import SHOP
 from bench.speculation_tables import SPECULATION
+from bench.stored import RESULTS, Row
 from bench.synth_tables import SYNTH
 from lightmamba.arch.describe import tables
 
@@ -39,8 +39,8 @@ METHODS = {
 
 def accuracy(model: str) -> str:
     """Methods by widths on one model."""
-    record = load("accuracy")
-    found = {(r["method"], r["width"]): r for r in record["results"] if r["model"] == model}
+    mine = [row for row in load("accuracy") if row["model"] == model]
+    found = {(row["method"], row["width"]): row for row in mine}
     widths = ("w8a8", "w4a8", "w4a4")
     header = ["× float perplexity (KL in nats, top-1 agreement)", *(w.upper() for w in widths)]
     rows = []
@@ -55,13 +55,14 @@ def accuracy(model: str) -> str:
                 else "not run"
             )
         rows.append([name, *cells])
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(mine)
 
 
 def summary() -> str:
     """The recipes on the bundled model, for the README."""
-    record = load("accuracy")
-    ours = [r for r in record["results"] if r["method"] == "ours" and r["model"] == "bundled"]
+    bundled = {r["width"]: r for r in load("accuracy")
+               if r["method"] == "ours" and r["model"] == "bundled"}  # fmt: skip
+    ours = [bundled[width] for width in ("w4a4", "w4a8", "w8a8") if width in bundled]
     first = ours[0]
     rows = [["float (bf16 weights)", f"{first['reference_perplexity']:.2f}", "1", "0", "1", ""]]
     for r in ours:
@@ -77,12 +78,12 @@ def summary() -> str:
         )
     header = ["bundled model, 3.3 M parameters (measured)", "perplexity", "× float", "KL, nats",
               "top-1 agreement", "bytes per token"]  # fmt: skip
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(ours)
 
 
-def drift(name: str) -> str:
+def drift(recipe: str) -> str:
     """The state formats by position."""
-    record = load(name)
+    found = [row for row in load("drift") if row["recipe"] == recipe]
     rows = [
         [
             r["state"],
@@ -91,16 +92,15 @@ def drift(name: str) -> str:
             f"{100 * r['change']:+.3f} % ± {100 * r['standard_error']:.3f}",
             str(r["overflows"]),
         ]
-        for r in record["results"]["bundled"]
+        for r in found
     ]
     header = ["state", "× float, first 1,000 tokens", "last 1,000 tokens", "change", "overflows"]
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(found)
 
 
 def slow() -> str:
     """SNR of y by decay and state format."""
-    record = load("drift")
-    found = {(r["decay"], r["state"]): r["snr_db"] for r in record["results"]["slow_decay"]}
+    found = {(r["decay"], r["state"]): r["snr_db"] for r in load("slow_decay")}
     decays = list(dict.fromkeys(decay for decay, _ in found))
     states = list(dict.fromkeys(state for _, state in found))
     rows = [[s, *(f"{found[d, s]:.1f}" for d in decays)] for s in states]
@@ -109,7 +109,7 @@ def slow() -> str:
 
 def choices() -> str:
     """The effect of single choices."""
-    record = load("choices")
+    found = load("choices")
     rows = [
         [
             r["choice"],
@@ -118,22 +118,22 @@ def choices() -> str:
             f"{r['top1_agreement']:.3f}",
             f"{r['bytes_per_token'] / 1e6:.3f}",
         ]
-        for r in record["results"]
+        for r in found
     ]
     header = ["W4A4, bundled model (measured)", "× float", "KL, nats", "top-1", "MB per token"]
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(found)
 
 
 def speed() -> str:
     """Wall time of common tasks."""
-    record = load("speed")
-    rows = [[r["what"], r["value"]] for r in record["results"]]
-    return lines(["task (measured)", "median"], rows) + foot(record)
+    found = load("speed")
+    rows = [[r["what"], r["value"]] for r in found]
+    return lines(["task (measured)", "median"], rows) + foot(found)
 
 
 def evaluation() -> str:
     """Exact-integer evaluation next to the float model."""
-    record = load("evaluation")
+    found = load("evaluation")
     names = {"bundled": "bundled model", "mamba2-130m": "130m shape, random weights"}
     rows = [
         [
@@ -141,7 +141,7 @@ def evaluation() -> str:
             f"{r['ratio']:.2f} ({r['lowest']:.2f} to {r['highest']:.2f})",
             f"{100 * r['logits']:.1f}",
         ]
-        for r in record["results"]
+        for r in found
     ]  # fmt: skip
     header = [
         "W4A4, tokens/s (measured)",
@@ -150,14 +150,12 @@ def evaluation() -> str:
         "ratio",
         "for logits, %",
     ]
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(found)
 
 
 def mutants() -> str:
     """Faults caught by block."""
-    record = load("mutants")
-    found = record["results"]["rows"]
-    rows = []
+    found, rows = load("mutants"), []
     for block in listed():
         mine = [r for r in found if r["block"] == block]
         if not mine:
@@ -172,7 +170,7 @@ def mutants() -> str:
         rows.append([block + changed, *_caught(mine), left])
     rows.append(["total", *_caught(found), ""])
     header = ["block", "planted", "caught", "by `make test`", "survived"]
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(found)
 
 
 def _caught(rows: list[dict[str, Any]]) -> list[str]:
@@ -183,10 +181,9 @@ def _caught(rows: list[dict[str, Any]]) -> list[str]:
 
 def shapes() -> str:
     """Shapes and configurations that were compared with the engine."""
-    record = load("shapes")
+    found = load("shapes")
     rows = [
-        [r["case"], str(r["tokens"]), f"{r['cycles']:,}", r["difference"] or "none"]
-        for r in record["results"]
+        [r["case"], str(r["tokens"]), f"{r['cycles']:,}", r["difference"] or "none"] for r in found
     ]
     header = [
         "shape and configuration (simulated, random stalls)",
@@ -194,25 +191,25 @@ def shapes() -> str:
         "cycles",
         "difference",
     ]
-    return lines(header, rows) + foot({**record, "results": {}})
+    return lines(header, rows) + foot(found)
 
 
 def rates() -> str:
     """What the lanes and their memory reach."""
-    record = load("rates")
+    found = load("rates")
     rows = [
         [f"{r['order']}, {r['beats_per_cycle']} beats per cycle", f"{r['cycles']:,}",
          f"{100 * r['lanes_busy']:.1f}", f"{100 * r['port_of_attainable']:.1f}"]
-        for r in record["results"]
+        for r in found
     ]  # fmt: skip
     header = ["`tiny`, bundled model (simulated)", "cycles per token", "lanes busy, %",
               "share of a lane's attainable bandwidth, %"]  # fmt: skip
-    return lines(header, rows) + foot({**record, "results": {}})
+    return lines(header, rows) + foot(found)
 
 
 def estimates() -> str:
     """Estimated against simulated cycles."""
-    record = load("estimates")
+    found = load("estimates")
     header = [
         "configuration and memory",
         "cycles (simulated)",
@@ -226,26 +223,25 @@ def estimates() -> str:
             r["case"], f"{r['cycles']:,.0f}", f"{r['estimated']:,}", f"{r['error']:+.2%}",
             "" if r["prompt_error"] is None else f"{r['prompt_error']:+.2%}", r["bound"],
         ]
-        for r in record["results"]
+        for r in found
     ]  # fmt: skip
-    return lines(header, rows) + foot(record)
+    return lines(header, rows) + foot(found)
 
 
 def bubbles() -> str:
     """The longest pauses of the lanes."""
-    record = load("bubbles")
-    rows = [[name, str(n)] for name, n in record["results"].items()]
+    found = load("bubbles")
+    rows = [[row["pause"], str(row["cycles"])] for row in found]
     return lines(
         ["pause of the lanes, bundled model on `tiny` (simulated)", "cycles"], rows
-    ) + foot(record)
+    ) + foot(found)
 
 
-def computed(name: str, make: Callable[[Any], list[list[str]]]) -> str:
-    """A table of a results file in which nothing was measured."""
-    record = load(name)
-    header, *rows = make(record["results"])
-    made_by = f"\nComputed by `{record['command']}`, {record['date']}, commit {record['commit']}.\n"
-    return lines(header, rows) + made_by
+def computed(name: str, make: Callable[[list[Row]], list[list[str]]]) -> str:
+    """A table of rows in which nothing was measured."""
+    found = load(name)
+    header, *body = make(found)
+    return lines(header, body) + foot(found)
 
 
 def plain(rows: list[list[str]]) -> str:
@@ -259,8 +255,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy-outliers": lambda: accuracy("outliers"),
     "accuracy-hybrid": lambda: accuracy("hybrid"),
     "summary": summary,
-    "drift": lambda: drift("drift"),
-    "drift-w8a8": lambda: drift("drift-w8a8"),
+    "drift": lambda: drift("w4a4"),
+    "drift-w8a8": lambda: drift("w8a8"),
     "slow-decay": slow,
     "choices": choices,
     "mutants": mutants,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import write_results
+from bench.stored import keep
 from lightmamba.arch.program import Kind
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
@@ -75,7 +75,8 @@ def main() -> None:
         "work of a head (its words of state)": the_layer(model.config).headdim * arch.row_words,
     }
     print(results)
-    write_results("bubbles", "python -m bench.timeline", results)
+    found = ({"pause": pause, "cycles": cycles} for pause, cycles in results.items())
+    keep("bubbles", *found, stay=lambda _: False)
 
 
 def _first(rows: Record, kind: Kind, start: int) -> int:

@@ -154,3 +154,22 @@ def test_a_second_process_leaves_the_first_one_alone(path):
         other.communicate("go on\n")
     assert other.returncode == 0
     assert read_store(path)[0].values["found"] == [0.5] * 5000
+
+
+def test_other_records_in_one_step(path, monkeypatch):
+    third = Record("three", {"x": 1})
+    stored(path, ONE, TWO, Record("one", {"perplexity": 4.0}))
+    with Store(path, "--results") as store:
+        before, write = path.read_bytes(), os.write
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda file, line: write(file, line[:9]))
+            with pytest.raises(InputError, match="it is as it was before"):
+                store.rewrite([third])
+        assert path.read_bytes() == before
+        store.rewrite([TWO, third])
+        assert list(store) == read_store(path) == [TWO, third]
+        with pytest.raises(InputError, match="in use"):
+            Store(path, "--results")  # the new file has the same owner
+        store.add(ONE)
+    assert read_store(path) == [TWO, third, ONE]
+    assert [file.name for file in path.parent.iterdir() if file.suffix == ".part"] == []

@@ -7,7 +7,7 @@ same.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Store(Owner):
         Option of the command line that gives it, for error messages.
     anew : bool
         Empty a file that is damaged, instead of refusing it.
+    wait : bool
+        Wait for another owner, instead of raising.
 
     Raises
     ------
@@ -64,10 +66,10 @@ class Store(Owner):
         If it holds something else, is in use, or cannot be read or written.
     """
 
-    def __init__(self, path: Path, flag: str, *, anew: bool = False) -> None:
+    def __init__(self, path: Path, flag: str, *, anew: bool = False, wait: bool = False) -> None:
         self.path = path
         try:
-            self._file = take(path)
+            self._file = take(path, wait=wait)
         except BlockingIOError as error:
             raise InputError(
                 f"{path} is in use by another process; wait for it, or give {flag} another file"
@@ -112,9 +114,36 @@ class Store(Owner):
         InputError
             If there is no room for it; what was there before stays.
         """
-        line = msgspec.json.encode(record, enc_hook=_plain) + b"\n"
+        line = _line(record)
         self._write(line)
         self._records[record.key] = _record(line)
+
+    def rewrite(self, records: Iterable[Record]) -> None:
+        """Hold these records instead of all of before, in one step.
+
+        Raises
+        ------
+        InputError
+            If there is no room for them; the file is as it was before.
+        """
+        lines = [_line(record) for record in records]
+        aside = self.path.with_name(f".{self.path.name}.part")
+        file = -1
+        try:
+            file = take(aside)  # locked before it has the path
+            os.ftruncate(file, 0)
+            append(file, b"".join([HEAD, *lines]))
+            aside.replace(self.path)
+        except OSError as error:
+            if file >= 0:
+                os.close(file)
+            aside.unlink(missing_ok=True)
+            raise InputError(
+                f"{self.path} cannot be written: {error.strerror}; it is as it was before"
+            ) from error
+        self.close()
+        self._file = file
+        self._records = {record.key: record for record in map(_record, lines)}
 
     def _write(self, line: bytes) -> None:
         try:
@@ -160,6 +189,10 @@ def _records(path: Path, data: bytes) -> tuple[dict[str, Record], int]:
             ) from error
         found[record.key] = record
     return found, end
+
+
+def _line(record: Record) -> bytes:
+    return msgspec.json.encode(record, enc_hook=_plain) + b"\n"
 
 
 def _plain(value: Any) -> Any:

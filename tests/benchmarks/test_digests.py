@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench import common, digests, digests_tables
-from bench.digests import Party, Pieces, chain, keep, parties
+from bench import digests, digests_tables
+from bench.digests import Party, Pieces, chain, parties
 from bench.markdown import NotRun
 from bench.tables import made
 
@@ -150,16 +150,16 @@ def test_cycles_and_losses_of_the_rtl_are_counted(monkeypatch):
                           "cycles": {"multiplying": 240, "idle": 40}}  # fmt: skip
 
 
-ROW = {"model": "the bundled model", "parties": ["avx2", "numpy"], "threads": 2, "tokens": 10_000,
-       "of": 10_000, "compared": 1_740_000, "digest": "0123456789abcdef" * 2,
-       "difference": None, "rtl": None, "seconds": 9.0, "commit": "abc", "machine": "2 x M",
-       "date": "2026-01-02"}  # fmt: skip
+ROW: dict[str, Any] = {
+       "model": "the bundled model", "parties": ["avx2", "numpy"], "threads": 2,
+       "tokens": 10_000, "of": 10_000, "compared": 1_740_000, "digest": "0123456789abcdef" * 2,
+       "difference": None, "rtl": None, "seconds": 9.0,
+       "made": {"commit": "abc", "computer": "2 x M", "date": "2026-01-02", "how": "measured",
+                "command": "python -m bench.digests --build build"}}  # fmt: skip
 
 
 def test_the_table(monkeypatch):
-    stored = {
-        "results": [ROW, ROW | {"parties": ["avx512", "RTL"], "difference": "RTL: token 2, x"}]
-    }
+    stored = [ROW, ROW | {"parties": ["avx512", "RTL"], "difference": "RTL: token 2, x"}]
     monkeypatch.setattr(digests_tables, "load", lambda name: stored)
     text = made("digests")
     assert (
@@ -172,7 +172,7 @@ def test_the_table(monkeypatch):
 def test_tables_of_the_rtl_are_of_the_longest_run(monkeypatch):
     rtl = {"cycles_per_token": {"90": 1, "95": 9_999}, "lost": {},
            "cycles": {"multiplying": 800_000, "idle": 149_995}}  # fmt: skip
-    stored = {"results": [ROW, ROW | {"rtl": rtl}, ROW | {"tokens": 10, "rtl": {}}]}
+    stored = [ROW, ROW | {"rtl": rtl}, ROW | {"tokens": 10, "rtl": {}}]
     monkeypatch.setattr(digests_tables, "load", lambda name: stored)
     assert "| 90 | 1 |\n| 95 | 9,999 |" in made("cycles-by-position")
     text = made("cycles")
@@ -180,19 +180,9 @@ def test_tables_of_the_rtl_are_of_the_longest_run(monkeypatch):
 
 
 def test_without_a_run_of_the_rtl_there_is_no_table_of_it(monkeypatch):
-    monkeypatch.setattr(digests_tables, "load", lambda name: {"results": [ROW]})
+    monkeypatch.setattr(digests_tables, "load", lambda name: [ROW])
     with pytest.raises(NotRun):
         digests_tables.longest()
-
-
-def test_a_row_replaces_the_one_of_the_same_run(monkeypatch, tmp_path):
-    written = []
-    monkeypatch.setattr(common, "RESULTS", tmp_path)
-    monkeypatch.setattr(digests, "write_results", lambda *given: written.append(given[2]))
-    (tmp_path / "digests.json").write_text('{"results": [{"model": "b", "tokens": 1}]}')
-    keep({"model": "b", "tokens": 7})
-    keep({"model": "a", "tokens": 9})
-    assert [[r["tokens"] for r in rows] for rows in written] == [[7], [9, 1]]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bench import engine_files, engine_tables
-from bench.engine import merged, told
+from bench.engine import told
 from bench.engine_bandwidth import Bandwidth
 from bench.engine_ours import make
 from bench.tables import made
@@ -19,9 +19,11 @@ from lightmamba.errors import InputError
 from lightmamba.qmodel import load
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/cpu-engine.md"
-LLAMA = {
-    "kind": "llama", "shape": "mamba2-130m", "threads": 2, "machine": "2 x M", "rounds": 3,
-    "commit": "abc", "date": "2026-01-02", "bytes_read": 100_000_000, "others": 0.0,
+M = {"computer": "2 x M", "commit": "abc", "date": "2026-01-02", "how": "measured",
+     "command": "python -m bench.engine"}  # fmt: skip
+LLAMA: dict[str, Any] = {
+    "kind": "llama", "shape": "mamba2-130m", "threads": 2, "rounds": 3, "made": M,
+    "bytes_read": 100_000_000, "others": 0.0,
     "rates": {
         "decode": {"ours": [200.0, 210.0, 220.0], "llama.cpp": [100.0, 84.0, 110.0]},
         "prompt": {"ours": [900.0, 800.0, 850.0], "llama.cpp": [450.0, 500.0, 500.0]},
@@ -31,25 +33,14 @@ LLAMA = {
     "memory": {"ours": {"resident": 250_000_000, "in_files": 1, "peak": 260_000_000},
                "llama.cpp": {"resident": 215_000_000, "in_files": 1, "peak": 215_000_000}},
 }  # fmt: skip
-START = {"kind": "start", "shape": "mamba2-130m", "threads": 1, "machine": "2 x M",
-         "commit": "def", "date": "2026-01-02", "file_bytes": 113_000_000, "first": 3.0,
+START = {"kind": "start", "shape": "mamba2-130m", "threads": 1, "made": M | {"commit": "def"},
+         "file_bytes": 113_000_000, "first": 3.0,
          "seconds": [1.25, 1.5, 1.0]}  # fmt: skip
-
-
-def row(shape="mamba2-130m", threads=1, machine="2 x M", kind="llama", **more):
-    return {"kind": kind, "shape": shape, "threads": threads, "machine": machine, **more}
-
-
-def test_a_run_replaces_its_own_row_only():
-    old = [row(n=1), row(threads=2, n=2), row(machine="other", n=3), row(kind="float", n=4)]
-    found = merged(old, [row("mamba2-1.3b", n=5), row(n=6)])
-    assert [r["n"] for r in found] == [4, 6, 2, 5, 3]
-    assert merged(found, []) == found
 
 
 @pytest.fixture
 def results(monkeypatch):
-    stored = {"results": [START, LLAMA, LLAMA | {"machine": "1 x N", "threads": 1}]}
+    stored = [START, LLAMA, LLAMA | {"made": M | {"computer": "1 x N"}, "threads": 1}]
     monkeypatch.setattr(engine_tables, "load", lambda name: stored)
     return stored
 
@@ -61,7 +52,7 @@ def test_beside_llama_a_table_for_each_machine(results):
         "| mamba2-130m | 2 | 210 [200, 220] | 100 [84, 110] | 2.00 [2.00, 2.50] "
         "| 850 [800, 900] | 500 [450, 500] | 1.70 [1.60, 2.00] |"
     ) in text
-    assert text.index("on 1 x N") < text.index("on 2 x M, 2026-01-02, commits abc.")
+    assert text.index("on 1 x N") < text.index("on 2 x M, 2026-01-02, commit abc.")
 
 
 def test_the_share_of_the_bandwidth_is_of_the_same_round(results):
@@ -71,7 +62,7 @@ def test_the_share_of_the_bandwidth_is_of_the_same_round(results):
 
 def test_memory_is_told_against_the_file(results):
     assert "| 111 | 250 (+139) | 260 | 73 | 215 (+142) | 215 |" in made("engine-memory")
-    results["results"][1] = LLAMA | {"memory": {"ours": {}, "llama.cpp": {}}}
+    results[1] = LLAMA | {"memory": {"ours": {}, "llama.cpp": {}}}
     assert "not measured" in made("engine-memory")
 
 
@@ -90,8 +81,8 @@ def test_start_and_the_short_form(results):
 
 def test_floats_are_compared_with_ours(results):
     beside = {"ours": [10.0, 10.0], "transformers:float32": [5.0, 4.0]}
-    results["results"].append(row(kind="float", commit="c", date="d",
-                                  rates={"decode": beside, "prompt": beside}))  # fmt: skip
+    results.append({"kind": "float", "shape": "mamba2-130m", "threads": 1, "made": M,
+                    "rates": {"decode": beside, "prompt": beside}})  # fmt: skip
     text = made("engine-float")
     assert "| mamba2-130m, transformers, float32 | 1 | 4.5 [4.0, 5.0] | 2.25 [2.00, 2.50] |" in text
     assert "| mamba2-130m, **ours**, exact integers | 1 | 10.0 [10.0, 10.0] |  |" in text

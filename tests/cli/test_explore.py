@@ -1,7 +1,5 @@
 """``lightmamba explore``, with an estimate that is made up and exact."""
 
-import json
-
 import pytest
 
 import lightmamba.estimate
@@ -9,6 +7,7 @@ from lightmamba.arch.target import Target
 from lightmamba.explore import accuracy
 from lightmamba.explore.accuracy import Measured
 from lightmamba.explore.files import to_toml
+from lightmamba.store import read_store
 from tests.explore import standin
 
 RATIOS = {"w4a4": 1.05, "w4a8": 1.01, "w8a8": 1.001, "w4a4-block16": 1.04}
@@ -46,7 +45,7 @@ def test_a_point_compiles(run, base, tmp_path):
     assert found["trials"] >= found["machines"] >= found["fitting"] >= found["points"] > 1
     assert set(found["best"]) == {"tokens_per_second", "device_share", "tokens_per_joule"}
     assert found["base"]["machine"]["lanes"] == 4
-    content = json.loads((out / "front.json").read_text())
+    content = read_store(out / "front.jsonl")[0].values
     assert len(content["points"]) == found["points"]
     assert (out / "front.png").read_bytes().startswith(b"\x89PNG")
     fastest = found["best"]["tokens_per_second"]
@@ -74,17 +73,17 @@ def test_a_study_goes_on(run, base, measured, tmp_path):
     again = run(*words[:-1], *schemes, "--out", tmp_path / "b", *FEW)
     assert again.out == f"{tmp_path / 'b'}\n"
     assert "no: accuracy only" in again.err
-    assert (tmp_path / "a/front.json").read_text() == (tmp_path / "b/front.json").read_text()
+    assert (tmp_path / "a/front.jsonl").read_text() == (tmp_path / "b/front.jsonl").read_text()
     other = run(*words, *schemes, "--out", tmp_path / "b", *FEW, "--seed", "1")
     assert other.status == 0  # another search: its trials are added
-    assert (tmp_path / "a/front.json").read_text() != (tmp_path / "b/front.json").read_text()
+    assert (tmp_path / "a/front.jsonl").read_text() != (tmp_path / "b/front.jsonl").read_text()
     assert measured[3:] == []
 
 
 def test_a_file_has_its_own_scheme(run, base, world, tmp_path):
     words = ("--target", base, "--out", tmp_path / "front", *FAST, "--json")
     found = run("explore", world.plain_file, *words).json
-    content = json.loads((tmp_path / "front" / "front.json").read_text())
+    content = read_store(tmp_path / "front" / "front.jsonl")[0].values
     assert {point["scheme"] for point in content["points"]} == {"w8a8"}
     toml = tmp_path / "front" / found["best"]["device_share"]["target"]
     images = ("--target", toml, "--no-verilog", "-o", tmp_path / "build", "--json")
@@ -97,7 +96,7 @@ def test_what_does_not_fit_is_left_out(run, base, tmp_path):
     said = run("explore", "demo", *words, "--only", "lanes=1,2", "--only", "clock_mhz=80,100")
     assert said.status == 0
     assert "w4a8 is left out: even the smallest w4a8 machine" in said.err
-    content = json.loads((tmp_path / "front" / "front.json").read_text())
+    content = read_store(tmp_path / "front" / "front.jsonl")[0].values
     assert set(content["left_out"]) == {"w4a8"}
     assert {point["machine"]["lanes"] for point in content["points"]} <= {1, 2}
     assert {point["clock_mhz"] for point in content["points"]} <= {80, 100}

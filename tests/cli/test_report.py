@@ -1,10 +1,10 @@
 """``lightmamba report``."""
 
-import json
 import shutil
 
 import pytest
 
+from lightmamba.store import read_store
 from tests.report.cases import least, subject_of
 from tests.report.reading import read
 from tests.sim.machines import CONFIG, TARGET, compiled
@@ -54,41 +54,38 @@ def test_a_shape(run, tmp_path):
 
 
 def test_a_file_with_results_and_its_checkpoint(run, world, tmp_path):
-    page, folder = tmp_path / "page.html", tmp_path / "results"
-    folder.mkdir()
-    evaluated = {
-        "model": "m", "perplexity": 27.5, "ratio": 1.2345, "ratio_standard_error": 0.002,
-        "tokens": 5, "kl": 0.05, "top1_agreement": 0.84, "reference_perplexity": 27.2,
-    }  # fmt: skip
-    (folder / "accuracy.json").write_text(json.dumps(evaluated))
+    page, results = tmp_path / "page.html", tmp_path / "results.jsonl"
+    words = ("evaluate", world.worded_file, "--text", world.text, "--against", world.worded)
+    ratio = run(*words, "--results", results, "--json").json["ratio"]
     found = run(
-        "report", world.worded_file, "--target", "tiny", "-o", page, "--results", folder,
+        "report", world.worded_file, "--target", "tiny", "-o", page, "--results", results,
         "--checkpoint", world.worded, "--json",
     ).json  # fmt: skip
     assert found["missing"] == ["simulation", "resources", "energy", "front"]
     text = read(page.read_text()).text
     assert f"{world.worded_file.stem} on tiny" in text
-    assert "1.2345 ± 0.0020" in text
+    assert f"{ratio:.4f} ± " in text
     assert f"Inputs of the projections of {world.worded.name}, layer" in text
 
 
 @needs_verilator
 def test_simulated_for_the_page_and_from_a_file(run, build, tmp_path):
-    page, stored = tmp_path / "page.html", tmp_path / "stored.json"
+    page, stored = tmp_path / "page.html", tmp_path / "stored.jsonl"
     found = run("report", build, "-o", page, "--simulate", "2", "--json").json
     assert "simulation" not in found["missing"]
     assert "timeline" not in found["missing"]
     first = read(page.read_text())
     assert "A token in time" in first.text
     assert "state-space unit" in first.text
-    run("simulate", build, "--max-tokens", "2", "--chain", "2", "--timeline", stored, "--json")
-    again = run("report", build, "-o", page, "--simulation", stored, "--json", "--force").json
+    run("simulate", build, "--max-tokens", "2", "--chain", "2", "--results", stored, "--json")
+    again = run("report", build, "-o", page, "--results", stored, "--json", "--force").json
     assert again["simulated_tokens_per_second"] == found["simulated_tokens_per_second"]
     for name in ("cycles per token", "multiplying", "bytes per token"):
         assert read(page.read_text()).row(name) == first.row(name)
-    cycles = json.loads(stored.read_text())["cycles_per_token"]
+    (record,) = read_store(stored)
+    cycles = record.values["cycles_per_token"]
     assert f"{cycles:,.0f}" in first.row("cycles per token")
-    words = ("report", "demo", "--target", "tiny", "-o", page, "--simulation", stored, "--force")
+    words = ("report", "demo", "--target", "tiny", "-o", page, "--results", stored, "--force")
     assert "is of another target than demo on tiny" in run(*words).refusal
 
 
@@ -123,11 +120,11 @@ def test_a_page_is_not_overwritten(run, tmp_path, monkeypatch):
         (("demo", "--target", "tiny", "--format", "w9"), "--format must be one of w4a4, w4a8"),
         (("demo", "--target", "tiny", "--simulate", "0"), "--simulate must be at least 1, not 0"),
         (
-            ("demo", "--target", "tiny", "--simulate", "1", "--simulation", "x"),
-            "give either --simulate or --simulation, not both",
+            ("demo", "--target", "tiny", "--simulate", "0"),
+            "--simulate must be at least 1, not 0; try 4",
         ),
-        (("demo", "--target", "tiny", "--simulation", "x"), "cannot read x: No such file"),
-        (("demo", "--target", "tiny", "--results", "."), "has none of simulation.json"),
+        (("demo", "--target", "tiny", "--results", "x"), "cannot read x: No such file"),
+        (("demo", "--target", "tiny", "--results", "."), "cannot read .: Is a directory"),
         (("{build}", "--target", "tiny"), "is a build, which has its own; leave --target out"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from lightmamba.arch.artifact import MANIFEST
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.sim import SimDevice, Simulation
+from lightmamba.store import read_store
 from tests.sim.machines import CONFIG, TARGET, compiled
 from tests.support.builders import random_model
 from tests.support.checkpoints import write_tokenizer
@@ -40,10 +41,11 @@ def test_the_gates_match(run, build):
 
 @needs_verilator
 def test_what_is_stored_says_which_unit_worked_when(run, build, tmp_path):
-    file = tmp_path / "simulation.json"
+    file = tmp_path / "results.jsonl"
     words = ("simulate", build, "--prompt-ids", "3 5", "--max-tokens", "2", "--json")
-    found = run(*words, "--timeline", file).json
-    stored = Simulation.from_dict(json.loads(file.read_text()))
+    found = run(*words, "--results", file).json
+    (record,) = read_store(file)
+    stored = Simulation.from_dict(record.values)
     assert stored.cycles_per_token == found["cycles_per_token"]
     assert sum(stored.stalls_per_token.values()) == pytest.approx(found["cycles_per_token"])
     assert stored.machine["target"] == TARGET.name
@@ -88,9 +90,9 @@ def test_a_difference_is_named_and_fails(run, build, monkeypatch):
         (("--prompt-ids", " "), "the prompt has no tokens"),
         (("--prompt-ids", "1", "--prompt", "It"), "give either --prompt or --prompt-ids, not both"),
         (("--max-tokens", "0"), "--max-tokens must be at least 1, not 0"),
-        (("--timeline", "no/such/x.json"), "there is no folder no/such for x.json"),
+        (("--results", "no/such/x.jsonl"), "No such file or directory; give --results a file in"),
         (("--waves", "no/such/x.fst"), "there is no folder no/such for x.fst"),
-        (("--timeline", "."), "is a folder; give the name of a file"),
+        (("--results", "."), "Is a directory; give --results a file in"),
         (("--chain", "-1"), "--chain must be 0 to 2147483647, not -1; try 4"),
         (("--chain", str(1 << 31)), "--chain must be 0 to 2147483647, not 2147483648"),
         (("--stalls", "1"), "stalls must be a probability in 0..0.9, not 1.0"),
@@ -101,13 +103,12 @@ def test_refusals(run, build, words, sentence):
     assert sentence in run("simulate", build, *words).refusal
 
 
-@pytest.mark.parametrize("flag", ["--timeline", "--waves"])
-def test_files_are_not_overwritten(run, build, tmp_path, monkeypatch, flag):
+def test_files_are_not_overwritten(run, build, tmp_path, monkeypatch):
     """Said before anything is built."""
     monkeypatch.setattr("lightmamba.sim.open_twin", lambda *_, **__: pytest.fail("was opened"))
     kept = tmp_path / "kept"
     kept.write_text("dear")
-    refused = run("simulate", build, flag, kept).refusal
+    refused = run("simulate", build, "--waves", kept).refusal
     assert f"{kept} exists; give another name, or --force to replace it" in refused
     assert kept.read_text() == "dear"
 
@@ -140,13 +141,11 @@ def test_requests_to_memory_are_written_for_dram_simulators(run, build, tmp_path
 
 @needs_verilator
 def test_files_are_overwritten_by_force(run, build, tmp_path):
-    kept = tmp_path / "kept.json"
-    kept.write_text("dear")
-    assert (
-        run("simulate", build, "--max-tokens", "1", "--timeline", kept, "--force", "--json").status
-        == 0
-    )
-    assert json.loads(kept.read_text())["tokens"] == 1
+    kept = tmp_path / "t.txt"
+    (tmp_path / "t.aux.txt").write_text("dear")
+    words = ("simulate", build, "--max-tokens", "1", "--memory-trace", kept)
+    assert run(*words, "--force", "--json").status == 0
+    assert (tmp_path / "t.aux.txt").read_text() != "dear"
 
 
 @pytest.fixture(scope="module")

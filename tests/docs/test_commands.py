@@ -58,7 +58,6 @@ STAND_INS = [
     (r"src/lightmamba/data/", f"{DATA}/"),
     (r"state-spaces/mamba2-130m", f"{DATA}/demo"),
     (r"ibm-granite/granite-4.0-h-350m", "hybrid"),
-    (r"bench/results", f"{ROOT}/bench/results"),
     (r"^(lightmamba quantize (?!.*--recipe).*)$", r"\1 --recipe fast.toml"),
     (r"^(lightmamba quantize .*)$", r"\1 --sequences 4"),
     (r"^(lightmamba explore) \S+ (.*)$",

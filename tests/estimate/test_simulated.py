@@ -1,12 +1,11 @@
 """Estimates against cycles of the RTL, simulated and stored by ``bench``: tokens and passes."""
 
-import json
 from typing import Any
 
 import pytest
-from bench.common import RESULTS
 from bench.estimates import cases
 from bench.passes_estimates import machines
+from bench.stored import rows
 
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
@@ -16,12 +15,6 @@ from lightmamba.estimate.workload import Workload, modes
 from lightmamba.formats import Formats
 
 WITHIN = 0.01
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    """What a benchmark found."""
-    found: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text())["results"]
-    return found
 
 
 def one_of_each(row: dict[str, Any]) -> Any:

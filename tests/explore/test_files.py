@@ -1,6 +1,5 @@
 """What a search leaves behind."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from lightmamba.explore.files import check_folder, to_toml, write
 from lightmamba.explore.study import Search
 from lightmamba.plots.front import front_figure
 from lightmamba.plots.style import png
+from lightmamba.store import read_store
 from tests.explore.standin import problem
 
 TRIALS = 40
@@ -41,7 +41,7 @@ def test_odd_texts_read_back():
 
 def test_every_point_is_a_target(found, tmp_path):
     content = write(found, tmp_path / "out", {"seed": 0})
-    assert json.loads((tmp_path / "out" / "front.json").read_text()) == content
+    assert read_store(tmp_path / "out" / "front.jsonl")[0].values == content
     points = content["points"]
     assert len(points) == len(found.front) == len(list((tmp_path / "out/targets").iterdir()))
     assert front(points, problem().objectives) == list(range(len(points)))

@@ -9,15 +9,16 @@ import pytest
 from lightmamba.errors import InputError
 from lightmamba.estimate import Amount
 from lightmamba.report.read import (
-    read_accuracy,
-    read_front,
+    accuracy_of,
+    front_of,
     read_results,
-    read_simulation,
-    read_synthesis,
+    simulation_of,
+    synthesis_of,
 )
+from lightmamba.store import Record, Store, read_store
 from tests.report.cases import simulation, subject
 
-BENCH = Path(__file__).parents[2] / "bench/results"
+BENCH = Path(__file__).parents[2] / "bench/results/accuracy.jsonl"
 FRONT = {
     "model": "mamba2-130m",
     "base_target": "u280",
@@ -44,20 +45,15 @@ EVALUATED = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def write(tmp_path):
-    def written(name, values):
-        path = tmp_path / name
-        path.write_text(values if isinstance(values, str) else json.dumps(values))
-        return path
-
-    return written
+def record(kind, values):
+    """As a file of records has it."""
+    return Record(kind, json.loads(json.dumps(values)), {"kind": kind})
 
 
-def test_a_simulation(write):
+def test_a_simulation():
     of = subject()
     found = simulation(of)
-    assert read_simulation(write("s.json", found.to_dict()), of) == found
+    assert simulation_of(record("simulation", found.to_dict()), of) == found
 
 
 @pytest.mark.parametrize(
@@ -69,19 +65,19 @@ def test_a_simulation(write):
         ({"arch": None}, "is of another arch than"),
     ],
 )
-def test_a_simulation_of_something_else(write, change, sentence):
+def test_a_simulation_of_something_else(change, sentence):
     of = subject()
     found = simulation(of)
     other = replace(found, machine={**found.machine, **change})
     with pytest.raises(InputError, match=sentence):
-        read_simulation(write("s.json", other.to_dict()), of)
+        simulation_of(record("simulation", other.to_dict()), of)
 
 
-def test_a_simulation_with_stalls_is_no_speed_of_the_machine(write):
+def test_a_simulation_with_stalls_is_no_speed_of_the_machine():
     of = subject()
     stalled = replace(simulation(of), memory_stalls=0.3)
     with pytest.raises(InputError, match=r"stalled at random \(--stalls 0.3\)"):
-        read_simulation(write("s.json", stalled.to_dict()), of)
+        simulation_of(record("simulation", stalled.to_dict()), of)
 
 
 @pytest.mark.parametrize(
@@ -94,89 +90,92 @@ def test_a_simulation_with_stalls_is_no_speed_of_the_machine(write):
         (lambda v: v["bytes_per_token"].pop("ddr4-0"), "lacks channels of u280"),
     ],
 )
-def test_a_damaged_simulation(write, spoil, sentence):
+def test_a_damaged_simulation(spoil, sentence):
     of = subject()
     values = json.loads(json.dumps(simulation(of).to_dict()))
     spoil(values)
     with pytest.raises(InputError, match=sentence) as refused:
-        read_simulation(write("s.json", values), of)
-    assert "lightmamba simulate BUILD --timeline FILE" in str(refused.value)
+        simulation_of(record("simulation", values), of)
+    assert "lightmamba simulate BUILD --results FILE" in str(refused.value)
 
 
 def test_what_the_benchmark_measured():
-    bundled, outliers, hybrid = read_accuracy(BENCH / "accuracy.json")
+    stored = read_store(BENCH)
+    bundled, outliers, hybrid = accuracy_of(stored)
     assert bundled.model == "The bundled model"
     first = bundled.scores[0]
-    assert (first.method, first.scheme) == ("ours", "W4A4")
-    stored = json.loads((BENCH / "accuracy.json").read_text())
-    mine = next(r for r in stored["results"] if (r["model"], r["recipe"]) == ("bundled", "w4a4"))
-    assert (first.ratio, first.kl) == (mine["ratio"], mine["kl"])
-    assert len(outliers.scores) == sum(r["model"] == "outliers" for r in stored["results"])
+    assert first.method == "ours"
+    (mine,) = (r for r in stored if r.key == f"bundled, ours, {first.scheme.lower()}")
+    assert (first.ratio, first.kl) == (mine.values["ratio"], mine.values["kl"])
+    assert len(outliers.scores) == sum(r.what["model"] == "outliers" for r in stored)
     assert hybrid.model == "The bundled hybrid"
-    assert stored["machine"] in bundled.origin
+    assert mine.made["computer"] in bundled.origin
 
 
-def test_what_evaluate_printed(write):
-    (found,) = read_accuracy(write("accuracy.json", EVALUATED))
+def test_what_evaluate_found():
+    (found,) = accuracy_of([record("accuracy", EVALUATED)])
     assert found.model == "m.safetensors"
     assert found.scores[0].ratio_error == 0.002
     assert "4,096 tokens" in found.origin
 
 
-def test_a_front(write):
-    found = read_front(write("front.json", FRONT))
+def test_a_front():
+    found = front_of(record("front", FRONT))
     assert found.points[0].name == "p1: 8 × 256 bits, 300 MHz, W4A4"
     assert found.points[0].values == {"tokens_per_second": 99.5, "device_share": 0.25}
     assert found.content == FRONT
 
 
-def test_a_synthesis(write):
-    found = read_synthesis(write("synthesis.json", SYNTHESIS), subject())
+def test_a_synthesis():
+    found = synthesis_of(record("synthesis", SYNTHESIS), subject())
     assert found.total == Amount(11, 22, 3, 4, 5)
     assert found.blocks == {"lane × 32": Amount(224, 256, 32, 64, 0), "ssm": Amount(9, 8, 1, 2, 0)}
     assert found.flow == "Yosys 0.52, xcup"
     assert (found.path_ns, found.fmax_mhz) == (2.5, None)
 
 
-def test_a_synthesis_of_something_else(write):
+def test_a_synthesis_of_something_else():
     with pytest.raises(InputError, match="it is of target u280, not of tiny"):
-        read_synthesis(write("synthesis.json", SYNTHESIS), subject("demo", "tiny"))
+        synthesis_of(record("synthesis", SYNTHESIS), subject("demo", "tiny"))
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ("{", "is not such a file"), ("[1]", "it is no JSON object"), ({}, "lacks the key"),
+        ({}, "lacks the key"),
         (FRONT | {"points": []}, "its front has no points"),
         (FRONT | {"points": [{"name": "p1"}]}, "lacks the key 'machine'"),
         (FRONT | {"best": {"tokens_per_second": "p9"}}, "there is no point p9"),
         (FRONT | {"tried": [{"scheme": "w4a4"}]}, "lacks the key 'device_share'"),
     ],
 )  # fmt: skip
-def test_what_is_no_front(write, values, sentence):
+def test_what_is_no_front(values, sentence):
     with pytest.raises(InputError, match=sentence) as refused:
-        read_front(write("front.json", values))
+        front_of(record("front", values))
     assert "lightmamba explore" in str(refused.value)
 
 
-def test_folders_of_results(write, tmp_path):
+def test_files_of_results(tmp_path):
     of = subject()
-    write("simulation.json", simulation(of).to_dict())
-    other = tmp_path / "other"
-    other.mkdir()
-    with pytest.raises(InputError, match=r"other has none of simulation.json, synthesis.json"):
-        read_results([tmp_path, other], of)
-    (other / "front.json").write_text(json.dumps(FRONT))
-    (other / "simulation.json").write_text("{")  # the first folder's counts
-    found = read_results([tmp_path, other], of)
-    assert found.simulation == simulation(of)
+    one, other, empty = (tmp_path / name for name in ("one.jsonl", "other.jsonl", "empty.jsonl"))
+    slower = replace(simulation(of), cycles_per_token=1e6)
+    for path, records in (
+        (one, [record("simulation", slower.to_dict()), Record("x", {}, {"kind": "unknown"})]),
+        (other, [record("simulation", simulation(of).to_dict()), record("front", FRONT)]),
+        (empty, [Record("x", {}, {"kind": "unknown"})]),
+    ):
+        with Store(path, "--results") as store:
+            for each in records:
+                store.add(each)
+    assert read_results([one], of).simulation == slower
+    found = read_results([one, other], of)
+    assert found.simulation == simulation(of)  # the last one counts
     assert found.front is not None
     assert (found.synthesis, found.accuracy) == (None, ())
     assert asdict(read_results([], of)) == {
         "simulation": None, "synthesis": None, "accuracy": (), "front": None
     }  # fmt: skip
-
-
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read .*none\.json: No such file"):
-        read_simulation(tmp_path / "none.json", subject())
+    with pytest.raises(InputError, match=r"empty\.jsonl holds nothing for a page; add one with"):
+        read_results([other, empty], of)
+    with pytest.raises(InputError, match=r"cannot read .*none\.jsonl: No such file"):
+        read_results([tmp_path / "none.jsonl"], of)

@@ -1,16 +1,15 @@
 """The lists of planted faults: each fault has a place, and every block has enough of them."""
 
 import ast
-import json
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from bench import mutants
-from bench.common import RESULTS
 from bench.faults import Fragment, Sources
 from bench.mutants import MUTANTS, ROOT, RTL, copied, environment, located, read, rtl
+from bench.stored import rows
 
 from lightmamba.tools import run
 
@@ -49,14 +48,14 @@ def test_every_file_of_the_rtl_is_in_a_list():
 
 def test_every_survivor_is_explained():
     """In the results of the last runs; the docs mark a list that was not run."""
-    rows = json.loads((RESULTS / "mutants.json").read_text())["results"]["rows"]
-    missing = set(BLOCKS) - {row["block"] for row in rows}
+    found = rows("mutants")
+    missing = set(BLOCKS) - {row["block"] for row in found}
     page = (ROOT / "docs/explanation/one-token.md").read_text()
     marked = {line.split(" | ")[0][2:] for line in page.split("\n") if "not run yet" in line}
     assert marked == missing
-    left = [row for row in rows if not row["caught"]]
+    left = [row for row in found if not row["caught"]]
     assert [row["why"] for row in left if "survives" not in row] == []
-    assert len(left) <= 0.02 * len(rows)
+    assert len(left) <= 0.02 * len(found)
 
 
 def found_in(folder):

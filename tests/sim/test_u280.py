@@ -1,11 +1,10 @@
 """A real shape on a whole board, as CI can afford it: cycles of a token must not creep up."""
 
-import json
 import shutil
 
 import pytest
-from bench.common import RESULTS
 from bench.full import ROWS
+from bench.stored import rows
 
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
@@ -35,8 +34,7 @@ def test_a_token_of_130m_on_32_lanes(tmp_path):
         same(step)
     cycles, _ = chained(opened.device, 10, 4)
     opened.device.simulator.close()
-    recorded = json.loads((RESULTS / "full.json").read_text())["results"]
-    expected = next(r for r in recorded if r["name"] == NAME)["compared_cycles"][1]
+    expected = next(r for r in rows("full") if r["name"] == NAME)["compared_cycles"][1]
     assert step.cycles == pytest.approx(expected, rel=0.002)
     # The queues of the state are nearly full by then: these are a little faster than a long chain.
     assert cycles == pytest.approx(estimate(config, Formats(), target).cycles, rel=0.02)

@@ -1,6 +1,5 @@
 """The paper's table: its plan, its end, and what stands beside it."""
 
-import json
 import shutil
 import sys
 
@@ -34,15 +33,25 @@ def test_what_the_paper_does_not_give_is_left_empty():
     assert (claim.perplexity, claim.perplexity_above) == (None, 100)
 
 
+@pytest.fixture
+def kept(monkeypatch):
+    """What is kept for the docs: the benchmark, its rows, their command."""
+    found = []
+    monkeypatch.setattr(
+        paper, "keep", lambda name, *rows, command, stay: found.append((name, rows, command))
+    )
+    return found
+
+
 def run(monkeypatch, world, tmp_path, *more):
     words = ["paper", "--models", str(world.root / "tiny"), "--data", str(tmp_path / "data"),
-             "--out", str(tmp_path / "out.json"), "--sweep", str(tmp_path / "s"), "--workers", "0",
+             "--sweep", str(tmp_path / "s"), "--workers", "0",
              "--sequences", "2", "--seqlen", "64", "--rows", "2"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", [*words, *more])
     return paper.main()
 
 
-def test_the_whole_command(world, tmp_path, monkeypatch, capsys):
+def test_the_whole_command(world, tmp_path, monkeypatch, capsys, kept):
     """On a tiny model, with two of the tasks, one method and two widths."""
     folder = tmp_path / "data" / "zero_shot"
     folder.mkdir(parents=True)
@@ -62,27 +71,26 @@ def test_the_whole_command(world, tmp_path, monkeypatch, capsys):
         means = [float(row[name].split(" ")[0]) for name in columns[1:3]]
         assert float(row["tasks, mean"]) == pytest.approx(sum(means) / 2, abs=0.11)
     assert list(rows["tiny, `rtn-w4a4`"].values())[-2:] == ["51.6", "17.46"]
-    record = json.loads((tmp_path / "out.json").read_text())
-    assert record["command"] == (
-        "python -m bench.paper --models tiny --rows 2 --sequences 2 --seqlen 64"
-    )
+    assert kept == []
     lines = (tmp_path / "s" / "results.jsonl").read_bytes()
-    assert run(monkeypatch, world, tmp_path) == 0  # all is there
+    assert run(monkeypatch, world, tmp_path, "--keep") == 0  # all is there
     assert (tmp_path / "s" / "results.jsonl").read_bytes() == lines
-    again = json.loads((tmp_path / "out.json").read_text())
-    assert again["results"] == record["results"]
+    assert capsys.readouterr().out == said.out[said.out.index("| model, recipe") :]
+    ((name, found, command),) = kept
+    assert (name, len(found)) == ("paper", 6)
+    assert command == "python -m bench.paper --models tiny --rows 2 --sequences 2 --seqlen 64"
 
 
-def test_what_failed_is_said(world, tmp_path, monkeypatch, capsys):
+def test_what_failed_is_said(world, tmp_path, monkeypatch, capsys, kept):
     """A text that is too short to score: 1 as exit status, and a cell that says so."""
     (tmp_path / "short.txt").write_text("a")
     monkeypatch.setattr(paper, "METHODS", ())
     text, task = str(tmp_path / "short.txt"), str(world.root / "choices.jsonl")
     monkeypatch.setattr(paper, "TASKS", {})
-    assert run(monkeypatch, world, tmp_path, "--texts", text, "--tasks", task) == 1
+    assert run(monkeypatch, world, tmp_path, "--keep", "--texts", text, "--tasks", task) == 1
     said = capsys.readouterr().out
     assert "at least 2 are needed" in said
-    failed = json.loads((tmp_path / "out.json").read_text())["results"]["rows"][0]
+    failed = kept[0][1][0]
     assert ("error" in failed, failed["figures"]) == (True, {})
     assert "failed" in table(said)["tiny, float"].values()
     with pytest.raises(SystemExit):
@@ -97,7 +105,7 @@ def test_a_mean_is_of_all_tasks_or_not_given():
 
     rows = [row("float", "a", {"a, acc": [0.5, None]}), row("float", "b", {"b, acc": [0.25, 0.1]}),
             row("w4a4", "a", {"a, acc": [0.5, None]}), row("w4a4", "b", {})]  # fmt: skip
-    found = table(paper_table({"rows": rows}))
+    found = table(paper_table(rows))
     assert found["m, float"]["tasks, mean"] == "37.5"
     assert found["m, float"]["b, acc"] == "25.0 ± 10"
     assert (found["m, `w4a4`"]["tasks, mean"], found["m, `w4a4`"]["b, acc"]) == ("", "failed")

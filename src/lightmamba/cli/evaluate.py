@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.devices import add_device
 from lightmamba.cli.models import bundled_checkpoint, bundled_file
+from lightmamba.cli.results import add_results, check_results, keep_result
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--allow-overlap", action="store_true",
                         help="evaluate although the calibration used this text")  # fmt: skip
+    add_results(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -95,6 +97,10 @@ def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> d
             "overflows_by_kind": {k: v for k, v in sorted(counters.items()) if v},
             "clipped": clipped,
         }
+    if args.against:
+        names = ("model", "against", "text", "ids", "window")
+        of = {name: str(getattr(args, name)) for name in names}
+        keep_result(args.results, "accuracy", of, result, "measured")
     if not args.json:
         fields("evaluated", {k: v for k, v in result.items() if not isinstance(v, dict | list)})
         for task in result.get("tasks", []):
@@ -112,6 +118,9 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(
             "there is nothing to evaluate; give --text FILE, --ids FILE or --task NAME"
         )
+    if args.results and not args.against:
+        raise InputError("--results keeps a comparison with the float model; give --against CKPT")
+    check_results(args.results)
     if args.against and not (args.text or args.ids):
         raise InputError("--against compares on a text; give --text FILE or --ids FILE too")
     for name, least, right in (("window", 2, 1024), ("batch", 1, 16), ("limit", 1, 100)):

@@ -33,10 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="simulate N tokens for the page, then N chained on the device",
     )
-    parser.add_argument("--simulation", type=Path, metavar="FILE",
-                        help="use the results that simulate --timeline wrote")  # fmt: skip
-    parser.add_argument("--results", type=Path, nargs="+", default=[], metavar="DIR",
-                        help="folders with {simulation,synthesis,accuracy,front}.json")  # fmt: skip
+    parser.add_argument("--results", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="files that simulate, synth, evaluate and explore wrote")  # fmt: skip
     parser.add_argument(
         "--checkpoint",
         metavar="CKPT",
@@ -54,18 +52,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.errors import InputError
     from lightmamba.estimate import estimate
     from lightmamba.report import Report, missing, paper, render
-    from lightmamba.report.read import read_results, read_simulation
+    from lightmamba.report.read import read_results
 
     check_output(args.output, force=args.force)
-    if args.simulate is not None and args.simulation:
-        raise InputError("give either --simulate or --simulation, not both")
     if args.simulate is not None and args.simulate < 1:
         raise InputError(f"--simulate must be at least 1, not {args.simulate}; try 4")
     subject = _subject(args)
     stored = read_results(args.results, subject)
     simulation = stored.simulation
-    if args.simulation:
-        simulation = read_simulation(args.simulation, subject)
     if args.simulate:
         simulation = _simulate(args, subject)
     with working("estimating"):
@@ -181,7 +175,7 @@ def _made(args: argparse.Namespace) -> "Made":
     from lightmamba.report import Made
 
     words = ["lightmamba", "report", args.model]
-    for flag in ("target", "order", "format", "simulate", "simulation", "checkpoint"):
+    for flag in ("target", "order", "format", "simulate", "checkpoint"):
         if (value := getattr(args, flag)) is not None:
             words += [f"--{flag}", str(value)]
     words += ["-o", args.output.name]

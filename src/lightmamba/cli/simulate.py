@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lightmamba.cli.results import add_results, check_results, keep_result
+
 __all__ = ["add_arguments", "run"]
 
 MOST_CHAINED = 1 << 31  # two chains are run, the longer one of twice as many tokens, in 32 bits
@@ -24,8 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="then N tokens chained on the device, for cycles per token (0)",
     )
     parser.add_argument("--waves", type=Path, metavar="FILE", help="write all signals as an FST")
-    parser.add_argument("--timeline", type=Path, metavar="FILE",
-                        help="write the result and the activity of every unit as JSON")  # fmt: skip
+    add_results(parser)
     parser.add_argument(
         "--memory-trace",
         type=Path,
@@ -39,8 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    import json
-
     from lightmamba.cli.models import prompt_ids
     from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import fields, progress, table, working
@@ -53,7 +52,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not 0 <= args.chain < MOST_CHAINED:
         raise InputError(f"--chain must be 0 to {MOST_CHAINED - 1}, not {args.chain}; try 4")
     traces = {} if args.memory_trace is None else _traces(args.memory_trace, Path(args.build))
-    for file in (args.timeline, args.waves, *traces.values()):
+    check_results(args.results)
+    for file in (args.waves, *traces.values()):
         if file:
             check_output(file, force=args.force)
     start = time.perf_counter()
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     total = len(ids) + args.max_tokens - 1
     start = time.perf_counter()
     with progress("simulating tokens") as bar:
-        found = simulate(opened, ids, total, watch=args.timeline is not None, progress=bar)
+        found = simulate(opened, ids, total, watch=args.results is not None, progress=bar)
     seconds = time.perf_counter() - start
     if args.chain and found.matches_engine:
         with working("simulating chained tokens"):
@@ -81,10 +81,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "simulated_cycles_per_second": found.cycles / seconds,
         "build_seconds": built,
     }
-    if args.timeline:
-        args.timeline.write_text(json.dumps(result) + "\n", encoding="utf-8")
-        result.pop("activity", None)
-        result["timeline"] = str(args.timeline)
+    of = {"target": found.machine["target"], "hardware and model": found.machine}
+    keep_result(args.results, "simulation", of, result, "simulated")
+    result.pop("activity", None)
     if traces:
         result["memory_trace"] = {channel: str(file) for channel, file in traces.items()}
     if not found.matches_engine:

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.results import add_results, check_results, keep_result
+
 if TYPE_CHECKING:
     from lightmamba.arch.target import Resources
 
@@ -29,9 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="ecp5: clock target of the router (default: 125)")  # fmt: skip
     parser.add_argument("--seed", type=int, help="ecp5: seed of the placement (default: 1)")
     parser.add_argument("--cache", type=Path, help="xcup: folder for the results of blocks")
+    add_results(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from hashlib import sha256
+
     from lightmamba.arch.artifact import Artifact
     from lightmamba.errors import InputError
 
@@ -50,10 +55,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             f"{args.build} has no Verilog to synthesize; compile it again without --no-verilog"
         )
+    check_results(args.results)
     verilog, start = artifact.verilog.read_text(encoding="utf-8"), time.perf_counter()
     result = {"build": args.build, "flow": args.flow, "target": artifact.target.name}
     result |= _xcup(args, verilog) if args.flow == "xcup" else _placed(args, verilog)
     result["seconds"] = time.perf_counter() - start
+    digest = sha256(verilog.encode()).hexdigest()
+    of = {"target": artifact.target.name, "flow": args.flow, "Verilog": digest}
+    keep_result(args.results, "synthesis", of, result, "synthesized")
     if not args.json:
         _show(result, artifact.target.resources if args.flow == "xcup" else None)
     return result

@@ -1,6 +1,5 @@
-"""What a search leaves behind: a target per point of the front, and all of it as JSON."""
+"""What a search leaves behind: a target per point of the front, and all of it as a record."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ from lightmamba.arch.target import CHOICES
 from lightmamba.errors import InputError
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.study import Search, Tried
+from lightmamba.store import Record, Store
 
 __all__ = ["FRONT", "PICTURE", "TARGETS", "best", "check_folder", "describe", "to_toml", "write"]
 
-FRONT, PICTURE = "front.json", "front.png"
+FRONT, PICTURE = "front.jsonl", "front.png"
 TARGETS = "targets"
 
 
@@ -67,19 +67,19 @@ def best(search: Search) -> dict[str, str]:
 
 
 def write(search: Search, out: Path, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``front.json`` and ``targets/NAME.toml``; an earlier front there is replaced.
+    """Write ``front.jsonl`` and ``targets/NAME.toml``; an earlier front there is replaced.
 
     Parameters
     ----------
     search, out
         What was found, and the folder for it.
     more
-        What else is to stand in the JSON.
+        What else the record is to hold.
 
     Returns
     -------
     dict
-        The content of ``front.json``.
+        The values of the record in ``front.jsonl``.
     """
     problem, points = search.problem, search.front
     (out / TARGETS).mkdir(parents=True, exist_ok=True)
@@ -102,9 +102,11 @@ def write(search: Search, out: Path, more: Mapping[str, Any]) -> dict[str, Any]:
         "tried": [_figures(one) for one in search.feasible],
         **more,
     }
-    text = json.dumps(content, indent=1, allow_nan=False)
-    (out / FRONT).write_text(text + "\n", encoding="utf-8")
-    return content
+    what = {"kind": "front", "model": problem.name, "target": problem.space.base.name}
+    with Store(out / FRONT, "--out", anew=True) as store:
+        store.rewrite([Record("front", content, what, "estimated")])
+        (record,) = store
+    return record.values
 
 
 def _figures(one: Tried) -> dict[str, Any]:

@@ -19,7 +19,7 @@ SCHEMES = ("estimated", "simulated", "synthesized", "claimed")  # colors of form
 def front_figure(
     content: Mapping[str, Any], across: Sequence[str] = ("size", "energy"), base: str | None = None
 ) -> Figure:
-    """Draw what ``front.json`` holds, one panel for each figure that the points have.
+    """Draw what ``explore`` found, one panel for each figure that the points have.
 
     Parameters
     ----------

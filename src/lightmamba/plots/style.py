@@ -148,6 +148,9 @@ def svg(figure: Figure, name: str, about: str) -> str:
     elements = list(root.iter())
     referred = set(re.findall(r"#([\w-]+)", " ".join(_references(elements))))
     for element in elements:
+        element.text, element.tail = (
+            text if text and text.strip() else None for text in (element.text, element.tail)
+        )
         element.tag = _local(element.tag)
         found = {_local(key): value for key, value in element.attrib.items()}
         if found.get("id") not in referred:

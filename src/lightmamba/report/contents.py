@@ -163,7 +163,7 @@ class Front:
     Parameters
     ----------
     content : mapping
-        What ``front.json`` holds, for the picture.
+        Values of the record that ``explore`` wrote, for the picture.
     """
 
     points: tuple[FrontPoint, ...]

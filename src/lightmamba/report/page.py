@@ -11,20 +11,21 @@ __all__ = ["MISSING", "Big", "missing", "render"]
 
 # What is left out when its data is not given, and which command gives it.
 MISSING = {
-    "simulation": ("Simulated numbers", "lightmamba simulate BUILD --json --timeline FILE",
-                   "then report … --simulation FILE; or report … --simulate 4"),
-    "timeline": ("Timeline of a token", "lightmamba simulate BUILD --timeline FILE",
-                 "the file given with --simulation has no activity"),
-    "resources": ("Resources", "lightmamba synth BUILD --flow xcup --json",
-                  "into FOLDER/synthesis.json, then report … --results FOLDER"),
+    "simulation": ("Simulated numbers", "lightmamba simulate BUILD --results FILE",
+                   "then report … --results FILE; or report … --simulate 4"),
+    "timeline": ("Timeline of a token", "lightmamba simulate BUILD --results FILE",
+                 "the simulation given has no activity"),
+    "resources": ("Resources", "lightmamba synth BUILD --flow xcup --results FILE",
+                  "then report … --results FILE"),
     "energy": ("Energy", "lightmamba report … --target NAME",
                "with a target that names a device and its memories"),
     "outliers": ("Outliers before and after rotation", "lightmamba report … --checkpoint CKPT",
                  "with the float checkpoint that was quantized; random weights have none"),
-    "accuracy": ("Accuracy", "lightmamba evaluate FILE --text TEXT --against CKPT --json",
-                 "into FOLDER/accuracy.json, then report … --results FOLDER"),
+    "accuracy": ("Accuracy",
+                 "lightmamba evaluate MODEL --text TEXT --against CKPT --results FILE",
+                 "then report … --results FILE"),
     "front": ("Pareto front", "lightmamba explore SHAPE --target NAME --out FOLDER",
-              "then report … --results FOLDER"),
+              "then report … --results FOLDER/front.jsonl"),
 }  # fmt: skip
 
 

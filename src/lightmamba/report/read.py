@@ -1,8 +1,8 @@
-"""Stored results: what other verbs printed or wrote, read back and checked."""
+"""Stored results: what other verbs added to files of records, read back and checked."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,10 +10,11 @@ from lightmamba.errors import InputError
 from lightmamba.estimate.result import Amount
 from lightmamba.report.contents import Accuracy, Front, FrontPoint, Score, Subject, Synthesis
 from lightmamba.sim import Simulation
+from lightmamba.store import Record, read_store
 
 __all__ = [
-    "METHODS", "Results", "read_accuracy", "read_front", "read_results", "read_simulation",
-    "read_synthesis",
+    "METHODS", "Results", "accuracy_of", "front_of", "read_results", "simulation_of",
+    "synthesis_of",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -30,11 +31,18 @@ MODELS = {
     "outliers": "The bundled model, rewritten to have heavy outliers",
     "hybrid": "The bundled hybrid",
 }
+# The command that adds a record for a section.
+HOW = {
+    "simulation": "add one with: lightmamba simulate BUILD --results FILE",
+    "synthesis": "add one with: lightmamba synth BUILD --flow xcup --results FILE",
+    "accuracy": "add one with: lightmamba evaluate MODEL --text TEXT --against CKPT --results FILE",
+    "front": "make one with: lightmamba explore SHAPE --target NAME --out DIR",
+}
 
 
 @dataclass(frozen=True)
 class Results:
-    """What some folders hold."""
+    """What some files hold for a page."""
 
     simulation: Simulation | None = None
     synthesis: Synthesis | None = None
@@ -42,63 +50,72 @@ class Results:
     front: Front | None = None
 
 
-def read_results(folders: list[Path], subject: Subject) -> Results:
-    """Read simulation, synthesis, accuracy and front, each a ``.json``, as far as they are there.
-
-    Of a file that several folders have, the first one's counts.
+def read_results(files: Sequence[Path], subject: Subject) -> Results:
+    """What files of records hold for a page; of several records for one section the last counts.
 
     Raises
     ------
     InputError
-        If a folder has none of them, or a file is not what its name says.
+        If a file is something else or holds nothing for a page, or a record is damaged, or is of
+        another configuration than ``subject``.
     """
-    names = [f"{kind}.json" for kind in ("simulation", "synthesis", "accuracy", "front")]
-    for folder in folders:
-        if not any((folder / name).is_file() for name in names):
-            raise InputError(f"{folder} has none of {', '.join(names)}; give a folder with results")
-    paths = [next((f / n for f in folders if (f / n).is_file()), None) for n in names]
-    simulation, synthesis, accuracy, front = paths
+    found: dict[str, list[Record]] = {}
+    for path in files:
+        records = read_store(path)
+        kinds = {_kind(record) for record in records} & set(HOW)
+        if not kinds:
+            raise InputError(f"{path} holds nothing for a page; {HOW['simulation']}")
+        for record in records:
+            found.setdefault(_kind(record), []).append(record)
+    last = {kind: of_kind[-1] for kind, of_kind in found.items()}
     return Results(
-        None if simulation is None else read_simulation(simulation, subject),
-        None if synthesis is None else read_synthesis(synthesis, subject),
-        () if accuracy is None else read_accuracy(accuracy),
-        None if front is None else read_front(front),
+        simulation_of(last["simulation"], subject) if "simulation" in last else None,
+        synthesis_of(last["synthesis"], subject) if "synthesis" in last else None,
+        accuracy_of(found.get("accuracy", [])),
+        front_of(last["front"]) if "front" in last else None,
     )
 
 
-def read_simulation(path: Path, subject: Subject) -> Simulation:
-    """What ``simulate --json`` printed or ``--timeline`` wrote.
+def _kind(record: Record) -> str:
+    """The section that a record is for; rows of ``bench.accuracy`` have a method."""
+    return str(record.what.get("kind", "accuracy" if "method" in record.what else ""))
+
+
+def simulation_of(record: Record, subject: Subject) -> Simulation:
+    """What ``simulate`` found.
 
     Raises
     ------
     InputError
-        If it is something else, or of another machine than ``subject``.
+        If it is damaged, or of another configuration than ``subject``.
     """
-    how = "write one with: lightmamba simulate BUILD --timeline FILE"
-    found = _read(path, Simulation.from_dict, how)
+    found = _read(record, "simulation", Simulation.from_dict)
     for name, mine in subject.machine.items():
         if (theirs := found.machine.get(name)) != mine:
             which = f"; its {name} is {theirs}, not {mine}" if not isinstance(mine, dict) else ""
             raise InputError(
-                f"{path} is of another {name} than {subject.name} on {subject.target.name}{which}"
+                f"the simulation is of another {name} than {subject.name} on "
+                f"{subject.target.name}{which}"
             )
     if found.memory_stalls:
         raise InputError(
-            f"{path} is of a run with memory that stalled at random (--stalls "
+            f"the simulation is of memory that stalled at random (--stalls "
             f"{found.memory_stalls:g}), so its speed is not the machine's; leave --stalls out"
         )
     if not set(subject.machine["attainable_gb_per_s"]) <= set(found.bytes_per_token):
-        raise InputError(f"{path} lacks channels of {subject.target.name}; {how}")
+        raise InputError(
+            f"the simulation lacks channels of {subject.target.name}; {HOW['simulation']}"
+        )
     return found
 
 
-def read_synthesis(path: Path, subject: Subject) -> Synthesis:
-    """What ``synth --json`` printed.
+def synthesis_of(record: Record, subject: Subject) -> Synthesis:
+    """What ``synth`` found.
 
     Raises
     ------
     InputError
-        If it is something else, or of another target than ``subject``.
+        If it is damaged, or of another target than ``subject``.
     """
 
     def build(found: Mapping[str, Any]) -> Synthesis:
@@ -106,44 +123,42 @@ def read_synthesis(path: Path, subject: Subject) -> Synthesis:
             raise ValueError(f"it is of target {target}, not of {subject.target.name}")
         return _synthesis(found)
 
-    return _read(path, build, "write one with: lightmamba synth BUILD --flow xcup --json")
+    return _read(record, "synthesis", build)
 
 
-def read_accuracy(path: Path) -> tuple[Accuracy, ...]:
-    """What ``bench.accuracy`` wrote, or ``evaluate --against --json`` printed.
-
-    Raises
-    ------
-    InputError
-        If it is something else.
-    """
-    how = "write one with: lightmamba evaluate FILE --text TEXT --against CKPT --json"
-    return _read(path, lambda found: _bench(found) if "results" in found else _one(found), how)
-
-
-def read_front(path: Path) -> Front:
-    """What ``explore`` wrote.
+def accuracy_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
+    """What ``evaluate --against`` or ``bench.accuracy`` found, by model.
 
     Raises
     ------
     InputError
-        If it is something else, or has no points.
+        If it is damaged.
     """
-    return _read(path, _front, "write one with: lightmamba explore SHAPE --target NAME --out DIR")
+    rows = [r for r in records if "method" in r.what]
+    others = [_read(r, "accuracy", _one) for r in records if "method" not in r.what]
+    models = dict.fromkeys(str(record.what["model"]) for record in rows)
+    tables = (_of_model(name, [r for r in rows if r.what["model"] == name]) for name in models)
+    return (*tables, *others)
 
 
-def _read(path: Path, build: Callable[[Mapping[str, Any]], T], how: str) -> T:
+def front_of(record: Record) -> Front:
+    """What ``explore`` found.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or has no points.
+    """
+    return _read(record, "front", _front)
+
+
+def _read(record: Record, kind: str, build: Callable[[Mapping[str, Any]], T]) -> T:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise TypeError("it is no JSON object")
-        return build(values)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; {how}") from error
+        return build(record.values)
     except KeyError as error:
-        raise InputError(f"{path} lacks the key {error}; {how}") from error
+        raise InputError(f"the {kind} lacks the key {error}; {HOW[kind]}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is not such a file ({error}); {how}") from error
+        raise InputError(f"the {kind} is damaged ({error}); {HOW[kind]}") from error
 
 
 def _synthesis(found: Mapping[str, Any]) -> Synthesis:
@@ -165,35 +180,37 @@ def _amount(cells: Mapping[str, Any]) -> Amount:
     return Amount(lut, ff, dsp, float(bram), uram)
 
 
-def _bench(found: Mapping[str, Any]) -> tuple[Accuracy, ...]:
-    rows = list(found["results"])
-    origin = f"Measured by {found['command']} on {found['machine']}, {found['date']}."
-    models = dict.fromkeys(str(row["model"]) for row in rows)
+def _of_model(model: str, records: Sequence[Record]) -> Accuracy:
+    """Rows of ``bench.accuracy`` for one model, ours first."""
     order = list(METHODS)
-    rows.sort(key=lambda row: order.index(row["method"]) if row["method"] in order else len(order))
-    return tuple(
-        Accuracy(
-            MODELS.get(model, model),
-            float(next(row["reference_perplexity"] for row in rows if row["model"] == model)),
-            tuple(
-                _score(row, METHODS.get(row["method"], row["method"]), row["width"].upper())
-                for row in rows
-                if row["model"] == model
-            ),
-            origin,
-        )
-        for model in models
+    rows = [
+        (record.what["method"], str(record.what["width"]).upper(), record)
+        for record in sorted(records, key=lambda r: _place(order, r.what["method"]))
+    ]
+    made = records[-1].made
+    return Accuracy(
+        MODELS.get(model, model),
+        _read(records[0], "accuracy", lambda found: float(found["reference_perplexity"])),
+        tuple(
+            _read(record, "accuracy", partial(_score, METHODS.get(method, method), scheme))
+            for method, scheme, record in rows
+        ),
+        f"Measured by {made.get('command')} on {made.get('computer')}, {made.get('date')}.",
     )
 
 
-def _one(found: Mapping[str, Any]) -> tuple[Accuracy, ...]:
+def _place(order: list[str], method: str) -> int:
+    return order.index(method) if method in order else len(order)
+
+
+def _one(found: Mapping[str, Any]) -> Accuracy:
     origin = f"Measured by lightmamba evaluate on {int(found['tokens']):,} tokens."
     name = Path(str(found["model"])).name
     reference = float(found["reference_perplexity"])
-    return (Accuracy(name, reference, (_score(found, name, "exact integers"),), origin),)
+    return Accuracy(name, reference, (_score(name, "exact integers", found),), origin)
 
 
-def _score(row: Mapping[str, Any], method: str, scheme: str) -> Score:
+def _score(method: str, scheme: str, row: Mapping[str, Any]) -> Score:
     names = ("perplexity", "ratio", "ratio_standard_error", "kl", "top1_agreement")
     return Score(method, scheme, *(float(row[name]) for name in names))
 

@@ -1,0 +1,137 @@
+"""What benchmarks found: a file of records for each, and one table of all of them.
+
+A benchmark gives rows: some of their entries say what a row is of, the others are its values. A row
+replaces the one of before that is of the same; each knows its command, computer, commit and date.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.common import commit, machine
+from lightmamba.store import Record, Store, read_store
+
+__all__ = ["BENCHMARKS", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows"]
+
+RESULTS = Path(__file__).parent / "results"
+Row = dict[str, Any]
+MADE = "made"  # the entry of a row that says how it came about
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Rows of one kind.
+
+    Parameters
+    ----------
+    of : tuple of str
+        Entries that say what a row is of.
+    how : str
+        "measured", "simulated", "synthesized", "estimated" or "computed".
+    module : str
+        Under ``bench``, that makes them; by default that of the benchmark's name.
+    """
+
+    of: tuple[str, ...]
+    how: str
+    module: str | None = None
+
+
+BENCHMARKS = {
+    "ablation": Benchmark(("target", "part", "row"), "estimated"),
+    "accuracy": Benchmark(("model", "method", "width"), "measured"),
+    "boards": Benchmark(("target", "shape"), "computed"),
+    "bubbles": Benchmark(("pause",), "simulated", "timeline"),
+    "calibration": Benchmark(("model", "width", "sequences"), "measured"),
+    "choices": Benchmark(("choice",), "measured"),
+    "digests": Benchmark(("model",), "measured"),
+    "drift": Benchmark(("recipe", "state"), "measured"),
+    "ecp5": Benchmark(("block",), "synthesized", "placed"),
+    "energy": Benchmark(("part", "row"), "computed"),
+    "engine": Benchmark(("kind", "shape", "threads"), "measured"),
+    "estimates": Benchmark(("case",), "simulated"),
+    "evaluation": Benchmark(("model",), "measured"),
+    "full": Benchmark(("name",), "simulated"),
+    "mutants": Benchmark(("block", "why"), "simulated"),
+    "paper": Benchmark(("model", "recipe", "kind", "measure"), "measured"),
+    "passes": Benchmark(("name",), "simulated"),
+    "passes_editing": Benchmark(("row", "kind"), "simulated"),
+    "passes_estimates": Benchmark(("machine",), "simulated"),
+    "quantize": Benchmark(("shape", "recipe", "tokens", "threads"), "measured"),
+    "random_passes": Benchmark(("target",), "simulated"),
+    "rates": Benchmark(("order", "beats_per_cycle"), "simulated"),
+    "recall": Benchmark(("part", "row"), "measured"),
+    "scales": Benchmark(("scale",), "measured"),
+    "serve": Benchmark(("kind", "model", "threads", "stream"), "measured"),
+    "shapes": Benchmark(("case",), "simulated"),
+    "slow_decay": Benchmark(("decay", "state"), "measured", "drift"),
+    "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured"),
+    "speed": Benchmark(("what",), "measured"),
+    "synth": Benchmark(("machine",), "synthesized"),
+}
+
+
+def keep(
+    name: str,
+    *found: Mapping[str, Any],
+    command: str | None = None,
+    stay: Callable[[Row], bool] | None = None,
+) -> None:
+    """Keep rows of a benchmark, and wait for another process that does.
+
+    Parameters
+    ----------
+    name
+        Of :data:`BENCHMARKS`.
+    found
+        Rows; a row of before that is of the same goes.
+    command
+        What made them, if it is not ``python -m bench.NAME``.
+    stay
+        Which of the rows of before stay; by default all.
+    """
+    kind = BENCHMARKS[name]
+    RESULTS.mkdir(exist_ok=True)
+    made = {
+        "command": command or f"python -m bench.{kind.module or name}",
+        "computer": machine(),
+        "commit": commit(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+    }
+    new = []
+    for row in found:
+        what = {entry: row[entry] for entry in kind.of}
+        values = {entry: value for entry, value in row.items() if entry not in (*what, "how")}
+        key = ", ".join(str(value) for value in what.values())
+        new.append(Record(key, values, what, row.get("how", kind.how), made))
+    with Store(RESULTS / f"{name}.jsonl", "bench", wait=True) as store:
+        old = [record for record in store if stay is None or stay(_row(record))]
+        store.rewrite({record.key: record for record in [*old, *new]}.values())
+
+
+def rows(name: str) -> list[Row]:
+    """Rows of a benchmark: what they are of, their values, and ``made``; none if it was not run."""
+    path = RESULTS / f"{name}.jsonl"
+    return [_row(record) for record in read_store(path)] if path.is_file() else []
+
+
+def _row(record: Record) -> Row:
+    return {**record.what, **record.values, MADE: {**record.made, "how": record.how}}
+
+
+def foot(found: Iterable[Row]) -> str:
+    """Where rows come from, below their table."""
+    made = [row[MADE] for row in found]
+    hows, commands, computers, dates, commits = (
+        sorted({each[name] for each in made})
+        for name in ("how", "command", "computer", "date", "commit")
+    )
+    said = (
+        f"{' and '.join(hows).capitalize()} by {', '.join(f'`{command}`' for command in commands)}"
+    )
+    if hows != ["computed"]:
+        said += f" on {'; '.join(computers)}"
+    of = "commit" if len(commits) == 1 else "commits"
+    return f"\n{said}, {', '.join(dates)}, {of} {', '.join(commits)}.\n"

@@ -17,9 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.errors import InputError
 from lightmamba.tools import cache_folder
 
-__all__ = ["SHA256", "intact", "interrupted", "replace_folder", "sha256_of", "sha256_of_arrays"]
+__all__ = [
+    "SHA256", "intact", "interrupted", "refuse_gguf", "replace_folder", "sha256_of",
+    "sha256_of_arrays",
+]  # fmt: skip
 
 SHA256 = re.compile(r"[0-9a-f]{64}")  # a hash as it is written
 CACHE = "checked"  # folder in the user's cache: an empty file for each file that was found right
@@ -150,3 +154,19 @@ def interrupted(path: Path) -> str:
     if path.exists() or not found:
         return ""
     return f"; replacing it was interrupted, and the folder from before is {found[-1]}"
+
+
+def refuse_gguf(path: Path) -> None:
+    """Refuse a file of llama.cpp by its own name.
+
+    Raises
+    ------
+    InputError
+        If it is one.
+    """
+    with path.open("rb") as file:
+        if file.read(4) == b"GGUF":
+            raise InputError(
+                f"{path} is a GGUF file, of llama.cpp; LightMamba quantizes the checkpoint that it "
+                f"was made from: lightmamba quantize FOLDER -o m.safetensors"
+            )

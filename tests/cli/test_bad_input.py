@@ -69,6 +69,7 @@ def places(world, tmp_path_factory):
         (root / f"{how}.safetensors").write_bytes(damage(good, how))
     assert (root / "sizes.safetensors").read_bytes() != good
     (root / "empty.safetensors").write_bytes(b"")
+    (root / "llama.gguf").write_bytes(b"GGUF\3\0\0\0" + bytes(64))
     save_file({"x": torch.zeros(1)}, root / "foreign.safetensors")
     write_tokenizer(root / "large.json", 500)
     stranger = replace(load(world.worded_file), tokenizer=(root / "large.json").read_bytes())
@@ -97,14 +98,23 @@ def places(world, tmp_path_factory):
 
 CASES = [
     # a missing, truncated or lying file
-    ("evaluate {bad}/none.safetensors --ids {ids}", "none.safetensors is no file"),
+    ("evaluate {bad}/none.safetensors --ids {ids}", "none.safetensors does not exist"),
     ("evaluate {bad}/none --ids {ids}", "no file or folder"),
-    ("generate {bad}/none --prompt x", "none is no file"),
+    ("generate {bad}/none --prompt x", "none does not exist"),
     ("inspect {bad}/nowhere", "nowhere"),
-    ("inspect {bad}/cut.safetensors", "cut.safetensors is damaged"),
-    ("inspect {bad}/empty.safetensors", "empty.safetensors is damaged"),
-    ("generate {bad}/endless.safetensors --prompt x", "endless.safetensors is damaged"),
-    ("evaluate {bad}/shape.safetensors --ids {ids}", "shape.safetensors is damaged"),
+    ("inspect {bad}/cut.safetensors", "cut.safetensors is not a quantized model, or is damaged"),
+    (
+        "inspect {bad}/empty.safetensors",
+        "empty.safetensors is not a quantized model, or is damaged",
+    ),
+    (
+        "generate {bad}/endless.safetensors --prompt x",
+        "endless.safetensors is not a quantized model, or is damaged",
+    ),
+    (
+        "evaluate {bad}/shape.safetensors --ids {ids}",
+        "shape.safetensors is not a quantized model, or is damaged",
+    ),
     ("inspect {bad}/sizes.safetensors", "has changed since it was written"),
     ("inspect {bad}/foreign.safetensors", "no quantized model"),
     ("inspect {ck}/tokenizer.json", "tokenizer.json"),
@@ -189,9 +199,14 @@ CASES = [
     ("evaluate {file} --task {bad}.jsonl", "cannot be read"),
     ("quantize {file} -o {bad}/m.safetensors", "is a file"),
     # words that there are none of
-    ("", "see lightmamba --help"),
     ("frobnicate", "see lightmamba --help"),
-    ("evaluate {file} --frobnicate", "--frobnicate"),
+    ("evaluate {file} --frobnicate", "argument --frobnicate; see lightmamba evaluate --help"),
+    ("evaluate {file} --windw 3", "--windw; did you mean --window? see lightmamba evaluate --help"),
+    ("evaluate {file} --wind 3", "--wind; did you mean --window?"),
+    ("generate {bad}/llama.gguf --prompt x", "llama.gguf is a GGUF file, of llama.cpp"),
+    ("quantize {bad}/llama.gguf -o {bad}/x.st", "llama.gguf is a GGUF file, of llama.cpp"),
+    ("generate {file} --prompt x --prompt-file y", "not allowed with argument --prompt"),
+    ("generate {file} --prompt-file {bad}/no.txt", "no.txt"),
     ("quantize {ck}", "see lightmamba quantize --help"),
     ("evaluate {file} --ids {ids} --threads 0", "--threads must be at least 1"),
     ("evaluate {file} --ids {ids} --threads two", "see lightmamba evaluate --help"),

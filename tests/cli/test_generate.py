@@ -235,3 +235,15 @@ def test_what_cannot_guess_is_refused_before_a_device_opens(run, world, tmp_path
     made = build(load(world.worded_file), target, tmp_path / "b", source=world.worded_file)
     words = ("--device", "sim", "--prompt", "It was", "--speculate", tmp_path / "none")
     assert "none" in run("generate", made.path, *words).refusal
+
+
+@pytest.mark.parametrize("where", ["stdin", "file"])
+def test_a_prompt_from_elsewhere(run, world, tmp_path, monkeypatch, where):
+    """The line break that ends it, as `echo` writes it, is left out."""
+    wanted = run("generate", world.worded_file, "--prompt", "It was", "--max-tokens", 8).out
+    given = ("--prompt", "-")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("It was\n"))
+    if where == "file":
+        (tmp_path / "prompt.txt").write_text("It was\n")
+        given = ("--prompt-file", tmp_path / "prompt.txt")
+    assert run("generate", world.worded_file, *given, "--max-tokens", 8).out == wanted

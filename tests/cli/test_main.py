@@ -93,3 +93,19 @@ def test_an_interrupt_is_said_shortly(world, capsys, monkeypatch):
     monkeypatch.setattr("lightmamba.cli.inspect.run", interrupted)
     assert main(["inspect", str(world.plain_file)]) == 130
     assert capsys.readouterr().err == "\nlightmamba inspect: stopped\n"
+    goes_on = "stopped; the same command goes on from"
+    for words, place in (
+        (("quantize", "bundled", "-o", "x.st"), "x.st.journal"),
+        (("sweep", "plan.toml", "-o", "found"), "found"),
+        (("evaluate", "bundled", "--ids", "i", "--journal", "j.jsonl"), "j.jsonl"),
+        (("explore", "demo", "--target", "tiny", "--out", "o", "--study", "s.jsonl"), "s.jsonl"),
+    ):
+        monkeypatch.setattr(f"lightmamba.cli.{words[0]}.run", interrupted)
+        assert main([*words]) == 130
+        assert capsys.readouterr().err == f"\nlightmamba {words[0]}: {goes_on} {place}\n"
+
+
+def test_without_a_verb_the_help_is_printed(run):
+    said = run()
+    assert (said.status, said.err) == (0, "")
+    assert said.out == run("--help").out

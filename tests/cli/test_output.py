@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 
 import pytest
 from hypothesis import given
@@ -81,7 +82,7 @@ def test_quiet_leaves_the_result_alone(run, commands, verb):
 
 
 def test_quiet_tells_errors_all_the_same(run, tmp_path):
-    assert "is no file" in run("generate", tmp_path / "no.st", "--prompt", "x", "-q").refusal
+    assert "does not exist" in run("generate", tmp_path / "no.st", "--prompt", "x", "-q").refusal
 
 
 def test_verbose_tells_what_from_where_by_which_and_how_long(run, commands, world, tmp_path):
@@ -216,3 +217,38 @@ def test_main_leaves_the_next_call_as_it_was(capsys, commands):
     said = capsys.readouterr()
     assert said.err.count("\n") == 1
     assert "tokens, " in said.err
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that a test may change."""
+    now = [100.0]
+    monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_log_gets_a_line_now_and_then(clock, capsys):
+    with show.told(quiet=False, verbose=False), show.progress("quantizing") as bar:
+        for second in range(100):
+            clock[0] = 100.0 + second
+            bar(second, 200)
+        bar(200, 200)
+    assert capsys.readouterr().err.splitlines() == [
+        "quantizing: 5 %, about 190 s left", "quantizing: 20 %, about 160 s left",
+        "quantizing: 35 %, about 130 s left",
+    ]  # fmt: skip
+
+
+def test_a_quiet_log_gets_none(clock, capsys):
+    with show.told(quiet=True, verbose=False), show.progress("quantizing") as bar:
+        clock[0] += 50
+        bar(1, 2)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_work_of_unknown_length_is_named_in_a_log_if_it_takes_long(monkeypatch, capsys, late):
+    monkeypatch.setattr(show, "PATIENCE", 0.01 if late else 60.0)
+    with show.working("building"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == "building ...\n" * late

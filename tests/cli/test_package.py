@@ -56,7 +56,7 @@ def test_refusals(run, build, tmp_path, words, sentence):
 
 def test_what_is_no_build(run, tmp_path):
     said = run("package", tmp_path, "--board", "u280", "-o", tmp_path / "p")
-    assert "is no build directory" in said.refusal
+    assert "is not a build directory" in said.refusal
 
 
 def test_every_board_is_a_target():

@@ -13,13 +13,13 @@ def test_another_address_needs_a_key(run, monkeypatch, tmp_path):
         assert "--api-key-file FILE, or set LIGHTMAMBA_API_KEY" in refused
     # With one, it goes on to the file.
     monkeypatch.setenv("LIGHTMAMBA_API_KEY", "a-key-of-ours")
-    assert "is no file" in run("serve", tmp_path / "none.st", "--host", "0.0.0.0").refusal
+    assert "does not exist" in run("serve", tmp_path / "none.st", "--host", "0.0.0.0").refusal
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_this_computer_needs_none(run, monkeypatch, tmp_path, host):
     monkeypatch.delenv("LIGHTMAMBA_API_KEY", raising=False)
-    assert "is no file" in run("serve", tmp_path / "none.st", "--host", host).refusal
+    assert "does not exist" in run("serve", tmp_path / "none.st", "--host", host).refusal
 
 
 @pytest.mark.parametrize("key", ["", "short", "two words of it", "schlüssel-wort", "a\x07aaaaaaaa"])

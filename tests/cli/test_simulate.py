@@ -201,9 +201,9 @@ def test_without_a_tool(run, spoken, tmp_path, monkeypatch, verb, tool):
 
 
 def test_something_else_than_a_build(run, tmp_path):
-    assert "is no build directory; make one with" in run("simulate", tmp_path).refusal
+    assert "is not a build directory; make one with" in run("simulate", tmp_path).refusal
     assert (
-        "is no build directory"
+        "is not a build directory"
         in run("generate", tmp_path, "--device", "sim", "--prompt", "I").refusal
     )
 

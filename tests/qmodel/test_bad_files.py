@@ -26,24 +26,24 @@ def refuse(path: Any, sentence: str) -> None:
 
 
 def test_missing(tmp_path):
-    refuse(tmp_path / "m.st", "is no file; make one with: lightmamba quantize CKPT -o")
+    refuse(tmp_path / "m.st", "does not exist; make one with: lightmamba quantize CKPT -o")
 
 
 def test_folder(tmp_path):
-    refuse(tmp_path, "is no file")
+    refuse(tmp_path, "is not a file; make one")
 
 
 @pytest.mark.parametrize("size", [0, 4, 8, 100, -1, -500])
 def test_cut_short(tmp_path, size):
     path = tmp_path / "m.st"
     path.write_bytes(FILE.read_bytes()[:size])
-    refuse(path, "is damaged or no quantized model")
+    refuse(path, "is not a quantized model, or is damaged")
 
 
 def test_another_kind_of_file(tmp_path):
     path = tmp_path / "m.st"
     path.write_text("Emma Woodhouse, handsome, clever, and rich, with a comfortable home")
-    refuse(path, "is damaged or no quantized model")
+    refuse(path, "is not a quantized model, or is damaged")
 
 
 def test_unreadable(tmp_path, monkeypatch):
@@ -58,7 +58,7 @@ def test_unreadable(tmp_path, monkeypatch):
 def test_a_length_that_lies(tmp_path, length):
     path = tmp_path / "m.st"
     path.write_bytes(struct.pack("<Q", length) + FILE.read_bytes()[8:])
-    refuse(path, "is damaged or no quantized model")
+    refuse(path, "is not a quantized model, or is damaged")
 
 
 def change(tensor: str, **entries: Any) -> Any:
@@ -79,7 +79,7 @@ def change(tensor: str, **entries: Any) -> Any:
     ],
 )
 def test_a_header_that_lies(tmp_path, lie):
-    refuse(write_header(tmp_path / "m.st", lie), "is damaged or no quantized model")
+    refuse(write_header(tmp_path / "m.st", lie), "is not a quantized model, or is damaged")
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_what_cannot_be_served(made, tmp_path):
         (bare, {}, "has no tokenizer, so text cannot be read"),
         (drawn.path, {}, "it has random weights and no tokenizer"),
         (tmp_path, {}, "is a folder, neither a quantized file nor a build"),
-        (tmp_path / "none", {}, "is no file"),
+        (tmp_path / "none", {}, "does not exist"),
         (demo_file(), {"device": "sim"}, "lightmamba compile"),
         (made, {"device": "abacus"}, "--device must be one of engine, sim, uio, xrt, not abacus"),
     )

@@ -188,7 +188,7 @@ class Artifact:
             if path.is_file():
                 how = f"{path} --target {target} -o BUILD"
             raise InputError(
-                f"{path} is no build directory; make one with: lightmamba compile {how}"
+                f"{path} is not a build directory; make one with: lightmamba compile {how}"
                 f"{interrupted(path)}"
             ) from error
         except (ValueError, RecursionError) as error:
@@ -232,7 +232,7 @@ class ArtifactWriter:
     def check(path: Path, *, force: bool) -> None:
         """Refuse before the work what would only show after it."""
         if path.exists() and not (path / MANIFEST).is_file():
-            raise InputError(f"{path} exists and is no build directory; give another name")
+            raise InputError(f"{path} exists and is not a build directory; give another name")
         if path.exists() and not force:
             raise InputError(f"{path} exists; give another name, or --force to replace it")
         if not path.absolute().parent.is_dir():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.errors import InputError
+from lightmamba.files import refuse_gguf
 
 __all__ = ["LocalCopy", "local_copy"]
 
@@ -58,6 +59,7 @@ def local_copy(name: str | Path, revision: str | None = None) -> LocalCopy:
             )
         return LocalCopy(folder, None)
     if folder.exists():
+        refuse_gguf(folder)
         raise InputError(f"{folder} is a file; give the folder that holds config.json")
     if isinstance(name, Path) or not HUB_ID.fullmatch(name):
         raise InputError(f"there is no folder {folder}; give one, or a hub id, {EXAMPLE}")

@@ -24,11 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="target: u280, vck190, kv260, ecp5, tiny, ..., or a TOML file",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUILD")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUILD",
+                        help="folder to write")  # fmt: skip
     parser.add_argument(
         "--order",
         default="reordered",
-        help="order of in_proj's rows: reordered or naive (reordered)",
+        help="order of in_proj's rows: reordered or naive (default: reordered)",
     )
     parser.add_argument(
         "--gates",
@@ -36,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BUILD",
         help="reuse the hardware of this build, of a model at least as large",
     )
-    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
-    parser.add_argument("--seed", type=int, help="seed of a SHAPE's random weights (0)")
+    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
+    parser.add_argument("--seed", type=int, help="seed of a SHAPE's random weights (default: 0)")
     parser.add_argument("--no-verilog", action="store_true", help="write images and program only")
     parser.add_argument("--force", action="store_true", help="replace an existing build")
 

@@ -16,10 +16,13 @@ SEQUENCES = 24  # of calibration: enough for this small model, and quick
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--max-tokens", type=int, default=120, help="tokens of text to generate (120)"
+        "--max-tokens", type=int, default=120, help="tokens of text to generate (default: 120)"
     )
     parser.add_argument(
-        "--gate-tokens", type=int, default=8, help="tokens to simulate in RTL; 0 for none (8)"
+        "--gate-tokens",
+        type=int,
+        default=8,
+        help="tokens to simulate in RTL; 0 for none (default: 8)",
     )
 
 

@@ -26,12 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--order",
         default="reordered",
-        help="order of in_proj's rows: reordered or naive (reordered)",
+        help="order of in_proj's rows: reordered or naive (default: reordered)",
     )
     parser.add_argument(
-        "--tokens", type=int, metavar="N", help="tokens of a pass: 1, 2, 4 or 8 (the target's)"
+        "--tokens",
+        type=int,
+        metavar="N",
+        help="tokens of a pass: 1, 2, 4 or 8 (default: the target's)",
     )
-    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
+    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
     from lightmamba.evaluate import Comparison, Journal
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "resumes", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="jsonl file, or a task of lm-eval; repeatable")  # fmt: skip
     parser.add_argument("--limit", type=int, help="evaluate at most this many rows of each task")
     parser.add_argument(
-        "--window", type=int, default=1024, help="tokens between resets of the state (1024)"
+        "--window",
+        type=int,
+        default=1024,
+        help="tokens between resets of the state (default: 1024)",
     )
-    parser.add_argument("--batch", type=int, help="sequences evaluated together (chosen for speed)")
+    parser.add_argument(
+        "--batch", type=int, help="sequences evaluated together (default: chosen for speed)"
+    )
     parser.add_argument("--journal", type=Path, metavar="FILE",
                         help="saves progress; the same command resumes from it")  # fmt: skip
     parser.add_argument(
@@ -78,6 +83,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         opened = open_float(args.model, args.revision, args.tokenizer, args.threads)
     return _evaluated(args, opened, quantized)
+
+
+def resumes(args: argparse.Namespace) -> str | None:
+    """Where an interrupted run goes on from."""
+    return None if args.journal is None else str(args.journal)
 
 
 def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightmamba.explore.scheme import Scheme
     from lightmamba.store import Store
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "resumes", "run"]
 
 SHORT = {  # what a column is called, and how a figure is written
     "tokens_per_second": ("tok/s", "{:,.1f}"),
@@ -38,15 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
     parser.add_argument(
-        "--trials", type=int, default=300, help="configurations to try in total (300)"
+        "--trials", type=int, default=300, help="configurations to try in total (default: 300)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the search (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the search (default: 0)")
     parser.add_argument(
         "--study", type=Path, metavar="FILE", help="saves the search, so that it can be resumed"
     )
     parser.add_argument("--objectives", default="speed,size,energy,accuracy", metavar="A,B",
                         help="two or more of speed, prefill, batch, size, energy, accuracy "
-                        "(speed,size,energy,accuracy)")  # fmt: skip
+                        "(default: speed,size,energy,accuracy)")  # fmt: skip
     parser.add_argument(
         "--schemes",
         metavar="A,B",
@@ -56,16 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", action="append", default=[], metavar="NAME=A,B",
                         help="restrict one choice, such as lanes=8,16; repeatable")  # fmt: skip
     parser.add_argument(
-        "--fill", type=float, default=1.0, help="largest share of the device to use (1.0)"
+        "--fill", type=float, default=1.0, help="largest share of the device to use (default: 1.0)"
     )
     parser.add_argument(
-        "--checkpoint", metavar="CKPT", help="checkpoint to measure accuracy on (the bundled model)"
+        "--checkpoint",
+        metavar="CKPT",
+        help="checkpoint to measure accuracy on (default: the bundled model)",
     )
     parser.add_argument(
         "--accuracy-tokens",
         type=int,
         default=8208,
-        help="tokens of held-out text to measure on (8208)",
+        help="tokens of held-out text to measure on (default: 8208)",
     )
 
 
@@ -112,6 +114,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "best": {key: points[name] for key, name in content["best"].items()},
         "seconds": time.perf_counter() - start,
     }
+
+
+def resumes(args: argparse.Namespace) -> str | None:
+    """Where an interrupted run goes on from."""
+    return None if args.study is None else str(args.study)
 
 
 def _check(args: argparse.Namespace) -> None:

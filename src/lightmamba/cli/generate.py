@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=bundled_file, metavar="FILE or BUILD",
                         help="quantized model, bundled, or a build")  # fmt: skip
     add_device(parser)
-    parser.add_argument("--prompt", required=True, help="text to continue")
+    prompt = parser.add_mutually_exclusive_group(required=True)
+    prompt.add_argument("--prompt", help="text to continue; -: read it from standard input")
+    prompt.add_argument("--prompt-file", type=Path, metavar="FILE", help="text to continue")
     parser.add_argument(
         "--chat",
         action="store_true",
@@ -34,22 +37,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--system", metavar="TEXT", help="with --chat: the system message")
     parser.add_argument(
-        "--max-tokens", type=int, default=100, help="tokens to generate at most (100)"
+        "--max-tokens", type=int, default=100, help="tokens to generate at most (default: 100)"
     )
     # Of these the model's generation config has defaults, and without one the brackets.
-    parser.add_argument("--temperature", type=float, help="sampling temperature; 0 for greedy (0)")
-    parser.add_argument("--top-k", type=int, help="sample from the K most likely tokens (all)")
     parser.add_argument(
-        "--top-p", type=float, help="sample from the most likely tokens of total probability P (1)"
+        "--temperature", type=float, help="sampling temperature; 0 for greedy (default: 0)"
     )
     parser.add_argument(
-        "--min-p", type=float, help="drop tokens below P times the best probability (0)"
+        "--top-k", type=int, help="sample from the K most likely tokens (default: all)"
     )
-    parser.add_argument("--repetition-penalty", type=float, help="penalty for repeated tokens (1)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same text (0)")
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        help="sample from the most likely tokens of total probability P (default: 1)",
+    )
+    parser.add_argument(
+        "--min-p", type=float, help="drop tokens below P times the best probability (default: 0)"
+    )
+    parser.add_argument(
+        "--repetition-penalty", type=float, help="penalty for repeated tokens (default: 1)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same text (default: 0)")
     parser.add_argument("--speculate", metavar="ngram|MODEL",
-                        help="guess tokens by what the text repeats, or by a smaller model, and "
-                             "check several in a pass: the same text, sooner")  # fmt: skip
+                        help="draft tokens from what the text repeats, or with a smaller model, "
+                             "and verify several per pass: same text, faster")  # fmt: skip
     parser.add_argument("--stop", action="append", default=[], help="stop at this text; repeatable")
 
 
@@ -62,6 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
+    args.prompt = _text(args)
     given = {name: getattr(args, name) for name in OPTIONS}
     sampling_options({}, seed=args.seed, **given)  # refused before anything is opened
     opened, tokenizer, drafter = _open(args)
@@ -109,6 +121,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.device != "engine":
         result["cycles_per_token"] = engine.cycles / engine.tokens
     return result
+
+
+def _text(args: argparse.Namespace) -> str:
+    """The prompt's text; a line break that ends it is left out."""
+    from lightmamba.inputs import read_text
+
+    if args.prompt_file is not None:
+        return read_text(args.prompt_file).removesuffix("\n")
+    if args.prompt == "-":
+        return sys.stdin.read().removesuffix("\n")
+    return str(args.prompt)
 
 
 def _guesses(report: "Speculation") -> str:

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PNG",
         help="plot the ranges of each channel before and after rotation",
     )
-    parser.add_argument("--layer", type=int, help="layer to plot (the one with the highest peak)")
+    parser.add_argument(
+        "--layer", type=int, help="layer to plot (default: the one with the highest peak)"
+    )
     parser.add_argument(
         "--tokenizer",
         type=Path,
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokenizer.json, for a checkpoint without one",
     )
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the rotation (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the rotation (default: 0)")
     parser.add_argument("--force", action="store_true", help="replace an existing plot")
 
 

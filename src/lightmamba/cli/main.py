@@ -5,6 +5,7 @@ import json
 import math
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module, metadata
 from typing import Any
 
@@ -58,6 +59,7 @@ def build_parser(*verbs: str) -> argparse.ArgumentParser:
     """Parser of all verbs, with the arguments of ``verbs`` only: the others are not imported."""
     parser = _Parser(
         prog="lightmamba",
+        allow_abbrev=False,
         description="Quantize Mamba2 to 4 bits, run it, and compile it to an accelerator.",
         epilog="lightmamba VERB --help lists the options of a verb.",
     )
@@ -65,7 +67,7 @@ def build_parser(*verbs: str) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, summary in VERBS.items():
         sub = subparsers.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:]
+            name, help=summary, description=summary[0].upper() + summary[1:], allow_abbrev=False
         )
         add_common(sub)
         if name in verbs:
@@ -81,7 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = [a for a in arguments if a in VERBS][:1]
-    args = build_parser(*verb).parse_args(arguments)
+    parser = build_parser(*verb)
+    if not arguments:
+        parser.print_help()
+        return 0
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        return _fail(args.verb, _unknown(parser, args.verb, unknown[0]))
     try:
         if args.threads < 1:
             raise InputError(f"--threads must be at least 1, not {args.threads}")
@@ -109,13 +117,21 @@ def main(arguments: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(args.verb, f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
-        print(f"\nlightmamba {args.verb}: stopped", file=sys.stderr)
-        return 130
+        return _interrupted(args)
     except Exception as error:
         return _unexpected(args, error)
     else:
         return status
     return 0
+
+
+def _unknown(parser: argparse.ArgumentParser, verb: str, word: str) -> str:
+    """Sentence about an argument that a verb does not have."""
+    (verbs,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    flags = verbs.choices[verb]._option_string_actions
+    close = get_close_matches(word.partition("=")[0], flags, 1, 0.75)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"unrecognized argument {word}; {meant}see lightmamba {verb} --help"
 
 
 def _run(args: argparse.Namespace) -> dict[str, Any]:
@@ -125,6 +141,15 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
     with told(quiet=args.quiet, verbose=args.verbose):
         result: dict[str, Any] = _module(args.verb).run(args)
     return result
+
+
+def _interrupted(args: argparse.Namespace) -> int:
+    """Tell that the verb was stopped, and whether the same command goes on."""
+    resumes = getattr(_module(args.verb), "resumes", None)
+    place = None if resumes is None else resumes(args)
+    more = "" if place is None else f"; the same command goes on from {place}"
+    print(f"\nlightmamba {args.verb}: stopped{more}", file=sys.stderr)
+    return 130
 
 
 def _unexpected(args: argparse.Namespace, error: Exception) -> int:

@@ -10,7 +10,10 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``, ``--threads``, ``--quiet`` and ``--verbose``."""
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="CPU threads to use (all cores)"
+        "--threads",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="CPU threads to use (default: all cores)",
     )
     loud = parser.add_mutually_exclusive_group()
     loud.add_argument(

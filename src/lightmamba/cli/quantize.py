@@ -10,22 +10,32 @@ from typing import Any
 
 from lightmamba.cli.models import bundled_checkpoint
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "resumes", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=bundled_checkpoint, metavar="CKPT",
                         help="checkpoint folder, bundled, or hub id")  # fmt: skip
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--recipe", default="w4a4", help="shipped recipe or TOML file (w4a4)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE",
+                        help="quantized model to write")  # fmt: skip
     parser.add_argument(
-        "--calibration", type=Path, metavar="TEXT", help="calibration text (the shipped novels)"
+        "--recipe", default="w4a4", help="shipped recipe or TOML file (default: w4a4)"
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="TEXT",
+        help="calibration text (default: the shipped novels)",
     )
     parser.add_argument(
         "--calibration-ids", type=Path, metavar="FILE", help="token ids in place of text"
     )
-    parser.add_argument("--sequences", type=int, default=160, help="calibration sequences (160)")
-    parser.add_argument("--seqlen", type=int, default=512, help="tokens of each sequence (512)")
+    parser.add_argument(
+        "--sequences", type=int, default=160, help="calibration sequences (default: 160)"
+    )
+    parser.add_argument(
+        "--seqlen", type=int, default=512, help="tokens of each sequence (default: 512)"
+    )
     parser.add_argument(
         "--tokenizer",
         type=Path,
@@ -33,10 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokenizer.json, for a checkpoint without one",
     )
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
-    parser.add_argument("--seed", type=int, default=0, help="seed of rotation and sampling (0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of rotation and sampling (default: 0)"
+    )
     parser.add_argument(
         "--torch-device", default="auto", metavar="DEVICE",
-        help="device of the float computations: auto, cpu, cuda or mps (auto)",
+        help="device of the float computations: auto, cpu, cuda or mps (default: auto)",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
@@ -61,18 +73,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     checkpoint = open_checkpoint(args.checkpoint, revision=args.revision, tokenizer=args.tokenizer)
     ids, kind = calibration.tokens(checkpoint, args.seed)
     job = FileRun(checkpoint, recipe, ids, kind, args.output, args.seed, args.threads, str(device))
-    plan, resumed = job.plan, (job.folder / "facts.json").exists()
+    plan, resumed = job.plan, job.resumed
     plan.check(args.output.parent)
     expected = plan.seconds(flops_per_second(device))
     if not args.json:
         fields(f"plan: {recipe.name}", {
             "layers": checkpoint.config.n_layer,
             "calibration": f"{plan.tokens:,} tokens ({plan.sequences} x {plan.seqlen}), {kind}",
-            "float work on": str(device),
+            "float device": str(device),
             "memory": f"about {plan.memory / 1e9:.1f} GB",
             "journal": f"{job.folder}, about {sum(plan.disk.values()) / 1e9:.1f} GB"
-            + (", goes on" if resumed else ""),
-            "time": f"about {_duration(expected)}" + (" from the start" if resumed else ""),
+            + (", resuming" if resumed else ""),
+            "time": f"about {_duration(expected)}" + (" in total" if resumed else ""),
         }, beside=True)  # fmt: skip
         for warning in plan.warnings():
             note(f"warning: {warning}")
@@ -97,6 +109,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         fields("quantized", shown, beside=True)
         print(args.output)
     return result
+
+
+def resumes(args: argparse.Namespace) -> str | None:
+    """Where an interrupted run goes on from."""
+    return f"{args.output}.journal"
 
 
 def _duration(seconds: float) -> str:

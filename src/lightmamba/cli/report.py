@@ -22,11 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", metavar="NAME", help="target, or a TOML file; a build has its own"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML",
+                        help="page to write")  # fmt: skip
     parser.add_argument(
         "--order", help="order of in_proj's rows, without a build: reordered or naive"
     )
-    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (w4a4)")
+    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
     parser.add_argument(
         "--simulate",
         type=int,

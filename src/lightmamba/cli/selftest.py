@@ -13,14 +13,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("build", metavar="BUILD", help="folder that compile made")
     add_device(parser, default=None)
     parser.add_argument("--expected", type=Path, metavar="FILE",
-                        help="right results, of the package (asks the engine)")  # fmt: skip
+                        help="expected results, of a package (default: the engine's)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.artifact import Artifact
     from lightmamba.boards.selftest import expected, self_test, steps_of
     from lightmamba.cli.devices import open_device
-    from lightmamba.cli.show import note, table, working
+    from lightmamba.cli.show import note, working
 
     artifact = Artifact.read(Path(args.build))
     if args.expected is not None:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for step in self_test(device, artifact, wanted):
             steps.append(step)
             if not args.json:
-                note(f"{step.name}: {'right' if step.passed else step.problem}")  # fmt: skip
+                note(f"{step.name}: {'passed' if step.passed else step.problem}")
     passed = len(steps) == len(names) and all(step.passed for step in steps)
     result: dict[str, Any] = {
         "device": args.device,
@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not passed:
         result["exit_status"] = 1
     if not args.json:
-        rows = [(name, result["steps"].get(name, "not run")) for name in names]
-        table(f"self-test on {args.device}", ("step", "passed"), rows)
+        for name in names[len(steps) :]:
+            note(f"{name}: not run")
+        print(f"self-test on {args.device}: {'passed' if passed else 'failed'}")
     return result
 
 

@@ -12,33 +12,46 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=bundled_file, metavar="FILE or BUILD",
+    parser.add_argument("file", metavar="FILE or BUILD",
                         help="quantized model, bundled, or a build")  # fmt: skip
     add_device(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (8000)")
-    parser.add_argument("--name", help="the model's name for clients (that of the file)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port; 0: any free one (default: 8000)"
+    )
+    parser.add_argument("--name", help="model name in the API (default: that of the file)")
     parser.add_argument("--api-key-file", type=Path, metavar="FILE",
                         help="key that clients must send; or set LIGHTMAMBA_API_KEY")  # fmt: skip
-    parser.add_argument("--slots", type=int, help="sequences computed together (128, or as memory "
-                             "allows; on a device, as many as it takes in a pass)")  # fmt: skip
+    parser.add_argument("--slots", type=int,
+                        help="maximum sequences per batch (default: 128, or what fits in "
+                             "--memory-mb; on a device, what it takes in a pass)")  # fmt: skip
     parser.add_argument("--memory-mb", type=int, default=1024, metavar="MB",
-                        help="memory of all sequences that run (1024)")  # fmt: skip
+                        help="memory of all running sequences (default: 1024)")  # fmt: skip
     parser.add_argument("--queue", type=int, default=256,
-                        help="sequences that may wait, before 429 (256)")  # fmt: skip
-    parser.add_argument("--max-tokens", type=int, default=4096, help="per choice (4096)")
-    parser.add_argument("--max-prompt", type=int, default=32768, help="tokens (32768)")
-    parser.add_argument("--max-body", type=int, default=1 << 20, help="bytes of a request (1 MiB)")
-    parser.add_argument("--max-requests", type=int, default=1024, help="at a time (1024)")
+                        help="sequences that may wait, else status 429 (default: 256)")  # fmt: skip
+    parser.add_argument(
+        "--max-tokens", type=int, default=4096, help="most tokens of a completion (default: 4096)"
+    )
+    parser.add_argument(
+        "--max-prompt", type=int, default=32768, help="most tokens of a prompt (default: 32768)"
+    )
+    parser.add_argument(
+        "--max-body", type=int, default=1 << 20, help="largest request in bytes (default: 1 MiB)"
+    )
+    parser.add_argument(
+        "--max-requests", type=int, default=1024, help="most requests at a time (default: 1024)"
+    )
     parser.add_argument("--request-seconds", type=float, default=600.0,
-                        help="until the last token (600)")  # fmt: skip
+                        help="timeout of a request (default: 600)")  # fmt: skip
     parser.add_argument("--grace-seconds", type=float, default=30.0,
-                        help="for running requests at the end (30)")  # fmt: skip
+                        help="for running requests after Ctrl+C (default: 30)")  # fmt: skip
     parser.add_argument("--cache-mb", type=int, default=256,
-                        help="memory of the prefix cache, 0 for none (256)")  # fmt: skip
+                        help="memory of the prefix cache, 0 for none (default: 256)")  # fmt: skip
     parser.add_argument("--speculate", metavar="ngram|MODEL",
-                        help="guess tokens, and check several in a pass: the same answers, "
-                             "sooner")  # fmt: skip
+                        help="draft tokens from repeated text, or with a smaller model, and "
+                             "verify several per pass: same answers, faster")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -72,10 +85,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             print(url, flush=True)
 
     with bound(settings) as sock:
+        path = Path(bundled_file(args.file))
+        name = args.name or (args.file if str(path) != args.file else None)
         with working(f"opening {args.file}"):
             served = open_served(
-                Path(args.file), device=args.device, options=parse_options(args.device_option),
-                threads=args.threads, slots=args.slots, name=args.name,
+                path, device=args.device, options=parse_options(args.device_option),
+                threads=args.threads, slots=args.slots, name=name,
                 memory=args.memory_mb << 20,
                 speculate=None if args.speculate is None else bundled_file(args.speculate),
             )  # fmt: skip

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from threading import Timer
 from typing import Any, Literal
 
 from rich.cells import cell_len
@@ -26,6 +27,7 @@ __all__ = ["fields", "figure", "note", "progress", "table", "told", "working"]
 
 WIDTH = 80  # columns of the widest table
 EDGES = 3  # columns that a table's column needs beside its content: a rule and two spaces
+PATIENCE, EVERY = 10.0, 30.0  # seconds before a log gets a line, and from one to the next
 NAMES = 12  # columns that a long word gets at least
 FIGURE = re.compile(r"[-+]?[\d.,]{1,24}(e[-+]?\d+)?( ± [\d.e-]+)?( ?%)?")
 log = logging.getLogger(__name__)
@@ -91,14 +93,16 @@ def note(text: str) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float, float], None]]:
-    """Show a bar on a terminal while the block runs; call what it gives with (done, total)."""
+    """Show a bar, or lines in a log, while the block runs; call the result with (done, total)."""
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with _timed(what), Progress(
-        *columns, console=_notes.fitted(), transient=True, disable=not _moving()
-    ) as bar:  # fmt: skip
+    if not _moving():
+        with _timed(what):
+            yield _Lines(what)
+        return
+    with _timed(what), Progress(*columns, console=_notes.fitted(), transient=True) as bar:
         task = bar.add_task(what, total=None)
 
         def update(done: float, total: float) -> None:
@@ -107,15 +111,37 @@ def progress(what: str) -> Iterator[Callable[[float, float], None]]:
         yield update
 
 
+class _Lines:
+    """Progress for a log: a line after :data:`PATIENCE` seconds, and then every :data:`EVERY`."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._begin = what, time.monotonic()
+        self._next = self._begin + PATIENCE
+
+    def __call__(self, done: float, total: float) -> None:
+        now = time.monotonic()
+        if now < self._next or not 0 < done < total:
+            return
+        self._next = now + EVERY
+        left = (now - self._begin) * (total - done) / done
+        note(f"{self._what}: {100 * done / total:.0f} %, about {left:,.0f} s left")
+
+
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show on a terminal that something goes on whose length is not known."""
+    """Show that something goes on whose length is not known; in a log, if it takes long."""
     with _timed(what):
-        if not _moving():
-            yield
+        if _moving():
+            with _notes.status(Text(what)):
+                yield
             return
-        with _notes.status(Text(what)):
+        late = Timer(PATIENCE, note, [f"{what} ..."])
+        late.daemon = True
+        late.start()
+        try:
             yield
+        finally:
+            late.cancel()
 
 
 def _moving() -> bool:
@@ -209,6 +235,8 @@ def figure(value: object) -> str:
         return f"{value:,.0f}"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e9 else f"{value:.3e}"
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
         return f"{value:,}"
     return str(value)

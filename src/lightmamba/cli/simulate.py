@@ -15,15 +15,17 @@ MOST_CHAINED = 1 << 31  # two chains are run, the longer one of twice as many to
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("build", metavar="BUILD", help="folder that compile made")
-    parser.add_argument("--max-tokens", type=int, default=8, help="tokens to generate (8)")
+    parser.add_argument("--max-tokens", type=int, default=8, help="tokens to generate (default: 8)")
     parser.add_argument("--prompt", help="text to continue")
-    parser.add_argument("--prompt-ids", metavar='"1 2 3"', help="token ids in place of text (0)")
+    parser.add_argument(
+        "--prompt-ids", metavar='"1 2 3"', help="token ids in place of text (default: 0)"
+    )
     parser.add_argument(
         "--chain",
         type=int,
         default=0,
         metavar="N",
-        help="then N tokens chained on the device, for cycles per token (0)",
+        help="then N tokens chained on the device, for cycles per token (default: 0)",
     )
     parser.add_argument("--waves", type=Path, metavar="FILE", help="write all signals as an FST")
     add_results(parser)
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write all memory requests for DRAM simulators, a file per channel",
     )
     parser.add_argument("--stalls", type=float, default=0.0, help="random memory stalls, 0 to 0.9")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the stalls (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the stalls (default: 0)")
     parser.add_argument("--cache", type=Path, help="folder for compiled simulators")
     parser.add_argument("--force", action="store_true", help="replace existing files")
 

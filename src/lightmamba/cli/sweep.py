@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lightmamba.store import Record
     from lightmamba.sweep import Plan
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "resumes", "run"]
 
 LISTS = ("model", "recipe", "text", "task", "target")
 LIMITS = ("tokens", "rows")
@@ -54,6 +54,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.compare is not None:
         raise InputError("--compare takes two folders of results: DIR --compare DIR")
     return _sweep(args)
+
+
+def resumes(args: argparse.Namespace) -> str | None:
+    """Where an interrupted run goes on from."""
+    return None if args.output is None else str(args.output)
 
 
 def _sweep(args: argparse.Namespace) -> dict[str, Any]:

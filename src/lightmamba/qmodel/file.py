@@ -22,6 +22,7 @@ from lightmamba.blocks.sizes import Sizes
 from lightmamba.blocks.tensors import describe
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
+from lightmamba.files import refuse_gguf
 from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack
 from lightmamba.plain import restore, take
@@ -146,12 +147,14 @@ def fingerprint(path: Path, *, again: bool = False) -> str:
 def _opened(path: Path) -> Iterator[Any]:
     """The file; what is wrong with it is said with its name."""
     if not path.is_file():
-        raise InputError(f"{path} is no file; make one with: lightmamba quantize CKPT -o {path}")
+        what = "is not a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}; make one with: lightmamba quantize CKPT -o {path}")
     try:
         with safe_open(path, framework="numpy") as handle:
             yield handle
     except SafetensorError as error:
-        raise InputError(f"{path} is damaged or no quantized model ({error})") from error
+        refuse_gguf(path)
+        raise InputError(f"{path} is not a quantized model, or is damaged ({error})") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except InputError as error:

@@ -22,7 +22,7 @@ from lightmamba.numerics.windows import window_hashes
 from lightmamba.qmodel import QuantizedModel, save
 from lightmamba.quantize.calibrate import sample_sequences
 from lightmamba.quantize.driver import lower_model
-from lightmamba.quantize.journal import Journal
+from lightmamba.quantize.journal import Journal, begun
 from lightmamba.quantize.plan import PROCESS, Plan, available_memory, choose_device
 from lightmamba.quantize.recipe import Recipe
 from lightmamba.quantize.work import Work
@@ -188,6 +188,17 @@ class FileRun:
         """The journal."""
         return self.output.with_name(f"{self.output.name}.journal")
 
+    @property
+    def resumed(self) -> bool:
+        """Whether the journal has parts of this run.
+
+        Raises
+        ------
+        InputError
+            If the journal is of another run: names what differs.
+        """
+        return begun(self.folder, self._manifest(choose_device(self.device)))
+
     def run(self, *, force: bool = False, progress: Progress | None = None) -> Origin:
         """Quantize, write the file, remove the journal; return what the file says of its origin.
 
@@ -220,8 +231,9 @@ class FileRun:
         return {
             "checkpoint": self.checkpoint.source.hashes,
             "recipe": self.recipe.to_toml(),
-            "calibration": hashlib.sha256(self.ids.tobytes()).hexdigest(),
-            "calibration shape": list(self.ids.shape),
+            "number of calibration sequences": self.ids.shape[0],
+            "length of calibration sequences": self.ids.shape[1],
+            "calibration text": hashlib.sha256(self.ids.tobytes()).hexdigest(),
             "tokenizer": hashlib.sha256(self.checkpoint.tokenizer or b"").hexdigest(),
             "seed": self.seed,
             "number of threads": self.threads,

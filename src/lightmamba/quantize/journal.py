@@ -27,7 +27,7 @@ from lightmamba.qmodel import QuantizedLayer
 from lightmamba.quantize.store import Part, Store
 from lightmamba.quantize.streams import Rows, disk_error
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "begun"]
 
 MANIFEST, FACTS, LOCK, KEY = "manifest.json", "facts.json", "lock", "part"
 LEAST = 10.0  # seconds of work that are worth writing down
@@ -82,12 +82,9 @@ class Journal(Store):
         self._committed = {folder / name for name in self.facts.get("streams", ())}
 
     def _open(self, manifest: dict[str, Any]) -> None:
-        before = self._read(MANIFEST)
-        if before:
-            self._check(before, manifest)
-        else:
+        if not _matches(self.folder, manifest):
             self._write(MANIFEST, json.dumps(manifest, indent=1).encode())
-        self.facts = self._read(FACTS)
+        self.facts = _read(self.folder / FACTS)
 
     def _empty(self) -> None:
         """Remove all but the lock, the facts first: without them the rest counts for nothing."""
@@ -98,25 +95,6 @@ class Journal(Store):
                     path.unlink()
         except OSError as error:
             raise disk_error(error, self.folder) from error
-
-    def _check(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        for key, value in now.items():
-            if before.get(key) != value:
-                was, wanted = (_short(v) for v in (before.get(key), value))
-                raise InputError(
-                    f"{self.folder} is the journal of a run with another {key} ({was}, not "
-                    f"{wanted}); finish that run, or delete the folder to start anew"
-                )
-
-    def _read(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            value = json.loads(path.read_bytes()) if path.exists() else {}
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} is damaged; delete its folder to start anew") from error
-        if not isinstance(value, dict):
-            raise InputError(f"{path} is damaged; delete its folder to start anew")
-        return value
 
     def _write(self, name: str, data: bytes) -> None:
         """Replace a file at once, and wait until the disk has it."""
@@ -187,6 +165,41 @@ class Journal(Store):
                 (self.folder / LOCK).unlink()
                 self.folder.rmdir()
         os.close(self._lock)
+
+
+def begun(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a folder holds parts of the run with this manifest.
+
+    Raises
+    ------
+    InputError
+        If it is of another run, with what differs, or damaged.
+    """
+    return _matches(folder, manifest) and bool(_read(folder / FACTS))
+
+
+def _matches(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a folder has this manifest; False if it has none."""
+    before = _read(folder / MANIFEST)
+    for key, value in manifest.items():
+        if before and before.get(key) != value:
+            was, wanted = (_short(v) for v in (before.get(key), value))
+            raise InputError(
+                f"{folder} is the journal of a run with another {key} ({was}, not {wanted}); "
+                f"finish that run, or delete the folder to start anew"
+            )
+    return bool(before)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file of the journal; empty if there is none."""
+    try:
+        value = json.loads(path.read_bytes()) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged; delete its folder to start anew") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is damaged; delete its folder to start anew")
+    return value
 
 
 class _StoredLayers(Sequence[QuantizedLayer]):

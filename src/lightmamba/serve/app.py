@@ -158,7 +158,11 @@ def _add_errors(app: FastAPI) -> None:
         return ApiError(400, str(error)).response()
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        kind = request.headers.get("content-type", "")
+        if "json" not in kind:  # without it the body is bytes, whatever it holds
+            message = "the body must be a JSON object; send it with Content-Type: application/json"
+            return ApiError(400, message).response()
         return _sentence(error).response()
 
     @app.exception_handler(HTTPException)

@@ -223,7 +223,7 @@ def test_main_leaves_the_next_call_as_it_was(capsys, commands):
 def clock(monkeypatch):
     """Seconds that a test may change."""
     now = [100.0]
-    monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("lightmamba.cli.show.time.monotonic", lambda: now[0])
     return now
 
 

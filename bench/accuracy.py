@@ -18,9 +18,9 @@ from lightmamba.data import hybrid_checkpoint
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
-from lightmamba.quantize.outliers import make_outlier_twin
-from lightmamba.quantize.recipe import QuantizeActivations, QuantizeHead
+from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
+from lightmamba.quantization.outliers import make_outlier_twin
+from lightmamba.quantization.recipe import QuantizeActivations, QuantizeHead
 from lightmamba.reference import FloatModel
 
 MODELS = ("bundled", "outliers", "hybrid")

@@ -13,7 +13,7 @@ import torch
 from bench.accuracy import compared
 from bench.common import bundled
 from bench.stored import keep
-from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
+from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 
 SEQUENCES = (8, 32, 160)  # of 512 tokens
 

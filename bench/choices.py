@@ -10,8 +10,8 @@ from typing import Any
 
 from bench.accuracy import measure
 from bench.stored import keep
-from lightmamba.quantize import Recipe
-from lightmamba.quantize.recipe import (
+from lightmamba.quantization import Recipe
+from lightmamba.quantization.recipe import (
     OnlineHadamard,
     QuantizeActivations,
     QuantizeHead,

@@ -22,7 +22,7 @@ from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import pieces
 from lightmamba.numerics.ssm import SsmStep
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.quantize import Recipe, quantize_checkpoint
+from lightmamba.quantization import Recipe, quantize_checkpoint
 from lightmamba.reference import FloatModel
 
 FORMATS = {"8, dither": (8, "dither"), "8, half up": (8, "half_up"),

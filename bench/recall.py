@@ -35,7 +35,7 @@ from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.ssm import SsmStep
 from lightmamba.numerics.ssm_update import FrameUpdate
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
+from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.reference import FloatModel, FloatState
 
 __all__ = ["STATES", "UPDATES", "Answers", "answer", "decays", "quantized"]

@@ -16,9 +16,9 @@ from bench.stored import keep
 from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
-from lightmamba.quantize import Calibration, Recipe
-from lightmamba.quantize.driver import lower_model
-from lightmamba.quantize.work import Work
+from lightmamba.quantization import Calibration, Recipe
+from lightmamba.quantization.driver import lower_model
+from lightmamba.quantization.work import Work
 
 __all__ = ["RULES", "PowerFormats", "PowerQuant"]
 

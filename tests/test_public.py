@@ -15,7 +15,7 @@ import pytest
 import lightmamba
 from lightmamba.blocks import kinds
 from lightmamba.cli.main import VERBS, build_parser
-from lightmamba.quantize import Recipe, recipe_names
+from lightmamba.quantization import Recipe, recipe_names
 from tests.docs.pages import PAGES, ROOT, blocks
 
 MODULES = [

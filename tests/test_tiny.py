@@ -8,7 +8,7 @@ from lightmamba.engine import Engine
 from lightmamba.evaluate import perplexity
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.qmodel import load, save
-from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
+from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.runtime import Generation, generate
 from lightmamba.tokenizer import Tokenizer
 

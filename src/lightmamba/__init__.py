@@ -8,19 +8,24 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "Model": "facade",
+    "load": "facade",
+    "quantize": "facade",
+    "generate": "facade",
+    "compile": "facade",
+    "simulate": "facade",
     "ModelConfig": "config",
     "load_checkpoint": "checkpoint",
-    "Recipe": "quantize",
-    "quantize_checkpoint": "quantize",
+    "Recipe": "quantization",
+    "quantize_checkpoint": "quantization",
     "QuantizedModel": "qmodel",
     "Engine": "engine",
-    "generate": "runtime",
     "perplexity": "evaluate",
 }
 
 __all__ = [
-    "Engine", "ModelConfig", "QuantizedModel", "Recipe", "generate", "load_checkpoint",
-    "perplexity", "quantize_checkpoint",
+    "Engine", "Model", "ModelConfig", "QuantizedModel", "Recipe", "compile", "generate", "load",
+    "load_checkpoint", "perplexity", "quantize", "quantize_checkpoint", "simulate",
 ]  # fmt: skip
 
 

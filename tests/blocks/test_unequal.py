@@ -14,9 +14,9 @@ from lightmamba.estimate import estimate
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel, load, save
 from lightmamba.qmodel.synthetic import random_model
-from lightmamba.quantize.driver import lower_model
-from lightmamba.quantize.recipe import Recipe
-from lightmamba.quantize.work import Work
+from lightmamba.quantization.driver import lower_model
+from lightmamba.quantization.recipe import Recipe
+from lightmamba.quantization.work import Work
 from tests.blocks.models import UNEQUAL
 from tests.engine.models import assert_same_state, run
 from tests.qmodel.surgery import assert_same_model

@@ -10,7 +10,7 @@ import pytest
 from lightmamba.arch.target import target_names
 from lightmamba.cli.completion import SHELLS
 from lightmamba.cli.main import VERBS
-from lightmamba.quantize.recipe import recipe_names
+from lightmamba.quantization.recipe import recipe_names
 
 ASK = {
     "bash": 'source {script}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); '

@@ -132,7 +132,7 @@ def test_few_tokens_are_warned_of(run, world, tmp_path):
 
 
 def test_too_little_memory_is_refused_before_the_work(run, world, tmp_path, monkeypatch):
-    monkeypatch.setattr("lightmamba.quantize.plan.available_memory", lambda: 10**8)
+    monkeypatch.setattr("lightmamba.quantization.plan.available_memory", lambda: 10**8)
     said = run("quantize", world.worded, "-o", tmp_path / "m.safetensors", *FEW)
     assert "this needs about " in said.refusal
     assert "0.1 GB are free; " in said.refusal

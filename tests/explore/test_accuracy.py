@@ -5,7 +5,7 @@ import pytest
 from lightmamba.errors import InputError
 from lightmamba.explore.accuracy import measure, recipe
 from lightmamba.explore.scheme import SCHEMES, Scheme
-from lightmamba.quantize import Calibration, Recipe
+from lightmamba.quantization import Calibration, Recipe
 from tests.cli.conftest import WORDED
 from tests.support.checkpoints import write_state_spaces
 

@@ -5,7 +5,7 @@ import pytest
 from lightmamba.errors import InputError
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.formats import Formats
-from lightmamba.quantize import Recipe
+from lightmamba.quantization import Recipe
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.numerics.sampling import Sampler, SamplingOptions
 from lightmamba.qmodel import load, load_sizes, to_bytes
-from lightmamba.quantize import Recipe, recipe_names
+from lightmamba.quantization import Recipe, recipe_names
 from lightmamba.sim.simulator import from_target
 from tests.fuzz.mutate import (
     damage,
@@ -259,7 +259,7 @@ class Recipes(Text):
 
     @property
     def good(self) -> list[str]:
-        folder = resources.files("lightmamba.quantize") / "recipes"
+        folder = resources.files("lightmamba.quantization") / "recipes"
         return [(folder / f"{name}.toml").read_text(encoding="utf-8") for name in recipe_names()]
 
     def open(self) -> None:

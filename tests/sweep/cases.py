@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
-from lightmamba.quantize import Recipe
+from lightmamba.quantization import Recipe
 from lightmamba.sweep import Entry, Plan
 from lightmamba.sweep.job import Job, Learning, Machine, Model, Text
 from lightmamba.sweep.verbs import Progress

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.evaluate.journal import Journal as Evaluation
-from lightmamba.quantize import api
-from lightmamba.quantize.journal import Journal
+from lightmamba.quantization import api
+from lightmamba.quantization.journal import Journal
 from lightmamba.sweep import sweep
 from tests.sweep.cases import plan_of
 

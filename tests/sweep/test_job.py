@@ -7,7 +7,7 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
-from lightmamba.quantize import Recipe
+from lightmamba.quantization import Recipe
 from lightmamba.sweep.job import Job, Machine, Task, Text
 from tests.sweep.cases import LEARNING, MODEL, cell_of
 

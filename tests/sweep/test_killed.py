@@ -11,8 +11,8 @@ import pytest
 
 from lightmamba.cli import main
 from lightmamba.evaluate.journal import Journal as Evaluation
-from lightmamba.quantize import driver
-from lightmamba.quantize.journal import Journal
+from lightmamba.quantization import driver
+from lightmamba.quantization.journal import Journal
 from lightmamba.sweep import is_done, read_results, sweep
 from tests.sweep.conftest import CONFIG, World
 from tests.sweep.test_sweep import settled

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.config import SHAPES
-from lightmamba.quantize import Recipe
-from lightmamba.quantize.plan import Plan
+from lightmamba.quantization import Recipe
+from lightmamba.quantization.plan import Plan
 from lightmamba.sweep.job import Job, Task, Text
 from lightmamba.sweep.memory import memory_of
 from tests.support.layers import resized

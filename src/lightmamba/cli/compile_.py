@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.target import Target
     from lightmamba.cli.show import fields, progress
     from lightmamba.compiler import build, fitting, plan
+    from lightmamba.facade import verilog_of
 
     start = time.perf_counter()
     ArtifactWriter.check(args.output, force=args.force)
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with progress(f"compiling for {target.name}") as bar:
         artifact = build(
             model, target, args.output, order=args.order, gates=gates, force=args.force,
-            source=source, verilog=None if args.no_verilog else _verilog, progress=bar,
+            source=source, verilog=None if args.no_verilog else verilog_of, progress=bar,
         )  # fmt: skip
     result = {
         "build": str(args.output),
@@ -75,14 +76,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         fields("compiled", result, beside=True)
         print(args.output)
     return result
-
-
-def _verilog(arch: Any) -> str:
-    """The accelerator's Verilog; the compiler itself does not depend on the RTL."""
-    from lightmamba.arch.artifact import build_hash
-    from lightmamba.rtl.top import to_verilog
-
-    return to_verilog(arch, build_hash=build_hash(arch))
 
 
 def _open(args: argparse.Namespace) -> "tuple[QuantizedModel, Path | None]":

@@ -53,7 +53,7 @@ def _names() -> dict[str, Sequence[str]]:
     from lightmamba.runtime.devices import device_names
 
     # Their module needs torch, which a plain installation does not have.
-    recipes = Path(__file__).parents[1] / "quantize/recipes"
+    recipes = Path(__file__).parents[1] / "quantization/recipes"
     return {
         "target": target_names(), "recipe": sorted(path.stem for path in recipes.glob("*.toml")),
         "board": board_names(),

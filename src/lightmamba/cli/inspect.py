@@ -174,7 +174,7 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
 def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
     from lightmamba.plots.ranges import Panel, ranges
     from lightmamba.plots.style import png
-    from lightmamba.quantize.ranges import ranges_of
+    from lightmamba.quantization.ranges import ranges_of
 
     before, after = ranges_of(checkpoint, args.seed)
     layer = args.layer

@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from lightmamba.checkpoint import open_checkpoint
     from lightmamba.cli.show import fields, note, progress
-    from lightmamba.quantize import Calibration, FileRun, Recipe
-    from lightmamba.quantize.plan import choose_device, flops_per_second
+    from lightmamba.quantization import Calibration, FileRun, Recipe
+    from lightmamba.quantization.plan import choose_device, flops_per_second
 
     start = time.perf_counter()
     torch.set_num_threads(args.threads)

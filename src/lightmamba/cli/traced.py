@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lightmamba.engine import Engine
 from lightmamba.numerics.hadamard import random_rotation
-from lightmamba.quantize.recipe import Recipe, Rotate
+from lightmamba.quantization.recipe import Recipe, Rotate
 
 __all__ = ["TracedEngine", "knows_its_basis"]
 

@@ -13,8 +13,8 @@ from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.evaluate import compare
 from lightmamba.explore.scheme import Scheme
-from lightmamba.quantize import Calibration, Recipe, quantize_checkpoint
-from lightmamba.quantize.recipe import (
+from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
+from lightmamba.quantization.recipe import (
     OnlineHadamard,
     Pass,
     QuantizeActivations,

@@ -2,7 +2,7 @@
 
 from lightmamba.checkpoint import Checkpoint
 from lightmamba.plots.ranges import Panel
-from lightmamba.quantize.ranges import ChannelRanges, ranges_of
+from lightmamba.quantization.ranges import ChannelRanges, ranges_of
 from lightmamba.report.contents import Outliers
 
 __all__ = ["measure_outliers"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightmamba.arch.target import Target
 from lightmamba.config import ModelConfig
-from lightmamba.quantize import Recipe
+from lightmamba.quantization import Recipe
 
 __all__ = ["FLOAT", "Job", "Learning", "Machine", "Measure", "Model", "Task", "Text", "key_of"]
 

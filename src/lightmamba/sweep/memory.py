@@ -6,7 +6,7 @@ from typing import Any
 from lightmamba.blocks import part
 from lightmamba.checkpoint.chosen import expected
 from lightmamba.evaluate.model import LOGITS_HELD, SEQUENCES, VECTORS, together
-from lightmamba.quantize.plan import PROCESS, Plan
+from lightmamba.quantization.plan import PROCESS, Plan
 from lightmamba.sweep.job import Job, Machine, Text
 
 __all__ = ["memory_of"]

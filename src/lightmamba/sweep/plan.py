@@ -8,7 +8,7 @@ from typing import Any
 
 from lightmamba.errors import InputError
 from lightmamba.plain import options
-from lightmamba.quantize import Calibration, Recipe
+from lightmamba.quantization import Calibration, Recipe
 from lightmamba.sweep.job import Job, Learning, Machine, Model, Task, Text
 from lightmamba.sweep.sources import (
     HashBook,

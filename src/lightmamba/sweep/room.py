@@ -5,7 +5,7 @@ from functools import cache
 from importlib.util import find_spec
 
 from lightmamba.errors import InputError
-from lightmamba.quantize.plan import available_memory
+from lightmamba.quantization.plan import available_memory
 from lightmamba.sweep.job import Job
 from lightmamba.sweep.memory import memory_of
 from lightmamba.sweep.runner import InProcess, Runner

@@ -17,7 +17,7 @@ from lightmamba.data import austen, demo_checkpoint, hybrid_checkpoint
 from lightmamba.errors import InputError
 from lightmamba.evaluate.tasks import read_rows
 from lightmamba.inputs import read_text
-from lightmamba.quantize import Recipe
+from lightmamba.quantization import Recipe
 from lightmamba.sweep.job import FLOAT, Machine, Model, Task
 
 __all__ = [

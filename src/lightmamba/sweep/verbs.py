@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.errors import InputError
-from lightmamba.quantize.recipe import Recipe
+from lightmamba.quantization.recipe import Recipe
 from lightmamba.sweep.job import Learning, Machine, Model, Task, Text
 
 __all__ = [
@@ -111,12 +111,12 @@ def quantize(
     Raises
     ------
     InputError
-        If a file is not the one of the plan, or for what :class:`~lightmamba.quantize.FileRun`
+        If a file is not the one of the plan, or for what :class:`~lightmamba.quantization.FileRun`
         refuses.
     """
     import torch
 
-    from lightmamba.quantize import Calibration, FileRun
+    from lightmamba.quantization import Calibration, FileRun
 
     if file.is_file():  # only its row was lost
         return _made(file)

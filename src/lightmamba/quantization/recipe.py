@@ -19,7 +19,7 @@ from lightmamba.formats import Formats
 from lightmamba.plain import build
 
 if TYPE_CHECKING:
-    from lightmamba.quantize.work import Site, Work
+    from lightmamba.quantization.work import Site, Work
 
 __all__ = [
     "PASSES", "FuseNorms", "OnlineHadamard", "OutlierSuppression", "Pass", "QuantizeActivations",
@@ -63,7 +63,7 @@ class FuseNorms(Pass):
         work.fused = True
 
     def rewrite(self, site: "Site") -> None:
-        from lightmamba.quantize.transforms import fuse_layer
+        from lightmamba.quantization.transforms import fuse_layer
 
         fuse_layer(site.layer)
 
@@ -75,12 +75,12 @@ class Rotate(Pass):
     preserves: ClassVar[bool] = True
 
     def begin(self, work: "Work") -> None:
-        from lightmamba.quantize.transforms import Rotation
+        from lightmamba.quantization.transforms import Rotation
 
         work.rotation = Rotation.random(work.config.d_model, work.seed)
 
     def rewrite(self, site: "Site") -> None:
-        from lightmamba.quantize.transforms import rotate_layer
+        from lightmamba.quantization.transforms import rotate_layer
 
         assert site.work.rotation is not None
         rotate_layer(site.layer, site.work.rotation)
@@ -115,7 +115,7 @@ class OnlineHadamard(Pass):
         work.notes["gate_weight_folded"] = []
 
     def rewrite(self, site: "Site") -> None:
-        from lightmamba.quantize.transforms import fold_gate_weight, insert_hadamard
+        from lightmamba.quantization.transforms import fold_gate_weight, insert_hadamard
 
         kept = self.gate_weight == "keep" or site.layer.mixer.norm is None
         if not kept and (self.gate_weight == "fold" or site.folding_wins()):
@@ -137,7 +137,7 @@ class SmoothQuant(Pass):
             raise ValueError(f"alpha must lie between 0 and 1, not {self.alpha}")
 
     def rewrite(self, site: "Site") -> None:
-        from lightmamba.quantize.smooth import smooth
+        from lightmamba.quantization.smooth import smooth
 
         smooth(site, self.alpha)
 
@@ -158,7 +158,7 @@ class OutlierSuppression(Pass):
             raise ValueError(f"steps must be at least 1, not {self.steps}")
 
     def rewrite(self, site: "Site") -> None:
-        from lightmamba.quantize.smooth import suppress_outliers
+        from lightmamba.quantization.smooth import suppress_outliers
 
         suppress_outliers(site, self.steps)
 
@@ -322,7 +322,7 @@ class Recipe:
             If there is neither, or :meth:`parse` refuses it.
         """
         if name in recipe_names():
-            shipped = resources.files("lightmamba.quantize") / "recipes" / f"{name}.toml"
+            shipped = resources.files("lightmamba.quantization") / "recipes" / f"{name}.toml"
             log.info("recipe %s from %s", name, shipped)
             return Recipe.parse(shipped.read_text(encoding="utf-8"), name)
         path = Path(name)
@@ -342,7 +342,7 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """Names of the shipped recipes."""
-    folder = resources.files("lightmamba.quantize") / "recipes"
+    folder = resources.files("lightmamba.quantization") / "recipes"
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
 
 

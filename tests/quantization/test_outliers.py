@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lightmamba.blocks.floating import rms_norm
-from lightmamba.quantize.calibrate import trace_layer
-from lightmamba.quantize.outliers import make_outlier_twin
-from lightmamba.quantize.transforms import layers_of
-from tests.quantize.cases import SHAPES, assert_same_function, wild_model
+from lightmamba.quantization.calibrate import trace_layer
+from lightmamba.quantization.outliers import make_outlier_twin
+from lightmamba.quantization.transforms import layers_of
+from tests.quantization.cases import SHAPES, assert_same_function, wild_model
 from tests.support.builders import token_ids
 from tests.support.layers import sizes_of
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks.floating import rms_norm
 from lightmamba.causal_lm import CausalLM
-from lightmamba.quantize.transforms import (
+from lightmamba.quantization.transforms import (
     Rotation,
     fuse_norms,
     layers_of,

@@ -16,10 +16,10 @@ from lightmamba.numerics.fixed import exponent_for, to_fixed
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLinear
-from lightmamba.quantize.lower import pad_groups
-from lightmamba.quantize.moments import Factor, Moments, correct_target
-from lightmamba.quantize.streams import Rows
-from lightmamba.quantize.weights import ROWS, PackedWeights, quantize_weights
+from lightmamba.quantization.lower import pad_groups
+from lightmamba.quantization.moments import Factor, Moments, correct_target
+from lightmamba.quantization.streams import Rows
+from lightmamba.quantization.weights import ROWS, PackedWeights, quantize_weights
 
 __all__ = ["NO_CODE", "NO_WORDS", "FloatProjection", "Inputs", "quantize_projection"]
 

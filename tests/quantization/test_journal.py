@@ -19,9 +19,9 @@ from lightmamba.errors import InputError
 from lightmamba.numerics.fixed import square_exponent
 from lightmamba.qmodel import load, to_bytes
 from lightmamba.qmodel.model import RMS_SHIFT
-from lightmamba.quantize import Calibration, FileRun, Recipe, driver, quantize_checkpoint
-from lightmamba.quantize.journal import Journal
-from lightmamba.quantize.streams import Rows
+from lightmamba.quantization import Calibration, FileRun, Recipe, driver, quantize_checkpoint
+from lightmamba.quantization.journal import Journal
+from lightmamba.quantization.streams import Rows
 
 CONFIG = mamba2_config(d_model=64, n_layer=3, vocab_size=150, d_state=16, headdim=16)
 
@@ -77,7 +77,14 @@ def test_killed_five_times(world, tmp_path):
     """SIGKILL in the embedding, in a stream, before facts, in a part, before a rename."""
     root, wanted = world
     output = tmp_path / "m.safetensors"
-    words = [sys.executable, "-m", "tests.quantize.killed", root / "ck", root / "ids.txt", output]
+    words = [
+        sys.executable,
+        "-m",
+        "tests.quantization.killed",
+        root / "ck",
+        root / "ids.txt",
+        output,
+    ]
     reached = []
     for when, count in (("write", 2), ("write", 14), ("rename", 3), ("part", 1), ("rename", 2)):
         done = subprocess.run([*words, when, str(count)], capture_output=True, check=False)

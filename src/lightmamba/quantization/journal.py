@@ -24,8 +24,8 @@ from lightmamba.errors import InputError
 from lightmamba.locks import take
 from lightmamba.numerics.formats import pack, unpack
 from lightmamba.qmodel import QuantizedLayer
-from lightmamba.quantize.store import Part, Store
-from lightmamba.quantize.streams import Rows, disk_error
+from lightmamba.quantization.store import Part, Store
+from lightmamba.quantization.streams import Rows, disk_error
 
 __all__ = ["Journal", "begun"]
 

@@ -12,9 +12,9 @@ from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import ModelWeights
 from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
-from lightmamba.quantize.recipe import Pass
-from lightmamba.quantize.streams import Rows
-from lightmamba.quantize.work import Floats, Work
+from lightmamba.quantization.recipe import Pass
+from lightmamba.quantization.streams import Rows
+from lightmamba.quantization.work import Floats, Work
 from tests.support.builders import sizes, token_ids
 from tests.support.checkpoints import float_model, named_parameters
 

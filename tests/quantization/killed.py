@@ -1,6 +1,6 @@
 """A run to a file that kills its own process at a chosen moment; started by test_journal.
 
-    python -m tests.quantize.killed CHECKPOINT IDS OUTPUT WHEN COUNT
+    python -m tests.quantization.killed CHECKPOINT IDS OUTPUT WHEN COUNT
 
 WHEN is "write" (of a stream), "part" (a finished part is kept) or "rename" (of a file that was
 written aside); the process is gone at the COUNT-th of them. 0 lets it live.
@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from lightmamba.checkpoint import open_checkpoint
-from lightmamba.quantize import Calibration, FileRun, Recipe
-from lightmamba.quantize.journal import Journal
-from lightmamba.quantize.streams import Rows
+from lightmamba.quantization import Calibration, FileRun, Recipe
+from lightmamba.quantization.journal import Journal
+from lightmamba.quantization.streams import Rows
 
 PLACES: dict[str, tuple[Any, str]] = {
     "write": (Rows, "write"), "part": (Journal, "put"), "rename": (Path, "replace"),

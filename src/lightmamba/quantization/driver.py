@@ -22,20 +22,20 @@ from lightmamba.numerics.fixed import HEADROOM_LEAST, exponent_for, square_expon
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.qmodel.model import RMS_SHIFT
-from lightmamba.quantize.calibrate import LayerTrace, run_layer
-from lightmamba.quantize.integers import IntegerPath
-from lightmamba.quantize.lower import lower_embedding, pad_groups
-from lightmamba.quantize.project import (
+from lightmamba.quantization.calibrate import LayerTrace, run_layer
+from lightmamba.quantization.integers import IntegerPath
+from lightmamba.quantization.lower import lower_embedding, pad_groups
+from lightmamba.quantization.project import (
     NO_CODE,
     NO_WORDS,
     FloatProjection,
     Inputs,
     quantize_projection,
 )
-from lightmamba.quantize.recipe import Recipe
-from lightmamba.quantize.store import Store
-from lightmamba.quantize.streams import Rows
-from lightmamba.quantize.work import Floats, Work
+from lightmamba.quantization.recipe import Recipe
+from lightmamba.quantization.store import Store
+from lightmamba.quantization.streams import Rows
+from lightmamba.quantization.work import Floats, Work
 
 __all__ = ["lower_model"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightmamba.numerics.formats import GroupScale, IntFormat
-from lightmamba.quantize.moments import Factor
+from lightmamba.quantization.moments import Factor
 
 __all__ = ["PackedWeights", "quantize_weights"]
 

@@ -13,8 +13,8 @@ from lightmamba.blocks.sizes import Sizes
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
-from lightmamba.quantize.project import BATCH
-from lightmamba.quantize.recipe import QuantizeWeights, Recipe
+from lightmamba.quantization.project import BATCH
+from lightmamba.quantization.recipe import QuantizeWeights, Recipe
 
 __all__ = ["Plan", "available_memory", "choose_device", "flops_per_second"]
 

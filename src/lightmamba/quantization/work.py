@@ -15,10 +15,10 @@ from lightmamba.checkpoint import FloatWeights
 from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import BlockQuant
-from lightmamba.quantize.calibrate import InputTrace, run_layer
-from lightmamba.quantize.streams import Rows
-from lightmamba.quantize.transforms import GroupedHadamard, Rotation, wide
-from lightmamba.quantize.weights import quantize_weights
+from lightmamba.quantization.calibrate import InputTrace, run_layer
+from lightmamba.quantization.streams import Rows
+from lightmamba.quantization.transforms import GroupedHadamard, Rotation, wide
+from lightmamba.quantization.weights import quantize_weights
 
 __all__ = ["Floats", "Rewrite", "Site", "Work", "fake_quantize"]
 

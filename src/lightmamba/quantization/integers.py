@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightmamba.engine import Engine, State
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLayer, QuantizedModel
-from lightmamba.quantize.streams import Rows
+from lightmamba.quantization.streams import Rows
 
 __all__ = ["IntegerPath"]
 

@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 
 from lightmamba.blocks.floating import rms_norm
-from lightmamba.quantize.calibrate import (
+from lightmamba.quantization.calibrate import (
     PIECE,
     InputTrace,
     run_layer,
     sample_sequences,
     trace_layer,
 )
-from lightmamba.quantize.transforms import layers_of
-from tests.quantize.cases import SHAPES, wild_model
+from lightmamba.quantization.transforms import layers_of
+from tests.quantization.cases import SHAPES, wild_model
 from tests.support.builders import token_ids
 
 

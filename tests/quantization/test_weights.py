@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lightmamba.quantize import weights
-from lightmamba.quantize.moments import Factor, Moments, correct_target
-from lightmamba.quantize.weights import SCALE, PackedWeights
+from lightmamba.quantization import weights
+from lightmamba.quantization.moments import Factor, Moments, correct_target
+from lightmamba.quantization.weights import SCALE, PackedWeights
 
 WEIGHTS = hnp.arrays(np.float64, (3, 8), elements=st.floats(-1e3, 1e3, width=32))
 

@@ -20,12 +20,12 @@ from lightmamba.errors import InputError
 from lightmamba.inputs import read_ids, read_text
 from lightmamba.numerics.windows import window_hashes
 from lightmamba.qmodel import QuantizedModel, save
-from lightmamba.quantize.calibrate import sample_sequences
-from lightmamba.quantize.driver import lower_model
-from lightmamba.quantize.journal import Journal, begun
-from lightmamba.quantize.plan import PROCESS, Plan, available_memory, choose_device
-from lightmamba.quantize.recipe import Recipe
-from lightmamba.quantize.work import Work
+from lightmamba.quantization.calibrate import sample_sequences
+from lightmamba.quantization.driver import lower_model
+from lightmamba.quantization.journal import Journal, begun
+from lightmamba.quantization.plan import PROCESS, Plan, available_memory, choose_device
+from lightmamba.quantization.recipe import Recipe
+from lightmamba.quantization.work import Work
 from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["Calibration", "FileRun", "quantize_checkpoint"]

@@ -1,10 +1,10 @@
-"""Where a run keeps what it has made, in memory; :mod:`~lightmamba.quantize.journal` is on disk."""
+"""What a run has made, in memory; :mod:`~lightmamba.quantization.journal` keeps it on disk."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, Table
-from lightmamba.quantize.streams import Rows
+from lightmamba.quantization.streams import Rows
 
 __all__ = ["Part", "Store"]
 

@@ -11,11 +11,11 @@ from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import ModelWeights
 from lightmamba.engine import Engine
 from lightmamba.qmodel import QuantizedModel, to_bytes
-from lightmamba.quantize.driver import lower_model
-from lightmamba.quantize.recipe import OnlineHadamard, QuantizeWeights, Recipe, recipe_names
-from lightmamba.quantize.transforms import layers_of
-from lightmamba.quantize.work import Work
-from tests.quantize.cases import SHAPES
+from lightmamba.quantization.driver import lower_model
+from lightmamba.quantization.recipe import OnlineHadamard, QuantizeWeights, Recipe, recipe_names
+from lightmamba.quantization.transforms import layers_of
+from lightmamba.quantization.work import Work
+from tests.quantization.cases import SHAPES
 from tests.support.builders import token_ids
 from tests.support.checkpoints import float_model
 from tests.support.layers import mixer_of, sizes_of

@@ -9,8 +9,8 @@ import torch
 
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
-from lightmamba.quantize import Recipe, plan
-from lightmamba.quantize.plan import Plan, available_memory, choose_device
+from lightmamba.quantization import Recipe, plan
+from lightmamba.quantization.plan import Plan, available_memory, choose_device
 from tests.support.layers import resized
 
 GIB = 1 << 30

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
-from lightmamba.quantize.recipe import (
+from lightmamba.quantization.recipe import (
     PASSES,
     FuseNorms,
     OnlineHadamard,

@@ -9,7 +9,7 @@ import torch
 from lightmamba.errors import InputError
 from lightmamba.numerics.gate import OnlineHadamard as HadamardOp
 from lightmamba.numerics.hadamard import has_hadamard, random_rotation
-from lightmamba.quantize.recipe import (
+from lightmamba.quantization.recipe import (
     FuseNorms,
     OnlineHadamard,
     OutlierSuppression,
@@ -18,7 +18,7 @@ from lightmamba.quantize.recipe import (
     Rotate,
     SmoothQuant,
 )
-from lightmamba.quantize.transforms import (
+from lightmamba.quantization.transforms import (
     GroupedHadamard,
     Rotation,
     Shift,
@@ -28,7 +28,7 @@ from lightmamba.quantize.transforms import (
     layers_of,
     rotate_residual,
 )
-from tests.quantize.cases import (
+from tests.quantization.cases import (
     SHAPES,
     assert_same_function,
     rewritten,

@@ -8,12 +8,12 @@ import torch
 
 from lightmamba.causal_lm import CausalLM
 from lightmamba.formats import Formats
-from lightmamba.quantize.calibrate import InputTrace, run_layer
-from lightmamba.quantize.recipe import OutlierSuppression, Pass, SmoothQuant
-from lightmamba.quantize.transforms import layers_of
-from lightmamba.quantize.weights import quantize_weights
-from lightmamba.quantize.work import fake_quantize
-from tests.quantize.cases import SHAPES, rewritten, wild_model
+from lightmamba.quantization.calibrate import InputTrace, run_layer
+from lightmamba.quantization.recipe import OutlierSuppression, Pass, SmoothQuant
+from lightmamba.quantization.transforms import layers_of
+from lightmamba.quantization.weights import quantize_weights
+from lightmamba.quantization.work import fake_quantize
+from tests.quantization.cases import SHAPES, rewritten, wild_model
 from tests.support.builders import token_ids
 
 CONFIG = SHAPES["192-two-groups"]

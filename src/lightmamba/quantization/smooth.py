@@ -17,9 +17,9 @@ from lightmamba.blocks.floating import numpy64
 from lightmamba.causal_lm import Layer
 from lightmamba.formats import Formats
 from lightmamba.numerics.gate import OnlineHadamard
-from lightmamba.quantize.transforms import GroupedHadamard, Shift, set_parameter, wide
-from lightmamba.quantize.weights import quantize_weights
-from lightmamba.quantize.work import Site, fake_quantize
+from lightmamba.quantization.transforms import GroupedHadamard, Shift, set_parameter, wide
+from lightmamba.quantization.weights import quantize_weights
+from lightmamba.quantization.work import Site, fake_quantize
 
 __all__ = ["smooth", "suppress_outliers"]
 

@@ -10,9 +10,9 @@ from lightmamba.blocks.floating import numpy64
 from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import Checkpoint
 from lightmamba.numerics.gate import OnlineHadamard
-from lightmamba.quantize.api import Calibration
-from lightmamba.quantize.calibrate import InputTrace, run_layer
-from lightmamba.quantize.transforms import (
+from lightmamba.quantization.api import Calibration
+from lightmamba.quantization.calibrate import InputTrace, run_layer
+from lightmamba.quantization.transforms import (
     Rotation,
     fuse_norms,
     insert_hadamard,

@@ -1,4 +1,4 @@
-"""The paper's ablation on our gates, Mamba2-2.7B: ``python -m bench.ablation``.
+"""The paper's ablation on our hardware, Mamba2-2.7B: ``python -m bench.ablation``.
 
 Speed is estimated; what was simulated too stands beside it, from :mod:`bench.full`. Accuracy is
 that of the bundled model, from :mod:`bench.accuracy`, :mod:`bench.choices`, :mod:`bench.scales`.
@@ -88,7 +88,7 @@ def buffers(config: ModelConfig, arch: ArchConfig) -> dict[str, tuple[int, Amoun
 
 
 def simulated(target: str) -> float | None:
-    """Tokens per second of the shipped formats in gates; None where that was not run."""
+    """Tokens per second of the shipped formats in RTL simulation; None where that was not run."""
     name = f"{SHAPE} on {target}"
     return next((r["tokens_per_second"] for r in rows("full") if r["name"] == name), None)
 

@@ -14,7 +14,7 @@ PAPER_CHOICES = {"as shipped": "7.21", "naive order": "5.32", "full Hadamard": "
 PAPER_URAM = {HELD[0]: "246", HELD[2]: "61"}
 PAPER_SHOTS = {"fp16": "60.2", "w8a8": "60.2", "w4a4": "55.9"}  # zero-shot average, SSM included
 SAME = {"no rotation": "as shipped", "scales 2^e, nearest": "as shipped",
-        "scales 2^e, that hold all": "as shipped"}  # rows of the same gates  # fmt: skip
+        "scales 2^e, that hold all": "as shipped"}  # rows of the same hardware  # fmt: skip
 CHOSEN = {  # rows of bench.choices and bench.scales
     "as shipped": ("choices", "the recipe as shipped"),
     "full Hadamard": ("choices", "full Hadamard before out_proj (the paper's)"),

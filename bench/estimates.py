@@ -1,4 +1,4 @@
-"""Cycles of a token, estimated and in gates: ``python -m bench.estimates [CASE ...]``.
+"""Cycles of a token, estimated and simulated: ``python -m bench.estimates [CASE ...]``.
 
 Every case compiles a random model, builds its machine, lets it decode greedily, and compares cycles
 and stalls of a token with the estimate's. The results file keeps the other cases, and takes over
@@ -136,7 +136,7 @@ def tokens(device: SimDevice) -> tuple[dict[str, float], float]:
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """A case in gates and estimated."""
+    """A case simulated and estimated."""
     begin = time.perf_counter()
     found = estimate(case.config, case.formats, case.target, case.order, stalls=case.stalls)
     seconds = time.perf_counter() - begin
@@ -160,7 +160,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def full_size() -> list[dict[str, Any]]:
-    """Whole models in gates, as ``bench.full`` measured them, and estimated."""
+    """Whole models simulated, as ``bench.full`` measured them, and estimated."""
     found = []
     for row in rows("full"):
         guess = estimate(SHAPES[row["shape"]], Formats(), Target.load(row["target"]))
@@ -180,7 +180,7 @@ def full_size() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="estimated cycles against the gates")
+    parser = argparse.ArgumentParser(description="estimated cycles against RTL simulation")
     parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
     wanted = parser.parse_args().case
     known = cases()

@@ -1,4 +1,4 @@
-"""Whole tokens of full-size models in the gates of their boards, against the engine.
+"""Whole tokens of full-size models on their simulated boards, against the engine.
 
     python -m bench.full [ROW ...] [--work FOLDER]
 
@@ -31,11 +31,11 @@ from lightmamba.sim import chained, open_twin
 
 @dataclass(frozen=True)
 class Row:
-    """A shape on a target; ``gates`` names the row whose machine it runs on."""
+    """A shape on a target; ``hardware`` names the row whose machine it runs on."""
 
     shape: str
     target: str
-    gates: str | None = None
+    hardware: str | None = None
     compared: int = 2  # tokens; the first begins a sequence and reads no state
     warm: int = 2  # tokens of the shorter chain: until the queues of the state are as full as ever
     chained: int = 2  # more of the longer one
@@ -58,9 +58,9 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     """Compile and simulate a row."""
     row, start = ROWS[name], time.perf_counter()
     target, path = Target.load(row.target), work / name.replace(" ", "-")
-    gates = None if row.gates is None else machine(row.gates, work)
+    hardware = None if row.hardware is None else machine(row.hardware, work)
     model = random_model(SHAPES[row.shape], Formats(), lazy=True)
-    build(model, target, path, gates=gates, force=True)
+    build(model, target, path, hardware=hardware, force=True)
     compiled = time.perf_counter()
     opened = open_twin(path)
     opened_at = time.perf_counter()
@@ -100,7 +100,7 @@ def measure(name: str, work: Path) -> dict[str, Any]:
 
 
 def machine(name: str, work: Path) -> Any:
-    """Build parameters of a row's gates."""
+    """Build parameters of a row's hardware."""
     path = work / name.replace(" ", "-")
     if path.is_dir():
         return Artifact.read(path).arch

@@ -1,4 +1,4 @@
-"""Plant faults in the gates, one at a time, and see which ones the tests catch.
+"""Plant faults in the RTL, one at a time, and see which ones the tests catch.
 
 Each file ``tests/rtl/mutants/BLOCK.toml`` lists pieces of the block's code (``find``), what to put
 in their place, and why that is a fault. `bench.faults` finds such a piece by its syntax in

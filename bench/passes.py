@@ -1,4 +1,4 @@
-"""Passes of several tokens of full-size models in the gates of their boards, against the engine.
+"""Passes of several tokens of full-size models on their simulated boards, against the engine.
 
     python -m bench.passes [ROW ...] [--work FOLDER]
 
@@ -52,7 +52,7 @@ class Row:
     shape: str
     target: str
     modes: tuple[str, ...]
-    gates: str | None = None  # the row whose machine it runs on
+    hardware: str | None = None  # the row whose machine it runs on
     short: bool = False  # two passes only
 
 
@@ -105,9 +105,9 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
     row, start = ROWS[name], time.perf_counter()
     target, path = Target.load(row.target), work / name.replace(" ", "-")
     tokens = target.machine.tokens
-    gates = plan(SHAPES[ROWS[row.gates].shape], Formats(), target) if row.gates else None
+    hardware = plan(SHAPES[ROWS[row.hardware].shape], Formats(), target) if row.hardware else None
     model = random_model(SHAPES[row.shape], Formats(), lazy=True)
-    build(model, target, path, gates=gates, force=True)
+    build(model, target, path, hardware=hardware, force=True)
     compiled = time.perf_counter()
     opened = open_twin(path, sequences=tokens if BATCH in row.modes else 1)
     made = time.perf_counter()
@@ -143,7 +143,7 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
             "ssm_busy": counted["ssm_busy"],
             **used(artifact, target, counted, cycles),
             "compile_seconds": compiled - start,
-            "simulator_seconds": made - compiled,  # the gates, the first time that they are built
+            "simulator_seconds": made - compiled,  # the simulator, if it was not there
             "seconds_of_compared_pass": seconds,
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }

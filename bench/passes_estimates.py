@@ -1,4 +1,4 @@
-"""Cycles of passes of several tokens, estimated and in gates.
+"""Cycles of passes of several tokens, estimated and simulated.
 
     python -m bench.passes_estimates [MACHINE ...]
 
@@ -62,7 +62,7 @@ def machines() -> Mapping[str, tuple[ModelConfig, Target]]:
 
 
 def measure(config: ModelConfig, target: Target) -> dict[str, dict[str, float]]:
-    """Cycles of every kind of pass, in gates and estimated."""
+    """Cycles of every kind of pass, simulated and estimated."""
     work = Workload.of(config, Formats(), target, "reordered")
     model, found = random_model(config, Formats(), SEED), {}
     with tempfile.TemporaryDirectory() as folder:

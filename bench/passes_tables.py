@@ -166,7 +166,7 @@ def editing() -> str:
 
 
 def estimates() -> str:
-    """Cycles in gates, and how far the estimate is from them."""
+    """Cycles in RTL simulation, and how far the estimate is from them."""
     found, body = load("passes_estimates"), []
     for r in found:
         kinds = [f"{k['cycles']:,.0f}, {100 * k['error']:+.2f} %" for k in r["modes"].values()]

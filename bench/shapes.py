@@ -100,7 +100,7 @@ CASES = {
 
 
 def check(name: str, seed: int = 3) -> dict[str, Any]:
-    """Run one case; where and how the gates differ, if they do."""
+    """Run one case; where and how the hardware differs, if they do."""
     case = CASES[name]
     model = random_model(case.config, case.formats, seed)
     begin = time.perf_counter()
@@ -121,7 +121,7 @@ def check(name: str, seed: int = 3) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="random shapes in gates against the engine")
+    parser = argparse.ArgumentParser(description="random shapes: RTL against the engine")
     parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
     wanted = parser.parse_args().case
     names = [n for n in CASES if not wanted or any(n.startswith(w) for w in wanted)]

@@ -12,5 +12,5 @@ def test_the_simulators_page_is_the_contracts():
     assert re.findall(r"constexpr uint64_t PAGE = (\d+);", text) == [str(PAGE)]
 
 
-def test_a_model_without_a_wish_has_the_formats_of_the_gates():
+def test_a_model_without_a_wish_has_the_formats_of_the_hardware():
     assert (Formats().block, Formats().head_block, Formats().group) == (BLOCK, BLOCK, GROUP)

@@ -70,7 +70,7 @@ def test_streams_are_as_wide_as_their_payloads(both) -> None:
                 assert found == each * MACHINE.bits(stream.name), stream.name
 
 
-def test_depths_are_those_of_the_gates() -> None:
+def test_depths_are_those_of_the_hardware() -> None:
     assert machine.PARTS == lanes.OUTPUTS
     assert latency.FETCH == sequencer.WORDS + 2
     assert latency.OUTSTANDING == writer.OUTSTANDING

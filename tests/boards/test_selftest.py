@@ -54,7 +54,7 @@ def test_all_steps_pass_on_simulated_hardware(device, build, right):
 def several(tmp_path_factory):
     """A build of four tokens per pass, and what must come out."""
     artifact = Artifact.read(
-        compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, gates=HARDWARE)
+        compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, hardware=HARDWARE)
     )
     return artifact, expected(artifact)
 

@@ -77,8 +77,8 @@ def test_a_shape(run, tmp_path):
     assert artifact.verilog is None
 
 
-def test_the_gates_are_asked_for(run, tmp_path, monkeypatch):
-    pytest.importorskip("amaranth", reason="the gates need the extra 'gates'")
+def test_the_rtl_is_asked_for(run, tmp_path, monkeypatch):
+    pytest.importorskip("amaranth", reason="the RTL needs the extra 'rtl'")
     monkeypatch.setattr("lightmamba.rtl.top.to_verilog", lambda arch, **told: f"{arch} {told}")
     found = run("compile", "demo", "--target", "tiny", "-o", tmp_path / "b", "--json").json
     text = (tmp_path / "b" / "top.v").read_text()

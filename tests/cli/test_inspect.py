@@ -16,7 +16,7 @@ def test_a_quantized_file(run, world):
     assert found["config"]["layers"][0]["dt_limit"] == ["0.0", "inf"]
     assert (found["formats"]["weight_bits"], found["formats"]["act_bits"]) == (8, 8)
     assert len(found["layers"]) == 2
-    assert found["runs_in_gates"] is True
+    assert found["runs_on_hardware"] is True
     assert found["bytes_per_token"]["projections"] > 100_000
     assert found["origin"]["errors"]["layers.1.out_proj"] < 0.05
     assert 'name = "w8a8"' in found["origin"]["recipe"]

@@ -7,7 +7,7 @@ import pytest
 
 from lightmamba.arch.target import Target
 
-pytest.importorskip("amaranth", reason="the gates need the extra 'gates'")
+pytest.importorskip("amaranth", reason="the RTL needs the extra 'rtl'")
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_simulated_for_the_page_and_from_a_file(run, build, tmp_path):
 
 
 @needs_verilator
-def test_gates_that_differ_fail(run, build, tmp_path, monkeypatch):
+def test_hardware_that_differs_fails(run, build, tmp_path, monkeypatch):
     """The page is written, with what was found, and the status says so."""
     page = tmp_path / "page.html"
     monkeypatch.setattr("lightmamba.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9))

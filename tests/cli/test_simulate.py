@@ -26,7 +26,7 @@ def build(tmp_path_factory):
 
 
 @needs_verilator
-def test_the_gates_match(run, build):
+def test_the_hardware_matches(run, build):
     found = run("simulate", build, "--prompt-ids", "3 5", "--max-tokens", "3", "--json").json
     assert found["matches_engine"] is True
     assert len(found["token_ids"]) == 3
@@ -68,7 +68,7 @@ def test_what_is_stored_says_which_unit_worked_when(run, build, tmp_path):
 
 @needs_verilator
 def test_a_difference_is_named_and_fails(run, build, monkeypatch):
-    """The engine is given another model than the gates."""
+    """The engine is given another model than the hardware."""
     monkeypatch.setattr("lightmamba.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9))
     said = run("simulate", build, "--json")
     found = json.loads(said.out)
@@ -150,7 +150,7 @@ def test_files_are_overwritten_by_force(run, build, tmp_path):
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory):
-    """The same gates with a model that has a tokenizer."""
+    """The same hardware with a model that has a tokenizer."""
     folder = tmp_path_factory.mktemp("spoken")
     data = write_tokenizer(folder / "tokenizer.json", 50).read_bytes()
     model = replace(random_model(CONFIG), tokenizer=data)
@@ -227,5 +227,5 @@ def test_inspect_shows_a_build(run, build):
 
 
 @needs_verilator
-def test_without_a_tokenizer_gates_write_no_text(run, build):
+def test_without_a_tokenizer_the_hardware_writes_no_text(run, build):
     assert "has no tokenizer" in run("generate", build, "--device", "sim", "--prompt", "I").refusal

@@ -98,15 +98,15 @@ def test_verilog_comes_from_outside(tmp_path):
 
 def test_a_failure_leaves_nothing_and_the_old_build_whole(tmp_path):
     def fail(arch):
-        raise RuntimeError("no gates today")
+        raise RuntimeError("no Verilog today")
 
     model = random_model(sizes())
-    with pytest.raises(RuntimeError, match="no gates today"):
+    with pytest.raises(RuntimeError, match="no Verilog today"):
         build(model, shipped(), tmp_path / "b", verilog=fail)
     assert list(tmp_path.iterdir()) == []
     build(model, shipped(), tmp_path / "b")
     before = contents(tmp_path / "b")
-    with pytest.raises(RuntimeError, match="no gates today"):
+    with pytest.raises(RuntimeError, match="no Verilog today"):
         build(model, shipped(), tmp_path / "b", verilog=fail, force=True)
     assert list(tmp_path.iterdir()) == [tmp_path / "b"]
     assert contents(tmp_path / "b") == before
@@ -157,9 +157,12 @@ def test_sizes_that_are_not_those_of_the_build(tmp_path):
     (layers,) = artifact.model["config"]["layers"]
     lies: tuple[tuple[dict[str, Any], str], ...] = (
         ({"vocab_size": 2047}, "its regions are not those of its sizes"),
-        ({"layers": [layers | {"count": 600}]}, "the model has n_layer 600, but the gates take"),
+        (
+            {"layers": [layers | {"count": 600}]},
+            "the model has n_layer 600, but the hardware",
+        ),
         ({"layers": [layers | {"count": 1 << 40}]}, "count is 1099511627776, expected 1 to 4096"),
-        ({"d_model": 512}, "the gates have in_channels 256, but the model needs 512"),
+        ({"d_model": 512}, "the hardware has in_channels 256, but the model needs 512"),
     )
     for change, reason in lies:
         config = artifact.model["config"] | change

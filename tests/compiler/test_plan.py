@@ -47,25 +47,25 @@ def test_every_shape_on_every_target(name, shape):
 
 
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
-    ({}, {"block": 64}, {}, "the model has block 64, but the gates block 32; quantize with that"),
-    ({}, {"head_block": 64}, {}, "has head_block 64, but the gates head_block 32"),
-    ({}, {"group": 64}, {}, "has group 64, but the gates group 128"),
-    ({}, {"head_act_bits": 4, "head_qmax": 7}, {}, "has head_act_bits 4, but the gates"),
-    ({}, {"state_bits": 12}, {}, "has state_bits 12, but the gates state_bits 8"),
+    ({}, {"block": 64}, {}, "the model has block 64, but the hardware has block 32; quantize"),
+    ({}, {"head_block": 64}, {}, "has head_block 64, but the hardware has head_block 32"),
+    ({}, {"group": 64}, {}, "has group 64, but the hardware has group 128"),
+    ({}, {"head_act_bits": 4, "head_qmax": 7}, {}, "has head_act_bits 4, but the hardware"),
+    ({}, {"state_bits": 12}, {}, "has state_bits 12, but the hardware has state_bits 8"),
     ({}, {"head_weight_bits": 8}, {}, ("all weights are of one width; quantize with "
      "head_weight_bits 4")),
     ({"d_model": 128}, {"hadamard": 0}, {}, ("order 256 (a whole norm group), but that of the "
-     "gates at most 128; quantize with hadamard 128")),
-    ({"d_conv": 5}, {}, {}, "the model has d_conv 5, but the gates at most 4 taps"),
-    ({"vocab_size": 1 << 20}, {}, {}, "has vocab_size 1048576, but the gates take at most 1048575"),
-    ({"d_model": 16512}, {}, {}, "has d_model 16512, but the gates take at most 16384"),
-    ({"d_model": 256, "headdim": 256}, {}, {}, "has headdim 256, but the gates take at most 255"),
-    ({"d_model": 1024, "headdim": 2}, {}, {}, "has nheads 1024, but the gates take at most 1023"),
-    ({"d_model": 128, "headdim": 16, "ngroups": 16}, {}, {}, ("has ngroups 16, but the gates take "
+     "hardware at most 128; quantize with hadamard 128")),
+    ({"d_conv": 5}, {}, {}, "the model has d_conv 5, but the hardware at most 4 taps"),
+    ({"vocab_size": 1 << 20}, {}, {}, "vocab_size 1048576, but the hardware takes at most 1048575"),
+    ({"d_model": 16512}, {}, {}, "has d_model 16512, but the hardware takes at most 16384"),
+    ({"d_model": 256, "headdim": 256}, {}, {}, "headdim 256, but the hardware takes at most 255"),
+    ({"d_model": 1024, "headdim": 2}, {}, {}, "nheads 1024, but the hardware takes at most 1023"),
+    ({"d_model": 128, "headdim": 16, "ngroups": 16}, {}, {}, ("ngroups 16, but the hardware takes "
      "at most 15")),
-    ({"d_state": 257}, {}, {}, "has d_state 257, but the gates take at most 256"),
-    ({"d_model": 16384, "headdim": 128}, {}, {}, "has d_inner 32768, but the gates take at most"),
-    ({"n_layer": 511}, {}, {}, "has n_layer 511, but the gates take at most 510"),
+    ({"d_state": 257}, {}, {}, "has d_state 257, but the hardware takes at most 256"),
+    ({"d_model": 16384, "headdim": 128}, {}, {}, "has d_inner 32768, but the hardware takes at"),
+    ({"n_layer": 511}, {}, {}, "has n_layer 511, but the hardware takes at most 510"),
     ({}, {"act_bits": 8}, {}, ("activations of 8 bits do not fit multiplier_bits 4; set "
      "multiplier_bits = 8 in the [machine] table of a copy of target tiny")),
     ({}, {"head_qmax": 127}, {}, ("has head_qmax 127, but a 4-bit multiplier takes the head's "
@@ -132,11 +132,11 @@ def test_cases_are_not_refused():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"heads": 1}, "^the gates have heads 1, but the model needs 2$"),
-        ({"lanes": 3}, "^the gates have lanes 3, but model and target make it 2; compile for"),
+        ({"heads": 1}, "^the hardware has heads 1, but the model needs 2$"),
+        ({"lanes": 3}, "^the hardware has lanes 3, but model and target make it 2; compile for"),
     ],
 )
-def test_gates_that_a_model_does_not_fit(change, sentence):
+def test_hardware_that_a_model_does_not_fit(change, sentence):
     needed = ArchConfig(lanes=2, heads=2)
     larger = replace(needed, in_channels=512, program=64)
     assert fitting(larger, needed) is larger

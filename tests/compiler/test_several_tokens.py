@@ -212,18 +212,20 @@ def test_a_head_is_a_capacity():
     assert (larger.head_rows, smaller.head_rows) == (64, 32)
     larger = replace(larger, heads=smaller.heads)
     assert fitting(larger, smaller) is larger
-    with pytest.raises(InputError, match=r"^the gates have head_rows 32, but the model needs 64$"):
+    with pytest.raises(InputError, match=r"the hardware has head_rows 32, but the model needs 64$"):
         fitting(replace(smaller, heads=9), larger)
 
 
-def test_gates_of_more_rows_at_once():
+def test_hardware_of_more_rows_at_once():
     """How many rows a word has is not told by a command, so it must be the same."""
-    gates = ArchConfig(tokens=4, state_elements=256)
-    needed = replace(gates, padded_state=64)
-    sentence = "the gates take 2 rows of the state at once, but the model needs 4, since its padded"
+    hardware = ArchConfig(tokens=4, state_elements=256)
+    needed = replace(hardware, padded_state=64)
+    sentence = (
+        "the hardware takes 2 rows of the state at once, but the model needs 4, since its padded"
+    )
     with pytest.raises(InputError, match=sentence):
-        fitting(gates, needed)
-    one = replace(gates, state_elements=64)
+        fitting(hardware, needed)
+    one = replace(hardware, state_elements=64)
     assert fitting(one, replace(needed, state_elements=64)) is one
 
 

@@ -192,7 +192,7 @@ def test_passes_of_a_shipped_target():
     assert one.cycles < found.cycles < one.cycles + DEMO.n_layer * 3 * 64
 
 
-def test_numbers_are_those_of_the_gates():
+def test_numbers_are_those_of_the_hardware():
     for target in (FOUR, made_up(tokens=8, state_elements=512)):
         arch = work(target=target).arch
         adders, stages = (

@@ -35,7 +35,7 @@ def test_what_is_refused_is_a_verdict():
     asked = problem()
     deep = replace(asked, config=resized(SMALL, n_layer=600))
     verdict = deep.judge(deep.space.of_base("w4a4"))
-    assert verdict.refused == "the model has n_layer 600, but the gates take at most 510"
+    assert verdict.refused == "the model has n_layer 600, but the hardware takes at most 510"
     assert not deep.feasible(verdict)
     with pytest.raises(ValueError, match="this machine was refused: the model has n_layer"):
         _ = verdict.share
@@ -67,7 +67,7 @@ def test_schemes_that_do_not_fit_are_left_out():
          "38.4 times the lut of target tiny; so there is nothing to search")),
         (problem(target(), fill=0.01), ("takes 0.096 times the lut of target tiny, of which --fill "
          "allows 0.01; so there is nothing to search")),
-        (replace(problem(), config=resized(SMALL, n_layer=600)), "the gates take at most 510; so"),
+        (replace(problem(), config=resized(SMALL, n_layer=600)), "hardware takes at most 510; so"),
         (replace(problem(), space=Space.around(target(), SMALL, tuple(RATIOS), {"lanes": (100,)})),
          "lanes must be in 1..64, not 100; so there is nothing to search"),
     ],

@@ -14,11 +14,11 @@ from lightmamba.quantization import Recipe
 def test_names_read_back(name):
     scheme = Scheme.parse(name)
     assert scheme.name == name
-    assert scheme.in_gates == (name in SCHEMES)
+    assert scheme.in_hardware == (name in SCHEMES)
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_the_gates_schemes_are_the_recipes(name):
+def test_the_hardware_schemes_are_the_recipes(name):
     assert Scheme.parse(name).formats == Recipe.load(name).formats
 
 

@@ -10,7 +10,7 @@ from .boards import BOARDS, packaged
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Package]:
     """A package for every board."""
-    pytest.importorskip("amaranth", reason="the gates need the extra 'gates'")
+    pytest.importorskip("amaranth", reason="the RTL needs the extra 'rtl'")
     pytest.importorskip("jinja2", reason="packages need the extra 'package'")
     folder = tmp_path_factory.mktemp("packages")
     return {board: packaged(folder, board) for board in BOARDS}

@@ -98,7 +98,7 @@ def test_the_papers_transform_of_a_whole_norm_group(name, group, padded):
 
 
 @pytest.mark.parametrize("method", ["", "rtn-", "smoothquant-", "osplus-"])
-def test_only_the_default_recipes_fit_the_gates(method):
+def test_only_the_default_recipes_fit_the_hardware(method):
     for width in WIDTHS:
         model = shipped("192-two-groups", method + width)
         assert model.plain == (method == "")

@@ -97,7 +97,7 @@ def test_claims_stand_beside_the_same_model_and_board_only(page):
     assert "for U280 by the authors' cycle-accurate simulation" in read(page).text
     for of in (subject("mamba2-130m"), subject(target="ecp5"), subject("demo", "tiny")):
         found = read(render(least(of)))
-        assert "so none stand here" in found.text
+        assert "so they are not shown" in found.text
         assert "claimed" not in [cell.strip() for cell in found.cells[0]]
 
 
@@ -122,12 +122,12 @@ def test_a_simulation_without_activity_has_no_timeline():
     assert "A token in time" not in render(report)
 
 
-def test_a_difference_between_gates_and_engine_is_shouted():
+def test_a_difference_between_hardware_and_engine_is_shouted():
     of = subject()
     broken = replace(simulation(of), matches_engine=False, difference="token 3, layer.1.ssm.y")
     found = read(render(replace(least(of), simulation=broken)))
-    assert "the gates differ from the engine: token 3, layer.1.ssm.y" in found.text
-    assert "equalled" not in found.text
+    assert "the hardware differs from the engine: token 3, layer.1.ssm.y" in found.text
+    assert "bit-exact" not in found.text
 
 
 def test_names_are_escaped():

@@ -1,4 +1,4 @@
-"""The gate of the gates: equal to ``numerics.gate.Gate``, its sums to plain arithmetic."""
+"""The gate of the hardware: equal to ``numerics.gate.Gate``, its sums to plain arithmetic."""
 
 from typing import Any
 

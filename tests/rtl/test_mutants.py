@@ -40,7 +40,7 @@ def test_its_tests_are_there(block):
 
 
 def test_every_file_of_the_rtl_is_in_a_list():
-    """But for those without gates of their own: names, layouts, and the way to Verilog."""
+    """But for those without hardware of their own: names, layouts, and the way to Verilog."""
     planted = {located(b, m, rtl()).file.name for b in BLOCKS for m in read(b)["mutant"]}
     files = {path.name for path in RTL.glob("*.py")}
     assert files - planted == {"__init__.py", "layouts.py", "verilog.py"}

@@ -36,12 +36,12 @@ def compiled(
     seed: int = 0,
     order: str = "reordered",
     model: QuantizedModel | None = None,
-    gates: ArchConfig | None = None,
+    hardware: ArchConfig | None = None,
 ) -> Path:
     """Build directory of a random model, or of the one given."""
     model = model or random_model(config, formats, seed)
     name = f"{config.d_model}-{config.n_layer}-{target.name}-{seed}-{order}".replace(" ", "-")
-    build(model, target, folder / name, order=order, gates=gates, force=True)
+    build(model, target, folder / name, order=order, hardware=hardware, force=True)
     return folder / name
 
 

@@ -1,4 +1,4 @@
-"""Estimates against the gates, on a machine that other tests build too."""
+"""Estimates against RTL simulation, on a machine that other tests build too."""
 
 import shutil
 
@@ -18,12 +18,12 @@ from .machines import CONFIG, TARGET, compiled
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )
-DEEPER = resized(CONFIG, n_layer=6, vocab_size=401)  # of the same gates
+DEEPER = resized(CONFIG, n_layer=6, vocab_size=401)  # of the same hardware
 
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory):
-    """What the gates count of a token of a chain, of one alone, of another without its logits."""
+    """Counts of a token of a chain, of one alone, of another without its logits."""
     path = compiled(tmp_path_factory.mktemp("builds"), DEEPER, TARGET)
     found = []
     with open_device(Artifact.read(path)) as device:

@@ -97,12 +97,12 @@ def test_another_model_is_loaded_without_rebuilding(folder, opened):
         token = step.next_token
 
 
-def test_a_smaller_model_runs_on_the_gates_of_a_larger_one(folder, opened):
-    gates = Artifact.read(compiled(folder, CONFIG, TARGET)).arch
+def test_a_smaller_model_runs_on_the_hardware_of_a_larger_one(folder, opened):
+    hardware = Artifact.read(compiled(folder, CONFIG, TARGET)).arch
     small = sizes(d_model=40, n_layer=3, vocab_size=31)
-    path = compiled(folder, small, TARGET, gates=gates)
+    path = compiled(folder, small, TARGET, hardware=hardware)
     artifact = Artifact.read(path)
-    assert artifact.arch == gates != plan(small, Formats(), TARGET)
+    assert artifact.arch == hardware != plan(small, Formats(), TARGET)
     other = open_twin(path)
     run(other, 5)
     other.device.simulator.close()
@@ -132,7 +132,7 @@ def test_the_decoder_gives_the_engines_logits(opened):
 
 
 def test_what_saturates_is_counted_alike(folder):
-    """A model whose exponents leave no room overflows in engine and gates, equally often."""
+    """A model whose exponents leave no room overflows in engine and hardware, equally often."""
     model = random_model(CONFIG, seed=2)
     layers = []
     for layer in model.layers:
@@ -201,7 +201,7 @@ def test_every_cycle_counts_once(opened):
 
 @pytest.mark.parametrize("register", ["embedding_base", "logits_base"])
 def test_a_bus_error_shows_until_the_machine_stops(opened, register, monkeypatch):
-    """One of a read, one of a write; a board cannot reset its gates, it only stops them."""
+    """One of a read, one of a write; a board cannot reset its hardware, it only stops them."""
     monkeypatch.setattr(SimDevice, "reset_machine", Device.reset_machine)
     device = opened.device
     device.write(register, 1 << 30)

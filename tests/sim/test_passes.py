@@ -27,7 +27,7 @@ VOCAB = CONFIG.vocab_size
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
-    return compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, gates=HARDWARE)
+    return compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, hardware=HARDWARE)
 
 
 def ids(*values: int):
@@ -37,7 +37,7 @@ def ids(*values: int):
 @pytest.mark.parametrize(("stalls", "seed", "config"), [(0.0, 1, LARGE), (0.3, 2, CONFIG)])
 def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
     """Of the model that the hardware was made for, and of one with a smaller state."""
-    build = compiled(tmp_path, config, FOUR, gates=HARDWARE)
+    build = compiled(tmp_path, config, FOUR, hardware=HARDWARE)
     opened = open_twin(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
     twin, arch = opened.twin, opened.twin.arch
     seen = Counter[int | str]()
@@ -105,7 +105,7 @@ def test_heads_are_asked_for_before_their_words_are_needed(build, tmp_path):
     """The state of four sequences, head by head, from memory that answers five times as late."""
     far = memory(FOUR, "state", latency_ns=600.0)
     cycles = []
-    for path in (build, compiled(tmp_path, CONFIG, far, gates=HARDWARE)):
+    for path in (build, compiled(tmp_path, CONFIG, far, hardware=HARDWARE)):
         with open_device(Artifact.read(path), sequences=4) as device:
             device.submit(Pass(tuple(Slot(n, ids(3 + n), fresh=True) for n in range(4))))
             device.wait()
@@ -152,7 +152,7 @@ def test_a_chain_reads_no_state_before_it_is_written(tmp_path):
     """The queues hold the whole state of four heads, so it could be asked for at once."""
     small = sizes(d_model=32, n_layer=1, vocab_size=53)
     slow = memory(FOUR, "state", latency_ns=2000.0)
-    opened = open_twin(compiled(tmp_path, small, slow, gates=HARDWARE))
+    opened = open_twin(compiled(tmp_path, small, slow, hardware=HARDWARE))
     engine, device = opened.twin.engine, opened.device
     logits, state = engine.step(np.array([6]), engine.empty_state(1))
     for _ in range(4):

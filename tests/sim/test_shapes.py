@@ -15,5 +15,5 @@ QUICK = "W8A8, one lane, one port"
     "name",
     [pytest.param(n, marks=[pytest.mark.slow, *[pytest.mark.board] * (n == QUICK)]) for n in CASES],
 )
-def test_the_gates_equal_the_engine(name):
+def test_the_hardware_equals_the_engine(name):
     assert check(name)["difference"] is None

@@ -24,7 +24,9 @@ TOKENS = 13
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory):
     model = random_model(CONFIG)
-    build = compiled(tmp_path_factory.mktemp("builds"), CONFIG, FOUR, model=model, gates=HARDWARE)
+    build = compiled(
+        tmp_path_factory.mktemp("builds"), CONFIG, FOUR, model=model, hardware=HARDWARE
+    )
     with open_device(Artifact.read(build)) as device:
         yield DeviceDecoder(device, model)
 

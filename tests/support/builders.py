@@ -48,8 +48,8 @@ def random_model(
 ) -> QuantizedModel:
     """Make a quantized model of any shape, as `lightmamba.qmodel.synthetic.random_model` does.
 
-    ``comparison`` gives its projections an input scale, an input shift and a bias, which the gates
-    lack; layers of a ``lazy`` one are made when they are asked for.
+    ``comparison`` gives its projections an input scale, an input shift and a bias, which hardware
+    lacks; layers of a ``lazy`` one are made when they are asked for.
     """
     model = synthetic.random_model(config, formats, seed, lazy=lazy)
     if not comparison:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="order of in_proj's rows: reordered or naive (default: reordered)",
     )
     parser.add_argument(
-        "--gates",
+        "--rtl",
         type=Path,
         metavar="BUILD",
         help="reuse the hardware of this build, of a model at least as large",
@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model, source = _open(args)
     # Refuse before the slow steps.
     needed = plan(model.config, model.formats, target, args.order)
-    gates = None if args.gates is None else fitting(Artifact.read(args.gates).arch, needed)
+    hardware = None if args.rtl is None else fitting(Artifact.read(args.rtl).arch, needed)
     with progress(f"compiling for {target.name}") as bar:
         artifact = build(
-            model, target, args.output, order=args.order, gates=gates, force=args.force,
+            model, target, args.output, order=args.order, hardware=hardware, force=args.force,
             source=source, verilog=None if args.no_verilog else verilog_of, progress=bar,
         )  # fmt: skip
     result = {

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-tokens", type=int, default=120, help="tokens of text to generate (default: 120)"
     )
     parser.add_argument(
-        "--gate-tokens",
+        "--rtl-tokens",
         type=int,
         default=8,
         help="tokens to simulate in RTL; 0 for none (default: 8)",
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from lightmamba.checkpoint import load_checkpoint
-    from lightmamba.cli.demo_gates import run_gates
+    from lightmamba.cli.demo_rtl import run_rtl
     from lightmamba.cli.show import note, progress, table
     from lightmamba.data import austen, demo_checkpoint
     from lightmamba.engine import Engine
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             print(step.text, end="", flush=True)
     if not args.json:
         print(flush=True)
-    gates = run_gates(args.gate_tokens, quiet=args.json) if args.gate_tokens > 0 else {}
+    hardware = run_rtl(args.rtl_tokens, quiet=args.json) if args.rtl_tokens > 0 else {}
     seconds = time.perf_counter() - start
     if not args.json:
         note(f"\nDone in {seconds:.0f} seconds.")
@@ -109,6 +109,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "tokens": base.tokens,
         "text": text,
         "seconds": seconds,
-        **gates,
-        "exit_status": int(gates.get("tokens_match") is False),
+        **hardware,
+        "exit_status": int(hardware.get("tokens_match") is False),
     }

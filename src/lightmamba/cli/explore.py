@@ -148,7 +148,7 @@ def _accuracy(
                 {"accuracy of": scheme.name, "on": problem.measured_on},
                 partial(_measure, args, scheme),
             ),
-            "accuracy_only": not scheme.in_gates,
+            "accuracy_only": not scheme.in_hardware,
         }
         for scheme in wanted
     }

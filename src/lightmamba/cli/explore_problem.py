@@ -27,7 +27,7 @@ def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
     else:
         names = list(SCHEMES) if formats is None else [_scheme_of(formats).name]
     schemes = [Scheme.parse(name) for name in dict.fromkeys(names)]
-    searched = {scheme.name: scheme.formats for scheme in schemes if scheme.in_gates}
+    searched = {scheme.name: scheme.formats for scheme in schemes if scheme.in_hardware}
     if not searched:
         raise InputError(
             f"{args.schemes} can be measured for accuracy only, because the hardware has blocks of "
@@ -43,7 +43,7 @@ def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
         ratios={}, measured_on=f"{args.checkpoint or 'bundled'}, {args.accuracy_tokens} tokens",
         fill=args.fill,
     )  # fmt: skip
-    return problem, [scheme for scheme in schemes if not scheme.in_gates]
+    return problem, [scheme for scheme in schemes if not scheme.in_hardware]
 
 
 def _model(name: str) -> tuple[ModelConfig, Formats | None]:

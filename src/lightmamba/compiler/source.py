@@ -76,7 +76,7 @@ def open_model(artifact: Artifact, *, lazy: bool = False) -> QuantizedModel:
 
 
 def _check(artifact: Artifact, config: ModelConfig, formats: Formats) -> None:
-    """Gates, regions and registers are those that the model needs, so that sizes do not lie."""
+    """Hardware, regions and registers are those that the model needs, so that sizes do not lie."""
     needed = plan(config, formats, artifact.target, artifact.order)
     fitting(artifact.arch, needed)
     memory = Memory(config, needed, artifact.target)

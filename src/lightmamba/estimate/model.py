@@ -41,7 +41,7 @@ def estimate(
     *,
     stalls: float = 0.0,
 ) -> Estimate:
-    """Cycles, traffic and stalls of one token, without simulating the gates.
+    """Cycles, traffic and stalls of one token, without simulation.
 
     Machines of several tokens have other passes, too: the ``modes`` of what is returned.
 
@@ -55,7 +55,7 @@ def estimate(
     Raises
     ------
     InputError
-        If the gates of the target cannot run the model.
+        If the hardware of the target cannot run the model.
     """
     if not 0 <= stalls <= 0.9:
         raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")

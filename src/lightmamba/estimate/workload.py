@@ -51,7 +51,7 @@ class Workload:
         Raises
         ------
         InputError
-            If the gates of the target cannot run the model.
+            If the hardware of the target cannot run the model.
         """
         return Workload(config, formats, target, plan(config, formats, target, order), order)
 

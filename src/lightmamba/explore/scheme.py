@@ -51,8 +51,8 @@ class Scheme:
         return self.bits + block + ("" if self.group == GROUP else f"-group{self.group}")
 
     @property
-    def in_gates(self) -> bool:
-        """Whether the gates have its block and group; if not, it has an accuracy only."""
+    def in_hardware(self) -> bool:
+        """Whether the hardware has its block and group; if not, it has an accuracy only."""
         return self.block == BLOCK and self.group == GROUP
 
     @property

@@ -44,7 +44,7 @@ class QuantizedLinear:
     base: int  # exponent of the weight scales
     act_base: int  # shift of the smallest activation scale, in units of the input
     acc_shift: int  # of the finished sum, before 1/rms
-    # What only the comparison recipes use; the gates have none of it.
+    # What only the comparison recipes use; the hardware has none of it.
     input_scale: NDArray[np.int16] | None = None  # (channels,), value = q * 2**input_scale_exp
     input_scale_exp: int = 0
     input_shift: NDArray[np.int16] | None = None  # (channels,), subtracted times the rms
@@ -68,7 +68,7 @@ class QuantizedLinear:
 
     @property
     def plain(self) -> bool:
-        """Whether the gates can run it."""
+        """Whether the hardware can run it."""
         return self.input_scale is None and self.input_shift is None and self.bias is None
 
 
@@ -126,7 +126,7 @@ class QuantizedModel:
 
     @property
     def plain(self) -> bool:
-        """Whether the gates can run it."""
+        """Whether the hardware can run it."""
         linears = [layer.in_proj for layer in self.layers] + [self.head]
         return all(x.plain for x in linears + [layer.out_proj for layer in self.layers])
 

@@ -131,6 +131,6 @@ def _bigs(report: Report) -> list[Big]:
     if share := report.share:
         found.append(Big(percent(share["device_share"], 0), "of the device", "estimated"))
     elif sim is not None:
-        equal = "all equal to the engine’s" if sim.matches_engine else "the gates differ"
-        found.append(Big(f"{sim.tokens:,}", "tokens in gates", "simulated", equal))
+        equal = "bit-exact with the engine" if sim.matches_engine else "the hardware differs"
+        found.append(Big(f"{sim.tokens:,}", "tokens simulated", "simulated", equal))
     return found

@@ -1,4 +1,4 @@
-"""Tables with linear interpolation: the gates of ``numerics.tables``."""
+"""Tables with linear interpolation: the hardware of ``numerics.tables``."""
 
 from typing import Any
 

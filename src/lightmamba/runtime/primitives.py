@@ -79,7 +79,7 @@ class Primitives(ABC):
         return dict.fromkeys(channels, 0)
 
     def reset_machine(self) -> None:
-        """Reset the gates; registers may be lost, memory is not. By default they only stop."""
+        """Reset the hardware; registers may be lost, memory is not. By default they only stop."""
         self.write("control", 0)
 
     @abstractmethod

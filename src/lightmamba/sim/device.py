@@ -29,7 +29,7 @@ Placement = Callable[[str, int, int], int]
 
 
 class SimDevice(Device):
-    """The gates in Verilator.
+    """The hardware in Verilator.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class SimDevice(Device):
                 self.simulator.map(region.channel, self.address(region), region.bytes, file)
 
     def reset_machine(self) -> None:
-        """Reset the gates and the memory's queues."""
+        """Reset the hardware and the memory's queues."""
         self.simulator.reset()
 
     def wait_interrupt(self) -> None:
@@ -125,7 +125,7 @@ class SimDevice(Device):
         why = {
             Status.INTERRUPT: "memory was asked for what it does not have",
             Status.STUCK: f"nothing moved for {self.watchdog} cycles",
-            Status.VIOLATED: "the gates broke the rules of AXI",
+            Status.VIOLATED: "the hardware broke the rules of AXI",
             Status.FINISHED: "the simulation ended by itself",
         }[status]
         more = f"; {messages[0]}" if messages else ""
@@ -166,8 +166,8 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
         amaranth = importlib.metadata.version("amaranth")
     except importlib.metadata.PackageNotFoundError as error:
         raise InputError(
-            "simulation makes the gates with amaranth, and it is not here; "
-            "install it with: pip install 'lightmamba[gates]'"
+            "simulation makes the hardware with amaranth, and it is not here; "
+            "install it with: pip install 'lightmamba[rtl]'"
         ) from error
     key = hashlib.sha256(repr((arch, observed, amaranth)).encode())
     for folder in ("rtl", "arch", "numerics"):
@@ -205,7 +205,7 @@ def open_device(
     artifact
         The build.
     observed
-        Give the gates probes; without them they run faster.
+        Give the hardware probes; without them they run faster.
     waves
         FST file to write all signals to, from the reset on.
     stalls

@@ -39,10 +39,10 @@ def refusals(sizes: Sizes, formats: Formats) -> Iterator[str]:
     if (size := formats.transform.size(sizes.group_dim)) > GROUP:
         yield (
             f"the model's Hadamard transform has order {size} (a whole norm group), but that of "
-            f"the gates at most {GROUP}; quantize with hadamard {GROUP}"
+            f"the hardware at most {GROUP}; quantize with hadamard {GROUP}"
         )
     if sizes.d_conv > TAPS:
-        yield f"the model has d_conv {sizes.d_conv}, but the gates at most {TAPS} taps"
+        yield f"the model has d_conv {sizes.d_conv}, but the hardware at most {TAPS} taps"
     most = {(unit, f.name): f.max for unit, fields in COMMANDS.items() for f in fields}
     for name, value, top in (
         ("headdim", sizes.headdim, most["ssm", "headdim"]),
@@ -53,7 +53,7 @@ def refusals(sizes: Sizes, formats: Formats) -> Iterator[str]:
         ("d_inner", sizes.d_inner, most["gate", "count"]),
     ):
         if value > top:
-            yield f"the model has {name} {value}, but the gates take at most {top}"
+            yield f"the model has {name} {value}, but the hardware takes at most {top}"
 
 
 def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:

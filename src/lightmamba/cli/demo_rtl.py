@@ -4,21 +4,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["run_gates"]
+__all__ = ["run_rtl"]
 
 TARGET = "tiny"
 PROMPT = "It is a truth"
 
 
-def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
+def run_rtl(tokens: int, *, quiet: bool) -> dict[str, Any]:
     """Compile the bundled W4A4 model for ``tiny`` and simulate a prompt and ``tokens`` more.
 
     Returns
     -------
     dict
         ``tokens_match``: every observable of every token equals the engine's; None, with the reason
-        in ``gates_not_run``, where Verilator or a compiler is missing. ``cycles_per_token`` of
-        tokens with logits, ``cycles`` of those by what the lanes did, ``gates_text``.
+        in ``rtl_not_run``, where Verilator or a compiler is missing. ``cycles_per_token`` of
+        tokens with logits, ``cycles`` of those by what the lanes did, ``rtl_text``.
     """
     from lightmamba.arch.target import Target
     from lightmamba.cli.show import note, progress, table, working
@@ -39,7 +39,7 @@ def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
                 opened = open_twin(Path(folder) / "build")
         except InputError as error:
             note(f"The accelerator was not simulated: {error}")
-            return {"tokens_match": None, "gates_not_run": str(error)}
+            return {"tokens_match": None, "rtl_not_run": str(error)}
         ids = [int(i) for i in tokenizer.encode(PROMPT)]
         total, steps = len(ids) - 1 + tokens, []
         with progress("simulating the accelerator") as bar:
@@ -64,5 +64,5 @@ def run_gates(tokens: int, *, quiet: bool) -> dict[str, Any]:
         "tokens_match": failed is None,
         "cycles_per_token": total / len(counted),
         "cycles": cycles,
-        "gates_text": text,
+        "rtl_text": text,
     }

@@ -91,6 +91,55 @@ def test_penalty_worked_values():
     np.testing.assert_array_equal(raising.penalize(scores(10, -10), seen[:2]), [20, -5])
 
 
+def test_penalties_of_drawn_ids_worked_values():
+    """Logits in quarters: 0.5 for each time is 2 units, 0.25 for the first one more."""
+    sampler = make_sampler(-2, 4, frequency_penalty=0.5, presence_penalty=0.25)
+    drawn = np.array([0, 1, 3, 0], dtype=np.int32)
+    np.testing.assert_array_equal(
+        sampler.lower(scores(10, 10, 10, -10), drawn), [10, 10 - 3, 10 - 7, -10]
+    )
+    raising = make_sampler(-2, 4, frequency_penalty=-0.5)
+    np.testing.assert_array_equal(raising.lower(scores(0, 0, 0, 0), drawn), [0, 2, 6, 0])
+    # 0.1 is 0.1 units of 2**0: a penalty is rounded once, after it is counted.
+    fine = make_sampler(0, 4, frequency_penalty=0.1)
+    np.testing.assert_array_equal(
+        fine.lower(scores(10, 10, 10, 10), np.array([1, 4, 5, 16], dtype=np.int32)), [10, 10, 9, 8]
+    )
+
+
+@pytest.mark.parametrize("exponent", [-40, -24, -23, -1, 0])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_penalties_of_drawn_ids_do_not_wrap(exponent, sign):
+    sampler = make_sampler(exponent, 2, frequency_penalty=2 * sign, presence_penalty=2 * sign)
+    each, once, bits = sampler.lowering
+    assert abs(each) * sampling.COUNT_END + abs(once) + (1 << bits) < 1 << 62
+    for count in (1, sampling.COUNT_END, (1 << 31) - 1):
+        drawn = np.array([count, 0], dtype=np.int32)
+        lowered = sampler.lower(scores(-(1 << 31), (1 << 31) - 1), drawn)
+        times = min(count, sampling.COUNT_END)
+        exact = -(1 << 31) - sign * (2 * times + 2) * (1 << -exponent)
+        assert lowered[0] == min(max(exact, -sampling.SCORE_END), sampling.SCORE_END)
+        assert lowered[1] == (1 << 31) - 1
+    multiplier, shift = sampler.scale
+    assert 2 * sampling.SCORE_END * multiplier + (1 << shift) < 1 << 63
+
+
+def test_the_prompt_counts_for_repetition_only():
+    """Frequency and presence are those of the generated text, as at OpenAI."""
+    logits = np.array([[10, 9, 8]], dtype=np.int32)
+    sampler = make_sampler(0, 3, temperature=0, presence_penalty=1.5)
+    state = sampler.observe(sampler.empty_state(1), np.array([[0, 0]]))
+    ids, state = sampler(logits, state)
+    assert ids[0] == 0  # although the prompt has it
+    drawn = [int(ids[0])]
+    for _ in range(3):
+        ids, state = sampler(logits, state)
+        drawn.append(int(ids[0]))
+    assert drawn == [0, 1, 0, 0]  # 8 against 9, then 8 against 7 and 8
+    counting = make_sampler(0, 3, temperature=0, frequency_penalty=1)
+    assert draw_many(counting, logits, 6)[0].tolist() == [0, 0, 1, 0, 1, 2]
+
+
 # Powers of two: with temperature log2(e) one step of the logit is a factor of two.
 HALVES = {"temperature": 1.4426950408889634, "exponent": 0}
 
@@ -272,13 +321,15 @@ def test_rows_do_not_disturb_each_other():
 
 
 def test_saved_state_continues_the_stream():
-    sampler = make_sampler(-2, seed=9, repetition_penalty=1.5)
+    sampler = make_sampler(-2, seed=9, repetition_penalty=1.5, frequency_penalty=0.3)
     logits = np.array([[4, 5, 3, 2]], dtype=np.int32)
     whole = draw_many(sampler, logits, 10)[0]
     state = sampler.empty_state(1)
     for _ in range(4):
         _, state = sampler(logits, state)
-    again = dataclasses.replace(state, draws=state.draws.copy(), seen=state.seen.copy())
+    again = dataclasses.replace(
+        state, draws=state.draws.copy(), seen=state.seen.copy(), drawn=state.drawn.copy()
+    )
     for expected in whole[4:]:
         ids, again = sampler(logits, again)
         assert ids[0] == expected
@@ -335,6 +386,9 @@ def test_everything_is_an_integer():
         ({"min_p": 1.1}, "min_p must be from 0 to 1"),
         ({"repetition_penalty": 0}, "repetition_penalty must be from 0.01"),
         ({"repetition_penalty": float("inf")}, "repetition_penalty must be finite"),
+        ({"frequency_penalty": 2.1}, "frequency_penalty must be from -2 to 2"),
+        ({"presence_penalty": -2.1}, "presence_penalty must be from -2 to 2"),
+        ({"presence_penalty": float("nan")}, "presence_penalty must be finite"),
         ({"top_k": -1}, "top_k must be a whole number"),
         ({"top_k": 2.5}, "top_k must be a whole number"),
         ({"seed": -1}, "seed must be a whole number"),

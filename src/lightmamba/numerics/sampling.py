@@ -2,15 +2,16 @@
 
 The options are decimals that people write. Each becomes an exact fraction of that decimal and then,
 once, an integer; from there on there is no floating point. The order is that of transformers:
-repetition penalty, temperature, top-k, top-p, min-p, softmax, draw.
+repetition penalty, frequency and presence penalties, temperature, top-k, top-p, min-p, softmax,
+draw.
 
 Logits are int32 with a static exponent (value = q * 2**exponent). Candidates are ordered by
 penalized logit, largest first, equal ones by id, lowest first; each filter keeps a prefix of that
-order. All weights and sums are int64; the worst cases stand at the operations.
+order. All weights and sums are int64; the worst cases are noted at the operations.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, partial
@@ -36,7 +37,9 @@ __all__ = [
 ]
 
 LOGIT_EXPONENT = (-40, 0)  # range of the exponent of the logits
-PENALTY_BITS = 24  # fractional bits of the repetition penalty's multipliers
+PENALTY_BITS = 24  # fractional bits of the penalties' multipliers
+SCORE_END = 100 << 31  # penalized logits are within this range, on both sides
+COUNT_END = 1 << 20  # a token that was drawn more often counts as drawn this often
 _PLACE_BITS = 23
 _FIRST = (5 << X_BITS, 11 << X_BITS)  # how far below the best the order is looked at first
 
@@ -57,6 +60,10 @@ class SamplingOptions:
         Keep the ids with at least ``min_p`` times the largest probability, in [0, 1].
     repetition_penalty : float
         Divides the positive and multiplies the negative logits of ids already seen; 0.01 to 100.
+    frequency_penalty : float
+        Subtracted from an id's logit for each time that it was drawn; -2 to 2.
+    presence_penalty : float
+        Subtracted from an id's logit if it was drawn at all; -2 to 2.
     seed : int
         Names the random stream, 0 to 2**64 - 1.
 
@@ -71,6 +78,8 @@ class SamplingOptions:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -90,6 +99,10 @@ class SamplingOptions:
                 f"repetition_penalty must be from 0.01 to 100, not {self.repetition_penalty}; "
                 "try 1.1"
             )
+        for name in ("frequency_penalty", "presence_penalty"):
+            value = getattr(self, name)
+            if not -2 <= _exact(name, value, "0.5") <= 2:
+                raise InputError(f"{name} must be from -2 to 2, not {value}; try 0.5")
         if not _is_whole(self.top_k) or self.top_k < 0:
             raise InputError(
                 f"top_k must be a whole number, 0 for all ids, not {self.top_k!r}; try 40"
@@ -107,7 +120,7 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class SamplerState:
-    """What a sampler remembers of each row; two arrays, so that it can be saved.
+    """State of a sampler by row, in arrays, so that it can be saved.
 
     Parameters
     ----------
@@ -115,10 +128,13 @@ class SamplerState:
         Random draws made so far.
     seen : NDArray[np.bool_], shape (batch, valid_vocab)
         Ids that the repetition penalty applies to.
+    drawn : NDArray[np.int32], shape (batch, valid_vocab or 0)
+        How often each id was drawn; empty where no penalty counts it.
     """
 
     draws: Ints
     seen: NDArray[np.bool_]
+    drawn: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -160,13 +176,15 @@ class Sampler:
     def empty_state(self, batch: int) -> SamplerState:
         """Make the state before anything was seen or drawn."""
         seen = np.zeros((batch, self.valid_vocab), dtype=np.bool_)
-        return SamplerState(np.zeros(batch, dtype=np.int64), seen)
+        counted = self.valid_vocab if any(self.lowering) else 0
+        drawn = np.zeros((batch, counted), dtype=np.int32)
+        return SamplerState(np.zeros(batch, dtype=np.int64), seen, drawn)
 
     def observe(self, state: SamplerState, ids: Ints) -> SamplerState:
         """Mark ``ids``, shape (batch, seqlen), as seen: the prompt, for instance."""
         seen = state.seen.copy()
         seen[np.arange(len(seen))[:, None], ids] = True
-        return SamplerState(state.draws, seen)
+        return replace(state, seen=seen)
 
     def __call__(
         self, logits: NDArray[np.integer], state: SamplerState
@@ -184,7 +202,7 @@ class Sampler:
         -------
         ids : NDArray[np.int64], shape (batch,)
         state : SamplerState
-            With the ids seen and, unless greedy, one more draw per row.
+            With the ids seen and counted and, unless greedy, one more draw per row.
 
         Raises
         ------
@@ -192,18 +210,26 @@ class Sampler:
             If the logits have another shape, type or range.
         """
         valid = self._checked(logits, len(state.draws))
+        penalized = self.lower(self.penalize(valid, state.seen), state.drawn)
         if self.options.greedy:
-            ids = self.penalize(valid, state.seen).argmax(axis=1)
-            return ids, self.observe(state, ids[:, None])
-        scores = self.penalize(valid, state.seen).astype(np.int64, copy=False)
+            ids = penalized.argmax(axis=1)
+            return ids, self._took(state, ids)
+        scores = penalized.astype(np.int64, copy=False)
         ids = np.empty(len(scores), dtype=np.int64)
         for row, draw in enumerate(state.draws.tolist()):
             uniform = partial(
                 uniform_below, seed=int(self.options.seed), row=self.stream + row, draw=draw
             )
             ids[row] = self.choose(scores[row], uniform)
-        seen = self.observe(state, ids[:, None]).seen
-        return ids, SamplerState(state.draws + 1, seen)
+        return ids, replace(self._took(state, ids), draws=state.draws + 1)
+
+    def _took(self, state: SamplerState, ids: Ints) -> SamplerState:
+        """Mark one id per row as seen, and count it."""
+        drawn = state.drawn
+        if drawn.size:
+            drawn = drawn.copy()
+            drawn[np.arange(len(drawn)), ids] += 1
+        return replace(self.observe(state, ids[:, None]), drawn=drawn)
 
     def penalize(self, scores: NDArray[np.integer], seen: NDArray[np.bool_]) -> NDArray[np.integer]:
         """Divide the positive, multiply the negative logits of seen ids, rounded half up.
@@ -218,6 +244,19 @@ class Sampler:
         factor = np.where(some > 0, divide, multiply)
         out[where] = round_shift(some * factor, PENALTY_BITS)
         return out
+
+    def lower(self, scores: NDArray[np.integer], drawn: NDArray[np.int32]) -> NDArray[np.integer]:
+        """Subtract the frequency and presence penalties of ids drawn so far, rounded half up.
+
+        A penalty is at most 2**41 units of 2**-bits, so 2**20 of them stay below 2**62.
+        """
+        each, once, bits = self.lowering
+        if not (each or once):
+            return scores
+        out, where = scores.astype(np.int64), np.nonzero(drawn)
+        counts = np.minimum(drawn[where].astype(np.int64), COUNT_END)
+        out[where] -= round_shift(counts * each + once, bits)
+        return np.clip(out, -SCORE_END, SCORE_END)
 
     def candidates(self, scores: Ints) -> tuple[Ints, Ints]:
         """Find the ids of one row that may be drawn, and their weights.
@@ -267,7 +306,7 @@ class Sampler:
         return x, exp2_weight(x)
 
     def _kept(self, ids: Ints, weights: Ints, mass: int | None) -> tuple[Ints, Ints, int] | None:
-        """What the filters keep of ordered candidates: ids, sums of weights up to each, and of all.
+        """Candidates that pass the filters: ids, cumulative weights, and their total.
 
         ``mass`` is the sum of the weights of all ids if there may be more of them; then the result
         is None where it would depend on those.
@@ -306,6 +345,17 @@ class Sampler:
         """Multipliers of a seen id's positive and negative logit, with 24 fractional bits."""
         penalty, one = _fraction(self.options.repetition_penalty), 1 << PENALTY_BITS
         return round_half_up(one / penalty), round_half_up(one * penalty)
+
+    @cached_property
+    def lowering(self) -> tuple[int, int, int]:
+        """Frequency and presence penalty in units of 2**-bits of a logit, and bits.
+
+        The bits are fewer where a logit's unit is small already.
+        """
+        bits = max(0, PENALTY_BITS + self.logit_exponent)
+        unit = 1 << bits - self.logit_exponent
+        each, once = self.options.frequency_penalty, self.options.presence_penalty
+        return round_half_up(_fraction(each) * unit), round_half_up(_fraction(once) * unit), bits
 
     @cached_property
     def scale(self) -> tuple[int, int]:

@@ -114,7 +114,7 @@ def running(given: Served, **settings: Any) -> Iterator[Running]:
 
 
 def expected(model: QuantizedModel, prompt: Any, tokens: int, **options: Any) -> Generation:
-    """What `lightmamba generate` writes: an engine of its own, one sequence.
+    """The text of `lightmamba generate`: an engine of its own, one sequence.
 
     ``prompt`` is a text or ids, ``options`` are those of the sampling, ``stop``, and ``stream``:
     the random stream of a further choice.

@@ -1,4 +1,4 @@
-"""What fails for one sequence ends that one; what is slow for one does not hold the lock."""
+"""Failures of one sequence end that one; slow work for one does not hold the lock."""
 
 import threading
 from typing import Any
@@ -18,7 +18,7 @@ def broken(*_: object, **__: object) -> None:
 
 
 def errors(bench: Bench, job: Job) -> list[ApiError]:
-    """What a job was sent in place of an answer."""
+    """Errors that a job was sent in place of an answer."""
     return [item for item in bench.sent.get(job, []) if isinstance(item, ApiError)]
 
 

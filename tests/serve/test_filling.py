@@ -15,7 +15,7 @@ rooms = st.one_of(st.integers(1, 8), st.sampled_from([128, 129, 255, 256]))
 
 
 def turns(rests: list[int], room: list[int], first: int = 0) -> list[list[int]]:
-    """What each prompt gets in each turn, until all are read or the rooms are used up."""
+    """Tokens of each prompt in each turn, until all are read or the rooms are used up."""
     left, since, found = list(rests), [first] * len(rests), []
     for turn, tokens in enumerate(room, first):
         open_ = [n for n, rest in enumerate(left) if rest]

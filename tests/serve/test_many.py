@@ -23,7 +23,7 @@ def request(n: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def wanted(model):
-    """What `generate` writes to each."""
+    """Texts that `generate` writes to each."""
     found = []
     for n in range(CLIENTS):
         asked = request(n)

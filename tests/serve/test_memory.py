@@ -31,7 +31,7 @@ def hybrid() -> QuantizedModel:
 
 
 def taken(bench: Bench) -> int:
-    """What the slots and the copies of the bench really hold."""
+    """Bytes that the slots and the copies of the bench really hold."""
     rooms = sum(bench.backend.rooms.values()) * bench.backend.token_bytes
     sessions = [s for job in bench.jobs for s in job.sessions]
     return rooms + sum(

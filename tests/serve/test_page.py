@@ -37,7 +37,7 @@ def page(browser):
 
 
 def expect(page, place: str):
-    """What the browser's tool waits for; it runs no code in the page, whose policy forbids that."""
+    """Waits by the browser's tool, which runs no code in the page: its policy forbids that."""
     from playwright.sync_api import expect as waiting
 
     return waiting(page.locator(place))

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.cli.devices import add_device
-from lightmamba.cli.models import bundled_file
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE or BUILD",
-                        help="quantized model, bundled, or a build")  # fmt: skip
+                        help="quantized model, bundled, hub id, or a build")  # fmt: skip
     add_device(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
@@ -55,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import note, working
+    from lightmamba.cli.hub import quantized_file
+    from lightmamba.cli.models import bundled_file
+    from lightmamba.cli.show import access_log, note, working
     from lightmamba.errors import InputError
     from lightmamba.runtime.devices import parse_options
     from lightmamba.serve.settings import Settings, read_key
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             print(url, flush=True)
 
     with bound(settings) as sock:
-        path = Path(bundled_file(args.file))
+        path = Path(quantized_file(args.file, args.threads))
         name = args.name or (args.file if str(path) != args.file else None)
         with working(f"opening {args.file}"):
             served = open_served(
@@ -95,5 +96,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 speculate=None if args.speculate is None else bundled_file(args.speculate),
             )  # fmt: skip
         start = time.monotonic()
-        counts = serve(served, settings, sock, ready)
+        with access_log():
+            counts = serve(served, settings, sock, ready)
     return {**found, **counts, "seconds": time.monotonic() - start}

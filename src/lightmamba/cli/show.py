@@ -1,4 +1,4 @@
-"""What people see: results on stdout; notes, progress and the log on stderr.
+"""Output for people: results on stdout; notes, progress and the log on stderr.
 
 Tables fit into 80 columns, also where the terminal is wider or stdout is no terminal. Neither
 colours nor control characters go into a pipe or a file.
@@ -23,10 +23,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["fields", "figure", "note", "progress", "table", "told", "working"]
+__all__ = ["access_log", "fields", "figure", "note", "progress", "table", "told", "working"]
 
 WIDTH = 80  # columns of the widest table
-EDGES = 3  # columns that a table's column needs beside its content: a rule and two spaces
+EDGES = 3  # columns that a table's column needs besides its content: a rule and two spaces
 PATIENCE, EVERY = 10.0, 30.0  # seconds before a log gets a line, and from one to the next
 NAMES = 12  # columns that a long word gets at least
 FIGURE = re.compile(r"[-+]?[\d.,]{1,24}(e[-+]?\d+)?( ± [\d.e-]+)?( ?%)?")
@@ -86,8 +86,29 @@ def told(*, quiet: bool, verbose: bool) -> Iterator[None]:
         ours.setLevel(level)
 
 
+class _Access(logging.Handler):
+    """Prints each request with the time of day."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{time.strftime('%H:%M:%S')} {record.getMessage()}")
+
+
+@contextmanager
+def access_log() -> Iterator[None]:
+    """Print the requests of a server while the block runs."""
+    ours, handler = logging.getLogger("lightmamba.access"), _Access()
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.propagate = True
+
+
 def note(text: str) -> None:
-    """Print a sentence beside the result, on stderr; only a terminal breaks its lines."""
+    """Print a sentence on stderr, next to the result; only a terminal breaks its lines."""
     _notes.print(text, markup=False, soft_wrap=True)
 
 

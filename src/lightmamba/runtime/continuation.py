@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
 from lightmamba.numerics.sampling import Sampler, SamplingOptions
+from lightmamba.runtime.scores import Score, score
 from lightmamba.runtime.stopping import StopMatcher
 from lightmamba.tokenizer import StreamDecoder, Tokenizer, check_vocab
 
@@ -22,7 +23,7 @@ FinishReason = Literal["length", "stop", "eos"]
 
 
 class Vocabulary(Protocol):
-    """What must be known of a model to draw from its logits."""
+    """Properties of a model that sampling from its logits needs."""
 
     @property
     def valid_vocab(self) -> int:
@@ -36,7 +37,7 @@ class Vocabulary(Protocol):
 
 
 class Decoder(Vocabulary, Protocol):
-    """What turns ids into logits and carries the state of the sequences."""
+    """Decoder: computes logits from ids and holds the states of the sequences."""
 
     @property
     def vocab_size(self) -> int:
@@ -65,11 +66,14 @@ class Step:
         What became certain with this token; the pieces of all steps are the whole text.
     finish_reason : "length", "stop", "eos" or None
         On the last step, why it is the last: ``max_tokens``, a stop string or a stop id.
+    score : Score, optional
+        Its log-probability, where it was asked for.
     """
 
     token_id: int
     text: str
     finish_reason: FinishReason | None = None
+    score: Score | None = None
 
 
 class Continuation:
@@ -87,6 +91,8 @@ class Continuation:
     stream : int
         Which of the seed's random streams to draw from; texts that continue one prompt with one
         seed differ by it. :func:`generate` takes stream 0.
+    top : int, optional
+        Score every token, with this many of the likeliest ones next to it.
 
     Raises
     ------
@@ -110,6 +116,7 @@ class Continuation:
         stop_strings: Sequence[str] = (),
         tokenizer: Tokenizer | None = None,
         stream: int = 0,
+        top: int | None = None,
     ) -> None:
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
             raise InputError(
@@ -128,7 +135,7 @@ class Continuation:
         self._sampler = Sampler(sampling, vocabulary.logit_exponent, valid, stream=stream)
         self._seen = self._sampler.observe(self._sampler.empty_state(1), self.prompt[None])
         self._text = None if tokenizer is None else StreamDecoder(tokenizer)
-        self.left = max_tokens  # tokens that may still be drawn
+        self.left, self.top = max_tokens, top  # tokens that may still be drawn
 
     def take(self, logits: NDArray[np.int32]) -> Step:
         """Draw the next token from the logits (1, vocab) of the last one.
@@ -148,10 +155,17 @@ class Continuation:
             reason = "length"
         if self._text is not None and reason in ("eos", "length"):
             piece += self._matcher.push(self._text.finish()) + self._matcher.finish()
-        return Step(token_id, piece, reason)
+        return Step(token_id, piece, reason, self.score(logits[0], token_id))
+
+    def score(self, logits: NDArray[np.int32], token_id: int) -> Score | None:
+        """Score a token by the logits (vocab,) of its place, where that was asked for."""
+        if self.top is None:
+            return None
+        valid = logits[: self._sampler.valid_vocab]
+        return score(valid, self._sampler.logit_exponent, token_id, self.top)
 
     def trial(self) -> Callable[[NDArray[np.int32], int], int]:
-        """What draws, from any logits (1, vocab) of some exponent, as this text's own draws will.
+        """Draw function of logits (1, vocab) and exponent, which draws as this text will next.
 
         Nothing of the text changes.
         """

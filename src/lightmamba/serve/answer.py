@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -14,8 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from lightmamba.serve.errors import ApiError, JsonResponse
 from lightmamba.serve.jobs import Event, Job
+from lightmamba.serve.logprobs import ChatScores, CompletionScores
 from lightmamba.serve.prepare import Asked
 from lightmamba.serve.scheduler import Scheduler
+from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["Form", "answer", "stream"]
 
@@ -35,10 +37,17 @@ class Form:
         Of the model.
     asked
         What is answered.
+    tokenizer
+        Of the model.
     """
 
-    def __init__(self, model: str, fingerprint: str, asked: Asked, *, chat: bool) -> None:
+    def __init__(
+        self, model: str, fingerprint: str, asked: Asked, tokenizer: Tokenizer, *, chat: bool
+    ) -> None:
         self.chat, self.asked = chat, asked
+        kinds = ChatScores if chat else CompletionScores
+        self._scores = [kinds(tokenizer) for _ in asked.prefixes]
+        self._begun: set[int] = set()  # choices whose prompt's scores were given
         self._head = {
             "id": ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex,
             "object": "", "created": int(time.time()), "model": model,
@@ -47,14 +56,27 @@ class Form:
         kind = "chat.completion.chunk" if chat else "text_completion"
         self._chunk = json.dumps(self._head | {"object": kind}, separators=(",", ":"))[:-1]
 
-    def whole(self, texts: list[str], reasons: list[str | None]) -> dict[str, Any]:
-        """The one object of an answer that is not streamed."""
+    def scores(self, index: int, events: Sequence[Event]) -> dict[str, Any] | None:
+        """Log-probabilities of further tokens of a choice, and before the first of its prompt's."""
+        if not self.asked.scored:
+            return None
+        found = [event.step.score for event in events if event.step.score is not None]
+        if index not in self._begun:
+            self._begun.add(index)
+            found = [*(self.asked.job.sessions[index].prompt_scores or ()), *found]
+        return self._scores[index].written(found)
+
+    def whole(self, events: list[list[Event]]) -> dict[str, Any]:
+        """The one object of an answer that is not streamed, from the events of each choice."""
         choices: list[dict[str, Any]] = []
-        for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
+        for index, mine in enumerate(events):
+            text = self.asked.prefixes[index] + "".join(event.step.text for event in mine)
             content: dict[str, Any] = {"text": text}
             if self.chat:
                 content = {"message": {"role": "assistant", "content": text}}
-            choices.append({"index": index, **content, "logprobs": None, "finish_reason": reason})
+            reason = REASONS[mine[-1].step.finish_reason]
+            choices.append({"index": index, **content, "logprobs": self.scores(index, mine),
+                            "finish_reason": reason})  # fmt: skip
         kind = "chat.completion" if self.chat else "text_completion"
         return self._head | {"object": kind, "choices": choices, "usage": self.usage()}
 
@@ -73,28 +95,35 @@ class Form:
         end = "" if usage is None else f',"usage":{usage}'
         return f'data: {self._chunk},"choices":[{choices}]{end}}}\n\n'
 
-    def piece(self, index: int, text: str, reason: str | None, *, first: bool = False) -> str:
+    def piece(
+        self, index: int, text: str, reason: str | None = None, scores: Any = None, *,
+        first: bool = False,
+    ) -> str:  # fmt: skip
         """A choice within a chunk, as JSON."""
-        said, why = json.dumps(text), json.dumps(reason)
+        said, why, scored = json.dumps(text), json.dumps(reason), json.dumps(scores)
         if self.chat:
             role = '"role":"assistant",' if first else ""
             body = f'"delta":{{{role}"content":{said}}}' if text or first else '"delta":{}'
         else:
             body = f'"text":{said}'
-        return f'{{"index":{index},{body},"logprobs":null,"finish_reason":{why}}}'
+        return f'{{"index":{index},{body},"logprobs":{scored},"finish_reason":{why}}}'
+
+    def joined(self, index: int, events: Sequence[Event]) -> str:
+        """Further steps of a choice within a chunk, as JSON."""
+        text = "".join(event.step.text for event in events)
+        reason = REASONS[events[-1].step.finish_reason]
+        return self.piece(index, text, reason, self.scores(index, events))
 
 
 async def answer(request: Request, scheduler: Scheduler, form: Form) -> Response:
     """Wait for all of an answer; a client that goes away ends the work."""
     job = form.asked.job
-    texts = list(form.asked.prefixes)
-    reasons: list[str | None] = [None] * len(texts)
+    found: list[list[Event]] = [[] for _ in form.asked.prefixes]
 
     async def collect() -> None:
         async for events in job.batches():
             for event in events:
-                texts[event.choice] += event.step.text
-                reasons[event.choice] = REASONS[event.step.finish_reason]
+                found[event.choice].append(event)
 
     scheduler.submit(job)
     collected, gone = asyncio.create_task(collect()), asyncio.create_task(_gone(request))
@@ -108,7 +137,7 @@ async def answer(request: Request, scheduler: Scheduler, form: Form) -> Response
         for task in (collected, gone):
             task.cancel()
         await asyncio.gather(collected, gone, return_exceptions=True)
-    return JsonResponse(form.whole(texts, reasons))
+    return JsonResponse(form.whole(found))
 
 
 async def _gone(request: Request) -> None:
@@ -147,7 +176,7 @@ async def _events(form: Form, *, usage: bool) -> AsyncIterator[str]:
     null = "null" if usage else None
     try:
         first = [
-            form.chunk(form.piece(index, text, None, first=True), usage=null)
+            form.chunk(form.piece(index, text, first=True), usage=null)
             for index, text in enumerate(form.asked.prefixes) if form.chat or text
         ]  # fmt: skip
         if first:
@@ -155,8 +184,8 @@ async def _events(form: Form, *, usage: bool) -> AsyncIterator[str]:
         async with aclosing(job.batches()) as batches:
             async for events in batches:
                 yield "".join(
-                    form.chunk(form.piece(index, text, reason), usage=null)
-                    for index, text, reason in _joined(events)
+                    form.chunk(form.joined(index, mine), usage=null)
+                    for index, mine in _by_choice(events).items()
                 )
         if usage:
             yield form.chunk("", usage=json.dumps(form.usage(), separators=(",", ":")))
@@ -165,11 +194,9 @@ async def _events(form: Form, *, usage: bool) -> AsyncIterator[str]:
         yield f"data: {json.dumps(error.body())}\n\n"
 
 
-def _joined(events: list[Event]) -> list[tuple[int, str, str | None]]:
-    """Text and finish reason of each choice: steps that came together are sent together."""
-    texts: dict[int, str] = {}
-    reasons: dict[int, str | None] = {}
+def _by_choice(events: list[Event]) -> dict[int, list[Event]]:
+    """Events of each choice: steps that came together are sent together."""
+    found: dict[int, list[Event]] = {}
     for event in events:
-        texts[event.choice] = texts.get(event.choice, "") + event.step.text
-        reasons[event.choice] = REASONS[event.step.finish_reason]
-    return [(index, text, reasons[index]) for index, text in texts.items()]
+        found.setdefault(event.choice, []).append(event)
+    return found

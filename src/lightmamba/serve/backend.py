@@ -1,4 +1,4 @@
-"""What runs the tokens: the integer engine, or a device.
+"""Back ends of the server: the integer engine, or a device.
 
 The scheduler knows nothing else of engine and devices. Another device needs no more than a
 :class:`~lightmamba.runtime.device.Device` with its build loaded.
@@ -125,7 +125,7 @@ class EngineBackend:
     Raises
     ------
     InputError
-        If there is no memory for so many slots and one sequence.
+        If there is no memory for the slots and one sequence.
     """
 
     device = "engine"
@@ -259,7 +259,7 @@ class DeviceBackend:
         return self._device.wanted_logits()
 
     def seconds(self) -> float:
-        """What all passes took by the clock of the hardware, not what a simulation takes."""
+        """Seconds of all passes by the clock of the hardware, not by that of a simulation."""
         return seconds_of(self._cycles, self._artifact)
 
     def save(self, slot: int, accepted: Sequence[int] = ()) -> Any:

@@ -132,7 +132,9 @@ class Batch:
         """Note that a pass took tokens of a sequence, and draw; returns how many were drawn."""
         if session.slot is None:
             return 0  # another choice of its request has failed
-        session.done += tokens
+        before, session.done = session.done, session.done + tokens
+        if session.scores is not None and before < len(session.prompt):
+            logits = _scored(session, before, logits)
         if session.reading:
             self._keep(session)
         return self._check(session, logits) if len(logits) else 0
@@ -146,7 +148,7 @@ class Batch:
             session.done = len(prompt) - 1
             return
         self.metrics.prompt_tokens.inc(len(prompt))
-        if self.cache.on and len(prompt) > WORTH:
+        if self.cache.on and len(prompt) > WORTH and session.scores is None:
             if (found := self.cache.longest(prompt[:-1])) is not None:
                 session.done, saved = found
                 session.cached = session.done
@@ -180,7 +182,7 @@ class Batch:
         for (session, slot), count in zip(reading, self._shares(reading, room), strict=True):
             if count:
                 end = session.done + count
-                wanted = int(end == len(session.prompt))
+                wanted = int(end == len(session.prompt)) if session.scores is None else count
                 slots.append(Slot(slot, session.prompt[session.done : end], wanted))
                 owners.append(session)
         return slots, owners
@@ -254,7 +256,7 @@ class Batch:
         if job.first is None:
             job.first = time.monotonic()
             self.metrics.first_token.observe(job.first - job.arrived)
-        if step.text or step.finish_reason is not None:
+        if step.text or step.finish_reason is not None or step.score is not None:
             self._out.put(job, Event(session.choice, step))
         if step.finish_reason is None:
             return False
@@ -274,3 +276,23 @@ class Batch:
         if not self.sessions or now > self._totals_at:
             self._totals_at = now + TOTALS_SECONDS
             self.metrics.totals(self.backend.saturations(), self.backend.cycles())
+
+
+def _scored(session: Session, before: int, logits: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Score the prompt's tokens behind those that a pass took; what is left to draw from.
+
+    Parameters
+    ----------
+    session
+        Whose prompt it is.
+    before
+        Tokens of it that were taken before.
+    logits : (n, vocab)
+        Of the tokens that this pass took.
+    """
+    known, scores = session.prompt.tolist(), session.scores
+    for row, token_id in zip(logits, known[before + 1 :], strict=False):
+        score = session.text.score(row, token_id)
+        if scores is not None and score is not None:
+            scores.append(score)
+    return logits[:0] if session.reading else logits[-1:]

@@ -1,4 +1,4 @@
-"""What the server answers, as pydantic models: they describe it in /openapi.json, nothing more."""
+"""Responses as pydantic models, only to describe them in /openapi.json."""
 
 from typing import Any, Literal
 
@@ -29,10 +29,32 @@ class _Usage(BaseModel):
     prompt_tokens_details: _Details
 
 
+class _Scores(BaseModel):
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class _Alternative(BaseModel):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class _Token(_Alternative):
+    top_logprobs: list[_Alternative]
+
+
+class _ChatScores(BaseModel):
+    content: list[_Token]
+    refusal: None
+
+
 class _Choice(BaseModel):
     index: int
     text: str
-    logprobs: None
+    logprobs: _Scores | None
     finish_reason: Literal["stop", "length"]
 
 
@@ -44,7 +66,7 @@ class _Message(BaseModel):
 class _ChatChoice(BaseModel):
     index: int
     message: _Message
-    logprobs: None
+    logprobs: _ChatScores | None
     finish_reason: Literal["stop", "length"]
 
 

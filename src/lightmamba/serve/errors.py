@@ -50,7 +50,7 @@ class ApiError(Exception):
         return {"error": error}
 
     def response(self) -> "JsonResponse":
-        """What is sent."""
+        """Response with this error."""
         return JsonResponse(self.body(), self.status, self.headers)
 
 
@@ -87,7 +87,7 @@ def _mib(size: int) -> str:
 
 
 def stopping() -> ApiError:
-    """The server was told to stop."""
+    """The server is stopping."""
     return ApiError(
         503, "the server is stopping and takes no new requests; try again when it is back",
         kind="server_error", code="stopping", headers={"Retry-After": "10"},

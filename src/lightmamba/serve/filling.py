@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 __all__ = ["TURNS", "Unread", "shared"]
 
-TURNS = 4  # one token of so many goes to the prompt that has waited longest
+TURNS = 4  # one token in TURNS goes to the prompt that has waited longest
 
 
 class Unread(NamedTuple):

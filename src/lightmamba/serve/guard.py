@@ -1,12 +1,15 @@
-"""What every request passes first: host name, key, size and time of its body.
+"""Checks of every request: host name, key, size and time of its body.
 
 Plain ASGI: it wraps the application, and a stream passes through untouched.
 """
 
 import asyncio
 import hmac
+import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 
@@ -16,6 +19,8 @@ from lightmamba.serve.settings import Settings, is_loopback
 __all__ = ["Guard"]
 
 OPEN = ("/", "/health", "/openapi.json")  # what needs no key
+PROBES = ("/health", "/metrics")  # what monitors ask every few seconds
+access = logging.getLogger("lightmamba.access")
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -23,7 +28,7 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
 class Guard:
-    """Refuse what must not reach the application, and count every answer.
+    """Refuse what must not reach the application; count every answer, and log it.
 
     Parameters
     ----------
@@ -45,9 +50,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        begin, status = time.monotonic(), 0
+
         async def counted(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                self._count(scope["path"], message["status"])
+                status = message["status"]
+                self._count(scope["path"], status)
             await send(message)
 
         self._open += 1
@@ -63,6 +72,10 @@ class Guard:
             await error.response()(scope, receive, counted)
         finally:
             self._open -= 1
+            level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
+            seconds = time.monotonic() - begin
+            access.log(level, "%s %s %s, %.3f s", scope["method"], quote(scope["path"]),
+                       status or "without an answer", seconds)  # fmt: skip
 
     def _check_number(self) -> None:
         if self._open > self._settings.max_requests:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lightmamba.runtime.continuation import Continuation, Step
 from lightmamba.runtime.drafting import PiecewiseDrafter
+from lightmamba.runtime.scores import Score
 from lightmamba.serve.errors import ApiError
 
 __all__ = ["Event", "Job", "Outbox", "Session"]
@@ -50,6 +51,8 @@ class Session:
         A session of the same prompt, whose state after the prompt this one takes over.
     keep
         Keep the state after the answer too: a chat goes on from there.
+    scored
+        Score the prompt's tokens too, which has to be read whole then.
 
     Attributes
     ----------
@@ -77,6 +80,8 @@ class Session:
         Share of guesses that are right, of late.
     moved : int
         Turn of the prompts in which this one last got a token.
+    scores : list of Score or None
+        Of the prompt's tokens that are read, where they are wanted.
     prefix : Any
         Saved state after all but the last token of the prompt, for sessions that this one leads.
     """
@@ -88,8 +93,10 @@ class Session:
         *,
         leader: "Session | None" = None,
         keep: bool = False,
+        scored: bool = False,
     ) -> None:
         self.choice, self.text, self.keep = choice, text, keep
+        self.scores = [Score(int(text.prompt[0]), None)] if scored else None
         self.leader = leader if len(text.prompt) > 1 else None
         self.followers = 0
         if self.leader is not None:
@@ -111,6 +118,11 @@ class Session:
     def prompt(self) -> NDArray[np.int64]:
         """Ids of the prompt."""
         return self.text.prompt
+
+    @property
+    def prompt_scores(self) -> list[Score] | None:
+        """Scores of the prompt's tokens, which the session that leads it has found."""
+        return self.scores if self.leader is None else self.leader.scores
 
     @property
     def leads(self) -> bool:
@@ -160,7 +172,7 @@ class Job:
         self._filled.set()
 
     async def batches(self) -> AsyncGenerator[list[Event], None]:
-        """What has come since the last time, until every choice has its last step.
+        """Steps since the last call, until every choice has its last step.
 
         Raises
         ------
@@ -197,7 +209,7 @@ class Job:
 
 
 class Outbox:
-    """What a pass gave to jobs, until all of it is handed to the event loop at once."""
+    """Results of a pass for jobs, handed to the event loop at once."""
 
     def __init__(self) -> None:
         self._out: dict[Job, list[Event | ApiError]] = {}

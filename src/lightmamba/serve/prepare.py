@@ -40,11 +40,14 @@ class Asked:
         The client's, or the one that was drawn.
     prefixes
         Text that each choice begins with: the prompt, where ``echo`` asks for it.
+    scored
+        Whether log-probabilities are asked for.
     """
 
     job: Job
     seed: int
     prefixes: tuple[str, ...]
+    scored: bool = False
 
 
 async def completion(request: CompletionRequest, served: Served, settings: Settings) -> Asked:
@@ -69,7 +72,10 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     if request.echo:
         texts = [each if isinstance(each, str) else _text(each, served) for each in given]
     tokens = request.max_tokens or min(COMPLETION_TOKENS, settings.max_tokens)
-    return _asked(request, served, settings, prompts, tokens, texts, keep=False)
+    return _asked(
+        request, served, settings, prompts, tokens, texts, top=request.logprobs,
+        scored=bool(request.echo) and request.logprobs is not None,
+    )  # fmt: skip
 
 
 async def chat(request: ChatRequest, served: Served, settings: Settings) -> Asked:
@@ -85,7 +91,11 @@ async def chat(request: ChatRequest, served: Served, settings: Settings) -> Aske
             400, "max_tokens and max_completion_tokens mean the same; give one of them",
             param="max_tokens",
         )  # fmt: skip
-    template = served.chat_template
+    if request.top_logprobs is not None and not request.logprobs:
+        raise ApiError(
+            400, "top_logprobs goes with logprobs; give logprobs: true too", param="top_logprobs"
+        )
+    template, top = served.chat_template, (request.top_logprobs or 0) if request.logprobs else None
     messages = [{"role": m.role, "content": m.text} for m in request.messages]
 
     def rendered() -> Ids:
@@ -95,7 +105,7 @@ async def chat(request: ChatRequest, served: Served, settings: Settings) -> Aske
 
     ids = await asyncio.to_thread(rendered)  # a stranger's code, which may take a second
     tokens = request.max_completion_tokens or request.max_tokens or settings.max_tokens
-    return _asked(request, served, settings, [ids], tokens, [""], keep=True)
+    return _asked(request, served, settings, [ids], tokens, [""], keep=True, top=top)
 
 
 def _check_model(request: Request, served: Served) -> None:
@@ -124,7 +134,9 @@ def _asked(
     tokens: int,
     texts: Sequence[str],
     *,
-    keep: bool,
+    top: int | None,
+    keep: bool = False,
+    scored: bool = False,
 ) -> Asked:
     """Check the limits, and make the sessions."""
     count = request.n or 1
@@ -149,18 +161,22 @@ def _asked(
         served.generation_config, seed=seed, temperature=request.temperature,
         top_k=request.top_k, top_p=request.top_p, min_p=request.min_p,
         repetition_penalty=request.repetition_penalty,
+        frequency_penalty=request.frequency_penalty, presence_penalty=request.presence_penalty,
     )  # fmt: skip
     stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
     sessions: list[Session] = []
     for number, ids in enumerate(prompts):
         leader = None
         for choice in range(count):
-            text = _continuation(served, ids, tokens, sampling, stop, choice)
-            session = Session(number * count + choice, text, leader=leader, keep=keep)
+            text = _continuation(served, ids, tokens, sampling, stop, choice, top)
+            session = Session(
+                number * count + choice, text, leader=leader, keep=keep, scored=scored
+            )
             leader = leader or session
             sessions.append(session)
     job = Job(sessions, settings.request_seconds, per_prompt=count)
-    return Asked(job, seed, tuple(text for text in texts for _ in range(count)))
+    prefixes = tuple(text for text in texts for _ in range(count))
+    return Asked(job, seed, prefixes, scored=top is not None)
 
 
 def _continuation(
@@ -170,11 +186,12 @@ def _continuation(
     sampling: SamplingOptions,
     stop: Sequence[str],
     stream: int,
+    top: int | None,
 ) -> Continuation:
     try:
         return Continuation(
             served.backend, ids, max_tokens=tokens, sampling=sampling, stop_ids=served.eos_ids,
-            stop_strings=stop, tokenizer=served.tokenizer, stream=stream,
+            stop_strings=stop, tokenizer=served.tokenizer, stream=stream, top=top,
         )  # fmt: skip
     except InputError as error:
         raise ApiError(400, str(error)) from error

@@ -58,7 +58,7 @@ class Scheduler:
         self.batch = Batch(backend, cache, metrics, guesses, self._out, self.admission)
         self._work = threading.Condition()
         self._closing = self._draining = False
-        self._broken: ApiError | None = None  # what requests are told when nothing runs any more
+        self._broken: ApiError | None = None  # the answer to requests when nothing runs any more
         self._end = math.inf
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         metrics.gauge("waiting_sequences", "Sequences that wait for a slot.",
@@ -111,7 +111,7 @@ class Scheduler:
         self._draining = True
 
     def close(self) -> None:
-        """End what runs and wait for the thread; clients are told that the server stops."""
+        """End what runs and wait for the thread; clients get an error that the server stops."""
         with self._work:
             self._closing = True
             self._work.notify()

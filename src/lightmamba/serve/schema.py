@@ -1,4 +1,4 @@
-"""What clients may send, as pydantic models; FastAPI describes them in /openapi.json.
+"""Requests as pydantic models; FastAPI describes them in /openapi.json.
 
 A parameter of OpenAI's that this server does not have may be given with the value that asks for
 nothing; with any other it is refused, never ignored.
@@ -12,9 +12,9 @@ __all__ = ["ChatRequest", "CompletionRequest", "Message", "Request", "StreamOpti
 
 # Parameters of OpenAI's API that are not offered, and the values that ask for nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "logprobs": (None, False), "top_logprobs": (None, 0), "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0), "logit_bias": (None, {}), "suffix": (None, ""),
-    "best_of": (None, 1), "tools": (None, []), "tool_choice": (None, "none", "auto"),
+    "logprobs": (None, False), "top_logprobs": (None, 0), "logit_bias": (None, {}),
+    "suffix": (None, ""), "best_of": (None, 1), "tools": (None, []),
+    "tool_choice": (None, "none", "auto"),
     "parallel_tool_calls": (None, False, True), "functions": (None, []),
     "function_call": (None, "none", "auto"), "response_format": (None, {"type": "text"}),
     "modalities": (None, ["text"]), "audio": (None,), "prediction": (None,),
@@ -32,6 +32,7 @@ def _whole(value: Any) -> Any:
 _Whole = BeforeValidator(_whole)
 Count = Annotated[int, Field(ge=1, le=1 << 31), _Whole]
 Choices = Annotated[int, Field(ge=1, le=128), _Whole]
+Top = Annotated[int, Field(ge=0, le=20), _Whole]
 TopK = Annotated[int, Field(ge=0, le=1 << 31), _Whole]
 Seed = Annotated[int, Field(ge=0, lt=1 << 64), _Whole]
 Token = Annotated[int, Field(ge=0, lt=1 << 31), _Whole]
@@ -52,7 +53,7 @@ class StreamOptions(_Strict):
 
 
 class Request(_Strict):
-    """What both kinds of request have."""
+    """Fields of both kinds of request."""
 
     model: str | None = Field(None, description="Name of the model, as /v1/models has it.")
     max_tokens: Count | None = Field(None, description="Tokens per choice.")
@@ -69,6 +70,12 @@ class Request(_Strict):
     )
     repetition_penalty: float | None = Field(
         None, ge=0.01, le=100, description="Extension: as in transformers; the prompt counts."
+    )
+    frequency_penalty: float | None = Field(
+        None, ge=-2, le=2, description="Subtracted for each time that a token was generated."
+    )
+    presence_penalty: float | None = Field(
+        None, ge=-2, le=2, description="Subtracted if a token was generated before."
     )
     seed: Seed | None = Field(
         None, description="Same request and seed, same answer. Default: random."
@@ -91,9 +98,12 @@ class Request(_Strict):
             return data
         kept = {}
         for name, value in data.items():
+            neutral = _alike(NEUTRAL.get(name, ()))
+            if any(type(value) is type(x) and value == x for x in neutral):
+                continue
             if name not in NEUTRAL or name in cls.model_fields:
                 kept[name] = value
-            elif not any(type(value) is type(x) and value == x for x in _alike(NEUTRAL[name])):
+            else:
                 raise ValueError(f"this server does not offer {name}; leave it out")
         return kept
 
@@ -105,6 +115,10 @@ class CompletionRequest(Request):
         description="A text, token ids, or a list of either.", examples=["It was a"]
     )
     echo: bool | None = Field(None, description="Put the prompt before the answer.")
+    logprobs: Top | None = Field(
+        None, description="Log-probabilities of every token, with echo of the prompt's too, and of "
+        "this many of the likeliest ones in its place.",
+    )  # fmt: skip
 
 
 class TextPart(_Strict):
@@ -135,6 +149,10 @@ class ChatRequest(Request):
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Count | None = Field(
         None, description="OpenAI's newer name of max_tokens."
+    )
+    logprobs: bool | None = Field(None, description="Log-probabilities of every token.")
+    top_logprobs: Top | None = Field(
+        None, description="With logprobs: this many of the likeliest tokens in its place."
     )
 
 

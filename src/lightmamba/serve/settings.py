@@ -1,4 +1,4 @@
-"""What an operator may set: address, key and limits."""
+"""Settings of an operator: address, key and limits."""
 
 import ipaddress
 import os
@@ -41,7 +41,7 @@ class Settings:
     body_seconds
         Time for a client to send a body.
     grace_seconds
-        Time that running requests get to finish when the server is told to stop.
+        Time that running requests get to finish when the server stops.
     cache_bytes
         Memory of the prefix cache; 0 turns it off.
 

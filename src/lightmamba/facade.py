@@ -184,8 +184,9 @@ def generate(
     seed
         Of sampling: the same seed gives the same text.
     **sampling
-        ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``repetition_penalty``; by default those
-        of the checkpoint's generation config, else greedy.
+        ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``repetition_penalty`` (by default those
+        of the checkpoint's generation config, else greedy), ``frequency_penalty`` and
+        ``presence_penalty``.
 
     Raises
     ------

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 
 def asked(shell, folder, line):
-    """What a shell offers for the last word of a line, which may be empty."""
+    """Completions that a shell offers for the last word of a line, which may be empty."""
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"there is no {shell} here")

@@ -51,6 +51,8 @@ def test_every_sampling_option_counts(run, world):
         only = generate(run, world, "--temperature", "100", "--seed", "3", *option)["token_ids"]
         assert only == greedy
     assert generate(run, world, "--repetition-penalty", "100")["token_ids"] != greedy
+    for name in ("--frequency-penalty", "--presence-penalty"):
+        assert generate(run, world, name, "2")["token_ids"] != greedy
 
 
 def test_a_stop_string_ends_the_text_and_is_left_out(run, world):
@@ -141,7 +143,7 @@ def test_a_chat_is_answered_by_the_template(run, world, talking):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("{plain}", "--chat"), "has no chat template, so it is no chat model; leave --chat out"),
+        (("{plain}", "--chat"), "has no chat template, so it is no chat model; try: lightmamba"),
         (("{talking}", "--system", "x"), "--system is a message of a chat; give --chat too"),
         (("{broken}", "--chat"), "the model's chat template refuses this: no thanks"),
         (("{broken}",), "in the model's generation config top_p must be above 0"),
@@ -168,7 +170,7 @@ def test_the_generation_config_gives_the_defaults_and_flags_win(run, world, talk
     assert len(found["token_ids"]) > 2
     assert found["sampling"] == {
         "temperature": 1.2, "top_k": 60, "top_p": 0.98, "min_p": 0.0, "repetition_penalty": 1.0,
-        "seed": 7,
+        "frequency_penalty": 0.0, "presence_penalty": 0.0, "seed": 7,
     }  # fmt: skip
     greedy = run("generate", talking, *words, "--temperature", "0").json
     assert greedy["sampling"]["temperature"] == 0

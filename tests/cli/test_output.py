@@ -1,4 +1,4 @@
-"""What goes to stdout and what to stderr, how wide, how loud, and in which colours."""
+"""Output on stdout and on stderr: how wide, how loud, and in which colors."""
 
 import contextlib
 import fcntl
@@ -140,7 +140,7 @@ def test_an_engine_without_kernels_says_so_once(run, commands, monkeypatch):
 
 
 def in_a_terminal(columns, words, **environment):
-    """What a terminal of so many columns gets from a command, with its escapes."""
+    """Output of a command on a terminal of a number of columns, with its escapes."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", **environment}

@@ -1,7 +1,6 @@
 """``lightmamba package``."""
 
 import json
-import sys
 
 import pytest
 
@@ -64,9 +63,3 @@ def test_every_board_is_a_target():
 
     for name in board_names():
         assert Target.load(name).name == name
-
-
-def test_a_missing_extra_is_named(run, build, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    said = run("package", build, "--board", "u280", "-o", tmp_path / "p")
-    assert "jinja2 is not installed; try: pip install 'lightmamba[package]'" in said.refusal

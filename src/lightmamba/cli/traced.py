@@ -42,7 +42,7 @@ class TracedEngine:
 
     @property
     def counters(self) -> Counter[str]:
-        """What saturated, by kind."""
+        """Counts of saturated values, by kind."""
         return self.engine.counters
 
     def forward(

@@ -41,16 +41,11 @@ def render_chat(
     Raises
     ------
     InputError
-        If jinja2 is missing, the template is broken or unsafe, takes more than a million steps, or
+        If the template is broken or unsafe, takes more than a million steps, or
         refuses the messages.
     """
-    try:
-        from jinja2 import TemplateError
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "a chat template needs jinja2, and it is not here; "
-            "install it with: pip install 'lightmamba[chat]'"
-        ) from error
+    from jinja2 import TemplateError
+
     try:
         environment = _environment()
         return str(

@@ -8,14 +8,14 @@ from lightmamba.numerics.sampling import SamplingOptions
 
 __all__ = ["sampling_options"]
 
-KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # of transformers
 GREEDY: Mapping[str, Any] = {"temperature": 0.0}
 
 
 def sampling_options(
     generation_config: Mapping[str, Any], *, seed: int = 0, **given: float | None
 ) -> tuple[SamplingOptions, tuple[str, ...]]:
-    """What was given, else what the config says, else greedy.
+    """Sampling options as given, else those of the config, else greedy.
 
     As in transformers, ``do_sample`` decides whether anything is drawn: without it the likeliest id
     is taken, whatever temperature the config has. A temperature that is given outweighs that. The

@@ -1,4 +1,4 @@
-"""What guesses the next tokens of a text, to be checked by the model in one pass.
+"""Drafters: propose the next tokens of a text, which the model verifies in one pass.
 
 A guess changes when a token comes, never which one: every token is drawn from the model's own
 logits.
@@ -52,7 +52,7 @@ class HardwareDecoder(PassDecoder, Protocol):
 
     @property
     def seconds(self) -> float:
-        """What all passes took so far."""
+        """Seconds of all passes so far."""
         ...
 
 
@@ -107,7 +107,7 @@ class PiecewiseDrafter(Drafter, Protocol):
 
 
 class _Ids(Protocol):
-    """What has a vocabulary."""
+    """Object with a vocabulary."""
 
     @property
     def valid_vocab(self) -> int: ...
@@ -161,7 +161,7 @@ class NgramDrafter:
 
 
 def _repeated(ids: Sequence[int], at: int, most: int) -> list[int]:
-    """What follows ``at``, and past the end of the text the guess itself."""
+    """Token after ``at``; past the end of the text, of the draft itself."""
     period = len(ids) - at
     return [ids[at + n % period] for n in range(most)]
 
@@ -241,7 +241,7 @@ class ModelDrafter:
 
 
 def drafter_of(name: str, model: QuantizedModel, threads: int) -> Callable[[], PiecewiseDrafter]:
-    """What makes a drafter for each text of a model: ``ngram``, or the path of a smaller one.
+    """Factory of drafters for the texts of a model: ``ngram``, or the path of a smaller one.
 
     Raises
     ------
@@ -252,7 +252,7 @@ def drafter_of(name: str, model: QuantizedModel, threads: int) -> Callable[[], P
         return NgramDrafter
     if not Path(name).exists():
         raise InputError(
-            f"there is no file {name!r} to guess with; give ngram, or a quantized file of a "
+            f"there is no file {name!r} to draft with; give ngram, or a quantized file of a "
             f"smaller model"
         )
     small = Engine(load(Path(name)), threads=threads)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
 from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.runtime.context import Context
 from lightmamba.runtime.continuation import Continuation, Decoder, FinishReason, Step
 from lightmamba.runtime.drafting import Drafter, PassDecoder, most_guesses
 from lightmamba.runtime.speculation import Speculation, speculate
@@ -56,6 +57,7 @@ def generate(
     tokenizer: Tokenizer | None = None,
     drafter: Drafter | None = None,
     report: Speculation | None = None,
+    context: Context | None = None,
 ) -> Iterator[Step]:
     """Continue a prompt, one token per step, as each is drawn.
 
@@ -83,6 +85,9 @@ def generate(
         checks several at a time; the steps are the same.
     report : Speculation, optional
         What the guesses brought is added to it.
+    context : Context, optional
+        What an earlier text of the same decoder has read: where the prompt begins with it, only the
+        rest is read. It is changed. Texts with and without a drafter need one each.
 
     Returns
     -------
@@ -105,16 +110,15 @@ def generate(
                 "guesses are checked several tokens at a time, but this device takes one in a "
                 "pass; speculate on the engine"
             )
-        return speculate(decoder, text, drafter, report=report)
-    return _steps(decoder, text)
+        return speculate(decoder, text, drafter, report=report, context=context)
+    return _steps(decoder, text, context or Context())
 
 
-def _steps(decoder: Decoder, text: Continuation) -> Iterator[Step]:
-    ids, state = text.prompt[None], decoder.empty_state(1)
+def _steps(decoder: Decoder, text: Continuation, context: Context) -> Iterator[Step]:
+    ids = context.begin(text.prompt, lambda: decoder.empty_state(1))
     while True:
-        logits, state = decoder.forward(ids, state)
-        step = text.take(logits[:, -1])
+        step = text.take(context.read(decoder, ids))
         yield step
         if step.finish_reason is not None:
             return
-        ids = np.array([[step.token_id]])
+        ids = [step.token_id]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lightmamba.passes import Pass
+from lightmamba.runtime.context import Context
 from lightmamba.runtime.continuation import Continuation, Step
 from lightmamba.runtime.drafting import (
     Drafter,
@@ -27,7 +28,7 @@ __all__ = ["Speculation", "speculate"]
 
 @dataclass
 class Speculation:
-    """What guessing brought, so far."""
+    """Counts of drafts and accepted tokens so far."""
 
     tokens: int = 0
     passes: int = 0
@@ -52,6 +53,7 @@ def speculate(
     *,
     pace: Pace | None = None,
     report: Speculation | None = None,
+    context: Context | None = None,
 ) -> Iterator[Step]:
     """Continue a prompt: the steps of :func:`lightmamba.runtime.generate`, in fewer passes.
 
@@ -67,14 +69,15 @@ def speculate(
         How many guesses to make; by default as many as pay. Hardware sets a limit too.
     report
         Is added to.
+    context
+        As of :func:`lightmamba.runtime.generate`; its texts all have drafters.
     """
     limit, clock = most_guesses(decoder), _clock(decoder)
     pace, seen = pace or Pace(limit), Speculation() if report is None else report
     limit = min(limit, pace.most)
-    ids = text.prompt.tolist()
-    state = decoder.empty_state(1, undecided=limit)
-    logits, state = decoder.forward(text.prompt[None], state)
-    step = text.take(logits[:, -1])
+    ids, context = text.prompt.tolist(), context or Context()
+    unread = context.begin(text.prompt, lambda: decoder.empty_state(1, undecided=limit))
+    step = text.take(context.read(decoder, unread))
     replay = 0
     while True:
         yield step
@@ -85,7 +88,10 @@ def speculate(
         most = min(pace.guesses(), limit, text.left - 1)
         guess = list(drafter.draft(ids, most, text.trial)) if most > 0 else []
         drafting, before = time.perf_counter() - begin, clock()
+        state, context.state = context.state, None  # if it fails, nothing is known of the state
         rows = decoder.run(Pass((check_slot([ids[-1], *guess], replay),)), state)
+        context.state = state
+        context.ids += ids[len(context.ids) :]
         seconds = clock() - before
         replay, step = 0, text.take(rows[:1])
         while replay < len(guess) and step.token_id == guess[replay] and not step.finish_reason:
@@ -102,7 +108,7 @@ def speculate(
 
 
 def _clock(decoder: PassDecoder) -> Callable[[], float]:
-    """What passes are timed by: hardware counts its own cycles, which a simulation cannot hurry."""
+    """Clock of the passes: hardware counts its own cycles, also in a simulation."""
     if isinstance(decoder, HardwareDecoder):
         hardware = decoder
         return lambda: hardware.seconds

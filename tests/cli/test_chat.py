@@ -1,0 +1,92 @@
+"""``lightmamba chat``: a conversation, line by line."""
+
+import io
+from dataclasses import replace
+
+import pytest
+
+from lightmamba.qmodel import load, save
+
+CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}<assistant>"
+
+
+@pytest.fixture(scope="module")
+def talking(world, tmp_path_factory):
+    """The model with words, and a chat template."""
+    path = tmp_path_factory.mktemp("talking") / "m.safetensors"
+    save(replace(load(world.worded_file), chat_template=CHAT, special_ids={"eos": [7]}), path)
+    return path
+
+
+def say(run, monkeypatch, file, lines, *flags):
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+    return run("chat", file, "--max-tokens", "8", *flags)
+
+
+def test_each_answer_is_that_of_all_messages(run, world, talking, monkeypatch):
+    """The same answers as `generate` gives to the rendered conversation."""
+    said = say(run, monkeypatch, talking, ["It was", "", "The rain"], "--json").json
+    messages = said["messages"]
+    assert [m["role"] for m in messages] == ["user", "assistant"] * 2
+    assert [m["content"] for m in messages[::2]] == ["It was", "The rain"]
+    eos, text = load_token(talking), ""
+    for asked, answer in zip(messages[::2], messages[1::2], strict=True):
+        text += f"<user>{asked['content']}{eos}<assistant>"
+        found = run("generate", talking, "--prompt", text, "--max-tokens", "8", "--json").json
+        assert answer["content"] == found["text"]
+        text += answer["content"] + eos
+    assert 0 < said["tokens"] <= 16
+
+
+def load_token(file):
+    from lightmamba.tokenizer import Tokenizer
+
+    data = load(file).tokenizer
+    assert data is not None
+    return Tokenizer.from_bytes(data).token(7)
+
+
+def test_guesses_change_nothing(run, talking, monkeypatch):
+    lines = ["It was a dark", "It was a dark", "It was a dark"]
+    plain = say(run, monkeypatch, talking, lines, "--json").json
+    guessed = say(run, monkeypatch, talking, lines, "--speculate", "ngram", "--json").json
+    assert guessed["messages"] == plain["messages"]
+
+
+def test_it_begins_anew_and_has_a_system_message(run, talking, monkeypatch):
+    first = say(run, monkeypatch, talking, ["The rain"], "--system", "Sulk.", "--json").json
+    assert first["messages"][0] == {"role": "system", "content": "Sulk."}
+    again = say(run, monkeypatch, talking, ["It was", "/clear", "The rain"], "--system", "Sulk.",
+                "--json").json  # fmt: skip
+    assert again["messages"] == first["messages"]
+
+
+def test_people_read_along(run, talking, monkeypatch):
+    lines = ["It was", "The rain"]
+    wanted = say(run, monkeypatch, talking, lines, "--json").json["messages"][1::2]
+    said = say(run, monkeypatch, talking, lines)
+    assert said.out == "".join(m["content"] + "\n" for m in wanted)
+    assert "/clear begins anew" in said.err
+
+
+def test_ctrl_c_ends_an_answer_and_not_the_chat(run, talking, monkeypatch):
+    from lightmamba.cli import chat
+
+    real, calls = chat.Chat.answer, []
+
+    def interrupted(self, text):
+        for step in real(self, text):
+            yield step
+            calls.append(step)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(chat.Chat, "answer", interrupted)
+    said = say(run, monkeypatch, talking, ["It was", "The rain"], "--json").json
+    assert [m["role"] for m in said["messages"]] == ["user", "assistant"] * 2
+    assert said["messages"][1]["content"] == calls[0].text + calls[1].text
+
+
+def test_a_model_that_is_none(run, world, monkeypatch):
+    refused = say(run, monkeypatch, world.worded_file, ["It was"]).refusal
+    assert "has no chat template, so it is no chat model; try: lightmamba generate" in refused

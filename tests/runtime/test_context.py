@@ -1,0 +1,84 @@
+"""A text that goes on from an earlier one reads only what is new, and is the same text."""
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from lightmamba.engine import Engine
+from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.runtime import Context, NgramDrafter, generate
+from tests.engine.models import case
+
+GREEDY = SamplingOptions(temperature=0)
+FIRST = [1, 2, 3, 1, 2, 3, 1, 2]
+
+
+class Reading:
+    """An engine that counts the tokens which it is fed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.fed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def forward(self, ids, state, **options):
+        self.fed += ids.size
+        return self._engine.forward(ids, state, **options)
+
+    def run(self, work, state):
+        self.fed += work.tokens
+        return self._engine.run(work, state)
+
+
+def ids_of(steps):
+    return [step.token_id for step in steps]
+
+
+@pytest.mark.parametrize("guessed", [False, True])
+def test_a_chat_goes_on_where_it_was(guessed):
+    engine, context = Reading(Engine(case("w4a4"))), Context()
+
+    def answer(prompt, context):
+        drafter = NgramDrafter(2, 1) if guessed else None
+        return ids_of(generate(engine, prompt, max_tokens=12, sampling=GREEDY, drafter=drafter,
+                               context=context))  # fmt: skip
+
+    asked = FIRST
+    for more in ([5, 6], [7], [8, 9, 10]):
+        before, known = engine.fed, len(context.ids)
+        said = answer(asked, context)
+        read = engine.fed - before
+        assert said == answer(asked, None)
+        if known:
+            assert read < len(asked) + len(said) - known + (12 if guessed else 0)
+            assert context.ids[:known] == asked[:known]
+        asked = [*asked, *said, *more]
+    assert len(context.ids) > 30
+
+
+def test_another_prompt_begins_anew():
+    engine, context = Engine(case("w4a4")), Context()
+    list(generate(engine, FIRST, max_tokens=4, sampling=GREEDY, context=context))
+    for prompt in ([1, 2, 4], FIRST[:2], [9]):
+        found = generate(engine, prompt, max_tokens=6, sampling=GREEDY, context=context)
+        wanted = generate(engine, prompt, max_tokens=6, sampling=GREEDY)
+        assert ids_of(found) == ids_of(wanted)
+
+
+def test_a_text_that_stops_in_the_middle_or_fails(monkeypatch):
+    engine, context = Engine(case("w4a4")), Context()
+    steps = generate(engine, FIRST, max_tokens=9, sampling=GREEDY, context=context)
+    begun = [next(steps).token_id, next(steps).token_id]
+    assert isinstance(steps, Generator)
+    steps.close()
+    asked = [*FIRST, *begun, 3]
+    assert context.ids == asked[: len(context.ids)]
+    wanted = ids_of(generate(engine, asked, max_tokens=5, sampling=GREEDY))
+    with monkeypatch.context() as broken, pytest.raises(TypeError):
+        broken.setattr(engine, "run", None)
+        list(generate(engine, asked, max_tokens=5, sampling=GREEDY, context=context))
+    found = generate(engine, asked, max_tokens=5, sampling=GREEDY, context=context)
+    assert ids_of(found) == wanted

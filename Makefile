@@ -2,12 +2,12 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo docs test test-board test-all fuzz check format clean
+.PHONY: help setup demo docs test test-board test-all fuzz check lock release format clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-$(STAMP): pyproject.toml scripts/setup $(wildcard src/lightmamba/native/*.?pp src/lightmamba/blocks/*/*.hpp)
+$(STAMP): pyproject.toml uv.lock scripts/setup $(wildcard src/lightmamba/native/*.?pp src/lightmamba/blocks/*/*.hpp)
 	@scripts/setup && touch $(STAMP)
 
 setup: $(STAMP)  ## virtual environment in .venv with all that the project needs
@@ -32,6 +32,12 @@ fuzz: $(STAMP)   ## damaged models, builds, targets and recipes, 20,000 of each 
 
 check: $(STAMP)  ## lint, format, types, import rules
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache
+
+lock: $(STAMP)   ## uv.lock, with the newest packages that pyproject.toml allows
+	@.venv/bin/uv lock --upgrade
+
+release: $(STAMP) ## build and check a release, in dist; nothing is uploaded (an hour)
+	@$(PYTHON) scripts/release.py $(ARGS)
 
 format: $(STAMP) ## format the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from tests.distribution.test_distributions import ROOT
 
-RENEW = "renew it: pipx run uv lock"
+RENEW = "renew it: .venv/bin/uv lock"
 PUBLIC = {"pypi.org", "files.pythonhosted.org"}
 
 

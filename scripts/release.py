@@ -1,0 +1,172 @@
+"""Make a release and check it: ``make release``. Nothing is uploaded.
+
+Tests, docs and demo first, then wheel and sdist, twice, and the Verilog of an accelerator, twice:
+equal bytes. The wheel is for any x86-64 Linux that is not older than its policy says (auditwheel).
+It is installed into an empty environment, where it has to write the text of the README. What was
+made lies in ``dist`` with its hashes.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+DIST = ROOT / "dist"
+KERNELS = 3  # portable, AVX2 and AVX-512
+LARGEST = 20_000_000  # bytes of the wheel
+PATIENCE = 30.0  # seconds from the start of pip to the first text, packages downloaded before
+TEXT = ("generate", "bundled", "--prompt", "It is a truth universally acknowledged, that",
+        "--temperature", "0.8", "--top-p", "0.9", "--seed", "1", "--max-tokens", "60")  # fmt: skip
+
+
+def say(text: str) -> None:
+    print(f"release: {text}", flush=True)
+
+
+def run(*words: object, folder: Path = ROOT, **environment: str) -> str:
+    """Run a program that must not fail; its output."""
+    command = [str(word) for word in words]
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"release: {' '.join(command)} failed\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def version() -> str:
+    """The version, which all files that name it agree on."""
+    found = {
+        "pyproject.toml": tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+            "version"
+        ],
+        "CHANGELOG.md": _first(r"^## (\S+)", "CHANGELOG.md"),
+        "CITATION.cff": _first(r'^version: "?([^"\s]+)', "CITATION.cff"),
+        "uv.lock": _first(r'name = "lightmamba"\nversion = "([^"]+)', "uv.lock"),
+    }
+    if len(set(found.values())) > 1:
+        raise SystemExit(f"release: the files disagree on the version: {found}")
+    return found["pyproject.toml"]
+
+
+def _first(pattern: str, name: str) -> str:
+    match = re.search(pattern, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else ""
+
+
+def is_clean() -> None:
+    """Refuse a tree with changes: what is released is a commit."""
+    if changes := run("git", "status", "--porcelain").strip():
+        raise SystemExit(f"release: commit or remove what is changed first:\n{changes}")
+
+
+def is_locked() -> None:
+    """Refuse a lock that is not that of pyproject.toml."""
+    run(ROOT / ".venv/bin/uv", "lock", "--check")
+
+
+def twice(make: Callable[[Path], None]) -> Path:
+    """Make the same files in two folders, and compare their bytes; one of the folders."""
+    folders = [Path(tempfile.mkdtemp(prefix="release-")) for _ in range(2)]
+    for folder in folders:
+        make(folder)
+    first, second = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders)
+    if first != second:
+        wrong = [name for name in first if first[name] != second.get(name)]
+        raise SystemExit(f"release: made twice, these differ: {', '.join(wrong)}")
+    shutil.rmtree(folders[1])
+    return folders[0]
+
+
+def distributions(out: Path) -> None:
+    """The sdist of the commit, and the wheel that is built from it for any x86-64."""
+    when = run("git", "log", "-1", "--format=%ct").strip()
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place) / "source"
+        run("git", "clone", "--quiet", ROOT, source)
+        run(sys.executable, "-m", "build", "--outdir", out, source, SOURCE_DATE_EPOCH=when)
+        (wheel,) = out.glob("*.whl")
+        run(ROOT / ".venv/bin/auditwheel", "repair", "--wheel-dir", place, wheel,
+            SOURCE_DATE_EPOCH=when, PATH=f"{ROOT}/.venv/bin:{os.environ['PATH']}")  # fmt: skip
+        wheel.unlink()
+        (repaired,) = Path(place).glob("*.whl")
+        shutil.move(repaired, out / repaired.name)
+
+
+def verilog(out: Path) -> None:
+    """The Verilog of the bundled model's accelerator."""
+    with tempfile.TemporaryDirectory() as place:
+        build = Path(place) / "build"
+        run(ROOT / ".venv/bin/lightmamba", "compile", "bundled", "--target", "tiny", "-o", build,
+            PYTHONHASHSEED=str(time.monotonic_ns() % 4_000_000_000))  # fmt: skip
+        for file in build.rglob("*.v"):
+            shutil.copy(file, out / file.name)
+
+
+def tried(wheel: Path) -> None:
+    """Install the wheel into an empty environment, and let it write the README's text."""
+    if wheel.stat().st_size > LARGEST:
+        raise SystemExit(f"release: {wheel.name} is larger than {LARGEST / 1e6:.0f} MB")
+    with zipfile.ZipFile(wheel) as archive:
+        kernels = {name for name in archive.namelist() if re.search(r"native/_\w+.*\.so$", name)}
+    if len(kernels) != KERNELS:
+        raise SystemExit(f"release: the wheel has these kernels only: {', '.join(sorted(kernels))}")
+    wanted = "that he\nfrequently loved"  # in README.md, checked below
+    if wanted not in (ROOT / "README.md").read_text(encoding="utf-8"):
+        raise SystemExit("release: the README shows another text than this script expects")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        run(sys.executable, "-m", "venv", folder / "venv")
+        run(folder / "venv/bin/pip", "download", "-q", "-d", folder / "wheels", wheel)
+        begin = time.monotonic()
+        run(folder / "venv/bin/pip", "install", "-q", "--no-index", "--find-links",
+            folder / "wheels", wheel)  # fmt: skip
+        text = run(folder / "venv/bin/lightmamba", *TEXT, folder=folder)
+        seconds = time.monotonic() - begin
+    if wanted not in text:
+        raise SystemExit(f"release: the wheel writes another text:\n{text}")
+    if seconds > PATIENCE:
+        raise SystemExit(f"release: from pip to text took {seconds:.0f} s, more than {PATIENCE} s")
+    say(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, {seconds:.0f} s from pip to text")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true",
+                        help="without lint, docs, demo and tests")  # fmt: skip
+    args = parser.parse_args()
+    name = version()
+    is_clean()
+    is_locked()
+    say(f"version {name}")
+    for target in () if args.quick else ("check", "docs", "demo", "test-all"):
+        begin = time.monotonic()
+        run("make", target)
+        say(f"make {target}: {time.monotonic() - begin:.0f} s")
+    made, hardware = twice(distributions), twice(verilog)
+    say("wheel, sdist and Verilog are the same bytes when they are made again")
+    (wheel,) = made.glob("*manylinux*x86_64.whl")
+    tried(wheel)
+    shutil.rmtree(DIST, ignore_errors=True)
+    shutil.copytree(made, DIST)
+    for file in hardware.iterdir():
+        shutil.copy(file, DIST / f"lightmamba-{name}-tiny-{file.name}")
+    sums = [
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}" for p in sorted(DIST.iterdir())
+    ]
+    (DIST / "SHA256SUMS").write_text("\n".join([*sums, ""]))
+    say(f"{len(sums)} files in {DIST.name}; nothing was uploaded")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """The paper's ablation on our hardware, Mamba2-2.7B: ``python -m bench.ablation``.
 
-Speed is estimated; what was simulated too stands beside it, from :mod:`bench.full`. Accuracy is
+Speed is estimated; what was simulated too is next to it, from :mod:`bench.full`. Accuracy is
 that of the bundled model, from :mod:`bench.accuracy`, :mod:`bench.choices`, :mod:`bench.scales`.
 
 What the SSM holds on chip, by :data:`HELD` (:func:`buffers`), in words of S elements of 8 bits and
@@ -94,7 +94,7 @@ def simulated(target: str) -> float | None:
 
 
 def speed(found: Estimate, seen: float | None = None) -> dict[str, Any]:
-    """What a row of the tables says of a machine."""
+    """Values of a row: speed, bottleneck, bytes and cells of a configuration."""
     return {
         "estimated": found.tokens_per_second,
         "simulated": seen,

@@ -84,11 +84,11 @@ def widths() -> str:
         body.append([
             name.upper(), _speed(rows[0]), _paper(PAPER_WIDTHS, name), _speed(rows[1]),
             f"{rows[0]['bytes'] / 1e6:,.0f} (estimated)",
-            *("–" if name == "fp16" else _cells(row) for row in rows),
+            "–" if name == "fp16" else "; ".join(_cells(row) for row in rows),
             ratio, _paper(PAPER_SHOTS, name),
         ])  # fmt: skip
     header = ["Mamba2-2.7B, tokens per second", *_boards(), "MB per token",
-              *(f"LUT, DSP of `{board}`" for board in BOARDS), "× float, KL in nats, bundled model",
+              f"LUT, DSP of `{BOARDS[0]}`; of `{BOARDS[1]}`", "× float, KL in nats, bundled model",
               "zero-shot, 2.7B"]  # fmt: skip
     return lines(header, body) + foot(found.values())
 
@@ -114,7 +114,7 @@ def choices() -> str:
 
 
 def buffers() -> str:
-    """What the state-space unit stores on chip."""
+    """On-chip memory of the state-space unit."""
     found, body = _rows(), []
     for held in HELD:
         cells = []

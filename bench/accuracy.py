@@ -72,7 +72,7 @@ def measure(model: str, recipe: Recipe, tokens: int | None, threads: int) -> dic
 def compared(
     quantized: QuantizedModel, tokens: int | None, threads: int, *, hybrid: bool = False
 ) -> dict[str, Any]:
-    """A quantized model beside its bundled float one, on the unseen text, and what saturated.
+    """A quantized model compared with its float one on the unseen text, and what saturated.
 
     Both bundled models have the same tokenizer.
     """

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lightmamba.arch.target import Channel, Target, target_names
+from lightmamba.arch.target import Channel, Resources, Target, target_names
 from lightmamba.config import SHAPES
 from lightmamba.estimate.energy import constants
 
@@ -46,20 +46,21 @@ def target_rows() -> Rows:
     """Every target: configuration, memory, device."""
     return [
         ["target", "MHz", "lanes x weights", "tokens", "S", "GB/s by data sheet, attainable",
-         "LUT", "DSP", "BRAM18", "URAM"],
+         "LUT, DSP", "BRAM (18 kbit), URAM"],
         *(
             [f"`{t.name}`", f"{t.clock_mhz:g}", f"{t.machine.lanes} x {t.machine.port_bits // 4}",
              str(t.machine.tokens), str(t.machine.state_elements), _memory(t.channels),
-             *(f"{v:,}" for v in (t.resources.lut, t.resources.dsp, t.resources.bram18,
-                                  t.resources.uram))]
-            if t.resources
-            else [f"`{t.name}`", f"{t.clock_mhz:g}",
-                  f"{t.machine.lanes} x {t.machine.port_bits // 4}",
-                  str(t.machine.tokens), str(t.machine.state_elements), _memory(t.channels),
-                  "", "", "", ""]
+             *_device(t.resources)]
             for t in _targets()
         ),
     ]  # fmt: skip
+
+
+def _device(has: Resources | None) -> list[str]:
+    """Logic and memories of a device, two in a cell."""
+    if has is None:
+        return ["", ""]
+    return [f"{has.lut:,}, {has.dsp:,}", f"{has.bram18:,}, {has.uram:,}"]
 
 
 def source_rows() -> Rows:

@@ -1,4 +1,4 @@
-"""What calibration tokens buy: the bundled model by number of them, on the whole unseen text.
+"""Accuracy of the bundled model by number of calibration tokens, on the whole unseen text.
 
 python -m bench.calibration                     # w4a4 with 4 k, 16 k and 82 k tokens
 python -m bench.calibration --only w4a8 --sequences 32
@@ -19,7 +19,7 @@ SEQUENCES = (8, 32, 160)  # of 512 tokens
 
 
 def measure(width: str, sequences: int, tokens: int | None, threads: int) -> dict[str, Any]:
-    """Quantize with so many sequences and compare with the float model."""
+    """Quantize with a number of sequences and compare with the float model."""
     start = time.perf_counter()
     quantized = quantize_checkpoint(
         bundled(), Recipe.load(width), Calibration(sequences=sequences), threads=threads

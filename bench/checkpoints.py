@@ -52,7 +52,7 @@ def make_checkpoint(
     shard_bytes
         A shard ends before it would grow larger; a tensor is never split.
     tokenizer
-        A tokenizer.json to put beside the weights.
+        A tokenizer.json to put next to the weights.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("shape", choices=[*KNOWN])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json to put beside it")
+    parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json to put next to it")
     args = parser.parse_args()
     start = time.perf_counter()
     size = make_checkpoint(KNOWN[args.shape], args.folder, seed=args.seed, tokenizer=args.tokenizer)

@@ -1,4 +1,4 @@
-"""What single choices of the W4A4 recipe are worth: ``python -m bench.choices``.
+"""Effect of each choice of the W4A4 recipe on accuracy: ``python -m bench.choices``.
 
 Each row changes one thing of the shipped recipe and quantizes the bundled model afresh.
 """

@@ -1,4 +1,4 @@
-"""What every benchmark shares: the bundled model, its unseen text, the commit and computer."""
+"""Helpers of all benchmarks: the bundled model, its unseen text, the commit and computer."""
 
 import argparse
 import platform

@@ -172,7 +172,7 @@ def _again(party: Party, token: int, logits: NDArray[np.int32], *, last: bool) -
 
 
 def _losses(n: int, engine: Engine, reference: Engine) -> Difference | None:
-    """What saturated, as far as it was counted differently."""
+    """Counts of saturated values that differ."""
     for name in sorted(engine.counters.keys() | reference.counters.keys()):
         a, b = engine.counters[name], reference.counters[name]
         if a != b:

@@ -1,4 +1,4 @@
-"""What the energy model rests on, and what it says: ``python -m bench.energy``.
+"""Inputs and results of the energy model: ``python -m bench.energy``.
 
 How often the bits of weight beats toggle, in the lane images of the bundled model; the energy that
 our constants give a machine of the paper's resources, at its speed and bandwidth; and what a token

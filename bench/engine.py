@@ -1,4 +1,4 @@
-"""The integer engine on a CPU beside llama.cpp and transformers: docs/explanation/cpu-engine.md.
+"""The integer engine on a CPU, llama.cpp and transformers: docs/explanation/cpu-engine.md.
 
     python -m bench.engine --shape mamba2-130m mamba2-1.3b --llama-python PYTHON
     python -m bench.engine --transformers
@@ -35,7 +35,7 @@ PROMPT = "It was a dark and"
 
 
 def tasks(args: argparse.Namespace) -> list[Task]:
-    """What every worker is asked to do."""
+    """Tasks of every worker."""
     ids = [(7 * n) % 50_000 for n in range(1, args.prompt + 1)]
     return [
         ("decode", {"warm": args.warm, "tokens": args.tokens}),
@@ -150,7 +150,9 @@ def told(row: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="the engine beside llama.cpp and transformers")
+    parser = argparse.ArgumentParser(
+        description="the engine compared with llama.cpp and transformers"
+    )
     parser.add_argument("--shape", nargs="+", choices=list(KNOWN), default=["mamba2-130m"])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=7)
@@ -158,7 +160,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64, help="tokens decoded (64)")
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt (512)")
     parser.add_argument("--llama-python", metavar="PYTHON", help="one that has llama-cpp-python")
-    parser.add_argument("--transformers", action="store_true", help="beside float models")
+    parser.add_argument("--transformers", action="store_true", help="compare with float models")
     parser.add_argument("--start", action="store_true", help="start of generate, to one token")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json of the start's model")
     parser.add_argument("--cache", type=Path, help="folder of the models (the user's cache)")
@@ -180,7 +182,7 @@ def main() -> None:
 
 
 def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """What the command line asks for, one after the other."""
+    """Rows that the command line asks for, one after the other."""
     for shape in args.shape:
         for threads in args.threads:
             if args.llama_python:

@@ -1,4 +1,4 @@
-"""What this machine reads from memory per second, by a small C program (``bandwidth.c``)."""
+"""Read bandwidth of this computer, measured by a small C program (``bandwidth.c``)."""
 
 import shutil
 from pathlib import Path

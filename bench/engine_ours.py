@@ -1,4 +1,4 @@
-"""Workers of our engine and of the float models beside it.
+"""Workers of our engine and of the float models that it is compared with.
 
     python -m bench.engine_ours ours FILE THREADS
     python -m bench.engine_ours transformers:bfloat16 SHAPE THREADS

@@ -25,7 +25,7 @@ Task = tuple[str, dict[str, Any]]  # what :func:`bench.engine_serve.serve` takes
 
 @dataclass(frozen=True)
 class Spread:
-    """A median and what it stands for."""
+    """A median and its range."""
 
     median: float
     low: float
@@ -63,7 +63,7 @@ class Worker:
         self._answer()
 
     def ask(self, task: Task) -> Any:
-        """What it answers; waits for it."""
+        """Wait for the answer and return it."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
@@ -104,7 +104,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Runs:
-    """What the rounds gave.
+    """Results of the rounds.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tables of the engine beside others, for :mod:`bench.tables`."""
+"""Tables of the engine and others, for :mod:`bench.tables`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]
 
 
 def beside_llama() -> str:
-    """Decoding and prompts beside llama.cpp."""
+    """Decoding and prompts, compared with llama.cpp."""
 
     def cells(row: Row) -> list[list[str]]:
         decode, prompt = row["rates"]["decode"], row["rates"]["prompt"]
@@ -79,13 +79,13 @@ def beside_llama() -> str:
         ]]  # fmt: skip
 
     header = ["one sequence, tokens per second, median [range]", "threads",
-              "decode, ours", "llama.cpp Q4_0", "ratio of a round", "prompt, ours",
-              "llama.cpp Q4_0", "ratio of a round"]  # fmt: skip
+              "decode, ours", "llama.cpp Q4_0", "ratio per round", "prompt, ours",
+              "llama.cpp Q4_0", "ratio per round"]  # fmt: skip
     return _table("llama", header, cells)
 
 
 def bandwidth() -> str:
-    """What decoding reads, beside what the machine can read."""
+    """Bytes that decoding reads per second, next to the bandwidth of the computer."""
 
     def cells(row: Row) -> list[list[str]]:
         found = spread([100 * part for part in share(row)])
@@ -112,13 +112,13 @@ def memory() -> str:
                     f"{held['peak'] / 1e6:,.0f}"]  # fmt: skip
         return [out]
 
-    header = ["decode, MB", "threads", "our file", "resident (over the file)", "at most",
-              "GGUF file", "llama.cpp, resident", "at most"]  # fmt: skip
+    header = ["decode, MB", "threads", "our file", "resident (over the file)", "peak",
+              "GGUF file", "llama.cpp, resident", "peak"]  # fmt: skip
     return _table("llama", header, cells)
 
 
 def beside_floats() -> str:
-    """Decoding and prompts beside float models."""
+    """Decoding and prompts, compared with float models."""
 
     def cells(row: Row) -> list[list[str]]:
         decode, prompt = row["rates"]["decode"], row["rates"]["prompt"]
@@ -141,7 +141,7 @@ def start() -> str:
         return [[row["shape"], f"{row['file_bytes'] / 1e6:,.0f}",
                  _spread(spread(row["seconds"])), f"{row['first']:.2f}"]]  # fmt: skip
 
-    header = ["`lightmamba generate`, one token", "file, MB", "seconds", "the first run of all"]
+    header = ["`lightmamba generate`, one token", "file, MB", "seconds", "first run (cold), s"]
     return _table("start", header, cells)
 
 

@@ -45,7 +45,7 @@ class Case:
 def memory(target: Target, name: str = "", **values: Any) -> Target:
     """The same target with other values for the channels whose names begin so.
 
-    ``beats`` stands for a share of the nominal rate.
+    ``beats`` is a share of the nominal rate.
     """
 
     def changed(channel: Channel) -> Channel:

@@ -1,4 +1,4 @@
-"""Exact-integer evaluation beside the float model, on the same processor.
+"""Exact-integer evaluation compared with the float model, on the same processor.
 
 python -m bench.evaluation               # both models, some minutes on an idle machine
 python -m bench.evaluation --only bundled --tokens 8192
@@ -62,7 +62,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Row:
-    """What the table shows of a model.
+    """Row of the table for one model.
 
     Parameters
     ----------

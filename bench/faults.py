@@ -66,7 +66,7 @@ class Fragment:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a fragment stands: bytes ``begin`` to ``end`` of a file, from a line and a column."""
+    """Place of a fragment: bytes ``begin`` to ``end`` of a file, from a line and a column."""
 
     file: Path
     within: str  # qualified name of the innermost class or function, "" at the top of a file
@@ -89,7 +89,7 @@ class Place:
         """
         kind = Fragment.parse(replace).kind
         if kind != self.kind:
-            raise InputError(f"{replace!r} is {_a(kind)} and cannot stand for {_a(self.kind)}")
+            raise InputError(f"{replace!r} is {_a(kind)} and cannot replace {_a(self.kind)}")
         text = textwrap.dedent(replace).strip()
         if self.kind == "expression":
             text = f"({text})"  # the same tree, whatever is around it

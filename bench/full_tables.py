@@ -16,7 +16,7 @@ U280 = "u280, mamba2-2.7b"
 
 
 def rows_by_name() -> dict[str, dict[str, Any]]:
-    """What each row of :mod:`bench.full` measured."""
+    """Rows of :mod:`bench.full` by name."""
     return {row["name"]: row for row in load("full")}
 
 
@@ -38,7 +38,7 @@ def full() -> str:
 
 
 def waits() -> str:
-    """What the lanes do in each cycle of a token."""
+    """Cycles of a token by activity of the lanes."""
     found = rows_by_name()
     names = list(next(iter(found.values()))["stalls"])
     body = [

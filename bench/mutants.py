@@ -38,7 +38,7 @@ from lightmamba.errors import InputError
 ROOT = Path(__file__).parents[1]
 RTL, MUTANTS = ROOT / "src/lightmamba/rtl", ROOT / "tests/rtl/mutants"
 PARTS = ("src", "tests", "bench", "pyproject.toml")  # of the copy
-HANG, LEAST = 10, 120  # what takes so many times as long, and so many seconds, hangs: caught
+HANG, LEAST = 10, 120  # a test that takes HANG times as long, and LEAST seconds, hangs: caught
 NONE = 5  # pytest found no test that is marked so
 SLOW = 1800  # seconds after which the slow tests of a block hang
 
@@ -109,7 +109,7 @@ def copied(folder: Path) -> Path:
 
 
 def environment(copy: Path) -> dict[str, str]:
-    """Variables with which Python imports the copy, and keeps simulators beside it."""
+    """Variables with which Python imports the copy, and keeps simulators next to it."""
     cache = {"LIGHTMAMBA_TEST_CACHE": str(copy / "cache")}
     return os.environ | {"PYTHONPATH": str(copy / "src")} | cache
 

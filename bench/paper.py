@@ -85,7 +85,7 @@ def _there(path: Path) -> bool:
 
 
 def result_of(record: Record) -> dict[str, Any]:
-    """What the results file keeps of a cell of the sweep."""
+    """Values of a cell of the sweep that are stored."""
     named = figures(record).items()
     found = {name: [f.value, f.error] for name, f in named if f.value is not None}
     kept = {name: record.what[name] for name in ("model", "recipe", "kind", "measure", "metric")}
@@ -132,7 +132,7 @@ def main() -> int:
 
 
 def _command(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> str:
-    """What was run, by the names of the models and without the places of this machine."""
+    """Command that was run, with names of models and without paths of this computer."""
     words = ["python -m bench.paper --models", *dict.fromkeys(row["model"] for row in rows)]
     for name in ("tokens", "rows", "sequences", "seqlen"):
         if (value := getattr(args, name)) is not None:

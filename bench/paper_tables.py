@@ -1,4 +1,4 @@
-"""The table of :mod:`bench.paper` beside what the paper published."""
+"""The table of :mod:`bench.paper` next to the paper's figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def published(recipe: str) -> ClaimedAccuracy | None:
 
 
 def paper_table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Recipes by what was measured, and the paper's numbers at the end of each row."""
+    """Perplexities with the paper's numbers at the end of each row, and a table of the tasks."""
     cells: dict[tuple[str, str], dict[str, list[Any]]] = {}
     tasks: dict[str, None] = {}
     columns: dict[str, None] = {}
@@ -42,24 +42,27 @@ def paper_table(found: Sequence[Mapping[str, Any]]) -> str:
         columns |= dict.fromkeys([main, *row["figures"]])
         if row["kind"] == "task":
             tasks[main] = None
-    order = sorted(columns, key=lambda name: not name.endswith(", perplexity"))
+    texts = [name for name in columns if name not in tasks]
     source = paper().shape.upper().replace("MAMBA", "Mamba")
-    header = ["model, recipe", *order, "tasks, mean", f"{source}, published: zero-shot",
-              "published: LAMBADA perplexity"]  # fmt: skip
-    body = []
+    first = [["model, recipe", *texts, "tasks, mean", f"{source}, published: zero-shot",
+              "published: LAMBADA perplexity"]]  # fmt: skip
+    second = [["model, recipe", *tasks]]
     for (model, recipe), cell in cells.items():
-        claim = published(recipe)
-        body.append([
-            f"{model}, {'float' if recipe == 'float' else f'`{recipe}`'}",
-            *(_figure(name, cell.get(name), percent=name in tasks) for name in order),
-            _mean([cell.get(name) for name in tasks]),
+        claim, name = published(recipe), recipe if recipe == "float" else f"`{recipe}`"
+        first.append([
+            f"{model}, {name}",
+            *(_figure(cell.get(text), percent=False) for text in texts),
+            _mean([cell.get(task) for task in tasks]),
             "" if claim is None else f"{claim.zero_shot:.1f}",
             "" if claim is None else _perplexity(claim),
         ])  # fmt: skip
-    return lines(header, body)
+        figures = [_figure(cell.get(task), percent=True) for task in tasks]
+        second.append([f"{model}, {name}", *figures])
+    tables = [first, second] if tasks else [first]
+    return "\n".join(lines(table[0], table[1:]) for table in tables)
 
 
-def _figure(name: str, found: list[Any] | None, *, percent: bool) -> str:
+def _figure(found: list[Any] | None, *, percent: bool) -> str:
     if found is None:
         return "failed"
     value, error = found

@@ -44,7 +44,7 @@ ACCEPTANCES = (0.5, PUBLISHED, 0.8)
 
 
 class Counted:
-    """One text after the other on hardware that is told of every pass, and runs none.
+    """One text after the other on hardware that gets the description of every pass, and runs none.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Counted:
             at += right + 1
 
     def cycles(self, takes: Mapping[str, int]) -> int:
-        """What all passes take, by kind."""
+        """Cycles of all passes, by kind."""
         return sum(self.counts[kind] * each for kind, each in takes.items())
 
 

@@ -19,9 +19,9 @@ __all__ = ["PASSES"]
 WHAT = {
     "prefill": "a chunk of a prompt",
     "batch": "a token of each sequence",
-    "verify": "guesses: three accepted, three checked",
-    "repair": "one token behind three guesses, the last one wrong",
-    "again": "guesses behind three of which the last was wrong",
+    "verify": "drafts: three accepted, three verified",
+    "repair": "one token after three drafts, the last one wrong",
+    "again": "drafts after three, the last one wrong",
     "decode": "one token alone",
     "chain": "one text, which the device decodes by itself",
 }
@@ -83,7 +83,7 @@ def goals() -> str:
             row("its busiest channel, bound / measured", "", "≥ 0.95, or what binds",
                 f"{r['of_attainable']:.3f}", "simulated")  # fmt: skip
     if r := found.get("mamba2-2.7b on u280-t4, verify"):
-        row("`u280-t4`, a pass that checks three guesses, passes/s", "303", "≥ 0.97 × 303 = 294",
+        row("`u280-t4`, a pass that verifies three drafts, passes/s", "303", "≥ 0.97 × 303 = 294",
             f"{r['clock_mhz'] * 1e6 / r['cycles']:.1f}", "simulated")  # fmt: skip
     texts = load("passes_editing")
     written = [r for r in texts if r["kind"] in ("copy", "list", "quotation")]
@@ -139,7 +139,7 @@ def _cells(row: AddRow) -> None:
 
 
 def _engine(row: AddRow) -> None:
-    """What the same passes bring on a CPU, as :mod:`bench.speculation` has measured."""
+    """Rows of the same passes on a CPU, measured by :mod:`bench.speculation`."""
     rows = load("speculation")
     for r in rows:
         if r["writer"] == "prompt" and r["model"] == "mamba2-130m":
@@ -160,7 +160,7 @@ def editing() -> str:
         origin = "estimated" if r["made"]["how"] == "estimated" else "counted, simulated passes"
         body.append([r["kind"], f"{r['tokens']:,}", f"{r['tokens'] / passes:.2f}", right,
                      f"**{r['tokens_per_second']:,.0f}**", origin])  # fmt: skip
-    header = ["one text, Mamba2-2.7B on `u280-t4`", "tokens", "tokens per pass", "accepted guesses",
+    header = ["one text, Mamba2-2.7B on `u280-t4`", "tokens", "tokens per pass", "accepted drafts",
               "tokens per second", "how obtained"]  # fmt: skip
     return lines(header, body) + foot(found)
 

@@ -10,7 +10,8 @@ __all__ = ["QUANTIZE"]
 def growth() -> str:
     """Time and peak memory by shape."""
     rows = sorted(load("quantize"), key=lambda r: (r["parameters"], r["tokens"]))
-    header = ["shape, recipe", "calibration tokens", "minutes", "planned", "peak, GiB", "planned"]
+    header = ["shape, recipe", "calibration tokens", "minutes", "planned, minutes", "peak, GiB",
+              "planned, GiB"]  # fmt: skip
     body = [
         [
             f"{r['shape']}, `{r['recipe']}`{_note(r)}",

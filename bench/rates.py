@@ -1,4 +1,4 @@
-"""What the lanes reach: fast and slow memory, reordered and naive. ``python -m bench.rates``."""
+"""Utilization of the lanes by memory rate and row order: ``python -m bench.rates``."""
 
 import tempfile
 from dataclasses import replace
@@ -17,7 +17,7 @@ SETTINGS = (("reordered", 0.95), ("naive", 0.95), ("reordered", 0.5), ("naive", 
 
 
 def slowed(target: Target, beats: float) -> Target:
-    """The same target with lanes that get so many beats per cycle."""
+    """The same target with lanes that get ``beats`` beats per cycle."""
     channels = tuple(
         replace(c, attainable_gb_per_s=beats * c.gb_per_s) if c.name.startswith("lane") else c
         for c in target.channels

@@ -43,7 +43,7 @@ LONG = 1024  # tokens of a prompt that the prefix cache is measured with
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of the server.
+    """Load on the server.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Load:
     temperature: float = 0.8
 
     def request(self, n: int) -> dict[str, Any]:
-        """What client ``n`` asks for."""
+        """Request of client ``n``."""
         return {
             "model": "bench", "prompt": self.prompts[n], "max_tokens": self.tokens,
             "seed": n, "temperature": self.temperature if n % 2 else 0.0,
@@ -139,7 +139,7 @@ async def loaded(
 
 
 def wanted(file: Path, load_: Load, threads: int) -> list[str]:
-    """What `generate` writes to each of the clients."""
+    """Text that `generate` writes for each client."""
     model = load(file)
     assert model.tokenizer is not None
     engine, tokenizer = Engine(model, threads=threads), Tokenizer.from_bytes(model.tokenizer)
@@ -157,7 +157,7 @@ def wanted(file: Path, load_: Load, threads: int) -> list[str]:
 
 
 def passages(tokenizer: Tokenizer, tokens: int, count: int, seed: int) -> list[str]:
-    """Texts of about so many tokens, from anywhere in the novels that the package ships.
+    """Texts of about ``tokens`` tokens, from anywhere in the novels that the package ships.
 
     Texts, for the client takes many times as long for a list of ids as the server for all of it.
     """

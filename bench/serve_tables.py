@@ -24,7 +24,7 @@ def _text(found: Spread, form: str) -> str:
 
 
 def under_load() -> str:
-    """One client beside many."""
+    """One client and many."""
     rows = _rows("load")
     cells = [
         [
@@ -36,7 +36,7 @@ def under_load() -> str:
         for row in rows
     ]  # fmt: skip
     header = ["engine, tokens per second (measured), median [range]", "one client",
-              f"{rows[0]['clients']} clients, all together", "ratio of a round",
+              f"{rows[0]['clients']} clients, all together", "ratio per round",
               "answers equal to `generate`"]  # fmt: skip
     return lines(header, cells) + foot(rows)
 
@@ -54,7 +54,7 @@ def prefix() -> str:
         for row in rows
     ]  # fmt: skip
     header = [f"prompt of {rows[0]['tokens']:,} tokens (measured), median [range]",
-              "first token of a new prompt, ms", "of a known one, ms", "known / new"]  # fmt: skip
+              "first token of a new prompt, ms", "of a cached one, ms", "cached / new"]  # fmt: skip
     return lines(header, cells) + foot(rows)
 
 

@@ -7,7 +7,9 @@ from bench.markdown import lines, load
 __all__ = ["SHOP"]
 
 ROWS = ("u280", "vck190", "kv260", "vck190-paper")  # targets of Mamba2-2.7B
-HOW = {"u280": "simulated", "vck190-paper": "measured on a board, without the LM head"}
+HOW = {"u280": "simulated at 200 MHz",
+       "vck190-paper": "measured on a board at 400 MHz, without the LM head"}  # fmt: skip
+SHORT = {"granite-4.0-h-350m": "Granite-4.0-H-350M"}
 
 
 def speed() -> str:
@@ -16,22 +18,25 @@ def speed() -> str:
     for target in ROWS:
         if r := found.get(name := f"mamba2-2.7b on {target}"):
             paper = f"paper: {PAPER[name]:g}, {HOW[target]}" if name in PAPER else "–"
+            cycles = f"{r['cycles_per_token']:,.0f} at {r['clock_mhz']:g} MHz"
             body.append([f"2.7B, accelerator `{target}`", f"**{r['tokens_per_second']:,.4g}**",
-                         "simulated", paper])  # fmt: skip
+                         cycles, "simulated", paper])  # fmt: skip
     made_by = "Simulated by `python -m bench.full`"
     for row in short_rows():
-        shape = row.shape.removeprefix("mamba2-").upper()
+        shape = SHORT.get(row.shape, row.shape.removeprefix("mamba2-").upper())
         body.append(
             [
                 f"{shape}, CPU engine, {row.threads} threads",
                 f"**{row.decode}**",
+                "–",
                 "measured",
                 f"llama.cpp Q4_0, measured in turns: ours is × {row.decode_ratio}",
             ]
         )
     if machines := sorted({row.machine for row in short_rows()}):
         made_by += f"; measured by `python -m bench.engine` on {'; '.join(machines)}"
-    header = ["Mamba2, W4A4, batch 1, random weights", "tokens/s", "how obtained", "compared with"]
+    header = ["Mamba2, W4A4, batch 1, random weights", "tokens/s", "cycles per token",
+              "how obtained", "compared with"]  # fmt: skip
     return lines(header, body) + f"\n{made_by}.\n"
 
 

@@ -1,4 +1,4 @@
-"""What guessing brings, by kind of text: docs/explanation/speculation.md.
+"""Speedup from drafting, by kind of text: docs/explanation/speculation.md.
 
     python -m bench.speculation                       # the bundled model
     python -m bench.speculation --shape mamba2-130m   # random weights: exact writers only

@@ -20,7 +20,7 @@ def _where(row: Row) -> str:
 
 
 def by_kind() -> str:
-    """What n-grams bring, by model, writer and kind of text."""
+    """Speedup from n-gram drafts, by model, writer and kind of text."""
     rows = [row for row in load("speculation") if row["writer"] != "prompt"]
     cells = [
         [
@@ -32,7 +32,7 @@ def by_kind() -> str:
         for row in rows
     ]  # fmt: skip
     header = ["n-grams (measured)", "writer", "text", "tokens", "tokens per pass",
-              "right guesses", "× as fast, median [range]"]  # fmt: skip
+              "accepted drafts", "× as fast, median [range]"]  # fmt: skip
     return lines(header, cells) + foot(rows)
 
 

@@ -1,4 +1,4 @@
-"""What benchmarks found: a file of records for each, and one table of all of them.
+"""Results of the benchmarks: a file of records for each, and a table of all benchmarks.
 
 A benchmark gives rows: some of their entries say what a row is of, the others are its values. A row
 replaces the one of before that is of the same; each knows its command, computer, commit and date.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import commit, machine
+from bench.sources import source_hash
 from lightmamba.store import Record, Store, read_store
 
 __all__ = ["BENCHMARKS", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows"]
@@ -30,46 +31,49 @@ class Benchmark:
         Entries that say what a row is of.
     how : str
         "measured", "simulated", "synthesized", "estimated" or "computed".
+    source : str or None
+        Of :data:`bench.sources.SOURCES`: what the rows depend on.
     module : str
         Under ``bench``, that makes them; by default that of the benchmark's name.
     """
 
     of: tuple[str, ...]
     how: str
+    source: str | None
     module: str | None = None
 
 
 BENCHMARKS = {
-    "ablation": Benchmark(("target", "part", "row"), "estimated"),
-    "accuracy": Benchmark(("model", "method", "width"), "measured"),
-    "boards": Benchmark(("target", "shape"), "computed"),
-    "bubbles": Benchmark(("pause",), "simulated", "timeline"),
-    "calibration": Benchmark(("model", "width", "sequences"), "measured"),
-    "choices": Benchmark(("choice",), "measured"),
-    "digests": Benchmark(("model",), "measured"),
-    "drift": Benchmark(("recipe", "state"), "measured"),
-    "ecp5": Benchmark(("block",), "synthesized", "placed"),
-    "energy": Benchmark(("part", "row"), "computed"),
-    "engine": Benchmark(("kind", "shape", "threads"), "measured"),
-    "estimates": Benchmark(("case",), "simulated"),
-    "evaluation": Benchmark(("model",), "measured"),
-    "full": Benchmark(("name",), "simulated"),
-    "mutants": Benchmark(("block", "why"), "simulated"),
-    "paper": Benchmark(("model", "recipe", "kind", "measure"), "measured"),
-    "passes": Benchmark(("name",), "simulated"),
-    "passes_editing": Benchmark(("row", "kind"), "simulated"),
-    "passes_estimates": Benchmark(("machine",), "simulated"),
-    "quantize": Benchmark(("shape", "recipe", "tokens", "threads"), "measured"),
-    "random_passes": Benchmark(("target",), "simulated"),
-    "rates": Benchmark(("order", "beats_per_cycle"), "simulated"),
-    "recall": Benchmark(("part", "row"), "measured"),
-    "scales": Benchmark(("scale",), "measured"),
-    "serve": Benchmark(("kind", "model", "threads", "stream"), "measured"),
-    "shapes": Benchmark(("case",), "simulated"),
-    "slow_decay": Benchmark(("decay", "state"), "measured", "drift"),
-    "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured"),
-    "speed": Benchmark(("what",), "measured"),
-    "synth": Benchmark(("machine",), "synthesized"),
+    "ablation": Benchmark(("target", "part", "row"), "estimated", "estimate"),
+    "accuracy": Benchmark(("model", "method", "width"), "measured", "accuracy"),
+    "boards": Benchmark(("target", "shape"), "computed", "targets"),
+    "bubbles": Benchmark(("pause",), "simulated", "simulation", "timeline"),
+    "calibration": Benchmark(("model", "width", "sequences"), "measured", "accuracy"),
+    "choices": Benchmark(("choice",), "measured", "accuracy"),
+    "digests": Benchmark(("model",), "measured", "simulation"),
+    "drift": Benchmark(("recipe", "state"), "measured", "accuracy"),
+    "ecp5": Benchmark(("block",), "synthesized", "synthesis", "placed"),
+    "energy": Benchmark(("part", "row"), "computed", "estimate"),
+    "engine": Benchmark(("kind", "shape", "threads"), "measured", "engine"),
+    "estimates": Benchmark(("case",), "simulated", "simulation"),
+    "evaluation": Benchmark(("model",), "measured", "engine"),
+    "full": Benchmark(("name",), "simulated", "simulation"),
+    "mutants": Benchmark(("block", "why"), "simulated", None),  # its table compares each block
+    "paper": Benchmark(("model", "recipe", "kind", "measure"), "measured", "accuracy"),
+    "passes": Benchmark(("name",), "simulated", "simulation"),
+    "passes_editing": Benchmark(("row", "kind"), "simulated", "simulation"),
+    "passes_estimates": Benchmark(("machine",), "simulated", "simulation"),
+    "quantize": Benchmark(("shape", "recipe", "tokens", "threads"), "measured", "quantize"),
+    "random_passes": Benchmark(("target",), "simulated", "simulation"),
+    "rates": Benchmark(("order", "beats_per_cycle"), "simulated", "simulation"),
+    "recall": Benchmark(("part", "row"), "measured", "accuracy"),
+    "scales": Benchmark(("scale",), "measured", "accuracy"),
+    "serve": Benchmark(("kind", "model", "threads", "stream"), "measured", "serve"),
+    "shapes": Benchmark(("case",), "simulated", "simulation"),
+    "slow_decay": Benchmark(("decay", "state"), "measured", "accuracy", "drift"),
+    "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured", "engine"),
+    "speed": Benchmark(("what",), "measured", "engine"),
+    "synth": Benchmark(("machine",), "synthesized", "synthesis"),
 }
 
 
@@ -99,6 +103,7 @@ def keep(
         "computer": machine(),
         "commit": commit(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "source": source_hash(kind.source) if kind.source else None,
     }
     new = []
     for row in found:
@@ -114,7 +119,14 @@ def keep(
 def rows(name: str) -> list[Row]:
     """Rows of a benchmark: what they are of, their values, and ``made``; none if it was not run."""
     path = RESULTS / f"{name}.jsonl"
-    return [_row(record) for record in read_store(path)] if path.is_file() else []
+    if not path.is_file():
+        return []
+    source = BENCHMARKS[name].source
+    now = source_hash(source) if source else None
+    found = [_row(record) for record in read_store(path)]
+    for row in found:
+        row[MADE]["outdated"] = row[MADE].get("source") != now
+    return found
 
 
 def _row(record: Record) -> Row:
@@ -122,7 +134,7 @@ def _row(record: Record) -> Row:
 
 
 def foot(found: Iterable[Row]) -> str:
-    """Where rows come from, below their table."""
+    """Where rows come from, below their table, and whether their source has changed since."""
     made = [row[MADE] for row in found]
     hows, commands, computers, dates, commits = (
         sorted({each[name] for each in made})
@@ -134,4 +146,6 @@ def foot(found: Iterable[Row]) -> str:
     if hows != ["computed"]:
         said += f" on {'; '.join(computers)}"
     of = "commit" if len(commits) == 1 else "commits"
-    return f"\n{said}, {', '.join(dates)}, {of} {', '.join(commits)}.\n"
+    old = sum(each["outdated"] for each in made)
+    since = f" The source of {old} of {len(made)} rows has changed since." if old else ""
+    return f"\n{said}, {', '.join(dates)}, {of} {', '.join(commits)}.{since}\n"

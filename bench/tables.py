@@ -1,6 +1,6 @@
 """Write the tables of the docs from the results files: ``python -m bench.tables``.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in README.md and docs/.
+A table is between ``<!-- table: NAME -->`` and ``<!-- end -->`` in README.md and docs/.
 """
 
 import re
@@ -195,7 +195,7 @@ def shapes() -> str:
 
 
 def rates() -> str:
-    """What the lanes and their memory reach."""
+    """Utilization of the lanes and of their memory."""
     found = load("rates")
     rows = [
         [f"{r['order']}, {r['beats_per_cycle']} beats per cycle", f"{r['cycles']:,}",

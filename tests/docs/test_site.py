@@ -17,9 +17,12 @@ def test_every_page_is_in_the_navigation():
     assert set(listed) == PAGES | JOINED | {name.replace(".ipynb", ".md") for name in NOTEBOOKS}
 
 
-def test_the_index_leads_to_every_page():
-    """Pages of the API are listed by an index of their own."""
-    for index in ("index.md", "reference/api/index.md"):
+INDEXES = ("index.md", "reference/api/index.md", "decisions/index.md")
+
+
+def test_the_indexes_lead_to_every_page():
+    """Pages of the API and decisions are listed by an index of their own."""
+    for index in INDEXES:
         folder = (DOCS / index).parent
         text = (DOCS / index).read_text(encoding="utf-8")
         linked = {
@@ -27,6 +30,13 @@ def test_the_index_leads_to_every_page():
             for name in re.findall(r"\]\(([\w./-]+\.(?:md|ipynb))[#)]", text)
         }
         for page in PAGES | NOTEBOOKS:
-            inside = page.startswith("reference/api/") and page != "reference/api/index.md"
-            if page != index and inside == (index != "index.md"):
+            if page != index and _index_of(page) == index:
                 assert f"docs/{page}" in linked, f"{index} does not link to {page}"
+
+
+def _index_of(page):
+    """The index that lists a page."""
+    for index in INDEXES[1:]:
+        if page.startswith(index.removesuffix("index.md")) and page != index:
+            return index
+    return INDEXES[0]

@@ -31,7 +31,7 @@ FIRST = (
     "boards/test_selftest.py", "sim/test_speculation.py",
     "estimate/test_model.py", "rtl/test_top.py", "rtl/test_lanes.py",
     "sim/test_machine.py", "rtl/test_conv.py", "package/test_package.py", "docs/test_commands.py",
-    "quantize/test_journal.py", "sweep/test_killed.py", "synth/test_xcup.py",
+    "quantization/test_journal.py", "sweep/test_killed.py", "synth/test_xcup.py",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What benchmarks share: the machine that they name."""
+"""Helpers that benchmarks share: the machine that they name."""
 
 import pytest
 from bench.common import machine, processor

@@ -1,4 +1,4 @@
-"""What a user is told is one line, whatever names and messages are part of it."""
+"""Messages to users are one line, whatever names and texts are part of them."""
 
 import pytest
 

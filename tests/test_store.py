@@ -109,7 +109,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 def test_a_full_disk(path, monkeypatch):
-    """What did not fit is taken out again, so that the next record begins a line."""
+    """A record that did not fit is taken out again, so that the next one begins a line."""
     write = os.write
     with Store(path, "--results") as store:
         store.add(ONE)

@@ -29,7 +29,7 @@ def byte_level():
 
 
 def byte_fallback():
-    """What SentencePiece models become: words with ▁, single bytes for all else."""
+    """SentencePiece models: words with ▁, single bytes for all else."""
     vocab = {f"<0x{byte:02X}>": byte for byte in range(256)}
     vocab |= {"▁the": 256, "▁cat": 257, "▁": 258, "s": 259}
     inner = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=True))

@@ -151,7 +151,7 @@ def _converted(values: Any, kind: Any, where: str, example: str) -> Any:
 
 
 def _sentence(said: str, values: Any, kind: Any, where: str, example: str) -> str:
-    """What msgspec says, with the value and with what would be right."""
+    """Message of msgspec, with the value and a right example."""
     match = cast(re.Match[str], SAID.fullmatch(said))
     what, path = match["what"], match["path"] or ""
     name, right = _inner(where, path.removeprefix(".")), example and f", for example {example}"
@@ -168,7 +168,7 @@ def _sentence(said: str, values: Any, kind: Any, where: str, example: str) -> st
 
 
 def _expected(what: str) -> str:
-    """What msgspec expected, in words."""
+    """Type that msgspec expected, in words."""
     if length := re.search(r"of length (\d+)", what):
         return f"a list of {length[1]}"
     types = re.match(r"Expected `([\w| ]+)`, got", what)

@@ -15,7 +15,7 @@ __all__ = ["FloatModel", "FloatState"]
 
 @dataclass
 class FloatState:
-    """What some sequences leave behind, by layer."""
+    """States of some sequences, by layer."""
 
     caches: list[Cache]
 

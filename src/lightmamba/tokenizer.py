@@ -53,7 +53,7 @@ class Tokenizer:
         return self._vocab_size
 
     def token(self, token_id: int) -> str | None:
-        """The word that an id stands for, or None where there is none."""
+        """The word of an id, or None if there is none."""
         word: str | None = self._inner.id_to_token(token_id)
         return word
 
@@ -130,7 +130,7 @@ class StreamDecoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._window: list[int] = []  # the last ids: enough to decode the next one beside them
+        self._window: list[int] = []  # the last ids: enough context to decode the next one
         self._given = 0  # characters of the window's text that were returned
         self._text = ""  # of the window
 

@@ -34,7 +34,7 @@ __all__ = ["TrainOptions", "initialize", "train", "train_tokenizer"]
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What a run is made of; a folder is resumed only with the same ones (but for ``steps``)."""
+    """Settings of a run; a folder is resumed only with the same ones, except for ``steps``."""
 
     d_model: int = 256
     layers: str = "MMMMMM"  # M is a Mamba2 layer, * attention, - a gated MLP

@@ -1,4 +1,4 @@
-"""What memories become."""
+"""Memories, and the primitives that they become."""
 
 import pytest
 

@@ -60,7 +60,7 @@ def test_kernels_are_the_numpy_reference(name, isa):
 
 
 def test_step_by_step_operations_are_the_same_too():
-    """What the quantizer runs: one layer at a time, on arrays."""
+    """The quantizer's view: one layer at a time, on arrays."""
     m = model()
     ids = np.arange(3 * 50).reshape(3, 50)
     for compiled in (True, False):

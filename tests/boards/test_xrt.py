@@ -61,7 +61,7 @@ def build(tmp_path_factory):
 
 
 class Card:
-    """What XRT would reach: registers, and memory by bank."""
+    """A card behind XRT: registers, and memory by bank."""
 
     def __init__(self, folder, artifact):
         self.simulator = bare(artifact)

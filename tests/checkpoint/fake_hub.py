@@ -14,7 +14,7 @@ REPO = "someone/tiny-mamba2"
 
 
 class FakeHub:
-    """What the server answers, and what it was asked for."""
+    """Answers of the server, and the requests that it got."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -51,7 +51,7 @@ def test_transformers_loads_it(tmp_path, config):
 
 
 def test_bf16_and_back(tmp_path):
-    """What comes back is each weight rounded to bf16; the file holds nothing wider."""
+    """Each weight comes back rounded to bf16; the file holds nothing wider."""
     model = float_model()
     save_checkpoint(model, tmp_path)
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:

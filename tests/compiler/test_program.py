@@ -1,4 +1,4 @@
-"""What the program says of a model; that it says it rightly shows in test_machine.py."""
+"""The program of a model; that the hardware reads it so shows in test_machine.py."""
 
 from dataclasses import replace
 

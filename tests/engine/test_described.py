@@ -1,4 +1,4 @@
-"""What the kernels are told of a model keeps their 32-bit sums below 2^31."""
+"""Descriptions of a model for the kernels keep 32-bit sums below 2^31."""
 
 import numpy as np
 import pytest

@@ -58,7 +58,7 @@ def operations(model: QuantizedModel, isa: str) -> tuple[Native, Reference]:
 
 
 def arithmetics(model: QuantizedModel, isa: str, **constants: Any) -> tuple[Any, Any]:
-    """What the first layer does between its projections, in both kinds, with other constants."""
+    """The first layer between its projections, in both kinds, with other constants."""
     mixer = mixer_of(model.layers[0])
     changed = replace(Constants.of(mixer), **constants)
     exponents = replace(mixer.exponents, hadamard_shift=changed.hadamard)

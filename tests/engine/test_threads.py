@@ -55,7 +55,7 @@ def _runs(engine, ids, said):
 
 
 def in_a_child(function, *args):
-    """What a child of fork puts into a queue, within ten seconds."""
+    """Item that a child of fork puts into a queue, within ten seconds."""
     context = multiprocessing.get_context("fork")
     said = context.SimpleQueue()
     child = context.Process(target=function, args=(*args, said))

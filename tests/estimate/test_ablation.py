@@ -1,4 +1,4 @@
-"""What the ablation computes itself: buffers by hand, the bubble of a full transform."""
+"""Figures that the ablation computes itself: buffers by hand, the bubble of a full transform."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What beats what: costs, shares of a device, the front."""
+"""Costs, shares of a device, and the front of those that no other beats."""
 
 from dataclasses import replace
 

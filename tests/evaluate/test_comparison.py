@@ -92,7 +92,7 @@ def test_the_first_divergence_of_many(batch):
 
 
 def likeliest(model, ids):
-    """What a model expects after each id but the last, read from the empty state."""
+    """Expectations of a model after each id but the last, read from the empty state."""
     befores = [model.valid_vocab, *ids[:-2]]
     return [int(model.table[b, t].argmax()) for b, t in zip(befores, ids[:-1], strict=True)]
 

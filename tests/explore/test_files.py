@@ -1,4 +1,4 @@
-"""What a search leaves behind."""
+"""Files that a search leaves."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is fuzzed: where good input comes from, how it is damaged, and how it is opened."""
+"""Subjects of the fuzzer: where good input comes from, how it is damaged, and how it is opened."""
 
 import hashlib
 import json
@@ -219,7 +219,7 @@ class Text(Subject):
     @property
     @abstractmethod
     def good(self) -> list[str]:
-        """What is damaged."""
+        """The bytes to damage."""
 
     def damage(self, rng: Random) -> None:
         text = rng.choice(self.good)

@@ -1,4 +1,4 @@
-"""What a recorded script built: cells, properties, nets and addresses of a block design."""
+"""A block design as a recorded script built it: cells, properties, nets and addresses."""
 
 import re
 from collections import defaultdict
@@ -41,7 +41,7 @@ class BlockDesign:
             seen = more
 
     def bus_of(self, pin: str) -> list[str]:
-        """What an interface is connected to."""
+        """The other end of an interface."""
         return [other for pair in self.buses if pin in pair for other in pair if other != pin]
 
     def _create_bd_cell(self, call: Call) -> None:

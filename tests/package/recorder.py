@@ -72,7 +72,7 @@ class Call:
     arguments: tuple[str, ...]
 
     def option(self, name: str) -> str | None:
-        """What follows an option."""
+        """The value after an option."""
         if name not in self.arguments:
             return None
         return self.arguments[self.arguments.index(name) + 1]
@@ -97,7 +97,7 @@ class Vendor:
 
 
 def missing() -> str:
-    """What is not installed."""
+    """Tools that are not installed."""
     if shutil.which("tclsh") is None:
         return "tclsh is missing: apt-get install tcl"
     if importlib.util.find_spec("xilinx_language_server") is None:

@@ -1,4 +1,4 @@
-"""What Linux gets: device trees, firmware, boot images; by dtc, fdtoverlay and bootgen."""
+"""Files for Linux: device trees, firmware, boot images; by dtc, fdtoverlay and bootgen."""
 
 import json
 import re

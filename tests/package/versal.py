@@ -1,4 +1,4 @@
-"""What the block design of a Versal device must be: processors, network on chip, controllers."""
+"""Rules of a block design for a Versal device: processors, network on chip, controllers."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the engine relies on is checked, one sentence each; sizes of a model."""
+"""Properties that the engine relies on are checked, one sentence each; sizes of a model."""
 
 from dataclasses import replace
 from typing import Any
@@ -152,7 +152,7 @@ def test_sums_of_every_shape_fit(shape, weight_bits, act_bits):
 
 
 def test_bytes_per_token_are_those_of_the_file(tmp_path):
-    """What a decoder moves for the weights is what the file holds of them."""
+    """Bytes that a decoder moves for the weights are those that the file holds of them."""
     model = random_model(SHAPES["demo"])
     (tmp_path / "m.st").write_bytes(to_bytes(model))
     layers = load(tmp_path / "m.st").layers

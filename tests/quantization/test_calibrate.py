@@ -1,4 +1,4 @@
-"""What calibration sees, against a direct computation; sampled sequences."""
+"""Calibration's sums against a direct computation; sampled sequences."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a run will take, and what is refused before it starts."""
+"""Plans: time and memory of a run, and what is refused before it starts."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a page says, read as a browser reads it."""
+"""Reads a page as a browser does."""
 
 from html.parser import HTMLParser
 

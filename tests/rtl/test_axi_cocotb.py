@@ -24,7 +24,7 @@ BITS, DEPTH = 128, 32
 
 
 def missing() -> str | None:
-    """What this test needs and does not find."""
+    """Tools that this test needs and does not find."""
     for tool in ("verilator", "g++"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"

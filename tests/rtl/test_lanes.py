@@ -126,7 +126,7 @@ def run(dut: Bench, works: list[Work], **options: Any) -> Run:
 
 
 def inputs(config: ArchConfig, works: list[Work]) -> dict[str, list[Any]]:
-    """What each stream is given."""
+    """Inputs of each stream."""
     given: dict[str, list[Any]] = {
         "lanes.command": [w.command for w in works],
         "buffer.i_in": [v for w in works if not w.command["gated"] for v in w.vector],

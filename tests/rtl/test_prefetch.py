@@ -1,4 +1,4 @@
-"""What each token asks of memory, in which order, and when."""
+"""Requests of each token to memory: their order, and when they come."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -229,7 +229,7 @@ def test_credits_are_those_of_the_layers_when_run_rises():
 
 @pytest.mark.parametrize("stop", [12, 13, 14])
 def test_a_walk_stops_with_run(stop: int):
-    """What is offered is still given, the rest not; the next run begins at the first layer."""
+    """An offered command is still given, the rest not; the next run begins at the first layer."""
     events: dict[int, dict[str, int]] = {
         2: {"run": 1}, 10: {"start": 1}, 11: {"start": 1}, stop: {"run": 0},
         40: {"run": 1}, 50: {"start": 1, "fresh": 1},

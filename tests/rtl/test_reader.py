@@ -26,7 +26,7 @@ def command(address: int, count: int, zero: int = 0) -> dict[str, int]:
 
 
 def pieces(commands: Sequence[dict[str, int]], size: int) -> list[int]:
-    """What the commands give, in numbers of ``size`` bytes."""
+    """Data of the commands, in numbers of ``size`` bytes."""
     found = []
     for c in commands:
         for n in range(c["count"]):

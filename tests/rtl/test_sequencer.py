@@ -37,7 +37,7 @@ def program(seed: int, ops: Collection[Op] = OPS) -> list[Instruction]:
 
 @dataclass
 class Seen:
-    """What happened between a start and its end."""
+    """Events between a start and its end."""
 
     commands: dict[str, list[int]] = field(default_factory=lambda: {unit: [] for unit in COMMANDS})
     begun: list[dict[str, int]] = field(default_factory=list)  # what ``begin`` said of each token

@@ -50,7 +50,7 @@ def test_each_token_equals_a_unit_alone(stalls, seed, tokens):
 
 
 def test_shared_streams_and_other_ports():
-    """What is shared keeps its shape; of other outputs there is one for each token."""
+    """Shared inputs keep their shape; of other outputs there is one for each token."""
     buffer = Slices(lambda: ActivationBuffer(ArchConfig()), 2)
     Fragment.get(buffer, None)
     members = buffer.signature.members

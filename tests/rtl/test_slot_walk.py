@@ -46,7 +46,7 @@ def played(
     *,
     ready: Mapping[str, Callable[[int], bool]] | None = None,
 ) -> Given:
-    """What comes out when ``step`` says, from the cycle and what came so far, what to set.
+    """Outputs, when ``step`` says from the cycle and what came before what to set.
 
     Pulses last for that cycle; the rest stays. No offer may be withdrawn or changed.
     """
@@ -289,7 +289,7 @@ def test_starts_wait_for_the_last_token():
 
 @pytest.mark.parametrize("stop", range(10, 20))
 def test_a_walk_stops_with_run(stop: int):
-    """What is offered is still given, the rest not; the next run begins with the first head."""
+    """An offered command is still given, the rest not; the next run begins with the first head."""
     each, dut = simple(2, used=2), SlotWalk(ArchConfig(tokens=2))
     events: dict[int, dict[str, Any]] = {
         1: {"run": 1} | each.settings(), 9: {"begin": 1, "start": 1}, 10: {"start": 1},

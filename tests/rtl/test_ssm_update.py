@@ -59,7 +59,7 @@ def gates(values: dict[str, Any], dithered: bool) -> tuple[Any, Any, int]:
 
 
 def equal(values: dict[str, Any], dithered: bool = True) -> tuple[Any, Any, int]:
-    """What comes out, which must be what the numerics say; ``shift`` is without B's exponent."""
+    """Outputs, which must be those of the numerics; ``shift`` is without B's exponent."""
     count = len(values["decay"])
     token = np.arange(count) * 7
     seeds = {"dither": dither_of(0, 1) * token & 255, "head": dither_of(1) * token & 255}

@@ -109,7 +109,7 @@ def test_a_smaller_model_runs_on_the_hardware_of_a_larger_one(folder, opened):
 
 
 def test_logits_in_memory_and_a_chain_on_chip(opened):
-    """What the host reads is what the engine computes; a chain needs no host between tokens."""
+    """The host reads what the engine computes; a chain needs no host between tokens."""
     engine, device = Engine(opened.model), opened.device
     logits, state = engine.step(np.array([6]), engine.empty_state(1))
     ids = [6]

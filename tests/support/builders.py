@@ -1,4 +1,4 @@
-"""What tests build, each small and random: sizes, quantized models, token ids, targets.
+"""Builders, each small and random: sizes, quantized models, token ids, targets.
 
 Nothing here needs torch; float models and checkpoints on disk are in `tests.support.checkpoints`.
 """

@@ -122,7 +122,7 @@ class Pretended(Device):
         return self._registers.get((name, index), 0)
 
     def _take(self, address: int) -> _Held:
-        """What lies at an address of memory."""
+        """Bytes at an address of memory."""
         number = int(self._memory[address : address + HANDLE].view("<u8")[0])
         return self._held[number] if number else _Held((), state=self.engine.empty_state(1))
 

@@ -18,7 +18,7 @@ __all__ = ["Run", "drive"]
 
 @dataclass
 class Run:
-    """What came out, by port: values, and the cycle of every transfer on every stream."""
+    """Outputs by port: values, and the cycle of every transfer on every stream."""
 
     out: dict[str, list[Any]] = field(default_factory=dict)
     cycles: dict[str, list[int]] = field(default_factory=dict)

@@ -76,7 +76,7 @@ def attempt_noted(order: Order) -> Outcome:
 
 
 def unfit(order: Order) -> Outcome:
-    """What a worker without the project says of every job."""
+    """Answer to every job of a worker that lacks the project."""
     raise ModuleNotFoundError("No module named 'lightmamba'")
 
 

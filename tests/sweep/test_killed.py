@@ -115,7 +115,7 @@ def test_a_journal_in_use_is_left_alone(world, tmp_path):
 
 @pytest.fixture
 def records(monkeypatch):
-    """What evaluations wrote down."""
+    """Records that evaluations wrote."""
     seen = []
     real = Evaluation.add
 

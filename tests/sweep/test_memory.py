@@ -1,4 +1,4 @@
-"""What a job takes: of a file what the quantizer plans, of an evaluation its models."""
+"""Memory of a job: of a file that of the quantizer's plan, of an evaluation that of its models."""
 
 from dataclasses import replace
 

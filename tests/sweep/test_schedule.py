@@ -1,4 +1,4 @@
-"""What is done, in which order, and what is not done twice."""
+"""Jobs that are done, their order, and those that are not done twice."""
 
 from collections import deque
 

@@ -15,7 +15,7 @@ from tests.sweep.conftest import World
 
 
 def settled(record):
-    """What of a record does not depend on the run."""
+    """The part of a record that does not depend on the run."""
     return record.what, record.values, record.made["code"], record.made["threads"]
 
 

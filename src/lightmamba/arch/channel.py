@@ -99,6 +99,6 @@ class Channel:
         return self.attainable_gb_per_s * 1e3 / clock_mhz
 
     def refresh_cycles(self, clock_mhz: float) -> tuple[int, int]:
-        """Of every so many cycles of this clock it stands still for so many."""
+        """Refresh interval and duration, in cycles of this clock."""
         every = round(self.refresh_interval_ns * clock_mhz / 1e3)
         return every, math.ceil(self.refresh_ns * clock_mhz / 1e3)

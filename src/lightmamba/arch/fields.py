@@ -1,4 +1,4 @@
-"""Packed records: named fields of so many bits, the first in the lowest bits."""
+"""Packed records: named fields with their widths in bits, the first in the lowest bits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a machine is described with: units, the streams between them, counters, and what is shown.
+"""Types of the machine's description: units, streams between them, counters and observables.
 
 The description itself is :data:`lightmamba.arch.machine.MACHINE`. From it come the wiring of the
 RTL (``rtl/units.py``), the queues and units of the estimate (``estimate/places.py``), the probes
@@ -74,7 +74,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the simulator sees of a unit: a probe on one of its ports.
+    """Probe on one port of a unit, for the simulator.
 
     A probe of a stream records transfers; one of another port ({valid, fields}) what is valid. It
     shows all tokens of a pass next to each other, unless it is ``shared``.

@@ -119,7 +119,7 @@ def _check_program(files: Mapping[str, Stored], arch: ArchConfig) -> None:
 def _check_regions(
     regions: tuple[Region, ...], files: Mapping[str, Stored], target: Target
 ) -> None:
-    """Each is named once, is on a channel of the target, beside the others, as long as its file."""
+    """Refuse regions named twice, off the target's channels, overlapping or of another size."""
     names = [region.name for region in regions]
     if len(set(names)) < len(names):
         raise ValueError(f"two regions are called {max(names, key=names.count)}")

@@ -12,7 +12,7 @@ __all__ = ["Pace", "paces"]
 
 @dataclass(frozen=True)
 class Pace:
-    """What a channel brings, in cycles.
+    """Rate and latency of a channel in cycles.
 
     Parameters
     ----------

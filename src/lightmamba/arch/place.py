@@ -42,7 +42,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Place:
-    """An address that is known when the build is loaded: so many bytes into a region."""
+    """An address that is known when the build is loaded: an offset in bytes into a region."""
 
     channel: str
     region: str
@@ -53,7 +53,7 @@ Setting = int | Place | list[int | Place]  # value of a register, or of several 
 
 
 def parse_setting(value: Any, name: str) -> Any:
-    """Turn the plain values of a manifest into :class:`Place` where they stand for one.
+    """Turn the plain values of a manifest into :class:`Place` where they describe one.
 
     Raises
     ------

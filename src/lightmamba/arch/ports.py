@@ -28,7 +28,7 @@ RECORD = "record"  # client and region: tokens of a pass that are undecided
 
 
 def of_token(client: str, n: int) -> str:
-    """What does for the n-th token, slot or port what ``client`` does for the first."""
+    """Client that serves the n-th token, slot or port as ``client`` serves the first."""
     return f"{client}{n}" if n else client
 
 

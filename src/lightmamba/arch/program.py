@@ -18,7 +18,7 @@ __all__ = [
 
 
 class Kind(IntEnum):
-    """What a row of a projection is, or a section of them."""
+    """Kind of a row of a projection, or of a section of rows."""
 
     DT = 0
     B = 1

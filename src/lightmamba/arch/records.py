@@ -19,7 +19,7 @@ Found = Iterator[tuple[str, Values, Values]]  # names, values, and the cycle of 
 
 @dataclass(frozen=True)
 class Record:
-    """What one probe saw: records in order, and the cycle of each."""
+    """Records of one probe in order, and the cycle of each."""
 
     records: Values  # structured
     cycles: NDArray[np.uint64]
@@ -61,7 +61,7 @@ def lead(values: Values, axes: int) -> Values:
 
 
 def named(name: str, record: Record, field: str, axes: int) -> Found:
-    """One field of the records, behind so many axes of one."""
+    """One field of the records, with leading axes of length one."""
     yield name, lead(record[field].astype(np.int64), axes), lead(record.cycles, axes)
 
 

@@ -34,7 +34,7 @@ EXAMPLES = {
 
 @dataclass(frozen=True)
 class Resources:
-    """What the device has."""
+    """Cells of the device."""
 
     lut: int
     ff: int
@@ -52,12 +52,12 @@ class Resources:
 
 @dataclass(frozen=True)
 class Power:
-    """What is drawn whether a token is computed or not, and what the device is made of.
+    """Static power, and the process of the device.
 
     Parameters
     ----------
     static_watts : (low, likely, high)
-        Leakage, and what stands beside the machine on the board and cannot be switched off.
+        Leakage, and the rest of the board that cannot be switched off.
     cell_scale : float
         Energy of a cell of the fabric against one of UltraScale+ (16 nm).
     """
@@ -87,7 +87,7 @@ class Target:
     Parameters
     ----------
     machine : ArchConfig
-        Holds the choices (:data:`CHOICES`); what models decide stands at its defaults.
+        Holds the choices (:data:`CHOICES`); what models decide has its defaults.
     resources : Resources or None
         None where no device is meant.
     power : Power or None
@@ -196,9 +196,9 @@ class Target:
     def from_dict(values: Mapping[str, Any]) -> "Target":
         """Build from plain values.
 
-        A channel with a ``count`` stands for so many, with the number for each * in its texts. With
-        ``like``, the name of a shipped target, what is not said is as there; of [machine] each
-        choice, of the other tables the whole.
+        A channel with a ``count`` describes that many channels, with the number for each * in its
+        texts. With ``like``, the name of a shipped target, what is not said is as there: of
+        [machine] each choice, of the other tables the whole.
 
         Raises
         ------
@@ -290,7 +290,7 @@ def _part(kind: type[T], values: Any, name: str) -> T:
 
 
 def _channels(entry: Any) -> list[Channel]:
-    """The channels that one [[channel]] stands for."""
+    """The channels that one [[channel]] describes."""
     table = dict(checked(entry, dict, "channel"))
     count = checked(table.pop("count", 1), int, "channel.count")
     if not 1 <= count <= 64:

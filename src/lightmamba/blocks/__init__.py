@@ -1,4 +1,4 @@
-"""Layer kinds, one folder each. A folder says all about its kind, and nothing else names it.
+"""Layer kinds, one folder each. A folder holds all that is special to its kind.
 
 A model is a sequence of layers: norm, mixer, residual addition. Every mixer begins with one
 projection of the normed residual stream, ``in_proj``, and ends with one back to it, ``out_proj``.
@@ -13,7 +13,7 @@ What lies between is the kind's own, and in these modules of its folder:
 ``synthetic``   ``random_mixer``: integers of healthy ranges, without a checkpoint
 ``floating``    ``Mixer``: the float module (torch)
 ``lowering``    from the float module and its calibrated ranges to the integers (torch)
-``commands``    what the accelerator is told; a kind without it is refused by ``compile``
+``commands``    commands for the accelerator; a kind without it is refused by ``compile``
 ``layout``      how its memory holds parameters and states
 ``observed``    what its probes show
 =============== ================================================================================

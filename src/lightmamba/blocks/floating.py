@@ -1,4 +1,4 @@
-"""What the float mixers of all kinds have in common (torch)."""
+"""Base of the float mixers of all kinds (torch)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ __all__ = ["BaseMixer", "Cache", "NoCache", "numpy64", "rms_norm"]
 
 
 class Cache(Protocol):
-    """What a sequence leaves behind in one layer."""
+    """State of a sequence in one layer."""
 
     def take(self, rows: Tensor) -> "Cache":
         """Copy of the sequences ``rows``, in this order; one may come several times."""
 
     def values(self) -> Tensor:
-        """What is quantized while it is kept, (batch, values)."""
+        """Values that are stored in quantized form, (batch, values)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the rest of the project asks of a layer kind."""
+"""Protocols that a layer kind implements for the rest of the project."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +46,7 @@ class Mixer(Protocol):
 
 
 class Arithmetic(Protocol):
-    """What one mixer does between in_proj and out_proj, in exact integers."""
+    """Arithmetic of one mixer between in_proj and out_proj, in exact integers."""
 
     def run(
         self,

@@ -1,4 +1,4 @@
-"""What every layer kind says of the sizes of one layer."""
+"""Sizes of one layer, of any kind."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol

@@ -38,7 +38,7 @@ PROBE = 4096  # bytes at both ends of each region that begins empty
 
 @dataclass(frozen=True)
 class Expected:
-    """What a device must give for a build.
+    """Expected results of a device for a build.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ class _Test:
             self._state(sequence)
 
     def _finish(self, at: int, replay: int = 0) -> None:
-        """Feed the known tokens from a place on, so many guesses before it being right."""
+        """Feed the known tokens from a place on, with a number of accepted drafts before it."""
         while at < TOKENS:
             slot = self._slot(0, at, min(self.artifact.arch.tokens, TOKENS - at))
             self._pass({at: replace(slot, replay=replay)})
@@ -346,7 +346,7 @@ class _Test:
             raise DeviceError(f"the next tokens are {found}, not {right}")
 
     def _state(self, sequence: int) -> None:
-        """What a sequence has left must be what all known tokens leave."""
+        """Compare the state of a sequence with that after all known tokens."""
         left = {name: right for name, right in self.wanted.chunk.items() if name != "logits"}
         self._compare(left, sequence=sequence, logits=False)
 

@@ -43,7 +43,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Beside:
-    """What stands beside the weights of a checkpoint."""
+    """Tokenizer, chat template, generation config and special ids of a checkpoint."""
 
     config: ModelConfig
     source: Source
@@ -62,7 +62,7 @@ class _Beside:
 
 @dataclass(frozen=True)
 class Checkpoint(_Beside):
-    """A float model and what stands beside it."""
+    """A float model with its tokenizer, generation config and special ids."""
 
     model: CausalLM
 
@@ -74,7 +74,7 @@ class Checkpoint(_Beside):
 
 @dataclass(frozen=True)
 class OpenCheckpoint(_Beside):
-    """A checkpoint whose weights are on the disk, and what stands beside them."""
+    """A checkpoint whose weights are on disk, with its tokenizer and the like in memory."""
 
     weights: FloatWeights
     stored: Weights

@@ -17,7 +17,7 @@ class Part:
     names : tuple of str
         The name, then others that occur for the same tensor.
     factor : float
-        That our parameter has beside it.
+        That our parameter has next to it.
     rows : int or None
         Its rows, where the parameter has several parts; None is all.
     """

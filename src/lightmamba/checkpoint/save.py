@@ -92,7 +92,7 @@ def config_json(config: ModelConfig) -> dict[str, Any]:
 def published_parts(
     published: Published, own: str, parameter: Tensor
 ) -> Iterator[tuple[str, Tensor]]:
-    """What a parameter is in the files, bf16 by name: the inverse of reading it."""
+    """Tensor of a parameter as the files hold it, in bf16: the inverse of reading it."""
     at = 0
     for part in published.origin(own).parts:
         rows = len(parameter) if part.rows is None else part.rows

@@ -16,7 +16,7 @@ __all__ = ["FloatWeights", "ModelWeights", "StoredWeights"]
 
 
 class FloatWeights(Protocol):
-    """What the quantizer reads; nothing it gets is the owner's own, so it may be rewritten."""
+    """Weights for the quantizer: copies, which it may overwrite."""
 
     config: ModelConfig
     dtype: torch.dtype  # of what is handed out

@@ -110,7 +110,7 @@ def instructions(config: ModelConfig) -> int:
 
 
 def _formats(f: Formats) -> Iterator[str]:
-    """What the arithmetic of the hardware does not cover."""
+    """Reasons why the arithmetic of the hardware cannot run a model."""
     for name, value, wanted in (
         ("block", f.block, BLOCK),
         ("head_block", f.head_block, BLOCK),
@@ -132,7 +132,7 @@ def _formats(f: Formats) -> Iterator[str]:
 
 
 def _sizes(c: ModelConfig) -> Iterator[str]:
-    """What the fields of the commands cannot hold."""
+    """Reasons why the fields of the commands cannot hold a model."""
     most = {(unit, f.name): f.max for unit, fields in COMMANDS.items() for f in fields}
     for name, value, top in (
         ("vocab_size", c.vocab_size, most["epilogue", "rows"]),
@@ -144,7 +144,7 @@ def _sizes(c: ModelConfig) -> Iterator[str]:
 
 
 def _target(f: Formats, target: Target) -> Iterator[str]:
-    """What another choice of the target would allow."""
+    """Reasons that another choice of the target would remove."""
     machine = target.machine
     wider = "multiplier_bits = 8" + ", packed = false" * machine.packed
     how = f"set {wider} in the [machine] table of a copy of target {target.name}"

@@ -1,4 +1,4 @@
-"""The program of one token: which unit is told what, with every number of the model in it."""
+"""The program of one token: the commands of every unit, with all numbers of the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class LinearNumbers:
 
 @dataclass(frozen=True)
 class LayerNumbers:
-    """What the program needs of a layer: all but its matrices."""
+    """Parts of a layer that the program needs: all but its matrices."""
 
     in_proj: LinearNumbers
     out_proj: LinearNumbers

@@ -21,7 +21,7 @@ __all__ = ["describe", "keep", "open_model", "sizes"]
 
 
 def describe(model: QuantizedModel) -> dict[str, Any]:
-    """What the manifest says of a model."""
+    """Description of a model in the manifest."""
     sizes: dict[str, Any] = {"config": model.config.as_dict(), "formats": asdict(model.formats)}
     if isinstance(model.layers, RandomLayers):
         return {"kind": "random", "seed": model.layers.seed, "numpy": np.__version__, **sizes}

@@ -34,7 +34,7 @@ def state_bytes(
     artifact : Artifact
         Of the model.
     layers : sequence of {name: (1, ...)}
-        Arrays of the first so many layers, as :meth:`lightmamba.engine.State.layer` gives them.
+        Arrays of the first layers, as :meth:`lightmamba.engine.State.layer` gives them.
     """
     memory = memory_of(artifact)
     layout, arch = memory.layout, memory.arch

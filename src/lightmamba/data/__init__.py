@@ -1,4 +1,4 @@
-"""What the project ships: six novels, two small trained models, and their quantized files."""
+"""Data that the project ships: six novels, two small trained models, and their quantized files."""
 
 import lzma
 from importlib import resources

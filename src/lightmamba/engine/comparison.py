@@ -1,4 +1,4 @@
-"""What only the comparison recipes need: inputs scaled and shifted per channel before quantization.
+"""Inputs scaled and shifted per channel before quantization, for the comparison recipes only.
 
 SmoothQuant and RTN with unfused norms scale the residual by its norm weight; Outlier Suppression+
 also subtracts z·rms, which is known where 1/rms is. The hardware supports none of this.

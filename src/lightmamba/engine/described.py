@@ -212,7 +212,7 @@ def _give_back(model: QuantizedModel) -> None:
 
 
 def _base(array: Any) -> Any:
-    """What owns the memory of an array."""
+    """Owner of an array's memory."""
     while isinstance(array, np.ndarray) and array.base is not None:
         array = array.base
     return array

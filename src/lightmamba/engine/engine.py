@@ -85,7 +85,7 @@ class Engine:
             log.info("the engine runs on numpy, on one thread")
 
     def arithmetic(self, layer: int) -> Arithmetic:
-        """What a layer does between its projections, made once."""
+        """Arithmetic of each layer between its projections, made once."""
         if layer not in self._arithmetic:
             self._arithmetic[layer] = self.ops.arithmetic(self.model.layers[layer])
         return self._arithmetic[layer]

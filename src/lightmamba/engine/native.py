@@ -168,7 +168,7 @@ class Native:
         return rows, int(lost[0])
 
     def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
-        """What a layer does between its projections."""
+        """Run a layer between its projections."""
         own = part(layer.mixer.sizes.kind, "compiled")
         phases = _Phases(self, layer)
         compiled: Arithmetic = own.Compiled(layer.mixer, self.formats, phases)

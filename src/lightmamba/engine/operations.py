@@ -1,4 +1,4 @@
-"""What the engine asks of a back end: the operations that all layer kinds have in common."""
+"""Interface of a back end: the operations that all layer kinds share."""
 
 from typing import Any, Protocol
 
@@ -39,4 +39,4 @@ class Operations(Protocol):
         """Project (vectors, channels) to (vectors, rows): one part per norm group, added."""
 
     def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
-        """What a layer does between its projections."""
+        """Run a layer between its projections."""

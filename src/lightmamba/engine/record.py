@@ -70,7 +70,7 @@ class Record:
         Raises
         ------
         InputError
-            If there are not so many, or there is no room for them.
+            If there are fewer, or there is no room for them.
         """
         if replay > len(self.open[row].ids):
             raise InputError(
@@ -84,7 +84,7 @@ class Record:
             )
 
     def accept(self, row: int, replay: int) -> Counter[str]:
-        """What saturated in the first undecided tokens, which are accepted; the others are gone."""
+        """Counts of saturated values in the accepted tokens; those of the others are dropped."""
         lost: Counter[str] = Counter()
         for each in self.open[row].lost[:replay]:
             lost.update(each)

@@ -54,7 +54,7 @@ class Reference:
         return rows.sum(1), lost
 
     def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
-        """What a layer does between its projections."""
+        """Run a layer between its projections."""
         own = part(layer.mixer.sizes.kind, "arithmetic")
         plain: Arithmetic = own.Arithmetic(layer.mixer, self.formats)
         return plain

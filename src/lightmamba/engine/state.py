@@ -1,4 +1,4 @@
-"""What sequences leave behind: bytes of a fixed size each, and pages that grow with tokens."""
+"""States of sequences: a fixed number of bytes each, and pages that grow with the tokens."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -231,7 +231,7 @@ class State:
         return found
 
     def reserve(self, row: int, tokens: int) -> None:
-        """Make room for so many more tokens of a sequence."""
+        """Make room for more tokens of a sequence."""
         self.pages[row].reserve(int(self.position[row]) + tokens)
 
     def fork(self) -> "State":

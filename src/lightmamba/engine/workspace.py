@@ -32,7 +32,7 @@ KINDS = {  # of saturation: the kernels' names, and the engine's
 
 @dataclass(frozen=True)
 class Losses:
-    """What saturated in each vector of a pass: kinds by the engine's names, (vectors, kinds)."""
+    """Counts of saturated values by vector of a pass and kind, (vectors, kinds)."""
 
     names: tuple[str, ...]
     count: NDArray[np.int64]
@@ -127,7 +127,7 @@ class Workspace:
         return self._struct
 
     def take_lost(self, vectors: int) -> Losses:
-        """What saturated in each of some vectors since the last call."""
+        """Counts of saturated values of some vectors since the last call."""
         lost = self.lost[:vectors, list(self._kinds)].copy()
         self.lost[:vectors] = 0
         return Losses(tuple(self._kinds.values()), lost)
@@ -174,7 +174,7 @@ def _widest(
 
 
 def make_panel(vectors: int, channels: int, group: int) -> tuple[native.Panel, list[Array]]:
-    """A panel for some vectors, and the arrays to keep beside it."""
+    """A panel for some vectors, and the arrays to keep with it."""
     arrays = [
         aligned((vectors, channels), np.int8),
         aligned((vectors, channels // STEP + 1), np.int32),

@@ -110,7 +110,7 @@ class _Filler:
         return self.whole, np.concatenate(self.lists), self._steps()
 
     def _list(self, values: Ints) -> int:
-        """Put a list behind what is there; where it stands."""
+        """Append a list and return its offset."""
         at, self.end = self.end, self.end + len(values)
         self.lists.append(values)
         return at

@@ -37,7 +37,7 @@ AHEAD = 1 + STATE_HEADS  # heads that the reader may have a command for before t
 
 @kernel
 def command(m, t, reader, beats, at, copy, times):
-    """Tell a reader to read so many beats, so many times, from ``at`` on; of a state's copy."""
+    """Make a reader read ``beats`` beats, ``times`` times, from ``at`` on; of a state's copy."""
     r = m.readers[reader]
     place = r.ring + (r.first + r.commands) % COMMAND_RING * 4
     t[place], t[place + 1], t[place + 2], t[place + 3] = beats, at, copy, times

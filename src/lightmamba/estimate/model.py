@@ -29,7 +29,7 @@ BUDGET = 500_000  # cycles of a token that are run, about
 # the next, and where there are two copies, every other token reads the same one.
 TOKENS = 8
 FEWEST, MOST = 3, 64  # layers that are run: what is read ahead of a head is felt many layers later
-HEAD_SHARE = 4  # of the budget: one part in so many for the head
+HEAD_SHARE = 4  # the LM head gets this fraction of the budget, 1 / HEAD_SHARE
 LANES = 3  # that are looked at, of those on channels of their own
 
 
@@ -136,7 +136,7 @@ def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Ru
 
 
 def _looked_at(work: Workload) -> tuple[int, ...]:
-    """Lanes that stand for all: those that share a channel with others, some of those alone."""
+    """Lanes that represent all: those that share a channel with others, and some of the others."""
     if work.arch.shared_port:
         return tuple(range(work.arch.lanes))
     alike: dict[tuple[Channel, int], list[tuple[int, ...]]] = {}

@@ -20,7 +20,7 @@ __all__ = [
 NEVER = 1 << 60  # later than everything
 FINE = 1024  # parts of a cycle in which a port keeps time
 COMMAND_RING, REQUEST_RING = 128, 8192  # that may wait: of a reader, of a channel
-# A step of a unit takes so many items of an input: 0 waits for one all the same, NONE does not. It
+# Items of an input that a step of a unit takes: 0 waits for one all the same, NONE does not. It
 # gives an output up to two items, 0 wants room all the same; HELD + n: one that is held back, and
 # lets the last n go; NONE: it does not look at the output; EMPTY: it waits until all is taken.
 NONE, EMPTY, HELD = -1, -2, 3
@@ -38,7 +38,7 @@ INPUTS, OUTPUTS = max(5, _most("taker")), max(4, _most("giver"))  # those of SSM
 
 
 def _all(client: str) -> list[str]:
-    """What does for each token, slot or port what ``client`` does for the first."""
+    """Clients that serve each token, slot or port as ``client`` serves the first."""
     most = MOST_STATE_PORTS if client == "state" else MOST_TOKENS
     return [of_token(client, n) for n in range(most)]
 

@@ -1,4 +1,4 @@
-"""What a pass costs in bytes, beats, products and steps of each unit: counted, not simulated."""
+"""Bytes, beats, products and steps of each unit in a pass: counted, not simulated."""
 
 from dataclasses import dataclass
 

@@ -27,7 +27,7 @@ from lightmamba.arch.program import INSTRUCTION_BITS
 
 __all__ = ["FILE", "GROUPS", "Group", "group_of", "resources"]
 
-FILE = "resources.json"  # beside this module
+FILE = "resources.json"  # next to this module
 CELLS = ("lut", "ff", "dsp", "bram18", "uram")
 CODE_BITS, EXPONENT_BITS = 6, 5  # of an activation's scale, of a block of state
 HOLD = 1  # entries of a buffered queue that are its output register
@@ -128,7 +128,7 @@ def _tokens(arch: ArchConfig) -> int:
 
 
 def _shared(arch: ArchConfig) -> Amount:
-    """What the lanes of the later tokens do not have again, and what packed multipliers change."""
+    """Cells that later tokens' lanes save, and the effect of packed multipliers."""
     found = SHARED[arch.multiplier_bits].times(-(arch.tokens - 1) * arch.lanes * arch.port_bits)
     return found + PACKED.times(arch.packed * arch.tokens * arch.lanes * arch.products)
 

@@ -1,4 +1,4 @@
-"""What an estimate says."""
+"""Results of an estimate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

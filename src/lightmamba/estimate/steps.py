@@ -1,6 +1,6 @@
-"""What each unit takes and gives in each step of its job: tables for ``units.plain``.
+"""Inputs and outputs of each unit in each step of its job: tables for ``units.plain``.
 
-Most follow from the graph: an item of a stream every so many steps. Those below do not.
+Most follow from the graph: an item of a stream every few steps. Those below do not.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ def outputs(unit: str) -> list[Stream]:
 
 
 def columns(unit: str, work: Workload) -> tuple[list[str], list[str]]:
-    """What a unit takes and gives, by name: columns of its table."""
+    """Inputs and outputs of a unit by name: columns of its table."""
     if unit == "ssm":
         return HEADS if work.arch.whole_heads else ROWS
     if unit in SSM:
@@ -84,7 +84,7 @@ def _empty(steps: int) -> Table:
 
 
 def _every(steps: int, period: int) -> Table:
-    """One item with the last of so many steps, and with the last of all."""
+    """One item with the last step of each group, and with the last step of all."""
     found = np.zeros(steps, np.int8)
     found[period - 1 :: period] = found[-1] = 1
     return found

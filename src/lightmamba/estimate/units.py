@@ -77,7 +77,7 @@ def plain(m, t, steps, unit, now):
 
 @kernel
 def kind(m, job):
-    """What a token's projection is: in_proj and out_proj by turns, the LM head behind them."""
+    """Kind of a token's n-th projection: in_proj and out_proj in turn, then the LM head."""
     return HEAD if job == 2 * m.sizes.layers else job % 2
 
 

@@ -97,7 +97,7 @@ class Workload:
 
     @property
     def commands(self) -> Any:
-        """What the accelerator is told about a layer."""
+        """Commands of a layer."""
         return part(self.layer.kind, "commands")
 
     @property
@@ -133,7 +133,7 @@ class Workload:
         return beats(self.arch, self.config.d_model, self.arch.out_channels)
 
     def head_beats(self, rows: int) -> int:
-        """Beats of so many rows of the head in each lane."""
+        """Beats of a number of rows of the LM head in each lane."""
         return beats(self.arch, rows, self.arch.in_channels)
 
     def kinds(self) -> NDArray[np.int64]:

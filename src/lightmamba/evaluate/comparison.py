@@ -100,7 +100,7 @@ def compare(
     ids, window, text_bytes, batch, threads, progress, part
         As in :func:`lightmamba.evaluate.perplexity`.
     trace_tokens : int
-        The error by layer is taken on so many first tokens of the text, at most one window.
+        First tokens of the text on which the error by layer is taken, at most one window.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How far an evaluation is, told so that what was not done anew does not count as fast."""
+"""Progress of an evaluation; resumed work is excluded from the rate."""
 
 from lightmamba.evaluate.model import Progress
 
@@ -8,8 +8,8 @@ __all__ = ["Count"]
 class Count:
     """Tells a progress bar how many tokens are done.
 
-    What an earlier run did is not told until something is done, so that a bar that estimates the
-    time left begins to measure there.
+    What an earlier run did is not reported until something is done, so that a bar that estimates
+    the time left begins to measure there.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Count:
         self._told = False
 
     def end(self) -> None:
-        """Tell what was not told yet."""
+        """Report what was not reported yet."""
         if not self._told and self._progress is not None:
             self._progress(self._done, self._total)
         self._told = True

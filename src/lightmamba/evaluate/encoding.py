@@ -26,7 +26,7 @@ def encode_text(
     Parameters
     ----------
     tokenizer : Tokenizer
-        May put ids around a text; they stand around the whole.
+        May put ids around a text; they enclose the whole text.
     text : str
         Of any length.
     progress : callable (done, total), optional
@@ -80,7 +80,7 @@ def _around(tokenizer: Tokenizer) -> tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 def _seam(part: Encoding, other: Encoding, distance: int) -> tuple[int, int] | None:
-    """Where ``part`` goes over into ``other``, which begins so many characters after it.
+    """Where ``part`` goes over into ``other``, which begins a number of characters after it.
 
     Returns
     -------

@@ -50,7 +50,7 @@ def run_tasks(
     batch : int, optional
         Sequences read together; by default as many as pay.
     eot_id : int, optional
-        End-of-text id: stands for an empty context and ends generated text.
+        End-of-text id: replaces an empty context and ends generated text.
     threads : int
         Work on the logits.
     progress : callable (done, total), optional

@@ -1,4 +1,4 @@
-"""What an evaluation has found so far, so that one that was stopped goes on.
+"""Results of an evaluation so far, so that one that was stopped can resume.
 
 A **part** is one text or one task; a **unit** of it is what is read together: some windows, or
 requests with contexts of one length. Each unit is a record whose key holds all that its numbers
@@ -71,7 +71,7 @@ class Part:
         self._before: Counter[str] = Counter()
 
     def find(self, unit: int, model: Any) -> Any:
-        """What was found in a unit, or None: then the caller reads it and calls :meth:`keep`."""
+        """Stored result of a unit, or None: then the caller reads it and calls :meth:`keep`."""
         if self._store is None:
             return None
         record = self._store.get(f"{self._of}/{unit}")

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Likelihoods:
-    """What a model said about some tokens.
+    """Log-likelihoods of some tokens under a model.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Likelihoods:
 
 @dataclass(frozen=True, eq=False)
 class Beside:
-    """What a model and its reference said about the same tokens.
+    """Log-likelihoods of the same tokens under a model and its reference.
 
     Attributes
     ----------

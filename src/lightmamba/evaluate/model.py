@@ -1,4 +1,4 @@
-"""What evaluation asks of a model and of a tokenizer; any object with these methods will do."""
+"""Protocols of a model and a tokenizer for evaluation; any object with these methods will do."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -34,7 +34,7 @@ LOGITS_HELD = 1 << 24  # logits of one call, at most: 64 MiB in int32
 
 
 class State(Protocol):
-    """What a model keeps of some sequences."""
+    """State of some sequences in a model."""
 
     def take(self, rows: NDArray[np.int64], /) -> Any:
         """Copy the state of the sequences ``rows``, in this order; one may come several times."""
@@ -140,7 +140,7 @@ def check_batch(batch: int | None) -> None:
 
 
 def together(seqlen: int, batch: int | None = None) -> int:
-    """How many sequences of so many tokens are read together: ``batch``, or as many as pay.
+    """Sequences of a length that are read together: ``batch``, or as many as pay off.
 
     Pieces of ``SPAN`` tokens of each make ``VECTORS`` in all, so that a projection reads its
     weights seldom; more sequences would only take more states.

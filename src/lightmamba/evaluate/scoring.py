@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Score:
-    """What a model says about a continuation.
+    """Score of a continuation under a model.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ def score(
 
     A context that several requests share is read once, and its state taken by each. Contexts of one
     length are read together, without padding; so are continuations after them, padded on the right:
-    the model reads from left to right, so what stands behind a continuation changes nothing in it.
+    the model reads from left to right, so what follows a continuation changes nothing in it.
     Logits are asked for where a token is scored only.
 
     Parameters

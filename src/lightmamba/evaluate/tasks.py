@@ -3,7 +3,7 @@
 One JSON object per line, in one of three forms:
 
 ``{"query": str, "choices": [str, …], "gold": int}``
-    Which choice follows the query? The query and a blank stand before each choice; a query that
+    Which choice follows the query? The query and a blank precede each choice; a query that
     begins with "Question:" gets a line "Answer:" first.
 ``{"context_options": [str, …], "continuation": str, "gold": int}``
     After which context is the continuation likeliest? (WinoGrande)
@@ -39,7 +39,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a model reached in one task.
+    """Results of a model in one task.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a scheme costs in perplexity: quantize a checkpoint, evaluate it in its exact integers."""
+"""Perplexity of a format: quantize a checkpoint, evaluate it in its exact integers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

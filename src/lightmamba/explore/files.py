@@ -1,4 +1,4 @@
-"""What a search leaves behind: a target per point of the front, and all of it as a record."""
+"""Results of a search: a target per point of the front, and the whole front as a record."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -22,7 +22,7 @@ Estimator = Callable[[ModelConfig, Formats, Target, str], Estimate]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of a candidate.
+    """Verdict on a candidate.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ class Scheme:
 
     @property
     def name(self) -> str:
-        """What :meth:`parse` takes back."""
+        """Name that :meth:`parse` reads."""
         block = "" if self.block == BLOCK else f"-block{self.block}"
         return self.bits + block + ("" if self.group == GROUP else f"-group{self.group}")
 

@@ -75,7 +75,7 @@ class BlockQuant:
 
     @property
     def reach(self) -> Fraction:
-        """What the largest magnitude of a block is scaled to: qmax and half a step."""
+        """Magnitude that the largest value of a block is scaled to: qmax and half a step."""
         return Fraction(2 * self.qmax + 1, 2)
 
     @property

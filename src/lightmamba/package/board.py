@@ -22,7 +22,7 @@ class Window:
     bytes: int
 
     def holds(self, base: int, count: int) -> bool:
-        """Whether so many bytes from ``base`` on lie in it."""
+        """Whether ``size`` bytes from ``base`` on lie in it."""
         return self.base <= base and base + count <= self.base + self.bytes
 
 
@@ -91,7 +91,7 @@ class Controller:
 
 @dataclass(frozen=True)
 class Board:
-    """What a package for a board is made from.
+    """Inputs of a package for a board.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def _folder() -> Any:
 
 
 def _memories(entry: Mapping[str, Any]) -> list[Memory]:
-    """The memories that one [[memory]] stands for; * is a number, in ``tag`` from ``first`` on."""
+    """The memories that one [[memory]] describes; * is a number, in ``tag`` from ``first`` on."""
     values = dict(entry)
     count, first, step = (values.pop(key, other) for key, other in
                           (("count", 1), ("first", 0), ("step", 0)))  # fmt: skip

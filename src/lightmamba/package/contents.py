@@ -1,4 +1,4 @@
-"""What the files of a package say: the map of the accelerator, and the templates of its board."""
+"""Contents of a package's files: the map of the accelerator, and the board's templates."""
 
 import json
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ __all__ = ["MAP", "REGISTER_WINDOW", "machine_map", "rendered", "text_of"]
 MAP = "map.json"
 MAP_VERSION = 1
 COMMON = "common"  # folder of the templates that all boards share
-TEMPLATE = ".j2"  # ending of what becomes a file; -- in its name stands for a folder
+TEMPLATE = ".j2"  # ending of what becomes a file; -- in its name is a folder separator
 REGISTER_WINDOW = 1 << 16  # bytes of address space that block designs give the registers
 EXECUTABLE = (".py", ".sh")
 
 
 def machine_map(design: Design) -> dict[str, Any]:
-    """What a host has to know: registers, their values, addresses to relocate, memory.
+    """Information for a host: registers, their values, addresses to relocate, memory.
 
     ``settings`` are the values of the registers before the first token; those that are addresses
-    stand in ``relocation`` instead: base of the channel plus ``offset``.
+    are in ``relocation`` instead: base of the channel plus ``offset``.
     """
     artifact, board = design.artifact, design.board
     numbers = {
@@ -88,7 +88,7 @@ def rendered(design: Design, figures: Mapping[str, Any]) -> dict[str, str]:
     figures
         What the estimate expects, for the README.
     """
-    import jinja2  # an extra: the rest of the project works without
+    import jinja2
 
     sources: dict[str, str] = {}
     for folder in (COMMON, design.board.templates):
@@ -114,7 +114,7 @@ def rendered(design: Design, figures: Mapping[str, Any]) -> dict[str, str]:
 def _tcl(text: str) -> str:
     """A word of Tcl, in braces."""
     if text.count("{") != text.count("}") or "\\" in text:
-        raise ValueError(f"{text!r} cannot stand in braces")
+        raise ValueError(f"{text!r} cannot be put in braces")
     return "{" + " ".join(text.split()) + "}"
 
 

@@ -52,7 +52,7 @@ class PackagedDevice(SimDevice):
 
 
 def packaged_design(folder: Path) -> Design:
-    """What a package was made of, from its own files.
+    """Build of a package, from its own files.
 
     Raises
     ------

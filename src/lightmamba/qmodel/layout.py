@@ -36,7 +36,7 @@ class Matrix:
         }
 
     def extras(self) -> dict[str, Spec]:
-        """What a projection of a comparison recipe may have besides."""
+        """Optional tensors of a projection of a comparison recipe."""
         return {
             "input_scale": Spec("int16", (self.channels,)),
             "input_shift": Spec("int16", (self.channels,)),

@@ -37,7 +37,7 @@ Origin = dict[str, Any]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the ranges and the rounding are measured on.
+    """Tokens on which ranges and rounding are measured.
 
     At most one of ``text`` and ``ids`` is given. With neither, the shipped novels are taken, or,
     for a model without a tokenizer, sequences sampled from the model itself.
@@ -149,7 +149,7 @@ def _whole_model(checkpoint: Checkpoint | OpenCheckpoint) -> CausalLM:
 
 @dataclass(frozen=True)
 class FileRun:
-    """Quantization of a checkpoint to a file, with a journal beside it.
+    """Quantization of a checkpoint to a file, with a journal next to it.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ class FileRun:
 
     @property
     def plan(self) -> Plan:
-        """What it will take."""
+        """Memory, disk and time that the run needs."""
         shape = self.ids.shape[0], self.ids.shape[1]
         return Plan.of(self.checkpoint.config, self.recipe, shape, self.threads, in_memory=False)
 
@@ -227,7 +227,7 @@ class FileRun:
         return model.origin
 
     def _manifest(self, device: torch.device) -> dict[str, Any]:
-        """What the bytes depend on; a journal with another one is not gone on with."""
+        """All that the bytes depend on; a journal with another manifest is refused."""
         return {
             "checkpoint": self.checkpoint.source.hashes,
             "recipe": self.recipe.to_toml(),
@@ -259,7 +259,7 @@ def _finished(
     model: QuantizedModel, checkpoint: Checkpoint | OpenCheckpoint, recipe: Recipe,
     ids: NDArray[np.int64], kind: str, seed: int,
 ) -> QuantizedModel:  # fmt: skip
-    """The model with where it came from and what stands beside the weights."""
+    """The model with its origin, tokenizer and generation config."""
     origin = {
         "recipe": recipe.to_toml(),
         "seed": seed,

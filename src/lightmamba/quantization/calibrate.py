@@ -1,4 +1,4 @@
-"""What calibration sees of one float layer: the ranges on its way, and what comes out."""
+"""Calibration of one float layer: ranges of its intermediate values, and its output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

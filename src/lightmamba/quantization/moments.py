@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["Factor", "Moments", "correct_target"]
 
 DAMPING = 0.01  # share of the mean diagonal added to a Hessian
-STRIPES = 8  # a symmetric product is made in so many, each from the diagonal on
+STRIPES = 8  # stripes of a symmetric product, each from the diagonal on
 SMALL = 256  # order of a triangle that is inverted at once
 
 
@@ -34,7 +34,7 @@ class Moments:
         self.outputs, self._mirrored = outputs, False
 
     def add(self, x_q: Tensor, wanted: Tensor) -> None:
-        """Add (tokens, channels) inputs and what is wanted beside them."""
+        """Add (tokens, channels) inputs and their targets."""
         for rows in self._stripes():
             self.qq[rows, rows.start :].addmm_(x_q[:, rows].T, x_q[:, rows.start :])
         self.cross.addmm_(wanted.T, x_q)

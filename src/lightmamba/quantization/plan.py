@@ -124,7 +124,7 @@ class Plan:
         return self.flops / (0.8 * speed) + 0.35 * self.elements
 
     def warnings(self) -> list[str]:
-        """What will work, but not as well as it could."""
+        """Warnings: settings that work, but cost accuracy."""
         widest = max(outer for _, outer in self._layers)
         if not self.learns or self.tokens >= widest:
             return []

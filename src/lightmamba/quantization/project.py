@@ -33,7 +33,7 @@ JUDGES = 1 << 29  # values of moments times rows that judge, or 256 rows: all ro
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a projection is given: integers, 1/rms beside them, and what they should have given.
+    """Calibration inputs of a projection, their 1/rms, and its target outputs.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def quantize_projection(
 
 
 def _judges(weight: Tensor) -> slice:
-    """Rows that stand for all where an error is wanted."""
+    """Rows on which an error is estimated."""
     rows, channels = weight.shape
     return slice(0, rows, max(1, rows // max(256, JUDGES // channels**2)))
 

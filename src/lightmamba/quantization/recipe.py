@@ -266,7 +266,7 @@ class Recipe:
         kinds = [type(step) for step in self.passes]
         for kind in kinds:
             if kinds.count(kind) > 1:
-                raise ValueError(f"{NAMES[kind]} stands there more than once; keep one")
+                raise ValueError(f"{NAMES[kind]} occurs more than once; keep one")
         for late, early in NOT_BEFORE:
             if late in kinds and early in kinds[kinds.index(late) :]:
                 raise ValueError(f"{NAMES[late]} must come after {NAMES[early]}")

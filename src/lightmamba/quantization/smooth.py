@@ -30,7 +30,7 @@ TOKENS = 512  # that judge a threshold
 
 @dataclass(frozen=True)
 class _Input:
-    """What makes the input of a projection, a slot for a shift, and the projection."""
+    """Producer of a projection's input, a slot for a shift, and the projection."""
 
     owner: nn.Module
     slot: str  # attribute of owner: before_in or before_out
@@ -92,7 +92,7 @@ def smooth(site: Site, alpha: float) -> None:
     Raises
     ------
     ValueError
-        If an on-line transform stands between a norm and its projection.
+        If an on-line transform is between a norm and its projection.
     """
     inputs = _inputs_of(site.layer)
     trace = site.observe(site.tokens)
@@ -114,7 +114,7 @@ def suppress_outliers(site: Site, steps: int) -> None:
     Raises
     ------
     ValueError
-        If an on-line transform stands between a norm and its projection.
+        If an on-line transform is between a norm and its projection.
     """
     inputs = _inputs_of(site.layer)
     trace = site.observe(-(-site.tokens // TOKENS))

@@ -1,4 +1,4 @@
-"""What a run has made, in memory; :mod:`~lightmamba.quantization.journal` keeps it on disk."""
+"""Finished parts of a run in memory; :mod:`~lightmamba.quantization.journal` keeps them on disk."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -43,7 +43,7 @@ class Rotation:
 
     @staticmethod
     def random(order: int, seed: int) -> "Rotation":
-        """What :func:`~lightmamba.numerics.hadamard.random_rotation` gives."""
+        """Rotation of :func:`~lightmamba.numerics.hadamard.random_rotation`."""
         if not has_hadamard(order):
             return Rotation.dense(random_rotation(order, seed))
         signs = np.random.default_rng(seed).choice([-1.0, 1.0], order)
@@ -182,7 +182,7 @@ def rotate_layer(layer: Layer, rotation: Rotation) -> None:
     Raises
     ------
     ValueError
-        If the norm's weight stands in the way, or channels are shifted already.
+        If the norm still has a weight, or channels are shifted already.
     """
     if bool((layer.norm != 1).any()):
         raise ValueError("norm weights must be fused before the residual stream is rotated")
@@ -200,7 +200,7 @@ def rotate_residual(model: CausalLM, rotation: Rotation) -> None:
     Raises
     ------
     ValueError
-        If a norm weight stands in the way, or channels are shifted already.
+        If a norm still has a weight, or channels are shifted already.
     """
     norms = [*(layer.norm for layer in layers_of(model)), model.norm_f]
     if any(bool((norm != 1).any()) for norm in norms):

@@ -108,7 +108,7 @@ class Site:
         return len(self.floats.rows)
 
     def observe(self, every: int, sequences: int | None = None) -> InputTrace:
-        """Run calibration through the layer as it is; keep every so many inputs."""
+        """Run calibration through the layer as it is; keep every n-th input."""
         trace = InputTrace(every)
         for _, u in self.floats.batches(sequences):
             run_layer(self.layer, u, trace.see)

@@ -1,4 +1,4 @@
-"""All that a page is made of: what is given stands on it, what is not is named."""
+"""Contents of a page: what is given is shown, what is missing is named."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Subject:
 
     @property
     def machine(self) -> dict[str, Any]:
-        """What a simulation of it says that it is of."""
+        """Description that a simulation of it carries."""
         return machine_of(self.target, self.arch, self.order, self.config, self.formats)
 
 
@@ -117,7 +117,7 @@ class Outliers:
 
 @dataclass(frozen=True)
 class Score:
-    """A quantized model beside the float one on the same text.
+    """A quantized model compared with the float one on the same text.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ THIN = "\u202f"  # narrow no-break space, between a number and its unit
 
 
 def figure(value: float, digits: int = 3) -> str:
-    """A number with at least so many digits that count, thousands separated by commas."""
+    """A number with at least ``digits`` significant digits, thousands separated by commas."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "∞"
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))

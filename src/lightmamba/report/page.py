@@ -57,7 +57,7 @@ def missing(report: Report) -> list[str]:
 
 def render(report: Report) -> str:
     """The page as HTML: one file, nothing fetched, no scripts."""
-    import jinja2  # an extra: the rest of this folder works without
+    import jinja2
     from markupsafe import Markup
 
     from lightmamba.plots.style import COLORS
@@ -95,7 +95,7 @@ def _tables(report: Report) -> dict[str, Table]:
 
 
 def _sources(report: Report) -> list[tuple[str, str]]:
-    """What the target says of its numbers, each text once, and of which channels."""
+    """Sources of the target's numbers, each text once, and the channels that it is for."""
     of: dict[str, list[str]] = {}
     for channel in report.subject.target.channels:
         of.setdefault(" ".join(channel.source.split()), []).append(channel.name)

@@ -1,4 +1,4 @@
-"""What the paper claims, read from ``paper.toml``."""
+"""Claims of the paper, read from ``paper.toml``."""
 
 import tomllib
 from dataclasses import dataclass

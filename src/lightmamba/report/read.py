@@ -42,7 +42,7 @@ HOW = {
 
 @dataclass(frozen=True)
 class Results:
-    """What some files hold for a page."""
+    """Results for a page."""
 
     simulation: Simulation | None = None
     synthesis: Synthesis | None = None
@@ -51,7 +51,7 @@ class Results:
 
 
 def read_results(files: Sequence[Path], subject: Subject) -> Results:
-    """What files of records hold for a page; of several records for one section the last counts.
+    """Read results for a page from files of records; of several for one section the last counts.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _kind(record: Record) -> str:
 
 
 def simulation_of(record: Record, subject: Subject) -> Simulation:
-    """What ``simulate`` found.
+    """Result of ``simulate``.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def simulation_of(record: Record, subject: Subject) -> Simulation:
 
 
 def synthesis_of(record: Record, subject: Subject) -> Synthesis:
-    """What ``synth`` found.
+    """Result of ``synth``.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def synthesis_of(record: Record, subject: Subject) -> Synthesis:
 
 
 def accuracy_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
-    """What ``evaluate --against`` or ``bench.accuracy`` found, by model.
+    """Results of ``evaluate --against`` or ``bench.accuracy``, by model.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def accuracy_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
 
 
 def front_of(record: Record) -> Front:
-    """What ``explore`` found.
+    """Result of ``explore``.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class Table:
 
 
 def headline(report: Report) -> Table:
-    """What is claimed, estimated, simulated and synthesized, side by side."""
+    """Claimed, estimated, simulated and synthesized figures, side by side."""
     e, sim, claim, synth = report.estimate, report.simulation, report.claim, report.synthesis
     columns: dict[str, dict[str, str]] = {}
     if claim is not None:
@@ -139,7 +139,7 @@ def lanes(report: Report) -> Table:
 
 
 def traffic(report: Report) -> Table:
-    """Bytes by memory channel; channels that are alike stand in one row."""
+    """Bytes by memory channel; channels that are alike share a row."""
     e, sim, target = report.estimate, report.simulation, report.subject.target
     rates = {c.name: (c.gb_per_s, c.attainable_gb_per_s) for c in target.channels}
     header = ["channel", "nominal", "attainable", "estimated", "% of the time"]
@@ -199,7 +199,7 @@ def resources(report: Report) -> Table:
 
 
 def accuracy(found: Accuracy) -> Table:
-    """Methods beside the float model; where there are several schemes, side by side."""
+    """Methods next to the float model; several formats side by side."""
     schemes = sorted({score.scheme for score in found.scores}, reverse=True)
     if len(schemes) == 1:
         return _one_scheme(found)

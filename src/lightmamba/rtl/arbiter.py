@@ -1,4 +1,4 @@
-"""Arbiters: several readers or writers on one memory port, told apart by id."""
+"""Arbiters: several readers or writers on one memory port, distinguished by id."""
 
 from typing import Any
 

@@ -42,7 +42,7 @@ class BCStore(wiring.Component):
     address : In(range(config.bc_words))
         Word to read: group·row_words + word.
     B, C : Out(bc_layout(config.bc_elements))
-        What stands there, one cycle later.
+        The word at the address, one cycle later.
     busy : Out(1)
         A command is not finished, or its token is not taken.
     """

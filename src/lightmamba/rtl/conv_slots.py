@@ -87,7 +87,7 @@ class Slots:
         ]
 
     def windows(self, pipe: Pipe, new: list[Timed]) -> list[list[Timed]]:
-        """What every vector convolves, a cycle after the inputs of all."""
+        """Inputs of the convolution of every vector, a cycle after the inputs of all."""
         found = []
         for n, old in enumerate(self._of_vector):
             window = [self._tap(pipe, new, n, tap, old[tap:]) for tap in range(OLD)]

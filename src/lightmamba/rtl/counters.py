@@ -81,7 +81,7 @@ class Traffic(wiring.Component):
     Members
     -------
     asked : In, length : In(u8)
-        A read address was taken, of so many beats less one.
+        A read address was taken; its number of beats minus one.
     read, written : In
         A beat was read or written.
     wait : Out

@@ -34,7 +34,7 @@ def interpolate(pipe: Pipe, nodes: Any, offset: Timed, extra: list[int] | None =
     offset
         Index of the segment, then the fraction within it.
     extra
-        Another number per segment, up to 8 bits; it is returned beside the value.
+        Another number per segment, up to 8 bits; it is returned with the value.
 
     Source: ``numerics.tables.interpolate``.
     """

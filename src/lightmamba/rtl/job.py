@@ -1,4 +1,4 @@
-"""What every unit does with its commands: take one when idle, be busy until it is done; count."""
+"""Command handling of every unit: take one when idle, be busy until it is done; count."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ class Job:
 
 
 class Countdown:
-    """What is left of a job, with its two comparisons in registers.
+    """Remaining steps of a job, with both comparisons in registers.
 
     Parameters
     ----------

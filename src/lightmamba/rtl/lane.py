@@ -23,7 +23,7 @@ CODE_MAX, GROUP_CODE_BITS = 7 << 15, 13  # largest block multiplier, bits of a g
 
 
 def control(config: ArchConfig) -> data.StructLayout:
-    """What all lanes are told, each field at its own cycle (see :func:`delays`).
+    """Control signals of all lanes, each field at its own cycle (see :func:`delays`).
 
     Fields: ``load``, the beat is one of scales; ``group``, which of them; ``code``, block scales,
     token by token; ``upper``, this pass is of upper nibbles; ``add``, the beat counts; ``first``,
@@ -93,7 +93,7 @@ class Lane(wiring.Component):
     dots : In(signed(13) per block) per token
         Sums of the blocks of a beat, ``LanePair.latency`` cycles after it. Only if packed.
     control : In(control(config))
-        Each field so many cycles after the issue as :func:`delays` says.
+        Each field at its delay after the issue (:func:`delays`).
     sum : Out(signed(acc_bits) per token)
         Sums of a part.
     """

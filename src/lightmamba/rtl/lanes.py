@@ -267,7 +267,7 @@ class Lanes(wiring.Component):
     def _control(
         self, m: Module, job: Job, scale: Value, multiplying: Value, operand: Any
     ) -> Value:
-        """What all lanes are told: counted once, delayed once."""
+        """Control signals of all lanes: counted once, delayed once."""
         c = self.config
         beat = Signal(range(max(2, GROUP // c.products)))  # of its group
         group = Signal(range(c.port_bits // 8))  # of its scale beat

@@ -88,7 +88,7 @@ class Pipe:
         return Timed(register, result.stage + 1)
 
     def valid(self, issue: Value, stage: int) -> Signal:
-        """``issue`` so many cycles later; this one resets, since it must begin at 0."""
+        """``issue`` a number of cycles later; this one resets, since it must begin at 0."""
         value: Any = issue
         for at in range(1, stage + 1):
             register = Signal(name=f"valid{at}")

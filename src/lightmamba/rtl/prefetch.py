@@ -19,8 +19,8 @@ class Segments(wiring.Component):
     """Ask for a static stream, always one token ahead.
 
     When ``run`` rises, for the layers of the first token; at every start, for the head's segment if
-    it is wanted, and for the layers of the next token. The head's segment stands right behind the
-    layers. ``latency`` cycles lie between a start and its first command.
+    it is wanted, and for the layers of the next token. The segment of the LM head is right behind
+    the layers. ``latency`` cycles lie between a start and its first command.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Segments(wiring.Component):
     start, head : In
         Pulse: a token starts, and whether the head is wanted.
     base : In(u44)
-        Where the layers stand.
+        Address of the layers.
     layers_count, head_count : In(u32)
         Beats of each segment. All three are stable while ``run`` is 1.
     o : Out(stream of READ)

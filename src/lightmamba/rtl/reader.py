@@ -36,7 +36,7 @@ class Reader(wiring.Component):
     Members
     -------
     command : In(stream of READ)
-        ``count`` beats from ``address`` (a multiple of a beat); with ``zero``, so many zeros.
+        ``count`` beats from ``address`` (a multiple of a beat); with ``zero``, zeros instead.
     o : Out(stream of unsigned(port_bits))
         Beats, in the order of the commands.
     axi : Out(AXI4 read master)

@@ -13,7 +13,7 @@ __all__ = [
 
 LEVELS = 3  # multiplexer levels of a barrel shifter between registers
 CARRY = 32  # bits that a carry goes through before a multiplexer
-SPLIT = 17  # a wide factor is multiplied in two pieces, the lower one of so many bits
+SPLIT = 17  # bits of the lower of the two pieces in which a wide factor is multiplied
 
 
 def round_shift(

@@ -88,7 +88,7 @@ class RecordedB:
     Attributes
     ----------
     words : list of Value
-        By vector, what stands at an address a cycle later.
+        By vector, the word at the address a cycle later.
     """
 
     def __init__(

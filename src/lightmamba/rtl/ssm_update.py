@@ -29,7 +29,7 @@ NOWHERE = -64  # place of a dt·x of zero
 
 @dataclass(frozen=True)
 class Row:
-    """What all elements of a word have in common; see :func:`row_of`."""
+    """Values that all elements of a word share; see :func:`row_of`."""
 
     decay: Timed  # 24 bits
     dtx: Timed  # signed, 24 bits, normal: |dtx| from 2^22 to 2^23, or zero
@@ -53,7 +53,7 @@ def row_of(
     pipe: Pipe, *, decay: Timed, dtx: Timed, shift: Timed, head: Timed, dither: Timed,
     dithered: Value,
 ) -> Row:  # fmt: skip
-    """What the blocks of a row share. ``dtx`` is normal five cycles after it is given.
+    """Values that the blocks of a row share. ``dtx`` is normal five cycles after its input.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ __all__ = ["DeviceDecoder", "DeviceSequence", "seconds_of"]
 
 
 def seconds_of(cycles: int, artifact: Artifact) -> float:
-    """What so many cycles take at the clock of a build's target."""
+    """Seconds of a number of cycles at the clock of a build's target."""
     return cycles / (artifact.target.clock_mhz * 1e6)
 
 
@@ -109,7 +109,7 @@ class DeviceDecoder:
 
     @property
     def seconds(self) -> float:
-        """What all passes took by the clock of the hardware, not what a simulation takes."""
+        """Seconds of all passes by the clock of the hardware, not by that of a simulation."""
         return seconds_of(self.cycles, self._artifact)
 
     def empty_state(self, batch: int, undecided: int = 0) -> DeviceSequence:

@@ -33,7 +33,7 @@ POLLS = 100_000  # reads of the status before the device counts as hung
 
 @dataclass(frozen=True)
 class DeviceState:
-    """What a sequence left on a device.
+    """Saved state of a sequence on a device.
 
     Parameters
     ----------

@@ -124,7 +124,7 @@ class Pace:
         return max(range(self.most + 1), key=self._rate)
 
     def _rate(self, guesses: int) -> float:
-        """Tokens per second that so many guesses promise."""
+        """Expected tokens per second with a number of drafts."""
         p = min(self.right, 0.999)
         tokens = (1 - p ** (guesses + 1)) / (1 - p)
         return tokens / (self.cost(guesses + 1) + guesses * self.drafting.seconds)

@@ -1,4 +1,4 @@
-"""What a kind of device gives: registers, memory, a way to wait; and registers by their names."""
+"""Primitives of a kind of device: registers, memory, waiting; and registers by name."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -108,7 +108,7 @@ class Primitives(ABC):
         return sum(self.read32(offset + 4 * n) << 32 * n for n in range(words))
 
     def write(self, name: str, value: int | Sequence[int]) -> None:
-        """Write a register, or the first of those that stand side by side."""
+        """Write a register, or the first of adjacent ones."""
         values = [value] if isinstance(value, int) else value
         for index, each in enumerate(values):
             offset, words = _offset(name, index)
@@ -119,7 +119,7 @@ class Primitives(ABC):
 
     @property
     def status(self) -> Flags:
-        """What the device says of itself."""
+        """Status of the device."""
         return Flags(self.read("status"))
 
     def working_units(self) -> list[str]:

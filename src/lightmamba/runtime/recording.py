@@ -182,7 +182,7 @@ class ReplayDevice(Device):
             raise DeviceError(f"the driver stopped after call {self.calls}, the recording goes on")
 
     def read32(self, offset: int) -> int:
-        """What the register gave."""
+        """Recorded value of the register."""
         return int(self._call("read32", offset=offset))
 
     def write32(self, offset: int, value: int) -> None:
@@ -190,7 +190,7 @@ class ReplayDevice(Device):
         self._call("write32", offset=offset, value=value)
 
     def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
-        """What the memory gave."""
+        """Recorded bytes of the memory."""
         packed = self._call("read_memory", channel=channel, address=address, count=count)
         if packed is None:
             if (written := self._written.get((channel, address, count))) is None:

@@ -73,7 +73,7 @@ class Resident:
         return len(self.states[0]) > 1
 
     def redo(self, accepted: int) -> int:
-        """Recorded tokens that the state has to go through again, if so many are accepted."""
+        """Recorded tokens that must be applied to the state again, for ``accepted`` tokens."""
         if not self.behind:
             return accepted
         return 0 if accepted == self.undecided else self.behind + accepted
@@ -84,7 +84,7 @@ class Resident:
         self.due = (self.due + written) % 2
 
     def copy(self, port: int, later: int = 0) -> Region:
-        """What the next token reads through a port of the state, or the one ``later`` tokens on.
+        """Region that the next token, or one ``later`` on, reads through a port of the state.
 
         The next token writes what the one after it reads.
         """
@@ -93,7 +93,7 @@ class Resident:
 
     @property
     def regions(self) -> dict[str, Region]:
-        """What the next token reads, by the names that a build has for it."""
+        """Addresses that the next token reads, by the build's names."""
         ports = range(len(self.states))
         return {STATE_PORTS[n][0]: self.copy(n) for n in ports} | {CONV_STATE: self.conv}
 

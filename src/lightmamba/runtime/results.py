@@ -1,4 +1,4 @@
-"""What a device says of the passes that it ran: logits, arg-maxes, counters."""
+"""Results of the passes of a device: logits, arg-maxes, counters."""
 
 from collections.abc import Mapping
 

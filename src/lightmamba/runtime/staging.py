@@ -42,7 +42,7 @@ class Staged:
 
 
 class Staging:
-    """What sequences on a device have left undecided, and where it is recorded.
+    """Undecided tokens of the sequences on a device, and where they are recorded.
 
     Tokens that a pass leaves undecided lie in its record. One pass reads one record, so what it
     applies again must all be of one earlier pass. There is a record more than there are sequences,
@@ -104,7 +104,7 @@ class Staging:
         return mine.record if not slot.fresh and mine.redo(slot.replay) else None
 
     def done(self, work: Pass, staged: Staged, times: int) -> None:
-        """A pass has run; of a chain, so many ``times``, of one sequence and each a token."""
+        """Note that a pass has run; of a chain, ``times`` times, of one sequence, a token each."""
         first = 0
         for slot, share in zip(work.slots, staged.shares, strict=True):
             mine = self.sequences[slot.sequence]

@@ -60,7 +60,7 @@ class Names:
     Parameters
     ----------
     port, host : str
-        What stands before the signals of a master (with its name) and of the AXI4-Lite slave.
+        Prefix of the signals of a master (with its name) and of the AXI4-Lite slave.
     clock, reset : str
     reset_low : bool
         Whether the reset is active at 0.

@@ -80,7 +80,7 @@ class SimDevice(Device):
         self.simulator.write_memory(channel, address, values)
 
     def allocate(self, channels: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
-        """Let each channel begin where the constructor was told to, or at 0.
+        """Let each channel begin where the constructor says, or at 0.
 
         Channels that share a port follow each other, as each address belongs to one of them.
         """
@@ -146,7 +146,7 @@ class SimDevice(Device):
             self.simulator.memory_trace(channel, file)
 
     def probes(self) -> dict[str, Record]:
-        """What each probe recorded since the last call."""
+        """Records of each probe since the last call."""
         found = {}
         for probe in self.observed:
             records, cycles = self.simulator.take(probe.name)

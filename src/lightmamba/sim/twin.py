@@ -317,7 +317,7 @@ class Twin:
         return None
 
     def _results(self, logits: list[NDArray[np.int32]]) -> Difference | None:
-        """What the host reads back."""
+        """Values that the host reads back."""
         theirs = self.device.wanted_logits()
         for n, ours in enumerate(logits):
             if not np.array_equal(ours, theirs[n]):

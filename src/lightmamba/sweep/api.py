@@ -22,7 +22,7 @@ HASHES = "hashes.json"
 
 @dataclass(frozen=True)
 class Finished:
-    """What a sweep left.
+    """Results of a sweep.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Learning:
-    """What a recipe is calibrated on; without a text the shipped novels, or the model itself."""
+    """Calibration of a recipe; without a text, the shipped novels or the model itself."""
 
     sequences: int
     seqlen: int
@@ -157,7 +157,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Name for people."""
         what = "quantize" if self.measure is None else self.measure.name
         return f"{self.model.name}, {self.recipe_name}, {what}"
 

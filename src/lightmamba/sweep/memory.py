@@ -15,7 +15,7 @@ FLOAT = 4  # bytes of a float32
 
 
 def memory_of(job: Job, threads: int) -> int:
-    """Bytes that a process takes that does a job on so many threads, about.
+    """Approximate bytes of a process that does a job on a number of threads.
 
     Of a file that is being made, what its quantizer plans; of an evaluation, the models that it
     reads with, the states of the sequences that they read together, and the logits.
@@ -49,7 +49,7 @@ def _weights(job: Job) -> int:
 
 
 def _state(job: Job, size: int) -> int:
-    """What the sequences leave behind that are read together, before and after a piece of them."""
+    """Bytes of the states of sequences that are read together, before and after a piece."""
     c = job.model.config
     sequences = 3 * SEQUENCES  # contexts, and continuations that take their state
     if isinstance(job.measure, Text):
@@ -58,7 +58,7 @@ def _state(job: Job, size: int) -> int:
 
 
 def _pass(job: Job) -> int:
-    """What lies between two layers, and in one, of the tokens of one call."""
+    """Bytes of the activations of one call, between layers and within one."""
     c = job.model.config
     widest = max(8 * (k.in_rows + k.out_dim) + 4 * _chunk(k) for k in c.layers)
     return FLOAT * VECTORS * widest
@@ -70,5 +70,5 @@ def _state_values(sizes: Any) -> int:
 
 
 def _chunk(sizes: Any) -> int:
-    """Values per vector of the widest intermediate of a float layer, beside its projections'."""
+    """Values per vector of the widest intermediate of a float layer, except its projections'."""
     return int(part(sizes.kind, "state").float_chunk(sizes, VECTORS))

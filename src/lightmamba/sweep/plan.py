@@ -23,7 +23,7 @@ __all__ = ["Entry", "Plan", "read_plan"]
 
 EXAMPLE = 'models = ["demo"], recipes = ["float", "w4a4"], texts = ["shipped"]'
 LISTS = ("models", "recipes", "texts", "tasks", "targets")
-OPTIONS: dict[str, dict[str, type]] = {  # of an entry that is a table, beside place and name
+OPTIONS: dict[str, dict[str, type]] = {  # of an entry that is a table, besides place and name
     "models": {"revision": str, "tokenizer": str},
     "recipes": {},
     "texts": {"tokens": int, "window": int},

@@ -35,7 +35,7 @@ def choose_runner(
     Parameters
     ----------
     jobs
-        What is to be done; so many workers are started as have room for the largest of them.
+        Jobs to do; as many workers are started as have room for the largest of them.
     threads
         Cores of this machine, which its workers share; on a cluster, cores of each job.
     workers

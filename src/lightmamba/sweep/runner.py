@@ -34,7 +34,7 @@ class Runner(Protocol):
     def wait(self, progress: Progress) -> Outcome | None:
         """Wait for one that is finished; None after about a second.
 
-        ``progress`` is told how far the orders of this process are.
+        ``progress`` gets the progress of this process's orders.
         """
         ...
 

@@ -20,7 +20,7 @@ STEPS = 1000  # of the progress, per job
 
 
 def cell(job: Job) -> dict[str, Any]:
-    """What the tables call a job, and which metric of it they show."""
+    """Names of a job in the tables, and the metric that they show."""
     return {
         "kind": job.kind,
         "model": job.model.name,

@@ -1,4 +1,4 @@
-"""What a plan names, found and hashed: checkpoints, texts, tasks, recipes, targets."""
+"""Sources of a plan, found and hashed: checkpoints, texts, tasks, recipes, targets."""
 
 import hashlib
 import json

@@ -105,7 +105,7 @@ def quantize(
 ) -> dict[str, Any]:  # fmt: skip
     """Quantize a checkpoint into a file, unless it is there: it is renamed into place whole.
 
-    A layer at a time, with a journal beside the file: what was killed goes on, and gives the same
+    A layer at a time, with a journal next to the file: what was killed resumes, and gives the same
     bytes. A journal of other threads, versions or another ``code`` is begun anew.
 
     Raises

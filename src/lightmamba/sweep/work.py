@@ -1,4 +1,4 @@
-"""What a job does, in terms of the project's own verbs; a pure function of its order."""
+"""Work of a job, by the project's own verbs; a pure function of its order."""
 
 import hashlib
 import time
@@ -47,7 +47,7 @@ class Order:
 
     @property
     def journal(self) -> Path:
-        """What the job has found, if it is an evaluation; of no use once it has a result."""
+        """Journal of the job, if it is an evaluation; of no use once it has a result."""
         return Path(self.folder) / JOURNALS / f"{self.job.key}.jsonl"
 
 

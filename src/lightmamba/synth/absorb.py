@@ -38,7 +38,7 @@ class _Netlist:
                         self.readers[bit].add(name)
 
     def plain(self, name: str | None, *, cleared: bool = False) -> Cell | None:
-        """The cell of that name, if it is a register that nothing enables or (unless told) resets.
+        """The cell of that name, if it is a register without enable and (unless ``cleared``) reset.
 
         A reset here is one to 0, in the cycle of the clock edge.
         """
@@ -55,7 +55,7 @@ class _Netlist:
         return cell if free and always and parameters["REGSET"] == "RESET" else None
 
     def entering(self, name: str) -> Any:
-        """What a register takes: its input, through a new LUT where it is reset."""
+        """Input of a register, through a new LUT where it is reset."""
         pins = self.cells[name]["connections"]
         value, reset = pins["DI"][0], pins.get("LSR", ["0"])[0]
         if reset == "0":
@@ -79,7 +79,7 @@ class _Netlist:
         return self.gated[name]
 
     def before(self, bits: list[Any]) -> tuple[list[Any], Any] | None:
-        """What stands at the inputs of the registers that drive ``bits``, and their clock."""
+        """Inputs of the registers that drive ``bits``, and their clock."""
         found, clocks = [], set()
         for bit in bits:
             if isinstance(bit, str):  # a constant
@@ -95,7 +95,7 @@ class _Netlist:
         return [n if n in ("0", "1", "x") else self.entering(n) for n in found], clocks.pop()
 
     def after(self, bits: list[Any]) -> tuple[list[Any], Any] | None:
-        """What the only readers of ``bits``, registers, drive, and their clock.
+        """Outputs of the registers that alone read ``bits``, and their clock.
 
         A bit that nothing reads stays; one that two registers read is not for us.
         """

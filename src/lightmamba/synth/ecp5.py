@@ -1,4 +1,4 @@
-"""ECP5 through yosys and nextpnr: placed and routed, in a frame that stands for its pins."""
+"""ECP5 through yosys and nextpnr: placed and routed, in a frame that replaces its pins."""
 
 import json
 import tempfile

@@ -38,7 +38,7 @@ class Module:
 
     @cached_property
     def instances(self) -> tuple[tuple[str, str], ...]:
-        """Module and instance name of whatever stands in this one."""
+        """Module and instance name of everything in this one."""
         found = re.findall(rf"^  ({NAME})\s+({NAME})\s*\(\n", self.body, re.M)
         return tuple(
             (_plain(module), re.sub(r"\$\d+$", "", _plain(name))) for module, name in found
@@ -119,7 +119,7 @@ def whole(verilog: str, top: str) -> Block:
 
 
 def _own(path: str) -> bool:
-    """Whether what stands at this path is a block of its own."""
+    """Whether the instance at this path is a block of its own."""
     parts = path.split(".")
     if len(parts) == 1:
         return True

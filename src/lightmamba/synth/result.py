@@ -1,4 +1,4 @@
-"""What synthesis says."""
+"""Results of synthesis."""
 
 from dataclasses import astuple, dataclass
 from typing import Any

@@ -22,7 +22,7 @@ Pages = Sequence[Array]  # of each sequence: (pages, PAGE, ...), written in plac
 
 
 class Arithmetic:
-    """What a layer does between its projections.
+    """Arithmetic of a layer between its projections.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class Arithmetic:
 
 
 def last(pages: Pages, position: NDArray[np.int64], seqlen: int) -> Array:
-    """What the last ``seqlen`` tokens added, (batch, seqlen, ...)."""
+    """Keys or values of the last ``seqlen`` tokens, (batch, seqlen, ...)."""
     at = position[:, None] + np.arange(seqlen)
     return np.stack([
         part[places // PAGE, places % PAGE] for part, places in zip(pages, at, strict=True)

@@ -38,7 +38,7 @@ class Mixer:
 
     @property
     def norm_exponent(self) -> int:
-        """Exponent of the unit that stands for 1/rms."""
+        """Exponent of the unit that replaces 1/rms."""
         return UNIT_EXPONENT
 
     @property

@@ -1,4 +1,4 @@
-"""What a sequence leaves behind in an attention layer: keys and values of every token."""
+"""State of a sequence in an attention layer: keys and values of every token."""
 
 from typing import Any
 

@@ -42,7 +42,7 @@ class Scan:
 
 
 class Arithmetic:
-    """What a layer does between its projections.
+    """Arithmetic of a layer between its projections.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the accelerator is told about a Mamba2 layer, and what of one it cannot run."""
+"""Commands of a Mamba2 layer for the accelerator, and its limits."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,7 +35,7 @@ def capacities(sizes: Sizes) -> dict[str, int]:
 
 
 def refusals(sizes: Sizes, formats: Formats) -> Iterator[str]:
-    """What the hardware's arithmetic or the fields of its commands do not cover."""
+    """Reasons why the hardware cannot run a layer."""
     if (size := formats.transform.size(sizes.group_dim)) > GROUP:
         yield (
             f"the model's Hadamard transform has order {size} (a whole norm group), but that of "

@@ -19,7 +19,7 @@ __all__ = ["Cache", "Mixer", "ssd_chunked"]
 
 @dataclass
 class Cache:
-    """What a sequence leaves behind in one layer."""
+    """State of a sequence in one layer."""
 
     conv_state: Tensor  # (batch, d_conv - 1, conv_dim): the last inputs of the convolution
     ssm_state: Tensor  # (batch, nheads, headdim, d_state)
@@ -29,7 +29,7 @@ class Cache:
         return Cache(self.conv_state[rows], self.ssm_state[rows])
 
     def values(self) -> Tensor:
-        """What is quantized while it is kept, (batch, values)."""
+        """Values that are stored in quantized form, (batch, values)."""
         return self.ssm_state.flatten(1)
 
 

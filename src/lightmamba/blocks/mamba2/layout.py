@@ -73,7 +73,7 @@ def parameters(mixer: Mixer, rows: Ints) -> dict[str, Words]:
 
 
 def _field(values: NDArray[np.signedinteger], at: int, bits: int) -> Words:
-    """Values cut to so many bits, at a place of a word."""
+    """Values cut to a number of bits, at a place of a word."""
     cut = values.astype(np.int64) & ((1 << bits) - 1)
     return cut.astype(np.uint64) << np.uint64(at)
 

@@ -1,4 +1,4 @@
-"""What the probes of the accelerator show of a Mamba2 layer, by the names that the engine has."""
+"""Observables of a Mamba2 layer from the accelerator's probes, by the engine's names."""
 
 from collections.abc import Mapping
 

@@ -5,7 +5,7 @@
 namespace lightmamba {
 namespace {
 
-// Scratch of a head's run of tokens: what it needs beside the state.
+// Scratch of a head's run of tokens: what it needs besides the state.
 struct ScanScratch {
     pairs_of* kept;       // (d_state / 2, PARTS), of a tile
     int32_t* BC;          // (tokens, 2, d_state / 2), pairs of B and C

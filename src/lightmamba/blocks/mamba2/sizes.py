@@ -76,7 +76,7 @@ class Sizes:
 
     @property
     def out_normed(self) -> bool:
-        """The gated norm stands in front of out_proj."""
+        """The gated norm is before out_proj."""
         return True
 
     def sections(self) -> dict[str, slice]:

@@ -1,4 +1,4 @@
-"""What a sequence leaves behind in a Mamba2 layer: convolution inputs and the SSM state.
+"""State of a sequence in a Mamba2 layer: convolution inputs and the SSM state.
 
 The SSM state lies in tiles of up to 16 rows of headdim, side by side, as the compiled kernels walk
 it; :func:`natural` gives it in the order of its axes.

@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 
 class Arithmetic:
-    """What a layer does between its projections.
+    """Arithmetic of a layer between its projections.
 
     Parameters
     ----------

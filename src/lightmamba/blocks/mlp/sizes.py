@@ -52,7 +52,7 @@ class Sizes:
 
     @property
     def out_normed(self) -> bool:
-        """No norm stands in front of out_proj."""
+        """There is no norm before out_proj."""
         return False
 
     def sections(self) -> dict[str, slice]:

@@ -14,7 +14,7 @@ def state(sizes: Sizes, formats: Formats) -> dict[str, tuple[Any, tuple[int, ...
 
 
 def bytes_per_token(sizes: Sizes, formats: Formats) -> dict[str, int]:
-    """Bytes that a decoder must move beside weights: none."""
+    """Bytes that a decoder must move besides weights: none."""
     return {}
 
 
@@ -24,5 +24,5 @@ def float_values(sizes: Sizes) -> int:
 
 
 def float_chunk(sizes: Sizes, vectors: int) -> int:
-    """Values per vector of the float model beside the projections': none."""
+    """Values per vector of the float model besides the projections': none."""
     return 0

@@ -31,7 +31,7 @@ REFUSED = {  # model_type, and why
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """What a config.json says."""
+    """Contents of a config.json."""
 
     published: Published
     special_ids: dict[str, Any]  # bos, eos, pad, as written; nothing by default
@@ -72,7 +72,7 @@ def read_config(path: Path) -> ConfigFile:
 
 
 def published_as(raw: dict[str, Any]) -> Published:
-    """What a config.json of ours says."""
+    """Contents of a config.json that this project wrote."""
     return _published(Fields(Path("config.json"), raw), READERS[raw["model_type"]])
 
 

@@ -77,8 +77,10 @@ def test_a_text_that_stops_in_the_middle_or_fails(monkeypatch):
     asked = [*FIRST, *begun, 3]
     assert context.ids == asked[: len(context.ids)]
     wanted = ids_of(generate(engine, asked, max_tokens=5, sampling=GREEDY))
-    with monkeypatch.context() as broken, pytest.raises(TypeError):
+    again = generate(engine, asked, max_tokens=5, sampling=GREEDY, context=context)
+    with monkeypatch.context() as broken:
         broken.setattr(engine, "run", None)
-        list(generate(engine, asked, max_tokens=5, sampling=GREEDY, context=context))
+        with pytest.raises(TypeError):
+            list(again)
     found = generate(engine, asked, max_tokens=5, sampling=GREEDY, context=context)
     assert ids_of(found) == wanted

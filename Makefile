@@ -34,7 +34,7 @@ check: $(STAMP)  ## lint, format, types, import rules
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache
 
 lock: $(STAMP)   ## uv.lock, with the newest packages that pyproject.toml allows
-	@.venv/bin/uv lock --upgrade
+	@UV_SYSTEM_CERTS=true .venv/bin/uv lock --upgrade
 
 release: $(STAMP) ## build and check a release, in dist; nothing is uploaded (an hour)
 	@$(PYTHON) scripts/release.py $(ARGS)

@@ -1,32 +1,35 @@
 """Sources that results depend on, as a hash of their code.
 
 A row of results keeps the hash of what made it. When that has changed since, the table that shows
-the row says so. Comments, docstrings, the format of the code and texts of errors do not count.
+the row says so. In Python, comments, docstrings, the format of the code and texts of errors do
+not count.
 """
 
 import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 __all__ = ["SOURCES", "source_hash"]
 
 PACKAGE = Path(__file__).parents[1] / "src/lightmamba"
 NUMERICS = ("numerics", "blocks", "formats.py", "config.py")
-ENGINE = (*NUMERICS, "engine", "native", "qmodel", "runtime", "passes.py")
-MACHINE = (*NUMERICS, "arch", "compiler", "rtl", "qmodel", "passes.py")
+ENGINE = (*NUMERICS, "engine", "native", "qmodel", "runtime", "passes.py", "data")
+MACHINE = (*NUMERICS, "arch", "compiler", "rtl", "qmodel", "passes.py", "runtime", "data")
+FLOAT = ("checkpoint", "causal_lm.py", "reference.py", "tokenizer.py")
 # Parts of the package, by what is made of them.
 SOURCES: dict[str, tuple[str, ...]] = {
-    "accuracy": (*NUMERICS, "engine", "qmodel", "quantization", "causal_lm.py", "evaluate", "data"),
-    "engine": ENGINE,
-    "estimate": ("arch", "blocks", "compiler", "estimate", "config.py", "formats.py"),
-    "quantize": (*NUMERICS, "checkpoint", "quantization", "causal_lm.py", "qmodel"),
+    "accuracy": (*ENGINE, *FLOAT, "quantization", "evaluate", "sweep"),
+    "engine": (*ENGINE, "evaluate", "reference.py"),
+    "estimate": (*NUMERICS, "arch", "compiler", "estimate", "qmodel"),
+    "quantize": (*NUMERICS, *FLOAT, "quantization", "qmodel"),
     "serve": (*ENGINE, "serve"),
     "simulation": (*MACHINE, "sim"),
     "synthesis": (*NUMERICS, "arch", "compiler", "rtl", "synth"),
-    "targets": ("arch",),
+    "targets": ("arch", "compiler"),
 }
-CODE = {".py", ".cpp", ".hpp", ".toml", ".json", ".v"}
+CODE = {".py", ".cpp", ".hpp", ".toml", ".json", ".v", ".safetensors", ".xz"}
 PICTURES = ("plot.py",)
 
 
@@ -39,14 +42,22 @@ def source_hash(name: str) -> str:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.suffix in CODE and file.name not in PICTURES:
                 found.update(file.relative_to(PACKAGE).as_posix().encode())
-                found.update(_content(file).encode())
+                found.update(_content(file))
     return found.hexdigest()[:16]
 
 
 @cache
-def _content(file: Path) -> str:
-    text = file.read_text(encoding="utf-8")
-    return ast.dump(_Code().visit(ast.parse(text))) if file.suffix == ".py" else text
+def _content(file: Path) -> bytes:
+    data = file.read_bytes()
+    return repr(_plain(_Code().visit(ast.parse(data)))).encode() if file.suffix == ".py" else data
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as tuples, without empty fields: the same for every version of Python."""
+    if isinstance(node, ast.AST):
+        fields = [(name, _plain(value)) for name, value in ast.iter_fields(node)]
+        return type(node).__name__, [each for each in fields if each[1] not in (None, [])]
+    return [_plain(each) for each in node] if isinstance(node, list) else node
 
 
 class _Code(ast.NodeTransformer):

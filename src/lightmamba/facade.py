@@ -114,7 +114,8 @@ def load(path: str | Path = BUNDLED, *, threads: int | None = None) -> Model:
 def quantize(
     checkpoint: str | Path = BUNDLED, output: str | Path | None = None, *, recipe: str = "w4a4",
     calibration: str | Path | None = None, sequences: int = 160, seqlen: int = 512, seed: int = 0,
-    threads: int | None = None, force: bool = False,
+    revision: str | None = None, threads: int | None = None, force: bool = False,
+    anew: bool = False,
     progress: Callable[[float, float], None] | None = None,
 ) -> Model:  # fmt: skip
     """Quantize a checkpoint.
@@ -132,10 +133,14 @@ def quantize(
         Text file; by default the shipped novels.
     sequences, seqlen, seed
         Of the calibration.
+    revision
+        Branch, tag or commit of a hub id.
     threads
         CPU threads; by default all cores.
     force
         Replace the file.
+    anew
+        Begin again where an interrupted run had other arguments, instead of refusing.
     progress
         Called with (done, total).
 
@@ -151,7 +156,7 @@ def quantize(
     from lightmamba.quantization import Calibration, FileRun, Recipe, quantize_checkpoint
 
     bundled = str(checkpoint) == BUNDLED and not Path(checkpoint).exists()
-    found = open_checkpoint(demo_checkpoint() if bundled else checkpoint)
+    found = open_checkpoint(demo_checkpoint() if bundled else checkpoint, revision=revision)
     text = None if calibration is None else Path(calibration)
     chosen, steps = Calibration(text, None, sequences, seqlen), Recipe.load(recipe)
     cores = threads or os.cpu_count() or 1
@@ -161,7 +166,8 @@ def quantize(
         made = quantize_checkpoint(found, steps, chosen, seed=seed, threads=cores, progress=tell)
         return Model(made, cores)
     ids, kind = chosen.tokens(found, seed)
-    FileRun(found, steps, ids, kind, Path(output), seed, cores).run(force=force, progress=tell)
+    job = FileRun(found, steps, ids, kind, Path(output), seed, cores, anew=anew)
+    job.run(force=force, progress=tell)
     return load(output, threads=cores)
 
 

@@ -1,5 +1,6 @@
 """Text to token ids and back, with the checkpoint's own tokenizer.json."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,18 @@ from lightmamba.errors import InputError
 __all__ = ["BareTokenizer", "StreamDecoder", "Tokenizer", "check_vocab"]
 
 _REPLACEMENT = "\ufffd"  # what a decoder writes for bytes that are no character, or not yet
+_SPELLED = re.compile(r"<0x([0-9A-F]{2})>")  # a byte, in vocabularies that fall back to bytes
 _LONGEST_CHARACTER = 4  # bytes, so at most as many ids
+
+
+def _byte_characters() -> dict[str, int]:
+    """Bytes by the characters of byte-level vocabularies; printable ones are themselves."""
+    own = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in own]
+    return {chr(b): b for b in own} | {chr(256 + n): b for n, b in enumerate(others)}
+
+
+_BYTES = _byte_characters()
 
 
 class Tokenizer:
@@ -56,6 +68,23 @@ class Tokenizer:
         """The word of an id, or None if there is none."""
         word: str | None = self._inner.id_to_token(token_id)
         return word
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """The bytes of one token in a text, or None where its word does not say them.
+
+        Special tokens, which no text has, give their names.
+        """
+        word = self.token(token_id)
+        if word is None:
+            return None
+        text = self._inner.decode([token_id], skip_special_tokens=False)
+        if text and _REPLACEMENT not in text:
+            return (" " + text if word.startswith("\u2581") else text).encode()
+        if found := _SPELLED.fullmatch(word):
+            return bytes([int(found[1], 16)])
+        if all(character in _BYTES for character in word):
+            return bytes(_BYTES[character] for character in word)
+        return None
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> NDArray[np.int64]:
         """Turn text into ids, shape (seqlen,).

@@ -66,7 +66,7 @@ def test_people_read_along(run, talking, monkeypatch):
     wanted = say(run, monkeypatch, talking, lines, "--json").json["messages"][1::2]
     said = say(run, monkeypatch, talking, lines)
     assert said.out == "".join(m["content"] + "\n" for m in wanted)
-    assert "/clear begins anew" in said.err
+    assert "/clear starts over" in said.err
 
 
 def test_ctrl_c_ends_an_answer_and_not_the_chat(run, talking, monkeypatch):
@@ -89,4 +89,4 @@ def test_ctrl_c_ends_an_answer_and_not_the_chat(run, talking, monkeypatch):
 
 def test_a_model_that_is_none(run, world, monkeypatch):
     refused = say(run, monkeypatch, world.worded_file, ["It was"]).refusal
-    assert "has no chat template, so it is no chat model; try: lightmamba generate" in refused
+    assert "has no chat template, so it is not a chat model; try: lightmamba generate" in refused

@@ -143,7 +143,7 @@ def test_a_chat_is_answered_by_the_template(run, world, talking):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("{plain}", "--chat"), "has no chat template, so it is no chat model; try: lightmamba"),
+        (("{plain}", "--chat"), "has no chat template, so it is not a chat model; try: lightmamba"),
         (("{talking}", "--system", "x"), "--system is a message of a chat; give --chat too"),
         (("{broken}", "--chat"), "the model's chat template refuses this: no thanks"),
         (("{broken}",), "in the model's generation config top_p must be above 0"),

@@ -1,36 +1,49 @@
 """Hub ids in the place of a quantized file."""
 
+import pytest
+
 from lightmamba.cli import hub
 from lightmamba.facade import quantize as real
 from lightmamba.qmodel import load
 
+COMMIT = "0123456789abcdef0123"
 
-def test_a_hub_id_is_quantized_once(run, world, monkeypatch, tmp_path):
-    """The text is that of the file which quantize makes of the same checkpoint."""
-    from lightmamba.checkpoint import hub as downloads
-    from lightmamba.checkpoint.hub import LocalCopy
 
+@pytest.fixture
+def someone(monkeypatch, tmp_path, world):
+    """A hub that has one model; which commit it was asked for, and where it was written."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    copy = LocalCopy(world.worded, "0123456789abcdef0123")
-    monkeypatch.setattr(downloads, "local_copy", lambda name, revision=None: copy)
+    monkeypatch.setattr(hub, "_newest_commit", lambda name: COMMIT)
     made = []
 
-    def quantize(name, file, **options):
-        made.append((name, file))
+    def quantize(name, file, *, revision, **options):
+        made.append((name, revision, file))
         return real(world.worded, file, sequences=2, seqlen=32, **options)
 
     monkeypatch.setattr("lightmamba.facade.quantize", quantize)
+    return made
+
+
+def test_a_hub_id_is_quantized_once(run, world, monkeypatch, someone):
     words = ("--prompt", "It was", "--max-tokens", "6", "--threads", "1", "--json")
     first = run("generate", "someone/a-model", *words)
     assert first.status == 0
-    assert "someone/a-model is quantized by w4a4 and kept" in first.err
+    assert "someone/a-model will be quantized with w4a4 and cached" in first.err
     again = run("generate", "someone/a-model", *words)
     assert again.err == ""
     assert again.json["token_ids"] == first.json["token_ids"]
-    ((name, file),) = made
-    assert name == "someone/a-model"
+    monkeypatch.setattr(hub, "_newest_commit", lambda name: None)  # without the network
+    assert run("generate", "someone/a-model", *words).json["token_ids"] == first.json["token_ids"]
+    ((name, revision, file),) = someone
+    assert (name, revision) == ("someone/a-model", COMMIT)
     assert file.name.startswith("someone--a-model-0123456789ab-w4a4-")
     assert load(file).config.d_model == load(world.worded_file).config.d_model
+
+
+def test_a_device_needs_a_build(run, someone):
+    refused = run("generate", "someone/a-model", "--prompt", "x", "--device", "sim").refusal
+    assert "someone/a-model is not a build, and a device runs builds" in refused
+    assert someone == []
 
 
 def test_what_is_no_hub_id_stays_as_it_is(tmp_path, monkeypatch):

@@ -96,14 +96,17 @@ def test_penalties_of_drawn_ids_worked_values():
     sampler = make_sampler(-2, 4, frequency_penalty=0.5, presence_penalty=0.25)
     drawn = np.array([0, 1, 3, 0], dtype=np.int32)
     np.testing.assert_array_equal(
-        sampler.lower(scores(10, 10, 10, -10), drawn), [10, 10 - 3, 10 - 7, -10]
+        sampler.subtract_penalties(scores(10, 10, 10, -10), drawn), [10, 10 - 3, 10 - 7, -10]
     )
     raising = make_sampler(-2, 4, frequency_penalty=-0.5)
-    np.testing.assert_array_equal(raising.lower(scores(0, 0, 0, 0), drawn), [0, 2, 6, 0])
+    np.testing.assert_array_equal(
+        raising.subtract_penalties(scores(0, 0, 0, 0), drawn), [0, 2, 6, 0]
+    )
     # 0.1 is 0.1 units of 2**0: a penalty is rounded once, after it is counted.
     fine = make_sampler(0, 4, frequency_penalty=0.1)
     np.testing.assert_array_equal(
-        fine.lower(scores(10, 10, 10, 10), np.array([1, 4, 5, 16], dtype=np.int32)), [10, 10, 9, 8]
+        fine.subtract_penalties(scores(10, 10, 10, 10), np.array([1, 4, 5, 16], dtype=np.int32)),
+        [10, 10, 9, 8],
     )
 
 
@@ -111,11 +114,11 @@ def test_penalties_of_drawn_ids_worked_values():
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_penalties_of_drawn_ids_do_not_wrap(exponent, sign):
     sampler = make_sampler(exponent, 2, frequency_penalty=2 * sign, presence_penalty=2 * sign)
-    each, once, bits = sampler.lowering
+    each, once, bits = sampler.subtracted
     assert abs(each) * sampling.COUNT_END + abs(once) + (1 << bits) < 1 << 62
     for count in (1, sampling.COUNT_END, (1 << 31) - 1):
         drawn = np.array([count, 0], dtype=np.int32)
-        lowered = sampler.lower(scores(-(1 << 31), (1 << 31) - 1), drawn)
+        lowered = sampler.subtract_penalties(scores(-(1 << 31), (1 << 31) - 1), drawn)
         times = min(count, sampling.COUNT_END)
         exact = -(1 << 31) - sign * (2 * times + 2) * (1 << -exponent)
         assert lowered[0] == min(max(exact, -sampling.SCORE_END), sampling.SCORE_END)
@@ -136,6 +139,7 @@ def test_the_prompt_counts_for_repetition_only():
         ids, state = sampler(logits, state)
         drawn.append(int(ids[0]))
     assert drawn == [0, 1, 0, 0]  # 8 against 9, then 8 against 7 and 8
+    assert make_sampler(-2, 3).empty_state(2).drawn.size == 0  # nothing is counted for nobody
     counting = make_sampler(0, 3, temperature=0, frequency_penalty=1)
     assert draw_many(counting, logits, 6)[0].tolist() == [0, 0, 1, 0, 1, 2]
 

@@ -121,7 +121,7 @@ def test_what_is_refused_says_why(server, given, sentence):
 def test_no_template_and_a_template_that_refuses(model):
     refusing = replace(model, chat_template="{{ raise_exception('no thanks') }}")
     for given, sentence in (
-        (replace(model, chat_template=None), "no chat template, so it is no chat model; use"),
+        (replace(model, chat_template=None), "no chat template, so it is not a chat model; use"),
         (refusing, "the model's chat template refuses this: no thanks"),
     ):
         with running(served(given)) as server, pytest.raises(openai.BadRequestError) as caught:

@@ -1,6 +1,7 @@
 """Log-probabilities by the API: of answers, and of prompts that an evaluation scores."""
 
 import numpy as np
+import openai
 import pytest
 
 from lightmamba.engine import Engine
@@ -110,3 +111,54 @@ def test_penalties_count(server, model):
     )
     wanted = expected(model, PROMPT, 40, **options).text
     assert found.choices[0].text == wanted != expected(model, PROMPT, 40).text
+
+
+def test_parts_of_characters_are_bytes(server):
+    """A token that is not a whole character has its bytes, and does not move the offsets."""
+    tokenizer = server.served.tokenizer
+    ids = tokenizer.encode("— “I am” £").tolist()
+    found = server.client().completions.create(
+        model="demo", prompt=ids, max_tokens=1, logprobs=0, echo=True
+    )
+    scores = found.choices[0].logprobs
+    assert any(word.startswith("bytes:") for word in scores.tokens[:-1]), scores.tokens
+    data = b"".join(
+        bytes.fromhex(word[6:].replace("\\x", "")) if word.startswith("bytes:") else word.encode()
+        for word in scores.tokens[:-1]
+    )
+    assert data.decode() == tokenizer.decode(ids)
+    assert scores.text_offset[-1] == len(tokenizer.decode(ids))
+
+
+def test_too_many_are_refused(server):
+    with pytest.raises(openai.BadRequestError, match=r"asks for up to 1,344,000 log-probabilities"):
+        server.client().completions.create(
+            model="demo", prompt="A", max_tokens=1000, n=64, logprobs=20
+        )
+
+
+def test_a_long_prompt_is_read_in_short_spans(model):
+    with running(served(model)) as server:
+        ids = server.served.tokenizer.encode(" ".join([PROMPT] * 40)).tolist()
+        assert len(ids) > 256
+        before = server.total("passes")
+        found = server.client().completions.create(
+            model="demo", prompt=ids, max_tokens=1, logprobs=0, echo=True
+        )
+        assert server.total("passes") - before >= len(ids) // 32
+        wanted = exact(model, ids)
+        own = [wanted[i, token] for i, token in enumerate(ids[1:])]
+        got = found.choices[0].logprobs.token_logprobs
+        np.testing.assert_allclose(got[1:-1], own, atol=1e-6)
+
+
+def test_requests_are_logged(server, caplog):
+    with caplog.at_level("DEBUG", logger="lightmamba.access"):
+        http = server.http()
+        http.get("/v1/models")
+        http.get("/health")
+        http.get("/nothing%0Ahere")
+    levels = {record.getMessage().rsplit(",", 1)[0]: record.levelname for record in caplog.records}
+    assert levels["GET /v1/models 200"] == "INFO"
+    assert levels["GET /health 200"] == "DEBUG"
+    assert levels["GET /nothing%0Ahere 404"] == "INFO"

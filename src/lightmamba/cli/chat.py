@@ -4,7 +4,9 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.decoding import (
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-HELP = "Ctrl+C stops an answer, /clear begins anew, Ctrl+D ends"
+HELP = "Ctrl+C stops an answer, /clear starts over, Ctrl+D quits"
 Messages = list[dict[str, str]]
 
 
@@ -60,9 +62,8 @@ class Chat:
     tokens: int = 0
 
     def clear(self) -> None:
-        """Begin anew."""
-        system = self.args.system
-        self.messages = [] if system is None else [{"role": "system", "content": system}]
+        """Start over."""
+        self.messages = _messages(self.args.system)
 
     def answer(self, text: str) -> "Generator[Step]":
         """Steps of the answer to a message; what was said until it stops is remembered."""
@@ -75,7 +76,7 @@ class Chat:
         try:
             for step in generate(
                 model, ids, max_tokens=self.args.max_tokens, sampling=sampling,
-                stop_ids=[i for i in self.opened.eos_ids if i < model.valid_vocab],
+                stop_ids=self.opened.stop_ids,
                 stop_strings=self.args.stop, tokenizer=self.tokenizer,
                 drafter=self.drafter and self.drafter(), context=self.context,
             ):  # fmt: skip
@@ -91,10 +92,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.runtime import Context
 
     check_sampling(args)
-    opened, tokenizer, drafter = open_decoder(args)
+    opened, tokenizer, drafter = open_decoder(args, chat=_messages(args.system, "Hello"))
     chat = Chat(args, opened, tokenizer, drafter, Context())
     chat.clear()
-    chat_ids(opened, tokenizer, [{"role": "user", "content": ""}], args.file)  # or it is no chat
     note(f"{args.file}: {HELP}")
     seconds = 0.0
     for text in _lines():
@@ -110,16 +110,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {"messages": chat.messages, "tokens": chat.tokens, "tokens_per_second": rate}
 
 
+def _messages(system: str | None, text: str | None = None) -> Messages:
+    """A system message and a user's, where there are any."""
+    given = (("system", system), ("user", text))
+    return [{"role": role, "content": said} for role, said in given if said is not None]
+
+
 def _lines() -> Iterator[str]:
     """Messages, a line each, until the input ends; lines without a word are left out."""
-    prompt = "> " if sys.stdin.isatty() else ""
+    prompt = "> " if sys.stdin.isatty() and sys.stdout.isatty() else ""
     if prompt:
-        import readline  # noqa: F401  # edits lines and remembers them
+        with suppress(ImportError):
+            import_module("readline")  # edits lines and remembers them
     while True:
         try:
             text = input(prompt).strip()
         except EOFError:
             return
+        except KeyboardInterrupt:  # too late for the answer that it was to stop
+            print(file=sys.stderr)
+            continue
         if text:
             yield text
 

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from lightmamba.runtime.drafting import Drafter
     from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["add_decoding", "chat_ids", "check_sampling", "guesses", "open_decoder", "sampling_of"]
+__all__ = [
+    "add_decoding",
+    "chat_ids",
+    "check_sampling",
+    "draft_summary",
+    "open_decoder",
+    "sampling_of",
+]
 
 OPTIONS = (
     "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty",
@@ -81,26 +88,38 @@ def sampling_of(
 
 
 def open_decoder(
-    args: argparse.Namespace,
+    args: argparse.Namespace, chat: list[dict[str, str]] | None = None
 ) -> "tuple[Opened, Tokenizer, Callable[[], Drafter] | None]":
-    """Decoder, tokenizer and a maker of drafters; bad input is refused before a device opens."""
+    """Decoder, tokenizer and a maker of drafters; bad input is refused before a device opens.
+
+    Parameters
+    ----------
+    args
+        Flags of the verb.
+    chat
+        Messages that the model's template must accept.
+    """
     from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.cli.devices import open_build, read_build
     from lightmamba.cli.hub import quantized_file
-    from lightmamba.cli.models import open_engine, tokenizer_of
+    from lightmamba.cli.models import Opened, open_engine, tokenizer_of
     from lightmamba.runtime.devices import check_device, check_speculation
 
     check_device(args.device)
-    file = quantized_file(args.file, args.threads)
+    file = quantized_file(args.file, args.threads, args.device)
     path = Path(file)
     if args.device == "engine" and not (path / MANIFEST).is_file():
         opened = open_engine(file, args.threads)
         tokenizer = tokenizer_of(opened.tokenizer, opened.model.valid_vocab, args.file)
+        if chat is not None:
+            chat_ids(opened, tokenizer, chat, args.file)
         return opened, tokenizer, _drafter(args, opened.model.model)
     artifact = Artifact.read(path)
     if args.speculate is not None:
         check_speculation(args.device, artifact)
     model, tokenizer = read_build(artifact)
+    if chat is not None:
+        chat_ids(Opened.of(model, None), tokenizer, chat, args.file)
     drafter = _drafter(args, model)
     return open_build(artifact, model, args), tokenizer, drafter
 
@@ -129,14 +148,14 @@ def chat_ids(
     from lightmamba.runtime.chat import render_chat, special_words
 
     if opened.chat_template is None:
-        raise InputError(f"{name} has no chat template, so it is no chat model; "
+        raise InputError(f"{name} has no chat template, so it is not a chat model; "
                          f"try: lightmamba generate {name} --prompt TEXT")  # fmt: skip
     words = special_words(opened.special_ids, tokenizer)
     text = render_chat(opened.chat_template, messages, special_tokens=words)
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def guesses(report: "Speculation") -> str:
+def draft_summary(report: "Speculation") -> str:
     """Summary of the drafts."""
     if not report.drafted:
         return "no tokens were drafted"

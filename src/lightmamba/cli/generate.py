@@ -11,7 +11,7 @@ from lightmamba.cli.decoding import (
     add_decoding,
     chat_ids,
     check_sampling,
-    guesses,
+    draft_summary,
     open_decoder,
     sampling_of,
 )
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     report = Speculation()
     coming = generate(
         engine, prompt, max_tokens=args.max_tokens, sampling=sampling,
-        stop_ids=[i for i in opened.eos_ids if i < engine.valid_vocab], stop_strings=args.stop,
+        stop_ids=opened.stop_ids, stop_strings=args.stop,
         tokenizer=tokenizer, drafter=drafter and drafter(), report=report,
     )  # fmt: skip
     steps: list[Step] = []
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ended = why.get(out.finish_reason or "", "")
         note(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
         if args.speculate is not None:
-            note(guesses(report))
+            note(draft_summary(report))
         if taken:
             values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
             note(f"from the model's generation config: {values}")

@@ -1,4 +1,4 @@
-"""Hub ids in the place of a quantized file: quantized once, and kept."""
+"""Hub ids in the place of a quantized file: quantized once, and cached."""
 
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +11,7 @@ CACHE = "quantized"  # folder of the user's cache
 RECIPE = "w4a4"
 
 
-def quantized_file(name: str, threads: int) -> str:
+def quantized_file(name: str, threads: int, device: str = "engine") -> str:
     """Path of the quantized file or build that ``name`` means.
 
     A path stays as it is, and "bundled" is what the package ships. A hub id is downloaded and
@@ -20,26 +20,32 @@ def quantized_file(name: str, threads: int) -> str:
     Raises
     ------
     InputError
-        If there is no such model, or it cannot be quantized.
+        If there is no such model, it cannot be quantized, or a device is to run it.
     """
     own = bundled_file(name)
     if own != name or Path(name).exists() or not _is_hub_id(name):
         return own
 
-    from lightmamba.checkpoint.hub import local_copy
-    from lightmamba.cli.show import note, progress
-    from lightmamba.facade import quantize
+    from lightmamba.errors import InputError
     from lightmamba.tools import cache_folder
 
-    revision = (local_copy(name).revision or "")[:12]
-    version = metadata.version("lightmamba")
-    file = (
-        cache_folder(CACHE) / f"{name.replace('/', '--')}-{revision}-{RECIPE}-{version}.safetensors"
-    )
+    if device != "engine":
+        raise InputError(
+            f"{name} is not a build, and a device runs builds; quantize and compile it, or leave "
+            f"--device out"
+        )
+    folder, version = cache_folder(CACHE), metadata.version("lightmamba")
+    plain = f"{name.replace('/', '--')}-"
+    commit = _newest_commit(name)
+    if commit is None:  # without the network: what was quantized last
+        known = sorted(folder.glob(f"{plain}*-{RECIPE}-{version}.safetensors"),
+                       key=lambda file: file.stat().st_mtime)  # fmt: skip
+        if known:
+            return str(known[-1])
+    file = folder / f"{plain}{(commit or 'local')[:12]}-{RECIPE}-{version}.safetensors"
     if not file.exists():
-        note(f"{name} is quantized by {RECIPE} and kept; the next time it opens at once")
-        with progress(f"quantizing by {RECIPE}") as bar:
-            quantize(name, file, recipe=RECIPE, threads=threads, progress=bar)
+        _quantize(name, commit, file, threads)
+    file.with_suffix(".used").touch()  # of the file itself a changed time means a changed file
     return str(file)
 
 
@@ -48,3 +54,29 @@ def _is_hub_id(name: str) -> bool:
     from lightmamba.checkpoint.hub import HUB_ID
 
     return HUB_ID.fullmatch(name) is not None and Path(name).suffix not in SUFFIXES
+
+
+def _newest_commit(name: str) -> str | None:
+    """Commit of a model's main branch; None if the hub does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        commit: str | None = HfApi().model_info(name, timeout=10).sha
+    except Exception:  # what is wrong is said when the checkpoint is opened
+        return None
+    return commit
+
+
+def _quantize(name: str, commit: str | None, file: Path, threads: int) -> None:
+    """Quantize a model of the hub into the cache; a second process waits, and finds it there."""
+    from lightmamba.cli.show import note, progress
+    from lightmamba.facade import quantize
+    from lightmamba.locks import held
+
+    with held(file.with_suffix(".lock")):
+        if file.exists():
+            return
+        note(f"{name} will be quantized with {RECIPE} and cached")
+        with progress(f"quantizing by {RECIPE}") as bar:
+            quantize(name, file, recipe=RECIPE, revision=commit, threads=threads, anew=True,
+                     progress=bar)  # fmt: skip

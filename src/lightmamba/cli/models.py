@@ -112,6 +112,11 @@ class Opened:
         """Ids that end a text."""
         return self.ids("eos")
 
+    @property
+    def stop_ids(self) -> list[int]:
+        """Those of them that the model can give."""
+        return [token for token in self.eos_ids if token < self.model.valid_vocab]
+
 
 def open_engine(name: str, threads: int) -> Opened:
     """Integer engine of a quantized file."""

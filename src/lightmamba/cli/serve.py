@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             print(url, flush=True)
 
     with bound(settings) as sock:
-        path = Path(quantized_file(args.file, args.threads))
+        path = Path(quantized_file(args.file, args.threads, args.device))
         name = args.name or (args.file if str(path) != args.file else None)
         with working(f"opening {args.file}"):
             served = open_served(

@@ -176,7 +176,7 @@ class Sampler:
     def empty_state(self, batch: int) -> SamplerState:
         """Make the state before anything was seen or drawn."""
         seen = np.zeros((batch, self.valid_vocab), dtype=np.bool_)
-        counted = self.valid_vocab if any(self.lowering) else 0
+        counted = self.valid_vocab if any(self.subtracted[:2]) else 0
         drawn = np.zeros((batch, counted), dtype=np.int32)
         return SamplerState(np.zeros(batch, dtype=np.int64), seen, drawn)
 
@@ -210,10 +210,10 @@ class Sampler:
             If the logits have another shape, type or range.
         """
         valid = self._checked(logits, len(state.draws))
-        penalized = self.lower(self.penalize(valid, state.seen), state.drawn)
+        penalized = self.subtract_penalties(self.penalize(valid, state.seen), state.drawn)
         if self.options.greedy:
             ids = penalized.argmax(axis=1)
-            return ids, self._took(state, ids)
+            return ids, self._counted(state, ids)
         scores = penalized.astype(np.int64, copy=False)
         ids = np.empty(len(scores), dtype=np.int64)
         for row, draw in enumerate(state.draws.tolist()):
@@ -221,9 +221,9 @@ class Sampler:
                 uniform_below, seed=int(self.options.seed), row=self.stream + row, draw=draw
             )
             ids[row] = self.choose(scores[row], uniform)
-        return ids, replace(self._took(state, ids), draws=state.draws + 1)
+        return ids, replace(self._counted(state, ids), draws=state.draws + 1)
 
-    def _took(self, state: SamplerState, ids: Ints) -> SamplerState:
+    def _counted(self, state: SamplerState, ids: Ints) -> SamplerState:
         """Mark one id per row as seen, and count it."""
         drawn = state.drawn
         if drawn.size:
@@ -245,12 +245,14 @@ class Sampler:
         out[where] = round_shift(some * factor, PENALTY_BITS)
         return out
 
-    def lower(self, scores: NDArray[np.integer], drawn: NDArray[np.int32]) -> NDArray[np.integer]:
+    def subtract_penalties(
+        self, scores: NDArray[np.integer], drawn: NDArray[np.int32]
+    ) -> NDArray[np.integer]:
         """Subtract the frequency and presence penalties of ids drawn so far, rounded half up.
 
         A penalty is at most 2**41 units of 2**-bits, so 2**20 of them stay below 2**62.
         """
-        each, once, bits = self.lowering
+        each, once, bits = self.subtracted
         if not (each or once):
             return scores
         out, where = scores.astype(np.int64), np.nonzero(drawn)
@@ -347,7 +349,7 @@ class Sampler:
         return round_half_up(one / penalty), round_half_up(one * penalty)
 
     @cached_property
-    def lowering(self) -> tuple[int, int, int]:
+    def subtracted(self) -> tuple[int, int, int]:
         """Frequency and presence penalty in units of 2**-bits of a logit, and bits.
 
         The bits are fewer where a logit's unit is small already.

@@ -27,7 +27,7 @@ class Context:
         self.state: Any = None
 
     def begin(self, prompt: NDArray[np.int64], empty: Callable[[], Any]) -> list[int]:
-        """Find what of a prompt is still to be read: at least its last token.
+        """Return the tokens of a prompt that are not read yet, its last one at least.
 
         Where the prompt does not begin with what was read, the state is a new one.
 
@@ -47,7 +47,8 @@ class Context:
     def read(self, decoder: Decoder, ids: Sequence[int]) -> NDArray[np.int32]:
         """Feed tokens; logits (1, vocab) of the last one."""
         state, self.state = self.state, None  # if it fails, nothing is known of the state
-        logits, self.state = decoder.forward(np.array([ids], dtype=np.int64), state)
+        logits, state = decoder.forward(np.array([ids], dtype=np.int64), state)
         self.ids += ids
+        self.state = state
         last: NDArray[np.int32] = logits[:, -1]
         return last

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
 from lightmamba.numerics.sampling import Sampler, SamplingOptions
-from lightmamba.runtime.scores import Score, score
+from lightmamba.runtime.scores import Score, scores
 from lightmamba.runtime.stopping import StopMatcher
 from lightmamba.tokenizer import StreamDecoder, Tokenizer, check_vocab
 
@@ -92,7 +92,7 @@ class Continuation:
         Which of the seed's random streams to draw from; texts that continue one prompt with one
         seed differ by it. :func:`generate` takes stream 0.
     top : int, optional
-        Score every token, with this many of the likeliest ones next to it.
+        Score every token, with this many of the most likely ones at its position.
 
     Raises
     ------
@@ -155,14 +155,15 @@ class Continuation:
             reason = "length"
         if self._text is not None and reason in ("eos", "length"):
             piece += self._matcher.push(self._text.finish()) + self._matcher.finish()
-        return Step(token_id, piece, reason, self.score(logits[0], token_id))
+        scored = self.scores(logits, [token_id])
+        return Step(token_id, piece, reason, scored[0] if scored else None)
 
-    def score(self, logits: NDArray[np.int32], token_id: int) -> Score | None:
-        """Score a token by the logits (vocab,) of its place, where that was asked for."""
+    def scores(self, logits: NDArray[np.int32], token_ids: Sequence[int]) -> list[Score]:
+        """Score tokens by the logits (n, vocab) of their positions; none unless asked for."""
         if self.top is None:
-            return None
-        valid = logits[: self._sampler.valid_vocab]
-        return score(valid, self._sampler.logit_exponent, token_id, self.top)
+            return []
+        valid = logits[:, : self._sampler.valid_vocab]
+        return scores(valid, self._sampler.logit_exponent, token_ids, self.top)
 
     def trial(self) -> Callable[[NDArray[np.int32], int], int]:
         """Draw function of logits (1, vocab) and exponent, which draws as this text will next.

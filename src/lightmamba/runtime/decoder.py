@@ -170,8 +170,12 @@ class DeviceDecoder:
         return bool(state == DeviceSequence())
 
     def _run(self, work: Pass) -> NDArray[np.int32]:
-        self.device.submit(work)
-        self.cycles += self.device.wait()
+        try:
+            self.device.submit(work)
+            self.cycles += self.device.wait()
+        except KeyboardInterrupt:  # the next text finds a device that is not running
+            self.device.reset()
+            raise
         self.tokens += sum(slot.replay + slot.committed for slot in work.slots)
         if self.progress is not None:
             self.progress(self.tokens)

@@ -90,8 +90,8 @@ def speculate(
         drafting, before = time.perf_counter() - begin, clock()
         state, context.state = context.state, None  # if it fails, nothing is known of the state
         rows = decoder.run(Pass((check_slot([ids[-1], *guess], replay),)), state)
-        context.state = state
         context.ids += ids[len(context.ids) :]
+        context.state = state
         seconds = clock() - before
         replay, step = 0, text.take(rows[:1])
         while replay < len(guess) and step.token_id == guess[replay] and not step.finish_reason:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from lightmamba.serve.errors import ApiError, JsonResponse
 from lightmamba.serve.jobs import Event, Job
-from lightmamba.serve.logprobs import ChatScores, CompletionScores
+from lightmamba.serve.logprobs import ChatScores, CompletionScores, Words
 from lightmamba.serve.prepare import Asked
 from lightmamba.serve.scheduler import Scheduler
 from lightmamba.tokenizer import Tokenizer
@@ -45,8 +45,8 @@ class Form:
         self, model: str, fingerprint: str, asked: Asked, tokenizer: Tokenizer, *, chat: bool
     ) -> None:
         self.chat, self.asked = chat, asked
-        kinds = ChatScores if chat else CompletionScores
-        self._scores = [kinds(tokenizer) for _ in asked.prefixes]
+        kinds, words = (ChatScores if chat else CompletionScores), Words(tokenizer)
+        self._scores = [kinds(words) for _ in asked.prefixes]
         self._begun: set[int] = set()  # choices whose prompt's scores were given
         self._head = {
             "id": ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex,
@@ -137,6 +137,8 @@ async def answer(request: Request, scheduler: Scheduler, form: Form) -> Response
         for task in (collected, gone):
             task.cancel()
         await asyncio.gather(collected, gone, return_exceptions=True)
+    if form.asked.scored:  # of a long prompt that takes a while
+        return JsonResponse(await asyncio.to_thread(form.whole, found))
     return JsonResponse(form.whole(found))
 
 

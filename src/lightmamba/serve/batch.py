@@ -27,6 +27,7 @@ from lightmamba.serve.prefix import BLOCK, WORTH, PrefixCache
 
 __all__ = ["Batch"]
 
+SCORED = 32  # tokens of a scored prompt in a pass: so many rows of logits
 TOTALS_SECONDS = 1.0  # between two looks at the backend's own counters
 log = logging.getLogger(__name__)
 
@@ -205,8 +206,14 @@ class Batch:
         return found
 
     def _stop_at(self, session: Session) -> int:
-        """Where the next span of a prompt ends at the latest: where its state will be kept."""
+        """Where the next span of a prompt ends at the latest: where its state will be kept.
+
+        A scored prompt is read in short spans, whose logits are all computed.
+        """
         last = len(session.prompt) - 1
+        if session.scores is not None:
+            end = last if session.leads and session.done < last else last + 1
+            return min(end, session.done + SCORED)
         wanted = session.leads or (self.cache.on and last >= WORTH)
         if not wanted or session.done >= last:
             return last + 1
@@ -279,20 +286,18 @@ class Batch:
 
 
 def _scored(session: Session, before: int, logits: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Score the prompt's tokens behind those that a pass took; what is left to draw from.
+    """Score the prompt tokens that follow those of a pass; return the logits to draw from.
 
     Parameters
     ----------
     session
         Whose prompt it is.
     before
-        Tokens of it that were taken before.
+        Tokens of it that were read before this pass.
     logits : (n, vocab)
-        Of the tokens that this pass took.
+        Of the tokens that this pass read.
     """
-    known, scores = session.prompt.tolist(), session.scores
-    for row, token_id in zip(logits, known[before + 1 :], strict=False):
-        score = session.text.score(row, token_id)
-        if scores is not None and score is not None:
-            scores.append(score)
+    known = session.prompt[before + 1 : before + 1 + len(logits)].tolist()
+    if session.scores is not None:
+        session.scores += session.text.scores(logits[: len(known)], known)
     return logits[:0] if session.reading else logits[-1:]

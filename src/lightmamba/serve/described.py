@@ -39,7 +39,7 @@ class _Scores(BaseModel):
 class _Alternative(BaseModel):
     token: str
     logprob: float
-    bytes: list[int]
+    bytes: list[int] | None
 
 
 class _Token(_Alternative):

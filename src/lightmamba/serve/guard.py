@@ -70,9 +70,15 @@ class Guard:
                 await self._app(scope, _replayed(body, receive), counted)
         except ApiError as error:
             await error.response()(scope, receive, counted)
+        except Exception:
+            if not status:  # the middleware around this one answers
+                status = 500
+                self._count(scope["path"], status)
+            raise
         finally:
             self._open -= 1
-            level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
+            quiet = scope["path"] in PROBES and 0 < status < 400
+            level = logging.DEBUG if quiet else logging.INFO
             seconds = time.monotonic() - begin
             access.log(level, "%s %s %s, %.3f s", scope["method"], quote(scope["path"]),
                        status or "without an answer", seconds)  # fmt: skip

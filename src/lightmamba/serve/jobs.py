@@ -51,7 +51,7 @@ class Session:
         A session of the same prompt, whose state after the prompt this one takes over.
     keep
         Keep the state after the answer too: a chat goes on from there.
-    scored
+    score_prompt
         Score the prompt's tokens too, which has to be read whole then.
 
     Attributes
@@ -93,10 +93,10 @@ class Session:
         *,
         leader: "Session | None" = None,
         keep: bool = False,
-        scored: bool = False,
+        score_prompt: bool = False,
     ) -> None:
         self.choice, self.text, self.keep = choice, text, keep
-        self.scores = [Score(int(text.prompt[0]), None)] if scored else None
+        self.scores = [Score(int(text.prompt[0]), None)] if score_prompt else None
         self.leader = leader if len(text.prompt) > 1 else None
         self.followers = 0
         if self.leader is not None:

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightmamba.runtime.scores import Score
-from lightmamba.tokenizer import Tokenizer
+from lightmamba.tokenizer import StreamDecoder, Tokenizer
 
-__all__ = ["ChatScores", "CompletionScores"]
-
-REPLACEMENT = "\ufffd"  # of bytes that are no character
+__all__ = ["ChatScores", "CompletionScores", "Words"]
 
 
-class CompletionScores:
-    """Scores of a completion's tokens, in four lists.
+class Words:
+    """Texts of single tokens, each made once.
 
     Parameters
     ----------
@@ -21,30 +19,58 @@ class CompletionScores:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._offset = 0  # characters before the next token
+        self.tokenizer = tokenizer
+        self._known: dict[int, tuple[str, list[int] | None]] = {}
+
+    def of(self, token_id: int) -> tuple[str, list[int] | None]:
+        """Text of a token, and its bytes where they are known.
+
+        A token that is part of a character is written as its bytes, as OpenAI does.
+        """
+        if token_id not in self._known:
+            data = self.tokenizer.token_bytes(token_id)
+            try:
+                text = None if data is None else data.decode()
+            except UnicodeDecodeError:
+                text = "bytes:" + "".join(f"\\x{byte:02x}" for byte in data or b"")
+            word = self.tokenizer.token(token_id) or "" if text is None else text
+            self._known[token_id] = word, None if data is None else list(data)
+        return self._known[token_id]
+
+
+class CompletionScores:
+    """Scores of a completion's tokens, in four lists.
+
+    Parameters
+    ----------
+    words
+        Of the model's tokenizer.
+    """
+
+    def __init__(self, words: Words) -> None:
+        self._words, self._stream = words, StreamDecoder(words.tokenizer)
+        self._offset = 0  # characters of the text before the next token
 
     def written(self, scores: Sequence[Score]) -> dict[str, Any]:
-        """The lists for further tokens of a choice."""
-        words = [_word(self._tokenizer, score.token_id) for score in scores]
+        """Return the lists for further tokens of a choice."""
         offsets = []
-        for word in words:
+        for score in scores:
             offsets.append(self._offset)
-            self._offset += len(word)
+            self._offset += len(self._stream.push(score.token_id))
         return {
-            "tokens": words,
+            "tokens": [self._words.of(score.token_id)[0] for score in scores],
             "token_logprobs": [score.logprob for score in scores],
             "top_logprobs": [self._top(score) for score in scores],
             "text_offset": offsets,
         }
 
     def _top(self, score: Score) -> dict[str, float] | None:
-        """Words and log-probabilities; of two ids with one word the likelier counts."""
+        """Words and log-probabilities; of two ids with one word the more likely counts."""
         if score.logprob is None:
             return None
         found: dict[str, float] = {}
         for token_id, logprob in score.top:
-            found.setdefault(_word(self._tokenizer, token_id), logprob)
+            found.setdefault(self._words.of(token_id)[0], logprob)
         return found
 
 
@@ -53,15 +79,15 @@ class ChatScores:
 
     Parameters
     ----------
-    tokenizer
-        The model's.
+    words
+        Of the model's tokenizer.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, words: Words) -> None:
+        self._words = words
 
     def written(self, scores: Sequence[Score]) -> dict[str, Any]:
-        """The objects for further tokens of a choice."""
+        """Return the objects for further tokens of a choice."""
         content = [
             self._one(score.token_id, score.logprob)
             | {"top_logprobs": [self._one(*each) for each in score.top]}
@@ -70,13 +96,5 @@ class ChatScores:
         return {"content": content, "refusal": None}
 
     def _one(self, token_id: int, logprob: float | None) -> dict[str, Any]:
-        word = _word(self._tokenizer, token_id)
-        return {"token": word, "logprob": logprob, "bytes": list(word.encode())}
-
-
-def _word(tokenizer: Tokenizer, token_id: int) -> str:
-    """Text of one token; the vocabulary's own word where it has none or is part of a character."""
-    text = tokenizer.decode([token_id])
-    if text and REPLACEMENT not in text:
-        return text
-    return tokenizer.token(token_id) or text
+        word, data = self._words.of(token_id)
+        return {"token": word, "logprob": logprob, "bytes": data}

@@ -23,6 +23,7 @@ from lightmamba.serve.settings import Settings
 __all__ = ["Asked", "chat", "completion"]
 
 COMPLETION_TOKENS = 16  # where a completion does not say how many, as at OpenAI
+MOST_SCORES = 1 << 20  # log-probabilities in an answer
 LONG = 8192  # characters: tokenizing more is left to another thread
 
 Ids = NDArray[np.int64]
@@ -74,7 +75,7 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     tokens = request.max_tokens or min(COMPLETION_TOKENS, settings.max_tokens)
     return _asked(
         request, served, settings, prompts, tokens, texts, top=request.logprobs,
-        scored=bool(request.echo) and request.logprobs is not None,
+        score_prompt=bool(request.echo) and request.logprobs is not None,
     )  # fmt: skip
 
 
@@ -83,7 +84,7 @@ async def chat(request: ChatRequest, served: Served, settings: Settings) -> Aske
     _check_model(request, served)
     if served.chat_template is None:
         raise ApiError(
-            400, f"{served.name} has no chat template, so it is no chat model; "
+            400, f"{served.name} has no chat template, so it is not a chat model; "
             f"use /v1/completions with a prompt", param="messages", code="no_chat_template",
         )  # fmt: skip
     if None not in (request.max_tokens, request.max_completion_tokens):
@@ -92,9 +93,7 @@ async def chat(request: ChatRequest, served: Served, settings: Settings) -> Aske
             param="max_tokens",
         )  # fmt: skip
     if request.top_logprobs is not None and not request.logprobs:
-        raise ApiError(
-            400, "top_logprobs goes with logprobs; give logprobs: true too", param="top_logprobs"
-        )
+        raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
     template, top = served.chat_template, (request.top_logprobs or 0) if request.logprobs else None
     messages = [{"role": m.role, "content": m.text} for m in request.messages]
 
@@ -136,7 +135,7 @@ def _asked(
     *,
     top: int | None,
     keep: bool = False,
-    scored: bool = False,
+    score_prompt: bool = False,
 ) -> Asked:
     """Check the limits, and make the sessions."""
     count = request.n or 1
@@ -156,6 +155,15 @@ def _asked(
             400, f"the prompt has {longest} tokens, and this server takes at most "
             f"{settings.max_prompt}; shorten it", code="context_length_exceeded", param="prompt",
         )  # fmt: skip
+    if top is not None:
+        read = sum(map(len, prompts)) if score_prompt else 0
+        many = count * (read + len(prompts) * tokens) * (top + 1)
+        if many > MOST_SCORES:
+            raise ApiError(
+                400, f"the request asks for up to {many:,} log-probabilities, and this server "
+                f"gives at most {MOST_SCORES:,}; ask for fewer tokens, choices or logprobs",
+                param="logprobs",
+            )  # fmt: skip
     seed = secrets.randbits(32) if request.seed is None else request.seed
     sampling, _ = sampling_options(
         served.generation_config, seed=seed, temperature=request.temperature,
@@ -170,7 +178,7 @@ def _asked(
         for choice in range(count):
             text = _continuation(served, ids, tokens, sampling, stop, choice, top)
             session = Session(
-                number * count + choice, text, leader=leader, keep=keep, scored=scored
+                number * count + choice, text, leader=leader, keep=keep, score_prompt=score_prompt
             )
             leader = leader or session
             sessions.append(session)

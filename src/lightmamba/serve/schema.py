@@ -117,7 +117,7 @@ class CompletionRequest(Request):
     echo: bool | None = Field(None, description="Put the prompt before the answer.")
     logprobs: Top | None = Field(
         None, description="Log-probabilities of every token, with echo of the prompt's too, and of "
-        "this many of the likeliest ones in its place.",
+        "this many of the most likely ones at its position.",
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ class ChatRequest(Request):
     )
     logprobs: bool | None = Field(None, description="Log-probabilities of every token.")
     top_logprobs: Top | None = Field(
-        None, description="With logprobs: this many of the likeliest tokens in its place."
+        None, description="With logprobs: this many of the most likely tokens at its position."
     )
 
 

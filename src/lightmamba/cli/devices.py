@@ -16,10 +16,10 @@ __all__ = ["add_device", "open_build", "open_device", "read_build"]
 
 def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine") -> None:
     """Add ``--device``, ``--device-option``, ``--record`` and ``--force``."""
-    what = "sim, uio, xrt, or one that is installed"
+    what = "sim (Verilator), uio or xrt (boards), or a plug-in"
     parser.add_argument(
         "--device", default=default, required=default is None, metavar="NAME",
-        help=what if default is None else f"what runs it: engine, {what} ({default})",
+        help=what if default is None else f"engine (CPU), {what} (default: {default})",
     )  # fmt: skip
     parser.add_argument("--device-option", action="append", default=[], metavar="KEY=VALUE",
                         help="of the device, such as xclbin=FILE; repeatable")  # fmt: skip

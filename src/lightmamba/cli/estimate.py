@@ -1,7 +1,9 @@
 """``lightmamba estimate``."""
 
 import argparse
+import math
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.models import bundled_file
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from lightmamba.estimate import Estimate
 
 __all__ = ["add_arguments", "run"]
+
+NAMES = {"bram18": "BRAM, 18 kbit"}  # of cells of a device
+PASSES = {"verify": "verify, all drafts right"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         found = estimate(config, formats, target, args.order)
     if not args.json:
-        _show(found, f"{args.model} on {target.name}")
+        _show(found, f"{Path(args.model).name} on {target.name}")
     return _plain(found)
 
 
@@ -119,9 +124,15 @@ def _show(found: "Estimate", title: str) -> None:
     """Tables: the token, the bottleneck, and what the lanes do in each cycle."""
     from lightmamba.cli.show import fields, figure, table
 
-    plain = _plain(found)
-    short = {n: v for n, v in plain.items() if not isinstance(v, dict | list)}
-    fields(title, short | {f"resources: {n}": v for n, v in asdict(found.total).items()})
+    cells = {NAMES.get(n, n.upper()): math.ceil(v) for n, v in asdict(found.total).items()}
+    joule = found.energy and found.energy.tokens_per_joule[1]
+    fields(title, {
+        "tokens per second": found.tokens_per_second, "cycles per token": found.cycles,
+        "bytes per token": sum(found.channel_bytes.values()),
+        "share of the memory bandwidth": found.bandwidth_utilization,
+        "busiest": f"{found.bound}, {figure(found.bound_cycles)} cycles",
+        "tokens per joule": joule, **cells,
+    })  # fmt: skip
     cycles = {n: (v, figure(v / found.cycles)) for n, v in found.stalls.items()}
     table("cycles per token, by what the lanes do", ("", "cycles", "share"),
           [(n, *v) for n, v in cycles.items()])  # fmt: skip
@@ -130,7 +141,7 @@ def _show(found: "Estimate", title: str) -> None:
     table("busiest channels and units", ("", "cycles", "share"),
           [(n, round(busy[n]), figure(busy[n] / found.cycles)) for n in order[:8]])  # fmt: skip
     passes = [(mode, found.mode(mode)) for mode in found.kinds]
-    table("passes", ("", "tokens", "cycles", "tokens/s", "bound"),
-          [(mode, p.tokens, p.cycles, figure(p.tokens_per_second), p.bound)
+    table("passes", ("", "tokens", "cycles", "tokens/s", "busiest"),
+          [(PASSES.get(mode, mode), p.tokens, p.cycles, figure(p.tokens_per_second), p.bound)
            for mode, p in passes])  # fmt: skip
     print(f"{figure(found.tokens_per_second)} tokens per second")

@@ -188,8 +188,8 @@ class ModelDrafter:
         mine, theirs = model.valid_vocab, vocabulary.valid_vocab
         if mine != theirs:
             raise InputError(
-                f"the drafting model knows {mine} ids, but the other one {theirs}; speculation "
-                f"needs a smaller model with the same tokenizer"
+                f"the draft model has a vocabulary of {mine}, but the target model of {theirs}; "
+                f"speculation needs a smaller model with the same tokenizer"
             )
         self.model = model
         self._states = [model.empty_state(1)]  # after the first `_seen` ids, and after each guess

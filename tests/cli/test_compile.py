@@ -63,12 +63,9 @@ def changed(world, tmp_path_factory):
 
 
 def test_a_shape(run, tmp_path):
-    options = ("--format", "w8a8", "--seed", "3", "--order", "naive")
+    options = ("--format", "w8a8", "--seed", "3")
     build = tmp_path / "build"
-    found = run("compile", "demo", "--target", "ecp5", "--no-verilog", "-o", build, *options)
-    assert found.status == 2  # queues of ecp5 are too shallow for the naive order
-    assert "x_queue" in found.refusal
-    said = run("compile", "demo", "--target", "ecp5", "--no-verilog", "-o", build, *options[:4])
+    said = run("compile", "demo", "--target", "ecp5", "--no-verilog", "-o", build, *options)
     assert (said.status, said.out) == (0, f"{build}\n")
     assert "image_bytes" in said.err
     artifact = Artifact.read(build)
@@ -96,7 +93,6 @@ def test_the_rtl_is_asked_for(run, tmp_path, monkeypatch):
         (("{worded_file}", *IMAGES, "--seed", "1"), "--format and --seed are for shapes"),
         (("demo", *IMAGES, "--format", "w2"), "--format must be one of w4a4, w4a8, w8a8, not w2"),
         (("demo", *IMAGES, "--seed", "-1"), "--seed must be from 0 to 2**63 - 1, not -1; try 0"),
-        (("demo", *IMAGES, "--order", "fast"), "order must be reordered or naive, not 'fast'"),
         (("demo", "--target", "huge"), "there is no target huge; shipped are"),
     ],
 )

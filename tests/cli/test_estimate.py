@@ -55,7 +55,7 @@ def test_a_file(run, world):
 
 
 def test_tables_for_people(run):
-    said = run("estimate", "demo", "--target", "ecp5", "--order", "reordered")
+    said = run("estimate", "demo", "--target", "ecp5")
     assert said.out.endswith("tokens per second\n")
     assert "wait_memory" in said.out
     assert "ddr3" in said.out
@@ -69,7 +69,6 @@ def test_tables_for_people(run):
         (("{plain_file}",), "activations of 8 bits do not fit multiplier_bits 4; set"),
         (("{worded_file}", "--format", "w8a8"), "--format is for shapes"),
         (("demo", "--format", "w2"), "--format must be one of w4a4, w4a8, w8a8, not w2"),
-        (("demo", "--order", "fast"), "order must be reordered or naive, not 'fast'"),
         (("demo", "--tokens", "3"), "--tokens 3 on target tiny: tokens must be one of 1, 2, 4, 8"),
     ],
 )

@@ -27,11 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUILD",
                         help="folder to write")  # fmt: skip
     parser.add_argument(
-        "--order",
-        default="reordered",
-        help="order of in_proj's rows: reordered or naive (default: reordered)",
-    )
-    parser.add_argument(
         "--rtl",
         type=Path,
         metavar="BUILD",
@@ -55,19 +50,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     target = Target.load(args.target)
     model, source = _open(args)
     # Refuse before the slow steps.
-    needed = plan(model.config, model.formats, target, args.order)
+    needed = plan(model.config, model.formats, target)
     hardware = None if args.rtl is None else fitting(Artifact.read(args.rtl).arch, needed)
     with progress(f"compiling for {target.name}") as bar:
         artifact = build(
-            model, target, args.output, order=args.order, hardware=hardware, force=args.force,
-            source=source, verilog=None if args.no_verilog else verilog_of, progress=bar,
+            model, target, args.output, hardware=hardware, force=args.force, source=source,
+            verilog=None if args.no_verilog else verilog_of, progress=bar,
         )  # fmt: skip
     result = {
         "build": str(args.output),
         "target": target.name,
         "lanes": artifact.arch.lanes,
         "image_bytes": artifact.image_bytes,
-        "order": artifact.order,
         "instructions": len(artifact.program()),
         "verilog_bytes": 0 if artifact.verilog is None else artifact.verilog.stat().st_size,
         "seconds": time.perf_counter() - start,

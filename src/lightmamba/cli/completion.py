@@ -57,7 +57,7 @@ def _names() -> dict[str, Sequence[str]]:
     return {
         "target": target_names(), "recipe": sorted(path.stem for path in recipes.glob("*.toml")),
         "board": board_names(),
-        "format": list(FORMATS), "flow": FLOWS, "order": ("reordered", "naive"),
+        "format": list(FORMATS), "flow": FLOWS,
         "device": ("engine", *device_names()), "torch_device": ("auto", "cpu", "cuda", "mps"),
     }  # fmt: skip
 

@@ -29,11 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="target: u280, vck190, kv260, ecp5, tiny, ..., or a TOML file",
     )
     parser.add_argument(
-        "--order",
-        default="reordered",
-        help="order of in_proj's rows: reordered or naive (default: reordered)",
-    )
-    parser.add_argument(
         "--tokens",
         type=int,
         metavar="N",
@@ -52,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with working("estimating"):  # the loops are compiled once, which takes longer
         from lightmamba.estimate import estimate
 
-        found = estimate(config, formats, target, args.order)
+        found = estimate(config, formats, target)
     if not args.json:
         _show(found, f"{Path(args.model).name} on {target.name}")
     return _plain(found)

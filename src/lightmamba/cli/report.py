@@ -24,9 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML",
                         help="page to write")  # fmt: skip
-    parser.add_argument(
-        "--order", help="order of in_proj's rows, without a build: reordered or naive"
-    )
     parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
     parser.add_argument(
         "--simulate",
@@ -103,7 +100,7 @@ def _subject(args: argparse.Namespace) -> "Subject":
 
     path = Path(args.model)
     if (path / MANIFEST).is_file():
-        given = {"--target": args.target, "--order": args.order, "--format": args.format}
+        given = {"--target": args.target, "--format": args.format}
         if wrong := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{path} is a build, which has its own; leave {wrong[0]} out")
         artifact = Artifact.read(path)
@@ -113,10 +110,10 @@ def _subject(args: argparse.Namespace) -> "Subject":
         return Subject(name, config, formats, artifact.target, artifact.arch, artifact.order)
     if args.target is None:
         raise InputError(f"{args.model} is not a build, so a target is needed: --target u280")
-    target, order = Target.load(args.target), args.order or "reordered"
+    target = Target.load(args.target)
     config, formats, _ = open_sizes(args.model, args.format)
     name = args.model if not path.is_file() else path.stem
-    return Subject(name, config, formats, target, plan(config, formats, target, order), order)
+    return Subject(name, config, formats, target, plan(config, formats, target))
 
 
 def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
@@ -176,7 +173,7 @@ def _made(args: argparse.Namespace) -> "Made":
     from lightmamba.report import Made
 
     words = ["lightmamba", "report", args.model]
-    for flag in ("target", "order", "format", "simulate", "checkpoint"):
+    for flag in ("target", "format", "simulate", "checkpoint"):
         if (value := getattr(args, flag)) is not None:
             words += [f"--{flag}", str(value)]
     words += ["-o", args.output.name]

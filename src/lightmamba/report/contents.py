@@ -39,7 +39,7 @@ class Subject:
     formats: Formats
     target: Target
     arch: ArchConfig
-    order: str
+    order: str = "reordered"
 
     @property
     def scheme(self) -> str:

@@ -62,7 +62,7 @@ def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
     if order == "naive" and machine.undecided:
         yield (
             f"in the naive order x comes before dt, but the record of undecided tokens, which "
-            f"target {target.name} has, begins with dt; compile with --order reordered"
+            f"target {target.name} has, begins with dt; compile in the order reordered"
         )
         return
     if order == "naive":  # dt comes last, so that all of z and x wait
@@ -71,7 +71,7 @@ def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
                 yield (
                     f"in the naive order {name} holds all {sizes.d_inner} channels of d_inner, but "
                     f"that of target {target.name} has {depth}; set {name} = {sizes.d_inner} in "
-                    f"the [machine] table of a copy of it, or compile with --order reordered"
+                    f"the [machine] table of a copy of it, or compile in the order reordered"
                 )
         return
     # While x of a head comes by turns with z of the one before, up to a head of x waits for z.

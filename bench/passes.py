@@ -3,9 +3,9 @@
     python -m bench.passes [ROW ...] [--work FOLDER]
 
 Every row compiles a shape with random weights and runs passes in each of its modes: a chunk of a
-prompt, one token of each of several sequences, a check of guesses (all of the last pass accepted,
-as many new ones), one token behind guesses of which the last was wrong, a check behind such
-guesses, one token alone, and a chain of tokens that the device decodes by itself. The first pass of
+prompt, one token of each of several sequences, verification of a draft (all of the last one
+accepted), one token after a draft whose last token was rejected, verification after such a draft,
+one token alone, and a chain of tokens that the device decodes by itself. The first pass of
 a mode is compared with the engine: every observable of every layer and every token, all counters,
 and the logits in memory. Cycles are those of the others, from start to done; the host between
 passes is not in them. Of kinds that go on alike there are two others, and cycles are their mean:
@@ -78,10 +78,10 @@ ROWS = {
 def passes(mode: str, arch: ArchConfig) -> tuple[Pass, ...]:
     """Passes of a mode, one after the other; sequences have begun, before ``repair`` by ``verify``.
 
-    Where the state lies twice, updates are done again behind wrong guesses only: in ``repair`` and
+    Where the state lies twice, updates are done again after rejected tokens only: in ``repair`` and
     ``again``.
     """
-    tokens, guesses = arch.tokens, arch.undecided
+    tokens, drafted = arch.tokens, arch.undecided
     if mode == BATCH:
         return (Pass(tuple(Slot(n, _ids(1, 7 + n)) for n in range(tokens))),) * 3
     if mode == PREFILL:
@@ -89,11 +89,11 @@ def passes(mode: str, arch: ArchConfig) -> tuple[Pass, ...]:
     if mode in (DECODE, CHAIN):
         return (Pass((Slot(0, _ids(1)),)),) * 3
     if mode == REPAIR:
-        return (Pass((Slot(0, _ids(1), replay=guesses - 1),)),)
-    first = Slot(0, _ids(1 + guesses), wanted=1 + guesses, commit=1)
+        return (Pass((Slot(0, _ids(1), replay=drafted - 1),)),)
+    first = Slot(0, _ids(1 + drafted), wanted=1 + drafted, commit=1)
     if mode == AGAIN:
-        return Pass((first,)), Pass((replace(first, replay=guesses - 1),))
-    return Pass((first,)), *(Pass((replace(first, replay=guesses),)),) * 2
+        return Pass((first,)), Pass((replace(first, replay=drafted - 1),))
+    return Pass((first,)), *(Pass((replace(first, replay=drafted),)),) * 2
 
 
 def _ids(count: int, first: int = 5) -> NDArray[np.int64]:

@@ -1,14 +1,14 @@
-"""Single-stream speed on hardware with n-gram guesses, by kind of text: counted, not simulated.
+"""Single-stream speed on hardware with n-gram drafts, by kind of text: counted, not simulated.
 
     python -m bench.passes_editing [ROW]
 
 Texts are those of :mod:`bench.editing`, as the bundled model's tokenizer cuts them. A writer that
-writes each continuation is guessed by n-grams, at most as many tokens as the hardware leaves
-undecided; a guess costs the hardware nothing, so all are made. The passes that this takes are
-counted, with what the host would tell the hardware of each, and each takes the cycles that
-:mod:`bench.passes` simulated: one token alone, a check, or either with three updates done again, if
-any are. With a smaller model as the drafter, on the same hardware, a pass of it is added for each
-guess; how often it is right is a published number, so those rows are estimates.
+writes each continuation is drafted by n-grams, at most as many tokens as the hardware leaves
+undecided; drafting costs the hardware nothing, so all are drafted. The passes that this takes are
+counted with the descriptions that the host would write, and each takes the cycles that
+:mod:`bench.passes` simulated: one token alone, verification, or either with three updates done
+again, if any are. With a smaller model as the drafter, on the same hardware, a pass of it is added
+for each drafted token; its acceptance is a published number, so those rows are estimates.
 """
 
 import argparse
@@ -35,10 +35,10 @@ from lightmamba.tokenizer import Tokenizer
 LARGE, SMALL = "mamba2-2.7b on u280-t4", "mamba2-130m on u280-t4"
 PASSES = (DECODE, VERIFY, REPAIR, AGAIN)
 COUNTED = ("tokens", *PASSES, "drafted", "accepted")
-Guess = Callable[[Sequence[int], int, Sequence[int]], list[int]]
+Draft = Callable[[Sequence[int], int, Sequence[int]], list[int]]
 TEXTS = 8  # of each kind
-# Share of right guesses of a 130m drafter for a model of 2.8B with three guesses, as the repository
-# itsdaniele/speculative_mamba publishes it for its demo; the others show what hangs on it.
+# Acceptance of a 130m drafter for a model of 2.8B with drafts of three tokens, as the repository
+# itsdaniele/speculative_mamba publishes it for its demo; the others show how much depends on it.
 PUBLISHED = 0.68
 ACCEPTANCES = (0.5, PUBLISHED, 0.8)
 
@@ -49,7 +49,7 @@ class Counted:
     Attributes
     ----------
     counts : {name: int}
-        Passes of each kind, tokens, and how guessing went.
+        Passes of each kind, tokens, and drafted and accepted tokens.
     """
 
     def __init__(self, arch: ArchConfig, copies: int) -> None:
@@ -60,7 +60,7 @@ class Counted:
         self.staging = Staging(arch, [self.mine], records)
 
     def run(self, count: int, replay: int) -> None:
-        """A pass of a certain token and guesses, ``count`` in all."""
+        """A pass of a certain token and drafted ones, ``count`` in all."""
         work = Pass((Slot(0, np.zeros(count, np.int64), count, replay=replay, commit=1),))
         staged = self.staging.stage(work)
         self.staging.done(work, staged, 1)
@@ -68,18 +68,18 @@ class Counted:
         kinds = (REPAIR if again else DECODE), (AGAIN if again else VERIFY)
         self.counts[kinds[count > 1]] += 1
 
-    def text(self, ids: list[int], text: Sequence[int], guess: Guess) -> None:
-        """Write a text behind a prompt; guesses are ``guess(ids, most, next tokens)``."""
+    def text(self, ids: list[int], text: Sequence[int], draft: Draft) -> None:
+        """Write a text after a prompt; ``draft(ids, most, next tokens)`` proposes tokens."""
         self.mine.begin()
         ids = [*ids, text[0]]  # the prompt's own pass gives the first
         at = right = 0
         while at + 1 < len(text):
-            guessed = guess(ids, min(self.most, len(text) - at - 2), text[at + 1 :])
-            self.run(1 + len(guessed), right)
+            drafted = draft(ids, min(self.most, len(text) - at - 2), text[at + 1 :])
+            self.run(1 + len(drafted), right)
             right = 0
-            while right < len(guessed) and guessed[right] == text[at + 1 + right]:
+            while right < len(drafted) and drafted[right] == text[at + 1 + right]:
                 right += 1
-            self.counts["drafted"] += len(guessed)
+            self.counts["drafted"] += len(drafted)
             self.counts["accepted"] += right
             self.counts["tokens"] += right + 1
             ids += text[at + 1 : at + 2 + right]
@@ -90,14 +90,14 @@ class Counted:
         return sum(self.counts[kind] * each for kind, each in takes.items())
 
 
-def ngrams() -> Guess:
-    """Guesses of n-grams, for one text."""
+def ngrams() -> Draft:
+    """Drafts by n-grams, for one text."""
     drafter = NgramDrafter()
     return lambda ids, most, _: list(drafter.draft(ids, most, lambda: _no_trial))
 
 
-def as_often(right: float, rng: np.random.Generator) -> Guess:
-    """Guesses of which each is right with a given probability."""
+def as_often(right: float, rng: np.random.Generator) -> Draft:
+    """Drafts of which each token is accepted with a given probability."""
     return lambda ids, most, text: [token if rng.random() < right else -1 for token in text[:most]]
 
 
@@ -138,11 +138,11 @@ def main() -> None:
     if (small := passes.get(f"{SMALL}, decode")) is not None:
         for right in ACCEPTANCES:
             hardware = Counted(target.machine, copies)
-            guess = as_often(right, np.random.default_rng(14))
+            draft = as_often(right, np.random.default_rng(14))
             for case in texts:
-                hardware.text([], encoded(case.continuation), guess)
+                hardware.text([], encoded(case.continuation), draft)
             drafting = hardware.counts["drafted"] * small["cycles"]
-            what = f"130m drafter, each guess right in {100 * right:.0f} % of cases"
+            what = f"130m drafter, {100 * right:.0f} % of drafted tokens accepted"
             add(what, hardware, hardware.cycles(takes) + drafting)
             found[-1] |= {"how": "estimated", "published": right == PUBLISHED}
     keep("passes_editing", *found, stay=lambda old: old["row"] != row)

@@ -2,7 +2,7 @@
 
     python -m bench.random_passes [TARGET ...] [--tokens 2000]
 
-Chunks, batches, guesses of which some are accepted, mixed and ragged passes of four sequences, some
+Chunks, batches, drafts accepted in part, mixed and ragged passes of four sequences, some
 of which start over, with memory that stalls at random. A machine of one token per pass gets tokens
 of the sequences in random order. Every observable of every token, every counter of losses of every
 token, logits in memory and arg-max are compared with the engine, which runs each token by itself.

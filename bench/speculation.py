@@ -3,10 +3,10 @@
     python -m bench.speculation                       # the bundled model
     python -m bench.speculation --shape mamba2-130m   # random weights: exact writers only
 
-Two writers. "model" draws its own greedy text. "exact" computes every pass like the model, but what
-is drawn is the continuation of :mod:`bench.editing`: what a model gains that writes it. Each text
-is written with and without guesses in turn, and both times are kept. The prompt of 512 tokens is
-fed in one piece and token by token.
+Two writers. "model" draws its own greedy text. "exact" computes every pass like the model, but
+draws the continuation of :mod:`bench.editing`: the speedup of a model that writes it. Runs with and
+without speculation alternate, and both times are kept. The prompt of 512 tokens is fed in one piece
+and token by token.
 """
 
 import argparse
@@ -85,13 +85,13 @@ def measure(
     engine: Engine, tokenizer: Tokenizer, writer: str, some: Sequence[Case], rounds: int
 ) -> dict[str, Any]:
     """One row: a writer and the texts of a kind."""
-    report, plain, guessed, tokens = Speculation(), [0.0] * rounds, [0.0] * rounds, 0
+    report, plain, speculated, tokens = Speculation(), [0.0] * rounds, [0.0] * rounds, 0
     with progress(f"{writer}, {some[0].kind}") as show:
         for done, case in enumerate(some):
-            tokens += _compared(engine, tokenizer, writer, case, report, plain, guessed)
+            tokens += _compared(engine, tokenizer, writer, case, report, plain, speculated)
             show(done + 1, len(some))
     return {"writer": writer, "kind": some[0].kind, "texts": len(some), "tokens": tokens,
-            "plain": plain, "guessed": guessed, **vars(report)}  # fmt: skip
+            "plain": plain, "speculated": speculated, **vars(report)}  # fmt: skip
 
 
 def _compared(
@@ -101,9 +101,9 @@ def _compared(
     case: Case,
     report: Speculation,
     plain: list[float],
-    guessed: list[float],
+    speculated: list[float],
 ) -> int:
-    """Write one text with and without guesses in turn; its tokens."""
+    """Write one text with and without speculation in turn; its tokens."""
     prompt = tokenizer.encode(case.prompt).tolist()
     text = tokenizer.encode(case.continuation).tolist()
     decoder = Exact(engine, prompt + text) if writer == "exact" else engine
@@ -111,7 +111,7 @@ def _compared(
         wanted, seconds = written(decoder, prompt, len(text), None)
         plain[n] += seconds
         found, seconds = written(decoder, prompt, len(text), seen := Speculation())
-        guessed[n] += seconds
+        speculated[n] += seconds
         if found != wanted:
             raise AssertionError("speculation changed a text")
     for name, value in vars(seen).items():
@@ -132,12 +132,12 @@ def pieces(engine: Engine, rounds: int) -> dict[str, Any]:
             engine.forward(ids[:, n : n + 1], state)
         single.append(time.perf_counter() - start)
     return {"writer": "prompt", "kind": "prompt", "tokens": PROMPT, "plain": single,
-            "guessed": whole}  # fmt: skip
+            "speculated": whole}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure and keep the rows."""
-    parser = argparse.ArgumentParser(description="What guessing brings, by kind of text.")
+    parser = argparse.ArgumentParser(description="Speedup of speculation by kind of text.")
     parser.add_argument("--shape", choices=SHAPES, help="random weights; else the bundled model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--texts", type=int, default=4, help="of each kind")
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
             some = [case for case in cases(args.texts) if case.kind == kind]
             rows.append(measure(engine, tokenizer, writer, some, args.rounds))
     for row in rows:
-        ratios = sorted(a / b for a, b in zip(row["plain"], row["guessed"], strict=True))
+        ratios = sorted(a / b for a, b in zip(row["plain"], row["speculated"], strict=True))
         print(row["writer"], row["kind"], [round(r, 3) for r in ratios],
               {k: row.get(k) for k in ("tokens", "passes", "drafted", "accepted")})  # fmt: skip
     keep("speculation", *(of | row for row in rows))

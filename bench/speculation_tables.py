@@ -27,7 +27,7 @@ def by_kind() -> str:
             _where(row), row["writer"], row["kind"],
             f"{row['tokens']:,}", f"{row['tokens'] / row['passes']:.2f}",
             f"{row['accepted'] / row['drafted']:.0%} of {row['drafted']:,}"
-            if row["drafted"] else "0", _text(ratios(row["plain"], row["guessed"])),
+            if row["drafted"] else "0", _text(ratios(row["plain"], row["speculated"])),
         ]
         for row in rows
     ]  # fmt: skip
@@ -43,8 +43,8 @@ def pieces() -> str:
         [
             _where(row),
             f"{row['tokens'] / sorted(row['plain'])[len(row['plain']) // 2]:,.0f}",
-            f"{row['tokens'] / sorted(row['guessed'])[len(row['guessed']) // 2]:,.0f}",
-            _text(ratios(row["plain"], row["guessed"])),
+            f"{row['tokens'] / sorted(row['speculated'])[len(row['speculated']) // 2]:,.0f}",
+            _text(ratios(row["plain"], row["speculated"])),
         ]
         for row in rows
     ]  # fmt: skip

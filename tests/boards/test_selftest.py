@@ -71,14 +71,14 @@ def test_all_steps_pass_on_hardware_of_several_tokens(several):
     ("broken", "step", "problem"),
     [
         ("last logits", "chunk", "logits is not what the engine computes"),
-        ("replay", "guesses", "the next tokens are"),
+        ("replay", "verify", "the next tokens are"),
         ("slots", "batch", "the next tokens are"),
     ],
 )
 def test_what_is_wrong_with_passes_is_found_by_its_step(
     several, monkeypatch, broken, step, problem
 ):
-    """One bit of the last logits; guesses that are not done again; states in each other's place."""
+    """One bit of the last logits; tokens that are not done again; states that are swapped."""
     artifact, right = several
     submit, wanted_logits = SimDevice.submit, SimDevice.wanted_logits
 

@@ -46,11 +46,11 @@ def load_token(file):
     return Tokenizer.from_bytes(data).token(7)
 
 
-def test_guesses_change_nothing(run, talking, monkeypatch):
+def test_drafts_change_nothing(run, talking, monkeypatch):
     lines = ["It was a dark", "It was a dark", "It was a dark"]
     plain = say(run, monkeypatch, talking, lines, "--json").json
-    guessed = say(run, monkeypatch, talking, lines, "--speculate", "ngram", "--json").json
-    assert guessed["messages"] == plain["messages"]
+    drafted = say(run, monkeypatch, talking, lines, "--speculate", "ngram", "--json").json
+    assert drafted["messages"] == plain["messages"]
 
 
 def test_it_begins_anew_and_has_a_system_message(run, talking, monkeypatch):

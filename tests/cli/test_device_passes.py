@@ -38,7 +38,7 @@ def opened(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [(), ("--temperature", "0.9", "--seed", "5")])
-def test_guesses_on_a_device_change_no_text(run, world, made, opened, options):
+def test_drafts_on_a_device_change_no_text(run, world, made, opened, options):
     wanted = run("generate", world.worded_file, *WORDS, *options).json["token_ids"]
     for drafter in ("ngram", world.worded_file):
         words = (*WORDS, *options, "--device", "pretended", "--speculate", drafter)
@@ -69,4 +69,4 @@ def test_slots_of_a_device(made, opened):
     assert [len(each.sequences) for each in opened] == [4, 6]
     speculating = open_served(made, device="pretended", speculate="ngram")
     assert speculating.drafter is not None
-    assert speculating.backend.guesses == 3
+    assert speculating.backend.undecided == 3

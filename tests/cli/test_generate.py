@@ -204,7 +204,7 @@ def test_a_build_writes_what_its_file_writes(run, world, tmp_path):
 
 
 @pytest.mark.parametrize("options", [(), SAMPLED], ids=["greedy", "sampled"])
-def test_guesses_change_no_text(run, world, options):
+def test_drafts_change_no_text(run, world, options):
     """Those of a model are the file's own, so they are all right."""
     wanted = generate(run, world, *options)
     for drafter in ("ngram", world.worded_file):
@@ -215,20 +215,20 @@ def test_guesses_change_no_text(run, world, options):
         assert drafter == "ngram" or seen["accepted"] == seen["drafted"]
 
 
-def test_what_cannot_guess_is_refused(run, world, tmp_path):
+def test_what_cannot_draft_is_refused(run, world, tmp_path):
     words = ("--prompt", "It was", "--speculate")
     other = tmp_path / "other.safetensors"
     save(random_model(sizes(vocab_size=77)), other)
     refused = run("generate", world.worded_file, *words, other).refusal
     assert "a smaller model with the same tokenizer" in refused
     refused = run("generate", world.worded_file, *words, tmp_path / "none").refusal
-    assert "none' to guess with; give ngram, or a quantized file of a smaller model" in refused
+    assert "none' to draft with; give ngram, or a quantized file of a smaller model" in refused
     made = build(load(world.worded_file), made_up(), tmp_path / "b", source=world.worded_file)
     refused = run("generate", made.path, "--device", "sim", *words, "ngram").refusal
     assert "sim takes one token in a pass" in refused
 
 
-def test_what_cannot_guess_is_refused_before_a_device_opens(run, world, tmp_path, monkeypatch):
+def test_what_cannot_draft_is_refused_before_a_device_opens(run, world, tmp_path, monkeypatch):
     def opened(*_):
         raise AssertionError("the device was opened")
 

@@ -37,12 +37,12 @@ def ids_of(steps):
     return [step.token_id for step in steps]
 
 
-@pytest.mark.parametrize("guessed", [False, True])
-def test_a_chat_goes_on_where_it_was(guessed):
+@pytest.mark.parametrize("drafted", [False, True])
+def test_a_chat_goes_on_where_it_was(drafted):
     engine, context = Reading(Engine(case("w4a4"))), Context()
 
     def answer(prompt, context):
-        drafter = NgramDrafter(2, 1) if guessed else None
+        drafter = NgramDrafter(2, 1) if drafted else None
         return ids_of(generate(engine, prompt, max_tokens=12, sampling=GREEDY, drafter=drafter,
                                context=context))  # fmt: skip
 
@@ -53,7 +53,7 @@ def test_a_chat_goes_on_where_it_was(guessed):
         read = engine.fed - before
         assert said == answer(asked, None)
         if known:
-            assert read < len(asked) + len(said) - known + (12 if guessed else 0)
+            assert read < len(asked) + len(said) - known + (12 if drafted else 0)
             assert context.ids[:known] == asked[:known]
         asked = [*asked, *said, *more]
     assert len(context.ids) > 30

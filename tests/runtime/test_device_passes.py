@@ -1,4 +1,4 @@
-"""Several tokens in a pass of a device: prompts in pieces, and guesses."""
+"""Several tokens in a pass of a device: prompts in pieces, and drafts."""
 
 import time
 from typing import Any
@@ -13,7 +13,7 @@ from lightmamba.evaluate.scoring import Request, score
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
 from lightmamba.runtime.devices import check_speculation
-from lightmamba.runtime.drafting import most_guesses
+from lightmamba.runtime.drafting import most_drafted
 from lightmamba.runtime.pace import MOST
 from lightmamba.runtime.speculation import speculate
 from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, plain, text_of
@@ -82,7 +82,7 @@ def test_logits_are_computed_where_they_are_wanted(decoder, monkeypatch):
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_the_text_is_the_same_with_guesses(device, decoder, options):
+def test_the_text_is_the_same_with_drafts(device, decoder, options):
     engine = Engine(device.model)
     wanted = plain(engine, options)
     assert list(generate(decoder, PROMPT, max_tokens=60, sampling=options)) == wanted
@@ -98,15 +98,15 @@ def test_the_text_is_the_same_with_guesses(device, decoder, options):
         found = list(speculate(decoder, text, drafter, pace=Steady(), report=report))
         assert found == wanted, name
         checked = device.passes[-(-len(PROMPT) // most(device)) :]
-        assert {sum(each) for each in checked} <= set(range(1, decoder.guesses + 2))
+        assert {sum(each) for each in checked} <= set(range(1, decoder.undecided + 2))
         if name == "itself":
             assert report.acceptance == 1
-            assert report.tokens_per_pass > 0.9 * (1 + decoder.guesses)
+            assert report.tokens_per_pass > 0.9 * (1 + decoder.undecided)
     found = list(generate(decoder, PROMPT, max_tokens=60, sampling=options, drafter=NgramDrafter()))
     assert found == wanted
 
 
-def test_guesses_that_are_right_pay_in_cycles(device, decoder):
+def test_accepted_tokens_pay_in_cycles(device, decoder):
     """The pace looks at the cycles of the device, not at how slow its simulation is."""
     engine, options = Engine(device.model), OPTIONS["greedy"]
     wanted = plain(engine, options, 200)
@@ -127,23 +127,23 @@ def test_guesses_that_are_right_pay_in_cycles(device, decoder):
     found = list(generate(slow, PROMPT, max_tokens=200, sampling=options, drafter=Right(),
                           report=report))  # fmt: skip
     assert found == wanted
-    assert report.tokens_per_pass > 0.8 * (1 + slow.guesses)
+    assert report.tokens_per_pass > 0.8 * (1 + slow.undecided)
     clock = device.artifact.target.clock_mhz * 1e6
     assert slow.seconds == pytest.approx(slow.cycles / clock)
 
 
 def test_passes_go_on_from_the_devices_own_state(decoder):
     _, state = decoder.forward(np.array([PROMPT]), decoder.empty_state(1))
-    other = decoder.empty_state(1, undecided=decoder.guesses)
+    other = decoder.empty_state(1, undecided=decoder.undecided)
     decoder.run(Pass((Slot(0, np.array([5, 6]), commit=1),)), other)
     assert other.tokens == 1
     with pytest.raises(InputError, match="goes on from its own last token only"):
         decoder.run(Pass((Slot(0, np.array([5])),)), state)
     decoder.run(Pass((Slot(0, np.array([7]), replay=1),)), other)
     assert (other.tokens, decoder.tokens) == (3, len(PROMPT) + 3)
-    with pytest.raises(InputError, match=f"leaves at most {decoder.guesses} tokens"):
-        decoder.empty_state(1, undecided=decoder.guesses + 1)
-    assert most_guesses(decoder) == min(MOST, decoder.guesses)
+    with pytest.raises(InputError, match=f"leaves at most {decoder.undecided} tokens"):
+        decoder.empty_state(1, undecided=decoder.undecided + 1)
+    assert most_drafted(decoder) == min(MOST, decoder.undecided)
 
 
 def test_continuations_of_one_context_are_scored_as_by_the_engine(decoder):
@@ -157,7 +157,7 @@ def test_continuations_of_one_context_are_scored_as_by_the_engine(decoder):
     assert decoder.tokens == read + sum(len(request.continuation) for request in requests)
 
 
-def test_a_device_of_one_token_refuses_guesses(tmp_path):
+def test_a_device_of_one_token_refuses_drafts(tmp_path):
     model = random_model(sizes())
     artifact = build(model, shipped(), tmp_path / "b")
     with pytest.raises(InputError, match=r"sim takes one token in a pass with .*; spec"):
@@ -166,7 +166,7 @@ def test_a_device_of_one_token_refuses_guesses(tmp_path):
     device = Pretended(model)
     device.load(artifact)
     decoder = DeviceDecoder(device, model)
-    assert most_guesses(decoder) == 0
+    assert most_drafted(decoder) == 0
     with pytest.raises(InputError, match="takes one in a pass; speculate on the engine"):
         generate(decoder, PROMPT, max_tokens=4, sampling=OPTIONS["greedy"], drafter=NgramDrafter())
     check_speculation("sim", build(model, shipped(tokens=2), tmp_path / "two"))

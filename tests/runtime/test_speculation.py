@@ -1,4 +1,4 @@
-"""Guesses change when a token comes, never which one."""
+"""Drafting changes when a token comes, never which one."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ PROMPT = [3, 1, 4, 1, 5, 3, 1, 4]
 
 
 class Oracle:
-    """Knows the text; how many guesses it makes and how many are right is drawn."""
+    """Knows the text; the lengths of drafts and of their accepted part are drawn."""
 
     def __init__(self, ids, vocab, seed=0):
         self.ids, self.vocab, self.rng = ids, vocab, np.random.default_rng(seed)
@@ -47,9 +47,9 @@ class Oracle:
 
 
 class Steady(Pace):
-    """Always as many guesses as there is room for."""
+    """Always as many drafted tokens as there is room for."""
 
-    def guesses(self):
+    def length(self):
         return self.most
 
 
@@ -145,18 +145,18 @@ def test_a_decoder_of_single_tokens_is_refused():
 
 
 def paced(right, cost, rounds=1000, drafting=0.0):
-    """Tokens per second of a pace, where a share of guesses is right, against none at all."""
+    """Tokens per second of a pace, with a share of drafted tokens accepted, against no drafting."""
     pace, rng = Pace(), np.random.default_rng(0)
     tokens = seconds = 0.0
     for _ in range(rounds):
-        guesses = pace.guesses()
+        drafts = pace.length()
         hits = 0
-        while hits < guesses and rng.random() < right:
+        while hits < drafts and rng.random() < right:
             hits += 1
-        took = 1 + cost * guesses
-        pace.note(guesses, hits, took, drafting * guesses)
+        took = 1 + cost * drafts
+        pace.note(drafts, hits, took, drafting * drafts)
         tokens += hits + 1
-        seconds += took + drafting * guesses
+        seconds += took + drafting * drafts
     return tokens / seconds
 
 
@@ -174,30 +174,30 @@ def test_what_pays_is_done():
 
 @pytest.mark.parametrize("slow", ["pass", "reading"])
 def test_what_was_slow_once_is_forgotten(slow):
-    """A slow pass, and a model's reading of the prompt before its first guess."""
+    """A slow pass, and a model's reading of the prompt before its first draft."""
     pace, made = Pace(), list[int]()
     for n in range(400):
-        guesses = pace.guesses()
-        seconds = 20.0 if slow == "pass" and n == 3 else 1 + 0.1 * guesses
-        reading = 500.0 if slow == "reading" and not any(made) else 0.01 * guesses
-        pace.note(guesses, guesses, seconds, reading if guesses else 0.0)
-        made.append(guesses)
+        drafts = pace.length()
+        seconds = 20.0 if slow == "pass" and n == 3 else 1 + 0.1 * drafts
+        reading = 500.0 if slow == "reading" and not any(made) else 0.01 * drafts
+        pace.note(drafts, drafts, seconds, reading if drafts else 0.0)
+        made.append(drafts)
     assert sum(made[200:]) / 200 > 0.9 * pace.most
 
 
 def test_a_text_that_begins_to_repeat_itself_is_noticed():
     pace = Pace()
     for _ in range(3000):
-        guesses = pace.guesses()
-        pace.note(guesses, 0, 1 + 0.3 * guesses, 0.0)
+        drafts = pace.length()
+        pace.note(drafts, 0, 1 + 0.3 * drafts, 0.0)
     passed = 0
-    while (guesses := pace.guesses()) < 3:
-        pace.note(guesses, guesses, 1 + 0.3 * guesses, 0.0)
-        passed += 1 + guesses
+    while (drafts := pace.length()) < 3:
+        pace.note(drafts, drafts, 1 + 0.3 * drafts, 0.0)
+        passed += 1 + drafts
         assert passed < 300
 
 
-def test_asked_twice_a_model_guesses_nothing_the_second_time():
+def test_asked_twice_a_model_drafts_nothing_the_second_time():
     engine = Engine(case("w4a4"))
     drafter, text = ModelDrafter(engine, engine), text_of(engine, OPTIONS["greedy"])
     assert len(drafter.draft(PROMPT, 1, text.trial)) == 1

@@ -66,7 +66,7 @@ def unpacked(staged: Any) -> tuple[list[dict[str, int]], ...]:
 
 
 def test_a_worked_pass():
-    """Two sequences; then one accepts one of two guesses, and the other begins again."""
+    """Two sequences; then one accepts one of two drafted tokens, and the other begins again."""
     stage = staging()
     first = run(stage, slot(0, 7, fresh=True), slot(2, 5, 6, 8, fresh=True, commit=1))
     assert (first.tokens, first.read, first.written) == ((7, 5, 6, 8), None, stage.records[0])
@@ -128,7 +128,7 @@ def test_a_state_that_is_not_written_stays_where_it_is():
     assert (mine.position, mine.due, mine.undecided) == (4, 0, 1)
 
 
-def test_guesses_that_are_right_cost_nothing_where_the_state_lies_twice():
+def test_accepted_tokens_cost_nothing_where_the_state_lies_twice():
     """The state is written as if they were right, and the copy of before is there if not."""
     stage = staging(copies=2)
     mine = stage.sequences[0]
@@ -160,7 +160,7 @@ def test_guesses_that_are_right_cost_nothing_where_the_state_lies_twice():
     assert (mine.position, mine.due, mine.undecided, mine.behind) == (7, 1, 0, 0)
 
 
-def test_of_guesses_that_were_wrong_the_certain_tokens_are_done_again():
+def test_after_rejected_tokens_the_certain_ones_are_done_again():
     stage = staging(copies=2)
     run(stage, slot(1, 8, fresh=True), slot(0, 1, fresh=True))
     run(stage, slot(1, 7), slot(0, 2, 3, 4, commit=1))
@@ -250,7 +250,7 @@ def device(request, tmp_path_factory):
 
 
 def test_random_passes_give_the_engines_logits(device):
-    """Any sequences, ragged, guessing, going back, beginning again, saved and restored."""
+    """Any sequences, ragged, drafting, going back, beginning again, saved and restored."""
     device.load(device.artifact, 5)
     engine, rng = Engine(device.model), np.random.default_rng(3)
     arch = device.artifact.arch
@@ -317,7 +317,7 @@ def test_what_is_saved_is_what_is_certain(device):
     assert device.next_token() == wanted[0, -1, : engine.valid_vocab].argmax()
 
 
-def test_a_chain_does_not_begin_behind_wrong_guesses(device):
+def test_a_chain_does_not_begin_after_rejected_tokens(device):
     device.load(device.artifact, 1)
     device.submit(Pass((slot(0, 3, fresh=True),)))
     device.wait()

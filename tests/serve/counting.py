@@ -12,8 +12,8 @@ from lightmamba.errors import DeviceError
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.passes import Pass
 from lightmamba.runtime import Continuation
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
-from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Event, Job, Session
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.prefix import PrefixCache
@@ -31,7 +31,7 @@ class Counting:
     device = "counting"
     state_bytes = 1
     vocab_size = valid_vocab = VOCAB
-    logit_exponent = guesses = 0
+    logit_exponent = undecided = 0
 
     def __init__(self, slots: int, pass_tokens: int, spare: int, token_bytes: int) -> None:
         self.spare, self.token_bytes = spare, token_bytes
@@ -94,14 +94,14 @@ class Bench:
 
     def __init__(
         self, slots: int = 4, pass_tokens: int = 8, cache: int = 0, queue: int = 99,
-        guesses: Guesses | None = None, spare: int = 1 << 30, token_bytes: int = 0,
+        drafts: Drafts | None = None, spare: int = 1 << 30, token_bytes: int = 0,
     ):  # fmt: skip
         self.backend = Counting(slots, pass_tokens, spare, token_bytes)
         self.jobs: list[Job] = []
         self.sent: dict[Job, list[Event | ApiError]] = {}
         self.metrics = Metrics("m", "counting")
         self.scheduler = Scheduler(
-            self.backend, PrefixCache(cache, 1, "m"), self.metrics, queue=queue, guesses=guesses
+            self.backend, PrefixCache(cache, 1, "m"), self.metrics, queue=queue, drafts=drafts
         )
         self.scheduler._thread.is_alive = lambda: True  # type: ignore[method-assign]
         out: Any = self.scheduler._out

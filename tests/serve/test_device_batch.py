@@ -59,11 +59,11 @@ def test_four_clients_share_passes(made, model):
     assert passes < 0.6 * tokens
 
 
-def test_a_client_with_guesses(made, model):
+def test_a_client_with_drafts(made, model):
     """Those of the same model on the engine: all are right."""
     served = open_served(made, device="sim", slots=2, speculate=str(demo_file()))
     with running(served) as server:
         assert ask(server.client(timeout=600), 1) == wanted(model, 1)
         assert server.served.backend.slots == 2
-        guesses, right = server.total("guesses"), server.total("right_guesses")
-    assert right == guesses
+        drafts, right = server.total("drafted_tokens"), server.total("accepted_tokens")
+    assert right == drafts

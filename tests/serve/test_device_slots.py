@@ -16,7 +16,7 @@ from lightmamba.passes import Pass, Slot
 from lightmamba.runtime import ModelDrafter, NgramDrafter
 from lightmamba.serve import Served
 from lightmamba.serve.backend import DeviceBackend, EngineBackend
-from lightmamba.serve.guesses import Guesses
+from lightmamba.serve.drafts import Drafts
 from lightmamba.tokenizer import Tokenizer
 from tests.serve.running import Running, expected, running, wait_for
 from tests.support.builders import shipped
@@ -116,13 +116,13 @@ def test_more_choices_than_tokens_in_a_pass(model, builds):
 
 @pytest.mark.parametrize("tokens", [2, 4])
 @pytest.mark.parametrize("drafter", ["ngram", "itself"])
-def test_guesses_change_no_answer(model, builds, tokens, drafter):
+def test_drafts_change_no_answer(model, builds, tokens, drafter):
     engine = Engine(model)
     made: Any = {
         "ngram": lambda: NgramDrafter(2, 1), "itself": lambda: ModelDrafter(engine, engine),
     }[drafter]  # fmt: skip
     with server(model, builds[tokens], drafter=made) as found:
-        found.scheduler.batch.guesses = Eager(made, found.served.backend.guesses)
+        found.scheduler.batch.drafts = Eager(made, found.served.backend.undecided)
         client = found.client(timeout=120)
         with ThreadPoolExecutor(tokens) as pool:
             texts = list(pool.map(lambda n: ask(client, n), range(6)))
@@ -131,17 +131,17 @@ def test_guesses_change_no_answer(model, builds, tokens, drafter):
         passes, drawn = (now - then for now, then in zip(
             (found.total("passes"), found.total("generated_tokens")), alone, strict=True
         ))  # fmt: skip
-        guesses, right = found.total("guesses"), found.total("right_guesses")
+        drafts, right = found.total("drafted_tokens"), found.total("accepted_tokens")
     assert texts == [wanted(model, n) for n in range(7)]
-    assert 0 <= right <= guesses > 0
+    assert 0 <= right <= drafts > 0
     if drafter == "itself":
-        assert right == guesses
+        assert right == drafts
         prompt = len(found.served.tokenizer.encode(LIST))
         assert passes <= prompt / tokens + drawn / tokens + 3
 
 
-class Eager(Guesses):
-    """Guesses as much as there is room for, whether it pays or not."""
+class Eager(Drafts):
+    """Drafts as many tokens as there is room for, whether it pays or not."""
 
     def _counts(self, sessions, room):
         found = []
@@ -152,7 +152,7 @@ class Eager(Guesses):
 
 
 @pytest.mark.parametrize(("tokens", "most"), [(4, 4), (8, 6)])
-def test_guesses_pay_by_the_clock_of_the_device(model, builds, tokens, most):
+def test_drafts_pay_by_the_clock_of_the_device(model, builds, tokens, most):
     """As many as the hardware may leave undecided, as soon as they were seen to be right."""
     engine = Engine(model)
     with server(model, builds[tokens], drafter=lambda: ModelDrafter(engine, engine)) as found:
@@ -166,10 +166,10 @@ def test_guesses_pay_by_the_clock_of_the_device(model, builds, tokens, most):
 
 @pytest.mark.parametrize("tokens", range(33, 38))
 def test_the_state_after_an_answer_is_kept(model, builds, tokens):
-    """With the guesses that were right at its end, wherever that is."""
+    """With the tokens accepted at its end, wherever that is."""
     engine = Engine(model)
     with server(model, builds[4], drafter=lambda: ModelDrafter(engine, engine)) as found:
-        found.scheduler.batch.guesses = Eager(lambda: ModelDrafter(engine, engine), 3)
+        found.scheduler.batch.drafts = Eager(lambda: ModelDrafter(engine, engine), 3)
         said = found.client(timeout=120).chat.completions.create(
             model="demo", messages=[{"role": "user", "content": LIST}], max_tokens=tokens,
             temperature=0,
@@ -190,7 +190,7 @@ def test_a_state_is_saved_and_restored_by_slot(model, builds):
     """The same passes and copies on the device and on the engine."""
     ours, theirs = backend(model, builds[4]), EngineBackend(Engine(model), 4, undecided=3)
     rng = np.random.default_rng(1)
-    guess: dict[int, list[int]] = {}
+    draft: dict[int, list[int]] = {}
     kept: list[Any] = []
     for slot in range(4):
         for each in (ours, theirs):
@@ -198,23 +198,23 @@ def test_a_state_is_saved_and_restored_by_slot(model, builds):
     for _ in range(60):
         slots = []
         for slot in rng.permutation(4)[: rng.integers(1, 3)].tolist():
-            ids, right = rng.integers(5, 900, 2), int(rng.integers(len(guess.get(slot, [])) + 1))
+            ids, right = rng.integers(5, 900, 2), int(rng.integers(len(draft.get(slot, [])) + 1))
             slots.append(Slot(slot, ids, wanted=2, replay=right, commit=1))
-            guess[slot] = ids[1:].tolist()
+            draft[slot] = ids[1:].tolist()
         np.testing.assert_array_equal(ours.run(Pass(tuple(slots))), theirs.run(Pass(tuple(slots))))
         slot = int(rng.integers(4))
-        if rng.random() < 0.3 and slot in guess:
-            accepted = guess.pop(slot)[: rng.integers(2)]
+        if rng.random() < 0.3 and slot in draft:
+            accepted = draft.pop(slot)[: rng.integers(2)]
             kept.append((ours.save(slot, accepted), theirs.save(slot, accepted)))
         elif rng.random() < 0.3 and kept:
             mine, other = kept[rng.integers(len(kept))]
             ours.restore(slot, mine, 0)
             theirs.restore(slot, other, 0)
-            guess.pop(slot, None)
+            draft.pop(slot, None)
         elif rng.random() < 0.1:
             for each in (ours, theirs):
                 each.begin(slot, 99)
-            guess.pop(slot, None)
+            draft.pop(slot, None)
     assert len(kept) > 5
     assert ours.saved_bytes(9) == sum(map(len, kept[0][0].memory.values()))
 

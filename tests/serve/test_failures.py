@@ -7,8 +7,8 @@ import pytest
 
 from lightmamba.errors import DeviceError
 from lightmamba.runtime import NgramDrafter
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
-from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Job
 from tests.serve.counting import Bench, driven
 
@@ -107,14 +107,14 @@ def test_a_state_is_restored_while_others_may_submit():
 
 
 @driven
-def test_a_drafter_that_fails_guesses_no_more():
+def test_a_drafter_that_fails_drafts_no_more():
     class Poor(NgramDrafter):
         def draft(self, ids, most, trial):
             raise RuntimeError("a model that cannot read this")
 
-    guesses = Guesses(Poor)
-    guesses.note(1, 1.0)
-    bench = Bench(guesses=guesses)
+    drafts = Drafts(Poor)
+    drafts.note(1, 1.0)
+    bench = Bench(drafts=drafts)
     job = bench.ask([1], tokens=9)
     bench.run()
     assert job.sessions[0].tokens == [2, 3, 4, 5, 6, 7, 8, 9, 0]

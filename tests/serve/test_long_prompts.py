@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lightmamba.runtime import NgramDrafter
-from lightmamba.serve.guesses import Guesses
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.jobs import Job
 from lightmamba.serve.prefix import BLOCK
 from tests.serve.counting import Bench, driven
@@ -13,12 +13,12 @@ from tests.serve.counting import Bench, driven
 LONG = 3000
 
 
-class Eager(Guesses):
+class Eager(Drafts):
     """All that there is room for, and none right."""
 
     def make(self, sessions, room):
         for one in sessions:
-            one.guess, room = [0] * max(0, room), 0
+            one.draft, room = [0] * max(0, room), 0
 
 
 def first_token(bench: Bench, job: Job) -> int:
@@ -61,11 +61,11 @@ def test_short_ones_that_come_again_and_again_do_not_stop_a_long_one():
 
 @pytest.mark.parametrize("generating", [0, 1, 2, 3])
 def test_on_a_device_of_four_tokens(generating):
-    """Half of a pass is kept by guesses, where one generates; more prompts than a pass has room."""
+    """Half of a pass is kept for drafts, where one generates; more prompts than a pass has room."""
 
     @driven
     def inside() -> None:
-        bench = Bench(slots=10, pass_tokens=4, guesses=Eager(NgramDrafter))
+        bench = Bench(slots=10, pass_tokens=4, drafts=Eager(NgramDrafter))
         for _ in range(generating):
             bench.ask([1], tokens=10**6)
         bench.run(2)

@@ -16,8 +16,8 @@ from lightmamba.runtime import ModelDrafter, NgramDrafter
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve import Served, open_served
 from lightmamba.serve.backend import LARGE, EngineBackend
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
-from lightmamba.serve.guesses import Guesses
 from lightmamba.tokenizer import Tokenizer
 from tests.serve.counting import Bench, driven
 from tests.serve.running import expected, running
@@ -172,17 +172,17 @@ def test_as_many_slots_as_there_is_memory_for(model, hybrid):
 def test_drafters_are_counted_and_freed(model, hybrid):
     for m in (model, hybrid):
         engine = Engine(m)
-        guesses = Guesses(partial(ModelDrafter, engine, engine))
-        drafter: Any = guesses._drafter()
+        drafts = Drafts(partial(ModelDrafter, engine, engine))
+        drafter: Any = drafts._drafter()
         ids = [5, 6, 7] * 30
         while drafter.unread(ids) > drafter.piece:
             drafter.read(ids, drafter.piece)
         drafter.draft(ids, MOST, lambda: lambda logits, exponent: int(logits.argmax()))
         held = sum(state.nbytes for state in drafter._states)
         assert len(drafter._states) == MOST
-        assert held <= guesses.bytes_for(len(ids) + MOST) < 2.1 * held
-    need = guesses.bytes_for(12)
-    bench = Bench(slots=4, spare=2 * need, guesses=Guesses(lambda: ModelDrafter(engine, engine)))
+        assert held <= drafts.bytes_for(len(ids) + MOST) < 2.1 * held
+    need = drafts.bytes_for(12)
+    bench = Bench(slots=4, spare=2 * need, drafts=Drafts(lambda: ModelDrafter(engine, engine)))
     jobs = [bench.ask([n] * 3, tokens=9) for n in range(3)]
     bench.run(1)
     assert [job.sessions[0].slot is not None for job in jobs] == [True, True, False]

@@ -3,8 +3,8 @@
 import pytest
 
 from lightmamba.runtime import NgramDrafter
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
-from lightmamba.serve.guesses import Guesses
 from tests.serve.counting import VOCAB, Bench, driven
 
 
@@ -53,17 +53,17 @@ def test_a_prompt_fills_what_is_left_of_the_last_pass():
 
 
 @pytest.mark.parametrize("tokens", [2, 4, 8])
-def test_guesses_leave_room_for_a_prompt(tokens):
-    class Eager(Guesses):
+def test_drafts_leave_room_for_a_prompt(tokens):
+    class Eager(Drafts):
         """All that there is room for, and none right."""
 
         def make(self, sessions, room):
             for one in sessions:
-                one.guess = [0] * max(0, room)
+                one.draft = [0] * max(0, room)
 
     @driven
     def inside() -> None:
-        bench = Bench(slots=tokens, pass_tokens=tokens, guesses=Eager(NgramDrafter))
+        bench = Bench(slots=tokens, pass_tokens=tokens, drafts=Eager(NgramDrafter))
         bench.ask([1], tokens=99)
         bench.run(2)
         assert [slot[0] for slot in bench.backend.passes[-1]] == [tokens]

@@ -1,4 +1,4 @@
-"""The simulated machine of four tokens writes the engine's text, in fewer passes with guesses."""
+"""The simulated machine of four tokens writes the engine's text, in fewer passes with drafts."""
 
 import shutil
 from typing import Any
@@ -51,14 +51,14 @@ def test_a_prompt_takes_a_pass_for_every_four_tokens(decoder, engine):
 @pytest.mark.parametrize("kind", ["greedy", "sampled"])
 @pytest.mark.parametrize("drafter", ["itself", "oracle"])
 def test_the_text_is_the_engines(decoder, engine, kind, drafter):
-    """Where all guesses are right, and where some are wrong in every way."""
+    """Drafts accepted as a whole, and drafts rejected in every way."""
     options, report = OPTIONS[kind], Speculation()
     wanted = list(generate(engine, PROMPT, max_tokens=TOKENS, sampling=options))
     ids = PROMPT + [step.token_id for step in wanted]
-    guess: Any = {"itself": lambda: ModelDrafter(engine, engine),
+    draft: Any = {"itself": lambda: ModelDrafter(engine, engine),
              "oracle": lambda: Oracle(ids, engine.valid_vocab, seed=3)}[drafter]()  # fmt: skip
     text = text_of(decoder, options, TOKENS)
-    found = list(speculate(decoder, text, guess, pace=Steady(), report=report))
+    found = list(speculate(decoder, text, draft, pace=Steady(), report=report))
     assert found == wanted
     assert report.tokens == TOKENS - 1
     if drafter == "itself":

@@ -29,7 +29,7 @@ from lightmamba.runtime.device import CHUNK, Device
 __all__ = ["Expected", "Step", "expected", "self_test", "steps_of"]
 
 STEPS = ("registers", "memory", "one layer", "one token", "chain", "saved state")
-PASSES = ("chunk", "guesses", "batch")  # of hardware that may leave tokens undecided
+PASSES = ("chunk", "verify", "batch")  # of hardware that may leave tokens undecided
 TOKENS = 8  # of the chain; a multiple of those of a pass
 TOKEN = 1  # that all begin with
 PATTERNS = (0x5A5A5A5A, 0xA5A5A5A5, 0xFFFFFFFF, 0)
@@ -305,8 +305,8 @@ class _Test:
         self._finish(0)
         self._compare(self.wanted.chunk)
 
-    def guesses(self) -> None:
-        """The same tokens, some of them guesses first: all right, and all but the last."""
+    def verify(self) -> None:
+        """The same tokens, some of them drafted first: all accepted, then all but the last."""
         most = self.artifact.arch.undecided
         vocab = int(self.artifact.model["config"]["vocab_size"])
         for right in (most, most - 1):

@@ -44,7 +44,7 @@ class Chat:
     opened, tokenizer
         The model.
     drafter
-        Makes what guesses the tokens of an answer.
+        Makes the drafter of an answer.
     context
         What it has read.
     messages

@@ -80,8 +80,8 @@ class DeviceDecoder:
     Attributes
     ----------
     cycles, tokens
-        Of all passes; guesses that were not accepted are no tokens.
-    guesses
+        Of all passes, without drafted tokens that were not accepted.
+    undecided
         How many a pass may hold, at most.
     """
 
@@ -96,7 +96,7 @@ class DeviceDecoder:
         self.device, self.progress, self.model = device, progress, model
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
-        self.guesses = device.artifact.arch.undecided
+        self.undecided = device.artifact.arch.undecided
         self.cycles = 0
         self.tokens = 0
         self._artifact = device.artifact
@@ -122,9 +122,9 @@ class DeviceDecoder:
         """
         if batch != 1:
             raise InputError(f"a device runs one sequence at a time, not {batch}")
-        if undecided > self.guesses:
+        if undecided > self.undecided:
             raise InputError(
-                f"the hardware of this build leaves at most {self.guesses} tokens of a sequence "
+                f"the hardware of this build leaves at most {self.undecided} tokens of a sequence "
                 f"undecided, not {undecided}"
             )
         return DeviceSequence()

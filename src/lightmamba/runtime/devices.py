@@ -63,7 +63,7 @@ def check_device(name: str) -> None:
 
 
 def check_speculation(device: str, artifact: Artifact) -> None:
-    """Refuse to guess tokens on a device that takes one in a pass, before it is opened.
+    """Refuse to draft tokens on a device that takes one in a pass, before it is opened.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def check_speculation(device: str, artifact: Artifact) -> None:
     if device != "engine" and not artifact.arch.undecided:
         raise InputError(
             f"{device} takes one token in a pass with {artifact.path}, so there is nothing to "
-            f"guess; speculate on the engine, or compile for a target of several tokens"
+            f"draft; speculate on the engine, or compile for a target of several tokens"
         )
 
 

@@ -1,6 +1,6 @@
 """Drafters: propose the next tokens of a text, which the model verifies in one pass.
 
-A guess changes when a token comes, never which one: every token is drawn from the model's own
+Drafting changes when a token comes, never which one: every token is drawn from the model's own
 logits.
 """
 
@@ -22,7 +22,7 @@ from lightmamba.runtime.pace import MOST
 
 __all__ = [
     "Drafter", "HardwareDecoder", "ModelDrafter", "NgramDrafter", "PassDecoder",
-    "PiecewiseDrafter", "Trial", "check_slot", "drafter_of", "most_guesses",
+    "PiecewiseDrafter", "Trial", "check_slot", "drafter_of", "most_drafted",
 ]  # fmt: skip
 
 Trial = Callable[[NDArray[np.int32], int], int]  # logits (1, vocab) and their exponent to an id
@@ -46,7 +46,7 @@ class HardwareDecoder(PassDecoder, Protocol):
     """One whose passes are of a fixed size, and timed by a clock of their own."""
 
     @property
-    def guesses(self) -> int:
+    def undecided(self) -> int:
         """Undecided tokens of a pass, at most."""
         ...
 
@@ -56,28 +56,28 @@ class HardwareDecoder(PassDecoder, Protocol):
         ...
 
 
-def most_guesses(decoder: Decoder) -> int:
-    """How many guesses a decoder checks in a pass, at most; 0 if it takes one token at a time."""
+def most_drafted(decoder: Decoder) -> int:
+    """Most drafted tokens that a decoder verifies in a pass; 0 if it takes one token at a time."""
     if not isinstance(decoder, PassDecoder):
         return 0
-    return min(MOST, decoder.guesses) if isinstance(decoder, HardwareDecoder) else MOST
+    return min(MOST, decoder.undecided) if isinstance(decoder, HardwareDecoder) else MOST
 
 
 class Drafter(Protocol):
-    """Guesses for one text; it is asked again and again as the text grows."""
+    """Draft tokens for one text, which is asked again and again as the text grows."""
 
     def draft(self, ids: Sequence[int], most: int, trial: Callable[[], Trial]) -> Sequence[int]:
-        """Guess what follows.
+        """Draft what follows.
 
         Parameters
         ----------
         ids
             All of the text, prompt included; the beginning is what it was at the last call.
         most
-            So many tokens at most; fewer where no more can be guessed.
+            Number of tokens, at most; the result is shorter if no more can be drafted.
         trial
             Gives what draws from logits as the text's own draws will, so that a drafter with logits
-            guesses what is drawn, not only what is likely.
+            proposes what is drawn, not only what is likely.
         """
         ...
 
@@ -88,7 +88,7 @@ class PiecewiseDrafter(Drafter, Protocol):
     Attributes
     ----------
     piece
-        Tokens that are read at once, about as fast as the model checks its guesses.
+        Tokens that are read at once, about as fast as the model verifies its drafts.
     """
 
     piece: int
@@ -102,7 +102,7 @@ class PiecewiseDrafter(Drafter, Protocol):
         ...
 
     def bytes_for(self, tokens: int, most: int) -> int:
-        """Bytes for a text of ``tokens`` tokens, with up to ``most`` guesses at a time."""
+        """Bytes for a text of ``tokens`` tokens, with up to ``most`` drafted tokens at a time."""
         ...
 
 
@@ -114,7 +114,7 @@ class _Ids(Protocol):
 
 
 class NgramDrafter:
-    """Guess that the text goes on as it did the last time that its last tokens occurred.
+    """Propose what followed the last time that the text's last tokens occurred.
 
     It needs no model and no time, and is right where a text repeats itself or its prompt: edits,
     lists, quotations, code. Known as prompt lookup.
@@ -167,14 +167,14 @@ def _repeated(ids: Sequence[int], at: int, most: int) -> list[int]:
 
 
 class ModelDrafter:
-    """Guess by a smaller model of the same vocabulary.
+    """Propose the tokens of a smaller model with the same vocabulary.
 
     Parameters
     ----------
     model : Decoder
         Its states have ``fork()``; for a server it has ``state_bytes(tokens)``, as an engine.
     vocabulary
-        The model whose text it guesses, or its decoder.
+        The target model, or its decoder.
 
     Raises
     ------
@@ -192,9 +192,11 @@ class ModelDrafter:
                 f"speculation needs a smaller model with the same tokenizer"
             )
         self.model = model
-        self._states = [model.empty_state(1)]  # after the first `_seen` ids, and after each guess
+        self._states = [
+            model.empty_state(1)
+        ]  # after the first `_seen` ids, and after each drafted token
         self._seen = 0
-        self._guess: list[int] = []  # ids that the later states have seen
+        self._draft: list[int] = []  # ids that the later states have seen
 
     def draft(self, ids: Sequence[int], most: int, trial: Callable[[], Trial]) -> Sequence[int]:
         """See :class:`Drafter`."""
@@ -210,7 +212,7 @@ class ModelDrafter:
                 state = state.fork()
                 logits, state = self.model.forward(np.array([found[-1:]]), state)
                 self._states.append(state)
-                self._guess.append(found[-1])
+                self._draft.append(found[-1])
         return found
 
     def unread(self, ids: Sequence[int]) -> int:
@@ -229,13 +231,13 @@ class ModelDrafter:
         return max(1, most) * int(self.model.state_bytes(tokens))
 
     def _settled(self, ids: Sequence[int]) -> Any:
-        """Keep what the text confirms of the last guesses; the state after it."""
+        """Keep the part of the last draft that was accepted, and the state after it."""
         right = 0
-        while right < len(self._guess) and self._guess[right : right + 1] == list(
+        while right < len(self._draft) and self._draft[right : right + 1] == list(
             ids[self._seen + right : self._seen + right + 1]
         ):
             right += 1
-        self._states, self._guess = [self._states[right]], []
+        self._states, self._draft = [self._states[right]], []
         self._seen += right
         return self._states[0]
 
@@ -270,6 +272,6 @@ def _words(tokenizer: bytes | None) -> Any:
 
 
 def check_slot(tokens: Sequence[int], replay: int) -> Slot:
-    """Slot that checks guesses: the first token is certain, the others are undecided."""
+    """Slot that verifies a draft: the first token is certain, the others are undecided."""
     ids = np.array(tokens, dtype=np.int64)
     return Slot(0, ids, wanted=len(ids), replay=replay, commit=1)

@@ -10,7 +10,7 @@ from lightmamba.errors import InputError
 from lightmamba.numerics.sampling import SamplingOptions
 from lightmamba.runtime.context import Context
 from lightmamba.runtime.continuation import Continuation, Decoder, FinishReason, Step
-from lightmamba.runtime.drafting import Drafter, PassDecoder, most_guesses
+from lightmamba.runtime.drafting import Drafter, PassDecoder, most_drafted
 from lightmamba.runtime.speculation import Speculation, speculate
 from lightmamba.tokenizer import Tokenizer
 
@@ -81,10 +81,10 @@ def generate(
     tokenizer : Tokenizer, optional
         Without one the steps have no text.
     drafter : Drafter, optional
-        Guesses tokens, which the decoder (a :class:`~lightmamba.runtime.drafting.PassDecoder`)
+        Drafts tokens, which the decoder (a :class:`~lightmamba.runtime.drafting.PassDecoder`)
         checks several at a time; the steps are the same.
     report : Speculation, optional
-        What the guesses brought is added to it.
+        Counts of drafted and accepted tokens are added to it.
     context : Context, optional
         What an earlier text of the same decoder has read: where the prompt begins with it, only the
         rest is read. It is changed. Texts with and without a drafter need one each.
@@ -105,9 +105,9 @@ def generate(
         stop_strings=stop_strings, tokenizer=tokenizer,
     )  # fmt: skip
     if drafter is not None:
-        if not isinstance(decoder, PassDecoder) or not most_guesses(decoder):
+        if not isinstance(decoder, PassDecoder) or not most_drafted(decoder):
             raise InputError(
-                "guesses are checked several tokens at a time, but this device takes one in a "
+                "a draft is verified several tokens at a time, but this device takes one in a "
                 "pass; speculate on the engine"
             )
         return speculate(decoder, text, drafter, report=report, context=context)

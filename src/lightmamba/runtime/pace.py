@@ -1,4 +1,4 @@
-"""How many guesses pay: what passes take, measured, against how often guesses are right."""
+"""Length of a draft that pays: measured times of passes against the share of accepted tokens."""
 
 from bisect import bisect_left, insort
 from collections import deque
@@ -6,8 +6,8 @@ from statistics import median
 
 __all__ = ["FORGET", "MOST", "Cost", "Drafting", "Pace"]
 
-MOST = 7  # guesses in a pass
-FORGET = 0.2  # weight of the newest guess in the share of right ones
+MOST = 7  # drafted tokens in a pass
+FORGET = 0.2  # weight of the newest drafted token in the share of accepted ones
 RECENT = 9  # passes whose median is what a pass takes
 DEFAULT = 0.15  # of a pass: what one more token takes, before it was measured
 SHORTEST_WAIT, LONGEST_WAIT = 8, 256  # tokens between two trials of what did not pay
@@ -59,72 +59,73 @@ class Cost:
 
 
 class Drafting:
-    """Seconds of a guess, without the first ones of a text, for which a model reads its prompt."""
+    """Seconds per drafted token, without a text's first draft, which reads the prompt."""
 
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._hope = 1.0  # while nothing is drafted, it is forgotten little by little
 
-    def note(self, guesses: int, seconds: float) -> None:
-        """Learn from a pass: its guesses, and the seconds that they took together."""
-        if guesses:
-            self._recent.append(seconds / guesses)
+    def note(self, drafted: int, seconds: float) -> None:
+        """Learn from a pass: its drafted tokens, and the seconds that drafting them took."""
+        if drafted:
+            self._recent.append(seconds / drafted)
             self._hope = 1.0
         else:
             self._hope *= 1 - 1 / LONG_AGO
 
     @property
     def seconds(self) -> float:
-        """Of one guess."""
+        """Of one drafted token."""
         return self._hope * median(self._recent) if self._recent else 0.0
 
 
 class Pace:
-    """How many guesses to make for one text.
+    """Number of tokens to draft for one text.
 
-    With a share p of right guesses, a pass with n of them gives (1 - p^(n+1)) / (1 - p) tokens. The
-    number is taken that gives most tokens per second. Where it is none, one guess is tried after 16
-    tokens, then after 32, up to 256; while such a trial is right, the next one follows at once.
+    With a share p of accepted tokens, a pass with n drafted ones gives (1 - p^(n+1)) / (1 - p)
+    tokens. The n with the most tokens per second is used. If that is 0, one token is drafted as a
+    trial after 16 tokens, then after 32, up to 256; after an accepted trial, the next follows at
+    once.
 
     Parameters
     ----------
     most : int
-        Guesses in a pass.
+        Drafted tokens in a pass.
     """
 
     def __init__(self, most: int = MOST) -> None:
         self.most, self.cost, self.drafting = most, Cost(), Drafting()
-        self.right = 0.6  # share of guesses that were right where those before were
+        self.accepted = 0.6  # share of drafted tokens accepted where those before were
         self._wait, self._until = SHORTEST_WAIT, 0  # tokens between trials, and before the next
-        self._read = False  # whether the first guesses of the text were made
+        self._read = False  # whether the first draft of the text was made
 
-    def guesses(self) -> int:
-        """How many to make now."""
+    def length(self) -> int:
+        """Tokens to draft now."""
         if self._until > 0 or not self.cost:
-            return 0  # a pass without guesses is what the others are compared with
+            return 0  # a pass without a draft is what the others are compared with
         return max(1, self._best())
 
-    def note(self, guesses: int, right: int, seconds: float, drafting: float) -> None:
-        """Learn from a pass: its guesses, how many were right, seconds of pass and of drafting."""
-        self.cost.note(guesses + 1, seconds)
-        self.drafting.note(guesses if self._read else 0, drafting)
-        self._until -= right + 1
-        for n in range(min(guesses, right + 1)):
-            self.right += FORGET * ((n < right) - self.right)
-        if guesses:
+    def note(self, drafted: int, accepted: int, seconds: float, drafting: float) -> None:
+        """Learn from a pass: tokens drafted and accepted, seconds of the pass and of drafting."""
+        self.cost.note(drafted + 1, seconds)
+        self.drafting.note(drafted if self._read else 0, drafting)
+        self._until -= accepted + 1
+        for n in range(min(drafted, accepted + 1)):
+            self.accepted += FORGET * ((n < accepted) - self.accepted)
+        if drafted:
             self._read = True
-            if right == guesses or self._best():
+            if accepted == drafted or self._best():
                 self._wait, self._until = SHORTEST_WAIT, 0
             else:
                 self._wait = min(2 * self._wait, LONGEST_WAIT)
                 self._until = self._wait
 
     def _best(self) -> int:
-        """The number of guesses that promises most tokens per second."""
+        """Number of drafted tokens that promises most tokens per second."""
         return max(range(self.most + 1), key=self._rate)
 
-    def _rate(self, guesses: int) -> float:
-        """Expected tokens per second with a number of drafts."""
-        p = min(self.right, 0.999)
-        tokens = (1 - p ** (guesses + 1)) / (1 - p)
-        return tokens / (self.cost(guesses + 1) + guesses * self.drafting.seconds)
+    def _rate(self, drafted: int) -> float:
+        """Expected tokens per second with a number of drafted tokens."""
+        p = min(self.accepted, 0.999)
+        tokens = (1 - p ** (drafted + 1)) / (1 - p)
+        return tokens / (self.cost(drafted + 1) + drafted * self.drafting.seconds)

@@ -1,9 +1,10 @@
-"""Several tokens per pass over the weights: guess some, check them all at once.
+"""Several tokens per pass over the weights: draft some, verify them all at once.
 
-Each round gives the model the last token and some guesses for those after it. Its logits of every
-place come from one pass; tokens are drawn from them in order, as without guesses, and as long as
-the drawn one is the guessed one, the next place's logits are right as well. Draws depend on the
-seed and on the position alone, so the text is the same with and without guesses, greedy or sampled.
+Each round gives the model the last token and a draft of those after it. The logits of every
+position come from one pass. Tokens are drawn from them in order, as without a draft; as long as
+the drawn token is the drafted one, the next position's logits are right as well. Draws depend on
+the seed and on the position alone, so the text is the same with and without drafting, greedy or
+sampled.
 """
 
 import math
@@ -19,7 +20,7 @@ from lightmamba.runtime.drafting import (
     HardwareDecoder,
     PassDecoder,
     check_slot,
-    most_guesses,
+    most_drafted,
 )
 from lightmamba.runtime.pace import Pace
 
@@ -37,7 +38,7 @@ class Speculation:
 
     @property
     def acceptance(self) -> float:
-        """Share of guesses that were right; not a number without any."""
+        """Share of drafted tokens that were accepted; not a number if none was drafted."""
         return self.accepted / self.drafted if self.drafted else math.nan
 
     @property
@@ -64,15 +65,15 @@ def speculate(
     text
         Of the prompt, not begun.
     drafter
-        Guesses; of this text alone.
+        Proposes tokens, of this text alone.
     pace
-        How many guesses to make; by default as many as pay. Hardware sets a limit too.
+        Number of tokens to draft; by default as many as pay. Hardware sets a limit too.
     report
         Is added to.
     context
         As of :func:`lightmamba.runtime.generate`; its texts all have drafters.
     """
-    limit, clock = most_guesses(decoder), _clock(decoder)
+    limit, clock = most_drafted(decoder), _clock(decoder)
     pace, seen = pace or Pace(limit), Speculation() if report is None else report
     limit = min(limit, pace.most)
     ids, context = text.prompt.tolist(), context or Context()
@@ -85,25 +86,25 @@ def speculate(
             return
         ids.append(step.token_id)
         begin = time.perf_counter()
-        most = min(pace.guesses(), limit, text.left - 1)
-        guess = list(drafter.draft(ids, most, text.trial)) if most > 0 else []
+        most = min(pace.length(), limit, text.left - 1)
+        draft = list(drafter.draft(ids, most, text.trial)) if most > 0 else []
         drafting, before = time.perf_counter() - begin, clock()
         state, context.state = context.state, None  # if it fails, nothing is known of the state
-        rows = decoder.run(Pass((check_slot([ids[-1], *guess], replay),)), state)
+        rows = decoder.run(Pass((check_slot([ids[-1], *draft], replay),)), state)
         context.ids += ids[len(context.ids) :]
         context.state = state
         seconds = clock() - before
         replay, step = 0, text.take(rows[:1])
-        while replay < len(guess) and step.token_id == guess[replay] and not step.finish_reason:
+        while replay < len(draft) and step.token_id == draft[replay] and not step.finish_reason:
             yield step
             ids.append(step.token_id)
             replay += 1
             step = text.take(rows[replay : replay + 1])
-        right = replay + (replay < len(guess) and step.token_id == guess[replay])
-        pace.note(len(guess), right, seconds, drafting)
+        right = replay + (replay < len(draft) and step.token_id == draft[replay])
+        pace.note(len(draft), right, seconds, drafting)
         seen.passes += 1
         seen.tokens += replay + 1
-        seen.drafted += len(guess)
+        seen.drafted += len(draft)
         seen.accepted += right
 
 

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from lightmamba.serve.backend import Backend
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import busy, too_long
-from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Job, Session
 
 __all__ = ["Admission"]
@@ -27,8 +27,8 @@ class Admission:
     ----------
     backend
         Says how many slots there are, and what a sequence needs beyond its slot.
-    guesses
-        What guesses needs memory too.
+    drafts
+        The drafters need memory too.
     queue
         Sessions that may wait.
 
@@ -42,11 +42,11 @@ class Admission:
         Bytes that sequences may have beyond their slots, and what is reserved of it.
     """
 
-    def __init__(self, backend: Backend, guesses: Guesses | None, queue: int) -> None:
+    def __init__(self, backend: Backend, drafts: Drafts | None, queue: int) -> None:
         self.queue, self.limit, self.used = queue, backend.spare, 0
         self.waiting: deque[Session] = deque()
         self.free = list(range(backend.slots - 1, -1, -1))
-        self._backend, self._guesses = backend, guesses
+        self._backend, self._drafts = backend, drafts
         self._copies: dict[Session, int] = {}  # bytes of states that followers wait for
         self._seconds = 1.0  # that a session holds its slot, a running mean
 
@@ -61,8 +61,8 @@ class Admission:
         """
         for session in job.sessions:
             session.need = self._backend.needs(session.room)
-            if self._guesses is not None:
-                session.need += self._guesses.bytes_for(session.room)
+            if self._drafts is not None:
+                session.need += self._drafts.bytes_for(session.room)
             if session.leads:
                 session.copy = self._backend.saved_bytes(len(session.prompt) - 1)
             if session.need + session.copy > self.limit:

@@ -23,9 +23,9 @@ from lightmamba.serve.described import (
     Health,
     Models,
 )
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError, JsonResponse
 from lightmamba.serve.guard import Guard
-from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.opened import Served
 from lightmamba.serve.prefix import PrefixCache
@@ -54,10 +54,10 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
         served.fingerprint,
         served.backend.saved_bytes,
     )
-    guesses = (
-        Guesses(served.drafter, served.backend.guesses) if served.drafter is not None else None
+    drafts = (
+        Drafts(served.drafter, served.backend.undecided) if served.drafter is not None else None
     )
-    scheduler = Scheduler(served.backend, cache, metrics, queue=settings.queue, guesses=guesses)
+    scheduler = Scheduler(served.backend, cache, metrics, queue=settings.queue, drafts=drafts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -39,7 +39,7 @@ class Backend(Protocol):
     ----------
     pass_tokens
         So many go through the weights together; more are several passes.
-    guesses
+    undecided
         Tokens of a slot that a pass may leave undecided.
     state_bytes
         Of a slot, which are there all the time.
@@ -50,7 +50,7 @@ class Backend(Protocol):
     device: str
     slots: int
     pass_tokens: int
-    guesses: int
+    undecided: int
     state_bytes: int
     spare: int
     vocab_size: int
@@ -120,7 +120,7 @@ class EngineBackend:
     memory : int
         Bytes of all sequences.
     drafter : int
-        Bytes of what guesses for a sequence, at least.
+        Bytes of the drafter of a sequence, at least.
 
     Raises
     ------
@@ -140,7 +140,7 @@ class EngineBackend:
         memory: int = MEMORY,
         drafter: int = 0,
     ) -> None:
-        self.guesses, self.ran = undecided, 0
+        self.undecided, self.ran = undecided, 0
         self._layout = Layout.of(engine.model)
         self.state_bytes = max(1, engine.empty_state(1, undecided).nbytes)
         one = self.needs(1) + self.saved_bytes(1) + drafter  # that runs, and leads another one
@@ -230,7 +230,7 @@ class DeviceBackend:
             raise DeviceError("load a build first")
         arch, first = device.artifact.arch, device.sequences[0]
         self.device, self._device, self._artifact = name, device, device.artifact
-        self.slots, self.pass_tokens, self.guesses = (
+        self.slots, self.pass_tokens, self.undecided = (
             len(device.sequences), arch.tokens, arch.undecided,
         )  # fmt: skip
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
@@ -285,7 +285,7 @@ class DeviceBackend:
         return self.state_bytes
 
     def saturations(self) -> Mapping[str, int]:
-        """The device's counters of losses, wrong guesses included."""
+        """The device's counters of losses, rejected drafts included."""
         return {k: v for k, v in self._device.counters().items() if k in LOSSES}
 
     def cycles(self) -> Mapping[str, int]:

@@ -2,7 +2,7 @@
 
 A pass takes the next token of every sequence that is generating, and with the room that is left
 further tokens of prompts. So a long prompt does not stop the others, and the weights are read once
-for all of them. Guesses leave half of a pass to prompts. What a sequence gets does not depend on
+for all of them. Drafts leave half of a pass to prompts. What a sequence gets does not depend on
 its neighbours.
 """
 
@@ -18,9 +18,9 @@ from lightmamba.errors import DeviceError
 from lightmamba.passes import Pass, Slot
 from lightmamba.serve.admission import Admission
 from lightmamba.serve.backend import Backend
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.filling import Unread, shared
-from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Event, Job, Outbox, Session
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.prefix import BLOCK, WORTH, PrefixCache
@@ -43,7 +43,7 @@ class Batch:
         Of states after prompts.
     metrics
         What happens is counted there.
-    guesses
+    drafts
         Speculation, which the backend's passes must have room for.
     out
         Takes the steps.
@@ -61,11 +61,11 @@ class Batch:
         backend: Backend,
         cache: PrefixCache,
         metrics: Metrics,
-        guesses: Guesses | None,
+        drafts: Drafts | None,
         out: Outbox,
         admission: Admission,
     ) -> None:
-        self.backend, self.cache, self.metrics, self.guesses = backend, cache, metrics, guesses
+        self.backend, self.cache, self.metrics, self.drafts = backend, cache, metrics, drafts
         self.sessions: list[Session] = []
         self._out, self._admission = out, admission
         self._turn = 0  # passes that had room for prompts
@@ -99,8 +99,8 @@ class Batch:
             return
         work, start = Pass(tuple(slots)), self.backend.seconds()
         logits = self.backend.run(work)
-        if self.guesses is not None and not any(session.reading for session in owners):
-            self.guesses.note(work.tokens, self.backend.seconds() - start)
+        if self.drafts is not None and not any(session.reading for session in owners):
+            self.drafts.note(work.tokens, self.backend.seconds() - start)
         self.metrics.passes.inc(self.backend.ran - self._ran)
         self._ran = self.backend.ran
         self.metrics.computed_tokens.inc(work.tokens)
@@ -169,12 +169,12 @@ class Batch:
         having = [(s, s.slot) for s in self.sessions if s.slot is not None]
         writing = [(s, slot) for s, slot in having if not s.reading]
         reading = [(s, slot) for s, slot in having if s.reading]
-        if self.guesses is not None:
+        if self.drafts is not None:
             unread = sum(len(s.prompt) - s.done for s, _ in reading)
             room = -len(writing) % whole - min(unread, whole // 2)
-            self.guesses.make([session for session, _ in writing], room)
+            self.drafts.make([session for session, _ in writing], room)
         for session, slot in writing:
-            ids = np.array([session.ids[-1], *session.guess], dtype=np.int64)
+            ids = np.array([session.ids[-1], *session.draft], dtype=np.int64)
             slots.append(Slot(slot, ids, len(ids), replay=session.replay, commit=1))
             owners.append(session)
             session.replay = 0
@@ -235,23 +235,23 @@ class Batch:
             session.prefix = saved
 
     def _check(self, session: Session, logits: NDArray[np.int32]) -> int:
-        """Draw from the logits of a session's places, as long as what is drawn was guessed.
+        """Draw from a session's rows of logits, as long as the drawn token is the drafted one.
 
         Returns how many tokens were drawn.
         """
-        guess, right = session.guess, 0
+        draft, right = session.draft, 0
         while not self._draw(session, logits[right : right + 1]):
-            if right == len(guess) or session.ids[-1] != guess[right]:
+            if right == len(draft) or session.ids[-1] != draft[right]:
                 break
             right += 1
             session.done += 1
             session.replay = right
-        if guess and self.guesses is not None:
-            drawn = right + (right < len(guess) and session.ids[-1] == guess[right])
-            self.guesses.checked(session, drawn)
-            self.metrics.guesses.inc(len(guess))
-            self.metrics.right_guesses.inc(drawn)
-        session.guess = []
+        if draft and self.drafts is not None:
+            drawn = right + (right < len(draft) and session.ids[-1] == draft[right])
+            self.drafts.checked(session, drawn)
+            self.metrics.drafted_tokens.inc(len(draft))
+            self.metrics.accepted_tokens.inc(drawn)
+        session.draft = []
         return right + 1
 
     def _draw(self, session: Session, logits: NDArray[np.int32]) -> bool:
@@ -270,7 +270,7 @@ class Batch:
         ids = np.array(session.ids[:-1], dtype=np.int64)
         worth = session.keep and session.done >= WORTH and self.cache.takes(len(ids))
         if worth and session.slot is not None:
-            self.cache.put(ids, self.backend.save(session.slot, session.guess[: session.replay]))
+            self.cache.put(ids, self.backend.save(session.slot, session.draft[: session.replay]))
         self._admission.release(session)
         job.left -= 1
         if not job.left:

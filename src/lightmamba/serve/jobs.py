@@ -70,14 +70,14 @@ class Session:
         Tokens that it may have, prompt included.
     need, copy : int
         Bytes of memory while it has a slot, and of ``prefix``.
-    drafts : bool
-        Whether its tokens are guessed.
-    guess : list of int
-        Tokens of the running pass that are guessed, behind the last one.
+    speculates : bool
+        Whether its tokens are drafted.
+    draft : list of int
+        Tokens of the running pass that are drafted, behind the last one.
     replay : int
-        How many of the last pass's guesses were right.
+        Drafted tokens of the last pass that were accepted.
     right : float
-        Share of guesses that are right, of late.
+        Recent share of drafted tokens that were accepted.
     moved : int
         Turn of the prompts in which this one last got a token.
     scores : list of Score or None
@@ -105,8 +105,8 @@ class Session:
         self.tokens: list[int] = []
         self.ids: list[int] = []
         self.drafter: PiecewiseDrafter | None = None
-        self.drafts = True
-        self.guess: list[int] = []
+        self.speculates = True
+        self.draft: list[int] = []
         self.replay, self.right = 0, 0.5
         self.done = self.cached = self.moved = 0
         self.prefix: Any = None

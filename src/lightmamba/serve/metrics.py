@@ -50,9 +50,11 @@ class Metrics:
         self.prefix_tokens = Counter(
             "lightmamba_prefix_tokens", "Prompt tokens taken from the cache.", registry=own
         )
-        self.guesses = Counter("lightmamba_guesses", "Tokens guessed by speculation.", registry=own)
-        self.right_guesses = Counter(
-            "lightmamba_right_guesses", "Guessed tokens that were drawn.", registry=own
+        self.drafted_tokens = Counter(
+            "lightmamba_drafted_tokens", "Tokens drafted by speculation.", registry=own
+        )
+        self.accepted_tokens = Counter(
+            "lightmamba_accepted_tokens", "Drafted tokens that were accepted.", registry=own
         )
         self.refused = Counter(
             "lightmamba_refused_requests", "Requests refused because the queue was full.",

@@ -36,7 +36,7 @@ class Served:
     chat_template, generation_config, special_ids
         As in the checkpoint.
     drafter
-        Makes what guesses tokens of a sequence, for speculation.
+        Makes the drafter of a sequence, for speculation.
     """
 
     name: str
@@ -85,7 +85,7 @@ def open_served(
     name
         What clients call the model; by default the name of the file or directory.
     speculate
-        "ngram", or the path of a smaller quantized file: guess tokens, and check several in a pass.
+        "ngram", or the path of a smaller quantized file: draft, and verify several in a pass.
     memory
         Bytes of all sequences that run, but for states that lie on a device.
 
@@ -93,7 +93,7 @@ def open_served(
     ------
     InputError
         If it is neither, is damaged, has no tokenizer, a device is asked to run a file, or to
-        speculate with one token in a pass, the model that guesses has another vocabulary, or there
+        speculate with one token in a pass, the draft model has another vocabulary, or there
         is too little memory.
     """
     check_device(device)

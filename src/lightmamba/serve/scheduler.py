@@ -9,8 +9,8 @@ from lightmamba.errors import DeviceError
 from lightmamba.serve.admission import Admission
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.batch import Batch
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import BUSY, ApiError, stopping
-from lightmamba.serve.guesses import Guesses
 from lightmamba.serve.jobs import Job, Outbox
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.prefix import PrefixCache
@@ -33,7 +33,7 @@ class Scheduler:
         What happens is counted there.
     queue
         Sessions that may wait.
-    guesses
+    drafts
         Speculation, which the backend's passes must have room for.
 
     Attributes
@@ -51,11 +51,11 @@ class Scheduler:
         metrics: Metrics,
         *,
         queue: int = 256,
-        guesses: Guesses | None = None,
+        drafts: Drafts | None = None,
     ) -> None:
         self.backend, self.metrics, self._out = backend, metrics, Outbox()
-        self.admission = Admission(backend, guesses, queue)
-        self.batch = Batch(backend, cache, metrics, guesses, self._out, self.admission)
+        self.admission = Admission(backend, drafts, queue)
+        self.batch = Batch(backend, cache, metrics, drafts, self._out, self.admission)
         self._work = threading.Condition()
         self._closing = self._draining = False
         self._broken: ApiError | None = None  # the answer to requests when nothing runs any more

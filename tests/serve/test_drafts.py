@@ -1,4 +1,4 @@
-"""Speculation in the server: the same answers, in fewer passes where guesses are right.
+"""Speculation in the server: the same answers, in fewer passes where drafts are accepted.
 
 The bundled model does not repeat what it read, so n-grams are seldom right with it.
 """
@@ -15,7 +15,7 @@ from lightmamba.errors import InputError
 from lightmamba.runtime import ModelDrafter
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve import open_served
-from lightmamba.serve.guesses import Guesses
+from lightmamba.serve.drafts import Drafts
 from tests.serve.running import expected, running, served
 from tests.support.builders import random_model, shipped
 
@@ -31,8 +31,8 @@ def request(n: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Eager(Guesses):
-    """Guesses as much as there is room for, whether it pays or not."""
+class Eager(Drafts):
+    """Drafts as many tokens as there is room for, whether it pays or not."""
 
     def _counts(self, sessions, room):
         return [min(MOST, one.text.left - 1) for one in sessions]
@@ -48,23 +48,23 @@ def test_answers_are_the_same(model, drafter, clients):
     with running(served(model, slots=8, drafter=drafter)) as server:
         client, made = server.client(timeout=120), server.served.drafter
         assert made is not None
-        server.scheduler.batch.guesses = Eager(made)
+        server.scheduler.batch.drafts = Eager(made)
         with ThreadPoolExecutor(clients) as pool:
             found = list(pool.map(ask, range(16)))
-        guesses, right = server.total("guesses"), server.total("right_guesses")
+        drafts, right = server.total("drafted_tokens"), server.total("accepted_tokens")
         tokens, passes = server.total("generated_tokens"), server.total("passes")
     for n, text in enumerate(found):
         asked = request(n)
         wanted = expected(model, asked.pop("prompt"), asked.pop("max_tokens"), **asked)
         assert text == wanted.text, n
     assert tokens == sum(request(n)["max_tokens"] for n in range(16))
-    assert 0 <= right <= guesses > 0
+    assert 0 <= right <= drafts > 0
     if drafter == "itself":
-        assert right > 0.95 * guesses, "all but what lies past the end of a text"
+        assert right > 0.95 * drafts, "all but what lies past the end of a text"
         assert clients > 1 or passes < tokens / 4
 
 
-def test_guesses_that_pay_give_the_same_answers(model):
+def test_drafts_that_pay_give_the_same_answers(model):
     with running(served(model, drafter="ngram")) as server:
         client = server.client(timeout=120)
         for n in range(6):
@@ -80,7 +80,7 @@ def test_a_chat_goes_on_from_its_kept_answer(model, drafter):
     with running(served(model, drafter=drafter)) as server:
         client, made = server.client(timeout=120), server.served.drafter
         assert made is not None
-        server.scheduler.batch.guesses = Eager(made)
+        server.scheduler.batch.drafts = Eager(made)
 
         def ask() -> str:
             found = client.chat.completions.create(
@@ -104,19 +104,21 @@ def session(right: float, left: int = 100) -> Any:
         draft=lambda ids, most, trial: list(range(most)), unread=lambda ids: 1, piece=8
     )
     text = SimpleNamespace(left=left, trial=None)
-    return SimpleNamespace(right=right, text=text, ids=[1], drafter=drafter, guess=[], drafts=True)
+    return SimpleNamespace(
+        right=right, text=text, ids=[1], drafter=drafter, draft=[], speculates=True
+    )
 
 
 def counts(sessions: list[Any], *, alone: float, each: float) -> list[int]:
-    """Guesses of each, where a pass of n tokens takes ``alone + each * n``."""
-    guesses = Guesses(lambda: sessions[0].drafter)
+    """Drafted tokens of each, where a pass of n tokens takes ``alone + each * n``."""
+    drafts = Drafts(lambda: sessions[0].drafter)
     for n in [1, 2, 4, 8, 16] * 40:
-        guesses.note(n, alone + each * n)
-    guesses.make(sessions, 256)
-    return [len(one.guess) for one in sessions]
+        drafts.note(n, alone + each * n)
+    drafts.make(sessions, 256)
+    return [len(one.draft) for one in sessions]
 
 
-def test_one_stream_guesses_much_and_many_little():
+def test_one_stream_drafts_much_and_many_little():
     assert counts([session(0.95)], alone=1, each=0.05) == [MOST]
     assert counts([session(0.5)], alone=1, each=0.05) == [
         3
@@ -129,43 +131,43 @@ def test_one_stream_guesses_much_and_many_little():
 
 def test_a_pass_has_room_for_so_many():
     one, other = session(0.9), session(0.95)
-    guesses = Guesses(lambda: one.drafter)
-    guesses.note(1, 1.0)
-    guesses.make([one, other], 3)
-    assert len(one.guess) + len(other.guess) == 3
+    drafts = Drafts(lambda: one.drafter)
+    drafts.note(1, 1.0)
+    drafts.make([one, other], 3)
+    assert len(one.draft) + len(other.draft) == 3
 
 
 def test_hardware_leaves_so_many_undecided():
     one = session(0.99)
-    guesses = Guesses(lambda: one.drafter, 5)
-    guesses.note(1, 1.0)
-    guesses.make([one], 7)
-    assert len(one.guess) == 5
+    drafts = Drafts(lambda: one.drafter, 5)
+    drafts.note(1, 1.0)
+    drafts.make([one], 7)
+    assert len(one.draft) == 5
 
 
 def test_one_slow_pass_is_forgotten():
     one = session(0.9)
-    guesses = Guesses(lambda: one.drafter)
+    drafts = Drafts(lambda: one.drafter)
     made = []
     for n in range(400):
-        guesses.make([one], 256)
-        made.append(len(one.guess))
-        guesses.checked(one, len(one.guess))
-        tokens = 1 + len(one.guess)
-        guesses.note(tokens, 20.0 if n == 3 else 1 + 0.05 * tokens)
+        drafts.make([one], 256)
+        made.append(len(one.draft))
+        drafts.checked(one, len(one.draft))
+        tokens = 1 + len(one.draft)
+        drafts.note(tokens, 20.0 if n == 3 else 1 + 0.05 * tokens)
     assert sum(made[300:]) / 100 > 0.9 * MOST
 
 
 def test_a_share_that_is_not_measured_comes_back():
     poor = session(0.0)
-    guesses = Guesses(lambda: poor.drafter)
-    guesses.note(1, 1.0)
+    drafts = Drafts(lambda: poor.drafter)
+    drafts.note(1, 1.0)
     passes = 0
-    while not poor.guess:
-        guesses.make([poor], 256)
+    while not poor.draft:
+        drafts.make([poor], 256)
         passes += 1
     assert 10 < passes < 60
-    guesses.checked(poor, 0)
+    drafts.checked(poor, 0)
     before = poor.right
     assert before < 0.3
 
@@ -186,28 +188,28 @@ class Reading:
         return np.zeros((1, 1, 10), np.int32), SimpleNamespace(fork=lambda: state)
 
 
-def test_a_long_prompt_is_read_in_pieces_while_another_text_is_guessed():
+def test_a_long_prompt_is_read_in_pieces_while_another_text_is_drafted():
     small = Reading()
-    guesses = Guesses(lambda: ModelDrafter(small, small), 2)
-    guesses.note(1, 1.0)
+    drafts = Drafts(lambda: ModelDrafter(small, small), 2)
+    drafts.note(1, 1.0)
     short, long = session(0.9), session(0.9)
     short.ids, long.ids = [1, 2, 3], [1] * 1000
     for one in (short, long):
         one.drafter, one.text.trial = None, lambda: lambda logits, exponent: 7
     for _ in range(1000 // ModelDrafter.piece):
         small.fed.clear()
-        guesses.make([long, short], 256)
+        drafts.make([long, short], 256)
         assert sum(small.fed) <= ModelDrafter.piece + MOST + 1
-        assert (short.guess, long.guess) == ([7, 7], [])
+        assert (short.draft, long.draft) == ([7, 7], [])
         short.ids += [7, 8]
         long.ids.append(5)
-    while not long.guess:
-        guesses.make([long, short], 256)
+    while not long.draft:
+        drafts.make([long, short], 256)
     assert long.drafter.unread(long.ids) == 0
 
 
 @pytest.mark.parametrize("kind", ["ngram", "itself"])
-def test_what_was_read_in_pieces_is_guessed_the_same(model, kind):
+def test_what_was_read_in_pieces_is_drafted_the_same(model, kind):
     made = served(model, drafter=kind).drafter
     assert made is not None
     ids = [5, 6, 7, 8, 9, 5, 6, 7] * 6
@@ -216,9 +218,9 @@ def test_what_was_read_in_pieces_is_guessed_the_same(model, kind):
         return lambda logits, exponent: int(logits.argmax())
 
     whole, pieces = made(), made()
-    guess = list(whole.draft(ids[:9], 4, trial))
-    assert list(pieces.draft(ids[:9], 4, trial)) == guess
-    ids[9:11] = guess[:2]  # were right
+    draft = list(whole.draft(ids[:9], 4, trial))
+    assert list(pieces.draft(ids[:9], 4, trial)) == draft
+    ids[9:11] = draft[:2]  # accepted
     while pieces.unread(ids) > 1:
         before = pieces.unread(ids)
         pieces.read(ids, 7)

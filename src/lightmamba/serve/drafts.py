@@ -1,9 +1,9 @@
-"""How many tokens to guess for the sequences of a pass, so that all together come sooner.
+"""Number of tokens to draft for each sequence of a pass, for the most tokens per second in all.
 
-The j-th guess of a sequence is right with probability p^j, p measured for each. It is made where
-p^j tokens, for the seconds that one more token of the pass takes, are more per second than the pass
-gives without it. So one stream guesses much, and many streams, which fill a pass themselves,
-little. A guess changes when a token comes, never which one.
+The j-th token of a draft is accepted with probability p^j, with p measured for each sequence. It is
+drafted if p^j tokens, in the seconds that one more token of the pass takes, are more per second
+than the pass gives without it. So one stream drafts much, and many streams, which fill a pass
+themselves, draft little. Drafting changes when a token comes, never which one.
 """
 
 import heapq
@@ -15,22 +15,22 @@ from lightmamba.runtime.drafting import PiecewiseDrafter
 from lightmamba.runtime.pace import FORGET, MOST, Cost, Drafting
 from lightmamba.serve.jobs import Session
 
-__all__ = ["Guesses"]
+__all__ = ["Drafts"]
 
 
 log = logging.getLogger(__name__)
 HOPE, FIRST = 0.01, 0.5  # how fast, and to what, a share goes that is not measured
 
 
-class Guesses:
-    """Guesses of all sequences.
+class Drafts:
+    """Drafts of all sequences.
 
     Parameters
     ----------
     drafter
-        Makes what guesses for one sequence.
+        Makes the drafter of one sequence.
     most
-        Guesses of a sequence in a pass.
+        Drafted tokens of a sequence in a pass.
     """
 
     def __init__(self, drafter: Callable[[], PiecewiseDrafter], most: int = MOST) -> None:
@@ -44,10 +44,10 @@ class Guesses:
         return self._one.bytes_for(tokens, self.most)
 
     def make(self, sessions: Sequence[Session], room: int) -> None:
-        """Let each session guess what pays, together at most ``room`` tokens.
+        """Let each session draft what pays, together at most ``room`` tokens.
 
-        A drafter that has much of its text before it reads a piece and guesses later. All of them
-        together read one piece at a time, the shortest rest first, so that no other text waits.
+        A drafter that has much of its text to read takes a piece first, and drafts later. Together
+        they read one piece at a time, the shortest rest first, so that no other text waits.
         """
         counts = self._counts(sessions, room)
         if not any(counts):
@@ -55,18 +55,18 @@ class Guesses:
         room = self._one.piece
         for n in sorted(range(len(sessions)), key=lambda n: _unread(sessions[n])):
             session = sessions[n]
-            session.guess = []
+            session.draft = []
             try:
                 if counts[n]:
                     room -= self._draft(session, counts[n], room)
             except Exception:
-                log.exception("a drafter failed; its text goes on without guesses")
-                session.drafts = False
-            if not session.guess:
+                log.exception("a drafter failed; its text goes on without drafts")
+                session.speculates = False
+            if not session.draft:
                 session.right += HOPE * (FIRST - session.right)
 
     def _counts(self, sessions: Sequence[Session], room: int) -> list[int]:
-        """How many guesses of each session pay."""
+        """Number of drafted tokens that pay, of each session."""
         counts = [0] * len(sessions)
         if not (self._cost and sessions):
             return counts
@@ -81,7 +81,7 @@ class Guesses:
             more += self._drafting.seconds
             if -chance * seconds <= tokens * more:
                 break  # the others are right less often
-            if not session.drafts or counts[n] >= min(self.most, session.text.left - 1):
+            if not session.speculates or counts[n] >= min(self.most, session.text.left - 1):
                 continue
             counts[n] += 1
             total, room = total + 1, room - 1
@@ -94,24 +94,24 @@ class Guesses:
         self._cost.note(tokens, seconds)
 
     def checked(self, session: Session, right: int) -> None:
-        """Learn how many guesses of a session were right."""
-        for n in range(min(len(session.guess), right + 1)):
+        """Learn how many drafted tokens of a session were accepted."""
+        for n in range(min(len(session.draft), right + 1)):
             session.right += FORGET * ((n < right) - session.right)
 
     def _draft(self, session: Session, count: int, room: int) -> int:
-        """Guess, or read as much as there is room for; tokens of the room that were read."""
+        """Draft, or read as much as there is room for; tokens of the room that were read."""
         first = session.drafter is None
         drafter = session.drafter = session.drafter or self._drafter()
         unread = drafter.unread(session.ids)
-        few = unread <= MOST + 1  # what a pass gave: no more than a pass of guesses itself
+        few = unread <= MOST + 1  # what a pass gave: no more than a pass verifies
         if not few and unread > room:
             if room:
                 drafter.read(session.ids, room)
             return room
         start = time.perf_counter()
-        session.guess = list(drafter.draft(session.ids, count, session.text.trial))
+        session.draft = list(drafter.draft(session.ids, count, session.text.trial))
         if few and not first:
-            self._drafting.note(len(session.guess), time.perf_counter() - start)
+            self._drafting.note(len(session.draft), time.perf_counter() - start)
         return 0 if few else unread
 
 

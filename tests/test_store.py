@@ -96,7 +96,7 @@ def test_a_damaged_line_is_named(path, line):
     for open_it in (lambda: Store(path, "--results"), lambda: read_store(path)):
         with pytest.raises(InputError, match=r"line 3 of .*r\.jsonl is damaged"):
             open_it()
-    with Store(path, "--results", anew=True) as store:
+    with Store(path, "--results", restart=True) as store:
         assert list(store) == []
         assert path.read_bytes() == HEAD
 
@@ -145,9 +145,9 @@ def test_a_second_process_leaves_the_first_one_alone(path):
         with path.open("ab") as file:
             file.write(b'{"key":"un')  # as far as the other one has come
         before = path.read_bytes()
-        for anew in (False, True):
+        for restart in (False, True):
             with pytest.raises(InputError, match="in use by another process; wait for it, or"):
-                Store(path, "--results", anew=anew)
+                Store(path, "--results", restart=restart)
         assert read_store(path) == []  # looking is allowed
         assert path.read_bytes() == before
         path.write_bytes(before[: before.rfind(b"\n") + 1])

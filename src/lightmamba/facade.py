@@ -115,7 +115,7 @@ def quantize(
     checkpoint: str | Path = BUNDLED, output: str | Path | None = None, *, recipe: str = "w4a4",
     calibration: str | Path | None = None, sequences: int = 160, seqlen: int = 512, seed: int = 0,
     revision: str | None = None, threads: int | None = None, force: bool = False,
-    anew: bool = False,
+    restart: bool = False,
     progress: Callable[[float, float], None] | None = None,
 ) -> Model:  # fmt: skip
     """Quantize a checkpoint.
@@ -139,7 +139,7 @@ def quantize(
         CPU threads; by default all cores.
     force
         Replace the file.
-    anew
+    restart
         Begin again where an interrupted run had other arguments, instead of refusing.
     progress
         Called with (done, total).
@@ -166,7 +166,7 @@ def quantize(
         made = quantize_checkpoint(found, steps, chosen, seed=seed, threads=cores, progress=tell)
         return Model(made, cores)
     ids, kind = chosen.tokens(found, seed)
-    job = FileRun(found, steps, ids, kind, Path(output), seed, cores, anew=anew)
+    job = FileRun(found, steps, ids, kind, Path(output), seed, cores, restart=restart)
     job.run(force=force, progress=tell)
     return load(output, threads=cores)
 

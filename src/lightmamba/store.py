@@ -55,7 +55,7 @@ class Store(Owner):
         Made if there is none; its folder must exist.
     flag : str
         Option of the command line that gives it, for error messages.
-    anew : bool
+    restart : bool
         Empty a file that is damaged, instead of refusing it.
     wait : bool
         Wait for another owner, instead of raising.
@@ -66,7 +66,7 @@ class Store(Owner):
         If it holds something else, is in use, or cannot be read or written.
     """
 
-    def __init__(self, path: Path, flag: str, *, anew: bool = False, wait: bool = False) -> None:
+    def __init__(self, path: Path, flag: str, *, restart: bool = False, wait: bool = False) -> None:
         self.path = path
         try:
             self._file = take(path, wait=wait)
@@ -80,17 +80,17 @@ class Store(Owner):
                 f"exists, such as results.jsonl"
             ) from error
         try:
-            self._records = self._read(anew=anew)
+            self._records = self._read(restart=restart)
         except BaseException:
             self.close()
             raise
 
-    def _read(self, *, anew: bool) -> dict[str, Record]:
+    def _read(self, *, restart: bool) -> dict[str, Record]:
         try:
             data = self.path.read_bytes()
             found, end = _records(self.path, data)
         except InputError:
-            if not anew:
+            if not restart:
                 raise
             found, end = {}, 0
         os.ftruncate(self._file, end)
@@ -185,7 +185,7 @@ def _records(path: Path, data: bytes) -> tuple[dict[str, Record], int]:
             record = _record(line)
         except msgspec.DecodeError as error:
             raise InputError(
-                f"line {number} of {path} is damaged; take it out, or remove the file to begin anew"
+                f"line {number} of {path} is damaged; take it out, or remove the file"
             ) from error
         found[record.key] = record
     return found, end

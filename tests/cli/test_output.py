@@ -228,7 +228,7 @@ def clock(monkeypatch):
 
 
 def test_a_log_gets_a_line_now_and_then(clock, capsys):
-    with show.told(quiet=False, verbose=False), show.progress("quantizing") as bar:
+    with show.verbosity(quiet=False, verbose=False), show.progress("quantizing") as bar:
         for second in range(100):
             clock[0] = 100.0 + second
             bar(second, 200)
@@ -240,7 +240,7 @@ def test_a_log_gets_a_line_now_and_then(clock, capsys):
 
 
 def test_a_quiet_log_gets_none(clock, capsys):
-    with show.told(quiet=True, verbose=False), show.progress("quantizing") as bar:
+    with show.verbosity(quiet=True, verbose=False), show.progress("quantizing") as bar:
         clock[0] += 50
         bar(1, 2)
     assert capsys.readouterr().err == ""

@@ -144,7 +144,7 @@ def test_a_pass_that_is_refused_for_undecided_tokens_changes_nothing(engine, wro
     ],
 )
 def test_what_is_refused(engine, slots, sentence):
-    """And nothing is begun anew before it is."""
+    """And nothing is begun again before it is."""
     state = engine.empty_state(2)
     engine.run(Pass((Slot(0, np.array([7])), Slot(1, np.array([8])))), state)
     before = state.fork()

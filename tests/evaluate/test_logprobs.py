@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lightmamba.evaluate.logprobs import beside, likelihoods
+from lightmamba.evaluate.logprobs import likelihoods, paired
 
 VALID, PADDED = 1000, 1024
 
@@ -65,7 +65,7 @@ def test_divergence(threads):
     floats[7, 3] = -np.inf
     integers[:, VALID:] = 2**30
     targets = rng.integers(10, VALID, 150)
-    got = beside((model(-16), model()), (integers, floats), targets, threads=threads)
+    got = paired((model(-16), model()), (integers, floats), targets, threads=threads)
     q = plain(integers, -16)
     with np.errstate(divide="ignore"):
         p = plain(floats, 0)
@@ -82,11 +82,11 @@ def test_nothing_is_hidden():
     """NaN stays, and what only the reference finds possible is infinitely far."""
     floats = np.zeros((2, PADDED))
     floats[0, 5] = np.nan
-    got = beside((model(), model()), (np.zeros((2, PADDED)), floats), np.array([1, 1]))
+    got = paired((model(), model()), (np.zeros((2, PADDED)), floats), np.array([1, 1]))
     assert np.isnan(got.reference.nll[0])
     assert np.isnan(got.kl[0])
     assert got.kl[1] == 0
     impossible = np.zeros((1, PADDED))
     impossible[0, 9] = -np.inf
-    far = beside((model(), model()), (impossible, np.zeros((1, PADDED))), np.array([1]))
+    far = paired((model(), model()), (impossible, np.zeros((1, PADDED))), np.array([1]))
     assert far.kl[0] == np.inf

@@ -22,5 +22,5 @@ class Amount:
         return Amount(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def times(self, n: float) -> "Amount":
-        """So many of them."""
+        """This many copies of it."""
         return Amount(*(n * a for a in astuple(self)))

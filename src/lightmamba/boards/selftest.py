@@ -252,15 +252,15 @@ class _Test:
 
     def one_layer(self) -> None:
         """The first layer alone, without a head."""
-        d, told = self.device, self.artifact.settings(self.device.bases)
-        layers = told["layers"]
+        d, settings = self.device, self.artifact.settings(self.device.bases)
+        layers = settings["layers"]
         assert isinstance(layers, int)
         changed = {"layers": 1}
         for name in (
             "layers_beats", "conv_params_words", "head_params_words", "gate_params_words",
             "state_heads",
         ):  # fmt: skip
-            value = told[name]
+            value = settings[name]
             assert isinstance(value, int)
             changed[name] = value // layers
         d.reset(self.wanted.program, **changed)

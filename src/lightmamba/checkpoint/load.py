@@ -42,7 +42,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class _Beside:
+class _Extras:
     """Tokenizer, chat template, generation config and special ids of a checkpoint."""
 
     config: ModelConfig
@@ -61,7 +61,7 @@ class _Beside:
 
 
 @dataclass(frozen=True)
-class Checkpoint(_Beside):
+class Checkpoint(_Extras):
     """A float model with its tokenizer, generation config and special ids."""
 
     model: CausalLM
@@ -73,7 +73,7 @@ class Checkpoint(_Beside):
 
 
 @dataclass(frozen=True)
-class OpenCheckpoint(_Beside):
+class OpenCheckpoint(_Extras):
     """A checkpoint whose weights are on disk, with its tokenizer and the like in memory."""
 
     weights: FloatWeights
@@ -82,8 +82,8 @@ class OpenCheckpoint(_Beside):
 
     def load(self, dtype: torch.dtype = torch.float32) -> Checkpoint:
         """The same with the whole model in memory."""
-        beside = {f.name: getattr(self, f.name) for f in fields(_Beside)}
-        return Checkpoint(model=build_model(self.published, self.stored, dtype), **beside)
+        extras = {f.name: getattr(self, f.name) for f in fields(_Extras)}
+        return Checkpoint(model=build_model(self.published, self.stored, dtype), **extras)
 
 
 def load_checkpoint(

@@ -122,7 +122,7 @@ def _from_safetensors(path: Path) -> Iterator[StoredTensor]:
 
 
 def _read_safetensors(path: Path, name: str, rows: slice) -> Tensor:
-    """Open anew for every tensor, so that the pages of the last one are given back."""
+    """Open the file for every tensor, so that the pages of the last one are given back."""
     if not path.is_file():
         raise InputError(f"{path} is missing, though it was there; put it back and start again")
     with _named_errors(path), safe_open(path, framework="pt") as file:

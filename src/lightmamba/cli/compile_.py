@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
     }
     if not args.json:
-        fields("compiled", result, beside=True)
+        fields("compiled", result, on_stderr=True)
         print(args.output)
     return result
 

@@ -193,7 +193,7 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
             f"perplexity, {problem.measured_on}",
             ("", "x float", "±", "KL, nats", "in hardware"),
             rows,
-            beside=True,
+            on_stderr=True,
         )
     points = {point["name"]: point for point in content["points"]}
     best = content["best"]
@@ -207,7 +207,7 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
         for what, one in shown.items()
     ]  # fmt: skip
     figures = [SHORT[o.key][0] for o in problem.objectives]
-    table("estimated", ("", "scheme", "MHz", "tokens", "lanes", *figures), rows, beside=True)
+    table("estimated", ("", "scheme", "MHz", "tokens", "lanes", *figures), rows, on_stderr=True)
     note(
         f"{content['trials']:,} trials: {content['machines']:,} configurations, "
         f"{content['fitting']:,} fit, {len(points):,} are Pareto-optimal"

@@ -78,5 +78,5 @@ def _quantize(name: str, commit: str | None, file: Path, threads: int) -> None:
             return
         note(f"{name} will be quantized with {RECIPE} and cached")
         with progress(f"quantizing by {RECIPE}") as bar:
-            quantize(name, file, recipe=RECIPE, revision=commit, threads=threads, anew=True,
+            quantize(name, file, recipe=RECIPE, revision=commit, threads=threads, restart=True,
                      progress=bar)  # fmt: skip

@@ -133,9 +133,9 @@ def _unknown(parser: argparse.ArgumentParser, verb: str, word: str) -> str:
 
 def _run(args: argparse.Namespace) -> dict[str, Any]:
     """Run the verb, as loudly as it was asked to."""
-    from lightmamba.cli.show import told
+    from lightmamba.cli.show import verbosity
 
-    with told(quiet=args.quiet, verbose=args.verbose):
+    with verbosity(quiet=args.quiet, verbose=args.verbose):
         result: dict[str, Any] = _module(args.verb).run(args)
     return result
 

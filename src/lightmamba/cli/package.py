@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     if not args.json:
         shown = {"board": board.about, "files": len(found.files), "seconds": result["seconds"]}
-        fields("packaged", shown, beside=True)
+        fields("packaged", shown, on_stderr=True)
         checks = {name: "passed" if ok else "FAILED" for name, ok in found.checks.items()}
-        fields("checks", checks, beside=True)
+        fields("checks", checks, on_stderr=True)
         print(args.output)
     return result

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "journal": f"{job.folder}, about {sum(plan.disk.values()) / 1e9:.1f} GB"
             + (", resuming" if resumed else ""),
             "time": f"about {_duration(expected)}" + (" in total" if resumed else ""),
-        }, beside=True)  # fmt: skip
+        }, on_stderr=True)  # fmt: skip
         for warning in plan.warnings():
             note(f"warning: {warning}")
     with progress(f"quantizing by {recipe.name}") as bar:
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         worst = max(errors, key=errors.get)
         shown = {k: v for k, v in result.items() if k not in ("plan", "warnings", "resumed")}
         shown |= {"least exact tensor": f"{worst} ({errors[worst]:.3g})"}
-        fields("quantized", shown, beside=True)
+        fields("quantized", shown, on_stderr=True)
         print(args.output)
     return result
 

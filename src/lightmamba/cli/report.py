@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     if not args.json:
         shown = {**result, "missing": ", ".join(lacking) or "nothing"}
-        fields("report", shown, beside=True)
+        fields("report", shown, on_stderr=True)
         print(args.output)
     if simulation is not None and not simulation.matches_engine:
         print(f"hardware and engine differ: {simulation.difference}", file=sys.stderr)

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["access_log", "fields", "figure", "note", "progress", "table", "told", "working"]
+__all__ = ["access_log", "fields", "figure", "note", "progress", "table", "verbosity", "working"]
 
 WIDTH = 80  # columns of the widest table
 EDGES = 3  # columns that a table's column needs besides its content: a rule and two spaces
@@ -61,7 +61,7 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 @contextmanager
-def told(*, quiet: bool, verbose: bool) -> Iterator[None]:
+def verbosity(*, quiet: bool, verbose: bool) -> Iterator[None]:
     """While the block runs, leave out notes and progress, or print the program's log too.
 
     Warnings become notes of one line.
@@ -179,7 +179,7 @@ def _timed(what: str) -> Iterator[None]:
 
 
 def table(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *, beside: bool = False
+    title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *, on_stderr: bool = False
 ) -> None:
     """Print a table; the first column is text, the others are figures.
 
@@ -188,13 +188,13 @@ def table(
     Parameters
     ----------
     title, header
-        Stand above; a header of empty names is left out.
+        Printed above the rows; a header of empty names is left out.
     rows
         Their cells, shown by :func:`figure`.
-    beside
-        The table is not the result of the verb: print it on stderr.
+    on_stderr
+        Print it on stderr, as a table that is not the verb's result.
     """
-    out = (_notes if beside else _results).fitted()
+    out = (_notes if on_stderr else _results).fitted()
     lines = [list(header), *([figure(cell) for cell in row] for row in rows)]
     columns = list(zip(*lines, strict=True))
     least = [_least(texts) for texts in columns]
@@ -243,9 +243,9 @@ def _widths(
     return found.values()
 
 
-def fields(title: str, values: Mapping[str, object], *, beside: bool = False) -> None:
+def fields(title: str, values: Mapping[str, object], *, on_stderr: bool = False) -> None:
     """Print names and values."""
-    table(title, ("", ""), list(values.items()), beside=beside)
+    table(title, ("", ""), list(values.items()), on_stderr=on_stderr)
 
 
 def figure(value: object) -> str:

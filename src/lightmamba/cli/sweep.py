@@ -134,7 +134,7 @@ def _shown(args: argparse.Namespace, folder: Path, records: "Sequence[Record]") 
     if not args.json:
         for name, part in by_measure(records).items():
             header = ("model", "recipe", *part.columns)
-            table(name, header, part.lines(), beside=args.output is not None)
+            table(name, header, part.lines(), on_stderr=args.output is not None)
         for record in without:
             note(sentence(record))
         if len(codes) > 1:

@@ -52,7 +52,7 @@ def build(
     force
         Replace a build directory that is there.
     source
-        File that the model was read from, to be copied; without one the model is written anew, and
+        File that the model was read from, to be copied; without one the model is serialized, and
         a random one is kept as its seed.
     verilog
         Gives the machine of these build parameters in Verilog; without it there is none.

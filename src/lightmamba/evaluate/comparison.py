@@ -13,7 +13,7 @@ from lightmamba.evaluate.blocks import BlockSums
 from lightmamba.evaluate.count import Count
 from lightmamba.evaluate.journal import Part
 from lightmamba.evaluate.likelihood import Perplexity, check_bytes, check_finite
-from lightmamba.evaluate.logprobs import beside
+from lightmamba.evaluate.logprobs import paired
 from lightmamba.evaluate.model import LanguageModel, Progress, Traced
 from lightmamba.evaluate.sweep import Windows, read
 
@@ -157,7 +157,7 @@ def _read(
     """Read some windows with the model and its reference: sums by block, the first divergence."""
     values = np.empty((4, len(rows), rows.shape[1] - 1))
     for span, targets, logits in read(models, rows):
-        got = beside(models, (logits[0], logits[1]), targets, threads=threads)
+        got = paired(models, (logits[0], logits[1]), targets, threads=threads)
         del logits
         agreed = got.model.likeliest == got.reference.likeliest
         for out, value in zip(

@@ -20,22 +20,22 @@ class Count:
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total = progress, total
-        self._done, self._told = 0, True
+        self._done, self._reported = 0, True
 
     def add(self, tokens: int) -> None:
-        """So many more are done."""
+        """Add to the number done."""
         self.end()
         self._done += tokens
-        self._told = False
+        self._reported = False
         self.end()
 
     def skip(self, tokens: int) -> None:
-        """So many were done before."""
+        """Add to the number done by an earlier run."""
         self._done += tokens
-        self._told = False
+        self._reported = False
 
     def end(self) -> None:
         """Report what was not reported yet."""
-        if not self._told and self._progress is not None:
+        if not self._reported and self._progress is not None:
             self._progress(self._done, self._total)
-        self._told = True
+        self._reported = True

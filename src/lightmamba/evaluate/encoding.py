@@ -30,7 +30,7 @@ def encode_text(
     text : str
         Of any length.
     progress : callable (done, total), optional
-        Told how many characters are done.
+        Called with the number of characters done.
 
     Returns
     -------

@@ -38,7 +38,7 @@ def run_tasks(
     Parameters
     ----------
     model : LanguageModel
-        Read anew from its empty state for every context.
+        Read from its empty state for every context.
     tokenizer : Tokenizer
         Of the model's vocabulary.
     names : sequence of str
@@ -54,7 +54,7 @@ def run_tasks(
     threads : int
         Work on the logits.
     progress : callable (done, total), optional
-        Told how many tokens are read, or how many requests are continued.
+        Called with the number of tokens read, or of requests continued.
     journal : Journal, optional
         What it has of these tasks' log-likelihoods is not read again.
 

@@ -27,7 +27,7 @@ class Journal(Store):
         Made if there is none; its folder must exist.
     common
         All that the numbers of every part depend on, such as hashes of the model.
-    anew : bool
+    restart : bool
         Empty a file that is damaged, instead of refusing it.
 
     Raises
@@ -37,9 +37,9 @@ class Journal(Store):
     """
 
     def __init__(
-        self, path: str | Path, common: Mapping[str, Any] | None = None, *, anew: bool = False
+        self, path: str | Path, common: Mapping[str, Any] | None = None, *, restart: bool = False
     ) -> None:
-        super().__init__(Path(path), "--journal", anew=anew)
+        super().__init__(Path(path), "--journal", restart=restart)
         self._common = dict(common or {})
 
     def part(self, name: str, settings: Mapping[str, Any]) -> "Part":

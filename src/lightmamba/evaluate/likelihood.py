@@ -82,8 +82,8 @@ def perplexity(
 
     Windows do not overlap, the state is reset at each, and every token after a window's first is
     scored, those of the partial last window too. Probabilities are over the valid ids of the
-    vocabulary, in float64. Beside the ids, memory does not grow with the text but for a few numbers
-    per block of tokens.
+    vocabulary, in float64. Apart from the ids, memory grows with the text by a few
+    numbers per block of tokens only.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def perplexity(
     threads : int
         Work on the logits.
     progress : callable (done, total), optional
-        Told how many tokens are scored.
+        Called with the number of tokens scored.
     part : Part, optional
         Of a journal: windows that are in it are not read again.
 

@@ -30,7 +30,7 @@ class HarnessModel(LM):
     threads : int
         Work on the logits.
     progress : callable (done, total), optional
-        Told how many tokens are read, or how many requests are continued.
+        Called with the number of tokens read, or of requests continued.
     journal : Journal, optional
         What it has of these requests is not read again; texts that are written are not in it.
     name : str

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lightmamba.evaluate.model import LanguageModel, Logits
 
-__all__ = ["Beside", "Likelihoods", "beside", "likelihoods"]
+__all__ = ["Likelihoods", "Paired", "likelihoods", "paired"]
 
 IN_CACHE = 1 << 16  # logits that are worked on together: half a MiB in float64
 
@@ -39,7 +39,7 @@ class Likelihoods:
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
+class Paired:
     """Log-likelihoods of the same tokens under a model and its reference.
 
     Attributes
@@ -91,13 +91,13 @@ def likelihoods(
     return out
 
 
-def beside(
+def paired(
     models: tuple[LanguageModel, LanguageModel],
     logits: tuple[Logits, Logits],
     targets: NDArray[np.integer[Any]],
     *,
     threads: int = 1,
-) -> Beside:
+) -> Paired:
     """Score the tokens that came by a model and by its reference, and how far these are apart.
 
     Parameters
@@ -112,7 +112,7 @@ def beside(
         Share the rows.
     """
     n = len(targets)
-    out = Beside(
+    out = Paired(
         Likelihoods(np.empty(n), np.empty(n, np.int64)),
         Likelihoods(np.empty(n), np.empty(n, np.int64)),
         np.empty(n),

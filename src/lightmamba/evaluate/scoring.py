@@ -83,7 +83,7 @@ def encode_pair(
     context, continuation : str
         Joined, they are the text.
     eot_id : int, optional
-        Stands for an empty context.
+        Token in place of an empty context.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def score(
     Parameters
     ----------
     model : LanguageModel
-        Read anew from its empty state for every context.
+        Read from its empty state for every context.
     requests : sequence of Request
         Contexts may be of any length.
     batch : int, optional
@@ -127,7 +127,7 @@ def score(
     threads : int
         Work on the logits.
     progress : callable (done, total), optional
-        Told how many tokens are read.
+        Called with the number of tokens read.
     part : Part, optional
         Of a journal: requests that are in it are not read again.
 

@@ -131,7 +131,7 @@ def evaluate_file(
     Parameters
     ----------
     model : LanguageModel
-        Read anew from its empty state for every context.
+        Read from its empty state for every context.
     tokenizer : Tokenizer
         Of the model's vocabulary.
     path : str or Path
@@ -141,11 +141,11 @@ def evaluate_file(
     batch : int, optional
         Sequences read together; by default as many as pay.
     eot_id : int, optional
-        Stands for an empty context.
+        Token in place of an empty context.
     threads : int
         Work on the logits.
     progress : callable (done, total), optional
-        Told how many tokens are read.
+        Called with the number of tokens read.
     journal : Journal, optional
         What it has of this task is not read again.
 

@@ -103,7 +103,7 @@ def write(search: Search, out: Path, more: Mapping[str, Any]) -> dict[str, Any]:
         **more,
     }
     what = {"kind": "front", "model": problem.name, "target": problem.space.base.name}
-    with Store(out / FRONT, "--out", anew=True) as store:
+    with Store(out / FRONT, "--out", restart=True) as store:
         store.rewrite([Record("front", content, what, "estimated")])
         (record,) = store
     return record.values

@@ -75,7 +75,7 @@ class Controller:
     ----------
     pins : {pin of the instance: interface of the board}
     properties : {name: value}
-        Beside those that are the same for all.
+        In addition to those that are the same for all.
     also : tuple of (region, base, bytes)
         Regions that only the processors use.
     """

@@ -163,8 +163,8 @@ def _source(artifact: Artifact) -> dict[str, Any]:
     """Name and licence of the checkpoint that the model was made from, as its file tells them."""
     found: dict[str, Any] = {"name": "a model whose file does not name its source", "licence": None}
     if artifact.model.get("kind") != "random":
-        told = open_model(artifact).origin.get("source")
-        found |= told if isinstance(told, dict) else {}
+        origin = open_model(artifact).origin.get("source")
+        found |= origin if isinstance(origin, dict) else {}
     return found
 
 

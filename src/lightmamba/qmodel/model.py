@@ -59,7 +59,7 @@ class QuantizedLinear:
 
     @property
     def q(self) -> NDArray[np.int8]:
-        """Integers (rows, channels), unpacked anew."""
+        """Integers (rows, channels), unpacked on every call."""
         return unpack(self.words, self.bits)
 
     def with_weights(self, q: NDArray[np.int8], bits: int, **changes: Any) -> "QuantizedLinear":

@@ -161,7 +161,7 @@ class FileRun:
         The file; the journal is the folder ``output.journal``.
     also
         What else the journal must be of, as JSON.
-    anew
+    restart
         Empty a journal of another run, or a damaged one, instead of refusing it.
     """
 
@@ -175,7 +175,7 @@ class FileRun:
     device: str = "cpu"
     least: float = 10.0  # seconds of work that are worth writing down
     also: Mapping[str, Any] = field(default_factory=dict)
-    anew: bool = False
+    restart: bool = False
 
     @property
     def plan(self) -> Plan:
@@ -213,7 +213,7 @@ class FileRun:
         self.plan.check(self.output.parent)
         work = _work(self.checkpoint, self.ids, self.seed, self.device, progress)
         manifest, done = self._manifest(work.device), False
-        journal = Journal(self.folder, manifest, self.least, anew=self.anew)
+        journal = Journal(self.folder, manifest, self.least, restart=self.restart)
         try:
             model = lower_model(
                 work, self.recipe, valid_vocab=self.checkpoint.valid_vocab, threads=self.threads,

@@ -118,7 +118,7 @@ class _Lowering:
         """From the largest value that the float stream takes in some tokens, after any layer.
 
         That is the one scan of the whole model. What the other tokens need beyond it is in the
-        headroom; where that does not do, the run begins anew with a wider exponent.
+        headroom; where that does not do, the run begins again with a wider exponent.
         """
         work, c = self.work, self.config
         largest = self.facts.get("largest", 0.0)
@@ -137,7 +137,7 @@ class _Lowering:
         return square_exponent(largest, 32, RMS_SHIFT, c.eps * c.d_model)
 
     def _check_width(self, largest: float) -> None:
-        """Begin anew if so little is to spare that integers might saturate."""
+        """Begin again if headroom is so small that integers might saturate."""
         if exponent_for(largest, 32, HEADROOM_LEAST) > self.model.residual_exp:
             raise _TooWide(max(largest, self.facts["largest"]))
 

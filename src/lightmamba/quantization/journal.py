@@ -44,7 +44,7 @@ class Journal(Store):
         What the run depends on, as JSON: a journal with another one is refused.
     least : float
         Seconds after which what is done is written down at the end of a layer.
-    anew : bool
+    restart : bool
         Empty a folder of another run, or one that is damaged, instead of refusing it.
 
     Raises
@@ -54,7 +54,7 @@ class Journal(Store):
     """
 
     def __init__(
-        self, folder: Path, manifest: dict[str, Any], least: float = LEAST, *, anew: bool = False
+        self, folder: Path, manifest: dict[str, Any], least: float = LEAST, *, restart: bool = False
     ) -> None:
         super().__init__()
         self.folder, self._least = folder, least
@@ -72,7 +72,7 @@ class Journal(Store):
             try:
                 self._open(manifest)
             except InputError:
-                if not anew:
+                if not restart:
                     raise
                 self._empty()
                 self._open(manifest)
@@ -114,7 +114,7 @@ class Journal(Store):
         path = self.folder / f"{name}.bin"
         size = vectors * channels * np.dtype(dtype).itemsize
         if path in self._committed and not (path.is_file() and path.stat().st_size == size):
-            raise InputError(f"{path} is missing or damaged; delete its folder to start anew")
+            raise InputError(f"{path} is missing or damaged; delete its folder to start again")
         return Rows(vectors, channels, dtype, path)
 
     def drop(self, rows: Rows) -> None:
@@ -133,7 +133,7 @@ class Journal(Store):
                 return _put_together({key: file.get_tensor(key) for key in names}, numbers)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path} is missing or damaged; delete its folder to start anew"
+                f"{path} is missing or damaged; delete its folder to start again"
             ) from error
 
     def commit(self, facts: dict[str, Any], *streams: Rows) -> None:
@@ -186,7 +186,7 @@ def _matches(folder: Path, manifest: dict[str, Any]) -> bool:
             was, wanted = (_short(v) for v in (before.get(key), value))
             raise InputError(
                 f"{folder} is the journal of a run with another {key} ({was}, not {wanted}); "
-                f"finish that run, or delete the folder to start anew"
+                f"finish that run, or delete the folder to start again"
             )
     return bool(before)
 
@@ -196,9 +196,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes()) if path.exists() else {}
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged; delete its folder to start anew") from error
+        raise InputError(f"{path} is damaged; delete its folder to start again") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged; delete its folder to start anew")
+        raise InputError(f"{path} is damaged; delete its folder to start again")
     return value
 
 

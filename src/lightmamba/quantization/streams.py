@@ -75,7 +75,7 @@ class Rows:
             except OSError as error:
                 raise disk_error(error, self.path) from error
             if got == 0:
-                raise InputError(f"{self.path} is cut short; delete its folder and start anew")
+                raise InputError(f"{self.path} is cut short; delete its folder and start again")
             view, at = view[got:], at + got
         return out
 

@@ -38,7 +38,7 @@ class Backend(Protocol):
     Attributes
     ----------
     pass_tokens
-        So many go through the weights together; more are several passes.
+        Tokens of a pass, at most; more take several passes.
     undecided
         Tokens of a slot that a pass may leave undecided.
     state_bytes

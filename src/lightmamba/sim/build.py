@@ -162,8 +162,8 @@ def build_simulator(
 def _with_registered_reset(verilog: str, top: str) -> str:
     """Put a register before the reset of a top level that yosys wrote; leave others alone.
 
-    Nearly every value depends on the reset. Where that is an input, Verilator computes all of them
-    anew whenever inputs may have changed; behind a register it runs a third faster.
+    Nearly every value depends on the reset. If that is an input, Verilator computes all of them
+    again whenever inputs may have changed; after a register it runs a third faster.
     """
     begin = re.search(rf"^module {re.escape(top)}\(([^)]*)\);", verilog, re.MULTILINE)
     if begin is None:

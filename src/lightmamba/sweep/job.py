@@ -69,7 +69,7 @@ class Text:
     tokens : int or None
         How many; all by default.
     against : bool
-        Beside the float model: ratio, KL and agreement too.
+        With the float model too: ratio, KL and agreement as well.
     """
 
     name: str

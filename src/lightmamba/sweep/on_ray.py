@@ -94,7 +94,7 @@ class OnRay:
         self._running[self._remote.remote(order)] = order, attempt
 
     def wait(self, progress: Progress) -> Outcome | None:
-        """Wait about a second for an order that is finished; begin anew those whose worker died."""
+        """Wait about a second for an order that is finished; restart those whose worker died."""
         done, _ = ray.wait(list(self._running), num_returns=1, timeout=POLL)
         if not done:
             return None

@@ -68,9 +68,9 @@ def run_jobs(
     runner
         Who does them.
     progress
-        Told what is done of all, in :data:`STEPS` per job.
+        Called with the amount done and the total, in :data:`STEPS` per job.
     tell
-        Told each record as it comes.
+        Called with each record as it comes.
 
     Returns
     -------

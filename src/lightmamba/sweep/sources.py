@@ -31,7 +31,7 @@ BUNDLED = {
 }  # fmt: skip
 SHIPPED = "shipped"  # the part of the shipped novels that nothing has seen
 LAST_WORD, CHOICES = ("acc", "perplexity"), ("acc", "acc_norm", "acc_bytes")  # metrics of files
-BESIDE = ("tokenizer_config.json", "generation_config.json")  # read with a checkpoint, if there
+OPTIONAL = ("tokenizer_config.json", "generation_config.json")  # read with a checkpoint, if there
 
 
 def heldout() -> str:
@@ -105,7 +105,7 @@ def find_model(
     files = {"config.json": copy.folder / "config.json"}
     written = read_config(files["config.json"])
     files |= {path.name: path for path in find_weights(copy.folder).files}
-    files |= {n: copy.folder / n for n in BESIDE if (copy.folder / n).is_file()}
+    files |= {n: copy.folder / n for n in OPTIONAL if (copy.folder / n).is_file()}
     if given is not None or own.is_file():
         files["tokenizer.json"] = given or own
     return Model(

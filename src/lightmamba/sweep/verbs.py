@@ -69,12 +69,12 @@ class Kept:
 
     @contextmanager
     def open(self, name: str, opened: Opened, **settings: Any) -> Iterator[tuple[Any, Any]]:
-        """The journal and its part ``name``; a damaged one is begun anew."""
+        """The journal and its part ``name``; a damaged one is begun again."""
         from lightmamba.evaluate import Journal
 
         self.path.parent.mkdir(exist_ok=True)
         common = {"code": self.code, "file": opened.sha256}
-        with Journal(self.path, common, anew=True) as journal:
+        with Journal(self.path, common, restart=True) as journal:
             yield journal, journal.part(name, settings)
 
 
@@ -106,7 +106,7 @@ def quantize(
     """Quantize a checkpoint into a file, unless it is there: it is renamed into place whole.
 
     A layer at a time, with a journal next to the file: what was killed resumes, and gives the same
-    bytes. A journal of other threads, versions or another ``code`` is begun anew.
+    bytes. A journal of other threads, versions or another ``code`` is begun again.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def quantize(
     file.parent.mkdir(exist_ok=True)
     run = FileRun(
         checkpoint, recipe, ids, kind, file, learning.seed, threads,
-        also={"code": code}, anew=True,
+        also={"code": code}, restart=True,
     )  # fmt: skip
     run.run(force=True, progress=tell)
     return _made(file)

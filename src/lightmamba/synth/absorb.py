@@ -115,7 +115,7 @@ class _Netlist:
         return (found, clocks.pop()) if len(clocks) == 1 else None
 
     def rewire(self, name: str, pins: list[str], bits: list[Any]) -> None:
-        """Connect pins of a cell anew; registers that drive or read nothing any more go."""
+        """Connect pins of a cell; registers that drive or read nothing any more go."""
         cell = self.cells[name]
         for pin, bit in zip(pins, bits, strict=True):
             (old,) = cell["connections"][pin]

@@ -141,7 +141,7 @@ def _block(name: str, inside: list[Module], cut: list[Module]) -> Block:
 
 
 def _renumbered(text: str) -> str:
-    """Number anew what yosys numbers through the whole machine: the ends of names."""
+    """Renumber the suffixes of names that yosys numbers across the whole machine."""
     seen: dict[str, str] = {}
     text = re.sub(r"dump_module\$\d+", "dump_module", text)
     return re.sub(r"(?<=\w)\$(\d+)", lambda m: f"${seen.setdefault(m[1], str(len(seen)))}", text)

@@ -169,7 +169,7 @@ def test_a_terminal_of_any_width_gets_80_columns(columns):
     lines = ESCAPE.sub("", shown).replace("\r", "\n").splitlines()
     tables = [line for line in lines if line[:1] in EDGES and line]
     assert max(map(len, tables)) <= 80
-    assert any("tokens_per_second" in line for line in tables)
+    assert any("tokens per second" in line for line in tables)
     plain = in_a_terminal(columns, words, NO_COLOR="1")
     codes = re.findall(r"\x1b\[([0-9;]*)m", plain)
     assert not [code for code in codes if re.search(r"\b([349]|10)\d\b", code)]

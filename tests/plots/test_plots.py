@@ -85,7 +85,9 @@ def test_bars_are_laid_end_to_end():
 
 
 def test_shares_have_their_numbers():
-    figure = shares({"estimated": {"LUT": 0.17, "DSP": 0.034}, "claimed": {"LUT": 0.3, "DSP": 0.1}})
+    figure = shares(
+        {"estimated": {"LUT": 0.17, "DSP": 0.034}, "published": {"LUT": 0.3, "DSP": 0.1}}
+    )
     assert {"17.0 %", "3.4 %", "30.0 %", "LUT", "DSP", "of the device"} <= set(words(figure))
     tops = [bar.get_y() for bar in axes_of(figure)[0].patches]
     assert tops == sorted(tops, key=lambda y: (round(y, 0), y)) or len(set(tops)) == 4
@@ -150,7 +152,7 @@ def test_names_of_points_are_apart():
 def test_points_of_one_accelerator_share_a_name():
     ours = [Point("ours", "estimated", 1.4e9, 300.0), Point("ours", "simulated", 1.4e9, 303.0)]
     roofs = [Roof("attainable", 4.4e11, "attainable 440 GB/s"), Roof("nominal", 4.6e11, "nominal")]
-    figure = roofline([*ours, Point("theirs", "claimed", 1.4e9, 93.0)], roofs, 434.0, "busy")
+    figure = roofline([*ours, Point("theirs", "published", 1.4e9, 93.0)], roofs, 434.0, "busy")
     (axes,) = axes_of(figure)
     texts = [text.get_text() for text in axes.texts]
     assert sorted(texts) == ["attainable 440 GB/s", "busy", "nominal", "ours", "theirs"]

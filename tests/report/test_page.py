@@ -61,7 +61,7 @@ def test_kinds_of_passes_side_by_side(page):
     one = report.estimate
     chunk = replace(one, tokens=4, cycles=900_000)
     found = read(render(replace(report, estimate=replace(one, modes={"prefill": chunk}))))
-    assert "a token and 3 drafts" in found.text
+    assert "one token and 3 drafted ones" in found.text
     assert found.row("tokens") == ["tokens", "1", "4"]
     assert found.row("cycles") == ["cycles", "980,000", "900,000"]
     assert found.row("SSM works")[1:3] == ["66.9 %", "72.8 %"]
@@ -93,12 +93,12 @@ def test_all_that_is_given_stands_there(page):
     assert "lightmamba 0.1.0" in found.text
 
 
-def test_claims_stand_beside_the_same_model_and_board_only(page):
+def test_published_figures_are_of_the_same_model_and_board(page):
     assert "for U280 by the authors' cycle-accurate simulation" in read(page).text
     for of in (subject("mamba2-130m"), subject(target="ecp5"), subject("demo", "tiny")):
         found = read(render(least(of)))
         assert "so they are not shown" in found.text
-        assert "claimed" not in [cell.strip() for cell in found.cells[0]]
+        assert "published" not in [cell.strip() for cell in found.cells[0]]
 
 
 def test_what_is_missing_is_named_with_its_command():

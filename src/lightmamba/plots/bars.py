@@ -43,14 +43,14 @@ def shares(parts: Mapping[str, Mapping[str, float]]) -> Figure:
     ----------
     parts
         ``{origin: {cell: share of those of the device}}``. Origins are "estimated",
-        "synthesized" and "claimed", with the same cells.
+        "synthesized" and "published", with the same cells.
     """
     cells = list(next(iter(parts.values())))
     figure, axes = new(0.9 + 0.22 * len(cells) * (1 + len(parts)))
     tall = 0.8 / len(parts)
     for n, (origin, found) in enumerate(parts.items()):
         color = COLORS[origin]
-        look = {"fill": False, "edgecolor": color} if origin == "claimed" else {"color": color}
+        look = {"fill": False, "edgecolor": color} if origin == "published" else {"color": color}
         places = [place + tall * (n - (len(parts) - 1) / 2) for place in range(len(cells))]
         bars = axes.barh(places, list(found.values()), 0.85 * tall, **look)
         axes.bar_label(bars, [f"{100 * x:.1f} %" for x in found.values()], padding=4, fontsize=10)
@@ -66,7 +66,9 @@ def shares(parts: Mapping[str, Mapping[str, float]]) -> Figure:
 
 @styled
 def energy(
-    parts: Mapping[str, Triple], claimed: float | None, words: Callable[[float, float, float], str]
+    parts: Mapping[str, Triple],
+    published: float | None,
+    words: Callable[[float, float, float], str],
 ) -> Figure:
     """Millijoules per token by part, with ranges.
 
@@ -74,22 +76,22 @@ def energy(
     ----------
     parts
         ``{name: (low, likely, high)}``, joules; the last one is the sum.
-    claimed
+    published
         Joules per token as the paper reports them for its own accelerator.
     words
         Text for a low, a likely and a high value.
     """
     rows = {name: (1e3 * low, 1e3 * mid, 1e3 * high) for name, (low, mid, high) in parts.items()}
-    figure, axes = new(0.8 + 0.36 * (len(rows) + (claimed is not None)))
+    figure, axes = new(0.8 + 0.36 * (len(rows) + (published is not None)))
     for place, (low, likely, high) in enumerate(rows.values()):
         axes.plot([low, high], [place, place], color=COLORS["estimated"], linewidth=2)
         axes.plot(likely, place, **MARKS["estimated"])
     names, said = list(rows), [words(*row) for row in rows.values()]
-    if claimed is not None:
-        axes.plot(1e3 * claimed, len(rows), **MARKS["claimed"])
+    if published is not None:
+        axes.plot(1e3 * published, len(rows), **MARKS["published"])
         names.append("the paper’s")
-        said.append(f"{1e3 * claimed:.3g}")
-    most = max(*(high for *_, high in rows.values()), 1e3 * (claimed or 0.0))
+        said.append(f"{1e3 * published:.3g}")
+    most = max(*(high for *_, high in rows.values()), 1e3 * (published or 0.0))
     axes.set_xlim(0, 1.05 * most)
     axes.set_ylim(len(names) - 0.5, -0.5)
     even_axis(axes, "x", lambda value: f"{value:g}")

@@ -12,7 +12,7 @@ from lightmamba.plots.style import COLORS, MARKS, log_axis, new, styled
 
 __all__ = ["front_figure"]
 
-SCHEMES = ("estimated", "simulated", "synthesized", "claimed")  # colors of formats
+SCHEMES = ("estimated", "simulated", "synthesized", "published")  # colors of formats
 
 
 @styled

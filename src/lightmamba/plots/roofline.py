@@ -20,7 +20,7 @@ UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
 @dataclass(frozen=True)
 class Point:
-    """An accelerator on a model, and how its speed was obtained: claimed, estimated, simulated."""
+    """Accelerator on a model, with the origin of its speed: published, estimated or simulated."""
 
     label: str
     origin: str
@@ -30,7 +30,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Roof:
-    """The bandwidth of a memory: "attainable", "nominal" or another board's, "claimed"."""
+    """The bandwidth of a memory: "attainable", "nominal" or another board's, "published"."""
 
     kind: str
     bytes_per_second: float
@@ -65,7 +65,7 @@ def roofline(points: Sequence[Point], roofs: Sequence[Roof], compute: float, wor
     for roof in roofs:
         ours = roof.kind == "attainable"
         axes.plot(across, roof.bytes_per_second / across, scalex=False, scaley=False,
-                  color=COLORS["ink" if ours else "claimed"], linewidth=1.3 if ours else 1,
+                  color=COLORS["ink" if ours else "published"], linewidth=1.3 if ours else 1,
                   linestyle="-" if ours else (0, (5, 4)))  # fmt: skip
     for point in points:
         axes.plot(point.bytes_per_token, point.tokens_per_second, zorder=4, **MARKS[point.origin])

@@ -25,14 +25,15 @@ WIDTH = 10.0  # inches of a picture for a page, at 72 dots each
 # On a light page; a page's style sheet may give the same names other colors (`var(--ink)`).
 COLORS: Mapping[str, str] = MappingProxyType({
     "paper": "#fffefb", "ink": "#1d1f23", "soft": "#63676e", "hair": "#dcd9d1", "tint": "#f5f3ec",
-    "estimated": "#1f5f99", "simulated": "#b4521e", "claimed": "#767067", "synthesized": "#3c7a4d",
+    "estimated": "#1f5f99", "simulated": "#b4521e", "published": "#767067",
+    "synthesized": "#3c7a4d",
     "band": "#c9d9e8",
     "multiplying": "#20609a", "scale": "#86b0d6", "wait_activation": "#e0a458",
     "wait_memory": "#b5531f", "wait_epilogue": "#8a5a83", "idle": "#c9c5bb",
 })  # fmt: skip
 _HOLLOW = {"markerfacecolor": COLORS["paper"], "markeredgewidth": 1.7, "linestyle": "none"}
 MARKS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
-    "claimed": _HOLLOW | {"marker": "s", "markersize": 7, "color": COLORS["claimed"]},
+    "published": _HOLLOW | {"marker": "s", "markersize": 7, "color": COLORS["published"]},
     "estimated": _HOLLOW | {"marker": "o", "markersize": 8, "color": COLORS["estimated"]},
     "simulated": {"marker": "o", "markersize": 9, "linestyle": "none",
                   "color": COLORS["simulated"]},

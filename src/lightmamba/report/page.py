@@ -84,7 +84,7 @@ def _tables(report: Report) -> dict[str, Table]:
         "lanes": rows.lanes(report),
         "traffic": rows.traffic(report),
         "bounds": rows.bounds(report),
-        "claimed_accuracy": rows.claimed_accuracy(report),
+        "published_accuracy": rows.published_accuracy(report),
     }
     found["passes"] = rows.passes(report)
     if report.estimate.resources or report.synthesis:

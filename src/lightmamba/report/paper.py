@@ -81,7 +81,7 @@ class Paper:
         return next((row for row in rows if row.scheme == scheme), None)
 
     def bytes_per_token(self, scheme: str) -> float:
-        """Derived, not claimed: all weights once, the state read and written.
+        """Derived, not published: all weights once, the state read and written.
 
         State of one byte per element, two in FP16, as the paper has it.
         """

@@ -49,7 +49,7 @@ def _drawn(report: Report) -> dict[str, tuple[Figure, str]]:
     amounts = {
         "estimated": e.total if e.resources else None,
         "synthesized": report.synthesis.total if report.synthesis else None,
-        "claimed": claim.amount if claim else None,
+        "published": claim.amount if claim else None,
     }
     given = {origin: amount for origin, amount in amounts.items() if amount is not None}
     if (device := report.subject.target.resources) is not None and len(given) > bool(claim):
@@ -100,7 +100,7 @@ def points(report: Report) -> list[Point]:
         found.append(Point(ours, "simulated", moved, speed))
     if s.config == report.paper.config:
         found += [
-            Point(f"{p.name}, {p.scheme}", "claimed", report.paper.bytes_per_token(p.scheme),
+            Point(f"{p.name}, {p.scheme}", "published", report.paper.bytes_per_token(p.scheme),
                   p.tokens_per_second)
             for p in report.paper.platforms
         ]  # fmt: skip
@@ -129,7 +129,7 @@ def roofs(report: Report) -> list[Roof]:
             if p.gb_per_s and not s.target.name.startswith(p.target)
         }  # fmt: skip
         found += [
-            Roof("claimed", 1e9 * rate, f"the paper’s {p.name}, {rate:g} GB/s")
+            Roof("published", 1e9 * rate, f"the paper’s {p.name}, {rate:g} GB/s")
             for rate, p in others.items()
         ]
     return found

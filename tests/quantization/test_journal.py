@@ -181,6 +181,27 @@ def test_a_journal_of_another_run_is_refused_by_name(world, tmp_path, monkeypatc
     assert run.output.read_bytes() == wanted
 
 
+def test_a_folder_of_something_else_is_refused_and_stays(world, tmp_path):
+    root, _ = world
+    run = job(root, tmp_path / "m.safetensors")
+    run.folder.mkdir()
+    mine = run.folder / "thesis.txt"
+    mine.write_text("precious")
+    with pytest.raises(InputError, match=r"holds thesis\.txt, so it is not the journal of a run"):
+        run.run()
+    assert [*run.folder.iterdir()] == [mine]
+
+
+def test_a_file_that_somebody_put_into_a_journal_stays(world, tmp_path, monkeypatch):
+    root, wanted = world
+    run = begun(root, tmp_path, monkeypatch)
+    mine = run.folder / "notes.txt"
+    mine.write_text("precious")
+    run.run()
+    assert run.output.read_bytes() == wanted
+    assert [*run.folder.iterdir()] == [mine]
+
+
 def test_a_journal_in_use_is_refused(world, tmp_path):
     root, _ = world
     run = job(root, tmp_path / "m.safetensors")
@@ -226,14 +247,27 @@ def test_a_journal_that_is_taken_over_while_it_is_removed(tmp_path, monkeypatch)
     taken[0].close(remove=True)
 
 
+def cut(data):
+    return data[:20]
+
+
+def with_a_flipped_bit(data):
+    return data[:-5] + bytes([data[-5] ^ 4]) + data[-4:]
+
+
+PARTS = ("layers.0.safetensors", "float.1.bin", "integer.1.bin")
+
+
 @pytest.mark.parametrize(
-    "name", ["facts.json", "manifest.json", "layers.0.safetensors", "float.1.bin", "integer.1.bin"]
-)
-def test_a_damaged_journal_is_refused(world, tmp_path, monkeypatch, name):
+    ("name", "damage"),
+    [*((n, cut) for n in ("facts.json", "manifest.json", *PARTS)),
+     *((n, with_a_flipped_bit) for n in PARTS)],
+)  # fmt: skip
+def test_a_damaged_journal_is_refused(world, tmp_path, monkeypatch, name, damage):
     root, _ = world
     run = begun(root, tmp_path, monkeypatch)
     path = run.folder / name
-    path.write_bytes(path.read_bytes()[:20])
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=r"damaged; delete its folder"):
         run.run()
 

@@ -2,7 +2,7 @@
 
 The folder holds a manifest (which run this is), finished parts, the two residual streams, and
 facts.json: how far the run has come, written last. Files of a layer that is not in the facts count
-for nothing.
+for nothing. Parts and streams carry a hash, which is checked when a run goes on.
 """
 
 import json
@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from lightmamba.errors import InputError
+from lightmamba.files import sha256_of, sha256_of_arrays
 from lightmamba.locks import take
 from lightmamba.numerics.formats import pack, unpack
 from lightmamba.qmodel import QuantizedLayer
@@ -29,7 +30,8 @@ from lightmamba.quantization.streams import Rows, disk_error
 
 __all__ = ["Journal", "begun"]
 
-MANIFEST, FACTS, LOCK, KEY = "manifest.json", "facts.json", "lock", "part"
+MANIFEST, FACTS, LOCK, KEY, HASH = "manifest.json", "facts.json", "lock", "part", "sha256"
+OWN = (".bin", ".safetensors", ".part")  # ends of the names of all other files
 LEAST = 10.0  # seconds of work that are worth writing down
 
 
@@ -50,7 +52,7 @@ class Journal(Store):
     Raises
     ------
     InputError
-        If the folder is of another run, in use, or cannot be written.
+        If the folder is of another run or holds something else, is in use, or cannot be written.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Journal(Store):
         super().__init__()
         self.folder, self._least = folder, least
         self._last = time.monotonic()
-        self._committed: set[Path] = set()
+        _refuse_another(folder)
         try:
             self._lock = _taken(folder)
         except BlockingIOError as error:
@@ -79,7 +81,8 @@ class Journal(Store):
         except InputError:
             os.close(self._lock)
             raise
-        self._committed = {folder / name for name in self.facts.get("streams", ())}
+        self._unread: dict[str, str] = dict(self.facts.get("streams", {}))  # with their hashes
+        self._committed = {folder / name for name in self._unread}
 
     def _open(self, manifest: dict[str, Any]) -> None:
         if not _matches(self.folder, manifest):
@@ -90,9 +93,8 @@ class Journal(Store):
         """Remove all but the lock, the facts first: without them the rest counts for nothing."""
         try:
             (self.folder / FACTS).unlink(missing_ok=True)
-            for path in self.folder.iterdir():
-                if path.name != LOCK:
-                    path.unlink()
+            for path in _own(self.folder):
+                path.unlink()
         except OSError as error:
             raise disk_error(error, self.folder) from error
 
@@ -112,9 +114,10 @@ class Journal(Store):
 
     def rows(self, name: str, vectors: int, channels: int, dtype: Any) -> Rows:
         path = self.folder / f"{name}.bin"
-        size = vectors * channels * np.dtype(dtype).itemsize
-        if path in self._committed and not (path.is_file() and path.stat().st_size == size):
-            raise InputError(f"{path} is missing or damaged; delete its folder to start again")
+        if (wanted := self._unread.pop(path.name, None)) is not None:
+            size = vectors * channels * np.dtype(dtype).itemsize
+            if not path.is_file() or path.stat().st_size != size or sha256_of(path) != wanted:
+                raise _damaged(path)
         return Rows(vectors, channels, dtype, path)
 
     def drop(self, rows: Rows) -> None:
@@ -122,19 +125,21 @@ class Journal(Store):
 
     def put(self, name: str, part: Part) -> None:
         tensors, numbers = _taken_apart(part)
-        text = {KEY: json.dumps(numbers)}
-        self._write(f"{name}.safetensors", serialize(tensors, text))
+        text = json.dumps(numbers)
+        sealed = {KEY: text, HASH: _hash(tensors, text)}
+        self._write(f"{name}.safetensors", serialize(tensors, sealed))
 
     def get(self, name: str) -> Any:
         path = self.folder / f"{name}.safetensors"
         try:
             with safe_open(path, framework="numpy") as file:
-                numbers, names = json.loads(file.metadata()[KEY]), file.keys()
-                return _put_together({key: file.get_tensor(key) for key in names}, numbers)
+                found, names = file.metadata(), file.keys()
+                tensors = {name: file.get_tensor(name) for name in names}
+            if found[HASH] != _hash(tensors, found[KEY]):
+                raise _damaged(path)
+            return _put_together(tensors, json.loads(found[KEY]))
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} is missing or damaged; delete its folder to start again"
-            ) from error
+            raise _damaged(path) from error
 
     def commit(self, facts: dict[str, Any], *streams: Rows) -> None:
         if self.facts and streams and time.monotonic() - self._last < self._least:
@@ -142,7 +147,7 @@ class Journal(Store):
         for rows in streams:
             rows.sync()
         paths = {rows.path for rows in streams if rows.path is not None}
-        self.facts = {**facts, "streams": sorted(path.name for path in paths)}
+        self.facts = {**facts, "streams": {path.name: sha256_of(path) for path in sorted(paths)}}
         self._write(FACTS, json.dumps(self.facts).encode())
         for old in self._committed - paths:
             old.unlink(missing_ok=True)
@@ -152,16 +157,15 @@ class Journal(Store):
         return _StoredLayers(self, count)
 
     def close(self, *, remove: bool) -> None:
-        """Let go of the folder, or remove it.
+        """Let go of the folder, or remove it; files that are not the journal's stay.
 
         The lock is the last file that goes. A process that takes the folder over in that moment
         makes a new one, and the folder stays.
         """
         if remove:
             with suppress(OSError):
-                for path in self.folder.iterdir():
-                    if path.name != LOCK:
-                        path.unlink()
+                for path in _own(self.folder):
+                    path.unlink()
                 (self.folder / LOCK).unlink()
                 self.folder.rmdir()
         os.close(self._lock)
@@ -173,9 +177,39 @@ def begun(folder: Path, manifest: dict[str, Any]) -> bool:
     Raises
     ------
     InputError
-        If it is of another run, with what differs, or damaged.
+        If it is of another run, with what differs, holds something else, or is damaged.
     """
+    _refuse_another(folder)
     return _matches(folder, manifest) and bool(_read(folder / FACTS))
+
+
+def _own(folder: Path) -> list[Path]:
+    """Files of a journal in a folder, without the lock."""
+    return [
+        path
+        for path in folder.iterdir()
+        if path.is_file() and (path.name in (MANIFEST, FACTS) or path.suffix in OWN)
+    ]
+
+
+def _refuse_another(folder: Path) -> None:
+    """Refuse a folder that has no manifest, but files that no journal has."""
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        own = {folder / LOCK, *_own(folder)}
+        if others := sorted(path.name for path in folder.iterdir() if path not in own):
+            raise InputError(
+                f"{folder} holds {others[0]}, so it is not the journal of a run; move that folder, "
+                f"or give another --output"
+            )
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is missing or damaged; delete its folder to start again")
+
+
+def _hash(tensors: "Tensors", text: str) -> str:
+    """Hash of the tensors of a part and of its other values."""
+    return sha256_of_arrays({**tensors, KEY: np.frombuffer(text.encode(), np.uint8)})
 
 
 def _matches(folder: Path, manifest: dict[str, Any]) -> bool:

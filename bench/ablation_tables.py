@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.ablation import BOARDS, HELD
-from bench.markdown import NotRun, foot, lines, load
+from bench.markdown import NotRun, foot, load, to_markdown
 
 __all__ = ["ABLATION"]
 
@@ -90,7 +90,7 @@ def widths() -> str:
     header = ["Mamba2-2.7B, tokens per second", *_boards(), "MB per token",
               f"LUT, DSP of `{BOARDS[0]}`; of `{BOARDS[1]}`", "× float, KL in nats, bundled model",
               "zero-shot, 2.7B"]  # fmt: skip
-    return lines(header, body) + foot(found.values())
+    return to_markdown(header, body) + foot(found.values())
 
 
 def _boards() -> list[str]:
@@ -110,7 +110,7 @@ def choices() -> str:
         speeds = ["same hardware" if name in SAME else _speed(row) for row in rows]
         body.append([words, speeds[0], _paper(PAPER_CHOICES, name), speeds[1], ratio])
     header = ["Mamba2-2.7B, tokens per second", *_boards(), "× float, KL in nats, bundled model"]
-    return lines(header, body) + foot(found.values())
+    return to_markdown(header, body) + foot(found.values())
 
 
 def buffers() -> str:
@@ -127,7 +127,7 @@ def buffers() -> str:
               *(text for board in BOARDS
                 for text in (f"`{board}`, Mbit", "URAM, BRAM (18 kbit), LUT")),
               "the paper's URAM, complete design"]  # fmt: skip
-    return lines(header, body) + foot(found.values())
+    return to_markdown(header, body) + foot(found.values())
 
 
 ABLATION: dict[str, Callable[[], str]] = {

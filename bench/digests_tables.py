@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from bench.markdown import NotRun, foot, lines, load
+from bench.markdown import NotRun, foot, load, to_markdown
 
 __all__ = ["DIGESTS", "longest"]
 
@@ -36,7 +36,7 @@ def digests() -> str:
         for row in found
     ]  # fmt: skip
     header = ["model", "compared", "tokens", "tensors", "difference", "digest of all"]
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def cycles() -> str:
@@ -50,7 +50,7 @@ def cycles() -> str:
     ]
     rows.append(["total", f"{total / tokens:,.0f}", "100"])
     header = [f"{row['model']}, cycles per token (simulated)", "mean", "%"]
-    return lines(header, rows) + foot([row])
+    return to_markdown(header, rows) + foot([row])
 
 
 def by_position() -> str:
@@ -58,7 +58,7 @@ def by_position() -> str:
     row = longest()
     rows = [[f"{int(n):,}", f"{count:,}"] for n, count in row["rtl"]["cycles_per_token"].items()]
     header = [f"{row['model']}, cycles of a token (simulated)", "tokens"]
-    return lines(header, rows) + foot([row])
+    return to_markdown(header, rows) + foot([row])
 
 
 DIGESTS: dict[str, Callable[[], str]] = {

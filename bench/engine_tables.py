@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import NotRun, foot, lines, load
+from bench.markdown import NotRun, foot, load, to_markdown
 
 __all__ = ["ENGINE", "Short", "share", "short_rows"]
 
@@ -63,7 +63,7 @@ def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]
     out = []
     for name in sorted({r["made"]["computer"] for r in found}):
         mine = [r for r in found if r["made"]["computer"] == name]
-        out.append(lines(header, [line for row in mine for line in cells(row)]) + foot(mine))
+        out.append(to_markdown(header, [line for row in mine for line in cells(row)]) + foot(mine))
     return "\n".join(out)
 
 

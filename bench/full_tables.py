@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.digests_tables import longest
-from bench.markdown import foot, lines, load
+from bench.markdown import foot, load, to_markdown
 from bench.placed import WHOLE
 from bench.stored import rows
 
@@ -34,7 +34,7 @@ def full() -> str:
               "paper (u280 simulated, vck190 measured)", "here (simulated)",
               "cycles per token (simulated)", "busiest channel", "% of attainable",
               "% of nominal"]  # fmt: skip
-    return lines(header, body) + foot(load("full"))
+    return to_markdown(header, body) + foot(load("full"))
 
 
 def waits() -> str:
@@ -46,7 +46,7 @@ def waits() -> str:
         for name, r in found.items()
     ]
     header = ["% of a token's cycles (simulated)", *(n.replace("_", " ") for n in names)]
-    return lines(header, body)
+    return to_markdown(header, body)
 
 
 def goals() -> str:
@@ -104,7 +104,7 @@ def goals() -> str:
         count = len(load("estimates"))
         row(f"performance model against RTL simulation, worst of {count}", "–", "≤ 1 %",
             f"{100 * worst:.2f} %", "simulated")  # fmt: skip
-    return lines(["figure", "paper", "goal", "reached", "how obtained"], body)
+    return to_markdown(["figure", "paper", "goal", "reached", "how obtained"], body)
 
 
 def exists(name: str) -> bool:

@@ -1,8 +1,9 @@
 """Stored rows as tables in Markdown."""
 
 from bench.stored import Row, foot, rows
+from lightmamba.markdown import to_markdown
 
-__all__ = ["NotRun", "foot", "lines", "load"]
+__all__ = ["NotRun", "foot", "load", "to_markdown"]
 
 
 class NotRun(Exception):
@@ -21,9 +22,3 @@ def load(name: str) -> list[Row]:
     if not found:
         raise NotRun(name)
     return found
-
-
-def lines(header: list[str], body: list[list[str]]) -> str:
-    """A table in Markdown; the first column is text."""
-    whole = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
-    return "\n".join("| " + " | ".join(row) + " |" for row in whole) + "\n"

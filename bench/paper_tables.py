@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.markdown import foot, lines, load
+from bench.markdown import foot, load, to_markdown
 from lightmamba.report.paper import ClaimedAccuracy, paper
 
 __all__ = ["PAPER", "paper_table", "published"]
@@ -59,7 +59,7 @@ def paper_table(found: Sequence[Mapping[str, Any]]) -> str:
         figures = [_figure(cell.get(task), percent=True) for task in tasks]
         second.append([f"{model}, {name}", *figures])
     tables = [first, second] if tasks else [first]
-    return "\n".join(lines(table[0], table[1:]) for table in tables)
+    return "\n".join(to_markdown(each[0], each[1:]) for each in tables)
 
 
 def _figure(found: list[Any] | None, *, percent: bool) -> str:

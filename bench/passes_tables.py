@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import ratios
-from bench.markdown import foot, lines, load
+from bench.markdown import foot, load, to_markdown
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.config import SHAPES
@@ -54,7 +54,7 @@ def modes() -> str:
     header = ["W4A4, random weights", "pass", "tokens", "cycles (simulated)",
               "tokens per second (simulated)", "busiest channel", "% of attainable",
               "SSM busy, %"]  # fmt: skip
-    return lines(header, body) + foot(load("passes"))
+    return to_markdown(header, body) + foot(load("passes"))
 
 
 GOALS = (  # target, mode, tokens per second of one token per pass, goal
@@ -112,7 +112,7 @@ def goals() -> str:
         f"{100 * max(map(abs, errors)):.2f}", "simulated")  # fmt: skip
     _engine(row)
     header = ["figure, Mamba2-2.7B", "one token per pass", "goal", "here", "how obtained"]
-    return lines(header, body)
+    return to_markdown(header, body)
 
 
 def _estimated(target: str, mode: str, shape: str = "mamba2-2.7b") -> Estimate:
@@ -162,7 +162,7 @@ def editing() -> str:
                      f"**{r['tokens_per_second']:,.0f}**", origin])  # fmt: skip
     header = ["one text, Mamba2-2.7B on `u280-t4`", "tokens", "tokens per pass", "accepted drafts",
               "tokens per second", "how obtained"]  # fmt: skip
-    return lines(header, body) + foot(found)
+    return to_markdown(header, body) + foot(found)
 
 
 def estimates() -> str:
@@ -172,7 +172,7 @@ def estimates() -> str:
         kinds = [f"{k['cycles']:,.0f}, {100 * k['error']:+.2f} %" for k in r["modes"].values()]
         body.append([r["machine"], *kinds])
     header = ["cycles of a pass (simulated), error of the estimate", *found[0]["modes"]]
-    return lines(header, body) + foot(found)
+    return to_markdown(header, body) + foot(found)
 
 
 PASSES: dict[str, Callable[[], str]] = {

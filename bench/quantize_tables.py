@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench.markdown import foot, lines, load
+from bench.markdown import foot, load, to_markdown
 
 __all__ = ["QUANTIZE"]
 
@@ -23,7 +23,7 @@ def growth() -> str:
         ]
         for r in rows
     ]
-    return lines(header, body) + foot(rows)
+    return to_markdown(header, body) + foot(rows)
 
 
 def _note(row: dict[str, Any]) -> str:
@@ -45,7 +45,7 @@ def calibration() -> str:
         ]
         for r in rows
     ]
-    return lines(header, body) + foot(rows)
+    return to_markdown(header, body) + foot(rows)
 
 
 QUANTIZE = {"quantize-growth": growth, "calibration": calibration}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from bench.markdown import foot, lines, load
+from bench.markdown import foot, load, to_markdown
 
 __all__ = ["RECALL"]
 
@@ -18,7 +18,7 @@ def by_distance() -> str:
     rows = [
         [f"{r['distance']:,}" + ", then the state cleared" * r["cleared"], _share(r)] for r in found
     ]
-    return lines(["tokens of filler", "float model, right answers in %"], rows) + foot(found)
+    return to_markdown(["tokens of filler", "float model, right answers in %"], rows) + foot(found)
 
 
 def by_state() -> str:
@@ -41,7 +41,7 @@ def by_state() -> str:
         "recipe, filler: bits and rounding of the state", "right, %", "against float, points",
         "against 16 bits, points", "loss against 16 bits, 0.001 nats", "overflows",
     ]  # fmt: skip
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def decays() -> str:
@@ -56,9 +56,9 @@ def decays() -> str:
         ]
         for r in found
     ]
-    header = ["mean dt·\\|A\\| of a token, float", "pairs", "filler",
+    header = ["mean dt·|A| of a token, float", "pairs", "filler",
               "left of the state after 1,000 tokens of filler, %"]  # fmt: skip
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def _loss(row: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import NotRun, foot, lines, load
+from bench.markdown import NotRun, foot, load, to_markdown
 
 __all__ = ["SERVE"]
 
@@ -38,7 +38,7 @@ def under_load() -> str:
     header = ["engine, tokens per second (measured), median [range]", "one client",
               f"{rows[0]['clients']} clients, all together", "ratio per round",
               "answers equal to `generate`"]  # fmt: skip
-    return lines(header, cells) + foot(rows)
+    return to_markdown(header, cells) + foot(rows)
 
 
 def prefix() -> str:
@@ -55,7 +55,7 @@ def prefix() -> str:
     ]  # fmt: skip
     header = [f"prompt of {rows[0]['tokens']:,} tokens (measured), median [range]",
               "first token of a new prompt, ms", "of a cached one, ms", "cached / new"]  # fmt: skip
-    return lines(header, cells) + foot(rows)
+    return to_markdown(header, cells) + foot(rows)
 
 
 SERVE: dict[str, Callable[[], str]] = {"serve-load": under_load, "serve-prefix": prefix}

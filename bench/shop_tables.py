@@ -1,8 +1,10 @@
 """The two tables of the README, for :mod:`bench.tables`: each row says how it was obtained."""
 
+import re
+
 from bench.engine_tables import short_rows
 from bench.full_tables import PAPER, rows_by_name
-from bench.markdown import lines, load
+from bench.markdown import load, to_markdown
 
 __all__ = ["SHOP"]
 
@@ -30,14 +32,14 @@ def speed() -> str:
                 f"**{row.decode}**",
                 "–",
                 "measured",
-                f"llama.cpp Q4_0, measured in turns: ours is × {row.decode_ratio}",
+                _times(row.decode_ratio),
             ]
         )
     if machines := sorted({row.machine for row in short_rows()}):
         made_by += f"; measured by `python -m bench.engine` on {'; '.join(machines)}"
     header = ["Mamba2, W4A4, batch 1, random weights", "tokens/s", "cycles per token",
               "how obtained", "compared with"]  # fmt: skip
-    return lines(header, body) + f"\n{made_by}.\n"
+    return to_markdown(header, body) + f"\n{made_by}.\n"
 
 
 def quantizing() -> str:
@@ -51,3 +53,9 @@ def quantizing() -> str:
 
 
 SHOP = {"speed-summary": speed, "quantizing-line": quantizing}
+
+
+def _times(ratio: str) -> str:
+    """A ratio with its range, such as "1.92 [1.67, 2.06]", as words."""
+    middle, low, high = re.findall(r"[\d.]+", ratio)
+    return f"{middle} × llama.cpp Q4_0 (alternating runs, {low} to {high})"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios
-from bench.markdown import foot, lines, load
+from bench.markdown import foot, load, to_markdown
 
 __all__ = ["SPECULATION"]
 
@@ -33,7 +33,7 @@ def by_kind() -> str:
     ]  # fmt: skip
     header = ["n-grams (measured)", "writer", "text", "tokens", "tokens per pass",
               "accepted drafts", "× as fast, median [range]"]  # fmt: skip
-    return lines(header, cells) + foot(rows)
+    return to_markdown(header, cells) + foot(rows)
 
 
 def pieces() -> str:
@@ -50,7 +50,7 @@ def pieces() -> str:
     ]  # fmt: skip
     header = ["tokens per second (measured)", "token by token", "in one piece",
               "× as fast, median [range]"]  # fmt: skip
-    return lines(header, cells) + foot(rows)
+    return to_markdown(header, cells) + foot(rows)
 
 
 SPECULATION: dict[str, Callable[[], str]] = {"speculation": by_kind, "pieces": pieces}

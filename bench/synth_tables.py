@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bench.markdown import NotRun, foot, lines, load
+from bench.markdown import NotRun, foot, load, to_markdown
 from bench.placed import WHOLE
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
@@ -55,7 +55,7 @@ def whole(machine: str, target: str) -> str:
     if machine in PAPER:
         rows.append(["paper, with Vivado", *figures(PAPER[machine][1]), ""])
     header = [f"`{target}`, Mamba2-2.7B, W4A4 (synthesized)", *HEADER, "longest path, ns"]
-    return lines(header, rows) + foot([result])
+    return to_markdown(header, rows) + foot([result])
 
 
 def machines() -> str:
@@ -68,7 +68,7 @@ def machines() -> str:
         if name in PAPER:
             rows.append([f"paper, {PAPER[name][0]}, with Vivado", *figures(PAPER[name][1]), ""])
     header = ["configuration (synthesized)", *HEADER, "longest path, ns"]
-    return lines(header, rows) + foot(load("synth"))
+    return to_markdown(header, rows) + foot(load("synth"))
 
 
 def ecp5() -> str:
@@ -81,7 +81,7 @@ def ecp5() -> str:
         body.append([r["block"], *counts, mhz])
     header = ["LFE5U-85F, speed 6 (placed and routed)", "LUT4 and carry", "FF", "multipliers",
               "BRAM (18 kbit)", "MHz"]  # fmt: skip
-    return lines(header, body) + foot(rows)
+    return to_markdown(header, body) + foot(rows)
 
 
 def model() -> str:
@@ -95,7 +95,7 @@ def model() -> str:
             here, there = getattr(measured, cell), getattr(predicted, cell)
             cells.append(f"{100 * (there / here - 1):+.1f} %" if here else f"{there - here:+.0f}")
         rows.append([result["machine"], *cells])
-    return lines(["predicted against synthesized", *HEADER], rows) + foot(load("synth"))
+    return to_markdown(["predicted against synthesized", *HEADER], rows) + foot(load("synth"))
 
 
 SYNTH: dict[str, Callable[[], str]] = {

@@ -12,7 +12,7 @@ from bench.ablation_tables import ABLATION
 from bench.digests_tables import DIGESTS
 from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
-from bench.markdown import NotRun, foot, lines, load
+from bench.markdown import NotRun, foot, load, to_markdown
 from bench.mutants import fingerprint, listed, read
 from bench.paper_tables import PAPER
 from bench.passes_tables import PASSES
@@ -55,7 +55,7 @@ def accuracy(model: str) -> str:
                 else "not run"
             )
         rows.append([name, *cells])
-    return lines(header, rows) + foot(mine)
+    return to_markdown(header, rows) + foot(mine)
 
 
 def summary() -> str:
@@ -78,7 +78,7 @@ def summary() -> str:
         )
     header = ["bundled model, 3.3 M parameters (measured)", "perplexity", "× float", "KL, nats",
               "top-1 agreement", "bytes per token"]  # fmt: skip
-    return lines(header, rows) + foot(ours)
+    return to_markdown(header, rows) + foot(ours)
 
 
 def drift(recipe: str) -> str:
@@ -95,7 +95,7 @@ def drift(recipe: str) -> str:
         for r in found
     ]
     header = ["state", "× float, first 1,000 tokens", "last 1,000 tokens", "change", "overflows"]
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def slow() -> str:
@@ -104,7 +104,9 @@ def slow() -> str:
     decays = list(dict.fromkeys(decay for decay, _ in found))
     states = list(dict.fromkeys(state for _, state in found))
     rows = [[s, *(f"{found[d, s]:.1f}" for d in decays)] for s in states]
-    return lines(["state format; SNR of y in dB at dt·A =", *(f"{d:g}" for d in decays)], rows)
+    return to_markdown(
+        ["state format; SNR of y in dB at dt·A =", *(f"{d:g}" for d in decays)], rows
+    )
 
 
 def choices() -> str:
@@ -121,14 +123,14 @@ def choices() -> str:
         for r in found
     ]
     header = ["W4A4, bundled model (measured)", "× float", "KL, nats", "top-1", "MB per token"]
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def speed() -> str:
     """Wall time of common tasks."""
     found = load("speed")
     rows = [[r["what"], r["value"]] for r in found]
-    return lines(["task (measured)", "median"], rows) + foot(found)
+    return to_markdown(["task (measured)", "median"], rows) + foot(found)
 
 
 def evaluation() -> str:
@@ -150,7 +152,7 @@ def evaluation() -> str:
         "ratio",
         "for logits, %",
     ]
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def mutants() -> str:
@@ -170,7 +172,7 @@ def mutants() -> str:
         rows.append([block + changed, *_caught(mine), left])
     rows.append(["total", *_caught(found), ""])
     header = ["block", "planted", "caught", "by `make test`", "survived"]
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def _caught(rows: list[dict[str, Any]]) -> list[str]:
@@ -191,7 +193,7 @@ def shapes() -> str:
         "cycles",
         "difference",
     ]
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def rates() -> str:
@@ -204,7 +206,7 @@ def rates() -> str:
     ]  # fmt: skip
     header = ["`tiny`, bundled model (simulated)", "cycles per token", "lanes busy, %",
               "share of a lane's attainable bandwidth, %"]  # fmt: skip
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def estimates() -> str:
@@ -225,14 +227,14 @@ def estimates() -> str:
         ]
         for r in found
     ]  # fmt: skip
-    return lines(header, rows) + foot(found)
+    return to_markdown(header, rows) + foot(found)
 
 
 def bubbles() -> str:
     """The longest pauses of the lanes."""
     found = load("bubbles")
     rows = [[row["pause"], str(row["cycles"])] for row in found]
-    return lines(
+    return to_markdown(
         ["pause of the lanes, bundled model on `tiny` (simulated)", "cycles"], rows
     ) + foot(found)
 
@@ -241,13 +243,7 @@ def computed(name: str, make: Callable[[list[Row]], list[list[str]]]) -> str:
     """A table of rows in which nothing was measured."""
     found = load(name)
     header, *body = make(found)
-    return lines(header, body) + foot(found)
-
-
-def plain(rows: list[list[str]]) -> str:
-    """A table of words."""
-    body = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(row) + " |" for row in body) + "\n"
+    return to_markdown(header, body) + foot(found)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -266,10 +262,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "estimates": estimates,
     "speed": speed,
     "evaluation": evaluation,
-    "targets": lambda: plain(boards.target_rows()),
-    "target-sources": lambda: plain(boards.source_rows()),
+    "targets": lambda: to_markdown(boards.target_rows()[0], boards.target_rows()[1:]),
+    "target-sources": lambda: to_markdown(boards.source_rows()[0], boards.source_rows()[1:]),
     "bounds": lambda: computed("boards", boards.bound_rows),
-    "energy-constants": lambda: plain(boards.constant_rows()),
+    "energy-constants": lambda: to_markdown(boards.constant_rows()[0], boards.constant_rows()[1:]),
     "energy-floor": lambda: computed("energy", boards.floor_rows),
     "energy-paper": lambda: computed("energy", boards.paper_rows),
     **SYNTH,

@@ -20,6 +20,7 @@ from lightmamba.arch.program import (
     offsets,
 )
 from lightmamba.arch.registers import table
+from lightmamba.markdown import to_markdown
 
 __all__ = ["tables"]
 
@@ -30,24 +31,24 @@ def tables() -> dict[str, str]:
     """Every table by the name that marks its place."""
     example = ArchConfig()
     return {
-        "registers": _lines(("offset", "name", "access", "meaning"), table()),
-        "instructions": _lines(("op", "name", "starts, at bit"), _instructions())
+        "registers": to_markdown(("offset", "name", "access", "meaning"), table()),
+        "instructions": to_markdown(("op", "name", "starts, at bit"), _instructions())
         + f"\nAn instruction is {INSTRUCTION_BITS} bits: 4 of opcode, 2 of condition "
         f"({_names(Condition)}), then the commands. Kinds of rows: {_names(Kind)} "
-        "(of a section: X and Z by turns).\n",
-        "commands": _lines(("unit", "field", "bits", "signed", "meaning"), _commands()),
-        "pass": _lines(("record", "field", "bits", "signed", "meaning"), _fields(PASS)),
-        "ports": _lines(
+        "(of a section: rows of X and Z alternate).\n",
+        "commands": to_markdown(("unit", "field", "bits", "signed", "meaning"), _commands()),
+        "pass": to_markdown(("record", "field", "bits", "signed", "meaning"), _fields(PASS)),
+        "ports": to_markdown(
             ("port", "bits", "reads, by id", "writes, by id"),
             (
                 (p.name, str(p.bits), ", ".join(p.readers), ", ".join(p.writers))
                 for p in ports(example)
             ),
         ),
-        "counters": _lines(
+        "counters": to_markdown(
             ("index", "name"), ((str(n), name) for n, name in enumerate(counters(example)))
         ),
-        "probes": _lines(
+        "probes": to_markdown(
             ("probe", "bytes", "fields", "observables of a layer"),
             (
                 (p.name, str(p.bytes), ", ".join(f"{e.name} {e.count} x {e.dtype}"
@@ -56,24 +57,19 @@ def tables() -> dict[str, str]:
                 for p in probes(example)
             ),
         ),
-        "units": _lines(
+        "units": to_markdown(
             ("unit", "file, class", "what it does", "steps of a job", "latency", "counters",
              "probes"),
             _units(example),
         ),
-        "streams": _lines(
+        "streams": to_markdown(
             ("stream", "from", "to", "payload", "item", "items of a job", "queue", "latency"),
             _streams(example),
         ),
-        "payloads": _lines(("payload", "field", "bits", "signed", "meaning"),
+        "payloads": to_markdown(("payload", "field", "bits", "signed", "meaning"),
                            _fields(MACHINE.records)),
-        "sizes": _lines(("size", "meaning"), SIZES.items()),
+        "sizes": to_markdown(("size", "meaning"), SIZES.items()),
     }  # fmt: skip
-
-
-def _lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    body = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in body) + "\n"
 
 
 def _names(kind: type[Op] | type[Condition] | type[Kind]) -> str:

@@ -27,7 +27,7 @@ class Kind(IntEnum):
     Z = 4
     OUT = 5
     LOGIT = 6
-    XZ = 7  # only of a section: X and Z by turns, X first
+    XZ = 7  # only of a section: rows of X and Z alternate, X first
 
 
 class Op(IntEnum):

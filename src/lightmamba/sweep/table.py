@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightmamba.markdown import to_markdown
 from lightmamba.store import Record
 from lightmamba.sweep.results import is_done
 
@@ -174,11 +175,8 @@ def _by_key(records: Iterable[Record]) -> dict[Key, tuple[Figure, str]]:
 
 def markdown(table: Table, failures: Sequence[Record] = ()) -> str:
     """The table as Markdown, with the sentences of what failed or was refused below it."""
-    header = ["model", "recipe", *table.columns]
-    body = [header, ["---", "---", *["---:"] * len(table.columns)], *table.lines()]
-    lines = ["| " + " | ".join(_cell(each) for each in row) + " |" for row in body]
-    lines += ["", *(f"- {sentence(record)}" for record in failures)] if failures else []
-    return "\n".join(lines) + "\n"
+    below = ["", *(f"- {sentence(record)}" for record in failures), ""] if failures else []
+    return to_markdown(["model", "recipe", *table.columns], table.lines()) + "\n".join(below)
 
 
 def sentence(record: Record) -> str:
@@ -187,7 +185,3 @@ def sentence(record: Record) -> str:
     why: Any = record.values["refused" if is_done(record) else "error"]
     said = " ".join(str(why).split())
     return f"{what['model']}, {what['recipe']}, {what['measure'] or 'quantize'}: {said}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

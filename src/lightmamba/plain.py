@@ -151,7 +151,7 @@ def _converted(values: Any, kind: Any, where: str, example: str) -> Any:
 
 
 def _sentence(said: str, values: Any, kind: Any, where: str, example: str) -> str:
-    """Message of msgspec, with the value and a right example."""
+    """Message of msgspec, with the value and an example."""
     match = cast(re.Match[str], SAID.fullmatch(said))
     what, path = match["what"], match["path"] or ""
     name, right = _inner(where, path.removeprefix(".")), example and f", for example {example}"
@@ -163,7 +163,8 @@ def _sentence(said: str, values: Any, kind: Any, where: str, example: str) -> st
         within = f"[{where}]" if where.isalpha() else where
         return f"{within} has no key {key}; it has {known}{right}"
     if named:
-        return f"{_inner(name, named[1])} is missing{right and f'; a right example is {example}'}"
+        line = f"; example: {example}" if named[1] in example else ""
+        return f"{_inner(name, named[1])} is missing{line}"
     return f"{name} must be {_expected(what)}, not {shown(_at(values, path))}"
 
 

@@ -141,12 +141,15 @@ def test_every_changed_entry_of_the_manifest_is_found(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 1}, "is of version 1, but this program reads 4; make it again with: "),
+        (
+            {"version": 1, "program": "lightmamba 9.9"},
+            "is of version 1 (made by lightmamba 9.9), but this program reads 4; make it again",
+        ),
         ({"arch": {"lanes": 0}}, "is damaged (arch: lanes must be in 1..64, not 0); compile again"),
         ({"arch": {"colour": 0}}, "is damaged ([arch] has no key colour; it has"),
         ({"arch": {"lanes": "4"}}, "is damaged (arch.lanes must be a whole number, not '4')"),
         ({"arch": {"lanes": 5}}, "is damaged (hash is "),
-        ({"regions": [{"name": "a"}]}, "is damaged (regions.0.channel is missing; a right example"),
+        ({"regions": [{"name": "a"}]}, "is damaged (regions.0.channel is missing"),
         ({"target": {"name": "x"}}, "is damaged (about is missing"),
         ({"files": 3}, "is damaged (files must be a table, not 3)"),
         ({"order": "sideways"}, "is damaged (order must be reordered or naive, not 'sideways')"),

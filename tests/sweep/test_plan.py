@@ -100,7 +100,7 @@ def test_the_plan_of_the_docs(tmp_path):
 
 
 CASES = [
-    ("models = [", "is no TOML"),
+    ("models = [", "is not TOML"),
     ("", "the plan has no models; a short one: models = "),
     ('models = ["demo"]', "has no recipes"),
     ('models = ["demo"]\nrecipes = ["w4a4"]', "has no texts, tasks or targets"),

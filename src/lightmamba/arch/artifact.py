@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -195,9 +196,11 @@ class Artifact:
             raise InputError(f"{path / MANIFEST} is damaged ({error}); compile again") from error
         version = values.get("version") if isinstance(values, dict) else None
         if version != VERSION:
+            maker = values.get("program") if isinstance(values, dict) else None
+            made = f" (made by {shown(maker)[1:-1]})" if isinstance(maker, str) else ""
             raise InputError(
-                f"{path} is of version {shown(version)}, but this program reads {VERSION}; make it "
-                f"again with: lightmamba compile MODEL --target {target} -o {path} --force"
+                f"{path} is of version {shown(version)}{made}, but this program reads {VERSION}; "
+                f"make it again with: lightmamba compile MODEL --target {target} -o {path} --force"
             )
         try:
             artifact = Artifact(path=path, **entries(values))
@@ -311,6 +314,7 @@ class ArtifactWriter:
                                  f"but its region {region.bytes}")  # fmt: skip
         values = {
             "version": VERSION,
+            "program": f"lightmamba {metadata.version('lightmamba')}",
             "target": target.to_dict(),
             "arch": asdict(arch),
             "hash": build_hash(arch),

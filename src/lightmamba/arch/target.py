@@ -21,6 +21,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 _NAMES = [field.name for field in fields(ArchConfig)]
 CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides; models the rest
+TOP, PARTS = ("name", "about", "clock_mhz"), ("machine", "channel", "resources", "power")
 FASTEST_MHZ = 10_000.0
 SLOWEST = 2.0**-16  # bytes per cycle; the fastest is as far above 1
 EXAMPLES = {
@@ -205,9 +206,11 @@ class Target:
         ValueError
             One sentence, as for the class; unknown keys are refused.
         """
+        if unknown := [name for name in values if name not in (*TOP, *PARTS, "like")]:
+            names = ", ".join((*TOP, *PARTS, "like"))
+            raise ValueError(f"there is no key {unknown[0]}; known are {names}")
         values = _completed(values)
-        parts = {"machine", "channel", "resources", "power"}
-        top = {name: value for name, value in values.items() if name not in parts}
+        top = {name: value for name, value in values.items() if name in TOP}
         types = {field.name: field.type for field in fields(ArchConfig)}
         known = {name: types[name] for name in CHOICES}
         machine = options(values.get("machine", {}), known, "machine", EXAMPLES["machine"])
@@ -231,7 +234,9 @@ class Target:
         """
         try:
             return Target.from_dict(tomllib.loads(text))
-        except ValueError as error:  # of TOML's syntax too
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{where} is not TOML: {error}") from error
+        except ValueError as error:
             raise InputError(f"{where}: {error}") from error
         except RecursionError as error:
             raise InputError(f"{where}: its brackets are nested too deeply") from error

@@ -300,12 +300,17 @@ class Recipe:
         try:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{where} is no TOML: {error}") from error
+            raise InputError(f"{where} is not TOML: {error}") from error
         except RecursionError as error:
-            raise InputError(f"{where} is no TOML: brackets nested too deeply") from error
-        unknown, entries = sorted(set(data) - {"name", "pass"}), data.get("pass")
-        if unknown or not isinstance(data.get("name"), str) or not _tables(entries):
-            wrong = f"unknown key {unknown[0]!r}" if unknown else "name or passes missing"
+            raise InputError(f"{where} is not TOML: brackets nested too deeply") from error
+        wrong = ""
+        if unknown := sorted(set(data) - {"name", "pass"}):
+            wrong = f"unknown key {unknown[0]!r}"
+        elif not isinstance(data.get("name"), str):
+            wrong = f"name must be a text, not {data['name']!r}" if "name" in data else "no name"
+        elif not _tables(data.get("pass")):
+            wrong = "pass must be a list of tables" if "pass" in data else "no passes"
+        if wrong:
             raise InputError(f'{where}: {wrong}; write name = "mine" and [[pass]] tables')
         try:
             return Recipe(data["name"], tuple(_pass(entry) for entry in data["pass"]))
@@ -331,7 +336,9 @@ class Recipe:
             raise InputError(f"no recipe or file {name!r}; shipped recipes: {known}")
         try:
             return Recipe.parse(path.read_text(encoding="utf-8"), name)
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name} is not UTF-8 text; give a TOML file") from error
+        except OSError as error:
             raise InputError(f"cannot read {name} as a recipe: {error}") from error
 
     def to_toml(self) -> str:
@@ -352,7 +359,11 @@ def _tables(entries: Any) -> bool:
 
 def _pass(entry: dict[str, Any]) -> Pass:
     given = dict(entry)
-    kind = given.pop("kind", None)
+    if "kind" not in given:
+        raise ValueError(
+            f'a [[pass]] has no kind, such as kind = "rotate"; known: {", ".join(PASSES)}'
+        )
+    kind = given.pop("kind")
     if not isinstance(kind, str) or kind not in PASSES:
         raise ValueError(f"no pass {kind!r}; known: {', '.join(PASSES)}")
     return build(PASSES[kind], given, kind)

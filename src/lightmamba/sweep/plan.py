@@ -184,7 +184,7 @@ def read_plan(path: Path) -> Plan:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a plan's TOML") from error
     except ValueError as error:  # of UTF-8 and of TOML's syntax
-        raise InputError(f"{path} is no TOML: {error}; a short plan: {EXAMPLE}") from error
+        raise InputError(f"{path} is not TOML: {error}; a short plan: {EXAMPLE}") from error
     try:
         return _plan(values, path.resolve().parent)
     except InputError as error:

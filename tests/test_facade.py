@@ -37,6 +37,27 @@ def test_text_of_the_bundled_model_is_that_of_the_command(capsys):
         lightmamba.generate(model, PROMPT, temperature=-1.0)
 
 
+def test_names_and_ids_will_do(tmp_path):
+    """The facade takes what `load` takes, and says in a sentence what it does not take."""
+    model = lightmamba.load("bundled", threads=1)
+    wanted = lightmamba.generate(model, PROMPT, max_tokens=4)
+    assert lightmamba.generate("bundled", PROMPT, max_tokens=4) == wanted
+    ids = model.tokenizer.encode(PROMPT).tolist()
+    assert lightmamba.generate(model, ids, max_tokens=4) == wanted
+    with pytest.raises(TypeError, match="there is no option max_token; sampling has temperature"):
+        lightmamba.generate(model, PROMPT, max_token=3)
+    with pytest.raises(InputError, match=r"quantize it: lightmamba.quantize\(\"some/one\""):
+        lightmamba.load("some/one")
+    with pytest.raises(InputError, match=r"there is no folder .*away for m.safetensors; make it"):
+        lightmamba.quantize("bundled", tmp_path / "away" / "m.safetensors")
+    (tmp_path / "m.safetensors").touch()
+    with pytest.raises(InputError, match=r"exists; give another path, or force=True"):
+        lightmamba.quantize("bundled", tmp_path / "m.safetensors")
+    assert len(repr(model)) < 300
+    assert {"generate", "load", "__version__"} <= set(dir(lightmamba))
+    assert lightmamba.__version__.count(".") == 2
+
+
 def test_in_memory_and_to_a_file_are_the_same(world, tmp_path):  # noqa: F811
     given = {"recipe": "w8a8", "sequences": 4, "seqlen": 64, "threads": 1}
     steps = []

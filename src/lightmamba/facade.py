@@ -1,8 +1,8 @@
 """The package in five functions: load, quantize, generate, compile, simulate."""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["Model", "compile", "generate", "load", "quantize", "simulate", "verilog_of"]
 
 BUNDLED = "bundled"
+SAMPLING = (
+    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty",
+    "presence_penalty",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Model:
         Its file, if it has one.
     """
 
-    quantized: "QuantizedModel"
+    quantized: "QuantizedModel" = field(repr=False)
     threads: int
     source: Path | None = None
 
@@ -61,16 +65,23 @@ class Model:
             raise InputError("the model has no tokenizer; quantize a checkpoint that has one")
         return Tokenizer.from_bytes(self.quantized.tokenizer)
 
-    def stream(self, prompt: str, *, max_tokens: int = 100, stop: tuple[str, ...] = (),
-               seed: int = 0, **sampling: Any) -> Iterator[str]:  # fmt: skip
+    def stream(
+        self, prompt: str | Sequence[int], *, max_tokens: int = 100, stop: tuple[str, ...] = (),
+        seed: int = 0, **sampling: Any,
+    ) -> Iterator[str]:  # fmt: skip
         """Pieces of text as they are generated; arguments as of :func:`generate`."""
+        import numpy as np
+
         from lightmamba.runtime import generate as steps
         from lightmamba.runtime import sampling_options
 
+        if unknown := sorted(set(sampling) - set(SAMPLING)):
+            raise TypeError(f"there is no option {unknown[0]}; sampling has {', '.join(SAMPLING)}")
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else np.asarray(prompt)
         options, _ = sampling_options(self.quantized.generation_config, seed=seed, **sampling)
         ends = self.quantized.special_ids.get("eos", [])
         for step in steps(
-            self.engine, self.tokenizer.encode(prompt), max_tokens=max_tokens, sampling=options,
+            self.engine, ids, max_tokens=max_tokens, sampling=options,
             stop_ids=ends if isinstance(ends, list) else [ends], stop_strings=list(stop),
             tokenizer=self.tokenizer,
         ):  # fmt: skip
@@ -105,9 +116,15 @@ def load(path: str | Path = BUNDLED, *, threads: int | None = None) -> Model:
         If there is none, or it is damaged.
     """
     from lightmamba.data import demo_file
+    from lightmamba.errors import InputError
     from lightmamba.qmodel import load as read
 
     file = demo_file() if str(path) == BUNDLED and not Path(path).exists() else Path(path)
+    if str(path).count("/") == 1 and not file.exists():
+        raise InputError(
+            f"there is no file {path}; if it is a model on the hub, quantize it: "
+            f'lightmamba.quantize("{path}", "m.safetensors")'
+        )
     return Model(read(file), threads or os.cpu_count() or 1, file)
 
 
@@ -125,8 +142,8 @@ def quantize(
     checkpoint
         Folder or hub id; "bundled" is the checkpoint that the package ships.
     output
-        File to write, layer by layer: killed and started again, it goes on. Without one, the model
-        is in memory only.
+        Output file, written layer by layer: an interrupted run resumes. Without one, the model is
+        in memory only.
     recipe
         Name of a shipped recipe, or a TOML file.
     calibration
@@ -153,6 +170,7 @@ def quantize(
 
     from lightmamba.checkpoint import open_checkpoint
     from lightmamba.data import demo_checkpoint
+    from lightmamba.errors import InputError
     from lightmamba.quantization import Calibration, FileRun, Recipe, quantize_checkpoint
 
     bundled = str(checkpoint) == BUNDLED and not Path(checkpoint).exists()
@@ -166,23 +184,28 @@ def quantize(
         made = quantize_checkpoint(found, steps, chosen, seed=seed, threads=cores, progress=tell)
         return Model(made, cores)
     ids, kind = chosen.tokens(found, seed)
-    job = FileRun(found, steps, ids, kind, Path(output), seed, cores, restart=restart)
+    file = Path(output)
+    if not file.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {file.parent} for {file.name}; make it first")
+    if file.exists() and not force:
+        raise InputError(f"{file} exists; give another path, or force=True to replace it")
+    job = FileRun(found, steps, ids, kind, file, seed, cores, restart=restart)
     job.run(force=force, progress=tell)
     return load(output, threads=cores)
 
 
 def generate(
-    model: Model, prompt: str, *, max_tokens: int = 100, stop: tuple[str, ...] = (), seed: int = 0,
-    **sampling: Any,
+    model: Model | str | Path, prompt: str | Sequence[int], *, max_tokens: int = 100,
+    stop: tuple[str, ...] = (), seed: int = 0, **sampling: Any,
 ) -> str:  # fmt: skip
     """Text that follows a prompt, without the prompt.
 
     Parameters
     ----------
     model
-        As :func:`load` or :func:`quantize` gives it.
+        As :func:`load` or :func:`quantize` gives it, or what :func:`load` takes.
     prompt
-        Text to continue.
+        Text to continue, or its token ids.
     max_tokens
         Tokens to generate at most.
     stop
@@ -199,19 +222,24 @@ def generate(
     InputError
         If an option is not right, or the model has no tokenizer.
     """
-    return "".join(model.stream(prompt, max_tokens=max_tokens, stop=stop, seed=seed, **sampling))
+    opened = _opened(model)
+    return "".join(opened.stream(prompt, max_tokens=max_tokens, stop=stop, seed=seed, **sampling))
+
+
+def _opened(model: Model | str | Path) -> Model:
+    return model if isinstance(model, Model) else load(model)
 
 
 def compile(
-    model: Model, target: str = "tiny", path: str | Path = "build", *, verilog: bool = True,
-    force: bool = False,
+    model: Model | str | Path, target: str = "tiny", path: str | Path = "build", *,
+    verilog: bool = True, force: bool = False,
 ) -> "Artifact":  # fmt: skip
     """Compile a model for an accelerator: memory images, program, register values, Verilog.
 
     Parameters
     ----------
     model
-        As :func:`load` or :func:`quantize` gives it.
+        As :func:`load` or :func:`quantize` gives it, or what :func:`load` takes.
     target
         Name of a shipped target, or a TOML file.
     path
@@ -229,8 +257,9 @@ def compile(
     from lightmamba.arch.target import Target
     from lightmamba.compiler import build
 
+    opened = _opened(model)
     return build(
-        model.quantized, Target.load(target), Path(path), source=model.source, force=force,
+        opened.quantized, Target.load(target), Path(path), source=opened.source, force=force,
         verilog=verilog_of if verilog else None,
     )  # fmt: skip
 

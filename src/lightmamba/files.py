@@ -167,6 +167,6 @@ def refuse_gguf(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(4) == b"GGUF":
             raise InputError(
-                f"{path} is a GGUF file, of llama.cpp; LightMamba quantizes the checkpoint that it "
-                f"was made from: lightmamba quantize FOLDER -o m.safetensors"
+                f"{path} is a GGUF file (llama.cpp), which LightMamba cannot read; quantize the "
+                f"original checkpoint instead: lightmamba quantize FOLDER -o m.safetensors"
             )

@@ -1,5 +1,6 @@
 """Texts and token ids from the files that a user names."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,13 @@ from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
 
-__all__ = ["read_ids", "read_text"]
+__all__ = ["read_ids", "read_stdin", "read_text"]
 
 LONGEST = 18  # digits of an id: all of them fit an int64
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8 text.
+    """Read UTF-8 text, with or without a byte order mark; line breaks become ``\\n``.
 
     Raises
     ------
@@ -22,7 +23,7 @@ def read_text(path: Path) -> str:
     """
     path = Path(path)
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror}; give a file of UTF-8 text"
@@ -32,6 +33,21 @@ def read_text(path: Path) -> str:
             f"{path} is not UTF-8 text: {error.reason} at byte {error.start}; "
             f"convert it, or give another file"
         ) from error
+
+
+def read_stdin() -> str:
+    """Read UTF-8 text from standard input, as :func:`read_text` reads it.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    try:
+        text = sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is not UTF-8 text: {error.reason}") from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def read_ids(path: Path, valid_vocab: int) -> NDArray[np.int64]:

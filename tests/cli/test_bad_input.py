@@ -203,8 +203,14 @@ CASES = [
     ("evaluate {file} --frobnicate", "argument --frobnicate; see lightmamba evaluate --help"),
     ("evaluate {file} --windw 3", "--windw; did you mean --window? see lightmamba evaluate --help"),
     ("evaluate {file} --wind 3", "--wind; did you mean --window?"),
-    ("generate {bad}/llama.gguf --prompt x", "llama.gguf is a GGUF file, of llama.cpp"),
-    ("quantize {bad}/llama.gguf -o {bad}/x.st", "llama.gguf is a GGUF file, of llama.cpp"),
+    (
+        "generate {bad}/llama.gguf --prompt x",
+        "llama.gguf is a GGUF file (llama.cpp)",
+    ),
+    (
+        "quantize {bad}/llama.gguf -o {bad}/x.st",
+        "llama.gguf is a GGUF file (llama.cpp)",
+    ),
     ("generate {file} --prompt x --prompt-file y", "not allowed with argument --prompt"),
     ("generate {file} --prompt-file {bad}/no.txt", "no.txt"),
     ("quantize {ck}", "see lightmamba quantize --help"),

@@ -61,6 +61,12 @@ def test_it_begins_anew_and_has_a_system_message(run, talking, monkeypatch):
     assert again["messages"] == first["messages"]
 
 
+def test_another_command_is_named(run, talking, monkeypatch):
+    said = say(run, monkeypatch, talking, ["/help"])
+    assert "there is no command /help; Ctrl+C stops an answer" in said.err
+    assert said.out == ""
+
+
 def test_people_read_along(run, talking, monkeypatch):
     lines = ["It was", "The rain"]
     wanted = say(run, monkeypatch, talking, lines, "--json").json["messages"][1::2]

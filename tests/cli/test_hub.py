@@ -21,6 +21,7 @@ def someone(monkeypatch, tmp_path, world):
         return real(world.worded, file, sequences=2, seqlen=32, **options)
 
     monkeypatch.setattr("lightmamba.facade.quantize", quantize)
+    monkeypatch.setattr(hub, "_download", lambda name, commit: None)
     return made
 
 
@@ -28,7 +29,7 @@ def test_a_hub_id_is_quantized_once(run, world, monkeypatch, someone):
     words = ("--prompt", "It was", "--max-tokens", "6", "--threads", "1", "--json")
     first = run("generate", "someone/a-model", *words)
     assert first.status == 0
-    assert "someone/a-model will be quantized with w4a4 and cached" in first.err
+    assert "someone/a-model is quantized with w4a4, once, and cached" in first.err
     again = run("generate", "someone/a-model", *words)
     assert again.err == ""
     assert again.json["token_ids"] == first.json["token_ids"]

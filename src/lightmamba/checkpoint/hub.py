@@ -60,7 +60,10 @@ def local_copy(name: str | Path, revision: str | None = None) -> LocalCopy:
         return LocalCopy(folder, None)
     if folder.exists():
         refuse_gguf(folder)
-        raise InputError(f"{folder} is a file; give the folder that holds config.json")
+        raise InputError(
+            f"{folder} is a file; give the folder of a checkpoint, which holds config.json (a "
+            f"quantized file cannot be quantized again)"
+        )
     if isinstance(name, Path) or not HUB_ID.fullmatch(name):
         raise InputError(f"there is no folder {folder}; give one, or a hub id, {EXAMPLE}")
     return _download(name, revision)
@@ -102,7 +105,9 @@ def _download(name: str, revision: str | None) -> LocalCopy:
                 why = "HF_HUB_OFFLINE forbids the network; unset it"
             elif status is not None:
                 why = f"the hub refuses it with status {status}; try again later"
-            reason = f"is no folder here and not in the hub's cache, and {why}, or give a folder"
+            reason = (
+                f"is not a local folder and not in the hub's cache, and {why}, or give a folder"
+            )
         else:
             what = str(error).strip().partition("\n")[0] or type(error).__name__
             reason = f"could not be downloaded ({what}); try again"

@@ -17,7 +17,7 @@ PARTS = {
     "kernels": "compiled loops of estimates",
     "synthesis": "modules that yosys has mapped",
     "quantized": "models of the hub, quantized",
-    "checked": "marks of files whose hash was right",
+    "checked": "records of verified files",
 }
 DAY = 24 * 3600
 

@@ -101,6 +101,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if text == "/clear":
             chat.clear()
             continue
+        if text.startswith("/") and text[1:].isalpha():
+            note(f"there is no command {text}; {HELP}")
+            continue
         start = time.perf_counter()
         _show(chat.answer(text), quiet=args.json)
         seconds += time.perf_counter() - start
@@ -118,6 +121,8 @@ def _messages(system: str | None, text: str | None = None) -> Messages:
 
 def _lines() -> Iterator[str]:
     """Messages, a line each, until the input ends; lines without a word are left out."""
+    from lightmamba.cli.show import note
+
     prompt = "> " if sys.stdin.isatty() and sys.stdout.isatty() else ""
     if prompt:
         with suppress(ImportError):
@@ -127,6 +132,9 @@ def _lines() -> Iterator[str]:
             text = input(prompt).strip()
         except EOFError:
             return
+        except UnicodeDecodeError:
+            note("that line is not UTF-8 text; it was left out")
+            continue
         except KeyboardInterrupt:  # too late for the answer that it was to stop
             print(file=sys.stderr)
             continue

@@ -100,12 +100,15 @@ def open_decoder(
         Messages that the model's template must accept.
     """
     from lightmamba.arch.artifact import MANIFEST, Artifact
-    from lightmamba.cli.devices import open_build, read_build
+    from lightmamba.cli.devices import check_device_flags, open_build, read_build
     from lightmamba.cli.hub import quantized_file
     from lightmamba.cli.models import Opened, open_engine, tokenizer_of
-    from lightmamba.runtime.devices import check_device, check_speculation
+    from lightmamba.errors import InputError
+    from lightmamba.runtime.devices import check_speculation
 
-    check_device(args.device)
+    check_device_flags(args)
+    if not args.file:
+        raise InputError("the name of the model is empty; give a quantized file, or bundled")
     file = quantized_file(args.file, args.threads, args.device)
     path = Path(file)
     if args.device == "engine" and not (path / MANIFEST).is_file():

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import note, progress, table
     from lightmamba.data import austen, demo_checkpoint
     from lightmamba.engine import Engine
+    from lightmamba.errors import InputError
     from lightmamba.evaluate import compare, perplexity
     from lightmamba.numerics.sampling import SamplingOptions
     from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
@@ -45,6 +46,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.runtime import generate
     from lightmamba.tokenizer import Tokenizer
 
+    for flag, value, least in (
+        ("--max-tokens", args.max_tokens, 1),
+        ("--rtl-tokens", args.rtl_tokens, 0),
+    ):
+        if value < least:
+            raise InputError(f"{flag} must be at least {least}, not {value}")
     start = time.perf_counter()
     torch.set_num_threads(args.threads)
     checkpoint = load_checkpoint(demo_checkpoint())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lightmamba.runtime.device import Device
     from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["add_device", "open_build", "open_device", "read_build"]
+__all__ = ["add_device", "check_device_flags", "open_build", "open_device", "read_build"]
 
 
 def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine") -> None:
@@ -22,10 +22,31 @@ def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine
         help=what if default is None else f"engine (CPU), {what} (default: {default})",
     )  # fmt: skip
     parser.add_argument("--device-option", action="append", default=[], metavar="KEY=VALUE",
-                        help="of the device, such as xclbin=FILE; repeatable")  # fmt: skip
+                        help="option of the device, such as xclbin=FILE; repeatable")  # fmt: skip
     parser.add_argument("--record", type=Path, metavar="FILE",
                         help="write every call of the driver, for a bug report")  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace an existing recording")
+
+
+def check_device_flags(args: argparse.Namespace) -> None:
+    """Refuse a device that is not there, and flags of a device without one.
+
+    Raises
+    ------
+    InputError
+        If something is wrong with the flags of :func:`add_device`.
+    """
+    from lightmamba.errors import InputError
+    from lightmamba.runtime.devices import check_device, parse_options
+
+    check_device(args.device)
+    parse_options(args.device_option)
+    given = {"--device-option": args.device_option, "--record": args.record}
+    for flag, value in given.items():
+        if value and args.device == "engine":
+            raise InputError(f"{flag} is for a device; give --device sim, uio or xrt too")
+    if args.force and args.record is None:
+        raise InputError("--force replaces a recording; give --record FILE too")
 
 
 def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     config, formats, _ = open_sizes(args.model, args.format)
     target = _with_tokens(Target.load(args.target), args.tokens)
-    with working("estimating"):  # the loops are compiled once, which takes longer
+    with working("estimating (half a minute, the first time)"):
         from lightmamba.estimate import estimate
 
         found = estimate(config, formats, target)

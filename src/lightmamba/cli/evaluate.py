@@ -55,12 +55,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
 
     from lightmamba.arch.artifact import MANIFEST, Artifact
-    from lightmamba.cli.devices import open_build, read_build
+    from lightmamba.cli.devices import check_device_flags, open_build, read_build
     from lightmamba.cli.models import is_file, open_engine, open_float
     from lightmamba.errors import InputError
-    from lightmamba.runtime.devices import check_device
 
-    check_device(args.device)
+    check_device_flags(args)
     build = Path(args.model).expanduser()
     if (build / MANIFEST).is_file():
         artifact = Artifact.read(build)

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,10 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_decoding(parser, max_tokens=100)
     prompt = parser.add_mutually_exclusive_group(required=True)
-    prompt.add_argument("--prompt", help="text to continue; -: read it from standard input")
+    prompt.add_argument(
+        "--prompt",
+        help="text to continue; -: read it from standard input, without its last line break",
+    )
     prompt.add_argument("--prompt-file", type=Path, metavar="FILE", help="text to continue")
     parser.add_argument(
         "--chat",
@@ -75,7 +77,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         print(flush=True)
         why = {"length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text"}
         ended = why.get(out.finish_reason or "", "")
-        note(f"{len(out.token_ids)} tokens, {rate:.0f} per second; ended by {ended}")
+        count = len(out.token_ids)
+        made = f"{count} {'token' if count == 1 else 'tokens'}, {rate:.0f} per second"
+        note(f"{made}; ended by {ended}")
         if args.speculate is not None:
             note(draft_summary(report))
         if taken:
@@ -97,13 +101,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _text(args: argparse.Namespace) -> str:
-    """The prompt's text; a line break that ends it is left out."""
-    from lightmamba.inputs import read_text
+    """The prompt's text; of a file or standard input without the line break that ends it."""
+    from lightmamba.inputs import read_stdin, read_text
 
-    if args.prompt_file is not None:
+    if args.prompt_file is not None and str(args.prompt_file) != "-":
         return read_text(args.prompt_file).removesuffix("\n")
-    if args.prompt == "-":
-        return sys.stdin.read().removesuffix("\n")
+    if args.prompt_file is not None or args.prompt == "-":
+        return read_stdin().removesuffix("\n")
     return str(args.prompt)
 
 

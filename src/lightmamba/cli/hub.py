@@ -76,7 +76,15 @@ def _quantize(name: str, commit: str | None, file: Path, threads: int) -> None:
     with held(file.with_suffix(".lock")):
         if file.exists():
             return
-        note(f"{name} will be quantized with {RECIPE} and cached")
+        _download(name, commit)
+        note(f"{name} is quantized with {RECIPE}, once, and cached; if interrupted, it goes on")
         with progress(f"quantizing by {RECIPE}") as bar:
             quantize(name, file, recipe=RECIPE, revision=commit, threads=threads, restart=True,
                      progress=bar)  # fmt: skip
+
+
+def _download(name: str, commit: str | None) -> None:
+    """Bring a model here, or say why it cannot be had, before its work is announced."""
+    from lightmamba.checkpoint import open_checkpoint
+
+    open_checkpoint(name, revision=commit)

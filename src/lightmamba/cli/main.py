@@ -4,7 +4,10 @@ import argparse
 import json
 import math
 import os
+import re
+import signal
 import sys
+import threading
 from difflib import get_close_matches
 from importlib import import_module, metadata
 from typing import Any
@@ -47,10 +50,10 @@ EXTRAS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argument errors as one sentence with where to look for a right example."""
+    """Argument errors as one sentence that names the help of the verb."""
 
     def error(self, message: str) -> Any:
-        print(f"{self.prog}: {_line(message)}; see {self.prog} --help", file=sys.stderr)
+        print(f"{self.prog}: {_plainer(message)}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -78,8 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run ``lightmamba``, and return its exit status.
 
     0 if all went well, 1 if hardware and engine differ or a check failed, 2 for bad input, 3 for an
-    error of the program itself, 130 if it was interrupted.
+    error of the program itself, 130 if it was interrupted, 143 if it was terminated.
     """
+    _open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = [a for a in arguments if a in VERBS][:1]
     parser = build_parser(*verb)
@@ -89,6 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
         return _fail(args.verb, _unknown(parser, args.verb, unknown[0]))
+    if args.verb != "serve" and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         if args.threads < 1:
             raise InputError(f"--threads must be at least 1, not {args.threads}")
@@ -113,13 +119,42 @@ def main(arguments: list[str] | None = None) -> int:
         _close_stdout()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(args.verb, f"{where}{error.strerror or error}")
-    except KeyboardInterrupt:
-        return _interrupted(args)
+    except KeyboardInterrupt as error:
+        return _interrupted(args, 143 if isinstance(error, _Terminated) else 130)
     except Exception as error:
         return _unexpected(args, error)
     else:
         return status
     return 0
+
+
+def _plainer(message: str) -> str:
+    """A message of argparse in our words."""
+    words = {"int": "a whole number", "float": "a number"}
+    if wrong := re.fullmatch(
+        r"argument (\S+): invalid (int|float) value: (.*)", message, re.DOTALL
+    ):
+        return _line(f"{wrong[1]} must be {words[wrong[2]]}, not {wrong[3]}")
+    if wrong := re.match(r"argument VERB: invalid choice: '(.*?)' \(", message, re.DOTALL):
+        close = get_close_matches(wrong[1], VERBS, 1, 0.6)
+        meant = f"did you mean {close[0]}?" if close else f"verbs are {', '.join(VERBS)}"
+        return _line(f"there is no verb {wrong[1]}; {meant}")
+    return _line(message)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a verb as Ctrl+C does."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+def _open_streams() -> None:
+    """Put nothing in the place of standard streams that were closed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  until the program ends
 
 
 def _unknown(parser: argparse.ArgumentParser, verb: str, word: str) -> str:
@@ -140,13 +175,13 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _interrupted(args: argparse.Namespace) -> int:
+def _interrupted(args: argparse.Namespace, status: int) -> int:
     """Tell that the verb was stopped, and whether the same command goes on."""
     resumes = getattr(_module(args.verb), "resumes", None)
     place = None if resumes is None else resumes(args)
     more = "" if place is None else f"; the same command goes on from {place}"
     print(f"\nlightmamba {args.verb}: stopped{more}", file=sys.stderr)
-    return 130
+    return status
 
 
 def _unexpected(args: argparse.Namespace, error: Exception) -> int:

@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from lightmamba.cli.devices import check_device_flags
     from lightmamba.cli.hub import quantized_file
     from lightmamba.cli.models import bundled_file
     from lightmamba.cli.show import access_log, note, working
@@ -63,6 +64,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.record is not None:
         raise InputError("--record is for one text; try: lightmamba generate BUILD --record FILE")
+    check_device_flags(args)
+    if args.name == "":
+        raise InputError("--name must not be empty; leave it out for the name of the file")
     if args.slots is not None and args.slots < 1:
         raise InputError(f"--slots must be at least 1, not {args.slots}")
     if args.memory_mb < 1:

@@ -181,7 +181,7 @@ def _timed(what: str) -> Iterator[None]:
 def table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[object]], *, on_stderr: bool = False
 ) -> None:
-    """Print a table; the first column is text, the others are figures.
+    """Print a table; columns of figures only are aligned to the right.
 
     Figures are never broken. Columns for which there is no room come in a second table.
 
@@ -203,11 +203,15 @@ def table(
     for part in _parts(least, out.width):
         grid = Table(header_style="bold", show_header=any(header))
         for i, width in zip(part, _widths(part, least, most, out.width), strict=True):
-            side: Literal["left", "right"] = "right" if i else "left"
+            side: Literal["left", "right"] = "right" if i and _is_figures(columns[i]) else "left"
             grid.add_column(Text(header[i]), justify=side, overflow="fold", width=width)
         for line in lines[1:]:
             grid.add_row(*(Text(line[i]) for i in part))
         out.print(grid)
+
+
+def _is_figures(column: Sequence[str]) -> bool:
+    return all(text in ("", "-") or FIGURE.fullmatch(text) for text in column[1:])
 
 
 def _least(texts: Sequence[str]) -> int:

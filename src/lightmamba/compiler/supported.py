@@ -17,12 +17,11 @@ def the_layer(config: ModelConfig) -> Any:
     InputError
         If the accelerator has no units for one of its kinds, or layers differ.
     """
-    for kind in config.kinds:
-        if part(kind, "commands") is None:
-            raise InputError(
-                f"the model has {kind} layers, which the accelerator has no units for; they run on "
-                f"the engine: lightmamba generate FILE --prompt TEXT"
-            )
+    if missing := [kind for kind in config.kinds if part(kind, "commands") is None]:
+        raise InputError(
+            f"the accelerator does not support {' and '.join(sorted(missing))} layers; run the "
+            f"model on the engine: lightmamba generate FILE --prompt TEXT"
+        )
     layer = config.layers[0]
     for index, other in enumerate(config.layers):
         if other != layer:

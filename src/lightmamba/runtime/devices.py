@@ -50,16 +50,24 @@ def parse_options(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def check_device(name: str) -> None:
+def check_device(name: str, *, engine: bool = True) -> None:
     """Refuse a name that no device has, before anything is opened; ``engine`` is the CPU.
+
+    Parameters
+    ----------
+    name
+        Of the device.
+    engine
+        Whether the engine will do.
 
     Raises
     ------
     InputError
         If there is none of this name.
     """
-    if name != "engine" and name not in (names := device_names()):
-        raise InputError(f"--device must be one of engine, {', '.join(names)}, not {name}")
+    names = ["engine"] * engine + device_names()
+    if name not in names:
+        raise InputError(f"--device must be one of {', '.join(names)}, not {name}")
 
 
 def check_speculation(device: str, artifact: Artifact) -> None:
@@ -103,7 +111,7 @@ def open_named(
     DeviceError
         If the device does not do what its contract says.
     """
-    check_device(name)
+    check_device(name, engine=False)
     entries, options = _found(), dict(options or {})
     opener = entries[name].load()
     known = {

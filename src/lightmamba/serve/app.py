@@ -171,6 +171,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def wrong_path(request: Request, error: HTTPException) -> Response:
         messages = {
+            400: "the body is not JSON in UTF-8",
             404: f"there is nothing at {shown(request.url.path)}; try /v1/completions",
             405: f"{shown(request.url.path)} does not take {request.method}",
         }
@@ -190,6 +191,8 @@ def _sentence(error: RequestValidationError) -> ApiError:
     name = ".".join(place)
     if found["type"] == "json_invalid":
         return ApiError(400, 'the body is not JSON; send for example {"prompt": "It was a"}')
+    if not place and found["type"] in ("missing", "model_attributes_type", "dict_type"):
+        return ApiError(400, f"the body must be a JSON object, not {shown(found.get('input'))}")
     if found["type"] == "extra_forbidden":
         message = f"{shown(name)} is not a parameter of this server; leave it out"
     elif found["type"] == "missing":

@@ -22,7 +22,6 @@ def test_a_file(run, world, tmp_path):
         == artifact.image_bytes
         == sum(file.stat().st_size for file in (build / "images").iterdir())
     )
-    assert found["order"] == "reordered"
     assert found["instructions"] == 8
     assert (build / "model.safetensors").read_bytes() == world.worded_file.read_bytes()
     assert open_model(artifact).config == load(world.worded_file).config

@@ -1,10 +1,9 @@
 """The model of the cells against synthesis, and against itself."""
 
-import json
 from dataclasses import astuple, replace
-from pathlib import Path
 
 import pytest
+from bench.stored import rows
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
@@ -12,8 +11,6 @@ from lightmamba.estimate.resources import CELLS, GROUPS, group_of, resources
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize
 from tests.synth.machines import needs_yosys
-
-STORED = Path(__file__).parents[2] / "bench" / "results" / "synth.json"
 
 
 def total(arch: ArchConfig) -> Amount:
@@ -23,8 +20,7 @@ def total(arch: ArchConfig) -> Amount:
 @pytest.mark.parametrize("name", ["u280", "tiny", "vck190-paper", "ecp5"])
 def test_machines_that_it_was_fitted_to(name):
     """A few sizes per group cannot bend to every machine; these four must come out near."""
-    machines = json.loads(STORED.read_text())["results"]["machines"]
-    result = next(result for full, result in machines.items() if full.startswith(f"{name},"))
+    result = next(row for row in rows("synth") if row["machine"].startswith(f"{name},"))
     predicted = total(ArchConfig.from_dict(result["arch"]))
     for cell, key in zip(CELLS, ("lut", "ff", "dsp", "bram", "uram"), strict=True):
         assert getattr(predicted, cell) == pytest.approx(result[key], rel=0.05, abs=0.5), cell

@@ -107,7 +107,7 @@ def test_a_chat_goes_on_from_its_saved_state(model):
         ({"max_tokens": 3, "max_completion_tokens": 3}, "mean the same; give one of them"),
         ({"tools": [{"type": "function"}]}, "this server does not offer tools; leave it out"),
         ({"response_format": {"type": "json_object"}}, "does not offer response_format"),
-        ({"top_logprobs": 3}, "top_logprobs goes with logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs needs logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "less than or equal to 20, not 21"),
     ],
 )

@@ -74,7 +74,8 @@ def _describe(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> No
     known = list(names.get(action.dest, ()))
     if "SHAPE" in words:
         known += SHAPES
-    if getattr(action.type, "__name__", "").startswith("bundled"):
+    takes_models = action.dest == "file" and "BUILD" in words  # of the hub too
+    if takes_models or getattr(action.type, "__name__", "").startswith("bundled"):
         known.append(BUNDLED)
     files = action.dest in OPEN or words & FILES or action.type is Path
     how: Any = None

@@ -51,7 +51,7 @@ def _passage(sentences: list[str], at: int) -> tuple[list[str], int]:
 
 
 def cases(count: int, seed: int = 0) -> list[Case]:
-    """So many of each kind, always the same for a seed."""
+    """``count`` cases of each kind, always the same for a seed."""
     sentences, rng = _sentences(austen()[2]), np.random.default_rng(seed)
     found = []
     for n in range(count):

@@ -122,7 +122,7 @@ def _about(executable: str) -> dict[str, str]:
     return {"version": version, "system": system}
 
 
-def told(row: dict[str, Any]) -> Iterator[str]:
+def lines(row: dict[str, Any]) -> Iterator[str]:
     """A row in words."""
     yield f"{row['kind']}, {row['shape']}, {row['threads']} threads"
     if row["kind"] == "start":
@@ -131,11 +131,11 @@ def told(row: dict[str, Any]) -> Iterator[str]:
         return
     for task, rates in row["rates"].items():
         for name, values in rates.items():
-            found, beside = spread(values), ratios(rates["ours"], values)
+            found, paired = spread(values), ratios(rates["ours"], values)
             line = f"  {task:7} {name:22} {found.median:9,.1f} tokens/s "
             line += f"[{found.low:,.1f}, {found.high:,.1f}]"
             if name != "ours":
-                line += f"; ours × {beside.median:.2f} [{beside.low:.2f}, {beside.high:.2f}]"
+                line += f"; ours × {paired.median:.2f} [{paired.low:.2f}, {paired.high:.2f}]"
             yield line
     if row["probes"]:
         found = spread(share(row))
@@ -172,7 +172,7 @@ def main() -> None:
         parser.error("--start needs --tokenizer tokenizer.json")
     try:
         for row in rows(args):
-            print("\n".join(told(row)), flush=True)
+            print("\n".join(lines(row)), flush=True)
             if row.get("others", 0.0) > BUSY:
                 print(f"not kept: other programs took {row['others']:.2f} cores; run it again")
             elif not args.dry:

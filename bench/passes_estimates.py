@@ -69,9 +69,9 @@ def measure(config: ModelConfig, target: Target) -> dict[str, dict[str, float]]:
         artifact = build(model, target, Path(folder) / "build")
         with open_device(artifact, observed=False, seed=SEED, sequences=target.machine.tokens) as d:
             for mode in modes(work.arch):
-                told = work.of_mode(mode)
-                cycles = _decoding(d) if told.chained else _passes(d, told.slots, told.head)
-                estimated = estimate_pass(told, area={}).cycles
+                shape = work.of_mode(mode)
+                cycles = _decoding(d) if shape.chained else _passes(d, shape.slots, shape.head)
+                estimated = estimate_pass(shape, area={}).cycles
                 found[mode] = {
                     "cycles": cycles, "estimated": estimated, "error": estimated / cycles - 1
                 }  # fmt: skip

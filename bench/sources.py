@@ -1,12 +1,13 @@
 """Sources that results depend on, as a hash of their code.
 
 A row of results keeps the hash of what made it. When that has changed since, the table that shows
-the row says so. In Python, comments, docstrings, the format of the code and texts of errors do
-not count.
+the row says so. Comments do not count, and in Python neither do docstrings, the format of the code
+and texts of errors.
 """
 
 import ast
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "targets": ("arch", "compiler"),
 }
 CODE = {".py", ".cpp", ".hpp", ".toml", ".json", ".v", ".safetensors", ".xz"}
+SLASHES = {".cpp", ".hpp", ".v"}  # comments from // to the end of a line
 PICTURES = ("plot.py",)
 
 
@@ -49,7 +51,9 @@ def source_hash(name: str) -> str:
 @cache
 def _content(file: Path) -> bytes:
     data = file.read_bytes()
-    return repr(_plain(_Code().visit(ast.parse(data)))).encode() if file.suffix == ".py" else data
+    if file.suffix == ".py":
+        return repr(_plain(_Code().visit(ast.parse(data)))).encode()
+    return re.sub(rb"\s*//.*", b"", data) if file.suffix in SLASHES else data
 
 
 def _plain(node: Any) -> Any:

@@ -12,8 +12,8 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setitem(SOURCES, "engine", ("engine",))
     (tmp_path / "engine").mkdir()
 
-    def written(text):
-        (tmp_path / "engine/run.py").write_text(text)
+    def written(text, name="run.py"):
+        (tmp_path / "engine" / name).write_text(text)
         source_hash.cache_clear()
         sources._content.cache_clear()
         return source_hash("engine")
@@ -30,6 +30,12 @@ def test_prose_and_layout_do_not_count_and_code_does(package):
     refusing = package('def f(x):\n    raise ValueError("no")\n')
     assert package('def f(x):\n    raise ValueError("not this")\n') == refusing
     assert package("def f(x):\n    return None\n") != refusing
+
+
+def test_comments_of_a_kernel_do_not_count(package):
+    first = package("int f() {\n    return 2;\n}\n", "kernel.hpp")
+    assert package("int f() {\n    // Always.\n    return 2;  // not 3\n}\n", "kernel.hpp") == first
+    assert package("int f() {\n    return 3;\n}\n", "kernel.hpp") != first
 
 
 def test_every_part_is_there():

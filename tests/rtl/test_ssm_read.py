@@ -16,7 +16,7 @@ from ..support.datapath import corners, flow
 OP = SsmStep()
 
 
-def gates(h: Any, h_exp: Any, C: Any, C_exp: Any, gap: Any, shift: int) -> tuple[Any, int]:
+def hardware(h: Any, h_exp: Any, C: Any, C_exp: Any, gap: Any, shift: int) -> tuple[Any, int]:
     """y of (rows, words, blocks, elements), and overflows; ``gap`` cycles before each word."""
     rows, words, blocks, elements = h.shape
     m = Module()
@@ -65,7 +65,7 @@ def equal(h: Any, h_exp: Any, C: Any, C_exp: Any, gap: Any, shift: int) -> tuple
         h.reshape(rows, 1, 1, wide), h_exp.reshape(rows, 1, 1, -1),
         C.reshape(rows, 1, wide), C_exp.reshape(rows, 1, -1), shift,
     )  # fmt: skip
-    ours = gates(h, h_exp, C, C_exp, gap, shift)
+    ours = hardware(h, h_exp, C, C_exp, gap, shift)
     np.testing.assert_array_equal(ours[0], theirs.ravel())
     assert ours[1] == lost
     return ours

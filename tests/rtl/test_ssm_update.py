@@ -29,7 +29,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-def gates(values: dict[str, Any], dithered: bool) -> tuple[Any, Any, int]:
+def hardware(values: dict[str, Any], dithered: bool) -> tuple[Any, Any, int]:
     """Elements, exponents and saturated exponents of one block per cycle."""
     m = Module()
     named: dict[str, Any] = {name: Signal(shape, name=name) for name, shape in SHAPES.items()}
@@ -63,7 +63,7 @@ def equal(values: dict[str, Any], dithered: bool = True) -> tuple[Any, Any, int]
     count = len(values["decay"])
     token = np.arange(count) * 7
     seeds = {"dither": dither_of(0, 1) * token & 255, "head": dither_of(1) * token & 255}
-    ours = gates(values | seeds, dithered)
+    ours = hardware(values | seeds, dithered)
     op = replace(OP, rounding="dither" if dithered else "half_up")
     h, B = np.zeros((2, count, 1, 1, 2 * ELEMENTS), dtype=np.int64)
     h[..., ELEMENTS:], B[..., ELEMENTS:] = (values[v][:, None, None] for v in "hB")

@@ -27,7 +27,7 @@ from lightmamba.serve.prefix import BLOCK, WORTH, PrefixCache
 
 __all__ = ["Batch"]
 
-SCORED = 32  # tokens of a scored prompt in a pass: so many rows of logits
+SCORED = 32  # tokens of a scored prompt in a pass, each with a row of logits
 TOTALS_SECONDS = 1.0  # between two looks at the backend's own counters
 log = logging.getLogger(__name__)
 

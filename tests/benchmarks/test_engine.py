@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bench import engine_files, engine_tables
-from bench.engine import told
+from bench.engine import lines
 from bench.engine_bandwidth import Bandwidth
 from bench.engine_ours import make
 from bench.tables import made
@@ -45,7 +45,7 @@ def results(monkeypatch):
     return stored
 
 
-def test_beside_llama_a_table_for_each_machine(results):
+def test_next_to_llama_a_table_for_each_machine(results):
     """Rounds give 2, 2.5 and 2 times in decoding, 2, 1.6 and 1.7 of the prompt."""
     text = made("engine")
     assert (
@@ -60,7 +60,7 @@ def test_the_share_of_the_bandwidth_is_of_the_same_round(results):
     assert "| mamba2-130m | 2 | 100 | 27.5 [25.0, 30.0] | 80 [70, 80] |" in made("engine-bandwidth")
 
 
-def test_memory_is_told_against_the_file(results):
+def test_memory_is_compared_with_the_file(results):
     assert "| 111 | 250 (+139) | 260 | 73 | 215 (+142) | 215 |" in made("engine-memory")
     results[1] = LLAMA | {"memory": {"ours": {}, "llama.cpp": {}}}
     assert "not measured" in made("engine-memory")
@@ -80,19 +80,19 @@ def test_start_and_the_short_form(results):
 
 
 def test_floats_are_compared_with_ours(results):
-    beside = {"ours": [10.0, 10.0], "transformers:float32": [5.0, 4.0]}
+    rates = {"ours": [10.0, 10.0], "transformers:float32": [5.0, 4.0]}
     results.append({"kind": "float", "shape": "mamba2-130m", "threads": 1, "made": M,
-                    "rates": {"decode": beside, "prompt": beside}})  # fmt: skip
+                    "rates": {"decode": rates, "prompt": rates}})  # fmt: skip
     text = made("engine-float")
     assert "| mamba2-130m, transformers, float32 | 1 | 4.5 [4.0, 5.0] | 2.25 [2.00, 2.50] |" in text
     assert "| mamba2-130m, **ours**, exact integers | 1 | 10.0 [10.0, 10.0] |  |" in text
 
 
 def test_a_row_in_words():
-    text = "\n".join(told(LLAMA))
+    text = "\n".join(lines(LLAMA))
     assert "ours × 2.00 [2.00, 2.50]" in text
     assert "80 % of the read bandwidth [70, 80]" in text
-    assert "1.25 s [1.00, 1.50]" in "\n".join(told(START))
+    assert "1.25 s [1.00, 1.50]" in "\n".join(lines(START))
 
 
 @pytest.mark.parametrize("name", sorted(engine_tables.ENGINE))

@@ -152,7 +152,7 @@ def test_differences_are_taken_sequence_by_sequence():
     assert less["nll_standard_error"] == pytest.approx(np.std([1, 2, 6], ddof=1) / 10 / 3**0.5)
 
 
-def test_states_and_updates_are_measured_beside_the_widest(stored, monkeypatch):
+def test_states_and_updates_are_measured_next_to_the_widest(stored, monkeypatch):
     task = Task()
     cases = task.cases(4, 30, np.random.default_rng(1))
     model = quantized(stored, task, "w8a8", 2)

@@ -21,10 +21,11 @@ from tests.sim.test_copies import TWO
 from .support import Registers, bare, build_on
 
 HEADERS = Path("/usr/include/xrt")
+UUID = Path("/usr/include/uuid/uuid.h")  # which XRT's headers include
 pytestmark = [
     pytest.mark.skipif(
-        not (HEADERS / "experimental" / "xrt_ip.h").is_file(),
-        reason="XRT's headers are missing: apt-get install libxrt-dev",
+        not ((HEADERS / "experimental" / "xrt_ip.h").is_file() and UUID.is_file()),
+        reason="XRT's headers are missing: apt-get install libxrt-dev uuid-dev",
     ),
     pytest.mark.skipif(
         shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"

@@ -156,5 +156,5 @@ def _extend(value: Value, bits: int, is_signed: bool) -> Value:
 
 
 def to_verilog(config: ArchConfig, *, observed: bool = False, build_hash: int = 0) -> str:
-    """Verilog of a machine; the same text on every run and every machine."""
+    """Verilog of a machine: the same text on every run, see :mod:`lightmamba.rtl.verilog`."""
     return written(Top(config, observed=observed, build_hash=build_hash), "lightmamba")

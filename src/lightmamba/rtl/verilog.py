@@ -1,4 +1,8 @@
-"""Verilog of a component: the same text on every run and every machine."""
+"""Verilog of a component: the same text on every run and every machine.
+
+One thing depends on the version of Python: from 3.13 on, Amaranth 0.5 does not find the names of
+all signals, and calls those ``$signal``. Ports, instances and what the hardware does are the same.
+"""
 
 import gc
 import subprocess
@@ -45,7 +49,7 @@ def written(component: Any, name: str) -> str:
 
 
 def _rtlil(component: Any, name: str) -> str:
-    """What ``amaranth.back.rtlil.convert`` writes, with our own emitter of modules."""
+    """RTLIL as ``amaranth.back.rtlil.convert`` writes it, with our own emitter of modules."""
     with _no_collection():
         ports = {
             "__".join(map(str, path)): (

@@ -1,5 +1,6 @@
 """Texts and token ids from the files that a user names."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
 
-__all__ = ["read_ids", "read_stdin", "read_text"]
+__all__ = ["HUB_ID", "read_ids", "read_stdin", "read_text"]
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # of a model, owner/model
 
 LONGEST = 18  # digits of an id: all of them fit an int64
 

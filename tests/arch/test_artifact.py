@@ -109,10 +109,10 @@ def test_damage_is_noticed(tmp_path):
     with pytest.raises(InputError, match=r"a.bin has changed since it was compiled; compile again"):
         Artifact.read(tmp_path / "b")
     image.write_bytes(b"abcd")
-    with pytest.raises(InputError, match=r"a.bin is missing or cut short; compile again"):
+    with pytest.raises(InputError, match=r"a.bin is missing or has another size"):
         Artifact.read(tmp_path / "b")
     image.unlink()
-    with pytest.raises(InputError, match=r"a.bin is missing or cut short"):
+    with pytest.raises(InputError, match=r"a.bin is missing or has another size"):
         Artifact.read(found.path)
 
 
@@ -255,7 +255,7 @@ def test_a_program_of_unknown_instructions(tmp_path):
     build = write(tmp_path / "b")
     program = tmp_path / "b" / "program.bin"
     program.write_bytes(b"\xff" * program.stat().st_size)
-    with pytest.raises(InputError, match=r"program.bin is no program \("):
+    with pytest.raises(InputError, match=r"program.bin is not a program \("):
         build.program()
 
 

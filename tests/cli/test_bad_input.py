@@ -116,7 +116,7 @@ CASES = [
         "shape.safetensors is not a quantized model, or is damaged",
     ),
     ("inspect {bad}/sizes.safetensors", "has changed since it was written"),
-    ("inspect {bad}/foreign.safetensors", "no quantized model"),
+    ("inspect {bad}/foreign.safetensors", "not a quantized model"),
     ("inspect {ck}/tokenizer.json", "tokenizer.json"),
     ("inspect {bad}/bitten", "truncated or damaged"),
     ("quantize {bad}/liar -o {bad}/m.safetensors", "truncated or damaged"),
@@ -238,6 +238,29 @@ def test_weights_that_are_no_numbers_end_a_run_in_the_middle(run, places):
     assert last.startswith("lightmamba quantize: ")
     assert "layers.1.mixer.in_proj.weight holds NaN or infinity" in last
     assert not (bad / "m.safetensors").exists()
+
+
+def test_a_missing_package_is_named(run, monkeypatch):
+    """One that a plain installation has, and an installation with --no-deps has not."""
+    monkeypatch.delitem(sys.modules, "lightmamba.estimate", raising=False)
+    monkeypatch.setitem(sys.modules, "lightmamba.estimate", None)
+    assert "an error of the program itself" in run("estimate", "demo", "--target", "tiny").err
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    said = run("completion", "bash")
+    assert (said.status, said.err) == (
+        2, "lightmamba completion: shtab is not installed; try: pip install shtab\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["generate", "chat", "serve"])
+def test_a_missing_file_is_said_without_torch(run, monkeypatch, verb):
+    for module in [name for name in sys.modules if name.startswith("lightmamba.checkpoint")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    prompt = ["--prompt", "x"] if verb == "generate" else []
+    said = run(verb, "nofile.safetensors", *prompt)
+    assert said.status == 2
+    assert "nofile.safetensors does not exist" in said.err
 
 
 @pytest.mark.parametrize("name", ["torch", "matplotlib"])

@@ -117,5 +117,5 @@ def test_what_is_no_recording(tmp_path, text):
 
     file = tmp_path / "r"
     file.write_text(text)
-    with pytest.raises(InputError, match="is no recording of a device"):
+    with pytest.raises(InputError, match="is not a recording of a device"):
         ReplayDevice(file)

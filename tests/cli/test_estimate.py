@@ -57,7 +57,7 @@ def test_a_file(run, world):
 def test_tables_for_people(run):
     said = run("estimate", "demo", "--target", "ecp5")
     assert said.out.endswith("tokens per second\n")
-    assert "wait_memory" in said.out
+    assert "wait memory" in said.out
     assert "ddr3" in said.out
 
 

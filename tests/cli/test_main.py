@@ -93,7 +93,7 @@ def test_an_interrupt_is_said_shortly(world, capsys, monkeypatch):
     monkeypatch.setattr("lightmamba.cli.inspect.run", interrupted)
     assert main(["inspect", str(world.plain_file)]) == 130
     assert capsys.readouterr().err == "\nlightmamba inspect: stopped\n"
-    goes_on = "stopped; the same command goes on from"
+    goes_on = "stopped; the same command resumes from"
     for words, place in (
         (("quantize", "bundled", "-o", "x.st"), "x.st.journal"),
         (("sweep", "plan.toml", "-o", "found"), "found"),

@@ -115,5 +115,5 @@ def test_traces_of_other_tensors_are_not_compared():
 
 
 def test_another_vocabulary_is_refused():
-    with pytest.raises(InputError, match="the model knows 8 token ids and its reference 7"):
+    with pytest.raises(InputError, match="the model has a vocabulary of 8, but its reference of 7"):
         compare(TableModel.random(0, vocab=8), TableModel.random(0), [1, 2, 3])

@@ -145,9 +145,9 @@ def test_limit(tmp_path, model):
     ("line", "sentence"),
     [
         ("{", "line 2 is not JSON"),
-        ("[1]", "line 2 is no task row; a row looks like"),
-        ('{"query": "a", "gold": 0}', "line 2 is no task row"),
-        ('{"query": "a", "choices": [], "gold": 0}', "line 2 is no task row"),
+        ("[1]", "line 2 is not a row of a task; a row looks like"),
+        ('{"query": "a", "gold": 0}', "line 2 is not a row of a task"),
+        ('{"query": "a", "choices": [], "gold": 0}', "line 2 is not a row of a task"),
         ('{"query": "a", "choices": ["b"], "gold": 0}', "line 2 must have two choices or more"),
         ('{"query": "a", "choices": ["b", 1], "gold": 0}', "line 2 must have two choices or more"),
         ('{"query": "a", "choices": ["b", ""], "gold": 0}', "line 2 must have two choices or more"),

@@ -109,9 +109,11 @@ def test_a_file_of_version_1(read):
 def test_not_a_quantized_model(tmp_path):
     path = tmp_path / "m.st"
     path.write_bytes(save({"weight": np.zeros(3)}, {"format": "pt"}))
-    refuse(path, "a safetensors file, but no quantized model; make one with: lightmamba quantize")
+    refuse(
+        path, "a safetensors file, but not a quantized model; make one with: lightmamba quantize"
+    )
     path.write_bytes(save({"weight": np.zeros(3)}))
-    refuse(path, "a safetensors file, but no quantized model")
+    refuse(path, "a safetensors file, but not a quantized model")
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "", "nonsense"])
@@ -342,7 +344,7 @@ def test_a_weight_that_was_changed(tmp_path, read):
 
 def test_a_file_without_a_hash(tmp_path):
     path = write(tmp_path / "m.st", lambda header: header.pop("sha256"))
-    refuse(path, "carries no hash of its contents; make it again with: lightmamba quantize CKPT")
+    refuse(path, "has no hash of its contents; make it again with: lightmamba quantize CKPT")
     path = write(tmp_path / "m.st", lambda header: header.update(sha256="f"))
     refuse(path, "sha256 must be 64 hexadecimal digits, not 'f'; make it again with")
 

@@ -96,3 +96,10 @@ def test_a_yosys_that_fails_is_named(monkeypatch):
     monkeypatch.setattr(verilog, "YOSYS", ("sh", "-c", "cat > /dev/null; echo no >&2; exit 3"))
     with pytest.raises(RuntimeError, match="yosys failed on table: no"):
         text(Table())
+
+
+def test_a_cache_that_cannot_be_written_is_not_needed(monkeypatch, tmp_path):
+    wanted = text(Table())
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "/proc/none")
+    assert text(Table()) == wanted

@@ -84,6 +84,17 @@ def test_a_build_that_failed_is_not_waited_for(tmp_path, instant, monkeypatch):
     assert build_of("a", tmp_path / "cache").is_file()
 
 
+@pytest.mark.parametrize("size", [7, 40])
+def test_a_damaged_simulator_is_built_again(tmp_path, instant, caplog, size):
+    library = build_of("a", tmp_path / "cache")
+    whole = library.read_bytes()
+    assert build_of("a", tmp_path / "cache").read_bytes() == whole
+    assert instant.read_text().count("begin") == 1
+    library.write_bytes(whole[:-1][:size])
+    assert build_of("a", tmp_path / "cache").read_bytes() == whole
+    assert "damaged" in caplog.text
+
+
 def test_what_nobody_used_for_a_month_goes(tmp_path, instant):
     cache, month = tmp_path / "cache", 31 * 24 * 3600
     first, second = build_of("a", cache), build_of("b", cache)

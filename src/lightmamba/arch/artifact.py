@@ -127,7 +127,7 @@ class Artifact:
         try:
             return [Instruction.decode(sum(w << 32 * i for i, w in enumerate(row))) for row in rows]
         except ValueError as error:  # of an opcode or condition that there is not
-            raise InputError(f"{self.path / PROGRAM} is no program ({error})") from error
+            raise InputError(f"{self.path / PROGRAM} is not a program ({error})") from error
 
     def verify(self, *, again: bool = True) -> None:
         """Compare every file with its hash.
@@ -209,7 +209,10 @@ class Artifact:
         for name, stored in artifact.files.items():
             file = path / name
             if not file.is_file() or file.stat().st_size != stored.bytes:
-                raise InputError(f"{file} is missing or cut short; compile again with --force")
+                raise InputError(
+                    f"{file} is missing or has another size than when it was compiled; "
+                    f"compile again with --force"
+                )
         log.info("build %s: target %s, %d files", path, artifact.target.name, len(artifact.files))
         return artifact
 

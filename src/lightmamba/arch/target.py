@@ -260,6 +260,8 @@ class Target:
             except ValueError as error:
                 raise InputError(f"{name} is not UTF-8 text; give a TOML file") from error
         else:
+            if path.suffix == ".toml":
+                raise InputError(f"{name} does not exist; give a TOML file, or a shipped target")
             shipped = ", ".join(target_names())
             raise InputError(f"there is no target {name}; shipped are {shipped}, or give a TOML")
         log.info("target %s from %s", name, path)

@@ -1,15 +1,14 @@
 """A checkpoint's name to a local folder: a folder as it is, a hub id through the hub's cache."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.errors import InputError
 from lightmamba.files import refuse_gguf
+from lightmamba.inputs import HUB_ID
 
 __all__ = ["LocalCopy", "local_copy"]
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 EXAMPLE = "for example state-spaces/mamba2-130m"
 SIDE_FILES = (
     "config.json",

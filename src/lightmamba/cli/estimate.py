@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 NAMES = {"bram18": "BRAM, 18 kbit"}  # of cells of a device
-PASSES = {"verify": "verify, all drafts right"}
+PASSES = {"verify": "verify, all drafts accepted"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,18 +125,24 @@ def _show(found: "Estimate", title: str) -> None:
         "tokens per second": found.tokens_per_second, "cycles per token": found.cycles,
         "bytes per token": sum(found.channel_bytes.values()),
         "share of the memory bandwidth": found.bandwidth_utilization,
-        "busiest": f"{found.bound}, {figure(found.bound_cycles)} cycles",
+        "busiest": f"{_words(found.bound)}, {figure(found.bound_cycles)} cycles",
         "tokens per joule": joule, **cells,
     })  # fmt: skip
-    cycles = {n: (v, figure(v / found.cycles)) for n, v in found.stalls.items()}
-    table("cycles per token, by what the lanes do", ("", "cycles", "share"),
+    cycles = {_words(n): (v, figure(100 * v / found.cycles)) for n, v in found.stalls.items()}
+    table("cycles per token, by what the lanes do", ("", "cycles", "%"),
           [(n, *v) for n, v in cycles.items()])  # fmt: skip
     busy = {**found.unit_cycles, **found.channel_cycles}
     order = sorted(busy, key=lambda name: -busy[name])
-    table("busiest channels and units", ("", "cycles", "share"),
-          [(n, round(busy[n]), figure(busy[n] / found.cycles)) for n in order[:8]])  # fmt: skip
+    table("busiest channels and units", ("", "cycles", "%"),
+          [(_words(n), round(busy[n]), figure(100 * busy[n] / found.cycles))
+           for n in order[:8]])  # fmt: skip
     passes = [(mode, found.mode(mode)) for mode in found.kinds]
     table("passes", ("", "tokens", "cycles", "tokens/s", "busiest"),
-          [(PASSES.get(mode, mode), p.tokens, p.cycles, figure(p.tokens_per_second), p.bound)
-           for mode, p in passes])  # fmt: skip
+          [(PASSES.get(mode, mode), p.tokens, p.cycles, figure(p.tokens_per_second),
+            _words(p.bound)) for mode, p in passes])  # fmt: skip
     print(f"{figure(found.tokens_per_second)} tokens per second")
+
+
+def _words(name: str) -> str:
+    """Name of a unit, a channel or what the lanes do, for people."""
+    return name.replace("_", " ")

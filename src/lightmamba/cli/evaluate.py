@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.devices import add_device
-from lightmamba.cli.models import bundled_checkpoint, bundled_file
+from lightmamba.cli.models import bundled_checkpoint, bundled_file, short_name
 from lightmamba.cli.results import add_results, check_results, keep_result
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> d
         of = {name: str(getattr(args, name)) for name in names}
         keep_result(args.results, "accuracy", of, result, "measured")
     if not args.json:
-        fields("evaluated", {k: v for k, v in result.items() if not isinstance(v, dict | list)})
+        rows = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
+        fields("evaluated", rows | {"model": short_name(args.model)})
         for task in result.get("tasks", []):
             fields(f"{task['name']} ({task['rows']} rows)", task["metrics"])
     return result

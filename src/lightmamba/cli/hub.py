@@ -51,16 +51,16 @@ def quantized_file(name: str, threads: int, device: str = "engine") -> str:
 
 def _is_hub_id(name: str) -> bool:
     """Whether a name without a file looks like one: two words, and no file's suffix."""
-    from lightmamba.checkpoint.hub import HUB_ID
+    from lightmamba.inputs import HUB_ID
 
     return HUB_ID.fullmatch(name) is not None and Path(name).suffix not in SUFFIXES
 
 
 def _newest_commit(name: str) -> str | None:
     """Commit of a model's main branch; None if the hub does not say."""
-    from huggingface_hub import HfApi
-
     try:
+        from huggingface_hub import HfApi
+
         commit: str | None = HfApi().model_info(name, timeout=10).sha
     except Exception:  # what is wrong is said when the checkpoint is opened
         return None
@@ -77,7 +77,10 @@ def _quantize(name: str, commit: str | None, file: Path, threads: int) -> None:
         if file.exists():
             return
         _download(name, commit)
-        note(f"{name} is quantized with {RECIPE}, once, and cached; if interrupted, it goes on")
+        note(
+            f"{name} is quantized with {RECIPE}, once, and cached; if interrupted, the same "
+            f"command resumes"
+        )
         with progress(f"quantizing by {RECIPE}") as bar:
             quantize(name, file, recipe=RECIPE, revision=commit, threads=threads, restart=True,
                      progress=bar)  # fmt: skip

@@ -108,11 +108,12 @@ def main(arguments: list[str] | None = None) -> int:
     except DeviceError as error:
         return _fail(args.verb, str(error), status=1)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        package = (error.name or "").partition(".")[0]
+        if package == "lightmamba":
             return _unexpected(args, error)
-        hint = f"pip install 'lightmamba[{extra}]'"
-        return _fail(args.verb, f"{error.name} is not installed; try: {hint}")
+        extra = EXTRAS.get(package)  # else one that every installation has, unless with --no-deps
+        hint = f"pip install 'lightmamba[{extra}]'" if extra else f"pip install {package}"
+        return _fail(args.verb, f"{package} is not installed; try: {hint}")
     except BrokenPipeError:
         _close_stdout()  # the reader went away; nothing is lost
     except OSError as error:
@@ -176,16 +177,16 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _interrupted(args: argparse.Namespace, status: int) -> int:
-    """Tell that the verb was stopped, and whether the same command goes on."""
+    """Say that the verb was stopped, and whether the same command resumes it."""
     resumes = getattr(_module(args.verb), "resumes", None)
     place = None if resumes is None else resumes(args)
-    more = "" if place is None else f"; the same command goes on from {place}"
+    more = "" if place is None else f"; the same command resumes from {place}"
     print(f"\nlightmamba {args.verb}: stopped{more}", file=sys.stderr)
     return status
 
 
 def _unexpected(args: argparse.Namespace, error: Exception) -> int:
-    """Tell of an error of the program itself."""
+    """Report an error of the program itself."""
     if args.verbose:
         import traceback
 

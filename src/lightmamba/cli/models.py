@@ -23,6 +23,7 @@ __all__ = [
     "open_float",
     "open_sizes",
     "prompt_ids",
+    "short_name",
     "tokenizer_of",
 ]
 
@@ -44,6 +45,12 @@ def bundled_checkpoint(name: str) -> str:
     from lightmamba.data import demo_checkpoint, hybrid_checkpoint
 
     return _own(name, {BUNDLED: demo_checkpoint, HYBRID: hybrid_checkpoint})
+
+
+def short_name(path: str) -> str:
+    """Name of a model for people: of what the package ships without its folder."""
+    shipped = Path(__file__).parents[1] in Path(path).parents
+    return Path(path).name if shipped else path
 
 
 def _own(name: str, shipped: Mapping[str, Callable[[], Path]]) -> str:

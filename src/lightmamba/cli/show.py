@@ -264,4 +264,6 @@ def figure(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(figure, value))
     return str(value)

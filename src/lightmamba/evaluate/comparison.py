@@ -110,7 +110,7 @@ def compare(
     valid = model.valid_vocab
     if reference.valid_vocab != valid:
         raise InputError(
-            f"the model knows {valid} token ids and its reference {reference.valid_vocab}; "
+            f"the model has a vocabulary of {valid}, but its reference of {reference.valid_vocab}; "
             f"compare it with the checkpoint that it was made from"
         )
     check_bytes(text_bytes)

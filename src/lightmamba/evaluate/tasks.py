@@ -186,7 +186,7 @@ def _parse(line: str, where: str) -> Row:
             return Row(((context, blank + word),), (word,), gold=0)
         case _:
             raise InputError(
-                f"{where} is no task row; a row looks like "
+                f"{where} is not a row of a task; a row looks like "
                 f'{{"query": "The sky is", "choices": ["blue", "made of tin"], "gold": 0}} or '
                 f'{{"context_options": ["Ann", "Bob"], "continuation": "left.", "gold": 1}} or '
                 f'{{"text": "The cat sat."}}'

@@ -263,7 +263,7 @@ def _metadata(handle: Any) -> dict[str, Any]:
     text = (handle.metadata() or {}).get(KEY)
     if text is None:
         raise InputError(
-            "a safetensors file, but no quantized model; "
+            "a safetensors file, but not a quantized model; "
             "make one with: lightmamba quantize CKPT -o FILE"
         )
     try:

@@ -51,7 +51,7 @@ def check_seal(path: Path, header: dict[str, Any], *, again: bool = False) -> No
         If the file carries no hash, or has another one.
     """
     if "sha256" not in header:
-        raise InputError(f"carries no hash of its contents; {HOW}")
+        raise InputError(f"has no hash of its contents; {HOW}")
     sha256 = take(header, "sha256", str)
     if not SHA256.fullmatch(sha256):
         raise InputError(f"sha256 must be 64 hexadecimal digits, not {shown(sha256)}; {HOW}")

@@ -117,6 +117,10 @@ def _bigs(report: Report) -> list[Big]:
     if claim is not None:
         times = figure(speed / claim.tokens_per_second, 2)
         note = f"{times} × the paper’s {plain(claim.tokens_per_second)}"
+        if claim.clock_mhz:
+            note += (
+                f", at {plain(report.subject.target.clock_mhz)} MHz, not {plain(claim.clock_mhz)}"
+            )
     elif sim is not None:
         note = f"estimated: {figure(e.tokens_per_second)}"
     found = [Big(figure(speed), "tokens per second", origin, note)]

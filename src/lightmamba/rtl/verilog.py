@@ -5,6 +5,7 @@ all signals, and calls those ``$signal``. Ports, instances and what the hardware
 """
 
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from amaranth.hdl import Fragment, Value
 from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import PortDirection, build_netlist
 from amaranth.lib.wiring import In
+
+from lightmamba.tools import cache_folder
 
 __all__ = ["written"]
 
@@ -42,7 +45,9 @@ def written(component: Any, name: str) -> str:
         "memory_collect", f"attrmap {attributes}", f"attrmap -modattr {attributes}",
         "write_verilog -norename ",
     )  # fmt: skip
-    made = subprocess.run(YOSYS, input="\n".join(script), capture_output=True, encoding="utf-8")
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache_folder("yosys"))}  # one it can write
+    made = subprocess.run(YOSYS, input="\n".join(script), capture_output=True, encoding="utf-8",
+                          env=environment)  # fmt: skip
     if made.returncode:
         raise RuntimeError(f"yosys failed on {name}: {made.stderr.strip()}")
     return made.stdout

@@ -136,9 +136,9 @@ class ReplayDevice(Device):
             self._lines = iter(self.path.read_text(encoding="ascii").splitlines())
             first = self._next()
         except (OSError, UnicodeDecodeError, DeviceError) as error:
-            raise InputError(f"{path} is no recording of a device ({error})") from error
+            raise InputError(f"{path} is not a recording of a device ({error})") from error
         if first != FORMAT:
-            raise InputError(f"{path} is no recording of a device that this program reads")
+            raise InputError(f"{path} is not a recording of a device that this program reads")
         self.calls = 0
 
     def _next(self) -> dict[str, Any]:

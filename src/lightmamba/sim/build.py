@@ -137,11 +137,11 @@ def build_simulator(
         key.update(source.read_bytes())
     folder = cache_folder(CACHE, cache)
     library = folder / f"{top}-{key.hexdigest()[:20]}.so"
-    if is_cached(library):
+    if is_cached(library) and _is_whole(library):
         log.info("simulator %s: from the cache", library)
         return library
     with held(library.with_suffix(".lock")):
-        if is_cached(library):
+        if is_cached(library) and _is_whole(library):
             log.info("simulator %s: another process has built it", library)
             return library
         log.info("simulator %s: to be built", library)
@@ -153,10 +153,28 @@ def build_simulator(
             header = (work / "Vtop.h").read_text()
             (work / "design.hpp").write_text(_design(header, ports, probes, names))
             _compile(verilator, compiler, work, folder, trace, jobs)
+            _seal(work / "simulator.so")
             (work / "simulator.so").replace(library)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return library
+
+
+def _seal(library: Path) -> None:
+    """Append the hash of a library to it, which whoever loads it ignores."""
+    digest = hashlib.sha256(library.read_bytes()).digest()
+    with library.open("ab") as file:
+        file.write(digest)
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a library is as it was sealed; one that is damaged would end the process."""
+    content = library.read_bytes()
+    size = hashlib.sha256().digest_size
+    whole = hashlib.sha256(content[:-size]).digest() == content[-size:]
+    if not whole:
+        log.warning("simulator %s: damaged, it is built again", library)
+    return whole
 
 
 def _with_registered_reset(verilog: str, top: str) -> str:

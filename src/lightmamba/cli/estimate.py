@@ -117,7 +117,7 @@ def _pass(found: "Estimate") -> dict[str, Any]:
 
 def _show(found: "Estimate", title: str) -> None:
     """Tables: the token, the bottleneck, and what the lanes do in each cycle."""
-    from lightmamba.cli.show import fields, figure, table
+    from lightmamba.cli.show import fields, figure, shares, table
 
     cells = {NAMES.get(n, n.upper()): math.ceil(v) for n, v in asdict(found.total).items()}
     joule = found.energy and found.energy.tokens_per_joule[1]
@@ -125,24 +125,17 @@ def _show(found: "Estimate", title: str) -> None:
         "tokens per second": found.tokens_per_second, "cycles per token": found.cycles,
         "bytes per token": sum(found.channel_bytes.values()),
         "share of the memory bandwidth": found.bandwidth_utilization,
-        "busiest": f"{_words(found.bound)}, {figure(found.bound_cycles)} cycles",
+        "busiest": f"{found.bound.replace('_', ' ')}, {figure(found.bound_cycles)} cycles",
         "tokens per joule": joule, **cells,
     })  # fmt: skip
-    cycles = {_words(n): (v, figure(100 * v / found.cycles)) for n, v in found.stalls.items()}
     table("cycles per token, by what the lanes do", ("", "cycles", "%"),
-          [(n, *v) for n, v in cycles.items()])  # fmt: skip
+          shares(found.stalls, found.cycles))  # fmt: skip
     busy = {**found.unit_cycles, **found.channel_cycles}
-    order = sorted(busy, key=lambda name: -busy[name])
+    most = dict(sorted(busy.items(), key=lambda item: -item[1])[:8])
     table("busiest channels and units", ("", "cycles", "%"),
-          [(_words(n), round(busy[n]), figure(100 * busy[n] / found.cycles))
-           for n in order[:8]])  # fmt: skip
+          shares(most, found.cycles))  # fmt: skip
     passes = [(mode, found.mode(mode)) for mode in found.kinds]
     table("passes", ("", "tokens", "cycles", "tokens/s", "busiest"),
           [(PASSES.get(mode, mode), p.tokens, p.cycles, figure(p.tokens_per_second),
-            _words(p.bound)) for mode, p in passes])  # fmt: skip
+            p.bound.replace("_", " ")) for mode, p in passes])  # fmt: skip
     print(f"{figure(found.tokens_per_second)} tokens per second")
-
-
-def _words(name: str) -> str:
-    """Name of a unit, a channel or what the lanes do, for people."""
-    return name.replace("_", " ")

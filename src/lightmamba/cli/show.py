@@ -252,6 +252,13 @@ def fields(title: str, values: Mapping[str, object], *, on_stderr: bool = False)
     table(title, ("", ""), list(values.items()), on_stderr=on_stderr)
 
 
+def shares(cycles: Mapping[str, float], total: float) -> list[tuple[str, int, float]]:
+    """Rows of a table: what took cycles, how many, and per cent of ``total``."""
+    return [
+        (name.replace("_", " "), round(n), 100 * n / max(1, total)) for name, n in cycles.items()
+    ]
+
+
 def figure(value: object) -> str:
     """A number as people read it."""
     if value is None:

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.models import prompt_ids
     from lightmamba.cli.outputs import check_output
-    from lightmamba.cli.show import fields, progress, table, working
+    from lightmamba.cli.show import fields, progress, shares, table, working
     from lightmamba.errors import InputError
     from lightmamba.sim import open_twin, simulate
     from lightmamba.tokenizer import Tokenizer
@@ -91,11 +91,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not found.matches_engine:
         result["exit_status"] = 1
     if not args.json:
-        rows = [
-            (name.replace("_", " "), n, 100 * n / max(1, found.cycles))
-            for name, n in found.stalls.items()
-        ]
-        table(f"{found.cycles:,} cycles of {found.tokens} tokens", ("", "cycles", "%"), rows)
+        table(f"{found.cycles:,} cycles of {found.tokens} tokens", ("", "cycles", "%"),
+              shares(found.stalls, found.cycles))  # fmt: skip
         shown = {k: result[k] for k in ("cycles_per_token", "simulated_cycles_per_second")}
         fields("simulated", shown)
         if tokenizer is not None:

@@ -68,7 +68,7 @@ class _Code(ast.NodeTransformer):
     """Takes docstrings and the texts of errors out."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """Drop a text that stands alone."""
+        """Drop a statement that is only a text, such as a docstring."""
         return None if isinstance(node.value, ast.Constant) else node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:

@@ -120,20 +120,16 @@ def distributions(commit: str, out: Path) -> None:
 
 
 def repack(sdist: Path, when: int) -> None:
-    """Write an sdist anew, in order, with one time and no owner."""
+    """Rewrite an sdist: its files in order, with one time and no owner."""
     with tarfile.open(sdist) as archive:
         found = {member.name: (member, archive.extractfile(member)) for member in archive}
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as made:
             for name in sorted(found):
                 member, content = found[name]
-                member.mtime, member.uid, member.gid, member.uname, member.gname = (
-                    when,
-                    0,
-                    0,
-                    "",
-                    "",
-                )
+                member.mtime = when
+                member.uid = member.gid = 0
+                member.uname = member.gname = ""
                 member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
                 member.pax_headers = {}
                 made.addfile(member, content)

@@ -1,4 +1,4 @@
-"""Texts and token ids from the files that a user names."""
+"""Texts and token ids from the files that a user names, and how a model of the hub is named."""
 
 import re
 import sys

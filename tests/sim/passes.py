@@ -13,7 +13,7 @@ def random_passes(
     rng: np.random.Generator, *, tokens: int, sequences: int, undecided: int, vocab: int,
     needs: Callable[[Slot], object],
 ) -> Iterator[Pass]:  # fmt: skip
-    """Go on for ever: chunks, batches, drafts, ragged and mixed, sequences that begin anew.
+    """Passes without end: chunks, batches, drafts, ragged and mixed, sequences that restart.
 
     ``needs`` gives the record that a slot would need now, or None: a pass has one at most.
     """

@@ -137,47 +137,47 @@ class Machine:
         return logits
 
     def embed(self, commands: dict[str, Fields]) -> None:
-        told, words = commands["embed"], self.words("embedding", self.token)
+        fields, words = commands["embed"], self.words("embedding", self.token)
         values = []
-        for group in range(told["groups"]):
+        for group in range(fields["groups"]):
             code, *rest = words[17 * group : 17 * group + 17]
             scale = (32 + (code & 31)) << (code >> 5)
             values += [signed(word, at, 8) * scale for word in rest for at in range(0, 64, 8)]
-        wide = round_shift(np.array(values[: told["count"]]), told["shift"])
+        wide = round_shift(np.array(values[: fields["count"]]), fields["shift"])
         self.add(commands, INT32(wide))
 
     def add(self, commands: dict[str, Fields], rows: Ints) -> None:
         """Residual stream, and what goes on to the next projection."""
-        told = commands["residual"]
-        assert told["count"] == len(rows)
-        self.residual = INT32(self.residual + rows) if told["add"] else rows
-        if told["emit"]:
+        fields = commands["residual"]
+        assert fields["count"] == len(rows)
+        self.residual = INT32(self.residual + rows) if fields["add"] else rows
+        if fields["emit"]:
             norm, quant = commands["rms_in"], commands["quant_in"]
             self.rms_in = RmsNorm()(self.residual, 8, norm["count"], norm["eps"])
             self.vector_in = self.quantize(quant, self.residual)
         else:
             assert "rms_in" not in commands
 
-    def quantize(self, told: Fields, values: Ints) -> tuple[Any, Any]:
-        assert told["count"] == len(values)
-        op = self.arch.head if told["head"] else self.arch.projection
-        q, code, _, _ = op.act(np.pad(values, (0, told["pad"])), told["base"])
+    def quantize(self, fields: Fields, values: Ints) -> tuple[Any, Any]:
+        assert fields["count"] == len(values)
+        op = self.arch.head if fields["head"] else self.arch.projection
+        q, code, _, _ = op.act(np.pad(values, (0, fields["pad"])), fields["base"])
         return q, code
 
     def project(self, commands: dict[str, Fields]) -> Ints:
         """Rows of a projection, in the order in which they come."""
-        told, out = commands["lanes"], commands["epilogue"]
-        assert told["parts"] == out["parts"]
-        assert told["gated"] == out["gated"]
-        jobs = [lane.job(told["slots"], told["words"], told["parts"]) for lane in self.lanes]
+        fields, out = commands["lanes"], commands["epilogue"]
+        assert fields["parts"] == out["parts"]
+        assert fields["gated"] == out["gated"]
+        jobs = [lane.job(fields["slots"], fields["words"], fields["parts"]) for lane in self.lanes]
         q, codes = (np.stack(part, axis=1) for part in zip(*jobs, strict=True))
         q, codes = q.reshape(-1, q.shape[-1]), codes.reshape(-1, codes.shape[-1])
         assert not q[out["rows"] :].any(), "missing rows are zero"
-        vector, code = self.vector_out if told["gated"] else self.vector_in
-        mantissa, j = self.rms_out if told["gated"] else self.rms_in
-        assert told["twice"] == (bool(self.arch.head_twice) and Kind.LOGIT in self.kinds(out))
+        vector, code = self.vector_out if fields["gated"] else self.vector_in
+        mantissa, j = self.rms_out if fields["gated"] else self.rms_in
+        assert fields["twice"] == (bool(self.arch.head_twice) and Kind.LOGIT in self.kinds(out))
         op = self.arch.head if Kind.LOGIT in self.kinds(out) else self.arch.projection
-        acc = op(vector[None], code[None], q, codes, told["parts"])[0, :, : out["rows"]]
+        acc = op(vector[None], code[None], q, codes, fields["parts"])[0, :, : out["rows"]]
         names = ("dt", "B", "C", "x", "z", "dt", "dt")  # OUT and LOGIT take dt's
         shift = np.array([out[f"shift_{names[kind]}"] for kind in self.kinds(out)])
         rows, _ = Epilogue()(
@@ -188,15 +188,15 @@ class Machine:
         return total
 
     @staticmethod
-    def kinds(told: Fields) -> list[int]:
+    def kinds(fields: Fields) -> list[int]:
         """Kind of each row of a projection."""
         found: list[int] = []
         for section in ("first", "second", "third", "fourth", "fifth", "sixth"):
-            kind, count = told[f"{section}_kind"], told[f"{section}_end"] - len(found)
+            kind, count = fields[f"{section}_kind"], fields[f"{section}_end"] - len(found)
             assert count >= 0
             assert kind != Kind.XZ or count % 2 == 0
             found += [Kind.X, Kind.Z] * (count // 2) if kind == Kind.XZ else [kind] * count
-        assert len(found) == told["rows"]
+        assert len(found) == fields["rows"]
         return found
 
     def in_proj(self, commands: dict[str, Fields]) -> None:
@@ -212,18 +212,18 @@ class Machine:
         y = self.scan(commands["ssm"], commands["bc"], blocked, heads)
         self.gate(commands, y, rows[kinds == Kind.Z])
 
-    def discretize(self, told: Fields, dt: Ints) -> tuple[Ints, ...]:
-        assert told["count"] == len(dt)
+    def discretize(self, fields: Fields, dt: Ints) -> tuple[Ints, ...]:
+        assert fields["count"] == len(dt)
         words = [next(self.streams["head_params"]) for _ in dt]
         bias, A, A_shift, D = (
             np.array([signed(word, at, bits) for word in words])
             for at, bits in ((0, 16), (16, 16), (32, 8), (40, 16))
         )
-        limits = told["low"], told["high"]
+        limits = fields["low"], fields["high"]
         return *Discretize()(dt, bias, limits, A, A_shift)[:3], D
 
-    def convolve(self, told: Fields, x: Ints, kinds: NDArray[np.int64]) -> Ints:
-        count, stream = told["count"], self.streams["conv_params"]
+    def convolve(self, fields: Fields, x: Ints, kinds: NDArray[np.int64]) -> Ints:
+        count, stream = fields["count"], self.streams["conv_params"]
         assert count == len(x)
         out_shift, words = [], []
         for at in range(0, count, 8):
@@ -241,7 +241,7 @@ class Machine:
         )
         self.state["conv", self.layer] = after
         names = {Kind.B: "silu_B", Kind.C: "silu_C", Kind.X: "silu_x"}
-        return Silu()(out[0, 0], np.array([told[names[Kind(kind)]] for kind in kinds]))
+        return Silu()(out[0, 0], np.array([fields[names[Kind(kind)]] for kind in kinds]))
 
     @staticmethod
     def blocks(values: Ints, width: int) -> tuple[Ints, Ints]:
@@ -250,27 +250,27 @@ class Machine:
         return Pow2Block(8, 32)(np.pad(runs, [(0, 0), (0, -width % 32)]))
 
     def scan(
-        self, told: Fields, bc: Fields, blocked: dict[Kind, Any], heads: tuple[Ints, ...]
+        self, fields: Fields, bc: Fields, blocked: dict[Kind, Any], heads: tuple[Ints, ...]
     ) -> Ints:
         dt, dt_shift, decay, D = heads
-        width = told["words"] * self.arch.bc_elements
+        width = fields["words"] * self.arch.bc_elements
         assert width == -(-bc["d_state"] // 32) * 32
-        assert len(blocked[Kind.B][0]) == bc["groups"] == told["heads"] // told["per_group"]
+        assert len(blocked[Kind.B][0]) == bc["groups"] == fields["heads"] // fields["per_group"]
         B, B_exp, C, C_exp = (
-            np.repeat(v, told["per_group"], axis=0) for k in (Kind.B, Kind.C) for v in blocked[k]
+            np.repeat(v, fields["per_group"], axis=0) for k in (Kind.B, Kind.C) for v in blocked[k]
         )
         x, x_exp = blocked[Kind.X]
-        x_exp = np.repeat(x_exp, 32, axis=-1)[:, : told["headdim"]]
-        x = x[:, : told["headdim"]]
-        shape = told["heads"], told["headdim"], width
+        x_exp = np.repeat(x_exp, 32, axis=-1)[:, : fields["headdim"]]
+        x = x[:, : fields["headdim"]]
+        shape = fields["heads"], fields["headdim"], width
         zero = np.zeros(shape, dtype=np.int64), np.zeros((*shape[:2], width // 32), dtype=np.int64)
         h, h_exp = self.state.get(("h", self.layer), zero)
-        shift = told["frame"] + dt_shift[:, None, None] - x_exp[..., None] - B_exp[:, None]
+        shift = fields["frame"] + dt_shift[:, None, None] - x_exp[..., None] - B_exp[:, None]
         # The dither counts rows of ``stride`` elements; what a row has behind them is zero.
-        stride = told["stride"]
+        stride = fields["stride"]
         assert not h[..., stride:].any()
         assert not B[..., stride:].any()
-        step = SsmStep(8, min(32, stride), "dither" if told["dither"] else "half_up")
+        step = SsmStep(8, min(32, stride), "dither" if fields["dither"] else "half_up")
         q, e, _ = step.update(
             h[None, ..., :stride], h_exp[None], decay[None], (dt[:, None] * x)[None],
             B[None, ..., :stride], np.clip(shift, -31, 62)[None], np.array([self.position]),
@@ -278,21 +278,21 @@ class Machine:
         q, e = np.pad(q[0], ((0, 0), (0, 0), (0, width - stride))), e[0]
         self.state["h", self.layer] = q, e
         sums = (q * C[:, None]).reshape(*shape[:2], -1, 32).sum(-1)
-        y = INT24(round_shift((sums << (e + C_exp[:, None])).sum(-1), told["y"]))
-        skip = round_shift(D[:, None] * x, saturate(told["D_shift"] - x_exp, -31, 62))
+        y = INT24(round_shift((sums << (e + C_exp[:, None])).sum(-1), fields["y"]))
+        skip = round_shift(D[:, None] * x, saturate(fields["D_shift"] - x_exp, -31, 62))
         return INT24(y + skip).ravel()
 
     def gate(self, commands: dict[str, Fields], y: Ints, z: Ints) -> None:
-        told, mix = commands["gate"], commands["hadamard"]
-        assert told["count"] == len(y) == len(z)
+        fields, mix = commands["gate"], commands["hadamard"]
+        assert fields["count"] == len(y) == len(z)
         words = [next(self.streams["gate_params"]) for _ in range(-(-len(y) // 4))]
         weights = [signed(word, at, 16) for word in words for at in (0, 16, 32, 48)]
         assert not any(weights[len(y) :])
         g, weighted, _ = Gate()(
-            y, z, told["silu"], told["shift"], np.array(weights[: len(y)]), told["weighted"]
+            y, z, fields["silu"], fields["shift"], np.array(weights[: len(y)]), fields["weighted"]
         )
         norm = commands["rms_out"]
-        assert told["group_dim"] == mix["group_dim"]
+        assert fields["group_dim"] == mix["group_dim"]
         assert norm["count"] == mix["groups"]
         self.rms_out = RmsNorm()(g, 0, norm["count"], norm["eps"])
         assert (mix["group_dim"] + mix["pad"]) % 128 == 0

@@ -22,7 +22,7 @@ PROBES = "rows_first", "rows_second"
 SHIFTS = {Kind.DT: "dt", Kind.B: "B", Kind.C: "C", Kind.X: "x", Kind.Z: "z"}
 
 
-def told(**given: int) -> dict[str, int]:
+def fields(**given: int) -> dict[str, int]:
     """Command with zeros for what is not said."""
     unknown = set(given) - {field.name for field in COMMANDS["epilogue"]}
     assert not unknown, unknown
@@ -102,7 +102,7 @@ def run(dut: Epilogue, jobs: list[Any], **options: Any) -> Any:
 
 def draw(config: ArchConfig, rng: np.random.Generator, what: str, **given: int) -> Any:
     """Random job: sums of every size, some of them too large for the formats."""
-    command = told(
+    command = fields(
         gated=int(what == OUT), narrow=int(what == IN), acc_shift=int(rng.choice([0, 1, 9, 62])),
         **{f"shift_{name}": int(rng.integers(5, 64)) for name in SHIFTS.values()},
         **given,
@@ -162,7 +162,7 @@ def test_equals_numerics(lanes, stalls):
 
 def test_worked_values():
     """Two roundings of halves up, both saturations, a shift that is cut at 0 and at 62."""
-    base = told(parts=1, acc_shift=1, narrow=1, shift_dt=4, **sections((Kind.DT, 3)))
+    base = fields(parts=1, acc_shift=1, narrow=1, shift_dt=4, **sections((Kind.DT, 3)))
     wide = base | sections((Kind.OUT, 3)) | {"narrow": 0, "gated": 1, "parts": 2}
     top = 1 << 39
     jobs = [
@@ -193,7 +193,7 @@ def test_worked_values():
 def test_a_blocked_row_holds_the_rest(second, passed):
     """The second of a pair passes the first on the way to another unit; no later row does."""
     runs = (Kind.B, 1), (second, 1), (Kind.X, 2), (Kind.Z, 30)
-    command = told(parts=1, narrow=1, **sections(*runs))
+    command = fields(parts=1, narrow=1, **sections(*runs))
     outputs = {"o_z": len(passed)} if passed else {}
     taken = drive(
         Epilogue(ArchConfig(lanes=3)),
@@ -210,7 +210,7 @@ def test_a_blocked_row_holds_the_rest(second, passed):
 def test_logits_leave_in_pairs(lanes):
     """Both of a pair in one transfer, the last of an odd slot or job alone; a pair per cycle."""
     rows = 3 * lanes + 1
-    command = told(parts=1, acc_shift=3, **sections((Kind.LOGIT, rows)))
+    command = fields(parts=1, acc_shift=3, **sections((Kind.LOGIT, rows)))
     sums = np.arange(4 * lanes).reshape(4, lanes).tolist()
     got = run(Epilogue(ArchConfig(lanes=lanes)), [(command, sums, [(1000, 1)])])
     sizes = [len(x) for x in got.out["o_logit"]]
@@ -222,7 +222,7 @@ def test_logits_leave_in_pairs(lanes):
 @pytest.mark.parametrize("kind", [Kind.XZ, Kind.X])
 def test_latency_and_throughput(lanes, kind):
     """A pair in every cycle where its rows part, else a row; across transfers and sections."""
-    command = told(parts=1, narrow=1, acc_shift=3, **sections((kind, 4 * lanes), (Kind.XZ, 2)))
+    command = fields(parts=1, narrow=1, acc_shift=3, **sections((kind, 4 * lanes), (Kind.XZ, 2)))
     transfers = -(-command["rows"] // lanes)
     sums = np.arange(transfers * lanes).reshape(transfers, lanes).tolist()
     dut = Epilogue(ArchConfig(lanes=lanes))
@@ -238,7 +238,7 @@ def test_latency_and_throughput(lanes, kind):
 
 def test_waits_for_its_rms():
     """Nothing of a job is issued before all its records are there."""
-    command = told(parts=9, gated=1, **sections((Kind.OUT, 2)))
+    command = fields(parts=9, gated=1, **sections((Kind.OUT, 2)))
     job = command, [[n + 1, -n] for n in range(9)], [(1 << n, -n) for n in range(9)]
     got = run(Epilogue(ArchConfig(lanes=2)), [job], stalls=0.8)
     assert got.cycles["i"][0] > got.cycles["i_rms_out"][-1]

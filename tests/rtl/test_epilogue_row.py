@@ -15,7 +15,7 @@ from lightmamba.numerics.linear import Epilogue as Arithmetic
 from lightmamba.rtl.epilogue_row import FINISHED, ROW_BITS, EpilogueRow
 from lightmamba.rtl.layouts import RMS, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
-from tests.rtl.test_epilogue import SHIFTS, kinds, sections, told
+from tests.rtl.test_epilogue import SHIFTS, fields, kinds, sections
 from tests.support.streams import drive
 
 LOSSES = "lost_in", "lost_out", "lost_head"
@@ -46,7 +46,7 @@ class Bench(wiring.Component):
             issue.eq(self.i.valid & queue.room),
             row.issue.eq(issue & given.there),
             Value.cast(row.rms).eq(rms.value),
-            row.told.eq(command("epilogue").const(self.given)),
+            row.fields.eq(command("epilogue").const(self.given)),
         ]
         for name in ("first", "last", "row", "index", "sums"):
             m.d.comb += Value.cast(getattr(row, name)).eq(Value.cast(given[name]))
@@ -114,7 +114,7 @@ def test_equals_numerics(lanes, place, parts, narrow):
     config, rng = ArchConfig(lanes=lanes), np.random.default_rng(lanes)
     runs = ((Kind.DT, 7), (Kind.XZ, 50), (Kind.B, 9), (Kind.XZ, 44), (Kind.C, 1),
             (Kind.LOGIT if place else Kind.OUT, 60))  # fmt: skip
-    given = told(acc_shift=7, narrow=narrow, **sections(*runs))
+    given = fields(acc_shift=7, narrow=narrow, **sections(*runs))
     given |= {f"shift_{name}": 25 + 2 * n for n, name in enumerate(SHIFTS.values())}
     count, bits, parts = len(range(place, lanes, 2)), config.acc_bits, range(parts)
 
@@ -137,7 +137,7 @@ def test_equals_numerics(lanes, place, parts, narrow):
 def test_worked_kinds():
     """X and Z by turns from row 3 on, then from row 6; sections that are empty."""
     runs = ((Kind.DT, 3), (Kind.B, 0), (Kind.XZ, 3), (Kind.C, 0), (Kind.XZ, 3), (Kind.B, 1))
-    given = told(acc_shift=0, narrow=1, **sections(*runs))
+    given = fields(acc_shift=0, narrow=1, **sections(*runs))
     slots = [([(row, [[row]])], [(1, 0)]) for row in range(12)]
     got, _ = check(ArchConfig(lanes=1), 0, given, slots)
     found = [Kind(o["kind"]).name if o["valid"] else "" for o in got.out["o"]]
@@ -147,7 +147,7 @@ def test_worked_kinds():
 
 @pytest.mark.parametrize("lanes", [1, 16, 17])
 def test_latency_and_throughput(lanes):
-    config, given = ArchConfig(lanes=lanes), told(narrow=1, **sections((Kind.XZ, 40)))
+    config, given = ArchConfig(lanes=lanes), fields(narrow=1, **sections((Kind.XZ, 40)))
     count = len(range(0, lanes, 2))
     slots = [([(n, [[n] * count])], [(3, 1)]) for n in range(40)]
     got, dut = check(config, 0, given, slots)

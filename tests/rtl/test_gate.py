@@ -19,7 +19,7 @@ def words(weight):
     return [int(word) for word in padded.view("<u8")]
 
 
-def told(group_dim, groups, silu, shift, weighted):
+def fields(group_dim, groups, silu, shift, weighted):
     return {
         "count": groups * group_dim, "group_dim": group_dim, "silu": silu, "shift": shift,
         "weighted": weighted,
@@ -59,7 +59,7 @@ def test_equals_numerics(seed, stalls):
         weighted = int(rng.choice([-20, -1, 0, 9, 14, 15, 39, 40, 41, 62]))
         n = group_dim * groups
         operands = (spread(rng, bits, n) for bits in (24, 16, 16))
-        jobs.append((told(group_dim, groups, silu, shift, weighted), *operands))
+        jobs.append((fields(group_dim, groups, silu, shift, weighted), *operands))
     got, g, weighted, sums, lost = run(jobs, stalls=stalls, seed=seed, settle=30)
     np.testing.assert_array_equal(got.out["o"], weighted)
     np.testing.assert_array_equal(got.out["o_sum"], sums)
@@ -74,7 +74,7 @@ def test_ends_of_the_shifts(weighted):
     """The largest product there is, -2^23 times -2^15, shifted until nothing is left."""
     low = np.full(4, -(1 << 23))
     z, weight = np.full(4, 32767), np.array([-32768, 32767, -32768, 1])
-    got, _, expected, sums, lost = run([(told(4, 1, 0, 0, weighted), low, z, weight)])
+    got, _, expected, sums, lost = run([(fields(4, 1, 0, 0, weighted), low, z, weight)])
     np.testing.assert_array_equal(got.out["o"], expected)
     assert got.out["o_sum"] == sums == [1 << 48]
     assert got.counts["lost"] == lost == 4
@@ -83,7 +83,7 @@ def test_ends_of_the_shifts(weighted):
 @pytest.mark.parametrize("silu", [-31, -15, -14, 14, 15, 16, 17, 62])
 def test_every_shift_to_the_sigmoid(silu):
     z = np.array([-32768, -32767, -2, -1, 0, 1, 2, 32767])
-    job = told(8, 1, silu, 0, 0), np.full(8, 1 << 8), z, np.ones(8, dtype=int)
+    job = fields(8, 1, silu, 0, 0), np.full(8, 1 << 8), z, np.ones(8, dtype=int)
     got, g, *_ = run([job])
     np.testing.assert_array_equal([p["g"] for p in got.out["probe"]], g)
 
@@ -91,7 +91,7 @@ def test_every_shift_to_the_sigmoid(silu):
 def test_worked_values():
     """By hand: z = 8192 is 4 in Q5.11, σ(4) = 0.98201, and 8192 times that is 8044.6."""
     y, z = np.array([1 << 10, -3, 1 << 20, 7]), np.array([8192, 8192, 8192, 0])
-    got, *_ = run([(told(2, 2, 0, 10, 1), y, z, np.array([1, 2, -3, 5]))])
+    got, *_ = run([(fields(2, 2, 0, 10, 1), y, z, np.array([1, 2, -3, 5]))])
     assert [p["g"] for p in got.out["probe"]] == [8045, -24, 8045 << 10, 0]
     assert got.out["o"] == [4023, -24, -(1 << 23), 0]
     assert got.out["o_sum"] == [8045**2 + 24**2, (8045 << 10) ** 2]
@@ -102,7 +102,7 @@ def test_worked_values():
 def test_slow_outputs(slow):
     """One output that is hardly ever taken stops the unit, and nothing is lost."""
     n, rng = 90, np.random.default_rng(4)
-    job = told(2, n // 2, 0, 12, 12), *(spread(rng, bits, n) for bits in (24, 16, 16))
+    job = fields(2, n // 2, 0, 12, 12), *(spread(rng, bits, n) for bits in (24, 16, 16))
     got, _, weighted, sums, _ = run([job], slow={slow: 0.8})
     np.testing.assert_array_equal(got.out["o"], weighted)
     np.testing.assert_array_equal(got.out["o_sum"], sums)
@@ -110,7 +110,7 @@ def test_slow_outputs(slow):
 
 def test_latency_and_throughput():
     n = 96
-    job = told(n // 2, 2, 0, 8, 8), np.arange(n), np.arange(n), np.arange(n)
+    job = fields(n // 2, 2, 0, 8, 8), np.arange(n), np.arange(n), np.arange(n)
     got, *_ = run([job], settle=50)
     taken, left = (np.array(got.cycles[p]) for p in ("i_y", "o"))
     np.testing.assert_array_equal(left - taken, Gate.latency)
@@ -128,6 +128,6 @@ def test_sums_of_a_layer_fit_the_queue():
     """All 15 sums may wait: the epilogue takes them only when the gate is through."""
     n = 60
     ones = [1] * n
-    inputs = {"command": [told(n // 15, 15, 0, 0, 0)], "i_y": ones, "i_z": ones}
+    inputs = {"command": [fields(n // 15, 15, 0, 0, 0)], "i_y": ones, "i_z": ones}
     got = drive(Gate(OP), inputs | {"i_weight": words(np.array(ones))}, {"o": n})
     assert np.diff(got.cycles["o"]).max() == 1

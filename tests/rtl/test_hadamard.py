@@ -12,7 +12,7 @@ from tests.support.streams import drive
 TOP = (1 << 23) - 1
 
 
-def told(groups, group_dim, order_log2, shift):
+def fields(groups, group_dim, order_log2, shift):
     return {
         "groups": groups, "group_dim": group_dim, "pad": -group_dim % 128,
         "order_log2": order_log2, "shift": shift,
@@ -45,7 +45,7 @@ def test_equals_numerics(seed, stalls):
     for order_log2, (groups, group_dim) in zip(
         orders, [(2, 50), (1, 128), (1, 127), (1, 1)], strict=True
     ):
-        command = told(groups, group_dim, int(order_log2), int(rng.integers(0, 12)))
+        command = fields(groups, group_dim, int(order_log2), int(rng.integers(0, 12)))
         jobs.append((command, spread(rng, 24, groups * group_dim)))
     got, expected, lost = run(jobs, stalls=stalls, seed=seed, settle=150)
     np.testing.assert_array_equal(got.out["o"], expected)
@@ -56,14 +56,14 @@ def test_equals_numerics(seed, stalls):
 def test_slow_output(order_log2):
     """It stops in the input, in the padding and in the flush, and nothing is lost."""
     rng = np.random.default_rng(6)
-    got, expected, _ = run([(told(1, 100, order_log2, 3), spread(rng, 24, 100))], slow={"o": 0.8})
+    got, expected, _ = run([(fields(1, 100, order_log2, 3), spread(rng, 24, 100))], slow={"o": 0.8})
     np.testing.assert_array_equal(got.out["o"], expected)
 
 
 @pytest.mark.parametrize("order_log2", range(8))
 def test_every_order(order_log2):
     rng = np.random.default_rng(order_log2)
-    got, expected, _ = run([(told(1, 130, order_log2, order_log2), spread(rng, 24, 130))])
+    got, expected, _ = run([(fields(1, 130, order_log2, order_log2), spread(rng, 24, 130))])
     np.testing.assert_array_equal(got.out["o"], expected)
 
 
@@ -72,7 +72,7 @@ def test_extremes(shift):
     """Rows of H times the ends of int24: the largest sums there are."""
     signs = np.where(np.arange(128) & 1, -1, 1)
     x = np.concatenate([np.full(128, -TOP - 1), TOP * signs])
-    got, expected, lost = run([(told(2, 128, 7, shift), x)])
+    got, expected, lost = run([(fields(2, 128, 7, shift), x)])
     np.testing.assert_array_equal(got.out["o"], expected)
     assert expected[0] == {0: -(1 << 30), 7: -(1 << 23), 30: -1, 31: 0}[shift]
     assert got.counts["lost"] == lost == 0
@@ -82,7 +82,7 @@ def test_saturation():
     """Int32 is never left, so a narrower format shows that it would be counted."""
     op = OnlineHadamard(out=IntFormat(20))
     rng = np.random.default_rng(3)
-    got, expected, lost = run([(told(1, 100, 3, 2), spread(rng, 24, 100))], op, settle=20)
+    got, expected, lost = run([(fields(1, 100, 3, 2), spread(rng, 24, 100))], op, settle=20)
     np.testing.assert_array_equal(got.out["o"], expected)
     assert got.counts["lost"] == lost > 0
 
@@ -90,9 +90,9 @@ def test_saturation():
 def test_worked_values():
     """By hand: H4·(1, 2, 3, 5) = (11, -3, -5, 1), halved with ties up; then H1 and an impulse."""
     jobs = [
-        (told(1, 4, 2, 1), [1, 2, 3, 5]),
-        (told(1, 4, 0, 1), [-3, -1, 1, 3]),
-        (told(1, 2, 7, 0), [0, 9]),
+        (fields(1, 4, 2, 1), [1, 2, 3, 5]),
+        (fields(1, 4, 0, 1), [-3, -1, 1, 3]),
+        (fields(1, 2, 7, 0), [0, 9]),
     ]
     got, *_ = run(jobs)
     first, second, third = np.reshape(got.out["o"], (3, 128)).tolist()
@@ -103,7 +103,7 @@ def test_worked_values():
 
 @pytest.mark.parametrize("order_log2", [0, 3, 7])
 def test_latency_and_throughput(order_log2):
-    got, *_ = run([(told(2, 100, order_log2, 0), [1] * 200)], settle=200)
+    got, *_ = run([(fields(2, 100, order_log2, 0), [1] * 200)], settle=200)
     taken, left = np.array(got.cycles["i"]), np.array(got.cycles["o"])
     behind = (1 << order_log2) - 1
     assert len(left) == 256

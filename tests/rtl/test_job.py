@@ -18,7 +18,7 @@ class Unit(wiring.Component):
 
     def __init__(self) -> None:
         self.stop, self.start, self.active = Signal(), Signal(), Signal()
-        self.told: Any = Signal(command("bc"))
+        self.fields: Any = Signal(command("bc"))
         super().__init__({"command": i_stream(command("bc")), "busy": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -32,7 +32,7 @@ class Unit(wiring.Component):
         m.d.comb += [
             self.start.eq(job.start),
             self.active.eq(job.active),
-            self.told.eq(job.fields),
+            self.fields.eq(job.fields),
         ]
         return m
 
@@ -74,7 +74,7 @@ def test_one_command_cycle_by_cycle():
 
     async def bench(ctx):
         def see():
-            signals = (dut.command.ready, dut.start, dut.active, dut.busy, dut.told.d_state)
+            signals = (dut.command.ready, dut.start, dut.active, dut.busy, dut.fields.d_state)
             seen.append(tuple(map(ctx.get, signals)))
 
         ctx.set(dut.stop, 1)

@@ -31,7 +31,7 @@ class Bench(wiring.Component):
             {
                 "beat": config.port_bits,
                 "q": wide(word, config.tokens),
-                "told": control(config),
+                "fields": control(config),
                 "done": 1,  # the part ends
             }
         )
@@ -56,7 +56,7 @@ class Bench(wiring.Component):
             m.d.comb += Value.cast(lane.q).eq(Value.cast(given.q))
         strobes = ("load", "add", "finish")
         for name, stage in delays(lane.config).items():
-            field: Any = Value.cast(given.told[name])
+            field: Any = Value.cast(given.fields[name])
             now = pipe.input(field & issue if name in strobes else field)
             m.d.comb += Value.cast(lane.control[name]).eq(pipe.delay(now, stage).value)
         ends = issue & given.done
@@ -79,7 +79,7 @@ def beats_of(
     passes = nibbles if form.act.bits > config.multiplier_bits else [(q, 0)]
     for n, packed in enumerate(stream):
         if n % (config.scale_period + 1) == 0:
-            given.append({"beat": packed, "told": {"load": 1}})
+            given.append({"beat": packed, "fields": {"load": 1}})
             continue
         at = beat * products % len(q)
         codes = code[at // BLOCK : at // BLOCK + config.codes].tolist()
@@ -87,14 +87,14 @@ def beats_of(
             last = place == len(passes) - 1
             group = beat // group_beats
             finish = last and beat % group_beats == group_beats - 1
-            told = {
+            fields = {
                 "group": group % (config.port_bits // 8), "code": codes, "upper": upper, "add": 1,
                 "first": int(beat % group_beats == 0 and place == 0), "finish": int(finish),
                 "fresh": int(beat % words < group_beats),
             }  # fmt: skip
             given.append(
                 {
-                    "beat": packed, "q": [values[at : at + products].tolist()], "told": told,
+                    "beat": packed, "q": [values[at : at + products].tolist()], "fields": fields,
                     "done": int(last and beat % words == words - 1),
                 }
             )  # fmt: skip
@@ -187,8 +187,8 @@ def side_by_side(each: list[Any]) -> tuple[list[dict[str, Any]], list[list[int]]
     for beats in zip(*(beats for beats, _ in each), strict=True):
         beat = dict(beats[0])
         if "q" in beat:
-            codes = [code for b in beats for code in b["told"]["code"]]
-            beat |= {"q": [b["q"][0] for b in beats], "told": beat["told"] | {"code": codes}}
+            codes = [code for b in beats for code in b["fields"]["code"]]
+            beat |= {"q": [b["q"][0] for b in beats], "fields": beat["fields"] | {"code": codes}}
         given.append(beat)
     return given, [
         [one for (one,) in sums] for sums in zip(*(sums for _, sums in each), strict=True)

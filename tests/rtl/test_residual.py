@@ -15,7 +15,7 @@ NORM = RmsNorm()
 CHANNELS = 24
 
 
-def told(count, add, emit):
+def fields(count, add, emit):
     return {"count": count, "add": add, "emit": emit}
 
 
@@ -52,11 +52,11 @@ def check(got, shown, out, sums, lost):
 def test_equals_engine(seed, stalls):
     """Set, add, add silently, in any order and of any count, as a token with its layers does."""
     rng = np.random.default_rng(seed)
-    jobs = [(told(CHANNELS, 0, 1), spread(rng, 32, CHANNELS))]
+    jobs = [(fields(CHANNELS, 0, 1), spread(rng, 32, CHANNELS))]
     for _ in range(16):
         count = int(rng.choice([1, 2, 3, 7, CHANNELS - 1, CHANNELS]))
         add, emit = int(rng.random() < 0.7), int(rng.random() < 0.6)
-        jobs.append((told(count, add, emit), spread(rng, 36 if add else 32, count)))
+        jobs.append((fields(count, add, emit), spread(rng, 36 if add else 32, count)))
     found = run(jobs, stalls=stalls, seed=seed, settle=30)
     check(*found)
     assert found[-1] > 0
@@ -66,15 +66,15 @@ def test_equals_engine(seed, stalls):
 def test_slow_outputs(slow):
     """One output that is hardly ever taken stops the unit, and nothing is lost."""
     rng = np.random.default_rng(7)
-    jobs = [(told(CHANNELS, 0, 1), spread(rng, 32, CHANNELS))]
-    jobs += [(told(n, 1, 1), spread(rng, 36, n)) for n in (CHANNELS, 1, 1, 2, 1)]
+    jobs = [(fields(CHANNELS, 0, 1), spread(rng, 32, CHANNELS))]
+    jobs += [(fields(n, 1, 1), spread(rng, 36, n)) for n in (CHANNELS, 1, 1, 2, 1)]
     check(*run(jobs, slow={slow: 0.9}))
 
 
 def test_silent_jobs_in_a_row():
     """Jobs without output follow each other and each sees what the last one wrote."""
     rows = np.arange(1, 4)
-    jobs = [(told(3, 0, 0), rows), *[(told(3, 1, 0), rows)] * 3, (told(3, 1, 1), rows)]
+    jobs = [(fields(3, 0, 0), rows), *[(fields(3, 1, 0), rows)] * 3, (fields(3, 1, 1), rows)]
     found = run(jobs)
     check(*found)
     assert found[0].out["o"] == [5, 10, 15]
@@ -84,8 +84,8 @@ def test_worked_values():
     """By hand: 384 and -384 are 1.5 and -1.5 in the norm's unit, so 2 and -1; both ends clamp."""
     top = (1 << 31) - 1
     jobs = [
-        (told(4, 0, 1), [384, -384, top, -top - 1]),
-        (told(4, 1, 1), [-384, 384, 1, -(1 << 35)]),
+        (fields(4, 0, 1), [384, -384, top, -top - 1]),
+        (fields(4, 1, 1), [-384, 384, 1, -(1 << 35)]),
     ]
     got, *_ = run(jobs)
     assert got.out["o"] == [384, -384, top, -top - 1, 0, 0, top, -top - 1]
@@ -96,7 +96,7 @@ def test_worked_values():
 
 def test_latency_and_throughput():
     n = 64
-    jobs = [(told(n, 0, 1), np.arange(n)), (told(n, 1, 1), np.arange(n))]
+    jobs = [(fields(n, 0, 1), np.arange(n)), (fields(n, 1, 1), np.arange(n))]
     got, *_ = run(jobs, channels=n, settle=40)
     taken = np.array(got.cycles["i_embed"] + got.cycles["i_row"])
     left = np.array(got.cycles["o"])
@@ -113,7 +113,7 @@ def test_silent_job_needs_nobody():
     """Without ``emit`` a stream that nobody takes stops nothing, and it takes a row per cycle."""
     rows = [7] * 40
     got = drive(
-        Residual(40), {"command": [told(40, 0, 0)], "i_embed": rows}, {}, counts=("busy",),
+        Residual(40), {"command": [fields(40, 0, 0)], "i_embed": rows}, {}, counts=("busy",),
         probes=("probe",), settle=40,
     )  # fmt: skip
     assert [p["value"] for p in got.out["probe"]] == rows

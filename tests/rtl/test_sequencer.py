@@ -86,12 +86,12 @@ class Host:
     async def start(self, ctx: Any, *, head: int, chain: int) -> Seen:
         """Run one start until it is done."""
         dut, seen, left = self.dut, Seen(), 0
-        told = {**TOKEN, "head": head, "chain": chain}
+        fields = {**TOKEN, "head": head, "chain": chain}
         assert not ctx.get(dut.busy)
-        for name, value in {**told, "next": 9, "start": 1}.items():
+        for name, value in {**fields, "next": 9, "start": 1}.items():
             ctx.set(getattr(dut, name), value)
         await ctx.tick()
-        for name, value in told.items():  # they count in the cycle of the start only
+        for name, value in fields.items():  # they count in the cycle of the start only
             ctx.set(getattr(dut, name), 1 - value if value < 2 else value + 5)
         ctx.set(dut.start, 0)
         for cycle in range(LIMIT):

@@ -1,6 +1,6 @@
 """A machine of several tokens that is none: registers and memory, and the engine behind them.
 
-It does what `arch/passes.py` and the register map say, and looks closely at what it is told: a
+It does what `arch/passes.py` and the register map say, and looks closely at what it is fields: a
 state must be brought, through a record or without one, to where the state of the convolution is,
 and every step must come at the position that its state has. In memory a state is a number, for
 which the state itself is kept here.

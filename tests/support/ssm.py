@@ -190,7 +190,7 @@ class Bench:
     states: list[Any]
     inputs: dict[str, list[Any]] = field(default_factory=dict)
     out: dict[str, list[Any]] = field(default_factory=dict)
-    told: list[dict[str, int]] = field(default_factory=list)  # by pass, the plain inputs
+    fields: list[dict[str, int]] = field(default_factory=list)  # by pass, the plain inputs
     steps: list[list[int]] = field(default_factory=list)
     lost: Any = 0
     record: Vectors | None = None  # of the last pass
@@ -253,7 +253,7 @@ class Bench:
             self.record = new
         self._feed(new)
         self.steps.append([encode(STEP, step) for step in todo])
-        self.told.append(
+        self.fields.append(
             {
                 "last_step": len(todo) - 1, "position": base % 256, "records": int(records),
                 "replays": int(replays), "d_state": layer.d_state,
@@ -284,10 +284,10 @@ class Bench:
         One like the one before is taken for another layer of the same pass: it follows at once.
         """
         before = None
-        for told, words in zip(self.told, self.steps, strict=True):
-            if (told, words) != before:
+        for fields, words in zip(self.fields, self.steps, strict=True):
+            if (fields, words) != before:
                 await ctx.tick().until(~ssm.busy)
-                for name, value in told.items():
+                for name, value in fields.items():
                     if hasattr(ssm, name):
                         ctx.set(getattr(ssm, name), value)
                 for n, word in enumerate(words if hasattr(ssm, "step_write") else ()):
@@ -296,7 +296,7 @@ class Bench:
                     ctx.set(ssm.step_data, word)
                     await ctx.tick()
                     ctx.set(ssm.step_write, 0)
-            before = told, words
+            before = fields, words
             ctx.set(ssm.command.payload, self.layer.command())
             ctx.set(ssm.command.valid, 1)
             await ctx.tick().until(ssm.command.ready)

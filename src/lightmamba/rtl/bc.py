@@ -87,8 +87,8 @@ class BCStore(wiring.Component):
             end_of_run.eq(end_of_group & (group == group_end)),
         ]
         with m.If(job.start):
-            told = self.command.payload
-            m.d.sync += [element_end.eq(told.d_state - 1), group_end.eq(told.groups - 1)]
+            fields = self.command.payload
+            m.d.sync += [element_end.eq(fields.d_state - 1), group_end.eq(fields.groups - 1)]
         with m.If(taken):
             m.d.sync += element.eq(element + 1)
             with m.If(place == size - 1):

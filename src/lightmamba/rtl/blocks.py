@@ -67,13 +67,13 @@ class Blocks(wiring.Component):
         coming, going = Countdown(16), Signal(16)  # channels still to come, and to be issued
         head_end, group_end = Signal(8), Signal(8)  # last position in a head, in a group
         position = Signal(8)  # in the head or group
-        job, told = Job(m, self.command, self.busy), self.command.payload
+        job, fields = Job(m, self.command, self.busy), self.command.payload
         with m.If(job.start):
             m.d.sync += [
-                *coming.load(told.count),
-                going.eq(told.count),
-                head_end.eq(told.headdim - 1),
-                group_end.eq(told.d_state - 1),
+                *coming.load(fields.count),
+                going.eq(fields.count),
+                head_end.eq(fields.headdim - 1),
+                group_end.eq(fields.d_state - 1),
                 position.eq(0),
             ]
 

@@ -75,8 +75,8 @@ class Embedder(wiring.Component):
 
     def _unpack(self, m: Module, job: Job, queue: Queue, word: Signal, code: Signal) -> Signal:
         """Issue byte by byte, the lowest of ``word``, with the ``code`` of its group."""
-        told = self.command.payload
-        groups, channels = Signal.like(told.groups), Signal.like(told.count)  # that are to come
+        fields = self.command.payload
+        groups, channels = Signal.like(fields.groups), Signal.like(fields.count)  # that are to come
         place = Signal(range(WORDS + 1))  # of the next word in its group; 0 is its scale
         left = Signal(range(BYTES + 1))  # bytes in the word
         coming = Signal(8, reset_less=True)  # code of the words that follow
@@ -104,7 +104,7 @@ class Embedder(wiring.Component):
         with m.If(finished):
             m.d.sync += left.eq(0)
         with m.If(job.start):
-            m.d.sync += [groups.eq(told.groups), channels.eq(told.count)]
+            m.d.sync += [groups.eq(fields.groups), channels.eq(fields.count)]
         job.end((groups == 0) & (left == 0) & ~queue.busy)
         return issue
 

@@ -165,7 +165,7 @@ class Epilogue(wiring.Component):
                 each.index.eq(index),
                 Value.cast(each.sums).eq(Cat(self.i.payload[lane] for lane in lanes)),
                 Value.cast(each.rms).eq(rms),
-                Value.cast(each.told).eq(Value.cast(job.fields)),
+                Value.cast(each.fields).eq(Value.cast(job.fields)),
                 Value.cast(getattr(self, f"rows_{name}")).eq(Value.cast(each.o)),
             ]
         for name in LOSSES:

@@ -60,7 +60,7 @@ class EpilogueRow(wiring.Component):
         Sums of the part, of this row's lanes.
     rms : In(RMS)
         1/rms of the part, one cycle after the issue.
-    told : In(command("epilogue"))
+    fields : In(command("epilogue"))
         Sections, shifts and format, stable.
     o : Out({valid, kind, value s36})
         A finished row; not valid beyond the last section.
@@ -77,7 +77,7 @@ class EpilogueRow(wiring.Component):
     index: Any
     sums: Any
     rms: Any
-    told: Any
+    fields: Any
     o: Any
     lost_in: Any
     lost_out: Any
@@ -96,7 +96,7 @@ class EpilogueRow(wiring.Component):
                 "index": In(range(max(2, self.pairs))),
                 "sums": In(data.ArrayLayout(signed(config.acc_bits), len(lanes))),
                 "rms": In(RMS),
-                "told": In(command("epilogue")),
+                "fields": In(command("epilogue")),
                 "o": Out(FINISHED),
                 "lost_in": Out(2),
                 "lost_out": Out(2),
@@ -127,10 +127,10 @@ class EpilogueRow(wiring.Component):
 
     def _kind(self, pipe: Pipe) -> tuple[Timed, Timed]:
         """Kind of the row, and whether it is one of the job's."""
-        ends = [self.told[f"{name}_end"] for name in SECTIONS]
+        ends = [self.fields[f"{name}_end"] for name in SECTIONS]
         starts = [Const(0, 1), *(end[0] for end in ends)]  # even or odd
         sections = [
-            Cat(self.told[f"{name}_kind"], start)
+            Cat(self.fields[f"{name}_kind"], start)
             for name, start in zip(SECTIONS, starts, strict=False)
         ]
         row = pipe.step(lambda r: (r + self.place)[:ROW_BITS], pipe.input(self.row))
@@ -145,7 +145,7 @@ class EpilogueRow(wiring.Component):
 
     def _value(self, pipe: Pipe, kind: Timed) -> tuple[Timed, Timed]:
         """Value of a part, and how often it was saturated on the way."""
-        m, told = pipe.m, self.told
+        m, fields = pipe.m, self.fields
         sums, index = list(self.sums), pipe.input(self.index)
         near = [
             pipe.step(lambda n, g=g: select(m, n[:3], sums[g : g + NEAR]), index)
@@ -157,18 +157,20 @@ class EpilogueRow(wiring.Component):
             acc = pipe.step(lambda n, *groups: select(m, n, list(groups)), far, *near)
 
         rms = pipe.input(self.rms, 1)
-        static = pipe.step(lambda k: select(m, k, [told[f"shift_{name}"] for name in SHIFTS]), kind)
+        static = pipe.step(
+            lambda k: select(m, k, [fields[f"shift_{name}"] for name in SHIFTS]), kind
+        )
         j = pipe.comb(lambda r: r[16:].as_signed(), rms)
         shift = pipe.step(lambda s, j: s + j, static, j)
         shift = pipe.step(lambda s: Mux(s < 0, 0, Mux(s > SHIFT_MAX, SHIFT_MAX, s)), shift, shape=6)
 
         wide, lost_wide = round_saturate(
-            pipe, acc, pipe.input(told.acc_shift), self.op.wide, high=SHIFT_MAX
+            pipe, acc, pipe.input(fields.acc_shift), self.op.wide, high=SHIFT_MAX
         )
         product = split_product(pipe, wide, pipe.comb(lambda r: r[:16], rms))
         full, lost_full = round_saturate(pipe, product, shift, INT32, high=SHIFT_MAX)
         # What does not fit int32 does not fit int16 either, cut or not.
-        over = pipe.comb(lambda v: told.narrow & is_overflow(v, INT16), full)
+        over = pipe.comb(lambda v: fields.narrow & is_overflow(v, INT16), full)
         value = pipe.step(
             lambda v, o: Mux(o, Mux(v < 0, INT16.min, INT16.max), v), full, over,
             shape=signed(32),

@@ -121,15 +121,15 @@ class Gate(wiring.Component):
             self.probe.weighted.eq(weighted.value),
             self.lost.eq((found & over.value) + (arrives & over_weighted.value)),
         ]
-        told = self.command.payload
+        fields = self.command.payload
         with m.If(job.start):
             m.d.sync += [
-                *left.load(told.count),
-                *group_left.load(told.group_dim),
+                *left.load(fields.count),
+                *group_left.load(fields.group_dim),
                 lane.eq(0),
-                silu_shift.eq(_limit(told.silu, *SILU_SHIFTS)),
-                shift.eq(_limit(told.shift, *PRODUCT_SHIFTS)),
-                weighted_shift.eq(_limit(told.weighted, *PRODUCT_SHIFTS)),
+                silu_shift.eq(_limit(fields.silu, *SILU_SHIFTS)),
+                shift.eq(_limit(fields.shift, *PRODUCT_SHIFTS)),
+                weighted_shift.eq(_limit(fields.weighted, *PRODUCT_SHIFTS)),
             ]
         with m.Elif(issue):
             m.d.sync += [*left.step(), first.eq(group_last), lane.eq(lane + 1)]

@@ -175,16 +175,16 @@ class HadamardUnit(wiring.Component):
         with m.If(feed & (early != 0)):
             m.d.sync += early.eq(early - 1)
 
-        told = self.command.payload
+        fields = self.command.payload
         left, groups, padding = Signal(15), Signal(4), Signal()
         with m.FSM() as fsm:
             with m.State("WAIT"), m.If(job.start):
-                orders = Cat(told.order_log2 > n for n in range(self.stages))
+                orders = Cat(fields.order_log2 > n for n in range(self.stages))
                 m.d.sync += [
                     on.eq(orders),
                     early.eq(orders),
-                    left.eq(told.group_dim),
-                    groups.eq(told.groups),
+                    left.eq(fields.group_dim),
+                    groups.eq(fields.groups),
                     padding.eq(0),
                 ]
                 m.next = "GROUP"

@@ -53,9 +53,9 @@ class Head(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pipe, job = Pipe(m), Job(m, self.command, self.busy)
-        told, given = self.command.payload, self.i.payload
+        fields, given = self.command.payload, self.i.payload
 
-        left, index = Signal.like(told.rows), Signal.like(told.rows)
+        left, index = Signal.like(fields.rows), Signal.like(fields.rows)
         take, last, count = Signal(), Signal(), Mux(given.both, 2, 1)
         queue, alone = self._pack(m, pipe, take, last)
         m.d.comb += [
@@ -64,7 +64,7 @@ class Head(wiring.Component):
             last.eq(take & (left == count)),
         ]
         with m.If(job.start):
-            m.d.sync += [left.eq(told.rows), index.eq(0)]
+            m.d.sync += [left.eq(fields.rows), index.eq(0)]
         with m.Elif(take):
             m.d.sync += [left.eq(left - count), index.eq(index + count)]
         # A job ends later than its search: the last word takes longer to leave.

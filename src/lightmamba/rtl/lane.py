@@ -140,21 +140,21 @@ class Lane(wiring.Component):
 
     def _token(self, pipe: Pipe, weights: Timed, code: Timed, given: Any, number: int) -> Value:
         """Sum of a part of one token, from its activations or from its blocks' sums."""
-        m, told = pipe.m, self.control
+        m, fields = pipe.m, self.control
         value = self._products(pipe, weights, given, number * self.config.codes)
         if self.config.head_twice:
             value = pipe.step(
                 lambda v, up: Mux(up, v.shift_left(4), v),
-                value, Timed(told.upper, delays(self.config)["upper"]),
+                value, Timed(fields.upper, delays(self.config)["upper"]),
                 shape=signed(self.group_bits),
             )  # fmt: skip
         group = Signal(signed(self.group_bits), reset_less=True)
-        with m.If(told.add):
-            m.d.sync += group.eq(Mux(told.first, 0, group) + value.value)
+        with m.If(fields.add):
+            m.d.sync += group.eq(Mux(fields.first, 0, group) + value.value)
 
         scaled = _group_scaled(pipe, Timed(group, value.stage + 1), code)
         total = accumulate(
-            pipe, scaled, told.finish, told.fresh, bits=self.config.acc_bits, low=SUM_LOW
+            pipe, scaled, fields.finish, fields.fresh, bits=self.config.acc_bits, low=SUM_LOW
         )
         return total.value
 

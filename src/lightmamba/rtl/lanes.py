@@ -130,14 +130,14 @@ class Lanes(wiring.Component):
                 self.wait_epilogue.eq(~due & loaded & here),
             ]
 
-        told = self._control(m, job, scale, multiplying, operand)
+        fields = self._control(m, job, scale, multiplying, operand)
         lanes = [Lane(c) for _ in range(c.lanes)]
         for n, lane in enumerate(lanes):
             m.submodules[f"lane{n}"] = lane
             m.d.comb += lane.beat.eq(self._beat[n])
             if not c.packed:
                 m.d.comb += Value.cast(lane.q).eq(operand.q)
-            m.d.comb += Value.cast(lane.control).eq(told)
+            m.d.comb += Value.cast(lane.control).eq(fields)
         if c.packed:
             self._multipliers(m, lanes, operand.q)
         issue = multiplying & operand.last
@@ -283,7 +283,7 @@ class Lanes(wiring.Component):
         with m.Elif(finish):
             m.d.sync += [group.eq(group + 1), fresh.eq(operand.part_end)]
 
-        pipe, told = Pipe(m), Signal(control(c))
+        pipe, fields = Pipe(m), Signal(control(c))
         issued = {
             "load": scale,
             "group": group,
@@ -296,5 +296,5 @@ class Lanes(wiring.Component):
         }
         for name, stage in delays(c).items():
             field = pipe.settle(pipe.delay(pipe.input(issued[name]), stage - 1))
-            m.d.comb += Value.cast(told[name]).eq(field.value)
-        return Value.cast(told)
+            m.d.comb += Value.cast(fields[name]).eq(field.value)
+        return Value.cast(fields)

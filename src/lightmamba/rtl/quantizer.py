@@ -65,13 +65,13 @@ class Quantizer(wiring.Component):
         coming, zeros = Countdown(15), Signal(7)  # values and zeros still to be stored
         going = Signal(16)  # of both still to be issued
         place = Signal(range(self.op.block))
-        job, told = Job(m, self.command, self.busy), self.command.payload
+        job, fields = Job(m, self.command, self.busy), self.command.payload
         self._head, self._base = job.fields.head, job.fields.base
         with m.If(job.start):
             m.d.sync += [
-                *coming.load(told.count),
-                zeros.eq(told.pad),
-                going.eq(told.count + told.pad),
+                *coming.load(fields.count),
+                zeros.eq(fields.pad),
+                going.eq(fields.count + fields.pad),
                 place.eq(0),
             ]
 

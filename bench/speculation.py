@@ -24,7 +24,7 @@ from lightmamba.cli.show import progress
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.engine import Engine, State
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.passes import Pass
 from lightmamba.qmodel import load
 from lightmamba.runtime import NgramDrafter, Speculation, generate

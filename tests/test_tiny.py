@@ -6,7 +6,7 @@ from lightmamba.checkpoint import load_checkpoint
 from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
 from lightmamba.evaluate import perplexity
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.qmodel import load, save
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.runtime import Generation, generate

@@ -18,7 +18,8 @@ from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
-from lightmamba.numerics.sampling import Sampler, SamplingOptions
+from lightmamba.numerics.sampling import Sampler
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.qmodel import load, load_sizes, to_bytes
 from lightmamba.quantization import Recipe, recipe_names
 from lightmamba.sim.simulator import from_target

@@ -5,7 +5,7 @@ import decimal
 import numpy as np
 
 from lightmamba.numerics import exp2
-from lightmamba.numerics.sampling import exp2_weight
+from lightmamba.numerics.exp2 import exp2_weight
 
 ONE = 1 << 31  # weight of the most probable id
 

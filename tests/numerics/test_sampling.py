@@ -8,11 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lightmamba.numerics import sampling
-from lightmamba.numerics.sampling import (
-    Sampler,
-    SamplingOptions,
-    exp2_weight,
-)
+from lightmamba.numerics.exp2 import exp2_weight
+from lightmamba.numerics.sampling import Sampler
+from lightmamba.numerics.sampling_options import SamplingOptions
 
 GOLDEN_IDS = [85, 36, 28, 99, 28, 20, 69, 6, 47, 36, 58, 30, 96, 39, 93, 88, 47, 20, 77, 74]
 INT32 = st.integers(-(1 << 31), (1 << 31) - 1)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from lightmamba.errors import InputError
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 
 
 @pytest.mark.parametrize(

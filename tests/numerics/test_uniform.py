@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightmamba.numerics.sampling import philox, uniform_below
+from lightmamba.numerics.uniform import philox, uniform_below
 
 
 def test_philox_published_answers():

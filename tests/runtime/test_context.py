@@ -5,7 +5,7 @@ from collections.abc import Generator
 import pytest
 
 from lightmamba.engine import Engine
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import Context, NgramDrafter, generate
 from tests.engine.models import case
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lightmamba.errors import InputError
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import sampling_options
 
 CONFIG = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95,

@@ -6,7 +6,8 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers
 
 from lightmamba.errors import InputError
-from lightmamba.numerics.sampling import Sampler, SamplingOptions
+from lightmamba.numerics.sampling import Sampler
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import Decoder, Generation, generate
 from lightmamba.tokenizer import Tokenizer
 

@@ -7,7 +7,7 @@ import pytest
 
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import (
     Generation,
     ModelDrafter,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.errors import DeviceError
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.passes import Pass
 from lightmamba.runtime import Continuation
 from lightmamba.serve.drafts import Drafts

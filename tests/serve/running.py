@@ -13,7 +13,7 @@ import openai
 import uvicorn
 
 from lightmamba.engine import Engine
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime import (
     Continuation,

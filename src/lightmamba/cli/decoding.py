@@ -9,7 +9,7 @@ from lightmamba.cli.devices import add_device
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
-    from lightmamba.numerics.sampling import SamplingOptions
+    from lightmamba.numerics.sampling_options import SamplingOptions
     from lightmamba.qmodel import QuantizedModel
     from lightmamba.runtime import Speculation
     from lightmamba.runtime.drafting import Drafter

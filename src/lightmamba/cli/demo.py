@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.engine import Engine
     from lightmamba.errors import InputError
     from lightmamba.evaluate import compare, perplexity
-    from lightmamba.numerics.sampling import SamplingOptions
+    from lightmamba.numerics.sampling_options import SamplingOptions
     from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
     from lightmamba.reference import FloatModel
     from lightmamba.runtime import generate

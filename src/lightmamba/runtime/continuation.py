@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
-from lightmamba.numerics.sampling import Sampler, SamplingOptions
+from lightmamba.numerics.sampling import Sampler
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime.scores import Score, scores
 from lightmamba.runtime.stopping import StopMatcher
 from lightmamba.tokenizer import StreamDecoder, Tokenizer, check_vocab

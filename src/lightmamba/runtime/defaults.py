@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightmamba.errors import InputError
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 
 __all__ = ["sampling_options"]
 

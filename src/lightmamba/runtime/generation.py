@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.errors import InputError
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime.context import Context
 from lightmamba.runtime.continuation import Continuation, Decoder, FinishReason, Step
 from lightmamba.runtime.drafting import Drafter, PassDecoder, most_drafted

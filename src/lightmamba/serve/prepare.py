@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.errors import InputError, shown
-from lightmamba.numerics.sampling import SamplingOptions
+from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime.chat import render_chat, special_words
 from lightmamba.runtime.continuation import Continuation
 from lightmamba.runtime.defaults import sampling_options

@@ -141,9 +141,11 @@ def build_simulator(
         log.info("simulator %s: from the cache", library)
         return library
     with held(library.with_suffix(".lock")):
-        if is_cached(library) and _is_whole(library):
-            log.info("simulator %s: another process has built it", library)
-            return library
+        if is_cached(library):
+            if _is_whole(library):
+                log.info("simulator %s: another process has built it", library)
+                return library
+            log.warning("simulator %s: damaged, it is built again", library)
         log.info("simulator %s: to be built", library)
         drop_unused(folder, OWN)
         work = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
@@ -171,10 +173,7 @@ def _is_whole(library: Path) -> bool:
     """Whether a library is as it was sealed; one that is damaged would end the process."""
     content = library.read_bytes()
     size = hashlib.sha256().digest_size
-    whole = hashlib.sha256(content[:-size]).digest() == content[-size:]
-    if not whole:
-        log.warning("simulator %s: damaged, it is built again", library)
-    return whole
+    return hashlib.sha256(content[:-size]).digest() == content[-size:]
 
 
 def _with_registered_reset(verilog: str, top: str) -> str:

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from bench.engine_files import our_file
 from bench.stored import keep
-from lightmamba.arch.artifact import MODEL
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.engine import Difference, Digests, Engine, first_difference
 from lightmamba.files import sha256_of
+from lightmamba.machine.artifact import MODEL
 from lightmamba.native import usable_isas
 from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.sim import open_twin
@@ -245,8 +245,8 @@ def main() -> None:
 def opened(args: argparse.Namespace) -> tuple[str, QuantizedModel]:
     """Name and model of the command line."""
     if args.build is not None:
-        from lightmamba.arch.artifact import Artifact
         from lightmamba.compiler import open_model
+        from lightmamba.machine.artifact import Artifact
 
         artifact = Artifact.read(args.build)
         model = open_model(artifact)

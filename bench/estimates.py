@@ -17,12 +17,12 @@ from tests.support.builders import made_up
 from tests.support.layers import resized
 
 from bench.stored import keep, rows
-from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Channel, Target
 from lightmamba.compiler import build
 from lightmamba.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.estimate import estimate
 from lightmamba.formats import Formats
+from lightmamba.machine.counters import CYCLES
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, chained, open_device
 

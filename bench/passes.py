@@ -28,13 +28,13 @@ from numpy.typing import NDArray
 from bench.common import asked
 from bench.full import used
 from bench.stored import keep
-from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build, plan
 from lightmamba.config import SHAPES
 from lightmamba.formats import Formats
+from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.counters import CYCLES
 from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, Twin, chained, open_twin

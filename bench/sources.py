@@ -17,18 +17,19 @@ __all__ = ["SOURCES", "source_hash"]
 PACKAGE = Path(__file__).parents[1] / "src/lightmamba"
 NUMERICS = ("numerics", "blocks", "formats.py", "config.py")
 ENGINE = (*NUMERICS, "engine", "native", "qmodel", "runtime", "passes.py", "data")
-MACHINE = (*NUMERICS, "arch", "compiler", "rtl", "qmodel", "passes.py", "runtime", "data")
+HARDWARE = ("arch", "machine", "compiler", "rtl")
+MACHINE = (*NUMERICS, *HARDWARE, "qmodel", "passes.py", "runtime", "data")
 FLOAT = ("checkpoint", "causal_lm.py", "reference.py", "tokenizer.py")
 # Parts of the package, by what is made of them.
 SOURCES: dict[str, tuple[str, ...]] = {
     "accuracy": (*ENGINE, *FLOAT, "quantization", "evaluate", "sweep"),
     "engine": (*ENGINE, "evaluate", "reference.py"),
-    "estimate": (*NUMERICS, "arch", "compiler", "estimate", "qmodel"),
+    "estimate": (*NUMERICS, "arch", "machine", "compiler", "estimate", "qmodel"),
     "quantize": (*NUMERICS, *FLOAT, "quantization", "qmodel"),
     "serve": (*ENGINE, "serve"),
     "simulation": (*MACHINE, "sim"),
-    "synthesis": (*NUMERICS, "arch", "compiler", "rtl", "synth"),
-    "targets": ("arch", "compiler"),
+    "synthesis": (*NUMERICS, "arch", "machine", "compiler", "rtl", "synth"),
+    "targets": ("arch", "machine", "compiler"),
 }
 CODE = {".py", ".cpp", ".hpp", ".toml", ".json", ".v", ".safetensors", ".xz"}
 SLASHES = {".cpp", ".hpp", ".v"}  # comments from // to the end of a line

@@ -23,7 +23,7 @@ from bench.shop_tables import SHOP
 from bench.speculation_tables import SPECULATION
 from bench.stored import RESULTS, Row
 from bench.synth_tables import SYNTH
-from lightmamba.arch.describe import tables
+from lightmamba.machine.describe import tables
 
 ROOT = RESULTS.parent.parent
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

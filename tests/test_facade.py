@@ -7,12 +7,12 @@ import sys
 import pytest
 
 import lightmamba
-from lightmamba.arch.artifact import Artifact
 from lightmamba.cli import main
 from lightmamba.data import demo_file
 from lightmamba.errors import InputError
 from lightmamba.explore.files import to_toml
 from lightmamba.facade import Model
+from lightmamba.machine.artifact import Artifact
 from lightmamba.qmodel import load, save
 from tests.sim.machines import CONFIG, TARGET
 from tests.support.builders import random_model

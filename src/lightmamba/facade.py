@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightmamba.arch.artifact import Artifact
     from lightmamba.arch.config import ArchConfig
     from lightmamba.engine import Engine
+    from lightmamba.machine.artifact import Artifact
     from lightmamba.qmodel import QuantizedModel
     from lightmamba.sim import Simulation
     from lightmamba.tokenizer import Tokenizer
@@ -266,7 +266,7 @@ def compile(
 
 def verilog_of(arch: "ArchConfig") -> str:
     """The Verilog of an accelerator; the compiler itself does not depend on the RTL."""
-    from lightmamba.arch.artifact import build_hash
+    from lightmamba.machine.artifact import build_hash
     from lightmamba.rtl.top import to_verilog
 
     return to_verilog(arch, build_hash=build_hash(arch))

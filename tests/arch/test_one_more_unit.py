@@ -16,8 +16,8 @@ PAGE = ROOT / "docs/howto/add-a-block.md"
 ASK = """
 import json
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.describe import tables
-from lightmamba.arch.probes import probes
+from lightmamba.machine.describe import tables
+from lightmamba.machine.probes import probes
 from lightmamba.arch.target import Target
 from lightmamba.config import mamba2_config
 from lightmamba.estimate import estimate, model

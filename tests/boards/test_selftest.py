@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.boards.selftest import PASSES, PROBE, STEPS, Expected, expected, self_test
 from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
 from lightmamba.sim import SimDevice, open_device
 from tests.sim.machines import CONFIG, FOUR, HARDWARE, TARGET, compiled

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmamba.arch.registers import offsets
 from lightmamba.boards.selftest import STEPS, expected, self_test
 from lightmamba.boards.xrt import SOURCE, bank, open_xrt
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.machine.registers import offsets
 from lightmamba.runtime.recording import RecordingDevice
 from lightmamba.sim import open_device
 from tests.sim.test_copies import TWO

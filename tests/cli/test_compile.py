@@ -2,10 +2,10 @@
 
 import pytest
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build, open_model
 from lightmamba.formats import Formats
+from lightmamba.machine.artifact import Artifact
 from lightmamba.qmodel import load
 
 IMAGES = ("--target", "tiny", "--no-verilog")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.arch.artifact import MANIFEST
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.machine.artifact import MANIFEST
 from lightmamba.sim import SimDevice, Simulation
 from lightmamba.store import read_store
 from tests.sim.machines import CONFIG, TARGET, compiled

@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
+from lightmamba.machine.artifact import Artifact
 from lightmamba.qmodel import QuantizedModel
 from tests.support import builders
 from tests.support.builders import W4A4, W4A8, W8A8, random_model, shipped

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.manifest import seal
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build, open_model
 from lightmamba.config import SHAPES
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.manifest import seal
 from lightmamba.qmodel import load, save, to_bytes
 from tests.compiler.cases import compiled, sizes
 from tests.support.builders import W4A8, random_model, shipped

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Target
 from lightmamba.blocks.mamba2.layout import conv_order, recorded_words, row_order, state_bytes
 from lightmamba.blocks.mamba2.state import natural, state
@@ -18,6 +17,7 @@ from lightmamba.compiler.states import state_bytes as artifact_bytes
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
+from lightmamba.machine.registers import REGISTERS
 from tests.compiler.cases import sizes
 from tests.support.builders import W4A4, random_model, shipped
 from tests.support.layers import sizes_of

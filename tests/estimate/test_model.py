@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Target, target_names
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate import Estimate, estimate, model
 from lightmamba.formats import Formats
+from lightmamba.machine.counters import CYCLES
 from tests.support.builders import made_up
 from tests.support.layers import resized, sizes_of
 

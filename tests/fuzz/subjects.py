@@ -10,14 +10,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from lightmamba.arch.artifact import MANIFEST, MODEL, Artifact
-from lightmamba.arch.manifest import seal
 from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler import build, open_model, plan
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
+from lightmamba.machine.artifact import MANIFEST, MODEL, Artifact
+from lightmamba.machine.manifest import seal
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.qmodel import load, load_sizes, to_bytes

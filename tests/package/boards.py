@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
+from lightmamba.machine.artifact import Artifact
 from lightmamba.package import Board, Package, write_package
 from tests.support.builders import random_model
 

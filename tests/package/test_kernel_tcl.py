@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.arch.registers import REGISTERS, offsets
+from lightmamba.machine.registers import REGISTERS, offsets
 from lightmamba.package.check import module_ports
 from lightmamba.package.device import packaged_design
 

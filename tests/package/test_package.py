@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.registers import REGISTERS, offsets
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.registers import REGISTERS, offsets
 from lightmamba.package import Board, board_names, write_package
 from lightmamba.package.check import CHECKS, MANIFEST, check
 from lightmamba.package.device import packaged_design

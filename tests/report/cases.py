@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from lightmamba.arch.counters import CYCLES, counters
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Amount, Energy, Estimate
 from lightmamba.formats import Formats
+from lightmamba.machine.counters import CYCLES, counters
 from lightmamba.plots.ranges import Panel
 from lightmamba.report import Made, Report, Subject, paper
 from lightmamba.report.contents import (

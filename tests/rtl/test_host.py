@@ -8,7 +8,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.registers import REGISTERS, offsets
+from lightmamba.machine.registers import REGISTERS, offsets
 from lightmamba.rtl.host import HostPort
 
 from ..support.axi import lite_read, lite_write, wait_for

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmamba.arch.artifact import Artifact, Region, Stored
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.manifest import PROGRAM
-from lightmamba.arch.probes import Element, Probe
-from lightmamba.arch.registers import offsets
 from lightmamba.arch.target import Target
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.machine.artifact import Artifact, Region, Stored
+from lightmamba.machine.manifest import PROGRAM
+from lightmamba.machine.probes import Element, Probe
+from lightmamba.machine.registers import offsets
 from lightmamba.runtime.device import Flags
 from lightmamba.sim.device import SimDevice, machine_verilog, open_device
 from lightmamba.sim.simulator import MemoryChannel, Simulator

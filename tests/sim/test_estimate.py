@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 
-from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.counters import CYCLES
 from lightmamba.estimate import estimate
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
+from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.counters import CYCLES
 from lightmamba.sim import chained, open_device
 
 from ..support.layers import resized

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.counters import LOSSES
 from lightmamba.arch.program import COMMANDS, Op
 from lightmamba.compiler import plan
 from lightmamba.engine import Engine
 from lightmamba.formats import Formats
+from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.counters import LOSSES
 from lightmamba.runtime import DeviceDecoder
 from lightmamba.runtime.device import Device, DeviceError, Flags
 from lightmamba.sim import SimDevice, Twin, open_twin

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.arch.registers import offsets
 from lightmamba.arch.target import Target
 from lightmamba.errors import DeviceError
+from lightmamba.machine.registers import offsets
 from lightmamba.sim.simulator import MemoryChannel, Simulator, Stalls, Status, from_target
 
 from .copier import (

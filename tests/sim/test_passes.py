@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from bench.estimates import memory
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact
 from lightmamba.passes import Pass, Slot
 from lightmamba.sim import Opened, open_device, open_twin, simulate
 

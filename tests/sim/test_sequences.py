@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact
 from lightmamba.passes import Pass, Slot
 from lightmamba.sim import open_twin
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.probes import probes
 from lightmamba.arch.records import Record
+from lightmamba.machine.probes import probes
 from lightmamba.sim.vectors import updates_of
 
 LAYERS, HEADS, STEPS, ROWS, STATE = 2, 3, 2, 4, 128

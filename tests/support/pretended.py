@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import build_hash
-from lightmamba.arch.counters import LOSSES, counters, of_vector
 from lightmamba.arch.fields import decode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.ports import of_token
-from lightmamba.arch.registers import INTERFACE, MAGIC, REGISTERS, offsets
 from lightmamba.engine import Engine, State
+from lightmamba.machine.artifact import build_hash
+from lightmamba.machine.counters import LOSSES, counters, of_vector
+from lightmamba.machine.registers import INTERFACE, MAGIC, REGISTERS, offsets
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device, Flags
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact, Region, build_hash
 from lightmamba.arch.program import words32
-from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.compiler import open_model, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
 from lightmamba.engine import Engine, State
 from lightmamba.errors import DeviceError
 from lightmamba.files import SHA256
+from lightmamba.machine.artifact import Artifact, Region, build_hash
+from lightmamba.machine.registers import INTERFACE, MAGIC
 from lightmamba.passes import Pass, Slot
 from lightmamba.plain import restore
 from lightmamba.qmodel import QuantizedModel

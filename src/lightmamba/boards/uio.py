@@ -17,8 +17,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 
 __all__ = ["Buffer", "UioDevice", "UioWindow", "Window", "open_uio"]

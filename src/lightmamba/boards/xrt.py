@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.device import Device, Flags
 
 __all__ = ["SOURCE", "XrtDevice", "bank", "open_xrt"]

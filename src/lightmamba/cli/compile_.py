@@ -39,11 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.arch.artifact import Artifact, ArtifactWriter
     from lightmamba.arch.target import Target
     from lightmamba.cli.show import fields, progress
     from lightmamba.compiler import build, fitting, plan
     from lightmamba.facade import verilog_of
+    from lightmamba.machine.artifact import Artifact, ArtifactWriter
 
     start = time.perf_counter()
     ArtifactWriter.check(args.output, force=args.force)

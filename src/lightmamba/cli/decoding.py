@@ -99,11 +99,11 @@ def open_decoder(
     chat
         Messages that the model's template must accept.
     """
-    from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.cli.devices import check_device_flags, open_build, read_build
     from lightmamba.cli.hub import quantized_file
     from lightmamba.cli.models import Opened, open_engine, tokenizer_of
     from lightmamba.errors import InputError
+    from lightmamba.machine.artifact import MANIFEST, Artifact
     from lightmamba.runtime.devices import check_speculation
 
     check_device_flags(args)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightmamba.arch.artifact import Artifact
     from lightmamba.cli.models import Opened
+    from lightmamba.machine.artifact import Artifact
     from lightmamba.qmodel import QuantizedModel
     from lightmamba.runtime.device import Device
     from lightmamba.tokenizer import Tokenizer

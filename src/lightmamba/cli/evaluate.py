@@ -54,10 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
 
-    from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.cli.devices import check_device_flags, open_build, read_build
     from lightmamba.cli.models import is_file, open_engine, open_float
     from lightmamba.errors import InputError
+    from lightmamba.machine.artifact import MANIFEST, Artifact
 
     check_device_flags(args)
     build = Path(args.model).expanduser()

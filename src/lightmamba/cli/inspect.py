@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.arch.artifact import MANIFEST
     from lightmamba.cli.models import is_file
     from lightmamba.cli.outputs import check_output
     from lightmamba.errors import InputError
+    from lightmamba.machine.artifact import MANIFEST
 
     if args.layer is not None and not args.plot:
         raise InputError("--layer chooses what --plot draws; give --plot PNG too")
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _build(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.arch.artifact import Artifact
     from lightmamba.cli.show import fields, table
+    from lightmamba.machine.artifact import Artifact
 
     artifact = Artifact.read(Path(args.model), again=True)
     result: dict[str, Any] = {

@@ -90,12 +90,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _subject(args: argparse.Namespace) -> "Subject":
     """Model and accelerator."""
-    from lightmamba.arch.artifact import MANIFEST, Artifact
     from lightmamba.arch.target import Target
     from lightmamba.cli.models import open_sizes
     from lightmamba.compiler import plan, sizes
     from lightmamba.config import SHAPES
     from lightmamba.errors import InputError
+    from lightmamba.machine.artifact import MANIFEST, Artifact
     from lightmamba.report import Subject
 
     path = Path(args.model)
@@ -118,10 +118,10 @@ def _subject(args: argparse.Namespace) -> "Subject":
 
 def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
     """Simulate some tokens on a build, or on one made for them."""
-    from lightmamba.arch.artifact import MANIFEST
     from lightmamba.cli.models import open_sizes
     from lightmamba.cli.show import progress, working
     from lightmamba.compiler import build
+    from lightmamba.machine.artifact import MANIFEST
     from lightmamba.qmodel import load
     from lightmamba.qmodel.synthetic import random_model
     from lightmamba.sim import open_twin, simulate

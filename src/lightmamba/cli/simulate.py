@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _traces(file: Path, build: Path) -> dict[str, Path]:
     """File of each channel: the one given, with the channel's name where there are several."""
-    from lightmamba.arch.artifact import Artifact
+    from lightmamba.machine.artifact import Artifact
 
     names = [channel.name for channel in Artifact.read(build).target.channels]
     if len(names) == 1:

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from hashlib import sha256
 
-    from lightmamba.arch.artifact import Artifact
     from lightmamba.errors import InputError
+    from lightmamba.machine.artifact import Artifact
 
     if args.flow not in FLOWS:
         raise InputError(f"--flow must be one of {', '.join(FLOWS)}, not {args.flow}")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmamba.arch.artifact import Artifact, ArtifactWriter
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
@@ -15,6 +14,7 @@ from lightmamba.compiler.plan import ORDERS, fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.source import describe, keep
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact, ArtifactWriter
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.synthetic import RandomLayers

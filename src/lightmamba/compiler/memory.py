@@ -9,13 +9,13 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
 from lightmamba.arch.place import STATE_PORTS, Place, Region, Setting
 from lightmamba.arch.ports import ADDRESS_BITS, RECORD, of_token
-from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
 from lightmamba.compiler.layout import beats
 from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
+from lightmamba.machine.registers import REGISTERS
 
 __all__ = ["Memory", "image"]
 

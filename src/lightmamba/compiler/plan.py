@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
-from lightmamba.arch.manifest import ORDERS
 from lightmamba.arch.program import COMMANDS
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
@@ -14,6 +13,7 @@ from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
+from lightmamba.machine.manifest import ORDERS
 
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 

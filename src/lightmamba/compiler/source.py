@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from lightmamba.arch.artifact import MODEL, Artifact, ArtifactWriter
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import fitting, plan
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError, shown
 from lightmamba.formats import Formats
+from lightmamba.machine.artifact import MODEL, Artifact, ArtifactWriter
 from lightmamba.plain import restore, take
 from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model

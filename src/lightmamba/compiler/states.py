@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.place import STATE_PORTS
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
 from lightmamba.compiler.source import sizes
+from lightmamba.machine.artifact import Artifact
 
 __all__ = ["memory_of", "state_bytes"]
 

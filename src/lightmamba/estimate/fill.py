@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.contract import BLOCK, PAGE, WORD_BITS
-from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.graph import MEMORY, Stream, cycles
 from lightmamba.arch.latency import (
     HEADS,
@@ -28,6 +27,7 @@ from lightmamba.arch.program import Kind
 from lightmamba.estimate import places as p
 from lightmamba.estimate.steps import columns, gathering, table
 from lightmamba.estimate.workload import Workload
+from lightmamba.machine.counters import CYCLES
 
 __all__ = ["COLD", "Run", "fill"]
 

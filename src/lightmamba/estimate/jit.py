@@ -13,7 +13,7 @@ from lightmamba.tools import cache_folder, drop_unused, is_cached
 __all__ = ["kernel"]
 
 _PACKAGE = Path(__file__).parent.parent
-_SOURCES = ("arch", "estimate")  # folders whose constants and functions are compiled
+_SOURCES = ("arch", "machine", "estimate")  # folders whose constants and functions are compiled
 
 
 def _fingerprint() -> str:

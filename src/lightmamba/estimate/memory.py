@@ -2,7 +2,6 @@
 
 from lightmamba.arch.latency import QUEUE, READER, STATE_HEADS, WRITER
 from lightmamba.arch.ports import RECORD as RECORDED
-from lightmamba.arch.registers import MOST_STATE_PORTS
 from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.places import (
     COMMAND_RING,
@@ -16,6 +15,7 @@ from lightmamba.estimate.places import (
 )
 from lightmamba.estimate.places import WRITERS as NAMES
 from lightmamba.estimate.queues import BEATS, entry, push, wake
+from lightmamba.machine.registers import MOST_STATE_PORTS
 
 __all__ = [
     "CONV", "LOGITS", "RECORD", "STATE", "channel", "command", "read_port", "states", "store",

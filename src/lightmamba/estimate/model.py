@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.amount import Amount
-from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.target import Channel, Target
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
@@ -20,6 +19,7 @@ from lightmamba.estimate.resources import resources
 from lightmamba.estimate.result import Estimate
 from lightmamba.estimate.workload import Workload, modes
 from lightmamba.formats import Formats
+from lightmamba.machine.counters import CYCLES
 
 __all__ = ["estimate", "estimate_pass"]
 

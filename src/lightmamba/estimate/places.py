@@ -6,11 +6,11 @@ units. Numbers of both are constants of the compiled loops.
 
 import numpy as np
 
-from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.graph import MEMORY
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.ports import RECORD, STATIC, of_token
-from lightmamba.arch.registers import LANES, MOST_STATE_PORTS, MOST_TOKENS
+from lightmamba.machine.counters import CYCLES
+from lightmamba.machine.registers import LANES, MOST_STATE_PORTS, MOST_TOKENS
 
 __all__ = [
     "CLIENT", "COMMAND_RING", "EMPTY", "FINE", "HELD", "INPUTS", "LANE", "MODEL", "NEVER", "NONE",

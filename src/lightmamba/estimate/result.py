@@ -46,7 +46,7 @@ class Estimate:
         From a start to the next one, tokens chained greedily; per token of a prompt, without
         logits.
     stalls : {name: int}
-        Cycles by what the lanes do in them (``arch.counters.CYCLES``); they add up to ``cycles``.
+        Cycles by what the lanes do in them (``machine.counters.CYCLES``); their sum is ``cycles``.
     channel_bytes : {channel: int}
         Bytes read and written.
     channel_cycles : {channel: float}

@@ -3,7 +3,6 @@
 Each acts once and returns when it wants to act again; a change of its queues may wake it before.
 """
 
-from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.latency import FETCH
 from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.memory import states, take_beat, take_word
@@ -20,6 +19,7 @@ from lightmamba.estimate.queues import (
     wake,
     when,
 )
+from lightmamba.machine.counters import CYCLES
 
 __all__ = [
     "BUSY", "DRAIN", "ENDING", "OVER", "ends", "epilogue", "lanes", "plain", "record",

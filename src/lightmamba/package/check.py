@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lightmamba.arch.ports import ports
-from lightmamba.arch.registers import MAGIC, REGISTERS, offsets
+from lightmamba.machine.registers import MAGIC, REGISTERS, offsets
 from lightmamba.package.contents import MAP
 from lightmamba.package.design import CONTROL, KERNEL, Design, windows
 from lightmamba.package.wrapper import CORE, signals

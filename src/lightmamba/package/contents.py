@@ -6,9 +6,9 @@ from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
-from lightmamba.arch.artifact import build_hash
 from lightmamba.arch.place import Place
-from lightmamba.arch.registers import INTERFACE, MAGIC
+from lightmamba.machine.artifact import build_hash
+from lightmamba.machine.registers import INTERFACE, MAGIC
 from lightmamba.package.design import CONTROL, CONTROL_BYTES, KERNEL, Block, Design
 from lightmamba.package.noc import PROCESSORS, network
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.place import STATE, STATES, Place, offset_in_channel
 from lightmamba.arch.ports import ADDRESS_BITS, Port, ports
-from lightmamba.arch.registers import REGISTERS, offsets
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.registers import REGISTERS, offsets
 from lightmamba.package.board import Board, Memory, PortPins, Window
 
 __all__ = [

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.boards import selftest
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
+from lightmamba.machine.artifact import Artifact
 from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["EXPECTED", "expected"]

@@ -10,14 +10,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lightmamba.arch.artifact import MANIFEST as BUILD
-from lightmamba.arch.artifact import VERILOG, Artifact
-from lightmamba.arch.manifest import seal
 from lightmamba.boards.xrt import SOURCE
 from lightmamba.compiler import open_model, sizes
 from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
 from lightmamba.files import replace_folder, sha256_of
+from lightmamba.machine.artifact import MANIFEST as BUILD
+from lightmamba.machine.artifact import VERILOG, Artifact
+from lightmamba.machine.manifest import seal
 from lightmamba.package.board import Board
 from lightmamba.package.check import MANIFEST, check
 from lightmamba.package.contents import EXECUTABLE, MAP, machine_map, rendered, text_of

@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.arch.counters import COUNTER_BITS
+from lightmamba.machine.counters import COUNTER_BITS
 
 __all__ = ["Counters", "Traffic"]
 

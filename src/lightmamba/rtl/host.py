@@ -1,4 +1,4 @@
-"""Host port: the registers of ``arch.registers`` behind AXI4-Lite, made from that table."""
+"""Host port: the registers of ``machine.registers`` behind AXI4-Lite, made from that table."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.registers import REGISTERS, offsets
+from lightmamba.machine.registers import REGISTERS, offsets
 from lightmamba.rtl.axi import LITE_BITS, lite_slave
 from lightmamba.rtl.pipe import select
 

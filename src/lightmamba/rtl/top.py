@@ -8,11 +8,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.counters import counters
 from lightmamba.arch.ports import ports
-from lightmamba.arch.probes import Probe, probes
 from lightmamba.arch.program import COMMANDS
-from lightmamba.arch.registers import INTERFACE, MAGIC
+from lightmamba.machine.counters import counters
+from lightmamba.machine.probes import Probe, probes
+from lightmamba.machine.registers import INTERFACE, MAGIC
 from lightmamba.rtl.axi import lite_slave, master
 from lightmamba.rtl.counters import Counters
 from lightmamba.rtl.host import HostPort
@@ -44,7 +44,7 @@ class Top(wiring.Component):
     host : In(AXI4-Lite slave)
     interrupt : Out
     probe_NAME : Out
-        ``valid`` and ``value``, one for each of :func:`lightmamba.arch.probes.probes`.
+        ``valid`` and ``value``, one for each of :func:`lightmamba.machine.probes.probes`.
     """
 
     def __init__(self, config: ArchConfig, *, observed: bool = False, build_hash: int = 0) -> None:

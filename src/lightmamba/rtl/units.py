@@ -8,10 +8,10 @@ from typing import Any
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.counters import of_vector
 from lightmamba.arch.graph import Unit
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.program import COMMANDS
+from lightmamba.machine.counters import of_vector
 from lightmamba.rtl.counters import Counters
 from lightmamba.rtl.layouts import shape
 from lightmamba.rtl.slices import Slices, wide

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.counters import LOSSES
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.counters import LOSSES
 from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device, DeviceState

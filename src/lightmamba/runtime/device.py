@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact, build_hash
-from lightmamba.arch.counters import CYCLES, counters
 from lightmamba.arch.passes import Share
 from lightmamba.arch.place import Region
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.arch.registers import INTERFACE, MAGIC
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.files import sha256_of_arrays
+from lightmamba.machine.artifact import Artifact, build_hash
+from lightmamba.machine.counters import CYCLES, counters
+from lightmamba.machine.registers import INTERFACE, MAGIC
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.primitives import Flags
 from lightmamba.runtime.resident import Resident, reach, residents

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.recording import RecordingDevice
 

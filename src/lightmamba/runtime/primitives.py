@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.program import COMMANDS
-from lightmamba.arch.registers import REGISTERS, offsets
+from lightmamba.machine.registers import REGISTERS, offsets
 
 __all__ = ["Flags", "Primitives"]
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.place import CONV_STATE, STATE_PORTS, Region
 from lightmamba.arch.ports import RECORD
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact
 
 __all__ = ["Resident", "reach", "residents"]
 

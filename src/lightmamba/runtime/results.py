@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact
-from lightmamba.arch.counters import LOSSES, counters, of_vector
 from lightmamba.arch.place import Region
 from lightmamba.errors import DeviceError
+from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.counters import LOSSES, counters, of_vector
 from lightmamba.passes import Pass
 from lightmamba.runtime.primitives import Primitives
 from lightmamba.runtime.staging import Staged
@@ -72,7 +72,7 @@ class Results(Primitives):
     def counters(self) -> dict[str, int]:
         """All counters by name, since the last reset.
 
-        Losses are counted by vector (``arch.counters.of_vector``), and added up under their own
+        Losses are counted by vector (``machine.counters.of_vector``), and added up under their own
         names too. Those of rejected drafts are among them.
         """
         self._settled()

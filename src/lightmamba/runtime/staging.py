@@ -8,8 +8,8 @@ from lightmamba.arch.fields import encode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR, Share, slots, steps, vectors
 from lightmamba.arch.place import Region
 from lightmamba.arch.ports import of_token
-from lightmamba.arch.registers import REGISTERS
 from lightmamba.errors import InputError
+from lightmamba.machine.registers import REGISTERS
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.resident import Resident
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightmamba.arch.artifact import MANIFEST, Artifact
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import MANIFEST, Artifact
 from lightmamba.qmodel import QuantizedModel, fingerprint, load
 from lightmamba.runtime.devices import check_device, check_speculation, open_named
 from lightmamba.runtime.drafting import PiecewiseDrafter, drafter_of

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.artifact import Artifact, Region, build_hash
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import ports
-from lightmamba.arch.probes import Probe, probes
 from lightmamba.errors import DeviceError, InputError
+from lightmamba.machine.artifact import Artifact, Region, build_hash
+from lightmamba.machine.probes import Probe, probes
 from lightmamba.runtime.device import Device
 from lightmamba.sim.build import CACHE, build_simulator
 from lightmamba.sim.observe import Record
@@ -170,7 +170,7 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
             "install it with: pip install 'lightmamba[rtl]'"
         ) from error
     key = hashlib.sha256(repr((arch, observed, amaranth)).encode())
-    for folder in ("rtl", "arch", "numerics"):
+    for folder in ("rtl", "arch", "machine", "numerics"):
         for file in sorted((PACKAGE / folder).glob("*.py")):
             key.update(file.read_bytes())
     path = cache_folder(CACHE, cache) / f"{TOP}-{key.hexdigest()[:20]}.v"

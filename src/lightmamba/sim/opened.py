@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.compiler import open_model
 from lightmamba.compiler.states import memory_of
 from lightmamba.engine import Engine
+from lightmamba.machine.artifact import Artifact
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.sim.device import Placement, SimDevice, open_device
 from lightmamba.sim.twin import Twin

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lightmamba.arch.artifact import Artifact
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.counters import CYCLES
 from lightmamba.arch.ports import ports
 from lightmamba.arch.target import Target
 from lightmamba.config import ModelConfig
 from lightmamba.errors import DeviceError
 from lightmamba.formats import Formats
+from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.counters import CYCLES
 from lightmamba.sim.activity import Activity, activity
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record
@@ -41,7 +41,7 @@ class Simulation:
         Mean over tokens with logits, without a sequence's first, which reads no state, where there
         are others; so are the next two.
     stalls_per_token : {name: cycles}
-        By what the lanes did (``arch.counters.CYCLES``).
+        By what the lanes did (``machine.counters.CYCLES``).
     bytes_per_token : {channel: bytes}
         Read and written.
     counters : {name: count}

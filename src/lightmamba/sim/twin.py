@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.counters import CYCLES, LOSSES, of_vector
 from lightmamba.blocks import part
 from lightmamba.compiler.states import memory_of
 from lightmamba.engine import Difference, Digests, Engine, State, first_difference
 from lightmamba.errors import InputError
+from lightmamba.machine.counters import CYCLES, LOSSES, of_vector
 from lightmamba.passes import Pass, Slot, split
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record, observables

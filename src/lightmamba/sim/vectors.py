@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.probes import probes
 from lightmamba.arch.records import Record, shaped
+from lightmamba.machine.probes import probes
 
 __all__ = ["INPUTS", "Inputs", "history", "inputs_of", "same", "updates_of", "vector_of"]
 

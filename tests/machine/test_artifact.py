@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmamba.arch.artifact import Artifact, ArtifactWriter, Region, build_hash
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.manifest import seal
 from lightmamba.arch.program import Instruction, Op, words32
 from lightmamba.arch.target import Target
 from lightmamba.errors import InputError
+from lightmamba.machine.artifact import Artifact, ArtifactWriter, Region, build_hash
+from lightmamba.machine.manifest import seal
 from tests.fuzz.mutate import single_faults, with_fault
 
 PROGRAM = [Instruction(Op.END, {})]

@@ -15,10 +15,10 @@ from lightmamba.arch.config import ArchConfig, build_hash
 from lightmamba.arch.place import Place, Region, Setting, parse_setting
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.program import INSTRUCTION_BITS
-from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import CHOICES, Target
 from lightmamba.errors import shown
 from lightmamba.files import SHA256
+from lightmamba.machine.registers import REGISTERS
 from lightmamba.plain import build, checked
 
 __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries", "seal"]

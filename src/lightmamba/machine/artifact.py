@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig, build_hash
-from lightmamba.arch.manifest import PROGRAM, Stored, entries, seal
 from lightmamba.arch.place import Place, Region, Setting, extents, resolve
 from lightmamba.arch.program import INSTRUCTION_BITS, Instruction, words32
-from lightmamba.arch.registers import REGISTERS
 from lightmamba.arch.target import Target
 from lightmamba.errors import InputError, shown
 from lightmamba.files import intact, interrupted, replace_folder
+from lightmamba.machine.manifest import PROGRAM, Stored, entries, seal
+from lightmamba.machine.registers import REGISTERS
 
 __all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
 
@@ -48,7 +48,7 @@ class Artifact:
     order : str
         Row order of in_proj, "reordered" or "naive".
     registers : {name: value or values}
-        What the host writes before the first token, by the names of ``arch/registers.py``;
+        What the host writes before the first token, by the names of ``machine/registers.py``;
         addresses as places in regions, which :meth:`settings` turns into numbers.
     model : dict
         ``config`` and ``formats`` as plain values, ``kind`` "file" or "random", and what else it

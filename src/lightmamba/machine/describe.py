@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.counters import counters
 from lightmamba.arch.fields import Field
 from lightmamba.arch.graph import MEMORY, SIZES, cycles
 from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.ports import ports
-from lightmamba.arch.probes import probes
 from lightmamba.arch.program import (
     COMMANDS,
     INSTRUCTION_BITS,
@@ -19,7 +17,9 @@ from lightmamba.arch.program import (
     Op,
     offsets,
 )
-from lightmamba.arch.registers import table
+from lightmamba.machine.counters import counters
+from lightmamba.machine.probes import probes
+from lightmamba.machine.registers import table
 from lightmamba.markdown import to_markdown
 
 __all__ = ["tables"]

@@ -1,0 +1,1 @@
+"""The accelerator as data: what hardware, compiler and host agree on."""

@@ -14,7 +14,7 @@ The 8 bits of B·x and h·C are the paper's; ours are wider and never held.
 """
 
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 from bench.stored import keep, rows
 from lightmamba.arch.amount import Amount
@@ -22,9 +22,9 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
 from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.target import Target
+from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
-from lightmamba.compiler.supported import the_layer
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Estimate, estimate
 from lightmamba.formats import Formats
@@ -45,7 +45,7 @@ def float_weights(config: ModelConfig, target: Target) -> dict[str, Any]:
     No such machine can be built here; its units are taken to keep up.
     """
     arch = plan(config, Formats(), target)
-    memory = Memory(config, arch, target)
+    memory = Memory(config, Formats(), arch, target)
     rows = sum(layer.in_rows for layer in config.layers)
     weights = rows * arch.in_channels + config.n_layer * config.d_model * arch.out_channels
     weights += config.vocab_size * arch.in_channels
@@ -79,7 +79,7 @@ def buffers(config: ModelConfig, arch: ArchConfig) -> dict[str, tuple[int, Amoun
         cells = (memory_cells(depth, word) for depth in memories)
         return sum(memories) * word, sum(cells, Amount())
 
-    layer, queues = the_layer(config), (arch.state_fifo, arch.state_fifo)
+    layer, queues = cast(Sizes, config.layers[0]), (arch.state_fifo, arch.state_fifo)
     return {
         HELD[0]: held(*[layer.d_inner * arch.row_words] * TENSORS),
         HELD[1]: held(*[layer.headdim * arch.row_words] * TENSORS, *queues),
@@ -108,7 +108,7 @@ def speed(found: Estimate, seen: float | None = None) -> dict[str, Any]:
 def measure(name: str) -> dict[str, Any]:
     """All rows of one board."""
     config, target = SHAPES[SHAPE], Target.load(name)
-    wait = the_layer(config).d_inner
+    wait = config.layers[0].out_dim
     wide = replace(target, machine=replace(target.machine, multiplier_bits=8))
     deep = replace(target, machine=replace(target.machine, x_queue=wait, z_queue=wait))
     widths = {

@@ -11,24 +11,23 @@ from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.formats import Formats
+from lightmamba.machine.ports import clients
 
 __all__ = ["bounds", "channel_bytes", "port_bytes"]
 
 
 def port_bytes(memory: Memory) -> dict[str, int]:
     """Bytes of a token with its head through each port, both ways, in whole beats."""
-    arch, layers = memory.arch, memory.config.n_layer
+    arch, wide = memory.arch, memory.aux_beat
     lane = (memory.layers_beats + memory.head_beats) * arch.port_bits // 8
-    state = layers * memory.state_beats * memory.state_beat
-    words = {
-        name: count * (1 if name == "embedding" else layers)
-        for name, count in memory.stream_words.items()
-    }
-    beat = memory.aux_beat
-    small = sum(-(-8 * count // beat) * beat for count in (*words.values(), memory.logits_words))
+    state = memory.state_beats * memory.state_beat
+    once = [sum(memory.words[client.name]) for client in clients(arch, "static")]
+    small = sum(-(-8 * n // wide) * wide for n in (*once, memory.embedding_words))
+    small += memory.logits_stride
     found = {f"lane{n}": lane for n in range(arch.lanes)}
     found |= {"state_read": state, "state_write": state}
-    found["aux"] = small + 2 * layers * memory.conv_stride
+    kept = [memory.layers_of(c.name) * memory.stride(c.name) for c in clients(arch, "layer")]
+    found["aux"] = small + 2 * sum(kept)
     return {"memory": sum(found.values())} if arch.shared_port else found
 
 
@@ -41,7 +40,7 @@ def channel_bytes(memory: Memory) -> dict[str, float]:
 def bounds(config: ModelConfig, target: Target, formats: Formats | None = None) -> dict[str, float]:
     """Seconds of a token that each channel and the lanes need at least."""
     arch = plan(config, formats or Formats(), target)
-    memory = Memory(config, arch, target)
+    memory = Memory(config, formats or Formats(), arch, target)
     moved = channel_bytes(memory)
     found = {c.name: moved[c.name] / (c.attainable_gb_per_s * 1e9) for c in target.channels}
     passes = 2 if arch.head_twice else 1
@@ -56,7 +55,7 @@ def main() -> None:
         for shape, config in SHAPES.items():
             found = bounds(config, target)
             binds = max(found, key=lambda place: found[place])
-            memory = Memory(config, plan(config, Formats(), target), target)
+            memory = Memory(config, Formats(), plan(config, Formats(), target), target)
             moved = sum(port_bytes(memory).values())
             rows.append({
                 "target": name, "shape": shape, "tokens_per_second": 1 / found[binds],

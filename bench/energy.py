@@ -64,7 +64,7 @@ def paper(width: str) -> dict[str, Any]:
 def floor(name: str) -> dict[str, Any]:
     """A token of the largest shape at the speed that the target's memory allows, without cells."""
     target, config = Target.load(name), SHAPES["mamba2-2.7b"]
-    moved = channel_bytes(Memory(config, plan(config, Formats(), target), target))
+    moved = channel_bytes(Memory(config, Formats(), plan(config, Formats(), target), target))
     rate = 1 / max(bounds(config, target).values())
     by_channel = {name: round(count) for name, count in moved.items()}
     got = energy(_estimate(target.clock_mhz, rate, by_channel, Amount()), target)

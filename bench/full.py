@@ -18,13 +18,13 @@ from typing import Any
 
 from bench.common import asked
 from bench.stored import keep
-from lightmamba.arch.ports import ports
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.config import SHAPES
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES
+from lightmamba.machine.ports import ports
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import chained, open_twin
 

@@ -26,6 +26,7 @@ from lightmamba.arch.place import Region
 from lightmamba.arch.target import Target
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES
+from lightmamba.formats import Formats
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime import NgramDrafter
 from lightmamba.runtime.resident import Resident
@@ -55,7 +56,7 @@ class Counted:
     def __init__(self, arch: ArchConfig, copies: int) -> None:
         self.most, self.counts = arch.undecided, dict.fromkeys(COUNTED, 0)
         states = tuple(Region(f"state{n}", "", n, 1) for n in range(copies))
-        self.mine = Resident((states,), Region("conv", "", 0, 1))
+        self.mine = Resident((states,), {})
         records = [Region(f"record{n}", "", n, 1) for n in range(2)]
         self.staging = Staging(arch, [self.mine], records)
 
@@ -117,7 +118,7 @@ def main() -> None:
     assert data is not None
     tokenizer = Tokenizer.from_bytes(data)
     shape = SHAPES[passes[f"{row}, verify"]["shape"]]
-    copies = len(Memory(shape, target.machine, target).states)
+    copies = len(Memory(shape, Formats(), target.machine, target).states)
     texts, found = cases(TEXTS), list[dict[str, Any]]()
 
     def add(kind: str, hardware: Counted, cycles: int) -> None:

@@ -17,8 +17,9 @@ __all__ = ["SOURCES", "source_hash"]
 PACKAGE = Path(__file__).parents[1] / "src/lightmamba"
 NUMERICS = ("numerics", "blocks", "formats.py", "config.py")
 ENGINE = (*NUMERICS, "engine", "native", "qmodel", "runtime", "passes.py", "data")
-HARDWARE = ("arch", "machine", "compiler", "rtl")
-MACHINE = (*NUMERICS, *HARDWARE, "qmodel", "passes.py", "runtime", "data")
+MACHINE = (
+    *NUMERICS, "arch", "machine", "compiler", "rtl", "qmodel", "passes.py", "runtime", "data",
+)  # fmt: skip
 FLOAT = ("checkpoint", "causal_lm.py", "reference.py", "tokenizer.py")
 # Parts of the package, by what is made of them.
 SOURCES: dict[str, tuple[str, ...]] = {

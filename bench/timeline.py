@@ -3,15 +3,16 @@
 import argparse
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.support.machine import Kind
 
 from bench.stored import keep
-from lightmamba.arch.program import Kind
 from lightmamba.arch.target import Target
+from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.compiler import build
-from lightmamba.compiler.supported import the_layer
 from lightmamba.data import demo_file
 from lightmamba.qmodel import load
 from lightmamba.rtl.epilogue_row import PAIR
@@ -44,13 +45,15 @@ def main() -> None:
         probes = device.probes()
         seen = vector_of(artifact.arch, probes, 0) | {"updates": probes["updates"]}
         device.simulator.close()
-    rows = rows_of(seen)
+    rows, arch = rows_of(seen), artifact.arch
     of_in = rows.cycles[rows["kind"] <= Kind.Z].astype(np.int64).reshape(model.config.n_layer, -1)
     start, next_in = int(of_in[1][0]), of_in[2]
     end = int(next_in[0]) + (int(of_in[1][-1]) - start) // 4
 
     figure, axes = plt.subplots(figsize=(10, 4.2), layout="constrained")
-    units = {name: x for name, x in unit_cycles(seen).items() if name != "rows of the head"}
+    units = {
+        name: x for name, x in unit_cycles(seen, arch.kinds).items() if name != "rows of the head"
+    }
     for place, cycles in enumerate(units.values()):
         axes.broken_barh(_spans(cycles[(cycles >= start - 200) & (cycles < end)] - start),
                          (place - 0.4, 0.8), color="#1f4e79")  # fmt: skip
@@ -66,13 +69,14 @@ def main() -> None:
         axes.spines[side].set_visible(False)
     figure.savefig(args.output, dpi=130)
     print(args.output)
-    arch, out = artifact.arch, rows.cycles[rows["kind"] == Kind.OUT].astype(np.int64)
+    out = rows.cycles[rows["kind"] == Kind.OUT].astype(np.int64)
     out = out.reshape(model.config.n_layer, -1)
     results = {
         "from in_proj to out_proj": _pause(of_in, out, arch.lanes) - arch.out_words,
         "from out_proj to the next in_proj": _pause(out[:-1], of_in[1:], arch.lanes)
         - arch.in_words,
-        "work of a head (its words of state)": the_layer(model.config).headdim * arch.row_words,
+        "work of a head (its words of state)": cast(Sizes, model.config.layers[0]).headdim
+        * arch.row_words,
     }
     print(results)
     found = ({"pause": pause, "cycles": cycles} for pause, cycles in results.items())

@@ -60,8 +60,14 @@ def test_every_module_says_what_is_public():
     modules = {name: importlib.import_module(name) for name in MODULES if name not in EXTRAS}
     silent = {name for name, module in modules.items() if not hasattr(module, "__all__")}
     # Folders of modules, with no name of their own.
-    named = ("numerics", "arch", "machine", "plots", "rtl")
-    folders = {*named, *(f"blocks.{kind}" for kind in kinds())}
+    folders = {
+        "numerics",
+        "arch",
+        "machine",
+        "plots",
+        "rtl",
+        *(f"blocks.{kind}" for kind in kinds()),
+    }
     assert silent == {f"lightmamba.{name}" for name in folders}
 
 

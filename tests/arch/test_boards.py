@@ -31,7 +31,7 @@ def test_what_the_memory_of_a_board_allows(name, nominal, moved, tokens, binds):
         chosen = [c.gb_per_s for c in target.channels if c.name.startswith(start)]
         assert sum(chosen) == pytest.approx(total)
     assert sum(nominal.values()) == pytest.approx(sum(c.gb_per_s for c in target.channels))
-    memory = Memory(LARGEST, plan(LARGEST, Formats(), target), target)
+    memory = Memory(LARGEST, Formats(), plan(LARGEST, Formats(), target), target)
     assert sum(port_bytes(memory).values()) / 1e9 == pytest.approx(moved, abs=0.001)
     found = bounds(LARGEST, target)
     assert max(found, key=lambda place: found[place]) == binds
@@ -40,7 +40,7 @@ def test_what_the_memory_of_a_board_allows(name, nominal, moved, tokens, binds):
 
 def test_vck190_uses_three_quarters_of_all_its_memory():
     target = Target.load("vck190")
-    memory = Memory(LARGEST, plan(LARGEST, Formats(), target), target)
+    memory = Memory(LARGEST, Formats(), plan(LARGEST, Formats(), target), target)
     rate = 1 / max(bounds(LARGEST, target).values())
     nominal = sum(c.gb_per_s for c in target.channels)
     assert rate * sum(port_bytes(memory).values()) / 1e9 > 0.75 * nominal
@@ -64,7 +64,7 @@ def test_bytes_of_a_token_by_hand():
     """mamba2-130m on one lane of 32 weights: rows and scales, states, parameters, logits."""
     shape = SHAPES["mamba2-130m"]
     target = Target.load("ecp5")
-    memory = Memory(shape, plan(shape, Formats(), target), target)
+    memory = Memory(shape, Formats(), plan(shape, Formats(), target), target)
     rows = {"in": 3352 * 768, "out": 768 * 1536}  # weights of a layer
     beats = sum(n // 32 + -(-n // 32 // 64) for n in rows.values())
     head = 50288 * 768 // 32

@@ -4,14 +4,15 @@ import pytest
 from amaranth._unused import MustUse
 from amaranth.hdl import Value
 
-from lightmamba.arch import latency, machine
+from lightmamba.arch import latency
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.graph import cycles
-from lightmamba.arch.machine import MACHINE
+from lightmamba.machine import spine
 from lightmamba.rtl import lanes, reader, sequencer, streams, writer
 from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.slices import Slices
 from lightmamba.rtl.units import Units
+from tests.support.machine import INSTRUCTIONS, MACHINE
 
 MACHINES = (
     ArchConfig(),
@@ -62,7 +63,7 @@ def test_latency_of_lanes_of_several_tokens(monkeypatch, port_bits, packed) -> N
 
 def test_streams_are_as_wide_as_their_payloads(both) -> None:
     _, units = both
-    for stream in MACHINE.streams:
+    for stream in MACHINE.of(units.config):
         for end in (stream.source, stream.target):
             if not end.startswith("memory.") and stream.payload not in MACHINE.apart:
                 found = len(Value.cast(units.port(end).payload))
@@ -71,8 +72,8 @@ def test_streams_are_as_wide_as_their_payloads(both) -> None:
 
 
 def test_depths_are_those_of_the_hardware() -> None:
-    assert machine.PARTS == lanes.OUTPUTS
-    assert latency.FETCH == sequencer.WORDS + 2
+    assert spine.PARTS == lanes.OUTPUTS
+    assert INSTRUCTIONS.fetch == sequencer.Sequencer(ArchConfig()).words + 2
     assert latency.OUTSTANDING == writer.OUTSTANDING
     assert streams.StreamQueue.latency == latency.QUEUE
     assert reader.Reader.latency == latency.READER

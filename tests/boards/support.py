@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lightmamba.arch.ports import ports
 from lightmamba.arch.target import Target
 from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.ports import ports
 from lightmamba.sim.build import build_simulator
 from lightmamba.sim.device import TOP, machine_verilog
 from lightmamba.sim.simulator import Simulator, Status, from_target

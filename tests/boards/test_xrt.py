@@ -135,7 +135,7 @@ def test_registers_are_those_of_the_simulated_device(card, library, build, tmp_p
     lanes = offsets()["lane_base"]
     bases |= {f'"offset":{lanes + 4 * n}' for n in range(4)}
     bases |= {f'"offset":{at + 4}' for name, at in offsets().items() if name.endswith("_base")}
-    for name in ("slot_read", "slot_write", "slot_conv"):
+    for name in ("slot_read", "slot_write", "slot_conv_state"):
         bases |= {f'"offset":{offsets()[name] + 4 * n}' for n in range(2)}
     assert all(any(base + "," in line for base in bases) for line in apart)
 

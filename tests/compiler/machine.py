@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.program import Condition, Kind, Op
 from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.program import Condition, Op
 from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.numerics.formats import INT16, INT24, INT32
@@ -20,6 +20,7 @@ from lightmamba.numerics.gate import Gate, OnlineHadamard
 from lightmamba.numerics.linear import Epilogue, RmsNorm
 from lightmamba.numerics.primitives import Ints, round_shift, saturate
 from lightmamba.numerics.ssm import Discretize, SsmStep
+from tests.support.machine import Kind
 
 __all__ = ["Lane", "Machine", "signed"]
 
@@ -178,8 +179,9 @@ class Machine:
         assert fields["twice"] == (bool(self.arch.head_twice) and Kind.LOGIT in self.kinds(out))
         op = self.arch.head if Kind.LOGIT in self.kinds(out) else self.arch.projection
         acc = op(vector[None], code[None], q, codes, fields["parts"])[0, :, : out["rows"]]
-        names = ("dt", "B", "C", "x", "z", "dt", "dt")  # OUT and LOGIT take dt's
-        shift = np.array([out[f"shift_{names[kind]}"] for kind in self.kinds(out)])
+        shift = np.array(
+            [out[f"shift_{kind if kind < Kind.OUT else 0}"] for kind in self.kinds(out)]
+        )
         rows, _ = Epilogue()(
             acc, out["acc_shift"], mantissa[:, None], j[:, None] + shift,
             INT16 if out["narrow"] else INT32,

@@ -15,22 +15,22 @@ from tests.support.builders import W4A4, shipped
 
 def memory(name: str) -> Memory:
     config, formats, where = CASES[name]
-    return Memory(config, plan(config, formats, where), where)
+    return Memory(config, formats, plan(config, formats, where), where)
 
 
 def test_worked_sizes():
     """The demo shape on tiny, counted by hand."""
     config, tiny = SHAPES["demo"], shipped()
-    found = Memory(config, plan(config, W4A4, tiny), tiny)
+    found = Memory(config, W4A4, plan(config, W4A4, tiny), tiny)
     # in_proj: 1,288 rows of 256 on 4 lanes of 32; out_proj: 256 of 512; the head: 2,048 of 256.
     per_layer = (322 * 8 + 41) + (64 * 16 + 16)
     assert found.layers_beats == 6 * per_layer
     assert found.head_beats == 512 * 8 + 64
     # 8 heads of 64 rows of 128 bytes in beats of 32, and a beat of exponents before every 32.
     assert found.state_head_beats == 256 + 8
-    assert found.state_beats == 8 * 264
-    assert found.state_words == 512 * 2
-    assert found.conv_words == 384  # 512 + 2 · 128 channels, two to a word
+    assert (found.heads, found.state_beats) == (6 * 8, 6 * 8 * 264)
+    assert found.head_words == 64 * 2
+    assert found.each("conv_state") == 384  # 512 + 2 · 128 channels, two to a word
     assert found.embedding_stride == 272  # 2 groups of 17 words, whole beats of 16 bytes
     registers = found.registers(found.regions())
     assert registers["conv_params_words"] == 6 * (768 + 96)
@@ -46,12 +46,12 @@ def test_a_last_beat_may_be_half_full():
     """33 rows of 32 bytes on a port of 64: 17 beats, and one of exponents."""
     config = mamba2_config(d_model=33, n_layer=1, vocab_size=3, d_state=20, headdim=33, expand=1)
     u280 = shipped("u280")
-    found = Memory(config, plan(config, W4A4, u280), u280)
-    assert (found.state_beats, found.state_words) == (18, 33)
-    assert found.stream_words["conv_params"] == 33 + 40 + 10
-    assert found.stream_words["gate_params"] == 9
+    found = Memory(config, W4A4, plan(config, W4A4, u280), u280)
+    assert (found.state_beats, found.head_words) == (18, 33)
+    assert found.words["conv_params"] == (33 + 40 + 10,)
+    assert found.words["gate_params"] == (9,)
     assert found.logits_words == 2
-    assert found.conv_stride == 320  # 37 words, whole beats of 64 bytes
+    assert found.stride("conv_state") == 320  # 37 words, whole beats of 64 bytes
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -80,13 +80,13 @@ def test_regions_lie_apart_on_their_channels(name):
 
 def test_registers_have_an_end():
     config, u280 = sizes(d_model=16128, n_layer=500, headdim=128), shipped("u280")
-    found = Memory(config, plan(config, W4A4, u280), u280)
+    found = Memory(config, W4A4, plan(config, W4A4, u280), u280)
     with pytest.raises(InputError, match="channel hbm0 would hold 11848 MiB, but has 256"):
         found.regions()
     large = replace(u280, channels=tuple(replace(c, capacity_mib=0) for c in u280.channels))
     found = replace(found, target=large)
     assert found.registers(found.regions())
     ecp5 = shipped("ecp5")
-    found = Memory(config, plan(config, W4A4, ecp5), ecp5)
+    found = Memory(config, W4A4, plan(config, W4A4, ecp5), ecp5)
     with pytest.raises(InputError, match=r"register layers_beats would hold \d+, but has 32 bits"):
         found.registers(found.regions())

@@ -132,7 +132,7 @@ def test_cases_are_not_refused():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"heads": 1}, "^the hardware has heads 1, but the model needs 2$"),
+        ({"heads": 1}, "^the hardware has heads 1, but the model needs 2, 1 more"),
         ({"lanes": 3}, "^the hardware has lanes 3, but model and target make it 2; compile for"),
     ],
 )

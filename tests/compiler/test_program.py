@@ -4,21 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.arch.program import (
-    INSTRUCTION_BITS,
-    SECTIONS,
-    Condition,
-    Instruction,
-    Kind,
-    Op,
-    words32,
-)
 from lightmamba.compiler import plan
 from lightmamba.compiler.plan import instructions as instruction_count
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.errors import InputError
+from lightmamba.machine.program import Condition, Op
+from lightmamba.machine.spine import SECTIONS
 from tests.compiler.cases import CASES
 from tests.support.builders import random_model
+from tests.support.machine import INSTRUCTIONS, Kind, words32
 
 
 def written(name, order="reordered", **changes):
@@ -32,12 +26,12 @@ def written(name, order="reordered", **changes):
 @pytest.mark.parametrize("name", CASES)
 def test_round_trip(name):
     _, instructions = written(name)
-    words, per = words32(instructions), INSTRUCTION_BITS // 32
+    words, per = words32(instructions), INSTRUCTIONS.bits // 32
     assert len(words) == len(instructions) * per
     assert len(instructions) == instruction_count(CASES[name][0])
     for n, instruction in enumerate(instructions):
         whole = sum(w << 32 * i for i, w in enumerate(words[n * per : (n + 1) * per]))
-        assert Instruction.decode(whole) == instruction
+        assert INSTRUCTIONS.decode(whole) == instruction
 
 
 def test_sequence():

@@ -9,7 +9,8 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.blocks.mamba2.layout import conv_order, recorded_words, row_order, state_bytes
+from lightmamba.blocks.mamba2.layout import conv_order, row_order, state_bytes
+from lightmamba.blocks.mamba2.layout import words as words_of
 from lightmamba.blocks.mamba2.state import natural, state
 from lightmamba.compiler import build, fitting, plan
 from lightmamba.compiler.memory import Memory
@@ -17,10 +18,10 @@ from lightmamba.compiler.states import state_bytes as artifact_bytes
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
-from lightmamba.machine.registers import REGISTERS
 from tests.compiler.cases import sizes
 from tests.support.builders import W4A4, random_model, shipped
 from tests.support.layers import sizes_of
+from tests.support.machine import REGISTERS
 
 PASSES = {
     "record_stride", "record_count", "state_heads", "head_stride", "state_head_beats",
@@ -37,7 +38,7 @@ def planned(
 
 def memory(config: ModelConfig, **machine: Any) -> Memory:
     arch, where = planned(config, **machine)
-    return Memory(config, arch, where)
+    return Memory(config, W4A4, arch, where)
 
 
 def test_worked_sizes():
@@ -45,12 +46,12 @@ def test_worked_sizes():
     found = memory(SHAPES["demo"], state_elements=256)
     # 8 heads of 64 rows of 128 bytes, in beats of 32, and a beat of exponents before every 32.
     assert found.state_head_beats == 256 + 8
-    assert found.state_beats == 8 * found.state_head_beats
+    assert found.state_beats == 6 * 8 * found.state_head_beats
     assert found.head_words == 32
-    assert found.state_words == 8 * 32
-    assert found.conv_words == 768  # a channel of 8 bytes is a word
+    assert found.heads == 6 * 8
+    assert found.each("conv_state") == 768  # a channel of 8 bytes is a word
     # A word for the four tokens of each channel of B and x, and one of dt for each token.
-    assert found.recorded_words == 128 + 8 * (4 + 64)
+    assert found.each("record") == 128 + 8 * (4 + 64)
     registers = found.registers(found.regions())
     assert {name: registers[name] for name in PASSES} == {
         "record_stride": 672 * 8, "record_count": 672, "state_heads": 48, "head_stride": 264 * 32,
@@ -70,10 +71,11 @@ def test_every_head_ends_with_a_whole_beat():
     config = sizes(d_model=33, headdim=33, d_state=20, vocab_size=3, n_layer=1)
     found = memory(config, name="u280", tokens=2)
     assert (found.state_head_beats, found.head_words) == (18, 33)
-    assert (found.state_beats, found.state_words) == (36, 66)
-    assert found.conv_words == 53  # 66 + 2 · 20 channels: two tokens need four bytes of each
-    assert found.recorded_words == 20 + 2 * (2 + 33)
-    assert found.record_stride == 768  # 90 words, whole beats of 64 bytes
+    assert (found.state_beats, found.heads) == (36, 2)
+    # 66 + 2 · 20 channels: two tokens need four bytes of each
+    assert found.each("conv_state") == 53
+    assert found.each("record") == 20 + 2 * (2 + 33)
+    assert found.stride("record") == 768  # 90 words, whole beats of 64 bytes
     registers = found.registers(found.regions())
     assert (registers["record_count"], registers["logits_stride"]) == (90, 64)
 
@@ -82,7 +84,7 @@ def test_every_head_ends_with_a_whole_beat():
 def test_words_of_the_record(tokens: int, words: int):
     config = sizes(d_model=192, ngroups=2, headdim=16, d_state=16)
     arch, _ = planned(config, tokens=tokens)
-    assert recorded_words(sizes_of(config), arch) == words * 2 * 16 + 24 * (tokens + words * 16)
+    assert words_of(sizes_of(config), arch)["record"] == words * 2 * 16 + 24 * (tokens + words * 16)
 
 
 def test_one_token_has_no_record():
@@ -152,7 +154,9 @@ def test_a_state_reads_back(changes: dict[str, Any], beat: int, window: int):
         for name, (kind, shape) in state(c, W4A4).items()
     }
     width = -(-c.d_state // 32) * 32
-    got = state_bytes(c, "reordered", given, width, beat, window=window)
+    arch = ArchConfig(padded_state=width, state_port_bits=8 * beat, tokens=8 if window == 8 else 1,
+                      state_elements=32, head_rows=c.headdim)  # fmt: skip
+    got = state_bytes(c, "reordered", given, arch)
     q, exp = read_state(got["state"].tobytes(), beat, c.nheads, c.headdim, width)
     h, h_exp = natural(given["h"])[0], natural(given["h_exp"])[0]
     np.testing.assert_array_equal(q[:, :, : h.shape[-1]], h)
@@ -212,7 +216,9 @@ def test_a_head_is_a_capacity():
     assert (larger.head_rows, smaller.head_rows) == (64, 32)
     larger = replace(larger, heads=smaller.heads)
     assert fitting(larger, smaller) is larger
-    with pytest.raises(InputError, match=r"the hardware has head_rows 32, but the model needs 64$"):
+    with pytest.raises(
+        InputError, match=r"the hardware has head_rows 32, but the model needs 64, 32 more"
+    ):
         fitting(replace(smaller, heads=9), larger)
 
 
@@ -255,5 +261,5 @@ def test_every_shape_on_every_target(name, shape, tokens):
     arch, where = planned(config, name, tokens)
     assert arch.head_rows == sizes_of(config).headdim
     uncapped = tuple(replace(channel, capacity_mib=0) for channel in where.channels)
-    found = Memory(config, arch, replace(where, channels=uncapped))
+    found = Memory(config, W4A4, arch, replace(where, channels=uncapped))
     assert found.registers(found.regions())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightmamba.arch.machine import MACHINE
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.estimate.places import HELD, INPUTS, SPECIAL, UNITS
@@ -11,6 +11,7 @@ from lightmamba.estimate.steps import columns, gathering, inputs, outputs, table
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
 from tests.support.builders import made_up
+from tests.support.machine import MACHINE
 
 DEMO = SHAPES["demo"]
 ODD = mamba2_config(192, DEMO.n_layer, 53, d_state=48, headdim=48, ngroups=2)
@@ -61,6 +62,6 @@ def test_elements_gather_to_words():
 
 def test_who_gives_acts_before_who_takes():
     """But for what comes round to the next projection."""
-    for stream in MACHINE.between():
+    for stream in MACHINE.between(ArchConfig()):
         if stream.taker != "activations" and stream.name not in ("rms_in", "rms_out"):
             assert UNITS[stream.giver] < UNITS[stream.taker], stream.name

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from lightmamba.arch.program import SECTIONS, Kind, Op
 from lightmamba.compiler import plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
+from lightmamba.machine.program import Op
+from lightmamba.machine.spine import SECTIONS
 from tests.support.builders import made_up, random_model, sizes
+from tests.support.machine import Kind
 
 CONFIG = sizes(d_model=96, d_state=48, headdim=48, ngroups=2)
 TARGET = made_up(lanes=3, state_elements=32, x_queue=192, z_queue=192)

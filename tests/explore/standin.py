@@ -20,12 +20,12 @@ DEVICE = {"lut": 40_000, "ff": 80_000, "dsp": 100, "bram18": 400, "uram": 16}
 def estimate(config: ModelConfig, formats: Formats, target: Target, order: str) -> Estimate:
     """Simple, and monotone where the real one is: wider is faster, larger, and takes more power."""
     arch = plan(config, formats, target, order)
-    memory = Memory(config, arch, target)
+    memory = Memory(config, formats, arch, target)
     beats = memory.layers_beats + memory.head_beats
     shared = target.channel_of("memory" if arch.shared_port else "lane0")
     rate = shared.bytes_per_cycle(target.clock_mhz) / len(shared.ports)
     per_beat = max(1.0, arch.port_bits / 8 / rate) + 8 / arch.burst_beats + 16 / arch.weight_fifo
-    state = int(config.n_layer * memory.state_words * (1 + 16 / arch.state_fifo))
+    state = int(memory.heads * memory.head_words * (1 + 16 / arch.state_fifo))
     cycles = int(max(beats * per_beat, state)) + 1
     products = arch.lanes * arch.products
     fifos = arch.lanes * arch.weight_fifo * arch.port_bits + arch.state_fifo * arch.state_elements

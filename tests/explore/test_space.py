@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightmamba.arch.ports import ports
 from lightmamba.arch.target import Target
 from lightmamba.config import mamba2_config
 from lightmamba.errors import InputError
 from lightmamba.explore.space import Space
+from lightmamba.machine.ports import ports
 from tests.explore.standin import RATIOS, SMALL, target
 
 BASES = {

@@ -249,7 +249,7 @@ class Targets(Text):
         assert Target.from_dict(target.to_dict()) == target
         from_target(target.channels, target.clock_mhz)
         config, formats = SHAPES["demo"], Formats()
-        memory = Memory(config, plan(config, formats, target), target)
+        memory = Memory(config, formats, plan(config, formats, target), target)
         memory.registers(memory.regions())
 
 

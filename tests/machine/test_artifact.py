@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.program import Instruction, Op, words32
 from lightmamba.arch.target import Target
 from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact, ArtifactWriter, Region, build_hash
 from lightmamba.machine.manifest import seal
+from lightmamba.machine.program import Instruction, Op
 from tests.fuzz.mutate import single_faults, with_fault
+from tests.support.machine import words32
 
 PROGRAM = [Instruction(Op.END, {})]
 ARCH = Target.load("tiny").machine

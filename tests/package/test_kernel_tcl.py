@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.machine.registers import REGISTERS, offsets
+from lightmamba.machine.registers import offsets
 from lightmamba.package.check import module_ports
 from lightmamba.package.device import packaged_design
+from tests.support.machine import REGISTERS
 
 from .recorder import Call, Vendor, missing, run
 
@@ -151,7 +152,8 @@ def _registers(by, made, buses, inferred) -> list[str]:
         wrong.append(f"registers: {[n for n in expected if given.get(n) != expected[n]]}")
     # Addresses: each is 64 bits wide, and names an interface that there is.
     pointers = [c.arguments for c in by["ipx::add_register_parameter"]]
-    wide = {n for n in expected if re.fullmatch(r".*_base(_\d+)?|slot_(read|write|conv)_0", n)}
+    address = r".*_base(_\d+)?|slot_(read|write|conv_state)_0"
+    wide = {name for name in expected if re.fullmatch(address, name)}
     if Counter(pointers) != Counter(("ASSOCIATED_BUSIF", name) for name in wide):
         wrong.append("pointers")
     targets = [c.arguments[1] for c in by["set_property"] if c.last == "ASSOCIATED_BUSIF"]

@@ -103,7 +103,8 @@ def test_the_largest_model_fits(tmp_path):
     config = SHAPES["mamba2-2.7b"]
     for name in SIZES:
         target, board = Target.load(name), Board.load(name)
-        regions = Memory(config, plan(config, Formats(), target), target).regions()
+        arch = plan(config, Formats(), target)
+        regions = Memory(config, Formats(), arch, target).regions()
         for region in regions:
             memory = board.memory(region.channel)
             assert memory is not None

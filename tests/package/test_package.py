@@ -14,7 +14,7 @@ from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.registers import REGISTERS, offsets
+from lightmamba.machine.registers import offsets
 from lightmamba.package import Board, board_names, write_package
 from lightmamba.package.check import CHECKS, MANIFEST, check
 from lightmamba.package.device import packaged_design
@@ -22,6 +22,7 @@ from lightmamba.package.expected import expected
 from lightmamba.package.wrapper import core_verilog
 from lightmamba.sim.device import machine_verilog
 from tests.support.builders import random_model
+from tests.support.machine import REGISTERS
 
 from ..sim.machines import CONFIG
 from .boards import BOARDS, built, packaged, small

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.program import Kind
 from lightmamba.rtl.bc import BCStore
+from tests.support.machine import Kind
 
 from ..support.streams import drive
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.arch.program import Kind
 from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.rtl.blocks import Blocks
+from tests.support.machine import Kind
 
 from ..support.streams import Run, drive
 

@@ -8,9 +8,9 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.passes import Share, slots, vectors
-from lightmamba.arch.program import Kind
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.rtl.conv import Conv
+from tests.support.machine import Kind
 
 from ..support.streams import Run, drive
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.program import COMMANDS, SECTIONS, Kind
+from lightmamba.machine.spine import SECTIONS
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
 from lightmamba.rtl.epilogue import Epilogue
+from tests.support.machine import COMMANDS, Kind
 from tests.support.streams import drive
 
 IN, OUT, LOGIT = "in", "out", "head"
@@ -19,7 +20,7 @@ PORTS = {
 }  # fmt: skip
 LOSSES = {**dict.fromkeys(Kind, "lost_in"), Kind.OUT: "lost_out", Kind.LOGIT: "lost_head"}
 PROBES = "rows_first", "rows_second"
-SHIFTS = {Kind.DT: "dt", Kind.B: "B", Kind.C: "C", Kind.X: "x", Kind.Z: "z"}
+SHIFTS = {Kind.DT: 0, Kind.B: 1, Kind.C: 2, Kind.X: 3, Kind.Z: 4}  # places
 
 
 def fields(**given: int) -> dict[str, int]:
@@ -56,7 +57,7 @@ def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[st
     shown: list[list[Any]] = [[], []]
     for command, sums, rms in jobs:
         for row, kind in enumerate(kinds(command)):
-            static, total = command[f"shift_{SHIFTS.get(kind, 'dt')}"], 0
+            static, total = command[f"shift_{SHIFTS.get(kind, 0)}"], 0
             for part, (mantissa, j) in enumerate(rms):
                 acc = sums[row // lanes * len(rms) + part][row % lanes]
                 value, losses = Arithmetic()(
@@ -162,7 +163,7 @@ def test_equals_numerics(lanes, stalls):
 
 def test_worked_values():
     """Two roundings of halves up, both saturations, a shift that is cut at 0 and at 62."""
-    base = fields(parts=1, acc_shift=1, narrow=1, shift_dt=4, **sections((Kind.DT, 3)))
+    base = fields(parts=1, acc_shift=1, narrow=1, shift_0=4, **sections((Kind.DT, 3)))
     wide = base | sections((Kind.OUT, 3)) | {"narrow": 0, "gated": 1, "parts": 2}
     top = 1 << 39
     jobs = [
@@ -170,15 +171,15 @@ def test_worked_values():
         (base, [[5, -5], [200001, 7]], [(8, 0)]),
         # A shift of 4 - 30 is 0: 2 * 8; of 63 + 31 is 62. 2^39 is one too many for 40 bits.
         (base, [[3, -3], [1, 7]], [(8, -30)]),
-        (base | {"shift_dt": 63}, [[1 << 40, -(1 << 40)], [1, 7]], [(65535, 31)]),
+        (base | {"shift_0": 63}, [[1 << 40, -(1 << 40)], [1, 7]], [(65535, 31)]),
         # Parts: 3 + (3·5); each part alone is saturated to int32, their sum is not.
         (
-            wide | {"shift_dt": 0},
+            wide | {"shift_0": 0},
             [[6, 1 << 44], [6, 1 << 44], [-(1 << 44), 9], [-(1 << 44), 9]],
             [(1, 0), (5, 0)],
         ),
         # Just inside of 40 bits, and just outside.
-        (wide | {"parts": 1, "shift_dt": 23}, [[2 * top - 2, 2 * top], [-2 * top, 0]], [(64, 0)]),
+        (wide | {"parts": 1, "shift_0": 23}, [[2 * top - 2, 2 * top], [-2 * top, 0]], [(64, 0)]),
     ]
     got = run(Epilogue(ArchConfig(lanes=2, out_channels=1 << 15)), jobs)
     assert got.out["o_dt"] == [2, -1, 32767, 16, -8, 8, 0, 0, 0]

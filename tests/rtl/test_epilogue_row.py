@@ -9,13 +9,13 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.program import Kind
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
-from lightmamba.rtl.epilogue_row import FINISHED, ROW_BITS, EpilogueRow
+from lightmamba.rtl.epilogue_row import ROW_BITS, EpilogueRow, finished
 from lightmamba.rtl.layouts import RMS, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue
 from tests.rtl.test_epilogue import SHIFTS, fields, kinds, sections
+from tests.support.machine import Kind
 from tests.support.streams import drive
 
 LOSSES = "lost_in", "lost_out", "lost_head"
@@ -32,7 +32,7 @@ class Bench(wiring.Component):
             "sums": data.ArrayLayout(signed(config.acc_bits), count),
         }  # fmt: skip
         super().__init__(
-            {"i": i_stream(data.StructLayout(issue)), "o": o_stream(FINISHED)}
+            {"i": i_stream(data.StructLayout(issue)), "o": o_stream(finished(ArchConfig()))}
             | {name: Out(2) for name in LOSSES}
         )
 
@@ -81,7 +81,7 @@ def check(config: ArchConfig, place: int, given: dict[str, int], slots: Any, **o
                 kind = every[row + place]
                 value, losses = Arithmetic()(
                     np.array([sums[part][index]]), given["acc_shift"], np.array([mantissa]),
-                    np.array([given[f"shift_{SHIFTS.get(kind, 'dt')}"] + j]), form,
+                    np.array([given[f"shift_{SHIFTS.get(kind, 0)}"] + j]), form,
                 )  # fmt: skip
                 totals[index] += int(value[0])
                 lost[loss(kind)] += losses

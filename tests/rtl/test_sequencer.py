@@ -11,8 +11,9 @@ from amaranth.sim import Simulator
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import encode
-from lightmamba.arch.program import COMMANDS, OPERATIONS, Condition, Instruction, Op, words32
+from lightmamba.machine.program import Condition, Instruction, Op
 from lightmamba.rtl.sequencer import Sequencer
+from tests.support.machine import COMMANDS, OPERATIONS, words32
 
 CONFIG = ArchConfig(program=8)
 OPS = (Op.EMBED, Op.IN, Op.OUT, Op.IN, Op.LAST_OUT, Op.HEAD, Op.END)

@@ -1,4 +1,4 @@
-"""Queue, fork and join, under random stalls."""
+"""Queue, fork, join and selector, under random stalls."""
 
 import re
 from typing import Any
@@ -12,6 +12,7 @@ from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 
 from lightmamba.rtl.layouts import i_stream, o_stream
+from lightmamba.rtl.select import Select
 from lightmamba.rtl.streams import Fork, StreamQueue, join
 from lightmamba.rtl.verilog import written
 
@@ -169,3 +170,37 @@ def test_only_streams_of_one_width_are_joined():
     narrow, wide = (stream.Signature(bits).create() for bits in (8, 9))
     with pytest.raises(ValueError, match="streams of 8 and 9 bits"):
         join(None, narrow, wide)
+
+
+class Chosen(wiring.Component):
+    """A selector of three, of which the others offer 255 in every cycle; how many are taken."""
+
+    def __init__(self, choice: int) -> None:
+        self.choice = choice
+        super().__init__({"i": i_stream(8), "o": o_stream(8), "taken": Out(2)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.select = select = Select(8, 3)
+        m.d.sync += select.choice.eq(self.choice)
+        others = [getattr(select, f"i{n}") for n in range(3) if n != self.choice]
+        for other in others:
+            m.d.comb += [other.valid.eq(1), other.payload.eq(255)]
+        with m.If(select.choice == self.choice):
+            m.d.comb += self.taken.eq(sum(other.ready for other in others))
+            join(m, self.i, getattr(select, f"i{self.choice}"))
+            join(m, select.o, self.o)
+        return m
+
+
+@pytest.mark.parametrize("stalls", [0.0, 0.5])
+@pytest.mark.parametrize("choice", [0, 1, 2])
+def test_a_selector_passes_on_the_chosen_input_alone(choice, stalls):
+    run = drive(Chosen(choice), {"i": WORDS}, {"o": 40}, stalls=stalls, counts=["taken"], settle=3)
+    assert (run.out["o"], run.counts["taken"]) == (WORDS, 0)
+
+
+def test_latency_and_throughput_of_a_selector():
+    run = drive(Chosen(1), {"i": WORDS}, {"o": 40})
+    assert run.cycles["o"] == [cycle + Select.latency for cycle in run.cycles["i"]]
+    assert np.diff(run.cycles["o"]).max() == Select.interval

@@ -63,11 +63,12 @@ CONFIGS = {
 def ranges(config: ArchConfig) -> dict[str, int]:
     """Bits that a register of the host needs for the largest value that it is given."""
     addresses = ("lane_base", "conv_params_base", "head_params_base", "gate_params_base",
-                 "slot_read", "slot_write", "slot_conv", "record_read", "record_write",
+                 "slot_read", "slot_write", "slot_conv_state", "record_read", "record_write",
                  "later_row", "embedding_base", "logits_base")  # fmt: skip
     return {
         **dict.fromkeys(addresses, ADDRESS_BITS),
-        "token": 20, "position": 8, "counter_index": 8, "program_index": 16, "layers": 16,
+        "token": 20, "position": 8, "counter_index": 8, "program_index": 16,
+        **dict.fromkeys(("layers", "conv_state_layers", "record_layers"), 16),
         "state_heads": HEAD_BITS, "step_index": (config.steps - 1).bit_length(),
         "last_step": (config.steps - 1).bit_length(), "step_data": width(STEP),
         "b_channels": (config.groups * config.padded_state).bit_length(),

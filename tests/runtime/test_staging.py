@@ -34,7 +34,7 @@ def places(count: int, copies: int, ports: int) -> list[Resident]:
                 )
                 for p in range(ports)
             ),
-            Region(f"conv{n}", "m", 1000 * n + 500, 64),
+            {"conv_state": Region(f"conv{n}", "m", 1000 * n + 500, 64)},
         )
         for n in range(count)
     ]
@@ -108,7 +108,7 @@ def test_what_is_written_to_registers():
     assert seen["later_row"] == [108, 103, 100]
     assert (seen["slot_read"], seen["slot_write"]) == ([1100, 0], [1000, 100])
     assert (seen["slot_read1"], seen["slot_write1"]) == ([1101, 1], [1001, 101])
-    assert seen["slot_conv"] == [1500, 500]
+    assert seen["slot_conv_state"] == [1500, 500]
     assert seen["vector"] == [*staged.vectors, 0]
     assert seen["slot"] == [*staged.slots, 0, 0]
     assert (seen["step_index"], steps, seen["last_step"]) == (0, list(staged.steps), 2)

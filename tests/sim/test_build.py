@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightmamba.arch.ports import Port
 from lightmamba.errors import InputError
+from lightmamba.machine.ports import Port
 from lightmamba.sim import build as module
 from lightmamba.sim import tools
 from lightmamba.sim.build import build_simulator

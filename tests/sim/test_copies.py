@@ -81,8 +81,8 @@ def test_bases_of_a_board_change_nothing(tmp_path, target):
 def test_states_move_between_copies_and_devices(build):
     """Saved where one copy is due, restored where the other is; on this device and another."""
     opened, second = open_twin(build), open_twin(build, placement=anywhere(9))
-    device, rows = opened.device, opened.twin.rows
-    first, fork = (Twin(d.device, Engine(opened.model), rows) for d in (opened, second))
+    device = opened.device
+    first, fork = (Twin(d.device, Engine(opened.model)) for d in (opened, second))
     same(first.feed(4))
     kept = device.save_state()  # the other copy is due
     assert device.sequences[0].due == 1
@@ -90,7 +90,7 @@ def test_states_move_between_copies_and_devices(build):
     after = device.save_state()
     same(first.feed(6))
     device.restore_state(after)
-    first = Twin(device, Engine(opened.model), rows)
+    first = Twin(device, Engine(opened.model))
     for twin in (first, fork):
         twin.restart()
     same(fork.feed(4))
@@ -168,10 +168,10 @@ def test_regions_begin_in_different_banks():
     from lightmamba.formats import Formats
 
     target, config = Target.load("kv260"), SHAPES["mamba2-130m"]
-    regions = Memory(config, plan(config, Formats(), target), target).regions()
+    regions = Memory(config, Formats(), plan(config, Formats(), target), target).regions()
     lanes = [r.address % 65536 for r in regions if r.name.startswith("lane")]
     assert lanes == [0, 16384, 32768, 49152]
     assert all(r.address % 16384 == 0 for r in regions)
     small = replace(target, channels=(replace(target.channels[0], capacity_mib=16),))
     with pytest.raises(InputError, match=r"channel ddr4 would hold .* take a smaller model"):
-        Memory(config, plan(config, Formats(), small), small).regions()
+        Memory(config, Formats(), plan(config, Formats(), small), small).regions()

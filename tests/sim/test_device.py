@@ -1,6 +1,7 @@
 """The host's side of a device, on the copying machine, whose registers lie as the real ones do."""
 
 import pickle
+import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -16,8 +17,9 @@ from lightmamba.machine.manifest import PROGRAM
 from lightmamba.machine.probes import Element, Probe
 from lightmamba.machine.registers import offsets
 from lightmamba.runtime.device import Flags
-from lightmamba.sim.device import SimDevice, machine_verilog, open_device
+from lightmamba.sim.device import MADE_OF, PACKAGE, SimDevice, machine_verilog, open_device
 from lightmamba.sim.simulator import MemoryChannel, Simulator
+from lightmamba.tools import run
 
 from .copier import EARLY_LAST, NEVER_FINISH, PORTS, PROBES, SOURCE, TARGET, WRITE, build
 
@@ -283,3 +285,21 @@ def test_open_device_checks_first(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", missing)
     with pytest.raises(InputError, match="it is not here; install it with: pip install"):
         machine_verilog(ArchConfig(), cache=tmp_path)
+
+
+# Modules of ours that are there when a machine has been made.
+MODULES = """
+import sys
+from lightmamba.arch.config import ArchConfig
+from lightmamba.rtl.top import Top
+Top(ArchConfig()).elaborate(None)
+print(*(m.__file__ for name, m in sys.modules.items() if name.partition(".")[0] == "lightmamba"))
+"""
+# Of these only errors and the reading of files are used.
+OTHERS = {"__init__.py", "blocks/mamba2/__init__.py", "errors.py", "plain.py", "tools.py"}
+
+
+def test_the_cache_of_verilog_knows_all_that_it_is_made_of():
+    found = {Path(file) for file in run([sys.executable, "-c", MODULES]).split()}
+    kept = {file for each in MADE_OF for file in PACKAGE.glob(each)}
+    assert {file.relative_to(PACKAGE).as_posix() for file in found - kept} == OTHERS

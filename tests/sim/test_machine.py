@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.arch.program import COMMANDS, Op
 from lightmamba.compiler import plan
 from lightmamba.engine import Engine
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.counters import LOSSES
+from lightmamba.machine.program import Op
 from lightmamba.runtime import DeviceDecoder
 from lightmamba.runtime.device import Device, DeviceError, Flags
 from lightmamba.sim import SimDevice, Twin, open_twin
 from lightmamba.sim.simulator import Stalls
 from tests.support.builders import random_model, sizes
+from tests.support.machine import COMMANDS, LOSSES
 
 from ..support.layers import mixer_of, with_mixer
 from .machines import CONFIG, TARGET, compiled, run, same
@@ -62,8 +62,8 @@ def test_a_fresh_start_forgets_a_used_state(opened):
 
 
 def test_two_sequences_interleaved_by_saving_and_restoring(opened):
-    device, twin = opened.device, opened.twin
-    engines = [Twin(device, Engine(opened.model), twin.rows) for _ in range(2)]
+    device = opened.device
+    engines = [Twin(device, Engine(opened.model)) for _ in range(2)]
     kept = [None, None]
     for n in range(6):
         which = n % 2
@@ -89,7 +89,7 @@ def test_another_model_is_loaded_without_rebuilding(folder, opened):
     path = compiled(folder, one, TARGET, seed=5)
     artifact = Artifact.read(path)
     opened.device.load(artifact)
-    twin = Twin(opened.device, Engine(random_model(one, seed=5)), opened.twin.rows)
+    twin = Twin(opened.device, Engine(random_model(one, seed=5)))
     token = 1
     for _ in range(5):
         step = twin.feed(token)

@@ -5,8 +5,9 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.records import Record
+from lightmamba.blocks.mamba2.observed import updates_of
+from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.machine.probes import probes
-from lightmamba.sim.vectors import updates_of
 
 LAYERS, HEADS, STEPS, ROWS, STATE = 2, 3, 2, 4, 128
 
@@ -24,7 +25,7 @@ def test_updates_are_cut_to_a_row_at_most(size):
     for name in names:
         kind = seen.records[name].dtype
         seen.records[name] = rng.integers(-5, 5, seen.records[name].shape).astype(kind)
-    found = updates_of(seen, shape, arch.word_rows)
+    found = updates_of(seen, [Sizes(HEADS, ROWS, STATE)] * LAYERS, STEPS, arch)
     assert len(found) == STEPS
     for step, mine in enumerate(found):
         assert len(mine.cycles) == LAYERS * HEADS * ROWS * STATE // min(size, STATE)

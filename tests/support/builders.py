@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.ports import ports
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks.mamba2.synthetic import UNIT_EXP
 from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.formats import Formats
+from lightmamba.machine.ports import ports
 from lightmamba.qmodel import QuantizedLinear, QuantizedModel, synthetic, validate
 from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP

@@ -18,10 +18,11 @@ from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.ports import of_token
 from lightmamba.engine import Engine, State
 from lightmamba.machine.artifact import build_hash
-from lightmamba.machine.counters import LOSSES, counters, of_vector
-from lightmamba.machine.registers import INTERFACE, MAGIC, REGISTERS, offsets
+from lightmamba.machine.counters import counters, of_vector
+from lightmamba.machine.registers import INTERFACE, MAGIC, offsets
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device, Flags
+from tests.support.machine import LOSSES, REGISTERS
 
 __all__ = ["PASS", "TOKEN", "Pretended"]
 
@@ -187,7 +188,7 @@ class Pretended(Device):
             starts = [self._take(self._get(of_token(read, p), n)) for p in ports]
             start = zero if fresh and slot["fresh"] else starts[0]
             assert start is zero or len({id(each.state) for each in starts}) == 1
-            conv = zero if fresh and slot["fresh"] else self._take(self._get("slot_conv", n))
+            conv = zero if fresh and slot["fresh"] else self._take(self._get("slot_conv_state", n))
             accepted = (*conv.ids, *conv.undecided[: slot["replay"]])
             redone = tuple(old[step["vector"]] for step in own[:again])
             assert (*start.ids, *redone) == accepted, "the convolution is where the state is"
@@ -195,7 +196,7 @@ class Pretended(Device):
             to = [self._get(of_token(write, p), n) for p in ports]
             found += self._slot(slot, own, start, again, old, ids, to, turn)
             sure = (*accepted, *new[: slot["commit"]])
-            self._put(self._get("slot_conv", n), _Held(sure, tuple(new[slot["commit"] :])))
+            self._put(self._get("slot_conv_state", n), _Held(sure, tuple(new[slot["commit"] :])))
         assert not left
         if record & 2:
             assert self._get("record_write") != self._get("record_read") or not record & 1

@@ -14,13 +14,12 @@ from amaranth.lib import data, wiring
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, RECORD_BITS, WORD_BITS
 from lightmamba.arch.fields import encode
-from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.passes import STEP, Share, steps
-from lightmamba.arch.program import Kind
 from lightmamba.rtl.bc import BCStore
-from lightmamba.rtl.layouts import BLOCKED, command, i_stream
+from lightmamba.rtl.layouts import command, i_stream, payload
 from lightmamba.rtl.ssm import Ssm
 from lightmamba.rtl.streams import Fork, join
+from tests.support.machine import MACHINE, Kind
 
 from .datapath import corners
 from .streams import Run, drive
@@ -34,7 +33,7 @@ class Machine(wiring.Component):
     def __init__(self, config: ArchConfig) -> None:
         self.config, self.ssm = config, Ssm(config)
         self.stores = [BCStore(config) for _ in range(config.tokens)]
-        self.item = data.ArrayLayout(BLOCKED, config.tokens)
+        self.item = data.ArrayLayout(payload("BLOCKED"), config.tokens)
         super().__init__({"command": i_stream(command("bc")), "i": i_stream(self.item)})
 
     def elaborate(self, platform: object) -> Module:

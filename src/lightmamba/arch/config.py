@@ -57,6 +57,7 @@ class ArchConfig:
     head_act_bits: int = 8
     head_qmax: int = 119
 
+    kinds: tuple[str, ...] = ("mamba2",)  # of layers
     in_channels: int = 256  # d_model, padded to whole groups
     out_channels: int = 512  # d_inner, every norm group padded to whole groups
     heads: int = 8
@@ -64,6 +65,7 @@ class ArchConfig:
     padded_state: int = 128  # d_state, padded to whole blocks
     head_rows: int = 64  # headdim, where whole heads wait (`whole_heads`)
     program: int = 16  # instructions
+    context: int = 0  # positions of what grows with a sequence; 0 where nothing does
 
     def __post_init__(self) -> None:
         def among(name: str, *allowed: int) -> None:
@@ -97,6 +99,7 @@ class ArchConfig:
         within("groups", 1, 15)
         within("padded_state", BLOCK, 256)
         within("program", 2, 1 << 10)
+        within("context", 0, 1 << 20)
         within("head_rows", 1, 255)
         if self.state_ports > 1 and self.shared_port:
             raise ValueError(
@@ -241,13 +244,17 @@ class ArchConfig:
             self.projection.accumulator_bits(widest), self.head.accumulator_bits(self.in_channels)
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON has them."""
+        return asdict(self) | {"kinds": list(self.kinds)}
+
     def to_json(self) -> str:
         """One line of JSON, for the hash of the build."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ArchConfig":
-        """Invert :func:`dataclasses.asdict`; unknown keys and other types are refused."""
+        """Invert :meth:`to_dict`; unknown keys and other types are refused."""
         return build(cls, values, "arch")
 
 

@@ -1,7 +1,7 @@
 """Numbers that compiler, hardware, host and estimate must agree on, each said once."""
 
 __all__ = [
-    "BLOCK", "CONV_HEADER", "EXPONENT_RUN", "GATE_WEIGHTS", "GROUP", "PAGE",
+    "BLOCK", "BLOCKS_HELD", "CONV_HEADER", "EXPONENT_RUN", "GATE_WEIGHTS", "GROUP", "PAGE",
     "RECORD_BITS", "SCALE_PERIOD", "TAPS", "WORD", "WORD_BITS",
 ]  # fmt: skip
 
@@ -9,6 +9,7 @@ PAGE = 4096  # bytes: no burst crosses a multiple, and regions of memory begin a
 WORD_BITS = 64  # of the small streams: parameters, embedding, conv state, logits
 WORD = WORD_BITS // 8  # bytes of such a word
 BLOCK = 32  # activations, and state elements, that share a scale
+BLOCKS_HELD = 2 * BLOCK  # elements that a unit holds until it knows the exponents of two blocks
 GROUP = 128  # weights that share a scale
 SCALE_PERIOD = {4: 64, 8: 128}  # weight beats that one scale beat covers, by weight bits
 TAPS = 4  # of the convolution; a shorter kernel has zeros for its oldest

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Field", "decode", "encode", "width"]
+__all__ = ["KIND", "Field", "decode", "encode", "width"]
+
+KIND = 0  # bits of a field that holds a kind of rows; a graph knows how many it has
 
 
 @dataclass(frozen=True)

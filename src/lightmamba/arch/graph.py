@@ -1,8 +1,9 @@
-"""Types of the machine's description: units, streams between them, counters and observables.
+"""Types of the machine's description: units, streams, commands, clients of memory, counters.
 
-The description itself is :data:`lightmamba.arch.machine.MACHINE`. From it come the wiring of the
-RTL (``rtl/units.py``), the queues and units of the estimate (``estimate/places.py``), the probes
-and counters of host and simulator, and tables of docs/developer/hardware-units.md.
+A machine is the spine (``machine/spine.py``), which every model needs, and the hardware of the
+kinds of layers that it runs (``blocks/KIND/hardware.py``); :func:`merge` makes one graph of them.
+From it come the wiring of the RTL, the instructions, the ports, regions and registers, the queues
+and units of the estimate, the probes and counters of host and simulator, and tables of the docs.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,32 +13,14 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field, width
 
 __all__ = [
-    "MEMORY", "SIZES", "Counter", "Cycles", "Element", "Graph", "Shown", "Stream", "Unit", "cycles",
+    "MEMORY", "OTHERS", "Client", "Counter", "Cycles", "Element", "Graph", "Hardware", "Register",
+    "Row", "Shown", "Stream", "Unit", "cycles",
 ]  # fmt: skip
 
 Cycles = int | Callable[[ArchConfig], int]
 MEMORY = "memory"  # source and target of the streams that readers and writers carry
-SIZES = {
-    "d_model": "channels of the residual stream",
-    "in_channels": "d_model, padded to whole groups of 128",
-    "d_inner": "channels of x, z and y",
-    "out_channels": "d_inner, every norm group padded to whole groups of 128",
-    "conv_dim": "channels of x, B and C",
-    "conv_words": "a word of parameters for each of them, and a header to every eight",
-    "embedding_words": "a word for eight of in_channels, and one of a scale for 128",
-    "bc_channels": "channels of B and C",
-    "nheads": "heads",
-    "ngroups": "norm groups",
-    "group_dim": "channels of a norm group",
-    "headdim": "rows of a head's state",
-    "state_words": "words of S elements of a layer's state",
-    "row_words": "words of S elements of a row",
-    "head_words": "words of S elements of a head",
-    "vocab_size": "logits",
-    "in_rows": "rows of in_proj",
-    "lane_rows": "rows of a lane",
-    "one": "1",
-}
+OTHERS = ("out", "logit")  # kinds of rows behind those of in_proj
+SHAPES = ("weights", "row", "static", "head", "layer", "growing", "record")  # of clients
 
 
 def cycles(value: Cycles, config: ArchConfig) -> int:
@@ -93,12 +76,12 @@ class Unit:
     Parameters
     ----------
     name : str
-        Of its command too, if ``arch/program.py`` has one for it.
+        Of its command too, if the graph has one for it.
     rtl : str
         File and class, ``conv:Conv`` for ``Conv`` of ``rtl/conv.py``.
     doc : str
     steps : str
-        Of :data:`SIZES`: steps of a job, one per cycle while its streams allow.
+        Of the graph's sizes: steps of a job, one per cycle while its streams allow.
     latency : int or function of ArchConfig
         From a step to what it makes of it; a stream may have its own.
     shows : tuple of Shown
@@ -120,8 +103,6 @@ class Unit:
     def __post_init__(self) -> None:
         if self.rtl.count(":") != 1:
             raise ValueError(f"{self.name}: rtl must be file:class, for example conv:Conv")
-        if self.steps not in SIZES:
-            raise ValueError(f"{self.name}: steps must be one of {', '.join(SIZES)}")
         if self.work and not self.shows:
             raise ValueError(f"{self.name}: nothing shows when it does its work, {self.work}")
 
@@ -134,13 +115,13 @@ class Stream:
     ----------
     name : str
     source, target : str
-        Output and input, ``unit.port``; the port of ``memory`` is a client of ``arch/ports.py``.
+        Output and input, ``unit.port``; the port of ``memory`` is a client.
     payload : str
         A record of the graph, or ``s16`` or ``u64`` for a number.
     doc : str
         What one item is.
     items, per : str, int or str
-        Items of a job: one for every ``per`` of ``items``, rounded up; both may be :data:`SIZES`.
+        Items of a job: one for every ``per`` of ``items``, rounded up; both may be sizes.
     queue : str
         Parameter of ArchConfig that says how many items wait between source and target, in a queue
         of their own; none: they are wired to each other.
@@ -150,6 +131,8 @@ class Stream:
         Items that the source holds itself, behind its last step; by default its latency and two.
     shared : bool
         An item is for all tokens of a pass; else it has a payload for each.
+    there : function of ArchConfig, optional
+        Whether a machine has it. Where two streams have one source, each of its items goes to both.
     """
 
     name: str
@@ -163,14 +146,12 @@ class Stream:
     latency: Cycles | None = None
     room: Cycles | None = None
     shared: bool = False
+    there: Callable[[ArchConfig], bool] | None = None
 
     def __post_init__(self) -> None:
         for end in (self.source, self.target):
             if end.count(".") != 1:
                 raise ValueError(f"{self.name}: {end} must be unit.port, for example conv.i")
-        for size in (self.items, self.per):
-            if isinstance(size, str) and size not in SIZES:
-                raise ValueError(f"{self.name}: {size} must be one of {', '.join(SIZES)}")
         if self.queue and self.queue not in ArchConfig.__dataclass_fields__:
             raise ValueError(f"{self.name}: ArchConfig has no {self.queue} to be its depth")
 
@@ -202,7 +183,8 @@ class Counter:
     ----------
     name : str
     kind : str
-        "cycle": every cycle of a token is one of these. "ssm". "loss": a value that did not fit.
+        "cycle": every cycle of a token is one of these. "unit": cycles of one unit. "loss": values
+        that did not fit.
     events : tuple of str
         ``unit.output``: what is counted, added. None: ``rtl/units.py`` says what.
     """
@@ -213,8 +195,84 @@ class Counter:
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A machine.
+class Row:
+    """A kind of row of in_proj.
+
+    Parameters
+    ----------
+    name : str
+    stream : str
+        By which the epilogue hands it on.
+    work : str
+        Name in the timeline, of this kind alone or of several.
+    """
+
+    name: str
+    stream: str
+    work: str
+
+
+@dataclass(frozen=True)
+class Client:
+    """What reads or writes memory by itself, for the units: the ``memory`` end of its streams.
+
+    Parameters
+    ----------
+    name : str
+        Of its region, too.
+    shape : str
+        "weights": of every lane. "row": for each vector of a pass. "static": the same words for
+        every token, read ahead. Of a sequence: "head", a state that lies head by head and has
+        ports of its own; "layer", words for each layer; "growing", words for each position in each
+        layer, of which a pass reads all and adds its own. "record": of a pass, for each layer.
+    doc : str
+        What it holds.
+    there : function of ArchConfig, optional
+        Whether a machine has it.
+    """
+
+    name: str
+    shape: str
+    doc: str
+    there: Callable[[ArchConfig], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise ValueError(f"{self.name}: shape must be one of {', '.join(SHAPES)}")
+
+
+@dataclass(frozen=True)
+class Register:
+    """One entry of the host's map, of up to ``count`` registers.
+
+    Parameters
+    ----------
+    name : str
+    access : str
+        "rw", "ro" or "wo".
+    doc : str
+    count : int
+        Registers that the map has room for.
+    counted : function of ArchConfig, optional
+        Those that a machine has; by default one.
+    wide : bool
+        64 bits.
+    to : str
+        ``unit.port`` that its value goes to; none: nothing but the memory side needs it.
+    """
+
+    name: str
+    access: str
+    doc: str
+    count: int = 1
+    counted: Callable[[ArchConfig], int] = lambda config: 1
+    wide: bool = False
+    to: str = ""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A part of a machine: the spine's, or that of a kind of layer.
 
     Parameters
     ----------
@@ -228,6 +286,45 @@ class Graph:
         Payloads that are more than a number.
     apart : tuple of str
         Payloads whose layout depends on the machine, so that the RTL alone has it.
+    sizes : {name: meaning}
+        Sizes of jobs.
+    commands : {unit: fields}
+        Units that have commands; of a kind, those that its in_proj starts, in this order.
+    rows : tuple of Row
+        Kinds of rows of in_proj.
+    turns : tuple of (str, str)
+        Pairs of these whose rows come by turns.
+    clients : tuple of Client
+    registers : tuple of Register
+        Those of the kind, besides what its clients need.
+    wires : tuple of (str, str)
+        Output and input, ``unit.port``, that are connected without a handshake.
+    """
+
+    units: tuple[Unit, ...] = ()
+    streams: tuple[Stream, ...] = ()
+    counters: tuple[Counter, ...] = ()
+    records: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
+    sizes: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+    rows: tuple[Row, ...] = ()
+    turns: tuple[tuple[str, str], ...] = ()
+    clients: tuple[Client, ...] = ()
+    registers: tuple[Register, ...] = ()
+    wires: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Graph(Hardware):
+    """A machine: the spine and the hardware of its kinds, merged by :func:`merge`.
+
+    Parameters
+    ----------
+    starts : {kind: units}
+        Units whose commands the in_proj of a kind's layers has.
+    places : {row: place}
+        Place of each kind of rows among those of its kind of layers.
 
     Raises
     ------
@@ -235,11 +332,8 @@ class Graph:
         One sentence that names what does not fit together.
     """
 
-    units: tuple[Unit, ...]
-    streams: tuple[Stream, ...]
-    counters: tuple[Counter, ...] = ()
-    records: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
-    apart: tuple[str, ...] = ()
+    starts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         entries = self.units, self.streams, self.counters, self.shown
@@ -248,14 +342,25 @@ class Graph:
                 raise ValueError(f"there are two entries {twice[0]}")
         known = {unit.name for unit in self.units} | {MEMORY}
         sources, targets = ([getattr(s, end) for s in self.streams] for end in ("source", "target"))
-        for ends in (sources, targets):
-            if twice := [end for end in ends if ends.count(end) > 1]:
-                raise ValueError(f"{twice[0]} is the end of two streams")
-        for end in (*sources, *targets, *(event for c in self.counters for event in c.events)):
+        for end in targets:
+            unit, port = end.split(".")
+            fields = [each.name for each in self.commands.get(unit, ())]
+            if targets.count(end) > 1 and f"{port}_from" not in fields:
+                raise ValueError(f"{end} is the end of two streams, of which no command chooses")
+        events = (event for c in self.counters for event in c.events)
+        for end in (*sources, *targets, *events, *(end for wire in self.wires for end in wire)):
             if end.split(".")[0] not in known:
                 raise ValueError(f"there is no unit {end.split('.')[0]} for {end}")
         for stream in self.streams:
             self._bits(stream.payload)
+            self._sized(stream.name, stream.items, stream.per)
+        for unit in self.units:
+            self._sized(unit.name, unit.steps)
+
+    def _sized(self, name: str, *sizes: str | int) -> None:
+        for size in sizes:
+            if isinstance(size, str) and size not in self.sizes:
+                raise ValueError(f"{name}: {size} must be one of {', '.join(self.sizes)}")
 
     @property
     def shown(self) -> tuple[Shown, ...]:
@@ -270,13 +375,33 @@ class Graph:
         """The stream of this name."""
         return next(stream for stream in self.streams if stream.name == name)
 
-    def between(self) -> tuple[Stream, ...]:
-        """Streams from unit to unit."""
-        return tuple(s for s in self.streams if MEMORY not in (s.giver, s.taker))
+    def between(self, config: ArchConfig) -> tuple[Stream, ...]:
+        """Streams of a machine from unit to unit."""
+        return tuple(s for s in self.of(config) if MEMORY not in (s.giver, s.taker))
+
+    def of(self, config: ArchConfig) -> tuple[Stream, ...]:
+        """Streams of a machine."""
+        return tuple(s for s in self.streams if s.there is None or s.there(config))
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """Number of each kind of rows; behind them those of sections whose rows come by turns."""
+        names = [row.name for row in self.rows] + list(OTHERS) + ["|".join(t) for t in self.turns]
+        return {name: n for n, name in enumerate(names)}
+
+    def choices(self, target: str) -> tuple[Stream, ...]:
+        """Streams to a port; field ``PORT_from`` of its unit's command chooses one of several."""
+        return tuple(s for s in self.streams if s.target == target)
 
     def client(self, name: str) -> Stream:
         """The stream that a reader of memory gives its words to."""
         return next(s for s in self.streams if s.source == f"{MEMORY}.{name}")
+
+    def ends(self, client: str) -> tuple[str, str]:
+        """Ports of units that take what a client reads, and give what it writes."""
+        taker = next(s.target for s in self.streams if s.source == f"{MEMORY}.{client}")
+        giver = next(s.source for s in self.streams if s.target == f"{MEMORY}.{client}")
+        return taker, giver
 
     def latency(self, stream: Stream, config: ArchConfig) -> int:
         """Cycles from a step of the source to the item at its output."""

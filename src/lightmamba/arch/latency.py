@@ -1,16 +1,13 @@
-"""Cycles and depths of what moves data between units and memory; those of units: ``machine.py``.
+"""Cycles and depths of what moves data between units and memory; those of units: the graph.
 
 ``tests/arch/test_latency.py`` validates both against the RTL.
 """
 
-from lightmamba.arch.program import INSTRUCTION_BITS
-
 __all__ = [
-    "FETCH", "HEADS", "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "STATE_HEADS",
+    "HEADS", "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "STATE_HEADS",
     "STATE_READ_BURSTS", "STATE_WRITE_BURSTS", "WORD_READER_DATA", "WRITER", "Y_HEADS",
 ]  # fmt: skip
 
-FETCH = INSTRUCTION_BITS // 32 + 2  # cycles from one instruction to the next
 QUEUE = 2  # cycles of a StreamQueue
 READER = 4  # from a command to the first address
 READER_DATA = 2  # from a beat on the port to the unit

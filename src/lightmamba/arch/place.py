@@ -13,13 +13,10 @@ from lightmamba.arch.target import Target
 from lightmamba.plain import build
 
 __all__ = [
-    "CONV_STATE", "STATE", "STATES", "STATE_PORTS", "Place", "Region", "Setting", "extents",
-    "offset_in_channel", "parse_setting", "resolve",
+    "Place", "Region", "Setting", "copies", "extents", "offset_in_channel", "parse_setting",
+    "resolve",
 ]  # fmt: skip
 
-STATE, CONV_STATE = "state", "conv_state"  # regions that a sequence changes
-STATES = (STATE, "state_other")  # copies of the state, of which a token reads one, writes the other
-STATE_PORTS = (STATES, *((f"state{n}", f"state{n}_other") for n in range(1, 4)))  # by port
 EXAMPLE = '{"channel": "hbm0", "region": "lane0", "offset": 0}'
 
 
@@ -50,6 +47,11 @@ class Place:
 
 
 Setting = int | Place | list[int | Place]  # value of a register, or of several side by side
+
+
+def copies(client: str) -> tuple[str, str]:
+    """Regions of a state that lies twice: a token reads one and writes the other."""
+    return client, f"{client}_other"
 
 
 def parse_setting(value: Any, name: str) -> Any:

@@ -1,30 +1,11 @@
-"""The ports of an accelerator: which client uses which AXI4 master."""
-
-from dataclasses import dataclass
+"""The AXI4 masters that an accelerator may have, and their widths."""
 
 from lightmamba.arch.config import ArchConfig
 
-__all__ = [
-    "ADDRESS_BITS", "ID_BITS", "RECORD", "STATIC", "Port", "aux_readers", "aux_writers", "of_token",
-    "ports",
-]  # fmt: skip
+__all__ = ["ADDRESS_BITS", "ID_BITS", "of_token", "widths"]
 
 ADDRESS_BITS = 44  # the LPDDR4 of a Versal device begins at 0x500_0000_0000
 ID_BITS = 6  # one id per client of a port; data of one id come in order
-
-
-@dataclass(frozen=True)
-class Port:
-    """One AXI4 master of the top level; its signals are ``{name}__araddr`` and so on."""
-
-    name: str
-    bits: int
-    readers: tuple[str, ...]  # clients by read id
-    writers: tuple[str, ...]  # clients by write id
-
-
-STATIC = ("conv_params", "head_params", "gate_params")  # the same words for every token
-RECORD = "record"  # client and region: tokens of a pass that are undecided
 
 
 def of_token(client: str, n: int) -> str:
@@ -32,39 +13,21 @@ def of_token(client: str, n: int) -> str:
     return f"{client}{n}" if n else client
 
 
-def aux_readers(config: ArchConfig) -> tuple[str, ...]:
-    """Clients that read through the port for everything small."""
-    return ("embedding", *STATIC, "conv_state", *_later(config, "embedding", "conv_state"))
+def widths(config: ArchConfig) -> dict[str, int]:
+    """Bits of each master, in the order of the top level.
 
-
-def aux_writers(config: ArchConfig) -> tuple[str, ...]:
-    """Clients that write through it."""
-    return ("conv_state", "logits", *_later(config, "conv_state", "logits"))
-
-
-def _state(config: ArchConfig, n: int) -> tuple[Port, Port]:
-    """The n-th pair of ports of the state."""
-    client = of_token("state", n)
-    return (
-        Port(of_token("state_read", n), config.state_port_bits, (client,), ()),
-        Port(of_token("state_write", n), config.state_port_bits, (), (client,)),
-    )
-
-
-def _later(config: ArchConfig, *clients: str) -> tuple[str, ...]:
-    """Those of the tokens behind the first, and that of the record where there is one."""
-    more = (of_token(client, n) for client in clients for n in range(1, config.tokens))
-    return (*more, RECORD) if config.undecided else tuple(more)
-
-
-def ports(config: ArchConfig) -> tuple[Port, ...]:
-    """Masters of a machine, in the order of its top level."""
-    lanes = tuple(f"lane{n}" for n in range(config.lanes))
+    One reads for each lane; a pair reads and writes states that lie head by head; ``aux`` is for
+    everything small. Where there is a shared port, it is for all of it.
+    """
     if config.shared_port:
-        everything = (*lanes, "state", *aux_readers(config))
-        return (Port("memory", config.port_bits, everything, ("state", *aux_writers(config))),)
-    return (
-        *(Port(name, config.port_bits, (name,), ()) for name in lanes),
-        *(port for n in range(config.state_ports) for port in _state(config, n)),
-        Port("aux", config.aux_port_bits, aux_readers(config), aux_writers(config)),
-    )
+        return {"memory": config.port_bits}
+    states = [
+        of_token(name, n)
+        for n in range(config.state_ports)
+        for name in ("state_read", "state_write")
+    ]
+    return {
+        **{f"lane{n}": config.port_bits for n in range(config.lanes)},
+        **dict.fromkeys(states, config.state_port_bits),
+        "aux": config.aux_port_bits,
+    }

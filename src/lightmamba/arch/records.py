@@ -1,16 +1,17 @@
 """Records of the probes in one token, and how they become observables."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.machine import MACHINE
+from lightmamba.arch.graph import Element
 
 __all__ = [
-    "Found", "Record", "Values", "blocked", "carried", "coded", "lead", "named", "padded", "shaped",
+    "Found", "Record", "Taken", "Values", "blocked", "carried", "coded", "lead", "named", "padded",
+    "shaped",
 ]  # fmt: skip
 
 Values = NDArray[Any]
@@ -19,10 +20,11 @@ Found = Iterator[tuple[str, Values, Values]]  # names, values, and the cycle of 
 
 @dataclass(frozen=True)
 class Record:
-    """Records of one probe in order, and the cycle of each."""
+    """Records of one probe in order, the cycle of each, and what the probe shows."""
 
     records: Values  # structured
     cycles: NDArray[np.uint64]
+    elements: tuple[Element, ...] = ()
 
     def __getitem__(self, field: str) -> Values:
         values: Values = self.records[field]
@@ -30,15 +32,15 @@ class Record:
 
     def where(self, keep: NDArray[np.bool_]) -> "Record":
         """Only some of the records."""
-        return Record(self.records[keep], self.cycles[keep])
+        return replace(self, records=self.records[keep], cycles=self.cycles[keep])
 
     def reshape(self, *shape: int) -> "Record":
         """Arranged in axes."""
-        return Record(self.records.reshape(shape), self.cycles.reshape(shape))
+        return replace(self, records=self.records.reshape(shape), cycles=self.cycles.reshape(shape))
 
     def take(self, index: Any) -> "Record":
         """Indexed along its axes."""
-        return Record(self.records[index], self.cycles[index])
+        return replace(self, records=self.records[index], cycles=self.cycles[index])
 
 
 def shaped(name: str, record: Record, *shape: int) -> Record:
@@ -55,6 +57,48 @@ def shaped(name: str, record: Record, *shape: int) -> Record:
     return record.reshape(*shape)
 
 
+class Taken:
+    """Records of each probe, taken layer by layer.
+
+    Parameters
+    ----------
+    probes : {name: Record}
+        In the order in which they were seen.
+    """
+
+    def __init__(self, probes: Mapping[str, Record]) -> None:
+        self._probes, self._at = probes, dict.fromkeys(probes, 0)
+
+    def __call__(self, name: str, *shape: int) -> Record:
+        """The next records of a probe, arranged in axes.
+
+        Raises
+        ------
+        ValueError
+            If it saw fewer.
+        """
+        first, whole = self._at[name], self._probes[name]
+        self._at[name] += int(np.prod(shape))
+        return shaped(name, whole.take(slice(first, self._at[name])), *shape)
+
+    def elements(self, name: str) -> int:
+        """Numbers of the first field of each of a probe's records."""
+        return int(self._probes[name].records.dtype[0].shape[0])
+
+    def end(self) -> None:
+        """Check that nothing is left.
+
+        Raises
+        ------
+        ValueError
+            If a probe saw more than was taken.
+        """
+        for name, taken in self._at.items():
+            if len(self._probes[name].cycles) != taken:
+                seen = len(self._probes[name].cycles)
+                raise ValueError(f"probe {name} saw {seen} records, expected {taken}")
+
+
 def lead(values: Values, axes: int) -> Values:
     """Put axes of one in front: batch, and seqlen where it has one."""
     return values.reshape((1,) * axes + values.shape)
@@ -65,16 +109,16 @@ def named(name: str, record: Record, field: str, axes: int) -> Found:
     yield name, lead(record[field].astype(np.int64), axes), lead(record.cycles, axes)
 
 
-def carried(within: str, probe: str, record: Record) -> Found:
-    """The observables that the graph says a probe carries."""
-    for element in next(s.elements for s in MACHINE.shown if s.name == probe):
+def carried(within: str, record: Record) -> Found:
+    """The observables that a probe carries."""
+    for element in record.elements:
         if element.observable:
             yield from named(f"{within}.{element.observable}", record, element.name, 2)
 
 
-def coded(within: str, probe: str, record: Record, block: int) -> Found:
+def coded(within: str, record: Record, block: int) -> Found:
     """Activations, and the scale of each block."""
-    for name, values, cycles in carried(within, probe, record):
+    for name, values, cycles in carried(within, record):
         step = block if name.endswith(".code") else 1
         yield name, values[..., ::step], cycles[..., ::step]
 

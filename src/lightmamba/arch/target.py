@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from lightmamba.arch.channel import KINDS, Channel
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.ports import of_token, ports
+from lightmamba.arch.ports import of_token, widths
 from lightmamba.errors import InputError
 from lightmamba.plain import build, checked, options
 
@@ -130,7 +130,7 @@ class Target:
         names = [channel.name for channel in self.channels]
         if len(set(names)) < len(names):
             raise ValueError(f"channels need names of their own, not {', '.join(names)}")
-        wanted = [port.name for port in ports(self.machine)]
+        wanted = list(widths(self.machine))
         given = [port for channel in self.channels for port in channel.ports]
         if unknown := [port for port in given if port not in wanted]:
             raise ValueError(

@@ -13,7 +13,8 @@ What lies between is the kind's own, and in these modules of its folder:
 ``synthetic``   ``random_mixer``: integers of healthy ranges, without a checkpoint
 ``floating``    ``Mixer``: the float module (torch)
 ``lowering``    from the float module and its calibrated ranges to the integers (torch)
-``commands``    commands for the accelerator; a kind without it is refused by ``compile``
+``hardware``    its units in the accelerator; a kind without it is refused by ``compile``
+``commands``    what they are to do in one layer
 ``layout``      how its memory holds parameters and states
 ``observed``    what its probes show
 =============== ================================================================================

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.program import words32
-from lightmamba.compiler import open_model, plan
+from lightmamba.compiler import open_model
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
 from lightmamba.engine import Engine, State
 from lightmamba.errors import DeviceError
 from lightmamba.files import SHA256
 from lightmamba.machine.artifact import Artifact, Region, build_hash
+from lightmamba.machine.program import instructions
 from lightmamba.machine.registers import INTERFACE, MAGIC
 from lightmamba.passes import Pass, Slot
 from lightmamba.plain import restore
@@ -123,9 +123,9 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
     """
     model = model or open_model(artifact)
     first = replace(model, config=model.config.first(1), layers=(model.layers[0],))
-    arch = plan(model.config, model.formats, artifact.target, artifact.order)
+    arch = memory_of(artifact).arch
     numbers = [LayerNumbers.of(first, first.layers[0], arch)]
-    words = words32(program(first, numbers, arch, artifact.order))
+    words = instructions(arch.kinds).words32(program(first, numbers, arch, artifact.order))
     layer = _hashes(artifact, _after(Engine(first), [TOKEN])[1])
     engine = Engine(model)
     logits, state = _after(engine, [TOKEN])
@@ -252,23 +252,14 @@ class _Test:
 
     def one_layer(self) -> None:
         """The first layer alone, without a head."""
-        d, settings = self.device, self.artifact.settings(self.device.bases)
-        layers = settings["layers"]
-        assert isinstance(layers, int)
-        changed = {"layers": 1}
-        for name in (
-            "layers_beats", "conv_params_words", "head_params_words", "gate_params_words",
-            "state_heads",
-        ):  # fmt: skip
-            value = settings[name]
-            assert isinstance(value, int)
-            changed[name] = value // layers
+        d, memory = self.device, memory_of(self.artifact)
+        alone = replace(memory, config=memory.config.first(1))
+        regions = alone.regions()
+        changed = {n: v for n, v in alone.registers(regions).items() if isinstance(v, int)}
         d.reset(self.wanted.program, **changed)
         d.start(TOKEN, fresh=True, head=False)
         d.wait()
-        memory = memory_of(self.artifact)
-        sizes = dict.fromkeys(self.wanted.layer, memory.state_beats * memory.state_beat)
-        sizes["conv_state"] = memory.conv_stride
+        sizes = {region.name: region.bytes for region in regions}
         self._compare(self.wanted.layer, sizes, logits=False)
         d.reset()
 

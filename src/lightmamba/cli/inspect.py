@@ -69,7 +69,7 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
         "target": artifact.target.name,
         "clock_mhz": artifact.target.clock_mhz,
         "order": artifact.order,
-        "arch": asdict(artifact.arch),
+        "arch": artifact.arch.to_dict(),
         "image_bytes": artifact.image_bytes,
         "instructions": len(artifact.program()),
         "regions": [asdict(region) for region in artifact.regions],

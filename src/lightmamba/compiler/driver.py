@@ -1,6 +1,6 @@
 """Compile: a quantized model and a target to a build directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.compiler.layout import embedding_rows, lane_images
 from lightmamba.compiler.memory import Memory, image
-from lightmamba.compiler.plan import ORDERS, fitting, plan
+from lightmamba.compiler.plan import CONTEXT, ORDERS, fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.source import describe, keep
 from lightmamba.errors import InputError
@@ -31,6 +31,8 @@ def build(
     *,
     order: str = ORDERS[0],
     hardware: ArchConfig | None = None,
+    kinds: Collection[str] = (),
+    context: int = CONTEXT,
     force: bool = False,
     source: Path | None = None,
     verilog: Callable[[ArchConfig], str] | None = None,
@@ -49,6 +51,9 @@ def build(
     hardware
         Build parameters of hardware that exists already, for a model as large or larger; by default
         the least that the model needs.
+    kinds, context
+        Of hardware that is made: kinds of layers that it has units for, by default the model's, and
+        positions of a sequence that memory has room for.
     force
         Replace a build directory that is there.
     source
@@ -64,10 +69,12 @@ def build(
     InputError
         If the hardware cannot run the model, or the directory cannot be made.
     """
-    arch = plan(model.config, model.formats, target, order)
+    if hardware is not None:
+        kinds, context = hardware.kinds, hardware.context
+    arch = plan(model.config, model.formats, target, order, kinds=kinds, context=context)
     hardware = arch if hardware is None else fitting(hardware, arch)
     _plain(model)
-    memory = Memory(model.config, arch, target)
+    memory = Memory(model.config, model.formats, arch, target)
     regions = memory.regions()
     with ArtifactWriter(Path(out), force=force) as writer:
         images = _Images(writer, memory, order)
@@ -107,14 +114,16 @@ class _Images:
 
     def __init__(self, writer: ArtifactWriter, memory: Memory, order: str) -> None:
         self.writer, self.memory, self.arch = writer, memory, memory.arch
-        self.layout = part(memory.layer.kind, "layout")
-        self.rows: Ints = self.layout.row_order(memory.layer, order)
+        self.order = order
 
     def layer(self, layer: QuantizedLayer) -> None:
         """Write weights and parameters of the next layer."""
-        self._linear(layer.in_proj, self.rows)
+        sizes = layer.mixer.sizes
+        layout = part(sizes.kind, "layout")
+        rows: Ints = layout.row_order(sizes, self.order)
+        self._linear(layer.in_proj, rows)
         self._linear(layer.out_proj)
-        for name, words in self.layout.parameters(layer.mixer, self.rows).items():
+        for name, words in layout.parameters(layer.mixer, rows).items():
             self.writer.append(image(name), words.astype("<u8").view(np.uint8))
 
     def rest(self, model: QuantizedModel) -> None:

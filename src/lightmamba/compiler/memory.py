@@ -1,21 +1,25 @@
 """The memory map: regions, and the register values that pass their addresses to the hardware."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
-from lightmamba.arch.place import STATE_PORTS, Place, Region, Setting
-from lightmamba.arch.ports import ADDRESS_BITS, RECORD, of_token
+from lightmamba.arch.graph import Client
+from lightmamba.arch.place import Place, Region, Setting, copies
+from lightmamba.arch.ports import ADDRESS_BITS, of_token
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
+from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks.sizes import Sizes
 from lightmamba.compiler.layout import beats
-from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
-from lightmamba.machine.registers import REGISTERS
+from lightmamba.formats import Formats
+from lightmamba.machine.ports import clients
+from lightmamba.machine.registers import registers
 
 __all__ = ["Memory", "image"]
 
@@ -30,18 +34,9 @@ class Memory:
     """Sizes and places of the memory of one model on one machine."""
 
     config: ModelConfig
+    formats: Formats
     arch: ArchConfig
     target: Target
-
-    @property
-    def layer(self) -> Any:
-        """Sizes of each layer."""
-        return the_layer(self.config)
-
-    @property
-    def layout(self) -> Any:
-        """How memory holds the layers' kind."""
-        return part(self.layer.kind, "layout")
 
     @property
     def aux_beat(self) -> int:
@@ -50,74 +45,35 @@ class Memory:
 
     @property
     def state_beat(self) -> int:
-        """Bytes of a beat of the state's ports."""
+        """Bytes of a beat of the ports of states that lie head by head."""
         return self.arch.state_port_bits // 8
 
-    @property
+    def layer_beats(self, layer: Sizes) -> int:
+        """Beats of a layer in each lane."""
+        wide = out_channels(layer, self.formats)
+        return beats(self.arch, layer.in_rows, self.arch.in_channels) + beats(
+            self.arch, self.config.d_model, wide
+        )
+
+    @cached_property
     def layers_beats(self) -> int:
         """Beats of all layers in each lane."""
-        c, a = self.config, self.arch
-        in_proj = beats(a, self.layer.in_rows, a.in_channels)
-        return c.n_layer * (in_proj + beats(a, c.d_model, a.out_channels))
+        return sum(map(self.layer_beats, self.config.layers))
 
-    @property
+    @cached_property
     def head_beats(self) -> int:
         """Beats of the head in each lane."""
         return beats(self.arch, self.config.vocab_size, self.arch.in_channels)
 
     @property
-    def stream_words(self) -> dict[str, int]:
-        """64-bit words of each stream of parameters, per layer; of a row of the embedding."""
-        return {
-            **self.layout.parameter_words(self.layer),
-            "embedding": self.arch.in_channels // GROUP * (1 + GROUP // WORD),
-        }
+    def embedding_words(self) -> int:
+        """64-bit words of a row of the embedding."""
+        return self.arch.in_channels // GROUP * (1 + GROUP // WORD)
 
     @property
     def embedding_stride(self) -> int:
         """Bytes from one row of the embedding to the next."""
-        return _whole(self.stream_words["embedding"] * WORD, self.aux_beat)
-
-    @property
-    def heads(self) -> int:
-        """Heads of a layer's state; each begins with a beat of exponents."""
-        return int(self.layout.state_heads(self.layer))
-
-    @property
-    def head_words(self) -> int:
-        """Words of S elements of one of them."""
-        return self._head_size // self.arch.state_elements
-
-    @property
-    def state_head_beats(self) -> int:
-        """Beats of one of them on each port, those of the exponents included."""
-        elements = -(-self._head_size // self.arch.state_ports // self.state_beat)
-        return elements + -(-elements // EXPONENT_RUN)
-
-    @property
-    def _head_size(self) -> int:
-        size = int(self.layout.state_size(self.layer, self.arch.padded_state))
-        return size // self.heads
-
-    @property
-    def state_words(self) -> int:
-        """Words of S elements of a layer's state."""
-        return self.heads * self.head_words
-
-    @property
-    def state_beats(self) -> int:
-        """Beats of a layer's state on each port, those of the exponents included."""
-        return self.heads * self.state_head_beats
-
-    @property
-    def conv_words(self) -> int:
-        """64-bit words of a layer's convolution state: of two channels, or of one each."""
-        return int(self.layout.conv_words(self.layer, self.arch.window))
-
-    @property
-    def conv_stride(self) -> int:
-        """Bytes of a layer's convolution state."""
-        return _whole(self.conv_words * WORD, self.aux_beat)
+        return _whole(self.embedding_words * WORD, self.aux_beat)
 
     @property
     def logits_words(self) -> int:
@@ -129,28 +85,121 @@ class Memory:
         """Bytes of the logits of one vector."""
         return _whole(self.logits_words * WORD, self.aux_beat)
 
-    @property
-    def recorded_words(self) -> int:
-        """64-bit words of a layer in the record of a pass that leaves tokens undecided."""
-        return int(self.layout.recorded_words(self.layer, self.arch))
+    @cached_property
+    def words(self) -> Mapping[str, tuple[int, ...]]:
+        """64-bit words of each client in each layer that has it; of a growing one, per position."""
+        found: dict[str, list[int]] = {client.name: [] for client in clients(self.arch)}
+        for layer in self.config.layers:
+            for name, count in part(layer.kind, "layout").words(layer, self.arch).items():
+                if name in found:
+                    found[name].append(count)
+        return {name: tuple(counts) for name, counts in found.items()}
+
+    def each(self, client: str) -> int:
+        """The same of every layer, where all must be alike.
+
+        Raises
+        ------
+        InputError
+            If they are not.
+        """
+        counts = set(self.words[client])
+        if len(counts) > 1:
+            raise InputError(
+                f"layers differ in the size of their {client}, {min(counts)} and {max(counts)} "
+                f"words of 64 bits, but the hardware takes equal ones; run the model on the engine"
+            )
+        return counts.pop() if counts else 0
+
+    def stride(self, client: str) -> int:
+        """Bytes of a layer's part of a client; of a growing one, for all positions."""
+        positions = self.arch.context if self._shape(client) == "growing" else 1
+        return _whole(self.each(client) * positions * WORD, self.aux_beat)
+
+    def layers_of(self, client: str) -> int:
+        """Layers that have a client."""
+        return len(self.words[client])
+
+    def _shape(self, client: str) -> str:
+        return next(each.shape for each in clients(self.arch) if each.name == client)
+
+    @cached_property
+    def _heads(self) -> tuple[int, int]:
+        """Heads of all layers' states, and elements of each.
+
+        Raises
+        ------
+        InputError
+            If they are of different sizes.
+        """
+        heads, sizes = 0, set[int]()
+        for layer in self.config.layers:
+            layout = part(layer.kind, "layout")
+            if hasattr(layout, "heads"):
+                heads += layout.heads(layer)
+                sizes.add(layout.head_elements(layer, self.arch))
+        if len(sizes) > 1:
+            raise InputError(
+                f"layers differ in the size of a head's state, {min(sizes)} and {max(sizes)} "
+                f"elements, but the hardware takes equal ones; run the model on the engine"
+            )
+        return heads, sizes.pop() if sizes else 0
 
     @property
-    def record_stride(self) -> int:
-        """Bytes of a layer's record."""
-        return _whole(self.recorded_words * WORD, self.aux_beat)
+    def heads(self) -> int:
+        """Heads of all layers' states; each begins with a beat of exponents."""
+        return self._heads[0]
+
+    @property
+    def head_words(self) -> int:
+        """Words of S elements of one of them."""
+        return self._heads[1] // self.arch.state_elements
+
+    @property
+    def state_head_beats(self) -> int:
+        """Beats of one of them on each port, those of the exponents included."""
+        elements = -(-self._heads[1] // self.arch.state_ports // self.state_beat)
+        return elements + -(-elements // EXPONENT_RUN)
+
+    @property
+    def state_beats(self) -> int:
+        """Beats of all states on each port, those of the exponents included."""
+        return self.heads * self.state_head_beats
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Regions of the state: one, or two that a token reads and writes in turns."""
-        return self._copies(0)
+        """Regions of the state on the first port: one, or two that a token reads and writes."""
+        return next((self._copies(client, 0) for client in clients(self.arch, "head")), ("",))
 
-    def _copies(self, port: int) -> tuple[str, ...]:
+    def _copies(self, client: Client, port: int) -> tuple[str, ...]:
         """Regions of what goes through one port of the state."""
         channels = self.target.channels_of(self._port(of_token("state_read", port)))
-        return STATE_PORTS[port][: len(channels)]
+        return copies(of_token(client.name, port))[: len(channels)]
 
     def _port(self, name: str) -> str:
         return "memory" if self.arch.shared_port else name
+
+    def _wanted(self) -> Iterator[tuple[str, str, int, int, bool]]:
+        """Regions: name, port, which of its channels, bytes, whether it comes from a file."""
+        a = self.arch
+        lane = (self.layers_beats + self.head_beats) * (a.port_bits // 8)
+        yield from ((f"lane{n}", f"lane{n}", 0, lane, True) for n in range(a.lanes))
+        for client in clients(a, "head"):
+            for port in range(a.state_ports):
+                for n, name in enumerate(self._copies(client, port)):
+                    size = self.state_beats * self.state_beat
+                    yield name, of_token("state_read", port), n, size, False
+        for client in clients(a, "static"):
+            size = _whole(sum(self.words[client.name]) * WORD, self.aux_beat)
+            yield client.name, "aux", 0, size, True
+        yield "embedding", "aux", 0, self.config.vocab_size * self.embedding_stride, True
+        for client in clients(a, "layer", "growing"):
+            size = self.layers_of(client.name) * self.stride(client.name)
+            yield client.name, "aux", 0, size, False
+        yield "logits", "aux", 0, a.tokens * self.logits_stride, False
+        for client in clients(a, "record"):
+            size = self.layers_of(client.name) * self.stride(client.name)
+            yield client.name, "aux", 0, size, False
 
     def regions(self) -> tuple[Region, ...]:
         """Place everything: on each channel one after the other, from its beginning.
@@ -160,31 +209,9 @@ class Memory:
         InputError
             If a channel is too small.
         """
-        c, a = self.config, self.arch
-        lane = (self.layers_beats + self.head_beats) * (a.port_bits // 8)
-        params = {
-            name: _whole(c.n_layer * words * WORD, self.aux_beat)
-            for name, words in self.stream_words.items()
-            if name != "embedding"
-        }
-        state = c.n_layer * self.state_beats * self.state_beat
-        wanted = [
-            *((f"lane{n}", f"lane{n}", 0, lane, True) for n in range(a.lanes)),
-            *(
-                (name, of_token("state_read", port), n, state, False)
-                for port in range(a.state_ports)
-                for n, name in enumerate(self._copies(port))
-            ),
-            *((name, "aux", 0, size, True) for name, size in params.items()),
-            ("embedding", "aux", 0, c.vocab_size * self.embedding_stride, True),
-            ("conv_state", "aux", 0, c.n_layer * self.conv_stride, False),
-            ("logits", "aux", 0, a.tokens * self.logits_stride, False),
-        ]
-        if a.undecided:
-            wanted.append((RECORD, "aux", 0, c.n_layer * self.record_stride, False))
         free: dict[str, int] = defaultdict(int)
         regions, count = [], Counter[str]()
-        for name, port, nth, size, kept in wanted:
+        for name, port, nth, size, kept in self._wanted():
             channel = self.target.channels_of(self._port(port))[nth]
             at = _next(free[channel.name], count[channel.name], channel)
             count[channel.name] += 1
@@ -209,32 +236,24 @@ class Memory:
         InputError
             If a register cannot hold its value.
         """
-        there = {each.name for each in REGISTERS if each.counted(self.arch)}
+        there = {each.name for each in registers(self.arch.kinds) if each.counted(self.arch)}
         base = {region.name: Place(region.channel, region.name) for region in regions}
-        layers, words = self.config.n_layer, self.stream_words
-        streams = {name: n * (1 if name == "embedding" else layers) for name, n in words.items()}
         wanted: dict[str, Setting] = {
-            "layers": layers,
+            "layers": self.config.n_layer,
             "lane_base": [base[f"lane{n}"] for n in range(self.arch.lanes)],
             "layers_beats": self.layers_beats,
             "head_beats": self.head_beats,
-            **{f"{name}_base": base[name] for name in words},
-            **{f"{name}_words": count for name, count in streams.items()},
+            "embedding_base": base["embedding"],
+            "embedding_words": self.embedding_words,
             "embedding_stride": self.embedding_stride,
-            "state_heads": layers * self.heads,
-            "head_stride": self.state_head_beats * self.state_beat,
-            "state_head_beats": self.state_head_beats,
-            "head_words": self.head_words,
-            **self._slots(base),
-            "conv_stride": self.conv_stride,
-            "conv_state_words": self.conv_words,
             "logits_base": base["logits"],
             "logits_words": self.logits_words,
             "logits_stride": self.logits_stride,
-            "record_stride": self.record_stride,
-            "record_count": self.recorded_words,
-            **self.layout.recorded_sizes(self.layer),
         }
+        for client in clients(self.arch):
+            wanted |= self._of_client(client, base)
+        for layer in self.config.layers:
+            wanted |= getattr(part(layer.kind, "layout"), "registers", lambda _: {})(layer)
         found = {name: value for name, value in wanted.items() if name in there}
         if (top := max(region.address + region.bytes for region in regions)) >> ADDRESS_BITS:
             raise InputError(
@@ -249,14 +268,32 @@ class Memory:
                 )
         return found
 
-    def _slots(self, base: Mapping[str, Place]) -> dict[str, Setting]:
-        """Addresses of the first slot: of its state by port, and of the convolution's."""
-        found: dict[str, Setting] = {"slot_conv": [base["conv_state"]]}
-        for port in range(self.arch.state_ports):
-            copies = self._copies(port)
-            found[of_token("slot_read", port)] = [base[copies[0]]]
-            found[of_token("slot_write", port)] = [base[copies[-1]]]
-        return found
+    def _of_client(self, client: Client, base: Mapping[str, Place]) -> dict[str, Setting]:
+        """Registers of one client."""
+        name = client.name
+        if client.shape == "static":
+            return {f"{name}_base": base[name], f"{name}_words": sum(self.words[name])}
+        if client.shape == "head":
+            found: dict[str, Setting] = {
+                "state_heads": self.heads,
+                "head_stride": self.state_head_beats * self.state_beat,
+                "state_head_beats": self.state_head_beats,
+                "head_words": self.head_words,
+            }
+            for port in range(self.arch.state_ports):
+                there = self._copies(client, port)
+                found[of_token("slot_read", port)] = [base[there[0]]]
+                found[of_token("slot_write", port)] = [base[there[-1]]]
+            return found
+        if client.shape in ("layer", "growing", "record"):
+            count = {"record": "count", "growing": "row"}.get(client.shape, "words")
+            return {
+                f"slot_{name}": [base[name]],
+                f"{name}_layers": self.layers_of(name),
+                f"{name}_stride": self.stride(name),
+                f"{name}_{count}": self.each(name),
+            }
+        return {}
 
 
 def _whole(size: int, unit: int) -> int:

@@ -1,18 +1,20 @@
 """Whether a target can run a model, and with which build parameters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
-from lightmamba.arch.program import COMMANDS
+from lightmamba.arch.graph import Graph
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
-from lightmamba.compiler.supported import the_layer
+from lightmamba.blocks.sizes import Sizes
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
+from lightmamba.machine.kinds import machine
 from lightmamba.machine.manifest import ORDERS
 
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
@@ -21,13 +23,32 @@ PROGRAM_STEP = 32  # so that models of a few layers more run on the same hardwar
 STATES = (512, 256, 128, 64, 32)
 CAPACITIES = (
     "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
+    "context",
 )  # fmt: skip
+CONTEXT = 1 << 10  # positions, if nothing else is said
 
 
 def plan(
-    config: ModelConfig, formats: Formats, target: Target, order: str = ORDERS[0]
+    config: ModelConfig,
+    formats: Formats,
+    target: Target,
+    order: str = ORDERS[0],
+    *,
+    kinds: Collection[str] = (),
+    context: int = CONTEXT,
 ) -> ArchConfig:
     """Build parameters of the machine of a target for one model.
+
+    Parameters
+    ----------
+    config, formats, target
+        What runs where.
+    order
+        Row order of in_proj.
+    kinds
+        Of layers that the hardware has units for; by default those of the model.
+    context
+        Positions of a sequence that memory has room for, where something grows with it.
 
     Raises
     ------
@@ -36,39 +57,67 @@ def plan(
     """
     if order not in ORDERS:
         raise InputError(f"order must be {' or '.join(ORDERS)}, not {order!r}")
-    layer = the_layer(config)
-    own = part(layer.kind, "commands")
+    chosen = _kinds(config, kinds)
+    graph = machine(chosen)
+    different = list(dict.fromkeys(config.layers))
     for reason in (
-        *_formats(formats), *_sizes(config), *own.refusals(layer, formats),
-        *_target(formats, target), *own.queues(layer, target, order),
+        *_formats(formats), *_sizes(config, graph), *_target(formats, target),
+        *(reason for layer in different for reason in _of_layer(layer, formats, target, order)),
     ):  # fmt: skip
         raise InputError(reason)
-    machine, needed = target.machine, own.capacities(layer)
-    wide, rows = _widest(machine, needed), needed.pop("head_rows")
+    needed = _capacities(different)
+    found: dict[str, Any] = {
+        **{name: value for name, value in needed.items() if name != "head_rows"},
+        "kinds": chosen,
+        "weight_bits": formats.weight_bits,
+        "act_bits": formats.act_bits,
+        "head_act_bits": formats.head_act_bits,
+        "head_qmax": formats.head.act.qmax,
+        "in_channels": formats.in_channels(config.d_model),
+        "out_channels": max(out_channels(layer, formats) for layer in different),
+        "program": -(-instructions(config) // PROGRAM_STEP) * PROGRAM_STEP,
+        "context": context if any(c.shape == "growing" for c in graph.clients) else 0,
+    }
     try:
-        found = replace(
-            machine,
-            state_elements=wide,
-            state_fifo=min(1 << 16, machine.state_fifo * (machine.state_elements // wide)),
-            weight_bits=formats.weight_bits,
-            act_bits=formats.act_bits,
-            head_act_bits=formats.head_act_bits,
-            head_qmax=formats.head.act.qmax,
-            in_channels=formats.in_channels(config.d_model),
-            out_channels=out_channels(layer, formats),
-            **needed,
-            program=-(-instructions(config) // PROGRAM_STEP) * PROGRAM_STEP,
-        )
-        return replace(found, head_rows=rows) if found.whole_heads else found
+        made = replace(target.machine, **found | _word(target.machine, needed))
+        return replace(made, head_rows=needed["head_rows"]) if made.whole_heads else made
     except ValueError as error:
         raise InputError(f"target {target.name}: {error}") from error
 
 
-def _widest(machine: ArchConfig, needed: Mapping[str, int]) -> int:
-    """Widest word of the state that a machine may have for a model: S.
+def _kinds(config: ModelConfig, wanted: Collection[str]) -> tuple[str, ...]:
+    """Kinds of the hardware, in alphabetical order."""
+    if missing := sorted(set(config.kinds) - set(wanted or config.kinds)):
+        raise InputError(
+            f"the model has {' and '.join(missing)} layers, but the hardware would have units for "
+            f"{' and '.join(sorted(wanted))} only; try --kinds {','.join(sorted(config.kinds))}"
+        )
+    return tuple(sorted(wanted or config.kinds))
+
+
+def _of_layer(layer: Sizes, formats: Formats, target: Target, order: str) -> Iterator[str]:
+    """Reasons why a layer's kind cannot be run with these sizes, formats and queues."""
+    own = part(layer.kind, "commands")
+    yield from own.refusals(layer, formats)
+    yield from own.queues(layer, target, order)
+
+
+def _capacities(layers: Sequence[Sizes]) -> dict[str, int]:
+    """Capacities that kinds of layers need: the most that any layer does."""
+    found: dict[str, int] = {}
+    for layer in layers:
+        for name, value in part(layer.kind, "commands").capacities(layer).items():
+            found[name] = max(value, found.get(name, 0))
+    return found
+
+
+def _word(machine: ArchConfig, needed: Mapping[str, int]) -> dict[str, int]:
+    """The widest word of the state that a machine may have for a model, S, and its queue.
 
     It divides a row, or holds whole rows whose number divides a head.
     """
+    if "padded_state" not in needed:
+        return {}
     row, head = needed["padded_state"], needed["head_rows"]
 
     def fits(word: int) -> bool:
@@ -76,7 +125,9 @@ def _widest(machine: ArchConfig, needed: Mapping[str, int]) -> int:
             return True
         return word % row == 0 and head % (word // row) == 0
 
-    return next(s for s in STATES if s <= machine.state_elements and fits(s))
+    wide = next(s for s in STATES if s <= machine.state_elements and fits(s))
+    deep = machine.state_fifo * (machine.state_elements // wide)
+    return {"state_elements": wide, "state_fifo": min(1 << 16, deep)}
 
 
 def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:
@@ -87,10 +138,18 @@ def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:
     InputError
         If they are too small for it, or built otherwise.
     """
+    if missing := sorted(set(needed.kinds) - set(hardware.kinds)):
+        raise InputError(
+            f"the hardware has no units for {' and '.join(missing)} layers; make it for them with "
+            f"--kinds {','.join(sorted({*hardware.kinds, *needed.kinds}))}"
+        )
     for name, value in asdict(hardware).items():
-        wanted = getattr(needed, name)
+        wanted = value if name == "kinds" else getattr(needed, name)
         if name in CAPACITIES and value < wanted:
-            raise InputError(f"the hardware has {name} {value}, but the model needs {wanted}")
+            raise InputError(
+                f"the hardware has {name} {value}, but the model needs {wanted}, {wanted - value} "
+                f"more; compile hardware for the larger model"
+            )
         if name not in CAPACITIES and value != wanted:
             raise InputError(
                 f"the hardware has {name} {value}, but model and target make it {wanted}; "
@@ -131,9 +190,9 @@ def _formats(f: Formats) -> Iterator[str]:
         )
 
 
-def _sizes(c: ModelConfig) -> Iterator[str]:
+def _sizes(c: ModelConfig, graph: Graph) -> Iterator[str]:
     """Reasons why the fields of the commands cannot hold a model."""
-    most = {(unit, f.name): f.max for unit, fields in COMMANDS.items() for f in fields}
+    most = {(unit, f.name): f.max for unit, fields in graph.commands.items() for f in fields}
     for name, value, top in (
         ("vocab_size", c.vocab_size, most["epilogue", "rows"]),
         ("d_model", c.d_model, 1 << 14),

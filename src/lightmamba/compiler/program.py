@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.program import SECTIONS, Condition, Instruction, Kind, Op
+from lightmamba.arch.graph import Graph
 from lightmamba.blocks import part
-from lightmamba.compiler.supported import the_layer
+from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks.sizes import Sizes
 from lightmamba.errors import InputError
+from lightmamba.machine.kinds import machine
+from lightmamba.machine.program import Condition, Instruction, Op, instructions
+from lightmamba.machine.spine import ROWS, SECTIONS
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 
 __all__ = ["LayerNumbers", "LinearNumbers", "program"]
 
 Commands = dict[str, dict[str, int]]
-SHIFTS = ("dt", "B", "C", "x", "z")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class LinearNumbers:
 class LayerNumbers:
     """Parts of a layer that the program needs: all but its matrices."""
 
+    sizes: Sizes
     in_proj: LinearNumbers
     out_proj: LinearNumbers
     mixer: Commands  # of the units between them
@@ -44,6 +48,7 @@ class LayerNumbers:
         """Those of one layer."""
         sizes, shifts = layer.mixer.sizes, model.in_shift(layer)
         return LayerNumbers(
+            sizes,
             LinearNumbers.of(layer.in_proj),
             LinearNumbers.of(layer.out_proj),
             part(sizes.kind, "commands").commands(layer.mixer, model.formats, arch),
@@ -73,9 +78,10 @@ def program(
     """
     writer = _Writer(model, arch, order)
     bases = [layer.in_proj.act_base for layer in layers]
+    coded = instructions(arch.kinds)
     found = [Instruction(Op.EMBED, writer.embed(bases[0]))]
     for layer, base in zip(layers, [*bases[1:], None], strict=True):
-        found.append(Instruction(Op.IN, writer.in_proj(layer)))
+        found.append(Instruction(coded.in_proj(layer.sizes.kind), writer.in_proj(layer)))
         if base is not None:
             found.append(Instruction(Op.OUT, writer.out_proj(layer, base)))
             continue
@@ -86,7 +92,7 @@ def program(
     found += [Instruction(Op.HEAD, writer.head(), Condition.HEAD), Instruction(Op.END, {})]
     for instruction in found:
         try:
-            instruction.encode()
+            coded.encode(instruction)
         except ValueError as error:
             raise InputError(f"the program cannot say this model: {error}") from error
     return found
@@ -97,7 +103,7 @@ class _Writer:
 
     def __init__(self, model: QuantizedModel, arch: ArchConfig, order: str) -> None:
         self.model, self.arch, self.order = model, arch, order
-        self.config, self.layer = model.config, the_layer(model.config)
+        self.config, self.graph = model.config, machine(arch.kinds)
 
     def embed(self, base: int) -> Commands:
         model, d_model = self.model, self.config.d_model
@@ -112,30 +118,40 @@ class _Writer:
         }
 
     def in_proj(self, layer: LayerNumbers) -> Commands:
-        return {
-            "lanes": self._lanes(self.layer.in_rows, self.arch.in_channels, parts=1, gated=0),
+        channels = out_channels(layer.sizes, self.model.formats)
+        commands: Commands = {
+            "lanes": self._lanes(layer.sizes.in_rows, self.arch.in_channels, parts=1, gated=0),
             "epilogue": self._in_epilogue(layer),
             **layer.mixer,
-            "quant_out": {
-                "count": self.arch.out_channels,
-                "pad": 0,
-                "base": layer.out_proj.act_base,
-                "head": 0,
-            },
+            "quant_out": {"count": channels, "pad": 0, "base": layer.out_proj.act_base, "head": 0},
         }
+        return self._chosen(commands, layer.sizes.kind)
+
+    def _chosen(self, commands: Commands, kind: str) -> Commands:
+        """The same, where a port has several sources with the one that the kind gives to."""
+        mine = {stream.name for stream in part(kind, "hardware").HARDWARE.streams}
+        found = dict(commands)
+        for target in dict.fromkeys(stream.target for stream in self.graph.streams):
+            unit, port = target.split(".")
+            streams = self.graph.choices(target)
+            if len(streams) > 1 and unit in found:
+                here = [n for n, stream in enumerate(streams) if stream.name in mine]
+                found[unit] = found[unit] | {f"{port}_from": here[0] if here else 0}
+        return found
 
     def out_proj(
         self, layer: LayerNumbers, base: int, *, head: bool = False, last: bool = False
     ) -> Commands:
-        c, parts = self.config, self.layer.out_groups
+        c, parts = self.config, layer.sizes.out_groups
+        channels = out_channels(layer.sizes, self.model.formats)
         commands: Commands = {
-            "lanes": self._lanes(c.d_model, self.arch.out_channels, parts=parts, gated=1),
+            "lanes": self._lanes(c.d_model, channels, parts=parts, gated=1),
             "epilogue": self._epilogue(
-                c.d_model, Kind.OUT, layer.out_proj.acc_shift, layer.out_shift,
-                parts=parts, gated=1,
+                c.d_model, "out", layer.out_proj.acc_shift, layer.out_shift, parts=parts, gated=1,
             ),
             "residual": {"count": c.d_model, "add": 1, "emit": int(not last)},
         }  # fmt: skip
+        commands = self._chosen(commands, layer.sizes.kind)
         return commands if last else commands | self._pass_on(base, head=head)
 
     def head(self) -> Commands:
@@ -144,7 +160,7 @@ class _Writer:
             "lanes": self._lanes(c.vocab_size, self.arch.in_channels, parts=1, gated=0)
             | {"twice": int(self.arch.head_twice)},
             "epilogue": self._epilogue(
-                c.vocab_size, Kind.LOGIT, m.head.acc_shift, m.head_shift(), parts=1, gated=0
+                c.vocab_size, "logit", m.head.acc_shift, m.head_shift(), parts=1, gated=0
             ),
             "head": {"rows": c.vocab_size, "valid": m.valid_vocab},
         }
@@ -168,37 +184,40 @@ class _Writer:
         }
 
     def _in_epilogue(self, layer: LayerNumbers) -> dict[str, int]:
-        sections = part(self.layer.kind, "commands").in_sections(self.layer, self.order)
+        sizes = layer.sizes
+        sections = part(sizes.kind, "commands").in_sections(sizes, self.order)
+        names = [row.name for row in part(sizes.kind, "hardware").HARDWARE.rows]
+        shifts = [layer.in_shifts.get(name, 0) for name in names]
         return {
-            "rows": self.layer.in_rows,
+            "rows": sizes.in_rows,
             "parts": 1,
             "gated": 0,
             "acc_shift": layer.in_proj.acc_shift,
             "narrow": 1,
-            **_sections(sections),
-            **{f"shift_{kind}": layer.in_shifts[kind] for kind in SHIFTS},
+            **_sections(self.graph, sections),
+            **{f"shift_{n}": shift for n, shift in enumerate([*shifts, *[0] * ROWS][:ROWS])},
         }
 
     def _epilogue(
-        self, rows: int, kind: Kind, acc_shift: int, shift: int, *, parts: int, gated: int
+        self, rows: int, kind: str, acc_shift: int, shift: int, *, parts: int, gated: int
     ) -> dict[str, int]:
-        """Epilogue of rows of one kind, which may take its shift from any of the five fields."""
+        """Epilogue of rows of one kind."""
         return {
             "rows": rows,
             "parts": parts,
             "gated": gated,
             "acc_shift": acc_shift,
             "narrow": 0,
-            **_sections([(kind, rows)]),
-            **{f"shift_{name}": shift for name in SHIFTS},
+            **_sections(self.graph, [(kind, rows)]),
+            **{f"shift_{n}": shift for n in range(ROWS)},
         }
 
 
-def _sections(sections: Sequence[tuple[Kind, int]]) -> dict[str, int]:
+def _sections(graph: Graph, sections: Sequence[tuple[str, int]]) -> dict[str, int]:
     """Kind and end of each section; the rest are empty."""
-    whole = [*sections, *[(Kind.DT, 0)] * (len(SECTIONS) - len(sections))]
+    whole = [*sections, *[(next(iter(graph.kinds)), 0)] * (len(SECTIONS) - len(sections))]
     found, end = dict[str, int](), 0
     for name, (kind, count) in zip(SECTIONS, whole, strict=True):
         end += count
-        found |= {f"{name}_kind": int(kind), f"{name}_end": end}
+        found |= {f"{name}_kind": graph.kinds[kind], f"{name}_end": end}
     return found

@@ -20,14 +20,14 @@ from lightmamba.arch.latency import (
     WORD_READER_DATA,
     Y_HEADS,
 )
-from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.pace import paces
-from lightmamba.arch.ports import RECORD, Port, of_token, ports
-from lightmamba.arch.program import Kind
+from lightmamba.arch.ports import of_token
 from lightmamba.estimate import places as p
+from lightmamba.estimate.older import MACHINE, RECORD
 from lightmamba.estimate.steps import columns, gathering, table
 from lightmamba.estimate.workload import Workload
 from lightmamba.machine.counters import CYCLES
+from lightmamba.machine.ports import Port, ports
 
 __all__ = ["COLD", "Run", "fill"]
 
@@ -35,7 +35,6 @@ Ints = NDArray[np.int64]
 Steps = NDArray[np.int8]
 OPEN_BURSTS = 64  # of a port, as the simulator's memory takes them
 COLD = 1 << 20  # cycle of the first start: all that can be read ahead is there
-TARGETS = {Kind.DT: "dt", Kind.B: "conv", Kind.C: "conv", Kind.X: "conv", Kind.Z: "z"}
 HOLD = {"ssm": 1}  # cycles for which a unit holds its operands before it uses them
 EARLY = {"parts": 1}  # cycles by which a unit has issued before its latency counts
 # In a state-space unit that waits for whole heads, cycles from an issue to the new word, to the
@@ -221,7 +220,7 @@ class _Filler:
 
     def _sizes(self) -> None:
         work, run, a, size = self.work, self.run, self.work.arch, self.model.sizes
-        kinds = [self.queue.get(TARGETS.get(Kind(k), ""), -1) for k in range(max(Kind) + 1)]
+        kinds = [self.queue[row.stream] for row in MACHINE.rows]
         word, port = a.port_elements * 8, a.state_port_bits
         size.layers, size.passes, size.vectors = run.layers, len(run.heads), a.tokens
         size.lanes, size.lane_readers, size.per_cycle = a.lanes, len(run.lanes), work.rows_per_cycle

@@ -13,15 +13,15 @@ from lightmamba.tools import cache_folder, drop_unused, is_cached
 __all__ = ["kernel"]
 
 _PACKAGE = Path(__file__).parent.parent
-_SOURCES = ("arch", "machine", "estimate")  # folders whose constants and functions are compiled
+# Files whose constants and functions are compiled.
+_SOURCES = "arch/*.py", "machine/*.py", "estimate/*.py", "blocks/*/hardware.py"
 
 
 def _fingerprint() -> str:
     """Hash of all that a compiled kernel contains: a changed source never meets a stale cache."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for folder in _SOURCES:
-        for file in sorted((_PACKAGE / folder).glob("*.py")):
-            digest.update(file.read_bytes())
+    for file in (file for each in _SOURCES for file in sorted(_PACKAGE.glob(each))):
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -1,9 +1,8 @@
 """The clock of a running model: from each cycle in which something happens to the next."""
 
-from lightmamba.arch.latency import FETCH
-from lightmamba.arch.ports import STATIC
 from lightmamba.estimate import memory, packing, units
 from lightmamba.estimate.jit import kernel
+from lightmamba.estimate.older import FETCH, STATIC
 from lightmamba.estimate.places import LANE, NEVER, QUEUES, READERS, UNITS, WRITERS, WRITTEN
 from lightmamba.estimate.queues import wake
 from lightmamba.estimate.units import BUSY, ENDING, OVER

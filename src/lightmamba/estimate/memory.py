@@ -1,8 +1,8 @@
 """Memory of a running model: channels as in sim/memory.hpp, ports, readers and writers."""
 
 from lightmamba.arch.latency import QUEUE, READER, STATE_HEADS, WRITER
-from lightmamba.arch.ports import RECORD as RECORDED
 from lightmamba.estimate.jit import kernel
+from lightmamba.estimate.older import RECORD as RECORDED
 from lightmamba.estimate.places import (
     COMMAND_RING,
     FINE,

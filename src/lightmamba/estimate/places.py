@@ -1,14 +1,14 @@
 """Where the numbers of a running model lie: records of units, queues and memory, by name.
 
-Units and queues are those of the graph (``arch/machine.py``), and a few that lie inside of its
+Units and queues are those of the graph (``machine/kinds.py``), and a few that lie inside of its
 units. Numbers of both are constants of the compiled loops.
 """
 
 import numpy as np
 
 from lightmamba.arch.graph import MEMORY
-from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.ports import RECORD, STATIC, of_token
+from lightmamba.arch.ports import of_token
+from lightmamba.estimate.older import MACHINE, RECORD, STATIC
 from lightmamba.machine.counters import CYCLES
 from lightmamba.machine.registers import LANES, MOST_STATE_PORTS, MOST_TOKENS
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from lightmamba.arch.contract import WORD_BITS
-from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.ports import of_token, ports
+from lightmamba.arch.ports import of_token
+from lightmamba.estimate.older import MACHINE
 from lightmamba.estimate.workload import Workload
+from lightmamba.machine.ports import ports
 
 __all__ = ["Quantities"]
 
@@ -68,7 +69,7 @@ def _port_beats(work: Workload) -> dict[str, tuple[int, int]]:
         return -(-words // per_beat)
 
     lane = m.layers_beats + work.head * m.head_beats
-    state = c.n_layer * m.state_beats
+    state = m.state_beats * c.n_layer
     loaded, stored = slots * state, work.stores * state
     conv, record = slots * c.n_layer * whole(m.conv_words), c.n_layer * whole(m.recorded_words)
     words = dict(m.stream_words)

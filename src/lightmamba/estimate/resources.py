@@ -20,10 +20,9 @@ from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, RECORD_BITS, WORD_BITS
 from lightmamba.arch.latency import HEADS, STATE_READ_BURSTS, STATE_WRITE_BURSTS, Y_HEADS
-from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.memories import memory_cells
-from lightmamba.arch.ports import aux_readers, aux_writers, ports
-from lightmamba.arch.program import INSTRUCTION_BITS
+from lightmamba.estimate.older import INSTRUCTION_BITS, MACHINE
+from lightmamba.machine.ports import aux_readers, aux_writers, ports
 
 __all__ = ["FILE", "GROUPS", "Group", "group_of", "resources"]
 
@@ -115,7 +114,7 @@ def _activations(arch: ArchConfig) -> list[Memory]:
 
 def _queues(arch: ArchConfig) -> list[Memory]:
     """Of the streams that have one."""
-    queues = [stream for stream in MACHINE.between() if stream.queue]
+    queues = [stream for stream in MACHINE.between(arch) if stream.queue]
     return [(getattr(arch, q.queue) - HOLD, arch.tokens * MACHINE.bits(q.name)) for q in queues]
 
 

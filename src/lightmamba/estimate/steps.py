@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.contract import BLOCK, CONV_HEADER, GROUP, WORD
 from lightmamba.arch.graph import Stream
-from lightmamba.arch.machine import MACHINE
 from lightmamba.arch.passes import steps as steps_of
-from lightmamba.arch.program import Kind
+from lightmamba.estimate.older import MACHINE
 from lightmamba.estimate.places import EMPTY, HELD, INPUTS, NONE, OUTPUTS
 from lightmamba.estimate.workload import Workload
 
@@ -142,7 +141,7 @@ def _conv(work: Workload, sizes: Mapping[str, int]) -> Table:
 def _blocks(work: Workload, sizes: Mapping[str, int]) -> Table:
     """A block of x, or of B or C, leaves when its last channel has been looked at."""
     kinds, ends = work.commands.block_ends(work.layer, work.order, work.formats.block)
-    found, is_x = _empty(sizes["conv_dim"]), kinds == Kind.X
+    found, is_x = _empty(sizes["conv_dim"]), kinds == [row.name for row in MACHINE.rows].index("x")
     found[:, 0] = 1
     _, out = columns("blocks", work)
     of = INPUTS + np.where(is_x, out.index("x"), out.index("bc"))

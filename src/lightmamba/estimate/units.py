@@ -3,9 +3,9 @@
 Each acts once and returns when it wants to act again; a change of its queues may wake it before.
 """
 
-from lightmamba.arch.latency import FETCH
 from lightmamba.estimate.jit import kernel
 from lightmamba.estimate.memory import states, take_beat, take_word
+from lightmamba.estimate.older import FETCH
 from lightmamba.estimate.places import EMPTY, HELD, INPUTS, LANE, NEVER, OUTPUTS, QUEUES, UNITS
 from lightmamba.estimate.queues import (
     BEATS,

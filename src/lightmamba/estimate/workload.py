@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.machine import EPILOGUE_ROWS
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.compiler import plan
 from lightmamba.compiler.layout import beats
-from lightmamba.compiler.memory import Memory
-from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
+from lightmamba.estimate.older import OlderMemory as Memory
 from lightmamba.formats import Formats
+from lightmamba.machine.spine import EPILOGUE_ROWS
 
 __all__ = ["Workload", "modes"]
 
@@ -93,7 +92,7 @@ class Workload:
     @property
     def layer(self) -> Any:
         """Sizes of each layer."""
-        return the_layer(self.config)
+        return self.config.layers[0]
 
     @property
     def commands(self) -> Any:
@@ -103,7 +102,7 @@ class Workload:
     @property
     def memory(self) -> Memory:
         """Where everything lies, and how large it is."""
-        return Memory(self.config, self.arch, self.target)
+        return Memory(self.config, self.formats, self.arch, self.target)
 
     @property
     def sizes(self) -> dict[str, int]:

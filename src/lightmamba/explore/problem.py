@@ -103,7 +103,8 @@ class Problem:
             candidate = self.space.candidate(chosen)
             target = self.space.target(candidate)
             formats = self.formats[candidate.scheme]
-            memory = Memory(self.config, plan(self.config, formats, target, ORDERS[0]), target)
+            arch = plan(self.config, formats, target, ORDERS[0])
+            memory = Memory(self.config, formats, arch, target)
             memory.registers(memory.regions())
             found = self.estimate(self.config, formats, target, ORDERS[0])
         except ValueError as error:  # InputError is one

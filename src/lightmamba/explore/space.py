@@ -7,7 +7,6 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import PAGE, WORD_BITS
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
-from lightmamba.compiler.supported import the_layer
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.explore.scheme import Scheme
@@ -78,8 +77,8 @@ class Space:
             "scheme": tuple(schemes),
             "clock_mhz": tuple(round(share * base.clock_mhz, 3) for share in CLOCKS),
         }
-        layer = the_layer(config)
-        padded = part(layer.kind, "commands").capacities(layer)["padded_state"]
+        needed = [part(k.kind, "commands").capacities(k) for k in dict.fromkeys(config.layers)]
+        padded = next((each["padded_state"] for each in needed if "padded_state" in each), 1)
         for name, usual in OPTIONS.items():
             if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
                 continue  # as wide as the lanes' port

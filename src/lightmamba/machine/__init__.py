@@ -1,1 +1,1 @@
-"""The accelerator as data: what hardware, compiler and host agree on."""
+"""The accelerator of some kinds of layers, as data: what hardware, compiler and host agree on."""

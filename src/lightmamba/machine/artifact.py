@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig, build_hash
 from lightmamba.arch.place import Place, Region, Setting, extents, resolve
-from lightmamba.arch.program import INSTRUCTION_BITS, Instruction, words32
 from lightmamba.arch.target import Target
 from lightmamba.errors import InputError, shown
 from lightmamba.files import intact, interrupted, replace_folder
 from lightmamba.machine.manifest import PROGRAM, Stored, entries, seal
-from lightmamba.machine.registers import REGISTERS
+from lightmamba.machine.program import Instruction, instructions
+from lightmamba.machine.registers import named
 
 __all__ = ["MODEL", "VERILOG", "Artifact", "ArtifactWriter", "Region", "Stored", "build_hash"]
 
@@ -122,10 +122,11 @@ class Artifact:
 
     def program(self) -> list[Instruction]:
         """Program, decoded."""
-        words, per = self.program_words(), INSTRUCTION_BITS // 32
+        coded = instructions(self.arch.kinds)
+        words, per = self.program_words(), coded.bits // 32
         rows = [words[at : at + per] for at in range(0, len(words), per)]
         try:
-            return [Instruction.decode(sum(w << 32 * i for i, w in enumerate(row))) for row in rows]
+            return [coded.decode(sum(w << 32 * i for i, w in enumerate(row))) for row in rows]
         except ValueError as error:  # of an opcode or condition that there is not
             raise InputError(f"{self.path / PROGRAM} is not a program ({error})") from error
 
@@ -302,10 +303,10 @@ class ArtifactWriter:
         ValueError
             If an image is not as long as its region, or a register is not one of the map's.
         """
-        known = {register.name for register in REGISTERS}
-        if unknown := set(registers) - known:
+        if unknown := set(registers) - set(named(arch.kinds)):
             raise ValueError(f"there are no registers {sorted(unknown)}")
-        self.append(PROGRAM, np.array(words32(program), dtype="<u4").view(np.uint8))
+        coded = instructions(arch.kinds)
+        self.append(PROGRAM, np.array(coded.words32(program), dtype="<u4").view(np.uint8))
         if verilog is not None:
             self.append(VERILOG, verilog.encode())
         files = {}
@@ -319,7 +320,7 @@ class ArtifactWriter:
             "version": VERSION,
             "program": f"lightmamba {metadata.version('lightmamba')}",
             "target": target.to_dict(),
-            "arch": asdict(arch),
+            "arch": arch.to_dict(),
             "hash": build_hash(arch),
             "order": order,
             "regions": [asdict(region) for region in regions],

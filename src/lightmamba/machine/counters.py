@@ -1,17 +1,21 @@
 """Hardware counters: every cycle of a token by what the lanes did, losses, traffic."""
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.ports import ports
+from lightmamba.machine.kinds import machine
+from lightmamba.machine.ports import ports
+from lightmamba.machine.spine import FRONT
 
-__all__ = ["COUNTER_BITS", "CYCLES", "LOSSES", "counters", "of_vector"]
+__all__ = ["COUNTER_BITS", "CYCLES", "counters", "losses", "of_vector"]
 
 COUNTER_BITS = 48
 
 # Each cycle of a token is exactly one of these, in this priority.
-CYCLES = tuple(c.name for c in MACHINE.counters if c.kind == "cycle")
-# The engine's names (docs/reference/observables.md); `clipped` is intended, the others are not.
-LOSSES = tuple(c.name for c in MACHINE.counters if c.kind == "loss")
+CYCLES = tuple(c.name for c in FRONT.counters if c.kind == "cycle")
+
+
+def losses(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """What is counted as lost, by the engine's names (docs/reference/observables.md)."""
+    return tuple(c.name for c in machine(kinds).counters if c.kind == "loss")
 
 
 def counters(config: ArchConfig) -> tuple[str, ...]:
@@ -28,7 +32,7 @@ def counters(config: ArchConfig) -> tuple[str, ...]:
     ]
     own = [
         name
-        for counter in MACHINE.counters
+        for counter in machine(config.kinds).counters
         for name in (
             [of_vector(counter.name, n) for n in range(config.tokens)]
             if counter.kind == "loss"

@@ -4,21 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
-from lightmamba.arch.graph import MEMORY, SIZES, cycles
-from lightmamba.arch.machine import MACHINE
+from lightmamba.arch.graph import MEMORY, Graph, cycles
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
-from lightmamba.arch.ports import ports
-from lightmamba.arch.program import (
-    COMMANDS,
-    INSTRUCTION_BITS,
-    OPERATIONS,
-    Condition,
-    Kind,
-    Op,
-    offsets,
-)
 from lightmamba.machine.counters import counters
+from lightmamba.machine.kinds import machine
+from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import probes
+from lightmamba.machine.program import Condition, Instructions, instructions
 from lightmamba.machine.registers import table
 from lightmamba.markdown import to_markdown
 
@@ -30,13 +22,17 @@ PASS = {"vector": VECTOR, "slot": SLOT, "step": STEP}  # what describes a pass, 
 def tables() -> dict[str, str]:
     """Every table by the name that marks its place."""
     example = ArchConfig()
+    graph, coded = machine(example.kinds), instructions(example.kinds)
+    conditions = {each.name: int(each) for each in Condition}
     return {
-        "registers": to_markdown(("offset", "name", "access", "meaning"), table()),
-        "instructions": to_markdown(("op", "name", "starts, at bit"), _instructions())
-        + f"\nAn instruction is {INSTRUCTION_BITS} bits: 4 of opcode, 2 of condition "
-        f"({_names(Condition)}), then the commands. Kinds of rows: {_names(Kind)} "
-        "(of a section: rows of X and Z alternate).\n",
-        "commands": to_markdown(("unit", "field", "bits", "signed", "meaning"), _commands()),
+        "registers": to_markdown(("offset", "name", "access", "meaning"), table(example.kinds)),
+        "instructions": to_markdown(("op", "name", "starts, at bit"), _instructions(coded))
+        + f"\nAn instruction is {coded.bits} bits: 4 of opcode, 2 of condition "
+        f"({_numbers(conditions)}), then the commands. Kinds of rows: {_numbers(graph.kinds)} "
+        "(of a section: their rows come by turns).\n",
+        "commands": to_markdown(
+            ("unit", "field", "bits", "signed", "meaning"), _fields(graph.commands)
+        ),
         "pass": to_markdown(("record", "field", "bits", "signed", "meaning"), _fields(PASS)),
         "ports": to_markdown(
             ("port", "bits", "reads, by id", "writes, by id"),
@@ -60,34 +56,32 @@ def tables() -> dict[str, str]:
         "units": to_markdown(
             ("unit", "file, class", "what it does", "steps of a job", "latency", "counters",
              "probes"),
-            _units(example),
+            _units(graph, example),
         ),
         "streams": to_markdown(
             ("stream", "from", "to", "payload", "item", "items of a job", "queue", "latency"),
-            _streams(example),
+            _streams(graph, example),
         ),
         "payloads": to_markdown(("payload", "field", "bits", "signed", "meaning"),
-                           _fields(MACHINE.records)),
-        "sizes": to_markdown(("size", "meaning"), SIZES.items()),
+                           _fields(graph.records)),
+        "sizes": to_markdown(("size", "meaning"), graph.sizes.items()),
     }  # fmt: skip
 
 
-def _names(kind: type[Op] | type[Condition] | type[Kind]) -> str:
-    return ", ".join(f"{int(member)} {member.name}" for member in kind)
+def _numbers(names: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in names.items())
 
 
-def _instructions() -> Iterable[tuple[str, str, str]]:
-    for op in OPERATIONS:
-        units = ", ".join(f"{unit} {at}" for unit, at in offsets(op).items())
-        yield str(int(op)), op.name, units
+def _instructions(coded: Instructions) -> Iterable[tuple[str, str, str]]:
+    for op in coded.starts:
+        units = ", ".join(f"{unit} {at}" for unit, at in coded.offsets(op).items())
+        yield str(op), coded.names[op], units
 
 
-def _units(config: ArchConfig) -> Iterable[tuple[str, ...]]:
-    for unit in MACHINE.units:
+def _units(graph: Graph, config: ArchConfig) -> Iterable[tuple[str, ...]]:
+    for unit in graph.units:
         file, name = unit.rtl.split(":")
-        counts = [
-            c.name for c in MACHINE.counters for e in c.events if e.startswith(f"{unit.name}.")
-        ]
+        counts = [c.name for c in graph.counters for e in c.events if e.startswith(f"{unit.name}.")]
         latency = cycles(unit.latency, config)
         yield (
             unit.name, f"`{file}.py` `{name}`", unit.doc, unit.steps, str(latency or ""),
@@ -95,19 +89,15 @@ def _units(config: ArchConfig) -> Iterable[tuple[str, ...]]:
         )  # fmt: skip
 
 
-def _streams(config: ArchConfig) -> Iterable[tuple[str, ...]]:
-    for stream in MACHINE.streams:
+def _streams(graph: Graph, config: ArchConfig) -> Iterable[tuple[str, ...]]:
+    for stream in graph.streams:
         items = stream.items if stream.per == 1 else f"{stream.items} / {stream.per}"
         known = stream.latency is not None or stream.giver != MEMORY
         yield (
             stream.name, stream.source, stream.target, stream.payload, stream.doc,
             "1" if stream.items == stream.per or stream.items == "one" else items, stream.queue,
-            str(MACHINE.latency(stream, config)) if known else "",
+            str(graph.latency(stream, config)) if known else "",
         )  # fmt: skip
-
-
-def _commands() -> Iterable[tuple[str, str, str, str, str]]:
-    return _fields(COMMANDS)
 
 
 def _fields(records: Mapping[str, Sequence[Field]]) -> Iterable[tuple[str, str, str, str, str]]:

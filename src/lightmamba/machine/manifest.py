@@ -14,11 +14,12 @@ from typing import Any
 from lightmamba.arch.config import ArchConfig, build_hash
 from lightmamba.arch.place import Place, Region, Setting, parse_setting
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.arch.program import INSTRUCTION_BITS
 from lightmamba.arch.target import CHOICES, Target
 from lightmamba.errors import shown
 from lightmamba.files import SHA256
-from lightmamba.machine.registers import REGISTERS
+from lightmamba.machine.ports import clients
+from lightmamba.machine.program import instructions
+from lightmamba.machine.registers import named
 from lightmamba.plain import build, checked
 
 __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries", "seal"]
@@ -26,7 +27,7 @@ __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries", "seal"]
 ORDERS = ("reordered", "naive")  # of the rows of in_proj
 PROGRAM = "program.bin"
 FILE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # inside the build, at most one folder deep
-NEEDED = ("state", "conv_state", "logits")  # regions that the host reads and writes
+KEPT = ("head", "layer", "growing")  # shapes of clients whose regions the host reads and writes
 FREE = {"state_elements", "state_fifo"}  # choices of a target that the shape of a model may lower
 EXAMPLES = {
     "regions": '{"name": "state", "channel": "hbm0", "address": 0, "bytes": 4096, "file": null}',
@@ -74,9 +75,9 @@ def entries(values: Mapping[str, Any]) -> dict[str, Any]:
         build(Region, region, f"regions.{n}", EXAMPLES["regions"])
         for n, region in enumerate(values["regions"])
     )
-    _check_regions(regions, files, target)
+    _check_regions(regions, files, target, arch)
     registers = {name: parse_setting(v, name) for name, v in values["registers"].items()}
-    _check_registers(registers, {region.name: region for region in regions})
+    _check_registers(registers, {region.name: region for region in regions}, arch)
     model = values["model"]
     if (file := model.get("file")) is not None and checked(file, str, "model.file") not in files:
         raise ValueError(f"model.file is {shown(file)}, which is not among the files")
@@ -109,7 +110,7 @@ def _stored(name: str, values: Any) -> Stored:
 def _check_program(files: Mapping[str, Stored], arch: ArchConfig) -> None:
     if PROGRAM not in files:
         raise ValueError(f"files lacks {PROGRAM}")
-    size, one = files[PROGRAM].bytes, INSTRUCTION_BITS // 8
+    size, one = files[PROGRAM].bytes, instructions(arch.kinds).bits // 8
     if size % one or not one <= size <= arch.program * one:
         raise ValueError(
             f"{PROGRAM} has {size} bytes, expected 1 to {arch.program} instructions of {one}"
@@ -117,13 +118,14 @@ def _check_program(files: Mapping[str, Stored], arch: ArchConfig) -> None:
 
 
 def _check_regions(
-    regions: tuple[Region, ...], files: Mapping[str, Stored], target: Target
+    regions: tuple[Region, ...], files: Mapping[str, Stored], target: Target, arch: ArchConfig
 ) -> None:
     """Refuse regions named twice, off the target's channels, overlapping or of another size."""
     names = [region.name for region in regions]
     if len(set(names)) < len(names):
         raise ValueError(f"two regions are called {max(names, key=names.count)}")
-    if missing := [name for name in NEEDED if name not in names]:
+    needed = ["logits", *(client.name for client in clients(arch, *KEPT))]
+    if missing := [name for name in needed if name not in names]:
         raise ValueError(f"there is no region {missing[0]}")
     channels = {channel.name for channel in target.channels}
     free = dict.fromkeys(channels, 0)
@@ -145,9 +147,11 @@ def _check_regions(
             )
 
 
-def _check_registers(values: Mapping[str, Setting], regions: Mapping[str, Region]) -> None:
+def _check_registers(
+    values: Mapping[str, Setting], regions: Mapping[str, Region], arch: ArchConfig
+) -> None:
     """Names of the map that the host may write, and values that fit them."""
-    known = {register.name: register for register in REGISTERS}
+    known = named(arch.kinds)
     for name, value in values.items():
         register = known.get(name)
         if register is None or register.access != "rw":

@@ -6,7 +6,7 @@ import numpy as np
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.graph import Element
-from lightmamba.arch.machine import MACHINE
+from lightmamba.machine.kinds import machine
 
 __all__ = ["Element", "Probe", "probes"]
 
@@ -48,5 +48,5 @@ def probes(config: ArchConfig) -> tuple[Probe, ...]:
             tuple(element.of(config) for element in shown.elements),
             0 if shown.shared else config.tokens,
         )
-        for shown in MACHINE.shown
+        for shown in machine(config.kinds).shown
     )

@@ -4,19 +4,17 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import cache
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.ports import STATIC, of_token
+from lightmamba.arch.graph import Client, Graph, Register
+from lightmamba.arch.ports import of_token
+from lightmamba.machine.kinds import machine
 
-__all__ = ["INTERFACE", "MAGIC", "REGISTERS", "Register", "offsets", "table"]
+__all__ = ["INTERFACE", "MAGIC", "Register", "named", "offsets", "registers", "table"]
 
-LANES, MOST_TOKENS, MOST_STATE_PORTS = 64, 8, 4  # that there may be
 Count = Callable[[ArchConfig], int]
-
-
-def _one(config: ArchConfig) -> int:
-    return 1
+LANES, MOST_TOKENS, MOST_STATE_PORTS = 64, 8, 4  # that there may be
 
 
 def _tokens(config: ArchConfig) -> int:
@@ -36,32 +34,15 @@ def _listed(config: ArchConfig) -> int:
     return int(config.steps > 1)
 
 
-def _recorded(config: ArchConfig) -> int:
-    return int(config.undecided > 0)
-
-
 def _of_port(port: int) -> Count:
     return lambda config: config.tokens if port < config.state_ports else 0
 
 
-@dataclass(frozen=True)
-class Register:
-    """One entry of the map, of up to ``count`` registers; ``counted`` says how many there are."""
-
-    name: str
-    access: str  # "rw", "ro", "wo"; "start" carries out what it says
-    doc: str
-    count: int = 1
-    counted: Count = _one
-    wide: bool = False  # 64 bits
-
-
-STREAMS = (*STATIC, "embedding")  # one per consumer
-
+KINDS = ArchConfig().kinds
 MAGIC = 0x4C4D4231  # LMB1
-INTERFACE = 3  # goes up when a register moves or changes its meaning
+INTERFACE = 4  # goes up when a register moves or changes its meaning
 
-REGISTERS = (
+FIRST = (
     Register("magic", "ro", f"{MAGIC:#x}: LMB1"),
     Register("hash", "ro", "first 32 bits of the hash of the build parameters"),
     Register("version", "ro", f"{INTERFACE}: of this map; a host knows one of them"),
@@ -83,31 +64,16 @@ REGISTERS = (
              counted=lambda config: config.lanes, wide=True),
     Register("layers_beats", "rw", "weight beats of all layers, per lane"),
     Register("head_beats", "rw", "weight beats of the head, per lane"),
-    *(Register(f"{name}_base", "rw", f"address of the {name} stream", wide=True)
-      for name in STREAMS),
-    *(Register(f"{name}_words", "rw", f"64-bit words of the {name} stream per token")
-      for name in STREAMS),
-    Register("embedding_stride", "rw", "bytes from one row of the embedding to the next"),
-    Register("state_heads", "rw", "heads of all layers"),
-    Register("head_stride", "rw", "bytes of a head's state"),
-    Register("state_head_beats", "rw", "beats of a head's state"),
-    Register("head_words", "rw", "words of S elements of a head's state"),
-    Register("conv_stride", "rw", "bytes of a layer's convolution state"),
-    Register("conv_state_words", "rw", "64-bit words of a layer's convolution state"),
+)  # fmt: skip
+ROWS = (Register("embedding_stride", "rw", "bytes from one row of the embedding to the next"),)
+LOGITS = (
     Register("logits_base", "rw", "address where logits are written", wide=True),
     Register("logits_words", "rw", "64-bit words of the logits"),
     Register("counter_index", "rw", "counter to read"),
     Register("counter_value", "ro", "that counter", wide=True),
-    # Contents of a pass, each register only where hardware has a choice.
-    Register("slot_conv", "rw", "address of a slot's convolution state", count=MOST_TOKENS,
-             counted=_tokens, wide=True),
-    *(Register(of_token(name, port), "rw", doc if not port else
-               f"`{name}` of port {port} of the state", count=MOST_TOKENS, counted=_of_port(port),
-               wide=True)
-      for port in range(MOST_STATE_PORTS)
-      for name, doc in (
-          ("slot_read", "address of a slot's state; a chain swaps it with `slot_write`"),
-          ("slot_write", "address where a slot's new state goes"))),
+)
+# Contents of a pass, each register only where hardware has a choice.
+PASS = (
     Register("vector", "rw", "vector of a pass: VECTOR of `arch/passes.py`", count=MOST_TOKENS,
              counted=_chosen),
     Register("later_row", "rw", "address of the embedding's row of each vector behind the first, "
@@ -120,32 +86,124 @@ REGISTERS = (
              counted=_listed),
     Register("step_data", "wo", "that step: STEP of `arch/passes.py`", counted=_listed),
     Register("last_step", "rw", "steps of a pass, less one", counted=_listed),
-    Register("record", "rw", "bit 0: the pass applies vectors of a record again; bit 1: it writes "
-             "one", counted=_recorded),
-    Register("record_read", "rw", "address of the record that is applied", counted=_recorded,
-             wide=True),
-    Register("record_write", "rw", "address of the record that is written", counted=_recorded,
-             wide=True),
-    Register("record_stride", "rw", "bytes of a layer's record", counted=_recorded),
-    Register("record_count", "rw", "64-bit words of a layer's record", counted=_recorded),
-    Register("b_channels", "rw", "channels of B", counted=_recorded),
-    Register("d_state", "rw", "channels of a group of B", counted=_recorded),
+)  # fmt: skip
+LAST = (
     Register("logits_stride", "rw", "bytes from the logits of one vector to those of the next",
              counted=lambda config: min(1, _later(config))),
 )  # fmt: skip
 
 
-def offsets() -> dict[str, int]:
+@cache
+def registers(kinds: tuple[str, ...] = KINDS) -> tuple[Register, ...]:
+    """The map of the machine of some kinds of layers, in the order of the offsets."""
+    graph = machine(kinds)
+    return (
+        *FIRST, *_streams(graph), *ROWS, *_of(graph, "head", _heads), *_of(graph, "layer", _layers),
+        *_of(graph, "growing", _growing), *LOGITS, *_of(graph, "layer", _slots),
+        *_of(graph, "growing", _grown), *_of(graph, "head", _copies), *PASS,
+        *_of(graph, "record", _records), *graph.registers, *LAST,
+    )  # fmt: skip
+
+
+def _streams(graph: Graph) -> Iterator[Register]:
+    """Streams of the same words for every token, and the embedding."""
+    names = [*(c.name for c in graph.clients if c.shape == "static"), "embedding"]
+    for name in names:
+        yield Register(f"{name}_base", "rw", f"address of the {name} stream", wide=True)
+    for name in names:
+        yield Register(f"{name}_words", "rw", f"64-bit words of the {name} stream per token")
+
+
+def _of(
+    graph: Graph, shape: str, make: Callable[[Client], Iterator[Register]]
+) -> Iterator[Register]:
+    """Registers of the clients of a shape."""
+    for client in graph.clients:
+        if client.shape == shape:
+            yield from make(client)
+
+
+def _heads(client: Client) -> Iterator[Register]:
+    yield Register("state_heads", "rw", "heads of all layers")
+    yield Register("head_stride", "rw", "bytes of a head's state")
+    yield Register("state_head_beats", "rw", "beats of a head's state")
+    yield Register("head_words", "rw", "words of S elements of a head's state")
+
+
+def _layers(client: Client) -> Iterator[Register]:
+    name = client.name
+    yield Register(f"{name}_layers", "rw", f"layers that have a {name}")
+    yield Register(f"{name}_stride", "rw", f"bytes of a layer's {name}")
+    yield Register(f"{name}_words", "rw", f"64-bit words of a layer's {name}")
+
+
+def _growing(client: Client) -> Iterator[Register]:
+    name = client.name
+    yield Register(f"{name}_layers", "rw", f"layers that have a {name}")
+    yield Register(f"{name}_stride", "rw", f"bytes of a layer's {name}")
+    yield Register(f"{name}_row", "rw", f"64-bit words of a position in a layer's {name}")
+
+
+def _slots(client: Client) -> Iterator[Register]:
+    yield Register(f"slot_{client.name}", "rw", f"address of a slot's {client.name}",
+                   count=MOST_TOKENS, counted=_tokens, wide=True)  # fmt: skip
+
+
+def _grown(client: Client) -> Iterator[Register]:
+    yield from _slots(client)
+    name = client.name
+    for what, doc in (
+        ("words", f"64-bit words that a slot has in each layer of its {name}, of whole beats"),
+        ("more", f"64-bit words that the pass adds to each layer of a slot's {name}"),
+    ):
+        yield Register(f"slot_{name}_{what}", "rw", doc, count=MOST_TOKENS, counted=_tokens)
+
+
+def _copies(client: Client) -> Iterator[Register]:
+    for port in range(MOST_STATE_PORTS):
+        for name, doc in (
+            ("slot_read", f"address of a slot's {client.name}; a chain swaps it with `slot_write`"),
+            ("slot_write", f"address where a slot's new {client.name} goes"),
+        ):
+            doc = f"`{name}` of port {port} of the {client.name}" if port else doc
+            yield Register(of_token(name, port), "rw", doc, count=MOST_TOKENS,
+                           counted=_of_port(port), wide=True)  # fmt: skip
+
+
+def _records(client: Client) -> Iterator[Register]:
+    def there(config: ArchConfig) -> int:
+        return int(client.there is None or client.there(config))
+
+    name = client.name
+    yield Register(name, "rw", "bit 0: the pass applies vectors of a record again; bit 1: it "
+                   "writes one", counted=there)  # fmt: skip
+    yield Register(f"{name}_read", "rw", "address of the record that is applied", counted=there,
+                   wide=True)  # fmt: skip
+    yield Register(f"{name}_write", "rw", "address of the record that is written", counted=there,
+                   wide=True)  # fmt: skip
+    yield Register(f"{name}_layers", "rw", "layers that are recorded", counted=there)
+    yield Register(f"{name}_stride", "rw", "bytes of a layer's record", counted=there)
+    yield Register(f"{name}_count", "rw", "64-bit words of a layer's record", counted=there)
+
+
+@cache
+def named(kinds: tuple[str, ...] = KINDS) -> dict[str, Register]:
+    """Registers by name."""
+    return {register.name: register for register in registers(kinds)}
+
+
+@cache
+def offsets(kinds: tuple[str, ...] = KINDS) -> dict[str, int]:
     """Byte offset of each register (of the first, where there may be several)."""
     found, at = {}, 0
-    for register in REGISTERS:
+    for register in registers(kinds):
         found[register.name] = at
         at += 4 * register.count * (1 + register.wide)
     return found
 
 
-def table() -> Iterator[tuple[str, str, str, str]]:
+def table(kinds: tuple[str, ...] = KINDS) -> Iterator[tuple[str, str, str, str]]:
     """Rows of the documentation: offset, name, access, meaning."""
-    for register, at in zip(REGISTERS, offsets().values(), strict=True):
+    for register, at in zip(registers(kinds), offsets(kinds).values(), strict=True):
         name = register.name + (f"[{register.count}]" if register.count > 1 else "")
         yield f"{at:#05x}", name, register.access, register.doc

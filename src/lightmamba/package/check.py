@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lightmamba.arch.ports import ports
-from lightmamba.machine.registers import MAGIC, REGISTERS, offsets
+from lightmamba.machine.ports import ports
+from lightmamba.machine.registers import MAGIC, offsets, registers
 from lightmamba.package.contents import MAP
 from lightmamba.package.design import CONTROL, KERNEL, Design, windows
 from lightmamba.package.wrapper import CORE, signals
@@ -92,8 +92,9 @@ def _windows(design: Design, folder: Path) -> bool:
 def _registers(design: Design, folder: Path) -> bool:
     """Offsets are those of the accelerator, and relocation gives what the loader writes."""
     said = json.loads((folder / MAP).read_text())
-    at = offsets()
-    there = [one for one in REGISTERS if one.counted(design.artifact.arch)]
+    kinds = design.artifact.arch.kinds
+    at = offsets(kinds)
+    there = [one for one in registers(kinds) if one.counted(design.artifact.arch)]
     if said["magic"] != MAGIC or len({one["offset"] for one in said["registers"]}) < len(there):
         return False
     named = {one["name"]: one for one in said["registers"]}

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lightmamba.arch.place import STATE, STATES, Place, offset_in_channel
-from lightmamba.arch.ports import ADDRESS_BITS, Port, ports
+from lightmamba.arch.place import Place, offset_in_channel
+from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.registers import REGISTERS, offsets
+from lightmamba.machine.ports import Port, ports
+from lightmamba.machine.registers import offsets, registers
 from lightmamba.package.board import Board, Memory, PortPins, Window
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
 KERNEL = "lightmamba"  # top module of the wrapper, and name of the kernel
 CONTROL = "s_axi_control"
 CONTROL_BYTES = 4096  # of the register window: LITE_BITS of address
-MERGED = {"state_read": STATE, "state_write": STATE}  # one reads, one writes: one interface
+MERGED = {"state_read": "state", "state_write": "state"}  # one reads, one writes: one interface
 AFI_WIDTHS = {128: 0, 64: 1, 32: 2}  # codes of config-afi
 SPARE = 64 << 20  # bytes of contiguous memory that Linux takes for itself
 
@@ -120,8 +121,9 @@ class Design:
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
         """Registers that this accelerator has."""
-        at, found = offsets(), []
-        for register in REGISTERS:
+        kinds = self.artifact.arch.kinds
+        at, found = offsets(kinds), []
+        for register in registers(kinds):
             size = 4 * (1 + register.wide)
             values = self.artifact.registers.get(register.name)
             listed = values if isinstance(values, list) else [values]
@@ -135,7 +137,7 @@ class Design:
 
     def bus_of(self, place: Place) -> str:
         """The interface that reaches a region."""
-        client = STATE if place.region in STATES else place.region
+        client = place.region.removesuffix("_other")
         return next(one.bus for one in self.interfaces if client in one.clients)
 
     def block(self, channel: str) -> Block:
@@ -209,7 +211,7 @@ class Design:
     def relocations(self) -> list[dict[str, Any]]:
         """Where each address register points: channel, region, bytes from the channel's base."""
         regions = {region.name: region for region in self.artifact.regions}
-        at, found = offsets(), []
+        at, found = offsets(self.artifact.arch.kinds), []
         for name, setting in self.artifact.registers.items():
             for n, value in enumerate(setting if isinstance(setting, list) else [setting]):
                 if isinstance(value, Place):

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from lightmamba.arch.ports import Port
 from lightmamba.errors import InputError
 from lightmamba.files import interrupted
 from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.ports import Port
 from lightmamba.package.board import Board
 from lightmamba.package.check import MANIFEST
 from lightmamba.package.contents import MAP

@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
-from lightmamba.arch.program import Kind
+from lightmamba.machine.kinds import machine
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.layouts import BLOCKED, command, i_stream, o_stream
+from lightmamba.rtl.layouts import command, i_stream, o_stream, payload
 
 __all__ = ["BCStore", "bc_layout", "element_memory"]
 
@@ -55,8 +55,8 @@ class BCStore(wiring.Component):
         layout = bc_layout(config.bc_elements)
         super().__init__(
             {
-                "command": i_stream(command("bc")),
-                "i": i_stream(BLOCKED),
+                "command": i_stream(command("bc", config)),
+                "i": i_stream(payload("BLOCKED", config)),
                 "o_ready": o_stream(1),
                 "address": In(range(self.depth)),
                 "B": Out(layout),
@@ -110,11 +110,12 @@ class BCStore(wiring.Component):
             m.d.sync += self.o_ready.valid.eq(0)
         job.end(released)
 
-        for kind in (Kind.B, Kind.C):
-            ours = taken & (self.i.payload.kind == kind)
-            m.d.comb += Value.cast(getattr(self, kind.name)).eq(
+        kinds = machine(self.config.kinds).kinds
+        for name in ("B", "C"):
+            ours = taken & (self.i.payload.kind == kinds[name])
+            m.d.comb += Value.cast(getattr(self, name)).eq(
                 element_memory(
-                    m, kind.name, self.config, write=ours, word=word, place=place,
+                    m, name, self.config, write=ours, word=word, place=place,
                     q=self.i.payload.q, exp=self.i.payload.exp, address=self.address,
                 )
             )  # fmt: skip

@@ -4,11 +4,12 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
-from lightmamba.arch.program import Kind
+from lightmamba.arch.config import ArchConfig
+from lightmamba.machine.kinds import machine
 from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.rtl.held import BlockQueue
 from lightmamba.rtl.job import Countdown, Job
-from lightmamba.rtl.layouts import BLOCKED, ROW, command, i_stream, o_stream
+from lightmamba.rtl.layouts import command, i_stream, o_stream, payload
 from lightmamba.rtl.pipe import Pipe, Queue
 from lightmamba.rtl.shifts import bit_length, magnitude, round_saturate
 
@@ -33,6 +34,8 @@ class Blocks(wiring.Component):
     ----------
     op : Pow2Block
         To 8 bits; its block is a power of two.
+    config : ArchConfig, optional
+        Kinds of rows.
 
     Members
     -------
@@ -49,15 +52,18 @@ class Blocks(wiring.Component):
     latency, interval = 12, 1
     _find, _divide = 3, 5  # cycles from a block's last row to its exponent; from issue to result
 
-    def __init__(self, op: Pow2Block = BLOCK) -> None:
-        self.op = op
+    def __init__(self, op: Pow2Block = BLOCK, config: ArchConfig | None = None) -> None:
+        self.config, self.op = config or ArchConfig(), op
+        self._x_kind = machine(self.config.kinds).kinds["x"]
+        self._row = payload("ROW", self.config)
+        blocked = self._blocked = payload("BLOCKED", self.config)
         self._max_shift = 16 - (op.bits - 1)
         super().__init__(
             {
-                "command": i_stream(command("blocks")),
-                "i": i_stream(ROW),
-                "o_x": o_stream(BLOCKED),
-                "o_bc": o_stream(BLOCKED),
+                "command": i_stream(command("blocks", self.config)),
+                "i": i_stream(self._row),
+                "o_x": o_stream(blocked),
+                "o_bc": o_stream(blocked),
                 "busy": Out(1),
             }
         )
@@ -79,7 +85,7 @@ class Blocks(wiring.Component):
 
         held = BlockQueue(
             m,
-            bits=ROW.size,
+            bits=self._row.size,
             number_bits=self._max_shift.bit_length(),
             depth=2 * self.op.block,
         )
@@ -88,7 +94,7 @@ class Blocks(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(coming.some & held.room),
             taken.eq(self.i.valid & self.i.ready),
-            whole.eq(position == Mux(row.kind == Kind.X, head_end, group_end)),
+            whole.eq(position == Mux(row.kind == self._x_kind, head_end, group_end)),
             last.eq(whole | position[: (self.op.block - 1).bit_length()].all()),
         ]
         with m.If(taken):
@@ -120,10 +126,10 @@ class Blocks(wiring.Component):
         """Shift, round and saturate what leaves the queue; return when an element does."""
         self._x = Queue(m, self.o_x, latency=self._divide)
         self._bc = Queue(m, self.o_bc, latency=self._divide)
-        row = data.View(ROW, held.element)
+        row = data.View(self._row, held.element)
         is_x, issue = Signal(), Signal()
         m.d.comb += [
-            is_x.eq(row.kind == Kind.X),
+            is_x.eq(row.kind == self._x_kind),
             issue.eq(held.ready & Mux(is_x, self._x.room, self._bc.room)),
         ]
         held.take(issue)
@@ -133,7 +139,7 @@ class Blocks(wiring.Component):
         exponent = pipe.step(lambda v: v, pipe.input(held.number))
         q, _ = round_saturate(pipe, value, exponent, self.op.form, high=self._max_shift)
         kind, exponent = (pipe.delay(t, q.stage) for t in (pipe.input(row.kind), exponent))
-        result = Signal(BLOCKED)
+        result = Signal(self._blocked)
         m.d.comb += [
             result.kind.eq(kind.value),
             result.q.eq(q.value),

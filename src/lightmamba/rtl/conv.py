@@ -9,13 +9,13 @@ from amaranth.lib.wiring import Out
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import CONV_HEADER as HEADER
 from lightmamba.arch.contract import TAPS, WORD_BITS
-from lightmamba.arch.program import Kind
+from lightmamba.machine.kinds import machine
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.rtl import passes
 from lightmamba.rtl.conv_slots import Slots
 from lightmamba.rtl.interpolation import sigmoid
 from lightmamba.rtl.job import Countdown, Job
-from lightmamba.rtl.layouts import ROW, WORD, command, i_stream, o_stream
+from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream, payload
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import add_tree, round_saturate
 from lightmamba.rtl.slices import wide
@@ -28,7 +28,7 @@ PARAM = data.StructLayout(
 )
 MAX_IN_SHIFT = 15
 LOW, HIGH = -16, 31  # beyond them a number of up to 25 bits is 0, or out of int16, all the same
-KINDS = {Kind.B: "silu_B", Kind.C: "silu_C", Kind.X: "silu_x"}
+KINDS = {"B": "silu_B", "C": "silu_C", "x": "silu_x"}
 ACC = signed(25)  # four products and a bias, docs/reference/numerics.md
 SHIFTED, CONVOLVED, RESULT = 5, 14, 24  # cycles from an issue to int8 inputs, int16, results
 KEPT = 8  # cycles from an issue to a word of the next state
@@ -88,12 +88,13 @@ class Conv(wiring.Component):
     def __init__(self, config: ArchConfig, op: CausalConv = CONV, silu: Silu = SILU) -> None:
         self.config, self.op, self.silu = config, op, silu
         self.tokens = count = config.tokens
+        row = wide(payload("ROW", config), count)
         members: dict[str, Any] = {
-            "command": i_stream(command("conv")),
-            "i": i_stream(wide(ROW, count)),
+            "command": i_stream(command("conv", config)),
+            "i": i_stream(row),
             "i_param": i_stream(WORD),
             **{f"i_state{n}": i_stream(WORD) for n in range(count)},
-            "o": o_stream(wide(ROW, count)),
+            "o": o_stream(row),
             **{f"o_state{n}": o_stream(WORD) for n in range(count)},
             "lost_input": Out(1).array(count),
             "lost": Out(1).array(count),
@@ -213,9 +214,10 @@ class Conv(wiring.Component):
 
     def _activate(self, pipe: Pipe, values: list[Timed], kind: Timed) -> list[Timed]:
         """x·σ(x), the factor from the table."""
-        shift_B, shift_C, shift_x = (self._silu_shifts[k] for k in (Kind.B, Kind.C, Kind.X))
+        shift_B, shift_C, shift_x = (self._silu_shifts[k] for k in ("B", "C", "x"))
+        kinds = machine(self.config.kinds).kinds
         shift = pipe.step(
-            lambda k: Mux(k == Kind.X, shift_x, Mux(k == Kind.B, shift_B, shift_C)),
+            lambda k: Mux(k == kinds["x"], shift_x, Mux(k == kinds["B"], shift_B, shift_C)),
             pipe.delay(kind, values[0].stage - 1),
         )
         after = []

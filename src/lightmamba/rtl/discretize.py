@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Out
 from lightmamba.numerics.ssm import Discretize
 from lightmamba.rtl.interpolation import interpolate
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.layouts import DISCRETE, WORD, command, i_stream, o_stream
+from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream, payload
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import round_shift, saturate, shift_cut
 
@@ -54,7 +54,7 @@ class Discretizer(wiring.Component):
                 "command": i_stream(command("discretize")),
                 "i": i_stream(signed(16)),
                 "i_param": i_stream(WORD),
-                "o": o_stream(DISCRETE),
+                "o": o_stream(payload("DISCRETE")),
                 "busy": Out(1),
                 "lost": Out(1),
             }

@@ -7,25 +7,17 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.program import Kind
+from lightmamba.machine.kinds import machine
 from lightmamba.numerics.linear import Epilogue as Arithmetic
-from lightmamba.rtl.epilogue_row import FINISHED, PAIR, ROW_BITS, SUM_BITS, EpilogueRow
+from lightmamba.rtl.epilogue_row import PAIR, ROW_BITS, SUM_BITS, EpilogueRow, finished
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.layouts import LOGITS, RMS, ROW, command, i_stream, o_stream
+from lightmamba.rtl.layouts import RMS, command, i_stream, o_stream, payload
 from lightmamba.rtl.pipe import Pipe, Queue
 
 __all__ = ["Epilogue"]
 
 PARTS = 16  # norm groups, at most 15
 LOSSES = ("lost_in", "lost_out", "lost_head")
-WAYS = {
-    "o_dt": (Kind.DT,),
-    "o_conv": (Kind.B, Kind.C, Kind.X),
-    "o_z": (Kind.Z,),
-    "o_out": (Kind.OUT,),
-    "o_logit": (Kind.LOGIT,),
-}
-QUEUED = data.StructLayout({"ways": len(WAYS), "kind": 3, "value": signed(SUM_BITS)})
 
 
 class Epilogue(wiring.Component):
@@ -40,8 +32,8 @@ class Epilogue(wiring.Component):
 
     A job begins with ``parts`` records of 1/rms. ``rows`` and ``parts`` are at least 1. A section
     reaches from the ``end`` of the one before it, or row 0, to the row before its own; the last one
-    ends at ``rows``, and rows beyond are dropped and not counted. A section of kind XZ is X and Z
-    by turns, X first. An empty section costs nothing.
+    ends at ``rows``, and rows beyond are dropped and not counted. A section of two kinds, as
+    ``x|z``, has rows of them by turns. An empty section costs nothing.
 
     Source: ``numerics.linear.Epilogue``.
 
@@ -59,9 +51,8 @@ class Epilogue(wiring.Component):
         Sums of one part of a slot. It is taken with its last pair.
     i_rms_in, i_rms_out : In(stream of RMS)
         1/rms of the residual stream; of the gate's norm groups.
-    o_dt, o_z : Out(stream of s16)
-    o_conv : Out(stream of ROW)
-        Rows of x, B and C.
+    o_STREAM : Out(stream of s16 or ROW)
+        Rows of in_proj, for each stream of the graph that leaves the unit; a ROW has their kind.
     o_out : Out(stream of s36)
         Rows of out_proj, their parts added.
     o_logit : Out(stream of LOGITS)
@@ -80,9 +71,6 @@ class Epilogue(wiring.Component):
     i: Any
     i_rms_in: Any
     i_rms_out: Any
-    o_dt: Any
-    o_conv: Any
-    o_z: Any
     o_out: Any
     o_logit: Any
     lost_in: Any
@@ -98,22 +86,32 @@ class Epilogue(wiring.Component):
             EpilogueRow(config, op or Arithmetic(), place)
             for place in range(min(PAIR, config.lanes))
         ]
+        graph = machine(config.kinds)
+        streams = [s for s in graph.streams if s.giver == "epilogue"]
+        rows = {s.source: [r.name for r in graph.rows if r.stream == s.name] for s in streams}
+        rows |= {"epilogue.o_out": ["out"], "epilogue.o_logit": ["logit"]}
+        # Kinds of the rows that go to each port, and what it carries.
+        self.ways = {
+            end.split(".")[1]: [graph.kinds[name] for name in names] for end, names in rows.items()
+        }
+        given = {s.source.split(".")[1]: payload(s.payload, config) for s in streams}
+        self.carried = {name: given[name] for name in self.ways}
+        kind = finished(config).members["kind"]
+        self.queued = data.StructLayout(
+            {"ways": len(self.ways), "kind": kind, "value": signed(SUM_BITS)}
+        )
         self.pairs, self.steps = self.rows[0].pairs, self.rows[0].latency
         self.latency = self.steps + 2
         super().__init__(
             {
-                "command": i_stream(command("epilogue")),
+                "command": i_stream(command("epilogue", config)),
                 "i": i_stream(data.ArrayLayout(signed(config.acc_bits), config.lanes)),
                 "i_rms_in": i_stream(RMS),
                 "i_rms_out": i_stream(RMS),
-                "o_dt": o_stream(signed(16)),
-                "o_conv": o_stream(ROW),
-                "o_z": o_stream(signed(16)),
-                "o_out": o_stream(signed(SUM_BITS)),
-                "o_logit": o_stream(LOGITS),
+                **{name: o_stream(given) for name, given in self.carried.items()},
                 **{name: Out(3) for name in LOSSES},
-                "rows_first": Out(FINISHED),
-                "rows_second": Out(FINISHED),
+                "rows_first": Out(finished(config)),
+                "rows_second": Out(finished(config)),
                 "busy": Out(1),
             }
         )
@@ -121,7 +119,7 @@ class Epilogue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         job = Job(m, self.command, self.busy)
-        pairs = stream.Signature(data.ArrayLayout(QUEUED, len(self.rows))).create()
+        pairs = stream.Signature(data.ArrayLayout(self.queued, len(self.rows))).create()
         queue = Queue(m, pairs, latency=self.steps, settle=True)
         self._route(m, pairs)
 
@@ -172,7 +170,7 @@ class Epilogue(wiring.Component):
             m.d.comb += getattr(self, name).eq(sum(getattr(each, name) for each in self.rows))
         emitted = issue & last_part
         arrives = Pipe(m).valid(emitted, self.steps)
-        queue.connect(emitted, arrives, Cat(_queued(each.o) for each in self.rows))
+        queue.connect(emitted, arrives, Cat(self._queued(each.o) for each in self.rows))
         return m
 
     def _walk(
@@ -216,10 +214,10 @@ class Epilogue(wiring.Component):
         rows = [pairs.payload[n] for n in range(len(self.rows))]
         gone = Signal(len(rows))  # taken in an earlier cycle
         takes: list[list[Value]] = [[] for _ in rows]  # in this one, if the pair is there
-        for way, name in enumerate(WAYS):
+        for way, name in enumerate(self.ways):
             o = getattr(self, name)
             asks = [row.ways[way] & ~gone[n] for n, row in enumerate(rows)]
-            chosen = data.View(QUEUED, Mux(asks[0], Value.cast(rows[0]), Value.cast(rows[-1])))
+            chosen = data.View(self.queued, Mux(asks[0], Value.cast(rows[0]), Value.cast(rows[-1])))
             m.d.comb += o.valid.eq(pairs.valid & Cat(asks).any())
             together = name == "o_logit"
             if together:
@@ -228,7 +226,7 @@ class Epilogue(wiring.Component):
                     o.payload.second.eq(rows[-1].value),
                     o.payload.both.eq(Cat(asks[1:]).any()),
                 ]
-            elif name == "o_conv":
+            elif isinstance(self.carried[name], data.Layout):
                 m.d.comb += [o.payload.kind.eq(chosen.kind), o.payload.value.eq(chosen.value)]
             else:
                 m.d.comb += o.payload.eq(chosen.value)
@@ -240,8 +238,7 @@ class Epilogue(wiring.Component):
         with m.If(pairs.valid):
             m.d.sync += gone.eq(Mux(pairs.ready, 0, Cat(over)))
 
-
-def _queued(row: Any) -> Value:
-    """A finished row as it waits for its unit."""
-    ways = Cat(row.valid & row.kind.matches(*kinds) for kinds in WAYS.values())
-    return Cat(ways, row.kind, row.value)
+    def _queued(self, row: Any) -> Value:
+        """A finished row as it waits for its unit."""
+        ways = Cat(row.valid & row.kind.matches(*kinds) for kinds in self.ways.values())
+        return Cat(ways, row.kind, row.value)

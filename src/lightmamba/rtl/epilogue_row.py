@@ -8,31 +8,35 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.program import SECTIONS, Kind
+from lightmamba.machine.kinds import machine
+from lightmamba.machine.spine import SECTIONS
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
 from lightmamba.rtl.layouts import RMS, command
 from lightmamba.rtl.pipe import Pipe, Timed, select
 from lightmamba.rtl.shifts import is_overflow, round_saturate, split_product
 
-__all__ = ["FINISHED", "PAIR", "ROW_BITS", "SUM_BITS", "EpilogueRow"]
+__all__ = ["PAIR", "ROW_BITS", "SUM_BITS", "EpilogueRow", "finished"]
 
 PAIR = 2  # rows that are taken together
 ROW_BITS = 20
 SUM_BITS = 36  # of 15 parts of 32 bits
 SHIFT_MAX = 62
 NEAR = 8  # lanes that one multiplexer picks from
-SHIFTS = ("dt", "B", "C", "x", "z", "dt", "dt")  # static shift by kind; OUT and LOGIT have dt's
 
-FINISHED = data.StructLayout({"valid": 1, "kind": 3, "value": signed(SUM_BITS)})
+
+def finished(config: ArchConfig) -> data.StructLayout:
+    """Layout of a finished row."""
+    kind = command("epilogue", config).members["first_kind"]
+    return data.StructLayout({"valid": 1, "kind": kind, "value": signed(SUM_BITS)})
 
 
 class EpilogueRow(wiring.Component):
     """Bring the sums of every second lane to the formats of their rows, one per cycle.
 
     A row is shown on ``o`` ``latency`` cycles after the issue of its last part. Losses are shown of
-    every part. Parts of a row come a slot apart, a cycle at least for each pair. Rows of OUT and
-    LOGIT have the static shift of dt.
+    every part. Parts of a row come a slot apart, a cycle at least for each pair. Rows of
+    out_proj and of the head have the first of the static shifts.
 
     The kind of a row is that of the first section that ends behind it. It is found while the sum
     is on its way to the multiplier, so it costs no time.
@@ -84,7 +88,7 @@ class EpilogueRow(wiring.Component):
     lost_head: Any
 
     def __init__(self, config: ArchConfig, op: Arithmetic, place: int) -> None:
-        self.op, self.place = op, place
+        self.op, self.place, self.graph = op, place, machine(config.kinds)
         self.pairs = -(-config.lanes // PAIR)
         lanes = range(place, config.lanes, PAIR)
         super().__init__(
@@ -96,8 +100,8 @@ class EpilogueRow(wiring.Component):
                 "index": In(range(max(2, self.pairs))),
                 "sums": In(data.ArrayLayout(signed(config.acc_bits), len(lanes))),
                 "rms": In(RMS),
-                "fields": In(command("epilogue")),
-                "o": Out(FINISHED),
+                "fields": In(command("epilogue", config)),
+                "o": Out(finished(config)),
                 "lost_in": Out(2),
                 "lost_out": Out(2),
                 "lost_head": Out(2),
@@ -136,12 +140,18 @@ class EpilogueRow(wiring.Component):
         row = pipe.step(lambda r: (r + self.place)[:ROW_BITS], pipe.input(self.row))
         before = [pipe.step(lambda r, end=end: r < end, row) for end in ends]
         section = pipe.step(lambda *flags: _first(flags, sections), *before)
-        turn = pipe.comb(lambda s, r: s[3] ^ r[0], section, row)  # second of two
-        kind = pipe.step(
-            lambda s, second: Mux(s[:3] == Kind.XZ, Mux(second, Kind.Z, Kind.X), s[:3]),
-            section, turn,
-        )  # fmt: skip
+        bits = len(section.value) - 1
+        turn = pipe.comb(lambda s, r: s[bits] ^ r[0], section, row)  # second of two
+        kind = pipe.step(lambda s, second: self._turned(s[:bits], second), section, turn)
         return kind, before[-1]
+
+    def _turned(self, kind: Value, second: Value) -> Value:
+        """Kind of a row of a section, of which some are of two kinds by turns."""
+        kinds, found = self.graph.kinds, kind
+        for one, other in self.graph.turns:
+            ours = Mux(second, kinds[other], kinds[one])
+            found = Mux(kind == kinds[f"{one}|{other}"], ours, found)
+        return found
 
     def _value(self, pipe: Pipe, kind: Timed) -> tuple[Timed, Timed]:
         """Value of a part, and how often it was saturated on the way."""
@@ -157,9 +167,9 @@ class EpilogueRow(wiring.Component):
             acc = pipe.step(lambda n, *groups: select(m, n, list(groups)), far, *near)
 
         rms = pipe.input(self.rms, 1)
-        static = pipe.step(
-            lambda k: select(m, k, [fields[f"shift_{name}"] for name in SHIFTS]), kind
-        )
+        names = [name for name in self.graph.kinds if "|" not in name]
+        shifts = [fields[f"shift_{self.graph.places.get(name, 0)}"] for name in names]
+        static = pipe.step(lambda k: select(m, k, shifts), kind)
         j = pipe.comb(lambda r: r[16:].as_signed(), rms)
         shift = pipe.step(lambda s, j: s + j, static, j)
         shift = pipe.step(lambda s: Mux(s < 0, 0, Mux(s > SHIFT_MAX, SHIFT_MAX, s)), shift, shape=6)
@@ -219,9 +229,9 @@ class EpilogueRow(wiring.Component):
         valid = pipe.valid(self.issue, lost.stage) & inside.value
         m.d.sync += [self.lost_in.eq(0), self.lost_out.eq(0), self.lost_head.eq(0)]
         with m.If(valid), m.Switch(kind.value):
-            with m.Case(Kind.OUT):
+            with m.Case(self.graph.kinds["out"]):
                 m.d.sync += self.lost_out.eq(lost.value)
-            with m.Case(Kind.LOGIT):
+            with m.Case(self.graph.kinds["logit"]):
                 m.d.sync += self.lost_head.eq(lost.value)
             with m.Default():
                 m.d.sync += self.lost_in.eq(lost.value)

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.machine.registers import REGISTERS, offsets
+from lightmamba.machine.registers import offsets, registers
 from lightmamba.rtl.axi import LITE_BITS, lite_slave
 from lightmamba.rtl.pipe import select
 
@@ -48,7 +48,8 @@ class HostPort(wiring.Component):
 
     def __init__(self, config: ArchConfig | None = None) -> None:
         config = config or ArchConfig(lanes=64)
-        self.counts = {register: register.counted(config) for register in REGISTERS}
+        self.config = config
+        self.counts = {register: register.counted(config) for register in registers(config.kinds)}
         self.registers = [register for register, count in self.counts.items() if count]
         members: dict[str, Any] = {
             "bus": In(lite_slave()),
@@ -69,7 +70,7 @@ class HostPort(wiring.Component):
         m = Module()
         write, index, data, strobe = self._writes(m)
         readable: dict[int, Value] = {}
-        places = offsets()
+        places = offsets(self.config.kinds)
         m.d.sync += self.interrupt[1:].eq(0)  # it keeps the enable bit only, the others pulse
         for register in self.registers:
             member = getattr(self, register.name)

@@ -6,14 +6,13 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.fields import Field
-from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.program import COMMANDS
+from lightmamba.machine.kinds import machine
 
 __all__ = [
-    "BLOCKED", "CODED", "DISCRETE", "LOGITS", "RMS", "ROW", "WORD", "command", "i_stream",
-    "o_stream", "record", "shape",
+    "CODED", "LOGITS", "RMS", "WORD", "command", "i_stream", "o_stream", "payload", "record",
 ]  # fmt: skip
 
 WORD = unsigned(WORD_BITS)  # of the small streams
@@ -26,22 +25,24 @@ def record(fields: tuple[Field, ...]) -> data.StructLayout:
     )
 
 
-RECORDS = {name: record(fields) for name, fields in MACHINE.records.items()}
-ROW, CODED, RMS = RECORDS["ROW"], RECORDS["CODED"], RECORDS["RMS"]
-DISCRETE, LOGITS, BLOCKED = RECORDS["DISCRETE"], RECORDS["LOGITS"], RECORDS["BLOCKED"]
+ALONE = ArchConfig()  # a machine, for what is the same in all
 
 
-def shape(payload: str) -> Any:
-    """Shape of a payload by its name in the graph."""
-    if payload in RECORDS:
-        return RECORDS[payload]
-    bits = int(payload[1:])
-    return signed(bits) if payload[0] == "s" else unsigned(bits)
+def payload(name: str, config: ArchConfig = ALONE) -> Any:
+    """Shape of a payload by its name in the graph of a machine."""
+    records = machine(config.kinds).records
+    if name in records:
+        return record(records[name])
+    bits = int(name[1:])
+    return signed(bits) if name[0] == "s" else unsigned(bits)
 
 
-def command(unit: str) -> data.StructLayout:
-    """Layout of a unit's command."""
-    return record(COMMANDS[unit])
+def command(unit: str, config: ArchConfig = ALONE) -> data.StructLayout:
+    """Layout of a unit's command; where ports have several sources, that of one machine."""
+    return record(machine(config.kinds).commands[unit])
+
+
+CODED, RMS, LOGITS = payload("CODED"), payload("RMS"), payload("LOGITS")
 
 
 def i_stream(shape: object) -> In:

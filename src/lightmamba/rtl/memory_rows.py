@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Module, Signal, Value
 
 from lightmamba.arch.ports import ADDRESS_BITS, of_token
-from lightmamba.arch.program import Op
+from lightmamba.machine.program import Op
 from lightmamba.rtl.memory_parts import Parts, offer
 from lightmamba.rtl.passes import vectors_of
 from lightmamba.rtl.pipe import Pipe

@@ -10,8 +10,8 @@ from amaranth.lib.wiring import Out
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
-from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.ports import STATIC, aux_readers, aux_writers, of_token, ports
+from lightmamba.machine.kinds import machine
+from lightmamba.machine.ports import aux_readers, aux_writers, clients, ports, state_clients
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
 from lightmamba.rtl.counters import Counters, Traffic
@@ -62,19 +62,15 @@ class MemorySide(Elaboratable):
                 for n in range(config.lanes)
             },
             **{
-                of_token("state", n): Reader(
-                    config.state_port_bits, STATE_READ_BURSTS * burst, burst
-                )
-                for n in range(config.state_ports)
+                name: Reader(config.state_port_bits, STATE_READ_BURSTS * burst, burst)
+                for name in state_clients(config)
             },
             **{name: WordReader(aux, words, burst) for name in aux_readers(config)},
         }
         writers: dict[str, Any] = {
             **{
-                of_token("state", n): Writer(
-                    config.state_port_bits, STATE_WRITE_BURSTS * burst, burst
-                )
-                for n in range(config.state_ports)
+                name: Writer(config.state_port_bits, STATE_WRITE_BURSTS * burst, burst)
+                for name in state_clients(config)
             },
             **{name: WordWriter(aux, words, burst) for name in aux_writers(config)},
         }
@@ -167,7 +163,8 @@ class MemorySide(Elaboratable):
             self._start(m, walk)
             join(m, walk.o, readers[f"lane{n}"].command)
             join(m, readers[f"lane{n}"].o, units.lanes.i_beat[n])
-        for name in STATIC:
+        graph = machine(self.config.kinds)
+        for name in (client.name for client in clients(self.config, "static")):
             walk = Segments(WORD_BITS // 8)
             m.submodules[f"segments_{name}"] = walk
             m.d.comb += [
@@ -176,7 +173,7 @@ class MemorySide(Elaboratable):
             ]
             self._start(m, walk)
             join(m, walk.o, readers[name].command)
-            join(m, readers[name].o, units.port(MACHINE.client(name).target))
+            join(m, readers[name].o, units.port(graph.client(name).target))
 
     def _start(self, m: Module, walk: Any) -> None:
         m.d.comb += [walk.run.eq(self.parts.run), walk.start.eq(self.parts.sequencer.begin)]

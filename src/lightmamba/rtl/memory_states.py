@@ -1,14 +1,17 @@
-"""Memory of each sequence of a pass: SSM state by head, convolution state and record by layer."""
+"""Memory of each sequence of a pass: states by head, states and records by layer."""
 
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
+from lightmamba.arch.graph import Graph
 from lightmamba.arch.latency import STATE_HEADS
-from lightmamba.arch.ports import RECORD, of_token
+from lightmamba.arch.ports import of_token
+from lightmamba.machine.kinds import machine
+from lightmamba.machine.ports import clients, state_clients
 from lightmamba.rtl.memory_parts import Parts, hand_on
 from lightmamba.rtl.passes import slots_of
-from lightmamba.rtl.prefetch import LayerWalk, Walk
+from lightmamba.rtl.prefetch import LAYER_BITS, LayerWalk, Walk
 from lightmamba.rtl.slot_walk import HEAD_BITS, SlotWalk
 from lightmamba.rtl.state import STATE_COMMAND, StatePacker, StateUnpacker
 from lightmamba.rtl.streams import Fork, StreamQueue, join
@@ -18,27 +21,34 @@ __all__ = ["states_pending", "wire_states"]
 
 def wire_states(m: Module, parts: Parts) -> None:
     """Read and write what the pass changes of its sequences."""
-    _state(m, parts)
-    for n, slot in enumerate(slots_of(parts.host)):
-        _conv(m, parts, n, slot)
-    if parts.config.undecided:
-        _record(m, parts)
+    config, slots = parts.config, slots_of(parts.host)
+    for client in clients(config, "head"):
+        _heads(m, parts, client.name)
+    for client in clients(config, "layer"):
+        for n, slot in enumerate(slots):
+            _layers(m, parts, client.name, n, slot)
+    for client in clients(config, "record"):
+        _record(m, parts, client.name)
 
 
 def states_pending(m: Module, parts: Parts) -> Value:
     """Whether writes of the running pass are not answered yet, without its logits."""
     host, begin, owed = parts.host, parts.sequencer.begin, []
-    slots, layers = slots_of(host), Value.cast(host.layers)[:16]
-    some, heads = Signal(range(len(slots) + 1)), Signal(24)  # they stay as they are in a pass
-    m.d.sync += [
-        some.eq(sum(slot.used & slot.store for slot in slots)),
-        heads.eq(host.state_heads[:HEAD_BITS] * some),
-    ]
-    commands: dict[str, Value] = dict.fromkeys(_states(parts), heads)
-    for n, slot in enumerate(slots):
-        commands[of_token("conv_state", n)] = Mux(slot.used, layers, 0)
-    if parts.config.undecided:
-        commands[RECORD] = Mux(host.record[1], layers, 0)
+    config, slots, commands = parts.config, slots_of(host), dict[str, Value]()
+    if names := state_clients(config):
+        some, heads = Signal(range(len(slots) + 1)), Signal(24)  # they stay as they are in a pass
+        m.d.sync += [
+            some.eq(sum(slot.used & slot.store for slot in slots)),
+            heads.eq(host.state_heads[:HEAD_BITS] * some),
+        ]
+        commands |= dict.fromkeys(names, heads)
+    for client in clients(config, "layer", "growing"):
+        layers = Value.cast(getattr(host, f"{client.name}_layers"))[:LAYER_BITS]
+        for n, slot in enumerate(slots):
+            commands[of_token(client.name, n)] = Mux(slot.used, layers, 0)
+    for client in clients(config, "record"):
+        layers = Value.cast(getattr(host, f"{client.name}_layers"))[:LAYER_BITS]
+        commands[client.name] = Mux(getattr(host, client.name)[1], layers, 0)
     for name, count in commands.items():
         left = Signal(24, name=f"unwritten_{name}")
         m.d.sync += left.eq(left + Mux(begin, count, 0) - parts.writers[name].done)
@@ -46,14 +56,10 @@ def states_pending(m: Module, parts: Parts) -> Value:
     return Cat(owed).any()
 
 
-def _states(parts: Parts) -> list[str]:
-    """Clients of the state's ports."""
-    return [of_token("state", n) for n in range(parts.config.state_ports)]
-
-
-def _state(m: Module, parts: Parts) -> None:
-    """Words of state between the ports and the state-space unit."""
-    config, ssm, names = parts.config, parts.units.ssm, _states(parts)
+def _heads(m: Module, parts: Parts, client: str) -> None:
+    """Words of states that lie head by head, between their ports and the unit."""
+    config, names, graph = parts.config, state_clients(parts.config), _graph(parts)
+    given, taken = (parts.units.port(end) for end in graph.ends(client))
     unpackers = [StateUnpacker(config) for _ in names]
     packers = [StatePacker(config) for _ in names]
     for n, (name, unpacker, packer) in enumerate(zip(names, unpackers, packers, strict=True)):
@@ -61,9 +67,9 @@ def _state(m: Module, parts: Parts) -> None:
         m.submodules[of_token("packer", n)] = packer
         join(m, parts.readers[name].o, unpacker.i)
         join(m, packer.o, parts.writers[name].i)
-        _walk(m, parts, n, unpacker, packer)
+        _walk(m, parts, n, name, unpacker, packer)
     # Words wait next to the unit, so that it takes one per cycle however narrow the port is.
-    shape, depth = ssm.i_state.payload.shape(), config.state_fifo
+    shape, depth = given.payload.shape(), config.state_fifo
     m.submodules.state_ahead = ahead = StreamQueue(shape, depth)
     m.submodules.state_behind = behind = StreamQueue(shape, depth)
     # What is ahead of the unit and what is behind it fit into one queue together: else reading far
@@ -74,8 +80,8 @@ def _state(m: Module, parts: Parts) -> None:
         *(parts.readers[name].hold.eq(waiting > depth) for name in names),
     ]
     _gather(m, [unpacker.o for unpacker in unpackers], ahead.i)
-    join(m, ahead.o, ssm.i_state)
-    join(m, ssm.o_state, behind.i)
+    join(m, ahead.o, given)
+    join(m, taken, behind.i)
     _spread(m, behind.o, [packer.i for packer in packers])
 
 
@@ -112,9 +118,9 @@ def _spread(m: Module, whole: Any, parts: list[Any]) -> None:
             m.d.comb += mine.eq(Value.cast(getattr(o.payload, name)).word_select(n, len(mine)))
 
 
-def _walk(m: Module, parts: Parts, port: int, unpacker: Any, packer: Any) -> None:
+def _walk(m: Module, parts: Parts, port: int, name: str, unpacker: Any, packer: Any) -> None:
     """Commands for the states of all slots, through one port."""
-    host, sequencer, name = parts.host, parts.sequencer, of_token("state", port)
+    host, sequencer = parts.host, parts.sequencer
     m.submodules[f"walk_{name}"] = walk = SlotWalk(parts.config)
     m.d.comb += [
         walk.run.eq(parts.run),
@@ -141,48 +147,56 @@ def _walk(m: Module, parts: Parts, port: int, unpacker: Any, packer: Any) -> Non
         hand_on(m, f"{name}_{way}", given, command, also, host.head_words)
 
 
-def _conv(m: Module, parts: Parts, n: int, slot: Any) -> None:
-    """State of the convolution of one slot."""
-    host, sequencer, conv = parts.host, parts.sequencer, parts.units.conv
-    name = of_token("conv_state", n)
+def _layers(m: Module, parts: Parts, client: str, n: int, slot: Any) -> None:
+    """State of one slot that lies layer by layer: all words of a layer, read and written."""
+    host, sequencer, name = parts.host, parts.sequencer, of_token(client, n)
     reader, writer = parts.readers[name], parts.writers[name]
     m.submodules[f"walk_{name}"] = walk = LayerWalk()
     m.d.comb += [
         walk.run.eq(parts.run),
         walk.start.eq(sequencer.state & slot.used),
         walk.fresh.eq(sequencer.state_fresh & slot.fresh),
-        walk.layers.eq(host.layers),
-        walk.base.eq(host.slot_conv[n]),
-        walk.stride.eq(host.conv_stride),
-        walk.count.eq(host.conv_state_words),
+        walk.layers.eq(getattr(host, f"{client}_layers")),
+        walk.base.eq(getattr(host, f"slot_{client}")[n]),
+        walk.stride.eq(getattr(host, f"{client}_stride")),
+        walk.count.eq(getattr(host, f"{client}_words")),
         walk.written.eq(writer.done),
     ]
     join(m, walk.o, reader.command)
     join(m, walk.o_write, writer.command)
-    join(m, reader.o, getattr(conv, f"i_state{n}"))
-    join(m, getattr(conv, f"o_state{n}"), writer.i)
+    given, taken = (parts.units.port(of_slot(e, n)) for e in _graph(parts).ends(client))
+    join(m, reader.o, given)
+    join(m, taken, writer.i)
 
 
-def _record(m: Module, parts: Parts) -> None:
+def of_slot(end: str, n: int) -> str:
+    """Port ``unit.port0`` of another slot: ``unit.port1`` and so on."""
+    return f"{end.removesuffix('0')}{n}"
+
+
+def _graph(parts: Parts) -> Graph:
+    return machine(parts.config.kinds)
+
+
+def _record(m: Module, parts: Parts, client: str) -> None:
     """The record that a pass applies again, and the one that it writes."""
-    host, sequencer, ssm = parts.host, parts.sequencer, parts.units.ssm
-    reader, writer = parts.readers[RECORD], parts.writers[RECORD]
-    for name, wanted, base, command in (
-        ("read", host.record[0], host.record_read, reader.command),
-        ("write", host.record[1], host.record_write, writer.command),
-    ):
-        m.submodules[f"walk_record_{name}"] = walk = Walk()
+    host, sequencer = parts.host, parts.sequencer
+    reader, writer = parts.readers[client], parts.writers[client]
+    bits = getattr(host, client)
+    for n, (name, command) in enumerate((("read", reader.command), ("write", writer.command))):
+        m.submodules[f"walk_{client}_{name}"] = walk = Walk()
         m.d.comb += [
             walk.run.eq(parts.run),
-            walk.start.eq(sequencer.state & wanted),
-            walk.layers.eq(host.layers),
-            walk.base.eq(base),
-            walk.stride.eq(host.record_stride),
+            walk.start.eq(sequencer.state & bits[n]),
+            walk.layers.eq(getattr(host, f"{client}_layers")),
+            walk.base.eq(getattr(host, f"{client}_{name}")),
+            walk.stride.eq(getattr(host, f"{client}_stride")),
             walk.allowed.eq(1),
             command.valid.eq(walk.o.valid),
             command.payload.address.eq(walk.o.payload.address),
-            command.payload.count.eq(host.record_count),
+            command.payload.count.eq(getattr(host, f"{client}_count")),
             walk.o.ready.eq(command.ready),
         ]
-    join(m, reader.o, ssm.i_record)
-    join(m, ssm.o_record, writer.i)
+    given, taken = (parts.units.port(end) for end in _graph(parts).ends(client))
+    join(m, reader.o, given)
+    join(m, taken, writer.i)

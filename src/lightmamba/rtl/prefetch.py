@@ -9,7 +9,7 @@ from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.rtl.axi import COUNT_BITS, READ, WRITE
 from lightmamba.rtl.layouts import o_stream
 
-__all__ = ["LayerWalk", "Segments", "Walk"]
+__all__ = ["LAYER_BITS", "LayerWalk", "Segments", "Walk"]
 
 PENDING = 4  # tokens whose commands wait for their turn
 LAYER_BITS = 16

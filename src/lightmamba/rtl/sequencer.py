@@ -6,20 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import width
-from lightmamba.arch.program import (
-    COMMANDS,
-    INSTRUCTION_BITS,
-    OPERATIONS,
-    Condition,
-    Op,
-    offsets,
-)
+from lightmamba.machine.program import Condition, Op, instructions
 from lightmamba.rtl.layouts import command, o_stream
 from lightmamba.rtl.pipe import any_bit
 
 __all__ = ["Sequencer"]
 
-WORDS = INSTRUCTION_BITS // 32
 QUEUE = 2  # commands that wait before each unit
 
 
@@ -61,7 +53,8 @@ class Sequencer(wiring.Component):
     """
 
     def __init__(self, config: ArchConfig) -> None:
-        self.config = config
+        self.config, self.coded = config, instructions(config.kinds)
+        self.words = self.coded.bits // 32
         super().__init__(
             {
                 "program_write": In(1),
@@ -90,7 +83,7 @@ class Sequencer(wiring.Component):
                 "illegal": Out(1),
                 "finished": Out(32),
             }
-            | {f"command_{unit}": o_stream(command(unit)) for unit in COMMANDS}
+            | {f"command_{unit}": o_stream(command(unit, config)) for unit in self.coded.units}
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -107,7 +100,7 @@ class Sequencer(wiring.Component):
         )
         room = Signal()  # for an instruction with commands
         with m.Switch(op):
-            for known, units in OPERATIONS.items():
+            for known, units in self.coded.starts.items():
                 with m.Case(known):
                     m.d.comb += room.eq(Cat(rooms[unit] for unit in units).all() if units else 0)
         m.d.comb += self.op.eq(op)
@@ -154,7 +147,7 @@ class Sequencer(wiring.Component):
                 with m.Elif(op == Op.END):
                     m.d.comb += self._take.eq(1)
                     m.next = "SETTLE"
-                with m.Elif(op > max(Op)):
+                with m.Elif(op > max(self.coded.starts)):
                     m.d.sync += self.illegal.eq(1)
                     m.d.comb += self._take.eq(1)
                     m.next = "SETTLE"
@@ -180,7 +173,8 @@ class Sequencer(wiring.Component):
 
     def _fetch(self, m: Module) -> tuple[Value, Signal]:
         """Instruction register, and whether it holds one; ``_take`` asks for the next."""
-        depth = self.config.program * WORDS
+        words = self.words
+        depth = self.config.program * words
         m.submodules.program = program = memory.Memory(shape=unsigned(32), depth=depth, init=[])
         write, read = program.write_port(), program.read_port()
         m.d.comb += [
@@ -189,16 +183,16 @@ class Sequencer(wiring.Component):
             write.data.eq(self.program_data),
         ]
         self._take = Signal()
-        word = Signal(INSTRUCTION_BITS, reset_less=True)
-        address, count = Signal(range(depth + 1)), Signal(range(WORDS + 2))
+        word = Signal(self.coded.bits, reset_less=True)
+        address, count = Signal(range(depth + 1)), Signal(range(words + 2))
         fetched = Signal()
-        m.d.comb += [read.addr.eq(address), fetched.eq(count == WORDS + 1)]
+        m.d.comb += [read.addr.eq(address), fetched.eq(count == words + 1)]
         # A word arrives in the cycle after its address; the first cycle only sends an address.
         with m.If(self.begin):
             m.d.sync += [address.eq(0), count.eq(0)]
         with m.Elif(~fetched):
             m.d.sync += count.eq(count + 1)
-            with m.If(count != WORDS):
+            with m.If(count != words):
                 m.d.sync += address.eq(address + 1)
             with m.If(count != 0):
                 m.d.sync += word.eq(Cat(word[32:], read.data))
@@ -209,13 +203,17 @@ class Sequencer(wiring.Component):
     def _queues(self, m: Module, word: Value, op: Value) -> dict[str, Signal]:
         """One queue per unit, filled by a dispatch; whether each has room."""
         rooms = {}
-        for unit, fields in COMMANDS.items():
-            bits = width(fields)
+        for unit in self.coded.units:
+            bits = width(self.coded.graph.commands[unit])
             queue = fifo.SyncFIFO(width=bits, depth=QUEUE)
             m.submodules[f"queue_{unit}"] = queue
             target = getattr(self, f"command_{unit}")
             rooms[unit] = queue.w_rdy
-            places = {o: offsets(o)[unit] for o, units in OPERATIONS.items() if unit in units}
+            places = {
+                o: self.coded.offsets(o)[unit]
+                for o, units in self.coded.starts.items()
+                if unit in units
+            }
             record: Value = word[:bits]
             for known, at in places.items():
                 record = Mux(op == known, word[at : at + bits], record)

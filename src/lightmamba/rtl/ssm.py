@@ -12,7 +12,7 @@ from lightmamba.arch.fields import width
 from lightmamba.arch.passes import STEP
 from lightmamba.rtl.bc import bc_layout
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.layouts import BLOCKED, DISCRETE, WORD, command, i_stream, o_stream
+from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream, payload
 from lightmamba.rtl.slices import wide
 from lightmamba.rtl.ssm_pipeline import Pipeline, Stages
 from lightmamba.rtl.ssm_walk import StepWalk
@@ -71,8 +71,8 @@ class Ssm(wiring.Component):
         Values that overflowed 24 bits: h·C, and that with D·x.
     probe_h : Out({valid, q, exp})
         Every word of every step when it is new.
-    waiting : Out(1)
-        There is a job, and some operand is missing.
+    waiting, working : Out(1)
+        There is a job, and some operand is missing; no operand is.
     busy : Out(1)
         A command is not finished, or its results are not taken.
 
@@ -109,8 +109,8 @@ class Ssm(wiring.Component):
         state, bc = state_layout(size), In(bc_layout(config.bc_elements)).array(tokens)
         ports: dict[str, Any] = {
             "command": i_stream(command("ssm")),
-            "i_head": i_stream(wide(DISCRETE, tokens)),
-            "i_x": i_stream(wide(BLOCKED, tokens)),
+            "i_head": i_stream(wide(payload("DISCRETE"), tokens)),
+            "i_x": i_stream(wide(payload("BLOCKED", config), tokens)),
             "i_bc": i_stream(1),
             "i_state": i_stream(state),
             "o_state": o_stream(state),
@@ -123,6 +123,7 @@ class Ssm(wiring.Component):
             "lost_y": Out(range(2 * config.word_rows + 1)).array(tokens),
             "probe_h": Out(data.StructLayout({"valid": 1} | dict(state.members))),
             "waiting": Out(1),
+            "working": Out(1),
             "busy": Out(1),
         }
         if config.steps > 1:
@@ -134,7 +135,7 @@ class Ssm(wiring.Component):
             }
         if config.undecided:
             ports |= {
-                "i_b": i_stream(wide(BLOCKED, tokens)),
+                "i_b": i_stream(wide(payload("BLOCKED", config), tokens)),
                 "i_record": i_stream(WORD),
                 "o_record": o_stream(WORD),
                 "replays": In(1),
@@ -147,6 +148,7 @@ class Ssm(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         job = Job(m, self.command, self.busy)
+        m.d.comb += self.working.eq(self.busy & ~self.waiting)
         walk = StepWalk(m, self, job.fields)
         path = Pipeline(m, self, job, walk)
         with m.FSM():

@@ -9,12 +9,12 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import RECORD_BITS
 from lightmamba.arch.latency import HEADS
 from lightmamba.rtl.job import Countdown, Job
-from lightmamba.rtl.layouts import DISCRETE
+from lightmamba.rtl.layouts import payload
 from lightmamba.rtl.ssm_walk import Level, head_groups
 
 __all__ = ["PARAMETERS", "HeadBuffer", "RowPlace", "cut", "packed", "row_bits"]
 
-PARAMETERS = DISCRETE.size
+PARAMETERS = payload("DISCRETE").size
 
 
 class RowPlace:

@@ -10,7 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
 from lightmamba.rtl.bc import bc_layout
 from lightmamba.rtl.job import Job
-from lightmamba.rtl.layouts import DISCRETE
+from lightmamba.rtl.layouts import payload
 from lightmamba.rtl.pipe import Pipe, Queue, Timed, select
 from lightmamba.rtl.shifts import add_tree, saturate
 from lightmamba.rtl.ssm_operands import operands_of
@@ -148,7 +148,7 @@ class Pipeline:
         parameters, x = given.read()
         who = pipe.delay(pipe.input(self.who), self.stages.operands - self.stages.choose)
         chosen = self._choose(pipe, who, parameters)
-        head: Any = DISCRETE(chosen.value)
+        head: Any = payload("DISCRETE")(chosen.value)
         dt, shift, decay, D = (
             Timed(head[name], chosen.stage) for name in ("dt", "shift", "decay", "D")
         )

@@ -6,7 +6,7 @@ from amaranth.hdl import C, Cat, Module, Signal, Value
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import RECORD_BITS, WORD_BITS
-from lightmamba.arch.program import Kind
+from lightmamba.machine.kinds import machine
 from lightmamba.rtl.bc import element_memory
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import WORD
@@ -59,7 +59,7 @@ class RecordWriter:
         b = Held(m, unit.i_b, pop)
         in_order = Signal()  # a head's turn: B is in the record
         m.d.comb += [
-            is_b.eq(b.payload[0].kind == Kind.B),
+            is_b.eq(b.payload[0].kind == machine(config.kinds).kinds["B"]),
             pop.eq(b.full & (~is_b | (job.active & channels.some & (~records | free)))),
             take_b.eq(pop & is_b),
             in_order.eq(~records | (free & ~channels.some)),

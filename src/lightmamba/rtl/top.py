@@ -8,11 +8,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.ports import ports
-from lightmamba.arch.program import COMMANDS
 from lightmamba.machine.counters import counters
+from lightmamba.machine.ports import clients, ports
 from lightmamba.machine.probes import Probe, probes
-from lightmamba.machine.registers import INTERFACE, MAGIC
+from lightmamba.machine.registers import INTERFACE, MAGIC, registers
 from lightmamba.rtl.axi import lite_slave, master
 from lightmamba.rtl.counters import Counters
 from lightmamba.rtl.host import HostPort
@@ -40,7 +39,7 @@ class Top(wiring.Component):
     Members
     -------
     PORT : Out(AXI4 master)
-        One for each of :func:`lightmamba.arch.ports.ports`.
+        One for each of :func:`lightmamba.machine.ports.ports`.
     host : In(AXI4-Lite slave)
     interrupt : Out
     probe_NAME : Out
@@ -71,7 +70,7 @@ class Top(wiring.Component):
         m.submodules.counters = count = Counters(counters(config))
         wiring.connect(m, wiring.flipped(self.host), host.bus)
 
-        for unit in COMMANDS:
+        for unit in units.graph.commands:
             join(m, getattr(sequencer, f"command_{unit}"), getattr(units, unit).command)
         first, *later = units.head.next
         m.d.comb += [
@@ -115,23 +114,26 @@ class Top(wiring.Component):
         return m
 
     def _pass(self, host: Any, sequencer: Any, units: Any) -> Iterator[Any]:
-        """Contents of a pass, for the units."""
-        ssm, conv = units.ssm, units.conv
-        yield ssm.position.eq(sequencer.begin_position)
+        """Contents of a pass, for the units that have inputs of these names."""
+        views = {"slot": slots_of(host), "vector": vectors_of(host)}
+        given: dict[str, Value] = {"position": sequencer.begin_position}
         if self.config.steps > 1:
-            yield ssm.step_write.eq(host.step_data_write)
-            yield ssm.step_index.eq(host.step_index)
-            yield ssm.step_data.eq(host.step_data)
-            yield ssm.last_step.eq(host.last_step)
-        if self.config.undecided:
-            yield ssm.replays.eq(host.record[0])
-            yield ssm.records.eq(host.record[1])
-            yield ssm.b_channels.eq(host.b_channels)
-            yield ssm.d_state.eq(host.d_state)
+            given |= {"step_write": host.step_data_write, "step_index": host.step_index,
+                      "step_data": host.step_data, "last_step": host.last_step}  # fmt: skip
+        for client in clients(self.config, "record"):
+            bits = getattr(host, client.name)
+            given |= {"replays": bits[0], "records": bits[1]}
         yield units.used.eq(Cat(vector.used for vector in vectors_of(host)))
-        for name, views in (("slot", slots_of(host)), ("vector", vectors_of(host))):
-            for mine, each in zip(getattr(conv, name, ()), views, strict=False):
-                yield mine.eq(each)
+        for unit in units.parts.values():
+            for name, value in given.items():
+                if hasattr(unit, name):
+                    yield getattr(unit, name).eq(value)
+            for name, each in views.items():
+                for mine, one in zip(getattr(unit, name, ()), each, strict=False):
+                    yield mine.eq(one)
+        for register in registers(self.config.kinds):
+            if register.to and register.counted(self.config):
+                yield units.port(register.to).eq(getattr(host, register.name))
 
     def _show(self, m: Module, probe: Probe, valid: Value, values: list[Value]) -> None:
         """Register a probe, each number extended to the bits that memory has for it."""

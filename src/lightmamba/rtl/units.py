@@ -8,12 +8,12 @@ from typing import Any
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.graph import Unit
-from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.program import COMMANDS
+from lightmamba.arch.graph import Stream, Unit
 from lightmamba.machine.counters import of_vector
+from lightmamba.machine.kinds import machine
 from lightmamba.rtl.counters import Counters
-from lightmamba.rtl.layouts import shape
+from lightmamba.rtl.layouts import payload
+from lightmamba.rtl.select import Select
 from lightmamba.rtl.slices import Slices, wide
 from lightmamba.rtl.streams import Fork, StreamQueue, join
 
@@ -38,26 +38,24 @@ class Units(Elaboratable):
     """
 
     # Those that something else than a stream connects to.
-    bc: Any
     head: Any
     lanes: Any
     quant_in: Any
-    ssm: Any
 
     def __init__(self, config: ArchConfig) -> None:
-        self.config = config
+        self.config, self.graph = config, machine(config.kinds)
         self.parts: dict[str, Any] = {}
-        for unit in sorted(MACHINE.units, key=lambda u: u.name == "lanes"):
+        for unit in sorted(self.graph.units, key=lambda u: u.name == "lanes"):
             self.parts[unit.name] = self._made(unit, config)
-        for stream in MACHINE.between():
+        for stream in self.graph.between(config):
             if stream.queue:
-                item = shape(stream.payload)
+                item = payload(stream.payload, config)
                 item = item if stream.shared else wide(item, config.tokens)
                 self.parts[f"{stream.name}_queue"] = StreamQueue(item, stream.depth(config))
         for name, part in self.parts.items():
             setattr(self, name, part)
         self.busy = Signal()
-        self.working = Signal(len(COMMANDS))
+        self.working = Signal(len(self.graph.commands))
         self.for_head = Signal()  # what quant_in works on is the head's input
         self.used = Signal(config.tokens)  # vectors of the pass that hold a token
 
@@ -65,7 +63,7 @@ class Units(Elaboratable):
         """A unit that takes all tokens of a pass, or a copy of it for each of them."""
         if unit.whole:
             return self._one(unit, config)
-        ends = [end for s in MACHINE.streams if s.shared for end in (s.source, s.target)]
+        ends = [end for s in self.graph.streams if s.shared for end in (s.source, s.target)]
         shared = [end.split(".")[1] for end in ends if end.split(".")[0] == unit.name]
         return Slices(lambda: self._one(unit, config), config.tokens, shared)
 
@@ -79,7 +77,7 @@ class Units(Elaboratable):
             return kind(config.projection.act, config.head.act)
         if name == "Lanes":
             return kind(config, self.parts["activations"])
-        return kind(config) if "config" in signature(kind).parameters else kind()
+        return kind(config=config) if "config" in signature(kind).parameters else kind()
 
     def port(self, end: str) -> Any:
         """A port, ``unit.port``, as the graph names it."""
@@ -88,48 +86,66 @@ class Units(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for name in dict.fromkeys([*COMMANDS, *self.parts]):
+        for name in dict.fromkeys([*self.graph.commands, *self.parts]):
             m.submodules[name] = self.parts[name]
         for o, i in self._streams(m):
             join(m, o, i)
-        m.d.comb += self.bc.address.eq(self.ssm.address)
-        for name in ("B", "C"):
-            for o, i in zip(getattr(self.bc, name), getattr(self.ssm, name), strict=True):
-                m.d.comb += Value.cast(i).eq(Value.cast(o))
+        for source, target in self.graph.wires:
+            _connect(m, self.port(source), self.port(target))
         with m.If(self.quant_in.command.valid & self.quant_in.command.ready):
             m.d.sync += self.for_head.eq(self.quant_in.command.payload.head)
-        working = Cat(self.parts[u].busy | self.parts[u].command.valid for u in COMMANDS)
+        working = Cat(self.parts[u].busy | self.parts[u].command.valid for u in self.graph.commands)
         m.d.sync += [self.working.eq(working), self.busy.eq(working.any())]
         return m
 
     def _streams(self, m: Module) -> Iterator[tuple[Any, Any]]:
         """Output and input of every connection, in the order of the graph."""
-        for stream in MACHINE.between():
-            source, target = self.port(stream.source), self.port(stream.target)
-            if stream.target == "bc.i" and self.config.undecided:  # B is recorded, too
-                m.submodules.fork_b = fork = Fork(source.payload.shape(), 2)
-                yield source, fork.i
-                yield fork.o1, self.ssm.i_b
-                source = fork.o0
+        streams = self.graph.between(self.config)
+        ends = [stream.source for stream in streams]
+        outputs: dict[str, list[Any]] = {}
+        for stream in streams:
+            source, target = self.port(stream.source), self._target(m, stream)
+            if (count := ends.count(stream.source)) > 1:
+                if stream.source not in outputs:
+                    fork = Fork(source.payload.shape(), count)
+                    m.submodules[f"fork_{stream.name}"] = fork
+                    yield source, fork.i
+                    outputs[stream.source] = [getattr(fork, f"o{n}") for n in range(count)]
+                source = outputs[stream.source].pop(0)
             if stream.queue:
                 queue = self.parts[f"{stream.name}_queue"]
                 yield source, queue.i
                 source = queue.o
             yield source, target
 
+    def _target(self, m: Module, stream: Stream) -> Any:
+        """Input that a stream leads to; a selector's, where several lead there."""
+        several = self.graph.choices(stream.target)
+        if len(several) == 1:
+            return self.port(stream.target)
+        name = f"select_{stream.target.replace('.', '_')}"
+        if name not in self.parts:
+            unit, port = stream.target.split(".")
+            target, command = self.port(stream.target), self.parts[unit].command
+            chosen = Select(target.payload.shape(), len(several))
+            m.submodules[name] = self.parts[name] = chosen
+            with m.If(command.valid & command.ready):
+                m.d.sync += chosen.choice.eq(command.payload[f"{port}_from"])
+            join(m, chosen.o, target)
+        return getattr(self.parts[name], f"i{several.index(stream)}")
+
     def count(self, counters: Counters) -> None:
         """Connect everything that the units count; vectors without a token lose nothing."""
         events, losses = dict[str, list[Value]](), dict[str, list[list[Value]]]()
-        for counter in MACHINE.counters:
+        for counter in self.graph.counters:
             ports = [self.port(event) for event in counter.events]
             if counter.kind == "loss":
                 losses[counter.name] = [list(port) for port in ports]
             else:
                 events[counter.name] = ports
-        working = Cat(events[c.name] for c in MACHINE.counters if c.kind == "cycle")
+        working = Cat(events[c.name] for c in self.graph.counters if c.kind == "cycle")
         lost = list(self.quant_in.lost_scale)
         events["idle"] = [~working.any()]
-        events["ssm_busy"] = [self.ssm.busy & ~self.ssm.waiting]
         losses["in_proj.scale"] = [[Mux(self.for_head, 0, one) for one in lost]]
         losses["head.scale"] = [[Mux(self.for_head, one, 0) for one in lost]]
         for name, added in events.items():
@@ -141,7 +157,7 @@ class Units(Elaboratable):
 
     def seen(self) -> Iterator[tuple[str, Value, list[Value]]]:
         """Every probe: its name, when it has something to show, and its fields."""
-        for unit in MACHINE.units:
+        for unit in self.graph.units:
             for shown in unit.shows:
                 port = self.port(f"{unit.name}.{shown.port}")
                 is_stream = hasattr(port, "ready")
@@ -149,6 +165,15 @@ class Units(Elaboratable):
                 views = [views] if shown.shared else list(views)
                 valid = port.valid & port.ready if is_stream else views[0].valid
                 yield shown.name, valid, [_field(v, e.name) for e in shown.elements for v in views]
+
+
+def _connect(m: Module, source: Any, target: Any) -> None:
+    """Connect an output to an input, or arrays of both."""
+    if isinstance(source, Value) or hasattr(source, "shape"):
+        m.d.comb += Value.cast(target).eq(Value.cast(source))
+        return
+    for one, other in zip(source, target, strict=True):
+        _connect(m, one, other)
 
 
 def _field(view: Any, name: str) -> Any:

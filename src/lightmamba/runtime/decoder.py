@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.counters import LOSSES
+from lightmamba.machine.counters import losses
 from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device, DeviceState
@@ -105,7 +105,7 @@ class DeviceDecoder:
     def counters(self) -> dict[str, int]:
         """Values that left their format on the device, by kind."""
         counted = self.device.counters()
-        return {name: counted[name] for name in LOSSES}
+        return {name: counted[name] for name in losses(self._artifact.arch.kinds)}
 
     @property
     def seconds(self) -> float:

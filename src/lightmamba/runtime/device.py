@@ -112,6 +112,7 @@ class Device(Results):
                 f"{artifact.path} is for hardware with hash {wanted:08x}, but the device has "
                 f"{mine:08x}; compile for the target that the device was built for"
             )
+        self.kinds = artifact.arch.kinds
         self._drain()
         self.artifact = None
         self.sequences, records = residents(artifact, sequences)

@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import IntFlag
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.program import COMMANDS
-from lightmamba.machine.registers import REGISTERS, offsets
+from lightmamba.machine.program import instructions
+from lightmamba.machine.registers import KINDS, named, offsets
 
 __all__ = ["Flags", "Primitives"]
 
@@ -30,7 +30,15 @@ class Primitives(ABC):
 
     A kind of device implements the abstract methods. It is given back by :meth:`close`, at the end
     of a ``with`` block, or when nobody refers to it any more.
+
+    Attributes
+    ----------
+    kinds
+        Of layers of the hardware, which decide where most registers are: not the first ones, up to
+        ``lane_base``.
     """
+
+    kinds: tuple[str, ...] = KINDS
 
     @abstractmethod
     def read32(self, offset: int) -> int:
@@ -104,14 +112,14 @@ class Primitives(ABC):
 
     def read(self, name: str, index: int = 0) -> int:
         """Read a register, both halves where it is wide."""
-        offset, words = _offset(name, index)
+        offset, words = self._offset(name, index)
         return sum(self.read32(offset + 4 * n) << 32 * n for n in range(words))
 
     def write(self, name: str, value: int | Sequence[int]) -> None:
         """Write a register, or the first of adjacent ones."""
         values = [value] if isinstance(value, int) else value
         for index, each in enumerate(values):
-            offset, words = _offset(name, index)
+            offset, words = self._offset(name, index)
             if not 0 <= each < 1 << 32 * words:
                 raise ValueError(f"{name} takes {32 * words} bits, not {each}")
             for n in range(words):
@@ -125,17 +133,12 @@ class Primitives(ABC):
     def working_units(self) -> list[str]:
         """Names of the units that have work, for what is said of a machine that hangs."""
         mask = self.read("units")
-        return [name for n, name in enumerate(COMMANDS) if mask >> n & 1]
+        return [name for n, name in enumerate(instructions(self.kinds).units) if mask >> n & 1]
 
-
-_OFFSETS = offsets()
-_BY_NAME: dict[str, Any] = {register.name: register for register in REGISTERS}
-
-
-def _offset(name: str, index: int) -> tuple[int, int]:
-    """Byte offset and 32-bit words of a register."""
-    register = _BY_NAME[name]
-    if not 0 <= index < register.count:
-        raise ValueError(f"there are {register.count} {name}, not {index + 1}")
-    words = 1 + register.wide
-    return _OFFSETS[name] + 4 * words * index, words
+    def _offset(self, name: str, index: int) -> tuple[int, int]:
+        """Byte offset and 32-bit words of a register."""
+        register = named(self.kinds)[name]
+        if not 0 <= index < register.count:
+            raise ValueError(f"there are {register.count} {name}, not {index + 1}")
+        words = 1 + register.wide
+        return offsets(self.kinds)[name] + 4 * words * index, words

@@ -1,12 +1,12 @@
 """Sequences whose states lie in a device's memory side by side, and take turns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lightmamba.arch.place import CONV_STATE, STATE_PORTS, Region
-from lightmamba.arch.ports import RECORD
+from lightmamba.arch.place import Region, copies
 from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
+from lightmamba.machine.ports import clients, state_clients
 
 __all__ = ["Resident", "reach", "residents"]
 
@@ -21,10 +21,10 @@ class Resident:
     Parameters
     ----------
     states : tuple of tuple of Region
-        Of each port of the state, the copies of what goes through it: one, or two of which a token
-        reads one and writes the other.
-    conv : Region
-        State of the convolution.
+        Of each port of states that lie head by head, the copies of what goes through it: one, or
+        two of which a token reads one and writes the other.
+    others : {client: Region}
+        What it keeps layer by layer.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Resident:
     """
 
     states: tuple[tuple[Region, ...], ...]
-    conv: Region
+    others: Mapping[str, Region]
     position: int = 0
     due: int = 0
     key: object = field(default_factory=object)
@@ -70,7 +70,7 @@ class Resident:
     @property
     def twice(self) -> bool:
         """Whether there are two copies of its state."""
-        return len(self.states[0]) > 1
+        return any(len(copies) > 1 for copies in self.states)
 
     def redo(self, accepted: int) -> int:
         """Recorded tokens that must be applied to the state again, for ``accepted`` tokens."""
@@ -95,12 +95,13 @@ class Resident:
     def regions(self) -> dict[str, Region]:
         """Addresses that the next token reads, by the build's names."""
         ports = range(len(self.states))
-        return {STATE_PORTS[n][0]: self.copy(n) for n in ports} | {CONV_STATE: self.conv}
+        states = {self.states[n][0].name.partition("#")[0]: self.copy(n) for n in ports}
+        return states | dict(self.others)
 
     @property
     def all(self) -> tuple[Region, ...]:
         """Everything that it has in memory."""
-        return (*(region for copies in self.states for region in copies), self.conv)
+        return (*(region for copies in self.states for region in copies), *self.others.values())
 
 
 def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Region]]:
@@ -115,17 +116,20 @@ def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Regi
     """
     if not 1 <= count <= MOST:
         raise InputError(f"a device holds 1 to {MOST} sequences, not {count}")
-    there = [[name for name in names if artifact.has_region(name)] for names in STATE_PORTS]
-    states = tuple(tuple(map(artifact.region, names)) for names in there if names)
-    own = Resident(states, artifact.region(CONV_STATE))
+    arch = artifact.arch
+    there = [[n for n in copies(name) if artifact.has_region(n)] for name in state_clients(arch)]
+    states = tuple(tuple(map(artifact.region, names)) for names in there)
+    kept = {c.name: artifact.region(c.name) for c in clients(arch, "layer", "growing")}
+    own = Resident(states, kept)
     free = {name: size for name, (size, _) in artifact.extents().items()}
     found = [own]
     for n in range(1, count):
         moved = tuple(tuple(_moved(region, n, free) for region in copies) for copies in own.states)
-        found.append(Resident(moved, _moved(own.conv, n, free)))
+        others = {name: _moved(region, n, free) for name, region in kept.items()}
+        found.append(Resident(moved, others))
     records = []
-    if artifact.has_region(RECORD):
-        first = artifact.region(RECORD)
+    for client in clients(arch, "record"):
+        first = artifact.region(client.name)
         records = [first, *(_moved(first, n + 1, free) for n in range(count))]
     for channel in artifact.target.channels:
         most = channel.capacity_mib << 20

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.place import Region
 from lightmamba.errors import DeviceError
 from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.counters import LOSSES, counters, of_vector
+from lightmamba.machine.counters import counters, losses, of_vector
 from lightmamba.passes import Pass
 from lightmamba.runtime.primitives import Primitives
 from lightmamba.runtime.staging import Staged
@@ -79,7 +79,9 @@ class Results(Primitives):
         arch = self._loaded().arch
         found = {name: self._counter(index) for index, name in enumerate(counters(arch))}
         vectors = range(arch.tokens)
-        return found | {name: sum(found[of_vector(name, n)] for n in vectors) for name in LOSSES}
+        return found | {
+            name: sum(found[of_vector(name, n)] for n in vectors) for name in losses(arch.kinds)
+        }
 
     def _loaded(self) -> Artifact:
         if self.artifact is None:

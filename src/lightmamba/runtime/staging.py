@@ -9,7 +9,8 @@ from lightmamba.arch.passes import SLOT, STEP, VECTOR, Share, slots, steps, vect
 from lightmamba.arch.place import Region
 from lightmamba.arch.ports import of_token
 from lightmamba.errors import InputError
-from lightmamba.machine.registers import REGISTERS
+from lightmamba.machine.ports import clients
+from lightmamba.machine.registers import registers
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.resident import Resident
 
@@ -64,7 +65,8 @@ class Staging:
         self, arch: ArchConfig, sequences: Sequence[Resident], records: Sequence[Region]
     ) -> None:
         self.arch, self.sequences, self.records = arch, sequences, records
-        self._there = {register.name for register in REGISTERS if register.counted(arch)}
+        self._there = {each.name for each in registers(arch.kinds) if each.counted(arch)}
+        self._records = [client.name for client in clients(arch, "record")]
 
     def stage(self, work: Pass) -> Staged:
         """Check a pass and give the values of its registers; nothing changes.
@@ -139,10 +141,10 @@ class Staging:
             "later_row": rows,
             "vector": _filled(staged.vectors, tokens),
             "slot": _filled(staged.slots, tokens),
-            "slot_conv": [address(each.conv) for each in mine],
             "last_step": len(staged.steps) - 1,
-            "record": int(staged.read is not None) | int(staged.written is not None) << 1,
         }
+        for name in mine[0].others:
+            values[f"slot_{name}"] = [address(each.others[name]) for each in mine]
         for port in range(self.arch.state_ports):
             for way, later in (("slot_read", 0), ("slot_write", 1)):
                 copies = [
@@ -150,9 +152,12 @@ class Staging:
                     for each, share in zip(mine, staged.shares, strict=True)
                 ]
                 values[of_token(way, port)] = [address(copy) for copy in copies]
-        for name, region in (("record_read", staged.read), ("record_write", staged.written)):
-            if region is not None:
-                values[name] = address(region)
+        for name in self._records:
+            made = int(staged.written is not None) << 1
+            values[name] = int(staged.read is not None) | made
+            for way, region in (("read", staged.read), ("write", staged.written)):
+                if region is not None:
+                    values[f"{name}_{way}"] = address(region)
         for name, value in values.items():
             if name in self._there:
                 write(name, value)

@@ -16,7 +16,7 @@ from lightmamba.engine import Engine, State
 from lightmamba.engine.engine import PIECE
 from lightmamba.engine.state import Layout
 from lightmamba.errors import DeviceError, InputError
-from lightmamba.machine.counters import CYCLES, LOSSES
+from lightmamba.machine.counters import CYCLES, losses
 from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.decoder import seconds_of
@@ -286,7 +286,8 @@ class DeviceBackend:
 
     def saturations(self) -> Mapping[str, int]:
         """The device's counters of losses, rejected drafts included."""
-        return {k: v for k, v in self._device.counters().items() if k in LOSSES}
+        names = losses(self._device.kinds)
+        return {k: v for k, v in self._device.counters().items() if k in names}
 
     def cycles(self) -> Mapping[str, int]:
         """Cycles of all tokens, each counted under one name."""

@@ -1,40 +1,40 @@
 """Which unit worked when: from the records that the probes of one token left to shares of time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.machine import MACHINE
-from lightmamba.arch.program import Kind
+from lightmamba.arch.graph import Graph
+from lightmamba.machine.kinds import machine
 from lightmamba.sim.observe import Record, rows_of
 
-__all__ = ["UNITS", "Activity", "Strip", "activity", "unit_cycles"]
+__all__ = ["Activity", "Strip", "activity", "unit_cycles", "works"]
 
-Work = tuple[str, str, tuple[Kind, ...]]
+Work = tuple[str, str, tuple[int, ...]]
 
 
-def _works() -> Iterator[Work]:
-    """Work in the order of a layer: the epilogue's rows, and between them that of the graph."""
-    names = [unit.name for unit in MACHINE.units]
+def works(graph: Graph) -> Iterator[Work]:
+    """Work in the order of a layer: its name, the probe that shows it, and the kinds of rows.
+
+    The epilogue's rows, and between them that of the other units.
+    """
+    names = [unit.name for unit in graph.units]
     at = names.index("epilogue")
     before, behind = (
         [(unit.work, unit.shows[0].name, ()) for unit in part if unit.work]
-        for part in (MACHINE.units[:at], MACHINE.units[at:])
+        for part in (graph.units[:at], graph.units[at:])
     )
-    yield "rows of dt, B, C", "rows", (Kind.DT, Kind.B, Kind.C)
-    yield "rows of x", "rows", (Kind.X,)
-    yield "rows of z", "rows", (Kind.Z,)
+    for work in dict.fromkeys(row.work for row in graph.rows):
+        yield work, "rows", tuple(graph.kinds[r.name] for r in graph.rows if r.work == work)
     yield from behind
-    yield "rows of out_proj", "rows", (Kind.OUT,)
+    yield "rows of out_proj", "rows", (graph.kinds["out"],)
     yield from before
-    yield "rows of the head", "rows", (Kind.LOGIT,)
+    yield "rows of the head", "rows", (graph.kinds["logit"],)
 
 
-# Name of a unit's work, the probe that shows it, and the kinds of rows where the probe has any.
-UNITS = tuple(_works())
 BINS = 350  # of a strip: about two pixels each in a report
 AFTER = 0.2  # of a layer that is shown after it
 
@@ -101,25 +101,32 @@ class Activity:
         return Activity(int(values["layer"]), token, of_layer)
 
 
-def unit_cycles(seen: Mapping[str, Record]) -> dict[str, NDArray[np.int64]]:
+def unit_cycles(seen: Mapping[str, Record], kinds: tuple[str, ...]) -> dict[str, NDArray[np.int64]]:
     """Cycles in which each unit passed something on, in order; what no probe saw is empty."""
     found, rows = {}, rows_of(seen)
-    for name, probe, kinds in UNITS:
+    for name, probe, of in works(machine(kinds)):
         record = rows if probe == "rows" else seen[probe]
         cycles = record.cycles.astype(np.int64)
-        found[name] = cycles[np.isin(record["kind"], kinds)] if kinds else cycles
+        found[name] = cycles[np.isin(record["kind"], of)] if of else cycles
     return found
 
 
-def activity(seen: Mapping[str, Record], layers: int, layer: int | None = None) -> Activity:
+def activity(
+    seen: Mapping[str, Record],
+    layers: Sequence[int],
+    kinds: tuple[str, ...],
+    layer: int | None = None,
+) -> Activity:
     """Measure one token.
 
     Parameters
     ----------
     seen
         Everything that the probes recorded during the token.
-    layers : int
-        Of the model.
+    layers : sequence of int
+        Rows of in_proj of each layer of the model.
+    kinds
+        Of layers that the hardware has units for.
     layer : int
         The one to look at from nearer; by default the middle one.
 
@@ -128,22 +135,22 @@ def activity(seen: Mapping[str, Record], layers: int, layer: int | None = None) 
     ValueError
         If the probes saw no rows, or there is no such layer.
     """
-    layer = layers // 2 if layer is None else layer
-    if not 0 <= layer < layers:
-        raise ValueError(f"layer must be in 0..{layers - 1}, not {layer}")
-    found = unit_cycles(seen)
-    rows = rows_of(seen)
-    of_in = np.sort(rows.cycles[rows["kind"] <= Kind.Z].astype(np.int64))
-    if not len(of_in) or len(of_in) % layers:
+    layer = len(layers) // 2 if layer is None else layer
+    if not 0 <= layer < len(layers):
+        raise ValueError(f"layer must be in 0..{len(layers) - 1}, not {layer}")
+    graph, found, rows = machine(kinds), unit_cycles(seen, kinds), rows_of(seen)
+    of_in = np.isin(rows["kind"], [graph.kinds[row.name] for row in graph.rows])
+    of_in = np.sort(rows.cycles[of_in].astype(np.int64))
+    if len(of_in) != sum(layers):
         raise ValueError(f"the probes saw {len(of_in)} rows of in_proj, not those of whole layers")
     first = min(int(cycles[0]) for cycles in found.values() if len(cycles))
     last = max(int(cycles[-1]) for cycles in found.values() if len(cycles))
-    starts, out = of_in.reshape(layers, -1)[:, 0], found["rows of out_proj"]
+    starts, out = of_in[np.cumsum([0, *layers[:-1]])], found["rows of out_proj"]
     begin, end = int(starts[layer]), last
     marks = {"in_proj": begin}
     if len(later := out[out > begin]):
         marks["out_proj"] = int(later[0])
-    if layer + 1 < layers:
+    if layer + 1 < len(layers):
         after = int(starts[layer + 1])
         marks["next layer"], end = after, after + round(AFTER * (after - begin))
     of_token = {f"layer {n}": int(start) for n, start in enumerate(starts)}

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.arch.ports import Port
 from lightmamba.locks import held
+from lightmamba.machine.ports import Port
 from lightmamba.sim.tools import Compiler, Verilator, find_compiler, find_verilator, processor
 from lightmamba.tools import cache_folder, drop_unused, is_cached, run
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.ports import ports
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.artifact import Artifact, Region, build_hash
+from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import Probe, probes
 from lightmamba.runtime.device import Device
 from lightmamba.sim.build import CACHE, build_simulator
@@ -25,6 +25,9 @@ __all__ = ["Placement", "SimDevice", "machine_verilog", "open_device", "open_sim
 TOP = "lightmamba"
 SLICE = 1 << 18  # cycles between two chances to interrupt from the keyboard
 PACKAGE = Path(__file__).parent.parent
+MADE_OF = (  # what the Verilog follows from
+    "rtl/*.py", "arch/*.py", "machine/*.py", "numerics/*.py", "blocks/*.py", "blocks/*/hardware.py",
+)  # fmt: skip
 Placement = Callable[[str, int, int], int]
 
 
@@ -150,7 +153,7 @@ class SimDevice(Device):
         found = {}
         for probe in self.observed:
             records, cycles = self.simulator.take(probe.name)
-            found[probe.name] = Record(records.view(probe.dtype)[:, 0], cycles)
+            found[probe.name] = Record(records.view(probe.dtype)[:, 0], cycles, probe.elements)
         return found
 
 
@@ -170,9 +173,8 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
             "install it with: pip install 'lightmamba[rtl]'"
         ) from error
     key = hashlib.sha256(repr((arch, observed, amaranth)).encode())
-    for folder in ("rtl", "arch", "machine", "numerics"):
-        for file in sorted((PACKAGE / folder).glob("*.py")):
-            key.update(file.read_bytes())
+    for file in (file for each in MADE_OF for file in sorted(PACKAGE.glob(each))):
+        key.update(file.read_bytes())
     path = cache_folder(CACHE, cache) / f"{TOP}-{key.hexdigest()[:20]}.v"
     if is_cached(path):
         return path.read_text(encoding="utf-8")

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.compiler import open_model
-from lightmamba.compiler.states import memory_of
 from lightmamba.engine import Engine
 from lightmamba.machine.artifact import Artifact
 from lightmamba.qmodel import QuantizedModel
@@ -48,6 +47,4 @@ def open_twin(
         artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement,
         sequences=sequences,
     )  # fmt: skip
-    memory = memory_of(artifact)
-    rows = memory.layout.row_order(memory.layer, artifact.order)
-    return Opened(Twin(device, Engine(model), rows), device, model)
+    return Opened(Twin(device, Engine(model)), device, model)

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.ports import ports
 from lightmamba.arch.target import Target
 from lightmamba.config import ModelConfig
 from lightmamba.errors import DeviceError
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES
+from lightmamba.machine.ports import ports
 from lightmamba.sim.activity import Activity, activity
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record
@@ -133,7 +133,7 @@ def machine_of(
         "target": target.name,
         "clock_mhz": target.clock_mhz,
         "order": order,
-        "arch": asdict(arch),
+        "arch": arch.to_dict(),
         "attainable_gb_per_s": {c.name: c.attainable_gb_per_s for c in target.channels},
         "turn_ns": {c.name: c.turn_ns for c in target.channels},
         "config": config.as_dict(),
@@ -215,7 +215,9 @@ def simulate(
         bytes_per_token=_bytes(artifact, with_head),
         counters={k: sum(step.counters[k] for step in steps) for k in twin.names},
         difference=failed,
-        activity=activity(seen, model.config.n_layer) if seen and failed is None else None,
+        activity=activity(seen, [k.in_rows for k in model.config.layers], artifact.arch.kinds)
+        if seen and failed is None
+        else None,
     )
 
 

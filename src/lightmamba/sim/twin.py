@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks import part
-from lightmamba.compiler.states import memory_of
 from lightmamba.engine import Difference, Digests, Engine, State, first_difference
 from lightmamba.errors import InputError
-from lightmamba.machine.counters import CYCLES, LOSSES, of_vector
+from lightmamba.machine.counters import CYCLES, losses, of_vector
+from lightmamba.machine.probes import probes
 from lightmamba.passes import Pass, Slot, split
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record, observables
-from lightmamba.sim.vectors import INPUTS, Inputs, history, inputs_of, same, updates_of, vector_of
+from lightmamba.sim.vectors import same, vector_of
 
 __all__ = ["Twin", "TwinSequence", "TwinStep", "check_prompt"]
 
@@ -29,7 +29,7 @@ def check_prompt(prompt: Sequence[int]) -> None:
         raise InputError("the prompt has no tokens; give at least one, such as --prompt 'The'")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Token:
     """A token on the engine, and what the probes of the hardware showed of it."""
 
@@ -37,8 +37,8 @@ class _Token:
     ours: Digests
     lost: Counter[str]
     logits: NDArray[np.int32]
-    inputs: list[Inputs] = field(default_factory=list)  # of the hardware's convolution
-    updates: list[Record] = field(default_factory=list)
+    kept: dict[str, Any] = field(default_factory=dict)  # by kind, behind the token
+    again: dict[str, Record] = field(default_factory=dict)  # by kind: what a replay must show
 
 
 @dataclass
@@ -49,18 +49,18 @@ class TwinSequence:
     ----------
     state : State
         The engine's, after its last certain token.
-    inputs : list of (layers, channels)
-        Last inputs of the hardware's convolution, oldest first.
+    kept : {kind: Any}
+        What the hardware's probes showed earlier and the next token needs.
     """
 
     state: State
-    inputs: list[Inputs]
+    kept: dict[str, Any]
     certain: list[_Token] = field(default_factory=list)  # of the last pass
     undecided: list[_Token] = field(default_factory=list)
 
     def fork(self) -> "TwinSequence":
         """Copy it; tokens that are undecided are given up, as they are by a saved state."""
-        return TwinSequence(self.state.fork(), list(self.inputs))
+        return TwinSequence(self.state.fork(), dict(self.kept))
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,6 @@ class Twin:
         With the model loaded.
     engine : Engine
         Of the same model.
-    rows : (in_rows,)
-        Row of in_proj that is computed at each place (the order of the build).
 
     Attributes
     ----------
@@ -123,16 +121,21 @@ class Twin:
         Called with what the probes recorded of the first token of each pass, if set.
     """
 
-    def __init__(self, device: SimDevice, engine: Engine, rows: NDArray[np.int64]) -> None:
-        self.device, self.engine, self.rows = device, engine, rows
+    def __init__(self, device: SimDevice, engine: Engine) -> None:
+        self.device, self.engine = device, engine
         self.sequences: dict[int, TwinSequence] = {}
         self.tokens = 0
         self.names = tuple(device.counters())
         self.watch: Callable[[Mapping[str, Record]], None] | None = None
         artifact = device.artifact
         assert artifact is not None, "a build is loaded"
-        self.arch, self.memory = artifact.arch, memory_of(artifact)
-        self.layer: Any = self.memory.layer
+        self.arch, layers = artifact.arch, engine.config.layers
+        self.rows = [part(k.kind, "layout").row_order(k, artifact.order) for k in layers]
+        self.places = {
+            kind: [n for n, layer in enumerate(layers) if layer.kind == kind]
+            for kind in engine.config.kinds
+            if hasattr(part(kind, "observed"), "Pass")
+        }
 
     def restart(self, sequence: int = 0) -> None:
         """Begin a new sequence on both."""
@@ -186,71 +189,82 @@ class Twin:
     def follow(self, work: Pass) -> None:
         """Let the engine do a pass that the hardware did with its probes off.
 
-        The inputs that it left to the convolution are taken from the engine. Where a later pass
+        What its probes would have shown of it is taken from the engine. Where a later pass
         applies its tokens again, there is nothing of the hardware to compare these updates with.
         """
         for slot in work.slots:
             mine, _ = self._accept(slot)
             made = self._engine(slot, mine)
             for token in made:
-                token.inputs.append(self._inputs(token.state)[-1])
+                token.kept = self._kept(token.state)
             self._commit(slot, mine, made)
-            mine.inputs = self._inputs(mine.state)
+            mine.kept = self._kept(mine.state)
 
     def _tokens(
         self, work: Pass, seen: Mapping[str, Record], counters: Mapping[str, int],
         sure: Counter[str],
     ) -> tuple[Where, list[NDArray[np.int32]]]:  # fmt: skip
         """Compare every token; where the first one differs, and the engine's wanted logits."""
-        shares, k, layers = self.device.shares(), self.layer, self.engine.config.n_layer
+        shares = self.device.shares()
         steps, head = sum(share.steps for share in shares), work.wanted > 0
-        inputs = inputs_of(seen, layers, k.conv_dim)
-        updates = updates_of(
-            seen["updates"], (layers, k.nheads, steps, self.memory.head_words), self.arch.word_rows
-        )
+        passes = {
+            kind: part(kind, "observed").Pass(self._layers(kind), self.arch, seen, steps)
+            for kind in self.places
+        }
         if self.watch is not None:
-            self.watch(vector_of(self.arch, seen, 0) | {"updates": seen["updates"]})
+            whole = {
+                probe.name: seen[probe.name] for probe in probes(self.arch) if not probe.tokens
+            }
+            self.watch(vector_of(self.arch, seen, 0) | whole)
         where: Where = None, None
         first, at, logits = 0, 0, list[NDArray[np.int32]]()
         for slot, share in zip(work.slots, shares, strict=True):
             mine, known = self._accept(slot)
-            again, new = updates[at : at + share.redone], updates[at + share.redone :]
-            at += share.steps
             for token in known[len(known) - slot.replay :]:
                 sure.update(token.lost)
-            for token, update in zip(known[len(known) - share.redone :], again, strict=True):
-                if token.updates and not same(token.updates[0], update) and where[0] is None:
-                    where = self._wrong("replay", "the state differs"), None
-            made = self._engine(slot, mine)
+            for n, token in enumerate(known[len(known) - share.redone :]):
+                for kind, shown in token.again.items():
+                    if where[0] is None and not same(shown, passes[kind].again(at + n)):
+                        where = self._wrong("replay", "the state differs"), None
+            at += share.redone
+            made, kept = self._engine(slot, mine), mine.kept
             for n, token in enumerate(made):
-                token.updates.append(new[n])
-                token.inputs.append(inputs[first + n])
-                last = [*mine.inputs, *(t.inputs[0] for t in made[: n + 1])][-INPUTS:]
+                records = vector_of(self.arch, seen, first + n)
+                for kind, one in passes.items():
+                    records, token.kept[kind] = one.token(records, first + n, at + n, kept[kind])
+                    token.again[kind] = one.again(at + n)
+                kept = token.kept
                 if where[0] is None:
-                    where = self._compare(seen, token, first + n, last, counters, head)
+                    where = self._compare(records, token, first + n, counters, head)
                 self.tokens += 1
+            at += share.steps - share.redone
             sure.update(self._commit(slot, mine, made))
             logits += [token.logits for token in made[len(made) - slot.wanted :]]
             first += len(made)
         return where, logits
 
-    def _inputs(self, state: State) -> list[Inputs]:
-        """Last inputs of the convolution as the engine keeps them, in the order of the rows."""
-        order = part(self.layer.kind, "layout").conv_order(self.layer, self.rows)
-        kept = [state.layer(n)["conv"][0][:, order] for n in range(self.engine.config.n_layer)]
-        return [np.stack([layer[tap] for layer in kept]) for tap in range(-INPUTS, 0)]
+    def _layers(self, kind: str) -> list[Any]:
+        """Sizes of the layers of a kind."""
+        return [self.engine.config.layers[n] for n in self.places[kind]]
+
+    def _kept(self, state: State) -> dict[str, Any]:
+        """What the engine's state of a sequence has of what the probes showed before."""
+        found = {}
+        for kind, places in self.places.items():
+            rows, states = [self.rows[n] for n in places], [state.layer(n) for n in places]
+            found[kind] = part(kind, "observed").kept_of(self._layers(kind), rows, states)
+        return found
 
     def _accept(self, slot: Slot) -> tuple[TwinSequence, list[_Token]]:
         """The sequence of a slot behind what it accepts, and its last pass up to there."""
         if slot.fresh or slot.sequence not in self.sequences:
-            nothing = np.zeros((self.engine.config.n_layer, self.layer.conv_dim), np.int8)
-            fresh = TwinSequence(self.engine.empty_state(1), [nothing] * INPUTS)
-            self.sequences[slot.sequence] = fresh
+            kept = {k: part(k, "observed").empty(self._layers(k)) for k in self.places}
+            self.sequences[slot.sequence] = TwinSequence(self.engine.empty_state(1), kept)
         mine = self.sequences[slot.sequence]
         accepted = mine.undecided[: slot.replay]
         for token in accepted:
             mine.state = token.state
-            mine.inputs = [*mine.inputs, *token.inputs][-INPUTS:]
+            mine.kept = token.kept
         known = [*mine.certain, *accepted]
         mine.certain, mine.undecided = [], []
         return mine, known
@@ -270,22 +284,24 @@ class Twin:
         lost = Counter[str]()
         for token in made[: slot.committed]:
             mine.state = token.state
-            mine.inputs = [*mine.inputs, *token.inputs][-INPUTS:]
+            mine.kept = token.kept
             lost.update(token.lost)
         mine.certain, mine.undecided = made[: slot.committed], made[slot.committed :]
         return lost
 
     def _compare(
-        self, seen: Mapping[str, Record], token: _Token, vector: int, inputs: list[Inputs],
+        self, records: Mapping[str, Record], token: _Token, vector: int,
         counters: Mapping[str, int], head: bool,
     ) -> Where:  # fmt: skip
         """Compare the observables and losses of a token."""
-        probes = vector_of(self.arch, seen, vector)
-        probes["updates"] = token.updates[0]
-        probes["conv_in"] = history(inputs, probes["conv_in"])
         theirs, when = Digests(keep=True), dict[str, NDArray[Any]]()
         for name, value, cycle in observables(
-            self.engine.config, self.engine.formats, probes, rows=self.rows, head=head
+            self.engine.config,
+            self.engine.formats,
+            records,
+            rows=self.rows,
+            head=head,
+            kinds=self.arch.kinds,
         ):
             theirs(name, value)
             when[name] = cycle
@@ -308,7 +324,7 @@ class Twin:
         self, lost: Mapping[str, int], counters: Mapping[str, int], vector: int, head: bool
     ) -> Difference | None:
         """First saturation counter that differs; the engine always computes its ``head``."""
-        for name in LOSSES:
+        for name in losses(self.arch.kinds):
             if not head and (name.startswith("head") or name == "clipped"):
                 continue
             ours, theirs = int(lost.get(name, 0)), counters[of_vector(name, vector)]

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, GROUP, TAPS
-from lightmamba.arch.machine import BLOCKS_HELD
-from lightmamba.arch.program import COMMANDS, Kind
+from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, GROUP, TAPS
 from lightmamba.arch.target import Target
+from lightmamba.blocks.mamba2.hardware import HARDWARE
 from lightmamba.blocks.mamba2.layout import parameter_words, row_order
 from lightmamba.blocks.mamba2.quantized import Constants, Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
@@ -21,6 +20,9 @@ __all__ = [
     "block_ends", "capacities", "commands", "in_sections", "job_sizes", "queues", "refusals",
     "row_kinds",
 ]  # fmt: skip
+
+
+ROWS = [row.name for row in HARDWARE.rows]
 
 
 def capacities(sizes: Sizes) -> dict[str, int]:
@@ -43,7 +45,7 @@ def refusals(sizes: Sizes, formats: Formats) -> Iterator[str]:
         )
     if sizes.d_conv > TAPS:
         yield f"the model has d_conv {sizes.d_conv}, but the hardware at most {TAPS} taps"
-    most = {(unit, f.name): f.max for unit, fields in COMMANDS.items() for f in fields}
+    most = {(unit, f.name): f.max for unit, fields in HARDWARE.commands.items() for f in fields}
     for name, value, top in (
         ("headdim", sizes.headdim, most["ssm", "headdim"]),
         ("nheads", sizes.nheads, most["ssm", "heads"]),
@@ -104,10 +106,10 @@ def job_sizes(sizes: Sizes, row_words: int, word_rows: int = 1) -> dict[str, int
 
 
 def row_kinds(sizes: Sizes, order: str) -> NDArray[np.int64]:
-    """Kind of every row of in_proj, (in_rows,), in the order in which they come."""
+    """Kind of every row of in_proj, (in_rows,), in the order in which they come: place in ROWS."""
     found = np.empty(sizes.in_rows, np.int64)
     for name, place in sizes.sections().items():
-        found[place] = Kind[name.upper()]
+        found[place] = ROWS.index(name)
     return found[row_order(sizes, order)]
 
 
@@ -117,9 +119,10 @@ def block_ends(sizes: Sizes, order: str, block: int) -> tuple[NDArray[np.int64],
     Blocks of ``block`` channels restart with every head of x and every group of B and C.
     """
     kinds = row_kinds(sizes, order)
-    kinds = kinds[np.isin(kinds, (Kind.X, Kind.B, Kind.C))]
+    x, b, c = (ROWS.index(name) for name in ("x", "B", "C"))
+    kinds = kinds[np.isin(kinds, (x, b, c))]
     ends = np.zeros(len(kinds), np.bool_)
-    runs = {Kind.X: sizes.headdim, Kind.B: sizes.d_state, Kind.C: sizes.d_state}
+    runs = {x: sizes.headdim, b: sizes.d_state, c: sizes.d_state}
     for kind, run in runs.items():
         mine = kinds == kind
         place = np.arange(mine.sum()) % run
@@ -127,14 +130,17 @@ def block_ends(sizes: Sizes, order: str, block: int) -> tuple[NDArray[np.int64],
     return kinds, np.flatnonzero(ends)
 
 
-def in_sections(sizes: Sizes, order: str) -> list[tuple[Kind, int]]:
-    """Kinds of the rows of in_proj in the order in which they come, and how many of each."""
+def in_sections(sizes: Sizes, order: str) -> list[tuple[str, int]]:
+    """Kinds of the rows of in_proj in the order in which they come, and how many of each.
+
+    Two kinds, as ``x|z``, are rows that come by turns.
+    """
     size = {kind: part.stop - part.start for kind, part in sizes.sections().items()}
     kinds = ("z", "x", "B", "C", "dt") if order == "naive" else ("dt", "B", "C")
-    sections = [(Kind[kind.upper()], size[kind]) for kind in kinds]
+    sections = [(kind, size[kind]) for kind in kinds]
     if order != "naive":
         turns = size["x"] + size["z"] - 2 * sizes.headdim
-        sections += [(Kind.X, sizes.headdim), (Kind.XZ, turns), (Kind.Z, sizes.headdim)]
+        sections += [("x", sizes.headdim), ("x|z", turns), ("z", sizes.headdim)]
     return sections
 
 

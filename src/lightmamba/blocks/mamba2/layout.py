@@ -18,15 +18,15 @@ from lightmamba.arch.contract import (
     TAPS,
     WORD,
 )
-from lightmamba.arch.place import STATE_PORTS
+from lightmamba.arch.ports import of_token
 from lightmamba.blocks.mamba2.quantized import Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import natural
 from lightmamba.numerics.primitives import Ints
 
 __all__ = [
-    "conv_order", "conv_words", "parameter_words", "parameters", "recorded_sizes", "recorded_words",
-    "row_order", "state_bytes", "state_heads", "state_size",
+    "conv_order", "head_elements", "heads", "parameter_words", "parameters", "registers",
+    "row_order", "state_bytes", "words",
 ]  # fmt: skip
 
 Bytes = NDArray[np.uint8]
@@ -111,53 +111,45 @@ def _gate_words(mixer: Mixer, channels: Ints) -> Words:
     return np.pad(weights, (0, -len(weights) % GATE_WEIGHTS)).view("<u8")
 
 
-def state_size(sizes: Sizes, width: int) -> int:
-    """Elements of a layer's SSM state, whose rows are padded to ``width`` of them."""
-    return sizes.d_inner * width
-
-
-def state_heads(sizes: Sizes) -> int:
+def heads(sizes: Sizes) -> int:
     """Heads of a layer's SSM state, which lie in memory one by one."""
     return sizes.nheads
 
 
-def conv_words(sizes: Sizes, window: int = TAPS) -> int:
-    """64-bit words of a layer's convolution state, ``window`` bytes to a channel."""
-    return -(-sizes.conv_dim * window // WORD)
+def head_elements(sizes: Sizes, arch: ArchConfig) -> int:
+    """Elements of one of them, its rows padded."""
+    return sizes.headdim * arch.padded_state
 
 
-def recorded_words(sizes: Sizes, arch: ArchConfig) -> int:
-    """64-bit words of a layer in the record of a pass.
+def words(sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
+    """64-bit words of each client in a layer.
 
-    B of every group, and of every head x and, for each token, a word of dt and decay. A channel of
-    B or x has the values of all tokens side by side, in ``arch.record_words``.
+    The convolution's state has ``arch.window`` bytes to a channel. The record of a pass has B of
+    every group, and of every head x and, for each token, a word of dt and decay. A channel of B or
+    x has the values of all tokens side by side, in ``arch.record_words``.
     """
     channels = sizes.ngroups * sizes.d_state + sizes.nheads * sizes.headdim
-    return arch.record_words * channels + arch.tokens * sizes.nheads
+    return {
+        **parameter_words(sizes),
+        "conv_state": -(-sizes.conv_dim * arch.window // WORD),
+        "record": arch.record_words * channels + arch.tokens * sizes.nheads,
+    }
 
 
-def recorded_sizes(sizes: Sizes) -> dict[str, int]:
+def registers(sizes: Sizes) -> dict[str, int]:
     """Registers that say how much of B is in a record."""
     return {"b_channels": sizes.ngroups * sizes.d_state, "d_state": sizes.d_state}
 
 
 def state_bytes(
-    sizes: Sizes,
-    order: str,
-    state: Mapping[str, NDArray[Any]],
-    width: int,
-    beat: int,
-    *,
-    window: int = TAPS,
-    elements: int = 0,
-    ports: int = 1,
+    sizes: Sizes, order: str, state: Mapping[str, NDArray[Any]], arch: ArchConfig
 ) -> dict[str, Bytes]:
-    """A layer's state of one sequence as it lies in the regions ``state`` and ``conv_state``.
+    """A layer's state of one sequence as it lies in the regions of its clients.
 
     The layout is that of :mod:`lightmamba.rtl.state`: head by head, words of elements in beats of
-    the port, a beat of exponents (a byte per 32 elements) before every 32 beats. The convolution
-    keeps ``window`` bytes per channel, in the order of its rows: the last three inputs, the oldest
-    first, and zeros.
+    the port, a beat of exponents (a byte per 32 elements) before every 32 beats; where there are
+    several ports, each has its part of every word. The convolution keeps ``arch.window`` bytes per
+    channel, in the order of its rows: the last three inputs, the oldest first, and zeros.
 
     Parameters
     ----------
@@ -165,32 +157,28 @@ def state_bytes(
         Of the layer, and of the rows of in_proj.
     state
         Arrays of the engine for the first sequence of a batch, as ``state.state`` describes them.
-    width, beat : int
-        Elements of a padded row of the state, and bytes of a beat of its port.
-    window : int
-        Bytes of a channel of the convolution's state.
-    elements, ports : int
-        S, and ports that a word of S elements is cut for, each with a region of its own; where
-        there is one, S does not matter.
+    arch
+        The machine.
     """
+    width, ports = arch.padded_state, arch.state_ports
     h, h_exp = (natural(state[name])[0] for name in ("h", "h_exp"))
     q = np.zeros((sizes.d_inner, width), np.uint8)
     q[:, : h.shape[-1]] = h.reshape(sizes.d_inner, -1).view(np.uint8)
     exp = np.zeros((sizes.d_inner, width // BLOCK), np.uint8)
     exp[:, : h_exp.shape[-1]] = h_exp.reshape(sizes.d_inner, -1)
     channels = conv_order(sizes, row_order(sizes, order))
-    found = {"conv_state": _conv_bytes(state["conv"][0], channels, window)}
+    found = {"conv_state": _conv_bytes(state["conv"][0], channels, arch.window)}
     for port in range(ports):
         beats = []
-        heads = (np.split(values, sizes.nheads) for values in (q, exp))
-        for some, of_them in zip(*heads, strict=True):
+        of_heads = (np.split(values, sizes.nheads) for values in (q, exp))
+        for some, of_them in zip(*of_heads, strict=True):
             if ports > 1:
                 some, of_them = (
-                    values.reshape(-1, ports, elements // ports // unit)[:, port]
+                    values.reshape(-1, ports, arch.port_elements // unit)[:, port]
                     for values, unit in ((some, 1), (of_them, BLOCK))
                 )
-            beats += _beats(some, of_them, beat)
-        found[STATE_PORTS[port][0]] = np.concatenate(beats).ravel()
+            beats += _beats(some, of_them, arch.state_port_bits // 8)
+        found[of_token("state", port)] = np.concatenate(beats).ravel()
     return found
 
 

@@ -1,11 +1,14 @@
 """Observables of a Mamba2 layer from the accelerator's probes, by the engine's names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lightmamba.arch.program import Kind
-from lightmamba.arch.records import Found, Record, Values, blocked, carried, lead, shaped
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.records import Found, Record, Taken, Values, blocked, carried, lead, shaped
 from lightmamba.blocks.mamba2.layout import conv_order
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import bc_block, padded_state, x_block
@@ -13,67 +16,133 @@ from lightmamba.blocks.protocols import out_channels
 from lightmamba.formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Observed"]
+__all__ = ["Pass", "empty", "kept_of", "layer", "updates_of"]
+
+INPUTS = 3  # of a channel, that the convolution keeps
+Kept = list[NDArray[np.int8]]  # inputs of all layers' channels, in the order of the rows
 
 
-class Observed:
-    """The records of one token, arranged by layers.
+def empty(layers: Sequence[Sizes]) -> Kept:
+    """Inputs of the convolution before a sequence begins."""
+    nothing = np.zeros(sum(layer.conv_dim for layer in layers), np.int8)
+    return [nothing] * INPUTS
+
+
+def kept_of(
+    layers: Sequence[Sizes], rows: Sequence[Ints], states: Sequence[Mapping[str, NDArray[Any]]]
+) -> Kept:
+    """Last inputs as the engine's states of a sequence have them."""
+    kept = [
+        state["conv"][0][:, conv_order(layer, order)]
+        for layer, order, state in zip(layers, rows, states, strict=True)
+    ]
+    return [np.concatenate([layer[tap] for layer in kept]) for tap in range(-INPUTS, 0)]
+
+
+class Pass:
+    """What the probes of a pass show of several tokens, or only in part, taken apart by token.
 
     Parameters
     ----------
+    layers : sequence of Sizes
+        All Mamba2 layers of the model.
+    arch : ArchConfig
+    seen : {probe: Record}
+        Of the pass.
+    steps : int
+        Updates of each state.
+    """
+
+    def __init__(
+        self, layers: Sequence[Sizes], arch: ArchConfig, seen: Mapping[str, Record], steps: int
+    ) -> None:
+        channels = sum(layer.conv_dim for layer in layers)
+        values = shaped("conv_in", seen["conv_in"], channels)["value"]
+        self._inputs = [np.ascontiguousarray(values[:, n]) for n in range(values.shape[1])]
+        self._updates = updates_of(seen["updates"], layers, steps, arch)
+
+    def token(
+        self, probes: Mapping[str, Record], vector: int, step: int, kept: Kept
+    ) -> tuple[dict[str, Record], Kept]:
+        """Records of a token, whole, and what the next one of its sequence needs."""
+        last = [*kept, self._inputs[vector]][-INPUTS:]
+        own = probes["conv_in"]
+        records = np.zeros(len(own.cycles), np.dtype([("value", "<i1", (INPUTS,))]))
+        records["value"] = np.stack(last, axis=-1)
+        whole = replace(own, records=records)
+        return {**probes, "conv_in": whole, "updates": self._updates[step]}, last
+
+    def again(self, step: int) -> Record:
+        """What a step shows that applies a recorded token again: the same as the first time."""
+        return self._updates[step]
+
+
+def updates_of(
+    record: Record, layers: Sequence[Sizes], steps: int, arch: ArchConfig
+) -> list[Record]:
+    """Updated states of each step of a pass, a record for each row or part of one."""
+    heads = sum(layer.nheads for layer in layers)
+    words = len(record.cycles) // max(1, heads * steps)
+    whole = shaped("updates", record, heads, steps, words)
+    return [_rows(whole.take((slice(None), n)), arch.word_rows) for n in range(steps)]
+
+
+def _rows(record: Record, rows: int) -> Record:
+    """Records of a row at most: words that hold several are cut."""
+    flat = record.reshape(-1)
+    if rows == 1:
+        return flat
+    dtype = np.dtype(
+        [(name, kind.base, (kind.shape[0] // rows,)) for name, (kind, *_) in
+         (flat.records.dtype.fields or {}).items()]
+    )  # fmt: skip
+    cut = np.empty(rows * len(flat.cycles), dtype)
+    for name in dtype.names or ():
+        cut[name] = flat.records[name].reshape(len(cut), -1)
+    return replace(flat, records=cut, cycles=np.repeat(flat.cycles, rows))
+
+
+def layer(
+    at: str, sizes: Sizes, formats: Formats, take: Taken, rows: Ints, kinds: Mapping[str, int]
+) -> Found:
+    """Yield name, values and cycles of all between in_proj and out_proj, in the engine's order.
+
+    Parameters
+    ----------
+    at
+        Name of the layer.
     sizes, formats
-        Of the layers.
-    layers : int
-        How many there are.
-    probes
-        Records by probe; those of ``conv_in`` hold the last three inputs of a channel.
+        Of the layer.
+    take
+        Gives the next records of each probe; those of ``conv_in`` hold the last three inputs of a
+        channel.
     rows : (in_rows,)
         Row of in_proj, in its natural order, that was computed at each place.
+    kinds : {name: number}
+        Of rows, as the probes have them.
 
     Raises
     ------
     ValueError
-        If a probe saw fewer or more records than the token has.
+        If a probe saw fewer records than the token has.
     """
-
-    def __init__(
-        self, sizes: Sizes, formats: Formats, layers: int, probes: Mapping[str, Record], rows: Ints
-    ) -> None:
-        k, n = sizes, layers
-        self.sizes, self.formats = sizes, formats
-        self.channel = np.argsort(conv_order(k, rows))  # where each one was computed
-        self.conv = shaped("conv", probes["conv"], n, k.conv_dim)
-        self.inputs = shaped("conv_in", probes["conv_in"], n, k.conv_dim)
-        self.heads = shaped("heads", probes["heads"], n, k.nheads)
-        bc = probes["bc"]
-        self.blocks = {
-            "x": (shaped("x", probes["x"], n, k.nheads, k.headdim), x_block(k).block),
-            **{
-                kind.name: (
-                    shaped("bc", bc.where(bc["kind"] == kind), n, k.ngroups, k.d_state),
-                    bc_block(k, formats).block,
-                )
-                for kind in (Kind.B, Kind.C)
-            },
-        }
-        words = -(-k.d_state // 32) * 32 // probes["updates"]["q"].shape[-1]
-        self.h = shaped("updates", probes["updates"], n, k.nheads, k.headdim, words)
-        self.y = shaped("y", probes["y"], n, k.nheads, k.headdim)
-        self.gate = shaped("gate", probes["gate"], n, k.d_inner)
-        self.mixed = shaped("hadamard", probes["hadamard"], n, out_channels(k, formats))
-
-    def layer(self, index: int) -> Found:
-        """Yield name, values and cycles of all between in_proj and out_proj, in order."""
-        at, k, f = f"layer.{index}", self.sizes, self.formats
-        yield from carried(at, "conv", self.conv.take((index, self.channel)))
-        yield _conv_state(f"{at}.conv.state", self.inputs.take((index, self.channel)), k.d_conv - 1)
-        for name, (record, block) in self.blocks.items():
-            yield from blocked(f"{at}.ssm.{name}", record.take(index), block)
-        yield from carried(at, "heads", self.heads.take(index))
-        yield from _state(f"{at}.ssm", self.h.take(index), padded_state(k, f), bc_block(k, f).block)
-        yield from carried(at, "y", self.y.take(index))
-        yield from carried(at, "gate", self.gate.take(index))
-        yield from carried(at, "hadamard", self.mixed.take(index))
+    k, f = sizes, formats
+    channel = np.argsort(conv_order(k, rows))  # where each one was computed
+    yield from carried(f"{at}", take("conv", k.conv_dim).take(channel))
+    inputs = take("conv_in", k.conv_dim).take(channel)
+    yield _conv_state(f"{at}.conv.state", inputs, k.d_conv - 1)
+    x, bc = take("x", k.nheads, k.headdim), take("bc", 2 * k.ngroups * k.d_state)
+    yield from blocked(f"{at}.ssm.x", x, x_block(k).block)
+    for name in ("B", "C"):
+        found = bc.where(bc["kind"] == kinds[name]).reshape(k.ngroups, k.d_state)
+        yield from blocked(f"{at}.ssm.{name}", found, bc_block(k, f).block)
+    yield from carried(at, take("heads", k.nheads))
+    words = -(-k.d_state // 32) * 32 // take.elements("updates")
+    h = take("updates", k.nheads, k.headdim, words)
+    yield from _state(f"{at}.ssm", h, padded_state(k, f), bc_block(k, f).block)
+    yield from carried(at, take("y", k.nheads, k.headdim))
+    yield from carried(at, take("gate", k.d_inner))
+    yield from carried(at, take("hadamard", out_channels(k, f)))
 
 
 def _state(name: str, record: Record, padded: int, block: int) -> Found:

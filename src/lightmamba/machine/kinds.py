@@ -1,0 +1,33 @@
+"""The machine of some kinds of layers: the spine and their hardware."""
+
+from functools import cache
+
+from lightmamba.arch.graph import Graph
+from lightmamba.arch.merge import merge
+from lightmamba.blocks import kinds as known
+from lightmamba.blocks import part
+from lightmamba.errors import InputError
+from lightmamba.machine.spine import BACK, FRONT
+
+__all__ = ["machine"]
+
+
+@cache
+def machine(kinds: tuple[str, ...]) -> Graph:
+    """The machine of some kinds of layers.
+
+    Raises
+    ------
+    InputError
+        If one of them has no hardware.
+    ValueError
+        If two of them do not fit together; the sentence names both.
+    """
+    parts = {kind: part(kind, "hardware") for kind in kinds}
+    if missing := [kind for kind, found in parts.items() if found is None]:
+        there = ", ".join(kind for kind in known() if part(kind, "hardware"))
+        raise InputError(
+            f"the accelerator does not support {' and '.join(sorted(missing))} layers, only "
+            f"{there}; run the model on the engine: lightmamba generate FILE --prompt TEXT"
+        )
+    return merge(FRONT, {kind: found.HARDWARE for kind, found in parts.items()}, BACK)

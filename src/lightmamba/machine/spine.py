@@ -1,0 +1,218 @@
+"""The spine: units, streams, commands and counters that the machine of every model has.
+
+Read it from top to bottom as a token passes. What a layer does between its projections is the
+hardware of its kind (``blocks/KIND/hardware.py``), which comes between ``FRONT`` and ``BACK``.
+"""
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, BLOCKS_HELD
+from lightmamba.arch.fields import KIND, Field
+from lightmamba.arch.graph import Client, Counter, Element, Hardware, Shown, Stream, Unit
+
+__all__ = ["BACK", "EPILOGUE_ROWS", "FRONT", "PARTS", "ROWS", "SECTIONS"]
+
+EPILOGUE_ROWS = 2  # that it finishes in a cycle, where there are as many lanes
+PARTS = 4  # sums of a slot's part between lanes and epilogue
+SECTIONS = ("first", "second", "third", "fourth", "fifth", "sixth")  # of the rows of a projection
+ROWS = 5  # kinds of rows that the in_proj of a layer may have
+S32, WORD = "s32", "u64"
+
+RECORDS = {
+    "CODED": (Field("q", 8, "activation", signed=True), Field("code", 6, "scale of its block")),
+    "RMS": (
+        Field("mantissa", 16, "m of the value m·2^(-23-j)"),
+        Field("j", 6, "its exponent", signed=True),
+    ),
+    "ROW": (Field("kind", KIND, "of in_proj's rows"), Field("value", 16, "its value", signed=True)),
+    "LOGITS": (
+        Field("first", 32, "logit", signed=True),
+        Field("second", 32, "that of the next id", signed=True),
+        Field("both", 1, "there is a second one"),
+    ),
+}
+SIZES = {
+    "d_model": "channels of the residual stream",
+    "in_channels": "d_model, padded to whole groups of 128",
+    "out_channels": "channels of out_proj, every norm group padded to whole groups of 128",
+    "embedding_words": "a word for eight of in_channels, and one of a scale for 128",
+    "vocab_size": "logits",
+    "in_rows": "rows of in_proj",
+    "lane_rows": "rows of a lane",
+    "one": "1",
+}
+
+
+def _lanes(config: ArchConfig) -> int:
+    """Trees of adders are deeper where a beat is wider, and slower where products are packed."""
+    products = (min(BLOCK, config.products) - 1).bit_length()
+    code = 7 if config.packed else 2 + -(-products // 2)
+    return code + 4 + (config.codes - 1).bit_length() + config.head_twice + 4 + 5
+
+
+def _epilogue(config: ArchConfig) -> int:
+    return 15 + (config.lanes > 16)
+
+
+def _rows(config: ArchConfig) -> int:
+    return min(EPILOGUE_ROWS, config.lanes)
+
+
+def _quantizer(real: str) -> tuple[Field, ...]:
+    return (
+        Field("count", 15, f"channels of the {real}"),
+        Field("pad", 7, "zeros after them, to whole groups of 128"),
+        Field("base", 5, "exponent of the smallest scale"),
+        Field("head", 1, "the head's format instead of the projections'"),
+    )
+
+
+RMS = Element("mantissa", "u2", observable="rms"), Element("j", "i1", observable="rms_shift")
+RMS_COMMAND = (
+    Field("count", 4, "norm groups"),
+    Field("eps", 61, "epsilon in units of the sum"),
+)
+CODED = Element("q", "i1", observable="q"), Element("code", "u1", observable="code")
+FINISHED = Element("kind", "u1"), Element("value", "i8", observable="rows")
+
+COMMANDS = {
+    "embed": (
+        Field("count", 15, "channels (d_model)"),
+        Field("groups", 8, "groups of 128 in a row of the table"),
+        Field("shift", 8, "right shift to the residual's unit", signed=True),
+    ),
+    "residual": (
+        Field("count", 15, "channels (d_model)"),
+        Field("add", 1, "add to the stream; 0 sets it"),
+        Field("emit", 1, "pass it on to the next projection"),
+    ),
+    "rms_in": RMS_COMMAND,
+    "quant_in": _quantizer("residual stream"),
+    "lanes": (
+        Field("gated", 1, "input: 0 the residual's vector, 1 that of out_proj"),
+        Field("slots", 17, "rows per lane"),
+        Field("words", 10, "beats of a row within a norm group"),
+        Field("parts", 4, "norm groups"),
+        Field("twice", 1, "each weight meets the upper and the lower half of an activation"),
+    ),
+    "epilogue": (
+        Field("rows", 20, "rows that count; lanes pad them to whole slots"),
+        Field("parts", 4, "norm groups, added"),
+        Field("gated", 1, "1/rms of out_proj instead of the residual stream's"),
+        Field("acc_shift", 6, "right shift of a finished sum"),
+        Field("narrow", 1, "rows are int16, else int32"),
+        *(
+            field
+            for name in SECTIONS
+            for field in (
+                Field(f"{name}_kind", KIND, "kind of the rows of a section"),
+                Field(f"{name}_end", 20, "the row behind its last; rows, if it is not used"),
+            )
+        ),
+        *(Field(f"shift_{n}", 6, f"static right shift of rows of the layer's kind number {n}")
+          for n in range(ROWS)),
+    ),
+}  # fmt: skip
+
+FRONT = Hardware(
+    units=(
+    Unit("embed", "embed:Embedder", "a row of the table to the residual's unit",
+         steps="in_channels", latency=9),
+    Unit("residual", "residual:Residual", "the stream, and its sum of squares",
+         steps="d_model", latency=6,
+         shows=(Shown("residual", "probe", (Element("value", "i4", observable="residual"),)),)),
+    Unit("rms_in", "rms:RmsUnit", "1/rms of the stream", steps="one", latency=15,
+         shows=(Shown("rms_in", "o", RMS),)),
+    Unit("quant_in", "quantizer:Quantizer", "the stream in blocks of 32, for in_proj and LM head",
+         steps="in_channels", latency=21, shows=(Shown("quant_in", "o", CODED),),
+         work="quantizer of in_proj"),
+    Unit("lanes", "lanes:Lanes", "weights times activations, one row to a lane",
+         steps="lane_rows", latency=_lanes, whole=True),
+    Unit("epilogue", "epilogue:Epilogue", "finishes rows, and hands them to their units",
+         steps="in_rows", latency=_epilogue,
+         shows=(Shown("rows_first", "rows_first", FINISHED),
+                Shown("rows_second", "rows_second", FINISHED))),
+    ),
+    streams=(
+    Stream("embedded", "embed.o", "residual.i_embed", S32, "channel", "d_model"),
+    Stream("residual", "residual.o", "quant_in.i", S32, "channel", "d_model"),
+    Stream("sum_in", "residual.o_sum", "rms_in.i", "u61", "sum of squares", "d_model", "d_model",
+           latency=12, room=4),
+    Stream("quant_in", "quant_in.o", "activations.i_in", "CODED", "activation", "in_channels",
+           room=BLOCKS_HELD + 11),
+    Stream("parts", "lanes.o", "epilogue.i", "SUMS", "sums of all lanes", "lane_rows",
+           room=PARTS),
+    Stream("rms_in", "rms_in.o", "epilogue.i_rms_in", "RMS", "1/rms", "one"),
+    ),
+    # The first six: what every cycle of a token went to, in this priority. Losses have the engine's
+    # names (docs/reference/observables.md); `clipped` is intended, the others are not.
+    counters=(
+        *(Counter(name, "cycle", (f"lanes.{name}",))
+          for name in ("multiplying", "scale", "wait_activation", "wait_memory", "wait_epilogue")),
+    Counter("idle", "cycle"),
+    Counter("embedding", "loss", ("embed.lost",)),
+    Counter("in_proj", "loss", ("epilogue.lost_in",)),
+    ),
+    records=RECORDS,
+    apart=("SUMS", "BEAT"),
+    sizes=SIZES,
+    commands=COMMANDS,
+    clients=(
+        Client("lane", "weights", "weights of a lane"),
+        Client("embedding", "row", "rows of the embedding"),
+    ),
+)  # fmt: skip
+
+BACK = Hardware(
+    units=(
+    Unit("hadamard", "hadamard:HadamardUnit", "transform of the gate's output",
+         steps="out_channels", latency=14,
+         shows=(Shown("hadamard", "o", (Element("value", "i4", observable="hadamard.out"),)),),
+         work="Hadamard"),
+    Unit("quant_out", "quantizer:Quantizer", "the gate's output in blocks of 32, for out_proj",
+         steps="out_channels", latency=21, shows=(Shown("quant_out", "o", CODED),),
+         work="quantizer of out_proj"),
+    Unit("activations", "activations:ActivationBuffer", "the inputs of the lanes, read by them",
+         steps="in_channels", latency=2),
+    Unit("head", "head:Head", "logits to memory, and the largest of them", steps="vocab_size",
+         latency=3),
+    ),
+    streams=(
+    Stream("mixed", "hadamard.o", "quant_out.i", S32, "channel", "out_channels"),
+    Stream("quant_out", "quant_out.o", "activations.i_out", "CODED", "activation", "out_channels",
+           room=BLOCKS_HELD + 11),
+    Stream("out", "epilogue.o_out", "residual.i_row", "s36", "row", "d_model", latency=0, room=1),
+    Stream("logit", "epilogue.o_logit", "head.i", "LOGITS", "one or two", "vocab_size", latency=0,
+           room=_rows),
+        # Between units and memory: rtl/memory_side.py wires them.
+    Stream("weights", "memory.lane", "lanes.i_beat", "BEAT", "beat of a lane", "lane_rows",
+           shared=True),
+    Stream("embedding", "memory.embedding", "embed.i_word", WORD, "eight channels, or a scale",
+           "embedding_words"),
+    Stream("logits", "head.o_word", "memory.logits", WORD, "two logits", "vocab_size", 2),
+    ),
+    counters=(
+    Counter("hadamard", "loss", ("hadamard.lost",)),
+    Counter("out_proj", "loss", ("epilogue.lost_out",)),
+    Counter("residual", "loss", ("residual.lost",)),
+    Counter("head", "loss", ("epilogue.lost_head",)),
+    Counter("in_proj.scale", "loss"),
+    Counter("out_proj.scale", "loss", ("quant_out.lost_scale",)),
+    Counter("head.scale", "loss"),
+    Counter("clipped", "loss", ("quant_in.clipped", "quant_out.clipped")),
+    ),
+    commands={
+        "hadamard": (
+            Field("groups", 4, "norm groups"),
+            Field("group_dim", 15, "channels of one"),
+            Field("pad", 7, "zeros after them, to whole groups of 128"),
+            Field("order_log2", 3, "0 leaves values as they are, 7 is H128"),
+            Field("shift", 5, "right shift after the transform"),
+        ),
+        "quant_out": _quantizer("input of out_proj"),
+        "head": (
+            Field("rows", 20, "logits (vocab_size)"),
+            Field("valid", 20, "ids from here on are padding and never win"),
+        ),
+    },
+    clients=(Client("logits", "row", "logits"),),
+)  # fmt: skip

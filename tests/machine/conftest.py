@@ -1,0 +1,15 @@
+"""What tests of the machine share."""
+
+import pytest
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.machine import kinds
+
+from .grown import BOTH, known
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """Build parameters of a machine of two kinds, one of them pretended."""
+    monkeypatch.setattr(kinds, "part", known)
+    return ArchConfig(kinds=BOTH, tokens=2)

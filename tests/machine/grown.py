@@ -1,0 +1,33 @@
+"""A pretended kind of layers, whose sequences grow: rows p and q, a history, and no state."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from lightmamba.arch.fields import Field
+from lightmamba.arch.graph import Client, Counter, Hardware, Row, Stream, Unit
+from lightmamba.blocks import part
+
+__all__ = ["BOTH", "GROWN", "known"]
+
+BOTH = ("grown", "mamba2")
+GROWN = Hardware(
+    units=(Unit("mix", "mix:Mix", "", steps="d_model"),),
+    streams=(
+        Stream("p", "epilogue.o_p", "mix.i_p", "s16", "", "d_model"),
+        Stream("q", "epilogue.o_q", "mix.i_q", "s16", "", "d_model"),
+        Stream("history_read", "memory.history", "mix.i_history", "u64", "", "d_model"),
+        Stream("history_added", "mix.o_history", "memory.history", "u64", "", "d_model"),
+        Stream("mixed_in", "mix.o", "hadamard.i", "s24", "", "d_model"),
+    ),
+    counters=(Counter("mix", "loss", ("mix.lost",)),),
+    commands={"mix": (Field("count", 7, "", signed=True),)},
+    rows=(Row("p", "p", "rows of p"), Row("q", "q", "rows of q")),
+    clients=(Client("history", "growing", ""),),
+)
+
+
+def known(kind: str, module: str) -> Any:
+    """The part of a kind, the pretended one among them."""
+    if kind == "grown":
+        return SimpleNamespace(HARDWARE=GROWN) if module == "hardware" else None
+    return part(kind, module)

@@ -1,0 +1,47 @@
+"""The machine of some kinds of layers."""
+
+import pytest
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.blocks import kinds, part
+from lightmamba.errors import InputError
+from lightmamba.machine.counters import losses
+from lightmamba.machine.kinds import machine
+from lightmamba.machine.spine import BACK, FRONT
+
+from .grown import BOTH
+
+
+def test_it_is_the_spine_and_the_hardware_of_the_kinds():
+    found = {unit.name for unit in machine(("mamba2",)).units}
+    mine = part("mamba2", "hardware").HARDWARE
+    assert found == {unit.name for each in (FRONT, mine, BACK) for unit in each.units}
+
+
+@pytest.mark.parametrize("kind", [k for k in kinds() if not part(k, "hardware")])
+def test_a_kind_without_hardware_is_refused(kind):
+    with pytest.raises(InputError, match=f"does not support {kind} layers, only .*mamba2; run the"):
+        machine(("mamba2", kind))
+
+
+def test_two_kinds_meet_at_the_spine(both):
+    graph = machine(both.kinds)
+    assert [stream.name for stream in graph.choices("hadamard.i")] == ["mixed_in", "gated"]
+    assert graph.commands["hadamard"][-1].name == "i_from"
+    assert graph.kinds == {
+        "p": 0, "q": 1, "dt": 2, "B": 3, "C": 4, "x": 5, "z": 6, "out": 7, "logit": 8, "x|z": 9,
+    }  # fmt: skip
+    assert (graph.places["q"], graph.places["dt"], graph.places["z"]) == (1, 0, 4)
+
+
+def test_losses_are_those_of_all_kinds(both):
+    assert set(losses(both.kinds)) == {*losses(("mamba2",)), "mix"}
+
+
+def test_a_client_is_wired_at_both_ends(both):
+    assert machine(BOTH).ends("history") == ("mix.i_history", "mix.o_history")
+
+
+def test_what_is_recorded_is_only_where_tokens_may_be_undecided():
+    names = [{s.name for s in machine(c.kinds).of(c)} for c in (ArchConfig(), ArchConfig(tokens=2))]
+    assert names[1] - names[0] == {"b", "replayed", "recorded"}

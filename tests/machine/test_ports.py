@@ -1,0 +1,50 @@
+"""Clients of memory, and the ports that they go through."""
+
+from dataclasses import replace
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.machine.ports import aux_readers, aux_writers, clients, ports, state_clients
+
+
+def names(config, *shapes):
+    return [client.name for client in clients(config, *shapes)]
+
+
+def test_clients_are_those_of_the_kinds_and_of_the_machine(both):
+    alone = ArchConfig()
+    assert names(alone, "record") == []
+    assert names(both, "record") == ["record"]
+    assert set(names(both)) - set(names(alone)) == {"history", "record"}
+    assert names(both, "layer", "growing") == ["history", "conv_state"]
+
+
+def test_slots_have_clients_of_their_own(both):
+    assert aux_readers(ArchConfig()) == (
+        "embedding", "conv_params", "head_params", "gate_params", "conv_state",
+    )  # fmt: skip
+    assert aux_writers(ArchConfig()) == ("conv_state", "logits")
+    assert aux_readers(both) == (
+        "embedding", "conv_params", "head_params", "gate_params", "conv_state", "history",
+        "embedding1", "conv_state1", "history1", "record",
+    )  # fmt: skip
+    assert aux_writers(both) == (
+        "conv_state", "history", "logits", "conv_state1", "history1", "logits1", "record",
+    )  # fmt: skip
+
+
+def test_every_client_has_one_port_each_way(both):
+    for config in (both, ArchConfig(state_ports=2), ArchConfig(tokens=8, lanes=9)):
+        found = ports(config)
+        assert len({port.name for port in found}) == len(found)
+        readers = [name for port in found for name in port.readers]
+        writers = [name for port in found for name in port.writers]
+        lanes = tuple(f"lane{n}" for n in range(config.lanes))
+        assert sorted(readers) == sorted((*lanes, *state_clients(config), *aux_readers(config)))
+        assert sorted(writers) == sorted((*state_clients(config), *aux_writers(config)))
+
+
+def test_a_shared_port_has_all_of_them():
+    own = ArchConfig(state_port_bits=128)
+    (port,) = ports(replace(own, shared_port=True))
+    assert set(port.readers) == {name for one in ports(own) for name in one.readers}
+    assert set(port.writers) == {name for one in ports(own) for name in one.writers}

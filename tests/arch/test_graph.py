@@ -6,7 +6,8 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
-from lightmamba.arch.graph import Client, Counter, Graph, Row, Shown, Stream, Unit
+from lightmamba.arch.graph import Graph
+from lightmamba.arch.hardware import Client, Counter, Row, Shown, Stream, Unit
 from tests.docs.pages import ROOT
 from tests.support.machine import COMMANDS, MACHINE
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Value
 
 from lightmamba.arch import latency
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.graph import cycles
+from lightmamba.arch.hardware import cycles
 from lightmamba.machine import spine
 from lightmamba.rtl import lanes, reader, sequencer, streams, writer
 from lightmamba.rtl.activations import ActivationBuffer

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lightmamba.arch.fields import Field
-from lightmamba.arch.graph import Client, Counter, Hardware, Row, Stream, Unit
+from lightmamba.arch.hardware import Client, Counter, Hardware, Row, Stream, Unit
 from lightmamba.blocks import part
 
 __all__ = ["BOTH", "GROWN", "known"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.arch.fields import KIND, Field
-from lightmamba.arch.graph import Client, Counter, Hardware, Row, Stream, Unit
+from lightmamba.arch.hardware import Client, Counter, Hardware, Row, Stream, Unit
 from lightmamba.arch.merge import merge
 
 OF = ("size",)

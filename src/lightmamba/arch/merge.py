@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from lightmamba.arch.fields import KIND, Field
-from lightmamba.arch.graph import OTHERS, Graph, Hardware, Stream
+from lightmamba.arch.graph import Graph
+from lightmamba.arch.hardware import OTHERS, Hardware, Stream
 
 __all__ = ["merge"]
 

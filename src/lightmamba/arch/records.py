@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.graph import Element
+from lightmamba.arch.hardware import Element
 
 __all__ = [
     "Found", "Record", "Taken", "Values", "blocked", "carried", "coded", "lead", "named", "padded",

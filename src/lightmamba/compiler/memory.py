@@ -7,7 +7,7 @@ from functools import cached_property
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
-from lightmamba.arch.graph import Client
+from lightmamba.arch.hardware import Client
 from lightmamba.arch.place import Place, Region, Setting, copies
 from lightmamba.arch.ports import ADDRESS_BITS, of_token
 from lightmamba.arch.target import Channel, Target

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.contract import BLOCK, PAGE, WORD_BITS
-from lightmamba.arch.graph import MEMORY, Stream, cycles
+from lightmamba.arch.hardware import MEMORY, Stream, cycles
 from lightmamba.arch.latency import (
     HEADS,
     OUTSTANDING,

@@ -6,7 +6,7 @@ units. Numbers of both are constants of the compiled loops.
 
 import numpy as np
 
-from lightmamba.arch.graph import MEMORY
+from lightmamba.arch.hardware import MEMORY
 from lightmamba.arch.ports import of_token
 from lightmamba.estimate.older import MACHINE, RECORD, STATIC
 from lightmamba.machine.counters import CYCLES

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.contract import BLOCK, CONV_HEADER, GROUP, WORD
-from lightmamba.arch.graph import Stream
+from lightmamba.arch.hardware import Stream
 from lightmamba.arch.passes import steps as steps_of
 from lightmamba.estimate.older import MACHINE
 from lightmamba.estimate.places import EMPTY, HELD, INPUTS, NONE, OUTPUTS

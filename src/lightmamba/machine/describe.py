@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
-from lightmamba.arch.graph import MEMORY, Graph, cycles
+from lightmamba.arch.graph import Graph
+from lightmamba.arch.hardware import MEMORY, cycles
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.machine.counters import counters
 from lightmamba.machine.kinds import machine

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.graph import MEMORY, Client
+from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.ports import of_token, widths
 from lightmamba.machine.kinds import machine
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.graph import Element
+from lightmamba.arch.hardware import Element
 from lightmamba.machine.kinds import machine
 
 __all__ = ["Element", "Probe", "probes"]

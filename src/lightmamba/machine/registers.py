@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.graph import Client, Graph, Register
+from lightmamba.arch.graph import Graph
+from lightmamba.arch.hardware import Client, Register
 from lightmamba.arch.ports import of_token
 from lightmamba.machine.kinds import machine
 

@@ -7,7 +7,7 @@ hardware of its kind (``blocks/KIND/hardware.py``), which comes between ``FRONT`
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD
 from lightmamba.arch.fields import KIND, Field
-from lightmamba.arch.graph import Client, Counter, Element, Hardware, Shown, Stream, Unit
+from lightmamba.arch.hardware import Client, Counter, Element, Hardware, Shown, Stream, Unit
 
 __all__ = ["BACK", "EPILOGUE_ROWS", "FRONT", "PARTS", "ROWS", "SECTIONS"]
 

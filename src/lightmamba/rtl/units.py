@@ -8,7 +8,7 @@ from typing import Any
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.graph import Stream, Unit
+from lightmamba.arch.hardware import Stream, Unit
 from lightmamba.machine.counters import of_vector
 from lightmamba.machine.kinds import machine
 from lightmamba.rtl.counters import Counters

@@ -3,7 +3,7 @@
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, GATE_WEIGHTS
 from lightmamba.arch.fields import KIND, Field
-from lightmamba.arch.graph import (
+from lightmamba.arch.hardware import (
     Client,
     Counter,
     Element,

@@ -17,24 +17,29 @@ __all__ = ["SOURCES", "source_hash"]
 PACKAGE = Path(__file__).parents[1] / "src/lightmamba"
 NUMERICS = ("numerics", "blocks", "formats.py", "config.py")
 ENGINE = (*NUMERICS, "engine", "native", "qmodel", "runtime", "passes.py", "data")
-MACHINE = (
-    *NUMERICS, "arch", "machine", "compiler", "rtl", "qmodel", "passes.py", "runtime", "data",
-)  # fmt: skip
+HARDWARE = ("arch", "machine", "compiler", "rtl")
+MACHINE = (*NUMERICS, *HARDWARE, "qmodel", "passes.py", "runtime", "data")
+EVENTS = tuple(f"native/events{name}" for name in (".cpp", ".hpp", "_memory.hpp", "_queues.hpp"))
 FLOAT = ("checkpoint", "causal_lm.py", "reference.py", "tokenizer.py")
 # Parts of the package, by what is made of them.
 SOURCES: dict[str, tuple[str, ...]] = {
     "accuracy": (*ENGINE, *FLOAT, "quantization", "evaluate", "sweep"),
     "engine": (*ENGINE, "evaluate", "reference.py"),
-    "estimate": (*NUMERICS, "arch", "machine", "compiler", "estimate", "qmodel"),
+    "estimate": (*NUMERICS, "arch", "machine", "compiler", "estimate", "qmodel", *EVENTS),
     "quantize": (*NUMERICS, *FLOAT, "quantization", "qmodel"),
     "serve": (*ENGINE, "serve"),
     "simulation": (*MACHINE, "sim"),
-    "synthesis": (*NUMERICS, "arch", "machine", "compiler", "rtl", "synth"),
+    "synthesis": (*NUMERICS, *HARDWARE, "synth"),
     "targets": ("arch", "machine", "compiler"),
 }
 CODE = {".py", ".cpp", ".hpp", ".toml", ".json", ".v", ".safetensors", ".xz"}
 SLASHES = {".cpp", ".hpp", ".v"}  # comments from // to the end of a line
 PICTURES = ("plot.py",)
+# Files of a kind of layers that only describe its hardware.
+OF_HARDWARE = {
+    "cells.py", "commands.py", "hardware.py", "layout.py", "normless.py", "observed.py", "steps.py",
+}  # fmt: skip
+ON_HARDWARE = ("estimate", "simulation", "synthesis")
 
 
 @cache
@@ -44,7 +49,9 @@ def source_hash(name: str) -> str:
     for part in sorted(SOURCES[name]):
         path = PACKAGE / part
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in CODE and file.name not in PICTURES:
+            other = file.name in OF_HARDWARE and part == "blocks" and name not in ON_HARDWARE
+            other |= part == "native" and file.name.startswith("events")  # of the estimate alone
+            if file.suffix in CODE and file.name not in PICTURES and not other:
                 found.update(file.relative_to(PACKAGE).as_posix().encode())
                 found.update(_content(file))
     return found.hexdigest()[:16]

@@ -21,11 +21,12 @@ import numpy as np
 import lightmamba.estimate
 from bench.stored import keep, rows
 from lightmamba.arch.amount import Amount
+from lightmamba.arch.cells import Group
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.config import SHAPES
-from lightmamba.estimate.resources import CELLS, FILE, GROUPS, Group, group_of, resources
+from lightmamba.estimate.resources import CELLS, FILE, GROUPS, group_of, resources
 from lightmamba.formats import Formats
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from lightmamba.errors import InputError
-from lightmamba.estimate import jit
 from lightmamba.tools import cache_folder, run
 
 
@@ -21,11 +20,9 @@ def test_cache_folder(tmp_path, monkeypatch):
 
 
 def test_the_tests_leave_the_cache_of_the_user_alone():
-    """Also that of the kernels, which is chosen as soon as the package is imported."""
     mine = Path(os.environ["XDG_CACHE_HOME"])
     assert mine != Path.home() / ".cache"
     assert cache_folder("simulators").is_relative_to(mine)
-    assert Path(jit._cache_folder()).is_relative_to(mine)
 
 
 def test_a_temporary_cache_is_one_per_process_and_goes_with_it(tmp_path):

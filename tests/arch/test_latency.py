@@ -8,10 +8,14 @@ from lightmamba.arch import latency
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import cycles
 from lightmamba.machine import spine
-from lightmamba.rtl import lanes, reader, sequencer, streams, writer
+from lightmamba.rtl import lanes, prefetch, reader, sequencer, streams, writer
 from lightmamba.rtl.activations import ActivationBuffer
+from lightmamba.rtl.head import Head
+from lightmamba.rtl.residual import Residual
 from lightmamba.rtl.slices import Slices
+from lightmamba.rtl.slot_walk import SlotWalk
 from lightmamba.rtl.units import Units
+from lightmamba.sim.simulator import MemoryChannel
 from tests.support.machine import INSTRUCTIONS, MACHINE
 
 MACHINES = (
@@ -80,3 +84,9 @@ def test_depths_are_those_of_the_hardware() -> None:
     assert reader.Reader.data_latency == latency.READER_DATA
     assert reader.WordReader.data_latency == latency.WORD_READER_DATA
     assert writer.Writer.latency == latency.WRITER
+    assert latency.BEGIN == prefetch.Segments.latency == prefetch.LayerWalk.latency
+    assert SlotWalk.latency - prefetch.LayerWalk.latency == latency.STATE_WALK
+    assert Head.done_latency == latency.DRAIN
+    assert MemoryChannel.__dataclass_fields__["outstanding"].default == latency.OPEN_BURSTS
+    assert ActivationBuffer.latency == spine.STORED
+    assert Residual.sum_latency == spine.RESIDUAL_SUM

@@ -54,3 +54,23 @@ def test_a_table_says_that_its_source_has_changed(package, tmp_path, monkeypatch
     found = stored.rows("evaluation")
     assert [row["made"]["outdated"] for row in found] == [True, False]
     assert stored.foot(found).endswith("The source of 1 of 2 rows has changed since.\n")
+
+
+def test_hardware_of_a_kind_counts_for_hardware_alone(package, monkeypatch):
+    def hashes():
+        source_hash.cache_clear()
+        sources._content.cache_clear()
+        return source_hash("engine"), source_hash("simulation")
+
+    for name in ("engine", "simulation"):
+        monkeypatch.setitem(SOURCES, name, ("blocks",))
+    folder = sources.PACKAGE / "blocks/kind"
+    folder.mkdir(parents=True)
+    for name in ("arithmetic", "hardware"):
+        (folder / f"{name}.py").write_text("a = 1\n")
+    engine, simulation = hashes()
+    (folder / "hardware.py").write_text("a = 2\n")
+    assert hashes()[0] == engine
+    assert hashes()[1] != simulation
+    (folder / "arithmetic.py").write_text("a = 2\n")
+    assert hashes()[0] != engine

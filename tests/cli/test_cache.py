@@ -9,8 +9,8 @@ from lightmamba.cli.cache import PARTS
 def filled(folder):
     (folder / "lightmamba/simulators/one").mkdir(parents=True)
     (folder / "lightmamba/simulators/one/simulator").write_bytes(b"x" * 3_000_000)
-    (folder / "lightmamba/kernels").mkdir()
-    (folder / "lightmamba/kernels/k").write_bytes(b"x" * 10)
+    (folder / "lightmamba/synthesis").mkdir()
+    (folder / "lightmamba/synthesis/k").write_bytes(b"x" * 10)
     old = time.time() - 5 * 24 * 3600
     for path in sorted((folder / "lightmamba/simulators").rglob("*"), reverse=True):
         os.utime(path, (old, old))
@@ -28,7 +28,7 @@ def test_it_is_shown_and_removed(run, tmp_path, monkeypatch):
     assert found["parts"]["quantized"] == {"bytes": 0, "last_used": None}
     assert found["freed_bytes"] == 0
     assert run("cache", "--clear", "simulators", "--json").json["freed_bytes"] == 3_000_000
-    assert sorted(p.name for p in (tmp_path / "lightmamba").iterdir()) == ["kernels"]
+    assert sorted(p.name for p in (tmp_path / "lightmamba").iterdir()) == ["synthesis"]
     assert run("cache", "--clear", "all", "--json").json["freed_bytes"] == 10
     assert not list((tmp_path / "lightmamba").iterdir())
     assert "choose from" in run("cache", "--clear", "everything").refusal
@@ -40,4 +40,4 @@ def test_its_parts_are_those_that_the_program_makes():
     from lightmamba.sim import build
     from lightmamba.synth import xcup
 
-    assert {files.CACHE, hub.CACHE, build.CACHE, xcup.CACHE} | {"kernels"} == set(PARTS)
+    assert {files.CACHE, hub.CACHE, build.CACHE, xcup.CACHE} == set(PARTS)

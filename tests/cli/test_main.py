@@ -21,7 +21,7 @@ try:
 except SystemExit as end:
     assert end.code == 0
 verbs = [v for v in {verbs!r} if v not in {arguments!r}]
-heavy = {{"numpy", "torch", "rich", "numba", "tokenizers", "safetensors"}} & set(sys.modules)
+heavy = {{"numpy", "torch", "rich", "tokenizers", "safetensors"}} & set(sys.modules)
 heavy |= {{f"lightmamba.cli.{{verb}}" for verb in verbs}} & set(sys.modules)
 sys.exit(f"imported {{heavy}}" if heavy else 0)
 """

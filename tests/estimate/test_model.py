@@ -1,5 +1,6 @@
 """Estimates: worked by hand where one thing binds, and what must hold of any."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -13,6 +14,7 @@ from lightmamba.errors import InputError
 from lightmamba.estimate import Estimate, estimate, model
 from lightmamba.formats import Formats
 from lightmamba.machine.counters import CYCLES
+from lightmamba.native import events
 from tests.support.builders import made_up
 from tests.support.layers import resized, sizes_of
 
@@ -187,3 +189,22 @@ def test_whole_numbers_keep_the_sum():
     found = model.integers(values)
     assert found.sum() == round(values.sum())
     assert np.all(np.abs(found - values) <= 1)
+
+
+def test_without_the_kernels_it_says_how_to_get_them(monkeypatch):
+    monkeypatch.setattr(events, "kernels", lambda isa: None)
+    with pytest.raises(InputError, match="the estimate needs the compiled kernels"):
+        of()
+
+
+def test_entries_name_fields_of_their_structs():
+    with pytest.raises(ValueError, match=r"struct Job of events\.hpp has no first"):
+        events._array([{"begin": 0, "first": 1}], "Job")
+    assert events._array([], "Job").shape == (0, 3)
+    declared = re.findall(r"enum (?:Mode|When) {(.*?)}", events.HEADER.read_text())
+    for kind, names in zip((events.Mode, events.When), declared, strict=True):
+        assert [each.name for each in kind] == names.replace(",", " ").split()
+    reasons = re.search(r"REASONS = (\d+);", events.HEADER.read_text())
+    assert reasons is not None
+    assert int(reasons[1]) == len(CYCLES)
+    assert CYCLES[-1] == "idle"

@@ -3,24 +3,23 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
+from lightmamba.blocks.mamba2.hardware import AGAIN, DRAWN, MADE, SUMMED
 from lightmamba.config import SHAPES, ModelConfig, mamba2_config
-from lightmamba.estimate import Estimate, estimate, fill
+from lightmamba.estimate import Estimate, estimate
 from lightmamba.estimate.model import estimate_pass
-from lightmamba.estimate.places import INPUTS
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.resources import resources
-from lightmamba.estimate.steps import columns, table
 from lightmamba.estimate.workload import Workload, modes
 from lightmamba.formats import Formats
 from lightmamba.rtl.ssm_pipeline import Stages
 from lightmamba.rtl.ssm_results import HeadResults
+from tests.estimate.walked import gone, walkers
 from tests.support.builders import made_up
 from tests.support.layers import resized, sizes_of
 
@@ -102,32 +101,26 @@ def test_beats_by_hand():
 )
 def test_steps_of_heads_move_all_items(mode, config, target):
     w = work(mode, target, config)
-    sizes, words = w.sizes, w.memory.state_words
-    moved = {}
-    for unit in ("bc", "ssm_rows", "ssm_record", "ssm", "ssm_out"):
-        found, (into, out) = table(unit, w, config.vocab_size), columns(unit, w)
-        for first, names in ((0, into), (INPUTS, out)):
-            for column, name in enumerate(names, first):
-                moved[unit, name, first > 0] = int(np.maximum(found[:, column], 0).sum())
-    assert moved["ssm_rows", "x", False] == moved["ssm_out", "y", True] == sizes["d_inner"]
-    assert moved["ssm_rows", "heads", False] == moved["ssm_rows", "gathered", True]
-    for name, end in (("heads", "ssm_rows"), ("gathered", "ssm"), ("done", "ssm_out")):
-        assert moved[end, name, False] == sizes["nheads"]
-    assert moved["ssm", "done", True] == sizes["nheads"]
-    assert moved["ssm", "state_ahead", False] == len(w.slots) * words
-    assert moved["ssm", "state_behind", True] == w.stores * words
-    again = moved["ssm", "again", False]
-    assert again == moved["ssm", "again", True] == (w.steps - len(w.slots)) * words
-    assert moved["bc", "bc", False] == sizes["bc_channels"]
-    assert moved["bc", "bc_ready", True] == moved["ssm", "bc_ready", False] == 1
-    b = sizes["bc_channels"] // 2 if w.records else 0
-    assert moved["bc", "b", True] == moved["ssm_rows", "b", False] == b
-    assert moved["ssm_record", "ended", False] == 1
-    assert moved["ssm", "ended", True] == w.replays
-    recorded = w.memory.recorded_words
-    assert moved["ssm_record", "record", False] == recorded
-    assert moved["ssm_rows", "recorded", True] == (recorded if w.records else 0)
-    assert moved["ssm", "replayed", False] == (sizes["nheads"] if w.replays else 0)
+    sizes, layers = w.sizes(config.layers[0]), config.n_layer
+    taken, given = gone(walkers(w))
+    for name in ("x", "y", "heads", "gathered", "done", "bc", "bc_ready"):
+        assert taken[name] == given[name], name
+    assert taken["x"] == taken["y"] == layers * sizes["d_inner"]
+    assert taken["heads"] == taken["gathered"] == taken["done"] == layers * sizes["nheads"]
+    assert taken["bc"] == layers * sizes["bc_channels"]
+    assert taken["bc_ready"] == layers
+    words = layers * sizes["state_words"]
+    assert taken["state_ahead"] == len(w.slots) * words
+    assert given["state_behind"] == w.stores * words
+    assert taken["again"] == given["again"] == (w.steps - len(w.slots)) * words
+    b = layers * sizes["bc_channels"] // 2 if w.records else 0
+    assert given["b"] == taken["b"] == b
+    assert taken["ended"] == layers
+    assert given["ended"] == layers * w.replays
+    recorded = layers * w.words("record")
+    assert taken["replayed"] == recorded
+    assert given["recorded"] == (recorded if w.records else 0)
+    assert taken["again_whole"] == (layers * sizes["nheads"] if w.replays else 0)
 
 
 def layer(mode: str, target: Target, **slots: Any) -> int:
@@ -139,7 +132,7 @@ def layer(mode: str, target: Target, **slots: Any) -> int:
 def test_a_step_of_a_head_waits_for_the_one_before():
     """Seven steps of 64 words are that long; steps of 16 are as long as the way of a word."""
     long, short = (layer("verify", made_up(state_elements=s, **WIDE)) for s in (128, 512))
-    assert long - short == pytest.approx(8 * (7 * 64 - (6 * (fill.AGAIN + 1) + 16)), rel=0.02)
+    assert long - short == pytest.approx(8 * (7 * 64 - (6 * (AGAIN + 1) + 16)), rel=0.02)
 
 
 def test_steps_that_are_not_replayed_are_not_done():
@@ -199,10 +192,10 @@ def test_numbers_are_those_of_the_hardware():
             (arch.bc_elements // 32).bit_length() - 1 + (arch.row_words > 1),
             Stages.of(arch),
         )
-        assert stages.y_latency == 1 + fill.SUMMED + adders + fill.DRAWN
-        assert stages.latency - 1 == fill.MADE
-        assert stages.made - stages.last_step == fill.AGAIN
-    assert HeadResults.latency - 1 == fill.DRAWN
+        assert stages.y_latency == 1 + SUMMED + adders + DRAWN
+        assert stages.latency - 1 == MADE
+        assert stages.made - stages.last_step == AGAIN
+    assert HeadResults.latency - 1 == DRAWN
 
 
 def test_ports_of_the_state_share_its_words():

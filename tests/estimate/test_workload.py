@@ -1,8 +1,11 @@
 """The numbers of a workload are the compiler's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lightmamba.blocks.mamba2.commands import block_ends, row_kinds
 from lightmamba.compiler import plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.estimate.quantities import Quantities
@@ -10,7 +13,9 @@ from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
 from lightmamba.machine.program import Op
 from lightmamba.machine.spine import SECTIONS
+from tests.estimate.walked import moved, walkers
 from tests.support.builders import made_up, random_model, sizes
+from tests.support.layers import sizes_of
 from tests.support.machine import Kind
 
 CONFIG = sizes(d_model=96, d_state=48, headdim=48, ngroups=2)
@@ -33,24 +38,29 @@ def test_rows_are_those_of_the_program(order):
         turns = (Kind.X, Kind.Z) if kind is Kind.XZ else (kind, kind)
         wanted += [turns[(row - begin) % 2] for row in range(begin, end)]
         begin = end
-    np.testing.assert_array_equal(Workload.of(CONFIG, Formats(), TARGET, order).kinds(), wanted)
+    np.testing.assert_array_equal(row_kinds(sizes_of(CONFIG), order), wanted)
 
 
 def test_lanes_work_as_the_program_says():
     work = Workload.of(CONFIG, Formats(), TARGET, "reordered")
     found, period = commands("reordered"), work.arch.scale_period
-    for op, beats in (
-        (Op.IN, work.in_beats), (Op.OUT, work.out_beats), (Op.HEAD, work.head_beats(61)),
-    ):  # fmt: skip
+    beats = {}
+    for op in (Op.IN, Op.OUT, Op.HEAD):
         told = found[op]["lanes"]
         weights = told["slots"] * told["words"] * told["parts"]
-        assert beats == weights + -(-weights // period)
+        beats[op] = weights + -(-weights // period)
+    assert work.memory.layers_beats == CONFIG.n_layer * (beats[Op.IN] + beats[Op.OUT])
+    assert work.head_beats(61) == beats[Op.HEAD]
+    in_proj, out_proj = walkers(work)["lanes"].jobs[:2]
+    for job, op in ((in_proj, Op.IN), (out_proj, Op.OUT)):
+        assert job.steps == 1 + beats[op]
+        assert moved(job.takes["weights"]) == beats[op]
 
 
 def test_blocks_end_with_heads_and_groups():
     work = Workload.of(CONFIG, Formats(), TARGET, "naive")
     # x: four heads of 48; B and C: two groups of 48; each a block of 32 and one of 16.
-    kinds, ends = work.commands.block_ends(work.layer, "naive", 32)
+    kinds, ends = block_ends(sizes_of(CONFIG), work.order, 32)
     np.testing.assert_array_equal(np.diff(ends, prepend=-1), [32, 16] * 8)
     assert np.flatnonzero(np.diff(kinds)).tolist() == [191, 287]
 
@@ -67,3 +77,12 @@ def test_units_count_what_the_commands_say():
     # Two rows per cycle, three lanes: two cycles to a part of a slot.
     slots = [told[op]["lanes"]["slots"] * told[op]["lanes"]["parts"] for op in (Op.IN, Op.OUT)]
     assert found["epilogue"] == 2 * (layers * sum(slots) + told[Op.HEAD]["lanes"]["slots"])
+
+
+def test_patterns_of_layers():
+    one = sizes_of(CONFIG)
+    other = replace(one, ngroups=1)
+    work = Workload.of(CONFIG, Formats(), TARGET, "reordered")
+    for layers, period in (((one,) * 4, 1), ((one, other) * 3, 2), ((one, other, one) * 2, 3),
+                           ((one, other, other), 3), ((one,), 1)):  # fmt: skip
+        assert replace(work, config=replace(CONFIG, layers=layers)).period == period

@@ -4,8 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.fields import width
-from lightmamba.arch.hardware import MEMORY, OTHERS, Hardware, Shown, Stream, Unit, cycles
+from lightmamba.arch.fields import Field, width
+from lightmamba.arch.hardware import (
+    MEMORY,
+    OTHERS,
+    Hardware,
+    Inner,
+    Link,
+    Shown,
+    Stream,
+    Unit,
+    cycles,
+)
 
 __all__ = ["Graph"]
 
@@ -46,11 +56,20 @@ class Graph(Hardware):
         for end in (*sources, *targets, *events, *(end for wire in self.wires for end in wire)):
             if end.split(".")[0] not in known:
                 raise ValueError(f"there is no unit {end.split('.')[0]} for {end}")
+        clients = [client.name for client in self.clients]
         for stream in self.streams:
+            for end in (stream.source, stream.target):
+                unit, port = end.split(".")
+                if unit == MEMORY and port not in clients:
+                    raise ValueError(f"{stream.name}: there is no client {port} for {end}")
             self._bits(stream.payload)
             self._sized(stream.name, stream.items, stream.per)
         for unit in self.units:
             self._sized(unit.name, unit.steps)
+        names = [stream.name for stream in self.streams]
+        for row in self.rows:
+            if row.stream not in names:
+                raise ValueError(f"there is no stream {row.stream} for rows of {row.name}")
 
     def _sized(self, name: str, *sizes: str | int) -> None:
         for size in sizes:
@@ -78,6 +97,20 @@ class Graph(Hardware):
         """Streams of a machine."""
         return tuple(s for s in self.streams if s.there is None or s.there(config))
 
+    def parts(self, config: ArchConfig) -> tuple[Inner, ...]:
+        """What works by itself: units, or their parts, in the order in which they act."""
+        found = []
+        for unit in self.units:
+            inside = [p for p in self.inside if p.unit == unit.name]
+            inside = [p for p in inside if p.there is None or p.there(config)]
+            found += inside or [Inner(unit.name, unit.name, unit.doc)]
+        return tuple(found)
+
+    def link(self, name: str, config: ArchConfig) -> Link | None:
+        """The link of this name in a machine; None, if it has none."""
+        some = (x for x in self.links if x.name == name and (x.there is None or x.there(config)))
+        return next(some, None)
+
     @property
     def kinds(self) -> Mapping[str, int]:
         """Number of each kind of rows; behind them those of sections whose rows come by turns."""
@@ -87,6 +120,12 @@ class Graph(Hardware):
     def choices(self, target: str) -> tuple[Stream, ...]:
         """Streams to a port; field ``PORT_from`` of its unit's command chooses one of several."""
         return tuple(s for s in self.streams if s.target == target)
+
+    def own(self, unit: str) -> tuple[Field, ...]:
+        """Fields of a command that its unit takes; the others choose the sources of its inputs."""
+        ports = {s.target.split(".")[1] for s in self.streams if s.taker == unit}
+        chosen = {f"{port}_from" for port in ports}
+        return tuple(each for each in self.commands[unit] if each.name not in chosen)
 
     def client(self, name: str) -> Stream:
         """The stream that a reader of memory gives its words to."""

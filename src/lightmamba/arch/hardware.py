@@ -13,8 +13,8 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
 
 __all__ = [
-    "MEMORY", "OTHERS", "Client", "Counter", "Cycles", "Element", "Hardware", "Register", "Row",
-    "Shown", "Stream", "Unit", "cycles",
+    "MEMORY", "OTHERS", "Client", "Counter", "Cycles", "Element", "Hardware", "Inner", "Link",
+    "Register", "Row", "Shown", "Stream", "Unit", "cycles",
 ]  # fmt: skip
 
 Cycles = int | Callable[[ArchConfig], int]
@@ -89,6 +89,8 @@ class Unit:
         Name in the timeline of its work, which the first of ``shows`` times; none: not there.
     whole : bool
         It takes all tokens of a pass itself; else there is a copy for each, and they run in step.
+    reads : tuple of str
+        Units that it is built onto, whose contents it reads without a stream.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Unit:
     shows: tuple[Shown, ...] = ()
     work: str = ""
     whole: bool = False
+    reads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rtl.count(":") != 1:
@@ -173,6 +176,54 @@ class Stream:
     def depth(self, config: ArchConfig) -> int:
         """Items of its queue; 0 without one."""
         return max(3, getattr(config, self.queue)) if self.queue else 0
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A part of a unit that works by itself, for the estimate; in the order in which parts act.
+
+    Where a machine has parts of a unit, they are all of it.
+
+    Parameters
+    ----------
+    name, unit, doc : str
+    there : function of ArchConfig, optional
+        Whether a machine has it.
+    hold : int
+        Cycles for which it holds what it takes before it uses it.
+    """
+
+    name: str
+    unit: str
+    doc: str
+    there: Callable[[ArchConfig], bool] | None = None
+    hold: int = 0
+
+
+@dataclass(frozen=True)
+class Link:
+    """Items between parts of units, or how those of a stream leave where the unit has parts.
+
+    Parameters
+    ----------
+    name : str
+        Of the stream, if it is one.
+    doc : str
+        What one item is.
+    latency, room : int or function of ArchConfig
+        From a step to the item; items that fit.
+    there : function of ArchConfig, optional
+        Whether a machine has it.
+    first : int
+        Items that are there in the beginning.
+    """
+
+    name: str
+    doc: str
+    latency: Cycles
+    room: Cycles
+    there: Callable[[ArchConfig], bool] | None = None
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -299,6 +350,8 @@ class Hardware:
         Those of the kind, besides what its clients need.
     wires : tuple of (str, str)
         Output and input, ``unit.port``, that are connected without a handshake.
+    inside : tuple of Inner
+    links : tuple of Link
     """
 
     units: tuple[Unit, ...] = ()
@@ -313,3 +366,5 @@ class Hardware:
     clients: tuple[Client, ...] = ()
     registers: tuple[Register, ...] = ()
     wires: tuple[tuple[str, str], ...] = ()
+    inside: tuple[Inner, ...] = ()
+    links: tuple[Link, ...] = ()

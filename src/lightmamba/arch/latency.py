@@ -4,18 +4,33 @@
 """
 
 __all__ = [
-    "HEADS", "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "STATE_HEADS",
-    "STATE_READ_BURSTS", "STATE_WRITE_BURSTS", "WORD_READER_DATA", "WRITER", "Y_HEADS",
+    "ADDRESS", "ANSWER", "ARBITER", "BEGIN", "COMMANDS", "DRAIN", "HEADS", "LATER", "OPEN_BURSTS",
+    "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "STATE_HEADS", "STATE_LEAVE", "STATE_PACKED",
+    "STATE_READ_BURSTS", "STATE_SEEN", "STATE_TAKEN", "STATE_UNPACKED", "STATE_WALK",
+    "STATE_WRITE_BURSTS", "TAKEN", "WORD_READER_DATA", "WRITER", "Y_HEADS",
 ]  # fmt: skip
 
 QUEUE = 2  # cycles of a StreamQueue
+COMMANDS = 2  # that wait before a unit
 READER = 4  # from a command to the first address
 READER_DATA = 2  # from a beat on the port to the unit
 WORD_READER_DATA = 3  # the same where beats become words
 WRITER = 3  # from a burst that is complete to its address
+ADDRESS, ARBITER, ANSWER = 1, 2, 3  # of an address to its channel; behind an arbiter; of an answer
+BEGIN = 2  # from a start to the commands of readers
+LATER = 4  # from a command to those of the next pass, whose state is asked for with it
+TAKEN = 1  # from a command to a unit that works
+DRAIN = 4  # from the last result to the end of a pass
+STATE_WALK = 3  # cycles by which commands for heads come later than those for a layer
+# Commands are for heads. Cycles from the last word that leaves the unpacker to the next beat, to
+# the next reader's command; that the packer needs between heads; from a word that leaves the queue
+# behind to a reader that sees it.
+STATE_UNPACKED, STATE_TAKEN, STATE_PACKED, STATE_SEEN = 4, 7, 3, 3
+OPEN_BURSTS = 64  # of a port, as the simulator's memory takes them
 STATE_READ_BURSTS = 20  # of beats of the state, under way or waiting
 STATE_HEADS = 4  # of several tokens, heads of state that are asked for ahead of the unpacker
 STATE_WRITE_BURSTS = 8  # the same of writes
+STATE_LEAVE = 2 + STATE_HEADS  # heads whose read may begin before the unpacker is through with one
 OUTSTANDING = 16  # bursts of a writer without an answer
 # Of several tokens, heads that lie before the state-space unit and behind it.
 HEADS = 2  # of parameters and x: one is filled while the other is read

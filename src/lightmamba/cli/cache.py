@@ -14,7 +14,6 @@ __all__ = ["add_arguments", "run"]
 # Folders of the user's cache, and what is in them.
 PARTS = {
     "simulators": "compiled simulators of accelerators",
-    "kernels": "compiled loops of estimates",
     "synthesis": "modules that yosys has mapped",
     "quantized": "models of the hub, quantized",
     "checked": "records of verified files",

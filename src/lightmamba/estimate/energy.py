@@ -12,12 +12,13 @@ from functools import cache
 from importlib import resources
 
 from lightmamba.arch.target import Target
+from lightmamba.estimate.resources import GROUPS
 from lightmamba.estimate.result import Energy, Estimate
 from lightmamba.plain import build
 
 __all__ = ["Constant", "constants", "energy"]
 
-DATAPATHS = {"lanes": "products", "ssm": "state"}  # blocks that wide random data run through
+PARTS = {group.name: group.part for group in GROUPS}
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def energy(found: Estimate, target: Target) -> Energy | None:
     """Energy of a token of an estimate on its target: its share of the pass.
 
     Parts, in joules: ``memory``, the bits that channels move; ``products``, the lanes while they
-    multiply; ``state``, the SSM while it works; ``fabric``, all other blocks while they work, the
-    RAMs, and the clock of every register in every cycle; ``static``, what the target draws anyway.
+    multiply; ``state``, what updates a state while it works; ``fabric``, all other blocks while
+    they work, the RAMs, and the clock of every register in every cycle; ``static``, what the target
+    draws anyway.
     A block that is none of the estimate's units counts as working in every cycle.
 
     Returns
@@ -80,7 +82,7 @@ def _parts(found: Estimate, target: Target, n: int) -> dict[str, float]:
 
     logic = {"products": 0.0, "state": 0.0, "fabric": 0.0}
     for block, amount in found.resources.items():
-        part = DATAPATHS.get(block, "fabric")
+        part = PARTS.get(block, "fabric")
         rate = of["toggles.control" if part == "fabric" else "toggles.datapath"]
         work = found.unit_cycles.get(block, found.cycles)
         logic[part] += work * (rate * amount.lut * of["cell.lut"] + amount.dsp * of["cell.dsp"])

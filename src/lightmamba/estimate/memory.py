@@ -1,294 +1,234 @@
-"""Memory of a running model: channels as in sim/memory.hpp, ports, readers and writers."""
+"""The memory side of a running model: readers and writers of its clients, ports and channels."""
 
-from lightmamba.arch.latency import QUEUE, READER, STATE_HEADS, WRITER
-from lightmamba.estimate.jit import kernel
-from lightmamba.estimate.older import RECORD as RECORDED
-from lightmamba.estimate.places import (
-    COMMAND_RING,
-    FINE,
-    LANE,
-    NEVER,
-    QUEUES,
-    READERS,
-    REQUEST_RING,
-    UNITS,
-)
-from lightmamba.estimate.places import WRITERS as NAMES
-from lightmamba.estimate.queues import BEATS, entry, push, wake
-from lightmamba.machine.registers import MOST_STATE_PORTS
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
 
-__all__ = [
-    "CONV", "LOGITS", "RECORD", "STATE", "channel", "command", "read_port", "states", "store",
-    "take_beat", "take_word", "wake_states", "write_port",
-]  # fmt: skip
+import numpy as np
+from numpy.typing import NDArray
 
-# Writers: the first of each kind.
-STATE, CONV, LOGITS, RECORD = (
-    NAMES.index(name) for name in ("state", "conv_state", "logits", RECORDED)
-)
-R_STATE = READERS.index("state")
-R_STATES = R_STATE + MOST_STATE_PORTS  # the first reader behind those of the state
-U_SEQUENCER, U_CHANNEL = UNITS["sequencer"], len(UNITS)
-Q_AHEAD, Q_BEHIND = QUEUES["state_ahead"], QUEUES["state_behind"]
-ADDRESS, ARBITER, ANSWER = 1, 2, 3  # cycles of an address, behind an arbiter; of an answer
-WALK = 3  # cycles by which commands for heads come later than those for a layer
-AHEAD = 1 + STATE_HEADS  # heads that the reader may have a command for before the unpacker has it
+from lightmamba.arch import latency
+from lightmamba.arch.contract import PAGE, WORD_BITS
+from lightmamba.arch.hardware import MEMORY, Client
+from lightmamba.arch.pace import paces
+from lightmamba.arch.ports import of_token
+from lightmamba.arch.target import Channel
+from lightmamba.blocks import part
+from lightmamba.estimate.units import Walkers
+from lightmamba.machine.ports import Port, clients, ports
+from lightmamba.native.events import When
+
+__all__ = ["Entry", "MemorySide"]
+
+Entry = dict[str, int]
+Ints = NDArray[np.int64]
+NEVER = 1 << 60  # commands that a reader may always carry out
+FINE = 1024  # parts of a cycle in which a port keeps time
+BY_SLOT = ("layer", "growing")  # shapes of what each slot of a pass has for each layer
+WAITS = ("head", *BY_SLOT)  # shapes of what a pass reads that the one before has written
 
 
-@kernel
-def command(m, t, reader, beats, at, copy, times):
-    """Make a reader read ``beats`` beats, ``times`` times, from ``at`` on; of a state's copy."""
-    r = m.readers[reader]
-    place = r.ring + (r.first + r.commands) % COMMAND_RING * 4
-    t[place], t[place + 1], t[place + 2], t[place + 3] = beats, at, copy, times
-    r.commands += 1
-    wake(m, m.sizes.read + r.port, at)
+@dataclass(frozen=True)
+class MemorySide:
+    """Clients as a machine has them, for lanes, tokens, slots and ports.
 
-
-@kernel
-def states(m, t, at):
-    """Ask for what a pass reads layer by layer, or head by head; owe its writes."""
-    for reader in range(LANE):
-        r = m.readers[reader]
-        if r.each:
-            late = WALK if reader < R_STATES else 0
-            command(m, t, reader, r.segment, at + late, m.token.bank, r.each)
-    for writer in range(len(NAMES)):
-        m.writers[writer].due += m.writers[writer].each * m.writers[writer].command
-    m.token.bank ^= 1
-
-
-@kernel
-def wake_states(m, at):
-    """Let the readers of the state ask."""
-    for reader in range(R_STATE, R_STATE + m.sizes.state_ports):
-        wake(m, m.sizes.read + m.readers[reader].port, at)
-
-
-@kernel
-def _waiting(m, t, now):
-    """Words of state that wait in the queues before and behind the SSM; not those that are in it.
-
-    Where the queue behind is full, results wait in that at the end of its pipeline.
+    Parameters
+    ----------
+    walkers : Walkers
+        Of the model that is run.
     """
-    stored = m.queues[Q_BEHIND].count
-    while stored and entry(m, t, Q_BEHIND, stored - 1) > now + QUEUE:
-        stored -= 1
-    return m.queues[Q_AHEAD].count + min(stored, m.sizes.state_fifo)
 
+    walkers: Walkers
 
-@kernel
-def _place(port, copy):
-    """Channel of a port where this copy of the state lies."""
-    return port.other if copy else port.channel
+    @cached_property
+    def readers(self) -> dict[str, tuple[Client, int]]:
+        """Clients that read, and for which lane, token, slot or port."""
+        return self._instances("source")
 
+    @cached_property
+    def writers(self) -> dict[str, tuple[Client, int]]:
+        """The same of those that write."""
+        return self._instances("target")
 
-@kernel
-def _burst(m, t, reader, now):
-    """Beats of the burst that a reader asks for in this cycle, or 0; the room is reserved."""
-    r = m.readers[reader]
-    unit, port = m.sizes.read + r.port, m.ports[r.port]
-    if r.left == 0:
-        if r.commands == 0 or r.credit == 0:
-            return 0
-        if reader < R_STATES and r.begun > m.packing.parts + AHEAD:
-            return 0  # the unpacker wakes it
-        place = r.ring + r.first % COMMAND_RING * 4
-        if t[place + 1] > now:
-            wake(m, unit, t[place + 1])
-            return 0
-        t[place + 3] -= 1
-        if t[place + 3] == 0:
-            r.first += 1
-            r.commands -= 1
-        r.credit -= 1
-        r.begun += 1
-        r.left, r.bank, r.ready = t[place], t[place + 2], now + READER
-    if r.ready > now:
-        wake(m, unit, r.ready)
-        return 0
-    beats = min(r.burst, r.left)
-    if r.free < beats:
-        return 0
-    if _place(port, r.bank) != port.origin and port.open:
-        return 0  # one channel at a time; the last beat wakes it
-    if reader < R_STATES and _waiting(m, t, now) > m.sizes.state_fifo:
-        return 0  # the packer wakes it
-    r.free -= beats
-    r.left -= beats
-    return beats
+    def _instances(self, end: str) -> dict[str, tuple[Client, int]]:
+        arch, found = self.walkers.work.arch, dict[str, tuple[Client, int]]()
+        ends = {getattr(stream, end) for stream in self.walkers.streams}
+        for client in clients(arch):
+            if f"{MEMORY}.{client.name}" not in ends:
+                continue
+            if client.shape == "weights":
+                found |= {f"{client.name}{n}": (client, n) for n in self.walkers.run.lanes}
+                continue
+            alone = client.shape in ("static", "record")
+            count = arch.state_ports if client.shape == "head" else 1 if alone else arch.tokens
+            found |= {of_token(client.name, n): (client, n) for n in range(count)}
+        return found
 
+    def adjacent(self, end: str, name: str) -> tuple[int, int]:
+        """First reader ("source") or writer of a client, and how many a unit uses in step."""
+        work, all_ = self.walkers.work, self.readers if end == "source" else self.writers
+        mine = [n for n, (client, _) in enumerate(all_.values()) if client.name == name]
+        client = list(all_.values())[mine[0]][0]
+        if client.shape in BY_SLOT:
+            return mine[0], len(work.slots)
+        # Rows of vectors that hold no token are read, but their logits are not written.
+        written = client.shape == "row" and end == "target"
+        return mine[0], work.tokens if written else len(mine)
 
-@kernel
-def _request(m, t, place, client, beats, at):
-    """Put a burst behind those that come to a channel before it, or with it."""
-    c = m.channels[place]
-    slot, behind = c.ring + (c.head + c.count) % REQUEST_RING * 3, c.count
-    while behind:  # an address may be on its way to the channel for longer
-        before = c.ring + (c.head + behind - 1) % REQUEST_RING * 3
-        if t[before + 2] <= at:
-            break
-        t[slot], t[slot + 1], t[slot + 2] = t[before], t[before + 1], t[before + 2]
-        slot, behind = before, behind - 1
-    t[slot], t[slot + 1], t[slot + 2] = client, beats, at
-    c.count += 1
-    wake(m, U_CHANNEL + place, at)
+    @cached_property
+    def ports(self) -> tuple[Port, ...]:
+        """Ports of these clients."""
+        return tuple(
+            port for port in ports(self.walkers.work.arch)
+            if port.writers or any(name in self.readers for name in port.readers)
+        )  # fmt: skip
 
+    @cached_property
+    def channels(self) -> tuple[Channel, ...]:
+        """Channels of these ports."""
+        names = {port.name for port in self.ports}
+        return tuple(c for c in self.walkers.work.target.channels if names & {*c.ports})
 
-@kernel
-def read_port(m, t, number, now):
-    """Send one address: clients take turns."""
-    port = m.ports[number]
-    if port.ask > now:
-        return port.ask
-    if port.open < port.most:
-        for k in range(port.count):
-            turn = (port.turn + 1 + k) % port.count
-            reader = t[port.clients + turn]
-            beats = _burst(m, t, reader, now)
-            if beats > 0:
-                port.origin = _place(port, m.readers[reader].bank)
-                delay = ADDRESS + (ARBITER if port.count > 1 else 0)
-                latency = m.channels[port.origin].latency
-                _request(m, t, port.origin, reader, beats, now + delay + latency)
-                port.turn, port.ask = turn, now + 1
-                port.open += 1
-                return now + 1
-    return NEVER
+    def lists(self, queue: Mapping[str, int], unit: Mapping[str, int]) -> dict[str, list[Entry]]:
+        """Entries of readers, writers, ports and channels."""
+        return {
+            "readers": [self._reader(name, queue) for name in self.readers],
+            "writers": [self._writer(name, unit) for name in self.writers],
+            "ports": [self._port(n) for n in range(len(self.ports))],
+            "channels": self._channels(),
+        }
 
+    @cached_property
+    def clients(self) -> Ints:
+        """Numbers of the readers, port by port, in their order there."""
+        order = list(self.readers)
+        return np.array([order.index(name) for served in self._served for name in served], np.int64)
 
-@kernel
-def _stands_still(c, cycle):
-    """Cycles of refresh before this one."""
-    shifted = cycle + c.phase
-    return shifted // c.every * c.pause + min(shifted % c.every, c.pause)
+    @cached_property
+    def _served(self) -> list[list[str]]:
+        """Readers of each port."""
+        return [[name for name in port.readers if name in self.readers] for port in self.ports]
 
+    def layers_of(self, name: str) -> int:
+        """Layers that have a client, of those that are run."""
+        work = self.walkers.work
+        words = (part(s.kind, "layout").words(s, work.arch) for s in self.walkers.layers)
+        return sum(name in found for found in words)
 
-@kernel
-def channel(m, t, place, now):
-    """Serve as many beats as the credit allows, in the order of the requests."""
-    c = m.channels[place]
-    if now < c.turned:
-        return c.turned
-    passed = now - c.time
-    if c.every:
-        passed -= _stands_still(c, now + 1) - _stands_still(c, c.time + 1)
-    c.time = now
-    c.credit = min(c.credit + passed * c.rate, c.limit)
-    if c.every and (now + c.phase) % c.every < c.pause:
-        return now + c.pause - (now + c.phase) % c.every
-    while c.count:
-        slot = c.ring + c.head % REQUEST_RING * 3
-        if t[slot + 2] > now:
-            return t[slot + 2]
-        client = t[slot]
-        if (client < 0) != c.writing:
-            c.writing = client < 0
-            if c.turn:
-                c.turned = now + c.turn
-                c.credit, c.time = 0, c.turned - 1
-                return c.turned
-        number = m.writers[-1 - client].port if client < 0 else m.readers[client].port
-        port = m.ports[number]
-        missing = c.cost * port.bytes - c.credit
-        if missing > 0:
-            return now + (missing + c.rate - 1) // c.rate
-        c.credit = -missing
-        t[slot + 1] -= 1
-        last = t[slot + 1] == 0
-        if last:
-            c.head += 1
-            c.count -= 1
-        if client < 0:
-            _written(m, m.writers[-1 - client], last, now)
-            continue
-        port.last = max(now * FINE, port.last + port.step)  # a beat per cycle, at most
-        arrives = (port.last + FINE - 1) // FINE
-        push(m, t, BEATS + client, arrives + m.readers[client].delay)
-        if last:
-            port.open -= 1
-            wake(m, m.sizes.read + number, arrives + 1)
-    return NEVER
+    @cached_property
+    def heads(self) -> int:
+        """Heads of what lies head by head."""
+        layouts = ((part(s.kind, "layout"), s) for s in self.walkers.layers)
+        return sum(layout.heads(s) for layout, s in layouts if hasattr(layout, "heads"))
 
+    def commands(self, name: str, *, read: bool) -> int:
+        """Commands of a pass for what it reads or writes layer by layer, or head by head."""
+        work, (client, n) = self.walkers.work, (self.readers if read else self.writers)[name]
+        if client.shape == "head":
+            return self.heads * (len(work.slots) if read else work.stores)
+        layers = self.layers_of(client.name)
+        if client.shape == "record":
+            return layers * (work.replays if read else work.records)
+        return layers * (client.shape in BY_SLOT and n < len(work.slots))
 
-@kernel
-def _written(m, w, last, now):
-    """A beat is in memory; when it is the last one of a command, the reader may have it."""
-    w.done += 1
-    if last:
-        if w.open == w.most:  # its next address waits for this answer
-            w.whole = max(w.whole, now + 1)
-        w.open -= 1
-        wake(m, m.sizes.write + w.port, now + 1)
-    if w.done % w.command == 0:
-        if w.reader >= 0:
-            m.readers[w.reader].credit += 1
-            wake(m, m.sizes.read + m.readers[w.reader].port, now + ANSWER)
-        wake(m, U_SEQUENCER, now + ANSWER - 1)
+    def words(self, name: str, *, read: bool) -> int:
+        """64-bit words of a command."""
+        work, (client, n) = self.walkers.work, (self.readers if read else self.writers)[name]
+        if client.shape == "row":
+            return work.memory.embedding_words if read else -(-self.walkers.run.vocab // 2)
+        if client.shape == "static":
+            all_ = (part(s.kind, "layout").words(s, work.arch) for s in self.walkers.layers)
+            return sum(words.get(client.name, 0) for words in all_)
+        grows = client.shape == "growing" and n < len(work.slots)
+        tokens = (work.positions if read else work.slots[n].tokens) if grows else 1
+        return work.words(client.name) * tokens
 
+    def _port_of(self, name: str, which: str) -> tuple[int, int, bool]:
+        """Number and bits of a client's port, and whether others share it."""
+        n = next(n for n, port in enumerate(self.ports) if name in getattr(port, which))
+        there = [c for c in getattr(self.ports[n], which) if c in getattr(self, which)]
+        return n, self.ports[n].bits, len(there) > 1
 
-@kernel
-def take_beat(m, reader, now):
-    """Take the oldest beat of a reader, which frees its room."""
-    q, r = m.queues[BEATS + reader], m.readers[reader]
-    q.head += 1
-    q.count -= 1
-    r.free += 1
-    if r.free >= r.burst or (r.left and r.free >= r.left):
-        wake(m, m.sizes.read + r.port, now + 1)
+    def _reader(self, name: str, queue: Mapping[str, int]) -> Entry:
+        """What a pass or a layer asks of a reader, and what it has room for."""
+        work, (client, _) = self.walkers.work, self.readers[name]
+        arch, memory = work.arch, work.memory
+        port, bits, shared = self._port_of(name, "readers")
+        # What the last pass of a chain has written may be read. Others begin when all is.
+        waits = client.shape in WAITS and work.chained
+        found = {
+            "port": port, "burst": min(arch.burst_beats, PAGE * 8 // bits),
+            "words": 1, "per_beat": 1, "delay": latency.READER_DATA + shared, "leave": -1,
+            "most": -1, "when": When.STATE, "each": self.commands(name, read=True),
+            "credit": self.commands(name, read=False) if waits else NEVER,
+        }  # fmt: skip
+        if client.shape == "weights":
+            return found | {
+                "room": arch.weight_fifo, "when": When.AHEAD,
+                "segment": sum(map(memory.layer_beats, self.walkers.layers)),
+                "last": work.head_beats(self.walkers.run.vocab),
+            }  # fmt: skip
+        if client.shape == "head":
+            ahead, behind = work.graph.client(client.name), f"{MEMORY}.{client.name}"
+            back = next(s for s in self.walkers.streams if s.target == behind)
+            return found | {
+                "room": latency.STATE_READ_BURSTS * arch.burst_beats,
+                "segment": memory.state_head_beats, "late": latency.STATE_WALK,
+                "leave": latency.STATE_LEAVE, "most": back.depth(arch), "within": latency.QUEUE,
+                "before": queue[ahead.name], "behind": queue[back.name],
+            }  # fmt: skip
+        words, per_beat = self.words(name, read=True), bits // WORD_BITS
+        when = {"row": When.BEGIN, "static": When.AHEAD}.get(client.shape, When.STATE)
+        return found | {
+            "room": arch.aux_fifo * WORD_BITS // bits, "per_beat": per_beat, "words": words,
+            "segment": -(-words // per_beat), "when": when,
+            "delay": latency.WORD_READER_DATA + shared,
+        }  # fmt: skip
 
+    def _writer(self, name: str, unit: Mapping[str, int]) -> Entry:
+        work, (client, n) = self.walkers.work, self.writers[name]
+        arch = work.arch
+        port, bits, _ = self._port_of(name, "writers")
+        found = {
+            "port": port, "burst": min(arch.burst_beats, PAGE * 8 // bits),
+            "open": latency.OUTSTANDING, "each": self.commands(name, read=False),
+            "once": int(client.shape == "row" and n < work.tokens),
+            "reader": list(self.readers).index(name) if client.shape in WAITS else -1,
+            "unit": unit.get(f"write_{client.name}", 0),
+        }  # fmt: skip
+        if client.shape == "head":
+            # It reads the first copy, and writes the other one.
+            return found | {
+                "depth": latency.STATE_WRITE_BURSTS * arch.burst_beats, "copy": 1,
+                "command": work.memory.state_head_beats,
+            }  # fmt: skip
+        words = self.words(name, read=False)
+        depth = arch.aux_fifo * WORD_BITS // bits
+        return found | {"depth": depth, "command": -(-words // (bits // WORD_BITS))}
 
-@kernel
-def take_word(m, reader, now):
-    """Take a word; the next segment begins with a new beat."""
-    r = m.readers[reader]
-    if r.have == 0:
-        take_beat(m, reader, now)
-        r.have = min(r.per_beat, r.words - r.count)
-    r.have -= 1
-    r.count = (r.count + 1) % r.words
+    def _port(self, number: int) -> Entry:
+        port, first = self.ports[number], sum(map(len, self._served[:number]))
+        places = [n for n, c in enumerate(self.channels) if port.name in c.ports]
+        return {
+            "channel": places[0], "other": places[-1], "bytes": port.bits // 8, "readers": first,
+            "readers_end": first + len(self._served[number]), "open": latency.OPEN_BURSTS,
+            "step": round(FINE / (1 - self.walkers.run.stalls)),
+        }  # fmt: skip
 
-
-@kernel
-def store(m, writer, now):
-    """Give a writer a beat."""
-    w = m.writers[writer]
-    w.stored += 1
-    if w.stored == min(w.burst, w.left):
-        w.whole = now + 1
-        wake(m, m.sizes.write + w.port, now + 1)
-
-
-@kernel
-def write_port(m, t, number, now):
-    """Bring one burst after the other to the channel, each when all of it is there."""
-    port = m.ports[number]
-    if port.writer >= 0:
-        done = (port.finish + FINE - 1) // FINE
-        if done > now:
-            return done
-        latency = m.channels[port.into].latency
-        _request(m, t, port.into, -1 - port.writer, port.beats, now + latency)
-        port.writer = -1
-    for k in range(len(NAMES)):
-        writer = (port.write_turn + 1 + k) % len(NAMES)
-        w = m.writers[writer]
-        beats, place = min(w.burst, w.left), _place(port, w.bank)
-        mine = w.port == number and w.open < w.most and w.stored >= beats
-        if mine and (place == port.into or not w.open):  # one channel at a time
-            # Its address went out while data of others passed.
-            begin = max((w.whole + WRITER) * FINE, port.finish)
-            port.finish = begin + beats * port.step
-            port.writer, port.beats, port.into, port.write_turn = writer, beats, place, writer
-            w.stored -= beats
-            w.open += 1
-            w.left -= beats
-            if w.left == 0:
-                w.left = w.command
-                w.layer += 1
-                if w.layer == w.each:  # the next token writes the other copy
-                    w.layer = 0
-                    w.bank ^= 1
-            wake(m, w.unit, now + 1)
-            return max(now, (port.finish + FINE - 1) // FINE)
-    return NEVER
+    def _channels(self) -> list[Entry]:
+        target = self.walkers.work.target
+        pace = dict(zip((c.name for c in target.channels),
+                        paces(target.channels, target.clock_mhz), strict=True))  # fmt: skip
+        found = []
+        for channel in self.channels:
+            beat = pace[channel.name]
+            rate = Fraction(beat.bytes_per_cycle).limit_denominator(1 << 16)
+            widest = max(port.bits // 8 for port in self.ports if port.name in channel.ports)
+            found.append({
+                "rate": rate.numerator, "cost": rate.denominator, "latency": beat.latency,
+                "every": beat.refresh_every if beat.refresh_for else 0,
+                "pause": beat.refresh_for, "phase": beat.refresh_phase, "turn": beat.turn,
+                "limit": widest * rate.denominator + rate.numerator,
+            })  # fmt: skip
+        return found

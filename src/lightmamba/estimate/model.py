@@ -1,6 +1,5 @@
 """Estimate a pass: run a few of its layers, which are alike, and count the others."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,14 +8,15 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Channel, Target
+from lightmamba.blocks import part
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate.energy import energy
-from lightmamba.estimate.fill import Run, fill
-from lightmamba.estimate.loop import run
+from lightmamba.estimate.fill import passes
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.resources import resources
 from lightmamba.estimate.result import Estimate
+from lightmamba.estimate.units import Run
 from lightmamba.estimate.workload import Workload, modes
 from lightmamba.formats import Formats
 from lightmamba.machine.counters import CYCLES
@@ -121,18 +121,23 @@ def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Ru
     """Layers, rows of the head and passes that are run: as many as the budget allows."""
     c, lanes = work.config, counts.unit_cycles["lanes"]
     slower = bound / lanes  # than lanes that never wait
-    layer = slower * (work.in_beats + work.out_beats)
-    head = slower * (lanes - c.n_layer * (work.in_beats + work.out_beats))
-    layers = min(c.n_layer, max(FEWEST, min(MOST, int(BUDGET / layer))))
+    layer = slower * work.memory.layers_beats / c.n_layer
+    head = slower * (lanes - work.memory.layers_beats)
+    layers = _layers(work, int(BUDGET / layer))
     share = min(1.0, BUDGET / HEAD_SHARE / head) if work.head else 1.0
     step = 2 * work.arch.lanes
     vocab = c.vocab_size if share == 1 else max(1, int(share * c.vocab_size / step)) * step
     copies, most = len(work.memory.states), int(BUDGET / (layers * layer + share * head))
-    if not work.chained:
-        heads, chains = (work.head,) * 2 * copies, (False,) * 2 * copies
-        return Run(layers, vocab, heads, chains, _looked_at(work), stalls)
-    chain = (True,) * max(2 * copies, min(TOKENS, copies * most))
-    return Run(layers, vocab, chain, chain, _looked_at(work), stalls)
+    count = max(2 * copies, min(TOKENS, copies * most)) if work.chained else 2 * copies
+    return Run(layers, vocab, count, _looked_at(work), stalls)
+
+
+def _layers(work: Workload, budget: int) -> int:
+    """Layers that are run: of two periods and one more or all, and then as the last ones come."""
+    period, whole = work.period, work.config.n_layer
+    fewest = max(FEWEST, 2 * period + 1)
+    least = max(fewest, min(MOST, budget))
+    return min(whole, least + (whole - least) % period)
 
 
 def _looked_at(work: Workload) -> tuple[int, ...]:
@@ -158,25 +163,23 @@ def _looked_at(work: Workload) -> tuple[int, ...]:
 
 def _passes(work: Workload, sample: Run) -> Values:
     """Stalls of a pass, as long as the whole model's."""
-    ran, lists, steps = fill(work, sample)
-    if not run(ran, lists, steps):
-        rows = work.sizes["headdim"]
+    log = passes(work, sample)
+    if log is None:
         raise InputError(
             f"this machine would hang: a queue of target {work.target.name} is too short for the "
-            f"model; try x_queue = {rows} and z_queue = {2 * rows}"
+            f"model; try {_longer(work)}"
         )
-    layers, shape = sample.layers, (len(sample.heads), 4 * sample.layers + 4, 1 + len(CYCLES))
-    kept = lists[ran[0].sizes.records :][: math.prod(shape)]
-    seen = kept.reshape(shape)[:, :, 1:].astype(np.float64)
+    layers, seen = sample.layers, log[:, :, 1:].astype(np.float64)
     # Behind others, and in a chain before one: one token for each copy that they read.
-    chain, copies = sum(sample.chains), len(work.memory.states)
-    end = max(1, chain - 2) + 1 if chain else len(sample.heads)
+    copies = len(work.memory.states)
+    end = max(1, sample.passes - 2) + 1 if work.chained else sample.passes
     token = seen[end - copies : end].mean(axis=0)
 
     missing = np.zeros(len(CYCLES))
     if layers < work.config.n_layer:
         # The first layers begin with what was read ahead, the last one reads nothing ahead.
-        begin, end = layers // 2, layers - 1
+        end = layers - 1
+        begin = end - (end - layers // 2) // work.period * work.period
         layer = (token[4 * end] - token[4 * begin]) / (end - begin)
         missing = (work.config.n_layer - layers) * layer
     whole: Values = token[-1] - token[0] + missing
@@ -185,6 +188,14 @@ def _passes(work: Workload, sample: Run) -> Values:
         rest = -(-work.config.vocab_size // work.arch.lanes) - slots
         whole += rest / (slots - slots // 2) * (token[4 * layers + 2] - token[4 * layers + 1])
     return whole
+
+
+def _longer(work: Workload) -> str:
+    """Depths of queues with which a machine would not hang, as kinds know them."""
+    own = ((part(layer.kind, "steps"), layer) for layer in work.config.layers)
+    some = (steps.depths(layer) for steps, layer in own if hasattr(steps, "depths"))
+    wanted = {f"{name} = {depth}" for depths in some for name, depth in depths.items()}
+    return " and ".join(sorted(wanted)) or "longer ones"
 
 
 def integers(values: Values) -> NDArray[np.int64]:

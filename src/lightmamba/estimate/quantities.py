@@ -1,12 +1,15 @@
 """Bytes, beats, products and steps of each unit in a pass: counted, not simulated."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
-from lightmamba.arch.contract import WORD_BITS
-from lightmamba.arch.ports import of_token
-from lightmamba.estimate.older import MACHINE
+from lightmamba.blocks import part
+from lightmamba.blocks.protocols import out_channels
+from lightmamba.estimate.memory import MemorySide
+from lightmamba.estimate.units import Run, Walkers
 from lightmamba.estimate.workload import Workload
 from lightmamba.machine.ports import ports
+from lightmamba.native.events import When
 
 __all__ = ["Quantities"]
 
@@ -47,42 +50,37 @@ class Quantities:
             for port in ports(work.arch)
         }
         by_channel = work.target.per_channel(moved)
-        c, k, a, m = work.config, work.layer, work.arch, work.memory
-        in_out = k.in_rows * a.in_channels + c.d_model * a.out_channels
+        c, a, m = work.config, work.arch, work.memory
+        weights = sum(
+            layer.in_rows * a.in_channels + c.d_model * out_channels(layer, work.formats)
+            for layer in c.layers
+        )
         return Quantities(
             port_beats=beats,
             channel_bytes={n: (round(r), round(w)) for n, (r, w) in by_channel.items()},
             unit_cycles=_unit_cycles(work) | _port_cycles(beats, a.lanes),
             products={
-                "projections": work.tokens * c.n_layer * in_out,
+                "projections": work.tokens * weights,
                 "head": work.head * work.tokens * c.vocab_size * a.in_channels,
             },
-            state_elements=work.steps * c.n_layer * m.state_words * a.state_elements,
+            state_elements=work.steps * m.heads * m.head_words * a.state_elements,
         )
 
 
 def _port_beats(work: Workload) -> dict[str, tuple[int, int]]:
-    c, a, m, slots = work.config, work.arch, work.memory, len(work.slots)
-    per_beat = a.aux_port_bits // WORD_BITS
-
-    def whole(words: int) -> int:
-        return -(-words // per_beat)
-
-    lane = m.layers_beats + work.head * m.head_beats
-    state = m.state_beats * c.n_layer
-    loaded, stored = slots * state, work.stores * state
-    conv, record = slots * c.n_layer * whole(m.conv_words), c.n_layer * whole(m.recorded_words)
-    words = dict(m.stream_words)
-    read = a.tokens * whole(words.pop("embedding")) + conv + work.replays * record
-    read += sum(whole(c.n_layer * count) for count in words.values())
-    logits = work.head * work.tokens * whole(m.logits_words)
-    written = conv + logits + work.records * record
-    if a.shared_port:
-        return {"memory": (a.lanes * lane + loaded + read, stored + written)}
-    lanes = {f"lane{n}": (lane, 0) for n in range(a.lanes)}
-    states = {of_token("state_read", n): (loaded, 0) for n in range(a.state_ports)}
-    states |= {of_token("state_write", n): (0, stored) for n in range(a.state_ports)}
-    return lanes | states | {"aux": (read, written)}
+    """What all clients read and write, as they are asked in a pass of all layers."""
+    every = Run(work.config.n_layer, work.config.vocab_size, 1, tuple(range(work.arch.lanes)))
+    side = MemorySide(Walkers(work, every))
+    lists = side.lists(defaultdict(int), {})
+    found = [[0, 0] for _ in side.ports]
+    for reader in lists["readers"]:
+        times = reader["each"] if reader["when"] == When.STATE else 1
+        found[reader["port"]][0] += times * reader["segment"] + work.head * reader.get("last", 0)
+    for writer in lists["writers"]:
+        times = writer["each"] + work.head * writer["once"]
+        found[writer["port"]][1] += times * writer["command"]
+    both = zip(side.ports, found, strict=True)
+    return {port.name: (read, written) for port, (read, written) in both}
 
 
 def _port_cycles(beats: dict[str, tuple[int, int]], lanes: int) -> dict[str, int]:
@@ -92,27 +90,34 @@ def _port_cycles(beats: dict[str, tuple[int, int]], lanes: int) -> dict[str, int
 
 
 def _unit_cycles(work: Workload) -> dict[str, int]:
-    c, k, a, f = work.config, work.layer, work.arch, work.formats
-    pairs = -(-a.lanes // work.rows_per_cycle)
+    """Steps of each unit in a pass: of the spine as they are known, of kinds as the graph says."""
+    c, a, m, f = work.config, work.arch, work.memory, work.formats
+    pairs, out = -(-a.lanes // work.rows_per_cycle), out_channels
 
     def epilogue(rows: int, parts: int) -> int:
         return -(-rows // a.lanes) * parts * pairs
 
-    sizes = work.sizes
-    layer = {u.name: sizes[u.steps] for u in MACHINE.units if u.name not in UNCOUNTED}
-    layer["lanes"] = work.in_beats + work.out_beats
-    layer["epilogue"] = epilogue(k.in_rows, 1) + epilogue(c.d_model, k.out_groups)
-    layer["hadamard"] += f.transform.size(sizes["group_dim"]) - 1
-    layer["embed"] = layer["head"] = 0
-    # Rows of x come in and leave one by one, however many a word of the state holds.
-    layer["ssm"] = max(work.steps * layer["ssm"], k.out_dim)
+    head = epilogue(c.vocab_size, 1) if work.head else 0
     twice = a.head_twice * -(-c.vocab_size // a.lanes) * a.in_words
-    once = {"residual": c.d_model, "embed": a.in_channels}
-    if work.head:
-        once |= {
-            "lanes": work.head_beats(c.vocab_size) + twice,
-            "epilogue": epilogue(c.vocab_size, 1),
-            "quant_in": a.in_channels,
-            "head": epilogue(c.vocab_size, 1),
-        }
-    return {name: c.n_layer * each + once.get(name, 0) for name, each in layer.items()}
+    count, layers = c.n_layer, c.layers
+    known = {
+        "embed": a.in_channels,
+        "residual": (count + 1) * c.d_model,
+        "quant_in": (count + work.head) * a.in_channels,
+        "lanes": m.layers_beats + work.head * (m.head_beats + twice),
+        "epilogue": head + sum(
+            epilogue(k.in_rows, 1) + epilogue(c.d_model, k.out_groups) for k in layers
+        ),
+        "hadamard": sum(
+            out(k, f) + f.transform.size(k.out_dim // k.out_groups) - 1 for k in layers
+        ),
+        "quant_out": sum(out(k, f) for k in layers),
+        "head": head,
+    }  # fmt: skip
+    found = {unit.name: known.get(unit.name, 0) for unit in work.graph.units}
+    for layer in layers:
+        sizes, own = work.sizes(layer), part(layer.kind, "steps")
+        special = own.cycles(work, layer, sizes) if own else {}
+        for name in work.graph.starts[layer.kind]:
+            found[name] += special.get(name, sizes[work.graph.unit(name).steps])
+    return {name: count for name, count in found.items() if name not in UNCOUNTED}

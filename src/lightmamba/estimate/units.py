@@ -1,302 +1,255 @@
-"""Units of a running model: those that follow a table of steps, and the special ones.
+"""What works by itself in a running model, and its jobs of a pass, from the graph."""
 
-Each acts once and returns when it wants to act again; a change of its queues may wake it before.
-"""
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-from lightmamba.estimate.jit import kernel
-from lightmamba.estimate.memory import states, take_beat, take_word
-from lightmamba.estimate.older import FETCH
-from lightmamba.estimate.places import EMPTY, HELD, INPUTS, LANE, NEVER, OUTPUTS, QUEUES, UNITS
-from lightmamba.estimate.queues import (
-    BEATS,
-    clear,
-    entry,
-    give,
-    pop,
-    push,
-    release,
-    room,
-    wake,
-    when,
-)
-from lightmamba.machine.counters import CYCLES
+import numpy as np
 
-__all__ = [
-    "BUSY", "DRAIN", "ENDING", "OVER", "ends", "epilogue", "lanes", "plain", "record",
-    "residual", "router",
-]  # fmt: skip
+from lightmamba.arch.contract import EXPONENT_RUN, WORD_BITS
+from lightmamba.arch.hardware import MEMORY, Inner, Stream
+from lightmamba.arch.steps import Column, Table, every
+from lightmamba.blocks import part
+from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks.sizes import Sizes
+from lightmamba.estimate.workload import Workload
+from lightmamba.machine import steps
+from lightmamba.machine.ports import clients
+from lightmamba.machine.program import BEFORE
 
-MULTIPLYING, SCALE, WAIT_ACTIVATION, WAIT_MEMORY, WAIT_EPILOGUE, IDLE = range(len(CYCLES))
-WAITING, BUSY, ENDING, OVER = range(4)  # what `running` says of the token
-IN, OUT, HEAD = range(3)  # kinds of projections
-RECORD = 1 + len(CYCLES)  # numbers of a record: the cycle, and the stalls up to it
-DRAIN = 4  # cycles from the last result to a token's end
-TAKEN = 1  # cycles from a command to a unit that works
-Q_PARTS, Q_ROWS, Q_LOGIT = QUEUES["parts"], QUEUES["rows"], QUEUES["logit"]
-Q_EMBEDDED, Q_OUT, Q_RESIDUAL, Q_SUM = (
-    QUEUES["embedded"], QUEUES["out"], QUEUES["residual"], QUEUES["sum_in"],
-)  # fmt: skip
-U_LANES, U_EPILOGUE, U_ROUTER = UNITS["lanes"], UNITS["epilogue"], UNITS["router"]
-U_RESIDUAL, U_SEQUENCER = UNITS["residual"], UNITS["sequencer"]
+__all__ = ["HELD_BEATS", "LEAVE", "Run", "Walker", "Walkers", "base"]
+
+LEAVE = "leave"  # of clients, instead of the memory's name: commands that they may carry out
+
+HELD_BEATS = 2 * EXPONENT_RUN  # of a head, packed: of one group that is sent and one that is filled
 
 
-@kernel
-def plain(m, t, steps, unit, now):
-    """One step by the unit's table, when all that it takes is there and all that it gives fits."""
-    u = m.units[unit]
-    row, ready = u.at + u.step, 0
-    for k in range(INPUTS):
-        if steps[row, k] >= 0:
-            for queue in range(m.inputs[unit, k], m.inputs[unit, k] + m.wide[unit, k]):
-                ready = max(ready, when(m, t, queue))
-    if ready + u.hold > now:
-        return ready + u.hold
-    for k in range(OUTPUTS):
-        gives, queue = steps[row, INPUTS + k], m.outputs[unit, k]
-        if (gives >= 0 and not room(m, queue)) or (gives == EMPTY and m.queues[queue].count):
-            return NEVER  # who takes from it wakes the unit
-    for k in range(INPUTS):
-        for _ in range(steps[row, k]):
-            if m.inputs[unit, k] < BEATS:
-                pop(m, m.inputs[unit, k], now)
-            else:
-                first = m.inputs[unit, k] - BEATS
-                for reader in range(first, first + m.wide[unit, k]):
-                    take_word(m, reader, now)
-    for k in range(OUTPUTS):
-        gives, queue = steps[row, INPUTS + k], m.outputs[unit, k]
-        if gives >= HELD:
-            push(m, t, queue, NEVER)
-            release(m, t, queue, gives - HELD, now)
-        else:
-            for _ in range(gives):
-                give(m, t, queue, now)
-    u.step = u.step + 1 if u.step + 1 < u.steps else 0
-    return now + 1
+def base(name: str) -> str:
+    """Queue that a column of a table belongs to."""
+    head, _, what = name.rpartition(".")
+    return head if what in (steps.CLEAR_ALL, steps.SEE_EMPTY) else name
 
 
-@kernel
-def kind(m, job):
-    """Kind of a token's n-th projection: in_proj and out_proj in turn, then the LM head."""
-    return HEAD if job == 2 * m.sizes.layers else job % 2
+@dataclass(frozen=True)
+class Run:
+    """How much of a model is run.
 
-
-@kernel
-def waits(m, job, queue, now):
-    """First cycle in which a unit can have the command of a projection; never, if not now.
-
-    It takes the next one when its last results have left.
+    Parameters
+    ----------
+    layers, vocab : int
+        First layers, and rows of the head.
+    passes : int
+    lanes : tuple of int
+        Lanes that are looked at; those on equal channels behave alike.
+    stalls : float
+        Probability that a channel of memory does nothing in a cycle.
     """
-    token = m.token
-    if token.running != BUSY or job == 2 * m.sizes.layers + token.headed:
-        return NEVER
-    return NEVER if m.queues[queue].count else token.begun + (job + 2) * FETCH
+
+    layers: int
+    vocab: int
+    passes: int
+    lanes: tuple[int, ...]
+    stalls: float = 0.0
 
 
-@kernel
-def account(m, now, reason):
-    """Book the cycles since the last time, and say what those from now on go to."""
-    m.stalls[m.token.reason] += now - m.token.since
-    m.token.since = now
-    m.token.reason = reason
+@dataclass(frozen=True)
+class Walker:
+    """What works by itself.
+
+    Parameters
+    ----------
+    name : str
+    jobs : list of Table
+        Of a pass, or another number after which they begin again.
+    hold : int
+        As of :class:`lightmamba.arch.hardware.Inner`.
+    early : int
+        Job with which the next pass may ask for its state; -1: none.
+    """
+
+    name: str
+    jobs: list[Table]
+    hold: int = 0
+    early: int = -1
 
 
-@kernel
-def record(m, t, place, now):
-    """Keep the cycle and the stalls up to it."""
-    size = m.sizes
-    row = size.records + (m.token.number * (4 * size.layers + 4) + place) * RECORD
-    t[row] = now
-    for n in range(len(CYCLES)):
-        t[row + 1 + n] = m.stalls[n]
-    t[row + 1 + m.token.reason] += now - m.token.since
+@dataclass(frozen=True)
+class Walkers:
+    """All of a running model, in the order in which they act within a cycle."""
 
+    work: Workload
+    run: Run
 
-@kernel
-def lanes(m, t, now):
-    """Use a beat of every lane, or say what is missing."""
-    u = m.units[U_LANES]
-    if not u.working:
-        account(m, now, IDLE)
-        begin = waits(m, u.job, Q_PARTS, now)
-        if begin > now:
-            return begin
-        u.working, u.slot, u.part, u.word, u.period, u.second = 1, 0, 0, 0, 0, 0
-        return now + TAKEN + 1
-    here = 0
-    for lane in range(LANE, LANE + m.sizes.lane_readers):
-        here = max(here, when(m, t, BEATS + lane))
-    if u.period == 0:
-        if here > now:
-            account(m, now, WAIT_MEMORY)
-            return here
-        account(m, now, SCALE)
-        _use(m, now)
-        u.period = m.sizes.period
-        return now + 1
-    job = m.jobs[kind(m, u.job)]
-    if u.slot == 0:
-        loaded = entry(m, t, job.vector, u.part * job.words + u.word)
-        if loaded > now:
-            account(m, now, WAIT_ACTIVATION)
-            return loaded
-    if here > now:
-        account(m, now, WAIT_MEMORY)
-        return here
-    upper = job.twice and not u.second
-    last = u.word + 1 == job.words and not upper
-    if last and not room(m, Q_PARTS):
-        account(m, now, WAIT_EPILOGUE)
-        return NEVER
-    account(m, now, MULTIPLYING)
-    u.second = upper
-    if not upper:
-        _use(m, now)
-        u.period -= 1
-        u.word += 1
-    if last:
-        give(m, t, Q_PARTS, now)
-        u.word = 0
-        u.part += 1
-        if u.part == job.parts:
-            u.part = 0
-            u.slot += 1
-            _slot(m, t, u, job, now)
-    return now + 1
+    @cached_property
+    def layers(self) -> tuple[Sizes, ...]:
+        """Those that are run."""
+        return self.work.config.layers[: self.run.layers]
 
+    @property
+    def pass_jobs(self) -> int:
+        """Projections of a pass."""
+        return 2 * len(self.layers) + self.work.head
 
-@kernel
-def _slot(m, t, u, job, now):
-    """Lanes are through with a slot."""
-    if u.slot == job.slots:
-        u.working = 0
-        clear(m, job.vector, now)
-        record(m, t, 2 * u.job + 2, now)
-        u.job += 1
-    elif u.slot == job.slots // 2:
-        record(m, t, 2 * u.job + 1, now)
+    @cached_property
+    def streams(self) -> tuple[Stream, ...]:
+        """Those of the machine."""
+        return self.work.graph.of(self.work.arch)
 
+    @cached_property
+    def word(self) -> tuple[int, int]:
+        """Beats of a word of what lies head by head, and words in a beat."""
+        word, port = self.work.arch.port_elements * 8, self.work.arch.state_port_bits
+        return max(1, word // port), max(1, port // word)
 
-@kernel
-def _use(m, now):
-    for lane in range(LANE, LANE + m.sizes.lane_readers):
-        take_beat(m, lane, now)
+    def each(self) -> list[Walker]:
+        """Who gives before who takes; lanes and epilogue before those of the next projection."""
+        parts = sorted(self.work.graph.parts(self.work.arch), key=lambda p: p.unit not in BEFORE)
+        found = [*self._unpacked(), *map(self._walker, parts), *self._written()]
+        return [walker for walker in found if walker.jobs]
 
+    def _walker(self, inner: Inner) -> Walker:
+        early = 2 * len(self.layers) - 2 if inner.name == "epilogue" else -1
+        jobs = self._spine.get(inner.name)
+        if jobs is None:
+            of_kind = (s for s in self.layers if inner.unit in self.work.graph.starts[s.kind])
+            jobs = self._each_layer(lambda layer: self._of_kind(inner.name, layer), of_kind)
+        return Walker(inner.name, jobs, inner.hold, early)
 
-@kernel
-def epilogue(m, t, now):
-    """Issue the rows of one cycle, each part of a slot in its turn."""
-    u, size, token = m.units[U_EPILOGUE], m.sizes, m.token
-    if not u.working:
-        begin = waits(m, u.job, Q_ROWS, now)
-        if begin > now:
-            return begin
-        u.working, u.slot, u.part, u.pair = 1, 0, 0, 0
-        u.taking = m.jobs[kind(m, u.job)].parts
-        after = token.number + 1
-        chained = t[size.chains + token.number] and after < size.passes and t[size.chains + after]
-        if u.job == 2 * size.layers - 2 and chained:
-            # Room for the head's command: with it, the chained token's state is asked for.
-            command = token.begun + (2 * size.layers + 3) * FETCH
-            states(m, t, max(now + 4, command))
-            token.early = 1
-        return now + TAKEN
-    job = m.jobs[kind(m, u.job)]
-    if u.taking:
-        ready = when(m, t, job.norms)
-        if ready > now:
-            return ready
-        pop(m, job.norms, now)
-        u.taking -= 1
-        return now + 1
-    ready = when(m, t, Q_PARTS)
-    if ready > now:
-        return ready
-    if not room(m, Q_ROWS):
-        return NEVER
-    issued = u.slot * size.lanes + u.pair * size.per_cycle
-    if u.part == job.parts - 1 and issued < job.rows:
-        give(m, t, Q_ROWS, now)
-    u.pair += 1
-    if u.pair * size.per_cycle >= size.lanes:
-        pop(m, Q_PARTS, now)
-        u.pair = 0
-        u.part += 1
-        if u.part == job.parts:
-            u.part = 0
-            u.slot += 1
-            if u.slot * size.lanes >= job.rows:
-                u.working = 0
-                u.job += 1
-    return now + 1
+    def _each_layer(self, make: Callable[[Any], Table], some: Any = None) -> list[Table]:
+        """A job for every layer; those of equal layers are one."""
+        found: dict[Any, Table] = {}
+        for layer in (every := list(self.layers if some is None else some)):
+            if layer not in found:
+                found[layer] = make(layer)
+        return [found[layer] for layer in every]
 
+    def _of_kind(self, name: str, layer: Sizes) -> Table:
+        """Steps of a layer's unit: the kind's own, or as the graph says."""
+        own, sizes = part(layer.kind, "steps"), self.work.sizes(layer)
+        if own is not None and name in own.STEPS:
+            found: Table = own.STEPS[name](self.work, layer, sizes)
+            return found
+        return self._regular(name, sizes)
 
-@kernel
-def router(m, t, now):
-    """Hand the rows of one cycle to their units: the second too, if it may go with the first."""
-    u, size = m.units[U_ROUTER], m.sizes
-    ready = when(m, t, Q_ROWS)
-    if ready > now:
-        return ready
-    what = kind(m, u.job)
-    job, row, before = m.jobs[what], u.step, u.passed  # a bit for each row
-    count = min(size.per_cycle, size.lanes - row % size.lanes, job.rows - row)
-    first = _target(m, t, what, row)
-    if not before & 1 and room(m, first):
-        give(m, t, first, now)
-        u.passed |= 1
-    if count > 1:
-        second = _target(m, t, what, row + 1)
-        apart = second != first or before & 1 or what == HEAD  # logits go in pairs
-        if not before & 2 and apart and room(m, second):
-            give(m, t, second, now)
-            u.passed |= 2
-    again = now + 1 if u.passed != before else NEVER
-    if u.passed == (1 << count) - 1:
-        pop(m, Q_ROWS, now)
-        u.passed = 0
-        u.step += count
-        if u.step == job.rows:
-            u.step = 0
-            u.job += 1
-    return again
+    def _regular(self, name: str, sizes: Mapping[str, int]) -> Table:
+        """An item of each stream every few steps.
 
+        Raises
+        ------
+        ValueError
+            If the items of a stream do not go into the unit's steps.
+        """
+        unit = self.work.graph.unit(name)
+        count = sizes[unit.steps]
 
-@kernel
-def _target(m, t, what, row):
-    """Queue of the unit that a row goes to."""
-    if what == IN:
-        return t[m.sizes.targets + row]
-    return Q_LOGIT if what == HEAD else Q_OUT
+        def items(stream: Stream) -> Column:
+            mine = stream.count(sizes)
+            if stream.items == unit.steps:
+                per = stream.per if isinstance(stream.per, int) else sizes[stream.per]
+                return every(count, per)
+            if count % mine:
+                raise ValueError(f"{name} has {count} steps, but {stream.name} {mine} items")
+            return every(count, count // mine)
 
+        takes = {s.name: items(s) for s in self.streams if s.taker == name}
+        return Table(count, takes, {s.name: items(s) for s in self.streams if s.giver == name})
 
-@kernel
-def residual(m, t, now):
-    """Set the stream or add a row; pass it on, and its squares behind the last one."""
-    u, size, token = m.units[U_RESIDUAL], m.sizes, m.token
-    source = Q_OUT if u.job else Q_EMBEDDED
-    ready = when(m, t, source)
-    if ready > now:
-        return ready
-    emit = u.job < size.layers or token.headed
-    if emit and not room(m, Q_RESIDUAL):
-        return NEVER
-    pop(m, source, now)
-    if emit:
-        give(m, t, Q_RESIDUAL, now)
-    u.step += 1
-    if u.step == size.d_model:
-        u.step = 0
-        u.job = (u.job + 1) % (size.layers + 1)
-        if emit:
-            give(m, t, Q_SUM, now)
-        else:
-            ends(m, now + m.queues[Q_SUM].latency + DRAIN)
-    return now + 1
+    def _source(self, target: str, layer: Sizes) -> str:
+        """Stream from a kind's own units to one of the spine; empty, if there is none."""
+        own = self.work.graph.starts[layer.kind]
+        return next((s.name for s in self.streams if s.taker == target and s.giver in own), "")
 
+    @cached_property
+    def _spine(self) -> dict[str, list[Table]]:
+        """Jobs of the spine's units in a pass."""
+        work, a, d_model = self.work, self.work.arch, self.work.config.d_model
+        ins = len(self.layers) + work.head  # projections of the residual stream
+        sizes = work.sizes(self.layers[0])
+        head = work.head and self.run.vocab
 
-@kernel
-def ends(m, at):
-    """The last of a token's work is done."""
-    m.token.running = ENDING
-    wake(m, U_SEQUENCER, at)
+        def out(layer: Sizes) -> int:
+            return out_channels(layer, work.formats)
+
+        def alternate(
+            of_in: Callable[[Any], Table], of_out: Callable[[Any], Table], last: Table | None
+        ) -> list[Table]:
+            both = zip(self._each_layer(of_in), self._each_layer(of_out), strict=True)
+            return [job for pair in both for job in pair] + ([last] if last else [])
+
+        def lane(rows: int, twice: bool = False) -> Table:
+            return steps.lanes(work, rows, a.in_words, 1, "words_in", twice=twice)
+
+        adds = [steps.residual(work, "out", emit=True)] * len(self.layers)
+        if not head:
+            adds[-1:] = [steps.residual(work, "out", emit=False)]
+        return {
+            "embed": [steps.embed(work)],
+            "residual": [steps.residual(work, "embedded", emit=True), *adds],
+            "rms_in": [self._regular("rms_in", sizes)] * ins,
+            "quant_in": [steps.quantizer(a.in_channels, d_model, "residual", "quant_in")] * ins,
+            "words_in": [steps.gathering(a.in_channels, a.products, "quant_in", "words_in")] * ins,
+            "lanes": alternate(
+                lambda s: lane(s.in_rows),
+                lambda s: steps.lanes(
+                    work, d_model, out(s) // a.products // s.out_groups, s.out_groups, "words_out",
+                    twice=False,
+                ),
+                lane(head, a.head_twice) if head else None,
+            ),
+            "epilogue": alternate(
+                lambda s: steps.epilogue(work, s.in_rows, 1, "rms_in"),
+                lambda s: steps.epilogue(work, d_model, s.out_groups, self._source("epilogue", s)),
+                steps.epilogue(work, head, 1, "rms_in") if head else None,
+            ),
+            "router": alternate(
+                self._routed,
+                lambda s: steps.router(work, ["out"], np.zeros(d_model, np.int64)),
+                steps.router(work, ["logit"], np.zeros(head, np.int64), together=True)
+                if head else None,
+            ),
+            "hadamard": self._each_layer(
+                lambda s: steps.hadamard(work, s, self._source("hadamard", s))
+            ),
+            "quant_out": self._each_layer(
+                lambda s: steps.quantizer(out(s), out(s), "mixed", "quant_out")
+            ),
+            "words_out": self._each_layer(
+                lambda s: steps.gathering(out(s), a.products, "quant_out", "words_out")
+            ),
+            "head": [steps.head(work, head)] if head else [],
+        }  # fmt: skip
+
+    def _routed(self, layer: Sizes) -> Table:
+        """Rows of in_proj to their units."""
+        streams = [row.stream for row in part(layer.kind, "hardware").HARDWARE.rows]
+        targets = list(dict.fromkeys(streams))
+        kinds = part(layer.kind, "commands").row_kinds(layer, self.work.order)
+        return steps.router(self.work, targets, np.array([*map(targets.index, streams)])[kinds])
+
+    def _unpacked(self) -> Iterator[Walker]:
+        """What lies head by head, on its way from memory."""
+        for client in clients(self.work.arch, "head"):
+            name, words = client.name, self.work.memory.head_words
+            ahead = self.work.graph.client(name).name
+            yield Walker(f"unpack_{name}", [Table(1, {f"{name}.beat": 1}, {ahead: 1})])
+            yield Walker(f"read_{name}", [steps.unpacker(name, words, *self.word)])
+
+    def _written(self) -> Iterator[Walker]:
+        """Words on their way to memory."""
+        per_beat = self.work.arch.aux_port_bits // WORD_BITS
+        for stream in self.streams:
+            if stream.taker != MEMORY:
+                continue
+            name = stream.target.split(".")[1]
+            shape = next(c.shape for c in clients(self.work.arch) if c.name == name)
+            if shape == "head":
+                words = self.work.memory.head_words
+                yield Walker(f"write_{name}", [steps.sender(name, words, *self.word)])
+                yield Walker(f"pack_{name}", [steps.packer(name, stream.name, words, *self.word)])
+            elif shape == "row":
+                job = steps.writer(name, stream.name, -(-self.run.vocab // 2), per_beat, last=True)
+                yield Walker(f"write_{name}", [job] * self.work.head)
+            else:
+                job = steps.writer(name, stream.name, self.work.words(name), per_beat, last=False)
+                yield Walker(f"write_{name}", [job])

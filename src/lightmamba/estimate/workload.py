@@ -2,23 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import cached_property
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.graph import Graph
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
+from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks.sizes import Sizes
 from lightmamba.compiler import plan
 from lightmamba.compiler.layout import beats
+from lightmamba.compiler.memory import Memory
 from lightmamba.config import ModelConfig
-from lightmamba.estimate.older import OlderMemory as Memory
 from lightmamba.formats import Formats
+from lightmamba.machine.kinds import machine
 from lightmamba.machine.spine import EPILOGUE_ROWS
 
 __all__ = ["Workload", "modes"]
+
+CONTEXT = 1024  # positions, if nothing else is said
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Workload:
         Sequences with a part in the pass. Positions and what is fresh do not matter.
     head : bool
         Whether logits of any token are wanted.
+    context : int
+        Positions that each sequence has behind it, where a machine keeps something of each.
     """
 
     config: ModelConfig
@@ -42,6 +47,7 @@ class Workload:
     order: str
     slots: tuple[Share, ...] = (Share(1),)
     head: bool = True
+    context: int = CONTEXT
 
     @staticmethod
     def of(config: ModelConfig, formats: Formats, target: Target, order: str) -> "Workload":
@@ -90,31 +96,34 @@ class Workload:
         return sum(slot.steps for slot in self.slots)
 
     @property
-    def layer(self) -> Any:
-        """Sizes of each layer."""
-        return self.config.layers[0]
+    def graph(self) -> Graph:
+        """The machine."""
+        return machine(self.arch.kinds)
 
-    @property
-    def commands(self) -> Any:
-        """Commands of a layer."""
-        return part(self.layer.kind, "commands")
-
-    @property
+    @cached_property
     def memory(self) -> Memory:
         """Where everything lies, and how large it is."""
         return Memory(self.config, self.formats, self.arch, self.target)
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Sizes of a job by the names that the graph has for them."""
-        c, a, m = self.config, self.arch, self.memory
+    def sizes(self, layer: Sizes) -> dict[str, int]:
+        """Sizes of the jobs of a layer by the names that the graph has for them."""
+        c, a = self.config, self.arch
         return {
-            "d_model": c.d_model, "in_channels": a.in_channels, "out_channels": a.out_channels,
-            "embedding_words": m.stream_words["embedding"], "state_words": m.state_words,
-            "row_words": a.row_words, "vocab_size": c.vocab_size, "in_rows": self.layer.in_rows,
-            "lane_rows": -(-self.layer.in_rows // a.lanes), "one": 1,
-            **self.commands.job_sizes(self.layer, a.row_words, a.word_rows),
+            "d_model": c.d_model, "in_channels": a.in_channels,
+            "out_channels": out_channels(layer, self.formats),
+            "embedding_words": self.memory.embedding_words, "vocab_size": c.vocab_size,
+            "in_rows": layer.in_rows, "lane_rows": -(-layer.in_rows // a.lanes), "one": 1,
+            **part(layer.kind, "commands").job_sizes(layer, a),
         }  # fmt: skip
+
+    def words(self, client: str) -> int:
+        """64-bit words of a client in a layer, which are as many in all that have it."""
+        return self.memory.each(client)
+
+    @property
+    def positions(self) -> int:
+        """Positions that a machine has kept of a sequence."""
+        return min(self.context, self.arch.context)
 
     @property
     def rows_per_cycle(self) -> int:
@@ -122,23 +131,14 @@ class Workload:
         return min(EPILOGUE_ROWS, self.arch.lanes)
 
     @property
-    def in_beats(self) -> int:
-        """Beats of in_proj in each lane, of scales too."""
-        return beats(self.arch, self.layer.in_rows, self.arch.in_channels)
-
-    @property
-    def out_beats(self) -> int:
-        """Beats of out_proj in each lane."""
-        return beats(self.arch, self.config.d_model, self.arch.out_channels)
+    def period(self) -> int:
+        """Layers after which their pattern of kinds and sizes begins again."""
+        layers = self.config.layers
+        return next(n for n in range(1, len(layers) + 1) if layers[n:] == layers[:-n])
 
     def head_beats(self, rows: int) -> int:
         """Beats of a number of rows of the LM head in each lane."""
         return beats(self.arch, rows, self.arch.in_channels)
-
-    def kinds(self) -> NDArray[np.int64]:
-        """Kind of every row of in_proj, in the order in which they come."""
-        found: NDArray[np.int64] = self.commands.row_kinds(self.layer, self.order)
-        return found
 
 
 def modes(arch: ArchConfig, copies: int = 1) -> Mapping[str, tuple[tuple[Share, ...], bool]]:

@@ -7,14 +7,27 @@ hardware of its kind (``blocks/KIND/hardware.py``), which comes between ``FRONT`
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD
 from lightmamba.arch.fields import KIND, Field
-from lightmamba.arch.hardware import Client, Counter, Element, Hardware, Shown, Stream, Unit
+from lightmamba.arch.hardware import (
+    Client,
+    Counter,
+    Element,
+    Hardware,
+    Inner,
+    Link,
+    Shown,
+    Stream,
+    Unit,
+)
 
-__all__ = ["BACK", "EPILOGUE_ROWS", "FRONT", "PARTS", "ROWS", "SECTIONS"]
+__all__ = ["BACK", "EPILOGUE_ROWS", "FRONT", "PARTS", "RESIDUAL_SUM", "ROWS", "SECTIONS"]
 
 EPILOGUE_ROWS = 2  # that it finishes in a cycle, where there are as many lanes
 PARTS = 4  # sums of a slot's part between lanes and epilogue
 SECTIONS = ("first", "second", "third", "fourth", "fifth", "sixth")  # of the rows of a projection
 ROWS = 5  # kinds of rows that the in_proj of a layer may have
+STORED = 2  # cycles from an activation to its word, which lies in the buffer
+WORDS = STORED + 2  # to the beat that meets it
+RESIDUAL_SUM = 12  # from a row to the sum of squares
 S32, WORD = "s32", "u64"
 
 RECORDS = {
@@ -49,8 +62,18 @@ def _lanes(config: ArchConfig) -> int:
     return code + 4 + (config.codes - 1).bit_length() + config.head_twice + 4 + 5
 
 
+def _issued(config: ArchConfig) -> int:
+    """Of a part whose last beat has been taken: the lanes issue it in that cycle."""
+    return _lanes(config) - 1
+
+
 def _epilogue(config: ArchConfig) -> int:
     return 15 + (config.lanes > 16)
+
+
+def _finished(config: ArchConfig) -> int:
+    """Rows that wait at the epilogue's end."""
+    return _epilogue(config) + 2
 
 
 def _rows(config: ArchConfig) -> int:
@@ -126,7 +149,7 @@ FRONT = Hardware(
          steps="in_channels", latency=21, shows=(Shown("quant_in", "o", CODED),),
          work="quantizer of in_proj"),
     Unit("lanes", "lanes:Lanes", "weights times activations, one row to a lane",
-         steps="lane_rows", latency=_lanes, whole=True),
+         steps="lane_rows", latency=_lanes, whole=True, reads=("activations",)),
     Unit("epilogue", "epilogue:Epilogue", "finishes rows, and hands them to their units",
          steps="in_rows", latency=_epilogue,
          shows=(Shown("rows_first", "rows_first", FINISHED),
@@ -136,11 +159,11 @@ FRONT = Hardware(
     Stream("embedded", "embed.o", "residual.i_embed", S32, "channel", "d_model"),
     Stream("residual", "residual.o", "quant_in.i", S32, "channel", "d_model"),
     Stream("sum_in", "residual.o_sum", "rms_in.i", "u61", "sum of squares", "d_model", "d_model",
-           latency=12, room=4),
+           latency=RESIDUAL_SUM, room=4),
     Stream("quant_in", "quant_in.o", "activations.i_in", "CODED", "activation", "in_channels",
            room=BLOCKS_HELD + 11),
     Stream("parts", "lanes.o", "epilogue.i", "SUMS", "sums of all lanes", "lane_rows",
-           room=PARTS),
+           latency=_issued, room=PARTS),
     Stream("rms_in", "rms_in.o", "epilogue.i_rms_in", "RMS", "1/rms", "one"),
     ),
     # The first six: what every cycle of a token went to, in this priority. Losses have the engine's
@@ -160,6 +183,11 @@ FRONT = Hardware(
         Client("lane", "weights", "weights of a lane"),
         Client("embedding", "row", "rows of the embedding"),
     ),
+    inside=(
+        Inner("epilogue", "epilogue", "finishes the rows of a cycle"),
+        Inner("router", "epilogue", "hands each of them to its unit"),
+    ),
+    links=(Link("rows", "rows of a cycle", latency=_epilogue, room=_finished),),
 )  # fmt: skip
 
 BACK = Hardware(
@@ -172,7 +200,7 @@ BACK = Hardware(
          steps="out_channels", latency=21, shows=(Shown("quant_out", "o", CODED),),
          work="quantizer of out_proj"),
     Unit("activations", "activations:ActivationBuffer", "the inputs of the lanes, read by them",
-         steps="in_channels", latency=2),
+         steps="in_channels", latency=STORED),
     Unit("head", "head:Head", "logits to memory, and the largest of them", steps="vocab_size",
          latency=3),
     ),
@@ -215,4 +243,12 @@ BACK = Hardware(
         ),
     },
     clients=(Client("logits", "row", "logits"),),
+    inside=(
+        Inner("words_in", "activations", "gathers words for in_proj and LM head"),
+        Inner("words_out", "activations", "gathers words for out_proj"),
+    ),
+    links=(
+        Link("words_in", "activations of a beat", latency=WORDS, room=lambda c: c.in_words),
+        Link("words_out", "activations of a beat", latency=WORDS, room=lambda c: c.out_words),
+    ),
 )  # fmt: skip

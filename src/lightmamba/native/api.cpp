@@ -7,6 +7,7 @@
 #include <iterator>
 #include <new>
 
+#include "events.hpp"
 #include "kernels.hpp"
 #include "pool.hpp"
 
@@ -20,7 +21,7 @@ struct Context {
     char error[200] = "";  // what the last call that failed said
 };
 
-enum Status { DONE, NO_MEMORY, FAILED };
+enum Status { DONE, NO_MEMORY, FAILED, STUCK };
 
 template <class Body>
 int guarded(Context* c, const Body& body) {
@@ -149,6 +150,17 @@ int lightmamba_linear(Context* c, const LinearOp* op) {
 
 int lightmamba_pack(Context* c, const PackOp* op) {
     return guarded(c, [&] { over(c, (op->rows + 15) / 16, [&](int64_t a, int64_t b) { pack(*op, a, b); }); });
+}
+
+// Walk a machine on the calling thread; STUCK, if all of it waits for something.
+int lightmamba_walk(const events::Machine* machine) {
+    try {
+        return events::walk(*machine) ? DONE : STUCK;
+    } catch (const std::bad_alloc&) {
+        return NO_MEMORY;
+    } catch (...) {
+        return FAILED;
+    }
 }
 
 }  // extern "C"

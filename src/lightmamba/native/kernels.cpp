@@ -4,6 +4,7 @@
 #include "../blocks/attention/kernels.hpp"
 #include "../blocks/mamba2/kernels.hpp"
 #include "../blocks/mlp/kernels.hpp"
+#include "events.hpp"
 #include "hadamard.hpp"
 #include "project.hpp"
 #include "quantize.hpp"
@@ -33,8 +34,8 @@ int64_t tiles(const Linear& f) { return (f.rows + 2 * ROWS - 1) / (2 * ROWS); } 
 
 }  // namespace
 
-const char* const SHARED_TEXTS[2 + N_KINDS] = {
-    shared::native, shared::operations, shared::attention, shared::mamba2, shared::mlp,
+const char* const SHARED_TEXTS[3 + N_KINDS] = {
+    shared::native, shared::operations, events::shared::events, shared::attention, shared::mamba2, shared::mlp,
 };
 
 int mixer_phases(const Job& job) { return mixer(job).in_a_pass; }

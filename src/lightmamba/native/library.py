@@ -11,7 +11,7 @@ from lightmamba.errors import InputError
 from lightmamba.native.forks import ForkLock
 from lightmamba.native.structs import shared, squeezed
 
-__all__ = ["ISAS", "Context", "available", "best_isa", "context", "usable_isas"]
+__all__ = ["ISAS", "Context", "available", "best_isa", "context", "kernels", "usable_isas"]
 
 NO_MEMORY = 1  # of the statuses in api.cpp
 ISAS = ("portable", "avx2", "avx512")  # each includes those before it
@@ -44,6 +44,11 @@ def _shared(library: Any) -> list[str]:
     while (one := text(len(found))) is not None:
         found.append(squeezed(one.decode()))
     return found
+
+
+def kernels(isa: str) -> Any:
+    """A library, opened; None, where it was not built."""
+    return _library(isa) if _path(isa).is_file() else None
 
 
 def available() -> bool:

@@ -73,7 +73,8 @@ def squeezed(text: str) -> str:
 
 def shared() -> list[str]:
     """The texts that a library of these sources has, squeezed, in the order of ``SHARED_TEXTS``."""
-    paths = [FOLDER / "types.hpp", FOLDER / "kernels.hpp", *map(header, KINDS)]
+    names = ("types.hpp", "kernels.hpp", "events.hpp")
+    paths = [*(FOLDER / name for name in names), *map(header, KINDS)]
     return [squeezed(_declared(path)) for path in paths]
 
 

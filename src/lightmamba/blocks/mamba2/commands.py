@@ -10,7 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, GROUP, TAPS
 from lightmamba.arch.target import Target
 from lightmamba.blocks.mamba2.hardware import HARDWARE
-from lightmamba.blocks.mamba2.layout import parameter_words, row_order
+from lightmamba.blocks.mamba2.layout import parameter_words, row_order, words
 from lightmamba.blocks.mamba2.quantized import Constants, Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import padded_state
@@ -87,11 +87,9 @@ def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
         )
 
 
-def job_sizes(sizes: Sizes, row_words: int, word_rows: int = 1) -> dict[str, int]:
-    """Sizes of the jobs of a layer, by the names that the graph of the machine has for them.
-
-    ``row_words`` are the words of the state in a row, or ``word_rows`` the rows in a word.
-    """
+def job_sizes(sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
+    """Sizes of the jobs of a layer, by the names that the graph of the machine has for them."""
+    head_words = sizes.headdim * arch.row_words // arch.word_rows
     return {
         "d_inner": sizes.d_inner,
         "conv_dim": sizes.conv_dim,
@@ -101,7 +99,10 @@ def job_sizes(sizes: Sizes, row_words: int, word_rows: int = 1) -> dict[str, int
         "ngroups": sizes.ngroups,
         "group_dim": sizes.group_dim,
         "headdim": sizes.headdim,
-        "head_words": sizes.headdim * row_words // word_rows,
+        "head_words": head_words,
+        "state_words": sizes.nheads * head_words,
+        "row_words": arch.row_words,
+        "record_words": words(sizes, arch)["record"],
     }
 
 
@@ -181,7 +182,7 @@ def commands(mixer: Mixer, formats: Formats, arch: ArchConfig) -> Mapping[str, d
         "hadamard": {
             "groups": c.ngroups,
             "group_dim": c.group_dim,
-            "pad": arch.out_channels // c.ngroups - c.group_dim,
+            "pad": formats.transform.padded(c.group_dim) - c.group_dim,
             "order_log2": order.bit_length() - 1,
             "shift": k.hadamard,
         },

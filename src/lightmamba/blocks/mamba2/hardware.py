@@ -8,16 +8,23 @@ from lightmamba.arch.hardware import (
     Counter,
     Element,
     Hardware,
+    Inner,
+    Link,
     Register,
     Row,
     Shown,
     Stream,
     Unit,
 )
+from lightmamba.arch.latency import HEADS, QUEUE, Y_HEADS
 
-__all__ = ["HARDWARE"]
+__all__ = ["AGAIN", "DRAWN", "HARDWARE", "MADE", "SUMMED"]
 
 S16, S24, WORD = "s16", "s24", "u64"
+# In a state-space unit that waits for whole heads, cycles from an issue to the new word, to the
+# next step's issue, to y in its buffer but for the adders, and from there to the gate.
+MADE, AGAIN, SUMMED, DRAWN = 24, 15, 37, 4
+Y_ROOM = 6  # rows of y that wait behind the buffer
 
 RECORDS = {
     "DISCRETE": (
@@ -51,6 +58,24 @@ SIZES = {
 def _records(config: ArchConfig) -> bool:
     """Whether a pass may leave tokens undecided."""
     return config.undecided > 0
+
+
+def _whole(config: ArchConfig) -> bool:
+    return config.whole_heads
+
+
+def _summed(config: ArchConfig) -> int:
+    return SUMMED + (config.bc_elements // BLOCK).bit_length() - 1 + (config.row_words > 1)
+
+
+def _head_words(config: ArchConfig) -> int:
+    """Words of the state of a head."""
+    return config.head_rows * config.row_words // config.word_rows
+
+
+def _written(config: ArchConfig) -> int:
+    """Words of the state in the pipeline and in the queue behind it."""
+    return MADE + 2 + max(3, config.state_fifo)
 
 
 def _ssm(config: ArchConfig) -> int:
@@ -190,6 +215,23 @@ HARDWARE = Hardware(
            latency=3, room=6, shared=True, there=_records),
     ),
     wires=(("ssm.address", "bc.address"), ("bc.B", "ssm.B"), ("bc.C", "ssm.C")),
+    inside=(
+        Inner("ssm_rows", "ssm", "gathers the operands of a head", there=_whole),
+        Inner("ssm_record", "ssm", "reads those of recorded tokens", there=_records),
+        Inner("ssm", "ssm", "updates the state, a word per cycle", hold=1),
+        Inner("ssm_out", "ssm", "hands y on", there=_whole),
+    ),
+    links=(
+        Link("gathered", "head of operands", latency=0, room=HEADS, there=_whole),
+        Link("again_whole", "head of the record", latency=0, room=HEADS, there=_records),
+        Link("again", "word that the next step of a head takes", latency=AGAIN,
+             room=lambda c: _head_words(c) + 1, there=_whole),
+        Link("ended", "layer whose steps are done", latency=1, room=2, there=_records, first=1),
+        Link("done", "head of y", latency=_summed, room=Y_HEADS, there=_whole),
+        Link("y", "row of y", latency=DRAWN, room=Y_ROOM, there=_whole),
+        Link("state_behind", "word of S", latency=MADE + QUEUE, room=_written, there=_whole),
+        Link("b", "channel of B, recorded", latency=1, room=1, there=_records),
+    ),
     counters=(
     Counter("ssm_busy", "unit", ("ssm.working",)),
     Counter("ssm_waiting", "unit", ("ssm.waiting",)),

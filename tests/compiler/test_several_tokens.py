@@ -178,7 +178,7 @@ def test_states_fill_their_regions(tokens: int, tmp_path):
     engine = Engine(model)
     _, after = engine.forward(np.array([[3, 1, 4, 1, 5]]), engine.empty_state(1))
     layers = [after.layer(n) for n in range(model.config.n_layer)]
-    found = artifact_bytes(artifact, layers)
+    found = artifact_bytes(artifact, after)
     for name, data in found.items():
         assert len(data) == artifact.region(name).bytes
     c = sizes_of(model.config)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from lightmamba.blocks.protocols import unit_rms
 from lightmamba.numerics.tables import Rsqrt
-from lightmamba.rtl.rms import RmsUnit
+from lightmamba.rtl.rms import RmsUnit, UnitRms
 from tests.support.streams import drive
 
 TOP = (1 << 61) - 1
@@ -93,3 +94,11 @@ def test_one_job_after_the_other():
     _, second, third = result.cycles["command"]
     assert second > result.cycles["o"][1]
     assert third > result.cycles["o"][4]
+
+
+def test_the_constant_is_one_and_always_there():
+    run = drive(UnitRms(), {}, {"o": 20}, stalls=0.3)
+    mantissa, j = unit_rms(1)
+    assert run.out["o"] == [{"mantissa": int(mantissa[0, 0]), "j": int(j[0, 0])}] * 20
+    at_once = drive(UnitRms(), {}, {"o": 20}).cycles["o"]
+    assert at_once == list(range(at_once[0], at_once[0] + 20))

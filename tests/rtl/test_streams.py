@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import Out
@@ -172,35 +172,27 @@ def test_only_streams_of_one_width_are_joined():
         join(None, narrow, wide)
 
 
-class Chosen(wiring.Component):
-    """A selector of three, of which the others offer 255 in every cycle; how many are taken."""
-
-    def __init__(self, choice: int) -> None:
-        self.choice = choice
-        super().__init__({"i": i_stream(8), "o": o_stream(8), "taken": Out(2)})
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.select = select = Select(8, 3)
-        m.d.sync += select.choice.eq(self.choice)
-        others = [getattr(select, f"i{n}") for n in range(3) if n != self.choice]
-        for other in others:
-            m.d.comb += [other.valid.eq(1), other.payload.eq(255)]
-        with m.If(select.choice == self.choice):
-            m.d.comb += self.taken.eq(sum(other.ready for other in others))
-            join(m, self.i, getattr(select, f"i{self.choice}"))
-            join(m, select.o, self.o)
-        return m
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_selector_passes_the_chosen_input_only(count: int):
+    rng = np.random.default_rng(count)
+    for choice in range(count):
+        given: Any = {f"i{n}": rng.integers(0, 1 << 16, 40).tolist() for n in range(count)}
+        ours = f"i{choice}"
+        run = drive(Select(unsigned(16), count), {ours: given[ours]}, {"o": 40}, stalls=0.4,
+                    seed=choice, hold={"choice": choice}, settle=20)  # fmt: skip
+        assert run.out["o"] == given[ours]
 
 
-@pytest.mark.parametrize("stalls", [0.0, 0.5])
-@pytest.mark.parametrize("choice", [0, 1, 2])
-def test_a_selector_passes_on_the_chosen_input_alone(choice, stalls):
-    run = drive(Chosen(choice), {"i": WORDS}, {"o": 40}, stalls=stalls, counts=["taken"], settle=3)
-    assert (run.out["o"], run.counts["taken"]) == (WORDS, 0)
+def test_the_other_inputs_of_a_selector_wait_and_do_not_mix_in():
+    dut = Select(unsigned(8), 2)
+    held = {"choice": 1, "i0.valid": 1, "i0.payload": 0xFF}
+    run = drive(dut, {"i1": [1, 2, 3]}, {"o": 3}, hold=held, counts=["i0.ready"], settle=10)
+    assert (run.out["o"], run.counts["i0.ready"]) == ([1, 2, 3], 0)
 
 
-def test_latency_and_throughput_of_a_selector():
-    run = drive(Chosen(1), {"i": WORDS}, {"o": 40})
-    assert run.cycles["o"] == [cycle + Select.latency for cycle in run.cycles["i"]]
-    assert np.diff(run.cycles["o"]).max() == Select.interval
+def test_a_selector_has_a_transfer_per_cycle_at_once():
+    dut = Select(unsigned(8), 2)
+    run = drive(dut, {"i0": list(range(20))}, {"o": 20})
+    first, last = run.cycles["o"][0], run.cycles["o"][-1]
+    assert first - run.cycles["i0"][0] == dut.latency
+    assert last - first == 19 * dut.interval

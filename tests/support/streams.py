@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Value
+from amaranth.hdl import ClockDomain, Module, Value
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
@@ -175,7 +175,10 @@ def drive(
                     return
             assert run.total < limit, f"stuck after {run.total} cycles: {progress()}"
 
-    simulator = Simulator(dut)
+    whole = Module()  # which has a clock, even if the unit is combinational
+    whole.domains.sync = ClockDomain()
+    whole.submodules.dut = dut
+    simulator = Simulator(whole)
     simulator.add_clock(1e-6)
     for name, value in (hold or {}).items():
 

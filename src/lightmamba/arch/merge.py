@@ -6,7 +6,7 @@ from typing import Any
 
 from lightmamba.arch.fields import KIND, Field
 from lightmamba.arch.graph import Graph
-from lightmamba.arch.hardware import OTHERS, Hardware, Stream
+from lightmamba.arch.hardware import MEMORY, OTHERS, Hardware, Stream
 
 __all__ = ["merge"]
 
@@ -90,8 +90,8 @@ def _chosen(
     found = dict(commands)
     targets = [stream.target for stream in streams]
     for target in dict.fromkeys(targets):
-        if (count := targets.count(target)) > 1:
-            unit, port = target.split(".")
+        unit, port = target.split(".")
+        if (count := targets.count(target)) > 1 and unit != MEMORY:
             names = [stream.name for stream in streams if stream.target == target]
             doc = f"what {port} takes: " + ", ".join(f"{n} {each}" for n, each in enumerate(names))
             choice = Field(f"{port}_from", (count - 1).bit_length(), doc)

@@ -75,8 +75,10 @@ class Taken:
         Raises
         ------
         ValueError
-            If it saw fewer.
+            If it saw fewer, or there is no such probe.
         """
+        if name not in self._probes:
+            raise ValueError(f"no probe is named {name}; there are {', '.join(self._probes)}")
         first, whole = self._at[name], self._probes[name]
         self._at[name] += int(np.prod(shape))
         return shaped(name, whole.take(slice(first, self._at[name])), *shape)

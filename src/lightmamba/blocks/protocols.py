@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.formats import Formats
+from lightmamba.numerics.linear import UNIT
 from lightmamba.numerics.primitives import Ints
 
 __all__ = [
@@ -19,8 +20,7 @@ __all__ = [
 Observe = Callable[[str, NDArray[Any]], None]
 Limit = tuple[str, Any, int, int]  # what a number is, its values, the lowest and highest allowed
 Rms = tuple[Ints, Ints]  # mantissa and j, each (vectors, norm groups)
-UNIT = (1 << 15, -7)  # mantissa and j of a 1/rms of one, in values of UNIT_EXPONENT
-UNIT_EXPONENT = -1
+UNIT_EXPONENT = -1  # of the values whose 1/rms is one
 
 
 class Mixer(Protocol):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.contract import WORD
 from lightmamba.compiler import open_model
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
@@ -19,6 +20,7 @@ from lightmamba.engine import Engine, State
 from lightmamba.errors import DeviceError
 from lightmamba.files import SHA256
 from lightmamba.machine.artifact import Artifact, Region, build_hash
+from lightmamba.machine.ports import clients
 from lightmamba.machine.program import instructions
 from lightmamba.machine.registers import INTERFACE, MAGIC
 from lightmamba.passes import Pass, Slot
@@ -159,8 +161,7 @@ def _hashes(
     artifact: Artifact, state: State, logits: NDArray[np.int32] | None = None
 ) -> dict[str, str]:
     """Hash of each region that a state of the engine would be in memory, and of logits."""
-    layers = [state.layer(n) for n in range(len(state.layout.layers))]
-    found = {name: _hash(values) for name, values in state_bytes(artifact, layers).items()}
+    found = {name: _hash(values) for name, values in state_bytes(artifact, state).items()}
     return found if logits is None else found | {"logits": _hash(_bytes(logits))}
 
 
@@ -260,6 +261,8 @@ class _Test:
         d.start(TOKEN, fresh=True, head=False)
         d.wait()
         sizes = {region.name: region.bytes for region in regions}
+        for client in clients(alone.arch, "growing"):  # of which a token uses a row in each layer
+            sizes[client.name] = alone.layers_of(client.name) * alone.each(client.name) * WORD
         self._compare(self.wanted.layer, sizes, logits=False)
         d.reset()
 

@@ -10,7 +10,7 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.compiler.layout import embedding_rows, lane_images
 from lightmamba.compiler.memory import Memory, image
-from lightmamba.compiler.plan import CONTEXT, ORDERS, fitting, plan
+from lightmamba.compiler.plan import ORDERS, fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.source import describe, keep
 from lightmamba.errors import InputError
@@ -32,7 +32,7 @@ def build(
     order: str = ORDERS[0],
     hardware: ArchConfig | None = None,
     kinds: Collection[str] = (),
-    context: int = CONTEXT,
+    context: int | None = None,
     force: bool = False,
     source: Path | None = None,
     verilog: Callable[[ArchConfig], str] | None = None,
@@ -52,8 +52,7 @@ def build(
         Build parameters of hardware that exists already, for a model as large or larger; by default
         the least that the model needs.
     kinds, context
-        Of hardware that is made: kinds of layers that it has units for, by default the model's, and
-        positions of a sequence that memory has room for.
+        Of hardware that is made: as of :func:`~lightmamba.compiler.plan.plan`.
     force
         Replace a build directory that is there.
     source
@@ -69,9 +68,10 @@ def build(
     InputError
         If the hardware cannot run the model, or the directory cannot be made.
     """
-    if hardware is not None:
-        kinds, context = hardware.kinds, hardware.context
-    arch = plan(model.config, model.formats, target, order, kinds=kinds, context=context)
+    arch = plan(
+        model.config, model.formats, target, order,
+        kinds=kinds, context=context, hardware=hardware,
+    )  # fmt: skip
     hardware = arch if hardware is None else fitting(hardware, arch)
     _plain(model)
     memory = Memory(model.config, model.formats, arch, target)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
-from lightmamba.arch.hardware import Client
+from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.place import Place, Region, Setting, copies
 from lightmamba.arch.ports import ADDRESS_BITS, of_token
 from lightmamba.arch.target import Channel, Target
@@ -18,6 +18,7 @@ from lightmamba.compiler.layout import beats
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
+from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import clients
 from lightmamba.machine.registers import registers
 
@@ -92,8 +93,29 @@ class Memory:
         for layer in self.config.layers:
             for name, count in part(layer.kind, "layout").words(layer, self.arch).items():
                 if name in found:
+                    self._same(layer, name, count)
                     found[name].append(count)
         return {name: tuple(counts) for name, counts in found.items()}
+
+    def _same(self, layer: Sizes, client: str, count: int) -> None:
+        """Refuse words of a client that are not those of its stream.
+
+        Raises
+        ------
+        ValueError
+            If they differ, of a static client or of what a token adds to one that grows.
+        """
+        ends = {"static": "source", "growing": "target"}
+        if (end := ends.get(self._shape(client), "")) == "":
+            return
+        streams = machine(self.arch.kinds).streams
+        stream = next(s for s in streams if getattr(s, end) == f"{MEMORY}.{client}")
+        items = stream.count(part(layer.kind, "commands").job_sizes(layer, self.arch))
+        if items != count:
+            raise ValueError(
+                f"the layout of {layer.kind} has {count} words of {client} in a layer, but the "
+                f"stream {stream.name} has {items} items"
+            )
 
     def each(self, client: str) -> int:
         """The same of every layer, where all must be alike.
@@ -101,7 +123,7 @@ class Memory:
         Raises
         ------
         InputError
-            If they are not.
+            If they are not, or a position of what grows is not of whole beats.
         """
         counts = set(self.words[client])
         if len(counts) > 1:
@@ -109,7 +131,13 @@ class Memory:
                 f"layers differ in the size of their {client}, {min(counts)} and {max(counts)} "
                 f"words of 64 bits, but the hardware takes equal ones; run the model on the engine"
             )
-        return counts.pop() if counts else 0
+        count = counts.pop() if counts else 0
+        if self._shape(client) == "growing" and count * WORD % self.aux_beat:
+            raise InputError(
+                f"a position of {client} takes {count} words of 64 bits, but memory is written in "
+                f"beats of {self.aux_beat // WORD}; pad it in the layout of its kind"
+            )
+        return count
 
     def stride(self, client: str) -> int:
         """Bytes of a layer's part of a client; of a growing one, for all positions."""
@@ -219,12 +247,23 @@ class Memory:
             file = image(name) if kept else None
             regions.append(Region(name, channel.name, at, size, file))
         for channel in self.target.channels:
-            if channel.capacity_mib and free[channel.name] > channel.capacity_mib << 20:
+            over = free[channel.name] - (channel.capacity_mib << 20)
+            if channel.capacity_mib and over > 0:
                 raise InputError(
                     f"channel {channel.name} would hold {free[channel.name] >> 20} MiB, but has "
                     f"{channel.capacity_mib}; take a smaller model, or a target with more memory"
+                    f"{self._shorter(channel, over)}"
                 )
         return tuple(regions)
+
+    def _shorter(self, channel: Channel, over: int) -> str:
+        """Advice on how many tokens of a sequence a channel has room for."""
+        if channel not in self.target.channels_of(self._port("aux")):
+            return ""
+        names = [client.name for client in clients(self.arch, "growing")]
+        each = sum(self.layers_of(name) * self.each(name) * WORD for name in names)
+        fits = self.arch.context - -(-over // each) if each else 0
+        return f", or compile with --context {fits}" if fits > 0 else ""
 
     def registers(self, regions: tuple[Region, ...]) -> dict[str, Setting]:
         """Registers that the host writes before the first pass.

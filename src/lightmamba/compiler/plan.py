@@ -8,6 +8,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.target import Target
+from lightmamba.blocks import kinds as known
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
@@ -16,6 +17,7 @@ from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.manifest import ORDERS
+from lightmamba.numerics.attention import POSITIONS
 
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
@@ -25,7 +27,9 @@ CAPACITIES = (
     "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
     "context",
 )  # fmt: skip
-CONTEXT = 1 << 10  # positions, if nothing else is said
+# What a model without a state that lies head by head does not say.
+STATE = ("heads", "groups", "padded_state", "head_rows", "state_elements", "state_fifo")
+CONTEXT, MOST_CONTEXT = 1 << 10, POSITIONS  # tokens, if nothing else is said; at most
 
 
 def plan(
@@ -35,7 +39,8 @@ def plan(
     order: str = ORDERS[0],
     *,
     kinds: Collection[str] = (),
-    context: int = CONTEXT,
+    context: int | None = None,
+    hardware: ArchConfig | None = None,
 ) -> ArchConfig:
     """Build parameters of the machine of a target for one model.
 
@@ -48,7 +53,11 @@ def plan(
     kinds
         Of layers that the hardware has units for; by default those of the model.
     context
-        Positions of a sequence that memory has room for, where something grows with it.
+        Tokens of a sequence that memory has room for, where something grows with it; by default
+        1,024.
+    hardware
+        Hardware that the model is to run on, instead of these two: what no layer of the model
+        needs is as there. Whether the rest fits is for :func:`fitting` to say.
 
     Raises
     ------
@@ -57,8 +66,10 @@ def plan(
     """
     if order not in ORDERS:
         raise InputError(f"order must be {' or '.join(ORDERS)}, not {order!r}")
-    chosen = _kinds(config, kinds)
+    chosen = _kinds(config, kinds) if hardware is None else _covering(hardware, config, target)
     graph = machine(chosen)
+    if hardware is not None:
+        context = hardware.context or None
     different = list(dict.fromkeys(config.layers))
     for reason in (
         *_formats(formats), *_sizes(config, graph), *_target(formats, target),
@@ -76,23 +87,57 @@ def plan(
         "in_channels": formats.in_channels(config.d_model),
         "out_channels": max(out_channels(layer, formats) for layer in different),
         "program": -(-instructions(config) // PROGRAM_STEP) * PROGRAM_STEP,
-        "context": context if any(c.shape == "growing" for c in graph.clients) else 0,
+        "context": _context(context, graph),
     }
+    own = target.machine
+    if hardware is not None and not needed:
+        own = replace(own, **{name: getattr(hardware, name) for name in STATE})
     try:
-        made = replace(target.machine, **found | _word(target.machine, needed))
-        return replace(made, head_rows=needed["head_rows"]) if made.whole_heads else made
+        made = replace(own, **found | _word(own, needed))
+        rows = needed.get("head_rows", 0) if made.whole_heads else 0
+        return replace(made, head_rows=rows) if rows else made
     except ValueError as error:
         raise InputError(f"target {target.name}: {error}") from error
 
 
+def _covering(hardware: ArchConfig, config: ModelConfig, target: Target) -> tuple[str, ...]:
+    """Kinds of some hardware, which are those of the model and others."""
+    if missing := sorted(set(config.kinds) - set(hardware.kinds)):
+        wanted = ",".join(sorted({*hardware.kinds, *config.kinds}))
+        raise InputError(
+            f"the hardware has no units for {' and '.join(missing)} layers; make some that has: "
+            f"lightmamba compile MODEL --target {target.name} --kinds {wanted} -o BUILD"
+        )
+    return hardware.kinds
+
+
 def _kinds(config: ModelConfig, wanted: Collection[str]) -> tuple[str, ...]:
     """Kinds of the hardware, in alphabetical order."""
+    if unknown := sorted(set(wanted) - set(known())):
+        raise InputError(
+            f"there are no layers of kind {' or '.join(unknown)}; --kinds takes some of "
+            f"{', '.join(known())}"
+        )
     if missing := sorted(set(config.kinds) - set(wanted or config.kinds)):
         raise InputError(
             f"the model has {' and '.join(missing)} layers, but the hardware would have units for "
             f"{' and '.join(sorted(wanted))} only; try --kinds {','.join(sorted(config.kinds))}"
         )
     return tuple(sorted(wanted or config.kinds))
+
+
+def _context(wanted: int | None, graph: Graph) -> int:
+    """Tokens of a sequence that memory has room for; 0 where nothing grows with them."""
+    if not any(client.shape == "growing" for client in graph.clients):
+        if wanted is not None:
+            raise InputError(
+                "no layer of this hardware keeps anything of every token, so sequences may be of "
+                "any length; leave --context out"
+            )
+        return 0
+    if wanted is not None and not 1 <= wanted <= MOST_CONTEXT:
+        raise InputError(f"--context must be from 1 to {MOST_CONTEXT:,}, not {wanted:,}; try 4096")
+    return CONTEXT if wanted is None else wanted
 
 
 def _of_layer(layer: Sizes, formats: Formats, target: Target, order: str) -> Iterator[str]:
@@ -138,11 +183,6 @@ def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:
     InputError
         If they are too small for it, or built otherwise.
     """
-    if missing := sorted(set(needed.kinds) - set(hardware.kinds)):
-        raise InputError(
-            f"the hardware has no units for {' and '.join(missing)} layers; make it for them with "
-            f"--kinds {','.join(sorted({*hardware.kinds, *needed.kinds}))}"
-        )
     for name, value in asdict(hardware).items():
         wanted = value if name == "kinds" else getattr(needed, name)
         if name in CAPACITIES and value < wanted:

@@ -127,9 +127,10 @@ class _Writer:
         }
         return self._chosen(commands, layer.sizes.kind)
 
-    def _chosen(self, commands: Commands, kind: str) -> Commands:
+    def _chosen(self, commands: Commands, kind: str = "") -> Commands:
         """The same, where a port has several sources with the one that the kind gives to."""
-        mine = {stream.name for stream in part(kind, "hardware").HARDWARE.streams}
+        own = part(kind, "hardware").HARDWARE.streams if kind else ()
+        mine = {stream.name for stream in own}
         found = dict(commands)
         for target in dict.fromkeys(stream.target for stream in self.graph.streams):
             unit, port = target.split(".")
@@ -156,14 +157,14 @@ class _Writer:
 
     def head(self) -> Commands:
         c, m = self.config, self.model
-        return {
+        return self._chosen({
             "lanes": self._lanes(c.vocab_size, self.arch.in_channels, parts=1, gated=0)
             | {"twice": int(self.arch.head_twice)},
             "epilogue": self._epilogue(
                 c.vocab_size, "logit", m.head.acc_shift, m.head_shift(), parts=1, gated=0
             ),
             "head": {"rows": c.vocab_size, "valid": m.valid_vocab},
-        }
+        })  # fmt: skip
 
     def _pass_on(self, base: int, *, head: bool) -> Commands:
         """Norm and quantization of the residual stream for the projection that comes next."""
@@ -215,6 +216,11 @@ class _Writer:
 
 def _sections(graph: Graph, sections: Sequence[tuple[str, int]]) -> dict[str, int]:
     """Kind and end of each section; the rest are empty."""
+    if unknown := [kind for kind, _ in sections if kind not in graph.kinds]:
+        raise InputError(
+            f"there are no rows of kind {unknown[0]} for a section of in_proj, only "
+            f"{', '.join(graph.kinds)}"
+        )
     whole = [*sections, *[(next(iter(graph.kinds)), 0)] * (len(SECTIONS) - len(sections))]
     found, end = dict[str, int](), 0
     for name, (kind, count) in zip(SECTIONS, whole, strict=True):

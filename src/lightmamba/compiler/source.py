@@ -77,10 +77,7 @@ def open_model(artifact: Artifact, *, lazy: bool = False) -> QuantizedModel:
 
 def _check(artifact: Artifact, config: ModelConfig, formats: Formats) -> None:
     """Hardware, regions and registers are those that the model needs, so that sizes do not lie."""
-    needed = plan(
-        config, formats, artifact.target, artifact.order,
-        kinds=artifact.arch.kinds, context=artifact.arch.context,
-    )  # fmt: skip
+    needed = plan(config, formats, artifact.target, artifact.order, hardware=artifact.arch)
     fitting(artifact.arch, needed)
     memory = Memory(config, formats, needed, artifact.target)
     if memory.regions() != artifact.regions:

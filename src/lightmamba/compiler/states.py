@@ -1,7 +1,6 @@
 """A sequence's state as it lies in the accelerator's memory, from the engine's."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from lightmamba.blocks import part
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
 from lightmamba.compiler.source import sizes
+from lightmamba.engine import State
 from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.ports import clients
+from lightmamba.machine.ports import clients, state_clients
 
 __all__ = ["memory_of", "state_bytes"]
 
@@ -22,33 +22,41 @@ Bytes = NDArray[np.uint8]
 def memory_of(artifact: Artifact) -> Memory:
     """Sizes and places of a build's model, whose hardware may be made for a larger one."""
     config, formats = sizes(artifact.model)
-    arch = plan(
-        config, formats, artifact.target, artifact.order,
-        kinds=artifact.arch.kinds, context=artifact.arch.context,
-    )  # fmt: skip
+    arch = plan(config, formats, artifact.target, artifact.order, hardware=artifact.arch)
     return Memory(config, formats, arch, artifact.target)
 
 
-def state_bytes(
-    artifact: Artifact, layers: Sequence[Mapping[str, NDArray[Any]]]
-) -> Mapping[str, Bytes]:
+def state_bytes(artifact: Artifact, state: State) -> Mapping[str, Bytes]:
     """Content of the regions that a sequence changes, on their first copies.
+
+    Of one that grows, the rows that are used, layer by layer.
 
     Parameters
     ----------
     artifact : Artifact
         Of the model.
-    layers : sequence of {name: (1, ...)}
-        Arrays of the first layers, as :meth:`lightmamba.engine.State.layer` gives them.
+    state : State
+        The engine's, of one sequence, in all layers or the first ones.
     """
-    memory, found = memory_of(artifact), defaultdict[str, list[Bytes]](list)
-    shapes = {client.name: client.shape for client in clients(memory.arch)}
-    for sizes_, arrays in zip(memory.config.layers, layers, strict=False):
-        layout = part(sizes_.kind, "layout")
-        state = getattr(layout, "state_bytes", None)
-        if state is None:
+    memory = memory_of(artifact)
+    shapes = {client.name: client.shape for client in clients(memory.arch, "layer", "growing")}
+    nothing = np.zeros(0, np.uint8)
+    found = {name: [nothing] for name in (*state_clients(memory.arch), *shapes)}
+    for n in range(len(state.layout.layers)):
+        sizes_ = memory.config.layers[n]
+        make = getattr(part(sizes_.kind, "layout"), "state_bytes", None)
+        if make is None:
             continue
-        for name, content in state(sizes_, artifact.order, arrays, memory.arch).items():
-            stride = memory.stride(name) if shapes.get(name) in ("layer", "growing") else 1
+        for name, content in make(sizes_, artifact.order, _used(state, n), memory.arch).items():
+            stride = memory.stride(name) if shapes.get(name) == "layer" else 1
             found[name].append(np.pad(content, (0, -len(content) % stride)))
     return {name: np.concatenate(each) for name, each in found.items()}
+
+
+def _used(state: State, layer: int) -> dict[str, NDArray[Any]]:
+    """Arrays of a layer; of those that grow, (positions, ...) of the first sequence."""
+    found = state.layer(layer)
+    for name in state.layout.tokens[layer]:
+        pages = found[name][0]
+        found[name] = pages.reshape(-1, *pages.shape[2:])[: int(state.position[0])]
+    return found

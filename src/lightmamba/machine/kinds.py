@@ -19,9 +19,7 @@ def machine(kinds: tuple[str, ...]) -> Graph:
     Raises
     ------
     InputError
-        If one of them has no hardware.
-    ValueError
-        If two of them do not fit together; the sentence names both.
+        If one of them has no hardware, or two do not fit together; the sentence names both.
     """
     parts = {kind: part(kind, "hardware") for kind in kinds}
     if missing := [kind for kind, found in parts.items() if found is None]:
@@ -30,4 +28,7 @@ def machine(kinds: tuple[str, ...]) -> Graph:
             f"the accelerator does not support {' and '.join(sorted(missing))} layers, only "
             f"{there}; run the model on the engine: lightmamba generate FILE --prompt TEXT"
         )
-    return merge(FRONT, {kind: found.HARDWARE for kind, found in parts.items()}, BACK)
+    try:
+        return merge(FRONT, {kind: found.HARDWARE for kind, found in parts.items()}, BACK)
+    except ValueError as error:
+        raise InputError(f"no machine has {' and '.join(kinds)} layers: {error}") from error

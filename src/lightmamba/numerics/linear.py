@@ -14,8 +14,9 @@ from lightmamba.numerics.formats import INT24, GroupScale, IntFormat
 from lightmamba.numerics.primitives import Ints, round_shift, saturate
 from lightmamba.numerics.tables import Rsqrt
 
-__all__ = ["Epilogue", "Projection", "RmsNorm"]
+__all__ = ["UNIT", "Epilogue", "Projection", "RmsNorm"]
 
+UNIT = (1 << 15, -7)  # mantissa and j of a 1/rms of one, of values with the exponent -1
 EXACT = 1 << 24  # whole numbers up to here are exact in float32
 
 

@@ -12,7 +12,8 @@ from lightmamba.arch.fields import Field
 from lightmamba.machine.kinds import machine
 
 __all__ = [
-    "CODED", "LOGITS", "RMS", "WORD", "command", "i_stream", "o_stream", "payload", "record",
+    "CODED", "LOGITS", "RMS", "WORD", "command", "i_stream", "instructed", "o_stream", "payload",
+    "record",
 ]  # fmt: skip
 
 WORD = unsigned(WORD_BITS)  # of the small streams
@@ -38,7 +39,12 @@ def payload(name: str, config: ArchConfig = ALONE) -> Any:
 
 
 def command(unit: str, config: ArchConfig = ALONE) -> data.StructLayout:
-    """Layout of a unit's command; where ports have several sources, that of one machine."""
+    """Layout of the command that a unit takes."""
+    return record(machine(config.kinds).own(unit))
+
+
+def instructed(unit: str, config: ArchConfig) -> data.StructLayout:
+    """Layout of a unit's command in an instruction: it chooses the sources of its inputs too."""
     return record(machine(config.kinds).commands[unit])
 
 

@@ -15,6 +15,7 @@ from lightmamba.machine.ports import aux_readers, aux_writers, clients, ports, s
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
 from lightmamba.rtl.counters import Counters, Traffic
+from lightmamba.rtl.memory_growing import wire_growing
 from lightmamba.rtl.memory_parts import Parts
 from lightmamba.rtl.memory_rows import logits_pending, wire_logits, wire_rows
 from lightmamba.rtl.memory_states import states_pending, wire_states
@@ -95,6 +96,7 @@ class MemorySide(Elaboratable):
         self._ports(m)
         self._static(m)
         wire_states(m, self.parts)
+        wire_growing(m, self.parts)
         wire_rows(m, self.parts)
         wire_logits(m, self.parts)
         m.d.comb += self.writes_pending.eq(

@@ -1,16 +1,19 @@
 """Reciprocal root mean square: from a sum of squares to the factor of an epilogue."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from lightmamba.numerics.linear import UNIT
 from lightmamba.numerics.tables import Rsqrt
 from lightmamba.rtl.interpolation import interpolate
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import RMS, command, i_stream, o_stream
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 
-__all__ = ["RmsUnit"]
+__all__ = ["RmsUnit", "UnitRms"]
 
 SUM = 62  # bits of sum + eps
 HALF = SUM // 2
@@ -114,3 +117,30 @@ def _top(value: Value, drop: int, width: int) -> Value:
     """``width`` bits of ``value`` below its ``drop`` highest, with zeros after the last."""
     kept = value[max(0, len(value) - drop - width) : len(value) - drop]
     return Cat(Const(0, width - len(kept)), kept)
+
+
+class UnitRms(wiring.Component):
+    """Give 1/rms of one whenever it is taken, for layers without a norm in front of out_proj.
+
+    Members
+    -------
+    o : Out(stream of RMS)
+        Always valid.
+    """
+
+    latency, interval = 0, 1
+
+    o: Any
+
+    def __init__(self) -> None:
+        super().__init__({"o": o_stream(RMS)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        mantissa, j = UNIT
+        m.d.comb += [
+            self.o.valid.eq(1),
+            self.o.payload.mantissa.eq(mantissa),
+            self.o.payload.j.eq(j),
+        ]
+        return m

@@ -6,13 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import width
+from lightmamba.arch.latency import COMMANDS
 from lightmamba.machine.program import Condition, Op, instructions
-from lightmamba.rtl.layouts import command, o_stream
+from lightmamba.rtl.layouts import instructed, o_stream
 from lightmamba.rtl.pipe import any_bit
 
 __all__ = ["Sequencer"]
-
-QUEUE = 2  # commands that wait before each unit
 
 
 class Sequencer(wiring.Component):
@@ -83,7 +82,7 @@ class Sequencer(wiring.Component):
                 "illegal": Out(1),
                 "finished": Out(32),
             }
-            | {f"command_{unit}": o_stream(command(unit, config)) for unit in self.coded.units}
+            | {f"command_{unit}": o_stream(instructed(unit, config)) for unit in self.coded.units}
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -205,7 +204,7 @@ class Sequencer(wiring.Component):
         rooms = {}
         for unit in self.coded.units:
             bits = width(self.coded.graph.commands[unit])
-            queue = fifo.SyncFIFO(width=bits, depth=QUEUE)
+            queue = fifo.SyncFIFO(width=bits, depth=COMMANDS)
             m.submodules[f"queue_{unit}"] = queue
             target = getattr(self, f"command_{unit}")
             rooms[unit] = queue.w_rdy

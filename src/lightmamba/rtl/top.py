@@ -70,8 +70,8 @@ class Top(wiring.Component):
         m.submodules.counters = count = Counters(counters(config))
         wiring.connect(m, wiring.flipped(self.host), host.bus)
 
-        for unit in units.graph.commands:
-            join(m, getattr(sequencer, f"command_{unit}"), getattr(units, unit).command)
+        for unit, command in units.commands.items():
+            join(m, getattr(sequencer, f"command_{unit}"), command)
         first, *later = units.head.next
         m.d.comb += [
             sequencer.program_write.eq(host.program_data_write),

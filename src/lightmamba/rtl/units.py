@@ -6,13 +6,14 @@ from inspect import signature
 from typing import Any
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib.stream import Signature
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import Stream, Unit
 from lightmamba.machine.counters import of_vector
 from lightmamba.machine.kinds import machine
 from lightmamba.rtl.counters import Counters
-from lightmamba.rtl.layouts import payload
+from lightmamba.rtl.layouts import instructed, payload
 from lightmamba.rtl.select import Select
 from lightmamba.rtl.slices import Slices, wide
 from lightmamba.rtl.streams import Fork, StreamQueue, join
@@ -33,6 +34,8 @@ class Units(Elaboratable):
     ----------
     busy : Signal
         Some unit has a command that is not finished. Registered.
+    commands : {unit: stream}
+        Where the commands of each unit come in.
     working : Signal
         Which of them, in the order of the table of commands.
     """
@@ -45,7 +48,7 @@ class Units(Elaboratable):
     def __init__(self, config: ArchConfig) -> None:
         self.config, self.graph = config, machine(config.kinds)
         self.parts: dict[str, Any] = {}
-        for unit in sorted(self.graph.units, key=lambda u: u.name == "lanes"):
+        for unit in sorted(self.graph.units, key=lambda u: bool(u.reads)):
             self.parts[unit.name] = self._made(unit, config)
         for stream in self.graph.between(config):
             if stream.queue:
@@ -54,6 +57,7 @@ class Units(Elaboratable):
                 self.parts[f"{stream.name}_queue"] = StreamQueue(item, stream.depth(config))
         for name, part in self.parts.items():
             setattr(self, name, part)
+        self.commands = {name: self._command(name) for name in self.graph.commands}
         self.busy = Signal()
         self.working = Signal(len(self.graph.commands))
         self.for_head = Signal()  # what quant_in works on is the head's input
@@ -68,16 +72,23 @@ class Units(Elaboratable):
         return Slices(lambda: self._one(unit, config), config.tokens, shared)
 
     def _one(self, unit: Unit, config: ArchConfig) -> Any:
-        """A unit: made of the build parameters, or of nothing, but for three."""
+        """A unit: made of the build parameters, or of nothing, but for a few."""
         file, name = unit.rtl.split(":")
         kind = getattr(import_module(f"lightmamba.rtl.{file}"), name)
         if name == "Residual":
             return kind(config.in_channels)
         if name == "Quantizer":
             return kind(config.projection.act, config.head.act)
-        if name == "Lanes":
-            return kind(config, self.parts["activations"])
+        if unit.reads:
+            return kind(config, *(self.parts[read] for read in unit.reads))
         return kind(config=config) if "config" in signature(kind).parameters else kind()
+
+    def _command(self, unit: str) -> Any:
+        """Where a unit's commands come in: its own port, unless they choose sources too."""
+        own, layout = self.parts[unit].command, instructed(unit, self.config)
+        if layout == own.payload.shape():
+            return own
+        return Signature(layout).flip().create(path=(f"command_{unit}",))
 
     def port(self, end: str) -> Any:
         """A port, ``unit.port``, as the graph names it."""
@@ -88,6 +99,14 @@ class Units(Elaboratable):
         m = Module()
         for name in dict.fromkeys([*self.graph.commands, *self.parts]):
             m.submodules[name] = self.parts[name]
+        for name, command in self.commands.items():
+            own = self.parts[name].command
+            if command is not own:
+                m.d.comb += [
+                    own.valid.eq(command.valid),
+                    command.ready.eq(own.ready),
+                    Value.cast(own.payload).eq(Value.cast(command.payload)),
+                ]
         for o, i in self._streams(m):
             join(m, o, i)
         for source, target in self.graph.wires:
@@ -126,7 +145,7 @@ class Units(Elaboratable):
         name = f"select_{stream.target.replace('.', '_')}"
         if name not in self.parts:
             unit, port = stream.target.split(".")
-            target, command = self.port(stream.target), self.parts[unit].command
+            target, command = self.port(stream.target), self.commands[unit]
             chosen = Select(target.payload.shape(), len(several))
             m.submodules[name] = self.parts[name] = chosen
             with m.If(command.valid & command.ready):

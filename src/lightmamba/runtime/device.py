@@ -166,7 +166,7 @@ class Device(Results):
             begins behind drafts that were rejected.
         """
         self._settled()
-        self.check(work)
+        self.check(work, chain)
         if chain and not work.wanted:
             raise ValueError("a chain of tokens needs logits: want those of its first token")
         if chain and not (work.tokens == work.slots[0].committed == 1 and not work.slots[0].replay):
@@ -189,14 +189,17 @@ class Device(Results):
         self.write("start", fresh | (work.wanted > 0) << 1)
         self._work, self._running = (work, staged), True
 
-    def check(self, work: Pass) -> None:
+    def check(self, work: Pass, chain: int = 0) -> None:
         """Refuse a pass that the hardware cannot carry out, not even as several passes.
+
+        ``chain`` tokens follow it.
 
         Raises
         ------
         InputError
             If there is no such sequence, an id is outside the vocabulary, or more tokens are
-            accepted or left undecided than can be.
+            accepted or left undecided than can be, or a sequence would have more tokens than
+            memory has room for.
         """
         vocab = int(self._loaded().model["config"]["vocab_size"])
         assert self._staging is not None, "a build is loaded"
@@ -207,7 +210,7 @@ class Device(Results):
                     raise InputError(
                         f"token id {token} is out of range; the model's are 0 to {vocab - 1}"
                     )
-            self._staging.check(slot)
+            self._staging.check(slot, chain)
 
     def needs(self, slot: Slot) -> Region | None:
         """Record of the earlier pass whose tokens a slot applies again, if it does."""
@@ -270,9 +273,11 @@ class Device(Results):
             self.wait()
         mine.left(0)
         memory = {
-            name: self.read_memory(region.channel, self.address(region), region.bytes)
-            for name, region in mine.regions.items()
-        }
+            name: np.concatenate([
+                self.read_memory(part.channel, self.address(part), part.bytes) for part in parts
+            ])
+            for name, parts in mine.parts(mine.position).items()
+        }  # fmt: skip
         return DeviceState(mine.position, memory, artifact.fingerprint)
 
     def restore_state(self, state: DeviceState, sequence: int = 0) -> None:
@@ -292,19 +297,24 @@ class Device(Results):
                 f"restore it on a device with the build that it was saved from"
             )
         mine = self._resident(sequence)
-        for name, region in mine.regions.items():
-            if len(state.memory[name]) != region.bytes:
+        places = mine.parts(state.position)
+        for name, parts in places.items():
+            if len(state.memory[name]) != (size := sum(part.bytes for part in parts)):
                 raise InputError(
                     f"the saved {name} has {len(state.memory[name])} bytes, but that of "
-                    f"{artifact.path} has {region.bytes}; it is of another model"
+                    f"{artifact.path} has {size}; it is of another model"
                 )
         if state.digest() != state.sha256:
             raise InputError(
                 "the saved state has changed since it was saved; compute it again from the tokens "
                 "of its sequence"
             )
-        for name, region in mine.regions.items():
-            self.write_memory(region.channel, self.address(region), state.memory[name])
+        for name, parts in places.items():
+            at = 0
+            for part in parts:
+                values = state.memory[name][at : at + part.bytes]
+                self.write_memory(part.channel, self.address(part), values)
+                at += part.bytes
         mine.begin()
         mine.position = state.position
 

@@ -3,15 +3,44 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from lightmamba.arch.contract import WORD
 from lightmamba.arch.place import Region, copies
 from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.ports import clients, state_clients
 
-__all__ = ["Resident", "reach", "residents"]
+__all__ = ["Growth", "Resident", "reach", "residents"]
 
 MOST = 4096  # sequences
 STEP = 1 << 16  # states of further sequences begin at multiples of this
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Layout of a region of which a sequence uses more with every token.
+
+    Parameters
+    ----------
+    layers : int
+        That have a part in it.
+    stride, row : int
+        Bytes of a layer's part, and of a position in it.
+    context : int
+        Positions that it has room for.
+    """
+
+    layers: int
+    stride: int
+    row: int
+    context: int
+
+    def used(self, region: Region, positions: int) -> tuple[Region, ...]:
+        """Rows of each layer that hold the first ``positions`` tokens."""
+        size = positions * self.row
+        return tuple(
+            replace(region, address=region.address + n * self.stride, bytes=size)
+            for n in range(self.layers)
+        )
 
 
 @dataclass
@@ -25,6 +54,8 @@ class Resident:
         two of which a token reads one and writes the other.
     others : {client: Region}
         What it keeps layer by layer.
+    growth : {client: Growth}
+        Of those that grow.
 
     Attributes
     ----------
@@ -47,6 +78,7 @@ class Resident:
 
     states: tuple[tuple[Region, ...], ...]
     others: Mapping[str, Region]
+    growth: Mapping[str, Growth] = field(default_factory=dict)
     position: int = 0
     due: int = 0
     key: object = field(default_factory=object)
@@ -91,12 +123,17 @@ class Resident:
         copies = self.states[port]
         return copies[(self.due + later) % len(copies)]
 
-    @property
-    def regions(self) -> dict[str, Region]:
-        """Addresses that the next token reads, by the build's names."""
-        ports = range(len(self.states))
-        states = {self.states[n][0].name.partition("#")[0]: self.copy(n) for n in ports}
-        return states | dict(self.others)
+    def parts(self, positions: int) -> dict[str, tuple[Region, ...]]:
+        """Everything that the next token reads behind ``positions`` others, by the build's names.
+
+        A state is one region; what grows has one in each layer, of the rows that are used.
+        """
+        states = {copies[0].name.partition("#")[0]: (self.copy(n),)
+                  for n, copies in enumerate(self.states)}  # fmt: skip
+        return states | {
+            name: self.growth[name].used(region, positions) if name in self.growth else (region,)
+            for name, region in self.others.items()
+        }
 
     @property
     def all(self) -> tuple[Region, ...]:
@@ -120,13 +157,14 @@ def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Regi
     there = [[n for n in copies(name) if artifact.has_region(n)] for name in state_clients(arch)]
     states = tuple(tuple(map(artifact.region, names)) for names in there)
     kept = {c.name: artifact.region(c.name) for c in clients(arch, "layer", "growing")}
-    own = Resident(states, kept)
+    growth = {c.name: _growth(artifact, c.name) for c in clients(arch, "growing")}
+    own = Resident(states, kept, growth)
     free = {name: size for name, (size, _) in artifact.extents().items()}
     found = [own]
     for n in range(1, count):
         moved = tuple(tuple(_moved(region, n, free) for region in copies) for copies in own.states)
         others = {name: _moved(region, n, free) for name, region in kept.items()}
-        found.append(Resident(moved, others))
+        found.append(Resident(moved, others, growth))
     records = []
     for client in clients(arch, "record"):
         first = artifact.region(client.name)
@@ -139,6 +177,13 @@ def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Regi
                 f"{channel.capacity_mib} MiB; ask for fewer"
             )
     return found, records
+
+
+def _growth(artifact: Artifact, client: str) -> Growth:
+    layers, stride, row = (
+        int(str(artifact.registers[f"{client}_{name}"])) for name in ("layers", "stride", "row")
+    )
+    return Growth(layers, stride, row * WORD, artifact.arch.context)
 
 
 def _moved(region: Region, n: int, free: dict[str, int]) -> Region:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import WORD
 from lightmamba.arch.fields import encode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR, Share, slots, steps, vectors
 from lightmamba.arch.place import Region
@@ -145,7 +146,15 @@ class Staging:
         }
         for name in mine[0].others:
             values[f"slot_{name}"] = [address(each.others[name]) for each in mine]
-        for port in range(self.arch.state_ports):
+        for name, growth in mine[0].growth.items():
+            words = growth.row // WORD
+            seen = [
+                0 if slot.fresh else each.position + slot.replay
+                for each, slot in zip(mine, work.slots, strict=True)
+            ]
+            values[f"slot_{name}_words"] = [words * count for count in seen]
+            values[f"slot_{name}_more"] = [words * len(slot.tokens) for slot in work.slots]
+        for port in range(len(mine[0].states)):
             for way, later in (("slot_read", 0), ("slot_write", 1)):
                 copies = [
                     each.copy(port, later + self._other(each, share))
@@ -166,14 +175,16 @@ class Staging:
             for step in staged.steps:
                 write("step_data", step)
 
-    def check(self, slot: Slot) -> None:
+    def check(self, slot: Slot, chain: int = 0) -> None:
         """Refuse a slot that the hardware cannot carry out, not even in several passes.
+
+        ``chain`` tokens follow it.
 
         Raises
         ------
         InputError
-            If a slot accepts or leaves more tokens than it can, or begins a sequence without a
-            certain token.
+            If a slot accepts or leaves more tokens than it can, begins a sequence without a certain
+            token, or has more tokens than memory has room for.
         """
         mine = self.sequences[slot.sequence]
         left, most = len(slot.tokens) - slot.committed, self.arch.undecided
@@ -192,11 +203,20 @@ class Staging:
                 f"the hardware of this build leaves at most {most} tokens of a sequence "
                 f"undecided, not {left}"
             )
+        seen = 0 if slot.fresh else mine.position + slot.replay
+        more = len(slot.tokens) + chain
+        for growth in mine.growth.values():
+            if seen + more > growth.context:
+                raise InputError(
+                    f"sequence {slot.sequence} has {seen:,} tokens and this pass adds {more:,}, "
+                    f"but the build has memory for {growth.context:,}; compile with --context "
+                    f"{seen + more}"
+                )
 
     def _share(self, slot: Slot) -> Share:
         self.check(slot)
         mine, left = self.sequences[slot.sequence], len(slot.tokens) - slot.committed
-        redo = 0 if slot.fresh else mine.redo(slot.replay)
+        redo = mine.redo(slot.replay) if self.records and not slot.fresh else 0
         position = mine.position + slot.replay - redo
         # If they are wrong, the next pass goes on from what this one reads: it must be in memory,
         # and all that comes after it in one record.
@@ -217,10 +237,13 @@ class Staging:
         """1 if a pass reads the copy that is not due: what was written ahead was wrong."""
         return int(mine.behind > 0 and share.redone > 0)
 
-    def _free(self) -> Region:
-        """A record that no sequence needs, so neither one that this pass reads."""
+    def _free(self) -> Region | None:
+        """A record that no sequence needs, so neither one that this pass reads.
+
+        None where nothing must be applied again, as what grows is simply written over.
+        """
         taken = {each.record for each in self.sequences}
-        return next(region for region in self.records if region not in taken)
+        return next((region for region in self.records if region not in taken), None)
 
 
 def _filled(values: Sequence[int], count: int) -> list[int]:

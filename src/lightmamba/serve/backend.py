@@ -228,14 +228,15 @@ class DeviceBackend:
     ) -> None:
         if device.artifact is None:
             raise DeviceError("load a build first")
-        arch, first = device.artifact.arch, device.sequences[0]
+        arch = device.artifact.arch
         self.device, self._device, self._artifact = name, device, device.artifact
         self.slots, self.pass_tokens, self.undecided = (
             len(device.sequences), arch.tokens, arch.undecided,
         )  # fmt: skip
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
-        self.state_bytes = sum(region.bytes for region in first.regions.values())
+        self._first = device.sequences[0]
+        self.state_bytes = self.saved_bytes(0)
         self.spare = memory
         self.ran = self._cycles = 0
         self._fresh = set(range(self.slots))  # slots whose next token is a sequence's first
@@ -281,8 +282,8 @@ class DeviceBackend:
         return 0
 
     def saved_bytes(self, tokens: int) -> int:
-        """Bytes of a saved state, whatever its tokens."""
-        return self.state_bytes
+        """Bytes of a saved state."""
+        return sum(part.bytes for parts in self._first.parts(tokens).values() for part in parts)
 
     def saturations(self) -> Mapping[str, int]:
         """The device's counters of losses, rejected drafts included."""

@@ -233,16 +233,17 @@ def open_device(
     arch, target = artifact.arch, artifact.target
     seen = probes(arch) if observed else ()
     sizes = [(probe.name, probe.bytes) for probe in seen]
+    names = [port.name for port in ports(arch)]
     library = build_simulator(
         machine_verilog(arch, observed=observed, cache=cache),
         ports(arch), sizes, top=TOP, trace=waves is not None, cache=cache,
     )  # fmt: skip
     memory = from_target(target.channels, target.clock_mhz, stalls=Stalls.all(stalls), seed=seed)
-    simulator = Simulator(library, [port.name for port in ports(arch)], memory, sizes)
+    simulator = Simulator(library, names, {name: memory[name] for name in names}, sizes)
     if waves is not None:
         simulator.trace(waves)
     simulator.host_stall(stalls, seed)
-    together = [target.channels_of(port.name) for port in ports(arch)]
+    together = [target.channels_of(name) for name in names]
     shared = {channel.name for each in together if len(each) > 1 for channel in each}
     device = SimDevice(simulator, seen, placement=placement, shared=shared)
     if load:

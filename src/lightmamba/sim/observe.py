@@ -75,8 +75,8 @@ def observables(
         in_rows = take("in rows", layer.in_rows).take(np.argsort(order))
         yield from named(f"{at}.in_proj.rows", in_rows, "value", 2)
         yield from own.layer(at, layer, f, take, order, numbers)
-        if layer.out_normed:
-            yield from carried(f"{at}.out_proj", take("rms_out", layer.out_groups))
+        rms = "rms_out" if layer.out_normed else "unit_rms"
+        yield from carried(f"{at}.out_proj", take(rms, layer.out_groups))
         yield from coded(f"{at}.out_proj", take("quant_out", out_channels(layer, f)), f.block)
         yield from named(f"{at}.out_proj.rows", take("out rows", c.d_model), "value", 2)
         yield from carried(at, take("residual", c.d_model))

@@ -1,7 +1,7 @@
 """The package in five functions: load, quantize, generate, compile, simulate."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -232,7 +232,8 @@ def _opened(model: Model | str | Path) -> Model:
 
 def compile(
     model: Model | str | Path, target: str = "tiny", path: str | Path = "build", *,
-    verilog: bool = True, force: bool = False,
+    verilog: bool = True, force: bool = False, kinds: Collection[str] = (),
+    context: int | None = None,
 ) -> "Artifact":  # fmt: skip
     """Compile a model for an accelerator: memory images, program, register values, Verilog.
 
@@ -248,6 +249,11 @@ def compile(
         Write the Verilog too, which takes a minute; a simulation does not need it.
     force
         Replace the folder.
+    kinds
+        Kinds of layers that the hardware has units for; by default those of the model.
+    context
+        Tokens of a sequence that memory has room for, where layers keep something of every token;
+        by default 1,024.
 
     Raises
     ------
@@ -260,7 +266,7 @@ def compile(
     opened = _opened(model)
     return build(
         opened.quantized, Target.load(target), Path(path), source=opened.source, force=force,
-        verilog=verilog_of if verilog else None,
+        kinds=kinds, context=context, verilog=verilog_of if verilog else None,
     )  # fmt: skip
 
 

@@ -110,3 +110,28 @@ def test_an_existing_build_is_kept_unless_forced(run, tmp_path):
     assert (build / "manifest.json").read_bytes() == before
     assert run("compile", "demo", *IMAGES, "-o", build, "--seed", "1", "--force", "--json").json
     assert (build / "manifest.json").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--kinds", "mamba2,mlpp"), "there are no layers of kind mlpp; --kinds takes some of"),
+        (("--kinds", "mlp"), "hardware would have units for mlp only; try --kinds mamba2"),
+        (("--kinds", "mamba2,mlp"), "the accelerator does not support mlp layers, only mamba2"),
+        (("--context", "4096"), "keeps anything of every token, so sequences may be of any length"),
+    ],
+)  # fmt: skip
+def test_kinds_and_context_that_cannot_be(run, world, tmp_path, flags, sentence):
+    said = run("compile", world.worded_file, *IMAGES, "-o", tmp_path / "build", *flags)
+    assert (said.status, said.out) == (2, "")
+    assert sentence in said.err
+    assert not (tmp_path / "build").exists()
+
+
+def test_hardware_that_is_reused_has_its_own_kinds(run, world, tmp_path):
+    first = tmp_path / "first"
+    assert run("compile", world.worded_file, *IMAGES, "-o", first).status == 0
+    said = run("compile", world.worded_file, *IMAGES, "-o", tmp_path / "second", "--rtl", first,
+               "--kinds", "mamba2")  # fmt: skip
+    assert said.status == 2
+    assert "--kinds is for new hardware; leave it out with --rtl" in said.err

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
+    from lightmamba.arch.config import ArchConfig
     from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["add_arguments", "run"]
@@ -32,6 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BUILD",
         help="reuse the hardware of this build, of a model at least as large",
     )
+    parser.add_argument(
+        "--kinds",
+        metavar="KIND,...",
+        type=lambda text: tuple(text.split(",")),
+        help="kinds of layers that the hardware has units for (default: those of the model)",
+    )
+    parser.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="tokens of a sequence that memory has room for, where layers keep something of every "
+        "token (default: 1024)",
+    )
     parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
     parser.add_argument("--seed", type=int, help="seed of a SHAPE's random weights (default: 0)")
     parser.add_argument("--no-verilog", action="store_true", help="write images and program only")
@@ -43,18 +57,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, progress
     from lightmamba.compiler import build, fitting, plan
     from lightmamba.facade import verilog_of
-    from lightmamba.machine.artifact import Artifact, ArtifactWriter
+    from lightmamba.machine.artifact import ArtifactWriter
 
     start = time.perf_counter()
     ArtifactWriter.check(args.output, force=args.force)
     target = Target.load(args.target)
     model, source = _open(args)
-    # Refuse before the slow steps.
-    needed = plan(model.config, model.formats, target)
-    hardware = None if args.rtl is None else fitting(Artifact.read(args.rtl).arch, needed)
+    hardware = None if args.rtl is None else _hardware(args)
+    made = {"kinds": args.kinds or (), "context": args.context, "hardware": hardware}
+    needed = plan(model.config, model.formats, target, **made)  # refuse before the slow steps
+    if hardware is not None:
+        fitting(hardware, needed)
     with progress(f"compiling for {target.name}") as bar:
         artifact = build(
-            model, target, args.output, hardware=hardware, force=args.force, source=source,
+            model, target, args.output, force=args.force, source=source, **made,
             verilog=None if args.no_verilog else verilog_of, progress=bar,
         )  # fmt: skip
     result = {
@@ -70,6 +86,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         fields("compiled", result, on_stderr=True)
         print(args.output)
     return result
+
+
+def _hardware(args: argparse.Namespace) -> "ArchConfig":
+    """Build parameters of the hardware that is reused."""
+    from lightmamba.errors import InputError
+    from lightmamba.machine.artifact import Artifact
+
+    for name in ("kinds", "context"):
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name} is for new hardware; leave it out with --rtl {args.rtl}")
+    return Artifact.read(args.rtl).arch
 
 
 def _open(args: argparse.Namespace) -> "tuple[QuantizedModel, Path | None]":

@@ -1,0 +1,103 @@
+"""Draw the machine of a model's kinds of layers: ``python -m bench.machine [KIND ...]``.
+
+Units, streams and clients of memory are those of its graph, by the part that declares them;
+graphviz (`dot`) places them. Without a name it is the machine of Mamba2 layers, in the docs.
+"""
+
+import argparse
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.stored import RESULTS
+from lightmamba.arch.graph import Graph
+from lightmamba.arch.hardware import MEMORY
+from lightmamba.blocks import part
+from lightmamba.machine.kinds import machine
+from lightmamba.machine.registers import KINDS
+from lightmamba.machine.spine import BACK, FRONT
+from lightmamba.tools import run
+
+__all__ = ["OUT", "described", "mark"]
+
+OUT = RESULTS.parent.parent / "docs/machine.svg"
+PAPER, INK, SOFT = "#ffffff", "#1c2733", "#5b6b7b"
+FILLS = ("#dcebfb", "#dff3e3", "#fde3cf", "#ece1f4")  # of the spine, then of each kind
+STORED = "#fff4d6"
+SHAPES = {
+    "weights": "once a pass", "row": "a row of each token", "static": "once a pass",
+    "head": "of a sequence, by head", "layer": "of a sequence, by layer",
+    "growing": "of a sequence, by token", "record": "of a pass, by layer",
+}  # fmt: skip
+
+
+def described(kinds: tuple[str, ...]) -> str:
+    """The machine in graphviz's language: a box for each unit, a cylinder for each client.
+
+    Dashed are streams that only machines for several tokens have, dotted what is read or connected
+    without a stream.
+    """
+    return "\n".join(_lines(machine(kinds), kinds)) + "\n"
+
+
+def mark(text: str) -> str:
+    """Comment by which a picture says what it was drawn from."""
+    return f"<!-- drawn from {hashlib.sha256(text.encode()).hexdigest()[:16]} -->"
+
+
+def _lines(graph: Graph, kinds: tuple[str, ...]) -> Iterator[str]:
+    yield "digraph machine {"
+    yield f'  bgcolor="{PAPER}"; nodesep=0.3; ranksep=0.42; pad=0.2;'
+    yield f'  node [fontname="sans-serif", fontsize=13, color="{SOFT}", fontcolor="{INK}"];'
+    yield (
+        f'  edge [fontname="sans-serif", fontsize=11, color="{SOFT}", fontcolor="{SOFT}", '
+        "arrowsize=0.7];"
+    )
+    owners = {"spine": (*FRONT.units, *BACK.units)}
+    owners |= {kind: part(kind, "hardware").HARDWARE.units for kind in kinds}
+    for fill, (owner, units) in zip(FILLS, owners.items(), strict=False):
+        for unit in units:
+            yield (
+                f'  {unit.name} [shape=box, style="rounded,filled", fillcolor="{fill}", '
+                f'tooltip="{owner}: {unit.doc}"];'
+            )
+    for client in graph.clients:
+        yield (
+            f'  "{MEMORY}.{client.name}" [shape=cylinder, style=filled, fillcolor="{STORED}", '
+            f'fontsize=11, label="{client.name}\\n{SHAPES[client.shape]}", tooltip="{client.doc}"];'
+        )
+    for stream in graph.streams:
+        dash = ', style="dashed"' if stream.there is not None else ""
+        ends = f"{_node(stream.source)} -> {_node(stream.target)}"
+        yield f'  {ends} [label=" {stream.name} "{dash}];'
+    joined = [(_node(one), _node(other)) for one, other in graph.wires]
+    joined += [(read, unit.name) for unit in graph.units for read in unit.reads]
+    for one, other in dict.fromkeys(joined):
+        yield f'  {one} -> {other} [style="dotted"];'
+    yield "}"
+
+
+def _node(end: str) -> str:
+    """Where a stream begins or ends: a unit, or a client of memory."""
+    unit = end.split(".")[0]
+    return f'"{end}"' if unit == MEMORY else unit
+
+
+def main() -> None:
+    """Draw it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("kinds", nargs="*", default=KINDS, metavar="KIND")
+    parser.add_argument("-o", "--output", type=Path, default=OUT)
+    args = parser.parse_args()
+    text = described(tuple(sorted(args.kinds)))
+    with tempfile.NamedTemporaryFile("w", suffix=".dot") as file:
+        file.write(text)
+        file.flush()
+        picture = run(["dot", "-Tsvg", file.name])
+    args.output.write_text(f"{mark(text)}\n{picture[picture.index('<svg') :]}", encoding="utf-8")
+    print(args.output)
+
+
+if __name__ == "__main__":
+    main()

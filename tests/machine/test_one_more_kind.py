@@ -1,0 +1,79 @@
+"""A kind of layers is added by its folder and the RTL of its unit: docs/howto/add-a-block.md."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, blocks
+
+CASES = Path(__file__).with_name("of_average.py")
+FILES, PAGE = ROOT / "docs/howto/average", ROOT / "docs/howto/add-a-block.md"
+NAMES = re.findall(r"^def (test_\w+)", CASES.read_text(encoding="utf-8"), re.MULTILINE)
+SLOW = "test_passes_of_several_tokens"
+VERILOG = """
+from lightmamba.arch.config import ArchConfig
+from lightmamba.rtl.top import to_verilog
+print(to_verilog(ArchConfig(
+    lanes=1, state_elements=32, state_port_bits=128, in_channels=128, out_channels=128, heads=2,
+    padded_state=32,
+)))
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The project with one more kind: twelve new files, and no line of another one changed."""
+    folder = tmp_path_factory.mktemp("copy")
+    package = folder / "lightmamba"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src/lightmamba", package, ignore=ignored)
+    shutil.copytree(FILES, package / "blocks/average", ignore=shutil.ignore_patterns("unit.py"))
+    shutil.copy(FILES / "unit.py", package / "rtl/average.py")
+    return folder
+
+
+def run(package: Path, *command: str, folder: Path = ROOT) -> str:
+    """Output of a Python that takes the project from a folder; both streams."""
+    paths = os.pathsep.join([str(package), str(ROOT)])
+    found = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=os.environ | {"PYTHONPATH": paths},
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return found.stdout
+
+
+@pytest.fixture(scope="module")
+def results(copy):
+    """All cases at once: they share a simulator, which takes most of the time."""
+    how = ("-q", "-rA", "-p", "no:randomly", "-p", "no:xdist", "-m", "not slow")
+    return run(copy, "-m", "pytest", str(CASES), *how)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != SLOW])
+def test_in_a_copy_of_the_project(results, name):
+    lines = [line for line in results.splitlines() if re.search(rf"::{name}(\[|$| )", line)]
+    assert lines, results
+    assert all(line.startswith("PASSED") for line in lines), results
+
+
+@pytest.mark.slow
+def test_in_a_copy_of_the_project_with_four_tokens_a_pass(copy):
+    found = run(copy, "-m", "pytest", str(CASES), "-q", "-rA", "-k", SLOW)
+    assert re.search(rf"^PASSED .*::{SLOW}$", found, re.MULTILINE), found
+
+
+def test_the_page_shows_the_entries_and_its_example_runs(copy, tmp_path):
+    shown, example = (b.text for b in blocks(PAGE) if b.kind.startswith("python"))
+    assert shown == (FILES / "hardware.py").read_text(encoding="utf-8")
+    script = tmp_path / "example.py"
+    script.write_text(example, encoding="utf-8")
+    assert run(copy, str(script), folder=tmp_path).splitlines()[-1:] == ["True"]
+
+
+def test_hardware_without_it_is_the_same(copy):
+    assert run(copy, "-c", VERILOG) == run(ROOT / "src", "-c", VERILOG)

@@ -263,3 +263,12 @@ def test_every_shape_on_every_target(name, shape, tokens):
     uncapped = tuple(replace(channel, capacity_mib=0) for channel in where.channels)
     found = Memory(config, W4A4, arch, replace(where, channels=uncapped))
     assert found.registers(found.regions())
+
+
+def test_layers_that_differ_in_what_hardware_has_once():
+    """B of a record is cut by one d_state for all layers."""
+    wide = sizes(d_state=64, ngroups=1)
+    two = replace(sizes_of(wide), d_state=32, ngroups=2)
+    found = memory(replace(wide, layers=(wide.layers[0], two)))
+    with pytest.raises(InputError, match="layers differ in d_state, 64 and 32, but the hardware"):
+        found.registers(found.regions())

@@ -16,7 +16,7 @@ from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.boards.selftest import expected, self_test
-from lightmamba.compiler import build
+from lightmamba.compiler import build, plan
 from lightmamba.compiler.states import state_bytes
 from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.engine import Engine
@@ -205,7 +205,7 @@ def test_a_sequence_that_would_not_fit_is_refused_and_nothing_changes(opened):
 
 @pytest.mark.parametrize("before", [20, 120])
 def test_the_estimate_is_within_one_percent(path, before):
-    """Of tokens of a chain, behind few tokens, and behind so many that the unit is what waits."""
+    """Of tokens of a chain, behind few tokens, and behind many, where all wait for the unit."""
     opened, count = open_twin(path), 21
     cycles = []
     for length in (1, count):
@@ -246,10 +246,19 @@ def test_the_self_test_passes(path):
 def test_its_hardware_runs_models_of_one_kind(tmp_path, path, layers):
     hardware = Artifact.read(path).arch
     alone = replace(MAMBA, layers=layers)
-    one = open_twin(compiled(tmp_path, alone, hardware=hardware))
+    built = compiled(tmp_path, alone, hardware=hardware)
+    one = open_twin(built)
     steps = list(one.twin.run([1, 2, 3], 5))
-    one.device.close()
     assert [step.difference for step in steps] == [None] * 5
+    saved = one.device.save_state()
+    one.device.restore_state(saved)
+    artifact = Artifact.read(built)
+    tested = list(self_test(one.device, artifact, expected(artifact)))
+    one.device.close()
+    assert [step for step in tested if not step.passed] == []
+    work = Workload.of(alone, Formats(), Target.load("tiny"), "reordered")
+    arch = plan(alone, Formats(), Target.load("tiny"), hardware=hardware)
+    assert estimate_pass(replace(work, arch=arch), area={}).cycles > 1000
 
 
 @pytest.mark.slow

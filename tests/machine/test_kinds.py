@@ -1,15 +1,20 @@
 """The machine of some kinds of layers."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.hardware import Row
 from lightmamba.blocks import kinds, part
 from lightmamba.errors import InputError
+from lightmamba.machine import kinds as made
 from lightmamba.machine.counters import losses
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.spine import BACK, FRONT
 
-from .grown import BOTH
+from .grown import BOTH, GROWN
 
 
 def test_it_is_the_spine_and_the_hardware_of_the_kinds():
@@ -47,3 +52,13 @@ def test_a_client_is_wired_at_both_ends(both):
 def test_what_is_recorded_is_only_where_tokens_may_be_undecided():
     names = [{s.name for s in machine(c.kinds).of(c)} for c in (ArchConfig(), ArchConfig(tokens=2))]
     assert names[1] - names[0] == {"b", "replayed", "recorded"}
+
+
+def test_more_kinds_of_rows_than_an_epilogue_has_shifts_for(monkeypatch):
+    rows = tuple(Row(f"r{n}", "p", "") for n in range(6))
+    many = SimpleNamespace(HARDWARE=replace(GROWN, rows=rows))
+    monkeypatch.setattr(made, "part", lambda kind, module: many)
+    with pytest.raises(
+        InputError, match="layers of kind many have 6 kinds of rows of in_proj, but"
+    ):
+        machine.__wrapped__(("many",))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.arch.fields import KIND, Field
-from lightmamba.arch.hardware import Client, Counter, Hardware, Row, Stream, Unit
+from lightmamba.arch.hardware import Client, Counter, Hardware, Link, Row, Stream, Unit
 from lightmamba.arch.merge import merge
 
 OF = ("size",)
@@ -91,3 +91,12 @@ def test_places_of_rows_are_those_among_their_own_kind():
     graph = merge(FRONT, {"u": U, "v": V}, BACK)
     assert graph.kinds == {"u1": 0, "shared": 1, "w": 2, "out": 3, "logit": 4}
     assert graph.places == {"u1": 0, "shared": 1, "w": 0}
+
+
+def test_a_link_has_not_the_name_of_another_parts_stream():
+    """The estimate would take its room for the stream's."""
+    linked = kind("v", links=(Link("from_u", "", latency=1, room=1),), rows=())
+    with pytest.raises(ValueError, match="kind v has a link from_u, and kind u a stream of that"):
+        merge(FRONT, {"u": U, "v": linked}, BACK)
+    own = kind("v", links=(Link("from_v", "", latency=1, room=1),), rows=())
+    assert merge(FRONT, {"u": U, "v": own}, BACK).links == own.links

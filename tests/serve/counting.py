@@ -31,7 +31,7 @@ class Counting:
     device = "counting"
     state_bytes = 1
     vocab_size = valid_vocab = VOCAB
-    logit_exponent = undecided = 0
+    logit_exponent = undecided = context = 0
 
     def __init__(self, slots: int, pass_tokens: int, spare: int, token_bytes: int) -> None:
         self.spare, self.token_bytes = spare, token_bytes

@@ -211,3 +211,12 @@ def test_memory_is_what_the_operator_says(tmp_path):
     assert open_served(hybrid_file(), memory=50 * MIB).backend.spare < 50 * MIB
     with pytest.raises(InputError, match="--memory-mb"):
         open_served(hybrid_file(), slots=100, memory=8 * MIB)
+
+
+@driven
+def test_more_tokens_than_a_device_has_room_for_are_refused_before_they_run():
+    bench = Bench(slots=2)
+    bench.backend.context, bench.backend.undecided = 20, 2
+    bench.ask([1] * 10, tokens=8)
+    with pytest.raises(ApiError, match="of 10 tokens and 9 to generate are more than the 18 that"):
+        bench.ask([1] * 10, tokens=9)

@@ -31,8 +31,9 @@ def merge(front: Hardware, kinds: Mapping[str, Hardware], back: Hardware) -> Gra
     ValueError
         If two parts declare one name differently, or the parts do not fit together.
     """
-    parts = {f"{SPINE}": front, **{f"kind {name}": each for name, each in kinds.items()}}
+    parts = {SPINE: front, **{f"kind {name}": each for name, each in kinds.items()}}
     every = [*parts.items(), (SPINE, back)]
+    _links(every)
     found: dict[str, Any] = {}
     for entry in fields(Hardware):
         values = [(owner, getattr(part, entry.name)) for owner, part in every]
@@ -50,6 +51,19 @@ def merge(front: Hardware, kinds: Mapping[str, Hardware], back: Hardware) -> Gra
     ]
     starts = {name: tuple(each.commands) for name, each in kinds.items()}
     return Graph(**found, starts=starts, places=_tables(places))
+
+
+def _links(parts: list[tuple[str, Hardware]]) -> None:
+    """Refuse a link within one part that has the name of another part's stream."""
+    streams = [(owner, stream.name) for owner, part in parts for stream in part.streams]
+    for owner, part in parts:
+        for link in part.links:
+            others = [other for other, name in streams if name == link.name]
+            if others and owner not in others:
+                raise ValueError(
+                    f"{owner} has a link {link.name}, and {others[0]} a stream of that name; "
+                    f"rename one of them"
+                )
 
 
 def _wide(table: tuple[Field, ...], bits: int) -> tuple[Field, ...]:

@@ -16,7 +16,6 @@ What lies between is the kind's own, and in these modules of its folder:
 ``hardware``    its units in the accelerator; a kind without it is refused by ``compile``
 ``commands``    what they are to do in one layer
 ``layout``      how its memory holds parameters and states
-``hardware``    its units, streams and clients of memory in the accelerator's graph
 ``steps``       steps of its units where they do not follow from the graph, for the estimate
 ``cells``       cells of its units, for the estimate
 ``observed``    what its probes show

@@ -242,7 +242,7 @@ class _Test:
 
     def _pattern(self, channel: str, address: int, size: int) -> None:
         count = min(PROBE, size)
-        for seed, at in enumerate({address, address + size - count}):
+        for seed, at in enumerate({address, address + size - count} if size else ()):
             values = np.random.default_rng(seed).integers(0, 256, count, dtype=np.uint8)
             kept = self.device.read_memory(channel, at, count)
             self.device.write_memory(channel, at, values)

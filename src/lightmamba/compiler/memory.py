@@ -252,7 +252,7 @@ class Memory:
                 raise InputError(
                     f"channel {channel.name} would hold {free[channel.name] >> 20} MiB, but has "
                     f"{channel.capacity_mib}; take a smaller model, or a target with more memory"
-                    f"{self._shorter(channel, over)}"
+                    f"{self._shorter(channel, over + count[channel.name] * _step(channel))}"
                 )
         return tuple(regions)
 
@@ -291,8 +291,7 @@ class Memory:
         }
         for client in clients(self.arch):
             wanted |= self._of_client(client, base)
-        for layer in self.config.layers:
-            wanted |= getattr(part(layer.kind, "layout"), "registers", lambda _: {})(layer)
+        wanted |= self._of_layers()
         found = {name: value for name, value in wanted.items() if name in there}
         if (top := max(region.address + region.bytes for region in regions)) >> ADDRESS_BITS:
             raise InputError(
@@ -303,8 +302,22 @@ class Memory:
             if isinstance(value, int) and value >> 32:
                 raise InputError(
                     f"register {name} would hold {value}, but has 32 bits; "
-                    f"take a smaller model, or a target with more lanes than {self.arch.lanes}"
+                    f"take a smaller model or --context, or a target with more lanes than "
+                    f"{self.arch.lanes}"
                 )
+        return found
+
+    def _of_layers(self) -> dict[str, int]:
+        """Registers of which the hardware has one for all layers of a kind."""
+        found = dict[str, int]()
+        for layer in self.config.layers:
+            own = getattr(part(layer.kind, "layout"), "registers", None)
+            for name, value in own(layer).items() if own else ():
+                if found.setdefault(name, value) != value:
+                    raise InputError(
+                        f"layers differ in {name}, {found[name]} and {value}, but the hardware "
+                        f"takes one for all; run the model on the engine"
+                    )
         return found
 
     def _of_client(self, client: Client, base: Mapping[str, Place]) -> dict[str, Setting]:
@@ -337,6 +350,11 @@ class Memory:
 
 def _whole(size: int, unit: int) -> int:
     return -(-size // unit) * unit
+
+
+def _step(channel: Channel) -> int:
+    """Bytes that may lie free before a region of a channel."""
+    return max(PAGE, channel.base_round)
 
 
 def _next(free: int, count: int, channel: Channel) -> int:

@@ -29,7 +29,8 @@ CAPACITIES = (
 )  # fmt: skip
 # What a model without a state that lies head by head does not say.
 STATE = ("heads", "groups", "padded_state", "head_rows", "state_elements", "state_fifo")
-CONTEXT, MOST_CONTEXT = 1 << 10, POSITIONS  # tokens, if nothing else is said; at most
+# Tokens, if nothing else is said; at least, for the self-test; at most.
+CONTEXT, LEAST_CONTEXT, MOST_CONTEXT = 1 << 10, 32, POSITIONS
 
 
 def plan(
@@ -123,7 +124,7 @@ def _kinds(config: ModelConfig, wanted: Collection[str]) -> tuple[str, ...]:
             f"the model has {' and '.join(missing)} layers, but the hardware would have units for "
             f"{' and '.join(sorted(wanted))} only; try --kinds {','.join(sorted(config.kinds))}"
         )
-    return tuple(sorted(wanted or config.kinds))
+    return tuple(sorted({*(wanted or config.kinds)}))
 
 
 def _context(wanted: int | None, graph: Graph) -> int:
@@ -135,8 +136,10 @@ def _context(wanted: int | None, graph: Graph) -> int:
                 "any length; leave --context out"
             )
         return 0
-    if wanted is not None and not 1 <= wanted <= MOST_CONTEXT:
-        raise InputError(f"--context must be from 1 to {MOST_CONTEXT:,}, not {wanted:,}; try 4096")
+    if wanted is not None and not LEAST_CONTEXT <= wanted <= MOST_CONTEXT:
+        raise InputError(
+            f"--context must be from {LEAST_CONTEXT} to {MOST_CONTEXT:,}, not {wanted:,}; try 4096"
+        )
     return CONTEXT if wanted is None else wanted
 
 

@@ -221,6 +221,8 @@ def _sections(graph: Graph, sections: Sequence[tuple[str, int]]) -> dict[str, in
             f"there are no rows of kind {unknown[0]} for a section of in_proj, only "
             f"{', '.join(graph.kinds)}"
         )
+    if len(sections) > len(SECTIONS):
+        raise InputError(f"in_proj has {len(sections)} sections, but an epilogue {len(SECTIONS)}")
     whole = [*sections, *[(next(iter(graph.kinds)), 0)] * (len(SECTIONS) - len(sections))]
     found, end = dict[str, int](), 0
     for name, (kind, count) in zip(SECTIONS, whole, strict=True):

@@ -176,7 +176,7 @@ class MemorySide:
                 "room": latency.STATE_READ_BURSTS * arch.burst_beats,
                 "segment": memory.state_head_beats, "late": latency.STATE_WALK,
                 "leave": latency.STATE_LEAVE, "most": back.depth(arch), "within": latency.QUEUE,
-                "before": queue[ahead.name], "behind": queue[back.name],
+                "before": queue.get(ahead.name, 0), "behind": queue.get(back.name, 0),
             }  # fmt: skip
         words, per_beat = self.words(name, read=True), bits // WORD_BITS
         when = {"row": When.BEGIN, "static": When.AHEAD}.get(client.shape, When.STATE)
@@ -201,11 +201,11 @@ class MemorySide:
             # It reads the first copy, and writes the other one.
             return found | {
                 "depth": latency.STATE_WRITE_BURSTS * arch.burst_beats, "copy": 1,
-                "command": work.memory.state_head_beats,
+                "command": max(1, work.memory.state_head_beats),
             }  # fmt: skip
         words = self.words(name, read=False)
         depth = arch.aux_fifo * WORD_BITS // bits
-        return found | {"depth": depth, "command": -(-words // (bits // WORD_BITS))}
+        return found | {"depth": depth, "command": max(1, -(-words // (bits // WORD_BITS)))}
 
     def _port(self, number: int) -> Entry:
         port, first = self.ports[number], sum(map(len, self._served[:number]))

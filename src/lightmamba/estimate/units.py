@@ -106,7 +106,7 @@ class Walkers:
         """Who gives before who takes; lanes and epilogue before those of the next projection."""
         parts = sorted(self.work.graph.parts(self.work.arch), key=lambda p: p.unit not in BEFORE)
         found = [*self._unpacked(), *map(self._walker, parts), *self._written()]
-        return [walker for walker in found if walker.jobs]
+        return [walker for walker in found if sum(job.steps for job in walker.jobs)]
 
     def _walker(self, inner: Inner) -> Walker:
         early = 2 * len(self.layers) - 2 if inner.name == "epilogue" else -1

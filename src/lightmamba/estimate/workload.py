@@ -11,17 +11,15 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
-from lightmamba.compiler import plan
 from lightmamba.compiler.layout import beats
 from lightmamba.compiler.memory import Memory
+from lightmamba.compiler.plan import CONTEXT, plan
 from lightmamba.config import ModelConfig
 from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.spine import EPILOGUE_ROWS
 
 __all__ = ["Workload", "modes"]
-
-CONTEXT = 1024  # positions, if nothing else is said
 
 
 @dataclass(frozen=True)

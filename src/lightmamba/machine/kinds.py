@@ -7,7 +7,7 @@ from lightmamba.arch.merge import merge
 from lightmamba.blocks import kinds as known
 from lightmamba.blocks import part
 from lightmamba.errors import InputError
-from lightmamba.machine.spine import BACK, FRONT
+from lightmamba.machine.spine import BACK, FRONT, ROWS
 
 __all__ = ["machine"]
 
@@ -28,6 +28,12 @@ def machine(kinds: tuple[str, ...]) -> Graph:
             f"the accelerator does not support {' and '.join(sorted(missing))} layers, only "
             f"{there}; run the model on the engine: lightmamba generate FILE --prompt TEXT"
         )
+    for kind, found in parts.items():
+        if (count := len(found.HARDWARE.rows)) > ROWS:
+            raise InputError(
+                f"layers of kind {kind} have {count} kinds of rows of in_proj, but an epilogue has "
+                f"shifts for {ROWS}"
+            )
     try:
         return merge(FRONT, {kind: found.HARDWARE for kind, found in parts.items()}, BACK)
     except ValueError as error:

@@ -171,6 +171,8 @@ def head(work: Any, rows: int) -> Table:
 
 def writer(client: str, source: str, words: int, per_beat: int, *, last: bool) -> Table:
     """Words to beats; the last one ends its beat, and if nothing comes behind it, the pass."""
+    if not words:
+        return Table(0, {}, {})
     gives: dict[str, Column] = {f"memory.{client}": every(words, per_beat)}
     if last:
         gives[FINISHED] = _last(words)
@@ -179,6 +181,8 @@ def writer(client: str, source: str, words: int, per_beat: int, *, last: bool) -
 
 def unpacker(client: str, words: int, beats: int, each: int) -> Table:
     """A head's beats to words, ``beats`` to one or ``each`` of one; exponents before every 32."""
+    if not words:
+        return Table(0, {}, {})
     data = -(-words // each) * beats
     runs = np.arange(data) // EXPONENT_RUN
     steps = data + int(runs[-1]) + 2
@@ -195,6 +199,8 @@ def unpacker(client: str, words: int, beats: int, each: int) -> Table:
 
 def packer(client: str, source: str, words: int, beats: int, each: int) -> Table:
     """A head's words to beats, in groups of 32, which wait for their exponents."""
+    if not words:
+        return Table(0, {}, {})
     place, pause = np.arange(1, words + 1), column(words, beats)
     whole = (place % each == 0) | (place == words)
     done = -(-place // each) * beats  # beats behind each word
@@ -211,6 +217,8 @@ def packer(client: str, source: str, words: int, beats: int, each: int) -> Table
 
 def sender(client: str, words: int, beats: int, each: int) -> Table:
     """A head's beats to the writers, behind those of their exponents."""
+    if not words:
+        return Table(0, {}, {})
     data = -(-words // each) * beats
     steps = data + -(-data // EXPONENT_RUN)
     exponents = np.arange(steps) % (EXPONENT_RUN + 1) == 0

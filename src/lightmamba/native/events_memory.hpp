@@ -255,7 +255,7 @@ class Memory : public Items {
         }
         if (w.done % w.spec->command) return;
         wake(0, now + m.latency.answer - 1);
-        if (w.spec->reader < 0 || w.done % w.spec->command) return;
+        if (w.spec->reader < 0) return;
         Reader& r = readers_[w.spec->reader];
         ++r.credit;
         wake(reads(r.spec->port), now + m.latency.answer);

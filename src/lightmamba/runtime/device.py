@@ -40,7 +40,7 @@ class DeviceState:
     position : int
         Tokens seen.
     memory : {region: (bytes,) uint8}
-        State of the SSM and of the convolution, as the hardware keeps it.
+        What layers keep of the sequence, as the hardware has it; of what grows, the rows in use.
     build : str
         Fingerprint of the build that left it.
     sha256 : str
@@ -273,9 +273,10 @@ class Device(Results):
             self.wait()
         mine.left(0)
         memory = {
-            name: np.concatenate([
-                self.read_memory(part.channel, self.address(part), part.bytes) for part in parts
-            ])
+            name: np.concatenate([np.zeros(0, np.uint8), *(
+                self.read_memory(part.channel, self.address(part), part.bytes)
+                for part in parts if part.bytes
+            )])
             for name, parts in mine.parts(mine.position).items()
         }  # fmt: skip
         return DeviceState(mine.position, memory, artifact.fingerprint)
@@ -313,8 +314,9 @@ class Device(Results):
             at = 0
             for part in parts:
                 values = state.memory[name][at : at + part.bytes]
-                self.write_memory(part.channel, self.address(part), values)
                 at += part.bytes
+                if part.bytes:
+                    self.write_memory(part.channel, self.address(part), values)
         mine.begin()
         mine.position = state.position
 
@@ -343,8 +345,9 @@ class Device(Results):
         return self.sequences[sequence]
 
     def _allocated(self, wanted: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
-        found = self.allocate(wanted)
-        for name, (size, alignment) in wanted.items():
+        used = {name: extent for name, extent in wanted.items() if extent[0]}
+        found = dict.fromkeys(wanted, 0) | dict(self.allocate(used))
+        for name, (size, alignment) in used.items():
             if found[name] % alignment or found[name] + size > 1 << ADDRESS_BITS:
                 raise DeviceError(
                     f"channel {name} was placed at {found[name]:#x}, but it needs a multiple of "

@@ -180,9 +180,10 @@ def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Regi
 
 
 def _growth(artifact: Artifact, client: str) -> Growth:
-    layers, stride, row = (
-        int(str(artifact.registers[f"{client}_{name}"])) for name in ("layers", "stride", "row")
-    )
+    names = [f"{client}_{name}" for name in ("layers", "stride", "row")]
+    if missing := [name for name in names if not isinstance(artifact.registers.get(name), int)]:
+        raise InputError(f"{artifact.path} has no register {missing[0]}; compile again")
+    layers, stride, row = (int(str(artifact.registers[name])) for name in names)
     return Growth(layers, stride, row * WORD, artifact.arch.context)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.drafts import Drafts
-from lightmamba.serve.errors import busy, too_long
+from lightmamba.serve.errors import beyond, busy, too_long
 from lightmamba.serve.jobs import Job, Session
 
 __all__ = ["Admission"]
@@ -56,17 +56,19 @@ class Admission:
         Raises
         ------
         ApiError
-            400 if there will never be memory for one of its sequences, 429 if too many wait who
+            400 if there will never be room for one of its sequences, 429 if too many wait who
             cannot begin now.
         """
         for session in job.sessions:
+            context, prompt = self._backend.context, len(session.prompt)
+            if context and session.room + self._backend.undecided > context:
+                raise beyond(prompt, session.room - prompt, context - self._backend.undecided)
             session.need = self._backend.needs(session.room)
             if self._drafts is not None:
                 session.need += self._drafts.bytes_for(session.room)
             if session.leads:
                 session.copy = self._backend.saved_bytes(len(session.prompt) - 1)
             if session.need + session.copy > self.limit:
-                prompt = len(session.prompt)
                 need = session.need + session.copy
                 raise too_long(prompt, session.room - prompt, need, self.limit)
         if self._stuck() >= self.queue:

@@ -45,6 +45,8 @@ class Backend(Protocol):
         Of a slot, which are there all the time.
     spare
         Bytes for what sequences have beyond their slots: :meth:`needs`, copies and drafters.
+    context
+        Tokens that a sequence may have; 0 for any number.
     """
 
     device: str
@@ -53,6 +55,7 @@ class Backend(Protocol):
     undecided: int
     state_bytes: int
     spare: int
+    context: int
     vocab_size: int
     valid_vocab: int
     logit_exponent: int
@@ -130,6 +133,7 @@ class EngineBackend:
 
     device = "engine"
     pass_tokens = PIECE
+    context = 0
 
     def __init__(
         self,
@@ -233,6 +237,7 @@ class DeviceBackend:
         self.slots, self.pass_tokens, self.undecided = (
             len(device.sequences), arch.tokens, arch.undecided,
         )  # fmt: skip
+        self.context = arch.context
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
         self._first = device.sequences[0]
@@ -275,7 +280,7 @@ class DeviceBackend:
         self._fresh.discard(slot)
 
     def end(self, slot: int) -> None:
-        """Nothing: states on a device do not grow."""
+        """Nothing: memory of a device has room for all tokens of a slot."""
 
     def needs(self, tokens: int) -> int:
         """Nothing: the state of a sequence lies on the device."""

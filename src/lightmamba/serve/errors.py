@@ -82,6 +82,15 @@ def too_long(prompt: int, tokens: int, need: int, limit: int) -> ApiError:
     )  # fmt: skip
 
 
+def beyond(prompt: int, tokens: int, most: int) -> ApiError:
+    """A sequence has more tokens than the hardware's memory has room for."""
+    return ApiError(
+        400, f"a prompt of {prompt:,} tokens and {tokens:,} to generate are more than the {most:,} "
+        f"that this server's device has room for; shorten the prompt, ask for fewer max_tokens, or "
+        f"compile with more --context", param="max_tokens", code="context_length_exceeded",
+    )  # fmt: skip
+
+
 def _mib(size: int) -> str:
     return f"{size / (1 << 20):,.1f}"
 

@@ -98,7 +98,7 @@ class Graph(Hardware):
         return tuple(s for s in self.streams if s.there is None or s.there(config))
 
     def parts(self, config: ArchConfig) -> tuple[Inner, ...]:
-        """What works by itself: units, or their parts, in the order in which they act."""
+        """Units, or the parts that a unit is made of, in the order in which they act."""
         found = []
         for unit in self.units:
             inside = [p for p in self.inside if p.unit == unit.name]
@@ -113,7 +113,7 @@ class Graph(Hardware):
 
     @property
     def kinds(self) -> Mapping[str, int]:
-        """Number of each kind of rows; behind them those of sections whose rows come by turns."""
+        """Number of each kind of rows; behind them those of sections whose rows alternate."""
         names = [row.name for row in self.rows] + list(OTHERS) + ["|".join(t) for t in self.turns]
         return {name: n for n, name in enumerate(names)}
 

@@ -265,7 +265,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Client:
-    """What reads or writes memory by itself, for the units: the ``memory`` end of its streams.
+    """A reader or writer of memory, or both, for the units: the ``memory`` end of its streams.
 
     Parameters
     ----------
@@ -344,7 +344,7 @@ class Hardware:
     rows : tuple of Row
         Kinds of rows of in_proj.
     turns : tuple of (str, str)
-        Pairs of these whose rows come by turns.
+        Pairs of these whose rows alternate.
     clients : tuple of Client
     registers : tuple of Register
         Those of the kind, besides what its clients need.

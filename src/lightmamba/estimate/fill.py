@@ -165,7 +165,7 @@ class _Filler:
         return np.concatenate(texts)
 
     def _row(self, job: Table, at: int) -> None:
-        """What a step takes and gives."""
+        """Row of a step: the items that it takes and gives."""
         takes, gives = self.lists["takes"], self.lists["gives"]
         row = {"takes": len(takes), "gives": len(gives), "why": _at(job.why, at),
                "pause": _at(job.pause, at), "mark": _at(job.mark, at)}  # fmt: skip
@@ -187,7 +187,7 @@ class _Filler:
         return {"first": self.queue[name], "wide": 1}
 
     def _given(self, name: str, count: int) -> Entry:
-        """What a step gives, by the code of its column."""
+        """Queues that a step gives to, by the code of its column."""
         kind, _, client = name.partition(".")
         if kind in (MEMORY, LEAVE):
             first, wide = self.memory.adjacent("target" if kind == MEMORY else "source", client)

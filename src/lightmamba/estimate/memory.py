@@ -1,7 +1,7 @@
 """The memory side of a running model: readers and writers of its clients, ports and channels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -14,7 +14,7 @@ from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.pace import paces
 from lightmamba.arch.ports import of_token
 from lightmamba.arch.target import Channel
-from lightmamba.blocks import part
+from lightmamba.compiler.memory import Memory
 from lightmamba.estimate.units import Walkers
 from lightmamba.machine.ports import Port, clients, ports
 from lightmamba.native.events import When
@@ -110,24 +110,18 @@ class MemorySide:
         """Readers of each port."""
         return [[name for name in port.readers if name in self.readers] for port in self.ports]
 
-    def layers_of(self, name: str) -> int:
-        """Layers that have a client, of those that are run."""
-        work = self.walkers.work
-        words = (part(s.kind, "layout").words(s, work.arch) for s in self.walkers.layers)
-        return sum(name in found for found in words)
-
     @cached_property
-    def heads(self) -> int:
-        """Heads of what lies head by head."""
-        layouts = ((part(s.kind, "layout"), s) for s in self.walkers.layers)
-        return sum(layout.heads(s) for layout, s in layouts if hasattr(layout, "heads"))
+    def memory(self) -> Memory:
+        """Memory of the layers that are run."""
+        work = self.walkers.work
+        return replace(work.memory, config=work.config.first(self.walkers.run.layers))
 
     def commands(self, name: str, *, read: bool) -> int:
         """Commands of a pass for what it reads or writes layer by layer, or head by head."""
         work, (client, n) = self.walkers.work, (self.readers if read else self.writers)[name]
         if client.shape == "head":
-            return self.heads * (len(work.slots) if read else work.stores)
-        layers = self.layers_of(client.name)
+            return self.memory.heads * (len(work.slots) if read else work.stores)
+        layers = self.memory.layers_of(client.name)
         if client.shape == "record":
             return layers * (work.replays if read else work.records)
         return layers * (client.shape in BY_SLOT and n < len(work.slots))
@@ -136,10 +130,9 @@ class MemorySide:
         """64-bit words of a command."""
         work, (client, n) = self.walkers.work, (self.readers if read else self.writers)[name]
         if client.shape == "row":
-            return work.memory.embedding_words if read else -(-self.walkers.run.vocab // 2)
+            return self.memory.embedding_words if read else -(-self.walkers.run.vocab // 2)
         if client.shape == "static":
-            all_ = (part(s.kind, "layout").words(s, work.arch) for s in self.walkers.layers)
-            return sum(words.get(client.name, 0) for words in all_)
+            return sum(self.memory.words[client.name])
         grows = client.shape == "growing" and n < len(work.slots)
         tokens = (work.positions if read else work.slots[n].tokens) if grows else 1
         return work.words(client.name) * tokens
@@ -151,9 +144,9 @@ class MemorySide:
         return n, self.ports[n].bits, len(there) > 1
 
     def _reader(self, name: str, queue: Mapping[str, int]) -> Entry:
-        """What a pass or a layer asks of a reader, and what it has room for."""
+        """Commands of a reader in a pass or a layer, and the room that it has for data."""
         work, (client, _) = self.walkers.work, self.readers[name]
-        arch, memory = work.arch, work.memory
+        arch = work.arch
         port, bits, shared = self._port_of(name, "readers")
         # What the last pass of a chain has written may be read. Others begin when all is.
         waits = client.shape in WAITS and work.chained
@@ -166,7 +159,7 @@ class MemorySide:
         if client.shape == "weights":
             return found | {
                 "room": arch.weight_fifo, "when": When.AHEAD,
-                "segment": sum(map(memory.layer_beats, self.walkers.layers)),
+                "segment": self.memory.layers_beats,
                 "last": work.head_beats(self.walkers.run.vocab),
             }  # fmt: skip
         if client.shape == "head":
@@ -174,7 +167,7 @@ class MemorySide:
             back = next(s for s in self.walkers.streams if s.target == behind)
             return found | {
                 "room": latency.STATE_READ_BURSTS * arch.burst_beats,
-                "segment": memory.state_head_beats, "late": latency.STATE_WALK,
+                "segment": work.memory.state_head_beats, "late": latency.STATE_WALK,
                 "leave": latency.STATE_LEAVE, "most": back.depth(arch), "within": latency.QUEUE,
                 "before": queue.get(ahead.name, 0), "behind": queue.get(back.name, 0),
             }  # fmt: skip

@@ -68,7 +68,7 @@ class Quantities:
 
 
 def _port_beats(work: Workload) -> dict[str, tuple[int, int]]:
-    """What all clients read and write, as they are asked in a pass of all layers."""
+    """Beats that each port reads and writes in a pass of all layers."""
     every = Run(work.config.n_layer, work.config.vocab_size, 1, tuple(range(work.arch.lanes)))
     side = MemorySide(Walkers(work, every))
     lists = side.lists(defaultdict(int), {})

@@ -1,4 +1,4 @@
-"""What works by itself in a running model, and its jobs of a pass, from the graph."""
+"""Units of a running model, or their parts, and the jobs of each in a pass, from the graph."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Walker:
-    """What works by itself.
+    """A unit, a part of one, or a path between memory and a unit, with its jobs.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ class Walkers:
         return steps.router(self.work, targets, np.array([*map(targets.index, streams)])[kinds])
 
     def _unpacked(self) -> Iterator[Walker]:
-        """What lies head by head, on its way from memory."""
+        """States that lie head by head, on their way from memory."""
         for client in clients(self.work.arch, "head"):
             name, words = client.name, self.work.memory.head_words
             ahead = self.work.graph.client(name).name

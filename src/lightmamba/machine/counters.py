@@ -14,7 +14,7 @@ CYCLES = tuple(c.name for c in FRONT.counters if c.kind == "cycle")
 
 
 def losses(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    """What is counted as lost, by the engine's names (docs/reference/observables.md)."""
+    """Counters of losses, by the engine's names (docs/reference/observables.md)."""
     return tuple(c.name for c in machine(kinds).counters if c.kind == "loss")
 
 

@@ -30,7 +30,7 @@ def tables() -> dict[str, str]:
         "instructions": to_markdown(("op", "name", "starts, at bit"), _instructions(coded))
         + f"\nAn instruction is {coded.bits} bits: 4 of opcode, 2 of condition "
         f"({_numbers(conditions)}), then the commands. Kinds of rows: {_numbers(graph.kinds)} "
-        "(of a section: their rows come by turns).\n",
+        "(of a section: their rows alternate).\n",
         "commands": to_markdown(
             ("unit", "field", "bits", "signed", "meaning"), _fields(graph.commands)
         ),

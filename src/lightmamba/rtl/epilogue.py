@@ -33,7 +33,7 @@ class Epilogue(wiring.Component):
     A job begins with ``parts`` records of 1/rms. ``rows`` and ``parts`` are at least 1. A section
     reaches from the ``end`` of the one before it, or row 0, to the row before its own; the last one
     ends at ``rows``, and rows beyond are dropped and not counted. A section of two kinds, as
-    ``x|z``, has rows of them by turns. An empty section costs nothing.
+    ``x|z``, has rows of both, alternating. An empty section costs nothing.
 
     Source: ``numerics.linear.Epilogue``.
 

@@ -146,7 +146,7 @@ class EpilogueRow(wiring.Component):
         return kind, before[-1]
 
     def _turned(self, kind: Value, second: Value) -> Value:
-        """Kind of a row of a section, of which some are of two kinds by turns."""
+        """Kind of a row of a section, of which some have two kinds that alternate."""
         kinds, found = self.graph.kinds, kind
         for one, other in self.graph.turns:
             ours = Mux(second, kinds[other], kinds[one])

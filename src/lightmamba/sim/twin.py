@@ -248,7 +248,7 @@ class Twin:
         return [self.engine.config.layers[n] for n in self.places[kind]]
 
     def _kept(self, state: State) -> dict[str, Any]:
-        """What the engine's state of a sequence has of what the probes showed before."""
+        """The engine's copy of what the probes showed before, for each kind of layers."""
         found = {}
         for kind, places in self.places.items():
             rows, states = [self.rows[n] for n in places], [state.layer(n) for n in places]

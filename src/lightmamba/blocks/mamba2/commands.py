@@ -76,7 +76,7 @@ def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
                     f"the [machine] table of a copy of it, or compile in the order reordered"
                 )
         return
-    # While x of a head comes by turns with z of the one before, up to a head of x waits for z.
+    # While x of a head alternates with z of the one before, up to a head of x waits for z.
     # Rows of z wait for nothing but x that came before them, so z_queue may be as short as it is.
     needed, depth = sizes.headdim - BLOCKS_HELD, machine.x_queue
     if depth < needed:
@@ -134,7 +134,7 @@ def block_ends(sizes: Sizes, order: str, block: int) -> tuple[NDArray[np.int64],
 def in_sections(sizes: Sizes, order: str) -> list[tuple[str, int]]:
     """Kinds of the rows of in_proj in the order in which they come, and how many of each.
 
-    Two kinds, as ``x|z``, are rows that come by turns.
+    Two kinds, as ``x|z``, are rows that alternate.
     """
     size = {kind: part.stop - part.start for kind, part in sizes.sections().items()}
     kinds = ("z", "x", "B", "C", "dt") if order == "naive" else ("dt", "B", "C")

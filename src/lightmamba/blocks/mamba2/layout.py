@@ -36,7 +36,7 @@ Words = NDArray[np.uint64]
 def row_order(sizes: Sizes, order: str) -> Ints:
     """Row of in_proj, in the natural order z, x, B, C, dt, that comes at each place.
 
-    Reordered: dt, B, C, x of the first head, then x of each next head by turns with z of the one
+    Reordered: dt, B, C, x of the first head, then x of each next head alternating with z of the one
     before it, and z of the last head.
     """
     rows = np.arange(sizes.in_rows)
@@ -183,7 +183,7 @@ def state_bytes(
 
 
 def _beats(q: Bytes, exp: Bytes, beat: int) -> list[Bytes]:
-    """Beats of exponents and of elements by turns."""
+    """Beats of exponents and of elements, alternating."""
     elements = _whole(q.ravel(), beat).reshape(-1, beat)
     exponents = _whole(exp.ravel(), beat).reshape(-1, beat)  # one beat for EXPONENT_RUN of them
     beats = []

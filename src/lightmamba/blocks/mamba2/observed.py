@@ -40,7 +40,7 @@ def kept_of(
 
 
 class Pass:
-    """What the probes of a pass show of several tokens, or only in part, taken apart by token.
+    """Records of the probes in a pass of several tokens, taken apart by token and made whole.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Pass:
         return {**probes, "conv_in": whole, "updates": self._updates[step]}, last
 
     def again(self, step: int) -> Record:
-        """What a step shows that applies a recorded token again: the same as the first time."""
+        """Record of a step that applies a recorded token again: the same as the first time."""
         return self._updates[step]
 
 

@@ -18,7 +18,7 @@ def config(tokens: int, size: int, padded: int, rows: int, groups: int = 1) -> A
 
 
 # Words below, as long as, and above a row; d_state below its padding; odd heads. Of one token, rows
-# go through one by one, except where a word holds several of them.
+# go through one by one, except where a word holds several of them. Words that are parts of a block.
 SHAPES = {
     "one": (config(1, 32, 64, 6, 2), {"groups": 2, "per_group": 2, "headdim": 3, "d_state": 40}),
     "rows": (config(1, 64, 64, 6), {"groups": 1, "per_group": 2, "headdim": 5, "d_state": 48}),
@@ -26,6 +26,10 @@ SHAPES = {
     "below": (config(2, 32, 64, 6, 2), {"groups": 2, "per_group": 2, "headdim": 5, "d_state": 34}),
     "equal": (config(4, 64, 64, 7), {"groups": 1, "per_group": 2, "headdim": 7, "d_state": 33}),
     "above": (config(4, 64, 32, 9, 3), {"groups": 2, "per_group": 1, "headdim": 8, "d_state": 20}),
+    "half": (config(1, 16, 32, 6), {"groups": 1, "per_group": 3, "headdim": 5, "d_state": 30}),
+    "quarter": (config(1, 8, 64, 6, 2), {"groups": 2, "per_group": 2, "headdim": 3, "d_state": 40}),
+    "eighth": (config(1, 4, 32, 4), {"groups": 1, "per_group": 2, "headdim": 3, "d_state": 32}),
+    "parts": (config(2, 8, 64, 6, 2), {"groups": 2, "per_group": 2, "headdim": 5, "d_state": 34}),
     "four": (config(2, 128, 32, 12), {"groups": 1, "per_group": 3, "headdim": 12, "d_state": 32}),
 }  # fmt: skip
 
@@ -86,7 +90,10 @@ def test_busy() -> None:
     assert run.counts["ssm.busy"] > run.cycles["ssm.o_record"][-1] - 5
 
 
-@pytest.mark.parametrize("name", ["one", slow("rows"), slow("heads")])
+ONE = ["one", "quarter", slow("rows"), slow("heads"), slow("half"), slow("eighth")]
+
+
+@pytest.mark.parametrize("name", ONE)
 def test_layers_of_one_token(name: str) -> None:
     """Layers back to back: groups, heads that share them, words left out, half up, dither."""
     lost = np.zeros(2, np.int64)
@@ -118,7 +125,9 @@ def test_worked_values_of_one_token() -> None:
     assert run.out["ssm.o_y"] == [[8 * 1 + 4 * 2 + 10 * 3]]
 
 
-@pytest.mark.parametrize(("name", "words"), [("one", 2), ("rows", 1)])
+@pytest.mark.parametrize(
+    ("name", "words"), [("one", 2), ("rows", 1), ("half", 2), ("quarter", 8), ("eighth", 8)]
+)
 def test_latency_and_throughput_of_one_token(name: str, words: int) -> None:
     """A word in every cycle, from row to row, head to head, and group to group.
 
@@ -128,18 +137,42 @@ def test_latency_and_throughput_of_one_token(name: str, words: int) -> None:
     b.run([Share(1)])
     run, ssm = b.check()
     taken, out, y = (np.array(run.cycles[f"ssm.{n}"]) for n in ("i_state", "o_state", "o_y"))
-    assert np.diff(taken[1:]).max() == np.diff(out).max() == ssm.interval
-    assert out[-1] - taken[-1] == ssm.latency
-    assert y[-1] - taken[-1] == ssm.y_latency
+    parts = b.layer.config.block_words
+    assert np.diff(taken[2 * parts :]).max() == np.diff(out).max() == ssm.interval
+    if parts == 1:
+        assert out[-1] - taken[-1] == ssm.latency
+        assert y[-1] - taken[-1] == ssm.y_latency
     assert set(np.diff(y)) == {words * ssm.interval}
-    waited = run.counts["ssm.waiting"]
-    assert run.counts["ssm.busy"] == y[-1] + 2 - (taken[1] - waited) + 1
+    begun = taken[1] if parts == 1 else taken[2 * parts] - 1  # words that wait are taken before
+    assert run.counts["ssm.busy"] == y[-1] + 2 - (begun - run.counts["ssm.waiting"]) + 1
 
 
-@pytest.mark.parametrize("port", ["o_state", "o_y", "i_head", "i_x"])
-def test_one_slow_port_of_one_token(port: str) -> None:
+@pytest.mark.parametrize("name", ["half", "quarter", "eighth"])
+def test_latency_of_parts(name: str) -> None:
+    """From the last word of each block, which the unit waits for, to the first that is new."""
+    b = bench(SHAPES[name], 8)
+    b.run([Share(1)])
+    run, ssm = b.check(slow={"ssm.i_state": 0.8})
+    config = b.layer.config
+    taken, out, y = (np.array(run.cycles[f"ssm.{n}"]) for n in ("i_state", "o_state", "o_y"))
+    last = taken[config.block_words - 1 :: config.block_words]
+    begun = last[1:] > last[:-1] + config.block_words  # the unit waited
+    assert begun.any()
+    waits = out[:: config.block_words] - last
+    assert min(waits) == ssm.latency
+    assert set(waits[3:][begun[2:]]) == {ssm.latency}  # two blocks may come before the job
+    blocks = config.row_words // config.block_words
+    assert min(y - last[blocks - 1 :: blocks]) == ssm.y_latency
+
+
+@pytest.mark.parametrize(
+    ("name", "port"),
+    [*(("one", port) for port in ("o_state", "o_y", "i_head", "i_x")),
+     *(("quarter", port) for port in ("o_state", "i_state"))],
+)  # fmt: skip
+def test_one_slow_port_of_one_token(name: str, port: str) -> None:
     """A port that holds up everything else, its queue full: nothing is lost or doubled."""
-    b = bench(SHAPES["one"], 6, groups=1, per_group=2, headdim=30, d_state=16)
+    b = bench(SHAPES[name], 6, groups=1, per_group=2, headdim=30, d_state=16)
     b.run([Share(1)])
     b.check(slow={f"ssm.{port}": 0.7})
 
@@ -214,7 +247,7 @@ def test_replay_equals_new() -> None:
     assert run.out["ssm.o_state"][:words] == run.out["ssm.o_state"][2 * words :]
 
 
-@pytest.mark.parametrize("name", [slow("below"), slow("equal"), "above"])
+@pytest.mark.parametrize("name", [slow("below"), slow("equal"), "above", slow("parts")])
 def test_replay(name: str) -> None:
     """Accepted tokens of the pass before are applied again, as many as there may be."""
     b = bench(SHAPES[name], 2, headdim=4, dithered=name != "equal")

@@ -11,8 +11,8 @@ from lightmamba.rtl.state import StatePacker, StateUnpacker
 
 from ..support.streams import drive
 
-# Beats per word 8, 2, 1 and one half.
-SHAPES = [(128, 128), (64, 256), (32, 256), (32, 512)]
+# Beats per word 8, 2, 1 and one half; then of words that are parts of a block 1, one half, 2 and 4.
+SHAPES = [(128, 128), (64, 256), (32, 256), (32, 512), (8, 64), (4, 64), (8, 32), (16, 32)]
 
 
 def config(elements: int, port: int) -> ArchConfig:
@@ -21,18 +21,24 @@ def config(elements: int, port: int) -> ArchConfig:
     )
 
 
+def shared(elements: int) -> int:
+    """Words that have an exponent together."""
+    return max(1, 32 // elements)
+
+
 def head(elements: int, port: int, words: int, seed: int) -> tuple[list[Any], list[int]]:
     """Random words of a head, and its image as the memory has it: written down from the page."""
     rng = np.random.default_rng(seed)
     q = rng.integers(-128, 128, (words, elements)).astype(np.int8)
-    exp = rng.integers(0, 25, (words, elements // 32)).astype(np.uint8)
+    exp = rng.integers(0, 25, words * elements // 32).astype(np.uint8)
     data, exps = q.tobytes(), exp.tobytes()
     size, image = port // 8, []
     for at in range(0, len(data), 32 * size):
         image.append(exps[at // 32 :][:size].ljust(size, b"\0"))
         part = data[at : at + 32 * size]
         image += [part[n : n + size].ljust(size, b"\0") for n in range(0, len(part), size)]
-    words_ = [{"q": a, "exp": b} for a, b in zip(q.tolist(), exp.tolist(), strict=True)]
+    each = np.repeat(exp, shared(elements)).reshape(words, -1)
+    words_ = [{"q": a, "exp": b} for a, b in zip(q.tolist(), each.tolist(), strict=True)]
     return words_, [int.from_bytes(beat, "little") for beat in image]
 
 
@@ -47,9 +53,9 @@ def heads(elements: int, port: int, counts: list[int]) -> tuple[Any, list[Any], 
 
 
 def counts(elements: int, port: int) -> list[int]:
-    """Heads of a word, of a whole period, of one word more, and of two periods and some."""
-    period = 32 * port // (8 * elements)
-    return [1, period, period + 1, 2 * period + 3, 3]
+    """Heads of a block, of a whole period, of a block more, and of two periods and some."""
+    period, block = 32 * port // (8 * elements), shared(elements)
+    return [block, period, period + block, 2 * period + 3 * block, 3 * block]
 
 
 @pytest.mark.parametrize(("elements", "port"), SHAPES)
@@ -129,7 +135,7 @@ def test_packer_latency_and_throughput(elements: int, port: int) -> None:
 def test_packer_takes_head_after_head(elements: int, port: int) -> None:
     """Heads of two periods and a bit: their words go in as fast as their beats go out."""
     dut = StatePacker(config(elements, port))
-    count = 2 * 32 * port // (8 * elements) + 1
+    count = 2 * 32 * port // (8 * elements) + shared(elements)
     commands, words, beats = heads(elements, port, [count] * 4)
     given = {"command": commands, "i": words}
     run = drive(dut, given, {"o": len(beats)}, counts=["busy"], settle=20)

@@ -120,9 +120,11 @@ class Layer:
         (h, exp), size = state, self.config.state_elements
         q = np.zeros((self.headdim, self.row), np.int64)
         e = np.zeros((self.headdim, self.row // BLOCK), np.int64)
+        shared = self.config.block_words
         q[:, : self.padded], e[:, : self.padded // BLOCK] = h[0, head], exp[0, head]
         pairs = zip(
-            q.reshape(-1, size).tolist(), e.reshape(-1, size // BLOCK).tolist(), strict=True
+            q.reshape(-1, size).tolist(),
+            e.repeat(shared, axis=1).reshape(-1, max(1, size // BLOCK)).tolist(), strict=True,
         )
         return [{"q": a, "exp": b} for a, b in pairs]
 

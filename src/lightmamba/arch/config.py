@@ -8,6 +8,7 @@ from typing import Any
 
 from lightmamba.arch.contract import (
     BLOCK,
+    EXPONENT_RUN,
     GROUP,
     PAGE,
     RECORD_BITS,
@@ -37,9 +38,9 @@ class ArchConfig:
     """
 
     lanes: int = 4
-    port_bits: int = 128  # read port of a lane: 128, 256 or 512
+    port_bits: int = 128  # read port of a lane: 32 to 512
     multiplier_bits: int = 4  # activation width of the multipliers, 4 or 8
-    state_elements: int = 64  # S: state elements per cycle, 32 to 512
+    state_elements: int = 64  # S: state elements per cycle, 4 to 512
     state_port_bits: int = 256
     aux_port_bits: int = 128  # parameters, embedding, conv state, logits
     shared_port: bool = False  # one memory port for everything, as wide as a lane's
@@ -77,10 +78,9 @@ class ArchConfig:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be in {low}..{high}, not {getattr(self, name)}")
 
-        among("port_bits", 128, 256, 512)
-        among("state_port_bits", 128, 256, 512)
-        among("aux_port_bits", 64, 128, 256, 512)
-        among("state_elements", 32, 64, 128, 256, 512)
+        for name in ("port_bits", "state_port_bits", "aux_port_bits"):
+            among(name, 32, 64, 128, 256, 512)
+        among("state_elements", 4, 8, 16, 32, 64, 128, 256, 512)
         among("tokens", 1, 2, 4, 8)
         among("state_ports", 1, 2, 4)
         for name in ("multiplier_bits", "weight_bits", "act_bits"):
@@ -114,15 +114,21 @@ class ArchConfig:
                 f"multiplier_bits 4, not tokens {self.tokens}, lanes {self.lanes}, weight_bits "
                 f"{self.weight_bits} and multiplier_bits {self.multiplier_bits}; set it to false"
             )
-        if self.port_elements < BLOCK:
+        if self.state_ports > 1 and self.port_elements < BLOCK:
             raise ValueError(
                 f"state_elements {self.state_elements} over {self.state_ports} state_ports must "
                 f"leave {BLOCK} to each; try state_elements {BLOCK * self.state_ports}"
             )
+        if self.port_elements > 4 * self.state_port_bits:
+            raise ValueError(
+                f"state_port_bits {self.state_port_bits} must hold the exponents of "
+                f"{EXPONENT_RUN} beats, so state_elements must be at most "
+                f"{4 * self.state_port_bits * self.state_ports}, not {self.state_elements}"
+            )
         if self.padded_state % self.state_elements and self.state_elements % self.padded_state:
             raise ValueError(
                 f"state_elements {self.state_elements} must divide the padded d_state "
-                f"{self.padded_state}; try {self.padded_state & -self.padded_state & 224}"
+                f"{self.padded_state}; try {self.padded_state & -self.padded_state}"
             )
         if self.act_bits > self.multiplier_bits:
             raise ValueError(
@@ -181,6 +187,21 @@ class ArchConfig:
     def bc_elements(self) -> int:
         """Elements of a word of B, and of C: all rows of a word of the state share it."""
         return min(self.state_elements, self.padded_state)
+
+    @property
+    def bc_blocks(self) -> int:
+        """Exponents of a word of B, and of C: its blocks, or that of which it is a part."""
+        return max(1, self.bc_elements // BLOCK)
+
+    @property
+    def block_words(self) -> int:
+        """Words of S elements of a block of the state, where a block fills one or more."""
+        return max(1, BLOCK // self.state_elements)
+
+    @property
+    def block_elements(self) -> int:
+        """Elements of a block in a word."""
+        return min(BLOCK, self.state_elements)
 
     @property
     def bc_words(self) -> int:

@@ -14,11 +14,11 @@ __all__ = ["BCStore", "bc_layout", "element_memory"]
 
 
 def bc_layout(elements: int) -> data.StructLayout:
-    """Word of B or C: elements, and the exponent of each block of 32."""
+    """Word of B or C: elements, and the exponent of each block of 32, or of the one it is part of."""
     return data.StructLayout(
         {
             "q": data.ArrayLayout(signed(8), elements),
-            "exp": data.ArrayLayout(unsigned(4), elements // BLOCK),
+            "exp": data.ArrayLayout(unsigned(4), max(1, elements // BLOCK)),
         }
     )
 
@@ -126,23 +126,28 @@ def element_memory(
     m: Module, name: str, config: ArchConfig, *, write: Value, word: Value, place: Value,
     q: Value, exp: Value, address: Value,
 ) -> Value:  # fmt: skip
-    """Memory of words of elements and exponents; the first element of a word clears the others."""
-    size = config.bc_elements
+    """Memory of words of elements and exponents; the first element of a word clears the others.
+
+    Words of one block have an exponent together, since some of them may have no element.
+    """
+    size, shared = config.bc_elements, config.block_words
+    low = shared.bit_length() - 1
     parts = []
-    for part, count, width, at, value in (
-        ("q", size, 8, place, q),
-        ("exp", size // BLOCK, 4, place[BLOCK.bit_length() - 1 :], exp),
+    for part, count, width, at, value, first_bit in (
+        ("q", size, 8, place, q, 0),
+        ("exp", config.bc_blocks, 4, place[BLOCK.bit_length() - 1 :], exp, low),
     ):
-        store = memory.Memory(shape=unsigned(count * width), depth=max(2, config.bc_words), init=[])
+        depth = max(2, config.bc_words >> first_bit)
+        store = memory.Memory(shape=unsigned(count * width), depth=depth, init=[])
         m.submodules[f"{name}_{part}"] = store
         enter, read = store.write_port(granularity=width), store.read_port()
         first = place == 0
         chosen = Cat(at == n for n in range(count)) if count > 1 else C(1, 1)
         m.d.comb += [
-            enter.addr.eq(word),
+            enter.addr.eq(word[first_bit:]),
             enter.data.eq(Cat(value if n == 0 else Mux(first, 0, value) for n in range(count))),
             enter.en.eq(Mux(write, Mux(first, ~C(0, count), chosen), 0)),
-            read.addr.eq(address),
+            read.addr.eq(address[first_bit:]),
         ]
         parts.append(read.data)
     return Cat(parts)

@@ -151,31 +151,36 @@ class Queue:
         Entries beyond those that full throughput needs.
     settle : bool
         For an ``o`` whose ready takes long: credit comes back a cycle later.
+    together : int
+        Beats that are issued one after the other without a look at ``room`` in between.
 
     Attributes
     ----------
     room : Signal
-        A beat may be issued in this cycle. Registered, so it delays nothing.
+        A beat, or all that go together, may be issued from this cycle on. Registered, so it delays
+        nothing.
     busy : Signal
         Something is in flight or waits in the queue.
     """
 
     def __init__(
-        self, m: Module, o: PureInterface, *, latency: int, extra: int = 0, settle: bool = False
-    ) -> None:
+        self, m: Module, o: PureInterface, *, latency: int, extra: int = 0, settle: bool = False,
+        together: int = 1,
+    ) -> None:  # fmt: skip
         self.m, self.o, self.latency, self.settle = m, o, latency, settle
-        self.depth = latency + 4 + settle + extra
+        self.depth = latency + 3 + settle + extra + together
         payload = Value.cast(o.payload)
         kind = _Ring if settle else fifo.SyncFIFOBuffered
         queue = kind(width=len(payload), depth=self.depth)
         m.submodules += queue
         self._queue = queue
-        # Credit less one: its sign alone says whether there is room.
-        self._credit = Signal(range(-1, self.depth), init=self.depth - 1)
+        # Credit less what goes together: its sign alone says whether there is room.
+        whole = self.depth - together
+        self._credit = Signal(range(-together, whole + 1), init=whole)
         self.room, self.busy = Signal(), Signal()
         m.d.comb += [
             self.room.eq(~self._credit[-1]),
-            self.busy.eq(self._credit != self.depth - 1),
+            self.busy.eq(self._credit != whole),
             o.valid.eq(queue.r_rdy),
             payload.eq(queue.r_data),
             queue.r_en.eq(o.ready),

@@ -39,6 +39,10 @@ class Ssm(wiring.Component):
     its first row. A head of 16 words or more goes from step to step without a pause; a smaller one
     waits for its results.
 
+    A word of fewer than 32 elements is a part of a block. The unit waits for all words of a block
+    and takes them one after the other; ``latency`` is then from the transfer of the block's last
+    word to its first new word, and a row's last word waits for the row's last block likewise.
+
     Parameters
     ----------
     config : ArchConfig
@@ -65,7 +69,7 @@ class Ssm(wiring.Component):
         Word of B and C: group·row_words + word.
     B, C : In(bc_layout(config.bc_elements) per vector)
         Contents at that address, one cycle later.
-    lost_h : Out(range(S // 32 + 1) per vector)
+    lost_h : Out(range(S // 32 + 1) per vector; at least 1 bit)
         Blocks whose exponent saturated, in steps of new vectors.
     lost_y : Out(range(2·R + 1) per vector)
         Values that overflowed 24 bits: h·C, and that with D·x.
@@ -119,7 +123,7 @@ class Ssm(wiring.Component):
             "address": Out(range(max(2, config.bc_words))),
             "B": bc,
             "C": bc,
-            "lost_h": Out(range(size // BLOCK + 1)).array(tokens),
+            "lost_h": Out(range(max(1, size // BLOCK) + 1)).array(tokens),
             "lost_y": Out(range(2 * config.word_rows + 1)).array(tokens),
             "probe_h": Out(data.StructLayout({"valid": 1} | dict(state.members))),
             "waiting": Out(1),
@@ -160,8 +164,8 @@ class Ssm(wiring.Component):
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += [
-                    path.issue.eq(path.operands & path.room),
-                    self.waiting.eq(~path.operands),
+                    path.issue.eq(walk.inside | (path.operands & path.room)),
+                    self.waiting.eq(~walk.inside & ~path.operands),
                 ]
                 with m.If(path.issue):
                     walk.advance()

@@ -7,24 +7,23 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK
 from lightmamba.rtl.bc import bc_layout
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import payload
 from lightmamba.rtl.pipe import Pipe, Queue, Timed, select
-from lightmamba.rtl.shifts import add_tree, saturate
+from lightmamba.rtl.shifts import add_tree, saturate, tree_steps
 from lightmamba.rtl.ssm_operands import operands_of
 from lightmamba.rtl.ssm_read import SKIP, Contraction, add_words, contract, finish, skip
 from lightmamba.rtl.ssm_results import results_of
-from lightmamba.rtl.ssm_update import UPDATE, Row, Updated, dither_of, row_of, update
-from lightmamba.rtl.ssm_walk import Held, Level, StepWalk, head_words
+from lightmamba.rtl.ssm_update import UPDATE, Parts, Row, Updated, dither_of, row_of, update
+from lightmamba.rtl.ssm_walk import HeldBlock, Level, StepWalk, head_words
 from lightmamba.rtl.state import state_layout
 
 __all__ = ["Pipeline", "Stages"]
 
-HOLD = 1  # cycles in which an operand is held before its issue
+HOLD = 1  # cycles in which the last word of a block is held before the issue of its first
 NORMAL = 6  # from dt and x to the normal form of dt·x, which meets B
-FINISH = 14  # from a new word to y of its row, without the additions over its blocks and words
+FINISH = 11  # from a new word to y of its row, without additions
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,12 @@ class Stages:
         """Stages of a configuration."""
         choose = int(config.whole_heads)
         operands = 2 * choose  # a memory's register, then the choice
-        made = operands + NORMAL + UPDATE
-        blocks = config.bc_elements // BLOCK
-        y = made + FINISH + blocks.bit_length() - 1 + (config.row_words > 1)
+        words = config.block_words
+        made = operands + NORMAL + UPDATE + words * (words > 1)
+        added = tree_steps(config.block_elements, 2) + tree_steps(config.bc_blocks, 1)
+        y = made + FINISH + added + (config.row_words > 1)
         leaves = results_of(config).latency
-        return cls(choose, operands, made, y, made + HOLD + 2, y + HOLD + leaves)
+        return cls(choose, operands, made, y, made + HOLD + 2, y + words - 1 + HOLD + leaves)
 
     @property
     def address(self) -> int:
@@ -99,7 +99,7 @@ class Pipeline:
         self.m, self.unit, self.walk, self.fields = m, unit, walk, job.fields
         config: ArchConfig = unit.config
         self.config, self.op, self.stages = config, config.ssm, unit.stages
-        self.blocks = config.bc_elements // BLOCK  # of a row in a word
+        self.blocks, self.size = config.bc_blocks, config.block_elements  # of a row in a word
         self.bits = max(1, (config.tokens - 1).bit_length())  # of a vector's number
         self.pipe = Pipe(m)
         self.issue, self.operands, self.room, self.busy = (Signal() for _ in range(4))
@@ -108,10 +108,13 @@ class Pipeline:
             self.who = Cat(self.who, walk.step.recorded)
 
         pop_state = Signal()
-        self.state = Held(m, unit.i_state, pop_state)
+        self.state = HeldBlock(m, unit.i_state, pop_state, walk)
         given = operands_of(config)(m, unit, job, walk, self.issue)
         ys = results_of(config)(m, unit, job)
-        states = Queue(m, unit.o_state, latency=self.stages.made)
+        states = Queue(
+            m, unit.o_state, latency=self.stages.made, together=config.block_words
+        )  # fmt: skip
+        self.begins = self.issue & ~walk.inside
         rows, D, x = self._rows(given)
         bcs = self._bc(given.recorded)
         last = self._last_step() if config.steps > 1 else None
@@ -122,7 +125,7 @@ class Pipeline:
         ]
         blocks = [block for block, _ in words]
         result = self._results(blocks, states, last)
-        self._count(self.issue, unit.lost_h, [[over for block in blocks for over in block.over]])
+        self._count(self.begins, unit.lost_h, [[over for block in blocks for over in block.over]])
         self._leave(ys, [total for _, total in words], D, x)
         m.d.comb += [
             pop_state.eq(self.issue & walk.step.load),
@@ -196,7 +199,7 @@ class Pipeline:
             m.submodules[f"bc{n}"] = part = Module()
             pipe, each = Pipe(part), []
             for which, words in ((who, B), (vector, C)):
-                places = range(n * BLOCK, (n + 1) * BLOCK)
+                places = range(n * self.size, (n + 1) * self.size)
                 q = [self._choose(pipe, which, [w.q[i] for w in words]) for i in places]
                 each += [q, self._choose(pipe, which, [w.exp[n] for w in words])]
             found.append(each)
@@ -228,9 +231,12 @@ class Pipeline:
                 Timed(getattr(kept, name)[place], loads.stage),
             )  # fmt: skip
 
-        h = [state("q", i) for i in range(n * BLOCK, (n + 1) * BLOCK)]
-        first = n % self.blocks * BLOCK
-        block = update(pipe, self.op, row, h, state("exp", n), B, B_exp, first)
+        h = [state("q", i) for i in range(n * self.size, (n + 1) * self.size)]
+        first, parts, words = n % self.blocks * self.size, None, self.config.block_words
+        if words > 1:
+            begins, ends = pipe.input(~self.walk.inside), pipe.input(self.issue & self.walk.ends)
+            parts = Parts(words, begins, ends)
+        block = update(pipe, self.op, row, h, state("exp", n), B, B_exp, first, parts)
         return block, contract(pipe, block, C, C_exp)
 
     def _results(self, blocks: list[Updated], states: Queue, last: Any) -> Value:
@@ -248,11 +254,13 @@ class Pipeline:
         states.connect(stored, pipe.valid(stored, made), new)
         if last is None:
             return walk.step.load
-        port, level, going_on = last[0], Level(m, head_words(self.config)), Signal()
+        # What is counted is blocks, where they have several words: these come in their order.
+        depth = head_words(self.config) // self.config.block_words
+        port, level, going_on = last[0], Level(m, depth), Signal()
         m.d.comb += [
-            going_on.eq(self.issue & walk.goes_on),
+            going_on.eq(self.begins & walk.goes_on),
             level.put.eq(pipe.valid(going_on, made - self.stages.last_step)),
-            level.take.eq(self.issue & ~walk.step.load),
+            level.take.eq(self.begins & ~walk.step.load),
             port.en.eq(here),
             port.addr.eq(self.ahead(walk.word, made).value),
             Value.cast(port.data).eq(new),

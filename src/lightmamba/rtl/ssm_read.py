@@ -11,9 +11,8 @@ from lightmamba.rtl.ssm_update import Updated, shift_right
 
 __all__ = ["SKIP", "Contraction", "add_words", "contract", "finish", "skip"]
 
-SUM_BITS = 20  # of 32 products of 7-bit magnitudes: 32·127² < 2^19
+LARGEST = 127 * 127  # of a product of 7-bit magnitudes
 TOP = 33  # largest exponent: 24 of the state, 9 of C, which has 16 bits before it is quantized
-TERM_BITS = SUM_BITS + TOP
 LOW = 28  # bits of the lower part of a term
 SKIP_LEFT, SKIP_RIGHT = 25, 24  # reach of the shift of D·x
 SKIP = 5  # cycles of `skip`
@@ -26,6 +25,11 @@ class Contraction:
     low: Timed  # unsigned
     high: Timed  # signed
 
+    @property
+    def bits(self) -> int:
+        """Of both."""
+        return len(self.low) + len(self.high)
+
 
 def contract(pipe: Pipe, block: Updated, C_q: list[Timed], C_exp: Timed) -> Contraction:
     """Products of one block with C, summed and put at their place."""
@@ -34,13 +38,14 @@ def contract(pipe: Pipe, block: Updated, C_q: list[Timed], C_exp: Timed) -> Cont
         for h, c in zip(block.q, C_q, strict=True)
     ]  # fmt: skip
     total = add_tree(pipe, products)
-    x = pipe.comb(lambda t: t[:SUM_BITS].as_signed(), total)
+    bits = (len(products) * LARGEST).bit_length() + 1
+    x = pipe.comb(lambda t: t[:bits].as_signed(), total)
     amount = pipe.step(lambda e, c: e + c, block.exp, pipe.delay(C_exp, block.exp.stage), shape=6)
     x, amount = pipe.align(x, amount)
     for place in range(len(amount)):
 
         def move(v: Value, a: Value, place: int = place) -> Value:
-            return Mux(a[place], (v << (1 << place))[:TERM_BITS].as_signed(), v.as_signed())
+            return Mux(a[place], (v << (1 << place))[: bits + TOP].as_signed(), v.as_signed())
 
         x = (pipe.step if place in (2, 5) else pipe.comb)(move, x, amount)
         amount = pipe.delay(amount, x.stage)
@@ -67,7 +72,7 @@ def add_words(
                 pipe.m.d.sync += total.eq(Mux(begins, 0, total) + part.value)
             sums.append(Timed(total, part.stage + 1))
         low, high = sums
-    bits = TERM_BITS + (len(blocks) * words - 1).bit_length()
+    bits = blocks[0].bits + (len(blocks) * words - 1).bit_length()
     return pipe.step(
         lambda a, b: Cat(a[:LOW], b + a[LOW:])[:bits].as_signed(), low, high, shape=signed(bits)
     )

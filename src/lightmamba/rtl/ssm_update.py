@@ -8,7 +8,7 @@ bits, two additions, one shifter and a dither.
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import C, Cat, Mux, Value, signed
+from amaranth.hdl import C, Cat, Mux, Signal, Value, signed
 
 from lightmamba.numerics.blocks import dither
 from lightmamba.numerics.ssm import SsmStep
@@ -17,7 +17,7 @@ from lightmamba.rtl.pipe import Pipe, Timed
 from lightmamba.rtl.shifts import bit_length, is_overflow
 
 __all__ = [
-    "UPDATE", "Row", "Updated", "dither_of", "normalize", "row_of", "shift_right", "update",
+    "UPDATE", "Parts", "Row", "Updated", "dither_of", "normalize", "row_of", "shift_right", "update",
 ]  # fmt: skip
 
 UPDATE = 14  # cycles of `update`
@@ -38,6 +38,15 @@ class Row:
     threshold: Timed  # that the decay is rounded by, of 512
     dither: Timed  # of the word's first element
     dithered: Value  # else half up; constant
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Words of a block, one after the other, where it has several."""
+
+    count: int
+    first: Timed  # this word is the first of its block
+    last: Timed  # a word is here, and it is the last one
 
 
 @dataclass(frozen=True)
@@ -124,12 +133,13 @@ def shift_right(pipe: Pipe, x: Timed, amount: Timed) -> Timed:
 
 def update(
     pipe: Pipe, op: SsmStep, row: Row, h: list[Timed], h_exp: Timed, B: list[Timed], B_exp: Timed,
-    first: int,
+    first: int, parts: Parts | None = None,
 ) -> Updated:  # fmt: skip
     """Advance one block; ``first`` is the place of its first element in the word.
 
     Source: ``numerics.ssm_update.BlockUpdate``. ``UPDATE`` cycles from ``dtx`` to ``q``. ``B_exp``
-    must be there a cycle before ``dtx``, ``h_exp`` a cycle after it, ``h`` and ``B`` five.
+    must be there a cycle before ``dtx``, ``h_exp`` a cycle after it, ``h`` and ``B`` five. With
+    ``parts``, of a block whose words come one after the other, ``parts.count`` cycles more.
     """
     top, kept, grown = _factors(pipe, row, h_exp, B_exp)
     v = [_merge(pipe, kept, x, grown, b) for x, b in zip(h, B, strict=True)]
@@ -138,6 +148,9 @@ def update(
         lambda *t: Cat(Cat(x[i] ^ x[-1] for x in t).any() for i in range(len(t[0]) - 1)), *v
     )
     below = pipe.step(lambda *t: Cat(x[-1] for x in t).any(), *v)
+    if parts is not None:
+        both = _gathered(pipe, parts, pipe.comb(Cat, seen, below))
+        seen, below = pipe.comb(lambda b: b[:-1], both), pipe.comb(lambda b: b[-1], both)
     bits = pipe.step(bit_length, seen, shape=4)
     some = pipe.step(lambda s, b: s.any() | b, seen, below)
     top = pipe.settle(pipe.delay(top, bits.stage - 1))
@@ -149,6 +162,22 @@ def update(
     over = pipe.step(lambda e: e > LARGEST_EXP, wanted)
     exp = pipe.step(lambda e: Mux(e > LARGEST_EXP, LARGEST_EXP, e), wanted, shape=5)
     return Updated(q, pipe.delay(exp, q[0].stage), [over])
+
+
+def _gathered(pipe: Pipe, parts: Parts, bits: Timed) -> Timed:
+    """Bits that any word of a block has: a cycle after its last word, for as long as it has words.
+
+    Each of them sees it ``parts.count`` cycles after its own bits.
+    """
+    m = pipe.m
+    first, last = (pipe.delay(t, bits.stage).value for t in (parts.first, parts.last))
+    before = Signal(len(bits), reset_less=True, name="before")  # of the words so far
+    whole = Signal(len(bits), reset_less=True, name="whole")
+    here = bits.value | Mux(first, 0, before)
+    m.d.sync += before.eq(here)
+    with m.If(last):
+        m.d.sync += whole.eq(here)
+    return Timed(whole, bits.stage + parts.count)
 
 
 def _factors(pipe: Pipe, row: Row, h_exp: Timed, B_exp: Timed) -> tuple[Timed, Timed, Timed]:

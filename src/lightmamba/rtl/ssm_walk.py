@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import C, Const, Module, Mux, Signal, Value
-from amaranth.lib import memory
+from amaranth.lib import fifo, memory
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import encode, width
@@ -11,7 +11,7 @@ from lightmamba.arch.passes import ALONE, STEP, steps
 from lightmamba.rtl.layouts import record
 from lightmamba.rtl.ssm_update import dither_of
 
-__all__ = ["Held", "Level", "StepWalk", "head_groups", "head_words"]
+__all__ = ["Held", "HeldBlock", "Level", "StepWalk", "head_groups", "head_words"]
 
 
 def head_groups(config: ArchConfig) -> int:
@@ -33,6 +33,47 @@ class Held:
         m.d.comb += i.ready.eq(~self.full | pop)
         with m.If(i.ready):
             m.d.sync += [self.full.eq(i.valid), self.payload.eq(i.payload)]
+
+
+class HeldBlock:
+    """A word of the state, and all that follow it in its block.
+
+    Parameters
+    ----------
+    m : Module
+    i : stream
+    pop : Value
+        The word is taken in this cycle.
+    walk : StepWalk
+        Whose next word continues a block, or ends it.
+
+    Attributes
+    ----------
+    full : Signal
+        The first word of a block is here, and all others come in time.
+    payload : Value
+    """
+
+    def __init__(self, m: Module, i: Any, pop: Value, walk: "StepWalk") -> None:
+        count = walk.config.block_words
+        if count == 1:
+            held = Held(m, i, pop)
+            self.full, self.payload = held.full, held.payload
+            return
+        m.submodules.words = words = fifo.SyncFIFOBuffered(
+            width=len(Value.cast(i.payload)), depth=2 * count
+        )
+        level, place, put = Level(m, 2), Signal(range(count)), i.valid & i.ready
+        self.full, self.payload = level.some, i.payload.shape()(words.r_data)
+        m.d.sync += place.eq(place + put)
+        m.d.comb += [
+            i.ready.eq(words.w_rdy),
+            words.w_en.eq(i.valid),
+            words.w_data.eq(Value.cast(i.payload)),
+            words.r_en.eq(pop),
+            level.put.eq(put & (place == count - 1)),
+            level.take.eq(pop & ~walk.inside),
+        ]
 
 
 class Level:
@@ -76,6 +117,8 @@ class StepWalk:
         Where it is. Registered.
     goes_on : Signal
         The next step begins with the results of this one.
+    inside, ends : Value
+        The word continues a block; it is the last of its block. (A block may fill several words.)
     first, last_word, end_of_step, end_of_head, last : Signal
         It is a row's first word, its last one, that of a step, of a head, of the job. (A "row" is
         here a word's ``word_rows`` rows, where a word holds several.)
@@ -101,6 +144,8 @@ class StepWalk:
         self.address = Signal(range(max(2, config.bc_words)), reset_less=True)
         self.offset = Signal(8, reset_less=True)
         self.head = Signal(8, reset_less=True)
+        part = self.word[: config.block_words.bit_length() - 1]
+        self.inside, self.ends = part.any(), part.all()
         self.step: Any = Signal(record(STEP))
         self.goes_on = Signal()
 

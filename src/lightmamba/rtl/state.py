@@ -24,11 +24,11 @@ EXP_BITS = 5
 
 
 def state_layout(elements: int) -> data.StructLayout:
-    """Word of state: elements, and the exponent of each block of 32."""
+    """Word of state: elements, and the exponent of each block of 32, or of the one it is part of."""
     return data.StructLayout(
         {
             "q": data.ArrayLayout(signed(8), elements),
-            "exp": data.ArrayLayout(unsigned(EXP_BITS), elements // BLOCK),
+            "exp": data.ArrayLayout(unsigned(EXP_BITS), max(1, elements // BLOCK)),
         }
     )
 
@@ -40,7 +40,8 @@ class _Gear:
         self.port, self.word = config.state_port_bits, config.port_elements * 8
         self.beats = max(1, self.word // self.port)  # of a word
         self.words = max(1, self.port // self.word)  # of a beat
-        self.exps = config.port_elements // BLOCK  # of a word, a byte each
+        self.exps = max(1, config.port_elements // BLOCK)  # of a word, a byte each
+        self.shared = config.block_words  # words that share them
         self.slots = PERIOD * self.port // self.word  # words between two beats of exponents
 
 
@@ -102,10 +103,11 @@ class StateUnpacker(wiring.Component):
                 self.o.valid.eq(1),
                 Value.cast(self.o.payload.q).eq(chunk[: gear.word]),
                 *(self.o.payload.exp[n].eq(exps[8 * n :]) for n in range(gear.exps)),
-                exps.eq(exps >> 8 * gear.exps),
                 chunk.eq(chunk >> gear.word),
                 have.eq(have - 1),
             ]
+        with m.If(_every(m, move, job.start, gear.shared)):
+            m.d.sync += exps.eq(exps >> 8 * gear.exps)
         with m.If(take & (period == 0)):
             m.d.sync += [exps.eq(self.i.payload), period.eq(PERIOD)]
         with m.Elif(take):
@@ -125,6 +127,18 @@ class StateUnpacker(wiring.Component):
             m.d.sync += [*whole.load(words[places:]), tail.eq(words[:places]), period.eq(0)]
         job.end(~more & (have == 0) & ~self.o.valid)
         return m
+
+
+def _every(m: Module, step: Value, restart: Value, count: int) -> Value:
+    """A step that is the last of ``count`` since the restart, and then of each ``count``."""
+    if count == 1:
+        return step
+    place = Signal(range(count))
+    with m.If(step):
+        m.d.sync += place.eq(place + 1)
+    with m.If(restart):
+        m.d.sync += place.eq(0)
+    return step & (place == count - 1)
 
 
 class StatePacker(wiring.Component):
@@ -187,7 +201,7 @@ class StatePacker(wiring.Component):
         with m.If(take):
             self._store(m, chunk, fill, self.i.payload.q, gear.word)
             self._store(
-                m, exps, slot, Cat(Cat(e, C(0, 3)) for e in self.i.payload.exp), 8 * gear.exps
+                m, exps, slot[exact_log2(gear.shared) :], Cat(Cat(e, C(0, 3)) for e in self.i.payload.exp), 8 * gear.exps
             )
             m.d.sync += [
                 left.eq(left - 1), more.eq(left != 1), slot.eq(slot + 1), fill.eq(fill + 1)

@@ -40,6 +40,10 @@ class Case:
 M = mamba2_config
 W4A8, W8A8 = Formats(4, 8), Formats(8, 8, head_weight_bits=8)
 SHALLOW = {"burst_beats": 4, "weight_fifo": 8, "aux_fifo": 64, "x_queue": 2, "z_queue": 2}
+NARROW = {
+    "shared_port": True, "lanes": 1, "multiplier_bits": 8,
+    "port_bits": 64, "state_port_bits": 64, "aux_port_bits": 64,
+}  # fmt: skip
 ONE_PORT = {"shared_port": True, "port_bits": 256, "state_port_bits": 256, "aux_port_bits": 256}
 CASES = {
     "d_model 192, two groups, headdim 16, d_state 16": Case(
@@ -95,6 +99,30 @@ CASES = {
         W8A8,
         machine={**ONE_PORT, "lanes": 1, "multiplier_bits": 8, "state_elements": 32},
         stalls=0.5,
+    ),
+    "compact: 8 elements, one port of 64": Case(
+        M(128, 2, 77, d_state=64, headdim=32, ngroups=2),
+        machine={**NARROW, "state_elements": 8},
+    ),
+    "compact: 4 elements, one port of 32, shallow queues": Case(
+        M(128, 2, 53, d_state=40, headdim=16),
+        machine={
+            **SHALLOW, **NARROW, "port_bits": 32, "state_port_bits": 32, "aux_port_bits": 32,
+            "state_elements": 4, "state_fifo": 2, "aux_fifo": 16,
+        },
+        stalls=0.3,
+    ),
+    "compact: 16 elements, two lanes of 8, other ports of 64 and 32": Case(
+        M(96, 2, 61, d_state=32, headdim=64),
+        machine={
+            "lanes": 2, "port_bits": 32, "state_elements": 16, "state_port_bits": 64,
+            "aux_port_bits": 32, "multiplier_bits": 8,
+        },
+    ),
+    "compact: two tokens, 8 elements, W8A8": Case(
+        M(64, 2, 33, d_state=32, headdim=32),
+        W8A8,
+        machine={**NARROW, "tokens": 2, "state_elements": 8},
     ),
 }  # fmt: skip
 

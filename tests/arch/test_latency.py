@@ -25,6 +25,9 @@ MACHINES = (
     ArchConfig(lanes=2, weight_bits=8, act_bits=8, multiplier_bits=8, padded_state=64),
     ArchConfig(tokens=4, state_elements=256),
     ArchConfig(tokens=1, state_elements=256),
+    ArchConfig(lanes=1, port_bits=64, multiplier_bits=8, state_elements=8),
+    ArchConfig(tokens=2, port_bits=32, multiplier_bits=8, state_elements=4),
+    ArchConfig(state_elements=16),
 )
 NEW = MustUse.__new__
 # The attributes of units that say the latency of a stream of its own; others have `latency`.

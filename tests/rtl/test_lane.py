@@ -134,7 +134,7 @@ def small(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("port_bits", [128, 256, 512])
+@pytest.mark.parametrize("port_bits", [32, 64, 128, 256, 512])
 @pytest.mark.parametrize("bits", [(4, 4), (4, 8), (8, 8)])
 def test_equals_numerics(bits, port_bits):
     """One part and two, both formats, more beats than scales cover, the largest sums."""

@@ -10,6 +10,7 @@ from amaranth.sim import Simulator
 from lightmamba.rtl.reader import Reader, Unpacker, WordReader
 
 from ..support.axi import Memory, refuses, wait_for
+from ..support.beats import cut
 from ..support.streams import drive
 
 BASE = 0xAB_CDEF_F000  # one page below a border of all lower address bits
@@ -228,9 +229,11 @@ def test_refuses_a_queue_smaller_than_a_burst():
     drive(Reader(512, 64, 256), {"command": [command(0, 0)]}, {})  # a page has 64
 
 
-@pytest.mark.parametrize(("bits", "stalls"), [(64, 0.3), (128, 0.0), (256, 0.4), (512, 0.2)])
+@pytest.mark.parametrize(
+    ("bits", "stalls"), [(32, 0.3), (64, 0.3), (128, 0.0), (256, 0.4), (512, 0.2)]
+)
 def test_unpacker_equals_slices(bits: int, stalls: float):
-    rng, n = np.random.default_rng(bits), bits // 64
+    rng, n = np.random.default_rng(bits), max(1, bits // 64)
     counts = [1, n, n + 1, 0, 2 * n - 1, *(int(rng.integers(1, 30)) for _ in range(8))]
     words = [[int(w) for w in rng.integers(0, 1 << 64, c, dtype=np.uint64)] for c in counts]
     beats = []
@@ -238,7 +241,7 @@ def test_unpacker_equals_slices(bits: int, stalls: float):
         for at in range(0, len(segment), n):
             some = segment[at : at + n]
             some += [0xDEAD] * (n - len(some))
-            beats.append(sum(word << 64 * k for k, word in enumerate(some)))
+            beats += cut(sum(word << 64 * k for k, word in enumerate(some)), bits)
     flat = [word for segment in words for word in segment]
     run = drive(
         Unpacker(bits), {"command": counts, "i": beats}, {"o": len(flat)}, stalls=stalls, settle=5
@@ -246,18 +249,18 @@ def test_unpacker_equals_slices(bits: int, stalls: float):
     assert run.out["o"] == flat
 
 
-@pytest.mark.parametrize("bits", [64, 256])
+@pytest.mark.parametrize("bits", [32, 64, 256])
 def test_unpacker_latency_and_throughput(bits: int):
-    n, dut = bits // 64, Unpacker(bits)
-    run = drive(dut, {"command": [20 * n], "i": [5] * 20}, {"o": 20 * n})
+    n, dut = max(1, bits // 64), Unpacker(bits)
+    run = drive(dut, {"command": [20 * n], "i": [5] * 20 * dut.beats}, {"o": 20 * n})
     first = run.cycles["o"][0]
-    assert first - run.cycles["i"][0] == dut.latency
-    assert run.cycles["o"] == list(range(first, first + 20 * n * dut.interval))
+    assert first - run.cycles["i"][dut.beats - 1] == dut.latency
+    assert run.cycles["o"] == list(range(first, first + 20 * n * dut.interval, dut.interval))
 
 
 @pytest.mark.parametrize(
     ("bits", "depth", "burst", "stalls"),
-    [(64, 32, 16, 0.0), (128, 32, 16, 0.3), (256, 9, 3, 0.4), (512, 16, 8, 0.1)],
+    [(32, 32, 16, 0.2), (64, 32, 16, 0.0), (128, 32, 16, 0.3), (256, 9, 3, 0.4), (512, 16, 8, 0.1)],
 )
 @pytest.mark.parametrize("seed", [0, 1])
 def test_words_equal_memory(bits: int, depth: int, burst: int, stalls: float, seed: int):
@@ -270,9 +273,9 @@ def test_words_equal_memory(bits: int, depth: int, burst: int, stalls: float, se
         stalls=stalls, seed=seed, settle=60, limit=8000,
     )  # fmt: skip
     assert run.out["o"] == expected
-    n = bits // 64
+    n, each = max(1, bits // 64), max(1, 64 // bits)
     assert sum(b.beats for b in store.asked) == sum(
-        -(-c["count"] // n) for c in commands if not c["zero"]
+        -(-c["count"] // n) * each for c in commands if not c["zero"]
     )
 
 

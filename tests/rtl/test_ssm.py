@@ -162,7 +162,7 @@ def test_latency_of_parts(name: str) -> None:
     assert min(waits) == ssm.latency
     assert set(waits[3:][begun[2:]]) == {ssm.latency}  # two blocks may come before the job
     blocks = config.row_words // config.block_words
-    assert min(y - last[blocks - 1 :: blocks]) == ssm.y_latency
+    assert min(y - last[blocks - 1 :: blocks]) == ssm.y_latency + config.block_words - 1
 
 
 @pytest.mark.parametrize(

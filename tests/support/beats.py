@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import GROUP
 
-__all__ = ["lane_beats"]
+__all__ = ["cut", "lane_beats"]
+
+
+def cut(beat: int, bits: int) -> list[int]:
+    """A word of 64 bits, or several, as beats of a port: as it is, or in parts, the lowest first."""
+    return [beat >> at & ((1 << bits) - 1) for at in range(0, 64, bits)] if bits < 64 else [beat]
 
 
 def _number(values: Any, bits: int) -> int:

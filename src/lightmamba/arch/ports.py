@@ -2,7 +2,7 @@
 
 from lightmamba.arch.config import ArchConfig
 
-__all__ = ["ADDRESS_BITS", "ID_BITS", "of_token", "widths"]
+__all__ = ["ADDRESS_BITS", "ID_BITS", "gear", "of_token", "widths"]
 
 ADDRESS_BITS = 44  # the LPDDR4 of a Versal device begins at 0x500_0000_0000
 ID_BITS = 6  # one id per client of a port; data of one id come in order
@@ -11,6 +11,11 @@ ID_BITS = 6  # one id per client of a port; data of one id come in order
 def of_token(client: str, n: int) -> str:
     """Client that serves the n-th token, slot or port as ``client`` serves the first."""
     return f"{client}{n}" if n else client
+
+
+def gear(word: int, port: int) -> tuple[int, int]:
+    """Beats of a word, and words in a beat, of so many bits; one of the two is 1."""
+    return max(1, word // port), max(1, port // word)
 
 
 def widths(config: ArchConfig) -> dict[str, int]:

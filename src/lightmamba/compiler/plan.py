@@ -22,7 +22,7 @@ from lightmamba.numerics.attention import POSITIONS
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same hardware
-STATES = (512, 256, 128, 64, 32)
+STATES = (512, 256, 128, 64, 32, 16, 8, 4)
 CAPACITIES = (
     "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
     "context",

@@ -12,7 +12,7 @@ from lightmamba.arch import latency
 from lightmamba.arch.contract import PAGE, WORD_BITS
 from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.pace import paces
-from lightmamba.arch.ports import of_token
+from lightmamba.arch.ports import gear, of_token
 from lightmamba.arch.target import Channel
 from lightmamba.compiler.memory import Memory
 from lightmamba.estimate.units import Walkers
@@ -152,7 +152,7 @@ class MemorySide:
         waits = client.shape in WAITS and work.chained
         found = {
             "port": port, "burst": min(arch.burst_beats, PAGE * 8 // bits),
-            "words": 1, "per_beat": 1, "delay": latency.READER_DATA + shared, "leave": -1,
+            "words": 1, "beats": 1, "per_beat": 1, "delay": latency.READER_DATA + shared, "leave": -1,
             "most": -1, "when": When.STATE, "each": self.commands(name, read=True),
             "credit": self.commands(name, read=False) if waits else NEVER,
         }  # fmt: skip
@@ -171,11 +171,11 @@ class MemorySide:
                 "leave": latency.STATE_LEAVE, "most": back.depth(arch), "within": latency.QUEUE,
                 "before": queue.get(ahead.name, 0), "behind": queue.get(back.name, 0),
             }  # fmt: skip
-        words, per_beat = self.words(name, read=True), bits // WORD_BITS
+        words, (beats, per_beat) = self.words(name, read=True), gear(WORD_BITS, bits)
         when = {"row": When.BEGIN, "static": When.AHEAD}.get(client.shape, When.STATE)
         return found | {
-            "room": arch.aux_fifo * WORD_BITS // bits, "per_beat": per_beat, "words": words,
-            "segment": -(-words // per_beat), "when": when,
+            "room": arch.aux_fifo * WORD_BITS // bits, "beats": beats, "per_beat": per_beat,
+            "words": words, "segment": -(-words // per_beat) * beats, "when": when,
             "delay": latency.WORD_READER_DATA + shared,
         }  # fmt: skip
 
@@ -197,8 +197,8 @@ class MemorySide:
                 "command": max(1, work.memory.state_head_beats),
             }  # fmt: skip
         words = self.words(name, read=False)
-        depth = arch.aux_fifo * WORD_BITS // bits
-        return found | {"depth": depth, "command": max(1, -(-words // (bits // WORD_BITS)))}
+        depth, (beats, per_beat) = arch.aux_fifo * WORD_BITS // bits, gear(WORD_BITS, bits)
+        return found | {"depth": depth, "command": max(1, -(-words // per_beat) * beats)}
 
     def _port(self, number: int) -> Entry:
         port, first = self.ports[number], sum(map(len, self._served[:number]))

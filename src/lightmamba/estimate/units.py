@@ -9,6 +9,7 @@ import numpy as np
 
 from lightmamba.arch.contract import EXPONENT_RUN, WORD_BITS
 from lightmamba.arch.hardware import MEMORY, Inner, Stream
+from lightmamba.arch.ports import gear
 from lightmamba.arch.steps import Column, Table, every
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
@@ -99,8 +100,7 @@ class Walkers:
     @cached_property
     def word(self) -> tuple[int, int]:
         """Beats of a word of what lies head by head, and words in a beat."""
-        word, port = self.work.arch.port_elements * 8, self.work.arch.state_port_bits
-        return max(1, word // port), max(1, port // word)
+        return gear(self.work.arch.port_elements * 8, self.work.arch.state_port_bits)
 
     def each(self) -> list[Walker]:
         """Who gives before who takes; lanes and epilogue before those of the next projection."""
@@ -237,7 +237,7 @@ class Walkers:
 
     def _written(self) -> Iterator[Walker]:
         """Words on their way to memory."""
-        per_beat = self.work.arch.aux_port_bits // WORD_BITS
+        each = gear(WORD_BITS, self.work.arch.aux_port_bits)
         for stream in self.streams:
             if stream.taker != MEMORY:
                 continue
@@ -248,8 +248,8 @@ class Walkers:
                 yield Walker(f"write_{name}", [steps.sender(name, words, *self.word)])
                 yield Walker(f"pack_{name}", [steps.packer(name, stream.name, words, *self.word)])
             elif shape == "row":
-                job = steps.writer(name, stream.name, -(-self.run.vocab // 2), per_beat, last=True)
+                job = steps.writer(name, stream.name, -(-self.run.vocab // 2), *each, last=True)
                 yield Walker(f"write_{name}", [job] * self.work.head)
             else:
-                job = steps.writer(name, stream.name, self.work.words(name), per_beat, last=False)
+                job = steps.writer(name, stream.name, self.work.words(name), *each, last=False)
                 yield Walker(f"write_{name}", [job])

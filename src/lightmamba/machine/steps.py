@@ -169,14 +169,20 @@ def head(work: Any, rows: int) -> Table:
     return Table(len(taken), {"logit": taken.astype(np.int16)}, {"logits": words.astype(np.int16)})
 
 
-def writer(client: str, source: str, words: int, per_beat: int, *, last: bool) -> Table:
-    """Words to beats; the last one ends its beat, and if nothing comes behind it, the pass."""
+def writer(client: str, source: str, words: int, beats: int, each: int, *, last: bool) -> Table:
+    """Words to beats, ``beats`` to one or ``each`` of one.
+
+    The last one ends its beat, and if nothing comes behind it, the pass.
+    """
     if not words:
         return Table(0, {}, {})
-    gives: dict[str, Column] = {f"memory.{client}": every(words, per_beat)}
+    steps = words * beats
+    word = column(steps)
+    word[::beats] = 1
+    gives: dict[str, Column] = {f"memory.{client}": every(steps, each)}
     if last:
-        gives[FINISHED] = _last(words)
-    return Table(words, {source: 1}, gives)
+        gives[FINISHED] = _last(steps)
+    return Table(steps, {source: word}, gives)
 
 
 def unpacker(client: str, words: int, beats: int, each: int) -> Table:

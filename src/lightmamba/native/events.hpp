@@ -57,7 +57,7 @@ enum When { AHEAD, BEGIN, STATE };  // a reader is asked a pass ahead, with a pa
 
 struct ReaderSpec {
     int64_t port, burst, room, delay;     // beats of a burst, and that fit; cycles from a beat that comes to its taker
-    int64_t per_beat, words;              // words of a beat, and after which the next begins with a new one
+    int64_t beats, per_beat, words;       // of a word; words of a beat, and after which the next begins with a new one
     int64_t when, each, segment, last;    // commands of a pass, beats of each, and of one more behind them
     int64_t late, credit;                 // cycles by which commands come later; that need no write before them
     int64_t leave;                        // commands that it begins without leave; -1: it needs none

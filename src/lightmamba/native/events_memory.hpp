@@ -67,7 +67,8 @@ class Memory : public Items {
     int64_t when(int64_t queue) {
         if (queue >= m.beats && readers_[queue - m.beats].have) return 0;
         Queue& q = queues_[queue];
-        return q.count ? q.at(0) : NEVER;
+        const int64_t beats = queue >= m.beats ? readers_[queue - m.beats].spec->beats : 1;
+        return q.count >= beats ? q.at(beats - 1) : NEVER;
     }
 
     // Take an item, or a word: the next segment begins with a new beat.
@@ -84,8 +85,8 @@ class Memory : public Items {
         }
         Reader& r = readers_[queue - m.beats];
         if (r.have == 0) {
-            pop(q);
-            ++r.free;
+            for (int64_t n = 0; n < r.spec->beats; ++n) pop(q);
+            r.free += r.spec->beats;
             if (r.free >= r.spec->burst || (r.left && r.free >= r.left)) wake(reads(r.spec->port), now + 1);
             r.have = std::min(r.spec->per_beat, r.spec->words - r.used);
         }

@@ -1,15 +1,17 @@
 """AXI4: signatures of the masters and of the host port, and how beats in a row become bursts."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from lightmamba.arch.contract import PAGE
-from lightmamba.arch.ports import ADDRESS_BITS, ID_BITS
+from lightmamba.arch.contract import PAGE, WORD_BITS
+from lightmamba.arch.ports import ADDRESS_BITS, ID_BITS, gear
 from lightmamba.rtl.layouts import i_stream, o_stream
 
-__all__ = ["BURST", "COUNT_BITS", "READ", "WRITE", "Bursts", "lite_slave", "master"]
+__all__ = [
+    "BURST", "COUNT_BITS", "READ", "WRITE", "Bursts", "beats_of", "lite_slave", "master",
+]  # fmt: skip
 
 LONGEST = 256  # beats that a burst of AXI4 can have
 INCREMENTING = 1  # the only type of burst used
@@ -91,6 +93,14 @@ def lite_slave() -> wiring.Signature:
             "rready": Out(1),
         }
     )
+
+
+def beats_of(words: Value, port_bits: int) -> Value:
+    """Beats of a port that words of 64 bits fill, the last one not always wholly."""
+    beats, each = gear(WORD_BITS, port_bits)
+    if beats > 1:
+        return words << exact_log2(beats)
+    return (words + (each - 1)) >> exact_log2(each)
 
 
 class Bursts(wiring.Component):

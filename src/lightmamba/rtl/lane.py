@@ -168,7 +168,7 @@ class Lane(wiring.Component):
         near = [
             pipe.step(
                 lambda i, n=n: select(
-                    m, i[:3], [codes[8 * k : 8 * k + 8] for k in range(n, n + 8)]
+                    m, i[:3], [codes[8 * k : 8 * k + 8] for k in range(n, min(n + 8, count))]
                 ),
                 index,
             )

@@ -1,12 +1,13 @@
 """Readers: commands in, beats or words of memory out, never asked for without room."""
 
-from amaranth.hdl import C, Module, Mux, Signal, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.contract import WORD_BITS
-from lightmamba.rtl.axi import COUNT_BITS, INCREMENTING, READ, Bursts, master
+from lightmamba.arch.ports import gear
+from lightmamba.rtl.axi import COUNT_BITS, INCREMENTING, READ, Bursts, beats_of, master
 from lightmamba.rtl.job import Countdown
 from lightmamba.rtl.layouts import WORD, i_stream, o_stream
 
@@ -138,8 +139,8 @@ class Reader(wiring.Component):
 class Unpacker(wiring.Component):
     """Take beats apart into words of 64 bits, the lowest first.
 
-    What follows the last word of a segment in its last beat is dropped. One word per cycle; a
-    command costs one cycle at most.
+    What follows the last word of a segment in its last beat is dropped. One word per cycle, or per
+    ``interval`` cycles where it fills several beats; a command costs one cycle at most.
 
     Members
     -------
@@ -153,11 +154,12 @@ class Unpacker(wiring.Component):
         A segment is not yet handed out.
     """
 
-    latency, interval = 1, 1
+    latency = 1
 
     def __init__(self, port_bits: int) -> None:
         self.port_bits = port_bits
-        self.words = port_bits // WORD_BITS
+        self.beats, self.words = gear(WORD_BITS, port_bits)
+        self.interval = self.beats
         super().__init__(
             {
                 "command": i_stream(unsigned(COUNT_BITS)),
@@ -173,8 +175,9 @@ class Unpacker(wiring.Component):
         places = exact_log2(self.words)
         whole = Countdown(COUNT_BITS)  # whole beats to come
         tail = Signal(range(self.words))  # words of the one after them
-        beat = Signal(self.port_bits, reset_less=True)
+        beat = Signal(max(self.port_bits, WORD_BITS), reset_less=True)  # or a word of several
         have = Signal(range(self.words + 1))  # words left in it
+        part = Signal(range(self.beats))  # of a word
         more, free = Signal(), Signal()
         m.d.comb += [
             more.eq(whole.some | tail.any()),
@@ -191,22 +194,25 @@ class Unpacker(wiring.Component):
                 tail.eq(self.command.payload[:places]),
             ]
         with m.If(self.i.valid & more & free):
-            m.d.sync += beat.eq(self.i.payload)
-            with m.If(whole.some):
+            m.d.sync += [beat.eq(Cat(beat[self.port_bits :], self.i.payload)), part.eq(part + 1)]
+            with m.If(part != self.beats - 1):
+                m.d.sync += have.eq(0)
+            with m.Elif(whole.some):
                 m.d.sync += [*whole.step(), have.eq(self.words)]
             with m.Else():
                 m.d.sync += [tail.eq(0), have.eq(tail)]
         with m.Elif(self.o.valid & self.o.ready):
             m.d.sync += [beat.eq(beat >> WORD_BITS), have.eq(have - 1)]
         with m.If(self.flush):
-            m.d.sync += [*whole.load(C(0, 1)), tail.eq(0), have.eq(0)]
+            m.d.sync += [*whole.load(C(0, 1)), tail.eq(0), have.eq(0), part.eq(0)]
         return m
 
 
 class WordReader(wiring.Component):
     """A :class:`Reader` whose commands count words of 64 bits.
 
-    Parameters as there (``depth`` in beats). One word per cycle. Beats of the next commands are
+    Parameters as there (``depth`` in beats). One word per cycle, or as :class:`Unpacker` has them
+    where a beat is narrower. Beats of the next commands are
     asked for while words of the first are handed out. ``latency`` cycles lie between a command and
     its first address, ``data_latency`` between a beat from memory and its first word.
 
@@ -221,12 +227,13 @@ class WordReader(wiring.Component):
         As those of the reader.
     """
 
-    latency, data_latency, interval = Reader.latency, 3, 1
+    latency, data_latency = Reader.latency, 3
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.port_bits, self.depth, self.burst_beats = port_bits, depth, burst_beats
         self.reader = Reader(port_bits, depth, burst_beats)
         self.unpacker = Unpacker(port_bits)
+        self.interval = self.unpacker.interval
         super().__init__(
             {
                 "command": i_stream(READ),
@@ -246,11 +253,11 @@ class WordReader(wiring.Component):
         wiring.connect(m, reader.o, unpacker.i)
         wiring.connect(m, unpacker.o, wiring.flipped(self.o))
         wiring.connect(m, reader.axi, wiring.flipped(self.axi))
-        command, places = self.command.payload, exact_log2(unpacker.words)
+        command = self.command.payload
         m.d.comb += [
             reader.command.valid.eq(self.command.valid & counts.w_rdy),
             reader.command.payload.address.eq(command.address),
-            reader.command.payload.count.eq((command.count + (unpacker.words - 1)) >> places),
+            reader.command.payload.count.eq(beats_of(command.count, self.port_bits)),
             reader.command.payload.zero.eq(command.zero),
             self.command.ready.eq(reader.command.ready & counts.w_rdy),
             counts.w_en.eq(self.command.valid & reader.command.ready & ~self.flush),

@@ -39,9 +39,9 @@ class Ssm(wiring.Component):
     its first row. A head of 16 words or more goes from step to step without a pause; a smaller one
     waits for its results.
 
-    A word of fewer than 32 elements is a part of a block. The unit waits for all words of a block
-    and takes them one after the other; ``latency`` is then from the transfer of the block's last
-    word to its first new word, and a row's last word waits for the row's last block likewise.
+    A word of fewer than 32 elements is a part of a block. The unit waits for all words of a block:
+    both latencies count from the transfer of its last word for the first, from a cycle later for
+    the second, and so on.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ class Stages:
         added = tree_steps(config.block_elements, 2) + tree_steps(config.bc_blocks, 1)
         y = made + FINISH + added + (config.row_words > 1)
         leaves = results_of(config).latency
-        return cls(choose, operands, made, y, made + HOLD + 2, y + words - 1 + HOLD + leaves)
+        return cls(choose, operands, made, y, made + HOLD + 2, y + HOLD + leaves)
 
     @property
     def address(self) -> int:

@@ -13,6 +13,7 @@ from amaranth.utils import exact_log2
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, EXPONENT_RUN
+from lightmamba.arch.ports import gear
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import i_stream, o_stream
 
@@ -38,8 +39,7 @@ class _Gear:
 
     def __init__(self, config: ArchConfig) -> None:
         self.port, self.word = config.state_port_bits, config.port_elements * 8
-        self.beats = max(1, self.word // self.port)  # of a word
-        self.words = max(1, self.port // self.word)  # of a beat
+        self.beats, self.words = gear(self.word, self.port)
         self.exps = max(1, config.port_elements // BLOCK)  # of a word, a byte each
         self.shared = config.block_words  # words that share them
         self.slots = PERIOD * self.port // self.word  # words between two beats of exponents
@@ -201,7 +201,11 @@ class StatePacker(wiring.Component):
         with m.If(take):
             self._store(m, chunk, fill, self.i.payload.q, gear.word)
             self._store(
-                m, exps, slot[exact_log2(gear.shared) :], Cat(Cat(e, C(0, 3)) for e in self.i.payload.exp), 8 * gear.exps
+                m,
+                exps,
+                slot[exact_log2(gear.shared) :],
+                Cat(Cat(e, C(0, 3)) for e in self.i.payload.exp),
+                8 * gear.exps,
             )
             m.d.sync += [
                 left.eq(left - 1), more.eq(left != 1), slot.eq(slot + 1), fill.eq(fill + 1)

@@ -3,10 +3,10 @@
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from lightmamba.arch.contract import WORD_BITS
-from lightmamba.rtl.axi import COUNT_BITS, INCREMENTING, WRITE, Bursts, master
+from lightmamba.arch.ports import gear
+from lightmamba.rtl.axi import COUNT_BITS, INCREMENTING, WRITE, Bursts, beats_of, master
 from lightmamba.rtl.layouts import WORD, i_stream, o_stream
 
 __all__ = ["Packer", "WordWriter", "Writer"]
@@ -144,7 +144,8 @@ class Writer(wiring.Component):
 class Packer(wiring.Component):
     """Put words of 64 bits together into beats, the first lowest; zeros fill a segment's last one.
 
-    One word per cycle; a command costs one cycle more.
+    One word per cycle, or per ``interval`` cycles where it fills several beats; a command costs one
+    cycle more.
 
     Members
     -------
@@ -156,11 +157,12 @@ class Packer(wiring.Component):
         A segment is not yet handed out.
     """
 
-    latency, interval = 1, 1
+    latency = 1
 
     def __init__(self, port_bits: int) -> None:
         self.port_bits = port_bits
-        self.words = port_bits // WORD_BITS
+        self.beats, self.words = gear(WORD_BITS, port_bits)
+        self.interval = self.beats
         super().__init__(
             {
                 "command": i_stream(unsigned(COUNT_BITS)),
@@ -173,6 +175,37 @@ class Packer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         left = Signal(COUNT_BITS)
+        m.d.comb += [
+            self.command.ready.eq(left == 0),
+            self.busy.eq((left != 0) | self.o.valid),
+        ]
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += left.eq(self.command.payload)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += left.eq(left - 1)
+        if self.beats > 1:
+            self._cut(m, left)
+        else:
+            self._join(m, left)
+        return m
+
+    def _cut(self, m: Module, left: Signal) -> None:
+        """Several beats of a word, the lowest first."""
+        word = Signal(WORD_BITS, reset_less=True)
+        more = Signal(range(self.beats))  # beats behind this one
+        m.d.comb += [
+            self.o.payload.eq(word),
+            self.i.ready.eq((left != 0) & (~self.o.valid | (self.o.ready & (more == 0)))),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [word.eq(self.i.payload), more.eq(self.beats - 1), self.o.valid.eq(1)]
+        with m.Elif(self.o.valid & self.o.ready):
+            m.d.sync += [
+                word.eq(word >> self.port_bits), more.eq(more - 1), self.o.valid.eq(more != 0)
+            ]  # fmt: skip
+
+    def _join(self, m: Module, left: Signal) -> None:
+        """A beat of several words."""
         slot = Signal(self.words, init=1)  # where the next word goes, one bit
         part = Signal(self.port_bits)
         full = Signal()
@@ -181,16 +214,11 @@ class Packer(wiring.Component):
         )
         m.d.comb += [
             full.eq(slot[-1] | (left == 1)),
-            self.command.ready.eq(left == 0),
             self.i.ready.eq((left != 0) & (~full | ~self.o.valid | self.o.ready)),
-            self.busy.eq((left != 0) | self.o.valid),
         ]
-        with m.If(self.command.valid & self.command.ready):
-            m.d.sync += left.eq(self.command.payload)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += left.eq(left - 1)
             with m.If(full):
                 m.d.sync += [
                     self.o.valid.eq(1),
@@ -200,14 +228,13 @@ class Packer(wiring.Component):
                 ]
             with m.Else():
                 m.d.sync += [part.eq(beat), slot.eq(slot << 1)]
-        return m
 
 
 class WordWriter(wiring.Component):
     """A :class:`Writer` whose commands count words of 64 bits; zeros fill the last beat.
 
-    Parameters as there (``depth`` in beats). One word per cycle. ``latency`` cycles lie between the
-    last word of a burst and its address.
+    Parameters as there (``depth`` in beats). One word per cycle, or as :class:`Packer` takes them.
+    ``latency`` cycles lie between the last word of a burst and its address.
 
     Members
     -------
@@ -221,12 +248,13 @@ class WordWriter(wiring.Component):
         As those of the writer.
     """
 
-    latency, interval = Writer.latency + Packer.latency, 1
+    latency = Writer.latency + Packer.latency
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.port_bits, self.depth, self.burst_beats = port_bits, depth, burst_beats
         self.writer = Writer(port_bits, depth, burst_beats)
         self.packer = Packer(port_bits)
+        self.interval = self.packer.interval
         super().__init__(
             {
                 "command": i_stream(WRITE),
@@ -247,10 +275,10 @@ class WordWriter(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), packer.i)
         wiring.connect(m, packer.o, writer.i)
         wiring.connect(m, writer.axi, wiring.flipped(self.axi))
-        command, places = self.command.payload, exact_log2(packer.words)
+        command = self.command.payload
         beats = Signal(COUNT_BITS)
         m.d.comb += [
-            beats.eq((command.count + (packer.words - 1)) >> places),
+            beats.eq(beats_of(command.count, self.port_bits)),
             self.command.ready.eq(packer.command.ready & commands.w_rdy),
             packer.command.valid.eq(self.command.valid & commands.w_rdy),
             packer.command.payload.eq(command.count),

@@ -65,7 +65,26 @@ def _whole(config: ArchConfig) -> bool:
 
 
 def _summed(config: ArchConfig) -> int:
-    return SUMMED + (config.bc_elements // BLOCK).bit_length() - 1 + (config.row_words > 1)
+    return SUMMED + _deep(config)
+
+
+def _deep(config: ArchConfig) -> int:
+    """Additions of a row over its blocks and words; of a part of a block fewer, but it waits."""
+    within = (config.block_elements.bit_length() - BLOCK.bit_length()) // 2
+    return within + config.bc_blocks.bit_length() - 1 + (config.row_words > 1) + _parts(config)
+
+
+def _parts(config: ArchConfig) -> int:
+    """Cycles that a word waits for the exponent of its block, where this has several words."""
+    return config.block_words if config.block_words > 1 else 0
+
+
+def _made(config: ArchConfig) -> int:
+    return MADE + _parts(config) + QUEUE
+
+
+def _again(config: ArchConfig) -> int:
+    return AGAIN + _parts(config)
 
 
 def _head_words(config: ArchConfig) -> int:
@@ -75,18 +94,17 @@ def _head_words(config: ArchConfig) -> int:
 
 def _written(config: ArchConfig) -> int:
     """Words of the state in the pipeline and in the queue behind it."""
-    return MADE + 2 + max(3, config.state_fifo)
+    return MADE + _parts(config) + 2 + max(3, config.state_fifo)
 
 
 def _ssm(config: ArchConfig) -> int:
     """Operands of whole heads come from memories, and one vector's are chosen."""
-    return 23 + 2 * config.whole_heads
+    return 23 + _parts(config) + 2 * config.whole_heads
 
 
 def _y(config: ArchConfig) -> int:
     """From a row's last word to its y; whole heads of y go through a memory."""
-    deep = (config.bc_elements // BLOCK).bit_length() - 1 + (config.row_words > 1)
-    return 37 + deep + 5 * config.whole_heads
+    return 37 + _deep(config) + 5 * config.whole_heads
 
 
 RMS = Element("mantissa", "u2", observable="rms"), Element("j", "i1", observable="rms_shift")
@@ -120,7 +138,7 @@ COMMANDS = {
         Field("heads", 10, "heads"),
         Field("per_group", 10, "heads that share B and C"),
         Field("headdim", 8, "rows of a head"),
-        Field("words", 4, "words of a row (padded d_state / S)"),
+        Field("words", 7, "words of a row (padded d_state / S)"),
         Field("stride", 9, "elements of a row as the dither counts them"),
         Field("frame", 9, "shift of dt·x·B into the frame, before the dynamic parts", signed=True),
         Field("y", 6, "right shift of state times C to y"),
@@ -224,12 +242,12 @@ HARDWARE = Hardware(
     links=(
         Link("gathered", "head of operands", latency=0, room=HEADS, there=_whole),
         Link("again_whole", "head of the record", latency=0, room=HEADS, there=_records),
-        Link("again", "word that the next step of a head takes", latency=AGAIN,
+        Link("again", "word that the next step of a head takes", latency=_again,
              room=lambda c: _head_words(c) + 1, there=_whole),
         Link("ended", "layer whose steps are done", latency=1, room=2, there=_records, first=1),
         Link("done", "head of y", latency=_summed, room=Y_HEADS, there=_whole),
         Link("y", "row of y", latency=DRAWN, room=Y_ROOM, there=_whole),
-        Link("state_behind", "word of S", latency=MADE + QUEUE, room=_written, there=_whole),
+        Link("state_behind", "word of S", latency=_made, room=_written, there=_whole),
         Link("b", "channel of B, recorded", latency=1, room=1, there=_records),
     ),
     counters=(

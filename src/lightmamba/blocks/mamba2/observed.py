@@ -80,11 +80,27 @@ class Pass:
 def updates_of(
     record: Record, layers: Sequence[Sizes], steps: int, arch: ArchConfig
 ) -> list[Record]:
-    """Updated states of each step of a pass, a record for each row or part of one."""
+    """Updated states of each step of a pass, a record for each row or for blocks of one."""
+    record = _blocks(record, arch.block_words)
     heads = sum(layer.nheads for layer in layers)
     words = len(record.cycles) // max(1, heads * steps)
     whole = shaped("updates", record, heads, steps, words)
     return [_rows(whole.take((slice(None), n)), arch.word_rows) for n in range(steps)]
+
+
+def _blocks(record: Record, words: int) -> Record:
+    """Records of a block at least: words that are parts of one are joined.
+
+    They all have its exponent; where they differ, it is one that no block has.
+    """
+    if words == 1:
+        return record
+    flat = record.reshape(-1, words)
+    q, exp = flat.records["q"], flat.records["exp"]
+    whole = np.empty(len(q), np.dtype([("q", q.dtype, (q[0].size,)), ("exp", exp.dtype)]))
+    whole["q"] = q.reshape(len(q), -1)
+    whole["exp"] = np.where((exp == exp[:, :1]).all(axis=1), exp[:, 0], np.iinfo(exp.dtype).max)
+    return replace(record, records=whole, cycles=flat.cycles[:, -1])
 
 
 def _rows(record: Record, rows: int) -> Record:

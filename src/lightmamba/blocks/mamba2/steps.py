@@ -109,13 +109,15 @@ def _ssm(work: Any, layer: Sizes, sizes: Counts) -> Table:
     count, steps, whole_heads = sizes["head_words"], steps_of(work.slots), work.arch.whole_heads
     next_loads = [step["load"] for step in steps[1:]] + [1]
 
-    def each(values: list[int]) -> Column:
-        return np.repeat(np.where(values, 1, NONE).astype(np.int16), count)
+    def each(values: list[int], together: int = 1) -> Column:
+        words = column(count)
+        words[::together] = together
+        return np.concatenate([words if value else column(count) for value in values])
 
     whole = every(len(steps) * count, len(steps) * count)
     takes: dict[str, Column] = {
-        "state_ahead": each([step["load"] for step in steps]),
-        "again": each([1 - step["load"] for step in steps]),
+        "state_ahead": each([step["load"] for step in steps], work.arch.block_words),
+        "again": each([1 - step["load"] for step in steps], work.arch.block_words),
     }
     gives: dict[str, Column] = {
         "state_behind": each([step["store"] for step in steps]),

@@ -1,1 +1,1 @@
-"""RTL around the accelerator on a board without a vendor's shell: memory controller, serial bridge, clocks, pins."""
+"""RTL around the accelerator on a board without a shell: memory, serial line, clocks, pins."""

@@ -78,7 +78,8 @@ WRONG = [
     ("lanes = 2", 'lanes = "2"', "machine.lanes must be a whole number, not '2'"),
     ("lanes = 2", "lanes = true", "machine.lanes must be a whole number, not True"),
     ("lanes = 2", "shared_port = 1", "machine.shared_port must be true or false, not 1"),
-    ("lanes = 2", "lanes = 2\nport_bits = 100", "port_bits must be one of 32, 64, 128, 256, 512, not 100"),
+    ("lanes = 2", "lanes = 2\nport_bits = 100",
+     "port_bits must be one of 32, 64, 128, 256, 512, not 100"),
     ("lanes = 2", "lanes = 2\npacked = true",
      ("packed needs an even number of tokens and of lanes, weight_bits 4 and multiplier_bits 4, "
      "not tokens 1, lanes 2")),

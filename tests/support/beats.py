@@ -12,7 +12,7 @@ __all__ = ["cut", "lane_beats"]
 
 
 def cut(beat: int, bits: int) -> list[int]:
-    """A word of 64 bits, or several, as beats of a port: as it is, or in parts, the lowest first."""
+    """Beats of a word of 64 bits or of several: itself, or its parts, the lowest first."""
     return [beat >> at & ((1 << bits) - 1) for at in range(0, 64, bits)] if bits < 64 else [beat]
 
 

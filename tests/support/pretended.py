@@ -18,7 +18,7 @@ from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.ports import of_token
 from lightmamba.engine import Engine, State
 from lightmamba.machine.artifact import build_hash
-from lightmamba.machine.counters import counters, of_vector
+from lightmamba.machine.counters import CYCLES, counters, of_vector
 from lightmamba.machine.registers import INTERFACE, MAGIC, offsets
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device, Flags
@@ -91,7 +91,10 @@ class Pretended(Device):
         artifact = self.artifact
         if name == "hash":
             return self._registers.get(("hash", 0), 0)
-        fixed = {"magic": MAGIC, "version": INTERFACE, "status": int(self._status)}
+        cycles = sum(self._counts.get(name, 0) for name in CYCLES)
+        fixed = {
+            "magic": MAGIC, "version": INTERFACE, "status": int(self._status), "cycles": cycles,
+        }  # fmt: skip
         value = fixed.get(name, self._registers.get((name, index), 0))
         if name == "counter_value":
             assert artifact is not None

@@ -124,7 +124,8 @@ class Layer:
         q[:, : self.padded], e[:, : self.padded // BLOCK] = h[0, head], exp[0, head]
         pairs = zip(
             q.reshape(-1, size).tolist(),
-            e.repeat(shared, axis=1).reshape(-1, max(1, size // BLOCK)).tolist(), strict=True,
+            e.repeat(shared, axis=1).reshape(-1, max(1, size // BLOCK)).tolist(),
+            strict=True,
         )
         return [{"q": a, "exp": b} for a, b in pairs]
 

@@ -53,6 +53,7 @@ class ArchConfig:
     tokens: int = 1  # T: vectors that meet each weight in a pass, 1, 2, 4 or 8
     state_ports: int = 1  # each way, next to each other: 1, 2 or 4
     packed: bool = False  # one DSP multiplies the weights of two lanes with two tokens
+    counters: bool = True  # of losses, traffic, and what each cycle went to
     weight_bits: int = 4
     act_bits: int = 4
     head_act_bits: int = 8

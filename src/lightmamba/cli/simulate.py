@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import fields, progress, shares, table, working
     from lightmamba.errors import InputError
+    from lightmamba.machine.artifact import Artifact
     from lightmamba.sim import open_twin, simulate
     from lightmamba.tokenizer import Tokenizer
 
@@ -55,6 +56,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--chain must be 0 to {MOST_CHAINED - 1}, not {args.chain}; try 4")
     traces = {} if args.memory_trace is None else _traces(args.memory_trace, Path(args.build))
     check_results(args.results)
+    if args.results and not Artifact.read(Path(args.build)).arch.counters:
+        raise InputError(
+            f"{args.build} has no counters, so there is nothing for --results to keep of its "
+            f"cycles; compile for a target with counters = true"
+        )
     for file in (args.waves, *traces.values()):
         if file:
             check_output(file, force=args.force)
@@ -91,8 +97,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not found.matches_engine:
         result["exit_status"] = 1
     if not args.json:
-        table(f"{found.cycles:,} cycles of {found.tokens} tokens", ("", "cycles", "%"),
-              shares(found.stalls, found.cycles))  # fmt: skip
+        if found.stalls:
+            table(f"{found.cycles:,} cycles of {found.tokens} tokens", ("", "cycles", "%"),
+                  shares(found.stalls, found.cycles))  # fmt: skip
         shown = {k: result[k] for k in ("cycles_per_token", "simulated_cycles_per_second")}
         fields("simulated", shown)
         if tokenizer is not None:

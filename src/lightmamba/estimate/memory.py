@@ -152,8 +152,8 @@ class MemorySide:
         waits = client.shape in WAITS and work.chained
         found = {
             "port": port, "burst": min(arch.burst_beats, PAGE * 8 // bits),
-            "words": 1, "beats": 1, "per_beat": 1, "delay": latency.READER_DATA + shared, "leave": -1,
-            "most": -1, "when": When.STATE, "each": self.commands(name, read=True),
+            "words": 1, "beats": 1, "per_beat": 1, "delay": latency.READER_DATA + shared,
+            "leave": -1, "most": -1, "when": When.STATE, "each": self.commands(name, read=True),
             "credit": self.commands(name, read=False) if waits else NEVER,
         }  # fmt: skip
         if client.shape == "weights":

@@ -30,6 +30,12 @@ OPTIONS: dict[str, tuple[int, ...]] = {
     "x_queue": FIFOS,
     "z_queue": FIFOS,
 }
+# Instead of these, around machines whose lanes have narrower ports.
+NARROW = (32, 64, 128)
+COMPACT: dict[str, tuple[int, ...]] = {
+    "port_bits": NARROW, "state_port_bits": NARROW, "aux_port_bits": NARROW,
+    "state_elements": (4, 8, 16, 32, 64),
+}  # fmt: skip
 # Searched around machines of several tokens, and where they are named.
 SEVERAL: dict[str, tuple[int, ...]] = {"tokens": (1, 2, 4, 8), "packed": (0, 1)}
 CLOCKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the base target's
@@ -79,7 +85,8 @@ class Space:
         }
         needed = [part(k.kind, "commands").capacities(k) for k in dict.fromkeys(config.layers)]
         padded = next((each["padded_state"] for each in needed if "padded_state" in each), 1)
-        for name, usual in OPTIONS.items():
+        compact = COMPACT if base.machine.port_bits < PORTS[0] else {}
+        for name, usual in (OPTIONS | compact).items():
             if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
                 continue  # as wide as the lanes' port
             options[name] = tuple(sorted({*usual, getattr(base.machine, name)}))

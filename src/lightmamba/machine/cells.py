@@ -40,7 +40,7 @@ def _aux(arch: ArchConfig) -> list[Memory]:
 
 
 def _state(arch: ArchConfig) -> list[Memory]:
-    word = arch.state_elements * 8 + arch.state_elements // BLOCK * EXPONENT_BITS
+    word = arch.state_elements * 8 + max(1, arch.state_elements // BLOCK) * EXPONENT_BITS
     read, written = STATE_READ_BURSTS * arch.burst_beats, STATE_WRITE_BURSTS * arch.burst_beats
     ports = [(read, arch.state_port_bits), (written - HOLD, arch.state_port_bits)]
     return [(arch.state_fifo - HOLD, word)] * 2 + ports * arch.state_ports

@@ -19,12 +19,14 @@ def losses(kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def counters(config: ArchConfig) -> tuple[str, ...]:
-    """Names of a machine's counters, by index.
+    """Names of a machine's counters, by index; none where they are left out.
 
     ``NAME.beats_read`` and ``NAME.beats_written`` count transfers of a port, ``NAME.wait`` cycles
     in which it owed data and had none. Counters run while a pass runs and never fall. Losses are
     counted by vector, see :func:`of_vector`.
     """
+    if not config.counters:
+        return ()
     traffic = [
         f"{port.name}.{what}"
         for port in ports(config)

@@ -35,6 +35,10 @@ def _listed(config: ArchConfig) -> int:
     return int(config.steps > 1)
 
 
+def _counted(config: ArchConfig) -> int:
+    return int(config.counters)
+
+
 def _of_port(port: int) -> Count:
     return lambda config: config.tokens if port < config.state_ports else 0
 
@@ -56,6 +60,7 @@ FIRST = (
     Register("position", "rw", "tokens that the first slot's state has seen before the next start, "
              "for the dither"),
     Register("next", "ro", "arg-max of the last logits"),
+    Register("cycles", "ro", "cycles of all passes since the reset", wide=True),
     Register("finished", "ro", "tokens finished since the last start"),
     Register("units", "ro", "bit n: unit n has work, in the order of the commands' table"),
     Register("program_index", "rw", "32-bit word of the program to write; counts up by itself"),
@@ -70,8 +75,8 @@ ROWS = (Register("embedding_stride", "rw", "bytes from one row of the embedding 
 LOGITS = (
     Register("logits_base", "rw", "address where logits are written", wide=True),
     Register("logits_words", "rw", "64-bit words of the logits"),
-    Register("counter_index", "rw", "counter to read"),
-    Register("counter_value", "ro", "that counter", wide=True),
+    Register("counter_index", "rw", "counter to read", counted=_counted),
+    Register("counter_value", "ro", "that counter", counted=_counted, wide=True),
 )
 # Contents of a pass, each register only where hardware has a choice.
 PASS = (

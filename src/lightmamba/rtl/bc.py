@@ -14,7 +14,7 @@ __all__ = ["BCStore", "bc_layout", "element_memory"]
 
 
 def bc_layout(elements: int) -> data.StructLayout:
-    """Word of B or C: elements, and the exponent of each block of 32, or of the one it is part of."""
+    """Word of B or C: elements, and the exponent of each block of 32, or of that of its part."""
     return data.StructLayout(
         {
             "q": data.ArrayLayout(signed(8), elements),

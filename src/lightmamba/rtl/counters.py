@@ -1,6 +1,6 @@
 """Counters that host and simulator read: what every cycle went to, losses, traffic."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,6 +16,8 @@ LOW = COUNTER_BITS // 2  # bits of a counter whose carry goes on a cycle later
 class Counters(wiring.Component):
     """One accumulator per name; each adds its event of this cycle while ``enable`` is 1.
 
+    ``cycles`` counts those cycles, whether or not there are names.
+
     An event reaches its counter two cycles later, and a carry the counter's upper half three cycles
     later: a total is exact unless something was counted in the last cycle. A read takes two cycles
     more.
@@ -26,15 +28,20 @@ class Counters(wiring.Component):
     index : In(u8)
     value : Out(u64)
         Counter of that index.
+    cycles : Out(u64)
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self.events: dict[str, tuple[Value, bool]] = {}
-        super().__init__({"enable": In(1), "index": In(8), "value": Out(64)})
+        super().__init__(
+            {"enable": In(1), "index": In(8), "value": Out(64), "cycles": Out(64)}
+        )  # fmt: skip
 
     def count(self, name: str, event: Value, *, always: bool = False) -> None:
         """Add ``event`` (unsigned) to a counter each cycle; ``always``: between tokens too."""
+        if not self.names:
+            return  # left out
         if name not in self.names:
             raise ValueError(f"{name} is no counter")
         if name in self.events:
@@ -50,22 +57,13 @@ class Counters(wiring.Component):
         if self.missing:
             raise ValueError(f"nothing counts {sorted(self.missing)}")
         m = Module()
-        totals = []
-        for name in self.names:
-            event, always = self.events[name]
-            label = name.replace(".", "_")
-            now = Signal(event.shape(), name=f"event_{label}")
-            low, high = (Signal(LOW, name=f"{half}_{label}") for half in ("low", "high"))
-            carry = Signal(name=f"carry_{label}")
-            m.d.sync += [
-                Cat(low, carry).eq(low + now[:LOW]),
-                high.eq(high + now[LOW:] + carry),
-            ]
-            with m.If(self.enable | always):
-                m.d.sync += now.eq(event)
-            with m.Else():
-                m.d.sync += now.eq(0)
-            totals.append(Cat(low, high))
+        m.d.comb += self.cycles.eq(self._total(m, "cycles", Const(1), always=False))
+        totals = [
+            self._total(m, name, event, always=always)
+            for name, (event, always) in ((name, self.events[name]) for name in self.names)
+        ]
+        if not totals:
+            return m
         near = Array(Signal(COUNTER_BITS, name=f"near{n}") for n in range(0, len(totals), NEAR))
         far = Signal(range(len(near)))
         for n, chosen in enumerate(near):
@@ -73,6 +71,22 @@ class Counters(wiring.Component):
             m.d.sync += chosen.eq(some[self.index[:NEAR_LOG2]])
         m.d.sync += [far.eq(self.index[NEAR_LOG2:]), self.value.eq(near[far])]
         return m
+
+    def _total(self, m: Module, name: str, event: Value, *, always: bool) -> Value:
+        """Accumulator of an event."""
+        label = name.replace(".", "_")
+        now = Signal(event.shape(), name=f"event_{label}")
+        low, high = (Signal(LOW, name=f"{half}_{label}") for half in ("low", "high"))
+        carry = Signal(name=f"carry_{label}")
+        m.d.sync += [
+            Cat(low, carry).eq(low + now[:LOW]),
+            high.eq(high + now[LOW:] + carry),
+        ]
+        with m.If(self.enable | always):
+            m.d.sync += now.eq(event)
+        with m.Else():
+            m.d.sync += now.eq(0)
+        return Cat(low, high)
 
 
 class Traffic(wiring.Component):

@@ -177,7 +177,8 @@ class Unpacker(wiring.Component):
         tail = Signal(range(self.words))  # words of the one after them
         beat = Signal(max(self.port_bits, WORD_BITS), reset_less=True)  # or a word of several
         have = Signal(range(self.words + 1))  # words left in it
-        part = Signal(range(self.beats))  # of a word
+        part = Signal(range(max(2, self.beats)))  # of a word
+        whole_word = part == self.beats - 1
         more, free = Signal(), Signal()
         m.d.comb += [
             more.eq(whole.some | tail.any()),
@@ -194,8 +195,10 @@ class Unpacker(wiring.Component):
                 tail.eq(self.command.payload[:places]),
             ]
         with m.If(self.i.valid & more & free):
-            m.d.sync += [beat.eq(Cat(beat[self.port_bits :], self.i.payload)), part.eq(part + 1)]
-            with m.If(part != self.beats - 1):
+            m.d.sync += beat.eq(Cat(beat[self.port_bits :], self.i.payload))
+            if self.beats > 1:
+                m.d.sync += part.eq(part + 1)
+            with m.If(~whole_word):
                 m.d.sync += have.eq(0)
             with m.Elif(whole.some):
                 m.d.sync += [*whole.step(), have.eq(self.words)]

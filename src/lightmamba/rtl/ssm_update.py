@@ -17,7 +17,8 @@ from lightmamba.rtl.pipe import Pipe, Timed
 from lightmamba.rtl.shifts import bit_length, is_overflow
 
 __all__ = [
-    "UPDATE", "Parts", "Row", "Updated", "dither_of", "normalize", "row_of", "shift_right", "update",
+    "UPDATE", "Parts", "Row", "Updated", "dither_of", "normalize", "row_of", "shift_right",
+    "update",
 ]  # fmt: skip
 
 UPDATE = 14  # cycles of `update`

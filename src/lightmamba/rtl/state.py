@@ -25,7 +25,7 @@ EXP_BITS = 5
 
 
 def state_layout(elements: int) -> data.StructLayout:
-    """Word of state: elements, and the exponent of each block of 32, or of the one it is part of."""
+    """Word of state: elements, and the exponent of each block of 32, or of that of its part."""
     return data.StructLayout(
         {
             "q": data.ArrayLayout(signed(8), elements),

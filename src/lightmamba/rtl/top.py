@@ -100,12 +100,15 @@ class Top(wiring.Component):
             host.units.eq(units.working),
             host.finished.eq(sequencer.finished),
             count.enable.eq(sequencer.busy),
-            count.index.eq(host.counter_index),
-            host.counter_value.eq(count.value),
+            host.cycles.eq(count.cycles),
             self.interrupt.eq(host.interrupt_out),
         ]
         for mine, one in zip(getattr(host, "later_next", ()), later, strict=True):
             m.d.comb += mine.eq(one)
+        if config.counters:
+            m.d.comb += [
+                count.index.eq(host.counter_index), host.counter_value.eq(count.value)
+            ]  # fmt: skip
         units.count(count)
         memory.count(count)
         if self.observed:

@@ -100,12 +100,13 @@ class DeviceDecoder:
         self.cycles = 0
         self.tokens = 0
         self._artifact = device.artifact
+        self.counting = device.artifact.arch.counters
 
     @property
     def counters(self) -> dict[str, int]:
-        """Values that left their format on the device, by kind."""
+        """Values that left their format on the device, by kind; empty where it does not count."""
         counted = self.device.counters()
-        return {name: counted[name] for name in losses(self._artifact.arch.kinds)}
+        return {n: counted[n] for n in losses(self._artifact.arch.kinds) if n in counted}
 
     @property
     def seconds(self) -> float:

@@ -73,12 +73,14 @@ class Results(Primitives):
         """All counters by name, since the last reset.
 
         Losses are counted by vector (``machine.counters.of_vector``), and added up under their own
-        names too. Those of rejected drafts are among them.
+        names too. Those of rejected drafts are among them. Empty for hardware without counters.
         """
         self._settled()
         arch = self._loaded().arch
         found = {name: self._counter(index) for index, name in enumerate(counters(arch))}
         vectors = range(arch.tokens)
+        if not arch.counters:
+            return {}
         return found | {
             name: sum(found[of_vector(name, n)] for n in vectors) for name in losses(arch.kinds)
         }

@@ -75,7 +75,7 @@ class Simulation:
     @property
     def stalls(self) -> dict[str, int]:
         """Cycles of the whole run by what the lanes did in them."""
-        return {name: self.counters[name] for name in CYCLES}
+        return {name: self.counters[name] for name in CYCLES if name in self.counters}
 
     @property
     def tokens_per_second(self) -> float:
@@ -85,7 +85,7 @@ class Simulation:
     def with_chain(self, device: SimDevice, tokens: int) -> "Simulation":
         """The same with cycles and stalls of a chain on that device, behind as many tokens more."""
         cycles, means = chained(device, tokens, tokens)
-        stalls = {name: means[name] for name in CYCLES}
+        stalls = {name: means[name] for name in CYCLES if name in means}
         return replace(self, cycles_per_token=cycles, stalls_per_token=stalls, chain=tokens)
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Simulation:
             If something is missing, or not of its type.
         """
         try:
-            seen = values.get("activity")
+            seen, stalls = values.get("activity"), values["stalls_per_token"]
             return Simulation(
                 machine=dict(values["machine"]),
                 token_ids=tuple(map(int, values["token_ids"])),
@@ -111,7 +111,7 @@ class Simulation:
                 tokens=int(values["tokens"]),
                 cycles=int(values["cycles"]),
                 cycles_per_token=float(values["cycles_per_token"]),
-                stalls_per_token={k: float(values["stalls_per_token"][k]) for k in CYCLES},
+                stalls_per_token={k: float(stalls[k]) for k in CYCLES if stalls},
                 bytes_per_token={k: float(v) for k, v in values["bytes_per_token"].items()},
                 counters={k: int(v) for k, v in values["counters"].items()},
                 memory_stalls=float(values.get("memory_stalls", 0.0)),
@@ -211,7 +211,9 @@ def simulate(
         tokens=fed,
         cycles=sum(step.cycles for step in steps),
         cycles_per_token=mean * sum(step.cycles for step in with_head),
-        stalls_per_token={k: mean * sum(s.counters[k] for s in with_head) for k in CYCLES},
+        stalls_per_token={
+            k: mean * sum(s.counters[k] for s in with_head) for k in CYCLES if k in twin.names
+        },
         bytes_per_token=_bytes(artifact, with_head),
         counters={k: sum(step.counters[k] for step in steps) for k in twin.names},
         difference=failed,
@@ -244,6 +246,8 @@ def chained(device: SimDevice, warm: int, tokens: int) -> tuple[float, dict[str,
 
 def _bytes(artifact: Artifact, steps: Sequence[TwinStep]) -> dict[str, float]:
     """Mean bytes of a token by channel."""
+    if not artifact.arch.counters:
+        return {}
     moved = {}
     for port in ports(artifact.arch):
         size = port.bits // 8 / max(1, len(steps))

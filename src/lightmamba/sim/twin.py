@@ -102,7 +102,7 @@ class TwinStep:
     @property
     def stalls(self) -> dict[str, int]:
         """Cycles by what the lanes did in them; they add up to all that were counted."""
-        return {name: self.counters[name] for name in CYCLES}
+        return {name: self.counters[name] for name in CYCLES if name in self.counters}
 
 
 class Twin:
@@ -324,7 +324,7 @@ class Twin:
         self, lost: Mapping[str, int], counters: Mapping[str, int], vector: int, head: bool
     ) -> Difference | None:
         """First saturation counter that differs; the engine always computes its ``head``."""
-        for name in losses(self.arch.kinds):
+        for name in losses(self.arch.kinds) if counters else ():
             if not head and (name.startswith("head") or name == "clipped"):
                 continue
             ours, theirs = int(lost.get(name, 0)), counters[of_vector(name, vector)]

@@ -22,7 +22,7 @@ def _steps(arch: ArchConfig) -> Amount:
     tokens, rows, word = arch.tokens, arch.word_rows, arch.state_elements
     depth = HEADS * (1 << max(1, (-(-arch.head_rows // rows) - 1).bit_length()))
     memories = [
-        (max(2, depth // HEADS * arch.row_words), word * 8 + word // BLOCK * EXPONENT_BITS),
+        (max(2, depth // HEADS * arch.row_words), word * 8 + max(1, word // BLOCK) * EXPONENT_BITS),
         *[(depth, rows * tokens * RECORD_BITS), (HEADS, tokens * DISCRETE_BITS)] * 2,
         (depth // HEADS * Y_HEADS, tokens * rows * Y_BITS),
     ]  # fmt: skip

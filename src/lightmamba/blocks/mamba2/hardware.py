@@ -110,7 +110,9 @@ def _y(config: ArchConfig) -> int:
 RMS = Element("mantissa", "u2", observable="rms"), Element("j", "i1", observable="rms_shift")
 STATE = (
     Element("q", "i1", observable="ssm.h", counted=lambda c: c.state_elements),
-    Element("exp", "u1", observable="ssm.h_exp", counted=lambda c: max(1, c.state_elements // BLOCK)),
+    Element(
+        "exp", "u1", observable="ssm.h_exp", counted=lambda c: max(1, c.state_elements // BLOCK)
+    ),
 )
 KIND_SHOWN = Element("kind", "u1")
 

@@ -84,7 +84,8 @@ public:
             if (at_sdram) sdram += s_.sdram_ps;
             if (at_chip) chip += s_.sdram_ps;
             if (taken_r_ == reads_.size() && answered_ == writes_.size() && top_.ready) {
-                if (++rest_ > 400) break;  // what is written reaches the chip, nothing else comes
+                // What is written reaches the chip, and nothing else comes.
+                if (at_sdram && ++rest_ > 1000) break;
             }
         }
         o_.finished = taken_r_ == reads_.size() && answered_ == writes_.size();

@@ -18,7 +18,7 @@ from lightmamba.soc.sdram import SdramController
 from lightmamba.soc.sdram_timing import ULX3S, SdramTiming
 from lightmamba.tools import cache_folder, run
 
-__all__ = ["Chip", "Limits", "Outcome", "Transaction", "chip", "limits", "simulate"]
+__all__ = ["Chip", "Limits", "Outcome", "Transaction", "built", "chip", "limits", "simulate"]
 
 HERE = Path(__file__).parents[1] / "soc"
 HEADERS = Path(__file__).parents[2] / "src/lightmamba/sim"
@@ -105,23 +105,28 @@ def simulate(
     capture: int = 1,
     early: bool = False,
     limit_ps: int = LIMIT_PS,
+    library: Path | None = None,
     **others: int,
 ) -> Outcome:
-    """Run traffic through a controller; its text has what was wrong and every violation."""
-    library = _library(_controller(bits, mhz))
+    """Run traffic through a controller; its text has what was wrong and every violation.
+
+    ``library`` is what :func:`built` made of another component with the controller's ports, else
+    the controller itself is used. ``others`` are limits of the chip, see :func:`limits`.
+    """
+    loaded = _library(library or _controller(bits, mhz))
     period = round(1e6 / mhz)
     each = stalls if isinstance(stalls, tuple) else (stalls,) * 5
     setup = Setup(round(1e6 / sync_mhz), period, phase_ps, period if lag_ps is None else lag_ps,
                   capture, seed, early, limit_ps, *each)  # fmt: skip
     listed = list(traffic)
-    bench = ctypes.c_void_p(library.bench_new(ctypes.byref(setup), ctypes.byref(limits(**others))))
+    bench = ctypes.c_void_p(loaded.bench_new(ctypes.byref(setup), ctypes.byref(limits(**others))))
     outcome = Outcome()
-    library.bench_run(
+    loaded.bench_run(
         bench, (Transaction * len(listed))(*listed), ctypes.c_uint64(len(listed)),
         ctypes.byref(outcome),
     )  # fmt: skip
-    outcome.text = library.bench_text(bench).decode()
-    library.bench_delete(bench)
+    outcome.text = loaded.bench_text(bench).decode()
+    loaded.bench_delete(bench)
     return outcome
 
 
@@ -190,7 +195,12 @@ def _library(path: Path) -> Any:
 
 @cache
 def _controller(bits: int, mhz: float) -> Path:
-    return _built(HERE / "sdram_harness.cpp", written(SdramController(bits, mhz), "top"))
+    return built(SdramController(bits, mhz))
+
+
+def built(component: Any) -> Path:
+    """Simulator of a component with the controller's ports, from the cache if it is there."""
+    return _built(HERE / "sdram_harness.cpp", written(component, "top"))
 
 
 @cache
@@ -242,7 +252,7 @@ def _make(harness: Path, verilog: str | None, work: Path, folder: Path) -> Path:
             objects.append(str(made))
     for unit in units:
         objects.append(str(work / f"{unit.stem}.o"))
-        run([*base, "-O2", "-c", str(unit), "-o", objects[-1]])
+        run([*base, "-O1", "-c", str(unit), "-o", objects[-1]])
     target = work / "made.so"
     run(
         [compiler.program, "-shared", "-o", str(target), *objects, *compiler.libraries, "-lpthread"]

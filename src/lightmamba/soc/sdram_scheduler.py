@@ -26,11 +26,12 @@ class SdramScheduler(wiring.Component):
     refresh comes; while a chunk streams, the next one's row is made ready in another bank. A
     refresh waits for the chunk that streams, at most.
 
-    A whole chunk takes 64 cycles, and 64 cycles lie between the starts of two chunks if the second
-    one's row is open or in another bank. Where it is another row of the same bank, tRP + tRCD and
-    2 to 4 cycles are added; from reads to writes the data lines rest, which adds CL + 1 cycles.
-    ``latency`` cycles lie between the transfer of a chunk and READ at the pins, if the row is open,
-    and ``read_latency(capture)`` from the transfer to its first beat.
+    A beat takes as many cycles as it has words (``interval``), a whole chunk 64. The next chunk
+    follows without a gap if its row is open, or if it is in another bank and the chunk that streams
+    is long enough to open it meanwhile. Another row of the same bank adds tRP + tRCD, and CL - 2
+    cycles after a read or tWR - 1 after a write. A write after a read adds CL + 1 cycles, in which
+    the data lines rest. ``latency`` cycles lie between the transfer of a chunk and READ or WRITE at
+    the pins, if the row is open, and ``read_latency(capture)`` from the transfer to the first beat.
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ class SdramScheduler(wiring.Component):
     ) -> None:
         self.shape = SdramShape(bits)
         self.cycles = timing.cycles(mhz, LATE)
+        self.interval = self.shape.length
         self.pad_cycles = pad_cycles
         super().__init__(
             {

@@ -13,7 +13,8 @@ EXPORT const char* chip_text(const SdramChip* chip) { return chip->violations().
 EXPORT uint64_t chip_count(const SdramChip* chip) { return chip->count(); }
 EXPORT int chip_dq(const SdramChip* chip, int64_t now) { return chip->dq(now); }
 EXPORT int chip_drives(const SdramChip* chip) { return chip->drives(); }
-EXPORT void chip_tick(SdramChip* chip, int64_t now, int command, int bank, int address, int dqm, int dq, int oe) {
+EXPORT void chip_tick(SdramChip* chip, int64_t now, int command, int bank,
+                      int address, int dqm, int dq, int oe) {
     SdramPins p;
     p.cke = (command & 16) == 0, p.cs_n = (command & 8) != 0;
     p.ras_n = command >> 2 & 1, p.cas_n = command >> 1 & 1, p.we_n = command & 1;

@@ -53,7 +53,8 @@ public:
     }
 
     Outcome run(const Transaction* list, uint64_t count) {
-        for (uint64_t n = 0; n < count; ++n) (list[n].write ? writes_ : reads_).push_back({list[n]});
+        for (uint64_t n = 0; n < count; ++n)
+            (list[n].write ? writes_ : reads_).push_back({list[n]});
         top_.clk = top_.sdram_clk = 0;
         top_.rst = top_.sdram_rst = 1;
         top_.capture = s_.capture;
@@ -168,7 +169,8 @@ private:
     // Payload stays until it is taken.
     void hold(bool valid, bool ready, std::array<uint64_t, 3> payload,
               std::pair<bool, std::array<uint64_t, 3>>& held, const char* name, int64_t now) {
-        if (held.first && (!valid || payload != held.second)) wrong(now, "%s changed before it was taken", name);
+        if (held.first && (!valid || payload != held.second))
+            wrong(now, "%s changed before it was taken", name);
         held = {valid && !ready, payload};
     }
 
@@ -177,8 +179,10 @@ private:
         if (o_.first_read_ps == 0) o_.first_read_ps = now - first_taken_;
         Job& job = reads_[taken_r_];
         const uint64_t data = AXI(rdata);
-        if (AXI(rid) != job.t.id || AXI(rresp) != 0) wrong(now, "read %zu: id or response", taken_r_);
-        if (AXI(rlast) != (beat_r_ + 1 == job.t.beats)) wrong(now, "read %zu: last at beat %u", taken_r_, beat_r_);
+        if (AXI(rid) != job.t.id || AXI(rresp) != 0)
+            wrong(now, "read %zu: id or response", taken_r_);
+        if (AXI(rlast) != (beat_r_ + 1 == job.t.beats))
+            wrong(now, "read %zu: last at beat %u", taken_r_, beat_r_);
         for (uint32_t n = 0; n < BEAT; ++n) {
             const uint64_t byte = uint64_t{beat_r_} * BEAT + n, at = place(job.t, byte);
             const uint8_t value = data >> 8 * n;
@@ -188,10 +192,12 @@ private:
                 right = value == initial(at);
             } else {
                 const std::vector<uint8_t>& values = found->second.values;
-                for (size_t v = job.least[byte]; v < values.size(); ++v) right |= values[v] == value;
+                for (size_t v = job.least[byte]; v < values.size(); ++v)
+                    right |= values[v] == value;
             }
             if (!right) {
-                wrong(now, "read %zu at 0x%llx: %02x", taken_r_, static_cast<unsigned long long>(at), value);
+                wrong(now, "read %zu at 0x%llx: %02x", taken_r_,
+                      static_cast<unsigned long long>(at), value);
                 break;
             }
         }
@@ -204,9 +210,11 @@ private:
     }
 
     void answered(int64_t now) {
-        if (answered_ >= taken_aw_ || answered_ >= data_w_) return wrong(now, "a response too early");
+        if (answered_ >= taken_aw_ || answered_ >= data_w_)
+            return wrong(now, "a response too early");
         Job& job = writes_[answered_];
-        if (AXI(bid) != job.t.id || AXI(bresp) != 0) wrong(now, "write %zu: id or response", answered_);
+        if (AXI(bid) != job.t.id || AXI(bresp) != 0)
+            wrong(now, "write %zu: id or response", answered_);
         for (auto& [at, version] : job.versions) {
             History& h = histories_[at];
             h.committed = std::max(h.committed, version);
@@ -220,7 +228,8 @@ private:
     // What is offered until the next edge.
     void drive(int64_t now) {
         if (top_.rst || !(top_.ready || s_.early)) return;
-        if (!ar_ && offered_ar_ < reads_.size() && reads_[offered_ar_].t.after <= taken_aw_ && !stalls_[0]()) {
+        if (!ar_ && offered_ar_ < reads_.size() &&
+            reads_[offered_ar_].t.after <= taken_aw_ && !stalls_[0]()) {
             Job& job = reads_[offered_ar_++];
             begin(job, now);
             for (uint64_t n = 0; n < uint64_t{job.t.beats} * BEAT; ++n) {
@@ -231,7 +240,8 @@ private:
             ar_ = true;
         }
         AXI(arvalid) = ar_;
-        if (!aw_ && offered_aw_ < writes_.size() && writes_[offered_aw_].t.after <= taken_ar_ && !stalls_[2]()) {
+        if (!aw_ && offered_aw_ < writes_.size() &&
+            writes_[offered_aw_].t.after <= taken_ar_ && !stalls_[2]()) {
             Job& job = writes_[offered_aw_];
             prepare(offered_aw_++);
             begin(job, now);
@@ -246,7 +256,8 @@ private:
         }
         AXI(awvalid) = aw_;
         // Data may be a burst ahead of their address, or behind it.
-        if (!w_ && data_w_ < writes_.size() && data_w_ <= offered_aw_ && writes_[data_w_].t.after <= taken_ar_ && !stalls_[3]()) {
+        if (!w_ && data_w_ < writes_.size() && data_w_ <= offered_aw_ &&
+            writes_[data_w_].t.after <= taken_ar_ && !stalls_[3]()) {
             prepare(data_w_);
             const Job& job = writes_[data_w_];
             uint64_t data = 0, strobe = 0;
@@ -282,8 +293,10 @@ private:
         const uint8_t* bytes = chip_.bytes();
         for (size_t n = 0; n < SdramChip::BYTES; ++n) {
             const auto found = histories_.find(n);
-            const uint8_t last = found == histories_.end() ? initial(n) : found->second.values.back();
-            if (bytes[n] != last) wrong(0, "0x%zx holds %02x at the end, not %02x", n, bytes[n], last);
+            const uint8_t last =
+                found == histories_.end() ? initial(n) : found->second.values.back();
+            if (bytes[n] != last)
+                wrong(0, "0x%zx holds %02x at the end, not %02x", n, bytes[n], last);
         }
     }
 
@@ -309,7 +322,9 @@ private:
 
 using namespace lightmamba;
 
-EXPORT Bench* bench_new(const Setup* setup, const SdramLimits* limits) { return new Bench(*setup, *limits); }
+EXPORT Bench* bench_new(const Setup* setup, const SdramLimits* limits) {
+    return new Bench(*setup, *limits);
+}
 EXPORT void bench_run(Bench* bench, const Transaction* list, uint64_t count, Outcome* outcome) {
     *outcome = bench->run(list, count);
 }

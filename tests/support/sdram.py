@@ -199,8 +199,9 @@ def _controller(bits: int, mhz: float) -> Path:
 
 
 def built(component: Any) -> Path:
-    """Simulator of a component with the controller's ports, from the cache if it is there."""
-    return _built(HERE / "sdram_harness.cpp", written(component, "top"))
+    """Simulator of a component with the controller's ports, or of Verilog with a module ``top``."""
+    verilog = component if isinstance(component, str) else written(component, "top")
+    return _built(HERE / "sdram_harness.cpp", verilog)
 
 
 @cache

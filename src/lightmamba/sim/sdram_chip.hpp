@@ -119,7 +119,8 @@ private:
     }
 
     void contention(const SdramPins& pins) {
-        if (pins.dq_oe && before_.driven) say("the controller drives the data lines while the chip does");
+        if (pins.dq_oe && before_.driven)
+            say("the controller drives the data lines while the chip does");
         if (pins.dq_oe && drove_ && !before_.driven)
             say("the controller drives the data lines without a cycle of rest after the chip");
         drove_ = before_.driven;
@@ -185,9 +186,11 @@ private:
             if (!all && n != p.ba) continue;
             if (bank.open) {
                 spaced("tRAS", bank.activated, t_.ras, n);
-                if (edge_ - bank.activated > t_.ras_most) say("a row of bank %d was open too long", n);
+                if (edge_ - bank.activated > t_.ras_most)
+                    say("a row of bank %d was open too long", n);
                 spaced("tWR", bank.written, t_.wr, n);
-                if (write_.active && write_.bank == n) say("PRECHARGE of bank %d during a write", n);
+                if (write_.active && write_.bank == n)
+                    say("PRECHARGE of bank %d during a write", n);
                 // CL + BL - 2 cycles after READ, as ESMT's datasheets say; others allow BL.
                 for (const Burst& r : reads_)
                     if (r.active && r.bank == n && r.begin + length_ - 1 > cycle_)
@@ -212,7 +215,8 @@ private:
             return;
         }
         if (edge_ - refreshed_[slot] > t_.refresh_period)
-            say("a row was refreshed after %lld us", static_cast<long long>(edge_ - refreshed_[slot]) / 1'000'000);
+            say("a row was refreshed after %lld us",
+                static_cast<long long>(edge_ - refreshed_[slot]) / 1'000'000);
         refreshed_[slot] = edge_;
     }
 
@@ -225,7 +229,8 @@ private:
         const int cas = p.a >> 4 & 7, length = p.a & 7;
         if (cas != 2 && cas != 3) say("CAS latency %d", cas);
         if (length > 3) say("burst length code %d is not modelled", length);
-        if ((p.a >> 3 & 1) != 0 || (p.a >> 7) != 0 || p.ba != 0) say("mode 0x%x is not modelled", p.a);
+        if ((p.a >> 3 & 1) != 0 || (p.a >> 7) != 0 || p.ba != 0)
+            say("mode 0x%x is not modelled", p.a);
         cas_ = cas == 2 ? 2 : 3;
         length_ = 1 << std::min(length, 3);
         mode_set_ = cycle_;
@@ -270,7 +275,8 @@ private:
 
     void refresh_debt() {
         if (!ready_ || late_) return;
-        const double due = static_cast<double>(edge_ - ready_at_) * t_.refreshes / t_.refresh_period;
+        const double due =
+            static_cast<double>(edge_ - ready_at_) * t_.refreshes / t_.refresh_period;
         if (due - static_cast<double>(done_) <= static_cast<double>(t_.refreshes_late)) return;
         say("%d refreshes are overdue", static_cast<int>(due - static_cast<double>(done_)));
         late_ = true;  // once is enough

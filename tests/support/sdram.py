@@ -1,0 +1,261 @@
+"""The SDRAM controller in Verilator, between AXI traffic and the chip's model; the model alone."""
+
+import ctypes
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lightmamba.locks import held
+from lightmamba.rtl.verilog import written
+from lightmamba.sim.build import VERILATOR_FLAGS
+from lightmamba.sim.tools import find_compiler, find_verilator, processor
+from lightmamba.soc.sdram import SdramController
+from lightmamba.soc.sdram_timing import ULX3S, SdramTiming
+from lightmamba.tools import cache_folder, run
+
+__all__ = ["Chip", "Limits", "Outcome", "Transaction", "built", "chip", "limits", "simulate"]
+
+HERE = Path(__file__).parents[1] / "soc"
+HEADERS = Path(__file__).parents[2] / "src/lightmamba/sim"
+FLAGS = (
+    "-std=c++20", "-fPIC", "-fvisibility=hidden", "-march=native", "-w", "-DVL_TIME_CONTEXT",
+    "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0",
+    "-DVM_TRACE_VCD=0",
+)  # fmt: skip
+LIMIT_PS = 20_000_000_000
+
+
+class Transaction(ctypes.Structure):
+    """A burst: ``write`` 0 reads, 1 writes, 2 writes with random strobes."""
+
+    _fields_ = (
+        ("address", ctypes.c_uint64), ("beats", ctypes.c_uint32), ("id", ctypes.c_uint32),
+        ("write", ctypes.c_uint32), ("after", ctypes.c_uint32),
+    )  # fmt: skip
+
+
+class Setup(ctypes.Structure):
+    """Clocks, stalls and seed of a run."""
+
+    _fields_ = (
+        *((n, ctypes.c_int64) for n in ("sync_ps", "sdram_ps", "sync_phase_ps", "lag_ps")),
+        ("capture", ctypes.c_uint64), ("seed", ctypes.c_uint64),
+        ("early", ctypes.c_uint64), ("limit_ps", ctypes.c_int64),
+        *((f"stall_{n}", ctypes.c_double) for n in ("ar", "r", "aw", "w", "b")),
+    )  # fmt: skip
+
+
+class Outcome(ctypes.Structure):
+    """Counts and times of a run, in picoseconds."""
+
+    _fields_ = (
+        *((n, ctypes.c_uint64) for n in ("wrong", "violations", "refreshes", "bytes_read",
+                                         "bytes_written", "finished")),
+        *((n, ctypes.c_int64) for n in ("ready_ps", "first_ps", "last_ps", "read_wait_ps",
+                                        "write_wait_ps", "first_read_ps")),
+    )  # fmt: skip
+    text = ""
+
+    def efficiency(self, mhz: float) -> float:
+        """Share of the chip's peak, 2 bytes per cycle, from the first address to the end."""
+        time_us = (self.last_ps - self.first_ps) / 1e6
+        return float((self.bytes_read + self.bytes_written) / (2 * mhz * time_us))
+
+
+class Limits(ctypes.Structure):
+    """SdramLimits of sim/sdram_chip.hpp, in picoseconds."""
+
+    _fields_ = tuple(
+        (n, ctypes.c_int64)
+        for n in (
+            "rcd", "rp", "ras", "ras_most", "rc", "rfc", "rrd", "wr", "mrd_cycles", "refreshes",
+            "refresh_period", "refreshes_late", "power_up", "cas2", "cas3", "access", "hold",
+        )
+    )  # fmt: skip
+
+
+def limits(timing: SdramTiming = ULX3S, /, **others: int) -> Limits:
+    """Rules of the chip's model from the numbers of a datasheet."""
+    found = Limits(
+        *(round(getattr(timing, n) * 1000) for n in ("rcd", "rp", "ras", "ras_most", "rc", "rfc",
+                                                     "rrd", "wr")),
+        timing.mrd, timing.refreshes, round(timing.refresh_period * 1000), 8,
+        round(timing.power_up * 1000), 10_000, 7_000, 6_000, 2_500,
+    )  # fmt: skip
+    for name, value in others.items():
+        setattr(found, name, value)
+    return found
+
+
+def simulate(
+    traffic: Iterable[Transaction],
+    *,
+    bits: int = 64,
+    mhz: float = 100.0,
+    sync_mhz: float = 60.0,
+    stalls: float | tuple[float, ...] = 0.0,
+    seed: int = 0,
+    lag_ps: int | None = None,
+    phase_ps: int = 0,
+    capture: int = 1,
+    early: bool = False,
+    limit_ps: int = LIMIT_PS,
+    library: Path | None = None,
+    **others: int,
+) -> Outcome:
+    """Run traffic through a controller; its text has what was wrong and every violation.
+
+    ``library`` is what :func:`built` made of another component with the controller's ports, else
+    the controller itself is used. ``others`` are limits of the chip, see :func:`limits`.
+    """
+    loaded = _library(library or _controller(bits, mhz))
+    period = round(1e6 / mhz)
+    each = stalls if isinstance(stalls, tuple) else (stalls,) * 5
+    setup = Setup(round(1e6 / sync_mhz), period, phase_ps, period if lag_ps is None else lag_ps,
+                  capture, seed, early, limit_ps, *each)  # fmt: skip
+    listed = list(traffic)
+    bench = ctypes.c_void_p(loaded.bench_new(ctypes.byref(setup), ctypes.byref(limits(**others))))
+    outcome = Outcome()
+    loaded.bench_run(
+        bench, (Transaction * len(listed))(*listed), ctypes.c_uint64(len(listed)),
+        ctypes.byref(outcome),
+    )  # fmt: skip
+    outcome.text = loaded.bench_text(bench).decode()
+    loaded.bench_delete(bench)
+    return outcome
+
+
+@dataclass
+class Chip:
+    """The chip's model, tick by tick."""
+
+    library: Any
+    handle: ctypes.c_void_p
+    period_ps: int = 10_000
+    now: int = 0
+
+    def tick(
+        self, command: int = 7, bank: int = 0, address: int = 0, *, dqm: int = 0,
+        write: int | None = None, cycles: int = 1,
+    ) -> None:  # fmt: skip
+        """One command after ``cycles`` cycles: RAS#, CAS# and WE# from the high bit down."""
+        for n in range(cycles):
+            last = n == cycles - 1
+            self.now += self.period_ps
+            self.library.chip_tick(
+                self.handle, ctypes.c_int64(self.now), command if last else 7, bank,
+                address if last else 0, dqm, write or 0, int(write is not None),
+            )  # fmt: skip
+
+    def data(self, after_ps: int = 9_999) -> int:
+        """What is on the data lines so long after the last tick."""
+        return int(self.library.chip_dq(self.handle, ctypes.c_int64(self.now + after_ps)))
+
+    @property
+    def drives(self) -> bool:
+        """Whether the chip drives them."""
+        return bool(self.library.chip_drives(self.handle))
+
+    @property
+    def text(self) -> str:
+        """All violations."""
+        return str(self.library.chip_text(self.handle).decode())
+
+    @property
+    def bytes(self) -> Any:
+        """The chip's 32 MiB."""
+        return (ctypes.c_uint8 * (32 << 20)).from_address(self.library.chip_bytes(self.handle))
+
+
+def chip(period_ps: int = 10_000, **others: int) -> Chip:
+    """A chip before its first tick; it stays for the rest of the process."""
+    library = _library(_alone())
+    handle = ctypes.c_void_p(library.chip_new(ctypes.byref(limits(**others))))
+    return Chip(library, handle, period_ps)
+
+
+@cache
+def _library(path: Path) -> Any:
+    library = ctypes.CDLL(str(path))
+    for name in ("bench_new", "chip_new", "chip_bytes"):
+        if function := getattr(library, name, None):
+            function.restype = ctypes.c_void_p
+    for name in ("bench_text", "chip_text"):
+        if function := getattr(library, name, None):
+            function.restype = ctypes.c_char_p
+    if function := getattr(library, "chip_count", None):
+        function.restype = ctypes.c_uint64
+    return library
+
+
+@cache
+def _controller(bits: int, mhz: float) -> Path:
+    return built(SdramController(bits, mhz))
+
+
+def built(component: Any) -> Path:
+    """Simulator of a component with the controller's ports, or of Verilog with a module ``top``."""
+    verilog = component if isinstance(component, str) else written(component, "top")
+    return _built(HERE / "sdram_harness.cpp", verilog)
+
+
+@cache
+def _alone() -> Path:
+    return _built(HERE / "sdram_chip.cpp", None)
+
+
+def _built(harness: Path, verilog: str | None) -> Path:
+    """Shared object of a harness, with a simulator of the Verilog, if there is any."""
+    compiler = find_compiler()
+    sources = (harness, HEADERS / "sdram_chip.hpp", HEADERS / "memory.hpp")
+    key = repr((verilog, [f.read_text() for f in sources], FLAGS, compiler, processor()))
+    folder = cache_folder("sdram")
+    target = folder / f"{harness.stem}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.so"
+    with held(target.with_suffix(".lock")):
+        if not target.is_file():
+            with tempfile.TemporaryDirectory() as name:
+                made = _make(harness, verilog, Path(name), folder)
+                shutil.move(made, target)
+    return target
+
+
+def _make(harness: Path, verilog: str | None, work: Path, folder: Path) -> Path:
+    compiler = find_compiler()
+    base = [compiler.program, *FLAGS, "-I", str(HEADERS), "-I", str(work)]
+    units, objects = [harness], []
+    if verilog is not None:
+        verilator = find_verilator()
+        (work / "top.v").write_text(verilog)
+        run(
+            [verilator.program, *VERILATOR_FLAGS, "--top-module", "top", "--Mdir", str(work),
+             str(work / "top.v")],
+            {"VERILATOR_ROOT": str(verilator.root)},
+        )  # fmt: skip
+        base += ["-isystem", str(verilator.include), "-isystem", str(verilator.include / "vltstd")]
+        whole = work / "whole.cpp"
+        parts = sorted(p.name for p in work.glob("Vtop*.cpp"))
+        whole.write_text("".join(f'#include "{name}"\n' for name in parts))
+        units.append(whole)
+        same = hashlib.sha256(repr((verilator, compiler, FLAGS, processor())).encode()).hexdigest()[
+            :20
+        ]
+        for name in ("verilated", "verilated_threads"):
+            made = folder / f"{name}-{same}.o"
+            if not made.is_file():
+                source = verilator.include / f"{name}.cpp"
+                run([*base, "-O1", "-c", str(source), "-o", str(work / "new.o")])
+                shutil.move(work / "new.o", made)
+            objects.append(str(made))
+    for unit in units:
+        objects.append(str(work / f"{unit.stem}.o"))
+        run([*base, "-O1", "-c", str(unit), "-o", objects[-1]])
+    target = work / "made.so"
+    run(
+        [compiler.program, "-shared", "-o", str(target), *objects, *compiler.libraries, "-lpthread"]
+    )
+    return target

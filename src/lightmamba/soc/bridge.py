@@ -8,7 +8,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.machine.serial import (
-    BUFFER,
     RATE_BITS,
     Identity,
     rate,
@@ -39,7 +38,8 @@ class SerialBridge(wiring.Component):
     bits : int
         Of the memory port, 32 or 64.
     identity : Identity
-        What the board says of itself; ``silence_log2`` and ``idle_log2`` hold for the hardware.
+        What the board says of itself; ``buffer``, ``silence_log2`` and ``idle_log2`` hold for the
+        hardware.
 
     Members
     -------
@@ -70,7 +70,7 @@ class SerialBridge(wiring.Component):
         m.submodules.clock = clock = BaudClock()
         m.submodules.receiver = receiver = UartReceiver()
         m.submodules.transmitter = transmitter = UartTransmitter()
-        m.submodules.buffer = buffer = FrameBuffer(BUFFER)
+        m.submodules.buffer = buffer = FrameBuffer(self.identity.buffer)
         m.submodules.frames = frames = FrameReceiver()
         m.submodules.executor = executor = Executor(self.bits, self.identity)
         m.submodules.sender = sender = AnswerSender()

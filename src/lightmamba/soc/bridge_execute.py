@@ -166,7 +166,7 @@ class Executor(wiring.Component):
                 part.eq(self.left[:units].any() | (moves & address[:units].any())),
             ]  # fmt: skip
             m.d.sync += [self.skip.eq(again), self.count.eq(HEAD)]
-            out_of_range = (address[RATE_LIMIT.bit_length() :].any()) | ~address.any()
+            out_of_range = (address > RATE_LIMIT) | ~address.any()
             with m.If(~self._is(*list(Operation)[1:])):
                 m.d.sync += [self.status.eq(Status.UNKNOWN), self.skip.eq(1)]
             with m.Elif(

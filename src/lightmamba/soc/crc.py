@@ -24,7 +24,7 @@ class Crc32(wiring.Component):
         Take ``data``; not while ``busy``.
     data : In
     plain : In
-        While 1, a byte is shifted out of ``value`` instead, its lowest first.
+        With ``load``: shift the lowest byte out of ``value`` instead.
     value : Out
     busy : Out
     """
@@ -40,15 +40,17 @@ class Crc32(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        shift, left, some = Signal(8), Signal(range(8)), Signal()
+        shift, left, some, plain = Signal(8), Signal(range(8)), Signal(), Signal()
         m.d.comb += self.busy.eq(some)
-        feedback = ~self.plain & (self.value[0] ^ shift[0])
+        feedback = ~plain & (self.value[0] ^ shift[0])
         with m.If(self.clear):
             m.d.sync += self.value.eq(0xFFFFFFFF)
         with m.Elif(some):
             m.d.sync += self.value.eq(self.value[1:] ^ Mux(feedback, POLYNOMIAL, 0))
         with m.If(self.load):
-            m.d.sync += [shift.eq(self.data), left.eq(7), some.eq(1)]
+            m.d.sync += [
+                shift.eq(self.data), left.eq(7), some.eq(1), plain.eq(self.plain),
+            ]  # fmt: skip
         with m.Elif(some):
             m.d.sync += [shift.eq(Cat(shift[1:], 0)), left.eq(left - 1), some.eq(left != 0)]
         return m

@@ -41,10 +41,10 @@ from typing import Self
 
 __all__ = [
     "BLOCK", "BOARDS", "BREAKS", "BUFFER", "CRC_BYTES", "DEFAULT_BAUD", "ENTRY", "HEADER_BYTES",
-    "IDENTITY_BYTES", "IDLE_LOG2", "MAGIC", "MEANING", "PAYLOAD", "RATE_BITS", "RATE_LIMIT",
-    "READ_FLAG", "SILENCE_LOG2", "SOC_BASE", "SOC_REGISTERS", "START_ANSWER", "START_REQUEST",
-    "ULX3S_85F", "UNIT", "VERSION", "WAIT_LIMIT", "Answer", "Identity", "Operation", "Request",
-    "SocRegister", "Status", "entry", "rate", "soc_offset", "wait_field",
+    "IDENTITY_BYTES", "IDLE_LOG2", "MAGIC", "MEANING", "PAYLOAD", "RATE_BITS", "RATE_LEAST",
+    "RATE_LIMIT", "READ_FLAG", "SILENCE_LOG2", "SOC_BASE", "SOC_REGISTERS", "START_ANSWER",
+    "START_REQUEST", "ULX3S_85F", "UNIT", "VERSION", "WAIT_LIMIT", "Answer", "Identity",
+    "Operation", "Request", "SocRegister", "Status", "entry", "rate", "soc_offset", "wait_field",
 ]  # fmt: skip
 
 START_REQUEST, START_ANSWER = 0xA5, 0x5A
@@ -59,6 +59,7 @@ IDLE_LOG2 = 24  # bit times without a correct request after which the rate falls
 DEFAULT_BAUD = 115_200
 RATE_BITS = 20  # a rate is in units of the clock over 2**20
 RATE_LIMIT = 1 << RATE_BITS - 2  # four cycles of the clock are a bit at least
+RATE_LEAST = 1 << 9  # slower lines are refused: they would take too long to fall back
 MAGIC = 0x4C534D4C  # LMSL
 VERSION = 1
 ULX3S_85F = 1
@@ -72,7 +73,7 @@ _HEADER, _ANSWER = struct.Struct("<BBIH"), struct.Struct("<BBH")
 _IDENTITY = struct.Struct("<I4B3I2H2B2xI")
 IDENTITY_BYTES = _IDENTITY.size
 WAIT_STEP = 8  # a wait counts its address field up by this in every cycle, to 2**32
-WAIT_LIMIT = (1 << 32) // WAIT_STEP - 1  # cycles
+WAIT_LIMIT = (1 << 31) // WAIT_STEP  # cycles: the field's top bit is 1 until then
 
 
 class Operation(IntEnum):
@@ -83,7 +84,7 @@ class Operation(IntEnum):
     READ_MEMORY = 2  # count bytes from address on
     WAIT = 3  # for the interrupt, the end of a time (address: `wait_field`), or another request
     SET_RATE = 4  # address: `rate`; takes effect when the answer has left
-    REGISTERS = 5 | PAYLOAD  # entries of (address, value); answers 32 bits for each
+    REGISTERS = 5 | PAYLOAD  # entries of (address, value); answers what was read, or the address
     WRITE_REGISTERS = 6 | PAYLOAD  # entries as well, executed once; answers nothing
     WRITE_MEMORY = 7 | PAYLOAD  # the payload, at address
 
@@ -303,10 +304,10 @@ def rate(clock_hz: float, baud: float) -> int:
         If the clock is too slow or the rate too low for it.
     """
     value = round(baud / clock_hz * (1 << RATE_BITS))
-    if not 0 < value <= RATE_LIMIT:
+    if not RATE_LEAST <= value <= RATE_LIMIT:
         raise ValueError(
             f"{baud:,.0f} baud cannot be made from a clock of {clock_hz:,.0f} Hz; it makes "
-            f"{clock_hz / (1 << RATE_BITS):,.0f} to {clock_hz / 4:,.0f}"
+            f"{clock_hz * RATE_LEAST / (1 << RATE_BITS):,.0f} to {clock_hz / 4:,.0f}"
         )
     return value
 

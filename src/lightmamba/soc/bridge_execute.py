@@ -14,7 +14,7 @@ from lightmamba.machine.serial import (
     IDENTITY_BYTES,
     PAYLOAD,
     RATE_BITS,
-    RATE_LIMIT,
+    RATE_LEAST,
     READ_FLAG,
     SOC_BASE,
     START_ANSWER,
@@ -34,6 +34,7 @@ __all__ = ["Executor"]
 HEAD = 5  # bytes of an answer before its payload
 VALUE = 4  # bytes of a register
 INCREMENTING = 1  # AXI's type of burst
+KIND_BITS = 3  # low bits of an operation, which tell all of them apart
 
 
 class Executor(wiring.Component):
@@ -116,8 +117,13 @@ class Executor(wiring.Component):
         return m
 
     def _is(self, *operations: Operation) -> Any:
-        """Whether the request is one of these."""
-        return Cat(self.operation == operation for operation in operations).any()
+        """Whether the request is one of these; only of one that is known (not ``skip``)."""
+        low = self.operation[:KIND_BITS]
+        return Cat(low == (each & (1 << KIND_BITS) - 1) for each in operations).any()
+
+    def _shift(self) -> None:
+        """Move the word down by a byte; the next one of the buffer comes in."""
+        self.m.d.sync += self.word.eq(Cat(self.word[8:], self.frames.payload))
 
     def _begin(self) -> None:
         """Wait for a request, and bring bytes into the word."""
@@ -134,10 +140,8 @@ class Executor(wiring.Component):
             with m.Elif(frames.valid):
                 m.next = "FETCH"
         with m.State("FETCH"), m.If(frames.valid):
-            m.d.sync += [
-                self.word.eq(Cat(self.word[8:], frames.payload)),
-                self.count.eq(self.count - 1),
-            ]
+            self._shift()
+            m.d.sync += [self.count.eq(self.count - 1), self.left.eq(self.left - 1)]
             with m.If(self.count == 1):
                 with m.If(~self.decoded):
                     m.next = "DECODE"
@@ -166,8 +170,10 @@ class Executor(wiring.Component):
                 part.eq(self.left[:units].any() | (moves & address[:units].any())),
             ]  # fmt: skip
             m.d.sync += [self.skip.eq(again), self.count.eq(HEAD)]
-            out_of_range = (address > RATE_LIMIT) | ~address.any()
-            with m.If(~self._is(*list(Operation)[1:])):
+            slow, fast = RATE_LEAST.bit_length() - 1, RATE_BITS
+            out_of_range = address[fast:].any() | ~address[slow:fast].any()
+            known = Cat(self.operation == operation for operation in list(Operation)[1:]).any()
+            with m.If(~known):
                 m.d.sync += [self.status.eq(Status.UNKNOWN), self.skip.eq(1)]
             with m.Elif(
                 ((moves | lists) & part)
@@ -219,7 +225,10 @@ class Executor(wiring.Component):
                 with m.If(count == 1):
                     m.next = "STATUS"
         with m.State("EMIT"), m.If(self._piece(self.word[:8])):
-            m.d.sync += [self.word.eq(self.word >> 8), count.eq(count - 1)]
+            self._shift()
+            m.d.sync += count.eq(count - 1)
+            with m.If(self._is(Operation.READ_MEMORY)):
+                m.d.sync += self.left.eq(self.left - 1)
             with m.If(count == 1):
                 m.next = "NEXT"
         with m.State("STATUS"), m.If(self._piece(self.status)):
@@ -254,7 +263,7 @@ class Executor(wiring.Component):
                 m.next = "STATUS"
         with m.State("WAIT"):
             m.d.sync += self.address.eq(self.address + WAIT_STEP)
-            late = ~self.address.any() | frames.valid | self.broken.any()
+            late = ~self.address[-1] | frames.valid | self.broken.any()
             with m.If(self.interrupt | late):
                 m.d.sync += self.status.eq(Mux(self.interrupt, Status.OK, Status.LATE))
                 m.next = "STATUS"
@@ -264,9 +273,14 @@ class Executor(wiring.Component):
         m, host, word = self.m, self.host, self.word
         reads, soc = word[READ_FLAG.bit_length() - 1], word[SOC_BASE.bit_length() - 1]
 
-        def done(value: Any) -> None:
-            """Leave a value for the answer."""
-            m.d.sync += [word[:32].eq(value), self.count.eq(VALUE), self.left.eq(self.left - ENTRY)]
+        value = Signal(32)
+        m.d.comb += value.eq(Mux(soc, self.soc_value, host.rdata))
+
+        def done() -> None:
+            """Leave what was read for the answer, or the address that was written."""
+            with m.If(reads):
+                m.d.sync += word[:32].eq(value)
+            m.d.sync += self.count.eq(VALUE)
             m.next = "NEXT"
             with m.If(self._is(Operation.REGISTERS)):
                 m.next = "EMIT"
@@ -274,7 +288,7 @@ class Executor(wiring.Component):
         with m.State("REGISTER"):
             with m.If(soc):
                 m.d.comb += self.soc_write.eq(~reads)
-                done(Mux(reads, self.soc_value, word[32:]))
+                done()
             with m.Else():
                 m.d.sync += [
                     host.arvalid.eq(reads), host.awvalid.eq(~reads), host.wvalid.eq(~reads),
@@ -285,18 +299,14 @@ class Executor(wiring.Component):
             with m.If(host.rvalid | host.bvalid):
                 with m.If(response.any()):
                     m.d.sync += self.status.eq(Status.BUS)
-                done(Mux(host.rvalid, host.rdata, word[32:]))
+                done()
 
     def _memory(self) -> None:
         """Move a word of memory."""
         m, memory, size = self.m, self.memory, self.bits // 8
 
         def moved(response: Any) -> None:
-            m.d.sync += [
-                self.address.eq(self.address + size),
-                self.left.eq(self.left - size),
-                self.count.eq(size),
-            ]
+            m.d.sync += [self.address.eq(self.address + size), self.count.eq(size)]
             with m.If(response.any()):
                 m.d.sync += self.status.eq(Status.BUS)
 

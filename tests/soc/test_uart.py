@@ -31,7 +31,7 @@ def waveform(
 
 def received(line: Sequence[int], rate: int) -> list[tuple[int, int, int]]:
     """Characters of a line: data, error, break."""
-    return [found[1:] for found in timed(line, rate)]
+    return [(data, error, stop) for _, data, error, stop in timed(line, rate)]
 
 
 def timed(line: Sequence[int], rate: int) -> list[tuple[int, int, int, int]]:

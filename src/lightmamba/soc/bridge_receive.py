@@ -101,17 +101,12 @@ class FrameReceiver(wiring.Component):
 
     latency, interval = 10, 10
 
-    valid: In(1)
-    data: In(8)
-    error: In(1)
-    quiet: In(1)
-    full: In(1)
-    taken: In(1)
-    write: Out(1)
-    o_data: Out(8)
-    commit: Out(1)
-    drop: Out(1)
-    broken: Out(4)
+    def __init__(self) -> None:
+        super().__init__({
+            "valid": In(1), "data": In(8), "error": In(1), "quiet": In(1), "full": In(1),
+            "taken": In(1), "write": Out(1), "o_data": Out(8), "commit": Out(1), "drop": Out(1),
+            "broken": Out(4),
+        })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

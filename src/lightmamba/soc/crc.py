@@ -31,12 +31,11 @@ class Crc32(wiring.Component):
 
     latency, interval = 9, 9
 
-    clear: In(1)
-    load: In(1)
-    data: In(8)
-    plain: In(1)
-    value: Out(32)
-    busy: Out(1)
+    def __init__(self) -> None:
+        super().__init__({
+            "clear": In(1), "load": In(1), "data": In(8), "plain": In(1), "value": Out(32),
+            "busy": Out(1),
+        })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

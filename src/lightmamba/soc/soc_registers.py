@@ -36,15 +36,12 @@ class SocRegisters(wiring.Component):
 
     latency, interval = 1, 1
 
-    index: In(INDEX_BITS)
-    write: In(1)
-    data: In(32)
-    value: Out(32)
-    phase_step: Out(1)
-    phase_later: Out(1)
-    capture: Out(4)
-    leds: Out(8)
-    reset: Out(1)
+    def __init__(self) -> None:
+        super().__init__({
+            "index": In(INDEX_BITS), "write": In(1), "data": In(32), "value": Out(32),
+            "phase_step": Out(1), "phase_later": Out(1), "capture": Out(4), "leds": Out(8),
+            "reset": Out(1),
+        })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -26,8 +26,10 @@ class BaudClock(wiring.Component):
     tick : Out
     """
 
-    rate: In(RATE_BITS)
-    tick: Out(1)
+    def __init__(self) -> None:
+        super().__init__({
+            "rate": In(RATE_BITS), "tick": Out(1),
+        })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -101,12 +103,11 @@ class UartReceiver(wiring.Component):
 
     latency = 4  # cycles from the middle of the stop bit on the line to the pulse, or one more
 
-    rx: In(1, init=1)
-    rate: In(RATE_BITS)
-    valid: Out(1)
-    data: Out(8)
-    error: Out(1)
-    line_break: Out(1)
+    def __init__(self) -> None:
+        super().__init__({
+            "rx": In(1, init=1), "rate": In(RATE_BITS), "valid": Out(1), "data": Out(8),
+            "error": Out(1), "line_break": Out(1),
+        })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

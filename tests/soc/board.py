@@ -37,6 +37,8 @@ class Board:
         Addresses of memory and registers that answer with an error.
     size
         Bytes of memory.
+    clock_hz
+        Of the simulation.
     memory
         Whether it is the one that watches the rules of AXI in every cycle; the simple one of
         :meth:`_stores` and :meth:`_loads` makes a simulation three times as fast.
@@ -54,10 +56,12 @@ class Board:
     def __init__(
         self, bits: int = 64, *, stalls: float = 0.0, seed: int = 0, size: int = 1 << 13,
         bad: tuple[int, ...] = (), identity: Identity = IDENTITY, memory: bool = True,
+        clock_hz: int = CLOCK_HZ,
     ) -> None:  # fmt: skip
         self.dut = SerialBridge(bits, replace(identity, word_bytes=bits // 8))
         content = np.random.default_rng([seed, 5]).bytes(size)
         self.memory = Memory(content, stalls=stalls, latency=(1, 9), seed=seed, bad=bad)
+        self.clock_hz = clock_hz
         self.content, self.simple = content, not memory
         self.stalls, self.seed, self.bad = stalls, seed, bad
         self.registers: dict[int, int] = {}
@@ -69,20 +73,25 @@ class Board:
 
     def run(self, bench: Callable[[Any], Awaitable[None]]) -> None:
         """Simulate until ``bench`` is done."""
+        simulator = self.simulator()
+        simulator.add_testbench(bench)
+        simulator.run()
+
+    def simulator(self, *more: Callable[[Any], Awaitable[None]]) -> Simulator:
+        """Simulator with all that is around the bridge, and more processes."""
         whole = Module()
         whole.submodules.dut = self.dut
         whole.d.sync += self.now.eq(self.now + 1)
         simulator = Simulator(whole)
-        simulator.add_clock(1 / CLOCK_HZ)
+        simulator.add_clock(1 / self.clock_hz)
         beside = [self._listen, self._writes, self._reads, self._phase]
         if self.simple:
             beside += [self._stores, self._loads]
         else:
             beside += [self.memory.reads(self.dut.memory), self.memory.writes(self.dut.memory)]
-        for process in beside:
+        for process in (*beside, *more):
             simulator.add_testbench(process, background=True)
-        simulator.add_testbench(bench)
-        simulator.run()
+        return simulator
 
     async def send(self, ctx: Any, data: bytes, *, stop: int = 1) -> None:
         """Send characters, with this stop bit."""

@@ -4,7 +4,7 @@ import json
 import logging
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +72,14 @@ class SerialDevice(Device):
         """Stop the accelerator and give the port back, also that of a board that is gone."""
         if self._open:
             self._open = False
-            with ExitStack() as kept:
-                kept.callback(self.link.close)
-                self.write("control", 0)
-                self._ask()
+            try:
+                if not self.link.gone:
+                    self.write("control", 0)
+                    self._ask()
+            except DeviceError as error:
+                log.warning("%s", error)
+            finally:
+                self.link.close()
 
     # Registers.
 

@@ -67,6 +67,8 @@ class SerialLink:
         Rate that is in use.
     broken
         Requests and answers that were broken or lost so far.
+    gone
+        Whether port or board were found gone.
 
     Raises
     ------
@@ -77,8 +79,8 @@ class SerialLink:
     def __init__(self, port: SerialPort, *, name: str = "the port", baud: int = RATES[0]) -> None:
         self.port, self.name, self.most = port, name, baud
         self._rates = sorted({baud, *RATES}, reverse=True)
-        self.broken, self.baud = 0, DEFAULT_BAUD
-        self._received = bytearray()
+        self.broken, self.baud, self.gone = 0, DEFAULT_BAUD, False
+        self._received, self._bytes = bytearray(), 0  # not yet used; in all
         self._sequence = self._last_write = 0
         self._heard = time.monotonic()  # when the last answer came
         self._silence_log2 = SILENCE_LOG2
@@ -130,9 +132,7 @@ class SerialLink:
                 following = next(source, None)
             answer = self._answer(self._patience(waiting))
             if answer is not None and answer.operation == Operation.BROKEN:
-                log.debug(
-                    "%s: the board received %s", self.name, MEANING.get(Status(answer.status))
-                )
+                log.debug("%s: the board received %s", self.name, _meaning(answer.status))
                 answer = None
             if answer is not None and not _answers(answer, waiting[0]):
                 if not any(_answers(answer, request) for request in waiting):
@@ -188,7 +188,9 @@ class SerialLink:
             if left <= 0:
                 return None
             self.port.timeout = left
-            self._received += self.port.read(max(1, self.port.in_waiting))
+            received = self.port.read(max(1, self.port.in_waiting))
+            self._received += received
+            self._bytes += len(received)
 
     # What goes wrong.
 
@@ -196,10 +198,7 @@ class SerialLink:
         """Send everything again that has no answer, after the silence that the board waits for."""
         self.broken += 1
         if tries > RETRIES:
-            raise DeviceError(
-                f"the board on {self.name} does not answer any more; check its cable and power, "
-                f"and load its bitstream again"
-            )
+            raise self._silent()
         if tries % 3 == 0:
             log.warning("%s: no answer at %d baud", self.name, self.baud)
             self.most = max(DEFAULT_BAUD, self.baud - 1)
@@ -219,16 +218,21 @@ class SerialLink:
         self._received.clear()
 
     def _refused(self, request: Request, answer: Answer) -> DeviceError:
-        try:
-            meaning = MEANING[Status(answer.status)]
-        except ValueError:
-            meaning = f"status {answer.status}"
         name = Operation(request.operation).name.lower().replace("_", " ")
         return DeviceError(
-            f"the board on {self.name} refused to {name} at {request.address:#x}: {meaning}"
+            f"the board on {self.name} refused to {name} at {request.address:#x}: "
+            f"{_meaning(answer.status)}"
+        )
+
+    def _silent(self) -> DeviceError:
+        self.gone = True
+        return DeviceError(
+            f"the board on {self.name} does not answer any more; check its cable and power, and "
+            f"load its bitstream again"
         )
 
     def _pulled(self, error: Exception) -> DeviceError:
+        self.gone = True
         reason = getattr(error, "strerror", None) or str(error)
         return DeviceError(
             f"the serial port {self.name} is gone ({reason}); plug the board in and start again"
@@ -245,7 +249,6 @@ class SerialLink:
 
     def _identify(self) -> Identity:
         """Find out what is at the other end."""
-        heard = bytearray()
         for _ in range(3):
             self._default_rate()
             self.port.write(Request(Operation.IDENTIFY, self._number_of_identify()).encode())
@@ -253,9 +256,8 @@ class SerialLink:
             if answer is not None and answer.operation == Operation.IDENTIFY:
                 identity = Identity.decode(answer.payload)
                 break
-            heard += self._received
         else:
-            what = "nothing" if not heard else f"{len(heard)} bytes that are no answer"
+            what = f"{self._bytes} bytes that are no answer" if self._bytes else "nothing"
             raise DeviceError(
                 f"no accelerator on {self.name}: {what} came at {DEFAULT_BAUD:,} baud; is it the "
                 f"board's port, and is the bitstream loaded?"
@@ -283,10 +285,7 @@ class SerialLink:
                 self._heard = time.monotonic()
                 return
             self._default_rate()
-        raise DeviceError(
-            f"the board on {self.name} does not answer any more; check its cable and power, and "
-            f"load its bitstream again"
-        )
+        raise self._silent()
 
     def _raise_rate(self) -> None:
         """Go to the highest rate that carries a pattern without an error."""
@@ -342,6 +341,10 @@ class SerialLink:
             self._default_rate()
             self._probe()
             self._raise_rate()
+
+
+def _meaning(status: int) -> str:
+    return MEANING[Status(status)] if status in set(Status) else f"status {status}"
 
 
 def _answers(answer: Answer, request: Request) -> bool:

@@ -1,7 +1,9 @@
 """A serial port as the driver of a board uses it, and how a real one is opened."""
 
+import errno
 import importlib
 import logging
+import os
 from typing import Protocol
 
 from lightmamba.errors import InputError
@@ -82,12 +84,20 @@ def open_port(name: str, baud: int) -> SerialPort:
         port: SerialPort = serial.serial_for_url(name, baudrate=baud, timeout=1.0, exclusive=True)
     except (OSError, ValueError) as error:
         there = ", ".join(sorted(each.device for each in ports.comports())) or "none"
-        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"cannot open the serial port {name} ({reason}); this computer has: {there}"
+            f"cannot open the serial port {name} ({_reason(error)}); this computer has: {there}"
         ) from error
     _low_latency(port, name)
     return port
+
+
+def _reason(error: Exception) -> str:
+    """Why a port could not be opened; pyserial repeats its name in what it says."""
+    number = getattr(error, "errno", None)
+    if number in (errno.EAGAIN, errno.EBUSY):
+        return "another program uses it"
+    hint = "; add yourself to the group dialout" if number == errno.EACCES else ""
+    return (os.strerror(number) if number else str(error)) + hint
 
 
 def _low_latency(port: SerialPort, name: str) -> None:

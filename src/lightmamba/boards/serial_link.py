@@ -39,6 +39,7 @@ __all__ = ["RATES", "SerialLink"]
 
 log = logging.getLogger(__name__)
 RATES = (3_000_000, 2_000_000, 1_000_000)  # to try, as far as they are not above what is asked for
+SETTLE = 0.005  # seconds that characters may take from this computer to the line
 GRACE = 0.3  # seconds that this computer and USB may take for an answer
 RETRIES = 6  # that bring no answer, before the board counts as gone; the third lowers the rate
 ZEROS = bytes(16)  # sent at the default rate they are breaks at all higher ones
@@ -213,7 +214,7 @@ class SerialLink:
     def _pause(self) -> None:
         """Be silent for as long as the board waits after a broken request; forget what came."""
         self.port.flush()
-        time.sleep(1.25 * (1 << self._silence_log2) / self.baud + 0.005)
+        time.sleep(1.25 * (1 << self._silence_log2) / self.baud + SETTLE)
         self.port.reset_input_buffer()
         self._received.clear()
 
@@ -303,7 +304,7 @@ class SerialLink:
             if answer is not None and _answers(answer, request) and answer.status == Status.OK:
                 self.port.flush()
                 self.port.baudrate = self.baud = baud
-                time.sleep(0.002)
+                time.sleep(SETTLE)
                 if self._carries():
                     log.info("%s: %d baud", self.name, baud)
                     self._heard = time.monotonic()

@@ -29,7 +29,7 @@ class SerialPort(Protocol):
     """What the driver needs of a port: a part of pyserial's ``Serial``."""
 
     baudrate: int
-    timeout: float | None
+    timeout: float
 
     @property
     def in_waiting(self) -> int:

@@ -33,6 +33,7 @@ __all__ = ["Executor"]
 
 HEAD = 5  # bytes of an answer before its payload
 VALUE = 4  # bytes of a register
+SOC_BIT = SOC_BASE.bit_length() - 1
 INCREMENTING = 1  # AXI's type of burst
 KIND_BITS = 3  # low bits of an operation, which tell all of them apart
 
@@ -98,6 +99,10 @@ class Executor(wiring.Component):
         self.decoded = Signal()  # the header is read, what is fetched now is payload
         self.skip = Signal()  # the payload is not used
         self.last, self.known = Signal(8), Signal()  # sequence of the last WRITE_REGISTERS
+        # What the states do with them; one place for each saves half of the multiplexers.
+        self.header, self.shift, self.counted = Signal(), Signal(), Signal()
+        self.used, self.advance, self.fetched, self.valued = Signal(), Signal(), Signal(), Signal()
+        self._registers_of_steps()
         with m.FSM() as fsm:
             self._begin()
             self._admit()
@@ -121,9 +126,27 @@ class Executor(wiring.Component):
         low = self.operation[:KIND_BITS]
         return Cat(low == (each & (1 << KIND_BITS) - 1) for each in operations).any()
 
-    def _shift(self) -> None:
-        """Move the word down by a byte; the next one of the buffer comes in."""
-        self.m.d.sync += self.word.eq(Cat(self.word[8:], self.frames.payload))
+    def _registers_of_steps(self) -> None:
+        """Registers that several states change; a state's own assignments come later and win."""
+        m, word = self.m, self.word
+        value = Mux(word[SOC_BIT], self.soc_value, self.host.rdata)
+        with m.If(self.shift):
+            m.d.sync += word.eq(Cat(word[8:], self.frames.payload))
+        with m.Elif(self.fetched):
+            m.d.sync += word[: self.bits].eq(self.memory.rdata)
+        with m.Elif(self.valued):
+            m.d.sync += word[:32].eq(value)
+        with m.If(self.counted):
+            m.d.sync += self.count.eq(self.count - 1)
+        with m.If(self.header):
+            m.d.sync += Cat(self.operation, self.sequence, self.address, self.left).eq(word)
+        with m.If(self.used):
+            m.d.sync += self.left.eq(self.left - 1)
+        with m.If(self.advance):
+            step = self.bits // 8
+            if step != WAIT_STEP:
+                step = Mux(self._is(Operation.WAIT), WAIT_STEP, step)
+            m.d.sync += self.address.eq(self.address + step)
 
     def _begin(self) -> None:
         """Wait for a request, and bring bytes into the word."""
@@ -140,8 +163,7 @@ class Executor(wiring.Component):
             with m.Elif(frames.valid):
                 m.next = "FETCH"
         with m.State("FETCH"), m.If(frames.valid):
-            self._shift()
-            m.d.sync += [self.count.eq(self.count - 1), self.left.eq(self.left - 1)]
+            m.d.comb += [self.shift.eq(1), self.counted.eq(1), self.used.eq(1)]
             with m.If(self.count == 1):
                 with m.If(~self.decoded):
                     m.next = "DECODE"
@@ -154,10 +176,8 @@ class Executor(wiring.Component):
         """Take the header apart, and refuse what is wrong in it."""
         m, address = self.m, self.address
         with m.State("DECODE"):
-            m.d.sync += [
-                Cat(self.operation, self.sequence, address, self.left).eq(self.word),
-                self.decoded.eq(1),
-            ]
+            m.d.comb += self.header.eq(1)
+            m.d.sync += self.decoded.eq(1)
             m.next = "ADMIT"
         with m.State("ADMIT"):
             again, part = Signal(), Signal()
@@ -208,7 +228,7 @@ class Executor(wiring.Component):
             start = C(START_ANSWER, 8)
             parts = Array([size[8:], size[8:], size[:8], self.sequence, self.operation, start])
             with m.If(self._piece(parts[count[:3]], count == HEAD)):
-                m.d.sync += count.eq(count - 1)
+                m.d.comb += self.counted.eq(1)
                 with m.If(count == 1):
                     m.next = "NEXT"
                     with m.If(self._is(Operation.IDENTIFY) & ~self.skip):
@@ -221,14 +241,13 @@ class Executor(wiring.Component):
                 Cat(count == n for n, byte in said if byte >> bit & 1).any() for bit in range(8)
             ]
             with m.If(self._piece(Cat(bits))):
-                m.d.sync += count.eq(count - 1)
+                m.d.comb += self.counted.eq(1)
                 with m.If(count == 1):
                     m.next = "STATUS"
         with m.State("EMIT"), m.If(self._piece(self.word[:8])):
-            self._shift()
-            m.d.sync += count.eq(count - 1)
-            with m.If(self._is(Operation.READ_MEMORY)):
-                m.d.sync += self.left.eq(self.left - 1)
+            m.d.comb += [
+                self.shift.eq(1), self.counted.eq(1), self.used.eq(self._is(Operation.READ_MEMORY)),
+            ]  # fmt: skip
             with m.If(count == 1):
                 m.next = "NEXT"
         with m.State("STATUS"), m.If(self._piece(self.status)):
@@ -258,11 +277,11 @@ class Executor(wiring.Component):
                 with m.Elif(payload):
                     m.next = "FETCH"
         with m.State("SKIP"), m.If(frames.valid):
-            m.d.sync += self.left.eq(self.left - 1)
+            m.d.comb += self.used.eq(1)
             with m.If(self.left == 1):
                 m.next = "STATUS"
         with m.State("WAIT"):
-            m.d.sync += self.address.eq(self.address + WAIT_STEP)
+            m.d.comb += self.advance.eq(1)
             late = ~self.address[-1] | frames.valid | self.broken.any()
             with m.If(self.interrupt | late):
                 m.d.sync += self.status.eq(Mux(self.interrupt, Status.OK, Status.LATE))
@@ -271,22 +290,18 @@ class Executor(wiring.Component):
     def _registers(self) -> None:
         """Carry out an entry; the word holds its address below its value."""
         m, host, word = self.m, self.host, self.word
-        reads, soc = word[READ_FLAG.bit_length() - 1], word[SOC_BASE.bit_length() - 1]
-
-        value = Signal(32)
-        m.d.comb += value.eq(Mux(soc, self.soc_value, host.rdata))
+        reads = word[READ_FLAG.bit_length() - 1]
 
         def done() -> None:
             """Leave what was read for the answer, or the address that was written."""
-            with m.If(reads):
-                m.d.sync += word[:32].eq(value)
+            m.d.comb += self.valued.eq(reads)
             m.d.sync += self.count.eq(VALUE)
             m.next = "NEXT"
             with m.If(self._is(Operation.REGISTERS)):
                 m.next = "EMIT"
 
         with m.State("REGISTER"):
-            with m.If(soc):
+            with m.If(word[SOC_BIT]):
                 m.d.comb += self.soc_write.eq(~reads)
                 done()
             with m.Else():
@@ -306,7 +321,8 @@ class Executor(wiring.Component):
         m, memory, size = self.m, self.memory, self.bits // 8
 
         def moved(response: Any) -> None:
-            m.d.sync += [self.address.eq(self.address + size), self.count.eq(size)]
+            m.d.comb += self.advance.eq(1)
+            m.d.sync += self.count.eq(size)
             with m.If(response.any()):
                 m.d.sync += self.status.eq(Status.BUS)
 
@@ -315,7 +331,7 @@ class Executor(wiring.Component):
             m.next = "READING"
         with m.State("READING"), m.If(memory.rvalid):
             moved(memory.rresp)
-            m.d.sync += self.word[: self.bits].eq(memory.rdata)
+            m.d.comb += self.fetched.eq(1)
             m.next = "EMIT"
         with m.State("STORE"):
             m.d.sync += [memory.awvalid.eq(1), memory.wvalid.eq(1)]

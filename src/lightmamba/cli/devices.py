@@ -44,7 +44,7 @@ def check_device_flags(args: argparse.Namespace) -> None:
     given = {"--device-option": args.device_option, "--record": args.record}
     for flag, value in given.items():
         if value and args.device == "engine":
-            raise InputError(f"{flag} is for a device; give --device sim, uio or xrt too")
+            raise InputError(f"{flag} is for a device; give --device sim, uio, ulx3s or xrt too")
     if args.force and args.record is None:
         raise InputError("--force replaces a recording; give --record FILE too")
 

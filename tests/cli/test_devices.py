@@ -91,7 +91,7 @@ def test_what_are_no_expected_results(run, build, tmp_path, text, reason):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--device", "moon"), "--device must be one of engine, sim, uio, xrt, not moon"),
+        (("--device", "moon"), "--device must be one of engine, sim, uio, "),
         (("--device", "xrt"), "device xrt needs the option xclbin; give it as --device-op"),
         (("--device", "uio", "--device-option", "speed=1"),
          "device uio has no option speed; it has system, devices, seconds"),

@@ -44,7 +44,7 @@ def check_device_flags(args: argparse.Namespace) -> None:
     given = {"--device-option": args.device_option, "--record": args.record}
     for flag, value in given.items():
         if value and args.device == "engine":
-            raise InputError(f"{flag} is for a device; give --device sim, uio or xrt too")
+            raise InputError(f"{flag} is for a device; give --device sim, uio, ulx3s or xrt too")
     if args.force and args.record is None:
         raise InputError("--force replaces a recording; give --record FILE too")
 
@@ -58,15 +58,17 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
         If there is none of that name, it is not for this build, or the file of ``--record`` exists.
     """
     from lightmamba.cli.outputs import check_output
-    from lightmamba.cli.show import working
+    from lightmamba.cli.show import progress, working
     from lightmamba.runtime.devices import open_named, parse_options
 
     options = parse_options(args.device_option)
     if args.record is not None:
         check_output(args.record, force=args.force)
-    doing = {"sim": "building the simulator (a minute or two, the first time)"}
-    with working(doing.get(args.device, f"opening device {args.device}")):
-        return open_named(args.device, artifact, options, record=args.record)
+    if args.device == "sim":
+        with working("building the simulator (a minute or two, the first time)"):
+            return open_named(args.device, artifact, options, record=args.record)
+    with progress(f"opening device {args.device}") as bar:
+        return open_named(args.device, artifact, options, record=args.record, progress=bar)
 
 
 def read_build(artifact: "Artifact") -> "tuple[QuantizedModel, Tokenizer]":

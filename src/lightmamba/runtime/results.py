@@ -1,6 +1,6 @@
 """Results of the passes of a device: logits, arg-maxes, counters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,8 @@ class Results(Primitives):
         """
         self._settled()
         arch = self._loaded().arch
-        found = {name: self._counter(index) for index, name in enumerate(counters(arch))}
+        names = counters(arch)
+        found = dict(zip(names, self._count(range(len(names))), strict=True))
         vectors = range(arch.tokens)
         if not arch.counters:
             return {}
@@ -94,6 +95,11 @@ class Results(Primitives):
         if self._running:
             raise DeviceError("a token is running; wait for it first")
 
-    def _counter(self, index: int) -> int:
-        self.write("counter_index", index)
-        return self.read("counter_value")
+    def _count(self, indices: Iterable[int]) -> list[int]:
+        """Values of counters."""
+        (chosen, _), (value, _) = self._offset("counter_index", 0), self._offset("counter_value", 0)
+        steps: list[tuple[int, int | None]] = []
+        for index in indices:
+            steps += [(chosen, index), (value, None), (value + 4, None)]
+        halves = self.transfer(steps)
+        return [low | high << 32 for low, high in zip(halves[::2], halves[1::2], strict=True)]

@@ -1,0 +1,73 @@
+"""Registers of the board, made from the table of :mod:`lightmamba.machine.serial`."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from lightmamba.machine.serial import SOC_REGISTERS, soc_offset
+
+__all__ = ["INDEX_BITS", "SocRegisters"]
+
+INDEX_BITS = (len(SOC_REGISTERS) - 1).bit_length()
+RESET_CYCLES = 8
+
+
+class SocRegisters(wiring.Component):
+    """Clock phase and capture of the SDRAM, LEDs, reset of the accelerator, the host's mark.
+
+    A written value shows ``latency`` cycles later; reading is combinational. One access per cycle.
+
+    Members
+    -------
+    index : In
+        Register, by its place in the table.
+    write : In
+        Write ``data`` to it.
+    data : In
+    value : Out
+        What it reads.
+    phase_step, phase_later : Out
+        Pulse: step the phase of the SDRAM's clock; its direction, which stays.
+    capture, leds : Out
+    reset : Out
+        1 for eight cycles. Transactions of the accelerator are lost, so its clients of memory must
+        be reset with it.
+    """
+
+    latency, interval = 1, 1
+
+    def __init__(self) -> None:
+        super().__init__({
+            "index": In(INDEX_BITS), "write": In(1), "data": In(32), "value": Out(32),
+            "phase_step": Out(1), "phase_later": Out(1), "capture": Out(4), "leds": Out(8),
+            "reset": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        steps, loaded = Signal(8), Signal(32)
+        left = Signal(range(RESET_CYCLES + 1))
+        kept = {"capture": self.capture, "leds": self.leds, "loaded": loaded}
+        readable = {**kept, "phase_steps": steps}
+        m.d.comb += self.reset.eq(left.any())
+        m.d.sync += [self.phase_step.eq(0), left.eq(left - self.reset)]
+        for number, register in enumerate(SOC_REGISTERS):
+            here = self.write & (self.index == number)
+            if register.name in kept:
+                with m.If(here):
+                    m.d.sync += kept[register.name].eq(self.data)
+            elif register.name == "phase":
+                with m.If(here & self.data[0]):
+                    m.d.sync += [
+                        self.phase_step.eq(1),
+                        self.phase_later.eq(self.data[1]),
+                        steps.eq(steps + Mux(self.data[1], 1, -1)),
+                    ]
+            elif register.name == "reset":
+                with m.If(here & self.data[0]):
+                    m.d.sync += left.eq(RESET_CYCLES)
+        with m.Switch(self.index):
+            for name, register in readable.items():
+                with m.Case((soc_offset(name) - soc_offset(SOC_REGISTERS[0].name)) // 4):
+                    m.d.comb += self.value.eq(register)
+        return m

@@ -24,7 +24,7 @@ from lightmamba.synth.primitives import (
 )
 from lightmamba.synth.truth import expression
 
-__all__ = ["netlist_verilog"]
+__all__ = ["models_verilog", "netlist_verilog"]
 
 MODELS = Path(__file__).parent / "cells"
 GROUP = 200  # statements of a process
@@ -42,7 +42,6 @@ class _Writer:
         self.registers: dict[int, int] = {}
         self.body: list[str] = []
         self.processes: dict[tuple[str, str], list[str]] = defaultdict(list)
-        self.models: set[str] = set()
         self.count = 0
 
     def bit(self, bit: Any) -> str:
@@ -113,10 +112,20 @@ class _Writer:
         return "\n".join([*lines, *ends, "endmodule", ""])
 
 
+def models_verilog() -> str:
+    """Models of the cells that become instances."""
+    return "".join(file.read_text() for file in sorted(MODELS.glob("*.v")))
+
+
 def netlist_verilog(
-    netlist: Mapping[str, Any], top: str, *, unknown: int = 0, opened: tuple[str, ...] = ()
+    netlist: Mapping[str, Any],
+    top: str,
+    *,
+    name: str = "",
+    unknown: int = 0,
+    opened: tuple[str, ...] = (),
 ) -> str:
-    """Write a netlist as Verilog for a simulator.
+    """Write a netlist as Verilog for a simulator, without :func:`models_verilog`.
 
     Parameters
     ----------
@@ -124,6 +133,8 @@ def netlist_verilog(
         What yosys' ``write_json`` or nextpnr's ``--write`` gives.
     top
         A flat module in it.
+    name
+        Name that it gets; by default its own.
     unknown
         Value of bits that are unknown or that nothing drives; a right netlist works with either.
     opened
@@ -140,15 +151,14 @@ def netlist_verilog(
         module = _without(module, opened)
     check(module)
     writer = _Writer(module, unknown)
-    for name, cell in module["cells"].items():
+    for place, cell in module["cells"].items():
         kind = cell["type"]
         if kind in NOTHING:
             continue
         if kind not in CELLS:
-            raise InputError(f"there is no model of the cell {kind} ({name}) to simulate")
+            raise InputError(f"there is no model of the cell {kind} ({place}) to simulate")
         CELLS[kind](writer, cell)
-    models = [(MODELS / f"{name}.v").read_text() for name in sorted(writer.models)]
-    return "".join([writer.text(top), *models])
+    return writer.text(name or top)
 
 
 def _without(module: Mapping[str, Any], kinds: tuple[str, ...]) -> dict[str, Any]:
@@ -249,7 +259,6 @@ def _buffer(w: _Writer, cell: Cell) -> None:
 
 
 def _multiplier(w: _Writer, cell: Cell) -> None:
-    w.models.add("mult18x18d")
     product = w.fresh("wire [35:0] {}")
     pins = {pin: w.pin(cell, pin) for pin in ("CLK0", "SIGNEDA", "SIGNEDB")}
     # A pin that is not connected is 1 (nextpnr ecp5/pack.cc: "Default state is 1").
@@ -260,7 +269,6 @@ def _multiplier(w: _Writer, cell: Cell) -> None:
 
 
 def _block_ram(w: _Writer, cell: Cell) -> None:
-    w.models.add("dp16kd")
     pins = {}
     for side in "AB":
         for pin, absent in (("CLK", "0"), ("CE", "1"), ("OCE", "1"), ("WE", "0")):

@@ -1,12 +1,13 @@
 // Memories, products, sums and registers in the shapes that machines and boards have.
-// Each output is a module of its own, so that a difference names one.
+// Each output is a module of its own, so that a difference names one. Registers begin at 0 as ours
+// do; without that, one would be the same as the register of a test frame before it.
 
 module ram #(parameter D = 512, W = 36, B = W, OUT = 0, STYLE = "block") (
   input clk, rclk, input [W/B-1:0] we, input re, input [13:0] wa, ra, input [71:0] d, output [W-1:0] q
 );
   localparam A = $clog2(D);
   (* ram_style = STYLE *) reg [W-1:0] mem[0:D-1];
-  reg [W-1:0] first, second;
+  reg [W-1:0] first = 0, second = 0;
   integer n;
   always @(posedge clk)
     for (n = 0; n < W / B; n = n + 1) if (we[n]) mem[wa[A-1:0]][n*B+:B] <= d[n*B+:B];
@@ -44,7 +45,7 @@ endmodule
 
 module rom #(parameter D = 1024, W = 18, OUT = 0) (input clk, input [13:0] ra, output [W-1:0] q);
   (* rom_style = "block" *) reg [W-1:0] mem[0:D-1];
-  reg [W-1:0] first, second;
+  reg [W-1:0] first = 0, second = 0;
   integer n;
   initial for (n = 0; n < D; n = n + 1) mem[n] = (n * n * 40503 + n * 77) ^ (n << 7);
   always @(posedge clk) begin first <= mem[ra[$clog2(D)-1:0]]; second <= first; end
@@ -55,7 +56,7 @@ endmodule
 module product #(parameter A = 18, B = 18, SIGNED = 0, HOW = 3) (
   input clk, rst, ce, input [71:0] d, output [A+B-1:0] q
 );
-  reg [A-1:0] a; reg [B-1:0] b; reg [A+B-1:0] p;
+  reg [A-1:0] a = 0; reg [B-1:0] b = 0; reg [A+B-1:0] p = 0;
   always @(posedge clk) if (HOW & 4 && rst) begin a <= 0; b <= 0; end
     else if (!(HOW & 8) || ce) begin a <= d[A-1:0]; b <= d[71-:B]; end
   wire [A-1:0] x = HOW & 1 ? a : d[A-1:0];
@@ -71,7 +72,7 @@ module product #(parameter A = 18, B = 18, SIGNED = 0, HOW = 3) (
 endmodule
 
 module kinds (input clk, rst, ce, input [71:0] d, output [23:0] q, output [31:0] sum);
-  reg a, b, c, e = 1, f, g = 1, h, i, j = 1, k = 1, l = 1;
+  reg a = 0, b = 0, c = 0, e = 1, f = 0, g = 1, h = 0, i = 0, j = 1, k = 1, l = 1;
   always @(posedge clk) a <= d[0];
   always @(posedge clk) if (ce) b <= d[1];
   always @(posedge clk) if (rst) c <= 0; else c <= d[2];
@@ -83,7 +84,7 @@ module kinds (input clk, rst, ce, input [71:0] d, output [23:0] q, output [31:0]
   always @(negedge clk or negedge rst) if (!rst) j <= 1; else j <= d[8];
   always @(posedge clk) if (ce) k <= d[9];
   always @(posedge clk) l <= d[10] ^ l;
-  reg [31:0] total;
+  reg [31:0] total = 0;
   always @(posedge clk) if (rst) total <= 0; else total <= total + d[31:0] - d[63:32];
   assign sum = total;
   assign q = {d[23:0] < d[47:24], d[20:0] == total[20:0], a, b, c, e, f, g, h, i, j, k, l,

@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.synth.packed import (
+    WRITE_PORT,
+    pins_of,
+    ram_address,
+    ram_contents,
+    with_constants,
+)
 from lightmamba.synth.primitives import (
     Cell,
     block_ram,
@@ -21,6 +28,7 @@ from lightmamba.synth.primitives import (
     number,
     registers,
     table_of,
+    tied,
 )
 from lightmamba.synth.truth import expression
 
@@ -52,8 +60,9 @@ class _Writer:
         return f"1'b{bit if bit in '01' else self.unknown}"
 
     def pin(self, cell: Cell, pin: str, absent: str = "0") -> str:
-        """An operand for what an input pin of one bit reads, ``absent`` where nothing drives it."""
-        return self.bit((cell["connections"].get(pin) or [absent])[0])
+        """An operand for what an input pin of one bit reads, ``absent`` where nothing is said."""
+        bits = cell["connections"].get(pin)
+        return self.bit(bits[0] if bits else tied(cell, pin) or absent)
 
     def bits(self, cell: Cell, pins: str, count: int) -> str:
         """A concatenation of the input pins ``pins0``, ``pins1`` and so on."""
@@ -146,7 +155,7 @@ def netlist_verilog(
     InputError
         If a cell has no model, or is used in a way that its model does not have.
     """
-    module = netlist["modules"][top]
+    module = with_constants(netlist["modules"][top])
     if opened:
         module = _without(module, opened)
     check(module)
@@ -241,17 +250,64 @@ def _lut_ram(w: _Writer, cell: Cell) -> None:
     name = w.fresh("reg [3:0] {}[0:15]")
     for n in range(16):
         w.body.append(f"initial {name}[{n}] = 4'd{words >> 4 * n & 15};")
-    write = w.pin(cell, "WRE")
-    write = {"1": "1'b1", "0": "1'b0", "INV": f"~{write}"}.get(flag(cell, "WREMUX", "WRE"), write)
-    edge = "negedge" if flag(cell, "WCKMUX", "WCK") == "INV" else "posedge"
-    w.body.append(
-        f"always @({edge} {w.pin(cell, 'WCK')}) if ({write}) "
-        f"{name}[{together('WAD')}] <= {together('DI')};"
-    )
+    w.body.append(f"{_write(w, cell)} {name}[{together('WAD')}] <= {together('DI')};")
     word = w.fresh("wire [3:0] {}", f"{name}[{together('RAD')}]")
     for n, bit in enumerate(pins["DO"]):
         w.driven.add(bit)
         w.body.append(f"assign n{bit} = {word}[{n}];")
+
+
+def _comb(w: _Writer, cell: Cell) -> None:
+    """A LUT, half of a carry cell or a RAM bit, and a multiplexer behind it."""
+    mode, table = flag(cell, "MODE", "LOGIC"), table_of(cell, "INITVAL")
+    if mode == "RAMW_BLOCK":  # a place that is kept free
+        return
+    pins = {pin: w.pin(cell, pin, "1") for pin in "ABCD"}
+    if mode == "CCU2":
+        inject = flag(cell, "CCU2_INJECT1", "NO") == "YES"
+        total, carry = half_of_carry(w, table, list(pins.values()), w.pin(cell, "FCI"), inject)
+        w.drive(cell, "F", total)
+        w.drive(cell, "FCO", carry)
+        return
+    if mode == "DPRAM":
+        value = w.fresh("reg {}[0:15]")
+        contents = ram_contents(cell)
+        w.body += [f"initial {value}[{n}] = {contents >> n & 1};" for n in range(16)]
+        at = ", ".join(w.pin(cell, f"WAD{n}") for n in (3, 2, 1, 0))
+        w.body.append(f"{_write(w, cell)} {value}[{{{at}}}] <= {w.pin(cell, 'WD')};")
+        value = f"{value}[{ram_address(pins)}]"
+    else:
+        value = expression(table, list(pins.values()))
+    value = w.fresh("wire {}", value)
+    w.drive(cell, "F", value)
+    if used := pins_of(cell):
+        low, high = ("FXA", "FXB") if used == "FX" else ("", "F1")
+        w.drive(
+            cell,
+            "OFX",
+            f"{w.pin(cell, 'M')} ? {w.pin(cell, high)} : {w.pin(cell, low) if low else value}",
+        )
+
+
+def _write_port(w: _Writer, cell: Cell) -> None:
+    for output, given in WRITE_PORT.items():
+        w.drive(cell, output, w.pin(cell, given))
+
+
+def _pad(w: _Writer, cell: Cell) -> None:
+    """A pin; one that is both input and output is refused with its port."""
+    if flag(cell, "DIR", "INPUT") == "INPUT":
+        w.drive(cell, "O", w.pin(cell, "B"))
+    else:
+        w.drive(cell, "B", w.pin(cell, "I"))
+
+
+def _write(w: _Writer, cell: Cell) -> str:
+    """When a RAM of LUTs is written."""
+    write = w.pin(cell, "WRE")
+    write = {"1": "1'b1", "0": "1'b0", "INV": f"~{write}"}.get(flag(cell, "WREMUX", "WRE"), write)
+    edge = "negedge" if flag(cell, "WCKMUX", "WCK") == "INV" else "posedge"
+    return f"always @({edge} {w.pin(cell, 'WCK')}) if ({write})"
 
 
 def _buffer(w: _Writer, cell: Cell) -> None:
@@ -295,6 +351,9 @@ CELLS: dict[str, Callable[[_Writer, Cell], None]] = {
     "TRELLIS_FF": _register,
     "TRELLIS_DPR16X4": _lut_ram,
     "DCCA": _buffer,
+    "TRELLIS_COMB": _comb,
+    "TRELLIS_RAMW": _write_port,
+    "TRELLIS_IO": _pad,
     "MULT18X18D": _multiplier,
     "DP16KD": _block_ram,
 }

@@ -13,7 +13,7 @@ from lightmamba.errors import InputError
 
 __all__ = [
     "Cell", "Register", "block_ram", "check", "flag", "multiplier", "number", "registers",
-    "table_of",
+    "table_of", "tied",
 ]  # fmt: skip
 
 Cell = dict[str, Any]
@@ -32,6 +32,17 @@ def number(cell: Cell, name: str, default: int = 0) -> int:
 def flag(cell: Cell, name: str, default: str) -> str:
     """A parameter that is a word."""
     return str(cell["parameters"].get(name, default)).strip()
+
+
+def tied(cell: Cell, pin: str) -> str:
+    """What an unconnected pin is by the parameter of its name, which nextpnr sets; or nothing.
+
+    Those of block RAMs and multipliers; a register's choose between a pin and its inverse.
+    """
+    if cell["type"] not in ("DP16KD", "MULT18X18D"):
+        return ""
+    value = flag(cell, f"{pin}MUX", "")
+    return {"0": "0", "1": "1", "INV": "0", pin: "1"}.get(value, "")
 
 
 def table_of(cell: Cell, name: str) -> int:
@@ -122,11 +133,20 @@ def check(module: Mapping[str, Any]) -> None:
 
 def _constant(cell: Cell, pin: str, *allowed: str) -> bool:
     """Whether a pin is unconnected or one of these constants."""
-    bits = cell["connections"].get(pin) or [""]
+    bits = cell["connections"].get(pin) or [tied(cell, pin)]
     return bits[0] in ("", *allowed)
 
 
+def _inverted(cell: Cell) -> str:
+    """A pin that is connected and inverted, other than a clock."""
+    names = [name for name in cell["parameters"] if name.endswith("MUX") and "CLK" not in name]
+    pins = [name.removesuffix("MUX") for name in names if flag(cell, name, "") == "INV"]
+    return next((pin for pin in pins if cell["connections"].get(pin)), "")
+
+
 def _block_ram(cell: Cell) -> str:
+    if pin := _inverted(cell):
+        return f"{pin} is inverted, which no model has"
     wide = number(cell, "DATA_WIDTH_A", 18) == 36
     registers = {flag(cell, f"REGMODE_{side}", "NOREG") for side in "AB"}
     if wide and len(registers) > 1:

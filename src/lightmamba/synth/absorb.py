@@ -221,6 +221,7 @@ def _multiplier(known: _Netlist, name: str) -> None:
 
     # Both operands or none: nextpnr knows no times of a multiplier with one in a register.
     names = [f"{operand}{n}" for operand, width in OPERANDS.items() for n in range(width)]
+    names = [pin for pin in names if pin in pins]  # one that a design names itself may have fewer
     found = known.before([pins[pin][0] for pin in names])
     if found and all(clocked(f"INPUT{operand}", found[1]) for operand in OPERANDS):
         known.rewire(name, names, found[0])

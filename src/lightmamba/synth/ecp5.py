@@ -12,7 +12,7 @@ from lightmamba.synth.harness import NAME, Harness
 from lightmamba.synth.placed import Placed, amount_of, fmax_of, path_of, route
 from lightmamba.synth.tools import Tool, find_nextpnr, find_yosys
 
-__all__ = ["OPTIONS", "place", "script", "synthesized"]
+__all__ = ["OPTIONS", "netlist_of", "place", "script", "synthesized"]
 
 SCRIPT = Path(__file__).with_name("ecp5.ys")
 
@@ -44,8 +44,33 @@ def synthesized(
     return netlist
 
 
+def netlist_of(verilog: str, top: str, *, resets: Sequence[str] = ("rst",)) -> dict[str, Any]:
+    """Netlist of a module as a bitstream has it, edits included, with its ports as they are.
+
+    Its inputs count as coming from registers of its clock. Use it with
+    :func:`lightmamba.synth.netlist.netlist_verilog`.
+
+    Raises
+    ------
+    InputError
+        If yosys is missing or fails.
+    """
+    yosys = find_yosys()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "machine.v").write_text(verilog)
+        netlist = synthesized(yosys, ["machine.v"], top, Path(folder))
+    edit(netlist, top, resets=resets, pins=False)
+    return netlist
+
+
 def place(
-    verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1, limit_s: float = LIMIT_S
+    verilog: str,
+    top: str,
+    *,
+    goal_mhz: float = 125.0,
+    seed: int = 1,
+    limit_s: float = LIMIT_S,
+    routed: Path | None = None,
 ) -> Placed:
     """Synthesize, place and route a machine for an LFE5U-85F of speed grade 6.
 
@@ -59,6 +84,9 @@ def place(
         Of the placement.
     limit_s
         Seconds that nextpnr may take: its router goes on for ever where wires are too many.
+    routed
+        File for the netlist after routing, without the frame: a module ``top`` that
+        :func:`lightmamba.synth.netlist.netlist_verilog` takes.
 
     Raises
     ------
@@ -74,7 +102,12 @@ def place(
         netlist = synthesized(yosys, ["machine.v", "frame.v"], NAME, work)
         edit(netlist, NAME, fixed=frame.registers, resets=["reset"], pins=False)
         (work / "edited.json").write_text(json.dumps(netlist))
-        report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
+        more = ["--write", "routed.json"] if routed else []
+        report = route(nextpnr, [*OPTIONS, *more], work, limit_s, goal_mhz=goal_mhz, seed=seed)
+        if routed:
+            found = json.loads((work / "routed.json").read_text())["modules"]["top"]
+            opened = frame.opened(netlist["modules"][NAME], found)
+            routed.write_text(json.dumps({"modules": {"top": opened}}))
     own = Amount(lut=frame.lut, ff=frame.ff)
     return Placed(
         tools=f"{yosys.version}; {nextpnr.version}",

@@ -2,7 +2,7 @@
 
 It holds the Verilog, the pins with the clocks' constraints, yosys' script, the edits of the netlist
 as Python files that need the standard library alone, and a makefile with the same commands as
-:func:`lightmamba.synth.bitstream.bitstream` runs.
+:func:`lightmamba.synth.board.bitstream` runs.
 """
 
 import re

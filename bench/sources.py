@@ -32,7 +32,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "synthesis": (*NUMERICS, *HARDWARE, "synth"),
     "targets": ("arch", "machine", "compiler"),
 }
-CODE = {".py", ".cpp", ".hpp", ".toml", ".json", ".v", ".safetensors", ".xz"}
+CODE = {".py", ".cpp", ".hpp", ".toml", ".json", ".v", ".ys", ".safetensors", ".xz"}
 SLASHES = {".cpp", ".hpp", ".v"}  # comments from // to the end of a line
 PICTURES = ("plot.py",)
 # Files of a kind of layers that only describe its hardware.

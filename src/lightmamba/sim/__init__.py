@@ -2,11 +2,12 @@
 
 from lightmamba.sim.activity import Activity, Strip
 from lightmamba.sim.device import SimDevice, open_device
+from lightmamba.sim.logits import LogitStep, compare_logits
 from lightmamba.sim.opened import Opened, open_twin
 from lightmamba.sim.simulation import Simulation, chained, machine_of, simulate
 from lightmamba.sim.twin import Twin, TwinStep
 
 __all__ = [
-    "Activity", "Opened", "SimDevice", "Simulation", "Strip", "Twin", "TwinStep", "chained",
-    "machine_of", "open_device", "open_twin", "simulate",
+    "Activity", "LogitStep", "Opened", "SimDevice", "Simulation", "Strip", "Twin", "TwinStep",
+    "chained", "compare_logits", "machine_of", "open_device", "open_twin", "simulate",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from lightmamba.machine.ports import Port
 from lightmamba.sim.tools import Compiler, Verilator, find_compiler, find_verilator, processor
 from lightmamba.tools import cache_folder, drop_unused, is_cached, run
 
-__all__ = ["CACHE", "Names", "build_simulator"]
+__all__ = ["CACHE", "FAST", "QUICK", "Names", "build_simulator"]
 
 log = logging.getLogger(__name__)
 CACHE = "simulators"  # folder of the user's cache
@@ -34,6 +34,7 @@ COMPILER_FLAGS = (
 )  # fmt: skip
 # -O3 compiles as long as -O2 and runs no faster; -march=native doubles what clang gives.
 FAST, TRACED, RUNTIME, ONCE = "-O2", "-O1", "-O1", "-O0"
+QUICK = "-O1"  # of netlists: their C++ is tens of megabytes
 # Bytes of C++ that one compiler takes at a time: each pays for large headers, but FAST in one piece
 # would lose a tenth of its speed.
 UNIT = {"FAST": 300_000, "SLOW": 4_000_000}
@@ -86,6 +87,7 @@ def build_simulator(
     trace: bool = False,
     cache: Path | None = None,
     jobs: int = 2,
+    level: str = FAST,
 ) -> Path:
     """Make the simulator of a design, or find it in the cache.
 
@@ -113,6 +115,8 @@ def build_simulator(
         under ``~/.cache``.
     jobs
         Compilers that run at a time.
+    level
+        Optimization of the compiler: :data:`FAST`, or :data:`QUICK` for a netlist.
 
     Returns
     -------
@@ -131,6 +135,7 @@ def build_simulator(
     key = hashlib.sha256()
     for part in (
         verilog, top, names, ports, probes, trace, verilator.version, compiler.version, processor(),
+        level,
     ):  # fmt: skip
         key.update(repr(part).encode())
     for source in (*SOURCES, Path(__file__)):
@@ -154,7 +159,7 @@ def build_simulator(
             _verilate(verilator, work, top, trace)
             header = (work / "Vtop.h").read_text()
             (work / "design.hpp").write_text(_design(header, ports, probes, names))
-            _compile(verilator, compiler, work, folder, trace, jobs)
+            _compile(verilator, compiler, work, folder, TRACED if trace else level, trace, jobs)
             _seal(work / "simulator.so")
             (work / "simulator.so").replace(library)
         finally:
@@ -215,7 +220,13 @@ def _verilate(verilator: Verilator, work: Path, top: str, trace: bool) -> None:
 
 
 def _compile(
-    verilator: Verilator, compiler: Compiler, work: Path, folder: Path, trace: bool, jobs: int
+    verilator: Verilator,
+    compiler: Compiler,
+    work: Path,
+    folder: Path,
+    level: str,
+    trace: bool,
+    jobs: int,
 ) -> None:
     """Compile the parts, the largest first, and link them."""
     base = [compiler.program, *COMPILER_FLAGS]
@@ -228,10 +239,10 @@ def _compile(
     parts = (work / "Vtop_classes.mk").read_text()
     runtime = [verilator.include / f"{name}.cpp" for name in _listed(parts, "VM_GLOBAL_FAST")]
     todo = [(HARNESS, work / "harness.o", [*own, FAST])]
-    for kind, level in (("FAST", TRACED if trace else FAST), ("SLOW", ONCE)):
+    for kind, of_kind in (("FAST", level), ("SLOW", ONCE)):
         names = _listed(parts, f"VM_CLASSES_{kind}") + _listed(parts, f"VM_SUPPORT_{kind}")
         for unit in _units([work / f"{name}.cpp" for name in names], work, kind):
-            todo.append((unit, unit.with_suffix(".o"), [*own, level]))
+            todo.append((unit, unit.with_suffix(".o"), [*own, of_kind]))
     # Verilator's own part is the same for every design.
     same = hashlib.sha256(repr((verilator, compiler, processor(), base)).encode()).hexdigest()[:20]
     shared = folder / f"runtime-{same}"

@@ -15,7 +15,7 @@ from lightmamba.machine.artifact import Artifact, Region, build_hash
 from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import Probe, probes
 from lightmamba.runtime.device import Device
-from lightmamba.sim.build import CACHE, build_simulator
+from lightmamba.sim.build import CACHE, FAST, QUICK, build_simulator
 from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
 from lightmamba.tools import cache_folder, is_cached
@@ -199,6 +199,7 @@ def open_device(
     placement: Placement | None = None,
     load: bool = True,
     sequences: int = 1,
+    netlist: str | None = None,
 ) -> SimDevice:
     """Simulate the accelerator of a build.
 
@@ -222,6 +223,9 @@ def open_device(
         Load the build too.
     sequences
         How many may have their states on the device at a time.
+    netlist
+        Verilog of the top level to simulate in place of the RTL, such as
+        :func:`lightmamba.synth.netlist_verilog` writes; it has no probes.
 
     Raises
     ------
@@ -231,12 +235,13 @@ def open_device(
     if not 0 <= stalls <= 0.9:
         raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")
     arch, target = artifact.arch, artifact.target
-    seen = probes(arch) if observed else ()
+    seen = probes(arch) if observed and netlist is None else ()
     sizes = [(probe.name, probe.bytes) for probe in seen]
     names = [port.name for port in ports(arch)]
+    text = machine_verilog(arch, observed=observed, cache=cache) if netlist is None else netlist
     library = build_simulator(
-        machine_verilog(arch, observed=observed, cache=cache),
-        ports(arch), sizes, top=TOP, trace=waves is not None, cache=cache,
+        text, ports(arch), sizes, top=TOP, trace=waves is not None, cache=cache,
+        level=FAST if netlist is None else QUICK,
     )  # fmt: skip
     memory = from_target(target.channels, target.clock_mhz, stalls=Stalls.all(stalls), seed=seed)
     simulator = Simulator(library, names, {name: memory[name] for name in names}, sizes)

@@ -1,8 +1,14 @@
-"""The RTL through open synthesis tools: area by block, longest path, place and route."""
+"""The RTL through open synthesis tools: area by block, longest path, place and route, bitstream."""
 
-from lightmamba.synth.ecp5 import place
+from lightmamba.synth.board import Clock, Routed, bitstream
+from lightmamba.synth.ecp5 import netlist_of, place
+from lightmamba.synth.flow import Flow, write_flow
+from lightmamba.synth.netlist import models_verilog, netlist_verilog
 from lightmamba.synth.placed import Placed
 from lightmamba.synth.result import BlockReport, LongestPath, Synthesis
 from lightmamba.synth.xcup import synthesize
 
-__all__ = ["BlockReport", "LongestPath", "Placed", "Synthesis", "place", "synthesize"]
+__all__ = [
+    "BlockReport", "Clock", "Flow", "LongestPath", "Placed", "Routed", "Synthesis", "bitstream",
+    "models_verilog", "netlist_of", "netlist_verilog", "place", "synthesize", "write_flow",
+]  # fmt: skip

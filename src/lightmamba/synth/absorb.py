@@ -6,12 +6,14 @@ in, and so does :func:`absorb`: those that are always enabled and begin at 0, as
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
-__all__ = ["FF", "absorb", "last_bit", "name_registers"]
+__all__ = ["FF", "RAM", "WIDE", "absorb", "last_bit", "name_registers"]
 
 FF, MULTIPLIER, RAM = "TRELLIS_FF", "MULT18X18D", "DP16KD"
 OPERANDS = {"A": 18, "B": 18}
+WIDE = (36, f"{36:032b}")  # of port A: it only writes, and B reads
 PRODUCT = tuple(f"P{n}" for n in range(36))
 Cell = dict[str, Any]
 
@@ -19,13 +21,15 @@ Cell = dict[str, Any]
 class _Netlist:
     """Cells of a module, and who drives and reads each bit."""
 
-    def __init__(self, module: dict[str, Any], fixed: tuple[str, ...]) -> None:
+    def __init__(
+        self, module: dict[str, Any], fixed: tuple[str, ...], stay: Collection[Any]
+    ) -> None:
         self.cells: dict[str, Cell] = module["cells"]
         self.driver: dict[Any, str] = {}
         self.readers: dict[Any, set[str]] = defaultdict(set)
         self.gated: dict[str, int] = {}
         self.fresh = last_bit(module)
-        self.fixed = {
+        self.fixed = set(stay) | {
             bit for net in fixed for bit in module["netnames"].get(net, {"bits": []})["bits"]
         }
         self.kept = {bit for port in module["ports"].values() for bit in port["bits"]}
@@ -46,10 +50,10 @@ class _Netlist:
         if cell is None or cell["type"] != FF:
             return None
         parameters, pins = cell["parameters"], cell["connections"]
-        if pins["Q"][0] in self.fixed:
+        if pins["Q"][0] in self.fixed or parameters["LSRMUX"] != "LSR":
             return None
         free = pins.get("LSR", ["0"]) == ["0"]
-        if cleared and parameters.get("SRMODE") == "LSR_OVER_CE" and parameters["LSRMUX"] == "LSR":
+        if cleared and parameters.get("SRMODE") == "LSR_OVER_CE":
             free = True
         always = parameters["CEMUX"].strip() == "1" and parameters["CLKMUX"] == "CLK"
         return cell if free and always and parameters["REGSET"] == "RESET" else None
@@ -160,7 +164,9 @@ def last_bit(module: dict[str, Any]) -> int:
     return last
 
 
-def absorb(netlist: dict[str, Any], top: str, fixed: tuple[str, ...] = ()) -> None:
+def absorb(
+    netlist: dict[str, Any], top: str, fixed: tuple[str, ...] = (), stay: Collection[Any] = ()
+) -> None:
     """Move registers of the module ``top`` into the cells next to them, in place.
 
     Parameters
@@ -171,15 +177,18 @@ def absorb(netlist: dict[str, Any], top: str, fixed: tuple[str, ...] = ()) -> No
         Name of a flat module in it.
     fixed
         Signals whose registers stay where they are.
+    stay
+        Bits of more of them, such as :func:`lightmamba.synth.clocks.crossings` gives.
     """
-    known = _Netlist(netlist["modules"][top], fixed)
+    known = _Netlist(netlist["modules"][top], fixed, stay)
     kinds = {name: cell["type"] for name, cell in known.cells.items()}
     for name, kind in kinds.items():
         if kind == MULTIPLIER:
             _multiplier(known, name)
         elif kind == RAM:
-            for side in "AB":
-                _ram(known, name, side)
+            wide = known.cells[name]["parameters"].get("DATA_WIDTH_A") in WIDE
+            for sides in ("AB",) if wide else "AB":
+                _ram(known, name, sides)
 
 
 def name_registers(netlist: dict[str, Any], top: str) -> None:
@@ -203,13 +212,16 @@ def _multiplier(known: _Netlist, name: str) -> None:
     def clocked(register: str, clock: Any) -> bool:
         if pins.setdefault("CLK0", [clock]) != [clock]:
             return False
-        cell["port_directions"]["CLK0"] = "input"
+        # A reset that nothing drives is 1, and the register always 0 (nextpnr ecp5/pack.cc).
+        pins["CE0"], pins["RST0"] = ["1"], ["0"]
+        cell["port_directions"] |= dict.fromkeys(("CLK0", "CE0", "RST0"), "input")
         known.readers[clock].add(name)
         cell["parameters"][f"REG_{register}_CLK"] = "CLK0"
         return True
 
     # Both operands or none: nextpnr knows no times of a multiplier with one in a register.
     names = [f"{operand}{n}" for operand, width in OPERANDS.items() for n in range(width)]
+    names = [pin for pin in names if pin in pins]  # one that a design names itself may have fewer
     found = known.before([pins[pin][0] for pin in names])
     if found and all(clocked(f"INPUT{operand}", found[1]) for operand in OPERANDS):
         known.rewire(name, names, found[0])
@@ -219,14 +231,22 @@ def _multiplier(known: _Netlist, name: str) -> None:
         known.rewire(name, names, found[0])
 
 
-def _ram(known: _Netlist, name: str, side: str) -> None:
-    """Only where a read is never held, so that it does not matter what holds the register."""
+def _ram(known: _Netlist, name: str, sides: str) -> None:
+    """Only where a read is never held, so that it does not matter what holds the register.
+
+    A read of 36 bits has a half at each side, and one register for both: that of ``AB``.
+    """
     cell = known.cells[name]
     pins = cell["connections"]
-    names = [f"DO{side}{n}" for n in range(18) if f"DO{side}{n}" in pins]
-    if pins.get(f"CE{side}") != ["1"] or pins.get(f"OCE{side}") != ["1"]:
+    names = [f"DO{side}{n}" for side in sides for n in range(18) if f"DO{side}{n}" in pins]
+    last = sides[-1]
+    if any(pins.get(f"{pin}{last}") != ["1"] for pin in ("CE", "OCE")):
+        return
+    if any(pins.get(f"RST{side}", ["0"]) != ["0"] for side in sides):
         return
     found = known.after([pins[pin][0] for pin in names])
-    if found and [found[1]] == pins[f"CLK{side}"]:
+    if found and [found[1]] == pins[f"CLK{last}"]:
         known.rewire(name, names, found[0])
-        cell["parameters"][f"REGMODE_{side}"] = "OUTREG"
+        for side in sides:
+            cell["parameters"][f"REGMODE_{side}"] = "OUTREG"
+            pins[f"OCE{side}"] = ["1"]

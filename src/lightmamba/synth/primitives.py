@@ -1,0 +1,205 @@
+"""Cells of an ECP5 as netlists have them: what their parameters say, and which uses are refused.
+
+A use that the models lack is refused before a simulation. Some are refused because the device is
+said to do otherwise than the documents: a reset of a block RAM's output, driven by logic, made
+reads zero on a board (github.com/thejefflarson/little-cpu, ADR-0163).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightmamba.errors import InputError
+
+__all__ = [
+    "Cell", "Register", "block_ram", "check", "flag", "multiplier", "number", "registers",
+    "table_of", "tied",
+]  # fmt: skip
+
+Cell = dict[str, Any]
+WIDTHS = (1, 2, 4, 9, 18)
+WRITES = {"NORMAL": 0, "WRITETHROUGH": 1, "READBEFOREWRITE": 2}
+
+
+def number(cell: Cell, name: str, default: int = 0) -> int:
+    """A parameter as a number; its unknown bits are 0."""
+    value = cell["parameters"].get(name, default)
+    if isinstance(value, int):
+        return value
+    return int(value.replace("x", "0"), 2) if value else default
+
+
+def flag(cell: Cell, name: str, default: str) -> str:
+    """A parameter that is a word."""
+    return str(cell["parameters"].get(name, default)).strip()
+
+
+def tied(cell: Cell, pin: str) -> str:
+    """What an unconnected pin is by the parameter of its name, which nextpnr sets; or nothing.
+
+    Those of block RAMs and multipliers; a register's choose between a pin and its inverse.
+    """
+    if cell["type"] not in ("DP16KD", "MULT18X18D"):
+        return ""
+    value = flag(cell, f"{pin}MUX", "")
+    return {"0": "0", "1": "1", "INV": "0", pin: "1"}.get(value, "")
+
+
+def table_of(cell: Cell, name: str) -> int:
+    """The truth table of a LUT of four inputs."""
+    return number(cell, name) & 0xFFFF
+
+
+@dataclass(frozen=True)
+class Register:
+    """How a TRELLIS_FF works.
+
+    Parameters
+    ----------
+    falling : bool
+        Whether its clock is inverted.
+    enable : str
+        ``CE``, ``INV``, or the constant ``0`` or ``1``.
+    reset_low : bool
+    asynchronous : bool
+        Whether the reset works at once.
+    value : int
+        Value at first, and of a reset.
+    data : str
+        Pin of the input: ``DI``, or ``M`` past the LUT.
+    """
+
+    falling: bool
+    enable: str
+    reset_low: bool
+    asynchronous: bool
+    value: int
+    data: str
+
+
+def registers(cell: Cell) -> Register:
+    """How a register works."""
+    return Register(
+        falling=flag(cell, "CLKMUX", "CLK") == "INV",
+        enable=flag(cell, "CEMUX", "1"),
+        reset_low=flag(cell, "LSRMUX", "LSR") == "INV",
+        asynchronous=flag(cell, "SRMODE", "LSR_OVER_CE") == "ASYNC",
+        value=int(flag(cell, "REGSET", "RESET") == "SET"),
+        data="M" if flag(cell, "SD", "1") == "0" else "DI",
+    )
+
+
+def multiplier(cell: Cell) -> dict[str, str]:
+    """Parameters of the model ``MULT18X18D``."""
+    stages = {"INPUT_A": "INPUTA", "INPUT_B": "INPUTB", "PIPELINE": "PIPELINE", "OUTPUT": "OUTPUT"}
+    return {
+        ours: str(int(flag(cell, f"REG_{name}_CLK", "NONE") != "NONE"))
+        for ours, name in stages.items()
+    }
+
+
+def block_ram(cell: Cell) -> dict[str, str]:
+    """Parameters of the model ``DP16KD``."""
+    pins = cell["connections"]
+    found = {
+        "COLLIDE": str(int(pins.get("CLKA") == pins.get("CLKB"))),
+        "INIT": f"18432'h{_contents(cell):x}",
+    }
+    for side in "AB":
+        write = flag(cell, f"WRITEMODE_{side}", "NORMAL")
+        found |= {
+            f"DATA_WIDTH_{side}": str(number(cell, f"DATA_WIDTH_{side}", 18)),
+            f"OUTREG_{side}": str(int(flag(cell, f"REGMODE_{side}", "NOREG") == "OUTREG")),
+            f"WRITE_{side}": str(WRITES[write]),
+            f"INVERT_{side}": str(int(flag(cell, f"CLK{side}MUX", "CLK") == "INV")),
+        }
+    return found
+
+
+def check(module: Mapping[str, Any]) -> None:
+    """Refuse a module with a cell in a use that the models do not have.
+
+    Raises
+    ------
+    InputError
+        Which cell, and what of it.
+    """
+    checks = {"DP16KD": _block_ram, "MULT18X18D": _multiplier, "DCCA": _buffer}
+    for name, cell in module["cells"].items():
+        wrong = checks[cell["type"]](cell) if cell["type"] in checks else ""
+        if wrong:
+            raise InputError(f"{cell['type']} {name}: {wrong}")
+
+
+def _constant(cell: Cell, pin: str, *allowed: str) -> bool:
+    """Whether a pin is unconnected or one of these constants."""
+    bits = cell["connections"].get(pin) or [tied(cell, pin)]
+    return bits[0] in ("", *allowed)
+
+
+def _inverted(cell: Cell) -> str:
+    """A pin that is connected and inverted, other than a clock."""
+    names = [name for name in cell["parameters"] if name.endswith("MUX") and "CLK" not in name]
+    pins = [name.removesuffix("MUX") for name in names if flag(cell, name, "") == "INV"]
+    return next((pin for pin in pins if cell["connections"].get(pin)), "")
+
+
+def _block_ram(cell: Cell) -> str:
+    if pin := _inverted(cell):
+        return f"{pin} is inverted, which no model has"
+    wide = number(cell, "DATA_WIDTH_A", 18) == 36
+    registers = {flag(cell, f"REGMODE_{side}", "NOREG") for side in "AB"}
+    if wide and len(registers) > 1:
+        return "its output register is that of one half of 36 bits; both halves need it or neither"
+    for side in "AB":
+        width = number(cell, f"DATA_WIDTH_{side}", 18)
+        if width not in WIDTHS and not (wide and width == 36):
+            return (
+                f"port {side} has {width} bits, expected 1, 2, 4, 9 or 18, or 36 where A has them"
+            )
+        if not _constant(cell, f"RST{side}", "0"):
+            return f"its reset RST{side} is used, which made reads zero on a board; reset no memory"
+        for pin in (f"CS{side}{n}" for n in range(3)):
+            if not _constant(cell, pin, "0") or flag(cell, f"CSDECODE_{side}", "0b000") != "0b000":
+                return f"its select {pin} is used, which no model has"
+        if flag(cell, f"WRITEMODE_{side}", "NORMAL") not in WRITES:
+            return f"WRITEMODE_{side} must be one of {', '.join(WRITES)}"
+        # Of 36 bits, one register is read through the enables of B.
+        enables = ("CEB", "OCEA", "OCEB") if wide else (f"CE{side}", f"OCE{side}")
+        if flag(cell, f"REGMODE_{side}", "NOREG") == "OUTREG":
+            for pin in enables:
+                if not _constant(cell, pin, "1"):
+                    return f"its output register is held by {pin}, which no model has"
+    return "" if not wide or _constant(cell, "WEB", "0") else "port B writes beside one of 36 bits"
+
+
+def _multiplier(cell: Cell) -> str:
+    for name in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
+        clock = flag(cell, f"REG_{name}_CLK", "NONE")
+        if clock not in ("NONE", "CLK0"):
+            return f"REG_{name}_CLK is {clock}, expected NONE or CLK0"
+        if {flag(cell, f"REG_{name}_CE", "CE0"), flag(cell, f"REG_{name}_RST", "RST0")} - {
+            "CE0", "RST0",
+        }:  # fmt: skip
+            return f"REG_{name} has another enable or reset than CE0 and RST0"
+    for pin in ("SIGNEDA", "SIGNEDB"):
+        if not _constant(cell, pin, "0", "1"):
+            return f"{pin} changes, expected a constant"
+    for pin in ("SOURCEA", "SOURCEB"):
+        if not _constant(cell, pin, "0"):
+            return f"{pin} is used, which no model has"
+    return ""
+
+
+def _buffer(cell: Cell) -> str:
+    return "" if _constant(cell, "CE", "1") else "its clock is gated, which no model has"
+
+
+def _contents(cell: Cell) -> int:
+    """Initial contents as words of 18 bits, of which each INITVAL holds 16 with gaps of two."""
+    words = 0
+    for n in range(64):
+        row = number(cell, f"INITVAL_{n:02X}")
+        for k in range(16 if row else 0):
+            words |= (row >> 20 * k & 0x3FFFF) << 18 * (16 * n + k)
+    return words

@@ -46,7 +46,8 @@ def timed(line: Sequence[int], rate: int) -> list[tuple[int, int, int, int]]:
                 dut.valid, dut.data, dut.error, dut.line_break
             )
             if valid:
-                found.append((cycle, *(int(value) for value in rest)))
+                character, error, line_break = (int(value) for value in rest)
+                found.append((cycle, character, error, line_break))
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)

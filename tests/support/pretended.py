@@ -152,7 +152,7 @@ class Pretended(Device):
                 sum(v["used"] and v["slot"] == n for v in vectors)
                 for n, slot in enumerate(slots) if slot["used"]
             ))  # fmt: skip
-            self._count("multiplying", PASS + TOKEN * used)
+            self._tally("multiplying", PASS + TOKEN * used)
             ids = best[:1]
         self._registers["finished", 0] = self._get("chain") + 1
 
@@ -226,7 +226,7 @@ class Pretended(Device):
                 found.append(logits[0, -1])
                 for name, lost in (self.engine.counters - before).items():
                     if name in LOSSES:
-                        self._count(of_vector(name, step["vector"]), lost)
+                        self._tally(of_vector(name, step["vector"]), lost)
             if step["store"]:
                 assert n + 1 in (redone + slot["commit"], len(steps))
                 held = _Held(seen, state=state.fork())
@@ -248,5 +248,5 @@ class Pretended(Device):
             )  # fmt: skip
             self._registers[("later_next", n - 1) if n else ("next", 0)] = best[n]
 
-    def _count(self, name: str, more: int) -> None:
+    def _tally(self, name: str, more: int) -> None:
         self._counts[name] = self._counts.get(name, 0) + more

@@ -77,11 +77,11 @@ class Results(Primitives):
         """
         self._settled()
         arch = self._loaded().arch
+        if not arch.counters:
+            return {}
         names = counters(arch)
         found = dict(zip(names, self._count(range(len(names))), strict=True))
         vectors = range(arch.tokens)
-        if not arch.counters:
-            return {}
         return found | {
             name: sum(found[of_vector(name, n)] for n in vectors) for name in losses(arch.kinds)
         }

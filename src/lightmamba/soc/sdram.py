@@ -13,9 +13,9 @@ from lightmamba.soc.sdram_timing import ULX3S, SdramTiming
 
 __all__ = ["SdramController"]
 
-# Entries of the queues between the clocks: chunks, beats to write, beats that were read. A queue
-# also holds two more at its output.
-COMMANDS, WRITES, READS = 4, 64, 64
+# Entries of the queues between the clocks; each also holds two more at its output. Those of beats
+# hold four chunks each way, which makes them block RAM.
+COMMANDS, CHUNKS = 4, 4
 
 
 class SdramController(wiring.Component):
@@ -95,7 +95,8 @@ class SdramController(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.scheduler = scheduler = self.scheduler
-        m.submodules.port = port = SdramPort(self.shape, READS, WRITES)
+        shape, beats = self.shape, CHUNKS * self.shape.beats
+        m.submodules.port = port = SdramPort(shape, beats, beats)
         wiring.connect(m, wiring.flipped(self.axi), port.axi)
         wiring.connect(m, scheduler.pins, wiring.flipped(self.pins))
         capture = Signal.like(self.capture)
@@ -103,10 +104,9 @@ class SdramController(wiring.Component):
         m.submodules.ready = cdc.FFSynchronizer(scheduler.ready, self.ready)
         m.d.comb += scheduler.capture.eq(capture)
 
-        shape = self.shape
         m.submodules.commands = commands = ClockQueue(shape.command, COMMANDS, "sync", "sdram")
-        m.submodules.writes = writes = ClockQueue(shape.beat, WRITES, "sync", "sdram")
-        m.submodules.reads = reads = ClockQueue(shape.bits, READS, "sdram", "sync")
+        m.submodules.writes = writes = ClockQueue(shape.beat, beats, "sync", "sdram")
+        m.submodules.reads = reads = ClockQueue(shape.bits, beats, "sdram", "sync")
         wiring.connect(m, port.command, commands.i)
         wiring.connect(m, commands.o, scheduler.command)
         wiring.connect(m, port.write, writes.i)

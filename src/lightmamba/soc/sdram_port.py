@@ -87,9 +87,10 @@ class SdramPort(wiring.Component):
     are here: neither ever stops the chip.
 
     A chunk every other cycle, a beat every cycle. ``latency`` cycles lie between the transfer of a
-    read address and its first chunk; as many between that of a write address, with its data
-    already here, and its chunk. A response is there two cycles after the burst's last chunk is
-    given; later reads are behind it. Data read are passed on in the same cycle.
+    read address and its first chunk; as many between that of a write address, if its data are
+    here, and its chunk; three from a chunk's last data to the chunk. A response is there together
+    with the burst's last chunk, or later; reads that are asked for after it are behind that chunk.
+    Data read are passed on in the same cycle.
 
     Parameters
     ----------

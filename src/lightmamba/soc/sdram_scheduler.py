@@ -52,8 +52,11 @@ class SdramScheduler(wiring.Component):
     read_valid, read : Out
         Beats that were read; there is no way to stop them.
     capture : In
-        Cycles, 0 to 3, by which data are taken later than CL cycles after READ is at the pins. The
-        chip's clock decides: 1, if it rises with ``sdram``. Change it only while nothing is read.
+        Cycles, 0 to 3, by which data are taken later than CL cycles after READ is at the pins. Data
+        are valid from 6 ns after the chip's clock edge until 2.5 ns after the next one. So at 100
+        MHz, 0 is right if the chip's clock is up to 4 ns behind ``sdram``, and 1 from 7.5 to 14 ns
+        (10 ns: they rise together), with the delays of the pins both ways added; between them
+        none is. Change it only while nothing is read.
     ready : Out
         The chip is initialized.
     pins : Out(pins())

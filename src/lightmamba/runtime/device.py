@@ -398,4 +398,4 @@ class Device(Results):
     def _counted(self) -> int:
         """Cycles of all tokens so far: each is one of :data:`CYCLES`."""
         names = counters(self._loaded().arch)
-        return sum(self._count(names.index(name) for name in CYCLES))
+        return sum(self._counter_values(names.index(name) for name in CYCLES))

@@ -112,7 +112,7 @@ def test_writes_to_registers_are_told_apart(port):
 
 def test_a_write_whose_answers_are_lost_is_done_once(port):
     """Also when the rate is lowered in between."""
-    link, lost = SerialLink(port), []
+    link, lost = SerialLink(port), list[bool]()
 
     def lose(frame: bytes) -> bytes:
         lost.append(frame[1] == OP.WRITE_REGISTERS and lost.count(True) < 4)

@@ -68,6 +68,7 @@ def test_every_module_says_what_is_public():
         "machine",
         "plots",
         "rtl",
+        "soc",
         *(f"blocks.{kind}" for kind in kinds()),
     }
     assert silent == {f"lightmamba.{name}" for name in folders}

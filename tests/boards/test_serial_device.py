@@ -67,7 +67,7 @@ def test_wide_registers_and_counters_are_one_request(port, device):
     port.requests.clear()
     device.write("counter_index", 3)
     device.read("counter_value")
-    device._count(range(9))
+    device._counter_values(range(9))
     assert port.requests == [
         Operation.WRITE_REGISTERS, Operation.REGISTERS, Operation.REGISTERS,
     ]  # fmt: skip

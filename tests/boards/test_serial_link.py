@@ -99,6 +99,32 @@ def test_registers_are_written_once_and_in_order(port, way, name):
     assert port.behind.written == [(at, n) for n in range(300) for at in (8, 12)]
 
 
+def test_writes_to_registers_are_told_apart(port):
+    """Even where all sequence numbers were used in between."""
+    link = SerialLink(port)
+    for between in (254, 255, 256, 511):
+        port.behind.written.clear()
+        for n in range(3):
+            link.ask(Request(OP.WRITE_REGISTERS, 0, payload=entry(8, n)))
+            link.ask(*[Request(OP.REGISTERS, 0, payload=entry(8))] * between)
+        assert port.behind.written == [(8, 0), (8, 1), (8, 2)]
+
+
+def test_a_write_whose_answers_are_lost_is_done_once(port):
+    """Also when the rate is lowered in between."""
+    link, lost = SerialLink(port), list[bool]()
+
+    def lose(frame: bytes) -> bytes:
+        lost.append(frame[1] == OP.WRITE_REGISTERS and lost.count(True) < 4)
+        return b"" if lost[-1] else frame
+
+    port.to_host = lose
+    link.ask(Request(OP.WRITE_REGISTERS, 0, payload=entry(8, 1)))
+    assert lost.count(True) == 4
+    assert link.baud == 2_000_000
+    assert port.behind.written == [(8, 1)]
+
+
 def test_random_noise_in_both_directions(port, clock):
     rng = np.random.default_rng(5)
 

@@ -193,7 +193,7 @@ def test_without_a_tool(run, spoken, tmp_path, monkeypatch, verb, tool):
         raise InputError("simulation needs it, and it is not here; install it")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(f"lightmamba.sim.build.{tool}", missing)
+    monkeypatch.setattr(f"lightmamba.sim.library.{tool}", missing)
     said = run(verb, spoken, *WORDS[verb])
     assert (said.status, said.out) == (2, "")
     assert said.err.endswith(f"lightmamba {verb}: simulation needs it, and it is not here; "

@@ -10,7 +10,8 @@ import pytest
 
 from lightmamba.errors import InputError
 from lightmamba.machine.ports import Port
-from lightmamba.sim import build as module
+from lightmamba.sim import build as bound
+from lightmamba.sim import library as module
 from lightmamba.sim import tools
 from lightmamba.sim.build import build_simulator
 from lightmamba.sim.simulator import MemoryChannel
@@ -35,7 +36,7 @@ def instant(tmp_path, monkeypatch):
     """A build that takes half a second and no tools: the file of when each began and ended."""
     tool, log = SimpleNamespace(version="1"), tmp_path / "log"
 
-    def compiled(verilator, compiler, work, *rest):
+    def compiled(verilator, compiler, harness, work, *rest):
         with log.open("a") as file:
             file.write("begin\n")
         time.sleep(0.5)
@@ -46,7 +47,7 @@ def instant(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_verilator", lambda: tool)
     monkeypatch.setattr(module, "find_compiler", lambda: tool)
     monkeypatch.setattr(module, "_verilate", lambda _, work, *rest: (work / "Vtop.h").touch())
-    monkeypatch.setattr(module, "_design", lambda *_: "")
+    monkeypatch.setattr(bound, "_design", lambda *_: "")
     monkeypatch.setattr(module, "_compile", compiled)
     return log
 

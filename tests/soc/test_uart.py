@@ -36,18 +36,17 @@ def received(line: Sequence[int], rate: int) -> list[tuple[int, int, int]]:
 
 def timed(line: Sequence[int], rate: int) -> list[tuple[int, int, int, int]]:
     """Characters of a line, each with its cycle before them."""
-    dut, found = UartReceiver(), []
+    dut, found = UartReceiver(), list[tuple[int, int, int, int]]()
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.rate, rate)
         for cycle, bit in enumerate(line):
             ctx.set(dut.rx, bit)
-            _, _, valid, *rest = await ctx.tick().sample(
+            _, _, valid, data, error, stop = await ctx.tick().sample(
                 dut.valid, dut.data, dut.error, dut.line_break
             )
             if valid:
-                character, error, line_break = (int(value) for value in rest)
-                found.append((cycle, character, error, line_break))
+                found.append((cycle, int(data), int(error), int(stop)))
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightmamba.locks import held
 from lightmamba.rtl.verilog import written
-from lightmamba.sim.build import VERILATOR_FLAGS
+from lightmamba.sim.library import VERILATOR_FLAGS
 from lightmamba.sim.tools import find_compiler, find_verilator, processor
 from lightmamba.soc.sdram import SdramController
 from lightmamba.soc.sdram_timing import ULX3S, SdramTiming

@@ -80,7 +80,7 @@ class Results(Primitives):
         if not arch.counters:
             return {}
         names = counters(arch)
-        found = dict(zip(names, self._count(range(len(names))), strict=True))
+        found = dict(zip(names, self._counter_values(range(len(names))), strict=True))
         vectors = range(arch.tokens)
         return found | {
             name: sum(found[of_vector(name, n)] for n in vectors) for name in losses(arch.kinds)
@@ -95,7 +95,7 @@ class Results(Primitives):
         if self._running:
             raise DeviceError("a token is running; wait for it first")
 
-    def _count(self, indices: Iterable[int]) -> list[int]:
+    def _counter_values(self, indices: Iterable[int]) -> list[int]:
         """Values of counters."""
         (chosen, _), (value, _) = self._offset("counter_index", 0), self._offset("counter_value", 0)
         steps: list[tuple[int, int | None]] = []

@@ -15,7 +15,8 @@ from lightmamba.machine.artifact import Artifact, Region, build_hash
 from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import Probe, probes
 from lightmamba.runtime.device import Device
-from lightmamba.sim.build import CACHE, FAST, QUICK, build_simulator
+from lightmamba.sim.build import build_simulator
+from lightmamba.sim.library import CACHE, FAST, QUICK
 from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
 from lightmamba.tools import cache_folder, is_cached

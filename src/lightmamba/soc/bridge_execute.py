@@ -72,7 +72,7 @@ class Executor(wiring.Component):
         A request is being carried out.
     """
 
-    latency, interval = 12, 24
+    latency, interval = 10, 24
 
     def __init__(self, bits: int, identity: Identity) -> None:
         if bits not in (32, 64):

@@ -99,7 +99,7 @@ class FrameReceiver(wiring.Component):
     taken : In
     """
 
-    latency, interval = 10, 10
+    latency, interval = 9, 10
 
     def __init__(self) -> None:
         super().__init__({

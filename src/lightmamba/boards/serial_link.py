@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from lightmamba.boards.serial_port import GONE, SerialPort
+from lightmamba.boards.serial_port import GONE, Clock, SerialPort
 from lightmamba.errors import DeviceError
 from lightmamba.machine.serial import (
     BUFFER,
@@ -59,6 +59,8 @@ class SerialLink:
         Of the port, for messages.
     baud : int
         Highest rate to use.
+    clock : Clock
+        Time of the board: that of the computer, or of a simulation.
 
     Attributes
     ----------
@@ -77,13 +79,20 @@ class SerialLink:
         If nothing answers, or something else than a board of this project.
     """
 
-    def __init__(self, port: SerialPort, *, name: str = "the port", baud: int = RATES[0]) -> None:
-        self.port, self.name, self.most = port, name, baud
+    def __init__(
+        self,
+        port: SerialPort,
+        *,
+        name: str = "the port",
+        baud: int = RATES[0],
+        clock: Clock = time,
+    ) -> None:
+        self.port, self.name, self.most, self.clock = port, name, baud, clock
         self._rates = sorted({baud, *RATES}, reverse=True)
         self.broken, self.baud, self.gone = 0, DEFAULT_BAUD, False
         self._received, self._bytes = bytearray(), 0  # not yet used; in all
         self._sequence = self._last_write = 0
-        self._heard = time.monotonic()  # when the last answer came
+        self._heard = self.clock.monotonic()  # when the last answer came
         self._silence_log2 = SILENCE_LOG2
         try:
             self.identity = self._identify()
@@ -145,7 +154,7 @@ class SerialLink:
                 continue
             if answer.status not in (Status.OK, Status.LATE):
                 raise self._refused(waiting[0], answer)
-            tries, self._heard = 0, time.monotonic()
+            tries, self._heard = 0, self.clock.monotonic()
             waiting.popleft()
             yield answer
 
@@ -179,13 +188,13 @@ class SerialLink:
 
     def _answer(self, seconds: float) -> Answer | None:
         """Wait for a correct answer; None if none comes in time."""
-        end = time.monotonic() + seconds
+        end = self.clock.monotonic() + seconds
         while True:
             answer, used = Answer.decode(self._received)
             del self._received[:used]
             if answer is not None:
                 return answer
-            left = end - time.monotonic()
+            left = end - self.clock.monotonic()
             if left <= 0:
                 return None
             self.port.timeout = left
@@ -214,7 +223,7 @@ class SerialLink:
     def _pause(self) -> None:
         """Be silent for as long as the board waits after a broken request; forget what came."""
         self.port.flush()
-        time.sleep(1.25 * (1 << self._silence_log2) / self.baud + SETTLE)
+        self.clock.sleep(1.25 * (1 << self._silence_log2) / self.baud + SETTLE)
         self.port.reset_input_buffer()
         self._received.clear()
 
@@ -269,7 +278,7 @@ class SerialLink:
                 f"protocol, but this program speaks {VERSION}; use the program that the bitstream "
                 f"was made with"
             )
-        self._heard = time.monotonic()
+        self._heard = self.clock.monotonic()
         self._silence_log2 = identity.silence_log2
         return identity
 
@@ -283,7 +292,7 @@ class SerialLink:
             self.port.write(probe.encode())
             answer = self._answer(GRACE + 0.1)
             if answer is not None and _answers(answer, probe):
-                self._heard = time.monotonic()
+                self._heard = self.clock.monotonic()
                 return
             self._default_rate()
         raise self._silent()
@@ -304,10 +313,10 @@ class SerialLink:
             if answer is not None and _answers(answer, request) and answer.status == Status.OK:
                 self.port.flush()
                 self.port.baudrate = self.baud = baud
-                time.sleep(SETTLE)
+                self.clock.sleep(SETTLE)
                 if self._carries():
                     log.info("%s: %d baud", self.name, baud)
-                    self._heard = time.monotonic()
+                    self._heard = self.clock.monotonic()
                     return
             log.warning("%s: %d baud are unreliable here", self.name, baud)
             self.broken += 1
@@ -338,7 +347,7 @@ class SerialLink:
     def _wake(self) -> None:
         """Come back to the rate in use, if the board may have left it since the last answer."""
         limit = 0.5 * (1 << self.identity.idle_log2) / self.baud
-        if self.baud != DEFAULT_BAUD and time.monotonic() - self._heard > limit:
+        if self.baud != DEFAULT_BAUD and self.clock.monotonic() - self._heard > limit:
             self._default_rate()
             self._probe()
             self._raise_rate()

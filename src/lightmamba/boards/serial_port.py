@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lightmamba.errors import InputError
 
-__all__ = ["GONE", "SerialPort", "open_port"]
+__all__ = ["GONE", "Clock", "SerialPort", "open_port"]
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,18 @@ def _gone() -> tuple[type[Exception], ...]:
 
 
 GONE = _gone()  # errors of a port whose cable was pulled
+
+
+class Clock(Protocol):
+    """Time as the module ``time`` has it."""
+
+    def monotonic(self) -> float:
+        """Seconds since any beginning."""
+        ...
+
+    def sleep(self, seconds: float, /) -> None:
+        """Let time pass."""
+        ...
 
 
 class SerialPort(Protocol):

@@ -1,10 +1,11 @@
 """The ULX3S of Radiona (LFE5U-85F, 32 MB of SDRAM) on its USB port."""
 
+import time
 from contextlib import ExitStack
 
 from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import RATES, SerialLink
-from lightmamba.boards.serial_port import SerialPort, open_port
+from lightmamba.boards.serial_port import Clock, SerialPort, open_port
 from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact, build_hash
 from lightmamba.machine.serial import BOARDS, DEFAULT_BAUD
@@ -36,7 +37,14 @@ def check_board(link: SerialLink, artifact: Artifact) -> None:
         )
 
 
-def open_link(port: SerialPort, artifact: Artifact, *, name: str, baud: int) -> SerialLink:
+def open_link(
+    port: SerialPort,
+    artifact: Artifact,
+    *,
+    name: str,
+    baud: int,
+    clock: Clock = time,
+) -> SerialLink:
     """Find the board of a build behind an open port.
 
     Raises
@@ -46,7 +54,7 @@ def open_link(port: SerialPort, artifact: Artifact, *, name: str, baud: int) -> 
     InputError
         As for :func:`check_board`.
     """
-    link = SerialLink(port, name=name, baud=baud)
+    link = SerialLink(port, name=name, baud=baud, clock=clock)
     check_board(link, artifact)
     return link
 

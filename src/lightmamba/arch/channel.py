@@ -7,7 +7,7 @@ from lightmamba.arch.contract import PAGE
 
 __all__ = ["KINDS", "Channel"]
 
-KINDS = ("hbm2", "ddr3", "ddr4", "lpddr4")  # memories whose energy is known
+KINDS = ("hbm2", "sdr", "ddr3", "ddr4", "lpddr4")  # memories whose energy is known
 LONGEST_NS = 1e9
 
 

@@ -21,7 +21,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 _NAMES = [field.name for field in fields(ArchConfig)]
 CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides; models the rest
-TOP, PARTS = ("name", "about", "clock_mhz"), ("machine", "channel", "resources", "power")
+TOP = ("name", "about", "clock_mhz", "board")
+PARTS = ("machine", "channel", "resources", "power")
 FASTEST_MHZ = 10_000.0
 SLOWEST = 2.0**-16  # bytes per cycle; the fastest is as far above 1
 EXAMPLES = {
@@ -93,6 +94,8 @@ class Target:
         None where no device is meant.
     power : Power or None
         None where nothing is known of it.
+    board : str
+        Name of the board that packages are made for; empty where there is none.
 
     Raises
     ------
@@ -107,6 +110,7 @@ class Target:
     channels: tuple[Channel, ...]
     resources: Resources | None = None
     power: Power | None = None
+    board: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.clock_mhz <= FASTEST_MHZ:
@@ -187,6 +191,8 @@ class Target:
             "machine": {name: machine[name] for name in CHOICES},
             "channel": [asdict(c) | {"ports": list(c.ports)} for c in self.channels],
         }
+        if self.board:
+            values["board"] = self.board
         if self.resources:
             values["resources"] = asdict(self.resources)
         if self.power:

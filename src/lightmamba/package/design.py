@@ -237,7 +237,7 @@ def design(artifact: Artifact, board: Board) -> Design:
         If the target is another, or a block does not fit: one sentence with what to compile.
     """
     target, arch = artifact.target, artifact.arch
-    if target.name != board.name and not target.name.startswith(f"{board.name}-"):
+    if target.board != board.name:
         raise _other_target(artifact, board)
     if arch.shared_port:
         raise _other_target(artifact, board)

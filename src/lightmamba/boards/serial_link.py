@@ -40,6 +40,7 @@ __all__ = ["RATES", "SerialLink"]
 log = logging.getLogger(__name__)
 RATES = (3_000_000, 2_000_000, 1_000_000)  # to try, as far as they are not above what is asked for
 SETTLE = 0.005  # seconds that characters may take from this computer to the line
+CHARACTER_BITS = 10
 GRACE = 0.3  # seconds that this computer and USB may take for an answer
 RETRIES = 6  # that bring no answer, before the board counts as gone; the third lowers the rate
 ZEROS = bytes(16)  # sent at the default rate they are breaks at all higher ones
@@ -61,6 +62,10 @@ class SerialLink:
         Highest rate to use.
     clock : Clock
         Time of the board: that of the computer, or of a simulation.
+    simulated : bool
+        The board was just reset and its line makes no errors. So there is no break before the first
+        request, a rate is not tested, and characters take no time but that of the line. This saves
+        0.23 s, which are minutes of a simulation.
 
     Attributes
     ----------
@@ -86,8 +91,11 @@ class SerialLink:
         name: str = "the port",
         baud: int = RATES[0],
         clock: Clock = time,
+        simulated: bool = False,
     ) -> None:
         self.port, self.name, self.most, self.clock = port, name, baud, clock
+        self._simulated = simulated
+        self._settle = CHARACTER_BITS / DEFAULT_BAUD if simulated else SETTLE
         self._rates = sorted({baud, *RATES}, reverse=True)
         self.broken, self.baud, self.gone = 0, DEFAULT_BAUD, False
         self._received, self._bytes = bytearray(), 0  # not yet used; in all
@@ -223,7 +231,7 @@ class SerialLink:
     def _pause(self) -> None:
         """Be silent for as long as the board waits after a broken request; forget what came."""
         self.port.flush()
-        self.clock.sleep(1.25 * (1 << self._silence_log2) / self.baud + SETTLE)
+        self.clock.sleep(1.25 * (1 << self._silence_log2) / self.baud + self._settle)
         self.port.reset_input_buffer()
         self._received.clear()
 
@@ -259,8 +267,9 @@ class SerialLink:
 
     def _identify(self) -> Identity:
         """Find out what is at the other end."""
-        for _ in range(3):
-            self._default_rate()
+        for attempt in range(3):
+            if attempt or not self._simulated:
+                self._default_rate()
             self.port.write(Request(Operation.IDENTIFY, self._number_of_identify()).encode())
             answer = self._answer(GRACE + 0.1)
             if answer is not None and answer.operation == Operation.IDENTIFY:
@@ -313,8 +322,8 @@ class SerialLink:
             if answer is not None and _answers(answer, request) and answer.status == Status.OK:
                 self.port.flush()
                 self.port.baudrate = self.baud = baud
-                self.clock.sleep(SETTLE)
-                if self._carries():
+                self.clock.sleep(self._settle)
+                if self._simulated or self._carries():
                     log.info("%s: %d baud", self.name, baud)
                     self._heard = self.clock.monotonic()
                     return

@@ -44,8 +44,11 @@ def open_link(
     name: str,
     baud: int,
     clock: Clock = time,
+    simulated: bool = False,
 ) -> SerialLink:
     """Find the board of a build behind an open port.
+
+    The arguments are those of :class:`~lightmamba.boards.serial_link.SerialLink`.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def open_link(
     InputError
         As for :func:`check_board`.
     """
-    link = SerialLink(port, name=name, baud=baud, clock=clock)
+    link = SerialLink(port, name=name, baud=baud, clock=clock, simulated=simulated)
     check_board(link, artifact)
     return link
 

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from lightmamba.runtime.device import Device
     from lightmamba.tokenizer import Tokenizer
 
+SIMULATED = ("sim", "ulx3s-sim")  # what is slow about them is to build the simulator
+
 __all__ = ["add_device", "check_device_flags", "open_build", "open_device", "read_build"]
 
 
 def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine") -> None:
     """Add ``--device``, ``--device-option``, ``--record`` and ``--force``."""
-    what = "sim (Verilator), uio or xrt (boards), or a plug-in"
+    what = "sim (Verilator), ulx3s, uio or xrt (boards), ulx3s-sim (a whole board in Verilator)"
     parser.add_argument(
         "--device", default=default, required=default is None, metavar="NAME",
         help=what if default is None else f"engine (CPU), {what} (default: {default})",
@@ -64,7 +66,7 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
     options = parse_options(args.device_option)
     if args.record is not None:
         check_output(args.record, force=args.force)
-    if args.device == "sim":
+    if args.device in SIMULATED:
         with working("building the simulator (a minute or two, the first time)"):
             return open_named(args.device, artifact, options, record=args.record)
     with progress(f"opening device {args.device}") as bar:

@@ -11,7 +11,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("build", type=Path, metavar="BUILD", help="folder that compile made")
     parser.add_argument("--board", required=True, metavar="NAME",
-                        help="kv260, u280, u55c or vck190")  # fmt: skip
+                        help="kv260, u280, u55c, ulx3s or vck190")  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
                         help="folder to write")  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace an existing package")

@@ -1,7 +1,12 @@
-"""From a build to a folder for a board: what a user copies to the vendor's tools and builds."""
+"""From a build to a folder for a board: what a user copies to the board's tools and builds."""
 
 from lightmamba.package.board import Board, board_names
 from lightmamba.package.device import open_package
+from lightmamba.package.program import program
+from lightmamba.package.ulx3s_device import SimulatedUlx3s, open_simulated_ulx3s
 from lightmamba.package.write import Package, check_output, write_package
 
-__all__ = ["Board", "Package", "board_names", "check_output", "open_package", "write_package"]
+__all__ = [
+    "Board", "Package", "SimulatedUlx3s", "board_names", "check_output", "open_package",
+    "open_simulated_ulx3s", "program", "write_package",
+]  # fmt: skip

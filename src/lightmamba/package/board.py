@@ -11,7 +11,8 @@ from lightmamba.plain import build
 
 __all__ = ["Board", "Controller", "Memory", "PortPins", "Window", "board_names"]
 
-FLOWS = ("kernel", "zynqmp", "versal")  # Vitis kernel, or a block design around the processors
+# Vitis kernel; a block design around the processors; a whole system by open tools.
+FLOWS = ("kernel", "zynqmp", "versal", "ecp5")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Board:
     part, board_part, platform : str
         The device, the board file (a pattern), the platform of Vitis; empty where not used.
     address_bits : int
-        Width of the address of every memory interface of the wrapper.
+        Width of the address of every memory interface of the wrapper; 0 where there is none.
     burst_beats : int
         Longest burst that its ports take.
     interrupt : bool
@@ -113,6 +114,8 @@ class Board:
         Most interfaces on one memory.
     tools : {name: versions}
         Versions that the package asks for.
+    memory_mhz : float
+        Clock of the memory, where the package makes it.
     """
 
     name: str
@@ -120,9 +123,9 @@ class Board:
     flow: str
     templates: str
     part: str
-    address_bits: int
     tools: Mapping[str, tuple[str, ...]]
     memories: tuple[Memory, ...]
+    address_bits: int = 0
     board_part: str = ""
     platform: str = ""
     burst_beats: int = 256
@@ -131,6 +134,7 @@ class Board:
     interfaces_per_memory: int = 64
     ports: tuple[PortPins, ...] = ()
     controllers: tuple[Controller, ...] = field(default=())
+    memory_mhz: float = 0.0
 
     def __post_init__(self) -> None:
         if self.flow not in FLOWS:

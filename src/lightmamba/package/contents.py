@@ -20,6 +20,8 @@ COMMON = "common"  # folder of the templates that all boards share
 TEMPLATE = ".j2"  # ending of what becomes a file; -- in its name is a folder separator
 REGISTER_WINDOW = 1 << 16  # bytes of address space that block designs give the registers
 EXECUTABLE = (".py", ".sh")
+# Common templates that a flow does not use: its host is a computer, where pip installs everything.
+LEFT_OUT = {"ecp5": {"driver--requirements.txt.j2"}}
 
 
 def machine_map(design: Design) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def machine_map(design: Design) -> dict[str, Any]:
         "fingerprint": artifact.fingerprint,
         "clock_hz": design.clock_hz,
         "control": {
-            "interface": CONTROL,
+            "interface": design.control,
             "base": board.register_base,
             "bytes": CONTROL_BYTES,
             "interrupt": board.interrupt,
@@ -94,6 +96,7 @@ def rendered(design: Design, figures: Mapping[str, Any]) -> dict[str, str]:
     for folder in (COMMON, design.board.templates):
         at = resources.files("lightmamba.package") / "boards" / folder
         sources |= {entry.name: entry.read_text(encoding="utf-8") for entry in at.iterdir()}
+    left_out = LEFT_OUT.get(design.board.flow, set())
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(sources), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,  # text, no HTML
@@ -106,7 +109,7 @@ def rendered(design: Design, figures: Mapping[str, Any]) -> dict[str, str]:
             net=network(design) if design.board.controllers else None,
             control_bytes=CONTROL_BYTES,
         )
-        for name in sorted(sources)
+        for name in sorted(sources.keys() - left_out)
         if name.endswith(TEMPLATE)
     }  # fmt: skip
 

@@ -24,22 +24,27 @@ CONTROL_BYTES = 4096  # of the register window: LITE_BITS of address
 MERGED = {"state_read": "state", "state_write": "state"}  # one reads, one writes: one interface
 AFI_WIDTHS = {128: 0, 64: 1, 32: 2}  # codes of config-afi
 SPARE = 64 << 20  # bytes of contiguous memory that Linux takes for itself
+SHARED_BITS = (32, 64)  # of the one port that soc/sdram.py takes
 
 
 @dataclass(frozen=True)
 class Interface:
-    """One AXI4 master of the wrapper: the read side of a port, the write side of one, or both."""
+    """One AXI4 master of the wrapper: the read side of a port, the write side of one, or both.
+
+    Where there is no wrapper, ``prefix`` is empty: it is a port of the accelerator.
+    """
 
     name: str
     bits: int
     read: Port | None
     write: Port | None
     channels: tuple[str, ...]
+    prefix: str = "m_axi_"
 
     @property
     def bus(self) -> str:
         """Its name in the wrapper."""
-        return f"m_axi_{self.name}"
+        return f"{self.prefix}{self.name}"
 
     @property
     def mode(self) -> str:
@@ -96,14 +101,13 @@ class Design:
         sides: dict[str, list[Port]] = {}
         for port in ports(self.artifact.arch):
             sides.setdefault(MERGED.get(port.name, port.name), []).append(port)
-        found = []
+        found, prefix = [], "" if self.board.flow == "ecp5" else Interface.prefix
         for name, both in sides.items():
             read = next((port for port in both if port.readers), None)
             write = next((port for port in both if port.writers), None)
             channels = self.artifact.target.channels_of(both[0].name)
-            found.append(
-                Interface(name, both[0].bits, read, write, tuple(one.name for one in channels))
-            )
+            names = tuple(one.name for one in channels)
+            found.append(Interface(name, both[0].bits, read, write, names, prefix))
         return tuple(found)
 
     @cached_property
@@ -185,9 +189,14 @@ class Design:
         return found
 
     @property
+    def control(self) -> str:
+        """Name of the interface of the registers."""
+        return "host" if self.board.flow == "ecp5" else CONTROL
+
+    @property
     def buses(self) -> tuple[str, ...]:
         """All AXI interfaces of the wrapper: the registers, then memory."""
-        return (CONTROL, *(one.bus for one in self.interfaces))
+        return (self.control, *(one.bus for one in self.interfaces))
 
     @property
     def clock_hz(self) -> int:
@@ -239,15 +248,18 @@ def design(artifact: Artifact, board: Board) -> Design:
     target, arch = artifact.target, artifact.arch
     if target.board != board.name:
         raise _other_target(artifact, board)
-    if arch.shared_port:
+    if board.flow == "ecp5":
+        _check_port(artifact, board)
+    elif arch.shared_port:
         raise _other_target(artifact, board)
     made = Design(board, artifact)
     for block in made.blocks:
         if block.bytes > block.memory.largest:
             raise InputError(
-                f"channel {block.name} holds {block.bytes >> 20} MiB, but {block.memory.tag} of "
-                f"{board.name} takes blocks of {block.memory.largest >> 20} MiB at most; "
-                f"compile a smaller model"
+                f"channel {block.name} holds {block.bytes / 2**20:,.0f} MiB, but "
+                f"{block.memory.tag} of {board.name} takes blocks of "
+                f"{block.memory.largest >> 20} MiB at most; compile a smaller model, "
+                f"of at most {block.memory.largest / block.bytes:.0%} of these bytes"
             )
     if board.flow == "zynqmp":
         for interface in made.interfaces:
@@ -257,9 +269,22 @@ def design(artifact: Artifact, board: Board) -> Design:
             f"bursts of {arch.burst_beats} beats are too long for {board.name}; compile with "
             f"burst_beats = {board.burst_beats} in the target"
         )
-    if board.address_bits <= ADDRESS_BITS:
+    if board.flow != "ecp5" and board.address_bits <= ADDRESS_BITS:
         raise ValueError(f"{board.name} needs addresses of more than {ADDRESS_BITS} bits")
     return made
+
+
+def _check_port(artifact: Artifact, board: Board) -> None:
+    """Refuse an accelerator that the board's memory controller cannot serve."""
+    arch = artifact.arch
+    if arch.shared_port and arch.port_bits in SHARED_BITS:
+        return
+    has = f"one of {arch.port_bits} bits" if arch.shared_port else "several memory ports"
+    raise InputError(
+        f"{artifact.path} has {has}, but the memory controller for {board.name} takes one port of "
+        f"{' or '.join(map(str, SHARED_BITS))} bits; compile with shared_port = true and "
+        f"port_bits = {SHARED_BITS[-1]} in the target"
+    )
 
 
 def windows(made: Design, bases: Mapping[str, int]) -> bool:

@@ -1,4 +1,7 @@
-"""A package in the simulator: only its own files, through the wrapper, at a board's addresses."""
+"""A package in the simulator: only its own files, through the wrapper, at a board's addresses.
+
+A package of a whole system is simulated as a board, from its serial line to the pins of its memory.
+"""
 
 import json
 from pathlib import Path
@@ -11,6 +14,8 @@ from lightmamba.package.board import Board
 from lightmamba.package.check import MANIFEST
 from lightmamba.package.contents import MAP
 from lightmamba.package.design import CONTROL, KERNEL, Design, Interface, design
+from lightmamba.package.ecp5 import ACCELERATOR, SYSTEM
+from lightmamba.package.ulx3s_device import SimulatedUlx3s, simulated_ulx3s
 from lightmamba.package.write import DATA
 from lightmamba.runtime.device import Flags
 from lightmamba.sim.build import Names, build_simulator
@@ -75,10 +80,12 @@ def open_package(
     stalls: float = 0.0,
     seed: int = 0,
     cache: Path | None = None,
-) -> PackagedDevice:
+    line: bool = False,
+) -> PackagedDevice | SimulatedUlx3s:
     """Simulate a package, with its build loaded.
 
-    Nothing is read from outside the folder.
+    Nothing is read from outside the folder. A package for a ULX3S gives a simulated board, whose
+    memory controller decides when memory pauses.
 
     Parameters
     ----------
@@ -90,17 +97,30 @@ def open_package(
         Random pauses of memory and host.
     cache
         Folder of built simulators.
+    line
+        Of a ULX3S: whether memory is read and written over the serial line too.
 
     Raises
     ------
     InputError
-        If the folder is no package, or a tool is missing.
+        If the folder is no package, a tool is missing, or an argument is not for its board.
     """
     made = packaged_design(folder)
     artifact = made.artifact
-    verilog = "\n".join(
-        (folder / "rtl" / name).read_text(encoding="utf-8") for name in (f"{KERNEL}.v", "wrapper.v")
-    )
+    if made.board.flow == "ecp5":
+        if placement is not None or stalls:
+            raise InputError(
+                f"a simulated {made.board.name} decides itself where channels lie and when memory "
+                f"pauses; leave placement and stalls out"
+            )
+        whole = simulated_ulx3s(
+            made, _text(folder, SYSTEM, ACCELERATOR), line=line, cache=cache
+        )
+        whole.load(artifact)
+        return whole
+    if line:
+        raise InputError(f"{made.board.name} has no serial line; leave line out")
+    verilog = _text(folder, f"rtl/{KERNEL}.v", "rtl/wrapper.v")
     names = Names(
         port="m_axi_{port}_", host=f"{CONTROL}_", clock="ap_clk", reset="ap_rst_n",
         reset_low=True, interrupt="interrupt" if made.board.interrupt else "",
@@ -120,6 +140,11 @@ def open_package(
     device = PackagedDevice(simulator, made, placement or (lambda name, *_: bases[name]))
     device.load(artifact)
     return device
+
+
+def _text(folder: Path, *names: str) -> str:
+    """Text of several files of a package."""
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
 def _port(interface: Interface) -> Port:

@@ -1,16 +1,15 @@
-"""Write a package: a folder that goes to a machine with the vendor's tools, and is built there."""
+"""Write a package: a folder that goes to a machine with a board's tools, and is built there."""
 
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lightmamba.boards.xrt import SOURCE
 from lightmamba.compiler import open_model, sizes
 from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
@@ -18,18 +17,22 @@ from lightmamba.files import replace_folder, sha256_of
 from lightmamba.machine.artifact import MANIFEST as BUILD
 from lightmamba.machine.artifact import VERILOG, Artifact
 from lightmamba.machine.manifest import seal
+from lightmamba.package import ecp5, vendor
 from lightmamba.package.board import Board
 from lightmamba.package.check import MANIFEST, check
 from lightmamba.package.contents import EXECUTABLE, MAP, machine_map, rendered, text_of
-from lightmamba.package.design import KERNEL, Design, design
+from lightmamba.package.design import Design, design
 from lightmamba.package.expected import EXPECTED, expected
-from lightmamba.package.wrapper import core_verilog, wrapper
 from lightmamba.sim.device import machine_verilog
 
 __all__ = ["Package", "check_output", "write_package"]
 
 LICENCE = "LICENSE"
 DATA = "data"  # a build directory without its Verilog, as the host's runtime opens it
+SOURCES: Mapping[str, Callable[[Design, str], dict[str, str]]] = {  # by flow of the board
+    "kernel": vendor.sources, "zynqmp": vendor.sources, "versal": vendor.sources,
+    "ecp5": ecp5.sources,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,15 +112,12 @@ def write_package(
     )
     texts = {
         **rendered(made, _figures(made)),
-        f"rtl/{KERNEL}.v": core_verilog(verilog),
-        "rtl/wrapper.v": wrapper(made),
+        **SOURCES[board.flow](made, verilog),
         MAP: text_of(machine_map(made)),
         EXPECTED: text_of(expected(artifact)),
         LICENCE: _licence(),
         f"{DATA}/{BUILD}": _manifest(artifact),
     }
-    if made.board.flow == "kernel":
-        texts["host/xrt.cpp"] = SOURCE.read_text(encoding="utf-8")
     parent = out.absolute().parent
     try:
         aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{out.name}."))

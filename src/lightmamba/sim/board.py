@@ -18,8 +18,10 @@ TOP = "inside"  # all of soc/ulx3s.py but PLL and pads
 DESIGN = "#pragma once\n"  # the harness names the signals itself
 MEMORY = 32 << 20
 SECOND = 1e12  # in picoseconds
+PICOSECOND = 1e-12  # the shortest time that passes
 # Of the pads and lines of the board, from the clock's pad to the data that come back: a choice.
 ROUND_TRIP_PS = 6000.0
+SLICE = 1e-3  # seconds between two chances to interrupt from the keyboard
 SHIFT = 0.5  # of the SDRAM's period: phase of the chip's clock after configuration
 
 
@@ -109,7 +111,7 @@ class SimulatedBoard:
 
     def read(self, size: int = 1) -> bytes:
         """Read up to ``size`` characters; time passes until they are here, or the timeout."""
-        self._library.board_run(self._live(), size, self.timeout * SECOND)
+        self._run(size, self.timeout)
         buffer = (ctypes.c_uint8 * size)()
         count = self._library.board_take(self._live(), buffer, size)
         return bytes(buffer[:count])
@@ -142,7 +144,14 @@ class SimulatedBoard:
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
-        self._library.board_run(self._live(), 1 << 62, seconds * SECOND)
+        self._run(1 << 62, seconds)
+
+    def _run(self, wanted: int, seconds: float) -> None:
+        """Let time pass until so many characters wait, or for a time."""
+        end = self.monotonic() + seconds
+        while (left := end - self.monotonic()) > PICOSECOND:
+            if self._library.board_run(self._live(), wanted, min(left, SLICE) * SECOND) >= wanted:
+                return
 
     # What only a simulation has.
 

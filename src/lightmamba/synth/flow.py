@@ -15,7 +15,7 @@ from lightmamba.synth.ecp5 import script
 from lightmamba.synth.edit import FILES
 from lightmamba.synth.placed import arguments
 
-__all__ = ["ULX3S_85F", "Flow", "write_flow"]
+__all__ = ["ULX3S_85F", "Flow", "edit_files", "write_flow"]
 
 # Device, speed grade and package, as nextpnr-ecp5 names them.
 ULX3S_85F = ("--85k", "--speed", "6", "--package", "CABGA381")
@@ -127,13 +127,16 @@ def write_flow(flow: Flow, folder: Path) -> None:
         "script.ys": script(flow.files, flow.top),
         "Makefile": _makefile(flow),
     }
-    edits = folder / "edits"
-    edits.mkdir(exist_ok=True)
+    (folder / "edits").mkdir(exist_ok=True)
+    texts |= {f"edits/{name}": text for name, text in edit_files().items()}
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    for name in FILES:
-        (edits / name).write_bytes((SOURCES / name).read_bytes())
-    (edits / "__init__.py").write_text('"""Edits of the netlist between yosys and nextpnr."""\n')
+
+
+def edit_files() -> dict[str, str]:
+    """Text of the files of the folder ``edits``, by name."""
+    found = {name: (SOURCES / name).read_text(encoding="utf-8") for name in FILES}
+    return found | {"__init__.py": '"""Edits of the netlist between yosys and nextpnr."""\n'}
 
 
 def _makefile(flow: Flow) -> str:

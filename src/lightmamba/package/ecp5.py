@@ -1,0 +1,64 @@
+"""Sources of a package for open tools: the whole system, its pins, yosys' script, netlist edits."""
+
+from importlib import resources
+
+from lightmamba.machine.artifact import build_hash
+from lightmamba.machine.serial import Identity
+from lightmamba.package.design import KERNEL, Design
+from lightmamba.synth.ecp5 import script
+from lightmamba.synth.flow import edit_files
+
+__all__ = ["ACCELERATOR", "SYSTEM", "TOP", "identity", "sources", "system_verilog"]
+
+TOP = "ulx3s"  # module of soc/ulx3s.py whose ports are pins
+SYSTEM, ACCELERATOR = "rtl/soc.v", f"rtl/{KERNEL}.v"
+PINS = ".lpf"
+
+
+def identity(design: Design) -> Identity:
+    """What the bitstream will say of itself to a host."""
+    (memory,) = design.board.memories
+    (port,) = design.interfaces
+    return Identity(
+        build=build_hash(design.artifact.arch),
+        clock_hz=design.clock_hz,
+        memory_clock_hz=round(design.board.memory_mhz * 1e6),
+        memory_log2=memory.largest.bit_length() - 1,
+        word_bytes=port.bits // 8,
+    )
+
+
+def system_verilog(design: Design) -> str:
+    """Everything around the accelerator: pads, PLL, memory controller, serial line.
+
+    Raises
+    ------
+    InputError
+        If the PLL cannot make the clock of the build: one sentence with a clock that it makes.
+    """
+    from lightmamba.soc.ulx3s import to_verilog  # pulls in Amaranth: not before it is needed
+
+    (port,) = design.interfaces
+    return to_verilog(port.bits, identity(design))
+
+
+def sources(design: Design, verilog: str) -> dict[str, str]:
+    """Files of the package that no template makes, by their places in it.
+
+    Parameters
+    ----------
+    design
+        The build on its board.
+    verilog
+        Of the accelerator.
+    """
+    folder = resources.files("lightmamba.package") / "boards" / design.board.templates
+    pins = {one.name: one.read_text("utf-8") for one in folder.iterdir() if PINS in one.name}
+    edits = {f"edits/{name}": text for name, text in edit_files().items()}
+    return {
+        ACCELERATOR: verilog,
+        SYSTEM: system_verilog(design),
+        "script.ys": script([SYSTEM, ACCELERATOR], TOP),
+        **pins,
+        **edits,
+    }

@@ -22,8 +22,15 @@ EACH = 256  # bytes of a pattern in the search
 class Tunable(Protocol):
     """A board whose memory is tuned."""
 
-    memory_bytes: int
-    turn: int
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of memory."""
+        ...
+
+    @property
+    def turn(self) -> int:
+        """Steps of the phase that are a whole period."""
+        ...
 
     def board_register(self, name: str, value: int | None = None) -> int:
         """Read or write a register of the board."""
@@ -104,9 +111,7 @@ def tune(board: Tunable, progress: Callable[[float], None] | None = None) -> Win
         good[capture, step] = memory_works(board, n, EACH)
         if progress is not None:
             progress((n + 1) / good.size)
-    windows = [
-        window for capture in range(CAPTURES) for window in window_of(good[capture], capture)
-    ]
+    windows = [one for n, phases in enumerate(good) for one in window_of(phases, n)]
     if not windows:
         raise DeviceError(
             "the board's memory works at no phase of its clock; is the bitstream for this version "

@@ -40,8 +40,9 @@ from enum import IntEnum
 from typing import Self
 
 __all__ = [
-    "BLOCK", "BOARDS", "BREAKS", "BUFFER", "CAPTURES", "CRC_BYTES", "DEFAULT_BAUD", "ENTRY", "HEADER_BYTES",
-    "IDENTITY_BYTES", "IDLE_LOG2", "MAGIC", "MEANING", "PAYLOAD", "RATE_BITS", "RATE_LEAST",
+    "BLOCK", "BOARDS", "BREAKS", "BUFFER", "CAPTURES", "CRC_BYTES", "DEFAULT_BAUD", "ENTRY",
+    "HEADER_BYTES", "IDENTITY_BYTES", "IDLE_LOG2", "MAGIC", "MEANING", "PAYLOAD", "RATE_BITS",
+    "RATE_LEAST",
     "RATE_LIMIT", "READ_FLAG", "SILENCE_LOG2", "SOC_BASE", "SOC_REGISTERS", "START_ANSWER",
     "START_REQUEST", "ULX3S_85F", "UNIT", "VERSION", "WAIT_LIMIT", "Answer", "Identity",
     "Operation", "Request", "SocRegister", "Status", "entry", "rate", "soc_offset", "wait_field",

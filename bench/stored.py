@@ -75,6 +75,8 @@ BENCHMARKS = {
     "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured", "engine"),
     "speed": Benchmark(("what",), "measured", "engine"),
     "synth": Benchmark(("machine",), "synthesized", "synthesis"),
+    "ulx3s_place": Benchmark(("target", "seed"), "synthesized", "board"),
+    "ulx3s_run": Benchmark(("target", "what"), "simulated", "board"),
 }
 
 

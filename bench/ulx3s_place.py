@@ -22,7 +22,8 @@ from lightmamba.machine.artifact import build_hash
 from lightmamba.machine.serial import Identity
 from lightmamba.qmodel import load
 from lightmamba.sim.device import machine_verilog
-from lightmamba.soc.ulx3s import OSCILLATOR_MHZ, TOP, to_verilog
+from lightmamba.soc.system import RESET
+from lightmamba.soc.ulx3s import INSIDE, OSCILLATOR_MHZ, TOP, to_verilog
 from lightmamba.synth.board import between_of, clocks_of
 from lightmamba.synth.ecp5 import LIMIT_S, synthesized
 from lightmamba.synth.edit import edit
@@ -45,7 +46,8 @@ def system() -> Flow:
         "soc.v": to_verilog(arch.port_bits, identity),
         "lightmamba.v": machine_verilog(arch, observed=False),
     }
-    return Flow(TOP, verilog, PINS.read_text(), {"clk_25mhz": OSCILLATOR_MHZ})
+    clocks = {"clk_25mhz": OSCILLATOR_MHZ}
+    return Flow(TOP, verilog, PINS.read_text(), clocks, resets=(f"{INSIDE}.system.{RESET}",))
 
 
 def placed(flow: Flow, seed: int, folder: Path) -> dict[str, Any]:

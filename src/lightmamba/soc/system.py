@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Signal
+from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, Signal
 from amaranth.lib import cdc, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,10 +13,11 @@ from lightmamba.soc.sdram import SdramController
 from lightmamba.soc.sdram_layouts import pins
 from lightmamba.soc.share import MemoryShare
 
-__all__ = ["CORE", "PORT", "System"]
+__all__ = ["CORE", "PORT", "RESET", "System"]
 
 CORE = "lightmamba"  # module of the accelerator, as ``rtl.top.to_verilog`` names it
 PORT = "memory"  # its one memory port
+RESET = "core_reset"  # register that resets the accelerator
 PAD_CYCLES = 2  # a register of each pin, both ways
 BEAT_LOG2 = 23  # of the machine's clock: half of a period of the LED that shows that it runs
 
@@ -83,7 +84,9 @@ class System(wiring.Component):
         )  # fmt: skip
         m.submodules.share = ResetInserter({"sync": resets["sync"]})(share)
         m.submodules.sdram = ResetInserter(resets)(sdram)
-        core = _Core(m, self.bits, resets["sync"])
+        core_reset = Signal(init=1)  # a register, for a network of its own
+        m.d.sync += core_reset.eq(resets["sync"])
+        core = _Core(m, self.bits, core_reset)
         wiring.connect(m, core.memory, share.first)
         wiring.connect(m, bridge.memory, share.second)
         wiring.connect(m, share.o, sdram.axi)
@@ -128,7 +131,7 @@ class _Core:
         self.host = lite_slave().flip().create()
         self.interrupt = Signal()
         ports: dict[str, Any] = {
-            "i_clk": ClockSignal(), "i_rst": ResetSignal() | reset, "o_interrupt": self.interrupt,
+            "i_clk": ClockSignal(), "i_rst": reset, "o_interrupt": self.interrupt,
         }  # fmt: skip
         for prefix, bundle, signature, outward in (
             (PORT, self.memory, master(bits), Out), ("host", self.host, lite_slave(), In),

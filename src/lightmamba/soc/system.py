@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, Signal
+from amaranth.lib import cdc, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.machine.serial import Identity
@@ -13,10 +13,11 @@ from lightmamba.soc.sdram import SdramController
 from lightmamba.soc.sdram_layouts import pins
 from lightmamba.soc.share import MemoryShare
 
-__all__ = ["CORE", "PORT", "System"]
+__all__ = ["CORE", "PORT", "RESET", "System"]
 
 CORE = "lightmamba"  # module of the accelerator, as ``rtl.top.to_verilog`` names it
 PORT = "memory"  # its one memory port
+RESET = "core_reset"  # register that resets the accelerator
 PAD_CYCLES = 2  # a register of each pin, both ways
 BEAT_LOG2 = 23  # of the machine's clock: half of a period of the LED that shows that it runs
 
@@ -26,7 +27,8 @@ class System(wiring.Component):
 
     The accelerator is an instance of the module :data:`CORE`, so the Verilog of a build is used as
     it is. It and the bridge share the memory. Clock domains: ``sync`` for the machine and the
-    serial line, ``sdram`` for the chip.
+    serial line, ``sdram`` for the chip. When the host resets the accelerator, the way to memory and
+    the memory's controller are reset too, and the chip is initialized again.
 
     Parameters
     ----------
@@ -71,11 +73,20 @@ class System(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.bridge = bridge = SerialBridge(self.bits, self.identity)
-        m.submodules.share = share = MemoryShare(self.bits)
-        m.submodules.sdram = sdram = SdramController(
+        share = MemoryShare(self.bits)
+        sdram = SdramController(
             self.bits, self.identity.memory_clock_hz / 1e6, pad_cycles=PAD_CYCLES
         )
-        core = _Core(m, self.bits, bridge.reset)
+        resets = {"sync": Signal(name="reset_sync"), "sdram": Signal(name="reset_sdram")}
+        m.d.sync += resets["sync"].eq(bridge.reset)
+        m.submodules.reset = cdc.FFSynchronizer(
+            resets["sync"], resets["sdram"], o_domain="sdram"
+        )  # fmt: skip
+        m.submodules.share = ResetInserter({"sync": resets["sync"]})(share)
+        m.submodules.sdram = ResetInserter(resets)(sdram)
+        core_reset = Signal(init=1)  # a register, for a network of its own
+        m.d.sync += core_reset.eq(resets["sync"])
+        core = _Core(m, self.bits, core_reset)
         wiring.connect(m, core.memory, share.first)
         wiring.connect(m, bridge.memory, share.second)
         wiring.connect(m, share.o, sdram.axi)
@@ -113,14 +124,14 @@ class System(wiring.Component):
 
 
 class _Core:
-    """Instance of the accelerator; a reset of it alone also ends what its memory port had begun."""
+    """Instance of the accelerator, as interfaces."""
 
     def __init__(self, m: Module, bits: int, reset: Signal) -> None:
         self.memory = master(bits).create()
         self.host = lite_slave().flip().create()
         self.interrupt = Signal()
         ports: dict[str, Any] = {
-            "i_clk": ClockSignal(), "i_rst": ResetSignal() | reset, "o_interrupt": self.interrupt,
+            "i_clk": ClockSignal(), "i_rst": reset, "o_interrupt": self.interrupt,
         }  # fmt: skip
         for prefix, bundle, signature, outward in (
             (PORT, self.memory, master(bits), Out), ("host", self.host, lite_slave(), In),

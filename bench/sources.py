@@ -23,6 +23,7 @@ EVENTS = tuple(f"native/events{name}" for name in (".cpp", ".hpp", "_memory.hpp"
 FLOAT = ("checkpoint", "causal_lm.py", "reference.py", "tokenizer.py")
 # Parts of the package, by what is made of them.
 SOURCES: dict[str, tuple[str, ...]] = {
+    "board": (*NUMERICS, *HARDWARE, "soc", "synth", "sim", "boards"),
     "accuracy": (*ENGINE, *FLOAT, "quantization", "evaluate", "sweep"),
     "engine": (*ENGINE, "evaluate", "reference.py"),
     "estimate": (*NUMERICS, "arch", "machine", "compiler", "estimate", "qmodel", *EVENTS),

@@ -59,6 +59,7 @@ BENCHMARKS = {
     "evaluation": Benchmark(("model",), "measured", "engine"),
     "full": Benchmark(("name",), "simulated", "simulation"),
     "mutants": Benchmark(("block", "why"), "simulated", None),  # its table compares each block
+    "netlist": Benchmark(("target", "model", "stage"), "simulated", "synthesis"),
     "paper": Benchmark(("model", "recipe", "kind", "measure"), "measured", "accuracy"),
     "passes": Benchmark(("name",), "simulated", "simulation"),
     "passes_editing": Benchmark(("row", "kind"), "simulated", "simulation"),
@@ -74,6 +75,8 @@ BENCHMARKS = {
     "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured", "engine"),
     "speed": Benchmark(("what",), "measured", "engine"),
     "synth": Benchmark(("machine",), "synthesized", "synthesis"),
+    "ulx3s_place": Benchmark(("target", "seed"), "synthesized", "board"),
+    "ulx3s_run": Benchmark(("target", "what"), "simulated", "board"),
 }
 
 

@@ -30,7 +30,7 @@ def differences(
     folder: Path, rtl: str, nets: Mapping[str, str], ports: Mapping[str, Any], inputs: str,
     cycles: int = 5_000,
 ) -> dict[str, dict[str, int]]:  # fmt: skip
-    """Cycles in which outputs differ from the RTL's, by netlist and output.
+    """Edges of ``clk`` at which outputs differ from those of the RTL, by netlist and output.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ def differences(
     ]
     start = " ".join(f"seen[{n}] = 0;" for n in range(len(pairs)))
     lines += [f"initial begin {start} end"]
-    # Just before the next edge of either clock, and so after every change.
-    lines += ["always @(posedge clk) begin", *compared, "end", "endmodule", ""]
+    # At both edges, as some registers take a value at the other one.
+    lines += ["always @(posedge clk or negedge clk) begin", *compared, "end", "endmodule", ""]
     text = "\n".join(lines).replace("COUNT", str(len(pairs)))
     (folder / "all.v").write_text("\n".join([text, rtl, *nets.values()]))
     main = MAIN.replace("COUNT", str(len(pairs))).replace("CYCLES", str(cycles))

@@ -105,6 +105,38 @@ def test_the_register_behind_a_ram_moves_in_where_reads_are_not_held():
         assert ("REGMODE_B" in cells["ram"]["parameters"]) == (len(expected) == 1)
 
 
+def test_a_multiplier_with_registers_is_enabled_and_not_reset():
+    """An unconnected reset is 1 on this device."""
+    pins = absorbed(product())["times"]["connections"]
+    assert (pins["CE0"], pins["RST0"]) == (["1"], ["0"])
+
+
+def test_a_ram_that_is_reset_keeps_the_register_behind_it():
+    inputs = {"CEB": "1", "OCEB": "1", "CLKB": CLK, "RSTB": RESET}
+    cells = absorbed({"ram": cell("DP16KD", {}, inputs, {"DOB0": 14}), "q": register(14, 15)})
+    assert set(cells) == {"ram", "q"}
+
+
+def test_both_halves_of_36_bits_get_a_register_or_none():
+    for width in (36, f"{36:032b}"):
+        for held, expected in (({}, {"ram"}), ({"CEMUX": "CE"}, {"ram", "low", "high"})):
+            inputs = {"CEB": "1", "OCEB": "1", "OCEA": "0", "CLKB": CLK, "CLKA": CLK}
+            ram = cell("DP16KD", {"DATA_WIDTH_A": width}, inputs, {"DOA0": 12, "DOB0": 14})
+            cells = {"ram": ram, "low": register(12, 13, **held), "high": register(14, 15)}
+            assert set(absorbed(cells)) == expected
+            modes = {ram["parameters"].get(f"REGMODE_{side}") for side in "AB"}
+            assert modes == ({"OUTREG"} if not held else {None})
+            assert ram["connections"]["OCEA"] == (["1"] if not held else ["0"])
+
+
+def test_a_register_of_bits_that_stay_is_left():
+    cells = product()
+    ports = {"i": {"bits": [10, 11]}, "o": {"bits": [15]}}
+    netlist = {"modules": {"top": {"ports": ports, "cells": cells, "netnames": {}}}}
+    absorb(netlist, "top", stay={12, 15})
+    assert set(cells) == {"a", "b", "times", "p"}
+
+
 def test_registers_are_named_after_their_signals():
     cells = {"$auto$1": register(10, 14), "$auto$2": register(11, 15), "$auto$3": register(14, 16)}
     nets = {

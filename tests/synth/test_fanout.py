@@ -75,3 +75,12 @@ def test_a_reset_that_no_register_takes_stays_as_it_is():
     assert lift(netlist(cells), "top", "reset") == 0
     assert lift(netlist(cells, reset=SHIFT), "top", "reset") == 0
     assert cells == before
+
+
+def test_a_signal_of_many_bits_is_no_reset():
+    cells = shifters()
+    cells["held"] = register(7, 8)
+    cells["held"]["connections"]["LSR"] = [SHIFT]
+    found = netlist(cells)
+    found["modules"]["top"]["netnames"]["resets"] = {"bits": [SHIFT, 11]}
+    assert lift(found, "top", "resets") == 0

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.place import Region
 from lightmamba.boards.serial_link import SerialLink
+from lightmamba.boards.serial_memory import memory_works, tune
 from lightmamba.errors import DeviceError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.serial import (
@@ -49,6 +50,8 @@ class SerialDevice(Device):
         Longest time that a start may take.
     fresh : bool
         Load weights even where the board says that it has them.
+    scan : bool
+        Search for the best phase of the memory's clock, even if memory works as it is.
 
     Attributes
     ----------
@@ -60,10 +63,13 @@ class SerialDevice(Device):
 
     chunk = CHUNK
 
-    def __init__(self, link: SerialLink, *, seconds: float = 30.0, fresh: bool = False) -> None:
+    def __init__(
+        self, link: SerialLink, *, seconds: float = 30.0, fresh: bool = False, scan: bool = False
+    ) -> None:
         self._open = False  # until everything is there: `close` may come before
         super().__init__()
         self.link, self.seconds, self.fresh, self.kept = link, seconds, fresh, False
+        self.scan = scan
         self._posted: list[bytes] = []
         self._images: list[tuple[int, int]] = []  # ranges of memory, while they count as loaded
         self._open = True
@@ -138,6 +144,11 @@ class SerialDevice(Device):
         """Bytes of the board's memory."""
         return 1 << self.link.identity.memory_log2
 
+    @property
+    def turn(self) -> int:
+        """Steps of the phase of the memory's clock that are a whole period."""
+        return self.link.identity.turn
+
     def _inside(self, address: int, count: int) -> None:
         if not 0 <= address <= address + count <= self.memory_bytes:
             raise DeviceError(
@@ -203,7 +214,13 @@ class SerialDevice(Device):
     # Loading.
 
     def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
-        """Bring the images of a build into memory, unless they are there since an earlier run."""
+        """Bring the images of a build into memory, unless they are there since an earlier run.
+
+        Memory is tested first, and the phase of its clock searched if it does not work.
+        """
+        if self.scan or not memory_works(self):
+            self.scan = False
+            tune(self)
         images = [region for region in regions if region.file is not None and region.bytes]
         places = [(region.name, self.address(region), region.bytes) for region in images]
         text = json.dumps([artifact.fingerprint, places])

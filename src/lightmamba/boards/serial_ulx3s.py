@@ -66,6 +66,7 @@ def open_ulx3s(
     baud: int = RATES[0],
     seconds: float = 30.0,
     fresh: int = 0,
+    scan: int = 0,
 ) -> SerialDevice:
     """Open the board on a serial port.
 
@@ -81,6 +82,8 @@ def open_ulx3s(
         Longest time that a start may take.
     fresh
         1: load the weights even if the board has them from an earlier run.
+    scan
+        1: search for the best phase of the memory's clock, even if memory works as it is.
 
     Raises
     ------
@@ -96,6 +99,8 @@ def open_ulx3s(
         line = open_port(port, DEFAULT_BAUD)
         opened.callback(line.close)
         link = open_link(line, artifact, name=port, baud=highest)
-        device = SerialDevice(link, seconds=float(seconds), fresh=bool(int(fresh)))
+        device = SerialDevice(
+            link, seconds=float(seconds), fresh=bool(int(fresh)), scan=bool(int(scan))
+        )
         opened.pop_all()
     return device

@@ -40,8 +40,9 @@ from enum import IntEnum
 from typing import Self
 
 __all__ = [
-    "BLOCK", "BOARDS", "BREAKS", "BUFFER", "CRC_BYTES", "DEFAULT_BAUD", "ENTRY", "HEADER_BYTES",
-    "IDENTITY_BYTES", "IDLE_LOG2", "MAGIC", "MEANING", "PAYLOAD", "RATE_BITS", "RATE_LEAST",
+    "BLOCK", "BOARDS", "BREAKS", "BUFFER", "CAPTURES", "CRC_BYTES", "DEFAULT_BAUD", "ENTRY",
+    "HEADER_BYTES", "IDENTITY_BYTES", "IDLE_LOG2", "MAGIC", "MEANING", "PAYLOAD", "RATE_BITS",
+    "RATE_LEAST",
     "RATE_LIMIT", "READ_FLAG", "SILENCE_LOG2", "SOC_BASE", "SOC_REGISTERS", "START_ANSWER",
     "START_REQUEST", "ULX3S_85F", "UNIT", "VERSION", "WAIT_LIMIT", "Answer", "Identity",
     "Operation", "Request", "SocRegister", "Status", "entry", "rate", "soc_offset", "wait_field",
@@ -60,6 +61,7 @@ DEFAULT_BAUD = 115_200
 RATE_BITS = 20  # a rate is in units of the clock over 2**20
 RATE_LIMIT = 1 << RATE_BITS - 2  # four cycles of the clock are a bit at least
 RATE_LEAST = 1 << 9  # slower lines are refused: they would take too long to fall back
+CAPTURES = 4  # settings of when the memory's data are taken
 MAGIC = 0x4C534D4C  # LMSL
 VERSION = 1
 ULX3S_85F = 1
@@ -70,7 +72,7 @@ SOC_BASE = 0x1000  # offset of the SoC's registers; below are those of the accel
 _ENTRY = struct.Struct("<II")
 ENTRY = _ENTRY.size
 _HEADER, _ANSWER = struct.Struct("<BBIH"), struct.Struct("<BBH")
-_IDENTITY = struct.Struct("<I4B3I2H2B2xI")
+_IDENTITY = struct.Struct("<I4B3I2H3BxI")
 IDENTITY_BYTES = _IDENTITY.size
 WAIT_STEP = 8  # a wait counts its address field up by this in every cycle, to 2**32
 WAIT_LIMIT = (1 << 31) // WAIT_STEP  # cycles: the field's top bit is 1 until then
@@ -221,6 +223,8 @@ class Identity:
         Of the bridge's memory port, 4 or 8.
     baud : int
         Default rate of the line.
+    turn : int
+        Steps of the phase of the memory's clock that are a whole period.
     """
 
     build: int
@@ -236,22 +240,23 @@ class Identity:
     buffer: int = BUFFER
     silence_log2: int = SILENCE_LOG2
     idle_log2: int = IDLE_LOG2
+    turn: int = 48
 
     def encode(self) -> bytes:
         """Payload of the answer to IDENTIFY."""
         return _IDENTITY.pack(
             self.magic, self.version, self.board, self.memory_log2, self.word_bytes,
             self.build, self.clock_hz, self.memory_clock_hz, self.block, self.buffer,
-            self.silence_log2, self.idle_log2, self.baud,
+            self.silence_log2, self.idle_log2, self.turn, self.baud,
         )  # fmt: skip
 
     @staticmethod
     def decode(payload: bytes) -> "Identity":
         """Read the payload of the answer to IDENTIFY."""
         (magic, version, board, memory, word, build, clock, memory_clock, block, buffer, silence,
-         idle, baud) = _IDENTITY.unpack(payload)  # fmt: skip
+         idle, turn, baud) = _IDENTITY.unpack(payload)  # fmt: skip
         return Identity(build, clock, memory_clock, memory, board, word, baud, magic, version,
-                        block, buffer, silence, idle)  # fmt: skip
+                        block, buffer, silence, idle, turn)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -277,9 +282,10 @@ SOC_REGISTERS = (
                 "else earlier"),
     SocRegister("phase_steps", "ro", 8, "steps since reset, later ones less earlier ones; signed"),
     SocRegister("capture", "rw", 4, "cycles of the SDRAM's clock from a read to its data, added "
-                "to the controller's own"),
+                "to the controller's own; 1 after configuration"),
     SocRegister("leds", "rw", 8, "the board's LEDs"),
-    SocRegister("reset", "wo", 1, "bit 0: reset the accelerator for eight cycles"),
+    SocRegister("reset", "wo", 1, "bit 0: reset the accelerator and the way to memory, and "
+                "initialize the memory, whose contents count as lost"),
     SocRegister("loaded", "rw", 32, "the host's own, 0 after configuration: hash of the images "
                 "that memory holds"),
 )  # fmt: skip

@@ -10,6 +10,7 @@ __all__ = ["INDEX_BITS", "SocRegisters"]
 
 INDEX_BITS = (len(SOC_REGISTERS) - 1).bit_length()
 RESET_CYCLES = 8
+CAPTURE = 1  # after configuration, with the chip's clock half of a period behind
 
 
 class SocRegisters(wiring.Component):
@@ -30,8 +31,8 @@ class SocRegisters(wiring.Component):
         Pulse: step the phase of the SDRAM's clock; its direction, which stays.
     capture, leds : Out
     reset : Out
-        1 for eight cycles. Transactions of the accelerator are lost, so its clients of memory must
-        be reset with it.
+        1 for eight cycles. Transactions of the accelerator are lost, so what lies between it and
+        memory must be reset with it.
     """
 
     latency, interval = 1, 1
@@ -39,8 +40,8 @@ class SocRegisters(wiring.Component):
     def __init__(self) -> None:
         super().__init__({
             "index": In(INDEX_BITS), "write": In(1), "data": In(32), "value": Out(32),
-            "phase_step": Out(1), "phase_later": Out(1), "capture": Out(4), "leds": Out(8),
-            "reset": Out(1),
+            "phase_step": Out(1), "phase_later": Out(1), "capture": Out(4, init=CAPTURE),
+            "leds": Out(8), "reset": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:

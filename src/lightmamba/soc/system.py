@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Signal
+from amaranth.lib import cdc, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.machine.serial import Identity
@@ -26,7 +26,8 @@ class System(wiring.Component):
 
     The accelerator is an instance of the module :data:`CORE`, so the Verilog of a build is used as
     it is. It and the bridge share the memory. Clock domains: ``sync`` for the machine and the
-    serial line, ``sdram`` for the chip.
+    serial line, ``sdram`` for the chip. When the host resets the accelerator, the way to memory and
+    the memory's controller are reset too, and the chip is initialized again.
 
     Parameters
     ----------
@@ -71,11 +72,18 @@ class System(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.bridge = bridge = SerialBridge(self.bits, self.identity)
-        m.submodules.share = share = MemoryShare(self.bits)
-        m.submodules.sdram = sdram = SdramController(
+        share = MemoryShare(self.bits)
+        sdram = SdramController(
             self.bits, self.identity.memory_clock_hz / 1e6, pad_cycles=PAD_CYCLES
         )
-        core = _Core(m, self.bits, bridge.reset)
+        resets = {"sync": Signal(name="reset_sync"), "sdram": Signal(name="reset_sdram")}
+        m.d.sync += resets["sync"].eq(bridge.reset)
+        m.submodules.reset = cdc.FFSynchronizer(
+            resets["sync"], resets["sdram"], o_domain="sdram"
+        )  # fmt: skip
+        m.submodules.share = ResetInserter({"sync": resets["sync"]})(share)
+        m.submodules.sdram = ResetInserter(resets)(sdram)
+        core = _Core(m, self.bits, resets["sync"])
         wiring.connect(m, core.memory, share.first)
         wiring.connect(m, bridge.memory, share.second)
         wiring.connect(m, share.o, sdram.axi)
@@ -113,7 +121,7 @@ class System(wiring.Component):
 
 
 class _Core:
-    """Instance of the accelerator; a reset of it alone also ends what its memory port had begun."""
+    """Instance of the accelerator, as interfaces."""
 
     def __init__(self, m: Module, bits: int, reset: Signal) -> None:
         self.memory = master(bits).create()

@@ -44,11 +44,22 @@ def synthesized(
     return netlist
 
 
-def netlist_of(verilog: str, top: str, *, resets: Sequence[str] = ("rst",)) -> dict[str, Any]:
-    """Netlist of a module as a bitstream has it, edits included, with its ports as they are.
+def netlist_of(
+    verilog: str, top: str, *, resets: Sequence[str] = ("rst",), edits: bool = True
+) -> dict[str, Any]:
+    """Netlist of a module as nextpnr gets it, with its ports as they are.
 
     Its inputs count as coming from registers of its clock. Use it with
     :func:`lightmamba.synth.netlist.netlist_verilog`.
+
+    Parameters
+    ----------
+    verilog, top
+        Text of all modules, and the name of the top one.
+    resets
+        Signals that take a global network.
+    edits
+        Whether registers are moved and copied (:func:`lightmamba.synth.edit.edit`).
 
     Raises
     ------
@@ -59,7 +70,8 @@ def netlist_of(verilog: str, top: str, *, resets: Sequence[str] = ("rst",)) -> d
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "machine.v").write_text(verilog)
         netlist = synthesized(yosys, ["machine.v"], top, Path(folder))
-    edit(netlist, top, resets=resets, pins=False)
+    if edits:
+        edit(netlist, top, resets=resets, pins=False)
     return netlist
 
 

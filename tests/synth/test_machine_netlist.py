@@ -1,0 +1,31 @@
+"""The netlist of an accelerator in Verilator, against the engine."""
+
+import shutil
+
+import pytest
+
+from lightmamba.compiler import open_model
+from lightmamba.machine.artifact import Artifact
+from lightmamba.sim import compare_logits, open_device
+from lightmamba.sim.device import TOP, machine_verilog
+from lightmamba.synth import models_verilog, netlist_of, netlist_verilog
+from tests.sim.machines import compiled
+from tests.support.builders import TINY, shipped
+
+from .machines import needs_yosys
+
+
+@needs_yosys
+@pytest.mark.board
+@pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
+def test_the_edited_netlist_of_a_machine_gives_the_logits_of_the_engine(tmp_path):
+    """Five minutes of yosys, one of Verilator, four of the C++ compiler; seconds for the tokens."""
+    artifact = Artifact.read(compiled(tmp_path, TINY, shipped("ecp5")))
+    netlist = netlist_of(machine_verilog(artifact.arch, observed=False), TOP)
+    text = netlist_verilog(netlist, TOP) + models_verilog()
+    with open_device(artifact, netlist=text) as device:
+        steps = list(compare_logits(device, open_model(artifact), 1, 3))
+    assert [step.equal for step in steps] == [True] * 3
+    assert len({step.next_token for step in steps}) > 1

@@ -80,20 +80,20 @@ def source_rows() -> Rows:
 
 def bound_rows(rows: Found) -> Rows:
     """Tokens per second that the memory allows, and the bottleneck."""
-    shapes = [shape for shape in SHAPES if shape != "demo"]
     found = {(r["target"], r["shape"]): r for r in rows}
     return [
-        ["bound, tokens per second", *shapes],
+        ["bound, tokens per second", *("bundled" if s == "demo" else s for s in SHAPES)],
         *(
-            [f"`{name}`"]
-            + [
-                f"{found[name, shape]['tokens_per_second']:.4g} "
-                f"({_group(found[name, shape]['binds'])})"
-                for shape in shapes
-            ]
+            [f"`{name}`", *(_bound(found.get((name, shape))) for shape in SHAPES)]
             for name in single_token_targets()
         ),
     ]
+
+
+def _bound(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "too large"
+    return f"{row['tokens_per_second']:.4g} ({_group(row['binds'])})"
 
 
 def single_token_targets() -> list[str]:

@@ -2,6 +2,7 @@
 
 No schedule: every byte of a token at the attainable rate of its channel, every beat at the clock.
 No machine of that target is faster; how near it comes, `lightmamba estimate` and `simulate` say.
+A model that does not fit the target's memory has no row.
 """
 
 from bench.board_tables import single_token_targets
@@ -10,10 +11,11 @@ from lightmamba.arch.target import Target
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
 from lightmamba.config import SHAPES, ModelConfig
+from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.machine.ports import clients
 
-__all__ = ["bounds", "channel_bytes", "port_bytes"]
+__all__ = ["bounds", "channel_bytes", "fits", "port_bytes"]
 
 
 def port_bytes(memory: Memory) -> dict[str, int]:
@@ -37,6 +39,15 @@ def channel_bytes(memory: Memory) -> dict[str, float]:
     return {name: sum(both) for name, both in memory.target.per_channel(moved).items()}
 
 
+def fits(config: ModelConfig, target: Target) -> bool:
+    """Whether the memory of a target holds a model."""
+    try:
+        Memory(config, Formats(), plan(config, Formats(), target), target).regions()
+    except InputError:
+        return False
+    return True
+
+
 def bounds(config: ModelConfig, target: Target, formats: Formats | None = None) -> dict[str, float]:
     """Seconds of a token that each channel and the lanes need at least."""
     arch = plan(config, formats or Formats(), target)
@@ -53,6 +64,8 @@ def main() -> None:
     for name in single_token_targets():
         target = Target.load(name)
         for shape, config in SHAPES.items():
+            if not fits(config, target):
+                continue
             found = bounds(config, target)
             binds = max(found, key=lambda place: found[place])
             memory = Memory(config, Formats(), plan(config, Formats(), target), target)

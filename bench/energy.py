@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.board_tables import single_token_targets
-from bench.boards import bounds, channel_bytes
+from bench.boards import bounds, channel_bytes, fits
 from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
@@ -24,6 +24,7 @@ from lightmamba.qmodel import QuantizedModel, load
 
 __all__ = ["floor", "paper", "toggles"]
 
+LARGEST = SHAPES["mamba2-2.7b"]
 # arXiv 2502.15260: LUT, FF, DSP, BRAM, URAM; tokens per second; tokens per joule; 400 MHz, 12 GB/s
 PAPER = {
     "W4A4": (Amount(107e3, 130e3, 228, 912, 61), 7.21, 2.25),
@@ -63,7 +64,7 @@ def paper(width: str) -> dict[str, Any]:
 
 def floor(name: str) -> dict[str, Any]:
     """A token of the largest shape at the speed that the target's memory allows, without cells."""
-    target, config = Target.load(name), SHAPES["mamba2-2.7b"]
+    target, config = Target.load(name), LARGEST
     moved = channel_bytes(Memory(config, Formats(), plan(config, Formats(), target), target))
     rate = 1 / max(bounds(config, target).values())
     by_channel = {name: round(count) for name, count in moved.items()}
@@ -88,7 +89,8 @@ def _estimate(mhz: float, rate: float, moved: dict[str, int], amount: Amount) ->
 
 def main() -> None:
     model = load(demo_file())
-    named = [name for name in single_token_targets() if Target.load(name).power]
+    known = {name: Target.load(name) for name in single_token_targets()}
+    named = [name for name, target in known.items() if target.power and fits(LARGEST, target)]
     keep(
         "energy",
         *({"part": "toggles", "row": name, "share": toggles(model, Target.load(name))}

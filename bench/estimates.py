@@ -59,9 +59,16 @@ def memory(target: Target, name: str = "", **values: Any) -> Target:
 
 def cases() -> Mapping[str, Case]:
     """All of them; those with the same beginning share a machine."""
-    tiny, paper, vck190, ecp5 = map(Target.load, ("tiny", "vck190-paper", "vck190", "ecp5"))
+    tiny, paper, vck190 = map(Target.load, ("tiny", "vck190-paper", "vck190"))
+    ulx3s, ecpix5 = map(Target.load, ("ulx3s", "ecpix5"))
     refresh: dict[str, Any] = {"refresh_interval_ns": 3900.0, "refresh_ns": 350.0}
     w8a8, small = Formats(8, 8, head_weight_bits=8), {"state_elements": 32, "port_bits": 128}
+    narrow32 = {"port_bits": 32, "state_port_bits": 32, "aux_port_bits": 32, "state_elements": 4}
+    compact: dict[str, Any] = {"lanes": 1, "multiplier_bits": 8, "shared_port": True,
+                               "weight_fifo": 128, "aux_fifo": 128}  # fmt: skip
+    four = made_up(**compact, **narrow32, state_fifo=128)
+    sixteen = made_up(**compact, port_bits=64, state_port_bits=64, aux_port_bits=64,
+                      state_elements=16)  # fmt: skip
     dense = mamba2_config(192, 4, 2048, d_state=64, headdim=48)
     groups8 = mamba2_config(256, 4, 4096, d_state=64, headdim=32, ngroups=8)
     groups2 = mamba2_config(192, 6, 2048, d_state=128, headdim=64, ngroups=2)
@@ -79,8 +86,11 @@ def cases() -> Mapping[str, Case]:
         for copies, turn in ((1, 0), (2, 0), (1, 12), (2, 12))
     )
     return {
-        "ecp5": Case(DEMO, ecp5),
-        "ecp5, faster memory": Case(DEMO, memory(ecp5, beats=0.9)),
+        "ulx3s": Case(DEMO, ulx3s),
+        "ecpix5": Case(DEMO, ecpix5),
+        "port of 32 bits, 4 elements": Case(dense, four),
+        "port of 32 bits, 4 elements, slow": Case(dense, memory(four, beats=0.4)),
+        "port of 64 bits, 16 elements": Case(resized(DEMO, n_layer=3), sixteen),
         "W8A8": Case(dense, one, w8a8),
         "W8A8, slow lanes": Case(dense, memory(one, "lane", beats=0.6), w8a8),
         "W8A8, naive order": Case(dense, one, w8a8, order="naive"),

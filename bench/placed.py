@@ -1,10 +1,11 @@
-"""The machine of the target ecp5 through yosys and nextpnr, whole or block by block.
+"""A machine of 32 weights and 32 state elements through yosys and nextpnr, whole or by block.
 
     python -m bench.placed [BLOCK ...] [--whole]
 
 Each block that holds no other is placed and routed alone, in a frame of registers, which says what
-its own logic allows; the whole machine adds the ways between blocks. Without names, the blocks that
-changed since the results file was written; it keeps the others.
+its own logic allows; the whole machine adds the ways between blocks. The machine is that of an
+earlier target, four times as wide as a ULX3S's. Without names, the blocks that changed since the
+results file was written; it keeps the others.
 """
 
 import argparse

@@ -37,7 +37,12 @@ SMALL = replace(ArchConfig(), state_elements=32, state_port_bits=128)
 MANY: dict[str, Any] = {"lanes": 9, "state_port_bits": 512, "aux_port_bits": 256, "aux_fifo": 256}
 FIRM: dict[str, Any] = {"multiplier_bits": 8, "act_bits": 8}
 WHOLE: dict[str, Any] = {"weight_bits": 8, "multiplier_bits": 8, "act_bits": 8, "head_qmax": 127}
+# An earlier target of an ECP5: one lane of 32 weights, 32 state elements, a port of 128 bits.
 PLACED = "ecp5, demo"
+EARLIER: dict[str, Any] = {
+    "port_bits": 128, "state_port_bits": 128, "aux_port_bits": 128, "state_elements": 32,
+    "weight_fifo": 64, "state_fifo": 64, "aux_fifo": 256,
+}  # fmt: skip
 
 
 def machines() -> dict[str, ArchConfig]:
@@ -51,7 +56,7 @@ def machines() -> dict[str, ArchConfig]:
         "u280-t4, mamba2-2.7b": of("u280-t4", "mamba2-2.7b"),
         "vck190-paper, mamba2-2.7b": of("vck190-paper", "mamba2-2.7b"),
         "tiny, demo": of("tiny", "demo"),
-        PLACED: of("ecp5", "demo"),
+        PLACED: replace(of("ecpix5", "demo"), **EARLIER),
         "two lanes of 64": replace(SMALL, lanes=2, port_bits=256, aux_port_bits=64),
         "nine lanes of 32": replace(SMALL, **MANY),
         "W4A4 on 8 bits": replace(SMALL, multiplier_bits=8, port_bits=512, lanes=2),

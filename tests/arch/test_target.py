@@ -61,7 +61,7 @@ def test_reads():
 
 WRONG = [
     ("clock_mhz = 100", "clock = 100", ("there is no key clock; known are name, about, clock_mhz, "
-     "machine, channel, resources, power, like")),
+     "board, machine, channel, resources, power, like")),
     ("clock_mhz = 100", "", "clock_mhz is missing; example: clock_mhz = 100"),
     ("clock_mhz = 100", "clock_mhz = 0", "clock_mhz must be above 0, and at most 10000, not 0.0"),
     ("clock_mhz = 100", "clock_mhz = 1e300", "must be above 0, and at most 10000, not 1e"),
@@ -104,9 +104,10 @@ WRONG = [
     ('ports = ["state_read", "state_write", "aux"]', "ports = [1]",
      "channel.ports[0] must be a text, not 1"),
     ("lut = 10", "lut = -1", "resources: lut must not be negative"),
+    ("lut = 10", "lut = 10\nlut_scale = 0", "resources: lut_scale must be above 0, not 0.0; try 1"),
     ("lut = 10", "luts = 10", "[resources] has no key luts; it has lut"),
     ('kind = "ddr4"', 'kind = "ddr9"',
-     "channel rest: kind must be one of hbm2, ddr3, ddr4, lpddr4, not ddr9"),
+     "channel rest: kind must be one of hbm2, sdr, ddr3, ddr4, lpddr4, not ddr9"),
     ("static_watts = [1, 2.5, 4]", "", "power.static_watts is missing; example: static_watts"),
     ("[1, 2.5, 4]", "2.5", "power.static_watts must be a list, not 2.5"),
     ("[1, 2.5, 4]", '[1, "2", 4]', "power.static_watts[1] must be a number, not '2'"),
@@ -155,8 +156,8 @@ source = "none"
 
 def test_names_and_files(tmp_path):
     assert target_names() == [
-        "ecp5", "kv260", "kv260-t4", "tiny", "tiny-t4", "u280", "u280-batch4", "u280-t4", "u55c",
-        "vck190", "vck190-paper", "vck190-paper-t4",
+        "ecpix5", "kv260", "kv260-t4", "tiny", "tiny-t4", "u280", "u280-batch4", "u280-t4", "u55c",
+        "ulx3s", "vck190", "vck190-paper", "vck190-paper-t4",
     ]  # fmt: skip
     for name in target_names():
         found = Target.load(name)
@@ -166,7 +167,7 @@ def test_names_and_files(tmp_path):
     file.write_text(GOOD)
     assert Target.load(str(file)).name == "mine"
     with pytest.raises(
-        InputError, match="there is no target huge; shipped are ecp5, kv260, kv260-t4, tiny"
+        InputError, match="there is no target huge; shipped are ecpix5, kv260, kv260-t4, tiny"
     ):
         Target.load("huge")
     file.write_bytes(b"\xff\xfe")
@@ -191,5 +192,5 @@ def test_a_target_like_another():
     tiny = Target.load("tiny")
     assert found.machine == replace(tiny.machine, tokens=2)
     assert (found.channels, found.clock_mhz) == (tiny.channels, tiny.clock_mhz)
-    with pytest.raises(InputError, match="like must be a shipped target, one of ecp5"):
+    with pytest.raises(InputError, match="like must be a shipped target, one of ecpix5"):
         Target.parse('name = "mine"\nabout = "x"\nlike = "huge"', "mine")

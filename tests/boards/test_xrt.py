@@ -1,6 +1,7 @@
 """The XRT driver: compiled against XRT's headers, run on a card that is simulated."""
 
 import ctypes
+import json
 import shutil
 import subprocess
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_uint8, c_uint32, c_uint64
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from lightmamba.boards.selftest import STEPS, expected, self_test
-from lightmamba.boards.xrt import SOURCE, bank, open_xrt
+from lightmamba.boards.xrt import SOURCE, banks, open_xrt
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.registers import offsets
 from lightmamba.runtime.recording import RecordingDevice
@@ -31,7 +32,8 @@ pytestmark = [
         shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
     ),
 ]
-NAMES = ("hbm0", "hbm1", "ddr4-0", "ddr4-1")
+BANKS = {"hbm0": "HBM[0]", "hbm1": "HBM[1]", "ddr4-0": "DDR[0]", "ddr4-1": "DDR[1]"}
+NAMES = tuple(BANKS)
 STATUS = offsets()["status"]
 BASE = {"HBM[0]": 0, "HBM[1]": 0x1000_0000, "DDR[0]": 0x40_0000_0000, "DDR[1]": 0x44_0000_0000}
 FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-I{HEADERS}")
@@ -49,6 +51,8 @@ def library(tmp_path_factory):
         check=True,
     )
     (folder / "lightmamba.xclbin").write_bytes(b"xclbin2")
+    channels = [{"name": name, "memory": tag} for name, tag in BANKS.items()]
+    (folder / "map.json").write_text(json.dumps({"channels": channels}))
     return folder
 
 
@@ -67,7 +71,7 @@ class Card:
     def __init__(self, folder, artifact):
         self.simulator = bare(artifact)
         window = Registers(self.simulator)
-        names = {bank(name): name for name in NAMES}
+        names = {tag: name for name, tag in BANKS.items()}
         free = dict(BASE)
 
         def allocate(tag: bytes, size: int) -> int:
@@ -110,7 +114,7 @@ def card(library, build):
 def test_the_self_test_passes(card, library, build):
     with open_xrt(build, xclbin=str(library / "lightmamba.xclbin")) as device:
         device.load(build)
-        assert device.bases == {name: BASE[bank(name)] for name in NAMES}
+        assert device.bases == {name: BASE[tag] for name, tag in BANKS.items()}
         steps = list(self_test(device, build, expected(build)))
         assert [(step.name, step.problem) for step in steps] == [(name, "") for name in STEPS]
 
@@ -147,7 +151,10 @@ def test_what_is_missing_is_said(card, library, build, tmp_path):
     ):
         open_xrt(build, xclbin=xclbin, library=str(tmp_path / "none.so"))
     with pytest.raises(InputError, match=r"there is no bitstream .*; build it with make"):
-        open_xrt(build, xclbin=str(tmp_path / "x"), library=str(library / "liblightmamba_xrt.so"))
+        open_xrt(
+            build, xclbin=str(tmp_path / "x"), library=str(library / "liblightmamba_xrt.so"),
+            map=str(library / "map.json"),
+        )  # fmt: skip
     with pytest.raises(InputError, match=r"card 3 cannot be opened with .*: No such device '3'"):
         open_xrt(build, xclbin=xclbin, card=3)
 
@@ -155,18 +162,24 @@ def test_what_is_missing_is_said(card, library, build, tmp_path):
 def test_a_bank_that_the_bitstream_lacks(card, library, build):
     from lightmamba.boards.xrt import XrtDevice
 
-    banks = {name: "HBM[7]" if name == "hbm1" else bank(name) for name in NAMES}
-    device = XrtDevice(library / "liblightmamba_xrt.so", library / "lightmamba.xclbin", banks)
+    wrong = BANKS | {"hbm1": "HBM[7]"}
+    device = XrtDevice(library / "liblightmamba_xrt.so", library / "lightmamba.xclbin", wrong)
     with pytest.raises(DeviceError, match=r"XRT: the bitstream has no memory HBM\[7\]"):
         device.load(build)
     device.close()
 
 
-@pytest.mark.parametrize(
-    ("channel", "tag"),
-    [("hbm0", "HBM[0]"), ("hbm31", "HBM[31]"), ("ddr4-1", "DDR[1]"), ("hbm-aux", "HBM[31]")],
-)
-def test_banks_of_the_alveo_targets(channel, tag):
-    assert bank(channel) == tag
-    with pytest.raises(InputError, match="channel lpddr4-0 is no memory of an Alveo card"):
-        bank("lpddr4-0")
+def test_banks_are_those_of_the_package(library, build, tmp_path):
+    """Of the channels of the build only, whatever else the card has."""
+    file = tmp_path / "map.json"
+    with pytest.raises(InputError, match=r"there is no .*map.json; keep the bitstream in the fol"):
+        open_xrt(build, xclbin=str(tmp_path / "lightmamba.xclbin"))
+    more = [{"name": name, "memory": tag} for name, tag in (BANKS | {"hbm2": "HBM[2]"}).items()]
+    file.write_text(json.dumps({"channels": more}))
+    assert banks(file, build) == BANKS
+    file.write_text(json.dumps({"channels": more[1:]}))
+    with pytest.raises(InputError, match=r"has no channel hbm0; give the build that the package"):
+        banks(file, build)
+    file.write_text("{}")
+    with pytest.raises(InputError, match=r"map.json is damaged .*; make the package again"):
+        banks(file, build)

@@ -64,7 +64,7 @@ def changed(world, tmp_path_factory):
 def test_a_shape(run, tmp_path):
     options = ("--format", "w8a8", "--seed", "3")
     build = tmp_path / "build"
-    said = run("compile", "demo", "--target", "ecp5", "--no-verilog", "-o", build, *options)
+    said = run("compile", "demo", "--target", "ecpix5", "--no-verilog", "-o", build, *options)
     assert (said.status, said.out) == (0, f"{build}\n")
     assert "image_bytes" in said.err
     artifact = Artifact.read(build)

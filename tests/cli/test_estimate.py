@@ -2,10 +2,12 @@
 
 import pytest
 
+from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build
+from lightmamba.compiler import build, plan
 from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
+from lightmamba.estimate.resources import resources
 from lightmamba.formats import Formats
 from lightmamba.qmodel import load
 from tests.support.builders import made_up
@@ -55,10 +57,19 @@ def test_a_file(run, world):
 
 
 def test_tables_for_people(run):
-    said = run("estimate", "demo", "--target", "ecp5")
+    said = run("estimate", "demo", "--target", "ecpix5")
     assert said.out.endswith("tokens per second\n")
     assert "wait memory" in said.out
     assert "ddr3" in said.out
+
+
+def test_cells_are_those_of_the_device(run):
+    """LUTs of an ECP5 have four inputs, so there are more of them than the area model counts."""
+    found = run("estimate", "demo", "--target", "ulx3s", "--json").json["resources"]
+    arch = plan(SHAPES["demo"], Formats(), Target.load("ulx3s"))
+    own = sum(resources(arch).values(), Amount())
+    assert found["total"]["lut"] == pytest.approx(1.9 * own.lut)
+    assert found["total"]["ff"] == pytest.approx(own.ff)
 
 
 @pytest.mark.parametrize(

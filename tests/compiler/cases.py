@@ -37,7 +37,7 @@ CASES: dict[str, tuple[ModelConfig, Formats, Target]] = {
     "no-hadamard": (sizes(d_model=96, headdim=48, ngroups=2), Formats(hadamard=1), shipped()),
     "odd": (sizes(d_model=33, headdim=11, n_layer=1, d_state=20, vocab_size=7), W4A4, shipped()),
     "shared": (sizes(), W4A4, shipped("vck190-paper")),
-    "ecp5": (sizes(d_state=128), W8A8, shipped("ecp5")),
+    "ulx3s": (sizes(d_state=128), W8A8, shipped("ulx3s")),
     "u280": (sizes(d_model=128, ngroups=2, d_state=128), W4A4, shipped("u280")),
 }
 

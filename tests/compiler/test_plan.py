@@ -41,7 +41,9 @@ def test_the_widest_word_of_state_that_fits(wanted, d_state, got):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["tiny", "u280", "vck190", "vck190-paper", "kv260", "ecp5"])
+@pytest.mark.parametrize(
+    "name", ["tiny", "u280", "vck190", "vck190-paper", "kv260", "ecpix5", "ulx3s"]
+)
 def test_every_shape_on_every_target(name, shape):
     assert isinstance(plan(SHAPES[shape], W4A4, shipped(name)), ArchConfig)
 

@@ -254,7 +254,7 @@ def test_the_queue_of_x_as_with_one_token():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["tiny", "u280", "vck190", "vck190-paper", "kv260", "ecp5"])
+@pytest.mark.parametrize("name", ["tiny", "u280", "vck190", "vck190-paper", "kv260", "ecpix5"])
 @pytest.mark.parametrize("tokens", [2, 4, 8])
 def test_every_shape_on_every_target(name, shape, tokens):
     config = SHAPES[shape]

@@ -7,6 +7,7 @@ from bench.stored import rows
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.target import Target
 from lightmamba.estimate.resources import CELLS, GROUPS, group_of, resources
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize
@@ -37,6 +38,20 @@ def test_a_machine_that_it_was_not_fitted_to():
     for cell in CELLS:
         here, there = getattr(found, cell), getattr(predicted, cell)
         assert there == pytest.approx(here, rel=0.05, abs=0.5), cell
+
+
+def test_luts_of_four_inputs():
+    """A device's own LUTs: more of them for the same machine, and nothing else."""
+    arch = ArchConfig()
+    device = Target.load("ulx3s").resources
+    assert device is not None
+    assert device.lut_scale == 1.9
+    found = sum(resources(arch, device).values(), Amount())
+    assert found == replace(total(arch), lut=pytest.approx(1.9 * total(arch).lut))
+    # Measured: the wide machine of the earlier target, by yosys for UltraScale+, and placed.
+    here = next(row for row in rows("synth") if row["machine"] == "ecp5, demo")["lut"]
+    there = next(row for row in rows("ecp5") if row["block"] == "machine")["lut"]
+    assert there / here == pytest.approx(device.lut_scale, rel=0.02)
 
 
 def test_packed_multipliers_take_dsps_and_spare_luts():

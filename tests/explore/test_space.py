@@ -15,7 +15,7 @@ from tests.explore.standin import RATIOS, SMALL, target
 
 BASES = {
     "tiny": target(),
-    **{name: Target.load(name) for name in ("u280", "ecp5", "tiny-t4", "u280-t4")},
+    **{name: Target.load(name) for name in ("u280", "ecpix5", "tiny-t4", "u280-t4")},
 }
 
 
@@ -60,7 +60,7 @@ def test_what_cannot_go_together_is_moved():
     for scheme, lanes, packed in (("w4a4", 2, True), ("w4a4", 3, False), ("w4a8", 2, False)):
         found = four.candidate(four.of_base(scheme) | {"lanes": lanes}).machine
         assert found.packed == packed
-    shared = space("ecp5")
+    shared = space("ecpix5")
     assert "aux_port_bits" not in shared.options
     machine = shared.candidate(shared.smallest("w4a4") | {"port_bits": 256}).machine
     assert (machine.state_port_bits, machine.aux_port_bits) == (256, 256)

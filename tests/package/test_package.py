@@ -189,7 +189,7 @@ def test_builds_for_other_boards_are_refused(tmp_path, target, board):
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.parametrize("target", ["tiny", "vck190-paper", "ecp5"])
+@pytest.mark.parametrize("target", ["tiny", "vck190-paper", "ecpix5"])
 def test_targets_without_a_board_are_refused(tmp_path, target):
     build(random_model(CONFIG), Target.load(target), tmp_path / "b")
     with pytest.raises(InputError, match=r"was compiled for target .*, not for vck190"):

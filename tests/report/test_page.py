@@ -95,7 +95,7 @@ def test_all_that_is_given_stands_there(page):
 
 def test_published_figures_are_of_the_same_model_and_board(page):
     assert "for U280 by the authors' cycle-accurate simulation" in read(page).text
-    for of in (subject("mamba2-130m"), subject(target="ecp5"), subject("demo", "tiny")):
+    for of in (subject("mamba2-130m"), subject(target="ecpix5"), subject("demo", "tiny")):
         found = read(render(least(of)))
         assert "so they are not shown" in found.text
         assert "published" not in [cell.strip() for cell in found.cells[0]]
@@ -146,7 +146,7 @@ def test_names_are_escaped():
 
 
 @pytest.mark.parametrize("shape", ["demo", "mamba2-130m", "mamba2-2.7b"])
-@pytest.mark.parametrize("target", ["u280", "vck190-paper", "ecp5"])
+@pytest.mark.parametrize("target", ["u280", "vck190-paper", "ecpix5"])
 def test_any_shape_on_any_target(shape, target):
     of = subject(shape, target, "w4a4")
     found = read(render(replace(least(of), simulation=simulation(of))))

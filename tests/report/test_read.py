@@ -139,6 +139,15 @@ def test_a_synthesis_of_something_else():
         synthesis_of(record("synthesis", SYNTHESIS), subject("demo", "tiny"))
 
 
+def test_a_synthesis_with_other_luts_than_the_devices():
+    of = subject("demo", "ulx3s")
+    values = SYNTHESIS | {"target": "ulx3s"}
+    with pytest.raises(InputError, match="not those of target ulx3s; add one with: lightmamba"):
+        synthesis_of(record("synthesis", values), of)
+    found = synthesis_of(record("synthesis", values | {"flow": "ecp5"}), of)
+    assert found.total == Amount(11, 22, 3, 4, 5)
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [

@@ -36,7 +36,16 @@ EXAMPLES = {
 
 @dataclass(frozen=True)
 class Resources:
-    """Cells of the device."""
+    """Cells of the device.
+
+    Parameters
+    ----------
+    lut, ff, dsp, bram18, uram : int
+    lut_scale : float
+        LUTs of the device that take the place of one of six inputs, which the area model counts.
+    source : str
+        Where the numbers are from.
+    """
 
     lut: int
     ff: int
@@ -44,10 +53,13 @@ class Resources:
     bram18: int
     uram: int
     source: str
+    lut_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if low := [n for n, v in asdict(self).items() if isinstance(v, int) and v < 0]:
             raise ValueError(f"resources: {low[0]} must not be negative")
+        if not 0 < self.lut_scale < math.inf:
+            raise ValueError(f"resources: lut_scale must be above 0, not {self.lut_scale}; try 1")
         if not self.source.strip():
             raise ValueError("resources: say in source where the numbers are from")
 
@@ -194,7 +206,8 @@ class Target:
         if self.board:
             values["board"] = self.board
         if self.resources:
-            values["resources"] = asdict(self.resources)
+            given = asdict(self.resources)
+            values["resources"] = {n: v for n, v in given.items() if (n, v) != ("lut_scale", 1)}
         if self.power:
             values["power"] = asdict(self.power) | {"static_watts": [*self.power.static_watts]}
         return values

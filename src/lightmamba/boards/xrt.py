@@ -4,6 +4,7 @@ XRT gives no interrupt of such a kernel, so the status is polled.
 """
 
 import ctypes
+import json
 import time
 from collections.abc import Mapping
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint, c_uint32, c_uint64, c_void_p
@@ -17,10 +18,11 @@ from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.device import Device, Flags
 
-__all__ = ["SOURCE", "XrtDevice", "bank", "open_xrt"]
+__all__ = ["MAP", "SOURCE", "XrtDevice", "banks", "open_xrt"]
 
 SOURCE = Path(__file__).with_name("xrt.cpp")  # of the library that the package builds
 KERNEL = "lightmamba"
+MAP = "map.json"  # of a package, next to its bitstream
 SECONDS = 30.0  # that a start may take before the device counts as hung
 PAGE = 4096  # bytes to which XRT aligns every buffer
 PAUSE = 20e-6  # seconds between two looks at the status
@@ -37,20 +39,29 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-def bank(channel: str) -> str:
-    """XRT's tag of the memory that a channel of the Alveo targets is.
+def banks(file: Path, artifact: Artifact) -> dict[str, str]:
+    """XRT's tag of each channel's memory, such as HBM[3], from the map of a package.
 
-    ``hbm3`` is HBM[3] and ``ddr4-1`` is DDR[1]. The last three pseudo-channels of a ``u55c`` hold
-    the state and what is small.
+    Raises
+    ------
+    InputError
+        If there is no map, or it lacks a channel of the build.
     """
-    names = {"hbm-state-0": "HBM[29]", "hbm-state-1": "HBM[30]", "hbm-aux": "HBM[31]"}
-    if channel in names:
-        return names[channel]
-    for begin, kind in (("hbm", "HBM"), ("ddr4-", "DDR")):
-        number = channel.removeprefix(begin)
-        if number != channel and number.isdecimal():
-            return f"{kind}[{number}]"
-    raise InputError(f"channel {channel} is no memory of an Alveo card; compile for u280 or u55c")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))["channels"]
+        tags = {str(channel["name"]): str(channel["memory"]) for channel in found}
+    except OSError as error:
+        raise InputError(
+            f"there is no {file}; keep the bitstream in the folder of its package, or give map=FILE"
+        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{file} is damaged ({error}); make the package again") from error
+    names = [channel.name for channel in artifact.target.channels]
+    if lacking := [name for name in names if name not in tags]:
+        raise InputError(
+            f"{file} has no channel {lacking[0]}; give the build that the package was made of"
+        )
+    return {name: tags[name] for name in names}
 
 
 class XrtDevice(Device):
@@ -176,11 +187,18 @@ class XrtDevice(Device):
 
 
 def open_xrt(
-    artifact: Artifact, *, xclbin: str, library: str = "", card: int = 0, seconds: float = SECONDS
+    artifact: Artifact,
+    *,
+    xclbin: str,
+    library: str = "",
+    map: str = "",
+    card: int = 0,
+    seconds: float = SECONDS,
 ) -> XrtDevice:
     """Open a card, with memory for the channels of a build.
 
-    The library is that of the package; by default ``liblightmamba_xrt.so`` next to the bitstream.
+    Library and map are those of the package; by default ``liblightmamba_xrt.so`` and ``map.json``
+    next to the bitstream.
 
     Raises
     ------
@@ -188,5 +206,5 @@ def open_xrt(
         If something is not there.
     """
     built = Path(library) if library else Path(xclbin).parent / "liblightmamba_xrt.so"
-    banks = {channel.name: bank(channel.name) for channel in artifact.target.channels}
-    return XrtDevice(built, Path(xclbin), banks, card=int(card), seconds=float(seconds))
+    tags = banks(Path(map) if map else Path(xclbin).parent / MAP, artifact)
+    return XrtDevice(built, Path(xclbin), tags, card=int(card), seconds=float(seconds))

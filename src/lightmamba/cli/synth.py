@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     of = {"target": artifact.target.name, "flow": args.flow, "Verilog": digest}
     keep_result(args.results, "synthesis", of, result, "synthesized")
     if not args.json:
-        _show(result, artifact.target.resources if args.flow == "xcup" else None)
+        device = artifact.target.resources if args.flow == "xcup" else None
+        # Shares are of a device whose LUTs are those that were counted.
+        _show(result, device if device is None or device.lut_scale == 1 else None)
     return result
 
 

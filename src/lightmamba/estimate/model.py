@@ -60,7 +60,7 @@ def estimate(
     if not 0 <= stalls <= 0.9:
         raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")
     work = Workload.of(config, formats, target, order)
-    area = resources(work.arch)
+    area = resources(work.arch, target.resources)
     token = estimate_pass(work, stalls=stalls, area=area)
     others = {}
     for name in modes(work.arch):
@@ -75,7 +75,9 @@ def estimate_pass(
     work: Workload, *, stalls: float = 0.0, area: Mapping[str, Amount] | None = None
 ) -> Estimate:
     """A pass of a steady run of such passes; ``area`` are the machine's resources, if known."""
-    return _estimate(work, _values(work, stalls), resources(work.arch) if area is None else area)
+    if area is None:
+        area = resources(work.arch, work.target.resources)
+    return _estimate(work, _values(work, stalls), area)
 
 
 def _values(work: Workload, stalls: float) -> Values:

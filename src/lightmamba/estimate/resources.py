@@ -11,12 +11,14 @@ synthesized to check that.
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from importlib import resources as files
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.cells import Group
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.target import Resources
 from lightmamba.blocks import kinds, part
 from lightmamba.machine.cells import BACK, FRONT
 
@@ -40,15 +42,25 @@ def group_of(block: str) -> str:
     return next(group.name for group in GROUPS if re.fullmatch(group.blocks, block))
 
 
-def resources(arch: ArchConfig) -> dict[str, Amount]:
+def resources(arch: ArchConfig, device: Resources | None = None) -> dict[str, Amount]:
     """Cells of a machine by group of blocks.
+
+    Parameters
+    ----------
+    arch
+        The machine.
+    device
+        Whose LUTs are counted, by its ``lut_scale``; without one, LUTs of six inputs. DSPs are
+        those of UltraScale+ for any device.
 
     Raises
     ------
     ValueError
         If no machine of its kind of arithmetic was measured.
     """
-    return {group.name: _group(group, arch) for group in groups(arch.kinds)}
+    scale = 1.0 if device is None else device.lut_scale
+    found = {group.name: _group(group, arch) for group in groups(arch.kinds)}
+    return {name: replace(cells, lut=scale * cells.lut) for name, cells in found.items()}
 
 
 def _group(group: Group, arch: ArchConfig) -> Amount:

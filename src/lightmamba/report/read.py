@@ -115,7 +115,8 @@ def synthesis_of(record: Record, subject: Subject) -> Synthesis:
     Raises
     ------
     InputError
-        If it is damaged, or of another target than ``subject``.
+        If it is damaged, or of another target than ``subject``, or of LUTs that its device
+        does not have.
     """
 
     def build(found: Mapping[str, Any]) -> Synthesis:
@@ -123,7 +124,14 @@ def synthesis_of(record: Record, subject: Subject) -> Synthesis:
             raise ValueError(f"it is of target {target}, not of {subject.target.name}")
         return _synthesis(found)
 
-    return _read(record, "synthesis", build)
+    found, device = _read(record, "synthesis", build), subject.target.resources
+    if device is not None and device.lut_scale != 1 and record.values.get("flow") == "xcup":
+        raise InputError(
+            f"the synthesis is for UltraScale+, whose LUTs are not those of target "
+            f"{subject.target.name}; add one with: lightmamba synth BUILD --flow ecp5 "
+            f"--results FILE"
+        )
+    return found
 
 
 def accuracy_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:

@@ -22,7 +22,7 @@ BOXES = [  # x, y, width, height, colour, title, lines
     (640, 60, 160, 84, RUN, "engine",
      ["CPU kernels in exact", "integers; numpy is the", "definition"]),
     (400, 206, 180, 84, STEP, "compile",
-     ["for a target: u280, kv260,", "vck190, ecp5, tiny or", "your own"]),
+     ["for a target: u280, kv260,", "vck190, ulx3s, tiny or", "your own"]),
     (210, 206, 150, 84, STEP, "estimate, explore",
      ["speed, area, energy", "without simulation;", "Pareto search"]),
     (640, 206, 160, 84, RUN, "simulate",

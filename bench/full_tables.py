@@ -5,7 +5,6 @@ from typing import Any
 
 from bench.digests_tables import longest
 from bench.markdown import foot, load, to_markdown
-from bench.placed import WHOLE
 from bench.stored import rows
 
 __all__ = ["FULL"]
@@ -90,15 +89,6 @@ def goals() -> str:
         most = [max(b[what] for b in m["blocks"].values()) for what in ("lut_levels", "carry4")]
         row("a block's longest path: most LUTs, most CARRY4", "–", "≤ 4, ≤ 8",
             f"{most[0]}, {most[1]}", "synthesized")  # fmt: skip
-    if exists("ecp5"):
-        placed = {r["block"]: r["fmax_mhz"] for r in load("ecp5")}
-        whole = placed.pop(WHOLE, "routing not finished")
-        reached = f"{whole:.1f}" if isinstance(whole, float) else whole or "unroutable"
-        row("LFE5U-85F, placed and routed, MHz", "–", "≥ 120", reached, "nextpnr")
-        alone = sorted(mhz or 0 for mhz in placed.values())
-        fast = sum(mhz >= 120 for mhz in alone)
-        row(f"its blocks placed alone, slowest of {len(alone)}, MHz", "–", "",
-            f"{alone[0]:.1f}; {fast} reach 120", "nextpnr")  # fmt: skip
     if exists("estimates"):
         worst = max(abs(r["error"]) for r in load("estimates"))
         count = len(load("estimates"))

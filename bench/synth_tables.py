@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.markdown import NotRun, foot, load, to_markdown
 from bench.placed import WHOLE
+from bench.synth import PLACED
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
@@ -72,15 +73,19 @@ def machines() -> str:
 
 
 def ecp5() -> str:
-    """Place and route, block by block, slowest first; then the complete design."""
-    rows = sorted(load("ecp5"), key=lambda r: (r["block"] == WHOLE, r["fmax_mhz"] or 0))
-    body = []
-    for r in rows:
-        counts = [f"{r[cell]:,}" if cell in r else "" for cell in ("lut", "ff", "dsp", "bram")]
-        mhz = f"{r['fmax_mhz']:.1f}" if r["fmax_mhz"] else "unroutable"
-        body.append([r["block"], *counts, mhz])
-    header = ["LFE5U-85F, speed 6 (placed and routed)", "LUT4 and carry", "FF", "multipliers",
-              "BRAM (18 kbit)", "MHz"]  # fmt: skip
+    """A machine of an earlier target of an ECP5: synthesized for UltraScale+, and placed."""
+    there = [row for row in load("synth") if row["machine"] == PLACED]
+    here = [row for row in load("ecp5") if row["block"] == WHOLE]
+    rows = there + here
+    body = [
+        [name, *(f"{row[cell]:,}" for row in rows)]
+        for name, cell in (("LUT", "lut"), ("FF", "ff"), ("DSP", "dsp"), ("BRAM", "bram"))
+    ]
+    ratio = here[0]["lut"] / there[0]["lut"]
+    body[0][-1] += f" ({ratio:.2f} times as many)"
+    body.append(["MHz", "", f"{here[0]['fmax_mhz']:.1f}"])
+    header = ["one lane of 32 weights, 32 state elements", "UltraScale+ (synthesized)",
+              "LFE5U-85F, speed 6 (placed and routed)"]  # fmt: skip
     return to_markdown(header, body) + foot(rows)
 
 

@@ -23,6 +23,7 @@ from bench.shop_tables import SHOP
 from bench.speculation_tables import SPECULATION
 from bench.stored import RESULTS, Row
 from bench.synth_tables import SYNTH
+from bench.ulx3s_tables import ULX3S
 from lightmamba.machine.describe import tables
 
 ROOT = RESULTS.parent.parent
@@ -280,6 +281,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **PASSES,
     **SPECULATION,
     **SHOP,
+    **ULX3S,
 }
 
 

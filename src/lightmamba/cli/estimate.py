@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target",
         required=True,
         metavar="NAME",
-        help="target: u280, vck190, kv260, ecp5, tiny, ..., or a TOML file",
+        help="target: u280, vck190, kv260, ulx3s, tiny, ..., or a TOML file",
     )
     parser.add_argument(
         "--tokens",

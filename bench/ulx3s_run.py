@@ -26,8 +26,15 @@ from lightmamba.compiler import build, open_model
 from lightmamba.data import demo_file
 from lightmamba.engine import Engine
 from lightmamba.machine.artifact import Artifact
-from lightmamba.package.ulx3s_device import SimulatedUlx3s, open_simulated_ulx3s
+from lightmamba.package import Board
+from lightmamba.package.design import design
+from lightmamba.package.ulx3s_device import (
+    SimulatedUlx3s,
+    open_simulated_ulx3s,
+    simulated_ulx3s,
+)
 from lightmamba.qmodel import load
+from lightmamba.sim.library import QUICK
 
 TARGET = "ulx3s"
 FIRST, CHAIN = 1, 20  # token that a sequence begins with; tokens of a chain
@@ -35,12 +42,16 @@ SLOW, FAST = 20, 4  # cycles of a bit: 3 Mbaud at 60 MHz, and the shortest
 
 
 @contextmanager
-def opened(divisor: int) -> Iterator[tuple[SimulatedUlx3s, Artifact]]:
-    """A simulated board for the bundled model, with nothing loaded."""
+def opened(divisor: int, verilog: str = "") -> Iterator[tuple[SimulatedUlx3s, Artifact]]:
+    """A simulated board for the bundled model, with nothing loaded; of a ``verilog``, if given."""
     with tempfile.TemporaryDirectory() as folder:
         build(load(demo_file()), Target.load(TARGET), Path(folder) / "build")
         artifact = Artifact.read(Path(folder) / "build")
-        device = open_simulated_ulx3s(artifact, divisor=divisor)
+        if verilog:
+            made = design(artifact, Board.load(TARGET))
+            device = simulated_ulx3s(made, verilog, divisor=divisor, level=QUICK)
+        else:
+            device = open_simulated_ulx3s(artifact, divisor=divisor)
         try:
             yield device, artifact
         finally:

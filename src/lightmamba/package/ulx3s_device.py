@@ -17,6 +17,7 @@ from lightmamba.package.design import Design, design
 from lightmamba.package.ecp5 import system_verilog
 from lightmamba.sim.board import SimulatedBoard, build_board
 from lightmamba.sim.device import machine_verilog
+from lightmamba.sim.library import FAST
 
 __all__ = ["SimulatedUlx3s", "open_simulated_ulx3s", "simulated_ulx3s"]
 
@@ -97,6 +98,7 @@ def simulated_ulx3s(
     line: bool = False,
     divisor: int = FASTEST,
     cache: Path | None = None,
+    level: str = FAST,
 ) -> SimulatedUlx3s:
     """Simulate a board; its build is not loaded.
 
@@ -110,8 +112,8 @@ def simulated_ulx3s(
         Whether memory is read and written over the serial line.
     divisor
         Cycles of the accelerator's clock in a bit of the serial line.
-    cache
-        Folder of built simulators.
+    cache, level
+        As of :func:`lightmamba.sim.library.build_library`.
 
     Raises
     ------
@@ -129,7 +131,7 @@ def simulated_ulx3s(
         )
     memory_mhz = made.board.memory_mhz
     pll = Pll.of(OSCILLATOR_MHZ, memory_mhz, float(made.clock_mhz))
-    library = build_board(verilog, cache=cache)
+    library = build_board(verilog, cache=cache, level=level)
     with ExitStack() as opened:
         board = SimulatedBoard(
             library, clock_hz=made.clock_hz, memory_clock_hz=memory_mhz * 1e6, step_ps=pll.step_ps

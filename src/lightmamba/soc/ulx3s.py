@@ -13,7 +13,9 @@ from lightmamba.rtl.verilog import written
 from lightmamba.soc.pll import Pll
 from lightmamba.soc.system import System
 
-__all__ = ["INSIDE", "OSCILLATOR_MHZ", "SHIFT", "TOP", "Inside", "to_verilog"]
+__all__ = [
+    "INSIDE", "OSCILLATOR_MHZ", "SHIFT", "TOP", "Inside", "around_netlist", "to_verilog",
+]  # fmt: skip
 
 TOP = "ulx3s"
 INSIDE = "inside"  # module of all that is simulated: everything but the PLL and the pads
@@ -163,3 +165,38 @@ def to_verilog(bits: int, identity: Identity) -> str:
     pads = {name: (port, None) for name, port in ports.items()}
     board = verilog.convert(_Board(pll, ports), name=TOP, ports=pads, emit_src=False)
     return f"{written(Inside(bits, identity), INSIDE)}\n{board}"
+
+
+def around_netlist(name: str) -> str:
+    """Module :data:`INSIDE` as an instance of a netlist of the board without its pads.
+
+    Parameters
+    ----------
+    name
+        Module that :func:`lightmamba.synth.unpadded.unpadded` made of the module :data:`TOP`.
+    """
+    widths = {n: f"[{member.shape - 1}:0] " for n, member in MEMBERS.items()}
+    ways = {n: "output" if member.flow is Out else "input" for n, member in MEMBERS.items()}
+    ports = ",\n  ".join(f"{ways[n]} {widths[n]}{n}" for n in MEMBERS)
+    pins = {
+        "clk_25mhz": "1'b0", "clkop": "sdram_clk", "clkos": "sync_clk", "clkos2": "1'b0",
+        "lock": "~sync_rst", "ftdi_txd": "rx", "ftdi_rxd": "tx", "led": "leds",
+        "sdram_d_i": "dq_i", "sdram_d_o": "dq_o", "sdram_d_t": "dq_t",
+        "phasestep": "phase_step", "phasedir": "earlier",
+    }  # fmt: skip
+    at = 0
+    for pad, bits in PADS.items():
+        pins[pad] = f"commands[{at + bits - 1}:{at}]"
+        at += bits
+    connections = ",\n    ".join(f".{pin}({wire})" for pin, wire in pins.items())
+    return f"""\
+module {INSIDE} (
+  {ports}
+);
+  wire earlier;
+  assign phase_later = ~earlier;
+  {name} netlist (
+    {connections}
+  );
+endmodule
+"""

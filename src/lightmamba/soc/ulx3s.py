@@ -189,8 +189,9 @@ def around_netlist(name: str) -> str:
         pins[pad] = f"commands[{at + bits - 1}:{at}]"
         at += bits
     connections = ",\n    ".join(f".{pin}({wire})" for pin, wire in pins.items())
+    # INSIDE is a word of SystemVerilog, so it is escaped, as yosys does it.
     return f"""\
-module {INSIDE} (
+module \\{INSIDE} (
   {ports}
 );
   wire earlier;

@@ -32,7 +32,7 @@ class Board:
             return self.registers[name]
         if name == "phase":
             assert value == 3, "only ever later"
-            self.registers["phase_steps"] = (self.registers["phase_steps"] + 1) % TURN
+            self.registers["phase_steps"] = (self.registers["phase_steps"] + 1) % 256
         elif name == "reset":
             self.reset_at = self.at
         else:
@@ -74,6 +74,15 @@ def test_the_middle_of_the_longest_window(
 def test_no_phase_is_one_sentence() -> None:
     with pytest.raises(DeviceError, match=r"^the board's memory works at no phase of its clock"):
         tune(Board())
+
+
+def test_no_more_steps_than_the_board_counts() -> None:
+    board = Board((1, 10, 20))
+    tune(board)
+    with pytest.raises(DeviceError, match="load the bitstream again, then search$"):
+        for _ in range(3):
+            tune(board)
+    assert board.registers["phase_steps"] < 256
 
 
 def test_windows_around_the_end() -> None:

@@ -17,6 +17,7 @@ __all__ = ["Tunable", "Window", "memory_works", "tune", "window_of"]
 log = logging.getLogger(__name__)
 TESTED = 4096  # bytes at the end of memory: a part of each bank
 EACH = 256  # bytes of a pattern in the search
+MOST_STEPS = 255  # that the board counts
 
 
 class Tunable(Protocol):
@@ -102,8 +103,14 @@ def tune(board: Tunable, progress: Callable[[float], None] | None = None) -> Win
     Raises
     ------
     DeviceError
-        If memory works at no phase.
+        If memory works at no phase, or the clock was moved so often that the board would lose
+        count.
     """
+    if board.board_register("phase_steps") + 2 * board.turn > MOST_STEPS:
+        raise DeviceError(
+            "the phase of the board's memory was searched twice since its bitstream was loaded, "
+            "and it counts no further; load the bitstream again, then search"
+        )
     board.board_register("loaded", 0)
     good = np.zeros((CAPTURES, board.turn), bool)
     for n, (step, capture) in enumerate(product(range(board.turn), range(CAPTURES))):

@@ -44,7 +44,7 @@ def placed() -> str:
     body = [
         [
             str(row["seed"]),
-            ", ".join(f"{name} {mhz:.1f} ({goal:g})" for name, (mhz, goal) in row["clocks"].items()),
+            ", ".join(f"{of} {mhz:.1f} ({goal:g})" for of, (mhz, goal) in row["clocks"].items()),
             "yes" if row["met"] else "no",
             *(_used(*row["cells"][cell]) if cell in row["cells"] else "" for cell in CELLS),
             f"{row['bytes']:,}",

@@ -47,7 +47,8 @@ def test_luts_of_four_inputs():
     assert device is not None
     assert device.lut_scale == 1.9
     found = sum(resources(arch, device).values(), Amount())
-    assert found == replace(total(arch), lut=pytest.approx(1.9 * total(arch).lut))
+    assert found.lut == pytest.approx(1.9 * total(arch).lut)
+    assert replace(found, lut=0) == replace(total(arch), lut=0)
     # Measured: the wide machine of the earlier target, by yosys for UltraScale+, and placed.
     here = next(row for row in rows("synth") if row["machine"] == "ecp5, demo")["lut"]
     there = next(row for row in rows("ecp5") if row["block"] == "machine")["lut"]

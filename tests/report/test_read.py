@@ -56,6 +56,15 @@ def test_a_simulation():
     assert simulation_of(record("simulation", found.to_dict()), of) == found
 
 
+def test_a_simulation_of_before_a_parameter():
+    """A build parameter that a record does not know has its default."""
+    of = subject()
+    found = simulation(of)
+    arch = {name: value for name, value in found.machine["arch"].items() if name != "counters"}
+    older = replace(found, machine={**found.machine, "arch": arch})
+    assert simulation_of(record("simulation", older.to_dict()), of).cycles == found.cycles
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -63,6 +72,7 @@ def test_a_simulation():
         ({"clock_mhz": 200.0}, "its clock_mhz is 200.0, not 300.0"),
         ({"config": {}}, "is of another config than"),
         ({"arch": None}, "is of another arch than"),
+        ({"arch": {"lanes": 3}}, "is of another arch than"),
     ],
 )
 def test_a_simulation_of_something_else(change, sentence):

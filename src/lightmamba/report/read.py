@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate.result import Amount
 from lightmamba.report.contents import Accuracy, Front, FrontPoint, Score, Subject, Synthesis
@@ -91,7 +92,12 @@ def simulation_of(record: Record, subject: Subject) -> Simulation:
     """
     found = _read(record, "simulation", Simulation.from_dict)
     for name, mine in subject.machine.items():
-        if (theirs := found.machine.get(name)) != mine:
+        theirs = found.machine.get(name)
+        if name == "arch" and isinstance(
+            theirs, Mapping
+        ):  # of before a parameter was there: its default
+            theirs = {**ArchConfig().to_dict(), **theirs}
+        if theirs != mine:
             which = f"; its {name} is {theirs}, not {mine}" if not isinstance(mine, dict) else ""
             raise InputError(
                 f"the simulation is of another {name} than {subject.name} on "

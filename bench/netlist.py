@@ -1,6 +1,6 @@
 """The netlist of a target's machine in Verilator, token by token against the engine.
 
-    python -m bench.netlist [--target ecp5] [--bundled] [--stage edited]
+    python -m bench.netlist [--target ulx3s] [--bundled] [--stage edited]
 
 A stage is what is simulated: "synthesized" (what yosys wrote), "edited" (with registers moved and
 copied, as nextpnr reads it) or "routed" (as nextpnr wrote it, placed in a test frame, which takes
@@ -86,7 +86,7 @@ def measure(target: Target, model: QuantizedModel, stage: str, tokens: int) -> d
 def main() -> None:
     """Run one netlist and keep its row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--target", default="ecp5", help="shipped target or a file (ecp5)")
+    parser.add_argument("--target", default="ulx3s", help="shipped target or a file (ulx3s)")
     parser.add_argument("--bundled", action="store_true", help="the bundled model")
     parser.add_argument("--stage", choices=STAGES, default="edited", help="(edited)")
     parser.add_argument("--tokens", type=int, default=3, help="tokens to run (3)")

@@ -5,6 +5,8 @@ import re
 from bench.engine_tables import short_rows
 from bench.full_tables import PAPER, rows_by_name
 from bench.markdown import load, to_markdown
+from bench.stored import rows
+from lightmamba.arch.target import Target
 
 __all__ = ["SHOP"]
 
@@ -23,7 +25,11 @@ def speed() -> str:
             cycles = f"{r['cycles_per_token']:,.0f} at {r['clock_mhz']:g} MHz"
             body.append([f"2.7B, accelerator `{target}`", f"**{r['tokens_per_second']:,.4g}**",
                          cycles, "simulated", paper])  # fmt: skip
-    made_by = "Simulated by `python -m bench.full`"
+    if r := next((row for row in rows("estimates") if row["case"] == "ulx3s"), None):
+        mhz = Target.load("ulx3s").clock_mhz
+        body.append(["3.3M (as bundled), accelerator `ulx3s`", f"**{1e6 * mhz / r['cycles']:,.4g}**",
+                     f"{r['cycles']:,.0f} at {mhz:g} MHz", "simulated", "–"])  # fmt: skip
+    made_by = "Simulated by `python -m bench.full` and `python -m bench.estimates`"
     for row in short_rows():
         shape = SHORT.get(row.shape, row.shape.removeprefix("mamba2-").upper())
         body.append(

@@ -1,6 +1,7 @@
 """Tables of the system on a ULX3S, for :mod:`bench.tables`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from bench.markdown import NotRun, foot, load, to_markdown
 from lightmamba.arch.target import Target
@@ -38,6 +39,33 @@ def speed() -> str:
     return to_markdown(header, body) + foot([row])
 
 
+def system() -> str:
+    """The whole system simulated, from its serial line to its SDRAM."""
+    found = [row for row in load("ulx3s_run") if row["target"] == NAME]
+    rows = {row["what"]: row for row in found}
+    body = []
+    for what in ("greedy", "sampled"):
+        if row := rows.get(what):
+            equal = "equal" if row["matches_engine"] else "different"
+            body.append([f"{what} tokens per second", f"{row['tokens_per_second']:.1f}",
+                         f"{row['tokens']} tokens", f"{equal}{_timing(row)}"])  # fmt: skip
+    if row := rows.get("self-test"):
+        equal = "passed" if row["passed"] else "failed"
+        body.append(["self-test", equal, f"{len(row['steps'])} steps", f"{equal}{_timing(row)}"])
+    if row := rows.get("load"):
+        seconds = f"{row['seconds_at_3_mbaud']:.1f}, {row['seconds_at_1_mbaud']:.1f}"
+        equal = "different" if row["wrong"] else "equal"
+        body.append(["loading at 3 and 1 Mbaud, seconds", seconds, f"{row['bytes']:,} bytes",
+                     f"{equal}{_timing(row)}"])  # fmt: skip
+    header = ["whole system, bundled model (simulated)", "", "of", "compared with the engine"]
+    return to_markdown(header, body) + foot(found)
+
+
+def _timing(row: Mapping[str, Any]) -> str:
+    """What the model of the SDRAM says."""
+    return "; breaks the SDRAM's timing" if row["violations"] else ""
+
+
 def placed() -> str:
     """Place and route of the whole system, by seed."""
     rows = sorted(load("ulx3s_place"), key=lambda row: int(row["seed"]))
@@ -61,4 +89,8 @@ def _used(here: int, there: int) -> str:
     return f"{here:,} ({100 * here / there:.0f} %)"
 
 
-ULX3S: dict[str, Callable[[], str]] = {"ulx3s-speed": speed, "ulx3s-placed": placed}
+ULX3S: dict[str, Callable[[], str]] = {
+    "ulx3s-speed": speed,
+    "ulx3s-system": system,
+    "ulx3s-placed": placed,
+}

@@ -22,7 +22,7 @@ from .machines import needs_yosys
 )
 def test_the_edited_netlist_of_a_machine_gives_the_logits_of_the_engine(tmp_path):
     """Five minutes of yosys, one of Verilator, four of the C++ compiler; seconds for the tokens."""
-    artifact = Artifact.read(compiled(tmp_path, TINY, shipped("ecp5")))
+    artifact = Artifact.read(compiled(tmp_path, TINY, shipped("ulx3s")))
     netlist = netlist_of(machine_verilog(artifact.arch, observed=False), TOP)
     text = netlist_verilog(netlist, TOP) + models_verilog()
     with open_device(artifact, netlist=text) as device:

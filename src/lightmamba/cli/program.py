@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("package", type=Path, metavar="DIR",
                         help="folder that package made for ulx3s, after make")  # fmt: skip
     parser.add_argument("--flash", action="store_true",
-                        help="write it to the board's flash memory, to start from there")  # fmt: skip
+                        help="write it to the board's flash memory")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -113,9 +113,7 @@ def open_package(
                 f"a simulated {made.board.name} decides itself where channels lie and when memory "
                 f"pauses; leave placement and stalls out"
             )
-        whole = simulated_ulx3s(
-            made, _text(folder, SYSTEM, ACCELERATOR), line=line, cache=cache
-        )
+        whole = simulated_ulx3s(made, _text(folder, SYSTEM, ACCELERATOR), line=line, cache=cache)
         whole.load(artifact)
         return whole
     if line:

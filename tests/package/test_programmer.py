@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ exit 1"""
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """As much of a package as is looked at."""
     found = tmp_path / "package"
     found.mkdir()
@@ -31,7 +32,7 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.fixture
-def loader(tmp_path, monkeypatch):
+def loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Put a program in the place of openFPGALoader; the file of its arguments."""
 
     def put(body: str) -> Path:
@@ -72,7 +73,9 @@ def test_refusals(folder, loader, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="not here; install it with: apt-get install openfpgaload"):
         program(folder)
     (folder / "lightmamba.bit").unlink()
-    with pytest.raises(InputError, match=r"no lightmamba.bit yet; build it with: make -C .*package"):
+    with pytest.raises(
+        InputError, match=r"no lightmamba.bit yet; build it with: make -C .*package"
+    ):
         program(folder)
     (folder / "map.json").write_text(json.dumps({"board": "kv260"}))
     with pytest.raises(InputError, match=r"is for kv260, and openFPGALoader loads ulx3s only"):

@@ -44,13 +44,34 @@ def test_a_check_that_fails_is_an_exit_status(run, build, tmp_path, monkeypatch)
     ("words", "sentence"),
     [
         (("--board", "kv260"), "with: lightmamba compile MODEL --target kv260 -o BUILD"),
-        (("--board", "zcu102"), "--board must be one of kv260, u280, u55c, vck190, not zcu102"),
+        (("--board", "zcu102"), "must be one of kv260, u280, u55c, ulx3s, vck190, not zcu102"),
     ],
 )  # fmt: skip
 def test_refusals(run, build, tmp_path, words, sentence):
     said = run("package", build, *words, "-o", tmp_path / "p")
     assert sentence in said.refusal
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bitstream_is_loaded(run, tmp_path, monkeypatch):
+    """By a stand-in of openFPGALoader."""
+    loader = tmp_path / "openFPGALoader"
+    loader.write_text("#!/bin/sh\nexit $STATUS\n")
+    loader.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/map.json").write_text('{"board": "ulx3s"}')
+    file = tmp_path / "p/lightmamba.bit"
+    file.write_bytes(bytes(99))
+    found = run("program", tmp_path / "p", "--flash", "--json").json
+    assert (found["bitstream"], found["bytes"], found["flash"]) == (str(file), 99, True)
+    said = run("program", tmp_path / "p")
+    assert (said.status, said.out) == (0, f"{file}\n")
+    monkeypatch.setenv("STATUS", "1")
+    said = run("program", tmp_path / "p")
+    assert (said.status, said.out) == (1, "")
+    assert "openFPGALoader failed with status 1: no message" in said.err
+    assert "is no package" in run("program", tmp_path).refusal
 
 
 def test_what_is_no_build(run, tmp_path):

@@ -13,7 +13,7 @@ from lightmamba.engine import Engine
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.registers import MAGIC
 from lightmamba.package import open_package
-from lightmamba.package.device import packaged_design
+from lightmamba.package.device import PackagedDevice, packaged_design
 
 from .boards import BOARDS
 
@@ -40,6 +40,7 @@ def test_tokens_and_logits_are_the_engines(packages, board):
     said = json.loads((folder / "driver/expected.json").read_text())["steps"]
     for stalls in (0.0, 0.3):
         with open_package(folder, stalls=stalls, seed=4) as device:
+            assert isinstance(device, PackagedDevice)
             artifact = device.made.artifact
             assert device.bases.items() >= BASES[board].items()
             assert device.read("magic") == MAGIC

@@ -2,7 +2,7 @@
 
 from lightmamba.package.board import Board, board_names
 from lightmamba.package.device import open_package
-from lightmamba.package.program import program
+from lightmamba.package.programmer import program
 from lightmamba.package.ulx3s_device import SimulatedUlx3s, open_simulated_ulx3s
 from lightmamba.package.write import Package, check_output, write_package
 

@@ -1,6 +1,8 @@
 """Sources of a package for open tools: the whole system, its pins, yosys' script, netlist edits."""
 
+import functools
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from lightmamba.machine.artifact import build_hash
 from lightmamba.machine.serial import Identity
@@ -8,11 +10,28 @@ from lightmamba.package.design import KERNEL, Design
 from lightmamba.synth.ecp5 import script
 from lightmamba.synth.flow import edit_files
 
-__all__ = ["ACCELERATOR", "SYSTEM", "TOP", "identity", "sources", "system_verilog"]
+if TYPE_CHECKING:
+    from lightmamba.soc.pll import Pll
+
+__all__ = ["ACCELERATOR", "SYSTEM", "TOP", "identity", "pll", "sources", "system_verilog"]
 
 TOP = "ulx3s"  # module of soc/ulx3s.py whose ports are pins
 SYSTEM, ACCELERATOR = "rtl/soc.v", f"rtl/{KERNEL}.v"
 PINS = ".lpf"
+
+
+def pll(design: Design) -> "Pll":
+    """PLL of the board, for the clocks of memory and build.
+
+    Raises
+    ------
+    InputError
+        If it cannot make the clock of the build: one sentence with a clock that it makes.
+    """
+    from lightmamba.soc.pll import Pll  # pulls in Amaranth: not before it is needed
+    from lightmamba.soc.ulx3s import OSCILLATOR_MHZ
+
+    return Pll.of(OSCILLATOR_MHZ, design.board.memory_mhz, design.clock_hz / 1e6)
 
 
 def identity(design: Design) -> Identity:
@@ -25,6 +44,7 @@ def identity(design: Design) -> Identity:
         memory_clock_hz=round(design.board.memory_mhz * 1e6),
         memory_log2=memory.largest.bit_length() - 1,
         word_bytes=port.bits // 8,
+        turn=pll(design).turn,
     )
 
 
@@ -34,12 +54,17 @@ def system_verilog(design: Design) -> str:
     Raises
     ------
     InputError
-        If the PLL cannot make the clock of the build: one sentence with a clock that it makes.
+        As for :func:`pll`.
     """
-    from lightmamba.soc.ulx3s import to_verilog  # pulls in Amaranth: not before it is needed
-
     (port,) = design.interfaces
-    return to_verilog(port.bits, identity(design))
+    return _converted(port.bits, identity(design))
+
+
+@functools.cache
+def _converted(bits: int, said: Identity) -> str:
+    from lightmamba.soc.ulx3s import to_verilog
+
+    return to_verilog(bits, said)
 
 
 def sources(design: Design, verilog: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.serial import DEFAULT_BAUD
 from lightmamba.package.board import Board
 from lightmamba.package.design import Design, design
-from lightmamba.package.ecp5 import system_verilog
+from lightmamba.package.ecp5 import pll, system_verilog
 from lightmamba.sim.board import SimulatedBoard, build_board
 from lightmamba.sim.device import machine_verilog
 from lightmamba.sim.library import FAST
@@ -120,22 +120,18 @@ def simulated_ulx3s(
     InputError
         If the divisor is out of range, a tool is missing, or the Verilog is of another build.
     """
-    from lightmamba.soc.pll import Pll  # pulls in Amaranth: not before it is needed
-    from lightmamba.soc.ulx3s import OSCILLATOR_MHZ
-
     slowest = made.clock_hz // (2 * DEFAULT_BAUD)
     if not FASTEST <= divisor <= slowest:
         raise InputError(
             f"divisor must be {FASTEST} to {slowest} cycles of a bit at {made.clock_mhz} MHz, "
             f"not {divisor}"
         )
-    memory_mhz = made.board.memory_mhz
-    pll = Pll.of(OSCILLATOR_MHZ, memory_mhz, float(made.clock_mhz))
     library = build_board(verilog, cache=cache, level=level)
     with ExitStack() as opened:
         board = SimulatedBoard(
-            library, clock_hz=made.clock_hz, memory_clock_hz=memory_mhz * 1e6, step_ps=pll.step_ps
-        )
+            library, clock_hz=made.clock_hz, memory_clock_hz=made.board.memory_mhz * 1e6,
+            step_ps=pll(made).step_ps,
+        )  # fmt: skip
         opened.callback(board.close)
         link = open_link(
             board, made.artifact, name=NAME, baud=made.clock_hz // divisor, clock=board,

@@ -175,6 +175,17 @@ def test_the_highest_rate_that_carries_is_used(clock):
         assert port.behind.memory[: len(DATA)].tobytes() == DATA
 
 
+def test_a_simulated_board_is_ready_at_once(port, clock):
+    """Its line needs neither a break nor a test: IDENTIFY and SET_RATE alone, and a character."""
+    begin = clock.now
+    link = SerialLink(port, simulated=True)
+    assert (link.baud, port.board_baud, link.broken) == (3_000_000, 3_000_000, 0)
+    assert port.requests == [OP.IDENTIFY, OP.SET_RATE]
+    assert clock.now - begin < 0.005
+    link.ask(*writes())
+    assert port.behind.memory[: len(DATA)].tobytes() == DATA
+
+
 def test_no_higher_rate_than_asked_for(clock):
     assert SerialLink(FakePort(clock, Memory()), baud=1_000_000).baud == 1_000_000
     assert SerialLink(FakePort(clock, Memory()), baud=115_200).baud == 115_200

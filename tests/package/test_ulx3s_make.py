@@ -1,5 +1,6 @@
 """The makefile of a package for a ULX3S, with stand-ins of all tools: which it takes."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -176,3 +177,17 @@ def test_clean_leaves_what_was_packaged(bench):
     there = {p.relative_to(bench.folder).as_posix() for p in bench.folder.rglob("*") if p.is_file()}
     lines = (bench.folder / "MANIFEST.sha256").read_text().splitlines()
     assert there == {line.split("  ", 1)[1] for line in lines} | {"MANIFEST.sha256"}
+
+
+@pytest.mark.slow  # 15 minutes of processor time: yosys, nextpnr and ecppack on the whole system
+def test_the_real_tools_make_a_bitstream(made, tmp_path):
+    if missing := [name for name in ("yosys", "nextpnr-ecp5", "ecppack") if not shutil.which(name)]:
+        pytest.skip(f"{missing[0]} is missing")
+    folder = tmp_path / "package"
+    shutil.copytree(made, folder)
+    done = subprocess.run(["make"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 500_000 < (folder / "lightmamba.bit").stat().st_size < 2_100_000
+    clocks = json.loads((folder / "report.json").read_text())["fmax"].values()
+    assert len(clocks) >= 2
+    assert all(clock["achieved"] >= clock["constraint"] for clock in clocks)

@@ -150,7 +150,7 @@ def _refusal(tmp_path: Path, target: Target, config=CONFIG) -> str:
 
 
 def test_a_build_for_another_board(tmp_path):
-    said = _refusal(tmp_path, Target.load("ecp5"))
+    said = _refusal(tmp_path, Target.load("ecpix5"))
     assert "lightmamba compile MODEL --target ulx3s -o BUILD" in said
 
 

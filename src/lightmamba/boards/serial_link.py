@@ -60,8 +60,8 @@ class SerialLink:
         Of the port, for messages.
     baud : int
         Highest rate to use.
-    clock : Clock
-        Time of the board: that of the computer, or of a simulation.
+    clock : Clock, optional
+        Time of the board, where it is not that of the computer: of a simulation.
     simulated : bool
         The board was just reset and its line makes no errors. So there is no break before the first
         request, a rate is not tested, and characters take no time but that of the line. This saves
@@ -90,10 +90,11 @@ class SerialLink:
         *,
         name: str = "the port",
         baud: int = RATES[0],
-        clock: Clock = time,
+        clock: Clock | None = None,
         simulated: bool = False,
     ) -> None:
-        self.port, self.name, self.most, self.clock = port, name, baud, clock
+        self.port, self.name, self.most = port, name, baud
+        self.clock: Clock = time if clock is None else clock
         self._simulated = simulated
         self._settle = CHARACTER_BITS / DEFAULT_BAUD if simulated else SETTLE
         self._rates = sorted({baud, *RATES}, reverse=True)

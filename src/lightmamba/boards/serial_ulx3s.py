@@ -1,6 +1,5 @@
 """The ULX3S of Radiona (LFE5U-85F, 32 MB of SDRAM) on its USB port."""
 
-import time
 from contextlib import ExitStack
 
 from lightmamba.boards.serial_device import SerialDevice
@@ -43,7 +42,7 @@ def open_link(
     *,
     name: str,
     baud: int,
-    clock: Clock = time,
+    clock: Clock | None = None,
     simulated: bool = False,
 ) -> SerialLink:
     """Find the board of a build behind an open port.

@@ -90,8 +90,8 @@ class FakePort:
     ) -> None:  # fmt: skip
         self.clock, self.behind, self.limit = clock, behind, limit
         self.identity = struct.pack(
-            "<IBBBBIIIHHBBxxI", 0x4C534D4C, version, 1, memory_log2, 8, build, CLOCK_HZ,
-            100_000_000, 1024, BUFFER, 14, 24, DEFAULT,
+            "<IBBBBIIIHHBBBxI", 0x4C534D4C, version, 1, memory_log2, 8, build, CLOCK_HZ,
+            100_000_000, 1024, BUFFER, 14, 24, 48, DEFAULT,
         )  # fmt: skip
         self.baudrate, self.timeout = DEFAULT, 1.0
         self.board_baud = DEFAULT

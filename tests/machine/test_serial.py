@@ -40,7 +40,7 @@ ANSWERS = {
     "5a 00 00 0000 01 8bc725b1": Answer(OP.BROKEN, 0, Status.CRC),
 }
 # Of a board of 50 MHz, with SDRAM of 100 MHz and 32 MB.
-IDENTITY = "4c4d534c 01 01 19 08 78563412 80f0fa02 00e1f505 0004 0010 0e 18 0000 00c20100"
+IDENTITY = "4c4d534c 01 01 19 08 78563412 80f0fa02 00e1f505 0004 0010 0e 18 30 00 00c20100"
 
 
 def bitwise(data: bytes) -> int:

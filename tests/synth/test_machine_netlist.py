@@ -16,7 +16,7 @@ from .machines import needs_yosys
 
 
 @needs_yosys
-@pytest.mark.board
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )

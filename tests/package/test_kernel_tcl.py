@@ -230,7 +230,7 @@ def test_every_missing_line_is_seen(packages, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("lane_base_1 0x048", "lane_base_1 0x044"),
+        ("lane_base_1 0x050", "lane_base_1 0x04c"),
         ("read-write {address of a lane's weights} m_axi_lane1", "read-write {x} m_axi_lane0"),
         ("m_axi_state READ_WRITE", "m_axi_state READ_ONLY"),
         ("-ctrl_protocol user_managed", "-ctrl_protocol ap_ctrl_hs"),

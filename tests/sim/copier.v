@@ -73,6 +73,8 @@ module top(
                 @status@: host__rdata <= {27'b0, illegal, failed, ~busy, done, busy};
                 @next@: host__rdata <= words_xor & 32'hfffff;
                 @finished@: host__rdata <= finished;
+                @cycles@: host__rdata <= cycles;
+                @cycles@ + 4: host__rdata <= 0;
                 @counter_value@: host__rdata <= regs[@counter_index@ / 4] == 0 ? cycles : 0;
                 @counter_value@ + 4: host__rdata <= 0;
                 default: host__rdata <= regs[host__araddr[9:2]];

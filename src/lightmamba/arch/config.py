@@ -15,6 +15,7 @@ from lightmamba.arch.contract import (
     SCALE_PERIOD,
     TAPS,
     WORD_BITS,
+    exponents,
 )
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
@@ -192,7 +193,7 @@ class ArchConfig:
     @property
     def bc_blocks(self) -> int:
         """Exponents of a word of B, and of C: its blocks, or that of which it is a part."""
-        return max(1, self.bc_elements // BLOCK)
+        return exponents(self.bc_elements)
 
     @property
     def block_words(self) -> int:

@@ -2,7 +2,7 @@
 
 __all__ = [
     "BLOCK", "BLOCKS_HELD", "CONV_HEADER", "EXPONENT_RUN", "GATE_WEIGHTS", "GROUP", "PAGE",
-    "RECORD_BITS", "SCALE_PERIOD", "TAPS", "WORD", "WORD_BITS",
+    "RECORD_BITS", "SCALE_PERIOD", "TAPS", "WORD", "WORD_BITS", "exponents",
 ]  # fmt: skip
 
 PAGE = 4096  # bytes: no burst crosses a multiple, and regions of memory begin at one
@@ -17,3 +17,8 @@ CONV_HEADER = 8  # channels of the convolution whose output shifts share a word,
 GATE_WEIGHTS = 4  # of the gated norm in a word
 RECORD_BITS = 12  # of one token's x or B in the record of a pass: q, and above it its exponent
 EXPONENT_RUN = 32  # beats of state elements after each beat of their exponents
+
+
+def exponents(elements: int) -> int:
+    """Exponents of a word of elements: one for each block, or that of the block it is a part of."""
+    return max(1, elements // BLOCK)

@@ -3,7 +3,7 @@
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.cells import EXPONENT_BITS, Group, Memory, Sizes, one, tokens
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, WORD_BITS
+from lightmamba.arch.contract import WORD_BITS, exponents
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import aux_readers, aux_writers, ports
@@ -40,7 +40,7 @@ def _aux(arch: ArchConfig) -> list[Memory]:
 
 
 def _state(arch: ArchConfig) -> list[Memory]:
-    word = arch.state_elements * 8 + max(1, arch.state_elements // BLOCK) * EXPONENT_BITS
+    word = arch.state_elements * 8 + exponents(arch.state_elements) * EXPONENT_BITS
     read, written = STATE_READ_BURSTS * arch.burst_beats, STATE_WRITE_BURSTS * arch.burst_beats
     ports = [(read, arch.state_port_bits), (written - HOLD, arch.state_port_bits)]
     return [(arch.state_fifo - HOLD, word)] * 2 + ports * arch.state_ports

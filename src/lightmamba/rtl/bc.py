@@ -5,7 +5,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK
+from lightmamba.arch.contract import BLOCK, exponents
 from lightmamba.machine.kinds import machine
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import command, i_stream, o_stream, payload
@@ -18,7 +18,7 @@ def bc_layout(elements: int) -> data.StructLayout:
     return data.StructLayout(
         {
             "q": data.ArrayLayout(signed(8), elements),
-            "exp": data.ArrayLayout(unsigned(4), max(1, elements // BLOCK)),
+            "exp": data.ArrayLayout(unsigned(4), exponents(elements)),
         }
     )
 

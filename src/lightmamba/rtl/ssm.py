@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK
+from lightmamba.arch.contract import exponents
 from lightmamba.arch.fields import width
 from lightmamba.arch.passes import STEP
 from lightmamba.rtl.bc import bc_layout
@@ -123,7 +123,7 @@ class Ssm(wiring.Component):
             "address": Out(range(max(2, config.bc_words))),
             "B": bc,
             "C": bc,
-            "lost_h": Out(range(max(1, size // BLOCK) + 1)).array(tokens),
+            "lost_h": Out(range(exponents(size) + 1)).array(tokens),
             "lost_y": Out(range(2 * config.word_rows + 1)).array(tokens),
             "probe_h": Out(data.StructLayout({"valid": 1} | dict(state.members))),
             "waiting": Out(1),

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import Out
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, EXPONENT_RUN
+from lightmamba.arch.contract import EXPONENT_RUN, exponents
 from lightmamba.arch.ports import gear
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import i_stream, o_stream
@@ -29,7 +29,7 @@ def state_layout(elements: int) -> data.StructLayout:
     return data.StructLayout(
         {
             "q": data.ArrayLayout(signed(8), elements),
-            "exp": data.ArrayLayout(unsigned(EXP_BITS), max(1, elements // BLOCK)),
+            "exp": data.ArrayLayout(unsigned(EXP_BITS), exponents(elements)),
         }
     )
 
@@ -40,7 +40,7 @@ class _Gear:
     def __init__(self, config: ArchConfig) -> None:
         self.port, self.word = config.state_port_bits, config.port_elements * 8
         self.beats, self.words = gear(self.word, self.port)
-        self.exps = max(1, config.port_elements // BLOCK)  # of a word, a byte each
+        self.exps = exponents(config.port_elements)  # of a word, a byte each
         self.shared = config.block_words  # words that share them
         self.slots = PERIOD * self.port // self.word  # words between two beats of exponents
 

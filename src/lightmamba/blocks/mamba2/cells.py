@@ -3,7 +3,7 @@
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.cells import EXPONENT_BITS, Group, one, tokens
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, RECORD_BITS
+from lightmamba.arch.contract import RECORD_BITS, exponents
 from lightmamba.arch.latency import HEADS, Y_HEADS
 from lightmamba.arch.memories import memory_cells
 
@@ -22,7 +22,7 @@ def _steps(arch: ArchConfig) -> Amount:
     tokens, rows, word = arch.tokens, arch.word_rows, arch.state_elements
     depth = HEADS * (1 << max(1, (-(-arch.head_rows // rows) - 1).bit_length()))
     memories = [
-        (max(2, depth // HEADS * arch.row_words), word * 8 + max(1, word // BLOCK) * EXPONENT_BITS),
+        (max(2, depth // HEADS * arch.row_words), word * 8 + exponents(word) * EXPONENT_BITS),
         *[(depth, rows * tokens * RECORD_BITS), (HEADS, tokens * DISCRETE_BITS)] * 2,
         (depth // HEADS * Y_HEADS, tokens * rows * Y_BITS),
     ]  # fmt: skip

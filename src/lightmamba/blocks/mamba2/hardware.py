@@ -1,7 +1,7 @@
 """A Mamba2 layer's hardware: its units, streams, commands, losses and clients of memory."""
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, GATE_WEIGHTS
+from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, GATE_WEIGHTS, exponents
 from lightmamba.arch.fields import KIND, Field
 from lightmamba.arch.hardware import (
     Client,
@@ -110,9 +110,7 @@ def _y(config: ArchConfig) -> int:
 RMS = Element("mantissa", "u2", observable="rms"), Element("j", "i1", observable="rms_shift")
 STATE = (
     Element("q", "i1", observable="ssm.h", counted=lambda c: c.state_elements),
-    Element(
-        "exp", "u1", observable="ssm.h_exp", counted=lambda c: max(1, c.state_elements // BLOCK)
-    ),
+    Element("exp", "u1", observable="ssm.h_exp", counted=lambda c: exponents(c.state_elements)),
 )
 KIND_SHOWN = Element("kind", "u1")
 

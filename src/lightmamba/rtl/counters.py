@@ -57,11 +57,8 @@ class Counters(wiring.Component):
         if self.missing:
             raise ValueError(f"nothing counts {sorted(self.missing)}")
         m = Module()
-        m.d.comb += self.cycles.eq(self._total(m, "cycles", Const(1), always=False))
-        totals = [
-            self._total(m, name, event, always=always)
-            for name, (event, always) in ((name, self.events[name]) for name in self.names)
-        ]
+        m.d.comb += self.cycles.eq(self._total(m, "cycles", Const(1), False))
+        totals = [self._total(m, name, *self.events[name]) for name in self.names]
         if not totals:
             return m
         near = Array(Signal(COUNTER_BITS, name=f"near{n}") for n in range(0, len(totals), NEAR))
@@ -72,7 +69,7 @@ class Counters(wiring.Component):
         m.d.sync += [far.eq(self.index[NEAR_LOG2:]), self.value.eq(near[far])]
         return m
 
-    def _total(self, m: Module, name: str, event: Value, *, always: bool) -> Value:
+    def _total(self, m: Module, name: str, event: Value, always: bool) -> Value:
         """Accumulator of an event."""
         label = name.replace(".", "_")
         now = Signal(event.shape(), name=f"event_{label}")

@@ -16,7 +16,7 @@ from lightmamba.package.board import Board
 from lightmamba.package.design import Design, design
 from lightmamba.package.ecp5 import pll, system_verilog
 from lightmamba.sim.board import SimulatedBoard, build_board
-from lightmamba.sim.device import machine_verilog
+from lightmamba.sim.device import verilog_of
 from lightmamba.sim.library import FAST
 
 __all__ = ["SimulatedUlx3s", "open_simulated_ulx3s", "simulated_ulx3s"]
@@ -171,12 +171,8 @@ def open_simulated_ulx3s(
     if int(line) not in (0, 1):
         raise InputError(f"line must be 0 or 1, not {line}")
     made = design(artifact, Board.load("ulx3s"))
-    verilog = (
-        machine_verilog(artifact.arch, observed=False, cache=Path(cache) if cache else None)
-        if artifact.verilog is None
-        else artifact.verilog.read_text(encoding="utf-8")
-    )
+    kept = Path(cache) if cache else None
+    verilog = f"{system_verilog(made)}\n{verilog_of(artifact, kept)}"
     return simulated_ulx3s(
-        made, f"{system_verilog(made)}\n{verilog}", line=bool(int(line)), divisor=int(divisor),
-        cache=Path(cache) if cache else None,
+        made, verilog, line=bool(int(line)), divisor=int(divisor), cache=kept
     )  # fmt: skip

@@ -23,7 +23,7 @@ from lightmamba.package.check import MANIFEST, check
 from lightmamba.package.contents import EXECUTABLE, MAP, machine_map, rendered, text_of
 from lightmamba.package.design import Design, design
 from lightmamba.package.expected import EXPECTED, expected
-from lightmamba.sim.device import machine_verilog
+from lightmamba.sim.device import verilog_of
 
 __all__ = ["Package", "check_output", "write_package"]
 
@@ -105,14 +105,9 @@ def write_package(
     check_output(out, force=force)
     made = design(artifact, board)
     artifact.verify()
-    verilog = (
-        machine_verilog(artifact.arch, observed=False, cache=cache)
-        if artifact.verilog is None
-        else artifact.verilog.read_text(encoding="utf-8")
-    )
     texts = {
         **rendered(made, _figures(made)),
-        **SOURCES[board.flow](made, verilog),
+        **SOURCES[board.flow](made, verilog_of(artifact, cache)),
         MAP: text_of(machine_map(made)),
         EXPECTED: text_of(expected(artifact)),
         LICENCE: _licence(),

@@ -21,7 +21,14 @@ from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
 from lightmamba.tools import cache_folder, is_cached
 
-__all__ = ["Placement", "SimDevice", "machine_verilog", "open_device", "open_simulated"]
+__all__ = [
+    "Placement",
+    "SimDevice",
+    "machine_verilog",
+    "open_device",
+    "open_simulated",
+    "verilog_of",
+]
 
 TOP = "lightmamba"
 SLICE = 1 << 18  # cycles between two chances to interrupt from the keyboard
@@ -187,6 +194,19 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
     return text
+
+
+def verilog_of(artifact: Artifact, cache: Path | None = None) -> str:
+    """Verilog of a build's machine without probes: the build's own, or made anew.
+
+    Raises
+    ------
+    InputError
+        If the build has none and Amaranth is not installed.
+    """
+    if artifact.verilog is None:
+        return machine_verilog(artifact.arch, observed=False, cache=cache)
+    return artifact.verilog.read_text(encoding="utf-8")
 
 
 def open_device(

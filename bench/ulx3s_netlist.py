@@ -15,33 +15,19 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from bench.stored import keep
 from bench.ulx3s_place import TARGET, system
 from bench.ulx3s_run import FIRST, opened
 from lightmamba.compiler import open_model
-from lightmamba.engine import Engine
-from lightmamba.soc.ulx3s import TOP, around_netlist
-from lightmamba.synth.ecp5 import synthesized
-from lightmamba.synth.edit import edit
-from lightmamba.synth.flow import write_flow
+from lightmamba.sim import compare_logits
+from lightmamba.soc.board import TOP
+from lightmamba.soc.ulx3s import around_netlist
+from lightmamba.synth.board import prepared
 from lightmamba.synth.netlist import models_verilog, netlist_verilog
-from lightmamba.synth.tools import find_yosys
 from lightmamba.synth.unpadded import unpadded
 
 NETLIST = "placed"  # name of its module
-
-
-def edited(folder: Path) -> dict[str, Any]:
-    """Synthesize the system; the netlist as nextpnr reads it."""
-    flow = system()
-    write_flow(flow, folder)
-    netlist = synthesized(find_yosys(), flow.files, TOP, folder)
-    edit(netlist, TOP, resets=flow.resets)
-    return netlist
 
 
 def main() -> None:
@@ -52,10 +38,10 @@ def main() -> None:
     args = parser.parse_args()
     begin = time.perf_counter()
     with ExitStack() as stack:
-        if args.folder:
-            netlist = json.loads((args.folder / "edited.json").read_text())
-        else:
-            netlist = edited(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if not args.folder:
+            prepared(system(), folder)
+        netlist = json.loads((folder / "edited.json").read_text())
         module = unpadded(netlist["modules"][TOP])
         netlist["modules"] = {TOP: module}
         text = netlist_verilog(netlist, TOP, name=NETLIST) + models_verilog()
@@ -65,25 +51,18 @@ def main() -> None:
         built = time.perf_counter()
         print(f"built in {built - begin:.0f} s", flush=True)
         device.load(artifact)
-        engine = Engine(open_model(artifact))
-        state, token, equal, logits_equal = engine.empty_state(1), FIRST, True, 0
-        cycles = 0
-        for n in range(args.tokens):
-            device.start(token, fresh=n == 0)
-            cycles += device.wait()
-            logits, state = engine.step(np.array([token]), state)
-            same = device.logits() == logits[0]
-            equal, logits_equal = equal and bool(same.all()), logits_equal + int(same.sum())
-            print(f"  token {n}: {same.sum()} of {same.size} logits equal", flush=True)
-            token = int(logits[0, : engine.valid_vocab].argmax())
+        steps = []
+        for step in compare_logits(device, open_model(artifact), FIRST, args.tokens):
+            steps.append(step)
+            print(f"  token {step.token}: {step.cycles} cycles, equal {step.equal}", flush=True)
         seconds = time.perf_counter() - built
         row = {
             "target": TARGET,
             "what": "netlist",
-            "tokens": args.tokens,
-            "matches_engine": equal,
-            "logits": logits_equal,
-            "cycles": cycles,
+            "tokens": len(steps),
+            "matches_engine": all(step.equal for step in steps),
+            "logits": sum(step.logits - len(step.different) for step in steps),
+            "cycles": sum(step.cycles for step in steps),
             "cells": dict(sorted(Counter(c["type"] for c in module["cells"].values()).items())),
             "violations": device.board.violations,
             "seconds": {"build": built - begin, "tokens": seconds},

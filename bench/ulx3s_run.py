@@ -34,6 +34,7 @@ from lightmamba.package.ulx3s_device import (
     simulated_ulx3s,
 )
 from lightmamba.qmodel import load
+from lightmamba.sim import compare_logits
 from lightmamba.sim.library import QUICK
 
 TARGET = "ulx3s"
@@ -92,21 +93,16 @@ def sampled(tokens: int = 8) -> dict[str, Any]:
     with opened(SLOW) as (device, artifact):
         device.load(artifact)
         device.line = True
-        engine = Engine(open_model(artifact))
-        state, token, equal, times = engine.empty_state(1), FIRST, True, []
-        for n in range(tokens):
-            begin = device.board.monotonic()
-            device.start(token, fresh=n == 0)
-            device.wait()
-            theirs = device.logits()
+        steps, times = [], []
+        begin = device.board.monotonic()
+        for step in compare_logits(device, open_model(artifact), FIRST, tokens):
+            steps.append(step)
             times.append(device.board.monotonic() - begin)
-            logits, state = engine.step(np.array([token]), state)
-            equal &= np.array_equal(theirs, logits[0])
-            token = int(logits[0, : engine.valid_vocab].argmax())
-            print(f"  token {n}: equal {equal}, {times[-1] * 1e3:.1f} ms", flush=True)
+            begin = device.board.monotonic()
+            print(f"  token {step.token}: equal {step.equal}, {times[-1] * 1e3:.1f} ms", flush=True)
         return {
-            "tokens": tokens,
-            "matches_engine": equal,
+            "tokens": len(steps),
+            "matches_engine": all(step.equal for step in steps),
             "tokens_per_second": 1 / float(np.median(times[1:])),
             "violations": device.board.violations,
         }

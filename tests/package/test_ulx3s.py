@@ -19,8 +19,8 @@ from lightmamba.package.check import CHECKS, MANIFEST, check
 from lightmamba.package.check_ecp5 import PLACE
 from lightmamba.package.device import packaged_design
 from lightmamba.package.ecp5 import identity
-from lightmamba.soc.system import RESET
-from lightmamba.soc.ulx3s import INSIDE, LINES, TOP, to_verilog
+from lightmamba.soc.board import RESET, TOP
+from lightmamba.soc.ulx3s import LINES, to_verilog
 from lightmamba.synth.flow import Flow, write_flow
 from lightmamba.synth.tools import NEEDED
 from tests.support.builders import random_model
@@ -61,9 +61,9 @@ def test_contents(package):
     assert said["control"]["interface"] == "host"
     assert said["channels"][0]["interfaces"] == ["memory"]
     assert said["channels"][0]["windows"] == [[0, 32 << 20]]
-    told = (package.path / "README.md").read_text()
-    assert "Never run on a board" in told
-    assert "AMD" not in told
+    readme = (package.path / "README.md").read_text()
+    assert "Never run on a board" in readme
+    assert "AMD" not in readme
     assert "AMD" not in (package.path / "NOTICE").read_text()
 
 
@@ -215,7 +215,7 @@ def _names(part):
 def test_the_makefile_does_what_the_flow_does(package, tmp_path):
     """The same arguments of every tool as :func:`write_flow` writes for the same system."""
     flow = Flow(TOP, {"soc.v": "", "lightmamba.v": ""}, "", {"clk_25mhz": 25.0},
-                resets=(f"{INSIDE}.system.{RESET}",))  # fmt: skip
+                resets=(RESET,))  # fmt: skip
     write_flow(flow, tmp_path)
     ours, theirs = (
         (folder / "Makefile").read_text().replace("\\\n", " ").replace("lightmamba.", "ulx3s.")
@@ -223,7 +223,7 @@ def test_the_makefile_does_what_the_flow_does(package, tmp_path):
     )
     for word in ("--compress ulx3s.config", "--85k --speed 6 --package CABGA381 --json edited.json",
                  "--report report.json --log nextpnr.log", "-m edits.edit netlist.json",
-                 f"--top ulx3s --reset {INSIDE}.system.{RESET}", "-q -s script.ys"):  # fmt: skip
+                 f"--top ulx3s --reset {RESET}", "-q -s script.ys"):  # fmt: skip
         assert word in " ".join(ours.split())
         assert word in " ".join(theirs.split())
     for folder in (package.path, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from lightmamba.errors import InputError
-from lightmamba.soc.pll import Pll
+from lightmamba.soc.board import Pll
 
 
 def test_worked_values() -> None:
@@ -34,3 +34,12 @@ def test_a_clock_that_cannot_be_made_is_one_sentence() -> None:
     assert Pll.of(25, 100, near).second_mhz == pytest.approx(near, abs=0.001)
     with pytest.raises(InputError):
         Pll.of(25, 133.37, 60)
+
+
+@pytest.mark.parametrize("wanted", [10.7, 45, 66.67, 115, 135])
+def test_the_clock_of_the_sentence_is_one_that_can_be_made(wanted: float) -> None:
+    """Also after it was rounded to whole hertz, as a build keeps it."""
+    with pytest.raises(InputError) as caught:
+        Pll.of(25, 100, wanted)
+    hertz = round(float(str(caught.value).rpartition(" ")[2]) * 1e6)
+    assert Pll.of(25, 100, hertz / 1e6).second_mhz * 1e6 == pytest.approx(hertz, abs=1)

@@ -11,6 +11,8 @@ from lightmamba.machine.artifact import build_hash
 from lightmamba.machine.registers import INTERFACE, MAGIC
 from lightmamba.package.design import CONTROL, CONTROL_BYTES, KERNEL, Block, Design
 from lightmamba.package.noc import PROCESSORS, network
+from lightmamba.soc.board import RESET, TOP
+from lightmamba.synth.ecp5 import DEVICE
 
 __all__ = ["MAP", "REGISTER_WINDOW", "machine_map", "rendered", "text_of"]
 
@@ -107,7 +109,7 @@ def rendered(design: Design, figures: Mapping[str, Any]) -> dict[str, str]:
             design=design, board=design.board, artifact=design.artifact, figures=figures,
             kernel=KERNEL, control=CONTROL, window=REGISTER_WINDOW, processors=PROCESSORS,
             net=network(design) if design.board.controllers else None,
-            control_bytes=CONTROL_BYTES,
+            control_bytes=CONTROL_BYTES, top=TOP, reset=RESET, device=" ".join(DEVICE),
         )
         for name in sorted(sources.keys() - left_out)
         if name.endswith(TEMPLATE)

@@ -2,25 +2,21 @@
 
 import functools
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from lightmamba.machine.artifact import build_hash
 from lightmamba.machine.serial import Identity
 from lightmamba.package.design import KERNEL, Design
+from lightmamba.soc.board import OSCILLATOR, OSCILLATOR_MHZ, RESET, TOP, Pll
 from lightmamba.synth.ecp5 import script
-from lightmamba.synth.flow import edit_files
+from lightmamba.synth.flow import Flow, edit_files
 
-if TYPE_CHECKING:
-    from lightmamba.soc.pll import Pll
+__all__ = ["ACCELERATOR", "SYSTEM", "flow", "identity", "pll", "sources", "system_verilog"]
 
-__all__ = ["ACCELERATOR", "SYSTEM", "TOP", "identity", "pll", "sources", "system_verilog"]
-
-TOP = "ulx3s"  # module of soc/ulx3s.py whose ports are pins
 SYSTEM, ACCELERATOR = "rtl/soc.v", f"rtl/{KERNEL}.v"
 PINS = ".lpf"
 
 
-def pll(design: Design) -> "Pll":
+def pll(design: Design) -> Pll:
     """PLL of the board, for the clocks of memory and build.
 
     Raises
@@ -28,14 +24,11 @@ def pll(design: Design) -> "Pll":
     InputError
         If it cannot make the clock of the build: one sentence with a clock that it makes.
     """
-    from lightmamba.soc.pll import Pll  # pulls in Amaranth: not before it is needed
-    from lightmamba.soc.ulx3s import OSCILLATOR_MHZ
-
     return Pll.of(OSCILLATOR_MHZ, design.board.memory_mhz, design.clock_hz / 1e6)
 
 
 def identity(design: Design) -> Identity:
-    """What the bitstream will say of itself to a host."""
+    """Identity that the bitstream reports to a host."""
     (memory,) = design.board.memories
     (port,) = design.interfaces
     return Identity(
@@ -62,7 +55,7 @@ def system_verilog(design: Design) -> str:
 
 @functools.cache
 def _converted(bits: int, said: Identity) -> str:
-    from lightmamba.soc.ulx3s import to_verilog
+    from lightmamba.soc.ulx3s import to_verilog  # pulls in Amaranth: not before it is needed
 
     return to_verilog(bits, said)
 
@@ -77,13 +70,32 @@ def sources(design: Design, verilog: str) -> dict[str, str]:
     verilog
         Of the accelerator.
     """
-    folder = resources.files("lightmamba.package") / "boards" / design.board.templates
-    pins = {one.name: one.read_text("utf-8") for one in folder.iterdir() if PINS in one.name}
     edits = {f"edits/{name}": text for name, text in edit_files().items()}
     return {
         ACCELERATOR: verilog,
         SYSTEM: system_verilog(design),
         "script.ys": script([SYSTEM, ACCELERATOR], TOP),
-        **pins,
+        **_pins(design),
         **edits,
     }
+
+
+def flow(design: Design, verilog: str, version: str = "3.0") -> Flow:
+    """The same system for :mod:`lightmamba.synth.board`, with the pins of a version of the board.
+
+    Parameters
+    ----------
+    design, verilog
+        As for :func:`sources`.
+    version
+        Of the board: 3.0 or 3.1.
+    """
+    files = {"soc.v": system_verilog(design), f"{KERNEL}.v": verilog}
+    pins = _pins(design)[f"pins-{version}{PINS}"]
+    return Flow(TOP, files, pins, {OSCILLATOR: OSCILLATOR_MHZ}, resets=(RESET,))
+
+
+def _pins(design: Design) -> dict[str, str]:
+    """Text of the pin files by name."""
+    folder = resources.files("lightmamba.package") / "boards" / design.board.templates
+    return {one.name: one.read_text("utf-8") for one in folder.iterdir() if PINS in one.name}

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from lightmamba.errors import InputError
 from lightmamba.machine.serial import DEFAULT_BAUD
 from lightmamba.sim.library import FAST, FOLDER, build_library
+from lightmamba.soc.board import INSIDE, SHIFT
 
 __all__ = ["SimulatedBoard", "build_board"]
 
 HARNESS = FOLDER / "board.cpp"
-TOP = "inside"  # all of soc/ulx3s.py but PLL and pads
 DESIGN = "#pragma once\n"  # the harness names the signals itself
 MEMORY = 32 << 20
 SECOND = 1e12  # in picoseconds
@@ -22,7 +22,6 @@ PICOSECOND = 1e-12  # the shortest time that passes
 # Of the pads and lines of the board, from the clock's pad to the data that come back: a choice.
 ROUND_TRIP_PS = 6000.0
 SLICE = 1e-3  # seconds between two chances to interrupt from the keyboard
-SHIFT = 0.5  # of the SDRAM's period: phase of the chip's clock after configuration
 
 
 class Setup(ctypes.Structure):
@@ -51,7 +50,7 @@ def build_board(verilog: str, *, cache: Path | None = None, level: str = FAST) -
     """
     pads = (FOLDER / "pads.v").read_text(encoding="utf-8")
     return build_library(
-        f"{verilog}\n{pads}", TOP, HARNESS, lambda _: DESIGN, (DESIGN,), cache=cache, level=level
+        f"{verilog}\n{pads}", INSIDE, HARNESS, lambda _: DESIGN, (DESIGN,), cache=cache, level=level
     )
 
 
@@ -147,7 +146,7 @@ class SimulatedBoard:
         self._run(1 << 62, seconds)
 
     def _run(self, wanted: int, seconds: float) -> None:
-        """Let time pass until so many characters wait, or for a time."""
+        """Let time pass, at most ``seconds``, until ``wanted`` characters wait to be read."""
         end = self.monotonic() + seconds
         while (left := end - self.monotonic()) > PICOSECOND:
             if self._library.board_run(self._live(), wanted, min(left, SLICE) * SECOND) >= wanted:

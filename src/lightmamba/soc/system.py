@@ -8,16 +8,16 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.machine.serial import Identity
 from lightmamba.rtl.axi import lite_slave, master
+from lightmamba.soc.board import CORE_RESET
 from lightmamba.soc.bridge import SerialBridge
 from lightmamba.soc.sdram import SdramController
 from lightmamba.soc.sdram_layouts import pins
 from lightmamba.soc.share import MemoryShare
 
-__all__ = ["CORE", "PORT", "RESET", "System"]
+__all__ = ["CORE", "PORT", "System"]
 
 CORE = "lightmamba"  # module of the accelerator, as ``rtl.top.to_verilog`` names it
 PORT = "memory"  # its one memory port
-RESET = "core_reset"  # register that resets the accelerator
 PAD_CYCLES = 2  # a register of each pin, both ways
 BEAT_LOG2 = 23  # of the machine's clock: half of a period of the LED that shows that it runs
 
@@ -84,7 +84,7 @@ class System(wiring.Component):
         )  # fmt: skip
         m.submodules.share = ResetInserter({"sync": resets["sync"]})(share)
         m.submodules.sdram = ResetInserter(resets)(sdram)
-        core_reset = Signal(init=1)  # a register, for a network of its own
+        core_reset = Signal(init=1, name=CORE_RESET)  # a register, for a network of its own
         m.d.sync += core_reset.eq(resets["sync"])
         core = _Core(m, self.bits, core_reset)
         wiring.connect(m, core.memory, share.first)

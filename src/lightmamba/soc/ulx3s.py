@@ -10,17 +10,12 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.machine.serial import Identity
 from lightmamba.rtl.verilog import written
-from lightmamba.soc.pll import Pll
+from lightmamba.soc.board import INSIDE, OSCILLATOR, OSCILLATOR_MHZ, SHIFT, TOP, Pll
+from lightmamba.soc.pll import pll_cell
 from lightmamba.soc.system import System
 
-__all__ = [
-    "INSIDE", "OSCILLATOR_MHZ", "SHIFT", "TOP", "Inside", "around_netlist", "to_verilog",
-]  # fmt: skip
+__all__ = ["Inside", "around_netlist", "to_verilog"]
 
-TOP = "ulx3s"
-INSIDE = "inside"  # module of all that is simulated: everything but the PLL and the pads
-OSCILLATOR_MHZ = 25.0
-SHIFT = 0.5  # of its period, by which the chip's clock is behind the controller's at first
 COMMANDS = ("cke", "cs_n", "ras_n", "cas_n", "we_n", "ba", "a", "dqm")
 PADS = {  # pins of the top module: name and bits
     "sdram_cke": 1, "sdram_csn": 1, "sdram_rasn": 1, "sdram_casn": 1, "sdram_wen": 1,
@@ -28,7 +23,7 @@ PADS = {  # pins of the top module: name and bits
 }  # fmt: skip
 
 
-LINES = {"clk_25mhz": 1, "ftdi_txd": 1, "ftdi_rxd": 1, "wifi_en": 1, "led": 8, "sdram_clk": 1,
+LINES = {OSCILLATOR: 1, "ftdi_txd": 1, "ftdi_rxd": 1, "wifi_en": 1, "led": 8, "sdram_clk": 1,
          "sdram_d": 16, **PADS}  # fmt: skip
 MEMBERS = {
     "sync_clk": In(1), "sync_rst": In(1), "sdram_clk": In(1), "sdram_rst": In(1),
@@ -105,9 +100,9 @@ class _Board(wiring.Component):
         pins = self.ports
         clki, lock, stepped, shifted = Signal(), Signal(), Signal(), Signal()
         inner = {name: Signal(member.shape, name=name) for name, member in MEMBERS.items()}
-        self._buffer(m, "clk_25mhz", i=clki)
-        m.submodules.pll = self.pll.instance(
-            clki=clki, shift=round(SHIFT * self.pll.turn), step=stepped,
+        self._buffer(m, OSCILLATOR, i=clki)
+        m.submodules.pll = pll_cell(
+            self.pll, clki=clki, shift=round(SHIFT * self.pll.turn), step=stepped,
             later=inner["phase_later"],
             outputs={"first": inner["sdram_clk"], "second": inner["sync_clk"],
                      "shifted": shifted, "lock": lock},
@@ -179,7 +174,7 @@ def around_netlist(name: str) -> str:
     ways = {n: "output" if member.flow is Out else "input" for n, member in MEMBERS.items()}
     ports = ",\n  ".join(f"{ways[n]} {widths[n]}{n}" for n in MEMBERS)
     pins = {
-        "clk_25mhz": "1'b0", "clkop": "sdram_clk", "clkos": "sync_clk", "clkos2": "1'b0",
+        OSCILLATOR: "1'b0", "clkop": "sdram_clk", "clkos": "sync_clk", "clkos2": "1'b0",
         "lock": "~sync_rst", "ftdi_txd": "rx", "ftdi_rxd": "tx", "led": "leds",
         "sdram_d_i": "dq_i", "sdram_d_o": "dq_o", "sdram_d_t": "dq_t",
         "phasestep": "phase_step", "phasedir": "earlier",

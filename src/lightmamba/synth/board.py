@@ -14,7 +14,9 @@ from lightmamba.synth.flow import SLOW_MHZ, Flow, write_flow
 from lightmamba.synth.placed import route
 from lightmamba.synth.tools import find_ecppack, find_nextpnr, find_yosys
 
-__all__ = ["Clock", "Routed", "between_of", "bitstream", "clocks_of", "plain"]
+__all__ = [
+    "Clock", "Routed", "between_of", "bitstream", "clocks_of", "plain", "prepared", "routed",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,17 @@ def bitstream(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S, slow: bool 
         If a tool is missing, too old or fails; if the design does not fit; if a reset or a clock is
         unknown; if a clock is too slow.
     """
-    yosys, nextpnr, ecppack = find_yosys(), find_nextpnr(), find_ecppack()
+    find_nextpnr(), find_ecppack()  # before minutes of synthesis
+    edits = prepared(flow, folder, limit_s=limit_s)
+    return routed(flow, folder, edits, limit_s=limit_s, slow=slow)
+
+
+def prepared(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S) -> dict[str, int]:
+    """Synthesize a design and edit its netlist; what :func:`lightmamba.synth.edit.edit` did.
+
+    Parameters and errors are those of :func:`bitstream`.
+    """
+    yosys = find_yosys()
     write_flow(flow, folder)
     netlist = synthesized(yosys, flow.files, flow.top, folder, limit_s)
     likely = resets_of(netlist, flow.top)
@@ -98,6 +110,29 @@ def bitstream(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S, slow: bool 
     if unused := [reset for reset in flow.resets if not edits[reset]]:
         raise InputError(f"{unused[0]} resets no register of {flow.top}; {likely}")
     (folder / "edited.json").write_text(json.dumps(netlist))
+    return edits
+
+
+def routed(
+    flow: Flow,
+    folder: Path,
+    edits: Mapping[str, int],
+    *,
+    limit_s: float = LIMIT_S,
+    slow: bool = False,
+) -> Routed:
+    """Place and route what :func:`prepared` left in a folder, and write its bitstream.
+
+    Parameters
+    ----------
+    flow
+        The design; its seed may be another.
+    folder, limit_s, slow
+        As for :func:`bitstream`, which names the errors, too.
+    edits
+        What :func:`prepared` gave.
+    """
+    yosys, nextpnr, ecppack = find_yosys(), find_nextpnr(), find_ecppack()
     try:
         report = route(nextpnr, flow.route, folder, limit_s, goal_mhz=SLOW_MHZ, seed=flow.seed)
     except InputError as error:

@@ -12,12 +12,13 @@ from lightmamba.synth.harness import NAME, Harness
 from lightmamba.synth.placed import Placed, amount_of, fmax_of, path_of, route
 from lightmamba.synth.tools import Tool, find_nextpnr, find_yosys
 
-__all__ = ["OPTIONS", "netlist_of", "place", "script", "synthesized"]
+__all__ = ["DEVICE", "OPTIONS", "netlist_of", "place", "script", "synthesized"]
 
 SCRIPT = Path(__file__).with_name("ecp5.ys")
 
 LIMIT_S = 5400.0
-OPTIONS = ("--85k", "--speed", "6", "--package", "CABGA381", "--json", "edited.json")
+DEVICE = ("--85k", "--speed", "6", "--package", "CABGA381")  # as nextpnr-ecp5 names it
+OPTIONS = (*DEVICE, "--json", "edited.json")
 KINDS = {
     "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram18": "DP16KD",
 }  # fmt: skip

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.errors import InputError
-from lightmamba.synth.ecp5 import script
+from lightmamba.synth.ecp5 import DEVICE, script
 from lightmamba.synth.edit import FILES
 from lightmamba.synth.placed import arguments
 
-__all__ = ["ULX3S_85F", "Flow", "edit_files", "write_flow"]
+__all__ = ["Flow", "edit_files", "write_flow"]
 
-# Device, speed grade and package, as nextpnr-ecp5 names them.
-ULX3S_85F = ("--85k", "--speed", "6", "--package", "CABGA381")
 SLOW_MHZ = 12.0  # of clocks without a constraint: nextpnr's default
 SOURCES = Path(__file__).parent
 MAKEFILE = """\
@@ -83,7 +81,7 @@ class Flow:
     clocks: Mapping[str, float]
     resets: tuple[str, ...] = ()
     seed: int = 1
-    device: tuple[str, ...] = ULX3S_85F
+    device: tuple[str, ...] = DEVICE
 
     def __post_init__(self) -> None:
         for name in (self.top, *self.verilog):

@@ -98,7 +98,7 @@ def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> d
             result |= _text(args, opened, quantized, journal)
         if args.task:
             result["tasks"] = _tasks(args, opened, journal)
-    if quantized and getattr(opened.model, "counting", True):
+    if quantized and opened.model.counters is not None:
         counters = dict(opened.model.counters)
         clipped = counters.pop("clipped", 0)
         result |= {

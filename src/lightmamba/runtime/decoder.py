@@ -100,13 +100,14 @@ class DeviceDecoder:
         self.cycles = 0
         self.tokens = 0
         self._artifact = device.artifact
-        self.counting = device.artifact.arch.counters
 
     @property
-    def counters(self) -> dict[str, int]:
-        """Values that left their format on the device, by kind; empty where it does not count."""
+    def counters(self) -> dict[str, int] | None:
+        """Values that left their format on the device, by kind; None where it does not count."""
+        if not self._artifact.arch.counters:
+            return None
         counted = self.device.counters()
-        return {n: counted[n] for n in losses(self._artifact.arch.kinds) if n in counted}
+        return {name: counted[name] for name in losses(self._artifact.arch.kinds)}
 
     @property
     def seconds(self) -> float:

@@ -5,27 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.boards import serial_link
 from lightmamba.boards.serial_link import SerialLink
 from lightmamba.errors import DeviceError
 from lightmamba.machine.serial import BLOCK, Operation, Request, entry
 
-from .serial_board import Clock, FakePort, Memory
+from .serial_board import FakePort, Memory
 
 OP = Operation
 DATA = np.random.default_rng(1).bytes(40 * BLOCK)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    found = Clock()
-    monkeypatch.setattr(serial_link, "time", found)
-    return found
-
-
-@pytest.fixture
-def port(clock):
-    return FakePort(clock, Memory())
 
 
 def writes(data: bytes = DATA) -> list[Request]:

@@ -176,7 +176,7 @@ def test_answers_get_their_crc(stalls: float):
 
 
 def test_registers_of_the_board():
-    dut = SocRegisters()
+    dut = SocRegisters(IDENTITY.turn)
 
     async def bench(ctx: Any) -> None:
         names = [register.name for register in SOC_REGISTERS]
@@ -195,6 +195,27 @@ def test_registers_of_the_board():
         await ctx.tick().repeat(RESET_CYCLES)
         assert not ctx.get(dut.reset)
         assert soc_offset("phase_steps") == 0x1004
+
+    simulate(dut, bench)
+
+
+def test_the_phase_is_counted_modulo_its_turn():
+    dut = SocRegisters(IDENTITY.turn)
+
+    async def bench(ctx: Any) -> None:
+        names = [register.name for register in SOC_REGISTERS]
+        at = 0
+        for way in (1, 1, -1, -1, -1, *[1] * (2 * IDENTITY.turn + 3), *[-1] * (IDENTITY.turn + 5)):
+            ctx.set(dut.index, names.index("phase"))
+            ctx.set(dut.data, 3 if way > 0 else 1)
+            ctx.set(dut.write, 1)
+            await ctx.tick()
+            ctx.set(dut.write, 0)
+            ctx.set(dut.index, names.index("phase_steps"))
+            at += way
+            await ctx.delay(1e-9)
+            assert ctx.get(dut.value) == at % IDENTITY.turn
+            assert (ctx.get(dut.phase_step), ctx.get(dut.phase_later)) == (1, int(way > 0))
 
     simulate(dut, bench)
 

@@ -17,7 +17,6 @@ __all__ = ["Tunable", "Window", "memory_works", "tune", "window_of"]
 log = logging.getLogger(__name__)
 TESTED = 4096  # bytes at the end of memory: a part of each bank
 EACH = 256  # bytes of a pattern in the search
-MOST_STEPS = 255  # that the board counts
 
 
 class Tunable(Protocol):
@@ -96,21 +95,15 @@ def tune(board: Tunable, progress: Callable[[float], None] | None = None) -> Win
     Parameters
     ----------
     board
-        Its phase is that of the configuration plus ``phase_steps``.
+        Its phase is that of the configuration plus ``phase_steps``, which is less than ``turn``.
     progress
         Called with the share that is done.
 
     Raises
     ------
     DeviceError
-        If memory works at no phase, or the clock was moved so often that the board would lose
-        count.
+        If memory works at no phase, or at the best one at times only.
     """
-    if board.board_register("phase_steps") + 2 * board.turn > MOST_STEPS:
-        raise DeviceError(
-            "the phase of the board's memory was searched twice since its bitstream was loaded, "
-            "and it counts no further; load the bitstream again, then search"
-        )
     board.board_register("loaded", 0)
     good = np.zeros((CAPTURES, board.turn), bool)
     for n, (step, capture) in enumerate(product(range(board.turn), range(CAPTURES))):
@@ -146,7 +139,7 @@ def window_of(good: NDArray[np.bool_], capture: int) -> Iterator[Window]:
 
 def _go(board: Tunable, step: int, capture: int) -> None:
     """Move the clock to a phase, and start the memory again."""
-    now = board.board_register("phase_steps") % board.turn
+    now = board.board_register("phase_steps")
     for _ in range((step - now) % board.turn):
         board.board_register("phase", 3)
     board.board_register("capture", capture)

@@ -207,7 +207,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a board says of itself.
+    """Identity of a board: its answer to ``IDENTIFY``.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ class SocRegister:
 SOC_REGISTERS = (
     SocRegister("phase", "wo", 2, "bit 0: step the phase of the SDRAM's clock; bit 1: later, "
                 "else earlier"),
-    SocRegister("phase_steps", "ro", 8, "steps since reset, later ones less earlier ones; signed"),
+    SocRegister("phase_steps", "ro", 8, "steps later than after configuration, less whole periods"),
     SocRegister("capture", "rw", 4, "cycles of the SDRAM's clock from a read to its data, added "
                 "to the controller's own; 1 after configuration"),
     SocRegister("leds", "rw", 8, "the board's LEDs"),

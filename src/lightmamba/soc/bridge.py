@@ -74,7 +74,7 @@ class SerialBridge(wiring.Component):
         m.submodules.frames = frames = FrameReceiver()
         m.submodules.executor = executor = Executor(self.bits, self.identity)
         m.submodules.sender = sender = AnswerSender()
-        m.submodules.registers = registers = SocRegisters()
+        m.submodules.registers = registers = SocRegisters(self.identity.turn)
 
         default = rate(self.identity.clock_hz, self.identity.baud)
         now, fall_back = Signal(RATE_BITS, init=default), Signal()

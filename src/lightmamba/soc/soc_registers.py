@@ -18,6 +18,11 @@ class SocRegisters(wiring.Component):
 
     A written value shows ``latency`` cycles later; reading is combinational. One access per cycle.
 
+    Parameters
+    ----------
+    turn : int
+        Steps of the phase that are a whole period, 2 to 256.
+
     Members
     -------
     index : In
@@ -37,7 +42,8 @@ class SocRegisters(wiring.Component):
 
     latency, interval = 1, 1
 
-    def __init__(self) -> None:
+    def __init__(self, turn: int) -> None:
+        self.turn = turn
         super().__init__({
             "index": In(INDEX_BITS), "write": In(1), "data": In(32), "value": Out(32),
             "phase_step": Out(1), "phase_later": Out(1), "capture": Out(4, init=CAPTURE),
@@ -46,7 +52,7 @@ class SocRegisters(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        steps, loaded = Signal(8), Signal(32)
+        steps, loaded = Signal(range(self.turn)), Signal(32)
         left = Signal(range(RESET_CYCLES + 1))
         kept = {"capture": self.capture, "leds": self.leds, "loaded": loaded}
         readable = {**kept, "phase_steps": steps}
@@ -62,7 +68,13 @@ class SocRegisters(wiring.Component):
                     m.d.sync += [
                         self.phase_step.eq(1),
                         self.phase_later.eq(self.data[1]),
-                        steps.eq(steps + Mux(self.data[1], 1, -1)),
+                        steps.eq(
+                            Mux(
+                                self.data[1],
+                                Mux(steps == self.turn - 1, 0, steps + 1),
+                                Mux(steps == 0, self.turn - 1, steps - 1),
+                            )
+                        ),
                     ]
             elif register.name == "reset":
                 with m.If(here & self.data[0]):

@@ -29,7 +29,7 @@ RUNS = {
 
 
 def speed() -> str:
-    """What the bundled model does on the machine of the board."""
+    """Estimated speed and energy of the bundled model on the board's accelerator."""
     row = next((row for row in load("estimates") if row["case"] == NAME), None)
     if row is None:
         raise NotRun(NAME)

@@ -28,7 +28,7 @@ class Clock:
 
 
 class Accelerator(Protocol):
-    """What is behind the board's bridge."""
+    """The accelerator and the memory behind the board's bridge."""
 
     memory: Any  # (bytes,) uint8
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from lightmamba.boards import serial_link, serial_ulx3s
+from lightmamba.boards import serial_ulx3s
 from lightmamba.boards.selftest import STEPS, expected, self_test
 from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import SerialLink
@@ -22,7 +22,7 @@ from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import DeviceDecoder, generate
 from lightmamba.sim.simulator import Status
 
-from .serial_board import Clock, FakePort, Memory
+from .serial_board import FakePort, Memory
 from .support import bare, build_on
 
 needs_verilator = pytest.mark.skipif(
@@ -31,18 +31,6 @@ needs_verilator = pytest.mark.skipif(
 NAMES = ("lane0", "lane1", "state", "aux")
 SIZE = 1 << 25
 AT = offsets()
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    found = Clock()
-    monkeypatch.setattr(serial_link, "time", found)
-    return found
-
-
-@pytest.fixture
-def port(clock):
-    return FakePort(clock, Memory())
 
 
 @pytest.fixture
@@ -248,7 +236,7 @@ def test_weights_stay_on_the_board(board, build, caplog):
 
 @needs_verilator
 def test_a_cable_that_is_pulled_in_the_middle_of_a_text(board, build):
-    """What was generated before stays with the caller."""
+    """The caller keeps the tokens that were generated before."""
     found: list[int] = []
 
     def pull_and_go_on() -> None:

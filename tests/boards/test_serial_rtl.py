@@ -24,7 +24,7 @@ IDENTITY = Identity(
 
 
 class SimulatedPort:
-    """A port whose time is that of the simulation; it stands for the module ``time`` as well."""
+    """A port on the simulation's clock; it also replaces the module ``time``."""
 
     def __init__(self) -> None:
         self.board = Board(identity=IDENTITY, memory=False, clock_hz=CLOCK_HZ)

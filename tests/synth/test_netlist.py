@@ -178,7 +178,7 @@ def _ram(parameters: dict[str, Any] | None = None, **pins: Any) -> dict[str, Any
         (_ram({"DATA_WIDTH_B": 36}), "port B has 36 bits, expected 1, 2, 4, 9 or 18"),
         (_ram({"REGMODE_B": "OUTREG"}, CEB=7), "its output register is held by CEB"),
         (_ram({"WRITEMODE_A": "OTHER"}), "WRITEMODE_A must be one of NORMAL"),
-        (_ram({"DATA_WIDTH_A": 36}, WEB=7), "port B writes beside one of 36 bits"),
+        (_ram({"DATA_WIDTH_A": 36}, WEB=7), "port B writes, and port A has 36 bits"),
     ],
 )
 def test_uses_that_no_model_has_are_refused(cell, said):

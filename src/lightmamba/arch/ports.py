@@ -14,7 +14,7 @@ def of_token(client: str, n: int) -> str:
 
 
 def gear(word: int, port: int) -> tuple[int, int]:
-    """Beats of a word, and words in a beat, of so many bits; one of the two is 1."""
+    """Beats per word and words per beat, for a word and a port in bits; one of the two is 1."""
     return max(1, word // port), max(1, port // word)
 
 

@@ -38,7 +38,7 @@ class Clock(Protocol):
 
 
 class SerialPort(Protocol):
-    """What the driver needs of a port: a part of pyserial's ``Serial``."""
+    """The part of pyserial's ``Serial`` that the driver uses."""
 
     baudrate: int
     timeout: float

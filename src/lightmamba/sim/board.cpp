@@ -46,7 +46,7 @@ public:
         return count;
     }
 
-    // Run until so many characters wait, or for a time. How many wait.
+    // Run for at most `time`, until `wanted` characters wait; returns how many do.
     uint64_t run(uint64_t wanted, double time) {
         const double end = now_ + time;
         while (now_ < end && received_.size() < wanted) edge();

@@ -1,4 +1,4 @@
-"""What the two halves of the SDRAM controller give each other, and the pins of the chip."""
+"""Signals between the two halves of the SDRAM controller, and the pins of the chip."""
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data, wiring

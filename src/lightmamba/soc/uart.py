@@ -82,7 +82,7 @@ class UartReceiver(wiring.Component):
     """Receive characters, each in the middle of its bits.
 
     Two flip-flops bring the line to the clock, and the majority of its last three samples counts,
-    so a glitch of one cycle does nothing. The phase begins anew with every start bit. A character
+    so a glitch of one cycle does nothing. Every start bit restarts the phase. A character
     is complete in the middle of its stop bit: with 16 cycles and more to a bit, the rate of the
     other side may differ by 4 %, with four cycles by 2 % (measured in the tests).
 

@@ -35,9 +35,9 @@ def flag(cell: Cell, name: str, default: str) -> str:
 
 
 def tied(cell: Cell, pin: str) -> str:
-    """What an unconnected pin is by the parameter of its name, which nextpnr sets; or nothing.
+    """Value of an unconnected pin, by the parameter that nextpnr sets for it; or an empty string.
 
-    Those of block RAMs and multipliers; a register's choose between a pin and its inverse.
+    Only for block RAMs and multipliers: a register's parameter inverts its pin instead.
     """
     if cell["type"] not in ("DP16KD", "MULT18X18D"):
         return ""
@@ -170,7 +170,9 @@ def _block_ram(cell: Cell) -> str:
             for pin in enables:
                 if not _constant(cell, pin, "1"):
                     return f"its output register is held by {pin}, which no model has"
-    return "" if not wide or _constant(cell, "WEB", "0") else "port B writes beside one of 36 bits"
+    if wide and not _constant(cell, "WEB", "0"):
+        return "port B writes, and port A has 36 bits"
+    return ""
 
 
 def _multiplier(cell: Cell) -> str:

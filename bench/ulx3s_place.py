@@ -46,7 +46,7 @@ def system() -> Flow:
 def placed(made: Flow, folder: Path, edits: Mapping[str, int]) -> dict[str, Any]:
     """Place and route the netlist of a folder, and pack it twice."""
     begin = time.perf_counter()
-    found = routed(made, folder, edits, slow=True)
+    found = routed(made, folder, edits, slow=True, netlist=f"routed-{made.seed}.json")
     row = found.as_dict()
     used, available, _ = row.pop("used"), row.pop("available"), row.pop("edits")
     return row | {
@@ -73,7 +73,7 @@ def main() -> None:
     """Synthesize, then place and route each seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seed", type=int, nargs="+", default=[1, 2, 3], help="(1 2 3)")
-    parser.add_argument("--keep", type=Path, help="folder that keeps all files of the last seed")
+    parser.add_argument("--keep", type=Path, help="folder that keeps all files, and the routed netlist of each seed")
     args = parser.parse_args()
     made = system()
     with ExitStack() as stack:

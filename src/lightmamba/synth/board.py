@@ -120,6 +120,7 @@ def routed(
     *,
     limit_s: float = LIMIT_S,
     slow: bool = False,
+    netlist: str = "",
 ) -> Routed:
     """Place and route what :func:`prepared` left in a folder, and write its bitstream.
 
@@ -131,10 +132,14 @@ def routed(
         As for :func:`bitstream`, which names the errors, too.
     edits
         What :func:`prepared` gave.
+    netlist
+        Name of a file in the folder that gets the netlist with the places of its cells, for
+        :mod:`lightmamba.synth.netlist` and for a picture. None by default.
     """
     yosys, nextpnr, ecppack = find_yosys(), find_nextpnr(), find_ecppack()
+    options = [*flow.route, "--write", netlist] if netlist else flow.route
     try:
-        report = route(nextpnr, flow.route, folder, limit_s, goal_mhz=SLOW_MHZ, seed=flow.seed)
+        report = route(nextpnr, options, folder, limit_s, goal_mhz=SLOW_MHZ, seed=flow.seed)
     except InputError as error:
         raise InputError(_too_large(folder / "nextpnr.log") or str(error)) from error
     clocks = clocks_of(report)

@@ -109,6 +109,12 @@ def prepared(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S) -> dict[str,
     edits = edit(netlist, flow.top, resets=flow.resets)
     if unused := [reset for reset in flow.resets if not edits[reset]]:
         raise InputError(f"{unused[0]} resets no register of {flow.top}; {likely}")
+    module = netlist["modules"][flow.top]
+    if unknown := [name for name in flow.clocks if name not in module["netnames"]]:
+        raise InputError(
+            f"{flow.top} has no signal {unknown[0]} for a clock; its inputs are "
+            f"{', '.join(n for n, port in module['ports'].items() if port['direction'] == 'input')}"
+        )
     (folder / "edited.json").write_text(json.dumps(netlist))
     return edits
 
@@ -143,7 +149,8 @@ def routed(
     except InputError as error:
         raise InputError(_too_large(folder / "nextpnr.log") or str(error)) from error
     clocks = clocks_of(report)
-    _judge(flow, clocks, slow)
+    if not slow:
+        _judge(clocks)
     ecppack.run(flow.pack, folder)
     cells = {name: many for name, many in report["utilization"].items() if many["used"]}
     return Routed(
@@ -180,15 +187,9 @@ def plain(net: str) -> str:
     return net.removeprefix("$glbnet$").removesuffix("$TRELLIS_IO_IN")
 
 
-def _judge(flow: Flow, clocks: tuple[Clock, ...], slow: bool) -> None:
-    known = {clock.name: clock for clock in clocks}
-    if unknown := [name for name in flow.clocks if name not in known]:
-        raise InputError(
-            f"nextpnr found no clock {unknown[0]}, but {', '.join(known) or 'none'}; "
-            "name a port or signal that clocks registers"
-        )
+def _judge(clocks: tuple[Clock, ...]) -> None:
     for clock in clocks:
-        if not clock.met and not slow:
+        if not clock.met:
             raise InputError(
                 f"the clock {clock.name} reaches {clock.fmax_mhz:.1f} MHz, "
                 f"{clock.constraint_mhz - clock.fmax_mhz:.1f} MHz less than its constraint of "

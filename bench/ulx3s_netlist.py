@@ -1,11 +1,13 @@
-"""The netlist that is placed on a ULX3S in Verilator: tokens of the bundled model, every logit.
+"""A netlist of the system on a ULX3S in Verilator: tokens of the bundled model, every logit.
 
-    python -m bench.ulx3s_netlist [--folder FOLDER] [--tokens 3]
+    python -m bench.ulx3s_netlist [--folder FOLDER [--seed 1]] [--tokens 3]
 
-The netlist is that of the whole system after yosys and all edits, as nextpnr reads it, without its
-pads and its PLL; registers, LUTs, carries, block RAMs and multipliers are models of ECP5 cells. It
-runs between the serial line and the model of the SDRAM. FOLDER is one of ``bench.ulx3s_place
---keep``; without it the system is synthesized, which takes minutes.
+The netlist is that of the whole system after yosys and all edits, as nextpnr reads it; with a seed
+it is the one that nextpnr wrote after place and route, whose cells are those of the bitstream. It
+comes without its pads and its PLL; registers, LUTs, carries, block RAMs, multipliers and registers
+at the pins are models of ECP5 cells. It runs between the serial line and the model of the SDRAM.
+FOLDER is one of ``bench.ulx3s_place --keep``; without it the system is synthesized, which takes
+minutes.
 """
 
 import argparse
@@ -28,6 +30,7 @@ from lightmamba.synth.netlist import models_verilog, netlist_verilog
 from lightmamba.synth.unpadded import unpadded
 
 NETLIST = "placed"  # name of its module
+ROUTED = "top"  # nextpnr's name of the module
 
 
 def main() -> None:
@@ -35,15 +38,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--folder", type=Path, help="files of a synthesis (none: it is made)")
     parser.add_argument("--tokens", type=int, default=3, help="(3)")
+    parser.add_argument("--seed", type=int, help="of a routed netlist in FOLDER (none)")
     args = parser.parse_args()
+    if args.seed is not None and not args.folder:
+        parser.error("--seed needs --folder, made by: python -m bench.ulx3s_place --keep FOLDER")
+    file, top = ("edited.json", TOP) if args.seed is None else (f"routed-{args.seed}.json", ROUTED)
     begin = time.perf_counter()
     with ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if not args.folder:
             prepared(system(), folder)
-        netlist = json.loads((folder / "edited.json").read_text())
-        module = unpadded(netlist["modules"][TOP])
-        netlist["modules"] = {TOP: module}
+        module = unpadded(json.loads((folder / file).read_text())["modules"][top])
+        netlist = {"modules": {TOP: module}}
         text = netlist_verilog(netlist, TOP, name=NETLIST) + models_verilog()
         device, artifact = stack.enter_context(
             opened(4, verilog=f"{text}\n{around_netlist(NETLIST)}")
@@ -58,7 +64,8 @@ def main() -> None:
         seconds = time.perf_counter() - built
         row = {
             "target": TARGET,
-            "what": "netlist",
+            "what": "netlist" if args.seed is None else "routed netlist",
+            "seed": args.seed,
             "tokens": len(steps),
             "matches_engine": all(step.equal for step in steps),
             "logits": sum(step.logits - len(step.different) for step in steps),

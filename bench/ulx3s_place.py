@@ -73,7 +73,7 @@ def main() -> None:
     """Synthesize, then place and route each seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seed", type=int, nargs="+", default=[1, 2, 3], help="(1 2 3)")
-    parser.add_argument("--keep", type=Path, help="folder that keeps all files, and the routed netlist of each seed")
+    parser.add_argument("--keep", type=Path, help="folder that keeps all files")
     args = parser.parse_args()
     made = system()
     with ExitStack() as stack:

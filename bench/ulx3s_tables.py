@@ -25,6 +25,7 @@ RUNS = {
     "self-test": "self-test",
     "load": "weights over the serial line",
     "netlist": "netlist after synthesis and edits, as it is placed",
+    "routed netlist": "netlist after place and route",
 }
 
 

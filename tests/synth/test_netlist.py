@@ -194,6 +194,9 @@ def test_uses_that_no_model_has_are_refused(cell, said):
         ("MULT18X18D", {}, {"SOURCEB": ["1"]}, "SOURCEB is used"),
         ("MULT18X18D", {"REG_INPUTA_CE": "CE2"}, {}, "another enable or reset"),
         ("DCCA", {}, {"CE": [7]}, "its clock is gated"),
+        ("IOLOGIC", {"MODE": "IDDRX1_ODDRX1"}, {}, "it is more than registers at a pin"),
+        ("IOLOGIC", {"MODE": "IREG_OREG"}, {"LSR": [7]}, "LSR is used"),
+        ("IOLOGIC", {"MODE": "IREG_OREG", "CLKOMUX": "INV"}, {}, "its clock is inverted"),
         ("EHXPLLL", {}, {}, "there is no model of the cell EHXPLLL"),
     ],
 )
@@ -201,16 +204,6 @@ def test_other_cells_are_refused(kind, parameters, pins, said):
     cell = {"type": kind, "parameters": parameters, "connections": pins, "port_directions": {}}
     with pytest.raises(InputError, match=said):
         netlist_verilog(_module(cell=cell), "top")
-
-
-def test_an_open_cell_becomes_inputs():
-    pll = {
-        "type": "EHXPLLL", "parameters": {}, "connections": {"CLKI": [2], "CLKOP": [3]},
-        "port_directions": {"CLKI": "input", "CLKOP": "output"},
-    }  # fmt: skip
-    found = netlist_verilog(_module(**{"clocks.pll": pll}), "top", opened=("EHXPLLL",))
-    assert "module top(clocks_pll_CLKOP);" in found
-    assert "assign n3 = clocks_pll_CLKOP;" in found
 
 
 def test_an_inout_is_refused():

@@ -83,7 +83,6 @@ def place(
     goal_mhz: float = 125.0,
     seed: int = 1,
     limit_s: float = LIMIT_S,
-    routed: Path | None = None,
 ) -> Placed:
     """Synthesize, place and route a machine for an LFE5U-85F of speed grade 6.
 
@@ -97,9 +96,6 @@ def place(
         Of the placement.
     limit_s
         Seconds that nextpnr may take: its router goes on for ever where wires are too many.
-    routed
-        File for the netlist after routing, without the frame: a module ``top`` that
-        :func:`lightmamba.synth.netlist.netlist_verilog` takes.
 
     Raises
     ------
@@ -115,12 +111,7 @@ def place(
         netlist = synthesized(yosys, ["machine.v", "frame.v"], NAME, work)
         edit(netlist, NAME, fixed=frame.registers, resets=["reset"], pins=False)
         (work / "edited.json").write_text(json.dumps(netlist))
-        more = ["--write", "routed.json"] if routed else []
-        report = route(nextpnr, [*OPTIONS, *more], work, limit_s, goal_mhz=goal_mhz, seed=seed)
-        if routed:
-            found = json.loads((work / "routed.json").read_text())["modules"]["top"]
-            opened = frame.opened(netlist["modules"][NAME], found)
-            routed.write_text(json.dumps({"modules": {"top": opened}}))
+        report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
     own = Amount(lut=frame.lut, ff=frame.ff)
     return Placed(
         tools=f"{yosys.version}; {nextpnr.version}",

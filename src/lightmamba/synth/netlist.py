@@ -37,6 +37,8 @@ __all__ = ["models_verilog", "netlist_verilog"]
 MODELS = Path(__file__).parent / "cells"
 GROUP = 200  # statements of a process
 NOTHING = ("$scopeinfo",)
+# Registers of an IOLOGIC: prefix of their parameters, input, output.
+AT_PIN = (("OUTREG", "TXDATA0", "IOLDO"), ("TSREG", "TSDATA0", "IOLTO"), ("FF", "PADDI", "INFF"))
 Lines = Iterator[str]
 
 
@@ -132,7 +134,6 @@ def netlist_verilog(
     *,
     name: str = "",
     unknown: int = 0,
-    opened: tuple[str, ...] = (),
 ) -> str:
     """Write a netlist as Verilog for a simulator, without :func:`models_verilog`.
 
@@ -146,9 +147,6 @@ def netlist_verilog(
         Name that it gets; by default its own.
     unknown
         Value of bits that are unknown or that nothing drives; a right netlist works with either.
-    opened
-        Kinds of cells to leave out, such as a PLL; what one drives becomes an input of the module,
-        named ``CELL_PIN``.
 
     Raises
     ------
@@ -156,8 +154,6 @@ def netlist_verilog(
         If a cell has no model, or is used in a way that its model does not have.
     """
     module = with_constants(netlist["modules"][top])
-    if opened:
-        module = _without(module, opened)
     check(module)
     writer = _Writer(module, unknown)
     for place, cell in module["cells"].items():
@@ -168,19 +164,6 @@ def netlist_verilog(
             raise InputError(f"there is no model of the cell {kind} ({place}) to simulate")
         CELLS[kind](writer, cell)
     return writer.text(name or top)
-
-
-def _without(module: Mapping[str, Any], kinds: tuple[str, ...]) -> dict[str, Any]:
-    ports, kept = dict(module["ports"]), {}
-    for name, cell in module["cells"].items():
-        if cell["type"] not in kinds:
-            kept[name] = cell
-            continue
-        for pin, bits in cell["connections"].items():
-            if cell["port_directions"][pin] == "output" and bits:
-                word = re.sub(r"\W", "_", f"{name}_{pin}")
-                ports[word] = {"direction": "input", "bits": bits}
-    return {**module, "ports": ports, "cells": kept}
 
 
 def _lut(w: _Writer, cell: Cell) -> None:
@@ -238,6 +221,16 @@ def _register(w: _Writer, cell: Cell) -> None:
             w.processes[when, ""].append(
                 f"    if ({reset}) n{bit} <= 1'b{pins.value}; else {held}n{bit} <= {value};"
             )
+
+
+def _at_pin(w: _Writer, cell: Cell) -> None:
+    """Registers at a pin: of its output, of its direction, of what it reads."""
+    clock = f"posedge {w.pin(cell, 'CLK')}"
+    for name, source, target in AT_PIN:
+        for bit in cell["connections"].get(target) or []:
+            w.driven.add(bit)
+            w.registers[bit] = int(flag(cell, f"{name}.REGSET", "RESET") == "SET")
+            w.processes[clock, ""].append(f"    n{bit} <= {w.pin(cell, source)};")
 
 
 def _lut_ram(w: _Writer, cell: Cell) -> None:
@@ -354,6 +347,7 @@ CELLS: dict[str, Callable[[_Writer, Cell], None]] = {
     "TRELLIS_COMB": _comb,
     "TRELLIS_RAMW": _write_port,
     "TRELLIS_IO": _pad,
+    "IOLOGIC": _at_pin,
     "MULT18X18D": _multiplier,
     "DP16KD": _block_ram,
 }

@@ -124,7 +124,9 @@ def check(module: Mapping[str, Any]) -> None:
     InputError
         Which cell, and what of it.
     """
-    checks = {"DP16KD": _block_ram, "MULT18X18D": _multiplier, "DCCA": _buffer}
+    checks = {
+        "DP16KD": _block_ram, "MULT18X18D": _multiplier, "DCCA": _buffer, "IOLOGIC": _at_pin,
+    }  # fmt: skip
     for name, cell in module["cells"].items():
         wrong = checks[cell["type"]](cell) if cell["type"] in checks else ""
         if wrong:
@@ -195,6 +197,16 @@ def _multiplier(cell: Cell) -> str:
 
 def _buffer(cell: Cell) -> str:
     return "" if _constant(cell, "CE", "1") else "its clock is gated, which no model has"
+
+
+def _at_pin(cell: Cell) -> str:
+    if flag(cell, "MODE", "NONE") != "IREG_OREG":
+        return "it is more than registers at a pin, which no model has"
+    for pin, value in (("CE", "1"), ("LSR", "0")):
+        if not _constant(cell, pin, value):
+            return f"{pin} is used, which no model has"
+    inverted = [side for side in "IO" if flag(cell, f"CLK{side}MUX", "CLK") == "INV"]
+    return "its clock is inverted, which no model has" if inverted else ""
 
 
 def _contents(cell: Cell) -> int:

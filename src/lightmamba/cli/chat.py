@@ -88,7 +88,7 @@ class Chat:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import note
+    from lightmamba.cli.show import note, speed
     from lightmamba.runtime import Context
 
     check_sampling(args)
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         seconds += time.perf_counter() - start
     rate = chat.tokens / seconds if seconds else None
     if rate is not None:
-        note(f"{chat.tokens} tokens, {rate:.0f} per second")
+        note(f"{chat.tokens} tokens, {speed(rate)} per second")
     return {"messages": chat.messages, "tokens": chat.tokens, "tokens_per_second": rate}
 
 

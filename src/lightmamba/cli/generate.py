@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from lightmamba.cli.show import note
+    from lightmamba.cli.show import note, speed
     from lightmamba.errors import InputError
     from lightmamba.runtime import Generation, Speculation, Step, generate
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         why = {"length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text"}
         ended = why.get(out.finish_reason or "", "")
         count = len(out.token_ids)
-        made = f"{count} {'token' if count == 1 else 'tokens'}, {rate:.0f} per second"
+        made = f"{count} {'token' if count == 1 else 'tokens'}, {speed(rate)} per second"
         note(f"{made}; ended by {ended}")
         if args.speculate is not None:
             note(draft_summary(report))

@@ -23,7 +23,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["access_log", "fields", "figure", "note", "progress", "table", "verbosity", "working"]
+__all__ = [
+    "access_log",
+    "fields",
+    "figure",
+    "note",
+    "progress",
+    "speed",
+    "table",
+    "verbosity",
+    "working",
+]
 
 WIDTH = 80  # columns of the widest table
 EDGES = 3  # columns that a table's column needs besides its content: a rule and two spaces
@@ -257,6 +267,11 @@ def shares(cycles: Mapping[str, float], total: float) -> list[tuple[str, int, fl
     return [
         (name.replace("_", " "), round(n), 100 * n / max(1, total)) for name, n in cycles.items()
     ]
+
+
+def speed(rate: float) -> str:
+    """A rate without decimals, or with two digits where it is small."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def figure(value: object) -> str:

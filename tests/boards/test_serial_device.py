@@ -10,7 +10,7 @@ from lightmamba.boards import serial_ulx3s
 from lightmamba.boards.selftest import STEPS, expected, self_test
 from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import SerialLink
-from lightmamba.boards.serial_port import open_port
+from lightmamba.boards.serial_port import _others, open_port
 from lightmamba.boards.serial_ulx3s import check_board, open_ulx3s
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
@@ -276,6 +276,11 @@ def test_a_port_that_is_not_there(build):
         InputError, match=r"cannot open the serial port /dev/nowhere \(No such file"
     ):
         open_ulx3s(build, port="/dev/nowhere")
+    assert (
+        _others(["/dev/ttyUSB1", "/dev/ttyUSB0"])
+        == "serial ports on USB: /dev/ttyUSB0, /dev/ttyUSB1"
+    )
+    assert _others([]) == "no USB serial port is here; is the board plugged in?"
     with pytest.raises(InputError, match="baud must be 115200 to 3000000, not 300"):
         open_ulx3s(build, port="/dev/nowhere", baud=300)
 

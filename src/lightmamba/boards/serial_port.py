@@ -4,6 +4,7 @@ import errno
 import importlib
 import logging
 import os
+from collections.abc import Iterable
 from typing import Protocol
 
 from lightmamba.errors import InputError
@@ -95,12 +96,20 @@ def open_port(name: str, baud: int) -> SerialPort:
     try:
         port: SerialPort = serial.serial_for_url(name, baudrate=baud, timeout=1.0, exclusive=True)
     except (OSError, ValueError) as error:
-        there = ", ".join(sorted(each.device for each in ports.comports())) or "none"
         raise InputError(
-            f"cannot open the serial port {name} ({_reason(error)}); this computer has: {there}"
+            f"cannot open the serial port {name} ({_reason(error)}); "
+            f"{_others(each.device for each in ports.comports() if each.vid is not None)}"
         ) from error
     _low_latency(port, name)
     return port
+
+
+def _others(names: Iterable[str]) -> str:
+    """Name the USB serial ports of this computer."""
+    there = ", ".join(sorted(names))
+    if not there:
+        return "no USB serial port is here; is the board plugged in?"
+    return f"serial ports on USB: {there}"
 
 
 def _reason(error: Exception) -> str:

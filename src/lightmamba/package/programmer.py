@@ -79,7 +79,8 @@ def program(folder: Path, *, flash: bool = False) -> Path:
     if done.returncode:
         raise DeviceError(
             f"{LOADER} failed with status {done.returncode}: {_last(done.stderr + done.stdout)}; "
-            f"is the board plugged in at its port US1, and may you use it?"
+            f"is the board plugged in at its port US1? For the right to use it: "
+            f"sudo usermod -a -G plugdev $USER, then log in again"
         )
     return file
 

@@ -14,7 +14,7 @@ from bench.common import commit, machine
 from bench.sources import source_hash
 from lightmamba.store import Record, Store, read_store
 
-__all__ = ["BENCHMARKS", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows"]
+__all__ = ["BENCHMARKS", "MADE", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows"]
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]

@@ -3,10 +3,12 @@
     python -m bench.ulx3s_place [--seed 1 2 3] [--keep FOLDER]
 
 The system is that of the bundled model, synthesized once; each seed is placed and routed, and its
-bitstream packed, unpacked, and packed again. An hour of processor time.
+bitstream packed, unpacked, and packed again. An hour of processor time. A seed is not placed again
+if the netlist, the constraints and the tools are those of its row: the result is the same.
 """
 
 import argparse
+import hashlib
 import json
 import tempfile
 import time
@@ -16,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.stored import keep
+from bench.stored import MADE, Row, keep, rows
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.data import demo_file
@@ -29,9 +31,9 @@ from lightmamba.sim.device import verilog_of
 from lightmamba.soc.board import TOP
 from lightmamba.synth.board import prepared, routed
 from lightmamba.synth.flow import Flow
-from lightmamba.synth.tools import find_ecppack, find_ecpunpack
+from lightmamba.synth.tools import find_ecppack, find_ecpunpack, find_nextpnr
 
-TARGET = "ulx3s"
+NAME, TARGET = "ulx3s_place", "ulx3s"
 FREQ = "62.0"  # MHz of the configuration, as the pin file has it
 
 
@@ -59,6 +61,19 @@ def placed(made: Flow, folder: Path, edits: Mapping[str, int]) -> dict[str, Any]
     }
 
 
+def placed_from(made: Flow, folder: Path) -> str:
+    """Hash of all that a placement depends on, but its seed."""
+    found = hashlib.sha256((folder / "edited.json").read_bytes())
+    found.update(f"{made.lpf} {made.route} {find_nextpnr().version}".encode())
+    return found.hexdigest()[:16]
+
+
+def known(netlist: str, seed: int) -> Row | None:
+    """Row of this netlist and seed, if there is one."""
+    found = (row for row in rows(NAME) if (row["seed"], row.get("netlist")) == (seed, netlist))
+    return next(({name: row[name] for name in row if name != MADE} for row in found), None)
+
+
 def same_again(folder: Path) -> bool:
     """Whether the bitstream, unpacked and packed again, is the same, byte for byte.
 
@@ -82,11 +97,15 @@ def main() -> None:
         edits = prepared(made, folder)
         seconds = time.perf_counter() - begin
         print(f"synthesized in {seconds:.0f} s; edits {edits}", flush=True)
+        netlist = placed_from(made, folder)
         for seed in args.seed:
-            row = placed(replace(made, seed=seed), folder, edits)
-            row["seconds"] = {"synthesis": seconds} | row["seconds"]
-            print(json.dumps(row, indent=1), flush=True)
-            keep("ulx3s_place", row)
+            if row := None if args.keep else known(netlist, seed):
+                print(f"seed {seed}: the netlist is that of the row, {netlist}", flush=True)
+            else:
+                row = placed(replace(made, seed=seed), folder, edits)
+                row |= {"netlist": netlist, "seconds": {"synthesis": seconds} | row["seconds"]}
+                print(json.dumps(row, indent=1), flush=True)
+            keep(NAME, row)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class ClockQueue(wiring.Component):
         m.submodules.to_source = cdc.FFSynchronizer(read, seen_read, o_domain=self.source)
 
         room = Signal()
-        after_write = _count(m, self.source, written, write, writes.addr)
+        next_written = _count(m, self.source, written, write, writes.addr)
         m.d.comb += [
             self.i.ready.eq(room),
             write.eq(self.i.valid & room),
@@ -69,18 +69,19 @@ class ClockQueue(wiring.Component):
             writes.data.eq(given),
         ]
         full = 3 << (bits - 2)  # a whole turn ahead: the two upper bits of the Gray code differ
-        m.d[self.source] += room.eq(after_write != seen_read ^ full)
+        taken_all = seen_read ^ full
+        m.d[self.source] += room.eq(Mux(write, next_written != taken_all, written != taken_all))
 
         # An entry goes from the memory to its output register, and from there to that of `o`.
         some, fetched, moves = Signal(), Signal(), Signal()
-        after_fetch = _count(m, self.target, read, fetch, reads.addr)
+        next_read = _count(m, self.target, read, fetch, reads.addr)
         m.d.comb += [
             moves.eq(~self.o.valid | self.o.ready),
             fetch.eq(some & (~fetched | moves)),
             reads.en.eq(fetch),
         ]
         m.d[self.target] += [
-            some.eq(after_fetch != seen_written),
+            some.eq(Mux(fetch, next_read != seen_written, read != seen_written)),
             fetched.eq(fetch | (fetched & ~moves)),
         ]
         with m.If(moves):
@@ -89,10 +90,13 @@ class ClockQueue(wiring.Component):
 
 
 def _count(m: Module, domain: str, gray: Signal, step: Signal, place: Value) -> Value:
-    """Counter as a Gray code and as an address; what the code will be after this cycle."""
+    """Counter as a Gray code and as an address; the code after the next step.
+
+    ``step`` comes late, so a comparison is made with both codes, and then one of them chosen.
+    """
     ahead = Signal(len(gray), init=1, name=f"{gray.name}_ahead")
     here = Signal(len(place), name=f"{gray.name}_place")
     m.d.comb += place.eq(here)
     with m.If(step):
         m.d[domain] += [gray.eq(ahead ^ ahead >> 1), ahead.eq(ahead + 1), here.eq(ahead)]
-    return Mux(step, ahead ^ ahead >> 1, gray)
+    return ahead ^ ahead >> 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lightmamba.boards.selftest import PASSES, PROBE, STEPS, Expected, expected, self_test
+from lightmamba.compiler import open_model
 from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
@@ -48,6 +49,15 @@ def results(device, build, right):
 def test_all_steps_pass_on_simulated_hardware(device, build, right):
     assert results(device, build, right) == [(name, True, "") for name in STEPS]
     assert Expected.from_dict(right.to_dict()) == right
+
+
+def test_ids_that_are_padding_are_not_expected(build, right):
+    """The hardware never takes them; whatever their logits are."""
+    model = open_model(build)
+    most = max(right.ids)
+    padded = expected(build, replace(model, valid_vocab=most))
+    assert padded.ids != right.ids
+    assert max(padded.ids) < most
 
 
 @pytest.fixture(scope="module")

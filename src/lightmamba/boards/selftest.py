@@ -134,7 +134,7 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
     token = _hashes(artifact, state, logits)
     ids = []
     for _ in range(TOKENS):
-        ids.append(int(logits[-1, : model.config.vocab_size].argmax()))
+        ids.append(int(logits[-1, : model.valid_vocab].argmax()))
         out, state = engine.forward(np.array([[ids[-1]]]), state)
         logits = out[0]
     logits, state = _after(engine, [TOKEN, *ids][:TOKENS])

@@ -61,7 +61,7 @@ def test_what_the_loader_says_is_passed_on(folder, loader):
     assert str(refusal.value) == (
         "openFPGALoader failed with status 1: unable to open ftdi device: -3 (device not found), "
         "JTAG init failed with: unable to open ftdi device; is the board plugged in at its port "
-        "US1? For the right to use it: sudo usermod -a -G plugdev $USER, then log in again"
+        "US1? For the right to use it: sudo usermod -a -G plugdev,dialout $USER, then log in again"
     )
     loader("exit 5")
     with pytest.raises(DeviceError, match="status 5: no message; is the board"):

@@ -117,7 +117,11 @@ def _reason(error: Exception) -> str:
     number = getattr(error, "errno", None)
     if number in (errno.EAGAIN, errno.EBUSY):
         return "another program uses it"
-    hint = "; add yourself to the group dialout" if number == errno.EACCES else ""
+    hint = (
+        "; sudo usermod -a -G plugdev,dialout $USER, then log in again"
+        if number == errno.EACCES
+        else ""
+    )
     return (os.strerror(number) if number else str(error)) + hint
 
 

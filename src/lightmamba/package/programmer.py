@@ -80,7 +80,7 @@ def program(folder: Path, *, flash: bool = False) -> Path:
         raise DeviceError(
             f"{LOADER} failed with status {done.returncode}: {_last(done.stderr + done.stdout)}; "
             f"is the board plugged in at its port US1? For the right to use it: "
-            f"sudo usermod -a -G plugdev $USER, then log in again"
+            f"sudo usermod -a -G plugdev,dialout $USER, then log in again"
         )
     return file
 

@@ -1,28 +1,30 @@
 """Gate: the arithmetic is :class:`lightmamba.numerics.gate.Gate`, with the squares of its norm."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
-from lightmamba.numerics.formats import INT16
 from lightmamba.numerics.gate import Gate as Arithmetic
-from lightmamba.rtl.interpolation import LATENCY as INTERPOLATION
-from lightmamba.rtl.interpolation import sigmoid
+from lightmamba.rtl.gated import (
+    PRODUCT_SHIFTS,
+    SCALED,
+    SILU,
+    SILU_SHIFTS,
+    Y_BITS,
+    Z_BITS,
+    limit,
+    scaled,
+    silu,
+)
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream
-from lightmamba.rtl.pipe import Pipe, Queue, Timed
-from lightmamba.rtl.shifts import round_latency, round_saturate
+from lightmamba.rtl.pipe import Pipe, Queue
 from lightmamba.rtl.squares import LATENCY as SQUARES
 from lightmamba.rtl.squares import SUM_BITS, sum_of_squares
 
 __all__ = ["Gate"]
 
-Y_BITS, Z_BITS, WEIGHT_BITS = 24, 16, 16
-# Shifts that matter: one further left saturates like the first, one further right gives 0 as well.
-SILU_SHIFTS = 1 - INT16.bits, Z_BITS
-PRODUCT_SHIFTS = -20, Y_BITS + Z_BITS  # further left is refused by qmodel.check
-SILU = round_latency(*SILU_SHIFTS) + INTERPOLATION + 2  # cycles of z·σ(z)
-SCALED = 1 + round_latency(*PRODUCT_SHIFTS)  # of a product, shifted and saturated
+WEIGHT_BITS = 16
 
 
 class Gate(wiring.Component):
@@ -96,8 +98,8 @@ class Gate(wiring.Component):
             for value in (self.i_y.payload, self.i_z.payload, self.i_weight.payload, lane)
         )
         weight = pipe.step(lambda w, n: w.word_select(n, WEIGHT_BITS).as_signed(), word, which)
-        g, over = self._scaled(pipe, y, self._silu(pipe, z, silu_shift), shift)
-        weighted, over_weighted = self._scaled(pipe, g, weight, weighted_shift)
+        g, over = scaled(pipe, self.op.out, y, silu(pipe, self.op.silu, z, silu_shift), shift)
+        weighted, over_weighted = scaled(pipe, self.op.out, g, weight, weighted_shift)
         squares = sum_of_squares(pipe, g, issue, first)
 
         left, group_left = Countdown(15), Countdown(15)
@@ -127,9 +129,9 @@ class Gate(wiring.Component):
                 *left.load(fields.count),
                 *group_left.load(fields.group_dim),
                 lane.eq(0),
-                silu_shift.eq(_limit(fields.silu, *SILU_SHIFTS)),
-                shift.eq(_limit(fields.shift, *PRODUCT_SHIFTS)),
-                weighted_shift.eq(_limit(fields.weighted, *PRODUCT_SHIFTS)),
+                silu_shift.eq(limit(fields.silu, *SILU_SHIFTS)),
+                shift.eq(limit(fields.shift, *PRODUCT_SHIFTS)),
+                weighted_shift.eq(limit(fields.weighted, *PRODUCT_SHIFTS)),
             ]
         with m.Elif(issue):
             m.d.sync += [*left.step(), first.eq(group_last), lane.eq(lane + 1)]
@@ -139,24 +141,3 @@ class Gate(wiring.Component):
                 m.d.sync += group_left.step()
         job.end(~left.some & ~queue.busy & ~sums.busy)
         return m
-
-    def _silu(self, pipe: Pipe, z: Timed, shift: Value) -> Timed:
-        """z·σ(z), of the width of z. Source: ``numerics.conv.Silu``."""
-        silu = self.op.silu
-        low, high = SILU_SHIFTS
-        by = pipe.input(shift, z.stage)
-        narrow, _ = round_saturate(pipe, z, by, silu.table, low=low, high=high)
-        sigma = sigmoid(pipe, narrow, silu.sigmoid.nodes)
-        product = pipe.step(lambda a, b: a * b, z, sigma)
-        return pipe.step(lambda p: (p + (1 << 15)) >> 16, product, shape=signed(Z_BITS))
-
-    def _scaled(self, pipe: Pipe, a: Timed, b: Timed, shift: Value) -> tuple[Timed, Timed]:
-        """a·b shifted right and saturated, and whether it was."""
-        low, high = PRODUCT_SHIFTS
-        product = pipe.step(lambda x, y: x * y, a, b)
-        by = pipe.input(shift, product.stage)
-        return round_saturate(pipe, product, by, self.op.out, low=low, high=high)
-
-
-def _limit(value: Value, low: int, high: int) -> Value:
-    return Mux(value < low, low, Mux(value > high, high, value))

@@ -10,7 +10,7 @@ import numpy as np
 from lightmamba.arch.contract import EXPONENT_RUN, WORD_BITS
 from lightmamba.arch.hardware import MEMORY, Inner, Stream
 from lightmamba.arch.ports import gear
-from lightmamba.arch.steps import Column, Table, every
+from lightmamba.arch.steps import NONE, Column, Table, every
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
@@ -133,7 +133,7 @@ class Walkers:
         return self._regular(name, sizes)
 
     def _regular(self, name: str, sizes: Mapping[str, int]) -> Table:
-        """An item of each stream every few steps.
+        """An item of each stream every few steps; of one without items, none.
 
         Raises
         ------
@@ -145,6 +145,8 @@ class Walkers:
 
         def items(stream: Stream) -> Column:
             mine = stream.count(sizes)
+            if not mine:
+                return NONE
             if stream.items == unit.steps:
                 per = stream.per if isinstance(stream.per, int) else sizes[stream.per]
                 return every(count, per)

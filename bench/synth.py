@@ -26,13 +26,14 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.config import SHAPES
-from lightmamba.estimate.resources import CELLS, FILE, GROUPS, group_of, resources
+from lightmamba.estimate.resources import CELLS, FILE, GROUPS, group_of, groups, resources
 from lightmamba.formats import Formats
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize
 
 # Small machines that differ in everything that a group is a sum over. All have the smallest SSM
 # unit, the block that takes longest; those of the targets have the others.
+PLAIN = ("mamba2",)
 SMALL = replace(ArchConfig(), state_elements=32, state_port_bits=128)
 MANY: dict[str, Any] = {"lanes": 9, "state_port_bits": 512, "aux_port_bits": 256, "aux_fifo": 256}
 FIRM: dict[str, Any] = {"multiplier_bits": 8, "act_bits": 8}
@@ -57,6 +58,7 @@ def machines() -> dict[str, ArchConfig]:
         "vck190-paper, mamba2-2.7b": of("vck190-paper", "mamba2-2.7b"),
         "tiny, demo": of("tiny", "demo"),
         PLACED: replace(of("ecpix5", "demo"), **EARLIER),
+        "MLP": replace(SMALL, kinds=("mamba2", "mlp")),
         "two lanes of 64": replace(SMALL, lanes=2, port_bits=256, aux_port_bits=64),
         "nine lanes of 32": replace(SMALL, **MANY),
         "W4A4 on 8 bits": replace(SMALL, multiplier_bits=8, port_bits=512, lanes=2),
@@ -95,13 +97,17 @@ def fit(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, lis
     """Factors of every group and kind: least squares of the relative error, none negative.
 
     Of machines of one token: `estimate` makes the others of them, and is checked by those measured.
+    Groups of machines with Mamba2 layers alone are fitted to those, others to machines with them.
     """
     out: dict[str, dict[str, dict[str, list[float]]]] = {}
     known = [(ArchConfig.from_dict(r["arch"]), grouped(r)) for r in results.values()]
     known = [(arch, sums) for arch, sums in known if arch.tokens == 1]
     for group in GROUPS:
         kinds = defaultdict(list)
+        plain = group in groups(PLAIN)
         for arch, sums in known:
+            if not (arch.kinds == PLAIN if plain else group in groups(arch.kinds)):
+                continue
             kinds[group.kind(arch)].append((arch, sums.get(group.name, Amount())))
         out[group.name] = {kind: _factors(group, seen) for kind, seen in sorted(kinds.items())}
     return out
@@ -142,10 +148,10 @@ def main() -> None:
             continue
         print(name, flush=True)
         results[name] = {"machine": name, **measure(arch, args.jobs)}
-        groups = fit(results)
+        fitted = fit(results)
         model = Path(lightmamba.estimate.__file__).with_name(FILE)
         made = "python -m bench.synth; factors of the sizes in resources.py"
-        model.write_text(json.dumps({"made_by": made, "groups": groups}, indent=1) + "\n")
+        model.write_text(json.dumps({"made_by": made, "groups": fitted}, indent=1) + "\n")
         keep("synth", results[name], stay=lambda row: row["machine"] in every)
     check(results)
 

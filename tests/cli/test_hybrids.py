@@ -69,7 +69,7 @@ def test_generate(run, file):
 
 def test_compile_refuses_by_name(run, file, tmp_path):
     sentence = run("compile", file, "--target", "tiny", "-o", tmp_path / "build").refusal
-    assert "does not support attention and mlp layers, only mamba2; run the" in sentence
+    assert "does not support attention layers, only mamba2, mlp; run the" in sentence
     assert not (tmp_path / "build").exists()
 
 

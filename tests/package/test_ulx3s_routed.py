@@ -64,7 +64,7 @@ class Idle(wiring.Component):
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )
 def test_the_routed_system_answers_and_holds_memory(tmp_path):
-    """Three minutes: yosys, nextpnr, Verilator; pads, PLL and the accelerator are left out."""
+    """A minute: yosys, nextpnr, Verilator; pads, PLL and the accelerator are left out."""
     made = design(built(tmp_path), Board.load("ulx3s"))
     system = flow(made, written(Idle(), CORE))
     edits = prepared(replace(system, resets=()), tmp_path / "flow")

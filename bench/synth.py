@@ -31,9 +31,9 @@ from lightmamba.formats import Formats
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize
 
+PLAIN = ("mamba2",)  # kinds of layers of most machines
 # Small machines that differ in everything that a group is a sum over. All have the smallest SSM
 # unit, the block that takes longest; those of the targets have the others.
-PLAIN = ("mamba2",)
 SMALL = replace(ArchConfig(), state_elements=32, state_port_bits=128)
 MANY: dict[str, Any] = {"lanes": 9, "state_port_bits": 512, "aux_port_bits": 256, "aux_fifo": 256}
 FIRM: dict[str, Any] = {"multiplier_bits": 8, "act_bits": 8}

@@ -17,19 +17,20 @@ from typing import Any
 import numpy as np
 
 PICTURE = Path(__file__).parents[1] / "docs/howto/ulx3s-floor.png"
-CORE, UNITS = "inside.system.core.", "units."
+CORE = "inside.system.core."
+UNITS = f"{CORE}units."
 # Parts by the beginning of their names; units of the machine without its number of the instance.
 PARTS: dict[str, tuple[str, ...]] = {
-    "state-space unit": (f"{CORE}{UNITS}ssm", f"{CORE}{UNITS}state", f"{CORE}{UNITS}bc",
-                         f"{CORE}{UNITS}discretize", f"{CORE}{UNITS}blocks"),
-    "lane and projections": (f"{CORE}{UNITS}lane", f"{CORE}{UNITS}activations",
-                             f"{CORE}{UNITS}epilogue", f"{CORE}{UNITS}embed",
-                             f"{CORE}{UNITS}head", f"{CORE}{UNITS}x_queue",
-                             f"{CORE}{UNITS}z_queue"),
-    "convolution": (f"{CORE}{UNITS}conv",),
-    "norms, gate, rotation, quantizers": (f"{CORE}{UNITS}rms", f"{CORE}{UNITS}gate",
-                                          f"{CORE}{UNITS}hadamard", f"{CORE}{UNITS}quant",
-                                          f"{CORE}{UNITS}residual"),
+    "state-space unit": (f"{UNITS}ssm", f"{UNITS}state", f"{UNITS}bc",
+                         f"{UNITS}discretize", f"{UNITS}blocks"),
+    "lane and projections": (f"{UNITS}lane", f"{UNITS}activations",
+                             f"{UNITS}epilogue", f"{UNITS}embed",
+                             f"{UNITS}head", f"{UNITS}x_queue",
+                             f"{UNITS}z_queue"),
+    "convolution": (f"{UNITS}conv",),
+    "norms, gate, rotation, quantizers": (f"{UNITS}rms", f"{UNITS}gate",
+                                          f"{UNITS}hadamard", f"{UNITS}quant",
+                                          f"{UNITS}residual"),
     "memory streams": (f"{CORE}memory",),
     "SDRAM controller": ("inside.system.sdram", "inside.system.share"),
     "serial bridge": ("inside.system.bridge",),

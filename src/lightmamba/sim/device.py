@@ -197,7 +197,7 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
 
 
 def verilog_of(artifact: Artifact, cache: Path | None = None) -> str:
-    """Verilog of a build's machine without probes: the build's own, or made anew.
+    """Verilog of a build's machine without probes: the build's file, or generated if it has none.
 
     Raises
     ------

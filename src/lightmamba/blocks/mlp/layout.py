@@ -1,4 +1,4 @@
-"""How the accelerator's memory holds an MLP: it has weights only, whose rows come by turns."""
+"""Memory layout of an MLP: weights only; its rows of a and b alternate."""
 
 from collections.abc import Mapping
 from typing import Any

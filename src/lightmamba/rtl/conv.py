@@ -13,7 +13,7 @@ from lightmamba.machine.kinds import machine
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.rtl import passes
 from lightmamba.rtl.conv_slots import Slots
-from lightmamba.rtl.interpolation import sigmoid
+from lightmamba.rtl.gated import limit, silu
 from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream, payload
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
@@ -222,13 +222,10 @@ class Conv(wiring.Component):
         )
         after = []
         for value in values:
-            x, _ = round_saturate(pipe, value, shift, self.silu.table, low=LOW, high=HIGH)
-            sigma = sigmoid(pipe, x, self.silu.sigmoid.nodes)
-            product = pipe.step(lambda v, s: v * s, value, sigma)
-            after.append(pipe.step(lambda p: (p + (1 << 15)) >> 16, product, shape=signed(16)))
+            after.append(silu(pipe, self.silu, value, shift.value, (LOW, HIGH)))
         return after
 
 
 def _clamp(shift: Value) -> Value:
     """Shift within LOW..HIGH, to which further ones are equal."""
-    return Mux(shift < LOW, LOW, Mux(shift > HIGH, HIGH, shift))[:6].as_signed()
+    return limit(shift, LOW, HIGH)[:6].as_signed()

@@ -1,4 +1,4 @@
-"""SiLU times another value, and scaled products: of the gate, and of an MLP's hidden values."""
+"""SiLU, of the convolution, the gate and an MLP; and scaled products, of the latter two."""
 
 from amaranth.hdl import Mux, Value, signed
 
@@ -22,9 +22,15 @@ SILU = round_latency(*SILU_SHIFTS) + INTERPOLATION + 2  # cycles of z·σ(z)
 SCALED = 1 + round_latency(*PRODUCT_SHIFTS)  # of a product, shifted and saturated
 
 
-def silu(pipe: Pipe, op: Silu, z: Timed, shift: Value) -> Timed:
-    """z·σ(z), of the width of z, in :data:`SILU` cycles. Source: ``numerics.conv.Silu``."""
-    low, high = SILU_SHIFTS
+def silu(
+    pipe: Pipe, op: Silu, z: Timed, shift: Value, shifts: tuple[int, int] = SILU_SHIFTS
+) -> Timed:
+    """z·σ(z), of the width of z, in :data:`SILU` cycles for :data:`SILU_SHIFTS`.
+
+    ``shift`` to the sigmoid's input, within ``shifts``, holds in the cycle of ``z``. Source:
+    ``numerics.conv.Silu``.
+    """
+    low, high = shifts
     by = pipe.input(shift, z.stage)
     narrow, _ = round_saturate(pipe, z, by, op.table, low=low, high=high)
     sigma = sigmoid(pipe, narrow, op.sigmoid.nodes)

@@ -2,7 +2,7 @@
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, GATE_WEIGHTS, exponents
-from lightmamba.arch.fields import KIND, Field
+from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import (
     Client,
     Counter,
@@ -17,6 +17,7 @@ from lightmamba.arch.hardware import (
     Unit,
 )
 from lightmamba.arch.latency import HEADS, QUEUE, Y_HEADS
+from lightmamba.blocks.blocked import BLOCKED
 
 __all__ = ["AGAIN", "DRAWN", "HARDWARE", "MADE", "SUMMED"]
 
@@ -33,11 +34,7 @@ RECORDS = {
         Field("decay", 24, "what the state keeps"),
         Field("D", 16, "share of x in y", signed=True),
     ),
-    "BLOCKED": (
-        Field("kind", KIND, "x, B or C"),
-        Field("q", 8, "its value", signed=True),
-        Field("exp", 4, "exponent of its block"),
-    ),
+    "BLOCKED": BLOCKED,
 }
 SIZES = {
     "d_inner": "channels of x, z and y",

@@ -71,7 +71,7 @@ def job(
     words = [np.ascontiguousarray(each, "<i2").view("<u8").ravel().tolist() for each in before]
     each = [share.tokens * n // 4 for share in shares]
     idle, unused = (dict.fromkeys(found(shares)[0], 0) for found in (slots, vectors))
-    held: dict[str, Any] = {f"values_before[{k}]": len(given) for k, given in enumerate(words)}
+    held: dict[str, Any] = {f"values_before[{k}]": len(given) for k, given in enumerate(before)}
     if tokens > 1:
         for name, found, none in (
             ("slot", slots(shares), idle),

@@ -102,7 +102,7 @@ def test_a_unit_sees_what_there_is_from_the_beginning_of_its_pass():
     async def bench(ctx):
         ctx.set(dut.run, 1)
         for cycle in range(60):
-            ctx.set(dut.before, {10: 8, 30: 16}.get(cycle, 99))
+            ctx.set(dut.positions, {10: 8, 30: 16}.get(cycle, 99))
             ctx.set(dut.start, int(cycle in (10, 30)))
             ctx.set(dut.begin, int(cycle in (10, 50)))
             seen[cycle] = int(ctx.get(dut.there))

@@ -48,7 +48,7 @@ class Average(wiring.Component):
     lost : Out(1) per vector
         A sum did not fit.
     values_before : In(u32) per slot
-        Words that come on ``i_row``.
+        Earlier tokens, whose values come on ``i_row``.
     busy : Out
         A command is not finished.
     slot, vector : In(record(SLOT)), In(record(VECTOR)) per slot and vector
@@ -140,7 +140,7 @@ class Average(wiring.Component):
             m.d.sync += [left.eq(count), none.eq(count == 0), first.eq(1), at.eq(0)]
         with m.Elif(write.en):
             ends = (at + 1) * PER_WORD == job.fields.count
-            m.d.sync += [left.eq(left - 1), at.eq(Mux(ends, 0, at + 1)), first.eq(first & ~ends)]
+            m.d.sync += [left.eq(left - ends), at.eq(Mux(ends, 0, at + 1)), first.eq(first & ~ends)]
         return some, Mux(none, 0, here[channel % PER_WORD])
 
     def _written(

@@ -88,13 +88,19 @@ class Memory:
 
     @cached_property
     def words(self) -> Mapping[str, tuple[int, ...]]:
-        """64-bit words of each client in each layer that has it; of a growing one, per position."""
+        """64-bit words of each client in each layer that has it; of a growing one, per position.
+
+        A layer may have several runs of positions, of which each counts.
+        """
         found: dict[str, list[int]] = {client.name: [] for client in clients(self.arch)}
         for layer in self.config.layers:
-            for name, count in part(layer.kind, "layout").words(layer, self.arch).items():
+            layout = part(layer.kind, "layout")
+            runs = layout.runs(layer) if hasattr(layout, "runs") else {}
+            for name, count in layout.words(layer, self.arch).items():
                 if name in found:
-                    self._same(layer, name, count)
-                    found[name].append(count)
+                    times = runs.get(name, 1)
+                    self._same(layer, name, times * count)
+                    found[name] += [count] * times
         return {name: tuple(counts) for name, counts in found.items()}
 
     def _same(self, layer: Sizes, client: str, count: int) -> None:
@@ -140,12 +146,12 @@ class Memory:
         return count
 
     def stride(self, client: str) -> int:
-        """Bytes of a layer's part of a client; of a growing one, for all positions."""
+        """Bytes of a layer's part of a client; of a growing one, of a run for all positions."""
         positions = self.arch.context if self._shape(client) == "growing" else 1
         return _whole(self.each(client) * positions * WORD, self.aux_beat)
 
     def layers_of(self, client: str) -> int:
-        """Layers that have a client."""
+        """Layers that have a client, or their runs of positions."""
         return len(self.words[client])
 
     def _shape(self, client: str) -> str:

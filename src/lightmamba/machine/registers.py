@@ -145,9 +145,9 @@ def _layers(client: Client) -> Iterator[Register]:
 
 def _growing(client: Client) -> Iterator[Register]:
     name = client.name
-    yield Register(f"{name}_layers", "rw", f"layers that have a {name}")
-    yield Register(f"{name}_stride", "rw", f"bytes of a layer's {name}")
-    yield Register(f"{name}_row", "rw", f"64-bit words of a position in a layer's {name}")
+    yield Register(f"{name}_layers", "rw", f"runs of positions of the {name}, in all layers")
+    yield Register(f"{name}_stride", "rw", f"bytes of a run of the {name}")
+    yield Register(f"{name}_row", "rw", f"64-bit words of a position in a run of the {name}")
 
 
 def _slots(client: Client) -> Iterator[Register]:
@@ -161,6 +161,7 @@ def _grown(client: Client) -> Iterator[Register]:
     for what, doc in (
         ("words", f"64-bit words that a slot has in each layer of its {name}, of whole beats"),
         ("more", f"64-bit words that the pass adds to each layer of a slot's {name}"),
+        ("positions", f"positions that a slot has in its {name}"),
     ):
         yield Register(f"slot_{name}_{what}", "rw", doc, count=MOST_TOKENS, counted=_tokens)
 

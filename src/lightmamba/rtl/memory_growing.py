@@ -1,4 +1,8 @@
-"""Memory of each sequence of a pass that grows with it: words for each position, layer by layer."""
+"""Memory of each sequence of a pass that grows with it: words for each position, run by run.
+
+A layer has one run of positions or several, heads for example; what is said of layers here holds
+for the runs of all layers, one after the other.
+"""
 
 from typing import Any
 
@@ -41,11 +45,13 @@ class GrowingWalk(wiring.Component):
     before, more : In(u32)
         64-bit words of a layer that are there, and that the pass adds; of whole beats. They are
         taken with ``start``.
+    positions : In(u32)
+        Those that are there; taken with ``start``.
     o : Out(stream of READ)
         Nothing where nothing is there.
     o_write : Out(stream of WRITE)
     there : Out(u32)
-        ``before`` of the pass that has begun, from two cycles after its beginning on.
+        ``positions`` of the pass that has begun, from two cycles after its beginning on.
     """
 
     latency, interval = 3, 1
@@ -58,6 +64,7 @@ class GrowingWalk(wiring.Component):
     stride: Any
     before: Any
     more: Any
+    positions: Any
     written: Any
     o: Any
     o_write: Any
@@ -74,6 +81,7 @@ class GrowingWalk(wiring.Component):
                 "stride": In(COUNT_BITS),
                 "before": In(COUNT_BITS),
                 "more": In(COUNT_BITS),
+                "positions": In(COUNT_BITS),
                 "written": In(1),
                 "o": o_stream(READ),
                 "o_write": o_stream(WRITE),
@@ -86,7 +94,7 @@ class GrowingWalk(wiring.Component):
         start, begun, latest = Signal(), Signal(), Signal(COUNT_BITS)
         m.d.sync += [start.eq(self.start), begun.eq(self.begin)]
         with m.If(self.start):
-            m.d.sync += latest.eq(self.before)
+            m.d.sync += latest.eq(self.positions)
         with m.If(begun):
             m.d.sync += self.there.eq(latest)
         credit = Signal(LAYER_BITS + 1)  # less one: its highest bit says that there is none
@@ -151,15 +159,18 @@ def _slot(m: Module, parts: Parts, graph: Graph, client: str, n: int, slot: Any)
     host, sequencer, name = parts.host, parts.sequencer, of_token(client, n)
     reader, writer = parts.readers[name], parts.writers[name]
     m.submodules[f"walk_{name}"] = walk = GrowingWalk()
-    words, more = (getattr(host, f"slot_{client}_{what}")[n] for what in ("words", "more"))
+    words, more, positions = (
+        getattr(host, f"slot_{client}_{what}")[n] for what in ("words", "more", "positions")
+    )
     before: Value = words
     if n == 0:  # in a chain the first slot's sequence has a token more each time
-        grown = Signal(COUNT_BITS)
+        grown, passed = Signal(COUNT_BITS), Signal(COUNT_BITS)
         with m.If(sequencer.start & ~sequencer.busy):
-            m.d.sync += grown.eq(0)
+            m.d.sync += [grown.eq(0), passed.eq(0)]
         with m.Elif(sequencer.state):
-            m.d.sync += grown.eq(grown + more)
+            m.d.sync += [grown.eq(grown + more), passed.eq(passed + 1)]
         before = (words + grown)[:COUNT_BITS]
+        positions = (positions + passed)[:COUNT_BITS]
     m.d.comb += [
         walk.run.eq(parts.run),
         walk.start.eq(sequencer.state & slot.used),
@@ -169,6 +180,7 @@ def _slot(m: Module, parts: Parts, graph: Graph, client: str, n: int, slot: Any)
         walk.stride.eq(getattr(host, f"{client}_stride")),
         walk.before.eq(before),
         walk.more.eq(more),
+        walk.positions.eq(positions),
         walk.written.eq(writer.done),
     ]
     join(m, walk.o, reader.command)

@@ -154,6 +154,7 @@ class Staging:
             ]
             values[f"slot_{name}_words"] = [words * count for count in seen]
             values[f"slot_{name}_more"] = [words * len(slot.tokens) for slot in work.slots]
+            values[f"slot_{name}_positions"] = seen
         for port in range(len(mine[0].states)):
             for way, later in (("slot_read", 0), ("slot_write", 1)):
                 copies = [

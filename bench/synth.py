@@ -59,6 +59,18 @@ def machines() -> dict[str, ArchConfig]:
         "tiny, demo": of("tiny", "demo"),
         PLACED: replace(of("ecpix5", "demo"), **EARLIER),
         "MLP": replace(SMALL, kinds=("mamba2", "mlp")),
+        **{
+            f"attention, {channels} x {rows}": replace(
+                SMALL,
+                kinds=("attention",),
+                attention_channels=channels,
+                attention_rows=rows,
+                kv_heads=4,
+                per_group=4,
+                head_dim=128,
+            )
+            for channels, rows in ((32, 1), (32, 4), (64, 2), (128, 4))
+        },
         "two lanes of 64": replace(SMALL, lanes=2, port_bits=256, aux_port_bits=64),
         "nine lanes of 32": replace(SMALL, **MANY),
         "W4A4 on 8 bits": replace(SMALL, multiplier_bits=8, port_bits=512, lanes=2),

@@ -24,6 +24,9 @@ from lightmamba.plain import build
 
 __all__ = ["ArchConfig", "build_hash"]
 
+# Parameters that mean something to attention layers only.
+ATTENTION = ("attention_channels", "attention_rows", "kv_heads", "per_group", "head_dim")
+
 
 @dataclass(frozen=True)
 class ArchConfig:
@@ -55,6 +58,8 @@ class ArchConfig:
     state_ports: int = 1  # each way, next to each other: 1, 2 or 4
     packed: bool = False  # one DSP multiplies the weights of two lanes with two tokens
     counters: bool = True  # of losses, traffic, and what each cycle went to
+    attention_channels: int = 32  # W: of keys and of values, per cycle, 32 to 256
+    attention_rows: int = 4  # R: queries that they meet, per cycle
     weight_bits: int = 4
     act_bits: int = 4
     head_act_bits: int = 8
@@ -69,6 +74,9 @@ class ArchConfig:
     head_rows: int = 64  # headdim, where whole heads wait (`whole_heads`)
     program: int = 16  # instructions
     context: int = 0  # positions of what grows with a sequence; 0 where nothing does
+    kv_heads: int = 1  # heads of keys and values
+    per_group: int = 1  # queries for each of them
+    head_dim: int = 32  # channels of a head of attention
 
     def __post_init__(self) -> None:
         def among(name: str, *allowed: int) -> None:
@@ -84,6 +92,11 @@ class ArchConfig:
             among(name, 32, 64, 128, 256, 512)
         among("state_elements", 4, 8, 16, 32, 64, 128, 256, 512)
         among("tokens", 1, 2, 4, 8)
+        among("attention_channels", 32, 64, 128, 256)
+        within("attention_rows", 1, 16)
+        within("kv_heads", 1, 63)
+        within("per_group", 1, 63)
+        within("head_dim", 8, 256)
         among("state_ports", 1, 2, 4)
         for name in ("multiplier_bits", "weight_bits", "act_bits"):
             among(name, 4, 8)
@@ -272,8 +285,12 @@ class ArchConfig:
         return asdict(self) | {"kinds": list(self.kinds)}
 
     def to_json(self) -> str:
-        """One line of JSON, for the hash of the build."""
-        return json.dumps(self.to_dict(), sort_keys=True)
+        """One line of JSON, for the hash of the build: what its kinds of layers have no use for is
+        left out.
+        """
+        left_out = ATTENTION if "attention" not in self.kinds else ()
+        values = {name: each for name, each in self.to_dict().items() if name not in left_out}
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ArchConfig":

@@ -25,10 +25,11 @@ PROGRAM_STEP = 32  # so that models of a few layers more run on the same hardwar
 STATES = (512, 256, 128, 64, 32, 16, 8, 4)
 CAPACITIES = (
     "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
-    "context",
+    "context", "kv_heads", "per_group", "head_dim",
 )  # fmt: skip
 # What a model without a state that lies head by head does not say.
 STATE = ("heads", "groups", "padded_state", "head_rows", "state_elements", "state_fifo")
+ARRAY = ("attention_channels", "attention_rows")  # a model without attention says nothing of
 # Tokens, if nothing else is said; at least, for the self-test; at most.
 CONTEXT, LEAST_CONTEXT, MOST_CONTEXT = 1 << 10, 32, POSITIONS
 
@@ -91,10 +92,13 @@ def plan(
         "context": _context(context, graph),
     }
     own = target.machine
-    if hardware is not None and not needed:
+    if hardware is not None and "padded_state" not in needed:
         own = replace(own, **{name: getattr(hardware, name) for name in STATE})
+    if hardware is not None:
+        own = replace(own, **{name: getattr(hardware, name) for name in ARRAY})
     try:
-        made = replace(own, **found | _word(own, needed))
+        arrays = _array(own, needed) if hardware is None else {}
+        made = replace(own, **found | _word(own, needed) | arrays)
         rows = needed.get("head_rows", 0) if made.whole_heads else 0
         return replace(made, head_rows=rows) if rows else made
     except ValueError as error:
@@ -176,6 +180,17 @@ def _word(machine: ArchConfig, needed: Mapping[str, int]) -> dict[str, int]:
     wide = next(s for s in STATES if s <= machine.state_elements and fits(s))
     deep = machine.state_fifo * (machine.state_elements // wide)
     return {"state_elements": wide, "state_fifo": min(1 << 16, deep)}
+
+
+def _array(machine: ArchConfig, needed: Mapping[str, int]) -> dict[str, int]:
+    """Channels and queries of attention that meet in a cycle: no more than a model has."""
+    if "head_dim" not in needed:
+        return {}
+    channels = 1 << (max(BLOCK, needed["head_dim"]) - 1).bit_length()
+    return {
+        "attention_channels": min(machine.attention_channels, channels),
+        "attention_rows": min(machine.attention_rows, needed["per_group"]),
+    }
 
 
 def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:

@@ -28,7 +28,12 @@ ORDERS = ("reordered", "naive")  # of the rows of in_proj
 PROGRAM = "program.bin"
 FILE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # inside the build, at most one folder deep
 KEPT = ("head", "layer", "growing")  # shapes of clients whose regions the host reads and writes
-FREE = {"state_elements", "state_fifo"}  # choices of a target that the shape of a model may lower
+FREE = {
+    "state_elements",
+    "state_fifo",
+    "attention_channels",
+    "attention_rows",
+}  # choices of a target that the shape of a model may lower
 EXAMPLES = {
     "regions": '{"name": "state", "channel": "hbm0", "address": 0, "bytes": 4096, "file": null}',
     "files": '{"bytes": 4096, "sha256": "..."}',

@@ -1,0 +1,46 @@
+"""Cells of attention's units, for the area model."""
+
+from collections.abc import Iterator
+
+from lightmamba.arch.cells import Group, Memory, one, tokens
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK, WORD_BITS
+from lightmamba.blocks.attention.hardware import BUFFERS, PAGES
+from lightmamba.numerics.attention import PAGE
+
+__all__ = ["GROUPS"]
+
+EXPONENT, VALUE = 4, 8  # bits of a block's exponent, of a channel
+SUM, TOTAL, SCORE, WEIGHT = 59, 42, 32, 24  # of values, of weights; of a score, of a weight
+
+
+def _power(count: int) -> int:
+    return 1 << (count - 1).bit_length()
+
+
+def _memories(arch: ArchConfig) -> Iterator[Memory]:
+    """Pages, queries, rows of the pass, scores, weights and sums."""
+    wide, rows = arch.attention_channels, arch.attention_rows
+    parts, turns = -(-arch.head_dim // wide), -(-arch.per_group // rows)
+    heads, blocks = _power(arch.kv_heads), wide // BLOCK
+    for _ in range(2):  # keys and values
+        yield PAGES * PAGE * _power(parts), wide * VALUE
+        yield PAGES * PAGE, WORD_BITS // 2
+    for bits in (SCORE, WEIGHT):
+        yield BUFFERS * PAGE, rows * bits
+    for _ in range(arch.tokens):
+        at = heads * _power(turns) * _power(parts)
+        yield at, rows * wide * VALUE
+        yield at, rows * blocks * EXPONENT
+        for _ in range(2):  # two that read
+            yield 2 * heads * _power(-(-arch.head_dim // (WORD_BITS // VALUE))), WORD_BITS
+        yield 2 * _power(turns) * _power(parts) * BLOCK, rows * blocks * SUM
+        yield 2 * _power(turns), rows * TOTAL
+
+
+GROUPS = (
+    Group("blocks of q, k and v", r"units\.qkv", one, copies=tokens),
+    Group("attention", r"units\.attention.*",
+          lambda a: (1, a.attention_channels, a.attention_channels * a.attention_rows),
+          memories=_memories),
+)  # fmt: skip

@@ -1,0 +1,149 @@
+"""Means of values: the sums of a head, divided by the sums of its weights."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
+
+from lightmamba.arch.contract import BLOCK
+from lightmamba.numerics.attention import Attention
+from lightmamba.rtl.attention_shape import Shape
+from lightmamba.rtl.attention_sums import SUM_BITS
+from lightmamba.rtl.attention_weights import TOTAL_BITS
+from lightmamba.rtl.interpolation import interpolate
+from lightmamba.rtl.pipe import Pipe, Queue, Timed
+from lightmamba.rtl.shifts import round_saturate, round_shift, split_product
+
+__all__ = ["MEAN_SHIFTS", "Mean"]
+
+MEAN_SHIFTS = 0, 62  # right shifts of a product to the output: 31, and that of the layer
+STEPS = (32, 16, 8, 4, 2, 1)  # zero bits that a step of the normalization looks for
+WIDE = 36  # bits of a sum divided by the power of two of its weights
+DATAPATH = 28  # cycles without the queue
+
+
+class Mean(Elaboratable):
+    """Divide the sums of all vectors, a channel a cycle: query by query of each head.
+
+    Source: ``numerics.attention.Attention.divide``.
+
+    Parameters
+    ----------
+    shape : Shape
+    op : Attention
+    fields : command of the unit
+    weights, sums
+        Where they are read.
+    o : stream
+        A mean of each vector.
+    lost : list of Signal
+        By vector: a mean was saturated.
+
+    Attributes
+    ----------
+    start, done : Signal
+        Of a job: all heads have been divided, and taken.
+    head_done : Signal
+        Nothing more of a head is read.
+    """
+
+    def __init__(
+        self, shape: Shape, op: Attention, fields: Any, weights: Any, sums: Any, o: Any, lost: Any
+    ) -> None:
+        self.shape, self.op, self.fields = shape, op, fields
+        self.weights, self.sums, self.o, self.lost = weights, sums, o, lost
+        self.start, self.done, self.head_done = Signal(), Signal(), Signal()
+
+    def elaborate(self, platform: object) -> Module:
+        m, s, f = Module(), self.shape, self.fields
+        queue = Queue(m, self.o, latency=DATAPATH)
+        there = Signal(range(3))  # heads whose sums are complete
+        head, odd = Signal(8), Signal()
+        query, turn, row = Signal(8), Signal(s.bits("turns")), Signal(range(max(2, s.rows)))
+        channel = Signal(8)
+        working, issue, ends_query, ends_head = (Signal() for _ in range(4))
+        m.d.comb += [
+            issue.eq(working & there.any() & queue.room),
+            ends_query.eq(issue & (channel == f.head_dim - 1)),
+            ends_head.eq(ends_query & (query == f.per_group - 1)),
+            self.head_done.eq(ends_head),
+            self.done.eq(~working & ~queue.busy),
+        ]
+        m.d.sync += there.eq(there + self.sums.head_summed - ends_head)
+        with m.If(self.start):
+            m.d.sync += [working.eq(1), *(each.eq(0) for each in (head, odd, query, turn, row))]
+            m.d.sync += channel.eq(0)
+        with m.Elif(issue):
+            m.d.sync += channel.eq(Mux(ends_query, 0, channel + 1))
+            with m.If(ends_query):
+                wraps = row == s.rows - 1
+                m.d.sync += [
+                    query.eq(Mux(ends_head, 0, query + 1)),
+                    row.eq(Mux(ends_head | wraps, 0, row + 1)),
+                    turn.eq(Mux(ends_head, 0, turn + wraps)),
+                ]
+            with m.If(ends_head):
+                m.d.sync += [odd.eq(~odd), head.eq(head + 1), working.eq(head != f.heads - 1)]
+
+        place_bits, within = BLOCK.bit_length() - 1, (s.channels - 1).bit_length()
+        part = channel[within : within + s.bits("parts")]
+        m.d.comb += [
+            self.sums.sum_at.eq(Cat(channel[:place_bits], part, turn, odd)),
+            self.weights.total_at.eq(Cat(turn, odd)),
+        ]
+        pipe = Pipe(m)
+        shift = pipe.input((f.mean + 31)[:6].as_unsigned())
+        picked_row = pipe.delay(pipe.input(row), 1)
+        block = pipe.delay(pipe.input(channel[place_bits:within]), 1)
+        results = []
+        for n in range(s.tokens):
+            total = pipe.step(
+                lambda r, n=n: self.weights.totals[n].word_select(r, TOTAL_BITS), picked_row,
+                shape=TOTAL_BITS,
+            )  # fmt: skip
+            value = pipe.step(
+                lambda r, b, n=n: self._lane(self.sums.sums[n], r, b), picked_row, block,
+                shape=signed(SUM_BITS),
+            )  # fmt: skip
+            results.append(self._divide(pipe, total, value, shift))
+        stage = results[0][0].stage
+        if stage > DATAPATH:
+            raise ValueError(f"a mean takes {stage} cycles, more than {DATAPATH}")
+        arrives = pipe.valid(issue, DATAPATH)
+        for (_, over), lost in zip(results, self.lost, strict=True):
+            m.d.comb += lost.eq(arrives & pipe.delay(over, DATAPATH).value)
+        queue.connect(issue, arrives, Cat(pipe.delay(v, DATAPATH).value for v, _ in results))
+        return m
+
+    def _lane(self, sums: Value, row: Value, block: Value) -> Value:
+        """Sum of a query in a block."""
+        per = self.shape.blocks * SUM_BITS
+        mine = sums.word_select(row, per)
+        return (mine.word_select(block, SUM_BITS) if len(block) else mine).as_signed()
+
+    def _divide(self, pipe: Pipe, total: Timed, value: Timed, shift: Timed) -> tuple[Timed, Timed]:
+        """Mean, and whether it was saturated."""
+        op = self.op
+        f, zeros = _normalized(pipe, total)
+        offset = pipe.comb(lambda v: v[:15], f)
+        mantissa = pipe.comb(lambda v: v[:16], interpolate(pipe, op.reciprocal.nodes, offset))
+        # The exponent j of the sum, as numerics.tables.Reciprocal has it; never negative below 16.
+        places = TOTAL_BITS - 16
+        by = pipe.step(lambda z: Mux(z > places, 0, (places - z)[:5]), zeros, shape=5)
+        wide = round_shift(pipe, value, by, high=31)
+        wide = pipe.comb(lambda v: v[:WIDE].as_signed(), wide)
+        product = split_product(pipe, wide, mantissa)
+        by = pipe.input(shift.value, product.stage)
+        return round_saturate(pipe, product, by, op.out, low=MEAN_SHIFTS[0], high=MEAN_SHIFTS[1])
+
+
+def _normalized(pipe: Pipe, value: Timed) -> tuple[Timed, Timed]:
+    """Upper 16 bits of a value from its highest one on, and the zeros before that. Six cycles."""
+    width, found = TOTAL_BITS, list[Timed]()
+    for n in STEPS:
+        zero = pipe.comb(lambda v, n=n: ~v[width - n :].any(), value)
+        value = pipe.step(
+            lambda v, z, n=n: Mux(z, Cat(Const(0, n), v[: width - n]), v), value, zero, shape=width
+        )
+        found.insert(0, pipe.delay(zero, value.stage))
+    zeros = pipe.comb(lambda *bits: Cat(bits), *found)
+    return pipe.comb(lambda v: v[width - 16 :], value), zeros

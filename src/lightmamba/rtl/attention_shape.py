@@ -1,0 +1,90 @@
+"""Sizes of the attention unit, and what its stages tell each other of a turn."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import BLOCK
+from lightmamba.arch.passes import VECTOR
+from lightmamba.blocks.attention.hardware import PAGES
+from lightmamba.numerics.attention import PAGE, POSITIONS
+
+__all__ = ["PLACE", "POSITION_BITS", "Shape", "turn_layout"]
+
+PLACE = (PAGE - 1).bit_length()  # bits of a position within a page
+POSITION_BITS = POSITIONS.bit_length() + 1
+VECTOR_BITS = next(field.bits for field in VECTOR if field.name == "slot")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Capacities of the unit.
+
+    Parameters
+    ----------
+    tokens : int
+        T, vectors of a pass.
+    channels, rows : int
+        W channels of keys and of values, and R queries, that meet in a cycle.
+    heads, per_group, head_dim : int
+        Heads of keys and values, queries for each of them, channels of a head.
+    """
+
+    tokens: int
+    channels: int
+    rows: int
+    heads: int
+    per_group: int
+    head_dim: int
+
+    @staticmethod
+    def of(config: ArchConfig) -> "Shape":
+        """That of a machine."""
+        return Shape(
+            config.tokens, config.attention_channels, config.attention_rows, config.kv_heads,
+            config.per_group, config.head_dim,
+        )  # fmt: skip
+
+    @property
+    def parts(self) -> int:
+        """Words of W channels of a head."""
+        return -(-self.head_dim // self.channels)
+
+    @property
+    def turns(self) -> int:
+        """Turns of R queries that a group takes."""
+        return -(-self.per_group // self.rows)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of a word."""
+        return self.channels // BLOCK
+
+    def bits(self, name: str) -> int:
+        """Bits of a number that counts ``heads``, ``turns`` or ``parts``; 0 of a constant."""
+        return (int(getattr(self, name)) - 1).bit_length()
+
+
+def turn_layout(shape: Shape) -> Any:
+    """Layout of a turn: R queries of one vector and a group, and a page of keys and values.
+
+    ``limit`` positions of the page count. ``first`` is the query's first page, ``ends`` the last
+    turn on the page, ``final`` the last one of a head of keys and values.
+    """
+    return data.StructLayout(
+        {
+            "head": unsigned(shape.bits("heads")),
+            "odd": unsigned(1),  # its head is; what is kept of a head lies twice
+            "vector": unsigned(VECTOR_BITS),
+            "turn": unsigned(shape.bits("turns")),
+            "page": unsigned((PAGES - 1).bit_length()),
+            "rows": unsigned(shape.rows.bit_length()),
+            "limit": unsigned(PLACE + 1),
+            "first": 1,
+            "ends": 1,
+            "final": 1,
+        }
+    )

@@ -1,0 +1,258 @@
+"""Weights of attention: powers of two of scores, page by page, under a running maximum."""
+
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, fifo
+
+from lightmamba.blocks.attention.hardware import BUFFERS
+from lightmamba.numerics.attention import PAGE, Attention
+from lightmamba.rtl.attention_shape import PLACE, Shape, turn_layout
+from lightmamba.rtl.attention_store import ram
+from lightmamba.rtl.interpolation import interpolate
+from lightmamba.rtl.pipe import Pipe, Timed
+from lightmamba.rtl.shifts import round_shift
+
+__all__ = ["FALL", "FALLS", "TOTAL_BITS", "WEIGHT_BITS", "Weights"]
+
+FRACTION = 16  # bits of a score
+FLOOR = signed(16)
+FALL, FALLS = 6, 62  # bits of a fall of the sums, and the largest
+WEIGHT_BITS = 24
+TOTAL_BITS = 42  # of a sum of weights (numerics/attention.py)
+
+
+class Weights(Elaboratable):
+    """Weigh the positions of a page, R queries at a time.
+
+    A turn takes 33 cycles: one for the maximum, and one for each position.
+
+    Source: ``numerics.attention.Attention.weigh``.
+
+    Parameters
+    ----------
+    shape : Shape
+    op : Attention
+    scores : Scores
+        Whose scores these are.
+
+    Attributes
+    ----------
+    freed : Signal
+        Weights of a turn have been used.
+    valid, ready : Signal
+        The weights of a turn are complete; it is taken.
+    turn, falls : Signal
+        That turn, and by how much what was summed before it is shifted right.
+    buffer, place : Signal
+        Address of weights.
+    weights : Signal
+        R weights, one cycle later.
+    total_at : Signal
+        Turn and parity of a head.
+    totals : list of Signal
+        By vector, R sums of weights of that turn, one cycle later.
+    """
+
+    def __init__(self, shape: Shape, op: Attention, scores: Any) -> None:
+        self.shape, self.op, self.scores = shape, op, scores
+        self.layout = turn_layout(shape)
+        self.freed, self.valid, self.ready = (Signal() for _ in range(3))
+        self.turn, self.falls = Signal(self.layout), Signal(FALL * shape.rows)
+        self.buffer, self.place = Signal(range(BUFFERS)), Signal(PLACE)
+        self.weights = Signal(WEIGHT_BITS * shape.rows)
+        self.total_at = Signal(shape.bits("turns") + 1)
+        self.totals = [
+            Signal(TOTAL_BITS * shape.rows, name=f"totals{n}") for n in range(shape.tokens)
+        ]
+
+    def elaborate(self, platform: object) -> Module:
+        m, s = Module(), self.shape
+        room = Signal(range(BUFFERS + 1), init=BUFFERS)
+        m.d.comb += self.scores.may.eq(room.any())
+        scored, done = Signal(), Signal()
+        m.d.sync += room.eq(room - self.scores.begins + done)
+
+        store = ram(m, "scores", 32 * s.rows, BUFFERS * PAGE)
+        largest, turn_in = self._arriving(m, store, scored)
+        # Turns whose scores are complete.
+        m.submodules.complete = complete = fifo.SyncFIFOBuffered(
+            width=FLOOR.width * s.rows + self.layout.size, depth=BUFFERS + 1
+        )
+        m.d.comb += [
+            complete.w_en.eq(scored),
+            complete.w_data.eq(Cat(largest, turn_in)),
+        ]
+        self._weigh(m, store, complete, done)
+        return m
+
+    def _arriving(self, m: Module, store: Any, scored: Signal) -> tuple[Value, Value]:
+        """Keep scores, and find the largest floor of those that count; when all are there."""
+        s, given = self.shape, self.scores
+        buffer, enter = Signal(range(BUFFERS)), store.write_port()
+        m.d.comb += [
+            enter.addr.eq(Cat(given.place, buffer)),
+            enter.data.eq(given.scores),
+            enter.en.eq(given.valid),
+        ]
+        counts, begins = Signal(), Signal()
+        m.d.comb += [counts.eq(given.place < given.turn.limit), begins.eq(given.place == 0)]
+        largest = [Signal(FLOOR, name=f"largest{row}") for row in range(s.rows)]
+        for row, best in enumerate(largest):
+            floor = given.scores[row][FRACTION:].as_signed()
+            with m.If(given.valid & counts & (begins | (floor > best))):
+                m.d.sync += best.eq(floor)
+        ends = Signal()
+        m.d.comb += ends.eq(given.valid & (given.place == PAGE - 1))
+        kept = Signal(self.layout, reset_less=True)
+        m.d.sync += [scored.eq(ends), kept.eq(given.turn)]
+        with m.If(ends):
+            m.d.sync += buffer.eq(buffer + 1)
+        return Cat(largest), kept.as_value()
+
+    def _weigh(self, m: Module, store: Any, complete: Any, done: Signal) -> None:
+        s, exp2 = self.shape, self.op.exp2
+        turn = data.View(self.layout, complete.r_data[FLOOR.width * s.rows :])
+        current, now = Signal(self.layout), [Signal(FLOOR, name=f"now{r}") for r in range(s.rows)]
+        falls = [Signal(FALL, name=f"fall{r}") for r in range(s.rows)]
+        room = Signal(range(BUFFERS + 1), init=BUFFERS)  # for weights
+        active, place = Signal(), Signal(PLACE)
+        reads, writes = Signal(range(BUFFERS)), Signal(range(BUFFERS))
+        begins, ends = Signal(), Signal()
+        m.d.comb += [
+            begins.eq(complete.r_rdy & room.any() & ~active),
+            complete.r_en.eq(begins),
+            ends.eq(active & (place == PAGE - 1)),
+            done.eq(ends),
+        ]
+        m.d.sync += room.eq(room - begins + self.freed)
+        with m.If(begins):
+            m.d.sync += [active.eq(1), place.eq(0), current.eq(turn)]
+        with m.Elif(active):
+            m.d.sync += [place.eq(place + 1), active.eq(~ends)]
+        with m.If(ends):
+            m.d.sync += reads.eq(reads + 1)
+
+        # The maximum so far, by vector and turn; what the first page finds replaces it.
+        maxima = ram(m, "maxima", FLOOR.width * s.rows, s.tokens << s.bits("turns"))
+        enter, read = maxima.write_port(), maxima.read_port(domain="comb")
+        m.d.comb += read.addr.eq(Cat(turn.turn, turn.vector))
+        for row in range(s.rows):
+            before = read.data.word_select(row, FLOOR.width).as_signed()
+            found = complete.r_data.word_select(row, FLOOR.width).as_signed()
+            grows = turn.limit.any() & (found > before)
+            fall = Signal(signed(FLOOR.width + 1), name=f"grown{row}")
+            m.d.comb += fall.eq(found - before)
+            with m.If(begins):
+                m.d.sync += [
+                    now[row].eq(Mux(turn.first | grows, found, before)),
+                    falls[row].eq(
+                        Mux(turn.first | ~grows, 0, Mux(fall > FALLS, FALLS, fall[:FALL]))
+                    ),
+                ]
+        late = Signal()
+        m.d.sync += late.eq(begins)
+        m.d.comb += [
+            enter.addr.eq(Cat(current.turn, current.vector)),
+            enter.data.eq(Cat(now)),
+            enter.en.eq(late),
+        ]
+
+        pipe, rows = Pipe(m), []
+        port = store.read_port()
+        m.d.comb += port.addr.eq(Cat(place, reads))
+        counts = pipe.input(place < current.limit)
+        for row in range(s.rows):
+            score = pipe.input(port.data.word_select(row, 32).as_signed(), 1)
+            top = pipe.delay(pipe.input(now[row]), 1)
+            below = pipe.step(
+                lambda v, n: (((n + 1) << FRACTION) - v)[:34], score, top, shape=unsigned(34)
+            )
+            t = pipe.step(
+                lambda b: Mux(b[21:].any(), exp2.top, b[:21] << 8), below, shape=unsigned(29)
+            )
+            value = interpolate(pipe, exp2.nodes, pipe.comb(lambda t: t[:24], t))
+            value = pipe.comb(lambda v: Cat(v[:25], 0).as_signed(), value)
+            power = round_shift(pipe, value, pipe.comb(lambda t: t[24:], t), high=31)
+            rows.append(pipe.step(_below_one, power, counts, shape=unsigned(WEIGHT_BITS)))
+        self._results(m, pipe, rows, current, falls, active, place, writes)
+
+    def _results(
+        self, m: Module, pipe: Pipe, rows: list[Timed], current: Any, falls: list[Any],
+        active: Value, place: Value, writes: Signal,
+    ) -> None:  # fmt: skip
+        """Keep the weights of a turn, add them up, and hand the turn on."""
+        s, stage = self.shape, rows[0].stage
+        kept = ram(m, "weights", WEIGHT_BITS * s.rows, BUFFERS * PAGE)
+        enter, read = kept.write_port(), kept.read_port()
+        here, at = pipe.valid(active, stage), pipe.delay(pipe.input(place), stage).value
+        turn = data.View(self.layout, pipe.delay(pipe.input(current), stage).value)
+        fall = pipe.delay(pipe.input(Cat(falls)), stage).value
+        ends = here & (at == PAGE - 1)
+        with m.If(ends):
+            m.d.sync += writes.eq(writes + 1)
+        m.d.comb += [
+            enter.addr.eq(Cat(at, writes)),
+            enter.data.eq(Cat(row.value for row in rows)),
+            enter.en.eq(here),
+            read.addr.eq(Cat(self.place, self.buffer)),
+            self.weights.eq(read.data),
+        ]
+        m.submodules.weighed = weighed = fifo.SyncFIFOBuffered(
+            width=self.layout.size + FALL * s.rows, depth=BUFFERS + 1
+        )
+        m.d.comb += [
+            weighed.w_en.eq(ends),
+            weighed.w_data.eq(Cat(turn, fall)),
+            self.valid.eq(weighed.r_rdy),
+            weighed.r_en.eq(self.ready),
+            Cat(self.turn, self.falls).eq(weighed.r_data),
+        ]
+        self._totals(m, rows, here, at, ends, turn, fall)
+
+    def _totals(
+        self, m: Module, rows: list[Timed], here: Value, at: Value, ends: Value, turn: Any,
+        fall: Value,
+    ) -> None:  # fmt: skip
+        """Add a page's weights to those before it, by vector, parity of the head and turn."""
+        s, pipe = self.shape, Pipe(m)
+        page_bits = WEIGHT_BITS + PLACE
+        address = pipe.input(Cat(turn.turn, turn.odd), 0)
+        stores = [
+            ram(m, f"totals{n}", TOTAL_BITS * s.rows, 2 << s.bits("turns")) for n in range(s.tokens)
+        ]
+        before = [store.read_port(domain="comb") for store in stores]
+        m.d.comb += [port.addr.eq(address.value) for port in before]
+        old = pipe.step(lambda v: v, pipe.input(
+            Mux(turn.first, 0, Array([port.data for port in before])[turn.vector])
+        ))  # fmt: skip
+        found = []
+        for row, weight in enumerate(rows):
+            page = Signal(page_bits, name=f"page{row}", reset_less=True)
+            with m.If(here):
+                m.d.sync += page.eq(Mux(at == 0, 0, page) + weight.value)
+            total = pipe.comb(
+                lambda v, r=row: Cat(v.word_select(r, TOTAL_BITS), 0).as_signed(), old
+            )
+            by = pipe.delay(pipe.input(fall.word_select(row, FALL)), 1)
+            shifted = round_shift(pipe, total, by, high=FALLS)
+            found.append(pipe.step(
+                lambda v, p: (v + p)[:TOTAL_BITS], shifted, pipe.delay(pipe.input(page, 1), 1)
+            ))  # fmt: skip
+        stage = found[0].stage
+        leaves, where = pipe.valid(ends, stage), pipe.delay(address, stage).value
+        vector = pipe.delay(pipe.input(turn.vector), stage).value
+        for n, store in enumerate(stores):
+            enter, read = store.write_port(), store.read_port()
+            m.d.comb += [
+                enter.addr.eq(where),
+                enter.data.eq(Cat(each.value for each in found)),
+                enter.en.eq(leaves & (vector == n)),
+                read.addr.eq(self.total_at),
+                self.totals[n].eq(read.data),
+            ]
+
+
+def _below_one(value: Value, counts: Value) -> Value:
+    """2^24 becomes 2^24 - 1; what does not count weighs nothing."""
+    return Mux(counts, value[:24] | value[24].replicate(24), 0)

@@ -1,0 +1,152 @@
+"""Attention layers on the accelerator, next to Mamba2 layers and MLPs, and alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.target import Target
+from lightmamba.blocks import part
+from lightmamba.boards.selftest import expected, self_test
+from lightmamba.compiler import build, plan
+from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.errors import InputError
+from lightmamba.estimate.model import estimate_pass
+from lightmamba.estimate.workload import Workload
+from lightmamba.formats import Formats
+from lightmamba.machine.artifact import Artifact
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim.opened import Opened, open_twin
+from lightmamba.sim.simulation import simulate
+from tests.sim.passes import random_passes
+
+SIZES, MLP = part("attention", "sizes").Sizes, part("mlp", "sizes").Sizes
+MAMBA = mamba2_config(64, 2, 53, d_state=16, headdim=16, ngroups=2)
+FIRST, SECOND = MAMBA.layers
+TWO, THREE = SIZES(4, 2, 32), SIZES(6, 2, 32)  # queries for each head of keys
+MIXED = replace(MAMBA, layers=(FIRST, TWO, MLP(320), SECOND, THREE))
+CONTEXT = 256
+
+
+def compiled(folder: Path, config: ModelConfig, target: str = "tiny", **more: Any) -> Path:
+    """Folder of a build of a random model."""
+    build(random_model(config), Target.load(target), folder / "build", **more)
+    return folder / "build"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return compiled(tmp_path_factory.mktemp("mixed"), MIXED, context=CONTEXT)
+
+
+@pytest.fixture(scope="module")
+def opened(path):
+    found = open_twin(path, stalls=0.2, seed=3, sequences=2)
+    yield found
+    found.device.close()
+
+
+def compare(opened: Opened, count: int, sequences: int) -> None:
+    """Passes of random composition of long sequences: every observable of every token."""
+    arch, done = opened.twin.arch, 0
+    work = random_passes(
+        np.random.default_rng(1), tokens=arch.tokens, sequences=sequences,
+        undecided=arch.undecided, vocab=opened.model.valid_vocab, needs=opened.device.needs,
+        restart=0.005, context=CONTEXT,
+    )  # fmt: skip
+    while done < count:
+        step = opened.twin.step(next(work))
+        assert step.difference is None, done
+        done += step.tokens
+
+
+def test_every_observable_equals_the_engine(opened):
+    """Two sequences by turns, each over several pages of keys and values."""
+    compare(opened, 200, 2)
+    assert max(each.position for each in opened.device.sequences) > 64
+
+
+@pytest.mark.slow
+def test_passes_of_several_tokens(tmp_path):
+    opened = open_twin(compiled(tmp_path, MIXED, "tiny-t4", context=CONTEXT), stalls=0.2, seed=3,
+                       sequences=4)  # fmt: skip
+    compare(opened, 1000, 4)
+    opened.device.close()
+
+
+@pytest.mark.parametrize("before", [20, 120])
+def test_the_estimate_is_within_one_percent(path, before):
+    opened, count, cycles = open_twin(path), 21, []
+    for length in (1, count):
+        opened.device.start(5, fresh=True, chain=before - 1)
+        opened.device.wait()
+        opened.device.start(5, chain=length - 1)
+        cycles.append(opened.device.wait())
+    opened.device.close()
+    simulated = (cycles[1] - cycles[0]) / (count - 1)
+    work = Workload.of(MIXED, Formats(), Target.load("tiny"), "reordered")
+    middle = before + (count + 1) // 2
+    found = estimate_pass(replace(work, arch=opened.twin.arch, context=middle), area={})
+    assert found.cycles == pytest.approx(simulated, rel=0.01)
+
+
+def test_the_timeline_shows_its_work(path):
+    opened = open_twin(path)
+    found = simulate(opened, [3, 4], 3, watch=True)
+    opened.device.close()
+    assert found.matches_engine
+    assert found.activity is not None
+    assert {"attention", "rows of q", "rows of k and v"} <= set(found.activity.token.busy)
+
+
+def test_the_self_test_passes(path):
+    artifact = Artifact.read(path)
+    with open_twin(path).device as device:
+        steps = list(self_test(device, artifact, expected(artifact)))
+    assert [step for step in steps if not step.passed] == []
+
+
+@pytest.mark.parametrize("layers", [(THREE, TWO), MAMBA.layers], ids=["attention", "mamba2"])
+def test_its_hardware_runs_models_of_one_kind(tmp_path, path, layers):
+    hardware = Artifact.read(path).arch
+    built = compiled(tmp_path, replace(MAMBA, layers=layers), hardware=hardware)
+    one = open_twin(built)
+    assert [step.difference for step in one.twin.run([1, 2, 3], 5)] == [None] * 5
+    one.device.close()
+
+
+def test_a_context_that_is_full(path):
+    """One sentence, and the sequence stays as it is."""
+    opened = open_twin(path)
+    opened.device.start(5, fresh=True)
+    opened.device.wait()
+    with pytest.raises(InputError, match="has memory for 256; compile with --context 258"):
+        opened.device.start(5, chain=256)
+    assert opened.device.save_state().position == 1
+    opened.device.close()
+
+
+def test_the_array_is_no_larger_than_the_model():
+    found = plan(MIXED, Formats(), Target.load("tiny"))
+    assert (found.attention_channels, found.attention_rows) == (32, 3)
+    machine = replace(Target.load("tiny").machine, attention_channels=256, attention_rows=1)
+    found = plan(MIXED, Formats(), replace(Target.load("tiny"), machine=machine))
+    assert (found.attention_channels, found.attention_rows) == (32, 1)
+
+
+@pytest.mark.parametrize(("layer", "message"), [
+    (SIZES(4, 2, 36), "head_dim 36, but the hardware takes multiples of 8"),
+    (SIZES(1, 1, 264), "head_dim 264, but the hardware takes at most 256"),
+    (SIZES(64, 64, 8), "n_kv_heads 64, but the hardware takes at most 63"),
+    (SIZES(64, 1, 8), "queries for each head of keys 64, but the hardware takes at most 63"),
+])  # fmt: skip
+def test_refusals(tmp_path, layer, message):
+    with pytest.raises(InputError, match=message):
+        compiled(tmp_path, replace(MAMBA, layers=(FIRST, layer)))
+
+
+def test_layers_of_unequal_positions(tmp_path):
+    with pytest.raises(InputError, match=r"layers differ in the size of their kv, 10 and 18 words"):
+        compiled(tmp_path, replace(MAMBA, layers=(TWO, SIZES(4, 2, 64))))

@@ -1,0 +1,243 @@
+"""Attention of the hardware: equal to ``numerics.attention`` position by position."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.hardware import cycles
+from lightmamba.arch.passes import Share, slots, vectors
+from lightmamba.blocks import part
+from lightmamba.formats import Formats
+from lightmamba.machine.kinds import machine
+from lightmamba.numerics.attention import Attention as Arithmetic
+from lightmamba.rtl.attention import Attention
+from tests.support.streams import drive
+
+SIZES = part("attention", "sizes").Sizes
+COMMANDS, LAYOUT = part("attention", "commands"), part("attention", "layout")
+MIXER = part("attention", "quantized")
+OP = Arithmetic()
+
+
+def machine_of(sizes: Any, *, channels: int = 32, rows: int = 2, tokens: int = 1) -> ArchConfig:
+    """Hardware that is just large enough."""
+    return ArchConfig(
+        kinds=("attention",), attention_channels=channels, attention_rows=rows, tokens=tokens,
+        kv_heads=sizes.n_kv_heads, per_group=sizes.per_group, head_dim=sizes.head_dim,
+    )  # fmt: skip
+
+
+@dataclass
+class Case:
+    """One job: what goes in, what must come out."""
+
+    command: dict[str, int]
+    rows: list[Any]  # of every vector
+    kv: list[list[int]]  # words of earlier positions, by slot
+    before: list[int]
+    shares: list[Share]
+    written: list[list[int]]
+    means: list[Any]
+    lost: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+
+
+def blocks_of(rng: np.random.Generator, count: int, heads: int, size: int, spread: float) -> Any:
+    """int8 values and exponents of positions, as ``Pow2Block`` makes them."""
+    wide = -(-size // 32)
+    real = np.clip(rng.standard_normal((count, heads, size)) * spread, -32768, 32767)
+    x = np.pad(real.round().astype(np.int64), [(0, 0), (0, 0), (0, wide * 32 - size)])
+    return OP.scale(x)
+
+
+def case(
+    rng: np.random.Generator, sizes: Any, config: ArchConfig, given: list[tuple[int, int]],
+    *, score: int = 9, mean: int = 7, spread: float = 2000.0,
+) -> Case:  # fmt: skip
+    """Random job; ``given`` are earlier positions and new tokens of each slot."""
+    exponents = MIXER.Exponents(q=-12, k=-4 - score, v=-12, mean=mean - 12, hadamard_shift=0)
+    mixer = MIXER.Mixer(sizes, exponents)
+    assert (mixer.score, mixer.mean) == (score, mean)
+    heads, size, per = sizes.n_kv_heads, sizes.head_dim, sizes.per_group
+    rows: list[list[Any]] = []
+    kv, written, means = [], [], []
+    lost: tuple[list[int], list[int]] = ([], [])
+    for before, new in given:
+        state = {}
+        for name in ("k", "v"):
+            state[name], state[f"{name}_exp"] = blocks_of(rng, before + new, heads, size, spread)
+        q, q_exp = blocks_of(rng, new, heads * per, size, spread)
+        image = LAYOUT.state_bytes(sizes, "reordered", state, config)["kv"].view(np.uint64)
+        image = image.reshape(heads, before + new, -1)
+        kv.append(image[:, :before].ravel().tolist())
+        written.append(image[:, before:].ravel().tolist())
+        for t in range(new):
+            at = before + t
+            line = [(0, q[t], q_exp[t])] + [
+                (n + 1, state[name][at], state[f"{name}_exp"][at])
+                for n, name in enumerate(("k", "v"))
+            ]
+            rows.append([
+                {"kind": kind, "q": int(values[h, c]), "exp": int(exps[h, c // 32])}
+                for kind, values, exps in line
+                for h in range(len(values)) for c in range(size)
+            ])  # fmt: skip
+            seen = [
+                np.repeat(state[name][: at + 1].swapaxes(0, 1).astype(np.int64), per, 0)
+                for name in ("k", "k_exp", "v", "v_exp")
+            ]
+            scores, over = OP.scores(q[t], q_exp[t], seen[0], seen[1], score)
+            out, over_mean = OP.divide(*OP.weigh(scores, seen[2], seen[3]), mean)
+            means.append(out[:, :size].ravel())
+            lost[0].append(over)
+            lost[1].append(over_mean)
+    idle = config.tokens - len(rows)
+    rows += [[{"kind": 0, "q": 0, "exp": 0}] * len(rows[0])] * idle
+    ahead = [n for n, _ in given] + [0] * (config.tokens - len(given))
+    command = COMMANDS.commands(mixer, Formats(), config)["attention"]
+    shares = [Share(new, commit=new, fresh=not at) for at, new in given]
+    return Case(command, rows, kv, ahead, shares, written, means, lost)
+
+
+def joined(lists: Iterable[list[int]]) -> list[int]:
+    """One list of several."""
+    return list(chain.from_iterable(lists))
+
+
+def check(config: ArchConfig, *cases: Case, **options: Any) -> Any:
+    """Run jobs of one pass, as many as it has layers, and compare everything."""
+    one = cases[0]
+    inputs: dict[str, list[Any]] = {
+        "command": [each.command for each in cases],
+        "i": [list(channels) for each in cases for channels in zip(*each.rows, strict=True)],
+        **{f"i_kv{n}": joined(each.kv[n] for each in cases) for n in range(len(one.kv))},
+    }
+    written = [joined(each.written[n] for each in cases) for n in range(len(one.written))]
+    outputs = {"o": sum(len(each.means[0]) for each in cases)}
+    outputs |= {f"o_kv{n}": len(words) for n, words in enumerate(written)}
+    hold: dict[str, Any] = {f"kv_before[{n}]": count for n, count in enumerate(one.before)}
+    if config.tokens > 1:
+        for name, records in (("slot", slots(one.shares)), ("vector", vectors(one.shares))):
+            hold |= {f"{name}[{n}]": each for n, each in enumerate(records)}
+    counts = [f"{name}[{n}]" for name in ("lost_score", "lost_mean") for n in range(config.tokens)]
+    got = drive(
+        Attention(config), inputs, outputs, hold=hold, counts=[*counts, "busy"], settle=20,
+        limit=200_000, **options,
+    )  # fmt: skip
+    found = np.array(got.out["o"])
+    for n in range(len(one.means)):
+        means = np.concatenate([each.means[n] for each in cases])
+        np.testing.assert_array_equal(found[:, n], means, err_msg=f"vector {n}")
+    for n, words in enumerate(written):
+        assert got.out[f"o_kv{n}"] == words
+    for k, name in enumerate(("lost_score", "lost_mean")):
+        wanted: list[int] = np.sum([each.lost[k] for each in cases], axis=0).tolist()
+        assert [got.counts[f"{name}[{n}]"] for n in range(len(wanted))] == wanted
+    return got
+
+
+@pytest.mark.parametrize("before", [0, 1, 30, 31, 32, 33, 63, 100])
+def test_equals_numerics(before):
+    sizes = SIZES(4, 2, 32)
+    config = machine_of(sizes)
+    check(config, case(np.random.default_rng(before), sizes, config, [(before, 1)]))
+
+
+@pytest.mark.parametrize("before", [0, 31, 32, 70])
+def test_layers_follow_each_other(before):
+    rng, sizes = np.random.default_rng(before), SIZES(6, 2, 32)
+    config = machine_of(sizes, rows=3)
+    check(config, *(case(rng, sizes, config, [(before, 1)]) for _ in range(4)), stalls=0.3)
+
+
+def test_pages_that_come_before_the_queries_wait():
+    """Earlier positions are loaded ahead, as many pages as there is room for."""
+    rng, sizes = np.random.default_rng(7), SIZES(4, 2, 32)
+    config = machine_of(sizes)
+    one = case(rng, sizes, config, [(200, 1)])
+    got = check(config, one, one, slow={"i": 0.97})
+    assert got.cycles["i_kv0"][1000] < got.cycles["i"][len(one.rows[0]) // 2]
+
+
+SHAPES = [
+    # heads, heads of keys, head_dim; W, R
+    pytest.param(SIZES(3, 1, 16), 32, 4, id="head_dim 16, one head"),
+    pytest.param(SIZES(5, 1, 64), 32, 2, id="three turns, two parts"),
+    pytest.param(SIZES(6, 2, 64), 64, 3, id="two blocks a word"),
+    pytest.param(SIZES(4, 4, 96), 64, 1, id="a block that is not there"),
+    pytest.param(SIZES(3, 3, 128), 128, 1, id="128"),
+    pytest.param(SIZES(2, 1, 256), 64, 2, id="256"),
+    pytest.param(SIZES(8, 1, 40), 32, 8, id="40"),
+]
+
+
+@pytest.mark.parametrize(("sizes", "channels", "rows"), SHAPES)
+def test_shapes(sizes, channels, rows):
+    rng = np.random.default_rng(sizes.head_dim)
+    config = machine_of(sizes, channels=channels, rows=rows)
+    check(config, case(rng, sizes, config, [(int(rng.integers(20, 80)), 1)]), stalls=0.2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_passes_of_several_tokens(seed):
+    """Random slots: chunks across a page's border, sequences that begin, idle vectors."""
+    rng = np.random.default_rng(seed)
+    sizes, tokens = SIZES(4, 2, 32), (2, 4, 4, 8, 4, 8)[seed]
+    config, left, given = machine_of(sizes, tokens=tokens, rows=1 + seed % 2), tokens, []
+    while left > 0:
+        new = int(rng.integers(1, left + 1))
+        given.append((int(rng.choice([0, 5, 28, 31, 32, 33, 62, 64])), new))
+        left -= new if rng.integers(4) else tokens
+    check(config, case(rng, sizes, config, given), stalls=0.2 * (seed % 3), seed=seed)
+
+
+@pytest.mark.parametrize(("score", "mean", "spread"), [
+    (-16, 0, 30000.0), (-4, 9, 30000.0), (0, 7, 9000.0), (4, 0, 4.0), (30, 31, 9000.0),
+    (20, 7, 1.0),
+])  # fmt: skip
+def test_scores_that_saturate_and_scores_that_are_equal(score, mean, spread):
+    rng, sizes = np.random.default_rng(score + 40), SIZES(4, 2, 32)
+    config = machine_of(sizes)
+    one = case(rng, sizes, config, [(70, 1)], score=score, mean=mean, spread=spread)
+    check(config, one)
+    assert score > -16 or min(one.lost[0]) > 0
+
+
+def test_a_new_maximum_in_the_last_page():
+    """Earlier sums fall far, by more than their width, and a little."""
+    for last in (1, 40, 3000):
+        rng, sizes = np.random.default_rng(last), SIZES(2, 2, 32)
+        config = machine_of(sizes)
+        one = case(rng, sizes, config, [(64, 1)], score=0, spread=float(last))
+        check(config, one)
+
+
+@pytest.mark.parametrize("channels", [32, 64, 128])
+def test_latency_and_throughput(channels):
+    sizes = SIZES(2, 1, channels)
+    config = machine_of(sizes, channels=channels)
+    rng = np.random.default_rng(0)
+    got = check(config, case(rng, sizes, config, [(0, 1)]))
+    latency = got.cycles["o"][0] - got.cycles["i"][-1]
+    assert latency == cycles(machine(("attention",)).unit("attention").latency, config)
+    pages, found = 6, []
+    for count in (1, pages):
+        got = check(config, case(rng, sizes, config, [(32 * count - 1, 1)]))
+        found.append(got.cycles["o"][0] - got.cycles["command"][0])
+    words = LAYOUT.position_words(sizes, config)
+    assert found[1] - found[0] == (pages - 1) * (32 * words + 1)  # as memory is read
+    assert np.diff(got.cycles["o"]).max() == 1
+
+
+def test_turns_follow_each_other():
+    """With one query at a time, the stages bind, not the memory."""
+    sizes = SIZES(12, 1, 32)
+    config, found = machine_of(sizes, rows=1), []
+    for count in (2, 6):
+        got = check(config, case(np.random.default_rng(1), sizes, config, [(32 * count - 1, 1)]))
+        found.append(got.cycles["o"][0] - got.cycles["i"][-1])
+    assert found[1] - found[0] == pytest.approx(4 * 12 * 33, abs=8)

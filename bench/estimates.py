@@ -19,7 +19,7 @@ from tests.support.layers import resized
 from bench.stored import keep, rows
 from lightmamba.arch.target import Channel, Target
 from lightmamba.compiler import build
-from lightmamba.config import SHAPES, ModelConfig, mamba2_config
+from lightmamba.config import PUBLISHED, SHAPES, ModelConfig, mamba2_config
 from lightmamba.estimate import estimate
 from lightmamba.formats import Formats
 from lightmamba.machine.counters import CYCLES
@@ -173,7 +173,10 @@ def full_size() -> list[dict[str, Any]]:
     """Whole models simulated, as ``bench.full`` measured them, and estimated."""
     found = []
     for row in rows("full"):
-        guess = estimate(SHAPES[row["shape"]], Formats(), Target.load(row["target"]))
+        context = row.get("context") or None
+        guess = estimate(
+            PUBLISHED[row["shape"]], Formats(), Target.load(row["target"]), context=context
+        )
         found.append(
             {
                 "case": f"{row['name']} (bench.full)",

@@ -2,7 +2,8 @@
 
     python -m bench.full [ROW ...] [--work FOLDER]
 
-Every row compiles a shape with random weights, simulates tokens with every observable of every
+Rows of hybrids begin behind a stated number of positions, whose keys and values are random. Every
+row compiles a shape with random weights, simulates tokens with every observable of every
 layer compared, then two chains of greedy tokens without the host in between, one longer than the
 other: a token costs the difference, so neither the cold start nor the end counts. Rows that share a
 machine share its simulator. The results file keeps the rows that are not named.
@@ -20,7 +21,8 @@ from bench.common import asked
 from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.config import SHAPES
+from lightmamba.config import PUBLISHED
+from lightmamba.engine.synthetic import random_state
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES
@@ -39,8 +41,10 @@ class Row:
     compared: int = 2  # tokens; the first begins a sequence and reads no state
     warm: int = 2  # tokens of the shorter chain: until the queues of the state are as full as ever
     chained: int = 2  # more of the longer one
+    context: int = 0  # positions before the first token, where layers keep something of each
 
 
+ROOM = 8  # positions of the tokens that are run
 LARGEST = "mamba2-2.7b on u280"
 ROWS = {
     LARGEST: Row("mamba2-2.7b", "u280"),
@@ -51,6 +55,13 @@ ROWS = {
     "mamba2-2.7b on vck190": Row("mamba2-2.7b", "vck190", warm=1, chained=1),
     "mamba2-2.7b on kv260": Row("mamba2-2.7b", "kv260", chained=0),
     "mamba2-2.7b on vck190-paper": Row("mamba2-2.7b", "vck190-paper", chained=0),
+    **{
+        f"granite-4.0-h-1b on {target}, {context:,} positions": Row(
+            "granite-4.0-h-1b", target, compared=1, chained=0, context=context
+        )
+        for target in ("kv260", "u280")
+        for context in (1024, 8192)
+    },
 }
 
 
@@ -59,12 +70,15 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     row, start = ROWS[name], time.perf_counter()
     target, path = Target.load(row.target), work / name.replace(" ", "-")
     hardware = None if row.hardware is None else machine(row.hardware, work)
-    model = random_model(SHAPES[row.shape], Formats(), lazy=True)
-    build(model, target, path, hardware=hardware, force=True)
+    model = random_model(PUBLISHED[row.shape], Formats(), lazy=True)
+    context = row.context + ROOM if row.context else None
+    build(model, target, path, hardware=hardware, context=context, force=True)
     compiled = time.perf_counter()
     opened = open_twin(path)
     opened_at = time.perf_counter()
     cycles = []
+    if row.context:
+        opened.twin.go_on(random_state(opened.model, row.context))
     for n in range(row.compared):
         step = opened.twin.feed(5 + n)
         if step.difference is not None:
@@ -83,12 +97,13 @@ def measure(name: str, work: Path) -> dict[str, Any]:
         "name": name,
         "shape": row.shape,
         "target": row.target,
+        "context": row.context,
         "clock_mhz": target.clock_mhz,
         "compared_cycles": cycles,
         "cycles_per_token": per_token,
         "tokens_per_second": target.clock_mhz * 1e6 / per_token,
         "stalls": {k: counted[k] for k in CYCLES},
-        "ssm_busy": counted["ssm_busy"],
+        "ssm_busy": counted.get("ssm_busy", 0),
         **used(artifact, target, counted, per_token),
         "image_bytes": artifact.image_bytes,
         "compile_seconds": compiled - start,
@@ -107,7 +122,7 @@ def machine(name: str, work: Path) -> Any:
     from lightmamba.compiler import plan
 
     row = ROWS[name]
-    return plan(SHAPES[row.shape], Formats(), Target.load(row.target))
+    return plan(PUBLISHED[row.shape], Formats(), Target.load(row.target))
 
 
 def used(

@@ -6,6 +6,7 @@ from typing import Any
 from bench.digests_tables import longest
 from bench.markdown import foot, load, to_markdown
 from bench.stored import rows
+from lightmamba.config import HYBRIDS
 
 __all__ = ["FULL"]
 
@@ -19,15 +20,19 @@ def rows_by_name() -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in load("full")}
 
 
+def _hybrid(row: dict[str, Any]) -> bool:
+    return row["shape"] in HYBRIDS
+
+
 def full() -> str:
-    """Speed of every row, and how much of its memory it uses."""
+    """Speed of every row of a Mamba2 model, and how much of its memory it uses."""
     body = [
         [
             name, f"{PAPER[name]:g}" if name in PAPER else "", f"**{r['tokens_per_second']:,.4g}**",
             f"{r['cycles_per_token']:,.0f}", r["busiest_channel"],
             f"{100 * r['of_attainable']:.1f}", f"{100 * r['of_nominal']:.1f}",
         ]
-        for name, r in rows_by_name().items()
+        for name, r in rows_by_name().items() if not _hybrid(r)
     ]  # fmt: skip
     header = ["tokens per second, W4A4, random weights",
               "paper (u280 simulated, vck190 measured)", "here (simulated)",
@@ -38,7 +43,7 @@ def full() -> str:
 
 def waits() -> str:
     """Cycles of a token by activity of the lanes."""
-    found = rows_by_name()
+    found = {name: row for name, row in rows_by_name().items() if not _hybrid(row)}
     names = list(next(iter(found.values()))["stalls"])
     body = [
         [name, *(f"{100 * r['stalls'][n] / sum(r['stalls'].values()):.1f}" for n in names)]
@@ -50,7 +55,8 @@ def waits() -> str:
 
 def goals() -> str:
     """Goals and results, each with how it was obtained."""
-    found, body = rows_by_name(), []
+    found = {name: row for name, row in rows_by_name().items() if not _hybrid(row)}
+    body: list[list[str]] = []
 
     def row(what: str, paper: str, goal: str, reached: str, origin: str) -> None:
         body.append([what, paper, goal, reached, origin])

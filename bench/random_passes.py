@@ -1,12 +1,14 @@
-"""Tokens of the bundled model in passes of random composition, in the RTL of small machines.
+"""Tokens of bundled models in passes of random composition, in the RTL of small machines.
 
     python -m bench.random_passes [TARGET ...] [--tokens 2000]
+    python -m bench.random_passes tiny-hybrid --tokens 10000
 
-Chunks, batches, drafts accepted in part, mixed and ragged passes of four sequences, some
-of which start over, with memory that stalls at random. A machine of one token per pass gets tokens
-of the sequences in random order. Every observable of every token, every counter of losses of every
-token, logits in memory and arg-max are compared with the engine, which runs each token by itself.
-The results file keeps the targets that are not named.
+Chunks, batches, drafts accepted in part, mixed and ragged passes of four sequences, some of which
+start over, with memory that stalls at random; now and then the state of one is saved and becomes
+that of another. A machine of one token per pass gets tokens of the sequences in random order. A
+target of a hybrid runs the bundled hybrid. Every observable of every token, every counter of losses
+of every token, logits in memory and arg-max are compared with the engine, which runs each token by
+itself. The results file keeps the targets that are not named.
 """
 
 import argparse
@@ -22,24 +24,31 @@ from tests.sim.passes import random_passes
 from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.data import demo_file
+from lightmamba.data import demo_file, hybrid_file
 from lightmamba.qmodel import load
 from lightmamba.sim import open_twin
 
 SEQUENCES, STALLS, TARGETS = 4, 0.2, ("tiny", "tiny-t4")
+HYBRID = "tiny-hybrid"
+COPIES = 0.05  # probability that a state is copied behind a pass
+# Of hybrids: sequences restart less often, so that they reach many pages of keys and values.
+CONTEXT, RESTART = 192, 0.004
 
 
 def run(target: str, tokens: int, seed: int) -> dict[str, Any]:
     """Feed at least ``tokens`` tokens to a target and count them; exit at the first difference."""
     seen, lost, cycles, start = Counter[str](), Counter[str](), 0, time.perf_counter()
-    model = load(demo_file())
+    hybrid, rng, copied = target == HYBRID, np.random.default_rng(seed + 1), list[tuple[int, int]]()
+    model = load(hybrid_file() if hybrid else demo_file())
     with tempfile.TemporaryDirectory() as folder:
-        path = build(model, Target.load(target), Path(folder) / "build").path
+        path = build(model, Target.load(target), Path(folder) / "build",
+                     context=CONTEXT if hybrid else None).path  # fmt: skip
         opened = open_twin(path, stalls=STALLS, seed=seed, sequences=SEQUENCES)
         twin = opened.twin
         work = random_passes(
             np.random.default_rng(seed), tokens=twin.arch.tokens, sequences=SEQUENCES,
             undecided=twin.arch.undecided, vocab=model.valid_vocab, needs=opened.device.needs,
+            copied=copied, restart=RESTART if hybrid else 0.05, context=CONTEXT,
         )  # fmt: skip
         while seen["tokens"] < tokens:
             each = next(work)
@@ -54,6 +63,15 @@ def run(target: str, tokens: int, seed: int) -> dict[str, Any]:
                 seen["left undecided"] += len(slot.tokens) - slot.committed
                 seen[f"accepted {slot.replay}"] += slot.replay > 0
             lost.update(step.lost)
+            seen["longest"] = max(seen["longest"], *(s.position for s in opened.device.sequences))
+            if rng.random() < COPIES:
+                one, other = map(int, rng.choice(sorted(twin.sequences), 2))
+                state = opened.device.save_state(one)
+                opened.device.restore_state(state, other)
+                for place in (one, other):  # undecided tokens of both are given up
+                    twin.sequences[place] = twin.sequences[one].fork()
+                copied.append((one, other))
+                seen["states copied"] += 1
             cycles += step.cycles
             if seen["passes"] % 50 == 0:
                 print(

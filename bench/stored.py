@@ -58,6 +58,7 @@ BENCHMARKS = {
     "estimates": Benchmark(("case",), "simulated", "simulation"),
     "evaluation": Benchmark(("model",), "measured", "engine"),
     "full": Benchmark(("name",), "simulated", "simulation"),
+    "hybrids": Benchmark(("shape", "target", "pass", "context"), "estimated", "estimate"),
     "mutants": Benchmark(("block", "why"), "simulated", None),  # its table compares each block
     "netlist": Benchmark(("target", "model", "stage"), "simulated", "synthesis"),
     "paper": Benchmark(("model", "recipe", "kind", "measure"), "measured", "accuracy"),

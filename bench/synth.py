@@ -69,7 +69,7 @@ def machines() -> dict[str, ArchConfig]:
                 per_group=4,
                 head_dim=128,
             )
-            for channels, rows in ((32, 1), (32, 4), (64, 2), (128, 4))
+            for channels, rows in ((32, 1), (32, 4), (64, 2))
         },
         "two lanes of 64": replace(SMALL, lanes=2, port_bits=256, aux_port_bits=64),
         "nine lanes of 32": replace(SMALL, **MANY),

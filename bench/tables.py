@@ -12,6 +12,7 @@ from bench.ablation_tables import ABLATION
 from bench.digests_tables import DIGESTS
 from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
+from bench.hybrids_tables import HYBRID
 from bench.markdown import NotRun, foot, load, to_markdown
 from bench.mutants import fingerprint, listed, read
 from bench.paper_tables import PAPER
@@ -271,6 +272,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "energy-paper": lambda: computed("energy", boards.paper_rows),
     **SYNTH,
     **FULL,
+    **HYBRID,
     **ABLATION,
     **DIGESTS,
     **ENGINE,

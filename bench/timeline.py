@@ -55,7 +55,7 @@ def main() -> None:
         name: x for name, x in unit_cycles(seen, arch.kinds).items() if name != "rows of the head"
     }
     for place, cycles in enumerate(units.values()):
-        axes.broken_barh(_spans(cycles[(cycles >= start - 200) & (cycles < end)] - start),
+        axes.broken_barh(spans(cycles[(cycles >= start - 200) & (cycles < end)] - start),
                          (place - 0.4, 0.8), color="#1f4e79")  # fmt: skip
     for edge, name in ((0, "in_proj"), (_first(rows, Kind.OUT, start), "out_proj"),
                        (int(next_in[0]) - start, "next layer's in_proj")):  # fmt: skip
@@ -97,7 +97,7 @@ def _pause(before: NDArray[np.int64], after: NDArray[np.int64], lanes: int) -> i
     return int(max(after[:, 0] - before[:, -1])) + behind
 
 
-def _spans(cycles: NDArray[np.int64]) -> list[tuple[float, float]]:
+def spans(cycles: NDArray[np.int64]) -> list[tuple[float, float]]:
     """Stretches in which something passes at least once in every few cycles."""
     bins = np.unique(cycles // BIN)
     if not len(bins):

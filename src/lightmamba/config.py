@@ -13,7 +13,7 @@ from lightmamba.blocks.sizes import Sizes
 from lightmamba.errors import InputError, shown
 from lightmamba.plain import restore, take
 
-__all__ = ["HYBRIDS", "SHAPES", "ModelConfig", "mamba2_config"]
+__all__ = ["HYBRIDS", "PUBLISHED", "SHAPES", "ModelConfig", "mamba2_config"]
 
 MOST = 1 << 12  # layers
 
@@ -191,3 +191,5 @@ HYBRIDS = {
         3136, "M-M-M-MM-M-M*-M-M*-M-M-M*-M-M-MM*-MMM-M-M-", 96, (40, 8, 128), 12544
     ),
 }
+
+PUBLISHED = {**SHAPES, **HYBRIDS}  # all whose sizes are known

@@ -117,7 +117,6 @@ def test_an_existing_build_is_kept_unless_forced(run, tmp_path):
     [
         (("--kinds", "mamba2,mlpp"), "there are no layers of kind mlpp; --kinds takes some of"),
         (("--kinds", "mlp"), "hardware would have units for mlp only; try --kinds mamba2"),
-        (("--kinds", "mamba2,attention"), "does not support attention layers, only mamba2, mlp"),
         (("--context", "4096"), "keeps anything of every token, so sequences may be of any length"),
     ],
 )  # fmt: skip

@@ -67,10 +67,14 @@ def test_generate(run, file):
     assert run("generate", file, *words, "--threads", 1).json["token_ids"] == found["token_ids"]
 
 
-def test_compile_refuses_by_name(run, file, tmp_path):
-    sentence = run("compile", file, "--target", "tiny", "-o", tmp_path / "build").refusal
-    assert "does not support attention layers, only mamba2, mlp; run the" in sentence
-    assert not (tmp_path / "build").exists()
+@pytest.mark.slow
+def test_the_accelerator_runs_it(run, checkpoint, tmp_path):
+    """From the checkpoint to simulated hardware, which takes a minute to build."""
+    file, build = tmp_path / "w4a4.safetensors", tmp_path / "build"
+    run("quantize", checkpoint, "-o", file, "--recipe", "w4a4", *SHORT)
+    run("compile", file, "--target", "tiny", "-o", build)
+    found = run("simulate", build, "--prompt", "It was", "--max-tokens", 8, "--json").json
+    assert found["matches_engine"]
 
 
 def test_serve(file):

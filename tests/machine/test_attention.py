@@ -12,6 +12,7 @@ from lightmamba.blocks import part
 from lightmamba.boards.selftest import expected, self_test
 from lightmamba.compiler import build, plan
 from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.engine.synthetic import random_state
 from lightmamba.errors import InputError
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
@@ -66,6 +67,14 @@ def test_every_observable_equals_the_engine(opened):
     """Two sequences by turns, each over several pages of keys and values."""
     compare(opened, 200, 2)
     assert max(each.position for each in opened.device.sequences) > 64
+
+
+def test_it_goes_on_behind_many_positions(path):
+    """Keys and values of 200 positions, which nobody computed."""
+    opened = open_twin(path)
+    opened.twin.go_on(random_state(opened.model, 200))
+    assert [opened.twin.feed(n).difference for n in range(1, 4)] == [None] * 3
+    opened.device.close()
 
 
 @pytest.mark.slow

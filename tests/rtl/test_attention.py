@@ -126,7 +126,7 @@ def check(config: ArchConfig, *cases: Case, **options: Any) -> Any:
     counts = [f"{name}[{n}]" for name in ("lost_score", "lost_mean") for n in range(config.tokens)]
     got = drive(
         Attention(config), inputs, outputs, hold=hold, counts=[*counts, "busy"], settle=20,
-        limit=200_000, **options,
+        **{"limit": 20_000} | options,
     )  # fmt: skip
     found = np.array(got.out["o"])
     for n in range(len(one.means)):
@@ -138,6 +138,19 @@ def check(config: ArchConfig, *cases: Case, **options: Any) -> Any:
         wanted: list[int] = np.sum([each.lost[k] for each in cases], axis=0).tolist()
         assert [got.counts[f"{name}[{n}]"] for n in range(len(wanted))] == wanted
     return got
+
+
+@pytest.mark.parametrize("given", [[(63, 2), (5, 1)], [(30, 3), (0, 1)]], ids=["late", "border"])
+def test_all_at_once(given):
+    """Slots, chunks, turns, parts, a block that is not there, values that saturate, two layers."""
+    rng, sizes = np.random.default_rng(len(given)), SIZES(6, 2, 96)
+    config = machine_of(sizes, channels=64, rows=2, tokens=4)
+    cases = [
+        case(rng, sizes, config, given, score=score, mean=mean, spread=9000.0)
+        for score, mean in ((-3, -9), (9, 7))
+    ]
+    assert min(map(sum, cases[0].lost)) > 0
+    check(config, *cases, stalls=0.1)
 
 
 @pytest.mark.parametrize("before", [0, 1, 30, 31, 32, 33, 63, 100])
@@ -159,7 +172,7 @@ def test_pages_that_come_before_the_queries_wait():
     rng, sizes = np.random.default_rng(7), SIZES(4, 2, 32)
     config = machine_of(sizes)
     one = case(rng, sizes, config, [(200, 1)])
-    got = check(config, one, one, slow={"i": 0.97})
+    got = check(config, one, one, slow={"i": 0.97}, limit=100_000)
     assert got.cycles["i_kv0"][1000] < got.cycles["i"][len(one.rows[0]) // 2]
 
 

@@ -67,13 +67,13 @@ def _describe(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> No
     import shtab
 
     from lightmamba.cli.models import BUNDLED
-    from lightmamba.config import SHAPES
+    from lightmamba.config import PUBLISHED
 
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     words = set(re.findall(r"\w+", metavar))
     known = list(names.get(action.dest, ()))
     if "SHAPE" in words:
-        known += SHAPES
+        known += PUBLISHED
     takes_models = action.dest == "file" and "BUILD" in words  # of the hub too
     if takes_models or getattr(action.type, "__name__", "").startswith("bundled"):
         known.append(BUNDLED)

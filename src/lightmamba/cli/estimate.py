@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tokens of a pass: 1, 2, 4 or 8 (default: the target's)",
     )
+    parser.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="tokens that each sequence has behind it, for attention layers (default: 1024)",
+    )
     parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
 
 
@@ -47,7 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with working("estimating (half a minute, the first time)"):
         from lightmamba.estimate import estimate
 
-        found = estimate(config, formats, target)
+        found = estimate(config, formats, target, context=args.context)
     if not args.json:
         _show(found, f"{Path(args.model).name} on {target.name}")
     return _plain(found)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lightmamba.estimate
 from lightmamba.arch.target import Target
-from lightmamba.config import SHAPES, ModelConfig
+from lightmamba.config import PUBLISHED, ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate.objectives import chosen
 from lightmamba.explore.problem import Problem
@@ -50,11 +50,11 @@ def _model(name: str) -> tuple[ModelConfig, Formats | None]:
     """Sizes of a shape, or sizes and arithmetic of a file."""
 
     path = Path(name)
-    if name in SHAPES and not path.is_file():
-        return SHAPES[name], None
+    if name in PUBLISHED and not path.is_file():
+        return PUBLISHED[name], None
     if not path.is_file():
         raise InputError(
-            f"there is no file {path}; give a quantized file, or a shape: {', '.join(SHAPES)}"
+            f"there is no file {path}; give a quantized file, or a shape: {', '.join(PUBLISHED)}"
         )
     model = load(path)
     return model.config, model.formats

@@ -165,16 +165,17 @@ def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path
     InputError
         If it is neither, or the format is not right.
     """
-    from lightmamba.config import SHAPES
+    from lightmamba.config import PUBLISHED
     from lightmamba.formats import Formats
     from lightmamba.qmodel import load_sizes
 
     path = Path(name)
-    if name not in SHAPES or path.is_file():
+    if name not in PUBLISHED or path.is_file():
         _no_folder(path)
         if not path.exists():
             raise InputError(
-                f"there is no file {path}; give a quantized file, or a shape: {', '.join(SHAPES)}"
+                f"there is no file {path}; give a quantized file, or a shape: "
+                f"{', '.join(PUBLISHED)}"
             )
         if form is not None:
             raise InputError(f"--format is for shapes, but {path} is a file")
@@ -182,7 +183,7 @@ def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path
     if (key := form or "w4a4") not in FORMATS:
         raise InputError(f"--format must be one of {', '.join(FORMATS)}, not {form}")
     weights, activations = FORMATS[key]
-    return SHAPES[name], Formats(weights, activations, head_weight_bits=weights), None
+    return PUBLISHED[name], Formats(weights, activations, head_weight_bits=weights), None
 
 
 def open_float(

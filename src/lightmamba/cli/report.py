@@ -93,7 +93,7 @@ def _subject(args: argparse.Namespace) -> "Subject":
     from lightmamba.arch.target import Target
     from lightmamba.cli.models import open_sizes
     from lightmamba.compiler import plan, sizes
-    from lightmamba.config import SHAPES
+    from lightmamba.config import PUBLISHED
     from lightmamba.errors import InputError
     from lightmamba.machine.artifact import MANIFEST, Artifact
     from lightmamba.report import Subject
@@ -105,7 +105,7 @@ def _subject(args: argparse.Namespace) -> "Subject":
             raise InputError(f"{path} is a build, which has its own; leave {wrong[0]} out")
         artifact = Artifact.read(path)
         config, formats = sizes(artifact.model)
-        shapes = [shape for shape, known in SHAPES.items() if known == config]
+        shapes = [shape for shape, known in PUBLISHED.items() if known == config]
         name = shapes[0] if shapes else path.resolve().name
         return Subject(name, config, formats, artifact.target, artifact.arch, artifact.order)
     if args.target is None:

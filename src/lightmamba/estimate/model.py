@@ -40,6 +40,7 @@ def estimate(
     order: str = "reordered",
     *,
     stalls: float = 0.0,
+    context: int | None = None,
 ) -> Estimate:
     """Cycles, traffic and stalls of one token, without simulation.
 
@@ -51,6 +52,9 @@ def estimate(
         As for the compiler.
     stalls
         Probability that a channel of memory does nothing in a cycle; its mean is looked at.
+    context
+        Positions that each sequence has behind it, where layers keep something of each; by default
+        1,024.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def estimate(
     """
     if not 0 <= stalls <= 0.9:
         raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")
-    work = Workload.of(config, formats, target, order)
+    work = Workload.of(config, formats, target, order, context)
     area = resources(work.arch, target.resources)
     token = estimate_pass(work, stalls=stalls, area=area)
     others = {}

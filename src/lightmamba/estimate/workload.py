@@ -48,15 +48,19 @@ class Workload:
     context: int = CONTEXT
 
     @staticmethod
-    def of(config: ModelConfig, formats: Formats, target: Target, order: str) -> "Workload":
-        """Plan it.
+    def of(
+        config: ModelConfig, formats: Formats, target: Target, order: str,
+        context: int | None = None,
+    ) -> "Workload":  # fmt: skip
+        """Plan it, for sequences of ``context`` positions where something grows with them.
 
         Raises
         ------
         InputError
             If the hardware of the target cannot run the model.
         """
-        return Workload(config, formats, target, plan(config, formats, target, order), order)
+        arch = plan(config, formats, target, order, context=context)
+        return Workload(config, formats, target, arch, order, context=arch.context or CONTEXT)
 
     def of_mode(self, name: str) -> "Workload":
         """The same with passes of one of :func:`modes`."""

@@ -13,7 +13,7 @@ from lightmamba.rtl import passes
 from lightmamba.rtl.attention_mean import Mean
 from lightmamba.rtl.attention_pages import Loader, Pages, Slots, Turns
 from lightmamba.rtl.attention_scores import Scores
-from lightmamba.rtl.attention_shape import Shape
+from lightmamba.rtl.attention_shape import PLACE, Shape
 from lightmamba.rtl.attention_store import Store
 from lightmamba.rtl.attention_sums import Sums
 from lightmamba.rtl.attention_weights import Weights
@@ -59,6 +59,8 @@ class Attention(wiring.Component):
         Means, query by query.
     kv_before : In(u32) per slot
         Positions that come on ``i_kv``.
+    scored : Out({valid, place u5})
+        A position has met R queries, for the timeline.
     lost_score : Out(range(R + 1)) per vector
     lost_mean : Out(1) per vector
         Saturations.
@@ -75,6 +77,7 @@ class Attention(wiring.Component):
     o: Any
     busy: Any
     kv_before: Any
+    scored: Any
     lost_score: Any
     lost_mean: Any
 
@@ -88,6 +91,7 @@ class Attention(wiring.Component):
             **{f"o_kv{n}": o_stream(WORD) for n in range(count)},
             "o": o_stream(wide(signed(self.op.out.bits), count)),
             "kv_before": In(32).array(count),
+            "scored": Out(data.StructLayout({"valid": 1, "place": PLACE})),
             "lost_score": Out(range(self.shape.rows + 1)).array(count),
             "lost_mean": Out(1).array(count),
             "busy": Out(1),
@@ -120,6 +124,10 @@ class Attention(wiring.Component):
             turns.asked.eq(store.asked),
             turns.loaded.eq(loader.loaded),
             turns.head_done.eq(mean.head_done),
+        ]
+        m.d.comb += [
+            self.scored.valid.eq(scores.valid),
+            self.scored.place.eq(scores.place),
         ]
         for n, lost in enumerate(self.lost_score):
             mine = scores.turn.vector == n

@@ -64,8 +64,11 @@ class Shape:
         return self.channels // BLOCK
 
     def bits(self, name: str) -> int:
-        """Bits of a number that counts ``heads``, ``turns`` or ``parts``; 0 of a constant."""
-        return (int(getattr(self, name)) - 1).bit_length()
+        """Bits of a number that counts ``heads``, ``turns`` or ``parts``; 0 of a constant.
+
+        One at least of ``heads``, since yosys reads no memory whose address is constant.
+        """
+        return max(int(name == "heads"), (int(getattr(self, name)) - 1).bit_length())
 
 
 def turn_layout(shape: Shape) -> Any:

@@ -174,7 +174,7 @@ class Weights(Elaboratable):
             value = interpolate(pipe, exp2.nodes, pipe.comb(lambda t: t[:24], t))
             value = pipe.comb(lambda v: Cat(v[:25], 0).as_signed(), value)
             power = round_shift(pipe, value, pipe.comb(lambda t: t[24:], t), high=31)
-            rows.append(pipe.step(_below_one, power, counts, shape=unsigned(WEIGHT_BITS)))
+            rows.append(pipe.step(_weight, power, counts, shape=unsigned(WEIGHT_BITS)))
         self._results(m, pipe, rows, current, falls, active, place, writes)
 
     def _results(
@@ -253,6 +253,6 @@ class Weights(Elaboratable):
             ]
 
 
-def _below_one(value: Value, counts: Value) -> Value:
+def _weight(value: Value, counts: Value) -> Value:
     """2^24 becomes 2^24 - 1; what does not count weighs nothing."""
     return Mux(counts, value[:24] | value[24].replicate(24), 0)

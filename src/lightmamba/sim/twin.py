@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks import part
+from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Difference, Digests, Engine, State, first_difference
 from lightmamba.errors import InputError
 from lightmamba.machine.counters import CYCLES, losses, of_vector
 from lightmamba.machine.probes import probes
 from lightmamba.passes import Pass, Slot, split
+from lightmamba.runtime.device import DeviceState
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record, observables
 from lightmamba.sim.vectors import same, vector_of
@@ -140,6 +142,15 @@ class Twin:
     def restart(self, sequence: int = 0) -> None:
         """Begin a new sequence on both."""
         self.sequences.pop(sequence, None)
+
+    def go_on(self, state: State, sequence: int = 0) -> None:
+        """Let a sequence go on from a state of the engine, on both."""
+        artifact = self.device.artifact
+        assert artifact is not None, "a build is loaded"
+        position = int(state.position[0])
+        memory = state_bytes(artifact, state)
+        self.device.restore_state(DeviceState(position, memory, artifact.fingerprint), sequence)
+        self.sequences[sequence] = TwinSequence(state.fork(), self._kept(state))
 
     def feed(self, token: int, *, head: bool = True, sequence: int = 0) -> TwinStep:
         """Run one token of a sequence, which begins with it unless it has begun."""

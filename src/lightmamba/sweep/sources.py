@@ -12,7 +12,7 @@ from lightmamba.checkpoint.files import sha256
 from lightmamba.checkpoint.hub import local_copy
 from lightmamba.checkpoint.layouts import read_config
 from lightmamba.checkpoint.tensors import find_weights
-from lightmamba.config import SHAPES
+from lightmamba.config import PUBLISHED
 from lightmamba.data import austen, demo_checkpoint, hybrid_checkpoint
 from lightmamba.errors import InputError
 from lightmamba.evaluate.tasks import read_rows
@@ -92,10 +92,10 @@ def find_model(
         If there is none, or it is not one that this project runs.
     """
     local = folder / Path(place).expanduser()
-    if place in SHAPES and place not in BUNDLED and not local.exists():
+    if place in PUBLISHED and place not in BUNDLED and not local.exists():
         if tokenizer or revision:
             raise InputError(f"{place} is a shape without weights; it has no tokenizer or revision")
-        return Model(name or place, None, SHAPES[place])
+        return Model(name or place, None, PUBLISHED[place])
     if place in BUNDLED and not local.exists():
         copy = local_copy(BUNDLED[place]())
     else:

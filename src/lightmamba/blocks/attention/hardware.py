@@ -54,7 +54,8 @@ HARDWARE = Hardware(
         Unit("attention", "attention:Attention",
              "mean of the values of all positions, for every query", steps="mean_channels",
              latency=latency, whole=True, work="attention",
-             shows=(Shown("mean", "o", (Element("value", "i4", observable="attention.mean"),)),)),
+             shows=(Shown("scored", "scored", (Element("place", "u1"),), shared=True),
+                    Shown("mean", "o", (Element("value", "i4", observable="attention.mean"),)),)),
         *NORMLESS.units,
     ),
     streams=(

@@ -80,7 +80,7 @@ def _load(work: Any, layer: Sizes, sizes: Counts) -> Table:
                 stored[0] = int(head == layer.n_kv_heads - 1)
                 fresh = new * work.slots[0].tokens * slots
                 parts.append(Table(1, {"stored": stored}, {}, fresh))
-            parts.append(Table(1, {}, {"page": slots}, slots))
+            parts.append(Table(slots, {}, {"page": 1}))
     return joined(*parts)
 
 

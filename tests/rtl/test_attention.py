@@ -14,6 +14,7 @@ from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.blocks import part
 from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
+from lightmamba.machine.ports import beat_words
 from lightmamba.numerics.attention import Attention as Arithmetic
 from lightmamba.rtl.attention import Attention
 from tests.support.streams import drive
@@ -24,10 +25,13 @@ MIXER = part("attention", "quantized")
 OP = Arithmetic()
 
 
-def machine_of(sizes: Any, *, channels: int = 32, rows: int = 2, tokens: int = 1) -> ArchConfig:
+def machine_of(
+    sizes: Any, *, channels: int = 32, rows: int = 2, tokens: int = 1, port: int = 128
+) -> ArchConfig:
     """Hardware that is just large enough."""
     return ArchConfig(
         kinds=("attention",), attention_channels=channels, attention_rows=rows, tokens=tokens,
+        aux_port_bits=port, aux_fifo=1024,
         kv_heads=sizes.n_kv_heads, per_group=sizes.per_group, head_dim=sizes.head_dim,
     )  # fmt: skip
 
@@ -38,7 +42,7 @@ class Case:
 
     command: dict[str, int]
     rows: list[Any]  # of every vector
-    kv: list[list[int]]  # words of earlier positions, by slot
+    kv: list[list[int]]  # beats of earlier positions, by slot
     before: list[int]
     shares: list[Share]
     written: list[list[int]]
@@ -52,6 +56,12 @@ def blocks_of(rng: np.random.Generator, count: int, heads: int, size: int, sprea
     real = np.clip(rng.standard_normal((count, heads, size)) * spread, -32768, 32767)
     x = np.pad(real.round().astype(np.int64), [(0, 0), (0, 0), (0, wide * 32 - size)])
     return OP.scale(x)
+
+
+def beats(words: Any, config: ArchConfig) -> list[int]:
+    """Words of 64 bits as beats of memory."""
+    each = words.reshape(-1, beat_words(config)).tolist()
+    return [sum(word << 64 * n for n, word in enumerate(beat)) for beat in each]
 
 
 def case(
@@ -73,7 +83,7 @@ def case(
         q, q_exp = blocks_of(rng, new, heads * per, size, spread)
         image = LAYOUT.state_bytes(sizes, "reordered", state, config)["kv"].view(np.uint64)
         image = image.reshape(heads, before + new, -1)
-        kv.append(image[:, :before].ravel().tolist())
+        kv.append(beats(image[:, :before], config))
         written.append(image[:, before:].ravel().tolist())
         for t in range(new):
             at = before + t
@@ -160,6 +170,16 @@ def test_equals_numerics(before):
     check(config, case(np.random.default_rng(before), sizes, config, [(before, 1)]))
 
 
+@pytest.mark.parametrize(("port", "channels"), [
+    (32, 32), (64, 32), (256, 32), (512, 32), (512, 64), (512, 128),
+])  # fmt: skip
+def test_beats_of_memory(port, channels):
+    """Narrower and wider than a key, and than a word of W channels."""
+    rng, sizes = np.random.default_rng(port), SIZES(2, 2, 40 if channels == 32 else channels)
+    config = machine_of(sizes, channels=channels, port=port)
+    check(config, case(rng, sizes, config, [(45, 1)]), stalls=0.2)
+
+
 @pytest.mark.parametrize("before", [0, 31, 32, 70])
 def test_layers_follow_each_other(before):
     rng, sizes = np.random.default_rng(before), SIZES(6, 2, 32)
@@ -241,8 +261,8 @@ def test_latency_and_throughput(channels):
     for count in (1, pages):
         got = check(config, case(rng, sizes, config, [(32 * count - 1, 1)]))
         found.append(got.cycles["o"][0] - got.cycles["command"][0])
-    words = LAYOUT.position_words(sizes, config)
-    assert found[1] - found[0] == (pages - 1) * (32 * words + 1)  # as memory is read
+    each = LAYOUT.position_words(sizes, config) // beat_words(config)
+    assert found[1] - found[0] == (pages - 1) * (32 * each + 1)  # as memory is read
     assert np.diff(got.cycles["o"]).max() == 1
 
 

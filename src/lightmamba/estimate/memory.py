@@ -16,7 +16,7 @@ from lightmamba.arch.ports import gear, of_token
 from lightmamba.arch.target import Channel
 from lightmamba.compiler.memory import Memory
 from lightmamba.estimate.units import Walkers
-from lightmamba.machine.ports import Port, clients, ports
+from lightmamba.machine.ports import Port, by_beat, clients, ports
 from lightmamba.native.events import When
 
 __all__ = ["Entry", "MemorySide"]
@@ -172,11 +172,14 @@ class MemorySide:
                 "before": queue.get(ahead.name, 0), "behind": queue.get(back.name, 0),
             }  # fmt: skip
         words, (beats, per_beat) = self.words(name, read=True), gear(WORD_BITS, bits)
+        delay = latency.WORD_READER_DATA
+        if client.shape == "growing" and by_beat(arch, client.name):
+            words, per_beat, delay = words // per_beat, 1, latency.READER_DATA
         when = {"row": When.BEGIN, "static": When.AHEAD}.get(client.shape, When.STATE)
         return found | {
             "room": arch.aux_fifo * WORD_BITS // bits, "beats": beats, "per_beat": per_beat,
             "words": words, "segment": -(-words // per_beat) * beats, "when": when,
-            "delay": latency.WORD_READER_DATA + shared,
+            "delay": delay + shared,
         }  # fmt: skip
 
     def _writer(self, name: str, unit: Mapping[str, int]) -> Entry:

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.ports import of_token, widths
 from lightmamba.machine.kinds import machine
 
-__all__ = ["Port", "aux_readers", "aux_writers", "clients", "ports", "state_clients"]
+__all__ = [
+    "Port", "aux_readers", "aux_writers", "beat_words", "by_beat", "clients", "ports",
+    "state_clients",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,17 @@ def aux_readers(config: ArchConfig) -> tuple[str, ...]:
 def aux_writers(config: ArchConfig) -> tuple[str, ...]:
     """Clients that write through it."""
     return tuple(_aux(config, ("layer", "growing", "row"), "target"))
+
+
+def beat_words(config: ArchConfig) -> int:
+    """64-bit words of what a client reads at once that takes whole beats: one, or more."""
+    return max(1, config.aux_port_bits // WORD_BITS)
+
+
+def by_beat(config: ArchConfig, name: str) -> bool:
+    """Whether a unit takes whole beats of what a client reads, instead of words of 64 bits."""
+    graph = machine(config.kinds)
+    return graph.client(name).payload in graph.apart and beat_words(config) > 1
 
 
 def state_clients(config: ArchConfig) -> tuple[str, ...]:

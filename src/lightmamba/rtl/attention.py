@@ -33,7 +33,7 @@ class Attention(wiring.Component):
     of the pass from what was just taken. Five stages work at the same time, each on another page:
     load, scores, weights, sums, means.
 
-    One row of every vector a cycle. A page takes a word of 64 bits a cycle to load, and
+    One row of every vector a cycle. A page loads a beat of memory a cycle, and takes
     32·ceil(head_dim / W) cycles (33 at least) of each later stage for every vector and every R
     queries of its group. Means leave one a cycle, head by head; ``latency`` cycles lie between the
     last row and the first mean of a sequence of one position with one word a head.
@@ -48,13 +48,14 @@ class Attention(wiring.Component):
     Members
     -------
     command : In(stream of ``attention``)
-        Heads of keys and values, queries of each, and channels; shifts; words of a position.
+        Heads of keys and values, queries of each, and channels; shifts.
     i : In(stream of BLOCKED per vector)
         Rows of q, k and v, heads in order, quantized.
-    i_kv0, i_kv1, ... : In(stream of u64) per slot
-        Earlier positions: head by head, each position its key, its value, exponents, padding.
+    i_kv0, i_kv1, ... : In(stream of BEAT) per slot
+        Earlier positions: head by head, each position its key, its value, and a word of their
+        exponents, each padded to whole beats.
     o_kv0, o_kv1, ... : Out(stream of u64) per slot
-        The same of the slot's positions of the pass.
+        The same of the slot's positions of the pass, in words.
     o : Out(stream of s24 per vector)
         Means, query by query.
     kv_before : In(u32) per slot
@@ -87,7 +88,7 @@ class Attention(wiring.Component):
         members: dict[str, Any] = {
             "command": i_stream(command("attention", config)),
             "i": i_stream(wide(payload("BLOCKED", config), count)),
-            **{f"i_kv{n}": i_stream(WORD) for n in range(count)},
+            **{f"i_kv{n}": i_stream(self.shape.beat * WORD_BITS) for n in range(count)},
             **{f"o_kv{n}": o_stream(WORD) for n in range(count)},
             "o": o_stream(wide(signed(self.op.out.bits), count)),
             "kv_before": In(32).array(count),
@@ -141,10 +142,12 @@ class Attention(wiring.Component):
         """Write what the pass adds, slot by slot, head by head; whether that is done."""
         s = self.shape
         address, exponents, found = store.reads[1]
+        beat_bits = (s.beat - 1).bit_length()
         outputs = [getattr(self, f"o_kv{n}") for n in range(s.tokens)]
         slot, vector = Signal(range(max(2, s.tokens))), Signal(range(max(2, s.tokens)))
         head, section, word = Signal(s.bits("heads")), Signal(2), Signal(6)
-        left = Signal(8)
+        words = f.head_dim[3:]
+        whole = Mux(section == 2, 1, words)  # of a section; the rest of its last beat is padding
         layout = data.StructLayout({"word": WORD_BITS, "slot": slot.shape()})
         o = stream.Signature(layout).create(path=("written",))
         queue = Queue(m, o, latency=1)
@@ -154,13 +157,12 @@ class Attention(wiring.Component):
             *(each.payload.eq(o.payload.word) for each in outputs),
         ]
         working, issue, part, position, of_slot, of_head = (Signal() for _ in range(6))
-        rest = (f.words - (f.head_dim[3:] << 1) - 1)[:8]
         m.d.comb += [
             issue.eq(working & store.whole & queue.room),
             address.eq(Cat(word[: store.word_bits], section[0], head)),
             exponents.eq(section == 2),
-            part.eq((word == f.head_dim[3:] - 1) | (section >= 2)),
-            position.eq(Mux(section == 2, rest == 0, (section == 3) & (left == 1))),
+            part.eq((word + 1 >= whole) & (word[:beat_bits].all() if beat_bits else 1)),
+            position.eq(part & (section == 2)),
             of_head.eq(position & (vector == slots.count[slot] - 1)),
             of_slot.eq(of_head & (head == f.heads - 1)),
         ]
@@ -169,13 +171,10 @@ class Attention(wiring.Component):
                 working.eq(1), *(each.eq(0) for each in (slot, vector, head, section, word)),
             ]  # fmt: skip
         with m.Elif(issue):
-            m.d.sync += [
-                word.eq(Mux(part, 0, word + 1)),
-                left.eq(Mux(section == 3, left - 1, rest)),
-            ]
+            m.d.sync += word.eq(Mux(part, 0, word + 1))
             with m.If(position):
                 m.d.sync += [section.eq(0), vector.eq(Mux(of_head, 0, vector + 1))]
-            with m.Elif(part & (section != 3)):
+            with m.Elif(part):
                 m.d.sync += section.eq(section + 1)
             with m.If(of_head):
                 m.d.sync += head.eq(Mux(of_slot, 0, head + 1))
@@ -183,7 +182,7 @@ class Attention(wiring.Component):
                 m.d.sync += [slot.eq(slot + 1), working.eq(slot != slots.last)]
         pipe = Pipe(m)
         picked = pipe.delay(pipe.input(slots.first[slot] + vector), 1).value
-        padding = pipe.delay(pipe.input(section == 3), 1).value
+        padding = pipe.delay(pipe.input(word >= whole), 1).value
         given = Signal(layout)
         m.d.comb += [
             given.word.eq(Mux(padding, 0, Array(found)[picked])),

@@ -67,8 +67,9 @@ class Pages(Elaboratable):
 
     Attributes
     ----------
-    write, page, place, word, value, exponents, data
-        Word of 64 bits of a position, of its key or value, or its exponents.
+    write, page, place, word, several, value, exponents, data
+        Words of 64 bits of a position, of its key or value, or its exponents: one, or ``several``
+        from a multiple of ``shape.step`` on.
     key, value_at : Signal
         Addresses: part, place, page, from the lowest bit.
     keys, key_exps, values, value_exps : Signal
@@ -81,7 +82,7 @@ class Pages(Elaboratable):
         self.write, self.value, self.exponents = Signal(), Signal(), Signal()
         self.page, self.place = Signal(page_bits), Signal(PLACE)
         self.word = Signal((256 // WORD - 1).bit_length())
-        self.data = Signal(WORD_BITS)
+        self.several, self.data = Signal(), Signal(shape.step * WORD_BITS)
         address = shape.bits("parts") + PLACE + page_bits
         self.key, self.value_at = Signal(address), Signal(address)
         self.keys, self.values = Signal(shape.channels * 8), Signal(shape.channels * 8)
@@ -92,6 +93,7 @@ class Pages(Elaboratable):
         m, s = Module(), self.shape
         per = s.channels // WORD  # words of 64 bits of a word of W channels
         within, parts = (per - 1).bit_length(), s.bits("parts")
+        low = (s.step - 1).bit_length()
         part, lane = self.word[within : within + parts], self.word[:within]
         place = Cat(self.place, self.page)
         depth = PAGES * PAGE << parts
@@ -104,8 +106,18 @@ class Pages(Elaboratable):
             mine = self.write & ~self.exponents & (self.value == n)
             m.d.comb += [
                 enter.addr.eq(Cat(part, place)),
-                enter.data.eq(self.data.replicate(per)),
-                enter.en.eq(Cat(mine & (lane == k) for k in range(per))),
+                enter.data.eq(
+                    Cat(
+                        Mux(self.several, self.data, self.data[:WORD_BITS].replicate(s.step))
+                        for _ in range(per // s.step)
+                    )
+                ),
+                enter.en.eq(
+                    Cat(
+                        mine & ((lane == k) | (self.several & (lane[low:] == k >> low)))
+                        for k in range(per)
+                    )
+                ),
                 read.addr.eq(address),
                 found.eq(read.data),
             ]
@@ -126,7 +138,8 @@ class Pages(Elaboratable):
 class Loader(Elaboratable):
     """Fill pages, head by head, slot by slot: earlier positions from memory, then new ones.
 
-    A word of 64 bits a cycle, and a cycle for each page.
+    A beat of memory a cycle, or as much of it as belongs to one word of W channels; a word of 64
+    bits of a new position; and a cycle for each page.
 
     Attributes
     ----------
@@ -136,7 +149,7 @@ class Loader(Elaboratable):
     done : Signal
         All of the job are loaded.
     inputs : list of stream
-        Words of earlier positions, by slot.
+        Beats of earlier positions, by slot.
     """
 
     def __init__(
@@ -153,32 +166,40 @@ class Loader(Elaboratable):
         page = Signal.like(self.pages.page)
         head, slot = Signal(s.bits("heads")), Signal(range(max(2, s.tokens)))
         at = Signal(POSITION_BITS)
-        section, word = Signal(2), Signal(self.pages.word.shape())  # key, value, exponents, padding
-        left = Signal(8)  # words of padding still to come
+        section, word = Signal(2), Signal(self.pages.word.shape())  # key, value, exponents
+        turns = s.beat // s.step  # cycles of a beat
+        turn = Signal(range(max(2, turns)))
         open_, old, fires, takes = Signal(), Signal(), Signal(), Signal()
         before, end = slots.before[slot], slots.end[slot]
         vector = slots.first[slot] + (at - before)
         ends_part, ends_position, ends_page, ends_slot = (Signal() for _ in range(4))
         offered = Array([i.valid for i in self.inputs])[slot]
+        words = f.head_dim[3:]
+        many = Mux(old, s.step, 1)
         m.d.comb += [
             old.eq(at < before),
             fires.eq(open_ & Mux(old, offered, self.store.whole)),
-            *(i.ready.eq(open_ & old & (slot == n)) for n, i in enumerate(self.inputs)),
+            ends_part.eq((word + many >= words) | (section == 2)),
+            # A beat ends with the section, whose rest is padding.
+            *(
+                i.ready.eq(open_ & old & (slot == n) & (ends_part | (turn == turns - 1)))
+                for n, i in enumerate(self.inputs)
+            ),
             address.eq(Cat(word[: self.store.word_bits], section[0], head)),
             exponents.eq(section == 2),
-            ends_part.eq((word == f.head_dim[3:] - 1) | (section >= 2)),
-            ends_position.eq(Mux(section == 2, (left == 0) | ~old, (section == 3) & (left == 1))),
+            ends_position.eq(section == 2),
             ends_slot.eq(at == end - 1),
             ends_page.eq(ends_position & (at[:PLACE].all() | ends_slot)),
             takes.eq(fires & ends_page),
         ]
         with m.If(fires):
-            m.d.sync += word.eq(Mux(ends_part, 0, word + 1))
-            with m.If(section == 3):
-                m.d.sync += left.eq(left - 1)
+            m.d.sync += [
+                word.eq(Mux(ends_part, 0, word + many)),
+                turn.eq(Mux(ends_part | (turn == turns - 1), 0, turn + 1)),
+            ]
             with m.If(ends_position):
-                m.d.sync += [section.eq(0), at.eq(Mux(ends_slot, 0, at + 1)), left.eq(self._rest())]
-            with m.Elif(ends_part & (section != 3)):
+                m.d.sync += [section.eq(0), at.eq(Mux(ends_slot, 0, at + 1))]
+            with m.Elif(ends_part):
                 m.d.sync += section.eq(section + 1)
         last = Signal()
         m.d.comb += last.eq(ends_slot & (slot == slots.last) & (head == f.heads - 1))
@@ -187,7 +208,7 @@ class Loader(Elaboratable):
         with m.If(self.start):
             m.d.sync += [
                 working.eq(1), open_.eq(0), head.eq(0), slot.eq(0), at.eq(0), section.eq(0),
-                word.eq(0),
+                word.eq(0), turn.eq(0),
             ]  # fmt: skip
         with m.Elif(takes):
             m.d.sync += [open_.eq(0), page.eq(page + 1), working.eq(~last)]
@@ -196,22 +217,23 @@ class Loader(Elaboratable):
                 with m.If(slot == slots.last):
                     m.d.sync += head.eq(head + 1)
         with m.Elif(working & ~open_ & free.any()):
-            m.d.sync += [open_.eq(1), left.eq(self._rest())]
+            m.d.sync += open_.eq(1)
         opens = working & ~open_ & free.any() & ~self.start
         m.d.sync += free.eq(free - opens + self.freed)
 
         # What is loaded lies in its page two cycles later.
-        p, given = self.pages, Signal(WORD_BITS)
+        p, given = self.pages, Signal(s.step * WORD_BITS)
+        beat = Array([i.payload for i in self.inputs])[slot]
         late = {name: Signal.like(value, name=f"{name}_late") for name, value in (
             ("page", page), ("place", p.place), ("word", word), ("section", section), ("old", old),
             ("vector", p.place[:3]),
         )}  # fmt: skip
         fired, full = Signal(), Signal()
         m.d.sync += [
-            fired.eq(fires & (section != 3)), full.eq(takes), self.loaded.eq(full),
+            fired.eq(fires), full.eq(takes), self.loaded.eq(full),
             late["page"].eq(page), late["place"].eq(at), late["word"].eq(word),
             late["section"].eq(section), late["old"].eq(old), late["vector"].eq(vector),
-            given.eq(Array([i.payload for i in self.inputs])[slot]),
+            given.eq(beat.word_select(turn, len(given)) if turns > 1 else beat),
         ]  # fmt: skip
         m.d.comb += [
             p.write.eq(fired),
@@ -220,14 +242,10 @@ class Loader(Elaboratable):
             p.word.eq(late["word"]),
             p.value.eq(late["section"][0]),
             p.exponents.eq(late["section"] == 2),
+            p.several.eq(late["old"]),
             p.data.eq(Mux(late["old"], given, Array(new)[late["vector"]])),
         ]
         return m
-
-    def _rest(self) -> Value:
-        """Words of padding of a position."""
-        f = self.fields
-        return (f.words - (f.head_dim[3:] << 1) - 1)[:8]
 
 
 class Turns(Elaboratable):

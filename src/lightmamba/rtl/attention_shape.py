@@ -7,9 +7,10 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK
+from lightmamba.arch.contract import BLOCK, WORD
 from lightmamba.arch.passes import VECTOR
 from lightmamba.blocks.attention.hardware import PAGES
+from lightmamba.machine.ports import beat_words
 from lightmamba.numerics.attention import PAGE, POSITIONS
 
 __all__ = ["PLACE", "POSITION_BITS", "Shape", "turn_layout"]
@@ -31,6 +32,8 @@ class Shape:
         W channels of keys and of values, and R queries, that meet in a cycle.
     heads, per_group, head_dim : int
         Heads of keys and values, queries for each of them, channels of a head.
+    beat : int
+        64-bit words of a beat of earlier positions.
     """
 
     tokens: int
@@ -39,13 +42,14 @@ class Shape:
     heads: int
     per_group: int
     head_dim: int
+    beat: int
 
     @staticmethod
     def of(config: ArchConfig) -> "Shape":
         """That of a machine."""
         return Shape(
             config.tokens, config.attention_channels, config.attention_rows, config.kv_heads,
-            config.per_group, config.head_dim,
+            config.per_group, config.head_dim, beat_words(config),
         )  # fmt: skip
 
     @property
@@ -57,6 +61,11 @@ class Shape:
     def turns(self) -> int:
         """Turns of R queries that a group takes."""
         return -(-self.per_group // self.rows)
+
+    @property
+    def step(self) -> int:
+        """64-bit words of a beat that are stored in a cycle: of one word of W channels."""
+        return min(self.beat, self.channels // WORD)
 
     @property
     def blocks(self) -> int:

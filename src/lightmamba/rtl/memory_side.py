@@ -10,8 +10,16 @@ from amaranth.lib.wiring import Out
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
+from lightmamba.arch.ports import of_token
 from lightmamba.machine.kinds import machine
-from lightmamba.machine.ports import aux_readers, aux_writers, clients, ports, state_clients
+from lightmamba.machine.ports import (
+    aux_readers,
+    aux_writers,
+    by_beat,
+    clients,
+    ports,
+    state_clients,
+)
 from lightmamba.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.rtl.axi import master as axi_master
 from lightmamba.rtl.counters import Counters, Traffic
@@ -57,6 +65,11 @@ class MemorySide(Elaboratable):
         self.drained, self.error, self.writes_pending = Signal(), Signal(), Signal()
         aux, burst = config.aux_port_bits, config.burst_beats
         words = config.aux_fifo * WORD_BITS // aux
+        beats = {
+            of_token(client.name, n)
+            for client in clients(config, "growing") if by_beat(config, client.name)
+            for n in range(config.tokens)
+        }  # fmt: skip
         readers: dict[str, Any] = {
             **{
                 f"lane{n}": Reader(config.port_bits, config.weight_fifo, burst)
@@ -66,7 +79,10 @@ class MemorySide(Elaboratable):
                 name: Reader(config.state_port_bits, STATE_READ_BURSTS * burst, burst)
                 for name in state_clients(config)
             },
-            **{name: WordReader(aux, words, burst) for name in aux_readers(config)},
+            **{
+                name: (Reader if name in beats else WordReader)(aux, words, burst)
+                for name in aux_readers(config)
+            },
         }
         writers: dict[str, Any] = {
             **{

@@ -65,8 +65,8 @@ HARDWARE = Hardware(
                "qkv_channels", room=BLOCKS_HELD + 9),
         Stream("mean", "attention.o", "hadamard.i", "s24", "channel", "mean_channels", latency=30,
                room=31),
-        Stream("kv_read", "memory.kv", "attention.i_kv0", "u64",
-               "eight channels of an earlier key or value", "kv_before", shared=True),
+        Stream("kv_read", "memory.kv", "attention.i_kv0", "BEAT",
+               "beat of earlier keys, values or exponents", "kv_before", shared=True),
         Stream("kv_written", "attention.o_kv0", "memory.kv", "u64",
                "eight channels of a new key or value", "kv_words", latency=3, room=4, shared=True),
         *NORMLESS.streams,
@@ -92,11 +92,12 @@ HARDWARE = Hardware(
         Counter("attention.mean", "loss", ("attention.lost_mean",)),
     ),
     records={"BLOCKED": BLOCKED},
+    apart=("BEAT",),
     sizes={
         "qkv_channels": "rows of in_proj",
         "mean_channels": "channels of all queries",
         "kv_words": "words of keys and values of a position",
-        "kv_before": "those of all earlier positions",
+        "kv_before": "beats of keys and values of an earlier position",
     },
     commands={
         "qkv": (
@@ -110,7 +111,6 @@ HARDWARE = Hardware(
             Field("parts", 4, "words of W channels of a head"),
             Field("turns", 6, "turns of R queries that a group takes"),
             Field("last_rows", 5, "queries of the last of them"),
-            Field("words", 7, "64-bit words of a position of a head in memory"),
             Field("score", 7, "right shift of a sum of products", signed=True),
             Field("mean", 6, "right shift of a mean to the output", signed=True),
         ),

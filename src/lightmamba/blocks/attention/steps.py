@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from lightmamba.arch.contract import BLOCK
+from lightmamba.arch.contract import BLOCK, WORD
 from lightmamba.arch.steps import HELD, Table, column, every, joined
 from lightmamba.blocks.attention.hardware import TURN
-from lightmamba.blocks.attention.layout import position_words
+from lightmamba.blocks.attention.layout import section_words
 from lightmamba.blocks.attention.sizes import Sizes
 from lightmamba.numerics.attention import PAGE
 
@@ -62,9 +62,10 @@ def _rows(work: Any, layer: Sizes, sizes: Counts) -> Table:
 
 
 def _load(work: Any, layer: Sizes, sizes: Counts) -> Table:
-    """Positions of memory word by word, in all slots by turns; then those of the pass."""
-    slots, words = len(work.slots), position_words(layer, work.arch)
-    new = 2 * layer.head_dim // 8 + 1
+    """Positions of memory beat by beat, in all slots by turns; then those of the pass."""
+    values, beat = section_words(layer, work.arch)
+    step = min(beat, work.arch.attention_channels // WORD)  # words of a beat that a cycle stores
+    slots, beats, new = len(work.slots), 2 * values // beat + 1, 2 * layer.head_dim // WORD + 1
     parts = [Table(1, {"loading": 1}, {})]
     for head in range(layer.n_kv_heads):
         left = work.positions
@@ -73,7 +74,7 @@ def _load(work: Any, layer: Sizes, sizes: Counts) -> Table:
             left -= old
             last = page == _pages(work) - 1
             if old:
-                taken = Table(words * old, {"kv_read": 1}, {}, slots)
+                taken = Table(beats * old, {"kv_read": 1}, {}, slots * beat // step)
                 parts.append(taken)
             if last:
                 stored = column(1)

@@ -56,9 +56,10 @@ ROWS = {
     "mamba2-2.7b on kv260": Row("mamba2-2.7b", "kv260", chained=0),
     "mamba2-2.7b on vck190-paper": Row("mamba2-2.7b", "vck190-paper", chained=0),
     **{
-        f"granite-4.0-h-1b on {target}, {context:,} positions": Row(
-            "granite-4.0-h-1b", target, compared=1, chained=0, context=context
+        f"{shape} on {target}, {context:,} positions": Row(
+            shape, target, compared=1, chained=0, context=context
         )
+        for shape in ("granite-4.0-h-1b", "nemotron-3-nano-4b")
         for target in ("kv260", "u280")
         for context in (1024, 8192)
     },

@@ -12,6 +12,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import cycles
 from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.blocks import part
+from lightmamba.blocks.attention.hardware import PAGES
 from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import beat_words
@@ -193,7 +194,9 @@ def test_pages_that_come_before_the_queries_wait():
     config = machine_of(sizes)
     one = case(rng, sizes, config, [(200, 1)])
     got = check(config, one, one, slow={"i": 0.97}, limit=100_000)
-    assert got.cycles["i_kv0"][1000] < got.cycles["i"][len(one.rows[0]) // 2]
+    held = PAGES * 32 * LAYOUT.position_words(sizes, config) // beat_words(config)
+    assert got.cycles["i_kv0"][held - 1] < got.cycles["i"][len(one.rows[0]) // 2]
+    assert got.cycles["i_kv0"][held] > got.cycles["i"][len(one.rows[0]) // 2]
 
 
 SHAPES = [

@@ -11,11 +11,12 @@ from lightmamba.arch.contract import WORD_BITS
 from lightmamba.numerics.attention import Attention as Arithmetic
 from lightmamba.rtl import passes
 from lightmamba.rtl.attention_mean import Mean
-from lightmamba.rtl.attention_pages import Loader, Pages, Slots, Turns
+from lightmamba.rtl.attention_pages import Loader, Pages
 from lightmamba.rtl.attention_scores import Scores
 from lightmamba.rtl.attention_shape import PLACE, Shape
 from lightmamba.rtl.attention_store import Store
 from lightmamba.rtl.attention_sums import Sums
+from lightmamba.rtl.attention_turns import Slots, Turns
 from lightmamba.rtl.attention_weights import Weights
 from lightmamba.rtl.job import Job
 from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream, payload

@@ -265,7 +265,7 @@ def test_latency_and_throughput(channels):
         got = check(config, case(rng, sizes, config, [(32 * count - 1, 1)]))
         found.append(got.cycles["o"][0] - got.cycles["command"][0])
     each = LAYOUT.position_words(sizes, config) // beat_words(config)
-    assert found[1] - found[0] == (pages - 1) * (32 * each + 1)  # as memory is read
+    assert found[1] - found[0] == (pages - 1) * (32 * each + 2)  # as memory is read
     assert np.diff(got.cycles["o"]).max() == 1
 
 

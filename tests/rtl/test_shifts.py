@@ -55,6 +55,26 @@ def test_round_shift(bits, low, high, shape):
     assert len(dut.results[0]) == bits - low
 
 
+@pytest.mark.parametrize(("bits", "term_bits"), [(59, 46), (43, 30), (24, 24), (8, 3)])
+def test_shift_add(bits, term_bits):
+    """A rounded shift and an addition at once; what does not fit the width wraps around."""
+    rng = np.random.default_rng(bits)
+    top, most = 1 << (bits - 1), 1 << (term_bits - 1)
+    x = np.array(ends(bits) + rng.integers(-top, top, 200).tolist())
+    term = np.resize(np.array(ends(term_bits) + rng.integers(-most, most, 77).tolist()), len(x))
+    by = rng.integers(0, 62, len(x), endpoint=True)
+    by[::4], by[1::4] = 0, 1
+    dut = Piped(
+        {"x": signed(bits), "by": unsigned(6), "term": signed(term_bits)},
+        lambda pipe, x, by, term: {"y": shifts.shift_add(pipe, x, by, term, high=62)},
+    )
+    beats = [{"x": int(a), "by": int(b), "term": int(c)}
+             for a, b, c in zip(x, by, term, strict=True)]  # fmt: skip
+    wanted = primitives.round_shift(x, by) + term
+    assert_array_equal(through(dut, beats)["y"], (wanted + top) % (2 * top) - top)
+    assert dut.stage == shifts.shift_latency(0, 62) + 2
+
+
 @pytest.mark.parametrize(
     "form", [INT8, IntFormat(8, symmetric=True), INT16, IntFormat(32), IntFormat(40)]
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,12 +13,12 @@ from lightmamba.rtl import passes
 from lightmamba.rtl.attention_mean import Mean
 from lightmamba.rtl.attention_pages import Loader, Pages
 from lightmamba.rtl.attention_scores import Scores
-from lightmamba.rtl.attention_shape import PLACE, Shape
+from lightmamba.rtl.attention_shape import PLACE, Shape, less_one
 from lightmamba.rtl.attention_store import Store
 from lightmamba.rtl.attention_sums import Sums
 from lightmamba.rtl.attention_turns import Slots, Turns
 from lightmamba.rtl.attention_weights import Weights
-from lightmamba.rtl.job import Job
+from lightmamba.rtl.job import Countdown, Job
 from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream, payload
 from lightmamba.rtl.pipe import Pipe, Queue
 from lightmamba.rtl.slices import wide
@@ -132,7 +132,7 @@ class Attention(wiring.Component):
             self.scored.place.eq(scores.place),
         ]
         for n, lost in enumerate(self.lost_score):
-            mine = scores.turn.vector == n
+            mine = scores.lost_by == n
             m.d.comb += lost.eq(Mux(mine, sum(scores.lost), 0))
         written = self._write(m, start, f, slots, store)
         # Whoever has divided everything has waited for the stages before.
@@ -149,6 +149,11 @@ class Attention(wiring.Component):
         head, section, word = Signal(s.bits("heads")), Signal(2), Signal(6)
         words = f.head_dim[3:]
         whole = Mux(section == 2, 1, words)  # of a section; the rest of its last beat is padding
+        left = Countdown(6)
+
+        def padded(count: Value) -> Value:
+            return (((count + (s.beat - 1)) >> beat_bits) << beat_bits)[:6]
+
         layout = data.StructLayout({"word": WORD_BITS, "slot": slot.shape()})
         o = stream.Signature(layout).create(path=("written",))
         queue = Queue(m, o, latency=1)
@@ -162,21 +167,26 @@ class Attention(wiring.Component):
             issue.eq(working & store.whole & queue.room),
             address.eq(Cat(word[: store.word_bits], section[0], head)),
             exponents.eq(section == 2),
-            part.eq((word + 1 >= whole) & (word[:beat_bits].all() if beat_bits else 1)),
+            part.eq(left.last),
             position.eq(part & (section == 2)),
-            of_head.eq(position & (vector == slots.count[slot] - 1)),
-            of_slot.eq(of_head & (head == f.heads - 1)),
+            of_head.eq(position & (vector == slots.final[slot])),
+            of_slot.eq(of_head & (head == less_one(m, f.heads))),
         ]
         with m.If(start):
             m.d.sync += [
                 working.eq(1), *(each.eq(0) for each in (slot, vector, head, section, word)),
             ]  # fmt: skip
+            m.d.sync += left.load(padded(self.command.payload.head_dim[3:]))
         with m.Elif(issue):
             m.d.sync += word.eq(Mux(part, 0, word + 1))
             with m.If(position):
                 m.d.sync += [section.eq(0), vector.eq(Mux(of_head, 0, vector + 1))]
             with m.Elif(part):
                 m.d.sync += section.eq(section + 1)
+            with m.If(part):
+                m.d.sync += left.load(Mux(section == 1, s.beat, padded(words)))
+            with m.Else():
+                m.d.sync += left.step()
             with m.If(of_head):
                 m.d.sync += head.eq(Mux(of_slot, 0, head + 1))
             with m.If(of_slot):

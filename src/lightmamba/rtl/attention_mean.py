@@ -6,12 +6,12 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, s
 
 from lightmamba.arch.contract import BLOCK
 from lightmamba.numerics.attention import Attention
-from lightmamba.rtl.attention_shape import Shape
+from lightmamba.rtl.attention_shape import Shape, less_one
 from lightmamba.rtl.attention_sums import SUM_BITS
 from lightmamba.rtl.attention_weights import TOTAL_BITS
 from lightmamba.rtl.interpolation import interpolate
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
-from lightmamba.rtl.shifts import round_saturate, round_shift, split_product
+from lightmamba.rtl.shifts import round_saturate, shift_cut, split_product
 
 __all__ = ["MEAN_SHIFTS", "Mean"]
 
@@ -60,11 +60,12 @@ class Mean(Elaboratable):
         head, odd = Signal(8), Signal()
         query, turn, row = Signal(8), Signal(s.bits("turns")), Signal(range(max(2, s.rows)))
         channel = Signal(8)
+        last_head = less_one(m, f.heads)
         working, issue, ends_query, ends_head = (Signal() for _ in range(4))
         m.d.comb += [
             issue.eq(working & there.any() & queue.room),
-            ends_query.eq(issue & (channel == f.head_dim - 1)),
-            ends_head.eq(ends_query & (query == f.per_group - 1)),
+            ends_query.eq(issue & (channel == less_one(m, f.head_dim))),
+            ends_head.eq(ends_query & (query == less_one(m, f.per_group))),
             self.head_done.eq(ends_head),
             self.done.eq(~working & ~queue.busy),
         ]
@@ -82,7 +83,11 @@ class Mean(Elaboratable):
                     turn.eq(Mux(ends_head, 0, turn + wraps)),
                 ]
             with m.If(ends_head):
-                m.d.sync += [odd.eq(~odd), head.eq(head + 1), working.eq(head != f.heads - 1)]
+                m.d.sync += [
+                    odd.eq(~odd),
+                    head.eq(head + 1),
+                    working.eq(head != last_head),
+                ]
 
         place_bits, within = BLOCK.bit_length() - 1, (s.channels - 1).bit_length()
         part = channel[within : within + s.bits("parts")]
@@ -129,8 +134,8 @@ class Mean(Elaboratable):
         # The exponent j of the sum, as numerics.tables.Reciprocal has it; never negative below 16.
         places = TOTAL_BITS - 16
         by = pipe.step(lambda z: Mux(z > places, 0, (places - z)[:5]), zeros, shape=5)
-        wide = round_shift(pipe, value, by, high=31)
-        wide = pipe.comb(lambda v: v[:WIDE].as_signed(), wide)
+        twice = shift_cut(pipe, value, by, WIDE + 1, high=31)
+        wide = pipe.step(lambda v: (v + 1) >> 1, twice, shape=signed(WIDE))
         product = split_product(pipe, wide, mantissa)
         by = pipe.input(shift.value, product.stage)
         return round_saturate(pipe, product, by, op.out, low=MEAN_SHIFTS[0], high=MEAN_SHIFTS[1])

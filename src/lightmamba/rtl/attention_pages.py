@@ -2,18 +2,15 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
 
 from lightmamba.arch.contract import WORD, WORD_BITS
 from lightmamba.blocks.attention.hardware import PAGES
 from lightmamba.numerics.attention import PAGE
-from lightmamba.rtl.attention_shape import (
-    PLACE,
-    POSITION_BITS,
-    Shape,
-)
+from lightmamba.rtl.attention_shape import PLACE, POSITION_BITS, Shape, less_one
 from lightmamba.rtl.attention_store import EXPONENT, Store, ram
 from lightmamba.rtl.attention_turns import Slots
+from lightmamba.rtl.job import Countdown
 
 __all__ = ["Loader", "Pages"]
 
@@ -97,7 +94,7 @@ class Loader(Elaboratable):
     """Fill pages, head by head, slot by slot: earlier positions from memory, then new ones.
 
     A beat of memory a cycle, or as much of it as belongs to one word of W channels; a word of 64
-    bits of a new position; and a cycle for each page.
+    bits of a new position; and two cycles for each page.
 
     Attributes
     ----------
@@ -124,75 +121,92 @@ class Loader(Elaboratable):
         page = Signal.like(self.pages.page)
         head, slot = Signal(s.bits("heads")), Signal(range(max(2, s.tokens)))
         at = Signal(POSITION_BITS)
+        older, rest = Countdown(POSITION_BITS), Countdown(POSITION_BITS)  # positions of the slot
         section, word = Signal(2), Signal(self.pages.word.shape())  # key, value, exponents
+        left, words = Countdown(6), f.head_dim[3:]  # cycles of the section
         turns = s.beat // s.step  # cycles of a beat
-        turn = Signal(range(max(2, turns)))
-        open_, old, fires, takes = Signal(), Signal(), Signal(), Signal()
-        before, end = slots.before[slot], slots.end[slot]
-        vector = slots.first[slot] + (at - before)
-        ends_part, ends_position, ends_page, ends_slot = (Signal() for _ in range(4))
+        turn, last_turn = Signal(range(max(2, turns))), Signal()
+        # A page is to come; its slot is known; it is being loaded.
+        working, waits, opens, open_ = Signal(), Signal(), Signal(), Signal()
+        fires, takes = Signal(), Signal()
+        ends_part, ends_position, ends_page = (Signal() for _ in range(3))
         offered = Array([i.valid for i in self.inputs])[slot]
-        words = f.head_dim[3:]
-        many = Mux(old, s.step, 1)
+        begins = slots.before[slot], slots.end[slot]
+
+        def cycles(old: Value) -> Value:
+            """Those of a key or a value."""
+            return Mux(old, (words + (s.step - 1)) >> (s.step - 1).bit_length(), words)[:6]
+
         m.d.comb += [
-            old.eq(at < before),
-            fires.eq(open_ & Mux(old, offered, self.store.whole)),
-            ends_part.eq((word + many >= words) | (section == 2)),
+            fires.eq(open_ & Mux(older.some, offered, self.store.whole)),
+            ends_position.eq(section == 2),
+            ends_part.eq(left.last | ends_position),
+            last_turn.eq(turn == turns - 1),
             # A beat ends with the section, whose rest is padding.
             *(
-                i.ready.eq(open_ & old & (slot == n) & (ends_part | (turn == turns - 1)))
+                i.ready.eq(open_ & older.some & (slot == n) & (ends_part | last_turn))
                 for n, i in enumerate(self.inputs)
             ),
             address.eq(Cat(word[: self.store.word_bits], section[0], head)),
             exponents.eq(section == 2),
-            ends_position.eq(section == 2),
-            ends_slot.eq(at == end - 1),
-            ends_page.eq(ends_position & (at[:PLACE].all() | ends_slot)),
+            ends_page.eq(ends_position & (at[:PLACE].all() | rest.last)),
             takes.eq(fires & ends_page),
+            opens.eq(waits & free.any()),
+            self.done.eq(~working),
         ]
         with m.If(fires):
             m.d.sync += [
-                word.eq(Mux(ends_part, 0, word + many)),
-                turn.eq(Mux(ends_part | (turn == turns - 1), 0, turn + 1)),
+                word.eq(Mux(ends_part, 0, word + Mux(older.some, s.step, 1))),
+                turn.eq(Mux(ends_part | last_turn, 0, turn + 1)),
             ]
             with m.If(ends_position):
-                m.d.sync += [section.eq(0), at.eq(Mux(ends_slot, 0, at + 1))]
+                m.d.sync += [
+                    section.eq(0), at.eq(Mux(rest.last, 0, at + 1)), *rest.step(),
+                    *left.load(cycles(older.some & ~older.last)),
+                ]  # fmt: skip
+                with m.If(older.some):
+                    m.d.sync += older.step()
             with m.Elif(ends_part):
-                m.d.sync += section.eq(section + 1)
+                m.d.sync += [section.eq(section + 1), *left.load(cycles(older.some))]
+            with m.Else():
+                m.d.sync += left.step()
         last = Signal()
-        m.d.comb += last.eq(ends_slot & (slot == slots.last) & (head == f.heads - 1))
-        working = Signal()
-        m.d.comb += self.done.eq(~working)
+        m.d.comb += last.eq(rest.last & (slot == slots.last) & (head == less_one(m, f.heads)))
         with m.If(self.start):
             m.d.sync += [
-                working.eq(1), open_.eq(0), head.eq(0), slot.eq(0), at.eq(0), section.eq(0),
-                word.eq(0), turn.eq(0),
+                working.eq(1), waits.eq(1), open_.eq(0),
+                *(each.eq(0) for each in (head, slot, at, section, word, turn)),
             ]  # fmt: skip
         with m.Elif(takes):
-            m.d.sync += [open_.eq(0), page.eq(page + 1), working.eq(~last)]
-            with m.If(ends_slot):
+            m.d.sync += [open_.eq(0), waits.eq(~last), page.eq(page + 1), working.eq(~last)]
+            with m.If(rest.last):
                 m.d.sync += slot.eq(Mux(slot == slots.last, 0, slot + 1))
                 with m.If(slot == slots.last):
                     m.d.sync += head.eq(head + 1)
-        with m.Elif(working & ~open_ & free.any()):
-            m.d.sync += open_.eq(1)
-        opens = working & ~open_ & free.any() & ~self.start
-        m.d.sync += free.eq(free - opens + self.freed)
+        with m.Elif(opens):
+            m.d.sync += waits.eq(0)
+            with m.If(at == 0):
+                m.d.sync += [*older.load(begins[0]), *rest.load(begins[1])]
+        with m.Elif(working & ~waits & ~open_):
+            m.d.sync += [open_.eq(1), *left.load(cycles(older.some))]
+        m.d.sync += free.eq(free - (opens & ~self.start) + self.freed)
 
         # What is loaded lies in its page two cycles later.
         p, given = self.pages, Signal(s.step * WORD_BITS)
         beat = Array([i.payload for i in self.inputs])[slot]
-        late = {name: Signal.like(value, name=f"{name}_late") for name, value in (
-            ("page", page), ("place", p.place), ("word", word), ("section", section), ("old", old),
-            ("vector", p.place[:3]),
-        )}  # fmt: skip
+        now = {
+            "page": page, "place": at[:PLACE], "word": word, "section": section,
+            "old": older.some, "vector": (slots.first[slot] + (at - begins[0]))[:3],
+        }  # fmt: skip
+        late = {name: Signal(len(value), name=f"late_{name}") for name, value in now.items()}
         fired, full = Signal(), Signal()
         m.d.sync += [
-            fired.eq(fires), full.eq(takes), self.loaded.eq(full),
-            late["page"].eq(page), late["place"].eq(at), late["word"].eq(word),
-            late["section"].eq(section), late["old"].eq(old), late["vector"].eq(vector),
+            fired.eq(fires),
+            full.eq(takes),
+            self.loaded.eq(full),
+            *(late[name].eq(value) for name, value in now.items()),
             given.eq(beat.word_select(turn, len(given)) if turns > 1 else beat),
-        ]  # fmt: skip
+        ]
         m.d.comb += [
             p.write.eq(fired),
             p.page.eq(late["page"]),

@@ -7,7 +7,7 @@ from amaranth.lib import data
 
 from lightmamba.arch.contract import BLOCK
 from lightmamba.numerics.attention import PAGE, Attention
-from lightmamba.rtl.attention_shape import PLACE, Shape, turn_layout
+from lightmamba.rtl.attention_shape import PLACE, Shape, less_one, turn_layout
 from lightmamba.rtl.attention_store import EXPONENT
 from lightmamba.rtl.pipe import Pipe, Timed
 from lightmamba.rtl.shifts import add_tree, round_latency, round_saturate, tree_steps
@@ -52,7 +52,7 @@ class Steps:
         self.turn, self.part, self.place = Signal(layout), Signal(part_bits), Signal(PLACE)
         self.last_part, self.last_place = Signal(), Signal()
         m.d.comb += [
-            self.last_part.eq(self.part == parts - 1),
+            self.last_part.eq(self.part == less_one(m, parts)),
             self.last_place.eq(self.place == PAGE - 1),
             self.ends.eq(self.active & self.last_part & self.last_place),
             self.begins.eq(valid & may & (~self.active | self.ends)),
@@ -112,8 +112,10 @@ class Scores(Elaboratable):
         There is room for the scores of one turn more.
     begins : Signal
         A turn is taken.
-    valid, place, turn, scores, lost
-        Scores of one position, which the turn may not count, and those that saturated.
+    valid, place, turn, scores
+        Scores of one position, which the turn may not count.
+    lost, lost_by
+        Those that saturated, and of which vector, a cycle later.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class Scores(Elaboratable):
         self.may, self.begins, self.valid = Signal(), Signal(), Signal()
         self.place, self.turn = Signal(PLACE), Signal(self.layout)
         self.scores = Signal(data.ArrayLayout(signed(op.score.bits), shape.rows))
-        self.lost = Signal(shape.rows)
+        self.lost, self.lost_by = Signal(shape.rows), Signal.like(self.turn.vector)
 
     @staticmethod
     def cycles(shape: Shape) -> int:
@@ -158,7 +160,7 @@ class Scores(Elaboratable):
             self._sum(pipe, row, queries, query_exps, keys, key_exps, there)
             for row in range(s.rows)
         ]
-        begins = pipe.delay(first, sums[0].stage).value
+        begins = pipe.settle(pipe.delay(first, sums[0].stage - 1)).value
         shift = pipe.input(self.fields.score)
         found = []
         for one in sums:
@@ -171,15 +173,19 @@ class Scores(Elaboratable):
         stage = found[0][0].stage
         if stage != self.cycles(s):
             raise ValueError(f"a score takes {stage} cycles, not {self.cycles(s)}")
-        turn = pipe.delay(pipe.input(steps.turn), stage).value
+        turn, place = (
+            pipe.settle(pipe.delay(pipe.input(each), stage - 1)).value
+            for each in (steps.turn, steps.place)
+        )
         m.d.comb += [
             self.valid.eq(pipe.valid(last.value, stage)),
-            self.place.eq(pipe.delay(pipe.input(steps.place), stage).value),
+            self.place.eq(place),
             self.turn.eq(turn),
             Value.cast(self.scores).eq(Cat(value.value for value, _ in found)),
         ]
         counts = self.place < self.turn.limit
-        m.d.comb += [
+        m.d.sync += self.lost_by.eq(self.turn.vector)
+        m.d.sync += [
             self.lost[row].eq(self.valid & counts & (row < self.turn.rows) & over.value)
             for row, (_, over) in enumerate(found)
         ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import unsigned
+from amaranth.hdl import Module, Signal, Value, unsigned
 from amaranth.lib import data
 
 from lightmamba.arch.config import ArchConfig
@@ -13,7 +13,7 @@ from lightmamba.blocks.attention.hardware import PAGES
 from lightmamba.machine.ports import beat_words
 from lightmamba.numerics.attention import PAGE, POSITIONS
 
-__all__ = ["PLACE", "POSITION_BITS", "Shape", "turn_layout"]
+__all__ = ["PLACE", "POSITION_BITS", "Shape", "less_one", "turn_layout"]
 
 PLACE = (PAGE - 1).bit_length()  # bits of a position within a page
 POSITION_BITS = POSITIONS.bit_length() + 1
@@ -78,6 +78,16 @@ class Shape:
         One at least of ``heads``, since yosys reads no memory whose address is constant.
         """
         return max(int(name == "heads"), (int(getattr(self, name)) - 1).bit_length())
+
+
+def less_one(m: Module, count: Value) -> Signal:
+    """Number of the last of some, in a register: ``count`` stays as it is from the start of a job.
+
+    It is that of the job from the third cycle after the start on.
+    """
+    last = Signal(len(count), reset_less=True)
+    m.d.sync += last.eq(count - 1)
+    return last
 
 
 def turn_layout(shape: Shape) -> Any:

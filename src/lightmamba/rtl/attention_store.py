@@ -6,7 +6,7 @@ from amaranth.hdl import C, Cat, Elaboratable, Module, Mux, Signal, Value, unsig
 from amaranth.lib import memory
 
 from lightmamba.arch.contract import BLOCK, WORD, WORD_BITS
-from lightmamba.rtl.attention_shape import Shape
+from lightmamba.rtl.attention_shape import Shape, less_one
 from lightmamba.rtl.pipe import select
 
 __all__ = ["EXPONENT", "Store", "ram"]
@@ -84,9 +84,9 @@ class Store(Elaboratable):
         channel = Signal(8)
         ends_head, ends_group, ends_section = Signal(), Signal(), Signal()
         m.d.comb += [
-            ends_head.eq(channel == f.head_dim - 1),
-            ends_group.eq((query == f.per_group - 1) | (section != 0)),
-            ends_section.eq(ends_head & ends_group & (head == f.heads - 1)),
+            ends_head.eq(channel == less_one(m, f.head_dim)),
+            ends_group.eq((query == less_one(m, f.per_group)) | (section != 0)),
+            ends_section.eq(ends_head & ends_group & (head == less_one(m, f.heads))),
         ]
         with m.If(self.start):
             m.d.sync += [

@@ -11,14 +11,14 @@ from lightmamba.rtl.attention_shape import PLACE, Shape, turn_layout
 from lightmamba.rtl.attention_store import EXPONENT, ram
 from lightmamba.rtl.attention_weights import FALL, FALLS, WEIGHT_BITS
 from lightmamba.rtl.pipe import Pipe, Timed
-from lightmamba.rtl.shifts import round_shift, shift_latency
+from lightmamba.rtl.shifts import shift_add, shift_latency
 
 __all__ = ["SUM_BITS", "Sums"]
 
 VALUE_BITS = 17  # of an int8 shifted by its exponent
 PAGE_BITS = 46  # of 32 weighted values
 SUM_BITS = 59  # proved below 2^58 (numerics/attention.py)
-ADDED = 3 + shift_latency(0, FALLS)  # cycles from the address of a sum to its new value
+ADDED = 4 + shift_latency(0, FALLS)  # cycles from the address of a sum to its new value
 
 
 class Sums(Elaboratable):
@@ -84,7 +84,7 @@ class Sums(Elaboratable):
             [self._product(pipe, weights, value, row) for value in shifted] for row in range(s.rows)
         ]
         stage = products[0][0].stage
-        first = pipe.delay(pipe.input(steps.place == 0), stage).value
+        first = pipe.settle(pipe.delay(pipe.input(steps.place == 0), stage - 1)).value
         page = [
             [Signal(signed(PAGE_BITS), reset_less=True, name=f"page{r}_{n}")
              for n in range(s.channels)]
@@ -156,10 +156,8 @@ class Sums(Elaboratable):
         for n, lane in enumerate(held):
             row = n // s.blocks
             value = inner.comb(lambda v, n=n: v.word_select(n, SUM_BITS).as_signed(), old)
-            fall = inner.delay(inner.input(by.word_select(row, FALL)), old.stage)
-            shifted = round_shift(inner, value, fall, high=FALLS)
-            new = inner.delay(inner.input(lane[0]), shifted.stage)
-            found.append(inner.step(lambda v, p: (v + p)[:SUM_BITS], shifted, new))
+            fall = inner.input(by.word_select(row, FALL))
+            found.append(shift_add(inner, value, fall, inner.input(lane[0]), high=FALLS))
         stage = found[0].stage
         if stage != ADDED:
             raise ValueError(f"a sum takes {stage} cycles, not {ADDED}")

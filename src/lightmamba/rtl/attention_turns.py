@@ -7,7 +7,7 @@ from amaranth.lib import fifo
 
 from lightmamba.blocks.attention.hardware import PAGES
 from lightmamba.numerics.attention import PAGE
-from lightmamba.rtl.attention_shape import PLACE, POSITION_BITS, Shape, turn_layout
+from lightmamba.rtl.attention_shape import PLACE, POSITION_BITS, Shape, less_one, turn_layout
 
 __all__ = ["Slots", "Turns"]
 
@@ -19,8 +19,8 @@ class Slots:
     ----------
     before, end : Array of Signal
         Positions that a slot has in memory; those and the new ones.
-    first, count : Array of Signal
-        Its first vector, and its vectors.
+    first, final : Array of Signal
+        Its first vector, and the number of its last one.
     last : Signal
         The last slot that is used.
     """
@@ -30,7 +30,7 @@ class Slots:
     ) -> None:
         tokens = len(vectors)
         bits = tokens.bit_length()
-        names = ("before", "end", "first", "count")
+        names = ("before", "end", "first", "final")
         widths = (POSITION_BITS, POSITION_BITS, max(1, (tokens - 1).bit_length()), bits)
         found = {
             name: [Signal(width, name=f"{name}{n}") for n in range(tokens)]
@@ -47,10 +47,10 @@ class Slots:
                     found["before"][n].eq(before[n]),
                     found["end"][n].eq(before[n] + count),
                     found["first"][n].eq(slot.first),
-                    found["count"][n].eq(count),
+                    found["final"][n].eq(count - 1),
                 ]
             m.d.sync += self.last.eq(sum(used[1:], start=C(0, bits)))
-        self.before, self.end, self.first, self.count = (Array(found[name]) for name in names)
+        self.before, self.end, self.first, self.final = (Array(found[name]) for name in names)
 
 
 class Turns(Elaboratable):
@@ -91,14 +91,13 @@ class Turns(Elaboratable):
         given, emits = Signal(self.layout), Signal()
         last_turn, last_vector, last_page, last_slot, last_head = (Signal() for _ in range(5))
         sees = Signal(POSITION_BITS + 2)
-        count = slots.count[slot]
         m.d.comb += [
             sees.eq(ahead.as_signed() + vector),
-            last_turn.eq(turn == f.turns - 1),
-            last_vector.eq(vector == count - 1),
+            last_turn.eq(turn == less_one(m, f.turns)),
+            last_vector.eq(vector == slots.final[slot]),
             last_page.eq(behind <= PAGE),
             last_slot.eq(slot == slots.last),
-            last_head.eq(head == f.heads - 1),
+            last_head.eq(head == less_one(m, f.heads)),
             emits.eq(
                 working
                 & ~entering

@@ -11,7 +11,7 @@ from lightmamba.rtl.attention_shape import PLACE, Shape, turn_layout
 from lightmamba.rtl.attention_store import ram
 from lightmamba.rtl.interpolation import interpolate
 from lightmamba.rtl.pipe import Pipe, Timed
-from lightmamba.rtl.shifts import round_shift
+from lightmamba.rtl.shifts import round_shift, shift_add
 
 __all__ = ["FALL", "FALLS", "TOTAL_BITS", "WEIGHT_BITS", "Weights"]
 
@@ -118,9 +118,10 @@ class Weights(Elaboratable):
         room = Signal(range(BUFFERS + 1), init=BUFFERS)  # for weights
         active, place = Signal(), Signal(PLACE)
         reads, writes = Signal(range(BUFFERS)), Signal(range(BUFFERS))
-        begins, ends = Signal(), Signal()
+        begins, ends, settled = Signal(), Signal(), Signal()  # what is kept of a turn is read
+        m.d.sync += settled.eq(complete.r_rdy & ~begins)
         m.d.comb += [
-            begins.eq(complete.r_rdy & room.any() & ~active),
+            begins.eq(settled & room.any() & ~active),
             complete.r_en.eq(begins),
             ends.eq(active & (place == PAGE - 1)),
             done.eq(ends),
@@ -137,19 +138,19 @@ class Weights(Elaboratable):
         maxima = ram(m, "maxima", FLOOR.width * s.rows, s.tokens << s.bits("turns"))
         enter, read = maxima.write_port(), maxima.read_port(domain="comb")
         m.d.comb += read.addr.eq(Cat(turn.turn, turn.vector))
+        kept = Signal(FLOOR.width * s.rows, reset_less=True)
+        m.d.sync += kept.eq(read.data)
         for row in range(s.rows):
-            before = read.data.word_select(row, FLOOR.width).as_signed()
+            before = kept.word_select(row, FLOOR.width).as_signed()
             found = complete.r_data.word_select(row, FLOOR.width).as_signed()
             grows = turn.limit.any() & (found > before)
             fall = Signal(signed(FLOOR.width + 1), name=f"grown{row}")
-            m.d.comb += fall.eq(found - before)
             with m.If(begins):
                 m.d.sync += [
                     now[row].eq(Mux(turn.first | grows, found, before)),
-                    falls[row].eq(
-                        Mux(turn.first | ~grows, 0, Mux(fall > FALLS, FALLS, fall[:FALL]))
-                    ),
+                    fall.eq(Mux(turn.first | ~grows, 0, found - before)),
                 ]
+            m.d.sync += falls[row].eq(Mux(fall > FALLS, FALLS, fall[:FALL]))
         late = Signal()
         m.d.sync += late.eq(begins)
         m.d.comb += [
@@ -164,7 +165,8 @@ class Weights(Elaboratable):
         counts = pipe.input(place < current.limit)
         for row in range(s.rows):
             score = pipe.input(port.data.word_select(row, 32).as_signed(), 1)
-            top = pipe.delay(pipe.input(now[row]), 1)
+            score = pipe.step(lambda v: v, score)
+            top = pipe.delay(pipe.input(now[row]), 2)
             below = pipe.step(
                 lambda v, n: (((n + 1) << FRACTION) - v)[:34], score, top, shape=unsigned(34)
             )
@@ -185,7 +187,9 @@ class Weights(Elaboratable):
         s, stage = self.shape, rows[0].stage
         kept = ram(m, "weights", WEIGHT_BITS * s.rows, BUFFERS * PAGE)
         enter, read = kept.write_port(), kept.read_port()
-        here, at = pipe.valid(active, stage), pipe.delay(pipe.input(place), stage).value
+        here = pipe.valid(active, stage)
+        at = pipe.settle(pipe.delay(pipe.input(place), stage - 1)).value
+        first = pipe.settle(pipe.delay(pipe.input(place == 0), stage - 1)).value
         turn = data.View(self.layout, pipe.delay(pipe.input(current), stage).value)
         fall = pipe.delay(pipe.input(Cat(falls)), stage).value
         ends = here & (at == PAGE - 1)
@@ -208,10 +212,10 @@ class Weights(Elaboratable):
             weighed.r_en.eq(self.ready),
             Cat(self.turn, self.falls).eq(weighed.r_data),
         ]
-        self._totals(m, rows, here, at, ends, turn, fall)
+        self._totals(m, rows, here, first, ends, turn, fall)
 
     def _totals(
-        self, m: Module, rows: list[Timed], here: Value, at: Value, ends: Value, turn: Any,
+        self, m: Module, rows: list[Timed], here: Value, first: Value, ends: Value, turn: Any,
         fall: Value,
     ) -> None:  # fmt: skip
         """Add a page's weights to those before it, by vector, parity of the head and turn."""
@@ -230,14 +234,14 @@ class Weights(Elaboratable):
         for row, weight in enumerate(rows):
             page = Signal(page_bits, name=f"page{row}", reset_less=True)
             with m.If(here):
-                m.d.sync += page.eq(Mux(at == 0, 0, page) + weight.value)
+                m.d.sync += page.eq(Mux(first, 0, page) + weight.value)
             total = pipe.comb(
                 lambda v, r=row: Cat(v.word_select(r, TOTAL_BITS), 0).as_signed(), old
             )
-            by = pipe.delay(pipe.input(fall.word_select(row, FALL)), 1)
-            shifted = round_shift(pipe, total, by, high=FALLS)
-            found.append(pipe.step(
-                lambda v, p: (v + p)[:TOTAL_BITS], shifted, pipe.delay(pipe.input(page, 1), 1)
+            by = pipe.input(fall.word_select(row, FALL))
+            added = pipe.comb(lambda v: Cat(v, 0).as_signed(), pipe.input(page, 1))
+            found.append(pipe.comb(
+                lambda v: v[:TOTAL_BITS], shift_add(pipe, total, by, added, high=FALLS)
             ))  # fmt: skip
         stage = found[0].stage
         leaves, where = pipe.valid(ends, stage), pipe.delay(address, stage).value

@@ -1,13 +1,14 @@
 """Shift, round, saturate, normalize: the pipelined forms of ``numerics.primitives``."""
 
-from amaranth.hdl import Cat, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed
 
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.rtl.pipe import Pipe, Timed
 
 __all__ = [
     "SPLIT", "accumulate", "add_tree", "bit_length", "is_overflow", "magnitude", "round_latency",
-    "round_saturate", "round_shift", "saturate", "shift_cut", "shift_latency", "split_product",
+    "round_saturate", "round_shift", "saturate", "shift_add", "shift_cut", "shift_latency",
+    "split_product",
     "tree_steps",
 ]  # fmt: skip
 
@@ -109,6 +110,22 @@ def shift_cut(
     :func:`shift_latency` cycles.
     """
     return pipe.step(lambda v: _cut(v, bits), _shifted(pipe, x, shift, low, high))
+
+
+def shift_add(pipe: Pipe, x: Timed, shift: Timed, term: Timed, *, high: int) -> Timed:
+    """:func:`round_shift` of ``x``, and ``term`` added, in as many bits as ``x``; both are signed.
+
+    Takes :func:`shift_latency` cycles and two: the addition rounds as well, floor((floor(2·x / 2^s)
+    + 2·term + 1) / 2), its lower half one cycle before the upper one.
+    """
+    bits = len(x) + 1
+    doubled, half = shift_cut(pipe, x, shift, bits, high=high), bits // 2
+    odd = pipe.comb(lambda t: Cat(Const(1, 1), t.as_signed(), t[-1].replicate(bits))[:bits], term)
+    odd = pipe.settle(pipe.delay(odd, doubled.stage - 1))
+    low = pipe.step(lambda d, q: d[:half] + q[:half], doubled, odd)
+    uppers = [pipe.settle(pipe.comb(lambda v: v[half:], each)) for each in (doubled, odd)]
+    upper = pipe.step(lambda d, q, low: d + q + low[half], *uppers, low, shape=bits - half)
+    return pipe.comb(lambda low, up: Cat(low[1:half], up).as_signed(), low, upper)
 
 
 def _cut(value: Value, bits: int) -> Value:

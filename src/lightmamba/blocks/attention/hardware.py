@@ -24,12 +24,12 @@ TURN = 33  # cycles of a turn of queries on a page, at least
 # Pages that the unit holds: one is loaded, one meets the queries, one waits for its weights, one is
 # summed. Turns whose scores, and whose weights, are kept: two of each would not do for full rate.
 PAGES, BUFFERS = 4, 4
-SUMMED = 172  # cycles from the last turn of a head to its first mean, but for adders of wide words
+SUMMED = 175  # cycles from the last turn of a head to its first mean, but for adders of wide words
 
 
 def latency(config: ArchConfig) -> int:
     """From the last row of a sequence's only position to its first mean."""
-    return 208 + config.head_dim // 4 + _levels(config)
+    return 211 + config.head_dim // 4 + _levels(config)
 
 
 def _levels(config: ArchConfig) -> int:

@@ -81,7 +81,7 @@ def _load(work: Any, layer: Sizes, sizes: Counts) -> Table:
                 stored[0] = int(head == layer.n_kv_heads - 1)
                 fresh = new * work.slots[0].tokens * slots
                 parts.append(Table(1, {"stored": stored}, {}, fresh))
-            parts.append(Table(slots, {}, {"page": 1}))
+            parts.append(Table(slots, {}, {"page": 1}, 2))
     return joined(*parts)
 
 

@@ -28,7 +28,9 @@ class Steps:
     layout : data.StructLayout
         Of a turn.
     parts : Value
-        Words of a head.
+        Words of a head, stable from the start of a job on.
+    part_bits : int
+        Of the number of a word.
     by_place : bool
         All parts of a position follow each other; else all positions of a part.
     may : Value

@@ -188,6 +188,13 @@ def test_layers_follow_each_other(before):
     check(config, *(case(rng, sizes, config, [(before, 1)]) for _ in range(4)), stalls=0.3)
 
 
+def test_heads_wait_for_the_means_of_those_before():
+    """Heads of one page are quicker than their means, of which two heads find room."""
+    sizes = SIZES(20, 5, 32)
+    config = machine_of(sizes, rows=4)
+    check(config, case(np.random.default_rng(3), sizes, config, [(0, 1)]), slow={"o": 0.6})
+
+
 def test_pages_that_come_before_the_queries_wait():
     """Earlier positions are loaded ahead, as many pages as there is room for."""
     rng, sizes = np.random.default_rng(7), SIZES(4, 2, 32)

@@ -151,6 +151,13 @@ def check(config: ArchConfig, *cases: Case, **options: Any) -> Any:
     return got
 
 
+@pytest.mark.parametrize("before", [0, 33, 1, 30, 31, 32, 63, 100])
+def test_equals_numerics(before):
+    sizes = SIZES(4, 2, 32)
+    config = machine_of(sizes)
+    check(config, case(np.random.default_rng(before), sizes, config, [(before, 1)]))
+
+
 @pytest.mark.parametrize("given", [[(63, 2), (5, 1)], [(30, 3), (0, 1)]], ids=["late", "border"])
 def test_all_at_once(given):
     """Slots, chunks, turns, parts, a block that is not there, values that saturate, two layers."""
@@ -162,13 +169,6 @@ def test_all_at_once(given):
     ]
     assert min(map(sum, cases[0].lost)) > 0
     check(config, *cases, stalls=0.1)
-
-
-@pytest.mark.parametrize("before", [0, 1, 30, 31, 32, 33, 63, 100])
-def test_equals_numerics(before):
-    sizes = SIZES(4, 2, 32)
-    config = machine_of(sizes)
-    check(config, case(np.random.default_rng(before), sizes, config, [(before, 1)]))
 
 
 @pytest.mark.parametrize(("port", "channels"), [

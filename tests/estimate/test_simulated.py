@@ -8,13 +8,14 @@ from bench.passes_estimates import machines
 from bench.stored import rows
 
 from lightmamba.arch.target import Target
-from lightmamba.config import SHAPES
+from lightmamba.config import PUBLISHED, SHAPES
 from lightmamba.estimate import estimate
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload, modes
 from lightmamba.formats import Formats
 
 WITHIN = 0.01
+ONE_TOKEN = 0.015  # of a hybrid's, which the host starts: the estimate is of tokens of a chain
 
 
 def one_of_each(row: dict[str, Any]) -> Any:
@@ -26,8 +27,12 @@ def one_of_each(row: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("row", [one_of_each(row) for row in rows("full")])
 def test_whole_models(row):
     """If the RTL has changed: ``python -m bench.full``."""
-    found = estimate(SHAPES[row["shape"]], Formats(), Target.load(row["target"]))
-    assert found.cycles == pytest.approx(row["cycles_per_token"], rel=WITHIN)
+    context = row.get("context") or None
+    found = estimate(
+        PUBLISHED[row["shape"]], Formats(), Target.load(row["target"]), context=context
+    )
+    within = ONE_TOKEN if context else WITHIN
+    assert found.cycles == pytest.approx(row["cycles_per_token"], rel=within)
 
 
 @pytest.mark.parametrize(

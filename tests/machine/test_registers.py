@@ -26,10 +26,11 @@ def test_what_grows_has_registers_of_its_own(both):
     more = {r.name: r for r in registers(both.kinds) if r.name not in named(ALONE)}
     assert set(more) == {
         "history_layers", "history_stride", "history_row", "slot_history", "slot_history_words",
-        "slot_history_more",
+        "slot_history_more", "slot_history_positions",
     }  # fmt: skip
     each = [name for name, register in more.items() if register.counted(both) == both.tokens]
-    assert each == ["slot_history", "slot_history_words", "slot_history_more"]
+    names = ("", "_words", "_more", "_positions")
+    assert each == [f"slot_history{name}" for name in names]
     assert [name for name, register in more.items() if register.wide] == ["slot_history"]
 
 

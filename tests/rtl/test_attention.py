@@ -188,6 +188,13 @@ def test_layers_follow_each_other(before):
     check(config, *(case(rng, sizes, config, [(before, 1)]) for _ in range(4)), stalls=0.3)
 
 
+def test_a_smaller_head_behind_a_larger_one():
+    """What the larger one left behind the smaller one's blocks counts for nothing."""
+    rng, wide, narrow = np.random.default_rng(5), SIZES(2, 2, 64), SIZES(2, 2, 32)
+    config = machine_of(wide, channels=64)
+    check(config, *(case(rng, sizes, config, [(3, 1)]) for sizes in (wide, wide, narrow)))
+
+
 def test_heads_wait_for_the_means_of_those_before():
     """Heads of one page are quicker than their means, of which two heads find room."""
     sizes = SIZES(20, 5, 32)

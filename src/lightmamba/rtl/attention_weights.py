@@ -119,7 +119,7 @@ class Weights(Elaboratable):
         active, place = Signal(), Signal(PLACE)
         reads, writes = Signal(range(BUFFERS)), Signal(range(BUFFERS))
         begins, ends, settled = Signal(), Signal(), Signal()  # what is kept of a turn is read
-        m.d.sync += settled.eq(complete.r_rdy & ~begins)
+        m.d.sync += settled.eq(complete.r_rdy)
         m.d.comb += [
             begins.eq(settled & room.any() & ~active),
             complete.r_en.eq(begins),

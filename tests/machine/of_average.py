@@ -5,7 +5,6 @@
 
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.boards.selftest import expected, self_test
-from lightmamba.compiler import build, plan
+from lightmamba.compiler import plan
 from lightmamba.compiler.states import state_bytes
-from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.estimate.model import estimate_pass
@@ -29,23 +28,16 @@ from lightmamba.machine.kinds import machine
 from lightmamba.machine.probes import probes
 from lightmamba.numerics.formats import INT24
 from lightmamba.numerics.primitives import round_shift
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.device import open_device
 from lightmamba.sim.opened import Opened, open_twin
-from lightmamba.sim.simulation import simulate
 from tests.sim.passes import random_passes
+from tests.support.mixed import compiled, per_token, seen_at_work
 from tests.support.streams import Run, drive
 
 SIZES = part("average", "sizes").Sizes
 MAMBA = mamba2_config(64, 2, 53, d_state=16, headdim=16, ngroups=2)
 MIXED = replace(MAMBA, layers=(SIZES(96), MAMBA.layers[0], SIZES(96), MAMBA.layers[1]))
 CONTEXT = 256
-
-
-def compiled(folder: Path, config: ModelConfig, target: str = "tiny", **more: Any) -> Path:
-    """Folder of a build of a random model."""
-    build(random_model(config), Target.load(target), folder / "build", **more)
-    return folder / "build"
 
 
 @pytest.fixture(scope="module")
@@ -206,29 +198,17 @@ def test_a_sequence_that_would_not_fit_is_refused_and_nothing_changes(opened):
 @pytest.mark.parametrize("before", [20, 120])
 def test_the_estimate_is_within_one_percent(path, before):
     """Of tokens of a chain, behind few tokens, and behind many, where all wait for the unit."""
-    opened, count = open_twin(path), 21
-    cycles = []
-    for length in (1, count):
-        opened.device.start(5, fresh=True, chain=before - 1)
-        opened.device.wait()
-        opened.device.start(5, chain=length - 1)
-        cycles.append(opened.device.wait())
-    opened.device.close()
-    simulated = (cycles[1] - cycles[0]) / (count - 1)
+    count = 20
+    simulated, arch = per_token(path, before, count)
     work = Workload.of(MIXED, Formats(), Target.load("tiny"), "reordered")
-    middle = before + (count + 1) // 2
-    found = estimate_pass(replace(work, arch=opened.twin.arch, context=middle), area={})
+    middle = before + count // 2 + 1
+    found = estimate_pass(replace(work, arch=arch, context=middle), area={})
     assert found.cycles == pytest.approx(simulated, rel=0.01)
     assert found.unit_cycles["average"] == 2 * (1 + 24 * middle + 96 + 24)
 
 
 def test_the_timeline_shows_its_work(path):
-    opened = open_twin(path)
-    found = simulate(opened, [3, 4], 3, watch=True)
-    opened.device.close()
-    assert found.matches_engine
-    assert found.activity is not None
-    assert {"average", "rows of v"} <= set(found.activity.token.busy)
+    assert {"average", "rows of v"} <= seen_at_work(path)
 
 
 def test_the_self_test_passes(path):

@@ -1,27 +1,22 @@
 """Attention layers on the accelerator, next to Mamba2 layers and MLPs, and alone."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
-from lightmamba.boards.selftest import expected, self_test
-from lightmamba.compiler import build, plan
-from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.compiler import plan
+from lightmamba.config import mamba2_config
 from lightmamba.engine.synthetic import random_state
 from lightmamba.errors import InputError
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
-from lightmamba.qmodel.synthetic import random_model
-from lightmamba.sim.opened import Opened, open_twin
-from lightmamba.sim.simulation import simulate
-from tests.sim.passes import random_passes
+from lightmamba.sim.opened import open_twin
+from tests.support.mixed import compare, compiled, passes_self_test, per_token, runs, seen_at_work
 
 SIZES, MLP = part("attention", "sizes").Sizes, part("mlp", "sizes").Sizes
 MAMBA = mamba2_config(64, 2, 53, d_state=16, headdim=16, ngroups=2)
@@ -29,12 +24,7 @@ FIRST, SECOND = MAMBA.layers
 TWO, THREE = SIZES(4, 2, 32), SIZES(6, 2, 32)  # queries for each head of keys
 MIXED = replace(MAMBA, layers=(FIRST, TWO, MLP(320), SECOND, THREE))
 CONTEXT = 256
-
-
-def compiled(folder: Path, config: ModelConfig, target: str = "tiny", **more: Any) -> Path:
-    """Folder of a build of a random model."""
-    build(random_model(config), Target.load(target), folder / "build", **more)
-    return folder / "build"
+LONG: dict[str, Any] = {"restart": 0.005, "context": CONTEXT}  # sequences of many pages
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +39,9 @@ def opened(path):
     found.device.close()
 
 
-def compare(opened: Opened, count: int, sequences: int) -> None:
-    """Passes of random composition of long sequences: every observable of every token."""
-    arch, done = opened.twin.arch, 0
-    work = random_passes(
-        np.random.default_rng(1), tokens=arch.tokens, sequences=sequences,
-        undecided=arch.undecided, vocab=opened.model.valid_vocab, needs=opened.device.needs,
-        restart=0.005, context=CONTEXT,
-    )  # fmt: skip
-    while done < count:
-        step = opened.twin.step(next(work))
-        assert step.difference is None, done
-        done += step.tokens
-
-
 def test_every_observable_equals_the_engine(opened):
-    """Two sequences by turns, each over several pages of keys and values."""
-    compare(opened, 200, 2)
+    """Two sequences that take turns, each over several pages of keys and values."""
+    compare(opened, 200, 2, **LONG)
     assert max(each.position for each in opened.device.sequences) > 64
 
 
@@ -81,49 +57,32 @@ def test_it_goes_on_behind_many_positions(path):
 def test_passes_of_several_tokens(tmp_path):
     opened = open_twin(compiled(tmp_path, MIXED, "tiny-t4", context=CONTEXT), stalls=0.2, seed=3,
                        sequences=4)  # fmt: skip
-    compare(opened, 1000, 4)
+    compare(opened, 1000, 4, **LONG)
     opened.device.close()
 
 
 @pytest.mark.parametrize("before", [20, 120])
 def test_the_estimate_is_within_one_percent(path, before):
-    opened, count, cycles = open_twin(path), 21, []
-    for length in (1, count):
-        opened.device.start(5, fresh=True, chain=before - 1)
-        opened.device.wait()
-        opened.device.start(5, chain=length - 1)
-        cycles.append(opened.device.wait())
-    opened.device.close()
-    simulated = (cycles[1] - cycles[0]) / (count - 1)
+    count = 20
+    simulated, arch = per_token(path, before, count)
     work = Workload.of(MIXED, Formats(), Target.load("tiny"), "reordered")
-    middle = before + (count + 1) // 2
-    found = estimate_pass(replace(work, arch=opened.twin.arch, context=middle), area={})
+    middle = before + count // 2 + 1
+    found = estimate_pass(replace(work, arch=arch, context=middle), area={})
     assert found.cycles == pytest.approx(simulated, rel=0.01)
 
 
 def test_the_timeline_shows_its_work(path):
-    opened = open_twin(path)
-    found = simulate(opened, [3, 4], 3, watch=True)
-    opened.device.close()
-    assert found.matches_engine
-    assert found.activity is not None
-    assert {"attention", "rows of q", "rows of k and v"} <= set(found.activity.token.busy)
+    assert {"attention", "rows of q", "rows of k and v"} <= seen_at_work(path)
 
 
 def test_the_self_test_passes(path):
-    artifact = Artifact.read(path)
-    with open_twin(path).device as device:
-        steps = list(self_test(device, artifact, expected(artifact)))
-    assert [step for step in steps if not step.passed] == []
+    assert passes_self_test(path)
 
 
 @pytest.mark.parametrize("layers", [(THREE, TWO), MAMBA.layers], ids=["attention", "mamba2"])
 def test_its_hardware_runs_models_of_one_kind(tmp_path, path, layers):
     hardware = Artifact.read(path).arch
-    built = compiled(tmp_path, replace(MAMBA, layers=layers), hardware=hardware)
-    one = open_twin(built)
-    assert [step.difference for step in one.twin.run([1, 2, 3], 5)] == [None] * 5
-    one.device.close()
+    assert runs(compiled(tmp_path, replace(MAMBA, layers=layers), hardware=hardware))
 
 
 def test_a_context_that_is_full(path):

@@ -1,0 +1,74 @@
+"""Small models of several kinds of layers on simulated hardware, compared with the engine."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightmamba.arch.target import Target
+from lightmamba.boards.selftest import expected, self_test
+from lightmamba.compiler import build
+from lightmamba.config import ModelConfig
+from lightmamba.machine.artifact import Artifact
+from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim.opened import Opened, open_twin
+from lightmamba.sim.simulation import simulate
+from tests.sim.passes import random_passes
+
+__all__ = ["compare", "compiled", "passes_self_test", "per_token", "runs", "seen_at_work"]
+
+
+def compiled(folder: Path, config: ModelConfig, target: str = "tiny", **more: Any) -> Path:
+    """Folder of a build of a random model."""
+    build(random_model(config), Target.load(target), folder / "build", **more)
+    return folder / "build"
+
+
+def compare(opened: Opened, count: int, sequences: int, **how: Any) -> None:
+    """Passes of random composition, ``count`` tokens: every observable of every token."""
+    arch, done = opened.twin.arch, 0
+    work = random_passes(
+        np.random.default_rng(1), tokens=arch.tokens, sequences=sequences,
+        undecided=arch.undecided, vocab=opened.model.valid_vocab, needs=opened.device.needs, **how,
+    )  # fmt: skip
+    while done < count:
+        step = opened.twin.step(next(work))
+        assert step.difference is None, done
+        done += step.tokens
+
+
+def per_token(path: Path, before: int, count: int) -> tuple[float, Any]:
+    """Cycles of each of ``count`` tokens of a chain behind ``before`` others; the hardware."""
+    opened, cycles = open_twin(path), []
+    for length in (1, 1 + count):
+        opened.device.start(5, fresh=True, chain=before - 1)
+        opened.device.wait()
+        opened.device.start(5, chain=length - 1)
+        cycles.append(opened.device.wait())
+    opened.device.close()
+    return (cycles[1] - cycles[0]) / count, opened.twin.arch
+
+
+def seen_at_work(path: Path) -> set[str]:
+    """Units in the timeline of a token that equals the engine's."""
+    opened = open_twin(path)
+    found = simulate(opened, [3, 4], 3, watch=True)
+    opened.device.close()
+    assert found.matches_engine
+    assert found.activity is not None
+    return set(found.activity.token.busy)
+
+
+def passes_self_test(path: Path) -> bool:
+    """Whether a build passes its self-test."""
+    artifact = Artifact.read(path)
+    with open_twin(path).device as device:
+        return all(step.passed for step in self_test(device, artifact, expected(artifact)))
+
+
+def runs(path: Path) -> bool:
+    """Whether five tokens behind a prompt equal the engine's."""
+    one = open_twin(path)
+    found = [step.difference for step in one.twin.run([1, 2, 3], 5)]
+    one.device.close()
+    return found == [None] * 5

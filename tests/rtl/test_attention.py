@@ -189,7 +189,7 @@ def test_layers_follow_each_other(before):
 
 
 def test_a_smaller_head_behind_a_larger_one():
-    """What the larger one left behind the smaller one's blocks counts for nothing."""
+    """Values of the larger head in blocks that the smaller one lacks do not count."""
     rng, wide, narrow = np.random.default_rng(5), SIZES(2, 2, 64), SIZES(2, 2, 32)
     config = machine_of(wide, channels=64)
     check(config, *(case(rng, sizes, config, [(3, 1)]) for sizes in (wide, wide, narrow)))

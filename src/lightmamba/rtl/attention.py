@@ -103,8 +103,7 @@ class Attention(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m, s = Module(), self.shape
         job = Job(m, self.command, self.busy)
-        f, start = job.fields, Signal()
-        m.d.comb += start.eq(job.start)
+        f, start = job.fields, job.start
         slots = Slots(m, start, self.kv_before, passes.slots_of(self), passes.vectors_of(self))
         inputs = [getattr(self, f"i_kv{n}") for n in range(s.tokens)]
 
@@ -126,8 +125,6 @@ class Attention(wiring.Component):
             turns.asked.eq(store.asked),
             turns.loaded.eq(loader.loaded),
             turns.head_done.eq(mean.head_done),
-        ]
-        m.d.comb += [
             self.scored.valid.eq(scores.valid),
             self.scored.place.eq(scores.place),
         ]

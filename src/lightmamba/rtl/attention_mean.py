@@ -5,10 +5,9 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 
 from lightmamba.arch.contract import BLOCK
+from lightmamba.blocks.attention.hardware import SUM_BITS, TOTAL_BITS
 from lightmamba.numerics.attention import Attention
-from lightmamba.rtl.attention_shape import Shape, less_one
-from lightmamba.rtl.attention_sums import SUM_BITS
-from lightmamba.rtl.attention_weights import TOTAL_BITS
+from lightmamba.rtl.attention_shape import Queries, Shape, less_one
 from lightmamba.rtl.interpolation import interpolate
 from lightmamba.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.rtl.shifts import round_saturate, shift_cut, split_product
@@ -58,30 +57,28 @@ class Mean(Elaboratable):
         queue = Queue(m, self.o, latency=DATAPATH)
         there = Signal(range(3))  # heads whose sums are complete
         head, odd = Signal(8), Signal()
-        query, turn, row = Signal(8), Signal(s.bits("turns")), Signal(range(max(2, s.rows)))
+        group = Queries(s, less_one(m, f.per_group))
+        turn, row = group.turn, group.row
         channel = Signal(8)
         last_head = less_one(m, f.heads)
         working, issue, ends_query, ends_head = (Signal() for _ in range(4))
         m.d.comb += [
             issue.eq(working & there.any() & queue.room),
             ends_query.eq(issue & (channel == less_one(m, f.head_dim))),
-            ends_head.eq(ends_query & (query == less_one(m, f.per_group))),
+            ends_head.eq(ends_query & group.last),
             self.head_done.eq(ends_head),
             self.done.eq(~working & ~queue.busy),
         ]
         m.d.sync += there.eq(there + self.sums.head_summed - ends_head)
         with m.If(self.start):
-            m.d.sync += [working.eq(1), *(each.eq(0) for each in (head, odd, query, turn, row))]
-            m.d.sync += channel.eq(0)
+            m.d.sync += [
+                working.eq(1),
+                *(each.eq(0) for each in (head, odd, channel, *group.counters)),
+            ]
         with m.Elif(issue):
             m.d.sync += channel.eq(Mux(ends_query, 0, channel + 1))
             with m.If(ends_query):
-                wraps = row == s.rows - 1
-                m.d.sync += [
-                    query.eq(Mux(ends_head, 0, query + 1)),
-                    row.eq(Mux(ends_head | wraps, 0, row + 1)),
-                    turn.eq(Mux(ends_head, 0, turn + wraps)),
-                ]
+                m.d.sync += group.step(ends_head)
             with m.If(ends_head):
                 m.d.sync += [
                     odd.eq(~odd),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Module, Signal, Value, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 
 from lightmamba.arch.config import ArchConfig
@@ -13,7 +13,7 @@ from lightmamba.blocks.attention.hardware import PAGES
 from lightmamba.machine.ports import beat_words
 from lightmamba.numerics.attention import PAGE, POSITIONS
 
-__all__ = ["PLACE", "POSITION_BITS", "Shape", "less_one", "turn_layout"]
+__all__ = ["PLACE", "POSITION_BITS", "Queries", "Shape", "less_one", "turn_layout"]
 
 PLACE = (PAGE - 1).bit_length()  # bits of a position within a page
 POSITION_BITS = POSITIONS.bit_length() + 1
@@ -78,6 +78,34 @@ class Shape:
         One at least of ``heads``, since yosys reads no memory whose address is constant.
         """
         return max(int(name == "heads"), (int(getattr(self, name)) - 1).bit_length())
+
+
+class Queries:
+    """Walk the queries of a group: R rows, then the next turn.
+
+    Attributes
+    ----------
+    turn, row : Signal
+    last : Value
+        The last query of the group.
+    counters : tuple of Signal
+        All that begin at 0.
+    """
+
+    def __init__(self, shape: Shape, last: Value) -> None:
+        query = Signal(range(max(2, shape.per_group)), name="query")
+        self.turn, self.row = Signal(shape.bits("turns")), Signal(range(max(2, shape.rows)))
+        self.counters = query, self.turn, self.row
+        self.last, self._rows = query == last, shape.rows
+
+    def step(self, ends: Value) -> list[Any]:
+        """Assignments that go on to the next query, or to the first one of the next group."""
+        query, wraps = self.counters[0], self.row == self._rows - 1
+        return [
+            query.eq(Mux(ends, 0, query + 1)),
+            self.row.eq(Mux(ends | wraps, 0, self.row + 1)),
+            self.turn.eq(Mux(ends, 0, self.turn + wraps)),
+        ]
 
 
 def less_one(m: Module, count: Value) -> Signal:

@@ -6,10 +6,10 @@ from amaranth.hdl import C, Cat, Elaboratable, Module, Mux, Signal, Value, unsig
 from amaranth.lib import memory
 
 from lightmamba.arch.contract import BLOCK, WORD, WORD_BITS
-from lightmamba.rtl.attention_shape import Shape, less_one
+from lightmamba.rtl.attention_shape import Queries, Shape, less_one
 from lightmamba.rtl.pipe import select
 
-__all__ = ["EXPONENT", "Store", "ram"]
+__all__ = ["EXPONENT", "Store", "kept_by_vector", "ram"]
 
 EXPONENT = 4  # bits of a block's
 SECTIONS = 3  # q, k, v
@@ -20,6 +20,22 @@ def ram(m: Module, name: str, bits: int, depth: int) -> memory.Memory:
     found = memory.Memory(shape=unsigned(bits), depth=max(2, depth), init=[])
     m.submodules[name] = found
     return found
+
+
+def kept_by_vector(
+    m: Module, stores: list[memory.Memory], where: Value, values: Value, when: Value,
+    vector: Value, at: Value, outputs: list[Any],
+) -> None:  # fmt: skip
+    """Write to the memory of one vector, and read all of them at ``at``, a cycle later."""
+    for n, (store, output) in enumerate(zip(stores, outputs, strict=True)):
+        enter, read = store.write_port(), store.read_port()
+        m.d.comb += [
+            enter.addr.eq(where),
+            enter.data.eq(values),
+            enter.en.eq(when & (vector == n)),
+            read.addr.eq(at),
+            output.eq(read.data),
+        ]
 
 
 class Store(Elaboratable):
@@ -35,7 +51,7 @@ class Store(Elaboratable):
     Attributes
     ----------
     start : Signal
-        Begin anew, with the numbers of ``fields``.
+        A job starts; ``fields`` has its numbers from the next cycle on.
     fields : command of the unit
         Stable from the cycle after the start on.
     taken, q, exp
@@ -79,18 +95,17 @@ class Store(Elaboratable):
         m = Module()
         s, f = self.shape, self.fields
         section, head = Signal(range(SECTIONS)), Signal(s.bits("heads"))
-        turn, row = Signal(s.bits("turns")), Signal(range(max(2, s.rows)))
-        query = Signal(range(max(2, s.per_group)))  # of its group
-        channel = Signal(8)
+        group, channel = Queries(s, less_one(m, f.per_group)), Signal(8)
+        turn, row = group.turn, group.row
         ends_head, ends_group, ends_section = Signal(), Signal(), Signal()
         m.d.comb += [
             ends_head.eq(channel == less_one(m, f.head_dim)),
-            ends_group.eq((query == less_one(m, f.per_group)) | (section != 0)),
+            ends_group.eq(group.last | (section != 0)),
             ends_section.eq(ends_head & ends_group & (head == less_one(m, f.heads))),
         ]
         with m.If(self.start):
             m.d.sync += [
-                *(each.eq(0) for each in (section, head, turn, row, query, channel)),
+                *(each.eq(0) for each in (section, head, channel, *group.counters)),
                 self.wants.eq(1),
                 self.asked.eq(0),
                 self.whole.eq(0),
@@ -98,12 +113,7 @@ class Store(Elaboratable):
         with m.Elif(self.taken):
             m.d.sync += channel.eq(Mux(ends_head, 0, channel + 1))
             with m.If(ends_head):
-                wraps = row == s.rows - 1
-                m.d.sync += [
-                    query.eq(Mux(ends_group, 0, query + 1)),
-                    row.eq(Mux(ends_group | wraps, 0, row + 1)),
-                    turn.eq(Mux(ends_group, 0, turn + wraps)),
-                ]
+                m.d.sync += group.step(ends_group)
                 with m.If(ends_group):
                     m.d.sync += head.eq(Mux(ends_section, 0, head + 1))
             with m.If(ends_section):

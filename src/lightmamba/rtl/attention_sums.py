@@ -6,18 +6,18 @@ from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, s
 from amaranth.lib import data
 
 from lightmamba.arch.contract import BLOCK
+from lightmamba.blocks.attention.hardware import SUM_BITS, WEIGHT_BITS
 from lightmamba.rtl.attention_scores import Steps, shifted_left
 from lightmamba.rtl.attention_shape import PLACE, Shape, turn_layout
-from lightmamba.rtl.attention_store import EXPONENT, ram
-from lightmamba.rtl.attention_weights import FALL, FALLS, WEIGHT_BITS
+from lightmamba.rtl.attention_store import EXPONENT, kept_by_vector, ram
+from lightmamba.rtl.attention_weights import FALL, FALLS
 from lightmamba.rtl.pipe import Pipe, Timed
 from lightmamba.rtl.shifts import shift_add, shift_latency
 
-__all__ = ["SUM_BITS", "Sums"]
+__all__ = ["Sums"]
 
 VALUE_BITS = 17  # of an int8 shifted by its exponent
 PAGE_BITS = 46  # of 32 weighted values
-SUM_BITS = 59  # proved below 2^58 (numerics/attention.py)
 ADDED = 4 + shift_latency(0, FALLS)  # cycles from the address of a sum to its new value
 
 
@@ -163,14 +163,7 @@ class Sums(Elaboratable):
             raise ValueError(f"a sum takes {stage} cycles, not {ADDED}")
         leaves = inner.valid(moving, stage)
         where, vector = (inner.delay(each, stage).value for each in (address, vector))
-        for n, store in enumerate(stores):
-            enter, read = store.write_port(), store.read_port()
-            m.d.comb += [
-                enter.addr.eq(where),
-                enter.data.eq(Cat(each.value for each in found)),
-                enter.en.eq(leaves & (vector == n)),
-                read.addr.eq(self.sum_at),
-                self.sums[n].eq(read.data),
-            ]
+        values = Cat(each.value for each in found)
+        kept_by_vector(m, stores, where, values, leaves, vector, self.sum_at, self.sums)
         ends = moving & (place == BLOCK - 1) & last & turn.final
         m.d.sync += self.head_summed.eq(inner.valid(ends, stage))

@@ -13,7 +13,7 @@ __all__ = ["Slots", "Turns"]
 
 
 class Slots:
-    """What a job's slots hold: registers that are set at its start.
+    """Contents of a job's slots, in registers that are set at its start.
 
     Attributes
     ----------

@@ -5,21 +5,19 @@ from typing import Any
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, fifo
 
-from lightmamba.blocks.attention.hardware import BUFFERS
+from lightmamba.blocks.attention.hardware import BUFFERS, TOTAL_BITS, WEIGHT_BITS
 from lightmamba.numerics.attention import PAGE, Attention
 from lightmamba.rtl.attention_shape import PLACE, Shape, turn_layout
-from lightmamba.rtl.attention_store import ram
+from lightmamba.rtl.attention_store import kept_by_vector, ram
 from lightmamba.rtl.interpolation import interpolate
 from lightmamba.rtl.pipe import Pipe, Timed
 from lightmamba.rtl.shifts import round_shift, shift_add
 
-__all__ = ["FALL", "FALLS", "TOTAL_BITS", "WEIGHT_BITS", "Weights"]
+__all__ = ["FALL", "FALLS", "Weights"]
 
 FRACTION = 16  # bits of a score
 FLOOR = signed(16)
 FALL, FALLS = 6, 62  # bits of a fall of the sums, and the largest
-WEIGHT_BITS = 24
-TOTAL_BITS = 42  # of a sum of weights (numerics/attention.py)
 
 
 class Weights(Elaboratable):
@@ -246,15 +244,8 @@ class Weights(Elaboratable):
         stage = found[0].stage
         leaves, where = pipe.valid(ends, stage), pipe.delay(address, stage).value
         vector = pipe.delay(pipe.input(turn.vector), stage).value
-        for n, store in enumerate(stores):
-            enter, read = store.write_port(), store.read_port()
-            m.d.comb += [
-                enter.addr.eq(where),
-                enter.data.eq(Cat(each.value for each in found)),
-                enter.en.eq(leaves & (vector == n)),
-                read.addr.eq(self.total_at),
-                self.totals[n].eq(read.data),
-            ]
+        values = Cat(each.value for each in found)
+        kept_by_vector(m, stores, where, values, leaves, vector, self.total_at, self.totals)
 
 
 def _weight(value: Value, counts: Value) -> Value:

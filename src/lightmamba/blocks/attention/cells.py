@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from lightmamba.arch.cells import Group, Memory, one, tokens
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, WORD_BITS
-from lightmamba.blocks.attention.hardware import BUFFERS, PAGES
+from lightmamba.blocks.attention.hardware import BUFFERS, PAGES, SUM_BITS, TOTAL_BITS, WEIGHT_BITS
 from lightmamba.numerics.attention import PAGE
 
 __all__ = ["GROUPS"]
 
 EXPONENT, VALUE = 4, 8  # bits of a block's exponent, of a channel
-SUM, TOTAL, SCORE, WEIGHT = 59, 42, 32, 24  # of values, of weights; of a score, of a weight
+SCORE = 32  # of a score
 
 
 def _power(count: int) -> int:
@@ -26,7 +26,7 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
     for _ in range(2):  # keys and values
         yield PAGES * PAGE * _power(parts), wide * VALUE
         yield PAGES * PAGE, WORD_BITS // 2
-    for bits in (SCORE, WEIGHT):
+    for bits in (SCORE, WEIGHT_BITS):
         yield BUFFERS * PAGE, rows * bits
     for _ in range(arch.tokens):
         at = heads * _power(turns) * _power(parts)
@@ -34,8 +34,8 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
         yield at, rows * blocks * EXPONENT
         for _ in range(2):  # two that read
             yield 2 * heads * _power(-(-arch.head_dim // (WORD_BITS // VALUE))), WORD_BITS
-        yield 2 * _power(turns) * _power(parts) * BLOCK, rows * blocks * SUM
-        yield 2 * _power(turns), rows * TOTAL
+        yield 2 * _power(turns) * _power(parts) * BLOCK, rows * blocks * SUM_BITS
+        yield 2 * _power(turns), rows * TOTAL_BITS
 
 
 GROUPS = (

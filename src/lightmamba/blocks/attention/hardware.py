@@ -18,12 +18,16 @@ from lightmamba.arch.hardware import (
 from lightmamba.blocks.blocked import BLOCKED
 from lightmamba.blocks.normless import NORMLESS
 
-__all__ = ["BUFFERS", "HARDWARE", "PAGES", "TURN", "latency"]
+__all__ = [
+    "BUFFERS", "HARDWARE", "PAGES", "SUM_BITS", "TOTAL_BITS", "TURN", "WEIGHT_BITS", "latency",
+]  # fmt: skip
 
 TURN = 33  # cycles of a turn of queries on a page, at least
 # Pages that the unit holds: one is loaded, one meets the queries, one waits for its weights, one is
 # summed. Turns whose scores, and whose weights, are kept: two of each would not do for full rate.
 PAGES, BUFFERS = 4, 4
+# Bits of a sum of weighted values, of a sum of weights, of a weight (numerics/attention.py).
+SUM_BITS, TOTAL_BITS, WEIGHT_BITS = 59, 42, 24
 SUMMED = 175  # cycles from the last turn of a head to its first mean, but for adders of wide words
 
 

@@ -62,7 +62,7 @@ def _rows(work: Any, layer: Sizes, sizes: Counts) -> Table:
 
 
 def _load(work: Any, layer: Sizes, sizes: Counts) -> Table:
-    """Positions of memory beat by beat, in all slots by turns; then those of the pass."""
+    """Earlier positions beat by beat, the slots taking turns; then those of the pass."""
     values, beat = section_words(layer, work.arch)
     step = min(beat, work.arch.attention_channels // WORD)  # words of a beat that a cycle stores
     slots, beats, new = len(work.slots), 2 * values // beat + 1, 2 * layer.head_dim // WORD + 1
@@ -107,7 +107,7 @@ def _mean(work: Any, layer: Sizes, sizes: Counts) -> Table:
 
 
 def _write(work: Any, layer: Sizes, sizes: Counts) -> Table:
-    """New positions, when all rows are there, in all slots by turns."""
+    """New positions, once all rows are there, the slots taking turns."""
     slots = len(work.slots)
     count = sizes["kv_words"] * work.slots[0].tokens
     return joined(Table(1, {"writing": 1}, {}), Table(count, {}, {"kv_written": 1}, slots))

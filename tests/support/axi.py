@@ -10,6 +10,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from amaranth.hdl import UnusedElaboratable
 
 __all__ = ["Burst", "Memory", "lite_read", "lite_write", "refuses", "wait_for"]
 
+_Beat = list[int | None]  # its bytes, as far as they are written
 PAGE = 4096
 OKAY, SLVERR = 0, 2
 LIMIT = 2000  # cycles; what takes longer is stuck
@@ -46,6 +48,8 @@ class Memory:
         That of the written data, if it is another.
     latency
         Fewest and most cycles from an address (of a write: from its last beat) to the answer.
+    strobes
+        Beats may leave bytes out.
     bad
         Addresses; a beat, or a burst written, that covers one is answered with an error.
 
@@ -66,9 +70,10 @@ class Memory:
         data_stalls: float | None = None,
         latency: tuple[int, int] = (1, 1),
         seed: int = 0,
+        strobes: bool = False,
         bad: Collection[int] = (),
     ) -> None:
-        self.data, self.base = bytearray(data), base
+        self.data, self.base, self.strobes = bytearray(data), base, strobes
         self.stalls, self.latency, self.bad = stalls, latency, bad
         self.data_stalls = stalls if data_stalls is None else data_stalls
         self.seed = seed
@@ -130,9 +135,9 @@ class Memory:
         rng, size = np.random.default_rng([self.seed, 2]), len(axi.wdata) // 8
         address = _Channel(axi, "aw", size)
         bursts: deque[Burst] = deque()
-        beats: list[bytes] = []  # of the burst that is being sent
-        whole: deque[list[bytes]] = deque()
-        owed: dict[int, deque[tuple[int, Burst, bytes]]] = {}
+        beats: list[_Beat] = []  # of the burst that is being sent
+        whole: deque[list[_Beat]] = deque()
+        owed: dict[int, deque[tuple[int, Burst, _Beat]]] = {}
         channel = (axi.bready, axi.wvalid, axi.wdata, axi.wstrb, axi.wlast)
 
         async def process(ctx: Any) -> None:
@@ -150,7 +155,8 @@ class Memory:
                     _, burst, content = owed[one].popleft()
                     at = burst.address - self.base
                     assert 0 <= at <= len(self.data) - len(content), f"write at {burst.address:#x}"
-                    self.data[at : at + len(content)] = content
+                    for n, value in enumerate(content):
+                        self.data[at + n] = self.data[at + n] if value is None else value
                     self.written.append(burst)
                     ctx.set(axi.bid, one)
                     ctx.set(axi.bresp, self._response(burst.address, len(content)))
@@ -163,9 +169,10 @@ class Memory:
                 assert offered is None or now == offered, "a beat was withdrawn"
                 offered = now if not w_ready else None
                 if valid and w_ready:
-                    assert strobe == (1 << size) - 1, "not all bytes are written"
+                    assert self.strobes or strobe == (1 << size) - 1, "not all bytes are written"
                     self.taken.append(cycle)
-                    beats.append(int(data).to_bytes(size, "little"))
+                    values = int(data).to_bytes(size, "little")
+                    beats.append([v if strobe >> n & 1 else None for n, v in enumerate(values)])
                     if last:
                         whole.append(beats.copy())
                         beats.clear()
@@ -173,7 +180,7 @@ class Memory:
                     burst, sent = bursts.popleft(), whole.popleft()
                     assert len(sent) == burst.beats, "wlast is not at the burst's last beat"
                     due = cycle + self._delay(rng)
-                    owed.setdefault(burst.id, deque()).append((due, burst, b"".join(sent)))
+                    owed.setdefault(burst.id, deque()).append((due, burst, [*chain(*sent)]))
                 cycle += 1
 
         return process

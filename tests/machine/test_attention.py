@@ -116,5 +116,5 @@ def test_refusals(tmp_path, layer, message):
 
 
 def test_layers_of_unequal_positions(tmp_path):
-    with pytest.raises(InputError, match=r"layers differ in the size of their kv, 10 and 18 words"):
+    with pytest.raises(InputError, match=r"layers differ in the size of their kv, 9 and 17 words"):
         compiled(tmp_path, replace(MAMBA, layers=(TWO, SIZES(4, 2, 64))))

@@ -25,7 +25,9 @@ from lightmamba.plain import build
 __all__ = ["ArchConfig", "build_hash"]
 
 # Parameters that mean something to attention layers only.
-ATTENTION = ("attention_channels", "attention_rows", "kv_heads", "per_group", "head_dim")
+ATTENTION = (
+    "attention_channels", "attention_rows", "row_fifo", "kv_heads", "per_group", "head_dim",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class ArchConfig:
     counters: bool = True  # of losses, traffic, and what each cycle went to
     attention_channels: int = 32  # W: of keys and of values, per cycle, 32 to 256
     attention_rows: int = 4  # R: queries that they meet, per cycle
+    row_fifo: int = 64  # beats per lane of what grows with its sequences
     weight_bits: int = 4
     act_bits: int = 4
     head_act_bits: int = 8
@@ -94,6 +97,7 @@ class ArchConfig:
         among("tokens", 1, 2, 4, 8)
         among("attention_channels", 32, 64, 128, 256)
         within("attention_rows", 1, 16)
+        within("row_fifo", self.burst_beats, 1 << 14)
         within("kv_heads", 1, 63)
         within("per_group", 1, 63)
         within("head_dim", 8, 256)
@@ -155,6 +159,11 @@ class ArchConfig:
                 f"two passes of 4 bits hold activations up to 119, not {self.head_qmax}; "
                 f"set multiplier_bits to 8"
             )
+        if "attention" in self.kinds and self.port_bits < WORD_BITS:
+            raise ValueError(
+                f"keys and values come in words of {WORD_BITS} bits, so port_bits must be "
+                f"{WORD_BITS} or more, not {self.port_bits}"
+            )
         if self.shared_port and not self.port_bits == self.state_port_bits == self.aux_port_bits:
             raise ValueError("a shared port has one width: set all three *port_bits to it")
 
@@ -162,6 +171,16 @@ class ArchConfig:
     def products(self) -> int:
         """Weights per beat; a lane has as many multipliers for each of its tokens."""
         return self.port_bits // self.weight_bits
+
+    @property
+    def row_lanes(self) -> int:
+        """Lanes whose channels hold what grows with its sequences: the most, of a power of two."""
+        return 1 << (self.lanes.bit_length() - 1)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of it: a beat of each of these lanes."""
+        return self.row_lanes * self.port_bits // 8
 
     @property
     def head_twice(self) -> bool:

@@ -20,7 +20,7 @@ __all__ = [
 Cycles = int | Callable[[ArchConfig], int]
 MEMORY = "memory"  # source and target of the streams that readers and writers carry
 OTHERS = ("out", "logit")  # kinds of rows behind those of in_proj
-SHAPES = ("weights", "row", "static", "head", "layer", "growing", "record")  # of clients
+SHAPES = ("weights", "row", "static", "head", "layer", "growing", "spread", "record")  # of clients
 
 
 def cycles(value: Cycles, config: ArchConfig) -> int:
@@ -275,7 +275,9 @@ class Client:
         "weights": of every lane. "row": for each vector of a pass. "static": the same words for
         every token, read ahead. Of a sequence: "head", a state that lies head by head and has
         ports of its own; "layer", words for each layer; "growing", words for each position in each
-        layer, of which a pass reads all and adds its own. "record": of a pass, for each layer.
+        layer, of which a pass reads all and adds its own; "spread", as much of it, in runs of
+        units (``rtl/spread_walk.py``) over the channels of the lanes. "record": of a pass, for each
+        layer.
     doc : str
         What it holds.
     there : function of ArchConfig, optional

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.contract import WORD
+from lightmamba.arch.spread import lanes_of, rows
 from lightmamba.compiler import open_model
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
@@ -263,6 +264,12 @@ class _Test:
         sizes = {region.name: region.bytes for region in regions}
         for client in clients(alone.arch, "growing"):  # of which a token uses a row in each layer
             sizes[client.name] = alone.layers_of(client.name) * alone.each(client.name) * WORD
+        for client in clients(alone.arch, "spread"):
+            beats = rows(alone.arch, alone.each(client.name), 1)
+            runs = alone.layers_of(client.name) * alone.runs(client.name)
+            sizes |= dict.fromkeys(
+                lanes_of(alone.arch, client.name), runs * beats * alone.lane_beat
+            )
         self._compare(self.wanted.layer, sizes, logits=False)
         d.reset()
 

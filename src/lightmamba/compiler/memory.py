@@ -1,8 +1,10 @@
 """The memory map: regions, and the register values that pass their addresses to the hardware."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 from lightmamba.arch.config import ArchConfig
@@ -10,6 +12,7 @@ from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
 from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.place import Place, Region, Setting, copies
 from lightmamba.arch.ports import ADDRESS_BITS, of_token
+from lightmamba.arch.spread import lanes_of, rows
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
@@ -43,6 +46,11 @@ class Memory:
     def aux_beat(self) -> int:
         """Bytes of a beat of the port for everything small."""
         return self.arch.aux_port_bits // 8
+
+    @property
+    def lane_beat(self) -> int:
+        """Bytes of a beat of a lane's port."""
+        return self.arch.port_bits // 8
 
     @property
     def state_beat(self) -> int:
@@ -88,20 +96,41 @@ class Memory:
 
     @cached_property
     def words(self) -> Mapping[str, tuple[int, ...]]:
-        """64-bit words of each client in each layer that has it; of a growing one, per position.
+        """64-bit words of each client in each layer that has it; of what grows, per position.
 
-        A layer may have several runs of positions, of which each counts.
+        Of one that is spread over the lanes, in each run of positions.
         """
         found: dict[str, list[int]] = {client.name: [] for client in clients(self.arch)}
         for layer in self.config.layers:
-            layout = part(layer.kind, "layout")
-            runs = layout.runs(layer) if hasattr(layout, "runs") else {}
-            for name, count in layout.words(layer, self.arch).items():
+            for name, count in part(layer.kind, "layout").words(layer, self.arch).items():
                 if name in found:
-                    times = runs.get(name, 1)
-                    self._same(layer, name, times * count)
-                    found[name] += [count] * times
+                    self._same(layer, name, self._runs(layer).get(name, 1) * count)
+                    found[name].append(count)
         return {name: tuple(counts) for name, counts in found.items()}
+
+    @staticmethod
+    def _runs(layer: Sizes) -> Mapping[str, int]:
+        """Runs of positions of clients in a layer."""
+        layout = part(layer.kind, "layout")
+        return layout.runs(layer) if hasattr(layout, "runs") else {}
+
+    def runs(self, client: str) -> int:
+        """Runs of positions of a client in each layer that has it.
+
+        Raises
+        ------
+        InputError
+            If layers differ.
+        """
+        found = {
+            runs[client] for layer in self.config.layers if client in (runs := self._runs(layer))
+        }
+        if len(found) > 1:
+            raise InputError(
+                f"layers differ in the runs of their {client}, {min(found)} and {max(found)}, but "
+                f"the hardware takes equal ones; run the model on the engine"
+            )
+        return found.pop() if found else 0
 
     def _same(self, layer: Sizes, client: str, count: int) -> None:
         """Refuse words of a client that are not those of its stream.
@@ -111,7 +140,7 @@ class Memory:
         ValueError
             If they differ, of a static client or of what a token adds to one that grows.
         """
-        ends = {"static": "source", "growing": "target"}
+        ends = {"static": "source", "growing": "target", "spread": "target"}
         if (end := ends.get(self._shape(client), "")) == "":
             return
         streams = machine(self.arch.kinds).streams
@@ -146,12 +175,14 @@ class Memory:
         return count
 
     def stride(self, client: str) -> int:
-        """Bytes of a layer's part of a client; of a growing one, of a run for all positions."""
+        """Bytes of a layer's part of a client; of one that is spread, of a run on each channel."""
+        if self._shape(client) == "spread":
+            return rows(self.arch, self.each(client), self.arch.context) * self.lane_beat
         positions = self.arch.context if self._shape(client) == "growing" else 1
         return _whole(self.each(client) * positions * WORD, self.aux_beat)
 
     def layers_of(self, client: str) -> int:
-        """Layers that have a client, or their runs of positions."""
+        """Layers that have a client."""
         return len(self.words[client])
 
     def _shape(self, client: str) -> str:
@@ -216,8 +247,12 @@ class Memory:
     def _wanted(self) -> Iterator[tuple[str, str, int, int, bool]]:
         """Regions: name, port, which of its channels, bytes, whether it comes from a file."""
         a = self.arch
-        lane = (self.layers_beats + self.head_beats) * (a.port_bits // 8)
+        lane = (self.layers_beats + self.head_beats) * self.lane_beat
         yield from ((f"lane{n}", f"lane{n}", 0, lane, True) for n in range(a.lanes))
+        for client in clients(a, "spread"):
+            runs = self.layers_of(client.name) * self.runs(client.name)
+            for n, name in enumerate(lanes_of(a, client.name)):
+                yield name, f"lane{n}", 0, runs * self.stride(client.name), False
         for client in clients(a, "head"):
             for port in range(a.state_ports):
                 for n, name in enumerate(self._copies(client, port)):
@@ -264,11 +299,16 @@ class Memory:
 
     def _shorter(self, channel: Channel, over: int) -> str:
         """Advice on how many tokens of a sequence a channel has room for."""
-        if channel not in self.target.channels_of(self._port("aux")):
-            return ""
-        names = [client.name for client in clients(self.arch, "growing")]
-        each = sum(self.layers_of(name) * self.each(name) * WORD for name in names)
-        fits = self.arch.context - -(-over // each) if each else 0
+        each = Fraction(0)  # bytes of a position
+        if channel in self.target.channels_of(self._port("aux")):
+            names = [client.name for client in clients(self.arch, "growing")]
+            each += sum(self.layers_of(name) * self.each(name) * WORD for name in names)
+        lanes = [channel in self.target.channels_of(self._port(f"lane{n}"))
+                 for n in range(self.arch.row_lanes)]  # fmt: skip
+        for client in clients(self.arch, "spread"):
+            runs = self.layers_of(client.name) * self.runs(client.name)
+            each += Fraction(sum(lanes) * runs * self.stride(client.name), self.arch.context)
+        fits = self.arch.context - math.ceil(over / each) if each else 0
         return f", or compile with --context {fits}" if fits > 0 else ""
 
     def registers(self, regions: tuple[Region, ...]) -> dict[str, Setting]:
@@ -343,6 +383,14 @@ class Memory:
                 found[of_token("slot_read", port)] = [base[there[0]]]
                 found[of_token("slot_write", port)] = [base[there[-1]]]
             return found
+        if client.shape == "spread":
+            return {
+                f"{name}_base": [base[each] for each in lanes_of(self.arch, name)],
+                f"{name}_layers": self.layers_of(name),
+                f"{name}_runs": self.runs(name),
+                f"{name}_stride": self.stride(name),
+                f"{name}_words": max(0, self.each(name) - 1),
+            }
         if client.shape in ("layer", "growing", "record"):
             count = {"record": "count", "growing": "row"}.get(client.shape, "words")
             return {

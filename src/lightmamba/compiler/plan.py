@@ -133,7 +133,7 @@ def _kinds(config: ModelConfig, wanted: Collection[str]) -> tuple[str, ...]:
 
 def _context(wanted: int | None, graph: Graph) -> int:
     """Tokens of a sequence that memory has room for; 0 where nothing grows with them."""
-    if not any(client.shape == "growing" for client in graph.clients):
+    if not any(client.shape in ("growing", "spread") for client in graph.clients):
         if wanted is not None:
             raise InputError(
                 "no layer of this hardware keeps anything of every token, so sequences may be of "

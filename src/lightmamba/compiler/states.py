@@ -12,7 +12,7 @@ from lightmamba.compiler.plan import plan
 from lightmamba.compiler.source import sizes
 from lightmamba.engine import State
 from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.ports import clients, state_clients
+from lightmamba.machine.ports import clients, of_lanes, state_clients
 
 __all__ = ["memory_of", "state_bytes"]
 
@@ -41,7 +41,8 @@ def state_bytes(artifact: Artifact, state: State) -> Mapping[str, Bytes]:
     memory = memory_of(artifact)
     shapes = {client.name: client.shape for client in clients(memory.arch, "layer", "growing")}
     nothing = np.zeros(0, np.uint8)
-    found = {name: [nothing] for name in (*state_clients(memory.arch), *shapes)}
+    names = (*state_clients(memory.arch), *shapes, *of_lanes(memory.arch))
+    found = {name: [nothing] for name in names}
     for n in range(len(state.layout.layers)):
         sizes_ = memory.config.layers[n]
         make = getattr(part(sizes_.kind, "layout"), "state_bytes", None)

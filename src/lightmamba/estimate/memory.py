@@ -13,10 +13,11 @@ from lightmamba.arch.contract import PAGE, WORD_BITS
 from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.pace import paces
 from lightmamba.arch.ports import gear, of_token
+from lightmamba.arch.spread import rows
 from lightmamba.arch.target import Channel
 from lightmamba.compiler.memory import Memory
 from lightmamba.estimate.units import Walkers
-from lightmamba.machine.ports import Port, by_beat, clients, ports
+from lightmamba.machine.ports import Port, clients, ports
 from lightmamba.native.events import When
 
 __all__ = ["Entry", "MemorySide"]
@@ -26,7 +27,7 @@ Ints = NDArray[np.int64]
 NEVER = 1 << 60  # commands that a reader may always carry out
 FINE = 1024  # parts of a cycle in which a port keeps time
 BY_SLOT = ("layer", "growing")  # shapes of what each slot of a pass has for each layer
-WAITS = ("head", *BY_SLOT)  # shapes of what a pass reads that the one before has written
+WAITS = ("head", "spread", *BY_SLOT)  # shapes of what a pass reads that the one before has written
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class MemorySide:
             if client.shape == "weights":
                 found |= {f"{client.name}{n}": (client, n) for n in self.walkers.run.lanes}
                 continue
+            if client.shape == "spread":  # writes are few: one lane's stand for those of all
+                lanes = [n for n in self.walkers.run.lanes if n < arch.row_lanes]
+                lanes = lanes if end == "source" else lanes[:1]
+                found |= {of_token(client.name, n): (client, n) for n in lanes}
+                continue
             alone = client.shape in ("static", "record")
             count = arch.state_ports if client.shape == "head" else 1 if alone else arch.tokens
             found |= {of_token(client.name, n): (client, n) for n in range(count)}
@@ -81,7 +87,8 @@ class MemorySide:
         """Ports of these clients."""
         return tuple(
             port for port in ports(self.walkers.work.arch)
-            if port.writers or any(name in self.readers for name in port.readers)
+            if any(name in self.readers for name in port.readers)
+            or any(name in self.writers for name in port.writers)
         )  # fmt: skip
 
     @cached_property
@@ -122,6 +129,8 @@ class MemorySide:
         if client.shape == "head":
             return self.memory.heads * (len(work.slots) if read else work.stores)
         layers = self.memory.layers_of(client.name)
+        if client.shape == "spread":
+            return layers * self.memory.runs(client.name) * len(work.slots)
         if client.shape == "record":
             return layers * (work.replays if read else work.records)
         return layers * (client.shape in BY_SLOT and n < len(work.slots))
@@ -133,6 +142,8 @@ class MemorySide:
             return self.memory.embedding_words if read else -(-self.walkers.run.vocab // 2)
         if client.shape == "static":
             return sum(self.memory.words[client.name])
+        if client.shape == "spread":
+            return work.words(client.name) * work.slots[0].tokens
         grows = client.shape == "growing" and n < len(work.slots)
         tokens = (work.positions if read else work.slots[n].tokens) if grows else 1
         return work.words(client.name) * tokens
@@ -149,7 +160,7 @@ class MemorySide:
         arch = work.arch
         port, bits, shared = self._port_of(name, "readers")
         # What the last pass of a chain has written may be read. Others begin when all is.
-        waits = client.shape in WAITS and work.chained
+        waits = client.shape in WAITS and work.chained and name in self.writers
         found = {
             "port": port, "burst": min(arch.burst_beats, PAGE * 8 // bits),
             "words": 1, "beats": 1, "per_beat": 1, "delay": latency.READER_DATA + shared,
@@ -171,10 +182,13 @@ class MemorySide:
                 "leave": latency.STATE_LEAVE, "most": back.depth(arch), "within": latency.QUEUE,
                 "before": queue.get(ahead.name, 0), "behind": queue.get(back.name, 0),
             }  # fmt: skip
+        if client.shape == "spread":
+            return found | {
+                "room": arch.row_fifo, "late": latency.SPREAD_WALK,
+                "segment": rows(arch, work.words(client.name), work.positions),
+            }  # fmt: skip
         words, (beats, per_beat) = self.words(name, read=True), gear(WORD_BITS, bits)
         delay = latency.WORD_READER_DATA
-        if client.shape == "growing" and by_beat(arch, client.name):
-            words, per_beat, delay = words // per_beat, 1, latency.READER_DATA
         when = {"row": When.BEGIN, "static": When.AHEAD}.get(client.shape, When.STATE)
         return found | {
             "room": arch.aux_fifo * WORD_BITS // bits, "beats": beats, "per_beat": per_beat,

@@ -17,7 +17,7 @@ from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.target import CHOICES, Target
 from lightmamba.errors import shown
 from lightmamba.files import SHA256
-from lightmamba.machine.ports import clients
+from lightmamba.machine.ports import clients, of_lanes
 from lightmamba.machine.program import instructions
 from lightmamba.machine.registers import named
 from lightmamba.plain import build, checked
@@ -129,7 +129,7 @@ def _check_regions(
     names = [region.name for region in regions]
     if len(set(names)) < len(names):
         raise ValueError(f"two regions are called {max(names, key=names.count)}")
-    needed = ["logits", *(client.name for client in clients(arch, *KEPT))]
+    needed = ["logits", *(client.name for client in clients(arch, *KEPT)), *of_lanes(arch)]
     if missing := [name for name in needed if name not in names]:
         raise ValueError(f"there is no region {missing[0]}")
     channels = {channel.name for channel in target.channels}

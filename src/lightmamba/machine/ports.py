@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.ports import of_token, widths
 from lightmamba.machine.kinds import machine
 
 __all__ = [
-    "Port", "aux_readers", "aux_writers", "beat_words", "by_beat", "clients", "ports",
-    "state_clients",
+    "Port", "aux_readers", "aux_writers", "clients", "of_lanes", "ports", "state_clients",
 ]  # fmt: skip
 
 
@@ -44,15 +42,13 @@ def aux_writers(config: ArchConfig) -> tuple[str, ...]:
     return tuple(_aux(config, ("layer", "growing", "row"), "target"))
 
 
-def beat_words(config: ArchConfig) -> int:
-    """64-bit words of what a client reads at once that takes whole beats: one, or more."""
-    return max(1, config.aux_port_bits // WORD_BITS)
-
-
-def by_beat(config: ArchConfig, name: str) -> bool:
-    """Whether a unit takes whole beats of what a client reads, instead of words of 64 bits."""
-    graph = machine(config.kinds)
-    return graph.client(name).payload in graph.apart and beat_words(config) > 1
+def of_lanes(config: ArchConfig, lane: int | None = None) -> tuple[str, ...]:
+    """Clients of the lanes' ports, or of one, for what is spread over them."""
+    lanes = range(config.row_lanes) if lane is None else range(lane, lane + 1)
+    return tuple(
+        of_token(client.name, n)
+        for client in clients(config, "spread") for n in lanes if n < config.row_lanes
+    )  # fmt: skip
 
 
 def state_clients(config: ArchConfig) -> tuple[str, ...]:
@@ -81,10 +77,14 @@ def ports(config: ArchConfig) -> tuple[Port, ...]:
     lanes, states = tuple(f"lane{n}" for n in range(config.lanes)), state_clients(config)
     readers, writers = aux_readers(config), aux_writers(config)
     if config.shared_port:
-        everything = (*lanes, *states, *readers)
-        return (Port("memory", config.port_bits, everything, (*states, *writers)),)
+        spread = of_lanes(config)
+        everything = (*lanes, *states, *readers, *spread)
+        return (Port("memory", config.port_bits, everything, (*states, *writers, *spread)),)
     uses: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-        **{lane: ((lane,), ()) for lane in lanes},
+        **{
+            lane: ((lane, *of_lanes(config, n)), of_lanes(config, n))
+            for n, lane in enumerate(lanes)
+        },
         **{of_token("state_read", n): ((name,), ()) for n, name in enumerate(states)},
         **{of_token("state_write", n): ((), (name,)) for n, name in enumerate(states)},
         "aux": (readers, writers),

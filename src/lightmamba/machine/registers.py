@@ -22,6 +22,10 @@ def _tokens(config: ArchConfig) -> int:
     return config.tokens
 
 
+def _row_lanes(config: ArchConfig) -> int:
+    return config.row_lanes
+
+
 def _chosen(config: ArchConfig) -> int:
     """Nothing of a pass is left to choose where it is one token."""
     return config.tokens if config.tokens > 1 else 0
@@ -105,8 +109,9 @@ def registers(kinds: tuple[str, ...] = KINDS) -> tuple[Register, ...]:
     graph = machine(kinds)
     return (
         *FIRST, *_streams(graph), *ROWS, *_of(graph, "head", _heads), *_of(graph, "layer", _layers),
-        *_of(graph, "growing", _growing), *LOGITS, *_of(graph, "layer", _slots),
-        *_of(graph, "growing", _grown), *_of(graph, "head", _copies), *PASS,
+        *_of(graph, "growing", _growing), *_of(graph, "spread", _spread), *LOGITS,
+        *_of(graph, "layer", _slots), *_of(graph, "growing", _grown),
+        *_of(graph, "spread", _spread_slots), *_of(graph, "head", _copies), *PASS,
         *_of(graph, "record", _records), *graph.registers, *LAST,
     )  # fmt: skip
 
@@ -150,6 +155,17 @@ def _growing(client: Client) -> Iterator[Register]:
     yield Register(f"{name}_row", "rw", f"64-bit words of a position in a run of the {name}")
 
 
+def _spread(client: Client) -> Iterator[Register]:
+    name = client.name
+    yield Register(f"{name}_base", "rw", f"address of a lane's {name}", count=LANES,
+                   counted=_row_lanes, wide=True)  # fmt: skip
+    yield Register(f"{name}_layers", "rw", f"layers that have a {name}")
+    yield Register(f"{name}_runs", "rw", f"runs of positions of the {name} in a layer")
+    yield Register(f"{name}_stride", "rw", f"bytes of a run of the {name} in a lane's channel")
+    yield Register(f"{name}_words", "rw", f"64-bit words of a position in a run of the {name}, "
+                   f"behind its first one")  # fmt: skip
+
+
 def _slots(client: Client) -> Iterator[Register]:
     yield Register(f"slot_{client.name}", "rw", f"address of a slot's {client.name}",
                    count=MOST_TOKENS, counted=_tokens, wide=True)  # fmt: skip
@@ -164,6 +180,17 @@ def _grown(client: Client) -> Iterator[Register]:
         ("positions", f"positions that a slot has in its {name}"),
     ):
         yield Register(f"slot_{name}_{what}", "rw", doc, count=MOST_TOKENS, counted=_tokens)
+
+
+def _spread_slots(client: Client) -> Iterator[Register]:
+    name = client.name
+    for what, doc, wide in (
+        ("", f"where a slot's {name} begins behind the lanes' bases", True),
+        ("_positions", f"positions that a slot has in its {name}", False),
+        ("_more", f"positions that the pass adds to a slot's {name}", False),
+    ):
+        yield Register(f"slot_{name}{what}", "rw", doc, count=MOST_TOKENS, counted=_tokens,
+                       wide=wide)  # fmt: skip
 
 
 def _copies(client: Client) -> Iterator[Register]:

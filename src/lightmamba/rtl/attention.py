@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import WORD_BITS
 from lightmamba.numerics.attention import Attention as Arithmetic
 from lightmamba.rtl import passes
 from lightmamba.rtl.attention_mean import Mean
@@ -34,7 +34,8 @@ class Attention(wiring.Component):
     of the pass from what was just taken. Five stages work at the same time, each on another page:
     load, scores, weights, sums, means.
 
-    One row of every vector a cycle. A page loads a beat of memory a cycle, and takes
+    One row of every vector a cycle. A page loads W channels of a key and of its value a cycle, or
+    as much of them as a row of memory has, and takes
     32·ceil(head_dim / W) cycles (33 at least) of each later stage for every vector and every R
     queries of its group. Means leave one a cycle, head by head; ``latency`` cycles lie between the
     last row and the first mean of a sequence of one position with one word a head.
@@ -52,11 +53,12 @@ class Attention(wiring.Component):
         Heads of keys and values, queries of each, and channels; shifts.
     i : In(stream of BLOCKED per vector)
         Rows of q, k and v, heads in order, quantized.
-    i_kv0, i_kv1, ... : In(stream of BEAT) per slot
-        Earlier positions: head by head, each position its key, its value, and a word of their
-        exponents, each padded to whole beats.
-    o_kv0, o_kv1, ... : Out(stream of u64) per slot
-        The same of the slot's positions of the pass, in words.
+    i_kv : In(stream of ROWS)
+        Earlier positions, head by head, slot by slot: units of a row with a word of exponents for
+        each of its positions, then rows of W channels of a key, the same of its value, and so on.
+    o_kv : Out(stream of u64)
+        Positions of the pass, slot by slot, each head by head: a word of exponents, then the same
+        words of keys and values.
     o : Out(stream of s24 per vector)
         Means, query by query.
     kv_before : In(u32) per slot
@@ -78,6 +80,8 @@ class Attention(wiring.Component):
     i: Any
     o: Any
     busy: Any
+    i_kv: Any
+    o_kv: Any
     kv_before: Any
     scored: Any
     lost_score: Any
@@ -89,8 +93,8 @@ class Attention(wiring.Component):
         members: dict[str, Any] = {
             "command": i_stream(command("attention", config)),
             "i": i_stream(wide(payload("BLOCKED", config), count)),
-            **{f"i_kv{n}": i_stream(self.shape.beat * WORD_BITS) for n in range(count)},
-            **{f"o_kv{n}": o_stream(WORD) for n in range(count)},
+            "i_kv": i_stream(self.shape.row * 8),
+            "o_kv": o_stream(WORD),
             "o": o_stream(wide(signed(self.op.out.bits), count)),
             "kv_before": In(32).array(count),
             "scored": Out(data.StructLayout({"valid": 1, "place": PLACE})),
@@ -105,11 +109,10 @@ class Attention(wiring.Component):
         job = Job(m, self.command, self.busy)
         f, start = job.fields, job.start
         slots = Slots(m, start, self.kv_before, passes.slots_of(self), passes.vectors_of(self))
-        inputs = [getattr(self, f"i_kv{n}") for n in range(s.tokens)]
 
         m.submodules.store = store = Store(s, f)
         m.submodules.pages = pages = Pages(s)
-        m.submodules.loader = loader = Loader(s, f, slots, store, pages, inputs)
+        m.submodules.loader = loader = Loader(s, f, slots, store, pages, self.i_kv)
         m.submodules.turns = turns = Turns(s, f, slots)
         m.submodules.scores = scores = Scores(s, self.op, f, store, pages, turns)
         m.submodules.weights = weights = Weights(s, self.op, scores)
@@ -131,72 +134,51 @@ class Attention(wiring.Component):
         for n, lost in enumerate(self.lost_score):
             mine = scores.lost_by == n
             m.d.comb += lost.eq(Mux(mine, sum(scores.lost), 0))
-        written = self._write(m, start, f, slots, store)
+        # A row that is read may be one that gets a position more.
+        written = self._write(m, start, f, slots, store, loader.done)
         # Whoever has divided everything has waited for the stages before.
         job.end(store.whole & loader.done & turns.done & mean.done & written)
         return m
 
-    def _write(self, m: Module, start: Signal, f: Any, slots: Slots, store: Store) -> Signal:
-        """Write what the pass adds, slot by slot, head by head; whether that is done."""
+    def _write(
+        self, m: Module, start: Signal, f: Any, slots: Slots, store: Store, may: Signal
+    ) -> Signal:
+        """Write what the pass adds, slot by slot, position by position; whether that is done."""
         s = self.shape
         address, exponents, found = store.reads[1]
-        beat_bits = (s.beat - 1).bit_length()
-        outputs = [getattr(self, f"o_kv{n}") for n in range(s.tokens)]
         slot, vector = Signal(range(max(2, s.tokens))), Signal(range(max(2, s.tokens)))
-        head, section, word = Signal(s.bits("heads")), Signal(2), Signal(6)
-        words = f.head_dim[3:]
-        whole = Mux(section == 2, 1, words)  # of a section; the rest of its last beat is padding
-        left = Countdown(6)
-
-        def padded(count: Value) -> Value:
-            return (((count + (s.beat - 1)) >> beat_bits) << beat_bits)[:6]
-
-        layout = data.StructLayout({"word": WORD_BITS, "slot": slot.shape()})
-        o = stream.Signature(layout).create(path=("written",))
-        queue = Queue(m, o, latency=1)
+        head, header, word = Signal(s.bits("heads")), Signal(), Signal(6)
+        left, within = Countdown(7), exact_log2(s.per)
+        inside = Cat(word[:within], word[within + 1 :])  # of a key or a value; the rest is padding
+        queue = Queue(m, self.o_kv, latency=1)
+        working, issue, of_head, of_position, of_slot = (Signal() for _ in range(5))
         m.d.comb += [
-            o.ready.eq(Array([each.ready for each in outputs])[o.payload.slot]),
-            *(each.valid.eq(o.valid & (o.payload.slot == n)) for n, each in enumerate(outputs)),
-            *(each.payload.eq(o.payload.word) for each in outputs),
+            issue.eq(working & may & store.whole & queue.room),
+            address.eq(Cat(inside[: store.word_bits], word[within], head)),
+            exponents.eq(header),
+            of_head.eq(~header & left.last),
+            of_position.eq(of_head & (head == less_one(m, f.heads))),
+            of_slot.eq(of_position & (vector == slots.final[slot])),
         ]
-        working, issue, part, position, of_slot, of_head = (Signal() for _ in range(6))
-        m.d.comb += [
-            issue.eq(working & store.whole & queue.room),
-            address.eq(Cat(word[: store.word_bits], section[0], head)),
-            exponents.eq(section == 2),
-            part.eq(left.last),
-            position.eq(part & (section == 2)),
-            of_head.eq(position & (vector == slots.final[slot])),
-            of_slot.eq(of_head & (head == less_one(m, f.heads))),
-        ]
+        begin = [header.eq(1), word.eq(0), *left.load((f.parts << within + 1)[:7])]
         with m.If(start):
-            m.d.sync += [
-                working.eq(1), *(each.eq(0) for each in (slot, vector, head, section, word)),
-            ]  # fmt: skip
-            m.d.sync += left.load(padded(self.command.payload.head_dim[3:]))
+            m.d.sync += [working.eq(1), *(each.eq(0) for each in (slot, vector, head))]
+            m.d.sync += [header.eq(1), word.eq(0)]
         with m.Elif(issue):
-            m.d.sync += word.eq(Mux(part, 0, word + 1))
-            with m.If(position):
-                m.d.sync += [section.eq(0), vector.eq(Mux(of_head, 0, vector + 1))]
-            with m.Elif(part):
-                m.d.sync += section.eq(section + 1)
-            with m.If(part):
-                m.d.sync += left.load(Mux(section == 1, s.beat, padded(words)))
+            with m.If(header):
+                m.d.sync += [*begin, header.eq(0)]
             with m.Else():
-                m.d.sync += left.step()
+                m.d.sync += [word.eq(word + 1), *left.step()]
             with m.If(of_head):
-                m.d.sync += head.eq(Mux(of_slot, 0, head + 1))
+                m.d.sync += [*begin, head.eq(Mux(of_position, 0, head + 1))]
+            with m.If(of_position):
+                m.d.sync += vector.eq(Mux(of_slot, 0, vector + 1))
             with m.If(of_slot):
                 m.d.sync += [slot.eq(slot + 1), working.eq(slot != slots.last)]
         pipe = Pipe(m)
         picked = pipe.delay(pipe.input(slots.first[slot] + vector), 1).value
-        padding = pipe.delay(pipe.input(word >= whole), 1).value
-        given = Signal(layout)
-        m.d.comb += [
-            given.word.eq(Mux(padding, 0, Array(found)[picked])),
-            given.slot.eq(pipe.delay(pipe.input(slot), 1).value),
-        ]
-        queue.connect(issue, pipe.valid(issue, 1), given)
+        padding = pipe.delay(pipe.input(~header & (inside >= f.head_dim[3:])), 1).value
+        queue.connect(issue, pipe.valid(issue, 1), Mux(padding, 0, Array(found)[picked]))
         done = Signal()
         m.d.comb += done.eq(~working & ~queue.busy)
         return done

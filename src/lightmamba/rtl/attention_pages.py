@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth.utils import exact_log2
 
 from lightmamba.arch.contract import WORD, WORD_BITS
 from lightmamba.blocks.attention.hardware import PAGES
@@ -22,9 +23,15 @@ class Pages(Elaboratable):
 
     Attributes
     ----------
-    write, page, place, word, several, value, exponents, data
-        Words of 64 bits of a position, of its key or value, or its exponents: one, or ``several``
-        from a multiple of ``shape.step`` on.
+    page, place, part : Signal
+        Where something is written: page, position, word of W channels.
+    key_words, value_words : Signal
+        Words of 64 bits of it that are written.
+    several, data
+        One word for all of them, or as many bytes as come at once: of a key and its value, or as
+        often as they fit of one of the two.
+    exponents, exps : Signal
+        Exponents of the position are written; keys' and values'.
     key, value_at : Signal
         Addresses: part, place, page, from the lowest bit.
     keys, key_exps, values, value_exps : Signal
@@ -34,10 +41,11 @@ class Pages(Elaboratable):
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         page_bits = (PAGES - 1).bit_length()
-        self.write, self.value, self.exponents = Signal(), Signal(), Signal()
         self.page, self.place = Signal(page_bits), Signal(PLACE)
-        self.word = Signal((256 // WORD - 1).bit_length())
-        self.several, self.data = Signal(), Signal(shape.step * WORD_BITS)
+        self.part = Signal(shape.bits("parts"))
+        self.key_words, self.value_words = Signal(shape.per), Signal(shape.per)
+        self.several, self.data = Signal(), Signal(shape.step * 8)
+        self.exponents, self.exps = Signal(), Signal(WORD_BITS)
         address = shape.bits("parts") + PLACE + page_bits
         self.key, self.value_at = Signal(address), Signal(address)
         self.keys, self.values = Signal(shape.channels * 8), Signal(shape.channels * 8)
@@ -46,33 +54,26 @@ class Pages(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m, s = Module(), self.shape
-        per = s.channels // WORD  # words of 64 bits of a word of W channels
-        within, parts = (per - 1).bit_length(), s.bits("parts")
-        low = (s.step - 1).bit_length()
-        part, lane = self.word[within : within + parts], self.word[:within]
-        place = Cat(self.place, self.page)
-        depth = PAGES * PAGE << parts
-        for n, (name, address, found, found_exps) in enumerate((
-            ("keys", self.key, self.keys, self.key_exps),
-            ("values", self.value_at, self.values, self.value_exps),
+        parts, place = s.bits("parts"), Cat(self.place, self.page)
+        wide = s.channels * 8
+        mine = min(wide, len(self.data))  # bits of what comes that are of a key, or of a value
+        for n, (name, words, address, found, found_exps) in enumerate((
+            ("keys", self.key_words, self.key, self.keys, self.key_exps),
+            ("values", self.value_words, self.value_at, self.values, self.value_exps),
         )):  # fmt: skip
-            store = ram(m, name, s.channels * 8, depth)
+            store = ram(m, name, wide, PAGES * PAGE << parts)
             enter, read = store.write_port(granularity=WORD_BITS), store.read_port()
-            mine = self.write & ~self.exponents & (self.value == n)
+            given = self.data[len(self.data) - mine :] if n else self.data[:mine]
             m.d.comb += [
-                enter.addr.eq(Cat(part, place)),
+                enter.addr.eq(Cat(self.part, place)),
                 enter.data.eq(
-                    Cat(
-                        Mux(self.several, self.data, self.data[:WORD_BITS].replicate(s.step))
-                        for _ in range(per // s.step)
+                    Mux(
+                        self.several,
+                        given.replicate(wide // mine),
+                        self.data[:WORD_BITS].replicate(s.per),
                     )
                 ),
-                enter.en.eq(
-                    Cat(
-                        mine & ((lane == k) | (self.several & (lane[low:] == k >> low)))
-                        for k in range(per)
-                    )
-                ),
+                enter.en.eq(words),
                 read.addr.eq(address),
                 found.eq(read.data),
             ]
@@ -82,8 +83,8 @@ class Pages(Elaboratable):
             m.d.sync += chosen.eq(address[:parts])
             m.d.comb += [
                 enter.addr.eq(place),
-                enter.data.eq(self.data.word_select(n, EXPONENTS * EXPONENT)),
-                enter.en.eq(self.write & self.exponents),
+                enter.data.eq(self.exps.word_select(n, EXPONENTS * EXPONENT)),
+                enter.en.eq(self.exponents),
                 read.addr.eq(address[parts:]),
                 found_exps.eq(read.data.word_select(chosen, len(found_exps))),
             ]
@@ -93,8 +94,9 @@ class Pages(Elaboratable):
 class Loader(Elaboratable):
     """Fill pages, head by head, slot by slot: earlier positions from memory, then new ones.
 
-    A beat of memory a cycle, or as much of it as belongs to one word of W channels; a word of 64
-    bits of a new position; and two cycles for each page.
+    W channels of a key and of its value a cycle, or as much of them as a row has; a word of 64 bits
+    of a new position; two cycles for each page, and those of a row of exponents for as many
+    positions as it has words of 64 bits.
 
     Attributes
     ----------
@@ -103,15 +105,13 @@ class Loader(Elaboratable):
         A page has been used for the last time; one is there.
     done : Signal
         All of the job are loaded.
-    inputs : list of stream
-        Beats of earlier positions, by slot.
     """
 
     def __init__(
-        self, shape: Shape, fields: Any, slots: Slots, store: Store, pages: Pages, inputs: list[Any]
+        self, shape: Shape, fields: Any, slots: Slots, store: Store, pages: Pages, rows: Any
     ) -> None:
         self.shape, self.fields, self.slots = shape, fields, slots
-        self.store, self.pages, self.inputs = store, pages, inputs
+        self.store, self.pages, self.rows = store, pages, rows
         self.start, self.freed, self.loaded, self.done = (Signal() for _ in range(4))
 
     def elaborate(self, platform: object) -> Module:
@@ -122,31 +122,28 @@ class Loader(Elaboratable):
         head, slot = Signal(s.bits("heads")), Signal(range(max(2, s.tokens)))
         at = Signal(POSITION_BITS)
         older, rest = Countdown(POSITION_BITS), Countdown(POSITION_BITS)  # positions of the slot
-        section, word = Signal(2), Signal(self.pages.word.shape())  # key, value, exponents
-        left, words = Countdown(6), f.head_dim[3:]  # cycles of the section
-        turns = s.beat // s.step  # cycles of a beat
-        turn, last_turn = Signal(range(max(2, turns))), Signal()
+        # Of a new position key, value and exponents in turn; of an older one all of it.
+        section, word = Signal(2), Signal(6)
+        left, words = Countdown(7), f.head_dim[3:]  # cycles of the section
+        step, header = Signal(range(max(2, s.steps))), Signal()  # of a row; it has exponents
         # A page is to come; its slot is known; it is being loaded.
         working, waits, opens, open_ = Signal(), Signal(), Signal(), Signal()
         fires, takes = Signal(), Signal()
-        ends_part, ends_position, ends_page = (Signal() for _ in range(3))
-        offered = Array([i.valid for i in self.inputs])[slot]
+        ends_part, ends_position, ends_page, ends_row = (Signal() for _ in range(4))
         begins = slots.before[slot], slots.end[slot]
+        per_row = s.row // WORD  # positions whose exponents a row holds
 
         def cycles(old: Value) -> Value:
-            """Those of a key or a value."""
-            return Mux(old, (words + (s.step - 1)) >> (s.step - 1).bit_length(), words)[:6]
+            """Those of an older position, or of a new key or value."""
+            return Mux(old, f.parts << exact_log2(s.splits), words)[:7]
 
         m.d.comb += [
-            fires.eq(open_ & Mux(older.some, offered, self.store.whole)),
-            ends_position.eq(section == 2),
-            ends_part.eq(left.last | ends_position),
-            last_turn.eq(turn == turns - 1),
-            # A beat ends with the section, whose rest is padding.
-            *(
-                i.ready.eq(open_ & older.some & (slot == n) & (ends_part | last_turn))
-                for n, i in enumerate(self.inputs)
-            ),
+            fires.eq(open_ & Mux(older.some, self.rows.valid, self.store.whole)),
+            ends_position.eq(Mux(older.some, left.last & ~header, section == 2)),
+            ends_part.eq(ends_position | (~older.some & left.last)),
+            # Behind the last older position is nothing of its run.
+            ends_row.eq((step == s.steps - 1) | (ends_position & older.last)),
+            self.rows.ready.eq(open_ & older.some & ends_row),
             address.eq(Cat(word[: self.store.word_bits], section[0], head)),
             exponents.eq(section == 2),
             ends_page.eq(ends_position & (at[:PLACE].all() | rest.last)),
@@ -154,20 +151,22 @@ class Loader(Elaboratable):
             opens.eq(waits & free.any()),
             self.done.eq(~working),
         ]
-        with m.If(fires):
-            m.d.sync += [
-                word.eq(Mux(ends_part, 0, word + Mux(older.some, s.step, 1))),
-                turn.eq(Mux(ends_part | last_turn, 0, turn + 1)),
-            ]
+        with m.If(fires & older.some):
+            m.d.sync += step.eq(Mux(ends_row, 0, step + 1))
+        with m.If(fires & header):
+            m.d.sync += header.eq(~ends_row)
+        with m.Elif(fires):
+            m.d.sync += word.eq(Mux(ends_part, 0, word + 1))
             with m.If(ends_position):
                 m.d.sync += [
                     section.eq(0), at.eq(Mux(rest.last, 0, at + 1)), *rest.step(),
                     *left.load(cycles(older.some & ~older.last)),
+                    header.eq(older.some & ~older.last & at[: exact_log2(per_row)].all()),
                 ]  # fmt: skip
                 with m.If(older.some):
                     m.d.sync += older.step()
             with m.Elif(ends_part):
-                m.d.sync += [section.eq(section + 1), *left.load(cycles(older.some))]
+                m.d.sync += [section.eq(section + 1), *left.load(words)]
             with m.Else():
                 m.d.sync += left.step()
         last = Signal()
@@ -175,7 +174,7 @@ class Loader(Elaboratable):
         with m.If(self.start):
             m.d.sync += [
                 working.eq(1), waits.eq(1), open_.eq(0),
-                *(each.eq(0) for each in (head, slot, at, section, word, turn)),
+                *(each.eq(0) for each in (head, slot, at, section, word, step)),
             ]  # fmt: skip
         with m.Elif(takes):
             m.d.sync += [open_.eq(0), waits.eq(~last), page.eq(page + 1), working.eq(~last)]
@@ -189,32 +188,66 @@ class Loader(Elaboratable):
                 m.d.sync += [*older.load(begins[0]), *rest.load(begins[1])]
         with m.Elif(working & ~waits & ~open_):
             m.d.sync += [open_.eq(1), *left.load(cycles(older.some))]
+            with m.If(at == 0):
+                m.d.sync += header.eq(older.some)
         m.d.sync += free.eq(free - (opens & ~self.start) + self.freed)
 
-        # What is loaded lies in its page two cycles later.
-        p, given = self.pages, Signal(s.step * WORD_BITS)
-        beat = Array([i.payload for i in self.inputs])[slot]
-        now = {
-            "page": page, "place": at[:PLACE], "word": word, "section": section,
-            "old": older.some, "vector": (slots.first[slot] + (at - begins[0]))[:3],
-        }  # fmt: skip
-        late = {name: Signal(len(value), name=f"late_{name}") for name, value in now.items()}
-        fired, full = Signal(), Signal()
-        m.d.sync += [
-            fired.eq(fires),
-            full.eq(takes),
-            self.loaded.eq(full),
-            *(late[name].eq(value) for name, value in now.items()),
-            given.eq(beat.word_select(turn, len(given)) if turns > 1 else beat),
-        ]
+        # Exponents of as many positions as a row has; whole steps are written, words are read.
+        row, wide = Value.cast(self.rows.payload), s.step * 8
+        now = row.word_select(step, wide) if s.steps > 1 else row
+        kept = ram(m, "exponents", wide, s.steps)
+        enter, read = kept.write_port(), kept.read_port(domain="comb")
+        within, each = at[: exact_log2(per_row)], exact_log2(s.step // WORD)
         m.d.comb += [
-            p.write.eq(fired),
+            enter.addr.eq(step),
+            enter.data.eq(now),
+            enter.en.eq(fires & header),
+            read.addr.eq(within[each:]),
+        ]
+        exps = read.data.word_select(within[:each], WORD_BITS) if each else read.data
+
+        # What is loaded lies in its page two cycles later.
+        p = self.pages
+        late = self._late(m, {
+            "fired": fires & ~header, "full": takes, "page": page, "place": at[:PLACE],
+            "word": word, "section": section, "old": older.some, "exps": exps, "data": now,
+            "vector": (slots.first[slot] + (at - begins[0]))[:3],
+        })  # fmt: skip
+        m.d.sync += self.loaded.eq(late["full"])
+        fresh = Signal(WORD_BITS)
+        m.d.comb += [
+            fresh.eq(Array(new)[late["vector"]]),
             p.page.eq(late["page"]),
             p.place.eq(late["place"]),
-            p.word.eq(late["word"]),
-            p.value.eq(late["section"][0]),
-            p.exponents.eq(late["section"] == 2),
             p.several.eq(late["old"]),
-            p.data.eq(Mux(late["old"], given, Array(new)[late["vector"]])),
+            p.data.eq(Mux(late["old"], late["data"], fresh)),
+            p.exponents.eq(
+                late["fired"] & Mux(late["old"], late["word"] == 0, late["section"] == 2)
+            ),
+            p.exps.eq(Mux(late["old"], late["exps"], fresh)),
         ]
+        self._words(m, late)
         return m
+
+    @staticmethod
+    def _late(m: Module, now: dict[str, Value]) -> dict[str, Signal]:
+        """Everything a cycle later."""
+        late = {name: Signal(len(value), name=f"late_{name}") for name, value in now.items()}
+        m.d.sync += [late[name].eq(value) for name, value in now.items()]
+        return late
+
+    def _words(self, m: Module, late: dict[str, Signal]) -> None:
+        """Which words of a page are written."""
+        p, s, word = self.pages, self.shape, late["word"]
+        splits, within = exact_log2(s.splits), exact_log2(s.per)
+        size = s.step // WORD  # of what comes at once
+        old = [Const(-1, s.per)] * 2  # of the key, of the value
+        if splits:
+            portion = word[: splits - 1]
+            mask = Cat((portion == n).replicate(size) for n in range(s.per // size))
+            old = [Mux(word[splits - 1] == n, mask, 0) for n in range(2)]
+        one = Cat(word[:within] == n for n in range(s.per))
+        for n, words in enumerate((p.key_words, p.value_words)):
+            fresh = Mux(late["section"] == n, one, 0)
+            m.d.comb += words.eq(Mux(late["fired"], Mux(late["old"], old[n], fresh), 0))
+        m.d.comb += p.part.eq(Mux(late["old"], word[splits:], word[within:]))

@@ -10,7 +10,6 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, WORD
 from lightmamba.arch.passes import VECTOR
 from lightmamba.blocks.attention.hardware import PAGES
-from lightmamba.machine.ports import beat_words
 from lightmamba.numerics.attention import PAGE, POSITIONS
 
 __all__ = ["PLACE", "POSITION_BITS", "Queries", "Shape", "less_one", "turn_layout"]
@@ -32,8 +31,8 @@ class Shape:
         W channels of keys and of values, and R queries, that meet in a cycle.
     heads, per_group, head_dim : int
         Heads of keys and values, queries for each of them, channels of a head.
-    beat : int
-        64-bit words of a beat of earlier positions.
+    row : int
+        Bytes of a row of earlier positions.
     """
 
     tokens: int
@@ -42,14 +41,14 @@ class Shape:
     heads: int
     per_group: int
     head_dim: int
-    beat: int
+    row: int
 
     @staticmethod
     def of(config: ArchConfig) -> "Shape":
         """That of a machine."""
         return Shape(
             config.tokens, config.attention_channels, config.attention_rows, config.kv_heads,
-            config.per_group, config.head_dim, beat_words(config),
+            config.per_group, config.head_dim, config.row_bytes,
         )  # fmt: skip
 
     @property
@@ -63,9 +62,24 @@ class Shape:
         return -(-self.per_group // self.rows)
 
     @property
+    def per(self) -> int:
+        """64-bit words of a word of W channels."""
+        return self.channels // WORD
+
+    @property
     def step(self) -> int:
-        """64-bit words of a beat that are stored in a cycle: of one word of W channels."""
-        return min(self.beat, self.channels // WORD)
+        """Bytes of a row that are stored in a cycle: of W channels of a key and of its value."""
+        return min(self.row, 2 * self.channels)
+
+    @property
+    def steps(self) -> int:
+        """Cycles that a row takes."""
+        return self.row // self.step
+
+    @property
+    def splits(self) -> int:
+        """Cycles that W channels of a key and of its value take."""
+        return 2 * self.channels // self.step
 
     @property
     def blocks(self) -> int:

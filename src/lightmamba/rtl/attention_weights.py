@@ -249,5 +249,5 @@ class Weights(Elaboratable):
 
 
 def _weight(value: Value, counts: Value) -> Value:
-    """2^24 becomes 2^24 - 1; what does not count weighs nothing."""
-    return Mux(counts, value[:24] | value[24].replicate(24), 0)
+    """Weight of a score below the maximum, which is less than one; else nothing."""
+    return Mux(counts, value[:WEIGHT_BITS], 0)

@@ -1,8 +1,4 @@
-"""Memory of each sequence of a pass that grows with it: words for each position, run by run.
-
-A layer has one run of positions or several, heads for example; what is said of layers here holds
-for the runs of all layers, one after the other.
-"""
+"""Memory of each sequence of a pass that grows with it: words for each position, by layer."""
 
 from typing import Any
 
@@ -15,7 +11,7 @@ from lightmamba.arch.contract import WORD
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.ports import ADDRESS_BITS, of_token
 from lightmamba.machine.kinds import machine
-from lightmamba.machine.ports import beat_words, by_beat, clients
+from lightmamba.machine.ports import clients
 from lightmamba.rtl.axi import COUNT_BITS, READ, WRITE
 from lightmamba.rtl.layouts import o_stream
 from lightmamba.rtl.memory_parts import Parts
@@ -184,9 +180,6 @@ def _slot(m: Module, parts: Parts, graph: Graph, client: str, n: int, slot: Any)
         walk.written.eq(writer.done),
     ]
     join(m, walk.o, reader.command)
-    if by_beat(parts.config, client):  # its reader counts beats
-        words = exact_log2(beat_words(parts.config))
-        m.d.comb += reader.command.payload.count.eq(walk.o.payload.count >> words)
     join(m, walk.o_write, writer.command)
     given, taken = (parts.units.port(of_slot(end, n)) for end in graph.ends(client))
     join(m, reader.o, given)

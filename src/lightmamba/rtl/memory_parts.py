@@ -22,6 +22,8 @@ class Parts:
     host, sequencer, units
         Registers, pulses of each pass, and the takers and givers of the data.
     readers, writers : {client: Reader or Writer}
+    row_readers, row_writers : {client: RowReader or RowWriter}
+        Of those that are spread over the lanes.
     """
 
     config: ArchConfig
@@ -30,6 +32,8 @@ class Parts:
     units: Any
     readers: Mapping[str, Any]
     writers: Mapping[str, Any]
+    row_readers: Mapping[str, Any]
+    row_writers: Mapping[str, Any]
 
     @property
     def run(self) -> Value:

@@ -15,7 +15,6 @@ from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import (
     aux_readers,
     aux_writers,
-    by_beat,
     clients,
     ports,
     state_clients,
@@ -26,9 +25,11 @@ from lightmamba.rtl.counters import Counters, Traffic
 from lightmamba.rtl.memory_growing import wire_growing
 from lightmamba.rtl.memory_parts import Parts
 from lightmamba.rtl.memory_rows import logits_pending, wire_logits, wire_rows
+from lightmamba.rtl.memory_spread import wire_spread
 from lightmamba.rtl.memory_states import states_pending, wire_states
 from lightmamba.rtl.prefetch import Segments
 from lightmamba.rtl.reader import Reader, WordReader
+from lightmamba.rtl.rows import RowReader, RowWriter
 from lightmamba.rtl.streams import join
 from lightmamba.rtl.units import Units
 from lightmamba.rtl.writer import WordWriter, Writer
@@ -65,11 +66,6 @@ class MemorySide(Elaboratable):
         self.drained, self.error, self.writes_pending = Signal(), Signal(), Signal()
         aux, burst = config.aux_port_bits, config.burst_beats
         words = config.aux_fifo * WORD_BITS // aux
-        beats = {
-            of_token(client.name, n)
-            for client in clients(config, "growing") if by_beat(config, client.name)
-            for n in range(config.tokens)
-        }  # fmt: skip
         readers: dict[str, Any] = {
             **{
                 f"lane{n}": Reader(config.port_bits, config.weight_fifo, burst)
@@ -79,10 +75,7 @@ class MemorySide(Elaboratable):
                 name: Reader(config.state_port_bits, STATE_READ_BURSTS * burst, burst)
                 for name in state_clients(config)
             },
-            **{
-                name: (Reader if name in beats else WordReader)(aux, words, burst)
-                for name in aux_readers(config)
-            },
+            **{name: WordReader(aux, words, burst) for name in aux_readers(config)},
         }
         writers: dict[str, Any] = {
             **{
@@ -91,12 +84,19 @@ class MemorySide(Elaboratable):
             },
             **{name: WordWriter(aux, words, burst) for name in aux_writers(config)},
         }
-        self.parts = Parts(config, host, sequencer, units, readers, writers)
+        lanes, bits = config.row_lanes, config.port_bits
+        spread = [client.name for client in clients(config, "spread")]
+        row_readers = {name: RowReader(lanes, bits, config.row_fifo, burst) for name in spread}
+        row_writers = {name: RowWriter(lanes, bits) for name in spread}
+        self.parts = Parts(
+            config, host, sequencer, units, readers, writers, row_readers, row_writers
+        )
         self.traffic = {port.name: Traffic() for port in ports(config)}
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        readers, writers = self.parts.readers, self.parts.writers
+        readers = {**self.parts.readers, **self.parts.row_readers}
+        writers = {**self.parts.writers, **self.parts.row_writers}
         for name, part in readers.items():
             m.submodules[f"read_{name}"] = part
             m.d.comb += part.flush.eq(~self.parts.run)
@@ -113,6 +113,7 @@ class MemorySide(Elaboratable):
         self._static(m)
         wire_states(m, self.parts)
         wire_growing(m, self.parts)
+        wire_spread(m, self.parts)
         wire_rows(m, self.parts)
         wire_logits(m, self.parts)
         m.d.comb += self.writes_pending.eq(
@@ -121,11 +122,16 @@ class MemorySide(Elaboratable):
         return m
 
     def _ports(self, m: Module) -> None:
+        parts = self.parts
+        reads, writes = (
+            _axi(parts.readers, parts.row_readers),
+            _axi(parts.writers, parts.row_writers),
+        )
         for port in ports(self.config):
             master, watch = self.masters[port.name], self.traffic[port.name]
             m.submodules[f"traffic_{port.name}"] = watch
             if port.readers:
-                clients = [self.parts.readers[name].axi for name in port.readers]
+                clients = [reads[name] for name in port.readers]
                 arbiter = ReadArbiter(port.bits, len(clients)) if len(clients) > 1 else None
                 self._attach(
                     m,
@@ -141,7 +147,7 @@ class MemorySide(Elaboratable):
                     watch.read.eq(master.rvalid & master.rready),
                 ]
             if port.writers:
-                clients = [self.parts.writers[name].axi for name in port.writers]
+                clients = [writes[name] for name in port.writers]
                 arbiter = WriteArbiter(port.bits, len(clients)) if len(clients) > 1 else None
                 self._attach(
                     m,
@@ -202,6 +208,13 @@ class MemorySide(Elaboratable):
             counters.count(f"{name}.beats_read", watch.read, always=True)
             counters.count(f"{name}.beats_written", watch.written, always=True)
             counters.count(f"{name}.wait", watch.wait)
+
+
+def _axi(alone: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Masters by client: one of each, or one for each lane."""
+    return {name: part.axi for name, part in alone.items()} | {
+        of_token(name, n): axi for name, part in rows.items() for n, axi in enumerate(part.axi)
+    }
 
 
 def _wire(m: Module, source: Any, target: Any, side: wiring.Signature) -> None:

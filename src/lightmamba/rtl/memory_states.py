@@ -49,9 +49,12 @@ def states_pending(m: Module, parts: Parts) -> Value:
     for client in clients(config, "record"):
         layers = Value.cast(getattr(host, f"{client.name}_layers"))[:LAYER_BITS]
         commands[client.name] = Mux(getattr(host, client.name)[1], layers, 0)
+    for client in clients(config, "spread"):
+        commands[client.name] = Value.cast(getattr(host, f"{client.name}_layers"))[:LAYER_BITS]
+    writers = {**parts.writers, **parts.row_writers}
     for name, count in commands.items():
         left = Signal(24, name=f"unwritten_{name}")
-        m.d.sync += left.eq(left + Mux(begin, count, 0) - parts.writers[name].done)
+        m.d.sync += left.eq(left + Mux(begin, count, 0) - writers[name].done)
         owed.append(left.any())
     return Cat(owed).any()
 

@@ -286,10 +286,10 @@ class Device(Results):
             self.wait()
         mine.left(0)
         memory = {
-            name: np.concatenate([np.zeros(0, np.uint8), *(
+            name: mine.kept(name, np.concatenate([np.zeros(0, np.uint8), *(
                 self.read_memory(part.channel, self.address(part), part.bytes)
                 for part in parts if part.bytes
-            )])
+            )]), mine.position)
             for name, parts in mine.parts(mine.position).items()
         }  # fmt: skip
         return DeviceState(mine.position, memory, artifact.fingerprint)

@@ -3,13 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD
 from lightmamba.arch.place import Region, copies
+from lightmamba.arch.spread import lanes_of, rows, spread
 from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.ports import clients, state_clients
 
-__all__ = ["Growth", "Resident", "reach", "residents"]
+__all__ = ["Growth", "Resident", "Spread", "reach", "residents"]
+
+Bytes = NDArray[np.uint8]
 
 MOST = 4096  # sequences
 STEP = 1 << 16  # states of further sequences begin at multiples of this
@@ -43,6 +50,68 @@ class Growth:
         )
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Regions on the channels of the lanes, of which a sequence uses more with every token.
+
+    Parameters
+    ----------
+    arch : ArchConfig
+    regions : {region of the build: Region}
+        One for each lane.
+    offset : int
+        Bytes from the build's regions to them, the same on every channel.
+    runs, stride, words : int
+        Runs of positions of all layers; bytes of a run; 64-bit words of a position.
+    """
+
+    arch: ArchConfig
+    regions: Mapping[str, Region]
+    offset: int
+    runs: int
+    stride: int
+    words: int
+
+    @property
+    def context(self) -> int:
+        """Positions that it has room for."""
+        return self.arch.context
+
+    def used(self, positions: int) -> dict[str, tuple[Region, ...]]:
+        """Rows of each run that hold the first ``positions`` tokens."""
+        size = rows(self.arch, self.words, positions) * self.arch.port_bits // 8
+        return {
+            name: tuple(
+                replace(region, address=region.address + n * self.stride, bytes=size)
+                for n in range(self.runs)
+            )
+            for name, region in self.regions.items()
+        }
+
+    def kept(self, name: str, values: Bytes, positions: int) -> Bytes:
+        """Bytes of these rows with zeros where no position is: rests of longer sequences."""
+        sizes = (WORD, (self.words - 1) * WORD)
+        ones = [np.full((1, positions, size), 255, np.uint8) for size in sizes]
+        client = next(iter(self.regions))
+        found: Bytes = values & np.tile(spread(self.arch, client, *ones)[name], self.runs)
+        return found
+
+    def moved(self, n: int, free: dict[str, int]) -> "Spread":
+        """Those of another sequence, behind what there is on their channels."""
+        behind = max(
+            free[channel] - min(r.address for r in self.regions.values() if r.channel == channel)
+            for channel in {region.channel for region in self.regions.values()}
+        )
+        offset = -(-behind // STEP) * STEP
+        there = {
+            name: replace(region, name=f"{region.name}#{n}", address=region.address + offset)
+            for name, region in self.regions.items()
+        }
+        for region in there.values():
+            free[region.channel] = max(free[region.channel], region.address + region.bytes)
+        return replace(self, regions=there, offset=self.offset + offset)
+
+
 @dataclass
 class Resident:
     """One sequence on a device.
@@ -56,6 +125,8 @@ class Resident:
         What it keeps layer by layer.
     growth : {client: Growth}
         Of those that grow.
+    spread : {client: Spread}
+        Of those that grow over the channels of the lanes.
 
     Attributes
     ----------
@@ -79,6 +150,7 @@ class Resident:
     states: tuple[tuple[Region, ...], ...]
     others: Mapping[str, Region]
     growth: Mapping[str, Growth] = field(default_factory=dict)
+    spread: Mapping[str, Spread] = field(default_factory=dict)
     position: int = 0
     due: int = 0
     key: object = field(default_factory=object)
@@ -126,19 +198,39 @@ class Resident:
     def parts(self, positions: int) -> dict[str, tuple[Region, ...]]:
         """Everything that the next token reads behind ``positions`` others, by the build's names.
 
-        A state is one region; what grows has one in each layer, of the rows that are used.
+        A state is one region; what grows has one in each layer or run, of the rows that are used.
         """
         states = {copies[0].name.partition("#")[0]: (self.copy(n),)
                   for n, copies in enumerate(self.states)}  # fmt: skip
-        return states | {
+        others = {
             name: self.growth[name].used(region, positions) if name in self.growth else (region,)
             for name, region in self.others.items()
         }
+        for each in self.spread.values():
+            others |= each.used(positions)
+        return states | others
+
+    @property
+    def contexts(self) -> list[int]:
+        """Positions that each of what grows has room for."""
+        return [
+            *(each.context for each in self.growth.values()),
+            *(each.context for each in self.spread.values()),
+        ]
+
+    def kept(self, name: str, values: Bytes, positions: int) -> Bytes:
+        """Bytes of one of them as far as they are of these positions."""
+        for each in self.spread.values():
+            if name in each.regions:
+                return each.kept(name, values, positions)
+        return values
 
     @property
     def all(self) -> tuple[Region, ...]:
         """Everything that it has in memory."""
-        return (*(region for copies in self.states for region in copies), *self.others.values())
+        states = [region for copies in self.states for region in copies]
+        lanes = [region for each in self.spread.values() for region in each.regions.values()]
+        return (*states, *self.others.values(), *lanes)
 
 
 def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Region]]:
@@ -158,13 +250,15 @@ def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Regi
     states = tuple(tuple(map(artifact.region, names)) for names in there)
     kept = {c.name: artifact.region(c.name) for c in clients(arch, "layer", "growing")}
     growth = {c.name: _growth(artifact, c.name) for c in clients(arch, "growing")}
-    own = Resident(states, kept, growth)
+    grown = {c.name: _spread(artifact, c.name) for c in clients(arch, "spread")}
+    own = Resident(states, kept, growth, grown)
     free = {name: size for name, (size, _) in artifact.extents().items()}
     found = [own]
     for n in range(1, count):
         moved = tuple(tuple(_moved(region, n, free) for region in copies) for copies in own.states)
         others = {name: _moved(region, n, free) for name, region in kept.items()}
-        found.append(Resident(moved, others, growth))
+        apart = {name: each.moved(n, free) for name, each in grown.items()}
+        found.append(Resident(moved, others, growth, apart))
     records = []
     for client in clients(arch, "record"):
         first = artifact.region(client.name)
@@ -180,11 +274,22 @@ def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Regi
 
 
 def _growth(artifact: Artifact, client: str) -> Growth:
-    names = [f"{client}_{name}" for name in ("layers", "stride", "row")]
-    if missing := [name for name in names if not isinstance(artifact.registers.get(name), int)]:
-        raise InputError(f"{artifact.path} has no register {missing[0]}; compile again")
-    layers, stride, row = (int(str(artifact.registers[name])) for name in names)
+    layers, stride, row = _numbers(artifact, client, "layers", "stride", "row")
     return Growth(layers, stride, row * WORD, artifact.arch.context)
+
+
+def _spread(artifact: Artifact, client: str) -> Spread:
+    layers, runs, stride, words = _numbers(artifact, client, "layers", "runs", "stride", "words")
+    regions = {name: artifact.region(name) for name in lanes_of(artifact.arch, client)}
+    return Spread(artifact.arch, regions, 0, layers * runs, stride, 1 + words)
+
+
+def _numbers(artifact: Artifact, client: str, *names: str) -> list[int]:
+    """Values of registers of a client."""
+    found = {f"{client}_{name}": artifact.registers.get(f"{client}_{name}") for name in names}
+    if missing := [name for name, value in found.items() if not isinstance(value, int)]:
+        raise InputError(f"{artifact.path} has no register {missing[0]}; compile again")
+    return [int(str(value)) for value in found.values()]
 
 
 def _moved(region: Region, n: int, free: dict[str, int]) -> Region:

@@ -146,12 +146,16 @@ class Staging:
         }
         for name in mine[0].others:
             values[f"slot_{name}"] = [address(each.others[name]) for each in mine]
+        seen = [
+            0 if slot.fresh else each.position + slot.replay
+            for each, slot in zip(mine, work.slots, strict=True)
+        ]
+        for name in mine[0].spread:
+            values[f"slot_{name}"] = [each.spread[name].offset for each in mine]
+            values[f"slot_{name}_positions"] = seen
+            values[f"slot_{name}_more"] = [len(slot.tokens) for slot in work.slots]
         for name, growth in mine[0].growth.items():
             words = growth.row // WORD
-            seen = [
-                0 if slot.fresh else each.position + slot.replay
-                for each, slot in zip(mine, work.slots, strict=True)
-            ]
             values[f"slot_{name}_words"] = [words * count for count in seen]
             values[f"slot_{name}_more"] = [words * len(slot.tokens) for slot in work.slots]
             values[f"slot_{name}_positions"] = seen
@@ -206,11 +210,11 @@ class Staging:
             )
         seen = 0 if slot.fresh else mine.position + slot.replay
         more = len(slot.tokens) + chain
-        for growth in mine.growth.values():
-            if seen + more > growth.context:
+        for context in mine.contexts:
+            if seen + more > context:
                 raise InputError(
                     f"sequence {slot.sequence} has {seen:,} tokens and this pass adds {more:,}, "
-                    f"but the build has memory for {growth.context:,}; compile with --context "
+                    f"but the build has memory for {context:,}; compile with --context "
                     f"{seen + more}"
                 )
 

@@ -10,7 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import GROUP, WORD
 from lightmamba.arch.target import Target
 from lightmamba.blocks.attention.hardware import HARDWARE
-from lightmamba.blocks.attention.layout import position_words, section_words
+from lightmamba.blocks.attention.layout import position_words
 from lightmamba.blocks.attention.quantized import Mixer
 from lightmamba.blocks.attention.sizes import Sizes
 from lightmamba.formats import Formats
@@ -62,13 +62,12 @@ def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:
 
 def job_sizes(sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
     """Sizes of the jobs of a layer, by the names of ``hardware.py``."""
-    words = sizes.n_kv_heads * position_words(sizes, arch)
-    beat = section_words(sizes, arch)[1]
+    words = sizes.n_kv_heads * (1 + position_words(sizes, arch))
     return {
         "qkv_channels": sizes.in_rows,
         "mean_channels": sizes.out_dim,
         "kv_words": words,
-        "kv_before": words // beat,
+        "kv_before": words,
     }
 
 

@@ -23,9 +23,9 @@ __all__ = [
 ]  # fmt: skip
 
 TURN = 33  # cycles of a turn of queries on a page, at least
-# Pages that the unit holds: one is loaded, one meets the queries, one waits for its weights, one is
-# summed. Turns whose scores, and whose weights, are kept: two of each would not do for full rate.
-PAGES, BUFFERS = 4, 4
+# Pages that the unit holds: loaded, met by queries, waiting for weights, summed; some ahead where a
+# page takes as long to load as to use. Turns whose scores, and whose weights, are kept.
+PAGES, BUFFERS = 8, 4
 # Bits of a sum of weighted values, of a sum of weights, of a weight (numerics/attention.py).
 SUM_BITS, TOTAL_BITS, WEIGHT_BITS = 59, 42, 24
 SUMMED = 175  # cycles from the last turn of a head to its first mean, but for adders of wide words
@@ -69,9 +69,9 @@ HARDWARE = Hardware(
                "qkv_channels", room=BLOCKS_HELD + 9),
         Stream("mean", "attention.o", "hadamard.i", "s24", "channel", "mean_channels", latency=30,
                room=31),
-        Stream("kv_read", "memory.kv", "attention.i_kv0", "BEAT",
-               "beat of earlier keys, values or exponents", "kv_before", shared=True),
-        Stream("kv_written", "attention.o_kv0", "memory.kv", "u64",
+        Stream("kv_read", "memory.kv", "attention.i_kv", "ROWS",
+               "row of earlier keys, values or exponents", "kv_before", shared=True),
+        Stream("kv_written", "attention.o_kv", "memory.kv", "u64",
                "eight channels of a new key or value", "kv_words", latency=3, room=4, shared=True),
         *NORMLESS.streams,
     ),
@@ -96,12 +96,12 @@ HARDWARE = Hardware(
         Counter("attention.mean", "loss", ("attention.lost_mean",)),
     ),
     records={"BLOCKED": BLOCKED},
-    apart=("BEAT",),
+    apart=("ROWS",),
     sizes={
         "qkv_channels": "rows of in_proj",
         "mean_channels": "channels of all queries",
         "kv_words": "words of keys and values of a position",
-        "kv_before": "beats of keys and values of an earlier position",
+        "kv_before": "words of keys and values of an earlier position",
     },
     commands={
         "qkv": (
@@ -124,5 +124,5 @@ HARDWARE = Hardware(
         Row("k", "qkv_rows", "rows of k and v"),
         Row("v", "qkv_rows", "rows of k and v"),
     ),
-    clients=(Client("kv", "growing", "keys and values of every position, head by head"),),
+    clients=(Client("kv", "spread", "keys and values of every position, head by head"),),
 )  # fmt: skip

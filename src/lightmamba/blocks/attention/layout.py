@@ -1,4 +1,4 @@
-"""Memory layout of attention: a position of a head is its key, its value, and their exponents."""
+"""Memory layout of attention: keys, values and exponents in units, over the lanes' channels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import WORD, WORD_BITS
+from lightmamba.arch.contract import WORD
+from lightmamba.arch.spread import spread
 from lightmamba.blocks.attention.quantized import Mixer
 from lightmamba.blocks.attention.sizes import Sizes
 from lightmamba.numerics.primitives import Ints
 
-__all__ = [
-    "parameters", "position_words", "row_order", "runs", "section_words", "state_bytes", "words",
-]  # fmt: skip
+__all__ = ["parameters", "position_words", "row_order", "runs", "state_bytes", "words"]
+
+HALF = WORD // 2  # bytes of a key's exponents
 
 
 def row_order(sizes: Sizes, order: str) -> Ints:
@@ -27,21 +28,15 @@ def parameters(mixer: Mixer, rows: Ints) -> dict[str, NDArray[np.uint64]]:
     return {}
 
 
-def section_words(sizes: Sizes, arch: ArchConfig) -> tuple[int, int]:
-    """64-bit words of a key or a value, and of the exponents of both: whole beats of memory."""
-    beat = max(1, arch.aux_port_bits // WORD_BITS)
-    return -(-sizes.head_dim // WORD // beat) * beat, beat
-
-
 def position_words(sizes: Sizes, arch: ArchConfig) -> int:
-    """64-bit words of a position of a head."""
-    values, exponents = section_words(sizes, arch)
-    return 2 * values + exponents
+    """64-bit words of a key and its value: W channels of one, then as many of the other."""
+    wide = arch.attention_channels
+    return -(-sizes.head_dim // wide) * 2 * wide // WORD
 
 
 def words(sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
     """64-bit words of each client in a run; of one that grows, for each position."""
-    return {"kv": position_words(sizes, arch)}
+    return {"kv": 1 + position_words(sizes, arch)}
 
 
 def runs(sizes: Sizes) -> dict[str, int]:
@@ -53,16 +48,18 @@ def state_bytes(
     sizes: Sizes, order: str, state: Mapping[str, NDArray[Any]], arch: ArchConfig
 ) -> dict[str, NDArray[np.uint8]]:
     """A layer's state of one sequence as it lies in the regions of its clients: head by head."""
-    positions, heads = len(state["k"]), sizes.n_kv_heads
-    found = np.zeros((heads, positions, position_words(sizes, arch) * WORD), np.uint8)
-    size, section = sizes.head_dim, section_words(sizes, arch)[0] * WORD
+    (positions, heads), wide = state["k_exp"].shape[:2], arch.attention_channels
+    values = np.zeros((heads, positions, position_words(sizes, arch) * WORD), np.uint8)
+    exponents = np.zeros((heads, positions, WORD), np.uint8)
+    parts = -(-sizes.head_dim // wide)
+    halves = values.reshape(heads, positions, parts, 2, wide)
     for n, name in enumerate(("k", "v")):
-        values = np.asarray(state[name], np.int8).view(np.uint8)[..., :size]
-        found[..., n * section : n * section + size] = values.swapaxes(0, 1)
-        exponents = np.zeros((positions, heads, WORD), np.uint8)
-        given = np.asarray(state[f"{name}_exp"], np.uint8)
-        exponents[..., : given.shape[-1]] = given
-        packed = exponents[..., ::2] | exponents[..., 1::2] << 4
-        at = 2 * section + n * WORD // 2
-        found[..., at : at + WORD // 2] = packed.swapaxes(0, 1)
-    return {"kv": found.ravel()}
+        given = np.asarray(state[name], np.int8).view(np.uint8)[..., : sizes.head_dim]
+        padded = np.pad(given, [(0, 0), (0, 0), (0, -sizes.head_dim % wide)]).swapaxes(0, 1)
+        halves[..., n, :] = padded.reshape(heads, positions, parts, wide)
+        codes = np.zeros((positions, heads, 2 * HALF), np.uint8)
+        exps = np.asarray(state[f"{name}_exp"], np.uint8)
+        codes[..., : exps.shape[-1]] = exps
+        packed = codes[..., ::2] | codes[..., 1::2] << 4
+        exponents[..., n * HALF : (n + 1) * HALF] = packed.swapaxes(0, 1)
+    return spread(arch, "kv", exponents, values)

@@ -1,14 +1,16 @@
 """Steps of attention's units where they do not follow from the graph, for the estimate."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from lightmamba.arch.contract import BLOCK, WORD
+from lightmamba.arch.spread import rows
 from lightmamba.arch.steps import HELD, Table, column, every, joined
 from lightmamba.blocks.attention.hardware import TURN
-from lightmamba.blocks.attention.layout import section_words
+from lightmamba.blocks.attention.layout import position_words
 from lightmamba.blocks.attention.sizes import Sizes
 from lightmamba.numerics.attention import PAGE
 
@@ -62,20 +64,17 @@ def _rows(work: Any, layer: Sizes, sizes: Counts) -> Table:
 
 
 def _load(work: Any, layer: Sizes, sizes: Counts) -> Table:
-    """Earlier positions beat by beat, the slots taking turns; then those of the pass."""
-    values, beat = section_words(layer, work.arch)
-    step = min(beat, work.arch.attention_channels // WORD)  # words of a beat that a cycle stores
-    slots, beats, new = len(work.slots), 2 * values // beat + 1, 2 * layer.head_dim // WORD + 1
+    """Earlier positions row by row, all slots at once; then those of the pass."""
+    arch, words = work.arch, 1 + position_words(layer, work.arch)
+    row = max(1, arch.row_bytes // (2 * arch.attention_channels))  # cycles that it takes
+    slots, new = len(work.slots), 2 * layer.head_dim // WORD + 1
     parts = [Table(1, {"loading": 1}, {})]
     for head in range(layer.n_kv_heads):
-        left = work.positions
-        for page in range(_pages(work)):
-            old = min(left, PAGE)
-            left -= old
+        ends = [min(work.positions, PAGE * n) for n in range(_pages(work) + 1)]
+        for page, (begin, end) in enumerate(pairwise(ends)):
             last = page == _pages(work) - 1
-            if old:
-                taken = Table(beats * old, {"kv_read": 1}, {}, slots * beat // step)
-                parts.append(taken)
+            if count := rows(arch, words, end) - rows(arch, words, begin):
+                parts.append(Table(count * slots, {"kv_read": 1}, {}, row))
             if last:
                 stored = column(1)
                 stored[0] = int(head == layer.n_kv_heads - 1)
@@ -107,10 +106,10 @@ def _mean(work: Any, layer: Sizes, sizes: Counts) -> Table:
 
 
 def _write(work: Any, layer: Sizes, sizes: Counts) -> Table:
-    """New positions, once all rows are there, the slots taking turns."""
+    """New positions, once all rows are there."""
     slots = len(work.slots)
-    count = sizes["kv_words"] * work.slots[0].tokens
-    return joined(Table(1, {"writing": 1}, {}), Table(count, {}, {"kv_written": 1}, slots))
+    count = sizes["kv_words"] * work.slots[0].tokens * slots
+    return joined(Table(1, {"writing": 1}, {}), Table(count, {}, {"kv_written": 1}))
 
 
 STEPS: Mapping[str, Callable[[Any, Any, Counts], Table]] = {

@@ -1,0 +1,77 @@
+"""Memory that grows with its sequences, spread over the channels of the lanes."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+
+from lightmamba.machine.kinds import machine
+from lightmamba.machine.ports import clients
+from lightmamba.rtl.memory_parts import Parts
+from lightmamba.rtl.passes import slots_of
+from lightmamba.rtl.spread_walk import POSITION_BITS, SpreadReads, SpreadWrites
+from lightmamba.rtl.streams import join
+
+__all__ = ["wire_spread"]
+
+
+def wire_spread(m: Module, parts: Parts) -> None:
+    """Read what the sequences of a pass have, and write what it adds."""
+    for client in clients(parts.config, "spread"):
+        _client(m, parts, client.name)
+
+
+def _client(m: Module, parts: Parts, name: str) -> None:
+    host, config, graph = parts.host, parts.config, machine(parts.config.kinds)
+    reader, writer = parts.row_readers[name], parts.row_writers[name]
+    m.submodules[f"reads_{name}"] = reads = SpreadReads(config)
+    m.submodules[f"writes_{name}"] = writes = SpreadWrites(config)
+    slots, seen = slots_of(host), _positions(m, parts, name)
+    for part in (reads, writes):
+        m.d.comb += [
+            part.run.eq(parts.run),
+            part.start.eq(parts.sequencer.state),
+            *(
+                getattr(part, what).eq(getattr(host, f"{name}_{what}"))
+                for what in ("layers", "runs", "words", "stride")
+            ),
+        ]
+        for n, slot in enumerate(slots):
+            m.d.comb += [
+                part.base[n].eq(getattr(host, f"slot_{name}")[n]),
+                part.used[n].eq(slot.used),
+                part.positions[n].eq(seen[n]),
+            ]
+    for n in range(config.tokens):
+        m.d.comb += writes.more[n].eq(getattr(host, f"slot_{name}_more")[n])
+    for n in range(config.row_lanes):
+        base = getattr(host, f"{name}_base")[n]
+        m.d.comb += [reader.base[n].eq(base), writer.base[n].eq(base)]
+    m.d.comb += reads.written.eq(writer.done)
+    join(m, reads.o, reader.command)
+    join(m, writes.o, writer.i)
+    given, taken = (parts.units.port(end) for end in graph.ends(name))
+    join(m, reader.o, given)
+    join(m, taken, writes.i)
+
+    # What a unit sees is of the pass that has begun; the next of a chain starts to read before.
+    shown = parts.units.port(f"{graph.client(name).taker}.{name}_before")
+    begun, latest, there = Signal(), Signal(POSITION_BITS), Signal(POSITION_BITS)
+    m.d.sync += begun.eq(parts.sequencer.begin)
+    with m.If(parts.sequencer.state):
+        m.d.sync += latest.eq(seen[0])
+    with m.If(begun):
+        m.d.sync += there.eq(latest)
+    for n, slot in enumerate(slots):
+        m.d.comb += shown[n].eq(Mux(slot.used, there if n == 0 else seen[n], 0))
+
+
+def _positions(m: Module, parts: Parts, name: str) -> list[Value]:
+    """Positions of each slot; in a chain the first one's sequence has one more each time."""
+    passed, sequencer = Signal(POSITION_BITS), parts.sequencer
+    given: Any = getattr(parts.host, f"slot_{name}_positions")
+    with m.If(sequencer.start & ~sequencer.busy):
+        m.d.sync += passed.eq(0)
+    with m.Elif(sequencer.state):
+        m.d.sync += passed.eq(passed + 1)
+    first = (given[0] + passed)[:POSITION_BITS]
+    return [first, *(Cat(given[n])[:POSITION_BITS] for n in range(1, parts.config.tokens))]

@@ -29,7 +29,8 @@ LONG: dict[str, Any] = {"restart": 0.005, "context": CONTEXT}  # sequences of ma
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return compiled(tmp_path_factory.mktemp("mixed"), MIXED, context=CONTEXT)
+    folder = tmp_path_factory.mktemp("mixed")
+    return compiled(folder, MIXED, segment=64, context=CONTEXT, sequences=1)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +54,35 @@ def test_it_goes_on_behind_many_positions(path):
     opened.device.close()
 
 
+def test_sequences_share_the_segments(path):
+    """One that is refused changes nothing; what another one gives back is enough."""
+    opened = open_twin(path, sequences=2)
+    device, segments = opened.device, opened.device.sequences[0].segments["kv"]
+    device.start(5, fresh=True, chain=129)
+    device.wait()
+    device.start(5, fresh=True, chain=63, sequence=1)
+    device.wait()
+    assert (segments.held, segments.pool.free) == ([0, 1, 2], [])
+    before = device.save_state(1)
+    message = "1 more segments of 64 tokens are needed, but 0 of 4 are free; end another sequence"
+    with pytest.raises(InputError, match=message):
+        device.start(5, sequence=1)
+    with pytest.raises(InputError, match="2 more segments of 64 tokens"):
+        device.restore_state(device.save_state(0), 1)
+    assert device.save_state(1).digest() == before.digest()
+    device.end_sequence(0)
+    device.fork_state(1, 0)
+    assert device.save_state(0).digest() == before.digest()
+    device.start(5, sequence=1)
+    device.wait()
+    assert device.sequences[1].position == 65
+    device.close()
+
+
 @pytest.mark.slow
 def test_passes_of_several_tokens(tmp_path):
-    opened = open_twin(compiled(tmp_path, MIXED, "tiny-t4", context=CONTEXT), stalls=0.2, seed=3,
-                       sequences=4)  # fmt: skip
+    built = compiled(tmp_path, MIXED, "tiny-t4", segment=64, context=CONTEXT)
+    opened = open_twin(built, stalls=0.2, seed=3, sequences=4)
     compare(opened, 1000, 4, **LONG)
     opened.device.close()
 
@@ -82,7 +108,8 @@ def test_the_self_test_passes(path):
 @pytest.mark.parametrize("layers", [(THREE, TWO), MAMBA.layers], ids=["attention", "mamba2"])
 def test_its_hardware_runs_models_of_one_kind(tmp_path, path, layers):
     hardware = Artifact.read(path).arch
-    assert runs(compiled(tmp_path, replace(MAMBA, layers=layers), hardware=hardware))
+    model = replace(MAMBA, layers=layers)
+    assert runs(compiled(tmp_path, model, segment=64, hardware=hardware))
 
 
 def test_a_context_that_is_full(path):

@@ -8,35 +8,60 @@ from amaranth.sim import Simulator
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD
-from lightmamba.arch.spread import lanes_of, rows, spread
+from lightmamba.arch.spread import rows, spread
 from lightmamba.rtl.spread_walk import SpreadReads, SpreadWrites
 
 from ..support.streams import Run, drive
 
-LAYERS, RUNS, STRIDE = 2, 3, 0x4_0000
-BASES = [0x100_0000 * n for n in range(8)]
+LAYERS, RUNS = 2, 3
 SHAPES = [(1, 64, 8), (2, 64, 8), (4, 128, 24), (5, 256, 64), (32, 512, 32)]  # lanes, port, V
+READY = 150  # cycles in which the table of segments is written
 
 
 def machine(lanes: int, port: int, tokens: int = 1) -> ArchConfig:
-    return ArchConfig(lanes=lanes, port_bits=port, tokens=tokens)
+    return ArchConfig(lanes=lanes, port_bits=port, tokens=tokens, segment=512, context=4608)
 
 
-def hold(words: int, before: list[int], more: list[int] | None = None) -> dict[str, int]:
+def begins(slot: int, segment: int) -> int:
+    """Where a segment lies: in no order, and none at 0."""
+    return 1 + (slot + segment * 5) % 97 << 20
+
+
+def stride(config: ArchConfig, words: int) -> int:
+    """Bytes of a run in a segment, in each channel."""
+    return rows(config, 1 + words, config.segment) * config.port_bits // 8
+
+
+def hold(
+    config: ArchConfig, words: int, before: list[int], more: list[int] | None = None
+) -> dict[str, int]:
     """Inputs of a pass whose slots have some positions."""
-    found = {"layers": LAYERS, "runs": RUNS, "words": words, "stride": STRIDE}
+    found = {"layers": LAYERS, "runs": RUNS, "words": words, "stride": stride(config, words)}
     for n, count in enumerate(before):
-        found |= {f"base[{n}]": BASES[n], f"used[{n}]": 1, f"positions[{n}]": count}
+        found |= {f"used[{n}]": 1, f"positions[{n}]": count}
         found |= {f"more[{n}]": more[n]} if more else {}
     return found
 
 
+async def write_table(ctx: Any, dut: Any) -> None:
+    """Write where the segments of all slots are."""
+    config, per_slot = dut.config, 1 << (dut.config.segments - 1).bit_length()
+    for n in range(READY):
+        slot, segment = divmod(n, per_slot)
+        ctx.set(dut.table_write, int(slot < config.tokens))
+        ctx.set(dut.table_index, n)
+        ctx.set(dut.table_data, begins(slot, segment) >> 12)
+        await ctx.tick()
+    ctx.set(dut.table_write, 0)
+
+
 def starts(dut: Any, *cycles: int, name: str = "start") -> Any:
-    """Pulses in some cycles."""
+    """Pulses in some cycles behind ``READY``."""
 
     async def bench(ctx: Any) -> None:
+        await write_table(ctx, dut)
         for cycle in range(max(cycles) + 2):
-            ctx.set(dut.run, int(cycle > 0))
+            ctx.set(dut.run, 1)
             ctx.set(getattr(dut, name), int(cycle in cycles))
             await ctx.tick()
 
@@ -45,30 +70,34 @@ def starts(dut: Any, *cycles: int, name: str = "start") -> Any:
 
 def asked(config: ArchConfig, words: int, before: list[int]) -> list[dict[str, int]]:
     """Commands of a pass."""
+    size = config.segment
     return [
-        {"address": BASES[slot] + (layer * RUNS + run) * STRIDE, "count": count, "zero": 0}
-        for layer in range(LAYERS) for run in range(RUNS) for slot, at in enumerate(before)
-        if (count := rows(config, 1 + words, at))
+        {
+            "address": begins(slot, at // size) + (layer * RUNS + run) * stride(config, words),
+            "count": rows(config, 1 + words, min(size, end - at)), "zero": 0,
+        }
+        for layer in range(LAYERS) for run in range(RUNS) for slot, end in enumerate(before)
+        for at in range(0, end, size)
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("lanes", "port", "words"), SHAPES)
-@pytest.mark.parametrize("before", [[0], [1], [77], [4096], [5, 0, 300, 31]])
+@pytest.mark.parametrize("before", [[0], [1], [77], [512], [513], [4500], [5, 0, 700, 31]], ids=str)
 def test_asks_for_the_rows_that_there_are(lanes, port, words, before):
     config = machine(lanes, port, 4 if len(before) > 1 else 1)
     dut, wanted = SpreadReads(config), asked(config, words, before)
-    got = drive(dut, {}, {"o": len(wanted)}, hold=hold(words, before), stalls=0.2, settle=60,
-                beside=[starts(dut, 5)])  # fmt: skip
+    got = drive(dut, {}, {"o": len(wanted)}, hold=hold(config, words, before), stalls=0.2,
+                settle=60, beside=[starts(dut, 5)])  # fmt: skip
     assert got.out["o"] == wanted
 
 
 def test_a_layer_waits_until_the_pass_before_has_written_it():
     config = machine(4, 128)
     dut, answers = SpreadReads(config), (150, 170)
-    got = drive(dut, {}, {"o": 4 * RUNS}, hold=hold(8, [40]), settle=60,
+    got = drive(dut, {}, {"o": 4 * RUNS}, hold=hold(config, 8, [40]), settle=60,
                 beside=[starts(dut, 5, 100), starts(dut, *answers, name="written")])  # fmt: skip
     assert got.out["o"] == asked(config, 8, [40]) * 2
-    first, *others = (got.cycles["o"][n * RUNS] for n in (0, 2, 3))
+    first, *others = (got.cycles["o"][n * RUNS] - READY for n in (0, 2, 3))
     assert first < 40
     assert all(answer < cycle < answer + 4 for answer, cycle in zip(answers, others, strict=True))
 
@@ -76,8 +105,8 @@ def test_a_layer_waits_until_the_pass_before_has_written_it():
 def test_latency_and_throughput_of_reads():
     config = machine(4, 128)
     dut = SpreadReads(config)
-    got = drive(dut, {}, {"o": 6}, hold=hold(1, [40]), beside=[starts(dut, 5)])
-    assert got.cycles["o"][0] - 5 == dut.latency
+    got = drive(dut, {}, {"o": 6}, hold=hold(config, 1, [40]), beside=[starts(dut, 5)])
+    assert got.cycles["o"][0] - 5 - READY == dut.latency
     assert set(np.diff(got.cycles["o"])) == {dut.interval}
 
 
@@ -88,8 +117,9 @@ def test_a_run_that_was_stopped_is_forgotten(stop):
     dut, rng = SpreadReads(config), np.random.default_rng(stop)
 
     async def bench(ctx: Any) -> None:
-        for name, value in hold(8, [40]).items():
+        for name, value in hold(config, 8, [40]).items():
             ctx.set(port(dut, name), value)
+        await write_table(ctx, dut)
         offered = None
         for cycle in range(200):
             ctx.set(dut.run, int(0 < cycle < stop or cycle >= 60))
@@ -120,7 +150,7 @@ def port(dut: Any, name: str) -> Any:
 
 @pytest.mark.parametrize(("lanes", "port", "words"), SHAPES)
 @pytest.mark.parametrize(("before", "more"), [
-    ([0], [1]), ([7], [1]), ([255], [1]), ([31, 0, 100], [4, 1, 3]), ([6], [8]),
+    ([0], [1]), ([7], [1]), ([511], [1]), ([512], [1]), ([510, 0, 100], [4, 1, 3]), ([6], [8]),
 ], ids=str)  # fmt: skip
 def test_memory_holds_what_was_there_and_what_is_new(lanes, port, words, before, more):
     """All positions of all runs are where the layout has them, and nothing else has changed."""
@@ -134,8 +164,8 @@ def test_memory_holds_what_was_there_and_what_is_new(lanes, port, words, before,
     ]  # fmt: skip
     dut, count = SpreadWrites(config), beats(config, words, before, more)
     got = drive(
-        dut, {"i": given}, {"o": count}, hold=hold(words, before, more), stalls=0.2, seed=words,
-        settle=60, beside=[starts(dut, 3)], limit=40_000,
+        dut, {"i": given}, {"o": count}, hold=hold(config, words, before, more), stalls=0.2,
+        seed=words, settle=60, beside=[starts(dut, 3)], limit=40_000,
     )  # fmt: skip
     found = replayed(config, got)
     for slot, (old, new) in enumerate(zip(before, more, strict=True)):
@@ -146,8 +176,9 @@ def test_memory_holds_what_was_there_and_what_is_new(lanes, port, words, before,
         for lane, image in enumerate(images.values()):
             for run, bytes_ in enumerate(image.reshape(LAYERS * RUNS, -1)):
                 for at in np.flatnonzero(bytes_):
-                    where = (lane, BASES[slot] + run * STRIDE + int(at))
-                    assert found.pop(where) == bytes_[at]
+                    segment, inside = divmod(int(at), stride(config, words))
+                    address = begins(slot, segment) + run * stride(config, words) + inside
+                    assert found.pop((lane, address)) == bytes_[at]
     assert not any(found.values())  # zeros among the values
     lasts = [n for n, beat in enumerate(got.out["o"]) if beat["last"]]
     assert len(lasts) == LAYERS
@@ -173,7 +204,6 @@ def replayed(config: ArchConfig, got: Run) -> dict[tuple[int, int], int]:
                 where = (beat["channel"], beat["address"] + n)
                 assert where not in found
                 found[where] = beat["value"] >> 8 * n & 255
-    assert len(lanes_of(config, "kv")) == config.row_lanes
     return found
 
 
@@ -181,6 +211,6 @@ def test_latency_and_throughput_of_writes():
     config = machine(4, 128)
     dut = SpreadWrites(config)
     got = drive(dut, {"i": [0] * (RUNS * 9 * LAYERS)}, {"o": beats(config, 8, [40], [1])},
-                hold=hold(8, [40], [1]), beside=[starts(dut, 3)])  # fmt: skip
+                hold=hold(config, 8, [40], [1]), beside=[starts(dut, 3)])  # fmt: skip
     assert got.cycles["o"][0] - got.cycles["i"][0] == dut.latency
     assert got.cycles["i"][RUNS * 9 - 1] - got.cycles["i"][0] == (RUNS * 9 - 1) * dut.interval

@@ -22,6 +22,7 @@ from lightmamba.serve.scheduler import Scheduler
 __all__ = ["VOCAB", "Bench", "Counting", "driven"]
 
 VOCAB = 10
+SEGMENT = 8  # tokens
 P = ParamSpec("P")
 
 
@@ -33,8 +34,10 @@ class Counting:
     vocab_size = valid_vocab = VOCAB
     logit_exponent = undecided = context = 0
 
-    def __init__(self, slots: int, pass_tokens: int, spare: int, token_bytes: int) -> None:
-        self.spare, self.token_bytes = spare, token_bytes
+    def __init__(
+        self, slots: int, pass_tokens: int, spare: int, token_bytes: int, segments: int = 0
+    ) -> None:
+        self.spare, self.token_bytes, self.segments = spare, token_bytes, segments
         self.rooms: dict[int, int] = {}  # of slots that are used, in tokens
         self.slots, self.pass_tokens = slots, pass_tokens
         self.state: list[list[int]] = [[] for _ in range(slots)]
@@ -76,6 +79,9 @@ class Counting:
     def needs(self, tokens: int) -> int:
         return tokens * self.token_bytes
 
+    def takes(self, tokens: int) -> int:
+        return -(-tokens // SEGMENT) if self.segments else 0
+
     def saved_bytes(self, tokens: int) -> int:
         return self.state_bytes + tokens * self.token_bytes
 
@@ -95,8 +101,9 @@ class Bench:
     def __init__(
         self, slots: int = 4, pass_tokens: int = 8, cache: int = 0, queue: int = 99,
         drafts: Drafts | None = None, spare: int = 1 << 30, token_bytes: int = 0,
+        segments: int = 0,
     ):  # fmt: skip
-        self.backend = Counting(slots, pass_tokens, spare, token_bytes)
+        self.backend = Counting(slots, pass_tokens, spare, token_bytes, segments)
         self.jobs: list[Job] = []
         self.sent: dict[Job, list[Event | ApiError]] = {}
         self.metrics = Metrics("m", "counting")

@@ -1,5 +1,6 @@
 """Small models of several kinds of layers on simulated hardware, compared with the engine."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from tests.sim.passes import random_passes
 __all__ = ["compare", "compiled", "passes_self_test", "per_token", "runs", "seen_at_work"]
 
 
-def compiled(folder: Path, config: ModelConfig, target: str = "tiny", **more: Any) -> Path:
+def compiled(
+    folder: Path, config: ModelConfig, target: str = "tiny", segment: int = 4096, **more: Any
+) -> Path:
     """Folder of a build of a random model."""
-    build(random_model(config), Target.load(target), folder / "build", **more)
+    found = Target.load(target)
+    found = replace(found, machine=replace(found.machine, segment=segment))
+    build(random_model(config), found, folder / "build", **more)
     return folder / "build"
 
 

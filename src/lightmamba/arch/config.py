@@ -14,6 +14,7 @@ from lightmamba.arch.contract import (
     RECORD_BITS,
     SCALE_PERIOD,
     TAPS,
+    WORD,
     WORD_BITS,
     exponents,
 )
@@ -26,7 +27,8 @@ __all__ = ["ArchConfig", "build_hash"]
 
 # Parameters that mean something to attention layers only.
 ATTENTION = (
-    "attention_channels", "attention_rows", "row_fifo", "kv_heads", "per_group", "head_dim",
+    "attention_channels", "attention_rows", "row_fifo", "segment", "kv_heads", "per_group",
+    "head_dim",
 )  # fmt: skip
 
 
@@ -63,6 +65,7 @@ class ArchConfig:
     attention_channels: int = 32  # W: of keys and of values, per cycle, 32 to 256
     attention_rows: int = 4  # R: queries that they meet, per cycle
     row_fifo: int = 64  # beats per lane of what grows with its sequences
+    segment: int = 4096  # positions by which its memory grows
     weight_bits: int = 4
     act_bits: int = 4
     head_act_bits: int = 8
@@ -159,6 +162,14 @@ class ArchConfig:
                 f"two passes of 4 bits hold activations up to 119, not {self.head_qmax}; "
                 f"set multiplier_bits to 8"
             )
+        per_row = self.row_bytes // WORD
+        if "attention" in self.kinds and (
+            self.segment & (self.segment - 1) or not max(1, per_row) <= self.segment <= 1 << 16
+        ):
+            raise ValueError(
+                f"segment must be a power of two from {max(1, per_row)}, the positions whose "
+                f"exponents fill a row, to {1 << 16}, not {self.segment}"
+            )
         if "attention" in self.kinds and self.port_bits < WORD_BITS:
             raise ValueError(
                 f"keys and values come in words of {WORD_BITS} bits, so port_bits must be "
@@ -181,6 +192,11 @@ class ArchConfig:
     def row_bytes(self) -> int:
         """Bytes of a row of it: a beat of each of these lanes."""
         return self.row_lanes * self.port_bits // 8
+
+    @property
+    def segments(self) -> int:
+        """Segments of a sequence that is as long as it may be."""
+        return max(1, -(-self.context // self.segment))
 
     @property
     def head_twice(self) -> bool:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import WORD
+from lightmamba.arch.contract import PAGE, WORD
 from lightmamba.arch.ports import of_token
 
-__all__ = ["lanes_of", "rows", "spread"]
+__all__ = ["lanes_of", "rows", "segment_bytes", "spread"]
 
 Bytes = NDArray[np.uint8]
 
@@ -23,6 +23,11 @@ def rows(arch: ArchConfig, words: int, positions: int) -> int:
     per_row = arch.row_bytes // WORD
     units, rest = divmod(positions, per_row)
     return units * words + (1 + -(-rest * (words - 1) // per_row) if rest else 0)
+
+
+def segment_bytes(runs: int, stride: int) -> int:
+    """Bytes of a segment of some runs on each channel: whole pages."""
+    return -(-runs * stride // PAGE) * PAGE
 
 
 def spread(arch: ArchConfig, client: str, first: Bytes, others: Bytes) -> dict[str, Bytes]:

@@ -46,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens of a sequence that memory has room for, where layers keep something of every "
         "token (default: 1024)",
     )
+    parser.add_argument(
+        "--sequences",
+        type=int,
+        metavar="N",
+        help="sequences of that many tokens that memory has room for, or more of fewer tokens "
+        "(default: one more than a pass has tokens)",
+    )
     parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
     parser.add_argument("--seed", type=int, help="seed of a SHAPE's random weights (default: 0)")
     parser.add_argument("--no-verilog", action="store_true", help="write images and program only")
@@ -71,6 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with progress(f"compiling for {target.name}") as bar:
         artifact = build(
             model, target, args.output, force=args.force, source=source, **made,
+            sequences=args.sequences,
             verilog=None if args.no_verilog else verilog_of, progress=bar,
         )  # fmt: skip
     result = {

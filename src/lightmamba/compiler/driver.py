@@ -15,6 +15,7 @@ from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.source import describe, keep
 from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact, ArtifactWriter
+from lightmamba.machine.ports import clients
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.synthetic import RandomLayers
@@ -22,6 +23,7 @@ from lightmamba.qmodel.synthetic import RandomLayers
 __all__ = ["build"]
 
 ROWS = 4096  # of the embedding that are laid out at once
+MOST_SEQUENCES = 4096
 
 
 def build(
@@ -33,6 +35,7 @@ def build(
     hardware: ArchConfig | None = None,
     kinds: Collection[str] = (),
     context: int | None = None,
+    sequences: int | None = None,
     force: bool = False,
     source: Path | None = None,
     verilog: Callable[[ArchConfig], str] | None = None,
@@ -53,6 +56,9 @@ def build(
         the least that the model needs.
     kinds, context
         Of hardware that is made: as of :func:`~lightmamba.compiler.plan.plan`.
+    sequences
+        For how many sequences of the full context memory has room, where layers keep something of
+        every token; shorter ones may be more. By default one more than a pass has tokens.
     force
         Replace a build directory that is there.
     source
@@ -74,7 +80,7 @@ def build(
     )  # fmt: skip
     hardware = arch if hardware is None else fitting(hardware, arch)
     _plain(model)
-    memory = Memory(model.config, model.formats, arch, target)
+    memory = Memory(model.config, model.formats, arch, target, _sequences(sequences, arch))
     regions = memory.regions()
     with ArtifactWriter(Path(out), force=force) as writer:
         images = _Images(writer, memory, order)
@@ -92,6 +98,20 @@ def build(
             program=program(model, numbers, arch, order),
             verilog=None if verilog is None else verilog(hardware),
         )  # fmt: skip
+
+
+def _sequences(wanted: int | None, arch: ArchConfig) -> int:
+    """Sequences of the full context that memory has room for."""
+    if wanted is None:
+        return arch.tokens + 1
+    if not clients(arch, "spread"):
+        raise InputError(
+            "no layer of this hardware keeps keys and values, so a device takes memory for "
+            "sequences when it is opened; leave --sequences out"
+        )
+    if not 1 <= wanted <= MOST_SEQUENCES:
+        raise InputError(f"--sequences must be from 1 to {MOST_SEQUENCES:,}, not {wanted:,}; try 4")
+    return wanted
 
 
 def _plain(model: QuantizedModel) -> None:

@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
 from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.place import Place, Region, Setting, copies
 from lightmamba.arch.ports import ADDRESS_BITS, of_token
-from lightmamba.arch.spread import lanes_of, rows
+from lightmamba.arch.spread import lanes_of, rows, segment_bytes
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
@@ -41,6 +41,7 @@ class Memory:
     formats: Formats
     arch: ArchConfig
     target: Target
+    sequences: int = 0  # as long as they may be, of those that grow by segments; 0: T + 1
 
     @property
     def aux_beat(self) -> int:
@@ -175,11 +176,33 @@ class Memory:
         return count
 
     def stride(self, client: str) -> int:
-        """Bytes of a layer's part of a client; of one that is spread, of a run on each channel."""
+        """Bytes of a layer's part of a client.
+
+        Of one that is spread those of a run, in a segment on each channel.
+        """
         if self._shape(client) == "spread":
-            return rows(self.arch, self.each(client), self.arch.context) * self.lane_beat
+            positions = min(self.arch.segment, self.arch.context)
+            return rows(self.arch, self.each(client), positions) * self.lane_beat
         positions = self.arch.context if self._shape(client) == "growing" else 1
         return _whole(self.each(client) * positions * WORD, self.aux_beat)
+
+    def segment_bytes(self, client: str) -> int:
+        """Bytes of a segment on each channel."""
+        return segment_bytes(self.layers_of(client) * self.runs(client), self.stride(client))
+
+    def like(self, regions: Iterable[Region]) -> "Memory":
+        """The same for as many sequences as some regions have room for."""
+        sizes = {region.name: region.bytes for region in regions}
+        for client in clients(self.arch, "spread"):
+            each = self.arch.segments * self.segment_bytes(client.name)
+            if each and client.name in sizes:
+                return replace(self, sequences=sizes[client.name] // each)
+        return self
+
+    @property
+    def segments(self) -> int:
+        """Segments by which all sequences grow."""
+        return (self.sequences or self.arch.tokens + 1) * self.arch.segments
 
     def layers_of(self, client: str) -> int:
         """Layers that have a client."""
@@ -250,9 +273,8 @@ class Memory:
         lane = (self.layers_beats + self.head_beats) * self.lane_beat
         yield from ((f"lane{n}", f"lane{n}", 0, lane, True) for n in range(a.lanes))
         for client in clients(a, "spread"):
-            runs = self.layers_of(client.name) * self.runs(client.name)
             for n, name in enumerate(lanes_of(a, client.name)):
-                yield name, f"lane{n}", 0, runs * self.stride(client.name), False
+                yield name, f"lane{n}", 0, self.segments * self.segment_bytes(client.name), False
         for client in clients(a, "head"):
             for port in range(a.state_ports):
                 for n, name in enumerate(self._copies(client, port)):
@@ -306,10 +328,13 @@ class Memory:
         lanes = [channel in self.target.channels_of(self._port(f"lane{n}"))
                  for n in range(self.arch.row_lanes)]  # fmt: skip
         for client in clients(self.arch, "spread"):
-            runs = self.layers_of(client.name) * self.runs(client.name)
-            each += Fraction(sum(lanes) * runs * self.stride(client.name), self.arch.context)
+            size = sum(lanes) * self.segments * self.segment_bytes(client.name)
+            each += Fraction(size, self.arch.context)
         fits = self.arch.context - math.ceil(over / each) if each else 0
-        return f", or compile with --context {fits}" if fits > 0 else ""
+        if fits >= self.arch.segment:  # memory comes in whole segments
+            fits -= fits % self.arch.segment
+        fewer = " or fewer --sequences" if each and clients(self.arch, "spread") else ""
+        return f", or compile with --context {fits}{fewer}" if fits > 0 else ""
 
     def registers(self, regions: tuple[Region, ...]) -> dict[str, Setting]:
         """Registers that the host writes before the first pass.

@@ -79,7 +79,7 @@ def _check(artifact: Artifact, config: ModelConfig, formats: Formats) -> None:
     """Hardware, regions and registers are those that the model needs, so that sizes do not lie."""
     needed = plan(config, formats, artifact.target, artifact.order, hardware=artifact.arch)
     fitting(artifact.arch, needed)
-    memory = Memory(config, formats, needed, artifact.target)
+    memory = Memory(config, formats, needed, artifact.target).like(artifact.regions)
     if memory.regions() != artifact.regions:
         raise InputError("its regions are not those of its sizes")
     if memory.registers(artifact.regions) != artifact.registers:

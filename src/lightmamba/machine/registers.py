@@ -184,13 +184,15 @@ def _grown(client: Client) -> Iterator[Register]:
 
 def _spread_slots(client: Client) -> Iterator[Register]:
     name = client.name
-    for what, doc, wide in (
-        ("", f"where a slot's {name} begins behind the lanes' bases", True),
-        ("_positions", f"positions that a slot has in its {name}", False),
-        ("_more", f"positions that the pass adds to a slot's {name}", False),
+    for what, doc in (
+        ("positions", f"positions that a slot has in its {name}"),
+        ("more", f"positions that the pass adds to a slot's {name}"),
     ):
-        yield Register(f"slot_{name}{what}", "rw", doc, count=MOST_TOKENS, counted=_tokens,
-                       wide=wide)  # fmt: skip
+        yield Register(f"slot_{name}_{what}", "rw", doc, count=MOST_TOKENS, counted=_tokens)
+    yield Register(f"{name}_segment_index", "rw", f"segment of the {name} to write, slot by slot, "
+                   "of each as many as a power of two; counts up by itself")  # fmt: skip
+    yield Register(f"{name}_segment_data", "wo", "where it begins behind the lanes' bases, in "
+                   "pages of 4 KiB")  # fmt: skip
 
 
 def _copies(client: Client) -> Iterator[Register]:

@@ -89,11 +89,11 @@ class HostPort(wiring.Component):
                 elif register.access == "wo":
                     with m.If(here):
                         m.d.sync += value.eq(data)
-        with m.If(self.program_data_write):
-            m.d.sync += self.program_index.eq(self.program_index + 1)
-        if hasattr(self, "step_index"):
-            with m.If(self.step_data_write):
-                m.d.sync += self.step_index.eq(self.step_index + 1)
+        for register in self.registers:
+            if register.name.endswith("_data"):
+                index_of = getattr(self, register.name.replace("_data", "_index"))
+                with m.If(getattr(self, f"{register.name}_write")):
+                    m.d.sync += index_of.eq(index_of + 1)
 
         # Done, until it is acknowledged.
         acknowledge = Signal()

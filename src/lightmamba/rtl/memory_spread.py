@@ -29,6 +29,9 @@ def _client(m: Module, parts: Parts, name: str) -> None:
     for part in (reads, writes):
         m.d.comb += [
             part.run.eq(parts.run),
+            part.table_write.eq(getattr(host, f"{name}_segment_data_write")),
+            part.table_index.eq(getattr(host, f"{name}_segment_index")),
+            part.table_data.eq(getattr(host, f"{name}_segment_data")),
             part.start.eq(parts.sequencer.state),
             *(
                 getattr(part, what).eq(getattr(host, f"{name}_{what}"))
@@ -37,7 +40,6 @@ def _client(m: Module, parts: Parts, name: str) -> None:
         ]
         for n, slot in enumerate(slots):
             m.d.comb += [
-                part.base[n].eq(getattr(host, f"slot_{name}")[n]),
                 part.used[n].eq(slot.used),
                 part.positions[n].eq(seen[n]),
             ]

@@ -2,18 +2,19 @@
 
 A run is made of units: a row with a word of 64 bits for each of P positions, then the rows that
 hold V further words of each of these positions, one after the other. A row has P words, a beat of
-every channel, so a unit has V + 1 rows.
+every channel, so a unit has V + 1 rows. A run lies in segments of some positions, which may be
+anywhere.
 """
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
-from amaranth.lib import fifo, wiring
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import fifo, memory, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import WORD, WORD_BITS
+from lightmamba.arch.contract import PAGE, WORD, WORD_BITS
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.rtl.axi import COUNT_BITS, READ
 from lightmamba.rtl.layouts import WORD as WORD_SHAPE
@@ -26,6 +27,7 @@ __all__ = ["POSITION_BITS", "WORDS_BITS", "SpreadReads", "SpreadWrites"]
 POSITION_BITS = 21
 WORDS_BITS = 7  # of V
 RUN_BITS = 6  # of the runs of a layer
+PAGE_LOG2 = exact_log2(PAGE)
 
 
 class _Place(Elaboratable):
@@ -80,8 +82,9 @@ class _Walk(wiring.Component):
         Layers, runs of each, and V.
     stride : In(u32)
         Bytes from one run to the next, in each channel.
-    base : In(u44) per slot
-        Where a slot's runs begin behind the channels' bases.
+    table_write, table_index, table_data : In
+        Pulse: a segment begins so many pages of 4 KiB behind the channels' bases. Those of a slot
+        are one behind the other, those of the next begin at a multiple of a power of two.
     used, positions : In per slot
         Slots of a pass, and the positions that they have. Those of the first slot are taken with
         ``start``; all else stays as it is while ``run`` is 1.
@@ -93,13 +96,16 @@ class _Walk(wiring.Component):
     runs: Any
     words: Any
     stride: Any
-    base: Any
+    table_write: Any
+    table_index: Any
+    table_data: Any
     used: Any
     positions: Any
 
     def __init__(self, config: ArchConfig, members: dict[str, Any]) -> None:
         self.config, self.slots = config, config.tokens
-        self.per_row = config.row_bytes // WORD
+        self.per_row, self.of_segment = config.row_bytes // WORD, exact_log2(config.segment)
+        self.entries = (config.segments - 1).bit_length()  # bits of a segment's number
         super().__init__(
             {
                 "run": In(1),
@@ -108,7 +114,9 @@ class _Walk(wiring.Component):
                 "runs": In(RUN_BITS),
                 "words": In(WORDS_BITS),
                 "stride": In(COUNT_BITS),
-                "base": In(ADDRESS_BITS).array(self.slots),
+                "table_write": In(1),
+                "table_index": In(32),
+                "table_data": In(32),
                 "used": In(1).array(self.slots),
                 "positions": In(POSITION_BITS).array(self.slots),
             }
@@ -126,6 +134,21 @@ class _Walk(wiring.Component):
         later = [self.positions[n] for n in range(1, self.slots)]
         return pending.r_rdy, Array([pending.r_data, *later])
 
+    def _segment(self, m: Module, slot: Value, number: Value) -> Value:
+        """Address of a slot's segment behind the channels' bases."""
+        m.submodules.table = table = memory.Memory(
+            shape=unsigned(ADDRESS_BITS - PAGE_LOG2), init=[],
+            depth=max(2, (1 << self.entries) * self.slots),
+        )  # fmt: skip
+        enter, read = table.write_port(), table.read_port(domain="comb")
+        m.d.comb += [
+            enter.addr.eq(self.table_index),
+            enter.data.eq(self.table_data),
+            enter.en.eq(self.table_write),
+            read.addr.eq(Cat(number[: self.entries], slot)),
+        ]
+        return read.data << PAGE_LOG2
+
     def _last(self, slot: Value) -> Value:
         """Whether no slot of the pass is behind this one; those of a pass are the first ones."""
         behind = [*(self.used[n] for n in range(1, self.slots)), 0]
@@ -133,7 +156,7 @@ class _Walk(wiring.Component):
 
 
 class SpreadReads(_Walk):
-    """Ask for the rows of all positions that a pass finds: layer, run, slot.
+    """Ask for the rows of all positions that a pass finds: layer, run, slot, segment.
 
     A layer is read only when the same layer of the last pass has been written: each takes one of
     ``layers`` credits. One command every other cycle; ``latency`` cycles lie between a start and
@@ -161,15 +184,19 @@ class SpreadReads(_Walk):
         credit = Signal(LAYER_BITS + 1)  # less one: its highest bit says that there is none
         slot, last = Signal(range(max(2, self.slots))), Signal()
         layer, run, at = Signal(LAYER_BITS), Signal(RUN_BITS), Signal(ADDRESS_BITS)
-        rows = Array(Signal(COUNT_BITS, name=f"rows{n}") for n in range(self.slots))
+        rows = Array(Signal(COUNT_BITS, name=f"rows{n}") for n in range(self.slots))  # the last's
+        segment, of_slot = Signal(POSITION_BITS - self.of_segment), Signal()
+        position = Signal(POSITION_BITS)  # the first that is not there
         goes, of_run, of_layer, ends, stops = (Signal() for _ in range(5))
         some, positions = self._passes(m, ends, stops)
         m.d.comb += [
             stops.eq(~self.run & ~self.o.valid),
             last.eq(self._last(slot)),
-            place.position.eq(positions[slot]),
+            position.eq(positions[slot]),
+            place.position.eq(position[: self.of_segment]),
             place.words.eq(self.words),
-            of_run.eq(goes & last),
+            of_slot.eq(goes & (segment == position[self.of_segment :])),
+            of_run.eq(of_slot & last),
             of_layer.eq(of_run & (run + 1 == self.runs)),
             ends.eq(of_layer & (layer + 1 == self.layers)),
         ]
@@ -177,10 +204,11 @@ class SpreadReads(_Walk):
         count = place.row + Mux(
             place.rest == 0, 0, 1 + ((place.word + (self.per_row - 1)) >> places)
         )
-        command, base = self.o.payload, Array(self.base)[slot]
+        command, base = self.o.payload, self._segment(m, slot, segment)
+        whole = self.stride >> exact_log2(self.config.port_bits // 8)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [each.eq(0) for each in (slot, layer, run, at)]
+                m.d.sync += [each.eq(0) for each in (slot, segment, layer, run, at)]
                 with m.If(some & self.run):
                     m.next = "PLACE"
             with m.State("PLACE"):
@@ -199,7 +227,11 @@ class SpreadReads(_Walk):
                 with m.If(~self.run):
                     m.next = "IDLE"
                 with m.Elif(~credit[-1]):
-                    m.d.sync += [command.address.eq(base + at), command.count.eq(rows[slot])]
+                    full = segment != position[self.of_segment :]
+                    m.d.sync += [
+                        command.address.eq(base + at),
+                        command.count.eq(Mux(full, whole, rows[slot])),
+                    ]
                     m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += [
@@ -212,6 +244,8 @@ class SpreadReads(_Walk):
                     with m.Else():
                         m.next = "WALK"
         with m.If(goes):
+            m.d.sync += segment.eq(Mux(of_slot, 0, segment + 1))
+        with m.If(of_slot):
             m.d.sync += slot.eq(Mux(last, 0, slot + 1))
         with m.If(of_run):
             m.d.sync += [run.eq(Mux(of_layer, 0, run + 1)), at.eq(at + self.stride)]
@@ -266,11 +300,13 @@ class SpreadWrites(_Walk):
         at, of_layer_at = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)  # of a run; a layer's first
         word, first = Signal(COUNT_BITS + places), Signal.like(place.word)
         left = Signal(WORDS_BITS)  # words of the run behind this one
+        position = Signal(POSITION_BITS)
         take, of_run, of_position, of_slot, of_layer, ends = (Signal() for _ in range(6))
         stops = ~self.run
         some, positions = self._passes(m, ends, stops)
         m.d.comb += [
-            place.position.eq(positions[slot] + added),
+            position.eq(positions[slot] + added),
+            place.position.eq(position[: self.of_segment]),
             place.words.eq(self.words),
             of_run.eq(take & (left == 0)),
             of_position.eq(of_run & (run + 1 == self.runs)),
@@ -322,6 +358,7 @@ class SpreadWrites(_Walk):
                 with m.If(of_layer):
                     m.d.sync += [of_layer_at.eq(at + self.stride), layer.eq(layer + 1)]
 
+        base = self._segment(m, slot, position[self.of_segment :])
         # Words of a beat gather where it waits to be taken.
         o, in_beat, fresh = self.o.payload, word[:of_beat], Signal(init=1)
         full = (left == self.words) | (left == 0) | in_beat.all()
@@ -333,8 +370,7 @@ class SpreadWrites(_Walk):
                 self.o.valid.eq(full),
                 fresh.eq(full),
                 o.address.eq(
-                    Array(self.base)[slot] + at
-                    + (word[places:] << exact_log2(self.config.port_bits // 8))
+                    base + at + (word[places:] << exact_log2(self.config.port_bits // 8))
                 ),
                 o.channel.eq(word[of_beat:places]),
                 o.strobe.eq(strobe | Mux(fresh, 0, o.strobe)),

@@ -191,6 +191,7 @@ class Device(Results):
                 f"drafts of sequence {work.slots[0].sequence} were rejected in its last pass; "
                 f"submit one token without a chain first"
             )
+        self._staging.grow(work, chain)
         for slot in work.slots:
             if slot.fresh:
                 self.sequences[slot.sequence].begin()
@@ -301,7 +302,7 @@ class Device(Results):
         ------
         InputError
             If it is of another build: another model, or hardware that keeps its state otherwise; or
-            has changed since it was saved.
+            has changed since it was saved; or memory has no room for its positions.
         """
         artifact = self._loaded()
         self._settled()
@@ -311,6 +312,8 @@ class Device(Results):
                 f"restore it on a device with the build that it was saved from"
             )
         mine = self._resident(sequence)
+        room = max(state.position, mine.position)  # what is there stays if the state is refused
+        mine.fit(room)
         places = mine.parts(state.position)
         for name, parts in places.items():
             if len(state.memory[name]) != (size := sum(part.bytes for part in parts)):
@@ -332,6 +335,12 @@ class Device(Results):
                     self.write_memory(part.channel, self.address(part), values)
         mine.begin()
         mine.position = state.position
+        mine.fit(state.position)
+
+    def end_sequence(self, sequence: int) -> None:
+        """Forget a sequence, whose memory others may use."""
+        self._settled()
+        self._resident(sequence).end()
 
     def fork_state(self, sequence: int, into: int) -> None:
         """Let another sequence on the device go on from where this one is."""

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD
 from lightmamba.arch.place import Region, copies
-from lightmamba.arch.spread import lanes_of, rows, spread
+from lightmamba.arch.spread import lanes_of
 from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.ports import clients, state_clients
+from lightmamba.runtime.segments import Pool, Segments
 
-__all__ = ["Growth", "Resident", "Spread", "reach", "residents"]
+__all__ = ["Growth", "Resident", "reach", "residents"]
 
 Bytes = NDArray[np.uint8]
 
@@ -50,68 +50,6 @@ class Growth:
         )
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Regions on the channels of the lanes, of which a sequence uses more with every token.
-
-    Parameters
-    ----------
-    arch : ArchConfig
-    regions : {region of the build: Region}
-        One for each lane.
-    offset : int
-        Bytes from the build's regions to them, the same on every channel.
-    runs, stride, words : int
-        Runs of positions of all layers; bytes of a run; 64-bit words of a position.
-    """
-
-    arch: ArchConfig
-    regions: Mapping[str, Region]
-    offset: int
-    runs: int
-    stride: int
-    words: int
-
-    @property
-    def context(self) -> int:
-        """Positions that it has room for."""
-        return self.arch.context
-
-    def used(self, positions: int) -> dict[str, tuple[Region, ...]]:
-        """Rows of each run that hold the first ``positions`` tokens."""
-        size = rows(self.arch, self.words, positions) * self.arch.port_bits // 8
-        return {
-            name: tuple(
-                replace(region, address=region.address + n * self.stride, bytes=size)
-                for n in range(self.runs)
-            )
-            for name, region in self.regions.items()
-        }
-
-    def kept(self, name: str, values: Bytes, positions: int) -> Bytes:
-        """Bytes of these rows with zeros where no position is: rests of longer sequences."""
-        sizes = (WORD, (self.words - 1) * WORD)
-        ones = [np.full((1, positions, size), 255, np.uint8) for size in sizes]
-        client = next(iter(self.regions))
-        found: Bytes = values & np.tile(spread(self.arch, client, *ones)[name], self.runs)
-        return found
-
-    def moved(self, n: int, free: dict[str, int]) -> "Spread":
-        """Those of another sequence, behind what there is on their channels."""
-        behind = max(
-            free[channel] - min(r.address for r in self.regions.values() if r.channel == channel)
-            for channel in {region.channel for region in self.regions.values()}
-        )
-        offset = -(-behind // STEP) * STEP
-        there = {
-            name: replace(region, name=f"{region.name}#{n}", address=region.address + offset)
-            for name, region in self.regions.items()
-        }
-        for region in there.values():
-            free[region.channel] = max(free[region.channel], region.address + region.bytes)
-        return replace(self, regions=there, offset=self.offset + offset)
-
-
 @dataclass
 class Resident:
     """One sequence on a device.
@@ -125,7 +63,7 @@ class Resident:
         What it keeps layer by layer.
     growth : {client: Growth}
         Of those that grow.
-    spread : {client: Spread}
+    segments : {client: Segments}
         Of those that grow over the channels of the lanes.
 
     Attributes
@@ -150,7 +88,7 @@ class Resident:
     states: tuple[tuple[Region, ...], ...]
     others: Mapping[str, Region]
     growth: Mapping[str, Growth] = field(default_factory=dict)
-    spread: Mapping[str, Spread] = field(default_factory=dict)
+    segments: Mapping[str, Segments] = field(default_factory=dict)
     position: int = 0
     due: int = 0
     key: object = field(default_factory=object)
@@ -163,6 +101,25 @@ class Resident:
         """A new sequence takes the place."""
         self.position, self.key = 0, object()
         self.left(0)
+
+    def fit(self, positions: int) -> None:
+        """Have room for so many positions, and no more, in what grows by segments.
+
+        Raises
+        ------
+        InputError
+            If too few segments are free.
+        """
+        for each in self.segments.values():
+            if (lacks := each.lacks(positions)) > len(each.pool.free):
+                raise InputError(each.pool.refusal(lacks))
+        for each in self.segments.values():
+            each.fit(positions)
+
+    def end(self) -> None:
+        """Give back what grew; the sequence can only begin anew."""
+        self.position = 0
+        self.fit(0)
 
     def left(
         self, undecided: int, record: Region | None = None, recorded: int = 0, behind: int = 0
@@ -206,31 +163,30 @@ class Resident:
             name: self.growth[name].used(region, positions) if name in self.growth else (region,)
             for name, region in self.others.items()
         }
-        for each in self.spread.values():
+        for each in self.segments.values():
             others |= each.used(positions)
         return states | others
 
-    @property
-    def contexts(self) -> list[int]:
-        """Positions that each of what grows has room for."""
-        return [
-            *(each.context for each in self.growth.values()),
-            *(each.context for each in self.spread.values()),
-        ]
+    def bytes_of(self, positions: int) -> int:
+        """Bytes of all of it."""
+        regions = [self.copy(n) for n in range(len(self.states))]
+        for name, region in self.others.items():
+            grown = self.growth.get(name)
+            regions += grown.used(region, positions) if grown else [region]
+        by_segments = sum(each.bytes_of(positions) for each in self.segments.values())
+        return sum(region.bytes for region in regions) + by_segments
 
     def kept(self, name: str, values: Bytes, positions: int) -> Bytes:
         """Bytes of one of them as far as they are of these positions."""
-        for each in self.spread.values():
-            if name in each.regions:
+        for each in self.segments.values():
+            if name in each.pool.regions:
                 return each.kept(name, values, positions)
         return values
 
     @property
     def all(self) -> tuple[Region, ...]:
-        """Everything that it has in memory."""
-        states = [region for copies in self.states for region in copies]
-        lanes = [region for each in self.spread.values() for region in each.regions.values()]
-        return (*states, *self.others.values(), *lanes)
+        """Everything that it alone has in memory."""
+        return (*(region for copies in self.states for region in copies), *self.others.values())
 
 
 def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Region]]:
@@ -250,15 +206,18 @@ def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Regi
     states = tuple(tuple(map(artifact.region, names)) for names in there)
     kept = {c.name: artifact.region(c.name) for c in clients(arch, "layer", "growing")}
     growth = {c.name: _growth(artifact, c.name) for c in clients(arch, "growing")}
-    grown = {c.name: _spread(artifact, c.name) for c in clients(arch, "spread")}
-    own = Resident(states, kept, growth, grown)
+    pools = {c.name: _pool(artifact, c.name) for c in clients(arch, "spread")}
+
+    def segments() -> dict[str, Segments]:
+        return {name: Segments(pool) for name, pool in pools.items()}
+
+    own = Resident(states, kept, growth, segments())
     free = {name: size for name, (size, _) in artifact.extents().items()}
     found = [own]
     for n in range(1, count):
         moved = tuple(tuple(_moved(region, n, free) for region in copies) for copies in own.states)
         others = {name: _moved(region, n, free) for name, region in kept.items()}
-        apart = {name: each.moved(n, free) for name, each in grown.items()}
-        found.append(Resident(moved, others, growth, apart))
+        found.append(Resident(moved, others, growth, segments()))
     records = []
     for client in clients(arch, "record"):
         first = artifact.region(client.name)
@@ -278,10 +237,10 @@ def _growth(artifact: Artifact, client: str) -> Growth:
     return Growth(layers, stride, row * WORD, artifact.arch.context)
 
 
-def _spread(artifact: Artifact, client: str) -> Spread:
+def _pool(artifact: Artifact, client: str) -> Pool:
     layers, runs, stride, words = _numbers(artifact, client, "layers", "runs", "stride", "words")
     regions = {name: artifact.region(name) for name in lanes_of(artifact.arch, client)}
-    return Spread(artifact.arch, regions, 0, layers * runs, stride, 1 + words)
+    return Pool(artifact.arch, regions, layers * runs, stride, 1 + words)
 
 
 def _numbers(artifact: Artifact, client: str, *names: str) -> list[int]:

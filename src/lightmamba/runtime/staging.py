@@ -68,6 +68,7 @@ class Staging:
         self.arch, self.sequences, self.records = arch, sequences, records
         self._there = {each.name for each in registers(arch.kinds) if each.counted(arch)}
         self._records = [client.name for client in clients(arch, "record")]
+        self._written = dict[tuple[str, int], list[int]]()  # segments of slots that hardware knows
 
     def stage(self, work: Pass) -> Staged:
         """Check a pass and give the values of its registers; nothing changes.
@@ -150,10 +151,10 @@ class Staging:
             0 if slot.fresh else each.position + slot.replay
             for each, slot in zip(mine, work.slots, strict=True)
         ]
-        for name in mine[0].spread:
-            values[f"slot_{name}"] = [each.spread[name].offset for each in mine]
+        for name in mine[0].segments:
             values[f"slot_{name}_positions"] = seen
             values[f"slot_{name}_more"] = [len(slot.tokens) for slot in work.slots]
+            self._segments(name, [each.segments[name].places for each in mine], write)
         for name, growth in mine[0].growth.items():
             words = growth.row // WORD
             values[f"slot_{name}_words"] = [words * count for count in seen]
@@ -179,6 +180,41 @@ class Staging:
             write("step_index", 0)
             for step in staged.steps:
                 write("step_data", step)
+
+    def _segments(
+        self, name: str, places: list[list[int]], write: Callable[[str, int | list[int]], None]
+    ) -> None:
+        """Write where the segments of each slot are, as far as they are others than before."""
+        per_slot = 1 << (self.arch.segments - 1).bit_length()
+        for slot, each in enumerate(places):
+            if self._written.get((name, slot)) == each:
+                continue
+            self._written[name, slot] = each
+            write(f"{name}_segment_index", slot * per_slot)
+            for place in each:
+                write(f"{name}_segment_data", place)
+
+    def grow(self, work: Pass, chain: int = 0) -> None:
+        """Take segments for what a pass adds to its sequences.
+
+        Raises
+        ------
+        InputError
+            If there are too few; nothing is taken then.
+        """
+        grown = [(self.sequences[slot.sequence], self._end(slot, chain)) for slot in work.slots]
+        for name in self.sequences[0].segments:
+            pool = self.sequences[0].segments[name].pool
+            lacks = sum(mine.segments[name].lacks(end) for mine, end in grown)
+            if lacks > len(pool.free):
+                raise InputError(pool.refusal(lacks))
+        for mine, end in grown:
+            mine.fit(end)
+
+    def _end(self, slot: Slot, chain: int = 0) -> int:
+        """Positions of a slot's sequence behind a pass."""
+        seen = 0 if slot.fresh else self.sequences[slot.sequence].position + slot.replay
+        return seen + len(slot.tokens) + chain
 
     def check(self, slot: Slot, chain: int = 0) -> None:
         """Refuse a slot that the hardware cannot carry out, not even in several passes.
@@ -208,15 +244,12 @@ class Staging:
                 f"the hardware of this build leaves at most {most} tokens of a sequence "
                 f"undecided, not {left}"
             )
-        seen = 0 if slot.fresh else mine.position + slot.replay
-        more = len(slot.tokens) + chain
-        for context in mine.contexts:
-            if seen + more > context:
-                raise InputError(
-                    f"sequence {slot.sequence} has {seen:,} tokens and this pass adds {more:,}, "
-                    f"but the build has memory for {context:,}; compile with --context "
-                    f"{seen + more}"
-                )
+        end, more, context = self._end(slot, chain), len(slot.tokens) + chain, self.arch.context
+        if (mine.growth or mine.segments) and end > context:
+            raise InputError(
+                f"sequence {slot.sequence} has {end - more:,} tokens and this pass adds {more:,}, "
+                f"but the build has memory for {context:,}; compile with --context {end}"
+            )
 
     def _share(self, slot: Slot) -> Share:
         self.check(slot)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.drafts import Drafts
-from lightmamba.serve.errors import beyond, busy, too_long
+from lightmamba.serve.errors import beyond, busy, short_of_segments, too_long
 from lightmamba.serve.jobs import Job, Session
 
 __all__ = ["Admission"]
@@ -40,10 +40,13 @@ class Admission:
         Slots.
     limit, used : int
         Bytes that sequences may have beyond their slots, and what is reserved of it.
+    segments : int
+        Segments of a device's memory that are not reserved.
     """
 
     def __init__(self, backend: Backend, drafts: Drafts | None, queue: int) -> None:
         self.queue, self.limit, self.used = queue, backend.spare, 0
+        self.segments = backend.segments
         self.waiting: deque[Session] = deque()
         self.free = list(range(backend.slots - 1, -1, -1))
         self._backend, self._drafts = backend, drafts
@@ -63,6 +66,9 @@ class Admission:
             context, prompt = self._backend.context, len(session.prompt)
             if context and session.room + self._backend.undecided > context:
                 raise beyond(prompt, session.room - prompt, context - self._backend.undecided)
+            session.segments = self._backend.takes(session.room)
+            if session.segments > self._backend.segments:
+                raise short_of_segments(prompt, session.room - prompt)
             session.need = self._backend.needs(session.room)
             if self._drafts is not None:
                 session.need += self._drafts.bytes_for(session.room)
@@ -83,9 +89,13 @@ class Admission:
             session = self.waiting.popleft()
             if not session.ready:
                 stay.append(session)
-            elif self.used + session.need + session.copy <= self.limit:
+            elif (
+                self.used + session.need + session.copy <= self.limit
+                and session.segments <= self.segments
+            ):
                 session.slot = self.free.pop()
                 self.used += session.need + session.copy
+                self.segments -= session.segments
                 if session.copy:
                     self._copies[session] = session.copy
                 yield session
@@ -100,6 +110,7 @@ class Admission:
             self._backend.end(session.slot)
             self.free.append(session.slot)
             self.used -= session.need
+            self.segments += session.segments
             session.slot = session.drafter = None
             held = time.monotonic() - session.admitted
             self._seconds += NEWEST * (held - self._seconds)

@@ -47,6 +47,8 @@ class Backend(Protocol):
         Bytes for what sequences have beyond their slots: :meth:`needs`, copies and drafters.
     context
         Tokens that a sequence may have; 0 for any number.
+    segments
+        Segments of a device's memory by which sequences grow; 0 where none does.
     """
 
     device: str
@@ -56,6 +58,7 @@ class Backend(Protocol):
     state_bytes: int
     spare: int
     context: int
+    segments: int
     vocab_size: int
     valid_vocab: int
     logit_exponent: int
@@ -91,6 +94,10 @@ class Backend(Protocol):
 
     def needs(self, tokens: int) -> int:
         """Bytes of a sequence beyond its slot, with space for a number of tokens."""
+        ...
+
+    def takes(self, tokens: int) -> int:
+        """Segments of a sequence with space for a number of tokens."""
         ...
 
     def saved_bytes(self, tokens: int) -> int:
@@ -133,7 +140,7 @@ class EngineBackend:
 
     device = "engine"
     pass_tokens = PIECE
-    context = 0
+    context = segments = 0
 
     def __init__(
         self,
@@ -196,6 +203,10 @@ class EngineBackend:
         pages = self._layout.bytes_of(tokens) - self._layout.bytes_of(0)
         return -(-pages // LARGE) * LARGE
 
+    def takes(self, tokens: int) -> int:
+        """None."""
+        return 0
+
     def saved_bytes(self, tokens: int) -> int:
         """Bytes of a saved state, with its pages."""
         return self._layout.bytes_of(tokens)
@@ -238,6 +249,7 @@ class DeviceBackend:
             len(device.sequences), arch.tokens, arch.undecided,
         )  # fmt: skip
         self.context = arch.context
+        self.segments = sum(each.pool.count for each in device.sequences[0].segments.values())
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
         self._first = device.sequences[0]
@@ -279,8 +291,14 @@ class DeviceBackend:
         self._device.restore_state(saved, slot)
         self._fresh.discard(slot)
 
+    def takes(self, tokens: int) -> int:
+        """Segments of a sequence, with those of tokens that may be rejected."""
+        end = tokens + self.undecided
+        return sum(each.wanted(end) for each in self._first.segments.values())
+
     def end(self, slot: int) -> None:
-        """Nothing: memory of a device has room for all tokens of a slot."""
+        """Give the memory of a slot back."""
+        self._device.end_sequence(slot)
 
     def needs(self, tokens: int) -> int:
         """Nothing: the state of a sequence lies on the device."""
@@ -288,7 +306,7 @@ class DeviceBackend:
 
     def saved_bytes(self, tokens: int) -> int:
         """Bytes of a saved state."""
-        return sum(part.bytes for parts in self._first.parts(tokens).values() for part in parts)
+        return self._first.bytes_of(tokens)
 
     def saturations(self) -> Mapping[str, int]:
         """The device's counters of losses, rejected drafts included."""

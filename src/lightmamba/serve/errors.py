@@ -91,6 +91,15 @@ def beyond(prompt: int, tokens: int, most: int) -> ApiError:
     )  # fmt: skip
 
 
+def short_of_segments(prompt: int, tokens: int) -> ApiError:
+    """A sequence takes more of a device's memory than there is for all."""
+    return ApiError(
+        400, f"a prompt of {prompt:,} tokens and {tokens:,} to generate take more memory than this "
+        f"server's device has for all sequences; shorten the prompt, ask for fewer max_tokens, or "
+        f"compile with more --sequences", param="max_tokens", code="context_length_exceeded",
+    )  # fmt: skip
+
+
 def _mib(size: int) -> str:
     return f"{size / (1 << 20):,.1f}"
 

@@ -70,6 +70,8 @@ class Session:
         Tokens that it may have, prompt included.
     need, copy : int
         Bytes of memory while it has a slot, and of ``prefix``.
+    segments : int
+        Segments of a device's memory while it has a slot.
     speculates : bool
         Whether its tokens are drafted.
     draft : list of int
@@ -101,7 +103,8 @@ class Session:
         self.followers = 0
         if self.leader is not None:
             self.leader.followers += 1
-        self.room, self.need, self.copy = len(text.prompt) + text.left, 0, 0
+        self.room = len(text.prompt) + text.left
+        self.need = self.copy = self.segments = 0
         self.tokens: list[int] = []
         self.ids: list[int] = []
         self.drafter: PiecewiseDrafter | None = None

@@ -1,0 +1,130 @@
+"""Segments of memory by which sequences on a device grow, of a pool that they share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import PAGE, WORD
+from lightmamba.arch.place import Region
+from lightmamba.arch.spread import rows, segment_bytes, spread
+
+__all__ = ["Pool", "Segments"]
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass
+class Pool:
+    """Segments of a client that is spread over the lanes; each has a part on every channel.
+
+    Parameters
+    ----------
+    arch : ArchConfig
+    regions : {region of the build: Region}
+        One for each lane; a segment begins at the same offset in all of them.
+    runs, stride, words : int
+        Runs of positions of all layers; bytes of a run in a segment, on a channel; 64-bit words of
+        a position.
+
+    Attributes
+    ----------
+    free : list of int
+        Segments that no sequence has, the next one last.
+    """
+
+    arch: ArchConfig
+    regions: Mapping[str, Region]
+    runs: int
+    stride: int
+    words: int
+    free: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.free = list(range(self.count))[::-1]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of a segment on a channel."""
+        return segment_bytes(self.runs, self.stride)
+
+    @property
+    def count(self) -> int:
+        """Segments that there are."""
+        size = min(region.bytes for region in self.regions.values())
+        return size // self.bytes if self.bytes else 0
+
+    def refusal(self, lacks: int) -> str:
+        """Sentence that says that so many segments are not free."""
+        return (
+            f"{lacks} more segments of {self.arch.segment:,} tokens are needed, but "
+            f"{len(self.free)} of {self.count} are free; end another sequence, or compile with a "
+            f"larger --sequences"
+        )
+
+
+@dataclass
+class Segments:
+    """Those that a sequence has, in the order of its positions.
+
+    Parameters
+    ----------
+    pool : Pool
+    held : list of int
+    """
+
+    pool: Pool
+    held: list[int] = field(default_factory=list)
+
+    def wanted(self, positions: int) -> int:
+        """Segments that so many positions take."""
+        return -(-positions // self.pool.arch.segment) if self.pool.runs else 0
+
+    def lacks(self, positions: int) -> int:
+        """Segments that it must get before it has so many positions."""
+        return max(0, self.wanted(positions) - len(self.held))
+
+    def fit(self, positions: int) -> None:
+        """Have as many as so many positions take: of the pool, which has them, or back to it."""
+        self.held += [self.pool.free.pop() for _ in range(self.lacks(positions))]
+        while len(self.held) > self.wanted(positions):
+            self.pool.free.append(self.held.pop())
+
+    @property
+    def places(self) -> list[int]:
+        """Where they begin in each region, in pages of 4 KiB."""
+        return [segment * self.pool.bytes // PAGE for segment in self.held]
+
+    def used(self, positions: int) -> dict[str, tuple[Region, ...]]:
+        """Rows of each run that hold the first ``positions`` tokens, by region of the build."""
+        pool, size = self.pool, self.pool.arch.segment
+        pieces = [
+            (segment * pool.bytes + run * pool.stride, rows(pool.arch, pool.words, count))
+            for run in range(pool.runs)
+            for segment, at in zip(self.held, range(0, positions, size), strict=False)
+            for count in [min(size, positions - at)]
+        ]
+        beat = pool.arch.port_bits // 8
+        return {
+            name: tuple(
+                replace(region, address=region.address + at, bytes=count * beat)
+                for at, count in pieces
+            )
+            for name, region in pool.regions.items()
+        }
+
+    def bytes_of(self, positions: int) -> int:
+        """Bytes of these rows on all channels."""
+        arch = self.pool.arch
+        return self.pool.runs * rows(arch, self.pool.words, positions) * arch.row_bytes
+
+    def kept(self, name: str, values: Bytes, positions: int) -> Bytes:
+        """Bytes of these rows with zeros where no position is: rests of longer sequences."""
+        sizes = (WORD, (self.pool.words - 1) * WORD)
+        ones = [np.full((1, positions, size), 255, np.uint8) for size in sizes]
+        client = next(iter(self.pool.regions))
+        mask = np.tile(spread(self.pool.arch, client, *ones)[name], self.pool.runs)
+        found: Bytes = values & mask
+        return found

@@ -18,6 +18,7 @@ PROCESSORS = (
     ("PMC_NOC_AXI_0", "pmc_axi_noc_axi0_clk", "ps_pmc"),
 )
 PROCESSOR_MB = 500  # MB/s, each way, that a processor asks of a controller
+FEW_MB = 10  # MB/s of what a lane writes: new keys and values
 CONTROLLER_PORTS = 4
 
 
@@ -103,13 +104,14 @@ def network(design: Design) -> Network:
 def _rates(design: Design) -> Mapping[str, tuple[int, int]]:
     """MB/s that each interface asks for, reads and writes.
 
-    Lanes run in step, so each asks for what the slowest of their channels gives; what is left of a
-    shared channel goes to the others, in equal parts to each direction of each.
+    Lanes run in step, so each asks for what the slowest of their channels gives, and for little if
+    it writes; what is left of a shared channel goes to the others, in equal parts to each direction
+    of each.
     """
     target = design.artifact.target
     lanes = [one for one in design.interfaces if one.name.startswith("lane")]
     pace = min(target.channel_of(one.ports[0].name).attainable_gb_per_s for one in lanes)
-    found = {one.name: (round(1000 * pace), 0) for one in lanes}
+    found = {one.name: (round(1000 * pace), FEW_MB * bool(one.write)) for one in lanes}
     for channel in target.channels:
         others = [
             one for one in design.interfaces

@@ -60,7 +60,7 @@ ROWS = {
             shape, target, compared=1, chained=0, context=context
         )
         for shape in ("granite-4.0-h-1b", "nemotron-3-nano-4b")
-        for target in ("kv260", "u280")
+        for target in ("kv260", "u280-hybrid")
         for context in (1024, 8192)
     },
 }

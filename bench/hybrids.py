@@ -17,8 +17,8 @@ from lightmamba.estimate import estimate
 from lightmamba.formats import Formats
 
 DECODE, PROMPT, BATCH = (1024, 8192), 4096, 1024  # positions
-ONE, SEVERAL = ("u280", "u55c", "vck190", "kv260"), {"u280-t4": "prefill", "u280-batch4": "batch",
-                                                     "kv260-t4": "prefill"}  # fmt: skip
+ONE = ("u280-hybrid", "u280", "u55c", "vck190", "kv260")
+SEVERAL = {"u280-t4": "prefill", "u280-batch4": "batch", "kv260-t4": "prefill"}
 
 
 def cases() -> list[tuple[str, str, str, int]]:

@@ -12,13 +12,13 @@ __all__ = ["HYBRID"]
 
 # Goals of tokens per second, by shape and target: behind 1k and 8k positions, or one number.
 GOALS: dict[str, dict[str, tuple[float, ...]]] = {
-    "granite-4.0-h-350m": {"u280": (1100, 1000), "kv260": (92, 85), "vck190": (360,),
+    "granite-4.0-h-350m": {"u280-hybrid": (1100, 1000), "kv260": (92, 85), "vck190": (360,),
                            "u280-t4": (4500,)},
-    "granite-4.0-h-1b": {"u280": (550, 505), "kv260": (22, 21), "vck190": (85,),
+    "granite-4.0-h-1b": {"u280-hybrid": (550, 505), "kv260": (22, 21), "vck190": (85,),
                          "u280-t4": (2050,), "u280-batch4": (1600,)},
-    "granite-4.0-h-micro": {"u280": (250, 245), "kv260": (10.3, 10.1), "vck190": (39,),
+    "granite-4.0-h-micro": {"u280-hybrid": (250, 245), "kv260": (10.3, 10.1), "vck190": (39,),
                             "u280-t4": (980,), "u280-batch4": (740,)},
-    "nemotron-3-nano-4b": {"u280": (220, 205), "kv260": (9.0, 8.7), "vck190": (34,),
+    "nemotron-3-nano-4b": {"u280-hybrid": (220, 205), "kv260": (9.0, 8.7), "vck190": (34,),
                            "u280-t4": (820,), "u280-batch4": (640,)},
 }  # fmt: skip
 

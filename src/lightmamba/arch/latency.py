@@ -22,7 +22,7 @@ LATER = 4  # from a command to those of the next pass, whose state is asked for 
 TAKEN = 1  # from a command to a unit that works
 DRAIN = 4  # from the last result to the end of a pass
 STATE_WALK = 3  # cycles by which commands for heads come later than those for a layer
-SPREAD_WALK = 10  # the same of commands for what is spread over the lanes
+SPREAD_WALK = 11  # the same of commands for what is spread over the lanes
 # Commands are for heads. Cycles from the last word that leaves the unpacker to the next beat, to
 # the next reader's command; that the packer needs between heads; from a word that leaves the queue
 # behind to a reader that sees it.

@@ -84,12 +84,12 @@ def _walks(arch: ArchConfig) -> Amount:
 
 
 def _arbitrated(arch: ArchConfig) -> Sizes:
-    """Words of the clients, and their bits over all ports that several share."""
+    """Words of the clients, and their bits over all ports that several share, but for lanes'."""
     bits = sum(
         port.bits * len(side)
         for port in ports(arch)
         for side in (port.readers, port.writers)
-        if len(side) > 1
+        if len(side) > 1 and not port.name.startswith("lane")
     )
     clients, fewest = (len(aux_readers(a)) + len(aux_writers(a)) for a in (arch, ArchConfig()))
     share = clients / fewest
@@ -108,14 +108,14 @@ FRONT = (
     Group("state in memory",
           r"memory\.((read|write|walk)_state\d*|.*packer\d*|state_.*|fork_.*)",
           lambda a: (a.state_ports, a.state_ports * a.state_port_bits, a.state_elements), _state),
-    Group("other readers and writers", r"memory\..*", _arbitrated, _aux, more=_walks),
-    Group("memory side", r"memory", lambda a: (1, a.lanes)),
     Group("activations", r"units\.activations", lambda a: (1, a.products), _activations, _codes,
           copies=tokens),
     Group("epilogue", r"units\.epilogue.*", lambda a: (1, a.lanes, a.lanes * a.acc_bits),
           copies=tokens),
 )  # fmt: skip
 BACK = (
+    Group("other readers and writers", r"memory\..*", _arbitrated, _aux, more=_walks),
+    Group("memory side", r"memory", lambda a: (1, a.lanes)),
     Group("quantizers", r"units\.quant_.*", one, kind=_codes, copies=tokens),
     Group("queues", r"units\..*_queue", one, _queues),
     Group("residual", r"units\.residual.*", one, lambda a: [(a.in_channels, 32)] * a.tokens,

@@ -193,7 +193,7 @@ class RowWriter(wiring.Component):
         value, strobe = Signal(self.port_bits), Signal(self.port_bits // 8)
         open_ = Signal(range(OPEN_BEATS + 1))  # beats without a response
         ending, sends, take = Signal(), Signal(), Signal()
-        answers = Cat(axi.bvalid for axi in self.axi)
+        answers = Signal(range(self.channels + 1))  # of the last cycle
         m.d.comb += [
             sends.eq(Cat(axi.awvalid | axi.wvalid for axi in self.axi).any()),
             self.i.ready.eq(~sends & ~ending & (open_ != OPEN_BEATS)),
@@ -201,7 +201,10 @@ class RowWriter(wiring.Component):
             self.busy.eq(sends | open_.any() | ending),
             self.done.eq(ending & ~open_.any()),
         ]
-        m.d.sync += open_.eq(open_ + take - sum(answers))
+        m.d.sync += [
+            answers.eq(sum(axi.bvalid for axi in self.axi)),
+            open_.eq(open_ + take - answers),
+        ]
         with m.If(take):
             m.d.sync += [value.eq(given.value), strobe.eq(given.strobe), ending.eq(given.last)]
         with m.Elif(self.done):

@@ -43,4 +43,8 @@ GROUPS = (
     Group("attention", r"units\.attention.*",
           lambda a: (1, a.attention_channels, a.attention_channels * a.attention_rows),
           memories=_memories),
+    # A lane's port has an arbiter for them.
+    Group("keys and values in memory", r"memory\.((read|write|reads|writes)_kv|arbiter_lane).*",
+          lambda a: (1, a.row_lanes, a.row_lanes * a.port_bits),
+          memories=lambda a: [(a.row_fifo, a.port_bits)] * a.row_lanes),
 )  # fmt: skip

@@ -4,10 +4,11 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.data import hybrid_file
+from lightmamba.data import demo_file, hybrid_file
 from lightmamba.machine.artifact import Artifact
 from lightmamba.package import Board
 from lightmamba.package.design import design
+from lightmamba.package.ecp5 import sources
 from lightmamba.package.noc import network
 from lightmamba.qmodel import load
 
@@ -34,6 +35,15 @@ def test_lanes_write_to_their_own_channels(made):
 def test_their_addresses_belong_to_their_interfaces(made):
     buses = {e.name: e.bus for e in made.entries if e.name.startswith("kv_base")}
     assert list(buses.values()) == [f"m_axi_lane{n}" for n in range(BOARDS[made.board.name])]
+
+
+def test_a_ulx3s_maps_them_by_abc(tmp_path):
+    """yosys 0.52 stops in abc9."""
+    for name, kinds, mapping in (("a", (), "\nabc -lut"), ("b", ("mamba2",), "\nabc9 ")):
+        model = load(demo_file() if kinds else hybrid_file())
+        build(model, Target.load("ulx3s"), tmp_path / name, kinds=kinds)
+        made = design(Artifact.read(tmp_path / name), Board.load("ulx3s"))
+        assert sources(made, "")["script.ys"].count(mapping) == 1
 
 
 def test_a_network_on_chip_expects_few_writes(made):

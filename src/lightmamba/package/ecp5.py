@@ -71,10 +71,11 @@ def sources(design: Design, verilog: str) -> dict[str, str]:
         Of the accelerator.
     """
     edits = {f"edits/{name}": text for name, text in edit_files().items()}
+    timed = "attention" not in design.artifact.arch.kinds
     return {
         ACCELERATOR: verilog,
         SYSTEM: system_verilog(design),
-        "script.ys": script([SYSTEM, ACCELERATOR], TOP),
+        "script.ys": script([SYSTEM, ACCELERATOR], TOP, timed=timed),
         **_pins(design),
         **edits,
     }

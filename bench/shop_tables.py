@@ -13,6 +13,7 @@ __all__ = ["SHOP"]
 ROWS = ("u280", "vck190", "kv260", "vck190-paper")  # targets of Mamba2-2.7B
 HOW = {"u280": "simulated at 200 MHz",
        "vck190-paper": "measured on a board at 400 MHz, without the LM head"}  # fmt: skip
+HYBRID = ("granite-4.0-h-1b", 1024, ("u280-hybrid", "kv260"))  # shape, positions, targets
 SHORT = {"granite-4.0-h-350m": "Granite-4.0-H-350M"}
 
 
@@ -25,6 +26,14 @@ def speed() -> str:
             cycles = f"{r['cycles_per_token']:,.0f} at {r['clock_mhz']:g} MHz"
             body.append([f"2.7B, accelerator `{target}`", f"**{r['tokens_per_second']:,.4g}**",
                          cycles, "simulated", paper])  # fmt: skip
+    shape, context, targets = HYBRID
+    for target in targets:
+        if r := found.get(f"{shape} on {target}, {context:,} positions"):
+            body.append([
+                f"Granite-4.0-H-1B behind {context:,} positions, accelerator `{target}`",
+                f"**{r['tokens_per_second']:,.4g}**",
+                f"{r['cycles_per_token']:,.0f} at {r['clock_mhz']:g} MHz", "simulated", "–",
+            ])  # fmt: skip
     if r := next((row for row in rows("estimates") if row["case"] == "ulx3s"), None):
         mhz = Target.load("ulx3s").clock_mhz
         rate = f"**{1e6 * mhz / r['cycles']:,.4g}**"

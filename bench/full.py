@@ -57,7 +57,7 @@ ROWS = {
     "mamba2-2.7b on vck190-paper": Row("mamba2-2.7b", "vck190-paper", chained=0),
     **{
         f"{shape} on {target}, {context:,} positions": Row(
-            shape, target, compared=1, chained=0, context=context
+            shape, target, warm=1, compared=1, chained=2 * (target != "kv260"), context=context
         )
         for shape in ("granite-4.0-h-1b", "nemotron-3-nano-4b")
         for target in ("kv260", "u280-hybrid")

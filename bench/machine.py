@@ -29,6 +29,7 @@ SHAPES = {
     "weights": "once a pass", "row": "a row of each token", "static": "once a pass",
     "head": "of a sequence, by head", "layer": "of a sequence, by layer",
     "growing": "of a sequence, by token", "record": "of a pass, by layer",
+    "spread": "of a sequence, by token, over the lanes",
 }  # fmt: skip
 
 

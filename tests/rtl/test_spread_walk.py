@@ -9,7 +9,8 @@ from amaranth.sim import Simulator
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD
 from lightmamba.arch.spread import rows, spread
-from lightmamba.rtl.spread_walk import SpreadReads, SpreadWrites
+from lightmamba.rtl.spread_reads import SpreadReads
+from lightmamba.rtl.spread_writes import SpreadWrites
 
 from ..support.streams import Run, drive
 

@@ -8,7 +8,9 @@ from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import clients
 from lightmamba.rtl.memory_parts import Parts
 from lightmamba.rtl.passes import slots_of
-from lightmamba.rtl.spread_walk import POSITION_BITS, SpreadReads, SpreadWrites
+from lightmamba.rtl.spread_reads import SpreadReads
+from lightmamba.rtl.spread_walk import POSITION_BITS
+from lightmamba.rtl.spread_writes import SpreadWrites
 from lightmamba.rtl.streams import join
 
 __all__ = ["wire_spread"]

@@ -12,7 +12,8 @@ from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import losses
 from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedModel
-from lightmamba.runtime.device import Device, DeviceState
+from lightmamba.runtime.device import Device
+from lightmamba.runtime.device_state import DeviceState
 
 __all__ = ["DeviceDecoder", "DeviceSequence", "seconds_of"]
 

@@ -6,58 +6,26 @@ gives is in :mod:`lightmamba.runtime.primitives`.
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightmamba.arch.passes import Share
 from lightmamba.arch.place import Region
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.errors import DeviceError, InputError
-from lightmamba.files import sha256_of_arrays
 from lightmamba.machine.artifact import Artifact, build_hash
 from lightmamba.machine.registers import INTERFACE, MAGIC
 from lightmamba.passes import Pass, Slot
+from lightmamba.runtime.device_state import DeviceState
 from lightmamba.runtime.primitives import Flags
 from lightmamba.runtime.resident import Resident, reach, residents
 from lightmamba.runtime.results import Results
 from lightmamba.runtime.staging import Staging
 
-__all__ = ["Device", "DeviceError", "DeviceState", "Flags"]
+__all__ = ["Device", "DeviceError", "Flags"]
 
 CHUNK = 1 << 24  # bytes that are written to memory at once
 POLLS = 100_000  # reads of the status before the device counts as hung
-
-
-@dataclass(frozen=True)
-class DeviceState:
-    """Saved state of a sequence on a device.
-
-    Parameters
-    ----------
-    position : int
-        Tokens seen.
-    memory : {region: (bytes,) uint8}
-        What layers keep of the sequence, as the hardware has it; of what grows, the rows in use.
-    build : str
-        Fingerprint of the build that left it.
-    sha256 : str
-        Of all of these.
-    """
-
-    position: int
-    memory: Mapping[str, NDArray[np.uint8]]
-    build: str
-    sha256: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sha256", self.digest())
-
-    def digest(self) -> str:
-        """SHA-256 of what it holds now."""
-        said = {"position": np.array(self.position), "build": np.array(self.build)}
-        return sha256_of_arrays({**self.memory, **said})
 
 
 class Device(Results):

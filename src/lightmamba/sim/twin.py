@@ -15,7 +15,7 @@ from lightmamba.errors import InputError
 from lightmamba.machine.counters import CYCLES, losses, of_vector
 from lightmamba.machine.probes import probes
 from lightmamba.passes import Pass, Slot, split
-from lightmamba.runtime.device import DeviceState
+from lightmamba.runtime.device_state import DeviceState
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record, observables
 from lightmamba.sim.vectors import same, vector_of

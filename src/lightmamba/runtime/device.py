@@ -306,8 +306,7 @@ class Device(Results):
         mine.fit(state.position)
 
     def end_sequence(self, sequence: int) -> None:
-        """Forget a sequence, whose memory others may use."""
-        self._settled()
+        """Forget a sequence, whose memory others may use; no pass of it runs, or it has failed."""
         self._resident(sequence).end()
 
     def fork_state(self, sequence: int, into: int) -> None:

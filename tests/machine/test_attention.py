@@ -64,10 +64,10 @@ def test_sequences_share_the_segments(path):
     device.wait()
     assert (segments.held, segments.pool.free) == ([0, 1, 2], [])
     before = device.save_state(1)
-    message = "1 more segments of 64 tokens are needed, but 0 of 4 are free; end another sequence"
+    message = "need 1 more of the segments of 64 tokens, but 0 of 4 are free; end another sequence"
     with pytest.raises(InputError, match=message):
         device.start(5, sequence=1)
-    with pytest.raises(InputError, match="2 more segments of 64 tokens"):
+    with pytest.raises(InputError, match="2 more of the segments of 64 tokens"):
         device.restore_state(device.save_state(0), 1)
     assert device.save_state(1).digest() == before.digest()
     device.end_sequence(0)

@@ -59,7 +59,7 @@ class Pool:
     def refusal(self, lacks: int) -> str:
         """Sentence that says that so many segments are not free."""
         return (
-            f"{lacks} more segments of {self.arch.segment:,} tokens are needed, but "
+            f"sequences need {lacks} more of the segments of {self.arch.segment:,} tokens, but "
             f"{len(self.free)} of {self.count} are free; end another sequence, or compile with a "
             f"larger --sequences"
         )

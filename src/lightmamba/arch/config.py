@@ -162,21 +162,24 @@ class ArchConfig:
                 f"two passes of 4 bits hold activations up to 119, not {self.head_qmax}; "
                 f"set multiplier_bits to 8"
             )
-        per_row = self.row_bytes // WORD
-        if "attention" in self.kinds and (
-            self.segment & (self.segment - 1) or not max(1, per_row) <= self.segment <= 1 << 16
-        ):
-            raise ValueError(
-                f"segment must be a power of two from {max(1, per_row)}, the positions whose "
-                f"exponents fill a row, to {1 << 16}, not {self.segment}"
-            )
-        if "attention" in self.kinds and self.port_bits < WORD_BITS:
+        if "attention" in self.kinds:
+            self._check_rows()
+        if self.shared_port and not self.port_bits == self.state_port_bits == self.aux_port_bits:
+            raise ValueError("a shared port has one width: set all three *port_bits to it")
+
+    def _check_rows(self) -> None:
+        """Refuse rows of keys and values that are no whole words, or no part of a segment."""
+        if self.port_bits < WORD_BITS:
             raise ValueError(
                 f"keys and values come in words of {WORD_BITS} bits, so port_bits must be "
                 f"{WORD_BITS} or more, not {self.port_bits}"
             )
-        if self.shared_port and not self.port_bits == self.state_port_bits == self.aux_port_bits:
-            raise ValueError("a shared port has one width: set all three *port_bits to it")
+        least, most = self.row_bytes // WORD, 1 << 16
+        if self.segment & (self.segment - 1) or not least <= self.segment <= most:
+            raise ValueError(
+                f"segment must be a power of two from {least}, the positions whose exponents fill "
+                f"a row, to {most}, not {self.segment}"
+            )
 
     @property
     def products(self) -> int:

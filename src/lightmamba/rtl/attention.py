@@ -35,10 +35,10 @@ class Attention(wiring.Component):
     load, scores, weights, sums, means.
 
     One row of every vector a cycle. A page loads W channels of a key and of its value a cycle, or
-    as much of them as a row of memory has, and takes
-    32·ceil(head_dim / W) cycles (33 at least) of each later stage for every vector and every R
-    queries of its group. Means leave one a cycle, head by head; ``latency`` cycles lie between the
-    last row and the first mean of a sequence of one position with one word a head.
+    as much of them as a row of memory has, and takes 32·ceil(head_dim / W) cycles (33 at least) of
+    each later stage for every vector and every R queries of its group. Means leave one a cycle,
+    head by head; ``latency`` cycles lie between the last row and the first mean of a sequence of
+    one position with one word a head.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import clients
 from lightmamba.rtl.axi import COUNT_BITS, READ, WRITE
 from lightmamba.rtl.layouts import o_stream
-from lightmamba.rtl.memory_parts import Parts
+from lightmamba.rtl.memory_parts import Parts, positions_of
 from lightmamba.rtl.memory_states import of_slot
 from lightmamba.rtl.passes import slots_of
 from lightmamba.rtl.prefetch import LAYER_BITS, PENDING, Walk
@@ -147,26 +147,26 @@ def wire_growing(m: Module, parts: Parts) -> None:
     """Read and write what the pass adds to its sequences."""
     graph = machine(parts.config.kinds)
     for client in clients(parts.config, "growing"):
+        seen = positions_of(m, parts, client.name, COUNT_BITS)
         for n, slot in enumerate(slots_of(parts.host)):
-            _slot(m, parts, graph, client.name, n, slot)
+            _slot(m, parts, graph, client.name, n, slot, seen[n])
 
 
-def _slot(m: Module, parts: Parts, graph: Graph, client: str, n: int, slot: Any) -> None:
+def _slot(
+    m: Module, parts: Parts, graph: Graph, client: str, n: int, slot: Any, positions: Value
+) -> None:
     host, sequencer, name = parts.host, parts.sequencer, of_token(client, n)
     reader, writer = parts.readers[name], parts.writers[name]
     m.submodules[f"walk_{name}"] = walk = GrowingWalk()
-    words, more, positions = (
-        getattr(host, f"slot_{client}_{what}")[n] for what in ("words", "more", "positions")
-    )
+    words, more = (getattr(host, f"slot_{client}_{what}")[n] for what in ("words", "more"))
     before: Value = words
     if n == 0:  # in a chain the first slot's sequence has a token more each time
-        grown, passed = Signal(COUNT_BITS), Signal(COUNT_BITS)
+        grown = Signal(COUNT_BITS)
         with m.If(sequencer.start & ~sequencer.busy):
-            m.d.sync += [grown.eq(0), passed.eq(0)]
+            m.d.sync += grown.eq(0)
         with m.Elif(sequencer.state):
-            m.d.sync += [grown.eq(grown + more), passed.eq(passed + 1)]
+            m.d.sync += grown.eq(grown + more)
         before = (words + grown)[:COUNT_BITS]
-        positions = (positions + passed)[:COUNT_BITS]
     m.d.comb += [
         walk.run.eq(parts.run),
         walk.start.eq(sequencer.state & slot.used),

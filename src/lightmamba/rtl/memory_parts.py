@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Module, Signal, Value
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.rtl.streams import Fork, join
 
-__all__ = ["Parts", "hand_on", "offer"]
+__all__ = ["Parts", "hand_on", "offer", "positions_of"]
 
 
 @dataclass(frozen=True)
@@ -60,3 +60,14 @@ def offer(m: Module, command: Any, when: Value) -> None:
         m.d.sync += command.valid.eq(1)
     with m.Elif(command.ready):
         m.d.sync += command.valid.eq(0)
+
+
+def positions_of(m: Module, parts: Parts, client: str, bits: int) -> list[Value]:
+    """Positions of each slot; in a chain the first one's sequence has one more each time."""
+    passed, sequencer = Signal(bits), parts.sequencer
+    given = getattr(parts.host, f"slot_{client}_positions")
+    with m.If(sequencer.start & ~sequencer.busy):
+        m.d.sync += passed.eq(0)
+    with m.Elif(sequencer.state):
+        m.d.sync += passed.eq(passed + 1)
+    return [(given[n] + (0 if n else passed))[:bits] for n in range(parts.config.tokens)]

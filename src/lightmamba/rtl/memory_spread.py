@@ -1,12 +1,10 @@
 """Memory that grows with its sequences, spread over the channels of the lanes."""
 
-from typing import Any
-
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import clients
-from lightmamba.rtl.memory_parts import Parts
+from lightmamba.rtl.memory_parts import Parts, positions_of
 from lightmamba.rtl.passes import slots_of
 from lightmamba.rtl.spread_reads import SpreadReads
 from lightmamba.rtl.spread_walk import POSITION_BITS
@@ -27,7 +25,7 @@ def _client(m: Module, parts: Parts, name: str) -> None:
     reader, writer = parts.row_readers[name], parts.row_writers[name]
     m.submodules[f"reads_{name}"] = reads = SpreadReads(config)
     m.submodules[f"writes_{name}"] = writes = SpreadWrites(config)
-    slots, seen = slots_of(host), _positions(m, parts, name)
+    slots, seen = slots_of(host), positions_of(m, parts, name, POSITION_BITS)
     for part in (reads, writes):
         m.d.comb += [
             part.run.eq(parts.run),
@@ -67,15 +65,3 @@ def _client(m: Module, parts: Parts, name: str) -> None:
         m.d.sync += there.eq(latest)
     for n, slot in enumerate(slots):
         m.d.comb += shown[n].eq(Mux(slot.used, there if n == 0 else seen[n], 0))
-
-
-def _positions(m: Module, parts: Parts, name: str) -> list[Value]:
-    """Positions of each slot; in a chain the first one's sequence has one more each time."""
-    passed, sequencer = Signal(POSITION_BITS), parts.sequencer
-    given: Any = getattr(parts.host, f"slot_{name}_positions")
-    with m.If(sequencer.start & ~sequencer.busy):
-        m.d.sync += passed.eq(0)
-    with m.Elif(sequencer.state):
-        m.d.sync += passed.eq(passed + 1)
-    first = (given[0] + passed)[:POSITION_BITS]
-    return [first, *(Cat(given[n])[:POSITION_BITS] for n in range(1, parts.config.tokens))]

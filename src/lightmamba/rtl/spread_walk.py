@@ -80,8 +80,8 @@ class SpreadWalk(wiring.Component):
     stride : In(u32)
         Bytes from one run to the next, in each channel.
     table_write, table_index, table_data : In
-        Pulse: a segment begins so many pages of 4 KiB behind the channels' bases. Those of a slot
-        are one behind the other, those of the next begin at a multiple of a power of two.
+        Pulse: the entry at this index gets where a segment begins behind the channels' bases, in
+        pages of 4 KiB. A slot has as many entries as the next power of two of its segments.
     used, positions : In per slot
         Slots of a pass, and the positions that they have. Those of the first slot are taken with
         ``start``; all else stays as it is while ``run`` is 1.

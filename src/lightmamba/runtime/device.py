@@ -18,7 +18,7 @@ from lightmamba.machine.registers import INTERFACE, MAGIC
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.device_state import DeviceState
 from lightmamba.runtime.primitives import Flags
-from lightmamba.runtime.resident import Resident, reach, residents
+from lightmamba.runtime.resident import Resident, fit, reach, residents
 from lightmamba.runtime.results import Results
 from lightmamba.runtime.staging import Staging
 
@@ -255,13 +255,14 @@ class Device(Results):
             self.wait()
         mine.left(0)
         memory = {
-            name: mine.kept(name, np.concatenate([np.zeros(0, np.uint8), *(
+            name: np.concatenate([np.zeros(0, np.uint8), *(
                 self.read_memory(part.channel, self.address(part), part.bytes)
                 for part in parts if part.bytes
-            )]), mine.position)
+            )])
             for name, parts in mine.parts(mine.position).items()
         }  # fmt: skip
-        return DeviceState(mine.position, memory, artifact.fingerprint)
+        kept = mine.kept(memory, mine.position)
+        return DeviceState(mine.position, kept, artifact.fingerprint)
 
     def restore_state(self, state: DeviceState, sequence: int = 0) -> None:
         """Go on from where a state was saved; it may be of another device with the same build.
@@ -281,7 +282,7 @@ class Device(Results):
             )
         mine = self._resident(sequence)
         room = max(state.position, mine.position)  # what is there stays if the state is refused
-        mine.fit(room)
+        fit([(mine, room)])
         places = mine.parts(state.position)
         for name, parts in places.items():
             if len(state.memory[name]) != (size := sum(part.bytes for part in parts)):
@@ -303,7 +304,7 @@ class Device(Results):
                     self.write_memory(part.channel, self.address(part), values)
         mine.begin()
         mine.position = state.position
-        mine.fit(state.position)
+        fit([(mine, state.position)])
 
     def end_sequence(self, sequence: int) -> None:
         """Forget a sequence, whose memory others may use; no pass of it runs, or it has failed."""

@@ -14,7 +14,7 @@ from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.ports import clients, state_clients
 from lightmamba.runtime.segments import Pool, Segments
 
-__all__ = ["Growth", "Resident", "reach", "residents"]
+__all__ = ["Growth", "Resident", "fit", "reach", "residents"]
 
 Bytes = NDArray[np.uint8]
 
@@ -102,24 +102,10 @@ class Resident:
         self.position, self.key = 0, object()
         self.left(0)
 
-    def fit(self, positions: int) -> None:
-        """Have room for so many positions, and no more, in what grows by segments.
-
-        Raises
-        ------
-        InputError
-            If too few segments are free.
-        """
-        for each in self.segments.values():
-            if (lacks := each.lacks(positions)) > len(each.pool.free):
-                raise InputError(each.pool.refusal(lacks))
-        for each in self.segments.values():
-            each.fit(positions)
-
     def end(self) -> None:
-        """Give back what grew; the sequence can only begin anew."""
+        """Give back what grew; nothing but a new sequence may follow."""
         self.position = 0
-        self.fit(0)
+        fit([(self, 0)])
 
     def left(
         self, undecided: int, record: Region | None = None, recorded: int = 0, behind: int = 0
@@ -176,17 +162,32 @@ class Resident:
         by_segments = sum(each.bytes_of(positions) for each in self.segments.values())
         return sum(region.bytes for region in regions) + by_segments
 
-    def kept(self, name: str, values: Bytes, positions: int) -> Bytes:
-        """Bytes of one of them as far as they are of these positions."""
+    def kept(self, memory: Mapping[str, Bytes], positions: int) -> dict[str, Bytes]:
+        """Bytes of all of it, as far as they are of these positions."""
+        found = dict(memory)
         for each in self.segments.values():
-            if name in each.pool.regions:
-                return each.kept(name, values, positions)
-        return values
+            found |= each.kept(memory, positions)
+        return found
 
     @property
     def all(self) -> tuple[Region, ...]:
         """Everything that it alone has in memory."""
         return (*(region for copies in self.states for region in copies), *self.others.values())
+
+
+def fit(wanted: Sequence[tuple[Resident, int]]) -> None:
+    """Give sequences room for some positions each, and no more, in what grows by segments.
+
+    Raises
+    ------
+    InputError
+        If too few segments are free; nothing is taken then.
+    """
+    for name, first in wanted[0][0].segments.items():
+        first.pool.check(sum(mine.segments[name].lacks(end) for mine, end in wanted))
+    for mine, end in wanted:
+        for each in mine.segments.values():
+            each.fit(end)
 
 
 def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Region]]:

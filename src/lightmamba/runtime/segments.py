@@ -10,6 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import PAGE, WORD
 from lightmamba.arch.place import Region
 from lightmamba.arch.spread import rows, segment_bytes, spread
+from lightmamba.errors import InputError
 
 __all__ = ["Pool", "Segments"]
 
@@ -56,13 +57,20 @@ class Pool:
         size = min(region.bytes for region in self.regions.values())
         return size // self.bytes if self.bytes else 0
 
-    def refusal(self, lacks: int) -> str:
-        """Sentence that says that so many segments are not free."""
-        return (
-            f"sequences need {lacks} more of the segments of {self.arch.segment:,} tokens, but "
-            f"{len(self.free)} of {self.count} are free; end another sequence, or compile with a "
-            f"larger --sequences"
-        )
+    def check(self, lacks: int) -> None:
+        """Refuse a number of segments that are not free.
+
+        Raises
+        ------
+        InputError
+            With how many are, and what helps.
+        """
+        if lacks > len(self.free):
+            raise InputError(
+                f"sequences need {lacks} more of the segments of {self.arch.segment:,} tokens, "
+                f"but {len(self.free)} of {self.count} are free; end another sequence, or compile "
+                f"with a larger --sequences"
+            )
 
 
 @dataclass
@@ -79,15 +87,18 @@ class Segments:
     held: list[int] = field(default_factory=list)
 
     def wanted(self, positions: int) -> int:
-        """Segments that so many positions take."""
+        """Segments that a number of positions takes."""
         return -(-positions // self.pool.arch.segment) if self.pool.runs else 0
 
     def lacks(self, positions: int) -> int:
-        """Segments that it must get before it has so many positions."""
+        """Segments that are missing for a number of positions."""
         return max(0, self.wanted(positions) - len(self.held))
 
     def fit(self, positions: int) -> None:
-        """Have as many as so many positions take: of the pool, which has them, or back to it."""
+        """Hold as many as a number of positions takes, and give the others back.
+
+        The pool has what is missing.
+        """
         self.held += [self.pool.free.pop() for _ in range(self.lacks(positions))]
         while len(self.held) > self.wanted(positions):
             self.pool.free.append(self.held.pop())
@@ -120,11 +131,13 @@ class Segments:
         arch = self.pool.arch
         return self.pool.runs * rows(arch, self.pool.words, positions) * arch.row_bytes
 
-    def kept(self, name: str, values: Bytes, positions: int) -> Bytes:
-        """Bytes of these rows with zeros where no position is: rests of longer sequences."""
+    def kept(self, memory: Mapping[str, Bytes], positions: int) -> dict[str, Bytes]:
+        """Bytes of these rows by region, with zeros in place of what longer sequences left."""
         sizes = (WORD, (self.pool.words - 1) * WORD)
         ones = [np.full((1, positions, size), 255, np.uint8) for size in sizes]
-        client = next(iter(self.pool.regions))
-        mask = np.tile(spread(self.pool.arch, client, *ones)[name], self.pool.runs)
-        found: Bytes = values & mask
-        return found
+        masks = spread(self.pool.arch, next(iter(self.pool.regions)), *ones)
+        # Runs are alike, and of no positions there is nothing.
+        return {
+            name: (memory[name].reshape(-1, max(1, mask.size)) & mask).ravel()
+            for name, mask in masks.items()
+        }

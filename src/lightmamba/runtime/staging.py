@@ -13,7 +13,7 @@ from lightmamba.errors import InputError
 from lightmamba.machine.ports import clients
 from lightmamba.machine.registers import registers
 from lightmamba.passes import Pass, Slot
-from lightmamba.runtime.resident import Resident
+from lightmamba.runtime.resident import Resident, fit
 
 __all__ = ["Staged", "Staging"]
 
@@ -202,14 +202,7 @@ class Staging:
         InputError
             If there are too few; nothing is taken then.
         """
-        grown = [(self.sequences[slot.sequence], self._end(slot, chain)) for slot in work.slots]
-        for name in self.sequences[0].segments:
-            pool = self.sequences[0].segments[name].pool
-            lacks = sum(mine.segments[name].lacks(end) for mine, end in grown)
-            if lacks > len(pool.free):
-                raise InputError(pool.refusal(lacks))
-        for mine, end in grown:
-            mine.fit(end)
+        fit([(self.sequences[slot.sequence], self._end(slot, chain)) for slot in work.slots])
 
     def _end(self, slot: Slot, chain: int = 0) -> int:
         """Positions of a slot's sequence behind a pass."""

@@ -1,13 +1,42 @@
 """Which arithmetic a quantized model is for: the numerics objects, chosen by a few numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
 
+from lightmamba.errors import InputError
 from lightmamba.numerics.blocks import BlockQuant
+from lightmamba.numerics.formats import NIBBLES
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
+from lightmamba.plain import checked, restore
 
-__all__ = ["Formats"]
+__all__ = ["PROJECTIONS", "FormatException", "Formats"]
+
+PROJECTIONS = ("in_proj", "out_proj")
+
+
+@dataclass(frozen=True)
+class FormatException:
+    """Widths of one projection of one layer that are not the model's."""
+
+    layer: int
+    projection: str  # of PROJECTIONS
+    weight_bits: int
+    act_bits: int
+
+    def __post_init__(self) -> None:
+        if self.layer < 0:
+            raise ValueError(f"layer must be 0 or more, not {self.layer}")
+        if self.projection not in PROJECTIONS:
+            raise ValueError(
+                f"projection must be {' or '.join(PROJECTIONS)}, not {self.projection!r}"
+            )
+        for name in ("weight_bits", "act_bits"):
+            if getattr(self, name) not in (4, 8):
+                raise ValueError(f"{name} must be 4 or 8, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -21,10 +50,11 @@ class Formats:
     head_weight_bits: int = 4
     head_act_bits: int = 8
     head_block: int = 32
-    head_qmax: int = 119  # so that a value splits into two signed nibbles
+    head_qmax: int = NIBBLES
     state_bits: int = 8
     state_rounding: str = "dither"
     hadamard: int = 128  # on-line transform before out_proj: order, 0 a whole norm group, 1 none
+    exceptions: tuple[FormatException, ...] = ()  # projections with widths of their own
 
     def __post_init__(self) -> None:
         if self.hadamard < 0 or (self.hadamard & (self.hadamard - 1)) or self.hadamard > 128:
@@ -38,12 +68,81 @@ class Formats:
                 f"{self.head_act_bits} bits, not {self.head_qmax}"
             )
         _ = self.projection, self.head, SsmStep(self.state_bits, 32, self.state_rounding)
+        places = [(each.layer, each.projection) for each in self.exceptions]
+        for layer, name in places:
+            if places.count((layer, name)) > 1:
+                raise ValueError(f"{name} of layer {layer} has two exceptions; keep one")
+        _ = self._exceptions
 
     @property
     def projection(self) -> Projection:
-        """Arithmetic of in_proj and out_proj."""
+        """Arithmetic of in_proj and out_proj, but for exceptions."""
         act = BlockQuant(self.act_bits, self.block)
         return Projection(act, self.weight_bits, self.group)
+
+    def of(self, layer: int, projection: str) -> Projection:
+        """Arithmetic of in_proj or out_proj of a layer."""
+        return self._exceptions.get((layer, projection), self.projection)
+
+    @cached_property
+    def _exceptions(self) -> Mapping[tuple[int, str], Projection]:
+        """Arithmetic of the exceptions.
+
+        Values of 8 bits in a model of 4 go up to 119, so that lanes of 4 bits take them in two
+        halves, as they take the head's activations.
+        """
+        found = {}
+        for each in self.exceptions:
+            qmax = NIBBLES if each.act_bits > self.act_bits else 0
+            act = BlockQuant(each.act_bits, self.block, qmax)
+            top = NIBBLES if each.weight_bits > self.weight_bits else 0
+            found[each.layer, each.projection] = Projection(
+                act, each.weight_bits, self.group, weight_qmax=top
+            )
+        return found
+
+    def of_layer(self, layer: int) -> "Formats":
+        """Formats of one layer, which is the first of its own model then."""
+        own = (replace(e, layer=0) for e in self.exceptions if e.layer == layer)
+        return replace(self, exceptions=tuple(own))
+
+    def check_layers(self, count: int) -> None:
+        """Refuse exceptions for layers that a model of ``count`` layers does not have.
+
+        Raises
+        ------
+        InputError
+            With the number of the first of them.
+        """
+        if there := sorted(each.layer for each in self.exceptions if each.layer >= count):
+            raise InputError(
+                f"there is an exception for layer {there[0]}, but the model's layers are 0 to "
+                f"{count - 1}"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for files; without exceptions, where there are none."""
+        found = asdict(self)
+        if not self.exceptions:
+            del found["exceptions"]
+        return found
+
+    @staticmethod
+    def from_dict(values: Any, where: str = "formats") -> "Formats":
+        """Invert :meth:`as_dict`.
+
+        Raises
+        ------
+        InputError
+            If a value is missing, unknown, or of another type.
+        """
+        table = dict(checked(values, dict, where))
+        found = table.pop("exceptions", [])
+        listed = [
+            restore(FormatException, each, f"{where}.exceptions[{n}]")
+            for n, each in enumerate(checked(found, list, f"{where}.exceptions"))
+        ]
+        return restore(Formats, table, where, exceptions=tuple(listed))
 
     @property
     def head(self) -> Projection:

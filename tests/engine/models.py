@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lightmamba.config import ModelConfig
 from lightmamba.engine import Engine, State
-from lightmamba.formats import Formats
+from lightmamba.formats import FormatException, Formats
 from lightmamba.qmodel import QuantizedModel
 from tests.support.builders import W4A4, W4A8, W8A8, random_model, sizes
 
@@ -34,6 +34,21 @@ CASES: dict[str, tuple[ModelConfig, Formats]] = {
         Formats(state_bits=12, state_rounding="half_up"),
     ),
     "blocks-of-128": (sizes(headdim=32), Formats(block=128, head_block=128)),
+    "exceptions": (
+        sizes(headdim=32, n_layer=3),
+        Formats(
+            exceptions=(
+                FormatException(0, "in_proj", 8, 8),
+                FormatException(0, "out_proj", 8, 4),
+                FormatException(1, "out_proj", 4, 8),
+                FormatException(2, "in_proj", 4, 8),
+            )
+        ),
+    ),
+    "exceptions-narrower": (
+        sizes(headdim=32),
+        Formats(8, 8, exceptions=(FormatException(1, "in_proj", 4, 4),)),
+    ),
     "three-taps": (
         sizes(headdim=16, d_conv=3, conv_bias=False, dt_limit=(0.01, 0.1)),
         Formats(group=64, block=16, hadamard=64),

@@ -14,8 +14,10 @@ from lightmamba.numerics.formats import (
     INT16,
     INT24,
     INT32,
+    NIBBLES,
     GroupScale,
     IntFormat,
+    halves,
     pack,
     unpack,
 )
@@ -82,6 +84,23 @@ def test_what_cannot_be_packed_is_refused():
         pack(np.zeros(3, np.int8), 4)
     with pytest.raises(ValueError, match="cannot pack 4 values of 5 bits"):
         pack(np.zeros(4, np.int8), 5)
+
+
+def test_worked_halves():
+    """q = 16·upper + lower, both signed: 8 is 16·1 - 8, and 119 is 16·7 + 7."""
+    upper, lower = halves(np.array([0, 7, 8, 119, -1, -8, -9, -128], dtype=np.int8))
+    assert upper.tolist() == [0, 0, 1, 7, 0, 0, -1, -8]
+    assert lower.tolist() == [0, 7, -8, 7, -1, -8, 7, 0]
+
+
+def test_halves_of_every_value_that_has_them():
+    q = np.arange(-128, NIBBLES + 1).astype(np.int8)
+    upper, lower = (half.astype(int) for half in halves(q))
+    assert (16 * upper + lower == q).all()
+    assert min(upper.min(), lower.min()) == -8
+    assert max(upper.max(), lower.max()) == 7
+    with pytest.raises(ValueError, match="120 is more than two signed nibbles hold, which is 119"):
+        halves(np.array([120], dtype=np.int8))
 
 
 def test_worked_scales():

@@ -9,11 +9,11 @@ import pytest
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.errors import InputError
-from lightmamba.formats import Formats
+from lightmamba.formats import FormatException, Formats
 from lightmamba.qmodel import QuantizedModel, load, to_bytes, validate
 from tests.engine.models import CASES, case
 from tests.golden.tiny import tiny_model
-from tests.support.builders import random_model
+from tests.support.builders import random_model, sizes
 from tests.support.layers import mixer_of, resized, with_mixer
 
 
@@ -109,6 +109,22 @@ def test_one_sentence_each(model, sentence):
         to_bytes(model)
 
 
+def test_wide_weights_are_two_nibbles():
+    """Those of an exception go up to 119, and the file says which layers are exceptions."""
+    formats = Formats(exceptions=(FormatException(1, "out_proj", 8, 4),))
+    model = random_model(sizes(), formats)
+    validate(model)
+    layers, wide = list(model.layers), model.layers[1].out_proj
+    layers[1] = replace(layers[1], out_proj=wide.with_weights(np.full(wide.shape, 120, np.int8), 8))
+    with pytest.raises(InputError, match=r"a weight of layers.1.out_proj is 120, expected -128 to"):
+        validate(replace(model, layers=tuple(layers)))
+    with pytest.raises(InputError, match=r"layers.1.out_proj.q is uint8 .*, expected uint8"):
+        validate(replace(model, formats=Formats()))
+    beyond = Formats(exceptions=(FormatException(2, "out_proj", 8, 4),))
+    with pytest.raises(InputError, match="exception for layer 2, but the model's layers are 0 to"):
+        validate(replace(model, formats=beyond))
+
+
 def test_the_hand_made_model_is_valid():
     validate(M)
 
@@ -119,7 +135,7 @@ def test_sums_must_fit():
     with pytest.raises(InputError, match="d_model has 32768 channels, expected at most 16384"):
         validate(replace(M, config=wide))
     tall = resized(wide, d_model=1 << 14, expand=32, ngroups=32)
-    with pytest.raises(InputError, match=r"sums of out_proj over 524288 channels need 6. bits"):
+    with pytest.raises(InputError, match=r"sums of layers.0.out_proj over 524288 channels need 6. bits"):
         validate(replace(M, config=tall, formats=Formats(weight_bits=8, act_bits=8)))
 
 
@@ -153,12 +169,12 @@ def test_sums_of_every_shape_fit(shape, weight_bits, act_bits):
 
 def test_bytes_per_token_are_those_of_the_file(tmp_path):
     """Bytes that a decoder moves for the weights are those that the file holds of them."""
-    model = random_model(SHAPES["demo"])
+    model = random_model(SHAPES["demo"], Formats(exceptions=(FormatException(2, "in_proj", 8, 8),)))
     (tmp_path / "m.st").write_bytes(to_bytes(model))
     layers = load(tmp_path / "m.st").layers
     projections = [p for x in layers for p in (x.in_proj, x.out_proj)]
     moved = model.bytes_per_token()
-    assert moved["projections"] == sum(p.q.size // 2 + p.code.size for p in projections)
+    assert moved["projections"] == sum(p.words.size + p.code.size for p in projections)
     assert moved["head"] == model.head.q.size // 2 + model.head.code.size
     assert moved["embedding"] == 256 + 2
     assert moved["state"] == 6 * 2 * (8 * 64 * 128 + 8 * 64 * 4)

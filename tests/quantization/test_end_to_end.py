@@ -10,10 +10,18 @@ import torch
 from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import ModelWeights
 from lightmamba.engine import Engine
-from lightmamba.qmodel import QuantizedModel, to_bytes
+from lightmamba.errors import InputError
+from lightmamba.formats import PROJECTIONS
+from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.quantization.driver import lower_model
-from lightmamba.quantization.recipe import OnlineHadamard, QuantizeWeights, Recipe, recipe_names
+from lightmamba.quantization.recipe import (
+    OnlineHadamard,
+    QuantizeWeights,
+    Recipe,
+    recipe_names,
+)
 from lightmamba.quantization.transforms import layers_of
+from lightmamba.quantization.widths import Widths
 from lightmamba.quantization.work import Work
 from tests.quantization.cases import SHAPES
 from tests.support.builders import token_ids
@@ -59,6 +67,26 @@ def test_more_bits_cost_less(name, method):
     w4a4, w4a8, w8a8 = (logit_error(name, shipped(name, method + width)) for width in WIDTHS)
     assert w8a8 < 0.2 * w4a8
     assert w4a8 < w4a4 < 0.5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_layers_of_eight_bits(name, tmp_path):
+    """They cost less than four bits, but not less than eight everywhere; the file has them."""
+    some = tuple(Widths((0, 1), projection, 8, 8) for projection in PROJECTIONS)
+    model = quantized(name, replace(Recipe.load("w4a4"), exceptions=some))
+    assert [model.layers[0].in_proj.bits, model.layers[1].out_proj.bits] == [8, 8]
+    assert max(int(layer.in_proj.q.max()) for layer in model.layers) <= 119
+    (tmp_path / "m.st").write_bytes(to_bytes(model))
+    assert load(tmp_path / "m.st").formats == model.formats
+    assert logit_error(name, model) < 0.5 * logit_error(name, shipped(name, "w4a4"))
+    wide, plain = (x.origin["errors"]["layers.0.out_proj"] for x in (model, shipped(name, "w4a4")))
+    assert wide < 0.1 * plain
+
+
+def test_an_exception_for_a_layer_that_there_is_not():
+    recipe = replace(Recipe.load("w4a4"), exceptions=(Widths((7,), "in_proj", 8),))
+    with pytest.raises(InputError, match="exception for layer 7, but the model's layers are 0 to"):
+        quantized("tied", recipe)
 
 
 @pytest.mark.parametrize("name", MODELS)

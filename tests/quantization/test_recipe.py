@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmamba.errors import InputError
-from lightmamba.formats import Formats
+from lightmamba.formats import FormatException, Formats
 from lightmamba.quantization.recipe import (
     PASSES,
     FuseNorms,
@@ -96,7 +96,61 @@ def test_formats_are_those_of_all_passes():
     )  # fmt: skip
 
 
+EXCEPTED = """name = "x"
+[[pass]]
+kind = "quantize_weights"
+[[exception]]
+layers = [1, 3]
+projection = "out_proj"
+weight_bits = 8
+[[exception]]
+layers = [0]
+projection = "in_proj"
+act_bits = 8
+"""
+
+
+def test_exceptions():
+    """What an exception does not say is as in all other layers."""
+    recipe = Recipe.parse(EXCEPTED, "mine.toml")
+    assert recipe.formats.exceptions == (
+        FormatException(1, "out_proj", 8, 4), FormatException(3, "out_proj", 8, 4),
+        FormatException(0, "in_proj", 4, 8),
+    )  # fmt: skip
+    assert Recipe.parse(recipe.to_toml(), "again") == recipe
+    usual, wide = (recipe.formats.of(n, "out_proj") for n in (0, 1))
+    assert usual == recipe.formats.projection
+    assert (wide.bits, wide.weight_qmax, wide.act.bits) == (8, 119, 4)
+    act = recipe.formats.of(0, "in_proj").act
+    assert (act.bits, act.qmax) == (8, 119)
+
+
+BAD_EXCEPTIONS = {
+    "no layers": ("layers = []\nweight_bits = 8", "layers must name one or more"),
+    "no widths": ("layers = [1]", "give weight_bits, act_bits or both"),
+    "layer twice": ("layers = [1, 1]\nact_bits = 8", "out_proj of layer 1 has two exceptions"),
+    "negative layer": ("layers = [-1]\nact_bits = 8", "layer must be 0 or more, not -1"),
+    "six bits": ("layers = [1]\nweight_bits = 6", "weight_bits must be 4 or 8, not 6"),
+    "unknown key": ("layer = 1", "has no key layer; it has layers, projection, weight_bits"),
+}
+
+
+@pytest.mark.parametrize(("table", "sentence"), BAD_EXCEPTIONS.values(), ids=BAD_EXCEPTIONS)
+def test_bad_exceptions_get_one_sentence(table, sentence):
+    text = 'name = "x"\n[[pass]]\nkind = "fuse_norms"\n[[exception]]\nprojection = "out_proj"\n'
+    assert sentence in refused(text + table)
+
+
+def test_an_exception_for_no_projection():
+    text = EXCEPTED.replace('"in_proj"', '"head"')
+    assert "projection must be in_proj or out_proj, not 'head'" in refused(text)
+
+
 BAD_TEXTS = {
+    "one exception": (
+        'name = "x"\nexception = 3\n[[pass]]\nkind = "fuse_norms"',
+        "exception must be a list of tables",
+    ),
     "broken": ('name = "x', "is not TOML"),
     "brackets without end": ("name = " + "[" * 9000, "is not TOML: brackets nested too deeply"),
     "twice the same key": ('name = "x"\nname = "y"', "is not TOML"),

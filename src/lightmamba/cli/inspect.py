@@ -95,7 +95,7 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
         "kind": "quantized model",
         "sha256": sha256,
         "config": model.config.as_dict(),
-        "formats": asdict(model.formats),
+        "formats": model.formats.as_dict(),
         "valid_vocab": model.valid_vocab,
         "bytes_per_token": model.bytes_per_token(),
         "runs_on_hardware": model.plain,

@@ -1,7 +1,6 @@
 """The model of a build: how its directory keeps it, and how it comes back."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError, shown
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import MODEL, Artifact, ArtifactWriter
-from lightmamba.plain import restore, take
+from lightmamba.plain import take
 from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
 
@@ -22,7 +21,7 @@ __all__ = ["describe", "keep", "open_model", "sizes"]
 
 def describe(model: QuantizedModel) -> dict[str, Any]:
     """Description of a model in the manifest."""
-    sizes: dict[str, Any] = {"config": model.config.as_dict(), "formats": asdict(model.formats)}
+    sizes: dict[str, Any] = {"config": model.config.as_dict(), "formats": model.formats.as_dict()}
     if isinstance(model.layers, RandomLayers):
         return {"kind": "random", "seed": model.layers.seed, "numpy": np.__version__, **sizes}
     return {"kind": "file", "file": MODEL, **sizes}
@@ -95,4 +94,4 @@ def sizes(model: Mapping[str, Any]) -> tuple[ModelConfig, Formats]:
         If something is missing, of another type, or cannot be.
     """
     config = ModelConfig.from_dict(take(model, "config", dict))
-    return config, restore(Formats, model.get("formats"), "formats")
+    return config, Formats.from_dict(model.get("formats"))

@@ -184,10 +184,10 @@ class Description:
         for i, layer in enumerate(m.layers):
             struct = self.layer(layer, Layout.of(m).starts(i))
             struct.in_proj = self.linear(
-                f.projection, layer.in_proj, m.in_shift(layer), INT16, 1, kept
+                f.of(i, "in_proj"), layer.in_proj, m.in_shift(layer), INT16, 1, kept
             )
             struct.out_proj = self.linear(
-                f.projection, layer.out_proj, m.out_shift(layer), INT32,
+                f.of(i, "out_proj"), layer.out_proj, m.out_shift(layer), INT32,
                 layer.mixer.sizes.out_groups, kept,
             )  # fmt: skip
             layers[i] = struct

@@ -270,7 +270,7 @@ class Engine:
 
     def in_proj(self, i: int, u: Ints, lost: Counter[str]) -> tuple[Ints, Values]:
         """Rows of in_proj, (vectors, in_rows), of (vectors, d_model)."""
-        linear, op = self.model.layers[i].in_proj, self.projection
+        linear, op = self.model.layers[i].in_proj, self.formats.of(i, "in_proj")
         rms = self.ops.rms(u, RMS_SHIFT, 1, self.model.eps)
         q, code = self._quantize(op, linear, u, rms, lost, "in_proj")
         shift = self.model.in_shift(self.model.layers[i])
@@ -297,7 +297,7 @@ class Engine:
         self, i: int, x: Ints, rms: Rms, u: Ints, lost: Counter[str]
     ) -> tuple[Ints, Values]:
         """Residual stream (vectors, d_model) after the layer."""
-        linear, op = self.model.layers[i].out_proj, self.projection
+        linear, op = self.model.layers[i].out_proj, self.formats.of(i, "out_proj")
         q, code = self._quantize(op, linear, x, rms, lost, "out_proj")
         shift = self.model.out_shift(self.model.layers[i])
         rows, over = self.ops.linear(op, linear, q, code, rms, shift, INT32)

@@ -1,7 +1,7 @@
 """The definition of a search: configurations, model, objectives."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightmamba.arch.config import ArchConfig
@@ -174,7 +174,7 @@ class Problem:
             "model": self.config.as_dict(),
             "base target": self.space.base.to_dict(),
             "options": {name: list(values) for name, values in self.space.options.items()},
-            "formats": {name: asdict(f) for name, f in self.formats.items()},
+            "formats": {name: f.as_dict() for name, f in self.formats.items()},
             "objectives": [objective.key for objective in self.objectives],
             "largest share": self.fill,
             "text or model of the accuracy": self.measured_on,

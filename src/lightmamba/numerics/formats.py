@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 
 from lightmamba.numerics.primitives import Ints, saturate
 
-__all__ = ["INT8", "INT16", "INT24", "INT32", "GroupScale", "IntFormat", "pack", "unpack"]
+__all__ = [
+    "INT8", "INT16", "INT24", "INT32", "NIBBLES", "GroupScale", "IntFormat", "halves", "pack",
+    "unpack",
+]  # fmt: skip
+
+NIBBLES = 16 * 7 + 7  # largest value that two signed nibbles hold
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,20 @@ def unpack(words: NDArray[np.uint8], bits: int) -> NDArray[np.int8]:
     out[..., 0::2] = (signed << 4) >> 4
     out[..., 1::2] = signed >> 4
     return out
+
+
+def halves(q: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Split into signed nibbles: q = 16·upper + lower.
+
+    Raises
+    ------
+    ValueError
+        If a value is above 119.
+    """
+    if q.size and q.max() > NIBBLES:
+        raise ValueError(f"{q.max()} is more than two signed nibbles hold, which is {NIBBLES}")
+    lower = (q << 4) >> 4
+    return ((q.astype(np.int16) - lower) >> 4).astype(np.int8), lower
 
 
 @dataclass(frozen=True)

@@ -57,16 +57,23 @@ class Projection:
         Width of a weight, 4 or 8.
     group : int
         Weights along the input axis that share a scale.
+    weight_qmax : int
+        Largest weight; 119 where one of 8 bits is split into two signed nibbles.
     """
 
     act: BlockQuant
     bits: int
     group: int = 128
     scale: GroupScale = field(default=GroupScale())
+    weight_qmax: int = 0  # 0: the largest that the bits hold
 
     def __post_init__(self) -> None:
         if self.bits not in (4, 8):
             raise ValueError(f"weight bits must be 4 or 8, not {self.bits}")
+        if self.weight_qmax == 0:
+            object.__setattr__(self, "weight_qmax", IntFormat(self.bits).max)
+        if not 1 <= self.weight_qmax <= IntFormat(self.bits).max:
+            raise ValueError(f"weight_qmax {self.weight_qmax} does not fit {self.bits} bits")
         if self.group < 1:
             raise ValueError(f"group must be positive, not {self.group}; try 128")
         if self.group % self.act.block:

@@ -17,6 +17,7 @@ from lightmamba.blocks.tensors import tensors as declared
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
+from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.hadamard import has_hadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.sampling import LOGIT_EXPONENT
@@ -40,6 +41,7 @@ def validate(model: QuantizedModel) -> None:
         One sentence: which number or tensor, what it is, and what it may be.
     """
     c, f = model.config, model.formats
+    f.check_layers(c.n_layer)
     _sizes(c, f)
     if len(model.layers) != c.n_layer:
         raise InputError(f"the model has {len(model.layers)} layers, expected {c.n_layer}")
@@ -58,7 +60,7 @@ def validate(model: QuantizedModel) -> None:
             for extra, spec in specs.extras().items():
                 if (value := getattr(matrix, extra)) is not None:
                     _tensor(f"{name}.{extra}", value, spec)
-            _linear(name, matrix)
+            _linear(name, matrix, _format(name, f))
     shift = model.residual_exp - model.embedding.base
     _within("the embedding's shift (residual_exp - base)", shift, -40, 62)
     _within("the static shift of the head", model.head_shift(), *ROW_SHIFT)
@@ -92,10 +94,13 @@ def _sizes(c: ModelConfig, f: Formats) -> None:
     _norm("d_model", c.d_model)
     _channels("the head", f.head, inner)
     for sizes in dict.fromkeys(c.layers):
-        _layer_sizes(sizes, f, inner)
+        _layer_sizes(sizes, f)
+    for i, sizes in enumerate(c.layers):
+        _channels(f"layers.{i}.in_proj", f.of(i, "in_proj"), inner)
+        _channels(f"layers.{i}.out_proj", f.of(i, "out_proj"), out_channels(sizes, f))
 
 
-def _layer_sizes(sizes: Sizes, f: Formats, inner: int) -> None:
+def _layer_sizes(sizes: Sizes, f: Formats) -> None:
     dim = sizes.out_dim // sizes.out_groups
     _norm("a norm group of the input of out_proj", dim)
     padded, order = f.transform.padded(dim), f.transform.size(dim)
@@ -104,8 +109,6 @@ def _layer_sizes(sizes: Sizes, f: Formats, inner: int) -> None:
             f"a norm group of {padded} channels has no Hadamard transform of order {order}, "
             f"expected one that divides it"
         )
-    _channels("in_proj", f.projection, inner)
-    _channels("out_proj", f.projection, out_channels(sizes, f))
 
 
 def _norm(name: str, size: int) -> None:
@@ -126,7 +129,16 @@ def _accumulator(name: str, op: Projection, channels: int) -> None:
         )
 
 
-def _linear(name: str, linear: QuantizedLinear) -> None:
+def _format(name: str, f: Formats) -> Projection:
+    """Arithmetic of a matrix by its name."""
+    _, _, which = name.rpartition(".")
+    return f.head if name == "head" else f.of(int(name.split(".")[1]), which)
+
+
+def _linear(name: str, linear: QuantizedLinear, op: Projection) -> None:
+    if op.weight_qmax < IntFormat(op.bits).max:
+        lowest = IntFormat(op.bits).min
+        _within(f"a weight of {name}", int(linear.q.max()), lowest, op.weight_qmax)
     _within(f"{name}.act_base", linear.act_base, 0, 31)
     _within(f"{name}.acc_shift", linear.acc_shift, 0, 62)
     _within(f"{name}.input_scale_exp", linear.input_scale_exp, -62, 8)

@@ -188,7 +188,7 @@ def _header(model: QuantizedModel) -> dict[str, Any]:
     return {
         "version": VERSION,
         "config": model.config.as_dict(),
-        "formats": asdict(model.formats),
+        "formats": model.formats.as_dict(),
         "embedding": {"base": model.embedding.base},
         "head": _linear_numbers(model.head),
         "layers": layers,
@@ -294,7 +294,7 @@ def _number(text: str) -> float:
 
 def _sizes(header: dict[str, Any]) -> tuple[ModelConfig, Formats]:
     config = ModelConfig.from_dict(take(header, "config", dict))
-    return config, restore(Formats, header.get("formats"), "formats")
+    return config, Formats.from_dict(header.get("formats"))
 
 
 def _mapped(path: Path) -> Tensors:
@@ -326,9 +326,9 @@ def _read(handle: Any, mapped: Tensors, header: dict[str, Any]) -> QuantizedMode
         at = f"layers.{i}"
         layers.append(
             QuantizedLayer(
-                in_proj=_linear(found, f"{at}.in_proj", entry, f.weight_bits),
+                in_proj=_linear(found, f"{at}.in_proj", entry, f.of(i, "in_proj").bits),
                 mixer=_mixer(found, at, take(entry, "mixer", dict, at), sizes),
-                out_proj=_linear(found, f"{at}.out_proj", entry, f.weight_bits),
+                out_proj=_linear(found, f"{at}.out_proj", entry, f.of(i, "out_proj").bits),
             )
         )
     base = take(take(header, "embedding", dict), "base", int, "embedding")

@@ -59,8 +59,10 @@ def matrices(c: ModelConfig, f: Formats) -> dict[str, Matrix]:
     }
     for i, sizes in enumerate(c.layers):
         outer = out_channels(sizes, f)
-        named[f"layers.{i}.in_proj"] = Matrix(sizes.in_rows, inner, f.weight_bits, f.group)
-        named[f"layers.{i}.out_proj"] = Matrix(c.d_model, outer, f.weight_bits, f.group)
+        for name, rows, channels in (
+            ("in_proj", sizes.in_rows, inner), ("out_proj", c.d_model, outer),
+        ):  # fmt: skip
+            named[f"layers.{i}.{name}"] = Matrix(rows, channels, f.of(i, name).bits, f.group)
     return named
 
 

@@ -143,9 +143,9 @@ class QuantizedModel:
             return rows * (channels * bits // 8 + channels // f.group)
 
         projections = sum(
-            linear(sizes.in_rows, k, f.weight_bits)
-            + linear(c.d_model, out_channels(sizes, f), f.weight_bits)
-            for sizes in c.layers
+            linear(sizes.in_rows, k, f.of(i, "in_proj").bits)
+            + linear(c.d_model, out_channels(sizes, f), f.of(i, "out_proj").bits)
+            for i, sizes in enumerate(c.layers)
         )
         states = Counter[str]()
         for sizes in c.layers:

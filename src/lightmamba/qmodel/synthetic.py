@@ -106,7 +106,7 @@ class RandomLayers(Sequence[QuantizedLayer]):
         i = range(len(self))[index]
         if self._last is None or self._last[0] != i:
             rng = np.random.default_rng([self.seed, LAYERS + i])
-            self._last = i, _layer(rng, self.config, self.config.layers[i], self.formats)
+            self._last = i, _layer(rng, self.config, i, self.formats)
         return self._last[1]
 
 
@@ -168,7 +168,7 @@ def _linear(
 ) -> QuantizedLinear:
     """Weights of a real deviation of ``gain``, for integer inputs of a deviation of ``size``."""
     rows, channels = shape
-    q = _integers(rng, shape, op.bits)
+    q = np.minimum(_integers(rng, shape, op.bits), np.int8(op.weight_qmax))
     q[:, ~columns] = 0
     code = _codes(rng, (rows, channels // op.group))
     weight = _deviation(op.bits)
@@ -184,15 +184,16 @@ def _linear(
     )
 
 
-def _layer(rng: np.random.Generator, c: ModelConfig, sizes: Sizes, f: Formats) -> QuantizedLayer:
+def _layer(rng: np.random.Generator, c: ModelConfig, index: int, f: Formats) -> QuantizedLayer:
+    sizes = c.layers[index]
     own = part(sizes.kind, "synthetic")
     gain, size = own.output(sizes, f)
     in_proj = _linear(
-        rng, f.projection, (sizes.in_rows, f.in_channels(c.d_model)), _residual_columns(c, f),
-        gain=1.0, size=2.0 ** (1 - RESIDUAL_EXP),
+        rng, f.of(index, "in_proj"), (sizes.in_rows, f.in_channels(c.d_model)),
+        _residual_columns(c, f), gain=1.0, size=2.0 ** (1 - RESIDUAL_EXP),
     )  # fmt: skip
     out_proj = _linear(
-        rng, f.projection, (c.d_model, out_channels(sizes, f)), _mixed_columns(sizes, f),
+        rng, f.of(index, "out_proj"), (c.d_model, out_channels(sizes, f)), _mixed_columns(sizes, f),
         gain=gain, size=size,
     )  # fmt: skip
     return QuantizedLayer(in_proj, own.random_mixer(rng, sizes, f), out_proj)

@@ -19,6 +19,7 @@ from lightmamba.blocks.floating import numpy64, rms_norm
 from lightmamba.blocks.protocols import Mixer, out_channels
 from lightmamba.causal_lm import Layer
 from lightmamba.numerics.fixed import HEADROOM_LEAST, exponent_for, square_exponent
+from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.qmodel.model import RMS_SHIFT
@@ -58,10 +59,12 @@ def lower_model(
     store: Store | None = None,
 ) -> QuantizedModel:
     """Integers of the model of ``work`` by ``recipe``; goes on from what ``store`` has."""
+    recipe.formats.check_layers(work.config.n_layer)
     store = store or Store()
     while True:
         for step in recipe.passes:
             step.begin(work)
+        work.formats = recipe.formats
         try:
             return _Lowering(work, recipe, valid_vocab, threads, store).run()
         except _TooWide as error:  # so rare that nothing of the work is saved
@@ -193,13 +196,11 @@ class _Lowering:
         path.embed(work.ids, integers)
 
     def _quantize(
-        self, name: str, inputs: Inputs, target: FloatProjection, *, head: bool = False
+        self, name: str, op: Projection, inputs: Inputs, target: FloatProjection
     ) -> QuantizedLinear:
-        f, work = self.formats, self.work
         linear, self.errors[name] = quantize_projection(
-            f.head if head else f.projection, target, inputs,
-            rounding=work.rounding, correct=work.correct,
-        )  # fmt: skip
+            op, target, inputs, rounding=self.work.rounding, correct=self.work.correct
+        )
         return linear
 
     def _residual_inputs(self, floats: Floats, norm: Tensor, before: Any, u_q: Rows) -> Inputs:
@@ -234,6 +235,7 @@ class _Lowering:
         bias = mixer.in_proj.bias
         in_proj = self._quantize(
             f"layers.{i}.in_proj",
+            f.of(i, "in_proj"),
             self._residual_inputs(floats, layer.norm, layer.before_in, u_q),
             FloatProjection(
                 weight=_padded(mixer.in_proj.weight, 1, channels).clone(),
@@ -247,12 +249,12 @@ class _Lowering:
         self._step(i + 1 + 2 / STEPS)
         done = QuantizedLayer(in_proj, lowered, BLANK)
         mixed = self._rows("mixed", out_channels(mixer.sizes, f), np.int32)
-        rms = self.path.mix(done, u_q, mixed)
+        rms = self.path.mix(i, done, u_q, mixed)
         self._step(i + 1 + 3 / STEPS)
         out_proj = self._out_proj(i, layer, lowered, (mixed, rms), floats, after)
         done = replace(done, out_proj=out_proj)
         self._step(i + 1 + 4 / STEPS)
-        self.path.finish(done, mixed, rms, u_q, after_q)
+        self.path.finish(i, done, mixed, rms, u_q, after_q)
         self.store.put(f"layers.{i}", done)
         for rows in (mixed, floats.rows, u_q):
             self.store.drop(rows)
@@ -291,7 +293,7 @@ class _Lowering:
             bias=None if bias is None else numpy64(bias),
             row_exponent=self.model.residual_exp,
         )
-        return self._quantize(f"layers.{i}.out_proj", inputs, target)
+        return self._quantize(f"layers.{i}.out_proj", f.of(i, "out_proj"), inputs, target)
 
     @torch.no_grad()
     def _head(self, floats: Floats, u_q: Rows) -> QuantizedLinear:
@@ -303,4 +305,4 @@ class _Lowering:
             weight[rows] = _padded(work.head(rows), 1, channels)
         target = FloatProjection(weight=weight, input_scale=_real(_norm(norm), 1, channels))
         inputs = self._residual_inputs(floats, norm, lambda x: x, u_q)
-        return self._quantize("head", inputs, target, head=True)
+        return self._quantize("head", self.formats.head, inputs, target)

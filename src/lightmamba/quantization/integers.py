@@ -35,9 +35,11 @@ class IntegerPath:
         self.seqlen, self.threads = seqlen, threads
         self.ops = Engine(replace(self.model, layers=()), threads=threads).ops
 
-    def _engine(self, layer: QuantizedLayer) -> Engine:
+    def _engine(self, index: int, layer: QuantizedLayer) -> Engine:
         config = replace(self.model.config, layers=(layer.mixer.sizes,))
-        return Engine(replace(self.model, config=config, layers=(layer,)), threads=self.threads)
+        formats = self.model.formats.of_layer(index)
+        model = replace(self.model, config=config, formats=formats, layers=(layer,))
+        return Engine(model, threads=self.threads)
 
     def _batches(self, vectors: int, rows: int) -> list[slice]:
         """Whole sequences: runs of vectors, as many as fit at a place ``rows`` wide."""
@@ -52,9 +54,9 @@ class IntegerPath:
             part = engine.embed(ids.reshape(-1)[rows][None], Counter())
             u.write(rows, part[0].astype(np.int32))
 
-    def mix(self, layer: QuantizedLayer, u: Rows, mixed: Rows) -> tuple[Ints, Ints]:
-        """Fill ``mixed`` with the inputs of out_proj, and return their rms."""
-        engine = self._engine(layer)
+    def mix(self, index: int, layer: QuantizedLayer, u: Rows, mixed: Rows) -> tuple[Ints, Ints]:
+        """Fill ``mixed`` with the inputs of out_proj of a layer, and return their rms."""
+        engine = self._engine(index, layer)
 
         def run(rows: slice) -> tuple[Ints, Ints]:
             part = u.read(rows).astype(np.int64)
@@ -70,10 +72,11 @@ class IntegerPath:
         return mantissa, j
 
     def finish(
-        self, layer: QuantizedLayer, mixed: Rows, rms: tuple[Ints, Ints], u: Rows, after: Rows
-    ) -> None:
-        """Fill ``after`` with the stream behind the layer."""
-        engine = self._engine(layer)
+        self, index: int, layer: QuantizedLayer, mixed: Rows, rms: tuple[Ints, Ints], u: Rows,
+        after: Rows,
+    ) -> None:  # fmt: skip
+        """Fill ``after`` with the stream behind a layer."""
+        engine = self._engine(index, layer)
 
         def run(rows: slice) -> None:
             part = rms[0][rows], rms[1][rows]

@@ -183,7 +183,7 @@ def quantize_projection(
             _correct(weight, whole, factor, strength)
     weight *= inputs.gain
     packed = quantize_weights(
-        weight, bits=op.bits, group=op.group, rounding=rounding, factor=factor
+        weight, bits=op.bits, group=op.group, rounding=rounding, factor=factor, qmax=op.weight_qmax
     )
     linear = linear.with_weights(packed.q, op.bits, code=packed.code, base=packed.base)
     linear = replace(linear, acc_shift=_accumulator_shift(op, linear, inputs, weight))

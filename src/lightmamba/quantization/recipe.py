@@ -16,7 +16,9 @@ import tomli_w
 
 from lightmamba.errors import InputError
 from lightmamba.formats import Formats
+from lightmamba.numerics.formats import NIBBLES
 from lightmamba.plain import build
+from lightmamba.quantization.widths import Widths
 
 if TYPE_CHECKING:
     from lightmamba.quantization.work import Site, Work
@@ -208,10 +210,10 @@ class QuantizeHead(Pass):
     block: int = 32
 
     def formats(self, before: Formats) -> Formats:
-        """Formats with this head; 8-bit values split into two signed nibbles up to 119."""
+        """Formats with this head; 8-bit values split into two signed nibbles."""
         return replace(
             before, head_weight_bits=self.weight_bits, head_act_bits=self.act_bits,
-            head_block=self.block, head_qmax=119 if self.act_bits == 8 else 7,
+            head_block=self.block, head_qmax=NIBBLES if self.act_bits == 8 else 7,
         )  # fmt: skip
 
 
@@ -251,7 +253,7 @@ NOT_BEFORE: tuple[tuple[type[Pass], type[Pass]], ...] = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """Named passes, in order.
+    """Named passes, in order, and the projections that they quantize to other widths.
 
     Raises
     ------
@@ -261,6 +263,7 @@ class Recipe:
 
     name: str
     passes: tuple[Pass, ...]
+    exceptions: tuple[Widths, ...] = ()
 
     def __post_init__(self) -> None:
         kinds = [type(step) for step in self.passes]
@@ -286,11 +289,15 @@ class Recipe:
                 formats = step.formats(formats)
             except ValueError as error:
                 raise ValueError(f"{NAMES[type(step)]}: {error}") from error
-        return formats
+        try:
+            found = tuple(each for widths in self.exceptions for each in widths.of(formats))
+            return replace(formats, exceptions=found)
+        except ValueError as error:
+            raise ValueError(f"exception: {error}") from error
 
     @staticmethod
     def parse(text: str, where: str) -> "Recipe":
-        """Read TOML: ``name = "..."`` and one ``[[pass]]`` table per pass.
+        """Read TOML: ``name = "..."``, a ``[[pass]]`` table per pass, ``[[exception]]`` tables.
 
         Raises
         ------
@@ -304,16 +311,19 @@ class Recipe:
         except RecursionError as error:
             raise InputError(f"{where} is not TOML: brackets nested too deeply") from error
         wrong = ""
-        if unknown := sorted(set(data) - {"name", "pass"}):
+        if unknown := sorted(set(data) - {"name", "pass", "exception"}):
             wrong = f"unknown key {unknown[0]!r}"
         elif not isinstance(data.get("name"), str):
             wrong = f"name must be a text, not {data['name']!r}" if "name" in data else "no name"
         elif not _tables(data.get("pass")):
             wrong = "pass must be a list of tables" if "pass" in data else "no passes"
+        elif "exception" in data and not _tables(data["exception"]):
+            wrong = "exception must be a list of tables"
         if wrong:
             raise InputError(f'{where}: {wrong}; write name = "mine" and [[pass]] tables')
         try:
-            return Recipe(data["name"], tuple(_pass(entry) for entry in data["pass"]))
+            passes = tuple(_pass(entry) for entry in data["pass"])
+            return Recipe(data["name"], passes, tuple(map(Widths.read, data.get("exception", []))))
         except ValueError as error:
             raise InputError(f"{where}: {error}") from error
 
@@ -344,7 +354,10 @@ class Recipe:
     def to_toml(self) -> str:
         """Text that :meth:`parse` reads back to an equal recipe."""
         steps = [{"kind": NAMES[type(step)], **asdict(step)} for step in self.passes]
-        return tomli_w.dumps({"name": self.name, "pass": steps})
+        table: dict[str, Any] = {"name": self.name, "pass": steps}
+        if self.exceptions:
+            table["exception"] = [widths.table() for widths in self.exceptions]
+        return tomli_w.dumps(table)
 
 
 def recipe_names() -> list[str]:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lightmamba.blocks.floating import numpy64
 from lightmamba.causal_lm import Layer
-from lightmamba.formats import Formats
 from lightmamba.numerics.gate import OnlineHadamard
+from lightmamba.numerics.linear import Projection
 from lightmamba.quantization.transforms import GroupedHadamard, Shift, set_parameter, wide
 from lightmamba.quantization.weights import quantize_weights
 from lightmamba.quantization.work import Site, fake_quantize
@@ -119,22 +119,21 @@ def suppress_outliers(site: Site, steps: int) -> None:
     inputs = _inputs_of(site.layer)
     trace = site.observe(-(-site.tokens // TOKENS))
     for place, name in inputs:
+        op = site.work.formats.of(site.index, name.removesuffix(".input"))
         low, high = numpy64(trace.low[name]), numpy64(trace.high[name])
         shift = (high + low) / 2
         place.shift_down(shift)
         sample = numpy64(trace.inputs(name)) - shift
-        place.scale_down(_best_scale(place, sample, high - shift, site.work.formats, steps))
+        place.scale_down(_best_scale(place, sample, high - shift, op, steps))
 
 
-def _best_scale(
-    place: _Input, sample: Array, largest: Array, formats: Formats, steps: int
-) -> Array:
+def _best_scale(place: _Input, sample: Array, largest: Array, op: Projection, steps: int) -> Array:
     """Scales max(1, max|x| / threshold), (channels,), of the best threshold."""
     top = float(largest.max())
     if top == 0:
         return np.ones_like(largest)
-    op, weight = formats.projection, place.linear.weight.detach()
-    padding = OnlineHadamard(1, pad=formats.group)
+    weight = place.linear.weight.detach()
+    padding = OnlineHadamard(1, pad=op.group)
     pad = GroupedHadamard(padding, place.groups, sample.shape[1] // place.groups)
     x = torch.from_numpy(sample).to(weight)
     wanted = x @ weight.T
@@ -142,7 +141,9 @@ def _best_scale(
     for threshold in np.geomspace(top, max(float(np.median(largest)), top * 1e-4), steps):
         scale: Array = np.maximum(1.0, largest / threshold)
         s = torch.from_numpy(scale).to(weight)
-        packed = quantize_weights(pad(weight * s), bits=op.bits, group=op.group, rounding="rtn")
+        packed = quantize_weights(
+            pad(weight * s), bits=op.bits, group=op.group, rounding="rtn", qmax=op.weight_qmax
+        )
         seen = torch.from_numpy(fake_quantize(numpy64(pad(x / s)), op.act)).to(weight)
         got = seen @ packed.rows(slice(None), weight).T
         if (error := float((got - wanted).square().sum(1).cpu().double().sum())) < best:

@@ -25,6 +25,14 @@ RUN = 16  # columns after which GPTQ's errors move on as a matrix product
 
 
 @dataclass(frozen=True)
+class Range:
+    """Integers that a weight may be."""
+
+    min: int
+    max: int
+
+
+@dataclass(frozen=True)
 class PackedWeights:
     """Integers, scale codes and the tensor's base exponent."""
 
@@ -62,13 +70,13 @@ def _base(weight: Tensor, qmax: int, spare: float) -> int:
     return SCALE.base(largest * spare / qmax)
 
 
-def _round(column: Tensor, scale: Tensor, form: IntFormat) -> Tensor:
+def _round(column: Tensor, scale: Tensor, form: Range) -> Tensor:
     """Integers of values in units of ``scale``, half up, saturated."""
     return (column / scale).add_(0.5).floor_().clamp_(form.min, form.max)
 
 
 def _search(
-    group: Tensor, importance: Tensor | None, base: int, form: IntFormat, search: bool
+    group: Tensor, importance: Tensor | None, base: int, form: Range, search: bool
 ) -> Tensor:
     """Scale code of each row of a (group_size, rows) piece.
 
@@ -96,8 +104,9 @@ def _search(
 
 
 def quantize_weights(
-    weight: Tensor, *, bits: int, group: int, rounding: str, factor: Factor | None = None
-) -> PackedWeights:
+    weight: Tensor, *, bits: int, group: int, rounding: str, factor: Factor | None = None,
+    qmax: int = 0,
+) -> PackedWeights:  # fmt: skip
     """Quantize (rows, channels) to ``bits``.
 
     Parameters
@@ -112,6 +121,8 @@ def quantize_weights(
         "rtn" (scale from the largest magnitude), "mse" (clip ratio searched) or "gptq".
     factor : Factor
         Of the inputs' second moments, for "gptq".
+    qmax : int
+        Largest integer; 0: what the bits hold.
 
     Raises
     ------
@@ -120,7 +131,7 @@ def quantize_weights(
     """
     if rounding not in ("rtn", "mse") and (rounding != "gptq" or factor is None):
         raise ValueError(f"rounding must be rtn, mse or gptq (with moments), not {rounding!r}")
-    form, (rows, channels) = IntFormat(bits), weight.shape
+    form, (rows, channels) = Range(-(1 << (bits - 1)), qmax or IntFormat(bits).max), weight.shape
     base = _base(weight, form.max, 1.5 if factor is not None and rounding == "gptq" else 1.0)
     q = np.empty((rows, channels), dtype=np.int8)
     code = np.empty((rows, channels // group), dtype=np.uint8)
@@ -136,7 +147,7 @@ def quantize_weights(
 
 
 def _nearest(
-    columns: Tensor, base: int, form: IntFormat, group: int, search: bool
+    columns: Tensor, base: int, form: Range, group: int, search: bool
 ) -> tuple[Tensor, Tensor]:
     """Integers (channels, rows) and codes (channels / group, rows), group by group."""
     q, codes = torch.empty_like(columns, dtype=torch.int8), []
@@ -148,7 +159,7 @@ def _nearest(
 
 
 def _gptq(
-    columns: Tensor, factor: Factor, base: int, form: IntFormat, group: int
+    columns: Tensor, factor: Factor, base: int, form: Range, group: int
 ) -> tuple[Tensor, Tensor]:
     """The same by GPTQ; ``columns`` is used up.
 

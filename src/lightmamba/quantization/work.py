@@ -117,6 +117,7 @@ class Site:
     def folding_wins(self) -> bool:
         """Compare the error of out_proj with the gated norm's weight kept apart and folded in."""
         f, mixer = self.work.formats, self.layer.mixer
+        op = f.of(self.index, "out_proj")
         groups = mixer.sizes.out_groups
         every = max(1, min(SAMPLE * self.floats.seqlen, self.tokens) // VECTORS)
         normed = self.observe(every, SAMPLE).inputs("out_proj.input")
@@ -128,9 +129,9 @@ class Site:
         errors = []
         for x, w in ((normed, weight), (normed / live, weight * norm)):
             packed = quantize_weights(
-                transform(w), bits=f.weight_bits, group=f.group, rounding="mse"
+                transform(w), bits=op.bits, group=f.group, rounding="mse", qmax=op.weight_qmax
             ).rows(slice(None), w)
-            seen = fake_quantize(numpy64(transform(x)), f.projection.act)
+            seen = fake_quantize(numpy64(transform(x)), op.act)
             got = torch.from_numpy(seen).to(w.dtype).to(w.device) @ packed.T
             errors.append(float((got - wanted).square().sum(1).cpu().double().sum()))
         return errors[1] < errors[0]

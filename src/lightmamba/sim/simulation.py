@@ -137,7 +137,7 @@ def machine_of(
         "attainable_gb_per_s": {c.name: c.attainable_gb_per_s for c in target.channels},
         "turn_ns": {c.name: c.turn_ns for c in target.channels},
         "config": config.as_dict(),
-        "formats": asdict(formats),
+        "formats": formats.as_dict(),
     }
 
 

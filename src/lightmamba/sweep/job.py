@@ -174,7 +174,7 @@ class Job:
             return {
                 "kind": self.kind,
                 "config": self.model.config.as_dict(),
-                "formats": asdict(self.recipe.formats),
+                "formats": self.recipe.formats.as_dict(),
                 "target": self.measure.target.to_dict(),
             }
         values: dict[str, Any] = {"kind": self.kind, "model": dict(self.model.hashes)}

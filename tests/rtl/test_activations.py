@@ -17,6 +17,7 @@ W4A4, W4A8, W8A8, WIDE = (
     {"weight_bits": w, "multiplier_bits": m, "act_bits": a, "head_qmax": 119}
     for w, m, a in ((4, 4, 4), (4, 8, 8), (8, 8, 8), (4, 8, 4))
 )
+SOME = {"wide_act_bits": 8}  # of the inputs of out_proj
 
 
 def small(bits: dict[str, Any], port_bits: int) -> ArchConfig:
@@ -82,7 +83,12 @@ def simulate(dut: ActivationBuffer, *processes: Any) -> None:
 
 @pytest.mark.parametrize(
     ("bits", "port_bits"),
-    [*itertools.product((W4A4, W4A8, W8A8), (128, 256, 512)), (WIDE, 128)],
+    [
+        *itertools.product((W4A4, W4A8, W8A8), (128, 256, 512)),
+        (WIDE, 128),
+        (W4A4 | SOME, 128),
+        (WIDE | SOME, 128),
+    ],
 )
 def test_words(bits, port_bits):
     """Every word of both vectors holds what was written, twice over."""
@@ -95,7 +101,7 @@ def test_words(bits, port_bits):
             # Both vectors may be filled at once; the first turn does not fill the memories.
             words = [max(1, depth - (turn == 0)) for depth in depths]
             vectors = [
-                elements(rng, words[0], config, 8), elements(rng, words[1], config, config.act_bits)
+                elements(rng, words[0], config, 8), elements(rng, words[1], config, config.out_bits)
             ]  # fmt: skip
             for i, vector in zip((dut.i_in, dut.i_out), vectors, strict=True):
                 await write(ctx, i, vector, rng, 0.1)
@@ -105,7 +111,7 @@ def test_words(bits, port_bits):
                     at = address * config.products
                     word = vector[at : at + config.products]
                     q, code = await read(ctx, dut, gated, address)
-                    if config.head_twice and not gated:
+                    if config.head_twice and (not gated or config.out_bits > 4):
                         upper, _ = await read(ctx, dut, gated, address, upper=1)
                         assert all(-8 <= a <= 7 for a in q + upper)
                         q = [16 * high + low for high, low in zip(upper, q, strict=True)]

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
+from lightmamba.numerics.formats import NIBBLES
+from lightmamba.numerics.linear import Projection
 from lightmamba.rtl.activations import ActivationBuffer
 from lightmamba.rtl.lanes import Lanes
 from lightmamba.rtl.slices import Slices
@@ -58,19 +60,24 @@ def work(
     gated: bool = False,
     parts: int = 1,
     extreme: bool = False,
+    wide: tuple[int, int] | None = None,
 ) -> Work:
+    """A job of random values; ``wide`` are bits of its weights and activations."""
     form = config.head if head else config.projection
+    if wide is not None:
+        act = config.head.act if wide[1] > config.act_bits else config.projection.act
+        form = Projection(act, wide[0], weight_qmax=NIBBLES if wide[0] > config.weight_bits else 0)
     channels = config.out_channels if gated else config.in_channels
-    top = 1 << (config.weight_bits - 1)
-    weight = rng.integers(-top, top, (rows, channels))
+    top = 1 << (form.bits - 1)
+    weight = rng.integers(-top, form.weight_qmax + 1, (rows, channels))
     weight_code = rng.integers(0, 256, (rows, channels // GROUP))
     tokens = config.tokens
     q = rng.integers(form.act.qmin, form.act.qmax + 1, (tokens, channels))
     code = rng.integers(0, 64, (tokens, channels // BLOCK))
     if extreme:  # the largest sums of either sign, row by row
-        weight = np.where(np.arange(rows) % 2, top - 1, -top)[:, None].repeat(channels, 1)
+        weight = np.where(np.arange(rows) % 2, form.weight_qmax, -top)[:, None].repeat(channels, 1)
         weight_code[:], code[:], q[:] = 255, 63, form.act.qmin
-    return job(config, form, q, code, weight, weight_code, head=head, gated=gated, parts=parts)
+    return job(config, form, q, code, weight, weight_code, gated=gated, parts=parts)
 
 
 def job(
@@ -81,7 +88,6 @@ def job(
     weight: NDArray[Any],
     weight_code: NDArray[Any],
     *,
-    head: bool,
     gated: bool,
     parts: int,
 ) -> Work:
@@ -97,13 +103,13 @@ def job(
         "slots": slots,
         "words": channels // parts // config.products,
         "parts": parts,
-        "twice": int(head and config.head_twice),
-    }
+        "twice": int(config.twice(form)),
+    } | ({"split": int(config.beats(form) > 1)} if config.wide else {})
     vector = [
         [{"q": int(q[t, n]), "code": int(code[t, n // BLOCK])} for t in range(config.tokens)]
         for n in range(channels)
     ]
-    beats = lane_beats(config, weight, weight_code)
+    beats = lane_beats(config, weight, weight_code, split=config.beats(form) > 1)
     each = by_slot.reshape(-1, config.tokens, config.lanes).tolist()
     return Work(command, vector, beats, each)
 
@@ -118,7 +124,7 @@ def run(dut: Bench, works: list[Work], **options: Any) -> Run:
     )  # fmt: skip
     assert_array_equal(got.out["lanes.o"], expected)
     words = [len(w.vector) // config.products * w.command["slots"] for w in works]
-    twice = [1 + w.command["twice"] for w in works]
+    twice = [(1 + w.command["twice"]) * (1 + w.command.get("split", 0)) for w in works]
     assert got.counts["lanes.multiplying"] == sum(n * t for n, t in zip(words, twice, strict=True))
     assert got.counts["lanes.scale"] == sum(-(-n // config.scale_period) for n in words)
     assert sum(got.counts[name] for name in STATES) <= got.counts["lanes.busy"]
@@ -199,15 +205,14 @@ def test_worked_values():
     weight_code = np.array([[0], [1 + 32], [0]])
     ones = job(
         config, config.projection, np.ones((1, 128)), np.array([[0, 0, 0, 2 + 4 * 3]]),
-        weight, weight_code, head=False, gated=False, parts=1,
+        weight, weight_code, gated=False, parts=1,
     )  # fmt: skip
     # Blocks: 32·1·4 three times and 32·1·(4 + 2)·8; groups: 32, and (32 + 1)·2.
     block = 3 * 128 + 1536
     sums = [[[block * 32]], [[-block * 66]], [[7 * block * 32]]]
     wide = job(
         config, config.head, np.full((1, 128), -121), np.zeros((1, 4)), weight[1:2],
-        weight_code[:1],
-        head=True, gated=False, parts=1,
+        weight_code[:1], gated=False, parts=1,
     )  # fmt: skip
     assert run(Bench(config), [ones]).out["lanes.o"] == sums
     assert run(Bench(config), [wide]).out["lanes.o"] == [[[121 * 128 * 4 * 32]]]
@@ -312,7 +317,7 @@ def test_worked_values_of_four_tokens(packed):
     q = np.arange(1, 5)[:, None].repeat(128, 1)
     one = job(
         config, config.projection, q, np.zeros((4, 4)), weight, np.zeros((2, 1)),
-        head=False, gated=False, parts=1,
+        gated=False, parts=1,
     )  # fmt: skip
     assert one.sums == [[[16384 * v, -49152 * v] for v in range(1, 5)]]
     run(Bench(config), [one])

@@ -22,7 +22,7 @@ def _number(values: Any, bits: int) -> int:
 
 
 def lane_beats(
-    config: ArchConfig, weight: NDArray[np.int8], code: NDArray[np.uint8]
+    config: ArchConfig, weight: NDArray[np.int8], code: NDArray[np.uint8], *, split: bool = False
 ) -> list[list[int]]:
     """Beats of each lane for one projection.
 
@@ -34,10 +34,12 @@ def lane_beats(
         Row r goes to lane r mod lanes.
     code : (rows, channels / 128)
         Group scales.
+    split
+        A word is two beats: upper nibbles, then lower ones.
     """
     slots = -(-len(weight) // config.lanes)
     missing = ((0, slots * config.lanes - len(weight)), (0, 0))
-    weight, code = np.pad(weight, missing), np.pad(code, missing)
+    weight, code = np.pad(weight, missing).astype(np.int64), np.pad(code, missing)
     per_beat = config.port_bits // 8  # codes, and groups, of a scale beat
     assert per_beat * GROUP == config.scale_period * config.products
     lanes = []
@@ -49,6 +51,9 @@ def lane_beats(
             if n % config.scale_period == 0:
                 at = n // config.scale_period * per_beat
                 beats.append(_number(codes[at : at + per_beat], 8))
+            if split:
+                lower = (word + 8) % 16 - 8
+                beats.append(_number((word - lower) // 16, config.weight_bits))
             beats.append(_number(word, config.weight_bits))
         lanes.append(beats)
     return lanes

@@ -19,6 +19,7 @@ from lightmamba.arch.contract import (
     exponents,
 )
 from lightmamba.numerics.blocks import BlockQuant
+from lightmamba.numerics.formats import NIBBLES
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
 from lightmamba.plain import build
@@ -30,6 +31,7 @@ ATTENTION = (
     "attention_channels", "attention_rows", "row_fifo", "segment", "kv_heads", "per_group",
     "head_dim",
 )  # fmt: skip
+WIDE = ("wide_weight_bits", "wide_act_bits")  # and those only where projections differ
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class ArchConfig:
     weight_bits: int = 4
     act_bits: int = 4
     head_act_bits: int = 8
-    head_qmax: int = 119
+    head_qmax: int = NIBBLES
+    wide_weight_bits: int = 4  # of the projection that has the most
+    wide_act_bits: int = 4
 
     kinds: tuple[str, ...] = ("mamba2",)  # of layers
     in_channels: int = 256  # d_model, padded to whole groups
@@ -106,6 +110,8 @@ class ArchConfig:
         within("head_dim", 8, 256)
         among("state_ports", 1, 2, 4)
         for name in ("multiplier_bits", "weight_bits", "act_bits"):
+            among(name, 4, 8)
+        for name in ("wide_weight_bits", "wide_act_bits"):
             among(name, 4, 8)
         among("head_act_bits", 8)
         within("head_qmax", 1, 127)
@@ -157,9 +163,9 @@ class ArchConfig:
                 f"act_bits {self.act_bits} need multiplier_bits {self.act_bits}, "
                 f"not {self.multiplier_bits}"
             )
-        if self.head_twice and self.head_qmax > 119:
+        if self.head_twice and self.head_qmax > NIBBLES:
             raise ValueError(
-                f"two passes of 4 bits hold activations up to 119, not {self.head_qmax}; "
+                f"two passes of 4 bits hold activations up to {NIBBLES}, not {self.head_qmax}; "
                 f"set multiplier_bits to 8"
             )
         if "attention" in self.kinds:
@@ -207,8 +213,36 @@ class ArchConfig:
         return self.head_act_bits > self.multiplier_bits
 
     @property
+    def split(self) -> bool:
+        """Whether weights of some projections are two beats, of upper and of lower halves."""
+        return self.wide_weight_bits > self.weight_bits
+
+    @property
+    def out_bits(self) -> int:
+        """Bits of an input of out_proj, at most."""
+        return max(self.act_bits, self.wide_act_bits)
+
+    @property
+    def wide(self) -> bool:
+        """Whether projections differ in their widths."""
+        return self.split or self.out_bits > self.act_bits
+
+    @property
+    def halves(self) -> int:
+        """Factors of a product that come in two halves, at most."""
+        return self.split + self.head_twice
+
+    def beats(self, op: Projection) -> int:
+        """Beats of a word of weights of a projection."""
+        return op.bits // self.weight_bits
+
+    def twice(self, op: Projection) -> bool:
+        """Whether each beat of it meets the upper and then the lower half of its activations."""
+        return op.act.bits > self.multiplier_bits
+
+    @property
     def scale_period(self) -> int:
-        """Weight beats after each scale beat."""
+        """Words of weights after each scale beat."""
         return SCALE_PERIOD[self.weight_bits]
 
     @property
@@ -300,6 +334,17 @@ class ArchConfig:
         return Projection(BlockQuant(self.act_bits, BLOCK), self.weight_bits, GROUP)
 
     @property
+    def widest(self) -> Projection:
+        """Arithmetic of a projection whose weights and activations are as wide as any."""
+        if not self.wide:
+            return self.projection
+        bits, acts = max(self.weight_bits, self.wide_weight_bits), self.out_bits
+        return Projection(
+            BlockQuant(acts, BLOCK, NIBBLES if acts > self.act_bits else 0), bits, GROUP,
+            weight_qmax=NIBBLES if self.split else 0,
+        )  # fmt: skip
+
+    @property
     def head(self) -> Projection:
         """Arithmetic of the head."""
         act = BlockQuant(self.head_act_bits, BLOCK, self.head_qmax)
@@ -315,7 +360,7 @@ class ArchConfig:
         """Width of a row's sum in a lane, of either projection."""
         widest = max(self.in_channels, self.out_channels)
         return max(
-            self.projection.accumulator_bits(widest), self.head.accumulator_bits(self.in_channels)
+            self.widest.accumulator_bits(widest), self.head.accumulator_bits(self.in_channels)
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -323,10 +368,11 @@ class ArchConfig:
         return asdict(self) | {"kinds": list(self.kinds)}
 
     def to_json(self) -> str:
-        """One line of JSON, for the hash of the build: what its kinds of layers have no use for is
-        left out.
-        """
-        left_out = ATTENTION if "attention" not in self.kinds else ()
+        """One line of JSON, for the hash of the build: what it has no use for is left out."""
+        left_out = (
+            *(ATTENTION if "attention" not in self.kinds else ()),
+            *(WIDE if not self.wide else ()),
+        )
         values = {name: each for name, each in self.to_dict().items() if name not in left_out}
         return json.dumps(values, sort_keys=True)
 

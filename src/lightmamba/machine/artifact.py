@@ -122,7 +122,7 @@ class Artifact:
 
     def program(self) -> list[Instruction]:
         """Program, decoded."""
-        coded = instructions(self.arch.kinds)
+        coded = instructions(self.arch.kinds, wide=self.arch.wide)
         words, per = self.program_words(), coded.bits // 32
         rows = [words[at : at + per] for at in range(0, len(words), per)]
         try:
@@ -305,7 +305,7 @@ class ArtifactWriter:
         """
         if unknown := set(registers) - set(named(arch.kinds)):
             raise ValueError(f"there are no registers {sorted(unknown)}")
-        coded = instructions(arch.kinds)
+        coded = instructions(arch.kinds, wide=arch.wide)
         self.append(PROGRAM, np.array(coded.words32(program), dtype="<u4").view(np.uint8))
         if verilog is not None:
             self.append(VERILOG, verilog.encode())

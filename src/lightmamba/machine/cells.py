@@ -50,7 +50,7 @@ def _activations(arch: ArchConfig) -> list[Memory]:
     codes = arch.codes * CODE_BITS
     return [
         (arch.in_words, arch.products * 8 + codes),
-        (arch.out_words, arch.products * arch.act_bits + codes),
+        (arch.out_words, arch.products * arch.out_bits + codes),
     ] * arch.tokens
 
 
@@ -122,7 +122,7 @@ BACK = (
           copies=tokens),
     Group("other units", r"units.*", one, copies=tokens),
     Group("sequencer", r"sequencer", one,
-          lambda a: [(a.program * instructions(a.kinds).bits // 32, 32)]),
+          lambda a: [(a.program * instructions(a.kinds, wide=a.wide).bits // 32, 32)]),
     Group("host and counters", r".*", lambda a: (1, a.lanes, len(ports(a))),
           more=_of_pass),
 )  # fmt: skip

@@ -1,7 +1,9 @@
 """The machine of some kinds of layers: the spine and their hardware."""
 
+from dataclasses import replace
 from functools import cache
 
+from lightmamba.arch.fields import Field
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.merge import merge
 from lightmamba.blocks import kinds as known
@@ -11,10 +13,16 @@ from lightmamba.machine.spine import BACK, FRONT, ROWS
 
 __all__ = ["machine"]
 
+# Fields of commands where projections differ in their widths.
+WIDE = {
+    "lanes": Field("split", 1, "each word of weights is two beats, of upper and of lower halves"),
+    "quant_in": Field("projection", 1, "what it quantizes is for a projection, whatever its bits"),
+}
+
 
 @cache
-def machine(kinds: tuple[str, ...]) -> Graph:
-    """The machine of some kinds of layers.
+def machine(kinds: tuple[str, ...], *, wide: bool = False) -> Graph:
+    """The machine of some kinds of layers; ``wide``, if projections differ in their widths.
 
     Raises
     ------
@@ -35,6 +43,8 @@ def machine(kinds: tuple[str, ...]) -> Graph:
                 f"shifts for {ROWS}"
             )
     try:
-        return merge(FRONT, {kind: found.HARDWARE for kind, found in parts.items()}, BACK)
+        made = merge(FRONT, {kind: found.HARDWARE for kind, found in parts.items()}, BACK)
     except ValueError as error:
         raise InputError(f"no machine has {' and '.join(kinds)} layers: {error}") from error
+    more = {unit: (*made.commands[unit], field) for unit, field in WIDE.items()}
+    return replace(made, commands={**made.commands, **more}) if wide else made

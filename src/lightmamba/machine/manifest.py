@@ -115,7 +115,7 @@ def _stored(name: str, values: Any) -> Stored:
 def _check_program(files: Mapping[str, Stored], arch: ArchConfig) -> None:
     if PROGRAM not in files:
         raise ValueError(f"files lacks {PROGRAM}")
-    size, one = files[PROGRAM].bytes, instructions(arch.kinds).bits // 8
+    size, one = files[PROGRAM].bytes, instructions(arch.kinds, wide=arch.wide).bits // 8
     if size % one or not one <= size <= arch.program * one:
         raise ValueError(
             f"{PROGRAM} has {size} bytes, expected 1 to {arch.program} instructions of {one}"

@@ -159,6 +159,6 @@ class Instructions:
 
 
 @cache
-def instructions(kinds: tuple[str, ...]) -> Instructions:
-    """Instructions of the machine of some kinds of layers."""
-    return Instructions(machine(kinds))
+def instructions(kinds: tuple[str, ...], *, wide: bool = False) -> Instructions:
+    """Instructions of the machine of some kinds of layers; ``wide`` as of :func:`machine`."""
+    return Instructions(machine(kinds, wide=wide))

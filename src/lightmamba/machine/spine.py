@@ -59,7 +59,7 @@ def _lanes(config: ArchConfig) -> int:
     """Trees of adders are deeper where a beat is wider, and slower where products are packed."""
     products = (min(BLOCK, config.products) - 1).bit_length()
     code = 7 if config.packed else 2 + -(-products // 2)
-    return code + 4 + (config.codes - 1).bit_length() + config.head_twice + 4 + 5
+    return code + 4 + (config.codes - 1).bit_length() + (config.halves > 0) + 4 + 5
 
 
 def _issued(config: ArchConfig) -> int:

@@ -85,19 +85,24 @@ class ActivationBuffer(wiring.Component):
         c, bits = self.config, self.config.multiplier_bits
         in_filled, in_q, in_code = self._vector(m, "in", self.i_in, c.in_words, 8, ~self.gated)
         out_filled, out_q, out_code = self._vector(
-            m, "out", self.i_out, c.out_words, c.act_bits, self.gated
+            m, "out", self.i_out, c.out_words, c.out_bits, self.gated
         )
         m.d.comb += [
             self.filled.eq(Mux(self.gated, out_filled, in_filled)),
             Value.cast(self.code).eq(Mux(self.gated, out_code, in_code)),
         ]
         for n in range(c.products):
-            wide, narrow = in_q.word_select(n, 8), out_q.word_select(n, c.act_bits)
-            given = wide.as_signed()
-            if c.head_twice:
-                given = Mux(self.upper, wide[NIBBLE:].as_signed(), wide[:NIBBLE].as_signed())
-            m.d.comb += self.q[n].eq(Mux(self.gated, narrow.as_signed(), given)[:bits])
+            given = self._half(in_q, n, 8)
+            gated = self._half(out_q, n, c.out_bits)
+            m.d.comb += self.q[n].eq(Mux(self.gated, gated, given)[:bits])
         return m
+
+    def _half(self, word: Value, number: int, bits: int) -> Value:
+        """An activation of a word, or the half of it that is wanted."""
+        value = word.word_select(number, bits)
+        if not (self.config.head_twice and bits > NIBBLE):
+            return value.as_signed()
+        return Mux(self.upper, value[NIBBLE:].as_signed(), value[:NIBBLE].as_signed())
 
     def _vector(
         self, m: Module, name: str, i: Any, depth: int, bits: int, chosen: Value

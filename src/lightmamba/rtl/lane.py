@@ -26,7 +26,8 @@ def control(config: ArchConfig) -> data.StructLayout:
     """Control signals of all lanes, each field at its own cycle (see :func:`delays`).
 
     Fields: ``load``, the beat is one of scales; ``group``, which of them; ``code``, block scales,
-    token by token; ``upper``, this pass is of upper nibbles; ``add``, the beat counts; ``first``,
+    token by token; ``upper``, how many
+    factors are upper nibbles; ``add``, the beat counts; ``first``,
     it begins a group; ``finish``, it ended a group; ``fresh``, that group was the first of a part.
     """
     return data.StructLayout(
@@ -34,7 +35,7 @@ def control(config: ArchConfig) -> data.StructLayout:
             "load": 1,
             "group": range(config.port_bits // 8),
             "code": data.ArrayLayout(6, config.tokens * config.codes),
-            "upper": 1,
+            "upper": range(max(2, config.halves + 1)),
             "add": 1,
             "first": 1,
             "finish": 1,
@@ -48,7 +49,7 @@ def delays(config: ArchConfig) -> Mapping[str, int]:
     single = 2 + tree_steps(min(BLOCK, config.products), LEVELS)
     code = LanePair.latency if config.packed else single
     upper = code + 4 + tree_steps(config.codes, 1)
-    add = upper + config.head_twice
+    add = upper + (config.halves > 0)
     finish = add + GROUP_STEPS
     return {
         "load": 1,
@@ -74,8 +75,9 @@ class Lane(wiring.Component):
     the issue of the part's last beat, for that cycle only.
 
     sum = Σ over groups of (32 + M)·2^E · Σ over their blocks of (4 + m)·2^e · Σ q·w. An activation
-    of 8 bits that meets multipliers of 4 is 16·upper + lower, both signed, in two passes. Of packed
-    multipliers (:class:`lightmamba.rtl.packed.LanePair`) a lane only takes the sums of blocks.
+    of 8 bits that meets multipliers of 4 is 16·upper + lower, both signed, in two passes; so is a
+    weight of 8 bits on lanes of 4, in two beats. Of packed multipliers
+    (:class:`lightmamba.rtl.packed.LanePair`) a lane only takes the sums of blocks.
 
     Source: ``numerics.linear.Projection``.
 
@@ -123,7 +125,7 @@ class Lane(wiring.Component):
     @property
     def group_bits(self) -> int:
         """Width that holds any sum of a group, before its own scale."""
-        largest = max(f.largest_product for f in (self.config.projection, self.config.head))
+        largest = max(f.largest_product for f in (self.config.widest, self.config.head))
         return (GROUP * largest * CODE_MAX).bit_length() + 1
 
     def elaborate(self, platform: object) -> Module:
@@ -142,9 +144,9 @@ class Lane(wiring.Component):
         """Sum of a part of one token, from its activations or from its blocks' sums."""
         m, fields = pipe.m, self.control
         value = self._products(pipe, weights, given, number * self.config.codes)
-        if self.config.head_twice:
+        if count := self.config.halves:
             value = pipe.step(
-                lambda v, up: Mux(up, v.shift_left(4), v),
+                lambda v, up: select(m, up, [v.shift_left(4 * n) for n in range(count + 1)]),
                 value, Timed(fields.upper, delays(self.config)["upper"]),
                 shape=signed(self.group_bits),
             )  # fmt: skip

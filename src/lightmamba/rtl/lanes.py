@@ -23,12 +23,13 @@ OUTPUTS = 4  # parts in flight or waiting for the epilogue: full rate for parts 
 class Lanes(wiring.Component):
     """Multiply a matrix, spread over the lanes, with the vectors in the activation buffer.
 
-    Per slot, per part, per word one beat of every lane; with ``twice`` each beat is used in two
-    cycles running, for the upper and the lower nibbles. One beat per cycle, sustained; where
-    nothing is waited for, the sums of a part are valid on ``o`` ``latency`` cycles after the
-    transfer of its last beat (one more with ``twice``). A scale beat precedes every
-    ``scale_period`` beats of weights of a job, the first included. Slots, words and parts are at
-    least 1; the words of a part are whole groups of 128.
+    Per slot, per part, per word one beat of every lane, or with ``split`` two, of the upper and of
+    the lower nibbles of its weights; with ``twice`` each beat is used in two cycles running, for
+    the upper and the lower nibbles of the activations. One beat per cycle, sustained; where nothing
+    is waited for, the sums of a part are valid on ``o`` ``latency`` cycles after the transfer of
+    its last beat (one more with ``twice``). A scale beat precedes every ``scale_period`` words of
+    weights of a job, the first included. Slots, words and parts are at least 1; the words of a part
+    are whole groups of 128.
 
     No beat is taken that the job does not need. The vectors' memory is released with the last beat.
     The vectors of a pass go in step: whatever is said of one vector holds for all of them.
@@ -75,7 +76,7 @@ class Lanes(wiring.Component):
         sums = data.ArrayLayout(signed(config.acc_bits), config.lanes)
         super().__init__(
             {
-                "command": i_stream(command("lanes")),
+                "command": i_stream(command("lanes", config)),
                 "i_beat": In(stream.Signature(config.port_bits)).array(config.lanes),
                 "o": o_stream(wide(sums, config.tokens)),
                 "busy": Out(1),
@@ -110,13 +111,16 @@ class Lanes(wiring.Component):
             finishing.eq(multiplying & operand.final),
         ]
 
-        period = Signal(range(c.scale_period + 1))  # beats of weights until one of scales is due
+        run: Any = c.scale_period  # beats of weights from one of scales to the next
+        if c.split:
+            run = Mux(job.fields.split, 2 * run, run)
+        period = Signal(range((1 + c.split) * c.scale_period + 1))  # until one of scales is due
         with m.If(job.start):
             m.d.sync += [working.eq(1), due.eq(1)]
         with m.Elif(finishing):
             m.d.sync += working.eq(0)
         with m.Elif(scale):
-            m.d.sync += [period.eq(c.scale_period), due.eq(0)]
+            m.d.sync += [period.eq(run), due.eq(0)]
         with m.Elif(used):
             m.d.sync += [period.eq(period - 1), due.eq(period == 1)]
         m.d.comb += [self.buffer.release.eq(finishing), self.buffer.gated.eq(job.fields.gated)]
@@ -202,16 +206,23 @@ class Lanes(wiring.Component):
                     "last": 1,  # nothing of the part comes after this
                     "final": 1,  # nor of the job
                     "keep": 1,  # the beat is not replaced after this
+                    # The beat of the weights' lower nibbles follows.
+                    **({"high": 1} if c.split else {}),
                 }
             ),
             reset_less=True,
         )
         read, loaded = Signal(), Signal()  # the memory's register, the operand's hold something
         load, leaves, second, upper = Signal(), Signal(), Signal(), Signal()
+        again = upper  # the word is needed once more
+        if c.split:
+            low, high = Signal(), Signal()  # the beat is of lower nibbles, of upper ones
+            m.d.comb += high.eq(job.fields.split & ~low)
+            again = upper | high
         m.d.comb += [
             upper.eq(job.fields.twice & ~second),
             load.eq(read & (~loaded | multiplying)),
-            leaves.eq(load & ~upper),
+            leaves.eq(load & ~again),
             buffer.upper.eq(upper),
         ]
 
@@ -256,10 +267,17 @@ class Lanes(wiring.Component):
                 operand.code.eq(code),
                 operand.upper.eq(upper),
                 operand.part_end.eq(read_ends[0]),
-                operand.last.eq(read_ends[0] & ~upper),
-                operand.final.eq(read_ends[1] & ~upper),
+                operand.last.eq(read_ends[0] & ~again),
+                operand.final.eq(read_ends[1] & ~again),
                 operand.keep.eq(read_ends[1] | upper),
             ]
+            if c.split:
+                m.d.sync += [
+                    operand.high.eq(high),
+                    operand.keep.eq((read_ends[1] & ~high) | upper),
+                ]
+                with m.If(~upper):
+                    m.d.sync += low.eq(high)
         with m.Elif(multiplying):
             m.d.sync += loaded.eq(0)
         return loaded, operand
@@ -273,10 +291,15 @@ class Lanes(wiring.Component):
         group = Signal(range(c.port_bits // 8))  # of its scale beat
         fresh = Signal()  # the group is the first of its part
         finish = Signal()
-        m.d.comb += finish.eq(multiplying & ~operand.upper & (beat == GROUP // c.products - 1))
+        again, count = operand.upper, operand.upper
+        first = (beat == 0) & (operand.upper | ~job.fields.twice)
+        if c.split:
+            again, count = operand.upper | operand.high, operand.upper + operand.high
+            first &= operand.high | ~job.fields.split
+        m.d.comb += finish.eq(multiplying & ~again & (beat == GROUP // c.products - 1))
         with m.If(job.start):
             m.d.sync += [beat.eq(0), fresh.eq(1)]
-        with m.Elif(multiplying & ~operand.upper):
+        with m.Elif(multiplying & ~again):
             m.d.sync += beat.eq(Mux(finish, 0, beat + 1))
         with m.If(scale):
             m.d.sync += group.eq(0)
@@ -288,9 +311,9 @@ class Lanes(wiring.Component):
             "load": scale,
             "group": group,
             "code": operand.code,
-            "upper": operand.upper,
+            "upper": count,
             "add": multiplying,
-            "first": (beat == 0) & (operand.upper | ~job.fields.twice),
+            "first": first,
             "finish": finish,
             "fresh": fresh,
         }

@@ -40,12 +40,12 @@ def payload(name: str, config: ArchConfig = ALONE) -> Any:
 
 def command(unit: str, config: ArchConfig = ALONE) -> data.StructLayout:
     """Layout of the command that a unit takes."""
-    return record(machine(config.kinds).own(unit))
+    return record(machine(config.kinds, wide=config.wide).own(unit))
 
 
 def instructed(unit: str, config: ArchConfig) -> data.StructLayout:
     """Layout of a unit's command in an instruction: it chooses the sources of its inputs too."""
-    return record(machine(config.kinds).commands[unit])
+    return record(machine(config.kinds, wide=config.wide).commands[unit])
 
 
 CODED, RMS, LOGITS = payload("CODED"), payload("RMS"), payload("LOGITS")

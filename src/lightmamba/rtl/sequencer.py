@@ -52,7 +52,7 @@ class Sequencer(wiring.Component):
     """
 
     def __init__(self, config: ArchConfig) -> None:
-        self.config, self.coded = config, instructions(config.kinds)
+        self.config, self.coded = config, instructions(config.kinds, wide=config.wide)
         self.words = self.coded.bits // 32
         super().__init__(
             {

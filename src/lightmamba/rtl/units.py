@@ -111,8 +111,9 @@ class Units(Elaboratable):
             join(m, o, i)
         for source, target in self.graph.wires:
             _connect(m, self.port(source), self.port(target))
-        with m.If(self.quant_in.command.valid & self.quant_in.command.ready):
-            m.d.sync += self.for_head.eq(self.quant_in.command.payload.head)
+        quantized = self.commands["quant_in"]
+        with m.If(quantized.valid & quantized.ready):
+            m.d.sync += self.for_head.eq(_for_head(quantized.payload))
         working = Cat(self.parts[u].busy | self.parts[u].command.valid for u in self.graph.commands)
         m.d.sync += [self.working.eq(working), self.busy.eq(working.any())]
         return m
@@ -193,6 +194,12 @@ def _connect(m: Module, source: Any, target: Any) -> None:
         return
     for one, other in zip(source, target, strict=True):
         _connect(m, one, other)
+
+
+def _for_head(command: Any) -> Value:
+    """Whether a command of quant_in is for the head, which is not alone in 8 bits if it says so."""
+    wide = "projection" in command.shape().members
+    return command.head & ~command.projection if wide else command.head
 
 
 def _field(view: Any, name: str) -> Any:

@@ -19,7 +19,7 @@ from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.estimate import Amount, Estimate, energy
-from lightmamba.formats import Formats
+from lightmamba.formats import PROJECTIONS, Formats
 from lightmamba.qmodel import QuantizedModel, load
 
 __all__ = ["floor", "paper", "toggles"]
@@ -36,9 +36,10 @@ def toggles(model: QuantizedModel, target: Target) -> float:
     """Share of the bits of a lane's beats that differ from the beat before."""
     arch = plan(model.config, model.formats, target)
     changed = bits = 0
-    for layer in model.layers:
-        for linear in (layer.in_proj, layer.out_proj):
-            image = lane_images(arch, linear.q, linear.code)
+    for i, layer in enumerate(model.layers):
+        for name in PROJECTIONS:
+            linear = getattr(layer, name)
+            image = lane_images(arch, model.formats.of(i, name), linear.q, linear.code)
             beats = image.reshape(arch.lanes, -1, arch.port_bits // 8)
             pairs = beats[:, 1:] ^ beats[:, :-1]
             changed += int(np.bitwise_count(pairs).sum())

@@ -18,7 +18,7 @@ from tests.support.builders import made_up
 from bench.stored import keep
 from lightmamba.compiler import build
 from lightmamba.config import ModelConfig, mamba2_config
-from lightmamba.formats import Formats
+from lightmamba.formats import FormatException, Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import open_twin
 
@@ -39,6 +39,10 @@ class Case:
 
 M = mamba2_config
 W4A8, W8A8 = Formats(4, 8), Formats(8, 8, head_weight_bits=8)
+WIDE = (
+    FormatException(0, "in_proj", 8, 8), FormatException(1, "out_proj", 8, 4),
+    FormatException(1, "in_proj", 4, 8), FormatException(2, "out_proj", 8, 8),
+)  # fmt: skip
 SHALLOW = {"burst_beats": 4, "weight_fifo": 8, "aux_fifo": 64, "x_queue": 2, "z_queue": 2}
 NARROW = {
     "shared_port": True, "lanes": 1, "multiplier_bits": 8,
@@ -118,6 +122,19 @@ CASES = {
             "lanes": 2, "port_bits": 32, "state_elements": 16, "state_port_bits": 64,
             "aux_port_bits": 32, "multiplier_bits": 8,
         },
+    ),
+    "layers of other widths, packed multipliers": Case(
+        M(128, 3, 59, d_state=64, headdim=32),
+        Formats(exceptions=WIDE),
+        machine={
+            "lanes": 2, "tokens": 2, "packed": True, "state_elements": 32, "port_bits": 256,
+        },
+        stalls=0.3,
+    ),
+    "layers of other widths, 8-bit multipliers": Case(
+        M(96, 3, 61, d_state=32, headdim=64, ngroups=2),
+        Formats(exceptions=WIDE),
+        machine={"lanes": 3, "multiplier_bits": 8, "state_elements": 32},
     ),
     "compact: two tokens, 8 elements, W8A8": Case(
         M(64, 2, 33, d_state=32, headdim=32),

@@ -8,7 +8,7 @@ from typing import Any
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
+from lightmamba.formats import FormatException, Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.qmodel import QuantizedModel
 from tests.support import builders
@@ -20,6 +20,13 @@ __all__ = ["CASES", "compiled", "sizes"]
 # Small, but for lanes and blocks of the machines that there are.
 sizes = partial(builders.sizes, d_model=64, d_state=32, headdim=32)
 
+
+# Every pair of widths, first and last projection, one behind another.
+EXCEPTIONS = (
+    FormatException(0, "in_proj", 8, 8), FormatException(0, "out_proj", 8, 4),
+    FormatException(1, "out_proj", 4, 8), FormatException(2, "in_proj", 4, 8),
+    FormatException(2, "out_proj", 8, 8),
+)  # fmt: skip
 
 CASES: dict[str, tuple[ModelConfig, Formats, Target]] = {
     "w4a4": (sizes(), W4A4, shipped()),
@@ -39,6 +46,8 @@ CASES: dict[str, tuple[ModelConfig, Formats, Target]] = {
     "shared": (sizes(), W4A4, shipped("vck190-paper")),
     "ulx3s": (sizes(d_state=128), W8A8, shipped("ulx3s")),
     "u280": (sizes(d_model=128, ngroups=2, d_state=128), W4A4, shipped("u280")),
+    "exceptions": (sizes(n_layer=3), Formats(exceptions=EXCEPTIONS), shipped()),
+    "exceptions-8": (sizes(n_layer=3), Formats(exceptions=EXCEPTIONS), shipped(multiplier_bits=8)),
 }
 
 

@@ -48,17 +48,26 @@ class Lane:
         self.at += self.beat
         return found
 
-    def job(self, slots: int, words: int, parts: int) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
-        """Weights (slots, channels) and codes (slots, channels / 128) of one projection."""
+    def job(
+        self, slots: int, words: int, parts: int, split: int = 0
+    ) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+        """Weights (slots, channels) and codes (slots, channels / 128) of one projection.
+
+        Those that are ``split`` come in two beats, upper nibbles first.
+        """
         weights, codes, left = bytearray(), bytearray(), 0
         for _ in range(slots * parts * words):
             if left == 0:
                 codes += self.take()
                 left = self.period
-            weights += self.take()
+            for _ in range(1 + split):
+                weights += self.take()
             left -= 1
         low = [signed(byte, at, self.bits) for byte in weights for at in range(0, 8, self.bits)]
         q = np.array(low, dtype=np.int8).reshape(slots, -1)
+        if split:
+            words_of = q.reshape(slots, -1, 2, self.beat * 2)
+            q = (16 * words_of[:, :, 0] + words_of[:, :, 1]).reshape(slots, -1)
         groups = q.size // 128
         assert not any(codes[groups:]), "a scale beat is padded with zeros"
         return q, np.frombuffer(bytes(codes[:groups]), dtype=np.uint8).reshape(slots, -1)
@@ -129,6 +138,7 @@ class Machine:
                     assert set(self.kinds(commands["epilogue"])) == {Kind.OUT}
                     self.add(commands, rows)
                 case Op.HEAD:
+                    assert self.for_head
                     logits = self.project(commands)
                     assert len(logits) == commands["head"]["rows"]
                     self.next = int(np.argmax(logits[: commands["head"]["valid"]]))
@@ -154,36 +164,39 @@ class Machine:
         self.residual = INT32(self.residual + rows) if fields["add"] else rows
         if fields["emit"]:
             norm, quant = commands["rms_in"], commands["quant_in"]
+            self.for_head = quant["head"] and not quant.get("projection", 0)
             self.rms_in = RmsNorm()(self.residual, 8, norm["count"], norm["eps"])
             self.vector_in = self.quantize(quant, self.residual)
         else:
             assert "rms_in" not in commands
 
-    def quantize(self, fields: Fields, values: Ints) -> tuple[Any, Any]:
+    def quantize(self, fields: Fields, values: Ints) -> tuple[Any, Any, int]:
+        """Integers, codes, and whether they have the head's format."""
         assert fields["count"] == len(values)
         op = self.arch.head if fields["head"] else self.arch.projection
         q, code, _, _ = op.act(np.pad(values, (0, fields["pad"])), fields["base"])
-        return q, code
+        return q, code, fields["head"]
 
     def project(self, commands: dict[str, Fields]) -> Ints:
         """Rows of a projection, in the order in which they come."""
         fields, out = commands["lanes"], commands["epilogue"]
         assert fields["parts"] == out["parts"]
         assert fields["gated"] == out["gated"]
-        jobs = [lane.job(fields["slots"], fields["words"], fields["parts"]) for lane in self.lanes]
+        given = fields["slots"], fields["words"], fields["parts"], fields.get("split", 0)
+        jobs = [lane.job(*given) for lane in self.lanes]
         q, codes = (np.stack(part, axis=1) for part in zip(*jobs, strict=True))
         q, codes = q.reshape(-1, q.shape[-1]), codes.reshape(-1, codes.shape[-1])
         assert not q[out["rows"] :].any(), "missing rows are zero"
-        vector, code = self.vector_out if fields["gated"] else self.vector_in
+        vector, code, wide = self.vector_out if fields["gated"] else self.vector_in
         mantissa, j = self.rms_out if fields["gated"] else self.rms_in
-        assert fields["twice"] == (bool(self.arch.head_twice) and Kind.LOGIT in self.kinds(out))
-        op = self.arch.head if Kind.LOGIT in self.kinds(out) else self.arch.projection
-        acc = op(vector[None], code[None], q, codes, fields["parts"])[0, :, : out["rows"]]
+        assert wide or Kind.LOGIT not in self.kinds(out)
+        assert fields["twice"] == (wide and self.arch.multiplier_bits == 4)
+        acc = self.arch.projection(vector[None], code[None], q, codes, fields["parts"])[0]
         shift = np.array(
             [out[f"shift_{kind if kind < Kind.OUT else 0}"] for kind in self.kinds(out)]
         )
         rows, _ = Epilogue()(
-            acc, out["acc_shift"], mantissa[:, None], j[:, None] + shift,
+            acc[:, : out["rows"]], out["acc_shift"], mantissa[:, None], j[:, None] + shift,
             INT16 if out["narrow"] else INT32,
         )  # fmt: skip
         total: Ints = rows.sum(0)

@@ -12,6 +12,8 @@ from lightmamba.compiler.layout import (
     embedding_rows,
     lane_images,
 )
+from lightmamba.numerics.blocks import BlockQuant
+from lightmamba.numerics.linear import Projection
 from tests.compiler.cases import CASES, sizes
 from tests.compiler.machine import Lane
 from tests.support.builders import random_model
@@ -20,12 +22,16 @@ from tests.support.layers import mixer_of, sizes_of
 RNG = np.random.default_rng(7)
 
 
+TWO, ONE = ArchConfig(lanes=2), ArchConfig(lanes=1)
+WIDE = Projection(BlockQuant(8), 8)  # on lanes of 4 bits
+
+
 def test_bytes_of_two_lanes():
     """Three rows of 128: row r in lane r mod 2; the fourth is missing, so zero."""
     rows = [np.full(128, value, dtype=np.int8) for value in (1, -1, 2)]
     rows[2][:2] = 3, -4
     code = np.array([[0xA0], [0xA1], [0xA2]], dtype=np.uint8)
-    got = lane_images(ArchConfig(lanes=2), np.stack(rows), code)
+    got = lane_images(TWO, TWO.projection, np.stack(rows), code)
     assert got[0].tobytes() == (
         b"\xa0\xa2" + bytes(14) + b"\x11" * 64 + b"\xc3" + b"\x22" * 63
     )  # fmt: skip
@@ -34,7 +40,8 @@ def test_bytes_of_two_lanes():
 
 def test_order_of_bytes():
     code = np.array([[1], [2], [3]], dtype=np.uint8)
-    got = lane_images(ArchConfig(lanes=1), np.zeros((3, 128), np.int8), code, np.array([2, 0, 1]))
+    order, zeros = np.array([2, 0, 1]), np.zeros((3, 128), np.int8)
+    got = lane_images(ONE, ONE.projection, zeros, code, order)
     assert got[0, :16].tobytes() == b"\x03\x01\x02" + bytes(13)
 
 
@@ -42,13 +49,36 @@ def test_scale_beats_come_before_every_run():
     """17 groups of 8 bits on a 128-bit port: 136 weight beats, so runs of 128 and of 8."""
     q = RNG.integers(-128, 128, (17, 128)).astype(np.int8)
     code = np.arange(100, 117, dtype=np.uint8)[:, None]
-    got = lane_images(ArchConfig(lanes=1, weight_bits=8, multiplier_bits=8), q, code)
+    arch = ArchConfig(lanes=1, weight_bits=8, multiplier_bits=8)
+    got = lane_images(arch, arch.projection, q, code)
     lines = got.reshape(-1, 16)
-    assert len(lines) == 138 == beats(ArchConfig(lanes=1, weight_bits=8), 17, 128)
+    assert len(lines) == 138 == beats(arch, 17, 128, arch.projection)
     assert lines[0].tolist() == list(range(100, 116))
     assert lines[129].tolist() == [116] + 15 * [0]
     weights = np.delete(lines, [0, 129], axis=0)
     assert weights.tobytes() == q.tobytes()
+
+
+def test_wide_weights_come_in_two_beats():
+    """119 = 16·7 + 7, -128 = 16·-8, -9 = 16·-1 + 7: upper nibbles of a word, then lower ones."""
+    q = np.zeros((1, 128), np.int8)
+    q[0, :3], q[0, 32] = (119, -128, -9), 8  # a word has 32; 8 = 16·1 - 8
+    lines = lane_images(ONE, WIDE, q, np.array([[5]], np.uint8)).reshape(-1, 16)
+    assert len(lines) == 9 == beats(ONE, 1, 128, WIDE)
+    begin = [line.tobytes().hex()[:4] for line in lines[:5]]
+    assert begin == ["0500", "870f", "0707", "0100", "0800"]
+
+
+def test_two_beats_of_each_word_between_scale_beats():
+    q = RNG.integers(-128, 120, (17, 128)).astype(np.int8)
+    lines = lane_images(ONE, WIDE, q, np.arange(100, 117, dtype=np.uint8)[:, None]).reshape(-1, 16)
+    assert len(lines) == 17 * 8 + 2 == beats(ONE, 17, 128, WIDE)
+    assert lines[129].tolist() == [116] + 15 * [0]
+
+
+def test_a_weight_that_two_nibbles_do_not_hold():
+    with pytest.raises(ValueError, match="120 is more than two signed nibbles hold, which is 119"):
+        lane_images(ONE, WIDE, np.full((1, 128), 120, np.int8), np.zeros((1, 1), np.uint8))
 
 
 @pytest.mark.parametrize("port_bits", [128, 256, 512])
@@ -60,8 +90,8 @@ def test_images_read_back(port_bits, weight_bits, lanes, rows, parts):
     q = RNG.integers(-top, top, (rows, channels)).astype(np.int8)
     code = RNG.integers(0, 256, (rows, channels // 128)).astype(np.uint8)
     order = RNG.permutation(rows)
-    images = lane_images(arch, q, code, order)
-    assert images.shape == (lanes, beats(arch, rows, channels) * port_bits // 8)
+    images = lane_images(arch, arch.projection, q, code, order)
+    assert images.shape == (lanes, beats(arch, rows, channels, arch.projection) * port_bits // 8)
     slots = -(-rows // lanes)
     for n, image in enumerate(images):
         lane = Lane(image.tobytes(), port_bits, weight_bits)

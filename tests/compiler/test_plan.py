@@ -10,7 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.compiler import build, fitting, plan
 from lightmamba.config import SHAPES
 from lightmamba.errors import InputError
-from lightmamba.formats import Formats
+from lightmamba.formats import FormatException, Formats
 from tests.compiler.cases import CASES, sizes
 from tests.support.builders import TINY, W4A4, W4A8, W8A8, random_model, shipped
 
@@ -68,6 +68,14 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
     ({"d_state": 257}, {}, {}, "has d_state 257, but the hardware takes at most 256"),
     ({"d_model": 16384, "headdim": 128}, {}, {}, "has d_inner 32768, but the hardware takes at"),
     ({"n_layer": 511}, {}, {}, "has n_layer 511, but the hardware takes at most 510"),
+    ({}, {"exceptions": (FormatException(9, "in_proj", 8, 8),)}, {}, ("there is an exception for "
+     "layer 9, but the model's layers are 0 to 1")),
+    ({}, {"weight_bits": 8, "head_weight_bits": 8, "exceptions": (FormatException(0, "in_proj", 4, 4
+     ),)}, {}, ("in_proj of layer 0 has weights of 4 bits, but the others 8; the hardware takes "
+     "exceptions that are wider, so quantize with 8")),
+    ({}, {"head_qmax": 100, "exceptions": (FormatException(1, "out_proj", 4, 8),)}, {}, (
+     "out_proj of layer 1 has activations of 8 bits up to 119, but the head's go up to 100, and "
+     "the hardware has one such format; quantize with head_qmax 119")),
     ({}, {"act_bits": 8}, {}, ("activations of 8 bits do not fit multiplier_bits 4; set "
      "multiplier_bits = 8 in the [machine] table of a copy of target tiny")),
     ({}, {"head_qmax": 127}, {}, ("has head_qmax 127, but a 4-bit multiplier takes the head's "

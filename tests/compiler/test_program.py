@@ -9,29 +9,31 @@ from lightmamba.compiler.plan import instructions as instruction_count
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.errors import InputError
 from lightmamba.machine.program import Condition, Op
+from lightmamba.machine.program import instructions as coding
 from lightmamba.machine.spine import SECTIONS
 from tests.compiler.cases import CASES
 from tests.support.builders import random_model
-from tests.support.machine import INSTRUCTIONS, Kind, words32
+from tests.support.machine import Kind
 
 
 def written(name, order="reordered", **changes):
     config, formats, where = CASES[name]
     model = replace(random_model(config, formats), **changes)
     arch = plan(config, formats, where, order)
-    numbers = [LayerNumbers.of(model, layer, arch) for layer in model.layers]
+    numbers = [LayerNumbers.of(model, i, arch) for i in range(len(model.layers))]
     return model, program(model, numbers, arch, order)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_round_trip(name):
-    _, instructions = written(name)
-    words, per = words32(instructions), INSTRUCTIONS.bits // 32
+    model, instructions = written(name)
+    coded = coding(("mamba2",), wide=bool(model.formats.exceptions))
+    words, per = coded.words32(instructions), coded.bits // 32
     assert len(words) == len(instructions) * per
     assert len(instructions) == instruction_count(CASES[name][0])
     for n, instruction in enumerate(instructions):
         whole = sum(w << 32 * i for i, w in enumerate(words[n * per : (n + 1) * per]))
-        assert INSTRUCTIONS.decode(whole) == instruction
+        assert coded.decode(whole) == instruction
 
 
 def test_sequence():
@@ -46,6 +48,20 @@ def test_sequence():
         (Op.HEAD, Condition.HEAD),
         (Op.END, Condition.ALWAYS),
     ]
+
+
+def test_each_projection_has_its_widths():
+    """Halves of activations and of weights, and the format of what is quantized before them."""
+    _, instructions = written("exceptions")
+    found = [
+        (i.commands["lanes"]["split"], i.commands["lanes"]["twice"])
+        for i in instructions if "lanes" in i.commands and i.op != Op.LAST_OUT
+    ]  # fmt: skip
+    assert found == [(1, 1), (1, 0), (0, 0), (0, 1), (0, 1), (1, 1), (0, 1)]
+    quant_in = [i.commands["quant_in"] for i in instructions if "quant_in" in i.commands]
+    entering = [(each["head"], each["projection"]) for each in quant_in]
+    assert entering == [(1, 1), (0, 1), (1, 1), (1, 0)]
+    assert [i.commands["quant_out"]["head"] for i in instructions if i.op == Op.IN] == [0, 1, 1]
 
 
 def test_each_input_has_the_base_of_the_projection_that_reads_it():

@@ -25,7 +25,7 @@ TARGET = made_up(lanes=3, state_elements=32, x_queue=192, z_queue=192)
 def commands(order):
     model = random_model(CONFIG, Formats(), 0)
     arch = plan(CONFIG, Formats(), TARGET, order)
-    numbers = [LayerNumbers.of(model, layer, arch) for layer in model.layers]
+    numbers = [LayerNumbers.of(model, i, arch) for i in range(len(model.layers))]
     return {i.op: i.commands for i in program(model, numbers, arch, order)}
 
 

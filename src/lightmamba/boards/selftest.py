@@ -125,10 +125,14 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
         If the build does not say which model it runs.
     """
     model = model or open_model(artifact)
-    first = replace(model, config=model.config.first(1), layers=(model.layers[0],))
+    first = replace(
+        model, config=model.config.first(1), formats=model.formats.of_layer(0),
+        layers=(model.layers[0],),
+    )  # fmt: skip
     arch = memory_of(artifact).arch
-    numbers = [LayerNumbers.of(first, first.layers[0], arch)]
-    words = instructions(arch.kinds).words32(program(first, numbers, arch, artifact.order))
+    numbers = [LayerNumbers.of(first, 0, arch)]
+    coded = instructions(arch.kinds, wide=arch.wide)
+    words = coded.words32(program(first, numbers, arch, artifact.order))
     layer = _hashes(artifact, _after(Engine(first), [TOKEN])[1])
     engine = Engine(model)
     logits, state = _after(engine, [TOKEN])

@@ -14,8 +14,10 @@ from lightmamba.compiler.plan import ORDERS, fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.source import describe, keep
 from lightmamba.errors import InputError
+from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact, ArtifactWriter
 from lightmamba.machine.ports import clients
+from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.synthetic import RandomLayers
@@ -86,8 +88,8 @@ def build(
         images = _Images(writer, memory, order)
         numbers = []
         for i, layer in enumerate(model.layers):
-            numbers.append(LayerNumbers.of(model, layer, arch))
-            images.layer(layer)
+            numbers.append(LayerNumbers.of(model, i, arch))
+            images.layer(model.formats, i, layer)
             if progress is not None:
                 progress(i + 1, model.config.n_layer + 1)
         images.rest(model)
@@ -136,19 +138,19 @@ class _Images:
         self.writer, self.memory, self.arch = writer, memory, memory.arch
         self.order = order
 
-    def layer(self, layer: QuantizedLayer) -> None:
+    def layer(self, formats: Formats, index: int, layer: QuantizedLayer) -> None:
         """Write weights and parameters of the next layer."""
         sizes = layer.mixer.sizes
         layout = part(sizes.kind, "layout")
         rows: Ints = layout.row_order(sizes, self.order)
-        self._linear(layer.in_proj, rows)
-        self._linear(layer.out_proj)
+        self._linear(formats.of(index, "in_proj"), layer.in_proj, rows)
+        self._linear(formats.of(index, "out_proj"), layer.out_proj)
         for name, words in layout.parameters(layer.mixer, rows).items():
             self.writer.append(image(name), words.astype("<u8").view(np.uint8))
 
     def rest(self, model: QuantizedModel) -> None:
         """Write head and embedding, and fill the streams up to whole beats."""
-        self._linear(model.head)
+        self._linear(model.formats.head, model.head)
         table = model.embedding
         for at in range(0, len(table.q), ROWS):
             rows = slice(at, at + ROWS)
@@ -159,6 +161,6 @@ class _Images:
                 missing = region.bytes - self.writer.size(region.file)
                 self.writer.append(region.file, bytes(missing))
 
-    def _linear(self, linear: QuantizedLinear, order: Ints | None = None) -> None:
-        for n, lane in enumerate(lane_images(self.arch, linear.q, linear.code, order)):
+    def _linear(self, op: Projection, linear: QuantizedLinear, order: Ints | None = None) -> None:
+        for n, lane in enumerate(lane_images(self.arch, op, linear.q, linear.code, order)):
             self.writer.append(image(f"lane{n}"), lane)

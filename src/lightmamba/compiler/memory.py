@@ -15,7 +15,6 @@ from lightmamba.arch.spread import lanes_of
 from lightmamba.arch.target import Channel
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
 from lightmamba.compiler.client_sizes import ClientSizes, whole
 from lightmamba.compiler.layout import beats
 from lightmamba.errors import InputError
@@ -39,22 +38,23 @@ class Memory(ClientSizes):
         """Bytes of a beat of the ports of states that lie head by head."""
         return self.arch.state_port_bits // 8
 
-    def layer_beats(self, layer: Sizes) -> int:
+    def layer_beats(self, index: int) -> int:
         """Beats of a layer in each lane."""
-        wide = out_channels(layer, self.formats)
-        return beats(self.arch, layer.in_rows, self.arch.in_channels) + beats(
-            self.arch, self.config.d_model, wide
+        arch, layer, f = self.arch, self.config.layers[index], self.formats
+        enter, leave = f.of(index, "in_proj"), f.of(index, "out_proj")
+        return beats(arch, layer.in_rows, arch.in_channels, enter) + beats(
+            arch, self.config.d_model, out_channels(layer, f), leave
         )
 
     @cached_property
     def layers_beats(self) -> int:
         """Beats of all layers in each lane."""
-        return sum(map(self.layer_beats, self.config.layers))
+        return sum(map(self.layer_beats, range(self.config.n_layer)))
 
     @cached_property
     def head_beats(self) -> int:
         """Beats of the head in each lane."""
-        return beats(self.arch, self.config.vocab_size, self.arch.in_channels)
+        return beats(self.arch, self.config.vocab_size, self.arch.in_channels, self.formats.head)
 
     @property
     def embedding_words(self) -> int:

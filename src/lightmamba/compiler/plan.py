@@ -14,7 +14,7 @@ from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
-from lightmamba.formats import Formats
+from lightmamba.formats import PROJECTIONS, Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.manifest import ORDERS
 from lightmamba.numerics.attention import POSITIONS
@@ -25,7 +25,7 @@ PROGRAM_STEP = 32  # so that models of a few layers more run on the same hardwar
 STATES = (512, 256, 128, 64, 32, 16, 8, 4)
 CAPACITIES = (
     "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
-    "context", "kv_heads", "per_group", "head_dim",
+    "context", "kv_heads", "per_group", "head_dim", "wide_weight_bits", "wide_act_bits",
 )  # fmt: skip
 # What a model without a state that lies head by head does not say.
 STATE = ("heads", "groups", "padded_state", "head_rows", "state_elements", "state_fifo")
@@ -74,7 +74,8 @@ def plan(
         context = hardware.context or None
     different = list(dict.fromkeys(config.layers))
     for reason in (
-        *_formats(formats), *_sizes(config, graph), *_target(formats, target),
+        *_formats(formats), *_exceptions(config, formats),
+        *_sizes(config, graph), *_target(formats, target),
         *(reason for layer in different for reason in _of_layer(layer, formats, target, order)),
     ):  # fmt: skip
         raise InputError(reason)
@@ -86,6 +87,7 @@ def plan(
         "act_bits": formats.act_bits,
         "head_act_bits": formats.head_act_bits,
         "head_qmax": formats.head.act.qmax,
+        **_widest(config, formats, hardware),
         "in_channels": formats.in_channels(config.d_model),
         "out_channels": max(out_channels(layer, formats) for layer in different),
         "program": -(-instructions(config) // PROGRAM_STEP) * PROGRAM_STEP,
@@ -145,6 +147,39 @@ def _context(wanted: int | None, graph: Graph) -> int:
             f"--context must be from {LEAST_CONTEXT} to {MOST_CONTEXT:,}, not {wanted:,}; try 4096"
         )
     return CONTEXT if wanted is None else wanted
+
+
+def _widest(config: ModelConfig, formats: Formats, hardware: ArchConfig | None) -> dict[str, int]:
+    """Most bits of weights and of activations of a projection, of the model or the hardware."""
+    found = [formats.of(i, name) for i in range(config.n_layer) for name in PROJECTIONS]
+    most = {
+        "wide_weight_bits": max(op.bits for op in found),
+        "wide_act_bits": max(op.act.bits for op in found),
+    }
+    return {name: max(bits, getattr(hardware, name, bits)) for name, bits in most.items()}
+
+
+def _exceptions(config: ModelConfig, formats: Formats) -> Iterator[str]:
+    """Reasons why projections with widths of their own cannot be run."""
+    formats.check_layers(config.n_layer)
+    for each in formats.exceptions:
+        op = formats.of(each.layer, each.projection)
+        for name, value, least in (
+            ("weights", op.bits, formats.weight_bits),
+            ("activations", op.act.bits, formats.act_bits),
+        ):  # fmt: skip
+            if value < least:
+                yield (
+                    f"{each.projection} of layer {each.layer} has {name} of {value} bits, but the "
+                    f"others {least}; the hardware takes exceptions that are wider, so quantize "
+                    f"with {least}"
+                )
+        if op.act.bits > formats.act_bits and op.act != formats.head.act:
+            yield (
+                f"{each.projection} of layer {each.layer} has activations of {op.act.bits} bits up "
+                f"to {op.act.qmax}, but the head's go up to {formats.head.act.qmax}, and the "
+                f"hardware has one such format; quantize with head_qmax {op.act.qmax}"
+            )
 
 
 def _of_layer(layer: Sizes, formats: Formats, target: Target, order: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The program of one token: the commands of every unit, with all numbers of the model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.graph import Graph
@@ -12,7 +12,8 @@ from lightmamba.errors import InputError
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.program import Condition, Instruction, Op, instructions
 from lightmamba.machine.spine import ROWS, SECTIONS
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
+from lightmamba.numerics.linear import Projection
+from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 
 __all__ = ["LayerNumbers", "LinearNumbers", "program"]
 
@@ -25,11 +26,17 @@ class LinearNumbers:
 
     act_base: int
     acc_shift: int
+    split: bool = False  # its weights are two beats
+    twice: bool = False  # its activations come in two halves
+    wide: bool = False  # they have the head's format
 
     @staticmethod
-    def of(linear: QuantizedLinear) -> "LinearNumbers":
+    def of(linear: QuantizedLinear, op: Projection, arch: ArchConfig) -> "LinearNumbers":
         """Those of one projection."""
-        return LinearNumbers(linear.act_base, linear.acc_shift)
+        return LinearNumbers(
+            linear.act_base, linear.acc_shift, arch.beats(op) > 1, arch.twice(op),
+            op.act.bits > arch.act_bits,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,14 @@ class LayerNumbers:
     out_shift: int
 
     @staticmethod
-    def of(model: QuantizedModel, layer: QuantizedLayer, arch: ArchConfig) -> "LayerNumbers":
+    def of(model: QuantizedModel, index: int, arch: ArchConfig) -> "LayerNumbers":
         """Those of one layer."""
+        layer, f = model.layers[index], model.formats
         sizes, shifts = layer.mixer.sizes, model.in_shift(layer)
         return LayerNumbers(
             sizes,
-            LinearNumbers.of(layer.in_proj),
-            LinearNumbers.of(layer.out_proj),
+            LinearNumbers.of(layer.in_proj, f.of(index, "in_proj"), arch),
+            LinearNumbers.of(layer.out_proj, f.of(index, "out_proj"), arch),
             part(sizes.kind, "commands").commands(layer.mixer, model.formats, arch),
             {name: int(shifts[rows.start]) for name, rows in sizes.sections().items()},
             model.out_shift(layer),
@@ -77,19 +85,19 @@ def program(
         If a number does not fit its field.
     """
     writer = _Writer(model, arch, order)
-    bases = [layer.in_proj.act_base for layer in layers]
-    coded = instructions(arch.kinds)
-    found = [Instruction(Op.EMBED, writer.embed(bases[0]))]
-    for layer, base in zip(layers, [*bases[1:], None], strict=True):
+    entering = [layer.in_proj for layer in layers]
+    coded = instructions(arch.kinds, wide=arch.wide)
+    found = [Instruction(Op.EMBED, writer.embed(entering[0]))]
+    head = replace(LinearNumbers.of(model.head, model.formats.head, arch), wide=True)
+    for layer, then in zip(layers, [*entering[1:], None], strict=True):
         found.append(Instruction(coded.in_proj(layer.sizes.kind), writer.in_proj(layer)))
-        if base is not None:
-            found.append(Instruction(Op.OUT, writer.out_proj(layer, base)))
+        if then is not None:
+            found.append(Instruction(Op.OUT, writer.out_proj(layer, then)))
             continue
-        head = writer.out_proj(layer, model.head.act_base, head=True)
-        found.append(Instruction(Op.OUT, head, Condition.HEAD))
-        last = writer.out_proj(layer, 0, last=True)
+        found.append(Instruction(Op.OUT, writer.out_proj(layer, head, head=True), Condition.HEAD))
+        last = writer.out_proj(layer, None)
         found.append(Instruction(Op.LAST_OUT, last, Condition.NO_HEAD))
-    found += [Instruction(Op.HEAD, writer.head(), Condition.HEAD), Instruction(Op.END, {})]
+    found += [Instruction(Op.HEAD, writer.head(head), Condition.HEAD), Instruction(Op.END, {})]
     for instruction in found:
         try:
             coded.encode(instruction)
@@ -105,7 +113,7 @@ class _Writer:
         self.model, self.arch, self.order = model, arch, order
         self.config, self.graph = model.config, machine(arch.kinds)
 
-    def embed(self, base: int) -> Commands:
+    def embed(self, then: LinearNumbers) -> Commands:
         model, d_model = self.model, self.config.d_model
         return {
             "embed": {
@@ -114,17 +122,20 @@ class _Writer:
                 "shift": model.residual_exp - model.embedding.base,
             },
             "residual": {"count": d_model, "add": 0, "emit": 1},
-            **self._pass_on(base, head=False),
+            **self._pass_on(then, head=False),
         }
 
     def in_proj(self, layer: LayerNumbers) -> Commands:
         channels = out_channels(layer.sizes, self.model.formats)
         commands: Commands = {
-            "lanes": self._lanes(layer.sizes.in_rows, self.arch.in_channels, parts=1, gated=0),
+            "lanes": self._lanes(layer.sizes.in_rows, self.arch.in_channels, layer.in_proj),
             "epilogue": self._in_epilogue(layer),
             **layer.mixer,
-            "quant_out": {"count": channels, "pad": 0, "base": layer.out_proj.act_base, "head": 0},
-        }
+            "quant_out": {
+                "count": channels, "pad": 0, "base": layer.out_proj.act_base,
+                "head": int(layer.out_proj.wide),
+            },
+        }  # fmt: skip
         return self._chosen(commands, layer.sizes.kind)
 
     def _chosen(self, commands: Commands, kind: str = "") -> Commands:
@@ -141,48 +152,52 @@ class _Writer:
         return found
 
     def out_proj(
-        self, layer: LayerNumbers, base: int, *, head: bool = False, last: bool = False
+        self, layer: LayerNumbers, then: LinearNumbers | None, *, head: bool = False
     ) -> Commands:
+        """Commands of out_proj; ``then`` is the projection that comes next, if one does."""
         c, parts = self.config, layer.sizes.out_groups
         channels = out_channels(layer.sizes, self.model.formats)
         commands: Commands = {
-            "lanes": self._lanes(c.d_model, channels, parts=parts, gated=1),
+            "lanes": self._lanes(c.d_model, channels, layer.out_proj, parts=parts, gated=1),
             "epilogue": self._epilogue(
                 c.d_model, "out", layer.out_proj.acc_shift, layer.out_shift, parts=parts, gated=1,
             ),
-            "residual": {"count": c.d_model, "add": 1, "emit": int(not last)},
+            "residual": {"count": c.d_model, "add": 1, "emit": int(then is not None)},
         }  # fmt: skip
         commands = self._chosen(commands, layer.sizes.kind)
-        return commands if last else commands | self._pass_on(base, head=head)
+        return commands if then is None else commands | self._pass_on(then, head=head)
 
-    def head(self) -> Commands:
+    def head(self, linear: LinearNumbers) -> Commands:
         c, m = self.config, self.model
         return self._chosen({
-            "lanes": self._lanes(c.vocab_size, self.arch.in_channels, parts=1, gated=0)
-            | {"twice": int(self.arch.head_twice)},
+            "lanes": self._lanes(c.vocab_size, self.arch.in_channels, linear),
             "epilogue": self._epilogue(
                 c.vocab_size, "logit", m.head.acc_shift, m.head_shift(), parts=1, gated=0
             ),
             "head": {"rows": c.vocab_size, "valid": m.valid_vocab},
         })  # fmt: skip
 
-    def _pass_on(self, base: int, *, head: bool) -> Commands:
+    def _pass_on(self, then: LinearNumbers, *, head: bool) -> Commands:
         """Norm and quantization of the residual stream for the projection that comes next."""
         d_model = self.config.d_model
         pad = self.arch.in_channels - d_model
         return {
             "rms_in": {"count": 1, "eps": self.model.eps},
-            "quant_in": {"count": d_model, "pad": pad, "base": base, "head": int(head)},
-        }
+            "quant_in": {
+                "count": d_model, "pad": pad, "base": then.act_base, "head": int(then.wide),
+            } | ({"projection": int(not head)} if self.arch.wide else {}),
+        }  # fmt: skip
 
-    def _lanes(self, rows: int, channels: int, *, parts: int, gated: int) -> dict[str, int]:
+    def _lanes(
+        self, rows: int, channels: int, linear: LinearNumbers, *, parts: int = 1, gated: int = 0
+    ) -> dict[str, int]:
         return {
             "gated": gated,
             "slots": -(-rows // self.arch.lanes),
             "words": channels // parts // self.arch.products,
             "parts": parts,
-            "twice": 0,
-        }
+            "twice": int(linear.twice),
+        } | ({"split": int(linear.split)} if self.arch.wide else {})
 
     def _in_epilogue(self, layer: LayerNumbers) -> dict[str, int]:
         sizes = layer.sizes

@@ -79,7 +79,7 @@ class _Filler:
             "cold": COLD,
         }  # fmt: skip
         latencies = {name: getattr(latency, name.upper()) for name in LATENCIES}
-        latencies["fetch"] = instructions(arch.kinds).fetch
+        latencies["fetch"] = instructions(arch.kinds, wide=arch.wide).fetch
         return log if walk(self.lists, arrays, numbers, latencies) else None
 
     def _commands(self) -> Iterator[Entry]:

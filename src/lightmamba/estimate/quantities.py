@@ -10,6 +10,7 @@ from lightmamba.estimate.units import Run, Walkers
 from lightmamba.estimate.workload import Workload
 from lightmamba.machine.ports import ports
 from lightmamba.native.events import When
+from lightmamba.numerics.linear import Projection
 
 __all__ = ["Quantities"]
 
@@ -98,13 +99,23 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
         return -(-rows // a.lanes) * parts * pairs
 
     head = epilogue(c.vocab_size, 1) if work.head else 0
-    twice = a.head_twice * -(-c.vocab_size // a.lanes) * a.in_words
     count, layers = c.n_layer, c.layers
+
+    def again(rows: int, channels: int, op: Projection) -> int:
+        """Cycles of the second half of activations."""
+        return a.twice(op) * a.beats(op) * -(-rows // a.lanes) * channels // a.products
+
+    halves = sum(
+        again(k.in_rows, a.in_channels, f.of(i, "in_proj"))
+        + again(c.d_model, out(k, f), f.of(i, "out_proj"))
+        for i, k in enumerate(layers)
+    )
+    head_lanes = m.head_beats + again(c.vocab_size, a.in_channels, f.head)
     known = {
         "embed": a.in_channels,
         "residual": (count + 1) * c.d_model,
         "quant_in": (count + work.head) * a.in_channels,
-        "lanes": m.layers_beats + work.head * (m.head_beats + twice),
+        "lanes": m.layers_beats + halves + work.head * head_lanes,
         "epilogue": head + sum(
             epilogue(k.in_rows, 1) + epilogue(c.d_model, k.out_groups) for k in layers
         ),

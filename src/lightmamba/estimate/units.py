@@ -18,6 +18,7 @@ from lightmamba.estimate.workload import Workload
 from lightmamba.machine import steps
 from lightmamba.machine.ports import clients
 from lightmamba.machine.program import BEFORE
+from lightmamba.numerics.linear import Projection
 
 __all__ = ["HELD_BEATS", "LEAVE", "Run", "Walker", "Walkers", "base"]
 
@@ -124,6 +125,16 @@ class Walkers:
                 found[layer] = make(layer)
         return [found[layer] for layer in every]
 
+    def _each_format(
+        self, projection: str, make: Callable[[Sizes, Projection], Table]
+    ) -> list[Table]:
+        """A job of a projection for every layer; those of equal sizes and widths are one."""
+        found: dict[Any, Table] = {}
+        keys = [(layer, self.work.formats.of(i, projection)) for i, layer in enumerate(self.layers)]
+        for key in dict.fromkeys(keys):
+            found[key] = make(*key)
+        return [found[key] for key in keys]
+
     def _of_kind(self, name: str, layer: Sizes) -> Table:
         """Steps of a layer's unit: the kind's own, or as the graph says."""
         own, sizes = part(layer.kind, "steps"), self.work.sizes(layer)
@@ -173,14 +184,16 @@ class Walkers:
         def out(layer: Sizes) -> int:
             return out_channels(layer, work.formats)
 
-        def alternate(
-            of_in: Callable[[Any], Table], of_out: Callable[[Any], Table], last: Table | None
-        ) -> list[Table]:
-            both = zip(self._each_layer(of_in), self._each_layer(of_out), strict=True)
+        def alternate(of_in: list[Table], of_out: list[Table], last: Table | None) -> list[Table]:
+            both = zip(of_in, of_out, strict=True)
             return [job for pair in both for job in pair] + ([last] if last else [])
 
-        def lane(rows: int, twice: bool = False) -> Table:
-            return steps.lanes(work, rows, a.in_words, 1, "words_in", twice=twice)
+        def enter(rows: int, op: Projection) -> Table:
+            return steps.lanes(work, rows, a.in_words, 1, "words_in", op)
+
+        def leave(s: Sizes, op: Projection) -> Table:
+            words = out(s) // a.products // s.out_groups
+            return steps.lanes(work, d_model, words, s.out_groups, "words_out", op)
 
         adds = [steps.residual(work, "out", emit=True)] * len(self.layers)
         if not head:
@@ -192,21 +205,20 @@ class Walkers:
             "quant_in": [steps.quantizer(a.in_channels, d_model, "residual", "quant_in")] * ins,
             "words_in": [steps.gathering(a.in_channels, a.products, "quant_in", "words_in")] * ins,
             "lanes": alternate(
-                lambda s: lane(s.in_rows),
-                lambda s: steps.lanes(
-                    work, d_model, out(s) // a.products // s.out_groups, s.out_groups, "words_out",
-                    twice=False,
-                ),
-                lane(head, a.head_twice) if head else None,
+                self._each_format("in_proj", lambda s, op: enter(s.in_rows, op)),
+                self._each_format("out_proj", leave),
+                enter(head, work.formats.head) if head else None,
             ),
             "epilogue": alternate(
-                lambda s: steps.epilogue(work, s.in_rows, 1, "rms_in"),
-                lambda s: steps.epilogue(work, d_model, s.out_groups, self._source("epilogue", s)),
+                self._each_layer(lambda s: steps.epilogue(work, s.in_rows, 1, "rms_in")),
+                self._each_layer(lambda s: steps.epilogue(
+                    work, d_model, s.out_groups, self._source("epilogue", s)
+                )),
                 steps.epilogue(work, head, 1, "rms_in") if head else None,
             ),
             "router": alternate(
-                self._routed,
-                lambda s: steps.router(work, ["out"], np.zeros(d_model, np.int64)),
+                self._each_layer(self._routed),
+                [steps.router(work, ["out"], np.zeros(d_model, np.int64))] * len(self.layers),
                 steps.router(work, ["logit"], np.zeros(head, np.int64), together=True)
                 if head else None,
             ),

@@ -135,12 +135,16 @@ class Workload:
     @property
     def period(self) -> int:
         """Layers after which their pattern of kinds and sizes begins again."""
-        layers = self.config.layers
+        f = self.formats
+        layers = [
+            (layer, f.of(i, "in_proj"), f.of(i, "out_proj"))
+            for i, layer in enumerate(self.config.layers)
+        ]
         return next(n for n in range(1, len(layers) + 1) if layers[n:] == layers[:-n])
 
     def head_beats(self, rows: int) -> int:
         """Beats of a number of rows of the LM head in each lane."""
-        return beats(self.arch, rows, self.arch.in_channels)
+        return beats(self.arch, rows, self.arch.in_channels, self.formats.head)
 
 
 def modes(arch: ArchConfig, copies: int = 1) -> Mapping[str, tuple[tuple[Share, ...], bool]]:

@@ -24,6 +24,7 @@ from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.machine.counters import CYCLES
 from lightmamba.machine.spine import RESIDUAL_SUM
+from lightmamba.numerics.linear import Projection
 
 __all__ = [
     "CLEAR_ALL", "COMMAND", "FINISHED", "SEE_EMPTY", "embed", "epilogue", "gathering", "hadamard",
@@ -38,17 +39,19 @@ MIDDLE, END = 1, 2  # of a job: marks
 CLEAR_ALL, SEE_EMPTY = "clear", "empty"
 
 
-def lanes(work: Any, rows: int, words: int, parts: int, vector: str, *, twice: bool) -> Table:
+def lanes(work: Any, rows: int, words: int, parts: int, vector: str, op: Projection) -> Table:
     """A beat of every lane per step: ``words`` of each of the ``parts`` of a row.
 
     Those of the activations stay in the buffer until the job ends. Where they meet each weight
-    ``twice``, the second time takes it.
+    twice, the second time takes it.
     """
-    slots, period, each = -(-rows // work.arch.lanes), work.arch.scale_period, 1 + twice
-    weights = np.arange(slots * parts * words)
+    split, twice = work.arch.beats(op), work.arch.twice(op)
+    slots, period, each = -(-rows // work.arch.lanes), work.arch.scale_period * split, 1 + twice
+    row = parts * words * split  # beats of a slot
+    weights = np.arange(slots * row)
     at = 1 + weights // period + 1 + (weights + 1) * each - 1  # of the step that takes a weight
     steps = 1 + -(-len(weights) // period) + len(weights) * each
-    first = at[: parts * words]  # slot, which finds new activations
+    first = at[:row:split]  # slot, which finds new activations
     beats, acts, sums = (column(steps) for _ in range(3))
     why, pause, mark = (column(steps, value) for value in (SCALE, 1, 0))
     command = column(steps)
@@ -56,9 +59,9 @@ def lanes(work: Any, rows: int, words: int, parts: int, vector: str, *, twice: b
     beats[1:], why[at], acts[first - twice] = 1, MULTIPLYING, KEPT
     if twice:
         beats[at - 1], why[at - 1] = 0, MULTIPLYING
-    sums[at[words - 1 :: words]] = 1
+    sums[at[words * split - 1 :: words * split]] = 1
     if slots > 1:
-        mark[at[slots // 2 * parts * words - 1]] = MIDDLE
+        mark[at[slots // 2 * row - 1]] = MIDDLE
     mark[-1] = END
     clear = column(steps)
     clear[-1] = CLEAR

@@ -197,10 +197,14 @@ def test_all_at_once(given):
     (8, 512, 128),
 ])  # fmt: skip
 def test_rows_of_memory(lanes, port, channels):
-    """Narrower and wider than a key and its value, and than W channels of both."""
+    """Narrower and wider than a key and its value, and than W channels of both.
+
+    Behind some positions, and behind as many as rows of exponents are whole.
+    """
     rng, sizes = np.random.default_rng(port), SIZES(2, 2, 40 if channels == 32 else channels)
     config = machine_of(sizes, channels=channels, lanes=lanes, port=port)
-    check(config, case(rng, sizes, config, [(75, 1)]), stalls=0.2)
+    for before in (75, config.row_bytes // 8):
+        check(config, case(rng, sizes, config, [(before, 1)]), stalls=0.2)
 
 
 @pytest.mark.parametrize("before", [0, 31, 32, 70])
@@ -214,7 +218,8 @@ def test_a_smaller_head_behind_a_larger_one():
     """Values of the larger head in blocks that the smaller one lacks do not count."""
     rng, wide, narrow = np.random.default_rng(5), SIZES(2, 2, 64), SIZES(2, 2, 32)
     config = machine_of(wide, channels=64)
-    check(config, *(case(rng, sizes, config, [(3, 1)]) for sizes in (wide, wide, narrow)))
+    larger = [wide] * (PAGES // wide.n_kv_heads)  # until they have filled every page
+    check(config, *(case(rng, sizes, config, [(3, 1)]) for sizes in (*larger, narrow)))
 
 
 def test_queries_that_a_smaller_group_lacks_do_not_count():

@@ -135,7 +135,9 @@ def test_sums_must_fit():
     with pytest.raises(InputError, match="d_model has 32768 channels, expected at most 16384"):
         validate(replace(M, config=wide))
     tall = resized(wide, d_model=1 << 14, expand=32, ngroups=32)
-    with pytest.raises(InputError, match=r"sums of layers.0.out_proj over 524288 channels need 6. bits"):
+    with pytest.raises(
+        InputError, match=r"sums of layers.0.out_proj over 524288 channels need 6. bits"
+    ):
         validate(replace(M, config=tall, formats=Formats(weight_bits=8, act_bits=8)))
 
 

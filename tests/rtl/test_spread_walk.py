@@ -15,7 +15,8 @@ from lightmamba.rtl.spread_writes import SpreadWrites
 from ..support.streams import Run, drive
 
 LAYERS, RUNS = 2, 3
-SHAPES = [(1, 64, 8), (2, 64, 8), (4, 128, 24), (5, 256, 64), (32, 512, 32)]  # lanes, port, V
+# Lanes, port, V; those of the last one end and begin within a beat.
+SHAPES = [(1, 64, 8), (2, 64, 8), (4, 128, 24), (5, 256, 64), (32, 512, 32), (2, 256, 5)]
 READY = 150  # cycles in which the table of segments is written
 
 

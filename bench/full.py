@@ -46,6 +46,12 @@ class Row:
 
 ROOM = 8  # positions of the tokens that are run
 LARGEST = "mamba2-2.7b on u280"
+HYBRIDS_ON = {
+    "granite-4.0-h-350m": ("u280-hybrid",),
+    "granite-4.0-h-1b": ("kv260", "u280-hybrid"),
+    "granite-4.0-h-micro": ("u280-hybrid",),
+    "nemotron-3-nano-4b": ("kv260", "u280-hybrid"),
+}
 ROWS = {
     LARGEST: Row("mamba2-2.7b", "u280"),
     **{
@@ -59,8 +65,8 @@ ROWS = {
         f"{shape} on {target}, {context:,} positions": Row(
             shape, target, warm=1, compared=1, chained=2 * (target != "kv260"), context=context
         )
-        for shape in ("granite-4.0-h-1b", "nemotron-3-nano-4b")
-        for target in ("kv260", "u280-hybrid")
+        for shape, targets in HYBRIDS_ON.items()
+        for target in targets
         for context in (1024, 8192)
     },
 }

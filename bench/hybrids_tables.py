@@ -25,13 +25,16 @@ GOALS: dict[str, dict[str, tuple[float, ...]]] = {
 
 def hybrids() -> str:
     """Estimated and simulated speed, the goal, and what binds."""
-    simulated = {(r["shape"], r["target"], r.get("context", 0)): r for r in rows("full")}
+    simulated = {
+        (r["shape"], r["target"], r.get("mode", "decode"), r.get("context", 0)): r
+        for kind in ("full", "passes") for r in rows(kind)
+    }  # fmt: skip
     body = []
     for row in load("hybrids"):
-        key = row["shape"], row["target"], row["context"]
+        key = row["shape"], row["target"], row["pass"], row["context"]
         goals = GOALS[row["shape"]].get(row["target"], ())
         place = DECODE.index(row["context"]) if row["pass"] == "decode" else 0
-        run = simulated.get(key) if row["pass"] == "decode" else None
+        run = simulated.get(key)
         body.append([
             row["shape"], f"`{row['target']}`", f"{row['pass']}, {row['context']:,}",
             f"{goals[place]:,g}" if place < len(goals) else "",

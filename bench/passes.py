@@ -12,7 +12,8 @@ passes is not in them. Of kinds that go on alike there are two others, and cycle
 where the state lies twice, one reads the first copy and one the second. Of a chain the last two of
 six tokens count, which nobody compares. A 2.7B model on a small board takes a quarter of an hour
 per pass, so of it only two chunks are run: one that begins the sequence and is compared, and one
-whose cycles are taken. The results file keeps the rows that are not named.
+whose cycles are taken. Sequences of hybrids have a stated number of positions behind them, whose
+keys and values are random. The results file keeps the rows that are not named.
 """
 
 import resource
@@ -31,7 +32,8 @@ from bench.stored import keep
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build, plan
-from lightmamba.config import SHAPES
+from lightmamba.config import PUBLISHED, SHAPES
+from lightmamba.engine.synthetic import random_state
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES
@@ -54,6 +56,7 @@ class Row:
     modes: tuple[str, ...]
     hardware: str | None = None  # the row whose machine it runs on
     short: bool = False  # two passes only
+    context: int = 0  # positions before the first pass, where layers keep something of each
 
 
 TARGETS = {
@@ -72,7 +75,13 @@ ROWS = {
         )
         for t, modes in TARGETS.items()
     },
+    **{
+        f"{shape} on {t}, {context:,} positions": Row(shape, t, (mode,), context=context)
+        for shape in ("granite-4.0-h-1b", "nemotron-3-nano-4b")
+        for t, mode, context in (("u280-t4", PREFILL, 4096), ("u280-batch4", BATCH, 1024))
+    },
 }
+ROOM = 32  # positions of the passes that are run
 
 
 def passes(mode: str, arch: ArchConfig) -> tuple[Pass, ...]:
@@ -106,15 +115,19 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
     target, path = Target.load(row.target), work / name.replace(" ", "-")
     tokens = target.machine.tokens
     hardware = plan(SHAPES[ROWS[row.hardware].shape], Formats(), target) if row.hardware else None
-    model = random_model(SHAPES[row.shape], Formats(), lazy=True)
-    build(model, target, path, hardware=hardware, force=True)
+    model = random_model(PUBLISHED[row.shape], Formats(), lazy=True)
+    context = row.context + ROOM if row.context else None
+    build(model, target, path, hardware=hardware, context=context, force=True)
     compiled = time.perf_counter()
     opened = open_twin(path, sequences=tokens if BATCH in row.modes else 1)
     made = time.perf_counter()
     twin, device, artifact = opened.twin, opened.device, Artifact.read(path)
     sequences = range(tokens if BATCH in row.modes else 1)
     begin = Pass(tuple(Slot(n, np.array([3 + n]), fresh=True) for n in sequences))
-    if not row.short:
+    if row.context:
+        for n in sequences:
+            twin.go_on(random_state(opened.model, row.context), n)
+    elif not row.short:
         _compared(twin, begin, f"{name}: begin")
     for mode in row.modes:
         first, *others = passes(mode, artifact.arch)
@@ -134,6 +147,7 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
             "shape": row.shape,
             "target": row.target,
             "mode": mode,
+            "context": row.context,
             "tokens": last.tokens,
             "wanted": last.wanted,
             "clock_mhz": target.clock_mhz,

@@ -7,7 +7,7 @@ from bench.engine_pairs import ratios
 from bench.markdown import foot, load, to_markdown
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
-from lightmamba.config import SHAPES
+from lightmamba.config import PUBLISHED, SHAPES
 from lightmamba.estimate import Estimate
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.resources import resources
@@ -34,6 +34,12 @@ def _found() -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in load("passes")}
 
 
+def _place(row: dict[str, Any]) -> str:
+    """Shape, target, and positions before the pass, if it has any."""
+    context = row.get("context")
+    return f"{row['shape']} on `{row['target']}`" + f", {context:,} positions" * bool(context)
+
+
 def _rate(row: dict[str, Any]) -> str:
     """Tokens per second, with four digits at least."""
     rate = row["tokens_per_second"]
@@ -44,7 +50,7 @@ def modes() -> str:
     """Every pass that was simulated, and how much of its memory it used."""
     body = [
         [
-            f"{row['shape']} on `{row['target']}`", f"{row['mode']}: {WHAT[row['mode']]}",
+            _place(row), f"{row['mode']}: {WHAT[row['mode']]}",
             str(row["tokens"]), f"{row['cycles']:,.0f}", f"**{_rate(row)}**",
             row["busiest_channel"], f"{100 * row['of_attainable']:.1f}",
             f"{100 * row['ssm_busy'] / row['cycles']:.0f}",
@@ -99,13 +105,15 @@ def goals() -> str:
     if r := found.get("mamba2-2.7b on u280-t4, prefill"):
         row("one 2.7B pass of four tokens on two cores, simulated and compared, s", "–", "≤ 300",
             f"{r['seconds_of_compared_pass']:.0f}", "measured")  # fmt: skip
-    built = [r["simulator_seconds"] for name, r in found.items() if "u280-t4" in name]
+    built = [r["simulator_seconds"] for name, r in found.items()
+             if name.startswith("mamba2") and "u280-t4" in name]  # fmt: skip
     if built:
         row("building its simulator, s", "–", "≤ 900", f"{max(built):.0f}", "measured")
     errors = [kind["error"] for r in load("passes_estimates")
               for kind in r["modes"].values()]  # fmt: skip
     errors += [
-        _estimated(r["target"], ESTIMATED[r["mode"]], r["shape"]).cycles / r["cycles"] - 1
+        _estimated(r["target"], ESTIMATED[r["mode"]], r["shape"], r.get("context") or None).cycles
+        / r["cycles"] - 1
         for r in found.values() if r["mode"] in ESTIMATED
     ]  # fmt: skip
     row(f"estimate against simulation, the worst of {len(errors)} cases, %", "–", "≤ 1",
@@ -115,8 +123,11 @@ def goals() -> str:
     return to_markdown(header, body)
 
 
-def _estimated(target: str, mode: str, shape: str = "mamba2-2.7b") -> Estimate:
-    work = Workload.of(SHAPES[shape], Formats(), Target.load(target), "reordered")
+def _estimated(
+    target: str, mode: str, shape: str = "mamba2-2.7b", context: int | None = None
+) -> Estimate:
+    config = PUBLISHED[shape]
+    work = Workload.of(config, Formats(), Target.load(target), "reordered", context=context)
     return estimate_pass(work.of_mode(mode), area={})
 
 

@@ -8,7 +8,7 @@ from bench.passes_estimates import machines
 from bench.stored import rows
 
 from lightmamba.arch.target import Target
-from lightmamba.config import PUBLISHED, SHAPES
+from lightmamba.config import PUBLISHED
 from lightmamba.estimate import estimate
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload, modes
@@ -63,7 +63,7 @@ def test_passes(row):
 )
 def test_passes_of_whole_models(row):
     """If the RTL has changed: ``python -m bench.passes``."""
-    target = Target.load(row["target"])
-    work = Workload.of(SHAPES[row["shape"]], Formats(), target, "reordered")
+    target, context = Target.load(row["target"]), row.get("context") or None
+    work = Workload.of(PUBLISHED[row["shape"]], Formats(), target, "reordered", context=context)
     found = estimate_pass(work.of_mode(row["mode"]), area={}).cycles
     assert found == pytest.approx(row["cycles"], rel=WITHIN)

@@ -128,7 +128,8 @@ def test_the_array_is_no_larger_than_the_model():
     assert (found.attention_channels, found.attention_rows) == (32, 3)
     machine = replace(Target.load("tiny").machine, attention_channels=256, attention_rows=1)
     found = plan(MIXED, Formats(), replace(Target.load("tiny"), machine=machine))
-    assert (found.attention_channels, found.attention_rows) == (32, 1)
+    assert (found.attention_channels, found.attention_rows) == (128, 1)
+    assert found.attention_positions == 4
 
 
 @pytest.mark.parametrize(("layer", "message"), [

@@ -28,12 +28,12 @@ OP = Arithmetic()
 
 def machine_of(
     sizes: Any, *, channels: int = 32, rows: int = 2, tokens: int = 1, lanes: int = 4,
-    port: int = 128,
+    port: int = 128, positions: int = 1,
 ) -> ArchConfig:  # fmt: skip
     """Hardware that is just large enough."""
     return ArchConfig(
         kinds=("attention",), attention_channels=channels, attention_rows=rows, tokens=tokens,
-        lanes=lanes, port_bits=port,
+        lanes=lanes, port_bits=port, attention_positions=positions,
         kv_heads=sizes.n_kv_heads, per_group=sizes.per_group, head_dim=sizes.head_dim,
     )  # fmt: skip
 
@@ -207,6 +207,35 @@ def test_rows_of_memory(lanes, port, channels):
         check(config, case(rng, sizes, config, [(before, 1)]), stalls=0.2)
 
 
+# Positions of a word, lanes, port: a row has part of a position, one, several, or several words.
+AT_ONCE = [(2, 2, 64), (2, 4, 128), (4, 1, 64), (4, 4, 256), (2, 8, 512)]
+
+
+@pytest.mark.parametrize(("positions", "lanes", "port"), AT_ONCE)
+@pytest.mark.parametrize("before", [1, 30, 67, 128])
+def test_several_positions_at_once(positions, lanes, port, before):
+    """The last word holds older positions, new ones, or both; scores that saturate."""
+    rng, sizes = np.random.default_rng(before), SIZES(3, 1, 24)
+    config = machine_of(
+        sizes, channels=32 * positions, positions=positions, lanes=lanes, port=port, rows=2
+    )
+    one = case(rng, sizes, config, [(before, 1)], score=-3, spread=9000.0)
+    check(config, one, one, stalls=0.2, seed=before)
+
+
+@pytest.mark.parametrize(("positions", "port"), [(2, 256), (4, 512), (4, 64)])
+def test_chunks_over_words_of_several_positions(positions, port):
+    """Slots that begin and end within a word, and a new maximum within one."""
+    rng, sizes = np.random.default_rng(positions), SIZES(4, 2, 32)
+    config = machine_of(
+        sizes, channels=32 * positions, positions=positions, port=port, tokens=4, rows=2
+    )
+    for given in ([(63, 4)], [(30, 3), (5, 1)], [(0, 2), (33, 2)]):
+        check(config, case(rng, sizes, config, given), stalls=0.1)
+    config = machine_of(sizes, channels=32 * positions, positions=positions, port=port)
+    check(config, case(rng, sizes, config, [(65, 1)], spread=3000.0, rises=30.0))
+
+
 @pytest.mark.parametrize("before", [0, 31, 32, 70])
 def test_layers_follow_each_other(before):
     rng, sizes = np.random.default_rng(before), SIZES(6, 2, 32)
@@ -303,10 +332,10 @@ def test_a_new_maximum_in_the_last_page():
         check(config, case(rng, sizes, config, [(64, 1)], spread=3000.0, rises=rises))
 
 
-@pytest.mark.parametrize("channels", [32, 64, 128])
-def test_latency_and_throughput(channels):
-    sizes = SIZES(2, 1, channels)
-    config = machine_of(sizes, channels=channels)
+@pytest.mark.parametrize(("channels", "positions"), [(32, 1), (64, 1), (128, 1), (64, 2), (128, 4)])
+def test_latency_and_throughput(channels, positions):
+    sizes = SIZES(2, 1, channels // positions)
+    config = machine_of(sizes, channels=channels, positions=positions)
     rng = np.random.default_rng(0)
     got = check(config, case(rng, sizes, config, [(0, 1)]))
     latency = got.cycles["o"][0] - got.cycles["i"][-1]
@@ -320,11 +349,13 @@ def test_latency_and_throughput(channels):
     assert np.diff(got.cycles["o"]).max() == 1
 
 
-def test_turns_follow_each_other():
+@pytest.mark.parametrize("positions", [1, 2, 4])
+def test_turns_follow_each_other(positions):
     """With one query at a time, the stages bind, not the memory."""
     sizes = SIZES(12, 1, 32)
-    config, found = machine_of(sizes, rows=1), []
+    config = machine_of(sizes, rows=1, channels=32 * positions, positions=positions)
+    found = []
     for count in (2, 6):
         got = check(config, case(np.random.default_rng(1), sizes, config, [(32 * count - 1, 1)]))
         found.append(got.cycles["o"][0] - got.cycles["i"][-1])
-    assert found[1] - found[0] == pytest.approx(4 * 12 * 33, abs=8)
+    assert found[1] - found[0] == pytest.approx(4 * 12 * (1 + 32 // positions), abs=8)

@@ -29,8 +29,9 @@ __all__ = ["ArchConfig", "build_hash"]
 # Parameters that mean something to attention layers only.
 ATTENTION = (
     "attention_channels", "attention_rows", "row_fifo", "segment", "kv_heads", "per_group",
-    "head_dim",
+    "head_dim", "attention_positions",
 )  # fmt: skip
+ALONE = ("attention_positions",)  # and that only where several meet in a cycle
 WIDE = ("wide_weight_bits", "wide_act_bits")  # and those only where projections differ
 
 
@@ -87,6 +88,7 @@ class ArchConfig:
     kv_heads: int = 1  # heads of keys and values
     per_group: int = 1  # queries for each of them
     head_dim: int = 32  # channels of a head of attention
+    attention_positions: int = 1  # M: whose W/M channels each meet in a cycle, 1, 2 or 4
 
     def __post_init__(self) -> None:
         def among(name: str, *allowed: int) -> None:
@@ -103,6 +105,7 @@ class ArchConfig:
         among("state_elements", 4, 8, 16, 32, 64, 128, 256, 512)
         among("tokens", 1, 2, 4, 8)
         among("attention_channels", 32, 64, 128, 256)
+        among("attention_positions", 1, 2, 4)
         within("attention_rows", 1, 16)
         within("row_fifo", self.burst_beats, 1 << 14)
         within("kv_heads", 1, 63)
@@ -170,6 +173,7 @@ class ArchConfig:
             )
         if "attention" in self.kinds:
             self._check_rows()
+            self._check_positions()
         if self.shared_port and not self.port_bits == self.state_port_bits == self.aux_port_bits:
             raise ValueError("a shared port has one width: set all three *port_bits to it")
 
@@ -186,6 +190,20 @@ class ArchConfig:
                 f"segment must be a power of two from {least}, the positions whose exponents fill "
                 f"a row, to {most}, not {self.segment}"
             )
+
+    def _check_positions(self) -> None:
+        """Refuse several positions in a word that does not hold a head of each."""
+        if self.attention_positions > 1 and self.position_channels < max(BLOCK, self.head_dim):
+            raise ValueError(
+                f"attention_channels {self.attention_channels} for {self.attention_positions} "
+                f"positions must leave {max(BLOCK, self.head_dim)} to each; set "
+                f"attention_positions to 1"
+            )
+
+    @property
+    def position_channels(self) -> int:
+        """Channels of a key, or of a value, that meet queries in a cycle."""
+        return self.attention_channels // self.attention_positions
 
     @property
     def products(self) -> int:
@@ -372,6 +390,7 @@ class ArchConfig:
         left_out = (
             *(ATTENTION if "attention" not in self.kinds else ()),
             *(WIDE if not self.wide else ()),
+            *(ALONE if self.attention_positions == 1 else ()),
         )
         values = {name: each for name, each in self.to_dict().items() if name not in left_out}
         return json.dumps(values, sort_keys=True)

@@ -22,6 +22,7 @@ from lightmamba.numerics.attention import POSITIONS
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same hardware
+POSITIONS_AT_ONCE = 4  # of a head, at most
 STATES = (512, 256, 128, 64, 32, 16, 8, 4)
 CAPACITIES = (
     "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
@@ -29,7 +30,8 @@ CAPACITIES = (
 )  # fmt: skip
 # What a model without a state that lies head by head does not say.
 STATE = ("heads", "groups", "padded_state", "head_rows", "state_elements", "state_fifo")
-ARRAY = ("attention_channels", "attention_rows")  # a model without attention says nothing of
+# A model without attention says nothing of these.
+ARRAY = ("attention_channels", "attention_rows", "attention_positions")
 # Tokens, if nothing else is said; at least, for the self-test; at most.
 CONTEXT, LEAST_CONTEXT, MOST_CONTEXT = 1 << 10, 32, POSITIONS
 
@@ -218,12 +220,14 @@ def _word(machine: ArchConfig, needed: Mapping[str, int]) -> dict[str, int]:
 
 
 def _array(machine: ArchConfig, needed: Mapping[str, int]) -> dict[str, int]:
-    """Channels and queries of attention that meet in a cycle: no more than a model has."""
+    """Channels, positions and queries of attention that meet in a cycle: no more than are there."""
     if "head_dim" not in needed:
         return {}
     channels = 1 << (max(BLOCK, needed["head_dim"]) - 1).bit_length()
+    positions = max(1, min(POSITIONS_AT_ONCE, machine.attention_channels // channels))
     return {
-        "attention_channels": min(machine.attention_channels, channels),
+        "attention_channels": min(machine.attention_channels, channels * positions),
+        "attention_positions": positions,
         "attention_rows": min(machine.attention_rows, needed["per_group"]),
     }
 

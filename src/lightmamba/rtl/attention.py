@@ -34,16 +34,18 @@ class Attention(wiring.Component):
     of the pass from what was just taken. Five stages work at the same time, each on another page:
     load, scores, weights, sums, means.
 
-    One row of every vector a cycle. A page loads W channels of a key and of its value a cycle, or
-    as much of them as a row of memory has, and takes 32·ceil(head_dim / W) cycles (33 at least) of
-    each later stage for every vector and every R queries of its group. Means leave one a cycle,
-    head by head; ``latency`` cycles lie between the last row and the first mean of a sequence of
-    one position with one word a head.
+    One row of every vector a cycle. W channels of keys meet queries in a cycle: W/M of each of M
+    positions. A page loads W channels of keys and of their values a cycle, or as much of them as a
+    row of memory has, and takes 32/M·ceil(head_dim / (W/M)) cycles (1 + 32/M at least) of each
+    later stage for every vector and every R queries of its group. Means leave one a cycle, head by
+    head; ``latency`` cycles lie between the last row and the first mean of a sequence of one
+    position with one word a head.
 
     Parameters
     ----------
     config : ArchConfig
-        W = ``attention_channels``, R = ``attention_rows``, T = ``tokens``.
+        W = ``attention_channels``, of M = ``attention_positions``, R = ``attention_rows``,
+        T = ``tokens``.
     op : numerics.attention.Attention
         The arithmetic.
 
@@ -65,7 +67,7 @@ class Attention(wiring.Component):
         Positions that come on ``i_kv``.
     scored : Out({valid, place u5})
         A position has met R queries, for the timeline.
-    lost_score : Out(range(R + 1)) per vector
+    lost_score : Out(range(M·R + 1)) per vector
     lost_mean : Out(1) per vector
         Saturations.
     busy : Out
@@ -98,7 +100,7 @@ class Attention(wiring.Component):
             "o": o_stream(wide(signed(self.op.out.bits), count)),
             "kv_before": In(32).array(count),
             "scored": Out(data.StructLayout({"valid": 1, "place": PLACE})),
-            "lost_score": Out(range(self.shape.rows + 1)).array(count),
+            "lost_score": Out(range(self.shape.rows * self.shape.positions + 1)).array(count),
             "lost_mean": Out(1).array(count),
             "busy": Out(1),
         }
@@ -129,7 +131,7 @@ class Attention(wiring.Component):
             turns.loaded.eq(loader.loaded),
             turns.head_done.eq(mean.head_done),
             self.scored.valid.eq(scores.valid),
-            self.scored.place.eq(scores.place),
+            self.scored.place.eq(scores.first),
         ]
         for n, lost in enumerate(self.lost_score):
             mine = scores.lost_by == n

@@ -4,7 +4,6 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 
-from lightmamba.arch.contract import BLOCK
 from lightmamba.blocks.attention.hardware import SUM_BITS, TOTAL_BITS
 from lightmamba.numerics.attention import Attention
 from lightmamba.rtl.attention_shape import Queries, Shape, less_one
@@ -86,7 +85,7 @@ class Mean(Elaboratable):
                     working.eq(head != last_head),
                 ]
 
-        place_bits, within = BLOCK.bit_length() - 1, (s.channels - 1).bit_length()
+        place_bits, within = (s.run - 1).bit_length(), (s.wide - 1).bit_length()
         part = channel[within : within + s.bits("parts")]
         m.d.comb += [
             self.sums.sum_at.eq(Cat(channel[:place_bits], part, turn, odd)),
@@ -95,7 +94,7 @@ class Mean(Elaboratable):
         pipe = Pipe(m)
         shift = pipe.input((f.mean + 31)[:6].as_unsigned())
         picked_row = pipe.delay(pipe.input(row), 1)
-        block = pipe.delay(pipe.input(channel[place_bits:within]), 1)
+        run = pipe.delay(pipe.input(channel[place_bits:within]), 1)
         results = []
         for n in range(s.tokens):
             total = pipe.step(
@@ -103,7 +102,7 @@ class Mean(Elaboratable):
                 shape=TOTAL_BITS,
             )  # fmt: skip
             value = pipe.step(
-                lambda r, b, n=n: self._lane(self.sums.sums[n], r, b), picked_row, block,
+                lambda r, b, n=n: self._lane(self.sums.sums[n], r, b), picked_row, run,
                 shape=signed(SUM_BITS),
             )  # fmt: skip
             results.append(self._divide(pipe, total, value, shift))
@@ -116,11 +115,11 @@ class Mean(Elaboratable):
         queue.connect(issue, arrives, Cat(pipe.delay(v, DATAPATH).value for v, _ in results))
         return m
 
-    def _lane(self, sums: Value, row: Value, block: Value) -> Value:
-        """Sum of a query in a block."""
-        per = self.shape.blocks * SUM_BITS
+    def _lane(self, sums: Value, row: Value, run: Value) -> Value:
+        """Sum of a query in a run of channels."""
+        per = self.shape.wide // self.shape.run * SUM_BITS
         mine = sums.word_select(row, per)
-        return (mine.word_select(block, SUM_BITS) if len(block) else mine).as_signed()
+        return (mine.word_select(run, SUM_BITS) if len(run) else mine).as_signed()
 
     def _divide(self, pipe: Pipe, total: Timed, value: Timed, shift: Timed) -> tuple[Timed, Timed]:
         """Mean, and whether it was saturated."""

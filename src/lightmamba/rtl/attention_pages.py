@@ -1,5 +1,6 @@
 """Pages of keys and values: loaded from memory, and from what the pass itself adds."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
@@ -7,7 +8,6 @@ from amaranth.utils import exact_log2
 
 from lightmamba.arch.contract import WORD, WORD_BITS
 from lightmamba.blocks.attention.hardware import PAGES
-from lightmamba.numerics.attention import PAGE
 from lightmamba.rtl.attention_shape import PLACE, POSITION_BITS, Shape, less_one
 from lightmamba.rtl.attention_store import EXPONENT, Store, ram
 from lightmamba.rtl.attention_turns import Slots
@@ -19,21 +19,21 @@ EXPONENTS = WORD_BITS // EXPONENT // 2  # of a key
 
 
 class Pages(Elaboratable):
-    """Memory of :data:`PAGES` pages: W channels of keys, and of values, a word.
+    """Memory of :data:`PAGES` pages: W channels of keys, and of values, a word; of M positions.
 
     Attributes
     ----------
     page, place, part : Signal
-        Where something is written: page, position, word of W channels.
+        Where something is written: page, position, word of a head.
     key_words, value_words : Signal
-        Words of 64 bits of it that are written.
+        Words of 64 bits that are written, of each position of a word.
     several, data
-        One word for all of them, or as many bytes as come at once: of a key and its value, or as
+        One word for all of them, or as many bytes as come at once: of keys and their values, or as
         often as they fit of one of the two.
     exponents, exps : Signal
-        Exponents of the position are written; keys' and values'.
+        Positions whose exponents are written; keys' and values' of each.
     key, value_at : Signal
-        Addresses: part, place, page, from the lowest bit.
+        Addresses: part, place of the word, page, from the lowest bit.
     keys, key_exps, values, value_exps : Signal
         One cycle later.
     """
@@ -43,59 +43,69 @@ class Pages(Elaboratable):
         page_bits = (PAGES - 1).bit_length()
         self.page, self.place = Signal(page_bits), Signal(PLACE)
         self.part = Signal(shape.bits("parts"))
-        self.key_words, self.value_words = Signal(shape.per), Signal(shape.per)
+        count = shape.positions
+        self.key_words, self.value_words = (Signal(shape.per * count) for _ in range(2))
         self.several, self.data = Signal(), Signal(shape.step * 8)
-        self.exponents, self.exps = Signal(), Signal(WORD_BITS)
-        address = shape.bits("parts") + PLACE + page_bits
+        self.exponents, self.exps = Signal(count), Signal(WORD_BITS * count)
+        address = shape.bits("parts") + PLACE - shape.within + page_bits
         self.key, self.value_at = Signal(address), Signal(address)
         self.keys, self.values = Signal(shape.channels * 8), Signal(shape.channels * 8)
-        exps = shape.blocks * EXPONENT
+        exps = shape.blocks * EXPONENT * count
         self.key_exps, self.value_exps = Signal(exps), Signal(exps)
 
     def elaborate(self, platform: object) -> Module:
         m, s = Module(), self.shape
-        parts, place = s.bits("parts"), Cat(self.place, self.page)
-        wide = s.channels * 8
-        mine = min(wide, len(self.data))  # bits of what comes that are of a key, or of a value
+        parts, place = s.bits("parts"), Cat(self.place[s.within :], self.page)
+        wide, each = s.channels * 8, EXPONENTS * EXPONENT
         for n, (name, words, address, found, found_exps) in enumerate((
             ("keys", self.key_words, self.key, self.keys, self.key_exps),
             ("values", self.value_words, self.value_at, self.values, self.value_exps),
         )):  # fmt: skip
-            store = ram(m, name, wide, PAGES * PAGE << parts)
+            store = ram(m, name, wide, PAGES * s.words << parts)
             enter, read = store.write_port(granularity=WORD_BITS), store.read_port()
-            given = self.data[len(self.data) - mine :] if n else self.data[:mine]
+            given = self._arriving(n)
             m.d.comb += [
                 enter.addr.eq(Cat(self.part, place)),
                 enter.data.eq(
                     Mux(
                         self.several,
-                        given.replicate(wide // mine),
-                        self.data[:WORD_BITS].replicate(s.per),
+                        given.replicate(wide // len(given)),
+                        self.data[:WORD_BITS].replicate(s.per * s.positions),
                     )
                 ),
                 enter.en.eq(words),
                 read.addr.eq(address),
                 found.eq(read.data),
             ]
-            exps = ram(m, f"{name}_exps", EXPONENTS * EXPONENT, PAGES * PAGE)
-            enter, read = exps.write_port(), exps.read_port()
+            exps = ram(m, f"{name}_exps", each * s.positions, PAGES * s.words)
+            enter, read = exps.write_port(granularity=each), exps.read_port()
             chosen = Signal(max(1, parts), name=f"{name}_part")
             m.d.sync += chosen.eq(address[:parts])
+            several, of_one, kept = range(s.positions), len(found_exps) // s.positions, read.data
             m.d.comb += [
                 enter.addr.eq(place),
-                enter.data.eq(self.exps.word_select(n, EXPONENTS * EXPONENT)),
+                enter.data.eq(_joined(self.exps.word_select(2 * i + n, each) for i in several)),
                 enter.en.eq(self.exponents),
                 read.addr.eq(address[parts:]),
-                found_exps.eq(read.data.word_select(chosen, len(found_exps))),
+                found_exps.eq(
+                    _joined(_part(kept, i, each).word_select(chosen, of_one) for i in several)
+                ),
             ]
         return m
+
+    def _arriving(self, value: int) -> Value:
+        """Keys, or values, of what comes: of every whole position, or of as much as there is."""
+        mine = min(self.shape.wide * 8, len(self.data))
+        if self.shape.at_once == 1:
+            return self.data[len(self.data) - mine :] if value else self.data[:mine]
+        return Cat(self.data.word_select(2 * i + value, mine) for i in range(self.shape.at_once))
 
 
 class Loader(Elaboratable):
     """Fill pages, head by head, slot by slot: earlier positions from memory, then new ones.
 
-    W channels of a key and of its value a cycle, or as much of them as a row has; a word of 64 bits
-    of a new position; two cycles for each page, and those of a row of exponents for as many
+    W channels of keys and of their values a cycle, or as much of them as a row has; a word of 64
+    bits of a new position; two cycles for each page, and those of a row of exponents for as many
     positions as it has words of 64 bits.
 
     Attributes
@@ -121,7 +131,9 @@ class Loader(Elaboratable):
         page = Signal.like(self.pages.page)
         head, slot = Signal(s.bits("heads")), Signal(range(max(2, s.tokens)))
         at = Signal(POSITION_BITS)
-        older, rest = Countdown(POSITION_BITS), Countdown(POSITION_BITS)  # positions of the slot
+        # Positions of the slot; of several at once, the rest are the new ones.
+        older, rest = Countdown(POSITION_BITS, s.at_once), Countdown(POSITION_BITS)
+        several = exact_log2(s.at_once)
         # Of a new position key, value and exponents in turn; of an older one all of it.
         section, word = Signal(2), Signal(6)
         left, words = Countdown(7), f.head_dim[3:]  # cycles of the section
@@ -146,7 +158,7 @@ class Loader(Elaboratable):
             self.rows.ready.eq(open_ & older.some & ends_row),
             address.eq(Cat(word[: self.store.word_bits], section[0], head)),
             exponents.eq(section == 2),
-            ends_page.eq(ends_position & (at[:PLACE].all() | rest.last)),
+            ends_page.eq(ends_position & self._full(at, older, rest, begins[0])),
             takes.eq(fires & ends_page),
             opens.eq(waits & free.any()),
             self.done.eq(~working),
@@ -159,18 +171,25 @@ class Loader(Elaboratable):
             m.d.sync += word.eq(Mux(ends_part, 0, word + 1))
             with m.If(ends_position):
                 m.d.sync += [
-                    section.eq(0), at.eq(Mux(rest.last, 0, at + 1)), *rest.step(),
+                    section.eq(0), at.eq(Mux(rest.last, 0, at + 1)),
+                    *([] if several else rest.step()),
                     *left.load(cycles(older.some & ~older.last)),
-                    header.eq(older.some & ~older.last & at[: exact_log2(per_row)].all()),
+                    header.eq(older.some & ~older.last & at[several : exact_log2(per_row)].all()),
                 ]  # fmt: skip
                 with m.If(older.some):
                     m.d.sync += older.step()
+                    if several:
+                        m.d.sync += at.eq(Mux(older.last, begins[0], at + s.at_once))
+                if several:
+                    with m.Else():
+                        m.d.sync += rest.step()
             with m.Elif(ends_part):
                 m.d.sync += [section.eq(section + 1), *left.load(words)]
             with m.Else():
                 m.d.sync += left.step()
         last = Signal()
-        m.d.comb += last.eq(rest.last & (slot == slots.last) & (head == less_one(m, f.heads)))
+        over = rest.last & ~older.some if several else rest.last  # the slot's last position
+        m.d.comb += last.eq(over & (slot == slots.last) & (head == less_one(m, f.heads)))
         with m.If(self.start):
             m.d.sync += [
                 working.eq(1), waits.eq(1), open_.eq(0),
@@ -178,14 +197,15 @@ class Loader(Elaboratable):
             ]  # fmt: skip
         with m.Elif(takes):
             m.d.sync += [open_.eq(0), waits.eq(~last), page.eq(page + 1), working.eq(~last)]
-            with m.If(rest.last):
+            with m.If(over):
                 m.d.sync += slot.eq(Mux(slot == slots.last, 0, slot + 1))
                 with m.If(slot == slots.last):
                     m.d.sync += head.eq(head + 1)
         with m.Elif(opens):
             m.d.sync += waits.eq(0)
             with m.If(at == 0):
-                m.d.sync += [*older.load(begins[0]), *rest.load(begins[1])]
+                fresh = begins[1] - begins[0] if several else begins[1]
+                m.d.sync += [*older.load(begins[0]), *rest.load(fresh)]
         with m.Elif(working & ~waits & ~open_):
             m.d.sync += [open_.eq(1), *left.load(cycles(older.some))]
             with m.If(at == 0):
@@ -204,7 +224,8 @@ class Loader(Elaboratable):
             enter.en.eq(fires & header),
             read.addr.eq(within[each:]),
         ]
-        exps = read.data.word_select(within[:each], WORD_BITS) if each else read.data
+        which, wide = within[several:each], WORD_BITS * s.at_once
+        exps = read.data.word_select(which, wide) if len(which) else read.data
 
         # What is loaded lies in its page two cycles later.
         p = self.pages
@@ -215,6 +236,7 @@ class Loader(Elaboratable):
         })  # fmt: skip
         m.d.sync += self.loaded.eq(late["full"])
         fresh = Signal(WORD_BITS)
+        copies = s.positions // s.at_once
         m.d.comb += [
             fresh.eq(Array(new)[late["vector"]]),
             p.page.eq(late["page"]),
@@ -222,12 +244,38 @@ class Loader(Elaboratable):
             p.several.eq(late["old"]),
             p.data.eq(Mux(late["old"], late["data"], fresh)),
             p.exponents.eq(
-                late["fired"] & Mux(late["old"], late["word"] == 0, late["section"] == 2)
+                self._of_positions(
+                    late,
+                    late["fired"] & Mux(late["old"], late["word"] == 0, late["section"] == 2),
+                    1,
+                )
             ),
-            p.exps.eq(Mux(late["old"], late["exps"], fresh)),
-        ]
+            p.exps.eq(Mux(
+                late["old"], late["exps"].replicate(copies), fresh.replicate(s.positions)
+            )),
+        ]  # fmt: skip
         self._words(m, late)
         return m
+
+    def _full(self, at: Value, older: Countdown, rest: Countdown, before: Value) -> Value:
+        """Whether a page is full with what comes now, or the slot has no more."""
+        found = at[:PLACE].all() | rest.last
+        if not (bits := exact_log2(self.shape.at_once)):
+            return found
+        part = older.last & before[:bits].any()  # new ones follow in the same word
+        return Mux(older.some, at[bits:PLACE].all() & ~part, found)
+
+    def _of_positions(self, late: dict[str, Signal], value: Value, width: int) -> Value:
+        """For every position of a word: the value, if the position comes now; else 0."""
+        bits, several = self.shape.within, exact_log2(self.shape.at_once)
+        if not bits:
+            return value
+        place, found = late["place"][:bits], []
+        for n in range(self.shape.positions):
+            together = place[several:] == n >> several if bits > several else Const(1, 1)
+            mine = Mux(late["old"], together, place == n)
+            found.append(Mux(mine, value[:width], 0))
+        return Cat(found)
 
     @staticmethod
     def _late(m: Module, now: dict[str, Value]) -> dict[str, Signal]:
@@ -249,5 +297,17 @@ class Loader(Elaboratable):
         one = Cat(word[:within] == n for n in range(s.per))
         for n, words in enumerate((p.key_words, p.value_words)):
             fresh = Mux(late["section"] == n, one, 0)
-            m.d.comb += words.eq(Mux(late["fired"], Mux(late["old"], old[n], fresh), 0))
+            mine = Mux(late["fired"], Mux(late["old"], old[n], fresh), 0)
+            m.d.comb += words.eq(self._of_positions(late, mine, s.per))
         m.d.comb += p.part.eq(Mux(late["old"], word[splits:], word[within:]))
+
+
+def _joined(values: Iterable[Value]) -> Value:
+    """One value of several, or the only one as it is."""
+    found = list(values)
+    return found[0] if len(found) == 1 else Cat(found)
+
+
+def _part(word: Value, number: int, bits: int) -> Value:
+    """Part of a word, or all of it as it is."""
+    return word if len(word) == bits else word.word_select(number, bits)

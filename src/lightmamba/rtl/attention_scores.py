@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from lightmamba.arch.contract import BLOCK
-from lightmamba.numerics.attention import PAGE, Attention
+from lightmamba.numerics.attention import Attention
 from lightmamba.rtl.attention_shape import PLACE, Shape, less_one, turn_layout
 from lightmamba.rtl.attention_store import EXPONENT
 from lightmamba.rtl.pipe import Pipe, Timed
 from lightmamba.rtl.shifts import add_tree, round_latency, round_saturate, tree_steps
 
-__all__ = ["SCORE_SHIFTS", "Scores", "Steps", "shifted_left"]
+__all__ = ["SCORE_SHIFTS", "Scores", "Steps", "counted", "shifted_left"]
 
 SCORE_SHIFTS = -20, 62  # right shifts of a sum of products (blocks/attention/quantized.py)
 EXP_BITS = 5  # of a query's exponent and a key's, added
@@ -28,11 +28,11 @@ class Steps:
     layout : data.StructLayout
         Of a turn.
     parts : Value
-        Words of a head, stable from the start of a job on.
-    part_bits : int
-        Of the number of a word.
+        Parts of a head, stable from the start of a job on.
+    shape : Shape
+        With the words of a page, and bits of the number of a part.
     by_place : bool
-        All parts of a position follow each other; else all positions of a part.
+        All parts of a word follow each other; else all words of a part.
     may : Value
         A turn may begin.
     valid, turn : Value
@@ -47,15 +47,16 @@ class Steps:
     """
 
     def __init__(
-        self, m: Module, layout: Any, parts: Value, part_bits: int, *, by_place: bool, may: Value,
+        self, m: Module, layout: Any, parts: Value, shape: Shape, *, by_place: bool, may: Value,
         valid: Value, turn: Value,
     ) -> None:  # fmt: skip
         self.active, self.begins, self.ends = Signal(), Signal(), Signal()
-        self.turn, self.part, self.place = Signal(layout), Signal(part_bits), Signal(PLACE)
+        widths = layout, shape.bits("parts"), PLACE - shape.within
+        self.turn, self.part, self.place = (Signal(width) for width in widths)
         self.last_part, self.last_place = Signal(), Signal()
         m.d.comb += [
             self.last_part.eq(self.part == less_one(m, parts)),
-            self.last_place.eq(self.place == PAGE - 1),
+            self.last_place.eq(self.place == shape.words - 1),
             self.ends.eq(self.active & self.last_part & self.last_place),
             self.begins.eq(valid & may & (~self.active | self.ends)),
         ]
@@ -71,6 +72,13 @@ class Steps:
             m.d.sync += inner.eq(Mux(wraps, 0, inner + 1))
             with m.If(wraps):
                 m.d.sync += outer.eq(outer + 1)
+
+
+def counted(place: Value, limit: Value, shape: Shape, position: int) -> Value:
+    """Whether a position of the word at ``place`` is one of the first ``limit`` of its page."""
+    if shape.positions == 1:
+        return place < limit
+    return Cat(Const(position, shape.within), place) < limit
 
 
 def shifted_left(pipe: Pipe, value: Timed, by: Timed, bits: int) -> Timed:
@@ -91,10 +99,10 @@ def shifted_left(pipe: Pipe, value: Timed, by: Timed, bits: int) -> Timed:
 
 
 class Scores(Elaboratable):
-    """Multiply R queries with all keys of a page, W channels a cycle.
+    """Multiply R queries with all keys of a page, W channels a cycle: W/M of each of M positions.
 
-    A turn takes 32 steps for each word of a head, one a cycle; a score is there ``latency`` cycles
-    after the last step of its position.
+    A turn takes 32/M steps for each part of a head, one a cycle; scores are there ``cycles`` after
+    the last step of their positions.
 
     Source: ``numerics.attention.Attention.scores``.
 
@@ -115,7 +123,7 @@ class Scores(Elaboratable):
     begins : Signal
         A turn is taken.
     valid, place, turn, scores
-        Scores of one position, which the turn may not count.
+        Scores of a word: position by position, which the turn may not count.
     lost, lost_by
         Those that saturated, and of which vector, a cycle later.
     """
@@ -127,9 +135,10 @@ class Scores(Elaboratable):
         self.store, self.pages, self.turns = store, pages, turns
         self.layout = turn_layout(shape)
         self.may, self.begins, self.valid = Signal(), Signal(), Signal()
-        self.place, self.turn = Signal(PLACE), Signal(self.layout)
-        self.scores = Signal(data.ArrayLayout(signed(op.score.bits), shape.rows))
-        self.lost, self.lost_by = Signal(shape.rows), Signal.like(self.turn.vector)
+        self.place, self.turn = Signal(PLACE - shape.within), Signal(self.layout)
+        count = shape.rows * shape.positions
+        self.scores = Signal(data.ArrayLayout(signed(op.score.bits), count))
+        self.lost, self.lost_by = Signal(count), Signal.like(self.turn.vector)
 
     @staticmethod
     def cycles(shape: Shape) -> int:
@@ -137,10 +146,16 @@ class Scores(Elaboratable):
         sums = 3 + tree_steps(BLOCK, 2) + -(-EXP_BITS // 3) + tree_steps(shape.blocks, 2)
         return sums + 1 + round_latency(*SCORE_SHIFTS)
 
+    @property
+    def first(self) -> Value:
+        """Place of the first position of a word in its page."""
+        bits = self.shape.within
+        return Cat(Const(0, bits), self.place) if bits else self.place
+
     def elaborate(self, platform: object) -> Module:
         m, s = Module(), self.shape
         steps = Steps(
-            m, self.layout, self.fields.parts, s.bits("parts"), by_place=True, may=self.may,
+            m, self.layout, self.fields.parts, s, by_place=True, may=self.may,
             valid=self.turns.valid, turn=self.turns.turn,
         )  # fmt: skip
         pipe = Pipe(m)
@@ -159,7 +174,8 @@ class Scores(Elaboratable):
         first, last = pipe.input(steps.part == 0), pipe.input(steps.active & steps.last_part)
         there = self._there(pipe, steps.part)
         sums = [
-            self._sum(pipe, row, queries, query_exps, keys, key_exps, there)
+            self._sum(pipe, row, position, queries, query_exps, keys, key_exps, there)
+            for position in range(s.positions)
             for row in range(s.rows)
         ]
         begins = pipe.settle(pipe.delay(first, sums[0].stage - 1)).value
@@ -185,11 +201,13 @@ class Scores(Elaboratable):
             self.turn.eq(turn),
             Value.cast(self.scores).eq(Cat(value.value for value, _ in found)),
         ]
-        counts = self.place < self.turn.limit
+        counts = [counted(self.place, self.turn.limit, s, n) for n in range(s.positions)]
         m.d.sync += self.lost_by.eq(self.turn.vector)
         m.d.sync += [
-            self.lost[row].eq(self.valid & counts & (row < self.turn.rows) & over.value)
-            for row, (_, over) in enumerate(found)
+            self.lost[n].eq(
+                self.valid & counts[n // s.rows] & (n % s.rows < self.turn.rows) & over.value
+            )
+            for n, (_, over) in enumerate(found)
         ]
         return m
 
@@ -200,16 +218,16 @@ class Scores(Elaboratable):
         return [pipe.input(part * count + block < blocks) for block in range(count)]
 
     def _sum(
-        self, pipe: Pipe, row: int, queries: Timed, query_exps: Timed, keys: Timed,
+        self, pipe: Pipe, row: int, position: int, queries: Timed, query_exps: Timed, keys: Timed,
         key_exps: Timed, there: list[Timed],
     ) -> Timed:  # fmt: skip
-        """Sum over one word, each block shifted by its exponents."""
+        """Sum over a position of one word, each block shifted by its exponents."""
         s, blocks = self.shape, []
         for block in range(s.blocks):
-            at = row * s.channels + block * BLOCK
+            at, of_key = row * s.wide + block * BLOCK, position * s.blocks + block
             products = [
                 pipe.step(
-                    lambda q, k, i=at + n, j=block * BLOCK + n: (
+                    lambda q, k, i=at + n, j=of_key * BLOCK + n: (
                         q.word_select(i, 8).as_signed() * k.word_select(j, 8).as_signed()
                     ),
                     queries, keys,
@@ -217,7 +235,7 @@ class Scores(Elaboratable):
                 for n in range(BLOCK)
             ]  # fmt: skip
             exponent = pipe.step(
-                lambda q, k, i=row * s.blocks + block, j=block: (
+                lambda q, k, i=row * s.blocks + block, j=of_key: (
                     q.word_select(i, EXPONENT) + k.word_select(j, EXPONENT)
                 ),
                 query_exps, key_exps,

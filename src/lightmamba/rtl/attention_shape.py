@@ -27,8 +27,9 @@ class Shape:
     ----------
     tokens : int
         T, vectors of a pass.
-    channels, rows : int
-        W channels of keys and of values, and R queries, that meet in a cycle.
+    channels, rows, positions : int
+        W channels of keys and of values, and R queries, that meet in a cycle; W/M of each of M
+        positions.
     heads, per_group, head_dim : int
         Heads of keys and values, queries for each of them, channels of a head.
     row : int
@@ -42,19 +43,35 @@ class Shape:
     per_group: int
     head_dim: int
     row: int
+    positions: int = 1
 
     @staticmethod
     def of(config: ArchConfig) -> "Shape":
         """That of a machine."""
         return Shape(
             config.tokens, config.attention_channels, config.attention_rows, config.kv_heads,
-            config.per_group, config.head_dim, config.row_bytes,
+            config.per_group, config.head_dim, config.row_bytes, config.attention_positions,
         )  # fmt: skip
 
     @property
+    def wide(self) -> int:
+        """Channels of a position in a word of W."""
+        return self.channels // self.positions
+
+    @property
     def parts(self) -> int:
-        """Words of W channels of a head."""
-        return -(-self.head_dim // self.channels)
+        """Words of a head."""
+        return -(-self.head_dim // self.wide)
+
+    @property
+    def within(self) -> int:
+        """Bits of a position within a word."""
+        return (self.positions - 1).bit_length()
+
+    @property
+    def words(self) -> int:
+        """Words of a page for each part of a head: cycles of a turn."""
+        return PAGE // self.positions
 
     @property
     def turns(self) -> int:
@@ -63,12 +80,12 @@ class Shape:
 
     @property
     def per(self) -> int:
-        """64-bit words of a word of W channels."""
-        return self.channels // WORD
+        """64-bit words of a position in a word."""
+        return self.wide // WORD
 
     @property
     def step(self) -> int:
-        """Bytes of a row that are stored in a cycle: of W channels of a key and of its value."""
+        """Bytes of a row that are stored in a cycle: of W channels of keys and of values."""
         return min(self.row, 2 * self.channels)
 
     @property
@@ -77,14 +94,24 @@ class Shape:
         return self.row // self.step
 
     @property
+    def at_once(self) -> int:
+        """Whole positions that are stored in a cycle; 1, if a position takes several."""
+        return max(1, self.step // (2 * self.wide))
+
+    @property
     def splits(self) -> int:
-        """Cycles that W channels of a key and of its value take."""
-        return 2 * self.channels // self.step
+        """Cycles that the channels of a position in a word take."""
+        return max(1, 2 * self.wide // self.step)
 
     @property
     def blocks(self) -> int:
-        """Blocks of a word."""
-        return self.channels // BLOCK
+        """Blocks of a position in a word."""
+        return self.wide // BLOCK
+
+    @property
+    def run(self) -> int:
+        """Channels of a block that leave the array one after the other."""
+        return BLOCK // self.positions
 
     def bits(self, name: str) -> int:
         """Bits of a number that counts ``heads``, ``turns`` or ``parts``; 0 of a constant.

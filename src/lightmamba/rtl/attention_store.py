@@ -41,7 +41,7 @@ def kept_by_vector(
 class Store(Elaboratable):
     """Take the rows of q, k and v of all vectors, and give them back.
 
-    A channel of every vector a cycle. Queries are read R·W channels at a time, keys and values as
+    A channel of every vector a cycle. Queries are read R·W/M channels at a time, keys and values as
     the words of a position in memory.
 
     Parameters
@@ -63,7 +63,7 @@ class Store(Elaboratable):
     query : Signal
         Address of queries: part, head, turn, from the lowest bit.
     queries, query_exps : list of Signal
-        By vector, one cycle later: R·W values and R·W/32 exponents.
+        By vector, one cycle later: R·W/M values and R·W/M/32 exponents.
     words : list of (address, exponents?, data)
         Two read ports: of the loader and of the writer. From the lowest bit: word, value instead of
         key, head; or the word of exponents of a head. Data of each vector, one cycle later.
@@ -75,7 +75,7 @@ class Store(Elaboratable):
         self.q = [Signal(8, name=f"q{n}") for n in range(shape.tokens)]
         self.exp = [Signal(EXPONENT, name=f"exp{n}") for n in range(shape.tokens)]
         self.query = Signal(sum(shape.bits(name) for name in ("heads", "turns", "parts")))
-        width = shape.rows * shape.channels
+        width = shape.rows * shape.wide
         self.queries = [Signal(width * 8, name=f"queries{n}") for n in range(shape.tokens)]
         self.query_exps = [
             Signal(width // BLOCK * EXPONENT, name=f"query_exps{n}") for n in range(shape.tokens)
@@ -131,12 +131,12 @@ class Store(Elaboratable):
         """Write one channel; the first of a block clears the rest, which may be padding."""
         s = self.shape
         part_bits = s.bits("parts")
-        within = (s.channels - 1).bit_length()  # bits of a channel of a word
+        within = (s.wide - 1).bit_length()  # bits of a channel of a word
         part = channel[within : within + part_bits]
         place, block = channel[: BLOCK.bit_length() - 1], channel[BLOCK.bit_length() - 1 : within]
         first = place == 0
         depth = 1 << (len(at) + part_bits)
-        values = ram(m, f"queries{n}", s.rows * s.channels * 8, depth)
+        values = ram(m, f"queries{n}", s.rows * s.wide * 8, depth)
         exps = ram(m, f"query_exps{n}", s.rows * s.blocks * EXPONENT, depth)
         chosen = [
             (write & (row == r) & (block == b)) if s.blocks > 1 else (write & (row == r))

@@ -12,7 +12,7 @@ from lightmamba.rtl.attention_shape import PLACE, Shape, turn_layout
 from lightmamba.rtl.attention_store import EXPONENT, kept_by_vector, ram
 from lightmamba.rtl.attention_weights import FALL, FALLS
 from lightmamba.rtl.pipe import Pipe, Timed
-from lightmamba.rtl.shifts import shift_add, shift_latency
+from lightmamba.rtl.shifts import add_tree, shift_add, shift_latency
 
 __all__ = ["Sums"]
 
@@ -24,8 +24,8 @@ ADDED = 4 + shift_latency(0, FALLS)  # cycles from the address of a sum to its n
 class Sums(Elaboratable):
     """Weigh the values of a page, W channels of R queries a cycle, and add them to what there is.
 
-    A turn takes 32 steps for each word of a head, one a cycle. The sums of a word leave the array
-    over the 32 cycles of the next word: W·R/32 of them a cycle.
+    A turn takes 32/M steps for each part of a head, one a cycle. The sums of a part leave the array
+    over as many cycles of the next one: W·R/32 of them a cycle.
 
     Source: ``numerics.attention.Attention.weigh``.
 
@@ -41,24 +41,25 @@ class Sums(Elaboratable):
     page_freed, head_summed : Signal
         The last turn on a page is through; all sums of a head are there.
     sum_at : Signal
-        Channel of a block, part, turn and parity of a head, from the lowest bit.
+        Channel of a run of 32/M, part, turn and parity of a head, from the lowest bit.
     sums : list of Signal
-        By vector, R·W/32 sums, one cycle later: query by query, block by block.
+        By vector, R·W/32 sums, one cycle later: query by query, run by run.
     """
 
     def __init__(self, shape: Shape, fields: Any, pages: Any, weights: Any) -> None:
         self.shape, self.fields, self.pages, self.weights = shape, fields, pages, weights
         self.layout = turn_layout(shape)
         self.page_freed, self.head_summed = Signal(), Signal()
-        self.sum_at = Signal(PLACE + shape.bits("parts") + shape.bits("turns") + 1)
-        self.lanes = shape.rows * shape.blocks
+        self.sum_at = Signal(PLACE - shape.within + shape.bits("parts") + shape.bits("turns") + 1)
+        self.runs = shape.wide // shape.run  # of a query
+        self.lanes = shape.rows * self.runs
         self.sums = [Signal(SUM_BITS * self.lanes, name=f"sums{n}") for n in range(shape.tokens)]
 
     def elaborate(self, platform: object) -> Module:
         m, s, w = Module(), self.shape, self.weights
         falls, buffer = Signal(FALL * s.rows), Signal.like(w.buffer)
         steps = Steps(
-            m, self.layout, self.fields.parts, s.bits("parts"), by_place=False, may=Signal(init=1),
+            m, self.layout, self.fields.parts, s, by_place=False, may=Signal(init=1),
             valid=w.valid, turn=w.turn,
         )  # fmt: skip
         with m.If(steps.begins):
@@ -81,13 +82,14 @@ class Sums(Elaboratable):
         weights = pipe.step(lambda v: v, pipe.input(w.weights, 1))
         shifted = [self._value(pipe, values, exps, n) for n in range(s.channels)]
         products = [
-            [self._product(pipe, weights, value, row) for value in shifted] for row in range(s.rows)
+            [self._products(pipe, weights, shifted[n :: s.wide], row) for n in range(s.wide)]
+            for row in range(s.rows)
         ]
         stage = products[0][0].stage
         first = pipe.settle(pipe.delay(pipe.input(steps.place == 0), stage - 1)).value
         page = [
             [Signal(signed(PAGE_BITS), reset_less=True, name=f"page{r}_{n}")
-             for n in range(s.channels)]
+             for n in range(s.wide)]
             for r in range(s.rows)
         ]  # fmt: skip
         for sums, added in zip(page, products, strict=True):
@@ -104,10 +106,19 @@ class Sums(Elaboratable):
         by = pipe.comb(lambda e: e.word_select(n // BLOCK, EXPONENT), exps)
         return shifted_left(pipe, value, by, VALUE_BITS)
 
-    def _product(self, pipe: Pipe, weights: Timed, value: Timed, row: int) -> Timed:
-        return pipe.step(
-            lambda w, v: Cat(w.word_select(row, WEIGHT_BITS), 0).as_signed() * v, weights, value
-        )
+    def _products(self, pipe: Pipe, weights: Timed, values: list[Timed], row: int) -> Timed:
+        """Weighted values of a channel, of all positions of a word."""
+        rows = self.shape.rows
+        each = [
+            pipe.step(
+                lambda w, v, k=position * rows + row: (
+                    Cat(w.word_select(k, WEIGHT_BITS), 0).as_signed() * v
+                ),
+                weights, value,
+            )
+            for position, value in enumerate(values)
+        ]  # fmt: skip
+        return add_tree(pipe, each, levels=1)
 
     def _add(
         self, m: Module, pipe: Pipe, steps: Steps, falls: Value, page: list[list[Any]],
@@ -123,10 +134,10 @@ class Sums(Elaboratable):
             )
         }  # fmt: skip
         held = [
-            Signal(data.ArrayLayout(signed(PAGE_BITS), BLOCK), name=f"held{n}", reset_less=True)
+            Signal(data.ArrayLayout(signed(PAGE_BITS), s.run), name=f"held{n}", reset_less=True)
             for n in range(self.lanes)
         ]
-        moving, place = Signal(), Signal(PLACE)
+        moving, place = Signal(), Signal(PLACE - s.within)
         turn, part, last = Signal(self.layout), Signal(s.bits("parts")), Signal()
         by = Signal(FALL * s.rows)
         with m.If(here):
@@ -135,10 +146,10 @@ class Sums(Elaboratable):
                 by.eq(late["falls"]), last.eq(late["last"]),
             ]  # fmt: skip
             for n, lane in enumerate(held):
-                row, block = divmod(n, s.blocks)
-                m.d.sync += lane.eq(Cat(page[row][block * BLOCK : (block + 1) * BLOCK]))
+                row, run = divmod(n, self.runs)
+                m.d.sync += lane.eq(Cat(page[row][run * s.run : (run + 1) * s.run]))
         with m.Elif(moving):
-            m.d.sync += [place.eq(place + 1), moving.eq(place != BLOCK - 1)]
+            m.d.sync += [place.eq(place + 1), moving.eq(place != s.run - 1)]
             m.d.sync += [lane.eq(lane.as_value()[PAGE_BITS:]) for lane in held]
 
         inner = Pipe(m)
@@ -154,7 +165,7 @@ class Sums(Elaboratable):
         )  # fmt: skip
         found = []
         for n, lane in enumerate(held):
-            row = n // s.blocks
+            row = n // self.runs
             value = inner.comb(lambda v, n=n: v.word_select(n, SUM_BITS).as_signed(), old)
             fall = inner.input(by.word_select(row, FALL))
             found.append(shift_add(inner, value, fall, inner.input(lane[0]), high=FALLS))
@@ -165,5 +176,5 @@ class Sums(Elaboratable):
         where, vector = (inner.delay(each, stage).value for each in (address, vector))
         values = Cat(each.value for each in found)
         kept_by_vector(m, stores, where, values, leaves, vector, self.sum_at, self.sums)
-        ends = moving & (place == BLOCK - 1) & last & turn.final
+        ends = moving & (place == s.run - 1) & last & turn.final
         m.d.sync += self.head_summed.eq(inner.valid(ends, stage))

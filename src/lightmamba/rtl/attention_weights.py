@@ -6,7 +6,8 @@ from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, s
 from amaranth.lib import data, fifo
 
 from lightmamba.blocks.attention.hardware import BUFFERS, TOTAL_BITS, WEIGHT_BITS
-from lightmamba.numerics.attention import PAGE, Attention
+from lightmamba.numerics.attention import Attention
+from lightmamba.rtl.attention_scores import counted
 from lightmamba.rtl.attention_shape import PLACE, Shape, turn_layout
 from lightmamba.rtl.attention_store import kept_by_vector, ram
 from lightmamba.rtl.interpolation import interpolate
@@ -21,9 +22,9 @@ FALL, FALLS = 6, 62  # bits of a fall of the sums, and the largest
 
 
 class Weights(Elaboratable):
-    """Weigh the positions of a page, R queries at a time.
+    """Weigh the positions of a page, R queries and M positions at a time.
 
-    A turn takes 33 cycles: one for the maximum, and one for each position.
+    A turn takes 1 + 32/M cycles: one for the maximum, and one for each word.
 
     Source: ``numerics.attention.Attention.weigh``.
 
@@ -45,7 +46,7 @@ class Weights(Elaboratable):
     buffer, place : Signal
         Address of weights.
     weights : Signal
-        R weights, one cycle later.
+        R weights of each of M positions, one cycle later.
     total_at : Signal
         Turn and parity of a head.
     totals : list of Signal
@@ -57,8 +58,8 @@ class Weights(Elaboratable):
         self.layout = turn_layout(shape)
         self.freed, self.valid, self.ready = (Signal() for _ in range(3))
         self.turn, self.falls = Signal(self.layout), Signal(FALL * shape.rows)
-        self.buffer, self.place = Signal(range(BUFFERS)), Signal(PLACE)
-        self.weights = Signal(WEIGHT_BITS * shape.rows)
+        self.buffer, self.place = Signal(range(BUFFERS)), Signal(PLACE - shape.within)
+        self.weights = Signal(WEIGHT_BITS * shape.rows * shape.positions)
         self.total_at = Signal(shape.bits("turns") + 1)
         self.totals = [
             Signal(TOTAL_BITS * shape.rows, name=f"totals{n}") for n in range(shape.tokens)
@@ -71,7 +72,7 @@ class Weights(Elaboratable):
         scored, done = Signal(), Signal()
         m.d.sync += room.eq(room - self.scores.begins + done)
 
-        store = ram(m, "scores", 32 * s.rows, BUFFERS * PAGE)
+        store = ram(m, "scores", 32 * s.rows * s.positions, BUFFERS * s.words)
         largest, turn_in = self._arriving(m, store, scored)
         # Turns whose scores are complete.
         m.submodules.complete = complete = fifo.SyncFIFOBuffered(
@@ -93,20 +94,52 @@ class Weights(Elaboratable):
             enter.data.eq(given.scores),
             enter.en.eq(given.valid),
         ]
-        counts, begins = Signal(), Signal()
-        m.d.comb += [counts.eq(given.place < given.turn.limit), begins.eq(given.place == 0)]
         largest = [Signal(FLOOR, name=f"largest{row}") for row in range(s.rows)]
-        for row, best in enumerate(largest):
-            floor = given.scores[row][FRACTION:].as_signed()
-            with m.If(given.valid & counts & (begins | (floor > best))):
+        valid, counts, begins, last, turn, floors = self._floors(m)
+        for best, floor in zip(largest, floors, strict=True):
+            with m.If(valid & counts & (begins | (floor > best))):
                 m.d.sync += best.eq(floor)
         ends = Signal()
-        m.d.comb += ends.eq(given.valid & (given.place == PAGE - 1))
+        m.d.comb += ends.eq(valid & last)
         kept = Signal(self.layout, reset_less=True)
-        m.d.sync += [scored.eq(ends), kept.eq(given.turn)]
-        with m.If(ends):
+        m.d.sync += [scored.eq(ends), kept.eq(turn)]
+        # Scores of the next page are kept at once, whenever the floors of this one are looked at.
+        whole = ends if s.positions == 1 else given.valid & (given.place == s.words - 1)
+        with m.If(whole):
             m.d.sync += buffer.eq(buffer + 1)
         return Cat(largest), kept.as_value()
+
+    def _floors(self, m: Module) -> tuple[Value, Value, Value, Value, Any, list[Value]]:
+        """Largest floors of a word that comes, a cycle later if it is of several positions.
+
+        That it is there, counts, begins and ends a page; its turn; the floor by query.
+        """
+        s, given = self.shape, self.scores
+        floors = [given.scores[n][FRACTION:].as_signed() for n in range(s.rows * s.positions)]
+        last = given.place == s.words - 1
+        if s.positions == 1:
+            counts, begins = Signal(), Signal()
+            m.d.comb += [
+                counts.eq(counted(given.place, given.turn.limit, s, 0)),
+                begins.eq(given.place == 0),
+            ]
+            return given.valid, counts, begins, last, given.turn, floors
+        counts = [counted(given.place, given.turn.limit, s, n) for n in range(s.positions)]
+        found = given.valid, counts[0], given.place == 0, last
+        late = [Signal(name=f"arrived{n}") for n in range(len(found))]
+        turn = Signal(self.layout, reset_less=True)
+        m.d.sync += [*(now.eq(value) for now, value in zip(late, found, strict=True))]
+        m.d.sync += turn.eq(given.turn)
+        tops = [Signal(FLOOR, name=f"top{row}") for row in range(s.rows)]
+        for row, top in enumerate(tops):
+            each = list(zip(floors[row :: s.rows], counts, strict=True))
+            while len(each) > 1:  # those that count come first
+                each = [
+                    (Mux(second[1] & (second[0] > first[0]), second[0], first[0]), first[1])
+                    for first, second in zip(each[::2], each[1::2], strict=True)
+                ]
+            m.d.sync += top.eq(each[0][0])
+        return late[0], late[1], late[2], late[3], turn, list(tops)
 
     def _weigh(self, m: Module, store: Any, complete: Any, done: Signal) -> None:
         s, exp2 = self.shape, self.op.exp2
@@ -114,14 +147,14 @@ class Weights(Elaboratable):
         current, now = Signal(self.layout), [Signal(FLOOR, name=f"now{r}") for r in range(s.rows)]
         falls = [Signal(FALL, name=f"fall{r}") for r in range(s.rows)]
         room = Signal(range(BUFFERS + 1), init=BUFFERS)  # for weights
-        active, place = Signal(), Signal(PLACE)
+        active, place = Signal(), Signal(PLACE - s.within)
         reads, writes = Signal(range(BUFFERS)), Signal(range(BUFFERS))
         begins, ends, settled = Signal(), Signal(), Signal()  # what is kept of a turn is read
         m.d.sync += settled.eq(complete.r_rdy)
         m.d.comb += [
             begins.eq(settled & room.any() & ~active),
             complete.r_en.eq(begins),
-            ends.eq(active & (place == PAGE - 1)),
+            ends.eq(active & (place == s.words - 1)),
             done.eq(ends),
         ]
         m.d.sync += room.eq(room - begins + self.freed)
@@ -160,9 +193,11 @@ class Weights(Elaboratable):
         pipe, rows = Pipe(m), []
         port = store.read_port()
         m.d.comb += port.addr.eq(Cat(place, reads))
-        counts = pipe.input(place < current.limit)
-        for row in range(s.rows):
-            score = pipe.input(port.data.word_select(row, 32).as_signed(), 1)
+        for n in range(s.rows * s.positions):
+            position, row = divmod(n, s.rows)
+            if row == 0:
+                counts = pipe.input(counted(place, current.limit, s, position))
+            score = pipe.input(port.data.word_select(n, 32).as_signed(), 1)
             score = pipe.step(lambda v: v, score)
             top = pipe.delay(pipe.input(now[row]), 2)
             below = pipe.step(
@@ -183,14 +218,14 @@ class Weights(Elaboratable):
     ) -> None:  # fmt: skip
         """Keep the weights of a turn, add them up, and hand the turn on."""
         s, stage = self.shape, rows[0].stage
-        kept = ram(m, "weights", WEIGHT_BITS * s.rows, BUFFERS * PAGE)
+        kept = ram(m, "weights", WEIGHT_BITS * s.rows * s.positions, BUFFERS * s.words)
         enter, read = kept.write_port(), kept.read_port()
         here = pipe.valid(active, stage)
         at = pipe.settle(pipe.delay(pipe.input(place), stage - 1)).value
         first = pipe.settle(pipe.delay(pipe.input(place == 0), stage - 1)).value
         turn = data.View(self.layout, pipe.delay(pipe.input(current), stage).value)
         fall = pipe.delay(pipe.input(Cat(falls)), stage).value
-        ends = here & (at == PAGE - 1)
+        ends = here & (at == s.words - 1)
         with m.If(ends):
             m.d.sync += writes.eq(writes + 1)
         m.d.comb += [
@@ -229,10 +264,11 @@ class Weights(Elaboratable):
             Mux(turn.first, 0, Array([port.data for port in before])[turn.vector])
         ))  # fmt: skip
         found = []
-        for row, weight in enumerate(rows):
+        for row in range(s.rows):
             page = Signal(page_bits, name=f"page{row}", reset_less=True)
+            weights = sum((each.value for each in rows[row + s.rows :: s.rows]), rows[row].value)
             with m.If(here):
-                m.d.sync += page.eq(Mux(first, 0, page) + weight.value)
+                m.d.sync += page.eq(Mux(first, 0, page) + weights)
             total = pipe.comb(
                 lambda v, r=row: Cat(v.word_select(r, TOTAL_BITS), 0).as_signed(), old
             )

@@ -53,23 +53,28 @@ class Countdown:
     ----------
     bits : int
         Of the count.
+    by : int
+        That a step takes off; the last one may be less.
 
     Attributes
     ----------
     some, last : Signal
-        More than none is left; exactly one.
+        More than none is left; no more than one step.
     """
 
-    def __init__(self, bits: int) -> None:
-        self.some, self.last = Signal(), Signal()
+    def __init__(self, bits: int, by: int = 1) -> None:
+        self.some, self.last, self.by = Signal(), Signal(), by
         self._left = Signal(bits)
 
     def load(self, count: Value) -> list[Any]:
         """Assignments that begin anew."""
-        return [self._left.eq(count), self.some.eq(count != 0), self.last.eq(count == 1)]
+        last = count == 1 if self.by == 1 else (count != 0) & (count <= self.by)
+        return [self._left.eq(count), self.some.eq(count != 0), self.last.eq(last)]
 
     def step(self) -> list[Any]:
-        """Assignments that take one off; some is left."""
+        """Assignments that take a step's off; some is left."""
+        left, by = self._left, self.by
         return [
-            self._left.eq(self._left - 1), self.some.eq(~self.last), self.last.eq(self._left == 2)
+            left.eq(left - by), self.some.eq(~self.last),
+            self.last.eq(left == 2 if by == 1 else ~self.last & (left <= 2 * by)),
         ]  # fmt: skip

@@ -20,21 +20,22 @@ def _power(count: int) -> int:
 
 def _memories(arch: ArchConfig) -> Iterator[Memory]:
     """Pages, queries, rows of the pass, scores, weights and sums."""
-    wide, rows = arch.attention_channels, arch.attention_rows
+    wide, rows, several = arch.position_channels, arch.attention_rows, arch.attention_positions
     parts, turns = -(-arch.head_dim // wide), -(-arch.per_group // rows)
-    heads, blocks = _power(arch.kv_heads), wide // BLOCK
+    heads, blocks, words = _power(arch.kv_heads), wide // BLOCK, PAGE // several
     for _ in range(2):  # keys and values
-        yield PAGES * PAGE * _power(parts), wide * VALUE
-        yield PAGES * PAGE, WORD_BITS // 2
+        yield PAGES * words * _power(parts), several * wide * VALUE
+        yield PAGES * words, several * WORD_BITS // 2
     for bits in (SCORE, WEIGHT_BITS):
-        yield BUFFERS * PAGE, rows * bits
+        yield BUFFERS * words, several * rows * bits
     for _ in range(arch.tokens):
         at = heads * _power(turns) * _power(parts)
         yield at, rows * wide * VALUE
         yield at, rows * blocks * EXPONENT
         for _ in range(2):  # two that read
             yield 2 * heads * _power(-(-arch.head_dim // (WORD_BITS // VALUE))), WORD_BITS
-        yield 2 * _power(turns) * _power(parts) * BLOCK, rows * blocks * SUM_BITS
+        run = BLOCK // several  # channels whose sums leave one after the other
+        yield 2 * _power(turns) * _power(parts) * run, rows * wide // run * SUM_BITS
         yield 2 * _power(turns), rows * TOTAL_BITS
 
 

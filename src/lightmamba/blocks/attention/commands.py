@@ -94,7 +94,7 @@ def commands(mixer: Mixer, formats: Formats, arch: ArchConfig) -> Mapping[str, d
             "heads": c.n_kv_heads,
             "per_group": c.per_group,
             "head_dim": c.head_dim,
-            "parts": -(-c.head_dim // arch.attention_channels),
+            "parts": -(-c.head_dim // arch.position_channels),
             "turns": turns,
             "last_rows": c.per_group - (turns - 1) * arch.attention_rows,
             "score": mixer.score,

@@ -17,12 +17,12 @@ from lightmamba.arch.hardware import (
 )
 from lightmamba.blocks.blocked import BLOCKED
 from lightmamba.blocks.normless import NORMLESS
+from lightmamba.numerics.attention import PAGE
 
 __all__ = [
-    "BUFFERS", "HARDWARE", "PAGES", "SUM_BITS", "TOTAL_BITS", "TURN", "WEIGHT_BITS", "latency",
+    "BUFFERS", "HARDWARE", "PAGES", "SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "latency",
 ]  # fmt: skip
 
-TURN = 33  # cycles of a turn of queries on a page, at least
 # Pages that the unit holds: loaded, met by queries, waiting for weights, summed; some ahead where a
 # page takes as long to load as to use. Turns whose scores, and whose weights, are kept.
 PAGES, BUFFERS = 8, 4
@@ -33,16 +33,22 @@ SUMMED = 175  # cycles from the last turn of a head to its first mean, but for a
 
 def latency(config: ArchConfig) -> int:
     """From the last row of a sequence's only position to its first mean."""
-    return 211 + config.head_dim // 4 + _levels(config)
+    return 211 + config.head_dim // 4 + _levels(config) - _less(config, 4)
 
 
 def _levels(config: ArchConfig) -> int:
-    """Cycles of the adders over the blocks of a word."""
-    return -(-(config.attention_channels // BLOCK - 1).bit_length() // 2)
+    """Cycles of the adders over the blocks of a position in a word."""
+    return -(-(config.position_channels // BLOCK - 1).bit_length() // 2)
+
+
+def _less(config: ArchConfig, stages: int) -> int:
+    """Cycles that stages save where several positions meet in one; two adders take some more."""
+    several = config.attention_positions
+    return stages * (PAGE - PAGE // several) - (several > 1) - (several - 1).bit_length()
 
 
 def _summed(config: ArchConfig) -> int:
-    return SUMMED + _levels(config)
+    return SUMMED + _levels(config) - _less(config, 3)
 
 
 QUANTIZED = (
@@ -112,7 +118,7 @@ HARDWARE = Hardware(
             Field("heads", 6, "heads of keys and values"),
             Field("per_group", 6, "queries for each of them"),
             Field("head_dim", 9, "channels of a head"),
-            Field("parts", 4, "words of W channels of a head"),
+            Field("parts", 4, "words of a head"),
             Field("turns", 6, "turns of R queries that a group takes"),
             Field("last_rows", 5, "queries of the last of them"),
             Field("score", 7, "right shift of a sum of products", signed=True),

@@ -29,8 +29,8 @@ def parameters(mixer: Mixer, rows: Ints) -> dict[str, NDArray[np.uint64]]:
 
 
 def position_words(sizes: Sizes, arch: ArchConfig) -> int:
-    """64-bit words of a key and its value: W channels of one, then as many of the other."""
-    wide = arch.attention_channels
+    """64-bit words of a key and its value: W/M channels of one, then as many of the other."""
+    wide = arch.position_channels
     return -(-sizes.head_dim // wide) * 2 * wide // WORD
 
 
@@ -48,7 +48,7 @@ def state_bytes(
     sizes: Sizes, order: str, state: Mapping[str, NDArray[Any]], arch: ArchConfig
 ) -> dict[str, NDArray[np.uint8]]:
     """A layer's state of one sequence as it lies in the regions of its clients: head by head."""
-    (positions, heads), wide = state["k_exp"].shape[:2], arch.attention_channels
+    (positions, heads), wide = state["k_exp"].shape[:2], arch.position_channels
     values = np.zeros((heads, positions, position_words(sizes, arch) * WORD), np.uint8)
     exponents = np.zeros((heads, positions, WORD), np.uint8)
     parts = -(-sizes.head_dim // wide)

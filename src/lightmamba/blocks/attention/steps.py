@@ -9,7 +9,6 @@ import numpy as np
 from lightmamba.arch.contract import BLOCK, WORD
 from lightmamba.arch.spread import rows
 from lightmamba.arch.steps import HELD, Table, column, every, joined
-from lightmamba.blocks.attention.hardware import TURN
 from lightmamba.blocks.attention.layout import position_words
 from lightmamba.blocks.attention.sizes import Sizes
 from lightmamba.numerics.attention import PAGE
@@ -20,9 +19,10 @@ Counts = Mapping[str, int]  # sizes of the graph
 
 
 def _turn(work: Any, layer: Sizes) -> int:
-    """Cycles of a turn in the slowest stage."""
-    parts: int = -(-layer.head_dim // work.arch.attention_channels)
-    return max(TURN, PAGE * parts)
+    """Cycles of a turn in the slowest stage: weights take one more than words."""
+    parts: int = -(-layer.head_dim // work.arch.position_channels)
+    words: int = PAGE // work.arch.attention_positions
+    return max(1 + words, words * parts)
 
 
 def _turns(work: Any, layer: Sizes) -> int:

@@ -37,7 +37,8 @@ def _found() -> dict[str, dict[str, Any]]:
 def _place(row: dict[str, Any]) -> str:
     """Shape, target, and positions before the pass, if it has any."""
     context = row.get("context")
-    return f"{row['shape']} on `{row['target']}`" + f", {context:,} positions" * bool(context)
+    before = f", {context:,} positions" if context else ""
+    return f"{row['shape']} on `{row['target']}`{before}"
 
 
 def _rate(row: dict[str, Any]) -> str:

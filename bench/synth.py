@@ -60,16 +60,17 @@ def machines() -> dict[str, ArchConfig]:
         PLACED: replace(of("ecpix5", "demo"), **EARLIER),
         "MLP": replace(SMALL, kinds=("mamba2", "mlp")),
         **{
-            f"attention, {channels} x {rows}": replace(
+            f"attention, {channels} x {rows}" + f", {at_once} positions" * (at_once > 1): replace(
                 SMALL,
                 kinds=("attention",),
                 attention_channels=channels,
                 attention_rows=rows,
+                attention_positions=at_once,
                 kv_heads=4,
                 per_group=4,
-                head_dim=128,
+                head_dim=128 if at_once == 1 else channels // at_once,
             )
-            for channels, rows in ((32, 1), (32, 4), (64, 2))
+            for channels, rows, at_once in ((32, 1, 1), (32, 4, 1), (64, 2, 1), (64, 2, 2))
         },
         "two lanes of 64": replace(SMALL, lanes=2, port_bits=256, aux_port_bits=64),
         "nine lanes of 32": replace(SMALL, **MANY),

@@ -80,11 +80,21 @@ def test_sequences_share_the_segments(path):
 
 
 @pytest.mark.slow
-def test_passes_of_several_tokens(tmp_path):
-    built = compiled(tmp_path, MIXED, "tiny-t4", segment=64, context=CONTEXT)
+@pytest.mark.parametrize("channels", [32, 64, 128])
+def test_passes_of_several_tokens(tmp_path, channels):
+    """One, two and four positions of a head meet their queries at once."""
+    built = compiled(tmp_path, MIXED, "tiny-t4", 64, channels, context=CONTEXT)
     opened = open_twin(built, stalls=0.2, seed=3, sequences=4)
     compare(opened, 1000, 4, **LONG)
     opened.device.close()
+
+
+@pytest.mark.slow
+def test_the_estimate_of_several_positions_at_once(tmp_path):
+    path = compiled(tmp_path, MIXED, segment=64, channels=128, context=CONTEXT)
+    assert Artifact.read(path).arch.attention_positions == 4
+    for before in (20, 120):
+        test_the_estimate_is_within_one_percent(path, before)
 
 
 @pytest.mark.parametrize("before", [20, 120])

@@ -20,11 +20,13 @@ __all__ = ["compare", "compiled", "passes_self_test", "per_token", "runs", "seen
 
 
 def compiled(
-    folder: Path, config: ModelConfig, target: str = "tiny", segment: int = 4096, **more: Any
-) -> Path:
+    folder: Path, config: ModelConfig, target: str = "tiny", segment: int = 4096,
+    channels: int = 32, **more: Any,
+) -> Path:  # fmt: skip
     """Folder of a build of a random model."""
     found = Target.load(target)
-    found = replace(found, machine=replace(found.machine, segment=segment))
+    own = replace(found.machine, segment=segment, attention_channels=channels)
+    found = replace(found, machine=own)
     build(random_model(config), found, folder / "build", **more)
     return folder / "build"
 

@@ -31,7 +31,6 @@ ATTENTION = (
     "attention_channels", "attention_rows", "row_fifo", "segment", "kv_heads", "per_group",
     "head_dim", "attention_positions",
 )  # fmt: skip
-ALONE = ("attention_positions",)  # and that only where several meet in a cycle
 WIDE = ("wide_weight_bits", "wide_act_bits")  # and those only where projections differ
 
 
@@ -172,13 +171,14 @@ class ArchConfig:
                 f"set multiplier_bits to 8"
             )
         if "attention" in self.kinds:
-            self._check_rows()
-            self._check_positions()
+            self._check_attention()
         if self.shared_port and not self.port_bits == self.state_port_bits == self.aux_port_bits:
             raise ValueError("a shared port has one width: set all three *port_bits to it")
 
-    def _check_rows(self) -> None:
-        """Refuse rows of keys and values that are no whole words, or no part of a segment."""
+    def _check_attention(self) -> None:
+        """Refuse rows of keys and values that are no whole words, or no part of a segment, and
+        several positions in a word that does not hold a head of each.
+        """
         if self.port_bits < WORD_BITS:
             raise ValueError(
                 f"keys and values come in words of {WORD_BITS} bits, so port_bits must be "
@@ -190,9 +190,6 @@ class ArchConfig:
                 f"segment must be a power of two from {least}, the positions whose exponents fill "
                 f"a row, to {most}, not {self.segment}"
             )
-
-    def _check_positions(self) -> None:
-        """Refuse several positions in a word that does not hold a head of each."""
         if self.attention_positions > 1 and self.position_channels < max(BLOCK, self.head_dim):
             raise ValueError(
                 f"attention_channels {self.attention_channels} for {self.attention_positions} "
@@ -387,11 +384,8 @@ class ArchConfig:
 
     def to_json(self) -> str:
         """One line of JSON, for the hash of the build: what it has no use for is left out."""
-        left_out = (
-            *(ATTENTION if "attention" not in self.kinds else ()),
-            *(WIDE if not self.wide else ()),
-            *(ALONE if self.attention_positions == 1 else ()),
-        )
+        left_out = {*(() if "attention" in self.kinds else ATTENTION), *(() if self.wide else WIDE)}
+        left_out |= {"attention_positions"} if self.attention_positions == 1 else set()
         values = {name: each for name, each in self.to_dict().items() if name not in left_out}
         return json.dumps(values, sort_keys=True)
 

@@ -42,7 +42,8 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
 GROUPS = (
     Group("blocks of q, k and v", r"units\.qkv", one, copies=tokens),
     Group("attention", r"units\.attention.*",
-          lambda a: (1, a.attention_channels, a.attention_channels * a.attention_rows),
+          lambda a: (1, a.attention_channels, a.attention_channels * a.attention_rows,
+                     a.position_channels * a.attention_rows),
           memories=_memories),
     # A lane's port has an arbiter for them.
     Group("keys and values in memory", r"memory\.((read|write|reads|writes)_kv|arbiter_lane).*",

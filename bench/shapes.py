@@ -132,7 +132,7 @@ CASES = {
         stalls=0.3,
     ),
     "layers of other widths, 8-bit multipliers": Case(
-        M(96, 3, 61, d_state=32, headdim=64, ngroups=2),
+        M(96, 3, 61, d_state=32, headdim=64),
         Formats(exceptions=WIDE),
         machine={"lanes": 3, "multiplier_bits": 8, "state_elements": 32},
     ),

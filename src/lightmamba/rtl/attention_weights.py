@@ -110,9 +110,10 @@ class Weights(Elaboratable):
         return Cat(largest), kept.as_value()
 
     def _floors(self, m: Module) -> tuple[Value, Value, Value, Value, Any, list[Value]]:
-        """Largest floors of a word that comes, a cycle later if it is of several positions.
+        """Largest floors of a word, a cycle later if it has several positions.
 
-        That it is there, counts, begins and ends a page; its turn; the floor by query.
+        Returns whether a word is there, counts, begins and ends its page, then its turn, and its
+        largest floor by query.
         """
         s, given = self.shape, self.scores
         floors = [given.scores[n][FRACTION:].as_signed() for n in range(s.rows * s.positions)]

@@ -197,7 +197,7 @@ def _connect(m: Module, source: Any, target: Any) -> None:
 
 
 def _for_head(command: Any) -> Value:
-    """Whether a command of quant_in is for the head, which is not alone in 8 bits if it says so."""
+    """Whether a command is for the LM head; where others are as wide, a field says so."""
     wide = "projection" in command.shape().members
     return command.head & ~command.projection if wide else command.head
 

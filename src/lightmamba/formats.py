@@ -74,7 +74,7 @@ class Formats:
                 raise ValueError(f"{name} of layer {layer} has two exceptions; keep one")
         _ = self._exceptions
 
-    @property
+    @cached_property
     def projection(self) -> Projection:
         """Arithmetic of in_proj and out_proj, but for exceptions."""
         act = BlockQuant(self.act_bits, self.block)

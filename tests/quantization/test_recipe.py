@@ -111,7 +111,7 @@ act_bits = 8
 
 
 def test_exceptions():
-    """What an exception does not say is as in all other layers."""
+    """Widths that an exception leaves out are those of the recipe."""
     recipe = Recipe.parse(EXCEPTED, "mine.toml")
     assert recipe.formats.exceptions == (
         FormatException(1, "out_proj", 8, 4), FormatException(3, "out_proj", 8, 4),

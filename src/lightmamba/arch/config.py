@@ -111,9 +111,7 @@ class ArchConfig:
         within("per_group", 1, 63)
         within("head_dim", 8, 256)
         among("state_ports", 1, 2, 4)
-        for name in ("multiplier_bits", "weight_bits", "act_bits"):
-            among(name, 4, 8)
-        for name in ("wide_weight_bits", "wide_act_bits"):
+        for name in ("multiplier_bits", "weight_bits", "act_bits", *WIDE):
             among(name, 4, 8)
         among("head_act_bits", 8)
         within("head_qmax", 1, 127)

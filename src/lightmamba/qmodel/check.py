@@ -49,8 +49,9 @@ def validate(model: QuantizedModel) -> None:
     _within("residual_exp", model.residual_exp, *EXPONENT)
     _within("logit_exp", model.logit_exp, *LOGIT_EXPONENT)
     _within("eps", model.eps, *EPS)
+    expected = matrices(c, f)
     for name, matrix in _matrices(model):
-        specs = matrices(c, f)[name]
+        specs = expected[name]
         q = matrix.words if isinstance(matrix, QuantizedLinear) else matrix.q.view(np.uint8)
         _tensor(f"{name}.q", q, specs.required()["q"])
         _tensor(f"{name}.code", matrix.code, specs.required()["code"])

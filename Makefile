@@ -30,8 +30,9 @@ test-all: $(STAMP) ## all tests
 fuzz: $(STAMP)   ## damaged models, builds, targets and recipes, 20,000 of each (minutes)
 	@$(PYTHON) -m tests.fuzz $(ARGS)
 
-check: $(STAMP)  ## lint, format, types, import rules
+check: $(STAMP)  ## lint, format, types, import rules, tables of the docs (which say whether the source has changed)
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache
+	@$(PYTHON) -m pytest -q tests/docs/test_figures.py
 
 lock: $(STAMP)   ## uv.lock, with the newest packages that pyproject.toml allows
 	@UV_SYSTEM_CERTS=true .venv/bin/uv lock --upgrade

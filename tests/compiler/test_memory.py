@@ -1,16 +1,24 @@
 """Where everything lies, and what the registers say of it."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from lightmamba.arch.place import Place
+from lightmamba.blocks import part
 from lightmamba.compiler import plan
 from lightmamba.compiler.memory import Memory
-from lightmamba.config import SHAPES, mamba2_config
+from lightmamba.config import HYBRIDS, SHAPES, ModelConfig, mamba2_config
 from lightmamba.errors import InputError
 from tests.compiler.cases import CASES, sizes
 from tests.support.builders import W4A4, shipped
+
+
+def small_hybrid() -> ModelConfig:
+    """One Mamba2 layer, and one of attention: two heads of keys of 32 channels."""
+    mamba = mamba2_config(64, 1, 53, d_state=16, headdim=16)
+    return replace(mamba, layers=(*mamba.layers, part("attention", "sizes").Sizes(4, 2, 32)))
 
 
 def memory(name: str) -> Memory:
@@ -78,10 +86,47 @@ def test_regions_lie_apart_on_their_channels(name):
     assert names == {"state", "conv_state", "logits"} | ({"state_other"} if both else set())
 
 
+@pytest.mark.parametrize(
+    ("where", "context", "sequences"),
+    [("ulx3s", 1024, 1024), ("ulx3s", 12_288, 100), ("kv260", 1024, 4096)],
+)
+def test_advice_on_what_fits(where, context, sequences):
+    """The longest sequences, and the most, that memory has room for; one more of either fails."""
+    config = HYBRIDS["granite-4.0-h-350m"] if where == "kv260" else small_hybrid()
+    target = shipped(where)
+    arch = plan(config, W4A4, target, context=context)
+    full = Memory(config, W4A4, arch, target, sequences)
+
+    def with_context(tokens: int) -> Memory:
+        return replace(full, arch=plan(config, W4A4, target, context=tokens))
+
+    with pytest.raises(InputError) as refused:
+        full.regions()
+    found = re.search(r"compile with --context (\d+) or --sequences (\d+)$", str(refused.value))
+    assert found is not None, refused.value
+    tokens, count = map(int, found.groups())
+    assert with_context(tokens).regions()
+    assert replace(full, sequences=count).regions()
+    for more in (with_context(tokens + 1), replace(full, sequences=count + 1)):
+        with pytest.raises(InputError, match="would hold"):
+            more.regions()
+
+
+def test_advice_leaves_out_what_cannot_help():
+    config, ulx3s = small_hybrid(), shipped("ulx3s")
+    arch = plan(config, W4A4, ulx3s, context=1024)
+    with pytest.raises(InputError, match=r"more memory, or compile with --sequences \d+$"):
+        Memory(config, W4A4, arch, ulx3s, 4096).regions()
+    large = replace(config, vocab_size=1 << 16)  # 2 MiB of head
+    small = replace(ulx3s, channels=(replace(ulx3s.channels[0], capacity_mib=1),))
+    with pytest.raises(InputError, match=r"a target with more memory$"):
+        Memory(large, W4A4, plan(large, W4A4, small), small).regions()
+
+
 def test_registers_have_an_end():
     config, u280 = sizes(d_model=16128, n_layer=500, headdim=128), shipped("u280")
     found = Memory(config, W4A4, plan(config, W4A4, u280), u280)
-    with pytest.raises(InputError, match="channel hbm0 would hold 11848 MiB, but has 256"):
+    with pytest.raises(InputError, match="channel hbm0 would hold 11849 MiB, but has 256"):
         found.regions()
     large = replace(u280, channels=tuple(replace(c, capacity_mib=0) for c in u280.channels))
     found = replace(found, target=large)

@@ -1,11 +1,11 @@
 """The memory map: regions, and the register values that pass their addresses to the hardware."""
 
-import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
 from lightmamba.arch.hardware import Client
@@ -17,11 +17,14 @@ from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.compiler.client_sizes import ClientSizes, whole
 from lightmamba.compiler.layout import beats
+from lightmamba.compiler.plan import LEAST_CONTEXT
 from lightmamba.errors import InputError
 from lightmamba.machine.ports import clients
 from lightmamba.machine.registers import registers
 
 __all__ = ["Memory", "image"]
+
+MIB = 1 << 20
 
 
 def image(name: str) -> str:
@@ -165,6 +168,18 @@ class Memory(ClientSizes):
         InputError
             If a channel is too small.
         """
+        regions = self._placed()
+        if over := self._over(regions):
+            channel, size = over
+            raise InputError(
+                f"channel {channel.name} would hold {-(-size // MIB)} MiB, but has "
+                f"{channel.capacity_mib}; take a smaller model, or a target with more memory"
+                f"{self._smaller()}"
+            )
+        return regions
+
+    def _placed(self) -> tuple[Region, ...]:
+        """Every region, whether or not its channel has room for it."""
         free: dict[str, int] = defaultdict(int)
         regions, count = [], Counter[str]()
         for name, port, nth, size, kept in self._wanted():
@@ -174,32 +189,35 @@ class Memory(ClientSizes):
             free[channel.name] = at + size
             file = image(name) if kept else None
             regions.append(Region(name, channel.name, at, size, file))
-        for channel in self.target.channels:
-            over = free[channel.name] - (channel.capacity_mib << 20)
-            if channel.capacity_mib and over > 0:
-                raise InputError(
-                    f"channel {channel.name} would hold {free[channel.name] >> 20} MiB, but has "
-                    f"{channel.capacity_mib}; take a smaller model, or a target with more memory"
-                    f"{self._shorter(channel, over + count[channel.name] * _step(channel))}"
-                )
         return tuple(regions)
 
-    def _shorter(self, channel: Channel, over: int) -> str:
-        """Advice on how many tokens of a sequence a channel has room for."""
-        each = Fraction(0)  # bytes of a position
-        if channel in self.target.channels_of(self._port("aux")):
-            names = [client.name for client in clients(self.arch, "growing")]
-            each += sum(self.layers_of(name) * self.each(name) * WORD for name in names)
-        lanes = [channel in self.target.channels_of(self._port(f"lane{n}"))
-                 for n in range(self.arch.row_lanes)]  # fmt: skip
-        for client in clients(self.arch, "spread"):
-            size = sum(lanes) * self.segments * self.segment_bytes(client.name)
-            each += Fraction(size, self.arch.context)
-        fits = self.arch.context - math.ceil(over / each) if each else 0
-        if fits >= self.arch.segment:  # memory comes in whole segments
-            fits -= fits % self.arch.segment
-        fewer = " or fewer --sequences" if each and clients(self.arch, "spread") else ""
-        return f", or compile with --context {fits}{fewer}" if fits > 0 else ""
+    def _over(self, regions: Iterable[Region]) -> tuple[Channel, int] | None:
+        """First channel that is too small for its regions, and the bytes that it would hold."""
+        ends: dict[str, int] = defaultdict(int)
+        for region in regions:
+            ends[region.channel] = max(ends[region.channel], region.address + region.bytes)
+        for channel in self.target.channels:
+            if channel.capacity_mib and ends[channel.name] > channel.capacity_mib * MIB:
+                return channel, ends[channel.name]
+        return None
+
+    def _smaller(self) -> str:
+        """Advice: the longest sequences that memory has room for, and the most of this length."""
+        advice = []
+        if clients(self.arch, "growing", "spread"):
+            shorter = range(LEAST_CONTEXT, self.arch.context)
+            fits = _most(shorter, lambda n: self._fits(arch=replace(self.arch, context=n)))
+            advice += [f"--context {fits}"] if fits else []
+        if clients(self.arch, "spread"):
+            fewer = range(1, self.segments // self.arch.segments)
+            fits = _most(fewer, lambda n: self._fits(sequences=n))
+            advice += [f"--sequences {fits}"] if fits else []
+        return f", or compile with {' or '.join(advice)}" if advice else ""
+
+    def _fits(self, **changed: Any) -> bool:
+        """Whether every channel has room for everything, with some entries changed."""
+        other = replace(self, **changed)
+        return other._over(other._placed()) is None
 
     def registers(self, regions: tuple[Region, ...]) -> dict[str, Setting]:
         """Registers that the host writes before the first pass.
@@ -292,9 +310,10 @@ class Memory(ClientSizes):
         return {}
 
 
-def _step(channel: Channel) -> int:
-    """Bytes that may lie free before a region of a channel."""
-    return max(PAGE, channel.base_round)
+def _most(values: range, fits: Callable[[int], bool]) -> int | None:
+    """Largest value that fits, where all smaller ones do too; None if none does."""
+    count = bisect_left(values, True, key=lambda value: not fits(value))
+    return values[count - 1] if count else None
 
 
 def _next(free: int, count: int, channel: Channel) -> int:

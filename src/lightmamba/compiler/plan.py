@@ -145,8 +145,10 @@ def _context(wanted: int | None, graph: Graph) -> int:
             )
         return 0
     if wanted is not None and not LEAST_CONTEXT <= wanted <= MOST_CONTEXT:
+        nearest = LEAST_CONTEXT if wanted < LEAST_CONTEXT else MOST_CONTEXT
         raise InputError(
-            f"--context must be from {LEAST_CONTEXT} to {MOST_CONTEXT:,}, not {wanted:,}; try 4096"
+            f"--context must be from {LEAST_CONTEXT} to {MOST_CONTEXT:,}, not {wanted:,}; "
+            f"try {nearest}"
         )
     return CONTEXT if wanted is None else wanted
 

@@ -42,6 +42,7 @@ class Exact:
         self.engine, self.ids = engine, ids
         self.vocab_size, self.valid_vocab = engine.vocab_size, engine.valid_vocab
         self.logit_exponent = engine.logit_exponent
+        self.context_length = engine.context_length
 
     def empty_state(self, batch: int, undecided: int = 0) -> State:
         """See Engine."""

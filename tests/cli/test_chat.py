@@ -75,6 +75,18 @@ def test_people_read_along(run, talking, monkeypatch):
     assert "/clear starts over" in said.err
 
 
+def test_a_chat_longer_than_the_memory(run, talking, monkeypatch):
+    """The answer so far is kept, and so is the chat; what has no room is not remembered."""
+    monkeypatch.setattr("lightmamba.engine.Engine.context_length", 34)
+    lines = ["It was a dark", "The rain fell on the house", "/clear", "It was a dark"]
+    said = say(run, monkeypatch, talking, lines, "--json")
+    assert "the build has memory for 34 tokens of a chat; /clear starts over" in said.err
+    assert "but the build has memory for 34 in a sequence" in said.err
+    first, answer = said.json["messages"]
+    assert first["content"] == "It was a dark"
+    assert answer["content"]
+
+
 def test_ctrl_c_ends_an_answer_and_not_the_chat(run, talking, monkeypatch):
     from lightmamba.cli import chat
 

@@ -1,6 +1,7 @@
 """``lightmamba generate``."""
 
 import io
+import re
 import sys
 from dataclasses import replace
 
@@ -92,6 +93,25 @@ def test_people_see_how_fast_it_was_and_why_it_ended(run, world):
     assert said.out.startswith("It was")
     assert "3 tokens" in said.err
     assert "ended by --max-tokens" in said.err
+
+
+def test_a_text_longer_than_the_memory(run, world, monkeypatch):
+    """What there is room for is kept, and one sentence says how all of it would fit."""
+    monkeypatch.setattr("lightmamba.engine.Engine.context_length", 9)
+    prompt = ("generate", world.worded_file, "--prompt", "It was")
+    whole = run(*prompt, "--max-tokens", "40", "--json")
+    count, sentence = len(whole.json["token_ids"]), r"memory for 9 tokens of a text; for 40 .*"
+    assert whole.json["finish_reason"] == "context"
+    assert count == 10 - whole.json["prompt_tokens"]
+    found = re.search(sentence + r"--context (\d+)\n", whole.err)
+    assert found is not None, whole.err
+    assert int(found[1]) == whole.json["prompt_tokens"] + 39
+    read = run(*prompt, "--max-tokens", "40")
+    assert read.out == f"It was{whole.json['text']}\n"
+    assert re.search(sentence, read.err)
+    enough = run(*prompt, "--max-tokens", str(count), "--json")
+    assert enough.json["text"] == whole.json["text"]
+    assert "memory" not in enough.err
 
 
 def test_any_of_several_end_tokens_ends_the_text(run, world, tmp_path):

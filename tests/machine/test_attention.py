@@ -15,6 +15,7 @@ from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
+from lightmamba.sim import check_room
 from lightmamba.sim.opened import open_twin
 from tests.support.mixed import compare, compiled, passes_self_test, per_token, runs, seen_at_work
 
@@ -131,6 +132,15 @@ def test_a_context_that_is_full(path):
         opened.device.start(5, chain=256)
     assert opened.device.save_state().position == 1
     opened.device.close()
+
+
+@pytest.mark.parametrize(("tokens", "chain", "needed"), [(257, 0, 257), (10, 83, 259)])
+def test_more_tokens_than_there_is_room_for(path, tokens, chain, needed):
+    """Nothing is simulated before it is refused; two chains run, one twice as long as asked."""
+    artifact = Artifact.read(path)
+    with pytest.raises(InputError, match=rf"memory for 256; .* --context {needed}$"):
+        check_room(artifact, tokens, chain)
+    check_room(artifact, tokens - (needed - CONTEXT), chain)
 
 
 def test_the_array_is_no_larger_than_the_model():

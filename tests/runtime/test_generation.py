@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ class TableDecoder:
     table: np.ndarray  # (period, vocab, vocab)
     valid_vocab: int
     logit_exponent: int = -4
+    context_length: int | None = None
     calls: list[list[list[int]]] = field(default_factory=list)  # ids of each forward
 
     @property
@@ -65,6 +66,23 @@ def run(decoder, prompt, max_tokens=6, sampling=GREEDY, **options):
     return Generation.from_steps(
         generate(decoder, prompt, max_tokens=max_tokens, sampling=sampling, **options)
     )
+
+
+@pytest.mark.parametrize(
+    ("context", "tokens", "reason"), [(4, 3, "context"), (5, 4, "length"), (2, 1, "context")]
+)
+def test_a_text_ends_where_memory_does(context, tokens, reason):
+    """The last token that is drawn needs no room: nobody reads it."""
+    table = replace(next_letter(), context_length=context)
+    found = run(table, [0, 1], max_tokens=4, tokenizer=letter_tokenizer())
+    assert (found.text, found.finish_reason) == ("CDEF"[:tokens], reason)
+    assert sum(len(ids[0]) for ids in table.calls) == tokens + 1
+
+
+def test_a_prompt_beyond_the_memory_is_refused_at_once():
+    table = replace(next_letter(), context_length=2)
+    with pytest.raises(InputError, match=r"prompt has 3 tokens, .* memory for 2 .* --context 8$"):
+        generate(table, [0, 1, 2], max_tokens=6, sampling=GREEDY)
 
 
 def test_worked_values():

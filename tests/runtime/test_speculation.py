@@ -90,6 +90,26 @@ def test_the_text_is_the_same(kind, options, compiled):
             assert report.tokens_per_pass > 6
 
 
+def test_drafts_stay_within_the_memory():
+    """The text is as long as without drafts, and no pass reaches beyond the last position."""
+    engine, ends = Engine(case("w4a4")), []
+    engine.context_length = len(PROMPT) + 20
+    forward = engine.run
+
+    def seen(work, state, *others):
+        (slot,) = work.slots
+        ends.append(int(state.position[0]) + slot.replay + len(slot.tokens))
+        return forward(work, state, *others)
+
+    engine.run = seen
+    wanted = plain(engine, OPTIONS["greedy"])
+    assert (len(wanted), wanted[-1].finish_reason) == (21, "context")
+    drafter = ModelDrafter(Engine(case("w4a4")), engine)
+    found = generate(engine, PROMPT, max_tokens=60, sampling=OPTIONS["greedy"], drafter=drafter)
+    assert list(found) == wanted
+    assert max(ends) == engine.context_length
+
+
 def test_a_pace_of_its_own_changes_nothing():
     engine = Engine(case("w4a4"))
     for name, options in OPTIONS.items():
@@ -221,6 +241,7 @@ class Looked:
 
     def __init__(self, table):
         self.table, self.vocab_size = table, table.vocab_size
+        self.context_length = table.context_length
         self.valid_vocab, self.logit_exponent = table.valid_vocab, table.logit_exponent
 
     def empty_state(self, batch, undecided=0):

@@ -73,13 +73,14 @@ class Chat:
         ids = chat_ids(self.opened, self.tokenizer, asked, self.args.file)
         model, said = self.opened.model, ""
         sampling, _ = sampling_of(self.args, self.opened.generation_config)
+        steps = generate(
+            model, ids, max_tokens=self.args.max_tokens, sampling=sampling,
+            stop_ids=self.opened.stop_ids,
+            stop_strings=self.args.stop, tokenizer=self.tokenizer,
+            drafter=self.drafter and self.drafter(), context=self.context,
+        )  # fmt: skip
         try:
-            for step in generate(
-                model, ids, max_tokens=self.args.max_tokens, sampling=sampling,
-                stop_ids=self.opened.stop_ids,
-                stop_strings=self.args.stop, tokenizer=self.tokenizer,
-                drafter=self.drafter and self.drafter(), context=self.context,
-            ):  # fmt: skip
+            for step in steps:
                 self.tokens += 1
                 said += step.text
                 yield step
@@ -89,6 +90,7 @@ class Chat:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import note, speed
+    from lightmamba.errors import InputError
     from lightmamba.runtime import Context
 
     check_sampling(args)
@@ -105,7 +107,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             note(f"there is no command {text}; {HELP}")
             continue
         start = time.perf_counter()
-        _show(chat.answer(text), quiet=args.json)
+        try:
+            last = _show(chat.answer(text), quiet=args.json)
+        except InputError as error:
+            note(f"{error}; /clear starts over")
+            continue
+        if last is not None and last.finish_reason == "context":
+            note(f"the build has memory for {opened.model.context_length:,} tokens of a chat; "
+                 f"/clear starts over")  # fmt: skip
         seconds += time.perf_counter() - start
     rate = chat.tokens / seconds if seconds else None
     if rate is not None:
@@ -142,8 +151,9 @@ def _lines() -> Iterator[str]:
             yield text
 
 
-def _show(steps: "Generator[Step]", *, quiet: bool) -> None:
-    """Print an answer as it comes; Ctrl+C ends it, not the chat."""
+def _show(steps: "Generator[Step]", *, quiet: bool) -> "Step | None":
+    """Print an answer as it comes, and return its last step; Ctrl+C ends it, not the chat."""
+    step = None
     try:
         for step in steps:
             if not quiet:
@@ -152,3 +162,4 @@ def _show(steps: "Generator[Step]", *, quiet: bool) -> None:
         steps.close()
     if not quiet:
         print(flush=True)
+    return step

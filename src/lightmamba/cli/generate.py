@@ -75,7 +75,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rate = len(out.token_ids) / seconds
     if not args.json:
         print(flush=True)
-        why = {"length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text"}
+        why = {
+            "length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text",
+            "context": "the build's memory",
+        }  # fmt: skip
         ended = why.get(out.finish_reason or "", "")
         count = len(out.token_ids)
         made = f"{count} {'token' if count == 1 else 'tokens'}, {speed(rate)} per second"
@@ -85,6 +88,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if taken:
             values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
             note(f"from the model's generation config: {values}")
+    if out.finish_reason == "context":
+        note(
+            f"the build has memory for {engine.context_length:,} tokens of a text; for "
+            f"{args.max_tokens} behind this prompt, compile with "
+            f"--context {len(prompt) + args.max_tokens - 1}"
+        )
     result = {
         "text": out.text,
         "token_ids": list(out.token_ids),

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, progress, shares, table, working
     from lightmamba.errors import InputError
     from lightmamba.machine.artifact import Artifact
-    from lightmamba.sim import open_twin, simulate
+    from lightmamba.sim import check_room, open_twin, simulate
     from lightmamba.tokenizer import Tokenizer
 
     if args.max_tokens < 1:
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--chain must be 0 to {MOST_CHAINED - 1}, not {args.chain}; try 4")
     traces = {} if args.memory_trace is None else _traces(args.memory_trace, Path(args.build))
     check_results(args.results)
-    if args.results and not Artifact.read(Path(args.build)).arch.counters:
+    artifact = Artifact.read(Path(args.build))
+    if args.results and not artifact.arch.counters:
         raise InputError(
             f"{args.build} has no counters, so there is nothing for --results to keep of its "
             f"cycles; compile for a target with counters = true"
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     tokenizer = None if data is None else Tokenizer.from_bytes(data)
     ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, opened.twin.engine.valid_vocab)
     total = len(ids) + args.max_tokens - 1
+    check_room(artifact, total, args.chain)
     start = time.perf_counter()
     with progress("simulating tokens") as bar:
         found = simulate(opened, ids, total, watch=args.results is not None, progress=bar)

@@ -56,7 +56,14 @@ class Engine:
     ------
     InputError
         For less than one thread, or an instruction set that this processor does not have.
+
+    Attributes
+    ----------
+    context_length : int or None
+        Tokens that a sequence may have; None, since states grow as they need.
     """
+
+    context_length: int | None = None
 
     def __init__(
         self,

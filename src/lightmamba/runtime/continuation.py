@@ -20,7 +20,7 @@ from lightmamba.tokenizer import StreamDecoder, Tokenizer, check_vocab
 
 __all__ = ["Continuation", "Decoder", "FinishReason", "Step", "Vocabulary"]
 
-FinishReason = Literal["length", "stop", "eos"]
+FinishReason = Literal["length", "context", "stop", "eos"]
 
 
 class Vocabulary(Protocol):
@@ -45,6 +45,11 @@ class Decoder(Vocabulary, Protocol):
         """Logits per token, padding included."""
         ...
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that a sequence may have; None if memory sets no limit."""
+        ...
+
     def empty_state(self, batch: int) -> Any:
         """Make the state of ``batch`` sequences before their first token."""
         ...
@@ -65,8 +70,9 @@ class Step:
     token_id : int
     text : str
         What became certain with this token; the pieces of all steps are the whole text.
-    finish_reason : "length", "stop", "eos" or None
-        On the last step, why it is the last: ``max_tokens``, a stop string or a stop id.
+    finish_reason : "length", "context", "stop", "eos" or None
+        On the last step, why it is the last: ``max_tokens``, the end of the decoder's memory, a
+        stop string or a stop id.
     score : Score, optional
         Its log-probability, where it was asked for.
     """
@@ -94,6 +100,9 @@ class Continuation:
         seed differ by it. :func:`generate` takes stream 0.
     top : int, optional
         Score every token, with this many of the most likely ones at its position.
+    context_length : int, optional
+        Tokens that the sequence may have, those of the prompt included. The last token that is
+        drawn is not one of them, since nobody reads it.
 
     Raises
     ------
@@ -118,6 +127,7 @@ class Continuation:
         tokenizer: Tokenizer | None = None,
         stream: int = 0,
         top: int | None = None,
+        context_length: int | None = None,
     ) -> None:
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
             raise InputError(
@@ -136,7 +146,15 @@ class Continuation:
         self._sampler = Sampler(sampling, vocabulary.logit_exponent, valid, stream=stream)
         self._seen = self._sampler.observe(self._sampler.empty_state(1), self.prompt[None])
         self._text = None if tokenizer is None else StreamDecoder(tokenizer)
-        self.left, self.top = max_tokens, top  # tokens that may still be drawn
+        room = max_tokens if context_length is None else context_length - len(self.prompt) + 1
+        if room < 1:
+            raise InputError(
+                f"the prompt has {len(self.prompt):,} tokens, but the build has memory for "
+                f"{context_length:,} in a sequence; shorten the prompt, or compile with "
+                f"--context {len(self.prompt) + max_tokens - 1}"
+            )
+        self.left, self.top = min(max_tokens, room), top  # tokens that may still be drawn
+        self._last: FinishReason = "length" if max_tokens <= room else "context"
 
     def take(self, logits: NDArray[np.int32]) -> Step:
         """Draw the next token from the logits (1, vocab) of the last one.
@@ -153,8 +171,8 @@ class Continuation:
         if self._matcher.stopped:
             reason = "stop"
         elif reason is None and not self.left:
-            reason = "length"
-        if self._text is not None and reason in ("eos", "length"):
+            reason = self._last
+        if self._text is not None and reason not in (None, "stop"):
             piece += self._matcher.push(self._text.finish()) + self._matcher.finish()
         scored = self.scores(logits, [token_id])
         return Step(token_id, piece, reason, scored[0] if scored else None)

@@ -84,6 +84,8 @@ class DeviceDecoder:
         Of all passes, without drafted tokens that were not accepted.
     undecided
         How many a pass may hold, at most.
+    context_length
+        Tokens that the build has room for in a sequence; None if it sets no limit.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class DeviceDecoder:
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
         self.undecided = device.artifact.arch.undecided
+        self.context_length = device.artifact.arch.context or None
         self.cycles = 0
         self.tokens = 0
         self._artifact = device.artifact

@@ -27,7 +27,7 @@ class Generation:
         Every id that was drawn, those of the stop included.
     text : str
         Without the stop.
-    finish_reason : "length", "stop", "eos" or None
+    finish_reason : "length", "context", "stop", "eos" or None
         None if the steps were abandoned.
     """
 
@@ -71,7 +71,7 @@ def generate(
     prompt_ids : sequence of int, shape (seqlen,)
         What to continue, at least one id.
     max_tokens : int
-        Tokens to generate at most.
+        Tokens to generate at most; fewer if the decoder's memory has no room for them.
     sampling : SamplingOptions
         How to choose each token.
     stop_ids : collection of int
@@ -96,13 +96,13 @@ def generate(
     Raises
     ------
     InputError
-        If the prompt is empty, an id is not the model's, ``max_tokens`` is below 1, a stop string
-        is empty or lacks a tokenizer, the tokenizer is not the model's, or there is a drafter but
-        the decoder takes one token at a time.
+        If the prompt is empty or longer than the decoder has memory for, an id is not the model's,
+        ``max_tokens`` is below 1, a stop string is empty or lacks a tokenizer, the tokenizer is not
+        the model's, or there is a drafter but the decoder takes one token at a time.
     """
     text = Continuation(
         decoder, prompt_ids, max_tokens=max_tokens, sampling=sampling, stop_ids=stop_ids,
-        stop_strings=stop_strings, tokenizer=tokenizer,
+        stop_strings=stop_strings, tokenizer=tokenizer, context_length=decoder.context_length,
     )  # fmt: skip
     if drafter is not None:
         if not isinstance(decoder, PassDecoder) or not most_drafted(decoder):

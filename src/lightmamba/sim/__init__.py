@@ -4,10 +4,10 @@ from lightmamba.sim.activity import Activity, Strip
 from lightmamba.sim.device import SimDevice, open_device
 from lightmamba.sim.logits import LogitStep, compare_logits
 from lightmamba.sim.opened import Opened, open_twin
-from lightmamba.sim.simulation import Simulation, chained, machine_of, simulate
+from lightmamba.sim.simulation import Simulation, chained, check_room, machine_of, simulate
 from lightmamba.sim.twin import Twin, TwinStep
 
 __all__ = [
     "Activity", "LogitStep", "Opened", "SimDevice", "Simulation", "Strip", "Twin", "TwinStep",
-    "chained", "compare_logits", "machine_of", "open_device", "open_twin", "simulate",
+    "chained", "check_room", "compare_logits", "machine_of", "open_device", "open_twin", "simulate",
 ]  # fmt: skip

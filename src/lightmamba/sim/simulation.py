@@ -7,7 +7,7 @@ from typing import Any
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.config import ModelConfig
-from lightmamba.errors import DeviceError
+from lightmamba.errors import DeviceError, InputError
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES
@@ -18,7 +18,7 @@ from lightmamba.sim.observe import Record
 from lightmamba.sim.opened import Opened
 from lightmamba.sim.twin import TwinStep
 
-__all__ = ["Simulation", "chained", "machine_of", "simulate"]
+__all__ = ["Simulation", "chained", "check_room", "machine_of", "simulate"]
 
 Progress = Callable[[int, int], None]
 
@@ -170,10 +170,11 @@ def simulate(
     Raises
     ------
     InputError
-        If the prompt is empty.
+        If the prompt is empty, or memory has no room for as many tokens.
     """
     artifact, twin, model = opened.device.artifact, opened.twin, opened.model
     assert artifact is not None, "open_twin loads a build"
+    check_room(artifact, tokens)
     steps: list[TwinStep] = []
     fed = 0  # tokens
     seen: Mapping[str, Record] = {}
@@ -221,6 +222,22 @@ def simulate(
         if seen and failed is None
         else None,
     )
+
+
+def check_room(artifact: Artifact, tokens: int, chain: int = 0) -> None:
+    """Refuse more tokens, and a chain of so many behind them, than a sequence may have.
+
+    Raises
+    ------
+    InputError
+        With the context that would do.
+    """
+    needed, context = tokens + 3 * chain, artifact.arch.context  # two chains, one twice as long
+    if context and needed > context:
+        raise InputError(
+            f"{needed:,} tokens would be simulated in one sequence, but the build has memory for "
+            f"{context:,}; ask for fewer, or compile with --context {needed}"
+        )
 
 
 def chained(device: SimDevice, warm: int, tokens: int) -> tuple[float, dict[str, float]]:

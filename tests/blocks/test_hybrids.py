@@ -151,10 +151,24 @@ def test_states_are_saved_as_arrays(tmp_path):
         found, _ = engine.forward(ids[:, 50:], State.of_arrays(state.layout, file))
     assert (found == wanted).all()
     cut = state.arrays() | {"pages1": state.pages[1].data[:1]}
-    with pytest.raises(ValueError, match="pages1 has the shape"):
+    with pytest.raises(InputError, match="pages1 has the shape"):
         State.of_arrays(state.layout, cut)
-    with pytest.raises(ValueError, match="data has the shape"):
+    with pytest.raises(InputError, match="data has the shape"):
         State.of_arrays(state.layout, state.arrays() | {"data": state.data[:1]})
+
+
+def test_a_state_of_another_layout_is_refused():
+    """Keys and values of 64 channels, of one head or of two: as many bytes, in other places."""
+    one, two = (
+        Engine(model(layers=(ATTENTION(4, heads, dim),))) for heads, dim in ((1, 64), (2, 32))
+    )
+    _, state = one.forward(np.array([[1, 2, 3]]), one.empty_state(1))
+    assert state.layout.page == two.layout.page
+    with pytest.raises(InputError, match="saved state is of a model with other layers"):
+        State.of_arrays(two.layout, state.arrays())
+    with pytest.raises(InputError, match="the state is of a model with other layers"):
+        two.forward(np.array([[4]]), state)
+    assert State.of_arrays(one.layout, state.arrays()).position == 3
 
 
 def test_files_keep_them(tmp_path):
@@ -199,5 +213,5 @@ def test_sizes_that_cannot_be_are_refused(kind, sizes, sentence):
 
 def test_a_state_of_another_model_is_refused():
     engine, other = Engine(model()), Engine(model(layers=LAYERS[:3]))
-    with pytest.raises(InputError, match=r"not as Engine\.empty_state makes it"):
+    with pytest.raises(InputError, match=r"of a model with other layers or formats; begin with"):
         engine.forward(np.array([[1]]), other.empty_state(1))

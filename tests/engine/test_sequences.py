@@ -132,6 +132,11 @@ def test_a_saved_state_that_has_changed_is_refused():
         arrays[name][at] ^= 1
         with pytest.raises(InputError, match="saved state has changed since it was saved; compute"):
             State.of_arrays(state.layout, arrays)
+    for name in ("data", "position", "layout", "pages1"):
+        arrays = state.arrays()
+        del arrays[name]
+        with pytest.raises(InputError, match=f"the saved state lacks {name}; save all"):
+            State.of_arrays(state.layout, arrays)
     arrays = state.arrays()
     del arrays["sha256"]
     with pytest.raises(InputError, match="has changed since it was saved"):

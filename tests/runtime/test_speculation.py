@@ -90,7 +90,7 @@ def test_the_text_is_the_same(kind, options, compiled):
             assert report.tokens_per_pass > 6
 
 
-def test_drafts_stay_within_the_memory():
+def test_drafts_stay_within_the_memory(monkeypatch):
     """The text is as long as without drafts, and no pass reaches beyond the last position."""
     engine, ends = Engine(case("w4a4")), []
     engine.context_length = len(PROMPT) + 20
@@ -101,7 +101,7 @@ def test_drafts_stay_within_the_memory():
         ends.append(int(state.position[0]) + slot.replay + len(slot.tokens))
         return forward(work, state, *others)
 
-    engine.run = seen
+    monkeypatch.setattr(engine, "run", seen)
     wanted = plain(engine, OPTIONS["greedy"])
     assert (len(wanted), wanted[-1].finish_reason) == (21, "context")
     drafter = ModelDrafter(Engine(case("w4a4")), engine)

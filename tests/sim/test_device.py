@@ -146,6 +146,9 @@ def test_state_is_saved_and_restored(ready):
     cut = replace(saved, memory=dict(saved.memory) | {"state": np.zeros(4095, np.uint8)})
     with pytest.raises(InputError, match=r"the saved state has 4095 bytes.*of another model"):
         ready.restore_state(cut)
+    lacks = replace(saved, memory={"conv_state": saved.memory["conv_state"]})
+    with pytest.raises(InputError, match="the saved state lacks state; save it again"):
+        ready.restore_state(lacks)
 
 
 def test_a_saved_state_that_has_changed_is_refused(ready):

@@ -79,7 +79,7 @@ class Engine:
         self.config, self.formats = model.config, model.formats
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
-        self.threads = threads
+        self.threads, self.layout = threads, Layout.of(model)
         self.projection, self.head_projection = self.formats.projection, self.formats.head
         self._arithmetic: dict[int, Arithmetic] = {}
         self.ops: Operations = Reference(model)
@@ -107,8 +107,7 @@ class Engine:
 
     def state_bytes(self, tokens: int) -> int:
         """Bytes of the state of one sequence after a number of tokens, with its room to grow."""
-        layout = Layout.of(self.model)
-        return 2 * layout.bytes_of(tokens) - layout.bytes_of(0)
+        return 2 * self.layout.bytes_of(tokens) - self.layout.bytes_of(0)
 
     def step(self, ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.int32], State]:
         """Logits (batch, vocab_size) after one token each, (batch,)."""
@@ -178,12 +177,18 @@ class Engine:
         Raises
         ------
         InputError
-            If a sequence is not of the state, an id is outside the vocabulary, more tokens are
-            accepted than are undecided, or the state has no room for those that are left so.
+            If the state is of another model's layout, a sequence is not of the state, an id is
+            outside the vocabulary, more tokens are accepted than are undecided, or the state has no
+            room for those that are left so.
         ValueError
             If slots that are to be observed are not adjacent rows, in order, of equally many
             tokens and logits, or leave tokens undecided.
         """
+        if state.layout is not self.layout and state.layout != self.layout:
+            raise InputError(
+                "the state is of a model with other layers or formats; begin with empty_state() of "
+                "this engine"
+            )
         check(work, state, self.vocab_size)
         if observe is not None and rows_together(work) is None:
             raise ValueError("slots that are observed are adjacent rows with equally many tokens")

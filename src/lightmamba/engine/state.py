@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from hashlib import sha256
 from math import prod
 from typing import Any
 
@@ -63,6 +64,15 @@ class Layout:
         """Layout of some layers alone."""
         return _layout(layers, formats)
 
+    @cached_property
+    def digest(self) -> NDArray[np.uint8]:
+        """SHA-256 of all places, (32,)."""
+        places = [
+            [(name, p.start, np.dtype(p.dtype).name, p.shape) for name, p in layer.items()]
+            for layer in (*self.layers, *self.tokens)
+        ]
+        return np.frombuffer(sha256(repr(places).encode()).digest(), np.uint8)
+
     def bytes_of(self, tokens: int) -> int:
         """Bytes of a sequence after a number of tokens, none of them undecided."""
         return self.size + -(-tokens // PAGE) * self.page
@@ -103,6 +113,13 @@ def _placed(
 
 def _hash(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(sha256_of_arrays(arrays)), np.uint8)
+
+
+def _lacks_none(arrays: Mapping[str, NDArray[Any]], *names: str) -> None:
+    if missing := [name for name in names if name not in arrays]:
+        raise InputError(
+            f"the saved state lacks {' and '.join(missing)}; save all that State.arrays() gives"
+        )
 
 
 class Pages:
@@ -175,11 +192,14 @@ class State:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Copies by name, for ``numpy.savez``; :meth:`of_arrays` makes the state of them again.
 
-        ``sha256`` (32,) uint8 is the hash of all the others.
+        ``layout`` (32,) uint8 is the hash of what lies where, ``sha256`` (32,) uint8 that of all
+        the others.
         """
         one = self.fork()
         pages = {f"pages{row}": pages.data for row, pages in enumerate(one.pages)}
-        arrays: dict[str, NDArray[Any]] = {"data": one.data, "position": one.position, **pages}
+        arrays: dict[str, NDArray[Any]] = {
+            "layout": self.layout.digest, "data": one.data, "position": one.position, **pages,
+        }  # fmt: skip
         return arrays | {"sha256": _hash(arrays)}
 
     @staticmethod
@@ -188,20 +208,25 @@ class State:
 
         Raises
         ------
-        ValueError
-            If they are not of states of this layout.
         InputError
-            If they have changed since they were saved.
+            If they are not of states of this layout, or have changed since they were saved.
         """
+        _lacks_none(arrays, "layout", "position", "data")
+        if not np.array_equal(arrays["layout"], layout.digest):
+            raise InputError(
+                "the saved state is of a model with other layers or formats; restore it with the "
+                "model that it was saved from"
+            )
         position = np.array(arrays["position"], np.int64)
+        _lacks_none(arrays, *(f"pages{row}" for row in range(len(position))))
         state = State.of_layout(layout, position)
         for row, at in enumerate(position):
             state.pages[row] = Pages(layout.page, np.array(arrays[f"pages{row}"], np.uint8))
             wanted, found = (-(-int(at) // PAGE), layout.page), state.pages[row].data.shape
             if layout.page and found != wanted:
-                raise ValueError(f"pages{row} has the shape {found}, but this model's is {wanted}")
+                raise InputError(f"pages{row} has the shape {found}, but this model's is {wanted}")
         if arrays["data"].shape != state.data.shape:
-            raise ValueError(
+            raise InputError(
                 f"data has the shape {arrays['data'].shape}, but this model's is {state.data.shape}"
             )
         others = {name: arrays[name] for name in arrays if name != "sha256"}

@@ -284,6 +284,11 @@ class Device(Results):
         room = max(state.position, mine.position)  # what is there stays if the state is refused
         fit([(mine, room)])
         places = mine.parts(state.position)
+        if missing := sorted(places.keys() - state.memory.keys()):
+            raise InputError(
+                f"the saved state lacks {' and '.join(missing)}; save it again on a device with "
+                f"{artifact.path}"
+            )
         for name, parts in places.items():
             if len(state.memory[name]) != (size := sum(part.bytes for part in parts)):
                 raise InputError(

@@ -92,6 +92,8 @@ def bound_rows(rows: Found) -> Rows:
 
 def _bound(row: Mapping[str, Any] | None) -> str:
     if row is None:
+        return "not computed"
+    if row["tokens_per_second"] is None:
         return "too large"
     return f"{row['tokens_per_second']:.4g} ({_group(row['binds'])})"
 

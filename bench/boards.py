@@ -2,7 +2,7 @@
 
 No schedule: every byte of a token at the attainable rate of its channel, every beat at the clock.
 No machine of that target is faster; how near it comes, `lightmamba estimate` and `simulate` say.
-A model that does not fit the target's memory has no row.
+The row of a model that does not fit the target's memory has no speed.
 """
 
 from bench.board_tables import single_token_targets
@@ -65,6 +65,7 @@ def main() -> None:
         target = Target.load(name)
         for shape, config in SHAPES.items():
             if not fits(config, target):
+                rows.append({"target": name, "shape": shape, "tokens_per_second": None})
                 continue
             found = bounds(config, target)
             binds = max(found, key=lambda place: found[place])

@@ -181,6 +181,27 @@ def test_a_journal_of_another_run_is_refused_by_name(world, tmp_path, monkeypatc
     assert run.output.read_bytes() == wanted
 
 
+def test_another_recipe_is_shown_where_it_differs(world, tmp_path, monkeypatch):
+    root, _ = world
+    run = begun(root, tmp_path, monkeypatch)
+    text = run.recipe.to_toml()
+    other = Recipe.parse(text.replace('rounding = "dither"', 'rounding = "half_up"'), "other")
+    with pytest.raises(
+        InputError, match=r"another recipe \({ kind = .* \"dither\" },, not .*half_up\" },"
+    ):
+        replace(run, recipe=other).run()
+
+
+def test_an_exception_for_a_missing_layer_is_refused_before_the_journal(world, tmp_path):
+    root, _ = world
+    text = Recipe.load("w4a4").to_toml()
+    text += '\n[[exception]]\nlayers = [99]\nprojection = "out_proj"\nweight_bits = 8\n'
+    run = job(root, tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match="exception for layer 99, but the model's layers are 0 to"):
+        replace(run, recipe=Recipe.parse(text, "mine"))
+    assert not run.folder.exists()
+
+
 def test_a_folder_of_something_else_is_refused_and_stays(world, tmp_path):
     root, _ = world
     run = job(root, tmp_path / "m.safetensors")

@@ -163,6 +163,11 @@ class FileRun:
         What else the journal must be of, as JSON.
     restart
         Empty a journal of another run, or a damaged one, instead of refusing it.
+
+    Raises
+    ------
+    InputError
+        If the recipe has an exception for a layer that the model does not have.
     """
 
     checkpoint: Checkpoint | OpenCheckpoint
@@ -176,6 +181,9 @@ class FileRun:
     least: float = 10.0  # seconds of work that are worth writing down
     also: Mapping[str, Any] = field(default_factory=dict)
     restart: bool = False
+
+    def __post_init__(self) -> None:
+        self.recipe.formats.check_layers(self.checkpoint.config.n_layer)
 
     @property
     def plan(self) -> Plan:

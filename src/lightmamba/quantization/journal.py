@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, overload
 
@@ -217,7 +218,7 @@ def _matches(folder: Path, manifest: dict[str, Any]) -> bool:
     before = _read(folder / MANIFEST)
     for key, value in manifest.items():
         if before and before.get(key) != value:
-            was, wanted = (_short(v) for v in (before.get(key), value))
+            was, wanted = _apart(before.get(key), value)
             raise InputError(
                 f"{folder} is the journal of a run with another {key} ({was}, not {wanted}); "
                 f"finish that run, or delete the folder to start again"
@@ -278,9 +279,16 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(handle)
 
 
+def _apart(was: Any, wanted: Any) -> tuple[str, str]:
+    """First lines in which two values differ."""
+    lines = zip_longest(str(was).splitlines(), str(wanted).splitlines(), fillvalue="nothing")
+    one, other = next((pair for pair in lines if pair[0] != pair[1]), (was, wanted))
+    return _short(one), _short(other)
+
+
 def _short(value: Any) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 Tensors = dict[str, NDArray[Any]]

@@ -5,6 +5,8 @@ No machine of that target is faster; how near it comes, `lightmamba estimate` an
 The row of a model that does not fit the target's memory has no speed.
 """
 
+from typing import Any
+
 from bench.board_tables import single_token_targets
 from bench.stored import keep
 from lightmamba.arch.target import Target
@@ -60,7 +62,7 @@ def bounds(config: ModelConfig, target: Target, formats: Formats | None = None) 
 
 
 def main() -> None:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in single_token_targets():
         target = Target.load(name)
         for shape, config in SHAPES.items():

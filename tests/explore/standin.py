@@ -17,9 +17,11 @@ RATIOS = {"w4a4": 1.05, "w4a8": 1.01, "w8a8": 1.001}
 DEVICE = {"lut": 40_000, "ff": 80_000, "dsp": 100, "bram18": 400, "uram": 16}
 
 
-def estimate(config: ModelConfig, formats: Formats, target: Target, order: str) -> Estimate:
+def estimate(
+    config: ModelConfig, formats: Formats, target: Target, order: str, context: int | None = None
+) -> Estimate:
     """Simple, and monotone where the real one is: wider is faster, larger, and takes more power."""
-    arch = plan(config, formats, target, order)
+    arch = plan(config, formats, target, order, context=context)
     memory = Memory(config, formats, arch, target)
     beats = memory.layers_beats + memory.head_beats
     shared = target.channel_of("memory" if arch.shared_port else "lane0")

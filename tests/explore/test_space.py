@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmamba.arch.target import Target
-from lightmamba.config import mamba2_config
+from lightmamba.config import HYBRIDS, mamba2_config
 from lightmamba.errors import InputError
 from lightmamba.explore.space import Space
 from lightmamba.machine.ports import ports
@@ -46,6 +46,21 @@ def test_the_base_is_among_them(name):
     assert all(own[n] in around.options[n] for n in around.options)
     assert around.target(around.candidate(own)) == BASES[name]
     assert max(around.options["clock_mhz"]) == BASES[name].clock_mhz
+
+
+def test_choices_of_attention_are_searched_where_there_is_some():
+    """Whatever is chosen, a hybrid can be planned for it, and no choice is without effect."""
+    around = space("u280", HYBRIDS["granite-4.0-h-350m"])
+    added = around.options.keys() - space("u280").options.keys()
+    assert added == {"attention_channels", "attention_rows", "row_fifo"}
+    own = around.of_base("w4a4")
+    for name in added:
+        assert getattr(BASES["u280"].machine, name) == own[name]
+        for value in around.options[name]:
+            machine = around.candidate(own | {name: value}).machine
+            assert getattr(machine, name) == max(value, machine.burst_beats * (name == "row_fifo"))
+    with pytest.raises(InputError, match="attention_rows is not searched on target u280"):
+        space("u280", attention_rows=(4,))
 
 
 def test_what_cannot_go_together_is_moved():

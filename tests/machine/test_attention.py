@@ -154,9 +154,9 @@ def test_the_array_is_no_larger_than_the_model():
 
 @pytest.mark.parametrize(("layer", "message"), [
     (SIZES(4, 2, 36), "head_dim 36, but the hardware takes multiples of 8"),
-    (SIZES(1, 1, 264), "head_dim 264, but the hardware takes at most 256"),
-    (SIZES(64, 64, 8), "n_kv_heads 64, but the hardware takes at most 63"),
-    (SIZES(64, 1, 8), "queries for each head of keys 64, but the hardware takes at most 63"),
+    (SIZES(1, 1, 264), "a head_dim of 264, but the hardware takes at most 256; run the model on"),
+    (SIZES(64, 64, 8), "has 64 heads of keys, but the hardware takes at most 63; run the model"),
+    (SIZES(64, 1, 8), "64 queries for each head of keys, but the hardware takes at most 63"),
 ])  # fmt: skip
 def test_refusals(tmp_path, layer, message):
     with pytest.raises(InputError, match=message):
@@ -164,5 +164,7 @@ def test_refusals(tmp_path, layer, message):
 
 
 def test_layers_of_unequal_positions(tmp_path):
-    with pytest.raises(InputError, match=r"layers differ in the size of their kv, 9 and 17 words"):
+    with pytest.raises(
+        InputError, match=r"the size of their kv \(keys and values of .*\), 9 and 17 words"
+    ):
         compiled(tmp_path, replace(MAMBA, layers=(TWO, SIZES(4, 2, 64))))

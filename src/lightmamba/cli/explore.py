@@ -29,7 +29,8 @@ SHORT = {  # what a column is called, and how a figure is written
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=bundled_file, metavar="FILE or SHAPE",
-                        help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
+                        help="quantized file, or a shape (mamba2-130m, granite-4.0-h-1b, ...)",
+                        )  # fmt: skip
     parser.add_argument(
         "--target",
         required=True,
@@ -55,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--only", action="append", default=[], metavar="NAME=A,B",
                         help="restrict one choice, such as lanes=8,16; repeatable")  # fmt: skip
+    parser.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="tokens that each sequence has behind it, for attention layers (default: 1024)",
+    )
     parser.add_argument(
         "--fill", type=float, default=1.0, help="largest share of the device to use (default: 1.0)"
     )

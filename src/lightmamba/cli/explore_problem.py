@@ -1,6 +1,7 @@
 """From the arguments of ``lightmamba explore`` to a problem."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import lightmamba.estimate
@@ -39,7 +40,7 @@ def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
         name=args.model, config=config,
         space=Space.around(base, config, list(searched), _only(args.only)),
         formats=searched, objectives=chosen(args.objectives.split(",")),
-        estimate=lightmamba.estimate.estimate,
+        estimate=partial(lightmamba.estimate.estimate, context=args.context), context=args.context,
         ratios={}, measured_on=f"{args.checkpoint or 'bundled'}, {args.accuracy_tokens} tokens",
         fill=args.fill,
     )  # fmt: skip

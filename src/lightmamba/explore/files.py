@@ -93,6 +93,7 @@ def write(search: Search, out: Path, more: Mapping[str, Any]) -> dict[str, Any]:
     content = {
         "model": problem.name,
         "base_target": problem.space.base.name,
+        "context": problem.context,
         "objectives": [
             {"name": o.key, "label": o.label, "better": "more" if o.more else "less"}
             for o in problem.objectives

@@ -71,6 +71,9 @@ class Problem:
         Model and text of the ratios.
     fill : float
         Largest share of the device that a machine may take.
+    context : int, optional
+        Positions that memory has room for in a sequence, where layers keep something of each;
+        ``estimate`` is of as many.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class Problem:
     ratios: Mapping[str, float]
     measured_on: str = ""
     fill: float = 1.0
+    context: int | None = None
 
     def __post_init__(self) -> None:
         if self.space.base.resources is None:
@@ -103,7 +107,7 @@ class Problem:
             candidate = self.space.candidate(chosen)
             target = self.space.target(candidate)
             formats = self.formats[candidate.scheme]
-            arch = plan(self.config, formats, target, ORDERS[0])
+            arch = plan(self.config, formats, target, ORDERS[0], context=self.context)
             memory = Memory(self.config, formats, arch, target)
             memory.registers(memory.regions())
             found = self.estimate(self.config, formats, target, ORDERS[0])
@@ -177,5 +181,6 @@ class Problem:
             "formats": {name: f.as_dict() for name, f in self.formats.items()},
             "objectives": [objective.key for objective in self.objectives],
             "largest share": self.fill,
+            "context": self.context,
             "text or model of the accuracy": self.measured_on,
         }

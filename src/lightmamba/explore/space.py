@@ -1,7 +1,9 @@
 """The search space: the choices, and the target that a choice gives."""
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import PAGE, WORD_BITS
@@ -86,7 +88,8 @@ class Space:
         needed = [part(k.kind, "commands").capacities(k) for k in dict.fromkeys(config.layers)]
         padded = next((each["padded_state"] for each in needed if "padded_state" in each), 1)
         compact = COMPACT if base.machine.port_bits < PORTS[0] else {}
-        for name, usual in (OPTIONS | compact).items():
+        own = [getattr(part(kind, "commands"), "SEARCHED", {}) for kind in config.kinds]
+        for name, usual in {**OPTIONS, **compact, **dict(ChainMap(*own))}.items():
             if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
                 continue  # as wide as the lanes' port
             options[name] = tuple(sorted({*usual, getattr(base.machine, name)}))
@@ -118,12 +121,13 @@ class Space:
         """The machine of a choice: what cannot go together is moved to the nearest that can.
 
         Multipliers are as wide as the scheme's activations at least, and packed only where they
-        can be; bursts end at 4 KiB, queues hold two bursts.
+        can be; bursts end at 4 KiB, queues hold two bursts, that of keys and values one.
         """
         rest = dict(chosen)
         scheme, clock = str(rest.pop("scheme")), float(rest.pop("clock_mhz"))
         sizes = {name: int(value) for name, value in rest.items()}
-        given = {name: getattr(self.base.machine, name) for name in (*OPTIONS, *SEVERAL)} | sizes
+        others = (*OPTIONS, *SEVERAL, "row_fifo")
+        given = {name: getattr(self.base.machine, name) for name in others} | sizes
         if self.base.machine.shared_port:
             given |= dict.fromkeys(("state_port_bits", "aux_port_bits"), given["port_bits"])
         given["multiplier_bits"] = max(given["multiplier_bits"], Scheme.parse(scheme).act_bits)
@@ -134,15 +138,15 @@ class Space:
         widest = max(given["port_bits"], given["state_port_bits"])
         burst = given["burst_beats"] = min(given["burst_beats"], PAGE * 8 // widest)
         given["weight_fifo"] = max(given["weight_fifo"], 2 * burst)
+        given["row_fifo"] = max(given["row_fifo"], burst)
         words = 2 * burst * given["aux_port_bits"] // WORD_BITS
         given["aux_fifo"] = max(given["aux_fifo"], words)
         return Candidate(scheme, clock, replace(self.base.machine, **given))
 
     def of_base(self, scheme: str) -> dict[str, Value]:
         """The choice that is nearest to the base target itself."""
-        machine = self.base.machine
-        own = {name: getattr(machine, name) for name in (*OPTIONS, *SEVERAL)}
-        own |= {"scheme": scheme, "clock_mhz": self.base.clock_mhz}
+        own: dict[str, Any] = {"scheme": scheme, "clock_mhz": self.base.clock_mhz}
+        own |= {name: getattr(self.base.machine, name) for name in self.options.keys() - own}
         found = {}
         for name, values in self.options.items():
             wanted = own[name]

@@ -16,9 +16,16 @@ from lightmamba.blocks.attention.sizes import Sizes
 from lightmamba.formats import Formats
 
 __all__ = [
-    "capacities", "commands", "in_sections", "job_sizes", "queues", "refusals", "row_kinds",
+    "SEARCHED", "capacities", "commands", "in_sections", "job_sizes", "queues", "refusals",
+    "row_kinds",
 ]  # fmt: skip
 
+# Choices of a target that `explore` searches where a model has such layers.
+SEARCHED = {
+    "attention_channels": (32, 64, 128, 256),
+    "attention_rows": (1, 2, 4, 8, 16),
+    "row_fifo": (64, 128, 256, 512, 1024),
+}
 HEAD_DIM = 256  # channels of a head, at most
 ROWS = [row.name for row in HARDWARE.rows]
 
@@ -45,14 +52,17 @@ def refusals(sizes: Sizes, formats: Formats) -> Iterator[str]:
             f"run the model on the engine"
         )
     most = {(unit, f.name): f.max for unit, fields in HARDWARE.commands.items() for f in fields}
-    for name, value, top in (
-        ("head_dim", sizes.head_dim, HEAD_DIM),
-        ("n_kv_heads", sizes.n_kv_heads, most["attention", "heads"]),
-        ("queries for each head of keys", sizes.per_group, most["attention", "per_group"]),
-        ("rows of q, k and v", sizes.in_rows, most["qkv", "count"]),
+    for what, value, top in (
+        ("a head_dim of {:,}", sizes.head_dim, HEAD_DIM),
+        ("{:,} heads of keys", sizes.n_kv_heads, most["attention", "heads"]),
+        ("{:,} queries for each head of keys", sizes.per_group, most["attention", "per_group"]),
+        ("{:,} rows of q, k and v", sizes.in_rows, most["qkv", "count"]),
     ):
         if value > top:
-            yield f"attention has {name} {value}, but the hardware takes at most {top}"
+            yield (
+                f"attention has {what.format(value)}, but the hardware takes at most {top:,}; "
+                f"run the model on the engine"
+            )
 
 
 def queues(sizes: Sizes, target: Target, order: str) -> Iterator[str]:

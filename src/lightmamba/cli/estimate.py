@@ -21,7 +21,8 @@ PASSES = {"verify": "verify, all drafts accepted"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=bundled_file, metavar="FILE or SHAPE",
-                        help="quantized file, or demo, mamba2-130m ... mamba2-2.7b")  # fmt: skip
+                        help="quantized file, or a shape (mamba2-130m, granite-4.0-h-1b, ...)",
+                        )  # fmt: skip
     parser.add_argument(
         "--target",
         required=True,
@@ -78,6 +79,7 @@ def _plain(found: "Estimate") -> dict[str, Any]:
     return {
         "tokens_per_second": found.tokens_per_second,
         "cycles_per_token": found.cycles,
+        "context": found.context,
         "prompt_cycles_per_token": found.prompt_cycles,
         "prefill_tokens_per_second": found.mode("prefill").tokens_per_second,
         "batch_tokens_per_second": found.mode("batch").tokens_per_second,
@@ -127,8 +129,9 @@ def _show(found: "Estimate", title: str) -> None:
 
     cells = {NAMES.get(n, n.upper()): math.ceil(v) for n, v in asdict(found.total).items()}
     joule = found.energy and found.energy.tokens_per_joule[1]
+    behind = {"behind": f"{found.context:,} positions"} if found.context else {}
     fields(title, {
-        "tokens per second": found.tokens_per_second, "cycles per token": found.cycles,
+        **behind, "tokens per second": found.tokens_per_second, "cycles per token": found.cycles,
         "bytes per token": sum(found.channel_bytes.values()),
         "share of the memory bandwidth": found.bandwidth_utilization,
         "busiest": f"{found.bound.replace('_', ' ')}, {figure(found.bound_cycles)} cycles",

@@ -17,8 +17,8 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=bundled_file, metavar="BUILD, FILE or SHAPE",
-                        help="build, quantized file, or demo, mamba2-130m ... mamba2-2.7b",
-                        )  # fmt: skip
+                        help="build, quantized file, or a shape (mamba2-130m, "
+                        "granite-4.0-h-1b, ...)")  # fmt: skip
     parser.add_argument(
         "--target", metavar="NAME", help="target, or a TOML file; a build has its own"
     )
@@ -61,7 +61,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.simulate:
         simulation = _simulate(args, subject)
     with working("estimating"):
-        found = estimate(subject.config, subject.formats, subject.target, subject.order)
+        found = estimate(
+            subject.config, subject.formats, subject.target, subject.order,
+            context=subject.arch.context or None,
+        )  # fmt: skip
     report = Report(
         subject, _made(args), paper(), found, simulation, stored.synthesis,
         accuracy=stored.accuracy, front=stored.front,

@@ -119,6 +119,7 @@ def _estimate(work: Workload, values: Values, area: Mapping[str, Amount]) -> Est
         },
         resources=area,
         tokens=work.tokens,
+        context=work.positions,
     )
     return replace(found, energy=energy(found, target))
 

@@ -60,6 +60,8 @@ class Estimate:
         None where the target names no device.
     tokens : int
         Of the pass.
+    context : int
+        Positions that each sequence has behind it; 0 where no layer keeps anything of them.
     modes : {mode: Estimate}
         Passes of other kinds, by the names of :func:`lightmamba.estimate.workload.modes`. What is
         not there is like this one.
@@ -76,6 +78,7 @@ class Estimate:
     resources: Mapping[str, Amount]
     energy: Energy | None = None
     tokens: int = 1
+    context: int = 0
     modes: Mapping[str, "Estimate"] = field(default_factory=dict)
 
     def mode(self, name: str) -> "Estimate":

@@ -138,7 +138,8 @@ def _figures(made: Design) -> dict[str, Any]:
     """Estimate of the build, shares of the device, and where its model comes from."""
     artifact = made.artifact
     config, formats = sizes(artifact.model)
-    found = estimate(config, formats, artifact.target, artifact.order)
+    context = artifact.arch.context or None
+    found = estimate(config, formats, artifact.target, artifact.order, context=context)
     total, device = found.total, artifact.target.resources
     cells = {
         name: (getattr(total, name), getattr(device, name) if device else None)

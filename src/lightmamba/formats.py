@@ -32,7 +32,8 @@ class FormatException:
             raise ValueError(f"layer must be 0 or more, not {self.layer}")
         if self.projection not in PROJECTIONS:
             raise ValueError(
-                f"projection must be {' or '.join(PROJECTIONS)}, not {self.projection!r}"
+                f"projection must be {' or '.join(PROJECTIONS)} (layers of every kind have these "
+                f"two), not {self.projection!r}"
             )
         for name in ("weight_bits", "act_bits"):
             if getattr(self, name) not in (4, 8):

@@ -115,7 +115,7 @@ def test_an_existing_build_is_kept_unless_forced(run, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--kinds", "mamba2,mlpp"), "there are no layers of kind mlpp; --kinds takes some of"),
+        (("--kinds", "mamba2,mlpp"), "there are no layers of kind 'mlpp'; --kinds takes some of"),
         (("--kinds", "mlp"), "hardware would have units for mlp only; try --kinds mamba2"),
         (("--context", "4096"), "keeps anything of every token, so sequences may be of any length"),
         (("--sequences", "4"), "no layer of this hardware keeps keys and values"),

@@ -63,5 +63,7 @@ def test_cycles_are_those_of_the_estimate(build):
 
 def test_hardware_without_it_refuses_the_model(tmp_path):
     narrow = plan(DEEPER, Formats(), TARGET)
-    with pytest.raises(InputError, match="has wide_weight_bits 4, but the model needs 8"):
+    with pytest.raises(
+        InputError, match="has weights of 8 bits, but this hardware takes 4 in all layers; compile"
+    ):
         compiled(tmp_path, DEEPER, TARGET, FORMATS, hardware=narrow)

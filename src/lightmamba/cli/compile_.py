@@ -17,7 +17,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=bundled_file, metavar="FILE or SHAPE",
-        help="quantized file, bundled, or a shape: demo, mamba2-130m ... mamba2-2.7b",
+        help="quantized file, bundled, or a shape (mamba2-130m, granite-4.0-h-1b, ...)",
     )  # fmt: skip
     parser.add_argument(
         "--target",

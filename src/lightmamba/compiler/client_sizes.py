@@ -7,7 +7,7 @@ from typing import Self
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD
-from lightmamba.arch.hardware import MEMORY
+from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.place import Region
 from lightmamba.arch.spread import rows, segment_bytes
 from lightmamba.arch.target import Target
@@ -75,8 +75,8 @@ class ClientSizes:
         }
         if len(found) > 1:
             raise InputError(
-                f"layers differ in the runs of their {client}, {min(found)} and {max(found)}, but "
-                f"the hardware takes equal ones; run the model on the engine"
+                f"layers differ in the runs of their {self._named(client)}, {min(found)} and "
+                f"{max(found)}, but the hardware takes equal ones; run the model on the engine"
             )
         return found.pop() if found else 0
 
@@ -111,8 +111,9 @@ class ClientSizes:
         counts = set(self.words[client])
         if len(counts) > 1:
             raise InputError(
-                f"layers differ in the size of their {client}, {min(counts)} and {max(counts)} "
-                f"words of 64 bits, but the hardware takes equal ones; run the model on the engine"
+                f"layers differ in the size of their {self._named(client)}, {min(counts)} and "
+                f"{max(counts)} words of 64 bits, but the hardware takes equal ones; run the model "
+                f"on the engine"
             )
         count = counts.pop() if counts else 0
         if self._shape(client) == "growing" and count * WORD % self.aux_beat:
@@ -156,7 +157,14 @@ class ClientSizes:
         return len(self.words[client])
 
     def _shape(self, client: str) -> str:
-        return next(each.shape for each in clients(self.arch) if each.name == client)
+        return self._of_name(client).shape
+
+    def _named(self, client: str) -> str:
+        """Name of a client, and what it is."""
+        return f"{client} ({self._of_name(client).doc})"
+
+    def _of_name(self, name: str) -> Client:
+        return next(each for each in clients(self.arch) if each.name == name)
 
 
 def whole(size: int, unit: int) -> int:

@@ -31,6 +31,7 @@ CAPACITIES = (
 # What a model without a state that lies head by head does not say.
 STATE = ("heads", "groups", "padded_state", "head_rows", "state_elements", "state_fifo")
 # A model without attention says nothing of these.
+WIDE = {"wide_weight_bits": "weights", "wide_act_bits": "activations"}
 ARRAY = ("attention_channels", "attention_rows", "attention_positions")
 # Tokens, if nothing else is said; at least, for the self-test; at most.
 CONTEXT, LEAST_CONTEXT, MOST_CONTEXT = 1 << 10, 32, POSITIONS
@@ -124,7 +125,7 @@ def _kinds(config: ModelConfig, wanted: Collection[str]) -> tuple[str, ...]:
     """Kinds of the hardware, in alphabetical order."""
     if unknown := sorted(set(wanted) - set(known())):
         raise InputError(
-            f"there are no layers of kind {' or '.join(unknown)}; --kinds takes some of "
+            f"there are no layers of kind {' or '.join(map(repr, unknown))}; --kinds takes some of "
             f"{', '.join(known())}"
         )
     if missing := sorted(set(config.kinds) - set(wanted or config.kinds)):
@@ -244,6 +245,11 @@ def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:
     """
     for name, value in asdict(hardware).items():
         wanted = value if name == "kinds" else getattr(needed, name)
+        if name in WIDE and value < wanted:
+            raise InputError(
+                f"a layer of the model has {WIDE[name]} of {wanted} bits, but this hardware takes "
+                f"{value} in all layers; compile hardware for a model with such an exception"
+            )
         if name in CAPACITIES and value < wanted:
             raise InputError(
                 f"the hardware has {name} {value}, but the model needs {wanted}, {wanted - value} "

@@ -103,7 +103,8 @@ def _sizes(c: ModelConfig, f: Formats) -> None:
 
 def _layer_sizes(sizes: Sizes, f: Formats) -> None:
     dim = sizes.out_dim // sizes.out_groups
-    _norm("a norm group of the input of out_proj", dim)
+    each = "" if sizes.out_groups == 1 else "a norm group of "
+    _norm(f"{each}the input of out_proj in a layer of kind {sizes.kind}", dim)
     padded, order = f.transform.padded(dim), f.transform.size(dim)
     if padded % order or not has_hadamard(order):
         raise InputError(

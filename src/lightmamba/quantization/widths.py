@@ -28,14 +28,13 @@ class Widths:
             raise ValueError("give weight_bits, act_bits or both, for example weight_bits = 8")
 
     def of(self, formats: Formats) -> Iterator[FormatException]:
-        """The exception of each layer in a model of these formats."""
-        weight, act = self.weight_bits, self.act_bits
+        """The exception of each layer in a model of these formats; none if it changes nothing."""
+        own = formats.weight_bits, formats.act_bits
+        weight, act = self.weight_bits or own[0], self.act_bits or own[1]
         for layer in self.layers:
-            yield FormatException(
-                layer, self.projection,
-                formats.weight_bits if weight is None else weight,
-                formats.act_bits if act is None else act,
-            )  # fmt: skip
+            exception = FormatException(layer, self.projection, weight, act)
+            if (weight, act) != own:
+                yield exception
 
     def table(self) -> dict[str, Any]:
         """Entry of a recipe's TOML."""

@@ -67,9 +67,9 @@ class Pool:
         """
         if lacks > len(self.free):
             raise InputError(
-                f"sequences need {lacks} more of the segments of {self.arch.segment:,} tokens, "
-                f"but {len(self.free)} of {self.count} are free; end another sequence, or compile "
-                f"with a larger --sequences"
+                f"sequences need {lacks} more of the segments of "
+                f"{min(self.arch.segment, self.arch.context):,} tokens, but {len(self.free)} of "
+                f"{self.count} are free; end another sequence, or compile with a larger --sequences"
             )
 
 

@@ -217,23 +217,25 @@ def test_memory_is_what_the_operator_says(tmp_path):
 def test_more_tokens_than_a_device_has_room_for_are_refused_before_they_run():
     bench = Bench(slots=2)
     bench.backend.context, bench.backend.undecided = 20, 2
-    bench.ask([1] * 10, tokens=8)
-    with pytest.raises(ApiError, match="of 10 tokens and 9 to generate are more than the 18 that"):
-        bench.ask([1] * 10, tokens=9)
+    bench.ask([1] * 10, tokens=11)  # the last of them is not fed
+    with pytest.raises(ApiError, match=r"12 to generate .* is 20; .* max_tokens=11, or .* 21"):
+        bench.ask([1] * 10, tokens=12)
+    with pytest.raises(ApiError, match=r"context is 20; shorten the prompt, or .* --context 24"):
+        bench.ask([1] * 21, tokens=4)
 
 
 @driven
 def test_who_finds_no_segments_waits_for_some():
     """A device's memory is given out by segments of 8 tokens, of which there are six."""
     bench = Bench(slots=4, segments=6)
-    first, second, third = (bench.ask([1] * 10, tokens=10), bench.ask([2] * 20, tokens=5),
+    first, second, third = (bench.ask([1] * 10, tokens=10), bench.ask([2] * 20, tokens=6),
                             bench.ask([3], tokens=1))  # fmt: skip
     bench.run(1)
     slots = [job.sessions[0].slot is not None for job in (first, second, third)]
     assert slots == [True, False, False]
     with pytest.raises(ApiError, match="take more memory than this server's device has") as caught:
-        bench.ask([1] * 20, tokens=29)
+        bench.ask([1] * 20, tokens=30)
     assert caught.value.status == 400
     bench.run(99)
-    assert [len(job.sessions[0].tokens) for job in (first, second, third)] == [10, 5, 1]
+    assert [len(job.sessions[0].tokens) for job in (first, second, third)] == [10, 6, 1]
     assert bench.scheduler.admission.segments == 6

@@ -64,9 +64,10 @@ class Admission:
         """
         for session in job.sessions:
             context, prompt = self._backend.context, len(session.prompt)
-            if context and session.room + self._backend.undecided > context:
-                raise beyond(prompt, session.room - prompt, context - self._backend.undecided)
-            session.segments = self._backend.takes(session.room)
+            fed = session.room - 1  # nobody reads the last token; drafts take no more
+            if context and fed > context:
+                raise beyond(prompt, session.room - prompt, context)
+            session.segments = self._backend.takes(fed)
             if session.segments > self._backend.segments:
                 raise short_of_segments(prompt, session.room - prompt)
             session.need = self._backend.needs(session.room)

@@ -292,9 +292,8 @@ class DeviceBackend:
         self._fresh.discard(slot)
 
     def takes(self, tokens: int) -> int:
-        """Segments of a sequence, with those of tokens that may be rejected."""
-        end = tokens + self.undecided
-        return sum(each.wanted(end) for each in self._first.segments.values())
+        """Segments of a sequence with space for a number of tokens."""
+        return sum(each.wanted(tokens) for each in self._first.segments.values())
 
     def end(self, slot: int) -> None:
         """Give the memory of a slot back."""

@@ -84,10 +84,12 @@ def too_long(prompt: int, tokens: int, need: int, limit: int) -> ApiError:
 
 def beyond(prompt: int, tokens: int, most: int) -> ApiError:
     """A sequence has more tokens than the hardware's memory has room for."""
+    fewer = most + 1 - prompt
+    shorter = f"ask for max_tokens={fewer}" if fewer > 0 else "shorten the prompt"
     return ApiError(
-        400, f"a prompt of {prompt:,} tokens and {tokens:,} to generate are more than the {most:,} "
-        f"that this server's device has room for; shorten the prompt, ask for fewer max_tokens, or "
-        f"compile with more --context", param="max_tokens", code="context_length_exceeded",
+        400, f"a prompt of {prompt:,} tokens and {tokens:,} to generate are more than this "
+        f"server's device has room for, whose context is {most:,}; {shorter}, or compile with "
+        f"--context {prompt + tokens - 1}", param="max_tokens", code="context_length_exceeded",
     )  # fmt: skip
 
 

@@ -1,11 +1,15 @@
 """``lightmamba inspect``."""
 
+import re
+
 import pytest
 import torch
 
 from lightmamba.checkpoint import save_checkpoint
 from lightmamba.config import mamba2_config
-from lightmamba.qmodel import fingerprint
+from lightmamba.formats import FormatException, Formats
+from lightmamba.qmodel import fingerprint, save
+from tests.support.builders import random_model
 from tests.support.checkpoints import float_model
 
 
@@ -53,6 +57,14 @@ def test_people_get_tables(run, world):
     said = run("inspect", world.worded)
     assert (said.status, said.err) == (0, "")
     assert "d_state" in said.out
+
+
+def test_exceptions_have_a_table(run, tmp_path):
+    excepted = Formats(exceptions=(FormatException(1, "out_proj", 8, 4),))
+    save(random_model(formats=excepted), tmp_path / "m.safetensors")
+    said = run("inspect", tmp_path / "m.safetensors").out
+    assert re.search(r"1 +\S+ out_proj +\S+ +8 +\S+ +4", said)
+    assert "'projection'" not in said
 
 
 @pytest.fixture(scope="module")

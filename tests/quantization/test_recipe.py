@@ -131,6 +131,7 @@ BAD_EXCEPTIONS = {
     "layer twice": ("layers = [1, 1]\nact_bits = 8", "out_proj of layer 1 has two exceptions"),
     "negative layer": ("layers = [-1]\nact_bits = 8", "layer must be 0 or more, not -1"),
     "six bits": ("layers = [1]\nweight_bits = 6", "weight_bits must be 4 or 8, not 6"),
+    "no bits": ("layers = [1]\nweight_bits = 0", "weight_bits must be 4 or 8, not 0"),
     "unknown key": ("layer = 1", "has no key layer; it has layers, projection, weight_bits"),
 }
 
@@ -139,6 +140,12 @@ BAD_EXCEPTIONS = {
 def test_bad_exceptions_get_one_sentence(table, sentence):
     text = 'name = "x"\n[[pass]]\nkind = "fuse_norms"\n[[exception]]\nprojection = "out_proj"\n'
     assert sentence in refused(text + table)
+
+
+def test_an_exception_that_changes_nothing_is_none():
+    formats = Recipe.parse(EXCEPTED, "mine.toml").formats
+    same = EXCEPTED + '\n[[exception]]\nlayers = [3]\nprojection = "out_proj"\nweight_bits = 4\n'
+    assert Recipe.parse(same, "mine.toml").formats == formats
 
 
 def test_an_exception_for_no_projection():

@@ -107,7 +107,10 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         fields("hash of all contents, verified", {"sha256": sha256})
         _shape(result["config"])
-        fields("formats", result["formats"])
+        exceptions = result["formats"].get("exceptions", ())
+        fields("formats", {k: v for k, v in result["formats"].items() if k != "exceptions"})
+        if exceptions:
+            table("exceptions", tuple(exceptions[0]), [tuple(e.values()) for e in exceptions])
         parts = model.bytes_per_token()
         fields("bytes read and written per token", {**parts, "total": sum(parts.values())})
         for kind in model.config.kinds:

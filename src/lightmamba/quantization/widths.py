@@ -30,7 +30,8 @@ class Widths:
     def of(self, formats: Formats) -> Iterator[FormatException]:
         """The exception of each layer in a model of these formats; none if it changes nothing."""
         own = formats.weight_bits, formats.act_bits
-        weight, act = self.weight_bits or own[0], self.act_bits or own[1]
+        weight = own[0] if self.weight_bits is None else self.weight_bits
+        act = own[1] if self.act_bits is None else self.act_bits
         for layer in self.layers:
             exception = FormatException(layer, self.projection, weight, act)
             if (weight, act) != own:

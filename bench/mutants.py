@@ -60,7 +60,7 @@ def run(block: str, folder: Path) -> list[dict[str, object]]:
         place.file.write_text(original)
         why, file = mutant["why"], place.file.name
         row = {"block": block, "file": file, "why": why, "caught": caught, "kept": kept, "of": of}
-        found.append(row | {k: mutant[k] for k in ("survives",) if k in mutant})
+        found.append(row)
         said = "caught" if kept else "slow" if caught else "SURVIVED"
         print(f"{block:12} {said:9} {why}", flush=True)
     return found
@@ -69,6 +69,14 @@ def run(block: str, folder: Path) -> list[dict[str, object]]:
 def listed() -> list[str]:
     """Blocks that have a list."""
     return sorted(path.stem for path in MUTANTS.glob("*.toml"))
+
+
+def survivals() -> dict[tuple[str, str], str]:
+    """Why a fault cannot be caught, by its block and its description."""
+    return {
+        (block, mutant["why"]): mutant["survives"]
+        for block in listed() for mutant in read(block)["mutant"] if "survives" in mutant
+    }  # fmt: skip
 
 
 def located(block: str, mutant: Mapping[str, str], sources: Sources) -> Place:

@@ -14,7 +14,7 @@ from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
 from bench.hybrids_tables import HYBRID
 from bench.markdown import NotRun, foot, load, to_markdown
-from bench.mutants import fingerprint, listed, read
+from bench.mutants import fingerprint, listed, read, survivals
 from bench.paper_tables import PAPER
 from bench.passes_tables import PASSES
 from bench.quantize_tables import QUANTIZE
@@ -159,14 +159,14 @@ def evaluation() -> str:
 
 def mutants() -> str:
     """Faults caught by block."""
-    found, rows = load("mutants"), []
+    found, reasons, rows = load("mutants"), survivals(), []
     for block in listed():
         mine = [r for r in found if r["block"] == block]
         if not mine:
             rows.append([block, str(len(read(block)["mutant"])), "not run yet", "", ""])
             continue
         left = "; ".join(
-            r["why"] + (f" ({r['survives']})" if "survives" in r else "")
+            r["why"] + (f" ({why})" if (why := reasons.get((block, r["why"]))) else "")
             for r in mine
             if not r["caught"]
         )

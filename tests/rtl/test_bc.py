@@ -34,7 +34,9 @@ class Layer:
                 for g in range(groups)
                 for n in range(d_state)
             ]
-            shapes = (groups * words, size), (groups * words, size // 32)
+            # A word has several blocks, or several words are of one.
+            blocks, exp = max(1, size // 32), np.repeat(exp, max(1, 32 // size), axis=1)
+            shapes = (groups * words, size), (groups * words, blocks)
             pairs = zip(q.reshape(shapes[0]).tolist(), exp.reshape(shapes[1]).tolist(), strict=True)
             used = -(-d_state // size)  # words of a group that are written
             self.words[kind] = [
@@ -88,6 +90,21 @@ def test_equals_what_was_stored(stalls: float) -> None:
             (Layer(CONFIG, 5, 1, 64), KINDS),
         ],
         stalls,
+    )
+
+
+@pytest.mark.parametrize("elements", [8, 16])
+def test_words_of_part_of_a_block(elements: int) -> None:
+    """They have one exponent, which the words without an element do not change."""
+    config = ArchConfig(state_elements=elements, padded_state=64, groups=2)
+    check(
+        config,
+        [
+            (Layer(config, 6, 2, 64), KINDS),
+            (Layer(config, 7, 2, 41), KINDS[::-1]),
+            (Layer(config, 8, 1, 9), KINDS),
+        ],
+        0.2,
     )
 
 

@@ -12,6 +12,7 @@ from lightmamba.numerics.ssm import SsmStep
 from lightmamba.rtl.pipe import Pipe
 from lightmamba.rtl.ssm_update import (
     UPDATE,
+    Parts,
     dither_of,
     normalize,
     row_of,
@@ -29,11 +30,12 @@ SHAPES = {
 }  # fmt: skip
 
 
-def hardware(values: dict[str, Any], dithered: bool) -> tuple[Any, Any, int]:
-    """Elements, exponents and saturated exponents of one block per cycle."""
-    m = Module()
+def hardware(values: dict[str, Any], dithered: bool, words: int) -> tuple[Any, Any, int]:
+    """Elements, exponents and saturated exponents of one block in as many cycles as words."""
+    m, size = Module(), ELEMENTS // words
     named: dict[str, Any] = {name: Signal(shape, name=name) for name, shape in SHAPES.items()}
-    h, B = ([Signal(signed(8), name=f"{v}{n}") for n in range(ELEMENTS)] for v in "hB")
+    h, B = ([Signal(signed(8), name=f"{v}{n}") for n in range(size)] for v in "hB")
+    begins, ends = Signal(), Signal()
     pipe = Pipe(m)
     row = row_of(
         pipe,
@@ -48,22 +50,28 @@ def hardware(values: dict[str, Any], dithered: bool) -> tuple[Any, Any, int]:
     new = update(
         pipe, OP, row, [pipe.input(v) for v in h], pipe.input(named["h_exp"]),
         [pipe.input(v) for v in B], B_exp, ELEMENTS,
+        Parts(words, pipe.input(begins), pipe.input(ends)) if words > 1 else None,
     )  # fmt: skip
-    assert {t.stage for t in (*new.q, new.exp)} == {row.dtx.stage + UPDATE}
-    feeds = [(signal, values[name]) for name, signal in named.items()]
-    feeds += [(v, values["h"][:, n]) for n, v in enumerate(h)]
-    feeds += [(v, values["B"][:, n]) for n, v in enumerate(B)]
+    stage = row.dtx.stage + UPDATE + (words if words > 1 else 0)
+    assert {t.stage for t in (*new.q, new.exp)} == {stage}
+    parts = {name: values[name].reshape(-1, size) for name in "hB"}
+    feeds = [(signal, np.repeat(values[name], words)) for name, signal in named.items()]
+    feeds += [(v, parts["h"][:, n]) for n, v in enumerate(h)]
+    feeds += [(v, parts["B"][:, n]) for n, v in enumerate(B)]
+    place = np.arange(len(parts["h"])) % words
+    feeds += [(begins, place == 0), (ends, place == words - 1)]
     found = flow(m, feeds, [*new.q, new.exp, *new.over])
-    q, exp, over = found[:ELEMENTS], found[ELEMENTS], found[ELEMENTS + 1 :]
-    return np.array(q).T, np.array(exp), int(np.sum(over))
+    q, exp, over = found[:size], np.reshape(found[size], (-1, words)), found[size + 1 :]
+    assert (exp == exp[:, :1]).all()
+    return np.array(q).T.reshape(-1, ELEMENTS), exp[:, 0], int(np.sum(over)) // words
 
 
-def equal(values: dict[str, Any], dithered: bool = True) -> tuple[Any, Any, int]:
+def equal(values: dict[str, Any], dithered: bool = True, words: int = 1) -> tuple[Any, Any, int]:
     """Outputs, which must be those of the numerics; ``shift`` is without B's exponent."""
     count = len(values["decay"])
     token = np.arange(count) * 7
     seeds = {"dither": dither_of(0, 1) * token & 255, "head": dither_of(1) * token & 255}
-    ours = hardware(values | seeds, dithered)
+    ours = hardware(values | seeds, dithered, words)
     op = replace(OP, rounding="dither" if dithered else "half_up")
     h, B = np.zeros((2, count, 1, 1, 2 * ELEMENTS), dtype=np.int64)
     h[..., ELEMENTS:], B[..., ELEMENTS:] = (values[v][:, None, None] for v in "hB")
@@ -83,9 +91,10 @@ def equal(values: dict[str, Any], dithered: bool = True) -> tuple[Any, Any, int]
     return ours
 
 
-@pytest.mark.parametrize("dithered", [True, False])
-def test_equals_numerics(dithered: bool) -> None:
-    rng, count = np.random.default_rng(dithered), 1500
+@pytest.mark.parametrize(("dithered", "words"), [(True, 1), (False, 1), (False, 2), (False, 4)])
+def test_equals_numerics(dithered: bool, words: int) -> None:
+    """Also of a block whose words come one after the other, and share its exponent."""
+    rng, count = np.random.default_rng(dithered), 1500 // words
     blank = rng.random((2, count)) < 0.2  # the old state alone, or dt·x·B alone
     values = {
         "decay": abs(corners(rng, count, 25)),
@@ -100,8 +109,8 @@ def test_equals_numerics(dithered: bool) -> None:
     size = bit_length(abs(values["dtx"] * abs(values["B"]).max(1)))
     near = size - 31 + rng.integers(-2, 32, count) + values["B_exp"]
     values["shift"] = np.where(rng.random(count) < 0.5, np.clip(near, -40, 80), values["shift"])
-    q, exp, lost = equal(values, dithered)
-    assert 100 < lost < count / 2
+    q, exp, lost = equal(values, dithered, words)
+    assert count / 15 < lost < count / 2
     assert set(exp) == set(range(25))
     assert q.min() == -127
     assert q.max() == 127

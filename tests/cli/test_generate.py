@@ -96,7 +96,7 @@ def test_people_see_how_fast_it_was_and_why_it_ended(run, world):
 
 
 def test_a_text_longer_than_the_memory(run, world, monkeypatch):
-    """What there is room for is kept, and one sentence says how all of it would fit."""
+    """The text that fits is kept, and a note gives the context that all of it needs."""
     monkeypatch.setattr("lightmamba.engine.Engine.context_length", 9)
     prompt = ("generate", world.worded_file, "--prompt", "It was")
     whole = run(*prompt, "--max-tokens", "40", "--json")

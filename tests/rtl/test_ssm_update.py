@@ -62,8 +62,10 @@ def hardware(values: dict[str, Any], dithered: bool, words: int) -> tuple[Any, A
     feeds += [(begins, place == 0), (ends, place == words - 1)]
     found = flow(m, feeds, [*new.q, new.exp, *new.over])
     q, exp, over = found[:size], np.reshape(found[size], (-1, words)), found[size + 1 :]
+    lost = np.reshape(over, (-1, words))
     assert (exp == exp[:, :1]).all()
-    return np.array(q).T.reshape(-1, ELEMENTS), exp[:, 0], int(np.sum(over)) // words
+    assert (lost == lost[:, :1]).all()
+    return np.array(q).T.reshape(-1, ELEMENTS), exp[:, 0], int(lost[:, 0].sum())
 
 
 def equal(values: dict[str, Any], dithered: bool = True, words: int = 1) -> tuple[Any, Any, int]:

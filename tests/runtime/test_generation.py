@@ -72,7 +72,7 @@ def run(decoder, prompt, max_tokens=6, sampling=GREEDY, **options):
     ("context", "tokens", "reason"), [(4, 3, "context"), (5, 4, "length"), (2, 1, "context")]
 )
 def test_a_text_ends_where_memory_does(context, tokens, reason):
-    """The last token that is drawn needs no room: nobody reads it."""
+    """The last token that is drawn needs no room, since it is never fed."""
     table = replace(next_letter(), context_length=context)
     found = run(table, [0, 1], max_tokens=4, tokenizer=letter_tokenizer())
     assert (found.text, found.finish_reason) == ("CDEF"[:tokens], reason)

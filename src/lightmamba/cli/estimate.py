@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--context",
         type=int,
         metavar="N",
-        help="tokens that each sequence has behind it, for attention layers (default: 1024)",
+        help="tokens already in each sequence, for attention layers (default: 1024)",
     )
     parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
 
@@ -129,9 +129,9 @@ def _show(found: "Estimate", title: str) -> None:
 
     cells = {NAMES.get(n, n.upper()): math.ceil(v) for n, v in asdict(found.total).items()}
     joule = found.energy and found.energy.tokens_per_joule[1]
-    behind = {"behind": f"{found.context:,} positions"} if found.context else {}
+    context = {"context": f"{found.context:,} tokens"} if found.context else {}
     fields(title, {
-        **behind, "tokens per second": found.tokens_per_second, "cycles per token": found.cycles,
+        **context, "tokens per second": found.tokens_per_second, "cycles per token": found.cycles,
         "bytes per token": sum(found.channel_bytes.values()),
         "share of the memory bandwidth": found.bandwidth_utilization,
         "busiest": f"{found.bound.replace('_', ' ')}, {figure(found.bound_cycles)} cycles",

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--context",
         type=int,
         metavar="N",
-        help="tokens that each sequence has behind it, for attention layers (default: 1024)",
+        help="tokens already in each sequence, for attention layers (default: 1024)",
     )
     parser.add_argument(
         "--fill", type=float, default=1.0, help="largest share of the device to use (default: 1.0)"

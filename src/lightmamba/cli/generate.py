@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if out.finish_reason == "context":
         note(
             f"the build has memory for {engine.context_length:,} tokens of a text; for "
-            f"{args.max_tokens} behind this prompt, compile with "
+            f"{args.max_tokens} after this prompt, compile with "
             f"--context {len(prompt) + args.max_tokens - 1}"
         )
     result = {

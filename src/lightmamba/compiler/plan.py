@@ -30,8 +30,9 @@ CAPACITIES = (
 )  # fmt: skip
 # What a model without a state that lies head by head does not say.
 STATE = ("heads", "groups", "padded_state", "head_rows", "state_elements", "state_fifo")
+# Widths that only exceptions need.
+EXCEPTED = {"wide_weight_bits": "weights", "wide_act_bits": "activations"}
 # A model without attention says nothing of these.
-WIDE = {"wide_weight_bits": "weights", "wide_act_bits": "activations"}
 ARRAY = ("attention_channels", "attention_rows", "attention_positions")
 # Tokens, if nothing else is said; at least, for the self-test; at most.
 CONTEXT, LEAST_CONTEXT, MOST_CONTEXT = 1 << 10, 32, POSITIONS
@@ -245,10 +246,10 @@ def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:
     """
     for name, value in asdict(hardware).items():
         wanted = value if name == "kinds" else getattr(needed, name)
-        if name in WIDE and value < wanted:
+        if name in EXCEPTED and value < wanted:
             raise InputError(
-                f"a layer of the model has {WIDE[name]} of {wanted} bits, but this hardware takes "
-                f"{value} in all layers; compile hardware for a model with such an exception"
+                f"a layer of the model has {EXCEPTED[name]} of {wanted} bits, but this hardware "
+                f"takes {value} in all layers; compile hardware for a model with such an exception"
             )
         if name in CAPACITIES and value < wanted:
             raise InputError(

@@ -61,7 +61,7 @@ class Estimate:
     tokens : int
         Of the pass.
     context : int
-        Positions that each sequence has behind it; 0 where no layer keeps anything of them.
+        Tokens already in each sequence; 0 where no layer keeps anything of them.
     modes : {mode: Estimate}
         Passes of other kinds, by the names of :func:`lightmamba.estimate.workload.modes`. What is
         not there is like this one.

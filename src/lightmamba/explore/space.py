@@ -1,8 +1,7 @@
 """The search space: the choices, and the target that a choice gives."""
 
-from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lightmamba.arch.config import ArchConfig
@@ -88,8 +87,10 @@ class Space:
         needed = [part(k.kind, "commands").capacities(k) for k in dict.fromkeys(config.layers)]
         padded = next((each["padded_state"] for each in needed if "padded_state" in each), 1)
         compact = COMPACT if base.machine.port_bits < PORTS[0] else {}
-        own = [getattr(part(kind, "commands"), "SEARCHED", {}) for kind in config.kinds]
-        for name, usual in {**OPTIONS, **compact, **dict(ChainMap(*own))}.items():
+        searched = OPTIONS | compact
+        for kind in config.kinds:
+            searched |= getattr(part(kind, "commands"), "SEARCHED", {})
+        for name, usual in searched.items():
             if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
                 continue  # as wide as the lanes' port
             options[name] = tuple(sorted({*usual, getattr(base.machine, name)}))
@@ -126,8 +127,8 @@ class Space:
         rest = dict(chosen)
         scheme, clock = str(rest.pop("scheme")), float(rest.pop("clock_mhz"))
         sizes = {name: int(value) for name, value in rest.items()}
-        others = (*OPTIONS, *SEVERAL, "row_fifo")
-        given = {name: getattr(self.base.machine, name) for name in others} | sizes
+        own = {field.name: getattr(self.base.machine, field.name) for field in fields(ArchConfig)}
+        given = own | sizes
         if self.base.machine.shared_port:
             given |= dict.fromkeys(("state_port_bits", "aux_port_bits"), given["port_bits"])
         given["multiplier_bits"] = max(given["multiplier_bits"], Scheme.parse(scheme).act_bits)

@@ -101,8 +101,8 @@ class Continuation:
     top : int, optional
         Score every token, with this many of the most likely ones at its position.
     context_length : int, optional
-        Tokens that the sequence may have, those of the prompt included. The last token that is
-        drawn is not one of them, since nobody reads it.
+        Tokens that the sequence may have, including the prompt. The last token that is drawn does
+        not count, since it is never fed.
 
     Raises
     ------

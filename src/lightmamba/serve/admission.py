@@ -64,7 +64,7 @@ class Admission:
         """
         for session in job.sessions:
             context, prompt = self._backend.context, len(session.prompt)
-            fed = session.room - 1  # nobody reads the last token; drafts take no more
+            fed = session.room - 1  # the last token is not fed; drafts stay within the text
             if context and fed > context:
                 raise beyond(prompt, session.room - prompt, context)
             session.segments = self._backend.takes(fed)

@@ -170,7 +170,7 @@ def simulate(
     Raises
     ------
     InputError
-        If the prompt is empty, or memory has no room for as many tokens.
+        If the prompt is empty, or a sequence has no room for that many tokens.
     """
     artifact, twin, model = opened.device.artifact, opened.twin, opened.model
     assert artifact is not None, "open_twin loads a build"
@@ -225,12 +225,12 @@ def simulate(
 
 
 def check_room(artifact: Artifact, tokens: int, chain: int = 0) -> None:
-    """Refuse more tokens, and a chain of so many behind them, than a sequence may have.
+    """Check that a sequence has room for these tokens, and for the chains measured after them.
 
     Raises
     ------
     InputError
-        With the context that would do.
+        If it does not; the message gives the context that is needed.
     """
     needed, context = tokens + 3 * chain, artifact.arch.context  # two chains, one twice as long
     if context and needed > context:

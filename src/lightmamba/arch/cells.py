@@ -16,7 +16,7 @@ Shape = Callable[[ArchConfig], Sizes]
 
 
 def one(arch: ArchConfig) -> Sizes:
-    """Of a group that is the same in all machines."""
+    """Size of a group whose cost does not depend on the configuration."""
     return (1,)
 
 

@@ -51,7 +51,7 @@ class Element:
     counted: Callable[[ArchConfig], int] | None = None
 
     def of(self, config: ArchConfig) -> "Element":
-        """That of one machine."""
+        """The element with its count resolved for one configuration."""
         return replace(self, count=self.counted(config)) if self.counted else self
 
 

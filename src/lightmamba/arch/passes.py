@@ -50,11 +50,10 @@ class Share:
     recorded : int
         Vector of the record that holds the first token that is redone.
     redo : int, optional
-        Tokens of the record that the state goes through again; by default those accepted. It is 0
-        where the state in memory is already that behind them, and more where it is that before the
-        last pass.
+        Tokens of the record to replay; by default those accepted. 0 if the state in memory already
+        includes them, and more if it is the state before the last pass.
     ahead : bool
-        The state is written as it is behind all tokens, undecided ones too.
+        The state that is written includes all tokens, undecided ones too.
     """
 
     tokens: int

@@ -15,12 +15,14 @@ __all__ = [
     "every", "joined",
 ]  # fmt: skip
 
-# Items that a step takes, 0 waits for one all the same. Or one of these: it does not look, takes
-# one whose place stays taken, gives back all such places.
-NONE, KEPT, CLEAR = -1, -2, -3
-# Items that it gives, 0 wants room all the same; or one of these: it does not look, waits until all
-# is taken, gives two, one after the other; HELD + n: one that is held back, and lets the last n go.
-EMPTY, SINGLY, HELD = -2, -3, 64
+# Items that a step takes: a number (0 only waits until there is one), or one of these.
+NONE = -1  # ignores the queue (also for items that a step gives)
+KEPT = -2  # takes one item, whose place stays occupied
+CLEAR = -3  # frees all places that KEPT left occupied
+# Items that a step gives: a number (0 only waits until there is space for one), or one of these.
+EMPTY = -2  # waits until the queue is empty
+SINGLY = -3  # gives two items, one after the other
+HELD = 64  # HELD + n: gives one item that is held back, and releases the last n
 
 Column = int | NDArray[np.int16]
 MOST = 1 << 20  # different steps that could be, up to which a list of all finds them

@@ -42,7 +42,7 @@ class Resources:
     ----------
     lut, ff, dsp, bram18, uram : int
     lut_scale : float
-        LUTs of the device that take the place of one of six inputs, which the area model counts.
+        LUTs of the device for each 6-input LUT of the area model.
     source : str
         Where the numbers are from.
     """

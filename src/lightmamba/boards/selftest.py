@@ -322,7 +322,7 @@ class _Test:
             self._state(0)
 
     def batch(self) -> None:
-        """The same tokens of as many sequences as fit, each a pass behind the one before."""
+        """Run the test tokens in ``arch.tokens`` sequences at once, each one pass later."""
         tokens = self.artifact.arch.tokens
         for n in range(TOKENS + tokens - 1):
             some = range(max(0, n - TOKENS + 1), min(n + 1, tokens))

@@ -101,7 +101,7 @@ class ClientSizes:
             )
 
     def each(self, client: str) -> int:
-        """The same of every layer, where all must be alike.
+        """Words per layer, which must be the same in all layers.
 
         Raises
         ------

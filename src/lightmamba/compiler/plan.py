@@ -237,12 +237,12 @@ def _array(machine: ArchConfig, needed: Mapping[str, int]) -> dict[str, int]:
 
 
 def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:
-    """The hardware, if a model that needs ``needed`` runs on them too.
+    """Return the hardware if a model that needs ``needed`` runs on it.
 
     Raises
     ------
     InputError
-        If they are too small for it, or built otherwise.
+        If the hardware is too small for the model, or built differently.
     """
     for name, value in asdict(hardware).items():
         wanted = value if name == "kinds" else getattr(needed, name)

@@ -1,4 +1,4 @@
-"""Joules of a token from what its pass moves, what works for how long, and what is drawn anyway.
+"""Energy per token: memory traffic, active time of each unit, and static power.
 
 The constants are data (``energy.toml``), each a range with its source; nothing was measured on a
 board by us. The low value of a sum takes every constant at its low end, so ranges are as wide as

@@ -49,7 +49,7 @@ class MemorySide:
 
     @cached_property
     def writers(self) -> dict[str, tuple[Client, int]]:
-        """The same of those that write."""
+        """Clients that write, as :attr:`readers`."""
         return self._instances("target")
 
     def _instances(self, end: str) -> dict[str, tuple[Client, int]]:

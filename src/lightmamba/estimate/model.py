@@ -206,7 +206,7 @@ def _longer(work: Workload) -> str:
 
 
 def integers(values: Values) -> NDArray[np.int64]:
-    """Whole numbers with the rounded sum of all, each nearly its own."""
+    """Round to integers that add up to the rounded total."""
     edges = np.rint(np.concatenate([[0.0], np.cumsum(values)])).astype(np.int64)
     found: NDArray[np.int64] = np.diff(edges)
     return found

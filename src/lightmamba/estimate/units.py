@@ -95,7 +95,7 @@ class Walkers:
 
     @cached_property
     def streams(self) -> tuple[Stream, ...]:
-        """Those of the machine."""
+        """Streams of the machine."""
         return self.work.graph.of(self.work.arch)
 
     @cached_property
@@ -104,7 +104,10 @@ class Walkers:
         return gear(self.work.arch.port_elements * 8, self.work.arch.state_port_bits)
 
     def each(self) -> list[Walker]:
-        """Who gives before who takes; lanes and epilogue before those of the next projection."""
+        """Stages in evaluation order: a producer before its consumers.
+
+        A projection's lanes and epilogue come before those of the next projection.
+        """
         parts = sorted(self.work.graph.parts(self.work.arch), key=lambda p: p.unit not in BEFORE)
         found = [*self._unpacked(), *map(self._walker, parts), *self._written()]
         return [walker for walker in found if sum(job.steps for job in walker.jobs)]

@@ -79,7 +79,7 @@ def _of_pass(arch: ArchConfig) -> Amount:
 
 
 def _walks(arch: ArchConfig) -> Amount:
-    """Of what each slot has layer by layer, and of the record."""
+    """Address generators of per-layer slot state, and of the record of undecided tokens."""
     return WALK.times(arch.tokens - 1 + (arch.undecided > 0))
 
 

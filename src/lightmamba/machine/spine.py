@@ -63,7 +63,7 @@ def _lanes(config: ArchConfig) -> int:
 
 
 def _issued(config: ArchConfig) -> int:
-    """Of a part whose last beat has been taken: the lanes issue it in that cycle."""
+    """Latency counted from the cycle in which the last beat of a part is accepted."""
     return _lanes(config) - 1
 
 

@@ -40,10 +40,10 @@ CLEAR_ALL, SEE_EMPTY = "clear", "empty"
 
 
 def lanes(work: Any, rows: int, words: int, parts: int, vector: str, op: Projection) -> Table:
-    """A beat of every lane per step: ``words`` of each of the ``parts`` of a row.
+    """One step per beat of all lanes; a row has ``parts`` parts of ``words`` beats.
 
-    Those of the activations stay in the buffer until the job ends. Where they meet each weight
-    twice, the second time takes it.
+    Activations stay buffered for the whole job. A weight that is used twice is released on its
+    second use.
     """
     split, twice = work.arch.beats(op), work.arch.twice(op)
     slots, period, each = -(-rows // work.arch.lanes), work.arch.scale_period * split, 1 + twice

@@ -200,12 +200,12 @@ class Design:
 
     @property
     def clock_hz(self) -> int:
-        """Clock that is asked for."""
+        """Requested clock in hertz."""
         return round(self.artifact.target.clock_mhz * 1e6)
 
     @property
     def clock_mhz(self) -> int | float:
-        """The same in MHz, without a point where none is needed."""
+        """Requested clock in MHz, an integer where it is a whole number."""
         return self.clock_hz // 10**6 if self.clock_hz % 10**6 == 0 else self.clock_hz / 1e6
 
     def placed(self) -> dict[str, int]:

@@ -82,14 +82,14 @@ def sources(design: Design, verilog: str) -> dict[str, str]:
 
 
 def flow(design: Design, verilog: str, version: str = "3.0") -> Flow:
-    """The same system for :mod:`lightmamba.synth.board`, with the pins of a version of the board.
+    """The system as :mod:`lightmamba.synth.board` takes it, with the pins of one board revision.
 
     Parameters
     ----------
     design, verilog
         As for :func:`sources`.
     version
-        Of the board: 3.0 or 3.1.
+        Revision of the board: 3.0 or 3.1.
     """
     files = {"soc.v": system_verilog(design), f"{KERNEL}.v": verilog}
     pins = _pins(design)[f"pins-{version}{PINS}"]

@@ -136,9 +136,9 @@ class Attention(wiring.Component):
         for n, lost in enumerate(self.lost_score):
             mine = scores.lost_by == n
             m.d.comb += lost.eq(Mux(mine, sum(scores.lost), 0))
-        # A row that is read may be one that gets a position more.
+        # A row that is being read may be one to which a position is appended.
         written = self._write(m, start, f, slots, store, loader.done)
-        # Whoever has divided everything has waited for the stages before.
+        # The divider is last, so all earlier stages are done when it is.
         job.end(store.whole & loader.done & turns.done & mean.done & written)
         return m
 

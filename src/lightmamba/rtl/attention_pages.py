@@ -104,9 +104,9 @@ class Pages(Elaboratable):
 class Loader(Elaboratable):
     """Fill pages, head by head, slot by slot: earlier positions from memory, then new ones.
 
-    W channels of keys and of their values a cycle, or as much of them as a row has; a word of 64
-    bits of a new position; two cycles for each page, and those of a row of exponents for as many
-    positions as it has words of 64 bits.
+    Load min(W, head_dim) channels of keys and of values per cycle from memory, and 64 bits per
+    cycle of a new position. Each page takes two more cycles. Exponents come in rows, one for as
+    many positions as a row has words of 64 bits.
 
     Attributes
     ----------

@@ -24,8 +24,8 @@ ADDED = 4 + shift_latency(0, FALLS)  # cycles from the address of a sum to its n
 class Sums(Elaboratable):
     """Weigh the values of a page, W channels of R queries a cycle, and add them to what there is.
 
-    A turn takes 32/M steps for each part of a head, one a cycle. The sums of a part leave the array
-    over as many cycles of the next one: W·R/32 of them a cycle.
+    A turn takes 32/M steps for each part of a head, one per cycle. A part's sums are shifted out
+    during the next part, W·R/32 per cycle.
 
     Source: ``numerics.attention.Attention.weigh``.
 

@@ -75,8 +75,8 @@ def _heads(m: Module, parts: Parts, client: str) -> None:
     shape, depth = given.payload.shape(), config.state_fifo
     m.submodules.state_ahead = ahead = StreamQueue(shape, depth)
     m.submodules.state_behind = behind = StreamQueue(shape, depth)
-    # What is ahead of the unit and what is behind it fit into one queue together: else reading far
-    # ahead would keep the channel from the writes that the unit waits for.
+    # Stall reads while the queues before and after the unit together hold more than the depth of
+    # one, so that reads cannot starve the writes that the unit waits for.
     waiting = Signal(range(2 * depth + 1))
     m.d.sync += [
         waiting.eq(ahead.level + behind.level),

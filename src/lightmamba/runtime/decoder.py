@@ -57,7 +57,7 @@ class DeviceSequence:
         return replace(self, saved=self._copy)
 
     def move_to(self, now: "DeviceSequence") -> None:
-        """Become the same sequence behind a pass; what was copied is of before it."""
+        """Adopt the sequence as it is after a pass; earlier copies of its state are stale."""
         self.key, self.tokens, self.device = now.key, now.tokens, now.device
         self.saved = self._copy = None
 

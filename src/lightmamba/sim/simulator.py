@@ -243,7 +243,7 @@ class Simulator:
         return int(self._call("cycle"))
 
     def run(self, cycles: int, *, watchdog: int = 50_000) -> Status:
-        """Step until the interrupt, at most ``limit`` cycles.
+        """Step until the interrupt, at most ``cycles`` cycles.
 
         Parameters
         ----------

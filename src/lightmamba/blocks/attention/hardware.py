@@ -23,9 +23,10 @@ __all__ = [
     "BUFFERS", "HARDWARE", "PAGES", "SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "latency",
 ]  # fmt: skip
 
-# Pages that the unit holds: loaded, met by queries, waiting for weights, summed; some ahead where a
-# page takes as long to load as to use. Turns whose scores, and whose weights, are kept.
-PAGES, BUFFERS = 8, 4
+# Pages in the unit: in loading, in scoring, waiting for weights and in summing; the rest are loaded
+# ahead, where loading a page takes as long as using it.
+PAGES = 8
+BUFFERS = 4  # turns whose scores are kept, and turns whose weights are kept
 # Bits of a sum of weighted values, of a sum of weights, of a weight (numerics/attention.py).
 SUM_BITS, TOTAL_BITS, WEIGHT_BITS = 59, 42, 24
 SUMMED = 175  # cycles from the last turn of a head to its first mean, but for adders of wide words

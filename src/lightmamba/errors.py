@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["DeviceError", "InputError", "shown"]
+__all__ = ["DeviceError", "InputError", "installing", "shown"]
 
 SHOWN = 60  # characters of a wrong value that a sentence shows
 LONGEST = 1500  # characters of a sentence
@@ -32,6 +32,11 @@ class DeviceError(RuntimeError):
 
     The command line prints it and exits with status 1.
     """
+
+
+def installing(extra: str) -> str:
+    """Command that installs an extra; the package is not on PyPI."""
+    return f"pip install '.[{extra}]' (in a clone of LightMamba)"
 
 
 def shown(value: Any) -> str:

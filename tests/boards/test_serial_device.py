@@ -290,7 +290,7 @@ def test_a_computer_without_pyserial(monkeypatch):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(InputError, match=r"needs pyserial; install it with: pip install 'lightm"):
+    with pytest.raises(InputError, match=r"needs pyserial; install it with: pip install '\.\[ecp5"):
         open_port("/dev/ttyUSB0", 115_200)
 
 

@@ -271,5 +271,5 @@ def test_a_missing_extra_is_named(run, places, monkeypatch, name):
     said = run("inspect", places["ck"], "--plot", places["bad"] / "x.png")
     extra = {"torch": "torch", "matplotlib": "plot"}[name]
     assert said.refusal.endswith(
-        f"{name} is not installed; try: pip install 'lightmamba[{extra}]'\n"
+        f"{name} is not installed; try: pip install '.[{extra}]' (in a clone of LightMamba)\n"
     )

@@ -106,7 +106,7 @@ def test_one_sentence(run, world, plan, command, sentence):
 @pytest.mark.parametrize("words", [("--workers", 2), ("--address", "127.0.0.1:1")])
 def test_ray_is_named_where_it_is_missing(run, plan, tmp_path, words):
     said = run("sweep", plan, "-o", tmp_path / "s", *words)
-    assert "ray is not installed; try: pip install 'lightmamba[sweep]'" in said.refusal
+    assert "ray is not installed; try: pip install '.[sweep]' (in a clone of" in said.refusal
 
 
 def test_without_ray_a_sweep_runs_here(run, world, tmp_path, monkeypatch):

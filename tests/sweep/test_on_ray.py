@@ -24,7 +24,7 @@ from tests.sweep.cases import attempt_noted, cell_of, die, invented, unfit
 from tests.sweep.test_sweep import settled
 
 pytestmark = [
-    pytest.mark.skipif(not find_spec("ray"), reason="needs pip install 'lightmamba[sweep]'"),
+    pytest.mark.skipif(not find_spec("ray"), reason="needs the extra sweep"),
     pytest.mark.filterwarnings("default"),  # Ray's own
 ]
 

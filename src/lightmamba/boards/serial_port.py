@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Protocol
 
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, installing
 
 __all__ = ["GONE", "Clock", "SerialPort", "open_port"]
 
@@ -90,8 +90,7 @@ def open_port(name: str, baud: int) -> SerialPort:
         ports = importlib.import_module("serial.tools.list_ports")
     except ModuleNotFoundError as error:
         raise InputError(
-            "a board on a serial line needs pyserial; install it with: "
-            "pip install 'lightmamba[ecp5]'"
+            f"a board on a serial line needs pyserial; install it with: {installing('ecp5')}"
         ) from error
     try:
         port: SerialPort = serial.serial_for_url(name, baudrate=baud, timeout=1.0, exclusive=True)

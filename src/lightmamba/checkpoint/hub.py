@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, installing
 from lightmamba.files import refuse_gguf
 from lightmamba.inputs import HUB_ID
 
@@ -73,8 +73,7 @@ def _download(name: str, revision: str | None) -> LocalCopy:
         from huggingface_hub import errors, is_offline_mode, snapshot_download
     except ImportError as error:
         raise InputError(
-            f"there is no folder {name}, and hub ids need huggingface_hub: "
-            "pip install 'lightmamba[torch]'"
+            f"there is no folder {name}, and hub ids need huggingface_hub: {installing('torch')}"
         ) from error
 
     try:

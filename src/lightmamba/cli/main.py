@@ -13,7 +13,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from lightmamba.cli.options import add_common
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.errors import DeviceError, InputError, installing
 
 __all__ = ["build_parser", "main"]
 
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
         if package == "lightmamba":
             return _unexpected(args, error)
         extra = EXTRAS.get(package)  # else one that every installation has, unless with --no-deps
-        hint = f"pip install 'lightmamba[{extra}]'" if extra else f"pip install {package}"
+        hint = installing(extra) if extra else f"pip install {package}"
         return _fail(args.verb, f"{package} is not installed; try: {hint}")
     except BrokenPipeError:
         _close_stdout()  # the reader went away; nothing is lost

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, installing
 from lightmamba.evaluate.journal import Journal
 from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer
 from lightmamba.evaluate.tasks import Estimate, TaskResult
@@ -72,7 +72,7 @@ def run_tasks(
     if find_spec("lm_eval") is None:
         raise InputError(
             "lm-eval is not installed, which runs tasks by name; "
-            "install it with: pip install 'lightmamba[evaluation]'"
+            f"install it with: {installing('evaluation')}"
         )
     if include_path is not None and not Path(include_path).is_dir():
         raise InputError(f"{include_path} is not a folder of task YAML files")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.errors import DeviceError, InputError, installing
 from lightmamba.machine.artifact import Artifact, Region, build_hash
 from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import Probe, probes
@@ -178,7 +178,7 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
     except importlib.metadata.PackageNotFoundError as error:
         raise InputError(
             "simulation makes the hardware with amaranth, and it is not here; "
-            "install it with: pip install 'lightmamba[rtl]'"
+            f"install it with: {installing('rtl')}"
         ) from error
     key = hashlib.sha256(repr((arch, observed, amaranth)).encode())
     for file in (file for each in MADE_OF for file in sorted(PACKAGE.glob(each))):

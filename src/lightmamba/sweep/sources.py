@@ -14,7 +14,7 @@ from lightmamba.checkpoint.layouts import read_config
 from lightmamba.checkpoint.tensors import find_weights
 from lightmamba.config import PUBLISHED
 from lightmamba.data import austen, demo_checkpoint, hybrid_checkpoint
-from lightmamba.errors import InputError
+from lightmamba.errors import InputError, installing
 from lightmamba.evaluate.tasks import read_rows
 from lightmamba.inputs import read_text
 from lightmamba.quantization import Recipe
@@ -155,7 +155,7 @@ def find_task(
     except metadata.PackageNotFoundError as error:
         raise InputError(
             f"{place} is no .jsonl file, and lm-eval, which runs tasks by name, is not installed; "
-            f"install it with: pip install 'lightmamba[evaluation]'"
+            f"install it with: {installing('evaluation')}"
         ) from error
     if name not in (None, place):
         raise InputError(f"a task of lm-eval keeps its name; leave out name = {name!r}")

@@ -110,8 +110,10 @@ class Tokenizer:
             ) from None
         return self._inner.encode(text, add_special_tokens=add_special_tokens)
 
-    def decode(self, ids: Sequence[int] | NDArray[np.int64]) -> str:
-        """Turn ids, shape (seqlen,), into text; special tokens have none.
+    def decode(
+        self, ids: Sequence[int] | NDArray[np.int64], *, skip_special_tokens: bool = True
+    ) -> str:
+        """Turn ids, shape (seqlen,), into text, without special tokens or with their names.
 
         Raises
         ------
@@ -125,7 +127,7 @@ class Tokenizer:
                     f"token id {token_id} is not in the tokenizer's vocabulary; "
                     f"its ids are 0 to {self.vocab_size - 1}"
                 )
-        return self._inner.decode(numbers, skip_special_tokens=True)
+        return self._inner.decode(numbers, skip_special_tokens=skip_special_tokens)
 
 
 class BareTokenizer:

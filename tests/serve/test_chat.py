@@ -57,6 +57,16 @@ def test_a_streamed_chat_says_the_same(server, model):
     assert chunks[-1].usage.completion_tokens == 32
 
 
+def test_a_developer_is_the_system(server):
+    """The newer name of the role in OpenAI's API; templates know the older one."""
+    client, texts = server.client(), set()
+    for role in ("system", "developer"):
+        messages = [{"role": role, "content": "Be brief."}, *MESSAGES[1:]]
+        found = client.chat.completions.create(model="demo", messages=messages, max_tokens=8)
+        texts.add((found.choices[0].message.content, found.usage.prompt_tokens))
+    assert texts == {(found.choices[0].message.content, len(rendered(server)))}
+
+
 def test_the_generation_config_gives_the_defaults(model):
     talking = with_chat(model, {"do_sample": True, "temperature": 1.3, "top_k": 20})
     with running(served(talking)) as server:
@@ -100,15 +110,20 @@ def test_a_chat_goes_on_from_its_saved_state(model):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+        ({"messages": []}, "messages is an empty list; give at least one entry"),
+        (
+            {"messages": [{"role": "tool", "content": "x"}]},
+            "messages.0.role must be 'system', 'developer', 'user' or 'assistant', not 'tool'",
+        ),
+        ({"max_tokens": 0}, "max_tokens must be at least 1, not 0"),
+        ({"logprobs": 1}, "logprobs must be true or false, not 1"),
         ({"messages": [{"role": "user"}]}, "messages.0.content is missing"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0"),
         ({"max_tokens": 3, "max_completion_tokens": 3}, "mean the same; give one of them"),
         ({"tools": [{"type": "function"}]}, "this server does not offer tools; leave it out"),
         ({"response_format": {"type": "json_object"}}, "does not offer response_format"),
         ({"top_logprobs": 3}, "top_logprobs needs logprobs"),
-        ({"logprobs": True, "top_logprobs": 21}, "less than or equal to 20, not 21"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs must be at most 20, not 21"),
     ],
 )
 def test_what_is_refused_says_why(server, given, sentence):

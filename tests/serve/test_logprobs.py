@@ -40,6 +40,45 @@ def test_a_prompt_is_scored_as_an_evaluation_does(server, model):
     assert len(found.choices[1].logprobs.token_logprobs) == 2  # a prompt of one token
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_prompt_alone_is_scored(server, model, stream, count):
+    """As a text is scored: nothing is generated, and nothing but the prompt comes back."""
+    ids = server.served.tokenizer.encode(PROMPT).tolist()
+    before = server.total("generated_tokens")
+    found = server.client().completions.create(
+        model="demo", prompt=[ids, ids[:1]], max_tokens=0, logprobs=0, echo=True, n=count,
+        stream=stream, **({"stream_options": {"include_usage": True}} if stream else {}),
+    )  # fmt: skip
+    chunks = list(found) if stream else [found]
+    assert chunks[-1].usage.completion_tokens == server.total("generated_tokens") - before == 0
+    texts, reasons = [""] * 2 * count, {}
+    logprobs: list[list[float]] = [[] for _ in texts]
+    for choice in (choice for chunk in chunks for choice in chunk.choices):
+        texts[choice.index] += choice.text
+        logprobs[choice.index] += choice.logprobs.token_logprobs if choice.logprobs else []
+        reasons[choice.index] = choice.finish_reason
+    assert texts == [PROMPT] * count + [server.served.tokenizer.decode(ids[:1])] * count
+    assert set(reasons.values()) == {"length"}
+    rows = exact(model, ids)
+    own = [rows[i, token] for i, token in enumerate(ids[1:])]
+    for mine in logprobs[:count]:
+        assert mine[0] is None
+        np.testing.assert_allclose(mine[1:], own, atol=1e-6)
+    assert logprobs[count:] == [[None]] * count
+
+
+def test_a_prompt_alone_comes_back_without_scores(server):
+    """Cached or not: the same state ends the request."""
+    prompt = " ".join([PROMPT] * 20)
+    for _ in range(2):
+        found = server.client().completions.create(
+            model="demo", prompt=prompt, max_tokens=0, echo=True
+        )
+        assert found.choices[0].text == prompt
+        assert found.choices[0].logprobs is None
+
+
 def test_a_prompt_is_scored_whatever_is_cached(model):
     """The cache knows the state after the prompt, but not its log-probabilities."""
     with running(served(model)) as server:

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata, resources
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,24 +12,31 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from lightmamba.errors import InputError, shown
-from lightmamba.serve import prepare
+from lightmamba.serve import prepare, tokens
 from lightmamba.serve.answer import Form, answer, stream
 from lightmamba.serve.described import (
     RESPONSES,
     STREAMS,
     ChatCompletion,
     Completion,
+    Detokenized,
     Health,
     Models,
+    Tokenized,
 )
 from lightmamba.serve.drafts import Drafts
-from lightmamba.serve.errors import ApiError, JsonResponse
+from lightmamba.serve.errors import ApiError, JsonResponse, invalid
 from lightmamba.serve.guard import Guard
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.opened import Served
 from lightmamba.serve.prefix import PrefixCache
 from lightmamba.serve.scheduler import Scheduler
-from lightmamba.serve.schema import ChatRequest, CompletionRequest
+from lightmamba.serve.schema import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    TokenizeRequest,
+)
 from lightmamba.serve.settings import Settings
 
 __all__ = ["create_app"]
@@ -72,7 +78,7 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.state.scheduler, app.state.metrics = scheduler, metrics
     paths = {"/", "/health", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{name}",
-             "/v1/completions", "/v1/chat/completions"}  # fmt: skip
+             "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"}  # fmt: skip
 
     def count(path: str, status: int) -> None:
         metrics.requests.labels(path if path in paths else "other", status).inc()
@@ -80,6 +86,7 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     app.add_middleware(Guard, settings=settings, count=count)
     _add_errors(app)
     _add_answers(app, served, settings, scheduler)
+    _add_tokens(app, served, settings)
     _add_views(app, served, scheduler, metrics)
     return app
 
@@ -109,6 +116,18 @@ def _add_answers(app: FastAPI, served: Served, settings: Settings, scheduler: Sc
         """Answer a chat, by the checkpoint's template."""
         asked = await prepare.chat(body, served, settings)
         return await given(request, form(asked, chat=True), body)
+
+
+def _add_tokens(app: FastAPI, served: Served, settings: Settings) -> None:
+    @app.post("/tokenize", response_model=Tokenized, responses=RESPONSES)
+    async def tokenize(body: TokenizeRequest) -> Response:
+        """Split a text or a chat into tokens, and count them."""
+        return await tokens.tokenize(body, served, settings)
+
+    @app.post("/detokenize", response_model=Detokenized, responses=RESPONSES)
+    async def detokenize(body: DetokenizeRequest) -> Response:
+        """Turn tokens into text."""
+        return await tokens.detokenize(body, served)
 
 
 def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metrics) -> None:
@@ -161,12 +180,12 @@ def _add_errors(app: FastAPI) -> None:
         return ApiError(400, str(error)).response()
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
+    async def not_valid(request: Request, error: RequestValidationError) -> Response:
         kind = request.headers.get("content-type", "")
         if "json" not in kind:  # without it the body is bytes, whatever it holds
             message = "the body must be a JSON object; send it with Content-Type: application/json"
             return ApiError(400, message).response()
-        return _sentence(error).response()
+        return invalid(error.errors()).response()
 
     @app.exception_handler(HTTPException)
     async def wrong_path(request: Request, error: HTTPException) -> Response:
@@ -182,34 +201,3 @@ def _add_errors(app: FastAPI) -> None:
     async def failed(_: Request, error: Exception) -> Response:
         return ApiError(500, "the server failed; its log says why", kind="server_error",
                         code="failed").response()  # fmt: skip
-
-
-def _sentence(error: RequestValidationError) -> ApiError:
-    """The first thing that is wrong with a body, as one sentence."""
-    found: dict[str, Any] = min(error.errors(), key=_rank)
-    place = [str(part) for part in found["loc"][1:] if _is_name(part)]
-    name = ".".join(place)
-    if found["type"] == "json_invalid":
-        return ApiError(400, 'the body is not JSON; send for example {"prompt": "It was a"}')
-    if not place and found["type"] in ("missing", "model_attributes_type", "dict_type"):
-        return ApiError(400, f"the body must be a JSON object, not {shown(found.get('input'))}")
-    if found["type"] == "extra_forbidden":
-        message = f"{shown(name)} is not a parameter of this server; leave it out"
-    elif found["type"] == "missing":
-        message = f"{name or 'the body'} is missing"
-    else:
-        said = str(found["msg"]).removeprefix("Value error, ")
-        value = "" if found["type"] == "value_error" else f", not {shown(found.get('input'))}"
-        said = said[0].lower() + said[1:]
-        message = f"{name}: {said}{value}" if name else f"{said}{value}"
-    return ApiError(400, str(InputError(message)), param=shown(name)[1:-1] if name else None)
-
-
-def _rank(error: Any) -> tuple[bool, int]:
-    """Of a value of several kinds, the kind that it is: what is wrong within it comes first."""
-    return error["type"] in ("string_type", "list_type", "int_type"), -len(error["loc"])
-
-
-def _is_name(part: Any) -> bool:
-    """Whether a part of a place is the body's, not the name of one of several types."""
-    return isinstance(part, int) or (str(part).isidentifier() and str(part) not in ("str",))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lightmamba.errors import DeviceError
 from lightmamba.passes import Pass, Slot
+from lightmamba.runtime.continuation import Step
 from lightmamba.serve.admission import Admission
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.drafts import Drafts
@@ -27,6 +28,7 @@ from lightmamba.serve.prefix import BLOCK, WORTH, PrefixCache
 
 __all__ = ["Batch"]
 
+NO_TOKEN = -1  # of the last step of a sequence that generates nothing
 SCORED = 32  # tokens of a scored prompt in a pass, each with a row of logits
 TOTALS_SECONDS = 1.0  # between two looks at the backend's own counters
 log = logging.getLogger(__name__)
@@ -138,7 +140,13 @@ class Batch:
             logits = _scored(session, before, logits)
         if session.reading:
             self._keep(session)
-        return self._check(session, logits) if len(logits) else 0
+        if not len(logits):
+            return 0
+        if session.draws:
+            return self._check(session, logits)
+        self._out.put(session.job, Event(session.choice, Step(NO_TOKEN, "", "length")))
+        self._end(session)
+        return 0
 
     def _begin(self, session: Session, slot: int) -> None:
         """Set up a slot, after as much of the prompt as is known already."""
@@ -271,11 +279,15 @@ class Batch:
         worth = session.keep and session.done >= WORTH and self.cache.takes(len(ids))
         if worth and session.slot is not None:
             self.cache.put(ids, self.backend.save(session.slot, session.draft[: session.replay]))
-        self._admission.release(session)
-        job.left -= 1
-        if not job.left:
-            self.metrics.answer.observe(time.monotonic() - job.arrived)
+        self._end(session)
         return True
+
+    def _end(self, session: Session) -> None:
+        """Free the slot of a session that is finished."""
+        self._admission.release(session)
+        session.job.left -= 1
+        if not session.job.left:
+            self.metrics.answer.observe(time.monotonic() - session.job.arrived)
 
     def _take_totals(self) -> None:
         """Read the backend's own counters; a device's take time, so not at every token."""

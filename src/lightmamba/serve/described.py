@@ -4,7 +4,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-__all__ = ["RESPONSES", "STREAMS", "ChatCompletion", "Completion", "Health", "Models"]
+__all__ = [
+    "RESPONSES", "STREAMS", "ChatCompletion", "Completion", "Detokenized", "Health", "Models",
+    "Tokenized",
+]  # fmt: skip
 
 
 class _Error(BaseModel):
@@ -118,6 +121,27 @@ class Health(BaseModel):
     slots: int
     running: int
     waiting: int
+
+
+class _Piece(BaseModel):
+    id: int
+    piece: str | list[int]
+
+
+class Tokenized(BaseModel):
+    """Tokens of a text."""
+
+    tokens: list[int] | list[_Piece]
+    count: int
+    max_model_len: int
+    token_strs: list[str] | None
+
+
+class Detokenized(BaseModel):
+    """Text of tokens, by both names."""
+
+    content: str
+    prompt: str
 
 
 _STATUS = {

@@ -1,14 +1,29 @@
 """Refusals in the form that OpenAI's clients understand."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
 
-__all__ = ["BUSY", "ApiError", "JsonResponse", "busy", "stopping", "too_long"]
+from lightmamba.errors import InputError, shown
+
+__all__ = ["BUSY", "ApiError", "JsonResponse", "busy", "invalid", "stopping", "too_long"]
 
 BUSY = 429  # the status of a server that has enough to do
+# Sentences for the types of pydantic's errors, with the fields of their context.
+SENTENCES = {
+    "bool_type": "must be true or false", "float_type": "must be a number",
+    "int_type": "must be a whole number", "string_type": "must be a text",
+    "list_type": "must be a list", "model_attributes_type": "must be an object",
+    "model_type": "must be an object", "none_required": "must be null",
+    "finite_number": "must be a finite number", "literal_error": "must be {expected}",
+    "greater_than": "must be above {gt:g}", "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}", "less_than_equal": "must be at most {le:g}",
+    "too_long": "has {actual_length} entries, and may have {max_length}",
+    "too_short": "is an empty list; give at least one entry",
+}  # fmt: skip
+COUNTED = ("too_long", "too_short")  # their sentences do not show the value
 
 
 class ApiError(Exception):
@@ -112,3 +127,44 @@ def stopping() -> ApiError:
         503, "the server is stopping and takes no new requests; try again when it is back",
         kind="server_error", code="stopping", headers={"Retry-After": "10"},
     )  # fmt: skip
+
+
+def invalid(errors: Sequence[Any]) -> ApiError:
+    """The first thing that is wrong with a body, as one sentence.
+
+    Parameters
+    ----------
+    errors
+        As pydantic reports them.
+    """
+    found: dict[str, Any] = min(errors, key=_rank)
+    place = [str(part) for part in found["loc"][1:] if _is_name(part)]
+    name, kind = ".".join(place), found["type"]
+    if kind == "json_invalid":
+        return ApiError(400, 'the body is not JSON; send for example {"prompt": "It was a"}')
+    if not place and kind in ("missing", "model_attributes_type", "dict_type"):
+        return ApiError(400, f"the body must be a JSON object, not {shown(found.get('input'))}")
+    if kind == "extra_forbidden":
+        message = f"{shown(name)} is not a parameter of this server; leave it out"
+    elif kind == "missing":
+        message = f"{name} is missing"
+    elif kind == "value_error":
+        message = str(found["msg"]).removeprefix("Value error, ")
+    else:
+        said = str(found["msg"])
+        if kind in SENTENCES:
+            said = SENTENCES[kind].format(**found.get("ctx", {}))
+        message = f"{name} {said[0].lower()}{said[1:]}"
+        if kind not in COUNTED:
+            message += f", not {shown(found.get('input'))}"
+    return ApiError(400, str(InputError(message)), param=shown(name)[1:-1] if name else None)
+
+
+def _rank(error: Any) -> tuple[bool, int]:
+    """Of a value of several kinds, the kind that it is: what is wrong within it comes first."""
+    return error["type"] in ("string_type", "list_type", "int_type"), -len(error["loc"])
+
+
+def _is_name(part: Any) -> bool:
+    """Whether a part of a place is the body's, not the name of one of several types."""
+    return isinstance(part, int) or (str(part).isidentifier() and str(part) not in ("str",))

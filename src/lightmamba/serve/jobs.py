@@ -53,6 +53,8 @@ class Session:
         Keep the state after the answer too: a chat goes on from there.
     score_prompt
         Score the prompt's tokens too, which has to be read whole then.
+    draws
+        Generate tokens; otherwise the prompt is read, and that is all.
 
     Attributes
     ----------
@@ -96,8 +98,9 @@ class Session:
         leader: "Session | None" = None,
         keep: bool = False,
         score_prompt: bool = False,
+        draws: bool = True,
     ) -> None:
-        self.choice, self.text, self.keep = choice, text, keep
+        self.choice, self.text, self.keep, self.draws = choice, text, keep, draws
         self.scores = [Score(int(text.prompt[0]), None)] if score_prompt else None
         self.leader = leader if len(text.prompt) > 1 else None
         self.followers = 0

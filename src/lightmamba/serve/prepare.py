@@ -17,10 +17,10 @@ from lightmamba.runtime.defaults import sampling_options
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.jobs import Job, Session
 from lightmamba.serve.opened import Served
-from lightmamba.serve.schema import ChatRequest, CompletionRequest, Request
+from lightmamba.serve.schema import ChatRequest, CompletionRequest, Message, Request
 from lightmamba.serve.settings import Settings
 
-__all__ = ["Asked", "chat", "completion"]
+__all__ = ["LONG", "Asked", "chat", "check_model", "completion", "rendered"]
 
 COMPLETION_TOKENS = 16  # where a completion does not say how many, as at OpenAI
 MOST_SCORES = 1 << 20  # log-probabilities in an answer
@@ -59,7 +59,7 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     ApiError, InputError
         If the request asks for what is not there or not allowed.
     """
-    _check_model(request, served)
+    check_model(request.model, served)
     prompt = request.prompt
     one = isinstance(prompt, str) or isinstance(prompt[0], int)
     given = cast("Sequence[str | list[int]]", [prompt] if one else prompt)
@@ -72,7 +72,14 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     texts = [""] * len(prompts)
     if request.echo:
         texts = [each if isinstance(each, str) else _text(each, served) for each in given]
-    tokens = request.max_tokens or min(COMPLETION_TOKENS, settings.max_tokens)
+    tokens = request.max_tokens
+    if tokens is None:
+        tokens = min(COMPLETION_TOKENS, settings.max_tokens)
+    if not tokens and not request.echo:
+        raise ApiError(
+            400, "max_tokens 0 generates nothing; give echo: true to score the prompt, or ask for "
+            "at least one token", param="max_tokens",
+        )  # fmt: skip
     return _asked(
         request, served, settings, prompts, tokens, texts, top=request.logprobs,
         score_prompt=bool(request.echo) and request.logprobs is not None,
@@ -81,12 +88,7 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
 
 async def chat(request: ChatRequest, served: Served, settings: Settings) -> Asked:
     """A chat's job; as :func:`completion`."""
-    _check_model(request, served)
-    if served.chat_template is None:
-        raise ApiError(
-            400, f"{served.name} has no chat template, so it is not a chat model; "
-            f"use /v1/completions with a prompt", param="messages", code="no_chat_template",
-        )  # fmt: skip
+    check_model(request.model, served)
     if None not in (request.max_tokens, request.max_completion_tokens):
         raise ApiError(
             400, "max_tokens and max_completion_tokens mean the same; give one of them",
@@ -94,23 +96,38 @@ async def chat(request: ChatRequest, served: Served, settings: Settings) -> Aske
         )  # fmt: skip
     if request.top_logprobs is not None and not request.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
-    template, top = served.chat_template, (request.top_logprobs or 0) if request.logprobs else None
-    messages = [{"role": m.role, "content": m.text} for m in request.messages]
-
-    def rendered() -> Ids:
-        words = special_words(served.special_ids, served.tokenizer)
-        text = render_chat(template, messages, special_tokens=words)
-        return served.tokenizer.encode(text, add_special_tokens=False)
-
-    ids = await asyncio.to_thread(rendered)  # a stranger's code, which may take a second
+    top = (request.top_logprobs or 0) if request.logprobs else None
+    text = await rendered(request.messages, served)
+    ids = await asyncio.to_thread(served.tokenizer.encode, text, add_special_tokens=False)
     tokens = request.max_completion_tokens or request.max_tokens or settings.max_tokens
     return _asked(request, served, settings, [ids], tokens, [""], keep=True, top=top)
 
 
-def _check_model(request: Request, served: Served) -> None:
-    if request.model not in (None, served.name):
+async def rendered(messages: Sequence[Message], served: Served) -> str:
+    """The text of a chat, by the checkpoint's template.
+
+    Raises
+    ------
+    ApiError, InputError
+        If there is no template, or it refuses the messages.
+    """
+    if served.chat_template is None:
         raise ApiError(
-            404, f"there is no model {shown(request.model)} here; the one that is served is "
+            400, f"{served.name} has no chat template, so it is not a chat model; "
+            f"use /v1/completions with a prompt", param="messages", code="no_chat_template",
+        )  # fmt: skip
+    words = special_words(served.special_ids, served.tokenizer)
+    return await asyncio.to_thread(  # a stranger's code, which may take a second
+        render_chat, served.chat_template, [message.plain for message in messages],
+        special_tokens=words,
+    )  # fmt: skip
+
+
+def check_model(name: str | None, served: Served) -> None:
+    """Refuse the name of another model than the one that is served."""
+    if name not in (None, served.name):
+        raise ApiError(
+            404, f"there is no model {shown(name)} here; the one that is served is "
             f"{served.name!r}", code="model_not_found", param="model",
         )  # fmt: skip
 
@@ -178,8 +195,9 @@ def _asked(
         for choice in range(count):
             text = _continuation(served, ids, tokens, sampling, stop, choice, top)
             session = Session(
-                number * count + choice, text, leader=leader, keep=keep, score_prompt=score_prompt
-            )
+                number * count + choice, text, leader=leader, keep=keep, score_prompt=score_prompt,
+                draws=tokens > 0,
+            )  # fmt: skip
             leader = leader or session
             sessions.append(session)
     job = Job(sessions, settings.request_seconds, per_prompt=count)
@@ -198,8 +216,9 @@ def _continuation(
 ) -> Continuation:
     try:
         return Continuation(
-            served.backend, ids, max_tokens=tokens, sampling=sampling, stop_ids=served.eos_ids,
-            stop_strings=stop, tokenizer=served.tokenizer, stream=stream, top=top,
+            served.backend, ids, max_tokens=max(1, tokens), sampling=sampling,
+            stop_ids=served.eos_ids, stop_strings=stop, tokenizer=served.tokenizer,
+            stream=stream, top=top,
         )  # fmt: skip
     except InputError as error:
         raise ApiError(400, str(error)) from error

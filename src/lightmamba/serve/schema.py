@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-__all__ = ["ChatRequest", "CompletionRequest", "Message", "Request", "StreamOptions", "TextPart"]
+__all__ = [
+    "ChatRequest", "CompletionRequest", "DetokenizeRequest", "Message", "Request", "StreamOptions",
+    "TextPart", "TokenizeRequest",
+]  # fmt: skip
 
 # Parameters of OpenAI's API that are not offered, and the values that ask for nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -31,6 +34,7 @@ def _whole(value: Any) -> Any:
 
 _Whole = BeforeValidator(_whole)
 Count = Annotated[int, Field(ge=1, le=1 << 31), _Whole]
+Amount = Annotated[int, Field(ge=0, le=1 << 31), _Whole]
 Choices = Annotated[int, Field(ge=1, le=128), _Whole]
 Top = Annotated[int, Field(ge=0, le=20), _Whole]
 TopK = Annotated[int, Field(ge=0, le=1 << 31), _Whole]
@@ -114,6 +118,9 @@ class CompletionRequest(Request):
     prompt: str | Texts | Tokens | Many = Field(
         description="A text, token ids, or a list of either.", examples=["It was a"]
     )
+    max_tokens: Amount | None = Field(
+        None, description="Tokens per choice; 0 with echo: the prompt only, and its scores."
+    )
     echo: bool | None = Field(None, description="Put the prompt before the answer.")
     logprobs: Top | None = Field(
         None, description="Log-probabilities of every token, with echo of the prompt's too, and of "
@@ -131,22 +138,26 @@ class TextPart(_Strict):
 class Message(_Strict):
     """A message of a chat."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
     name: None = None
 
     @property
-    def text(self) -> str:
-        """All parts together."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
+    def plain(self) -> dict[str, str]:
+        """Role and text, as chat templates take them: ``developer`` is a newer name of system."""
+        text = self.content
+        if not isinstance(text, str):
+            text = "".join(part.text for part in text)
+        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+
+
+Messages = Annotated[list[Message], Field(min_length=1)]
 
 
 class ChatRequest(Request):
     """Messages to answer."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Messages
     max_completion_tokens: Count | None = Field(
         None, description="OpenAI's newer name of max_tokens."
     )
@@ -154,6 +165,38 @@ class ChatRequest(Request):
     top_logprobs: Top | None = Field(
         None, description="With logprobs: this many of the most likely tokens at its position."
     )
+
+
+class TokenizeRequest(_Strict):
+    """A text or chat to split into tokens, in the form of llama.cpp or of vLLM."""
+
+    model: str | None = Field(None, description="Name of the model, as /v1/models has it.")
+    content: str | None = Field(None, description="A text, as llama.cpp names it.")
+    prompt: str | None = Field(None, description="A text, as vLLM names it.", examples=["It was a"])
+    messages: Messages | None = Field(
+        None, description="A chat, which the checkpoint's template makes a text."
+    )
+    add_special: bool | None = Field(
+        None, description="Add what the tokenizer puts around a text. Default: for prompt only."
+    )
+    add_special_tokens: bool | None = Field(None, description="vLLM's name of add_special.")
+    parse_special: Literal[True] | None = Field(
+        None, description="Special tokens in a text are always recognized."
+    )
+    with_pieces: bool | None = Field(
+        None, description="Give each token as its id and its text, or the bytes of a part of one."
+    )
+    return_token_strs: bool | None = Field(
+        None, description="Give the tokenizer's words of the tokens too."
+    )
+
+
+class DetokenizeRequest(_Strict):
+    """Token ids to turn into text."""
+
+    model: str | None = Field(None, description="Name of the model, as /v1/models has it.")
+    tokens: list[Token] = Field(examples=[[84, 1, 7]])
+    skip_special_tokens: bool | None = Field(None, description="Leave special tokens out.")
 
 
 def _alike(values: tuple[Any, ...]) -> tuple[Any, ...]:

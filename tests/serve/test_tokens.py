@@ -1,0 +1,157 @@
+"""/tokenize and /detokenize, in the forms of llama.cpp and of vLLM."""
+
+import json
+import threading
+from dataclasses import replace
+
+import pytest
+
+from lightmamba.tokenizer import Tokenizer
+from tests.serve.running import running, served
+from tests.serve.test_hostile import error
+
+TEXT = "It is a truth — “I am” £"
+
+
+def answered(server, path, **body):
+    found = server.http().post(path, json=body)
+    assert found.status_code == 200, found.text
+    return found.json()
+
+
+@pytest.fixture(scope="module")
+def framed(model):
+    """A server whose tokenizer puts a special token in front of a text."""
+    data = json.loads(model.tokenizer)
+    token = data["added_tokens"][0]
+    data["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": token["content"], "type_id": 0}},
+                   {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {token["content"]: {
+            "id": token["content"], "ids": [token["id"]], "tokens": [token["content"]]}},
+    }  # fmt: skip
+    with running(served(replace(model, tokenizer=json.dumps(data).encode()))) as found:
+        yield found, token
+
+
+def test_the_tokens_are_those_of_a_completion(server):
+    """Text and ids of both forms, there and back."""
+    ids = server.served.tokenizer.encode(TEXT).tolist()
+    for name in ("content", "prompt"):
+        found = answered(server, "/tokenize", model="demo", **{name: TEXT})
+        assert found == {"tokens": ids, "count": len(ids), "token_strs": None,
+                         "max_model_len": 32_768 + 4096}  # fmt: skip
+        assert answered(server, "/detokenize", tokens=ids)[name] == TEXT
+    assert answered(server, "/tokenize", content="")["tokens"] == []
+    assert answered(server, "/detokenize", tokens=[])["content"] == ""
+
+
+def test_words_and_pieces(server):
+    tokenizer = server.served.tokenizer
+    found = answered(server, "/tokenize", content=TEXT, with_pieces=True, return_token_strs=True)
+    ids = [token["id"] for token in found["tokens"]]
+    assert ids == tokenizer.encode(TEXT).tolist()
+    pieces = [token["piece"] for token in found["tokens"]]
+    assert any(isinstance(piece, list) for piece in pieces)
+    data = (piece.encode() if isinstance(piece, str) else bytes(piece) for piece in pieces)
+    assert b"".join(data).decode() == TEXT
+    assert found["token_strs"] == [tokenizer.token(token) for token in ids]
+
+
+def test_special_tokens_are_each_client_s_default(framed):
+    server, token = framed
+    bare = answered(server, "/tokenize", content="Who")["tokens"]
+    for given in (
+        {"prompt": "Who"}, {"content": "Who", "add_special": True},
+        {"content": "Who", "add_special_tokens": True},
+    ):  # fmt: skip
+        ids = answered(server, "/tokenize", **given)["tokens"]
+        assert ids == [token["id"], *bare]
+    assert answered(server, "/tokenize", prompt="Who", add_special_tokens=False)["tokens"] == bare
+    spelled = answered(server, "/tokenize", content=f"{token['content']}Who")["tokens"]
+    assert spelled == [token["id"], *bare]
+    assert answered(server, "/detokenize", tokens=ids)["content"] == f"{token['content']}Who"
+    without = answered(server, "/detokenize", tokens=ids, skip_special_tokens=True)
+    assert without["content"] == "Who"
+
+
+def test_a_chat_is_counted_by_its_template(server):
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+    found = answered(server, "/tokenize", messages=messages)
+    asked = {"messages": messages, "max_tokens": 1}
+    usage = answered(server, "/v1/chat/completions", **asked)["usage"]
+    assert found["count"] == len(found["tokens"]) == usage["prompt_tokens"]
+    text = answered(server, "/detokenize", tokens=found["tokens"])["content"]
+    assert text == "system: Be brief.\nuser: Who?\nassistant:"
+
+
+def test_a_device_s_memory_limits_the_context(server, monkeypatch):
+    monkeypatch.setattr(server.served.backend, "context", 1000)
+    assert answered(server, "/tokenize", content="x")["max_model_len"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "sentence"),
+    [
+        ("/tokenize", {}, 'give one of content, prompt and messages; for example {"content"'),
+        ("/tokenize", {"content": "x", "prompt": "x"}, "give one of content, prompt and messages"),
+        ("/tokenize", {"content": 3}, "content must be a text, not 3"),
+        ("/tokenize", {"content": "x", "add_special": True, "add_special_tokens": True},
+         "add_special and add_special_tokens mean the same; give one of them"),
+        ("/tokenize", {"content": "x", "parse_special": False}, "parse_special must be True"),
+        ("/tokenize", {"content": "x", "n": 1}, "'n' is not a parameter of this server"),
+        ("/tokenize", {"content": "\ud800"}, "the text is not valid Unicode at character 0"),
+        ("/detokenize", {}, "tokens is missing"),
+        ("/detokenize", {"tokens": [99_999]}, "token id 99999 is not in the tokenizer's vocab"),
+        ("/detokenize", {"tokens": [-1]}, "tokens.0 must be at least 0, not -1"),
+        ("/detokenize", {"tokens": "x"}, "tokens must be a list, not 'x'"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_says_why(server, path, given, sentence):
+    body = json.dumps(given).encode()
+    header = {"Content-Type": "application/json"}
+    found = error(server.http().post(path, content=body, headers=header), 400)
+    assert sentence in found["message"]
+
+
+def test_another_model_is_not_here(server):
+    for path, body in (("/tokenize", {"content": "x"}), ("/detokenize", {"tokens": []})):
+        found = server.http().post(path, json=body | {"model": "other"})
+        assert error(found, 404)["code"] == "model_not_found"
+
+
+def test_ten_megabytes_are_refused(server):
+    found = server.http().post("/tokenize", json={"content": "x " * 5_000_000})
+    assert "larger than 1048576 bytes; shorten it" in error(found, 413)["message"]
+
+
+def test_a_long_text_does_not_hold_up_the_others(model, monkeypatch):
+    """It is tokenized in another thread; until that is done, other requests are answered."""
+    begun, answered_others = threading.Event(), threading.Event()
+    encode = Tokenizer.encode
+
+    def slow(self, text, **options):
+        if len(text) > 1000:
+            begun.set()
+            assert answered_others.wait(60)
+        return encode(self, text, **options)
+
+    monkeypatch.setattr(Tokenizer, "encode", slow)
+    with running(served(model)) as server:
+        found = []
+        http = server.http()
+        thread = threading.Thread(
+            target=lambda: found.append(http.post("/tokenize", json={"content": "x " * 400_000}))
+        )
+        thread.start()
+        assert begun.wait(60)
+        other = server.http()
+        assert other.get("/health").status_code == 200
+        body = {"prompt": "A", "max_tokens": 2}
+        assert other.post("/v1/completions", json=body).status_code == 200
+        answered_others.set()
+        thread.join(60)
+    assert found[0].status_code == 200
+    assert found[0].json()["count"] == len(found[0].json()["tokens"]) >= 400_000

@@ -1,27 +1,24 @@
-"""Draw the machine of a model's kinds of layers: ``python -m bench.machine [KIND ...]``.
+"""Draw the machines of the docs, by kinds of layers: ``python -m bench.machine``.
 
 Units, streams and clients of memory are those of its graph, by the part that declares them;
-graphviz (`dot`) places them. Without a name it is the machine of Mamba2 layers, in the docs.
+graphviz (`dot`) places them.
 """
 
-import argparse
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-from bench.stored import RESULTS
+from bench.diagrams import DOCS
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.hardware import MEMORY
 from lightmamba.blocks import part
 from lightmamba.machine.kinds import machine
-from lightmamba.machine.registers import KINDS
 from lightmamba.machine.spine import BACK, FRONT
 from lightmamba.tools import run
 
-__all__ = ["OUT", "described", "mark"]
+__all__ = ["MACHINES", "described", "mark"]
 
-OUT = RESULTS.parent.parent / "docs/machine.svg"
+MACHINES = {"machine.svg": ("mamba2",), "explanation/hybrid-machine.svg": ("attention", "mlp")}
 PAPER, INK, SOFT = "#ffffff", "#1c2733", "#5b6b7b"
 FILLS = ("#dcebfb", "#dff3e3", "#fde3cf", "#ece1f4")  # of the spine, then of each kind
 STORED = "#fff4d6"
@@ -49,10 +46,10 @@ def mark(text: str) -> str:
 
 def _lines(graph: Graph, kinds: tuple[str, ...]) -> Iterator[str]:
     yield "digraph machine {"
-    yield f'  bgcolor="{PAPER}"; nodesep=0.3; ranksep=0.42; pad=0.2;'
-    yield f'  node [fontname="sans-serif", fontsize=13, color="{SOFT}", fontcolor="{INK}"];'
+    yield f'  bgcolor="{PAPER}"; nodesep=0.2; ranksep=0.3; pad=0.2;'
+    yield f'  node [fontname="sans-serif", fontsize=15, color="{SOFT}", fontcolor="{INK}"];'
     yield (
-        f'  edge [fontname="sans-serif", fontsize=11, color="{SOFT}", fontcolor="{SOFT}", '
+        f'  edge [fontname="sans-serif", fontsize=14, color="{SOFT}", fontcolor="{SOFT}", '
         "arrowsize=0.7];"
     )
     owners = {"spine": (*FRONT.units, *BACK.units)}
@@ -66,7 +63,7 @@ def _lines(graph: Graph, kinds: tuple[str, ...]) -> Iterator[str]:
     for client in graph.clients:
         yield (
             f'  "{MEMORY}.{client.name}" [shape=cylinder, style=filled, fillcolor="{STORED}", '
-            f'fontsize=11, label="{client.name}\\n{SHAPES[client.shape]}", tooltip="{client.doc}"];'
+            f'fontsize=14, label="{client.name}\\n{SHAPES[client.shape]}", tooltip="{client.doc}"];'
         )
     for stream in graph.streams:
         dash = ', style="dashed"' if stream.there is not None else ""
@@ -86,18 +83,16 @@ def _node(end: str) -> str:
 
 
 def main() -> None:
-    """Draw it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("kinds", nargs="*", default=KINDS, metavar="KIND")
-    parser.add_argument("-o", "--output", type=Path, default=OUT)
-    args = parser.parse_args()
-    text = described(tuple(sorted(args.kinds)))
-    with tempfile.NamedTemporaryFile("w", suffix=".dot") as file:
-        file.write(text)
-        file.flush()
-        picture = run(["dot", "-Tsvg", file.name])
-    args.output.write_text(f"{mark(text)}\n{picture[picture.index('<svg') :]}", encoding="utf-8")
-    print(args.output)
+    """Draw them."""
+    for name, kinds in MACHINES.items():
+        text = described(kinds)
+        with tempfile.NamedTemporaryFile("w", suffix=".dot") as file:
+            file.write(text)
+            file.flush()
+            picture = run(["dot", "-Tsvg", file.name])
+        drawn = f"{mark(text)}\n{picture[picture.index('<svg') :]}"
+        (DOCS / name).write_text(drawn, encoding="utf-8")
+        print(f"docs/{name}")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@
 
 Chunks, batches, drafts accepted in part, mixed and ragged passes of four sequences, some of which
 start over, with memory that stalls at random; now and then the state of one is saved and becomes
-that of another. A machine of one token per pass gets tokens of the sequences in random order. A
-target of a hybrid runs the bundled hybrid. Every observable of every token, every counter of losses
-of every token, logits in memory and arg-max are compared with the engine, which runs each token by
-itself. The results file keeps the targets that are not named.
+that of another. Before each pass a damaged state is refused. A machine of one token per pass gets
+tokens of the sequences in random order. A target of a hybrid runs the bundled hybrid. Every
+observable of every token, every counter of losses of every token, logits in memory and arg-max are
+compared with the engine, which runs each token by itself. The results file keeps the targets that
+are not named.
 """
 
 import argparse
@@ -19,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.sim.passes import random_passes
+from tests.sim.passes import damaged, random_passes
 
 from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.data import demo_file, hybrid_file
+from lightmamba.errors import InputError
 from lightmamba.qmodel import load
+from lightmamba.runtime.device_state import DeviceState
 from lightmamba.sim import open_twin
 
 SEQUENCES, STALLS, TARGETS = 4, 0.2, ("tiny", "tiny-t4")
@@ -39,6 +42,7 @@ def run(target: str, tokens: int, seed: int) -> dict[str, Any]:
     """Feed at least ``tokens`` tokens to a target and count them; exit at the first difference."""
     seen, lost, cycles, start = Counter[str](), Counter[str](), 0, time.perf_counter()
     hybrid, rng, copied = target == HYBRID, np.random.default_rng(seed + 1), list[tuple[int, int]]()
+    saved: DeviceState | None = None
     model = load(hybrid_file() if hybrid else demo_file())
     with tempfile.TemporaryDirectory() as folder:
         path = build(model, Target.load(target), Path(folder) / "build",
@@ -51,6 +55,14 @@ def run(target: str, tokens: int, seed: int) -> dict[str, Any]:
             copied=copied, restart=RESTART if hybrid else 0.05, context=CONTEXT,
         )  # fmt: skip
         while seen["tokens"] < tokens:
+            if saved is not None:
+                try:
+                    wrong, _ = damaged(rng, saved)
+                    opened.device.restore_state(wrong, int(rng.integers(SEQUENCES)))
+                except InputError:
+                    seen["states refused"] += 1
+                else:
+                    raise SystemExit(f"{target}, pass {seen['passes']}: a damaged state was taken")
             each = next(work)
             step = twin.step(each)
             if step.difference is not None:
@@ -66,8 +78,8 @@ def run(target: str, tokens: int, seed: int) -> dict[str, Any]:
             seen["longest"] = max(seen["longest"], *(s.position for s in opened.device.sequences))
             if rng.random() < COPIES:
                 one, other = map(int, rng.choice(sorted(twin.sequences), 2))
-                state = opened.device.save_state(one)
-                opened.device.restore_state(state, other)
+                saved = opened.device.save_state(one)
+                opened.device.restore_state(saved, other)
                 for place in (one, other):  # undecided tokens of both are given up
                     twin.sequences[place] = twin.sequences[one].fork()
                 copied.append((one, other))

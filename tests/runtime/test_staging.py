@@ -1,6 +1,5 @@
 """Descriptions of passes for hardware of several tokens, by hand and at random."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,10 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import decode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.place import Region
-from lightmamba.compiler import build
-from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.resident import Resident
 from lightmamba.runtime.staging import Staging
-from tests.support.builders import made_up, random_model, sizes
-from tests.support.pretended import Pretended
 
 
 def slot(sequence: int, *tokens: int, **given: Any) -> Slot:
@@ -229,137 +224,3 @@ def test_eight_tokens_leave_five_undecided():
     run(stage, slot(0, *range(6), fresh=True, commit=1))
     with pytest.raises(InputError, match="at most 5"):
         stage.stage(Pass((slot(0, *range(7), commit=1),)))
-
-
-@pytest.fixture(scope="module", params=[(2, 1, 1), (4, 2, 1), (8, 1, 1), (4, 2, 2)], ids=str)
-def device(request, tmp_path_factory):
-    """So many tokens, copies of the state, and ports of it."""
-    tokens, copies, ports = request.param
-    model, folder = random_model(sizes()), tmp_path_factory.mktemp("build")
-    target = made_up(tokens=tokens, copies=copies, state_elements=64)
-    state = [each for each in target.channels if "state_read" in each.ports]
-    more = [
-        replace(each, name=f"{each.name}{n}", ports=(f"state_read{n}", f"state_write{n}"))
-        for n in range(1, ports) for each in state
-    ]  # fmt: skip
-    machine = replace(target.machine, state_ports=ports)
-    target = replace(target, machine=machine, channels=(*target.channels, *more))
-    found = Pretended(model)
-    found.load(build(model, target, folder / "b"), sequences=5)
-    return found
-
-
-def test_random_passes_give_the_engines_logits(device):
-    """Any sequences, ragged, drafting, going back, beginning again, saved and restored."""
-    device.load(device.artifact, 5)
-    engine, rng = Engine(device.model), np.random.default_rng(3)
-    arch = device.artifact.arch
-    state = engine.empty_state(5, undecided=arch.undecided)
-    mine, saved = device.sequences, list[Any]()
-    for _ in range(150):
-        slots, room, record = [], arch.tokens, None
-        for sequence in rng.permutation(5)[: rng.integers(1, 6)]:
-            count = int(rng.integers(1, room + 1)) if room else 0
-            if not count:
-                break
-            begins = mine[sequence].position == 0 or rng.random() < 0.1
-            most = 0 if begins else mine[sequence].undecided
-            replay = int(rng.integers(most + 1))
-            if most and rng.random() < 0.4:
-                replay = most
-            needed = device.needs(slot(int(sequence), 0, replay=replay, fresh=bool(begins)))
-            if record is not None and needed not in (None, record):
-                continue
-            record = needed or record
-            least = max(int(begins), count - arch.undecided)
-            slots.append(Slot(
-                int(sequence), rng.integers(0, 61, count), wanted=int(rng.integers(count + 1)),
-                fresh=bool(begins), replay=replay, commit=int(rng.integers(least, count + 1)),
-            ))  # fmt: skip
-            room -= count
-        work = Pass(tuple(slots))
-        device.submit(work)
-        assert device.wait() > 0
-        wanted = engine.run(work, state)
-        np.testing.assert_array_equal(device.wanted_logits(), wanted)
-        assert device.next_tokens() == wanted[:, : engine.valid_vocab].argmax(1).tolist()
-        positions = state.position.tolist()
-        assert [each.position for each in mine] == positions
-        one = int(rng.integers(5))
-        if rng.random() < 0.2:
-            state.record.accept(one, 0)
-            saved.append((device.save_state(one), state.take(slice(one, one + 1), undecided=0)))
-        elif rng.random() < 0.2 and saved:
-            kept = saved[rng.integers(len(saved))]
-            device.restore_state(kept[0], one)
-            state.put(one, kept[1])
-    assert saved
-    for name, lost in engine.counters.items():
-        assert device.counters()[name] >= lost, "what was given up is counted too"
-
-
-def test_what_is_saved_is_what_is_certain(device):
-    device.load(device.artifact, 2)
-    engine = Engine(device.model)
-    device.submit(Pass((slot(0, 3, 4, fresh=True, commit=1),)))
-    device.wait()
-    device.fork_state(0, 1)
-    device.submit(Pass((slot(1, 5),)))
-    device.wait()
-    wanted, _ = engine.forward(np.array([[3, 5]]), engine.empty_state(1))
-    np.testing.assert_array_equal(device.logits(), wanted[0, -1])
-    with pytest.raises(InputError, match="left 0 undecided"):  # given up
-        device.submit(Pass((slot(0, 6, replay=1),)))
-    device.submit(Pass((slot(0, 6),)))
-    device.wait()
-    wanted, _ = engine.forward(np.array([[3, 6]]), engine.empty_state(1))
-    np.testing.assert_array_equal(device.logits(), wanted[0, -1])
-    assert device.next_token() == wanted[0, -1, : engine.valid_vocab].argmax()
-
-
-def test_a_chain_does_not_begin_after_rejected_tokens(device):
-    device.load(device.artifact, 1)
-    device.submit(Pass((slot(0, 3, fresh=True),)))
-    device.wait()
-    device.submit(Pass((slot(0, 4, 5, commit=1),)))
-    device.wait()
-    if len(device.sequences[0].states[0]) == 1:
-        device.submit(Pass((slot(0, 6),)), chain=1)
-        device.wait()
-        return
-    with pytest.raises(InputError, match="submit one token without a chain first"):
-        device.submit(Pass((slot(0, 6),)), chain=1)
-    device.submit(Pass((slot(0, 6),)))
-    device.wait()
-    device.submit(Pass((slot(0, 7),)), chain=1)
-    device.wait()
-    assert device.sequences[0].position == 5
-
-
-def test_a_chain_goes_on_from_one_token(device):
-    device.load(device.artifact, 2)
-    engine = Engine(device.model)
-    ids, state = [7], engine.empty_state(1)
-    for _ in range(4):
-        logits, state = engine.forward(np.array([ids[-1:]]), state)
-        ids.append(int(logits[0, -1, : engine.valid_vocab].argmax()))
-    device.start(7, fresh=True, chain=3, sequence=1)
-    device.wait()
-    assert (device.next_token(), device.sequences[1].position) == (ids[-1], 4)
-    logits, _ = engine.forward(np.array([ids[-1:]]), state)
-    device.submit(Pass((slot(1, ids[-1]),)))
-    device.wait()
-    np.testing.assert_array_equal(device.logits(), logits[0, -1])
-    for wrong in (slot(1, 1, 2, commit=1), slot(1, 1, commit=0)):
-        with pytest.raises(ValueError, match="begins with one token alone, which is certain"):
-            device.submit(Pass((wrong,)), chain=1)
-
-
-def test_a_reset_forgets_what_was_undecided(device):
-    device.load(device.artifact, 2)
-    device.submit(Pass((slot(0, 3, 4, fresh=True, commit=1),)))
-    device.wait()
-    device.reset()
-    assert device.next_tokens() == []
-    with pytest.raises(InputError, match="left 0 undecided"):
-        device.submit(Pass((slot(0, 5, replay=1),)))

@@ -1,12 +1,15 @@
-"""Passes of random composition, as hardware of several tokens takes them."""
+"""Passes of random composition, as hardware of several tokens takes them; damaged states."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
 from lightmamba.passes import Pass, Slot
+from lightmamba.runtime.device_state import DeviceState
 
-__all__ = ["random_passes"]
+__all__ = ["damaged", "random_passes"]
 
 
 def random_passes(
@@ -55,3 +58,31 @@ def random_passes(
             length[sequence] = count + (0 if fresh else length[sequence])
         if slots:
             yield Pass(tuple(slots))
+
+
+def damaged(rng: np.random.Generator, state: DeviceState) -> tuple[DeviceState, str]:
+    """Saved state that a device must refuse, damaged in one of several ways, and the reason."""
+    full = [name for name, values in state.memory.items() if len(values)]
+    name = str(rng.choice(full))
+    changed = copy(state)
+    match rng.integers(6):
+        case 0:
+            values = state.memory[name].copy()
+            values[rng.integers(len(values))] ^= 1 << rng.integers(8)
+            object.__setattr__(changed, "memory", {**state.memory, name: values})
+            return changed, "has changed since it was saved"
+        case 1:
+            position = int(rng.integers(1 + 2 * state.position))
+            object.__setattr__(changed, "position", position + (position >= state.position))
+            return changed, "has changed since it was saved"
+        case 2:
+            object.__setattr__(changed, "build", "0" * len(state.build))
+            return changed, "has changed since it was saved"
+        case 3:
+            return replace(state, build="0" * len(state.build)), "is of another model or machine"
+        case 4:
+            others = {key: values for key, values in state.memory.items() if key != name}
+            return replace(state, memory=others), f"lacks {name}"
+        case _:
+            cut = state.memory[name][: rng.integers(len(state.memory[name]))]
+            return replace(state, memory={**state.memory, name: cut}), f"the saved {name} has"

@@ -3,7 +3,8 @@
 It does what `arch/passes.py` and the register map say, and looks closely at what it is fields: a
 state must be brought, through a record or without one, to where the state of the convolution is,
 and every step must come at the position that its state has. In memory a state is a number, for
-which the state itself is kept here.
+which the state itself is kept here. In place of keys and values, each position of an attention
+layer has its token's id, and all of them must be there when a pass reads them.
 """
 
 from collections.abc import Mapping
@@ -13,16 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.contract import PAGE, WORD
 from lightmamba.arch.fields import decode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.ports import of_token
 from lightmamba.engine import Engine, State
 from lightmamba.machine.artifact import build_hash
-from lightmamba.machine.counters import CYCLES, counters, of_vector
-from lightmamba.machine.registers import INTERFACE, MAGIC, offsets
+from lightmamba.machine.counters import CYCLES, counters, losses, of_vector
+from lightmamba.machine.ports import clients
+from lightmamba.machine.registers import INTERFACE, MAGIC, offsets, registers
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device, Flags
-from tests.support.machine import LOSSES, REGISTERS
 
 __all__ = ["PASS", "TOKEN", "Pretended"]
 
@@ -53,16 +55,11 @@ class Pretended(Device):
         self.model, self.engine = model, Engine(model)
         self.passes: list[tuple[int, ...]] = []
         self._registers: dict[tuple[str, int], int] = {}
-        self._steps: dict[int, int] = {}
+        self._tables: dict[tuple[str, int], int] = {}  # steps and segments, which count up
         self._counts: dict[str, int] = {}
         self._memory = np.zeros(0, np.uint8)
         self._held: dict[int, _Held] = {}
         self._places: dict[int, tuple[str, int, int]] = {}  # of an offset: name, index, half
-        for register in REGISTERS:
-            words = 1 + register.wide
-            for n in range(register.count * words):
-                at = offsets()[register.name] + 4 * n
-                self._places[at] = register.name, n // words, n % words
         self._status = Flags.DRAINED
 
     def close(self) -> None:
@@ -107,9 +104,10 @@ class Pretended(Device):
         old = self._registers.get((name, index), 0)
         kept = old & ~(0xFFFFFFFF << 32 * half)
         self._registers[name, index] = kept | value << 32 * half
-        if name == "step_data":
-            self._steps[self._get("step_index")] = value
-            self._registers["step_index", 0] += 1
+        if name.endswith("_data") and name != "program_data":
+            counts = name.replace("_data", "_index")
+            self._tables[name, self._get(counts)] = value
+            self._registers[counts, 0] += 1
         if name == "start":
             self._run(bool(value & 1), bool(value & 2))
             self._status = Flags.DRAINED | Flags.DONE
@@ -117,10 +115,21 @@ class Pretended(Device):
     def load(self, artifact: Any, sequences: int = 1) -> None:
         """Load a build, for which this hardware is then made."""
         self._registers["hash", 0] = build_hash(artifact.arch)
+        kinds = artifact.arch.kinds
+        for register in registers(kinds):
+            words = 1 + register.wide
+            for n in range(register.count * words):
+                at = offsets(kinds)[register.name] + 4 * n
+                self._places[at] = register.name, n // words, n % words
         super().load(artifact, sequences)
 
     def wait_interrupt(self) -> None:
         """Everything was done at once."""
+
+    def reset_machine(self) -> None:
+        """Lose all registers but the hash."""
+        self._registers = {("hash", 0): self._get("hash")}
+        self._tables.clear()
 
     def _get(self, name: str, index: int = 0) -> int:
         return self._registers.get((name, index), 0)
@@ -140,7 +149,7 @@ class Pretended(Device):
         tokens, last = self.artifact.arch.tokens, self._get("last_step")
         vectors = [decode(VECTOR, self._get("vector", n)) for n in range(tokens)]
         slots = [decode(SLOT, self._get("slot", n)) for n in range(tokens)]
-        steps = [decode(STEP, self._steps[n]) for n in range(last + 1)]
+        steps = [decode(STEP, self._tables["step_data", n]) for n in range(last + 1)]
         used = sum(each["used"] for each in vectors)
         ids = [self._get("token"), *(self._id(n) for n in range(tokens - 1))][:used]
         for turn in range(self._get("chain") + 1):
@@ -198,6 +207,7 @@ class Pretended(Device):
             new = [ids[i] for i in mine]
             to = [self._get(of_token(write, p), n) for p in ports]
             found += self._slot(slot, own, start, again, old, ids, to, turn)
+            self._attend(n, turn, accepted, new)
             sure = (*accepted, *new[: slot["commit"]])
             self._put(self._get("slot_conv_state", n), _Held(sure, tuple(new[slot["commit"] :])))
         assert not left
@@ -225,7 +235,7 @@ class Pretended(Device):
             if not again:
                 found.append(logits[0, -1])
                 for name, lost in (self.engine.counters - before).items():
-                    if name in LOSSES:
+                    if name in losses(self.kinds):
                         self._tally(of_vector(name, step["vector"]), lost)
             if step["store"]:
                 assert n + 1 in (redone + slot["commit"], len(steps))
@@ -235,6 +245,31 @@ class Pretended(Device):
                 stored += 1
         assert stored == slot["store"]
         return found
+
+    def _attend(self, slot: int, turn: int, known: tuple[int, ...], new: list[int]) -> None:
+        """Check that memory has the tokens that a slot attends to, and write the new ones."""
+        assert self.artifact is not None
+        for client in clients(self.artifact.arch, "spread"):
+            name, marks = client.name, np.array([*known, *new], "<u8") + 1
+            assert self._get(f"slot_{name}_positions", slot) + turn == len(known)
+            assert self._get(f"slot_{name}_more", slot) == len(new)
+            at = [self._position(name, slot, position) for position in range(len(marks))]
+            for address, mark in zip(at[: len(known)], marks, strict=False):
+                assert self._memory[address : address + WORD].view("<u8")[0] == mark
+            for address, mark in zip(at[len(known) :], marks[len(known) :], strict=True):
+                self._memory[address : address + WORD] = np.array([mark]).view(np.uint8)
+
+    def _position(self, name: str, slot: int, position: int) -> int:
+        """Address of the first word of a position, in its segment and on its lane's channel."""
+        assert self.artifact is not None
+        arch = self.artifact.arch
+        beat, per_slot = arch.port_bits // 8, 1 << (arch.segments - 1).bit_length()
+        segment, place = divmod(position, arch.segment)
+        unit, first = divmod(place, arch.row_bytes // WORD)
+        lane, offset = divmod(first * WORD, beat)
+        row = unit * (1 + self._get(f"{name}_words"))
+        page = self._tables[f"{name}_segment_data", slot * per_slot + segment]
+        return self._get(f"{name}_base", lane) + page * PAGE + row * beat + offset
 
     def _keep_logits(self, logits: list[NDArray[np.int32]], best: list[int]) -> None:
         assert self.artifact is not None

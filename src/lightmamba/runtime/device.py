@@ -271,45 +271,49 @@ class Device(Results):
         ------
         InputError
             If it is of another build: another model, or hardware that keeps its state otherwise; or
-            has changed since it was saved; or memory has no room for its positions.
+            has changed since it was saved; or memory has no room for its positions. The sequence
+            stays as it was then, with its undecided tokens.
         """
         artifact = self._loaded()
         self._settled()
-        if state.build != artifact.fingerprint:
-            raise InputError(
-                f"the saved state is of another model or machine than {artifact.path}; "
-                f"restore it on a device with the build that it was saved from"
-            )
         mine = self._resident(sequence)
-        room = max(state.position, mine.position)  # what is there stays if the state is refused
-        fit([(mine, room)])
-        places = mine.parts(state.position)
-        if missing := sorted(places.keys() - state.memory.keys()):
-            raise InputError(
-                f"the saved state lacks {' and '.join(missing)}; save it again on a device with "
-                f"{artifact.path}"
-            )
-        for name, parts in places.items():
-            if len(state.memory[name]) != (size := sum(part.bytes for part in parts)):
-                raise InputError(
-                    f"the saved {name} has {len(state.memory[name])} bytes, but that of "
-                    f"{artifact.path} has {size}; it is of another model"
-                )
-        if state.digest() != state.sha256:
-            raise InputError(
-                "the saved state has changed since it was saved; compute it again from the tokens "
-                "of its sequence"
-            )
-        for name, parts in places.items():
+        self._check_state(state, mine, artifact)
+        fit([(mine, state.position)])
+        mine.begin()
+        for name, parts in mine.parts(state.position).items():
             at = 0
             for part in parts:
                 values = state.memory[name][at : at + part.bytes]
                 at += part.bytes
                 if part.bytes:
                     self.write_memory(part.channel, self.address(part), values)
-        mine.begin()
         mine.position = state.position
-        fit([(mine, state.position)])
+
+    @staticmethod
+    def _check_state(state: DeviceState, mine: Resident, artifact: Artifact) -> None:
+        """Refuse a saved state that is damaged or of another build; nothing changes."""
+        if state.digest() != state.sha256:
+            raise InputError(
+                "the saved state has changed since it was saved; compute it again from the tokens "
+                "of its sequence"
+            )
+        if state.build != artifact.fingerprint:
+            raise InputError(
+                f"the saved state is of another model or machine than {artifact.path}; "
+                f"restore it on a device with the build that it was saved from"
+            )
+        sizes = mine.sizes(state.position)
+        if missing := sorted(sizes.keys() - state.memory.keys()):
+            raise InputError(
+                f"the saved state lacks {' and '.join(missing)}; save it again on a device with "
+                f"{artifact.path}"
+            )
+        for name, size in sizes.items():
+            if (found := len(state.memory[name])) != size:
+                raise InputError(
+                    f"the saved {name} has {found} bytes, but that of {artifact.path} has {size}; "
+                    f"it is of another model"
+                )
 
     def end_sequence(self, sequence: int) -> None:
         """Forget a sequence, whose memory others may use; no pass of it runs, or it has failed."""
@@ -363,8 +367,10 @@ class Device(Results):
         self.write("interrupt", 3)
         self.write("control", 1)
         self._work = None
+        assert self._staging is not None, "a build is loaded"
+        self._staging.forget()
         for each in self.sequences:
-            each.begin()
+            each.end()
             each.due = 0
         self._cycles = self._counted()
 

@@ -104,7 +104,7 @@ class Resident:
 
     def end(self) -> None:
         """Give back what grew; nothing but a new sequence may follow."""
-        self.position = 0
+        self.begin()
         fit([(self, 0)])
 
     def left(
@@ -153,14 +153,16 @@ class Resident:
             others |= each.used(positions)
         return states | others
 
-    def bytes_of(self, positions: int) -> int:
-        """Bytes of all of it."""
-        regions = [self.copy(n) for n in range(len(self.states))]
+    def sizes(self, positions: int) -> dict[str, int]:
+        """Bytes of :meth:`parts` by the build's names, whatever segments the sequence has now."""
+        found = {copies[0].name.partition("#")[0]: copies[0].bytes for copies in self.states}
         for name, region in self.others.items():
             grown = self.growth.get(name)
-            regions += grown.used(region, positions) if grown else [region]
-        by_segments = sum(each.bytes_of(positions) for each in self.segments.values())
-        return sum(region.bytes for region in regions) + by_segments
+            parts = grown.used(region, positions) if grown else (region,)
+            found[name] = sum(part.bytes for part in parts)
+        for each in self.segments.values():
+            found |= each.sizes(positions)
+        return found
 
     def kept(self, memory: Mapping[str, Bytes], positions: int) -> dict[str, Bytes]:
         """Bytes of all of it, as far as they are of these positions."""

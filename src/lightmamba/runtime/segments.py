@@ -126,10 +126,11 @@ class Segments:
             for name, region in pool.regions.items()
         }
 
-    def bytes_of(self, positions: int) -> int:
-        """Bytes of these rows on all channels."""
-        arch = self.pool.arch
-        return self.pool.runs * rows(arch, self.pool.words, positions) * arch.row_bytes
+    def sizes(self, positions: int) -> dict[str, int]:
+        """Bytes of the rows of the first ``positions`` tokens, by region of the build."""
+        pool = self.pool
+        count = pool.runs * rows(pool.arch, pool.words, positions)
+        return dict.fromkeys(pool.regions, count * (pool.arch.port_bits // 8))
 
     def kept(self, memory: Mapping[str, Bytes], positions: int) -> dict[str, Bytes]:
         """Bytes of these rows by region, with zeros in place of what longer sequences left."""

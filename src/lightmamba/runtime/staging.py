@@ -194,6 +194,10 @@ class Staging:
             for place in each:
                 write(f"{name}_segment_data", place)
 
+    def forget(self) -> None:
+        """Expect nothing of earlier passes in the registers."""
+        self._written.clear()
+
     def grow(self, work: Pass, chain: int = 0) -> None:
         """Take segments for what a pass adds to its sequences.
 

@@ -305,7 +305,7 @@ class DeviceBackend:
 
     def saved_bytes(self, tokens: int) -> int:
         """Bytes of a saved state."""
-        return self._first.bytes_of(tokens)
+        return sum(self._first.sizes(tokens).values())
 
     def saturations(self) -> Mapping[str, int]:
         """The device's counters of losses, rejected drafts included."""

@@ -139,25 +139,3 @@ def test_a_long_pass_without_memory_feeds_nothing(monkeypatch):
         engine.run(Pass((Slot(1, ids[:1], fresh=True), Slot(0, np.arange(700) % 61))), state)
     assert (state.position == [0, 1]).all()
     assert len(state.record.open[1].ids) == 3
-
-
-def test_a_pass_that_fails_is_run_again(monkeypatch):
-    """Positions are those of before, and so are the undecided tokens."""
-    model, ids = case("w4a4"), np.arange(6)
-    engine = Engine(model)
-    state = engine.empty_state(1, undecided=4)
-    engine.run(Pass((Slot(0, ids[:4], commit=1),)), state)
-    again = Pass((Slot(0, ids[3:5], 2, replay=2),))
-
-    def full(*_):
-        raise MemoryError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(engine.passes), "_logits", full)
-        with pytest.raises(MemoryError):
-            engine.run(again, state)
-    assert state.position[0] == 1
-    logits = engine.run(again, state)
-    wanted, after, _ = by_steps(model, ids[:5])
-    np.testing.assert_array_equal(logits, wanted[3:])
-    assert_same_state(state, after)

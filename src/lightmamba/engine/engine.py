@@ -140,7 +140,8 @@ class Engine:
         Raises
         ------
         InputError
-            If an id is outside the vocabulary, there is none, or the state is of another batch.
+            If an id is outside the vocabulary, there is none, or the state is of another batch, or
+            of a pass that failed; see :meth:`run`.
         """
         ids = np.asarray(ids)
         if ids.ndim != 2:
@@ -154,9 +155,10 @@ class Engine:
     def run(self, work: Pass, state: State, observe: Observe | None = None) -> NDArray[np.int32]:
         """Carry out a pass over tokens of several sequences.
 
-        What a sequence gets does not depend on the other slots: every sum of integers is exact. An
-        error leaves the state as it was, if there are at most ``PIECE`` tokens; more are several
-        passes over the weights.
+        What a sequence gets does not depend on the other slots: every sum of integers is exact.
+        Input that is refused changes nothing. If the pass fails later (an observer raises, or the
+        program is interrupted), nothing is counted, and its sequences are refused until they begin
+        again or :meth:`State.put` replaces them; those of no slot stay as they are.
 
         Parameters
         ----------
@@ -178,8 +180,8 @@ class Engine:
         ------
         InputError
             If the state is of another model's layout, a sequence is not of the state, an id is
-            outside the vocabulary, more tokens are accepted than are undecided, or the state has no
-            room for those that are left so.
+            outside the vocabulary, more tokens are accepted than are undecided, the state has no
+            room for those that are left so, or an earlier pass of a sequence failed.
         ValueError
             If slots that are to be observed are not adjacent rows, in order, of equally many
             tokens and logits, or leave tokens undecided.
@@ -200,21 +202,29 @@ class Engine:
         for sequence, pages in begun.items():
             state.clear(sequence, pages)
         most = PIECE if observe is None else work.tokens
-        return carry_out(work, most, partial(self._part, state=state, observe=observe))
+        lost: Counter[str] = Counter()
+        part = partial(self._part, state=state, observe=observe, total=lost)
+        try:
+            logits = carry_out(work, most, part)
+        except BaseException:
+            for slot in work.slots:
+                state.record.fail(slot.sequence)
+            raise
+        with self._counting:
+            self.counters.update(lost)
+        return logits
 
-    def _part(self, work: Pass, state: State, observe: Observe | None) -> NDArray[np.int32]:
-        """Carry out what goes through all layers together; see :meth:`run`."""
+    def _part(
+        self, work: Pass, state: State, observe: Observe | None, total: Counter[str]
+    ) -> NDArray[np.int32]:
+        """Carry out what goes through all layers together, and add what saturated to ``total``."""
         if self.passes is not None:
             logits, lost = self.passes.run(work, state, observe)
         else:
             with one_blas_thread():
                 logits, lost = by_arrays(work, state, partial(self._run, observe=observe))
-        self._count(lost)
+        total.update(lost)
         return logits
-
-    def _count(self, lost: Counter[str]) -> None:
-        with self._counting:
-            self.counters.update(lost)
 
     def _run(
         self, ids: NDArray[np.int64], state: State, wanted: int, observe: Observe | None

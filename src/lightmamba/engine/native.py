@@ -81,6 +81,10 @@ class Native:
             self._workspace = Workspace(self._model, self.config.layers, vectors)
         return self._workspace
 
+    def discard(self) -> None:
+        """Forget the memory of a pass that failed, with what it had counted."""
+        self._workspace = None
+
     def run(
         self,
         state: State,

@@ -41,13 +41,12 @@ class Passes:
         """
         lost: Counter[str] = Counter()
         with self.ops.lock:
-            before = state.position.copy()
+            for slot in work.slots:
+                state.position[slot.sequence] += slot.replay
             try:
-                for slot in work.slots:
-                    state.position[slot.sequence] += slot.replay
                 logits = self._logits(state, work, observe)
             except BaseException:
-                state.position[:] = before
+                self.ops.discard()
                 raise
             kinds = self.ops.workspace(work.tokens).take_lost(work.tokens)
             first = 0

@@ -29,6 +29,7 @@ class Open:
 
 
 NONE = Open(np.empty(0, np.int64), ())
+FAILED = Open(np.empty(0, np.int64), ())  # the last pass ended in the middle
 
 
 class Record:
@@ -88,8 +89,31 @@ class Record:
         lost: Counter[str] = Counter()
         for each in self.open[row].lost[:replay]:
             lost.update(each)
-        self.open[row] = NONE
+        if self.open[row] is not FAILED:
+            self.open[row] = NONE
         return lost
+
+    def clear(self, row: int) -> None:
+        """Forget what was undecided: another sequence begins."""
+        self.open[row] = NONE
+
+    def fail(self, row: int) -> None:
+        """Note that a pass of a sequence ended in the middle, so that nothing may follow it."""
+        self.open[row] = FAILED
+
+    def usable(self, row: int) -> None:
+        """Refuse a sequence of which a pass ended in the middle.
+
+        Raises
+        ------
+        InputError
+            If one did.
+        """
+        if self.open[row] is FAILED:
+            raise InputError(
+                f"the last pass of sequence {row} failed and left its state between two tokens; "
+                f"begin the sequence again, or put a copy of its state from before"
+            )
 
     def leave(self, row: int, ids: NDArray[np.int64], lost: Sequence[Counter[str]]) -> None:
         """Note what a pass left undecided, in the other half."""
@@ -102,8 +126,12 @@ class Record:
 
         Raises
         ------
+        InputError
+            If a pass of one of them failed; see :meth:`usable`.
         ValueError
-            If something is: a state is copied and saved between decisions only.
+            If something is undecided: a state is copied and saved between decisions only.
         """
+        for row in np.arange(len(self.open))[rows]:
+            self.usable(row)
         if any(len(each.ids) for each in self.open[rows]):
             raise ValueError("the state has undecided tokens; run a pass that decides them first")

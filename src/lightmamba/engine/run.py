@@ -35,6 +35,8 @@ def check(work: Pass, state: State, vocab_size: int) -> None:
                 f"ids go from 0 to {vocab_size - 1}"
             )
         left = len(slot.tokens) - slot.committed
+        if not slot.fresh:
+            state.record.usable(slot.sequence)
         state.record.check(slot.sequence, slot.replay, left)
 
 

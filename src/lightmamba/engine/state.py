@@ -270,6 +270,8 @@ class State:
 
         Raises
         ------
+        InputError
+            If a pass of one of them failed.
         ValueError
             If tokens of them are undecided.
         """
@@ -285,7 +287,7 @@ class State:
     def clear(self, row: int, pages: Pages | None = None) -> None:
         """Make a sequence one that has not begun, with ``pages`` from :meth:`room` if given."""
         self.data[row], self.position[row] = 0, 0
-        self.record.accept(row, 0)
+        self.record.clear(row)
         self.pages[row] = self.room(0) if pages is None else pages
 
     def room(self, tokens: int) -> Pages:
@@ -301,7 +303,7 @@ class State:
     def put(self, row: int, one: "State", room: int = 0) -> None:
         """Copy the sequence of the state ``one`` into a row, with space for ``room`` tokens."""
         one.record.settled()
-        self.record.accept(row, 0)
+        self.record.clear(row)
         self.data[row], self.position[row] = one.data[0], one.position[0]
         self.pages[row] = one._pages(0, room)
 

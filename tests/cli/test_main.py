@@ -86,14 +86,34 @@ def test_a_full_disk_behind_stdout_is_one_sentence(world):
     assert done.stderr == "lightmamba generate: No space left on device\n"
 
 
-def test_an_interrupt_is_said_shortly(world, capsys, monkeypatch):
+FORKING = """
+import multiprocessing, sys, time
+from lightmamba.cli import cache, main
+def run(args):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join()
+    print(child.exitcode)
+    return {}
+cache.run = run
+sys.exit(main(["cache"]))
+"""
+
+
+def test_a_forked_worker_ends_without_a_word():
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "-15\n", "")
+
+
+def test_an_interrupt_is_said_shortly(world, capsys, monkeypatch, tmp_path):
     def interrupted(args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("lightmamba.cli.inspect.run", interrupted)
     assert main(["inspect", str(world.plain_file)]) == 130
     assert capsys.readouterr().err == "\nlightmamba inspect: stopped\n"
-    goes_on = "stopped; the same command resumes from"
+    monkeypatch.chdir(tmp_path)
     for words, place in (
         (("quantize", "bundled", "-o", "x.st"), "x.st.journal"),
         (("sweep", "plan.toml", "-o", "found"), "found"),
@@ -102,7 +122,11 @@ def test_an_interrupt_is_said_shortly(world, capsys, monkeypatch):
     ):
         monkeypatch.setattr(f"lightmamba.cli.{words[0]}.run", interrupted)
         assert main([*words]) == 130
-        assert capsys.readouterr().err == f"\nlightmamba {words[0]}: {goes_on} {place}\n"
+        assert capsys.readouterr().err == f"\nlightmamba {words[0]}: stopped\n"  # before it began
+        Path(place).touch()
+        assert main([*words]) == 130
+        said = f"stopped; the same command resumes from {place}"
+        assert capsys.readouterr().err == f"\nlightmamba {words[0]}: {said}\n"
 
 
 def test_without_a_verb_the_help_is_printed(run):

@@ -90,6 +90,60 @@ def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
     }
 
 
+class Terminated(BaseException):
+    """Raised by this program's handler of SIGTERM."""
+
+
+@pytest.mark.parametrize("when", ["while Ray starts", "later"])
+def test_ray_does_not_take_sigterm_from_the_program(monkeypatch, when):
+    import ray
+
+    def ours(*_):
+        raise Terminated
+
+    def init(**_):  # installs a handler that ends the program, as Ray does
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        if when != "later":
+            signal.raise_signal(signal.SIGTERM)
+
+    def run():
+        on_ray(None, 1, 1, invented)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        with pytest.raises(Terminated):
+            run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+BEGUN = """
+import sys
+from lightmamba.cli import main
+from lightmamba.sweep import on_ray
+on_ray.OnRay.wait = lambda *_: print("waits", flush=True) or sys.stdin.read()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_terminated_names_its_folder(tmp_path):
+    folder = tmp_path / "s"
+    words = ("sweep", "--model", "demo", "--recipe", "w4a4", "--target", "tiny", "-o", str(folder))
+    child = subprocess.Popen(
+        [sys.executable, "-c", BEGUN, *words, "--workers", "1"], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline() == "waits\n"
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 143
+    assert said.strip() == f"lightmamba sweep: stopped; the same command resumes from {folder}"
+
+
 @pytest.mark.slow
 def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
     jobs = [cell_of(None, text) for text in ("b", "a", "c")]

@@ -153,6 +153,26 @@ def _terminate(*_: object) -> None:
     raise _Terminated
 
 
+def _hold() -> None:
+    """Before a fork: hold SIGTERM back, which Python would lose in a child that just begins."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release() -> None:
+    """After a fork, in the parent."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _forget() -> None:
+    """After a fork, in the child: SIGTERM ends it without a word, as a worker of a library."""
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release()
+
+
+os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)
+
+
 def _open_streams() -> None:
     """Put nothing in the place of standard streams that were closed."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -182,7 +202,8 @@ def _interrupted(args: argparse.Namespace, status: int) -> int:
     """Say that the verb was stopped, and whether the same command resumes it."""
     resumes = getattr(_module(args.verb), "resumes", None)
     place = None if resumes is None else resumes(args)
-    more = "" if place is None else f"; the same command resumes from {place}"
+    kept = place is not None and os.path.exists(place)
+    more = f"; the same command resumes from {place}" if kept else ""
     print(f"\nlightmamba {args.verb}: stopped{more}", file=sys.stderr)
     return status
 

@@ -4,11 +4,14 @@ A worker that dies takes nothing with it but its time: the order goes to another
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -70,7 +73,8 @@ class OnRay:
         else:
             _probe(address)
             options["address"] = address
-        ray.init(**options)
+        with _our_handler():
+            ray.init(**options)
         self.threads = threads
         if not own:
             cores = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
@@ -115,7 +119,22 @@ class OnRay:
 
     def close(self) -> None:
         """End the workers; a real cluster stays."""
-        ray.shutdown()
+        with _our_handler():
+            ray.shutdown()
+
+
+@contextmanager
+def _our_handler() -> Iterator[None]:
+    """Keep the program's handler of SIGTERM, which Ray replaces by one that aborts the program."""
+    ours, terminated = signal.getsignal(signal.SIGTERM), False
+    try:
+        yield
+    except SystemExit:  # raised by Ray's own handler while Ray starts
+        terminated = True
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
+    if terminated:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _probe(address: str) -> None:

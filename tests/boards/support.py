@@ -7,6 +7,7 @@ from pathlib import Path
 from lightmamba.arch.target import Target
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.ports import ports
+from lightmamba.machine.probes import probes
 from lightmamba.sim.build import build_simulator
 from lightmamba.sim.device import TOP, machine_verilog
 from lightmamba.sim.simulator import Simulator, Status, from_target
@@ -26,12 +27,13 @@ def build_on(folder: Path, names: Sequence[str], target: Target = TARGET) -> Art
 
 def bare(artifact: Artifact) -> Simulator:
     """The accelerator of a build with empty memory, and no driver."""
-    target = artifact.target
-    library = build_simulator(
-        machine_verilog(artifact.arch, observed=False), ports(artifact.arch), (), top=TOP
-    )
+    target, arch = artifact.target, artifact.arch
+    sizes = [(probe.name, probe.bytes) for probe in probes(arch)]
+    library = build_simulator(machine_verilog(arch), ports(arch), sizes, top=TOP)
     memory = from_target(target.channels, target.clock_mhz)
-    return Simulator(library, [port.name for port in ports(artifact.arch)], memory)
+    simulator = Simulator(library, [port.name for port in ports(arch)], memory, sizes)
+    simulator.probing(False)
+    return simulator
 
 
 class Registers:

@@ -8,7 +8,7 @@ import pytest
 from lightmamba.engine import Engine
 from lightmamba.errors import DeviceError, InputError
 from lightmamba.runtime import DeviceDecoder
-from lightmamba.sim import chained, open_twin
+from lightmamba.sim import chained, library, open_device, open_twin
 
 from .machines import CONFIG, TARGET, compiled, run
 
@@ -69,3 +69,13 @@ def test_a_chain_that_fails_leaves_the_probes_on(opened, monkeypatch):
     device.start(4)
     device.wait()
     assert len(device.probes()["rows_first"].records) > 0
+
+
+def test_a_device_without_probes_needs_no_other_simulator(opened, monkeypatch):
+    """`simulate`, then `generate --device sim`: built once; and nothing is recorded."""
+    monkeypatch.setattr(library, "run", lambda *_: pytest.fail("a tool was called"))
+    with open_device(opened.device.artifact, observed=False) as device:
+        device.start(3)
+        device.wait()
+        assert device.probes() == {}
+        assert len(device.simulator.take("residual")[0]) == 0

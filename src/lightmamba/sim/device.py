@@ -229,7 +229,7 @@ def open_device(
     artifact
         The build.
     observed
-        Give the hardware probes; without them they run faster.
+        Record what the probes show. The simulator is the same one either way, built once.
     waves
         FST file to write all signals to, from the reset on.
     stalls
@@ -256,22 +256,23 @@ def open_device(
     if not 0 <= stalls <= 0.9:
         raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")
     arch, target = artifact.arch, artifact.target
-    seen = probes(arch) if observed and netlist is None else ()
+    seen = probes(arch) if netlist is None else ()
     sizes = [(probe.name, probe.bytes) for probe in seen]
     names = [port.name for port in ports(arch)]
-    text = machine_verilog(arch, observed=observed, cache=cache) if netlist is None else netlist
+    text = machine_verilog(arch, cache=cache) if netlist is None else netlist
     library = build_simulator(
         text, ports(arch), sizes, top=TOP, trace=waves is not None, cache=cache,
         level=FAST if netlist is None else QUICK,
     )  # fmt: skip
     memory = from_target(target.channels, target.clock_mhz, stalls=Stalls.all(stalls), seed=seed)
     simulator = Simulator(library, names, {name: memory[name] for name in names}, sizes)
+    simulator.probing(observed)
     if waves is not None:
         simulator.trace(waves)
     simulator.host_stall(stalls, seed)
     together = [target.channels_of(name) for name in names]
     shared = {channel.name for each in together if len(each) > 1 for channel in each}
-    device = SimDevice(simulator, seen, placement=placement, shared=shared)
+    device = SimDevice(simulator, seen if observed else (), placement=placement, shared=shared)
     if load:
         device.load(artifact, sequences)
     return device

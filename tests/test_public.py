@@ -156,7 +156,7 @@ def test_commands_on_the_pages_are_understood():
                 parsed = build_parser(words[0]).parse_args(words)
                 seen.add((page.name, parsed.verb))
     assert {verb for _, verb in seen} >= VERBS.keys() - {"demo"}
-    assert {verb for name, verb in seen if name == "README.md"} >= VERBS.keys() - {"demo"}
+    assert {verb for name, verb in seen if name == "cli.md"} >= VERBS.keys() - {"demo"}
 
 
 def test_every_shipped_recipe_reads_back():

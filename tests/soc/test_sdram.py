@@ -17,7 +17,7 @@ from ..support.axi import refuses
 from ..support.sdram import Outcome, Transaction
 
 SIZE = 1 << 25
-LATENCY = 27  # 64 bits, 100 MHz
+LATENCY = 28  # 64 bits, 100 MHz
 CLOCKS = [(60.0, 100.0), (50.0, 100.0), (48.0, 100.0), (75.0, 133.0), (100.0, 100.0), (100.0, 50.0)]
 
 # Of AR, R, AW, W and B.
@@ -102,8 +102,8 @@ def mixed(seed: int, count: int = 3000) -> list[Transaction]:
 @pytest.mark.parametrize(
     ("bits", "sync_mhz", "mhz", "reached"),
     [
-        (64, 60, 100, 0.983), (64, 50, 100, 0.983), (64, 75, 133, 0.982), (32, 60, 100, 0.983),
-        (32, 48, 100, 0.959),  # 4 bytes at 48 MHz are 96 % of the chip's rate
+        (64, 60, 100, 0.982), (64, 50, 100, 0.982), (64, 75, 133, 0.983), (32, 60, 100, 0.982),
+        (32, 48, 100, 0.960),  # 4 bytes at 48 MHz are 96 % of the chip's rate
     ],
 )  # fmt: skip
 def test_efficiency_of_reads_in_order(bits: int, sync_mhz: float, mhz: float, reached: float):
@@ -113,21 +113,21 @@ def test_efficiency_of_reads_in_order(bits: int, sync_mhz: float, mhz: float, re
 
 
 @pytest.mark.parametrize(
-    ("sync_mhz", "mhz", "reached"), [(60, 100, 0.972), (50, 100, 0.972), (75, 133, 0.964)]
+    ("sync_mhz", "mhz", "reached"), [(60, 100, 0.967), (50, 100, 0.967), (75, 133, 0.965)]
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_efficiency_of_a_mix(sync_mhz: float, mhz: float, reached: float, seed: int):
     """The goal was 85 %."""
     outcome = simulate(mixed(seed), mhz=mhz, sync_mhz=sync_mhz)
     assert outcome.bytes_written / outcome.bytes_read == pytest.approx(16 / 84, rel=0.02)
-    assert outcome.efficiency(mhz) == pytest.approx(reached, abs=0.004)
+    assert outcome.efficiency(mhz) == pytest.approx(reached, abs=0.002)
 
 
-@pytest.mark.parametrize(("write", "reached"), [(0, 0.925), (1, 0.919)])
+@pytest.mark.parametrize(("write", "reached"), [(0, 0.904), (1, 0.894)])
 def test_efficiency_of_the_worst_case(write: int, reached: float):
     """Every burst is in another row of the same bank: tRP and tRCD are added to each."""
     traffic = [Transaction(4096 * n, 16, 0, write, 0) for n in range(2000)]
-    assert simulate(traffic).efficiency(100) == pytest.approx(reached, abs=0.004)
+    assert simulate(traffic).efficiency(100) == pytest.approx(reached, abs=0.002)
 
 
 @pytest.mark.parametrize("write", [0, 1])
@@ -143,7 +143,7 @@ def test_nobody_waits_long(write: int):
     outcome = simulate([*often, *rare])
     waited = outcome.write_wait_ps if write else outcome.read_wait_ps
     assert waited < (10 * 75 + 2 * 20 + 40) * 10_000
-    assert outcome.efficiency(100) > 0.9
+    assert outcome.efficiency(100) > 0.89
 
 
 def test_latency_of_a_read():
@@ -163,7 +163,7 @@ def test_refresh_under_continuous_load():
     """8,192 in 64 ms; the chip's model counts them too."""
     outcome = simulate(mixed(9, 12_000))
     time_us = (outcome.last_ps - outcome.ready_ps) / 1e6
-    assert outcome.refreshes == pytest.approx(time_us / 7.81, abs=3)
+    assert outcome.refreshes == pytest.approx(time_us / 7.79, abs=3)
 
 
 @pytest.mark.slow
@@ -176,11 +176,13 @@ def test_every_row_is_refreshed_within_its_period(mhz: float):
 
 
 # Lag of the chip's clock behind `sdram`, in ns, and the capture settings that take the right word:
-# data are valid from 6 ns after the chip's edge until 2.5 ns after the next one.
+# data are valid from 7.5 ns, or 5.4 ns with CAS latency 3, after the chip's edge until 2.5 ns
+# after the next one.
 WINDOWS = {
-    (100.0, 1.0): {0}, (100.0, 4.0): {0}, (100.0, 4.1): set(), (100.0, 7.5): set(),
-    (100.0, 7.6): {1}, (100.0, 10.0): {1}, (133.0, 1.5): {0}, (133.0, 1.6): set(),
-    (133.0, 5.1): {1}, (50.0, 10.0): {0}, (50.0, 14.0): {0}, (50.0, 17.6): {1},
+    (100.0, 1.0): {0}, (100.0, 2.5): {0}, (100.0, 2.6): set(), (100.0, 7.5): set(),
+    (100.0, 7.6): {1}, (100.0, 10.0): {1}, (133.0, 2.1): {0}, (133.0, 2.2): set(),
+    (133.0, 5.1): {1}, (50.0, 10.0): {0}, (50.0, 12.5): {0}, (50.0, 12.6): set(),
+    (50.0, 17.6): {1},
 }  # fmt: skip
 
 

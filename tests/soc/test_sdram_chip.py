@@ -30,14 +30,13 @@ def play(found: Chip, steps: list[Step]) -> str:
 
 # The steps before, the last step, and the cycles of 10 ns that must lie between.
 SPACED: dict[str, tuple[list[Step], tuple[int, int, int], int]] = {
-    "tRCD of bank 1": ([(ACTIVE, 1, 5, 1)], (READ, 1, 0), 2),
-    "tRP of bank 2": ([(ACTIVE, 2, 5, 1), (PRECHARGE, 2, 0, 9)], (ACTIVE, 2, 6), 2),
-    "tRP of bank 3": ([(ACTIVE, 3, 5, 1), (PRECHARGE, 3, 0, 5)], (REFRESH, 0, 0), 2),
-    "tRP of bank 0": ([(ACTIVE, 0, 5, 1), (PRECHARGE, 0, 0, 9)], (MODE, 0, 0x22), 2),
+    "tRCD of bank 1": ([(ACTIVE, 1, 5, 1)], (READ, 1, 0), 3),
+    "tRP of bank 2": ([(ACTIVE, 2, 5, 1), (PRECHARGE, 2, 0, 9)], (ACTIVE, 2, 6), 3),
+    "tRP of bank 3": ([(ACTIVE, 3, 5, 1), (PRECHARGE, 3, 0, 5)], (REFRESH, 0, 0), 3),
+    "tRP of bank 0": ([(ACTIVE, 0, 5, 1), (PRECHARGE, 0, 0, 9)], (MODE, 0, 0x22), 3),
     "tRAS of bank 0": ([(ACTIVE, 0, 5, 1)], (PRECHARGE, 0, 0), 5),
     "tRRD of bank 1": ([(ACTIVE, 0, 5, 1)], (ACTIVE, 1, 5), 2),
     "tRFC": ([(REFRESH, 0, 0, 1)], (ACTIVE, 0, 5), 7),
-    "tMRD: 1 cycles instead of 2": ([(MODE, 0, 0x22, 1)], (ACTIVE, 0, 5), 2),
     "tWR of bank 0": ([(ACTIVE, 0, 5, 1), (WRITE, 0, 0, 5)], (PRECHARGE, 0, ALL), 5),
     "PRECHARGE of bank 0 cuts a read": ([(ACTIVE, 0, 5, 1), (READ, 0, 0, 5)], (PRECHARGE, 0, 0), 4),
 }
@@ -48,15 +47,31 @@ def test_sees_commands_too_close(name: str):
     """A cycle less than the rule is a violation; as many as it asks for are none."""
     before, (command, bank, address), cycles = SPACED[name]
     assert play(begun(), [*before, (command, bank, address, cycles)]) == ""
-    text = play(begun(), [*before, (command, bank, address, cycles - 1)])
+    text = play(begun(wr_cycles=1), [*before, (command, bank, address, cycles - 1)])
     assert name in text
     assert text.count("\n") == 1
 
 
 def test_sees_a_row_cycle_that_is_too_short():
-    steps = [(ACTIVE, 0, 5, 1), (PRECHARGE, 0, 0, 5), (ACTIVE, 0, 6, 2)]
-    assert play(begun(rc=70_000), steps) == ""
-    assert "tRC of bank 0: 70000 ps instead of 70001" in play(begun(rc=70_001), steps)
+    steps = [(ACTIVE, 0, 5, 1), (PRECHARGE, 0, 0, 5), (ACTIVE, 0, 6, 3)]
+    assert play(begun(rc=80_000), steps) == ""
+    assert "tRC of bank 0: 80000 ps instead of 80001" in play(begun(rc=80_001), steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("mrd", [(MODE, 0, 0x22, 1), (ACTIVE, 0, 5, 2)]),
+        ("wr", [(ACTIVE, 0, 5, 1), (WRITE, 0, 0, 5), (PRECHARGE, 0, ALL, 5)]),
+    ],
+)
+def test_sees_both_the_time_and_the_cycles(name: str, steps: list[Step]):
+    """Two cycles of 10 ns: as many as a limit of 20 ns or 2 cycles asks for."""
+    others = {name: 20_000, f"{name}_cycles": 2}
+    assert play(begun(**others), steps) == ""
+    assert f"t{name.upper()}" in play(begun(**others | {name: 20_001}), steps)
+    text = play(begun(**others | {f"{name}_cycles": 3}), steps)
+    assert f"t{name.upper()}: 2 cycles instead of 3" in text
 
 
 WRONG: dict[str, list[Step]] = {
@@ -92,7 +107,7 @@ def test_sees_what_is_wrong_in_itself(name: str):
         ([(PRECHARGE, 0, 0, 20_001)], "first command is not PRECHARGE ALL"),
         ([(REFRESH, 0, 0, 20_001)], "first command is not PRECHARGE ALL"),
         (
-            [(PRECHARGE, 0, ALL, 20_001), (REFRESH, 0, 0, 2), (MODE, 0, 0x22, 7)],
+            [(PRECHARGE, 0, ALL, 20_001), (REFRESH, 0, 0, 3), (MODE, 0, 0x22, 7)],
             "after 1 refreshes instead of 2",
         ),
         ([(PRECHARGE, 0, ALL, 20_001), (ACTIVE, 0, 0, 2)], "before the initialization is complete"),
@@ -105,7 +120,7 @@ def test_sees_a_wrong_initialization(steps: list[Step], sentence: str):
 def test_a_right_initialization_is_right():
     steps = [
         (PRECHARGE, 0, ALL, 20_001),
-        (REFRESH, 0, 0, 2),
+        (REFRESH, 0, 0, 3),
         (REFRESH, 0, 0, 7),
         (MODE, 0, 0x22, 7),
     ]
@@ -172,19 +187,19 @@ def test_data_are_valid_from_the_access_time_to_the_hold_time():
     found.tick(ACTIVE, 0, 0)
     found.tick(READ, 0, 0, cycles=3)
     found.tick()
-    assert [found.data(after) == 0x1234 for after in (2_499, 5_999, 6_000, 9_999)] == [
+    assert [found.data(after) == 0x1234 for after in (2_499, 7_499, 7_500, 9_999)] == [
         False, False, True, True,
     ]  # fmt: skip
     found.tick()
     assert found.data(2_499) == 0x1234
     assert found.data(2_500) not in (0x1234, 0x5678)
-    assert found.data(6_000) == 0x5678
+    assert found.data(7_500) == 0x5678
 
 
 def test_bursts_wrap_and_masks_keep_bytes():
     found = begun()
     found.tick(ACTIVE, 1, 9)
-    found.tick(WRITE, 1, 6, cycles=2, write=0xA0A1)
+    found.tick(WRITE, 1, 6, cycles=3, write=0xA0A1)
     for word, mask in ((0xB0B1, 1), (0xC0C1, 2), (0xD0D1, 3)):
         found.tick(write=word, dqm=mask)
     base = ((9 * 4 + 1) * 512 + 4) * 2
@@ -205,7 +220,7 @@ def test_a_mask_hides_data_read_two_cycles_later():
 def test_sees_writes_that_nobody_drives():
     found = begun()
     found.tick(ACTIVE, 0, 0)
-    found.tick(WRITE, 0, 0, cycles=2, write=1)
+    found.tick(WRITE, 0, 0, cycles=3, write=1)
     found.tick(dqm=3)  # masked: nothing is taken
     assert found.text == ""
     found.tick()
@@ -224,7 +239,7 @@ def test_sees_two_that_drive(gap: int, sentence: str):
     """READ with CAS latency 2 drives its fourth word until the fifth edge after it."""
     found = begun()
     found.tick(ACTIVE, 0, 0)
-    found.tick(READ, 0, 0, cycles=2)
+    found.tick(READ, 0, 0, cycles=3)
     found.tick(cycles=gap - 1)
     found.tick(WRITE, 0, 0, write=1)
     assert sentence in found.text

@@ -4,7 +4,7 @@ import ctypes
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 from lightmamba.locks import held
 from lightmamba.rtl.verilog import written
 from lightmamba.sim.library import VERILATOR_FLAGS
+from lightmamba.sim.sdram_chips import limits
 from lightmamba.sim.tools import find_compiler, find_verilator, processor
 from lightmamba.soc.sdram import SdramController
-from lightmamba.soc.sdram_timing import ULX3S, SdramTiming
 from lightmamba.tools import cache_folder, run
 
-__all__ = ["Chip", "Limits", "Outcome", "Transaction", "built", "chip", "limits", "simulate"]
+__all__ = ["Chip", "Outcome", "Transaction", "built", "chip", "simulate"]
 
 HERE = Path(__file__).parents[1] / "soc"
 HEADERS = Path(__file__).parents[2] / "src/lightmamba/sim"
@@ -67,31 +67,6 @@ class Outcome(ctypes.Structure):
         return float((self.bytes_read + self.bytes_written) / (2 * mhz * time_us))
 
 
-class Limits(ctypes.Structure):
-    """SdramLimits of sim/sdram_chip.hpp, in picoseconds."""
-
-    _fields_ = tuple(
-        (n, ctypes.c_int64)
-        for n in (
-            "rcd", "rp", "ras", "ras_most", "rc", "rfc", "rrd", "wr", "mrd_cycles", "refreshes",
-            "refresh_period", "refreshes_late", "power_up", "cas2", "cas3", "access", "hold",
-        )
-    )  # fmt: skip
-
-
-def limits(timing: SdramTiming = ULX3S, /, **others: int) -> Limits:
-    """Rules of the chip's model from the numbers of a datasheet."""
-    found = Limits(
-        *(round(getattr(timing, n) * 1000) for n in ("rcd", "rp", "ras", "ras_most", "rc", "rfc",
-                                                     "rrd", "wr")),
-        timing.mrd, timing.refreshes, round(timing.refresh_period * 1000), 8,
-        round(timing.power_up * 1000), 10_000, 7_000, 6_000, 2_500,
-    )  # fmt: skip
-    for name, value in others.items():
-        setattr(found, name, value)
-    return found
-
-
 def simulate(
     traffic: Iterable[Transaction],
     *,
@@ -111,7 +86,8 @@ def simulate(
     """Run traffic through a controller; its text has what was wrong and every violation.
 
     ``library`` is what :func:`built` made of another component with the controller's ports, else
-    the controller itself is used. ``others`` are limits of the chip, see :func:`limits`.
+    the controller itself is used. ``others`` are limits of the chip, in picoseconds; the rest are
+    those of all chips together.
     """
     loaded = _library(library or _controller(bits, mhz))
     period = round(1e6 / mhz)
@@ -119,7 +95,7 @@ def simulate(
     setup = Setup(round(1e6 / sync_mhz), period, phase_ps, period if lag_ps is None else lag_ps,
                   capture, seed, early, limit_ps, *each)  # fmt: skip
     listed = list(traffic)
-    bench = ctypes.c_void_p(loaded.bench_new(ctypes.byref(setup), ctypes.byref(limits(**others))))
+    bench = ctypes.c_void_p(loaded.bench_new(ctypes.byref(setup), ctypes.byref(_limits(others))))
     outcome = Outcome()
     loaded.bench_run(
         bench, (Transaction * len(listed))(*listed), ctypes.c_uint64(len(listed)),
@@ -175,8 +151,16 @@ class Chip:
 def chip(period_ps: int = 10_000, **others: int) -> Chip:
     """A chip before its first tick; it stays for the rest of the process."""
     library = _library(_alone())
-    handle = ctypes.c_void_p(library.chip_new(ctypes.byref(limits(**others))))
+    handle = ctypes.c_void_p(library.chip_new(ctypes.byref(_limits(others))))
     return Chip(library, handle, period_ps)
+
+
+def _limits(others: Mapping[str, int]) -> Any:
+    found = limits()
+    for name, value in others.items():
+        assert hasattr(found, name), name
+        setattr(found, name, value)
+    return found
 
 
 @cache

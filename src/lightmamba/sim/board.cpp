@@ -19,6 +19,7 @@ namespace lightmamba {
 struct BoardSetup {  // shared with Python: Setup of sim/board.py
     double sync, sdram, shift, step;  // periods; of the chip's clock behind the controller's; of the phase
     double round_trip, bit;           // of data from the chip; of the line's bits, as the host has them
+    SdramLimits chip;
 };
 
 class Board {
@@ -133,7 +134,7 @@ private:
     BoardSetup s_;
     VerilatedContext context_;
     Vtop top_{&context_};
-    SdramChip chip_;
+    SdramChip chip_{s_.chip};
     double now_ = 0, sync_ = 1000, sdram_ = 1000, chip_at_ = 1000 + s_.shift;
     uint64_t cycles_ = 0;
     bool stepping_ = false, sending_ = false;

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lightmamba.errors import InputError
 from lightmamba.machine.serial import DEFAULT_BAUD
 from lightmamba.sim.library import FAST, FOLDER, build_library
+from lightmamba.sim.sdram_chips import Limits, limits
 from lightmamba.soc.board import INSIDE, SHIFT
 
 __all__ = ["SimulatedBoard", "build_board"]
@@ -27,8 +28,9 @@ SLICE = 1e-3  # seconds between two chances to interrupt from the keyboard
 class Setup(ctypes.Structure):
     """BoardSetup of ``board.cpp``, in picoseconds."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_double) for name in ("sync", "sdram", "shift", "step", "round_trip", "bit")
+    _fields_ = (
+        *((n, ctypes.c_double) for n in ("sync", "sdram", "shift", "step", "round_trip", "bit")),
+        ("chip", Limits),
     )
 
 
@@ -56,6 +58,8 @@ def build_board(verilog: str, *, cache: Path | None = None, level: str = FAST) -
 
 class SimulatedBoard:
     """A board in Verilator, as a serial port and as its clock.
+
+    The model of its SDRAM has the limits of all chips that boards were shipped with.
 
     Time passes only while the host waits for characters or sleeps. What is written is on the line
     from then on.
@@ -86,8 +90,9 @@ class SimulatedBoard:
         self._library = _opened(library)
         period = SECOND / memory_clock_hz
         setup = Setup(
-            SECOND / clock_hz, period, shift * period, step_ps, round_trip_ps, SECOND / DEFAULT_BAUD
-        )
+            SECOND / clock_hz, period, shift * period, step_ps, round_trip_ps,
+            SECOND / DEFAULT_BAUD, limits(),
+        )  # fmt: skip
         self._board = self._library.board_new(ctypes.byref(setup))
         self._baud, self.timeout = DEFAULT_BAUD, 1.0
 

@@ -26,14 +26,14 @@ struct SdramPins {  // at a rising edge of the chip's clock
     bool dq_oe = false;  // the controller drives dq
 };
 
-struct SdramLimits {  // picoseconds, unless another unit is named; shared with Python
-    int64_t rcd = 20'000, rp = 20'000, ras = 45'000, ras_most = 100'000'000, rc = 65'000;
-    int64_t rfc = 70'000, rrd = 15'000, wr = 20'000;
-    int64_t mrd_cycles = 2;
-    int64_t refreshes = 8192, refresh_period = 64'000'000'000, refreshes_late = 8;
-    int64_t power_up = 200'000'000;
-    int64_t cas2 = 10'000, cas3 = 7000;  // shortest period of the clock
-    int64_t access = 6000, hold = 2500;  // data valid so long after an edge, and after the next one
+struct SdramLimits {  // picoseconds and counts, in the order of Limits of sim/sdram_chips.py
+    int64_t rcd, rp, ras, ras_most, rc, rfc, rrd;
+    int64_t wr, wr_cycles, mrd, mrd_cycles;
+    int64_t refreshes, refresh_period;
+    int64_t power_up;
+    int64_t cas2, cas3;              // shortest period of the clock, by CAS latency
+    int64_t access2, access3, hold;  // data valid so long after an edge, and after the next one
+    int64_t refreshes_late;
 };
 
 class SdramChip {
@@ -41,7 +41,7 @@ public:
     static constexpr int BANKS = 4, ROWS = 8192, COLUMNS = 512;
     static constexpr size_t BYTES = size_t{2} * BANKS * ROWS * COLUMNS;
 
-    explicit SdramChip(const SdramLimits& limits = {}) : t_(limits), cells_(BYTES / 2) {
+    explicit SdramChip(const SdramLimits& limits) : t_(limits), cells_(BYTES / 2) {
         refreshed_.reserve(t_.refreshes);
     }
 
@@ -56,7 +56,7 @@ public:
     // What is on the data lines at a time after the last tick. Garbage, where nobody drives them.
     uint16_t dq(int64_t now) const {
         if (now < edge_ + t_.hold && before_.driven) return before_.data;
-        if (now >= edge_ + t_.access && after_.driven) return after_.data;
+        if (now >= edge_ + (cas_ == 2 ? t_.access2 : t_.access3) && after_.driven) return after_.data;
         return static_cast<uint16_t>(0x9e37 * (cycle_ + 1) ^ 0xa5c3);
     }
 
@@ -89,6 +89,7 @@ private:
         bool open = false;
         int row = 0;
         int64_t activated = FAR, precharged = FAR, written = FAR;
+        uint64_t written_cycle = 0;
     };
     struct Word {
         bool driven = false;
@@ -118,6 +119,12 @@ private:
                 static_cast<long long>(edge_ - since), static_cast<long long>(least));
     }
 
+    void counted(const char* name, uint64_t since, int64_t least) {
+        if (since != 0 && cycle_ - since < static_cast<uint64_t>(least))
+            say("%s: %d cycles instead of %d", name, static_cast<int>(cycle_ - since),
+                static_cast<int>(least));
+    }
+
     void contention(const SdramPins& pins) {
         if (pins.dq_oe && before_.driven)
             say("the controller drives the data lines while the chip does");
@@ -132,9 +139,8 @@ private:
         if (edge_ - begun_ < t_.power_up) say("a command before the power-up wait is over");
         if (code != 2 && step_ == 0) say("the first command is not PRECHARGE ALL");
         if (edge_ - last_refresh_ < t_.rfc) spaced("tRFC", last_refresh_, t_.rfc, p.ba);
-        if (cycle_ - mode_set_ < static_cast<uint64_t>(t_.mrd_cycles) && mode_set_ != 0)
-            say("tMRD: %d cycles instead of %d", static_cast<int>(cycle_ - mode_set_),
-                static_cast<int>(t_.mrd_cycles));
+        spaced("tMRD", mode_set_at_, t_.mrd, p.ba);
+        counted("tMRD", mode_set_, t_.mrd_cycles);
         switch (code) {
             case 3: activate(p); break;
             case 5: column(p, false); break;
@@ -189,6 +195,7 @@ private:
                 if (edge_ - bank.activated > t_.ras_most)
                     say("a row of bank %d was open too long", n);
                 spaced("tWR", bank.written, t_.wr, n);
+                counted("tWR", bank.written_cycle, t_.wr_cycles);
                 if (write_.active && write_.bank == n)
                     say("PRECHARGE of bank %d during a write", n);
                 // CL + BL - 2 cycles after READ, as ESMT's datasheets say; others allow BL.
@@ -234,6 +241,7 @@ private:
         cas_ = cas == 2 ? 2 : 3;
         length_ = 1 << std::min(length, 3);
         mode_set_ = cycle_;
+        mode_set_at_ = edge_;
         if (!ready_) ready_at_ = edge_;
         ready_ = true;
     }
@@ -252,6 +260,7 @@ private:
         const uint16_t keep = ((p.dqm & 1) != 0 ? 0x00ff : 0) | ((p.dqm & 2) != 0 ? 0xff00 : 0);
         cell = static_cast<uint16_t>((cell & keep) | (p.dq & ~keep));
         banks_[write_.bank].written = edge_;
+        banks_[write_.bank].written_cycle = cycle_;
         if (++write_.done == length_) write_.active = false;
     }
 
@@ -294,6 +303,7 @@ private:
     bool ready_ = false, drove_ = false, late_ = false;
     uint64_t cycle_ = 0, mode_set_ = 0, count_ = 0, done_ = 0;
     int64_t edge_ = 0, begun_ = 0, period_ = 0, ready_at_ = 0, last_refresh_ = FAR;
+    int64_t mode_set_at_ = FAR;
     std::vector<int64_t> refreshed_;
     std::string text_;
 };

@@ -53,10 +53,11 @@ class SdramScheduler(wiring.Component):
         Beats that were read; there is no way to stop them.
     capture : In
         Cycles, 0 to 3, by which data are taken later than CL cycles after READ is at the pins. Data
-        are valid from 6 ns after the chip's clock edge until 2.5 ns after the next one. So at 100
-        MHz, 0 is right if the chip's clock is up to 4 ns behind ``sdram``, and 1 from 7.5 to 14 ns
-        (10 ns: they rise together), with the delays of the pins both ways added; between them
-        none is. Change it only while nothing is read.
+        are valid from 7.5 ns after the chip's clock edge until 2.5 ns after the next one, so that
+        every chip of sim/sdram_chips.toml works. So at 100 MHz, 0 is right if the chip's clock is
+        up to 2.5 ns behind ``sdram``, and 1 from 7.5 to 12.5 ns (10 ns: they rise together), with
+        the delays of the pins both ways added; between them none is. Change it only while nothing
+        is read.
     ready : Out
         The chip is initialized.
     pins : Out(pins())

@@ -46,14 +46,14 @@ class SdramTiming:
 
     Attributes
     ----------
-    rcd, rp, ras, rc, rfc, rrd, wr : float
+    rcd, rp, ras, rc, rfc, rrd, wr, mrd : float
         As in :class:`SdramCycles`; ``rc`` is ACTIVE to ACTIVE of the same bank.
+    wr_cycles, mrd_cycles : int
+        Least clock cycles of ``wr`` and ``mrd``: some datasheets name cycles, others a time.
     ras_most : float
         The longest time that a row may stay open.
-    mrd : int
-        Clock cycles, not nanoseconds.
     refreshes, refresh_period : int, float
-        So many AUTO REFRESH commands are needed in each period.
+        AUTO REFRESH commands that are needed in each period.
     power_up : float
         Wait before the first command.
     cas2_most_mhz, most_mhz : float
@@ -70,7 +70,9 @@ class SdramTiming:
     rfc: float
     rrd: float
     wr: float
-    mrd: int
+    wr_cycles: int
+    mrd: float
+    mrd_cycles: int
     refreshes: int
     refresh_period: float
     power_up: float
@@ -107,29 +109,29 @@ class SdramTiming:
             ras=max(ras, _up(self.rc, mhz) - rp),
             rrd=_up(self.rrd, mhz),
             rfc=_up(self.rfc, mhz),
-            wr=_up(self.wr, mhz),
-            mrd=self.mrd,
+            wr=max(self.wr_cycles, _up(self.wr, mhz)),
+            mrd=max(self.mrd_cycles, _up(self.mrd, mhz)),
             refresh=int((_picoseconds(self.refresh_period) * mhz / 1e6 - late) // self.refreshes),
             power_up=_up(self.power_up, mhz),
         )
 
 
-# The slowest numbers of the chips that the boards were shipped with: MT48LC16M16A2TG-6A,
-# M12L2561616A-6, AS4C32M16SB-7, IS42S16160G-7 (emard/ulx3s, doc/MANUAL.md; their timing in
-# LiteDRAM, litedram/modules.py). CAS latency 2 needs 10 ns, CAS latency 3 at -7 needs 7 ns. The
-# memory has other names in the datasheets: tWR is tDPL or tRDL, tMRD is tRSC.
+# The slowest numbers of all chips of the ULX3S boards. The data sheet of each chip is in
+# sim/sdram_chips.toml, which the chip's model reads; a test compares the two files.
 ULX3S = SdramTiming(
-    rcd=20.0,
-    rp=20.0,
-    ras=45.0,
+    rcd=21.0,
+    rp=21.0,
+    ras=42.0,
     ras_most=100_000.0,
-    rc=65.0,
-    rfc=70.0,
-    rrd=15.0,
-    wr=20.0,
-    mrd=2,
+    rc=63.0,
+    rfc=63.0,
+    rrd=14.0,
+    wr=14.0,
+    wr_cycles=2,
+    mrd=14.0,
+    mrd_cycles=2,
     refreshes=8192,
-    refresh_period=64e6,
+    refresh_period=8192 * 7_800.0,
     power_up=200_000.0,
     cas2_most_mhz=100.0,
     most_mhz=133.4,

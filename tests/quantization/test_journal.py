@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -247,7 +248,7 @@ def test_a_journal_that_is_removed_while_it_is_opened(tmp_path, monkeypatch, cal
     second = Journal(tmp_path / "j", {"run": 2})
     with pytest.raises(InputError, match="another process is at work in"):
         Journal(tmp_path / "j", {"run": 3})
-    assert json.loads((tmp_path / "j" / "manifest.json").read_text()) == {"run": 2}
+    assert json.loads((tmp_path / "j" / "manifest.json").read_text())["run"] == 2
     second.close(remove=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -264,7 +265,7 @@ def test_a_journal_that_is_taken_over_while_it_is_removed(tmp_path, monkeypatch)
     taken: list[Journal] = []
     monkeypatch.setattr(Path, "rmdir", taken_over)
     first.close(remove=True)
-    assert json.loads((tmp_path / "j" / "manifest.json").read_text()) == {"run": 2}
+    assert json.loads((tmp_path / "j" / "manifest.json").read_text())["run"] == 2
     taken[0].close(remove=True)
 
 
@@ -276,13 +277,19 @@ def with_a_flipped_bit(data):
     return data[:-5] + bytes([data[-5] ^ 4]) + data[-4:]
 
 
+def with_another_number(data):
+    """JSON as good as before, which says something else."""
+    return re.sub(rb"\d", lambda found: b"%d" % (int(found[0]) ^ 1), data, count=1)
+
+
 PARTS = ("layers.0.safetensors", "float.1.bin", "integer.1.bin")
 
 
 @pytest.mark.parametrize(
     ("name", "damage"),
     [*((n, cut) for n in ("facts.json", "manifest.json", *PARTS)),
-     *((n, with_a_flipped_bit) for n in PARTS)],
+     *((n, with_a_flipped_bit) for n in PARTS),
+     *((n, with_another_number) for n in ("facts.json", "manifest.json"))],
 )  # fmt: skip
 def test_a_damaged_journal_is_refused(world, tmp_path, monkeypatch, name, damage):
     root, _ = world

@@ -212,28 +212,21 @@ class State:
             If they are not of states of this layout, or have changed since they were saved.
         """
         _lacks_none(arrays, "layout", "position", "data")
+        position = np.array(arrays["position"], np.int64)
+        _lacks_none(arrays, *(f"pages{row}" for row in range(len(position))))
+        others = {name: arrays[name] for name in arrays if name != "sha256"}
+        if "sha256" not in arrays or not np.array_equal(arrays["sha256"], _hash(others)):
+            raise InputError("the saved state has changed since it was saved; compute it again "
+                             "from the tokens of its sequences")  # fmt: skip
         if not np.array_equal(arrays["layout"], layout.digest):
             raise InputError(
                 "the saved state is of a model with other layers or formats; restore it with the "
                 "model that it was saved from"
             )
-        position = np.array(arrays["position"], np.int64)
-        _lacks_none(arrays, *(f"pages{row}" for row in range(len(position))))
         state = State.of_layout(layout, position)
-        for row, at in enumerate(position):
-            state.pages[row] = Pages(layout.page, np.array(arrays[f"pages{row}"], np.uint8))
-            wanted, found = (-(-int(at) // PAGE), layout.page), state.pages[row].data.shape
-            if layout.page and found != wanted:
-                raise InputError(f"pages{row} has the shape {found}, but this model's is {wanted}")
-        if arrays["data"].shape != state.data.shape:
-            raise InputError(
-                f"data has the shape {arrays['data'].shape}, but this model's is {state.data.shape}"
-            )
-        others = {name: arrays[name] for name in arrays if name != "sha256"}
-        if "sha256" not in arrays or not np.array_equal(arrays["sha256"], _hash(others)):
-            raise InputError("the saved state has changed since it was saved; compute it again "
-                             "from the tokens of its sequences")  # fmt: skip
         state.data[...] = arrays["data"]
+        for row in range(len(position)):
+            state.pages[row] = Pages(layout.page, np.array(arrays[f"pages{row}"], np.uint8))
         return state
 
     @property

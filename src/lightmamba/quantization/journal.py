@@ -87,7 +87,7 @@ class Journal(Store):
 
     def _open(self, manifest: dict[str, Any]) -> None:
         if not _matches(self.folder, manifest):
-            self._write(MANIFEST, json.dumps(manifest, indent=1).encode())
+            self._write(MANIFEST, _sealed(manifest))
         self.facts = _read(self.folder / FACTS)
 
     def _empty(self) -> None:
@@ -149,7 +149,7 @@ class Journal(Store):
             rows.sync()
         paths = {rows.path for rows in streams if rows.path is not None}
         self.facts = {**facts, "streams": {path.name: sha256_of(path) for path in sorted(paths)}}
-        self._write(FACTS, json.dumps(self.facts).encode())
+        self._write(FACTS, _sealed(self.facts))
         for old in self._committed - paths:
             old.unlink(missing_ok=True)
         self._committed, self._last = paths, time.monotonic()
@@ -226,15 +226,23 @@ def _matches(folder: Path, manifest: dict[str, Any]) -> bool:
     return bool(before)
 
 
+def _sealed(value: dict[str, Any]) -> bytes:
+    """JSON file of a value and its hash."""
+    return json.dumps({**value, HASH: _hash({}, json.dumps(value))}, indent=1).encode()
+
+
 def _read(path: Path) -> dict[str, Any]:
-    """A file of the journal; empty if there is none."""
+    """Value of a file that :func:`_sealed` made; empty if there is none."""
     try:
-        value = json.loads(path.read_bytes()) if path.exists() else {}
+        value = json.loads(path.read_bytes()) if path.exists() else None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged; delete its folder to start again") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged; delete its folder to start again")
-    return value
+        raise _damaged(path) from error
+    if value is None:
+        return {}
+    found = value.pop(HASH, None) if isinstance(value, dict) else None
+    if found is None or found != _hash({}, json.dumps(value)):
+        raise _damaged(path)
+    return dict(value)
 
 
 class _StoredLayers(Sequence[QuantizedLayer]):

@@ -20,6 +20,8 @@ from lightmamba.machine.registers import offsets
 from lightmamba.machine.serial import Operation
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import DeviceDecoder, generate
+from lightmamba.runtime.device import Device
+from lightmamba.runtime.recording import RecordingDevice
 from lightmamba.sim.simulator import Status
 
 from .serial_board import FakePort, Memory
@@ -59,6 +61,23 @@ def test_wide_registers_and_counters_are_one_request(port, device):
     assert port.requests == [
         Operation.WRITE_REGISTERS, Operation.REGISTERS, Operation.REGISTERS,
     ]  # fmt: skip
+
+
+def test_a_recording_changes_no_request(clock, tmp_path):
+    found = []
+    for record in (False, True):
+        port = FakePort(clock, Memory())
+        device: Device = SerialDevice(SerialLink(port))
+        if record:
+            device = RecordingDevice(device, tmp_path / "r")
+        port.requests.clear()
+        device._counter_values(range(9))
+        device.write("lane_base", [1, 2, 3])
+        device.write_memory("x", 8, np.arange(100, dtype=np.uint8))
+        assert device.read_memory("x", 9, 2).tolist() == [1, 2]
+        device.close()
+        found.append(port.requests)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("at", [0, 1, 7, 8, 1021])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import PAGE, WORD
 from lightmamba.arch.fields import decode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
@@ -53,6 +54,7 @@ class Pretended(Device):
     def __init__(self, model: QuantizedModel) -> None:
         super().__init__()
         self.model, self.engine = model, Engine(model)
+        self._made: Any = None  # the build that this is the hardware of
         self.passes: list[tuple[int, ...]] = []
         self._registers: dict[tuple[str, int], int] = {}
         self._tables: dict[tuple[str, int], int] = {}  # steps and segments, which count up
@@ -85,7 +87,6 @@ class Pretended(Device):
     def read32(self, offset: int) -> int:
         """Half of a register."""
         name, index, half = self._places[offset]
-        artifact = self.artifact
         if name == "hash":
             return self._registers.get(("hash", 0), 0)
         cycles = sum(self._counts.get(name, 0) for name in CYCLES)
@@ -94,8 +95,7 @@ class Pretended(Device):
         }  # fmt: skip
         value = fixed.get(name, self._registers.get((name, index), 0))
         if name == "counter_value":
-            assert artifact is not None
-            value = self._counts.get(counters(artifact.arch)[self._get("counter_index")], 0)
+            value = self._counts.get(counters(self._made.arch)[self._get("counter_index")], 0)
         return value >> 32 * half & 0xFFFFFFFF
 
     def write32(self, offset: int, value: int) -> None:
@@ -114,6 +114,12 @@ class Pretended(Device):
 
     def load(self, artifact: Any, sequences: int = 1) -> None:
         """Load a build, for which this hardware is then made."""
+        self.made_for(artifact)
+        super().load(artifact, sequences)
+
+    def made_for(self, artifact: Any) -> None:
+        """Make this the hardware of a build."""
+        self._made = artifact
         self._registers["hash", 0] = build_hash(artifact.arch)
         kinds = artifact.arch.kinds
         for register in registers(kinds):
@@ -121,7 +127,6 @@ class Pretended(Device):
             for n in range(register.count * words):
                 at = offsets(kinds)[register.name] + 4 * n
                 self._places[at] = register.name, n // words, n % words
-        super().load(artifact, sequences)
 
     def wait_interrupt(self) -> None:
         """Everything was done at once."""
@@ -145,8 +150,7 @@ class Pretended(Device):
         self._memory[address : address + HANDLE] = np.array([number], "<u8").view(np.uint8)
 
     def _run(self, fresh: bool, head: bool) -> None:
-        assert self.artifact is not None
-        tokens, last = self.artifact.arch.tokens, self._get("last_step")
+        tokens, last = self._made.arch.tokens, self._get("last_step")
         vectors = [decode(VECTOR, self._get("vector", n)) for n in range(tokens)]
         slots = [decode(SLOT, self._get("slot", n)) for n in range(tokens)]
         steps = [decode(STEP, self._tables["step_data", n]) for n in range(last + 1)]
@@ -167,10 +171,9 @@ class Pretended(Device):
 
     def _id(self, later: int) -> int:
         """The id whose row of the embedding a vector behind the first reads."""
-        assert self.artifact is not None
-        stride = self.artifact.registers["embedding_stride"]
+        stride = self._made.registers["embedding_stride"]
         assert isinstance(stride, int)
-        at = self._get("later_row", later) - self.address(self.artifact.region("embedding"))
+        at = self._get("later_row", later) - self.address(self._made.region("embedding"))
         assert at % stride == 0
         return at // stride
 
@@ -179,7 +182,6 @@ class Pretended(Device):
         steps: list[dict[str, int]], ids: list[int], turn: int, fresh: bool,
     ) -> list[NDArray[np.int32]]:  # fmt: skip
         """Logits by vector."""
-        assert self.artifact is not None
         record = self._get("record")
         old = self._take(self._get("record_read")).ids if record & 1 else ()
         left, found = list(steps), list[NDArray[np.int32]]()
@@ -196,7 +198,7 @@ class Pretended(Device):
             read, write = (("slot_read", "slot_write") if turn % 2 == 0
                            else ("slot_write", "slot_read"))  # fmt: skip
             zero = _Held((), state=self.engine.empty_state(1))
-            ports = range(self.artifact.arch.state_ports)
+            ports = range(self._made.arch.state_ports)
             starts = [self._take(self._get(of_token(read, p), n)) for p in ports]
             start = zero if fresh and slot["fresh"] else starts[0]
             assert start is zero or len({id(each.state) for each in starts}) == 1
@@ -248,8 +250,7 @@ class Pretended(Device):
 
     def _attend(self, slot: int, turn: int, known: tuple[int, ...], new: list[int]) -> None:
         """Check that memory has the tokens that a slot attends to, and write the new ones."""
-        assert self.artifact is not None
-        for client in clients(self.artifact.arch, "spread"):
+        for client in clients(self._made.arch, "spread"):
             name, marks = client.name, np.array([*known, *new], "<u8") + 1
             assert self._get(f"slot_{name}_positions", slot) + turn == len(known)
             assert self._get(f"slot_{name}_more", slot) == len(new)
@@ -261,8 +262,7 @@ class Pretended(Device):
 
     def _position(self, name: str, slot: int, position: int) -> int:
         """Address of the first word of a position, in its segment and on its lane's channel."""
-        assert self.artifact is not None
-        arch = self.artifact.arch
+        arch: ArchConfig = self._made.arch
         beat, per_slot = arch.port_bits // 8, 1 << (arch.segments - 1).bit_length()
         segment, place = divmod(position, arch.segment)
         unit, first = divmod(place, arch.row_bytes // WORD)
@@ -272,9 +272,8 @@ class Pretended(Device):
         return self._get(f"{name}_base", lane) + page * PAGE + row * beat + offset
 
     def _keep_logits(self, logits: list[NDArray[np.int32]], best: list[int]) -> None:
-        assert self.artifact is not None
-        region = self.artifact.region("logits")
-        stride = self.artifact.registers["logits_stride"]
+        region = self._made.region("logits")
+        stride = self._made.registers["logits_stride"]
         assert isinstance(stride, int)
         for n, row in enumerate(logits):
             self.write_memory(

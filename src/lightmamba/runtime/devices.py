@@ -7,10 +7,11 @@ takes an opened build and options as keyword arguments, and returns a
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from lightmamba.errors import InputError
+from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.recording import RecordingDevice
@@ -137,8 +138,13 @@ def open_named(
         raise InputError(
             f"device {name}: an option has a value of the wrong kind: {error}"
         ) from error
-    if record is not None:
-        device = RecordingDevice(device, record)
-    device.progress = progress
-    device.load(artifact, sequences)
+    try:
+        if record is not None:
+            device = RecordingDevice(device, record)
+        device.progress = progress
+        device.load(artifact, sequences)
+    except BaseException:
+        with suppress(DeviceError):  # the first error is what counts
+            device.close()
+        raise
     return device

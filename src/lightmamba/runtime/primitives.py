@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import IntFlag
 from types import TracebackType
 from typing import Self
@@ -130,7 +131,9 @@ class Primitives(ABC):
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        # Nobody can handle an error here, such as that of an object that was made in part.
+        with suppress(Exception):
+            self.close()
 
     # Registers by name.
 

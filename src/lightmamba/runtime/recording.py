@@ -1,16 +1,17 @@
 """Record what a driver does with a device, and play it back.
 
-A recording is a file of JSON lines: one per call of a device's primitives, with what was given and
-what came back; contents of memory as their hash, and as they are where the driver read something
-else than what it had written there in one piece. The recording of a simulated session, played back,
-holds a driver to it call by call; that of a board is what a bug report needs.
+A recording is a file of JSON lines: one per call of a device's primitives and of ``place``, with
+what was given and what came back. It has contents of memory as their hash, and in full where the
+driver read something else than what it had written there in one piece. The recording of a simulated
+session, played back, checks a driver call by call; that of a board is what a bug report needs.
 """
 
 import json
 import os
 import zlib
+from abc import abstractmethod
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.place import Region
 from lightmamba.errors import DeviceError, InputError, shown
+from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 
 __all__ = ["RecordingDevice", "ReplayDevice"]
 
-FORMAT = {"lightmamba recording": 2}
+FORMAT = {"lightmamba recording": 3}
 Piece = tuple[str, int, int]  # channel, address, bytes
 
 
@@ -31,13 +34,81 @@ def _hash(values: NDArray[np.uint8]) -> str:
     return sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
-class RecordingDevice(Device):
+class _ByCalls(Device):
+    """Device whose primitives all go through one method."""
+
+    @abstractmethod
+    def _call(self, name: str, given: Mapping[str, Any], **changed: Any) -> Any:
+        """Result of a primitive.
+
+        Parameters
+        ----------
+        name
+            Of the primitive.
+        given
+            Its arguments, in their order.
+        changed
+            Arguments that a recording has in another form.
+        """
+
+    def read32(self, offset: int) -> int:
+        """Read the register at a byte offset."""
+        return int(self._call("read32", {"offset": offset}))
+
+    def write32(self, offset: int, value: int) -> None:
+        """Write 32 bits to the register at a byte offset."""
+        self._call("write32", {"offset": offset, "value": value})
+
+    def transfer(self, steps: Sequence[tuple[int, int | None]]) -> list[int]:
+        """Write and read registers in order."""
+        found: list[int] = self._call("transfer", {"steps": steps}, steps=[*map(list, steps)])
+        return found
+
+    def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
+        """Copy bytes out of a channel's memory."""
+        piece = {"channel": channel, "address": address, "count": count}
+        found: NDArray[np.uint8] = self._call("read_memory", piece)
+        return found
+
+    def write_memory(self, channel: str, address: int, values: NDArray[np.uint8]) -> None:
+        """Copy bytes into a channel's memory."""
+        given = {"channel": channel, "address": address, "values": values}
+        self._call("write_memory", given, values=[len(values), _hash(values)])
+
+    def wait_interrupt(self) -> None:
+        """Wait until the interrupt is raised."""
+        self._call("wait_interrupt", {})
+
+    def allocate(self, channels: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
+        """Find memory for a build."""
+        wanted = {name: list(both) for name, both in channels.items()}
+        found: Mapping[str, int] = self._call("allocate", {"channels": channels}, channels=wanted)
+        return found
+
+    def reset_machine(self) -> None:
+        """Reset the hardware."""
+        self._call("reset_machine", {})
+
+    def place(self, artifact: Artifact, regions: Sequence[Region]) -> None:
+        """Bring the images of a build into memory, in the way of the device."""
+        hashed = {
+            region.name: [
+                region.channel, self.address(region), len(artifact.image(region)),
+                artifact.files[region.file].sha256,
+            ]
+            for region in regions if region.file is not None
+        }  # fmt: skip
+        self._call("place", {"artifact": artifact, "regions": regions}, artifact=hashed,
+                   regions=[region.name for region in regions])  # fmt: skip
+
+
+class RecordingDevice(_ByCalls):
     """Another device, whose every call is written to a file.
 
     Parameters
     ----------
     device : Device
-        Does the work; use only this one while it is recorded.
+        Does the work, and is closed with this one; use only this one.
     path : Path
 
     Raises
@@ -54,67 +125,54 @@ class RecordingDevice(Device):
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         except OSError as error:
             raise InputError(f"cannot write the recording {path}: {error.strerror}") from error
-        self._write(FORMAT)
+        self._write(json.dumps(FORMAT) + "\n")
 
     def close(self) -> None:
-        """Close the file; the device stays open."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Close the device, then the file."""
+        try:
+            self.device.close()
+        finally:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
 
-    def _write(self, entry: Mapping[str, Any]) -> None:
+    def _write(self, text: str) -> None:
         # Not buffered: of a device that hangs, the last call is what matters.
-        line = memoryview((json.dumps(entry, separators=(",", ":")) + "\n").encode())
-        while line:
-            line = line[os.write(self._file, line) :]
+        left = memoryview(text.encode())
+        while left:
+            left = left[os.write(self._file, left) :]
 
-    def read32(self, offset: int) -> int:
-        """Read the register at a byte offset."""
-        value = self.device.read32(offset)
-        self._write({"call": "read32", "offset": offset, "gives": value})
-        return value
-
-    def write32(self, offset: int, value: int) -> None:
-        """Write 32 bits to the register at a byte offset."""
-        self._write({"call": "write32", "offset": offset, "value": value})
-        self.device.write32(offset, value)
-
-    def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
-        """Copy bytes out of a channel's memory."""
-        values = self.device.read_memory(channel, address, count)
-        packed = None
-        if self._written.get((channel, address, count)) != _hash(values):
-            packed = b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 1)).decode()
-        self._write({"call": "read_memory", "channel": channel, "address": address,
-                     "count": count, "gives": packed})  # fmt: skip
-        return values
-
-    def write_memory(self, channel: str, address: int, values: NDArray[np.uint8]) -> None:
-        """Copy bytes into a channel's memory."""
-        hashed = self._written[channel, address, len(values)] = _hash(values)
-        self._write({"call": "write_memory", "channel": channel, "address": address,
-                     "count": len(values), "sha256": hashed})  # fmt: skip
-        self.device.write_memory(channel, address, values)
-
-    def wait_interrupt(self) -> None:
-        """Wait until the interrupt is raised."""
-        self._write({"call": "wait_interrupt"})
-        self.device.wait_interrupt()
-
-    def allocate(self, channels: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
-        """Find memory for a build."""
-        found = self.device.allocate(channels)
-        wanted = {name: list(both) for name, both in channels.items()}
-        self._write({"call": "allocate", "channels": wanted, "gives": dict(found)})
+    def _call(self, name: str, given: Mapping[str, Any], **changed: Any) -> Any:
+        """Let the device do it; the call is in the file before it begins, the result after it."""
+        inner = self.device
+        inner.kinds, inner.bases, inner.progress = self.kinds, self.bases, self.progress
+        entry = json.dumps({"call": name, **given, **changed}, separators=(",", ":"))
+        self._write(entry[:-1])
+        try:
+            found = getattr(inner, name)(*given.values())
+        except BaseException as error:
+            self._write(f',"raises":{json.dumps(str(error))}}}\n')
+            raise
+        gives = found
+        if name == "read_memory":
+            gives = self._packed((given["channel"], given["address"], given["count"]), found)
+        elif name == "write_memory":
+            size, hashed = changed["values"]
+            self._written[given["channel"], given["address"], size] = hashed
+        elif name == "place":
+            for channel, address, size, hashed in changed["artifact"].values():
+                self._written[channel, address, size] = hashed
+        self._write(f',"gives":{json.dumps(gives)}}}\n')
         return found
 
-    def reset_machine(self) -> None:
-        """Reset the hardware."""
-        self._write({"call": "reset_machine"})
-        self.device.reset_machine()
+    def _packed(self, piece: Piece, values: NDArray[np.uint8]) -> str | None:
+        """Bytes of memory that was read, as text; None if they are what was written there."""
+        if self._written.get(piece) == _hash(values):
+            return None
+        return b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 1)).decode()
 
 
-class ReplayDevice(Device):
+class ReplayDevice(_ByCalls):
     """A recording in the place of a device: every call must be the one that was recorded.
 
     Parameters
@@ -153,17 +211,34 @@ class ReplayDevice(Device):
             raise DeviceError(f"call {self.calls}: the recording is damaged here")
         return entry
 
-    def _call(self, name: str, **given: Any) -> Any:
-        """Compare a call with the next one of the recording; what it gave."""
+    def _call(self, name: str, given: Mapping[str, Any], **changed: Any) -> Any:
+        """Compare a call with the next one of the recording, and give what that one gave."""
         entry = self._next()
-        gives = entry.pop("gives", None)
-        now = {"call": name, **given}
+        gives, raises = entry.pop("gives", None), entry.pop("raises", None)
+        now = {"call": name, **given, **changed}
         if entry != now:
             apart = next((k for k in now if entry.get(k) != now[k]), "call")
             raise DeviceError(
                 f"call {self.calls}: the driver did {name} with {apart} "
                 f"{shown(now.get(apart))}, the recording has {shown(entry.get(apart))}"
             )
+        if raises is not None:
+            raise DeviceError(raises)
+        if name == "write_memory":
+            values = given["values"]
+            kept = values.copy() if values.flags.writeable else values  # not of a mapped image
+            self._written[given["channel"], given["address"], len(values)] = kept
+        elif name == "place":
+            for region in given["regions"]:
+                image = given["artifact"].image(region)
+                self._written[region.channel, self.address(region), len(image)] = image
+        elif name == "read_memory" and gives is None:
+            piece = (given["channel"], given["address"], given["count"])
+            if (written := self._written.get(piece)) is None:
+                raise DeviceError(f"call {self.calls}: the recording is damaged here")
+            return written.copy()
+        elif name == "read_memory":
+            return np.frombuffer(zlib.decompress(b64decode(gives)), np.uint8)
         return gives
 
     def close(self) -> None:
@@ -180,41 +255,3 @@ class ReplayDevice(Device):
         """
         if next(self._lines, None) is not None:
             raise DeviceError(f"the driver stopped after call {self.calls}, the recording goes on")
-
-    def read32(self, offset: int) -> int:
-        """Recorded value of the register."""
-        return int(self._call("read32", offset=offset))
-
-    def write32(self, offset: int, value: int) -> None:
-        """Compare only."""
-        self._call("write32", offset=offset, value=value)
-
-    def read_memory(self, channel: str, address: int, count: int) -> NDArray[np.uint8]:
-        """Recorded bytes of the memory."""
-        packed = self._call("read_memory", channel=channel, address=address, count=count)
-        if packed is None:
-            if (written := self._written.get((channel, address, count))) is None:
-                raise DeviceError(f"call {self.calls}: the recording is damaged here")
-            return written.copy()
-        return np.frombuffer(zlib.decompress(b64decode(packed)), np.uint8)
-
-    def write_memory(self, channel: str, address: int, values: NDArray[np.uint8]) -> None:
-        """Compare, and keep what was written."""
-        self._call("write_memory", channel=channel, address=address, count=len(values),
-                   sha256=_hash(values))  # fmt: skip
-        kept = values.copy() if values.flags.writeable else values  # not of a mapped image
-        self._written[channel, address, len(values)] = kept
-
-    def wait_interrupt(self) -> None:
-        """Compare only."""
-        self._call("wait_interrupt")
-
-    def allocate(self, channels: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
-        """The bases that were recorded."""
-        wanted = {name: list(both) for name, both in channels.items()}
-        found: dict[str, int] = self._call("allocate", channels=wanted)
-        return found
-
-    def reset_machine(self) -> None:
-        """Compare only."""
-        self._call("reset_machine")

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.boards import serial_link
 from lightmamba.boards.serial_link import SerialLink
 from lightmamba.errors import DeviceError
+from lightmamba.machine import serial
 from lightmamba.machine.serial import BLOCK, Operation, Request, entry
 
 from .serial_board import FakePort, Memory
@@ -193,6 +195,15 @@ def test_a_board_that_an_earlier_program_left_at_a_higher_rate(clock, port):
     port.baudrate = 115_200
     port._frame = bytearray(b"\xa5\x87")  # it was stopped in the middle of a request
     assert SerialLink(port).baud == 3_000_000
+
+
+def test_an_answer_is_waited_for_as_long_as_the_interrupt(port, monkeypatch):
+    """Whatever a wait counts by."""
+    link = SerialLink(port)
+    soon = link._patience([link.wait_request(0)])
+    for module in (serial, serial_link):
+        monkeypatch.setattr(module, "WAIT_STEP", 32)
+    assert link._patience([link.wait_request(0.25)]) - soon == pytest.approx(0.25, abs=1e-6)
 
 
 def test_after_a_long_pause_the_board_is_at_its_default_rate(port, clock):

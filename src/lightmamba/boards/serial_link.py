@@ -25,6 +25,7 @@ from lightmamba.machine.serial import (
     SOC_BASE,
     VERSION,
     WAIT_LIMIT,
+    WAIT_STEP,
     Answer,
     Identity,
     Operation,
@@ -192,7 +193,8 @@ class SerialLink:
             total += 1 + HEADER_BYTES + len(request.payload) + CRC_BYTES
             total += Answer.OVERHEAD + request.expected
             if request.operation == Operation.WAIT:
-                seconds += (2**32 - request.address) / 8 / self.identity.clock_hz
+                cycles = (2**32 - request.address) / WAIT_STEP
+                seconds += cycles / self.identity.clock_hz
         return seconds + 10 * total / self.baud
 
     def _answer(self, seconds: float) -> Answer | None:

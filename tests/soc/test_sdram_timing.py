@@ -12,8 +12,8 @@ from lightmamba.soc.sdram_timing import ULX3S, SdramCycles
     ("mhz", "expected"),
     [
         (100.0, SdramCycles(2, 3, 3, 5, 2, 7, 2, 2, 780, 20_000)),
-        (133.0, SdramCycles(3, 3, 3, 6, 2, 9, 2, 2, 1037, 26_600)),
-        (133.333, SdramCycles(3, 3, 3, 6, 2, 9, 2, 2, 1039, 26_667)),
+        (133.0, SdramCycles(3, 3, 3, 6, 2, 10, 3, 2, 1037, 26_600)),
+        (133.333, SdramCycles(3, 3, 3, 6, 2, 10, 3, 2, 1039, 26_667)),
         (50.0, SdramCycles(2, 2, 2, 3, 1, 4, 2, 2, 390, 10_000)),
     ],
 )

@@ -36,7 +36,7 @@ def port_bytes(memory: Memory) -> dict[str, int]:
 
 
 def channel_bytes(memory: Memory) -> dict[str, float]:
-    """The same through each channel, in the mean of many tokens."""
+    """Mean bytes per token through each channel."""
     moved = {port: (count, 0) for port, count in port_bytes(memory).items()}
     return {name: sum(both) for name, both in memory.target.per_channel(moved).items()}
 

@@ -64,7 +64,7 @@ class Step:
 
 
 class Pieces:
-    """The same text again, several tokens per call and unobserved: the logits must be equal."""
+    """Run the text again, several tokens per call and unobserved: the logits must be equal."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.state = engine, engine.empty_state(1)

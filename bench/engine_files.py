@@ -64,7 +64,7 @@ def our_file(shape: str, tokenizer: Path | None = None, cache: Path | None = Non
 
 
 def gguf_file(shape: str, cache: Path | None = None) -> Path:
-    """The same shape in Q4_0 for llama.cpp."""
+    """Write a shape in Q4_0 for llama.cpp."""
     from bench.engine_gguf import write
 
     path = cache_folder("bench", cache) / f"{shape}-q4_0.gguf"

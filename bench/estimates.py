@@ -43,7 +43,7 @@ class Case:
 
 
 def memory(target: Target, name: str = "", **values: Any) -> Target:
-    """The same target with other values for the channels whose names begin so.
+    """Target with other values for the channels whose names begin so.
 
     ``beats`` is a share of the nominal rate.
     """

@@ -17,7 +17,7 @@ SETTINGS = (("reordered", 0.95), ("naive", 0.95), ("reordered", 0.5), ("naive", 
 
 
 def slowed(target: Target, beats: float) -> Target:
-    """The same target with lanes that get ``beats`` beats per cycle."""
+    """Target whose lanes get ``beats`` beats per cycle."""
     channels = tuple(
         replace(c, attainable_gb_per_s=beats * c.gb_per_s) if c.name.startswith("lane") else c
         for c in target.channels

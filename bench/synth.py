@@ -47,7 +47,7 @@ EARLIER: dict[str, Any] = {
 
 
 def machines() -> dict[str, ArchConfig]:
-    """Those of the targets, and small ones for the fit."""
+    """Machines of the targets, and small ones for the fit."""
 
     def of(target: str, shape: str, formats: Formats | None = None) -> ArchConfig:
         return plan(SHAPES[shape], formats or Formats(), Target.load(target))

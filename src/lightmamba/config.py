@@ -55,7 +55,7 @@ class ModelConfig:
         return tuple(dict.fromkeys(layer.kind for layer in self.layers))
 
     def first(self, count: int) -> "ModelConfig":
-        """The same model cut behind its first layers."""
+        """Configuration of the model with its first layers only."""
         return replace(self, layers=self.layers[:count])
 
     def as_dict(self) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def build(kind: type[T], values: Any, where: str, example: str = "", **given: An
 
 
 def restore(kind: type[T], values: Any, where: str, **given: Any) -> T:
-    """The same of what :func:`dataclasses.asdict` wrote: every field is there.
+    """Build a dataclass from what :func:`dataclasses.asdict` wrote: every field is there.
 
     Raises
     ------

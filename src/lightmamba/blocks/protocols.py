@@ -28,7 +28,7 @@ class Mixer(Protocol):
 
     @property
     def sizes(self) -> Sizes:
-        """Of the layer."""
+        """Sizes of the layer."""
 
     @property
     def out_exponent(self) -> int:

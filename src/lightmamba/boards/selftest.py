@@ -311,7 +311,7 @@ class _Test:
         self._compare(self.wanted.chunk)
 
     def verify(self) -> None:
-        """The same tokens, some of them drafted first: all accepted, then all but the last."""
+        """Run the test tokens with drafts: all accepted, then all but the last."""
         most = self.artifact.arch.undecided
         vocab = int(self.artifact.model["config"]["vocab_size"])
         for right in (most, most - 1):

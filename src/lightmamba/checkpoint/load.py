@@ -81,7 +81,7 @@ class OpenCheckpoint(_Extras):
     published: Published
 
     def load(self, dtype: torch.dtype = torch.float32) -> Checkpoint:
-        """The same with the whole model in memory."""
+        """Checkpoint with the whole model in memory."""
         extras = {f.name: getattr(self, f.name) for f in fields(_Extras)}
         return Checkpoint(model=build_model(self.published, self.stored, dtype), **extras)
 

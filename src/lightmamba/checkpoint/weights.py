@@ -35,7 +35,7 @@ class FloatWeights(Protocol):
 
 
 class ModelWeights:
-    """Those of a model in memory, which is left as it is."""
+    """Weights of a model in memory, which stays unchanged."""
 
     def __init__(self, model: CausalLM) -> None:
         self.model, self.config = model, model.config
@@ -59,7 +59,7 @@ class ModelWeights:
 
 
 class StoredWeights:
-    """Those of a checkpoint's files, read when they are asked for, in float32.
+    """Weights of a checkpoint's files, read on demand, in float32.
 
     Raises
     ------

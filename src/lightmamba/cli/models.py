@@ -121,7 +121,7 @@ class Opened:
 
     @property
     def stop_ids(self) -> list[int]:
-        """Those of them that the model can give."""
+        """End-of-text ids that the model can sample."""
         return [token for token in self.eos_ids if token < self.model.valid_vocab]
 
 

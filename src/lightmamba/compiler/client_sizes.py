@@ -139,7 +139,7 @@ class ClientSizes:
         return segment_bytes(self.layers_of(client) * self.runs(client), self.stride(client))
 
     def like(self, regions: Iterable[Region]) -> Self:
-        """The same for as many sequences as some regions have room for."""
+        """Sizes for as many sequences as some regions have room for."""
         sizes = {region.name: region.bytes for region in regions}
         for client in clients(self.arch, "spread"):
             each = self.arch.segments * self.segment_bytes(client.name)

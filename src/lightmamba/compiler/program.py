@@ -32,7 +32,7 @@ class LinearNumbers:
 
     @staticmethod
     def of(linear: QuantizedLinear, op: Projection, arch: ArchConfig) -> "LinearNumbers":
-        """Those of one projection."""
+        """Numbers of one projection."""
         return LinearNumbers(
             linear.act_base, linear.acc_shift, arch.beats(op) > 1, arch.twice(op),
             op.act.bits > arch.act_bits,
@@ -52,7 +52,7 @@ class LayerNumbers:
 
     @staticmethod
     def of(model: QuantizedModel, index: int, arch: ArchConfig) -> "LayerNumbers":
-        """Those of one layer."""
+        """Numbers of one layer."""
         layer, f = model.layers[index], model.formats
         sizes, shifts = layer.mixer.sizes, model.in_shift(layer)
         return LayerNumbers(
@@ -139,7 +139,7 @@ class _Writer:
         return self._chosen(commands, layer.sizes.kind)
 
     def _chosen(self, commands: Commands, kind: str = "") -> Commands:
-        """The same, where a port has several sources with the one that the kind gives to."""
+        """Commands with the source that the kind selects, where a port has several."""
         own = part(kind, "hardware").HARDWARE.streams if kind else ()
         mine = {stream.name for stream in own}
         found = dict(commands)

@@ -30,7 +30,7 @@ class Energy:
 
     @property
     def tokens_per_joule(self) -> tuple[float, float, float]:
-        """The same the other way round: low, likely, high."""
+        """Tokens per joule: low, likely, high."""
         low, likely, high = self.joules
         return 1 / high, 1 / likely, 1 / low
 
@@ -92,7 +92,7 @@ class Estimate:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of all sequences together; greedy decoding, if nothing else is said."""
+        """Tokens per second of all sequences together."""
         return self.clock_mhz * 1e6 * self.tokens / self.cycles
 
     @property

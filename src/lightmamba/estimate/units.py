@@ -85,7 +85,7 @@ class Walkers:
 
     @cached_property
     def layers(self) -> tuple[Sizes, ...]:
-        """Those that are run."""
+        """Layers that are run."""
         return self.work.config.layers[: self.run.layers]
 
     @property

@@ -63,7 +63,7 @@ class Workload:
         return Workload(config, formats, target, arch, order, context=arch.context or CONTEXT)
 
     def of_mode(self, name: str) -> "Workload":
-        """The same with passes of one of :func:`modes`."""
+        """Workload with passes of one of :func:`modes`."""
         slots, head = modes(self.arch, len(self.memory.states))[name]
         return replace(self, slots=slots, head=head)
 

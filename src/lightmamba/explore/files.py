@@ -133,7 +133,7 @@ def to_toml(values: Mapping[str, Any]) -> str:
 
 
 def _present(value: Any) -> Any:
-    """The same without entries that are None, for which TOML has no word."""
+    """Value without entries that are None, which TOML does not have."""
     if isinstance(value, Mapping):
         return {name: _present(each) for name, each in value.items() if each is not None}
     return [_present(each) for each in value] if isinstance(value, list | tuple) else value

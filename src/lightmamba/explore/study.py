@@ -89,7 +89,7 @@ class Search:
 
     @property
     def _key(self) -> str:
-        """Of the next trial."""
+        """Key of the next trial."""
         return f"{self._of}/{len(self.study.trials)}"
 
     def _step(self, record: Record | None = None) -> None:
@@ -148,12 +148,12 @@ class Search:
 
     @property
     def feasible(self) -> list[Tried]:
-        """Those of them that fit."""
+        """Trials that fit the device."""
         return [one for one in self.tried if self.problem.feasible(one.verdict)]
 
     @property
     def front(self) -> list[Tried]:
-        """Those that no other beats, the fastest first."""
+        """Pareto-optimal trials, the fastest first."""
         fit = self.feasible
         found = front([one.verdict.known for one in fit], self.problem.objectives)
         return [fit[i] for i in found]

@@ -55,7 +55,7 @@ def _activations(arch: ArchConfig) -> list[Memory]:
 
 
 def _queues(arch: ArchConfig) -> list[Memory]:
-    """Of the streams that have one."""
+    """Queues of the streams that have one, as (entries, bits)."""
     graph = machine(arch.kinds)
     queues = [stream for stream in graph.between(arch) if stream.queue]
     return [(getattr(arch, q.queue) - HOLD, arch.tokens * graph.bits(q.name)) for q in queues]

@@ -61,7 +61,7 @@ class Interface:
 
     @property
     def clients(self) -> set[str]:
-        """Who reads and writes through it."""
+        """Clients that read or write through the interface."""
         return {name for port in self.ports for name in (*port.readers, *port.writers)}
 
 

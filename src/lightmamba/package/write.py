@@ -192,7 +192,7 @@ def _place(path: Path) -> Path:
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file at another place: a hard link, or a copy where that cannot be."""
+    """Link a file at another place, or copy it where a hard link is not possible."""
     try:
         os.link(source, target)
     except OSError:

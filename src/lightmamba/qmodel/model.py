@@ -112,11 +112,11 @@ class QuantizedModel:
         return self._rms_shift(layer.in_proj) + layer.mixer.row_exponents()
 
     def head_shift(self) -> int:
-        """The same for the logits."""
+        """Static shift of a row of the LM head."""
         return self._rms_shift(self.head) + self.logit_exp
 
     def out_shift(self, layer: QuantizedLayer) -> int:
-        """The same for out_proj, whose rows are residual units."""
+        """Static shift of a row of out_proj, which has the exponent of the residual."""
         mixer, linear = layer.mixer, layer.out_proj
         entered = mixer.out_exponent + linear.act_base + linear.base + linear.acc_shift
         return 23 + 2 + mixer.norm_exponent + self.residual_exp - entered

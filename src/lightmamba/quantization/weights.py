@@ -161,7 +161,7 @@ def _nearest(
 def _gptq(
     columns: Tensor, factor: Factor, base: int, form: Range, group: int
 ) -> tuple[Tensor, Tensor]:
-    """The same by GPTQ; ``columns`` is used up.
+    """Round by GPTQ; ``columns`` is overwritten.
 
     Row k of the factor holds how the error of column k spreads on.
     """

@@ -48,7 +48,7 @@ class Subject:
 
     @property
     def weights(self) -> int:
-        """Of projections and head."""
+        """Weights of all projections and the LM head."""
         return weights(self.config)
 
     @property

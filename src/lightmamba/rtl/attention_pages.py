@@ -146,7 +146,7 @@ class Loader(Elaboratable):
         per_row = s.row // WORD  # positions whose exponents a row holds
 
         def cycles(old: Value) -> Value:
-            """Those of an older position, or of a new key or value."""
+            """Cycles of an older position, or of a new key or value."""
             return Mux(old, f.parts << exact_log2(s.splits), words)[:7]
 
         m.d.comb += [

@@ -47,7 +47,7 @@ class Shape:
 
     @staticmethod
     def of(config: ArchConfig) -> "Shape":
-        """That of a machine."""
+        """Shape of the attention unit of a configuration."""
         return Shape(
             config.tokens, config.attention_channels, config.attention_rows, config.kv_heads,
             config.per_group, config.head_dim, config.row_bytes, config.attention_positions,

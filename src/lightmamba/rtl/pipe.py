@@ -38,7 +38,7 @@ class Pipe:
         return Timed(Value.cast(value), stage)
 
     def delay(self, timed: Timed, stage: int) -> Timed:
-        """The same value at a later cycle."""
+        """Delay a value to a later cycle."""
         if stage < timed.stage:
             raise ValueError(f"a value of cycle {timed.stage} cannot be had at cycle {stage}")
         value = timed.value
@@ -57,7 +57,7 @@ class Pipe:
         return register
 
     def settle(self, timed: Timed) -> Timed:
-        """The same value a cycle later, in a register that resets.
+        """Delay a value by a cycle, in a register that resets.
 
         A chain of registers without reset may become a shift register of lookup tables, which
         takes as long as a wide addition to show what it holds.

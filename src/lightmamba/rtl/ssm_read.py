@@ -27,7 +27,7 @@ class Contraction:
 
     @property
     def bits(self) -> int:
-        """Of both."""
+        """Bits of both parts."""
         return len(self.low) + len(self.high)
 
 

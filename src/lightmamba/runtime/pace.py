@@ -75,7 +75,7 @@ class Drafting:
 
     @property
     def seconds(self) -> float:
-        """Of one drafted token."""
+        """Seconds per drafted token."""
         return self._hope * median(self._recent) if self._recent else 0.0
 
 

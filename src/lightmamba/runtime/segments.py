@@ -75,7 +75,7 @@ class Pool:
 
 @dataclass
 class Segments:
-    """Those that a sequence has, in the order of its positions.
+    """Segments of a sequence, in the order of its positions.
 
     Parameters
     ----------

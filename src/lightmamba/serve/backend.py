@@ -180,7 +180,7 @@ class EngineBackend:
         return self._engine.run(work, self._state)
 
     def seconds(self) -> float:
-        """Those of this computer."""
+        """Seconds of this computer's clock."""
         return time.perf_counter()
 
     def save(self, slot: int, accepted: Sequence[int] = ()) -> State:

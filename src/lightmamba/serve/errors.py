@@ -161,7 +161,7 @@ def invalid(errors: Sequence[Any]) -> ApiError:
 
 
 def _rank(error: Any) -> tuple[bool, int]:
-    """Of a value of several kinds, the kind that it is: what is wrong within it comes first."""
+    """Rank of an error where a value may have several types: errors inside the type come first."""
     return error["type"] in ("string_type", "list_type", "int_type"), -len(error["loc"])
 
 

@@ -205,7 +205,7 @@ class Job:
 
     @property
     def cached_tokens(self) -> int:
-        """Those of them whose state was cached."""
+        """Tokens of the prompt whose state was cached."""
         return sum(s.cached for s in self.sessions)
 
     @property

@@ -83,7 +83,7 @@ class Simulation:
         return float(self.machine["clock_mhz"]) * 1e6 / self.cycles_per_token
 
     def with_chain(self, device: SimDevice, tokens: int) -> "Simulation":
-        """The same with cycles and stalls of a chain on that device, behind as many tokens more."""
+        """Result with cycles and stalls of a chain on that device, after another chain as long."""
         cycles, means = chained(device, tokens, tokens)
         stalls = {name: means[name] for name in CYCLES if name in means}
         return replace(self, cycles_per_token=cycles, stalls_per_token=stalls, chain=tokens)

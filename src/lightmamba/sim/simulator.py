@@ -35,7 +35,7 @@ class Stalls:
 
     @staticmethod
     def all(probability: float) -> "Stalls":
-        """The same on every channel."""
+        """Stalls of one probability on every channel."""
         return Stalls(*5 * [probability])
 
 

@@ -1,4 +1,4 @@
-"""Who does the jobs: this process, or workers; a runner takes orders and gives outcomes."""
+"""Runners of jobs, this process or workers: they take orders and give outcomes."""
 
 from collections import deque
 from collections.abc import Callable

@@ -16,7 +16,7 @@ DISCRETE_BITS, Y_BITS = 62, 24  # of a head's parameters, of a row of y
 
 
 def _steps(arch: ArchConfig) -> Amount:
-    """Of the state-space unit: stores of B and C, what chooses from them, and buffers of heads."""
+    """State-space unit: stores of B and C, their selectors, and buffers of heads."""
     if not arch.whole_heads:
         return Amount()
     tokens, rows, word = arch.tokens, arch.word_rows, arch.state_elements
@@ -35,7 +35,7 @@ def _steps(arch: ArchConfig) -> Amount:
 
 
 def _windows(arch: ArchConfig) -> Amount:
-    """Of the convolution: inputs of all slots, chosen for all vectors, and those that are kept."""
+    """Convolution: inputs of all slots, their selectors for all vectors, and kept inputs."""
     bits = 8 * (arch.window + 3 * 3)
     return Amount(lut=3 * bits, ff=3 * bits).times(arch.tokens - 1)
 

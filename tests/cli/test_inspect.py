@@ -1,14 +1,18 @@
 """``lightmamba inspect``."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lightmamba.checkpoint import save_checkpoint
 from lightmamba.config import mamba2_config
+from lightmamba.data import demo_file
 from lightmamba.formats import FormatException, Formats
-from lightmamba.qmodel import fingerprint, save
+from lightmamba.qmodel import fingerprint, load, save
+from lightmamba.runtime import render_chat
+from lightmamba.tokenizer import Tokenizer
 from tests.support.builders import random_model
 from tests.support.checkpoints import float_model
 
@@ -113,3 +117,57 @@ def test_people_get_the_peaks_and_the_path(run, heavy, tmp_path):
     assert "out_proj after" in said.out
     drawn = svg.read_text()
     assert drawn.startswith("<?xml")
+
+
+def test_a_saved_tokenizer_is_read_by_transformers(run, world, tmp_path):
+    """The same ids for the same text, special tokens and the chat template."""
+    transformers = pytest.importorskip("transformers")
+    template = "{{ bos_token }}{{ messages[0].content }}"
+    model = load(world.worded_file)
+    model = replace(model, special_ids={"bos": 3, "eos": [5, 4]}, chat_template=template)
+    save(model, tmp_path / "worded.safetensors")
+    for name, file in (("bundled", demo_file()), ("worded", tmp_path / "worded.safetensors")):
+        folder = tmp_path / name
+        assert run("inspect", file, "--save-tokenizer", folder).status == 0
+        written = sorted(path.name for path in folder.iterdir())
+        assert written == ["tokenizer.json", "tokenizer_config.json"]
+        found = transformers.AutoTokenizer.from_pretrained(folder)
+        ours = Tokenizer.from_bytes(load(file).tokenizer or b"")
+        special = ["<|endoftext|>A — £"] if name == "bundled" else []
+        for text in ("It was a dark and stormy night.", " two  blanks , and\nlines", *special):
+            ids = ours.encode(text).tolist()
+            assert found(text).input_ids == ids
+            assert found.decode(ids, skip_special_tokens=True) == ours.decode(ids)
+        if special:
+            assert (found.bos_token_id, found.eos_token_id, found.pad_token_id) == (0, 0, 0)
+    assert (found.bos_token_id, found.eos_token_id, found.pad_token) == (3, 5, None)
+    chat = [{"role": "user", "content": "It"}]
+    wanted = render_chat(template, chat, special_tokens={"bos_token": ours.token(3) or ""})
+    assert found.apply_chat_template(chat, tokenize=False) == wanted
+
+
+def test_a_tokenizer_is_not_saved_over_another(run, world, tmp_path):
+    folder = tmp_path / "tokenizer"
+    assert run("inspect", world.worded_file, "--save-tokenizer", folder).status == 0
+    before = (folder / "tokenizer.json").read_bytes()
+    said = run("inspect", "bundled", "--save-tokenizer", folder)
+    assert "tokenizer.json exists; give another name, or --force to replace it" in said.refusal
+    assert (folder / "tokenizer.json").read_bytes() == before
+    assert run("inspect", "bundled", "--save-tokenizer", folder, "--force").status == 0
+    assert (folder / "tokenizer.json").read_bytes() == load(demo_file()).tokenizer
+
+
+@pytest.mark.parametrize(
+    ("model", "folder", "sentence"),
+    [
+        ("plain_file", "t", "has no tokenizer, so text cannot be read; quantize again with --tok"),
+        ("worded", "t", "is for a quantized file or a build; transformers reads the tokenizer"),
+        ("worded_file", "none/t", "there is no folder"),
+        ("worded_file", "text.txt", "is a file; give the name of a folder"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_saved(run, world, tmp_path, model, folder, sentence):
+    (tmp_path / "text.txt").write_text("mine")
+    said = run("inspect", getattr(world, model), "--save-tokenizer", tmp_path / folder)
+    assert sentence in said.refusal
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]

@@ -66,6 +66,17 @@ def test_contexts_of_one_length_run_together():
     ]  # fmt: skip
 
 
+def test_padding_changes_no_last_bit():
+    """A short continuation next to a long one has the sum that it has alone."""
+    rng = np.random.default_rng(5)
+    model = TableModel.random(5)
+    requests = [
+        Request((int(rng.integers(VOCAB)),), tuple(rng.integers(0, VOCAB, n).tolist()))
+        for n in range(9, 60)
+    ]
+    assert score(model, requests) == [score(model, [request])[0] for request in requests]
+
+
 def test_memory_does_not_grow_with_a_continuation():
     """One piece of logits is held, however long the text of a request is."""
 

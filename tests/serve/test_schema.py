@@ -26,7 +26,7 @@ def described(model):
 OPERATIONS = [
     ("/v1/completions", "post"), ("/v1/chat/completions", "post"), ("/v1/models", "get"),
     ("/v1/models/{name}", "get"), ("/health", "get"), ("/metrics", "get"), ("/tokenize", "post"),
-    ("/detokenize", "post"),
+    ("/detokenize", "post"), ("/tokenizer_info", "get"),
 ]  # fmt: skip
 
 

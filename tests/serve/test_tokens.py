@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.tokenizer import Tokenizer
-from tests.serve.running import running, served
+from tests.serve.running import CHAT, running, served
 from tests.serve.test_hostile import error
 
 TEXT = "It is a truth — “I am” £"
@@ -85,6 +85,15 @@ def test_a_chat_is_counted_by_its_template(server):
     assert found["count"] == len(found["tokens"]) == usage["prompt_tokens"]
     text = answered(server, "/detokenize", tokens=found["tokens"])["content"]
     assert text == "system: Be brief.\nuser: Who?\nassistant:"
+
+
+def test_the_tokenizer_is_described(server):
+    found = server.http().get("/tokenizer_info").json()
+    token = "<|endoftext|>"
+    assert found == {
+        "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
+        "bos_token": token, "eos_token": token, "pad_token": token, "chat_template": CHAT,
+    }  # fmt: skip
 
 
 def test_a_device_s_memory_limits_the_context(server, monkeypatch):

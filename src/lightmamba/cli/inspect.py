@@ -29,9 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="tokenizer.json, for a checkpoint without one",
     )
+    parser.add_argument("--save-tokenizer", type=Path, metavar="DIR",
+                        help="write the tokenizer of a file or build to a folder, in the files "
+                             "that transformers reads")  # fmt: skip
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--seed", type=int, default=0, help="seed of the rotation (default: 0)")
-    parser.add_argument("--force", action="store_true", help="replace an existing plot")
+    parser.add_argument("--force", action="store_true", help="replace existing output files")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -45,6 +48,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     args.model = (bundled_checkpoint if args.plot else bundled_file)(args.model)
     if args.plot:
         check_output(args.plot, force=args.force)
+    if args.save_tokenizer is not None:
+        _save_tokenizer(args)
     if (Path(args.model) / MANIFEST).is_file():
         if args.plot:
             raise InputError(f"{args.model} is a build; --plot needs the float checkpoint")
@@ -57,6 +62,45 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             )
         return _file(args)
     return _checkpoint(args)
+
+
+def _save_tokenizer(args: argparse.Namespace) -> None:
+    """Write tokenizer.json and tokenizer_config.json of a quantized file or build."""
+    import json
+
+    from lightmamba.cli.models import is_file, tokenizer_of
+    from lightmamba.cli.outputs import check_output
+    from lightmamba.compiler import open_model
+    from lightmamba.errors import InputError
+    from lightmamba.machine.artifact import MANIFEST, Artifact
+    from lightmamba.qmodel import load
+    from lightmamba.runtime.chat import tokenizer_config
+
+    path, folder = Path(args.model), args.save_tokenizer
+    if (path / MANIFEST).is_file():
+        model = open_model(Artifact.read(path))
+    elif is_file(args.model):
+        model = load(path)
+    else:
+        raise InputError(
+            f"--save-tokenizer is for a quantized file or a build; transformers reads the "
+            f"tokenizer of the checkpoint {args.model} where it is"
+        )
+    tokenizer = tokenizer_of(model.tokenizer, model.valid_vocab, args.model)
+    config = tokenizer_config(model.special_ids, model.chat_template, tokenizer)
+    contents = {
+        "tokenizer.json": model.tokenizer or b"",
+        "tokenizer_config.json": f"{json.dumps(config, indent=2)}\n".encode(),
+    }
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give the name of a folder")
+    if not folder.exists():
+        check_output(folder, force=False)
+        folder.mkdir()
+    for name in contents:
+        check_output(folder / name, force=args.force)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
 
 
 def _build(args: argparse.Namespace) -> dict[str, Any]:

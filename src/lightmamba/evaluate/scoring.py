@@ -229,19 +229,20 @@ def _continue(
         ids[row, :count] = (request.context[-1], *request.continuation[:-1])
         targets[row, :count] = request.continuation
         real[row, :count] = True
-    total, greedy = np.zeros(len(requests)), np.ones(len(requests), bool)
+    nll, greedy = np.zeros(ids.shape), np.ones(len(requests), bool)
     for span, (logits,) in pieces([model], ids, [state]):
         flat = logits.reshape(-1, logits.shape[-1])
         here, came = real[:, span], targets[:, span]
         got = likelihoods(model, flat, came[here], np.flatnonzero(here.ravel()), threads=threads)
         del logits, flat
-        values, hits = np.zeros(here.shape), np.ones(here.shape, bool)
-        values[here], hits[here] = got.nll, got.likeliest == came[here]
-        total -= values.sum(axis=1)
+        hits = np.ones(here.shape, bool)
+        nll[:, span][here], hits[here] = got.nll, got.likeliest == came[here]
         greedy &= hits.all(axis=1)
+    # Token by token, as lm-eval adds up what a server gives it; padding must not change a last bit.
+    total = [-sum(row[use].tolist()) for row, use in zip(nll, real, strict=True)]
     if not np.isfinite(total).all():
         raise InputError(
             "the model gives a continuation no finite log-likelihood; "
             "check its weights for NaN and infinity"
         )
-    return list(zip(total.tolist(), greedy.tolist(), strict=True))
+    return list(zip(total, greedy.tolist(), strict=True))

@@ -12,7 +12,7 @@ from typing import Any
 from lightmamba.errors import InputError
 from lightmamba.tokenizer import Tokenizer
 
-__all__ = ["render_chat", "special_words"]
+__all__ = ["render_chat", "special_words", "tokenizer_config"]
 
 STEPS = 1_000_000  # of loops and macros: about a second
 CALL = 20  # steps that a call of a macro takes
@@ -83,6 +83,26 @@ def special_words(
         if ids and (word := tokenizer.token(ids[0])) is not None:
             words[f"{name}_token"] = word
     return words
+
+
+def tokenizer_config(
+    special_ids: Mapping[str, int | list[int]], chat_template: str | None, tokenizer: Tokenizer
+) -> dict[str, Any]:
+    """Content of a tokenizer_config.json, which transformers reads next to the tokenizer.json.
+
+    Parameters
+    ----------
+    special_ids, tokenizer
+        As for :func:`special_words`.
+    chat_template
+        The checkpoint's, if it has one.
+    """
+    words: dict[str, str | None] = dict.fromkeys(("bos_token", "eos_token", "pad_token"))
+    found: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
+        **words, **special_words(special_ids, tokenizer),
+    }  # fmt: skip
+    return found if chat_template is None else found | {"chat_template": chat_template}
 
 
 def _line(error: Exception) -> str:

@@ -23,6 +23,7 @@ from lightmamba.serve.described import (
     Health,
     Models,
     Tokenized,
+    TokenizerInfo,
 )
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError, JsonResponse, invalid
@@ -78,7 +79,8 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.state.scheduler, app.state.metrics = scheduler, metrics
     paths = {"/", "/health", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{name}",
-             "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"}  # fmt: skip
+             "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize",
+             "/tokenizer_info"}  # fmt: skip
 
     def count(path: str, status: int) -> None:
         metrics.requests.labels(path if path in paths else "other", status).inc()
@@ -128,6 +130,11 @@ def _add_tokens(app: FastAPI, served: Served, settings: Settings) -> None:
     async def detokenize(body: DetokenizeRequest) -> Response:
         """Turn tokens into text."""
         return await tokens.detokenize(body, served)
+
+    @app.get("/tokenizer_info", response_model=TokenizerInfo)
+    async def tokenizer_info() -> Response:
+        """Special tokens and chat template, as in a tokenizer_config.json."""
+        return tokens.info(served)
 
 
 def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metrics) -> None:

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 __all__ = [
     "RESPONSES", "STREAMS", "ChatCompletion", "Completion", "Detokenized", "Health", "Models",
-    "Tokenized",
+    "Tokenized", "TokenizerInfo",
 ]  # fmt: skip
 
 
@@ -142,6 +142,17 @@ class Detokenized(BaseModel):
 
     content: str
     prompt: str
+
+
+class TokenizerInfo(BaseModel):
+    """Special tokens and chat template."""
+
+    tokenizer_class: str
+    clean_up_tokenization_spaces: bool
+    bos_token: str | None
+    eos_token: str | None
+    pad_token: str | None
+    chat_template: str = ""
 
 
 _STATUS = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from lightmamba.runtime.chat import tokenizer_config
 from lightmamba.serve.errors import ApiError, JsonResponse
 from lightmamba.serve.logprobs import Words
 from lightmamba.serve.opened import Served
@@ -15,7 +16,7 @@ from lightmamba.serve.prepare import check_model, rendered
 from lightmamba.serve.schema import DetokenizeRequest, TokenizeRequest
 from lightmamba.serve.settings import Settings
 
-__all__ = ["detokenize", "tokenize"]
+__all__ = ["detokenize", "info", "tokenize"]
 
 
 async def tokenize(request: TokenizeRequest, served: Served, settings: Settings) -> Response:
@@ -71,6 +72,13 @@ async def detokenize(request: DetokenizeRequest, served: Served) -> Response:
         return JsonResponse({"content": text, "prompt": text})
 
     return await asyncio.to_thread(answer)
+
+
+def info(served: Served) -> Response:
+    """What a client needs to use the tokenizer: special tokens and chat template."""
+    return JsonResponse(
+        tokenizer_config(served.special_ids, served.chat_template, served.tokenizer)
+    )
 
 
 def _pieces(ids: list[int], served: Served) -> list[dict[str, Any]]:

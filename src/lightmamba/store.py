@@ -16,7 +16,7 @@ import msgspec
 from lightmamba.errors import InputError
 from lightmamba.locks import Owner, append, take
 
-__all__ = ["Record", "Store", "read_store"]
+__all__ = ["HEAD", "Record", "Store", "parse_store", "read_store"]
 
 HEAD = b'{"store": "lightmamba", "version": 1}\n'
 
@@ -167,6 +167,17 @@ def read_store(path: Path) -> list[Record]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return parse_store(path, data)
+
+
+def parse_store(path: Path, data: bytes) -> list[Record]:
+    """Records of the content of a file.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
     return list(_records(path, data)[0].values())
 
 

@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo docs test test-board test-all fuzz check lock release format clean
+.PHONY: help setup demo docs test test-board test-all fuzz check figures lock release format clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -36,6 +36,9 @@ check: $(STAMP)  ## lint, format, types, import rules, tables of the docs (which
 
 lock: $(STAMP)   ## uv.lock, with the newest packages that pyproject.toml allows
 	@UV_SYSTEM_CERTS=true .venv/bin/uv lock --upgrade
+
+figures: $(STAMP) ## figures of README and docs that are not current, measured again (ARGS=--dry: only list them)
+	@$(PYTHON) -m bench.figures $(ARGS)
 
 release: $(STAMP) ## build and check a release, in dist; nothing is uploaded (an hour)
 	@$(PYTHON) scripts/release.py $(ARGS)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.ablation import BOARDS, HELD
-from bench.markdown import NotRun, foot, load, to_markdown
+from bench.markdown import NotRun, Table, load
 
 __all__ = ["ABLATION"]
 
@@ -69,7 +69,7 @@ def _rows() -> dict[tuple[str, str, str], dict[str, Any]]:
     return {(row["target"], row["part"], row["row"]): row for row in load("ablation")}
 
 
-def widths() -> str:
+def widths() -> Table:
     """Widths of weights and activations, on both boards."""
     found = _rows()
     ours = {
@@ -90,14 +90,14 @@ def widths() -> str:
     header = ["Mamba2-2.7B, tokens per second", *_boards(), "MB per token",
               f"LUT, DSP of `{BOARDS[0]}`; of `{BOARDS[1]}`", "× float, KL in nats, bundled model",
               "zero-shot, 2.7B"]  # fmt: skip
-    return to_markdown(header, body) + foot(found.values())
+    return Table(header, body, found.values())
 
 
 def _boards() -> list[str]:
     return [f"`{BOARDS[0]}`", "the paper's VCK190", f"`{BOARDS[1]}`"]
 
 
-def choices() -> str:
+def choices() -> Table:
     """The effect of each single choice, on both boards."""
     found, body = _rows(), []
     for name, words in NAMES.items():
@@ -110,10 +110,10 @@ def choices() -> str:
         speeds = ["same hardware" if name in SAME else _speed(row) for row in rows]
         body.append([words, speeds[0], _paper(PAPER_CHOICES, name), speeds[1], ratio])
     header = ["Mamba2-2.7B, tokens per second", *_boards(), "× float, KL in nats, bundled model"]
-    return to_markdown(header, body) + foot(found.values())
+    return Table(header, body, found.values())
 
 
-def buffers() -> str:
+def buffers() -> Table:
     """On-chip memory of the state-space unit."""
     found, body = _rows(), []
     for held in HELD:
@@ -127,10 +127,10 @@ def buffers() -> str:
               *(text for board in BOARDS
                 for text in (f"`{board}`, Mbit", "URAM, BRAM (18 kbit), LUT")),
               "the paper's URAM, complete design"]  # fmt: skip
-    return to_markdown(header, body) + foot(found.values())
+    return Table(header, body, found.values())
 
 
-ABLATION: dict[str, Callable[[], str]] = {
+ABLATION: dict[str, Callable[[], Table]] = {
     "ablation-widths": widths,
     "ablation-choices": choices,
     "ablation-buffers": buffers,

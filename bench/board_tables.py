@@ -64,17 +64,25 @@ def _device(has: Resources | None) -> list[str]:
 
 
 def source_rows() -> Rows:
-    """Where the numbers of every target are from."""
-    rows = [["target", "part", "source"]]
+    """Where the numbers of every target are from; a text is given once."""
+    rows, first = [["target", "part", "source"]], dict[str, str]()
     for t in _targets():
         said: dict[str, str] = {}
         for channel in t.channels:
             said.setdefault(channel.source.strip(), channel.kind or channel.name)
-        for source, kind in said.items():
-            rows.append([f"`{t.name}`", kind, source])
-        for name, part in (("device", t.resources), ("power", t.power)):
-            if part:
-                rows.append([f"`{t.name}`", name, part.source.strip()])
+        parts = [(kind, source) for source, kind in said.items()]
+        parts += [
+            (name, part.source.strip())
+            for name, part in (("device", t.resources), ("power", t.power)) if part
+        ]  # fmt: skip
+        new = [(name, source) for name, source in parts if source not in first]
+        old = dict.fromkeys(first[source] for _, source in parts if source in first)
+        rows += [[f"`{t.name}`", name, source] for name, source in new]
+        if old:
+            what = "all" if not new else "the rest"
+            rows.append([f"`{t.name}`", what, f"as {' and '.join(f'`{name}`' for name in old)}"])
+        for _, source in new:
+            first[source] = t.name
     return rows
 
 

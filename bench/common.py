@@ -20,8 +20,12 @@ from lightmamba.evaluate import Comparison
 from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
-    "KNOWN", "asked", "bundled", "commit", "encode", "figures", "machine", "processor",
+    "KNOWN", "ROOT", "asked", "bundled", "changed_since", "commit", "encode", "figures", "git",
+    "machine", "processor",
 ]  # fmt: skip
+
+ROOT = Path(__file__).parents[1]
+CODE = ("src", "bench/*.py")  # that results depend on
 
 # Shapes that random checkpoints and GGUF files can be made of.
 KNOWN = SHAPES | {name: c for name, c in HYBRIDS.items() if name.startswith("granite")}
@@ -53,10 +57,23 @@ def figures(found: Comparison) -> dict[str, Any]:
     return out
 
 
+def git(*words: str) -> str:
+    """Output of git in the repository; empty where there is none."""
+    found = subprocess.run(
+        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False, errors="replace"
+    )
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
 def commit() -> str:
-    """Short hash of the commit at hand."""
-    words = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    """Short hash of the commit at hand, empty outside a repository."""
+    return git("rev-parse", "--short=8", "HEAD")
+
+
+def changed_since(commit: str) -> bool:
+    """Whether code in the working tree differs from that of a commit."""
+    new = git("ls-files", "--others", "--exclude-standard", "--", *CODE)
+    return bool(new or git("diff", "--name-only", commit, "--", *CODE))
 
 
 def machine() -> str:

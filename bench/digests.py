@@ -2,7 +2,7 @@
 
     python -m bench.digests                                    # the bundled model, 10,000 tokens
     python -m bench.digests --shape mamba2-130m --tokens 1000  # random weights
-    python -m bench.digests --build build --tokens 100         # the RTL of a build too
+    python -m bench.digests --target tiny                      # the RTL of a target too
 
 Every instruction set that this processor runs is compared. The text is greedy, with an id drawn at
 random now and then, or it would soon repeat itself. The compiled kernels take it again in pieces of
@@ -18,20 +18,23 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.engine_files import our_file
-from bench.stored import keep
+from bench.identity import Random, combined, simulated
+from bench.stored import Row, keep
+from lightmamba.arch.target import Target, target_names
+from lightmamba.compiler import build
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.engine import Difference, Digests, Engine, first_difference
-from lightmamba.files import sha256_of
-from lightmamba.machine.artifact import MODEL
 from lightmamba.native import usable_isas
 from lightmamba.qmodel import QuantizedModel, load
+from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import open_twin
 from lightmamba.sim.twin import Twin, TwinStep
 
@@ -180,9 +183,20 @@ def _losses(n: int, engine: Engine, reference: Engine) -> Difference | None:
     return None
 
 
-def measure(name: str, model: QuantizedModel, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def identity(row: Row) -> str:
+    """Hash of what a row measured."""
+    model, _, target = row["model"].partition(" on ")
+    if not target:
+        return combined(model, row["tokens"])
+    of = demo_file() if model == BUNDLED else Random(SHAPES[model])
+    return simulated(of, Target.load(target.strip("`")), run=[row["tokens"], EVERY, SIZES])
+
+
+def measure(
+    name: str, model: QuantizedModel, args: argparse.Namespace, build: Path | None
+) -> Iterator[dict[str, Any]]:
     """The row of a model, as far as it has come."""
-    twin = open_twin(args.build).twin if args.build else None
+    twin = open_twin(build).twin if build else None
     compared = parties(model, args.threads)
     names = [*(party.name for party in compared), *(["RTL"] if twin else [])]
     begin = last = time.perf_counter()
@@ -226,38 +240,36 @@ class Rtl:
 def main() -> None:
     parser = argparse.ArgumentParser(description="kernels, reference and RTL, digest by digest")
     parser.add_argument("--shape", choices=list(SHAPES), help="random weights (the bundled model)")
-    parser.add_argument("--build", type=Path, help="compare its RTL too, and take its model")
+    parser.add_argument("--target", choices=target_names(), help="compare its RTL too")
     parser.add_argument("--tokens", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=1, help="of the compiled kernels (1)")
     parser.add_argument("--cache", type=Path, help="folder of random models (the user's cache)")
     parser.add_argument("--dry", action="store_true", help="leave the results file as it is")
     args = parser.parse_args()
-    name, model = opened(args)
-    command = "python -m bench.digests" + " --build build" * bool(args.build)
-    for row in measure(name, model, args):
-        if not args.dry:
-            keep("digests", row, command=command)
-        if row["difference"] is not None:
-            raise SystemExit(row["difference"])
-    print(f"{row['compared']:,} tensors equal, digest {row['digest']}")
+    words = [f"--shape {args.shape}"] * bool(args.shape) + [f"--target {args.target}"] * bool(
+        args.target
+    )
+    with TemporaryDirectory() as folder:
+        name, model = opened(args)
+        path = None
+        if args.target:
+            name += f" on `{args.target}`"
+            path = build(model, Target.load(args.target), Path(folder) / "build").path
+        for row in measure(name, model, args, path):
+            if not args.dry:
+                keep("digests", row, command=" ".join(["python -m bench.digests", *words]))
+            if row["difference"] is not None:
+                raise SystemExit(row["difference"])
+        print(f"{row['compared']:,} tensors equal, digest {row['digest']}")
 
 
 def opened(args: argparse.Namespace) -> tuple[str, QuantizedModel]:
     """Name and model of the command line."""
-    if args.build is not None:
-        from lightmamba.compiler import open_model
-        from lightmamba.machine.artifact import Artifact
-
-        artifact = Artifact.read(args.build)
-        model = open_model(artifact)
-        shapes = [name for name, config in SHAPES.items() if config == model.config]
-        named = shapes[0] if shapes else "a model"
-        if MODEL in artifact.files and artifact.files[MODEL].sha256 == sha256_of(demo_file()):
-            named = BUNDLED
-        return f"{named} on `{artifact.target.name}`", model
-    if args.shape is not None:
-        return f"{args.shape}, random weights", load(our_file(args.shape, cache=args.cache))
-    return BUNDLED, load(demo_file())
+    if args.shape is None:
+        return BUNDLED, load(demo_file())
+    if args.target is not None:
+        return args.shape, random_model(SHAPES[args.shape])
+    return f"{args.shape}, random weights", load(our_file(args.shape, cache=args.cache))
 
 
 if __name__ == "__main__":

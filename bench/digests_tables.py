@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from bench.markdown import NotRun, foot, load, to_markdown
+from bench.markdown import NotRun, Table, load
 
 __all__ = ["DIGESTS", "longest"]
 
@@ -24,7 +24,7 @@ def longest() -> dict[str, Any]:
     return max(rows, key=lambda row: int(row["tokens"]))
 
 
-def digests() -> str:
+def digests() -> Table:
     """How many tokens gave equal digests, and who was compared."""
     found = load("digests")
     rows = [
@@ -36,10 +36,10 @@ def digests() -> str:
         for row in found
     ]  # fmt: skip
     header = ["model", "compared", "tokens", "tensors", "difference", "digest of all"]
-    return to_markdown(header, rows) + foot(found)
+    return Table(header, rows, found)
 
 
-def cycles() -> str:
+def cycles() -> Table:
     """Where the cycles of the simulated tokens went."""
     row = longest()
     counted, tokens = row["rtl"]["cycles"], row["tokens"]
@@ -50,19 +50,12 @@ def cycles() -> str:
     ]
     rows.append(["total", f"{total / tokens:,.0f}", "100"])
     header = [f"{row['model']}, cycles per token (simulated)", "mean", "%"]
-    return to_markdown(header, rows) + foot([row])
+    steady = [int(n) for n, count in row["rtl"]["cycles_per_token"].items() if count > 1]
+    note = f"Tokens after the first take {min(steady):,} to {max(steady):,} cycles, by position."
+    return Table(header, rows, [row], note)
 
 
-def by_position() -> str:
-    """Cycles of the tokens by their position in the sequence."""
-    row = longest()
-    rows = [[f"{int(n):,}", f"{count:,}"] for n, count in row["rtl"]["cycles_per_token"].items()]
-    header = [f"{row['model']}, cycles of a token (simulated)", "tokens"]
-    return to_markdown(header, rows) + foot([row])
-
-
-DIGESTS: dict[str, Callable[[], str]] = {
+DIGESTS: dict[str, Callable[[], Table]] = {
     "digests": digests,
     "cycles": cycles,
-    "cycles-by-position": by_position,
 }

@@ -1,13 +1,12 @@
 """Tables of the engine and others, for :mod:`bench.tables`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import NotRun, foot, load, to_markdown
+from bench.markdown import NotRun, Table, load
 
-__all__ = ["ENGINE", "Short", "share", "short_rows"]
+__all__ = ["ENGINE", "fastest_rows", "share"]
 
 Row = dict[str, Any]
 LONG = 512  # tokens before those that are timed
@@ -49,8 +48,8 @@ def _times(rates: dict[str, list[float]], other: str) -> str:
     return _spread(ratios(rates["ours"], rates[other]))
 
 
-def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]) -> str:
-    """A table for each machine that has rows of the kind.
+def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]) -> Table:
+    """A table of the rows of a kind.
 
     Raises
     ------
@@ -60,14 +59,10 @@ def _table(kind: str, header: list[str], cells: Callable[[Row], list[list[str]]]
     found = [r for r in load("engine") if r["kind"] == kind]
     if not found:
         raise NotRun(kind)
-    out = []
-    for name in sorted({r["made"]["computer"] for r in found}):
-        mine = [r for r in found if r["made"]["computer"] == name]
-        out.append(to_markdown(header, [line for row in mine for line in cells(row)]) + foot(mine))
-    return "\n".join(out)
+    return Table(header, [line for row in found for line in cells(row)], found)
 
 
-def beside_llama() -> str:
+def beside_llama() -> Table:
     """Decoding and prompts, compared with llama.cpp."""
 
     def cells(row: Row) -> list[list[str]]:
@@ -84,7 +79,7 @@ def beside_llama() -> str:
     return _table("llama", header, cells)
 
 
-def bandwidth() -> str:
+def bandwidth() -> Table:
     """Bytes that decoding reads per second, next to the bandwidth of the computer."""
 
     def cells(row: Row) -> list[list[str]]:
@@ -97,7 +92,7 @@ def bandwidth() -> str:
     return _table("llama", header, cells)
 
 
-def memory() -> str:
+def memory() -> Table:
     """Resident memory of decoding against the file's size."""
 
     def cells(row: Row) -> list[list[str]]:
@@ -117,7 +112,7 @@ def memory() -> str:
     return _table("llama", header, cells)
 
 
-def beside_floats() -> str:
+def beside_floats() -> Table:
     """Decoding and prompts, compared with float models."""
 
     def cells(row: Row) -> list[list[str]]:
@@ -134,7 +129,7 @@ def beside_floats() -> str:
     return _table("float", header, cells)
 
 
-def start() -> str:
+def start() -> Table:
     """From the command to the first token."""
 
     def cells(row: Row) -> list[list[str]]:
@@ -145,38 +140,16 @@ def start() -> str:
     return _table("start", header, cells)
 
 
-@dataclass(frozen=True)
-class Short:
-    """One line of a shape, for the README."""
-
-    shape: str
-    threads: int
-    machine: str
-    decode: str
-    decode_ratio: str
-    prompt: str
-    prompt_ratio: str
-
-
-def short_rows() -> list[Short]:
-    """One line for each shape: two threads where they were run."""
+def fastest_rows() -> list[Row]:
+    """Row of each shape next to llama.cpp: two threads where they were run."""
     found = [r for r in load("engine") if r["kind"] == "llama"]
-    best: dict[tuple[str, str], Row] = {}
+    best: dict[str, Row] = {}
     for row in sorted(found, key=lambda r: int(r["threads"])):
-        best[row["made"]["computer"], row["shape"]] = row
-    return [
-        Short(
-            row["shape"], row["threads"], row["made"]["computer"],
-            f"{spread(row['rates']['decode']['ours']).median:,.0f}",
-            _times(row["rates"]["decode"], "llama.cpp"),
-            f"{spread(row['rates']['prompt']['ours']).median:,.0f}",
-            _times(row["rates"]["prompt"], "llama.cpp"),
-        )
-        for row in best.values()
-    ]  # fmt: skip
+        best[row["shape"]] = row
+    return list(best.values())
 
 
-ENGINE: dict[str, Callable[[], str]] = {
+ENGINE: dict[str, Callable[[], Table]] = {
     "engine": beside_llama,
     "engine-bandwidth": bandwidth,
     "engine-memory": memory,

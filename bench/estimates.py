@@ -16,11 +16,13 @@ from typing import Any
 from tests.support.builders import made_up
 from tests.support.layers import resized
 
-from bench.stored import keep, rows
+from bench.full import identity as identity_of_full
+from bench.identity import Random, combined, simulated
+from bench.stored import Row, keep, rows
 from lightmamba.arch.target import Channel, Target
 from lightmamba.compiler import build
 from lightmamba.config import PUBLISHED, SHAPES, ModelConfig, mamba2_config
-from lightmamba.estimate import estimate
+from lightmamba.estimate import Estimate, estimate
 from lightmamba.formats import Formats
 from lightmamba.machine.counters import CYCLES
 from lightmamba.qmodel.synthetic import random_model
@@ -29,6 +31,7 @@ from lightmamba.sim import SimDevice, chained, open_device
 WARM, CHAIN = 6, 4  # tokens of a chain that are run, and then those that are measured
 SEED = 1
 DEMO = SHAPES["demo"]
+FULL = " (bench.full)"  # of a case that that benchmark has simulated
 
 
 @dataclass(frozen=True)
@@ -145,10 +148,26 @@ def tokens(device: SimDevice) -> tuple[dict[str, float], float]:
     return {name: means[name] for name in CYCLES}, sum(prompts[1:]) / 2
 
 
+def identity(row: Row) -> str:
+    """Hash of what a row measured, and of the estimate that it is compared with."""
+    if (name := row["case"].removesuffix(FULL)) != row["case"]:
+        return combined(identity_of_full({"name": name}), row["estimated"])
+    case = cases()[name]
+    of = simulated(
+        Random(case.config, case.formats, SEED), case.target, order=case.order, observed=False,
+        run=[case.stalls, WARM, CHAIN],
+    )  # fmt: skip
+    return combined(of, _estimated(case).cycles)
+
+
+def _estimated(case: Case) -> Estimate:
+    return estimate(case.config, case.formats, case.target, case.order, stalls=case.stalls)
+
+
 def measure(case: Case) -> dict[str, Any]:
     """A case simulated and estimated."""
     begin = time.perf_counter()
-    found = estimate(case.config, case.formats, case.target, case.order, stalls=case.stalls)
+    found = _estimated(case)
     seconds = time.perf_counter() - begin
     model = random_model(case.config, case.formats, SEED)
     with tempfile.TemporaryDirectory() as folder:
@@ -179,7 +198,7 @@ def full_size() -> list[dict[str, Any]]:
         )
         found.append(
             {
-                "case": f"{row['name']} (bench.full)",
+                "case": row["name"] + FULL,
                 "cycles": row["cycles_per_token"],
                 "estimated": guess.cycles,
                 "error": guess.cycles / row["cycles_per_token"] - 1,

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import asked
+from bench.identity import Random, simulated
 from bench.stored import keep
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build
+from lightmamba.compiler import build, plan
 from lightmamba.config import PUBLISHED
 from lightmamba.engine.synthetic import random_state
 from lightmamba.formats import Formats
@@ -72,11 +74,23 @@ ROWS = {
 }
 
 
+def identity(row: Mapping[str, Any]) -> str:
+    """Hash of what a row measured."""
+    what = ROWS[row["name"]]
+    return simulated(
+        Random(PUBLISHED[what.shape]),
+        Target.load(what.target),
+        hardware=_machine(ROWS[what.hardware]) if what.hardware else None,
+        context=what.context + ROOM if what.context else None,
+        run=[what.compared, what.warm, what.chained],
+    )
+
+
 def measure(name: str, work: Path) -> dict[str, Any]:
     """Compile and simulate a row."""
     row, start = ROWS[name], time.perf_counter()
     target, path = Target.load(row.target), work / name.replace(" ", "-")
-    hardware = None if row.hardware is None else machine(row.hardware, work)
+    hardware = _machine(ROWS[row.hardware]) if row.hardware else None
     model = random_model(PUBLISHED[row.shape], Formats(), lazy=True)
     context = row.context + ROOM if row.context else None
     build(model, target, path, hardware=hardware, context=context, force=True)
@@ -121,14 +135,8 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     }
 
 
-def machine(name: str, work: Path) -> Any:
+def _machine(row: Row) -> ArchConfig:
     """Build parameters of a row's hardware."""
-    path = work / name.replace(" ", "-")
-    if path.is_dir():
-        return Artifact.read(path).arch
-    from lightmamba.compiler import plan
-
-    row = ROWS[name]
     return plan(PUBLISHED[row.shape], Formats(), Target.load(row.target))
 
 

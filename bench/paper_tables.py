@@ -1,12 +1,12 @@
 """The table of :mod:`bench.paper` next to the paper's figures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.markdown import foot, load, to_markdown
+from lightmamba.markdown import to_markdown
 from lightmamba.report.paper import ClaimedAccuracy, paper
 
-__all__ = ["PAPER", "paper_table", "published"]
+__all__ = ["paper_table", "published"]
 
 NAMES = {
     "rtn": "RTN",
@@ -82,18 +82,3 @@ def _perplexity(claim: ClaimedAccuracy) -> str:
     if claim.perplexity_above is not None:
         return f"> {claim.perplexity_above:g}"
     return "" if claim.perplexity is None else f"{claim.perplexity:.2f}"
-
-
-def shipped() -> str:
-    """The table of the docs."""
-    found = load("paper")
-    limits = found[0]["limits"].items()
-    said = ", ".join(f"{name} {value}" for name, value in limits if value is not None)
-    codes = ", ".join(sorted({row["code"] for row in found}))
-    return (
-        f"{paper_table(found)}{foot(found).rstrip()} The commit is the table's; rows are of code "
-        f"{codes}. Limits: {said or 'none'}.\n"
-    )
-
-
-PAPER: dict[str, Callable[[], str]] = {"paper": shipped}

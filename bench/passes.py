@@ -18,7 +18,7 @@ keys and values are random. The results file keeps the rows that are not named.
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from bench.common import asked
 from bench.full import used
+from bench.identity import Random, simulated
 from bench.stored import keep
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
@@ -109,15 +110,33 @@ def _ids(count: int, first: int = 5) -> NDArray[np.int64]:
     return np.arange(first, first + count)
 
 
+def identity(row: Mapping[str, Any]) -> str:
+    """Hash of what a row measured."""
+    what = ROWS[row["name"].removesuffix(f", {row['mode']}")]
+    return simulated(
+        Random(PUBLISHED[what.shape]),
+        Target.load(what.target),
+        hardware=_machine(what),
+        context=what.context + ROOM if what.context else None,
+        run=[row["mode"], what.short, WARM, CHAINED],
+    )
+
+
+def _machine(row: Row) -> ArchConfig | None:
+    """Build parameters of the hardware of another row that a row runs on."""
+    if row.hardware is None:
+        return None
+    return plan(SHAPES[ROWS[row.hardware].shape], Formats(), Target.load(row.target))
+
+
 def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
     """Compile a row and run its modes, one result each."""
     row, start = ROWS[name], time.perf_counter()
     target, path = Target.load(row.target), work / name.replace(" ", "-")
     tokens = target.machine.tokens
-    hardware = plan(SHAPES[ROWS[row.hardware].shape], Formats(), target) if row.hardware else None
     model = random_model(PUBLISHED[row.shape], Formats(), lazy=True)
     context = row.context + ROOM if row.context else None
-    build(model, target, path, hardware=hardware, context=context, force=True)
+    build(model, target, path, hardware=_machine(row), context=context, force=True)
     compiled = time.perf_counter()
     opened = open_twin(path, sequences=tokens if BATCH in row.modes else 1)
     made = time.perf_counter()

@@ -19,7 +19,9 @@ import numpy as np
 
 from bench.common import bundled
 from bench.editing import KINDS, cases
+from bench.identity import combined
 from bench.passes import AGAIN, DECODE, REPAIR, VERIFY
+from bench.passes import identity as identity_of_pass
 from bench.stored import keep, rows
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.place import Region
@@ -42,6 +44,13 @@ TEXTS = 8  # of each kind
 # itsdaniele/speculative_mamba publishes it for its demo; the others show how much depends on it.
 PUBLISHED = 0.68
 ACCEPTANCES = (0.5, PUBLISHED, 0.8)
+
+
+def identity(row: Mapping[str, Any]) -> str:
+    """Hash of the passes that a row counts."""
+    each = [{"name": f"{row['row']}, {mode}", "mode": mode} for mode in PASSES]
+    counts = [row[name] for name in COUNTED]
+    return combined([identity_of_pass(one) for one in each], counts)
 
 
 class Counted:

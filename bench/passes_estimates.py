@@ -16,7 +16,8 @@ import numpy as np
 from tests.support.builders import made_up, two_ports
 
 from bench.estimates import memory
-from bench.stored import keep
+from bench.identity import Random, combined, simulated
+from bench.stored import Row, keep
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
@@ -59,6 +60,17 @@ def machines() -> Mapping[str, tuple[ModelConfig, Target]]:
         "two ports of the state": (DEMO, two_ports(one)),
         "vck190-paper-t4": (DEMO, Target.load("vck190-paper-t4")),
     }
+
+
+def identity(row: Row) -> str:
+    """Hash of what a row measured, and of the estimates that it is compared with."""
+    config, target = machines()[row["machine"]]
+    work = Workload.of(config, Formats(), target, "reordered")
+    guesses = [estimate_pass(work.of_mode(mode), area={}).cycles for mode in row["modes"]]
+    of = simulated(
+        Random(config, seed=SEED), target, observed=False, run=[WARM, CHAIN, RUNS]
+    )  # fmt: skip
+    return combined(of, guesses)
 
 
 def measure(config: ModelConfig, target: Target) -> dict[str, dict[str, float]]:

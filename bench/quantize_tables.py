@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from bench.markdown import foot, load, to_markdown
+from bench.markdown import Table, load
 
 __all__ = ["QUANTIZE"]
 
 
-def growth() -> str:
+def growth() -> Table:
     """Time and peak memory by shape."""
     rows = sorted(load("quantize"), key=lambda r: (r["parameters"], r["tokens"]))
     header = ["shape, recipe", "calibration tokens", "minutes", "planned, minutes", "peak, GiB",
@@ -23,7 +23,7 @@ def growth() -> str:
         ]
         for r in rows
     ]
-    return to_markdown(header, body) + foot(rows)
+    return Table(header, body, rows)
 
 
 def _note(row: dict[str, Any]) -> str:
@@ -31,7 +31,7 @@ def _note(row: dict[str, Any]) -> str:
     return f", {note}" if note else ""
 
 
-def calibration() -> str:
+def calibration() -> Table:
     """Accuracy by calibration tokens."""
     rows = sorted(load("calibration"), key=lambda r: (r["width"], r["calibration_tokens"]))
     header = ["recipe", "calibration tokens", "× float perplexity", "KL, nats", "top-1 agreement"]
@@ -45,7 +45,7 @@ def calibration() -> str:
         ]
         for r in rows
     ]
-    return to_markdown(header, body) + foot(rows)
+    return Table(header, body, rows)
 
 
 QUANTIZE = {"quantize-growth": growth, "calibration": calibration}

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from tests.sim.passes import damaged, random_passes
 
-from bench.stored import keep
+from bench.identity import simulated
+from bench.stored import Row, keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.data import demo_file, hybrid_file
@@ -36,6 +37,17 @@ HYBRID = "tiny-hybrid"
 COPIES = 0.05  # probability that a state is copied behind a pass
 # Of hybrids: sequences restart less often, so that they reach many pages of keys and values.
 CONTEXT, RESTART = 192, 0.004
+
+
+def identity(row: Row) -> str:
+    """Hash of what a row measured."""
+    hybrid = row["target"] == HYBRID
+    return simulated(
+        hybrid_file() if hybrid else demo_file(),
+        Target.load(row["target"]),
+        context=CONTEXT if hybrid else None,
+        run=[row["seed"], row["passes"], STALLS, SEQUENCES, COPIES, RESTART],
+    )
 
 
 def run(target: str, tokens: int, seed: int) -> dict[str, Any]:

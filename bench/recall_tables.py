@@ -3,32 +3,33 @@
 from collections.abc import Callable
 from typing import Any
 
-from bench.markdown import foot, load, to_markdown
+from bench.markdown import Table, load
 
 __all__ = ["RECALL"]
+
+SHOWN = ("w4a4", 4000)  # recipe, tokens of filler
 
 
 def _part(name: str) -> list[dict[str, Any]]:
     return [row for row in load("recall") if row["part"] == name]
 
 
-def by_distance() -> str:
+def by_distance() -> Table:
     """Right answers of the float model."""
     found = _part("float")
     rows = [
         [f"{r['distance']:,}" + ", then the state cleared" * r["cleared"], _share(r)] for r in found
     ]
-    return to_markdown(["tokens of filler", "float model, right answers in %"], rows) + foot(found)
+    return Table(["tokens of filler", "float model, right answers in %"], rows, found)
 
 
-def by_state() -> str:
-    """Right answers of the engine, and what the state has to do with them."""
-    found = _part("quantized")
+def by_state() -> Table:
+    """Right answers of the engine with 4 bits far from the question, by format of the state."""
+    found = [r for r in _part("quantized") if (r["recipe"], r["distance"]) == SHOWN]
     own = found[0]["update"]
     rows = [
         [
-            f"{r['recipe'].upper()}, {r['distance']:,} tokens: {r['state']}"
-            + f", {r['update']}" * (r["update"] != own),
+            r["state"] + f", {r['update']}" * (r["update"] != own),
             _share(r),
             _share(r["against_float"], "+"),
             _share(r["against_wide"], "+"),
@@ -38,13 +39,14 @@ def by_state() -> str:
         for r in found
     ]
     header = [
-        "recipe, filler: bits and rounding of the state", "right, %", "against float, points",
-        "against 16 bits, points", "loss against 16 bits, 0.001 nats", "overflows",
+        f"{SHOWN[0].upper()}, {SHOWN[1]:,} tokens of filler: bits and rounding of the state",
+        "right, %", "against float, points", "against 16 bits, points",
+        "loss against 16 bits, 0.001 nats", "overflows",
     ]  # fmt: skip
-    return to_markdown(header, rows) + foot(found)
+    return Table(header, rows, found)
 
 
-def decays() -> str:
+def decays() -> Table:
     """How slowly the heads forget."""
     found = _part("decays")
     rows = [
@@ -58,7 +60,7 @@ def decays() -> str:
     ]
     header = ["mean dt·|A| of a token, float", "pairs", "filler",
               "left of the state after 1,000 tokens of filler, %"]  # fmt: skip
-    return to_markdown(header, rows) + foot(found)
+    return Table(header, rows, found)
 
 
 def _loss(row: dict[str, Any]) -> str:
@@ -69,7 +71,7 @@ def _share(row: dict[str, Any], sign: str = "") -> str:
     return f"{100 * row['accuracy']:{sign}.2f} ± {100 * row['accuracy_standard_error']:.2f}"
 
 
-RECALL: dict[str, Callable[[], str]] = {
+RECALL: dict[str, Callable[[], Table]] = {
     "recall-float": by_distance,
     "recall-states": by_state,
     "recall-decays": decays,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios, spread
-from bench.markdown import NotRun, foot, load, to_markdown
+from bench.markdown import NotRun, Table, load
 
 __all__ = ["SERVE"]
 
@@ -23,7 +23,7 @@ def _text(found: Spread, form: str) -> str:
     return f"{form.format(found.median)} [{low}, {high}]"
 
 
-def under_load() -> str:
+def under_load() -> Table:
     """One client and many."""
     rows = _rows("load")
     cells = [
@@ -38,10 +38,10 @@ def under_load() -> str:
     header = ["engine, tokens per second (measured), median [range]", "one client",
               f"{rows[0]['clients']} clients, all together", "ratio per round",
               "answers equal to `generate`"]  # fmt: skip
-    return to_markdown(header, cells) + foot(rows)
+    return Table(header, cells, rows)
 
 
-def prefix() -> str:
+def prefix() -> Table:
     """Time to the first token with and without the cache."""
     rows = _rows("prefix")
     cells = [
@@ -55,7 +55,7 @@ def prefix() -> str:
     ]  # fmt: skip
     header = [f"prompt of {rows[0]['tokens']:,} tokens (measured), median [range]",
               "first token of a new prompt, ms", "of a cached one, ms", "cached / new"]  # fmt: skip
-    return to_markdown(header, cells) + foot(rows)
+    return Table(header, cells, rows)
 
 
-SERVE: dict[str, Callable[[], str]] = {"serve-load": under_load, "serve-prefix": prefix}
+SERVE: dict[str, Callable[[], Table]] = {"serve-load": under_load, "serve-prefix": prefix}

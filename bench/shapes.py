@@ -15,14 +15,15 @@ from typing import Any
 
 from tests.support.builders import made_up
 
-from bench.stored import keep
+from bench.identity import Random, simulated
+from bench.stored import Row, keep
 from lightmamba.compiler import build
 from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.formats import FormatException, Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import open_twin
 
-TOKENS, PROMPT = 16, (1, 2, 3)
+TOKENS, PROMPT, SEED = 16, (1, 2, 3), 3
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,18 @@ CASES = {
 }  # fmt: skip
 
 
-def check(name: str, seed: int = 3) -> dict[str, Any]:
+def identity(row: Row) -> str:
+    """Hash of what a row measured."""
+    case = CASES[row["case"]]
+    return simulated(
+        Random(case.config, case.formats, SEED),
+        made_up(beats=case.beats, **case.machine),
+        order=case.order,
+        run=[case.stalls, TOKENS, PROMPT],
+    )
+
+
+def check(name: str, seed: int = SEED) -> dict[str, Any]:
     """Run one case; where and how the hardware differs, if they do."""
     case = CASES[name]
     model = random_model(case.config, case.formats, seed)

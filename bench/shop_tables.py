@@ -1,11 +1,12 @@
-"""The two tables of the README, for :mod:`bench.tables`: each row says how it was obtained."""
+"""Table of speeds of the README, for :mod:`bench.tables`: each row says how it was obtained."""
 
-import re
+from collections.abc import Callable
 
-from bench.engine_tables import short_rows
+from bench.engine_pairs import Spread, ratios, spread
+from bench.engine_tables import fastest_rows
 from bench.full_tables import PAPER, rows_by_name
-from bench.markdown import load, to_markdown
-from bench.stored import rows
+from bench.markdown import Table
+from bench.stored import Row, rows
 from lightmamba.arch.target import Target
 
 __all__ = ["SHOP"]
@@ -17,61 +18,48 @@ HYBRID = ("granite-4.0-h-1b", 1024, ("u280-hybrid", "kv260"))  # shape, position
 SHORT = {"granite-4.0-h-350m": "Granite-4.0-H-350M"}
 
 
-def speed() -> str:
+def speed() -> Table:
     """Tokens per second of accelerator and CPU engine, and what they are compared with."""
-    found, body = rows_by_name(), []
+    found, body = rows_by_name(), list[list[str]]()
+    shown: list[Row] = []
+
+    def simulated(what: str, row: Row, cycles: float, mhz: float, other: str = "–") -> None:
+        rate = f"**{1e6 * mhz / cycles:,.4g}**"
+        body.append([what, rate, f"{cycles:,.0f} at {mhz:g} MHz", "simulated", other])
+        shown.append(row)
+
     for target in ROWS:
         if r := found.get(name := f"mamba2-2.7b on {target}"):
             paper = f"paper: {PAPER[name]:g}, {HOW[target]}" if name in PAPER else "–"
-            cycles = f"{r['cycles_per_token']:,.0f} at {r['clock_mhz']:g} MHz"
-            body.append([f"2.7B, accelerator `{target}`", f"**{r['tokens_per_second']:,.4g}**",
-                         cycles, "simulated", paper])  # fmt: skip
+            what = f"2.7B, accelerator `{target}`"
+            simulated(what, r, r["cycles_per_token"], r["clock_mhz"], paper)
     shape, context, targets = HYBRID
     for target in targets:
         if r := found.get(f"{shape} on {target}, {context:,} positions"):
-            body.append([
-                f"Granite-4.0-H-1B behind {context:,} positions, accelerator `{target}`",
-                f"**{r['tokens_per_second']:,.4g}**",
-                f"{r['cycles_per_token']:,.0f} at {r['clock_mhz']:g} MHz", "simulated", "–",
-            ])  # fmt: skip
+            what = f"Granite-4.0-H-1B after {context:,} tokens, accelerator `{target}`"
+            simulated(what, r, r["cycles_per_token"], r["clock_mhz"])
     if r := next((row for row in rows("estimates") if row["case"] == "ulx3s"), None):
-        mhz = Target.load("ulx3s").clock_mhz
-        rate = f"**{1e6 * mhz / r['cycles']:,.4g}**"
-        body.append(["3.3M (as bundled), accelerator `ulx3s`", rate,
-                     f"{r['cycles']:,.0f} at {mhz:g} MHz", "simulated", "–"])  # fmt: skip
-    made_by = "Simulated by `python -m bench.full` and `python -m bench.estimates`"
-    for row in short_rows():
-        shape = SHORT.get(row.shape, row.shape.removeprefix("mamba2-").upper())
-        body.append(
-            [
-                f"{shape}, CPU engine, {row.threads} threads",
-                f"**{row.decode}**",
-                "–",
-                "measured",
-                _times(row.decode_ratio),
-            ]
-        )
-    if machines := sorted({row.machine for row in short_rows()}):
-        made_by += f"; measured by `python -m bench.engine` on {'; '.join(machines)}"
+        what = "3.3M (as bundled), accelerator `ulx3s`"
+        simulated(what, r, r["cycles"], Target.load("ulx3s").clock_mhz)
+    for r in fastest_rows():
+        shape = SHORT.get(r["shape"], r["shape"].removeprefix("mamba2-").upper())
+        decode = r["rates"]["decode"]
+        rate = spread(decode["ours"]).median
+        body.append([
+            f"{shape}, CPU engine, {r['threads']} threads", f"**{rate:,.4g}**", "–", "measured",
+            _times(ratios(decode["ours"], decode["llama.cpp"])),
+        ])  # fmt: skip
+        shown.append(r)
     header = ["Mamba2, W4A4, batch 1, random weights", "tokens/s", "cycles per token",
               "how obtained", "compared with"]  # fmt: skip
-    return to_markdown(header, body) + f"\n{made_by}.\n"
+    return Table(header, body, shown)
 
 
-def quantizing() -> str:
-    """One line about the time and memory of quantizing: the largest shape that was measured."""
-    r = max(load("quantize"), key=lambda row: row["parameters"])
-    note = f" ({r['note']})" if "note" in r else ""
-    what = f"Quantizing {r['shape']} by recipe `{r['recipe']}`"
-    took = f"{r['seconds'] / 60:.0f} minutes and {r['peak_rss_bytes'] / 2**30:.1f} GiB"
-    tokens = f"{r['tokens']:,} calibration tokens"
-    return f"{what} with {tokens}, measured: {took} on two CPU cores{note}.\n"
+def _times(found: Spread) -> str:
+    return (
+        f"{found.median:.2f} × llama.cpp Q4_0 "
+        f"(alternating runs, {found.low:.2f} to {found.high:.2f})"
+    )
 
 
-SHOP = {"speed-summary": speed, "quantizing-line": quantizing}
-
-
-def _times(ratio: str) -> str:
-    """A ratio with its range, such as "1.92 [1.67, 2.06]", as words."""
-    middle, low, high = re.findall(r"[\d.]+", ratio)
-    return f"{middle} × llama.cpp Q4_0 (alternating runs, {low} to {high})"
+SHOP: dict[str, Callable[[], Table]] = {"speed-summary": speed}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_pairs import Spread, ratios
-from bench.markdown import foot, load, to_markdown
+from bench.markdown import Table, load
 
 __all__ = ["SPECULATION"]
 
@@ -19,7 +19,7 @@ def _where(row: Row) -> str:
     return f"{row['model']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
 
 
-def by_kind() -> str:
+def by_kind() -> Table:
     """Speedup from n-gram drafts, by model, writer and kind of text."""
     rows = [row for row in load("speculation") if row["writer"] != "prompt"]
     cells = [
@@ -33,10 +33,10 @@ def by_kind() -> str:
     ]  # fmt: skip
     header = ["n-grams (measured)", "writer", "text", "tokens", "tokens per pass",
               "accepted drafts", "× as fast, median [range]"]  # fmt: skip
-    return to_markdown(header, cells) + foot(rows)
+    return Table(header, cells, rows)
 
 
-def pieces() -> str:
+def pieces() -> Table:
     """A prompt in one piece and token by token."""
     rows = [row for row in load("speculation") if row["writer"] == "prompt"]
     cells = [
@@ -50,7 +50,7 @@ def pieces() -> str:
     ]  # fmt: skip
     header = ["tokens per second (measured)", "token by token", "in one piece",
               "× as fast, median [range]"]  # fmt: skip
-    return to_markdown(header, cells) + foot(rows)
+    return Table(header, cells, rows)
 
 
-SPECULATION: dict[str, Callable[[], str]] = {"speculation": by_kind, "pieces": pieces}
+SPECULATION: dict[str, Callable[[], Table]] = {"speculation": by_kind, "pieces": pieces}

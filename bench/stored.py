@@ -1,24 +1,38 @@
-"""Results of the benchmarks: a file of records for each, and a table of all benchmarks.
+"""Results of the benchmarks: one file of rows for each, and the table of all benchmarks.
 
-A benchmark gives rows: some of their entries say what a row is of, the others are its values. A row
-replaces the one of before that is of the same; each knows its command, computer, commit and date.
+Some entries of a row say what it is of, the others are its values. A new row replaces an older one
+of the same. Each knows the command, commit, date and computer that made it; a figure of hardware
+also has the hash of what was measured (:mod:`bench.identity`). Only :func:`keep`, called by the run
+that measured, writes a row: its check shows an edit by hand.
 """
 
+import hashlib
+import importlib
+import json
+import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.common import commit, machine
-from bench.sources import source_hash
+import msgspec
+
+from bench.common import ROOT, changed_since, commit, machine
+from lightmamba.errors import InputError
 from lightmamba.store import Record, Store, read_store
 
-__all__ = ["BENCHMARKS", "MADE", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows"]
+__all__ = ["BENCHMARKS", "HARDWARE", "MADE", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows"]
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = ROOT / "bench/results"
 Row = dict[str, Any]
 MADE = "made"  # the entry of a row that says how it came about
+HARDWARE = "hardware"  # the entry of that with the hash of what was measured
+CHECK = "check"
+LISTED = 3  # commits that a foot lists
+BEGUN = commit()  # that of the run, however long it takes
+_last = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -30,54 +44,88 @@ class Benchmark:
     of : tuple of str
         Entries that say what a row is of.
     how : str
-        "measured", "simulated", "synthesized", "estimated" or "computed".
-    source : str or None
-        Of :data:`bench.sources.SOURCES`: what the rows depend on.
-    module : str
+        "measured", "simulated", "synthesized", "estimated" or "computed". Simulated and synthesized
+        rows are figures of hardware: their module has ``identity(row)``.
+    module : str or None
         Under ``bench``, that makes them; by default that of the benchmark's name.
+    words : callable or None
+        Words of the command line that make a row again; without it, one command makes all rows.
     """
 
     of: tuple[str, ...]
     how: str
-    source: str | None
     module: str | None = None
+    words: Callable[[Row], list[str]] | None = None
+
+
+def _entry(name: str) -> Callable[[Row], list[str]]:
+    return lambda row: [str(row[name])]
+
+
+def _of_engine(row: Row) -> list[str]:
+    """Words of a run; LLAMA_PYTHON is a Python that has llama-cpp-python."""
+    how = {
+        "llama": ["--llama-python", os.environ.get("LLAMA_PYTHON", "LLAMA_PYTHON")],
+        "float": ["--transformers"],
+        "start": ["--start", "--tokenizer", os.environ.get("TOKENIZER", "tokenizer.json")],
+    }[row["kind"]]
+    return ["--shape", row["shape"], "--threads", str(row["threads"]), *how]
+
+
+def _of_digests(row: Row) -> list[str]:
+    model, _, target = row["model"].partition(" on ")
+    shape = model.removesuffix(", random weights")
+    words = ["--tokens", str(row["tokens"])]
+    words += ["--shape", shape] if shape.startswith("mamba2") else []
+    return words + (["--target", target.strip("`")] if target else [])
 
 
 BENCHMARKS = {
-    "ablation": Benchmark(("target", "part", "row"), "estimated", "estimate"),
-    "accuracy": Benchmark(("model", "method", "width"), "measured", "accuracy"),
-    "boards": Benchmark(("target", "shape"), "computed", "targets"),
-    "bubbles": Benchmark(("pause",), "simulated", "simulation", "timeline"),
-    "calibration": Benchmark(("model", "width", "sequences"), "measured", "accuracy"),
-    "choices": Benchmark(("choice",), "measured", "accuracy"),
-    "digests": Benchmark(("model",), "measured", "simulation"),
-    "drift": Benchmark(("recipe", "state"), "measured", "accuracy"),
-    "ecp5": Benchmark(("block",), "synthesized", "synthesis", "placed"),
-    "energy": Benchmark(("part", "row"), "computed", "estimate"),
-    "engine": Benchmark(("kind", "shape", "threads"), "measured", "engine"),
-    "estimates": Benchmark(("case",), "simulated", "simulation"),
-    "evaluation": Benchmark(("model",), "measured", "engine"),
-    "full": Benchmark(("name",), "simulated", "simulation"),
-    "hybrids": Benchmark(("shape", "target", "pass", "context"), "estimated", "estimate"),
-    "mutants": Benchmark(("block", "why"), "simulated", None),  # its table compares each block
-    "netlist": Benchmark(("target", "model", "stage"), "simulated", "synthesis"),
-    "paper": Benchmark(("model", "recipe", "kind", "measure"), "measured", "accuracy"),
-    "passes": Benchmark(("name",), "simulated", "simulation"),
-    "passes_editing": Benchmark(("row", "kind"), "simulated", "simulation"),
-    "passes_estimates": Benchmark(("machine",), "simulated", "simulation"),
-    "quantize": Benchmark(("shape", "recipe", "tokens", "threads"), "measured", "quantize"),
-    "random_passes": Benchmark(("target",), "simulated", "simulation"),
-    "rates": Benchmark(("order", "beats_per_cycle"), "simulated", "simulation"),
-    "recall": Benchmark(("part", "row"), "measured", "accuracy"),
-    "scales": Benchmark(("scale",), "measured", "accuracy"),
-    "serve": Benchmark(("kind", "model", "threads", "stream"), "measured", "serve"),
-    "shapes": Benchmark(("case",), "simulated", "simulation"),
-    "slow_decay": Benchmark(("decay", "state"), "measured", "accuracy", "drift"),
-    "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured", "engine"),
-    "speed": Benchmark(("what",), "measured", "engine"),
-    "synth": Benchmark(("machine",), "synthesized", "synthesis"),
-    "ulx3s_place": Benchmark(("target", "seed"), "synthesized", "board"),
-    "ulx3s_run": Benchmark(("target", "what"), "simulated", "board"),
+    "ablation": Benchmark(("target", "part", "row"), "estimated"),
+    "accuracy": Benchmark(
+        ("model", "method", "width"),
+        "measured",
+        words=lambda r: ["--models", r["model"], "--methods", r["method"], "--only", r["width"]],
+    ),
+    "boards": Benchmark(("target", "shape"), "computed"),
+    "bubbles": Benchmark(("pause",), "simulated", "timeline"),
+    "calibration": Benchmark(("model", "width", "sequences"), "measured"),
+    "choices": Benchmark(("choice",), "measured"),
+    "digests": Benchmark(("model",), "simulated", words=_of_digests),
+    "drift": Benchmark(("recipe", "state"), "measured"),
+    "energy": Benchmark(("part", "row"), "computed"),
+    "engine": Benchmark(("kind", "shape", "threads"), "measured", words=_of_engine),
+    "estimates": Benchmark(("case",), "simulated", words=_entry("case")),
+    "evaluation": Benchmark(("model",), "measured"),
+    "full": Benchmark(("name",), "simulated", words=_entry("name")),
+    "hybrids": Benchmark(("shape", "target", "pass", "context"), "estimated"),
+    "mutants": Benchmark(("block", "why"), "simulated", words=_entry("block")),
+    "paper": Benchmark(("model", "recipe", "kind", "measure"), "measured"),
+    "passes": Benchmark(
+        ("name",), "simulated", words=lambda r: [r["name"].removesuffix(f", {r['mode']}")]
+    ),
+    "passes_editing": Benchmark(("row", "kind"), "simulated", words=_entry("row")),
+    "passes_estimates": Benchmark(("machine",), "simulated", words=_entry("machine")),
+    "quantize": Benchmark(
+        ("shape", "recipe", "tokens", "threads"),
+        "measured",
+        words=lambda r: ["--shapes", r["shape"], "--sequences", str(r["tokens"] // 512)],
+    ),
+    "random_passes": Benchmark(
+        ("target",), "simulated", words=lambda r: [r["target"], "--tokens", str(r["tokens"])]
+    ),
+    "recall": Benchmark(("part", "row"), "measured"),
+    "scales": Benchmark(("scale",), "measured"),
+    "serve": Benchmark(("kind", "model", "threads", "stream"), "measured"),
+    "shapes": Benchmark(("case",), "simulated", words=_entry("case")),
+    "slow_decay": Benchmark(("decay", "state"), "measured", "drift"),
+    "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured"),
+    "speed": Benchmark(("what",), "measured"),
+    "synth": Benchmark(("machine",), "synthesized", words=_entry("machine")),
+    "ulx3s_place": Benchmark(
+        ("target", "seed"), "synthesized", words=lambda r: ["--seed", str(r["seed"])]
+    ),
+    "ulx3s_run": Benchmark(("target", "what"), "simulated", words=_entry("what")),
 }
 
 
@@ -89,47 +137,103 @@ def keep(
 ) -> None:
     """Keep rows of a benchmark, and wait for another process that does.
 
+    The commit of a row is that of the run's begin. Where code was changed after it, the row says so
+    (``+changes``), and ``make check`` refuses it.
+
     Parameters
     ----------
     name
         Of :data:`BENCHMARKS`.
     found
-        Rows; a row of before that is of the same goes.
+        Rows; an older row of the same is dropped.
     command
         What made them, if it is not ``python -m bench.NAME``.
     stay
-        Which of the rows of before stay; by default all.
+        Which of the older rows stay; by default all.
     """
+    global _last
     kind = BENCHMARKS[name]
     RESULTS.mkdir(exist_ok=True)
+    now, of = time.monotonic(), BEGUN + "+changes" * changed_since(BEGUN)
     made = {
         "command": command or f"python -m bench.{kind.module or name}",
         "computer": machine(),
-        "commit": commit(),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "source": source_hash(kind.source) if kind.source else None,
+        "commit": of,
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        "seconds": round((now - _last) / max(1, len(found)), 1),
     }
+    identity = identity_of(name)
     new = []
     for row in found:
         what = {entry: row[entry] for entry in kind.of}
         values = {entry: value for entry, value in row.items() if entry not in (*what, "how")}
         key = ", ".join(str(value) for value in what.values())
-        new.append(Record(key, values, what, row.get("how", kind.how), made))
+        mine = made | ({HARDWARE: identity(dict(row))} if identity else {})
+        new.append(checked(Record(key, values, what, row.get("how", kind.how), mine)))
     with Store(RESULTS / f"{name}.jsonl", "bench", wait=True) as store:
         old = [record for record in store if stay is None or stay(_row(record))]
         store.rewrite({record.key: record for record in [*old, *new]}.values())
+    _last = time.monotonic()
+
+
+def identity_of(name: str) -> Callable[[Row], str] | None:
+    """Function that hashes what a row measured, of a benchmark of hardware; None of the others."""
+    kind = BENCHMARKS[name]
+    if kind.how not in ("simulated", "synthesized") or name == "mutants":
+        return None  # a planted fault has the hash of its own source and tests
+    found: Callable[[Row], str]
+    found = importlib.import_module(f"bench.{kind.module or name}").identity
+    return found
+
+
+def checked(record: Record) -> Record:
+    """The record with the check of its content."""
+    made = {name: value for name, value in record.made.items() if name != CHECK}
+    record = Record(record.key, record.values, record.what, record.how, made)
+    plain = msgspec.json.decode(msgspec.json.encode(record, enc_hook=lambda value: value.tolist()))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return Record(
+        record.key, record.values, record.what, record.how,
+        made | {CHECK: hashlib.sha256(text.encode()).hexdigest()[:16]},
+    )  # fmt: skip
 
 
 def rows(name: str) -> list[Row]:
-    """Rows of a benchmark: what they are of, their values, and ``made``; none if it was not run."""
+    """Rows of a benchmark: what they are of, their values, and ``made``; none if it was not run.
+
+    Raises
+    ------
+    InputError
+        If a row was edited by hand, or the file is cut: its name and line.
+    """
     path = RESULTS / f"{name}.jsonl"
     if not path.is_file():
         return []
-    source = BENCHMARKS[name].source
-    now = source_hash(source) if source else None
-    found = [_row(record) for record in read_store(path)]
+    found = [_row(record) for record in records(path)]
     for row in found:
-        row[MADE]["outdated"] = row[MADE].get("source", now) != now
+        row[MADE]["benchmark"] = name
+    return found
+
+
+def records(path: Path) -> list[Record]:
+    """Records of a file of results, each with its check.
+
+    Raises
+    ------
+    InputError
+        As :func:`rows`.
+    """
+    shown, text = path.relative_to(path.parents[2]), path.read_bytes()
+    again = f"take back the file of the last commit: git checkout {shown}"
+    if not text.endswith(b"\n"):
+        raise InputError(f"{shown}:{len(text.splitlines()) or 1}: the line is cut off; {again}")
+    found = read_store(path)
+    for line, record in enumerate(found, start=2):
+        if record.made.get(CHECK) != checked(record).made[CHECK]:
+            raise InputError(
+                f"{shown}:{line}: the row was edited by hand ({record.key}); run its command, or "
+                f"{again}"
+            )
     return found
 
 
@@ -138,18 +242,35 @@ def _row(record: Record) -> Row:
 
 
 def foot(found: Iterable[Row]) -> str:
-    """Where rows come from, below their table, and whether their source has changed since."""
+    """Where rows come from, as one line below their table: command, date, commit and computer."""
+    said = []
     made = [row[MADE] for row in found]
-    hows, commands, computers, dates, commits = (
-        sorted({each[name] for each in made})
-        for name in ("how", "command", "computer", "date", "commit")
-    )
-    said = (
-        f"{' and '.join(hows).capitalize()} by {', '.join(f'`{command}`' for command in commands)}"
-    )
-    if hows != ["computed"]:
-        said += f" on {'; '.join(computers)}"
-    of = "commit" if len(commits) == 1 else "commits"
-    old = sum(each.get("outdated", False) for each in made)
-    since = f" The source of {old} of {len(made)} rows has changed since." if old else ""
-    return f"\n{said}, {', '.join(dates)}, {of} {', '.join(commits)}.{since}\n"
+    for how in dict.fromkeys(each["how"] for each in made):
+        mine = [each for each in made if each["how"] == how]
+        commands, commits, computers = (
+            sorted({each[name] for each in mine}) for name in ("command", "commit", "computer")
+        )
+        by = " and ".join(f"`{command}`" for command in commands)
+        text = f"{how} {_dates([each['date'][:10] for each in mine])} {_commits(commits)} by {by}"
+        if how != "computed":
+            short = sorted({computer.split(", Python")[0] for computer in computers})
+            text += f" on {short[0] if len(short) == 1 else f'one of {len(short)} computers'}"
+        said.append(text)
+    line = "; ".join(said)
+    return f"\n{line[:1].upper()}{line[1:]}.\n"
+
+
+def _commits(commits: list[str]) -> str:
+    if len(commits) > LISTED:
+        return f"at {len(commits)} commits"
+    return "at " + ", ".join(commits)
+
+
+def _dates(days: list[str]) -> str:
+    """A day, or the first and the last one, such as "2026-11-27 to 29"."""
+    first, last = min(days), max(days)
+    if first == last:
+        return first
+    one, other = date.fromisoformat(first), date.fromisoformat(last)
+    same = (one.year, one.month) == (other.year, other.month)
+    return f"{first} to {other.day:02}" if same else f"{first} to {last}"

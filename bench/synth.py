@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 import lightmamba.estimate
-from bench.stored import keep, rows
+from bench.identity import synthesized, verilog_hash
+from bench.stored import Row, keep, rows
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.cells import Group
 from lightmamba.arch.config import ArchConfig
@@ -30,6 +31,7 @@ from lightmamba.estimate.resources import CELLS, FILE, GROUPS, group_of, groups,
 from lightmamba.formats import Formats
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize
+from lightmamba.synth.tools import find_yosys
 
 PLAIN = ("mamba2",)  # kinds of layers of most machines
 # Small machines that differ in everything that a group is a sum over. All have the smallest SSM
@@ -82,6 +84,11 @@ def machines() -> dict[str, ArchConfig]:
             SMALL, **WHOLE, lanes=1, port_bits=512, aux_port_bits=256, aux_fifo=128
         ),
     }
+
+
+def identity(row: Row) -> str:
+    """Hash of what a row measured."""
+    return synthesized(verilog_hash(machines()[row["machine"]]), find_yosys().version)
 
 
 def measure(arch: ArchConfig, jobs: int) -> dict[str, Any]:

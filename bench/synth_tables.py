@@ -5,9 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bench.markdown import NotRun, foot, load, to_markdown
-from bench.placed import WHOLE
-from bench.synth import PLACED
+from bench.markdown import NotRun, Table, load
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
@@ -33,7 +31,7 @@ def figures(cells: Amount) -> list[str]:
     return [f"{getattr(cells, cell):,.0f}" for cell in CELLS]
 
 
-def whole(machine: str, target: str) -> str:
+def whole(machine: str, target: str) -> Table:
     """An accelerator by groups of blocks, next to the device and, if it has it, the paper's."""
     result = next((row for row in load("synth") if row["machine"] == machine), None)
     if result is None:
@@ -56,10 +54,10 @@ def whole(machine: str, target: str) -> str:
     if machine in PAPER:
         rows.append(["paper, with Vivado", *figures(PAPER[machine][1]), ""])
     header = [f"`{target}`, Mamba2-2.7B, W4A4 (synthesized)", *HEADER, "longest path, ns"]
-    return to_markdown(header, rows) + foot([result])
+    return Table(header, rows, [result])
 
 
-def machines() -> str:
+def machines() -> Table:
     """All configurations, and the paper's."""
     rows = []
     for result in load("synth"):
@@ -69,27 +67,10 @@ def machines() -> str:
         if name in PAPER:
             rows.append([f"paper, {PAPER[name][0]}, with Vivado", *figures(PAPER[name][1]), ""])
     header = ["configuration (synthesized)", *HEADER, "longest path, ns"]
-    return to_markdown(header, rows) + foot(load("synth"))
+    return Table(header, rows, load("synth"))
 
 
-def ecp5() -> str:
-    """A machine of an earlier target of an ECP5: synthesized for UltraScale+, and placed."""
-    there = [row for row in load("synth") if row["machine"] == PLACED]
-    here = [row for row in load("ecp5") if row["block"] == WHOLE]
-    rows = there + here
-    body = [
-        [name, *(f"{row[cell]:,}" for row in rows)]
-        for name, cell in (("LUT", "lut"), ("FF", "ff"), ("DSP", "dsp"), ("BRAM", "bram"))
-    ]
-    ratio = here[0]["lut"] / there[0]["lut"]
-    body[0][-1] += f" ({ratio:.2f} times as many)"
-    body.append(["MHz", "", f"{here[0]['fmax_mhz']:.1f}"])
-    header = ["one lane of 32 weights, 32 state elements", "UltraScale+ (synthesized)",
-              "LFE5U-85F, speed 6 (placed and routed)"]  # fmt: skip
-    return to_markdown(header, body) + foot(rows)
-
-
-def model() -> str:
+def model() -> Table:
     """Synthesized and predicted."""
     rows = []
     for result in load("synth"):
@@ -100,13 +81,12 @@ def model() -> str:
             here, there = getattr(measured, cell), getattr(predicted, cell)
             cells.append(f"{100 * (there / here - 1):+.1f} %" if here else f"{there - here:+.0f}")
         rows.append([result["machine"], *cells])
-    return to_markdown(["predicted against synthesized", *HEADER], rows) + foot(load("synth"))
+    return Table(["predicted against synthesized", *HEADER], rows, load("synth"))
 
 
-SYNTH: dict[str, Callable[[], str]] = {
+SYNTH: dict[str, Callable[[], Table]] = {
     "synth-u280": partial(whole, U280, "u280"),
     "synth-u280-t4": partial(whole, "u280-t4, mamba2-2.7b", "u280-t4"),
     "synth-machines": machines,
-    "synth-ecp5": ecp5,
     "synth-model": model,
 }

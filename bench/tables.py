@@ -4,32 +4,39 @@ A table is between ``<!-- table: NAME -->`` and ``<!-- end -->`` in README.md an
 """
 
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bench import board_tables as boards
 from bench.ablation_tables import ABLATION
+from bench.common import ROOT
 from bench.digests_tables import DIGESTS
 from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
 from bench.hybrids_tables import HYBRID
-from bench.markdown import NotRun, foot, load, to_markdown
+from bench.markdown import NotRun, Table, load
 from bench.mutants import fingerprint, listed, read, survivals
-from bench.paper_tables import PAPER
 from bench.passes_tables import PASSES
 from bench.quantize_tables import QUANTIZE
 from bench.recall_tables import RECALL
 from bench.serve_tables import SERVE
 from bench.shop_tables import SHOP
 from bench.speculation_tables import SPECULATION
-from bench.stored import RESULTS, Row
+from bench.stored import Row
 from bench.synth_tables import SYNTH
 from bench.ulx3s_tables import ULX3S
+from lightmamba.errors import InputError
 from lightmamba.machine.describe import tables
 
-ROOT = RESULTS.parent.parent
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CONTRACT = tables()
+SIX = (  # cases of bench.estimates
+    "mamba2-2.7b on u280 (bench.full)", "mamba2-2.7b on vck190 (bench.full)",
+    "mamba2-2.7b on kv260 (bench.full)",
+    "granite-4.0-h-1b on u280-hybrid, 1,024 positions (bench.full)", "ulx3s", "W8A8, slow lanes",
+)  # fmt: skip
 METHODS = {
     "rtn": "RTN, blocks of 128",
     "rtn32": "RTN, blocks of 32",
@@ -39,7 +46,7 @@ METHODS = {
 }
 
 
-def accuracy(model: str) -> str:
+def accuracy(model: str) -> Table:
     """Methods by widths on one model."""
     mine = [row for row in load("accuracy") if row["model"] == model]
     found = {(row["method"], row["width"]): row for row in mine}
@@ -57,10 +64,10 @@ def accuracy(model: str) -> str:
                 else "not run"
             )
         rows.append([name, *cells])
-    return to_markdown(header, rows) + foot(mine)
+    return Table(header, rows, mine)
 
 
-def summary() -> str:
+def summary() -> Table:
     """The recipes on the bundled model, for the README."""
     bundled = {r["width"]: r for r in load("accuracy")
                if r["method"] == "ours" and r["model"] == "bundled"}  # fmt: skip
@@ -80,10 +87,10 @@ def summary() -> str:
         )
     header = ["bundled model, 3.3 M parameters (measured)", "perplexity", "× float", "KL, nats",
               "top-1 agreement", "bytes per token"]  # fmt: skip
-    return to_markdown(header, rows) + foot(ours)
+    return Table(header, rows, ours)
 
 
-def drift(recipe: str) -> str:
+def drift(recipe: str) -> Table:
     """The state formats by position."""
     found = [row for row in load("drift") if row["recipe"] == recipe]
     rows = [
@@ -97,21 +104,19 @@ def drift(recipe: str) -> str:
         for r in found
     ]
     header = ["state", "× float, first 1,000 tokens", "last 1,000 tokens", "change", "overflows"]
-    return to_markdown(header, rows) + foot(found)
+    return Table(header, rows, found)
 
 
-def slow() -> str:
+def slow() -> Table:
     """SNR of y by decay and state format."""
     found = {(r["decay"], r["state"]): r["snr_db"] for r in load("slow_decay")}
     decays = list(dict.fromkeys(decay for decay, _ in found))
     states = list(dict.fromkeys(state for _, state in found))
     rows = [[s, *(f"{found[d, s]:.1f}" for d in decays)] for s in states]
-    return to_markdown(
-        ["state format; SNR of y in dB at dt·A =", *(f"{d:g}" for d in decays)], rows
-    )
+    return Table(["state format; SNR of y in dB at dt·A =", *(f"{d:g}" for d in decays)], rows)
 
 
-def choices() -> str:
+def choices() -> Table:
     """The effect of single choices."""
     found = load("choices")
     rows = [
@@ -125,17 +130,17 @@ def choices() -> str:
         for r in found
     ]
     header = ["W4A4, bundled model (measured)", "× float", "KL, nats", "top-1", "MB per token"]
-    return to_markdown(header, rows) + foot(found)
+    return Table(header, rows, found)
 
 
-def speed() -> str:
+def speed() -> Table:
     """Wall time of common tasks."""
     found = load("speed")
     rows = [[r["what"], r["value"]] for r in found]
-    return to_markdown(["task (measured)", "median"], rows) + foot(found)
+    return Table(["task (measured)", "median"], rows, found)
 
 
-def evaluation() -> str:
+def evaluation() -> Table:
     """Exact-integer evaluation next to the float model."""
     found = load("evaluation")
     names = {"bundled": "bundled model", "mamba2-130m": "130m shape, random weights"}
@@ -154,10 +159,10 @@ def evaluation() -> str:
         "ratio",
         "for logits, %",
     ]
-    return to_markdown(header, rows) + foot(found)
+    return Table(header, rows, found)
 
 
-def mutants() -> str:
+def mutants() -> Table:
     """Faults caught by block."""
     found, reasons, rows = load("mutants"), survivals(), []
     for block in listed():
@@ -165,16 +170,14 @@ def mutants() -> str:
         if not mine:
             rows.append([block, str(len(read(block)["mutant"])), "not run yet", "", ""])
             continue
-        left = "; ".join(
-            r["why"] + (f" ({why})" if (why := reasons.get((block, r["why"]))) else "")
-            for r in mine
-            if not r["caught"]
-        )
+        left = [r for r in mine if not r["caught"]]
+        known = sum((block, r["why"]) in reasons for r in left)
+        why = f"{known} of {len(left)} explained in `{block}.toml`" if left else ""
         changed = "" if mine[0].get("of") == fingerprint(block) else " (of an earlier source)"
-        rows.append([block + changed, *_caught(mine), left])
+        rows.append([block + changed, *_caught(mine), why])
     rows.append(["total", *_caught(found), ""])
     header = ["block", "planted", "caught", "by `make test`", "survived"]
-    return to_markdown(header, rows) + foot(found)
+    return Table(header, rows, found)
 
 
 def _caught(rows: list[dict[str, Any]]) -> list[str]:
@@ -183,7 +186,7 @@ def _caught(rows: list[dict[str, Any]]) -> list[str]:
     return [str(len(rows)), str(sum(row["caught"] for row in rows)), str(kept)]
 
 
-def shapes() -> str:
+def shapes() -> Table:
     """Shapes and configurations that were compared with the engine."""
     found = load("shapes")
     rows = [
@@ -195,60 +198,40 @@ def shapes() -> str:
         "cycles",
         "difference",
     ]
-    return to_markdown(header, rows) + foot(found)
+    return Table(header, rows, found)
 
 
-def rates() -> str:
-    """Utilization of the lanes and of their memory."""
-    found = load("rates")
-    rows = [
-        [f"{r['order']}, {r['beats_per_cycle']} beats per cycle", f"{r['cycles']:,}",
-         f"{100 * r['lanes_busy']:.1f}", f"{100 * r['port_of_attainable']:.1f}"]
-        for r in found
-    ]  # fmt: skip
-    header = ["`tiny`, bundled model (simulated)", "cycles per token", "lanes busy, %",
-              "share of a lane's attainable bandwidth, %"]  # fmt: skip
-    return to_markdown(header, rows) + foot(found)
-
-
-def estimates() -> str:
-    """Estimated against simulated cycles."""
-    found = load("estimates")
-    header = [
-        "configuration and memory",
-        "cycles (simulated)",
-        "estimated",
-        "error",
-        "error, prompt token",
-        "bottleneck",
+def estimates() -> Table:
+    """Estimated against simulated cycles: six cases, the median and the worst of all."""
+    found = sorted(load("estimates"), key=lambda r: abs(r["error"]))
+    worst, median = found[-1], found[len(found) // 2]
+    shown = [r for name in SIX for r in found if r["case"] == name] + [median, worst]
+    header = ["configuration and memory", "cycles (simulated)", "estimated", "error", "bottleneck"]
+    names = [r["case"].removesuffix(" (bench.full)") for r in shown]
+    names[-2] += f" (median of {len(found)})"
+    names[-1] += f" (worst of {len(found)})"
+    body = [
+        [name, f"{r['cycles']:,.0f}", f"{r['estimated']:,}", f"{r['error']:+.2%}", r["bound"]]
+        for name, r in zip(names, shown, strict=True)
     ]
-    rows = [
-        [
-            r["case"], f"{r['cycles']:,.0f}", f"{r['estimated']:,}", f"{r['error']:+.2%}",
-            "" if r["prompt_error"] is None else f"{r['prompt_error']:+.2%}", r["bound"],
-        ]
-        for r in found
-    ]  # fmt: skip
-    return to_markdown(header, rows) + foot(found)
+    return Table(header, body, found)
 
 
-def bubbles() -> str:
+def bubbles() -> Table:
     """The longest pauses of the lanes."""
     found = load("bubbles")
     rows = [[row["pause"], str(row["cycles"])] for row in found]
-    return to_markdown(
-        ["pause of the lanes, bundled model on `tiny` (simulated)", "cycles"], rows
-    ) + foot(found)
+    return Table(["pause of the lanes, bundled model on `tiny` (simulated)", "cycles"], rows, found)
 
 
-def computed(name: str, make: Callable[[list[Row]], list[list[str]]]) -> str:
+def computed(name: str, make: Callable[[list[Row]], list[list[str]]]) -> Table:
     """A table of rows in which nothing was measured."""
     found = load(name)
     header, *body = make(found)
-    return to_markdown(header, body) + foot(found)
+    return Table(header, body, found)
 
 
-TABLES: dict[str, Callable[[], str]] = {
+TABLES: dict[str, Callable[[], Table]] = {
     "accuracy-bundled": lambda: accuracy("bundled"),
     "accuracy-outliers": lambda: accuracy("outliers"),
     "accuracy-hybrid": lambda: accuracy("hybrid"),
@@ -260,14 +243,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "mutants": mutants,
     "shapes": shapes,
     "bubbles": bubbles,
-    "rates": rates,
     "estimates": estimates,
     "speed": speed,
     "evaluation": evaluation,
-    "targets": lambda: to_markdown(boards.target_rows()[0], boards.target_rows()[1:]),
-    "target-sources": lambda: to_markdown(boards.source_rows()[0], boards.source_rows()[1:]),
+    "targets": lambda: Table(boards.target_rows()[0], boards.target_rows()[1:]),
+    "target-sources": lambda: Table(boards.source_rows()[0], boards.source_rows()[1:]),
     "bounds": lambda: computed("boards", boards.bound_rows),
-    "energy-constants": lambda: to_markdown(boards.constant_rows()[0], boards.constant_rows()[1:]),
+    "energy-constants": lambda: Table(boards.constant_rows()[0], boards.constant_rows()[1:]),
     "energy-floor": lambda: computed("energy", boards.floor_rows),
     "energy-paper": lambda: computed("energy", boards.paper_rows),
     **SYNTH,
@@ -276,7 +258,6 @@ TABLES: dict[str, Callable[[], str]] = {
     **ABLATION,
     **DIGESTS,
     **ENGINE,
-    **PAPER,
     **QUANTIZE,
     **RECALL,
     **SERVE,
@@ -288,17 +269,24 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def made(name: str) -> str:
-    """A table by name; a benchmark that has no results yet is marked as not run."""
+    """Text of a table by name; a benchmark that has no results yet is marked as not run."""
     if name in CONTRACT:
         return CONTRACT[name]
     try:
-        return TABLES[name]()
+        return str(TABLES[name]())
     except NotRun:
         return "Not run yet.\n"
 
 
+def pages() -> dict[Path, list[str]]:
+    """Tables of every page that has some, README first."""
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    found = {path: MARK.findall(path.read_text(encoding="utf-8")) for path in files}
+    return {path: [name for _, name, _ in marks] for path, marks in found.items() if marks}
+
+
 def main() -> None:
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for path in pages():
         text = path.read_text(encoding="utf-8")
         new = MARK.sub(lambda m: m[1] + made(m[2]) + m[3], text)
         if new != text:
@@ -307,4 +295,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -15,9 +15,11 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.identity import combined, synthesized
 from bench.stored import MADE, Row, keep, rows
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
@@ -31,7 +33,7 @@ from lightmamba.sim.device import verilog_of
 from lightmamba.soc.board import TOP
 from lightmamba.synth.board import prepared, routed
 from lightmamba.synth.flow import Flow
-from lightmamba.synth.tools import find_ecppack, find_ecpunpack, find_nextpnr
+from lightmamba.synth.tools import find_ecppack, find_ecpunpack, find_nextpnr, find_yosys
 
 NAME, TARGET = "ulx3s_place", "ulx3s"
 FREQ = "62.0"  # MHz of the configuration, as the pin file has it
@@ -43,6 +45,23 @@ def system() -> Flow:
         build(load(demo_file()), Target.load(TARGET), Path(folder) / "build")
         artifact = Artifact.read(Path(folder) / "build")
         return flow(design(artifact, Board.load(TARGET)), verilog_of(artifact))
+
+
+def identity(row: Row) -> str:
+    """Hash of what a row measured."""
+    return synthesized(system_hash(), *tools(), run=row["seed"])
+
+
+@cache
+def system_hash() -> str:
+    """Hash of the Verilog, the pins and the options of the system."""
+    made = system()
+    return combined(made.verilog, made.lpf, made.route)
+
+
+def tools() -> list[str]:
+    """Versions of the programs that make a bitstream."""
+    return [find_yosys().version, find_nextpnr().version, find_ecppack().version]
 
 
 def placed(made: Flow, folder: Path, edits: Mapping[str, int]) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.stored import keep
+from bench.identity import HARNESS, combined, source_hash
+from bench.stored import Row, keep
+from bench.ulx3s_place import system_hash, tools
 from lightmamba.arch.target import Target
 from lightmamba.boards.selftest import expected, self_test
 from lightmamba.compiler import build, open_model
@@ -36,6 +38,7 @@ from lightmamba.package.ulx3s_device import (
 from lightmamba.qmodel import load
 from lightmamba.sim import compare_logits
 from lightmamba.sim.library import QUICK
+from lightmamba.sim.tools import find_verilator
 
 TARGET = "ulx3s"
 FIRST, CHAIN = 1, 20  # token that a sequence begins with; tokens of a chain
@@ -57,6 +60,13 @@ def opened(divisor: int, verilog: str = "") -> Iterator[tuple[SimulatedUlx3s, Ar
             yield device, artifact
         finally:
             device.close()
+
+
+def identity(row: Row) -> str:
+    """Hash of what a row measured: of a netlist, the tools that made it too."""
+    made_by = tools() if "netlist" in row["what"] else []
+    return combined(system_hash(), source_hash(HARNESS), find_verilator().version, row["what"],
+                    made_by)  # fmt: skip
 
 
 def greedy(tokens: int = 100) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bench.markdown import NotRun, foot, load, to_markdown
+from bench.markdown import NotRun, Table, load
 from bench.stored import Row
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
@@ -29,7 +29,7 @@ RUNS = {
 }
 
 
-def speed() -> str:
+def speed() -> Table:
     """Estimated speed and energy of the bundled model on the board's accelerator."""
     row = next((row for row in load("estimates") if row["case"] == NAME), None)
     if row is None:
@@ -45,10 +45,10 @@ def speed() -> str:
         ["watts: low, likely, high", f"{low:.1f}, {likely:.1f}, {high:.1f}", "estimated"],
     ]
     header = [f"bundled model on `{NAME}` at {target.clock_mhz:g} MHz", "", "how obtained"]
-    return to_markdown(header, body) + foot([row])
+    return Table(header, body, [row])
 
 
-def placed() -> str:
+def placed() -> Table:
     """Place and route of the whole system, by seed."""
     rows = sorted(load("ulx3s_place"), key=lambda row: int(row["seed"]))
     body = [
@@ -64,14 +64,14 @@ def placed() -> str:
     ]  # fmt: skip
     header = ["seed (placed and routed)", "MHz by clock (needed)", "met", *CELLS.values(),
               "bytes of the bitstream", "minutes"]  # fmt: skip
-    return to_markdown(header, body) + foot(rows)
+    return Table(header, body, rows)
 
 
 def _used(here: int, there: int) -> str:
     return f"{here:,} ({100 * here / there:.0f} %)"
 
 
-def simulated() -> str:
+def simulated() -> Table:
     """The whole system from its serial line to the SDRAM, against the engine."""
     known = {row["what"]: row for row in load("ulx3s_run")}
     found = [known[what] for what in RUNS if what in known]
@@ -82,7 +82,7 @@ def simulated() -> str:
         for row in found
     ]
     header = ["system of `ulx3s` (simulated)", "outcome", "violations of the SDRAM's timing"]
-    return to_markdown(header, body) + foot(found)
+    return Table(header, body, found)
 
 
 def _outcome(row: Row) -> str:
@@ -107,6 +107,6 @@ def _outcome(row: Row) -> str:
     return f"{row['tokens']} tokens, {row['logits']:,} logits, {equal}"
 
 
-ULX3S: dict[str, Callable[[], str]] = {
+ULX3S: dict[str, Callable[[], Table]] = {
     "ulx3s-speed": speed, "ulx3s-placed": placed, "ulx3s-simulated": simulated,
 }  # fmt: skip

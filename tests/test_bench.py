@@ -1,8 +1,14 @@
-"""Helpers that benchmarks share: the machine that they name."""
+"""Stored rows of the benchmarks: who wrote them, and the computer that they name."""
+
+from datetime import UTC, datetime
 
 import pytest
 from bench.common import machine, processor
-from bench.stored import BENCHMARKS, RESULTS, foot, keep, rows
+from bench.history import changed_by_hand
+from bench.stored import BENCHMARKS, RESULTS, checked, foot, keep, rows
+
+from lightmamba.errors import InputError
+from lightmamba.store import Record, Store, read_store
 
 CLOUD = """processor\t: 0
 model name\t: AMD EPYC
@@ -41,36 +47,100 @@ def test_every_file_of_results_is_a_benchmarks():
 
 @pytest.fixture
 def stored(monkeypatch, tmp_path):
-    monkeypatch.setattr("bench.stored.RESULTS", tmp_path / "results")
-    monkeypatch.setattr("bench.stored.commit", lambda: "abc")
-    monkeypatch.setattr("bench.stored.machine", lambda: "a computer")
+    monkeypatch.setattr("bench.stored.RESULTS", tmp_path / "bench/results")
+    (tmp_path / "bench").mkdir()
+    monkeypatch.setattr("bench.stored.BEGUN", "abc")
+    monkeypatch.setattr("bench.stored.changed_since", lambda commit: False)
+    monkeypatch.setattr("bench.stored.machine", lambda: "a computer, Python 3")
+    return tmp_path / "bench/results/drift.jsonl"
+
+
+def drift(state, **values):
+    return {"recipe": "w4a4", "state": state, **values}
 
 
 def test_a_row_replaces_the_one_of_the_same(stored):
-    assert rows("rates") == []
-    for cycles in (1, 2):
-        keep("rates", {"order": "naive", "beats_per_cycle": 0.5, "cycles": cycles})
-    keep("rates", {"order": "naive", "beats_per_cycle": 1.0, "cycles": 3})
-    assert [row["cycles"] for row in rows("rates")] == [2, 3]
-    keep(
-        "rates",
-        {"order": "reordered", "beats_per_cycle": 0.5, "cycles": 4},
-        stay=lambda row: row["cycles"] > 2,
-    )
-    assert [row["cycles"] for row in rows("rates")] == [3, 4]
-    with pytest.raises(KeyError, match="order"):
-        keep("rates", {"beats_per_cycle": 0.5})
+    assert rows("drift") == []
+    for change in (1, 2):
+        keep("drift", drift("8", change=change))
+    keep("drift", drift("12", change=3))
+    assert [row["change"] for row in rows("drift")] == [2, 3]
+    keep("drift", drift("16", change=4), stay=lambda row: row["change"] > 2)
+    assert [row["change"] for row in rows("drift")] == [3, 4]
+    with pytest.raises(KeyError, match="state"):
+        keep("drift", {"recipe": "w4a4"})
 
 
 def test_a_row_says_how_it_came_about(stored):
-    keep("rates", {"order": "naive", "beats_per_cycle": 0.5})
-    keep("rates", {"order": "naive", "beats_per_cycle": 1, "how": "estimated"}, command="other")
-    one, two = rows("rates")
-    assert (one["made"]["how"], two["made"]["how"]) == ("simulated", "estimated")
-    said = foot([one, two])
-    assert said.startswith(
-        "\nEstimated and simulated by `other`, `python -m bench.rates` on a comp"
+    keep("drift", drift("8"))
+    keep("drift", drift("12", how="estimated"), command="other")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert foot(rows("drift")) == (
+        f"\nMeasured {today} at abc by `python -m bench.drift` on a computer; "
+        f"estimated {today} at abc by `other` on a computer.\n"
     )
-    assert said.endswith(", commit abc.\n")
     keep("boards", {"target": "t", "shape": "s"})
-    assert foot(rows("boards")).startswith("\nComputed by `python -m bench.boards`, 20")
+    assert foot(rows("boards")) == f"\nComputed {today} at abc by `python -m bench.boards`.\n"
+
+
+def test_many_commits_and_days_are_summed_up():
+    made = {"how": "measured", "command": "c", "computer": "x"}
+    found = [
+        {"made": made | {"date": f"2026-11-{27 + n % 3}", "commit": f"abc{n}"}} for n in range(4)
+    ]
+    assert foot(found) == "\nMeasured 2026-11-27 to 29 at 4 commits by `c` on x.\n"
+    found[0]["made"]["date"] = "2026-10-30"
+    found[1]["made"]["computer"] = "y"
+    line = "\nMeasured 2026-10-30 to 2026-11-29 at 4 commits by `c` on one of 2 computers.\n"
+    assert foot(found) == line
+
+
+def test_a_row_of_changed_code_says_so(stored, monkeypatch):
+    monkeypatch.setattr("bench.stored.changed_since", lambda commit: True)
+    keep("drift", drift("8"))
+    assert rows("drift")[0]["made"]["commit"] == "abc+changes"
+
+
+@pytest.mark.parametrize("edit", [
+    lambda text: text.replace('"change":2', '"change":3'),
+    lambda text: text.replace('"commit":"abc"', '"commit":"def"'),
+    lambda text: text.replace('"state":"12"', '"state":"13"'),
+])  # fmt: skip
+def test_an_edit_by_hand_is_found(stored, edit):
+    keep("drift", drift("8", change=1), drift("12", change=2))
+    old = stored.read_text()
+    stored.write_text(edit(old))
+    assert stored.read_text() != old
+    with pytest.raises(InputError, match=r"bench/results/drift\.jsonl:[23]: the row was edited"):
+        rows("drift")
+
+
+def test_a_cut_file_is_found(stored):
+    keep("drift", drift("8", change=1), drift("12", change=2))
+    stored.write_bytes(stored.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"bench/results/drift\.jsonl:3: the line is cut off"):
+        rows("drift")
+    stored.write_bytes(b"")
+    with pytest.raises(InputError, match=r"bench/results/drift\.jsonl:1: the line is cut off"):
+        rows("drift")
+
+
+def test_a_hash_that_no_run_wrote_is_found(stored):
+    keep("drift", drift("8", change=1), drift("12", change=2))
+    before = stored.read_bytes()
+    assert changed_by_hand(before, before) == []
+    planted = []
+    for record in read_store(stored):  # with a right check, as a script would write it
+        made = record.made | ({"hardware": "0"} if record.what["state"] == "12" else {})
+        planted.append(checked(Record(record.key, record.values, record.what, record.how, made)))
+    with Store(stored, "bench") as store:
+        store.rewrite(planted)
+    assert len(rows("drift")) == 2
+    assert changed_by_hand(before, stored.read_bytes()) == ["w4a4, 12"]
+    later = [
+        checked(Record(r.key, r.values, r.what, r.how, r.made | {"date": "2030-01-01 00:00"}))
+        for r in planted
+    ]
+    with Store(stored, "bench") as store:
+        store.rewrite(later)
+    assert changed_by_hand(before, stored.read_bytes()) == []

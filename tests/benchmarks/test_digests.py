@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_cycles_and_losses_of_the_rtl_are_counted(monkeypatch):
     ])  # fmt: skip
     twin = SimpleNamespace(feed=lambda token: next(steps))
     monkeypatch.setattr(digests, "open_twin", lambda path: SimpleNamespace(twin=twin))
-    *_, row = digests.measure("tiny", MODEL, Namespace(build="build", threads=1, tokens=3))
+    *_, row = digests.measure("a", MODEL, Namespace(threads=1, tokens=3), Path("b"))
     assert row["parties"][-2:] == ["numpy", "RTL"]
     assert row["rtl"] == {"cycles_per_token": {90: 1, 95: 2}, "lost": {"gate": 3},
                           "cycles": {"multiplying": 240, "idle": 40}}  # fmt: skip
@@ -155,7 +156,7 @@ ROW: dict[str, Any] = {
        "tokens": 10_000, "of": 10_000, "compared": 1_740_000, "digest": "0123456789abcdef" * 2,
        "difference": None, "rtl": None, "seconds": 9.0,
        "made": {"commit": "abc", "computer": "2 x M", "date": "2026-01-02", "how": "measured",
-                "command": "python -m bench.digests --build build"}}  # fmt: skip
+                "command": "python -m bench.digests --target tiny"}}  # fmt: skip
 
 
 def test_the_table(monkeypatch):
@@ -166,7 +167,7 @@ def test_the_table(monkeypatch):
         "| the bundled model | AVX2, numpy | 10,000 | 1,740,000 | none | `0123456789abcdef` |"
     ) in text
     assert "| AVX-512, RTL (simulated) | 10,000 | 1,740,000 | RTL: token 2, x" in text
-    assert "`python -m bench.digests --build build` on 2 x M" in text
+    assert "by `python -m bench.digests --target tiny` on 2 x M" in text
 
 
 def test_tables_of_the_rtl_are_of_the_longest_run(monkeypatch):
@@ -174,8 +175,8 @@ def test_tables_of_the_rtl_are_of_the_longest_run(monkeypatch):
            "cycles": {"multiplying": 800_000, "idle": 149_995}}  # fmt: skip
     stored = [ROW, ROW | {"rtl": rtl}, ROW | {"tokens": 10, "rtl": {}}]
     monkeypatch.setattr(digests_tables, "load", lambda name: stored)
-    assert "| 90 | 1 |\n| 95 | 9,999 |" in made("cycles-by-position")
     text = made("cycles")
+    assert "Tokens after the first take 95 to 95 cycles, by position." in text
     assert "| multiplying | 80 | 84.2 |\n| idle | 15 | 15.8 |\n| total | 95 | 100 |" in text
 
 
@@ -188,8 +189,8 @@ def test_without_a_run_of_the_rtl_there_is_no_table_of_it(monkeypatch):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_rows_as_the_run_goes_on(threads, monkeypatch):
     monkeypatch.setattr(digests, "SECONDS", 0)
-    args = Namespace(build=None, threads=threads, tokens=3)
-    rows = list(digests.measure("tiny", MODEL, args))
+    args = Namespace(threads=threads, tokens=3)
+    rows = list(digests.measure("tiny", MODEL, args, None))
     assert [r["tokens"] for r in rows] == [1, 2, 3]
     assert rows[-1]["compared"] == 3 * rows[0]["compared"] > 0
     assert rows[-1]["difference"] is None

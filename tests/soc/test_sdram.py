@@ -4,6 +4,7 @@ Every run fails if a byte is not what AXI allows, or if the chip saw a rule brok
 """
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from amaranth.hdl import Fragment, Module, Signal
 from amaranth.lib import wiring
 
 from lightmamba.soc.sdram import SdramController
+from lightmamba.soc.sdram_timing import ULX3S
 
 from ..support import sdram
 from ..support.axi import refuses
@@ -229,6 +231,16 @@ def test_registers_at_the_pins(pad_cycles: int, capture: int):
         outcome = sdram.simulate(random_traffic(1), library=library, capture=setting)
         assert outcome.violations == 0
         assert (outcome.wrong == 0) == (setting == capture)
+
+
+@pytest.mark.slow  # one more simulator to build
+def test_the_model_sees_a_controller_of_20_ns():
+    timing = replace(ULX3S, rcd=20.0, rp=20.0)
+    library = sdram.built(SdramController(64, 100.0, timing))
+    outcome = sdram.simulate(random_traffic(1), library=library)
+    assert outcome.violations > 100
+    for name in ("tRCD", "tRP"):
+        assert f"{name} of bank 0: 20000 ps instead of 21000" in outcome.text
 
 
 def test_refuses_what_it_cannot_do():

@@ -41,6 +41,7 @@ from lightmamba.sim.library import QUICK
 from lightmamba.sim.tools import find_verilator
 
 TARGET = "ulx3s"
+BOARD = (*HARNESS, "sim/board.py", "sim/sdram_chips.py", "sim/sdram_chips.toml")
 FIRST, CHAIN = 1, 20  # token that a sequence begins with; tokens of a chain
 SLOW, FAST = 20, 4  # cycles of a bit: 3 Mbaud at 60 MHz, and the shortest
 
@@ -65,7 +66,7 @@ def opened(divisor: int, verilog: str = "") -> Iterator[tuple[SimulatedUlx3s, Ar
 def identity(row: Row) -> str:
     """Hash of what a row measured: of a netlist, the tools that made it too."""
     made_by = tools() if "netlist" in row["what"] else []
-    return combined(system_hash(), source_hash(HARNESS), find_verilator().version, row["what"],
+    return combined(system_hash(), source_hash(BOARD), find_verilator().version, row["what"],
                     made_by)  # fmt: skip
 
 

@@ -88,7 +88,6 @@ BENCHMARKS = {
         words=lambda r: ["--models", r["model"], "--methods", r["method"], "--only", r["width"]],
     ),
     "boards": Benchmark(("target", "shape"), "computed"),
-    "bubbles": Benchmark(("pause",), "simulated", "timeline"),
     "calibration": Benchmark(("model", "width", "sequences"), "measured"),
     "choices": Benchmark(("choice",), "measured"),
     "digests": Benchmark(("model",), "simulated", words=_of_digests),
@@ -120,7 +119,6 @@ BENCHMARKS = {
     "shapes": Benchmark(("case",), "simulated", words=_entry("case")),
     "slow_decay": Benchmark(("decay", "state"), "measured", "drift"),
     "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured"),
-    "speed": Benchmark(("what",), "measured"),
     "synth": Benchmark(("machine",), "synthesized", words=_entry("machine")),
     "ulx3s_place": Benchmark(
         ("target", "seed"), "synthesized", words=lambda r: ["--seed", str(r["seed"])]

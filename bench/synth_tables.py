@@ -86,7 +86,6 @@ def model() -> Table:
 
 SYNTH: dict[str, Callable[[], Table]] = {
     "synth-u280": partial(whole, U280, "u280"),
-    "synth-u280-t4": partial(whole, "u280-t4, mamba2-2.7b", "u280-t4"),
     "synth-machines": machines,
     "synth-model": model,
 }

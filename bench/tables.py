@@ -3,6 +3,7 @@
 A table is between ``<!-- table: NAME -->`` and ``<!-- end -->`` in README.md and docs/.
 """
 
+import functools
 import re
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from bench.markdown import NotRun, Table, load
 from bench.mutants import fingerprint, listed, read, survivals
 from bench.passes_tables import PASSES
 from bench.quantize_tables import QUANTIZE
+from bench.quotes import requoted
 from bench.recall_tables import RECALL
 from bench.serve_tables import SERVE
 from bench.shop_tables import SHOP
@@ -133,13 +135,6 @@ def choices() -> Table:
     return Table(header, rows, found)
 
 
-def speed() -> Table:
-    """Wall time of common tasks."""
-    found = load("speed")
-    rows = [[r["what"], r["value"]] for r in found]
-    return Table(["task (measured)", "median"], rows, found)
-
-
 def evaluation() -> Table:
     """Exact-integer evaluation next to the float model."""
     found = load("evaluation")
@@ -217,13 +212,6 @@ def estimates() -> Table:
     return Table(header, body, found)
 
 
-def bubbles() -> Table:
-    """The longest pauses of the lanes."""
-    found = load("bubbles")
-    rows = [[row["pause"], str(row["cycles"])] for row in found]
-    return Table(["pause of the lanes, bundled model on `tiny` (simulated)", "cycles"], rows, found)
-
-
 def computed(name: str, make: Callable[[list[Row]], list[list[str]]]) -> Table:
     """A table of rows in which nothing was measured."""
     found = load(name)
@@ -242,9 +230,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "choices": choices,
     "mutants": mutants,
     "shapes": shapes,
-    "bubbles": bubbles,
     "estimates": estimates,
-    "speed": speed,
     "evaluation": evaluation,
     "targets": lambda: Table(boards.target_rows()[0], boards.target_rows()[1:]),
     "target-sources": lambda: Table(boards.source_rows()[0], boards.source_rows()[1:]),
@@ -268,12 +254,27 @@ TABLES: dict[str, Callable[[], Table]] = {
 }
 
 
+def table(name: str) -> Table:
+    """A table by name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    NotRun
+        If a benchmark has no results yet.
+    """
+    if name not in TABLES:
+        raise InputError(f"there is no table {name}; there are {', '.join(sorted(TABLES))}")
+    return TABLES[name]()
+
+
 def made(name: str) -> str:
     """Text of a table by name; a benchmark that has no results yet is marked as not run."""
     if name in CONTRACT:
         return CONTRACT[name]
     try:
-        return str(TABLES[name]())
+        return str(table(name))
     except NotRun:
         return "Not run yet.\n"
 
@@ -286,9 +287,10 @@ def pages() -> dict[Path, list[str]]:
 
 
 def main() -> None:
+    known = functools.cache(table)
     for path in pages():
         text = path.read_text(encoding="utf-8")
-        new = MARK.sub(lambda m: m[1] + made(m[2]) + m[3], text)
+        new = MARK.sub(lambda m: m[1] + made(m[2]) + m[3], requoted(text, known))
         if new != text:
             path.write_text(new, encoding="utf-8")
             print(path.relative_to(ROOT))

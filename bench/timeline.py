@@ -3,20 +3,15 @@
 import argparse
 import tempfile
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from tests.support.machine import Kind
 
-from bench.identity import simulated
-from bench.stored import Row, keep
 from lightmamba.arch.target import Target
-from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.compiler import build
 from lightmamba.data import demo_file
 from lightmamba.qmodel import load
-from lightmamba.rtl.epilogue_row import PAIR
 from lightmamba.sim import open_device
 from lightmamba.sim.activity import unit_cycles
 from lightmamba.sim.observe import Record, rows_of
@@ -24,11 +19,6 @@ from lightmamba.sim.vectors import vector_of
 
 PICTURE = Path(__file__).parents[1] / "docs/explanation/one-token.png"
 BIN = 8  # cycles
-
-
-def identity(row: Row) -> str:
-    """Hash of what a row measured."""
-    return simulated(demo_file(), Target.load("tiny"))
 
 
 def main() -> None:
@@ -75,32 +65,11 @@ def main() -> None:
         axes.spines[side].set_visible(False)
     figure.savefig(args.output, dpi=130)
     print(args.output)
-    out = rows.cycles[rows["kind"] == Kind.OUT].astype(np.int64)
-    out = out.reshape(model.config.n_layer, -1)
-    results = {
-        "from in_proj to out_proj": _pause(of_in, out, arch.lanes) - arch.out_words,
-        "from out_proj to the next in_proj": _pause(out[:-1], of_in[1:], arch.lanes)
-        - arch.in_words,
-        "work of a head (its words of state)": cast(Sizes, model.config.layers[0]).headdim
-        * arch.row_words,
-    }
-    print(results)
-    found = ({"pause": pause, "cycles": cycles} for pause, cycles in results.items())
-    keep("bubbles", *found, stay=lambda _: False)
 
 
 def _first(rows: Record, kind: Kind, start: int) -> int:
     cycles = rows.cycles[rows["kind"] == kind].astype(np.int64)
     return int(cycles[cycles > start][0]) - start
-
-
-def _pause(before: NDArray[np.int64], after: NDArray[np.int64], lanes: int) -> int:
-    """Longest time from the last slot of a projection to the first of the one that follows.
-
-    Rows leave in pairs, the first pair when the lanes are through with the slot.
-    """
-    behind: int = (before.shape[1] - 1) % lanes // PAIR
-    return int(max(after[:, 0] - before[:, -1])) + behind
 
 
 def spans(cycles: NDArray[np.int64]) -> list[tuple[float, float]]:

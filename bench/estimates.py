@@ -188,10 +188,17 @@ def measure(case: Case) -> dict[str, Any]:
     }
 
 
-def full_size() -> list[dict[str, Any]]:
+def asked_for(case: str, wanted: list[str]) -> bool:
+    """Whether the name of a case begins as one that is wanted; of none, all are."""
+    return not wanted or any(case.startswith(beginning) for beginning in wanted)
+
+
+def full_size(wanted: list[str]) -> list[dict[str, Any]]:
     """Whole models simulated, as ``bench.full`` measured them, and estimated."""
     found = []
     for row in rows("full"):
+        if not asked_for(row["name"] + FULL, wanted):
+            continue
         context = row.get("context") or None
         guess = estimate(
             PUBLISHED[row["shape"]], Formats(), Target.load(row["target"]), context=context
@@ -216,9 +223,10 @@ def main() -> None:
     parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
     wanted = parser.parse_args().case
     known = cases()
-    keep("estimates", *full_size(), stay=lambda row: row["case"] in known)
+    names = {*known, *(row["name"] + FULL for row in rows("full"))}
+    keep("estimates", *full_size(wanted), stay=lambda row: row["case"] in names)
     for name, case in known.items():
-        if wanted and not any(name.startswith(w) for w in wanted):
+        if not asked_for(name, wanted):
             continue
         row = {"case": name, **measure(case)}
         print(f"{name}: {row['cycles']:,.0f}, error {row['error']:+.2%}", flush=True)

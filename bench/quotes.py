@@ -16,8 +16,8 @@ __all__ = ["quoted", "requoted", "unmarked"]
 NUMBER = r"\d(?:[\d,]*\d)?(?:\.\d+)?"
 MARK = re.compile(rf"({NUMBER})(\**)(<!-- = ([\w-]+) \| (.+?) \| (.+?) -->)")
 UNITS = (
-    r"(?:tokens/s|tokens per second|tokens/J|×(?!\s*\d)|%|[kMG]i?B(?!/s)\b|m?s\b|ns\b|seconds?|minutes?"
-    r"|hours?|LUTs?\b|DSPs?\b|nats|points|W\b|watts?)"
+    r"(?:tokens/s|tokens per second|tokens/J|×(?!\s*\d)|%|[kMG]i?B(?!/s)\b|m?s\b|ns\b|seconds?"
+    r"|minutes?|hours?|LUTs?\b|DSPs?\b|nats|points|W\b|watts?)"
 )
 WITH_UNIT = re.compile(rf"(?<![\w.,]){NUMBER}\**\s?{UNITS}|(?:KL|perplexity)\s(?:of\s)?{NUMBER}")
 # No prose: tables, code, comments, links' addresses, pictures' texts, formulas between backticks.

@@ -176,6 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("page", nargs="*", help="such as README.md (all, README first)")
     parser.add_argument("--dry", action="store_true", help="say what is not current")
+    parser.add_argument("--check", action="store_true", help="the same; status 1 if anything is")
     args = parser.parse_args(argv)
     try:
         there = {str(path.relative_to(ROOT)): names for path, names in pages().items()}
@@ -188,6 +189,8 @@ def main(argv: list[str] | None = None) -> int:
             done |= {tuple(run.words) for run in each}
             if each:
                 wanted += report(ROOT / page, each)
+        if args.check:
+            return int(bool(wanted))
         if not args.dry:
             measure(wanted)
     except InputError as error:

@@ -75,6 +75,16 @@ def is_clean() -> None:
         raise SystemExit(f"release: commit or remove what is changed first:\n{changes}")
 
 
+def is_measured() -> None:
+    """Refuse a README with figures of an earlier version."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.figures", "--check", "README.md"], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"release: run make figures ARGS=README.md first:\n{done.stdout}")
+
+
 def is_locked() -> None:
     """Refuse a lock that is not that of pyproject.toml."""
     run(ROOT / ".venv/bin/uv", "lock", "--check", UV_SYSTEM_CERTS="true")
@@ -179,6 +189,7 @@ def main() -> None:
     name = version()
     is_clean()
     is_locked()
+    is_measured()
     has_tools()
     commit = run("git", "rev-parse", "HEAD").strip()
     say(f"version {name} of {commit[:12]}")

@@ -84,6 +84,14 @@ def test_rows_of_a_page_are_found_by_its_tables():
     assert {row[MADE]["benchmark"] for row in found} == {"full", "estimates", "engine"}
 
 
+def test_a_check_fails_where_a_figure_is_not_current(monkeypatch):
+    monkeypatch.setattr(figures, "state", lambda row: CURRENT)
+    assert figures.main(["--check", "README.md"]) == 0
+    monkeypatch.setattr(figures, "state", lambda row: OLDER)
+    assert figures.main(["--check", "README.md"]) == 1
+    assert figures.main(["--dry", "README.md"]) == 0
+
+
 def test_changes_that_are_not_committed_are_refused(monkeypatch, capsys):
     monkeypatch.setattr(figures, "changed_since", lambda commit: True)
     monkeypatch.setattr(figures, "report", lambda page, each: each)

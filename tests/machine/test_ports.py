@@ -1,8 +1,12 @@
 """Clients of memory, and the ports that they go through."""
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.errors import InputError
 from lightmamba.machine.ports import aux_readers, aux_writers, clients, ports, state_clients
 
 
@@ -48,3 +52,18 @@ def test_a_shared_port_has_all_of_them():
     (port,) = ports(replace(own, shared_port=True))
     assert set(port.readers) == {name for one in ports(own) for name in one.readers}
     assert set(port.writers) == {name for one in ports(own) for name in one.writers}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "lanes", "count"), [(("mamba2",), 27, 33), (("attention", "mamba2"), 16, 38)]
+)
+def test_more_clients_than_ids(kinds, lanes, count):
+    """Of a shared port's ids, the bridge to a host has half."""
+    widths: dict[str, Any] = {"port_bits": 64, "state_port_bits": 64, "aux_port_bits": 64}
+    config = ArchConfig(lanes=lanes, shared_port=True, kinds=kinds, **widths)
+    with pytest.raises(InputError, match=(
+        f"{count} clients are on port memory, which has ids for 32; take fewer lanes or tokens, or "
+        "shared_port = false"
+    )):  # fmt: skip
+        ports(config)
+    assert len(ports(replace(config, lanes=lanes // 2))) == 1

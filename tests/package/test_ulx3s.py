@@ -17,6 +17,7 @@ from lightmamba.machine.artifact import Artifact
 from lightmamba.package import Board, Package, write_package
 from lightmamba.package.check import CHECKS, MANIFEST, check
 from lightmamba.package.check_ecp5 import PLACE
+from lightmamba.package.design import design
 from lightmamba.package.device import packaged_design
 from lightmamba.package.ecp5 import identity
 from lightmamba.soc.board import RESET, TOP
@@ -162,6 +163,19 @@ def test_several_ports_and_one_that_is_too_wide(tmp_path):
     said = _refusal(tmp_path, replace(target, machine=wide))
     assert "has one of 128 bits, but the memory controller for ulx3s takes one port of" in said
     assert "compile with shared_port = true and port_bits = 64 in the target" in said
+
+
+def test_more_clients_of_memory_than_ids(tmp_path):
+    """Neither compiled nor packaged."""
+    target = Target.load("ulx3s")
+    many = replace(target, machine=replace(target.machine, lanes=27))
+    sentence = "33 clients are on port memory, which has ids for 32; take fewer lanes"
+    with pytest.raises(InputError, match=f"target ulx3s: {sentence}"):
+        build(random_model(CONFIG), many, tmp_path / "b")
+    artifact = build(random_model(CONFIG), target, tmp_path / "b")
+    older = replace(artifact, arch=replace(artifact.arch, lanes=27))
+    with pytest.raises(InputError, match=sentence):
+        design(older, Board.load("ulx3s"))
 
 
 def test_a_clock_that_no_pll_makes(tmp_path):

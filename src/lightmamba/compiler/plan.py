@@ -17,6 +17,7 @@ from lightmamba.errors import InputError
 from lightmamba.formats import PROJECTIONS, Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.manifest import ORDERS
+from lightmamba.machine.ports import ports
 from lightmamba.numerics.attention import POSITIONS
 
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
@@ -105,6 +106,7 @@ def plan(
     try:
         arrays = _array(own, needed) if hardware is None else {}
         made = replace(own, **found | _word(own, needed) | arrays)
+        ports(made)  # has as many as there are ids for
         rows = needed.get("head_rows", 0) if made.whole_heads else 0
         return replace(made, head_rows=rows) if rows else made
     except ValueError as error:

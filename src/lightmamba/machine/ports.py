@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import MEMORY, Client
-from lightmamba.arch.ports import of_token, widths
+from lightmamba.arch.ports import ID_BITS, of_token, widths
+from lightmamba.errors import InputError
 from lightmamba.machine.kinds import machine
 
 __all__ = [
@@ -73,7 +74,25 @@ def _aux(config: ArchConfig, shapes: tuple[str, ...], end: str) -> Iterator[str]
 
 
 def ports(config: ArchConfig) -> tuple[Port, ...]:
-    """Masters of a machine, in the order of its top level."""
+    """Masters of a machine, in the order of its top level.
+
+    Raises
+    ------
+    InputError
+        If a port has more clients than there are ids. Of a shared port's ids, half are for the
+        bridge to a host, which shares the memory.
+    """
+    found, most = _ports(config), 1 << (ID_BITS - config.shared_port)
+    for port in found:
+        if (count := max(len(port.readers), len(port.writers))) > most:
+            raise InputError(
+                f"{count} clients are on port {port.name}, which has ids for {most}; take fewer "
+                f"lanes or tokens{', or shared_port = false' if config.shared_port else ''}"
+            )
+    return found
+
+
+def _ports(config: ArchConfig) -> tuple[Port, ...]:
     lanes, states = tuple(f"lane{n}" for n in range(config.lanes)), state_clients(config)
     readers, writers = aux_readers(config), aux_writers(config)
     if config.shared_port:

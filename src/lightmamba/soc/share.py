@@ -30,7 +30,8 @@ class MemoryShare(wiring.Component):
     Members
     -------
     first, second : In(AXI4 master)
-        Their ids have one bit less than those of ``o``.
+        Their ids have one bit less than those of ``o``: see
+        :func:`~lightmamba.machine.ports.ports`.
     o : Out(AXI4 master)
         The id's top bit says whose it is.
     """

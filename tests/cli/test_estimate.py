@@ -1,5 +1,9 @@
 """``lightmamba estimate``."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from lightmamba.arch.amount import Amount
@@ -7,10 +11,12 @@ from lightmamba.arch.target import Target
 from lightmamba.compiler import build, plan
 from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
-from lightmamba.estimate.resources import resources
+from lightmamba.estimate.resources import resources, unmeasured
 from lightmamba.formats import Formats
-from lightmamba.qmodel import load
-from tests.support.builders import made_up
+from lightmamba.qmodel import load, save
+from lightmamba.sweep.job import Machine
+from lightmamba.sweep.verbs import run_estimate
+from tests.support.builders import made_up, random_model, sizes
 
 
 def test_a_shape(run):
@@ -61,6 +67,34 @@ def test_tables_for_people(run):
     assert said.out.endswith("tokens per second\n")
     assert "wait memory" in said.out
     assert "ddr3" in said.out
+
+
+def test_widths_that_were_not_synthesized(run, tmp_path):
+    """Speed without an area, and why: by the verbs that estimate, and in a sweep."""
+    model = random_model(sizes(), Formats(weight_bits=8, act_bits=4, head_weight_bits=8))
+    save(model, tmp_path / "w8a4.safetensors")
+    words = ("estimate", tmp_path / "w8a4.safetensors", "--target", "tiny")
+    found, said = run(*words, "--json").json, run(*words)
+    why = "area and energy are unknown: no accelerator with lanes of 8 x 4 bits was synthesized"
+    assert found["tokens_per_second"] > 0
+    assert (found["resources"], found["tokens_per_joule"]) == (None, None)
+    assert why in found["area_unknown"]
+    assert why in " ".join(said.err.split())
+    assert "LUT" not in said.out
+    page = tmp_path / "page.html"
+    made = run("report", words[1], "--target", "tiny", "-o", page, "--json").json
+    assert made["missing"][:1] == ["simulation"]
+    assert {"resources", "energy"} <= set(made["missing"])
+    assert why in page.read_text()
+    source: Any = SimpleNamespace(config=model.config)
+    recipe: Any = SimpleNamespace(formats=model.formats)
+    row = run_estimate(source, recipe, Machine("tiny", Target.load("tiny")))
+    assert row["tokens_per_second"] == found["tokens_per_second"]
+    assert row["tokens_per_joule"] is None
+    wider = replace(Target.load("tiny").machine, multiplier_bits=8)
+    assert unmeasured(plan(model.config, model.formats, Target.load("tiny"))).startswith(why)
+    eight = replace(Target.load("tiny"), machine=wider)
+    assert not estimate(model.config, model.formats, eight).area_unknown
 
 
 def test_cells_are_those_of_the_device(run):

@@ -44,6 +44,12 @@ def test_what_is_refused_is_a_verdict():
         raise InputError("this machine would hang")
 
     assert replace(asked, estimate=hangs).judge(asked.space.of_base("w4a4")).refused is not None
+
+    def of_unknown_area(*given):
+        return replace(estimate(*given), resources={}, energy=None, area_unknown="not synthesized")
+
+    found = replace(asked, estimate=of_unknown_area).judge(asked.space.of_base("w4a4"))
+    assert found.refused == "not synthesized"
     wide = asked.judge(asked.space.of_base("w4a4") | {"lanes": 100})
     assert wide.refused == "lanes must be in 1..64, not 100"
 

@@ -99,11 +99,14 @@ def _plain(found: "Estimate") -> dict[str, Any]:
             for name, moved in found.channel_bytes.items()
         },
         "units": dict(found.unit_cycles),
-        "resources": {
+        "resources": None
+        if found.area_unknown
+        else {
             "total": asdict(found.total),
             "blocks": {name: asdict(amount) for name, amount in found.resources.items()},
             "from_one_token": "batch" in found.modes,
         },
+        "area_unknown": found.area_unknown or None,
         "tokens_per_joule": per_joule and per_joule[1],
         "tokens_per_joule_range": per_joule and [per_joule[0], per_joule[2]],
     }
@@ -125,9 +128,10 @@ def _pass(found: "Estimate") -> dict[str, Any]:
 
 def _show(found: "Estimate", title: str) -> None:
     """Tables: the token, the bottleneck, and what the lanes do in each cycle."""
-    from lightmamba.cli.show import fields, figure, shares, table
+    from lightmamba.cli.show import fields, figure, note, shares, table
 
-    cells = {NAMES.get(n, n.upper()): math.ceil(v) for n, v in asdict(found.total).items()}
+    total = asdict(found.total) if found.resources else {}
+    cells = {NAMES.get(name, name.upper()): math.ceil(count) for name, count in total.items()}
     joule = found.energy and found.energy.tokens_per_joule[1]
     context = {"context": f"{found.context:,} tokens"} if found.context else {}
     fields(title, {
@@ -137,6 +141,8 @@ def _show(found: "Estimate", title: str) -> None:
         "busiest": f"{found.bound.replace('_', ' ')}, {figure(found.bound_cycles)} cycles",
         "tokens per joule": joule, **cells,
     })  # fmt: skip
+    if found.area_unknown:
+        note(found.area_unknown)
     table("cycles per token, by what the lanes do", ("", "cycles", "%"),
           shares(found.stalls, found.cycles))  # fmt: skip
     busy = {**found.unit_cycles, **found.channel_cycles}

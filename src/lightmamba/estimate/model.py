@@ -14,7 +14,7 @@ from lightmamba.errors import InputError
 from lightmamba.estimate.energy import energy
 from lightmamba.estimate.fill import passes
 from lightmamba.estimate.quantities import Quantities
-from lightmamba.estimate.resources import resources
+from lightmamba.estimate.resources import resources, unmeasured
 from lightmamba.estimate.result import Estimate
 from lightmamba.estimate.units import Run
 from lightmamba.estimate.workload import Workload, modes
@@ -72,7 +72,9 @@ def estimate(
         if (other.slots, other.head) != (work.slots, work.head):
             others[name] = estimate_pass(other, stalls=stalls, area=area)
     prompt_cycles = -(-others["prefill"].cycles // others["prefill"].tokens)
-    return replace(token, prompt_cycles=prompt_cycles, modes=others)
+    return replace(
+        token, prompt_cycles=prompt_cycles, modes=others, area_unknown=unmeasured(work.arch)
+    )
 
 
 def estimate_pass(

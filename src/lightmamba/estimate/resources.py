@@ -22,7 +22,7 @@ from lightmamba.arch.target import Resources
 from lightmamba.blocks import kinds, part
 from lightmamba.machine.cells import BACK, FRONT
 
-__all__ = ["CELLS", "FILE", "GROUPS", "group_of", "groups", "resources"]
+__all__ = ["CELLS", "FILE", "GROUPS", "group_of", "groups", "resources", "unmeasured"]
 
 FILE = "resources.json"  # next to this module
 CELLS = ("lut", "ff", "dsp", "bram18", "uram")
@@ -42,6 +42,17 @@ def group_of(block: str) -> str:
     return next(group.name for group in GROUPS if re.fullmatch(group.blocks, block))
 
 
+def unmeasured(arch: ArchConfig) -> str:
+    """Reason why the area of a machine is unknown: widths that were not synthesized; else empty."""
+    for group in groups(arch.kinds):
+        if (kind := group.kind(arch)) not in (known := _measured()[group.name]):
+            return (
+                f"area and energy are unknown: no accelerator with {group.name} of {kind} bits was "
+                f"synthesized, only {', '.join(known)}; try multiplier_bits = 8 in the target"
+            )
+    return ""
+
+
 def resources(arch: ArchConfig, device: Resources | None = None) -> dict[str, Amount]:
     """Cells of a machine by group of blocks.
 
@@ -53,27 +64,23 @@ def resources(arch: ArchConfig, device: Resources | None = None) -> dict[str, Am
         Whose LUTs are counted, by its ``lut_scale``; without one, LUTs of six inputs. DSPs are
         those of UltraScale+ for any device.
 
-    Raises
-    ------
-    ValueError
-        If no machine of its kind of arithmetic was measured.
+    Returns
+    -------
+    {group: Amount}
+        Empty if the area is unknown; see :func:`unmeasured`.
     """
+    if unmeasured(arch):
+        return {}
     scale = 1.0 if device is None else device.lut_scale
     found = {group.name: _group(group, arch) for group in groups(arch.kinds)}
     return {name: replace(cells, lut=scale * cells.lut) for name, cells in found.items()}
 
 
 def _group(group: Group, arch: ArchConfig) -> Amount:
-    kinds = _measured()[group.name]
-    if (kind := group.kind(arch)) not in kinds:
-        raise ValueError(
-            f"no machine with {group.name} of {kind} bits was synthesized, "
-            f"only {', '.join(kinds)}; add one to bench/synth.py"
-        )
-    sizes = group.sizes(arch)
+    measured, sizes = _measured()[group.name][group.kind(arch)], group.sizes(arch)
     fitted = {
         cell: sum(a * b for a, b in zip(factors, sizes, strict=True))
-        for cell, factors in kinds[kind].items()
+        for cell, factors in measured.items()
     }
     return Amount(**fitted).times(group.copies(arch)) + group.counted(arch)
 

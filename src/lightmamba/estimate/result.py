@@ -56,8 +56,9 @@ class Estimate:
     nominal_bytes_per_cycle : {channel: float}
         What the data sheet promises.
     resources : {block: Amount}
+        Empty where the area is unknown.
     energy : Energy or None
-        None where the target names no device.
+        None where the target names no device, or the area is unknown.
     tokens : int
         Of the pass.
     context : int
@@ -65,6 +66,8 @@ class Estimate:
     modes : {mode: Estimate}
         Passes of other kinds, by the names of :func:`lightmamba.estimate.workload.modes`. What is
         not there is like this one.
+    area_unknown : str
+        Why it is unknown; empty if it is known.
     """
 
     clock_mhz: float
@@ -80,6 +83,7 @@ class Estimate:
     tokens: int = 1
     context: int = 0
     modes: Mapping[str, "Estimate"] = field(default_factory=dict)
+    area_unknown: str = ""
 
     def mode(self, name: str) -> "Estimate":
         """A pass of another kind; itself where that is no other pass."""

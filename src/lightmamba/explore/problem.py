@@ -113,6 +113,8 @@ class Problem:
             found = self.estimate(self.config, formats, target, ORDERS[0])
         except ValueError as error:  # InputError is one
             return Verdict(refused=str(error))
+        if found.area_unknown:
+            return Verdict(refused=found.area_unknown)
         assert target.resources is not None
         share, fullest = device_share(found.total, target.resources)
         values = {"device_share": share}

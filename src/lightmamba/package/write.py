@@ -143,8 +143,8 @@ def _figures(made: Design) -> dict[str, Any]:
     total, device = found.total, artifact.target.resources
     cells = {
         name: (getattr(total, name), getattr(device, name) if device else None)
-        for name in ("lut", "ff", "dsp", "bram18", "uram")
-    }
+        for name in ("lut", "ff", "dsp", "bram18", "uram") if found.resources
+    }  # fmt: skip
     moved = {
         name: found.channel_bytes[name] * found.tokens_per_second / 1e9
         for name in artifact.extents()

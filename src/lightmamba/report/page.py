@@ -72,10 +72,18 @@ def render(report: Report) -> str:
         simulation=report.simulation, claim=report.claim, paper=report.paper,
         bigs=_bigs(report), tables=_tables(report),
         accuracy=[(found, rows.accuracy(found)) for found in report.accuracy],
-        left_out=[MISSING[name] for name in missing(report)], sources=_sources(report),
+        left_out=_left_out(report), sources=_sources(report),
         pictures={name: Markup(svg) for name, svg in pictures(report).items()}, colors=COLORS,
         figure=figure, percent=percent,
     )  # fmt: skip
+
+
+def _left_out(report: Report) -> list[tuple[str, str, str]]:
+    """Sections that have no data: name, command that gives them, and how to use it."""
+    found = {name: MISSING[name] for name in missing(report)}
+    if (reason := report.estimate.area_unknown) and "energy" in found:
+        found["energy"] = (*found["energy"][:2], reason)
+    return list(found.values())
 
 
 def _tables(report: Report) -> dict[str, Table]:

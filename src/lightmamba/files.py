@@ -21,7 +21,7 @@ from lightmamba.errors import InputError
 from lightmamba.tools import cache_folder
 
 __all__ = [
-    "SHA256", "intact", "interrupted", "refuse_gguf", "replace_folder", "sha256_of",
+    "SHA256", "Written", "intact", "interrupted", "refuse_gguf", "replace_folder", "sha256_of",
     "sha256_of_arrays",
 ]  # fmt: skip
 
@@ -90,6 +90,29 @@ def intact(
 def _identity(path: Path) -> tuple[int, ...]:
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+class Written:
+    """Whether a file was written into since this was made, by device, inode, size and time.
+
+    The file stays open: another one that takes its name does not count.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._file = path, path.open("rb")
+        self._before = self._identity()
+
+    def _identity(self) -> tuple[int, ...]:
+        found = os.fstat(self._file.fileno())
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def __bool__(self) -> bool:
+        return self._identity() != self._before
 
 
 def _age(mark: Path) -> float:

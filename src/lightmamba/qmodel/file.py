@@ -31,9 +31,10 @@ from lightmamba.qmodel.layout import DTYPES, Matrix, matrices, mixer_tensors, te
 from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.qmodel.seal import BLANK, check_seal, seal
 
-__all__ = ["KEY", "VERSION", "fingerprint", "load", "load_sizes", "save", "to_bytes"]
+__all__ = ["IN_MEMORY", "KEY", "VERSION", "fingerprint", "load", "load_sizes", "save", "to_bytes"]
 
 KEY, VERSION = "lightmamba", 3
+IN_MEMORY = 1 << 28  # bytes of a file that is read whole, at most
 NUMBERS = ("base", "act_base", "acc_shift", "input_scale_exp", "input_shift_exp")
 WHOLE = ("valid_vocab", "residual_exp", "logit_exp", "eps")
 OBJECTS = ("origin", "generation_config", "special_ids")
@@ -298,14 +299,19 @@ def _sizes(header: dict[str, Any]) -> tuple[ModelConfig, Formats]:
 
 
 def _mapped(path: Path) -> Tensors:
-    """Packed integers of a file that safetensors has opened, left on the disk until they are read.
+    """Packed integers of a file that safetensors has opened.
 
-    They are by far the largest part of a file, and an engine reads them once, to repack them.
+    Those of a file of more than :data:`IN_MEMORY` bytes are left on the disk until they are read:
+    they are by far its largest part, and an engine reads most of them once, to repack them. So
+    nobody may write into such a file meanwhile.
     """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
-    data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+    if path.stat().st_size <= IN_MEMORY:
+        data = np.fromfile(path, np.uint8)
+    else:
+        data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
     found = {}
     for name, entry in header.items():
         if name.endswith(".q") and entry["dtype"] == "U8":

@@ -64,7 +64,9 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     drafts = (
         Drafts(served.drafter, served.backend.undecided) if served.drafter is not None else None
     )
-    scheduler = Scheduler(served.backend, cache, metrics, queue=settings.queue, drafts=drafts)
+    scheduler = Scheduler(
+        served.backend, cache, metrics, queue=settings.queue, drafts=drafts, written=served.written
+    )  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -8,8 +8,10 @@ from typing import Any
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
+from lightmamba.files import Written
 from lightmamba.machine.artifact import MANIFEST, Artifact
 from lightmamba.qmodel import QuantizedModel, fingerprint, load
+from lightmamba.qmodel.file import IN_MEMORY
 from lightmamba.runtime.devices import check_device, check_speculation, open_named
 from lightmamba.runtime.drafting import PiecewiseDrafter, drafter_of
 from lightmamba.runtime.pace import MOST
@@ -37,6 +39,8 @@ class Served:
         As in the checkpoint.
     drafter
         Makes the drafter of a sequence, for speculation.
+    written
+        Of a model that is read from its file while it is served, whether that was written into.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Served:
     generation_config: Mapping[str, Any] = field(default_factory=dict)
     special_ids: Mapping[str, int | list[int]] = field(default_factory=dict)
     drafter: Callable[[], PiecewiseDrafter] | None = None
+    written: Written | None = None
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
@@ -100,6 +105,7 @@ def open_served(
     artifact = Artifact.read(path) if device != "engine" or (path / MANIFEST).is_file() else None
     if speculate is not None and artifact is not None:
         check_speculation(device, artifact)
+    written = _watched(path, artifact) if device == "engine" else None
     model, fingerprint = _model(path, artifact)
     if model.tokenizer is None:
         raise InputError(
@@ -121,8 +127,15 @@ def open_served(
         backend = DeviceBackend(opened, model, device, memory)
     return Served(
         name or path.absolute().name.removesuffix(".safetensors"), backend, tokenizer, fingerprint,
-        model.chat_template, model.generation_config, model.special_ids, drafter,
+        model.chat_template, model.generation_config, model.special_ids, drafter, written,
     )  # fmt: skip
+
+
+def _watched(path: Path, artifact: Artifact | None) -> Written | None:
+    """The file of a model, where the engine reads it as it runs."""
+    file = path if artifact is None else path / str(artifact.model.get("file", MANIFEST))
+    large = file.is_file() and file.stat().st_size > IN_MEMORY
+    return Written(file) if large else None
 
 
 def _model(path: Path, artifact: Artifact | None) -> tuple[QuantizedModel, str]:

@@ -6,6 +6,7 @@ import threading
 import time
 
 from lightmamba.errors import DeviceError
+from lightmamba.files import Written
 from lightmamba.serve.admission import Admission
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.batch import Batch
@@ -35,6 +36,8 @@ class Scheduler:
         Sessions that may wait.
     drafts
         Speculation, which the backend's passes must have room for.
+    written
+        Whether the model's file was written into, if it is read while it is served.
 
     Attributes
     ----------
@@ -52,7 +55,9 @@ class Scheduler:
         *,
         queue: int = 256,
         drafts: Drafts | None = None,
+        written: Written | None = None,
     ) -> None:
+        self._written = written
         self.backend, self.metrics, self._out = backend, metrics, Outbox()
         self.admission = Admission(backend, drafts, queue)
         self.batch = Batch(backend, cache, metrics, drafts, self._out, self.admission)
@@ -127,6 +132,7 @@ class Scheduler:
             now, 503 if the server is stopping.
         """
         with self._work:
+            self._check_file()
             if self._broken is not None:
                 raise self._broken
             if self._draining or not self._thread.is_alive():
@@ -136,6 +142,17 @@ class Scheduler:
             except ApiError as error:
                 self.metrics.refused.inc(error.status == BUSY)
                 raise
+            self._work.notify()
+
+    def _check_file(self) -> None:
+        """Take no request any more when the model's file has been written into."""
+        if self._broken is None and self._written:
+            self._broken = ApiError(
+                503, f"{self._written.path} was written into while it was served; restart the "
+                f"server, and replace such a file by renaming another one", kind="server_error",
+                code="failed",
+            )  # fmt: skip
+            log.error(self._broken.message)
             self._work.notify()
 
     def cancel(self, job: Job) -> None:
@@ -149,9 +166,10 @@ class Scheduler:
     def _run(self) -> None:
         while not self._closing and self._broken is None:
             with self._work:
-                while not (self.waiting or self.running or self._closing):
+                while not (self.waiting or self.running or self._closing or self._broken):
                     self._work.wait()
-            self.round()
+            if self._broken is None:
+                self.round()
         with self._work:
             self._draining = True
             for job in self._jobs():

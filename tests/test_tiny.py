@@ -12,7 +12,8 @@ from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.runtime import Generation, generate
 from lightmamba.tokenizer import Tokenizer
 
-from .support.checkpoints import write_state_spaces, write_tokenizer
+from .support.builders import write_tokenizer
+from .support.checkpoints import write_state_spaces
 
 SHAPE = mamba2_config(
     d_model=64, n_layer=2, vocab_size=272, d_state=32, headdim=32, tie_embeddings=False

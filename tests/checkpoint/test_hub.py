@@ -12,7 +12,8 @@ from lightmamba.checkpoint import load_checkpoint
 from lightmamba.checkpoint.hub import local_copy
 from lightmamba.errors import InputError
 
-from ..support.checkpoints import write_state_spaces, write_tokenizer, write_transformers
+from ..support.builders import write_tokenizer
+from ..support.checkpoints import write_state_spaces, write_transformers
 from .fake_hub import COMMIT, REPO, serve
 
 

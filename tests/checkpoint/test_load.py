@@ -10,7 +10,8 @@ import torch
 from lightmamba.checkpoint import Checkpoint, load_checkpoint, tensors
 from lightmamba.errors import InputError
 
-from ..support.checkpoints import UNTIED, write_state_spaces, write_tokenizer, write_transformers
+from ..support.builders import write_tokenizer
+from ..support.checkpoints import UNTIED, write_state_spaces, write_transformers
 from ..support.layers import resized
 
 TIED = resized(UNTIED, tie_embeddings=True, ngroups=2, conv_bias=False)

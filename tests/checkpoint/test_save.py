@@ -13,7 +13,8 @@ from safetensors import safe_open
 from lightmamba.checkpoint import load_checkpoint, save_checkpoint
 from lightmamba.errors import InputError
 
-from ..support.checkpoints import UNTIED, float_model, write_tokenizer
+from ..support.builders import write_tokenizer
+from ..support.checkpoints import UNTIED, float_model
 from ..support.layers import resized
 
 CONFIGS = {

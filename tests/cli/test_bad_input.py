@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from lightmamba.qmodel import load, save
 from tests.cli.conftest import WORDED
-from tests.support.checkpoints import write_state_spaces, write_tokenizer
+from tests.support.builders import write_tokenizer
+from tests.support.checkpoints import write_state_spaces
 
 
 def poisoned(folder, value):

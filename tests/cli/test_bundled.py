@@ -48,8 +48,10 @@ def test_names(run, name):
     assert run("inspect", name, "--json").json
 
 
+@pytest.mark.slow
+@pytest.mark.board
 def test_the_hybrid_runs_on_the_accelerator(run, tmp_path):
-    """Half a minute, most of it to build the simulator."""
+    """A minute, most of it to build the simulator."""
     run("compile", "bundled-hybrid", "--target", "tiny", "-o", tmp_path / "b")
     words = ("--prompt", "It is a truth", "--max-tokens", 4, "--json")
     found = run("simulate", tmp_path / "b", *words).json

@@ -12,8 +12,7 @@ from lightmamba.machine.artifact import MANIFEST
 from lightmamba.sim import SimDevice, Simulation
 from lightmamba.store import read_store
 from tests.sim.machines import CONFIG, TARGET, compiled
-from tests.support.builders import random_model
-from tests.support.checkpoints import write_tokenizer
+from tests.support.builders import random_model, write_tokenizer
 
 needs_verilator = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"

@@ -15,7 +15,9 @@ from lightmamba.errors import DeviceError, InputError
 from lightmamba.qmodel import load, save
 from lightmamba.serve import open_served
 from tests.serve.running import expected, running, wait_for, with_chat
-from tests.support.builders import random_model
+from tests.sim import machines
+from tests.support.builders import random_model, write_tokenizer
+from tests.support.layers import resized
 
 simulated = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
@@ -23,13 +25,24 @@ simulated = pytest.mark.skipif(
 PROMPT = "It is a truth universally acknowledged, that a single man in possession of a fortune"
 
 
+CONFIG = resized(machines.CONFIG, vocab_size=300)  # enough words for any text
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The bundled model with a chat template on the smallest target."""
+def model(tmp_path_factory):
+    """A random model with a chat template, and with a tokenizer of single characters."""
+    words = write_tokenizer(tmp_path_factory.mktemp("words") / "tokenizer.json", 297)
+    found = replace(random_model(CONFIG), tokenizer=words.read_bytes(), special_ids={"eos": 0})
+    return with_chat(found)
+
+
+@pytest.fixture(scope="module")
+def made(model, tmp_path_factory):
+    """The model for the accelerator of most tests, whose simulator is built once."""
     folder = tmp_path_factory.mktemp("build")
-    model = with_chat(load(demo_file()))
     save(model, folder / "m.safetensors")
-    return build(model, Target.load("tiny"), folder / "demo", source=folder / "m.safetensors").path
+    made = build(model, machines.TARGET, folder / "demo", source=folder / "m.safetensors")
+    return made.path
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,12 @@ Nothing here needs torch; float models and checkpoints on disk are in `tests.sup
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Channel, Target
@@ -22,6 +24,7 @@ from lightmamba.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP
 
 __all__ = [
     "TINY", "W4A4", "W4A8", "W8A8", "made_up", "random_model", "shipped", "sizes", "token_ids",
+    "write_tokenizer",
 ]  # fmt: skip
 
 W4A4 = Formats()
@@ -116,6 +119,20 @@ def two_ports(target: Target) -> Target:
     second = replace(state, name="state1", ports=("state_read1", "state_write1"))
     machine = replace(target.machine, state_ports=2)
     return replace(target, machine=machine, channels=(*target.channels, second))
+
+
+def write_tokenizer(path: Path, size: int) -> Path:
+    """Write a tokenizer.json with ``size`` ids: ``<|endoftext|>``, then single characters."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["<|endoftext|>", *alphabet]
+    words += [f"word{n}" for n in range(size - len(words))]
+    vocab = {word: number for number, word in enumerate(words[:size])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.save(str(path))
+    return path
 
 
 def _extras(

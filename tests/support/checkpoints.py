@@ -9,17 +9,16 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
 from lightmamba.causal_lm import CausalLM
 from lightmamba.config import ModelConfig
-from tests.support.builders import sizes
+from tests.support.builders import sizes, write_tokenizer
 
 from .layers import sizes_of
 
 __all__ = ["UNTIED", "float_model", "named_parameters", "transformers_model", "transformers_names"]
-__all__ += ["write_state_spaces", "write_tokenizer", "write_transformers"]
+__all__ += ["write_state_spaces", "write_transformers"]
 
 UNTIED = sizes(vocab_size=64, chunk_size=8, tie_embeddings=False)
 DRAWN = ("dt_bias", "A_log", "D", "norm", "in_proj.weight", "conv1d.weight", "conv1d.bias",
@@ -250,17 +249,3 @@ def _write_pickled(folder: Path, tensors: dict[str, Tensor], *, sharded: bool) -
         weight_map |= dict.fromkeys(shard, file)
     index = {"metadata": {}, "weight_map": weight_map}
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-
-
-def write_tokenizer(path: Path, size: int) -> Path:
-    """Write a tokenizer.json with ``size`` ids: ``<|endoftext|>``, then single characters."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = ["<|endoftext|>", *alphabet]
-    words += [f"word{n}" for n in range(size - len(words))]
-    vocab = {word: number for number, word in enumerate(words[:size])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|endoftext|>"])
-    tokenizer.save(str(path))
-    return path

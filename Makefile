@@ -1,8 +1,10 @@
 # Everything a newcomer or CI calls. `make demo` and `make test` set up what they need first.
 PYTHON := .venv/bin/python
 STAMP := .venv/.ready
+TOOLS := .venv/.tested
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help setup demo docs test test-board test-all fuzz check figures lock release format clean
+.PHONY: help setup demo docs test test-board test-all before-release fuzz check figures lock release format clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -18,14 +20,23 @@ demo: $(STAMP)   ## quantize the bundled model, measure it, let it write
 docs: $(STAMP)   ## the docs site, in build/site
 	@$(PYTHON) scripts/site.py
 
-test: $(STAMP)   ## all tests but the slow ones; the 30 slowest of them are listed at the end
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -q -m "not slow" --durations 30 $(ARGS)
+# The extra that only tests need: a newcomer's `make demo` does without it.
+$(TOOLS): $(STAMP)
+	@UV_SYSTEM_CERTS=true VIRTUAL_ENV= .venv/bin/uv sync --quiet --locked --inexact --extra evaluation && touch $(TOOLS)
 
-test-board: $(STAMP) ## large machines: a token of Mamba2-130m on all 32 lanes of u280, and others (minutes)
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -m board $(ARGS)
+test: $(TOOLS)   ## all tests but the slow ones; the modules that take longest are listed at the end
+	@$(PYTHON) -m tests.simulators
+	@$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: $(STAMP) ## all tests
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -q --durations 30 $(ARGS)
+test-board: $(TOOLS) ## large machines and pages: a token of Mamba2-130m on all 32 lanes of u280, and others (minutes)
+	@$(PYTEST) -m board $(ARGS)
+
+test-all: $(TOOLS) ## all tests
+	@$(PYTHON) -m tests.simulators
+	@$(PYTEST) $(ARGS)
+
+before-release: $(TOOLS) ## damaged files, planted faults, then `make release` with all tests (hours)
+	@$(MAKE) fuzz && $(PYTHON) -m bench.mutants && $(MAKE) release
 
 fuzz: $(STAMP)   ## damaged models, builds, targets and recipes, 20,000 of each (minutes)
 	@$(PYTHON) -m tests.fuzz $(ARGS)

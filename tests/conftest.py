@@ -1,4 +1,4 @@
-"""Profiles of hypothesis, the cache of this checkout, the order of modules: for every test."""
+"""Profiles of hypothesis, the cache of this checkout, the cost of tests: for every test."""
 
 import gc
 import os
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
+
+from tests.support.guard import Guard
 
 # Simulators take minutes to build, so they stay from run to run, but never in the user's cache. It
 # is set before the package is imported, which chooses the folder of its kernels then.
@@ -24,18 +26,13 @@ settings.register_profile(
 settings.register_profile("dev", deadline=None, max_examples=30)
 settings.load_profile("ci")
 
-# Modules that take long, a simulator to build first of all, begin first: else a worker would do the
-# last of them alone. Those that want the same simulator are apart, or one would wait for the other.
-FIRST = (
-    "sim/test_passes.py", "cli/test_simulate.py", "serve/test_device.py", "rtl/test_ssm.py",
-    "boards/test_selftest.py", "sim/test_speculation.py",
-    "estimate/test_model.py", "rtl/test_top.py", "rtl/test_lanes.py",
-    "sim/test_machine.py", "rtl/test_conv.py", "package/test_package.py", "docs/test_commands.py",
-    "quantization/test_journal.py", "sweep/test_killed.py", "synth/test_xcup.py",
-)  # fmt: skip
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option with which CI runs the tests."""
+    text = "fail if tests take too long, or are skipped for a reason that pyproject.toml lacks"
+    parser.addoption("--guard", action="store_true", help=text)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the modules of ``FIRST`` first, in its order."""
-    here, order = Path(__file__).parent, {name: n for n, name in enumerate(FIRST)}
-    items.sort(key=lambda item: order.get(item.path.relative_to(here).as_posix(), len(order)))
+def pytest_configure(config: pytest.Config) -> None:
+    """Count what tests cost."""
+    config.pluginmanager.register(Guard(config.getoption("--guard")))

@@ -36,7 +36,7 @@ EXTRAS = {
 # Pages with a block "python no-run": it needs a kind of layers that only a copy of the project has,
 # where tests/machine/test_one_more_kind.py runs it.
 NO_RUN = {"docs/howto/add-a-block.md"}
-SLOW = {"README.md"}  # pages whose Python blocks take longer than ten seconds
+SLOW = {"README.md"}  # pages whose Python blocks take longer than ten seconds; CI runs them
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#([^)]*))?\)")
 
 
@@ -116,7 +116,7 @@ def _anchor(heading: str) -> str:
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(p, marks=[pytest.mark.slow] * (p.name in SLOW))
+        pytest.param(p, marks=[pytest.mark.slow, pytest.mark.board] * (p.name in SLOW))
         for p in PAGES
         if code(p, "python")
     ],

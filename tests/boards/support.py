@@ -8,8 +8,7 @@ from lightmamba.arch.target import Target
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import probes
-from lightmamba.sim.build import build_simulator
-from lightmamba.sim.device import TOP, machine_verilog
+from lightmamba.sim.device import machine_simulator
 from lightmamba.sim.simulator import Simulator, Status, from_target
 from tests.sim.machines import CONFIG, TARGET, compiled
 
@@ -29,9 +28,9 @@ def bare(artifact: Artifact) -> Simulator:
     """The accelerator of a build with empty memory, and no driver."""
     target, arch = artifact.target, artifact.arch
     sizes = [(probe.name, probe.bytes) for probe in probes(arch)]
-    library = build_simulator(machine_verilog(arch), ports(arch), sizes, top=TOP)
     memory = from_target(target.channels, target.clock_mhz)
-    simulator = Simulator(library, [port.name for port in ports(arch)], memory, sizes)
+    names = [port.name for port in ports(arch)]
+    simulator = Simulator(machine_simulator(arch), names, memory, sizes)
     simulator.probing(False)
     return simulator
 

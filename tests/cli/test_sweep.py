@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from importlib.util import find_spec
+import sys
 
 import pytest
 
@@ -102,9 +102,10 @@ def test_one_sentence(run, world, plan, command, sentence):
     assert not (world.root / "s" / "results.jsonl").exists()
 
 
-@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
 @pytest.mark.parametrize("words", [("--workers", 2), ("--address", "127.0.0.1:1")])
-def test_ray_is_named_where_it_is_missing(run, plan, tmp_path, words):
+def test_ray_is_named_where_it_is_missing(run, plan, tmp_path, words, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "lightmamba.sweep.on_ray", raising=False)
     said = run("sweep", plan, "-o", tmp_path / "s", *words)
     assert "ray is not installed; try: pip install '.[sweep]' (in a clone of" in said.refusal
 

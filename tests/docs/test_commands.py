@@ -69,7 +69,7 @@ STAND_INS = [
     (r"^lightmamba sweep before --compare after", "lightmamba sweep sweep --compare sweep"),
     (r"^(lightmamba sweep .*-o sweep)$", r"\1 --workers 0 --threads 1"),
 ]  # fmt: skip
-QUICK = {"tutorial/1-first-tokens.md"}
+BOARD = {"tutorial/1-first-tokens.md"}  # CI runs it
 
 
 def _runs(command: str) -> bool:
@@ -80,7 +80,8 @@ def _cases():
     for page in PAGES:
         if any(map(_runs, commands(page))):
             name = str(page.relative_to(ROOT)).removeprefix("docs/")
-            yield pytest.param(page, id=name, marks=[pytest.mark.slow] * (name not in QUICK))
+            marks = [pytest.mark.slow, *[pytest.mark.board] * (name in BOARD)]
+            yield pytest.param(page, id=name, marks=marks)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from tests.docs.pages import ROOT, blocks
 
+pytestmark = pytest.mark.slow  # a simulator of its own
 CASES = Path(__file__).with_name("of_average.py")
 FILES, PAGE = ROOT / "docs/howto/average", ROOT / "docs/howto/add-a-block.md"
 NAMES = re.findall(r"^def (test_\w+)", CASES.read_text(encoding="utf-8"), re.MULTILINE)
@@ -54,6 +55,7 @@ def results(copy):
     return run(copy, "-m", "pytest", str(CASES), *how)
 
 
+@pytest.mark.board
 @pytest.mark.parametrize("name", [name for name in NAMES if name != SLOW])
 def test_in_a_copy_of_the_project(results, name):
     lines = [line for line in results.splitlines() if re.search(rf"::{name}(\[|$| )", line)]
@@ -61,12 +63,12 @@ def test_in_a_copy_of_the_project(results, name):
     assert all(line.startswith("PASSED") for line in lines), results
 
 
-@pytest.mark.slow
 def test_in_a_copy_of_the_project_with_four_tokens_a_pass(copy):
     found = run(copy, "-m", "pytest", str(CASES), "-q", "-rA", "-k", SLOW)
     assert re.search(rf"^PASSED .*::{SLOW}$", found, re.MULTILINE), found
 
 
+@pytest.mark.board
 def test_the_example_of_the_page_runs(copy, tmp_path):
     (example,) = (b.text for b in blocks(PAGE) if b.kind.startswith("python"))
     script = tmp_path / "example.py"
@@ -74,5 +76,6 @@ def test_the_example_of_the_page_runs(copy, tmp_path):
     assert run(copy, str(script), folder=tmp_path).splitlines()[-1:] == ["True"]
 
 
+@pytest.mark.board
 def test_hardware_without_it_is_the_same(copy):
     assert run(copy, "-c", VERILOG) == run(ROOT / "src", "-c", VERILOG)

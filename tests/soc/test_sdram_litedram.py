@@ -1,7 +1,7 @@
-"""A second opinion: LiteDRAM's controller, which runs on many boards, against the chip's model.
+"""Our model of the SDRAM chip, against LiteDRAM's controller, which runs on many boards.
 
 The model finds no rule broken and no wrong data, and it does if the chip is slower than LiteDRAM
-was told.
+expects.
 """
 
 from functools import cache
@@ -13,10 +13,7 @@ import pytest
 from ..support import sdram
 from .test_sdram import in_order, mixed, random_traffic
 
-pytest.importorskip(
-    "litedram", reason="litedram is not installed: pip install litedram migen litex"
-)
-pytestmark = pytest.mark.slow  # half a minute to build
+pytestmark = [pytest.mark.slow, pytest.mark.board]  # half a minute to build
 
 # What LiteDRAM's MT48LC16M16 says of the chip, in picoseconds; data are valid in 6 ns.
 CHIP = {

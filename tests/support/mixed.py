@@ -1,22 +1,49 @@
 """Small models of several kinds of layers on simulated hardware, compared with the engine."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
+from lightmamba.blocks import part
 from lightmamba.boards.selftest import expected, self_test
-from lightmamba.compiler import build
-from lightmamba.config import ModelConfig
+from lightmamba.compiler import build, plan
+from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.opened import Opened, open_twin
 from lightmamba.sim.simulation import simulate
 from tests.sim.passes import random_passes
 
-__all__ = ["compare", "compiled", "passes_self_test", "per_token", "runs", "seen_at_work"]
+__all__ = [
+    "CONTEXT", "MAMBA", "MIXED", "compare", "compiled", "hardware", "passes_self_test", "per_token",
+    "runs", "seen_at_work", "target_of",
+]  # fmt: skip
+
+ATTENTION, MLP = part("attention", "sizes").Sizes, part("mlp", "sizes").Sizes
+MAMBA = mamba2_config(64, 2, 53, d_state=16, headdim=16, ngroups=2)
+FIRST, SECOND = MAMBA.layers
+# Attention with two and three queries for each head of keys.
+MIXED = replace(MAMBA, layers=(FIRST, ATTENTION(4, 2, 32), MLP(320), SECOND, ATTENTION(6, 2, 32)))
+CONTEXT = 256
+
+
+def target_of(name: str = "tiny", segment: int = 4096, channels: int = 32) -> Target:
+    """A target with these parameters of attention."""
+    found = Target.load(name)
+    own = replace(found.machine, segment=segment, attention_channels=channels)
+    return replace(found, machine=own)
+
+
+@cache
+def hardware() -> ArchConfig:
+    """Accelerator of three kinds of layers, whose simulator is built once for all tests of them."""
+    return plan(MIXED, Formats(), target_of(segment=64), context=CONTEXT)
 
 
 def compiled(
@@ -24,10 +51,7 @@ def compiled(
     channels: int = 32, **more: Any,
 ) -> Path:  # fmt: skip
     """Folder of a build of a random model."""
-    found = Target.load(target)
-    own = replace(found.machine, segment=segment, attention_channels=channels)
-    found = replace(found, machine=own)
-    build(random_model(config), found, folder / "build", **more)
+    build(random_model(config), target_of(target, segment, channels), folder / "build", **more)
     return folder / "build"
 
 

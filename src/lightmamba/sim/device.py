@@ -16,7 +16,7 @@ from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import Probe, probes
 from lightmamba.runtime.device import Device
 from lightmamba.sim.build import build_simulator
-from lightmamba.sim.library import CACHE, FAST, QUICK
+from lightmamba.sim.library import CACHE, QUICK
 from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
 from lightmamba.tools import cache_folder, is_cached
@@ -24,6 +24,7 @@ from lightmamba.tools import cache_folder, is_cached
 __all__ = [
     "Placement",
     "SimDevice",
+    "machine_simulator",
     "machine_verilog",
     "open_device",
     "open_simulated",
@@ -209,6 +210,29 @@ def verilog_of(artifact: Artifact, cache: Path | None = None) -> str:
     return artifact.verilog.read_text(encoding="utf-8")
 
 
+def machine_simulator(
+    arch: ArchConfig, *, trace: bool = False, cache: Path | None = None, jobs: int = 2
+) -> Path:
+    """Simulator of a machine with its probes, built or from the cache.
+
+    Parameters
+    ----------
+    arch
+        The machine.
+    trace, cache, jobs
+        As of :func:`lightmamba.sim.library.build_library`.
+
+    Raises
+    ------
+    InputError
+        If a tool or Amaranth is missing.
+    """
+    return build_simulator(
+        machine_verilog(arch, cache=cache), ports(arch), _sizes(probes(arch)), top=TOP, trace=trace,
+        cache=cache, jobs=jobs,
+    )  # fmt: skip
+
+
 def open_device(
     artifact: Artifact,
     *,
@@ -257,15 +281,16 @@ def open_device(
         raise InputError(f"stalls must be a probability in 0..0.9, not {stalls}; try 0.2")
     arch, target = artifact.arch, artifact.target
     seen = probes(arch) if netlist is None else ()
-    sizes = [(probe.name, probe.bytes) for probe in seen]
     names = [port.name for port in ports(arch)]
-    text = machine_verilog(arch, cache=cache) if netlist is None else netlist
-    library = build_simulator(
-        text, ports(arch), sizes, top=TOP, trace=waves is not None, cache=cache,
-        level=FAST if netlist is None else QUICK,
-    )  # fmt: skip
+    trace = waves is not None
+    if netlist is None:
+        library = machine_simulator(arch, trace=trace, cache=cache)
+    else:
+        library = build_simulator(
+            netlist, ports(arch), top=TOP, trace=trace, cache=cache, level=QUICK
+        )
     memory = from_target(target.channels, target.clock_mhz, stalls=Stalls.all(stalls), seed=seed)
-    simulator = Simulator(library, names, {name: memory[name] for name in names}, sizes)
+    simulator = Simulator(library, names, {name: memory[name] for name in names}, _sizes(seen))
     simulator.probing(observed)
     if waves is not None:
         simulator.trace(waves)
@@ -282,3 +307,8 @@ def open_simulated(artifact: Artifact, *, cache: str = "", stalls: float = 0.0) 
     """Simulate a build without looking inside: the device ``sim``."""
     folder = Path(cache) if cache else None
     return open_device(artifact, observed=False, cache=folder, stalls=float(stalls), load=False)
+
+
+def _sizes(observed: Sequence[Probe]) -> list[tuple[str, int]]:
+    """Names of probes and bytes of their records."""
+    return [(probe.name, probe.bytes) for probe in observed]

@@ -1,0 +1,59 @@
+"""Build the simulators that the quick tests share, on all processors, before the tests begin.
+
+    python -m tests.simulators
+
+A test that built one would keep one worker for a minute, and others would wait for it.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+
+import tests.conftest
+from lightmamba.compiler import plan
+from lightmamba.formats import Formats
+from lightmamba.sim.device import machine_simulator
+from lightmamba.soc.sdram import SdramController
+from tests.sim import copier, machines
+from tests.support import mixed, sdram
+
+__all__ = ["BUILDERS", "main"]
+
+
+def four_tokens() -> None:
+    """Several tokens in a pass."""
+    machine_simulator(machines.HARDWARE, jobs=1)
+
+
+def three_kinds() -> None:
+    """Mamba2, attention and MLP layers."""
+    machine_simulator(mixed.hardware(), jobs=1)
+
+
+def one_token() -> None:
+    """The machine of nearly all tests."""
+    machine_simulator(plan(machines.CONFIG, Formats(), machines.TARGET), jobs=1)
+
+
+def memory() -> None:
+    """The SDRAM's controller, with both ports."""
+    for bits in (64, 32):
+        sdram.built(SdramController(bits, 100.0))
+
+
+# The longest first.
+BUILDERS: tuple[Callable[[], object], ...] = (
+    four_tokens, three_kinds, one_token, memory, copier.build,
+)  # fmt: skip
+
+
+def main() -> None:
+    """Build all of them, each with one compiler at a time."""
+    assert os.environ["XDG_CACHE_HOME"] == tests.conftest.CACHE
+    with ProcessPoolExecutor() as pool:
+        for done in [pool.submit(build) for build in BUILDERS]:
+            done.result()
+
+
+if __name__ == "__main__":
+    main()

@@ -18,13 +18,29 @@ WITHIN = 0.01
 ONE_TOKEN = 0.015  # of a hybrid's, which the host starts: the estimate is of tokens of a chain
 
 
-def one_of_each(row: dict[str, Any]) -> Any:
-    """A row of ``full``: of u280 the smallest and the largest model, the others in ``test-all``."""
-    between = any(size in row["name"] for size in ("370m", "780m", "1.3b"))
-    return pytest.param(row, id=row["name"], marks=[pytest.mark.slow] * between)
+# Rows of whole models and of passes that are not left to ``make test-all``: each kind of target,
+# of layers and of passes once, on the smallest model.
+QUICK = {
+    "mamba2-130m on u280", "mamba2-2.7b on vck190-paper",
+    "granite-4.0-h-350m on u280-hybrid, 1,024 positions",
+    "tiny-t4", "heads of 16 words, two copies", "two ports of the state",
+    "mamba2-130m on u280-t4, prefill", "mamba2-130m on u280-batch4, batch",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("row", [one_of_each(row) for row in rows("full")])
+def cases_of(found: list[dict[str, Any]], name: str) -> Any:
+    """Decorator: a case for each row, all but those of ``QUICK`` slow."""
+    marks = [[pytest.mark.slow] * (row[name] not in QUICK) for row in found]
+    cases = [pytest.param(r, id=r[name], marks=m) for r, m in zip(found, marks, strict=True)]
+    return pytest.mark.parametrize("row", cases)
+
+
+def test_each_quick_row_is_there():
+    names = {row["name"] for row in [*rows("full"), *rows("passes")]}
+    assert names | {row["machine"] for row in rows("passes_estimates")} >= QUICK
+
+
+@cases_of(rows("full"), "name")
 def test_whole_models(row):
     """If the RTL has changed: ``python -m bench.full``."""
     context = row.get("context") or None
@@ -46,7 +62,7 @@ def test_small_machines(row):
     assert found.prompt_cycles == pytest.approx(row["prompt_cycles"], rel=WITHIN)
 
 
-@pytest.mark.parametrize("row", rows("passes_estimates"), ids=lambda row: row["machine"])
+@cases_of(rows("passes_estimates"), "machine")
 def test_passes(row):
     """If the RTL has changed: ``python -m bench.passes_estimates``."""
     config, target = machines()[row["machine"]]
@@ -56,11 +72,7 @@ def test_passes(row):
         assert found == pytest.approx(row["modes"][mode]["cycles"], rel=WITHIN), mode
 
 
-@pytest.mark.parametrize(
-    "row",
-    [row for row in rows("passes") if row["mode"] in ("prefill", "batch", "verify")],
-    ids=lambda row: row["name"],
-)
+@cases_of([row for row in rows("passes") if row["mode"] in ("prefill", "batch", "verify")], "name")
 def test_passes_of_whole_models(row):
     """If the RTL has changed: ``python -m bench.passes``."""
     target, context = Target.load(row["target"]), row.get("context") or None

@@ -10,6 +10,7 @@ from amaranth.sim import Simulator
 from lightmamba.soc.clock_queue import ClockQueue
 
 from ..support.axi import refuses
+from ..support.cases import crossed
 
 Times = list[float]
 
@@ -73,10 +74,12 @@ def run(
 
 
 @pytest.mark.parametrize(
-    ("depth", "source_ns", "target_ns"),
-    [(4, 16.7, 10.0), (64, 10.0, 16.7), (8, 10.0, 10.0), (4, 7.5, 33.0), (16, 33.0, 7.5)],
+    ("depth", "source_ns", "target_ns", "gaps", "stalls"),
+    crossed(
+        [(4, 16.7, 10.0), (64, 10.0, 16.7), (8, 10.0, 10.0), (4, 7.5, 33.0), (16, 33.0, 7.5)],
+        [(0.0, 0.0), (0.5, 0.3), (0.0, 0.8), (0.8, 0.0)],
+    ),
 )
-@pytest.mark.parametrize(("gaps", "stalls"), [(0.0, 0.0), (0.5, 0.3), (0.0, 0.8), (0.8, 0.0)])
 def test_all_arrive_in_order(
     depth: int, source_ns: float, target_ns: float, gaps: float, stalls: float
 ):

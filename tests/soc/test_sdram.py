@@ -16,6 +16,7 @@ from lightmamba.soc.sdram_timing import ULX3S
 
 from ..support import sdram
 from ..support.axi import refuses
+from ..support.cases import crossed
 from ..support.sdram import Outcome, Transaction
 
 SIZE = 1 << 25
@@ -57,10 +58,12 @@ def check_random_traffic(bits: int, sync_mhz: float, mhz: float, stalls: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("bits", "sync_mhz", "mhz"),
-    [*((64, *clocks) for clocks in CLOCKS), (32, 60.0, 100.0), (32, 48.0, 100.0)],
+    ("bits", "sync_mhz", "mhz", "stalls"),
+    crossed(
+        [*((64, *clocks) for clocks in CLOCKS), (32, 60.0, 100.0), (32, 48.0, 100.0)],
+        [(each,) for each in STALLS],
+    ),
 )
-@pytest.mark.parametrize("stalls", STALLS)
 def test_random_traffic(bits: int, sync_mhz: float, mhz: float, stalls: Any):
     check_random_traffic(bits, sync_mhz, mhz, stalls)
 
@@ -115,9 +118,9 @@ def test_efficiency_of_reads_in_order(bits: int, sync_mhz: float, mhz: float, re
 
 
 @pytest.mark.parametrize(
-    ("sync_mhz", "mhz", "reached"), [(60, 100, 0.967), (50, 100, 0.967), (75, 133, 0.965)]
+    ("sync_mhz", "mhz", "reached", "seed"),
+    crossed([(60, 100, 0.967), (50, 100, 0.967), (75, 133, 0.965)], [0, 1, 2]),
 )
-@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_efficiency_of_a_mix(sync_mhz: float, mhz: float, reached: float, seed: int):
     """The goal was 85 %."""
     outcome = simulate(mixed(seed), mhz=mhz, sync_mhz=sync_mhz)

@@ -14,6 +14,8 @@ from lightmamba.machine.serial import RATE_BITS
 from lightmamba.rtl.layouts import i_stream
 from lightmamba.soc.uart import BaudClock, UartReceiver, UartTransmitter
 
+from ..support.cases import crossed
+
 FOUR, SIXTEEN = 1 << RATE_BITS - 2, 1 << RATE_BITS - 4  # cycles to a bit
 FAST = round((1 << RATE_BITS) * 3 / 50)  # 3 Mbaud at 50 MHz
 
@@ -64,8 +66,9 @@ def right(characters: Sequence[int], off: float, rate: int) -> bool:
 TEXT = [0x00, 0xFF, 0x55, 0xAA, 0xA5, *(int(c) for c in np.random.default_rng(1).bytes(12))]
 
 
-@pytest.mark.parametrize("off", [-0.02, -0.01, 0.0, 0.01, 0.02])
-@pytest.mark.parametrize("rate", [FOUR, FAST, SIXTEEN])
+@pytest.mark.parametrize(
+    ("off", "rate"), crossed([-0.02, 0.02, 0.0, -0.01, 0.01], [FOUR, FAST, SIXTEEN])
+)
 def test_a_rate_that_is_off_by_two_percent(rate: int, off: float):
     assert right(TEXT, off, rate)
 

@@ -4,12 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    GraniteMoeHybridConfig,
-    GraniteMoeHybridForCausalLM,
-    NemotronHConfig,
-    NemotronHForCausalLM,
-)
 
 __all__ = ["FAMILIES", "granite", "nemotron", "randomized", "saved"]
 
@@ -32,11 +26,15 @@ NEMOTRON: dict[str, Any] = {
 
 def granite(**changes: Any) -> Any:
     """A Granite-4.0-H of random weights."""
+    from transformers import GraniteMoeHybridConfig, GraniteMoeHybridForCausalLM  # takes seconds
+
     return randomized(GraniteMoeHybridForCausalLM(GraniteMoeHybridConfig(**GRANITE | changes)))
 
 
 def nemotron(**changes: Any) -> Any:
     """A Nemotron-H of random weights."""
+    from transformers import NemotronHConfig, NemotronHForCausalLM
+
     return randomized(NemotronHForCausalLM(NemotronHConfig(**NEMOTRON | changes)))
 
 

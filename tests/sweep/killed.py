@@ -1,17 +1,12 @@
-"""A sweep that kills its own process at a chosen moment; started by test_killed.
-
-    python -m tests.sweep.killed ROOT FOLDER WHEN COUNT
-
-WHEN is "part" (the quantizer keeps a finished part) or "record" (an evaluation writes down what it
-found); the process is gone at the COUNT-th of them, which it leaves half written.
-"""
+"""A sweep that kills its own process at a chosen moment; started by test_killed."""
 
 import os
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from lightmamba.evaluate.journal import Journal as Evaluation
 from lightmamba.quantization import api
@@ -20,8 +15,14 @@ from lightmamba.sweep import sweep
 from tests.sweep.cases import plan_of
 
 
-def main(root: str, folder: str, when: str, count: str) -> None:
-    left = int(count)
+def dying(root: Path, folder: Path, when: str, count: int) -> None:
+    """Run a sweep; the process is gone at the ``count``-th event, which it leaves half written.
+
+    ``when`` is "part" (the quantizer keeps a finished part) or "record" (an evaluation writes down
+    what it found).
+    """
+    torch.set_num_threads(1)  # a pool of threads does not survive the fork
+    left = count
     owner: Any = {"part": Journal, "record": Evaluation}[when]
     name = {"part": "put", "record": "add"}[when]
     real = getattr(owner, name)
@@ -38,12 +39,8 @@ def main(root: str, folder: str, when: str, count: str) -> None:
 
     setattr(owner, name, counted)
     vars(api)["Journal"] = partial(_at_once, Journal)  # or it writes down nothing in ten seconds
-    sweep(plan_of(Path(root)), Path(folder), workers=0)
+    sweep(plan_of(root), folder, workers=0)
 
 
 def _at_once(kind: Any, folder: Path, manifest: Any, least: float, **options: Any) -> Any:
     return kind(folder, manifest, 0.0, **options)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

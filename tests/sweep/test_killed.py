@@ -1,8 +1,7 @@
 """A job that was killed goes on where it was, and ends with the same bytes and the same numbers."""
 
 import json
-import subprocess
-import sys
+import multiprocessing
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +14,23 @@ from lightmamba.quantization import driver
 from lightmamba.quantization.journal import Journal
 from lightmamba.sweep import is_done, read_results, sweep
 from tests.sweep.conftest import CONFIG, World
+from tests.sweep.killed import dying
 from tests.sweep.test_sweep import settled
 
 LAYERS = CONFIG.n_layer
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
 
 
 def killed(world: World, folder: Path, when: str, count: int) -> None:
     """A sweep of a process of its own, killed."""
-    words = ("tests.sweep.killed", str(world.root), str(folder), when, str(count))
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr.decode()[-500:]
+    child = multiprocessing.get_context("fork").Process(
+        target=dying, args=(world.root, folder, when, count)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -9
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -46,8 +46,9 @@ def _open(folder, said):
         said.put("opened")
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_two_sweeps_do_not_write_into_one_folder(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     said = context.SimpleQueue()
 
     def other():

@@ -154,7 +154,7 @@ def identity(row: Row) -> str:
         return combined(identity_of_full({"name": name}), row["estimated"])
     case = cases()[name]
     of = simulated(
-        Random(case.config, case.formats, SEED), case.target, order=case.order, observed=False,
+        Random(case.config, case.formats, SEED), case.target, order=case.order,
         run=[case.stalls, WARM, CHAIN],
     )  # fmt: skip
     return combined(of, _estimated(case).cycles)

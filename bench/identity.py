@@ -140,7 +140,6 @@ def simulated(
     order: str = "reordered",
     hardware: ArchConfig | None = None,
     context: int | None = None,
-    observed: bool = True,
     run: Any = None,
 ) -> str:
     """Hash of a simulation.
@@ -151,8 +150,6 @@ def simulated(
         Sizes and seed of a random model, or a quantized file.
     target, order, hardware, context
         As :func:`lightmamba.compiler.build` takes them.
-    observed
-        Whether the machine has probes.
     run
         What the benchmark does with it, as plain values: seeds, stalls, tokens.
     """
@@ -173,7 +170,7 @@ def simulated(
     key = combined(source_hash(HOST), np.__version__, named, asdict(arch), asdict(target), order)
     channels = [_without_source(asdict(channel)) for channel in target.channels]
     return combined(
-        verilog_hash(machine, observed=observed), _kept(key, make), channels, target.clock_mhz,
+        verilog_hash(machine, observed=True), _kept(key, make), channels, target.clock_mhz,
         source_hash(HARNESS), find_verilator().version, run,
     )  # fmt: skip
 

@@ -68,7 +68,7 @@ def identity(row: Row) -> str:
     work = Workload.of(config, Formats(), target, "reordered")
     guesses = [estimate_pass(work.of_mode(mode), area={}).cycles for mode in row["modes"]]
     of = simulated(
-        Random(config, seed=SEED), target, observed=False, run=[WARM, CHAIN, RUNS]
+        Random(config, seed=SEED), target, run=[WARM, CHAIN, RUNS]
     )  # fmt: skip
     return combined(of, guesses)
 

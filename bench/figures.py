@@ -6,7 +6,7 @@
 
 A figure of hardware is current while the hash of what was measured (:mod:`bench.identity`) is
 today's. Any other figure is current while the code that it depends on is that of its commit, but
-for comments and docstrings. What is not current is run, and then the tables are written. A stopped
+for comments and docstrings. What is not current is run, and then tables, charts and the report are written. A stopped
 run keeps what it has measured, and the next one goes on from there. Rows of the CPU engine need a
 quiet computer, and LLAMA_PYTHON, a Python that has llama-cpp-python.
 """
@@ -40,6 +40,7 @@ PARTS = {
     "estimated": (*ARITHMETIC, "arch", "machine", "compiler", "estimate", "native"),
 }  # fmt: skip
 PARTS["computed"] = PARTS["estimated"]
+WRITERS = ("bench.tables", "bench.charts", "bench.page")  # of what shows the rows
 CURRENT, DIFFERS, OLDER = "current", "not current", "of an earlier version"
 
 
@@ -168,7 +169,8 @@ def measure(wanted: list[Run]) -> None:
         if subprocess.run([sys.executable, "-m", *run.words], cwd=ROOT, check=False).returncode:
             raise InputError(f"python -m {shlex.join(run.words)} failed; earlier rows are kept")
     print(f"done in {(time.monotonic() - begin) / 60:.0f} minutes")
-    subprocess.run([sys.executable, "-m", "bench.tables"], cwd=ROOT, check=True)
+    for module in WRITERS:
+        subprocess.run([sys.executable, "-m", module], cwd=ROOT, check=True)
 
 
 def main(argv: list[str] | None = None) -> int:

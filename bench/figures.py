@@ -6,9 +6,9 @@
 
 A figure of hardware is current while the hash of what was measured (:mod:`bench.identity`) is
 today's. Any other figure is current while the code that it depends on is that of its commit, but
-for comments and docstrings. What is not current is run, and then tables, charts and the report are written. A stopped
-run keeps what it has measured, and the next one goes on from there. Rows of the CPU engine need a
-quiet computer, and LLAMA_PYTHON, a Python that has llama-cpp-python.
+for comments and docstrings. What is not current is run; then tables, charts and the report are
+written. A stopped run keeps what it has measured, and the next one goes on from there. Rows of the
+CPU engine need a quiet computer, and LLAMA_PYTHON, a Python that has llama-cpp-python.
 """
 
 import argparse

@@ -9,33 +9,12 @@ The float models have random weights: the time of a step does not depend on them
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from bench.engine_serve import Decoder, serve
-
-
-class Ours:
-    """The integer engine on a quantized file."""
-
-    def __init__(self, path: str, threads: int) -> None:
-        import numpy as np
-
-        from lightmamba.engine import Engine
-        from lightmamba.qmodel import load
-
-        self.array = np.array
-        self.engine = Engine(load(Path(path)), threads=threads)
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin a sequence."""
-        self.state = self.engine.empty_state(1)
-
-    def feed(self, ids: list[int]) -> int:
-        """Take tokens in one call."""
-        logits, self.state = self.engine.forward(self.array([ids]), self.state)
-        return int(logits[0, -1].argmax())
+from bench.engine_serve import serve
+from lightmamba.facade import load
+from lightmamba.runtime.greedy import Greedy
+from lightmamba.speed import Fed
 
 
 class Transformers:
@@ -106,12 +85,12 @@ class Reference:
         return int(logits.flatten().argmax())
 
 
-def make(kind: str, name: str, threads: int) -> Decoder:
+def make(kind: str, name: str, threads: int) -> Fed:
     """A decoder by the words of the command line."""
     engine, _, dtype = kind.partition(":")
     if engine == "ours":
-        return Ours(name, threads)
-    floats: dict[str, Callable[[str, str, int], Decoder]] = {
+        return Greedy(load(name, threads=threads).engine)
+    floats: dict[str, Callable[[str, str, int], Fed]] = {
         "transformers": Transformers,
         "reference": Reference,
     }

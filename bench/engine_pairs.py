@@ -12,29 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.speed import Spread, spread
 
 __all__ = ["Runs", "Spread", "Task", "Worker", "in_turns", "python", "ratios", "spread"]
 
 ROOT = Path(__file__).parent.parent
 Task = tuple[str, dict[str, Any]]  # what :func:`bench.engine_serve.serve` takes
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A median and its range."""
-
-    median: float
-    low: float
-    high: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Median and range."""
-    return Spread(median(values), min(values), max(values))
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:

@@ -1,49 +1,19 @@
 """The worker's side of the benchmark of engines: one task per line of JSON, one answer per line.
 
-Standard library only: the worker of llama.cpp runs in an environment of its own.
+Standard library only, as :mod:`lightmamba.speed`: the worker of llama.cpp runs in an environment
+of its own.
 """
 
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-__all__ = ["Decoder", "decode", "memory", "prompt", "serve"]
+from lightmamba.speed import Fed, decode, prompt
 
-FIRST = 1  # the token that a decoded text begins with
-
-
-class Decoder(Protocol):
-    """One sequence on some engine, decoded greedily."""
-
-    def clear(self) -> None:
-        """Forget the sequence."""
-
-    def feed(self, ids: list[int]) -> int:
-        """Take further tokens together; the likeliest one to come, from the last one's logits."""
-
-
-def decode(decoder: Decoder, *, warm: int, tokens: int) -> float:
-    """Tokens per second of a greedy text of ``tokens``, after ``warm`` that do not count."""
-    decoder.clear()
-    token = FIRST
-    for _ in range(warm):
-        token = decoder.feed([token])
-    start = time.perf_counter()
-    for _ in range(tokens):
-        token = decoder.feed([token])
-    return tokens / (time.perf_counter() - start)
-
-
-def prompt(decoder: Decoder, *, ids: list[int]) -> float:
-    """Tokens per second of a prompt, with logits of the last one only."""
-    decoder.clear()
-    start = time.perf_counter()
-    decoder.feed(ids)
-    return len(ids) / (time.perf_counter() - start)
+__all__ = ["memory", "serve"]
 
 
 def memory() -> dict[str, int]:
@@ -60,7 +30,7 @@ def memory() -> dict[str, int]:
     return {name: int(found[key].split()[0]) * 1024 for name, key in names.items()}
 
 
-def serve(make: Callable[[], Decoder]) -> None:
+def serve(make: Callable[[], Fed]) -> None:
     """Answer tasks until the input ends; between them sleep, waiting for the next line.
 
     What an engine's library prints goes to the standard error.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightmamba.machine.artifact import Artifact
     from lightmamba.qmodel import QuantizedModel
     from lightmamba.sim import Simulation
+    from lightmamba.speed import Speed
     from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["Model", "compile", "generate", "load", "quantize", "simulate", "verilog_of"]
@@ -86,6 +87,25 @@ class Model:
             tokenizer=self.tokenizer,
         ):  # fmt: skip
             yield step.text
+
+    def speed(self, *, prompt: int = 512, tokens: int = 128, repeats: int = 5) -> "Speed":
+        """Tokens per second of a prompt and of generation, as ``lightmamba bench`` measures them.
+
+        Parameters
+        ----------
+        prompt, tokens
+            Tokens of the prompt, and tokens to generate.
+        repeats
+            Measurements, after one that does not count.
+
+        Raises
+        ------
+        InputError
+            If one of them is below 1.
+        """
+        from lightmamba.runtime.greedy import speed_of
+
+        return speed_of(self.engine, prompt=prompt, tokens=tokens, repeats=repeats)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the model to a file.

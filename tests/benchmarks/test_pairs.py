@@ -6,10 +6,10 @@ from statistics import median
 from typing import Any
 
 import pytest
-from bench.engine_pairs import Worker, in_turns, ratios, spread
-from bench.engine_serve import decode, prompt
+from bench.engine_pairs import Worker, in_turns, ratios
 
 from lightmamba.errors import InputError
+from lightmamba.speed import decode, prompt, spread
 
 
 def test_median_and_range():

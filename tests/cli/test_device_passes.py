@@ -70,3 +70,15 @@ def test_slots_of_a_device(made, opened):
     speculating = open_served(made, device="pretended", speculate="ngram")
     assert speculating.drafter is not None
     assert speculating.backend.undecided == 3
+
+
+def test_a_simulated_device_is_timed_by_its_own_clock(run, made, opened, monkeypatch):
+    """A pass of the stand-in takes 100,000 cycles and 1,000 for each token, at 100 MHz."""
+    monkeypatch.setattr("lightmamba.cli.bench.SIMULATED", ("pretended",))
+    words = ("--prompt", "8", "--tokens", "4", "--repeats", "2", "--device", "pretended")
+    found = run("bench", made, *words, "--json").json
+    assert found["prompt"] == {name: pytest.approx(8 / 2.08e-3) for name in found["prompt"]}
+    assert found["generation"]["low"] == pytest.approx(1 / 1.01e-3)
+    assert opened[0].passes == [(4,), (4,), *[(1,)] * 5] * 3
+    said = " ".join(run("bench", made, *words).out.split())
+    assert "on pretended, by the clock of the hardware: tokens per second, 2 times" in said

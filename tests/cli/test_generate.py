@@ -4,6 +4,7 @@ import io
 import re
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +34,33 @@ def test_greedy_text_and_its_ids(run, world):
     data = load(world.worded_file).tokenizer
     assert data is not None
     assert found["text"] == Tokenizer.from_bytes(data).decode(found["token_ids"])
+
+
+def test_the_speed_of_prompt_and_text_apart(run, world, monkeypatch):
+    """Six tokens are read in two seconds, and 23 follow the first in three."""
+
+    def stopped():
+        times = iter((10.0, 12.0, 15.0))
+        clock = SimpleNamespace(perf_counter=lambda: next(times))
+        monkeypatch.setattr("lightmamba.cli.generate.time", clock)
+
+    stopped()
+    found = generate(run, world)
+    assert found["prompt_tokens_per_second"] == 3
+    assert found["generation_tokens_per_second"] == pytest.approx(23 / 3)
+    assert found["tokens_per_second"] == pytest.approx(24 / 5)
+    stopped()
+    assert generate(run, world, tokens=1)["generation_tokens_per_second"] is None
+    words = ("generate", world.worded_file, "--prompt", "It was", "--max-tokens")
+    stopped()
+    assert run(*words, 24).err == (
+        "prompt: 6 tokens, 3 per second; generated: 24 tokens, 7.7 per second; "
+        "ended by --max-tokens\n"
+    )
+    stopped()
+    assert "generated: 1 token; ended by" in run(*words, 1).err
+    stopped()
+    assert run(*words, 1, "--quiet").err == ""
 
 
 def test_one_seed_one_text(run, world):

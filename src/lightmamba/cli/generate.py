@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from lightmamba.cli.show import note, speed
+    from lightmamba.cli.show import note
     from lightmamba.errors import InputError
     from lightmamba.runtime import Generation, Speculation, Step, generate
 
@@ -61,18 +61,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         tokenizer=tokenizer, drafter=drafter and drafter(), report=report,
     )  # fmt: skip
     steps: list[Step] = []
-    start = time.perf_counter()
+    start = first = time.perf_counter()
     if not args.json and not args.chat:
         print(args.prompt, end="", flush=True)
     for step in coming:
         if not steps:
-            log.info("prompt of %d tokens: %.2f s", len(prompt), time.perf_counter() - start)
+            first = time.perf_counter()
+            log.info("prompt of %d tokens: %.2f s", len(prompt), first - start)
         steps.append(step)
         if not args.json:
             print(step.text, end="", flush=True)
-    seconds = time.perf_counter() - start
+    end = time.perf_counter()
     out = Generation.from_steps(steps)
-    rate = len(out.token_ids) / seconds
+    # The first token is drawn from the prompt's logits, so its time is the prompt's.
+    rates = len(prompt) / (first - start), (len(steps) - 1) / (end - first)
     if not args.json:
         print(flush=True)
         why = {
@@ -80,9 +82,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "context": "the build's memory",
         }  # fmt: skip
         ended = why.get(out.finish_reason or "", "")
-        count = len(out.token_ids)
-        made = f"{count} {'token' if count == 1 else 'tokens'}, {speed(rate)} per second"
-        note(f"{made}; ended by {ended}")
+        read, made = _speed(len(prompt), rates[0]), _speed(len(steps), rates[1])
+        note(f"prompt: {read}; generated: {made}; ended by {ended}")
         if args.speculate is not None:
             note(draft_summary(report))
         if taken:
@@ -99,7 +100,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "token_ids": list(out.token_ids),
         "finish_reason": out.finish_reason,
         "prompt_tokens": len(prompt),
-        "tokens_per_second": rate,
+        "tokens_per_second": len(steps) / (end - start),
+        "prompt_tokens_per_second": rates[0],
+        "generation_tokens_per_second": rates[1] if len(steps) > 1 else None,
         "sampling": asdict(sampling),
     }
     if args.speculate is not None:
@@ -107,6 +110,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.device != "engine":
         result["cycles_per_token"] = engine.cycles / engine.tokens
     return result
+
+
+def _speed(tokens: int, rate: float) -> str:
+    """Number of tokens, and how many a second; none are timed where there is only one."""
+    from lightmamba.cli.show import speed
+
+    return f"{tokens} tokens, {speed(rate)} per second" if tokens > 1 else "1 token"
 
 
 def _text(args: argparse.Namespace) -> str:

@@ -101,6 +101,8 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
         check_output(folder / name, force=args.force)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
+    if not args.json:
+        print(folder)
 
 
 def _build(args: argparse.Namespace) -> dict[str, Any]:

@@ -24,6 +24,7 @@ VERBS = {
     "evaluate": "measure perplexity, differences from a float checkpoint, and tasks",
     "generate": "generate text from a quantized model, in exact integers",
     "chat": "talk to a chat model in the terminal",
+    "bench": "measure tokens per second of a prompt and of generation",
     "serve": "serve a model over HTTP, as an OpenAI-compatible API",
     "estimate": "predict speed, area and energy of an accelerator, without simulation",
     "compile": "compile a model, or a named shape, to Verilog, memory images and a program",

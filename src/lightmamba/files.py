@@ -21,8 +21,8 @@ from lightmamba.errors import InputError
 from lightmamba.tools import cache_folder
 
 __all__ = [
-    "SHA256", "Written", "intact", "interrupted", "refuse_gguf", "replace_folder", "sha256_of",
-    "sha256_of_arrays",
+    "SHA256", "Written", "code_hash", "intact", "interrupted", "refuse_gguf", "replace_folder",
+    "sha256_of", "sha256_of_arrays",
 ]  # fmt: skip
 
 SHA256 = re.compile(r"[0-9a-f]{64}")  # a hash as it is written
@@ -37,6 +37,16 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def code_hash() -> str:
+    """Hash of this package's source, 12 hexadecimal digits."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def sha256_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:

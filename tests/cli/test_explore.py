@@ -1,9 +1,11 @@
 """``lightmamba explore``, with an estimate that is made up and exact."""
 
+import re
+
 import pytest
 
-import lightmamba.estimate
 from lightmamba.arch.target import Target
+from lightmamba.cli import explore_problem
 from lightmamba.explore import accuracy
 from lightmamba.explore.accuracy import Measured
 from lightmamba.explore.files import to_toml
@@ -18,7 +20,8 @@ FAST = (*FEW, "--objectives", "speed,size,energy")
 @pytest.fixture
 def base(tmp_path, monkeypatch):
     """A target with a device, and the made-up estimate of it."""
-    monkeypatch.setattr(lightmamba.estimate, "estimate", standin.estimate, raising=False)
+    monkeypatch.setattr(explore_problem, "estimated", standin.estimate)
+    monkeypatch.setattr(explore_problem, "resources", standin.area)
     file = tmp_path / "base.toml"
     file.write_text(to_toml(standin.target().to_dict()))
     return file
@@ -88,6 +91,47 @@ def test_a_file_has_its_own_scheme(run, base, world, tmp_path):
     toml = tmp_path / "front" / found["best"]["device_share"]["target"]
     images = ("--target", toml, "--no-verilog", "-o", tmp_path / "build", "--json")
     assert run("compile", world.plain_file, *images).json["lanes"] >= 1
+
+
+def test_accuracy_is_measured_where_it_separates(run, base, measured, world, tmp_path):
+    words = ("--target", base, *FEW)
+    said = run("explore", world.plain_file, *words, "--out", tmp_path / "a")
+    assert measured == []
+    assert "all configurations are w8a8 and equally accurate" in said.err
+    names = re.findall(r"\bp\d+\b", said.err)
+    assert len(names) == len(set(names)) > 0  # a row for each point
+    some = ("--schemes", "w8a8,w4a4-block16")
+    found = run("explore", world.plain_file, *words, *some, "--out", tmp_path / "b", "--json").json
+    assert [name for name, _ in measured] == ["w8a8", "w4a4-block16"]
+    assert "perplexity_ratio" not in found["best"]
+    alone = ("--objectives", "speed,accuracy", "--out", tmp_path / "c")
+    refused = run("explore", world.plain_file, *words, *alone).refusal
+    assert "tokens/s alone is left; add an objective, such as --objectives speed,size" in refused
+
+
+def test_a_search_that_was_stopped_goes_on(run, base, tmp_path, monkeypatch):
+    words = ("explore", "demo", "--target", base, "--out", tmp_path / "front", *FAST)
+    estimate, seen = standin.estimate, []
+
+    def stopped(work, area):
+        seen.append(1)
+        if len(seen) == 18:
+            raise KeyboardInterrupt
+        return estimate(work, area)
+
+    monkeypatch.setattr(explore_problem, "estimated", stopped)
+    said = run(*words, "--threads", "1")
+    study = tmp_path / "front" / "study.jsonl"
+    assert said.status == 130
+    assert said.err.endswith(f"stopped; the same command resumes from {study}\n")
+    assert "40 configurations to estimate, about " in said.err
+    kept = len(read_store(study))
+    assert kept >= 8
+    assert f"{40 - kept} configurations to estimate" in run(*words).err
+    whole = run(*words[:4], *FAST, "--out", tmp_path / "whole")
+    assert whole.status == 0
+    same = ((tmp_path / name / "front.jsonl").read_text() for name in ("front", "whole"))
+    assert len({*same}) == 1
 
 
 def test_what_does_not_fit_is_left_out(run, base, tmp_path):

@@ -6,8 +6,9 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.errors import InputError
+from lightmamba.estimate.workload import Workload
 from lightmamba.explore.space import Space
-from tests.explore.standin import RATIOS, SMALL, estimate, problem, target
+from tests.explore.standin import ALL, RATIOS, SMALL, area, estimate, problem, target
 from tests.support.layers import resized
 
 
@@ -16,12 +17,11 @@ def test_a_verdict_is_the_estimate():
     chosen = asked.space.of_base("w4a8")
     verdict = asked.judge(chosen)
     of_base = asked.space.target(asked.space.candidate(chosen))
-    found = estimate(SMALL, asked.formats["w4a8"], of_base, "reordered")
+    work = Workload.of(SMALL, asked.formats["w4a8"], of_base, "reordered")
+    found = estimate(work, area(work.arch, of_base.resources))
     assert found.energy is not None
     assert verdict.values == {
         "tokens_per_second": found.tokens_per_second,
-        "prefill_tokens_per_second": found.mode("prefill").tokens_per_second,
-        "batch_tokens_per_second": found.mode("batch").tokens_per_second,
         "device_share": max(found.total.lut / 40_000, found.total.bram18 / 400),
         "tokens_per_joule": 1 / found.energy.joules[1],
         "perplexity_ratio": RATIOS["w4a8"],
@@ -31,7 +31,33 @@ def test_a_verdict_is_the_estimate():
     assert not replace(asked, fill=verdict.share * 0.99).feasible(verdict)
 
 
-def test_what_is_refused_is_a_verdict():
+def test_passes_are_estimated_for_objectives_only():
+    """Of hardware with several tokens, a pass of a prompt only if its speed is an objective."""
+    base = target()
+    base = replace(base, machine=replace(base.machine, tokens=2))
+    for objectives, passes in ((ALL, [(1, True)]), (("speed", "prefill"), [(1, True), (2, False)])):
+        asked, seen = problem(base, objectives), list[tuple[int, bool]]()
+
+        def counted(work, area, seen=seen):
+            seen.append((work.tokens, work.head))
+            return estimate(work, area)
+
+        verdict = replace(asked, estimate=counted).judge(asked.space.of_base("w4a4"))
+        assert seen == passes
+        assert {o.key for o in asked.objectives} <= set(verdict.known)
+
+
+def test_what_is_too_large_is_not_estimated():
+    def never(*_):
+        raise AssertionError("it was estimated")
+
+    asked = replace(problem(target(lut=100)), estimate=never)
+    verdict = asked.judge(asked.space.of_base("w4a4"))
+    assert set(verdict.known) == {"device_share"}
+    assert not asked.feasible(verdict)
+
+
+def test_what_is_refused_is_a_verdict(monkeypatch):
     asked = problem()
     deep = replace(asked, config=resized(SMALL, n_layer=600))
     verdict = deep.judge(deep.space.of_base("w4a4"))
@@ -45,25 +71,25 @@ def test_what_is_refused_is_a_verdict():
 
     assert replace(asked, estimate=hangs).judge(asked.space.of_base("w4a4")).refused is not None
 
-    def of_unknown_area(*given):
-        return replace(estimate(*given), resources={}, energy=None, area_unknown="not synthesized")
-
-    found = replace(asked, estimate=of_unknown_area).judge(asked.space.of_base("w4a4"))
-    assert found.refused == "not synthesized"
+    monkeypatch.setattr("lightmamba.explore.problem.unmeasured", lambda arch: "not synthesized")
+    unknown = replace(asked, area=lambda *_: {})
+    assert unknown.judge(asked.space.of_base("w4a4")).refused == "not synthesized"
     wide = asked.judge(asked.space.of_base("w4a4") | {"lanes": 100})
     assert wide.refused == "lanes must be in 1..64, not 100"
 
 
 def test_schemes_that_do_not_fit_are_left_out():
     """32 multipliers of 8 bits are the largest of the smallest machines here."""
-    asked, reasons = problem(target(lut=4100)).possible()
+    asked, reasons, of_base = problem(target(lut=4100)).possible()
+    assert [*of_base] == ["w4a4", "w8a8"]
     assert asked.space.options["scheme"] == ("w4a4", "w8a8")
     assert reasons == {
         "w4a8": "even the smallest w4a8 machine (1 lane of 128 bits) takes 1.09 times the lut of "
         "target tiny"
     }
-    same, none = problem().possible()
+    same, none, of_base = problem().possible()
     assert (same, none) == (problem(), {})
+    assert of_base == {scheme: same.judge(same.space.of_base(scheme)) for scheme in RATIOS}
 
 
 @pytest.mark.parametrize(

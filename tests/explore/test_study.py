@@ -1,27 +1,28 @@
 """The search: repeatable, resumable, and its front is a front."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 from lightmamba.estimate.objectives import dominates
-from lightmamba.explore.study import Search, open_study, remember
-from lightmamba.store import read_store
+from lightmamba.explore.study import Search, remember
+from lightmamba.store import Store, read_store
 from tests.explore.standin import estimate, problem, target
 
 TRIALS = 48  # half as many guesses as random draws
 
 
-def search(asked, trials, *, seed=0, path=None):
+def search(asked, trials, *, seed=0, path=None, threads=1):
     """Everything tried, in order."""
-    with open_study(path) as store:
+    with nullcontext() if path is None else study(path) as store:
         found = Search(asked, store, seed=seed)
-        found.run(trials)
-        return params(found), found.tried, found.front
+        found.run(trials, threads=threads)
+        return found.trials, found.tried, found.front
 
 
-def params(found):
-    return [(trial.number, trial.params) for trial in found.study.trials]
+def study(path):
+    return Store(path, "--study")
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +35,23 @@ def test_seed_reproduces(whole):
     assert search(problem(), TRIALS, seed=1) != whole
 
 
+def test_threads_change_nothing(whole):
+    assert search(problem(), TRIALS, threads=3) == whole
+
+
 def test_resume_continues_the_count(whole, tmp_path):
     path, seen = tmp_path / "study", []
-    with open_study(path) as store:
+    with study(path) as store:
         Search(problem(), store).run(20, lambda *done: seen.append(done))
-    assert seen == [(n, TRIALS - 28) for n in range(1, 21)]
+    assert seen == [(n, 20) for n in range(1, 21)]
     assert len(search(problem(), 20, path=path)[0]) == 20  # nothing left to do
-    with open_study(path) as store:
+    assert len(search(problem(), 27, path=path)[0]) == 27  # in the middle of a batch
+    with study(path) as store:
         again = Search(problem(), store)
         again.run(TRIALS, lambda *done: seen.append(done))
         assert again.counts()["trials"] == TRIALS
-        assert [n for n, _ in seen] == list(range(1, TRIALS + 1))
-        assert (params(again), again.tried, again.front) == whole
+        assert [n for n, _ in seen] == [*range(1, 21), *range(28, TRIALS + 1)]
+        assert (again.trials, again.tried, again.front) == whole
 
 
 def test_an_interrupted_trial_is_tried_again(whole, tmp_path):
@@ -55,7 +61,7 @@ def test_an_interrupted_trial_is_tried_again(whole, tmp_path):
         if done == 20:
             raise KeyboardInterrupt
 
-    with open_study(path) as store, pytest.raises(KeyboardInterrupt):
+    with study(path) as store, pytest.raises(KeyboardInterrupt):
         Search(problem(), store).run(TRIALS, stop)
     with path.open("ab") as file:
         file.write(b'{"key":"half')
@@ -80,21 +86,28 @@ def test_the_front_is_one(whole):
     costs = [[o.cost(one.verdict.known) for o in objectives] for one in front]
     assert not any(dominates(a, b) for a in costs for b in costs)
     for one in tried:
-        mine = [o.cost(one.verdict.known) for o in objectives]
         if problem().feasible(one.verdict):
+            mine = [o.cost(one.verdict.known) for o in objectives]
             assert mine in costs or any(dominates(cost, mine) for cost in costs)
 
 
 def test_the_base_is_tried_first(whole):
     space = problem().space
-    for (_, params), scheme in zip(whole[0], space.options["scheme"], strict=False):
+    for params, scheme in zip(whole[0], space.options["scheme"], strict=False):
         assert params == space.of_base(str(scheme))
 
 
 def test_what_does_not_fit_is_a_constraint():
-    """A small device: most machines are too large, none of them is on the front."""
-    asked = problem(target(lut=6000))
+    """A small device: most machines are too large, none of them is on the front or estimated."""
+    seen = []
+
+    def counted(work, area):
+        seen.append(work.target.machine)
+        return estimate(work, area)
+
+    asked = replace(problem(target(lut=6000)), estimate=counted)
     _, tried, front = search(asked, TRIALS)
+    assert {one.candidate.machine for one in tried if one.verdict.share <= 1} == {*seen}
     large = [one for one in tried if one.verdict.share > 1]
     assert large
     assert front
@@ -116,9 +129,9 @@ def test_what_is_refused_is_a_constraint():
 def test_a_machine_is_estimated_once():
     asked, seen = problem(), []
 
-    def counted(config, formats, of, order):
-        seen.append((formats, of))
-        return estimate(config, formats, of, order)
+    def counted(work, area):
+        seen.append((work.formats, work.target))
+        return estimate(work, area)
 
     asked = replace(asked, estimate=counted)
     narrow = {name: values[:1] for name, values in asked.space.options.items()}
@@ -164,11 +177,10 @@ def test_what_a_study_remembers(tmp_path):
         return {"ratio": 1.5}
 
     for _ in range(2):
-        with open_study(tmp_path / "study") as store:
+        with study(tmp_path / "study") as store:
             assert remember(store, {"of": "a"}, make) == {"ratio": 1.5}
             assert remember(store, {"of": "a"}, make) == {"ratio": 1.5}
     assert made == [1]
-    with open_study(tmp_path / "study") as store:
+    with study(tmp_path / "study") as store:
         remember(store, {"of": "b"}, make)
-    remember(None, {"of": "a"}, make)
-    assert made == [1] * 3
+    assert made == [1] * 2

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
-    from lightmamba.explore.problem import Problem
+    from lightmamba.explore.problem import Problem, Verdict
     from lightmamba.explore.scheme import Scheme
+    from lightmamba.explore.study import Search
     from lightmamba.store import Store
 
 __all__ = ["add_arguments", "resumes", "run"]
@@ -25,6 +26,8 @@ SHORT = {  # what a column is called, and how a figure is written
     "tokens_per_joule": ("tok/J", "{:.3g}"),
     "perplexity_ratio": ("ppl x", "{:.3f}"),
 }
+
+CHOOSING = 0.1  # seconds in which a configuration is chosen, about
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the search (default: 0)")
     parser.add_argument(
-        "--study", type=Path, metavar="FILE", help="saves the search, so that it can be resumed"
+        "--study",
+        type=Path,
+        metavar="FILE",
+        help="file that saves the search; the same command resumes it (default: DIR/study.jsonl)",
     )
     parser.add_argument("--objectives", default="speed,size,energy,accuracy", metavar="A,B",
                         help="two or more of speed, prefill, batch, size, energy, accuracy "
@@ -82,35 +88,45 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.explore_problem import problem_of
     from lightmamba.cli.show import note, progress
     from lightmamba.explore.files import PICTURE, check_folder, write
-    from lightmamba.explore.study import Search, open_study
+    from lightmamba.explore.study import Search
     from lightmamba.plots.front import front_figure
     from lightmamba.plots.style import png
+    from lightmamba.store import Store
 
     start = time.perf_counter()
     _check(args)
     check_folder(args.out)
     problem, others = problem_of(args)
-    problem, left_out = problem.possible()
+    begin = time.perf_counter()
+    problem, left_out, of_base = problem.possible()
+    each = (time.perf_counter() - begin) / len(of_base)
     if not args.json:
         for scheme, reason in left_out.items():
             note(f"{scheme} is left out: {reason}")
-    with open_study(args.study) as study:
-        accuracy = _accuracy(args, problem, others, study)
+    problem, measured = _separated(args, problem, others)
+    base = _base(problem, of_base)
+    if args.study is None:
+        args.out.mkdir(exist_ok=True)
+    with Store(_study(args), "--study") as study:
+        accuracy = _accuracy(args, problem, measured, study)
         ratios = {name: found["ratio"] for name, found in accuracy.items()}
         problem = replace(problem, ratios=ratios)
         search = Search(problem, study, seed=args.seed)
+        if not args.json:
+            _tell(args, search, each)
         with progress("searching") as bar:
-            search.run(args.trials, bar)
-        more = {**search.counts(), "base": _base(problem), "accuracy": accuracy,
+            search.run(args.trials, bar, threads=args.threads)
+        if base is not None and base["scheme"] in ratios:
+            base["perplexity_ratio"] = ratios[base["scheme"]]
+        more = {**search.counts(), "base": base, "accuracy": accuracy,
                 "left_out": left_out, "seed": args.seed}  # fmt: skip
         content = write(search, args.out, more)
     points = {point["name"]: point for point in content["points"]}
-    figure = front_figure(content)
-    figure.suptitle(
+    title = (
         f"{content['model']} on the board of {content['base_target']}, estimated: {len(points)} of "
-        f"{content['fitting']} configurations that fit are not beaten", ha="left", x=0,
-    )  # fmt: skip
-    png(figure, args.out / PICTURE)
+        f"{content['fitting']} configurations that fit are Pareto-optimal"
+    )
+    png(front_figure(content, title=title), args.out / PICTURE)
     if not args.json:
         _show(content, problem)
         print(args.out)
@@ -125,7 +141,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def resumes(args: argparse.Namespace) -> str | None:
     """Where an interrupted run goes on from."""
-    return None if args.study is None else str(args.study)
+    return str(_study(args))
+
+
+def _study(args: argparse.Namespace) -> Path:
+    """File that keeps the search."""
+    from lightmamba.explore.files import STUDY
+
+    return Path(args.out / STUDY if args.study is None else args.study)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -138,26 +161,61 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError(f"--{flag} must be at least {least}, not {value}; try {right}")
 
 
-def _accuracy(
-    args: argparse.Namespace, problem: "Problem", others: "list[Scheme]", study: "Store | None"
-) -> dict[str, Any]:
-    """Measured ratio of each format, which the study keeps."""
+def _separated(
+    args: argparse.Namespace, problem: "Problem", others: "list[Scheme]"
+) -> "tuple[Problem, list[Scheme]]":
+    """The problem with accuracy as an objective only if it separates; the schemes to measure."""
+    from lightmamba.cli.explore_problem import without_accuracy
+    from lightmamba.cli.show import note
     from lightmamba.estimate.objectives import OBJECTIVES
     from lightmamba.explore.scheme import Scheme
-    from lightmamba.explore.study import remember
 
     searched = [Scheme.parse(str(name)) for name in problem.space.options["scheme"]]
-    wanted = [*(searched if OBJECTIVES["accuracy"] in problem.objectives else ()), *others]
+    if OBJECTIVES["accuracy"] not in problem.objectives:
+        return problem, others
+    if len(searched) > 1:
+        return problem, [*searched, *others]
+    problem = without_accuracy(problem)
+    if not args.json:
+        note(
+            f"all configurations are {searched[0].name} and equally accurate, so accuracy is no "
+            f"objective; --schemes compares several"
+        )
+    return problem, [*searched, *others] if others else []
+
+
+def _tell(args: argparse.Namespace, search: "Search", each: float) -> None:
+    """Say before the search how long it takes, and how to go on with it."""
+    from lightmamba.cli.show import note, span
+    from lightmamba.explore.study import BATCH
+
+    left = args.trials - len(search.trials)
+    if left <= 0:
+        return
+    seconds = left * (each / min(args.threads, BATCH) + CHOOSING)
+    note(
+        f"{left:,} configurations to estimate, about {span(seconds)}; after Ctrl+C, the same "
+        f"command resumes from {_study(args)}"
+    )
+
+
+def _accuracy(
+    args: argparse.Namespace, problem: "Problem", schemes: "list[Scheme]", study: "Store"
+) -> dict[str, Any]:
+    """Measured ratio of each scheme, which the study keeps."""
+    from lightmamba.explore.study import remember
+    from lightmamba.files import code_hash
+
     return {
         scheme.name: {
             **remember(
                 study,
-                {"accuracy of": scheme.name, "on": problem.measured_on},
+                {"accuracy of": scheme.name, "on": problem.measured_on, "code": code_hash()},
                 partial(_measure, args, scheme),
             ),
             "accuracy_only": not scheme.in_hardware,
         }
-        for scheme in wanted
+        for scheme in schemes
     }
 
 
@@ -174,16 +232,15 @@ def _measure(args: argparse.Namespace, scheme: "Scheme") -> dict[str, Any]:
     return asdict(found)
 
 
-def _base(problem: "Problem") -> dict[str, Any] | None:
+def _base(problem: "Problem", verdicts: "Mapping[str, Verdict]") -> dict[str, Any] | None:
     """The base target's own figures, in the first scheme in which it fits."""
     from lightmamba.explore.files import describe
     from lightmamba.explore.study import Tried
 
-    for scheme in problem.space.options["scheme"]:
-        choice = problem.space.of_base(str(scheme))
-        verdict = problem.judge(choice)
+    for scheme, verdict in verdicts.items():
         if problem.feasible(verdict):
-            return describe(Tried(problem.space.candidate(choice), verdict), "base")
+            candidate = problem.space.candidate(problem.space.of_base(scheme))
+            return describe(Tried(candidate, verdict), "base")
     return None
 
 
@@ -204,7 +261,10 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
         )
     points = {point["name"]: point for point in content["points"]}
     best = content["best"]
-    shown = {f"{best[o.key]} {o.best}": points[best[o.key]] for o in problem.objectives}
+    titles: dict[str, list[str]] = {}
+    for objective in problem.objectives:
+        titles.setdefault(best[objective.key], []).append(objective.best)
+    shown = {f"{name} {', '.join(of)}": points[name] for name, of in titles.items()}
     if content["base"]:
         shown = {"target as shipped": content["base"], **shown}
     rows = [

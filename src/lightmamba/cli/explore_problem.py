@@ -1,21 +1,32 @@
 """From the arguments of ``lightmamba explore`` to a problem."""
 
 import argparse
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import lightmamba.estimate
+from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
+from lightmamba.cli.models import short_name
 from lightmamba.config import PUBLISHED, ModelConfig
 from lightmamba.errors import InputError
-from lightmamba.estimate.objectives import chosen
+from lightmamba.estimate import Estimate
+from lightmamba.estimate.model import estimate_pass
+from lightmamba.estimate.objectives import OBJECTIVES, chosen
+from lightmamba.estimate.resources import resources
+from lightmamba.estimate.workload import Workload
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.explore.space import Space, Value
 from lightmamba.formats import Formats
 from lightmamba.qmodel import load
 
-__all__ = ["problem_of"]
+__all__ = ["estimated", "problem_of", "without_accuracy"]
+
+
+def estimated(work: Workload, area: Mapping[str, Amount]) -> Estimate:
+    """A pass of a workload."""
+    return estimate_pass(work, area=area)
 
 
 def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
@@ -37,14 +48,33 @@ def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
     if formats is not None and (own := _scheme_of(formats)).name in searched:
         searched[own.name] = formats
     problem = Problem(
-        name=args.model, config=config,
+        name=short_name(args.model), config=config,
         space=Space.around(base, config, list(searched), _only(args.only)),
         formats=searched, objectives=chosen(args.objectives.split(",")),
-        estimate=partial(lightmamba.estimate.estimate, context=args.context), context=args.context,
-        ratios={}, measured_on=f"{args.checkpoint or 'bundled'}, {args.accuracy_tokens} tokens",
+        estimate=estimated, area=resources, context=args.context, ratios={},
+        measured_on=f"{args.checkpoint or 'bundled'}, {args.accuracy_tokens} tokens",
         fill=args.fill,
     )  # fmt: skip
     return problem, [scheme for scheme in schemes if not scheme.in_hardware]
+
+
+def without_accuracy(problem: Problem) -> Problem:
+    """The problem without the accuracy as an objective: all its configurations have the same.
+
+    Raises
+    ------
+    InputError
+        If one objective alone is left.
+    """
+    left = tuple(o for o in problem.objectives if o is not OBJECTIVES["accuracy"])
+    if len(left) < 2:
+        (scheme,) = problem.space.options["scheme"]
+        raise InputError(
+            f"all configurations are {scheme} and equally accurate, so that {left[0].label} alone "
+            f"is left; add an objective, such as --objectives speed,size, or a scheme, such as "
+            f"--schemes w4a4,w4a8"
+        )
+    return replace(problem, objectives=left)
 
 
 def _model(name: str) -> tuple[ModelConfig, Formats | None]:

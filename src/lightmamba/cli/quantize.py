@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from lightmamba.checkpoint import open_checkpoint
-    from lightmamba.cli.show import fields, note, progress
+    from lightmamba.cli.show import fields, note, progress, span
     from lightmamba.quantization import Calibration, FileRun, Recipe
     from lightmamba.quantization.plan import choose_device, flops_per_second
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "memory": f"about {plan.memory / 1e9:.1f} GB",
             "journal": f"{job.folder}, about {sum(plan.disk.values()) / 1e9:.1f} GB"
             + (", resuming" if resumed else ""),
-            "time": f"about {_duration(expected)}" + (" in total" if resumed else ""),
+            "time": f"about {span(expected)}" + (" in total" if resumed else ""),
         }, on_stderr=True)  # fmt: skip
         for warning in plan.warnings():
             note(f"warning: {warning}")
@@ -114,12 +114,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def resumes(args: argparse.Namespace) -> str | None:
     """Where an interrupted run goes on from."""
     return f"{args.output}.journal"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _check(args: argparse.Namespace) -> None:

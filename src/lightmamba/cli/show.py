@@ -29,6 +29,7 @@ __all__ = [
     "figure",
     "note",
     "progress",
+    "span",
     "speed",
     "table",
     "verbosity",
@@ -272,6 +273,13 @@ def shares(cycles: Mapping[str, float], total: float) -> list[tuple[str, int, fl
 def speed(rate: float) -> str:
     """A rate without decimals, or with two digits where it is small."""
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def span(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def figure(value: object) -> str:

@@ -12,14 +12,16 @@ from lightmamba.explore.problem import Problem
 from lightmamba.explore.study import Search, Tried
 from lightmamba.store import Record, Store
 
-__all__ = ["FRONT", "PICTURE", "TARGETS", "best", "check_folder", "describe", "to_toml", "write"]
+__all__ = [
+    "FRONT", "PICTURE", "STUDY", "TARGETS", "best", "check_folder", "describe", "to_toml", "write",
+]  # fmt: skip
 
-FRONT, PICTURE = "front.jsonl", "front.png"
+FRONT, PICTURE, STUDY = "front.jsonl", "front.png", "study.jsonl"
 TARGETS = "targets"
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier front.
+    """Refuse a folder that holds anything but an earlier front, or a search that was stopped.
 
     Raises
     ------
@@ -30,7 +32,8 @@ def check_folder(out: Path) -> None:
         raise InputError(f"there is no folder {out.parent} to make {out.name} in")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder to make, such as --out front")
-    if out.is_dir() and any(out.iterdir()) and not (out / FRONT).is_file():
+    ours = any((out / name).is_file() for name in (FRONT, STUDY))
+    if out.is_dir() and any(out.iterdir()) and not ours:
         raise InputError(f"{out} holds other things than a front; give a new folder")
 
 

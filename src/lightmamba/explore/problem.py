@@ -4,20 +4,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.target import Target
-from lightmamba.compiler import ORDERS, plan
-from lightmamba.compiler.memory import Memory
+from lightmamba.arch.target import Resources
+from lightmamba.compiler import ORDERS
 from lightmamba.config import ModelConfig
 from lightmamba.errors import InputError
 from lightmamba.estimate.objectives import OBJECTIVES, SPEEDS, Objective, device_share
+from lightmamba.estimate.resources import unmeasured
 from lightmamba.estimate.result import Estimate
+from lightmamba.estimate.workload import Workload
 from lightmamba.explore.space import Space, Value
+from lightmamba.files import code_hash
 from lightmamba.formats import Formats
 
-__all__ = ["Estimator", "Problem", "Verdict"]
+__all__ = ["Area", "Estimator", "Problem", "Verdict"]
 
-Estimator = Callable[[ModelConfig, Formats, Target, str], Estimate]
+Areas = Mapping[str, Amount]
+Area = Callable[[ArchConfig, Resources | None], Areas]
+Estimator = Callable[[Workload, Areas], Estimate]
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Verdict:
     refused : str or None
         Why there is no such machine; nothing else is known then.
     values : {objective's key: figure}
+        Of a machine that is too large, its share of the device alone: nobody asks for its speed.
     fullest : str
         What it takes the largest share of: lut, ff, dsp, bram18 or uram.
     bound : str
@@ -64,7 +70,9 @@ class Problem:
         Of the model, for people.
     formats : {scheme: Formats}
     estimate : function
-        As :func:`lightmamba.estimate.estimate`.
+        A pass of a workload, with the machine's area: decoding, and what objectives ask for.
+    area : function
+        As :func:`lightmamba.estimate.resources.resources`.
     ratios : {scheme: float}
         Perplexity over that of the float model, where accuracy is an objective.
     measured_on : str
@@ -87,6 +95,7 @@ class Problem:
     formats: Mapping[str, Formats]
     objectives: tuple[Objective, ...]
     estimate: Estimator
+    area: Area
     ratios: Mapping[str, float]
     measured_on: str = ""
     fill: float = 1.0
@@ -107,19 +116,20 @@ class Problem:
             candidate = self.space.candidate(chosen)
             target = self.space.target(candidate)
             formats = self.formats[candidate.scheme]
-            arch = plan(self.config, formats, target, ORDERS[0], context=self.context)
-            memory = Memory(self.config, formats, arch, target)
-            memory.registers(memory.regions())
-            found = self.estimate(self.config, formats, target, ORDERS[0])
+            work = Workload.of(self.config, formats, target, ORDERS[0], self.context)
+            work.memory.registers(work.memory.regions())
+            area = self.area(work.arch, target.resources)
+            if not area:
+                return Verdict(refused=unmeasured(work.arch))
+            assert target.resources is not None
+            share, fullest = device_share(sum(area.values(), Amount()), target.resources)
+            values = {"device_share": share}
+            if share > self.fill:
+                return Verdict(None, values, fullest=fullest)
+            found = self.estimate(work, area)
+            values |= self._speeds(work, found)
         except ValueError as error:  # InputError is one
             return Verdict(refused=str(error))
-        if found.area_unknown:
-            return Verdict(refused=found.area_unknown)
-        assert target.resources is not None
-        share, fullest = device_share(found.total, target.resources)
-        values = {"device_share": share}
-        for objective, mode in zip(SPEEDS, ("decode", "prefill", "batch"), strict=True):
-            values[objective.key] = found.mode(mode).tokens_per_second
         if found.energy is not None:
             values["tokens_per_joule"] = 1 / found.energy.joules[1]
         elif OBJECTIVES["energy"] in self.objectives:
@@ -131,15 +141,26 @@ class Problem:
             values["perplexity_ratio"] = self.ratios[candidate.scheme]
         return Verdict(None, values, found.cycles, fullest, found.bound)
 
-    def possible(self) -> tuple["Problem", dict[str, str]]:
+    def _speeds(self, work: Workload, decode: Estimate) -> dict[str, float]:
+        """Speed of decoding, and of the other kinds of passes that are objectives."""
+        speeds = {SPEEDS[0].key: decode.tokens_per_second}
+        for objective, mode in zip(SPEEDS[1:], ("prefill", "batch"), strict=True):
+            if objective in self.objectives:
+                other = work.of_mode(mode)
+                alike = (other.slots, other.head) == (work.slots, work.head)
+                found = decode if alike else self.estimate(other, decode.resources)
+                speeds[objective.key] = found.tokens_per_second
+        return speeds
+
+    def possible(self) -> tuple["Problem", dict[str, str], dict[str, Verdict]]:
         """Leave out the schemes that no machine of the device can have.
 
-        Tried are the smallest machine and the base's own.
+        The base's own machine is tried, and where that cannot be, the smallest one.
 
         Returns
         -------
-        problem, reasons : Problem, {scheme: str}
-            Without those schemes, and why.
+        problem, reasons, verdicts : Problem, {scheme: str}, {scheme: Verdict}
+            Without those schemes, and why; what the base's own machine is in each of the others.
 
         Raises
         ------
@@ -147,16 +168,20 @@ class Problem:
             If none is left.
         """
         reasons: dict[str, str] = {}
+        of_base: dict[str, Verdict] = {}
         for scheme in map(str, self.space.options["scheme"]):
-            tried = [self.space.smallest(scheme), self.space.of_base(scheme)]
-            verdicts = [self.judge(chosen) for chosen in tried]
-            if not any(self.feasible(verdict) for verdict in verdicts):
-                reasons[scheme] = self._why(tried[0], verdicts)
-        left = tuple(s for s in self.space.options["scheme"] if s not in reasons)
-        if not left:
+            own = self.judge(self.space.of_base(scheme))
+            if not self.feasible(own):
+                least = self.space.smallest(scheme)
+                smallest = self.judge(least)
+                if not self.feasible(smallest):
+                    reasons[scheme] = self._why(least, [smallest, own])
+                    continue
+            of_base[scheme] = own
+        if not of_base:
             raise InputError(f"{next(iter(reasons.values()))}; so there is nothing to search")
-        options = {**self.space.options, "scheme": left}
-        return replace(self, space=Space(self.space.base, options)), reasons
+        options = {**self.space.options, "scheme": tuple(of_base)}
+        return replace(self, space=Space(self.space.base, options)), reasons, of_base
 
     def feasible(self, verdict: Verdict) -> bool:
         """Whether there is such a machine, and it fits."""
@@ -177,6 +202,7 @@ class Problem:
     def signature(self) -> dict[str, Any]:
         """Plain values of all that the results depend on, by what people call it."""
         return {
+            "code": code_hash(),
             "model": self.config.as_dict(),
             "base target": self.space.base.to_dict(),
             "options": {name: list(values) for name, values in self.space.options.items()},

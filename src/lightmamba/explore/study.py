@@ -1,24 +1,26 @@
-"""The search itself: Optuna's TPE over the choices, kept in a file, repeatable."""
+"""The search itself: Optuna's TPE over the choices, on some cores, kept in a file, repeatable."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.samplers import TPESampler
+from optuna.trial import Trial
 
 from lightmamba.estimate.objectives import front
 from lightmamba.explore.problem import Problem, Verdict
 from lightmamba.explore.space import Candidate, Value
 from lightmamba.store import Record, Store
 
-__all__ = ["Search", "Tried", "open_study", "remember"]
+__all__ = ["Search", "Tried", "remember"]
 
+BATCH = 8  # trials that are chosen before the first of them is judged, whatever the cores
 RANDOM = 32  # trials before the first guess; a choice, as is TPE: NSGA-II found less in as many
 WORST = 1e9  # a cost that no machine has
 REFUSED = 1e3  # violation of a machine that cannot be: worse than one that is too large
@@ -32,27 +34,12 @@ class Tried:
     verdict: Verdict
 
 
-@contextmanager
-def open_study(path: Path | None) -> Iterator[Store | None]:
-    """The records of searches in a file, which may be there already, while the block runs.
-
-    Raises
-    ------
-    InputError
-        If the file is something else or in use, or cannot be written.
-    """
-    if path is None:
-        yield None
-        return
-    with Store(path, "--study") as store:
-        yield store
-
-
 class Search:
-    """Candidates of a problem, tried one after the other.
+    """Candidates of a problem, tried a few at a time.
 
     The same problem, seed and number of trials give the same candidates, whether in one run or in
-    several: each trial draws from a generator of its own, seeded by the seed and its place.
+    several, and on any number of threads: each trial draws from a generator of its own, seeded by
+    the seed and its place, and knows the results of the batches before its own.
 
     Parameters
     ----------
@@ -70,11 +57,16 @@ class Search:
         self.problem, self.seed, self._store = problem, seed, store
         self.study = optuna.create_study(directions=["minimize"] * len(problem.objectives))
         self._of = _hash({**problem.signature(), "seed": seed})
-        self._verdicts: dict[Candidate, Verdict] = {}
-        while store is not None and (record := store.get(self._key)) is not None:
-            self._step(record)
+        self.trials: list[dict[str, Value]] = []  # choices that have a verdict
+        self._found: list[Verdict] = []
+        self._tried: dict[object, Tried] = {}  # by candidate
+        self._asked: deque[Trial] = deque()
+        while (record := self._record(len(self.trials))) is not None:
+            self._tell(self._batch()[0], Verdict(**record.values))
 
-    def run(self, trials: int, progress: Callable[[int, int], None] | None = None) -> None:
+    def run(
+        self, trials: int, progress: Callable[[int, int], None] | None = None, *, threads: int = 1
+    ) -> None:
         """Try candidates until there were that many trials.
 
         Raises
@@ -82,69 +74,97 @@ class Search:
         InputError
             If the estimate lacks what an objective needs.
         """
-        while (done := len(self.study.trials)) < trials:
-            self._step()
-            if progress is not None:
-                progress(done + 1, trials)
+        pool = ThreadPoolExecutor(threads)
+        try:
+            while (left := trials - len(self.trials)) > 0:
+                batch = list(self._batch())[:left]
+                found: dict[object, Future[Verdict]] = {}
+                for trial in batch:
+                    if (same := self._same(trial.params)) not in found:
+                        found[same] = pool.submit(self.verdict, trial.params)
+                for trial in batch:
+                    self._tell(trial, found[self._same(trial.params)].result())
+                    if progress is not None:
+                        progress(len(self.trials), trials)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    @property
-    def _key(self) -> str:
-        """Key of the next trial."""
-        return f"{self._of}/{len(self.study.trials)}"
+    def _same(self, chosen: Mapping[str, Value]) -> object:
+        """Candidate of a choice, or the choice itself where there is none."""
+        try:
+            return self.problem.space.candidate(chosen)
+        except ValueError:
+            return tuple(chosen.items())
 
-    def _step(self, record: Record | None = None) -> None:
-        """One trial, or one of before; the base target comes first, once in each format."""
-        n, key, options = len(self.study.trials), self._key, self.problem.space.options
-        schemes = options["scheme"]
-        if record is not None:
+    def verdict(self, chosen: Mapping[str, Value]) -> Verdict:
+        """Verdict on a choice; each machine is estimated once, by whatever choices it comes."""
+        known = self._tried.get(self._same(chosen))
+        return self.problem.judge(chosen) if known is None else known.verdict
+
+    def _key(self, number: int) -> str:
+        return f"{self._of}/{number}"
+
+    def _record(self, number: int) -> Record | None:
+        """Record of a trial in the store."""
+        return None if self._store is None else self._store.get(self._key(number))
+
+    def _batch(self) -> deque[Trial]:
+        """Trials without a verdict, of a new batch if all of the last one have theirs."""
+        if not self._asked:
+            begin = len(self.trials)
+            self._asked.extend(map(self._ask, range(begin, begin + BATCH)))
+        return self._asked
+
+    def _ask(self, number: int) -> Trial:
+        """A trial; the base target comes first, once in each format."""
+        options = self.problem.space.options
+        if (record := self._record(number)) is not None:
             self.study.enqueue_trial(record.what["choices"])
-        elif n < len(schemes):
-            self.study.enqueue_trial(self.problem.space.of_base(str(schemes[n])))
-        draw = int(np.random.default_rng([self.seed, n]).integers(1 << 31))
+        elif number < len(options["scheme"]):
+            base = self.problem.space.of_base(str(options["scheme"][number]))
+            self.study.enqueue_trial(base)
+        draw = int(np.random.default_rng([self.seed, number]).integers(1 << 31))
         self.study.sampler = TPESampler(n_startup_trials=RANDOM, seed=draw)
         trial = self.study.ask()
         for name, values in options.items():
             trial.suggest_categorical(name, values)
-        verdict = self._judge(trial.params) if record is None else Verdict(**record.values)
-        trial.set_user_attr("verdict", asdict(verdict))
+        return trial
+
+    def _tell(self, trial: Trial, verdict: Verdict) -> None:
+        """Keep the verdict on the first trial that was asked."""
+        self._asked.popleft()
         over = REFUSED if verdict.refused else min(verdict.share - self.problem.fill, REFUSED / 2)
         trial.set_constraint("fits", over)
         self.study.tell(trial, self._costs(verdict))
+        number, choices = len(self.trials), trial.params
+        self.trials.append(choices)
+        self._found.append(verdict)
         if verdict.refused is None:
-            self._verdicts.setdefault(self.problem.space.candidate(trial.params), verdict)
-        if self._store is not None and record is None:
-            what = {"trial": n, "choices": trial.params}
-            self._store.add(Record(key, asdict(verdict), what, "estimated"))
-
-    def _judge(self, chosen: Mapping[str, Value]) -> Verdict:
-        """Each machine is estimated once, by whatever choices it comes."""
-        try:
-            candidate = self.problem.space.candidate(chosen)
-        except ValueError as error:
-            return Verdict(refused=str(error))
-        known = self._verdicts.get(candidate)
-        return self.problem.judge(chosen) if known is None else known
+            candidate = self.problem.space.candidate(choices)
+            self._tried.setdefault(candidate, Tried(candidate, verdict))
+        if self._store is not None and self._record(number) is None:
+            what = {"trial": number, "choices": choices}
+            self._store.add(Record(self._key(number), asdict(verdict), what, "estimated"))
 
     def _costs(self, verdict: Verdict) -> list[float]:
         objectives = self.problem.objectives
-        if verdict.values is None:
+        if verdict.values is None or not self.problem.feasible(verdict):
             return [WORST] * len(objectives)
         return [min(WORST, o.cost(verdict.values)) for o in objectives]
 
     def counts(self) -> dict[str, int]:
         """Trials; distinct configurations; those that fit; trials of what cannot be."""
-        verdicts = [trial.user_attrs["verdict"] for trial in self.study.trials]
         return {
-            "trials": len(verdicts),
+            "trials": len(self.trials),
             "machines": len(self.tried),
             "fitting": len(self.feasible),
-            "refused": sum(verdict["refused"] is not None for verdict in verdicts),
+            "refused": sum(verdict.refused is not None for verdict in self._found),
         }
 
     @property
     def tried(self) -> list[Tried]:
         """Distinct configurations that could be, in the order in which they were tried."""
-        return [Tried(candidate, verdict) for candidate, verdict in self._verdicts.items()]
+        return [*self._tried.values()]
 
     @property
     def feasible(self) -> list[Tried]:
@@ -160,17 +180,14 @@ class Search:
 
 
 def remember(
-    store: Store | None, what: Mapping[str, Any], make: Callable[[], dict[str, Any]]
+    store: Store, what: Mapping[str, Any], make: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Values that the store keeps under all that they depend on, made at the first call."""
     key = _hash(what)
-    found = None if store is None else store.get(key)
-    if found is not None:
-        return found.values
-    made = make()
-    if store is not None:
-        store.add(Record(key, made, dict(what), "measured"))
-    return made
+    if (found := store.get(key)) is None:
+        found = Record(key, make(), dict(what), "measured")
+        store.add(found)
+    return found.values
 
 
 def _hash(what: Mapping[str, Any]) -> str:

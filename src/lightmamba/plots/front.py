@@ -1,6 +1,7 @@
 """A Pareto front: speed against size, and against energy, by format."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,12 +13,17 @@ from lightmamba.plots.style import COLORS, MARKS, log_axis, new, styled
 
 __all__ = ["front_figure"]
 
+LINE = 90  # letters of a line of the title
 SCHEMES = ("estimated", "simulated", "synthesized", "published")  # colors of formats
 
 
 @styled
 def front_figure(
-    content: Mapping[str, Any], across: Sequence[str] = ("size", "energy"), base: str | None = None
+    content: Mapping[str, Any],
+    across: Sequence[str] = ("size", "energy"),
+    base: str | None = None,
+    *,
+    title: str = "",
 ) -> Figure:
     """Draw what ``explore`` found, one panel for each figure that the points have.
 
@@ -30,6 +36,8 @@ def front_figure(
         Names of objectives for the horizontal axes.
     base
         Label of the base target's mark; by default the target's name.
+    title
+        Sentence above the panels, in as many lines as it needs.
     """
     points, label = content["points"], base or f"{content['base_target']} as it is"
     shown = [o for o in (OBJECTIVES[name] for name in across) if o.key in points[0]]
@@ -38,6 +46,7 @@ def front_figure(
         _panel(axis, content, objective, label)
     axes[0, 0].set_title(_speed(content).label, loc="left")
     handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.suptitle("\n".join(wrap(title, LINE)), x=0.01, ha="left")
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 

@@ -7,12 +7,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightmamba.files import code_hash
 from lightmamba.store import Record
 from lightmamba.sweep.job import Job, Task
 from lightmamba.sweep.results import Results, is_done
 from lightmamba.sweep.runner import Runner
 from lightmamba.sweep.verbs import Progress
-from lightmamba.sweep.work import FILES, Order, Outcome, code_hash
+from lightmamba.sweep.work import FILES, Order, Outcome
 
 __all__ = ["STEPS", "cell", "pending", "run_jobs"]
 

@@ -1,21 +1,20 @@
 """Work of a job, by the project's own verbs; a pure function of its order."""
 
-import hashlib
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from platform import node
 from typing import Any
 
 from lightmamba.errors import InputError
+from lightmamba.files import code_hash
 from lightmamba.sweep import verbs
 from lightmamba.sweep.job import Job, Machine, Task
 from lightmamba.sweep.verbs import Progress
 
-__all__ = ["FILES", "JOURNALS", "Order", "Outcome", "attempt", "code_hash", "perform"]
+__all__ = ["FILES", "JOURNALS", "Order", "Outcome", "attempt", "perform"]
 
 # In the folder of a sweep: quantized files, and what evaluations under way have found.
 FILES, JOURNALS = "files", "journals"
@@ -123,13 +122,3 @@ def perform(order: Order, progress: Progress | None = None) -> dict[str, Any]:
         return verbs.run_task(measure, opened, kept, progress)
     reference = verbs.open_float(job.model, order.threads) if measure.against else None
     return verbs.read_text(measure, opened, reference, kept, progress)
-
-
-@lru_cache(maxsize=1)
-def code_hash() -> str:
-    """Hash of this package's source, 12 hexadecimal digits."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml")):
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]

@@ -8,7 +8,7 @@ from bench.stored import rows
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.estimate.resources import CELLS, GROUPS, group_of, resources
+from lightmamba.estimate.resources import CELLS, GROUPS, group_of, resources, unmeasured
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize
 from tests.synth.machines import needs_yosys
@@ -90,7 +90,37 @@ def test_every_block_has_a_group():
     assert group_of("something.new") == GROUPS[-1].name
 
 
-def test_arithmetic_that_was_not_measured_is_refused():
+# Widths of hardware, and what exceptions of 8 bits add to a lane and to the buffer of activations
+# (LUTs and FFs of `rtl.lane.Lane` and `rtl.activations.ActivationBuffer`, synthesized).
+WEIGHTS, ACTS = {"wide_weight_bits": 8}, {"wide_act_bits": 8}
+EIGHT = {"multiplier_bits": 8}
+
+
+@pytest.mark.parametrize(
+    ("base", "exceptions", "lane", "buffer"),
+    [
+        ({}, WEIGHTS, (6, 5), (0, 0)),
+        ({}, ACTS, (2, 1), (28, 64)),
+        ({}, WEIGHTS | ACTS, (28, 29), (28, 64)),
+        (EIGHT, WEIGHTS, (61, 37), (0, 0)),
+        (EIGHT, ACTS, (2, 1), (27, 64)),
+        (EIGHT, WEIGHTS | ACTS, (81, 61), (27, 64)),
+        (EIGHT | {"act_bits": 8}, WEIGHTS, (79, 60), (0, 0)),
+    ],
+)
+def test_exceptions_of_8_bits(base, exceptions, lane, buffer):
+    plain = replace(ArchConfig(), lanes=1, port_bits=32, **base)
+    wide = replace(plain, **exceptions)
+    for name, wanted in (("lanes", lane), ("activations", buffer)):
+        before, after = (resources(arch)[name] for arch in (plain, wide))
+        assert (after.lut - before.lut, after.ff - before.ff) == pytest.approx(wanted, abs=10), name
+
+
+def test_arithmetic_that_was_not_measured_has_no_area():
     arch = replace(ArchConfig(), weight_bits=8)
-    with pytest.raises(ValueError, match="no machine with lanes of 8 x 4 bits was synthesized"):
-        resources(arch)
+    assert resources(arch) == {}
+    assert unmeasured(arch) == (
+        "area and energy are unknown: no accelerator with lanes of 8 x 4 bits was synthesized, "
+        "only 4 x 4, 4 x 8, 8 x 8; try multiplier_bits = 8 in the target"
+    )
+    assert unmeasured(replace(arch, multiplier_bits=8)) == ""

@@ -1,5 +1,7 @@
 """Cells of the spine's units and of the memory side, for the area model."""
 
+from dataclasses import replace
+
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.cells import EXPONENT_BITS, Group, Memory, Sizes, one, tokens
 from lightmamba.arch.config import ArchConfig
@@ -22,6 +24,11 @@ SHARED = {4: Amount(ff=2.1), 8: Amount(lut=0.4, ff=2.1)}
 # less, 9.1 FFs more in both), of 32 products of two tokens (19.6 less, 10.2 more). As yosys counts
 # FFs, those of the multipliers are among them, 14 of 33; a vendor's tool takes them into the DSP.
 PACKED, PACK = Amount(lut=-20, ff=9.1, dsp=0.25), Amount(lut=5)
+# What projections of 8 bits among others take more (lanes and buffers of 8 products, synthesized
+# with and without them): a bit of a lane's sums; a lane's shift of halves of weights, which is
+# there already where the LM head's activations come in halves; an activation that waits for
+# out_proj in 8 bits and is read in halves.
+SUM_BIT, HALVES, KEPT = Amount(lut=5, ff=5.5), Amount(lut=59, ff=36), Amount(ff=4)
 COUNTER, WALK, OF_PASS = Amount(lut=18, ff=42), Amount(lut=319, ff=142), Amount(lut=150, ff=150)
 
 
@@ -31,6 +38,11 @@ def _widths(arch: ArchConfig) -> str:
 
 def _codes(arch: ArchConfig) -> str:
     return f"{arch.act_bits} in {arch.multiplier_bits}"
+
+
+def _widest_codes(arch: ArchConfig) -> str:
+    """Activations of the widest projection, where the multipliers take them whole."""
+    return f"{min(arch.out_bits, arch.multiplier_bits)} in {arch.multiplier_bits}"
 
 
 def _aux(arch: ArchConfig) -> list[Memory]:
@@ -67,6 +79,20 @@ def _shared(arch: ArchConfig) -> Amount:
     return found + PACKED.times(arch.packed * arch.tokens * arch.lanes * arch.products)
 
 
+def _lanes(arch: ArchConfig) -> Amount:
+    """Cells that are not the same for each token and product of a lane."""
+    alike = replace(arch, wide_weight_bits=arch.weight_bits, wide_act_bits=arch.act_bits)
+    each = SUM_BIT.times(arch.acc_bits - alike.acc_bits)
+    each += HALVES.times(arch.split and not arch.head_twice)
+    return _shared(arch) + each.times(arch.lanes * arch.tokens)
+
+
+def _kept(arch: ArchConfig) -> Amount:
+    """Activations of out_proj that are wider than the multipliers."""
+    halves = arch.out_bits > max(arch.act_bits, arch.multiplier_bits)
+    return KEPT.times(halves * arch.products * arch.tokens)
+
+
 def _packed(arch: ArchConfig) -> Amount:
     """Packing of the activations, once for all lanes."""
     return PACK.times(arch.packed * arch.tokens * arch.products / 2)
@@ -98,18 +124,18 @@ def _arbitrated(arch: ArchConfig) -> Sizes:
 
 FRONT = (
     Group("lanes", r"units\.lanes\.(lane|pair).*", lambda a: (a.lanes, a.lanes * a.products),
-          kind=_widths, copies=tokens, more=_shared, part="products"),
+          kind=_widths, copies=tokens, more=_lanes, part="products"),
     Group("lane control", r"units\.lanes",
-          lambda a: (1, a.lanes * a.port_bits, a.tokens * a.lanes * a.acc_bits), kind=_codes,
-          more=_packed),
+          lambda a: (1, a.lanes * a.port_bits, a.tokens * a.lanes * a.acc_bits),
+          kind=_widest_codes, more=_packed),
     Group("weight readers", r"memory\.(read|segments|traffic)_lane.*",
           lambda a: (a.lanes, a.lanes * a.port_bits),
           lambda a: [(a.weight_fifo, a.port_bits)] * a.lanes),
     Group("state in memory",
           r"memory\.((read|write|walk)_state\d*|.*packer\d*|state_.*|fork_.*)",
           lambda a: (a.state_ports, a.state_ports * a.state_port_bits, a.state_elements), _state),
-    Group("activations", r"units\.activations", lambda a: (1, a.products), _activations, _codes,
-          copies=tokens),
+    Group("activations", r"units\.activations", lambda a: (1, a.products), _activations,
+          _widest_codes, copies=tokens, more=_kept),
     Group("epilogue", r"units\.epilogue.*", lambda a: (1, a.lanes, a.lanes * a.acc_bits),
           copies=tokens),
 )  # fmt: skip

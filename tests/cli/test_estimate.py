@@ -1,5 +1,6 @@
 """``lightmamba estimate``."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -8,10 +9,12 @@ import pytest
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
+from lightmamba.cli.estimate import grouped
 from lightmamba.compiler import build, plan
 from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
 from lightmamba.estimate.resources import resources, unmeasured
+from lightmamba.explore.files import to_toml
 from lightmamba.formats import Formats
 from lightmamba.qmodel import load, save
 from lightmamba.sweep.job import Machine
@@ -52,6 +55,23 @@ def test_passes_of_several_tokens(run):
     said = run("estimate", "demo", "--target", "tiny", "--tokens", "2").out
     assert "prefill" in said
     assert "verify" in said
+
+
+def test_channels_that_work_alike_have_one_row():
+    cycles = {"hbm0": 5.0, "hbm1": 5.0, "hbm2": 4.0, "hbm3": 5.0, "ddr4": 5.0}
+    assert grouped(cycles) == {"hbm0 to hbm3, each": 5.0, "hbm2": 4.0, "ddr4": 5.0}
+
+
+def test_area_is_compared_with_the_device(run, tmp_path):
+    said = run("estimate", "demo", "--target", "kv260").out
+    assert re.search(r"area on the device of kv260: fits, with \d+% of its", said)
+    assert "117,120" in said  # LUTs of the device
+    small = Target.load("kv260").to_dict()
+    small["resources"]["dsp"] = 10
+    (tmp_path / "small.toml").write_text(to_toml(small))
+    said = run("estimate", "demo", "--target", tmp_path / "small.toml").out
+    assert re.search(r"does not fit: [\d,]+% of its DSP", said)
+    assert "% of its" not in run("estimate", "demo", "--target", "tiny").out
 
 
 def test_a_file(run, world):

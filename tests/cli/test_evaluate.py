@@ -124,9 +124,21 @@ def test_tasks_from_local_files(run, world, tmp_path):
     assert (two["name"], two["rows"], set(two["metrics"])) == ("words", 2, {"acc", "perplexity"})
     assert found["overflows"] >= 0
     assert "perplexity" not in found  # of no text
+    shown = run("evaluate", world.worded_file, *tasks).out
+    assert shown.count("± standard error") == 2
+    assert f"{one['standard_errors']['acc']:.4g}" in shown
     limited = run("evaluate", world.worded, *tasks, "--limit", 1, "--text", world.text, "--json")
     assert [task["rows"] for task in limited.json["tasks"]] == [1, 1]
     assert limited.json["perplexity"] > 1
+
+
+def test_the_shipped_text_has_a_name(run, world, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightmamba.data.heldout", lambda: "It was a dark and stormy night. " * 9)
+    words = ("evaluate", world.worded, "--json", "--text")
+    assert run(*words, "shipped").json["tokens"] > 20
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shipped").write_text("The rain fell.")
+    assert run(*words, "shipped").json["tokens"] < 20  # a file of this name comes first
 
 
 KILLED = """

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.checkpoint import load_checkpoint
     from lightmamba.cli.demo_rtl import run_rtl
     from lightmamba.cli.show import note, progress, table
-    from lightmamba.data import austen, demo_checkpoint
+    from lightmamba.data import demo_checkpoint, heldout
     from lightmamba.engine import Engine
     from lightmamba.errors import InputError
     from lightmamba.evaluate import compare, perplexity
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     checkpoint = load_checkpoint(demo_checkpoint())
     assert checkpoint.tokenizer is not None
     tokenizer = Tokenizer.from_bytes(checkpoint.tokenizer)
-    ids = tokenizer.encode(austen()[2])[:TOKENS]
+    ids = tokenizer.encode(heldout())[:TOKENS]
     size = len(tokenizer.decode(ids).encode())
     reference = FloatModel(checkpoint.model, checkpoint.valid_vocab)
     with progress("float checkpoint") as bar:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         found = estimate(config, formats, target, context=args.context)
     if not args.json:
-        _show(found, f"{Path(args.model).name} on {target.name}")
+        _show(found, target, f"{Path(args.model).name} on {target.name}")
     return _plain(found)
 
 
@@ -126,12 +127,10 @@ def _pass(found: "Estimate") -> dict[str, Any]:
     }
 
 
-def _show(found: "Estimate", title: str) -> None:
-    """Tables: the token, the bottleneck, and what the lanes do in each cycle."""
+def _show(found: "Estimate", target: "Target", title: str) -> None:
+    """Tables: the token, the bottleneck, what the lanes do in each cycle, and the area."""
     from lightmamba.cli.show import fields, figure, note, shares, table
 
-    total = asdict(found.total) if found.resources else {}
-    cells = {NAMES.get(name, name.upper()): math.ceil(count) for name, count in total.items()}
     joule = found.energy and found.energy.tokens_per_joule[1]
     context = {"context": f"{found.context:,} tokens"} if found.context else {}
     fields(title, {
@@ -139,13 +138,15 @@ def _show(found: "Estimate", title: str) -> None:
         "bytes per token": sum(found.channel_bytes.values()),
         "share of the memory bandwidth": found.bandwidth_utilization,
         "busiest": f"{found.bound.replace('_', ' ')}, {figure(found.bound_cycles)} cycles",
-        "tokens per joule": joule, **cells,
+        "tokens per joule": joule,
     })  # fmt: skip
     if found.area_unknown:
         note(found.area_unknown)
+    else:
+        _area(found, target)
     table("cycles per token, by what the lanes do", ("", "cycles", "%"),
           shares(found.stalls, found.cycles))  # fmt: skip
-    busy = {**found.unit_cycles, **found.channel_cycles}
+    busy = {**found.unit_cycles, **grouped(found.channel_cycles)}
     most = dict(sorted(busy.items(), key=lambda item: -item[1])[:8])
     table("busiest channels and units", ("", "cycles", "%"),
           shares(most, found.cycles))  # fmt: skip
@@ -154,3 +155,35 @@ def _show(found: "Estimate", title: str) -> None:
           [(PASSES.get(mode, mode), p.tokens, p.cycles, figure(p.tokens_per_second),
             p.bound.replace("_", " ")) for mode, p in passes])  # fmt: skip
     print(f"{figure(found.tokens_per_second)} tokens per second")
+
+
+def _area(found: "Estimate", target: "Target") -> None:
+    """Table of the cells, in per cent of the device where the target names one."""
+    from lightmamba.cli.show import table
+    from lightmamba.estimate.objectives import device_share
+
+    device, cells = target.resources, asdict(found.total)
+    names = {cell: NAMES.get(cell, cell.upper()) for cell in cells}
+    if device is None:
+        table("area", ("", "cells"), [(names[n], math.ceil(cells[n])) for n in cells])
+        return
+    share, fullest = device_share(found.total, device)
+    has = asdict(device)
+    rows = [
+        (names[n], math.ceil(count), has[n], 100 * count / has[n] if has[n] else None)
+        for n, count in cells.items()
+    ]
+    most = f"{share:.0%} of its {names[fullest]}"
+    fits = f"fits, with {most}" if share <= 1 else f"does not fit: {most}"
+    table(f"area on the device of {target.name}: {fits}", ("", "cells", "device", "%"), rows)
+
+
+def grouped(cycles: Mapping[str, float]) -> dict[str, float]:
+    """One entry for channels of a name and a number, such as hbm0 and hbm1, that work alike."""
+    alike: dict[tuple[str, float], list[str]] = {}
+    for name, count in cycles.items():
+        alike.setdefault((name.rstrip("0123456789"), count), []).append(name)
+    return {
+        names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}, each": count
+        for (_, count), names in alike.items()
+    }

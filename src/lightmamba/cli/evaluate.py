@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=bundled_file, metavar="MODEL or BUILD",
                         help="quantized file, bundled, checkpoint, build")  # fmt: skip
     add_device(parser)
-    parser.add_argument("--text", type=Path, metavar="FILE", help="text to predict")
+    parser.add_argument("--text", type=Path, metavar="FILE",
+                        help="text to predict; shipped: our held-out text")  # fmt: skip
     parser.add_argument("--ids", type=Path, metavar="FILE", help="token ids to predict")
     parser.add_argument("--against", type=bundled_checkpoint, metavar="CKPT",
                         help="float checkpoint to compare with, or bundled")  # fmt: skip
@@ -90,7 +91,7 @@ def resumes(args: argparse.Namespace) -> str | None:
 
 
 def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> dict[str, Any]:
-    from lightmamba.cli.show import fields
+    from lightmamba.cli.show import fields, table
 
     result: dict[str, Any] = {"model": args.model}
     with _journal(args, opened, quantized) as journal:
@@ -111,10 +112,13 @@ def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> d
         of = {name: str(getattr(args, name)) for name in names}
         keep_result(args.results, "accuracy", of, result, "measured")
     if not args.json:
-        rows = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
-        fields("evaluated", rows | {"model": short_name(args.model)})
+        plain = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
+        fields("evaluated", plain | {"model": short_name(args.model)})
         for task in result.get("tasks", []):
-            fields(f"{task['name']} ({task['rows']} rows)", task["metrics"])
+            errors = task["standard_errors"]
+            rows = [(name, value, errors[name]) for name, value in task["metrics"].items()]
+            table(f"{task['name']} ({task['rows']} rows)", ("metric", "value", "± standard error"),
+                  rows)  # fmt: skip
     return result
 
 
@@ -168,12 +172,14 @@ def _text(
 
     from lightmamba.cli.models import open_float, tokenizer_of
     from lightmamba.cli.show import progress
+    from lightmamba.data import SHIPPED, heldout
     from lightmamba.evaluate import check_overlap, compare, encode_text, perplexity
     from lightmamba.inputs import read_ids, read_text
 
     model, size = opened.model, None
     if args.text:
-        text = read_text(args.text)
+        ours = str(args.text) == SHIPPED and not args.text.exists()
+        text = heldout() if ours else read_text(args.text)
         tokenizer = tokenizer_of(opened.tokenizer, model.valid_vocab, args.model)
         with progress(f"encoding {args.text}") as bar:
             ids = encode_text(tokenizer, text, progress=bar)

@@ -7,9 +7,11 @@ from pathlib import Path
 from lightmamba.errors import InputError
 
 __all__ = [
-    "austen", "demo_checkpoint", "demo_file", "hybrid_checkpoint", "hybrid_file", "split_heldout",
+    "SHIPPED", "austen", "demo_checkpoint", "demo_file", "heldout", "hybrid_checkpoint",
+    "hybrid_file", "split_heldout",
 ]  # fmt: skip
 
+SHIPPED = "shipped"  # name of the held-out text where a user names a text
 HELDOUT = 0.03  # the last part of a text, by characters, that training may not see
 VALIDATION = 0.005  # the part before it, to watch a run by
 
@@ -25,6 +27,11 @@ def austen() -> tuple[str, str, str]:
     """The six novels of Jane Austen (public domain), split as :func:`split_heldout` does."""
     data = (resources.files(__name__) / "austen.txt.xz").read_bytes()
     return split_heldout(lzma.decompress(data).decode("utf-8"))
+
+
+def heldout() -> str:
+    """The end of the novels, which neither training nor calibration has seen."""
+    return austen()[2]
 
 
 def demo_checkpoint() -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lightmamba.checkpoint import load_checkpoint
-from lightmamba.data import austen
+from lightmamba.data import heldout
 from lightmamba.engine import Engine
 from lightmamba.errors import InputError
 from lightmamba.evaluate import compare
@@ -104,7 +104,7 @@ def measure(
     if found.tokenizer is None:
         raise InputError(f"{checkpoint} has no tokenizer, so its accuracy cannot be measured on "
                          f"a text; give another --checkpoint")  # fmt: skip
-    ids = Tokenizer.from_bytes(found.tokenizer).encode(austen()[2])[:tokens]
+    ids = Tokenizer.from_bytes(found.tokenizer).encode(heldout())[:tokens]
     reference = FloatModel(found.model, found.valid_vocab)
 
     def tell(first: int, last: int, done: float, total: float) -> None:

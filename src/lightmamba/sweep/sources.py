@@ -13,7 +13,7 @@ from lightmamba.checkpoint.hub import local_copy
 from lightmamba.checkpoint.layouts import read_config
 from lightmamba.checkpoint.tensors import find_weights
 from lightmamba.config import PUBLISHED
-from lightmamba.data import austen, demo_checkpoint, hybrid_checkpoint
+from lightmamba.data import SHIPPED, demo_checkpoint, heldout, hybrid_checkpoint
 from lightmamba.errors import InputError, installing
 from lightmamba.evaluate.tasks import read_rows
 from lightmamba.inputs import read_text
@@ -21,22 +21,15 @@ from lightmamba.quantization import Recipe
 from lightmamba.sweep.job import FLOAT, Machine, Model, Task
 
 __all__ = [
-    "BUNDLED", "SHIPPED", "HashBook", "find_machine", "find_model", "find_recipe", "find_task",
-    "find_text", "heldout",
+    "BUNDLED", "HashBook", "find_machine", "find_model", "find_recipe", "find_task", "find_text",
 ]  # fmt: skip
 
 # Checkpoints that the project ships, by name.
 BUNDLED = {
     "demo": demo_checkpoint, "bundled": demo_checkpoint, "bundled-hybrid": hybrid_checkpoint,
 }  # fmt: skip
-SHIPPED = "shipped"  # the part of the shipped novels that nothing has seen
 LAST_WORD, CHOICES = ("acc", "perplexity"), ("acc", "acc_norm", "acc_bytes")  # metrics of files
 OPTIONAL = ("tokenizer_config.json", "generation_config.json")  # read with a checkpoint, if there
-
-
-def heldout() -> str:
-    """The shipped text that neither training nor calibration has seen."""
-    return austen()[2]
 
 
 @dataclass

@@ -210,8 +210,8 @@ def read_text(
         If the text is another, there is no tokenizer, or for what ``perplexity`` refuses.
     """
     from lightmamba import inputs
+    from lightmamba.data import heldout
     from lightmamba.evaluate import check_overlap, compare, encode_text, perplexity
-    from lightmamba.sweep.sources import heldout
 
     if measure.place is not None:
         _check(measure.place, measure.sha256)

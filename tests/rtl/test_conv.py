@@ -1,5 +1,6 @@
 """The convolution against ``numerics.conv``, for any number of tokens."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.rtl.conv import Conv
 from tests.support.machine import Kind
 
-from ..support.streams import Run, drive
+from ..support.streams import Bench, Run
 
 OP, SILU = CausalConv(), Silu()
 
@@ -123,12 +124,19 @@ def job(
     } | states  # fmt: skip
 
 
-def simulate(dut: Conv, jobs: list[dict[str, Any]], **options: Any) -> Run:
+@functools.cache
+def bench(config: ArchConfig) -> Bench:
+    """The unit, compiled once."""
+    return Bench(Conv(config))
+
+
+def simulate(config: ArchConfig, jobs: list[dict[str, Any]], **options: Any) -> Run:
     """Jobs one after another, compared with what they should give.
 
     What the pass holds is right from the transfer of a command until it is finished, no longer.
     """
-    config = dut.config
+    unit = bench(config)
+    dut: Any = unit.dut
     numbers = range(config.tokens)
     states = [f"_state{n}" for n in numbers]
     anything = {
@@ -158,8 +166,7 @@ def simulate(dut: Conv, jobs: list[dict[str, Any]], **options: Any) -> Run:
     given = ["command", "i", "i_param", *(f"i{s}" for s in states)]
     taken = ["o", *(f"o{s}" for s in states)]
     counts = [f"{name}[{n}]" for name in ("lost_input", "lost") for n in numbers]
-    run = drive(
-        dut,
+    run = unit.drive(
         {name: whole(name) for name in given},
         {name: len(whole(name)) for name in taken},
         counts=[*counts, "busy"],
@@ -191,7 +198,15 @@ def simulate(dut: Conv, jobs: list[dict[str, Any]], **options: Any) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "stalls"), [(1, 0.0), (1, 0.5), (2, 0.3), (4, 0.0), (4, 0.5), (8, 0.2)]
+    ("tokens", "stalls"),
+    [
+        (1, 0.0),
+        (1, 0.5),
+        (2, 0.3),
+        (4, 0.0),
+        (4, 0.5),
+        pytest.param(8, 0.2, marks=pytest.mark.slow),
+    ],
 )
 def test_equals_numerics(tokens, stalls):
     """Passes of all kinds: one sequence, as many as there are tokens, some in between, ragged."""
@@ -203,10 +218,10 @@ def test_equals_numerics(tokens, stalls):
         if 0 < sum(each) <= tokens and all(each)
     ]
     assert any(sum(map(sum, each["lost"])) for each in jobs)
-    simulate(Conv(config), jobs, stalls=stalls, seed=tokens)
+    simulate(config, jobs, stalls=stalls, seed=tokens)
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 4, 8])
+@pytest.mark.parametrize("tokens", [1, 2, 4, pytest.param(8, marks=pytest.mark.slow)])
 def test_every_replay_and_commit(tokens):
     """Of one sequence, as many tokens as there are and one."""
     config, rng = ArchConfig(tokens=tokens), np.random.default_rng(tokens)
@@ -216,7 +231,7 @@ def test_every_replay_and_commit(tokens):
         for replay in range(config.undecided + 1)
         for commit in range(max(0, n - config.undecided), n + 1)
     ]
-    simulate(Conv(config), jobs)
+    simulate(config, jobs)
 
 
 @pytest.mark.parametrize("port", ["o", "o_state", "i", "i_param", "i_state"])
@@ -228,7 +243,7 @@ def test_one_slow_port(tokens, port):
     parts = shares(config, rng, [tokens // last] * last)
     port += str(last - 1) * port.endswith("state")
     jobs = [job(config, rng, runs((Kind.X, n)), parts) for n in (90, 5)]
-    simulate(Conv(config), jobs, slow={port: 0.75}, seed=4)
+    simulate(config, jobs, slow={port: 0.75}, seed=4)
 
 
 def test_far_shifts():
@@ -242,7 +257,7 @@ def test_far_shifts():
         (np.zeros((4, n), dtype=np.int64), bias, out_shift),
     )  # fmt: skip
     assert one["lost"][0][1] == 3 + 4 + 4 + 4  # -1 · 2^15 just fits
-    simulate(Conv(ArchConfig()), [one])
+    simulate(ArchConfig(), [one])
 
 
 def test_worked_values():
@@ -275,7 +290,7 @@ def test_worked_values():
         "given": passed(config, np.random.default_rng(0), [Share(1)]),
         "lost": [(1, 1)], "shifted": [[25, -128, -127, -1]],
     }  # fmt: skip
-    simulate(Conv(config), [one])
+    simulate(config, [one])
 
 
 def test_worked_values_of_two_sequences():
@@ -298,15 +313,16 @@ def test_worked_values_of_two_sequences():
         "given": passed(config, np.random.default_rng(0), parts),
         "lost": [(0, 0)] * 4, "shifted": [[7], [8], [1], [2]],
     }  # fmt: skip
-    simulate(Conv(config), [one])
+    simulate(config, [one])
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 4])
 def test_latency_and_throughput(tokens):
     """Nine cycles for eight channels of all vectors, as for one."""
     config, rng = ArchConfig(tokens=tokens), np.random.default_rng(5)
-    dut, one = Conv(config), job(config, rng, runs((Kind.X, 64)), shares(config, rng, [1] * tokens))
-    run = simulate(dut, [one])
+    dut: Any = bench(config).dut
+    one = job(config, rng, runs((Kind.X, 64)), shares(config, rng, [1] * tokens))
+    run = simulate(config, [one])
     i, o = (np.array(run.cycles[name]) for name in ("i", "o"))
     np.testing.assert_array_equal(o - i, dut.latency)
     assert i[-1] - i[0] == 64 * dut.interval - 2

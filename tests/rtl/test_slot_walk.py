@@ -45,10 +45,12 @@ def played(
     cycles: int,
     *,
     ready: Mapping[str, Callable[[int], bool]] | None = None,
+    idle: Callable[[], bool] = bool,
 ) -> Given:
     """Outputs, when ``step`` says from the cycle and what came before what to set.
 
-    Pulses last for that cycle; the rest stays. No offer may be withdrawn or changed.
+    Pulses last for that cycle; the rest stays. No offer may be withdrawn or changed. The run ends
+    after some cycles, or a hundred after it is ``idle``.
     """
     given = Given()
 
@@ -56,7 +58,11 @@ def played(
         ctx.set(dut.stride, STRIDE)
         ctx.set(dut.count, COUNT)
         offered: dict[str, Any] = {}
+        busy = 0  # the last cycle in which it was
         for cycle in range(cycles):
+            busy = busy if idle() else cycle
+            if cycle > busy + 100:
+                return
             for pulse in ("begin", "start", "written"):
                 ctx.set(getattr(dut, pulse), 0)
             for name, value in step(cycle, given).items():
@@ -171,8 +177,11 @@ class Host:
         return {"start": 1, "fresh": now.fresh if self.starts == 1 else 0}
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 4, 8])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("tokens", "seed"), [
+    *((tokens, seed) for tokens in (1, 2, 4) for seed in (0, 2)), (8, 0),
+    *(pytest.param(tokens, seed, marks=pytest.mark.slow) for tokens in (1, 2, 4, 8)
+      for seed in (1, 3)),
+])  # fmt: skip
 def test_passes_at_random(tokens: int, seed: int):
     """Chains, several slots, slots that are fresh or do not store, in any order, under stalls."""
     rng = np.random.default_rng([seed, tokens])
@@ -203,7 +212,10 @@ def test_passes_at_random(tokens: int, seed: int):
         name: lambda cycle, chance=chance: bool(stalls.random() < chance)
         for name, chance in chances.items()
     }
-    given = played(SlotWalk(ArchConfig(tokens=tokens)), host.step, 5000, ready=ready)
+    given = played(
+        SlotWalk(ArchConfig(tokens=tokens)), host.step, 5000, ready=ready,
+        idle=lambda: host.now is None and not host.todo,
+    )  # fmt: skip
     assert given.commands("o") == [c for each in passes for c in each.reads()]
     assert given.commands("o_write") == [c for each in passes for c in each.writes()]
     assert host.now is None

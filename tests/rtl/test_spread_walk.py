@@ -1,10 +1,10 @@
 """Walks of what is spread over the lanes: rows that are asked for, places of new positions."""
 
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD
@@ -12,7 +12,7 @@ from lightmamba.arch.spread import rows, spread
 from lightmamba.rtl.spread_reads import SpreadReads
 from lightmamba.rtl.spread_writes import SpreadWrites
 
-from ..support.streams import Run, drive
+from ..support.streams import Bench, Run, drive
 
 LAYERS, RUNS = 2, 3
 # Lanes, port, V; those of the last one end and begin within a beat.
@@ -22,6 +22,12 @@ READY = 150  # cycles in which the table of segments is written
 
 def machine(lanes: int, port: int, tokens: int = 1) -> ArchConfig:
     return ArchConfig(lanes=lanes, port_bits=port, tokens=tokens, segment=512, context=4608)
+
+
+@functools.cache
+def bench(unit: Any, config: ArchConfig) -> Bench:
+    """A unit, compiled once."""
+    return Bench(unit(config))
 
 
 def begins(slot: int, segment: int) -> int:
@@ -87,9 +93,9 @@ def asked(config: ArchConfig, words: int, before: list[int]) -> list[dict[str, i
 @pytest.mark.parametrize("before", [[0], [1], [77], [512], [513], [4500], [5, 0, 700, 31]], ids=str)
 def test_asks_for_the_rows_that_there_are(lanes, port, words, before):
     config = machine(lanes, port, 4 if len(before) > 1 else 1)
-    dut, wanted = SpreadReads(config), asked(config, words, before)
-    got = drive(dut, {}, {"o": len(wanted)}, hold=hold(config, words, before), stalls=0.2,
-                settle=60, beside=[starts(dut, 5)])  # fmt: skip
+    unit, wanted = bench(SpreadReads, config), asked(config, words, before)
+    got = unit.drive({}, {"o": len(wanted)}, hold=hold(config, words, before), stalls=0.2,
+                     settle=60, beside=[starts(unit.dut, 5)])  # fmt: skip
     assert got.out["o"] == wanted
 
 
@@ -116,11 +122,12 @@ def test_latency_and_throughput_of_reads():
 def test_a_run_that_was_stopped_is_forgotten(stop):
     """What is offered stays until it is taken; the next pass begins with its own first layer."""
     config, taken = machine(4, 128), list[tuple[int, Any]]()
-    dut, rng = SpreadReads(config), np.random.default_rng(stop)
+    unit, rng = bench(SpreadReads, config), np.random.default_rng(stop)
+    dut = unit.dut
 
-    async def bench(ctx: Any) -> None:
+    async def process(ctx: Any) -> None:
         for name, value in hold(config, 8, [40]).items():
-            ctx.set(port(dut, name), value)
+            ctx.set(unit.port(name), value)
         await write_table(ctx, dut)
         offered = None
         for cycle in range(200):
@@ -135,19 +142,10 @@ def test_a_run_that_was_stopped_is_forgotten(stop):
             if valid and ready:
                 taken.append((cycle, value))
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    unit.drive({}, {}, settle=READY + 200, beside=[process])
     late = [(v.address, v.count) for cycle, v in taken if cycle > 80]
     assert late == [(c["address"], c["count"]) for c in asked(config, 8, [40])]
     assert not [cycle for cycle, _ in taken if stop + 15 < cycle <= 80]
-
-
-def port(dut: Any, name: str) -> Any:
-    """Member of a component, ``name[2]`` of an array."""
-    what, _, n = name.partition("[")
-    return getattr(dut, what)[int(n[:-1])] if n else getattr(dut, what)
 
 
 @pytest.mark.parametrize(("lanes", "port", "words"), SHAPES)
@@ -164,10 +162,10 @@ def test_memory_holds_what_was_there_and_what_is_new(lanes, port, words, before,
         for position in range(at, at + more[slot]) for run in range(RUNS)
         for word in whole[layer, slot, run, position]
     ]  # fmt: skip
-    dut, count = SpreadWrites(config), beats(config, words, before, more)
-    got = drive(
-        dut, {"i": given}, {"o": count}, hold=hold(config, words, before, more), stalls=0.2,
-        seed=words, settle=60, beside=[starts(dut, 3)], limit=40_000,
+    unit, count = bench(SpreadWrites, config), beats(config, words, before, more)
+    got = unit.drive(
+        {"i": given}, {"o": count}, hold=hold(config, words, before, more), stalls=0.2,
+        seed=words, settle=60, beside=[starts(unit.dut, 3)], limit=40_000,
     )  # fmt: skip
     found = replayed(config, got)
     for slot, (old, new) in enumerate(zip(before, more, strict=True)):

@@ -3,6 +3,7 @@
 The numerics is :class:`numerics.ssm.SsmStep`, token by token.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,8 +22,8 @@ from lightmamba.rtl.ssm import Ssm
 from lightmamba.rtl.streams import Fork, join
 from tests.support.machine import MACHINE, Kind
 
+from . import streams
 from .datapath import corners
-from .streams import Run, drive
 
 __all__ = ["Bench", "Layer", "Machine", "Vectors"]
 
@@ -63,6 +64,12 @@ class Machine(wiring.Component):
                 Value.cast(ssm.C[n]).eq(Value.cast(store.C)),
             ]
         return m
+
+
+@functools.lru_cache(maxsize=3)
+def compiled(config: ArchConfig) -> streams.Bench:
+    """The unit and its stores, compiled once for tests that follow each other."""
+    return streams.Bench(Machine(config))
 
 
 @dataclass
@@ -307,9 +314,10 @@ class Bench:
     def check(
         self, *, stalls: float = 0.0, slow: dict[str, float] | None = None, seed: int = 0,
         settle: int = 60,
-    ) -> tuple[Run, Ssm]:  # fmt: skip
+    ) -> tuple[streams.Run, Ssm]:  # fmt: skip
         """Simulate, and compare everything that comes out."""
-        dut = Machine(self.layer.config)
+        unit = compiled(self.layer.config)
+        dut: Any = unit.dut
 
         async def host(ctx: Any) -> None:
             await self.host(ctx, dut.ssm)
@@ -317,8 +325,8 @@ class Bench:
         tokens = range(self.layer.config.tokens)
         lost = [f"ssm.{name}.{n}" for name in ("lost_h", "lost_y") for n in tokens]
         outputs = {n: len(v) for n, v in self.out.items() if n != "ssm.probe_h"}
-        run = drive(
-            dut, self.inputs, outputs, stalls=stalls, slow=slow, seed=seed,
+        run = unit.drive(
+            self.inputs, outputs, stalls=stalls, slow=slow, seed=seed,
             counts=[*lost, "ssm.waiting", "ssm.busy"], probes=["ssm.probe_h"], settle=settle,
             limit=12_000, beside=[host],
         )  # fmt: skip

@@ -4,6 +4,8 @@ Its structure is walked and nothing is simulated, so shapes that are too large f
 tested as well. Whatever is loaded with a field, a register or a port, counts it down or adds it up,
 holds all its bits; numbers that are compared for equality have the same width; an address reaches
 all of its memory. Host registers have 32 or 64 bits: :func:`ranges` gives their largest values.
+Counters of attention are as wide as the configuration needs, and the fields of its command as wide
+as any: :func:`capacities` gives the largest values of the fields.
 """
 
 import functools
@@ -17,10 +19,15 @@ from amaranth.hdl import Const, Fragment, Signal
 from amaranth.hdl._ast import Assign, Concat, Operator, Slice, Switch, SwitchValue
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import WORD
 from lightmamba.arch.fields import width
 from lightmamba.arch.passes import STEP
 from lightmamba.arch.ports import ADDRESS_BITS
+from lightmamba.machine.ports import clients
+from lightmamba.numerics.attention import POSITIONS
 from lightmamba.rtl import job
+from lightmamba.rtl.attention_shape import Shape
+from lightmamba.rtl.layouts import command
 from lightmamba.rtl.slot_walk import HEAD_BITS
 from lightmamba.rtl.top import Top
 
@@ -48,16 +55,37 @@ LESS = {
     ("counters", "far"): "the highest bits of an index, of which some are never set",
     ("sequencer", "addr"): "a word of the program, which is as long as its memory",
     **{(part, "axi__arlen"): "a burst has 256 beats at most, less one" for part in
-       ("read_lane", "read_state", "reader")},
+       ("read_lane", "read_state", "read_kv", "reader")},
     **{(part, "axi__awlen"): "the same" for part in ("write_state", "writer")},
+    ("read_kv", "free"): "rows of a burst, less than the queue holds",
+    ("qkv", "w_data"): "an exponent that was clamped",
+    ("hidden", "silu_shift"): "a shift that was clamped",
+    ("loader", "part"): "a head has no more words than there is room for",
+    **{(part, "addr"): "segments count on past the end of their memory, a power of two" for part in
+       ("reads_kv", "writes_kv")},
+    ("units", "command__payload"): "the unit's own fields; the others choose its inputs",
+    **{(part, "final == vector"): "one less than as many vectors as a pass has" for part in
+       ("attention", "turns")},
 }  # fmt: skip
 CONFIGS = {
     "one token": ArchConfig(),
+    "several positions": ArchConfig(
+        kinds=("attention", "mlp"), context=POSITIONS, kv_heads=4, per_group=4, head_dim=64,
+        lanes=8, port_bits=256, attention_channels=128, attention_positions=2, attention_rows=1,
+    ),
+    "widest words": ArchConfig(
+        kinds=("attention",), context=POSITIONS, head_dim=256, attention_channels=256,
+        attention_rows=1,
+    ),
+    "attention": ArchConfig(
+        kinds=("attention",), context=POSITIONS, kv_heads=63, per_group=63, head_dim=256, tokens=8,
+        attention_rows=1,
+    ),
     "four tokens": ArchConfig(tokens=4, state_elements=256, groups=3),
     "largest": ArchConfig(
         tokens=8, lanes=12, state_elements=64, head_rows=255, padded_state=256, groups=15
     ),
-}
+}  # fmt: skip
 
 
 def ranges(config: ArchConfig) -> dict[str, int]:
@@ -65,7 +93,7 @@ def ranges(config: ArchConfig) -> dict[str, int]:
     addresses = ("lane_base", "conv_params_base", "head_params_base", "gate_params_base",
                  "slot_read", "slot_write", "slot_conv_state", "record_read", "record_write",
                  "later_row", "embedding_base", "logits_base")  # fmt: skip
-    return {
+    found = {
         **dict.fromkeys(addresses, ADDRESS_BITS),
         "token": 20, "position": 8, "counter_index": 8, "program_index": 16,
         **dict.fromkeys(("layers", "conv_state_layers", "record_layers"), 16),
@@ -74,6 +102,26 @@ def ranges(config: ArchConfig) -> dict[str, int]:
         "b_channels": (config.groups * config.padded_state).bit_length(),
         "d_state": config.padded_state.bit_length(),
     }  # fmt: skip
+    for client in clients(config, "spread"):
+        words = 2 * config.head_dim // WORD
+        largest = {
+            "before": POSITIONS, "runs": config.kv_heads, "words": words, "layers": (1 << 16) - 1,
+            "base": (1 << ADDRESS_BITS) - 1,
+        }  # fmt: skip
+        found |= {f"{client.name}_{what}": most.bit_length() for what, most in largest.items()}
+        found[f"slot_{client.name}_more"] = config.tokens.bit_length()
+        found[f"slot_{client.name}_positions"] = POSITIONS.bit_length()
+    return found
+
+
+def capacities(config: ArchConfig) -> dict[tuple[str, str], int]:
+    """Largest value of fields of commands, by unit and field, where the configuration limits it."""
+    if "attention" not in config.kinds:
+        return {}
+    shape = Shape.of(config)
+    fields = ("heads", "per_group", "head_dim", "parts", "turns")
+    found = {("attention", name): getattr(shape, name) for name in fields}
+    return found | {("qkv", "head_dim"): shape.head_dim}
 
 
 def places(fragment: Fragment, place: str = "") -> Iterator[tuple[str, Assign]]:
@@ -123,21 +171,52 @@ def below(value: Any) -> Iterator[Any]:
 
 def plain(name: str) -> str:
     """A name without the numbers of equal parts."""
-    return re.sub(r"\d+$", "", re.sub(r"__\d+$", "", name)).replace("$signature__", "")
+    name = re.sub(r"__\d+", "", name)
+    return re.sub(r"\d+$", "", name).replace("$signature__", "")
 
 
-def unequal(value: Any) -> Iterator[str]:
-    """Comparisons within a value whose sides do not have the same width."""
+def shown(value: Any) -> str:
+    """A signal's name, or the fields of what is none."""
+    return plain(value.name) if isinstance(value, Signal) else repr(value)
+
+
+def last_of(place: str, one: Assign, config: ArchConfig) -> int | None:
+    """Bits of the number of the last of some, if an assignment takes one off a command's field.
+
+    None if it does not, or if the configuration does not limit the field.
+    """
+    rhs, (_, _, unit, *_) = one.rhs, (place + "...").split(".")
+    if not (isinstance(rhs, Operator) and rhs.operator == "-" and isinstance(one.lhs, Signal)):
+        return None
+    count, less = rhs.operands
+    if not (isinstance(less, Const) and less.value == 1 and isinstance(count, Slice)):
+        return None
+    most = [
+        (most - 1).bit_length()
+        for (of, name), most in capacities(config).items()
+        if of == unit and command(of, config)[name].offset == count.start
+    ]
+    return most[0] if most else None
+
+
+def unequal(value: Any, lasts: dict[int, int]) -> Iterator[str]:
+    """Comparisons within a value whose sides do not have the same width.
+
+    A number of the last of some (``lasts``, by signal) only needs as many bits as it may have.
+    """
     for one in below(value):
         if not isinstance(one, Operator) or one.operator not in ("==", "!="):
             continue
         a, b = sorted(one.operands, key=lambda x: isinstance(x, Const))
         if isinstance(b, Const):
             if isinstance(a, Signal) and b.value >= 1 << len(a):
-                yield f"{a.name} == {b.value}"
+                yield f"{shown(a)} == {b.value}"
             continue
         for x in sources(a):
-            yield from (f"{x} == {y}" for y in sources(b) if len(x) != len(y))
+            for y in sources(b):
+                bits = lasts.get(id(x), lasts.get(id(y)))
+                if (len(x) != len(y)) if bits is None else min(len(x), len(y)) < bits:
+                    yield f"{shown(x)} == {shown(y)}"
 
 
 def are_named() -> bool:
@@ -164,20 +243,25 @@ def narrow(config: ArchConfig) -> set[tuple[str, str]]:
     """Part and name of all that is narrower than its source, than what it is compared with, or
     than the addresses of its memory."""
     found, most = set(), ranges(config)
-    for place, one in places(Fragment.get(Top(config), None)):
+    every = list(places(Fragment.get(Top(config), None)))
+    lasts = {
+        id(one.lhs): bits
+        for place, one in every if (bits := last_of(place, one, config)) is not None
+    }  # fmt: skip
+    for place, one in every:
         part = part_of(place)
-        found |= {(part, why) for why in unequal(one.rhs)}
+        found |= {(part, why) for why in unequal(one.rhs, lasts)}
         if not isinstance(one.lhs, Signal) or one.lhs.name.startswith(DATA):
             continue
         name = plain(one.lhs.name)
         for source in sources(one.rhs):
-            bits = len(source)
+            bits = lasts.get(id(one.lhs), len(source))
             if isinstance(source, Signal) and bits in (32, 64):
                 bits = most.get(plain(source.name), bits)
             if bits > len(one.lhs):
                 found.add((part, name))
             if name.endswith(("addr", "address")) and part and bits < len(one.lhs):
-                found.add((part, f"{name} of {source}"))
+                found.add((part, f"{name} of {shown(source)}"))
     return found
 
 

@@ -1,5 +1,6 @@
 """Attention of the hardware: equal to ``numerics.attention`` position by position."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
@@ -18,12 +19,14 @@ from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.numerics.attention import Attention as Arithmetic
 from lightmamba.rtl.attention import Attention
-from tests.support.streams import drive
+from tests.support.streams import Bench
 
 SIZES = part("attention", "sizes").Sizes
 COMMANDS, LAYOUT = part("attention", "commands"), part("attention", "layout")
 MIXER = part("attention", "quantized")
 OP = Arithmetic()
+LARGEST = -128, 9  # value and exponent of a block
+SOME = SIZES(4, 2, 32)  # of most tests, whose hardware is compiled once
 
 
 def machine_of(
@@ -36,6 +39,12 @@ def machine_of(
         lanes=lanes, port_bits=port, attention_positions=positions,
         kv_heads=sizes.n_kv_heads, per_group=sizes.per_group, head_dim=sizes.head_dim,
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4)
+def bench(config: ArchConfig) -> Bench:
+    """The unit, compiled once for tests that follow each other."""
+    return Bench(Attention(config))
 
 
 @dataclass
@@ -82,10 +91,12 @@ def words_of(sizes: Any, state: dict[str, Any], at: int, config: ArchConfig) -> 
 def case(
     rng: np.random.Generator, sizes: Any, config: ArchConfig, given: list[tuple[int, int]],
     *, score: int = 9, mean: int = 7, spread: float = 2000.0, rises: float = 0.0,
+    extreme: bool = False,
 ) -> Case:  # fmt: skip
     """Random job; ``given`` are earlier positions and new tokens of each slot.
 
-    The last key has a score of about ``rises`` with the first query of its group.
+    The last key has a score of about ``rises`` with the first query of its group. If ``extreme``,
+    the last query and key, and all keys and values of the last head, have the largest products.
     """
     exponents = MIXER.Exponents(q=-12, k=-4 - score, v=-12, mean=mean - 12, hadamard_shift=0)
     mixer = MIXER.Mixer(sizes, exponents)
@@ -104,6 +115,11 @@ def case(
             real = real.reshape(heads, -1)
             scale = rises * 2.0 ** (16 + score) / np.sum(real**2, axis=1, keepdims=True)
             state["k"][-1], state["k_exp"][-1] = OP.scale((real * scale).round().astype(np.int64))
+        if extreme:
+            for values, exps in ((q, q_exp), (state["k"], state["k_exp"])):
+                values[-1], exps[-1] = LARGEST
+            for name in ("k", "v"):
+                state[name][:, -1], state[f"{name}_exp"][:, -1] = LARGEST
         kv.append(rows_of(sizes, state, slice(before), config))
         for t in range(new):
             written += map(int, words_of(sizes, state, before + t, config))
@@ -157,8 +173,8 @@ def check(config: ArchConfig, *cases: Case, **options: Any) -> Any:
         for name, records in (("slot", slots(one.shares)), ("vector", vectors(one.shares))):
             hold |= {f"{name}[{n}]": each for n, each in enumerate(records)}
     counts = [f"{name}[{n}]" for name in ("lost_score", "lost_mean") for n in range(config.tokens)]
-    got = drive(
-        Attention(config), inputs, outputs, hold=hold, counts=[*counts, "busy"], settle=20,
+    got = bench(config).drive(
+        inputs, outputs, hold=hold, counts=[*counts, "busy"], settle=20,
         **{"limit": 20_000} | options,
     )  # fmt: skip
     found = np.array(got.out["o"])
@@ -172,20 +188,78 @@ def check(config: ArchConfig, *cases: Case, **options: Any) -> Any:
     return got
 
 
-@pytest.mark.parametrize("before", [0, 33, 1, 30, 31, 32, 63, 100])
+def slow(*values: Any) -> Any:
+    """Parameters of a slow test."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("before", [0, 33, 1, 31, 32, 63])
 def test_equals_numerics(before):
-    sizes = SIZES(4, 2, 32)
-    config = machine_of(sizes)
-    check(config, case(np.random.default_rng(before), sizes, config, [(before, 1)]))
+    config = machine_of(SOME)
+    check(config, case(np.random.default_rng(before), SOME, config, [(before, 1)]))
 
 
-@pytest.mark.parametrize("given", [[(63, 2), (5, 1)], [(30, 3), (0, 1)]], ids=["late", "border"])
-def test_all_at_once(given):
-    """Slots, chunks, turns, parts, a block that is not there, values that saturate, two layers."""
-    rng, sizes = np.random.default_rng(len(given)), SIZES(6, 2, 96)
-    config = machine_of(sizes, channels=64, rows=2, tokens=4)
+def test_pages_that_come_before_the_queries_wait():
+    """Earlier positions are loaded ahead, as many pages as there is room for."""
+    config, begins = machine_of(SOME), 700
+    one = case(np.random.default_rng(7), SOME, config, [(300, 1)])
+    held = rows(config, 1 + LAYOUT.position_words(SOME, config), PAGES * 32)
+    got = check(config, one, late={"i": begins})
+    assert got.cycles["i_kv"][held - 1] < begins - 100
+    assert got.cycles["i_kv"][held] > got.cycles["i"][len(one.rows[0]) // 2]
+
+
+@pytest.mark.parametrize(("score", "mean", "spread"), [
+    (-16, 0, 30000.0), (-4, 9, 30000.0), (30, 31, 9000.0), (20, 7, 1.0),
+])  # fmt: skip
+def test_scores_that_saturate_and_scores_that_are_equal(score, mean, spread):
+    rng, config = np.random.default_rng(score + 40), machine_of(SOME)
+    one = case(rng, SOME, config, [(40, 1)], score=score, mean=mean, spread=spread)
+    check(config, one)
+    assert score > -16 or min(one.lost[0]) > 0
+
+
+@pytest.mark.parametrize("rises", [3.0, 58.0, 70.0])
+def test_a_new_maximum_in_the_last_page(rises):
+    """Earlier sums fall a little, by about their width, and by 64 and a little."""
+    rng, config = np.random.default_rng(int(rises)), machine_of(SOME)
+    check(config, case(rng, SOME, config, [(64, 1)], spread=3000.0, rises=rises))
+
+
+@pytest.mark.parametrize(("before", "layers"), [(0, 4), (32, 3)])
+def test_layers_follow_each_other(before, layers):
+    rng, config = np.random.default_rng(before), machine_of(SOME)
+    check(config, *(case(rng, SOME, config, [(before, 1)]) for _ in range(layers)), stalls=0.3)
+
+
+def test_sums_are_wide_enough():
+    """Products of the largest values and exponents, over as many channels as a head may have."""
+    sizes = SIZES(2, 2, 256)
+    config = machine_of(sizes, rows=1)
+    one = case(np.random.default_rng(9), sizes, config, [(32, 1)], score=12, extreme=True)
+    assert one.lost[0] == [0]
+    check(config, one)
+
+
+@pytest.mark.parametrize("port", ["o", "o_kv"])
+def test_an_output_waits(port):
+    """Until the unit can do nothing more: heads keep their sums, and a job what it writes.
+
+    The queue of the means holds half a head's.
+    """
+    sizes = SIZES(3, 3, 64)
+    config = machine_of(sizes, rows=1)
+    cases = [case(np.random.default_rng(n), sizes, config, [(3, 1)]) for n in range(2)]
+    got = check(config, *cases, late={port: 1200})
+    assert got.cycles["command"][1] > 1200  # no job ends before both
+
+
+def test_all_at_once():
+    """Slots, chunks, turns, parts, values that saturate, two layers."""
+    rng, sizes = np.random.default_rng(2), SIZES(3, 1, 96)
+    config = machine_of(sizes, tokens=4)
     cases = [
-        case(rng, sizes, config, given, score=score, mean=mean, spread=9000.0)
+        case(rng, sizes, config, [(30, 3), (0, 1)], score=score, mean=mean, spread=9000.0)
         for score, mean in ((-3, -9), (9, 7))
     ]
     assert min(map(sum, cases[0].lost)) > 0
@@ -193,26 +267,28 @@ def test_all_at_once(given):
 
 
 @pytest.mark.parametrize(("lanes", "port", "channels"), [
-    (1, 64, 32), (2, 64, 32), (1, 256, 32), (4, 128, 32), (5, 256, 32), (4, 512, 64), (2, 512, 128),
-    (8, 512, 128),
+    (1, 64, 32), (1, 256, 32), (5, 256, 32), slow(2, 64, 32), slow(4, 512, 64), slow(2, 512, 128),
+    slow(8, 512, 128),
 ])  # fmt: skip
 def test_rows_of_memory(lanes, port, channels):
     """Narrower and wider than a key and its value, and than W channels of both.
 
-    Behind some positions, and behind as many as rows of exponents are whole.
+    After some positions, and after as many as rows of exponents are whole.
     """
     rng, sizes = np.random.default_rng(port), SIZES(2, 2, 40 if channels == 32 else channels)
     config = machine_of(sizes, channels=channels, lanes=lanes, port=port)
-    for before in (75, config.row_bytes // 8):
+    for before in (35, config.row_bytes // 8):
         check(config, case(rng, sizes, config, [(before, 1)]), stalls=0.2)
 
 
 # Positions of a word, lanes, port: a row has part of a position, one, several, or several words.
-AT_ONCE = [(2, 2, 64), (2, 4, 128), (4, 1, 64), (4, 4, 256), (2, 8, 512)]
-
-
-@pytest.mark.parametrize(("positions", "lanes", "port"), AT_ONCE)
-@pytest.mark.parametrize("before", [1, 30, 67, 128])
+@pytest.mark.parametrize(("positions", "lanes", "port", "before"), [
+    (2, 2, 64, 67), (4, 4, 256, 67), (2, 8, 512, 30),
+    *(slow(*one) for one in (
+        (2, 4, 128, 30), (2, 4, 128, 1), (4, 1, 64, 33), (4, 1, 64, 30), (4, 4, 256, 128),
+        (2, 8, 512, 67),
+    )),
+])  # fmt: skip
 def test_several_positions_at_once(positions, lanes, port, before):
     """The last word holds older positions, new ones, or both; scores that saturate."""
     rng, sizes = np.random.default_rng(before), SIZES(3, 1, 24)
@@ -221,32 +297,25 @@ def test_several_positions_at_once(positions, lanes, port, before):
     )
     one = case(rng, sizes, config, [(before, 1)], score=-3, spread=9000.0)
     check(config, one, one, stalls=0.2, seed=before)
+    check(config, case(rng, sizes, config, [(before, 1)], spread=3000.0, rises=30.0))
 
 
-@pytest.mark.parametrize(("positions", "port"), [(2, 256), (4, 512), (4, 64)])
-def test_chunks_over_words_of_several_positions(positions, port):
-    """Slots that begin and end within a word, and a new maximum within one."""
+@pytest.mark.parametrize(("positions", "port", "given"), [
+    slow(2, 256, [(63, 4)]), (4, 64, [(30, 3), (5, 1)]), slow(4, 512, [(0, 2), (33, 2)]),
+])  # fmt: skip
+def test_chunks_over_words_of_several_positions(positions, port, given):
+    """Slots that begin and end within a word."""
     rng, sizes = np.random.default_rng(positions), SIZES(4, 2, 32)
     config = machine_of(
-        sizes, channels=32 * positions, positions=positions, port=port, tokens=4, rows=2
+        sizes, channels=32 * positions, positions=positions, port=port, tokens=4, rows=1
     )
-    for given in ([(63, 4)], [(30, 3), (5, 1)], [(0, 2), (33, 2)]):
-        check(config, case(rng, sizes, config, given), stalls=0.1)
-    config = machine_of(sizes, channels=32 * positions, positions=positions, port=port)
-    check(config, case(rng, sizes, config, [(65, 1)], spread=3000.0, rises=30.0))
-
-
-@pytest.mark.parametrize("before", [0, 31, 32, 70])
-def test_layers_follow_each_other(before):
-    rng, sizes = np.random.default_rng(before), SIZES(6, 2, 32)
-    config = machine_of(sizes, rows=3)
-    check(config, *(case(rng, sizes, config, [(before, 1)]) for _ in range(4)), stalls=0.3)
+    check(config, case(rng, sizes, config, given), stalls=0.1)
 
 
 def test_a_smaller_head_behind_a_larger_one():
     """Values of the larger head in blocks that the smaller one lacks do not count."""
     rng, wide, narrow = np.random.default_rng(5), SIZES(2, 2, 64), SIZES(2, 2, 32)
-    config = machine_of(wide, channels=64)
+    config = machine_of(wide, channels=64, rows=1)
     larger = [wide] * (PAGES // wide.n_kv_heads)  # until they have filled every page
     check(config, *(case(rng, sizes, config, [(3, 1)]) for sizes in (*larger, narrow)))
 
@@ -254,7 +323,7 @@ def test_a_smaller_head_behind_a_larger_one():
 def test_queries_that_a_smaller_group_lacks_do_not_count():
     """Scores of those of the larger group before it would saturate."""
     rng, wide, narrow = np.random.default_rng(6), SIZES(8, 2, 32), SIZES(6, 2, 32)
-    config = machine_of(wide, rows=4)
+    config = machine_of(wide)
     cases = [
         case(rng, sizes, config, [(3, 1)], score=-16, spread=30000.0) for sizes in (wide, narrow)
     ]
@@ -262,77 +331,37 @@ def test_queries_that_a_smaller_group_lacks_do_not_count():
     check(config, *cases)
 
 
-def test_heads_wait_for_the_means_of_those_before():
-    """Heads of one page are quicker than their means, of which two heads find room."""
-    sizes = SIZES(20, 5, 32)
-    config = machine_of(sizes, rows=4)
-    check(config, case(np.random.default_rng(3), sizes, config, [(0, 1)]), slow={"o": 0.6})
-
-
-def test_pages_that_come_before_the_queries_wait():
-    """Earlier positions are loaded ahead, as many pages as there is room for."""
-    rng, sizes = np.random.default_rng(7), SIZES(4, 2, 32)
-    config = machine_of(sizes)
-    one = case(rng, sizes, config, [(400, 1)])
-    got = check(config, one, one, slow={"i": 0.97}, limit=100_000)
-    held = rows(config, 1 + LAYOUT.position_words(sizes, config), PAGES * 32)
-    assert got.cycles["i_kv"][held - 1] < got.cycles["i"][len(one.rows[0]) // 2]
-    assert got.cycles["i_kv"][held] > got.cycles["i"][len(one.rows[0]) // 2]
-
-
-SHAPES = [
-    # heads, heads of keys, head_dim; W, R
+# Heads, heads of keys, head_dim; W, R.
+@pytest.mark.parametrize(("sizes", "channels", "rows"), [
     pytest.param(SIZES(3, 1, 16), 32, 4, id="head_dim 16, one head"),
     pytest.param(SIZES(5, 1, 64), 32, 2, id="three turns, two parts"),
-    pytest.param(SIZES(6, 2, 64), 64, 3, id="two blocks a word"),
     pytest.param(SIZES(4, 4, 96), 64, 1, id="a block that is not there"),
-    pytest.param(SIZES(3, 3, 128), 128, 1, id="128"),
-    pytest.param(SIZES(2, 1, 256), 64, 2, id="256"),
-    pytest.param(SIZES(8, 1, 40), 32, 8, id="40"),
-]
-
-
-@pytest.mark.parametrize(("sizes", "channels", "rows"), SHAPES)
+    pytest.param(SIZES(3, 3, 128), 128, 1, id="128", marks=pytest.mark.slow),
+    pytest.param(SIZES(6, 2, 64), 64, 3, id="two blocks a word", marks=pytest.mark.slow),
+    pytest.param(SIZES(2, 1, 256), 64, 2, id="256", marks=pytest.mark.slow),
+    pytest.param(SIZES(8, 1, 40), 32, 8, id="40", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_shapes(sizes, channels, rows):
     rng = np.random.default_rng(sizes.head_dim)
     config = machine_of(sizes, channels=channels, rows=rows)
-    check(config, case(rng, sizes, config, [(int(rng.integers(20, 80)), 1)]), stalls=0.2)
+    check(config, case(rng, sizes, config, [(int(rng.integers(20, 50)), 1)]), stalls=0.2)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_passes_of_several_tokens(seed):
+@pytest.mark.parametrize(("seed", "tokens"), [(0, 2), (1, 4), slow(2, 4), slow(3, 8)])
+def test_passes_of_several_tokens(seed, tokens):
     """Random slots: chunks across a page's border, sequences that begin, idle vectors."""
     rng = np.random.default_rng(seed)
-    sizes, tokens = SIZES(4, 2, 32), (2, 4, 4, 8, 4, 8)[seed]
-    config, left, given = machine_of(sizes, tokens=tokens, rows=1 + seed % 2), tokens, []
+    config, left, given = machine_of(SOME, tokens=tokens, rows=1 + seed % 2), tokens, []
     while left > 0:
         new = int(rng.integers(1, left + 1))
         given.append((int(rng.choice([0, 5, 28, 31, 32, 33, 62, 64])), new))
         left -= new if rng.integers(4) else tokens
-    check(config, case(rng, sizes, config, given), stalls=0.2 * (seed % 3), seed=seed)
+    check(config, case(rng, SOME, config, given), stalls=0.2 * (seed % 3), seed=seed)
 
 
-@pytest.mark.parametrize(("score", "mean", "spread"), [
-    (-16, 0, 30000.0), (-4, 9, 30000.0), (0, 7, 9000.0), (4, 0, 4.0), (30, 31, 9000.0),
-    (20, 7, 1.0),
+@pytest.mark.parametrize(("channels", "positions"), [
+    (32, 1), (64, 2), slow(64, 1), slow(128, 1), slow(128, 4)
 ])  # fmt: skip
-def test_scores_that_saturate_and_scores_that_are_equal(score, mean, spread):
-    rng, sizes = np.random.default_rng(score + 40), SIZES(4, 2, 32)
-    config = machine_of(sizes)
-    one = case(rng, sizes, config, [(70, 1)], score=score, mean=mean, spread=spread)
-    check(config, one)
-    assert score > -16 or min(one.lost[0]) > 0
-
-
-def test_a_new_maximum_in_the_last_page():
-    """Earlier sums fall a little, by about their width, and by 64 and a little."""
-    for rises in (3.0, 30.0, 58.0, 66.0, 70.0, 75.0):
-        rng, sizes = np.random.default_rng(int(rises)), SIZES(2, 2, 32)
-        config = machine_of(sizes)
-        check(config, case(rng, sizes, config, [(64, 1)], spread=3000.0, rises=rises))
-
-
-@pytest.mark.parametrize(("channels", "positions"), [(32, 1), (64, 1), (128, 1), (64, 2), (128, 4)])
 def test_latency_and_throughput(channels, positions):
     sizes = SIZES(2, 1, channels // positions)
     config = machine_of(sizes, channels=channels, positions=positions)
@@ -340,7 +369,7 @@ def test_latency_and_throughput(channels, positions):
     got = check(config, case(rng, sizes, config, [(0, 1)]))
     latency = got.cycles["o"][0] - got.cycles["i"][-1]
     assert latency == cycles(machine(("attention",)).unit("attention").latency, config)
-    pages, found = 6, []
+    pages, found = 2, []
     for count in (6, 6 + pages):
         got = check(config, case(rng, sizes, config, [(32 * count - 1, 1)]))
         found.append(got.cycles["o"][0] - got.cycles["command"][0])
@@ -349,13 +378,13 @@ def test_latency_and_throughput(channels, positions):
     assert np.diff(got.cycles["o"]).max() == 1
 
 
-@pytest.mark.parametrize("positions", [1, 2, 4])
+@pytest.mark.parametrize("positions", [1, 2, slow(4)])
 def test_turns_follow_each_other(positions):
     """With one query at a time, the stages bind, not the memory."""
     sizes = SIZES(12, 1, 32)
     config = machine_of(sizes, rows=1, channels=32 * positions, positions=positions)
     found = []
-    for count in (2, 6):
+    for count in (2, 4):
         got = check(config, case(np.random.default_rng(1), sizes, config, [(32 * count - 1, 1)]))
         found.append(got.cycles["o"][0] - got.cycles["i"][-1])
-    assert found[1] - found[0] == pytest.approx(4 * 12 * (1 + 32 // positions), abs=8)
+    assert found[1] - found[0] == pytest.approx(2 * 12 * (1 + 32 // positions), abs=8)

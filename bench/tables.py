@@ -158,18 +158,23 @@ def evaluation() -> Table:
 
 
 def mutants() -> Table:
-    """Faults caught by block."""
+    """Faults caught: blocks that missed some or were not run, the others together, and all."""
     found, reasons, rows = load("mutants"), survivals(), []
+    whole, others = 0, list[Row]()
     for block in listed():
         mine = [r for r in found if r["block"] == block]
         if not mine:
             rows.append([block, str(len(read(block)["mutant"])), "not run yet", "", ""])
             continue
         left = [r for r in mine if not r["caught"]]
+        old = "" if mine[0].get("of") == fingerprint(block) else " (of an earlier source)"
+        if not left and not old:
+            whole, others = whole + 1, others + mine
+            continue
         known = sum((block, r["why"]) in reasons for r in left)
         why = f"{known} of {len(left)} explained in `{block}.toml`" if left else ""
-        changed = "" if mine[0].get("of") == fingerprint(block) else " (of an earlier source)"
-        rows.append([block + changed, *_caught(mine), why])
+        rows.append([block + old, *_caught(mine), why])
+    rows.append([f"{whole} other blocks", *_caught(others), ""])
     rows.append(["total", *_caught(found), ""])
     header = ["block", "planted", "caught", "by `make test`", "survived"]
     return Table(header, rows, found)

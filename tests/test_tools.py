@@ -43,6 +43,11 @@ def test_run_says_the_first_complaint(tmp_path):
         run([sys.executable, "-c", code], folder=tmp_path)
 
 
+def test_run_names_the_signal_that_killed_a_program():
+    with pytest.raises(InputError, match="sh was killed by signal 9, as a system does that runs"):
+        run(["sh", "-c", "kill -9 $$"])
+
+
 def test_run_ends_what_takes_too_long():
     code = "import time; time.sleep(60)"
     with pytest.raises(InputError, match=r"^python\S* was stopped: it took more than 1 s$"):

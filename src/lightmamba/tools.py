@@ -52,6 +52,11 @@ def run(
         name = Path(command[0]).name
         raise InputError(f"{name} was stopped: it took more than {limit_s:,.0f} s") from error
     log.info("%s took %.2f s", command[0], time.perf_counter() - start)
+    if done.returncode < 0:
+        raise InputError(
+            f"{Path(command[0]).name} was killed by signal {-done.returncode}, as a system does "
+            f"that runs out of memory; free some, and try again"
+        )
     if done.returncode:
         lines = (done.stderr + done.stdout).splitlines()
         said = next(

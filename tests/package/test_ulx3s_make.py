@@ -177,6 +177,36 @@ def test_a_clock_that_is_too_slow_leaves_no_bitstream(bench):
     assert len(calls) == 3
 
 
+@pytest.mark.parametrize("name", ["yosys", "nextpnr-ecp5"])
+def test_a_tool_that_was_killed_is_named(bench, name):
+    stand_in = STAND_IN.replace("exit {status}", "kill -9 $$")
+    (bench.programs / name).write_text(stand_in.format(name=name, version=VERSIONS[name]))
+    status, said, _ = bench.make()
+    assert status != 0
+    short = name.removesuffix("-ecp5")
+    assert f"{short} was killed by signal 9; 3 GB of memory must be free\n" in said
+    assert "SEED" not in said
+
+
+def test_synthesis_names_its_passes(bench):
+    """Once a minute, which a stand-in of sleep makes shorter."""
+    (bench.programs / "sleep").unlink()
+    (bench.programs / "sleep").write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} 0.05\n")
+    (bench.programs / "sleep").chmod(0o755)
+    log = "4.1. Executing HIERARCHY pass (managing design hierarchy).\nmore\n"
+    late = f"printf '{log}' >yosys.log; {shutil.which('sleep')} 0.5; exit {{status}}"
+    (bench.programs / "yosys").write_text(
+        STAND_IN.replace("exit {status}", late).format(
+            name="yosys", version=VERSIONS["yosys"], status=0
+        )
+    )
+    done = subprocess.run(
+        ["make"], cwd=bench.folder, env={"PATH": str(bench.programs)}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert "synthesizing: 4.1. HIERARCHY\n" in done.stdout
+
+
 def test_a_version_of_the_board_that_there_is_not(bench):
     status, said, calls = bench.make("VERSION=2.0")
     assert status != 0

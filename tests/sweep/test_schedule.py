@@ -57,6 +57,13 @@ def test_cells_of_a_file_follow_it(tmp_path):
     assert titles[2:5] == ["m, w4a4, quantize", "m, w4a4, a", "m, w4a4, b"]
 
 
+def test_targets_are_estimated_before_anything_is_quantized(tmp_path):
+    jobs = [*JOBS, cell_of("w4a4", target="tiny"), cell_of("w8a8", target="tiny")]
+    run(tmp_path / "s", InProcess(do=invented), jobs)
+    titles = [record.values["is"] for record in read_results(tmp_path / "s")]
+    assert titles[:3] == ["m, w4a4, tiny", "m, w8a8, tiny", "m, float, a"]
+
+
 def test_nothing_is_done_twice(tmp_path):
     class Stop(Exception):
         pass

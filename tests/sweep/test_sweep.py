@@ -99,7 +99,7 @@ def test_a_target_is_estimated_and_a_refusal_is_a_result(world, tmp_path):
     found = sweep(plan, tmp_path / "s", workers=0)
     ours, refused = (record.values for record in found.records)
     assert ours["tokens_per_second"] == pytest.approx(3065, rel=0.05)  # simulated: docs
-    assert "block" in refused["refused"]
+    assert "by a recipe that has it, such as w4a4" in refused["refused"]
     assert sweep(plan, tmp_path / "s", workers=0).kept == 2
     assert not (tmp_path / "s" / "files").exists()
 

@@ -287,8 +287,8 @@ def _formats(f: Formats) -> Iterator[str]:
     ):
         if value != wanted:
             yield (
-                f"the model has {name} {value}, but the hardware has {name} {wanted}; quantize "
-                f"with that"
+                f"the model has {name} {value}, but the hardware has {name} {wanted}; quantize by "
+                f"a recipe that has it, such as w4a4"
             )
     if f.head_weight_bits != f.weight_bits:
         yield (

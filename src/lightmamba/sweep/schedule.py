@@ -9,7 +9,7 @@ from typing import Any
 
 from lightmamba.files import code_hash
 from lightmamba.store import Record
-from lightmamba.sweep.job import Job, Task
+from lightmamba.sweep.job import Job, Machine, Task
 from lightmamba.sweep.results import Results, is_done
 from lightmamba.sweep.runner import Runner
 from lightmamba.sweep.verbs import Progress
@@ -32,7 +32,10 @@ def cell(job: Job) -> dict[str, Any]:
 
 
 def pending(jobs: Iterable[Job], results: Results, folder: Path) -> list[Job]:
-    """Jobs that have no result, each behind the job that makes its file, if that is to be made."""
+    """Jobs that have no result, each behind the job that makes its file, if that is to be made.
+
+    Estimates of targets come first: they take seconds, and say which recipes no target can run.
+    """
     found: dict[str, Job] = {}
 
     def lacks(key: str) -> bool:
@@ -48,7 +51,7 @@ def pending(jobs: Iterable[Job], results: Results, folder: Path) -> list[Job]:
             if lacks(file.key) or not there:
                 found.setdefault(file.key, file)
         found.setdefault(job.key, job)
-    return list(found.values())
+    return sorted(found.values(), key=lambda job: not isinstance(job.measure, Machine))
 
 
 def run_jobs(

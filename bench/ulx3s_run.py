@@ -37,7 +37,6 @@ from lightmamba.package.ulx3s_device import (
 )
 from lightmamba.qmodel import load
 from lightmamba.sim import compare_logits
-from lightmamba.sim.library import QUICK
 from lightmamba.sim.tools import find_verilator
 
 TARGET = "ulx3s"
@@ -54,7 +53,7 @@ def opened(divisor: int, verilog: str = "") -> Iterator[tuple[SimulatedUlx3s, Ar
         artifact = Artifact.read(Path(folder) / "build")
         if verilog:
             made = design(artifact, Board.load(TARGET))
-            device = simulated_ulx3s(made, verilog, divisor=divisor, level=QUICK)
+            device = simulated_ulx3s(made, verilog, divisor=divisor)
         else:
             device = open_simulated_ulx3s(artifact, divisor=divisor)
         try:

@@ -17,7 +17,6 @@ from lightmamba.package.ecp5 import flow
 from lightmamba.package.ulx3s_device import simulated_ulx3s
 from lightmamba.rtl.axi import lite_slave, master
 from lightmamba.rtl.verilog import written
-from lightmamba.sim.library import QUICK
 from lightmamba.soc.board import TOP
 from lightmamba.soc.system import CORE
 from lightmamba.soc.ulx3s import around_netlist
@@ -76,7 +75,7 @@ def test_the_routed_system_answers_and_holds_memory(tmp_path):
     netlist = netlist_verilog({"modules": {TOP: module}}, TOP, name="placed")
     text = f"{netlist}\n{models_verilog()}\n{around_netlist('placed')}"
     values = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8)
-    with simulated_ulx3s(made, text, line=True, level=QUICK) as device:
+    with simulated_ulx3s(made, text, line=True) as device:
         assert device.read32(0x40) == 0x40
         device.write_memory("", 1000, values)
         np.testing.assert_array_equal(device.read_memory("", 1000, 3000), values)

@@ -8,12 +8,24 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build, plan
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
+from lightmamba.formats import FormatException, Formats
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.sim import Opened, TwinStep
 from tests.support.builders import made_up, random_model, sizes
+from tests.support.layers import resized
 
-__all__ = ["CONFIG", "FOUR", "HARDWARE", "LARGE", "SMALL", "TARGET", "compiled", "run", "same"]
+__all__ = [
+    "CONFIG",
+    "FOUR",
+    "HARDWARE",
+    "LARGE",
+    "SMALL",
+    "TARGET",
+    "WIDE",
+    "compiled",
+    "run",
+    "same",
+]
 
 # Nearly all whole-machine tests run on this one, whose simulator is built once and kept.
 CONFIG = sizes(d_model=64, vocab_size=53, ngroups=2)
@@ -24,7 +36,15 @@ FOUR = replace(
     made_up(tokens=4, state_elements=32, packed=True, copies=2, turn=8, **SMALL), name="four tokens"
 )
 LARGE = sizes(d_model=64, vocab_size=53, ngroups=2, d_state=40)
-HARDWARE = plan(LARGE, Formats(), FOUR)
+# Projections with widths of their own, so that it runs those too.
+WIDE = Formats(
+    exceptions=(
+        FormatException(0, "in_proj", 8, 8), FormatException(0, "out_proj", 8, 4),
+        FormatException(1, "out_proj", 4, 8), FormatException(2, "in_proj", 4, 8),
+        FormatException(3, "out_proj", 8, 8),
+    )
+)  # fmt: skip
+HARDWARE = plan(resized(LARGE, n_layer=4), WIDE, FOUR)
 
 
 def compiled(

@@ -1,4 +1,4 @@
-"""Projections with widths of their own on a whole machine, and other models on it."""
+"""Projections with widths of their own, on the machine of four tokens."""
 
 import shutil
 from dataclasses import replace
@@ -8,54 +8,45 @@ import pytest
 from lightmamba.compiler import plan
 from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
-from lightmamba.formats import FormatException, Formats
+from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.sim import chained, open_device, open_twin
 
 from ..support.builders import random_model
 from ..support.layers import resized
-from .machines import CONFIG, TARGET, compiled, run
+from .machines import FOUR, HARDWARE, LARGE, TARGET, WIDE, compiled, same
 
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
 )
-DEEPER = resized(CONFIG, n_layer=4, vocab_size=53)
-FORMATS = Formats(
-    exceptions=(
-        FormatException(0, "in_proj", 8, 8), FormatException(0, "out_proj", 8, 4),
-        FormatException(1, "out_proj", 4, 8), FormatException(2, "in_proj", 4, 8),
-        FormatException(3, "out_proj", 8, 8),
-    )
-)  # fmt: skip
+DEEPER = resized(LARGE, n_layer=4, vocab_size=53)
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """A model one of whose wide inputs wants smaller scales than there are."""
-    model = random_model(DEEPER, FORMATS)
+    model = random_model(DEEPER, WIDE)
     layers = list(model.layers)
     raised = replace(layers[2].in_proj, act_base=layers[2].in_proj.act_base + 10)
     layers[2] = replace(layers[2], in_proj=raised)
     model = replace(model, layers=tuple(layers))
-    return compiled(tmp_path_factory.mktemp("wide"), DEEPER, TARGET, model=model)
+    folder = tmp_path_factory.mktemp("wide")
+    return compiled(folder, DEEPER, FOUR, model=model, hardware=HARDWARE)
 
 
 def test_equals_the_engine(build):
     """Every observable and counter, memory that stalls; lost scales count for their projection."""
-    steps = run(open_twin(build, stalls=0.2, seed=1), 6, prompt=(1, 2, 3))
+    steps = list(open_twin(build, stalls=0.2, seed=1).twin.run((1, 2, 3), 6))
+    for step in steps:
+        same(step)
     assert sum(step.lost["in_proj.scale"] for step in steps) > 0
-
-
-def test_a_model_of_one_width_runs_on_it_too(build, tmp_path):
-    hardware = Artifact.read(build).arch
-    path = compiled(tmp_path, DEEPER, TARGET, hardware=hardware)
-    run(open_twin(path, stalls=0.2, seed=2), 3)
 
 
 def test_cycles_are_those_of_the_estimate(build):
     with open_device(Artifact.read(build)) as device:
         _, counts = chained(device, 4, 2)
-    found = estimate(DEEPER, FORMATS, TARGET)
+    assert Artifact.read(build).arch == HARDWARE
+    found = estimate(DEEPER, WIDE, FOUR)
     assert found.cycles == pytest.approx(sum(counts[name] for name in found.stalls), rel=0.01)
     for name in ("multiplying", "scale"):
         assert found.stalls[name] == counts[name]
@@ -66,4 +57,4 @@ def test_hardware_without_it_refuses_the_model(tmp_path):
     with pytest.raises(
         InputError, match="has weights of 8 bits, but this hardware takes 4 in all layers; compile"
     ):
-        compiled(tmp_path, DEEPER, TARGET, FORMATS, hardware=narrow)
+        compiled(tmp_path, DEEPER, TARGET, WIDE, hardware=narrow)

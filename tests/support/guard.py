@@ -63,6 +63,8 @@ class Run:
         Seconds of all others.
     skipped : dict of (str, str)
         Reason by place.
+    grown : Counter[str]
+        Gigabytes by which a module let the process grow that ran it.
     memory_gb : float
         Size of the largest process that runs tests.
     """
@@ -70,6 +72,7 @@ class Run:
     tests: Counter[str] = field(default_factory=Counter)
     slow: float = 0.0
     skipped: dict[str, str] = field(default_factory=dict)
+    grown: Counter[str] = field(default_factory=Counter)
     memory_gb: float = 0.0
 
     def add(self, report: Any) -> None:
@@ -80,6 +83,7 @@ class Run:
         if not hasattr(report, "cost"):
             return
         self.memory_gb = max(self.memory_gb, report.memory_gb)
+        self.grown[report.nodeid.partition("::")[0]] += report.grown_gb
         if {"slow", "board"} & set(report.keywords):
             self.slow += report.cost
         else:
@@ -114,6 +118,7 @@ class Guard:
 
     def __init__(self, strict: bool) -> None:
         self.strict, self.run, self.factor, self.mark = strict, Run(), 1.0, 0.0
+        self.size = 0.0
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
@@ -127,6 +132,7 @@ class Guard:
         now = spent()
         report.cost, self.mark = (now - self.mark) / self.factor, now
         report.memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        report.grown_gb, self.size = report.memory_gb - self.size, report.memory_gb
         return report
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -151,10 +157,13 @@ class Guard:
             return
         write(
             f"{run.tests.total():.0f} s of processor time in quick tests, {run.slow:.0f} s in "
-            f"others, {run.memory_gb:.1f} GB in one process; modules that take longest:"
+            f"others, {run.memory_gb:.1f} GB in one process; modules that take most:"
         )
         for name, cost in run.modules().most_common(SHOWN):
             write(f"{cost:7.1f} s  {name}")
+        for name, size in run.grown.most_common(SHOWN):
+            if size > 0.1:
+                write(f"{size:7.1f} GB  {name}")
         for problem in run.problems(Limits.read()) if self.strict else ():
             write(f"guard: {problem}", red=True)
 

@@ -16,6 +16,7 @@ from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.qmodel.synthetic import random_model
+from lightmamba.sim.device import open_device
 from lightmamba.sim.opened import Opened, open_twin
 from lightmamba.sim.simulation import simulate
 from tests.sim.passes import random_passes
@@ -70,14 +71,14 @@ def compare(opened: Opened, count: int, sequences: int, **how: Any) -> None:
 
 def per_token(path: Path, before: int, count: int) -> tuple[float, Any]:
     """Cycles of each of ``count`` tokens of a chain behind ``before`` others; the hardware."""
-    opened, cycles = open_twin(path), []
-    for length in (1, 1 + count):
-        opened.device.start(5, fresh=True, chain=before - 1)
-        opened.device.wait()
-        opened.device.start(5, chain=length - 1)
-        cycles.append(opened.device.wait())
-    opened.device.close()
-    return (cycles[1] - cycles[0]) / count, opened.twin.arch
+    artifact, cycles = Artifact.read(path), []
+    with open_device(artifact, observed=False) as device:
+        for length in (1, 1 + count):
+            device.start(5, fresh=True, chain=before - 1)
+            device.wait()
+            device.start(5, chain=length - 1)
+            cycles.append(device.wait())
+    return (cycles[1] - cycles[0]) / count, artifact.arch
 
 
 def seen_at_work(path: Path) -> set[str]:

@@ -17,7 +17,6 @@ from lightmamba.package.design import Design, design
 from lightmamba.package.ecp5 import pll, system_verilog
 from lightmamba.sim.board import SimulatedBoard, build_board
 from lightmamba.sim.device import verilog_of
-from lightmamba.sim.library import FAST
 
 __all__ = ["SimulatedUlx3s", "open_simulated_ulx3s", "simulated_ulx3s"]
 
@@ -98,7 +97,6 @@ def simulated_ulx3s(
     line: bool = False,
     divisor: int = FASTEST,
     cache: Path | None = None,
-    level: str = FAST,
 ) -> SimulatedUlx3s:
     """Simulate a board; its build is not loaded.
 
@@ -112,7 +110,7 @@ def simulated_ulx3s(
         Whether memory is read and written over the serial line.
     divisor
         Cycles of the accelerator's clock in a bit of the serial line.
-    cache, level
+    cache
         As of :func:`lightmamba.sim.library.build_library`.
 
     Raises
@@ -126,7 +124,7 @@ def simulated_ulx3s(
             f"divisor must be {FASTEST} to {slowest} cycles of a bit at {made.clock_mhz} MHz, "
             f"not {divisor}"
         )
-    library = build_board(verilog, cache=cache, level=level)
+    library = build_board(verilog, cache=cache)
     with ExitStack() as opened:
         board = SimulatedBoard(
             library, clock_hz=made.clock_hz, memory_clock_hz=made.board.memory_mhz * 1e6,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.machine.ports import Port
-from lightmamba.sim.library import FAST, FOLDER, build_library
+from lightmamba.sim.library import FOLDER, build_library
 
 __all__ = ["Names", "build_simulator"]
 
@@ -60,7 +60,6 @@ def build_simulator(
     trace: bool = False,
     cache: Path | None = None,
     jobs: int = 2,
-    level: str = FAST,
 ) -> Path:
     """Make the simulator of a design, or find it in the cache.
 
@@ -78,7 +77,7 @@ def build_simulator(
         ``host__*``.
     names
         Other names of its signals.
-    trace, cache, jobs, level
+    trace, cache, jobs
         As of :func:`lightmamba.sim.library.build_library`.
 
     Returns
@@ -97,7 +96,7 @@ def build_simulator(
     return build_library(
         verilog, top, HARNESS, lambda header: _design(header, ports, probes, names),
         (names, ports, probes, Path(__file__).read_bytes()),
-        trace=trace, cache=cache, jobs=jobs, level=level,
+        trace=trace, cache=cache, jobs=jobs,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import Probe, probes
 from lightmamba.runtime.device import Device
 from lightmamba.sim.build import build_simulator
-from lightmamba.sim.library import CACHE, QUICK
+from lightmamba.sim.library import CACHE
 from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
 from lightmamba.tools import cache_folder, is_cached
@@ -286,9 +286,7 @@ def open_device(
     if netlist is None:
         library = machine_simulator(arch, trace=trace, cache=cache)
     else:
-        library = build_simulator(
-            netlist, ports(arch), top=TOP, trace=trace, cache=cache, level=QUICK
-        )
+        library = build_simulator(netlist, ports(arch), top=TOP, trace=trace, cache=cache)
     memory = from_target(target.channels, target.clock_mhz, stalls=Stalls.all(stalls), seed=seed)
     simulator = Simulator(library, names, {name: memory[name] for name in names}, _sizes(seen))
     simulator.probing(observed)

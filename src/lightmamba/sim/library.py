@@ -13,7 +13,7 @@ from lightmamba.locks import held
 from lightmamba.sim.tools import Compiler, Verilator, find_compiler, find_verilator, processor
 from lightmamba.tools import cache_folder, drop_unused, is_cached, run
 
-__all__ = ["CACHE", "FAST", "FOLDER", "QUICK", "VERILATOR_FLAGS", "build_library"]
+__all__ = ["CACHE", "FAST", "FOLDER", "VERILATOR_FLAGS", "build_library"]
 
 log = logging.getLogger(__name__)
 CACHE = "simulators"  # folder of the user's cache
@@ -29,9 +29,9 @@ COMPILER_FLAGS = (
     "-std=c++20", "-march=native", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-w",
     "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_VCD=0",
 )  # fmt: skip
-# -O3 compiles as long as -O2 and runs no faster; -march=native doubles what clang gives.
-FAST, TRACED, RUNTIME, ONCE = "-O2", "-O1", "-O1", "-O0"
-QUICK = "-O1"  # of netlists: their C++ is tens of megabytes
+# -O2 takes a third longer to compile than -O1 and runs no faster, since Verilator optimizes first;
+# -march=native doubles what clang gives.
+FAST, ONCE = "-O1", "-O0"
 # Bytes of C++ that one compiler takes at a time: each pays for large headers, but FAST in one piece
 # would lose a tenth of its speed.
 UNIT = {"FAST": 300_000, "SLOW": 4_000_000}
@@ -74,7 +74,7 @@ def build_library(
     jobs
         Compilers that run at a time.
     level
-        Optimization of the compiler: :data:`FAST`, or :data:`QUICK` for a netlist.
+        Their optimization.
 
     Raises
     ------
@@ -108,8 +108,7 @@ def build_library(
             _verilate(verilator, work, top, trace)
             header = (work / "Vtop.h").read_text()
             (work / "design.hpp").write_text(design(header))
-            optimized = TRACED if trace else level
-            _compile(verilator, compiler, harness, work, folder, optimized, trace, jobs)
+            _compile(verilator, compiler, harness, work, folder, level, trace, jobs)
             _seal(work / "simulator.so")
             (work / "simulator.so").replace(library)
         finally:
@@ -189,7 +188,7 @@ def _compile(
 
     parts = (work / "Vtop_classes.mk").read_text()
     runtime = [verilator.include / f"{name}.cpp" for name in _listed(parts, "VM_GLOBAL_FAST")]
-    todo = [(harness, work / "harness.o", [*own, FAST])]
+    todo = [(harness, work / "harness.o", [*own, level])]
     for kind, of_kind in (("FAST", level), ("SLOW", ONCE)):
         names = _listed(parts, f"VM_CLASSES_{kind}") + _listed(parts, f"VM_SUPPORT_{kind}")
         for unit in _units([work / f"{name}.cpp" for name in names], work, kind):
@@ -199,7 +198,7 @@ def _compile(
     shared = folder / f"runtime-{same}"
     if not is_cached(shared):
         shared.mkdir(exist_ok=True)
-    todo += [(source, shared / f"{source.stem}.o", [*base, RUNTIME]) for source in runtime]
+    todo += [(source, shared / f"{source.stem}.o", [*base, FAST]) for source in runtime]
 
     def compile_one(job: tuple[Path, Path, list[str]]) -> str:
         source, target, command = job

@@ -14,7 +14,7 @@ from lightmamba.evaluate import Journal, evaluate_file, harness, run_tasks
 
 from .fakes import BlankTokenizer, TableModel
 
-needs_lm_eval = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is missing: make test installs it")
+needs_lm_eval = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is missing")
 
 ROWS = [
     {"query": "Birds can", "choices": ["fly", "run", "do long division"], "gold": 0},

@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHO
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-$(STAMP): pyproject.toml uv.lock scripts/setup $(wildcard src/lightmamba/native/*.?pp src/lightmamba/blocks/*/*.hpp)
+$(STAMP): pyproject.toml setup.py uv.lock scripts/setup $(wildcard src/lightmamba/native/*.?pp src/lightmamba/blocks/*/*.hpp)
 	@scripts/setup && touch $(STAMP)
 
 setup: $(STAMP)  ## virtual environment in .venv with all that the project needs

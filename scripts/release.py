@@ -1,7 +1,7 @@
 """Make a release and check it: ``make release``. Nothing is uploaded.
 
 Tests, docs and demo first, then wheel and sdist, twice, and the Verilog of an accelerator, twice:
-equal bytes. The wheel is for this version of Python and any x86-64 Linux that is not older than its
+equal bytes. The wheel is for any Python 3 and any x86-64 Linux that is not older than its
 policy says (auditwheel). It is installed into an empty environment, where it has to write the text
 of the README. The files and their hashes are in ``dist``.
 """

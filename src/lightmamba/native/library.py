@@ -4,7 +4,6 @@ import ctypes
 import os
 from functools import lru_cache
 from pathlib import Path
-from sysconfig import get_config_var
 from typing import Any
 
 from lightmamba.errors import InputError
@@ -18,7 +17,7 @@ ISAS = ("portable", "avx2", "avx512")  # each includes those before it
 
 
 def _path(isa: str) -> Path:
-    return Path(__file__).with_name(f"_{isa}{get_config_var('EXT_SUFFIX')}")
+    return Path(__file__).with_name(f"_{isa}.so")
 
 
 @lru_cache

@@ -1,0 +1,58 @@
+"""The compiled kernels of the engine, and the tag of the wheel that holds them.
+
+The same sources are compiled once per instruction set, and the best one is chosen at run time. A
+library that cannot be built (no compiler, another processor) is left out, and the engine says so.
+The libraries are opened by ctypes and use nothing of Python, so their names and the wheel name no
+version of it.
+"""
+
+from glob import glob
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+FOLDER = "src/lightmamba/native"
+FLAGS = ["-std=c++20", "-O3", "-fwrapv", "-fno-strict-aliasing", "-Wno-psabi", "-g0"]
+AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt", "-mlzcnt"]
+AVX512 = [f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "cd", "vnni")]
+ISAS = {
+    "portable": [],
+    "avx2": AVX2,
+    "avx512": [*AVX2, *AVX512, "-mprefer-vector-width=512"],
+}
+
+
+class Libraries(build_ext):
+    """Libraries with plain names: not modules of one version of Python."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """Path of a library by its dotted name."""
+        return str(Path(*fullname.split(".")).with_suffix(".so"))
+
+
+class Wheel(bdist_wheel):
+    """A wheel for one platform and any Python 3."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Tags of Python, ABI and platform."""
+        return "py3", "none", super().get_tag()[2]
+
+
+setup(
+    cmdclass={"build_ext": Libraries, "bdist_wheel": Wheel},
+    options={"build": {"build_base": ".build"}},  # so that pip leaves no `build` in a clone
+    ext_modules=[
+        Extension(
+            f"lightmamba.native._{isa}",
+            sources=[f"{FOLDER}/{name}.cpp" for name in ("kernels", "pool", "api", "events")],
+            depends=sorted(glob(f"{FOLDER}/*.hpp") + glob("src/lightmamba/blocks/*/*.hpp")),
+            extra_compile_args=[*FLAGS, *flags],
+            extra_link_args=["-pthread"],
+            language="c++",
+            optional=True,
+        )
+        for isa, flags in ISAS.items()
+    ],
+)

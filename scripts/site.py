@@ -30,7 +30,14 @@ def copy_pages() -> None:
             text = re.sub(rf"\]\((?:\.\./)+{re.escape(name)}", f"]({inside}", text)
         text = text.replace("](docs/", "](" + "../" * depth)  # of the pages from the root
         text = text.replace(".ipynb)", ".md)")
-        path.write_text(text, encoding="utf-8")
+        path.write_text(unbroken(text), encoding="utf-8")
+
+
+def unbroken(text: str) -> str:
+    """Page whose lines do not break between a number and its per cent sign; code stays as it is."""
+    parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
+    parts[::2] = [re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def convert_notebooks() -> None:

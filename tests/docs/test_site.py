@@ -1,6 +1,7 @@
 """The navigation of the site and the index name every page."""
 
 import re
+import runpy
 
 from tests.docs.pages import ROOT
 
@@ -40,3 +41,10 @@ def _index_of(page):
         if page.startswith(index.removesuffix("index.md")) and page != index:
             return index
     return INDEXES[0]
+
+
+def test_a_line_never_ends_before_a_per_cent_sign():
+    scope = runpy.run_path(str(ROOT / "scripts" / "site.py"))
+    page = "| epilogue, 52 % |\n```\nx = 5 % 3\n```\n1 %\n"
+    wanted = "| epilogue, 52\u00a0% |\n```\nx = 5 % 3\n```\n1\u00a0%\n"
+    assert scope["unbroken"](page) == wanted

@@ -283,7 +283,7 @@ def test_rows_of_memory(lanes, port, channels):
 
 # Positions of a word, lanes, port: a row has part of a position, one, several, or several words.
 @pytest.mark.parametrize(("positions", "lanes", "port", "before"), [
-    (2, 2, 64, 67), (4, 4, 256, 67), (2, 8, 512, 30),
+    (4, 4, 256, 1), (4, 4, 256, 67), (2, 2, 64, 67), (2, 8, 512, 30),
     *(slow(*one) for one in (
         (2, 4, 128, 30), (2, 4, 128, 1), (4, 1, 64, 33), (4, 1, 64, 30), (4, 4, 256, 128),
         (2, 8, 512, 67),
@@ -301,7 +301,7 @@ def test_several_positions_at_once(positions, lanes, port, before):
 
 
 @pytest.mark.parametrize(("positions", "port", "given"), [
-    slow(2, 256, [(63, 4)]), (4, 64, [(30, 3), (5, 1)]), slow(4, 512, [(0, 2), (33, 2)]),
+    (4, 64, [(31, 2), (0, 2)]), slow(2, 256, [(63, 4)]), slow(4, 512, [(30, 3), (5, 1)]),
 ])  # fmt: skip
 def test_chunks_over_words_of_several_positions(positions, port, given):
     """Slots that begin and end within a word."""

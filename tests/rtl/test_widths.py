@@ -29,6 +29,7 @@ from lightmamba.rtl import job
 from lightmamba.rtl.attention_shape import Shape
 from lightmamba.rtl.layouts import command
 from lightmamba.rtl.slot_walk import HEAD_BITS
+from lightmamba.rtl.spread_walk import POSITION_BITS
 from lightmamba.rtl.top import Top
 
 from ..arch.test_latency import asked
@@ -280,6 +281,11 @@ def quiet(monkeypatch):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_all_that_counts_or_carries_is_wide_enough(name):
     assert narrow_in(name) - LESS.keys() == set()
+
+
+def test_a_walk_through_memory_has_room_for_all_positions():
+    """The host's register is cut to these bits, which the structure does not show."""
+    assert POSITIONS.bit_length() <= POSITION_BITS
 
 
 def test_every_exception_is_needed():

@@ -2,7 +2,6 @@
 
     python -m bench.engine --shape mamba2-130m mamba2-1.3b --llama-python PYTHON
     python -m bench.engine --transformers
-    python -m bench.engine --start --tokenizer tokenizer.json
 
 PYTHON is an interpreter that has llama-cpp-python and numpy. The results file keeps one row for
 each shape, number of threads and machine; a run replaces its own rows.
@@ -11,7 +10,6 @@ each shape, number of threads and machine; a run replaces its own rows.
 import argparse
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -21,17 +19,15 @@ from typing import Any
 from bench.common import KNOWN
 from bench.engine_bandwidth import Bandwidth
 from bench.engine_files import gguf_file, our_file
-from bench.engine_pairs import ROOT, Task, Worker, in_turns, python, ratios, spread
+from bench.engine_pairs import Task, Worker, in_turns, python, ratios, spread
 from bench.engine_tables import share
 from bench.stored import keep
 from lightmamba.errors import InputError
 from lightmamba.qmodel.synthetic import random_model
-from lightmamba.tools import run
 
 FLOATS = ("transformers:float32", "transformers:bfloat16", "reference:float32",
           "reference:bfloat16")  # fmt: skip
 BUSY = 0.1  # cores that other programs may take; llama.cpp waits in spins and suffers from more
-PROMPT = "It was a dark and"
 
 
 def tasks(args: argparse.Namespace) -> list[Task]:
@@ -94,20 +90,6 @@ def beside_floats(shape: str, threads: int, args: argparse.Namespace) -> dict[st
     return {"kind": "float", "shape": shape, "threads": threads, **found}
 
 
-def start(shape: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of a whole ``lightmamba generate`` that writes one token."""
-    path = our_file(shape, args.tokenizer, args.cache)
-    words = python("lightmamba", "generate", str(path), "--prompt", PROMPT, "--max-tokens", "1")
-    environment = {"PYTHONPATH": str(ROOT / "src")}
-    seconds = []
-    for _ in range(args.rounds + 1):
-        begin = time.perf_counter()
-        run(words, environment)
-        seconds.append(time.perf_counter() - begin)
-    return {"kind": "start", "shape": shape, "threads": 1, "file_bytes": path.stat().st_size,
-            "first": seconds[0], "seconds": seconds[1:]}  # fmt: skip
-
-
 def _about(executable: str) -> dict[str, str]:
     """Version of llama-cpp-python, and what its build can use of the processor."""
     code = "import llama_cpp as l; print(l.__version__, l.llama_print_system_info().decode())"
@@ -125,10 +107,6 @@ def _about(executable: str) -> dict[str, str]:
 def lines(row: dict[str, Any]) -> Iterator[str]:
     """A row in words."""
     yield f"{row['kind']}, {row['shape']}, {row['threads']} threads"
-    if row["kind"] == "start":
-        found = spread(row["seconds"])
-        yield f"  start to the first token {found.median:.2f} s [{found.low:.2f}, {found.high:.2f}]"
-        return
     for task, rates in row["rates"].items():
         for name, values in rates.items():
             found, paired = spread(values), ratios(rates["ours"], values)
@@ -161,15 +139,11 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt (512)")
     parser.add_argument("--llama-python", metavar="PYTHON", help="one that has llama-cpp-python")
     parser.add_argument("--transformers", action="store_true", help="compare with float models")
-    parser.add_argument("--start", action="store_true", help="start of generate, to one token")
-    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json of the start's model")
     parser.add_argument("--cache", type=Path, help="folder of the models (the user's cache)")
     parser.add_argument("--dry", action="store_true", help="leave the results file as it is")
     args = parser.parse_args()
-    if not (args.llama_python or args.transformers or args.start):
-        parser.error("give --llama-python PYTHON, --transformers or --start")
-    if args.start and args.tokenizer is None:
-        parser.error("--start needs --tokenizer tokenizer.json")
+    if not (args.llama_python or args.transformers):
+        parser.error("give --llama-python PYTHON or --transformers")
     try:
         for row in rows(args):
             print("\n".join(lines(row)), flush=True)
@@ -189,8 +163,6 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 yield beside_llama(shape, threads, args)
             if args.transformers:
                 yield beside_floats(shape, threads, args)
-        if args.start:
-            yield start(shape, args)
 
 
 if __name__ == "__main__":

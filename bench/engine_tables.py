@@ -129,17 +129,6 @@ def beside_floats() -> Table:
     return _table("float", header, cells)
 
 
-def start() -> Table:
-    """From the command to the first token."""
-
-    def cells(row: Row) -> list[list[str]]:
-        return [[row["shape"], f"{row['file_bytes'] / 1e6:,.0f}",
-                 _spread(spread(row["seconds"])), f"{row['first']:.2f}"]]  # fmt: skip
-
-    header = ["`lightmamba generate`, one token", "file, MB", "seconds", "first run (cold), s"]
-    return _table("start", header, cells)
-
-
 def fastest_rows() -> list[Row]:
     """Row of each shape next to llama.cpp: two threads where they were run."""
     found = [r for r in load("engine") if r["kind"] == "llama"]
@@ -154,5 +143,4 @@ ENGINE: dict[str, Callable[[], Table]] = {
     "engine-bandwidth": bandwidth,
     "engine-memory": memory,
     "engine-float": beside_floats,
-    "engine-start": start,
 }

@@ -67,7 +67,6 @@ def _of_engine(row: Row) -> list[str]:
     how = {
         "llama": ["--llama-python", os.environ.get("LLAMA_PYTHON", "LLAMA_PYTHON")],
         "float": ["--transformers"],
-        "start": ["--start", "--tokenizer", os.environ.get("TOKENIZER", "tokenizer.json")],
     }[row["kind"]]
     return ["--shape", row["shape"], "--threads", str(row["threads"]), *how]
 

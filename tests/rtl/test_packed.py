@@ -26,7 +26,7 @@ from lightmamba.rtl.packed import (
 from lightmamba.rtl.pipe import Pipe, Queue
 from tests.support.streams import Run, drive
 
-SIDE = 64  # multipliers that are tested at a time
+SIDE = 32  # multipliers that are tested at a time
 EXTREMES = (-8, -1, 0, 1, 7)
 
 

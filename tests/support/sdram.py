@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -149,10 +150,12 @@ class Chip:
 
 
 def chip(period_ps: int = 10_000, **others: int) -> Chip:
-    """A chip before its first tick; it stays for the rest of the process."""
+    """A chip before its first tick."""
     library = _library(_alone())
     handle = ctypes.c_void_p(library.chip_new(ctypes.byref(_limits(others))))
-    return Chip(library, handle, period_ps)
+    found = Chip(library, handle, period_ps)
+    weakref.finalize(found, library.chip_delete, handle)
+    return found
 
 
 def _limits(others: Mapping[str, int]) -> Any:

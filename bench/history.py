@@ -1,4 +1,4 @@
-"""Checks of stored rows against the repository; ``make check`` runs them.
+"""Checks of stored rows against the repository.
 
 A row names a commit of the repository, and no commit changes the values or the hash of a row
 without its date and commit: only a run writes rows.
@@ -12,14 +12,28 @@ from bench.common import ROOT, git
 from bench.stored import BENCHMARKS, RESULTS, records
 from lightmamba.store import HEAD, Record, parse_store
 
-__all__ = ["changed_by_hand", "problems"]
+__all__ = ["changed_by_hand", "problems", "without_commit"]
 
-COMMITS = 50  # of the results, the newest, that are compared with the ones before
+COMMITS = 20  # of the results, the newest, that are compared with the ones before
 RUN = ("date", "commit")  # entries of `made` that differ between two runs
 
 
 def problems() -> Iterator[str]:
-    """One sentence for each row that no run can have written.
+    """One sentence for each row that a recent commit changes, and no run."""
+    where = str(RESULTS.relative_to(ROOT))
+    commits = git("log", f"-{COMMITS}", "--format=%h", "--", where).split()
+    pairs = [*((f"{each}^", each) for each in commits), ("HEAD", "")]
+    for before, after in pairs:
+        files = git("diff", "--name-only", "--diff-filter=M", before, *after.split(), "--", where)
+        for file in files.split():
+            new = _stored(after, file) if after else (ROOT / file).read_bytes()
+            for key in changed_by_hand(_stored(before, file), new):
+                said = f"commit {after}" if after else "the working tree"
+                yield f"{file}: {said} changes the row {key!r} without a run; run its command"
+
+
+def without_commit() -> Iterator[str]:
+    """One sentence for each row whose commit is not in the history of this one.
 
     Raises
     ------
@@ -34,16 +48,6 @@ def problems() -> Iterator[str]:
             commit = record.made["commit"]
             if not any(each.startswith(commit) for each in history):
                 yield f"{path.relative_to(ROOT)}:{line}: no commit {commit} is in the repository"
-    where = str(RESULTS.relative_to(ROOT))
-    commits = git("log", f"-{COMMITS}", "--format=%h", "--", where).split()
-    pairs = [*((f"{each}^", each) for each in commits), ("HEAD", "")]
-    for before, after in pairs:
-        files = git("diff", "--name-only", "--diff-filter=M", before, *after.split(), "--", where)
-        for file in files.split():
-            new = _stored(after, file) if after else (ROOT / file).read_bytes()
-            for key in changed_by_hand(_stored(before, file), new):
-                said = f"commit {after}" if after else "the working tree"
-                yield f"{file}: {said} changes the row {key!r} without a run; run its command"
 
 
 def changed_by_hand(before: bytes, after: bytes) -> list[str]:

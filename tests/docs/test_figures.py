@@ -4,6 +4,7 @@ import re
 from html import unescape
 
 import pytest
+from bench.history import problems
 from bench.markdown import load
 from bench.page import MACHINE, PAGE
 from bench.tables import MARK, made
@@ -21,6 +22,10 @@ def test_tables_are_of_the_stored_results(page):
     for begin, name, _ in MARK.findall(text := page.read_text(encoding="utf-8")):
         found = text.partition(begin)[2].partition("<!-- end -->")[0]
         assert name in COMPUTED or found == made(name), f"{name}: run: python -m bench.tables"
+
+
+def test_rows_are_written_by_runs():
+    assert list(problems()) == []
 
 
 def side_by_side():

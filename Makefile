@@ -43,7 +43,7 @@ before-release: $(TOOLS) ## damaged files, planted faults, then `make release` w
 fuzz: $(STAMP)   ## damaged models, builds, targets and recipes, 20,000 of each (minutes)
 	@$(PYTHON) -m tests.fuzz $(ARGS)
 
-check: $(STAMP)  ## lint, format, types, import rules, tables of the docs (which say whether the source has changed)
+check: $(STAMP)  ## lint, format, types, import rules, tables of the docs, which must show the stored rows
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache
 	@$(PYTHON) -m pytest -q tests/docs/test_figures.py
 

@@ -1,4 +1,4 @@
-"""Make the figures of the pages anew: ``make figures``.
+"""Measure the figures of README and docs again: ``make figures``.
 
     python -m bench.figures                        # all pages, README first
     python -m bench.figures README.md              # one page
@@ -26,7 +26,7 @@ from bench.identity import code
 from bench.markdown import NotRun
 from bench.mutants import fingerprint
 from bench.stored import BENCHMARKS, HARDWARE, MADE, Row, identity_of
-from bench.tables import CONTRACT, TABLES, pages
+from bench.tables import CONTRACT, pages, table
 from lightmamba.errors import InputError
 
 PACKAGE = "src/lightmamba"
@@ -112,7 +112,7 @@ def shown(names: Iterable[str]) -> list[Row]:
         if name in CONTRACT:
             continue
         try:
-            rows = list(TABLES[name]().rows)
+            rows = list(table(name).rows)
         except NotRun:
             continue
         for row in rows:

@@ -1,7 +1,7 @@
 """Checks of stored rows against the repository.
 
-A row names a commit of the repository, and no commit changes the values or the hash of a row
-without its date and commit: only a run writes rows.
+No commit changes the values or the hash of a row without its date and commit: only a run writes
+rows.
 """
 
 import subprocess
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.common import ROOT, git
-from bench.stored import BENCHMARKS, RESULTS, records
+from bench.stored import RESULTS
 from lightmamba.store import HEAD, Record, parse_store
 
-__all__ = ["changed_by_hand", "problems", "without_commit"]
+__all__ = ["changed_by_hand", "problems"]
 
 COMMITS = 20  # of the results, the newest, that are compared with the ones before
 RUN = ("date", "commit")  # entries of `made` that differ between two runs
@@ -30,24 +30,6 @@ def problems() -> Iterator[str]:
             for key in changed_by_hand(_stored(before, file), new):
                 said = f"commit {after}" if after else "the working tree"
                 yield f"{file}: {said} changes the row {key!r} without a run; run its command"
-
-
-def without_commit() -> Iterator[str]:
-    """One sentence for each row whose commit is not in the history of this one.
-
-    Raises
-    ------
-    InputError
-        If a row was edited by hand, or a file is cut: its name and line.
-    """
-    history = git("rev-list", "HEAD").split()
-    for name in BENCHMARKS:
-        if not (path := RESULTS / f"{name}.jsonl").is_file():
-            continue
-        for line, record in enumerate(records(path), start=2):
-            commit = record.made["commit"]
-            if not any(each.startswith(commit) for each in history):
-                yield f"{path.relative_to(ROOT)}:{line}: no commit {commit} is in the repository"
 
 
 def changed_by_hand(before: bytes, after: bytes) -> list[str]:

@@ -92,7 +92,7 @@ def measure(
     ids
         The prompt.
     tokens
-        Tokens of the text, which begins anew.
+        Tokens to generate, from an empty state.
     repeats
         Turns that count.
     clock

@@ -120,7 +120,7 @@ def test_people_get_the_peaks_and_the_path(run, heavy, tmp_path):
 
 
 def test_a_saved_tokenizer_is_read_by_transformers(run, world, tmp_path):
-    """The same ids for the same text, special tokens and the chat template."""
+    """Transformers reads the folder: ids, special tokens and the chat template are the model's."""
     transformers = pytest.importorskip("transformers")
     template = "{{ bos_token }}{{ messages[0].content }}"
     model = load(world.worded_file)

@@ -32,7 +32,7 @@ def test_a_verdict_is_the_estimate():
 
 
 def test_passes_are_estimated_for_objectives_only():
-    """Of hardware with several tokens, a pass of a prompt only if its speed is an objective."""
+    """Prompt passes of hardware with several tokens are estimated only for an objective."""
     base = target()
     base = replace(base, machine=replace(base.machine, tokens=2))
     for objectives, passes in ((ALL, [(1, True)]), (("speed", "prefill"), [(1, True), (2, False)])):

@@ -58,7 +58,7 @@ def test_a_shared_port_has_all_of_them():
     ("kinds", "lanes", "count"), [(("mamba2",), 27, 33), (("attention", "mamba2"), 16, 38)]
 )
 def test_more_clients_than_ids(kinds, lanes, count):
-    """Of a shared port's ids, the bridge to a host has half."""
+    """The bridge to a host takes half of a shared port's ids."""
     widths: dict[str, Any] = {"port_bits": 64, "state_port_bits": 64, "aux_port_bits": 64}
     config = ArchConfig(lanes=lanes, shared_port=True, kinds=kinds, **widths)
     with pytest.raises(InputError, match=(

@@ -107,7 +107,7 @@ def test_a_session_is_recorded_and_played_back(artifact, device, monkeypatch, tm
 
 
 def test_each_call_reaches_the_device_as_it_is(artifact, device, monkeypatch, tmp_path):
-    """The same accesses as without a recording: none is made of others."""
+    """A recording passes each access on as it is, and makes none of others."""
     hanging(device, artifact, monkeypatch)
     session(device, artifact)
     alone = device.called

@@ -137,7 +137,7 @@ def test_ten_megabytes_are_refused(server):
 
 
 def test_a_long_text_does_not_hold_up_the_others(model, monkeypatch):
-    """It is tokenized in another thread; until that is done, other requests are answered."""
+    """A long text is tokenized in another thread, so other requests are answered meanwhile."""
     begun, answered_others = threading.Event(), threading.Event()
     encode = Tokenizer.encode
 

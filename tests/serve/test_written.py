@@ -43,7 +43,7 @@ def test_a_small_file_is_in_memory(path):
 
 @pytest.fixture
 def large(path, monkeypatch):
-    """What is served of a file that is too large to be read whole."""
+    """A served model whose file is too large to be read whole."""
     for module in (file, opened):
         monkeypatch.setattr(module, "IN_MEMORY", 1 << 10)
     return open_served(path, name="m")

@@ -75,7 +75,7 @@ async def detokenize(request: DetokenizeRequest, served: Served) -> Response:
 
 
 def info(served: Served) -> Response:
-    """What a client needs to use the tokenizer: special tokens and chat template."""
+    """Special tokens and chat template, which a client of the tokenizer needs."""
     return JsonResponse(
         tokenizer_config(served.special_ids, served.chat_template, served.tokenizer)
     )

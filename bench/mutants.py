@@ -117,9 +117,12 @@ def copied(folder: Path) -> Path:
 
 
 def environment(copy: Path) -> dict[str, str]:
-    """Variables with which Python imports the copy, and keeps simulators next to it."""
-    cache = {"LIGHTMAMBA_TEST_CACHE": str(copy / "cache")}
-    return os.environ | {"PYTHONPATH": str(copy / "src")} | cache
+    """Variables with which Python imports the copy, and keeps simulators next to it.
+
+    Plugins of pytest that no test of the RTL needs are not loaded.
+    """
+    own = {"LIGHTMAMBA_TEST_CACHE": str(copy / "cache"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return os.environ | {"PYTHONPATH": str(copy / "src")} | own
 
 
 def read(block: str) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 __all__ = ["Labels"]
 
+Box = tuple[float, float, float, float]  # left, bottom, right, top
 GAP = 9.0  # dots from a point to its name
 # Places around a point: horizontal and vertical steps, alignment.
 AROUND = (
@@ -34,12 +35,12 @@ class Labels:
         figure = axes.get_figure(root=True)
         assert figure is not None
         figure.draw_without_rendering()  # so that places are known
-        self._taken: list[Bbox] = []
+        self._taken: list[Box] = []
 
     def keep_free(self, points: Iterable[tuple[float, float]], size: float = 5.0) -> None:
         """Keep names off points, given in the units of the axes."""
-        for x, y in self._axes.transData.transform(np.reshape(list(points), (-1, 2))):
-            self._taken.append(Bbox.from_extents(x - size, y - size, x + size, y + size))
+        for x, y in self._axes.transData.transform(np.reshape(list(points), (-1, 2))).tolist():
+            self._taken.append((x - size, y - size, x + size, y + size))
 
     def name(self, point: tuple[float, float], words: str, **look: Any) -> Text:
         """Name a point."""
@@ -71,21 +72,28 @@ class Labels:
 
     def _best(self, texts: list[Text]) -> Text:
         """The text that covers least; the others go."""
-        costs = [self._covered(text.get_window_extent()) for text in texts]
-        best = texts[costs.index(min(costs))]
-        for text in texts:
-            if text is not best:
-                text.remove()
-        self._taken.append(best.get_window_extent())
-        return best
+        boxes = [_box(text) for text in texts]
+        inside = _box(self._axes)
+        costs = [self._covered(box, inside) for box in boxes]
+        best = costs.index(min(costs))
+        for text in (*texts[:best], *texts[best + 1 :]):
+            text.remove()
+        self._taken.append(boxes[best])
+        return texts[best]
 
-    def _covered(self, box: Bbox) -> float:
+    def _covered(self, box: Box, inside: Box) -> float:
         """Dots of other things under a box, those outside of the axes included."""
-        inside = Bbox.intersection(box, self._axes.get_window_extent())
-        outside = _area(box) - (_area(inside) if inside else 0.0)
-        others = (Bbox.intersection(box, other) for other in self._taken)
-        return 2 * outside + sum(_area(other) for other in others if other)
+        outside = _shared(box, box) - _shared(box, inside)
+        return 2 * outside + sum(_shared(box, other) for other in self._taken)
 
 
-def _area(box: Bbox) -> float:
-    return float(box.width * box.height)
+def _box(drawn: Artist) -> Box:
+    left, bottom, right, top = map(float, drawn.get_window_extent().extents)
+    return left, bottom, right, top
+
+
+def _shared(one: Box, other: Box) -> float:
+    """Dots that lie in two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return width * height if width > 0 and height > 0 else 0.0

@@ -1,6 +1,7 @@
 """Models of many shapes and formats, and how to run one."""
 
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ CASES: dict[str, tuple[ModelConfig, Formats]] = {
 }
 
 
+@cache
 def case(name: str, comparison: bool = False) -> QuantizedModel:
     """Model of a case."""
     return random_model(*CASES[name], seed=len(name), comparison=comparison)

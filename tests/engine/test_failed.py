@@ -10,7 +10,7 @@ from lightmamba.passes import Pass, Slot
 from tests.blocks.test_hybrids import model as hybrid
 from tests.engine.models import assert_same_state, case
 
-MODELS = {"mamba2": lambda: case("w4a4"), "hybrid": hybrid}
+MODELS = {"mamba2": lambda: case("w4a4"), "hybrid": lambda: hybrid("W4A4")}
 ENDED = "the last pass of sequence 1 failed and left its state between two tokens; begin the seq"
 
 

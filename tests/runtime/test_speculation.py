@@ -28,7 +28,7 @@ OPTIONS = {
     "sampled": SamplingOptions(temperature=0.9, top_p=0.9, repetition_penalty=1.1, seed=7),
     "hot": SamplingOptions(temperature=3.0, seed=1),
 }
-MODELS = {"mamba2": lambda: case("w4a4"), "hybrid": hybrid}
+MODELS = {"mamba2": lambda: case("w4a4"), "hybrid": lambda: hybrid("W4A4")}
 PROMPT = [3, 1, 4, 1, 5, 3, 1, 4]
 
 

@@ -18,7 +18,7 @@ from lightmamba.quantization.work import Floats, Work
 from tests.support.builders import sizes, token_ids
 from tests.support.checkpoints import float_model, named_parameters
 
-__all__ = ["SHAPES", "assert_same_function", "floats_of", "rewritten", "wild_model"]
+__all__ = ["SHAPES", "assert_same_function", "floats_of", "logits_of", "rewritten", "wild_model"]
 
 shape = partial(sizes, chunk_size=8)
 SHAPES = {
@@ -75,20 +75,22 @@ def rewritten(
 
 
 @torch.no_grad()
-def _logits(model: CausalLM, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+def logits_of(model: CausalLM) -> dict[str, torch.Tensor]:
+    """Logits on both paths: of chunks, and of half as many single tokens."""
+    ids = torch.from_numpy(token_ids(model.config, 2, 21, seed=99))
     caches, steps = None, []
-    for token in ids.T:
+    for token in ids.T[:11]:
         logits, caches = model.step(token, caches)
         steps.append(logits)
     return {"chunked": model(ids)[0], "step": torch.stack(steps, 1)}
 
 
-def assert_same_function(before: CausalLM, after: CausalLM) -> None:
+def assert_same_function(before: dict[str, torch.Tensor], model: CausalLM, what: str = "") -> None:
     """Hold the law: logits before = logits after to 1e-9 × max(1, max |logit|), on both paths."""
-    ids = torch.from_numpy(token_ids(before.config, 2, 21, seed=99))
-    for path, wanted in _logits(before, ids).items():
-        got = _logits(after, ids)[path]
+    after = logits_of(model)
+    for path, wanted in before.items():
+        got = after[path]
         assert got.dtype == torch.float64
         tolerance = 1e-9 * max(1.0, float(wanted.abs().max()))
         worst = float((got - wanted).abs().max())
-        assert worst <= tolerance, f"{path}: logits differ by {worst:.2e}, allowed {tolerance:.2e}"
+        assert worst <= tolerance, f"{what} {path}: logits differ by {worst:.2e} > {tolerance:.2e}"

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -147,12 +148,23 @@ def test_only_what_is_worth_it_is_written_down(world, tmp_path, monkeypatch, lea
     assert run.output.read_bytes() == wanted
 
 
-def begun(root, tmp_path, monkeypatch):
-    run = job(root, tmp_path / "m.safetensors")
-    stop_at(monkeypatch, Journal, "put", 3)
-    with pytest.raises(Stopped):
-        run.run()
-    monkeypatch.undo()
+@pytest.fixture(scope="module")
+def stopped(world, tmp_path_factory):
+    """The journal of a run that ended where it kept its second layer."""
+    root, _ = world
+    run = job(root, tmp_path_factory.mktemp("stopped") / "m.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, Journal, "put", 3)
+        with pytest.raises(Stopped):
+            run.run()
+    return run
+
+
+@pytest.fixture
+def begun(stopped, tmp_path):
+    """As if the run had been started here."""
+    run = replace(stopped, output=tmp_path / "m.safetensors")
+    shutil.copytree(stopped.folder, run.folder)
     return run
 
 
@@ -171,26 +183,23 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("what", OTHERS)
-def test_a_journal_of_another_run_is_refused_by_name(world, tmp_path, monkeypatch, what):
+def test_a_journal_of_another_run_is_refused_by_name(world, begun):
     root, wanted = world
-    run = begun(root, tmp_path, monkeypatch)
-    with pytest.raises(InputError, match=f"journal of a run with another {what} ") as caught:
-        OTHERS[what](root, run).run()
-    assert "delete the folder" in str(caught.value)
-    run.run()  # and is still good for its own
-    assert run.output.read_bytes() == wanted
+    for what, other in OTHERS.items():
+        with pytest.raises(InputError, match=f"journal of a run with another {what} ") as caught:
+            other(root, begun).run()
+        assert "delete the folder" in str(caught.value)
+    begun.run()  # and is still good for its own
+    assert begun.output.read_bytes() == wanted
 
 
-def test_another_recipe_is_shown_where_it_differs(world, tmp_path, monkeypatch):
-    root, _ = world
-    run = begun(root, tmp_path, monkeypatch)
-    text = run.recipe.to_toml()
+def test_another_recipe_is_shown_where_it_differs(begun):
+    text = begun.recipe.to_toml()
     other = Recipe.parse(text.replace('rounding = "dither"', 'rounding = "half_up"'), "other")
     with pytest.raises(
         InputError, match=r"another recipe \({ kind = .* \"dither\" },, not .*half_up\" },"
     ):
-        replace(run, recipe=other).run()
+        replace(begun, recipe=other).run()
 
 
 def test_an_exception_for_a_missing_layer_is_refused_before_the_journal(world, tmp_path):
@@ -214,14 +223,12 @@ def test_a_folder_of_something_else_is_refused_and_stays(world, tmp_path):
     assert [*run.folder.iterdir()] == [mine]
 
 
-def test_a_file_that_somebody_put_into_a_journal_stays(world, tmp_path, monkeypatch):
-    root, wanted = world
-    run = begun(root, tmp_path, monkeypatch)
-    mine = run.folder / "notes.txt"
+def test_a_file_that_somebody_put_into_a_journal_stays(world, begun):
+    mine = begun.folder / "notes.txt"
     mine.write_text("precious")
-    run.run()
-    assert run.output.read_bytes() == wanted
-    assert [*run.folder.iterdir()] == [mine]
+    begun.run()
+    assert begun.output.read_bytes() == world[1]
+    assert [*begun.folder.iterdir()] == [mine]
 
 
 def test_a_journal_in_use_is_refused(world, tmp_path):
@@ -291,28 +298,25 @@ PARTS = ("layers.0.safetensors", "float.1.bin", "integer.1.bin")
      *((n, with_a_flipped_bit) for n in PARTS),
      *((n, with_another_number) for n in ("facts.json", "manifest.json"))],
 )  # fmt: skip
-def test_a_damaged_journal_is_refused(world, tmp_path, monkeypatch, name, damage):
-    root, _ = world
-    run = begun(root, tmp_path, monkeypatch)
-    path = run.folder / name
+def test_a_damaged_journal_is_refused(begun, name, damage):
+    path = begun.folder / name
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=r"damaged; delete its folder"):
-        run.run()
+        begun.run()
 
 
-def test_a_missing_shard_is_named_and_put_back(world, tmp_path, monkeypatch):
+def test_a_missing_shard_is_named_and_put_back(world, begun, tmp_path):
     root, wanted = world
-    run = begun(root, tmp_path, monkeypatch)
     index = json.loads((root / "ck" / "model.safetensors.index.json").read_text())
     shard = root / "ck" / index["weight_map"]["backbone.layers.2.mixer.in_proj.weight"]
     shard.rename(tmp_path / "away")
     with pytest.raises(
         InputError, match=f"{shard.name} is missing, .* put it back and start again"
     ):
-        run.run()
+        begun.run()
     (tmp_path / "away").rename(shard)
-    run.run()
-    assert run.output.read_bytes() == wanted
+    begun.run()
+    assert begun.output.read_bytes() == wanted
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fsync", "posix_fallocate"])

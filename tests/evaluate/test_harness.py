@@ -2,7 +2,9 @@
 
 import json
 import math
+import shutil
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +39,17 @@ metric_list:
   - metric: acc_norm
   - metric: acc_bytes
 """
+
+
+@pytest.fixture(autouse=True)
+def few(tmp_path, monkeypatch):
+    """A task of lm-eval's own where it has thousands, whose index takes it ten seconds."""
+    if find_spec("lm_eval") is not None:
+        from lm_eval.tasks import manager
+
+        own = tmp_path / "own"
+        shutil.copytree(Path(manager.__file__).with_name("piqa"), own)
+        monkeypatch.setattr(manager, "__file__", str(own / "manager.py"))
 
 
 @pytest.fixture
@@ -101,8 +114,9 @@ def test_limit_and_unknown_names(model, folder):
     (got,) = run_tasks(model, BlankTokenizer(), ["birds"], include_path=folder, limit=1)
     assert got.rows == 1
     assert got.metrics["acc"].standard_error is None
-    with pytest.raises(InputError, match="no task is called 'birdz'; try birds"):
-        run_tasks(model, BlankTokenizer(), ["birdz"], include_path=folder)
+    for wrong, right in (("birdz", "birds"), ("piqua", "piqa")):
+        with pytest.raises(InputError, match=f"no task is called '{wrong}'; try {right}"):
+            run_tasks(model, BlankTokenizer(), [wrong], include_path=folder)
     with pytest.raises(InputError, match=r"none\.yaml does not exist"):
         run_tasks(model, BlankTokenizer(), [str(folder / "none.yaml")])
     (folder / "birds.jsonl").unlink()

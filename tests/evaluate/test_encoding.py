@@ -33,7 +33,7 @@ def trained(model, trainer, pre=None):
     if pre is not None:
         inner.pre_tokenizer = pre
         inner.decoder = decoders.ByteLevel()
-    inner.train_from_iterator([austen()[0][:100_000]], trainer)
+    inner.train_from_iterator([austen()[0][:20_000]], trainer)
     return inner
 
 

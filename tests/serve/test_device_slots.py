@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,21 @@ def builds(model, tmp_path_factory) -> dict[int, Artifact]:
     return {n: build(model, shipped(tokens=n), folder / f"{n}") for n in (2, 4, 8)}
 
 
+MADE: list[Pretended] = []
+
+
+@pytest.fixture(autouse=True)
+def given_back() -> Iterator[None]:
+    """Let the states of all devices go, which cycles of the servers hold for long."""
+    yield
+    for device in MADE:
+        device.close()
+    MADE.clear()
+
+
 def backend(model: Any, artifact: Artifact, slots: int | None = None) -> DeviceBackend:
     device = Pretended(model)
+    MADE.append(device)
     device.load(artifact, slots or artifact.arch.tokens)
     return DeviceBackend(device, model, "pretended")
 
@@ -64,24 +78,31 @@ def ask(client: Any, n: int) -> str:
 def request(n: int) -> dict[str, Any]:
     """Prompts and answers of several lengths, every third greedy."""
     return {
-        "prompt": (LIST, PROMPT, "It was")[n % 3], "max_tokens": 24 + n % 5, "seed": n,
+        "prompt": (LIST, PROMPT, "It was")[n % 3], "max_tokens": 12 + n % 5, "seed": n,
         "temperature": (0, 0.8, 1.2)[n % 3],
     }  # fmt: skip
 
 
-def wanted(model: Any, n: int) -> str:
-    asked = request(n)
-    return expected(model, asked.pop("prompt"), asked.pop("max_tokens"), **asked).text
+@pytest.fixture(scope="module")
+def wanted(model):
+    """What `generate` writes to a request."""
+
+    @cache
+    def text(n: int) -> str:
+        asked = request(n)
+        return expected(model, asked.pop("prompt"), asked.pop("max_tokens"), **asked).text
+
+    return text
 
 
-def test_four_clients_share_passes(model, builds):
+def test_four_clients_share_passes(model, builds, wanted):
     with server(model, builds[4]) as found, ThreadPoolExecutor(4) as pool:
         client = found.client(timeout=120)
         texts = list(pool.map(lambda n: ask(client, n), range(8)))
         assert found.http().get("/health").json()["slots"] == 4
         passes, tokens = found.total("passes"), found.total("computed_tokens")
         ran = hardware(found).passes
-    assert texts == [wanted(model, n) for n in range(8)]
+    assert texts == [wanted(n) for n in range(8)]
     assert passes == len(ran)
     assert passes < 0.5 * tokens
     assert max(len(slots) for slots in ran) == 4
@@ -89,13 +110,13 @@ def test_four_clients_share_passes(model, builds):
 
 
 @pytest.mark.parametrize("slots", [1, 7])
-def test_as_many_slots_as_the_operator_says(model, builds, slots):
+def test_as_many_slots_as_the_operator_says(model, builds, wanted, slots):
     with server(model, builds[4], slots) as found, ThreadPoolExecutor(7) as pool:
         client = found.client(timeout=120)
         texts = list(pool.map(lambda n: ask(client, n), range(7)))
         assert found.http().get("/health").json()["slots"] == slots
         passes, ran = found.total("passes"), hardware(found).passes
-    assert texts == [wanted(model, n) for n in range(7)]
+    assert texts == [wanted(n) for n in range(7)]
     assert passes == len(ran)
     assert max(len(each) for each in ran) == min(slots, 4)
 
@@ -116,7 +137,7 @@ def test_more_choices_than_tokens_in_a_pass(model, builds):
 
 @pytest.mark.parametrize("tokens", [2, 4])
 @pytest.mark.parametrize("drafter", ["ngram", "itself"])
-def test_drafts_change_no_answer(model, builds, tokens, drafter):
+def test_drafts_change_no_answer(model, builds, wanted, tokens, drafter):
     engine = Engine(model)
     made: Any = {
         "ngram": lambda: NgramDrafter(2, 1), "itself": lambda: ModelDrafter(engine, engine),
@@ -132,7 +153,7 @@ def test_drafts_change_no_answer(model, builds, tokens, drafter):
             (found.total("passes"), found.total("generated_tokens")), alone, strict=True
         ))  # fmt: skip
         drafts, right = found.total("drafted_tokens"), found.total("accepted_tokens")
-    assert texts == [wanted(model, n) for n in range(7)]
+    assert texts == [wanted(n) for n in range(7)]
     assert 0 <= right <= drafts > 0
     if drafter == "itself":
         assert right == drafts
@@ -164,7 +185,7 @@ def test_drafts_pay_by_the_clock_of_the_device(model, builds, tokens, most):
     assert max(sizes) == most
 
 
-@pytest.mark.parametrize("tokens", range(33, 38))
+@pytest.mark.parametrize("tokens", range(33, 37))
 def test_the_state_after_an_answer_is_kept(model, builds, tokens):
     """With the tokens accepted at its end, wherever that is."""
     engine = Engine(model)
@@ -219,7 +240,7 @@ def test_a_state_is_saved_and_restored_by_slot(model, builds):
     assert ours.saved_bytes(9) == sum(map(len, kept[0][0].memory.values()))
 
 
-def test_a_device_that_fails_is_reset(model, builds, monkeypatch):
+def test_a_device_that_fails_is_reset(model, builds, wanted, monkeypatch):
     def broken() -> None:
         raise DeviceError("memory answered with an error")
 
@@ -229,4 +250,4 @@ def test_a_device_that_fails_is_reset(model, builds, monkeypatch):
         assert refused.status_code == 500
         monkeypatch.undo()
         wait_for(lambda: found.scheduler.running == 0)
-        assert ask(found.client(timeout=120), 1) == wanted(model, 1)
+        assert ask(found.client(timeout=120), 1) == wanted(1)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.serve.running import expected, running, served, wait_for
 
-CLIENTS = 100
+CLIENTS, TOKENS = 100, 24
 TEXT = "It was a truth, and she had not the least idea of it when he came to them again."
 WORDS = TEXT.split()
 
@@ -16,7 +16,7 @@ WORDS = TEXT.split()
 def request(n: int) -> dict[str, Any]:
     """Prompts of many lengths, every third greedy."""
     return {
-        "prompt": " ".join(WORDS[n % 7 : 8 + n % 9]), "max_tokens": 64, "seed": n,
+        "prompt": " ".join(WORDS[n % 7 : 8 + n % 9]), "max_tokens": TOKENS, "seed": n,
         "temperature": 0 if n % 3 == 0 else 0.7 + 0.01 * n,
     }  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_a_hundred_clients_get_what_generate_writes(busy, wanted, stream):
 
     before = busy.total("generated_tokens")
     assert in_parallel(ask) == wanted
-    assert busy.total("generated_tokens") - before == 64 * CLIENTS
+    assert busy.total("generated_tokens") - before == TOKENS * CLIENTS
     wait_for(lambda: busy.scheduler.running == 0)
 
 

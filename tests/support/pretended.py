@@ -65,7 +65,8 @@ class Pretended(Device):
         self._status = Flags.DRAINED
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Forget all states."""
+        self._held.clear()
 
     def allocate(self, channels: Mapping[str, tuple[int, int]]) -> Mapping[str, int]:
         """One memory, a channel behind the other."""

@@ -79,7 +79,7 @@ def test_a_file_goes_on_from_its_journal(world, whole, tmp_path, layers):
     same(folder, whole)
 
 
-@pytest.mark.parametrize("change", ["threads", pytest.param("code", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("change", ["code", pytest.param("threads", marks=pytest.mark.slow)])
 def test_a_file_of_another_run_is_begun_anew(world, tmp_path, layers, monkeypatch, change):
     folder, threads = tmp_path / "s", 1
     killed(world, folder, "part", 3)

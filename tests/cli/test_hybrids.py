@@ -1,6 +1,5 @@
 """Granite-H and Nemotron-H of random weights, as transformers saves them, through every verb."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,7 +16,7 @@ MODELS = {
     "nemotron": lambda: nemotron(hidden_size=128, vocab_size=2048),
 }
 KINDS = ("mamba2", "mlp", "attention")
-SHORT = ("--sequences", 8, "--seqlen", 64)
+SHORT = ("--sequences", 8, "--seqlen", 64, "--threads", 1)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -47,17 +46,19 @@ def test_quantize_and_inspect(run, checkpoint, file):
     assert all(f"static exponents of {kind} layers" in text for kind in KINDS)
 
 
-@pytest.mark.parametrize("recipe", ["w4a4", "rtn-w4a8", "smoothquant-w4a4", "osplus-w8a8"])
-def test_every_kind_of_recipe(run, checkpoint, file, recipe, tmp_path):
+def test_every_kind_of_recipe(run, checkpoint, file, tmp_path):
     """Comparison recipes too: what they scale and shift is made up for in the rows before it."""
-    path = tmp_path / "file.safetensors"
-    run("quantize", checkpoint, "-o", path, "--recipe", recipe, *SHORT)
     ids = tmp_path / "ids.txt"
     ids.write_text(" ".join(map(str, np.random.default_rng(3).integers(0, 2048, 600))))
-    kl = run("evaluate", path, "--against", checkpoint, "--ids", ids, "--json").json["kl"]
-    best = run("evaluate", file, "--against", checkpoint, "--ids", ids, "--json").json["kl"]
-    assert best < 0.02
-    assert kl < (0.03 if "w8a8" in recipe else 0.5)
+
+    def kl(path):
+        return run("evaluate", path, "--against", checkpoint, "--ids", ids, "--json").json["kl"]
+
+    assert kl(file) < 0.02
+    for recipe in ("w4a4", "rtn-w4a8", "smoothquant-w4a4", "osplus-w8a8"):
+        path = tmp_path / f"{recipe}.safetensors"
+        assert run("quantize", checkpoint, "-o", path, "--recipe", recipe, *SHORT).status == 0
+        assert kl(path) < (0.03 if "w8a8" in recipe else 0.5), recipe
 
 
 def test_generate(run, file):
@@ -98,7 +99,7 @@ def test_serve(file):
         assert text == wanted.text, n
 
 
-@pytest.mark.parametrize("tokens", [pytest.param(2000, marks=pytest.mark.slow), 200])
+@pytest.mark.parametrize("tokens", [pytest.param(2000, marks=pytest.mark.slow), 100])
 def test_kernels_and_numpy_agree_in_every_digest(file, tokens):
     model = load(file)
     ours, theirs = Engine(model, threads=2), Engine(model, compiled=False)
@@ -113,9 +114,3 @@ def test_kernels_and_numpy_agree_in_every_digest(file, tokens):
         assert first_difference(here, there) is None
         token = int(logits[0, -1].argmax())
     assert ours.counters == theirs.counters
-
-
-def test_an_example_of_its_json(run, file):
-    """Sizes of each run of layers, for scripts."""
-    config = run("inspect", file, "--json").json["config"]
-    assert json.loads(json.dumps(config)) == config

@@ -24,6 +24,7 @@ from tests.support.builders import made_up
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x9b]")
+ESTIMATE = ("estimate", "demo", "--target", "tiny", "--threads", "1")
 EDGES = "┏┃┡│└┌├"  # a line of a table begins with one
 
 
@@ -42,7 +43,7 @@ def commands(world, tmp_path_factory):
         "inspect": (file,),
         "inspect ": (root / "build",),
         "inspect  ": (world.worded,),
-        "estimate": ("mamba2-2.7b", "--target", "u280"),
+        "estimate": ("mamba2-130m", "--target", "u280"),
         "evaluate": (file, "--text", world.text, "--against", world.worded, "--task", words),
         "generate": ("bundled", "--prompt", "It was", "--max-tokens", "4"),
         "compile": (file, "--target", "tiny", "--no-verilog", "--force", "-o", root / "b"),
@@ -54,24 +55,18 @@ def commands(world, tmp_path_factory):
 
 FILES = ("compile", "quantize", "report")  # verbs whose result is a file: stdout is its path
 VERBS = ("inspect", "inspect ", "inspect  ", "estimate", "evaluate", "generate", *FILES)
-verbs = pytest.mark.parametrize("verb", VERBS)
 
 
-@verbs
-def test_nothing_is_wide_or_coloured_in_a_pipe(run, commands, verb, monkeypatch):
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_pipe_gets_nothing_wide_or_coloured_and_quiet_the_same(run, commands, verb, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    said = run(verb.strip(), *commands[verb])
-    assert said.status == 0, said.err
-    assert not CONTROL.search(said.out + said.err)
-    tables = [line for line in (said.out + said.err).splitlines() if line[:1] in EDGES]
+    loud, quiet = (run(verb.strip(), *commands[verb], *more) for more in ((), ("--quiet",)))
+    assert loud.status == 0, loud.err
+    assert not CONTROL.search(loud.out + loud.err)
+    tables = [line for line in (loud.out + loud.err).splitlines() if line[:1] in EDGES]
     assert max(map(len, tables), default=0) <= 80
     assert bool(tables) == (verb != "generate")
     assert "…" not in "".join(tables)  # nothing was cut
-
-
-@verbs
-def test_quiet_leaves_the_result_alone(run, commands, verb):
-    loud, quiet = (run(verb.strip(), *commands[verb], *more) for more in ((), ("--quiet",)))
     assert (quiet.status, quiet.err) == (0, "")
     assert quiet.out == loud.out
     if verb in FILES:
@@ -163,14 +158,17 @@ def in_a_terminal(columns, words, **environment):
 
 @pytest.mark.parametrize("columns", [80, 200])
 def test_a_terminal_of_any_width_gets_80_columns(columns):
-    words = ("estimate", "demo", "--target", "tiny", "--threads", "1")
-    shown = in_a_terminal(columns, words)
+    shown = in_a_terminal(columns, ESTIMATE)
     assert ESCAPE.search(shown)  # bold heads
     lines = ESCAPE.sub("", shown).replace("\r", "\n").splitlines()
     tables = [line for line in lines if line[:1] in EDGES and line]
     assert max(map(len, tables)) <= 80
     assert any("tokens per second" in line for line in tables)
-    plain = in_a_terminal(columns, words, NO_COLOR="1")
+
+
+def test_no_color_leaves_colors_out():
+    plain = in_a_terminal(80, ESTIMATE, NO_COLOR="1")
+    assert "tokens per second" in plain
     codes = re.findall(r"\x1b\[([0-9;]*)m", plain)
     assert not [code for code in codes if re.search(r"\b([349]|10)\d\b", code)]
 

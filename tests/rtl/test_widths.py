@@ -82,7 +82,7 @@ CONFIGS = {
         kinds=("attention",), context=POSITIONS, kv_heads=63, per_group=63, head_dim=256, tokens=8,
         attention_rows=1,
     ),
-    "four tokens": ArchConfig(tokens=4, state_elements=256, groups=3),
+    "four tokens": ArchConfig(tokens=4, state_elements=128, groups=3),
     "largest": ArchConfig(
         tokens=8, lanes=12, state_elements=64, head_rows=255, padded_state=256, groups=15
     ),

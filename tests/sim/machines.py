@@ -33,7 +33,7 @@ TARGET = made_up(lanes=2, state_elements=32, state_port_bits=128, x_queue=2, z_q
 # All tests of several tokens per pass run on this one. It is made for the larger model.
 SMALL = {"lanes": 2, "state_port_bits": 128, "x_queue": 8, "z_queue": 8}
 FOUR = replace(
-    made_up(tokens=4, state_elements=32, packed=True, copies=2, turn=8, **SMALL), name="four tokens"
+    made_up(tokens=4, state_elements=8, packed=True, copies=2, turn=8, **SMALL), name="four tokens"
 )
 LARGE = sizes(d_model=64, vocab_size=53, ngroups=2, d_state=40)
 # Projections with widths of their own, so that it runs those too.

@@ -2,8 +2,8 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.ready
 TOOLS := .venv/.tested
-# Memory that arrays leave is kept for the next ones: a quarter of the page faults.
-PYTEST := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=33554432 \
+# Memory that arrays leave is kept for the next ones: a quarter of the page faults. Threads of torch wait asleep.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=33554432 \
 	$(PYTHON) -m pytest -n 2 --dist worksteal -q
 
 .PHONY: help setup demo docs test test-board test-all before-release fuzz check figures lock release format clean

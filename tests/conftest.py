@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Count what tests cost."""
     config.pluginmanager.register(Guard(config.getoption("--guard")))
+
+
+def pytest_runtest_setup() -> None:
+    """Give torch one thread again: the threads that a command before chose would stay.
+
+    Two workers with two threads each on two cores wait for each other, six times as long.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

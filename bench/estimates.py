@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def memory(target: Target, name: str = "", **values: Any) -> Target:
     return replace(target, channels=tuple(map(changed, target.channels)))
 
 
+@cache
 def cases() -> Mapping[str, Case]:
     """All of them; those with the same beginning share a machine."""
     tiny, paper, vck190 = map(Target.load, ("tiny", "vck190-paper", "vck190"))

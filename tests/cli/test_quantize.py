@@ -123,12 +123,12 @@ def test_the_plan_is_said_before_the_work(run, world, tmp_path):
 
 
 def test_few_tokens_are_warned_of(run, world, tmp_path):
-    found = run("quantize", world.plain, "-o", tmp_path / "m.st", *FEW, "--json").json
+    words = ("quantize", world.worded, "-o", tmp_path / "m.st", "--seqlen", "64", "--json")
+    found = run(*words, "--sequences", "1").json
     assert len(found["warnings"]) == 1
-    assert "256 calibration tokens say nothing" in found["warnings"][0]
+    assert "64 calibration tokens say nothing" in found["warnings"][0]
     assert "--sequences" in found["warnings"][0]
-    options = ("--sequences", "16", "--seqlen", "64", "--force", "--json")
-    assert not run("quantize", world.plain, "-o", tmp_path / "m.st", *options).json["warnings"]
+    assert not run(*words, "--sequences", "16", "--force").json["warnings"]
 
 
 def test_too_little_memory_is_refused_before_the_work(run, world, tmp_path, monkeypatch):

@@ -138,7 +138,9 @@ def holds_state(target: Target) -> list[str]:
 @pytest.mark.parametrize(
     "shape", ["demo", "mamba2-130m", pytest.param("mamba2-2.7b", marks=pytest.mark.slow)]
 )
-def test_shipped_targets(name, shape):
+def test_shipped_targets(name, shape, monkeypatch):
+    if shape != "mamba2-2.7b":  # what must hold of any estimate does of one that runs less, too
+        monkeypatch.setattr(model, "BUDGET", 50_000)
     found = estimate(SHAPES[shape], W4A4, Target.load(name))
     assert tuple(found.stalls) == CYCLES
     assert sum(found.stalls.values()) == found.cycles

@@ -100,15 +100,12 @@ def test_hardware_that_differs_fails(run, build, tmp_path, monkeypatch):
     assert page.is_file()
 
 
-def test_a_page_is_not_overwritten(run, tmp_path, monkeypatch):
+def test_a_page_is_not_overwritten(run, tmp_path):
     page = tmp_path / "page.html"
     page.write_text("dear")
-    words = ("report", "mamba2-2.7b", "--target", "u280", "-o", page)
-    refused = run(*words).refusal
+    refused = run("report", "mamba2-2.7b", "--target", "u280", "-o", page).refusal
     assert f"{page} exists; give another name, or --force to replace it" in refused
     assert page.read_text() == "dear"
-    assert run(*words, "--force").status == 0
-    assert "mamba2-2.7b on u280" in read(page.read_text()).text
 
 
 @pytest.mark.parametrize(

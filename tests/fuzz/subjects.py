@@ -4,7 +4,6 @@ import hashlib
 import json
 import struct
 from abc import ABC, abstractmethod
-from copy import deepcopy
 from importlib import resources
 from pathlib import Path
 from random import Random
@@ -95,13 +94,13 @@ class Model(Subject):
         self.faults += [(name, dtype) for name in names for dtype in DTYPES]
 
     def plant(self, fault: Any) -> None:
-        header: Any = deepcopy(self.header)
+        header: Any = dict(self.header)
         match fault:
             case (None, (path, value)):
                 text = json.dumps(with_fault(self.metadata, path, value))
                 header["__metadata__"] = {"lightmamba": text}
             case (name, dtype):
-                header[name]["dtype"] = dtype
+                header[name] = header[name] | {"dtype": dtype}
         self._write(header)
 
     def _write(self, header: Any) -> None:

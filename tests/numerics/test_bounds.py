@@ -55,9 +55,9 @@ def projections(config, formats):
 
 
 @pytest.mark.parametrize("formats", FORMATS)
-@pytest.mark.parametrize("model", MODELS)
-def test_projections(model, formats):
-    for op, channels in projections(MODELS[model], FORMATS[formats]):
+def test_projections(formats):
+    each = (pair for model in MODELS.values() for pair in projections(model, FORMATS[formats]))
+    for op, channels in dict.fromkeys(each):
         act, top = op.act, 1 << (op.bits - 1)
         low = np.full((1, channels), act.qmin, np.int8)
         weight = np.full((2, channels), -top, np.int8)

@@ -20,7 +20,7 @@ VERILOG = """
 from lightmamba.arch.config import ArchConfig
 from lightmamba.rtl.top import to_verilog
 print(to_verilog(ArchConfig(
-    lanes=1, state_elements=32, state_port_bits=128, in_channels=128, out_channels=128, heads=2,
+    lanes=1, state_elements=8, state_port_bits=64, in_channels=128, out_channels=128, heads=2,
     padded_state=32,
 )))
 """

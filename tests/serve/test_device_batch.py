@@ -2,6 +2,7 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from lightmamba.serve import open_served
 from tests.serve.running import expected, running
 
 pytestmark = [
-    pytest.mark.slow,  # nearly all of it is the build of tiny-t4
+    pytest.mark.slow,  # nearly all of it is the build of the simulator
     pytest.mark.board,
     pytest.mark.skipif(
         shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
@@ -25,10 +26,11 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def made(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("build")
+    folder, target = tmp_path_factory.mktemp("build"), Target.load("tiny-t4")
+    small = replace(target.machine, state_elements=16, state_port_bits=64)
     save(model, folder / "m.safetensors")
     return build(
-        model, Target.load("tiny-t4"), folder / "demo", source=folder / "m.safetensors"
+        model, replace(target, machine=small), folder / "demo", source=folder / "m.safetensors"
     ).path
 
 

@@ -2,6 +2,8 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.ready
 TOOLS := .venv/.tested
+# Each test that starts a Python would compile torch again where this is set.
+export PYTHONDONTWRITEBYTECODE :=
 # Memory that arrays leave is kept for the next ones: a quarter of the page faults. Threads of torch wait asleep.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=33554432 \
 	$(PYTHON) -m pytest -n 2 --dist worksteal -q

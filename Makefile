@@ -33,7 +33,7 @@ test: $(TOOLS)   ## all tests but the slow ones; the modules that take longest a
 	@$(PYTEST) -m "not slow" $(ARGS)
 
 test-board: $(TOOLS) ## large machines and pages: a token of Mamba2-130m on all 32 lanes of u280, and others (minutes)
-	@$(PYTEST) --dist loadscope -m board $(ARGS)
+	@$(PYTEST) --dist loadscope --no-loadscope-reorder -m board $(ARGS)
 
 test-all: $(TOOLS) ## all tests
 	@$(PYTHON) -m tests.simulators

@@ -39,6 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Guard(config.getoption("--guard")))
 
 
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of every search for garbage."""
+    gc.freeze()
+
+
 def pytest_runtest_setup() -> None:
     """Give torch one thread again: the threads that a command before chose would stay.
 

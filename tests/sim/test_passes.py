@@ -60,7 +60,7 @@ def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
 @pytest.mark.parametrize(
     "target",
     [
-        replace(two_ports(made_up(tokens=2, state_elements=32, **SMALL)), name="two ports"),
+        replace(two_ports(made_up(tokens=2, state_elements=64, **SMALL)), name="two ports"),
         replace(made_up(tokens=8, state_elements=16, **SMALL), name="eight tokens"),
     ],
     ids=lambda target: target.name,

@@ -12,7 +12,8 @@ only as long as their block's list runs. By hand or nightly, not in CI:
 
     python -m bench.mutants [BLOCK ...]
 
-Without a name, the blocks whose source, list or tests are not those of the results file.
+With a name, all faults of that block. Without one, those whose sources, list or tests are not those
+of the results file; each result is kept at once, so that a run that was stopped goes on from there.
 """
 
 import argparse
@@ -27,7 +28,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,19 @@ NONE = 5  # pytest found no test that is marked so
 SLOW = 1800  # seconds after which the slow tests of a block hang
 
 
-def run(block: str, folder: Path) -> list[dict[str, object]]:
-    """Plant every fault of a block, in a copy under ``folder``; say which ones were caught."""
+def run(block: str, folder: Path, done: Collection[str] = ()) -> Iterator[dict[str, object]]:
+    """Plant the faults of a block, but for those ``done``, in a copy under ``folder``.
+
+    Each row says whether a fault was caught.
+    """
     listed, of, copy = read(block), fingerprint(block), copied(folder)
     sources, tests, begin = Sources(copy / RTL.relative_to(ROOT)), listed["tests"], time.monotonic()
     if fails(tests, copy, None):
         raise SystemExit(f"{', '.join(tests)} fails without any fault; mend it first")
     limit = max(LEAST, HANG * (time.monotonic() - begin))
-    found: list[dict[str, object]] = []
     for mutant in listed["mutant"]:
+        if mutant["why"] in done:
+            continue
         place = located(block, mutant, sources)
         faulty, original = place.planted(mutant["replace"]), place.file.read_text()
         place.file.write_text(faulty)
@@ -59,11 +64,23 @@ def run(block: str, folder: Path) -> list[dict[str, object]]:
         caught = kept or fails(tests, copy, max(limit, SLOW), "slow")
         place.file.write_text(original)
         why, file = mutant["why"], place.file.name
-        row = {"block": block, "file": file, "why": why, "caught": caught, "kept": kept, "of": of}
-        found.append(row)
         said = "caught" if kept else "slow" if caught else "SURVIVED"
         print(f"{block:12} {said:9} {why}", flush=True)
-    return found
+        yield {
+            "block": block, "file": file, "why": why, "caught": caught, "kept": kept, "of": of
+        }  # fmt: skip
+
+
+@functools.cache
+def faults(block: str) -> set[str]:
+    """Descriptions of a block's faults; none if it has no list."""
+    return {mutant["why"] for mutant in read(block)["mutant"]} if block in listed() else set()
+
+
+def planted(block: str) -> set[str]:
+    """Faults whose results are of the sources and tests that there are now."""
+    of = fingerprint(block)
+    return {row["why"] for row in rows("mutants") if (row["block"], row["of"]) == (block, of)}
 
 
 def listed() -> list[str]:
@@ -167,24 +184,21 @@ def fails(tests: Sequence[str], copy: Path, limit: float | None, chosen: str = "
     return found.returncode not in (0, NONE)
 
 
-def _is_of(blocks: frozenset[str], row: Mapping[str, Any]) -> bool:
-    return row["block"] in blocks
+def _is_listed(row: Mapping[str, Any]) -> bool:
+    return row["why"] in faults(row["block"])
 
 
 def main() -> None:
-    """Run the blocks named, or those that changed; the results file keeps the others."""
+    """Run the blocks named, or what changed; the results file keeps the others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument(
         "block", nargs="*", help="file under tests/rtl/mutants (those that changed)"
     )
-    known = listed()
-    done = {row["block"]: row["of"] for row in rows("mutants")}
-    changed = [block for block in known if done.get(block) != fingerprint(block)]
-    for block in parser.parse_args().block or changed:
+    named = parser.parse_args().block
+    for block in named or [block for block in listed() if faults(block) - planted(block)]:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            found = run(block, Path(folder))
-        others = frozenset(known) - {block}
-        keep("mutants", *found, stay=functools.partial(_is_of, others))
+            for row in run(block, Path(folder), () if named else planted(block)):
+                keep("mutants", row, stay=_is_listed)
     every = rows("mutants")
     caught = sum(row["caught"] for row in every)
     kept = sum(row["kept"] for row in every)

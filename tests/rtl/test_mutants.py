@@ -127,10 +127,18 @@ def test_faults_are_planted_in_a_copy_only(tmp_path, monkeypatch):
 
     monkeypatch.setattr(mutants, "fails", look)
     with pytest.raises(KeyboardInterrupt):
-        mutants.run(block, tmp_path)
+        list(mutants.run(block, tmp_path))
     assert source.read_text() == original
     assert seen[0] == original
     assert seen[1:] == [p.planted(m["replace"]) for p, m in zip(places, listed, strict=True)]
+
+
+def test_faults_that_are_done_are_not_planted_again(tmp_path, monkeypatch):
+    block, answers = BLOCKS[0], iter([False, True])
+    *done, last = (mutant["why"] for mutant in read(block)["mutant"])
+    monkeypatch.setattr(mutants, "fails", lambda *_: next(answers))
+    (row,) = mutants.run(block, tmp_path, done)
+    assert (row["why"], row["kept"]) == (last, True)
 
 
 def test_a_copy_that_would_not_be_imported_is_refused(tmp_path, monkeypatch):

@@ -68,12 +68,8 @@ def _of_engine(row: Row) -> list[str]:
         "llama": ["--llama-python", os.environ.get("LLAMA_PYTHON", "LLAMA_PYTHON")],
         "float": ["--transformers"],
     }[row["kind"]]
-    words = ["--shape", row["shape"], "--threads", str(row["threads"]), *how]
-    lengths = ("warm", 32), ("prompt", 512)  # and what bench.engine takes by itself
-    return words + [
-        word for name, least in lengths if row[name] != least
-        for word in (f"--{name}", str(row[name]))
-    ]  # fmt: skip
+    names = ("shape", "threads", "warm", "tokens", "prompt")
+    return [word for name in names for word in (f"--{name}", str(row[name]))] + how
 
 
 def _of_digests(row: Row) -> list[str]:

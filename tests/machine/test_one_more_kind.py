@@ -10,20 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import ROOT, blocks
+from tests.rtl.test_top import PRINT
 
 pytestmark = pytest.mark.slow  # a simulator of its own
 CASES = Path(__file__).with_name("of_average.py")
 FILES, PAGE = ROOT / "docs/howto/average", ROOT / "docs/howto/add-a-block.md"
 NAMES = re.findall(r"^def (test_\w+)", CASES.read_text(encoding="utf-8"), re.MULTILINE)
 SLOW = "test_passes_of_several_tokens"
-VERILOG = """
-from lightmamba.arch.config import ArchConfig
-from lightmamba.rtl.top import to_verilog
-print(to_verilog(ArchConfig(
-    lanes=1, state_elements=8, state_port_bits=64, in_channels=128, out_channels=128, heads=2,
-    padded_state=32,
-)))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -78,4 +71,4 @@ def test_the_example_of_the_page_runs(copy, tmp_path):
 
 @pytest.mark.board
 def test_hardware_without_it_is_the_same(copy):
-    assert run(copy, "-c", VERILOG) == run(ROOT / "src", "-c", VERILOG)
+    assert run(copy, "-c", PRINT) == run(ROOT / "src", "-c", PRINT)

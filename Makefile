@@ -2,9 +2,9 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.ready
 TOOLS := .venv/.tested
-# Each test that starts a Python would compile torch again where this is set.
+# If this were set, each test that starts Python would compile torch again.
 export PYTHONDONTWRITEBYTECODE :=
-# Memory that arrays leave is kept for the next ones: a quarter of the page faults. Threads of torch wait asleep.
+# Memory that arrays leave is kept for the next ones: a quarter of the page faults. Idle torch threads sleep.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=33554432 \
 	$(PYTHON) -m pytest -n 2 --dist worksteal -q
 

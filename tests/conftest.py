@@ -40,12 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was collected out of every search for garbage."""
+    """Exclude collected modules from garbage collection."""
     gc.freeze()
 
 
 def pytest_runtest_setup() -> None:
-    """Give torch one thread again: the threads that a command before chose would stay.
+    """Set torch back to one thread: the number that an earlier command chose would persist.
 
     Two workers with two threads each on two cores wait for each other, six times as long.
     """

@@ -43,7 +43,7 @@ metric_list:
 
 @pytest.fixture(autouse=True)
 def few(tmp_path, monkeypatch):
-    """A task of lm-eval's own where it has thousands, whose index takes it ten seconds."""
+    """Leave one of lm-eval's own tasks: it takes ten seconds to index thousands."""
     if find_spec("lm_eval") is not None:
         from lm_eval.tasks import manager
 

@@ -38,7 +38,7 @@ MADE: list[Pretended] = []
 
 @pytest.fixture(autouse=True)
 def given_back() -> Iterator[None]:
-    """Let the states of all devices go, which cycles of the servers hold for long."""
+    """Release the states of all devices, which reference cycles in the servers would keep."""
     yield
     for device in MADE:
         device.close()
@@ -85,7 +85,7 @@ def request(n: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def wanted(model):
-    """What `generate` writes to a request."""
+    """Text that `generate` writes for a request."""
 
     @cache
     def text(n: int) -> str:

@@ -12,7 +12,6 @@ from lightmamba.estimate.energy import constants
 __all__ = [
     "bound_rows",
     "constant_rows",
-    "floor_rows",
     "paper_rows",
     "single_token_targets",
     "source_rows",
@@ -136,19 +135,5 @@ def paper_rows(rows: Found) -> Rows:
              _three(r["tokens_per_joule"]), f"{r['paper_watts']:.2f}",
              f"{r['paper_tokens_per_joule']:g}"]
             for r in rows if r["part"] == "paper"
-        ),
-    ]  # fmt: skip
-
-
-def floor_rows(rows: Found) -> Rows:
-    """Memory energy and static power of a token."""
-    return [
-        ["2.7B, W4A4", "bound, tokens per second", "memory, mJ", "static, mJ",
-         "bound, tokens/J, without logic"],
-        *(
-            [f"`{r['row']}`", f"{r['tokens_per_second']:.4g}",
-             *(_three([1e3 * v for v in r[part]]) for part in ("memory", "static")),
-             _three(r["tokens_per_joule"])]
-            for r in rows if r["part"] == "floor"
         ),
     ]  # fmt: skip

@@ -1,30 +1,24 @@
 """Inputs and results of the energy model: ``python -m bench.energy``.
 
-How often the bits of weight beats toggle, in the lane images of the bundled model; the energy that
-our constants give a machine of the paper's resources, at its speed and bandwidth; and what a token
-costs on each target before any cell works.
+How often the bits of weight beats toggle, in the lane images of the bundled model, and the energy
+that our constants give a machine of the paper's resources, at its speed and bandwidth.
 """
 
 from typing import Any
 
 import numpy as np
 
-from bench.board_tables import single_token_targets
-from bench.boards import bounds, channel_bytes, fits
 from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.compiler.layout import lane_images
-from lightmamba.compiler.memory import Memory
-from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.estimate import Amount, Estimate, energy
-from lightmamba.formats import PROJECTIONS, Formats
+from lightmamba.formats import PROJECTIONS
 from lightmamba.qmodel import QuantizedModel, load
 
-__all__ = ["floor", "paper", "toggles"]
+__all__ = ["paper", "toggles"]
 
-LARGEST = SHAPES["mamba2-2.7b"]
 # arXiv 2502.15260: LUT, FF, DSP, BRAM, URAM; tokens per second; tokens per joule; 400 MHz, 12 GB/s
 PAPER = {
     "W4A4": (Amount(107e3, 130e3, 228, 912, 61), 7.21, 2.25),
@@ -63,22 +57,6 @@ def paper(width: str) -> dict[str, Any]:
     }
 
 
-def floor(name: str) -> dict[str, Any]:
-    """A token of the largest shape at the speed that the target's memory allows, without cells."""
-    target, config = Target.load(name), LARGEST
-    moved = channel_bytes(Memory(config, Formats(), plan(config, Formats(), target), target))
-    rate = 1 / max(bounds(config, target).values())
-    by_channel = {name: round(count) for name, count in moved.items()}
-    got = energy(_estimate(target.clock_mhz, rate, by_channel, Amount()), target)
-    assert got is not None
-    return {
-        "tokens_per_second": rate,
-        "memory": got.parts["memory"],
-        "static": got.parts["static"],
-        "tokens_per_joule": got.tokens_per_joule,
-    }
-
-
 def _estimate(mhz: float, rate: float, moved: dict[str, int], amount: Amount) -> Estimate:
     """As many tokens per second; every cell of the machine at work in every cycle."""
     return Estimate(
@@ -90,14 +68,11 @@ def _estimate(mhz: float, rate: float, moved: dict[str, int], amount: Amount) ->
 
 def main() -> None:
     model = load(demo_file())
-    known = {name: Target.load(name) for name in single_token_targets()}
-    named = [name for name, target in known.items() if target.power and fits(LARGEST, target)]
     keep(
         "energy",
         *({"part": "toggles", "row": name, "share": toggles(model, Target.load(name))}
           for name in ("tiny", "u280")),
         *({"part": "paper", "row": f"paper, {width}", **paper(width)} for width in PAPER),
-        *({"part": "floor", "row": name, **floor(name)} for name in named),
         stay=lambda _: False,
     )  # fmt: skip
 

@@ -241,7 +241,6 @@ TABLES: dict[str, Callable[[], Table]] = {
     "target-sources": lambda: Table(boards.source_rows()[0], boards.source_rows()[1:]),
     "bounds": lambda: computed("boards", boards.bound_rows),
     "energy-constants": lambda: Table(boards.constant_rows()[0], boards.constant_rows()[1:]),
-    "energy-floor": lambda: computed("energy", boards.floor_rows),
     "energy-paper": lambda: computed("energy", boards.paper_rows),
     **SYNTH,
     **FULL,

@@ -57,7 +57,7 @@ def test_skip():
 SKIPPED = "import pytest\npytest.skip('no tool', allow_module_level=True)\n"
 
 
-@pytest.mark.parametrize(("workers", "faults"), [(0, True), (2, True), (2, False)])
+@pytest.mark.parametrize(("workers", "faults"), [(2, True), (0, False)])
 def test_a_run(tmp_path, workers, faults):
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")

@@ -381,10 +381,10 @@ def test_latency_and_throughput(channels, positions):
 @pytest.mark.parametrize("positions", [1, 2, slow(4)])
 def test_turns_follow_each_other(positions):
     """With one query at a time, the stages bind, not the memory."""
-    sizes = SIZES(12, 1, 32)
+    sizes = SIZES(8, 1, 32)
     config = machine_of(sizes, rows=1, channels=32 * positions, positions=positions)
     found = []
     for count in (2, 4):
         got = check(config, case(np.random.default_rng(1), sizes, config, [(32 * count - 1, 1)]))
         found.append(got.cycles["o"][0] - got.cycles["i"][-1])
-    assert found[1] - found[0] == pytest.approx(2 * 12 * (1 + 32 // positions), abs=8)
+    assert found[1] - found[0] == pytest.approx(2 * 8 * (1 + 32 // positions), abs=8)

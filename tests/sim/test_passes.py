@@ -34,7 +34,7 @@ def ids(*values: int):
     return np.array(values, dtype=np.int64)
 
 
-@pytest.mark.parametrize(("stalls", "seed", "config"), [(0.0, 1, LARGE), (0.3, 2, CONFIG)])
+@pytest.mark.parametrize(("stalls", "seed", "config"), [(0.0, 7, LARGE), (0.3, 2, CONFIG)])
 def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
     """Of the model that the hardware was made for, and of one with a smaller state."""
     build = compiled(tmp_path, config, FOUR, hardware=HARDWARE)
@@ -45,7 +45,7 @@ def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
         np.random.default_rng(seed), tokens=4, sequences=3, undecided=arch.undecided, vocab=VOCAB,
         needs=opened.device.needs,
     )  # fmt: skip
-    for n, each in enumerate(islice(work, 60)):
+    for n, each in enumerate(islice(work, 40)):
         step = twin.step(each)
         assert step.difference is None, (n, each, str(step.difference))
         seen.update(slot.replay for slot in each.slots)

@@ -76,9 +76,11 @@ def per_token(path: Path, before: int, count: int) -> tuple[float, Any]:
     """Cycles of each of ``count`` tokens of a chain behind ``before`` others; the hardware."""
     artifact, cycles = Artifact.read(path), []
     with open_device(artifact, observed=False) as device:
+        device.start(5, fresh=True, chain=before - 1)
+        device.wait()
+        state = device.save_state()
         for length in (1, 1 + count):
-            device.start(5, fresh=True, chain=before - 1)
-            device.wait()
+            device.restore_state(state)
             device.start(5, chain=length - 1)
             cycles.append(device.wait())
     return (cycles[1] - cycles[0]) / count, artifact.arch

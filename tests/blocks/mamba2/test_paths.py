@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -87,6 +87,7 @@ def test_chunks_equal_steps(config, seqlen):
     assert_same_caches(after_chunks, after_steps)
 
 
+@settings(max_examples=15)
 @given(config=configs(), seqlen=st.integers(2, 24), data=st.data())
 def test_split_sequence_carries_on(config, seqlen, data):
     """Two forward calls with the cache between, the first also shorter than the convolution."""

@@ -1,28 +1,35 @@
 """Checks of stored rows against the repository.
 
 No commit changes the values or the hash of a row without its date and commit: only a run writes
-rows.
+rows. The commit of a row is one of the repository, so that anyone can measure it again.
 """
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from bench.common import ROOT, git
 from bench.stored import RESULTS
 from lightmamba.store import HEAD, Record, parse_store
 
-__all__ = ["changed_by_hand", "problems"]
+__all__ = ["changed_by_hand", "of_no_commit", "problems"]
 
 COMMITS = 20  # of the results, the newest, that are compared with the ones before
 RUN = ("date", "commit")  # entries of `made` that differ between two runs
 
 
 def problems() -> Iterator[str]:
-    """One sentence for each row that a recent commit changes, and no run."""
+    """One sentence for each row that no run wrote, or whose commit is not in the repository."""
+    if git("rev-parse", "--is-shallow-repository") != "false":
+        return  # a part of the history, or none
+    commits = git("rev-list", "HEAD").split()
+    for path in sorted(RESULTS.glob("*.jsonl")):
+        file = path.relative_to(ROOT)
+        for key in of_no_commit(path.read_bytes(), commits):
+            yield f"{file}: the commit of the row {key!r} is not in the repository; run its command"
     where = str(RESULTS.relative_to(ROOT))
-    commits = git("log", f"-{COMMITS}", "--format=%h", "--", where).split()
-    pairs = [*((f"{each}^", each) for each in commits), ("HEAD", "")]
+    recent = git("log", f"-{COMMITS}", "--format=%h", "--", where).split()
+    pairs = [*((f"{each}^", each) for each in recent), ("HEAD", "")]
     for before, after in pairs:
         files = git("diff", "--name-only", "--diff-filter=M", before, *after.split(), "--", where)
         for file in files.split():
@@ -39,6 +46,15 @@ def changed_by_hand(before: bytes, after: bytes) -> list[str]:
         record.key for record in _parsed(after)
         if (was := old.get(record.key)) is not None and was != record and "check" in was.made
         and all(was.made.get(name) == record.made.get(name) for name in RUN)
+    ]  # fmt: skip
+
+
+def of_no_commit(content: bytes, commits: Collection[str]) -> list[str]:
+    """Keys of rows of a file whose commit is none of these."""
+    return [
+        record.key for record in _parsed(content)
+        if (made := record.made.get("commit")) is not None
+        and not any(each.startswith(made) for each in commits)
     ]  # fmt: skip
 
 

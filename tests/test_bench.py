@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from bench.common import machine, processor
-from bench.history import changed_by_hand
+from bench.history import changed_by_hand, of_no_commit
 from bench.stored import BENCHMARKS, RESULTS, checked, foot, keep, rows
 
 from lightmamba.errors import InputError
@@ -144,3 +144,9 @@ def test_a_hash_that_no_run_wrote_is_found(stored):
     with Store(stored, "bench") as store:
         store.rewrite(later)
     assert changed_by_hand(before, stored.read_bytes()) == []
+
+
+def test_a_row_whose_commit_is_not_in_the_repository_is_found(stored):
+    keep("drift", drift("8", change=1))
+    assert of_no_commit(stored.read_bytes(), ["1234", "abcdef"]) == []
+    assert of_no_commit(stored.read_bytes(), ["1234", "ab"]) == ["w4a4, 8"]

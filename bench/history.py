@@ -24,9 +24,11 @@ def problems() -> Iterator[str]:
         return  # a part of the history, or none
     commits = git("rev-list", "HEAD").split()
     for path in sorted(RESULTS.glob("*.jsonl")):
-        file = path.relative_to(ROOT)
         for key in of_no_commit(path.read_bytes(), commits):
-            yield f"{file}: the commit of the row {key!r} is not in the repository; run its command"
+            yield (
+                f"{path.relative_to(ROOT)}: the commit of the row {key!r} is not in the "
+                f"repository; run its command"
+            )
     where = str(RESULTS.relative_to(ROOT))
     recent = git("log", f"-{COMMITS}", "--format=%h", "--", where).split()
     pairs = [*((f"{each}^", each) for each in recent), ("HEAD", "")]

@@ -167,7 +167,8 @@ def mutants() -> Table:
             rows.append([block, str(len(read(block)["mutant"])), "not run yet", "", ""])
             continue
         left = [r for r in mine if not r["caught"]]
-        old = "" if mine[0].get("of") == fingerprint(block) else " (of an earlier source)"
+        of_today = {r["of"] for r in mine} == {fingerprint(block)}
+        old = "" if of_today else " (of an earlier source)"
         if not left and not old:
             whole, others = whole + 1, others + mine
             continue

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bench import mutants
+from bench import mutants, tables
 from bench.faults import Fragment, Sources
 from bench.mutants import (
     MUTANTS,
@@ -14,6 +14,8 @@ from bench.mutants import (
     RTL,
     copied,
     environment,
+    faults,
+    fingerprint,
     located,
     read,
     rtl,
@@ -67,6 +69,19 @@ def test_every_survivor_is_explained():
     survives = survivals()
     assert [row["why"] for row in left if (row["block"], row["why"]) not in survives] == []
     assert len(left) <= 0.02 * len(found)
+
+
+def test_a_list_that_was_planted_in_part_is_marked(monkeypatch):
+    """Unless every fault is one of the source of today, the last one as well."""
+    found = [
+        {"block": "gate", "why": why, "caught": True, "kept": True, "of": fingerprint("gate")}
+        for why in sorted(faults("gate"))
+    ]
+    monkeypatch.setattr(tables, "listed", lambda: ["gate"])
+    monkeypatch.setattr(tables, "load", lambda name: found)
+    assert [row[0] for row in tables.mutants().body] == ["1 other blocks", "total"]
+    found[-1]["of"] = "before"
+    assert tables.mutants().body[0][0] == "gate (of an earlier source)"
 
 
 def found_in(folder):

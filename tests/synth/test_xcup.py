@@ -45,26 +45,6 @@ class Product(wiring.Component):
         return m
 
 
-class Several(wiring.Component):
-    """Memories next to each other."""
-
-    def __init__(self, stores: list[Store]) -> None:
-        self.stores = stores
-        ports = ("write", "d", "q")
-        super().__init__({
-            f"{name}{n}": store.signature.members[name]
-            for n, store in enumerate(stores) for name in ports
-        })  # fmt: skip
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        for n, store in enumerate(self.stores):
-            m.submodules += store
-            write, d, q = (getattr(self, f"{name}{n}") for name in ("write", "d", "q"))
-            m.d.comb += [store.write.eq(write), store.d.eq(d), q.eq(store.q)]
-        return m
-
-
 def test_an_adder(kept):
     found = run(Adder(32), kept, flat=True)
     assert found.total == Amount(lut=32, ff=96)
@@ -94,12 +74,15 @@ def test_packed_products_are_timed_through_the_dsp(kept):
     assert found.slowest.path.ns <= 3.0
 
 
-def test_large_memories_are_counted_by_their_size(kept):
-    stores = [Store(512, 36), Store(600, 36), Store(4096, 72)]
-    found = run(Several(stores), kept, flat=True)
-    assert (found.total.bram18, found.total.uram) == (1 + 2, 1)
-    # The only logic is counters of addresses; a path begins at a memory, 1.2 ns behind its clock.
-    assert found.total.ff == 9 + 10 + 12
+@pytest.mark.parametrize(
+    ("depth", "width", "amount"),
+    [(512, 36, Amount(bram18=1)), (600, 36, Amount(bram18=2)), (4096, 72, Amount(uram=1))],
+)
+def test_large_memories_are_counted_by_their_size(kept, depth, width, amount):
+    found = run(Store(depth, width), kept, flat=True)
+    assert (found.total.bram18, found.total.uram) == (amount.bram18, amount.uram)
+    assert found.total.ff == depth.bit_length() - (depth & (depth - 1) == 0)
+    # The address counter is the only logic; a path begins at the memory's output, 1.2 ns behind it.
     assert found.slowest.path.ns >= 1.2
 
 

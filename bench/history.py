@@ -20,15 +20,14 @@ RUN = ("date", "commit")  # entries of `made` that differ between two runs
 
 def problems() -> Iterator[str]:
     """One sentence for each row that no run wrote, or whose commit is not in the repository."""
-    if git("rev-parse", "--is-shallow-repository") != "false":
-        return  # a part of the history, or none
-    commits = git("rev-list", "HEAD").split()
-    for path in sorted(RESULTS.glob("*.jsonl")):
-        for key in of_no_commit(path.read_bytes(), commits):
-            yield (
-                f"{path.relative_to(ROOT)}: the commit of the row {key!r} is not in the "
-                f"repository; run its command"
-            )
+    if git("rev-parse", "--is-shallow-repository") == "false":  # all commits are here
+        commits = git("rev-list", "HEAD").split()
+        for path in sorted(RESULTS.glob("*.jsonl")):
+            for key in of_no_commit(path.read_bytes(), commits):
+                yield (
+                    f"{path.relative_to(ROOT)}: the commit of the row {key!r} is not in the "
+                    f"repository; run its command"
+                )
     where = str(RESULTS.relative_to(ROOT))
     recent = git("log", f"-{COMMITS}", "--format=%h", "--", where).split()
     pairs = [*((f"{each}^", each) for each in recent), ("HEAD", "")]

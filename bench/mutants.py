@@ -77,10 +77,10 @@ def faults(block: str) -> set[str]:
     return {mutant["why"] for mutant in read(block)["mutant"]} if block in listed() else set()
 
 
-def planted(block: str) -> set[str]:
-    """Faults whose results are of the sources and tests that there are now."""
+def planted(block: str, stored: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Faults of a block with a stored result of the sources and tests that there are now."""
     of = fingerprint(block)
-    return {row["why"] for row in rows("mutants") if (row["block"], row["of"]) == (block, of)}
+    return {row["why"] for row in stored if (row["block"], row["of"]) == (block, of)}
 
 
 def listed() -> list[str]:
@@ -196,7 +196,7 @@ def main() -> None:
     )
     named = parser.parse_args().block
     for block in named or listed():
-        done = set() if named else planted(block)
+        done = set() if named else planted(block, rows("mutants"))
         if faults(block) <= done:
             continue
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

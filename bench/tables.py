@@ -18,7 +18,7 @@ from bench.engine_tables import ENGINE
 from bench.full_tables import FULL
 from bench.hybrids_tables import HYBRID
 from bench.markdown import NotRun, Table, load
-from bench.mutants import fingerprint, listed, read, survivals
+from bench.mutants import faults, listed, planted, read, survivals
 from bench.passes_tables import PASSES
 from bench.quantize_tables import QUANTIZE
 from bench.quotes import requoted
@@ -167,8 +167,7 @@ def mutants() -> Table:
             rows.append([block, str(len(read(block)["mutant"])), "not run yet", "", ""])
             continue
         left = [r for r in mine if not r["caught"]]
-        of_today = {r["of"] for r in mine} == {fingerprint(block)}
-        old = "" if of_today else " (of an earlier source)"
+        old = "" if faults(block) <= planted(block, mine) else " (of an earlier source)"
         if not left and not old:
             whole, others = whole + 1, others + mine
             continue

@@ -19,7 +19,7 @@ from typing import Literal
 
 from lightmamba.errors import InputError
 
-__all__ = ["Fragment", "Place", "Sources", "without_prose"]
+__all__ = ["Fragment", "Place", "Sources", "imports_package", "without_prose"]
 
 Kind = Literal["expression", "statement", "header"]
 BODY = {"body", "orelse", "finalbody", "handlers", "decorator_list"}  # no part of a header
@@ -265,18 +265,34 @@ def _a(kind: Kind) -> str:
     return f"an {kind}" if kind == "expression" else f"a {kind}"
 
 
+def imports_package(node: ast.AST) -> bool:
+    """Whether a statement imports from the package, by a path that is another when files move."""
+    if isinstance(node, ast.ImportFrom):
+        return f"{node.module}.".startswith("lightmamba.")
+    return isinstance(node, ast.Import) and any(
+        f"{name.name}.".startswith("lightmamba.") for name in node.names
+    )
+
+
 def without_prose(source: str) -> str:
-    """Python without comments, docstrings and empty lines; its code is left as it is."""
+    """Python without comments, docstrings, empty lines and imports from the package.
+
+    The other code is left as it is.
+    """
     lines = source.split("\n")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             line, column = token.start
             lines[line - 1] = lines[line - 1][:column]
     for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            if ast.get_docstring(node) is None:
+                continue
+            gone: ast.stmt = node.body[0]
+        elif imports_package(node) and isinstance(node, ast.stmt):
+            gone = node
+        else:
             continue
-        if ast.get_docstring(node) is not None:
-            first = node.body[0]
-            for line in range(first.lineno - 1, first.end_lineno or first.lineno):
-                lines[line] = ""
+        for line in range(gone.lineno - 1, gone.end_lineno or gone.lineno):
+            lines[line] = ""
     return "\n".join(line.rstrip() for line in lines if line.strip())

@@ -41,6 +41,8 @@ PARTS = {
 }  # fmt: skip
 PARTS["computed"] = PARTS["estimated"]
 WRITERS = ("bench.tables", "bench.charts", "bench.page")  # of what shows the rows
+TEXTS, BINARIES = (".py", ".cpp", ".hpp", ".toml", ".json"), (".safetensors", ".xz")
+SAME = "R100"  # git's word for a file that was moved as it is
 CURRENT, DIFFERS, OLDER = "current", "not current", "of an earlier version"
 
 
@@ -88,19 +90,26 @@ def state(row: Row) -> str:
 
 @functools.cache
 def _changed(of: str, how: str) -> bool:
-    """Whether code that figures depend on is other than that of a commit."""
+    """Whether code that figures depend on is other than that of a commit, wherever it was then."""
     if not git("cat-file", "-t", of):
         return True
-    paths = [f"{PACKAGE}/{part}" for part in PARTS[how]]
-    for file in git("diff", "--name-only", of, "--", *paths).splitlines():
-        path, before = ROOT / file, git("show", f"{of}:{file}")
-        if path.suffix not in (".py", ".cpp", ".hpp", ".toml", ".json", ".safetensors", ".xz"):
+    parts = [f"{PACKAGE}/{part}" for part in PARTS[how]]
+    changes = git("diff", "--find-renames=30%", "--name-status", of, "--", PACKAGE)
+    for change in changes.splitlines():
+        status, was, *now = change.split("\t")
+        file = now[0] if now else was  # of a file that was moved, the new path
+        kind = Path(file).suffix
+        if kind not in (*TEXTS, *BINARIES) or not any(
+            file == part or file.startswith(f"{part}/") for part in parts
+        ):
             continue
-        if not path.is_file() or not before:
-            return True
-        if path.suffix in (".safetensors", ".xz"):
-            return True
-        if code(path.read_text(encoding="utf-8"), path.suffix).strip() != code(before, path.suffix):
+        if kind in BINARIES:
+            if status != SAME:
+                return True
+            continue
+        before = "" if status == "A" else git("show", f"{of}:{was}")
+        after = "" if status == "D" else (ROOT / file).read_text(encoding="utf-8")
+        if code(before, kind).strip() != code(after, kind).strip():
             return True
     return False
 

@@ -1,7 +1,8 @@
 """Checks of stored rows against the repository.
 
 No commit changes the values or the hash of a row without its date and commit: only a run writes
-rows. The commit of a row is one of the repository, so that anyone can measure it again.
+rows, and a check-out of their commit their hashes. The commit of a row is one of the repository, so
+that anyone can measure it again.
 """
 
 import subprocess
@@ -15,7 +16,9 @@ from lightmamba.store import HEAD, Record, parse_store
 __all__ = ["changed_by_hand", "of_no_commit", "problems"]
 
 COMMITS = 20  # of the results, the newest, that are compared with the ones before
-RUN = ("date", "commit")  # entries of `made` that differ between two runs
+# Entries of `made` that differ between two runs. "hashed": the definition of the hash changed; the
+# row's own commit was checked out, its old hash found there, and the new one computed.
+RUN = ("date", "commit", "hashed")
 
 
 def problems() -> Iterator[str]:

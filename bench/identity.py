@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.faults import imports_package
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler.memory import Memory
@@ -82,8 +83,8 @@ def source_hash(patterns: Iterable[str]) -> str:
 def code(text: str, suffix: str) -> str:
     """Text of a file without its comments.
 
-    Of Python it is the syntax tree, without docstrings and texts of errors, the same in every
-    version of Python.
+    Of Python it is the syntax tree, the same in every version of Python, without docstrings, texts
+    of errors and imports from the package.
     """
     if suffix == ".py":
         return repr(_plain(_Code().visit(ast.parse(text))))
@@ -98,7 +99,11 @@ def _plain(node: Any) -> Any:
 
 
 class _Code(ast.NodeTransformer):
-    """Takes docstrings and the texts of errors out."""
+    """Takes docstrings, the texts of errors and imports from the package out."""
+
+    def visit(self, node: ast.AST) -> Any:
+        """Drop an import from the package: its path is another when files move."""
+        return None if imports_package(node) else super().visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         """Drop a statement that is only a text, such as a docstring."""

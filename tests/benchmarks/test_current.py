@@ -33,6 +33,13 @@ def test_prose_and_layout_do_not_count_and_code_does(hashed):
     assert hashed("def f(x):\n    return None\n") != refusing
 
 
+def test_where_a_module_imports_from_does_not_count(hashed):
+    text = SOURCE + "\nfrom lightmamba.{} import errors\nfrom numpy import {}\n"
+    first = hashed(text.format("sim", "sin"))
+    assert hashed(text.format("device.sim", "sin")) == first
+    assert hashed(text.format("sim", "cos")) != first
+
+
 def test_comments_of_cpp_do_not_count(hashed):
     first = hashed("int f() {\n    return 2;\n}\n", "memory.hpp")
     assert hashed("int f() {\n    // Always.\n    return 2;  // not 3\n}\n", "memory.hpp") == first
@@ -54,19 +61,29 @@ def test_a_figure_of_hardware_is_current_by_its_hash(row):
 
 
 def test_another_figure_is_current_by_the_code_of_its_commit(monkeypatch):
+    file = "src/lightmamba/numerics/linear.py"
     made = {"benchmark": "drift", "how": "measured", "commit": "abc"}
-    said = {"diff": "src/lightmamba/config.py", "show": "", "cat-file": "commit"}
+    said = {"cat-file": "commit"}
     monkeypatch.setattr(figures, "git", lambda *words: said[words[0]])
 
-    def now(before):
-        said["show"] = before
+    def now(before, change=f"M\t{file}"):
+        said["show"], said["diff"] = before, change
         figures._changed.cache_clear()
         return state({MADE: made})
 
-    text = (ROOT / said["diff"]).read_text()
+    text = (ROOT / file).read_text()
     assert now(text) == CURRENT
     assert now('"""Another docstring."""\n' + text.partition('"""\n')[2]) == CURRENT
     assert now(text + "NEW = 1\n") == OLDER
+    moved = f"R090\tsrc/lightmamba/old.py\t{file}"
+    assert now(text, moved) == CURRENT
+    assert now(text + "NEW = 1\n", moved) == OLDER
+    assert now("", f"A\t{file}") == OLDER
+    assert now("", "A\tsrc/lightmamba/numerics/__init__.py") == CURRENT  # a docstring
+    assert now(text, "D\tsrc/lightmamba/numerics/old.py") == OLDER
+    assert now(text, "D\tsrc/lightmamba/cli/old.py") == CURRENT
+    assert now("", "R099\tsrc/lightmamba/a.xz\tsrc/lightmamba/data/a.xz") == OLDER
+    assert now("", "R100\tsrc/lightmamba/a.xz\tsrc/lightmamba/data/a.xz") == CURRENT
     said["cat-file"] = ""
     assert now(text) == OLDER
     figures._changed.cache_clear()

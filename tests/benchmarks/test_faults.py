@@ -142,6 +142,10 @@ def test_prose_is_left_out_and_code_is_not():
     source = '''
 """Module."""
 
+from lightmamba.rtl.pipe import (
+    Pipe,
+)
+
 WIDTH = 8  # bits
 
 

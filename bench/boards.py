@@ -10,10 +10,10 @@ from typing import Any
 from bench.board_tables import single_token_targets
 from bench.stored import keep
 from lightmamba.arch.target import Target
+from lightmamba.common.errors import InputError
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
 from lightmamba.config import SHAPES, ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.machine.ports import clients
 

@@ -22,7 +22,7 @@ from bench.engine_files import gguf_file, our_file
 from bench.engine_pairs import Task, Worker, in_turns, python, ratios, spread
 from bench.engine_tables import share
 from bench.stored import keep
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.qmodel.synthetic import random_model
 
 FLOATS = ("transformers:float32", "transformers:bfloat16", "reference:float32",

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from lightmamba.tools import cache_folder, run
+from lightmamba.common.tools import cache_folder, run
 
 __all__ = ["Bandwidth"]
 

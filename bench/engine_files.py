@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.common import KNOWN
+from lightmamba.common.errors import InputError
+from lightmamba.common.tools import cache_folder
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.qmodel import load_sizes, save
 from lightmamba.qmodel.file import VERSION
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.tokenizer import Tokenizer
-from lightmamba.tools import cache_folder
 
 __all__ = ["available", "gguf_file", "needed", "our_file"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.speed import Spread, spread
 
 __all__ = ["Runs", "Spread", "Task", "Worker", "in_turns", "python", "ratios", "spread"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["Fragment", "Place", "Sources", "imports_package", "without_prose"]
 

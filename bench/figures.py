@@ -27,14 +27,14 @@ from bench.markdown import NotRun
 from bench.mutants import fingerprint
 from bench.stored import BENCHMARKS, HARDWARE, MADE, Row, identity_of
 from bench.tables import CONTRACT, pages, table
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 PACKAGE = "src/lightmamba"
 ARITHMETIC = ("numerics", "blocks", "formats.py", "config.py", "qmodel")
 # Code that other figures than those of hardware depend on.
 PARTS = {
     "measured": (
-        *ARITHMETIC, "engine", "native", "runtime", "passes.py", "data", "checkpoint",
+        *ARITHMETIC, "engine", "native", "runtime", "common/passes.py", "data", "checkpoint",
         "causal_lm.py", "reference.py", "tokenizer.py", "quantization", "evaluate", "serve",
     ),
     "estimated": (*ARITHMETIC, "arch", "machine", "compiler", "estimate", "native"),

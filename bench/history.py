@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.common import ROOT, git
 from bench.stored import RESULTS
-from lightmamba.store import HEAD, Record, parse_store
+from lightmamba.common.store import HEAD, Record, parse_store
 
 __all__ = ["changed_by_hand", "of_no_commit", "problems"]
 

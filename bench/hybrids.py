@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.stored import keep
 from lightmamba.arch.target import Target
+from lightmamba.common.errors import InputError
 from lightmamba.config import HYBRIDS
-from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
 from lightmamba.formats import Formats
 

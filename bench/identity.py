@@ -23,6 +23,7 @@ import numpy as np
 from bench.faults import imports_package
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
+from lightmamba.common.tools import cache_folder
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
@@ -31,7 +32,6 @@ from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.tools import find_verilator
-from lightmamba.tools import cache_folder
 
 __all__ = [
     "HARNESS",

@@ -12,9 +12,9 @@ from bench.diagrams import DOCS
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.hardware import MEMORY
 from lightmamba.blocks import part
+from lightmamba.common.tools import run
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.spine import BACK, FRONT
-from lightmamba.tools import run
 
 __all__ = ["MACHINES", "described", "mark"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.stored import Row, foot, rows
-from lightmamba.markdown import to_markdown
+from lightmamba.common.markdown import to_markdown
 
 __all__ = ["NotRun", "Table", "load"]
 

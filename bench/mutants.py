@@ -34,7 +34,7 @@ from typing import Any
 
 from bench.faults import Place, Sources, without_prose
 from bench.stored import keep, rows
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 RTL, MUTANTS = ROOT / "src/lightmamba/rtl", ROOT / "tests/rtl/mutants"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.stored import RESULTS, rows
 from lightmamba.cli import main as lightmamba
-from lightmamba.store import Record, Store, read_store
+from lightmamba.common.store import Record, Store, read_store
 
 ROOT = RESULTS.parent.parent
 PAGE = ROOT / "docs/reports/mamba2-2.7b-u280.html"

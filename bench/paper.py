@@ -20,8 +20,8 @@ from typing import Any
 from bench.paper_tables import paper_table
 from bench.stored import keep
 from lightmamba.cli.show import progress
-from lightmamba.errors import InputError
-from lightmamba.store import Record
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record
 from lightmamba.sweep import Entry, Plan, is_done, sweep
 from lightmamba.sweep.table import figures, sentence
 

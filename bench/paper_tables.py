@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightmamba.markdown import to_markdown
+from lightmamba.common.markdown import to_markdown
 from lightmamba.report.paper import ClaimedAccuracy, paper
 
 __all__ = ["paper_table", "published"]

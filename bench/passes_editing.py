@@ -26,10 +26,10 @@ from bench.stored import keep, rows
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.place import Region
 from lightmamba.arch.target import Target
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES
 from lightmamba.formats import Formats
-from lightmamba.passes import Pass, Slot
 from lightmamba.runtime import NgramDrafter
 from lightmamba.runtime.resident import Resident
 from lightmamba.runtime.staging import Staging

@@ -20,12 +20,12 @@ from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler import build
 from lightmamba.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload, modes
 from lightmamba.formats import Formats
-from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, chained, open_device
 

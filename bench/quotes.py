@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from bench.markdown import Table
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["quoted", "requoted", "unmarked"]
 

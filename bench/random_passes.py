@@ -25,9 +25,9 @@ from tests.sim.passes import damaged, random_passes
 from bench.identity import simulated
 from bench.stored import Row, keep
 from lightmamba.arch.target import Target
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
 from lightmamba.data import demo_file, hybrid_file
-from lightmamba.errors import InputError
 from lightmamba.qmodel import load
 from lightmamba.runtime.device_state import DeviceState
 from lightmamba.sim import open_twin

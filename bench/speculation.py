@@ -21,11 +21,11 @@ from bench.editing import KINDS, Case, cases
 from bench.engine_files import our_file
 from bench.stored import keep
 from lightmamba.cli.show import progress
+from lightmamba.common.passes import Pass
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.engine import Engine, State
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.passes import Pass
 from lightmamba.qmodel import load
 from lightmamba.runtime import NgramDrafter, Speculation, generate
 from lightmamba.tokenizer import Tokenizer

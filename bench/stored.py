@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 
 from bench.common import ROOT, changed_since, commit, machine
-from lightmamba.errors import InputError
-from lightmamba.store import Record, Store, read_store
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record, Store, read_store
 
 __all__ = ["BENCHMARKS", "HARDWARE", "MADE", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows"]
 

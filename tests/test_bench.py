@@ -7,8 +7,8 @@ from bench.common import machine, processor
 from bench.history import changed_by_hand, of_no_commit
 from bench.stored import BENCHMARKS, RESULTS, checked, foot, keep, rows
 
-from lightmamba.errors import InputError
-from lightmamba.store import Record, Store, read_store
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record, Store, read_store
 
 CLOUD = """processor\t: 0
 model name\t: AMD EPYC

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightmamba.errors import InputError, shown
+from lightmamba.common.errors import InputError, shown
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 import lightmamba
 from lightmamba.cli import main
+from lightmamba.common.errors import InputError
 from lightmamba.data import demo_file
-from lightmamba.errors import InputError
 from lightmamba.explore.files import to_toml
 from lightmamba.facade import Model
 from lightmamba.machine.artifact import Artifact

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba import files
-from lightmamba.files import intact, interrupted, replace_folder, sha256_of
+from lightmamba.common import files
+from lightmamba.common.files import intact, interrupted, replace_folder, sha256_of
 
 
 @pytest.fixture

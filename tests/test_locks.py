@@ -9,12 +9,12 @@ from subprocess import PIPE
 
 import pytest
 
-from lightmamba.locks import append, held, take
+from lightmamba.common.locks import append, held, take
 
 HOLDS = """
 import os, sys
 from pathlib import Path
-from lightmamba.locks import take
+from lightmamba.common.locks import take
 
 path = Path(sys.argv[1])
 file = take(path, wait=True)

@@ -1,6 +1,6 @@
 """Tables in Markdown."""
 
-from lightmamba.markdown import to_markdown
+from lightmamba.common.markdown import to_markdown
 
 
 def test_columns_of_figures_align_to_the_right():

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot, carry_out, split
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
-from lightmamba.passes import Pass, Slot, carry_out, split
 from tests.runtime.test_device_passes import made
 from tests.support.pretended import PASS
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from lightmamba.errors import InputError
-from lightmamba.store import HEAD, Record, Store, read_store
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import HEAD, Record, Store, read_store
 
 ONE = Record("one", {"perplexity": 2.0}, {"model": "m"}, "measured", {"commit": "abc"})
 TWO = Record("two", {"perplexity": 3.0})
@@ -127,7 +127,7 @@ def test_a_full_disk(path, monkeypatch):
 WRITES = """
 import sys
 from pathlib import Path
-from lightmamba.store import Record, Store
+from lightmamba.common.store import Record, Store
 
 with Store(Path(sys.argv[1]), "--results") as store:
     print("open", flush=True)

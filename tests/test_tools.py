@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.errors import InputError
-from lightmamba.tools import cache_folder, run
+from lightmamba.common.errors import InputError
+from lightmamba.common.tools import cache_folder, run
 
 
 def test_cache_folder(tmp_path, monkeypatch):
@@ -28,7 +28,7 @@ def test_the_tests_leave_the_cache_of_the_user_alone():
 def test_a_temporary_cache_is_one_per_process_and_goes_with_it(tmp_path):
     (tmp_path / "file").touch()
     code = (
-        "from lightmamba.tools import cache_folder as c; a, b = c('x'), c('x'); "
+        "from lightmamba.common.tools import cache_folder as c; a, b = c('x'), c('x'); "
         "assert a == b and a.is_dir(); print(a)"
     )
     folder = Path(run([sys.executable, "-c", code], {"XDG_CACHE_HOME": str(tmp_path / "file")}))

@@ -10,8 +10,8 @@ from lightmamba.blocks.attention.sizes import Sizes as AttentionSizes
 from lightmamba.blocks.mamba2.sizes import Sizes as Mamba2Sizes
 from lightmamba.blocks.mlp.sizes import Sizes as MlpSizes
 from lightmamba.blocks.sizes import Sizes
-from lightmamba.errors import InputError, shown
-from lightmamba.plain import restore, take
+from lightmamba.common.errors import InputError, shown
+from lightmamba.common.plain import restore, take
 
 __all__ = ["HYBRIDS", "PUBLISHED", "SHAPES", "ModelConfig", "mamba2_config"]
 

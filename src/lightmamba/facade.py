@@ -59,7 +59,7 @@ class Model:
         InputError
             If there is none.
         """
-        from lightmamba.errors import InputError
+        from lightmamba.common.errors import InputError
         from lightmamba.tokenizer import Tokenizer
 
         if self.quantized.tokenizer is None:
@@ -135,8 +135,8 @@ def load(path: str | Path = BUNDLED, *, threads: int | None = None) -> Model:
     InputError
         If there is none, or it is damaged.
     """
+    from lightmamba.common.errors import InputError
     from lightmamba.data import demo_file
-    from lightmamba.errors import InputError
     from lightmamba.qmodel import load as read
 
     file = demo_file() if str(path) == BUNDLED and not Path(path).exists() else Path(path)
@@ -189,8 +189,8 @@ def quantize(
     import torch
 
     from lightmamba.checkpoint import open_checkpoint
+    from lightmamba.common.errors import InputError
     from lightmamba.data import demo_checkpoint
-    from lightmamba.errors import InputError
     from lightmamba.quantization import Calibration, FileRun, Recipe, quantize_checkpoint
 
     bundled = str(checkpoint) == BUNDLED and not Path(checkpoint).exists()

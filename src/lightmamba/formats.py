@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
+from lightmamba.common.plain import checked, restore
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import NIBBLES
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
-from lightmamba.plain import checked, restore
 
 __all__ = ["PROJECTIONS", "FormatException", "Formats"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["BareTokenizer", "StreamDecoder", "Tokenizer", "check_vocab"]
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from lightmamba.arch.target import CHOICES, Channel, Power, Target, target_names
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 GOOD = """
 name = "mine"

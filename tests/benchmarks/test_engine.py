@@ -12,10 +12,10 @@ from bench.engine_bandwidth import Bandwidth
 from bench.engine_ours import make
 from bench.tables import made
 
+from lightmamba.common.errors import InputError
 from lightmamba.config import SHAPES
 from lightmamba.data import demo_file
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.qmodel import load
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/cpu-engine.md"

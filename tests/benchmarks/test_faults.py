@@ -6,7 +6,7 @@ import textwrap
 import pytest
 from bench.faults import Fragment, Sources, without_prose
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 UNIT = """
     WIDTH = 8  # bits

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bench.engine_pairs import Worker, in_turns, ratios
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.speed import decode, prompt, spread
 
 

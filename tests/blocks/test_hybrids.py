@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from lightmamba.blocks import part
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.config import HYBRIDS, ModelConfig
 from lightmamba.engine import Digests, Engine, State, first_difference
-from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.native import usable_isas
-from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import load, save, to_bytes
 from lightmamba.qmodel.synthetic import random_model
 

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 from lightmamba.blocks.mamba2 import quantized
 from lightmamba.blocks.mamba2.quantized import Mixer
 from lightmamba.blocks.tensors import Spec, number, tensor, tensors
+from lightmamba.common.errors import InputError
 from lightmamba.config import mamba2_config
-from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel, load, save, validate
 from lightmamba.qmodel.layout import mixer_tensors

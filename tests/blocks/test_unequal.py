@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lightmamba.checkpoint import ModelWeights
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
 from lightmamba.engine import Digests, Engine, State, first_difference
-from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel, load, save

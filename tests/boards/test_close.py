@@ -8,7 +8,7 @@ import pytest
 from lightmamba.boards import uio
 from lightmamba.boards.uio import UioDevice, open_uio
 from lightmamba.boards.xrt import XrtDevice
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
 
 
 class Part:

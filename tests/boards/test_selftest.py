@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from lightmamba.boards.selftest import PASSES, PROBE, STEPS, Expected, expected, self_test
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import open_model
 from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
 from lightmamba.sim import SimDevice, open_device

@@ -12,9 +12,9 @@ from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import SerialLink
 from lightmamba.boards.serial_port import _others, open_port
 from lightmamba.boards.serial_ulx3s import check_board, open_ulx3s
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.artifact import build_hash
 from lightmamba.machine.registers import offsets
 from lightmamba.machine.serial import Operation

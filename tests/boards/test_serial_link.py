@@ -7,7 +7,7 @@ import pytest
 
 from lightmamba.boards import serial_link
 from lightmamba.boards.serial_link import SerialLink
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
 from lightmamba.machine import serial
 from lightmamba.machine.serial import BLOCK, Operation, Request, entry
 

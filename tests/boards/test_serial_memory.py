@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lightmamba.boards.serial_memory import Window, memory_works, tune, window_of
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
 from lightmamba.machine.serial import CAPTURES
 
 TURN = 48

@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 from lightmamba.boards import serial_link
 from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import SerialLink
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
 from lightmamba.machine.serial import Identity
 from tests.soc.board import Board
 

@@ -8,7 +8,7 @@ import pytest
 from lightmamba.boards import uio
 from lightmamba.boards.selftest import STEPS, expected, self_test
 from lightmamba.boards.uio import Buffer, UioWindow, open_uio
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
 from tests.sim.test_copies import TWO
 
 from .support import Registers, bare, build_on

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightmamba.checkpoint import load_checkpoint
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 from ..support.checkpoints import UNTIED, write_state_spaces, write_transformers
 

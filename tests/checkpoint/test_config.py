@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lightmamba.checkpoint.layouts import read_config
+from lightmamba.common.errors import InputError
 from lightmamba.config import mamba2_config
-from lightmamba.errors import InputError
 
 from ..support.layers import sizes_of
 

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 
 from lightmamba.checkpoint import load_checkpoint
 from lightmamba.checkpoint.hub import local_copy
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 from ..support.builders import write_tokenizer
 from ..support.checkpoints import write_state_spaces, write_transformers

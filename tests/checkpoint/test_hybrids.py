@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightmamba.checkpoint import load_checkpoint, open_checkpoint
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from tests.support.hybrids import FAMILIES, granite, nemotron, saved
 
 CASES = {

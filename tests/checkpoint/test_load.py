@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightmamba.checkpoint import Checkpoint, load_checkpoint, tensors
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 from ..support.builders import write_tokenizer
 from ..support.checkpoints import UNTIED, write_state_spaces, write_transformers

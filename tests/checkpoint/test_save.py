@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from lightmamba.checkpoint import load_checkpoint, save_checkpoint
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 from ..support.builders import write_tokenizer
 from ..support.checkpoints import UNTIED, float_model

@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 import lightmamba
+from lightmamba.common.errors import InputError
 from lightmamba.data import demo_file
-from lightmamba.errors import InputError
 from lightmamba.runtime.greedy import Greedy, speed_of
 from lightmamba.speed import Spread, measure
 

@@ -35,8 +35,8 @@ def test_it_is_shown_and_removed(run, tmp_path, monkeypatch):
 
 
 def test_its_parts_are_those_that_the_program_makes():
-    from lightmamba import files
     from lightmamba.cli import hub
+    from lightmamba.common import files
     from lightmamba.sim import library as build
     from lightmamba.synth import xcup
 

@@ -112,7 +112,7 @@ def test_a_device_runs_builds(run, tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"lightmamba recording": 9}'])
 def test_what_is_no_recording(tmp_path, text):
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
 
     file = tmp_path / "r"
     file.write_text(text)

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from lightmamba.store import read_store
+from lightmamba.common.store import read_store
 from tests.report.cases import least, subject_of
 from tests.report.reading import read
 from tests.sim.machines import CONFIG, TARGET, compiled

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.common.store import read_store
 from lightmamba.machine.artifact import MANIFEST
 from lightmamba.sim import SimDevice, Simulation
-from lightmamba.store import read_store
 from tests.sim.machines import CONFIG, TARGET, compiled
 from tests.support.builders import random_model, write_tokenizer
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.target import Target
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import build, open_model
 from lightmamba.config import SHAPES
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.manifest import seal
 from lightmamba.qmodel import load, save, to_bytes

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import plan
 from lightmamba.compiler.plan import instructions as instruction_count
 from lightmamba.compiler.program import LayerNumbers, program
-from lightmamba.errors import InputError
 from lightmamba.machine.program import Condition, Op
 from lightmamba.machine.program import instructions as coding
 from lightmamba.machine.spine import SECTIONS

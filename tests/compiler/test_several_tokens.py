@@ -12,12 +12,12 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks.mamba2.layout import conv_order, row_order, state_bytes
 from lightmamba.blocks.mamba2.layout import words as words_of
 from lightmamba.blocks.mamba2.state import natural, state
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import build, fitting, plan
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.states import state_bytes as artifact_bytes
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from tests.compiler.cases import sizes
 from tests.support.builders import W4A4, random_model, shipped
 from tests.support.layers import sizes_of

@@ -9,7 +9,7 @@ from bench.markdown import Table
 from bench.quotes import quoted, requoted, unmarked
 from bench.tables import table
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from tests.docs.pages import PAGES, ROOT
 
 LIST = tomllib.loads(Path(__file__).with_name("unmarked.toml").read_text(encoding="utf-8"))

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from lightmamba import native
+from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
 from lightmamba.engine.engine import _has_kernels
 from lightmamba.engine.native import Native
 from lightmamba.engine.reference import Reference
-from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel
 from tests.engine.models import CASES, assert_same_state, case, run
 from tests.support.builders import random_model, sizes, token_ids

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine, State, one_blas_thread
-from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.qmodel import QuantizedModel, validate
 from tests.engine.models import CASES, case, run

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
 from lightmamba.engine.engine import PIECE
-from lightmamba.errors import InputError
-from lightmamba.passes import Pass, Slot
 from tests.blocks.test_hybrids import model as hybrid
 from tests.engine.models import assert_same_state, case
 

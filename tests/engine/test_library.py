@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.native import Layer, Model, Phase, Sequences, Work, library, structs, usable_isas
 
 NATIVE = Path(structs.__file__).parent

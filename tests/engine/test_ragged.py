@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Digests, Engine, first_difference
-from lightmamba.errors import InputError
-from lightmamba.passes import Pass, Slot
 from tests.engine.models import assert_same_state
 from tests.support.builders import TINY, random_model
 

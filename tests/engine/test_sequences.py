@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine, State
-from lightmamba.errors import InputError
 from tests.engine.models import assert_same_state, case
 from tests.support.builders import random_model, sizes, token_ids
 

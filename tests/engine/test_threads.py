@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
 from lightmamba.native import ForkLock
-from lightmamba.passes import Pass, Slot
 from tests.engine.models import case
 from tests.support.builders import token_ids
 

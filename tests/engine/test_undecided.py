@@ -6,10 +6,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.native import usable_isas
-from lightmamba.passes import Pass, Slot
 from tests.blocks.test_hybrids import FORMATS
 from tests.blocks.test_hybrids import model as hybrid
 from tests.engine.models import assert_same_state, case

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.target import Target, target_names
+from lightmamba.common.errors import InputError
 from lightmamba.config import SHAPES, ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.estimate import Estimate, estimate, model
 from lightmamba.formats import Formats
 from lightmamba.machine.counters import CYCLES

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.evaluate import check_overlap, contamination, overlap
 from lightmamba.numerics.windows import WINDOW, hash_windows, window_hashes
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.evaluate import Journal, evaluate_file, harness, run_tasks
 
 from .fakes import BlankTokenizer, TableModel

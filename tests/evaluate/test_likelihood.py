@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.evaluate import compare, perplexity
 from lightmamba.evaluate import model as model_module
 from lightmamba.evaluate.sweep import Windows

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.evaluate import Request, score
 from lightmamba.evaluate.scoring import encode_pair
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.evaluate import evaluate_file
 from lightmamba.evaluate.tasks import read_rows
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.explore.accuracy import measure, recipe
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.quantization import Calibration, Recipe

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.estimate.workload import Workload
 from lightmamba.explore.space import Space
 from tests.explore.standin import ALL, RATIOS, SMALL, area, estimate, problem, target

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.formats import Formats
 from lightmamba.quantization import Recipe

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmamba.arch.target import Target
+from lightmamba.common.errors import InputError
 from lightmamba.config import HYBRIDS, mamba2_config
-from lightmamba.errors import InputError
 from lightmamba.explore.space import Space
 from lightmamba.machine.ports import ports
 from tests.explore.standin import RATIOS, SMALL, target

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from lightmamba.common.store import Store, read_store
 from lightmamba.estimate.objectives import dominates
 from lightmamba.explore.study import Search, remember
-from lightmamba.store import Store, read_store
 from tests.explore.standin import estimate, problem, target
 
 TRIALS = 48  # half as many guesses as random draws

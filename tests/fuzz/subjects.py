@@ -10,10 +10,10 @@ from random import Random
 from typing import Any, ClassVar
 
 from lightmamba.arch.target import Target, target_names
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import build, open_model, plan
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES
-from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import MANIFEST, MODEL, Artifact
 from lightmamba.machine.manifest import seal

@@ -15,11 +15,11 @@ from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.boards.selftest import expected, self_test
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import plan
 from lightmamba.compiler.states import state_bytes
 from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats

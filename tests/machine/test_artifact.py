@@ -10,7 +10,7 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine.artifact import Artifact, ArtifactWriter, Region, build_hash
 from lightmamba.machine.manifest import seal
 from lightmamba.machine.program import Instruction, Op

@@ -7,9 +7,9 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import plan
 from lightmamba.engine.synthetic import random_state
-from lightmamba.errors import InputError
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats

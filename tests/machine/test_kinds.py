@@ -8,7 +8,7 @@ import pytest
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import Row
 from lightmamba.blocks import part
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine import kinds as made
 from lightmamba.machine.counters import losses
 from lightmamba.machine.kinds import machine

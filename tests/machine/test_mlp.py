@@ -6,8 +6,8 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
-from lightmamba.errors import InputError
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
 from lightmamba.formats import Formats

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine.ports import aux_readers, aux_writers, clients, ports, state_clients
 
 

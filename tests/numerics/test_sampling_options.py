@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.numerics.sampling_options import SamplingOptions
 
 

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from lightmamba.arch.target import Target
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
 from lightmamba.config import SHAPES, mamba2_config
-from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.package import Board
 from lightmamba.package.check import module_ports

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lightmamba.arch.target import Target
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
-from lightmamba.errors import InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.registers import offsets
 from lightmamba.package import Board, board_names, write_package

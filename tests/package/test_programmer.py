@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.package import program
 
 STAND_IN = """#!/bin/sh

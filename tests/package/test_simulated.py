@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lightmamba.boards.selftest import STEPS, Expected, self_test
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.registers import MAGIC
 from lightmamba.package import open_package
 from lightmamba.package.device import PackagedDevice, packaged_design

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from lightmamba.boards.selftest import STEPS, Expected, self_test
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.serial import DEFAULT_BAUD
 from lightmamba.package import SimulatedUlx3s, open_package, open_simulated_ulx3s

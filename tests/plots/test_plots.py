@@ -10,7 +10,7 @@ import pytest
 from matplotlib import rcParams
 from matplotlib.colors import to_hex
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.plots.bars import energy, shares, stalls
 from lightmamba.plots.labels import Labels
 from lightmamba.plots.ranges import FLOOR, Panel, ranges

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.qmodel import fingerprint, load, load_sizes
 from tests.golden.tiny import FILE, OLD
 from tests.qmodel.surgery import write, write_header

@@ -13,7 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save as serialize
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.qmodel import load, save, to_bytes
 from tests.engine.models import CASES, case
 from tests.golden.tiny import FILE, HEADER, header_text, tiny_model

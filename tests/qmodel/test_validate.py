@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lightmamba.blocks.protocols import out_channels
+from lightmamba.common.errors import InputError
 from lightmamba.config import SHAPES, mamba2_config
-from lightmamba.errors import InputError
 from lightmamba.formats import FormatException, Formats
 from lightmamba.qmodel import QuantizedModel, load, to_bytes, validate
 from tests.engine.models import CASES, case

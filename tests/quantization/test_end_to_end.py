@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import ModelWeights
+from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.formats import PROJECTIONS
 from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.quantization.driver import lower_model

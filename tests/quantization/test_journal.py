@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from bench.checkpoints import make_checkpoint
 
-from lightmamba import locks
 from lightmamba.checkpoint import open_checkpoint
+from lightmamba.common import locks
+from lightmamba.common.errors import InputError
 from lightmamba.config import mamba2_config
-from lightmamba.errors import InputError
 from lightmamba.numerics.fixed import square_exponent
 from lightmamba.qmodel import load, to_bytes
 from lightmamba.qmodel.model import RMS_SHIFT

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.numerics.gate import OnlineHadamard as HadamardOp
 from lightmamba.numerics.hadamard import has_hadamard, random_rotation
 from lightmamba.quantization.recipe import (

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lightmamba.common.errors import InputError
 from lightmamba.config import SHAPES
-from lightmamba.errors import InputError
 from lightmamba.quantization import Recipe, plan
 from lightmamba.quantization.plan import Plan, available_memory, choose_device
 from tests.support.layers import resized

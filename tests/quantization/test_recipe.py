@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.formats import FormatException, Formats
 from lightmamba.quantization.recipe import (
     PASSES,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record, Store, read_store
 from lightmamba.estimate import Amount
 from lightmamba.report.read import (
     accuracy_of,
@@ -15,7 +16,6 @@ from lightmamba.report.read import (
     simulation_of,
     synthesis_of,
 )
-from lightmamba.store import Record, Store, read_store
 from tests.report.cases import simulation, subject
 
 BENCH = Path(__file__).parents[2] / "bench/results/accuracy.jsonl"

@@ -23,7 +23,7 @@ from bench.mutants import (
 )
 from bench.stored import rows
 
-from lightmamba.tools import run
+from lightmamba.common.tools import run
 
 BLOCKS = sorted(path.stem for path in MUTANTS.glob("*.toml"))
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.runtime import render_chat
 
 CHATML = """\

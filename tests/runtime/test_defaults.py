@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import sampling_options
 

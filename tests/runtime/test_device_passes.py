@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler import build
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.evaluate.scoring import Request, score
-from lightmamba.passes import Pass, Slot
 from lightmamba.runtime import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
 from lightmamba.runtime.devices import check_speculation
 from lightmamba.runtime.drafting import most_drafted

@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import Decoder, Generation, generate

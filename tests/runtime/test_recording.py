@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler import build
-from lightmamba.errors import DeviceError, InputError
-from lightmamba.passes import Pass, Slot
 from lightmamba.runtime import devices
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.devices import open_named

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from lightmamba.blocks import part
+from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler import build
 from lightmamba.config import ModelConfig
 from lightmamba.engine import Engine
-from lightmamba.errors import DeviceError, InputError
-from lightmamba.passes import Pass, Slot
 from tests.sim.passes import damaged
 from tests.support.builders import made_up, random_model, sizes
 from tests.support.pretended import Pretended

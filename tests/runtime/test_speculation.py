@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import (
     Generation,

@@ -9,8 +9,8 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import decode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.place import Region
-from lightmamba.errors import InputError
-from lightmamba.passes import Pass, Slot
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.runtime.resident import Resident
 from lightmamba.runtime.staging import Staging
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.runtime.stopping import StopMatcher
 
 

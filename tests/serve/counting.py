@@ -8,9 +8,9 @@ from typing import Any, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
+from lightmamba.common.passes import Pass
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.passes import Pass
 from lightmamba.runtime import Continuation
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError

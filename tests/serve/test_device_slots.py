@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import DeviceError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler import build
 from lightmamba.engine import Engine
-from lightmamba.errors import DeviceError
 from lightmamba.machine.artifact import Artifact
-from lightmamba.passes import Pass, Slot
 from lightmamba.runtime import ModelDrafter, NgramDrafter
 from lightmamba.serve import Served
 from lightmamba.serve.backend import DeviceBackend, EngineBackend

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
-from lightmamba.errors import InputError
 from lightmamba.runtime import ModelDrafter
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve import open_served

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
 from lightmamba.runtime import NgramDrafter
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError

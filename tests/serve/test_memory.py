@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightmamba.common.errors import InputError
 from lightmamba.data import hybrid_file
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.runtime import ModelDrafter, NgramDrafter
 from lightmamba.runtime.pace import MOST

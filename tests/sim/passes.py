@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lightmamba.passes import Pass, Slot
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.runtime.device_state import DeviceState
 
 __all__ = ["damaged", "random_passes"]

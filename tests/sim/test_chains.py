@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.engine import Engine
-from lightmamba.errors import DeviceError, InputError
 from lightmamba.runtime import DeviceDecoder
 from lightmamba.sim import chained, library, open_device, open_twin
 

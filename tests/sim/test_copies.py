@@ -8,8 +8,8 @@ import pytest
 
 from lightmamba.arch.contract import PAGE
 from lightmamba.arch.target import Target
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.engine import Engine
-from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.sim import Twin, open_twin
 from lightmamba.sim.device import open_device

@@ -11,7 +11,8 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.common.tools import run
 from lightmamba.machine.artifact import Artifact, Region, Stored
 from lightmamba.machine.manifest import PROGRAM
 from lightmamba.machine.probes import Element, Probe
@@ -19,7 +20,6 @@ from lightmamba.machine.registers import offsets
 from lightmamba.runtime.device import Flags
 from lightmamba.sim.device import MADE_OF, PACKAGE, SimDevice, machine_verilog, open_device
 from lightmamba.sim.simulator import MemoryChannel, Simulator
-from lightmamba.tools import run
 
 from .copier import EARLY_LAST, NEVER_FINISH, PORTS, PROBES, SOURCE, TARGET, WRITE, build
 
@@ -299,7 +299,10 @@ Top(ArchConfig()).elaborate(None)
 print(*(m.__file__ for name, m in sys.modules.items() if name.partition(".")[0] == "lightmamba"))
 """
 # Of these only errors and the reading of files are used.
-OTHERS = {"__init__.py", "blocks/mamba2/__init__.py", "errors.py", "plain.py", "tools.py"}
+OTHERS = {
+    *("__init__.py", "blocks/mamba2/__init__.py", "common/__init__.py"),
+    *("common/errors.py", "common/plain.py", "common/tools.py"),
+}
 
 
 def test_the_cache_of_verilog_knows_all_that_it_is_made_of():

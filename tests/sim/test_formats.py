@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from lightmamba.common.errors import InputError
 from lightmamba.compiler import plan
-from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact

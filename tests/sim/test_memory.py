@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
 from lightmamba.machine.registers import offsets
 from lightmamba.sim.simulator import MemoryChannel, Simulator, Stalls, Status, from_target
 

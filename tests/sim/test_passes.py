@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from bench.estimates import memory
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.machine.artifact import Artifact
-from lightmamba.passes import Pass, Slot
 from lightmamba.sim import Opened, open_device, open_twin, simulate
 
 from ..support.builders import made_up, sizes, two_ports

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.machine.artifact import Artifact
-from lightmamba.passes import Pass, Slot
 from lightmamba.sim import open_twin
 
 from .machines import CONFIG, TARGET, compiled, same

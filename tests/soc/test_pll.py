@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.soc.board import Pll
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.soc.sdram_layouts import SdramShape
 from lightmamba.soc.sdram_port import SdramChunks, SdramPort
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.soc.sdram_timing import ULX3S, SdramCycles
 
 

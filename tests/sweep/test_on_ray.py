@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lightmamba.cli import main
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.sweep import sweep
 from lightmamba.sweep.results import Results, is_done, read_results
 from lightmamba.sweep.schedule import run_jobs

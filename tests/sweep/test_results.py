@@ -4,8 +4,8 @@ import multiprocessing
 
 import pytest
 
-from lightmamba.errors import InputError
-from lightmamba.store import Record
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record
 from lightmamba.sweep.results import RESULTS, Results, is_done, read_results
 
 DONE = Record("k", {"perplexity": 2.0}, {"kind": "text"})

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace as replaced
 
 from lightmamba.cli import main
-from lightmamba.errors import InputError
-from lightmamba.files import code_hash
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import code_hash
 from lightmamba.sweep import Entry, compared, is_done, markdown, read_results, sweep, table_of
 from lightmamba.sweep.work import Order, attempt
 from tests.sweep.conftest import World

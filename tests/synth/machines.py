@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.rtl.verilog import written
 from lightmamba.synth.tools import find_nextpnr, find_yosys
 

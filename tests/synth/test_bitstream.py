@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.synth import bitstream
 from lightmamba.synth.board import between_of, clocks_of
 from lightmamba.synth.flow import Flow, write_flow

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.synth import absorb
 from lightmamba.synth.ecp5 import synthesized
 from lightmamba.synth.edit import edit

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightmamba.arch.amount import Amount
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.synth.ecp5 import KINDS
 from lightmamba.synth.placed import amount_of, fmax_of, path_of, route
 from lightmamba.synth.tools import Tool

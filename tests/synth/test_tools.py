@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.synth.tools import find_ecppack, find_ecpunpack, find_nextpnr, find_yosys
 
 

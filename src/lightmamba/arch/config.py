@@ -18,11 +18,11 @@ from lightmamba.arch.contract import (
     WORD_BITS,
     exponents,
 )
+from lightmamba.common.plain import build
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import NIBBLES
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
-from lightmamba.plain import build
 
 __all__ = ["ArchConfig", "build_hash"]
 

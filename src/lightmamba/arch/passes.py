@@ -43,7 +43,7 @@ class Share:
     tokens : int
         New ones.
     replay, commit : int
-        As of :class:`lightmamba.passes.Slot`.
+        As of :class:`lightmamba.common.passes.Slot`.
     position : int
         Of the first token that is not in the state in memory: the first redone, or the first.
     fresh : bool

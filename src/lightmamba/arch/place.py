@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightmamba.arch.target import Target
-from lightmamba.plain import build
+from lightmamba.common.plain import build
 
 __all__ = [
     "Place", "Region", "Setting", "copies", "extents", "offset_in_channel", "parse_setting",

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from lightmamba.arch.channel import KINDS, Channel
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import of_token, widths
-from lightmamba.errors import InputError
-from lightmamba.plain import build, checked, options
+from lightmamba.common.errors import InputError
+from lightmamba.common.plain import build, checked, options
 
 __all__ = ["CHOICES", "KINDS", "Channel", "Power", "Resources", "Target", "target_names"]
 

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.contract import WORD
 from lightmamba.arch.spread import lanes_of, rows
+from lightmamba.common.errors import DeviceError
+from lightmamba.common.files import SHA256
+from lightmamba.common.passes import Pass, Slot
+from lightmamba.common.plain import restore
 from lightmamba.compiler import open_model
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.states import memory_of, state_bytes
 from lightmamba.engine import Engine, State
-from lightmamba.errors import DeviceError
-from lightmamba.files import SHA256
 from lightmamba.machine.artifact import Artifact, Region, build_hash
 from lightmamba.machine.ports import clients
 from lightmamba.machine.program import instructions
 from lightmamba.machine.registers import INTERFACE, MAGIC
-from lightmamba.passes import Pass, Slot
-from lightmamba.plain import restore
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import CHUNK, Device
 

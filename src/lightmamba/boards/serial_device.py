@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.place import Region
 from lightmamba.boards.serial_link import SerialLink
 from lightmamba.boards.serial_memory import memory_works, tune
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.serial import (
     BLOCK,

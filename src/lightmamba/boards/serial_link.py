@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from lightmamba.boards.serial_port import GONE, Clock, SerialPort
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
 from lightmamba.machine.serial import (
     BUFFER,
     CRC_BYTES,

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
 from lightmamba.machine.serial import CAPTURES
 
 __all__ = ["Tunable", "Window", "memory_works", "tune", "window_of"]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Protocol
 
-from lightmamba.errors import InputError, installing
+from lightmamba.common.errors import InputError, installing
 
 __all__ = ["GONE", "Clock", "SerialPort", "open_port"]
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import RATES, SerialLink
 from lightmamba.boards.serial_port import Clock, SerialPort, open_port
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine.artifact import Artifact, build_hash
 from lightmamba.machine.serial import BOARDS, DEFAULT_BAUD
 

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 

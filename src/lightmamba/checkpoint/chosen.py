@@ -10,8 +10,8 @@ from torch import Tensor
 from lightmamba.causal_lm import CausalLM, Layer
 from lightmamba.checkpoint.origins import Origin, Part, Published
 from lightmamba.checkpoint.tensors import DTYPES, WHOLE, StoredTensor, Weights, finite
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 
 __all__ = ["build_model", "check_tied", "choose", "expected"]
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["Fields", "Unsupported"]
 

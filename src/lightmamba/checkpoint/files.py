@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lightmamba.errors import InputError
-from lightmamba.files import sha256_of
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import sha256_of
 
 __all__ = ["read_bytes", "read_json", "sha256"]
 

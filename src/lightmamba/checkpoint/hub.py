@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.errors import InputError, installing
-from lightmamba.files import refuse_gguf
+from lightmamba.common.errors import InputError, installing
+from lightmamba.common.files import refuse_gguf
 from lightmamba.inputs import HUB_ID
 
 __all__ = ["LocalCopy", "local_copy"]

@@ -23,8 +23,8 @@ from lightmamba.checkpoint.sidecar import (
 )
 from lightmamba.checkpoint.tensors import Weights, find_weights
 from lightmamba.checkpoint.weights import FloatWeights, ModelWeights, StoredWeights
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 
 __all__ = ["Checkpoint", "OpenCheckpoint", "Source", "load_checkpoint", "open_checkpoint"]
 

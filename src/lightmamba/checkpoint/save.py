@@ -16,8 +16,8 @@ from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint.layouts import granite, mamba2, published_as
 from lightmamba.checkpoint.origins import Published
 from lightmamba.checkpoint.sidecar import parse_tokenizer
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 
 __all__ = ["config_json", "published_parts", "save_checkpoint"]
 

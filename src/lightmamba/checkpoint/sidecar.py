@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 from tokenizers import Tokenizer
 
 from lightmamba.checkpoint.files import read_bytes, read_json
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["parse_tokenizer", "read_chat_template", "read_licence", "read_optional_json"]
 __all__ += ["resolve_special_ids", "tokenizer_size"]

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lightmamba.checkpoint.files import read_json
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["DTYPES", "WHOLE", "StoredTensor", "Weights", "find_weights", "finite"]
 

@@ -90,7 +90,7 @@ class Chat:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import note, speed
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.runtime import Context
 
     check_sampling(args)

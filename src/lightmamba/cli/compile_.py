@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _hardware(args: argparse.Namespace) -> "ArchConfig":
     """Build parameters of the hardware that is reused."""
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.machine.artifact import Artifact
 
     for name in ("kinds", "context"):
@@ -110,7 +110,7 @@ def _hardware(args: argparse.Namespace) -> "ArchConfig":
 def _open(args: argparse.Namespace) -> "tuple[QuantizedModel, Path | None]":
     """Model, and the file that it came from."""
     from lightmamba.cli.models import open_sizes
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.qmodel import load
     from lightmamba.qmodel.synthetic import random_model
 

@@ -102,7 +102,7 @@ def open_decoder(
     from lightmamba.cli.devices import check_device_flags, open_build, read_build
     from lightmamba.cli.hub import quantized_file
     from lightmamba.cli.models import Opened, open_engine, tokenizer_of
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.machine.artifact import MANIFEST, Artifact
     from lightmamba.runtime.devices import check_speculation
 
@@ -147,7 +147,7 @@ def chat_ids(
     InputError
         If the model has no chat template, or the template refuses the messages.
     """
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.runtime.chat import render_chat, special_words
 
     if opened.chat_template is None:

@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.checkpoint import load_checkpoint
     from lightmamba.cli.demo_rtl import run_rtl
     from lightmamba.cli.show import note, progress, table
+    from lightmamba.common.errors import InputError
     from lightmamba.data import demo_checkpoint, heldout
     from lightmamba.engine import Engine
-    from lightmamba.errors import InputError
     from lightmamba.evaluate import compare, perplexity
     from lightmamba.numerics.sampling_options import SamplingOptions
     from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint

@@ -22,9 +22,9 @@ def run_rtl(tokens: int, *, quiet: bool) -> dict[str, Any]:
     """
     from lightmamba.arch.target import Target
     from lightmamba.cli.show import note, progress, table, working
+    from lightmamba.common.errors import InputError
     from lightmamba.compiler import build
     from lightmamba.data import demo_file
-    from lightmamba.errors import InputError
     from lightmamba.qmodel import load
     from lightmamba.sim import open_twin
     from lightmamba.tokenizer import Tokenizer

@@ -38,7 +38,7 @@ def check_device_flags(args: argparse.Namespace) -> None:
     InputError
         If something is wrong with the flags of :func:`add_device`.
     """
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.runtime.devices import check_device, parse_options
 
     check_device(args.device)
@@ -81,8 +81,8 @@ def read_build(artifact: "Artifact") -> "tuple[QuantizedModel, Tokenizer]":
     InputError
         If the build has none of them.
     """
+    from lightmamba.common.errors import InputError
     from lightmamba.compiler import open_model
-    from lightmamba.errors import InputError
     from lightmamba.tokenizer import Tokenizer, check_vocab
 
     if artifact.model.get("kind") == "random":

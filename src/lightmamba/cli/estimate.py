@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.models import bundled_file
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 if TYPE_CHECKING:
     from lightmamba.arch.target import Target

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from lightmamba.cli.devices import check_device_flags, open_build, read_build
     from lightmamba.cli.models import is_file, open_engine, open_float
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.machine.artifact import MANIFEST, Artifact
 
     check_device_flags(args)
@@ -124,7 +124,7 @@ def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> d
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse wrong arguments before anything is read."""
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
 
     if args.text and args.ids:
         raise InputError("give --text FILE or --ids FILE, not both")
@@ -150,8 +150,8 @@ def _journal(
     """Open the journal, if one is given; its keys hold what the model is."""
     from hashlib import sha256
 
+    from lightmamba.common.files import sha256_of
     from lightmamba.evaluate import Journal
-    from lightmamba.files import sha256_of
 
     if args.journal is None:
         yield None

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
+    from lightmamba.common.store import Store
     from lightmamba.explore.problem import Problem, Verdict
     from lightmamba.explore.scheme import Scheme
     from lightmamba.explore.study import Search
-    from lightmamba.store import Store
 
 __all__ = ["add_arguments", "resumes", "run"]
 
@@ -87,11 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.explore_problem import problem_of
     from lightmamba.cli.show import note, progress
+    from lightmamba.common.store import Store
     from lightmamba.explore.files import PICTURE, check_folder, write
     from lightmamba.explore.study import Search
     from lightmamba.plots.front import front_figure
     from lightmamba.plots.style import png
-    from lightmamba.store import Store
 
     start = time.perf_counter()
     _check(args)
@@ -153,7 +153,7 @@ def _study(args: argparse.Namespace) -> Path:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse wrong arguments before anything is read."""
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
 
     for name, least, right in (("trials", 1, 300), ("seed", 0, 0), ("accuracy_tokens", 256, 8208)):
         if (value := getattr(args, name)) < least:
@@ -203,8 +203,8 @@ def _accuracy(
     args: argparse.Namespace, problem: "Problem", schemes: "list[Scheme]", study: "Store"
 ) -> dict[str, Any]:
     """Measured ratio of each scheme, which the study keeps."""
+    from lightmamba.common.files import code_hash
     from lightmamba.explore.study import remember
-    from lightmamba.files import code_hash
 
     return {
         scheme.name: {

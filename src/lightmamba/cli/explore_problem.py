@@ -8,8 +8,8 @@ from pathlib import Path
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.cli.models import short_name
+from lightmamba.common.errors import InputError
 from lightmamba.config import PUBLISHED, ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.estimate import Estimate
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.objectives import OBJECTIVES, chosen

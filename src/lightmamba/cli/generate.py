@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
     from lightmamba.cli.show import note
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.runtime import Generation, Speculation, Step, generate
 
     if args.system is not None and not args.chat:

@@ -26,8 +26,8 @@ def quantized_file(name: str, threads: int, device: str = "engine") -> str:
     if own != name or Path(name).exists() or not _is_hub_id(name):
         return own
 
-    from lightmamba.errors import InputError
-    from lightmamba.tools import cache_folder
+    from lightmamba.common.errors import InputError
+    from lightmamba.common.tools import cache_folder
 
     if device != "engine":
         raise InputError(
@@ -70,8 +70,8 @@ def _newest_commit(name: str) -> str | None:
 def _quantize(name: str, commit: str | None, file: Path, threads: int) -> None:
     """Quantize a model of the hub into the cache; a second process waits, and finds it there."""
     from lightmamba.cli.show import note, progress
+    from lightmamba.common.locks import held
     from lightmamba.facade import quantize
-    from lightmamba.locks import held
 
     with held(file.with_suffix(".lock")):
         if file.exists():

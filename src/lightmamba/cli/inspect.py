@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.models import is_file
     from lightmamba.cli.outputs import check_output
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.machine.artifact import MANIFEST
 
     if args.layer is not None and not args.plot:
@@ -70,8 +70,8 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
 
     from lightmamba.cli.models import is_file, tokenizer_of
     from lightmamba.cli.outputs import check_output
+    from lightmamba.common.errors import InputError
     from lightmamba.compiler import open_model
-    from lightmamba.errors import InputError
     from lightmamba.machine.artifact import MANIFEST, Artifact
     from lightmamba.qmodel import load
     from lightmamba.runtime.chat import tokenizer_config
@@ -192,7 +192,7 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
 
     from lightmamba.checkpoint import load_checkpoint
     from lightmamba.cli.show import fields
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
 
     torch.set_num_threads(args.threads)
     checkpoint = load_checkpoint(args.model, revision=args.revision, tokenizer=args.tokenizer)

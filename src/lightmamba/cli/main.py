@@ -13,7 +13,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from lightmamba.cli.options import add_common
-from lightmamba.errors import DeviceError, InputError, installing
+from lightmamba.common.errors import DeviceError, InputError, installing
 
 __all__ = ["build_parser", "main"]
 

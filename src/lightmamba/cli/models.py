@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 if TYPE_CHECKING:
     from lightmamba.config import ModelConfig

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["check_output"]
 

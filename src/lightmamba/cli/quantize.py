@@ -118,7 +118,7 @@ def resumes(args: argparse.Namespace) -> str | None:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse bad arguments before the work, not after it."""
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
 
     output: Path = args.output
     if output.is_dir():

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import fields, working
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.estimate import estimate
     from lightmamba.report import Report, missing, paper, render
     from lightmamba.report.read import read_results
@@ -95,9 +95,9 @@ def _subject(args: argparse.Namespace) -> "Subject":
     """Model and accelerator."""
     from lightmamba.arch.target import Target
     from lightmamba.cli.models import open_sizes
+    from lightmamba.common.errors import InputError
     from lightmamba.compiler import plan, sizes
     from lightmamba.config import PUBLISHED
-    from lightmamba.errors import InputError
     from lightmamba.machine.artifact import MANIFEST, Artifact
     from lightmamba.report import Subject
 

@@ -22,7 +22,7 @@ def check_results(path: Path | None) -> None:
     InputError
         If it holds something else, is in use, or cannot be written.
     """
-    from lightmamba.store import Store
+    from lightmamba.common.store import Store
 
     if path is not None:
         Store(path, "--results").close()
@@ -42,14 +42,14 @@ def keep_result(
     of
         All that the result depends on, by what people call it.
     values, how
-        As a :class:`~lightmamba.store.Record` has them.
+        As a :class:`~lightmamba.common.store.Record` has them.
     """
     import json
     from datetime import UTC, datetime
     from hashlib import sha256
     from importlib import metadata
 
-    from lightmamba.store import Record, Store
+    from lightmamba.common.store import Record, Store
 
     if path is None:
         return

@@ -55,7 +55,7 @@ def _read(path: Path) -> Any:
     import json
 
     from lightmamba.boards.selftest import Expected
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
 
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.hub import quantized_file
     from lightmamba.cli.models import bundled_file
     from lightmamba.cli.show import access_log, note, working
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.runtime.devices import parse_options
     from lightmamba.serve.settings import Settings, read_key
 

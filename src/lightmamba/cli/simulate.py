@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.models import prompt_ids
     from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import fields, progress, shares, table, working
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.machine.artifact import Artifact
     from lightmamba.sim import check_room, open_twin, simulate
     from lightmamba.tokenizer import Tokenizer

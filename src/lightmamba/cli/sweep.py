@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightmamba.store import Record
+    from lightmamba.common.store import Record
     from lightmamba.sweep import Plan
 
 __all__ = ["add_arguments", "resumes", "run"]
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     # Threads that wait in a loop slow each other down twentyfold where others use the cores too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.sweep import read_results
 
     if args.compare is not None and args.output is not None:
@@ -63,7 +63,7 @@ def resumes(args: argparse.Namespace) -> str | None:
 
 def _sweep(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import note, progress
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.sweep import sweep
 
     start = time.perf_counter()
@@ -89,7 +89,7 @@ def _plan(args: argparse.Namespace) -> "Plan":
     """The plan of a file, or of flags, with the limits of the flags."""
     from dataclasses import replace
 
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.sweep import Entry, Plan, read_plan
 
     lists: dict[str, Any] = {f"{n}s": tuple(map(Entry, getattr(args, n))) for n in LISTS}
@@ -156,7 +156,7 @@ def _compare(
     from dataclasses import asdict
 
     from lightmamba.cli.show import table
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.sweep import compared
 
     found = compared(before, after)

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from hashlib import sha256
 
-    from lightmamba.errors import InputError
+    from lightmamba.common.errors import InputError
     from lightmamba.machine.artifact import Artifact
 
     if args.flow not in FLOWS:

@@ -13,8 +13,8 @@ from lightmamba.arch.spread import rows, segment_bytes
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.blocks.sizes import Sizes
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import clients

@@ -8,12 +8,12 @@ import numpy as np
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
+from lightmamba.common.errors import InputError
 from lightmamba.compiler.layout import embedding_rows, lane_images
 from lightmamba.compiler.memory import Memory, image
 from lightmamba.compiler.plan import ORDERS, fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.source import describe, keep
-from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact, ArtifactWriter
 from lightmamba.machine.ports import clients

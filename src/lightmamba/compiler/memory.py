@@ -15,10 +15,10 @@ from lightmamba.arch.spread import lanes_of
 from lightmamba.arch.target import Channel
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
+from lightmamba.common.errors import InputError
 from lightmamba.compiler.client_sizes import ClientSizes, whole
 from lightmamba.compiler.layout import beats
 from lightmamba.compiler.plan import LEAST_CONTEXT
-from lightmamba.errors import InputError
 from lightmamba.machine.ports import clients
 from lightmamba.machine.registers import registers
 

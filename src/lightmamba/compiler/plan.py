@@ -12,8 +12,8 @@ from lightmamba.blocks import kinds as known
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.formats import PROJECTIONS, Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.manifest import ORDERS

@@ -8,7 +8,7 @@ from lightmamba.arch.graph import Graph
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.program import Condition, Instruction, Op, instructions
 from lightmamba.machine.spine import ROWS, SECTIONS

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from lightmamba.common.errors import InputError, shown
+from lightmamba.common.plain import take
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import fitting, plan
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError, shown
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import MODEL, Artifact, ArtifactWriter
-from lightmamba.plain import take
 from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
 

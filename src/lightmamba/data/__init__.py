@@ -4,7 +4,7 @@ import lzma
 from importlib import resources
 from pathlib import Path
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = [
     "SHIPPED", "austen", "demo_checkpoint", "demo_file", "heldout", "hybrid_checkpoint",

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from lightmamba import native
 from lightmamba.blocks.protocols import Arithmetic, Observe, Rms
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot, carry_out
 from lightmamba.engine.blas import one_blas_thread
 from lightmamba.engine.comparison import rescale_input
 from lightmamba.engine.described import Description
@@ -23,11 +25,9 @@ from lightmamba.engine.passes import Passes
 from lightmamba.engine.reference import Reference
 from lightmamba.engine.run import by_arrays, check, rows_together
 from lightmamba.engine.state import Layout, State
-from lightmamba.errors import InputError
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints, round_shift
-from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.model import RMS_SHIFT
 

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from lightmamba import native
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import Arithmetic
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Slot
 from lightmamba.engine.described import Description, pointer
 from lightmamba.engine.state import Layout, State
 from lightmamba.engine.workspace import Workspace, make_panel
-from lightmamba.errors import InputError
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
-from lightmamba.passes import Slot
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 
 __all__ = ["Native"]

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks.protocols import Observe
+from lightmamba.common.passes import Pass
 from lightmamba.config import ModelConfig
 from lightmamba.engine.native import Native
 from lightmamba.engine.run import rows_together
 from lightmamba.engine.state import State
-from lightmamba.passes import Pass
 
 __all__ = ["Passes"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.native.arena import Arena
 
 __all__ = ["Open", "Record"]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass
 from lightmamba.engine.state import State
-from lightmamba.errors import InputError
-from lightmamba.passes import Pass
 
 __all__ = ["Forward", "by_arrays", "check", "rows_together"]
 

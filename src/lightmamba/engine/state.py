@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks import part
 from lightmamba.blocks.sizes import Sizes
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import sha256_of_arrays
 from lightmamba.engine.record import Record
-from lightmamba.errors import InputError
-from lightmamba.files import sha256_of_arrays
 from lightmamba.formats import Formats
 from lightmamba.native.arena import LINE, Arena
 from lightmamba.numerics.attention import PAGE

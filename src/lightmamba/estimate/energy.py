@@ -12,9 +12,9 @@ from functools import cache
 from importlib import resources
 
 from lightmamba.arch.target import Target
+from lightmamba.common.plain import build
 from lightmamba.estimate.resources import GROUPS
 from lightmamba.estimate.result import Energy, Estimate
-from lightmamba.plain import build
 
 __all__ = ["Constant", "constants", "energy"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.estimate.energy import energy
 from lightmamba.estimate.fill import passes
 from lightmamba.estimate.quantities import Quantities

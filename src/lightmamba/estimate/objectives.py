@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from lightmamba.arch.target import Resources
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.estimate.result import Amount
 
 __all__ = ["OBJECTIVES", "SPEEDS", "Objective", "chosen", "device_share", "dominates", "front"]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.numerics.windows import WINDOW, hash_windows
 
 __all__ = ["OVERLAP_LIMIT", "check_overlap", "overlap"]

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightmamba.errors import InputError, installing
+from lightmamba.common.errors import InputError, installing
 from lightmamba.evaluate.journal import Journal
 from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer
 from lightmamba.evaluate.tasks import Estimate, TaskResult

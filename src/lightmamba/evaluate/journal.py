@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from lightmamba.store import Record, Store
+from lightmamba.common.store import Record, Store
 
 __all__ = ["Journal", "Part"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.evaluate.blocks import BlockSums
 from lightmamba.evaluate.count import Count
 from lightmamba.evaluate.journal import Part

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from lm_eval.api.model import LM
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.evaluate.journal import Journal
 from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer, advance
 from lightmamba.evaluate.scoring import Request, encode_pair, part_of, score

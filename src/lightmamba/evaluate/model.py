@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = [
     "SEQUENCES",

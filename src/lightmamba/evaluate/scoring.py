@@ -8,7 +8,7 @@ from itertools import chain, groupby
 
 import numpy as np
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.evaluate.count import Count
 from lightmamba.evaluate.journal import Journal, Part
 from lightmamba.evaluate.logprobs import likelihoods

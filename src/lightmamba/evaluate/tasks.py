@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.evaluate.journal import Journal
 from lightmamba.evaluate.likelihood import exp_mean_nll
 from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer

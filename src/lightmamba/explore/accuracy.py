@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from lightmamba.checkpoint import load_checkpoint
+from lightmamba.common.errors import InputError
 from lightmamba.data import heldout
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
 from lightmamba.evaluate import compare
 from lightmamba.explore.scheme import Scheme
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint

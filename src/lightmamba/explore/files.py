@@ -7,10 +7,10 @@ from typing import Any
 import tomli_w
 
 from lightmamba.arch.target import CHOICES
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record, Store
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.study import Search, Tried
-from lightmamba.store import Record, Store
 
 __all__ = [
     "FRONT", "PICTURE", "STUDY", "TARGETS", "best", "check_folder", "describe", "to_toml", "write",

@@ -7,15 +7,15 @@ from typing import Any
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Resources
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import code_hash
 from lightmamba.compiler import ORDERS
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.estimate.objectives import OBJECTIVES, SPEEDS, Objective, device_share
 from lightmamba.estimate.resources import unmeasured
 from lightmamba.estimate.result import Estimate
 from lightmamba.estimate.workload import Workload
 from lightmamba.explore.space import Space, Value
-from lightmamba.files import code_hash
 from lightmamba.formats import Formats
 
 __all__ = ["Area", "Estimator", "Problem", "Verdict"]

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from lightmamba.arch.contract import BLOCK, GROUP
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.formats import Formats
 
 __all__ = ["SCHEMES", "Scheme"]

@@ -8,8 +8,8 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import PAGE, WORD_BITS
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.explore.scheme import Scheme
 
 __all__ = ["OPTIONS", "Candidate", "Space", "Value"]

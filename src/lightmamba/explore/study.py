@@ -13,10 +13,10 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import Trial
 
+from lightmamba.common.store import Record, Store
 from lightmamba.estimate.objectives import front
 from lightmamba.explore.problem import Problem, Verdict
 from lightmamba.explore.space import Candidate, Value
-from lightmamba.store import Record, Store
 
 __all__ = ["Search", "Tried", "remember"]
 

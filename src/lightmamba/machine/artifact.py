@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from lightmamba.arch.config import ArchConfig, build_hash
 from lightmamba.arch.place import Place, Region, Setting, extents, resolve
 from lightmamba.arch.target import Target
-from lightmamba.errors import InputError, shown
-from lightmamba.files import intact, interrupted, replace_folder
+from lightmamba.common.errors import InputError, shown
+from lightmamba.common.files import intact, interrupted, replace_folder
 from lightmamba.machine.manifest import PROGRAM, Stored, entries, seal
 from lightmamba.machine.program import Instruction, instructions
 from lightmamba.machine.registers import named

@@ -7,13 +7,13 @@ from lightmamba.arch.fields import Field
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.hardware import MEMORY, cycles
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
+from lightmamba.common.markdown import to_markdown
 from lightmamba.machine.counters import counters
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import probes
 from lightmamba.machine.program import Condition, Instructions, instructions
 from lightmamba.machine.registers import table
-from lightmamba.markdown import to_markdown
 
 __all__ = ["tables"]
 

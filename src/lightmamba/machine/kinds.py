@@ -8,7 +8,7 @@ from lightmamba.arch.graph import Graph
 from lightmamba.arch.merge import merge
 from lightmamba.blocks import kinds as known
 from lightmamba.blocks import part
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine.spine import BACK, FRONT, ROWS
 
 __all__ = ["machine"]

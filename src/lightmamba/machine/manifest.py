@@ -15,12 +15,12 @@ from lightmamba.arch.config import ArchConfig, build_hash
 from lightmamba.arch.place import Place, Region, Setting, parse_setting
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.arch.target import CHOICES, Target
-from lightmamba.errors import shown
-from lightmamba.files import SHA256
+from lightmamba.common.errors import shown
+from lightmamba.common.files import SHA256
+from lightmamba.common.plain import build, checked
 from lightmamba.machine.ports import clients, of_lanes
 from lightmamba.machine.program import instructions
 from lightmamba.machine.registers import named
-from lightmamba.plain import build, checked
 
 __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries", "seal"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.ports import ID_BITS, of_token, widths
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine.kinds import machine
 
 __all__ = [

@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.native.library import kernels
 from lightmamba.native.structs import FOLDER, fields
 

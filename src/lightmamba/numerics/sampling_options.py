@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from numbers import Integral, Real
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["SamplingOptions", "fraction"]
 

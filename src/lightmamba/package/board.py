@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
-from lightmamba.errors import InputError
-from lightmamba.plain import build
+from lightmamba.common.errors import InputError
+from lightmamba.common.plain import build
 
 __all__ = ["Board", "Controller", "Memory", "PortPins", "Window", "board_names"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightmamba.arch.place import Place, offset_in_channel
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.ports import Port, ports
 from lightmamba.machine.registers import offsets, registers

@@ -6,8 +6,8 @@ A package of a whole system is simulated as a board, from its serial line to the
 import json
 from pathlib import Path
 
-from lightmamba.errors import InputError
-from lightmamba.files import interrupted
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import interrupted
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.ports import Port
 from lightmamba.package.board import Board

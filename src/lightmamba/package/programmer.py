@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.package.contents import MAP
 from lightmamba.package.design import KERNEL
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import SerialLink
 from lightmamba.boards.serial_ulx3s import open_link
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.serial import DEFAULT_BAUD
 from lightmamba.package.board import Board

@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import replace_folder, sha256_of
 from lightmamba.compiler import open_model, sizes
-from lightmamba.errors import InputError
 from lightmamba.estimate import estimate
-from lightmamba.files import replace_folder, sha256_of
 from lightmamba.machine.artifact import MANIFEST as BUILD
 from lightmamba.machine.artifact import VERILOG, Artifact
 from lightmamba.machine.manifest import seal

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["COLORS", "MARKS", "WIDTH", "even_axis", "log_axis", "new", "png", "styled", "svg"]
 

@@ -14,8 +14,8 @@ from lightmamba.blocks.protocols import Mixer, out_channels
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.blocks.tensors import Spec, describe, numbers
 from lightmamba.blocks.tensors import tensors as declared
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.hadamard import has_hadamard

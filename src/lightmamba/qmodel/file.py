@@ -20,12 +20,12 @@ from lightmamba.blocks import part
 from lightmamba.blocks.protocols import Mixer
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.blocks.tensors import describe
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import refuse_gguf
+from lightmamba.common.plain import restore, take
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
-from lightmamba.files import refuse_gguf
 from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack
-from lightmamba.plain import restore, take
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.layout import DTYPES, Matrix, matrices, mixer_tensors, tensors
 from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table

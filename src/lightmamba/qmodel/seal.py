@@ -4,9 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import IO, Any
 
-from lightmamba.errors import InputError, shown
-from lightmamba.files import SHA256, intact
-from lightmamba.plain import take
+from lightmamba.common.errors import InputError, shown
+from lightmamba.common.files import SHA256, intact
+from lightmamba.common.plain import take
 
 __all__ = ["BLANK", "check_seal", "digest", "seal"]
 

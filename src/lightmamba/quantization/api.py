@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import Checkpoint, OpenCheckpoint
 from lightmamba.checkpoint.chosen import expected
+from lightmamba.common.errors import InputError
 from lightmamba.data import austen
-from lightmamba.errors import InputError
 from lightmamba.inputs import read_ids, read_text
 from lightmamba.numerics.windows import window_hashes
 from lightmamba.qmodel import QuantizedModel, save

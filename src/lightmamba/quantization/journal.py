@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
-from lightmamba.errors import InputError
-from lightmamba.files import sha256_of, sha256_of_arrays
-from lightmamba.locks import take
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import sha256_of, sha256_of_arrays
+from lightmamba.common.locks import take
 from lightmamba.numerics.formats import pack, unpack
 from lightmamba.qmodel import QuantizedLayer
 from lightmamba.quantization.store import Part, Store

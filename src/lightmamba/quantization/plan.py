@@ -10,8 +10,8 @@ import torch
 
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 from lightmamba.formats import Formats
 from lightmamba.quantization.project import BATCH
 from lightmamba.quantization.recipe import QuantizeWeights, Recipe

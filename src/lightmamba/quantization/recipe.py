@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tomli_w
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
+from lightmamba.common.plain import build
 from lightmamba.formats import Formats
 from lightmamba.numerics.formats import NIBBLES
-from lightmamba.plain import build
 from lightmamba.quantization.widths import Widths
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmamba.causal_lm import CausalLM, Layer
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lightmamba.common.plain import build
 from lightmamba.formats import FormatException, Formats
-from lightmamba.plain import build
 
 __all__ = ["Widths"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 from lightmamba.blocks import part
+from lightmamba.common.plain import build
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate.result import Amount
-from lightmamba.plain import build
 
 __all__ = ["ClaimedAccuracy", "Paper", "Platform", "paper", "weights"]
 

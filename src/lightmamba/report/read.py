@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record, read_store
 from lightmamba.estimate.result import Amount
 from lightmamba.report.contents import Accuracy, Front, FrontPoint, Score, Subject, Synthesis
 from lightmamba.sim import Simulation
-from lightmamba.store import Record, read_store
 
 __all__ = [
     "METHODS", "Results", "accuracy_of", "front_of", "read_results", "simulation_of",

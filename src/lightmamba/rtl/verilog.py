@@ -18,7 +18,7 @@ from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import PortDirection, build_netlist
 from amaranth.lib.wiring import In
 
-from lightmamba.tools import cache_folder
+from lightmamba.common.tools import cache_folder
 
 __all__ = ["written"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["render_chat", "special_words", "tokenizer_config"]

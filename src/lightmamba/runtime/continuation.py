@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime.scores import Score, scores

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.common.passes import Pass, Slot, carry_out
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import losses
-from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.device_state import DeviceState

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.numerics.sampling_options import SamplingOptions
 
 __all__ = ["sampling_options"]

@@ -12,10 +12,10 @@ import numpy as np
 from lightmamba.arch.passes import Share
 from lightmamba.arch.place import Region
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.machine.artifact import Artifact, build_hash
 from lightmamba.machine.registers import INTERFACE, MAGIC
-from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.device_state import DeviceState
 from lightmamba.runtime.primitives import Flags
 from lightmamba.runtime.resident import Resident, fit, reach, residents
@@ -124,7 +124,7 @@ class Device(Results):
         head
             Compute logits, and with them the next token.
         chain, sequence
-            As for :meth:`submit`, and of :class:`~lightmamba.passes.Slot`.
+            As for :meth:`submit`, and of :class:`~lightmamba.common.passes.Slot`.
         """
         ids = np.array([operator.index(token)])
         self.submit(Pass((Slot(sequence, ids, wanted=int(head), fresh=fresh),)), chain=chain)

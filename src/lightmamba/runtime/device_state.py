@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.files import sha256_of_arrays
+from lightmamba.common.files import sha256_of_arrays
 
 __all__ = ["DeviceState"]
 

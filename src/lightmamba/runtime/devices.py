@@ -11,7 +11,7 @@ from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.recording import RecordingDevice

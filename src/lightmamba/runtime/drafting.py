@@ -13,9 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
-from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.runtime.continuation import Decoder
 from lightmamba.runtime.pace import MOST

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime.context import Context
 from lightmamba.runtime.continuation import Continuation, Decoder, FinishReason, Step

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.runtime.continuation import Decoder
 from lightmamba.speed import Clock, Speed, measure
 

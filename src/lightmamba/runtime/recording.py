@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.place import Region
-from lightmamba.errors import DeviceError, InputError, shown
+from lightmamba.common.errors import DeviceError, InputError, shown
 from lightmamba.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.contract import WORD
 from lightmamba.arch.place import Region, copies
 from lightmamba.arch.spread import lanes_of
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.ports import clients, state_clients
 from lightmamba.runtime.segments import Pool, Segments

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.place import Region
-from lightmamba.errors import DeviceError
+from lightmamba.common.errors import DeviceError
+from lightmamba.common.passes import Pass
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import counters, losses, of_vector
-from lightmamba.passes import Pass
 from lightmamba.runtime.primitives import Primitives
 from lightmamba.runtime.staging import Staged
 

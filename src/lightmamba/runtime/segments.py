@@ -10,7 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import PAGE, WORD
 from lightmamba.arch.place import Region
 from lightmamba.arch.spread import rows, segment_bytes, spread
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["Pool", "Segments"]
 

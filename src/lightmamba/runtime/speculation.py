@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lightmamba.passes import Pass
+from lightmamba.common.passes import Pass
 from lightmamba.runtime.context import Context
 from lightmamba.runtime.continuation import Continuation, Step
 from lightmamba.runtime.drafting import (

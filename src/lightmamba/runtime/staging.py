@@ -9,10 +9,10 @@ from lightmamba.arch.fields import encode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR, Share, slots, steps, vectors
 from lightmamba.arch.place import Region
 from lightmamba.arch.ports import of_token
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.machine.ports import clients
 from lightmamba.machine.registers import registers
-from lightmamba.passes import Pass, Slot
 from lightmamba.runtime.resident import Resident, fit
 
 __all__ = ["Staged", "Staging"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["StopMatcher"]
 

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
-from lightmamba.errors import InputError, shown
+from lightmamba.common.errors import InputError, shown
 from lightmamba.serve import prepare, tokens
 from lightmamba.serve.answer import Form, answer, stream
 from lightmamba.serve.described import (

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.common.passes import Pass, Slot, carry_out
 from lightmamba.engine import Engine, State
 from lightmamba.engine.engine import PIECE
 from lightmamba.engine.state import Layout
-from lightmamba.errors import DeviceError, InputError
 from lightmamba.machine.counters import CYCLES, losses
-from lightmamba.passes import Pass, Slot, carry_out
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.decoder import seconds_of
 from lightmamba.runtime.device import Device

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import DeviceError
-from lightmamba.passes import Pass, Slot
+from lightmamba.common.errors import DeviceError
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.runtime.continuation import Step
 from lightmamba.serve.admission import Admission
 from lightmamba.serve.backend import Backend

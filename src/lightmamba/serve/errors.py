@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from lightmamba.errors import InputError, shown
+from lightmamba.common.errors import InputError, shown
 
 __all__ = ["BUSY", "ApiError", "JsonResponse", "busy", "invalid", "stopping", "too_long"]
 

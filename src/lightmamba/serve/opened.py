@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import Written
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.errors import InputError
-from lightmamba.files import Written
 from lightmamba.machine.artifact import MANIFEST, Artifact
 from lightmamba.qmodel import QuantizedModel, fingerprint, load
 from lightmamba.qmodel.file import IN_MEMORY

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import InputError, shown
+from lightmamba.common.errors import InputError, shown
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime.chat import render_chat, special_words
 from lightmamba.runtime.continuation import Continuation

@@ -5,8 +5,8 @@ import math
 import threading
 import time
 
-from lightmamba.errors import DeviceError
-from lightmamba.files import Written
+from lightmamba.common.errors import DeviceError
+from lightmamba.common.files import Written
 from lightmamba.serve.admission import Admission
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.batch import Batch

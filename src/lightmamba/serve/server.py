@@ -8,7 +8,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.serve.app import create_app
 from lightmamba.serve.opened import Served
 from lightmamba.serve.settings import Settings

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["KEY_VARIABLE", "Settings", "is_loopback", "read_key"]
 

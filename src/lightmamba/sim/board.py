@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.machine.serial import DEFAULT_BAUD
 from lightmamba.sim.library import FAST, FOLDER, build_library
 from lightmamba.sim.sdram_chips import Limits, limits

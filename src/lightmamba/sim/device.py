@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.errors import DeviceError, InputError, installing
+from lightmamba.common.errors import DeviceError, InputError, installing
+from lightmamba.common.tools import cache_folder, is_cached
 from lightmamba.machine.artifact import Artifact, Region, build_hash
 from lightmamba.machine.ports import ports
 from lightmamba.machine.probes import Probe, probes
@@ -19,7 +20,6 @@ from lightmamba.sim.build import build_simulator
 from lightmamba.sim.library import CACHE
 from lightmamba.sim.observe import Record
 from lightmamba.sim.simulator import Simulator, Stalls, Status, from_target
-from lightmamba.tools import cache_folder, is_cached
 
 __all__ = [
     "Placement",

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lightmamba.locks import held
+from lightmamba.common.locks import held
+from lightmamba.common.tools import cache_folder, drop_unused, is_cached, run
 from lightmamba.sim.tools import Compiler, Verilator, find_compiler, find_verilator, processor
-from lightmamba.tools import cache_folder, drop_unused, is_cached, run
 
 __all__ = ["CACHE", "FAST", "FOLDER", "VERILATOR_FLAGS", "build_library"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
-from lightmamba.passes import Pass, Slot
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
 

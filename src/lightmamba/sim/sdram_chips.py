@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from lightmamba.plain import build
+from lightmamba.common.plain import build
 
 __all__ = ["Limits", "SdramChip", "limits", "sdram_chips"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import DeviceError, InputError
 from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.pace import paces
 from lightmamba.arch.target import Channel
-from lightmamba.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError, InputError
 
 __all__ = ["MemoryChannel", "PortCounters", "Simulator", "Stalls", "Status", "from_target"]
 

@@ -8,8 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.errors import InputError
-from lightmamba.tools import run
+from lightmamba.common.errors import InputError
+from lightmamba.common.tools import run
 
 __all__ = ["Compiler", "Verilator", "find_compiler", "find_verilator", "processor"]
 

@@ -5,7 +5,7 @@ Nothing here needs Amaranth, so drivers, packages and simulations can use it wit
 
 from dataclasses import dataclass
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = [
     "CORE_RESET", "INSIDE", "OSCILLATOR", "OSCILLATOR_MHZ", "RESET", "SHIFT", "STEPS", "TOP", "Pll",

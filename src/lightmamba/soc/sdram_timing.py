@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["ULX3S", "SdramCycles", "SdramTiming"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from lightmamba.store import Record
+from lightmamba.common.store import Record
 from lightmamba.sweep.job import Job
 from lightmamba.sweep.plan import Plan
 from lightmamba.sweep.results import Results, check_folder, is_done

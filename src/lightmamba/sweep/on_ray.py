@@ -17,7 +17,7 @@ from typing import Any
 
 import ray
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.sweep.verbs import Progress
 from lightmamba.sweep.work import Order, Outcome, attempt
 

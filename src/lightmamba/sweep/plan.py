@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightmamba.errors import InputError
-from lightmamba.plain import options
+from lightmamba.common.errors import InputError
+from lightmamba.common.plain import options
 from lightmamba.quantization import Calibration, Recipe
 from lightmamba.sweep.job import Job, Learning, Machine, Model, Task, Text
 from lightmamba.sweep.sources import (

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lightmamba.errors import InputError
-from lightmamba.store import Record, Store, read_store
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record, Store, read_store
 
 __all__ = ["RESULTS", "Results", "check_folder", "is_done", "read_results"]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.quantization.plan import available_memory
 from lightmamba.sweep.job import Job
 from lightmamba.sweep.memory import memory_of

@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lightmamba.files import code_hash
-from lightmamba.store import Record
+from lightmamba.common.files import code_hash
+from lightmamba.common.store import Record
 from lightmamba.sweep.job import Job, Machine, Task
 from lightmamba.sweep.results import Results, is_done
 from lightmamba.sweep.runner import Runner

@@ -12,9 +12,9 @@ from lightmamba.checkpoint.files import sha256
 from lightmamba.checkpoint.hub import local_copy
 from lightmamba.checkpoint.layouts import read_config
 from lightmamba.checkpoint.tensors import find_weights
+from lightmamba.common.errors import InputError, installing
 from lightmamba.config import PUBLISHED
 from lightmamba.data import SHIPPED, demo_checkpoint, heldout, hybrid_checkpoint
-from lightmamba.errors import InputError, installing
 from lightmamba.evaluate.tasks import read_rows
 from lightmamba.inputs import read_text
 from lightmamba.quantization import Recipe

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightmamba.markdown import to_markdown
-from lightmamba.store import Record
+from lightmamba.common.markdown import to_markdown
+from lightmamba.common.store import Record
 from lightmamba.sweep.results import is_done
 
 __all__ = [

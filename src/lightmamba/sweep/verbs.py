@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.quantization.recipe import Recipe
 from lightmamba.sweep.job import Learning, Machine, Model, Task, Text
 

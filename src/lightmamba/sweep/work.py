@@ -8,8 +8,8 @@ from pathlib import Path
 from platform import node
 from typing import Any
 
-from lightmamba.errors import InputError
-from lightmamba.files import code_hash
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import code_hash
 from lightmamba.sweep import verbs
 from lightmamba.sweep.job import Job, Machine, Task
 from lightmamba.sweep.verbs import Progress

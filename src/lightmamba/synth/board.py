@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.synth.ecp5 import LIMIT_S, synthesized
 from lightmamba.synth.edit import edit, resets_of
 from lightmamba.synth.flow import SLOW_MHZ, Flow, write_flow

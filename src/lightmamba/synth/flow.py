@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.synth.ecp5 import DEVICE, script
 from lightmamba.synth.edit import FILES
 from lightmamba.synth.placed import arguments

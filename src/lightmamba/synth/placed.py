@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.arch.amount import Amount
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 from lightmamba.synth.result import LongestPath, cells
 from lightmamba.synth.tools import Tool
 

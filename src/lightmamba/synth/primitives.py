@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = [
     "Cell", "Register", "block_ram", "check", "flag", "multiplier", "number", "registers",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.errors import InputError
-from lightmamba.tools import run
+from lightmamba.common.errors import InputError
+from lightmamba.common.tools import run
 
 __all__ = ["Tool", "find_ecppack", "find_ecpunpack", "find_nextpnr", "find_yosys"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.memories import DISTRIBUTED, memory_cells
+from lightmamba.common.tools import cache_folder
 from lightmamba.synth.hierarchy import TOP, Block, Ports, blocks, whole
 from lightmamba.synth.result import BlockReport, LongestPath, Synthesis
 from lightmamba.synth.tools import Tool, find_yosys
-from lightmamba.tools import cache_folder
 
 __all__ = ["synthesize", "synthesize_block"]
 

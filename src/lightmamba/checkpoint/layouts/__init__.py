@@ -9,7 +9,7 @@ from lightmamba.checkpoint.fields import Fields
 from lightmamba.checkpoint.files import read_json
 from lightmamba.checkpoint.layouts import granite, mamba2, nemotron
 from lightmamba.checkpoint.origins import Published
-from lightmamba.errors import InputError
+from lightmamba.common.errors import InputError
 
 __all__ = ["ConfigFile", "published_as", "read_config"]
 

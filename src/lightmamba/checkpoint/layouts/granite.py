@@ -13,8 +13,8 @@ from lightmamba.blocks import part
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.checkpoint.fields import Fields, Unsupported
 from lightmamba.checkpoint.origins import Origin, Part, Published
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.errors import InputError
 
 __all__ = ["config_json", "read"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from lightmamba.checkpoint.fields import Fields, Unsupported
 from lightmamba.checkpoint.origins import Origin, Published
+from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig, mamba2_config
-from lightmamba.errors import InputError
 
 __all__ = ["config_json", "is_mamba_ssm", "names_mamba2", "origin", "read"]
 

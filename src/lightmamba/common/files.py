@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.errors import InputError
-from lightmamba.tools import cache_folder
+from lightmamba.common.errors import InputError
+from lightmamba.common.tools import cache_folder
 
 __all__ = [
     "SHA256", "Written", "code_hash", "intact", "interrupted", "refuse_gguf", "replace_folder",
@@ -42,7 +42,7 @@ def sha256_of(path: Path) -> str:
 @functools.cache
 def code_hash() -> str:
     """Hash of this package's source, 12 hexadecimal digits."""
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]  # of the package
     digest = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml")):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())

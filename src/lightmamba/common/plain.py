@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import msgspec
 
-from lightmamba.errors import InputError, shown
+from lightmamba.common.errors import InputError, shown
 
 __all__ = ["build", "checked", "options", "restore", "take"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from lightmamba.errors import InputError
-from lightmamba.locks import Owner, append, take
+from lightmamba.common.errors import InputError
+from lightmamba.common.locks import Owner, append, take
 
 __all__ = ["HEAD", "Record", "Store", "parse_store", "read_store"]
 

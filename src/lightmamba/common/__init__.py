@@ -1,0 +1,1 @@
+"""Modules for every room: errors, plain values, files, stores, external programs, passes."""

@@ -27,7 +27,7 @@ from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Estimate, estimate
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["BOARDS", "HELD", "buffers", "float_weights", "full_rotation", "simulated"]
 

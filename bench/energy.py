@@ -14,7 +14,7 @@ from lightmamba.compiler import plan
 from lightmamba.compiler.layout import lane_images
 from lightmamba.data import demo_file
 from lightmamba.estimate import Amount, Estimate, energy
-from lightmamba.formats import PROJECTIONS
+from lightmamba.numerics.model_formats import PROJECTIONS
 from lightmamba.qmodel import QuantizedModel, load
 
 __all__ = ["paper", "toggles"]

@@ -24,8 +24,8 @@ from lightmamba.arch.target import Channel, Target
 from lightmamba.compiler import build
 from lightmamba.config import PUBLISHED, SHAPES, ModelConfig, mamba2_config
 from lightmamba.estimate import Estimate, estimate
-from lightmamba.formats import Formats
 from lightmamba.machine.counters import CYCLES
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, chained, open_device
 

@@ -30,7 +30,7 @@ from bench.tables import CONTRACT, pages, table
 from lightmamba.common.errors import InputError
 
 PACKAGE = "src/lightmamba"
-ARITHMETIC = ("numerics", "blocks", "formats.py", "config.py", "qmodel")
+ARITHMETIC = ("numerics", "blocks", "config.py", "qmodel")
 # Code that other figures than those of hardware depend on.
 PARTS = {
     "measured": (

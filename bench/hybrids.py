@@ -14,7 +14,7 @@ from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.config import HYBRIDS
 from lightmamba.estimate import estimate
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 DECODE, PROMPT, BATCH = (1024, 8192), 4096, 1024  # positions
 ONE = ("u280-hybrid", "u280", "u55c", "vck190", "kv260")

@@ -28,7 +28,7 @@ from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import QuantizedModel, load
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.tools import find_verilator

@@ -36,9 +36,9 @@ from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler import build, plan
 from lightmamba.config import PUBLISHED, SHAPES
 from lightmamba.engine.synthetic import random_state
-from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, Twin, chained, open_twin
 

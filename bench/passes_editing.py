@@ -29,7 +29,7 @@ from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.runtime import NgramDrafter
 from lightmamba.runtime.resident import Resident
 from lightmamba.runtime.staging import Staging

@@ -25,7 +25,7 @@ from lightmamba.compiler import build
 from lightmamba.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload, modes
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, chained, open_device
 

@@ -13,9 +13,9 @@ from functools import cached_property
 from bench.accuracy import compared
 from bench.common import bundled
 from bench.stored import keep
-from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization import Calibration, Recipe
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.work import Work

@@ -19,7 +19,7 @@ from bench.identity import Random, simulated
 from bench.stored import Row, keep
 from lightmamba.compiler import build
 from lightmamba.config import ModelConfig, mamba2_config
-from lightmamba.formats import FormatException, Formats
+from lightmamba.numerics.model_formats import FormatException, Formats
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import open_twin
 

@@ -28,7 +28,7 @@ from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.config import SHAPES
 from lightmamba.estimate.resources import CELLS, FILE, GROUPS, group_of, groups, resources
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize
 from lightmamba.synth.tools import find_yosys

@@ -7,7 +7,7 @@ from bench.stored import Row
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["ULX3S"]
 

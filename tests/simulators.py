@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import tests.conftest
 from lightmamba.compiler import plan
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.sim.device import machine_simulator
 from lightmamba.soc.sdram import SdramController
 from tests.sim import copier, machines

@@ -7,7 +7,7 @@ from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
 from lightmamba.config import SHAPES
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 LARGEST = SHAPES["mamba2-2.7b"]
 

@@ -3,7 +3,7 @@
 import re
 
 from lightmamba.arch.contract import BLOCK, GROUP, PAGE
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from tests.docs.pages import ROOT
 
 

@@ -10,8 +10,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.config import HYBRIDS, ModelConfig
 from lightmamba.engine import Digests, Engine, State, first_difference
-from lightmamba.formats import Formats
 from lightmamba.native import usable_isas
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import load, save, to_bytes
 from lightmamba.qmodel.synthetic import random_model
 

@@ -14,7 +14,7 @@ from lightmamba.blocks.mamba2.quantized import Mixer
 from lightmamba.blocks.tensors import Spec, number, tensor, tensors
 from lightmamba.common.errors import InputError
 from lightmamba.config import mamba2_config
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import QuantizedModel, load, save, validate
 from lightmamba.qmodel.layout import mixer_tensors
 from lightmamba.qmodel.layout import tensors as file_layout

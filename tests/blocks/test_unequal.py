@@ -11,7 +11,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
 from lightmamba.engine import Digests, Engine, State, first_difference
 from lightmamba.estimate import estimate
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import QuantizedModel, load, save
 from lightmamba.qmodel.synthetic import random_model
 from lightmamba.quantization.driver import lower_model

@@ -15,7 +15,7 @@ from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
 from lightmamba.estimate.resources import resources, unmeasured
 from lightmamba.explore.files import to_toml
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import load, save
 from lightmamba.sweep.job import Machine
 from lightmamba.sweep.verbs import run_estimate

@@ -9,7 +9,7 @@ import torch
 from lightmamba.checkpoint import save_checkpoint
 from lightmamba.config import mamba2_config
 from lightmamba.data import demo_file
-from lightmamba.formats import FormatException, Formats
+from lightmamba.numerics.model_formats import FormatException, Formats
 from lightmamba.qmodel import fingerprint, load, save
 from lightmamba.runtime import render_chat
 from lightmamba.tokenizer import Tokenizer

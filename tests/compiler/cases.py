@@ -8,8 +8,8 @@ from typing import Any
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
 from lightmamba.config import ModelConfig
-from lightmamba.formats import FormatException, Formats
 from lightmamba.machine.artifact import Artifact
+from lightmamba.numerics.model_formats import FormatException, Formats
 from lightmamba.qmodel import QuantizedModel
 from tests.support import builders
 from tests.support.builders import W4A4, W4A8, W8A8, random_model, shipped

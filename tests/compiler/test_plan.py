@@ -10,7 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import build, fitting, plan
 from lightmamba.config import SHAPES
-from lightmamba.formats import FormatException, Formats
+from lightmamba.numerics.model_formats import FormatException, Formats
 from tests.compiler.cases import CASES, sizes
 from tests.support.builders import TINY, W4A4, W4A8, W8A8, random_model, shipped
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lightmamba.config import ModelConfig
 from lightmamba.engine import Engine, State
-from lightmamba.formats import FormatException, Formats
+from lightmamba.numerics.model_formats import FormatException, Formats
 from lightmamba.qmodel import QuantizedModel
 from tests.support.builders import W4A4, W4A8, W8A8, random_model, sizes
 

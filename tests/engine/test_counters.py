@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine, State, one_blas_thread
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import QuantizedModel, validate
 from tests.engine.models import CASES, case, run
 from tests.support.builders import random_model, sizes, token_ids

@@ -10,7 +10,7 @@ from lightmamba.arch.target import Target
 from lightmamba.compiler.plan import plan
 from lightmamba.config import SHAPES
 from lightmamba.estimate import Estimate
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 CONFIG = SHAPES["mamba2-2.7b"]
 

@@ -12,9 +12,9 @@ from lightmamba.arch.target import Target, target_names
 from lightmamba.common.errors import InputError
 from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Estimate, estimate, model
-from lightmamba.formats import Formats
 from lightmamba.machine.counters import CYCLES
 from lightmamba.native import events
+from lightmamba.numerics.model_formats import Formats
 from tests.support.builders import made_up
 from tests.support.layers import resized, sizes_of
 

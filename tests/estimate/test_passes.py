@@ -16,7 +16,7 @@ from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.resources import resources
 from lightmamba.estimate.workload import Workload, modes
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.rtl.ssm_pipeline import Stages
 from lightmamba.rtl.ssm_results import HeadResults
 from tests.estimate.walked import gone, walkers

@@ -12,7 +12,7 @@ from lightmamba.config import PUBLISHED
 from lightmamba.estimate import estimate
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload, modes
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 WITHIN = 0.01
 ONE_TOKEN = 0.015  # of a hybrid's, which the host starts: the estimate is of tokens of a chain

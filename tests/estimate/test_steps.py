@@ -11,8 +11,8 @@ from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.estimate.units import Run, Walkers, base
 from lightmamba.estimate.workload import Workload
-from lightmamba.formats import Formats
 from lightmamba.machine.steps import gathering, packer, sender, unpacker
+from lightmamba.numerics.model_formats import Formats
 from tests.estimate.walked import gone, moved, walkers
 from tests.support.builders import made_up
 

@@ -14,9 +14,9 @@ from lightmamba.estimate.memory import MemorySide
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.units import Run, Walkers
 from lightmamba.estimate.workload import Workload
-from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.program import instructions
+from lightmamba.numerics.model_formats import Formats
 from tests.support.builders import made_up
 from tests.support.layers import sizes_of
 

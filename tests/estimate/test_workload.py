@@ -10,9 +10,9 @@ from lightmamba.compiler import plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.workload import Workload
-from lightmamba.formats import Formats
 from lightmamba.machine.program import Op
 from lightmamba.machine.spine import SECTIONS
+from lightmamba.numerics.model_formats import Formats
 from tests.estimate.walked import moved, walkers
 from tests.support.builders import made_up, random_model, sizes
 from tests.support.layers import sizes_of

@@ -4,7 +4,7 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.explore.scheme import SCHEMES, Scheme
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization import Recipe
 
 

@@ -14,9 +14,9 @@ from lightmamba.common.errors import InputError
 from lightmamba.compiler import build, open_model, plan
 from lightmamba.compiler.memory import Memory
 from lightmamba.config import SHAPES
-from lightmamba.formats import Formats
 from lightmamba.machine.artifact import MANIFEST, MODEL, Artifact
 from lightmamba.machine.manifest import seal
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.qmodel import load, load_sizes, to_bytes

@@ -22,11 +22,11 @@ from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
-from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.probes import probes
 from lightmamba.numerics.formats import INT24
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import round_shift
 from lightmamba.sim.device import open_device
 from lightmamba.sim.opened import Opened, open_twin

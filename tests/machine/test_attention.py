@@ -12,8 +12,8 @@ from lightmamba.compiler import plan
 from lightmamba.engine.synthetic import random_state
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
-from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.sim import check_room
 from lightmamba.sim.opened import open_twin
 from tests.support.mixed import (

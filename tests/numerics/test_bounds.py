@@ -14,12 +14,12 @@ from numpy.testing import assert_array_equal
 from lightmamba.blocks.mamba2.quantized import PRODUCT_SHIFT, SILU_SHIFT
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.config import SHAPES, mamba2_config
-from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import BlockQuant, Pow2Block
 from lightmamba.numerics.conv import CausalConv
 from lightmamba.numerics.formats import INT32, GroupScale
 from lightmamba.numerics.gate import Gate, OnlineHadamard
 from lightmamba.numerics.linear import Epilogue, RmsNorm
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import round_shift
 from lightmamba.numerics.ssm import Discretize, SsmStep
 from lightmamba.numerics.ssm_update import FrameUpdate

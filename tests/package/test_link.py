@@ -98,7 +98,7 @@ def test_the_largest_model_fits(tmp_path):
     """Regions of Mamba2-2.7B on every bank, by the compiler's own sizes."""
     from lightmamba.compiler.memory import Memory
     from lightmamba.compiler.plan import plan
-    from lightmamba.formats import Formats
+    from lightmamba.numerics.model_formats import Formats
 
     config = SHAPES["mamba2-2.7b"]
     for name in SIZES:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
 from tests.support.builders import sizes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import ModelWeights
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.recipe import Pass
 from lightmamba.quantization.streams import Rows
 from lightmamba.quantization.work import Floats, Work

@@ -12,7 +12,7 @@ from lightmamba.causal_lm import CausalLM
 from lightmamba.checkpoint import ModelWeights
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
-from lightmamba.formats import PROJECTIONS
+from lightmamba.numerics.model_formats import PROJECTIONS
 from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.recipe import (

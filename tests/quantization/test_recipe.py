@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmamba.common.errors import InputError
-from lightmamba.formats import FormatException, Formats
+from lightmamba.numerics.model_formats import FormatException, Formats
 from lightmamba.quantization.recipe import (
     PASSES,
     FuseNorms,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightmamba.causal_lm import CausalLM
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.calibrate import InputTrace, run_layer
 from lightmamba.quantization.recipe import OutlierSuppression, Pass, SmoothQuant
 from lightmamba.quantization.transforms import layers_of

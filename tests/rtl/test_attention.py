@@ -15,9 +15,9 @@ from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.arch.spread import rows
 from lightmamba.blocks import part
 from lightmamba.blocks.attention.hardware import PAGES
-from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.numerics.attention import Attention as Arithmetic
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.rtl.attention import Attention
 from tests.support.streams import Bench
 

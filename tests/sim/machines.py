@@ -8,7 +8,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build, plan
 from lightmamba.config import ModelConfig
-from lightmamba.formats import FormatException, Formats
+from lightmamba.numerics.model_formats import FormatException, Formats
 from lightmamba.qmodel import QuantizedModel
 from lightmamba.sim import Opened, TwinStep
 from tests.support.builders import made_up, random_model, sizes

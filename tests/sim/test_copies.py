@@ -165,7 +165,7 @@ def test_regions_begin_in_different_banks():
     from lightmamba.compiler.memory import Memory
     from lightmamba.compiler.plan import plan
     from lightmamba.config import SHAPES
-    from lightmamba.formats import Formats
+    from lightmamba.numerics.model_formats import Formats
 
     target, config = Target.load("kv260"), SHAPES["mamba2-130m"]
     regions = Memory(config, Formats(), plan(config, Formats(), target), target).regions()

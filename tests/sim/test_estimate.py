@@ -7,9 +7,9 @@ import pytest
 from lightmamba.estimate import estimate
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.workload import Workload
-from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.sim import chained, open_device
 
 from ..support.layers import resized

@@ -8,8 +8,8 @@ import pytest
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import plan
 from lightmamba.estimate import estimate
-from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.sim import chained, open_device, open_twin
 
 from ..support.builders import random_model

@@ -8,9 +8,9 @@ import pytest
 
 from lightmamba.compiler import plan
 from lightmamba.engine import Engine
-from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.program import Op
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.runtime import DeviceDecoder
 from lightmamba.runtime.device import Device, DeviceError, Flags
 from lightmamba.sim import SimDevice, Twin, open_twin

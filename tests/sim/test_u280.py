@@ -9,7 +9,7 @@ from bench.stored import rows
 from lightmamba.arch.target import Target
 from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.sim import chained, open_twin
 
 from .machines import compiled, same

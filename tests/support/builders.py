@@ -16,8 +16,8 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks.mamba2.synthetic import UNIT_EXP
 from lightmamba.config import ModelConfig, mamba2_config
-from lightmamba.formats import Formats
 from lightmamba.machine.ports import ports
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import QuantizedLinear, QuantizedModel, synthetic, validate
 from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP

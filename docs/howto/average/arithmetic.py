@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks.protocols import Observe, Rms, unit_rms
-from lightmamba.formats import Formats
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.formats import INT24
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints, round_shift
 
 from .quantized import Mixer

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import GROUP
 from lightmamba.arch.target import Target
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 from .hardware import HARDWARE
 from .quantized import Mixer

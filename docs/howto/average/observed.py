@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from lightmamba.arch.records import Found, Taken, carried
 from lightmamba.blocks.protocols import out_channels
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 from .sizes import Sizes

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 from .sizes import Sizes
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 from .quantized import Exponents, Mixer
 from .sizes import Sizes

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks.sizes import Sizes
-from lightmamba.formats import Formats
 from lightmamba.numerics.linear import UNIT
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = [

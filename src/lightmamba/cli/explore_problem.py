@@ -18,7 +18,7 @@ from lightmamba.estimate.workload import Workload
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.explore.space import Space, Value
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import load
 
 __all__ = ["estimated", "problem_of", "without_accuracy"]

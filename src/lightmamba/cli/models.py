@@ -9,7 +9,7 @@ from lightmamba.common.errors import InputError
 
 if TYPE_CHECKING:
     from lightmamba.config import ModelConfig
-    from lightmamba.formats import Formats
+    from lightmamba.numerics.model_formats import Formats
     from lightmamba.qmodel import QuantizedModel
     from lightmamba.tokenizer import Tokenizer
 
@@ -166,7 +166,7 @@ def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path
         If it is neither, or the format is not right.
     """
     from lightmamba.config import PUBLISHED
-    from lightmamba.formats import Formats
+    from lightmamba.numerics.model_formats import Formats
     from lightmamba.qmodel import load_sizes
 
     path = Path(name)

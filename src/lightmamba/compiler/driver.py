@@ -14,10 +14,10 @@ from lightmamba.compiler.memory import Memory, image
 from lightmamba.compiler.plan import ORDERS, fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.source import describe, keep
-from lightmamba.formats import Formats
 from lightmamba.machine.artifact import Artifact, ArtifactWriter
 from lightmamba.machine.ports import clients
 from lightmamba.numerics.linear import Projection
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.qmodel.synthetic import RandomLayers

@@ -14,11 +14,11 @@ from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.formats import PROJECTIONS, Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.manifest import ORDERS
 from lightmamba.machine.ports import ports
 from lightmamba.numerics.attention import POSITIONS
+from lightmamba.numerics.model_formats import PROJECTIONS, Formats
 
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 

@@ -11,8 +11,8 @@ from lightmamba.common.plain import take
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import fitting, plan
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
 from lightmamba.machine.artifact import MODEL, Artifact, ArtifactWriter
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.qmodel.synthetic import RandomLayers, random_model
 

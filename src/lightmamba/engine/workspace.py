@@ -14,8 +14,8 @@ from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.engine.described import STEP, pointer
-from lightmamba.formats import Formats
 from lightmamba.native.arena import Arena, aligned
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["Losses", "Workspace", "make_panel"]

@@ -18,8 +18,8 @@ from lightmamba.estimate.resources import resources, unmeasured
 from lightmamba.estimate.result import Estimate
 from lightmamba.estimate.units import Run
 from lightmamba.estimate.workload import Workload, modes
-from lightmamba.formats import Formats
 from lightmamba.machine.counters import CYCLES
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["estimate", "estimate_pass"]
 

@@ -15,9 +15,9 @@ from lightmamba.compiler.layout import beats
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import CONTEXT, plan
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.spine import EPILOGUE_ROWS
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Workload", "modes"]
 

@@ -16,7 +16,7 @@ from lightmamba.estimate.resources import unmeasured
 from lightmamba.estimate.result import Estimate
 from lightmamba.estimate.workload import Workload
 from lightmamba.explore.space import Space, Value
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Area", "Estimator", "Problem", "Verdict"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.common.errors import InputError
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["SCHEMES", "Scheme"]
 

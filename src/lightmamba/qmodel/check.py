@@ -16,10 +16,10 @@ from lightmamba.blocks.tensors import Spec, describe, numbers
 from lightmamba.blocks.tensors import tensors as declared
 from lightmamba.common.errors import InputError
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.hadamard import has_hadamard
 from lightmamba.numerics.linear import Projection
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.sampling import LOGIT_EXPONENT
 from lightmamba.qmodel.layout import matrices, mixer_tensors
 from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table

@@ -24,8 +24,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.files import refuse_gguf
 from lightmamba.common.plain import restore, take
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.layout import DTYPES, Matrix, matrices, mixer_tensors, tensors
 from lightmamba.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table

@@ -8,7 +8,7 @@ from lightmamba.blocks.sizes import Sizes
 from lightmamba.blocks.tensors import Spec
 from lightmamba.blocks.tensors import tensors as declared
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["DTYPES", "Matrix", "matrices", "mixer_tensors", "tensors"]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import Mixer, out_channels
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack, unpack
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table"]

@@ -19,9 +19,9 @@ from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
 from lightmamba.numerics.formats import pack
 from lightmamba.numerics.linear import Projection
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel.check import validate
 from lightmamba.qmodel.model import (
     RMS_SHIFT,

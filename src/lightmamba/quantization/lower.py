@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from lightmamba.blocks.floating import numpy64
-from lightmamba.formats import Formats
 from lightmamba.numerics.formats import GroupScale, IntFormat
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.qmodel import Table
 
 __all__ = ["lower_embedding", "pad_groups"]

@@ -16,8 +16,8 @@ import tomli_w
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.plain import build
-from lightmamba.formats import Formats
 from lightmamba.numerics.formats import NIBBLES
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.widths import Widths
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lightmamba.common.plain import build
-from lightmamba.formats import FormatException, Formats
+from lightmamba.numerics.model_formats import FormatException, Formats
 
 __all__ = ["Widths"]
 

@@ -13,8 +13,8 @@ from lightmamba.blocks.floating import numpy64
 from lightmamba.causal_lm import Layer
 from lightmamba.checkpoint import FloatWeights
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import BlockQuant
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.calibrate import InputTrace, run_layer
 from lightmamba.quantization.streams import Rows
 from lightmamba.quantization.transforms import GroupedHadamard, Rotation, wide

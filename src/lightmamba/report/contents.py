@@ -9,7 +9,7 @@ from lightmamba.arch.target import Target
 from lightmamba.config import ModelConfig
 from lightmamba.estimate.objectives import device_share
 from lightmamba.estimate.result import Amount, Estimate
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.plots.ranges import Panel
 from lightmamba.report.paper import Paper, Platform, weights
 from lightmamba.sim import Simulation, machine_of

@@ -9,8 +9,8 @@ from lightmamba.arch.records import Found, Record, Taken, carried, coded, named
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.config import ModelConfig
-from lightmamba.formats import Formats
 from lightmamba.machine.kinds import machine
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Record", "observables", "rows_of"]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lightmamba.blocks.attention.quantized import Mixer
 from lightmamba.blocks.attention.state import numerics
 from lightmamba.blocks.protocols import Observe, Rms, unit_rms
-from lightmamba.formats import Formats
 from lightmamba.numerics.attention import PAGE
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["LOSSES", "Arithmetic"]

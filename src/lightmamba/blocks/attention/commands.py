@@ -13,7 +13,7 @@ from lightmamba.blocks.attention.hardware import HARDWARE
 from lightmamba.blocks.attention.layout import position_words
 from lightmamba.blocks.attention.quantized import Mixer
 from lightmamba.blocks.attention.sizes import Sizes
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = [
     "SEARCHED", "capacities", "commands", "in_sections", "job_sizes", "queues", "refusals",

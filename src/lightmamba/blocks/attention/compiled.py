@@ -12,9 +12,9 @@ from lightmamba.blocks.attention.quantized import Mixer
 from lightmamba.blocks.attention.sizes import Sizes
 from lightmamba.blocks.attention.state import numerics
 from lightmamba.blocks.phases import Phases
-from lightmamba.formats import Formats
 from lightmamba.native.structs import fields, header
 from lightmamba.numerics.attention import PAGE
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["Compiled", "WorkStruct", "describe", "fits", "observables", "transform_shift", "work"]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks.attention.floating import Mixer as FloatMixer
 from lightmamba.blocks.attention.quantized import Exponents, Mixer
-from lightmamba.formats import Formats
 from lightmamba.numerics.fixed import HEADROOM_16, HEADROOM_WIDE, exponent_for
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["lower"]
 

@@ -6,7 +6,7 @@ from lightmamba.arch.records import Found, Taken, blocked, carried
 from lightmamba.blocks.attention.sizes import Sizes
 from lightmamba.blocks.attention.state import numerics
 from lightmamba.blocks.protocols import out_channels
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["layer"]

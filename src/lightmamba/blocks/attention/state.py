@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from lightmamba.blocks.attention.sizes import Sizes
-from lightmamba.formats import Formats
 from lightmamba.numerics.attention import Attention
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["bytes_per_token", "float_chunk", "float_values", "numerics", "state", "tokens"]
 

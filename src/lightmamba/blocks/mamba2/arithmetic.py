@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from lightmamba.blocks.mamba2.quantized import Constants, Mixer
 from lightmamba.blocks.mamba2.state import bc_block, natural, put_natural, ssm_step, x_block
 from lightmamba.blocks.protocols import Observe, Rms
-from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.numerics.gate import Gate
 from lightmamba.numerics.linear import RmsNorm
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.ssm import Discretize
 

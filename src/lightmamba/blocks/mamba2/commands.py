@@ -14,7 +14,7 @@ from lightmamba.blocks.mamba2.layout import parameter_words, row_order, words
 from lightmamba.blocks.mamba2.quantized import Constants, Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import padded_state
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = [
     "block_ends", "capacities", "commands", "in_sections", "job_sizes", "queues", "refusals",

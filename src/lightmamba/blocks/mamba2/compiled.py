@@ -14,8 +14,8 @@ from lightmamba.blocks.mamba2.quantized import Constants, Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import TILE, bc_block, natural, padded_state, ssm_step, x_block
 from lightmamba.blocks.phases import Phases
-from lightmamba.formats import Formats
 from lightmamba.native.structs import fields, header
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["Compiled", "WorkStruct", "describe", "fits", "observables", "transform_shift", "work"]

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from lightmamba.blocks.floating import numpy64
 from lightmamba.blocks.mamba2.floating import Mixer as FloatMixer
 from lightmamba.blocks.mamba2.quantized import Exponents, Mixer
-from lightmamba.formats import Formats
 from lightmamba.numerics.fixed import (
     HEADROOM_16,
     HEADROOM_WIDE,
@@ -17,6 +16,7 @@ from lightmamba.numerics.fixed import (
     square_exponent,
     to_fixed,
 )
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.tables import Q5_11, tables
 
 __all__ = ["lower"]

@@ -13,7 +13,7 @@ from lightmamba.blocks.mamba2.layout import conv_order
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.blocks.mamba2.state import bc_block, padded_state, x_block
 from lightmamba.blocks.protocols import out_channels
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["Pass", "empty", "kept_of", "layer", "updates_of"]

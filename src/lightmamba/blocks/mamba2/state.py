@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.formats import Formats
 from lightmamba.numerics.blocks import Pow2Block
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.ssm import SsmStep
 
 __all__ = [

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks.mamba2.quantized import Exponents, Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.tables import Q5_11, tables
 
 __all__ = ["output", "random_mixer"]

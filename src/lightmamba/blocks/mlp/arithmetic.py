@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks.mlp.quantized import Mixer
 from lightmamba.blocks.protocols import Observe, Rms, unit_rms
-from lightmamba.formats import Formats
 from lightmamba.numerics.mlp import GatedSilu, SquaredRelu
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["LOSSES", "Arithmetic"]

@@ -11,7 +11,7 @@ from lightmamba.arch.contract import GROUP
 from lightmamba.arch.target import Target
 from lightmamba.blocks.mlp.quantized import Mixer
 from lightmamba.blocks.mlp.sizes import Sizes
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = [
     "capacities", "commands", "in_sections", "job_sizes", "queues", "refusals", "row_kinds",

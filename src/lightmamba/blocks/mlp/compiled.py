@@ -11,8 +11,8 @@ from lightmamba.blocks.mlp.arithmetic import Arithmetic
 from lightmamba.blocks.mlp.quantized import Mixer
 from lightmamba.blocks.mlp.sizes import Sizes
 from lightmamba.blocks.phases import Phases
-from lightmamba.formats import Formats
 from lightmamba.native.structs import fields, header
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["Compiled", "WorkStruct", "describe", "fits", "observables", "transform_shift", "work"]

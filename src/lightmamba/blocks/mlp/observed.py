@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from lightmamba.arch.records import Found, Taken, carried
 from lightmamba.blocks.mlp.sizes import Sizes
 from lightmamba.blocks.protocols import out_channels
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["layer"]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lightmamba.blocks.mlp.sizes import Sizes
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["bytes_per_token", "float_chunk", "float_values", "state"]
 

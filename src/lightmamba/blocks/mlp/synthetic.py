@@ -6,7 +6,7 @@ import numpy as np
 
 from lightmamba.blocks.mlp.quantized import Exponents, Mixer
 from lightmamba.blocks.mlp.sizes import Sizes
-from lightmamba.formats import Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["output", "random_mixer"]
 

@@ -25,8 +25,8 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
-from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Estimate, estimate
+from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["BOARDS", "HELD", "buffers", "float_weights", "full_rotation", "simulated"]

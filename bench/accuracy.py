@@ -13,15 +13,15 @@ import numpy as np
 
 from bench.common import bundled, encode, figures
 from bench.stored import keep
-from lightmamba.checkpoint import Checkpoint, load_checkpoint
-from lightmamba.data import hybrid_checkpoint
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.checkpoint import Checkpoint, load_checkpoint
+from lightmamba.model.data import hybrid_checkpoint
+from lightmamba.model.qmodel import QuantizedModel
+from lightmamba.model.reference import FloatModel
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.quantization.outliers import make_outlier_twin
 from lightmamba.quantization.recipe import QuantizeActivations, QuantizeHead
-from lightmamba.reference import FloatModel
 
 MODELS = ("bundled", "outliers", "hybrid")
 WIDTHS = ("w8a8", "w4a8", "w4a4")

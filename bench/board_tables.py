@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightmamba.arch.target import Channel, Resources, Target, target_names
-from lightmamba.config import SHAPES
 from lightmamba.estimate.energy import constants
+from lightmamba.model.config import SHAPES
 
 __all__ = [
     "bound_rows",

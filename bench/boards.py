@@ -13,8 +13,8 @@ from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
-from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.machine.ports import clients
+from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["bounds", "channel_bytes", "fits", "port_bytes"]

@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.common import KNOWN
-from lightmamba.checkpoint.chosen import expected
-from lightmamba.checkpoint.layouts import published_as
-from lightmamba.checkpoint.save import config_json, published_parts
-from lightmamba.config import ModelConfig
+from lightmamba.model.checkpoint.chosen import expected
+from lightmamba.model.checkpoint.layouts import published_as
+from lightmamba.model.checkpoint.save import config_json, published_parts
+from lightmamba.model.config import ModelConfig
 
 __all__ = ["make_checkpoint"]
 

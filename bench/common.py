@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.checkpoint import Checkpoint, load_checkpoint
-from lightmamba.config import HYBRIDS, SHAPES
-from lightmamba.data import austen, demo_checkpoint
 from lightmamba.evaluate import Comparison
-from lightmamba.tokenizer import Tokenizer
+from lightmamba.model.checkpoint import Checkpoint, load_checkpoint
+from lightmamba.model.config import HYBRIDS, SHAPES
+from lightmamba.model.data import austen, demo_checkpoint
+from lightmamba.model.tokenizer import Tokenizer
 
 __all__ = [
     "KNOWN", "ROOT", "asked", "bundled", "changed_since", "commit", "encode", "figures", "git",

@@ -29,12 +29,12 @@ from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep
 from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler import build
-from lightmamba.config import SHAPES
-from lightmamba.data import demo_file
 from lightmamba.engine import Difference, Digests, Engine, first_difference
+from lightmamba.model.config import SHAPES
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import QuantizedModel, load
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.native import usable_isas
-from lightmamba.qmodel import QuantizedModel, load
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import open_twin
 from lightmamba.sim.twin import Twin, TwinStep
 

@@ -20,10 +20,10 @@ from bench.stored import keep
 from lightmamba.engine import Engine
 from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import pieces
+from lightmamba.model.qmodel import QuantizedModel
+from lightmamba.model.reference import FloatModel
 from lightmamba.numerics.ssm import SsmStep
-from lightmamba.qmodel import QuantizedModel
 from lightmamba.quantization import Recipe, quantize_checkpoint
-from lightmamba.reference import FloatModel
 
 FORMATS = {"8, dither": (8, "dither"), "8, half up": (8, "half_up"),
            "12, half up": (12, "half_up"), "16, half up": (16, "half_up")}  # fmt: skip

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightmamba.data import austen
+from lightmamba.model.data import austen
 
 __all__ = ["KINDS", "Case", "cases"]
 

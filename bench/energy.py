@@ -12,10 +12,10 @@ from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
 from lightmamba.compiler.layout import lane_images
-from lightmamba.data import demo_file
 from lightmamba.estimate import Amount, Estimate, energy
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.numerics.model_formats import PROJECTIONS
-from lightmamba.qmodel import QuantizedModel, load
 
 __all__ = ["paper", "toggles"]
 

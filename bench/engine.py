@@ -23,7 +23,7 @@ from bench.engine_pairs import Task, Worker, in_turns, python, ratios, spread
 from bench.engine_tables import share
 from bench.stored import keep
 from lightmamba.common.errors import InputError
-from lightmamba.qmodel.synthetic import random_model
+from lightmamba.model.qmodel.synthetic import random_model
 
 FLOATS = ("transformers:float32", "transformers:bfloat16", "reference:float32",
           "reference:bfloat16")  # fmt: skip

@@ -6,11 +6,11 @@ from pathlib import Path
 from bench.common import KNOWN
 from lightmamba.common.errors import InputError
 from lightmamba.common.tools import cache_folder
-from lightmamba.config import ModelConfig
-from lightmamba.qmodel import load_sizes, save
-from lightmamba.qmodel.file import VERSION
-from lightmamba.qmodel.synthetic import random_model
-from lightmamba.tokenizer import Tokenizer
+from lightmamba.model.config import ModelConfig
+from lightmamba.model.qmodel import load_sizes, save
+from lightmamba.model.qmodel.file import VERSION
+from lightmamba.model.qmodel.synthetic import random_model
+from lightmamba.model.tokenizer import Tokenizer
 
 __all__ = ["available", "gguf_file", "needed", "our_file"]
 

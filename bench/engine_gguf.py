@@ -17,7 +17,7 @@ from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 from numpy.typing import NDArray
 
 from bench.common import KNOWN
-from lightmamba.config import ModelConfig
+from lightmamba.model.config import ModelConfig
 
 __all__ = ["BLOCK", "BLOCK_BYTES", "shapes", "write"]
 

@@ -24,7 +24,7 @@ class Transformers:
         import torch
         from transformers import Mamba2Config, Mamba2ForCausalLM
 
-        from lightmamba.config import SHAPES
+        from lightmamba.model.config import SHAPES
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
@@ -60,8 +60,8 @@ class Reference:
     def __init__(self, shape: str, kind: str, threads: int) -> None:
         import torch
 
-        from lightmamba.causal_lm import CausalLM
-        from lightmamba.config import SHAPES
+        from lightmamba.model.causal_lm import CausalLM
+        from lightmamba.model.config import SHAPES
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)

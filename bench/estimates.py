@@ -22,11 +22,11 @@ from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep, rows
 from lightmamba.arch.target import Channel, Target
 from lightmamba.compiler import build
-from lightmamba.config import PUBLISHED, SHAPES, ModelConfig, mamba2_config
 from lightmamba.estimate import Estimate, estimate
 from lightmamba.machine.counters import CYCLES
+from lightmamba.model.config import PUBLISHED, SHAPES, ModelConfig, mamba2_config
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, chained, open_device
 
 WARM, CHAIN = 6, 4  # tokens of a chain that are run, and then those that are measured

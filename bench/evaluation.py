@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from bench.common import bundled, encode
 from bench.stored import keep
-from lightmamba.causal_lm import CausalLM
-from lightmamba.config import SHAPES
-from lightmamba.data import demo_file
 from lightmamba.engine import Engine
 from lightmamba.evaluate import LanguageModel, perplexity
-from lightmamba.qmodel import load
-from lightmamba.qmodel.synthetic import random_model
-from lightmamba.reference import FloatModel
+from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.config import SHAPES
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import load
+from lightmamba.model.qmodel.synthetic import random_model
+from lightmamba.model.reference import FloatModel
 
 __all__ = ["Row", "Timed", "measure"]
 

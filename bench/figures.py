@@ -30,12 +30,12 @@ from bench.tables import CONTRACT, pages, table
 from lightmamba.common.errors import InputError
 
 PACKAGE = "src/lightmamba"
-ARITHMETIC = ("numerics", "blocks", "config.py", "qmodel")
+ARITHMETIC = ("numerics", "blocks", "model/config.py", "model/qmodel")
 # Code that other figures than those of hardware depend on.
 PARTS = {
     "measured": (
-        *ARITHMETIC, "engine", "native", "runtime", "common/passes.py", "data", "checkpoint",
-        "causal_lm.py", "reference.py", "tokenizer.py", "quantization", "evaluate", "serve",
+        *ARITHMETIC, "engine", "native", "runtime", "common/passes.py", "model", "quantization",
+        "evaluate", "serve",
     ),
     "estimated": (*ARITHMETIC, "arch", "machine", "compiler", "estimate", "native"),
 }  # fmt: skip

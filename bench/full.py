@@ -23,13 +23,13 @@ from bench.stored import keep
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build, plan
-from lightmamba.config import PUBLISHED
 from lightmamba.engine.synthetic import random_state
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES
 from lightmamba.machine.ports import ports
+from lightmamba.model.config import PUBLISHED
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import chained, open_twin
 
 

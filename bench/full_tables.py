@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.markdown import Table, load
-from lightmamba.config import HYBRIDS
+from lightmamba.model.config import HYBRIDS
 
 __all__ = ["FULL"]
 

@@ -12,8 +12,8 @@ from typing import Any
 from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.config import HYBRIDS
 from lightmamba.estimate import estimate
+from lightmamba.model.config import HYBRIDS
 from lightmamba.numerics.model_formats import Formats
 
 DECODE, PROMPT, BATCH = (1024, 8192), 4096, 1024  # positions

@@ -6,7 +6,7 @@ from typing import Any
 from bench.hybrids import DECODE
 from bench.markdown import Table, load
 from bench.stored import rows
-from lightmamba.config import HYBRIDS
+from lightmamba.model.config import HYBRIDS
 
 __all__ = ["HYBRID"]
 

@@ -27,10 +27,10 @@ from lightmamba.common.tools import cache_folder
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import fitting, plan
 from lightmamba.compiler.program import LayerNumbers, program
-from lightmamba.config import ModelConfig
+from lightmamba.model.config import ModelConfig
+from lightmamba.model.qmodel import QuantizedModel, load
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedModel, load
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.tools import find_verilator
 
 __all__ = [
@@ -45,7 +45,7 @@ __all__ = [
 
 PACKAGE = Path(__file__).parents[1] / "src/lightmamba"
 RTL = ("rtl/*.py", "arch/*.py", "machine/*.py", "numerics/*.py", "blocks/*.py", "blocks/*/*.py")
-HOST = (*RTL, "compiler/*.py", "qmodel/*.py")  # of the program and the registers
+HOST = (*RTL, "compiler/*.py", "model/qmodel/*.py")  # of the program and the registers
 HARNESS = ("sim/*.cpp", "sim/*.hpp", "sim/simulator.py", "arch/pace.py")
 SYNTHESIS = ("synth/*.py", "synth/*.v", "synth/*.ys", "synth/cells/*.v")
 SLASHES = {".cpp", ".hpp", ".v"}  # comments from // to the end of a line

@@ -34,12 +34,12 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler import build, plan
-from lightmamba.config import PUBLISHED, SHAPES
 from lightmamba.engine.synthetic import random_state
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.counters import CYCLES
+from lightmamba.model.config import PUBLISHED, SHAPES
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, Twin, chained, open_twin
 
 PREFILL, BATCH, VERIFY, REPAIR, AGAIN, DECODE, CHAIN = (

@@ -22,11 +22,11 @@ from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler import build
-from lightmamba.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload, modes
+from lightmamba.model.config import SHAPES, ModelConfig, mamba2_config
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim import SimDevice, chained, open_device
 
 WARM, CHAIN = 6, 4  # tokens of a chain that are run, and then those that are measured

@@ -27,8 +27,8 @@ from bench.stored import Row, keep
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
-from lightmamba.data import demo_file, hybrid_file
-from lightmamba.qmodel import load
+from lightmamba.model.data import demo_file, hybrid_file
+from lightmamba.model.qmodel import load
 from lightmamba.runtime.device_state import DeviceState
 from lightmamba.sim import open_twin
 

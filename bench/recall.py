@@ -27,16 +27,16 @@ from torch import Tensor
 from bench.recall_task import Cases, Task
 from bench.recall_train import FOLDER
 from bench.stored import keep
-from lightmamba.checkpoint import Checkpoint, load_checkpoint
 from lightmamba.engine import Engine
 from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import LanguageModel, advance
+from lightmamba.model.checkpoint import Checkpoint, load_checkpoint
+from lightmamba.model.qmodel import QuantizedModel
+from lightmamba.model.reference import FloatModel, FloatState
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.ssm import SsmStep
 from lightmamba.numerics.ssm_update import FrameUpdate
-from lightmamba.qmodel import QuantizedModel
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
-from lightmamba.reference import FloatModel, FloatState
 
 __all__ = ["STATES", "UPDATES", "Answers", "answer", "decays", "quantized"]
 

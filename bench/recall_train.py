@@ -21,10 +21,10 @@ from torch import nn
 from tqdm import tqdm
 
 from bench.recall_task import Task
-from lightmamba.causal_lm import CausalLM
-from lightmamba.checkpoint import save_checkpoint
-from lightmamba.config import ModelConfig, mamba2_config
-from lightmamba.train import TrainOptions, initialize, learning_rate, optimizers
+from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.checkpoint import save_checkpoint
+from lightmamba.model.config import ModelConfig, mamba2_config
+from lightmamba.model.train import TrainOptions, initialize, learning_rate, optimizers
 
 __all__ = ["FOLDER", "Distance", "RecallOptions", "train"]
 

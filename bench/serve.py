@@ -30,12 +30,12 @@ from bench.engine_files import our_file
 from bench.stored import keep
 from lightmamba.common.errors import InputError
 from lightmamba.common.tools import cache_folder
-from lightmamba.config import SHAPES
-from lightmamba.data import austen, demo_file
 from lightmamba.engine import Engine
-from lightmamba.qmodel import load
+from lightmamba.model.config import SHAPES
+from lightmamba.model.data import austen, demo_file
+from lightmamba.model.qmodel import load
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.runtime import Generation, generate, sampling_options
-from lightmamba.tokenizer import Tokenizer
 
 PROMPT = 16  # tokens of a prompt under load
 LONG = 1024  # tokens of a prompt that the prefix cache is measured with

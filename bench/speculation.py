@@ -22,13 +22,13 @@ from bench.engine_files import our_file
 from bench.stored import keep
 from lightmamba.cli.show import progress
 from lightmamba.common.passes import Pass
-from lightmamba.config import SHAPES
-from lightmamba.data import demo_file
 from lightmamba.engine import Engine, State
+from lightmamba.model.config import SHAPES
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import load
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.qmodel import load
 from lightmamba.runtime import NgramDrafter, Speculation, generate
-from lightmamba.tokenizer import Tokenizer
 
 GREEDY = SamplingOptions(temperature=0)
 LARGEST = np.iinfo(np.int32).max

@@ -26,8 +26,8 @@ from lightmamba.arch.cells import Group
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
-from lightmamba.config import SHAPES
 from lightmamba.estimate.resources import CELLS, FILE, GROUPS, group_of, groups, resources
+from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.rtl.top import to_verilog
 from lightmamba.synth import synthesize

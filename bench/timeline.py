@@ -10,8 +10,8 @@ from tests.support.machine import Kind
 
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.data import demo_file
-from lightmamba.qmodel import load
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import load
 from lightmamba.sim import open_device
 from lightmamba.sim.activity import unit_cycles
 from lightmamba.sim.observe import Record, rows_of

@@ -12,9 +12,9 @@ import numpy as np
 from bench.timeline import spans
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.data import hybrid_file
 from lightmamba.engine.synthetic import random_state
-from lightmamba.qmodel import load
+from lightmamba.model.data import hybrid_file
+from lightmamba.model.qmodel import load
 from lightmamba.sim import open_twin
 from lightmamba.sim.activity import unit_cycles
 

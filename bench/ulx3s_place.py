@@ -23,12 +23,12 @@ from bench.identity import combined, synthesized
 from bench.stored import MADE, Row, keep, rows
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.data import demo_file
 from lightmamba.machine.artifact import Artifact
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import load
 from lightmamba.package import Board
 from lightmamba.package.design import design
 from lightmamba.package.ecp5 import flow
-from lightmamba.qmodel import load
 from lightmamba.sim.device import verilog_of
 from lightmamba.soc.board import TOP
 from lightmamba.synth.board import prepared, routed

@@ -25,9 +25,10 @@ from bench.ulx3s_place import system_hash, tools
 from lightmamba.arch.target import Target
 from lightmamba.boards.selftest import expected, self_test
 from lightmamba.compiler import build, open_model
-from lightmamba.data import demo_file
 from lightmamba.engine import Engine
 from lightmamba.machine.artifact import Artifact
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import load
 from lightmamba.package import Board
 from lightmamba.package.design import design
 from lightmamba.package.ulx3s_device import (
@@ -35,7 +36,6 @@ from lightmamba.package.ulx3s_device import (
     open_simulated_ulx3s,
     simulated_ulx3s,
 )
-from lightmamba.qmodel import load
 from lightmamba.sim import compare_logits
 from lightmamba.sim.tools import find_verilator
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from bench.markdown import NotRun, Table, load
 from bench.stored import Row
 from lightmamba.arch.target import Target
-from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
+from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["ULX3S"]

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from lightmamba.checkpoint import load_checkpoint
-from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
 from lightmamba.evaluate import perplexity
+from lightmamba.model.checkpoint import load_checkpoint
+from lightmamba.model.config import mamba2_config
+from lightmamba.model.qmodel import load, save
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.qmodel import load, save
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.runtime import Generation, generate
-from lightmamba.tokenizer import Tokenizer
 
 from .support.builders import write_tokenizer
 from .support.checkpoints import write_state_spaces

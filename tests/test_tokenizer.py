@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from lightmamba.common.errors import InputError
-from lightmamba.tokenizer import StreamDecoder, Tokenizer, check_vocab
+from lightmamba.model.tokenizer import StreamDecoder, Tokenizer, check_vocab
 
 TEXT = "It is a truth universally acknowledged; Ærøskøbing costs 3 € — 日本語, 🙂 and 🙃.\n"
 

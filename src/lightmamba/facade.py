@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from lightmamba.arch.config import ArchConfig
     from lightmamba.engine import Engine
     from lightmamba.machine.artifact import Artifact
-    from lightmamba.qmodel import QuantizedModel
+    from lightmamba.model.qmodel import QuantizedModel
+    from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.sim import Simulation
     from lightmamba.speed import Speed
-    from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["Model", "compile", "generate", "load", "quantize", "simulate", "verilog_of"]
 
@@ -60,7 +60,7 @@ class Model:
             If there is none.
         """
         from lightmamba.common.errors import InputError
-        from lightmamba.tokenizer import Tokenizer
+        from lightmamba.model.tokenizer import Tokenizer
 
         if self.quantized.tokenizer is None:
             raise InputError("the model has no tokenizer; quantize a checkpoint that has one")
@@ -115,7 +115,7 @@ class Model:
         InputError
             If the file exists and ``force`` is not given, or cannot be written.
         """
-        from lightmamba.qmodel import save
+        from lightmamba.model.qmodel import save
 
         save(self.quantized, Path(path), force=force)
 
@@ -136,8 +136,8 @@ def load(path: str | Path = BUNDLED, *, threads: int | None = None) -> Model:
         If there is none, or it is damaged.
     """
     from lightmamba.common.errors import InputError
-    from lightmamba.data import demo_file
-    from lightmamba.qmodel import load as read
+    from lightmamba.model.data import demo_file
+    from lightmamba.model.qmodel import load as read
 
     file = demo_file() if str(path) == BUNDLED and not Path(path).exists() else Path(path)
     if str(path).count("/") == 1 and not file.exists():
@@ -188,9 +188,9 @@ def quantize(
     """
     import torch
 
-    from lightmamba.checkpoint import open_checkpoint
     from lightmamba.common.errors import InputError
-    from lightmamba.data import demo_checkpoint
+    from lightmamba.model.checkpoint import open_checkpoint
+    from lightmamba.model.data import demo_checkpoint
     from lightmamba.quantization import Calibration, FileRun, Recipe, quantize_checkpoint
 
     bundled = str(checkpoint) == BUNDLED and not Path(checkpoint).exists()

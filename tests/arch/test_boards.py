@@ -6,7 +6,7 @@ from bench.boards import bounds, fits, port_bytes
 from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import plan
-from lightmamba.config import SHAPES
+from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
 
 LARGEST = SHAPES["mamba2-2.7b"]

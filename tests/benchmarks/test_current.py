@@ -82,8 +82,8 @@ def test_another_figure_is_current_by_the_code_of_its_commit(monkeypatch):
     assert now("", "A\tsrc/lightmamba/numerics/__init__.py") == CURRENT  # a docstring
     assert now(text, "D\tsrc/lightmamba/numerics/old.py") == OLDER
     assert now(text, "D\tsrc/lightmamba/cli/old.py") == CURRENT
-    assert now("", "R099\tsrc/lightmamba/a.xz\tsrc/lightmamba/data/a.xz") == OLDER
-    assert now("", "R100\tsrc/lightmamba/a.xz\tsrc/lightmamba/data/a.xz") == CURRENT
+    assert now("", "R099\tsrc/lightmamba/a.xz\tsrc/lightmamba/model/data/a.xz") == OLDER
+    assert now("", "R100\tsrc/lightmamba/a.xz\tsrc/lightmamba/model/data/a.xz") == CURRENT
     said["cat-file"] = ""
     assert now(text) == OLDER
     figures._changed.cache_clear()

@@ -13,10 +13,10 @@ from bench.engine_ours import make
 from bench.tables import made
 
 from lightmamba.common.errors import InputError
-from lightmamba.config import SHAPES
-from lightmamba.data import demo_file
 from lightmamba.engine import Engine
-from lightmamba.qmodel import load
+from lightmamba.model.config import SHAPES
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import load
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/cpu-engine.md"
 M = {"computer": "2 x M", "commit": "abc", "date": "2026-01-02", "how": "measured",

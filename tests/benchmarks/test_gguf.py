@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lightmamba.config import SHAPES, mamba2_config
+from lightmamba.model.config import SHAPES, mamba2_config
 
 gguf = pytest.importorskip("gguf")
 writer = pytest.importorskip("bench.engine_gguf")

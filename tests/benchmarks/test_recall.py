@@ -13,10 +13,10 @@ from bench.recall import Answers, answer, decays, quantized
 from bench.recall_task import Task
 from bench.recall_train import FOLDER, Distance, RecallOptions, train
 
-from lightmamba.checkpoint import load_checkpoint
 from lightmamba.engine import Engine
+from lightmamba.model.checkpoint import load_checkpoint
+from lightmamba.model.reference import FloatModel
 from lightmamba.numerics.ssm import SsmStep
-from lightmamba.reference import FloatModel
 
 SMALL = Task(pairs=2, keys=4, values=4, filler=4)
 TINY = RecallOptions(

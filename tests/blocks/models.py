@@ -1,7 +1,7 @@
 """A model whose two layers are of one kind, but of different sizes."""
 
 from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.config import ModelConfig
+from lightmamba.model.config import ModelConfig
 
 __all__ = ["UNEQUAL"]
 

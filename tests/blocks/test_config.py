@@ -10,7 +10,7 @@ import pytest
 from lightmamba.blocks import kinds
 from lightmamba.blocks.mamba2.sizes import Sizes
 from lightmamba.common.errors import InputError
-from lightmamba.config import MOST, SHAPES, ModelConfig, mamba2_config
+from lightmamba.model.config import MOST, SHAPES, ModelConfig, mamba2_config
 from tests.blocks.models import UNEQUAL
 from tests.support.layers import resized, sizes_of
 

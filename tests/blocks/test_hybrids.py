@@ -8,12 +8,12 @@ import pytest
 from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.config import HYBRIDS, ModelConfig
 from lightmamba.engine import Digests, Engine, State, first_difference
+from lightmamba.model.config import HYBRIDS, ModelConfig
+from lightmamba.model.qmodel import load, save, to_bytes
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.native import usable_isas
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import load, save, to_bytes
-from lightmamba.qmodel.synthetic import random_model
 
 MAMBA, MLP, ATTENTION = (part(kind, "sizes").Sizes for kind in ("mamba2", "mlp", "attention"))
 LAYERS = (

@@ -13,11 +13,11 @@ from lightmamba.blocks.mamba2 import quantized
 from lightmamba.blocks.mamba2.quantized import Mixer
 from lightmamba.blocks.tensors import Spec, number, tensor, tensors
 from lightmamba.common.errors import InputError
-from lightmamba.config import mamba2_config
+from lightmamba.model.config import mamba2_config
+from lightmamba.model.qmodel import QuantizedModel, load, save, validate
+from lightmamba.model.qmodel.layout import mixer_tensors
+from lightmamba.model.qmodel.layout import tensors as file_layout
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedModel, load, save, validate
-from lightmamba.qmodel.layout import mixer_tensors
-from lightmamba.qmodel.layout import tensors as file_layout
 from tests.qmodel.surgery import assert_same_model, sealed
 from tests.support.builders import random_model
 from tests.support.layers import sizes_of, with_mixer

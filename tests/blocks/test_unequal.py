@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lightmamba.checkpoint import ModelWeights
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
 from lightmamba.engine import Digests, Engine, State, first_difference
 from lightmamba.estimate import estimate
+from lightmamba.model.checkpoint import ModelWeights
+from lightmamba.model.qmodel import QuantizedModel, load, save
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedModel, load, save
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.recipe import Recipe
 from lightmamba.quantization.work import Work

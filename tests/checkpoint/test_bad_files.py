@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightmamba.checkpoint import load_checkpoint
 from lightmamba.common.errors import InputError
+from lightmamba.model.checkpoint import load_checkpoint
 
 from ..support.checkpoints import UNTIED, write_state_spaces, write_transformers
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lightmamba.checkpoint.layouts import read_config
 from lightmamba.common.errors import InputError
-from lightmamba.config import mamba2_config
+from lightmamba.model.checkpoint.layouts import read_config
+from lightmamba.model.config import mamba2_config
 
 from ..support.layers import sizes_of
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from lightmamba.checkpoint import load_checkpoint
-from lightmamba.checkpoint.hub import local_copy
 from lightmamba.common.errors import InputError
+from lightmamba.model.checkpoint import load_checkpoint
+from lightmamba.model.checkpoint.hub import local_copy
 
 from ..support.builders import write_tokenizer
 from ..support.checkpoints import write_state_spaces, write_transformers
@@ -169,7 +169,7 @@ def test_environment(hub, tmp_path, monkeypatch):
     local_copy(REPO)
     environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     environment.pop("HF_HUB_CACHE", None)
-    program = f"from lightmamba.checkpoint.hub import local_copy; print(local_copy({REPO!r}))"
+    program = f"from lightmamba.model.checkpoint.hub import local_copy; print(local_copy({REPO!r}))"
     run = [sys.executable, "-c", program]
     done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
     assert COMMIT in done.stdout, done.stderr

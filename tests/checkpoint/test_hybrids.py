@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightmamba.checkpoint import load_checkpoint, open_checkpoint
 from lightmamba.common.errors import InputError
+from lightmamba.model.checkpoint import load_checkpoint, open_checkpoint
 from tests.support.hybrids import FAMILIES, granite, nemotron, saved
 
 CASES = {

@@ -7,8 +7,8 @@ import weakref
 import pytest
 import torch
 
-from lightmamba.checkpoint import Checkpoint, load_checkpoint, tensors
 from lightmamba.common.errors import InputError
+from lightmamba.model.checkpoint import Checkpoint, load_checkpoint, tensors
 
 from ..support.builders import write_tokenizer
 from ..support.checkpoints import UNTIED, write_state_spaces, write_transformers

@@ -7,8 +7,8 @@ import pytest
 import torch
 from bench.checkpoints import make_checkpoint
 
-from lightmamba.checkpoint import load_checkpoint
-from lightmamba.config import mamba2_config
+from lightmamba.model.checkpoint import load_checkpoint
+from lightmamba.model.config import mamba2_config
 
 CONFIG = mamba2_config(d_model=64, n_layer=24, vocab_size=200, d_state=16, headdim=16)
 

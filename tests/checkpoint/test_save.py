@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from lightmamba.checkpoint import load_checkpoint, save_checkpoint
 from lightmamba.common.errors import InputError
+from lightmamba.model.checkpoint import load_checkpoint, save_checkpoint
 
 from ..support.builders import write_tokenizer
 from ..support.checkpoints import UNTIED, float_model

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightmamba.cli import main
-from lightmamba.config import mamba2_config
+from lightmamba.model.config import mamba2_config
 from tests.cli.cases import Said, say
 from tests.support.checkpoints import write_state_spaces, write_transformers
 

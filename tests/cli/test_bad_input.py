@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightmamba.qmodel import load, save
+from lightmamba.model.qmodel import load, save
 from tests.cli.conftest import WORDED
 from tests.support.builders import write_tokenizer
 from tests.support.checkpoints import write_state_spaces
@@ -255,7 +255,7 @@ def test_a_missing_package_is_named(run, monkeypatch):
 
 @pytest.mark.parametrize("verb", ["generate", "chat", "serve"])
 def test_a_missing_file_is_said_without_torch(run, monkeypatch, verb):
-    for module in [name for name in sys.modules if name.startswith("lightmamba.checkpoint")]:
+    for module in [name for name in sys.modules if name.startswith("lightmamba.model.checkpoint")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "torch", None)
     prompt = ["--prompt", "x"] if verb == "generate" else []

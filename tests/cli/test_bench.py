@@ -6,7 +6,7 @@ import pytest
 
 import lightmamba
 from lightmamba.common.errors import InputError
-from lightmamba.data import demo_file
+from lightmamba.model.data import demo_file
 from lightmamba.runtime.greedy import Greedy, speed_of
 from lightmamba.speed import Spread, measure
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.qmodel import load, save
+from lightmamba.model.qmodel import load, save
 
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}<assistant>"
 
@@ -39,7 +39,7 @@ def test_each_answer_is_that_of_all_messages(run, world, talking, monkeypatch):
 
 
 def load_token(file):
-    from lightmamba.tokenizer import Tokenizer
+    from lightmamba.model.tokenizer import Tokenizer
 
     data = load(file).tokenizer
     assert data is not None

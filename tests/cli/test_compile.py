@@ -5,8 +5,8 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build, open_model
 from lightmamba.machine.artifact import Artifact
+from lightmamba.model.qmodel import load
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import load
 
 IMAGES = ("--target", "tiny", "--no-verilog")
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightmamba.compiler import build, open_model
-from lightmamba.qmodel import load
+from lightmamba.model.qmodel import load
 from lightmamba.runtime import devices
 from lightmamba.serve import open_served
 from tests.support.builders import shipped

@@ -11,12 +11,12 @@ from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.cli.estimate import grouped
 from lightmamba.compiler import build, plan
-from lightmamba.config import SHAPES
 from lightmamba.estimate import estimate
 from lightmamba.estimate.resources import resources, unmeasured
 from lightmamba.explore.files import to_toml
+from lightmamba.model.config import SHAPES
+from lightmamba.model.qmodel import load, save
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import load, save
 from lightmamba.sweep.job import Machine
 from lightmamba.sweep.verbs import run_estimate
 from tests.support.builders import made_up, random_model, sizes

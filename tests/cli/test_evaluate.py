@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.qmodel import load, save
+from lightmamba.model.qmodel import load, save
 from tests.cli.conftest import WORDED, write_ids
 from tests.support.builders import TINY, random_model
 from tests.support.checkpoints import write_state_spaces
@@ -133,7 +133,9 @@ def test_tasks_from_local_files(run, world, tmp_path):
 
 
 def test_the_shipped_text_has_a_name(run, world, tmp_path, monkeypatch):
-    monkeypatch.setattr("lightmamba.data.heldout", lambda: "It was a dark and stormy night. " * 9)
+    monkeypatch.setattr(
+        "lightmamba.model.data.heldout", lambda: "It was a dark and stormy night. " * 9
+    )
     words = ("evaluate", world.worded, "--json", "--text")
     assert run(*words, "shipped").json["tokens"] > 20
     monkeypatch.chdir(tmp_path)

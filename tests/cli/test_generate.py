@@ -11,9 +11,9 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.cli import main
 from lightmamba.compiler import build
-from lightmamba.config import SHAPES
-from lightmamba.qmodel import load, save
-from lightmamba.tokenizer import Tokenizer
+from lightmamba.model.config import SHAPES
+from lightmamba.model.qmodel import load, save
+from lightmamba.model.tokenizer import Tokenizer
 from tests.support.builders import made_up, random_model, sizes
 
 SAMPLED = ("--temperature", "1.2", "--top-k", "60", "--top-p", "0.98", "--min-p", "0.001",

@@ -4,7 +4,7 @@ import pytest
 
 from lightmamba.cli import hub
 from lightmamba.facade import quantize as real
-from lightmamba.qmodel import load
+from lightmamba.model.qmodel import load
 
 COMMIT = "0123456789abcdef0123"
 

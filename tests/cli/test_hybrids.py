@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from lightmamba.data import demo_checkpoint
 from lightmamba.engine import Digests, Engine, first_difference
-from lightmamba.qmodel import load
+from lightmamba.model.data import demo_checkpoint
+from lightmamba.model.qmodel import load
 from tests.serve.running import expected, running, served
 from tests.support.hybrids import granite, nemotron, saved
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightmamba.checkpoint import save_checkpoint
-from lightmamba.config import mamba2_config
-from lightmamba.data import demo_file
+from lightmamba.model.checkpoint import save_checkpoint
+from lightmamba.model.config import mamba2_config
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import fingerprint, load, save
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.model_formats import FormatException, Formats
-from lightmamba.qmodel import fingerprint, load, save
 from lightmamba.runtime import render_chat
-from lightmamba.tokenizer import Tokenizer
 from tests.support.builders import random_model
 from tests.support.checkpoints import float_model
 
@@ -104,7 +104,9 @@ def test_a_picture_is_not_overwritten(run, heavy, tmp_path, monkeypatch):
     png = tmp_path / "ranges.png"
     png.write_text("dear")
     with monkeypatch.context() as patch:
-        patch.setattr("lightmamba.checkpoint.load_checkpoint", lambda *_, **__: pytest.fail("read"))
+        patch.setattr(
+            "lightmamba.model.checkpoint.load_checkpoint", lambda *_, **__: pytest.fail("read")
+        )
         refused = run("inspect", heavy, "--plot", png).refusal
     assert f"{png} exists; give another name, or --force to replace it" in refused
     assert png.read_text() == "dear"

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from lightmamba import native
 from lightmamba.cli import main, show
-from lightmamba.data import demo_file
 from lightmamba.engine import engine
+from lightmamba.model.data import demo_file
 from tests.support.builders import made_up
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -32,7 +32,7 @@ EDGES = "┏┃┡│└┌├"  # a line of a table begins with one
 def commands(world, tmp_path_factory):
     """Verbs that need neither a simulator nor a minute, each with its arguments."""
     from lightmamba.compiler import build
-    from lightmamba.qmodel import load
+    from lightmamba.model.qmodel import load
 
     root = tmp_path_factory.mktemp("outputs")
     build(load(world.worded_file), made_up(), root / "build", source=world.worded_file)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.qmodel import load
+from lightmamba.model.qmodel import load
 from tests.support.layers import sizes_of
 
 FEW = ("--sequences", "4", "--seqlen", "64")
@@ -81,7 +81,7 @@ def test_a_full_disk_leaves_the_old_file(run, world, tmp_path, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("lightmamba.qmodel.file.os.fsync", full)
+    monkeypatch.setattr("lightmamba.model.qmodel.file.os.fsync", full)
     words = ("quantize", world.worded, "-o", file, *FEW, "--force", "--json")
     said = run(*words)
     assert said.status == 2
@@ -151,6 +151,6 @@ def test_a_device_that_is_not_there(run, world, tmp_path, device, sentence):
 
 @pytest.mark.parametrize("output", ["{root}", "{root}/none/m.safetensors", "/proc/m.safetensors"])
 def test_an_unwritable_output_is_refused_before_the_work(run, world, monkeypatch, output):
-    monkeypatch.setattr("lightmamba.checkpoint.open_checkpoint", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("lightmamba.model.checkpoint.open_checkpoint", lambda *_, **__: 1 / 0)
     said = run("quantize", world.worded, "-o", output.format(root=world.root), "--force")
     assert "give" in said.refusal

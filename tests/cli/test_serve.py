@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightmamba.data import demo_file
+from lightmamba.model.data import demo_file
 
 
 def test_another_address_needs_a_key(run, monkeypatch, tmp_path):

@@ -121,7 +121,7 @@ def test_without_ray_a_sweep_runs_here(run, world, tmp_path, monkeypatch):
 def test_workers_share_cores_and_memory(monkeypatch):
     from dataclasses import replace
 
-    from lightmamba.config import SHAPES
+    from lightmamba.model.config import SHAPES
     from lightmamba.sweep import room
     from tests.sweep.cases import cell_of
 

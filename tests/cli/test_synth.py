@@ -6,7 +6,7 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.config import mamba2_config
+from lightmamba.model.config import mamba2_config
 from tests.support.builders import random_model
 from tests.synth.machines import Machine, needs_yosys, text
 

@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-m", "lightmamba")
     ],
 )  # fmt: skip
 def test_flags_are_checked_first(run, monkeypatch, words, sentence):
-    monkeypatch.setattr("lightmamba.qmodel.load", None)
+    monkeypatch.setattr("lightmamba.model.qmodel.load", None)
     assert sentence in run(*words).refusal
 
 
@@ -47,7 +47,7 @@ def test_arguments_are_refused_in_plain_words(run, words, sentence):
 def test_the_engine_is_no_device_to_test(run, tmp_path):
     from lightmamba.arch.target import Target
     from lightmamba.compiler import build
-    from lightmamba.config import mamba2_config
+    from lightmamba.model.config import mamba2_config
     from tests.support.builders import random_model
 
     config = mamba2_config(d_model=64, n_layer=1, vocab_size=128, d_state=16, headdim=16)

@@ -7,10 +7,10 @@ from typing import Any
 
 from lightmamba.arch.target import Target
 from lightmamba.compiler import build
-from lightmamba.config import ModelConfig
 from lightmamba.machine.artifact import Artifact
+from lightmamba.model.config import ModelConfig
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.model_formats import FormatException, Formats
-from lightmamba.qmodel import QuantizedModel
 from tests.support import builders
 from tests.support.builders import W4A4, W4A8, W8A8, random_model, shipped
 from tests.support.layers import mixer_of, with_mixer

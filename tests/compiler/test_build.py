@@ -10,11 +10,11 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import build, open_model
-from lightmamba.config import SHAPES
 from lightmamba.engine import Engine
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.manifest import seal
-from lightmamba.qmodel import load, save, to_bytes
+from lightmamba.model.config import SHAPES
+from lightmamba.model.qmodel import load, save, to_bytes
 from tests.compiler.cases import compiled, sizes
 from tests.support.builders import W4A8, random_model, shipped
 from tests.support.layers import sizes_of
@@ -69,7 +69,7 @@ def test_a_random_model_is_made_again_from_its_seed(tmp_path):
 
 def test_layers_are_made_one_by_one(tmp_path, monkeypatch):
     made: list[Any] = []
-    monkeypatch.setattr("lightmamba.qmodel.synthetic._layer", _counted(made))
+    monkeypatch.setattr("lightmamba.model.qmodel.synthetic._layer", _counted(made))
     model = random_model(sizes(n_layer=4), lazy=True)
     seen: list[tuple[int, int]] = []
     build(model, shipped(), tmp_path / "b", progress=lambda done, total: seen.append((done, total)))
@@ -78,7 +78,7 @@ def test_layers_are_made_one_by_one(tmp_path, monkeypatch):
 
 
 def _counted(made):
-    from lightmamba.qmodel.synthetic import _layer
+    from lightmamba.model.qmodel.synthetic import _layer
 
     def count(*arguments):
         made.append(arguments)

@@ -10,7 +10,7 @@ from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import plan
 from lightmamba.compiler.memory import Memory
-from lightmamba.config import HYBRIDS, SHAPES, ModelConfig, mamba2_config
+from lightmamba.model.config import HYBRIDS, SHAPES, ModelConfig, mamba2_config
 from tests.compiler.cases import CASES, sizes
 from tests.support.builders import W4A4, shipped
 

@@ -9,7 +9,7 @@ import pytest
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import build, fitting, plan
-from lightmamba.config import SHAPES
+from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import FormatException, Formats
 from tests.compiler.cases import CASES, sizes
 from tests.support.builders import TINY, W4A4, W4A8, W8A8, random_model, shipped

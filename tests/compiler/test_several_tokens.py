@@ -16,8 +16,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.compiler import build, fitting, plan
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.states import state_bytes as artifact_bytes
-from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.engine import Engine
+from lightmamba.model.config import SHAPES, ModelConfig
 from tests.compiler.cases import sizes
 from tests.support.builders import W4A4, random_model, shipped
 from tests.support.layers import sizes_of

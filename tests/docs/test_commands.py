@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from lightmamba.causal_lm import CausalLM
-from lightmamba.checkpoint import save_checkpoint
-from lightmamba.config import HYBRIDS, ModelConfig
-from lightmamba.data import austen
-from lightmamba.train import initialize
+from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.checkpoint import save_checkpoint
+from lightmamba.model.config import HYBRIDS, ModelConfig
+from lightmamba.model.data import austen
+from lightmamba.model.train import initialize
 from tests.docs.pages import PAGES, ROOT, blocks, commands, not_run
 
-DATA = ROOT / "src/lightmamba/data"
+DATA = ROOT / "src/lightmamba/model/data"
 SMALL: dict[str, dict[str, Any]] = {  # sizes of a hybrid that takes no time
     "mamba2": {"nheads": 4, "headdim": 32, "d_state": 32},
     "attention": {"n_heads": 2, "n_kv_heads": 1, "head_dim": 32},
@@ -55,7 +55,7 @@ sequences = 2
 # What a reader would replace, and what takes long: (pattern, stand-in), applied in order.
 STAND_INS = [
     (r"\[:40000\]", "[:2000]"),
-    (r"src/lightmamba/data/", f"{DATA}/"),
+    (r"src/lightmamba/model/data/", f"{DATA}/"),
     (r"state-spaces/mamba2-130m", f"{DATA}/demo"),
     (r"ibm-granite/granite-4.0-h-350m", "hybrid"),
     (r"^(lightmamba quantize (?!.*--recipe).*)$", r"\1 --recipe fast.toml"),

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.config import ModelConfig
 from lightmamba.engine import Engine, State
+from lightmamba.model.config import ModelConfig
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.model_formats import FormatException, Formats
-from lightmamba.qmodel import QuantizedModel
 from tests.support.builders import W4A4, W4A8, W8A8, random_model, sizes
 
 CASES: dict[str, tuple[ModelConfig, Formats]] = {

@@ -18,7 +18,7 @@ from lightmamba.engine import Engine
 from lightmamba.engine.engine import _has_kernels
 from lightmamba.engine.native import Native
 from lightmamba.engine.reference import Reference
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.qmodel import QuantizedModel
 from tests.engine.models import CASES, assert_same_state, case, run
 from tests.support.builders import random_model, sizes, token_ids
 from tests.support.layers import with_mixer

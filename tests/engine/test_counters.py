@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine, State, one_blas_thread
+from lightmamba.model.qmodel import QuantizedModel, validate
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedModel, validate
 from tests.engine.models import CASES, case, run
 from tests.support.builders import random_model, sizes, token_ids
 from tests.support.layers import mixer_of, with_mixer

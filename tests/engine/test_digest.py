@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lightmamba.engine import Digests, Engine, digest, first_difference
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.qmodel import QuantizedModel
 from tests.support.builders import random_model, sizes, token_ids
 from tests.support.layers import mixer_of, with_mixer
 

@@ -18,9 +18,9 @@ from lightmamba.blocks.mamba2.state import padded_state, ssm_step, x_block
 from lightmamba.engine import State
 from lightmamba.engine.native import Native
 from lightmamba.engine.reference import Reference
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedModel
 from tests.engine.models import CASES, case
 from tests.support.builders import random_model, sizes
 from tests.support.layers import mixer_of, sizes_of, with_mixer

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lightmamba.blocks.mamba2.state import natural, ssm_step
-from lightmamba.config import ModelConfig
 from lightmamba.engine import Engine
+from lightmamba.model.config import ModelConfig
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from tests.support.builders import random_model, sizes, token_ids
 from tests.support.layers import mixer_of, sizes_of
 

@@ -8,8 +8,8 @@ from bench.ablation import HELD, buffers, full_rotation
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.compiler.plan import plan
-from lightmamba.config import SHAPES
 from lightmamba.estimate import Estimate
+from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
 
 CONFIG = SHAPES["mamba2-2.7b"]

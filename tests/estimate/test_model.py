@@ -10,9 +10,9 @@ import pytest
 
 from lightmamba.arch.target import Target, target_names
 from lightmamba.common.errors import InputError
-from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Estimate, estimate, model
 from lightmamba.machine.counters import CYCLES
+from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.native import events
 from lightmamba.numerics.model_formats import Formats
 from tests.support.builders import made_up

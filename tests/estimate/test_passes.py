@@ -10,12 +10,12 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.blocks.mamba2.hardware import AGAIN, DRAWN, MADE, SUMMED
-from lightmamba.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.estimate import Estimate, estimate
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.quantities import Quantities
 from lightmamba.estimate.resources import resources
 from lightmamba.estimate.workload import Workload, modes
+from lightmamba.model.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.rtl.ssm_pipeline import Stages
 from lightmamba.rtl.ssm_results import HeadResults

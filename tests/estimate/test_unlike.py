@@ -8,7 +8,6 @@ import pytest
 from lightmamba.arch.hardware import Client
 from lightmamba.blocks.mamba2 import hardware, steps
 from lightmamba.blocks.sizes import Sizes
-from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.estimate import model
 from lightmamba.estimate.memory import MemorySide
 from lightmamba.estimate.model import estimate_pass
@@ -16,6 +15,7 @@ from lightmamba.estimate.units import Run, Walkers
 from lightmamba.estimate.workload import Workload
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.program import instructions
+from lightmamba.model.config import SHAPES, mamba2_config
 from lightmamba.numerics.model_formats import Formats
 from tests.support.builders import made_up
 from tests.support.layers import sizes_of

@@ -9,9 +9,9 @@ import tokenizers
 from numpy.testing import assert_array_equal
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from lightmamba.data import austen, demo_checkpoint
 from lightmamba.evaluate import encode_text, encoding
-from lightmamba.tokenizer import Tokenizer
+from lightmamba.model.data import austen, demo_checkpoint
+from lightmamba.model.tokenizer import Tokenizer
 
 PART, OVERLAP = 3000, 500
 

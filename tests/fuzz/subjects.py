@@ -13,13 +13,13 @@ from lightmamba.arch.target import Target, target_names
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import build, open_model, plan
 from lightmamba.compiler.memory import Memory
-from lightmamba.config import SHAPES
 from lightmamba.machine.artifact import MANIFEST, MODEL, Artifact
 from lightmamba.machine.manifest import seal
+from lightmamba.model.config import SHAPES
+from lightmamba.model.qmodel import load, load_sizes, to_bytes
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.qmodel import load, load_sizes, to_bytes
 from lightmamba.quantization import Recipe, recipe_names
 from lightmamba.sim.simulator import from_target
 from tests.fuzz.mutate import (

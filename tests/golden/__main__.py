@@ -1,6 +1,6 @@
 """Write the golden files anew: ``python -m tests.golden``; then review the difference."""
 
-from lightmamba.qmodel import to_bytes
+from lightmamba.model.qmodel import to_bytes
 from tests.golden.tiny import FILE, HEADER, header_text, tiny_model
 
 data = to_bytes(tiny_model())

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks.mamba2.quantized import Exponents, Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.config import ModelConfig
+from lightmamba.model.config import ModelConfig
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.numerics.formats import pack
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 
 __all__ = ["FILE", "HEADER", "OLD", "header_text", "tiny_model"]
 

@@ -18,13 +18,13 @@ from lightmamba.boards.selftest import expected, self_test
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import plan
 from lightmamba.compiler.states import state_bytes
-from lightmamba.config import mamba2_config
 from lightmamba.engine import Engine
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
 from lightmamba.machine.artifact import Artifact
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.probes import probes
+from lightmamba.model.config import mamba2_config
 from lightmamba.numerics.formats import INT24
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import round_shift

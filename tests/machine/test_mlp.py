@@ -10,8 +10,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.workload import Workload
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.opened import open_twin
 from tests.support.mixed import (
     MAMBA,

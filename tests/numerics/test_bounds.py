@@ -13,7 +13,8 @@ from numpy.testing import assert_array_equal
 
 from lightmamba.blocks.mamba2.quantized import PRODUCT_SHIFT, SILU_SHIFT
 from lightmamba.blocks.protocols import out_channels
-from lightmamba.config import SHAPES, mamba2_config
+from lightmamba.model.config import SHAPES, mamba2_config
+from lightmamba.model.qmodel import check
 from lightmamba.numerics.blocks import BlockQuant, Pow2Block
 from lightmamba.numerics.conv import CausalConv
 from lightmamba.numerics.formats import INT32, GroupScale
@@ -23,7 +24,6 @@ from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import round_shift
 from lightmamba.numerics.ssm import Discretize, SsmStep
 from lightmamba.numerics.ssm_update import FrameUpdate
-from lightmamba.qmodel import check
 from tests.numerics.exact import clamp, half_up
 from tests.support.layers import resized, sizes_of
 

@@ -10,8 +10,8 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.compiler import build
-from lightmamba.config import SHAPES, mamba2_config
 from lightmamba.machine.artifact import Artifact
+from lightmamba.model.config import SHAPES, mamba2_config
 from lightmamba.package import Board
 from lightmamba.package.check import module_ports
 from lightmamba.package.design import design

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from lightmamba.qmodel import QuantizedModel
-from lightmamba.qmodel.seal import digest
+from lightmamba.model.qmodel import QuantizedModel
+from lightmamba.model.qmodel.seal import digest
 from tests.golden.tiny import FILE
 
 Tensors = dict[str, NDArray[Any]]

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save
 
 from lightmamba.common.errors import InputError
-from lightmamba.qmodel import fingerprint, load, load_sizes
+from lightmamba.model.qmodel import fingerprint, load, load_sizes
 from tests.golden.tiny import FILE, OLD
 from tests.qmodel.surgery import write, write_header
 
@@ -50,7 +50,7 @@ def test_unreadable(tmp_path, monkeypatch):
     def deny(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("lightmamba.qmodel.file.safe_open", deny)
+    monkeypatch.setattr("lightmamba.model.qmodel.file.safe_open", deny)
     refuse(FILE, "cannot be read: Permission denied")
 
 

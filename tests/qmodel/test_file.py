@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as serialize
 
 from lightmamba.common.errors import InputError
-from lightmamba.qmodel import load, save, to_bytes
+from lightmamba.model.qmodel import load, save, to_bytes
 from tests.engine.models import CASES, case
 from tests.golden.tiny import FILE, HEADER, header_text, tiny_model
 from tests.qmodel.surgery import assert_same_model
@@ -24,7 +24,7 @@ PLAIN_READER = """
 import sys
 for name in ("torch", "scipy", "transformers", "tokenizers"):
     sys.modules[name] = None  # importing it fails
-from lightmamba.qmodel import load
+from lightmamba.model.qmodel import load
 model = load(sys.argv[1])
 print(model.config.d_model, int(model.layers[0].in_proj.q.sum()), model.tokenizer.decode())
 print(sorted({name.split(".")[0] for name, module in sys.modules.items() if module}))

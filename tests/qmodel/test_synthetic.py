@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lightmamba.model.qmodel import to_bytes
+from lightmamba.model.qmodel.synthetic import RandomLayers, random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import to_bytes
-from lightmamba.qmodel.synthetic import RandomLayers, random_model
 from tests.support.builders import sizes
 
 SMALL = sizes(d_model=64, n_layer=3)

@@ -8,9 +8,9 @@ import pytest
 
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.common.errors import InputError
-from lightmamba.config import SHAPES, mamba2_config
+from lightmamba.model.config import SHAPES, mamba2_config
+from lightmamba.model.qmodel import QuantizedModel, load, to_bytes, validate
 from lightmamba.numerics.model_formats import FormatException, Formats
-from lightmamba.qmodel import QuantizedModel, load, to_bytes, validate
 from tests.engine.models import CASES, case
 from tests.golden.tiny import tiny_model
 from tests.support.builders import random_model, sizes

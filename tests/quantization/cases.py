@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightmamba.causal_lm import CausalLM
-from lightmamba.checkpoint import ModelWeights
-from lightmamba.config import ModelConfig
+from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.checkpoint import ModelWeights
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.recipe import Pass
 from lightmamba.quantization.streams import Rows

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lightmamba.checkpoint import open_checkpoint
+from lightmamba.model.checkpoint import open_checkpoint
 from lightmamba.quantization import Calibration, FileRun, Recipe
 from lightmamba.quantization.journal import Journal
 from lightmamba.quantization.streams import Rows

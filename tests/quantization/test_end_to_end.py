@@ -8,12 +8,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lightmamba.causal_lm import CausalLM
-from lightmamba.checkpoint import ModelWeights
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
+from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.checkpoint import ModelWeights
+from lightmamba.model.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.numerics.model_formats import PROJECTIONS
-from lightmamba.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.recipe import (
     OnlineHadamard,

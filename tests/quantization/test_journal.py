@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from bench.checkpoints import make_checkpoint
 
-from lightmamba.checkpoint import open_checkpoint
 from lightmamba.common import locks
 from lightmamba.common.errors import InputError
-from lightmamba.config import mamba2_config
+from lightmamba.model.checkpoint import open_checkpoint
+from lightmamba.model.config import mamba2_config
+from lightmamba.model.qmodel import load, to_bytes
+from lightmamba.model.qmodel.model import RMS_SHIFT
 from lightmamba.numerics.fixed import square_exponent
-from lightmamba.qmodel import load, to_bytes
-from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.quantization import Calibration, FileRun, Recipe, driver, quantize_checkpoint
 from lightmamba.quantization.journal import Journal
 from lightmamba.quantization.streams import Rows

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightmamba.common.errors import InputError
-from lightmamba.config import SHAPES
+from lightmamba.model.config import SHAPES
 from lightmamba.quantization import Recipe, plan
 from lightmamba.quantization.plan import Plan, available_memory, choose_device
 from tests.support.layers import resized

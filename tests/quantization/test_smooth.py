@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightmamba.causal_lm import CausalLM
+from lightmamba.model.causal_lm import CausalLM
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.calibrate import InputTrace, run_layer
 from lightmamba.quantization.recipe import OutlierSuppression, Pass, SmoothQuant

@@ -7,9 +7,9 @@ import numpy as np
 
 from lightmamba.arch.target import Target
 from lightmamba.compiler import plan
-from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate import Amount, Energy, Estimate
 from lightmamba.machine.counters import CYCLES, counters
+from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.plots.ranges import Panel
 from lightmamba.report import Made, Report, Subject, paper

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from lightmamba.model.qmodel.model import RMS_SHIFT
 from lightmamba.numerics.formats import INT32
 from lightmamba.numerics.linear import RmsNorm
 from lightmamba.numerics.primitives import round_shift
-from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.rtl.residual import Residual
 from tests.support.numbers import spread
 from tests.support.streams import drive

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lightmamba.data import demo_file
-from lightmamba.qmodel import QuantizedModel, load
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import QuantizedModel, load
 from tests.serve.running import Running, running, served, with_chat
 
 

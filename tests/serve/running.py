@@ -13,8 +13,9 @@ import openai
 import uvicorn
 
 from lightmamba.engine import Engine
+from lightmamba.model.qmodel import QuantizedModel
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.qmodel import QuantizedModel
 from lightmamba.runtime import (
     Continuation,
     Generation,
@@ -28,7 +29,6 @@ from lightmamba.runtime.pace import MOST
 from lightmamba.serve import Scheduler, Served, Settings, create_app
 from lightmamba.serve.backend import EngineBackend
 from lightmamba.serve.metrics import Metrics
-from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["CHAT", "Running", "expected", "running", "served", "wait_for", "with_chat"]
 

@@ -10,9 +10,9 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.compiler import build
-from lightmamba.config import SHAPES
-from lightmamba.data import demo_file
-from lightmamba.qmodel import load, save
+from lightmamba.model.config import SHAPES
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import load, save
 from lightmamba.serve import open_served
 from tests.serve.running import expected, running, wait_for, with_chat
 from tests.sim import machines

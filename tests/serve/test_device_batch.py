@@ -9,8 +9,8 @@ import pytest
 
 from lightmamba.arch.target import Target, target_names
 from lightmamba.compiler import build
-from lightmamba.data import demo_file
-from lightmamba.qmodel import save
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import save
 from lightmamba.serve import open_served
 from tests.serve.running import expected, running
 

@@ -14,11 +14,11 @@ from lightmamba.common.passes import Pass, Slot
 from lightmamba.compiler import build
 from lightmamba.engine import Engine
 from lightmamba.machine.artifact import Artifact
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.runtime import ModelDrafter, NgramDrafter
 from lightmamba.serve import Served
 from lightmamba.serve.backend import DeviceBackend, EngineBackend
 from lightmamba.serve.drafts import Drafts
-from lightmamba.tokenizer import Tokenizer
 from tests.serve.running import Running, expected, running, wait_for
 from tests.support.builders import shipped
 from tests.support.pretended import Pretended

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 import pytest
 
 from lightmamba.cli import main
-from lightmamba.data import austen, demo_file
 from lightmamba.engine import Engine
-from lightmamba.tokenizer import BareTokenizer
+from lightmamba.model.data import austen, demo_file
+from lightmamba.model.tokenizer import BareTokenizer
 
 NEEDED = [name for name in ("lm_eval", "tenacity", "aiohttp", "requests") if not find_spec(name)]
 pytestmark = [

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmamba.common.errors import InputError
-from lightmamba.data import hybrid_file
 from lightmamba.engine import Engine
-from lightmamba.qmodel import QuantizedModel, load
+from lightmamba.model.data import hybrid_file
+from lightmamba.model.qmodel import QuantizedModel, load
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.runtime import ModelDrafter, NgramDrafter
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve import Served, open_served
 from lightmamba.serve.backend import LARGE, EngineBackend
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
-from lightmamba.tokenizer import Tokenizer
 from tests.serve.counting import Bench, driven
 from tests.serve.running import expected, running
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightmamba.data import austen
+from lightmamba.model.data import austen
 from lightmamba.serve.prefix import BLOCK, PrefixCache
 from tests.serve.running import expected, running, served
 

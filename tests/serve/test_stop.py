@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 
-from lightmamba.data import demo_file
+from lightmamba.model.data import demo_file
 from lightmamba.serve import Settings, create_app
 from tests.serve.running import expected, served, wait_for
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.tokenizer import Tokenizer
+from lightmamba.model.tokenizer import Tokenizer
 from tests.serve.running import CHAT, running, served
 from tests.serve.test_hostile import error
 

@@ -6,9 +6,9 @@ import numpy as np
 import openai
 import pytest
 
-from lightmamba.data import demo_file
 from lightmamba.engine import Engine
-from lightmamba.qmodel import file, load
+from lightmamba.model.data import demo_file
+from lightmamba.model.qmodel import file, load
 from lightmamba.serve import opened
 from lightmamba.serve.opened import open_served
 from tests.serve.running import running, wait_for

@@ -164,7 +164,7 @@ def test_copies_need_both_ports_on_both_channels():
 def test_regions_begin_in_different_banks():
     from lightmamba.compiler.memory import Memory
     from lightmamba.compiler.plan import plan
-    from lightmamba.config import SHAPES
+    from lightmamba.model.config import SHAPES
     from lightmamba.numerics.model_formats import Formats
 
     target, config = Target.load("kv260"), SHAPES["mamba2-130m"]

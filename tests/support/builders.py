@@ -15,12 +15,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks.mamba2.synthetic import UNIT_EXP
-from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.machine.ports import ports
+from lightmamba.model.config import ModelConfig, mamba2_config
+from lightmamba.model.qmodel import QuantizedLinear, QuantizedModel, synthetic, validate
+from lightmamba.model.qmodel.model import RMS_SHIFT
+from lightmamba.model.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedLinear, QuantizedModel, synthetic, validate
-from lightmamba.qmodel.model import RMS_SHIFT
-from lightmamba.qmodel.synthetic import LOGIT_EXP, RESIDUAL_EXP
 
 __all__ = [
     "TINY", "W4A4", "W4A8", "W8A8", "made_up", "random_model", "shipped", "sizes", "token_ids",
@@ -49,7 +49,7 @@ def random_model(
     comparison: bool = False,
     lazy: bool = False,
 ) -> QuantizedModel:
-    """Make a quantized model of any shape, as `lightmamba.qmodel.synthetic.random_model` does.
+    """Make a quantized model of any shape, as ``random_model`` of `lightmamba.model.qmodel` does.
 
     ``comparison`` gives its projections an input scale, an input shift and a bias, which hardware
     lacks; layers of a ``lazy`` one are made when they are asked for.

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lightmamba.causal_lm import CausalLM
-from lightmamba.config import ModelConfig
+from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.config import ModelConfig
 from tests.support.builders import sizes, write_tokenizer
 
 from .layers import sizes_of

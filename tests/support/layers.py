@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from lightmamba.blocks.mamba2.quantized import Mixer
 from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.config import ModelConfig, mamba2_config
-from lightmamba.qmodel import QuantizedLayer
+from lightmamba.model.config import ModelConfig, mamba2_config
+from lightmamba.model.qmodel import QuantizedLayer
 
 __all__ = ["mixer_of", "resized", "sizes_of", "with_mixer"]
 

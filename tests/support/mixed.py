@@ -12,10 +12,10 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.boards.selftest import expected, self_test
 from lightmamba.compiler import build, plan
-from lightmamba.config import ModelConfig, mamba2_config
 from lightmamba.machine.artifact import Artifact
+from lightmamba.model.config import ModelConfig, mamba2_config
+from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel.synthetic import random_model
 from lightmamba.sim.device import open_device
 from lightmamba.sim.opened import Opened, open_twin
 from lightmamba.sim.simulation import simulate

@@ -24,7 +24,7 @@ from lightmamba.machine.artifact import build_hash
 from lightmamba.machine.counters import CYCLES, counters, losses, of_vector
 from lightmamba.machine.ports import clients
 from lightmamba.machine.registers import INTERFACE, MAGIC, offsets, registers
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device, Flags
 
 __all__ = ["PASS", "TOKEN", "Pretended"]

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from lightmamba.arch.target import Target
-from lightmamba.config import SHAPES
+from lightmamba.model.config import SHAPES
 from lightmamba.quantization import Recipe
 from lightmamba.sweep import Entry, Plan
 from lightmamba.sweep.job import Job, Learning, Machine, Model, Text

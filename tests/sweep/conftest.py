@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmamba.config import mamba2_config
+from lightmamba.model.config import mamba2_config
 from lightmamba.sweep import Plan
 from tests.support.checkpoints import write_state_spaces
 from tests.sweep.cases import plan_of

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.config import SHAPES
+from lightmamba.model.config import SHAPES
 from lightmamba.quantization import Recipe
 from lightmamba.sweep.job import Job, Machine, Task, Text
 from tests.sweep.cases import LEARNING, MODEL, cell_of

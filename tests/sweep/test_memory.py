@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.config import SHAPES
+from lightmamba.model.config import SHAPES
 from lightmamba.quantization import Recipe
 from lightmamba.quantization.plan import Plan
 from lightmamba.sweep.job import Job, Task, Text

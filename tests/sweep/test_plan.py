@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.data import demo_checkpoint
+from lightmamba.model.data import demo_checkpoint
 from lightmamba.sweep import Entry, Plan, read_plan
 from lightmamba.sweep.sources import HashBook
 

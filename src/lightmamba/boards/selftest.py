@@ -26,7 +26,7 @@ from lightmamba.machine.artifact import Artifact, Region, build_hash
 from lightmamba.machine.ports import clients
 from lightmamba.machine.program import instructions
 from lightmamba.machine.registers import INTERFACE, MAGIC
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.runtime.device import CHUNK, Device
 
 __all__ = ["Expected", "Step", "expected", "self_test", "steps_of"]

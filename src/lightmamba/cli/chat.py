@@ -19,8 +19,8 @@ from lightmamba.cli.decoding import (
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
+    from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.runtime import Context, Drafter, Step
-    from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["add_arguments", "run"]
 

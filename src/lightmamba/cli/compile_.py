@@ -9,7 +9,7 @@ from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.arch.config import ArchConfig
-    from lightmamba.qmodel import QuantizedModel
+    from lightmamba.model.qmodel import QuantizedModel
 
 __all__ = ["add_arguments", "run"]
 
@@ -111,8 +111,8 @@ def _open(args: argparse.Namespace) -> "tuple[QuantizedModel, Path | None]":
     """Model, and the file that it came from."""
     from lightmamba.cli.models import open_sizes
     from lightmamba.common.errors import InputError
-    from lightmamba.qmodel import load
-    from lightmamba.qmodel.synthetic import random_model
+    from lightmamba.model.qmodel import load
+    from lightmamba.model.qmodel.synthetic import random_model
 
     config, formats, path = open_sizes(args.model, args.format)
     if path is not None:

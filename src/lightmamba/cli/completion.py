@@ -67,7 +67,7 @@ def _describe(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> No
     import shtab
 
     from lightmamba.cli.models import BUNDLED
-    from lightmamba.config import PUBLISHED
+    from lightmamba.model.config import PUBLISHED
 
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     words = set(re.findall(r"\w+", metavar))

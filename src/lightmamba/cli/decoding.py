@@ -9,11 +9,11 @@ from lightmamba.cli.devices import add_device
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
+    from lightmamba.model.qmodel import QuantizedModel
+    from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.numerics.sampling_options import SamplingOptions
-    from lightmamba.qmodel import QuantizedModel
     from lightmamba.runtime import Speculation
     from lightmamba.runtime.drafting import Drafter
-    from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
     "add_decoding",

@@ -33,18 +33,18 @@ def _pass_on(bar: Callable[[float, float], None], _: str, done: float, total: fl
 def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from lightmamba.checkpoint import load_checkpoint
     from lightmamba.cli.demo_rtl import run_rtl
     from lightmamba.cli.show import note, progress, table
     from lightmamba.common.errors import InputError
-    from lightmamba.data import demo_checkpoint, heldout
     from lightmamba.engine import Engine
     from lightmamba.evaluate import compare, perplexity
+    from lightmamba.model.checkpoint import load_checkpoint
+    from lightmamba.model.data import demo_checkpoint, heldout
+    from lightmamba.model.reference import FloatModel
+    from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.numerics.sampling_options import SamplingOptions
     from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
-    from lightmamba.reference import FloatModel
     from lightmamba.runtime import generate
-    from lightmamba.tokenizer import Tokenizer
 
     for flag, value, least in (
         ("--max-tokens", args.max_tokens, 1),

@@ -24,10 +24,10 @@ def run_rtl(tokens: int, *, quiet: bool) -> dict[str, Any]:
     from lightmamba.cli.show import note, progress, table, working
     from lightmamba.common.errors import InputError
     from lightmamba.compiler import build
-    from lightmamba.data import demo_file
-    from lightmamba.qmodel import load
+    from lightmamba.model.data import demo_file
+    from lightmamba.model.qmodel import load
+    from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.sim import open_twin
-    from lightmamba.tokenizer import Tokenizer
 
     model = load(demo_file())
     assert model.tokenizer is not None

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
     from lightmamba.machine.artifact import Artifact
-    from lightmamba.qmodel import QuantizedModel
+    from lightmamba.model.qmodel import QuantizedModel
+    from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.runtime.device import Device
-    from lightmamba.tokenizer import Tokenizer
 
 SIMULATED = ("sim", "ulx3s-sim")  # what is slow about them is to build the simulator
 
@@ -83,7 +83,7 @@ def read_build(artifact: "Artifact") -> "tuple[QuantizedModel, Tokenizer]":
     """
     from lightmamba.common.errors import InputError
     from lightmamba.compiler import open_model
-    from lightmamba.tokenizer import Tokenizer, check_vocab
+    from lightmamba.model.tokenizer import Tokenizer, check_vocab
 
     if artifact.model.get("kind") == "random":
         raise InputError(

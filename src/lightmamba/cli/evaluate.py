@@ -172,9 +172,9 @@ def _text(
 
     from lightmamba.cli.models import open_float, tokenizer_of
     from lightmamba.cli.show import progress
-    from lightmamba.data import SHIPPED, heldout
     from lightmamba.evaluate import check_overlap, compare, encode_text, perplexity
-    from lightmamba.inputs import read_ids, read_text
+    from lightmamba.model.data import SHIPPED, heldout
+    from lightmamba.model.inputs import read_ids, read_text
 
     model, size = opened.model, None
     if args.text:
@@ -257,7 +257,7 @@ def _tasks(
     from lightmamba.cli.models import tokenizer_of
     from lightmamba.cli.show import progress
     from lightmamba.evaluate import evaluate_file, run_tasks
-    from lightmamba.tokenizer import BareTokenizer
+    from lightmamba.model.tokenizer import BareTokenizer
 
     model = opened.model
     tokenizer = BareTokenizer(tokenizer_of(opened.tokenizer, model.valid_vocab, args.model))

@@ -221,8 +221,8 @@ def _accuracy(
 
 def _measure(args: argparse.Namespace, scheme: "Scheme") -> dict[str, Any]:
     from lightmamba.cli.show import progress
-    from lightmamba.data import demo_checkpoint
     from lightmamba.explore.accuracy import measure
+    from lightmamba.model.data import demo_checkpoint
 
     with progress(f"accuracy of {scheme.name}") as bar:
         found = measure(

@@ -9,7 +9,6 @@ from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.cli.models import short_name
 from lightmamba.common.errors import InputError
-from lightmamba.config import PUBLISHED, ModelConfig
 from lightmamba.estimate import Estimate
 from lightmamba.estimate.model import estimate_pass
 from lightmamba.estimate.objectives import OBJECTIVES, chosen
@@ -18,8 +17,9 @@ from lightmamba.estimate.workload import Workload
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.explore.space import Space, Value
+from lightmamba.model.config import PUBLISHED, ModelConfig
+from lightmamba.model.qmodel import load
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import load
 
 __all__ = ["estimated", "problem_of", "without_accuracy"]
 

@@ -17,7 +17,7 @@ from lightmamba.cli.decoding import (
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
-    from lightmamba.tokenizer import Tokenizer
+    from lightmamba.model.tokenizer import Tokenizer
 
 __all__ = ["add_arguments", "run"]
 
@@ -121,7 +121,7 @@ def _speed(tokens: int, rate: float) -> str:
 
 def _text(args: argparse.Namespace) -> str:
     """The prompt's text; of a file or standard input without the line break that ends it."""
-    from lightmamba.inputs import read_stdin, read_text
+    from lightmamba.model.inputs import read_stdin, read_text
 
     if args.prompt_file is not None and str(args.prompt_file) != "-":
         return read_text(args.prompt_file).removesuffix("\n")

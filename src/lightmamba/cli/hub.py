@@ -51,7 +51,7 @@ def quantized_file(name: str, threads: int, device: str = "engine") -> str:
 
 def _is_hub_id(name: str) -> bool:
     """Whether a name without a file looks like one: two words, and no file's suffix."""
-    from lightmamba.inputs import HUB_ID
+    from lightmamba.model.inputs import HUB_ID
 
     return HUB_ID.fullmatch(name) is not None and Path(name).suffix not in SUFFIXES
 
@@ -88,6 +88,6 @@ def _quantize(name: str, commit: str | None, file: Path, threads: int) -> None:
 
 def _download(name: str, commit: str | None) -> None:
     """Bring a model here, or say why it cannot be had, before its work is announced."""
-    from lightmamba.checkpoint import open_checkpoint
+    from lightmamba.model.checkpoint import open_checkpoint
 
     open_checkpoint(name, revision=commit)

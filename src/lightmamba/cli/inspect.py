@@ -73,7 +73,7 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
     from lightmamba.common.errors import InputError
     from lightmamba.compiler import open_model
     from lightmamba.machine.artifact import MANIFEST, Artifact
-    from lightmamba.qmodel import load
+    from lightmamba.model.qmodel import load
     from lightmamba.runtime.chat import tokenizer_config
 
     path, folder = Path(args.model), args.save_tokenizer
@@ -133,7 +133,7 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
 
 def _file(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, table
-    from lightmamba.qmodel import fingerprint, load
+    from lightmamba.model.qmodel import fingerprint, load
 
     sha256 = fingerprint(Path(args.model), again=True)
     model = load(Path(args.model))
@@ -190,9 +190,9 @@ def _shape(config: dict[str, Any]) -> None:
 def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from lightmamba.checkpoint import load_checkpoint
     from lightmamba.cli.show import fields
     from lightmamba.common.errors import InputError
+    from lightmamba.model.checkpoint import load_checkpoint
 
     torch.set_num_threads(args.threads)
     checkpoint = load_checkpoint(args.model, revision=args.revision, tokenizer=args.tokenizer)

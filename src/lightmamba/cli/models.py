@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from lightmamba.common.errors import InputError
 
 if TYPE_CHECKING:
-    from lightmamba.config import ModelConfig
+    from lightmamba.model.config import ModelConfig
+    from lightmamba.model.qmodel import QuantizedModel
+    from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.numerics.model_formats import Formats
-    from lightmamba.qmodel import QuantizedModel
-    from lightmamba.tokenizer import Tokenizer
 
 __all__ = [
     "FORMATS",
@@ -35,14 +35,14 @@ FORMATS = {"w4a4": (4, 4), "w4a8": (4, 8), "w8a8": (8, 8)}  # bits of weights an
 
 def bundled_file(name: str) -> str:
     """Path of a quantized file that the package ships, if ``name`` asks for it; else ``name``."""
-    from lightmamba.data import demo_file, hybrid_file
+    from lightmamba.model.data import demo_file, hybrid_file
 
     return _own(name, {BUNDLED: demo_file, HYBRID: hybrid_file})
 
 
 def bundled_checkpoint(name: str) -> str:
     """Folder of a checkpoint that the package ships, if ``name`` asks for it; else ``name``."""
-    from lightmamba.data import demo_checkpoint, hybrid_checkpoint
+    from lightmamba.model.data import demo_checkpoint, hybrid_checkpoint
 
     return _own(name, {BUNDLED: demo_checkpoint, HYBRID: hybrid_checkpoint})
 
@@ -128,7 +128,7 @@ class Opened:
 def open_engine(name: str, threads: int) -> Opened:
     """Integer engine of a quantized file."""
     from lightmamba.engine import Engine
-    from lightmamba.qmodel import load
+    from lightmamba.model.qmodel import load
 
     _no_folder(Path(name))
     model = load(Path(name))
@@ -165,9 +165,9 @@ def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path
     InputError
         If it is neither, or the format is not right.
     """
-    from lightmamba.config import PUBLISHED
+    from lightmamba.model.config import PUBLISHED
+    from lightmamba.model.qmodel import load_sizes
     from lightmamba.numerics.model_formats import Formats
-    from lightmamba.qmodel import load_sizes
 
     path = Path(name)
     if name not in PUBLISHED or path.is_file():
@@ -196,8 +196,8 @@ def open_float(
     """
     import torch
 
-    from lightmamba.checkpoint import load_checkpoint
-    from lightmamba.reference import FloatModel
+    from lightmamba.model.checkpoint import load_checkpoint
+    from lightmamba.model.reference import FloatModel
 
     torch.set_num_threads(threads)
     found = load_checkpoint(name, revision=revision, tokenizer=tokenizer)
@@ -217,7 +217,7 @@ def tokenizer_of(data: bytes | None, valid_vocab: int, name: str) -> "Tokenizer"
     InputError
         If there is none, or it is of another vocabulary.
     """
-    from lightmamba.tokenizer import Tokenizer, check_vocab
+    from lightmamba.model.tokenizer import Tokenizer, check_vocab
 
     if data is None:
         how = f"quantize again with --tokenizer FILE, a tokenizer.json, to make {name}"

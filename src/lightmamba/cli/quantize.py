@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    from lightmamba.checkpoint import open_checkpoint
     from lightmamba.cli.show import fields, note, progress, span
+    from lightmamba.model.checkpoint import open_checkpoint
     from lightmamba.quantization import Calibration, FileRun, Recipe
     from lightmamba.quantization.plan import choose_device, flops_per_second
 

@@ -97,8 +97,8 @@ def _subject(args: argparse.Namespace) -> "Subject":
     from lightmamba.cli.models import open_sizes
     from lightmamba.common.errors import InputError
     from lightmamba.compiler import plan, sizes
-    from lightmamba.config import PUBLISHED
     from lightmamba.machine.artifact import MANIFEST, Artifact
+    from lightmamba.model.config import PUBLISHED
     from lightmamba.report import Subject
 
     path = Path(args.model)
@@ -125,8 +125,8 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
     from lightmamba.cli.show import progress, working
     from lightmamba.compiler import build
     from lightmamba.machine.artifact import MANIFEST
-    from lightmamba.qmodel import load
-    from lightmamba.qmodel.synthetic import random_model
+    from lightmamba.model.qmodel import load
+    from lightmamba.model.qmodel.synthetic import random_model
     from lightmamba.sim import open_twin, simulate
 
     with tempfile.TemporaryDirectory() as folder:
@@ -151,9 +151,9 @@ def _outliers(args: argparse.Namespace) -> "Outliers":
     """Ranges of a float checkpoint, before and after the rotations."""
     import torch
 
-    from lightmamba.checkpoint import load_checkpoint
     from lightmamba.cli.show import working
-    from lightmamba.data import demo_checkpoint
+    from lightmamba.model.checkpoint import load_checkpoint
+    from lightmamba.model.data import demo_checkpoint
     from lightmamba.report.measure import measure_outliers
 
     torch.set_num_threads(args.threads)

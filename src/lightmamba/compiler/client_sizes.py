@@ -14,9 +14,9 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.common.errors import InputError
-from lightmamba.config import ModelConfig
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.ports import clients
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["ClientSizes", "whole"]

@@ -16,11 +16,11 @@ from lightmamba.compiler.program import LayerNumbers, program
 from lightmamba.compiler.source import describe, keep
 from lightmamba.machine.artifact import Artifact, ArtifactWriter
 from lightmamba.machine.ports import clients
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
+from lightmamba.model.qmodel.synthetic import RandomLayers
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
-from lightmamba.qmodel.synthetic import RandomLayers
 
 __all__ = ["build"]
 

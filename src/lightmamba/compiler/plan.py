@@ -13,10 +13,10 @@ from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.common.errors import InputError
-from lightmamba.config import ModelConfig
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.manifest import ORDERS
 from lightmamba.machine.ports import ports
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.attention import POSITIONS
 from lightmamba.numerics.model_formats import PROJECTIONS, Formats
 

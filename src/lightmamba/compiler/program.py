@@ -12,8 +12,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.program import Condition, Instruction, Op, instructions
 from lightmamba.machine.spine import ROWS, SECTIONS
+from lightmamba.model.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.numerics.linear import Projection
-from lightmamba.qmodel import QuantizedLinear, QuantizedModel
 
 __all__ = ["LayerNumbers", "LinearNumbers", "program"]
 

@@ -10,11 +10,11 @@ from lightmamba.common.errors import InputError, shown
 from lightmamba.common.plain import take
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import fitting, plan
-from lightmamba.config import ModelConfig
 from lightmamba.machine.artifact import MODEL, Artifact, ArtifactWriter
+from lightmamba.model.config import ModelConfig
+from lightmamba.model.qmodel import QuantizedModel, load, to_bytes
+from lightmamba.model.qmodel.synthetic import RandomLayers, random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedModel, load, to_bytes
-from lightmamba.qmodel.synthetic import RandomLayers, random_model
 
 __all__ = ["describe", "keep", "open_model", "sizes"]
 

@@ -6,9 +6,9 @@ also subtracts z·rms, which is known where 1/rms is. The hardware supports none
 
 import numpy as np
 
+from lightmamba.model.qmodel import QuantizedLinear
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.primitives import Ints, round_shift
-from lightmamba.qmodel import QuantizedLinear
 
 __all__ = ["ROOT_BITS", "rescale_input"]
 

@@ -12,14 +12,14 @@ from lightmamba import native
 from lightmamba.blocks import part
 from lightmamba.engine.reference import PART
 from lightmamba.engine.state import Layout
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
+from lightmamba.model.qmodel.model import RMS_SHIFT
 from lightmamba.native.arena import Arena
 from lightmamba.numerics.blocks import RECIPROCALS, BlockQuant
 from lightmamba.numerics.formats import INT16, INT32, IntFormat
 from lightmamba.numerics.hadamard import hadamard, has_hadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.tables import Reciprocal, tables
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
-from lightmamba.qmodel.model import RMS_SHIFT
 
 __all__ = ["Description", "pointer"]
 

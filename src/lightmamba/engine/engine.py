@@ -25,11 +25,11 @@ from lightmamba.engine.passes import Passes
 from lightmamba.engine.reference import Reference
 from lightmamba.engine.run import by_arrays, check, rows_together
 from lightmamba.engine.state import Layout, State
+from lightmamba.model.qmodel import QuantizedLinear, QuantizedModel
+from lightmamba.model.qmodel.model import RMS_SHIFT
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints, round_shift
-from lightmamba.qmodel import QuantizedLinear, QuantizedModel
-from lightmamba.qmodel.model import RMS_SHIFT
 
 __all__ = ["PIECE", "Engine", "Observe"]
 

@@ -21,11 +21,11 @@ from lightmamba.common.passes import Slot
 from lightmamba.engine.described import Description, pointer
 from lightmamba.engine.state import Layout, State
 from lightmamba.engine.workspace import Workspace, make_panel
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 
 __all__ = ["Native"]
 

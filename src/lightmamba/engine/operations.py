@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks.protocols import Arithmetic, Rms
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear
 
 __all__ = ["Operations"]
 

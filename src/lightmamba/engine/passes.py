@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks.protocols import Observe
 from lightmamba.common.passes import Pass
-from lightmamba.config import ModelConfig
 from lightmamba.engine.native import Native
 from lightmamba.engine.run import rows_together
 from lightmamba.engine.state import State
+from lightmamba.model.config import ModelConfig
 
 __all__ = ["Passes"]
 

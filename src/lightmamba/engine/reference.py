@@ -5,11 +5,11 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import Arithmetic
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.linear import Epilogue, Projection, RmsNorm
 from lightmamba.numerics.primitives import Ints
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 
 __all__ = ["PART", "Reference"]
 

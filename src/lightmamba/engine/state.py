@@ -15,10 +15,10 @@ from lightmamba.blocks.sizes import Sizes
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import sha256_of_arrays
 from lightmamba.engine.record import Record
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.native.arena import LINE, Arena
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["Layout", "Pages", "Place", "State"]
 

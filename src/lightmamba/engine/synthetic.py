@@ -3,7 +3,7 @@
 import numpy as np
 
 from lightmamba.engine.state import State
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.qmodel import QuantizedModel
 
 __all__ = ["random_state"]
 

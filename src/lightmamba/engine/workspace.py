@@ -14,9 +14,9 @@ from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.engine.described import STEP, pointer
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.native.arena import Arena, aligned
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import QuantizedModel
 
 __all__ = ["Losses", "Workspace", "make_panel"]
 

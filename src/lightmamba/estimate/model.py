@@ -10,7 +10,6 @@ from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
-from lightmamba.config import ModelConfig
 from lightmamba.estimate.energy import energy
 from lightmamba.estimate.fill import passes
 from lightmamba.estimate.quantities import Quantities
@@ -19,6 +18,7 @@ from lightmamba.estimate.result import Estimate
 from lightmamba.estimate.units import Run
 from lightmamba.estimate.workload import Workload, modes
 from lightmamba.machine.counters import CYCLES
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["estimate", "estimate_pass"]

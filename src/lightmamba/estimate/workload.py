@@ -14,9 +14,9 @@ from lightmamba.blocks.sizes import Sizes
 from lightmamba.compiler.layout import beats
 from lightmamba.compiler.memory import Memory
 from lightmamba.compiler.plan import CONTEXT, plan
-from lightmamba.config import ModelConfig
 from lightmamba.machine.kinds import machine
 from lightmamba.machine.spine import EPILOGUE_ROWS
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Workload", "modes"]

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from lightmamba.evaluate.model import Progress
-from lightmamba.tokenizer import Tokenizer
+from lightmamba.model.tokenizer import Tokenizer
 
 __all__ = ["encode_text"]
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
-from lightmamba.checkpoint import load_checkpoint
 from lightmamba.common.errors import InputError
-from lightmamba.data import heldout
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
 from lightmamba.explore.scheme import Scheme
+from lightmamba.model.checkpoint import load_checkpoint
+from lightmamba.model.data import heldout
+from lightmamba.model.reference import FloatModel
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.quantization.recipe import (
     OnlineHadamard,
@@ -21,8 +23,6 @@ from lightmamba.quantization.recipe import (
     QuantizeHead,
     QuantizeWeights,
 )
-from lightmamba.reference import FloatModel
-from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["Measured", "measure", "recipe"]
 

@@ -10,12 +10,12 @@ from lightmamba.arch.target import Resources
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import code_hash
 from lightmamba.compiler import ORDERS
-from lightmamba.config import ModelConfig
 from lightmamba.estimate.objectives import OBJECTIVES, SPEEDS, Objective, device_share
 from lightmamba.estimate.resources import unmeasured
 from lightmamba.estimate.result import Estimate
 from lightmamba.estimate.workload import Workload
 from lightmamba.explore.space import Space, Value
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Area", "Estimator", "Problem", "Verdict"]

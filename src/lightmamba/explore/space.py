@@ -9,8 +9,8 @@ from lightmamba.arch.contract import PAGE, WORD_BITS
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
-from lightmamba.config import ModelConfig
 from lightmamba.explore.scheme import Scheme
+from lightmamba.model.config import ModelConfig
 
 __all__ = ["OPTIONS", "Candidate", "Space", "Value"]
 

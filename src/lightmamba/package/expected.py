@@ -9,7 +9,7 @@ from lightmamba.boards import selftest
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.machine.artifact import Artifact
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.qmodel import QuantizedModel
 
 __all__ = ["EXPECTED", "expected"]
 

@@ -12,21 +12,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightmamba.causal_lm import CausalLM
-from lightmamba.checkpoint import Checkpoint, OpenCheckpoint
-from lightmamba.checkpoint.chosen import expected
 from lightmamba.common.errors import InputError
-from lightmamba.data import austen
-from lightmamba.inputs import read_ids, read_text
+from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.checkpoint import Checkpoint, OpenCheckpoint
+from lightmamba.model.checkpoint.chosen import expected
+from lightmamba.model.data import austen
+from lightmamba.model.inputs import read_ids, read_text
+from lightmamba.model.qmodel import QuantizedModel, save
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.windows import window_hashes
-from lightmamba.qmodel import QuantizedModel, save
 from lightmamba.quantization.calibrate import sample_sequences
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.journal import Journal, begun
 from lightmamba.quantization.plan import PROCESS, Plan, available_memory, choose_device
 from lightmamba.quantization.recipe import Recipe
 from lightmamba.quantization.work import Work
-from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["Calibration", "FileRun", "quantize_checkpoint"]
 

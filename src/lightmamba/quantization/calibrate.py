@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightmamba.blocks.floating import Cache
-from lightmamba.causal_lm import CausalLM, Layer
+from lightmamba.model.causal_lm import CausalLM, Layer
 
 __all__ = ["InputTrace", "LayerTrace", "run_layer", "sample_sequences", "trace_layer"]
 

@@ -17,12 +17,12 @@ from torch import Tensor
 from lightmamba.blocks import part
 from lightmamba.blocks.floating import numpy64, rms_norm
 from lightmamba.blocks.protocols import Mixer, out_channels
-from lightmamba.causal_lm import Layer
+from lightmamba.model.causal_lm import Layer
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
+from lightmamba.model.qmodel.model import RMS_SHIFT
 from lightmamba.numerics.fixed import HEADROOM_LEAST, exponent_for, square_exponent
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
-from lightmamba.qmodel.model import RMS_SHIFT
 from lightmamba.quantization.calibrate import LayerTrace, run_layer
 from lightmamba.quantization.integers import IntegerPath
 from lightmamba.quantization.lower import lower_embedding, pad_groups

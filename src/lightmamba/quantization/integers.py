@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.engine import Engine, State
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedModel
 from lightmamba.numerics.primitives import Ints
-from lightmamba.qmodel import QuantizedLayer, QuantizedModel
 from lightmamba.quantization.streams import Rows
 
 __all__ = ["IntegerPath"]

@@ -24,8 +24,8 @@ from safetensors.numpy import save as serialize
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import sha256_of, sha256_of_arrays
 from lightmamba.common.locks import take
+from lightmamba.model.qmodel import QuantizedLayer
 from lightmamba.numerics.formats import pack, unpack
-from lightmamba.qmodel import QuantizedLayer
 from lightmamba.quantization.store import Part, Store
 from lightmamba.quantization.streams import Rows, disk_error
 

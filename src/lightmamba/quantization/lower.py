@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from lightmamba.blocks.floating import numpy64
+from lightmamba.model.qmodel import Table
 from lightmamba.numerics.formats import GroupScale, IntFormat
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.qmodel import Table
 
 __all__ = ["lower_embedding", "pad_groups"]
 

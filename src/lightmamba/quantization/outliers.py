@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightmamba.blocks.floating import rms_norm
-from lightmamba.causal_lm import CausalLM
+from lightmamba.model.causal_lm import CausalLM
 from lightmamba.quantization.transforms import (
     Rotation,
     fuse_norms,

@@ -11,7 +11,7 @@ import torch
 from lightmamba.blocks.protocols import out_channels
 from lightmamba.blocks.sizes import Sizes
 from lightmamba.common.errors import InputError
-from lightmamba.config import ModelConfig
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.project import BATCH
 from lightmamba.quantization.recipe import QuantizeWeights, Recipe

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightmamba.engine.comparison import ROOT_BITS, rescale_input
+from lightmamba.model.qmodel import QuantizedLinear
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.fixed import exponent_for, to_fixed
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
-from lightmamba.qmodel import QuantizedLinear
 from lightmamba.quantization.lower import pad_groups
 from lightmamba.quantization.moments import Factor, Moments, correct_target
 from lightmamba.quantization.streams import Rows

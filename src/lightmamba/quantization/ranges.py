@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from lightmamba.blocks.floating import numpy64
-from lightmamba.causal_lm import CausalLM
-from lightmamba.checkpoint import Checkpoint
+from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.checkpoint import Checkpoint
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.quantization.api import Calibration
 from lightmamba.quantization.calibrate import InputTrace, run_layer

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmamba.blocks.floating import numpy64
-from lightmamba.causal_lm import Layer
+from lightmamba.model.causal_lm import Layer
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.quantization.transforms import GroupedHadamard, Shift, set_parameter, wide

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lightmamba.qmodel import QuantizedLayer, QuantizedLinear, Table
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, Table
 from lightmamba.quantization.streams import Rows
 
 __all__ = ["Part", "Store"]

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightmamba.causal_lm import CausalLM, Layer
 from lightmamba.common.errors import InputError
+from lightmamba.model.causal_lm import CausalLM, Layer
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
 

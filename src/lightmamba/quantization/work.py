@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightmamba.blocks.floating import numpy64
-from lightmamba.causal_lm import Layer
-from lightmamba.checkpoint import FloatWeights
-from lightmamba.config import ModelConfig
+from lightmamba.model.causal_lm import Layer
+from lightmamba.model.checkpoint import FloatWeights
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.calibrate import InputTrace, run_layer

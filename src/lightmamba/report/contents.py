@@ -6,9 +6,9 @@ from typing import Any
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.config import ModelConfig
 from lightmamba.estimate.objectives import device_share
 from lightmamba.estimate.result import Amount, Estimate
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.plots.ranges import Panel
 from lightmamba.report.paper import Paper, Platform, weights

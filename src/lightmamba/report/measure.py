@@ -1,6 +1,6 @@
 """Outliers of a float checkpoint, for the page; needs torch."""
 
-from lightmamba.checkpoint import Checkpoint
+from lightmamba.model.checkpoint import Checkpoint
 from lightmamba.plots.ranges import Panel
 from lightmamba.quantization.ranges import ChannelRanges, ranges_of
 from lightmamba.report.contents import Outliers

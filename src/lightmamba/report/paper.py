@@ -6,8 +6,8 @@ from importlib import resources
 
 from lightmamba.blocks import part
 from lightmamba.common.plain import build
-from lightmamba.config import SHAPES, ModelConfig
 from lightmamba.estimate.result import Amount
+from lightmamba.model.config import SHAPES, ModelConfig
 
 __all__ = ["ClaimedAccuracy", "Paper", "Platform", "paper", "weights"]
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from lightmamba.common.errors import InputError
-from lightmamba.tokenizer import Tokenizer
+from lightmamba.model.tokenizer import Tokenizer
 
 __all__ = ["render_chat", "special_words", "tokenizer_config"]
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
+from lightmamba.model.tokenizer import StreamDecoder, Tokenizer, check_vocab
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime.scores import Score, scores
 from lightmamba.runtime.stopping import StopMatcher
-from lightmamba.tokenizer import StreamDecoder, Tokenizer, check_vocab
 
 __all__ = ["Continuation", "Decoder", "FinishReason", "Step", "Vocabulary"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
-from lightmamba.qmodel import QuantizedModel, load
+from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.runtime.continuation import Decoder
 from lightmamba.runtime.pace import MOST
 

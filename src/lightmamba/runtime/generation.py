@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime.context import Context
 from lightmamba.runtime.continuation import Continuation, Decoder, FinishReason, Step
 from lightmamba.runtime.drafting import Drafter, PassDecoder, most_drafted
 from lightmamba.runtime.speculation import Speculation, speculate
-from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["Generation", "generate"]
 

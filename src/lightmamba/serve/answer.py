@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.serve.errors import ApiError, JsonResponse
 from lightmamba.serve.jobs import Event, Job
 from lightmamba.serve.logprobs import ChatScores, CompletionScores, Words
 from lightmamba.serve.prepare import Asked
 from lightmamba.serve.scheduler import Scheduler
-from lightmamba.tokenizer import Tokenizer
 
 __all__ = ["Form", "answer", "stream"]
 

@@ -18,7 +18,7 @@ from lightmamba.engine import Engine, State
 from lightmamba.engine.engine import PIECE
 from lightmamba.engine.state import Layout
 from lightmamba.machine.counters import CYCLES, losses
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.runtime.decoder import seconds_of
 from lightmamba.runtime.device import Device
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lightmamba.model.tokenizer import StreamDecoder, Tokenizer
 from lightmamba.runtime.scores import Score
-from lightmamba.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["ChatScores", "CompletionScores", "Words"]
 

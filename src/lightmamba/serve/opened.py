@@ -10,13 +10,13 @@ from lightmamba.common.files import Written
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.machine.artifact import MANIFEST, Artifact
-from lightmamba.qmodel import QuantizedModel, fingerprint, load
-from lightmamba.qmodel.file import IN_MEMORY
+from lightmamba.model.qmodel import QuantizedModel, fingerprint, load
+from lightmamba.model.qmodel.file import IN_MEMORY
+from lightmamba.model.tokenizer import Tokenizer, check_vocab
 from lightmamba.runtime.devices import check_device, check_speculation, open_named
 from lightmamba.runtime.drafting import PiecewiseDrafter, drafter_of
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve.backend import MEMORY, Backend, DeviceBackend, EngineBackend
-from lightmamba.tokenizer import Tokenizer, check_vocab
 
 __all__ = ["Served", "open_served"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
 
 __all__ = ["LogitStep", "compare_logits"]

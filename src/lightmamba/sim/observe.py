@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from lightmamba.arch.records import Found, Record, Taken, carried, coded, named
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
-from lightmamba.config import ModelConfig
 from lightmamba.machine.kinds import machine
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Record", "observables", "rows_of"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
 from lightmamba.machine.artifact import Artifact
-from lightmamba.qmodel import QuantizedModel
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.sim.device import Placement, SimDevice, open_device
 from lightmamba.sim.twin import Twin
 

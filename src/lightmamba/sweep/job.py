@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from lightmamba.arch.target import Target
-from lightmamba.config import ModelConfig
+from lightmamba.model.config import ModelConfig
 from lightmamba.quantization import Recipe
 
 __all__ = ["FLOAT", "Job", "Learning", "Machine", "Measure", "Model", "Task", "Text", "key_of"]

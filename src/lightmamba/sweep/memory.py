@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from lightmamba.blocks import part
-from lightmamba.checkpoint.chosen import expected
 from lightmamba.evaluate.model import LOGITS_HELD, SEQUENCES, VECTORS, together
+from lightmamba.model.checkpoint.chosen import expected
 from lightmamba.quantization.plan import PROCESS, Plan
 from lightmamba.sweep.job import Job, Machine, Text
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.arch.target import Target
-from lightmamba.checkpoint.files import sha256
-from lightmamba.checkpoint.hub import local_copy
-from lightmamba.checkpoint.layouts import read_config
-from lightmamba.checkpoint.tensors import find_weights
 from lightmamba.common.errors import InputError, installing
-from lightmamba.config import PUBLISHED
-from lightmamba.data import SHIPPED, demo_checkpoint, heldout, hybrid_checkpoint
 from lightmamba.evaluate.tasks import read_rows
-from lightmamba.inputs import read_text
+from lightmamba.model.checkpoint.files import sha256
+from lightmamba.model.checkpoint.hub import local_copy
+from lightmamba.model.checkpoint.layouts import read_config
+from lightmamba.model.checkpoint.tensors import find_weights
+from lightmamba.model.config import PUBLISHED
+from lightmamba.model.data import SHIPPED, demo_checkpoint, heldout, hybrid_checkpoint
+from lightmamba.model.inputs import read_text
 from lightmamba.quantization import Recipe
 from lightmamba.sweep.job import FLOAT, Machine, Model, Task
 

@@ -80,7 +80,7 @@ class Kept:
 
 def _checkpoint(model: Model) -> Any:
     """All of a checkpoint but its weights, which are on the disk still."""
-    from lightmamba.checkpoint import open_checkpoint
+    from lightmamba.model.checkpoint import open_checkpoint
 
     assert model.place is not None
     found = open_checkpoint(
@@ -138,7 +138,7 @@ def quantize(
 
 
 def _made(file: Path) -> dict[str, Any]:
-    from lightmamba.qmodel import load
+    from lightmamba.model.qmodel import load
 
     model = load(file)
     return {
@@ -150,7 +150,7 @@ def _made(file: Path) -> dict[str, Any]:
 
 
 def _check(place: str, wanted: str) -> None:
-    from lightmamba.checkpoint.files import sha256
+    from lightmamba.model.checkpoint.files import sha256
 
     if sha256(Path(place)) != wanted:
         raise InputError(
@@ -163,7 +163,7 @@ def open_float(source: Model, threads: int) -> Opened:
     """The float model of a checkpoint."""
     import torch
 
-    from lightmamba.reference import FloatModel
+    from lightmamba.model.reference import FloatModel
 
     torch.set_num_threads(threads)
     found = _checkpoint(source).load()
@@ -173,9 +173,9 @@ def open_float(source: Model, threads: int) -> Opened:
 
 def open_engine(file: Path, threads: int) -> Opened:
     """The integer engine of a quantized file."""
-    from lightmamba.checkpoint.files import sha256
     from lightmamba.engine import Engine
-    from lightmamba.qmodel import load
+    from lightmamba.model.checkpoint.files import sha256
+    from lightmamba.model.qmodel import load
 
     model = load(file)
     engine = Engine(model, threads=threads)
@@ -186,7 +186,7 @@ def open_engine(file: Path, threads: int) -> Opened:
 
 
 def _tokenizer(opened: Opened) -> Any:
-    from lightmamba.tokenizer import Tokenizer, check_vocab
+    from lightmamba.model.tokenizer import Tokenizer, check_vocab
 
     if opened.tokenizer is None:
         raise InputError(
@@ -209,9 +209,9 @@ def read_text(
     InputError
         If the text is another, there is no tokenizer, or for what ``perplexity`` refuses.
     """
-    from lightmamba import inputs
-    from lightmamba.data import heldout
     from lightmamba.evaluate import check_overlap, compare, encode_text, perplexity
+    from lightmamba.model import inputs
+    from lightmamba.model.data import heldout
 
     if measure.place is not None:
         _check(measure.place, measure.sha256)
@@ -258,7 +258,7 @@ def run_task(
         If its file is another, or for what ``evaluate_file`` and ``run_tasks`` refuse.
     """
     from lightmamba.evaluate import evaluate_file, run_tasks
-    from lightmamba.tokenizer import BareTokenizer
+    from lightmamba.model.tokenizer import BareTokenizer
 
     if measure.place is not None:
         _check(measure.place, measure.version)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.model.config import ModelConfig, mamba2_config
 from tests.support.checkpoints import UNTIED, float_model
 from tests.support.layers import resized
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightmamba.config import ModelConfig, mamba2_config
+from lightmamba.model.config import ModelConfig, mamba2_config
 from tests.support.checkpoints import UNTIED, float_model, transformers_model
 from tests.support.layers import resized
 

@@ -1,0 +1,118 @@
+"""Nemotron-H without experts (transformers: ``nemotron_h``): one mixer per layer, by a pattern."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from lightmamba.blocks import part
+from lightmamba.blocks.sizes import Sizes
+from lightmamba.model.checkpoint.fields import Fields, Unsupported
+from lightmamba.model.checkpoint.origins import Origin, Part, Published
+from lightmamba.model.config import ModelConfig
+
+__all__ = ["read"]
+
+UNSUPPORTED: Unsupported = (
+    ("use_bias", (False, None), "biases of in_proj and out_proj"),
+    ("mamba_proj_bias", (False, None), "biases of in_proj and out_proj"),
+    ("mlp_bias", (False, None), "biases of the MLP"),
+    ("attention_bias", (False, None), "biases of attention"),
+    ("mamba_hidden_act", ("silu", None), "another activation than SiLU in the Mamba2 layers"),
+    ("mlp_hidden_act", ("relu2", None), "another activation than relu2 in the MLP"),
+    ("sliding_window", (None,), "a sliding window"),
+    ("num_nextn_predict_layers", (0, None), "layers that predict further tokens"),
+    ("quantization_config", (None,), "weights that are already quantized"),
+)
+LETTERS = {"M": "mamba2", "-": "mlp", "*": "attention"}
+NAMES = {
+    "linear_attention": "mamba2", "mamba": "mamba2", "mlp": "mlp",
+    "full_attention": "attention", "attention": "attention",
+}  # fmt: skip
+
+
+def read(fields: Fields) -> Published:
+    """Sizes, and where each parameter is.
+
+    Raises
+    ------
+    InputError
+        If it names something that is not run here: experts, biases, other activations.
+    """
+    fields.refuse(UNSUPPORTED)
+    kinds = _kinds(fields)
+    d_model = fields.whole("hidden_size", 4096)
+    eps = fields.number("layer_norm_epsilon", 1e-5)
+    heads = fields.whole("num_attention_heads", 32)
+    attention = part("attention", "sizes").Sizes(
+        n_heads=heads,
+        n_kv_heads=fields.whole("num_key_value_heads", 8),
+        head_dim=fields.whole("head_dim", 128),
+    )
+    sizes: dict[str, Sizes] = {
+        "attention": attention,
+        "mlp": part("mlp", "sizes").Sizes(fields.whole("intermediate_size", 21504), "relu2"),
+        "mamba2": part("mamba2", "sizes").Sizes(
+            nheads=fields.whole("mamba_num_heads", 128),
+            headdim=fields.whole("mamba_head_dim", 64),
+            d_state=fields.whole("ssm_state_size", 128),
+            ngroups=fields.whole("n_groups", 8),
+            d_conv=fields.whole("conv_kernel", 4),
+            chunk_size=fields.whole("chunk_size", 128),
+            conv_bias=fields.flag("use_conv_bias", True),
+            eps=eps,
+            dt_limit=(fields.number("time_step_min", 0.001), math.inf),
+        ),
+    }
+    tied = fields.flag("tie_word_embeddings", False)
+    vocab_size = fields.whole("vocab_size", 131072)
+    config = ModelConfig(d_model, vocab_size, tuple(sizes[k] for k in kinds), tied, eps)
+    return Published(config, vocab_size, tied, _origins(config, attention))
+
+
+def _kinds(fields: Fields) -> list[str]:
+    """Kind of each layer."""
+    listed = fields.raw.get("layers_block_type") or fields.raw.get("layer_types")
+    pattern = fields.raw.get("hybrid_override_pattern")
+    key = "layers_block_type" if listed else "hybrid_override_pattern"
+    given = listed or pattern
+    known = NAMES if listed else LETTERS
+    if not isinstance(given, list | str) or not given:
+        raise fields.error(key, 'the kind of each layer, like "M-M*-"')
+    if any(kind in ("moe", "E") for kind in given):
+        raise fields.error(key, "without experts, which cannot be run here")
+    if any(kind not in known for kind in given):
+        raise fields.error(key, f"made of {', '.join(known)}")
+    return [known[kind] for kind in given]
+
+
+def _origins(config: ModelConfig, attention: Any) -> Callable[[str], Origin]:
+    """Where each parameter is, as a function of its name."""
+    query = math.log2(math.e) / math.sqrt(attention.head_dim)
+    names = {"mlp": {"in_proj": "up_proj", "out_proj": "down_proj"},
+             "attention": {"out_proj": "o_proj"}}  # fmt: skip
+
+    def both(name: str, factor: float = 1.0, rows: int | None = None) -> Part:
+        return Part((f"backbone.{name}", f"model.{name}"), factor, rows)
+
+    def origin(own: str) -> Origin:
+        if own == "embedding.weight":
+            return Origin((both("embeddings.weight"),))
+        if own == "norm_f":
+            return Origin((both("norm_f.weight"),))
+        if own == "lm_head.weight":
+            return Origin.of(own)
+        _, index, rest = own.split(".", 2)
+        kind, at = config.layers[int(index)].kind, f"layers.{index}"
+        if rest in ("norm", "mixer.norm"):
+            return Origin((both(f"{at}.{rest}.weight"),))
+        name, _, last = rest.removeprefix("mixer.").partition(".")
+        if kind == "attention" and name == "in_proj":
+            return Origin(tuple(
+                both(f"{at}.mixer.{n}_proj.weight", query if n == "q" else 1.0,
+                     rows.stop - rows.start)
+                for n, rows in attention.sections().items()
+            ))  # fmt: skip
+        published = names.get(kind, {}).get(name, name)
+        return Origin((both(f"{at}.mixer.{published}" + (f".{last}" if last else "")),))
+
+    return origin

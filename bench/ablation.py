@@ -23,9 +23,9 @@ from lightmamba.arch.contract import BLOCK
 from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.target import Target
 from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.compiler.memory import Memory
-from lightmamba.compiler.plan import plan
-from lightmamba.estimate import Estimate, estimate
+from lightmamba.hardware.compiler.memory import Memory
+from lightmamba.hardware.compiler.plan import plan
+from lightmamba.hardware.estimate import Estimate, estimate
 from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightmamba.arch.target import Channel, Resources, Target, target_names
-from lightmamba.estimate.energy import constants
+from lightmamba.hardware.estimate.energy import constants
 from lightmamba.model.config import SHAPES
 
 __all__ = [

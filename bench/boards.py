@@ -11,9 +11,9 @@ from bench.board_tables import single_token_targets
 from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.compiler.memory import Memory
-from lightmamba.compiler.plan import plan
-from lightmamba.machine.ports import clients
+from lightmamba.hardware.compiler.memory import Memory
+from lightmamba.hardware.compiler.plan import plan
+from lightmamba.hardware.machine.ports import clients
 from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
 

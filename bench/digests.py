@@ -28,8 +28,8 @@ from bench.engine_files import our_file
 from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep
 from lightmamba.arch.target import Target, target_names
-from lightmamba.compiler import build
 from lightmamba.engine import Difference, Digests, Engine, first_difference
+from lightmamba.hardware.compiler import build
 from lightmamba.model.config import SHAPES
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import QuantizedModel, load

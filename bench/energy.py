@@ -10,9 +10,9 @@ import numpy as np
 
 from bench.stored import keep
 from lightmamba.arch.target import Target
-from lightmamba.compiler import plan
-from lightmamba.compiler.layout import lane_images
-from lightmamba.estimate import Amount, Estimate, energy
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.compiler.layout import lane_images
+from lightmamba.hardware.estimate import Amount, Estimate, energy
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.numerics.model_formats import PROJECTIONS

@@ -21,9 +21,9 @@ from bench.full import identity as identity_of_full
 from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep, rows
 from lightmamba.arch.target import Channel, Target
-from lightmamba.compiler import build
-from lightmamba.estimate import Estimate, estimate
-from lightmamba.machine.counters import CYCLES
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.estimate import Estimate, estimate
+from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.model.config import PUBLISHED, SHAPES, ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats

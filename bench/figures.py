@@ -37,7 +37,7 @@ PARTS = {
         *ARITHMETIC, "engine", "native", "runtime", "common/passes.py", "model", "quantization",
         "evaluate", "serve",
     ),
-    "estimated": (*ARITHMETIC, "arch", "machine", "compiler", "estimate", "native"),
+    "estimated": (*ARITHMETIC, "arch", "hardware", "native"),
 }  # fmt: skip
 PARTS["computed"] = PARTS["estimated"]
 WRITERS = ("bench.tables", "bench.charts", "bench.page")  # of what shows the rows

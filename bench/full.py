@@ -22,11 +22,11 @@ from bench.identity import Random, simulated
 from bench.stored import keep
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build, plan
 from lightmamba.engine.synthetic import random_state
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.counters import CYCLES
-from lightmamba.machine.ports import ports
+from lightmamba.hardware.compiler import build, plan
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.counters import CYCLES
+from lightmamba.hardware.machine.ports import ports
 from lightmamba.model.config import PUBLISHED
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats

@@ -12,7 +12,7 @@ from typing import Any
 from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.estimate import estimate
+from lightmamba.hardware.estimate import estimate
 from lightmamba.model.config import HYBRIDS
 from lightmamba.numerics.model_formats import Formats
 

@@ -24,9 +24,9 @@ from bench.faults import imports_package
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.tools import cache_folder
-from lightmamba.compiler.memory import Memory
-from lightmamba.compiler.plan import fitting, plan
-from lightmamba.compiler.program import LayerNumbers, program
+from lightmamba.hardware.compiler.memory import Memory
+from lightmamba.hardware.compiler.plan import fitting, plan
+from lightmamba.hardware.compiler.program import LayerNumbers, program
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.model.qmodel.synthetic import random_model
@@ -44,10 +44,13 @@ __all__ = [
 ]
 
 PACKAGE = Path(__file__).parents[1] / "src/lightmamba"
-RTL = ("rtl/*.py", "arch/*.py", "machine/*.py", "numerics/*.py", "blocks/*.py", "blocks/*/*.py")
-HOST = (*RTL, "compiler/*.py", "model/qmodel/*.py")  # of the program and the registers
+RTL = (
+    *("hardware/rtl/*.py", "hardware/machine/*.py", "arch/*.py", "numerics/*.py"),
+    *("blocks/*.py", "blocks/*/*.py"),
+)
+HOST = (*RTL, "hardware/compiler/*.py", "model/qmodel/*.py")  # of the program and the registers
 HARNESS = ("sim/*.cpp", "sim/*.hpp", "sim/simulator.py", "arch/pace.py")
-SYNTHESIS = ("synth/*.py", "synth/*.v", "synth/*.ys", "synth/cells/*.v")
+SYNTHESIS = tuple(f"hardware/synth/{each}" for each in ("*.py", "*.v", "*.ys", "cells/*.v"))
 SLASHES = {".cpp", ".hpp", ".v"}  # comments from // to the end of a line
 
 
@@ -130,7 +133,7 @@ def verilog_hash(arch: ArchConfig, *, observed: bool = False) -> str:
     import amaranth
 
     def make() -> str:
-        from lightmamba.rtl.top import to_verilog
+        from lightmamba.hardware.rtl.top import to_verilog
 
         text = to_verilog(arch, observed=observed, build_hash=0)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -154,7 +157,7 @@ def simulated(
     model
         Sizes and seed of a random model, or a quantized file.
     target, order, hardware, context
-        As :func:`lightmamba.compiler.build` takes them.
+        As :func:`lightmamba.hardware.compiler.build` takes them.
     run
         What the benchmark does with it, as plain values: seeds, stalls, tokens.
     """

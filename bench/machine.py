@@ -13,8 +13,8 @@ from lightmamba.arch.graph import Graph
 from lightmamba.arch.hardware import MEMORY
 from lightmamba.blocks import part
 from lightmamba.common.tools import run
-from lightmamba.machine.kinds import machine
-from lightmamba.machine.spine import BACK, FRONT
+from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.machine.spine import BACK, FRONT
 
 __all__ = ["MACHINES", "described", "mark"]
 

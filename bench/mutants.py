@@ -37,7 +37,7 @@ from bench.stored import keep, rows
 from lightmamba.common.errors import InputError
 
 ROOT = Path(__file__).parents[1]
-RTL, MUTANTS = ROOT / "src/lightmamba/rtl", ROOT / "tests/rtl/mutants"
+RTL, MUTANTS = ROOT / "src/lightmamba/hardware/rtl", ROOT / "tests/rtl/mutants"
 PARTS = ("src", "tests", "bench", "docs", "pyproject.toml")  # of the copy
 HANG, LEAST = 10, 120  # a test that takes HANG times as long, and LEAST seconds, hangs: caught
 NONE = 5  # pytest found no test that is marked so

@@ -27,7 +27,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.place import Region
 from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.compiler.memory import Memory
+from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.model.config import SHAPES
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.model_formats import Formats

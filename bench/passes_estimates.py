@@ -21,9 +21,9 @@ from bench.stored import Row, keep
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.compiler import build
-from lightmamba.estimate.model import estimate_pass
-from lightmamba.estimate.workload import Workload, modes
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.workload import Workload, modes
 from lightmamba.model.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats

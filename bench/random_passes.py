@@ -26,7 +26,7 @@ from bench.identity import simulated
 from bench.stored import Row, keep
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build
+from lightmamba.hardware.compiler import build
 from lightmamba.model.data import demo_file, hybrid_file
 from lightmamba.model.qmodel import load
 from lightmamba.runtime.device_state import DeviceState

@@ -17,7 +17,7 @@ from tests.support.builders import made_up
 
 from bench.identity import Random, simulated
 from bench.stored import Row, keep
-from lightmamba.compiler import build
+from lightmamba.hardware.compiler import build
 from lightmamba.model.config import ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import FormatException, Formats

@@ -3,8 +3,8 @@
     python -m bench.synth [MACHINE ...] [--jobs 1]
 
 Synthesizes the machines (those named, or all; the results file keeps the others), then fits the
-cells of every group of blocks and writes src/lightmamba/estimate/resources.json. Blocks that were
-synthesized before, of the same text, come from the cache.
+cells of every group of blocks and writes src/lightmamba/hardware/estimate/resources.json. Blocks
+that were synthesized before, of the same text, come from the cache.
 """
 
 import argparse
@@ -18,20 +18,20 @@ from typing import Any
 
 import numpy as np
 
-import lightmamba.estimate
+import lightmamba.hardware.estimate
 from bench.identity import synthesized, verilog_hash
 from bench.stored import Row, keep, rows
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.cells import Group
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.compiler import plan
-from lightmamba.estimate.resources import CELLS, FILE, GROUPS, group_of, groups, resources
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.estimate.resources import CELLS, FILE, GROUPS, group_of, groups, resources
+from lightmamba.hardware.rtl.top import to_verilog
+from lightmamba.hardware.synth import synthesize
+from lightmamba.hardware.synth.tools import find_yosys
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.rtl.top import to_verilog
-from lightmamba.synth import synthesize
-from lightmamba.synth.tools import find_yosys
 
 PLAIN = ("mamba2",)  # kinds of layers of most machines
 # Small machines that differ in everything that a group is a sum over. All have the smallest SSM
@@ -170,7 +170,7 @@ def main() -> None:
         results[name] = {"machine": name, **measure(arch, args.jobs)}
         keep("synth", results[name], stay=lambda row: row["machine"] in every)
     # Behind the last row, which would otherwise be of changed sources.
-    model = Path(lightmamba.estimate.__file__).with_name(FILE)
+    model = Path(lightmamba.hardware.estimate.__file__).with_name(FILE)
     made = "python -m bench.synth; factors of the sizes in resources.py"
     model.write_text(json.dumps({"made_by": made, "groups": fit(results)}, indent=1) + "\n")
     check(results)

@@ -9,7 +9,7 @@ from bench.markdown import NotRun, Table, load
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.estimate.resources import CELLS, GROUPS, group_of, resources
+from lightmamba.hardware.estimate.resources import CELLS, GROUPS, group_of, resources
 
 __all__ = ["SYNTH"]
 

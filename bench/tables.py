@@ -30,7 +30,7 @@ from bench.stored import Row
 from bench.synth_tables import SYNTH
 from bench.ulx3s_tables import ULX3S
 from lightmamba.common.errors import InputError
-from lightmamba.machine.describe import tables
+from lightmamba.hardware.machine.describe import tables
 
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CONTRACT = tables()

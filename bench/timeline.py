@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tests.support.machine import Kind
 
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build
+from lightmamba.hardware.compiler import build
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
 from lightmamba.sim import open_device

@@ -11,8 +11,8 @@ import numpy as np
 
 from bench.timeline import spans
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build
 from lightmamba.engine.synthetic import random_state
+from lightmamba.hardware.compiler import build
 from lightmamba.model.data import hybrid_file
 from lightmamba.model.qmodel import load
 from lightmamba.sim import open_twin

@@ -24,9 +24,9 @@ from bench.stored import Row, keep
 from bench.ulx3s_place import system_hash, tools
 from lightmamba.arch.target import Target
 from lightmamba.boards.selftest import expected, self_test
-from lightmamba.compiler import build, open_model
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build, open_model
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
 from lightmamba.package import Board

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from bench.markdown import NotRun, Table, load
 from bench.stored import Row
 from lightmamba.arch.target import Target
-from lightmamba.estimate import estimate
+from lightmamba.hardware.estimate import estimate
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
 

@@ -11,7 +11,7 @@ from lightmamba.cli import main
 from lightmamba.common.errors import InputError
 from lightmamba.explore.files import to_toml
 from lightmamba.facade import Model
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load, save
 from tests.sim.machines import CONFIG, TARGET

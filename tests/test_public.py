@@ -67,10 +67,11 @@ def test_every_module_says_what_is_public():
         "model",
         "numerics",
         "arch",
-        "machine",
+        "hardware",
+        "hardware.machine",
         "plots",
-        "rtl",
-        "soc",
+        "hardware.rtl",
+        "hardware.soc",
         *(f"blocks.{kind}" for kind in kinds()),
     }
     assert silent == {f"lightmamba.{name}" for name in folders}
@@ -83,7 +84,7 @@ def test_every_module_says_what_is_public():
         ("import lightmamba.cli", {"numpy", "torch", "rich"}),
         ("import lightmamba.model.qmodel", {"torch"}),
         ("import lightmamba.engine, lightmamba.runtime, lightmamba.evaluate", {"torch"}),
-        ("import lightmamba.compiler", {"torch", "amaranth"}),
+        ("import lightmamba.hardware.compiler", {"torch", "amaranth"}),
         ("from lightmamba.cli.main import build_parser as b; b('quantize').format_help()",
          {"numpy", "torch", "rich"}),
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightmamba.arch.config import ArchConfig
     from lightmamba.engine import Engine
-    from lightmamba.machine.artifact import Artifact
+    from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.qmodel import QuantizedModel
     from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.sim import Simulation
@@ -281,7 +281,7 @@ def compile(
         If the target cannot run the model, or the folder exists or cannot be written.
     """
     from lightmamba.arch.target import Target
-    from lightmamba.compiler import build
+    from lightmamba.hardware.compiler import build
 
     opened = _opened(model)
     return build(
@@ -292,8 +292,8 @@ def compile(
 
 def verilog_of(arch: "ArchConfig") -> str:
     """The Verilog of an accelerator; the compiler itself does not depend on the RTL."""
-    from lightmamba.machine.artifact import build_hash
-    from lightmamba.rtl.top import to_verilog
+    from lightmamba.hardware.machine.artifact import build_hash
+    from lightmamba.hardware.rtl.top import to_verilog
 
     return to_verilog(arch, build_hash=build_hash(arch))
 

@@ -4,8 +4,8 @@ import pytest
 from bench.boards import bounds, fits, port_bytes
 
 from lightmamba.arch.target import Target, target_names
-from lightmamba.compiler.memory import Memory
-from lightmamba.compiler.plan import plan
+from lightmamba.hardware.compiler.memory import Memory
+from lightmamba.hardware.compiler.plan import plan
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
 

@@ -7,14 +7,14 @@ from amaranth.hdl import Value
 from lightmamba.arch import latency
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import cycles
-from lightmamba.machine import spine
-from lightmamba.rtl import lanes, prefetch, reader, sequencer, streams, writer
-from lightmamba.rtl.activations import ActivationBuffer
-from lightmamba.rtl.head import Head
-from lightmamba.rtl.residual import Residual
-from lightmamba.rtl.slices import Slices
-from lightmamba.rtl.slot_walk import SlotWalk
-from lightmamba.rtl.units import Units
+from lightmamba.hardware.machine import spine
+from lightmamba.hardware.rtl import lanes, prefetch, reader, sequencer, streams, writer
+from lightmamba.hardware.rtl.activations import ActivationBuffer
+from lightmamba.hardware.rtl.head import Head
+from lightmamba.hardware.rtl.residual import Residual
+from lightmamba.hardware.rtl.slices import Slices
+from lightmamba.hardware.rtl.slot_walk import SlotWalk
+from lightmamba.hardware.rtl.units import Units
 from lightmamba.sim.simulator import MemoryChannel
 from tests.support.machine import INSTRUCTIONS, MACHINE
 

@@ -142,7 +142,7 @@ def test_prose_is_left_out_and_code_is_not():
     source = '''
 """Module."""
 
-from lightmamba.rtl.pipe import (
+from lightmamba.hardware.rtl.pipe import (
     Pipe,
 )
 

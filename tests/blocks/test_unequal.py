@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build
 from lightmamba.engine import Digests, Engine, State, first_difference
-from lightmamba.estimate import estimate
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.estimate import estimate
 from lightmamba.model.checkpoint import ModelWeights
 from lightmamba.model.qmodel import QuantizedModel, load, save
 from lightmamba.model.qmodel.synthetic import random_model

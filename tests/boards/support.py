@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightmamba.arch.target import Target
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.ports import ports
-from lightmamba.machine.probes import probes
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.ports import ports
+from lightmamba.hardware.machine.probes import probes
 from lightmamba.sim.device import machine_simulator
 from lightmamba.sim.simulator import Simulator, Status, from_target
 from tests.sim.machines import CONFIG, TARGET, compiled

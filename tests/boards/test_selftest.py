@@ -10,10 +10,10 @@ import pytest
 
 from lightmamba.boards.selftest import PASSES, PROBE, STEPS, Expected, expected, self_test
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import open_model
-from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import open_model
+from lightmamba.hardware.compiler.states import state_bytes
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
 from lightmamba.sim import SimDevice, open_device
 from tests.sim.machines import CONFIG, FOUR, HARDWARE, TARGET, compiled

@@ -13,11 +13,11 @@ from lightmamba.boards.serial_link import SerialLink
 from lightmamba.boards.serial_port import _others, open_port
 from lightmamba.boards.serial_ulx3s import check_board, open_ulx3s
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import build_hash
-from lightmamba.machine.registers import offsets
-from lightmamba.machine.serial import Operation
+from lightmamba.hardware.compiler import open_model
+from lightmamba.hardware.machine.artifact import build_hash
+from lightmamba.hardware.machine.registers import offsets
+from lightmamba.hardware.machine.serial import Operation
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import DeviceDecoder, generate
 from lightmamba.runtime.device import Device

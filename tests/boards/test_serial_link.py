@@ -8,8 +8,8 @@ import pytest
 from lightmamba.boards import serial_link
 from lightmamba.boards.serial_link import SerialLink
 from lightmamba.common.errors import DeviceError
-from lightmamba.machine import serial
-from lightmamba.machine.serial import BLOCK, Operation, Request, entry
+from lightmamba.hardware.machine import serial
+from lightmamba.hardware.machine.serial import BLOCK, Operation, Request, entry
 
 from .serial_board import FakePort, Memory
 

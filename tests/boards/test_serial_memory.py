@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from lightmamba.boards.serial_memory import Window, memory_works, tune, window_of
 from lightmamba.common.errors import DeviceError
-from lightmamba.machine.serial import CAPTURES
+from lightmamba.hardware.machine.serial import CAPTURES
 
 TURN = 48
 SIZE = 1 << 16

@@ -11,7 +11,7 @@ from lightmamba.boards import serial_link
 from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import SerialLink
 from lightmamba.common.errors import DeviceError
-from lightmamba.machine.serial import Identity
+from lightmamba.hardware.machine.serial import Identity
 from tests.soc.board import Board
 
 from .test_serial_link import Every, flip

@@ -14,7 +14,7 @@ import pytest
 from lightmamba.boards.selftest import STEPS, expected, self_test
 from lightmamba.boards.xrt import SOURCE, banks, open_xrt
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.machine.registers import offsets
+from lightmamba.hardware.machine.registers import offsets
 from lightmamba.runtime.recording import RecordingDevice
 from lightmamba.sim import open_device
 from tests.sim.test_copies import TWO

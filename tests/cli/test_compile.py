@@ -3,8 +3,8 @@
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build, open_model
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build, open_model
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.qmodel import load
 from lightmamba.numerics.model_formats import Formats
 
@@ -75,7 +75,9 @@ def test_a_shape(run, tmp_path):
 
 def test_the_rtl_is_asked_for(run, tmp_path, monkeypatch):
     pytest.importorskip("amaranth", reason="the RTL needs the extra 'rtl'")
-    monkeypatch.setattr("lightmamba.rtl.top.to_verilog", lambda arch, **told: f"{arch} {told}")
+    monkeypatch.setattr(
+        "lightmamba.hardware.rtl.top.to_verilog", lambda arch, **told: f"{arch} {told}"
+    )
     found = run("compile", "demo", "--target", "tiny", "-o", tmp_path / "b", "--json").json
     text = (tmp_path / "b" / "top.v").read_text()
     assert found["verilog_bytes"] == len(text)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightmamba.compiler import build, open_model
+from lightmamba.hardware.compiler import build, open_model
 from lightmamba.model.qmodel import load
 from lightmamba.runtime import devices
 from lightmamba.serve import open_served

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.boards.selftest import expected
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.runtime.devices import device_names
 from lightmamba.runtime.recording import ReplayDevice
 from tests.sim.machines import CONFIG, TARGET, compiled

@@ -10,10 +10,10 @@ import pytest
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.cli.estimate import grouped
-from lightmamba.compiler import build, plan
-from lightmamba.estimate import estimate
-from lightmamba.estimate.resources import resources, unmeasured
 from lightmamba.explore.files import to_toml
+from lightmamba.hardware.compiler import build, plan
+from lightmamba.hardware.estimate import estimate
+from lightmamba.hardware.estimate.resources import resources, unmeasured
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, save
 from lightmamba.numerics.model_formats import Formats

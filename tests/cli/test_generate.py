@@ -10,7 +10,7 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.cli import main
-from lightmamba.compiler import build
+from lightmamba.hardware.compiler import build
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, save
 from lightmamba.model.tokenizer import Tokenizer

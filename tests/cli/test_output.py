@@ -31,7 +31,7 @@ EDGES = "┏┃┡│└┌├"  # a line of a table begins with one
 @pytest.fixture(scope="module")
 def commands(world, tmp_path_factory):
     """Verbs that need neither a simulator nor a minute, each with its arguments."""
-    from lightmamba.compiler import build
+    from lightmamba.hardware.compiler import build
     from lightmamba.model.qmodel import load
 
     root = tmp_path_factory.mktemp("outputs")

@@ -9,7 +9,7 @@ import pytest
 
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.store import read_store
-from lightmamba.machine.artifact import MANIFEST
+from lightmamba.hardware.machine.artifact import MANIFEST
 from lightmamba.sim import SimDevice, Simulation
 from tests.sim.machines import CONFIG, TARGET, compiled
 from tests.support.builders import random_model, write_tokenizer

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build
+from lightmamba.hardware.compiler import build
 from lightmamba.model.config import mamba2_config
 from tests.support.builders import random_model
 from tests.synth.machines import Machine, needs_yosys, text

@@ -46,7 +46,7 @@ def test_arguments_are_refused_in_plain_words(run, words, sentence):
 
 def test_the_engine_is_no_device_to_test(run, tmp_path):
     from lightmamba.arch.target import Target
-    from lightmamba.compiler import build
+    from lightmamba.hardware.compiler import build
     from lightmamba.model.config import mamba2_config
     from tests.support.builders import random_model
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.model_formats import FormatException, Formats

@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.program import Condition, Op
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.program import Condition, Op
 from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.numerics.formats import INT16, INT24, INT32

@@ -9,10 +9,10 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build, open_model
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.manifest import seal
+from lightmamba.hardware.compiler import build, open_model
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.manifest import seal
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, save, to_bytes
 from tests.compiler.cases import compiled, sizes

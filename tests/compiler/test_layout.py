@@ -7,7 +7,7 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.blocks.mamba2.layout import conv_order, parameters, row_order
-from lightmamba.compiler.layout import (
+from lightmamba.hardware.compiler.layout import (
     beats,
     embedding_rows,
     lane_images,

@@ -8,8 +8,8 @@ import pytest
 from lightmamba.arch.place import Place
 from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import plan
-from lightmamba.compiler.memory import Memory
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.model.config import HYBRIDS, SHAPES, ModelConfig, mamba2_config
 from tests.compiler.cases import CASES, sizes
 from tests.support.builders import W4A4, shipped

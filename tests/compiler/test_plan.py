@@ -8,7 +8,7 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build, fitting, plan
+from lightmamba.hardware.compiler import build, fitting, plan
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import FormatException, Formats
 from tests.compiler.cases import CASES, sizes

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import plan
-from lightmamba.compiler.plan import instructions as instruction_count
-from lightmamba.compiler.program import LayerNumbers, program
-from lightmamba.machine.program import Condition, Op
-from lightmamba.machine.program import instructions as coding
-from lightmamba.machine.spine import SECTIONS
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.compiler.plan import instructions as instruction_count
+from lightmamba.hardware.compiler.program import LayerNumbers, program
+from lightmamba.hardware.machine.program import Condition, Op
+from lightmamba.hardware.machine.program import instructions as coding
+from lightmamba.hardware.machine.spine import SECTIONS
 from tests.compiler.cases import CASES
 from tests.support.builders import random_model
 from tests.support.machine import Kind

@@ -13,10 +13,10 @@ from lightmamba.blocks.mamba2.layout import conv_order, row_order, state_bytes
 from lightmamba.blocks.mamba2.layout import words as words_of
 from lightmamba.blocks.mamba2.state import natural, state
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build, fitting, plan
-from lightmamba.compiler.memory import Memory
-from lightmamba.compiler.states import state_bytes as artifact_bytes
 from lightmamba.engine import Engine
+from lightmamba.hardware.compiler import build, fitting, plan
+from lightmamba.hardware.compiler.memory import Memory
+from lightmamba.hardware.compiler.states import state_bytes as artifact_bytes
 from lightmamba.model.config import SHAPES, ModelConfig
 from tests.compiler.cases import sizes
 from tests.support.builders import W4A4, random_model, shipped

@@ -45,5 +45,5 @@ def test_yosys_is_thanked_where_its_numbers_are():
     """The licence of yosys asks for its notice in all copies."""
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
     assert "Permission to use, copy, modify, and/or distribute this software" in notice
-    for file in (ROOT / "src/lightmamba/synth").glob("*.v"):
+    for file in (ROOT / "src/lightmamba/hardware/synth").glob("*.v"):
         assert "yosys" in file.read_text(encoding="utf-8")

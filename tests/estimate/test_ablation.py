@@ -7,8 +7,8 @@ from bench.ablation import HELD, buffers, full_rotation
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
-from lightmamba.compiler.plan import plan
-from lightmamba.estimate import Estimate
+from lightmamba.hardware.compiler.plan import plan
+from lightmamba.hardware.estimate import Estimate
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
 

@@ -7,8 +7,8 @@ import pytest
 from bench.energy import paper
 
 from lightmamba.arch.target import Target
-from lightmamba.estimate import Amount, Energy, Estimate, energy
-from lightmamba.estimate.energy import Constant, constants
+from lightmamba.hardware.estimate import Amount, Energy, Estimate, energy
+from lightmamba.hardware.estimate.energy import Constant, constants
 
 U280 = Target.load("u280")
 FOUND = Estimate(

@@ -10,8 +10,8 @@ import pytest
 
 from lightmamba.arch.target import Target, target_names
 from lightmamba.common.errors import InputError
-from lightmamba.estimate import Estimate, estimate, model
-from lightmamba.machine.counters import CYCLES
+from lightmamba.hardware.estimate import Estimate, estimate, model
+from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.native import events
 from lightmamba.numerics.model_formats import Formats

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmamba.common.errors import InputError
-from lightmamba.estimate import Amount
-from lightmamba.estimate.objectives import (
+from lightmamba.hardware.estimate import Amount
+from lightmamba.hardware.estimate.objectives import (
     OBJECTIVES,
     chosen,
     device_share,

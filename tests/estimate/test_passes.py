@@ -10,15 +10,15 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.blocks.mamba2.hardware import AGAIN, DRAWN, MADE, SUMMED
-from lightmamba.estimate import Estimate, estimate
-from lightmamba.estimate.model import estimate_pass
-from lightmamba.estimate.quantities import Quantities
-from lightmamba.estimate.resources import resources
-from lightmamba.estimate.workload import Workload, modes
+from lightmamba.hardware.estimate import Estimate, estimate
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.quantities import Quantities
+from lightmamba.hardware.estimate.resources import resources
+from lightmamba.hardware.estimate.workload import Workload, modes
+from lightmamba.hardware.rtl.ssm_pipeline import Stages
+from lightmamba.hardware.rtl.ssm_results import HeadResults
 from lightmamba.model.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.rtl.ssm_pipeline import Stages
-from lightmamba.rtl.ssm_results import HeadResults
 from tests.estimate.walked import gone, walkers
 from tests.support.builders import made_up
 from tests.support.layers import resized, sizes_of

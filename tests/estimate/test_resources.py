@@ -8,9 +8,9 @@ from bench.stored import rows
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.estimate.resources import CELLS, GROUPS, group_of, resources, unmeasured
-from lightmamba.rtl.top import to_verilog
-from lightmamba.synth import synthesize
+from lightmamba.hardware.estimate.resources import CELLS, GROUPS, group_of, resources, unmeasured
+from lightmamba.hardware.rtl.top import to_verilog
+from lightmamba.hardware.synth import synthesize
 from tests.synth.machines import needs_yosys
 
 

@@ -8,9 +8,9 @@ from bench.passes_estimates import machines
 from bench.stored import rows
 
 from lightmamba.arch.target import Target
-from lightmamba.estimate import estimate
-from lightmamba.estimate.model import estimate_pass
-from lightmamba.estimate.workload import Workload, modes
+from lightmamba.hardware.estimate import estimate
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.workload import Workload, modes
 from lightmamba.model.config import PUBLISHED
 from lightmamba.numerics.model_formats import Formats
 

@@ -8,9 +8,9 @@ import pytest
 from lightmamba.arch.hardware import MEMORY
 from lightmamba.arch.steps import EMPTY, HELD, KEPT, NONE, SINGLY, Table, column, encode, joined
 from lightmamba.arch.target import Target
-from lightmamba.estimate.units import Run, Walkers, base
-from lightmamba.estimate.workload import Workload
-from lightmamba.machine.steps import gathering, packer, sender, unpacker
+from lightmamba.hardware.estimate.units import Run, Walkers, base
+from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.machine.steps import gathering, packer, sender, unpacker
 from lightmamba.model.config import SHAPES, mamba2_config
 from lightmamba.numerics.model_formats import Formats
 from tests.estimate.walked import gone, moved, walkers

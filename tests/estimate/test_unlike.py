@@ -8,13 +8,13 @@ import pytest
 from lightmamba.arch.hardware import Client
 from lightmamba.blocks.mamba2 import hardware, steps
 from lightmamba.blocks.sizes import Sizes
-from lightmamba.estimate import model
-from lightmamba.estimate.memory import MemorySide
-from lightmamba.estimate.model import estimate_pass
-from lightmamba.estimate.units import Run, Walkers
-from lightmamba.estimate.workload import Workload
-from lightmamba.machine.kinds import machine
-from lightmamba.machine.program import instructions
+from lightmamba.hardware.estimate import model
+from lightmamba.hardware.estimate.memory import MemorySide
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.units import Run, Walkers
+from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.machine.program import instructions
 from lightmamba.model.config import SHAPES, mamba2_config
 from lightmamba.numerics.model_formats import Formats
 from tests.support.builders import made_up

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from lightmamba.blocks.mamba2.commands import block_ends, row_kinds
-from lightmamba.compiler import plan
-from lightmamba.compiler.program import LayerNumbers, program
-from lightmamba.estimate.quantities import Quantities
-from lightmamba.estimate.workload import Workload
-from lightmamba.machine.program import Op
-from lightmamba.machine.spine import SECTIONS
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.compiler.program import LayerNumbers, program
+from lightmamba.hardware.estimate.quantities import Quantities
+from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.machine.program import Op
+from lightmamba.hardware.machine.spine import SECTIONS
 from lightmamba.numerics.model_formats import Formats
 from tests.estimate.walked import moved, walkers
 from tests.support.builders import made_up, random_model, sizes

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from lightmamba.arch.steps import HELD, SINGLY, Column
-from lightmamba.estimate.units import Run, Walker, Walkers
-from lightmamba.estimate.workload import Workload
+from lightmamba.hardware.estimate.units import Run, Walker, Walkers
+from lightmamba.hardware.estimate.workload import Workload
 
 
 def walkers(work: Workload) -> dict[str, Walker]:

@@ -7,9 +7,9 @@ import pytest
 from lightmamba.arch.target import Channel, Target, target_names
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import read_store
-from lightmamba.estimate.objectives import front
 from lightmamba.explore.files import check_folder, to_toml, write
 from lightmamba.explore.study import Search
+from lightmamba.hardware.estimate.objectives import front
 from lightmamba.plots.front import front_figure
 from lightmamba.plots.style import png
 from tests.explore.standin import problem

@@ -6,8 +6,8 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.estimate.workload import Workload
 from lightmamba.explore.space import Space
+from lightmamba.hardware.estimate.workload import Workload
 from tests.explore.standin import ALL, RATIOS, SMALL, area, estimate, problem, target
 from tests.support.layers import resized
 

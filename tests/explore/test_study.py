@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.common.store import Store, read_store
-from lightmamba.estimate.objectives import dominates
 from lightmamba.explore.study import Search, remember
+from lightmamba.hardware.estimate.objectives import dominates
 from tests.explore.standin import estimate, problem, target
 
 TRIALS = 48  # half as many guesses as random draws

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 from lightmamba.arch.target import Target, target_names
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build, open_model, plan
-from lightmamba.compiler.memory import Memory
-from lightmamba.machine.artifact import MANIFEST, MODEL, Artifact
-from lightmamba.machine.manifest import seal
+from lightmamba.hardware.compiler import build, open_model, plan
+from lightmamba.hardware.compiler.memory import Memory
+from lightmamba.hardware.machine.artifact import MANIFEST, MODEL, Artifact
+from lightmamba.hardware.machine.manifest import seal
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, load_sizes, to_bytes
 from lightmamba.numerics.model_formats import Formats

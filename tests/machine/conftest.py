@@ -3,7 +3,7 @@
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.machine import kinds
+from lightmamba.hardware.machine import kinds
 
 from .grown import BOTH, known
 

@@ -16,14 +16,14 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.boards.selftest import expected, self_test
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import plan
-from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Engine
-from lightmamba.estimate.model import estimate_pass
-from lightmamba.estimate.workload import Workload
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.kinds import machine
-from lightmamba.machine.probes import probes
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.compiler.states import state_bytes
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.machine.probes import probes
 from lightmamba.model.config import mamba2_config
 from lightmamba.numerics.formats import INT24
 from lightmamba.numerics.model_formats import Formats
@@ -52,7 +52,7 @@ def opened(path):
     found.device.close()
 
 
-UNIT = import_module("lightmamba.rtl.average").Average
+UNIT = import_module("lightmamba.hardware.rtl.average").Average
 
 
 def job(

@@ -11,9 +11,9 @@ import pytest
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.machine.artifact import Artifact, ArtifactWriter, Region, build_hash
-from lightmamba.machine.manifest import seal
-from lightmamba.machine.program import Instruction, Op
+from lightmamba.hardware.machine.artifact import Artifact, ArtifactWriter, Region, build_hash
+from lightmamba.hardware.machine.manifest import seal
+from lightmamba.hardware.machine.program import Instruction, Op
 from tests.fuzz.mutate import single_faults, with_fault
 from tests.support.machine import words32
 

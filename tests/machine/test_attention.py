@@ -8,11 +8,11 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import plan
 from lightmamba.engine.synthetic import random_state
-from lightmamba.estimate.model import estimate_pass
-from lightmamba.estimate.workload import Workload
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.sim import check_room
 from lightmamba.sim.opened import open_twin

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.machine.describe import tables
+from lightmamba.hardware.machine.describe import tables
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = DOCS / "reference/hardware.md", DOCS / "developer/hardware-units.md"

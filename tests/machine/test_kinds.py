@@ -9,10 +9,10 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import Row
 from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
-from lightmamba.machine import kinds as made
-from lightmamba.machine.counters import losses
-from lightmamba.machine.kinds import machine
-from lightmamba.machine.spine import BACK, FRONT
+from lightmamba.hardware.machine import kinds as made
+from lightmamba.hardware.machine.counters import losses
+from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.machine.spine import BACK, FRONT
 
 from .grown import BOTH, GROWN
 

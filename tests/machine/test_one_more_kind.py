@@ -27,7 +27,7 @@ def copy(tmp_path_factory):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src/lightmamba", package, ignore=ignored)
     shutil.copytree(FILES, package / "blocks/average", ignore=shutil.ignore_patterns("unit.py"))
-    shutil.copy(FILES / "unit.py", package / "rtl/average.py")
+    shutil.copy(FILES / "unit.py", package / "hardware/rtl/average.py")
     return folder
 
 

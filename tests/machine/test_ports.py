@@ -7,7 +7,13 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import InputError
-from lightmamba.machine.ports import aux_readers, aux_writers, clients, ports, state_clients
+from lightmamba.hardware.machine.ports import (
+    aux_readers,
+    aux_writers,
+    clients,
+    ports,
+    state_clients,
+)
 
 
 def names(config, *shapes):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.machine.program import STARTS, Condition, Instruction, Op, instructions
+from lightmamba.hardware.machine.program import STARTS, Condition, Instruction, Op, instructions
 
 ALONE = ("mamba2",)
 

@@ -1,7 +1,7 @@
 """The map of the host's registers."""
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.machine.registers import named, offsets, registers
+from lightmamba.hardware.machine.registers import named, offsets, registers
 
 ALONE = ("mamba2",)
 

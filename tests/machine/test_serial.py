@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
-from lightmamba.machine.serial import (
+from lightmamba.hardware.machine.serial import (
     BLOCK,
     SOC_REGISTERS,
     Answer,

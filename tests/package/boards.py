@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.package import Board, Package, write_package
 from tests.support.builders import random_model
 

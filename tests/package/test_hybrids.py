@@ -3,8 +3,8 @@
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.data import demo_file, hybrid_file
 from lightmamba.model.qmodel import load
 from lightmamba.package import Board

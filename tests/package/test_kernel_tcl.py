@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.machine.registers import offsets
+from lightmamba.hardware.machine.registers import offsets
 from lightmamba.package.check import module_ports
 from lightmamba.package.device import packaged_design
 from tests.support.machine import REGISTERS

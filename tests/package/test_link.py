@@ -9,8 +9,8 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.config import SHAPES, mamba2_config
 from lightmamba.package import Board
 from lightmamba.package.check import module_ports
@@ -96,8 +96,8 @@ def test_the_whole_board(tmp_path, name, state):
 
 def test_the_largest_model_fits(tmp_path):
     """Regions of Mamba2-2.7B on every bank, by the compiler's own sizes."""
-    from lightmamba.compiler.memory import Memory
-    from lightmamba.compiler.plan import plan
+    from lightmamba.hardware.compiler.memory import Memory
+    from lightmamba.hardware.compiler.plan import plan
     from lightmamba.numerics.model_formats import Formats
 
     config = SHAPES["mamba2-2.7b"]

@@ -12,9 +12,9 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.registers import offsets
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.registers import offsets
 from lightmamba.package import Board, board_names, write_package
 from lightmamba.package.check import CHECKS, MANIFEST, check
 from lightmamba.package.device import packaged_design

@@ -9,9 +9,9 @@ import pytest
 
 from lightmamba.boards.selftest import STEPS, Expected, self_test
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.machine.registers import MAGIC
+from lightmamba.hardware.compiler import open_model
+from lightmamba.hardware.machine.registers import MAGIC
 from lightmamba.package import open_package
 from lightmamba.package.device import PackagedDevice, packaged_design
 

@@ -12,18 +12,18 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.soc.board import RESET, TOP
+from lightmamba.hardware.soc.ulx3s import LINES, to_verilog
+from lightmamba.hardware.synth.flow import Flow, write_flow
+from lightmamba.hardware.synth.tools import NEEDED
 from lightmamba.package import Board, Package, write_package
 from lightmamba.package.check import CHECKS, MANIFEST, check
 from lightmamba.package.check_ecp5 import PLACE
 from lightmamba.package.design import design
 from lightmamba.package.device import packaged_design
 from lightmamba.package.ecp5 import identity
-from lightmamba.soc.board import RESET, TOP
-from lightmamba.soc.ulx3s import LINES, to_verilog
-from lightmamba.synth.flow import Flow, write_flow
-from lightmamba.synth.tools import NEEDED
 from tests.support.builders import random_model
 
 from ..sim.machines import CONFIG

@@ -11,18 +11,18 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from lightmamba.hardware.rtl.axi import lite_slave, master
+from lightmamba.hardware.rtl.verilog import written
+from lightmamba.hardware.soc.board import TOP
+from lightmamba.hardware.soc.system import CORE
+from lightmamba.hardware.soc.ulx3s import around_netlist
+from lightmamba.hardware.synth.board import prepared, routed
+from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
+from lightmamba.hardware.synth.unpadded import unpadded
 from lightmamba.package import Board
 from lightmamba.package.design import design
 from lightmamba.package.ecp5 import flow
 from lightmamba.package.ulx3s_device import simulated_ulx3s
-from lightmamba.rtl.axi import lite_slave, master
-from lightmamba.rtl.verilog import written
-from lightmamba.soc.board import TOP
-from lightmamba.soc.system import CORE
-from lightmamba.soc.ulx3s import around_netlist
-from lightmamba.synth.board import prepared, routed
-from lightmamba.synth.netlist import models_verilog, netlist_verilog
-from lightmamba.synth.unpadded import unpadded
 
 from ..synth.machines import needs_nextpnr
 from .ulx3s import built

@@ -13,15 +13,15 @@ import pytest
 
 from lightmamba.boards.selftest import STEPS, Expected, self_test
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.serial import DEFAULT_BAUD
+from lightmamba.hardware.compiler import open_model
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.serial import DEFAULT_BAUD
+from lightmamba.hardware.soc.ulx3s import to_verilog
 from lightmamba.package import SimulatedUlx3s, open_package, open_simulated_ulx3s
 from lightmamba.package.device import packaged_design
 from lightmamba.package.ecp5 import identity
 from lightmamba.runtime import devices
-from lightmamba.soc.ulx3s import to_verilog
 
 from .ulx3s import packaged
 

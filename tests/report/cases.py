@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from lightmamba.arch.target import Target
-from lightmamba.compiler import plan
-from lightmamba.estimate import Amount, Energy, Estimate
-from lightmamba.machine.counters import CYCLES, counters
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.estimate import Amount, Energy, Estimate
+from lightmamba.hardware.machine.counters import CYCLES, counters
 from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.plots.ranges import Panel

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.estimate import Amount
+from lightmamba.hardware.estimate import Amount
 from lightmamba.report import missing, render
 from lightmamba.report.page import MISSING
 from tests.report.cases import full, least, simulation, subject

@@ -8,7 +8,7 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, Store, read_store
-from lightmamba.estimate import Amount
+from lightmamba.hardware.estimate import Amount
 from lightmamba.report.read import (
     accuracy_of,
     front_of,

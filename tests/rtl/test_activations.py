@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
-from lightmamba.rtl.activations import ActivationBuffer
+from lightmamba.hardware.rtl.activations import ActivationBuffer
 
 PATIENCE = 2000  # cycles
 

@@ -15,10 +15,10 @@ from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.arch.spread import rows
 from lightmamba.blocks import part
 from lightmamba.blocks.attention.hardware import PAGES
-from lightmamba.machine.kinds import machine
+from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.rtl.attention import Attention
 from lightmamba.numerics.attention import Attention as Arithmetic
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.rtl.attention import Attention
 from tests.support.streams import Bench
 
 SIZES = part("attention", "sizes").Sizes

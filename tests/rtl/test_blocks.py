@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.hardware.rtl.blocks import Blocks
 from lightmamba.numerics.blocks import Pow2Block
-from lightmamba.rtl.blocks import Blocks
 from tests.support.machine import Kind
 
 from ..support.streams import Run, drive

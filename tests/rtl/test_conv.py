@@ -9,8 +9,8 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.passes import Share, slots, vectors
+from lightmamba.hardware.rtl.conv import Conv
 from lightmamba.numerics.conv import CausalConv, Silu
-from lightmamba.rtl.conv import Conv
 from tests.support.machine import Kind
 
 from ..support.streams import Bench, Run

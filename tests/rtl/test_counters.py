@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import Const, Signal
 from amaranth.sim import Simulator
 
-from lightmamba.rtl.counters import Counters, Traffic
+from lightmamba.hardware.rtl.counters import Counters, Traffic
 
 from ..support.axi import refuses
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from lightmamba.hardware.rtl.discretize import Discretizer
 from lightmamba.numerics.ssm import Discretize
-from lightmamba.rtl.discretize import Discretizer
 from tests.support.streams import drive
 
 OP = Discretize()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from lightmamba.hardware.rtl.embed import Embedder
 from lightmamba.numerics.formats import INT32, GroupScale
 from lightmamba.numerics.primitives import round_shift
-from lightmamba.rtl.embed import Embedder
 from tests.support.streams import drive
 
 SCALE = GroupScale()

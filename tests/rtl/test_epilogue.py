@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.machine.spine import SECTIONS
+from lightmamba.hardware.machine.spine import SECTIONS
+from lightmamba.hardware.rtl.epilogue import Epilogue
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
-from lightmamba.rtl.epilogue import Epilogue
 from tests.support.machine import COMMANDS, Kind
 from tests.support.streams import drive
 

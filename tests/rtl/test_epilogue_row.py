@@ -9,11 +9,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.hardware.rtl.epilogue_row import ROW_BITS, EpilogueRow, finished
+from lightmamba.hardware.rtl.layouts import RMS, command, i_stream, o_stream
+from lightmamba.hardware.rtl.pipe import Pipe, Queue
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
-from lightmamba.rtl.epilogue_row import ROW_BITS, EpilogueRow, finished
-from lightmamba.rtl.layouts import RMS, command, i_stream, o_stream
-from lightmamba.rtl.pipe import Pipe, Queue
 from tests.rtl.test_epilogue import SHIFTS, fields, kinds, sections
 from tests.support.machine import Kind
 from tests.support.streams import drive

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.hardware.rtl.gate import Gate
 from lightmamba.numerics.gate import Gate as Arithmetic
-from lightmamba.rtl.gate import Gate
 from tests.support.numbers import spread
 from tests.support.streams import drive
 

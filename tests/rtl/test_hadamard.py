@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from lightmamba.hardware.rtl.hadamard import HadamardUnit
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.gate import OnlineHadamard
-from lightmamba.rtl.hadamard import HadamardUnit
 from tests.support.numbers import spread
 from tests.support.streams import drive
 

@@ -8,9 +8,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from numpy.testing import assert_array_equal
 
-from lightmamba.rtl.head import Head
-from lightmamba.rtl.layouts import o_stream
-from lightmamba.rtl.streams import StreamQueue, join
+from lightmamba.hardware.rtl.head import Head
+from lightmamba.hardware.rtl.layouts import o_stream
+from lightmamba.hardware.rtl.streams import StreamQueue, join
 from tests.support.streams import drive
 
 LOW, HIGH = -(1 << 31), (1 << 31) - 1

@@ -8,8 +8,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.sim import Simulator
 
-from lightmamba.rtl.held import BlockQueue
-from lightmamba.rtl.layouts import i_stream, o_stream
+from lightmamba.hardware.rtl.held import BlockQueue
+from lightmamba.hardware.rtl.layouts import i_stream, o_stream
 
 from ..support.streams import Run, drive
 

@@ -8,8 +8,8 @@ import pytest
 from amaranth.sim import Simulator
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.machine.registers import offsets
-from lightmamba.rtl.host import HostPort
+from lightmamba.hardware.machine.registers import offsets
+from lightmamba.hardware.rtl.host import HostPort
 from tests.support.machine import REGISTERS
 
 from ..support.axi import lite_read, lite_write, wait_for

@@ -5,8 +5,8 @@ import pytest
 from amaranth.hdl import Cat, signed, unsigned
 from numpy.testing import assert_array_equal
 
+from lightmamba.hardware.rtl.interpolation import LATENCY, interpolate, lookup, sigmoid
 from lightmamba.numerics import tables as numerics
-from lightmamba.rtl.interpolation import LATENCY, interpolate, lookup, sigmoid
 from tests.support.pipelines import Piped
 from tests.support.streams import drive
 

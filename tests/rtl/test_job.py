@@ -9,8 +9,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 
-from lightmamba.rtl.job import Countdown, Job
-from lightmamba.rtl.layouts import command, i_stream
+from lightmamba.hardware.rtl.job import Countdown, Job
+from lightmamba.hardware.rtl.layouts import command, i_stream
 from tests.support.streams import drive
 
 

@@ -11,11 +11,11 @@ from numpy.testing import assert_array_equal
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
-from lightmamba.rtl.lane import Lane, control, delays
-from lightmamba.rtl.layouts import i_stream, o_stream
-from lightmamba.rtl.packed import LanePair, pack
-from lightmamba.rtl.pipe import Pipe, Queue
-from lightmamba.rtl.slices import wide
+from lightmamba.hardware.rtl.lane import Lane, control, delays
+from lightmamba.hardware.rtl.layouts import i_stream, o_stream
+from lightmamba.hardware.rtl.packed import LanePair, pack
+from lightmamba.hardware.rtl.pipe import Pipe, Queue
+from lightmamba.hardware.rtl.slices import wide
 from tests.support.beats import lane_beats
 from tests.support.streams import drive
 

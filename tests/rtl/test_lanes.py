@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
+from lightmamba.hardware.rtl.activations import ActivationBuffer
+from lightmamba.hardware.rtl.lanes import Lanes
+from lightmamba.hardware.rtl.slices import Slices
 from lightmamba.numerics.formats import NIBBLES
 from lightmamba.numerics.linear import Projection
-from lightmamba.rtl.activations import ActivationBuffer
-from lightmamba.rtl.lanes import Lanes
-from lightmamba.rtl.slices import Slices
 from tests.support.beats import lane_beats
 from tests.support.streams import Run, drive
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.rtl.memory_growing import GrowingWalk
+from lightmamba.hardware.rtl.memory_growing import GrowingWalk
 
 from .test_prefetch import always, play, sometimes
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.machine.kinds import machine
+from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.rtl.mlp import Hidden
 from lightmamba.numerics.mlp import GatedSilu, SquaredRelu
-from lightmamba.rtl.mlp import Hidden
 from tests.support.numbers import spread
 from tests.support.streams import drive
 

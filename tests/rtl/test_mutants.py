@@ -132,7 +132,7 @@ def test_faults_are_planted_in_a_copy_only(tmp_path, monkeypatch):
         command = [
             sys.executable,
             "-c",
-            f"import lightmamba.rtl.{source.stem} as b; print(b.__file__)",
+            f"import lightmamba.hardware.rtl.{source.stem} as b; print(b.__file__)",
         ]
         found = Path(run(command, environment(copy), copy).strip())
         seen.append(found.read_text())

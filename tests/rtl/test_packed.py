@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
-from lightmamba.rtl.layouts import i_stream, o_stream
-from lightmamba.rtl.packed import (
+from lightmamba.hardware.rtl.layouts import i_stream, o_stream
+from lightmamba.hardware.rtl.packed import (
     FIELD,
     LANES,
     PACKED_BITS,
@@ -23,7 +23,7 @@ from lightmamba.rtl.packed import (
     multiplied,
     pack,
 )
-from lightmamba.rtl.pipe import Pipe, Queue
+from lightmamba.hardware.rtl.pipe import Pipe, Queue
 from tests.support.streams import Run, drive
 
 SIDE = 32  # multipliers that are tested at a time

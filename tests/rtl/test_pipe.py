@@ -6,7 +6,7 @@ from amaranth.hdl import Signal, unsigned
 from amaranth.sim import Simulator
 from numpy.testing import assert_array_equal
 
-from lightmamba.rtl.pipe import any_bit, select
+from lightmamba.hardware.rtl.pipe import any_bit, select
 from tests.support.pipelines import Piped
 from tests.support.streams import drive
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.hardware.rtl.quantizer import Quantizer
 from lightmamba.numerics.blocks import BlockQuant
-from lightmamba.rtl.quantizer import Quantizer
 
 from ..support.streams import Run, drive
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from lightmamba.hardware.rtl.residual import Residual
 from lightmamba.model.qmodel.model import RMS_SHIFT
 from lightmamba.numerics.formats import INT32
 from lightmamba.numerics.linear import RmsNorm
 from lightmamba.numerics.primitives import round_shift
-from lightmamba.rtl.residual import Residual
 from tests.support.numbers import spread
 from tests.support.streams import drive
 

@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from lightmamba.blocks.protocols import unit_rms
+from lightmamba.hardware.rtl.rms import RmsUnit, UnitRms
 from lightmamba.numerics.tables import Rsqrt
-from lightmamba.rtl.rms import RmsUnit, UnitRms
 from tests.support.streams import drive
 
 TOP = (1 << 61) - 1

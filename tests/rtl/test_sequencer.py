@@ -11,8 +11,8 @@ from amaranth.sim import Simulator
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import encode
-from lightmamba.machine.program import Condition, Instruction, Op
-from lightmamba.rtl.sequencer import Sequencer
+from lightmamba.hardware.machine.program import Condition, Instruction, Op
+from lightmamba.hardware.rtl.sequencer import Sequencer
 from tests.support.machine import COMMANDS, OPERATIONS, words32
 
 CONFIG = ArchConfig(program=8)

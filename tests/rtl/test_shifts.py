@@ -5,9 +5,9 @@ import pytest
 from amaranth.hdl import Signal, signed, unsigned
 from numpy.testing import assert_array_equal
 
+from lightmamba.hardware.rtl import shifts
 from lightmamba.numerics import primitives
 from lightmamba.numerics.formats import INT8, INT16, IntFormat
-from lightmamba.rtl import shifts
 from tests.support.pipelines import Piped
 from tests.support.streams import drive
 

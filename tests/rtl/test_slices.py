@@ -7,10 +7,10 @@ import pytest
 from amaranth.hdl import Fragment
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.rtl.activations import ActivationBuffer
-from lightmamba.rtl.residual import Residual
-from lightmamba.rtl.rms import RmsUnit
-from lightmamba.rtl.slices import Slices, wide
+from lightmamba.hardware.rtl.activations import ActivationBuffer
+from lightmamba.hardware.rtl.residual import Residual
+from lightmamba.hardware.rtl.rms import RmsUnit
+from lightmamba.hardware.rtl.slices import Slices, wide
 
 from ..support.streams import drive
 

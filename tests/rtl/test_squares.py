@@ -4,9 +4,9 @@ import numpy as np
 from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import wiring
 
-from lightmamba.rtl.layouts import i_stream, o_stream
-from lightmamba.rtl.pipe import Pipe, Queue
-from lightmamba.rtl.squares import LATENCY, SUM_BITS, sum_of_squares
+from lightmamba.hardware.rtl.layouts import i_stream, o_stream
+from lightmamba.hardware.rtl.pipe import Pipe, Queue
+from lightmamba.hardware.rtl.squares import LATENCY, SUM_BITS, sum_of_squares
 from tests.support.streams import drive
 
 BITS = 30  # wider than any user, so that few beats reach the highest bit

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from amaranth.hdl import Const, Module, Signal, signed
 
+from lightmamba.hardware.rtl.pipe import Pipe
+from lightmamba.hardware.rtl.ssm_read import add_words, contract, finish, skip
+from lightmamba.hardware.rtl.ssm_update import Updated
 from lightmamba.numerics.ssm import SsmStep
-from lightmamba.rtl.pipe import Pipe
-from lightmamba.rtl.ssm_read import add_words, contract, finish, skip
-from lightmamba.rtl.ssm_update import Updated
 
 from ..support.datapath import corners, flow
 

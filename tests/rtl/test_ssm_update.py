@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from amaranth.hdl import C, Module, Signal, signed
 
-from lightmamba.numerics.primitives import bit_length
-from lightmamba.numerics.ssm import SsmStep
-from lightmamba.rtl.pipe import Pipe
-from lightmamba.rtl.ssm_update import (
+from lightmamba.hardware.rtl.pipe import Pipe
+from lightmamba.hardware.rtl.ssm_update import (
     UPDATE,
     Parts,
     dither_of,
@@ -19,6 +17,8 @@ from lightmamba.rtl.ssm_update import (
     shift_right,
     update,
 )
+from lightmamba.numerics.primitives import bit_length
+from lightmamba.numerics.ssm import SsmStep
 
 from ..support.datapath import corners, flow
 

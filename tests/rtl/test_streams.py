@@ -11,10 +11,10 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 
-from lightmamba.rtl.layouts import i_stream, o_stream
-from lightmamba.rtl.select import Select
-from lightmamba.rtl.streams import Fork, StreamQueue, join
-from lightmamba.rtl.verilog import written
+from lightmamba.hardware.rtl.layouts import i_stream, o_stream
+from lightmamba.hardware.rtl.select import Select
+from lightmamba.hardware.rtl.streams import Fork, StreamQueue, join
+from lightmamba.hardware.rtl.verilog import written
 
 from ..support.streams import drive
 
@@ -32,7 +32,7 @@ def test_a_queue_keeps_order(depth, stalls):
 @pytest.mark.parametrize(("bits", "widths"), [(0, [72, 72, 6]), (1152, [144, 6]), (1728, [150])])
 def test_a_large_queue_is_several_memories(monkeypatch, bits, widths, stalls):
     """Worked: 150 bits and eight entries; a memory has whole columns of 72 bits."""
-    monkeypatch.setattr("lightmamba.rtl.streams.MEMORY_BITS", bits)
+    monkeypatch.setattr("lightmamba.hardware.rtl.streams.MEMORY_BITS", bits)
     words = [(w << 142) | (w << 70) | w for w in WORDS]
     queue = StreamQueue(150, 8)
     run = drive(queue, {"i": words}, {"o": 40}, stalls=stalls, settle=3)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.rtl.top import to_verilog
+from lightmamba.hardware.rtl.top import to_verilog
 
 CONFIG = ArchConfig(
     lanes=1, state_elements=8, state_port_bits=64, in_channels=128, out_channels=128, heads=2,

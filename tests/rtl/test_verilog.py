@@ -11,8 +11,8 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.rtl import verilog
-from lightmamba.rtl.verilog import written
+from lightmamba.hardware.rtl import verilog
+from lightmamba.hardware.rtl.verilog import written
 
 
 class Table(wiring.Component):

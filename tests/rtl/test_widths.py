@@ -23,14 +23,14 @@ from lightmamba.arch.contract import WORD
 from lightmamba.arch.fields import width
 from lightmamba.arch.passes import STEP
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.machine.ports import clients
+from lightmamba.hardware.machine.ports import clients
+from lightmamba.hardware.rtl import job
+from lightmamba.hardware.rtl.attention_shape import Shape
+from lightmamba.hardware.rtl.layouts import command
+from lightmamba.hardware.rtl.slot_walk import HEAD_BITS
+from lightmamba.hardware.rtl.spread_walk import POSITION_BITS
+from lightmamba.hardware.rtl.top import Top
 from lightmamba.numerics.attention import POSITIONS
-from lightmamba.rtl import job
-from lightmamba.rtl.attention_shape import Shape
-from lightmamba.rtl.layouts import command
-from lightmamba.rtl.slot_walk import HEAD_BITS
-from lightmamba.rtl.spread_walk import POSITION_BITS
-from lightmamba.rtl.top import Top
 
 from ..arch.test_latency import asked
 
@@ -302,6 +302,6 @@ def test_a_counter_that_is_too_narrow_is_found(monkeypatch):
 
     for module in ("gate", "conv", "quantizer", "ssm_heads", "slot_walk", "blocks", "ssm_record",
                    "residual"):  # fmt: skip
-        monkeypatch.setattr(f"lightmamba.rtl.{module}.Countdown", Narrow)
+        monkeypatch.setattr(f"lightmamba.hardware.rtl.{module}.Countdown", Narrow)
     found = {part for part, name in narrow(CONFIGS["two tokens"]) if name == "_left"}
     assert found >= {"gate", "conv", "quant_in", "ssm", "blocks", "residual", "reads", "writes"}

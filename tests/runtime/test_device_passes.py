@@ -8,9 +8,9 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.compiler import build
 from lightmamba.engine import Engine
 from lightmamba.evaluate.scoring import Request, score
+from lightmamba.hardware.compiler import build
 from lightmamba.runtime import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
 from lightmamba.runtime.devices import check_speculation
 from lightmamba.runtime.drafting import most_drafted

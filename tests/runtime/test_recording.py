@@ -10,7 +10,7 @@ import pytest
 
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.compiler import build
+from lightmamba.hardware.compiler import build
 from lightmamba.runtime import devices
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.devices import open_named

@@ -12,8 +12,8 @@ import pytest
 from lightmamba.blocks import part
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.compiler import build
 from lightmamba.engine import Engine
+from lightmamba.hardware.compiler import build
 from lightmamba.model.config import ModelConfig
 from tests.sim.passes import damaged
 from tests.support.builders import made_up, random_model, sizes

@@ -9,7 +9,7 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.compiler import build
+from lightmamba.hardware.compiler import build
 from lightmamba.model.config import SHAPES
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load, save

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lightmamba.arch.target import Target, target_names
-from lightmamba.compiler import build
+from lightmamba.hardware.compiler import build
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import save
 from lightmamba.serve import open_served

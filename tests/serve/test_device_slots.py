@@ -11,9 +11,9 @@ import pytest
 
 from lightmamba.common.errors import DeviceError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.compiler import build
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.runtime import ModelDrafter, NgramDrafter
 from lightmamba.serve import Served

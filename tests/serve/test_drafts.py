@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import build
+from lightmamba.hardware.compiler import build
 from lightmamba.runtime import ModelDrafter
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve import open_served

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.machine.artifact import build_hash
-from lightmamba.machine.ports import Port
-from lightmamba.machine.registers import INTERFACE, offsets
+from lightmamba.hardware.machine.artifact import build_hash
+from lightmamba.hardware.machine.ports import Port
+from lightmamba.hardware.machine.registers import INTERFACE, offsets
 from lightmamba.sim.build import build_simulator
 from lightmamba.sim.simulator import MemoryChannel, Simulator, Status
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.compiler import build, plan
+from lightmamba.hardware.compiler import build, plan
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.model_formats import FormatException, Formats

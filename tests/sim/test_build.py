@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.machine.ports import Port
+from lightmamba.hardware.machine.ports import Port
 from lightmamba.sim import build as bound
 from lightmamba.sim import library as module
 from lightmamba.sim import tools

@@ -10,7 +10,7 @@ from lightmamba.arch.contract import PAGE
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.sim import Twin, open_twin
 from lightmamba.sim.device import open_device
 
@@ -162,8 +162,8 @@ def test_copies_need_both_ports_on_both_channels():
 
 
 def test_regions_begin_in_different_banks():
-    from lightmamba.compiler.memory import Memory
-    from lightmamba.compiler.plan import plan
+    from lightmamba.hardware.compiler.memory import Memory
+    from lightmamba.hardware.compiler.plan import plan
     from lightmamba.model.config import SHAPES
     from lightmamba.numerics.model_formats import Formats
 

@@ -13,10 +13,10 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.tools import run
-from lightmamba.machine.artifact import Artifact, Region, Stored
-from lightmamba.machine.manifest import PROGRAM
-from lightmamba.machine.probes import Element, Probe
-from lightmamba.machine.registers import offsets
+from lightmamba.hardware.machine.artifact import Artifact, Region, Stored
+from lightmamba.hardware.machine.manifest import PROGRAM
+from lightmamba.hardware.machine.probes import Element, Probe
+from lightmamba.hardware.machine.registers import offsets
 from lightmamba.runtime.device import Flags
 from lightmamba.sim.device import MADE_OF, PACKAGE, SimDevice, machine_verilog, open_device
 from lightmamba.sim.simulator import MemoryChannel, Simulator
@@ -294,13 +294,13 @@ def test_open_device_checks_first(tmp_path, monkeypatch):
 MODULES = """
 import sys
 from lightmamba.arch.config import ArchConfig
-from lightmamba.rtl.top import Top
+from lightmamba.hardware.rtl.top import Top
 Top(ArchConfig()).elaborate(None)
 print(*(m.__file__ for name, m in sys.modules.items() if name.partition(".")[0] == "lightmamba"))
 """
 # Of these only errors and the reading of files are used.
 OTHERS = {
-    *("__init__.py", "blocks/mamba2/__init__.py", "common/__init__.py"),
+    *("__init__.py", "blocks/mamba2/__init__.py", "common/__init__.py", "hardware/__init__.py"),
     *("common/errors.py", "common/plain.py", "common/tools.py"),
 }
 

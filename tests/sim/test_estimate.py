@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from lightmamba.estimate import estimate
-from lightmamba.estimate.quantities import Quantities
-from lightmamba.estimate.workload import Workload
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.counters import CYCLES
+from lightmamba.hardware.estimate import estimate
+from lightmamba.hardware.estimate.quantities import Quantities
+from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.sim import chained, open_device
 

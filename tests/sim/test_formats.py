@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.compiler import plan
-from lightmamba.estimate import estimate
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.estimate import estimate
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.sim import chained, open_device, open_twin
 

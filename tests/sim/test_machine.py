@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.compiler import plan
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.program import Op
+from lightmamba.hardware.compiler import plan
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.program import Op
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.runtime import DeviceDecoder
 from lightmamba.runtime.device import Device, DeviceError, Flags

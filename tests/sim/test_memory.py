@@ -9,7 +9,7 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError
-from lightmamba.machine.registers import offsets
+from lightmamba.hardware.machine.registers import offsets
 from lightmamba.sim.simulator import MemoryChannel, Simulator, Stalls, Status, from_target
 
 from .copier import (

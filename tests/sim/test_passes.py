@@ -11,7 +11,7 @@ from bench.estimates import memory
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.sim import Opened, open_device, open_twin, simulate
 
 from ..support.builders import made_up, sizes, two_ports

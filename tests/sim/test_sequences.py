@@ -7,7 +7,7 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.sim import open_twin
 
 from .machines import CONFIG, TARGET, compiled, same

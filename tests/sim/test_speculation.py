@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.runtime import DeviceDecoder, ModelDrafter, Speculation, generate, speculate
 from lightmamba.sim import open_device
 from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, text_of

@@ -7,7 +7,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.records import Record
 from lightmamba.blocks.mamba2.observed import updates_of
 from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.machine.probes import probes
+from lightmamba.hardware.machine.probes import probes
 
 LAYERS, HEADS, STEPS, ROWS, STATE = 2, 3, 2, 4, 128
 

@@ -8,8 +8,8 @@ import numpy as np
 from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 
-from lightmamba.machine.serial import Answer, Identity, Request
-from lightmamba.soc.bridge import SerialBridge
+from lightmamba.hardware.machine.serial import Answer, Identity, Request
+from lightmamba.hardware.soc.bridge import SerialBridge
 
 from ..support.axi import Memory
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.machine.serial import (
+from lightmamba.hardware.machine.serial import (
     BLOCK,
     READ_FLAG,
     Answer,
@@ -18,7 +18,7 @@ from lightmamba.machine.serial import (
     soc_offset,
     wait_field,
 )
-from lightmamba.soc.bridge import SerialBridge
+from lightmamba.hardware.soc.bridge import SerialBridge
 
 from ..support.axi import refuses
 from .board import BIT, CLOCK_HZ, CYCLES, IDENTITY, Board
@@ -269,7 +269,7 @@ def test_latency():
 
 
 def test_a_port_of_another_width_is_refused():
-    from lightmamba.soc.bridge_execute import Executor
+    from lightmamba.hardware.soc.bridge_execute import Executor
 
     refuses(lambda: Executor(128, IDENTITY), "must have 32 or 64 bits, not 128")
     assert READ_FLAG == 1 << 31

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lightmamba.machine.serial import (
+from lightmamba.hardware.machine.serial import (
     BLOCK,
     BREAKS,
     START_REQUEST,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.machine.serial import (
+from lightmamba.hardware.machine.serial import (
     SOC_REGISTERS,
     START_REQUEST,
     Operation,
@@ -16,11 +16,11 @@ from lightmamba.machine.serial import (
     Status,
     soc_offset,
 )
-from lightmamba.soc.bridge_answer import AnswerSender
-from lightmamba.soc.bridge_execute import Executor
-from lightmamba.soc.bridge_receive import FrameBuffer, FrameReceiver
-from lightmamba.soc.crc import RESIDUE, Crc32
-from lightmamba.soc.soc_registers import RESET_CYCLES, SocRegisters
+from lightmamba.hardware.soc.bridge_answer import AnswerSender
+from lightmamba.hardware.soc.bridge_execute import Executor
+from lightmamba.hardware.soc.bridge_receive import FrameBuffer, FrameReceiver
+from lightmamba.hardware.soc.crc import RESIDUE, Crc32
+from lightmamba.hardware.soc.soc_registers import RESET_CYCLES, SocRegisters
 
 from ..support.streams import drive
 from .board import IDENTITY

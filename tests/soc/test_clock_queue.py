@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import ClockDomain, Module
 from amaranth.sim import Simulator
 
-from lightmamba.soc.clock_queue import ClockQueue
+from lightmamba.hardware.soc.clock_queue import ClockQueue
 
 from ..support.axi import refuses
 from ..support.cases import crossed

@@ -3,7 +3,7 @@
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.soc.board import Pll
+from lightmamba.hardware.soc.board import Pll
 
 
 def test_worked_values() -> None:

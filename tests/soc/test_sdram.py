@@ -11,8 +11,8 @@ import pytest
 from amaranth.hdl import Fragment, Module, Signal
 from amaranth.lib import wiring
 
-from lightmamba.soc.sdram import SdramController
-from lightmamba.soc.sdram_timing import ULX3S
+from lightmamba.hardware.soc.sdram import SdramController
+from lightmamba.hardware.soc.sdram_timing import ULX3S
 
 from ..support import sdram
 from ..support.axi import refuses

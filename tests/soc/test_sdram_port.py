@@ -9,8 +9,8 @@ import pytest
 from amaranth.sim import Simulator
 
 from lightmamba.common.errors import InputError
-from lightmamba.soc.sdram_layouts import SdramShape
-from lightmamba.soc.sdram_port import SdramChunks, SdramPort
+from lightmamba.hardware.soc.sdram_layouts import SdramShape
+from lightmamba.hardware.soc.sdram_port import SdramChunks, SdramPort
 
 from ..support.streams import drive
 

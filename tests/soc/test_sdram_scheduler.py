@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.soc.sdram_layouts import SdramShape
-from lightmamba.soc.sdram_scheduler import SdramScheduler
-from lightmamba.soc.sdram_timing import ULX3S
+from lightmamba.hardware.soc.sdram_layouts import SdramShape
+from lightmamba.hardware.soc.sdram_scheduler import SdramScheduler
+from lightmamba.hardware.soc.sdram_timing import ULX3S
 
 QUICK = replace(ULX3S, power_up=300.0)
 NAMES = {5: "READ", 4: "WRITE", 3: "ACTIVE", 2: "PRECHARGE", 1: "REFRESH", 0: "MODE"}

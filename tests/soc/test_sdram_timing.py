@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.soc.sdram_timing import ULX3S, SdramCycles
+from lightmamba.hardware.soc.sdram_timing import ULX3S, SdramCycles
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import Out
 
 from lightmamba.arch.ports import ID_BITS
-from lightmamba.rtl.reader import Reader
-from lightmamba.rtl.writer import Writer
-from lightmamba.soc.share import MemoryShare
+from lightmamba.hardware.rtl.reader import Reader
+from lightmamba.hardware.rtl.writer import Writer
+from lightmamba.hardware.soc.share import MemoryShare
 
 from ..support.axi import Memory
 from ..support.streams import Run, drive

@@ -10,9 +10,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from lightmamba.machine.serial import RATE_BITS
-from lightmamba.rtl.layouts import i_stream
-from lightmamba.soc.uart import BaudClock, UartReceiver, UartTransmitter
+from lightmamba.hardware.machine.serial import RATE_BITS
+from lightmamba.hardware.rtl.layouts import i_stream
+from lightmamba.hardware.soc.uart import BaudClock, UartReceiver, UartTransmitter
 
 from ..support.cases import crossed
 

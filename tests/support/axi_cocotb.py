@@ -13,7 +13,7 @@ from cocotb.triggers import ReadOnly, RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.machine.registers import offsets
+from lightmamba.hardware.machine.registers import offsets
 
 SIZE = 1 << 18
 BEAT = 16

@@ -7,7 +7,7 @@ import numpy as np
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
-from lightmamba.rtl.pipe import Timed
+from lightmamba.hardware.rtl.pipe import Timed
 
 __all__ = ["corners", "flow"]
 

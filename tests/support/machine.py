@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
-from lightmamba.machine.counters import losses
-from lightmamba.machine.kinds import machine
-from lightmamba.machine.program import instructions
-from lightmamba.machine.registers import registers
+from lightmamba.hardware.machine.counters import losses
+from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.machine.program import instructions
+from lightmamba.hardware.machine.registers import registers
 
 __all__ = [
     "COMMANDS", "INSTRUCTIONS", "LOSSES", "MACHINE", "OPERATIONS", "REGISTERS", "Kind", "words32",

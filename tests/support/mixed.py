@@ -11,8 +11,8 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.boards.selftest import expected, self_test
-from lightmamba.compiler import build, plan
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build, plan
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.config import ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats

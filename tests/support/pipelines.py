@@ -6,8 +6,8 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 
-from lightmamba.rtl.layouts import i_stream, o_stream
-from lightmamba.rtl.pipe import Pipe, Queue, Timed
+from lightmamba.hardware.rtl.layouts import i_stream, o_stream
+from lightmamba.hardware.rtl.pipe import Pipe, Queue, Timed
 
 __all__ = ["Piped"]
 

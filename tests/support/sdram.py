@@ -13,11 +13,11 @@ from typing import Any
 
 from lightmamba.common.locks import held
 from lightmamba.common.tools import cache_folder, run
-from lightmamba.rtl.verilog import written
+from lightmamba.hardware.rtl.verilog import written
+from lightmamba.hardware.soc.sdram import SdramController
 from lightmamba.sim.library import VERILATOR_FLAGS
 from lightmamba.sim.sdram_chips import limits
 from lightmamba.sim.tools import find_compiler, find_verilator, processor
-from lightmamba.soc.sdram import SdramController
 
 __all__ = ["Chip", "Outcome", "Transaction", "built", "chip", "simulate"]
 

@@ -8,8 +8,8 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.common.errors import InputError
-from lightmamba.rtl.verilog import written
-from lightmamba.synth.tools import find_nextpnr, find_yosys
+from lightmamba.hardware.rtl.verilog import written
+from lightmamba.hardware.synth.tools import find_nextpnr, find_yosys
 
 __all__ = ["Adder", "Machine", "Store", "needs_nextpnr", "needs_yosys", "text"]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lightmamba.synth.absorb import absorb, name_registers
+from lightmamba.hardware.synth.absorb import absorb, name_registers
 
 CLK, RESET = 2, 3
 FREE = {"CEMUX": "1 ", "CLKMUX": "CLK", "LSRMUX": "LSR", "REGSET": "RESET"}

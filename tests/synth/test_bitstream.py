@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.synth import bitstream
-from lightmamba.synth.board import between_of, clocks_of
-from lightmamba.synth.flow import Flow, write_flow
-from lightmamba.synth.tools import Tool, find_ecppack, find_ecpunpack
+from lightmamba.hardware.synth import bitstream
+from lightmamba.hardware.synth.board import between_of, clocks_of
+from lightmamba.hardware.synth.flow import Flow, write_flow
+from lightmamba.hardware.synth.tools import Tool, find_ecppack, find_ecpunpack
 
 from .machines import _missing, needs_nextpnr
 
@@ -182,7 +182,7 @@ def pretended(tmp_path, monkeypatch):
     (tmp_path / "says").write_text("")
     tool = Tool((sys.executable, "tool.py"), "tool 9.9")
     for name in ("find_yosys", "find_nextpnr", "find_ecppack"):
-        monkeypatch.setattr(f"lightmamba.synth.board.{name}", lambda: tool)
+        monkeypatch.setattr(f"lightmamba.hardware.synth.board.{name}", lambda: tool)
     return tmp_path
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lightmamba.synth.clocks import crossings
-from lightmamba.synth.fanout import spread
+from lightmamba.hardware.synth.clocks import crossings
+from lightmamba.hardware.synth.fanout import spread
 
 from .test_absorb import FREE, cell
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lightmamba.synth import place
-from lightmamba.synth.harness import Harness
+from lightmamba.hardware.synth import place
+from lightmamba.hardware.synth.harness import Harness
 
 from .machines import Machine, needs_nextpnr, text
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lightmamba.synth.fanout import lift, spread
+from lightmamba.hardware.synth.fanout import lift, spread
 from tests.synth.test_absorb import cell, register
 
 SHIFT, ELEMENTS, BITS = 10, 4, 5

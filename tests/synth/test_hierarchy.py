@@ -1,6 +1,6 @@
 """A machine's Verilog in blocks."""
 
-from lightmamba.synth.hierarchy import blocks, modules, whole
+from lightmamba.hardware.synth.hierarchy import blocks, modules, whole
 
 from .machines import Machine, text
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.synth import absorb
-from lightmamba.synth.ecp5 import synthesized
-from lightmamba.synth.edit import edit
-from lightmamba.synth.netlist import models_verilog, netlist_verilog
-from lightmamba.synth.tools import find_yosys
+from lightmamba.hardware.synth import absorb
+from lightmamba.hardware.synth.ecp5 import synthesized
+from lightmamba.hardware.synth.edit import edit
+from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
+from lightmamba.hardware.synth.tools import find_yosys
 
 from .compare import differences
 from .machines import needs_yosys

@@ -8,9 +8,9 @@ import pytest
 
 from lightmamba.arch.amount import Amount
 from lightmamba.common.errors import InputError
-from lightmamba.synth.ecp5 import KINDS
-from lightmamba.synth.placed import amount_of, fmax_of, path_of, route
-from lightmamba.synth.tools import Tool
+from lightmamba.hardware.synth.ecp5 import KINDS
+from lightmamba.hardware.synth.placed import amount_of, fmax_of, path_of, route
+from lightmamba.hardware.synth.tools import Tool
 
 # `--report` of nextpnr-ecp5 0.7 for a small design, without kinds of cells that it does not use.
 REPORT = json.loads(Path(__file__).with_name("report-ecp5.json").read_text())

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from lightmamba.synth.ecp5 import OPTIONS, synthesized
-from lightmamba.synth.edit import edit
-from lightmamba.synth.harness import NAME, Harness
-from lightmamba.synth.netlist import models_verilog, netlist_verilog
-from lightmamba.synth.packed import ram_address, ram_contents, with_constants
-from lightmamba.synth.placed import route
-from lightmamba.synth.tools import find_nextpnr, find_yosys
+from lightmamba.hardware.synth.ecp5 import OPTIONS, synthesized
+from lightmamba.hardware.synth.edit import edit
+from lightmamba.hardware.synth.harness import NAME, Harness
+from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
+from lightmamba.hardware.synth.packed import ram_address, ram_contents, with_constants
+from lightmamba.hardware.synth.placed import route
+from lightmamba.hardware.synth.tools import find_nextpnr, find_yosys
 
 from .compare import differences
 from .machines import needs_nextpnr

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.synth.tools import find_ecppack, find_ecpunpack, find_nextpnr, find_yosys
+from lightmamba.hardware.synth.tools import find_ecppack, find_ecpunpack, find_nextpnr, find_yosys
 
 
 def fake(folder, name, says):

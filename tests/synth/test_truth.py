@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lightmamba.synth.truth import expression
+from lightmamba.hardware.synth.truth import expression
 
 Function = Callable[[int], int]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lightmamba.synth.unpadded import unpadded
+from lightmamba.hardware.synth.unpadded import unpadded
 
 
 def cell(kind: str, mode: str = "", **pins: int) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
-from lightmamba.rtl.packed import LanePair
-from lightmamba.synth import Synthesis, synthesize, xcup
-from lightmamba.synth.tools import Tool
+from lightmamba.hardware.rtl.packed import LanePair
+from lightmamba.hardware.synth import Synthesis, synthesize, xcup
+from lightmamba.hardware.synth.tools import Tool
 
 from .machines import Adder, Machine, Store, needs_yosys, text
 

@@ -7,13 +7,13 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.hardware.rtl import passes
+from lightmamba.hardware.rtl.job import Countdown, Job
+from lightmamba.hardware.rtl.layouts import WORD, command, i_stream, o_stream
+from lightmamba.hardware.rtl.pipe import Pipe, Queue
+from lightmamba.hardware.rtl.shifts import round_saturate
+from lightmamba.hardware.rtl.slices import wide
 from lightmamba.numerics.formats import INT24
-from lightmamba.rtl import passes
-from lightmamba.rtl.job import Countdown, Job
-from lightmamba.rtl.layouts import WORD, command, i_stream, o_stream
-from lightmamba.rtl.pipe import Pipe, Queue
-from lightmamba.rtl.shifts import round_saturate
-from lightmamba.rtl.slices import wide
 
 __all__ = ["Average"]
 
@@ -52,7 +52,7 @@ class Average(wiring.Component):
     busy : Out
         A command is not finished.
     slot, vector : In(record(SLOT)), In(record(VECTOR)) per slot and vector
-        Contents of the pass (:mod:`lightmamba.rtl.passes`).
+        Contents of the pass (:mod:`lightmamba.hardware.rtl.passes`).
     """
 
     latency, interval = DATAPATH + 2, 1

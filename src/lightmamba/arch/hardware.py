@@ -1,9 +1,10 @@
 """Types of the machine's description: units, streams, commands, clients of memory, counters.
 
-A machine is the spine (``machine/spine.py``), which every model needs, and the hardware of the
-kinds of layers that it runs (``blocks/KIND/hardware.py``); :func:`merge` makes one graph of them.
-From it come the wiring of the RTL, the instructions, the ports, regions and registers, the queues
-and units of the estimate, the probes and counters of host and simulator, and tables of the docs.
+A machine is the spine (``hardware/machine/spine.py``), which every model needs, and the hardware of
+the kinds of layers that it runs (``blocks/KIND/hardware.py``); :func:`merge` makes one graph of
+them. From it come the wiring of the RTL, the instructions, the ports, regions and registers, the
+queues and units of the estimate, the probes and counters of host and simulator, and tables of the
+docs.
 """
 
 from collections.abc import Callable, Mapping
@@ -78,7 +79,7 @@ class Unit:
     name : str
         Of its command too, if the graph has one for it.
     rtl : str
-        File and class, ``conv:Conv`` for ``Conv`` of ``rtl/conv.py``.
+        File and class, ``conv:Conv`` for ``Conv`` of ``hardware/rtl/conv.py``.
     doc : str
     steps : str
         Of the graph's sizes: steps of a job, one per cycle while its streams allow.
@@ -237,7 +238,7 @@ class Counter:
         "cycle": every cycle of a token is one of these. "unit": cycles of one unit. "loss": values
         that did not fit.
     events : tuple of str
-        ``unit.output``: what is counted, added. None: ``rtl/units.py`` says what.
+        ``unit.output``: what is counted, added. None: ``hardware/rtl/units.py`` says what.
     """
 
     name: str
@@ -276,8 +277,8 @@ class Client:
         every token, read ahead. Of a sequence: "head", a state that lies head by head and has
         ports of its own; "layer", words for each layer; "growing", words for each position in each
         layer, of which a pass reads all and adds its own; "spread", as much of it, in runs of
-        units (``rtl/spread_walk.py``) over the channels of the lanes. "record": of a pass, for each
-        layer.
+        units (``hardware/rtl/spread_walk.py``) over the channels of the lanes. "record": of a pass,
+        for each layer.
     doc : str
         What it holds.
     there : function of ArchConfig, optional

@@ -1,7 +1,8 @@
 """Tables of steps: what a unit takes and gives in each step of a job, as the estimate runs it.
 
 Most follow from the graph: an item of a stream every few steps. What is irregular is written down
-where it belongs: of the spine in ``machine/steps.py``, of a kind in ``blocks/KIND/steps.py``.
+where it belongs: of the spine in ``hardware/machine/steps.py``, of a kind in
+``blocks/KIND/steps.py``.
 """
 
 from collections.abc import Mapping

@@ -18,14 +18,14 @@ from lightmamba.common.errors import DeviceError
 from lightmamba.common.files import SHA256
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.common.plain import restore
-from lightmamba.compiler import open_model
-from lightmamba.compiler.program import LayerNumbers, program
-from lightmamba.compiler.states import memory_of, state_bytes
 from lightmamba.engine import Engine, State
-from lightmamba.machine.artifact import Artifact, Region, build_hash
-from lightmamba.machine.ports import clients
-from lightmamba.machine.program import instructions
-from lightmamba.machine.registers import INTERFACE, MAGIC
+from lightmamba.hardware.compiler import open_model
+from lightmamba.hardware.compiler.program import LayerNumbers, program
+from lightmamba.hardware.compiler.states import memory_of, state_bytes
+from lightmamba.hardware.machine.artifact import Artifact, Region, build_hash
+from lightmamba.hardware.machine.ports import clients
+from lightmamba.hardware.machine.program import instructions
+from lightmamba.hardware.machine.registers import INTERFACE, MAGIC
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.runtime.device import CHUNK, Device
 

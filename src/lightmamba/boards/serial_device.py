@@ -13,8 +13,8 @@ from lightmamba.arch.place import Region
 from lightmamba.boards.serial_link import SerialLink
 from lightmamba.boards.serial_memory import memory_works, tune
 from lightmamba.common.errors import DeviceError
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.serial import (
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.serial import (
     BLOCK,
     ENTRY,
     UNIT,

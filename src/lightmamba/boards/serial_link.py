@@ -1,8 +1,8 @@
 """Requests and answers over a serial line, whatever happens to single characters.
 
-The protocol is in :mod:`lightmamba.machine.serial`. Requests are sent ahead; answers are accepted
-in order only. Where one is missing, broken, or not the next, everything without an answer is sent
-again; where that does not help, at a lower rate.
+The protocol is in :mod:`lightmamba.hardware.machine.serial`. Requests are sent ahead; answers are
+accepted in order only. Where one is missing, broken, or not the next, everything without an answer
+is sent again; where that does not help, at a lower rate.
 """
 
 import logging
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from lightmamba.boards.serial_port import GONE, Clock, SerialPort
 from lightmamba.common.errors import DeviceError
-from lightmamba.machine.serial import (
+from lightmamba.hardware.machine.serial import (
     BUFFER,
     CRC_BYTES,
     DEFAULT_BAUD,

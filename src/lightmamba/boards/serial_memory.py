@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import DeviceError
-from lightmamba.machine.serial import CAPTURES
+from lightmamba.hardware.machine.serial import CAPTURES
 
 __all__ = ["Tunable", "Window", "memory_works", "tune", "window_of"]
 

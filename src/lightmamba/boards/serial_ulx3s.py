@@ -6,8 +6,8 @@ from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import RATES, SerialLink
 from lightmamba.boards.serial_port import Clock, SerialPort, open_port
 from lightmamba.common.errors import InputError
-from lightmamba.machine.artifact import Artifact, build_hash
-from lightmamba.machine.serial import BOARDS, DEFAULT_BAUD
+from lightmamba.hardware.machine.artifact import Artifact, build_hash
+from lightmamba.hardware.machine.serial import BOARDS, DEFAULT_BAUD
 
 __all__ = ["check_board", "open_link", "open_ulx3s"]
 

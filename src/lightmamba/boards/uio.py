@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 
 __all__ = ["Buffer", "UioDevice", "UioWindow", "Window", "open_uio"]

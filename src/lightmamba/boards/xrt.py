@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.runtime.device import Device, Flags
 
 __all__ = ["MAP", "SOURCE", "XrtDevice", "banks", "open_xrt"]

@@ -66,8 +66,8 @@ def _opened(args: argparse.Namespace) -> "Opened":
     from lightmamba.cli.devices import open_build
     from lightmamba.cli.hub import quantized_file
     from lightmamba.cli.models import open_engine
-    from lightmamba.compiler import open_model
-    from lightmamba.machine.artifact import MANIFEST, Artifact
+    from lightmamba.hardware.compiler import open_model
+    from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
 
     file = quantized_file(args.file, args.threads, args.device)
     if args.device == "engine" and not (Path(file) / MANIFEST).is_file():

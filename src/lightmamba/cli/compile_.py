@@ -62,9 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.target import Target
     from lightmamba.cli.show import fields, progress
-    from lightmamba.compiler import build, fitting, plan
     from lightmamba.facade import verilog_of
-    from lightmamba.machine.artifact import ArtifactWriter
+    from lightmamba.hardware.compiler import build, fitting, plan
+    from lightmamba.hardware.machine.artifact import ArtifactWriter
 
     start = time.perf_counter()
     ArtifactWriter.check(args.output, force=args.force)
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _hardware(args: argparse.Namespace) -> "ArchConfig":
     """Build parameters of the hardware that is reused."""
     from lightmamba.common.errors import InputError
-    from lightmamba.machine.artifact import Artifact
+    from lightmamba.hardware.machine.artifact import Artifact
 
     for name in ("kinds", "context"):
         if getattr(args, name) is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
-    from lightmamba.machine.artifact import Artifact
+    from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.qmodel import QuantizedModel
     from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.runtime.device import Device
@@ -82,7 +82,7 @@ def read_build(artifact: "Artifact") -> "tuple[QuantizedModel, Tokenizer]":
         If the build has none of them.
     """
     from lightmamba.common.errors import InputError
-    from lightmamba.compiler import open_model
+    from lightmamba.hardware.compiler import open_model
     from lightmamba.model.tokenizer import Tokenizer, check_vocab
 
     if artifact.model.get("kind") == "random":

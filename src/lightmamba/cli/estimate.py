@@ -12,7 +12,7 @@ from lightmamba.common.errors import InputError
 
 if TYPE_CHECKING:
     from lightmamba.arch.target import Target
-    from lightmamba.estimate import Estimate
+    from lightmamba.hardware.estimate import Estimate
 
 __all__ = ["add_arguments", "run"]
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config, formats, _ = open_sizes(args.model, args.format)
     target = _with_tokens(Target.load(args.target), args.tokens)
     with working("estimating (half a minute, the first time)"):
-        from lightmamba.estimate import estimate
+        from lightmamba.hardware.estimate import estimate
 
         found = estimate(config, formats, target, context=args.context)
     if not args.json:
@@ -160,7 +160,7 @@ def _show(found: "Estimate", target: "Target", title: str) -> None:
 def _area(found: "Estimate", target: "Target") -> None:
     """Table of the cells, in per cent of the device where the target names one."""
     from lightmamba.cli.show import table
-    from lightmamba.estimate.objectives import device_share
+    from lightmamba.hardware.estimate.objectives import device_share
 
     device, cells = target.resources, asdict(found.total)
     names = {cell: NAMES.get(cell, cell.upper()) for cell in cells}

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.devices import check_device_flags, open_build, read_build
     from lightmamba.cli.models import is_file, open_engine, open_float
     from lightmamba.common.errors import InputError
-    from lightmamba.machine.artifact import MANIFEST, Artifact
+    from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
 
     check_device_flags(args)
     build = Path(args.model).expanduser()

@@ -167,8 +167,8 @@ def _separated(
     """The problem with accuracy as an objective only if it separates; the schemes to measure."""
     from lightmamba.cli.explore_problem import without_accuracy
     from lightmamba.cli.show import note
-    from lightmamba.estimate.objectives import OBJECTIVES
     from lightmamba.explore.scheme import Scheme
+    from lightmamba.hardware.estimate.objectives import OBJECTIVES
 
     searched = [Scheme.parse(str(name)) for name in problem.space.options["scheme"]]
     if OBJECTIVES["accuracy"] not in problem.objectives:

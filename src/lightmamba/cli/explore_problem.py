@@ -9,14 +9,14 @@ from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.cli.models import short_name
 from lightmamba.common.errors import InputError
-from lightmamba.estimate import Estimate
-from lightmamba.estimate.model import estimate_pass
-from lightmamba.estimate.objectives import OBJECTIVES, chosen
-from lightmamba.estimate.resources import resources
-from lightmamba.estimate.workload import Workload
 from lightmamba.explore.problem import Problem
 from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.explore.space import Space, Value
+from lightmamba.hardware.estimate import Estimate
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.objectives import OBJECTIVES, chosen
+from lightmamba.hardware.estimate.resources import resources
+from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.config import PUBLISHED, ModelConfig
 from lightmamba.model.qmodel import load
 from lightmamba.numerics.model_formats import Formats

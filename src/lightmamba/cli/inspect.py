@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.models import is_file
     from lightmamba.cli.outputs import check_output
     from lightmamba.common.errors import InputError
-    from lightmamba.machine.artifact import MANIFEST
+    from lightmamba.hardware.machine.artifact import MANIFEST
 
     if args.layer is not None and not args.plot:
         raise InputError("--layer chooses what --plot draws; give --plot PNG too")
@@ -71,8 +71,8 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
     from lightmamba.cli.models import is_file, tokenizer_of
     from lightmamba.cli.outputs import check_output
     from lightmamba.common.errors import InputError
-    from lightmamba.compiler import open_model
-    from lightmamba.machine.artifact import MANIFEST, Artifact
+    from lightmamba.hardware.compiler import open_model
+    from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
     from lightmamba.model.qmodel import load
     from lightmamba.runtime.chat import tokenizer_config
 
@@ -107,7 +107,7 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
 
 def _build(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, table
-    from lightmamba.machine.artifact import Artifact
+    from lightmamba.hardware.machine.artifact import Artifact
 
     artifact = Artifact.read(Path(args.model), again=True)
     result: dict[str, Any] = {

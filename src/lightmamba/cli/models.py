@@ -137,7 +137,7 @@ def open_engine(name: str, threads: int) -> Opened:
 
 def _no_folder(path: Path) -> None:
     """Refuse a folder in the place of a quantized file, and say what to do with it."""
-    from lightmamba.machine.artifact import MANIFEST, MODEL
+    from lightmamba.hardware.machine.artifact import MANIFEST, MODEL
 
     if (path / MANIFEST).is_file() and (path / MODEL).is_file():
         raise InputError(

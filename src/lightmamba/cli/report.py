@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import fields, working
     from lightmamba.common.errors import InputError
-    from lightmamba.estimate import estimate
+    from lightmamba.hardware.estimate import estimate
     from lightmamba.report import Report, missing, paper, render
     from lightmamba.report.read import read_results
 
@@ -96,8 +96,8 @@ def _subject(args: argparse.Namespace) -> "Subject":
     from lightmamba.arch.target import Target
     from lightmamba.cli.models import open_sizes
     from lightmamba.common.errors import InputError
-    from lightmamba.compiler import plan, sizes
-    from lightmamba.machine.artifact import MANIFEST, Artifact
+    from lightmamba.hardware.compiler import plan, sizes
+    from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
     from lightmamba.model.config import PUBLISHED
     from lightmamba.report import Subject
 
@@ -123,8 +123,8 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
     """Simulate some tokens on a build, or on one made for them."""
     from lightmamba.cli.models import open_sizes
     from lightmamba.cli.show import progress, working
-    from lightmamba.compiler import build
-    from lightmamba.machine.artifact import MANIFEST
+    from lightmamba.hardware.compiler import build
+    from lightmamba.hardware.machine.artifact import MANIFEST
     from lightmamba.model.qmodel import load
     from lightmamba.model.qmodel.synthetic import random_model
     from lightmamba.sim import open_twin, simulate

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.boards.selftest import expected, self_test, steps_of
     from lightmamba.cli.devices import open_device
     from lightmamba.cli.show import note, working
-    from lightmamba.machine.artifact import Artifact
+    from lightmamba.hardware.machine.artifact import Artifact
 
     artifact = Artifact.read(Path(args.build))
     if args.expected is not None:

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import fields, progress, shares, table, working
     from lightmamba.common.errors import InputError
-    from lightmamba.machine.artifact import Artifact
+    from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.sim import check_room, open_twin, simulate
 
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _traces(file: Path, build: Path) -> dict[str, Path]:
     """File of each channel: the one given, with the channel's name where there are several."""
-    from lightmamba.machine.artifact import Artifact
+    from lightmamba.hardware.machine.artifact import Artifact
 
     names = [channel.name for channel in Artifact.read(build).target.channels]
     if len(names) == 1:

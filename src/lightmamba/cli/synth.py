@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from hashlib import sha256
 
     from lightmamba.common.errors import InputError
-    from lightmamba.machine.artifact import Artifact
+    from lightmamba.hardware.machine.artifact import Artifact
 
     if args.flow not in FLOWS:
         raise InputError(f"--flow must be one of {', '.join(FLOWS)}, not {args.flow}")
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _xcup(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
     from lightmamba.cli.show import progress
-    from lightmamba.synth import synthesize
+    from lightmamba.hardware.synth import synthesize
 
     with progress("synthesizing blocks") as bar:
         found = synthesize(
@@ -83,7 +83,7 @@ def _xcup(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
 
 def _placed(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
     from lightmamba.cli.show import working
-    from lightmamba.synth import place
+    from lightmamba.hardware.synth import place
 
     goal = 125.0 if args.goal is None else args.goal
     with working("yosys and nextpnr (90 minutes at most)"):

@@ -9,12 +9,12 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Resources
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import code_hash
-from lightmamba.compiler import ORDERS
-from lightmamba.estimate.objectives import OBJECTIVES, SPEEDS, Objective, device_share
-from lightmamba.estimate.resources import unmeasured
-from lightmamba.estimate.result import Estimate
-from lightmamba.estimate.workload import Workload
 from lightmamba.explore.space import Space, Value
+from lightmamba.hardware.compiler import ORDERS
+from lightmamba.hardware.estimate.objectives import OBJECTIVES, SPEEDS, Objective, device_share
+from lightmamba.hardware.estimate.resources import unmeasured
+from lightmamba.hardware.estimate.result import Estimate
+from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
@@ -72,7 +72,7 @@ class Problem:
     estimate : function
         A pass of a workload, with the machine's area: decoding, and what objectives ask for.
     area : function
-        As :func:`lightmamba.estimate.resources.resources`.
+        As :func:`lightmamba.hardware.estimate.resources.resources`.
     ratios : {scheme: float}
         Perplexity over that of the float model, where accuracy is an objective.
     measured_on : str

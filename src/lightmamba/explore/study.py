@@ -14,9 +14,9 @@ from optuna.samplers import TPESampler
 from optuna.trial import Trial
 
 from lightmamba.common.store import Record, Store
-from lightmamba.estimate.objectives import front
 from lightmamba.explore.problem import Problem, Verdict
 from lightmamba.explore.space import Candidate, Value
+from lightmamba.hardware.estimate.objectives import front
 
 __all__ = ["Search", "Tried", "remember"]
 

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from lightmamba.machine.ports import ports as ports_of
-from lightmamba.machine.registers import MAGIC, offsets
-from lightmamba.machine.registers import registers as registers_of
+from lightmamba.hardware.machine.ports import ports as ports_of
+from lightmamba.hardware.machine.registers import MAGIC, offsets
+from lightmamba.hardware.machine.registers import registers as registers_of
 from lightmamba.package.contents import MAP
 from lightmamba.package.design import Design
 from lightmamba.package.design import windows as within

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightmamba.machine.ports import ports
+from lightmamba.hardware.machine.ports import ports
+from lightmamba.hardware.soc.board import OSCILLATOR, TOP
 from lightmamba.package.check_build import module_ports
 from lightmamba.package.design import KERNEL, Design
 from lightmamba.package.ecp5 import SYSTEM, system_verilog
-from lightmamba.soc.board import OSCILLATOR, TOP
 
 __all__ = ["clocks", "identified", "pins", "system"]
 

@@ -7,12 +7,12 @@ from importlib import resources
 from typing import Any
 
 from lightmamba.arch.place import Place
-from lightmamba.machine.artifact import build_hash
-from lightmamba.machine.registers import INTERFACE, MAGIC
+from lightmamba.hardware.machine.artifact import build_hash
+from lightmamba.hardware.machine.registers import INTERFACE, MAGIC
+from lightmamba.hardware.soc.board import RESET, TOP
+from lightmamba.hardware.synth.ecp5 import DEVICE
 from lightmamba.package.design import CONTROL, CONTROL_BYTES, KERNEL, Block, Design
 from lightmamba.package.noc import PROCESSORS, network
-from lightmamba.soc.board import RESET, TOP
-from lightmamba.synth.ecp5 import DEVICE
 
 __all__ = ["MAP", "REGISTER_WINDOW", "machine_map", "rendered", "text_of"]
 

@@ -8,9 +8,9 @@ from typing import Any
 from lightmamba.arch.place import Place, offset_in_channel
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.common.errors import InputError
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.ports import Port, ports
-from lightmamba.machine.registers import offsets, registers
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.ports import Port, ports
+from lightmamba.hardware.machine.registers import offsets, registers
 from lightmamba.package.board import Board, Memory, PortPins, Window
 
 __all__ = [

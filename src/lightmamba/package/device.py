@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import interrupted
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.ports import Port
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.ports import Port
 from lightmamba.package.board import Board
 from lightmamba.package.check import MANIFEST
 from lightmamba.package.contents import MAP

@@ -3,12 +3,12 @@
 import functools
 from importlib import resources
 
-from lightmamba.machine.artifact import build_hash
-from lightmamba.machine.serial import Identity
+from lightmamba.hardware.machine.artifact import build_hash
+from lightmamba.hardware.machine.serial import Identity
+from lightmamba.hardware.soc.board import OSCILLATOR, OSCILLATOR_MHZ, RESET, TOP, Pll
+from lightmamba.hardware.synth.ecp5 import script
+from lightmamba.hardware.synth.flow import Flow, edit_files
 from lightmamba.package.design import KERNEL, Design
-from lightmamba.soc.board import OSCILLATOR, OSCILLATOR_MHZ, RESET, TOP, Pll
-from lightmamba.synth.ecp5 import script
-from lightmamba.synth.flow import Flow, edit_files
 
 __all__ = ["ACCELERATOR", "SYSTEM", "flow", "identity", "pll", "sources", "system_verilog"]
 
@@ -55,7 +55,9 @@ def system_verilog(design: Design) -> str:
 
 @functools.cache
 def _converted(bits: int, said: Identity) -> str:
-    from lightmamba.soc.ulx3s import to_verilog  # pulls in Amaranth: not before it is needed
+    from lightmamba.hardware.soc.ulx3s import (
+        to_verilog,  # pulls in Amaranth: not before it is needed
+    )
 
     return to_verilog(bits, said)
 
@@ -82,7 +84,7 @@ def sources(design: Design, verilog: str) -> dict[str, str]:
 
 
 def flow(design: Design, verilog: str, version: str = "3.0") -> Flow:
-    """The system as :mod:`lightmamba.synth.board` takes it, with the pins of one board revision.
+    """The system for :mod:`lightmamba.hardware.synth.board`, with the pins of one board revision.
 
     Parameters
     ----------

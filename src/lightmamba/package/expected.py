@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from lightmamba.boards import selftest
-from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import open_model
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.qmodel import QuantizedModel
 
 __all__ = ["EXPECTED", "expected"]

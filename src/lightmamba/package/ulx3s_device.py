@@ -10,8 +10,8 @@ from lightmamba.boards.serial_device import SerialDevice
 from lightmamba.boards.serial_link import SerialLink
 from lightmamba.boards.serial_ulx3s import open_link
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.serial import DEFAULT_BAUD
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.serial import DEFAULT_BAUD
 from lightmamba.package.board import Board
 from lightmamba.package.design import Design, design
 from lightmamba.package.ecp5 import pll, system_verilog

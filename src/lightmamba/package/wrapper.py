@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightmamba.arch.ports import ADDRESS_BITS, ID_BITS
-from lightmamba.machine.ports import Port
+from lightmamba.hardware.machine.ports import Port
 from lightmamba.package.design import CONTROL, CONTROL_BYTES, KERNEL, Design, Interface
 
 __all__ = ["CORE", "CORE_PORT", "core_verilog", "signals", "wrapper"]

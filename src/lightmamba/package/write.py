@@ -12,11 +12,11 @@ from typing import Any
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import replace_folder, sha256_of
-from lightmamba.compiler import open_model, sizes
-from lightmamba.estimate import estimate
-from lightmamba.machine.artifact import MANIFEST as BUILD
-from lightmamba.machine.artifact import VERILOG, Artifact
-from lightmamba.machine.manifest import seal
+from lightmamba.hardware.compiler import open_model, sizes
+from lightmamba.hardware.estimate import estimate
+from lightmamba.hardware.machine.artifact import MANIFEST as BUILD
+from lightmamba.hardware.machine.artifact import VERILOG, Artifact
+from lightmamba.hardware.machine.manifest import seal
 from lightmamba.package import ecp5, vendor
 from lightmamba.package.board import Board
 from lightmamba.package.check import MANIFEST, check

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightmamba.estimate.objectives import OBJECTIVES, SPEEDS, Objective, front
+from lightmamba.hardware.estimate.objectives import OBJECTIVES, SPEEDS, Objective, front
 from lightmamba.plots.labels import Labels
 from lightmamba.plots.style import COLORS, MARKS, log_axis, new, styled
 

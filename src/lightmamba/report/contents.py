@@ -6,8 +6,8 @@ from typing import Any
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.estimate.objectives import device_share
-from lightmamba.estimate.result import Amount, Estimate
+from lightmamba.hardware.estimate.objectives import device_share
+from lightmamba.hardware.estimate.result import Amount, Estimate
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.plots.ranges import Panel
@@ -29,7 +29,7 @@ class Subject:
     name : str
         Of the model: a shape, a file or a build.
     arch : ArchConfig
-        Of the machine, as :func:`lightmamba.compiler.plan` gives it.
+        Of the machine, as :func:`lightmamba.hardware.compiler.plan` gives it.
     order : str
         Row order of in_proj.
     """

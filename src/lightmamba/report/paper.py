@@ -6,7 +6,7 @@ from importlib import resources
 
 from lightmamba.blocks import part
 from lightmamba.common.plain import build
-from lightmamba.estimate.result import Amount
+from lightmamba.hardware.estimate.result import Amount
 from lightmamba.model.config import SHAPES, ModelConfig
 
 __all__ = ["ClaimedAccuracy", "Paper", "Platform", "paper", "weights"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from lightmamba.arch.target import Resources
-from lightmamba.estimate.result import Amount
+from lightmamba.hardware.estimate.result import Amount
 from lightmamba.plots import bars
 from lightmamba.plots.front import front_figure
 from lightmamba.plots.ranges import ranges

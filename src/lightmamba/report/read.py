@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, read_store
-from lightmamba.estimate.result import Amount
+from lightmamba.hardware.estimate.result import Amount
 from lightmamba.report.contents import Accuracy, Front, FrontPoint, Score, Subject, Synthesis
 from lightmamba.sim import Simulation
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lightmamba.estimate.objectives import OBJECTIVES, Objective
-from lightmamba.estimate.result import Amount, Energy
-from lightmamba.machine.counters import CYCLES
+from lightmamba.hardware.estimate.objectives import OBJECTIVES, Objective
+from lightmamba.hardware.estimate.result import Amount, Energy
+from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.report.contents import Accuracy, Front, Report, Score
 from lightmamba.report.figures import THIN, bytes_of, figure, percent, plain, signed, spread, whole
 

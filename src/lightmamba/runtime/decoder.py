@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot, carry_out
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.counters import losses
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.counters import losses
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.device_state import DeviceState

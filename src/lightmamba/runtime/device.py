@@ -14,8 +14,8 @@ from lightmamba.arch.place import Region
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.machine.artifact import Artifact, build_hash
-from lightmamba.machine.registers import INTERFACE, MAGIC
+from lightmamba.hardware.machine.artifact import Artifact, build_hash
+from lightmamba.hardware.machine.registers import INTERFACE, MAGIC
 from lightmamba.runtime.device_state import DeviceState
 from lightmamba.runtime.primitives import Flags
 from lightmamba.runtime.resident import Resident, fit, reach, residents

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 from lightmamba.runtime.recording import RecordingDevice
 

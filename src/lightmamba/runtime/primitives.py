@@ -10,8 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.machine.program import instructions
-from lightmamba.machine.registers import KINDS, named, offsets
+from lightmamba.hardware.machine.program import instructions
+from lightmamba.hardware.machine.registers import KINDS, named, offsets
 
 __all__ = ["Flags", "Primitives"]
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.place import Region
 from lightmamba.common.errors import DeviceError, InputError, shown
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.runtime.device import Device
 
 __all__ = ["RecordingDevice", "ReplayDevice"]

@@ -10,8 +10,8 @@ from lightmamba.arch.contract import WORD
 from lightmamba.arch.place import Region, copies
 from lightmamba.arch.spread import lanes_of
 from lightmamba.common.errors import InputError
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.ports import clients, state_clients
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.ports import clients, state_clients
 from lightmamba.runtime.segments import Pool, Segments
 
 __all__ = ["Growth", "Resident", "fit", "reach", "residents"]

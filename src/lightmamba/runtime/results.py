@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from lightmamba.arch.place import Region
 from lightmamba.common.errors import DeviceError
 from lightmamba.common.passes import Pass
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.counters import counters, losses, of_vector
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.counters import counters, losses, of_vector
 from lightmamba.runtime.primitives import Primitives
 from lightmamba.runtime.staging import Staged
 

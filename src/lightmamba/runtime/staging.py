@@ -11,8 +11,8 @@ from lightmamba.arch.place import Region
 from lightmamba.arch.ports import of_token
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.machine.ports import clients
-from lightmamba.machine.registers import registers
+from lightmamba.hardware.machine.ports import clients
+from lightmamba.hardware.machine.registers import registers
 from lightmamba.runtime.resident import Resident, fit
 
 __all__ = ["Staged", "Staging"]

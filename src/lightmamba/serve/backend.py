@@ -17,7 +17,7 @@ from lightmamba.common.passes import Pass, Slot, carry_out
 from lightmamba.engine import Engine, State
 from lightmamba.engine.engine import PIECE
 from lightmamba.engine.state import Layout
-from lightmamba.machine.counters import CYCLES, losses
+from lightmamba.hardware.machine.counters import CYCLES, losses
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.runtime.decoder import seconds_of
 from lightmamba.runtime.device import Device

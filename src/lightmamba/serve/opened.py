@@ -7,9 +7,9 @@ from typing import Any
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import Written
-from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import MANIFEST, Artifact
+from lightmamba.hardware.compiler import open_model
+from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
 from lightmamba.model.qmodel import QuantizedModel, fingerprint, load
 from lightmamba.model.qmodel.file import IN_MEMORY
 from lightmamba.model.tokenizer import Tokenizer, check_vocab

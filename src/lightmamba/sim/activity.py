@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.graph import Graph
-from lightmamba.machine.kinds import machine
+from lightmamba.hardware.machine.kinds import machine
 from lightmamba.sim.observe import Record, rows_of
 
 __all__ = ["Activity", "Strip", "activity", "unit_cycles", "works"]

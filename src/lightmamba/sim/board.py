@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
-from lightmamba.machine.serial import DEFAULT_BAUD
+from lightmamba.hardware.machine.serial import DEFAULT_BAUD
+from lightmamba.hardware.soc.board import INSIDE, SHIFT
 from lightmamba.sim.library import FAST, FOLDER, build_library
 from lightmamba.sim.sdram_chips import Limits, limits
-from lightmamba.soc.board import INSIDE, SHIFT
 
 __all__ = ["SimulatedBoard", "build_board"]
 
@@ -40,8 +40,8 @@ def build_board(verilog: str, *, cache: Path | None = None, level: str = FAST) -
     Parameters
     ----------
     verilog
-        Modules of :mod:`lightmamba.soc.ulx3s` and of the accelerator, or a netlist with a module
-        ``inside``.
+        Modules of :mod:`lightmamba.hardware.soc.ulx3s` and of the accelerator, or a netlist with a
+        module ``inside``.
     cache, level
         As of :func:`lightmamba.sim.library.build_library`.
 

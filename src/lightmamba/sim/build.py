@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.machine.ports import Port
+from lightmamba.hardware.machine.ports import Port
 from lightmamba.sim.library import FOLDER, build_library
 
 __all__ = ["Names", "build_simulator"]
@@ -29,7 +29,7 @@ HOST_OPTIONAL = ("wstrb", "bresp", "rresp")
 
 @dataclass(frozen=True)
 class Names:
-    """How a top level names its signals; by default as ``rtl/top.py`` does.
+    """How a top level names its signals; by default as ``hardware/rtl/top.py`` does.
 
     Parameters
     ----------

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import DeviceError, InputError, installing
 from lightmamba.common.tools import cache_folder, is_cached
-from lightmamba.machine.artifact import Artifact, Region, build_hash
-from lightmamba.machine.ports import ports
-from lightmamba.machine.probes import Probe, probes
+from lightmamba.hardware.machine.artifact import Artifact, Region, build_hash
+from lightmamba.hardware.machine.ports import ports
+from lightmamba.hardware.machine.probes import Probe, probes
 from lightmamba.runtime.device import Device
 from lightmamba.sim.build import build_simulator
 from lightmamba.sim.library import CACHE
@@ -35,7 +35,8 @@ TOP = "lightmamba"
 SLICE = 1 << 18  # cycles between two chances to interrupt from the keyboard
 PACKAGE = Path(__file__).parent.parent
 MADE_OF = (  # what the Verilog follows from
-    "rtl/*.py", "arch/*.py", "machine/*.py", "numerics/*.py", "blocks/*.py", "blocks/*/hardware.py",
+    "hardware/rtl/*.py", "hardware/machine/*.py", "arch/*.py", "numerics/*.py", "blocks/*.py",
+    "blocks/*/hardware.py",
 )  # fmt: skip
 Placement = Callable[[str, int, int], int]
 
@@ -188,7 +189,7 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
     if is_cached(path):
         return path.read_text(encoding="utf-8")
 
-    from lightmamba.rtl.top import to_verilog  # pulls in Amaranth: not before it is needed
+    from lightmamba.hardware.rtl.top import to_verilog  # pulls in Amaranth: not before it is needed
 
     text = to_verilog(arch, observed=observed, build_hash=build_hash(arch))
     aside = path.with_suffix(f".{os.getpid()}.tmp")
@@ -270,7 +271,7 @@ def open_device(
         How many may have their states on the device at a time.
     netlist
         Verilog of the top level to simulate in place of the RTL, such as
-        :func:`lightmamba.synth.netlist_verilog` writes; it has no probes.
+        :func:`lightmamba.hardware.synth.netlist_verilog` writes; it has no probes.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.records import Found, Record, Taken, carried, coded, named
 from lightmamba.blocks import part
 from lightmamba.blocks.protocols import out_channels
-from lightmamba.machine.kinds import machine
+from lightmamba.hardware.machine.kinds import machine
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 

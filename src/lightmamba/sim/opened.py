@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmamba.compiler import open_model
 from lightmamba.engine import Engine
-from lightmamba.machine.artifact import Artifact
+from lightmamba.hardware.compiler import open_model
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.sim.device import Placement, SimDevice, open_device
 from lightmamba.sim.twin import Twin

@@ -7,9 +7,9 @@ from typing import Any
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.machine.artifact import Artifact
-from lightmamba.machine.counters import CYCLES
-from lightmamba.machine.ports import ports
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.counters import CYCLES
+from lightmamba.hardware.machine.ports import ports
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.sim.activity import Activity, activity

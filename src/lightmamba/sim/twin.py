@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot, split
-from lightmamba.compiler.states import state_bytes
 from lightmamba.engine import Difference, Digests, Engine, State, first_difference
-from lightmamba.machine.counters import CYCLES, losses, of_vector
-from lightmamba.machine.probes import probes
+from lightmamba.hardware.compiler.states import state_bytes
+from lightmamba.hardware.machine.counters import CYCLES, losses, of_vector
+from lightmamba.hardware.machine.probes import probes
 from lightmamba.runtime.device_state import DeviceState
 from lightmamba.sim.device import SimDevice
 from lightmamba.sim.observe import Record, observables

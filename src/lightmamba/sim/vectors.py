@@ -8,7 +8,7 @@ import numpy as np
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.records import Record
-from lightmamba.machine.probes import probes
+from lightmamba.hardware.machine.probes import probes
 
 __all__ = ["same", "vector_of"]
 

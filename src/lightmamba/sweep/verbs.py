@@ -290,7 +290,7 @@ def _losses(opened: Opened) -> dict[str, Any]:
 
 def run_estimate(source: Model, recipe: Recipe, measure: Machine) -> dict[str, Any]:
     """Speed of a token; a machine that cannot run the model is a result too: it never will."""
-    from lightmamba.estimate import estimate
+    from lightmamba.hardware.estimate import estimate
 
     try:
         found = estimate(source.config, recipe.formats, measure.target)

@@ -1,0 +1,1 @@
+"""The accelerator: its description as data, compiler, RTL, synthesis and performance model."""

@@ -1,0 +1,172 @@
+"""Sizes of the clients of memory: what one model keeps in each, on one machine."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import WORD
+from lightmamba.arch.hardware import MEMORY, Client
+from lightmamba.arch.place import Region
+from lightmamba.arch.spread import rows, segment_bytes
+from lightmamba.arch.target import Target
+from lightmamba.blocks import part
+from lightmamba.blocks.sizes import Sizes
+from lightmamba.common.errors import InputError
+from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.machine.ports import clients
+from lightmamba.model.config import ModelConfig
+from lightmamba.numerics.model_formats import Formats
+
+__all__ = ["ClientSizes", "whole"]
+
+
+@dataclass(frozen=True)
+class ClientSizes:
+    """Words, runs and segments of the clients of one model on one machine."""
+
+    config: ModelConfig
+    formats: Formats
+    arch: ArchConfig
+    target: Target
+    sequences: int = 0  # as long as they may be, of those that grow by segments; 0: T + 1
+
+    @property
+    def aux_beat(self) -> int:
+        """Bytes of a beat of the port for everything small."""
+        return self.arch.aux_port_bits // 8
+
+    @property
+    def lane_beat(self) -> int:
+        """Bytes of a beat of a lane's port."""
+        return self.arch.port_bits // 8
+
+    @cached_property
+    def words(self) -> Mapping[str, tuple[int, ...]]:
+        """64-bit words of each client in each layer that has it; of what grows, per position.
+
+        Of one that is spread over the lanes, in each run of positions.
+        """
+        found: dict[str, list[int]] = {client.name: [] for client in clients(self.arch)}
+        for layer in self.config.layers:
+            for name, count in part(layer.kind, "layout").words(layer, self.arch).items():
+                if name in found:
+                    self._same(layer, name, self._runs(layer).get(name, 1) * count)
+                    found[name].append(count)
+        return {name: tuple(counts) for name, counts in found.items()}
+
+    @staticmethod
+    def _runs(layer: Sizes) -> Mapping[str, int]:
+        """Runs of positions of clients in a layer."""
+        layout = part(layer.kind, "layout")
+        return layout.runs(layer) if hasattr(layout, "runs") else {}
+
+    def runs(self, client: str) -> int:
+        """Runs of positions of a client in each layer that has it.
+
+        Raises
+        ------
+        InputError
+            If layers differ.
+        """
+        found = {
+            runs[client] for layer in self.config.layers if client in (runs := self._runs(layer))
+        }
+        if len(found) > 1:
+            raise InputError(
+                f"layers differ in the runs of their {self._named(client)}, {min(found)} and "
+                f"{max(found)}, but the hardware takes equal ones; run the model on the engine"
+            )
+        return found.pop() if found else 0
+
+    def _same(self, layer: Sizes, client: str, count: int) -> None:
+        """Refuse words of a client that are not those of its stream.
+
+        Raises
+        ------
+        ValueError
+            If they differ, of a static client or of what a token adds to one that grows.
+        """
+        ends = {"static": "source", "growing": "target", "spread": "target"}
+        if (end := ends.get(self._shape(client), "")) == "":
+            return
+        streams = machine(self.arch.kinds).streams
+        stream = next(s for s in streams if getattr(s, end) == f"{MEMORY}.{client}")
+        items = stream.count(part(layer.kind, "commands").job_sizes(layer, self.arch))
+        if items != count:
+            raise ValueError(
+                f"the layout of {layer.kind} has {count} words of {client} in a layer, but the "
+                f"stream {stream.name} has {items} items"
+            )
+
+    def each(self, client: str) -> int:
+        """Words per layer, which must be the same in all layers.
+
+        Raises
+        ------
+        InputError
+            If they are not, or a position of what grows is not of whole beats.
+        """
+        counts = set(self.words[client])
+        if len(counts) > 1:
+            raise InputError(
+                f"layers differ in the size of their {self._named(client)}, {min(counts)} and "
+                f"{max(counts)} words of 64 bits, but the hardware takes equal ones; run the model "
+                f"on the engine"
+            )
+        count = counts.pop() if counts else 0
+        if self._shape(client) == "growing" and count * WORD % self.aux_beat:
+            raise InputError(
+                f"a position of {client} takes {count} words of 64 bits, but memory is written in "
+                f"beats of {self.aux_beat // WORD}; pad it in the layout of its kind"
+            )
+        return count
+
+    def stride(self, client: str) -> int:
+        """Bytes of a layer's part of a client.
+
+        Of one that is spread those of a run, in a segment on each channel.
+        """
+        if self._shape(client) == "spread":
+            positions = min(self.arch.segment, self.arch.context)
+            return rows(self.arch, self.each(client), positions) * self.lane_beat
+        positions = self.arch.context if self._shape(client) == "growing" else 1
+        return whole(self.each(client) * positions * WORD, self.aux_beat)
+
+    def segment_bytes(self, client: str) -> int:
+        """Bytes of a segment on each channel."""
+        return segment_bytes(self.layers_of(client) * self.runs(client), self.stride(client))
+
+    def like(self, regions: Iterable[Region]) -> Self:
+        """Sizes for as many sequences as some regions have room for."""
+        sizes = {region.name: region.bytes for region in regions}
+        for client in clients(self.arch, "spread"):
+            each = self.arch.segments * self.segment_bytes(client.name)
+            if each and client.name in sizes:
+                return replace(self, sequences=sizes[client.name] // each)
+        return self
+
+    @property
+    def segments(self) -> int:
+        """Segments by which all sequences grow."""
+        return (self.sequences or self.arch.tokens + 1) * self.arch.segments
+
+    def layers_of(self, client: str) -> int:
+        """Layers that have a client."""
+        return len(self.words[client])
+
+    def _shape(self, client: str) -> str:
+        return self._of_name(client).shape
+
+    def _named(self, client: str) -> str:
+        """Name of a client, and what it is."""
+        return f"{client} ({self._of_name(client).doc})"
+
+    def _of_name(self, name: str) -> Client:
+        return next(each for each in clients(self.arch) if each.name == name)
+
+
+def whole(size: int, unit: int) -> int:
+    """Bytes of whole units."""
+    return -(-size // unit) * unit

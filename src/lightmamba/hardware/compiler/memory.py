@@ -1,0 +1,324 @@
+"""The memory map: regions, and the register values that pass their addresses to the hardware."""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
+from lightmamba.arch.hardware import Client
+from lightmamba.arch.place import Place, Region, Setting, copies
+from lightmamba.arch.ports import ADDRESS_BITS, of_token
+from lightmamba.arch.spread import lanes_of
+from lightmamba.arch.target import Channel
+from lightmamba.blocks import part
+from lightmamba.blocks.protocols import out_channels
+from lightmamba.common.errors import InputError
+from lightmamba.hardware.compiler.client_sizes import ClientSizes, whole
+from lightmamba.hardware.compiler.layout import beats
+from lightmamba.hardware.compiler.plan import LEAST_CONTEXT
+from lightmamba.hardware.machine.ports import clients
+from lightmamba.hardware.machine.registers import registers
+
+__all__ = ["Memory", "image"]
+
+MIB = 1 << 20
+
+
+def image(name: str) -> str:
+    """File of a region."""
+    return f"images/{name}.bin"
+
+
+@dataclass(frozen=True)
+class Memory(ClientSizes):
+    """Sizes and places of the memory of one model on one machine."""
+
+    @property
+    def state_beat(self) -> int:
+        """Bytes of a beat of the ports of states that lie head by head."""
+        return self.arch.state_port_bits // 8
+
+    def layer_beats(self, index: int) -> int:
+        """Beats of a layer in each lane."""
+        arch, layer, f = self.arch, self.config.layers[index], self.formats
+        enter, leave = f.of(index, "in_proj"), f.of(index, "out_proj")
+        return beats(arch, layer.in_rows, arch.in_channels, enter) + beats(
+            arch, self.config.d_model, out_channels(layer, f), leave
+        )
+
+    @cached_property
+    def layers_beats(self) -> int:
+        """Beats of all layers in each lane."""
+        return sum(map(self.layer_beats, range(self.config.n_layer)))
+
+    @cached_property
+    def head_beats(self) -> int:
+        """Beats of the head in each lane."""
+        return beats(self.arch, self.config.vocab_size, self.arch.in_channels, self.formats.head)
+
+    @property
+    def embedding_words(self) -> int:
+        """64-bit words of a row of the embedding."""
+        return self.arch.in_channels // GROUP * (1 + GROUP // WORD)
+
+    @property
+    def embedding_stride(self) -> int:
+        """Bytes from one row of the embedding to the next."""
+        return whole(self.embedding_words * WORD, self.aux_beat)
+
+    @property
+    def logits_words(self) -> int:
+        """64-bit words of the logits, two each."""
+        return -(-self.config.vocab_size // 2)
+
+    @property
+    def logits_stride(self) -> int:
+        """Bytes of the logits of one vector."""
+        return whole(self.logits_words * WORD, self.aux_beat)
+
+    @cached_property
+    def _heads(self) -> tuple[int, int]:
+        """Heads of all layers' states, and elements of each.
+
+        Raises
+        ------
+        InputError
+            If they are of different sizes.
+        """
+        heads, sizes = 0, set[int]()
+        for layer in self.config.layers:
+            layout = part(layer.kind, "layout")
+            if hasattr(layout, "heads"):
+                heads += layout.heads(layer)
+                sizes.add(layout.head_elements(layer, self.arch))
+        if len(sizes) > 1:
+            raise InputError(
+                f"layers differ in the size of a head's state, {min(sizes)} and {max(sizes)} "
+                f"elements, but the hardware takes equal ones; run the model on the engine"
+            )
+        return heads, sizes.pop() if sizes else 0
+
+    @property
+    def heads(self) -> int:
+        """Heads of all layers' states; each begins with a beat of exponents."""
+        return self._heads[0]
+
+    @property
+    def head_words(self) -> int:
+        """Words of S elements of one of them."""
+        return self._heads[1] // self.arch.state_elements
+
+    @property
+    def state_head_beats(self) -> int:
+        """Beats of one of them on each port, those of the exponents included."""
+        elements = -(-self._heads[1] // self.arch.state_ports // self.state_beat)
+        return elements + -(-elements // EXPONENT_RUN)
+
+    @property
+    def state_beats(self) -> int:
+        """Beats of all states on each port, those of the exponents included."""
+        return self.heads * self.state_head_beats
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Regions of the state on the first port: one, or two that a token reads and writes."""
+        return next((self._copies(client, 0) for client in clients(self.arch, "head")), ("",))
+
+    def _copies(self, client: Client, port: int) -> tuple[str, ...]:
+        """Regions of what goes through one port of the state."""
+        channels = self.target.channels_of(self._port(of_token("state_read", port)))
+        return copies(of_token(client.name, port))[: len(channels)]
+
+    def _port(self, name: str) -> str:
+        return "memory" if self.arch.shared_port else name
+
+    def _wanted(self) -> Iterator[tuple[str, str, int, int, bool]]:
+        """Regions: name, port, which of its channels, bytes, whether it comes from a file."""
+        a = self.arch
+        lane = (self.layers_beats + self.head_beats) * self.lane_beat
+        yield from ((f"lane{n}", f"lane{n}", 0, lane, True) for n in range(a.lanes))
+        for client in clients(a, "spread"):
+            for n, name in enumerate(lanes_of(a, client.name)):
+                yield name, f"lane{n}", 0, self.segments * self.segment_bytes(client.name), False
+        for client in clients(a, "head"):
+            for port in range(a.state_ports):
+                for n, name in enumerate(self._copies(client, port)):
+                    size = self.state_beats * self.state_beat
+                    yield name, of_token("state_read", port), n, size, False
+        for client in clients(a, "static"):
+            size = whole(sum(self.words[client.name]) * WORD, self.aux_beat)
+            yield client.name, "aux", 0, size, True
+        yield "embedding", "aux", 0, self.config.vocab_size * self.embedding_stride, True
+        for client in clients(a, "layer", "growing"):
+            size = self.layers_of(client.name) * self.stride(client.name)
+            yield client.name, "aux", 0, size, False
+        yield "logits", "aux", 0, a.tokens * self.logits_stride, False
+        for client in clients(a, "record"):
+            size = self.layers_of(client.name) * self.stride(client.name)
+            yield client.name, "aux", 0, size, False
+
+    def regions(self) -> tuple[Region, ...]:
+        """Place everything: on each channel one after the other, from its beginning.
+
+        Raises
+        ------
+        InputError
+            If a channel is too small.
+        """
+        regions = self._placed()
+        if over := self._over(regions):
+            channel, size = over
+            raise InputError(
+                f"channel {channel.name} would hold {-(-size // MIB)} MiB, but has "
+                f"{channel.capacity_mib}; take a smaller model, or a target with more memory"
+                f"{self._smaller()}"
+            )
+        return regions
+
+    def _placed(self) -> tuple[Region, ...]:
+        """Every region, whether or not its channel has room for it."""
+        free: dict[str, int] = defaultdict(int)
+        regions, count = [], Counter[str]()
+        for name, port, nth, size, kept in self._wanted():
+            channel = self.target.channels_of(self._port(port))[nth]
+            at = _next(free[channel.name], count[channel.name], channel)
+            count[channel.name] += 1
+            free[channel.name] = at + size
+            file = image(name) if kept else None
+            regions.append(Region(name, channel.name, at, size, file))
+        return tuple(regions)
+
+    def _over(self, regions: Iterable[Region]) -> tuple[Channel, int] | None:
+        """First channel that is too small for its regions, and the bytes that it would hold."""
+        ends: dict[str, int] = defaultdict(int)
+        for region in regions:
+            ends[region.channel] = max(ends[region.channel], region.address + region.bytes)
+        for channel in self.target.channels:
+            if channel.capacity_mib and ends[channel.name] > channel.capacity_mib * MIB:
+                return channel, ends[channel.name]
+        return None
+
+    def _smaller(self) -> str:
+        """Advice: the longest sequences that memory has room for, and the most of this length."""
+        advice = []
+        if clients(self.arch, "growing", "spread"):
+            shorter = range(LEAST_CONTEXT, self.arch.context)
+            fits = _most(shorter, lambda n: self._fits(arch=replace(self.arch, context=n)))
+            advice += [f"--context {fits}"] if fits else []
+        if clients(self.arch, "spread"):
+            fewer = range(1, self.segments // self.arch.segments)
+            fits = _most(fewer, lambda n: self._fits(sequences=n))
+            advice += [f"--sequences {fits}"] if fits else []
+        return f", or compile with {' or '.join(advice)}" if advice else ""
+
+    def _fits(self, **changed: Any) -> bool:
+        """Whether every channel has room for everything, with some entries changed."""
+        other = replace(self, **changed)
+        return other._over(other._placed()) is None
+
+    def registers(self, regions: tuple[Region, ...]) -> dict[str, Setting]:
+        """Registers that the host writes before the first pass.
+
+        Addresses of slots are those of the first sequence; each pass writes its own.
+
+        Raises
+        ------
+        InputError
+            If a register cannot hold its value.
+        """
+        there = {each.name for each in registers(self.arch.kinds) if each.counted(self.arch)}
+        base = {region.name: Place(region.channel, region.name) for region in regions}
+        wanted: dict[str, Setting] = {
+            "layers": self.config.n_layer,
+            "lane_base": [base[f"lane{n}"] for n in range(self.arch.lanes)],
+            "layers_beats": self.layers_beats,
+            "head_beats": self.head_beats,
+            "embedding_base": base["embedding"],
+            "embedding_words": self.embedding_words,
+            "embedding_stride": self.embedding_stride,
+            "logits_base": base["logits"],
+            "logits_words": self.logits_words,
+            "logits_stride": self.logits_stride,
+        }
+        for client in clients(self.arch):
+            wanted |= self._of_client(client, base)
+        wanted |= self._of_layers()
+        found = {name: value for name, value in wanted.items() if name in there}
+        if (top := max(region.address + region.bytes for region in regions)) >> ADDRESS_BITS:
+            raise InputError(
+                f"memory would end at {top}, but addresses have {ADDRESS_BITS} bits; "
+                f"take a smaller model, or a target with more lanes than {self.arch.lanes}"
+            )
+        for name, value in found.items():
+            if isinstance(value, int) and value >> 32:
+                raise InputError(
+                    f"register {name} would hold {value}, but has 32 bits; "
+                    f"take a smaller model or --context, or a target with more lanes than "
+                    f"{self.arch.lanes}"
+                )
+        return found
+
+    def _of_layers(self) -> dict[str, int]:
+        """Registers of which the hardware has one for all layers of a kind."""
+        found = dict[str, int]()
+        for layer in self.config.layers:
+            own = getattr(part(layer.kind, "layout"), "registers", None)
+            for name, value in own(layer).items() if own else ():
+                if found.setdefault(name, value) != value:
+                    raise InputError(
+                        f"layers differ in {name}, {found[name]} and {value}, but the hardware "
+                        f"takes one for all; run the model on the engine"
+                    )
+        return found
+
+    def _of_client(self, client: Client, base: Mapping[str, Place]) -> dict[str, Setting]:
+        """Registers of one client."""
+        name = client.name
+        if client.shape == "static":
+            return {f"{name}_base": base[name], f"{name}_words": sum(self.words[name])}
+        if client.shape == "head":
+            found: dict[str, Setting] = {
+                "state_heads": self.heads,
+                "head_stride": self.state_head_beats * self.state_beat,
+                "state_head_beats": self.state_head_beats,
+                "head_words": self.head_words,
+            }
+            for port in range(self.arch.state_ports):
+                there = self._copies(client, port)
+                found[of_token("slot_read", port)] = [base[there[0]]]
+                found[of_token("slot_write", port)] = [base[there[-1]]]
+            return found
+        if client.shape == "spread":
+            return {
+                f"{name}_base": [base[each] for each in lanes_of(self.arch, name)],
+                f"{name}_layers": self.layers_of(name),
+                f"{name}_runs": self.runs(name),
+                f"{name}_stride": self.stride(name),
+                f"{name}_words": max(0, self.each(name) - 1),
+            }
+        if client.shape in ("layer", "growing", "record"):
+            count = {"record": "count", "growing": "row"}.get(client.shape, "words")
+            return {
+                f"slot_{name}": [base[name]],
+                f"{name}_layers": self.layers_of(name),
+                f"{name}_stride": self.stride(name),
+                f"{name}_{count}": self.each(name),
+            }
+        return {}
+
+
+def _most(values: range, fits: Callable[[int], bool]) -> int | None:
+    """Largest value that fits, where all smaller ones do too; None if none does."""
+    count = bisect_left(values, True, key=lambda value: not fits(value))
+    return values[count - 1] if count else None
+
+
+def _next(free: int, count: int, channel: Channel) -> int:
+    """First address from ``free`` on for the region number ``count`` of a channel."""
+    if not channel.base_step:
+        return whole(free, PAGE)
+    wanted = count * channel.base_step % channel.base_round
+    return free + (wanted - free) % channel.base_round

@@ -1,0 +1,63 @@
+"""A sequence's state as it lies in the accelerator's memory, from the engine's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.blocks import part
+from lightmamba.engine import State
+from lightmamba.hardware.compiler.memory import Memory
+from lightmamba.hardware.compiler.plan import plan
+from lightmamba.hardware.compiler.source import sizes
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.ports import clients, of_lanes, state_clients
+
+__all__ = ["memory_of", "state_bytes"]
+
+Bytes = NDArray[np.uint8]
+
+
+def memory_of(artifact: Artifact) -> Memory:
+    """Sizes and places of a build's model, whose hardware may be made for a larger one."""
+    config, formats = sizes(artifact.model)
+    arch = plan(config, formats, artifact.target, artifact.order, hardware=artifact.arch)
+    return Memory(config, formats, arch, artifact.target)
+
+
+def state_bytes(artifact: Artifact, state: State) -> Mapping[str, Bytes]:
+    """Content of the regions that a sequence changes, on their first copies.
+
+    Of one that grows, the rows that are used, layer by layer.
+
+    Parameters
+    ----------
+    artifact : Artifact
+        Of the model.
+    state : State
+        The engine's, of one sequence, in all layers or the first ones.
+    """
+    memory = memory_of(artifact)
+    shapes = {client.name: client.shape for client in clients(memory.arch, "layer", "growing")}
+    nothing = np.zeros(0, np.uint8)
+    names = (*state_clients(memory.arch), *shapes, *of_lanes(memory.arch))
+    found = {name: [nothing] for name in names}
+    for n in range(len(state.layout.layers)):
+        sizes_ = memory.config.layers[n]
+        make = getattr(part(sizes_.kind, "layout"), "state_bytes", None)
+        if make is None:
+            continue
+        for name, content in make(sizes_, artifact.order, _used(state, n), memory.arch).items():
+            stride = memory.stride(name) if shapes.get(name) == "layer" else 1
+            found[name].append(np.pad(content, (0, -len(content) % stride)))
+    return {name: np.concatenate(each) for name, each in found.items()}
+
+
+def _used(state: State, layer: int) -> dict[str, NDArray[Any]]:
+    """Arrays of a layer; of those that grow, (positions, ...) of the first sequence."""
+    found = state.layer(layer)
+    for name in state.layout.tokens[layer]:
+        pages = found[name][0]
+        found[name] = pages.reshape(-1, *pages.shape[2:])[: int(state.position[0])]
+    return found

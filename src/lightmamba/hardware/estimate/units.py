@@ -1,0 +1,272 @@
+"""Units of a running model, or their parts, and the jobs of each in a pass, from the graph."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lightmamba.arch.contract import EXPONENT_RUN, WORD_BITS
+from lightmamba.arch.hardware import MEMORY, Inner, Stream
+from lightmamba.arch.ports import gear
+from lightmamba.arch.steps import NONE, Column, Table, every
+from lightmamba.blocks import part
+from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks.sizes import Sizes
+from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.machine import steps
+from lightmamba.hardware.machine.ports import clients
+from lightmamba.hardware.machine.program import BEFORE
+from lightmamba.numerics.linear import Projection
+
+__all__ = ["HELD_BEATS", "LEAVE", "Run", "Walker", "Walkers", "base"]
+
+LEAVE = "leave"  # of clients, instead of the memory's name: commands that they may carry out
+
+HELD_BEATS = 2 * EXPONENT_RUN  # of a head, packed: of one group that is sent and one that is filled
+
+
+def base(name: str) -> str:
+    """Queue that a column of a table belongs to."""
+    head, _, what = name.rpartition(".")
+    return head if what in (steps.CLEAR_ALL, steps.SEE_EMPTY) else name
+
+
+@dataclass(frozen=True)
+class Run:
+    """How much of a model is run.
+
+    Parameters
+    ----------
+    layers, vocab : int
+        First layers, and rows of the head.
+    passes : int
+    lanes : tuple of int
+        Lanes that are looked at; those on equal channels behave alike.
+    stalls : float
+        Probability that a channel of memory does nothing in a cycle.
+    """
+
+    layers: int
+    vocab: int
+    passes: int
+    lanes: tuple[int, ...]
+    stalls: float = 0.0
+
+
+@dataclass(frozen=True)
+class Walker:
+    """A unit, a part of one, or a path between memory and a unit, with its jobs.
+
+    Parameters
+    ----------
+    name : str
+    jobs : list of Table
+        Of a pass, or another number after which they begin again.
+    hold : int
+        As of :class:`lightmamba.arch.hardware.Inner`.
+    early : int
+        Job with which the next pass may ask for its state; -1: none.
+    """
+
+    name: str
+    jobs: list[Table]
+    hold: int = 0
+    early: int = -1
+
+
+@dataclass(frozen=True)
+class Walkers:
+    """All of a running model, in the order in which they act within a cycle."""
+
+    work: Workload
+    run: Run
+
+    @cached_property
+    def layers(self) -> tuple[Sizes, ...]:
+        """Layers that are run."""
+        return self.work.config.layers[: self.run.layers]
+
+    @property
+    def pass_jobs(self) -> int:
+        """Projections of a pass."""
+        return 2 * len(self.layers) + self.work.head
+
+    @cached_property
+    def streams(self) -> tuple[Stream, ...]:
+        """Streams of the machine."""
+        return self.work.graph.of(self.work.arch)
+
+    @cached_property
+    def word(self) -> tuple[int, int]:
+        """Beats of a word of what lies head by head, and words in a beat."""
+        return gear(self.work.arch.port_elements * 8, self.work.arch.state_port_bits)
+
+    def each(self) -> list[Walker]:
+        """Stages in evaluation order: a producer before its consumers.
+
+        A projection's lanes and epilogue come before those of the next projection.
+        """
+        parts = sorted(self.work.graph.parts(self.work.arch), key=lambda p: p.unit not in BEFORE)
+        found = [*self._unpacked(), *map(self._walker, parts), *self._written()]
+        return [walker for walker in found if sum(job.steps for job in walker.jobs)]
+
+    def _walker(self, inner: Inner) -> Walker:
+        early = 2 * len(self.layers) - 2 if inner.name == "epilogue" else -1
+        jobs = self._spine.get(inner.name)
+        if jobs is None:
+            of_kind = (s for s in self.layers if inner.unit in self.work.graph.starts[s.kind])
+            jobs = self._each_layer(lambda layer: self._of_kind(inner.name, layer), of_kind)
+        return Walker(inner.name, jobs, inner.hold, early)
+
+    def _each_layer(self, make: Callable[[Any], Table], some: Any = None) -> list[Table]:
+        """A job for every layer; those of equal layers are one."""
+        found: dict[Any, Table] = {}
+        for layer in (every := list(self.layers if some is None else some)):
+            if layer not in found:
+                found[layer] = make(layer)
+        return [found[layer] for layer in every]
+
+    def _each_format(
+        self, projection: str, make: Callable[[Sizes, Projection], Table]
+    ) -> list[Table]:
+        """A job of a projection for every layer; those of equal sizes and widths are one."""
+        found: dict[Any, Table] = {}
+        keys = [(layer, self.work.formats.of(i, projection)) for i, layer in enumerate(self.layers)]
+        for key in dict.fromkeys(keys):
+            found[key] = make(*key)
+        return [found[key] for key in keys]
+
+    def _of_kind(self, name: str, layer: Sizes) -> Table:
+        """Steps of a layer's unit: the kind's own, or as the graph says."""
+        own, sizes = part(layer.kind, "steps"), self.work.sizes(layer)
+        if own is not None and name in own.STEPS:
+            found: Table = own.STEPS[name](self.work, layer, sizes)
+            return found
+        return self._regular(name, sizes)
+
+    def _regular(self, name: str, sizes: Mapping[str, int]) -> Table:
+        """An item of each stream every few steps; of one without items, none.
+
+        Raises
+        ------
+        ValueError
+            If the items of a stream do not go into the unit's steps.
+        """
+        unit = self.work.graph.unit(name)
+        count = sizes[unit.steps]
+
+        def items(stream: Stream) -> Column:
+            mine = stream.count(sizes)
+            if not mine:
+                return NONE
+            if stream.items == unit.steps:
+                per = stream.per if isinstance(stream.per, int) else sizes[stream.per]
+                return every(count, per)
+            if count % mine:
+                raise ValueError(f"{name} has {count} steps, but {stream.name} {mine} items")
+            return every(count, count // mine)
+
+        takes = {s.name: items(s) for s in self.streams if s.taker == name}
+        return Table(count, takes, {s.name: items(s) for s in self.streams if s.giver == name})
+
+    def _source(self, target: str, layer: Sizes) -> str:
+        """Stream from a kind's own units to one of the spine; empty, if there is none."""
+        own = self.work.graph.starts[layer.kind]
+        return next((s.name for s in self.streams if s.taker == target and s.giver in own), "")
+
+    @cached_property
+    def _spine(self) -> dict[str, list[Table]]:
+        """Jobs of the spine's units in a pass."""
+        work, a, d_model = self.work, self.work.arch, self.work.config.d_model
+        ins = len(self.layers) + work.head  # projections of the residual stream
+        sizes = work.sizes(self.layers[0])
+        head = work.head and self.run.vocab
+
+        def out(layer: Sizes) -> int:
+            return out_channels(layer, work.formats)
+
+        def alternate(of_in: list[Table], of_out: list[Table], last: Table | None) -> list[Table]:
+            both = zip(of_in, of_out, strict=True)
+            return [job for pair in both for job in pair] + ([last] if last else [])
+
+        def enter(rows: int, op: Projection) -> Table:
+            return steps.lanes(work, rows, a.in_words, 1, "words_in", op)
+
+        def leave(s: Sizes, op: Projection) -> Table:
+            words = out(s) // a.products // s.out_groups
+            return steps.lanes(work, d_model, words, s.out_groups, "words_out", op)
+
+        adds = [steps.residual(work, "out", emit=True)] * len(self.layers)
+        if not head:
+            adds[-1:] = [steps.residual(work, "out", emit=False)]
+        return {
+            "embed": [steps.embed(work)],
+            "residual": [steps.residual(work, "embedded", emit=True), *adds],
+            "rms_in": [self._regular("rms_in", sizes)] * ins,
+            "quant_in": [steps.quantizer(a.in_channels, d_model, "residual", "quant_in")] * ins,
+            "words_in": [steps.gathering(a.in_channels, a.products, "quant_in", "words_in")] * ins,
+            "lanes": alternate(
+                self._each_format("in_proj", lambda s, op: enter(s.in_rows, op)),
+                self._each_format("out_proj", leave),
+                enter(head, work.formats.head) if head else None,
+            ),
+            "epilogue": alternate(
+                self._each_layer(lambda s: steps.epilogue(work, s.in_rows, 1, "rms_in")),
+                self._each_layer(lambda s: steps.epilogue(
+                    work, d_model, s.out_groups, self._source("epilogue", s)
+                )),
+                steps.epilogue(work, head, 1, "rms_in") if head else None,
+            ),
+            "router": alternate(
+                self._each_layer(self._routed),
+                [steps.router(work, ["out"], np.zeros(d_model, np.int64))] * len(self.layers),
+                steps.router(work, ["logit"], np.zeros(head, np.int64), together=True)
+                if head else None,
+            ),
+            "hadamard": self._each_layer(
+                lambda s: steps.hadamard(work, s, self._source("hadamard", s))
+            ),
+            "quant_out": self._each_layer(
+                lambda s: steps.quantizer(out(s), out(s), "mixed", "quant_out")
+            ),
+            "words_out": self._each_layer(
+                lambda s: steps.gathering(out(s), a.products, "quant_out", "words_out")
+            ),
+            "head": [steps.head(work, head)] if head else [],
+        }  # fmt: skip
+
+    def _routed(self, layer: Sizes) -> Table:
+        """Rows of in_proj to their units."""
+        streams = [row.stream for row in part(layer.kind, "hardware").HARDWARE.rows]
+        targets = list(dict.fromkeys(streams))
+        kinds = part(layer.kind, "commands").row_kinds(layer, self.work.order)
+        return steps.router(self.work, targets, np.array([*map(targets.index, streams)])[kinds])
+
+    def _unpacked(self) -> Iterator[Walker]:
+        """States that lie head by head, on their way from memory."""
+        for client in clients(self.work.arch, "head"):
+            name, words = client.name, self.work.memory.head_words
+            ahead = self.work.graph.client(name).name
+            yield Walker(f"unpack_{name}", [Table(1, {f"{name}.beat": 1}, {ahead: 1})])
+            yield Walker(f"read_{name}", [steps.unpacker(name, words, *self.word)])
+
+    def _written(self) -> Iterator[Walker]:
+        """Words on their way to memory."""
+        each = gear(WORD_BITS, self.work.arch.aux_port_bits)
+        for stream in self.streams:
+            if stream.taker != MEMORY:
+                continue
+            name = stream.target.split(".")[1]
+            shape = next(c.shape for c in clients(self.work.arch) if c.name == name)
+            if shape == "head":
+                words = self.work.memory.head_words
+                yield Walker(f"write_{name}", [steps.sender(name, words, *self.word)])
+                yield Walker(f"pack_{name}", [steps.packer(name, stream.name, words, *self.word)])
+            elif shape == "row":
+                job = steps.writer(name, stream.name, -(-self.run.vocab // 2), *each, last=True)
+                yield Walker(f"write_{name}", [job] * self.work.head)
+            else:
+                job = steps.writer(name, stream.name, self.work.words(name), *each, last=False)
+                yield Walker(f"write_{name}", [job])

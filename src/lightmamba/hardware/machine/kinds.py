@@ -1,0 +1,50 @@
+"""The machine of some kinds of layers: the spine and their hardware."""
+
+from dataclasses import replace
+from functools import cache
+
+from lightmamba.arch.fields import Field
+from lightmamba.arch.graph import Graph
+from lightmamba.arch.merge import merge
+from lightmamba.blocks import kinds as known
+from lightmamba.blocks import part
+from lightmamba.common.errors import InputError
+from lightmamba.hardware.machine.spine import BACK, FRONT, ROWS
+
+__all__ = ["machine"]
+
+# Fields of commands where projections differ in their widths.
+WIDE = {
+    "lanes": Field("split", 1, "each word of weights is two beats, of upper and of lower halves"),
+    "quant_in": Field("projection", 1, "what it quantizes is for a projection, whatever its bits"),
+}
+
+
+@cache
+def machine(kinds: tuple[str, ...], *, wide: bool = False) -> Graph:
+    """The machine of some kinds of layers; ``wide``, if projections differ in their widths.
+
+    Raises
+    ------
+    InputError
+        If one of them has no hardware, or two do not fit together; the sentence names both.
+    """
+    parts = {kind: part(kind, "hardware") for kind in kinds}
+    if missing := [kind for kind, found in parts.items() if found is None]:
+        there = ", ".join(kind for kind in known() if part(kind, "hardware"))
+        raise InputError(
+            f"the accelerator does not support {' and '.join(sorted(missing))} layers, only "
+            f"{there}; run the model on the engine: lightmamba generate FILE --prompt TEXT"
+        )
+    for kind, found in parts.items():
+        if (count := len(found.HARDWARE.rows)) > ROWS:
+            raise InputError(
+                f"layers of kind {kind} have {count} kinds of rows of in_proj, but an epilogue has "
+                f"shifts for {ROWS}"
+            )
+    try:
+        made = merge(FRONT, {kind: found.HARDWARE for kind, found in parts.items()}, BACK)
+    except ValueError as error:
+        raise InputError(f"no machine has {' and '.join(kinds)} layers: {error}") from error
+    more = {unit: (*made.commands[unit], field) for unit, field in WIDE.items()}
+    return replace(made, commands={**made.commands, **more}) if wide else made

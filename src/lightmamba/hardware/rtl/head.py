@@ -1,0 +1,119 @@
+"""Head: logits into words for memory, and their arg-max."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from lightmamba.hardware.rtl.job import Job
+from lightmamba.hardware.rtl.layouts import LOGITS, WORD, command, i_stream, o_stream
+from lightmamba.hardware.rtl.pipe import Pipe, Queue
+
+__all__ = ["Head"]
+
+
+class Head(wiring.Component):
+    """Pack two logits per word and find the lowest id of the largest one.
+
+    ``latency`` cycles from the transfer of a word's last logit to ``o_word.valid``; one logit or
+    two per cycle. Where the last transfer of a job gives a word its second half and another word
+    its first, that other one follows a cycle later. ``done`` pulses ``done_latency`` cycles after
+    the transfer of a job's last logit. A job is over when its last word has been taken.
+
+    Members
+    -------
+    command : In(stream of head)
+        ``rows`` logits, at least one; ids from ``valid`` on never win.
+    i : In(stream of LOGITS)
+        Logits, by id.
+    o_word : Out(stream of unsigned(64))
+        Two logits, the first in the low half; an odd last one alone, with zeros above it.
+    next : Out(20)
+        Arg-max of the last job; changes with ``done`` only.
+    done : Out(1)
+        ``next`` is that of the job that now ends.
+    busy : Out(1)
+        A command is being worked on.
+    """
+
+    latency, interval = 3, 1
+    done_latency = 4
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "command": i_stream(command("head")),
+                "i": i_stream(LOGITS),
+                "o_word": o_stream(WORD),
+                "next": Out(20),
+                "done": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pipe, job = Pipe(m), Job(m, self.command, self.busy)
+        fields, given = self.command.payload, self.i.payload
+
+        left, index = Signal.like(fields.rows), Signal.like(fields.rows)
+        take, last, count = Signal(), Signal(), Mux(given.both, 2, 1)
+        queue, alone = self._pack(m, pipe, take, last)
+        m.d.comb += [
+            self.i.ready.eq((left != 0) & queue.room),
+            take.eq(self.i.valid & self.i.ready),
+            last.eq(take & (left == count)),
+        ]
+        with m.If(job.start):
+            m.d.sync += [left.eq(fields.rows), index.eq(0)]
+        with m.Elif(take):
+            m.d.sync += [left.eq(left - count), index.eq(index + count)]
+        # A job ends later than its search: the last word takes longer to leave.
+        job.end((left == 0) & ~alone & ~queue.busy)
+
+        best = self._search(m, pipe, job, take, index)
+        final = pipe.valid(last, self.done_latency - 1)
+        m.d.sync += self.done.eq(final)
+        with m.If(final):
+            m.d.sync += self.next.eq(best)
+        return m
+
+    def _pack(self, m: Module, pipe: Pipe, take: Signal, last: Signal) -> tuple[Queue, Signal]:
+        """Logits into words; the queue of these, and whether a half is left behind a job's last."""
+        queue, given = Queue(m, self.o_word, latency=1), self.i.payload
+        kept = Signal(32, reset_less=True)  # a first half
+        odd, alone = Signal(), Signal()  # which waits for its second; which has none
+        with m.If(take):
+            m.d.sync += [
+                kept.eq(Mux(odd, given.second, given.first)),
+                odd.eq((odd == given.both) & ~last),
+                alone.eq(odd & given.both & last),
+            ]
+        with m.Elif(queue.room):
+            m.d.sync += alone.eq(0)
+        low = Mux(odd | alone, kept, given.first)
+        high = Mux(alone, 0, Mux(odd, given.first, Mux(given.both, given.second, 0)))
+        issue = (take & (odd | given.both | last)) | (alone & queue.room)
+        packed = pipe.step(lambda *word: Cat(word), pipe.input(low[:32]), pipe.input(high[:32]))
+        queue.connect(issue, pipe.valid(issue, packed.stage), packed.value)
+        return queue, alone
+
+    def _search(self, m: Module, pipe: Pipe, job: Job, take: Signal, index: Signal) -> Signal:
+        """Id of the first of the largest, three cycles after the transfer."""
+        given, end = self.i.payload, Signal.like(index)  # of the ids that may be second
+        with m.If(job.start):
+            m.d.sync += end.eq(self.command.payload.valid - 1)
+        first, second = pipe.input(given.first), pipe.input(given.second)
+        name, beside = pipe.input(index), pipe.step(lambda n: n + 1, pipe.input(index))
+        counts = pipe.valid(take & (index <= end), 2)
+        both = pipe.step(lambda two, n: two & (n < end), pipe.input(given.both), name)
+        wins = pipe.comb(lambda b, x, y: b & (y > x), both, first, second)
+        value = pipe.step(lambda w, x, y: Mux(w, y, x), wins, first, second).value
+        name = pipe.step(lambda w, x, y: Mux(w, y, x), wins, name, beside)
+
+        none = Signal()  # of this job's logits has been seen
+        best, best_name = Signal(signed(32), reset_less=True), Signal.like(index, reset_less=True)
+        with m.If(job.start):
+            m.d.sync += none.eq(1)
+        with m.Elif(counts & (none | (value > best))):
+            m.d.sync += [none.eq(0), best.eq(value), best_name.eq(name.value)]
+        return best_name

@@ -1,0 +1,119 @@
+"""Hidden values of an MLP: the arithmetic is ``GatedSilu`` and ``SquaredRelu`` of numerics.mlp."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from lightmamba.arch.config import ArchConfig
+from lightmamba.hardware.rtl.gated import (
+    PRODUCT_SHIFTS,
+    SCALED,
+    SILU,
+    SILU_SHIFTS,
+    Z_BITS,
+    limit,
+    scaled,
+    silu,
+)
+from lightmamba.hardware.rtl.job import Countdown, Job
+from lightmamba.hardware.rtl.layouts import command, i_stream, o_stream
+from lightmamba.hardware.rtl.pipe import Pipe, Queue
+from lightmamba.numerics.mlp import GatedSilu
+
+__all__ = ["Hidden"]
+
+
+class Hidden(wiring.Component):
+    """silu(a)·b, or the square of max(a, 0).
+
+    One channel per cycle while the operands come and the output is taken; ``latency`` cycles from
+    the transfer of a channel to its value on ``o``.
+
+    Parameters
+    ----------
+    config : ArchConfig
+        Its kinds of layers; nothing else of it matters.
+    op : numerics.mlp.GatedSilu
+        Table of the sigmoid, and the format of the result, which is that of ``SquaredRelu``, too.
+
+    Members
+    -------
+    command : In(stream of command("hidden"))
+        ``count`` channels, at least 1.
+    i_a, i_b : In(stream of s16)
+        Operands, taken together; b only where the job is gated.
+    o : Out(stream of s24)
+        Hidden values.
+    lost : Out(1)
+        A result was saturated.
+    busy : Out(1)
+        A command is not finished, or its results are not taken.
+    """
+
+    latency = 1 + SILU + SCALED + 2
+    interval = 1
+
+    command: Any
+    i_a: Any
+    i_b: Any
+    o: Any
+    lost: Any
+    busy: Any
+
+    def __init__(self, config: ArchConfig, op: GatedSilu | None = None) -> None:
+        self.op = op or GatedSilu()
+        super().__init__(
+            {
+                "command": i_stream(command("hidden", config)),
+                "i_a": i_stream(signed(Z_BITS)),
+                "i_b": i_stream(signed(Z_BITS)),
+                "o": o_stream(signed(self.op.out.bits)),
+                "lost": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pipe, job = Pipe(m), Job(m, self.command, self.busy)
+        left, gated, issue = Countdown(15), Signal(), Signal()
+        silu_shift = Signal(range(SILU_SHIFTS[0], SILU_SHIFTS[1] + 1))
+        shift = Signal(range(PRODUCT_SHIFTS[0], PRODUCT_SHIFTS[1] + 1))
+
+        a, b = (pipe.step(lambda v: v, pipe.input(i.payload)) for i in (self.i_a, self.i_b))
+        curve = silu(pipe, self.op.silu, a, silu_shift)
+        positive = pipe.comb(lambda v: Mux(v < 0, 0, v)[:Z_BITS].as_signed(), a)
+        mode = pipe.input(gated, curve.stage)  # a job's, which stays until its last value is out
+        first = pipe.comb(_chosen, mode, curve, positive)
+        second = pipe.comb(_chosen, mode, b, positive)
+        value, over = scaled(pipe, self.op.out, second, first, shift)
+
+        queue = Queue(m, self.o, latency=value.stage)
+        arrives = pipe.valid(issue, value.stage)
+        queue.connect(issue, arrives, value.value)
+        ready, enough = Signal(), self.i_b.valid | ~gated
+        m.d.comb += [
+            ready.eq(left.some & queue.room),
+            issue.eq(ready & self.i_a.valid & enough),
+            self.i_a.ready.eq(ready & enough),
+            self.i_b.ready.eq(ready & self.i_a.valid & gated),
+            self.lost.eq(arrives & over.value),
+        ]
+        fields = self.command.payload
+        with m.If(job.start):
+            m.d.sync += [
+                *left.load(fields.count),
+                gated.eq(fields.gated),
+                silu_shift.eq(limit(fields.silu, *SILU_SHIFTS)),
+                shift.eq(limit(fields.shift, *PRODUCT_SHIFTS)),
+            ]
+        with m.Elif(issue):
+            m.d.sync += left.step()
+        job.end(~left.some & ~queue.busy)
+        return m
+
+
+def _chosen(gated: Value, one: Value, other: Value) -> Value:
+    return Mux(gated, one, other)[:Z_BITS].as_signed()

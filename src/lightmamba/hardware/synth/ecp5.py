@@ -1,0 +1,129 @@
+"""ECP5 through yosys and nextpnr: placed and routed, in a frame that replaces its pins."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightmamba.arch.amount import Amount
+from lightmamba.hardware.synth.edit import edit
+from lightmamba.hardware.synth.harness import NAME, Harness
+from lightmamba.hardware.synth.placed import Placed, amount_of, fmax_of, path_of, route
+from lightmamba.hardware.synth.tools import Tool, find_nextpnr, find_yosys
+
+__all__ = ["DEVICE", "OPTIONS", "netlist_of", "place", "script", "synthesized"]
+
+SCRIPT = Path(__file__).with_name("ecp5.ys")
+TIMED, UNTIMED = "abc9 -W 300 -D 3600", "abc -lut 4:7 -dress"
+
+LIMIT_S = 5400.0
+DEVICE = ("--85k", "--speed", "6", "--package", "CABGA381")  # as nextpnr-ecp5 names it
+OPTIONS = (*DEVICE, "--json", "edited.json")
+KINDS = {
+    "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram18": "DP16KD",
+}  # fmt: skip
+
+
+def script(files: Sequence[str], top: str, *, timed: bool = True) -> str:
+    """Yosys' script from Verilog files to ``netlist.json``.
+
+    If not ``timed``, LUTs are mapped by ``abc``, which knows nothing of delays: yosys 0.52 stops in
+    ``abc9`` with an internal error for machines with attention.
+    """
+    text = SCRIPT.read_text().replace("@FILES@", " ".join(files)).replace("@TOP@", top)
+    return text if timed else text.replace(TIMED, UNTIMED)
+
+
+def synthesized(
+    yosys: Tool, files: Sequence[str], top: str, work: Path, limit_s: float | None = None
+) -> dict[str, Any]:
+    """Synthesize Verilog files of a folder; the netlist, before any edit.
+
+    Raises
+    ------
+    InputError
+        If yosys fails or takes too long.
+    """
+    (work / "script.ys").write_text(script(files, top))
+    yosys.run(["-q", "-s", "script.ys"], work, limit_s)
+    netlist: dict[str, Any] = json.loads((work / "netlist.json").read_text())
+    return netlist
+
+
+def netlist_of(
+    verilog: str, top: str, *, resets: Sequence[str] = ("rst",), edits: bool = True
+) -> dict[str, Any]:
+    """Netlist of a module as nextpnr gets it, with its ports as they are.
+
+    Its inputs count as coming from registers of its clock. Use it with
+    :func:`lightmamba.hardware.synth.netlist.netlist_verilog`.
+
+    Parameters
+    ----------
+    verilog, top
+        Text of all modules, and the name of the top one.
+    resets
+        Signals that take a global network.
+    edits
+        Whether registers are moved and copied (:func:`lightmamba.hardware.synth.edit.edit`).
+
+    Raises
+    ------
+    InputError
+        If yosys is missing or fails.
+    """
+    yosys = find_yosys()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "machine.v").write_text(verilog)
+        netlist = synthesized(yosys, ["machine.v"], top, Path(folder))
+    if edits:
+        edit(netlist, top, resets=resets, pins=False)
+    return netlist
+
+
+def place(
+    verilog: str,
+    top: str,
+    *,
+    goal_mhz: float = 125.0,
+    seed: int = 1,
+    limit_s: float = LIMIT_S,
+) -> Placed:
+    """Synthesize, place and route a machine for an LFE5U-85F of speed grade 6.
+
+    Parameters
+    ----------
+    verilog, top
+        What :func:`lightmamba.hardware.rtl.top.to_verilog` gives, and the name of its top module.
+    goal_mhz
+        Clock that the router aims at.
+    seed
+        Of the placement.
+    limit_s
+        Seconds that nextpnr may take: its router goes on for ever where wires are too many.
+
+    Raises
+    ------
+    InputError
+        If a tool is missing or fails or takes too long, or the machine does not fit.
+    """
+    yosys, nextpnr = find_yosys(), find_nextpnr()
+    frame = Harness.of(verilog, top)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        (work / "machine.v").write_text(verilog)
+        (work / "frame.v").write_text(frame.verilog)
+        netlist = synthesized(yosys, ["machine.v", "frame.v"], NAME, work)
+        edit(netlist, NAME, fixed=frame.registers, resets=["reset"], pins=False)
+        (work / "edited.json").write_text(json.dumps(netlist))
+        report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
+    own = Amount(lut=frame.lut, ff=frame.ff)
+    return Placed(
+        tools=f"{yosys.version}; {nextpnr.version}",
+        amount=amount_of(report, KINDS, "used") + own.times(-1),
+        available=amount_of(report, KINDS, "available"),
+        fmax_mhz=fmax_of(report),
+        path=path_of(report),
+        frame=own,
+    )

@@ -1,0 +1,132 @@
+"""The report of nextpnr on a design that it placed and routed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightmamba.arch.amount import Amount
+from lightmamba.common.errors import InputError
+from lightmamba.hardware.synth.result import LongestPath, cells
+from lightmamba.hardware.synth.tools import Tool
+
+__all__ = ["Placed", "amount_of", "arguments", "fmax_of", "path_of", "route"]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An accelerator on a device.
+
+    Parameters
+    ----------
+    tools : str
+    amount : Amount
+        LUTs of four inputs, carries among them; block RAMs of 18 kbit; without the frame's own.
+    available : Amount
+        What the device has.
+    fmax_mhz : float
+        After routing.
+    path : LongestPath
+        After routing, with routing.
+    frame : Amount
+        What the frame took.
+    """
+
+    tools: str
+    amount: Amount
+    available: Amount
+    fmax_mhz: float
+    path: LongestPath
+    frame: Amount
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, by the names of the command line."""
+        return {
+            **cells(self.amount),
+            "path_ns": self.path.ns,
+            "lut_levels": sum(step.startswith("logic") for step in self.path.cells),
+            "path": list(self.path.cells),
+            "fmax_mhz": self.fmax_mhz,
+            "tool": self.tools,
+            "available": cells(self.available),
+            "frame": cells(self.frame),
+            "blocks": {},
+        }
+
+
+def arguments(options: Sequence[str], *, goal_mhz: float, seed: int) -> list[str]:
+    """Arguments of nextpnr for a run that leaves a report and a log, and judges no times."""
+    return [
+        *options, "--report", "report.json", "--log", "nextpnr.log", "--seed", str(seed),
+        "--freq", str(goal_mhz), "--timing-allow-fail", "--quiet",
+    ]  # fmt: skip
+
+
+def route(
+    nextpnr: Tool, options: Sequence[str], work: Path, limit_s: float, *, goal_mhz: float, seed: int
+) -> dict[str, Any]:
+    """Run nextpnr in a folder; its report.
+
+    Raises
+    ------
+    InputError
+        If it fails, or takes more than ``limit_s`` seconds: how far it came.
+    """
+    log = work / "nextpnr.log"
+    try:
+        nextpnr.run(arguments(options, goal_mhz=goal_mhz, seed=seed), work, limit_s)
+    except InputError as error:
+        said = log.read_text().strip().splitlines() if log.is_file() else []
+        last = f"; the last line of its log: {said[-1].strip()}" if said else ""
+        raise InputError(f"{error}{last}") from error
+    report: dict[str, Any] = json.loads((work / "report.json").read_text())
+    return report
+
+
+def amount_of(report: Mapping[str, Any], kinds: Mapping[str, str], which: str) -> Amount:
+    """Cells of nextpnr's report.
+
+    Parameters
+    ----------
+    report
+        What ``--report`` writes.
+    kinds
+        Field of an :class:`Amount` to the name of the cell there.
+    which
+        ``used`` or ``available``.
+    """
+    return Amount(**{k: report["utilization"][name][which] for k, name in kinds.items()})
+
+
+def fmax_of(report: Mapping[str, Any]) -> float:
+    """Frequency of the only clock, MHz.
+
+    Raises
+    ------
+    InputError
+        If there is no clock, or more than one.
+    """
+    clocks = report["fmax"]
+    if len(clocks) != 1:
+        raise InputError(
+            f"an accelerator has one clock, but nextpnr found {', '.join(clocks) or 'none'}"
+        )
+    mhz: float = next(iter(clocks.values()))["achieved"]
+    return mhz
+
+
+def path_of(report: Mapping[str, Any]) -> LongestPath:
+    """The longest path from a clock edge to a clock edge."""
+    paths = report["critical_paths"]
+    inner = [p["path"] for p in paths if not {p["from"], p["to"]} & {"<async>"}]
+    slowest: list[dict[str, Any]] = max(inner, key=_delay, default=[])
+    named = tuple(
+        f"{step['type']} {step['delay']:.2f} ns {step['to']['cell']}.{step['to']['port']}"
+        for step in slowest
+    )
+    return LongestPath(_delay(slowest), named)
+
+
+def _delay(path: list[dict[str, Any]]) -> float:
+    return sum((step["delay"] for step in path), 0.0)

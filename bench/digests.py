@@ -28,6 +28,8 @@ from bench.engine_files import our_file
 from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep
 from lightmamba.arch.target import Target, target_names
+from lightmamba.device.sim import open_twin
+from lightmamba.device.sim.twin import Twin, TwinStep
 from lightmamba.engine import Difference, Digests, Engine, first_difference
 from lightmamba.hardware.compiler import build
 from lightmamba.model.config import SHAPES
@@ -35,8 +37,6 @@ from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.native import usable_isas
-from lightmamba.sim import open_twin
-from lightmamba.sim.twin import Twin, TwinStep
 
 SIZES = 1, 2, 5, 16, 64, 33  # tokens of a piece
 EVERY = 16  # tokens from one drawn at random to the next

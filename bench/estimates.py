@@ -21,13 +21,13 @@ from bench.full import identity as identity_of_full
 from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep, rows
 from lightmamba.arch.target import Channel, Target
+from lightmamba.device.sim import SimDevice, chained, open_device
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.estimate import Estimate, estimate
 from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.model.config import PUBLISHED, SHAPES, ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim import SimDevice, chained, open_device
 
 WARM, CHAIN = 6, 4  # tokens of a chain that are run, and then those that are measured
 SEED = 1

@@ -22,6 +22,7 @@ from bench.identity import Random, simulated
 from bench.stored import keep
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
+from lightmamba.device.sim import chained, open_twin
 from lightmamba.engine.synthetic import random_state
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.machine.artifact import Artifact
@@ -30,7 +31,6 @@ from lightmamba.hardware.machine.ports import ports
 from lightmamba.model.config import PUBLISHED
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim import chained, open_twin
 
 
 @dataclass(frozen=True)

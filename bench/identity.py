@@ -24,6 +24,7 @@ from bench.faults import imports_package
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.tools import cache_folder
+from lightmamba.device.sim.tools import find_verilator
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.hardware.compiler.plan import fitting, plan
 from lightmamba.hardware.compiler.program import LayerNumbers, program
@@ -31,7 +32,6 @@ from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim.tools import find_verilator
 
 __all__ = [
     "HARNESS",
@@ -49,7 +49,7 @@ RTL = (
     *("blocks/*.py", "blocks/*/*.py"),
 )
 HOST = (*RTL, "hardware/compiler/*.py", "model/qmodel/*.py")  # of the program and the registers
-HARNESS = ("sim/*.cpp", "sim/*.hpp", "sim/simulator.py", "arch/pace.py")
+HARNESS = ("device/sim/*.cpp", "device/sim/*.hpp", "device/sim/simulator.py", "arch/pace.py")
 SYNTHESIS = tuple(f"hardware/synth/{each}" for each in ("*.py", "*.v", "*.ys", "cells/*.v"))
 SLASHES = {".cpp", ".hpp", ".v"}  # comments from // to the end of a line
 

@@ -33,6 +33,7 @@ from bench.stored import keep
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
+from lightmamba.device.sim import SimDevice, Twin, chained, open_twin
 from lightmamba.engine.synthetic import random_state
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.machine.artifact import Artifact
@@ -40,7 +41,6 @@ from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.model.config import PUBLISHED, SHAPES
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim import SimDevice, Twin, chained, open_twin
 
 PREFILL, BATCH, VERIFY, REPAIR, AGAIN, DECODE, CHAIN = (
     "prefill", "batch", "verify", "repair", "again", "decode", "chain",

@@ -27,13 +27,13 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.place import Region
 from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
+from lightmamba.device.host.resident import Resident
+from lightmamba.device.host.staging import Staging
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.model.config import SHAPES
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.runtime import NgramDrafter
-from lightmamba.runtime.resident import Resident
-from lightmamba.runtime.staging import Staging
 
 LARGE, SMALL = "mamba2-2.7b on u280-t4", "mamba2-130m on u280-t4"
 PASSES = (DECODE, VERIFY, REPAIR, AGAIN)

@@ -21,13 +21,13 @@ from bench.stored import Row, keep
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
+from lightmamba.device.sim import SimDevice, chained, open_device
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload, modes
 from lightmamba.model.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim import SimDevice, chained, open_device
 
 WARM, CHAIN = 6, 4  # tokens of a chain that are run, and then those that are measured
 RUNS = 4  # passes of another kind, the last two of which are measured

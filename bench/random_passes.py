@@ -26,11 +26,11 @@ from bench.identity import simulated
 from bench.stored import Row, keep
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
+from lightmamba.device.host.device_state import DeviceState
+from lightmamba.device.sim import open_twin
 from lightmamba.hardware.compiler import build
 from lightmamba.model.data import demo_file, hybrid_file
 from lightmamba.model.qmodel import load
-from lightmamba.runtime.device_state import DeviceState
-from lightmamba.sim import open_twin
 
 SEQUENCES, STALLS, TARGETS = 4, 0.2, ("tiny", "tiny-t4")
 HYBRID = "tiny-hybrid"

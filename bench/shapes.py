@@ -17,11 +17,11 @@ from tests.support.builders import made_up
 
 from bench.identity import Random, simulated
 from bench.stored import Row, keep
+from lightmamba.device.sim import open_twin
 from lightmamba.hardware.compiler import build
 from lightmamba.model.config import ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import FormatException, Formats
-from lightmamba.sim import open_twin
 
 TOKENS, PROMPT, SEED = 16, (1, 2, 3), 3
 

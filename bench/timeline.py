@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from tests.support.machine import Kind
 
 from lightmamba.arch.target import Target
+from lightmamba.device.sim import open_device
+from lightmamba.device.sim.activity import unit_cycles
+from lightmamba.device.sim.observe import Record, rows_of
+from lightmamba.device.sim.vectors import vector_of
 from lightmamba.hardware.compiler import build
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
-from lightmamba.sim import open_device
-from lightmamba.sim.activity import unit_cycles
-from lightmamba.sim.observe import Record, rows_of
-from lightmamba.sim.vectors import vector_of
 
 PICTURE = Path(__file__).parents[1] / "docs/explanation/one-token.png"
 BIN = 8  # cycles

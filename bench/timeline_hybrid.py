@@ -11,12 +11,12 @@ import numpy as np
 
 from bench.timeline import spans
 from lightmamba.arch.target import Target
+from lightmamba.device.sim import open_twin
+from lightmamba.device.sim.activity import unit_cycles
 from lightmamba.engine.synthetic import random_state
 from lightmamba.hardware.compiler import build
 from lightmamba.model.data import hybrid_file
 from lightmamba.model.qmodel import load
-from lightmamba.sim import open_twin
-from lightmamba.sim.activity import unit_cycles
 
 PICTURE = Path(__file__).parents[1] / "docs/explanation/hybrid-token.png"
 POSITIONS = 160  # before the token: five pages

@@ -21,13 +21,13 @@ from pathlib import Path
 from bench.stored import keep
 from bench.ulx3s_place import TARGET, system
 from bench.ulx3s_run import FIRST, opened
+from lightmamba.device.sim import compare_logits
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.soc.board import TOP
 from lightmamba.hardware.soc.ulx3s import around_netlist
 from lightmamba.hardware.synth.board import prepared
 from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
 from lightmamba.hardware.synth.unpadded import unpadded
-from lightmamba.sim import compare_logits
 
 NETLIST = "placed"  # name of its module
 ROUTED = "top"  # nextpnr's name of the module

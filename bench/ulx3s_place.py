@@ -22,6 +22,10 @@ from typing import Any
 from bench.identity import combined, synthesized
 from bench.stored import MADE, Row, keep, rows
 from lightmamba.arch.target import Target
+from lightmamba.device.package import Board
+from lightmamba.device.package.design import design
+from lightmamba.device.package.ecp5 import flow
+from lightmamba.device.sim.device import verilog_of
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.soc.board import TOP
@@ -30,10 +34,6 @@ from lightmamba.hardware.synth.flow import Flow
 from lightmamba.hardware.synth.tools import find_ecppack, find_ecpunpack, find_nextpnr, find_yosys
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
-from lightmamba.package import Board
-from lightmamba.package.design import design
-from lightmamba.package.ecp5 import flow
-from lightmamba.sim.device import verilog_of
 
 NAME, TARGET = "ulx3s_place", "ulx3s"
 FREQ = "62.0"  # MHz of the configuration, as the pin file has it

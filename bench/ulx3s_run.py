@@ -23,24 +23,27 @@ from bench.identity import HARNESS, combined, source_hash
 from bench.stored import Row, keep
 from bench.ulx3s_place import system_hash, tools
 from lightmamba.arch.target import Target
-from lightmamba.boards.selftest import expected, self_test
+from lightmamba.device.boards.selftest import expected, self_test
+from lightmamba.device.package import Board
+from lightmamba.device.package.design import design
+from lightmamba.device.package.ulx3s_device import (
+    SimulatedUlx3s,
+    open_simulated_ulx3s,
+    simulated_ulx3s,
+)
+from lightmamba.device.sim import compare_logits
+from lightmamba.device.sim.tools import find_verilator
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import build, open_model
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
-from lightmamba.package import Board
-from lightmamba.package.design import design
-from lightmamba.package.ulx3s_device import (
-    SimulatedUlx3s,
-    open_simulated_ulx3s,
-    simulated_ulx3s,
-)
-from lightmamba.sim import compare_logits
-from lightmamba.sim.tools import find_verilator
 
 TARGET = "ulx3s"
-BOARD = (*HARNESS, "sim/board.py", "sim/sdram_chips.py", "sim/sdram_chips.toml")
+BOARD = (
+    *HARNESS,
+    *(f"device/sim/{each}" for each in ("board.py", "sdram_chips.py", "sdram_chips.toml")),
+)
 FIRST, CHAIN = 1, 20  # token that a sequence begins with; tokens of a chain
 SLOW, FAST = 20, 4  # cycles of a bit: 3 Mbaud at 60 MHz, and the shortest
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 import tests.conftest
+from lightmamba.device.sim.device import machine_simulator
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.soc.sdram import SdramController
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim.device import machine_simulator
 from tests.sim import copier, machines
 from tests.support import mixed, sdram
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightmamba.arch.config import ArchConfig
+    from lightmamba.device.sim import Simulation
     from lightmamba.engine import Engine
     from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.qmodel import QuantizedModel
     from lightmamba.model.tokenizer import Tokenizer
-    from lightmamba.sim import Simulation
     from lightmamba.speed import Speed
 
 __all__ = ["Model", "compile", "generate", "load", "quantize", "simulate", "verilog_of"]
@@ -322,8 +322,8 @@ def simulate(
     InputError
         If it is not a build, or Verilator is missing.
     """
-    from lightmamba.sim import open_twin
-    from lightmamba.sim import simulate as run
+    from lightmamba.device.sim import open_twin
+    from lightmamba.device.sim import simulate as run
 
     opened = open_twin(Path(build) if isinstance(build, str | Path) else build.path)
     try:

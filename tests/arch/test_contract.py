@@ -8,7 +8,7 @@ from tests.docs.pages import ROOT
 
 
 def test_the_simulators_page_is_the_contracts():
-    text = (ROOT / "src/lightmamba/sim/memory.hpp").read_text(encoding="utf-8")
+    text = (ROOT / "src/lightmamba/device/sim/memory.hpp").read_text(encoding="utf-8")
     assert re.findall(r"constexpr uint64_t PAGE = (\d+);", text) == [str(PAGE)]
 
 

@@ -7,6 +7,7 @@ from amaranth.hdl import Value
 from lightmamba.arch import latency
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import cycles
+from lightmamba.device.sim.simulator import MemoryChannel
 from lightmamba.hardware.machine import spine
 from lightmamba.hardware.rtl import lanes, prefetch, reader, sequencer, streams, writer
 from lightmamba.hardware.rtl.activations import ActivationBuffer
@@ -15,7 +16,6 @@ from lightmamba.hardware.rtl.residual import Residual
 from lightmamba.hardware.rtl.slices import Slices
 from lightmamba.hardware.rtl.slot_walk import SlotWalk
 from lightmamba.hardware.rtl.units import Units
-from lightmamba.sim.simulator import MemoryChannel
 from tests.support.machine import INSTRUCTIONS, MACHINE
 
 MACHINES = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightmamba.boards import serial_link
+from lightmamba.device.boards import serial_link
 
 from .serial_board import Clock, FakePort, Memory
 

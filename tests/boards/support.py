@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightmamba.arch.target import Target
+from lightmamba.device.sim.device import machine_simulator
+from lightmamba.device.sim.simulator import Simulator, Status, from_target
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.ports import ports
 from lightmamba.hardware.machine.probes import probes
-from lightmamba.sim.device import machine_simulator
-from lightmamba.sim.simulator import Simulator, Status, from_target
 from tests.sim.machines import CONFIG, TARGET, compiled
 
 __all__ = ["Registers", "bare", "build_on"]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from lightmamba.boards import uio
-from lightmamba.boards.uio import UioDevice, open_uio
-from lightmamba.boards.xrt import XrtDevice
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.boards import uio
+from lightmamba.device.boards.uio import UioDevice, open_uio
+from lightmamba.device.boards.xrt import XrtDevice
 
 
 class Part:

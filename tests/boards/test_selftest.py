@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.boards.selftest import PASSES, PROBE, STEPS, Expected, expected, self_test
 from lightmamba.common.errors import InputError
+from lightmamba.device.boards.selftest import PASSES, PROBE, STEPS, Expected, expected, self_test
+from lightmamba.device.host.recording import RecordingDevice, ReplayDevice
+from lightmamba.device.sim import SimDevice, open_device
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.compiler.states import state_bytes
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
-from lightmamba.sim import SimDevice, open_device
 from tests.sim.machines import CONFIG, FOUR, HARDWARE, TARGET, compiled
 from tests.sim.test_copies import TWO, anywhere
 from tests.support.builders import random_model

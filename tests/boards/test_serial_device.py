@@ -6,13 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
-from lightmamba.boards import serial_ulx3s
-from lightmamba.boards.selftest import STEPS, expected, self_test
-from lightmamba.boards.serial_device import SerialDevice
-from lightmamba.boards.serial_link import SerialLink
-from lightmamba.boards.serial_port import _others, open_port
-from lightmamba.boards.serial_ulx3s import check_board, open_ulx3s
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.boards import serial_ulx3s
+from lightmamba.device.boards.selftest import STEPS, expected, self_test
+from lightmamba.device.boards.serial_device import SerialDevice
+from lightmamba.device.boards.serial_link import SerialLink
+from lightmamba.device.boards.serial_port import _others, open_port
+from lightmamba.device.boards.serial_ulx3s import check_board, open_ulx3s
+from lightmamba.device.host.device import Device
+from lightmamba.device.host.recording import RecordingDevice
+from lightmamba.device.sim.simulator import Status
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import build_hash
@@ -20,9 +23,6 @@ from lightmamba.hardware.machine.registers import offsets
 from lightmamba.hardware.machine.serial import Operation
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.runtime import DeviceDecoder, generate
-from lightmamba.runtime.device import Device
-from lightmamba.runtime.recording import RecordingDevice
-from lightmamba.sim.simulator import Status
 
 from .serial_board import FakePort, Memory
 from .support import bare, build_on

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.boards import serial_link
-from lightmamba.boards.serial_link import SerialLink
 from lightmamba.common.errors import DeviceError
+from lightmamba.device.boards import serial_link
+from lightmamba.device.boards.serial_link import SerialLink
 from lightmamba.hardware.machine import serial
 from lightmamba.hardware.machine.serial import BLOCK, Operation, Request, entry
 

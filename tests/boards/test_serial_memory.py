@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightmamba.boards.serial_memory import Window, memory_works, tune, window_of
 from lightmamba.common.errors import DeviceError
+from lightmamba.device.boards.serial_memory import Window, memory_works, tune, window_of
 from lightmamba.hardware.machine.serial import CAPTURES
 
 TURN = 48

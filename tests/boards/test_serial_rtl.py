@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.boards import serial_link
-from lightmamba.boards.serial_device import SerialDevice
-from lightmamba.boards.serial_link import SerialLink
 from lightmamba.common.errors import DeviceError
+from lightmamba.device.boards import serial_link
+from lightmamba.device.boards.serial_device import SerialDevice
+from lightmamba.device.boards.serial_link import SerialLink
 from lightmamba.hardware.machine.serial import Identity
 from tests.soc.board import Board
 

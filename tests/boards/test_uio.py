@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from lightmamba.boards import uio
-from lightmamba.boards.selftest import STEPS, expected, self_test
-from lightmamba.boards.uio import Buffer, UioWindow, open_uio
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.boards import uio
+from lightmamba.device.boards.selftest import STEPS, expected, self_test
+from lightmamba.device.boards.uio import Buffer, UioWindow, open_uio
 from tests.sim.test_copies import TWO
 
 from .support import Registers, bare, build_on

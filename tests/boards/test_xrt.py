@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmamba.boards.selftest import STEPS, expected, self_test
-from lightmamba.boards.xrt import SOURCE, banks, open_xrt
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.boards.selftest import STEPS, expected, self_test
+from lightmamba.device.boards.xrt import SOURCE, banks, open_xrt
+from lightmamba.device.host.recording import RecordingDevice
+from lightmamba.device.sim import open_device
 from lightmamba.hardware.machine.registers import offsets
-from lightmamba.runtime.recording import RecordingDevice
-from lightmamba.sim import open_device
 from tests.sim.test_copies import TWO
 
 from .support import Registers, bare, build_on
@@ -160,7 +160,7 @@ def test_what_is_missing_is_said(card, library, build, tmp_path):
 
 
 def test_a_bank_that_the_bitstream_lacks(card, library, build):
-    from lightmamba.boards.xrt import XrtDevice
+    from lightmamba.device.boards.xrt import XrtDevice
 
     wrong = BANKS | {"hbm1": "HBM[7]"}
     device = XrtDevice(library / "liblightmamba_xrt.so", library / "lightmamba.xclbin", wrong)

@@ -37,7 +37,7 @@ def test_it_is_shown_and_removed(run, tmp_path, monkeypatch):
 def test_its_parts_are_those_that_the_program_makes():
     from lightmamba.cli import hub
     from lightmamba.common import files
+    from lightmamba.device.sim import library as build
     from lightmamba.hardware.synth import xcup
-    from lightmamba.sim import library as build
 
     assert {files.CACHE, hub.CACHE, build.CACHE, xcup.CACHE} == set(PARTS)

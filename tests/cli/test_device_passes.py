@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from lightmamba.device.host import devices
 from lightmamba.hardware.compiler import build, open_model
 from lightmamba.model.qmodel import load
-from lightmamba.runtime import devices
 from lightmamba.serve import open_served
 from tests.support.builders import shipped
 from tests.support.pretended import Pretended

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.boards.selftest import expected
+from lightmamba.device.boards.selftest import expected
+from lightmamba.device.host.devices import device_names
+from lightmamba.device.host.recording import ReplayDevice
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.runtime.devices import device_names
-from lightmamba.runtime.recording import ReplayDevice
 from tests.sim.machines import CONFIG, TARGET, compiled
 from tests.support.builders import random_model, write_tokenizer
 

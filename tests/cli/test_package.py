@@ -34,7 +34,7 @@ def test_a_package(run, build, tmp_path):
 
 
 def test_a_check_that_fails_is_an_exit_status(run, build, tmp_path, monkeypatch):
-    monkeypatch.setattr("lightmamba.package.write.check", lambda *_: {"ports": False})
+    monkeypatch.setattr("lightmamba.device.package.write.check", lambda *_: {"ports": False})
     said = run("package", build, "--board", "u280", "-o", tmp_path / "p", "--json")
     assert said.status == 1
     assert json.loads(said.out)["checks"] == {"ports": False}
@@ -80,7 +80,7 @@ def test_what_is_no_build(run, tmp_path):
 
 
 def test_every_board_is_a_target():
-    from lightmamba.package import board_names
+    from lightmamba.device.package import board_names
 
     for name in board_names():
         assert Target.load(name).name == name

@@ -93,7 +93,9 @@ def test_simulated_for_the_page_and_from_a_file(run, build, tmp_path):
 def test_hardware_that_differs_fails(run, build, tmp_path, monkeypatch):
     """The page is written, with what was found, and the status says so."""
     page = tmp_path / "page.html"
-    monkeypatch.setattr("lightmamba.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9))
+    monkeypatch.setattr(
+        "lightmamba.device.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9)
+    )
     said = run("report", build, "-o", page, "--simulate", "1")
     assert said.status == 1
     assert "hardware and engine differ: token 0, embedding[0, 0, 0]: " in said.err

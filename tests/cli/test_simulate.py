@@ -9,8 +9,8 @@ import pytest
 
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.store import read_store
+from lightmamba.device.sim import SimDevice, Simulation
 from lightmamba.hardware.machine.artifact import MANIFEST
-from lightmamba.sim import SimDevice, Simulation
 from tests.sim.machines import CONFIG, TARGET, compiled
 from tests.support.builders import random_model, write_tokenizer
 
@@ -68,7 +68,9 @@ def test_what_is_stored_says_which_unit_worked_when(run, build, tmp_path):
 @needs_verilator
 def test_a_difference_is_named_and_fails(run, build, monkeypatch):
     """The engine is given another model than the hardware."""
-    monkeypatch.setattr("lightmamba.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9))
+    monkeypatch.setattr(
+        "lightmamba.device.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9)
+    )
     said = run("simulate", build, "--json")
     found = json.loads(said.out)
     assert said.status == 1
@@ -104,7 +106,9 @@ def test_refusals(run, build, words, sentence):
 
 def test_files_are_not_overwritten(run, build, tmp_path, monkeypatch):
     """Said before anything is built."""
-    monkeypatch.setattr("lightmamba.sim.open_twin", lambda *_, **__: pytest.fail("was opened"))
+    monkeypatch.setattr(
+        "lightmamba.device.sim.open_twin", lambda *_, **__: pytest.fail("was opened")
+    )
     kept = tmp_path / "kept"
     kept.write_text("dear")
     refused = run("simulate", build, "--waves", kept).refusal
@@ -192,7 +196,7 @@ def test_without_a_tool(run, spoken, tmp_path, monkeypatch, verb, tool):
         raise InputError("simulation needs it, and it is not here; install it")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(f"lightmamba.sim.library.{tool}", missing)
+    monkeypatch.setattr(f"lightmamba.device.sim.library.{tool}", missing)
     said = run(verb, spoken, *WORDS[verb])
     assert (said.status, said.out) == (2, "")
     assert said.err.endswith(f"lightmamba {verb}: simulation needs it, and it is not here; "

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from lightmamba.arch.target import Target, target_names
 from lightmamba.common.errors import InputError
+from lightmamba.device.sim.simulator import from_target
 from lightmamba.hardware.compiler import build, open_model, plan
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.hardware.machine.artifact import MANIFEST, MODEL, Artifact
@@ -21,7 +22,6 @@ from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.quantization import Recipe, recipe_names
-from lightmamba.sim.simulator import from_target
 from tests.fuzz.mutate import (
     damage,
     json_text,

@@ -14,8 +14,10 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
-from lightmamba.boards.selftest import expected, self_test
 from lightmamba.common.errors import InputError
+from lightmamba.device.boards.selftest import expected, self_test
+from lightmamba.device.sim.device import open_device
+from lightmamba.device.sim.opened import Opened, open_twin
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.compiler.states import state_bytes
@@ -28,8 +30,6 @@ from lightmamba.model.config import mamba2_config
 from lightmamba.numerics.formats import INT24
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import round_shift
-from lightmamba.sim.device import open_device
-from lightmamba.sim.opened import Opened, open_twin
 from tests.sim.passes import random_passes
 from tests.support.mixed import compiled, per_token, seen_at_work
 from tests.support.streams import Run, drive

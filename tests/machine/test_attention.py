@@ -8,14 +8,14 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
+from lightmamba.device.sim import check_room
+from lightmamba.device.sim.opened import open_twin
 from lightmamba.engine.synthetic import random_state
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim import check_room
-from lightmamba.sim.opened import open_twin
 from tests.support.mixed import (
     CONTEXT,
     MAMBA,

@@ -7,12 +7,12 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
+from lightmamba.device.sim.opened import open_twin
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim.opened import open_twin
 from tests.support.mixed import (
     MAMBA,
     compare,

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightmamba.arch.target import Target
+from lightmamba.device.package import Board, Package, write_package
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.package import Board, Package, write_package
 from tests.support.builders import random_model
 
 from ..sim.machines import CONFIG, TARGET

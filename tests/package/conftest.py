@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightmamba.package import Package
+from lightmamba.device.package import Package
 
 from .boards import BOARDS, packaged
 

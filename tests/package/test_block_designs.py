@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightmamba.package.device import packaged_design
+from lightmamba.device.package.device import packaged_design
 
 from . import versal
 from .block_design import BlockDesign

@@ -7,13 +7,15 @@ from importlib import resources
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-REQUIRED = resources.files("lightmamba.package") / "boards/common/driver--requirements.txt.j2"
+REQUIRED = (
+    resources.files("lightmamba.device.package") / "boards/common/driver--requirements.txt.j2"
+)
 
 SCRIPT = """
 import sys
 for name in {blocked}:
     sys.modules[name] = None
-import lightmamba.boards.selftest, lightmamba.boards.uio, lightmamba.boards.xrt
+import lightmamba.device.boards.selftest, lightmamba.device.boards.uio, lightmamba.device.boards.xrt
 from lightmamba.cli import main
 raise SystemExit(main(["generate", "bundled", "--prompt", "It was", "--max-tokens", "2"]))
 """

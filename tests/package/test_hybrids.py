@@ -3,14 +3,14 @@
 import pytest
 
 from lightmamba.arch.target import Target
+from lightmamba.device.package import Board
+from lightmamba.device.package.design import design
+from lightmamba.device.package.ecp5 import sources
+from lightmamba.device.package.noc import network
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.data import demo_file, hybrid_file
 from lightmamba.model.qmodel import load
-from lightmamba.package import Board
-from lightmamba.package.design import design
-from lightmamba.package.ecp5 import sources
-from lightmamba.package.noc import network
 
 BOARDS = {"u280": 32, "vck190": 4, "kv260": 4}  # lanes that hold keys and values
 

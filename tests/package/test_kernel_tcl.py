@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lightmamba.device.package.check import module_ports
+from lightmamba.device.package.device import packaged_design
 from lightmamba.hardware.machine.registers import offsets
-from lightmamba.package.check import module_ports
-from lightmamba.package.device import packaged_design
 from tests.support.machine import REGISTERS
 
 from .recorder import Call, Vendor, missing, run

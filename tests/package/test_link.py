@@ -9,12 +9,12 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
+from lightmamba.device.package import Board
+from lightmamba.device.package.check import module_ports
+from lightmamba.device.package.design import design
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.config import SHAPES, mamba2_config
-from lightmamba.package import Board
-from lightmamba.package.check import module_ports
-from lightmamba.package.design import design
 from tests.support.builders import random_model
 
 from .boards import small

@@ -12,15 +12,15 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
+from lightmamba.device.package import Board, board_names, write_package
+from lightmamba.device.package.check import CHECKS, MANIFEST, check
+from lightmamba.device.package.device import packaged_design
+from lightmamba.device.package.expected import expected
+from lightmamba.device.package.wrapper import core_verilog
+from lightmamba.device.sim.device import machine_verilog
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.registers import offsets
-from lightmamba.package import Board, board_names, write_package
-from lightmamba.package.check import CHECKS, MANIFEST, check
-from lightmamba.package.device import packaged_design
-from lightmamba.package.expected import expected
-from lightmamba.package.wrapper import core_verilog
-from lightmamba.sim.device import machine_verilog
 from tests.support.builders import random_model
 from tests.support.machine import REGISTERS
 
@@ -166,7 +166,7 @@ def test_a_check_fails_when_a_file_is_wrong(packages, tmp_path, name):
 
 def test_a_window_that_is_missed(packages):
     made = packaged_design(packages["kv260"].path)
-    from lightmamba.package.design import windows
+    from lightmamba.device.package.design import windows
 
     (block,) = made.blocks
     assert windows(made, {"ddr4": 0x8_0000_0000})
@@ -256,7 +256,7 @@ def test_what_is_there_is_kept_unless_forced(packages, tmp_path):
 
 def test_a_large_random_model_has_no_expected_tokens(tmp_path, monkeypatch):
     """To make its weights again would take longer than all the rest."""
-    monkeypatch.setattr("lightmamba.package.expected.LARGEST", 1000)
+    monkeypatch.setattr("lightmamba.device.package.expected.LARGEST", 1000)
     build(random_model(CONFIG, lazy=True), small("u280"), tmp_path / "b")
     artifact = Artifact.read(tmp_path / "b")
     found = expected(artifact)

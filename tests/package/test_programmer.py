@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.package import program
+from lightmamba.device.package import program
 
 STAND_IN = """#!/bin/sh
 echo "$*" >"{calls}"

@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from lightmamba.boards.selftest import STEPS, Expected, self_test
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.boards.selftest import STEPS, Expected, self_test
+from lightmamba.device.package import open_package
+from lightmamba.device.package.device import PackagedDevice, packaged_design
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.registers import MAGIC
-from lightmamba.package import open_package
-from lightmamba.package.device import PackagedDevice, packaged_design
 
 from .boards import BOARDS
 

@@ -12,24 +12,24 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
+from lightmamba.device.package import Board, Package, write_package
+from lightmamba.device.package.check import CHECKS, MANIFEST, check
+from lightmamba.device.package.check_ecp5 import PLACE
+from lightmamba.device.package.design import design
+from lightmamba.device.package.device import packaged_design
+from lightmamba.device.package.ecp5 import identity
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.soc.board import RESET, TOP
 from lightmamba.hardware.soc.ulx3s import LINES, to_verilog
 from lightmamba.hardware.synth.flow import Flow, write_flow
 from lightmamba.hardware.synth.tools import NEEDED
-from lightmamba.package import Board, Package, write_package
-from lightmamba.package.check import CHECKS, MANIFEST, check
-from lightmamba.package.check_ecp5 import PLACE
-from lightmamba.package.design import design
-from lightmamba.package.device import packaged_design
-from lightmamba.package.ecp5 import identity
 from tests.support.builders import random_model
 
 from ..sim.machines import CONFIG
 from .ulx3s import packaged
 
-BOARDS = resources.files("lightmamba.package") / "boards"
+BOARDS = resources.files("lightmamba.device.package") / "boards"
 OURS = {  # ports of the top module by the names of amaranth-boards: resource, then its subsignals
     "clk_25mhz": ("clk25",), "ftdi_txd": ("uart", "rx"), "ftdi_rxd": ("uart", "tx"),
     "sdram_clk": ("sdram", "clk"), "sdram_cke": ("sdram", "clk_en"), "sdram_csn": ("sdram", "cs"),
@@ -184,7 +184,7 @@ def test_a_clock_that_no_pll_makes(tmp_path):
 
 
 def test_a_model_that_is_too_large(package, monkeypatch):
-    from lightmamba.package import design as module
+    from lightmamba.device.package import design as module
 
     board = Board.load("ulx3s")
     small = replace(board.memories[0], windows=(replace(board.memories[0].windows[0], bytes=4096),))

@@ -11,6 +11,10 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from lightmamba.device.package import Board
+from lightmamba.device.package.design import design
+from lightmamba.device.package.ecp5 import flow
+from lightmamba.device.package.ulx3s_device import simulated_ulx3s
 from lightmamba.hardware.rtl.axi import lite_slave, master
 from lightmamba.hardware.rtl.verilog import written
 from lightmamba.hardware.soc.board import TOP
@@ -19,10 +23,6 @@ from lightmamba.hardware.soc.ulx3s import around_netlist
 from lightmamba.hardware.synth.board import prepared, routed
 from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
 from lightmamba.hardware.synth.unpadded import unpadded
-from lightmamba.package import Board
-from lightmamba.package.design import design
-from lightmamba.package.ecp5 import flow
-from lightmamba.package.ulx3s_device import simulated_ulx3s
 
 from ..synth.machines import needs_nextpnr
 from .ulx3s import built

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.boards.selftest import STEPS, Expected, self_test
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.boards.selftest import STEPS, Expected, self_test
+from lightmamba.device.host import devices
+from lightmamba.device.package import SimulatedUlx3s, open_package, open_simulated_ulx3s
+from lightmamba.device.package.device import packaged_design
+from lightmamba.device.package.ecp5 import identity
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.serial import DEFAULT_BAUD
 from lightmamba.hardware.soc.ulx3s import to_verilog
-from lightmamba.package import SimulatedUlx3s, open_package, open_simulated_ulx3s
-from lightmamba.package.device import packaged_design
-from lightmamba.package.ecp5 import identity
-from lightmamba.runtime import devices
 
 from .ulx3s import packaged
 

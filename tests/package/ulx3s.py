@@ -4,10 +4,10 @@ from functools import partial
 from pathlib import Path
 
 from lightmamba.arch.target import Target
+from lightmamba.device.package import Board, Package, write_package
+from lightmamba.device.sim.device import machine_verilog
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.package import Board, Package, write_package
-from lightmamba.sim.device import machine_verilog
 from tests.support.builders import random_model
 
 from ..sim.machines import CONFIG

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lightmamba.arch.target import Target
+from lightmamba.device.sim import Activity, Simulation, Strip
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate import Amount, Energy, Estimate
 from lightmamba.hardware.machine.counters import CYCLES, counters
@@ -21,7 +22,6 @@ from lightmamba.report.contents import (
     Score,
     Synthesis,
 )
-from lightmamba.sim import Activity, Simulation, Strip
 
 __all__ = ["full", "least", "simulation", "subject", "subject_of"]
 

@@ -8,11 +8,11 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
+from lightmamba.device.host.devices import check_speculation
 from lightmamba.engine import Engine
 from lightmamba.evaluate.scoring import Request, score
 from lightmamba.hardware.compiler import build
 from lightmamba.runtime import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
-from lightmamba.runtime.devices import check_speculation
 from lightmamba.runtime.drafting import most_drafted
 from lightmamba.runtime.pace import MOST
 from lightmamba.runtime.speculation import speculate

@@ -10,12 +10,12 @@ import pytest
 
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot
+from lightmamba.device.host import devices
+from lightmamba.device.host.device import Device
+from lightmamba.device.host.devices import open_named
+from lightmamba.device.host.primitives import Primitives
+from lightmamba.device.host.recording import RecordingDevice, ReplayDevice
 from lightmamba.hardware.compiler import build
-from lightmamba.runtime import devices
-from lightmamba.runtime.device import Device
-from lightmamba.runtime.devices import open_named
-from lightmamba.runtime.primitives import Primitives
-from lightmamba.runtime.recording import RecordingDevice, ReplayDevice
 from tests.support.builders import random_model, shipped, sizes
 from tests.support.pretended import Pretended
 

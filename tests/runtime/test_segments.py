@@ -5,7 +5,7 @@ import numpy as np
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.place import Region
 from lightmamba.arch.spread import rows, spread
-from lightmamba.runtime.segments import Pool, Segments
+from lightmamba.device.host.segments import Pool, Segments
 
 ARCH = ArchConfig(lanes=2, port_bits=128, segment=16, context=64)  # rows of 4 words
 RUNS, WORDS = 3, 9

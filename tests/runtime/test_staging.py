@@ -11,8 +11,8 @@ from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.place import Region
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.runtime.resident import Resident
-from lightmamba.runtime.staging import Staging
+from lightmamba.device.host.resident import Resident
+from lightmamba.device.host.staging import Staging
 
 
 def slot(sequence: int, *tokens: int, **given: Any) -> Slot:

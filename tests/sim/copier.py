@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.device.sim.build import build_simulator
+from lightmamba.device.sim.simulator import MemoryChannel, Simulator, Status
 from lightmamba.hardware.machine.artifact import build_hash
 from lightmamba.hardware.machine.ports import Port
 from lightmamba.hardware.machine.registers import INTERFACE, offsets
-from lightmamba.sim.build import build_simulator
-from lightmamba.sim.simulator import MemoryChannel, Simulator, Status
 
 PORTS = (Port("lane0", 128, ("lane0",), ()), Port("aux", 128, (), ("logits",)))
 PROBES = (("beat", 24), ("done", 2))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
+from lightmamba.device.sim import Opened, TwinStep
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.model_formats import FormatException, Formats
-from lightmamba.sim import Opened, TwinStep
 from tests.support.builders import made_up, random_model, sizes
 from tests.support.layers import resized
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.runtime.device_state import DeviceState
+from lightmamba.device.host.device_state import DeviceState
 
 __all__ = ["damaged", "random_passes"]
 

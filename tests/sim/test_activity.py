@@ -5,8 +5,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from lightmamba.sim.activity import Activity, Strip, activity, unit_cycles, works
-from lightmamba.sim.observe import Record
+from lightmamba.device.sim.activity import Activity, Strip, activity, unit_cycles, works
+from lightmamba.device.sim.observe import Record
 from tests.support.machine import MACHINE, Kind
 
 KINDS = ("mamba2",)

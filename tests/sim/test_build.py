@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from lightmamba.common.errors import InputError
+from lightmamba.device.sim import build as bound
+from lightmamba.device.sim import library as module
+from lightmamba.device.sim import tools
+from lightmamba.device.sim.build import build_simulator
+from lightmamba.device.sim.simulator import MemoryChannel
 from lightmamba.hardware.machine.ports import Port
-from lightmamba.sim import build as bound
-from lightmamba.sim import library as module
-from lightmamba.sim import tools
-from lightmamba.sim.build import build_simulator
-from lightmamba.sim.simulator import MemoryChannel
 
 from . import copier
 

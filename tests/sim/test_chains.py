@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.sim import chained, library, open_device, open_twin
 from lightmamba.engine import Engine
 from lightmamba.runtime import DeviceDecoder
-from lightmamba.sim import chained, library, open_device, open_twin
 
 from .machines import CONFIG, TARGET, compiled, run
 

@@ -9,10 +9,10 @@ import pytest
 from lightmamba.arch.contract import PAGE
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.sim import Twin, open_twin
+from lightmamba.device.sim.device import open_device
 from lightmamba.engine import Engine
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.sim import Twin, open_twin
-from lightmamba.sim.device import open_device
 
 from ..support.builders import made_up
 from .machines import CONFIG, TARGET, compiled, run, same

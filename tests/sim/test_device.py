@@ -13,13 +13,13 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.tools import run
+from lightmamba.device.host.device import Flags
+from lightmamba.device.sim.device import MADE_OF, PACKAGE, SimDevice, machine_verilog, open_device
+from lightmamba.device.sim.simulator import MemoryChannel, Simulator
 from lightmamba.hardware.machine.artifact import Artifact, Region, Stored
 from lightmamba.hardware.machine.manifest import PROGRAM
 from lightmamba.hardware.machine.probes import Element, Probe
 from lightmamba.hardware.machine.registers import offsets
-from lightmamba.runtime.device import Flags
-from lightmamba.sim.device import MADE_OF, PACKAGE, SimDevice, machine_verilog, open_device
-from lightmamba.sim.simulator import MemoryChannel, Simulator
 
 from .copier import EARLY_LAST, NEVER_FINISH, PORTS, PROBES, SOURCE, TARGET, WRITE, build
 

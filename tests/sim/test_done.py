@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.sim import open_twin
-from lightmamba.sim.simulator import Stalls, from_target
+from lightmamba.device.sim import open_twin
+from lightmamba.device.sim.simulator import Stalls, from_target
 
 from .machines import CONFIG, TARGET, compiled
 
@@ -32,7 +32,7 @@ def test_done_waits_for_each_writer(tmp_path, monkeypatch, port):
 
     path = compiled(tmp_path, CONFIG, TARGET)
     fast = open_twin(path).device
-    monkeypatch.setattr("lightmamba.sim.device.from_target", one_slow)
+    monkeypatch.setattr("lightmamba.device.sim.device.from_target", one_slow)
     slow = open_twin(path).device
     saved = []
     for device in (fast, slow):

@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
+from lightmamba.device.sim import chained, open_device
 from lightmamba.hardware.estimate import estimate
 from lightmamba.hardware.estimate.quantities import Quantities
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim import chained, open_device
 
 from ..support.layers import resized
 from .machines import CONFIG, TARGET, compiled

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.common.errors import InputError
+from lightmamba.device.sim import chained, open_device, open_twin
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate import estimate
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim import chained, open_device, open_twin
 
 from ..support.builders import random_model
 from ..support.layers import resized

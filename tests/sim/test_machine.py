@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lightmamba.device.host.device import Device, DeviceError, Flags
+from lightmamba.device.sim import SimDevice, Twin, open_twin
+from lightmamba.device.sim.simulator import Stalls
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.program import Op
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.runtime import DeviceDecoder
-from lightmamba.runtime.device import Device, DeviceError, Flags
-from lightmamba.sim import SimDevice, Twin, open_twin
-from lightmamba.sim.simulator import Stalls
 from tests.support.builders import random_model, sizes
 from tests.support.machine import COMMANDS, LOSSES
 

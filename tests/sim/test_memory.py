@@ -9,8 +9,8 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError
+from lightmamba.device.sim.simulator import MemoryChannel, Simulator, Stalls, Status, from_target
 from lightmamba.hardware.machine.registers import offsets
-from lightmamba.sim.simulator import MemoryChannel, Simulator, Stalls, Status, from_target
 
 from .copier import (
     EARLY_LAST,

@@ -11,8 +11,8 @@ from bench.estimates import memory
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
+from lightmamba.device.sim import Opened, open_device, open_twin, simulate
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.sim import Opened, open_device, open_twin, simulate
 
 from ..support.builders import made_up, sizes, two_ports
 from .machines import CONFIG, FOUR, HARDWARE, LARGE, SMALL, compiled

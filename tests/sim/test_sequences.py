@@ -7,8 +7,8 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
+from lightmamba.device.sim import open_twin
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.sim import open_twin
 
 from .machines import CONFIG, TARGET, compiled, same
 from .test_copies import TWO, anywhere

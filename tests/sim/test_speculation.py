@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.device.sim import open_device
 from lightmamba.engine import Engine
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.runtime import DeviceDecoder, ModelDrafter, Speculation, generate, speculate
-from lightmamba.sim import open_device
 from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, text_of
 from tests.support.builders import random_model
 

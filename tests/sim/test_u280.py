@@ -7,10 +7,10 @@ from bench.full import ROWS
 from bench.stored import rows
 
 from lightmamba.arch.target import Target
+from lightmamba.device.sim import chained, open_twin
 from lightmamba.hardware.estimate import estimate
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim import chained, open_twin
 
 from .machines import compiled, same
 

@@ -7,10 +7,10 @@ from math import ceil
 
 import pytest
 
+from lightmamba.device.package import Board
+from lightmamba.device.sim.sdram_chips import NUMBERS, SdramChip, limits, sdram_chips
 from lightmamba.hardware.soc.sdram_scheduler import LATE
 from lightmamba.hardware.soc.sdram_timing import ULX3S, SdramTiming
-from lightmamba.package import Board
-from lightmamba.sim.sdram_chips import NUMBERS, SdramChip, limits, sdram_chips
 
 CHIPS = {chip.name: chip for chip in sdram_chips()}
 ULX3S_MHZ = Board.load("ulx3s").memory_mhz

@@ -10,15 +10,15 @@ import numpy as np
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.blocks import part
-from lightmamba.boards.selftest import expected, self_test
+from lightmamba.device.boards.selftest import expected, self_test
+from lightmamba.device.sim.device import open_device
+from lightmamba.device.sim.opened import Opened, open_twin
+from lightmamba.device.sim.simulation import simulate
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.config import ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sim.device import open_device
-from lightmamba.sim.opened import Opened, open_twin
-from lightmamba.sim.simulation import simulate
 from tests.sim.passes import random_passes
 
 __all__ = [

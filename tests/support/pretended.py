@@ -19,13 +19,13 @@ from lightmamba.arch.contract import PAGE, WORD
 from lightmamba.arch.fields import decode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.arch.ports import of_token
+from lightmamba.device.host.device import Device, Flags
 from lightmamba.engine import Engine, State
 from lightmamba.hardware.machine.artifact import build_hash
 from lightmamba.hardware.machine.counters import CYCLES, counters, losses, of_vector
 from lightmamba.hardware.machine.ports import clients
 from lightmamba.hardware.machine.registers import INTERFACE, MAGIC, offsets, registers
 from lightmamba.model.qmodel import QuantizedModel
-from lightmamba.runtime.device import Device, Flags
 
 __all__ = ["PASS", "TOKEN", "Pretended"]
 

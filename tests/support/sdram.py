@@ -13,16 +13,16 @@ from typing import Any
 
 from lightmamba.common.locks import held
 from lightmamba.common.tools import cache_folder, run
+from lightmamba.device.sim.library import VERILATOR_FLAGS
+from lightmamba.device.sim.sdram_chips import limits
+from lightmamba.device.sim.tools import find_compiler, find_verilator, processor
 from lightmamba.hardware.rtl.verilog import written
 from lightmamba.hardware.soc.sdram import SdramController
-from lightmamba.sim.library import VERILATOR_FLAGS
-from lightmamba.sim.sdram_chips import limits
-from lightmamba.sim.tools import find_compiler, find_verilator, processor
 
 __all__ = ["Chip", "Outcome", "Transaction", "built", "chip", "simulate"]
 
 HERE = Path(__file__).parents[1] / "soc"
-HEADERS = Path(__file__).parents[2] / "src/lightmamba/sim"
+HEADERS = Path(__file__).parents[2] / "src/lightmamba/device/sim"
 FLAGS = (
     "-std=c++20", "-fPIC", "-fvisibility=hidden", "-march=native", "-w", "-DVL_TIME_CONTEXT",
     "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0",

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
+from lightmamba.device.sim import compare_logits, open_device
+from lightmamba.device.sim.device import TOP, machine_verilog
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.synth import models_verilog, netlist_of, netlist_verilog
-from lightmamba.sim import compare_logits, open_device
-from lightmamba.sim.device import TOP, machine_verilog
 from tests.sim.machines import compiled
 from tests.support.builders import TINY, shipped
 

@@ -49,8 +49,8 @@ def _names() -> dict[str, Sequence[str]]:
     from lightmamba.arch.target import target_names
     from lightmamba.cli.models import FORMATS
     from lightmamba.cli.synth import FLOWS
-    from lightmamba.package import board_names
-    from lightmamba.runtime.devices import device_names
+    from lightmamba.device.host.devices import device_names
+    from lightmamba.device.package import board_names
 
     # Their module needs torch, which a plain installation does not have.
     recipes = Path(__file__).parents[1] / "quantization/recipes"

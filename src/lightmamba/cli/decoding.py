@@ -103,8 +103,8 @@ def open_decoder(
     from lightmamba.cli.hub import quantized_file
     from lightmamba.cli.models import Opened, open_engine, tokenizer_of
     from lightmamba.common.errors import InputError
+    from lightmamba.device.host.devices import check_speculation
     from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
-    from lightmamba.runtime.devices import check_speculation
 
     check_device_flags(args)
     if not args.file:

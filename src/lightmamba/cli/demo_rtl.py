@@ -23,11 +23,11 @@ def run_rtl(tokens: int, *, quiet: bool) -> dict[str, Any]:
     from lightmamba.arch.target import Target
     from lightmamba.cli.show import note, progress, table, working
     from lightmamba.common.errors import InputError
+    from lightmamba.device.sim import open_twin
     from lightmamba.hardware.compiler import build
     from lightmamba.model.data import demo_file
     from lightmamba.model.qmodel import load
     from lightmamba.model.tokenizer import Tokenizer
-    from lightmamba.sim import open_twin
 
     model = load(demo_file())
     assert model.tokenizer is not None

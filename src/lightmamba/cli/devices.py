@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
+    from lightmamba.device.host.device import Device
     from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.qmodel import QuantizedModel
     from lightmamba.model.tokenizer import Tokenizer
-    from lightmamba.runtime.device import Device
 
 SIMULATED = ("sim", "ulx3s-sim")  # what is slow about them is to build the simulator
 
@@ -39,7 +39,7 @@ def check_device_flags(args: argparse.Namespace) -> None:
         If something is wrong with the flags of :func:`add_device`.
     """
     from lightmamba.common.errors import InputError
-    from lightmamba.runtime.devices import check_device, parse_options
+    from lightmamba.device.host.devices import check_device, parse_options
 
     check_device(args.device)
     parse_options(args.device_option)
@@ -61,7 +61,7 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
     """
     from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import progress, working
-    from lightmamba.runtime.devices import open_named, parse_options
+    from lightmamba.device.host.devices import open_named, parse_options
 
     options = parse_options(args.device_option)
     if args.record is not None:

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, working
+    from lightmamba.device.package import Board, check_output, write_package
     from lightmamba.hardware.machine.artifact import Artifact
-    from lightmamba.package import Board, check_output, write_package
 
     start = time.perf_counter()
     check_output(args.output, force=args.force)

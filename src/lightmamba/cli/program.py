@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, working
-    from lightmamba.package import program
+    from lightmamba.device.package import program
 
     start = time.perf_counter()
     with working("writing the flash memory" if args.flash else "loading the bitstream"):

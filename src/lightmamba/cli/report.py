@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
+    from lightmamba.device.sim import Simulation
     from lightmamba.report.contents import Made, Outliers, Subject
-    from lightmamba.sim import Simulation
 
 __all__ = ["add_arguments", "run"]
 
@@ -123,11 +123,11 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
     """Simulate some tokens on a build, or on one made for them."""
     from lightmamba.cli.models import open_sizes
     from lightmamba.cli.show import progress, working
+    from lightmamba.device.sim import open_twin, simulate
     from lightmamba.hardware.compiler import build
     from lightmamba.hardware.machine.artifact import MANIFEST
     from lightmamba.model.qmodel import load
     from lightmamba.model.qmodel.synthetic import random_model
-    from lightmamba.sim import open_twin, simulate
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(args.model)

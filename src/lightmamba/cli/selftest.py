@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.boards.selftest import expected, self_test, steps_of
     from lightmamba.cli.devices import open_device
     from lightmamba.cli.show import note, working
+    from lightmamba.device.boards.selftest import expected, self_test, steps_of
     from lightmamba.hardware.machine.artifact import Artifact
 
     artifact = Artifact.read(Path(args.build))
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _read(path: Path) -> Any:
     import json
 
-    from lightmamba.boards.selftest import Expected
     from lightmamba.common.errors import InputError
+    from lightmamba.device.boards.selftest import Expected
 
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.models import bundled_file
     from lightmamba.cli.show import access_log, note, working
     from lightmamba.common.errors import InputError
-    from lightmamba.runtime.devices import parse_options
+    from lightmamba.device.host.devices import parse_options
     from lightmamba.serve.settings import Settings, read_key
 
     if args.record is not None:

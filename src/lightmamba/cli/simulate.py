@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import fields, progress, shares, table, working
     from lightmamba.common.errors import InputError
+    from lightmamba.device.sim import check_room, open_twin, simulate
     from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.tokenizer import Tokenizer
-    from lightmamba.sim import check_room, open_twin, simulate
 
     if args.max_tokens < 1:
         raise InputError(f"--max-tokens must be at least 1, not {args.max_tokens}; try 8")

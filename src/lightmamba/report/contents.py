@@ -6,13 +6,13 @@ from typing import Any
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
+from lightmamba.device.sim import Simulation, machine_of
 from lightmamba.hardware.estimate.objectives import device_share
 from lightmamba.hardware.estimate.result import Amount, Estimate
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.plots.ranges import Panel
 from lightmamba.report.paper import Paper, Platform, weights
-from lightmamba.sim import Simulation, machine_of
 
 __all__ = [
     "Accuracy", "Front", "FrontPoint", "Made", "Outliers", "Report", "Score", "Subject",

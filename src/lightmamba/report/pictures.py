@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from lightmamba.arch.target import Resources
+from lightmamba.device.sim import Strip
 from lightmamba.hardware.estimate.result import Amount
 from lightmamba.plots import bars
 from lightmamba.plots.front import front_figure
@@ -15,7 +16,6 @@ from lightmamba.plots.timeline import timeline
 from lightmamba.report.contents import Report
 from lightmamba.report.figures import figure, spread
 from lightmamba.report.rows import CELLS
-from lightmamba.sim import Strip
 
 __all__ = ["pictures", "points", "roofs"]
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, read_store
+from lightmamba.device.sim import Simulation
 from lightmamba.hardware.estimate.result import Amount
 from lightmamba.report.contents import Accuracy, Front, FrontPoint, Score, Subject, Synthesis
-from lightmamba.sim import Simulation
 
 __all__ = [
     "METHODS", "Results", "accuracy_of", "front_of", "read_results", "simulation_of",

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot, carry_out
+from lightmamba.device.host.device import Device
+from lightmamba.device.host.device_state import DeviceState
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.counters import losses
 from lightmamba.model.qmodel import QuantizedModel
-from lightmamba.runtime.device import Device
-from lightmamba.runtime.device_state import DeviceState
 
 __all__ = ["DeviceDecoder", "DeviceSequence", "seconds_of"]
 

@@ -1,7 +1,7 @@
 """Back ends of the server: the integer engine, or a device.
 
 The scheduler knows nothing else of engine and devices. Another device needs no more than a
-:class:`~lightmamba.runtime.device.Device` with its build loaded.
+:class:`~lightmamba.device.host.device.Device` with its build loaded.
 """
 
 import time
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot, carry_out
+from lightmamba.device.host.device import Device
 from lightmamba.engine import Engine, State
 from lightmamba.engine.engine import PIECE
 from lightmamba.engine.state import Layout
 from lightmamba.hardware.machine.counters import CYCLES, losses
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.runtime.decoder import seconds_of
-from lightmamba.runtime.device import Device
 
 __all__ = ["MEMORY", "MIB", "Backend", "DeviceBackend", "EngineBackend"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import Written
+from lightmamba.device.host.devices import check_device, check_speculation, open_named
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
 from lightmamba.model.qmodel import QuantizedModel, fingerprint, load
 from lightmamba.model.qmodel.file import IN_MEMORY
 from lightmamba.model.tokenizer import Tokenizer, check_vocab
-from lightmamba.runtime.devices import check_device, check_speculation, open_named
 from lightmamba.runtime.drafting import PiecewiseDrafter, drafter_of
 from lightmamba.runtime.pace import MOST
 from lightmamba.serve.backend import MEMORY, Backend, DeviceBackend, EngineBackend

@@ -1,0 +1,1 @@
+"""Devices that run a build: the host's driver, simulators, boards and packages for boards."""

@@ -1,0 +1,211 @@
+"""Write a package: a folder that goes to a machine with a board's tools, and is built there."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import replace_folder, sha256_of
+from lightmamba.device.package import ecp5, vendor
+from lightmamba.device.package.board import Board
+from lightmamba.device.package.check import MANIFEST, check
+from lightmamba.device.package.contents import EXECUTABLE, MAP, machine_map, rendered, text_of
+from lightmamba.device.package.design import Design, design
+from lightmamba.device.package.expected import EXPECTED, expected
+from lightmamba.device.sim.device import verilog_of
+from lightmamba.hardware.compiler import open_model, sizes
+from lightmamba.hardware.estimate import estimate
+from lightmamba.hardware.machine.artifact import MANIFEST as BUILD
+from lightmamba.hardware.machine.artifact import VERILOG, Artifact
+from lightmamba.hardware.machine.manifest import seal
+
+__all__ = ["Package", "check_output", "write_package"]
+
+LICENCE = "LICENSE"
+DATA = "data"  # a build directory without its Verilog, as the host's runtime opens it
+SOURCES: Mapping[str, Callable[[Design, str], dict[str, str]]] = {  # by flow of the board
+    "kernel": vendor.sources, "zynqmp": vendor.sources, "versal": vendor.sources,
+    "ecp5": ecp5.sources,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that was written.
+
+    Parameters
+    ----------
+    path : Path
+    board : str
+    files : tuple of str
+        All of them, sorted.
+    checks : {name: bool}
+        Whether each passed.
+    tools : {name: versions}
+        That its scripts ask for.
+    """
+
+    path: Path
+    board: str
+    files: tuple[str, ...]
+    checks: Mapping[str, bool]
+    tools: Mapping[str, tuple[str, ...]]
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse before the work what would only show after it.
+
+    Raises
+    ------
+    InputError
+        If ``path`` exists and is no package or ``force`` is not given, or has no folder.
+    """
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise InputError(f"{path} exists and is no package; give another name")
+    if path.exists() and not force:
+        raise InputError(f"{path} exists; give another name, or --force to replace it")
+    if not path.absolute().parent.is_dir():
+        raise InputError(
+            f"there is no folder {path.parent} to write {path.name} into; make it first"
+        )
+
+
+def write_package(
+    artifact: Artifact, board: Board, out: Path, *, force: bool = False, cache: Path | None = None
+) -> Package:
+    """Write a package aside, check it, and put it in its place.
+
+    The same build gives the same bytes. Large files are hard links to those of the build where the
+    file system allows it.
+
+    Parameters
+    ----------
+    artifact
+        The build, with or without Verilog.
+    board
+        Which its target must describe.
+    out
+        Folder to make.
+    force
+        Replace a package that is there.
+    cache
+        Where Verilog that is made here is kept.
+
+    Raises
+    ------
+    InputError
+        If the build is for another board, is damaged, or the folder cannot be made.
+    """
+    check_output(out, force=force)
+    made = design(artifact, board)
+    artifact.verify()
+    texts = {
+        **rendered(made, _figures(made)),
+        **SOURCES[board.flow](made, verilog_of(artifact, cache)),
+        MAP: text_of(machine_map(made)),
+        EXPECTED: text_of(expected(artifact)),
+        LICENCE: _licence(),
+        f"{DATA}/{BUILD}": _manifest(artifact),
+    }
+    parent = out.absolute().parent
+    try:
+        aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise InputError(f"cannot write into {parent}: {error.strerror}") from error
+    try:
+        for name, text in texts.items():
+            _place(aside / name)
+            (aside / name).write_text(text, encoding="utf-8", newline="\n")
+            (aside / name).chmod(0o755 if name.endswith(EXECUTABLE) else 0o644)
+        for name in _kept(artifact):
+            _link(artifact.path / name, _place(aside / DATA / name))
+        files = _list(artifact, aside)
+        checks = check(made, aside)
+        aside.chmod(0o755)
+        replace_folder(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Package(out, board.name, files, checks, board.tools)
+
+
+def _figures(made: Design) -> dict[str, Any]:
+    """Estimate of the build, shares of the device, and where its model comes from."""
+    artifact = made.artifact
+    config, formats = sizes(artifact.model)
+    context = artifact.arch.context or None
+    found = estimate(config, formats, artifact.target, artifact.order, context=context)
+    total, device = found.total, artifact.target.resources
+    cells = {
+        name: (getattr(total, name), getattr(device, name) if device else None)
+        for name in ("lut", "ff", "dsp", "bram18", "uram") if found.resources
+    }  # fmt: skip
+    moved = {
+        name: found.channel_bytes[name] * found.tokens_per_second / 1e9
+        for name in artifact.extents()
+    }
+    return {
+        "estimate": found, "config": config, "cells": cells, "gb_per_s": moved,
+        "source": _source(artifact),
+    }  # fmt: skip
+
+
+def _source(artifact: Artifact) -> dict[str, Any]:
+    """Name and licence of the checkpoint that the model was made from, as its file tells them."""
+    found: dict[str, Any] = {"name": "a model whose file does not name its source", "licence": None}
+    if artifact.model.get("kind") != "random":
+        origin = open_model(artifact).origin.get("source")
+        found |= origin if isinstance(origin, dict) else {}
+    return found
+
+
+def _licence() -> str:
+    """Text of the project's licence: of the installed package, or of the clone that runs."""
+    clone = Path(__file__).parents[4] / LICENCE
+    text = metadata.distribution("lightmamba").read_text(f"licenses/{LICENCE}")
+    if text is None and not clone.is_file():
+        raise InputError("this installation of lightmamba lacks its LICENSE; install it again")
+    return text or clone.read_text(encoding="utf-8")
+
+
+def _kept(artifact: Artifact) -> list[str]:
+    """Files of the build that go into the package as they are."""
+    return sorted(name for name in artifact.files if name != VERILOG)
+
+
+def _manifest(artifact: Artifact) -> str:
+    """The build's manifest without the Verilog, which lies in ``rtl/``."""
+    values = json.loads((artifact.path / BUILD).read_text(encoding="utf-8"))
+    values["files"].pop(VERILOG, None)
+    values["sha256"] = seal(values)
+    return text_of(values)
+
+
+def _place(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _link(source: Path, target: Path) -> None:
+    """Link a file at another place, or copy it where a hard link is not possible."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _list(artifact: Artifact, folder: Path) -> tuple[str, ...]:
+    """Write hashes of all files, as ``sha256sum -c`` reads them; the files, sorted."""
+    known = {f"{DATA}/{name}": artifact.files[name].sha256 for name in _kept(artifact)}
+    there = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    lines = [f"{known.get(name) or sha256_of(folder / name)}  {name}\n" for name in there]
+    (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
+    (folder / MANIFEST).chmod(0o644)
+    return tuple(sorted([*there, MANIFEST]))

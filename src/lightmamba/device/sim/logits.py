@@ -1,0 +1,83 @@
+"""Tokens on a device and on the engine, of which only the logits are compared.
+
+A netlist has no probes; :class:`lightmamba.device.sim.twin.Twin` compares all that an RTL shows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightmamba.common.passes import Pass, Slot
+from lightmamba.device.host.device import Device
+from lightmamba.engine import Engine
+from lightmamba.model.qmodel import QuantizedModel
+
+__all__ = ["LogitStep", "compare_logits"]
+
+
+@dataclass(frozen=True)
+class LogitStep:
+    """One token on both.
+
+    Parameters
+    ----------
+    token : int
+        That was fed.
+    cycles : int
+        From the start to done.
+    different : tuple of int
+        Rows whose logits differ; none in a right device.
+    logits : int
+        How many were compared.
+    next_token : int
+        Arg-max of the engine's logits.
+    chosen : int
+        What the device chose.
+    """
+
+    token: int
+    cycles: int
+    different: tuple[int, ...]
+    logits: int
+    next_token: int
+    chosen: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether all logits and the chosen token are the same."""
+        return not self.different and self.chosen == self.next_token
+
+
+def compare_logits(
+    device: Device, model: QuantizedModel, token: int, tokens: int
+) -> Iterator[LogitStep]:
+    """Begin a sequence with a token and go on greedily; the first difference ends it.
+
+    Parameters
+    ----------
+    device
+        With a build of the model loaded.
+    model
+        The same for the engine.
+    token
+        The first one.
+    tokens
+        Fed in all.
+    """
+    engine = Engine(model)
+    state = engine.empty_state(1)
+    for n in range(tokens):
+        device.submit(Pass((Slot(0, np.array([token]), fresh=not n),)))
+        cycles = device.wait()
+        found, state = engine.forward(np.array([[token]]), state)
+        ours, theirs = found[0, -1], np.asarray(device.wanted_logits()[0])
+        best = int(ours[: engine.valid_vocab].argmax())
+        step = LogitStep(
+            token, cycles, tuple(np.flatnonzero(ours != theirs).tolist()), ours.size, best,
+            int(device.next_tokens()[0]),
+        )  # fmt: skip
+        yield step
+        if not step.equal:
+            return
+        token = best

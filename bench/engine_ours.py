@@ -13,8 +13,8 @@ from typing import Any
 
 from bench.engine_serve import serve
 from lightmamba.facade import load
-from lightmamba.runtime.greedy import Greedy
-from lightmamba.speed import Fed
+from lightmamba.text.greedy import Greedy
+from lightmamba.text.speed import Fed
 
 
 class Transformers:

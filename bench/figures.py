@@ -34,7 +34,7 @@ ARITHMETIC = ("numerics", "blocks", "model/config.py", "model/qmodel")
 # Code that other figures than those of hardware depend on.
 PARTS = {
     "measured": (
-        *ARITHMETIC, "engine", "native", "runtime", "device/host", "common/passes.py", "model",
+        *ARITHMETIC, "engine", "native", "text", "device/host", "common/passes.py", "model",
         "quantization", "evaluate", "serve",
     ),
     "estimated": (*ARITHMETIC, "arch", "hardware", "native"),

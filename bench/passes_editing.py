@@ -33,7 +33,7 @@ from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.model.config import SHAPES
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.runtime import NgramDrafter
+from lightmamba.text import NgramDrafter
 
 LARGE, SMALL = "mamba2-2.7b on u280-t4", "mamba2-130m on u280-t4"
 PASSES = (DECODE, VERIFY, REPAIR, AGAIN)

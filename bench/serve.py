@@ -35,7 +35,7 @@ from lightmamba.model.config import SHAPES
 from lightmamba.model.data import austen, demo_file
 from lightmamba.model.qmodel import load
 from lightmamba.model.tokenizer import Tokenizer
-from lightmamba.runtime import Generation, generate, sampling_options
+from lightmamba.text import Generation, generate, sampling_options
 
 PROMPT = 16  # tokens of a prompt under load
 LONG = 1024  # tokens of a prompt that the prefix cache is measured with

@@ -28,7 +28,7 @@ from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime import NgramDrafter, Speculation, generate
+from lightmamba.text import NgramDrafter, Speculation, generate
 
 GREEDY = SamplingOptions(temperature=0)
 LARGEST = np.iinfo(np.int32).max

@@ -8,7 +8,7 @@ import pytest
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot, carry_out, split
 from lightmamba.engine import Engine
-from tests.runtime.test_device_passes import made
+from tests.host.test_device_passes import made
 from tests.support.pretended import PASS
 
 

@@ -10,7 +10,7 @@ from lightmamba.model.qmodel import load, save
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
-from lightmamba.runtime import Generation, generate
+from lightmamba.text import Generation, generate
 
 from .support.builders import write_tokenizer
 from .support.checkpoints import write_state_spaces

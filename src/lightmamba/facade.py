@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.qmodel import QuantizedModel
     from lightmamba.model.tokenizer import Tokenizer
-    from lightmamba.speed import Speed
+    from lightmamba.text.speed import Speed
 
 __all__ = ["Model", "compile", "generate", "load", "quantize", "simulate", "verilog_of"]
 
@@ -73,8 +73,8 @@ class Model:
         """Pieces of text as they are generated; arguments as of :func:`generate`."""
         import numpy as np
 
-        from lightmamba.runtime import generate as steps
-        from lightmamba.runtime import sampling_options
+        from lightmamba.text import generate as steps
+        from lightmamba.text import sampling_options
 
         if unknown := sorted(set(sampling) - set(SAMPLING)):
             raise TypeError(f"there is no option {unknown[0]}; sampling has {', '.join(SAMPLING)}")
@@ -103,7 +103,7 @@ class Model:
         InputError
             If one of them is below 1.
         """
-        from lightmamba.runtime.greedy import speed_of
+        from lightmamba.text.greedy import speed_of
 
         return speed_of(self.engine, prompt=prompt, tokens=tokens, repeats=repeats)
 

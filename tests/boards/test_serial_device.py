@@ -22,7 +22,7 @@ from lightmamba.hardware.machine.artifact import build_hash
 from lightmamba.hardware.machine.registers import offsets
 from lightmamba.hardware.machine.serial import Operation
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime import DeviceDecoder, generate
+from lightmamba.text import DeviceDecoder, generate
 
 from .serial_board import FakePort, Memory
 from .support import bare, build_on

@@ -7,8 +7,8 @@ import pytest
 import lightmamba
 from lightmamba.common.errors import InputError
 from lightmamba.model.data import demo_file
-from lightmamba.runtime.greedy import Greedy, speed_of
-from lightmamba.speed import Spread, measure
+from lightmamba.text.greedy import Greedy, speed_of
+from lightmamba.text.speed import Spread, measure
 
 FEW = ("--prompt", "8", "--tokens", "4", "--repeats", "3")
 

@@ -12,7 +12,7 @@ from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import fingerprint, load, save
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.model_formats import FormatException, Formats
-from lightmamba.runtime import render_chat
+from lightmamba.text import render_chat
 from tests.support.builders import random_model
 from tests.support.checkpoints import float_model
 

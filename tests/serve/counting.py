@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from lightmamba.common.errors import DeviceError
 from lightmamba.common.passes import Pass
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime import Continuation
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.jobs import Event, Job, Session
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.prefix import PrefixCache
 from lightmamba.serve.scheduler import Scheduler
+from lightmamba.text import Continuation
 
 __all__ = ["VOCAB", "Bench", "Counting", "driven"]
 

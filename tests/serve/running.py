@@ -16,7 +16,10 @@ from lightmamba.engine import Engine
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime import (
+from lightmamba.serve import Scheduler, Served, Settings, create_app
+from lightmamba.serve.backend import EngineBackend
+from lightmamba.serve.metrics import Metrics
+from lightmamba.text import (
     Continuation,
     Generation,
     ModelDrafter,
@@ -25,10 +28,7 @@ from lightmamba.runtime import (
     generate,
     sampling_options,
 )
-from lightmamba.runtime.pace import MOST
-from lightmamba.serve import Scheduler, Served, Settings, create_app
-from lightmamba.serve.backend import EngineBackend
-from lightmamba.serve.metrics import Metrics
+from lightmamba.text.pace import MOST
 
 __all__ = ["CHAT", "Running", "expected", "running", "served", "wait_for", "with_chat"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import openai
 import pytest
 
-from lightmamba.runtime import render_chat
 from lightmamba.serve import prepare
+from lightmamba.text import render_chat
 from tests.serve.running import expected, running, served, with_chat
 
 MESSAGES: Any = [

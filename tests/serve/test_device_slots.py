@@ -15,10 +15,10 @@ from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.tokenizer import Tokenizer
-from lightmamba.runtime import ModelDrafter, NgramDrafter
 from lightmamba.serve import Served
 from lightmamba.serve.backend import DeviceBackend, EngineBackend
 from lightmamba.serve.drafts import Drafts
+from lightmamba.text import ModelDrafter, NgramDrafter
 from tests.serve.running import Running, expected, running, wait_for
 from tests.support.builders import shipped
 from tests.support.pretended import Pretended

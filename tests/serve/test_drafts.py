@@ -12,10 +12,10 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler import build
-from lightmamba.runtime import ModelDrafter
-from lightmamba.runtime.pace import MOST
 from lightmamba.serve import open_served
 from lightmamba.serve.drafts import Drafts
+from lightmamba.text import ModelDrafter
+from lightmamba.text.pace import MOST
 from tests.serve.running import expected, running, served
 from tests.support.builders import random_model, shipped
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from lightmamba.common.errors import DeviceError
-from lightmamba.runtime import NgramDrafter
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.jobs import Job
+from lightmamba.text import NgramDrafter
 from tests.serve.counting import Bench, driven
 
 

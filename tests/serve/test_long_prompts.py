@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from lightmamba.runtime import NgramDrafter
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.jobs import Job
 from lightmamba.serve.prefix import BLOCK
+from lightmamba.text import NgramDrafter
 from tests.serve.counting import Bench, driven
 
 LONG = 3000

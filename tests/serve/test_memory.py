@@ -13,12 +13,12 @@ from lightmamba.engine import Engine
 from lightmamba.model.data import hybrid_file
 from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.model.tokenizer import Tokenizer
-from lightmamba.runtime import ModelDrafter, NgramDrafter
-from lightmamba.runtime.pace import MOST
 from lightmamba.serve import Served, open_served
 from lightmamba.serve.backend import LARGE, EngineBackend
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
+from lightmamba.text import ModelDrafter, NgramDrafter
+from lightmamba.text.pace import MOST
 from tests.serve.counting import Bench, driven
 from tests.serve.running import expected, running
 

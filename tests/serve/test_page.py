@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightmamba.runtime import Generation
+from lightmamba.text import Generation
 from tests.serve.running import expected, running, served
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lightmamba.runtime import NgramDrafter
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
+from lightmamba.text import NgramDrafter
 from tests.serve.counting import VOCAB, Bench, driven
 
 

@@ -8,7 +8,7 @@ import pytest
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.device.sim import chained, library, open_device, open_twin
 from lightmamba.engine import Engine
-from lightmamba.runtime import DeviceDecoder
+from lightmamba.text import DeviceDecoder
 
 from .machines import CONFIG, TARGET, compiled, run
 

@@ -14,7 +14,7 @@ from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.program import Op
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.runtime import DeviceDecoder
+from lightmamba.text import DeviceDecoder
 from tests.support.builders import random_model, sizes
 from tests.support.machine import COMMANDS, LOSSES
 

@@ -9,9 +9,9 @@ import pytest
 from lightmamba.device.sim import open_device
 from lightmamba.engine import Engine
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.runtime import DeviceDecoder, ModelDrafter, Speculation, generate, speculate
-from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, text_of
+from lightmamba.text import DeviceDecoder, ModelDrafter, Speculation, generate, speculate
 from tests.support.builders import random_model
+from tests.text.test_speculation import OPTIONS, PROMPT, Oracle, Steady, text_of
 
 from .machines import CONFIG, FOUR, HARDWARE, compiled
 

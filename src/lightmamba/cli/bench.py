@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.devices import check_device_flags
     from lightmamba.cli.models import short_name
     from lightmamba.cli.show import progress, speed, table
-    from lightmamba.runtime.greedy import speed_of
+    from lightmamba.text.greedy import speed_of
 
     check_device_flags(args)
     decoder = _opened(args).model

@@ -20,7 +20,7 @@ from lightmamba.cli.decoding import (
 if TYPE_CHECKING:
     from lightmamba.cli.models import Opened
     from lightmamba.model.tokenizer import Tokenizer
-    from lightmamba.runtime import Context, Drafter, Step
+    from lightmamba.text import Context, Drafter, Step
 
 __all__ = ["add_arguments", "run"]
 
@@ -67,7 +67,7 @@ class Chat:
 
     def answer(self, text: str) -> "Generator[Step]":
         """Steps of the answer to a message; what was said until it stops is remembered."""
-        from lightmamba.runtime import generate
+        from lightmamba.text import generate
 
         asked: Messages = [*self.messages, {"role": "user", "content": text}]
         ids = chat_ids(self.opened, self.tokenizer, asked, self.args.file)
@@ -91,7 +91,7 @@ class Chat:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import note, speed
     from lightmamba.common.errors import InputError
-    from lightmamba.runtime import Context
+    from lightmamba.text import Context
 
     check_sampling(args)
     opened, tokenizer, drafter = open_decoder(args, chat=_messages(args.system, "Hello"))

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from lightmamba.model.qmodel import QuantizedModel
     from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.numerics.sampling_options import SamplingOptions
-    from lightmamba.runtime import Speculation
-    from lightmamba.runtime.drafting import Drafter
+    from lightmamba.text import Speculation
+    from lightmamba.text.drafting import Drafter
 
 __all__ = [
     "add_decoding",
@@ -81,7 +81,7 @@ def sampling_of(
     args: argparse.Namespace, generation_config: Any
 ) -> "tuple[SamplingOptions, tuple[str, ...]]":
     """Sampling options of the flags, else of the model; and the names of the model's."""
-    from lightmamba.runtime import sampling_options
+    from lightmamba.text import sampling_options
 
     given = {name: getattr(args, name) for name in OPTIONS}
     return sampling_options(generation_config, seed=args.seed, **given)
@@ -130,7 +130,7 @@ def open_decoder(
 def _drafter(args: argparse.Namespace, model: "QuantizedModel") -> "Callable[[], Drafter] | None":
     """Maker of drafters for the texts of a model, if they were asked for."""
     from lightmamba.cli.models import bundled_file
-    from lightmamba.runtime.drafting import drafter_of
+    from lightmamba.text.drafting import drafter_of
 
     if args.speculate is None:
         return None
@@ -148,7 +148,7 @@ def chat_ids(
         If the model has no chat template, or the template refuses the messages.
     """
     from lightmamba.common.errors import InputError
-    from lightmamba.runtime.chat import render_chat, special_words
+    from lightmamba.text.chat import render_chat, special_words
 
     if opened.chat_template is None:
         raise InputError(f"{name} has no chat template, so it is not a chat model; "

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.numerics.sampling_options import SamplingOptions
     from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
-    from lightmamba.runtime import generate
+    from lightmamba.text import generate
 
     for flag, value, least in (
         ("--max-tokens", args.max_tokens, 1),

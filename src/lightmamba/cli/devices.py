@@ -105,7 +105,7 @@ def open_build(artifact: "Artifact", model: "QuantizedModel", args: argparse.Nam
     """A build and its model, in the engine or on the device that the flags name."""
     from lightmamba.cli.models import Opened
     from lightmamba.engine import Engine
-    from lightmamba.runtime import DeviceDecoder
+    from lightmamba.text import DeviceDecoder
 
     if args.device == "engine":
         return Opened.of(model, Engine(model, threads=args.threads))

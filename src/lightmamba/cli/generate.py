@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from lightmamba.cli.show import note
     from lightmamba.common.errors import InputError
-    from lightmamba.runtime import Generation, Speculation, Step, generate
+    from lightmamba.text import Generation, Speculation, Step, generate
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")

@@ -74,7 +74,7 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
     from lightmamba.hardware.compiler import open_model
     from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
     from lightmamba.model.qmodel import load
-    from lightmamba.runtime.chat import tokenizer_config
+    from lightmamba.text.chat import tokenizer_config
 
     path, folder = Path(args.model), args.save_tokenizer
     if (path / MANIFEST).is_file():

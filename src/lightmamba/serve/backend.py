@@ -20,7 +20,7 @@ from lightmamba.engine.engine import PIECE
 from lightmamba.engine.state import Layout
 from lightmamba.hardware.machine.counters import CYCLES, losses
 from lightmamba.model.qmodel import QuantizedModel
-from lightmamba.runtime.decoder import seconds_of
+from lightmamba.text.decoder import seconds_of
 
 __all__ = ["MEMORY", "MIB", "Backend", "DeviceBackend", "EngineBackend"]
 

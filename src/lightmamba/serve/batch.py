@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lightmamba.common.errors import DeviceError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.runtime.continuation import Step
 from lightmamba.serve.admission import Admission
 from lightmamba.serve.backend import Backend
 from lightmamba.serve.drafts import Drafts
@@ -25,6 +24,7 @@ from lightmamba.serve.filling import Unread, shared
 from lightmamba.serve.jobs import Event, Job, Outbox, Session
 from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.prefix import BLOCK, WORTH, PrefixCache
+from lightmamba.text.continuation import Step
 
 __all__ = ["Batch"]
 

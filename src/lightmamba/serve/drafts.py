@@ -11,9 +11,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from lightmamba.runtime.drafting import PiecewiseDrafter
-from lightmamba.runtime.pace import FORGET, MOST, Cost, Drafting
 from lightmamba.serve.jobs import Session
+from lightmamba.text.drafting import PiecewiseDrafter
+from lightmamba.text.pace import FORGET, MOST, Cost, Drafting
 
 __all__ = ["Drafts"]
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.runtime.continuation import Continuation, Step
-from lightmamba.runtime.drafting import PiecewiseDrafter
-from lightmamba.runtime.scores import Score
 from lightmamba.serve.errors import ApiError
+from lightmamba.text.continuation import Continuation, Step
+from lightmamba.text.drafting import PiecewiseDrafter
+from lightmamba.text.scores import Score
 
 __all__ = ["Event", "Job", "Outbox", "Session"]
 

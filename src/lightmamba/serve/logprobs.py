@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightmamba.model.tokenizer import StreamDecoder, Tokenizer
-from lightmamba.runtime.scores import Score
+from lightmamba.text.scores import Score
 
 __all__ = ["ChatScores", "CompletionScores", "Words"]
 

@@ -14,9 +14,9 @@ from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
 from lightmamba.model.qmodel import QuantizedModel, fingerprint, load
 from lightmamba.model.qmodel.file import IN_MEMORY
 from lightmamba.model.tokenizer import Tokenizer, check_vocab
-from lightmamba.runtime.drafting import PiecewiseDrafter, drafter_of
-from lightmamba.runtime.pace import MOST
 from lightmamba.serve.backend import MEMORY, Backend, DeviceBackend, EngineBackend
+from lightmamba.text.drafting import PiecewiseDrafter, drafter_of
+from lightmamba.text.pace import MOST
 
 __all__ = ["Served", "open_served"]
 

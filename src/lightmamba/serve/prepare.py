@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError, shown
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime.chat import render_chat, special_words
-from lightmamba.runtime.continuation import Continuation
-from lightmamba.runtime.defaults import sampling_options
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.jobs import Job, Session
 from lightmamba.serve.opened import Served
 from lightmamba.serve.schema import ChatRequest, CompletionRequest, Message, Request
 from lightmamba.serve.settings import Settings
+from lightmamba.text.chat import render_chat, special_words
+from lightmamba.text.continuation import Continuation
+from lightmamba.text.defaults import sampling_options
 
 __all__ = ["LONG", "Asked", "chat", "check_model", "completion", "rendered"]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from lightmamba.runtime.chat import tokenizer_config
 from lightmamba.serve.errors import ApiError, JsonResponse
 from lightmamba.serve.logprobs import Words
 from lightmamba.serve.opened import Served
 from lightmamba.serve.prepare import check_model, rendered
 from lightmamba.serve.schema import DetokenizeRequest, TokenizeRequest
 from lightmamba.serve.settings import Settings
+from lightmamba.text.chat import tokenizer_config
 
 __all__ = ["detokenize", "info", "tokenize"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightmamba.runtime.scores import scores
+from lightmamba.text.scores import scores
 
 
 def test_scores_are_log_softmax():

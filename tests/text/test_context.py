@@ -6,7 +6,7 @@ import pytest
 
 from lightmamba.engine import Engine
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime import Context, NgramDrafter, generate
+from lightmamba.text import Context, NgramDrafter, generate
 from tests.engine.models import case
 
 GREEDY = SamplingOptions(temperature=0)

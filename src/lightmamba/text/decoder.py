@@ -1,4 +1,4 @@
-"""A device as a decoder: what computes logits for :func:`lightmamba.runtime.generate`."""
+"""A device as a decoder: what computes logits for :func:`lightmamba.text.generate`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -63,10 +63,10 @@ class DeviceSequence:
 
 
 class DeviceDecoder:
-    """A device as what :func:`lightmamba.runtime.generate` takes, with one sequence.
+    """A device as what :func:`lightmamba.text.generate` takes, with one sequence.
 
     It feeds as many tokens at once as the hardware takes. On hardware of several tokens it is a
-    :class:`~lightmamba.runtime.drafting.PassDecoder`. The state is the device's own: a pass
+    :class:`~lightmamba.text.drafting.PassDecoder`. The state is the device's own: a pass
     changes the one that it is given, and another sequence makes it invalid.
 
     Parameters

@@ -9,7 +9,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime import Decoder, Generation, generate
+from lightmamba.text import Decoder, Generation, generate
 
 GREEDY = SamplingOptions(temperature=0)
 SAMPLED = SamplingOptions(temperature=0.9, top_p=0.9, repetition_penalty=1.1, seed=7)

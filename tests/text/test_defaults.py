@@ -4,7 +4,7 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime import sampling_options
+from lightmamba.text import sampling_options
 
 CONFIG = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95,
           "repetition_penalty": 1.1, "min_p": 0.01, "max_new_tokens": 5}  # fmt: skip

@@ -15,8 +15,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.model.tokenizer import StreamDecoder, Tokenizer, check_vocab
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime.scores import Score, scores
-from lightmamba.runtime.stopping import StopMatcher
+from lightmamba.text.scores import Score, scores
+from lightmamba.text.stopping import StopMatcher
 
 __all__ = ["Continuation", "Decoder", "FinishReason", "Step", "Vocabulary"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.runtime.continuation import Decoder
+from lightmamba.text.continuation import Decoder
 
 __all__ = ["Context"]
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from lightmamba.common.errors import InputError
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime.context import Context
-from lightmamba.runtime.continuation import Continuation, Decoder, FinishReason, Step
-from lightmamba.runtime.drafting import Drafter, PassDecoder, most_drafted
-from lightmamba.runtime.speculation import Speculation, speculate
+from lightmamba.text.context import Context
+from lightmamba.text.continuation import Continuation, Decoder, FinishReason, Step
+from lightmamba.text.drafting import Drafter, PassDecoder, most_drafted
+from lightmamba.text.speculation import Speculation, speculate
 
 __all__ = ["Generation", "generate"]
 
@@ -81,7 +81,7 @@ def generate(
     tokenizer : Tokenizer, optional
         Without one the steps have no text.
     drafter : Drafter, optional
-        Drafts tokens, which the decoder (a :class:`~lightmamba.runtime.drafting.PassDecoder`)
+        Drafts tokens, which the decoder (a :class:`~lightmamba.text.drafting.PassDecoder`)
         checks several at a time; the steps are the same.
     report : Speculation, optional
         Counts of drafted and accepted tokens are added to it.

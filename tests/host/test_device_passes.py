@@ -12,13 +12,13 @@ from lightmamba.device.host.devices import check_speculation
 from lightmamba.engine import Engine
 from lightmamba.evaluate.scoring import Request, score
 from lightmamba.hardware.compiler import build
-from lightmamba.runtime import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
-from lightmamba.runtime.drafting import most_drafted
-from lightmamba.runtime.pace import MOST
-from lightmamba.runtime.speculation import speculate
-from tests.runtime.test_speculation import OPTIONS, PROMPT, Oracle, Steady, plain, text_of
+from lightmamba.text import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
+from lightmamba.text.drafting import most_drafted
+from lightmamba.text.pace import MOST
+from lightmamba.text.speculation import speculate
 from tests.support.builders import made_up, random_model, shipped, sizes
 from tests.support.pretended import PASS, TOKEN, Pretended
+from tests.text.test_speculation import OPTIONS, PROMPT, Oracle, Steady, plain, text_of
 
 
 def made(folder: Any, tokens: int, sequences: int = 1, copies: int = 1) -> Pretended:

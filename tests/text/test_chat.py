@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.runtime import render_chat
+from lightmamba.text import render_chat
 
 CHATML = """\
 {%- if messages[0]['role'] == 'system' %}

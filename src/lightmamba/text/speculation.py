@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lightmamba.common.passes import Pass
-from lightmamba.runtime.context import Context
-from lightmamba.runtime.continuation import Continuation, Step
-from lightmamba.runtime.drafting import (
+from lightmamba.text.context import Context
+from lightmamba.text.continuation import Continuation, Step
+from lightmamba.text.drafting import (
     Drafter,
     HardwareDecoder,
     PassDecoder,
     check_slot,
     most_drafted,
 )
-from lightmamba.runtime.pace import Pace
+from lightmamba.text.pace import Pace
 
 __all__ = ["Speculation", "speculate"]
 
@@ -56,7 +56,7 @@ def speculate(
     report: Speculation | None = None,
     context: Context | None = None,
 ) -> Iterator[Step]:
-    """Continue a prompt: the steps of :func:`lightmamba.runtime.generate`, in fewer passes.
+    """Continue a prompt: the steps of :func:`lightmamba.text.generate`, in fewer passes.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def speculate(
     report
         Is added to.
     context
-        As of :func:`lightmamba.runtime.generate`; its texts all have drafters.
+        As of :func:`lightmamba.text.generate`; its texts all have drafters.
     """
     limit, clock = most_drafted(decoder), _clock(decoder)
     pace, seen = pace or Pace(limit), Speculation() if report is None else report

@@ -17,8 +17,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
 from lightmamba.model.qmodel import QuantizedModel, load
-from lightmamba.runtime.continuation import Decoder
-from lightmamba.runtime.pace import MOST
+from lightmamba.text.continuation import Decoder
+from lightmamba.text.pace import MOST
 
 __all__ = [
     "Drafter", "HardwareDecoder", "ModelDrafter", "NgramDrafter", "PassDecoder",

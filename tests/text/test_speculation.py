@@ -8,7 +8,7 @@ import pytest
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.runtime import (
+from lightmamba.text import (
     Generation,
     ModelDrafter,
     NgramDrafter,
@@ -16,11 +16,11 @@ from lightmamba.runtime import (
     Speculation,
     generate,
 )  # fmt: skip
-from lightmamba.runtime.continuation import Continuation
-from lightmamba.runtime.speculation import speculate
+from lightmamba.text.continuation import Continuation
+from lightmamba.text.speculation import speculate
 from tests.blocks.test_hybrids import model as hybrid
 from tests.engine.models import case
-from tests.runtime.test_generation import letter_tokenizer, next_letter, random_table
+from tests.text.test_generation import letter_tokenizer, next_letter, random_table
 
 OPTIONS = {
     "greedy": SamplingOptions(temperature=0),

@@ -22,8 +22,8 @@ from bench.stored import keep
 from lightmamba.cli.show import progress
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record
-from lightmamba.sweep import Entry, Plan, is_done, sweep
-from lightmamba.sweep.table import figures, sentence
+from lightmamba.study.sweep import Entry, Plan, is_done, sweep
+from lightmamba.study.sweep.table import figures, sentence
 
 __all__ = ["METHODS", "WIDTHS", "plan_of"]
 

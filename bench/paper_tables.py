@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightmamba.common.markdown import to_markdown
-from lightmamba.report.paper import ClaimedAccuracy, paper
+from lightmamba.study.report.paper import ClaimedAccuracy, paper
 
 __all__ = ["paper_table", "published"]
 

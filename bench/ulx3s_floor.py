@@ -93,8 +93,8 @@ def main() -> None:
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch, Rectangle
 
-    from lightmamba.plots.style import COLORS as PAGE
-    from lightmamba.plots.style import new, png
+    from lightmamba.study.plots.style import COLORS as PAGE
+    from lightmamba.study.plots.style import new, png
 
     module = json.loads(args.netlist.read_text())["modules"]["top"]
     of = parts(module)

@@ -9,11 +9,11 @@ import pytest
 import lightmamba
 from lightmamba.cli import main
 from lightmamba.common.errors import InputError
-from lightmamba.explore.files import to_toml
 from lightmamba.facade import Model
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load, save
+from lightmamba.study.explore.files import to_toml
 from tests.sim.machines import CONFIG, TARGET
 from tests.support.builders import random_model
 from tests.sweep.conftest import world  # noqa: F401

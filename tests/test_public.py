@@ -27,11 +27,11 @@ MODULES = [
 EXTRAS = {
     "lightmamba.cli.plot": "matplotlib",
     "lightmamba.evaluate.lm_adapter": "lm_eval",
-    "lightmamba.explore.files": "optuna",
-    "lightmamba.explore.journal": "optuna",
-    "lightmamba.explore.picture": "matplotlib",
-    "lightmamba.explore.study": "optuna",
-    "lightmamba.sweep.on_ray": "ray",
+    "lightmamba.study.explore.files": "optuna",
+    "lightmamba.study.explore.journal": "optuna",
+    "lightmamba.study.explore.picture": "matplotlib",
+    "lightmamba.study.explore.study": "optuna",
+    "lightmamba.study.sweep.on_ray": "ray",
 }
 # Pages with a block "python no-run": it needs a kind of layers that only a copy of the project has,
 # where tests/machine/test_one_more_kind.py runs it.
@@ -71,7 +71,8 @@ def test_every_module_says_what_is_public():
         "arch",
         "hardware",
         "hardware.machine",
-        "plots",
+        "study",
+        "study.plots",
         "hardware.rtl",
         "hardware.soc",
         *(f"blocks.{kind}" for kind in kinds()),

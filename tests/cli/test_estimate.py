@@ -10,15 +10,15 @@ import pytest
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.cli.estimate import grouped
-from lightmamba.explore.files import to_toml
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.estimate import estimate
 from lightmamba.hardware.estimate.resources import resources, unmeasured
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, save
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.sweep.job import Machine
-from lightmamba.sweep.verbs import run_estimate
+from lightmamba.study.explore.files import to_toml
+from lightmamba.study.sweep.job import Machine
+from lightmamba.study.sweep.verbs import run_estimate
 from tests.support.builders import made_up, random_model, sizes
 
 

@@ -7,9 +7,9 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.cli import explore_problem
 from lightmamba.common.store import read_store
-from lightmamba.explore import accuracy
-from lightmamba.explore.accuracy import Measured
-from lightmamba.explore.files import to_toml
+from lightmamba.study.explore import accuracy
+from lightmamba.study.explore.accuracy import Measured
+from lightmamba.study.explore.files import to_toml
 from tests.explore import standin
 
 RATIOS = {"w4a4": 1.05, "w4a8": 1.01, "w8a8": 1.001, "w4a4-block16": 1.04}

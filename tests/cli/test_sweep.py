@@ -105,13 +105,13 @@ def test_one_sentence(run, world, plan, command, sentence):
 @pytest.mark.parametrize("words", [("--workers", 2), ("--address", "127.0.0.1:1")])
 def test_ray_is_named_where_it_is_missing(run, plan, tmp_path, words, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "lightmamba.sweep.on_ray", raising=False)
+    monkeypatch.delitem(sys.modules, "lightmamba.study.sweep.on_ray", raising=False)
     said = run("sweep", plan, "-o", tmp_path / "s", *words)
     assert "ray is not installed; try: pip install '.[sweep]' (in a clone of" in said.refusal
 
 
 def test_without_ray_a_sweep_runs_here(run, world, tmp_path, monkeypatch):
-    from lightmamba.sweep import room
+    from lightmamba.study.sweep import room
 
     monkeypatch.setattr(room, "find_spec", lambda name: None)
     words = ("--model", "demo", "--recipe", "w4a4", "--target", "tiny")
@@ -122,7 +122,7 @@ def test_workers_share_cores_and_memory(monkeypatch):
     from dataclasses import replace
 
     from lightmamba.model.config import SHAPES
-    from lightmamba.sweep import room
+    from lightmamba.study.sweep import room
     from tests.sweep.cases import cell_of
 
     small = [cell_of(None, text) for text in "abcdefgh"]

@@ -35,7 +35,7 @@ def test_every_shipped_file_is_named_once():
 
 def test_the_pages_load_nothing_of_others():
     """Neither scripts, fonts nor styles come from elsewhere, so none needs a notice."""
-    for page in ("serve/page.html", "report/page.html", "report/page.css"):
+    for page in ("serve/page.html", "study/report/page.html", "study/report/page.css"):
         text = (ROOT / "src/lightmamba" / page).read_text(encoding="utf-8")
         for foreign in ("<script src", "<link", "@import", "@font-face", "cdn"):
             assert foreign not in text, f"{page} has {foreign}"

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Resources, Target
-from lightmamba.explore.problem import Problem
-from lightmamba.explore.scheme import Scheme
-from lightmamba.explore.space import Space
 from lightmamba.hardware.estimate import Amount, Energy, Estimate
 from lightmamba.hardware.estimate.objectives import chosen
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.config import mamba2_config
+from lightmamba.study.explore.problem import Problem
+from lightmamba.study.explore.scheme import Scheme
+from lightmamba.study.explore.space import Space
 
 SMALL = mamba2_config(d_model=256, n_layer=2, vocab_size=512)
 ALL = ("speed", "size", "energy", "accuracy")

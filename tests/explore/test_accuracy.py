@@ -3,9 +3,9 @@
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.explore.accuracy import measure, recipe
-from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.quantization import Calibration, Recipe
+from lightmamba.study.explore.accuracy import measure, recipe
+from lightmamba.study.explore.scheme import SCHEMES, Scheme
 from tests.cli.conftest import WORDED
 from tests.support.checkpoints import write_state_spaces
 

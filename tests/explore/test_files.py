@@ -7,11 +7,11 @@ import pytest
 from lightmamba.arch.target import Channel, Target, target_names
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import read_store
-from lightmamba.explore.files import check_folder, to_toml, write
-from lightmamba.explore.study import Search
 from lightmamba.hardware.estimate.objectives import front
-from lightmamba.plots.front import front_figure
-from lightmamba.plots.style import png
+from lightmamba.study.explore.files import check_folder, to_toml, write
+from lightmamba.study.explore.study import Search
+from lightmamba.study.plots.front import front_figure
+from lightmamba.study.plots.style import png
 from tests.explore.standin import problem
 
 TRIALS = 40

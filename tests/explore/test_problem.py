@@ -6,8 +6,8 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.explore.space import Space
 from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.study.explore.space import Space
 from tests.explore.standin import ALL, RATIOS, SMALL, area, estimate, problem, target
 from tests.support.layers import resized
 
@@ -71,7 +71,9 @@ def test_what_is_refused_is_a_verdict(monkeypatch):
 
     assert replace(asked, estimate=hangs).judge(asked.space.of_base("w4a4")).refused is not None
 
-    monkeypatch.setattr("lightmamba.explore.problem.unmeasured", lambda arch: "not synthesized")
+    monkeypatch.setattr(
+        "lightmamba.study.explore.problem.unmeasured", lambda arch: "not synthesized"
+    )
     unknown = replace(asked, area=lambda *_: {})
     assert unknown.judge(asked.space.of_base("w4a4")).refused == "not synthesized"
     wide = asked.judge(asked.space.of_base("w4a4") | {"lanes": 100})

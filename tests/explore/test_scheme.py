@@ -3,9 +3,9 @@
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.explore.scheme import SCHEMES, Scheme
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization import Recipe
+from lightmamba.study.explore.scheme import SCHEMES, Scheme
 
 
 @pytest.mark.parametrize(

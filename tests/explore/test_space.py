@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.explore.space import Space
 from lightmamba.hardware.machine.ports import ports
 from lightmamba.model.config import HYBRIDS, mamba2_config
+from lightmamba.study.explore.space import Space
 from tests.explore.standin import RATIOS, SMALL, target
 
 BASES = {

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.common.store import Store, read_store
-from lightmamba.explore.study import Search, remember
 from lightmamba.hardware.estimate.objectives import dominates
+from lightmamba.study.explore.study import Search, remember
 from tests.explore.standin import estimate, problem, target
 
 TRIALS = 48  # half as many guesses as random draws
@@ -152,7 +152,7 @@ def test_better_than_random(monkeypatch):
         return sum((s - end) * left for (s, left), end in zip(corners, ends, strict=True))
 
     ours = area(search(asked, 80)[2])
-    monkeypatch.setattr("lightmamba.explore.study.RANDOM", 1000)
+    monkeypatch.setattr("lightmamba.study.explore.study.RANDOM", 1000)
     assert ours > area(search(asked, 80)[2])
 
 

@@ -11,15 +11,15 @@ from matplotlib import rcParams
 from matplotlib.colors import to_hex
 
 from lightmamba.common.errors import InputError
-from lightmamba.plots.bars import energy, shares, stalls
-from lightmamba.plots.labels import Labels
-from lightmamba.plots.ranges import FLOOR, Panel, ranges
-from lightmamba.plots.roofline import Point, Roof, roofline
-from lightmamba.plots.style import COLORS, MARKS, even_axis, log_axis, new, png, svg
-from lightmamba.plots.timeline import TALL, timeline
-from lightmamba.report.figures import spread
+from lightmamba.study.plots.bars import energy, shares, stalls
+from lightmamba.study.plots.labels import Labels
+from lightmamba.study.plots.ranges import FLOOR, Panel, ranges
+from lightmamba.study.plots.roofline import Point, Roof, roofline
+from lightmamba.study.plots.style import COLORS, MARKS, even_axis, log_axis, new, png, svg
+from lightmamba.study.plots.timeline import TALL, timeline
+from lightmamba.study.report.figures import spread
 
-CSS = Path(__file__).parents[2] / "src/lightmamba/report/page.css"
+CSS = Path(__file__).parents[2] / "src/lightmamba/study/report/page.css"
 
 
 def axes_of(figure):

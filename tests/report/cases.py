@@ -12,9 +12,9 @@ from lightmamba.hardware.estimate import Amount, Energy, Estimate
 from lightmamba.hardware.machine.counters import CYCLES, counters
 from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.plots.ranges import Panel
-from lightmamba.report import Made, Report, Subject, paper
-from lightmamba.report.contents import (
+from lightmamba.study.plots.ranges import Panel
+from lightmamba.study.report import Made, Report, Subject, paper
+from lightmamba.study.report.contents import (
     Accuracy,
     Front,
     FrontPoint,

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.hardware.estimate import Amount
-from lightmamba.report import missing, render
-from lightmamba.report.page import MISSING
+from lightmamba.study.report import missing, render
+from lightmamba.study.report.page import MISSING
 from tests.report.cases import full, least, simulation, subject
 from tests.report.reading import read
 

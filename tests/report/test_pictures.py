@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from lightmamba.report.figures import bytes_of, figure, percent, plain, signed, spread, whole
-from lightmamba.report.paper import paper
-from lightmamba.report.pictures import points, roofs
+from lightmamba.study.report.figures import bytes_of, figure, percent, plain, signed, spread, whole
+from lightmamba.study.report.paper import paper
+from lightmamba.study.report.pictures import points, roofs
 from tests.report.cases import full, least, subject
 
 

@@ -9,7 +9,7 @@ import pytest
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, Store, read_store
 from lightmamba.hardware.estimate import Amount
-from lightmamba.report.read import (
+from lightmamba.study.report.read import (
     accuracy_of,
     front_of,
     read_results,

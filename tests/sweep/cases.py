@@ -8,10 +8,10 @@ from pathlib import Path
 from lightmamba.arch.target import Target
 from lightmamba.model.config import SHAPES
 from lightmamba.quantization import Recipe
-from lightmamba.sweep import Entry, Plan
-from lightmamba.sweep.job import Job, Learning, Machine, Model, Text
-from lightmamba.sweep.verbs import Progress
-from lightmamba.sweep.work import Order, Outcome, attempt
+from lightmamba.study.sweep import Entry, Plan
+from lightmamba.study.sweep.job import Job, Learning, Machine, Model, Text
+from lightmamba.study.sweep.verbs import Progress
+from lightmamba.study.sweep.work import Order, Outcome, attempt
 
 __all__ = [
     "LEARNING", "MODEL", "attempt_noted", "broken", "cell_of", "die", "invented", "plan_of",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightmamba.model.config import mamba2_config
-from lightmamba.sweep import Plan
+from lightmamba.study.sweep import Plan
 from tests.support.checkpoints import write_state_spaces
 from tests.sweep.cases import plan_of
 

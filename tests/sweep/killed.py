@@ -11,7 +11,7 @@ import torch
 from lightmamba.evaluate.journal import Journal as Evaluation
 from lightmamba.quantization import api
 from lightmamba.quantization.journal import Journal
-from lightmamba.sweep import sweep
+from lightmamba.study.sweep import sweep
 from tests.sweep.cases import plan_of
 
 

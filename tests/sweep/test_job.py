@@ -8,7 +8,7 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.model.config import SHAPES
 from lightmamba.quantization import Recipe
-from lightmamba.sweep.job import Job, Machine, Task, Text
+from lightmamba.study.sweep.job import Job, Machine, Task, Text
 from tests.sweep.cases import LEARNING, MODEL, cell_of
 
 TEXT = Text("a", "/a", "hash")

@@ -12,7 +12,7 @@ from lightmamba.cli import main
 from lightmamba.evaluate.journal import Journal as Evaluation
 from lightmamba.quantization import driver
 from lightmamba.quantization.journal import Journal
-from lightmamba.sweep import is_done, read_results, sweep
+from lightmamba.study.sweep import is_done, read_results, sweep
 from tests.sweep.conftest import CONFIG, World
 from tests.sweep.killed import dying
 from tests.sweep.test_sweep import settled
@@ -87,7 +87,7 @@ def test_a_file_of_another_run_is_begun_anew(world, tmp_path, layers, monkeypatc
         threads = 2
     else:
         for place in ("work", "schedule"):
-            monkeypatch.setattr(f"lightmamba.sweep.{place}.code_hash", lambda: "other")
+            monkeypatch.setattr(f"lightmamba.study.sweep.{place}.code_hash", lambda: "other")
     plan = replace(world.plan, recipes=world.plan.recipes[1:2], tasks=())
     found = sweep(plan, folder, workers=0, threads=threads)
     assert all(is_done(record) for record in found.records)
@@ -151,7 +151,7 @@ def test_an_evaluation_goes_on_from_its_journal(world, whole, tmp_path, records)
 def test_what_another_code_found_is_not_gone_on_with(world, tmp_path, records, monkeypatch):
     killed(world, tmp_path / "s", "record", 3)
     for place in ("work", "schedule"):
-        monkeypatch.setattr(f"lightmamba.sweep.{place}.code_hash", lambda: "other")
+        monkeypatch.setattr(f"lightmamba.study.sweep.{place}.code_hash", lambda: "other")
     plan = replace(world.plan, recipes=world.plan.recipes[:1], tasks=())
     (record,) = sweep(plan, tmp_path / "s", workers=0).records
     assert is_done(record)

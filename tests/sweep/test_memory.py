@@ -7,8 +7,8 @@ import pytest
 from lightmamba.model.config import SHAPES
 from lightmamba.quantization import Recipe
 from lightmamba.quantization.plan import Plan
-from lightmamba.sweep.job import Job, Task, Text
-from lightmamba.sweep.memory import memory_of
+from lightmamba.study.sweep.job import Job, Task, Text
+from lightmamba.study.sweep.memory import memory_of
 from tests.support.layers import resized
 from tests.sweep.cases import LEARNING, MODEL, cell_of
 

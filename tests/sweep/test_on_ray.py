@@ -17,9 +17,9 @@ import pytest
 
 from lightmamba.cli import main
 from lightmamba.common.errors import InputError
-from lightmamba.sweep import sweep
-from lightmamba.sweep.results import Results, is_done, read_results
-from lightmamba.sweep.schedule import run_jobs
+from lightmamba.study.sweep import sweep
+from lightmamba.study.sweep.results import Results, is_done, read_results
+from lightmamba.study.sweep.schedule import run_jobs
 from tests.sweep.cases import attempt_noted, cell_of, die, invented, unfit
 from tests.sweep.test_sweep import settled
 
@@ -31,7 +31,7 @@ pytestmark = [
 
 def on_ray(*arguments, **more):
     """A runner; the module is imported where Ray is there."""
-    from lightmamba.sweep.on_ray import OnRay
+    from lightmamba.study.sweep.on_ray import OnRay
 
     return OnRay(*arguments, **more)
 
@@ -122,7 +122,7 @@ def test_ray_does_not_take_sigterm_from_the_program(monkeypatch, when):
 BEGUN = """
 import sys
 from lightmamba.cli import main
-from lightmamba.sweep import on_ray
+from lightmamba.study.sweep import on_ray
 on_ray.OnRay.wait = lambda *_: print("waits", flush=True) or sys.stdin.read()
 sys.exit(main(sys.argv[1:]))
 """

@@ -8,8 +8,8 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.data import demo_checkpoint
-from lightmamba.sweep import Entry, Plan, read_plan
-from lightmamba.sweep.sources import HashBook
+from lightmamba.study.sweep import Entry, Plan, read_plan
+from lightmamba.study.sweep.sources import HashBook
 
 WHOLE = """
 models = ["demo", { place = "tiny", name = "mine" }]
@@ -75,7 +75,7 @@ def test_files_are_read_again_only_if_they_changed(world, tmp_path, monkeypatch)
         read.append(path)
         return "new"
 
-    monkeypatch.setattr("lightmamba.sweep.sources.sha256", fresh)
+    monkeypatch.setattr("lightmamba.study.sweep.sources.sha256", fresh)
     again = HashBook(tmp_path / "hashes.json")
     assert again.known == book.known
     again.sha256(world.root / "tiny" / "config.json")

@@ -6,7 +6,7 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record
-from lightmamba.sweep.results import RESULTS, Results, is_done, read_results
+from lightmamba.study.sweep.results import RESULTS, Results, is_done, read_results
 
 DONE = Record("k", {"perplexity": 2.0}, {"kind": "text"})
 FAILED = Record("j", {"error": "no"}, {"kind": "text"})

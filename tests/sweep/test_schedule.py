@@ -4,10 +4,10 @@ from collections import deque
 
 import pytest
 
-from lightmamba.sweep.results import Results, is_done, read_results
-from lightmamba.sweep.runner import InProcess
-from lightmamba.sweep.schedule import pending, run_jobs
-from lightmamba.sweep.work import Order, Outcome
+from lightmamba.study.sweep.results import Results, is_done, read_results
+from lightmamba.study.sweep.runner import InProcess
+from lightmamba.study.sweep.schedule import pending, run_jobs
+from lightmamba.study.sweep.work import Order, Outcome
 from tests.sweep.cases import broken, cell_of, invented
 
 JOBS = [cell_of(recipe, text) for recipe in (None, "w4a4", "w8a8") for text in ("a", "b")]

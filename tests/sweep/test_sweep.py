@@ -10,8 +10,8 @@ from msgspec.structs import replace as replaced
 from lightmamba.cli import main
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import code_hash
-from lightmamba.sweep import Entry, compared, is_done, markdown, read_results, sweep, table_of
-from lightmamba.sweep.work import Order, attempt
+from lightmamba.study.sweep import Entry, compared, is_done, markdown, read_results, sweep, table_of
+from lightmamba.study.sweep.work import Order, attempt
 from tests.sweep.conftest import World
 
 
@@ -126,7 +126,7 @@ def test_a_mistake_of_ours_keeps_its_trace(world, tmp_path, monkeypatch):
     def broken(*rest):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("lightmamba.sweep.verbs.run_task", broken)
+    monkeypatch.setattr("lightmamba.study.sweep.verbs.run_task", broken)
     found = sweep(replace(world.plan, recipes=(Entry("float"),)), tmp_path / "s", workers=0)
     good, bad = found.records
     assert is_done(good)

@@ -12,9 +12,9 @@ from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.common.store import Store
-    from lightmamba.explore.problem import Problem, Verdict
-    from lightmamba.explore.scheme import Scheme
-    from lightmamba.explore.study import Search
+    from lightmamba.study.explore.problem import Problem, Verdict
+    from lightmamba.study.explore.scheme import Scheme
+    from lightmamba.study.explore.study import Search
 
 __all__ = ["add_arguments", "resumes", "run"]
 
@@ -88,10 +88,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.explore_problem import problem_of
     from lightmamba.cli.show import note, progress
     from lightmamba.common.store import Store
-    from lightmamba.explore.files import PICTURE, check_folder, write
-    from lightmamba.explore.study import Search
-    from lightmamba.plots.front import front_figure
-    from lightmamba.plots.style import png
+    from lightmamba.study.explore.files import PICTURE, check_folder, write
+    from lightmamba.study.explore.study import Search
+    from lightmamba.study.plots.front import front_figure
+    from lightmamba.study.plots.style import png
 
     start = time.perf_counter()
     _check(args)
@@ -146,7 +146,7 @@ def resumes(args: argparse.Namespace) -> str | None:
 
 def _study(args: argparse.Namespace) -> Path:
     """File that keeps the search."""
-    from lightmamba.explore.files import STUDY
+    from lightmamba.study.explore.files import STUDY
 
     return Path(args.out / STUDY if args.study is None else args.study)
 
@@ -167,8 +167,8 @@ def _separated(
     """The problem with accuracy as an objective only if it separates; the schemes to measure."""
     from lightmamba.cli.explore_problem import without_accuracy
     from lightmamba.cli.show import note
-    from lightmamba.explore.scheme import Scheme
     from lightmamba.hardware.estimate.objectives import OBJECTIVES
+    from lightmamba.study.explore.scheme import Scheme
 
     searched = [Scheme.parse(str(name)) for name in problem.space.options["scheme"]]
     if OBJECTIVES["accuracy"] not in problem.objectives:
@@ -187,7 +187,7 @@ def _separated(
 def _tell(args: argparse.Namespace, search: "Search", each: float) -> None:
     """Say before the search how long it takes, and how to go on with it."""
     from lightmamba.cli.show import note, span
-    from lightmamba.explore.study import BATCH
+    from lightmamba.study.explore.study import BATCH
 
     left = args.trials - len(search.trials)
     if left <= 0:
@@ -204,7 +204,7 @@ def _accuracy(
 ) -> dict[str, Any]:
     """Measured ratio of each scheme, which the study keeps."""
     from lightmamba.common.files import code_hash
-    from lightmamba.explore.study import remember
+    from lightmamba.study.explore.study import remember
 
     return {
         scheme.name: {
@@ -221,8 +221,8 @@ def _accuracy(
 
 def _measure(args: argparse.Namespace, scheme: "Scheme") -> dict[str, Any]:
     from lightmamba.cli.show import progress
-    from lightmamba.explore.accuracy import measure
     from lightmamba.model.data import demo_checkpoint
+    from lightmamba.study.explore.accuracy import measure
 
     with progress(f"accuracy of {scheme.name}") as bar:
         found = measure(
@@ -234,8 +234,8 @@ def _measure(args: argparse.Namespace, scheme: "Scheme") -> dict[str, Any]:
 
 def _base(problem: "Problem", verdicts: "Mapping[str, Verdict]") -> dict[str, Any] | None:
     """The base target's own figures, in the first scheme in which it fits."""
-    from lightmamba.explore.files import describe
-    from lightmamba.explore.study import Tried
+    from lightmamba.study.explore.files import describe
+    from lightmamba.study.explore.study import Tried
 
     for scheme, verdict in verdicts.items():
         if problem.feasible(verdict):

@@ -9,9 +9,6 @@ from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.cli.models import short_name
 from lightmamba.common.errors import InputError
-from lightmamba.explore.problem import Problem
-from lightmamba.explore.scheme import SCHEMES, Scheme
-from lightmamba.explore.space import Space, Value
 from lightmamba.hardware.estimate import Estimate
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.objectives import OBJECTIVES, chosen
@@ -20,6 +17,9 @@ from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.config import PUBLISHED, ModelConfig
 from lightmamba.model.qmodel import load
 from lightmamba.numerics.model_formats import Formats
+from lightmamba.study.explore.problem import Problem
+from lightmamba.study.explore.scheme import SCHEMES, Scheme
+from lightmamba.study.explore.space import Space, Value
 
 __all__ = ["estimated", "problem_of", "without_accuracy"]
 

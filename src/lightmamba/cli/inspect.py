@@ -221,9 +221,9 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
-    from lightmamba.plots.ranges import Panel, ranges
-    from lightmamba.plots.style import png
     from lightmamba.quantization.ranges import ranges_of
+    from lightmamba.study.plots.ranges import Panel, ranges
+    from lightmamba.study.plots.style import png
 
     before, after = ranges_of(checkpoint, args.seed)
     layer = args.layer

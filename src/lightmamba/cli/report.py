@@ -10,7 +10,7 @@ from lightmamba.cli.models import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.device.sim import Simulation
-    from lightmamba.report.contents import Made, Outliers, Subject
+    from lightmamba.study.report.contents import Made, Outliers, Subject
 
 __all__ = ["add_arguments", "run"]
 
@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, working
     from lightmamba.common.errors import InputError
     from lightmamba.hardware.estimate import estimate
-    from lightmamba.report import Report, missing, paper, render
-    from lightmamba.report.read import read_results
+    from lightmamba.study.report import Report, missing, paper, render
+    from lightmamba.study.report.read import read_results
 
     check_output(args.output, force=args.force)
     if args.simulate is not None and args.simulate < 1:
@@ -99,7 +99,7 @@ def _subject(args: argparse.Namespace) -> "Subject":
     from lightmamba.hardware.compiler import plan, sizes
     from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
     from lightmamba.model.config import PUBLISHED
-    from lightmamba.report import Subject
+    from lightmamba.study.report import Subject
 
     path = Path(args.model)
     if (path / MANIFEST).is_file():
@@ -154,7 +154,7 @@ def _outliers(args: argparse.Namespace) -> "Outliers":
     from lightmamba.cli.show import working
     from lightmamba.model.checkpoint import load_checkpoint
     from lightmamba.model.data import demo_checkpoint
-    from lightmamba.report.measure import measure_outliers
+    from lightmamba.study.report.measure import measure_outliers
 
     torch.set_num_threads(args.threads)
     bundled = args.checkpoint == "bundled" and not Path(args.checkpoint).exists()
@@ -173,7 +173,7 @@ def _made(args: argparse.Namespace) -> "Made":
 
     import numpy as np
 
-    from lightmamba.report import Made
+    from lightmamba.study.report import Made
 
     words = ["lightmamba", "report", args.model]
     for flag in ("target", "format", "simulate", "checkpoint"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightmamba.common.store import Record
-    from lightmamba.sweep import Plan
+    from lightmamba.study.sweep import Plan
 
 __all__ = ["add_arguments", "resumes", "run"]
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     # Threads that wait in a loop slow each other down twentyfold where others use the cores too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from lightmamba.common.errors import InputError
-    from lightmamba.sweep import read_results
+    from lightmamba.study.sweep import read_results
 
     if args.compare is not None and args.output is not None:
         raise InputError("--compare runs nothing; give two folders: DIR --compare DIR")
@@ -64,7 +64,7 @@ def resumes(args: argparse.Namespace) -> str | None:
 def _sweep(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import note, progress
     from lightmamba.common.errors import InputError
-    from lightmamba.sweep import sweep
+    from lightmamba.study.sweep import sweep
 
     start = time.perf_counter()
     plan = _plan(args)
@@ -90,7 +90,7 @@ def _plan(args: argparse.Namespace) -> "Plan":
     from dataclasses import replace
 
     from lightmamba.common.errors import InputError
-    from lightmamba.sweep import Entry, Plan, read_plan
+    from lightmamba.study.sweep import Entry, Plan, read_plan
 
     lists: dict[str, Any] = {f"{n}s": tuple(map(Entry, getattr(args, n))) for n in LISTS}
     given = [name for name in LISTS if lists[f"{name}s"]]
@@ -108,7 +108,7 @@ def _plan(args: argparse.Namespace) -> "Plan":
 
 
 def _line(record: "Record") -> str:
-    from lightmamba.sweep.table import figures, sentence
+    from lightmamba.study.sweep.table import figures, sentence
 
     what, made = record.what, record.made
     if {"error", "refused"} & set(record.values):
@@ -123,8 +123,8 @@ def _shown(args: argparse.Namespace, folder: Path, records: "Sequence[Record]") 
     import msgspec
 
     from lightmamba.cli.show import note, table
-    from lightmamba.sweep import is_done, markdown, table_of
-    from lightmamba.sweep.table import by_measure, sentence
+    from lightmamba.study.sweep import is_done, markdown, table_of
+    from lightmamba.study.sweep.table import by_measure, sentence
 
     found = table_of(records)
     failed = [record for record in records if not is_done(record)]
@@ -157,7 +157,7 @@ def _compare(
 
     from lightmamba.cli.show import table
     from lightmamba.common.errors import InputError
-    from lightmamba.sweep import compared
+    from lightmamba.study.sweep import compared
 
     found = compared(before, after)
     if not found:

@@ -1,0 +1,1 @@
+"""Studies of models and machines: searches, sweeps, reports and pictures."""

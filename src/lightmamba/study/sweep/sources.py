@@ -1,0 +1,182 @@
+"""Sources of a plan, found and hashed: checkpoints, texts, tasks, recipes, targets."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lightmamba.arch.target import Target
+from lightmamba.common.errors import InputError, installing
+from lightmamba.evaluate.tasks import read_rows
+from lightmamba.model.checkpoint.files import sha256
+from lightmamba.model.checkpoint.hub import local_copy
+from lightmamba.model.checkpoint.layouts import read_config
+from lightmamba.model.checkpoint.tensors import find_weights
+from lightmamba.model.config import PUBLISHED
+from lightmamba.model.data import SHIPPED, demo_checkpoint, heldout, hybrid_checkpoint
+from lightmamba.model.inputs import read_text
+from lightmamba.quantization import Recipe
+from lightmamba.study.sweep.job import FLOAT, Machine, Model, Task
+
+__all__ = [
+    "BUNDLED", "HashBook", "find_machine", "find_model", "find_recipe", "find_task", "find_text",
+]  # fmt: skip
+
+# Checkpoints that the project ships, by name.
+BUNDLED = {
+    "demo": demo_checkpoint, "bundled": demo_checkpoint, "bundled-hybrid": hybrid_checkpoint,
+}  # fmt: skip
+LAST_WORD, CHOICES = ("acc", "perplexity"), ("acc", "acc_norm", "acc_bytes")  # metrics of files
+OPTIONAL = ("tokenizer_config.json", "generation_config.json")  # read with a checkpoint, if there
+
+
+@dataclass
+class HashBook:
+    """Hashes of files, kept in one file, so that gigabytes are read once.
+
+    A file counts as the same while its size and its time of change are.
+    """
+
+    path: Path | None = None
+    known: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path is not None and self.path.is_file():
+            try:
+                self.known = dict(json.loads(self.path.read_text(encoding="utf-8")))
+            except ValueError:
+                self.known = {}  # cut short: hashed again
+
+    def sha256(self, path: Path) -> str:
+        """sha256 of a file.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        """
+        place = path.resolve()
+        try:
+            now = place.stat()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}; give another file") from error
+        stamp = [now.st_size, now.st_mtime_ns]
+        if (old := self.known.get(str(place))) is None or old[:2] != stamp:
+            self.known[str(place)] = [*stamp, sha256(place)]
+        return str(self.known[str(place)][2])
+
+    def save(self) -> None:
+        """Write what is known."""
+        if self.path is not None:
+            self.path.write_text(json.dumps(self.known, indent=0), encoding="utf-8")
+
+
+def find_model(
+    place: str, folder: Path, book: HashBook, *, name: str | None = None,
+    revision: str | None = None, tokenizer: str | None = None,
+) -> Model:  # fmt: skip
+    """A checkpoint of a folder or hub id, the bundled one, or a shape.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is not one that this project runs.
+    """
+    local = folder / Path(place).expanduser()
+    if place in PUBLISHED and place not in BUNDLED and not local.exists():
+        if tokenizer or revision:
+            raise InputError(f"{place} is a shape without weights; it has no tokenizer or revision")
+        return Model(name or place, None, PUBLISHED[place])
+    if place in BUNDLED and not local.exists():
+        copy = local_copy(BUNDLED[place]())
+    else:
+        copy = local_copy(local if local.exists() or place.count("/") != 1 else place, revision)
+    own = copy.folder / "tokenizer.json"
+    given = None if tokenizer is None else folder / Path(tokenizer).expanduser()
+    files = {"config.json": copy.folder / "config.json"}
+    written = read_config(files["config.json"])
+    files |= {path.name: path for path in find_weights(copy.folder).files}
+    files |= {n: copy.folder / n for n in OPTIONAL if (copy.folder / n).is_file()}
+    if given is not None or own.is_file():
+        files["tokenizer.json"] = given or own
+    return Model(
+        name=name or place.rstrip("/").rpartition("/")[2],
+        place=str(copy.folder.resolve()) if copy.revision is None else place,
+        config=written.published.config,
+        revision=copy.revision,
+        tokenizer=None if given is None else str(given.resolve()),
+        hashes=tuple(sorted((n, book.sha256(path)) for n, path in files.items())),
+    )
+
+
+def find_text(place: str, folder: Path) -> tuple[str, str | None, str]:
+    """Name, absolute path and sha256 of a text; :data:`SHIPPED` has no path.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as text.
+    """
+    path = folder / Path(place).expanduser()
+    if place == SHIPPED and not path.exists():
+        return "shipped novels", None, hashlib.sha256(heldout().encode()).hexdigest()
+    read_text(path)
+    return path.stem, str(path.resolve()), sha256(path)
+
+
+def find_task(
+    place: str, folder: Path, *, name: str | None = None, metric: str = "acc",
+    rows: int | None = None,
+) -> Task:  # fmt: skip
+    """A task of a ``.jsonl`` file, or of lm-eval by its name.
+
+    Raises
+    ------
+    InputError
+        If the file is no task, or lm-eval is not installed.
+    """
+    if place.endswith(".jsonl"):
+        path = folder / Path(place).expanduser()
+        known = LAST_WORD if read_rows(path, 1)[0].is_last_word else CHOICES
+        if metric not in known:
+            raise InputError(f"{place} has no metric {metric!r}; it has {', '.join(known)}")
+        return Task(name or path.stem, str(path.resolve()), sha256(path), metric, rows)
+    try:
+        version = metadata.version("lm-eval")
+    except metadata.PackageNotFoundError as error:
+        raise InputError(
+            f"{place} is no .jsonl file, and lm-eval, which runs tasks by name, is not installed; "
+            f"install it with: {installing('evaluation')}"
+        ) from error
+    if name not in (None, place):
+        raise InputError(f"a task of lm-eval keeps its name; leave out name = {name!r}")
+    return Task(place, None, version, metric, rows)
+
+
+def find_recipe(name: str, folder: Path) -> Recipe | None:
+    """A shipped recipe, one of a TOML file, or None for the float checkpoint.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name == FLOAT:
+        return None
+    path = folder / Path(name).expanduser()
+    return Recipe.load(str(path) if path.is_file() else name)
+
+
+def find_machine(name: str, folder: Path) -> Machine:
+    """A shipped target, or one of a TOML file.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    path = folder / Path(name).expanduser()
+    target = Target.load(str(path) if path.is_file() else name)
+    return Machine(target.name, target)
